@@ -1,0 +1,1 @@
+"""From stored records to tables, statistics, figures and pages; imports no torch."""

@@ -1,0 +1,1 @@
+"""Grids and tasks as data: every suite and every task is one YAML file."""
