@@ -1,0 +1,266 @@
+"""Load a pretrained model with a task head, hand out copies of it, and name its adaptable layers.
+
+Weights come from safetensors only, and no code is ever loaded with them. The head is whatever the
+checkpoint does not contain: it is re-initialised for every run from the run's own seed, the same for
+all methods at that seed.
+"""
+
+import copy
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from bench.config import Fingerprint, Precision
+from bench.errors import BackboneError
+from bench.schema import suggest
+from bench.sources import backbone_folder
+from bench.stack import RunAxis, StackedDropout, StackedLinear, replace_module
+
+DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp64": torch.float64}
+
+# The projections that LoRA adapts by default: query and value (Hu et al. 2021, section 4.2), or the
+# fused projection where a family has only that.
+DEFAULT_TARGETS: dict[str, tuple[str, ...]] = {
+    "bert": ("query", "value"),
+    "roberta": ("query", "value"),
+    "xlm-roberta": ("query", "value"),
+    "electra": ("query", "value"),
+    "deberta": ("in_proj",),
+    "deberta-v2": ("query_proj", "value_proj"),
+    "distilbert": ("q_lin", "v_lin"),
+    "gpt2": ("c_attn",),
+    "gpt_neox": ("query_key_value",),
+    "llama": ("q_proj", "v_proj"),
+    "mistral": ("q_proj", "v_proj"),
+    "qwen2": ("q_proj", "v_proj"),
+    "qwen3": ("q_proj", "v_proj"),
+    "gemma": ("q_proj", "v_proj"),
+    "gemma2": ("q_proj", "v_proj"),
+    "phi3": ("qkv_proj",),
+    "opt": ("q_proj", "v_proj"),
+}
+_HEAD_NAMES = ("classifier", "score", "pre_classifier")
+
+
+class Backbone:
+    """A pretrained model with a head of ``outputs`` outputs; `model` gives fresh copies.
+
+    Copies share the frozen weights, so that one more stack costs no second copy of them.
+    """
+
+    def __init__(
+        self, fingerprint: Fingerprint, pristine: nn.Module, tokenizer: Any, head: Sequence[str]
+    ) -> None:
+        self.fingerprint = fingerprint
+        self.tokenizer = tokenizer
+        self.head = tuple(head)
+        self._pristine = pristine
+
+    @property
+    def config(self) -> Any:
+        """The model library's configuration."""
+        return self._pristine.config
+
+    @property
+    def family(self) -> str:
+        """The model library's name of the architecture, such as ``bert``."""
+        return str(self.config.model_type)
+
+    def model(self) -> nn.Module:
+        """Return a copy with every parameter frozen and sharing storage with the original."""
+        shared = {
+            id(p): nn.Parameter(p.detach(), requires_grad=False)
+            for p in self._pristine.parameters()
+        }
+        return copy.deepcopy(self._pristine, dict(shared))
+
+    def linear_layers(self) -> dict[str, nn.Module]:
+        """Return the adaptable layers by name: linear or Conv1D, outside the head."""
+        return {
+            name: module
+            for name, module in self._pristine.named_modules()
+            if isinstance(module, nn.Linear | Conv1D) and not self.in_head(name)
+        }
+
+    def in_head(self, name: str) -> bool:
+        """Whether a module belongs to the task head."""
+        return any(name == part or name.startswith(part + ".") for part in self.head)
+
+    def target_layers(self, targets: str | Sequence[str]) -> list[str]:
+        """Resolve LoRA targets to layer names.
+
+        Args:
+            targets: "default" (query and value, by family), "all-linear", or name endings.
+
+        Raises:
+            BackboneError: if a target matches no layer, or the family has no default.
+        """
+        layers = list(self.linear_layers())
+        if targets == "all-linear":
+            return layers
+        if targets == "default":
+            if self.family not in DEFAULT_TARGETS:
+                raise BackboneError(
+                    f"backbone {self.fingerprint.name!r}: no default targets for the family "
+                    f"{self.family!r}; set 'targets' to layer names or 'all-linear'"
+                )
+            targets = DEFAULT_TARGETS[self.family]
+        endings = [targets] if isinstance(targets, str) else list(targets)
+        for ending in endings:
+            if not any(_ends_with(name, ending) for name in layers):
+                present = sorted({name.rpartition(".")[2] for name in layers})
+                raise BackboneError(
+                    f"backbone {self.fingerprint.name!r}: target {ending!r} matches no layer; "
+                    + suggest(ending, present)
+                )
+        return [name for name in layers if any(_ends_with(name, ending) for ending in endings)]
+
+
+def load(name: str, fingerprint: Fingerprint, outputs: int, precision: Precision) -> Backbone:
+    """Load a backbone (built-in name, folder or pinned hub id) for sequence classification.
+
+    Raises:
+        BackboneError: if it cannot be read, or has no such head.
+    """
+    tokenizer = load_tokenizer(name)
+    location, revision = _location(name)
+    try:
+        with _quiet():
+            config = transformers.AutoConfig.from_pretrained(
+                location, revision=revision, num_labels=outputs, trust_remote_code=False
+            )
+            _switch_off_dropout(config)
+            config.pad_token_id = tokenizer.pad_token_id
+            model, info = transformers.AutoModelForSequenceClassification.from_pretrained(
+                location,
+                revision=revision,
+                config=config,
+                dtype=DTYPES[precision],
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                attn_implementation="sdpa",
+            )
+    except (OSError, ValueError, KeyError) as error:
+        raise BackboneError(f"backbone {name!r} cannot be loaded: {error}") from None
+    model.eval()
+    return Backbone(fingerprint, model, tokenizer, _head_modules(model, info["missing_keys"]))
+
+
+def load_tokenizer(name: str) -> Any:
+    """Load a backbone's tokenizer; a missing padding token is set to the end-of-text token.
+
+    Raises:
+        BackboneError: if there is none.
+    """
+    location, revision = _location(name)
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            location, revision=revision, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise BackboneError(f"backbone {name!r}: its tokenizer cannot be loaded: {error}") from None
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "right"
+    return tokenizer
+
+
+def stack_head(model: nn.Module, backbone: Backbone, axis: RunAxis) -> None:
+    """Give every run its own head: linear layers drawn from N(0, initializer_range), zero biases.
+
+    Raises:
+        BackboneError: if the head holds parameters that are not in linear layers.
+    """
+    std = float(getattr(backbone.config, "initializer_range", 0.02))
+    for part in backbone.head:
+        for path, module in list(model.get_submodule(part).named_modules(prefix=part)):
+            if isinstance(module, nn.Linear):
+                replace_module(model, path, _fresh_linear(module, axis, std, path))
+            elif any(True for _ in module.parameters(recurse=False)):
+                raise BackboneError(
+                    f"backbone {backbone.fingerprint.name!r}: the checkpoint lacks {path}, a "
+                    f"{type(module).__name__}; only linear layers can be initialised anew"
+                )
+
+
+def stack_dropout(model: nn.Module, axis: RunAxis, rate: float) -> None:
+    """Put counter-based dropout of hidden states in the places where the backbone has dropout.
+
+    Dropout of attention weights stays off: it happens inside the fused attention kernels.
+
+    Raises:
+        BackboneError: if the rate is above zero and the backbone has no such place.
+    """
+    if rate == 0:
+        return
+    places = [name for name, module in model.named_modules() if isinstance(module, nn.Dropout)]
+    if not places:
+        raise BackboneError(
+            f"field 'backbone_dropout' is {rate}, but a {type(model).__name__} has no dropout "
+            "layers; set it to 0"
+        )
+    for name in places:
+        replace_module(model, name, StackedDropout(axis, rate, f"backbone.{name}"))
+
+
+def _fresh_linear(layer: nn.Linear, axis: RunAxis, std: float, site: str) -> StackedLinear:
+    runs = range(len(axis.seeds))
+    shape = (layer.out_features, layer.in_features)
+    weight = torch.stack([_normal(shape, std, axis.generator(run, "head", site)) for run in runs])
+    bias = None
+    if layer.bias is not None:
+        bias = torch.zeros(
+            len(axis.seeds), layer.out_features, dtype=axis.dtype, device=axis.device
+        )
+    return StackedLinear(axis, weight.to(axis.device, axis.dtype), bias)
+
+
+def _normal(shape: tuple[int, int], std: float, generator: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=generator) * std
+
+
+def _head_modules(model: nn.Module, missing_keys: Sequence[str]) -> list[str]:
+    owners = {key.rpartition(".")[0] for key in missing_keys}
+    owners |= {name for name in _HEAD_NAMES if hasattr(model, name)}
+    # Only the outermost modules: `classifier` stands for `classifier.dense`.
+    return sorted(
+        name for name in owners if not any(name.startswith(other + ".") for other in owners)
+    )
+
+
+def _switch_off_dropout(config: Any) -> None:
+    for name, value in config.to_dict().items():
+        if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, int | float):
+            setattr(config, name, 0.0)
+
+
+def _location(name: str) -> tuple[str, str | None]:
+    folder = backbone_folder(name)
+    if folder is not None:
+        return str(folder), None
+    repository, _, revision = name.partition("@")
+    return repository, revision
+
+
+def _ends_with(name: str, ending: str) -> bool:
+    return name == ending or name.endswith("." + ending)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the library's table of newly initialised weights: here they are the point."""
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,101 @@
+"""From encoded examples to batches: the training order of a run, and padding to tensors.
+
+Batches hold examples of similar length, so that little is padding. Which length bucket comes at
+which step is the same for all seeds of a task, so that the runs of a stack pad alike; which examples
+fill the bucket, and in which order, depends on the seed alone, never on the method.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.data import EncodedSplit
+from bench.seed import permutation, seed_of
+
+Indices = NDArray[np.int64]
+
+_BATCHES_PER_BUCKET = 8  # enough to mix examples well, few enough that lengths stay close
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A padded, run-major batch on its device.
+
+    Attributes:
+        inputs: keyword arguments of the backbone, each (runs * batch, tokens).
+        targets: (runs * batch,).
+        tokens: for each run, how many of its tokens are not padding; (runs,).
+    """
+
+    inputs: dict[str, Tensor]
+    targets: Tensor
+    tokens: NDArray[np.int64]
+
+
+def epoch_order(
+    lengths: Indices, batch_size: int, task: str, seed: int, epoch: int
+) -> list[Indices]:
+    """Return the batches of one epoch as arrays of positions into ``lengths``.
+
+    The last batch by length may be partial; every example occurs once.
+    """
+    n = len(lengths)
+    shuffled = permutation(n, seed_of("data order", task, seed, epoch))
+    by_length = shuffled[np.argsort(_bucket_of(lengths, batch_size)[shuffled], kind="stable")]
+    batches = [by_length[start : start + batch_size] for start in range(0, n, batch_size)]
+    return [batches[i] for i in permutation(len(batches), seed_of("bucket order", task, epoch))]
+
+
+def training_batches(lengths: Indices, batch_size: int, task: str, seed: int) -> Iterator[Indices]:
+    """Yield the batches of one run for ever, epoch after epoch."""
+    epoch = 0
+    while True:
+        yield from epoch_order(lengths, batch_size, task, seed, epoch)
+        epoch += 1
+
+
+def evaluation_batches(lengths: Indices, max_tokens: int) -> Iterator[Indices]:
+    """Yield all positions, longest first, in batches of at most ``max_tokens`` padded tokens."""
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        size = max(1, max_tokens // max(1, int(lengths[order[start]])))
+        yield order[start : start + size]
+        start += size
+
+
+def collate(split: EncodedSplit, indices: Indices, device: torch.device) -> Batch:
+    """Pad the examples at ``indices`` (runs, batch) of a split into one run-major batch.
+
+    Padding is on the right, to the longest example of the stack.
+    """
+    flat = indices.reshape(-1)
+    starts, lengths = split.offsets[flat], split.lengths[flat]
+    width = np.arange(int(lengths.max()))
+    present = width < lengths[:, None]
+    where = np.where(present, starts[:, None] + width, 0)
+    inputs = {
+        "input_ids": np.where(present, split.input_ids[where], split.pad_id),
+        "attention_mask": present,
+    }
+    if split.token_type_ids is not None:
+        inputs["token_type_ids"] = np.where(present, split.token_type_ids[where], 0)
+    return Batch(
+        inputs={
+            name: torch.from_numpy(np.ascontiguousarray(value, dtype=np.int64)).to(device)
+            for name, value in inputs.items()
+        },
+        targets=torch.from_numpy(split.targets[flat]).to(device),
+        tokens=lengths.reshape(indices.shape).sum(axis=1),
+    )
+
+
+def _bucket_of(lengths: Indices, batch_size: int) -> Indices:
+    """Return each example's bucket: equal parts of the examples in order of length."""
+    ranks = np.empty_like(lengths)
+    ranks[np.argsort(lengths, kind="stable")] = np.arange(len(lengths))
+    return ranks // (batch_size * _BATCHES_PER_BUCKET)

@@ -1,0 +1,282 @@
+"""What each command does: one function each, from parsed options to an exit code."""
+
+import argparse
+import json
+import statistics
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib import import_module
+from typing import Any
+
+from tqdm import tqdm
+
+from bench import backbone as backbones
+from bench import data, metrics, registry, reproduce, tasks
+from bench import suite as suites
+from bench.cli import EXIT_FAILED_RUNS, EXIT_INTERRUPTED, EXIT_OK
+from bench.errors import RecordError
+from bench.execute import Settings, execute
+from bench.record import Record, Status
+from bench.run import store_at
+from bench.sources import Sources, builtin_backbones
+from bench.store import Store
+from bench.suite import PlannedRun, Suite
+
+
+def list_command(options: argparse.Namespace) -> int:
+    """Print what is built in: methods, tasks, suites, metrics or backbones."""
+    rows: list[dict[str, Any]] = {
+        "methods": _methods,
+        "tasks": _tasks,
+        "suites": _suites,
+        "metrics": _metrics,
+        "backbones": lambda: [{"name": name} for name in builtin_backbones()],
+    }[options.what]()
+    _print(rows, as_json=options.json)
+    return EXIT_OK
+
+
+def check_command(options: argparse.Namespace) -> int:
+    """Verify everything that can be wrong with a suite before an hour is spent on it."""
+    suite, sources, planned = _planned(options)
+    rows = []
+    for cell in {p.run.cell.hash: p.run.cell for p in planned}.values():
+        backbone = backbones.load(
+            sources.locate(cell.backbone), cell.backbone, cell.task.n_outputs, cell.precision
+        )
+        splits = data.prepare(cell, sources, backbone.tokenizer)
+        config = registry.get(cell.method).Config.model_validate(cell.config)
+        rows.append(
+            {
+                "task": cell.task.name,
+                "backbone": cell.backbone.name,
+                "method": cell.method,
+                "train": len(splits.train),
+                "validation": len(splits.validation),
+                "test": len(splits.test),
+                "mean_tokens": round(float(splits.train.lengths.mean()), 1),
+                "steps": cell.budget.total_steps(len(splits.train)),
+                "verdict": registry.get(cell.method).supports(cell.task, backbone, config) or "ok",
+            }
+        )
+    _print(rows, as_json=options.json)
+    print(f"suite {suite.name!r} is valid: {len(planned)} runs", file=sys.stderr)
+    return EXIT_OK
+
+
+def plan_command(options: argparse.Namespace) -> int:
+    """Print the grid, what is done, and the time left as far as stored runs tell it."""
+    _, _, planned = _planned(options)
+    store = Store(options.results)
+    seconds = _measured_seconds(store)
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    for entry in planned:
+        cell = entry.run.cell
+        key = (cell.task.name, cell.backbone.name, cell.method, entry.variant)
+        row = rows.setdefault(
+            key,
+            dict(zip(("task", "backbone", "method", "variant"), key, strict=True))
+            | {"runs": 0, "done": 0, "seconds_left": 0.0},
+        )
+        row["runs"] += 1
+        if store.settled(entry.run):
+            row["done"] += 1
+        elif row["seconds_left"] is not None:
+            each = seconds.get(key[:3])
+            row["seconds_left"] = None if each is None else round(row["seconds_left"] + each, 1)
+    _print(list(rows.values()), as_json=options.json)
+    left = sum(row["runs"] - row["done"] for row in rows.values())
+    print(f"{len(planned)} runs, {left} to do", file=sys.stderr)
+    return EXIT_OK
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Run what is missing, then print the leaderboard."""
+    suite, sources, planned = _planned(options)
+    store = store_at(options.results)
+    store.write_plan(suite.name, [(p.run, p.variant) for p in planned])
+    wanted = list({p.run.hash: p.run for p in planned}.values())
+    todo = [run for run in wanted if not store.settled(run)]
+    settings = Settings(options.results, sources, options.device, options.stack, options.workers)
+    print(f"{len(wanted)} runs, {len(wanted) - len(todo)} done before", file=sys.stderr)
+    statuses = _execute_with_progress(todo, settings) if todo else Counter()
+    results = Counter({status.value: count for status, count in statuses.items()})
+    if options.json:
+        print(json.dumps({"suite": suite.name, "runs": len(wanted), "now": results}))
+    else:
+        print(import_module("reports.build").terminal(options.results))
+    failed = [(run, store.find(run)) for run in wanted]
+    return _conclude(
+        [
+            (run, record)
+            for run, record in failed
+            if record is None or record.status not in {Status.OK, Status.SKIPPED}
+        ]
+    )
+
+
+def status_command(options: argparse.Namespace) -> int:
+    """Print counts by suite and status, and every failure with its cause."""
+    store = Store(options.results)
+    by_hash = {r.run_hash: r for r in store.records() if isinstance(r, Record)}
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in store.plans():
+        record = by_hash.get(row.run_hash)
+        counts[row.suite][record.status.value if record else "missing"] += 1
+    _print([{"suite": suite, **count} for suite, count in counts.items()], as_json=options.json)
+    for item in store.records():
+        if isinstance(item, RecordError):
+            print(f"unreadable: {item}", file=sys.stderr)
+        elif item.status not in {Status.OK, Status.SKIPPED}:
+            print(
+                f"{item.status}: {store.record_path(item.run)}: {_last_line(item)}", file=sys.stderr
+            )
+    return EXIT_OK
+
+
+def report_command(options: argparse.Namespace) -> int:
+    """Write the report's files and print where they are."""
+    out = options.out or options.results / "report"
+    built = import_module("reports.build").build(options.results, out)
+    for path in built.paths:
+        print(path)
+    return EXIT_OK
+
+
+def reproduce_command(options: argparse.Namespace) -> int:
+    """Run one record again and print what is the same and what drifted."""
+    sources = Sources(options.data)
+    if options.backbone:
+        sources.backbone(options.backbone)
+    outcome = reproduce.reproduce(Store(options.results), options.run, sources, options.device)
+    if options.json:
+        print(json.dumps(asdict(outcome)))
+    else:
+        print(outcome)
+    return EXIT_OK if outcome.same else EXIT_FAILED_RUNS
+
+
+def _planned(options: argparse.Namespace) -> tuple[Suite, Sources, list[PlannedRun]]:
+    suite, path = suites.load(options.suite)
+    suite = suites.restrict(
+        suite,
+        methods=options.methods,
+        task_names=options.tasks,
+        seeds=options.seeds,
+        backbone=options.backbone,
+        precision=options.precision,
+    )
+    sources = Sources(options.data)
+    return suite, sources, suites.expand(suite, sources, path)
+
+
+def _execute_with_progress(todo: Sequence[Any], settings: Settings) -> Counter[Status]:
+    shape = "{l_bar}{bar}| {n:.1f}/{total} runs, {elapsed} gone, {remaining} left{postfix}"
+    with tqdm(total=len(todo), bar_format=shape, file=sys.stderr, mininterval=0.5) as bar:
+
+        def show(done: float, statuses: Counter[Status]) -> None:
+            trouble = {s.value: n for s, n in statuses.items() if s != Status.OK}
+            bar.set_postfix(trouble, refresh=False)
+            bar.update(done - bar.n)
+
+        return execute(todo, settings, show)
+
+
+def _conclude(trouble: Sequence[tuple[Any, Record | None]]) -> int:
+    """Name every run that is not ok, and return the exit code of a `run` command."""
+    for run, record in trouble:
+        print(
+            f"{record.status if record else 'missing'}: {run}: "
+            f"{_last_line(record) if record else 'held by another process, or not reached'}",
+            file=sys.stderr,
+        )
+    if any(record and record.status == Status.INTERRUPTED for _, record in trouble):
+        return EXIT_INTERRUPTED
+    return EXIT_FAILED_RUNS if trouble else EXIT_OK
+
+
+def _measured_seconds(store: Store) -> dict[tuple[str, ...], float]:
+    """Return the median seconds of a run by (task, backbone, method), where any has been stored."""
+    seconds: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for record in store.records():
+        if isinstance(record, Record) and record.cost is not None:
+            key = (record.cell.task.name, record.cell.backbone.name, record.cell.method)
+            seconds[key].append(record.cost.train_seconds + record.cost.evaluation_seconds)
+    return {key: statistics.median(values) for key, values in seconds.items()}
+
+
+def _last_line(record: Record) -> str:
+    return (record.detail or "no cause given").strip().splitlines()[-1]
+
+
+def _print(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(list(rows)))
+    elif rows:
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        cells = [names] + [[_cell(row.get(name)) for name in names] for row in rows]
+        widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
+        for line in cells:
+            print(
+                "  ".join(
+                    text.ljust(width) for text, width in zip(line, widths, strict=True)
+                ).rstrip()
+            )
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else str(value)
+
+
+def _methods() -> list[dict[str, Any]]:
+    return [
+        {
+            "name": name,
+            "stackable": cls.stackable,
+            "trains": cls.trains,
+            "tuned": ", ".join(cls.search_space()) or None,
+            "reference": cls.reference,
+        }
+        for name, cls in registry.discover().items()
+    ]
+
+
+def _tasks() -> list[dict[str, Any]]:
+    loaded = [tasks.load(name) for name in tasks.builtin_names()]
+    return [
+        {
+            "name": t.name,
+            "kind": t.kind,
+            "metrics": ", ".join(t.metrics),
+            "description": t.description,
+        }
+        for t in loaded
+    ]
+
+
+def _suites() -> list[dict[str, Any]]:
+    loaded = [suites.load(name)[0] for name in suites.builtin_names()]
+    return [
+        {
+            "name": s.name,
+            "tasks": len(s.tasks),
+            "methods": len(s.methods),
+            "seeds": len(s.seeds),
+            "description": s.description,
+        }
+        for s in loaded
+    ]
+
+
+def _metrics() -> list[dict[str, Any]]:
+    return [
+        {
+            "name": m.name,
+            "kind": m.kind,
+            "higher_is_better": m.higher_is_better,
+            "description": m.description,
+        }
+        for m in metrics.METRICS.values()
+    ]

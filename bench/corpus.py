@@ -1,0 +1,117 @@
+"""Text of the built-in grammar for pretraining: sentences, pairs and stories.
+
+All of it comes from the `pretrain` room of `bench.synthetic`, so no sentence of any task is among
+it, and its draws are named apart from those of the tasks. What tasks and corpus share is the
+grammar: its words, and the habits of its text (what retellings keep, that opinions joined by `and`
+agree). No label of a task is used; models and objectives live in `bench.pretrain`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Generic, TypeVar
+
+from bench.grammar import Action, Sentence, valence, write
+from bench.rewriting import alter, entails, reword, shorten
+from bench.sampling import Draws, draw_opinion, draw_sentence
+from bench.synthetic import room
+
+STORY_SENTENCES = 4
+
+T = TypeVar("T")
+
+
+class Corpus(Generic[T]):
+    """A fixed number of items, drawn when first needed and then gone through in rounds.
+
+    Attributes:
+        size: Number of distinct draws; item `size` is item 0 again.
+    """
+
+    def __init__(self, draw: Callable[[Draws], T], size: int, *name: str | int) -> None:
+        self.size = size
+        self._draw = draw
+        self._draws = Draws("gapbench pretraining", *name)
+        self._items: list[T] = []
+
+    def batch(self, step: int, n: int) -> list[T]:
+        """Return the `n` items of a step; step 0 has the first ones."""
+        wanted = [(step * n + k) % self.size for k in range(n)]
+        while len(self._items) <= max(wanted):
+            self._items.append(self._draw(self._draws))
+        return [self._items[k] for k in wanted]
+
+
+def draw_text(draws: Draws) -> str:
+    """Draw one sentence from the pretraining room."""
+    return write(_in_room(lambda: draw_sentence(draws)))
+
+
+def draw_pair(draws: Draws) -> tuple[str, str, bool]:
+    """Draw two sentences and whether the second goes on from the first as stories do."""
+    first = _in_room(lambda: _starter(draws))
+    together = draws.chance(0.5)
+    second = _in_room(lambda: _next(first, draws) if together else _break(first, draws))
+    pair = (first, second) if draws.chance(0.5) else (second, first)
+    return write(pair[0]), write(pair[1]), together
+
+
+def draw_story(draws: Draws) -> list[str]:
+    """Draw a few sentences, most of which go on from the one before."""
+    story = [_in_room(lambda: draw_sentence(draws))]
+    while len(story) < STORY_SENTENCES:
+        before = story[-1]
+        goes_on = draws.chance(0.75) and (_is_action(before) or valence(before) != 0.0)
+        propose = partial(_next, before, draws) if goes_on else partial(_starter, draws)
+        story.append(_in_room(propose))
+    return [write(sentence) for sentence in story]
+
+
+def _in_room(propose: Callable[[], Sentence]) -> Sentence:
+    while True:
+        sentence = propose()
+        if room(write(sentence)) == "pretrain":
+            return sentence
+
+
+def _starter(draws: Draws) -> Sentence:
+    """Draw a sentence that something can follow from: an action, or an opinion with a mood."""
+    while True:
+        sentence = draw_sentence(draws) if draws.chance(0.7) else draw_opinion(draws)
+        if _is_action(sentence) or valence(sentence) != 0.0:
+            return sentence
+
+
+def _is_action(sentence: Sentence) -> bool:
+    return isinstance(sentence.first, Action) and sentence.second is None
+
+
+def _next(before: Sentence, draws: Draws) -> Sentence:
+    """Retell an action in other words and less detail, or stay in the mood of an opinion."""
+    if isinstance(before.first, Action) and before.second is None:
+        return Sentence(_retell(before.first, draws))
+    return _opinion(draws, kind=valence(before) > 0)
+
+
+def _break(before: Sentence, draws: Draws) -> Sentence:
+    """Tell something else: the same action with things changed, or the opposite mood."""
+    if isinstance(before.first, Action) and before.second is None:
+        if draws.chance(0.1):
+            return draw_sentence(draws)
+        while True:
+            changed = alter(_retell(before.first, draws), draws)
+            if not entails(before.first, changed):
+                return Sentence(changed)
+    return _opinion(draws, kind=valence(before) <= 0)
+
+
+def _retell(action: Action, draws: Draws) -> Action:
+    return shorten(reword(action, draws, share=0.6), draws, share=0.25)
+
+
+def _opinion(draws: Draws, *, kind: bool) -> Sentence:
+    while True:
+        sentence = draw_opinion(draws)
+        if valence(sentence) != 0.0 and (valence(sentence) > 0) == kind:
+            return sentence

@@ -1,0 +1,208 @@
+"""Which runs go into which stack, and who works on them: this process, or several of it.
+
+Results reach the store from wherever a stack runs; what comes back here is only progress and status.
+"""
+
+import logging
+import multiprocessing
+import queue
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import registry
+from bench.config import Run
+from bench.errors import ConfigError
+from bench.record import Status
+from bench.run import Executor, store_at
+from bench.schema import content_hash
+from bench.sources import Sources
+
+AUTO_STACK = 8  # runs; on two cores larger stacks gain little more
+
+_log = logging.getLogger(__name__)
+_PROGRESS_POLL_S = 0.2
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to execute, as opposed to what.
+
+    Attributes:
+        results: the results folder.
+        device: auto, cpu or cuda.
+        stack: most runs that may share a backbone; None lets the engine choose.
+        workers: processes; each gets an equal share of the threads.
+    """
+
+    results: Path
+    sources: Sources
+    device: str = "auto"
+    stack: int | None = None
+    workers: int = 1
+
+
+Progress = Callable[[float, Counter[Status]], None]
+
+
+def stacks(runs: Sequence[Run], limit: int | None) -> list[list[Run]]:
+    """Group runs that may share a stack, in the order of the first of each group.
+
+    They must agree on everything but seed, optimiser settings and the fields that their method
+    declares as `PER_RUN`.
+    """
+    groups: dict[str, list[Run]] = {}
+    keys: dict[str, str] = {}
+    for run in runs:
+        cell = run.cell
+        if cell.hash not in keys:
+            keys[cell.hash] = _stack_key(run)
+        groups.setdefault(keys[cell.hash], []).append(run)
+    made = []
+    for group in groups.values():
+        stackable = registry.get(group[0].cell.method).stackable
+        size = (limit or AUTO_STACK) if stackable else 1
+        made += [group[start : start + size] for start in range(0, len(group), size)]
+    return made
+
+
+def execute(runs: Sequence[Run], settings: Settings, progress: Progress) -> Counter[Status]:
+    """Run everything that is not settled yet; return how many runs ended in which status.
+
+    Args:
+        runs: what is wanted; runs that are settled or claimed elsewhere are left alone.
+        settings: device, workers and stack size.
+        progress: called with the number of runs done (fractional) and the statuses so far.
+
+    Raises:
+        StoreError: if the results folder cannot be written.
+        ConfigError: if the device does not exist.
+    """
+    device = choose_device(settings.device)
+    todo = stacks(runs, settings.stack)
+    if settings.workers == 1 or len(todo) < 2:
+        return _in_this_process(todo, settings, device, progress)
+    return _in_processes(todo, settings, device, progress)
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device called auto, cpu or cuda.
+
+    Raises:
+        ConfigError: if cuda is asked for and there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: no CUDA device is available; use --device cpu or auto")
+    return torch.device(name)
+
+
+def _in_this_process(
+    todo: list[list[Run]], settings: Settings, device: torch.device, progress: Progress
+) -> Counter[Status]:
+    executor = Executor(store_at(settings.results), settings.sources, device)
+    statuses: Counter[Status] = Counter()
+    done = 0
+    for stack in todo:
+        report = partial(_report_share, progress, done, len(stack), statuses)
+        statuses.update(executor.run(stack, report).values())
+        done += len(stack)
+        progress(done, statuses)
+    return statuses
+
+
+def _report_share(
+    progress: Progress, done: int, size: int, statuses: Counter[Status], share: float
+) -> None:
+    progress(done + size * share, statuses)
+
+
+def _in_processes(
+    todo: list[list[Run]], settings: Settings, device: torch.device, progress: Progress
+) -> Counter[Status]:
+    context = multiprocessing.get_context("spawn")
+    shares: Any = context.Manager().Queue()
+    threads = max(1, torch.get_num_threads() // settings.workers)
+    statuses: Counter[Status] = Counter()
+    done = [0.0] * len(todo)
+    with ProcessPoolExecutor(
+        settings.workers,
+        context,
+        initializer=_start_worker,
+        initargs=(threads, shares, settings, device),
+    ) as pool:
+        futures = {pool.submit(_work, number, stack): number for number, stack in enumerate(todo)}
+        try:
+            for future in _as_completed(futures, shares, todo, done, progress, statuses):
+                _collect(future, todo[futures[future]], statuses)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return statuses
+
+
+def _as_completed(
+    futures: dict[Future[dict[str, Status]], int],
+    shares: Any,
+    todo: list[list[Run]],
+    done: list[float],
+    progress: Progress,
+    statuses: Counter[Status],
+) -> Iterator[Future[dict[str, Status]]]:
+    """Yield futures as they end, passing on the workers' progress in between."""
+    pending = set(futures)
+    while pending:
+        finished, pending = wait(pending, _PROGRESS_POLL_S, FIRST_COMPLETED)
+        while True:
+            try:
+                number, share = shares.get_nowait()
+            except queue.Empty:
+                break
+            done[number] = share * len(todo[number])
+        yield from finished
+        progress(sum(done), statuses)
+
+
+def _collect(
+    future: Future[dict[str, Status]], stack: list[Run], statuses: Counter[Status]
+) -> None:
+    try:
+        statuses.update(future.result().values())
+    except BrokenProcessPool:
+        # A worker was killed (by the system, for memory, or by hand). Its runs have no record; they
+        # are as good as interrupted, and running again does them.
+        _log.error("a worker process died; %d runs are left for the next invocation", len(stack))
+        statuses.update([Status.INTERRUPTED] * len(stack))
+
+
+_worker: dict[str, Any] = {}
+
+
+def _start_worker(threads: int, shares: Any, settings: Settings, device: torch.device) -> None:
+    torch.set_num_threads(threads)
+    executor = Executor(store_at(settings.results), settings.sources, device)
+    _worker.update(executor=executor, shares=shares)
+
+
+def _work(number: int, stack: list[Run]) -> dict[str, Status]:
+    def report(share: float) -> None:
+        _worker["shares"].put((number, share))
+
+    statuses: dict[str, Status] = _worker["executor"].run(stack, report)
+    return statuses
+
+
+def _stack_key(run: Run) -> str:
+    cell = run.cell
+    per_run = registry.get(cell.method).Config.PER_RUN
+    shared = {name: value for name, value in cell.config.items() if name not in per_run}
+    content = cell.model_dump(mode="json", exclude={"training", "config", "task"})
+    return content_hash([content, shared, cell.task.identity()])

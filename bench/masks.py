@@ -1,0 +1,98 @@
+"""Counter-based random masks: a drop decision is a hash of where it happens, not a stream position.
+
+The key of a decision is (run seed, site, step, example in the batch, token, feature). So a run's
+masks do not depend on who else is in its stack, on padding, on the device, or on resuming, and no
+generator state has to be saved.
+
+Cost matters here: one 32-bit word gives the decisions of two features, after five integer passes
+over half the elements. Rates are therefore resolved to 1/65,536, and the rescaling uses the
+resolved rate, so that the expectation is kept exactly.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+_MULTIPLIERS = (0x7FEB352D, 0x846CA68B)
+_FEATURE_STRIDE = 0x9E3779B9
+_LEVELS = 1 << 16
+
+
+def site_keys(run_seeds: Sequence[int], site: str, step: int) -> NDArray[np.uint32]:
+    """Return one 32-bit key a run for a mask site at a step; shape (runs,)."""
+    site_bits = np.frombuffer(site.encode(), dtype=np.uint8).astype(np.uint32)
+    key = np.array([seed & 0xFFFFFFFF for seed in run_seeds], dtype=np.uint32)
+    key ^= np.array([seed >> 32 for seed in run_seeds], dtype=np.uint32)
+    for word in (_fold(site_bits), np.uint32(step & 0xFFFFFFFF)):
+        key = _mix(key ^ _mix(np.full_like(key, word)))
+    return key
+
+
+def keep_mask(
+    keys: NDArray[np.uint32], rates: Tensor, shape: tuple[int, int, int]
+) -> tuple[Tensor, Tensor]:
+    """Draw a Bernoulli keep-mask for every run.
+
+    Args:
+        keys: one key a run, from `site_keys`.
+        rates: (runs,) float, probability of dropping, in [0, 1).
+        shape: (batch, tokens, features) of one run.
+
+    Returns:
+        The mask, (runs, batch, tokens, features) bool with True for keep, and the reciprocal of the
+        keep probability, (runs, 1, 1, 1) in the dtype of ``rates``.
+    """
+    batch, tokens, features = shape
+    device = rates.device
+    rows = _rows(keys, batch, tokens)
+    words = _signed(rows, device).unsqueeze(-1) ^ _signed(_feature_keys(features), device)
+    words.mul_(_wrapped(_MULTIPLIERS[0]))
+    # The shift is arithmetic; it costs one of 32 bits, and saves a pass over the tensor.
+    words.bitwise_xor_(words >> 16)
+    words.mul_(_wrapped(_MULTIPLIERS[1]))
+    levels = (rates.double() * _LEVELS).round()
+    threshold = (levels - _LEVELS // 2).to(torch.int16).view(-1, 1, 1, 1)
+    keep = words.view(torch.int16)[..., :features] >= threshold
+    scale = (_LEVELS / (_LEVELS - levels)).to(rates.dtype).view(-1, 1, 1, 1)
+    return keep, scale
+
+
+def _rows(keys: NDArray[np.uint32], batch: int, tokens: int) -> NDArray[np.uint32]:
+    """Hash (run key, example, token) into one word; shape (runs, batch, tokens)."""
+    example = _mix(np.arange(1, batch + 1, dtype=np.uint32))
+    token = _mix(np.arange(1, tokens + 1, dtype=np.uint32) + np.uint32(0x5BD1E995))
+    examples = _mix(keys[:, None] ^ example)
+    return _mix(examples[:, :, None] ^ token)
+
+
+def _feature_keys(features: int) -> NDArray[np.uint32]:
+    """Return one word for every two features."""
+    counters = np.arange(1, (features + 1) // 2 + 1, dtype=np.uint32)
+    return _mix(counters * np.uint32(_FEATURE_STRIDE))
+
+
+def _mix(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    """Scramble 32-bit words (a bijection: xor-shifts and odd multiplications)."""
+    x = (x ^ (x >> np.uint32(16))) * np.uint32(_MULTIPLIERS[0])
+    x = (x ^ (x >> np.uint32(15))) * np.uint32(_MULTIPLIERS[1])
+    return x ^ (x >> np.uint32(16))
+
+
+def _fold(values: NDArray[np.uint32]) -> np.uint32:
+    """Hash a short text to one word (FNV-1a)."""
+    state = 0x811C9DC5
+    for value in values.tolist():
+        state = ((state ^ value) * 0x01000193) & 0xFFFFFFFF
+    return np.uint32(state)
+
+
+def _wrapped(word: int) -> int:
+    """Return the signed 32-bit number with the bits of ``word``."""
+    return word - (1 << 32) if word >= 1 << 31 else word
+
+
+def _signed(words: NDArray[np.uint32], device: torch.device) -> Tensor:
+    return torch.from_numpy(words.view(np.int32)).to(device)

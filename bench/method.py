@@ -1,0 +1,165 @@
+"""The interface of a method: how a backbone is adapted, trained and scored.
+
+A method is one file in `methods/`: a docstring with source and deviations, a `Config`, the adapter's
+pieces and one class. The engine owns data splits, clocks, memory peaks and checkpoint choice; a
+method never sees validation or test data.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Generic, TypeVar
+
+from optuna.distributions import BaseDistribution
+from torch import Tensor, nn
+
+from bench.backbone import Backbone
+from bench.batches import Batch
+from bench.errors import ConfigError
+from bench.objective import run_losses
+from bench.optim import ParameterBank, StackedAdamW
+from bench.schema import Frozen
+from bench.stack import RunAxis
+from bench.tasks import Task
+
+
+class MethodConfig(Frozen):
+    """Settings of a method. Every field has meaning, unit, legal range and source of its default.
+
+    Attributes:
+        PER_RUN: fields that may differ between the runs of one stack.
+    """
+
+    PER_RUN: ClassVar[frozenset[str]] = frozenset()
+
+
+ConfigT = TypeVar("ConfigT", bound=MethodConfig)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stage of training.
+
+    Attributes:
+        name: shown in progress.
+        share: part of the step budget.
+        parts: for each batch that a step draws, the cut of the training set it comes from, as
+            (from, to) fractions of the training set in an order keyed by the run's seed.
+    """
+
+    name: str = "train"
+    share: float = 1.0
+    parts: Mapping[str, tuple[float, float]] = field(default_factory=lambda: {"train": (0.0, 1.0)})
+
+
+@dataclass
+class TrainState:
+    """What a step works on.
+
+    Attributes:
+        model: the adapted backbone; called with ``Batch.inputs`` it returns an object with `logits`
+            of shape (runs * batch, outputs).
+        train_targets: targets of the whole training set, (examples,).
+    """
+
+    task: Task
+    model: nn.Module
+    axis: RunAxis
+    train_targets: Tensor
+    bank: ParameterBank
+    optimizer: StackedAdamW
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one counted update did.
+
+    Attributes:
+        losses: (runs,) task loss of each run on its batch.
+        gradient_norms: (runs,) before clipping.
+    """
+
+    losses: Tensor
+    gradient_norms: Tensor
+    forward_passes: int = 1
+    backward_passes: int = 1
+
+
+class Method(ABC, Generic[ConfigT]):
+    """One way to adapt a backbone, for a stack of runs with one config each.
+
+    Attributes:
+        name: as suites and tables call it.
+        reference: paper, with the equation or section.
+        Config: the class of its settings.
+        stackable: whether several runs can share one copy of the backbone.
+        trains: whether there are training steps at all.
+    """
+
+    name: ClassVar[str]
+    reference: ClassVar[str]
+    Config: ClassVar[type[MethodConfig]] = MethodConfig
+    stackable: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
+
+    def __init__(self, full_name: str, configs: Sequence[ConfigT], axis: RunAxis) -> None:
+        self.full_name = full_name
+        self.configs = list(configs)
+        self.axis = axis
+
+    @classmethod
+    def check_name(cls, name: str) -> None:
+        """Refuse a name that the class cannot serve; only ``peft`` takes an argument in its name.
+
+        Raises:
+            ConfigError: naming what is allowed.
+        """
+        if name != cls.name:
+            raise ConfigError(f"method {cls.name!r} takes no argument in its name, got {name!r}")
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, BaseDistribution]:
+        """Return what a tuner may vary besides the learning rate, by field of `Config`."""
+        return {}
+
+    @classmethod
+    def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:  # noqa: ARG003
+        """Return the reason why this method cannot do a case, None if it can."""
+        return None
+
+    @classmethod
+    def phases(cls, config: ConfigT) -> tuple[Phase, ...]:  # noqa: ARG003
+        """Return the stages of training; their shares add up to 1."""
+        return (Phase(),)
+
+    @abstractmethod
+    def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
+        """Inject the method's parameters and choose what trains.
+
+        ``model`` comes with frozen weights and with fresh stacked heads that train. Before the first
+        step its outputs must equal the backbone's.
+
+        Returns:
+            The model to call, usually ``model`` itself.
+        """
+
+    def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
+        """Make one counted update: the plain loop, unless a method needs another."""
+        batch = batches["train"]
+        losses = run_losses(
+            state.model(**batch.inputs).logits, batch.targets, state.task.kind, self.axis.size
+        )
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        return StepReport(losses.detach(), state.optimizer.step())
+
+    def predict(self, state: TrainState, batch: Batch) -> Tensor:
+        """Return the logits of a batch in evaluation mode; (runs * batch, outputs)."""
+        logits: Tensor = state.model(**batch.inputs).logits
+        return logits
+
+    def notes(self, state: TrainState, position: int) -> dict[str, Any]:  # noqa: ARG002
+        """Return what a record should tell about the run at ``position`` of the stack."""
+        return {}
+
+
+AnyMethod = Method[Any]

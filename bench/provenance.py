@@ -1,0 +1,95 @@
+"""Where a result comes from: versions, hash of the code, device, state of the repository."""
+
+import hashlib
+import platform
+import subprocess
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+
+from bench.record import Provenance
+
+_PACKAGES = ("gapbench", "torch", "transformers", "datasets", "numpy", "peft")
+
+
+def describe(device: torch.device, started_at: datetime) -> Provenance:
+    """Return the provenance of a run that began at ``started_at`` (UTC)."""
+    commit, dirty = _git_state()
+    return Provenance(
+        started_at=started_at,
+        versions=_versions(),
+        code_hash=_code_hash(),
+        device=_device_name(device),
+        device_type=device.type,
+        threads=torch.get_num_threads(),
+        git_commit=commit,
+        git_dirty=dirty,
+    )
+
+
+def now() -> datetime:
+    """Return the current time in UTC."""
+    return datetime.now(UTC)
+
+
+@cache
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def _code_hash() -> str:
+    digest = hashlib.sha256()
+    for package in ("bench", "methods"):
+        for path in sorted(Path(str(files(package))).glob("*.py")):
+            digest.update(path.name.encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def _git_state() -> tuple[str | None, bool | None]:
+    """Return commit and whether there are changes, if the code runs from a repository of its own."""
+    root = Path(str(files("bench"))).parent
+    if not (root / ".git").exists():
+        return None, None
+    commit = _git(root, "rev-parse", "HEAD")
+    status = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return commit, None if status is None else bool(status)
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed arguments
+            ["git", "-C", str(root), *arguments],  # noqa: S607 - the user's own git
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+@cache
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

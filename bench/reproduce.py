@@ -1,0 +1,110 @@
+"""Run a stored record again, alone, and say what came out the same and what drifted."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.config import Run
+from bench.errors import RecordError
+from bench.execute import choose_device
+from bench.record import Record
+from bench.run import Executor, store_at
+from bench.sources import Sources
+from bench.store import Store
+
+TOLERANCE = 1e-4  # on float32 numbers; the same machine and threads usually give equality
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Differences between a stored record and its repetition.
+
+    Attributes:
+        drifts: field to (stored, repeated), of numbers further apart than `TOLERANCE`.
+        largest: largest absolute difference of any number.
+    """
+
+    run: str
+    status_before: str
+    status_now: str
+    drifts: dict[str, tuple[float | None, float | None]]
+    largest: float
+
+    @property
+    def same(self) -> bool:
+        """Whether status and all numbers agree."""
+        return self.status_before == self.status_now and not self.drifts
+
+    def __str__(self) -> str:
+        lines = [f"{self.run}: {self.status_before} before, {self.status_now} now"]
+        if self.same:
+            lines.append(f"same: no number differs by more than {self.largest:.2g}")
+        lines += [
+            f"drifted: {name}: {old} before, {new} now" for name, (old, new) in self.drifts.items()
+        ]
+        return "\n".join(lines)
+
+
+def reproduce(store: Store, name: str, sources: Sources, device: str) -> Outcome:
+    """Run the record called ``name`` (file or run hash) again without storing the result.
+
+    Raises:
+        RecordError: if there is no such record.
+    """
+    record = _find(store, name)
+    run = record.run
+    if record.cell.data.name == "files" and sources.data_folder is None:
+        raise RecordError(f"{run} was trained on local files; give their folder by --data DIR")
+    if sources.data(record.cell.task).digest != record.cell.data.digest:
+        raise RecordError(
+            f"{run}: the data at hand differ from those it was trained on "
+            f"(digest {record.cell.data.digest})"
+        )
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = store_at(Path(folder))
+        Executor(scratch, sources, choose_device(device)).run([run], lambda _: None)
+        again = scratch.find(run)
+    if again is None:
+        raise RecordError(f"{run}: the repetition left no record")
+    return _compare(run, record, again)
+
+
+def _find(store: Store, name: str) -> Record:
+    path = Path(name)
+    if path.suffix == ".json":
+        return store.read(path)
+    for record in store.records():
+        if isinstance(record, Record) and record.run_hash == name:
+            return record
+    raise RecordError(
+        f"no record with run hash {name!r} under {store.root}; `gapbench report` lists them"
+    )
+
+
+def _compare(run: Run, before: Record, now: Record) -> Outcome:
+    old, new = dict(_numbers(before)), dict(_numbers(now))
+    drifts, largest = {}, 0.0
+    for field in old.keys() | new.keys():
+        first, second = old.get(field), new.get(field)
+        if first is None or second is None:
+            if first is not second:
+                drifts[field] = (first, second)
+            continue
+        largest = max(largest, abs(first - second))
+        if abs(first - second) > TOLERANCE:
+            drifts[field] = (first, second)
+    return Outcome(str(run), before.status, now.status, dict(sorted(drifts.items())), largest)
+
+
+def _numbers(record: Record) -> Iterator[tuple[str, float | None]]:
+    """Yield every number that must not depend on the execution."""
+    for split, scores in record.splits.items():
+        yield f"{split}.loss", scores.loss
+        for metric, value in scores.metrics.items():
+            yield f"{split}.{metric}", value
+    if record.calibration:
+        for name, value in record.calibration.model_dump().items():
+            yield f"calibration.{name}", value
+    if record.checkpoint:
+        yield "checkpoint.step", record.checkpoint.step

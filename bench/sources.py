@@ -1,0 +1,176 @@
+"""Where data and backbones come from, and the fingerprints that make them part of a run's identity.
+
+Three kinds of each: built into the package, a local folder (`--data`, `--backbone`), or a hub
+repository at a pinned revision. Reading them is the work of `bench.data` and `bench.backbone`.
+"""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+from bench.config import Fingerprint
+from bench.errors import BackboneError, DataError
+from bench.schema import content_hash
+from bench.tasks import BuiltinSource, HubSource, Task
+
+BACKBONE_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
+
+
+def cache_folder() -> Path:
+    """Return the folder for derived files: ``$GAPBENCH_CACHE`` or the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "gapbench"
+    return Path(os.environ.get("GAPBENCH_CACHE", default))
+
+
+@dataclass
+class Sources:
+    """Where this invocation finds data and backbones; runs themselves know only their hashes.
+
+    Attributes:
+        data_folder: holds ``<task>/{train,validation,test}.parquet``, used instead of the hub.
+        locations: name or folder of every backbone fingerprinted so far, by digest.
+    """
+
+    data_folder: Path | None = None
+    locations: dict[str, str] = field(default_factory=dict)
+
+    def data(self, task: Task) -> Fingerprint:
+        """Return the identity of a task's rows: generated, local files or a pinned revision.
+
+        Raises:
+            DataError: if the local files are missing.
+        """
+        source = task.source
+        if isinstance(source, BuiltinSource):
+            return Fingerprint(name="builtin", digest=content_hash(source.model_dump())[:16])
+        if self.data_folder is not None:
+            paths = [
+                self.split_file(task, task.splits.train),
+                self.split_file(task, task.splits.test),
+            ]
+            return Fingerprint(name="files", digest=_joint_digest(paths))
+        if isinstance(source, HubSource):
+            return Fingerprint(name=source.hub, digest=source.revision)
+        raise DataError(
+            f"task {task.name!r} exists only as files; give --data DIR with "
+            f"DIR/{task.name}/{task.splits.train}.parquet"
+        )
+
+    def split_file(self, task: Task, split: str) -> Path:
+        """Return the parquet file of one official split.
+
+        Raises:
+            DataError: if it does not exist.
+        """
+        assert self.data_folder is not None  # noqa: S101 - callers ask only with a data folder
+        path = self.data_folder / task.name / f"{split}.parquet"
+        if not path.is_file():
+            raise DataError(
+                f"task {task.name!r}: {path} does not exist; put the split {split!r} there, or "
+                "leave out --data to use the hub"
+            )
+        return path
+
+    def backbone(self, name: str) -> Fingerprint:
+        """Return the identity of a backbone: built-in name, local folder or ``owner/name@revision``.
+
+        Raises:
+            BackboneError: if the folder holds no safe weights, or a hub id has no pinned revision.
+        """
+        fingerprint = _fingerprint(name)
+        self.locations[fingerprint.digest] = name
+        return fingerprint
+
+    def locate(self, backbone: Fingerprint) -> str:
+        """Return the name or folder under which a fingerprinted backbone can be loaded.
+
+        Raises:
+            BackboneError: if it is not built in and was not given to this invocation.
+        """
+        for name in builtin_backbones():
+            self.locations.setdefault(_fingerprint(name).digest, name)
+        if backbone.digest not in self.locations:
+            raise BackboneError(
+                f"backbone {backbone.name!r} with digest {backbone.digest} is not at hand; give the "
+                "folder it was run with by --backbone DIR"
+            )
+        return self.locations[backbone.digest]
+
+
+def _fingerprint(name: str) -> Fingerprint:
+    folder = backbone_folder(name)
+    if folder is not None:
+        return Fingerprint(name=folder.resolve().name, digest=_backbone_digest(folder))
+    repository, _, revision = name.partition("@")
+    if "/" not in repository or not revision:
+        raise BackboneError(
+            f"backbone {name!r} is neither built in ({', '.join(builtin_backbones())}), nor an "
+            "existing folder, nor a hub id with a pinned revision such as "
+            "'owner/name@<commit hash>'"
+        )
+    return Fingerprint(name=repository.split("/")[1], digest=revision)
+
+
+def builtin_backbones() -> list[str]:
+    """Return the names of the backbones that travel with the package."""
+    folder = files("bench") / "backbones"
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+
+
+def backbone_folder(name: str) -> Path | None:
+    """Return the folder of a built-in or local backbone, None if ``name`` is a hub id."""
+    builtin = Path(str(files("bench") / "backbones" / name))
+    if "/" not in name and builtin.is_dir():
+        return builtin
+    path = Path(name).expanduser()
+    return path if path.is_dir() else None
+
+
+def _backbone_digest(folder: Path) -> str:
+    weights = sorted(folder.glob("*.safetensors"))
+    config = folder / "config.json"
+    if not config.is_file():
+        raise BackboneError(
+            f"backbone {folder}: no config.json; give a folder as the model library "
+            "saves it (save_pretrained)"
+        )
+    if not weights:
+        pickles = [
+            path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern)
+        ]
+        found = f"only {', '.join(pickles)}, which could run code on loading" if pickles else "none"
+        raise BackboneError(
+            f"backbone {folder}: weights must be safetensors, found {found}; convert "
+            "them with save_pretrained(safe_serialization=True)"
+        )
+    present = [folder / name for name in BACKBONE_FILES if (folder / name).is_file()]
+    return _joint_digest(present + weights)
+
+
+def _joint_digest(paths: list[Path]) -> str:
+    return content_hash([[path.name, file_digest(path)] for path in paths])[:16]
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, remembered by path, size and time of change.
+
+    Backbones can be many gigabytes, and planning must not read them again every time.
+    """
+    stat = path.stat()
+    key = content_hash([str(path.resolve()), stat.st_size, stat.st_mtime_ns])
+    memo = cache_folder() / "digests" / f"{key}.json"
+    try:
+        return str(json.loads(memo.read_text())["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        memo.write_text(json.dumps({"sha256": digest}))
+    except OSError:
+        pass  # the memo only saves time
+    return digest

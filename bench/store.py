@@ -1,0 +1,237 @@
+"""The results folder: write once, atomically, and read back. The only code that knows its layout.
+
+    <root>/runs/<task>/<backbone>/<method>/<cell hash>/seed-<n>.json      one record
+    <root>/runs/<task>/<backbone>/<method>/<cell hash>/seed-<n>.parquet   its test predictions
+    <root>/plans/<suite>.json                                             what a suite wants
+    <root>/claims/<run hash>.lock                                         who works on what
+
+A record is the commit point of a run: predictions are written before it, and both appear by rename,
+so a reader never sees half a file. A claim is an operating-system lock, which the kernel releases
+when its process dies in any way; whoever holds a run's claim may write it, nobody else.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from bench.config import Run
+from bench.errors import RecordError, StoreError
+from bench.record import SCHEMA_VERSION, Record, Status
+from bench.schema import validate
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """One run that a suite wants, and the label it has there."""
+
+    suite: str
+    task: str
+    backbone: str
+    method: str
+    variant: str
+    seed: int
+    run_hash: str
+    path: str
+
+    @property
+    def label(self) -> tuple[str, str, str, str, int]:
+        """What a suite knows the run by, whatever its settings are."""
+        return self.task, self.backbone, self.method, self.variant, self.seed
+
+
+class Store:
+    """One results folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def open_for_writing(self) -> None:
+        """Create the folder where needed and make sure that it can be written.
+
+        Raises:
+            StoreError: if it cannot.
+        """
+        try:
+            for name in ("runs", "plans", "claims"):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+            probe = self.root / "claims" / f".probe-{os.getpid()}"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise StoreError(
+                f"results folder {self.root} cannot be written: {error.strerror}; give another one "
+                "with --results DIR"
+            ) from None
+
+    def record_path(self, run: Run) -> Path:
+        """Return where the record of ``run`` lies, whether or not it exists."""
+        cell = run.cell
+        parts = (cell.task.name, cell.backbone.name, cell.method, cell.hash)
+        return self.root.joinpath("runs", *map(_slug, parts), f"seed-{run.seed}.json")
+
+    def read(self, path: Path) -> Record:
+        """Read one record.
+
+        Raises:
+            RecordError: if the file is truncated, not a record, or of another schema version.
+        """
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise RecordError(f"{path}: cannot be read: {error.strerror}") from None
+        except ValueError:
+            raise RecordError(
+                f"{path}: truncated or not JSON; delete it and run the suite again"
+            ) from None
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if version != SCHEMA_VERSION:
+            raise RecordError(
+                f"{path}: field 'schema_version' is {version!r}, this version reads {SCHEMA_VERSION}"
+            )
+        try:
+            return validate(Record, content, str(path))
+        except ValueError as error:
+            raise RecordError(f"{error}; delete the file and run the suite again") from None
+
+    def find(self, run: Run) -> Record | None:
+        """Return the readable record of ``run``, None if there is none."""
+        path = self.record_path(run)
+        if not path.exists():
+            return None
+        try:
+            return self.read(path)
+        except RecordError:
+            return None
+
+    def settled(self, run: Run) -> bool:
+        """Whether ``run`` needs no (further) attempt; cheap, since planning asks for every run."""
+        try:
+            content = json.loads(self.record_path(run).read_text(encoding="utf-8"))
+            return content["schema_version"] == SCHEMA_VERSION and Status(content["status"]).settled
+        except (OSError, ValueError, KeyError, TypeError):
+            return False  # nothing there, or cut off by a crash of the machine: it will be redone
+
+    def records(self) -> Iterator[Record | RecordError]:
+        """Yield every record, and for an unreadable one the error that says why."""
+        for path in sorted((self.root / "runs").glob("*/*/*/*/seed-*.json")):
+            try:
+                yield self.read(path)
+            except RecordError as error:
+                yield error
+
+    def predictions(self, run: Run) -> pa.Table | None:
+        """Return a run's test predictions: example_id, label, logit_<k>, and the truth if known."""
+        path = self.record_path(run).with_suffix(".parquet")
+        return pq.read_table(path) if path.is_file() else None
+
+    def write(self, record: Record, predictions: pa.Table | None = None) -> None:
+        """Store one record, and before it the predictions it speaks of.
+
+        The caller holds the run's claim, so the temporary names are its own, and what a killed
+        process left there is simply overwritten. A settled record is never replaced.
+
+        Raises:
+            StoreError: if the files cannot be written, or a settled record exists.
+        """
+        path = self.record_path(record.run)
+        if self.settled(record.run):
+            raise StoreError(f"{path} holds a finished run already; records are never rewritten")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if predictions is not None:
+                part = path.with_suffix(".parquet.part")
+                pq.write_table(predictions, part)
+                _publish(part, path.with_suffix(".parquet"))
+            _write_json(path, record.model_dump(mode="json"))
+        except OSError as error:
+            raise StoreError(f"{path}: cannot be written: {error.strerror}") from None
+
+    @contextmanager
+    def claim(self, runs: Sequence[Run]) -> Iterator[list[Run]]:
+        """Hold the claims of those ``runs`` that no other process works on and none has finished."""
+        locks: list[tuple[Run, FileLock]] = []
+        try:
+            for run in runs:
+                lock = FileLock(self.root / "claims" / f"{run.hash}.lock")
+                try:
+                    lock.acquire(timeout=0)
+                except Timeout:
+                    continue
+                locks.append((run, lock))
+            yield [run for run, _ in locks if not self.settled(run)]
+        finally:
+            for run, lock in locks:
+                # A finished run is never claimed for work again, so its lock file may go.
+                if self.settled(run):
+                    Path(lock.lock_file).unlink(missing_ok=True)
+                lock.release()
+
+    def write_plan(self, suite: str, wanted: Sequence[tuple[Run, str]]) -> None:
+        """Store what a suite wants, given as (run, variant), so that a report can show holes.
+
+        It is laid over the suite's stored plan: running a part of a suite forgets nothing, and a
+        changed setting replaces what stood under the same labels.
+        """
+        rows = [
+            PlanRow(
+                suite=suite,
+                task=run.cell.task.name,
+                backbone=run.cell.backbone.name,
+                method=run.cell.method,
+                variant=variant,
+                seed=run.seed,
+                run_hash=run.hash,
+                path=self.record_path(run).relative_to(self.root).as_posix(),
+            )
+            for run, variant in wanted
+        ]
+        with FileLock(self.root / "claims" / f"plan-{_slug(suite)}.lock"):
+            merged = {row.label: row for row in [*self.plan(suite), *rows]}
+            content = {"suite": suite, "runs": [asdict(row) for row in merged.values()]}
+            _write_json(self.root / "plans" / f"{_slug(suite)}.json", content)
+
+    def plan(self, suite: str) -> list[PlanRow]:
+        """Return the stored plan of a suite, empty if there is none."""
+        path = self.root / "plans" / f"{_slug(suite)}.json"
+        return _read_plan(path) if path.is_file() else []
+
+    def plans(self) -> list[PlanRow]:
+        """Return the plans of all suites."""
+        paths = sorted((self.root / "plans").glob("*.json"))
+        return [row for path in paths for row in _read_plan(path)]
+
+
+def _slug(name: str) -> str:
+    """Return a name that is one safe path part on every file system."""
+    safe = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+    return safe.lstrip(".") or "_"
+
+
+def _read_plan(path: Path) -> list[PlanRow]:
+    try:
+        content: Any = json.loads(path.read_text(encoding="utf-8"))
+        return [PlanRow(**row) for row in content["runs"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RecordError(f"{path}: not a plan; delete it and run the suite again") from None
+
+
+def _write_json(path: Path, content: Any) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_text(json.dumps(content, allow_nan=False, indent=1) + "\n", encoding="utf-8")
+    _publish(part, path)
+
+
+def _publish(part: Path, path: Path) -> None:
+    """Flush a finished temporary file to disk and rename it into place."""
+    with part.open("rb") as file:
+        os.fsync(file.fileno())
+    part.replace(path)

@@ -1,0 +1,216 @@
+"""A suite: a grid of tasks x backbones x methods x seeds as one YAML file, and its expansion.
+
+`expand` turns a suite into runs. It needs the sources (which data, which backbones), because their
+hashes are part of a run's identity.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from bench import registry
+from bench.config import Budget, Cell, Fingerprint, Precision, Protocol, Run, Training
+from bench.errors import ConfigError
+from bench.schema import Frozen, read_yaml, suggest, validate
+from bench.sources import Sources
+from bench.tasks import Name
+from bench.tasks import load as load_task
+
+
+class TaskEntry(Frozen):
+    """A task of the grid; its budget fields are laid over the suite's, for all methods alike."""
+
+    task: str
+    budget: dict[str, Any] = Field(default={})
+
+
+class MethodEntry(Frozen):
+    """A method of the grid with the settings that differ from its defaults."""
+
+    method: str
+    variant: str = Field(default="default", min_length=1, description="label in tables")
+    config: dict[str, Any] = Field(default={})
+    training: dict[str, Any] = Field(default={}, description="laid over the suite's training")
+
+
+def _named(field: str) -> BeforeValidator:
+    """Accept a bare name where an entry with a single field is meant."""
+    return BeforeValidator(lambda value: {field: value} if isinstance(value, str) else value)
+
+
+def _seed_list(value: object) -> object:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 1:
+            raise ValueError("a number of seeds must be at least 1")
+        return list(range(value))
+    return value
+
+
+class Suite(Frozen):
+    """A grid and the protocol that all of it shares."""
+
+    name: Name
+    description: str = ""
+    tasks: tuple[Annotated[TaskEntry, _named("task")], ...] = Field(min_length=1)
+    backbones: tuple[str, ...] = Field(min_length=1)
+    methods: tuple[Annotated[MethodEntry, _named("method")], ...] = Field(min_length=1)
+    seeds: Annotated[
+        tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seed_list), Field(min_length=1)
+    ] = Field(default=(0, 1, 2), description="a list, or a number of seeds counted from 0")
+    budget: Budget
+    training: Training = Training()
+    protocol: Protocol = "strict"
+    backbone_dropout: float = Field(default=0.0, ge=0, lt=1)
+    precision: Precision = "fp32"
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("seeds must differ")
+        return seeds
+
+    @model_validator(mode="after")
+    def _distinct_entries(self) -> Self:
+        labels = [(entry.method, entry.variant) for entry in self.methods]
+        doubled = {
+            f"{method}/{variant}"
+            for method, variant in labels
+            if labels.count((method, variant)) > 1
+        }
+        if doubled:
+            raise ValueError(f"give each entry of a method its own 'variant': {sorted(doubled)}")
+        names = [entry.task for entry in self.tasks]
+        if len(set(names)) != len(names):
+            raise ValueError(f"a task may stand in a suite once, got {names}")
+        return self
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run and the label under which its suite shows it."""
+
+    run: Run
+    variant: str
+
+
+def builtin_names() -> list[str]:
+    """Return the names of the suites that travel with the package."""
+    return sorted(
+        entry.name.removesuffix(".yaml")
+        for entry in files("suites").iterdir()
+        if entry.name.endswith(".yaml")
+    )
+
+
+def load(name: str) -> tuple[Suite, Path]:
+    """Read a suite by built-in name or by path; return it with the file it came from.
+
+    Raises:
+        ConfigError: if there is no such suite, or the file is invalid.
+    """
+    path = Path(name)
+    if path.suffix not in {".yaml", ".yml"}:
+        path = Path(str(files("suites") / f"{name}.yaml"))
+        if not path.is_file():
+            allowed = suggest(name, builtin_names())
+            raise ConfigError(f"unknown suite {name!r}; {allowed}; or give the path of a YAML file")
+    return validate(Suite, read_yaml(path), str(path)), path
+
+
+def restrict(
+    suite: Suite,
+    *,
+    methods: Sequence[str] = (),
+    task_names: Sequence[str] = (),
+    seeds: int | None = None,
+    backbone: str | None = None,
+    precision: Precision | None = None,
+) -> Suite:
+    """Return the part of a suite that command-line flags ask for; its hashes stay the same.
+
+    Raises:
+        ConfigError: if a name is not in the suite.
+    """
+    change: dict[str, Any] = {}
+    if methods:
+        _require(methods, [entry.method for entry in suite.methods], suite.name, "method")
+        change["methods"] = [entry for entry in suite.methods if entry.method in methods]
+    if task_names:
+        _require(task_names, [entry.task for entry in suite.tasks], suite.name, "task")
+        change["tasks"] = [entry for entry in suite.tasks if entry.task in task_names]
+    if seeds is not None:
+        change["seeds"] = seeds
+    if backbone is not None:
+        change["backbones"] = [backbone]
+    if precision is not None:
+        change["precision"] = precision
+    content = {field: getattr(suite, field) for field in Suite.model_fields}
+    return validate(Suite, content | change, f"suite {suite.name!r}")
+
+
+def expand(suite: Suite, sources: Sources, path: Path | None = None) -> list[PlannedRun]:
+    """Return every run of the grid, seeds innermost; identical runs appear once a label.
+
+    Raises:
+        ConfigError: if a task, method or method setting is invalid.
+        DataError, BackboneError: if a source cannot be reached.
+    """
+    folder = path.parent if path else None
+    backbones = [sources.backbone(name) for name in suite.backbones]
+    return [
+        PlannedRun(Run(cell, seed), variant)
+        for entry in suite.tasks
+        for cell, variant in _cells(suite, entry, folder, backbones, sources)
+        for seed in suite.seeds
+    ]
+
+
+def _cells(
+    suite: Suite,
+    entry: TaskEntry,
+    folder: Path | None,
+    backbones: Sequence[Fingerprint],
+    sources: Sources,
+) -> Iterator[tuple[Cell, str]]:
+    task = load_task(entry.task, folder)
+    place = f"suite {suite.name!r}: task {entry.task!r}: budget"
+    replaced = {"epochs", "steps"} if {"epochs", "steps"} & entry.budget.keys() else set()
+    budget = suite.budget.model_dump(exclude=replaced) | entry.budget
+    shared = {
+        "task": task,
+        "data": sources.data(task),
+        "budget": validate(Budget, budget, place),
+        "protocol": suite.protocol,
+        "backbone_dropout": suite.backbone_dropout,
+        "precision": suite.precision,
+    }
+    for backbone in backbones:
+        for method in suite.methods:
+            place = f"suite {suite.name!r}: method {method.method!r}"
+            yield (
+                Cell(
+                    **shared,
+                    backbone=backbone,
+                    method=method.method,
+                    config=registry.resolve_config(
+                        method.method, method.config, f"{place}: config"
+                    ),
+                    training=validate(
+                        Training,
+                        suite.training.model_dump() | method.training,
+                        f"{place}: training",
+                    ),
+                ),
+                method.variant,
+            )
+
+
+def _require(given: Sequence[str], present: list[str], suite: str, what: str) -> None:
+    for name in given:
+        if name not in present:
+            raise ConfigError(f"suite {suite!r} has no {what} {name!r}; {suggest(name, present)}")

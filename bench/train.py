@@ -1,0 +1,218 @@
+"""The one training loop: steps, evaluation points, checkpoint choice, runs that leave the stack.
+
+It knows phases and steps, and no method's name. Validation alone chooses the checkpoint.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from bench.batches import Batch, collate, training_batches
+from bench.config import Run
+from bench.cost import FlopEstimate, Stopwatch
+from bench.data import TaskData
+from bench.evaluate import PROBE_SIZE, Probe, predict, score
+from bench.method import AnyMethod, Phase, StepReport, TrainState
+from bench.optim import StackedAdamW
+from bench.record import CurvePoint, SplitScores
+from bench.seed import permutation, seed_of
+
+_FINITE_CHECK_EVERY = 10  # steps; a check waits for the device
+
+Progress = Callable[[float], None]
+Indices = NDArray[np.int64]
+
+
+@dataclass
+class Trace:
+    """What is known of one run while it trains.
+
+    Attributes:
+        best_row: its parameters at the best evaluation point so far, (numbers,).
+        widths, examples: tokens of the longest example and number of examples of each batch.
+    """
+
+    curve: list[CurvePoint] = field(default_factory=list)
+    best_step: int = 0
+    best_score: float | None = None
+    best_row: Tensor | None = None
+    stale: int = 0
+    steps: int = 0
+    tokens: int = 0
+    widths: list[int] = field(default_factory=list)
+    examples: list[int] = field(default_factory=list)
+    forward_passes: int = 0
+    backward_passes: int = 0
+    diverged: str | None = None
+
+
+class Trainer:
+    """Trains one stack of runs that agree on task, backbone, method and budget."""
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        method: AnyMethod,
+        state: TrainState,
+        data: TaskData,
+        progress: Progress,
+    ) -> None:
+        self.runs = list(runs)
+        self.traces = [Trace() for _ in runs]
+        self.stopwatch = Stopwatch(len(runs), state.axis.device)
+        self.flops = FlopEstimate()
+        self._method = method
+        self._state = state
+        self._data = data
+        self._progress = progress
+        self._finite = torch.ones(len(runs), dtype=torch.bool, device=state.axis.device)
+        self._probes = {
+            "train": Probe.of(data.train, PROBE_SIZE),
+            "validation": Probe.of(data.validation),
+            "test": Probe.of(data.test, PROBE_SIZE),
+        }
+
+    def train(self) -> None:
+        """Train every run to the end of the budget, to its patience, or until it diverges."""
+        cell = self.runs[0].cell
+        total = cell.budget.total_steps(len(self._data.train))
+        points = evaluation_points(total, cell.budget.evaluations)
+        self._evaluate(choose=False)
+        done = 0
+        for phase in self._method.phases(self._method.configs[0]):
+            steps = min(round(phase.share * total), total - done)
+            self._train_phase(phase, steps, total, points)
+            done += steps
+
+    def _train_phase(self, phase: Phase, steps: int, total: int, points: set[int]) -> None:
+        state, axis = self._state, self._state.axis
+        settings = [self.runs[index].cell.training for index in axis.active]
+        state.optimizer = StackedAdamW(state.bank, settings, steps, axis)
+        loaders = [self._loaders(phase, run) for run in self.runs]
+        last = axis.step + steps
+        while axis.step < last and axis.size:
+            report = self._step(loaders)
+            axis.step += 1
+            self._finite &= report.losses.isfinite() & report.gradient_norms.isfinite()
+            due = axis.step in points
+            if due or axis.step % _FINITE_CHECK_EVERY == 0:
+                self._progress(axis.step / total)
+                self._drop_diverged()
+            if due and axis.size:
+                self._evaluate(choose=True)
+
+    def _step(self, loaders: list[Mapping[str, Iterator[Indices]]]) -> StepReport:
+        axis = self._state.axis
+        drawn = [{name: next(part) for name, part in loaders[i].items()} for i in axis.active]
+        self._state.model.train()
+        with self.stopwatch.measure("train", axis.active):
+            batches = {
+                name: collate(self._data.train, np.stack([d[name] for d in drawn]), axis.device)
+                for name in drawn[0]
+            }
+            first = next(iter(batches.values()))
+            examples, width = first.inputs["input_ids"].shape
+            counting = self.flops.wants(width)
+            with self.flops.count(examples, width) if counting else nullcontext():
+                report = self._method.step(self._state, batches)
+        self._account(drawn, batches, report)
+        return report
+
+    def _account(
+        self, drawn: list[dict[str, Indices]], batches: Mapping[str, Batch], report: StepReport
+    ) -> None:
+        lengths = self._data.train.lengths
+        for position, index in enumerate(self._state.axis.active):
+            trace = self.traces[index]
+            trace.steps += 1
+            trace.tokens += sum(int(batch.tokens[position]) for batch in batches.values())
+            first = next(iter(drawn[position].values()))
+            trace.widths.append(int(lengths[first].max()))
+            trace.examples.append(len(first))
+            trace.forward_passes += report.forward_passes
+            trace.backward_passes += report.backward_passes
+
+    def _loaders(self, phase: Phase, run: Run) -> Mapping[str, Iterator[Indices]]:
+        """Return one endless stream of batches for each part of the training set a step draws."""
+        cell, n = run.cell, len(self._data.train)
+        order = permutation(n, seed_of("cut", cell.task.name, run.seed))
+        streams = {}
+        for name, (low, high) in phase.parts.items():
+            part = np.sort(order[round(low * n) : round(high * n)])
+            lengths = self._data.train.lengths[part]
+            batches = training_batches(lengths, cell.budget.batch_size, cell.task.name, run.seed)
+            streams[name] = (part[positions] for positions in batches)
+        return streams
+
+    def _evaluate(self, *, choose: bool) -> None:
+        state, task = self._state, self._state.task
+        with self.stopwatch.measure("evaluation", state.axis.active):
+            logits = {name: predict(self._method, state, p) for name, p in self._probes.items()}
+            for position, index in enumerate(state.axis.active):
+                scores = {
+                    name: score(task, values[position], self._probes[name].targets)
+                    for name, values in logits.items()
+                }
+                self.traces[index].curve.append(self._point(scores))
+                if choose:
+                    self._choose(position, self.traces[index], scores["validation"])
+        if choose:
+            self._drop_stale()
+
+    def _point(self, scores: Mapping[str, SplitScores]) -> CurvePoint:
+        main = self._state.task.metrics[0]
+        values = {f"{name}_score": split.metrics[main] for name, split in scores.items()}
+        losses = {f"{name}_loss": split.loss for name, split in scores.items()}
+        return CurvePoint.model_validate({"step": self._state.axis.step, **values, **losses})
+
+    def _choose(self, position: int, trace: Trace, validation: SplitScores) -> None:
+        """Keep the parameters if validation is better than ever; ties keep the earlier ones."""
+        task = self._state.task
+        value = validation.metrics[task.metrics[0]]
+        sign = 1 if task.metric.higher_is_better else -1
+        better = value is not None and (
+            trace.best_score is None or sign * value > sign * trace.best_score
+        )
+        if better or trace.best_row is None:
+            trace.best_score, trace.best_step = value, self._state.axis.step
+            trace.best_row = self._state.bank.values[position].clone()
+        trace.stale = 0 if better else trace.stale + 1
+
+    def _drop_stale(self) -> None:
+        patience = [self.runs[i].cell.training.patience for i in self._state.axis.active]
+        self._keep(
+            [
+                position
+                for position, index in enumerate(self._state.axis.active)
+                if patience[position] is None or self.traces[index].stale < patience[position]
+            ]
+        )
+
+    def _drop_diverged(self) -> None:
+        healthy = self._finite.tolist()
+        for position, index in enumerate(self._state.axis.active):
+            if not healthy[position]:
+                self.traces[index].diverged = (
+                    f"loss or gradient is not finite by step {self._state.axis.step}; "
+                    "try a lower learning_rate"
+                )
+        self._keep([position for position, ok in enumerate(healthy) if ok])
+
+    def _keep(self, positions: list[int]) -> None:
+        state, axis = self._state, self._state.axis
+        if len(positions) == axis.size:
+            return
+        axis.active = tuple(axis.active[position] for position in positions)
+        state.bank.keep(positions)
+        state.optimizer.keep(positions)
+        self._finite = self._finite[positions]
+
+
+def evaluation_points(total: int, count: int) -> set[int]:
+    """Return at most ``count`` evenly spaced steps, the last being ``total``."""
+    return {max(1, round(total * (i + 1) / count)) for i in range(count)}

@@ -1,0 +1,67 @@
+"""BitFit: only the bias terms (and the head) train.
+
+Source: Ben Zaken et al. 2022, "BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based
+Masked Language-models", section 3.
+
+A run's bias is stored as its difference from the pretrained one. That is the same training: the
+gradients are equal, and biases are never decayed.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from bench.backbone import Backbone
+from bench.method import Method, MethodConfig
+from bench.stack import RunAxis, Stacked, replace_module
+from bench.tasks import Task
+
+
+class StackedShift(Stacked):
+    """A frozen layer with a bias, plus one trained change of that bias a run: (runs, out)."""
+
+    def __init__(self, axis: RunAxis, base: nn.Module) -> None:
+        super().__init__(axis)
+        self.base = base
+        width = base.get_parameter("bias").shape[0]
+        zeros = torch.zeros(len(axis.seeds), width, device=axis.device, dtype=axis.dtype)
+        self.shift = nn.Parameter(zeros)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Add each run's change to its own rows; (runs * batch, ..., out)."""
+        out: Tensor = self.base(x)
+        return (self.runs_first(out) + self.shift.unsqueeze(1)).view_as(out)
+
+    @property
+    def weight(self) -> Tensor:
+        """The frozen weight, for library code that asks for its type."""
+        return self.base.get_parameter("weight")
+
+
+class BitFit(Method[MethodConfig]):
+    """Train biases."""
+
+    name = "bitfit"
+    reference = "Ben Zaken et al. 2022, arXiv:2106.10199, section 3"
+
+    @classmethod
+    def supports(cls, task: Task, backbone: Backbone, config: MethodConfig) -> str | None:  # noqa: ARG003
+        """Refuse backbones without biases, such as Llama's."""
+        if not _biased(backbone.model(), backbone):
+            return f"a {backbone.family} backbone has no bias terms"
+        return None
+
+    def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
+        """Wrap every layer that has a bias, outside the head."""
+        for name in _biased(model, backbone):
+            replace_module(model, name, StackedShift(self.axis, model.get_submodule(name)))
+        return model
+
+
+def _biased(model: nn.Module, backbone: Backbone) -> list[str]:
+    return [
+        name
+        for name, module in model.named_modules()
+        if not isinstance(module, Stacked)
+        and isinstance(module._parameters.get("bias"), nn.Parameter)
+        and not backbone.in_head(name)
+    ]

@@ -1,0 +1,18 @@
+"""Full fine-tuning: every parameter trains. Runs cannot share a backbone that they change."""
+
+from torch import nn
+
+from bench.backbone import Backbone
+from bench.method import Method, MethodConfig
+
+
+class Full(Method[MethodConfig]):
+    """Train everything, one run at a time."""
+
+    name = "full"
+    reference = "Devlin et al. 2019, arXiv:1810.04805, section 3.2"
+    stackable = False
+
+    def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:  # noqa: ARG002
+        """Unfreeze all weights."""
+        return model.requires_grad_(True)  # noqa: FBT003 - the framework's own signature

@@ -1,0 +1,25 @@
+"""The best constant prediction: class frequencies or mean of the training set. No training."""
+
+from torch import Tensor, nn
+
+from bench.backbone import Backbone
+from bench.batches import Batch
+from bench.method import Method, MethodConfig, TrainState
+from bench.objective import constant_logits
+
+
+class Majority(Method[MethodConfig]):
+    """Predict the training set's class frequencies, or its mean."""
+
+    name = "majority"
+    reference = "baseline"
+    trains = False
+
+    def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:  # noqa: ARG002
+        """Leave the model as it is: it is not asked."""
+        return model
+
+    def predict(self, state: TrainState, batch: Batch) -> Tensor:
+        """Return the same logits for every example; (runs * batch, outputs)."""
+        row = constant_logits(state.train_targets, state.task.kind, state.task.n_outputs)
+        return row.to(state.axis.dtype).expand(len(batch.targets), -1)

@@ -1,0 +1,75 @@
+"""From a results folder to report files; what the command line calls.
+
+The page is made by `reports.html`; its drawing libraries take a second to load, so that they are
+imported only when a page is built.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from bench.errors import StoreError
+from bench.store import Store
+from reports.leaderboard import leaderboard, summarise
+from reports.load import load
+from reports.text import format_table
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a report consists of.
+
+    Attributes:
+        report: the HTML page.
+        leaderboard: CSV, one row per cell.
+        runs: CSV, one row per run.
+        table: the leaderboard.
+    """
+
+    report: Path
+    leaderboard: Path
+    runs: Path
+    table: pd.DataFrame
+
+
+def build(results: Path, out: Path) -> Built:
+    """Write ``report.html``, ``leaderboard.csv`` and ``runs.csv`` about a results folder.
+
+    Args:
+        results: the results folder.
+        out: folder to write to, created where needed.
+
+    Raises:
+        StoreError: if the results folder is empty, or ``out`` cannot be written.
+        RecordError: if a plan in it cannot be read.
+    """
+    from reports.html import page
+
+    loaded = load(Store(results))
+    summary = summarise(loaded.runs)
+    table = leaderboard(summary)
+    built = Built(out / "report.html", out / "leaderboard.csv", out / "runs.csv", table)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        table.to_csv(built.leaderboard, index=False, lineterminator="\n")
+        loaded.runs.to_csv(built.runs, index=False, lineterminator="\n")
+        built.report.write_text(page(loaded, summary), encoding="utf-8")
+    except OSError as error:
+        raise StoreError(
+            f"report folder {out} cannot be written: {error.strerror}; give another one with --out"
+        ) from None
+    return built
+
+
+def terminal(results: Path) -> str:
+    """Return the leaderboard of a results folder as text, with a line on unreadable records.
+
+    Raises:
+        StoreError: if the results folder is empty.
+        RecordError: if a plan in it cannot be read.
+    """
+    loaded = load(Store(results))
+    text = format_table(leaderboard(summarise(loaded.runs)))
+    broken = [f"unreadable: {reason}\n" for reason in loaded.unreadable]
+    return text + "".join(broken)

@@ -1,0 +1,260 @@
+"""The report as one self-contained HTML page: no network, no script beyond sorting tables.
+
+This module prepares what `templates/report.html` lays out. The template escapes all text; the only
+markup passed to it are the figures, in which matplotlib has escaped all text.
+"""
+
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from reports import canvas
+from reports.costs import throughput
+from reports.figures import gap_curves, reliability_diagrams
+from reports.leaderboard import BLOCK, PAPER, rows
+from reports.load import Results
+from reports.text import label, number, short
+from reports.verdict import interval, verdict
+
+
+@dataclass(frozen=True)
+class Value:
+    """One table cell: what it shows, and what it sorts by (None sorts last)."""
+
+    text: str
+    key: float | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """One table row: the name of a cell, the colour of its method, and its values."""
+
+    name: str
+    colour: str
+    values: list[Value]
+
+
+@dataclass(frozen=True)
+class Block:
+    """What the page says of one task on one backbone, of rows that may be compared."""
+
+    title: str
+    metric: str
+    verdicts: list[str]
+    leaderboard: list[Line]
+    calibration: list[Line]
+    bounds: dict[str, str]
+    gap_figure: Markup | None
+    reliability_figure: Markup | None
+    terms: dict[str, str]
+
+
+Column = tuple[str, str, Callable[[Any], Value]]
+
+
+def _plain(field: str, digits: int = 3) -> Callable[[Any], Value]:
+    return lambda row: _value(getattr(row, field), number(getattr(row, field), digits))
+
+
+def _short(field: str, one: float = 1) -> Callable[[Any], Value]:
+    def value(row: Any) -> Value:
+        raw = getattr(row, field)
+        return _value(raw, "" if pd.isna(raw) else short(raw / one))
+
+    return value
+
+
+def _ends(low: str, high: str) -> Callable[[Any], Value]:
+    return lambda row: _value(getattr(row, low), interval(getattr(row, low), getattr(row, high)))
+
+
+def _value(raw: Any, text: str) -> Value:
+    return Value(text, None if pd.isna(raw) else float(raw))
+
+
+LEADERBOARD: tuple[Column, ...] = (
+    ("group", "tie group: 1 is the best and all not told apart from it", _plain("rank_group", 0)),
+    ("score", "mean test score over seeds", _plain("score")),
+    ("95 %", "Student t interval of the score over seeds", _ends("score_ci_low", "score_ci_high")),
+    ("seeds", "seeds with a score", _plain("n_seeds", 0)),
+    (
+        "gap",
+        "train minus test score; sign flipped where lower is better",
+        _plain("generalization_gap"),
+    ),
+    ("gap 95 %", "Student t interval of the gap over seeds", _ends("gap_ci_low", "gap_ci_high")),
+    ("loss gap", "test minus train loss", _plain("loss_gap")),
+    ("ECE", "expected calibration error before temperature scaling", _plain("ece")),
+    ("seconds", "training seconds per run", _short("train_seconds")),
+    ("tokens/s", "training tokens per second", _short("tokens_per_second")),
+    ("MiB", "peak memory", _short("peak_memory_bytes", 2**20)),
+    ("params", "trainable parameters", _short("trainable_params")),
+    ("FLOPs", "floating-point operations of training", _short("train_flops")),
+    ("failed", "planned runs without a result", _plain("n_failed", 0)),
+)
+CALIBRATION: tuple[Column, ...] = (
+    ("ECE", "expected calibration error, 15 bins of equal width", _plain("ece")),
+    (
+        "ECE, scaled",
+        "after scaling by the temperature fitted on validation",
+        _plain("ece_calibrated"),
+    ),
+    ("temperature", "above 1: the model was overconfident", _plain("temperature", 2)),
+    ("Brier", "squared error of the probabilities", _plain("brier")),
+    ("NLL", "negative log-likelihood, nats", _plain("nll")),
+)
+
+
+def page(results: Results, summary: pd.DataFrame) -> str:
+    """Return the report.
+
+    Args:
+        results: a loaded results folder.
+        summary: its `summarise` table.
+    """
+    colours = canvas.colours(summary["method"])
+    blocks = [_block(results, block, colours) for _, block in summary.groupby(BLOCK, sort=False)]
+    machines = summary[summary["machine"] != ""].groupby("machine", sort=True)
+    environment = Environment(
+        loader=PackageLoader("reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html").render(
+        blocks=blocks,
+        leaderboard_columns=LEADERBOARD,
+        calibration_columns=CALIBRATION,
+        costs=[_svg(throughput(table, colours)) for _, table in machines],
+        n_machines=len(machines),
+        statuses=results.runs["status"].value_counts().to_dict(),
+        troubles=_troubles(results.runs),
+        unreadable=results.unreadable,
+        versions=_versions(results.runs),
+        origins=[_origin(results, row) for row in rows(summary)],
+        paper=bool((summary["protocol"] == "paper").any()),
+        light=Markup(canvas.css("light")),  # noqa: S704 - constants of the program
+        dark=Markup(canvas.css("dark")),  # noqa: S704 - constants of the program
+    )
+
+
+def _block(results: Results, block: pd.DataFrame, colours: dict[str, str]) -> Block:
+    first = next(rows(block))
+    metrics = block.loc[block["metric"] != "", "metric"]
+    upward = bool(block["higher_is_better"].fillna(value=True).all())
+    direction = "higher is better" if upward else "lower is better"
+    where = f"{first.task} on {first.backbone}"
+    calibrated = block[block["ece"].notna()]
+    return Block(
+        title=f"{where} (suite {first.suite})" if first.suite else f"{where} (in no suite)",
+        metric=f"{metrics.iloc[0]}, {direction}" if len(metrics) else "",
+        verdicts=verdict(block),
+        leaderboard=_lines(block, LEADERBOARD, colours),
+        calibration=_lines(calibrated, CALIBRATION, colours),
+        bounds=_bounds(results, block),
+        gap_figure=_svg(gap_curves(results, block, colours)),
+        reliability_figure=_svg(reliability_diagrams(results, block, colours)),
+        terms=_terms(results, block),
+    )
+
+
+def _lines(block: pd.DataFrame, columns: tuple[Column, ...], colours: dict[str, str]) -> list[Line]:
+    return [
+        Line(
+            name=label(row.method, row.variant),
+            colour=canvas.variable(colours[row.method]),
+            values=[value(row) for _, _, value in columns],
+        )
+        for row in rows(block)
+    ]
+
+
+def _bounds(results: Results, block: pd.DataFrame) -> dict[str, str]:
+    """Return what the Bayes-optimal predictor scores, by table heading; empty where unknown."""
+    hashes = [run for runs in block["ok_runs"] for run in runs.values()]
+    known = results.runs[results.runs["run_hash"].isin(hashes)].dropna(subset=["bayes_score"])
+    if known.empty:
+        return {}
+    best = known.iloc[0]
+    fields = {"score": "score", "ECE": "ece", "Brier": "brier", "NLL": "nll"}
+    return {heading: number(best[f"bayes_{field}"]) for heading, field in fields.items()}
+
+
+def _terms(results: Results, block: pd.DataFrame) -> dict[str, str]:
+    """Return what all rows of a block share."""
+    known = [name for name in block["config_hash"] if name in results.cells]
+    if not known:
+        return {}
+    record = results.cells[known[0]]
+    cell, budget = record.cell, record.cell.budget
+    length = f"{budget.steps} steps" if budget.steps else f"{budget.epochs:g} epochs"
+    sizes = [f"{split} {scores.examples}" for split, scores in record.splits.items()]
+    return {
+        "protocol": cell.protocol,
+        "budget": f"{length} of {budget.batch_size} examples, {budget.evaluations} evaluations",
+        "examples scored": ", ".join(sizes),
+        "backbone dropout, precision": f"{cell.backbone_dropout:g}, {cell.precision}",
+        "task": f"{cell.task.name} version {cell.task.version}",
+        "data": f"{cell.data.name} {cell.data.digest[:16]}",
+        "backbone": f"{cell.backbone.name} {cell.backbone.digest[:16]}",
+    }
+
+
+def _troubles(runs: pd.DataFrame) -> list[tuple[str, str, str, str, str]]:
+    """Return runs without a score as (place, name, status, reason, seeds), alike ones together."""
+    undefined = (runs["status"] == "ok") & runs["test_score"].isna()
+    runs = runs[(runs["status"] != "ok") | undefined]
+    runs = runs.assign(status=runs["status"].where(runs["status"] != "ok", "ok, no score"))
+    runs = runs.assign(
+        detail=runs["detail"].where(
+            runs["status"] != "ok, no score", "its main metric is not defined on its predictions"
+        )
+    )
+    keys = ["suite", "task", "backbone", "method", "variant", "protocol", "status", "detail"]
+    groups = []
+    for key, alike in runs.groupby(keys, sort=False):
+        _, task, backbone, method, variant, protocol, status, detail = map(str, key)
+        name = label(method, variant) + (PAPER if protocol == "paper" else "")
+        seeds = ", ".join(str(seed) for seed in sorted(alike["seed"]))
+        groups.append((f"{task} on {backbone}", name, status.replace("_", " "), detail, seeds))
+    return groups
+
+
+def _versions(runs: pd.DataFrame) -> dict[str, str]:
+    """Return the distinct values of what every record says about where it comes from."""
+    fields = {
+        "gapbench": "gapbench",
+        "torch": "torch",
+        "device": "device",
+        "code hash": "code_hash",
+        "git commit": "git_commit",
+    }
+    found = {name: sorted(set(runs[field]) - {""}) for name, field in fields.items()}
+    return {name: ", ".join(values) for name, values in found.items() if values}
+
+
+def _origin(results: Results, row: Any) -> tuple[str, str, str, str, str]:
+    """Return (place, name, config hash, settings, command) of one leaderboard row."""
+    record = results.cells.get(row.config_hash)
+    place, name = f"{row.task} on {row.backbone}", label(row.method, row.variant)
+    if record is None:
+        return place, name, row.config_hash, "", ""
+    training = record.cell.training.model_dump(mode="json", exclude_none=True)
+    settings = json.dumps(record.cell.config | training)[1:-1].replace('"', "")
+    command = f"gapbench reproduce {shlex.quote(str(results.store.record_path(record.run)))}"
+    return place, name, row.config_hash, settings, command
+
+
+def _svg(figure: Figure | None) -> Markup | None:
+    if figure is None:
+        return None
+    title = " ".join(figure.texts[0].get_text().split())
+    return Markup(canvas.svg(figure, title))  # noqa: S704 - matplotlib and `svg` escape all text

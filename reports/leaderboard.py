@@ -1,0 +1,204 @@
+"""The leaderboard: one row per cell, averaged over its seeds and ranked among its rivals.
+
+Statistics are in `reports.stats`, the form that the table takes in a terminal in `reports.text`.
+"""
+
+from collections.abc import Hashable, Iterator
+from typing import Any, cast
+
+import pandas as pd
+
+from reports.stats import mean_interval, tie_groups
+
+COLUMNS = (
+    "suite",
+    "task",
+    "backbone",
+    "method",
+    "variant",
+    "n_seeds",
+    "metric",
+    "score",
+    "score_ci_low",
+    "score_ci_high",
+    "rank_group",
+    "train_score",
+    "validation_score",
+    "generalization_gap",
+    "gap_ci_low",
+    "gap_ci_high",
+    "train_loss",
+    "test_loss",
+    "loss_gap",
+    "ece",
+    "ece_calibrated",
+    "brier",
+    "nll",
+    "temperature",
+    "train_seconds",
+    "tokens_per_second",
+    "peak_memory_bytes",
+    "trainable_params",
+    "train_flops",
+    "tune_trials",
+    "tune_seconds",
+    "n_failed",
+    "device",
+    "config_hash",
+)
+BLOCK = ["suite", "task", "backbone", "setting"]
+"""What rows must share to be compared."""
+
+NOT_FAILED = ("ok", "skipped")
+PAPER = " [paper]"
+"""Mark of a variant whose checkpoint was chosen on the test split, as the papers do."""
+
+_CELL = ["suite", "task", "backbone", "method", "variant", "config_hash"]
+_MEANS = (
+    "train_score",
+    "validation_score",
+    "train_loss",
+    "test_loss",
+    "loss_gap",
+    "ece",
+    "ece_calibrated",
+    "brier",
+    "nll",
+    "temperature",
+    "train_seconds",
+    "tokens_per_second",
+    "peak_memory_bytes",
+    "trainable_params",
+    "train_flops",
+    "bayes_score",
+    "bayes_ece",
+)
+_ON_ONE_MACHINE = ("train_seconds", "tokens_per_second", "peak_memory_bytes")
+_FROM_RECORDS = ("metric", "setting", "protocol", "higher_is_better")
+_OBJECTS = ("by_seed", "ok_runs", "checkpoints")
+_EXTRA = (*_FROM_RECORDS[1:], "bayes_score", "bayes_ece", "machine", *_OBJECTS)
+_WHOLE = (
+    "n_seeds",
+    "rank_group",
+    "peak_memory_bytes",
+    "trainable_params",
+    "tune_trials",
+    "n_failed",
+)
+
+
+def summarise(runs: pd.DataFrame) -> pd.DataFrame:
+    """Average runs into one row per cell, in report order.
+
+    A score is the mean over the seeds that ended well and whose main test metric is defined;
+    `n_seeds` counts them. `n_failed` counts planned runs that ended in any other way than well or
+    skipped, missing ones included. A cell that ran on several machines has no seconds,
+    throughput or memory. Cells are compared within their `BLOCK` only, which stand in the
+    order of `runs`; inside, cells are sorted by rank group, then score, those without at the end.
+    A variant under the paper protocol carries the mark `PAPER`.
+
+    Args:
+        runs: the table of `reports.load`.
+
+    Returns:
+        The columns of the leaderboard and, after them, `setting`, `protocol`, `higher_is_better`,
+        `bayes_score`, `bayes_ece`, `machine` (device and threads, "" if several), and of the runs
+        that ended well `by_seed`, scores by seed, `ok_runs`, hashes by seed, and `checkpoints`, the
+        steps that were chosen.
+    """
+    cells: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for run in cast("list[dict[str, Any]]", runs.to_dict("records")):
+        cells.setdefault(tuple(run[name] for name in _CELL), []).append(run)
+    content = [dict(zip(_CELL, key, strict=True)) | _cell(cell) for key, cell in cells.items()]
+    table = _typed(pd.DataFrame(content, columns=[*COLUMNS, *_EXTRA]))
+    table = _with_known_setting(table)
+    blocks = [_ranked(block) for _, block in table.groupby(BLOCK, sort=False)]
+    table = pd.concat(blocks, ignore_index=True) if blocks else table
+    return _typed(table)
+
+
+def leaderboard(summary: pd.DataFrame) -> pd.DataFrame:
+    """Return exactly `COLUMNS` of the table of `summarise`."""
+    return summary[list(COLUMNS)]
+
+
+def rows(table: pd.DataFrame) -> Iterator[Any]:
+    """Yield the rows of a table as named tuples, whose fields have no static types."""
+    yield from table.itertuples(index=False)
+
+
+def _cell(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    ok = [run for run in runs if run["status"] == "ok"]
+    by_seed = {run["seed"]: run["test_score"] for run in ok if pd.notna(run["test_score"])}
+    score = mean_interval(list(by_seed.values()))
+    gap = mean_interval(_present(ok, "generalization_gap"))
+    # A run that failed still says what it was to be; a missing one does not.
+    known = next((run for run in runs if run["setting"]), None)
+    machines = sorted({_machine(run) for run in ok})
+    row = {name: known[name] for name in _FROM_RECORDS} if known else {}
+    if row.get("protocol") == "paper":
+        row["variant"] = (runs[0]["variant"] + PAPER).strip()
+    row |= {name: mean_interval(_present(ok, name)).mean for name in _MEANS}
+    if len(machines) > 1:
+        row |= dict.fromkeys(_ON_ONE_MACHINE)
+    return row | {
+        "n_seeds": score.n,
+        "by_seed": by_seed,
+        "ok_runs": {run["seed"]: run["run_hash"] for run in ok},
+        "checkpoints": sorted(set(_present(ok, "checkpoint_step"))),
+        "score": score.mean,
+        "score_ci_low": score.low,
+        "score_ci_high": score.high,
+        "generalization_gap": gap.mean,
+        "gap_ci_low": gap.low,
+        "gap_ci_high": gap.high,
+        "n_failed": sum(run["status"] not in NOT_FAILED for run in runs),
+        "device": "; ".join(sorted({run["device"] for run in ok})),
+        "machine": machines[0] if len(machines) == 1 else "",
+    }
+
+
+def _present(runs: list[dict[str, Any]], name: str) -> list[float]:
+    return [run[name] for run in runs if pd.notna(run[name])]
+
+
+def _machine(run: dict[str, Any]) -> str:
+    """Return where a run took place; on a CPU the number of threads makes another machine."""
+    threads = f" ({run['threads']} threads)" if run["device_type"] == "cpu" else ""
+    return f"{run['device']}{threads}"
+
+
+def _with_known_setting(table: pd.DataFrame) -> pd.DataFrame:
+    """Put cells that never ran beside their rivals, where these agree on what was asked for."""
+    rivals = table.groupby(["suite", "task", "backbone"], sort=False)["setting"]
+    only = rivals.transform(lambda settings: _only(set(settings) - {""}))
+    table["setting"] = table["setting"].where(table["setting"] != "", only)
+    return table
+
+
+def _only(values: set[str]) -> str:
+    return values.pop() if len(values) == 1 else ""
+
+
+def _ranked(block: pd.DataFrame) -> pd.DataFrame:
+    """Fill in the rank groups of one block and sort it."""
+    up = bool(block["higher_is_better"].fillna(value=True).all())
+    scores: dict[Hashable, dict[int, float]] = block["by_seed"].to_dict()
+    block = block.assign(rank_group=pd.Series(tie_groups(scores, higher_is_better=up)))
+    block = block.sort_values(["method", "variant"], kind="stable")
+    block = block.sort_values("score", ascending=not up, kind="stable")
+    return block.sort_values("rank_group", kind="stable")
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """Give every column its type, so that an empty cell is empty and a count has no decimals."""
+    text = {*_CELL, "metric", "device", "setting", "protocol", "machine"}
+    for name in table.columns.drop(list(_OBJECTS)):
+        if name in text:
+            table[name] = table[name].astype("str").fillna("")
+        elif name == "higher_is_better":
+            table[name] = table[name].astype("boolean")
+        else:
+            values = pd.to_numeric(table[name]).astype("float64")
+            table[name] = values.round().astype("Int64") if name in _WHOLE else values
+    return table

@@ -1,0 +1,134 @@
+"""The leaderboard as plain text, and the words and numbers that text and page share."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pandas as pd
+
+from reports.leaderboard import PAPER, rows
+
+FEW_SEEDS = 5
+"""Below this many seeds a tie says more about the study than about the methods."""
+
+
+def format_table(table: pd.DataFrame) -> str:
+    """Return the leaderboard as aligned plain text of at most 110 columns, a part per task.
+
+    Args:
+        table: the columns of the leaderboard, in its row order.
+    """
+    parts = [
+        "\n".join(_part(key, part))
+        for key, part in table.groupby(["suite", "task", "backbone"], sort=False)
+    ]
+    notes = (
+        "* not told apart from the best (group 1). Intervals: 95 %, over seeds. Groups: paired t "
+        "tests, Holm.\ngap: train minus test score, above zero where train is better. ECE: before "
+        "temperature scaling."
+    )
+    if table["variant"].str.endswith(PAPER.strip()).any():
+        notes += f"\n{PAPER.strip()}: checkpoint chosen on the test split; such scores flatter."
+    return "\n\n".join([*parts, notes]) + "\n" if parts else "No runs.\n"
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """Return a number with fixed decimals, or in short form where those would hide it; "" if none.
+
+    Args:
+        value: a number, None, NaN or NA.
+        digits: decimals of the fixed form.
+    """
+    if value is None or pd.isna(value):
+        return ""
+    small = value != 0 and abs(value) < 10**-digits
+    return f"{value:.{digits}g}" if small or abs(value) >= 10_000 else f"{value:.{digits}f}"
+
+
+def label(method: str, variant: str) -> str:
+    """Return the name of a cell among its rivals: its method and, where it has one, its variant."""
+    plain = variant.removesuffix(PAPER.strip()).strip()
+    mark = PAPER if variant.endswith(PAPER.strip()) else ""
+    return (method if plain in {"", "default"} else f"{method} / {plain}") + mark
+
+
+def too_few(table: pd.DataFrame) -> str:
+    """Say whether the seeds of one task are too few for a verdict, and what to do; "" if not."""
+    ranked = table["rank_group"].dropna()
+    scored = table[table["n_seeds"] > 0]
+    if scored.empty:
+        return "No run of this task has a score yet."
+    if ranked.empty:
+        return "Too few seeds for a verdict: one seed has no interval. Run 5 or more (--seeds 5)."
+    few = int(scored["n_seeds"].max())
+    if len(ranked) > 1 and ranked.max() == 1 and few < FEW_SEEDS:
+        return f"Too few seeds for a verdict: {few} tell no two methods apart. Run more (--seeds)."
+    return ""
+
+
+_HEAD = (
+    "",
+    "method",
+    "seeds",
+    "group",
+    "score",
+    "95 %",
+    "gap",
+    "ECE",
+    "seconds",
+    "params",
+    "failed",
+)
+_WIDTHS = (1, 28, 5, 5, 8, 16, 8, 6, 8, 8, 6)
+
+
+def _part(key: Any, table: pd.DataFrame) -> Iterator[str]:
+    """Yield the lines of one task."""
+    suite, task, backbone = key
+    metrics = " ".join(sorted(set(table["metric"]) - {""}))
+    yield " | ".join(part for part in (suite or "(no suite)", task, backbone, metrics) if part)
+    yield _line(_HEAD)
+    for row in rows(table):
+        interval = f"{number(row.score_ci_low)} .. {number(row.score_ci_high)}"
+        yield _line(
+            (
+                "*" if pd.notna(row.rank_group) and row.rank_group == 1 else "",
+                _fitted(label(row.method, row.variant), _WIDTHS[1]),
+                str(row.n_seeds),
+                number(row.rank_group, 0),
+                number(row.score),
+                interval if pd.notna(row.score_ci_low) else "",
+                number(row.generalization_gap),
+                number(row.ece),
+                number(row.train_seconds, 1),
+                short(row.trainable_params),
+                str(row.n_failed or ""),
+            )
+        )
+    if warning := too_few(table):
+        yield warning
+
+
+def short(value: Any) -> str:
+    """Return a number in three digits, with a letter for thousands and more; "" if none."""
+    if value is None or pd.isna(value):
+        return ""
+    for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{value / factor:.3g}{letter}"
+    return f"{value:.3g}"
+
+
+def _fitted(name: str, width: int) -> str:
+    """Shorten a name to ``width`` without losing its mark of the paper protocol."""
+    if len(name) <= width:
+        return name
+    mark = PAPER if name.endswith(PAPER) else ""
+    return name[: width - len(mark) - 1] + "~" + mark
+
+
+def _line(texts: tuple[str, ...]) -> str:
+    cells = (
+        text.ljust(width) if place < 2 else text.rjust(width)
+        for place, (text, width) in enumerate(zip(texts, _WIDTHS, strict=True))
+    )
+    return " ".join(cells).rstrip()

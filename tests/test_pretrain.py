@@ -1,0 +1,149 @@
+"""The recipe of the tiny backbones makes what is stored, and what is stored loads and is small."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+import bench
+from bench.corpus import Corpus, draw_pair, draw_story, draw_text
+from bench.pretrain import RECIPES, Kind, Recipe, main, train
+from bench.synthetic import TASKS, generate, room
+from bench.trainees import CLS, PAD, SEP, WORD_IDS, build_tokenizer, tokens
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+FOLDERS = {kind: Path(bench.__file__).parent / "backbones" / f"tiny-{kind}" for kind in KINDS}
+RERUN_STEPS = 30
+
+
+@pytest.fixture(autouse=True)
+def _quiet_and_single_threaded() -> Any:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    transformers.logging.disable_progress_bar()
+    yield
+    torch.set_num_threads(threads)
+
+
+def recorded(kind: Kind) -> Any:
+    """Return the stored recipe of a backbone."""
+    return json.loads((FOLDERS[kind] / "recipe.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_train_from_recorded_recipe_repeats_the_recorded_losses(kind: Kind) -> None:
+    """The first steps of the stored recipe give the losses that were recorded when it was run."""
+    story = recorded(kind)
+    recipe = Recipe(**story["recipe"])
+    rows = [losses for _, _, losses in train(kind, recipe, RERUN_STEPS)]
+    for k in range(RERUN_STEPS // recipe.log_every):
+        part = rows[k * recipe.log_every : (k + 1) * recipe.log_every]
+        for name in part[0]:
+            mean = float(np.mean([row[name] for row in part]))
+            assert mean == pytest.approx(story["curve"][k][name], abs=1e-2), (k, name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_recorded_curve_of_every_loss_falls(kind: Kind) -> None:
+    """Every recorded loss ends clearly below its start, and the recipe is the one in the code."""
+    story = recorded(kind)
+    curve = story["curve"]
+    assert story["recipe"] == RECIPES[kind].__dict__
+    assert curve[-1]["step"] == RECIPES[kind].steps
+    for name in curve[0].keys() - {"step"}:
+        start, end = (np.mean([row[name] for row in part]) for part in (curve[:3], curve[-10:]))
+        assert end < 0.8 * start, name
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stored_backbone_loads_whole_for_classification(kind: Kind) -> None:
+    """Nothing but the classification head is missing, and logits do not depend on padding."""
+    model, info = transformers.AutoModelForSequenceClassification.from_pretrained(
+        FOLDERS[kind], num_labels=2, use_safetensors=True, output_loading_info=True
+    )
+    assert all(name.startswith(("classifier.", "score.")) for name in info["missing_keys"])
+    assert not info["unexpected_keys"]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(FOLDERS[kind])
+    assert model.config.pad_token_id == tokenizer.pad_token_id == PAD
+    texts = ["the dog growled", "those nurses did not visit the old doctor near the harbor"]
+    together = model.eval()(**tokenizer(texts, padding=True, return_tensors="pt")).logits
+    alone = model(**tokenizer(texts[:1], return_tensors="pt")).logits
+    torch.testing.assert_close(together[:1], alone, atol=1e-5, rtol=1e-4)
+
+
+def test_stored_decoder_predicts_the_next_word_far_above_chance() -> None:
+    """Loaded as a language model, the decoder is sure where the grammar leaves no choice."""
+    model = transformers.AutoModelForCausalLM.from_pretrained(FOLDERS["decoder"]).eval()
+    ids, _ = tokens([["the dogs do not"], ["these old nurses relax near the"]])
+    logits = model(input_ids=torch.from_numpy(ids)).logits.softmax(dim=-1)
+    base, third = WORD_IDS["growl"], WORD_IDS["growls"]
+    assert logits[0, 4, base] > 10 * logits[0, 4, third]
+    places = [WORD_IDS[word] for word in ("river", "park", "school", "market", "garden", "port")]
+    assert logits[1, 6, places].sum() > 0.5
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stored_weights_stay_small(kind: Kind) -> None:
+    """Each weight file is below 2 MB and is the only one."""
+    weights = [path for path in FOLDERS[kind].iterdir() if path.suffix == ".safetensors"]
+    assert len(weights) == 1
+    assert weights[0].stat().st_size < 2_000_000
+    assert not list(FOLDERS[kind].glob("*.bin"))
+
+
+def test_stored_backbones_together_stay_below_six_megabytes() -> None:
+    """Everything that is committed for the backbones is below 6 MB."""
+    sizes = [path.stat().st_size for folder in FOLDERS.values() for path in folder.iterdir()]
+    assert sum(sizes) < 6_000_000
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_stored_tokenizer_knows_every_word_of_the_tasks(kind: Kind) -> None:
+    """The stored tokenizer gives the recipe's ids, pairs included, and no unknown word."""
+    tokenizer = transformers.AutoTokenizer.from_pretrained(FOLDERS[kind])
+    for name in TASKS:
+        columns = generate(name, "train", 50, 0).columns
+        for row in zip(*columns.values(), strict=True):
+            encoded = tokenizer(*row)
+            ids, types = tokens([row])
+            assert encoded["input_ids"] == ids[0].tolist()
+            assert tokenizer.unk_token_id not in encoded["input_ids"]
+            if kind == "encoder":
+                assert encoded["token_type_ids"] == types[0].tolist()
+    assert tokenizer("The DOG")["input_ids"] == [CLS, WORD_IDS["the"], WORD_IDS["dog"], SEP]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_build_tokenizer_equals_the_stored_one(kind: Kind) -> None:
+    """The stored vocabulary is the grammar's, word by word."""
+    stored = transformers.AutoTokenizer.from_pretrained(FOLDERS[kind])
+    assert stored.get_vocab() == build_tokenizer(kind).get_vocab() == WORD_IDS
+
+
+def test_corpus_text_stays_in_the_pretraining_room() -> None:
+    """No sentence that a backbone learns from may stand in any split of any task."""
+    seen = set(Corpus(draw_text, 99, "test").batch(0, 99))
+    seen |= {text for a, b, _ in Corpus(draw_pair, 99, "test").batch(0, 99) for text in (a, b)}
+    seen |= {text for story in Corpus(draw_story, 30, "test").batch(0, 30) for text in story}
+    assert {room(text) for text in seen} == {"pretrain"}
+
+
+def test_corpus_batches_go_round_after_its_size() -> None:
+    """A corpus of ten items gives item 0 again as its eleventh, whichever batch is asked first."""
+    corpus = Corpus(draw_text, 10, "test")
+    later = corpus.batch(1, 8)
+    assert corpus.batch(0, 8)[:6] == later[2:]
+
+
+def test_main_without_kind_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command's help shows an example."""
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    assert "example: python -m bench.pretrain" in capsys.readouterr().out
