@@ -1,7 +1,7 @@
 """Load a pretrained model with a task head, hand out copies of it, and name its adaptable layers.
 
 Weights come from safetensors only, and no code is ever loaded with them. The head is whatever the
-checkpoint does not contain: it is re-initialised for every run from the run's own seed, the same for
+checkpoint does not contain: drawn anew for every run from the run's own seed, the same for
 all methods at that seed.
 """
 

@@ -1,8 +1,8 @@
 """From encoded examples to batches: the training order of a run, and padding to tensors.
 
 Batches hold examples of similar length, so that little is padding. Which length bucket comes at
-which step is the same for all seeds of a task, so that the runs of a stack pad alike; which examples
-fill the bucket, and in which order, depends on the seed alone, never on the method.
+which step is the same for all seeds of a task, so that the runs of a stack pad alike; which
+examples fill the bucket, and in which order, depends on the seed alone, never on the method.
 """
 
 from collections.abc import Iterator

@@ -152,7 +152,7 @@ def _command(
 
 
 def _call(name: str) -> Command:
-    """Import the commands only when one is called: help and usage errors must not wait for torch."""
+    """Import the commands only when one is called: help and usage errors must not wait for them."""
 
     def command(options: argparse.Namespace) -> int:
         from bench import commands

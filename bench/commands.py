@@ -5,7 +5,7 @@ import json
 import statistics
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from importlib import import_module
 from typing import Any
@@ -27,14 +27,14 @@ from bench.suite import PlannedRun, Suite
 
 def list_command(options: argparse.Namespace) -> int:
     """Print what is built in: methods, tasks, suites, metrics or backbones."""
-    rows: list[dict[str, Any]] = {
+    rows: Callable[[], list[dict[str, Any]]] = {
         "methods": _methods,
         "tasks": _tasks,
         "suites": _suites,
         "metrics": _metrics,
         "backbones": lambda: [{"name": name} for name in builtin_backbones()],
-    }[options.what]()
-    _print(rows, as_json=options.json)
+    }[options.what]
+    _print(rows(), as_json=options.json)
     return EXIT_OK
 
 

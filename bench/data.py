@@ -6,7 +6,7 @@ test split serves as validation, as the papers do.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,13 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
-from bench import synthetic
 from bench.config import Cell
 from bench.errors import DataError
+from bench.rows import Rows, read_rows
 from bench.schema import content_hash
 from bench.seed import permutation, seed_of
 from bench.sources import Sources, cache_folder
-from bench.tasks import BuiltinSource, HubSource, Task
+from bench.tasks import Task
 
 FORMAT_VERSION = 1  # of the cached arrays; raised when their meaning changes
 _REGRESSION_STRATA = 10
@@ -40,7 +40,7 @@ class EncodedSplit:
         offsets: (examples + 1,) int64.
         targets: (examples,) int64 class indices, or float32 values for regression.
         example_ids: (examples,) row number in the official split.
-        truth: (examples, classes) true probabilities or (examples, 1) true means, of built-in tasks.
+        truth: true probabilities (examples, classes) or true means (examples, 1) of built-in tasks.
         pad_id: token id used for padding.
     """
 
@@ -70,20 +70,6 @@ class TaskData:
     test: EncodedSplit
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """The official rows of one split: texts, targets and, where known, the truth."""
-
-    texts: list[Sequence[str]]
-    targets: NDArray[Any]
-    truth: NDArray[np.float64] | None
-
-    def take(self, indices: NDArray[np.int64]) -> "_Rows":
-        texts = [[column[i] for i in indices] for column in self.texts]
-        truth = None if self.truth is None else self.truth[indices]
-        return _Rows(texts, self.targets[indices], truth)
-
-
 def prepare(cell: Cell, sources: Sources, tokenizer: Any) -> TaskData:
     """Return the encoded splits of a cell's task, from the cache where they were made before.
 
@@ -109,21 +95,6 @@ def prepare(cell: Cell, sources: Sources, tokenizer: Any) -> TaskData:
     pad_id = int(tokenizer.pad_token_id)
     splits = {name: _split(arrays, name, pad_id) for name in ("train", "validation", "test")}
     return TaskData(**splits)
-
-
-def read_rows(task: Task, sources: Sources) -> Mapping[str, _Rows]:
-    """Return the official train and test rows, checked against the task.
-
-    Raises:
-        DataError: naming split, column and value at fault.
-    """
-    source = task.source
-    if isinstance(source, BuiltinSource):
-        return {split: _generated(task, source, split) for split in ("train", "test")}
-    wanted = {"train": task.splits.train, "test": task.splits.test}
-    return {
-        split: _checked(task, name, _table(task, name, sources)) for split, name in wanted.items()
-    }
 
 
 def cut(targets: NDArray[Any], size: int, seed: int, *, classes: bool) -> NDArray[np.bool_]:
@@ -175,13 +146,13 @@ def _encode_splits(cell: Cell, sources: Sources, tokenizer: Any) -> dict[str, ND
 
 
 def _cut_validation(
-    task: Task, train: _Rows
-) -> tuple[tuple[_Rows, NDArray[np.int64]], tuple[_Rows, NDArray[np.int64]]]:
+    task: Task, train: Rows
+) -> tuple[tuple[Rows, NDArray[np.int64]], tuple[Rows, NDArray[np.int64]]]:
     n, size = len(train.targets), task.validation_size
     if size >= n:
         raise DataError(
-            f"task {task.name!r}: field 'validation_size' is {size}, but the train split has only {n} "
-            "examples; make it smaller"
+            f"task {task.name!r}: field 'validation_size' is {size}, but the train split has only "
+            f"{n} examples; make it smaller"
         )
     chosen = cut(
         train.targets,
@@ -194,7 +165,7 @@ def _cut_validation(
 
 
 def _encode(
-    task: Task, rows: _Rows, ids: NDArray[np.int64], tokenizer: Any
+    task: Task, rows: Rows, ids: NDArray[np.int64], tokenizer: Any
 ) -> dict[str, NDArray[Any]]:
     datasets.disable_progress_bars()
     table = datasets.Dataset.from_dict({f"text{i}": list(t) for i, t in enumerate(rows.texts)})
@@ -207,7 +178,7 @@ def _encode(
     )
     tokens = encoded.data["input_ids"].combine_chunks()
     lengths = np.asarray(tokens.value_lengths())
-    arrays = {
+    arrays: dict[str, NDArray[Any]] = {
         "input_ids": np.asarray(tokens.flatten()).astype(np.int32),
         "offsets": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
         "targets": rows.targets,
@@ -221,79 +192,17 @@ def _encode(
     return arrays
 
 
-def _generated(task: Task, source: BuiltinSource, split: str) -> _Rows:
-    made = synthetic.generate(source.builtin, split, source.sizes[split], source.seed)
-    truth = made.true_mean[:, None] if made.true_mean is not None else made.true_probabilities
-    return _Rows([made.columns[name] for name in task.text], made.labels, truth)
-
-
-def _table(task: Task, split: str, sources: Sources) -> datasets.Dataset:
-    cache = str(cache_folder() / "datasets")
-    if sources.data_folder is not None:
-        path = sources.split_file(task, split)
-        try:
-            return datasets.Dataset.from_parquet(str(path), cache_dir=cache)
-        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-            raise DataError(
-                f"task {task.name!r}: {path} is not a readable parquet file: {error}"
-            ) from None
-    source = task.source
-    if not isinstance(source, HubSource):
-        raise DataError(f"task {task.name!r} exists only as files; give --data DIR")
-    try:
-        return datasets.load_dataset(
-            source.hub, source.config, revision=source.revision, split=split, cache_dir=cache
-        )
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-        raise DataError(
-            f"task {task.name!r}: the hub's {source.hub} ({split}) cannot be had: {error}; "
-            "without a network give --data DIR"
-        ) from None
-
-
-def _checked(task: Task, split: str, table: datasets.Dataset) -> _Rows:
-    place = f"task {task.name!r}, split {split!r}"
-    missing = [name for name in (*task.text, task.label) if name not in table.column_names]
-    if missing:
-        raise DataError(
-            f"{place}: no column {missing[0]!r}; columns present: {', '.join(table.column_names)}"
-        )
-    if len(table) == 0:
-        raise DataError(f"{place}: the split is empty; give at least one row")
-    texts = [table[name][:] for name in task.text]
-    for name, column in zip(task.text, texts, strict=True):
-        wrong = next((i for i, text in enumerate(column) if not isinstance(text, str)), None)
-        if wrong is not None:
-            raise DataError(
-                f"{place}, row {wrong}: column {name!r} holds {column[wrong]!r}, expected text"
-            )
-    return _Rows(texts, _targets(task, place, table[task.label][:]), None)
-
-
-def _targets(task: Task, place: str, values: Sequence[Any]) -> NDArray[Any]:
-    if task.kind == "classification":
-        low, high, kind = 0, len(task.labels) - 1, np.int64
-    else:
-        assert task.label_range is not None  # noqa: S101 - the task's own validation
-        low, high, kind = *task.label_range, np.float32
-    for row, value in enumerate(values):
-        legal = isinstance(value, int | float) and low <= value <= high
-        if not legal or (kind is np.int64 and value != int(value)):
-            raise DataError(
-                f"{place}, row {row}: column {task.label!r} holds {value!r}, allowed: "
-                + (
-                    f"whole numbers {low} to {high} ({', '.join(task.labels)})"
-                    if kind is np.int64
-                    else f"numbers from {low} to {high}"
-                )
-                + "; a test split without public labels cannot be scored"
-            )
-    return np.asarray(values, dtype=kind)
-
-
 def _split(arrays: Mapping[str, NDArray[Any]], name: str, pad_id: int) -> EncodedSplit:
-    fields = ("input_ids", "token_type_ids", "offsets", "targets", "example_ids", "truth")
-    return EncodedSplit(**{field: arrays.get(f"{name}.{field}") for field in fields}, pad_id=pad_id)
+    part = {key.partition(".")[2]: array for key, array in arrays.items() if key.startswith(name)}
+    return EncodedSplit(
+        input_ids=part["input_ids"],
+        token_type_ids=part.get("token_type_ids"),
+        offsets=part["offsets"],
+        targets=part["targets"],
+        example_ids=part["example_ids"],
+        truth=part.get("truth"),
+        pad_id=pad_id,
+    )
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]] | None:

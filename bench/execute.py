@@ -1,6 +1,6 @@
 """Which runs go into which stack, and who works on them: this process, or several of it.
 
-Results reach the store from wherever a stack runs; what comes back here is only progress and status.
+Results reach the store from wherever a stack runs; only progress and status come back here.
 """
 
 import logging

@@ -1,8 +1,8 @@
 """The interface of a method: how a backbone is adapted, trained and scored.
 
-A method is one file in `methods/`: a docstring with source and deviations, a `Config`, the adapter's
-pieces and one class. The engine owns data splits, clocks, memory peaks and checkpoint choice; a
-method never sees validation or test data.
+A method is one file in `methods/`: a docstring with source and deviations, a `Config`, the
+adapter's pieces and one class. The engine owns data splits, clocks, memory peaks and checkpoint
+choice; a method never sees validation or test data.
 """
 
 from abc import ABC, abstractmethod
@@ -136,8 +136,8 @@ class Method(ABC, Generic[ConfigT]):
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
         """Inject the method's parameters and choose what trains.
 
-        ``model`` comes with frozen weights and with fresh stacked heads that train. Before the first
-        step its outputs must equal the backbone's.
+        ``model`` comes with frozen weights and with fresh stacked heads that train. Before the
+        first step its outputs must equal the backbone's.
 
         Returns:
             The model to call, usually ``model`` itself.
@@ -149,7 +149,7 @@ class Method(ABC, Generic[ConfigT]):
         losses = run_losses(
             state.model(**batch.inputs).logits, batch.targets, state.task.kind, self.axis.size
         )
-        losses.sum().backward()  # type: ignore[no-untyped-call]
+        losses.sum().backward()
         return StepReport(losses.detach(), state.optimizer.step())
 
     def predict(self, state: TrainState, batch: Batch) -> Tensor:

@@ -115,7 +115,7 @@ class StackedAdamW:
             (runs,) gradient norm of each run before clipping.
         """
         bank, grads = self._bank, self._bank.grads
-        norms = torch.linalg.vector_norm(grads, dim=1, keepdim=True)
+        norms: Tensor = torch.linalg.vector_norm(grads, dim=1, keepdim=True)
         grads.mul_((self._max_norm / (norms + _CLIP_EPS)).clamp_(max=1.0))
         rates = [rate_at(self._count, self._total_steps, s) for s in self._settings]
         rate = bank.values.new_tensor(rates).unsqueeze(1)

@@ -1,20 +1,10 @@
 """The recipe of the tiny built-in backbones: `python -m bench.pretrain encoder|decoder --out DIR`.
 
-Both learn from `bench.corpus` alone. The encoder (BERT) is given three things to do, each with its
-share of every batch:
-
-- words: predict masked words;
-- order: tell from the pooled [CLS] whether a sentence was disturbed (words replaced by random
-  ones, neighbours swapped);
-- scene: tell from the pooled [CLS] whether two sentences go on from each other;
-- contents: tell from the pooled [CLS] which words stand in only the first and only the second
-  sentence (of a single sentence: all its words), and from each word's own state whether it stands
-  in the other sentence as well.
-
-The decoder (Llama) predicts the next word of stories. No task's labels and no task's sentences are
-used; the grammar is shared. All dropout is off while pretraining; the stored encoder configuration
-keeps the library's default of 0.1 for those who fine-tune with it. The same seed, versions and one
-thread give the same weights. Loading backbones for a run is `bench.backbone`.
+Both learn from `bench.corpus` alone, which shares the grammar with the built-in tasks, but neither
+their labels nor any of their sentences. All dropout is off; the stored encoder configuration keeps
+the library's default of 0.1 for those who fine-tune with it. The same seed, versions and one thread
+give the same weights. What is learnt is `bench.trainees`; loading backbones for a run is
+`bench.backbone`.
 """
 
 from __future__ import annotations
@@ -24,285 +14,25 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, Protocol
 
 import numpy as np
 import tokenizers
 import torch
-import torch.nn.functional as F
 import transformers
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
-from bench.corpus import Corpus, draw_pair, draw_story, draw_text
-from bench.lexicon import vocabulary
-from bench.sampling import Draws
-
-Kind = Literal["encoder", "decoder"]
-
-SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
-PAD, _, CLS, SEP, MASK = range(len(SPECIALS))
-WORD_IDS = {word: k for k, word in enumerate((*SPECIALS, *vocabulary()))}
-"""Token id of every word; the specials come first."""
+from bench.trainees import TRAINEES, Kind, Recipe, Trainee, build_tokenizer
 
 RECIPE_FILE = "recipe.json"
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """Settings of one pretraining.
-
-    Attributes:
-        seed: Seed of text, initial weights and masks.
-        steps: Optimiser updates.
-        batch_size: Rows a step: sentences and as many pairs (encoder), or stories (decoder).
-        corpus_size: Distinct rows of each sort before they come round again.
-        learning_rate: Peak of AdamW's rate, reached after `warmup_steps`, then cosine to 0.
-        warmup_steps: Steps of linear warm-up.
-        weight_decay: AdamW's decoupled decay.
-        mask_share: Share of words masked in the encoder's masked half of a batch.
-        log_every: Steps over which one entry of the recorded curve averages.
-    """
-
-    seed: int = 1
-    steps: int = 2600
-    batch_size: int = 48
-    corpus_size: int = 60_000
-    learning_rate: float = 1.5e-3
-    warmup_steps: int = 200
-    weight_decay: float = 0.01
-    mask_share: float = 0.15
-    log_every: int = 10
-
-
 RECIPES: dict[Kind, Recipe] = {
     "encoder": Recipe(),
-    "decoder": Recipe(steps=2500, corpus_size=50_000, learning_rate=1e-3),
+    "decoder": Recipe(steps=2200, corpus_size=50_000),
 }
 """The settings that made the committed backbones."""
-
-
-class Trainee(Protocol):
-    """What the loop needs of a model in training."""
-
-    module: nn.Module
-
-    def losses(self, step: int) -> dict[str, Tensor]:
-        """Return the scalar losses of a step by name; their sum is minimised."""
-
-    def save(self, folder: Path) -> None:
-        """Write the model without its pretraining heads."""
-
-
-class Encoder:
-    """A tiny BERT with its pretraining heads."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
-        self._texts = Corpus(draw_text, recipe.corpus_size, recipe.seed, "sentences")
-        self._pairs = Corpus(draw_pair, recipe.corpus_size, recipe.seed, "pairs")
-        self._draws = Draws("gapbench pretraining", recipe.seed, "masks")
-        self.bert = transformers.BertModel(encoder_config())
-        _attend_to_alike(self.bert)
-        width = self.bert.config.hidden_size
-        self._word_bias = nn.Parameter(torch.zeros(len(WORD_IDS)))
-        self._verdicts = nn.Linear(width, 2)
-        self._contents = nn.Linear(width, 2 * len(WORD_IDS))
-        nn.init.constant_(self._contents.bias, -4.0)  # few of all words stand in one sentence
-        self._shared = nn.Linear(width, 1)
-        heads = {"verdicts": self._verdicts, "contents": self._contents, "shared": self._shared}
-        self.module = nn.ModuleDict({"bert": self.bert, **heads})
-        self.module.register_parameter("word_bias", self._word_bias)
-
-    def losses(self, step: int) -> dict[str, Tensor]:
-        """Return the losses of one batch of sentences and one of pairs."""
-        n = self._recipe.batch_size
-        texts = [([text], True) for text in self._texts.batch(step, n)]
-        pairs = [([a, b], together) for a, b, together in self._pairs.batch(step, n)]
-        words, order, contents, _ = self._batch_losses(texts, disturbing=True)
-        more_words, scene, differences, shared = self._batch_losses(pairs, disturbing=False)
-        return {
-            "words": words + more_words,
-            "order": order,
-            "scene": scene,
-            "contents": 0.5 * (contents + differences),
-            "shared": shared,
-        }
-
-    def _batch_losses(
-        self, rows: Sequence[tuple[list[str], bool]], *, disturbing: bool
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Mask one half of the rows for the word loss; judge the other half by its pooled [CLS]."""
-        ids, types = tokens([texts for texts, _ in rows])
-        half = len(rows) // 2
-        verdicts = np.array([verdict for _, verdict in rows[half:]])
-        contents = _contents(ids[half:], types[half:])
-        hidden_words = self._maskable(ids) & (
-            self._draws.uniforms(*ids.shape) < self._recipe.mask_share
-        )
-        hidden_words[half:] = False
-        shown = np.where(hidden_words, MASK, ids)
-        if disturbing:
-            verdicts = self._draws.uniforms(len(rows) - half) < 0.5
-            shown[half:] = np.where(verdicts[:, None], shown[half:], self._disturb(ids[half:]))
-        output = self.bert(
-            input_ids=torch.from_numpy(shown),
-            token_type_ids=torch.from_numpy(types),
-            attention_mask=torch.from_numpy((ids != PAD).astype(np.int64)),
-        )
-        at = torch.from_numpy(hidden_words)
-        embedding = self.bert.embeddings.word_embeddings.weight
-        logits = F.linear(output.last_hidden_state[at], embedding, self._word_bias)
-        pooled = output.pooler_output[half:]
-        judged = self._verdicts(pooled)[:, 0 if disturbing else 1]
-        sums = F.binary_cross_entropy_with_logits(
-            self._contents(pooled), torch.from_numpy(contents), reduction="sum"
-        )
-        return (
-            F.cross_entropy(logits, torch.from_numpy(ids)[at]),
-            F.binary_cross_entropy_with_logits(judged, torch.from_numpy(verdicts).float()),
-            sums / max(1.0, float(contents.sum())),
-            self._shared_loss(output.last_hidden_state[half:], ids[half:], contents),
-        )
-
-    def _shared_loss(
-        self, states: Tensor, ids: NDArray[np.int64], contents: NDArray[np.float32]
-    ) -> Tensor:
-        """Ask of every word whether it stands in both sentences, i.e. in neither's own contents."""
-        own = contents[:, : len(WORD_IDS)] + contents[:, len(WORD_IDS) :]
-        shared = 1.0 - np.take_along_axis(own, ids, axis=1)
-        at = torch.from_numpy(self._maskable(ids))
-        logits = self._shared(states)[..., 0]
-        return F.binary_cross_entropy_with_logits(logits[at], torch.from_numpy(shared)[at])
-
-    @staticmethod
-    def _maskable(ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-        maskable: NDArray[np.bool_] = ids >= len(SPECIALS)
-        return maskable
-
-    def _disturb(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Replace one or two words by random ones, or swap two neighbours, in every row."""
-        disturbed = ids.copy()
-        for row in disturbed:
-            length = int((row >= len(SPECIALS)).sum())
-            for _ in range(1 + self._draws.below(2)):
-                at = 1 + self._draws.below(length - 1)
-                if self._draws.chance(0.5):
-                    row[[at, at + 1]] = row[[at + 1, at]]
-                else:
-                    row[at] = len(SPECIALS) + self._draws.below(len(WORD_IDS) - len(SPECIALS))
-        return disturbed
-
-    def save(self, folder: Path) -> None:
-        """Write the BERT with its pooler and none of the heads."""
-        self.bert.config.initializer_range = 0.02
-        self.bert.config.hidden_dropout_prob = 0.1
-        self.bert.config.attention_probs_dropout_prob = 0.1
-        self.bert.save_pretrained(folder)
-
-
-def _attend_to_alike(bert: Any) -> None:
-    """Start with keys equal to queries and faint positions, so that like words attend to each other.
-
-    Comparing two sentences needs exactly that, and from random weights it takes thousands of steps
-    to arise. Source: Trockman and Kolter, Mimetic Initialization of Self-Attention Layers, 2023.
-    """
-    with torch.no_grad():
-        bert.embeddings.position_embeddings.weight.mul_(0.2)
-        bert.embeddings.token_type_embeddings.weight.mul_(0.5)
-        for layer in bert.encoder.layer:
-            attention = layer.attention.self
-            attention.key.weight.copy_(attention.query.weight)
-
-
-def _contents(ids: NDArray[np.int64], types: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Mark the words of only the first and of only the second sentence, (rows, 2 * words)."""
-    present = np.zeros((2, len(ids), len(WORD_IDS)), dtype=bool)
-    for segment in (0, 1):
-        rows, columns = np.nonzero((ids >= len(SPECIALS)) & (types == segment))
-        present[segment, rows, ids[rows, columns]] = True
-    only = np.concatenate([present[0] & ~present[1], present[1] & ~present[0]], axis=1)
-    return only.astype(np.float32)
-
-
-class Decoder:
-    """A tiny Llama that predicts the next word of stories."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
-        self._stories = Corpus(draw_story, recipe.corpus_size, recipe.seed, "stories")
-        self.module = transformers.LlamaForCausalLM(decoder_config())
-
-    def losses(self, step: int) -> dict[str, Tensor]:
-        """Return the next-word loss of one batch of stories."""
-        ids = torch.from_numpy(tokens(self._stories.batch(step, self._recipe.batch_size))[0])
-        logits = self.module(input_ids=ids, use_cache=False).logits[:, :-1]
-        return {"words": F.cross_entropy(logits.mT, ids[:, 1:], ignore_index=PAD)}
-
-    def save(self, folder: Path) -> None:
-        """Write the model."""
-        self.module.save_pretrained(folder)
-
-
-TRAINEES: dict[Kind, Callable[[Recipe], Trainee]] = {"encoder": Encoder, "decoder": Decoder}
-
-
-def encoder_config() -> Any:
-    """Return the shape of the tiny encoder, all dropout off."""
-    return transformers.BertConfig(
-        vocab_size=len(WORD_IDS), hidden_size=128, num_hidden_layers=3, num_attention_heads=4,
-        intermediate_size=256, max_position_embeddings=64, pad_token_id=PAD,
-        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-        initializer_range=0.08,
-    )  # fmt: skip
-
-
-def decoder_config() -> Any:
-    """Return the shape of the tiny decoder."""
-    return transformers.LlamaConfig(
-        vocab_size=len(WORD_IDS), hidden_size=128, num_hidden_layers=3, num_attention_heads=4,
-        intermediate_size=192, max_position_embeddings=128, tie_word_embeddings=True,
-        pad_token_id=PAD, bos_token_id=CLS, eos_token_id=SEP,
-    )  # fmt: skip
-
-
-def tokens(rows: Sequence[Sequence[str]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return ids and sentence numbers, each (rows, longest): [CLS] a [SEP] b [SEP] ... [PAD]."""
-    ids, types = [], []
-    for row in rows:
-        sentences = [[*(WORD_IDS[word] for word in text.split(" ")), SEP] for text in row]
-        ids.append([CLS, *(token for sentence in sentences for token in sentence)])
-        types.append([0, *(k for k, sentence in enumerate(sentences) for _ in sentence)])
-    longest = max(map(len, ids))
-    padded = [[row + [0] * (longest - len(row)) for row in table] for table in (ids, types)]
-    return np.array(padded[0], dtype=np.int64), np.array(padded[1], dtype=np.int64)
-
-
-def build_tokenizer(kind: Kind) -> Any:
-    """Return the word-level tokenizer that both backbones share, lower case.
-
-    The decoder's text begins with [CLS] and ends each sentence with [SEP]; it has no token types.
-    """
-    words = tokenizers.Tokenizer(tokenizers.models.WordLevel(WORD_IDS, unk_token="[UNK]"))  # noqa: S106 - a vocabulary entry
-    words.normalizer = tokenizers.normalizers.Lowercase()
-    words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
-    words.post_processor = tokenizers.processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[("[CLS]", CLS), ("[SEP]", SEP)],
-    )
-    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]"}
-    names |= {"sep_token": "[SEP]", "mask_token": "[MASK]"}
-    inputs = ["input_ids", "token_type_ids", "attention_mask"]
-    if kind == "decoder":
-        names |= {"bos_token": "[CLS]", "eos_token": "[SEP]"}
-        inputs.remove("token_type_ids")
-    return transformers.PreTrainedTokenizerFast(
-        tokenizer_object=words, model_input_names=inputs, model_max_length=64, **names
-    )
 
 
 def train(

@@ -59,7 +59,7 @@ def _code_hash() -> str:
 
 @cache
 def _git_state() -> tuple[str | None, bool | None]:
-    """Return commit and whether there are changes, if the code runs from a repository of its own."""
+    """Return commit and whether there are changes, if the code runs from its own repository."""
     root = Path(str(files("bench"))).parent
     if not (root / ".git").exists():
         return None, None

@@ -8,11 +8,9 @@ import logging
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pyarrow as pa
 import torch
 
 from bench import backbone as backbones
@@ -22,20 +20,16 @@ from bench.config import Run
 from bench.cost import MemoryPeak
 from bench.data import TaskData
 from bench.errors import BenchError, StoreError
-from bench.evaluate import Logits, Probe, best_possible, calibrate, predict, score
 from bench.method import AnyMethod, TrainState
 from bench.optim import ParameterBank, StackedAdamW
-from bench.record import Checkpoint, Cost, Record, SplitScores, Status
-from bench.seed import seed_of
+from bench.outcome import blank_record, records
+from bench.record import Status
 from bench.sources import Sources
 from bench.stack import RunAxis
 from bench.store import Store
 from bench.train import Trainer
 
-FINAL_TRAIN_SIZE = 10_000  # training examples scored at the end; the record says how many it was
-
 Progress = Callable[[float], None]
-Scored = dict[str, tuple[Probe, Logits]]  # split to examples and (runs, examples, outputs)
 
 _log = logging.getLogger(__name__)
 
@@ -101,16 +95,17 @@ class Executor:
         if method.trains:
             trainer.train()
         statuses = {}
-        for record, predictions in _records(trainer, method, state, task_data, peak, started):
+        for record, predictions in records(trainer, method, state, task_data, peak, started):
             self.store.write(record, predictions)
             statuses[record.run_hash] = record.status
         return skipped | statuses
 
     def _skip(
-        self, runs: list[Run], backbone: Backbone, started: Any
+        self, runs: list[Run], backbone: Backbone, started: datetime
     ) -> tuple[dict[str, Status], list[Run]]:
         """Record the runs that the method says it cannot do; return them and the others."""
-        left, skipped = [], {}
+        left: list[Run] = []
+        skipped: dict[str, Status] = {}
         for run in runs:
             method = registry.get(run.cell.method)
             config = method.Config.model_validate(run.cell.config)
@@ -122,11 +117,12 @@ class Executor:
         return skipped, left
 
     def _give_up(
-        self, runs: Sequence[Run], status: Status, detail: str, started: Any
+        self, runs: Sequence[Run], status: Status, detail: str, started: datetime
     ) -> dict[str, Status]:
         for run in runs:
             if not self.store.settled(run):
-                self.store.write(_base(run, status, self.device, started, detail=detail))
+                record = blank_record(run, self.device, started, status=status, detail=detail)
+                self.store.write(record)
         return {run.hash: status for run in runs}
 
 
@@ -153,147 +149,6 @@ def set_up(
         optimizer=StackedAdamW(bank, [run.cell.training for run in runs], 1, axis),
     )
     return method, state
-
-
-def _records(
-    trainer: Trainer,
-    method: AnyMethod,
-    state: TrainState,
-    task_data: TaskData,
-    peak: MemoryPeak,
-    started: Any,
-) -> list[tuple[Record, pa.Table | None]]:
-    """Score every run at its best checkpoint and turn it into a record."""
-    finished = [i for i, trace in enumerate(trainer.traces) if trace.diverged is None]
-    scored = _score_finished(trainer, method, state, task_data, finished)
-    truth = best_possible(state.task, task_data)
-    made: list[tuple[Record, pa.Table | None]] = []
-    for index, run in enumerate(trainer.runs):
-        trace = trainer.traces[index]
-        cost = _cost(trainer, method, state, peak, index)
-        if trace.diverged is not None:
-            record = _base(
-                run,
-                Status.DIVERGED,
-                state.axis.device,
-                started,
-                detail=trace.diverged,
-                curve=trace.curve,
-                cost=cost,
-            )
-            made.append((record, None))
-            continue
-        position = finished.index(index)
-        splits = {
-            name: score(state.task, logits[position], probe.targets)
-            for name, (probe, logits) in scored.items()
-        }
-        record = _base(
-            run,
-            Status.OK,
-            state.axis.device,
-            started,
-            splits=splits,
-            curve=trace.curve,
-            cost=cost,
-            truth=truth,
-            notes=method.notes(state, position),
-            checkpoint=Checkpoint(
-                step=trace.best_step, validation_score=_main(run, splits["validation"])
-            ),
-            calibration=calibrate(
-                state.task,
-                *(
-                    (scored[name][1][position], scored[name][0].targets)
-                    for name in ("validation", "test")
-                ),
-            ),
-            **_gaps(run, splits),
-        )
-        made.append((record, _predictions(scored["test"], position)))
-    return made
-
-
-def _score_finished(
-    trainer: Trainer, method: AnyMethod, state: TrainState, task_data: TaskData, finished: list[int]
-) -> Scored:
-    """Bring back the best parameters of all finished runs and predict every split with them."""
-    if not finished:
-        return {}
-    if method.trains:
-        state.axis.active = tuple(finished)
-        rows = [trainer.traces[index].best_row for index in finished]
-        state.bank.load(torch.stack([row for row in rows if row is not None]))
-    probes = {
-        "train": Probe.of(task_data.train, FINAL_TRAIN_SIZE),
-        "validation": Probe.of(task_data.validation),
-        "test": Probe.of(task_data.test),
-    }
-    with trainer.stopwatch.measure("evaluation", state.axis.active):
-        return {name: (probe, predict(method, state, probe)) for name, probe in probes.items()}
-
-
-def _base(run: Run, status: Status, device: torch.device, started: Any, **fields: Any) -> Record:
-    task, seed = run.cell.task.name, run.seed
-    return Record(
-        run_hash=run.hash,
-        cell_hash=run.cell.hash,
-        seed=seed,
-        cell=run.cell,
-        status=status,
-        seeds={
-            "data_order": seed_of("data order", task, seed),
-            "initialisation": seed_of("initialisation", seed),
-            "masks": seed_of("masks", seed),
-        },
-        provenance=provenance.describe(device, started),
-        **fields,
-    )
-
-
-def _gaps(run: Run, splits: dict[str, SplitScores]) -> dict[str, float | None]:
-    train, test = _main(run, splits["train"]), _main(run, splits["test"])
-    sign = 1 if run.cell.task.metric.higher_is_better else -1
-    gap = None if train is None or test is None else sign * (train - test)
-    return {"generalization_gap": gap, "loss_gap": splits["test"].loss - splits["train"].loss}
-
-
-def _main(run: Run, scores: SplitScores) -> float | None:
-    return scores.metrics[run.cell.task.metrics[0]]
-
-
-def _cost(
-    trainer: Trainer, method: AnyMethod, state: TrainState, peak: MemoryPeak, index: int
-) -> Cost:
-    trace, watch = trainer.traces[index], trainer.stopwatch
-    seconds = watch.spent("train", index)
-    return Cost(
-        train_seconds=seconds,
-        evaluation_seconds=watch.spent("evaluation", index),
-        steps=trace.steps,
-        train_tokens=trace.tokens,
-        tokens_per_second=trace.tokens / seconds if seconds else None,
-        peak_memory_bytes=peak.bytes(),
-        trainable_params=state.bank.trained_count(index) if method.trains else 0,
-        train_flops=trainer.flops.total(np.array(trace.examples), np.array(trace.widths)),
-        forward_passes=trace.forward_passes,
-        backward_passes=trace.backward_passes,
-        stack_size=len(trainer.runs),
-    )
-
-
-def _predictions(test: tuple[Probe, Logits], position: int) -> pa.Table:
-    probe, logits = test
-    columns: dict[str, Any] = {
-        "example_id": probe.split.example_ids[probe.indices],
-        "label": probe.targets,
-    }
-    columns |= {f"logit_{k}": logits[position, :, k] for k in range(logits.shape[2])}
-    truth = probe.split.truth
-    if truth is not None:
-        name = "true_probability_" if truth.shape[1] > 1 else "true_mean_"
-        columns |= {f"{name}{k}": truth[probe.indices, k] for k in range(truth.shape[1])}
-    return pa.table(columns)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

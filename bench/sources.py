@@ -75,7 +75,7 @@ class Sources:
         return path
 
     def backbone(self, name: str) -> Fingerprint:
-        """Return the identity of a backbone: built-in name, local folder or ``owner/name@revision``.
+        """Return the identity of a backbone: built-in name, folder or ``owner/name@revision``.
 
         Raises:
             BackboneError: if the folder holds no safe weights, or a hub id has no pinned revision.
@@ -94,8 +94,8 @@ class Sources:
             self.locations.setdefault(_fingerprint(name).digest, name)
         if backbone.digest not in self.locations:
             raise BackboneError(
-                f"backbone {backbone.name!r} with digest {backbone.digest} is not at hand; give the "
-                "folder it was run with by --backbone DIR"
+                f"backbone {backbone.name!r} with digest {backbone.digest} is not at hand; give "
+                "the folder it was run with by --backbone DIR"
             )
         return self.locations[backbone.digest]
 

@@ -17,7 +17,7 @@ from bench.seed import seed_of
 class RunAxis:
     """The runs of a stack: their seeds, which of them are still in it, and the current step.
 
-    Per-run settings are kept for all runs that began; `select` gives those of the runs still active.
+    Per-run settings are kept for all runs that began; `select` gives those of the active runs.
     """
 
     def __init__(self, seeds: Sequence[int], device: torch.device, dtype: torch.dtype) -> None:
@@ -101,8 +101,8 @@ class StackedLinear(Stacked):
 class StackedDropout(Stacked):
     """The backbone's own dropout, drawn from counter-based masks at one rate for all runs.
 
-    Attention layers do not call their dropout module but read its rate ``p`` for their kernel, which
-    draws from the framework's generator; they are told 0.
+    Attention layers do not call their dropout module but read its rate ``p`` for their kernel,
+    which draws from the framework's generator; they are told 0.
     """
 
     p = 0.0

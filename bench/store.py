@@ -95,7 +95,8 @@ class Store:
         version = content.get("schema_version") if isinstance(content, dict) else None
         if version != SCHEMA_VERSION:
             raise RecordError(
-                f"{path}: field 'schema_version' is {version!r}, this version reads {SCHEMA_VERSION}"
+                f"{path}: field 'schema_version' is {version!r}, this version reads "
+                f"{SCHEMA_VERSION}"
             )
         try:
             return validate(Record, content, str(path))
@@ -157,7 +158,7 @@ class Store:
 
     @contextmanager
     def claim(self, runs: Sequence[Run]) -> Iterator[list[Run]]:
-        """Hold the claims of those ``runs`` that no other process works on and none has finished."""
+        """Hold the claims of those ``runs`` that nobody works on and nobody has finished."""
         locks: list[tuple[Run, FileLock]] = []
         try:
             for run in runs:

@@ -184,14 +184,12 @@ class Trainer:
         trace.stale = 0 if better else trace.stale + 1
 
     def _drop_stale(self) -> None:
-        patience = [self.runs[i].cell.training.patience for i in self._state.axis.active]
-        self._keep(
-            [
-                position
-                for position, index in enumerate(self._state.axis.active)
-                if patience[position] is None or self.traces[index].stale < patience[position]
-            ]
-        )
+        def patient(index: int) -> bool:
+            patience = self.runs[index].cell.training.patience
+            return patience is None or self.traces[index].stale < patience
+
+        active = self._state.axis.active
+        self._keep([position for position, index in enumerate(active) if patient(index)])
 
     def _drop_diverged(self) -> None:
         healthy = self._finite.tolist()

@@ -23,8 +23,8 @@ class StackedLora(Stacked):
     """A frozen layer plus one low-rank update a run: ``W x + scaling * B A x``.
 
     ``lora_A`` is (runs, rank, in), uniform as `torch.nn.Linear` draws it; ``lora_B`` is
-    (runs, out, rank), zero. Ranks are padded with zeros to the largest of the stack: a zero row of A
-    and a zero column of B get zero gradients, so they stay zero.
+    (runs, out, rank), zero. Ranks are padded with zeros to the largest of the stack: a zero row of
+    A and a zero column of B get zero gradients, so they stay zero.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class StackedLora(Stacked):
             torch.zeros(shape[0], self.out_features, shape[1], device=axis.device, dtype=axis.dtype)
         )
         for run, rank in enumerate(self.ranks):
-            self.lora_A.data[run, :rank] = self._initial_A(run, rank)
+            self.lora_A.data[run, :rank] = self._initial_a(run, rank)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (runs * batch, tokens, in) to (runs * batch, tokens, out)."""
@@ -73,7 +73,7 @@ class StackedLora(Stacked):
         weight: Tensor = self.base.weight  # type: ignore[assignment]
         return weight
 
-    def _initial_A(self, run: int, rank: int) -> Tensor:
+    def _initial_a(self, run: int, rank: int) -> Tensor:
         generator = self.axis.generator(run, "lora_A", self.site)
         bound = 1 / math.sqrt(self.in_features)  # kaiming_uniform with a = sqrt(5)
         drawn = torch.rand(rank, self.in_features, generator=generator)

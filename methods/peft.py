@@ -1,4 +1,4 @@
-"""Any configuration of the PEFT library, run by the same engine, as a reference for our own methods.
+"""Any configuration of the PEFT library in the same engine, as a reference for our own methods.
 
 The name carries PEFT's type: ``peft:LORA``, ``peft:IA3``, ``peft:VERA``. Runs are not stacked, and
 random draws come from the framework's generator, seeded anew for every step of every run.

@@ -13,9 +13,9 @@ import transformers
 
 import bench
 from bench.corpus import Corpus, draw_pair, draw_story, draw_text
-from bench.pretrain import RECIPES, Kind, Recipe, main, train
+from bench.pretrain import RECIPES, main, train
 from bench.synthetic import TASKS, generate, room
-from bench.trainees import CLS, PAD, SEP, WORD_IDS, build_tokenizer, tokens
+from bench.trainees import CLS, PAD, SEP, WORD_IDS, Kind, Recipe, build_tokenizer, tokens
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 FOLDERS = {kind: Path(bench.__file__).parent / "backbones" / f"tiny-{kind}" for kind in KINDS}

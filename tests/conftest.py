@@ -1,0 +1,86 @@
+"""Small real parts that the tests share: backbones saved as the model library saves them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+WORDS = "the a cat dog bird sees likes hears red small and not very old tree house".split()
+SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep derived files out of the user's cache."""
+    monkeypatch.setenv("GAPBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture(scope="session")
+def shared_folder() -> Path:
+    """The folder with real data and weights; tests that need it skip where it is absent."""
+    folder = Path(__file__).parents[2] / "shared"
+    if not folder.is_dir():
+        pytest.skip("no ../shared folder with real data and weights")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def make_backbone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function that saves a small random backbone of a family, and gives its folder."""
+    made: dict[str, Path] = {}
+
+    def make(family: str) -> Path:
+        if family not in made:
+            folder = tmp_path_factory.mktemp("backbones") / f"random-{family}"
+            torch.manual_seed(0)
+            model = transformers.AutoModel.from_config(_configs()[family])
+            model.save_pretrained(folder)
+            _tokenizer(family).save_pretrained(folder)
+            made[family] = folder
+        return made[family]
+
+    return make
+
+
+def _tokenizer(family: str) -> transformers.PreTrainedTokenizerFast:
+    vocabulary = {word: index for index, word in enumerate(SPECIAL + WORDS)}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106
+    tokenizer.normalizer = normalizers.Lowercase()
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    if family in {"bert", "roberta"}:
+        tokenizer.post_processor = processors.TemplateProcessing(
+            single="[CLS] $A [SEP]",
+            pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+            special_tokens=[("[CLS]", 2), ("[SEP]", 3)],
+        )
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        pad_token="[PAD]",  # noqa: S106
+        unk_token="[UNK]",  # noqa: S106
+        eos_token="[SEP]",  # noqa: S106
+        model_max_length=64,
+        model_input_names=names if family == "bert" else ["input_ids", "attention_mask"],
+    )
+
+
+def _configs() -> dict[str, transformers.PretrainedConfig]:
+    size = {"vocab_size": len(SPECIAL + WORDS), "pad_token_id": 0}
+    encoder = {
+        **size, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3,
+        "intermediate_size": 40, "max_position_embeddings": 66,
+    }
+    return {
+        "bert": transformers.BertConfig(**encoder),
+        "roberta": transformers.RobertaConfig(**encoder, type_vocab_size=1),
+        "gpt2": transformers.GPT2Config(
+            **size, n_embd=24, n_layer=2, n_head=3, n_positions=64, bos_token_id=2, eos_token_id=3
+        ),
+        "llama": transformers.LlamaConfig(
+            **size, hidden_size=24, intermediate_size=40, num_hidden_layers=2,
+            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
+        ),
+    }
