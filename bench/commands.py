@@ -140,7 +140,7 @@ def report_command(options: argparse.Namespace) -> int:
     """Write the report's files and print where they are."""
     out = options.out or options.results / "report"
     built = import_module("reports.build").build(options.results, out)
-    for path in built.paths:
+    for path in (built.report, built.leaderboard, built.runs):
         print(path)
     return EXIT_OK
 

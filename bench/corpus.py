@@ -1,4 +1,4 @@
-"""Text of the built-in grammar for pretraining: sentences, pairs and stories.
+"""Text of the built-in grammar for pretraining: neighbours, pairs and stories.
 
 All of it comes from the `pretrain` room of `bench.synthetic`, so no sentence of any task is among
 it, and its draws are named apart from those of the tasks. What tasks and corpus share is the
@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from bench.grammar import Action, Sentence, valence, write
 from bench.rewriting import alter, entails, reword, shorten
-from bench.sampling import Draws, draw_opinion, draw_sentence
+from bench.sampling import Draws, draw_action, draw_opinion, draw_sentence
 from bench.synthetic import room
 
 STORY_SENTENCES = 4
@@ -43,14 +43,15 @@ class Corpus(Generic[T]):
         return [self._items[k] for k in wanted]
 
 
-def draw_text(draws: Draws) -> str:
-    """Draw one sentence from the pretraining room."""
-    return write(_in_room(lambda: draw_sentence(draws)))
+def draw_neighbours(draws: Draws) -> tuple[str, str]:
+    """Draw any sentence and one that could come next to it in a story."""
+    first = _in_room(lambda: draw_sentence(draws) if draws.chance(0.7) else draw_opinion(draws))
+    return write(first), write(_in_room(lambda: _next(first, draws)))
 
 
 def draw_pair(draws: Draws) -> tuple[str, str, bool]:
-    """Draw two sentences and whether the second goes on from the first as stories do."""
-    first = _in_room(lambda: _starter(draws))
+    """Draw two actions and whether one retells the other, in either order."""
+    first = _in_room(lambda: Sentence(draw_action(draws)))
     together = draws.chance(0.5)
     second = _in_room(lambda: _next(first, draws) if together else _break(first, draws))
     pair = (first, second) if draws.chance(0.5) else (second, first)
@@ -91,19 +92,18 @@ def _next(before: Sentence, draws: Draws) -> Sentence:
     """Retell an action in other words and less detail, or stay in the mood of an opinion."""
     if isinstance(before.first, Action) and before.second is None:
         return Sentence(_retell(before.first, draws))
-    return _opinion(draws, kind=valence(before) > 0)
+    mood = valence(before)
+    return _opinion(draws, kind=mood > 0) if mood else draw_sentence(draws)
 
 
 def _break(before: Sentence, draws: Draws) -> Sentence:
-    """Tell something else: the same action with things changed, or the opposite mood."""
-    if isinstance(before.first, Action) and before.second is None:
-        if draws.chance(0.1):
-            return draw_sentence(draws)
-        while True:
-            changed = alter(_retell(before.first, draws), draws)
-            if not entails(before.first, changed):
-                return Sentence(changed)
-    return _opinion(draws, kind=valence(before) <= 0)
+    """Tell something else than a retelling of an action: mostly the same with one thing changed."""
+    if not isinstance(before.first, Action) or draws.chance(0.1):
+        return Sentence(draw_action(draws))
+    while True:
+        changed = alter(_retell(before.first, draws), draws)
+        if not entails(before.first, changed):
+            return Sentence(changed)
 
 
 def _retell(action: Action, draws: Draws) -> Action:

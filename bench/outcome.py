@@ -55,7 +55,8 @@ def records(
     made: list[tuple[Record, pa.Table | None]] = []
     for index, run in enumerate(trainer.runs):
         trace = trainer.traces[index]
-        known: dict[str, Any] = {"curve": trace.curve, "cost": _cost(trainer, method, state, peak, index)}
+        cost = _cost(trainer, method, state, peak, index)
+        known: dict[str, Any] = {"curve": trace.curve, "cost": cost}
         if trace.diverged is not None:
             known |= {"status": Status.DIVERGED, "detail": trace.diverged}
             made.append((blank_record(run, state.axis.device, started, **known), None))

@@ -54,6 +54,7 @@ def _generated(task: Task, source: BuiltinSource, split: Literal["train", "test"
 
 def _table(task: Task, split: str, sources: Sources) -> datasets.Dataset:
     cache = str(cache_folder() / "datasets")
+    datasets.disable_progress_bars()  # they would run across the bar of the runs
     if sources.data_folder is not None:
         path = sources.split_file(task, split)
         try:

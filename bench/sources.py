@@ -90,8 +90,9 @@ class Sources:
         Raises:
             BackboneError: if it is not built in and was not given to this invocation.
         """
-        for name in builtin_backbones():
-            self.locations.setdefault(_fingerprint(name).digest, name)
+        if backbone.digest not in self.locations:
+            for name in builtin_backbones():
+                self.backbone(name)
         if backbone.digest not in self.locations:
             raise BackboneError(
                 f"backbone {backbone.name!r} with digest {backbone.digest} is not at hand; give "

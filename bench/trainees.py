@@ -4,10 +4,10 @@ The encoder (BERT) does three things with each batch, half of whose rows have wo
 
 - words: predict the masked words;
 - order: tell from the pooled [CLS] whether a sentence was disturbed (words replaced by random
-  ones, neighbours swapped); scene: whether two sentences go on from each other;
-- contents: tell from the pooled [CLS] which words stand in only the first and only the second
-  sentence (of a single sentence: all its words); shared: from each word's own state, whether it
-  stands in the other sentence as well.
+  ones, neighbours swapped); scene: whether one of two sentences retells the other;
+- contents: tell from the pooled [CLS] of one sentence which words the next one in a story has, of
+  two sentences which words stand in only the first and in only the second;
+- shared: tell from each word's own state whether it stands in the other sentence as well.
 
 The decoder (Llama) predicts the next word of stories. The text is `bench.corpus`; the loop, the
 settings that made the committed weights and the command are `bench.pretrain`.
@@ -28,7 +28,7 @@ import transformers
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bench.corpus import Corpus, draw_pair, draw_story, draw_text
+from bench.corpus import Corpus, draw_neighbours, draw_pair, draw_story
 from bench.lexicon import vocabulary
 from bench.sampling import Draws
 
@@ -47,7 +47,7 @@ class Recipe:
     Attributes:
         seed: Seed of text, initial weights and masks.
         steps: Optimiser updates.
-        batch_size: Rows a step: sentences and as many pairs (encoder), or stories (decoder).
+        batch_size: Rows a step: single sentences and as many pairs (encoder), or stories (decoder).
         corpus_size: Distinct rows of each sort before they come round again.
         learning_rate: Peak of AdamW's rate, reached after `warmup_steps`, then cosine to 0.
         warmup_steps: Steps of linear warm-up.
@@ -57,7 +57,7 @@ class Recipe:
     """
 
     seed: int = 1
-    steps: int = 2600
+    steps: int = 3600
     batch_size: int = 48
     corpus_size: int = 60_000
     learning_rate: float = 1.5e-3
@@ -84,7 +84,7 @@ class Encoder:
 
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
-        self._texts = Corpus(draw_text, recipe.corpus_size, recipe.seed, "sentences")
+        self._texts = Corpus(draw_neighbours, recipe.corpus_size, recipe.seed, "neighbours")
         self._pairs = Corpus(draw_pair, recipe.corpus_size, recipe.seed, "pairs")
         self._draws = Draws("gapbench pretraining", recipe.seed, "masks")
         self.bert = transformers.BertModel(encoder_config())
@@ -102,53 +102,58 @@ class Encoder:
     def losses(self, step: int) -> dict[str, Tensor]:
         """Return the losses of one batch of sentences and one of pairs."""
         n = self._recipe.batch_size
-        texts = [([text], True) for text in self._texts.batch(step, n)]
-        pairs = [([a, b], together) for a, b, together in self._pairs.batch(step, n)]
-        words, order, contents, _ = self._batch_losses(texts, disturbing=True)
-        more_words, scene, differences, shared = self._batch_losses(pairs, disturbing=False)
+        neighbours = self._texts.batch(step, n)
+        next_words = _contents(*tokens([[after] for _, after in neighbours]))
+        ids, types = tokens([[text] for text, _ in neighbours])
+        intact = self._draws.uniforms(n) < 0.5
+        disturbed = np.where(intact[:, None], ids, self._disturb(ids))
+        words, _, pooled = self._read(ids, types, disturbed)
+        order = _judge(self._verdicts(pooled)[:, 0], intact[n // 2 :])
+        contents = self._contents_loss(pooled, next_words[n // 2 :])
+
+        pairs = self._pairs.batch(step, n)
+        together = np.array([verdict for *_, verdict in pairs])
+        ids, types = tokens([texts for *texts, _ in pairs])
+        differences = _contents(ids, types)[n // 2 :]
+        more_words, states, pooled = self._read(ids, types, ids)
         return {
             "words": words + more_words,
             "order": order,
-            "scene": scene,
-            "contents": 0.5 * (contents + differences),
-            "shared": shared,
+            "scene": _judge(self._verdicts(pooled)[:, 1], together[n // 2 :]),
+            "contents": 0.5 * (contents + self._contents_loss(pooled, differences)),
+            "shared": self._shared_loss(states, ids[n // 2 :], differences),
         }
 
-    def _batch_losses(
-        self, rows: Sequence[tuple[list[str], bool]], *, disturbing: bool
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Mask one half of the rows for the word loss; judge the other half by its pooled [CLS]."""
-        ids, types = tokens([texts for texts, _ in rows])
-        half = len(rows) // 2
-        verdicts = np.array([verdict for _, verdict in rows[half:]])
-        contents = _contents(ids[half:], types[half:])
-        hidden_words = self._maskable(ids) & (
+    def _read(
+        self, ids: NDArray[np.int64], types: NDArray[np.int64], shown: NDArray[np.int64]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the masked-word loss of the first half, states and pooled [CLS] of the second.
+
+        The first half is `ids` with words masked; the second half is read from `shown`.
+        """
+        half = len(ids) // 2
+        hidden = (ids >= len(SPECIALS)) & (
             self._draws.uniforms(*ids.shape) < self._recipe.mask_share
         )
-        hidden_words[half:] = False
-        shown = np.where(hidden_words, MASK, ids)
-        if disturbing:
-            verdicts = self._draws.uniforms(len(rows) - half) < 0.5
-            shown[half:] = np.where(verdicts[:, None], shown[half:], self._disturb(ids[half:]))
+        hidden[half:] = False
+        inputs = np.concatenate([np.where(hidden, MASK, ids)[:half], shown[half:]])
         output = self.bert(
-            input_ids=torch.from_numpy(shown),
+            input_ids=torch.from_numpy(inputs),
             token_type_ids=torch.from_numpy(types),
             attention_mask=torch.from_numpy((ids != PAD).astype(np.int64)),
         )
-        at = torch.from_numpy(hidden_words)
+        at = torch.from_numpy(hidden)
         embedding = self.bert.embeddings.word_embeddings.weight
         logits = F.linear(output.last_hidden_state[at], embedding, self._word_bias)
-        pooled = output.pooler_output[half:]
-        judged = self._verdicts(pooled)[:, 0 if disturbing else 1]
-        sums = F.binary_cross_entropy_with_logits(
+        loss = F.cross_entropy(logits, torch.from_numpy(ids)[at])
+        return loss, output.last_hidden_state[half:], output.pooler_output[half:]
+
+    def _contents_loss(self, pooled: Tensor, contents: NDArray[np.float32]) -> Tensor:
+        """Return the loss of the marked words, per word that is there to be found."""
+        total = F.binary_cross_entropy_with_logits(
             self._contents(pooled), torch.from_numpy(contents), reduction="sum"
         )
-        return (
-            F.cross_entropy(logits, torch.from_numpy(ids)[at]),
-            F.binary_cross_entropy_with_logits(judged, torch.from_numpy(verdicts).float()),
-            sums / max(1.0, float(contents.sum())),
-            self._shared_loss(output.last_hidden_state[half:], ids[half:], contents),
-        )
+        return total / max(1.0, float(contents.sum()))
 
     def _shared_loss(
         self, states: Tensor, ids: NDArray[np.int64], contents: NDArray[np.float32]
@@ -156,14 +161,9 @@ class Encoder:
         """Ask of every word whether it stands in both sentences, i.e. in neither's own contents."""
         own = contents[:, : len(WORD_IDS)] + contents[:, len(WORD_IDS) :]
         shared = 1.0 - np.take_along_axis(own, ids, axis=1)
-        at = torch.from_numpy(self._maskable(ids))
+        at = torch.from_numpy(ids >= len(SPECIALS))
         logits = self._shared(states)[..., 0]
         return F.binary_cross_entropy_with_logits(logits[at], torch.from_numpy(shared)[at])
-
-    @staticmethod
-    def _maskable(ids: NDArray[np.int64]) -> NDArray[np.bool_]:
-        maskable: NDArray[np.bool_] = ids >= len(SPECIALS)
-        return maskable
 
     def _disturb(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Replace one or two words by random ones, or swap two neighbours, in every row."""
@@ -198,6 +198,10 @@ def _attend_to_alike(bert: Any) -> None:
         for layer in bert.encoder.layer:
             attention = layer.attention.self
             attention.key.weight.copy_(attention.query.weight)
+
+
+def _judge(logits: Tensor, verdicts: NDArray[np.bool_]) -> Tensor:
+    return F.binary_cross_entropy_with_logits(logits, torch.from_numpy(verdicts).float())
 
 
 def _contents(ids: NDArray[np.int64], types: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from matplotlib.ticker import MaxNLocator
 
 from reports.canvas import style, title_over
 from reports.leaderboard import rows
-from reports.text import label, short
+from reports.text import fitted, label, short
 
 _MEASURES = (
     ("tokens_per_second", "tokens per second", 1),
@@ -52,8 +52,7 @@ def _draw_bars(
     room: tuple[float, float],
 ) -> None:
     """Draw one task's measures side by side; ``room`` is bottom and height in the figure."""
-    names = [label(row.method, row.variant) for row in rows(block)]
-    shown = [name if len(name) <= 22 else name[:21] + "\N{HORIZONTAL ELLIPSIS}" for name in names]
+    shown = [fitted(label(row.method, row.variant), 22) for row in rows(block)]
     places = np.arange(len(block))
     for column, (field, unit, one) in enumerate(_MEASURES):
         axis = figure.add_axes((0.16 + column * 0.285, room[0], 0.245, room[1]))

@@ -18,7 +18,7 @@ from reports.canvas import INK, PANELS_ACROSS, panels_under, style
 from reports.leaderboard import rows
 from reports.load import CURVE, Results
 from reports.stats import Reliability, reliability
-from reports.text import label, number, short
+from reports.text import fitted, label, number, short
 
 Floats = NDArray[np.float64]
 
@@ -187,7 +187,6 @@ def _strip_below(axis: Axes, most: int, *, labelled: bool) -> Axes:
 
 
 def _name(axis: Axes, row: Any, value: str) -> None:
-    """Write a panel's method on the left of its title, a value below."""
-    name = label(row.method, row.variant)
-    cut = name if len(name) <= 30 else name[:29] + "\N{HORIZONTAL ELLIPSIS}"
-    axis.set_title(f"{cut}\n{value}", fontsize=8.5, pad=3)
+    """Title a panel with its method and, below, a value."""
+    name = fitted(label(row.method, row.variant), 30)
+    axis.set_title(f"{name}\n{value}", fontsize=8.5, pad=3)

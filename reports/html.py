@@ -119,7 +119,7 @@ def page(results: Results, summary: pd.DataFrame) -> str:
         results: a loaded results folder.
         summary: its `summarise` table.
     """
-    colours = canvas.colours(summary["method"])
+    colours = canvas.colours(sorted(set(summary["method"])))
     blocks = [_block(results, block, colours) for _, block in summary.groupby(BLOCK, sort=False)]
     machines = summary[summary["machine"] != ""].groupby("machine", sort=True)
     environment = Environment(

@@ -92,7 +92,7 @@ def _part(key: Any, table: pd.DataFrame) -> Iterator[str]:
         yield _line(
             (
                 "*" if pd.notna(row.rank_group) and row.rank_group == 1 else "",
-                _fitted(label(row.method, row.variant), _WIDTHS[1]),
+                fitted(label(row.method, row.variant), _WIDTHS[1]),
                 str(row.n_seeds),
                 number(row.rank_group, 0),
                 number(row.score),
@@ -118,8 +118,13 @@ def short(value: Any) -> str:
     return f"{value:.3g}"
 
 
-def _fitted(name: str, width: int) -> str:
-    """Shorten a name to ``width`` without losing its mark of the paper protocol."""
+def fitted(name: str, width: int) -> str:
+    """Shorten a label to a width without losing its mark of the paper protocol.
+
+    Args:
+        name: a `label`.
+        width: most characters of the result.
+    """
     if len(name) <= width:
         return name
     mark = PAPER if name.endswith(PAPER) else ""

@@ -70,8 +70,12 @@ def _tokenizer(family: str) -> transformers.PreTrainedTokenizerFast:
 def _configs() -> dict[str, transformers.PretrainedConfig]:
     size = {"vocab_size": len(SPECIAL + WORDS), "pad_token_id": 0}
     encoder = {
-        **size, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3,
-        "intermediate_size": 40, "max_position_embeddings": 66,
+        **size,
+        "hidden_size": 24,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "intermediate_size": 40,
+        "max_position_embeddings": 66,
     }
     return {
         "bert": transformers.BertConfig(**encoder),
@@ -80,7 +84,12 @@ def _configs() -> dict[str, transformers.PretrainedConfig]:
             **size, n_embd=24, n_layer=2, n_head=3, n_positions=64, bos_token_id=2, eos_token_id=3
         ),
         "llama": transformers.LlamaConfig(
-            **size, hidden_size=24, intermediate_size=40, num_hidden_layers=2,
-            num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64,
+            **size,
+            hidden_size=24,
+            intermediate_size=40,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=64,
         ),
     }

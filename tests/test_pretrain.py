@@ -12,7 +12,7 @@ import torch
 import transformers
 
 import bench
-from bench.corpus import Corpus, draw_pair, draw_story, draw_text
+from bench.corpus import Corpus, draw_neighbours, draw_pair, draw_story
 from bench.pretrain import RECIPES, main, train
 from bench.synthetic import TASKS, generate, room
 from bench.trainees import CLS, PAD, SEP, WORD_IDS, Kind, Recipe, build_tokenizer, tokens
@@ -128,7 +128,7 @@ def test_build_tokenizer_equals_the_stored_one(kind: Kind) -> None:
 
 def test_corpus_text_stays_in_the_pretraining_room() -> None:
     """No sentence that a backbone learns from may stand in any split of any task."""
-    seen = set(Corpus(draw_text, 99, "test").batch(0, 99))
+    seen = {text for near in Corpus(draw_neighbours, 99, "test").batch(0, 99) for text in near}
     seen |= {text for a, b, _ in Corpus(draw_pair, 99, "test").batch(0, 99) for text in (a, b)}
     seen |= {text for story in Corpus(draw_story, 30, "test").batch(0, 30) for text in story}
     assert {room(text) for text in seen} == {"pretrain"}
@@ -136,7 +136,7 @@ def test_corpus_text_stays_in_the_pretraining_room() -> None:
 
 def test_corpus_batches_go_round_after_its_size() -> None:
     """A corpus of ten items gives item 0 again as its eleventh, whichever batch is asked first."""
-    corpus = Corpus(draw_text, 10, "test")
+    corpus = Corpus(draw_neighbours, 10, "test")
     later = corpus.batch(1, 8)
     assert corpus.batch(0, 8)[:6] == later[2:]
 
@@ -147,3 +147,49 @@ def test_main_without_kind_explains_itself(capsys: pytest.CaptureFixture[str]) -
         main(["--help"])
     assert stop.value.code == 0
     assert "example: python -m bench.pretrain" in capsys.readouterr().out
+
+
+def frozen_score(bert: Any, task: str) -> float:
+    """Return the test score of a linear classifier on a frozen encoder's pooled output.
+
+    600 training rows, 600 steps of AdamW at batch 32; accuracy, or Pearson for regression.
+    """
+    train_split, test_split = generate(task, "train", 600, 0), generate(task, "test", 1000, 0)
+    features = []
+    for split in (train_split, test_split):
+        ids, types = tokens(list(zip(*split.columns.values(), strict=True)))
+        ids, types = torch.from_numpy(ids), torch.from_numpy(types)
+        with torch.no_grad():
+            features.append(
+                bert(ids, token_type_ids=types, attention_mask=ids != PAD).pooler_output
+            )
+    targets = torch.from_numpy(train_split.labels)
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.zeros(features[0].shape[1], 2, requires_grad=True)
+    bias = torch.zeros(2, requires_grad=True)
+    optimiser = torch.optim.AdamW([weight, bias], lr=1e-2)
+    for _ in range(600):
+        rows = torch.randint(len(targets), (32,), generator=generator)
+        logits = features[0][rows] @ weight + bias
+        loss = (
+            torch.nn.functional.cross_entropy(logits, targets[rows])
+            if TASKS[task].labels
+            else torch.nn.functional.mse_loss(logits[:, 0].double(), targets[rows])
+        )
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    logits = (features[1] @ weight + bias).detach().numpy()
+    if TASKS[task].labels:
+        return float((logits.argmax(axis=1) == test_split.labels).mean())
+    return float(np.corrcoef(logits[:, 0], test_split.labels)[0, 1])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_stored_encoder_beats_random_weights_when_frozen(task: str) -> None:
+    """A linear classifier on the frozen encoder does far better than on random weights."""
+    stored = transformers.BertModel.from_pretrained(FOLDERS["encoder"]).eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        random = transformers.BertModel(stored.config).eval()
+    assert frozen_score(stored, task) > frozen_score(random, task) + 0.1

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from records import FEW, fill, make_cell, make_record, make_task, put
 
 from bench.config import Run
 from bench.errors import RecordError, StoreError
 from bench.record import Record, Status
 from bench.store import Store
 from reports.load import MISSING, load
+from tests.reports.records import FEW, fill, make_cell, make_record, make_task, put
 
 
 @pytest.fixture

@@ -140,7 +140,9 @@ def test_tie_groups_members_are_never_significantly_worse_than_their_leader() ->
         p = {frozenset(k): v for k, v in zip(pairs, holm(raw), strict=True)}
         numbers = sorted({group for group in groups.values() if group})
         assert numbers == list(range(1, len(numbers) + 1))
-        leaders = {g: max((n for n in names if groups[n] == g), key=means.get) for g in numbers}
+        leaders = {
+            g: max((n for n in names if groups[n] == g), key=means.__getitem__) for g in numbers
+        }
         for name, group in groups.items():
             assert group is not None
             for number, leader in leaders.items():

@@ -1,0 +1,160 @@
+"""A suite of runs that take a tenth of a second each: its data folder, task and suite file.
+
+The task is beside the suite file, its rows are parquet files, and the backbone is whatever folder
+the caller gives. Everything can be changed by the caller, since most tests here want one thing
+wrong.
+"""
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+
+from bench.cli import main
+
+REPOSITORY = Path(__file__).parents[1]
+WORDS = ("the", "a", "cat", "dog", "bird", "sees", "likes", "red", "small", "tree", "house")
+SIZES = {"train": 40, "validation": 16}
+
+TASK: dict[str, Any] = {
+    "name": "animals",
+    "version": 1,
+    "kind": "classification",
+    "description": "Is there a cat in the sentence?",
+    "source": {"files": "parquet"},
+    "text": ["sentence"],
+    "labels": ["no", "yes"],
+    "metrics": ["accuracy"],
+    "splits": {"train": "train", "test": "validation"},
+    "validation_size": 8,
+    "max_length": 16,
+}
+SUITE: dict[str, Any] = {
+    "name": "small",
+    "description": "A few steps of a few methods.",
+    "tasks": ["animals"],
+    "methods": ["majority", "head", {"method": "lora", "config": {"rank": 2}}],
+    "seeds": 2,
+    "budget": {"steps": 4, "batch_size": 4, "evaluations": 2},
+    "training": {"learning_rate": 1e-2},
+}
+
+
+@dataclass(frozen=True)
+class SmallSuite:
+    """Where the files of one small suite are; runs of it go to ``results``."""
+
+    folder: Path
+
+    @property
+    def path(self) -> Path:
+        """The suite file."""
+        return self.folder / "small.yaml"
+
+    @property
+    def task_path(self) -> Path:
+        """The task file beside it."""
+        return self.folder / "tasks" / "animals.yaml"
+
+    @property
+    def data(self) -> Path:
+        """The data folder."""
+        return self.folder / "data"
+
+    @property
+    def results(self) -> Path:
+        """The results folder, which does not exist yet."""
+        return self.folder / "results"
+
+    @property
+    def planning(self) -> list[str]:
+        """Arguments of `check`."""
+        return [str(self.path), "--data", str(self.data)]
+
+    @property
+    def running(self) -> list[str]:
+        """Arguments of `plan` and `run`."""
+        return [*self.planning, "--results", str(self.results)]
+
+    def write_suite(self, **changes: Any) -> None:
+        """Write the suite file again with other fields."""
+        content = yaml.safe_load(self.path.read_text()) | changes
+        self.path.write_text(yaml.safe_dump(content))
+
+    def write_task(self, **changes: Any) -> None:
+        """Write the task file again with other fields."""
+        content = yaml.safe_load(self.task_path.read_text()) | changes
+        self.task_path.write_text(yaml.safe_dump(content))
+
+    def write_rows(self, split: str, rows: Mapping[str, Sequence[Any]]) -> None:
+        """Replace the rows of a split."""
+        pd.DataFrame(rows).to_parquet(self.data / "animals" / f"{split}.parquet")
+
+    def records(self) -> dict[str, bytes]:
+        """Return the bytes of every stored record by its path under the results folder."""
+        paths = self.results.glob("runs/**/*.json")
+        return {str(path.relative_to(self.results)): path.read_bytes() for path in paths}
+
+
+def make(folder: Path, backbone: Path, **changes: Any) -> SmallSuite:
+    """Write a valid suite with its task and data into an empty folder."""
+    small = SmallSuite(folder)
+    (small.data / "animals").mkdir(parents=True)
+    small.task_path.parent.mkdir()
+    small.task_path.write_text(yaml.safe_dump(TASK))
+    small.path.write_text(yaml.safe_dump(SUITE | {"backbones": [str(backbone)]} | changes))
+    for split in SIZES:
+        small.write_rows(split, rows(split))
+    return small
+
+
+def rows(split: str) -> dict[str, list[Any]]:
+    """Return the valid rows of a split: sentences of 3 to 9 words, and whether they say cat."""
+    draw = random.Random(split)  # noqa: S311 - not for secrets
+    sentences = [" ".join(draw.choices(WORDS, k=draw.randint(3, 9))) for _ in range(SIZES[split])]
+    return {"sentence": sentences, "label": [int("cat" in text.split()) for text in sentences]}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command gave back."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The parsed results."""
+        return json.loads(self.out)
+
+
+def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> Answer:
+    """Run a command in this process, usage errors included."""
+    capsys.readouterr()
+    try:
+        code = main([str(argument) for argument in arguments])
+    except SystemExit as stop:
+        code = int(stop.code or 0)
+    return Answer(code, *capsys.readouterr())
+
+
+def start(*arguments: object, folder: Path = REPOSITORY) -> "subprocess.Popen[str]":
+    """Start a command in a process of its own, with one thread."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "bench.cli", *map(str, arguments)],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

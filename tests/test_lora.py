@@ -1,0 +1,167 @@
+"""LoRA against PEFT's implementation, trained by plain framework parts from the same state."""
+
+from pathlib import Path
+
+import numpy as np
+import peft
+import pytest
+import torch
+import transformers
+
+from bench.backbone import Backbone
+from bench.batches import collate, training_batches
+from bench.method import TrainState
+from bench.objective import run_losses
+from bench.optim import StackedAdamW
+from bench.run import set_up
+from bench.stack import StackedLinear
+from methods._lowrank import StackedLora
+from methods.lora import Lora, LoraConfig
+from tests.small_stack import CPU, MakeBackbone, load_backbone, make_runs, make_task, random_data
+
+STEPS = 20
+TARGETS = {"bert": ["query", "value"], "gpt2": ["c_attn"], "llama": ["q_proj", "v_proj"]}
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
+def test_lora_alone_equals_peft_step_by_step(family: str, make_backbone: MakeBackbone) -> None:
+    """From the same state, losses and parameters of 20 AdamW steps differ by less than 1e-9."""
+    folder, data = make_backbone(family), random_data(outputs=3)
+    settings = {"weight_decay": 0.1, "warmup_fraction": 0.2, "max_grad_norm": 0.5}
+    runs = make_runs(
+        "lora", (4,), configs=[{"rank": 3, "alpha": 7}], trainings=[settings], outputs=3
+    )
+    training = runs[0].cell.training
+    method, state = set_up(runs, load_backbone(folder, runs), data, CPU)
+    state.optimizer = StackedAdamW(state.bank, [training], STEPS, state.axis)
+
+    reference = _peft_model(folder, family, state)
+    trained = {n: p for n, p in reference.named_parameters() if p.requires_grad}
+    decayed = [p for p in trained.values() if p.dim() > 1]
+    plain = [p for p in trained.values() if p.dim() <= 1]
+    optimizer = torch.optim.AdamW(
+        [{"params": decayed}, {"params": plain, "weight_decay": 0.0}],
+        lr=training.learning_rate,
+        weight_decay=0.1,
+    )
+    schedule = transformers.get_linear_schedule_with_warmup(optimizer, 4, STEPS)
+    order = training_batches(data.train.lengths, 8, "toy", 4)
+    for _ in range(STEPS):
+        batch = collate(data.train, next(order)[None], CPU)
+        loss = run_losses(reference(**batch.inputs).logits, batch.targets, "classification", 1)
+        optimizer.zero_grad()
+        loss.sum().backward()
+        torch.nn.utils.clip_grad_norm_(trained.values(), 0.5)
+        optimizer.step()
+        schedule.step()
+        state.model.train()
+        report = method.step(state, {"train": batch})
+        torch.testing.assert_close(report.losses, loss.detach(), rtol=0, atol=1e-9)
+    assert len(list(_pairs(state, reference))) == 2 * len(TARGETS[family]) * 2 + (
+        2 if family == "bert" else 1
+    )
+    for ours, theirs in _pairs(state, reference):
+        torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
+
+
+def _peft_model(folder: Path, family: str, state: TrainState) -> torch.nn.Module:
+    """Return PEFT's model with the numbers of our first step."""
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        folder,
+        num_labels=3,
+        dtype=torch.float64,
+        attn_implementation="sdpa",
+        **({"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0} if family == "gpt2" else {}),
+        **(
+            {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+            if family == "bert"
+            else {}
+        ),
+    )
+    config = peft.LoraConfig(
+        r=3,
+        lora_alpha=7,
+        target_modules=TARGETS[family],
+        fan_in_fan_out=family == "gpt2",
+        modules_to_save=["classifier", "score"],
+    )
+    adapted = peft.get_peft_model(model, config)
+    with torch.no_grad():
+        for ours, theirs in _pairs(state, adapted):
+            theirs.copy_(ours)
+    return adapted
+
+
+def _pairs(state: TrainState, adapted: torch.nn.Module):  # noqa: ANN202 - pairs of tensors
+    """Yield our trained tensors (of the only run) beside PEFT's."""
+    for name, module in state.model.named_modules():
+        theirs = "base_model.model." + name
+        if isinstance(module, StackedLora):
+            layer = adapted.get_submodule(theirs)
+            yield module.lora_A[0], layer.lora_A["default"].weight
+            yield module.lora_B[0], layer.lora_B["default"].weight
+        elif isinstance(module, StackedLinear):
+            saved = _saved_head(adapted, theirs)
+            yield module.weight[0], saved.weight
+            if module.bias is not None:
+                yield module.bias[0], saved.bias
+
+
+def _saved_head(adapted: torch.nn.Module, name: str) -> torch.nn.Module:
+    head = adapted.get_submodule(name)
+    return head.modules_to_save["default"] if hasattr(head, "modules_to_save") else head
+
+
+def test_lora_before_the_first_step_leaves_outputs_unchanged(make_backbone: MakeBackbone) -> None:
+    """With B zero, outputs equal those of head tuning bit for bit."""
+    folder, data = make_backbone("bert"), random_data()
+    outputs = []
+    for name in ("lora", "head"):
+        runs = make_runs(name, (0, 1))
+        _, state = set_up(runs, load_backbone(folder, runs), data, CPU)
+        batch = collate(data.test, np.arange(8).reshape(2, 4), CPU)
+        outputs.append(state.model.eval()(**batch.inputs).logits.detach())
+    assert torch.equal(outputs[0], outputs[1])
+
+
+def test_lora_rank_padding_stays_zero_and_is_not_counted(make_backbone: MakeBackbone) -> None:
+    """Rows and columns beyond a run's own rank never move, and cost it no parameters."""
+    folder, data = make_backbone("bert"), random_data()
+    runs = make_runs(
+        "lora", (0, 1), configs=[{"rank": 2}, {"rank": 6}], trainings=[{"weight_decay": 0.1}]
+    )
+    method, state = set_up(runs, load_backbone(folder, runs), data, CPU)
+    state.optimizer = StackedAdamW(state.bank, [r.cell.training for r in runs], 5, state.axis)
+    order = training_batches(data.train.lengths, 4, "toy", 0)
+    for _ in range(5):
+        method.step(state, {"train": collate(data.train, np.stack([next(order)] * 2), CPU)})
+    for module in state.model.modules():
+        if isinstance(module, StackedLora):
+            assert module.lora_B[0, :, :2].abs().sum() > 0
+            assert module.lora_A[0, 2:].abs().sum() == 0
+            assert module.lora_B[0, :, 2:].abs().sum() == 0
+    head = 24 * 2 + 2
+    # Two layers, query and value, each rank * (in + out).
+    assert [state.bank.trained_count(i) for i in (0, 1)] == [4 * 2 * 48 + head, 4 * 6 * 48 + head]
+
+
+def test_lora_rank_above_width_is_refused_with_the_reason(make_backbone: MakeBackbone) -> None:
+    """A rank above the narrowest target layer is a skip that names layer and range."""
+    runs = make_runs("lora")
+    backbone = load_backbone(make_backbone("bert"), runs)
+    reason = Lora.supports(make_task(), backbone, LoraConfig(rank=25))
+    assert reason is not None
+    assert "rank is 25" in reason
+    assert "allows 1 to 24" in reason
+
+
+@pytest.mark.parametrize(
+    ("targets", "count"),
+    [("default", 4), ("all-linear", 13), (("query",), 2), (("output.dense",), 4)],
+)
+def test_lora_targets_select_layers(
+    targets: str | tuple[str, ...], count: int, make_backbone: MakeBackbone
+) -> None:
+    """Conventions, 'all-linear' and name endings choose the layers of a two-layer BERT."""
+    backbone: Backbone = load_backbone(make_backbone("bert"), make_runs("lora"))
+    assert len(backbone.target_layers(targets)) == count
