@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
@@ -147,7 +148,7 @@ def load(name: str, fingerprint: Fingerprint, outputs: int, precision: Precision
                 output_loading_info=True,
                 attn_implementation="sdpa",
             )
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise BackboneError(f"backbone {name!r} cannot be loaded: {error}") from None
     model.eval()
     return Backbone(fingerprint, model, tokenizer, _head_modules(model, info["missing_keys"]))

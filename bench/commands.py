@@ -16,7 +16,7 @@ from bench import backbone as backbones
 from bench import data, metrics, registry, reproduce, tasks
 from bench import suite as suites
 from bench.cli import EXIT_FAILED_RUNS, EXIT_INTERRUPTED, EXIT_OK
-from bench.errors import RecordError
+from bench.errors import RecordError, StoreError
 from bench.execute import Settings, execute
 from bench.record import Record, Status
 from bench.run import store_at
@@ -120,13 +120,19 @@ def run_command(options: argparse.Namespace) -> int:
 def status_command(options: argparse.Namespace) -> int:
     """Print counts by suite and status, and every failure with its cause."""
     store = Store(options.results)
-    by_hash = {r.run_hash: r for r in store.records() if isinstance(r, Record)}
+    found, plans = list(store.records()), store.plans()
+    if not found and not plans:
+        raise StoreError(
+            f"results folder {options.results} holds no plan and no record; run a suite first, or "
+            "give another folder"
+        )
+    by_hash = {r.run_hash: r for r in found if isinstance(r, Record)}
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for row in store.plans():
+    for row in plans:
         record = by_hash.get(row.run_hash)
         counts[row.suite][record.status.value if record else "missing"] += 1
     _print([{"suite": suite, **count} for suite, count in counts.items()], as_json=options.json)
-    for item in store.records():
+    for item in found:
         if isinstance(item, RecordError):
             print(f"unreadable: {item}", file=sys.stderr)
         elif item.status not in {Status.OK, Status.SKIPPED}:

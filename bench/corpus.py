@@ -13,11 +13,13 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from bench.grammar import Action, Sentence, valence, write
+from bench.lexicon import vocabulary
 from bench.rewriting import alter, entails, reword, shorten
 from bench.sampling import Draws, draw_action, draw_opinion, draw_sentence
 from bench.synthetic import room
 
 STORY_SENTENCES = 4
+_VOCABULARY = vocabulary()
 
 T = TypeVar("T")
 
@@ -59,14 +61,29 @@ def draw_pair(draws: Draws) -> tuple[str, str, bool]:
 
 
 def draw_story(draws: Draws) -> list[str]:
-    """Draw a few sentences, most of which go on from the one before."""
-    story = [_in_room(lambda: draw_sentence(draws))]
+    """Draw a few sentences that keep their habits, so that what was says what will be.
+
+    A steady story retells its action or keeps its mood, a drifting one changes something each time,
+    and in a garbled one every sentence has a word replaced or two neighbours swapped.
+    """
+    follow = _next if draws.chance(0.5) else _break
+    story = [_in_room(lambda: _starter(draws))]
     while len(story) < STORY_SENTENCES:
-        before = story[-1]
-        goes_on = draws.chance(0.75) and (_is_action(before) or valence(before) != 0.0)
-        propose = partial(_next, before, draws) if goes_on else partial(_starter, draws)
-        story.append(_in_room(propose))
-    return [write(sentence) for sentence in story]
+        story.append(_in_room(partial(follow, story[-1], draws)))
+    texts = [write(sentence) for sentence in story]
+    return [_garble(text, draws) for text in texts] if draws.chance(0.3) else texts
+
+
+def _garble(text: str, draws: Draws) -> str:
+    while True:
+        words = text.split(" ")
+        at = draws.below(len(words) - 1)
+        if draws.chance(0.5):
+            words[at], words[at + 1] = words[at + 1], words[at]
+        else:
+            words[at] = draws.pick(_VOCABULARY)
+        if room(" ".join(words)) == "pretrain":
+            return " ".join(words)
 
 
 def _in_room(propose: Callable[[], Sentence]) -> Sentence:
@@ -97,8 +114,10 @@ def _next(before: Sentence, draws: Draws) -> Sentence:
 
 
 def _break(before: Sentence, draws: Draws) -> Sentence:
-    """Tell something else than a retelling of an action: mostly the same with one thing changed."""
-    if not isinstance(before.first, Action) or draws.chance(0.1):
+    """Tell something else: mostly the same action with one thing changed, or the opposite mood."""
+    if not isinstance(before.first, Action) or before.second is not None:
+        return _opinion(draws, kind=valence(before) <= 0)
+    if draws.chance(0.1):
         return Sentence(draw_action(draws))
     while True:
         changed = alter(_retell(before.first, draws), draws)

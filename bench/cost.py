@@ -52,17 +52,20 @@ class Stopwatch:
 class FlopEstimate:
     """Training operations of one run from the widths of its steps.
 
-    The operations of a transformer step on B examples of T tokens are B (a T + b T^2). Two counted
-    steps of different widths give a and b exactly; then every step is charged by its own width, as
-    if the run had been alone, so the figure does not depend on the stack's padding.
+    A transformer step on B examples of T tokens takes B (c + a T + b T^2) operations: head, linear
+    layers, attention. Three counted steps of different widths give the polynomial; then every step
+    is charged by its own width, as if the run had been alone, so that the figure does not depend on
+    the stack's padding.
     """
+
+    _COEFFICIENTS = 3
 
     def __init__(self) -> None:
         self._points: dict[int, float] = {}
 
     def wants(self, width: int) -> bool:
         """Whether a step of this width should be counted."""
-        return len(self._points) < 2 and width not in self._points
+        return len(self._points) < self._COEFFICIENTS and width not in self._points
 
     @contextmanager
     def count(self, examples: int, width: int) -> Iterator[None]:
@@ -75,14 +78,12 @@ class FlopEstimate:
         """Return the operations of all steps of one run, given by examples and width."""
         if not self._points:
             return 0.0
-        (t1, f1), *rest = self._points.items()
-        a, b = f1 / t1, 0.0
-        if rest:
-            t2, f2 = rest[0]
-            b = (f2 / t2 - f1 / t1) / (t2 - t1)
-            a = f1 / t1 - b * t1
-        # Counted operations are whole numbers: rounding hides the order of the two counted steps.
-        return float(np.round((examples * (a * widths + b * widths.astype(float) ** 2)).sum()))
+        known = np.array(list(self._points), dtype=float)
+        powers = np.arange(len(known))
+        coefficients = np.linalg.solve(known[:, None] ** powers, list(self._points.values()))
+        each = (widths[:, None].astype(float) ** powers) @ coefficients
+        # Counted operations are whole numbers: rounding hides which steps were counted.
+        return float(np.round((examples * each).sum()))
 
 
 class MemoryPeak:

@@ -6,7 +6,10 @@ that the command line can print it alone, without a traceback.
 
 
 class BenchError(Exception):
-    """Base of all errors that a user can act on."""
+    """Base of all errors that a user can act on; the message is made one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(line.strip() for line in message.splitlines() if line.strip()))
 
 
 class ConfigError(BenchError, ValueError):

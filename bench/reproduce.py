@@ -50,7 +50,8 @@ def reproduce(store: Store, name: str, sources: Sources, device: str) -> Outcome
     """Run the record called ``name`` (file or run hash) again without storing the result.
 
     Raises:
-        RecordError: if there is no such record.
+        RecordError: if there is no such record, or its data are not at hand.
+        BackboneError: if its backbone is not at hand.
     """
     record = _find(store, name)
     run = record.run
@@ -61,6 +62,7 @@ def reproduce(store: Store, name: str, sources: Sources, device: str) -> Outcome
             f"{run}: the data at hand differ from those it was trained on "
             f"(digest {record.cell.data.digest})"
         )
+    sources.locate(record.cell.backbone)  # fails here, not inside a run that nobody keeps
     with tempfile.TemporaryDirectory() as folder:
         scratch = store_at(Path(folder))
         Executor(scratch, sources, choose_device(device)).run([run], lambda _: None)

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import datasets
 import numpy as np
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from bench import synthetic
@@ -58,6 +59,9 @@ def _table(task: Task, split: str, sources: Sources) -> datasets.Dataset:
     if sources.data_folder is not None:
         path = sources.split_file(task, split)
         try:
+            known = pq.read_metadata(path)
+            if known.num_rows == 0:  # the library fails on a file without rows
+                return datasets.Dataset.from_dict({name: [] for name in known.schema.names})
             return datasets.Dataset.from_parquet(str(path), cache_dir=cache)
         except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
             raise DataError(
@@ -82,7 +86,8 @@ def _checked(task: Task, split: str, table: datasets.Dataset) -> Rows:
     missing = [name for name in (*task.text, task.label) if name not in table.column_names]
     if missing:
         raise DataError(
-            f"{place}: no column {missing[0]!r}; columns present: {', '.join(table.column_names)}"
+            f"{place}: no column {missing[0]!r}; columns present: {', '.join(table.column_names)}; "
+            "rename one, or name it in the task's fields 'text' and 'label'"
         )
     if len(table) == 0:
         raise DataError(f"{place}: the split is empty; give at least one row")

@@ -143,7 +143,7 @@ def _description(draws: Draws, adjectives: Sequence[str] = ()) -> Description:
     return Description(
         subject=draw_noun_phrase(draws, tuple(CATEGORIES), detail=0.2),
         past=draws.chance(0.5),
-        negated=draws.chance(0.25),
+        negated=draws.chance(0.12),
         degree=draws.pick(tuple(DEGREES)) if draws.chance(0.4) else None,
         adjective=draws.pick(adjectives) if adjectives else draw_adjective(draws),
     )

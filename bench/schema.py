@@ -19,9 +19,11 @@ from bench.errors import ConfigError
 
 
 class Frozen(BaseModel):
-    """An immutable object that refuses unknown fields."""
+    """An immutable object that refuses unknown fields and numbers that JSON cannot hold."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False
+    )
 
 
 Model = TypeVar("Model", bound=BaseModel)

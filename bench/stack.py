@@ -77,7 +77,7 @@ class Stacked(nn.Module):
 
     def parameter_count(self, index: int) -> int:  # noqa: ARG002 - layers with padding need it
         """Return how many trained numbers run ``index`` has here, padding not counted."""
-        return sum(p[0].numel() for p in self.parameters(recurse=False) if p.requires_grad)
+        return sum(p.shape[1:].numel() for p in self.parameters(recurse=False) if p.requires_grad)
 
 
 class StackedLinear(Stacked):

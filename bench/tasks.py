@@ -122,4 +122,5 @@ def load(name: str, folder: Path | None = None) -> Task:
                     f"{path}: field 'name' must equal the file name, got {task.name!r}"
                 )
             return task
-    raise ConfigError(f"unknown task {name!r}; {suggest(name, builtin_names())}")
+    own = [path.stem for path in (folder / "tasks").glob("*.yaml")] if folder else []
+    raise ConfigError(f"unknown task {name!r}; {suggest(name, own + builtin_names())}")

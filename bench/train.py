@@ -3,6 +3,7 @@
 It knows phases and steps, and no method's name. Validation alone chooses the checkpoint.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -158,9 +159,13 @@ class Trainer:
                     name: score(task, values[position], self._probes[name].targets)
                     for name, values in logits.items()
                 }
+                if not all(math.isfinite(split.loss) for split in scores.values()):
+                    self._finite[position] = False
+                    continue
                 self.traces[index].curve.append(self._point(scores))
                 if choose:
                     self._choose(position, self.traces[index], scores["validation"])
+        self._drop_diverged()
         if choose:
             self._drop_stale()
 

@@ -5,8 +5,8 @@ The encoder (BERT) does three things with each batch, half of whose rows have wo
 - words: predict the masked words;
 - order: tell from the pooled [CLS] whether a sentence was disturbed (words replaced by random
   ones, neighbours swapped); scene: whether one of two sentences retells the other;
-- contents: tell from the pooled [CLS] of one sentence which words the next one in a story has, of
-  two sentences which words stand in only the first and in only the second;
+- contents: tell from the pooled [CLS] which words stand in only the first of two sentences and
+  which in only the second, also when the second, next to it in a story, is not shown;
 - shared: tell from each word's own state whether it stands in the other sentence as well.
 
 The decoder (Llama) predicts the next word of stories. The text is `bench.corpus`; the loop, the
@@ -39,6 +39,15 @@ PAD, _, CLS, SEP, MASK = range(len(SPECIALS))
 WORD_IDS = {word: k for k, word in enumerate((*SPECIALS, *vocabulary()))}
 """Token id of every word; the specials come first."""
 
+VERDICT_WIDTH = 32
+"""Pooled features that order and scene are told from; contents take the others.
+
+Apart, because the two verdicts alone would drive every pooled feature to 1 or -1.
+"""
+
+SPREAD = 0.5
+"""Standard deviation over the rows that every other pooled feature should have at least."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -57,7 +66,7 @@ class Recipe:
     """
 
     seed: int = 1
-    steps: int = 3600
+    steps: int = 3000
     batch_size: int = 48
     corpus_size: int = 60_000
     learning_rate: float = 1.5e-3
@@ -91,8 +100,8 @@ class Encoder:
         _attend_to_alike(self.bert)
         width = self.bert.config.hidden_size
         self._word_bias = nn.Parameter(torch.zeros(len(WORD_IDS)))
-        self._verdicts = nn.Linear(width, 2)
-        self._contents = nn.Linear(width, 2 * len(WORD_IDS))
+        self._verdicts = nn.Linear(VERDICT_WIDTH, 2)
+        self._contents = nn.Linear(width - VERDICT_WIDTH, 2 * len(WORD_IDS))
         nn.init.constant_(self._contents.bias, -4.0)  # few of all words stand in one sentence
         self._shared = nn.Linear(width, 1)
         heads = {"verdicts": self._verdicts, "contents": self._contents, "shared": self._shared}
@@ -103,13 +112,13 @@ class Encoder:
         """Return the losses of one batch of sentences and one of pairs."""
         n = self._recipe.batch_size
         neighbours = self._texts.batch(step, n)
-        next_words = _contents(*tokens([[after] for _, after in neighbours]))
+        own_and_next = _contents(*tokens(neighbours))
         ids, types = tokens([[text] for text, _ in neighbours])
         intact = self._draws.uniforms(n) < 0.5
         disturbed = np.where(intact[:, None], ids, self._disturb(ids))
         words, _, pooled = self._read(ids, types, disturbed)
-        order = _judge(self._verdicts(pooled)[:, 0], intact[n // 2 :])
-        contents = self._contents_loss(pooled, next_words[n // 2 :])
+        order = _judge(self._verdicts(pooled[:, :VERDICT_WIDTH])[:, 0], intact[n // 2 :])
+        contents = self._contents_loss(pooled, own_and_next[n // 2 :])
 
         pairs = self._pairs.batch(step, n)
         together = np.array([verdict for *_, verdict in pairs])
@@ -119,7 +128,7 @@ class Encoder:
         return {
             "words": words + more_words,
             "order": order,
-            "scene": _judge(self._verdicts(pooled)[:, 1], together[n // 2 :]),
+            "scene": _judge(self._verdicts(pooled[:, :VERDICT_WIDTH])[:, 1], together[n // 2 :]),
             "contents": 0.5 * (contents + self._contents_loss(pooled, differences)),
             "shared": self._shared_loss(states, ids[n // 2 :], differences),
         }
@@ -149,11 +158,19 @@ class Encoder:
         return loss, output.last_hidden_state[half:], output.pooler_output[half:]
 
     def _contents_loss(self, pooled: Tensor, contents: NDArray[np.float32]) -> Tensor:
-        """Return the loss of the marked words, per word that is there to be found."""
+        """Return the loss of the marked words, per word that is there to be found.
+
+        Features are centred over the rows, and pushed to differ by `SPREAD` (the variance term of
+        Bardes et al., VICReg, 2022): else they saturate early and say the same of every sentence.
+        """
+        features = pooled[:, VERDICT_WIDTH:]
         total = F.binary_cross_entropy_with_logits(
-            self._contents(pooled), torch.from_numpy(contents), reduction="sum"
+            self._contents(features - features.mean(dim=0)),
+            torch.from_numpy(contents),
+            reduction="sum",
         )
-        return total / max(1.0, float(contents.sum()))
+        too_alike = F.relu(SPREAD - features.std(dim=0)).mean()
+        return total / max(1.0, float(contents.sum())) + 2.0 * too_alike
 
     def _shared_loss(
         self, states: Tensor, ids: NDArray[np.int64], contents: NDArray[np.float32]
@@ -187,17 +204,18 @@ class Encoder:
 
 
 def _attend_to_alike(bert: Any) -> None:
-    """Let like words attend to each other from the start: keys equal queries, positions are faint.
+    """Let like words attend to each other in the first layer: keys equal queries, faint positions.
 
     Comparing two sentences needs exactly that, and from random weights it takes thousands of steps
-    to arise. Source: Trockman and Kolter, Mimetic Initialization of Self-Attention Layers, 2023.
+    to arise. Later layers stay free, as [CLS], which is like nothing else, has to gather from all.
+    Source: Trockman and Kolter, Mimetic Initialization of Self-Attention Layers, 2023.
     """
     with torch.no_grad():
         bert.embeddings.position_embeddings.weight.mul_(0.2)
         bert.embeddings.token_type_embeddings.weight.mul_(0.5)
-        for layer in bert.encoder.layer:
-            attention = layer.attention.self
-            attention.key.weight.copy_(attention.query.weight)
+        bert.pooler.dense.weight.mul_(0.25)
+        attention = bert.encoder.layer[0].attention.self
+        attention.key.weight.copy_(attention.query.weight)
 
 
 def _judge(logits: Tensor, verdicts: NDArray[np.bool_]) -> Tensor:

@@ -6,11 +6,13 @@ wrong.
 """
 
 import json
+import multiprocessing
 import os
 import random
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,8 @@ import pytest
 import yaml
 
 from bench.cli import main
+from bench.config import Budget, Cell, Fingerprint, Training
+from bench.tasks import Task
 
 REPOSITORY = Path(__file__).parents[1]
 WORDS = ("the", "a", "cat", "dog", "bird", "sees", "likes", "red", "small", "tree", "house")
@@ -47,6 +51,29 @@ SUITE: dict[str, Any] = {
     "budget": {"steps": 4, "batch_size": 4, "evaluations": 2},
     "training": {"learning_rate": 1e-2},
 }
+CELL = Cell(
+    task=Task.model_validate(
+        TASK
+        | {
+            "source": {"hub": "owner/animals", "config": "cats", "revision": "0" * 40},
+            "label_range": [0, 1],
+            "licence": "CC0",
+        }
+    ),
+    data=Fingerprint(name="owner/animals", digest="0" * 40),
+    backbone=Fingerprint(name="tiny", digest="1" * 16),
+    method="lora",
+    config={"rank": 2, "alpha": 16.0, "dropout": 0.0, "targets": "default"},
+    training=Training(),
+    budget=Budget(steps=4),
+)
+"""A cell with every field filled, for tests that need no files."""
+
+PROCESSES = multiprocessing.get_context("forkserver")
+"""Processes that start in milliseconds, since their server has imported the engine already."""
+PROCESSES.set_forkserver_preload(
+    ["bench.commands", "reports.build", "transformers.models.bert.modeling_bert"]
+)
 
 
 @dataclass(frozen=True)
@@ -146,6 +173,17 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> Answer:
     except SystemExit as stop:
         code = int(stop.code or 0)
     return Answer(code, *capsys.readouterr())
+
+
+def run_command(out: Path, *arguments: object) -> None:
+    """Run a command as the target of a process, with one thread; what it prints goes to files."""
+    import torch
+
+    torch.set_num_threads(1)
+    with out.open("w") as results, out.with_suffix(".err").open("w") as progress:
+        with redirect_stdout(results), redirect_stderr(progress):
+            code = main([str(argument) for argument in arguments])
+    sys.exit(code)
 
 
 def start(*arguments: object, folder: Path = REPOSITORY) -> "subprocess.Popen[str]":

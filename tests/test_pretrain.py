@@ -157,8 +157,8 @@ def frozen_score(bert: Any, task: str) -> float:
     train_split, test_split = generate(task, "train", 600, 0), generate(task, "test", 1000, 0)
     features = []
     for split in (train_split, test_split):
-        ids, types = tokens(list(zip(*split.columns.values(), strict=True)))
-        ids, types = torch.from_numpy(ids), torch.from_numpy(types)
+        arrays = tokens(list(zip(*split.columns.values(), strict=True)))
+        ids, types = (torch.from_numpy(array) for array in arrays)
         with torch.no_grad():
             features.append(
                 bert(ids, token_type_ids=types, attention_mask=ids != PAD).pooler_output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from bench.synthetic import (
     LABEL_NOISE,
     SIMILARITY_RANGE,
     TASKS,
+    Split,
     SyntheticSplit,
     best_possible,
     clipped_mean,
@@ -24,13 +26,13 @@ from bench.synthetic import (
     room,
 )
 
-SPLITS = ("train", "validation", "test")
+SPLITS: tuple[Split, ...] = get_args(Split)
 CLASSIFICATION = [name for name, task in TASKS.items() if task.labels]
 FINGERPRINTS = {
-    "syn_acceptability": "391b5c674d433e0868daf13c536fa37ef8f2529f5c6117266b5f18a7b675bc07",
+    "syn_acceptability": "0b921d0e421dd5708f080c0dc7c7dba87c0a84dfa2d115666b0cc13e9e653fac",
     "syn_entailment": "8e2a3bd8ffe57f8cec75be2541305b2ab1e187ea787a264fa978c4a68b8d7690",
     "syn_similarity": "c6cf5b458970d3c355efa30f43a87d7990186fe538284ae5d4822c77331faea3",
-    "syn_sentiment": "8c9c47935f2d417fec165638f5706c7b4fe3ef365fe51104835305ee1b8a7737",
+    "syn_sentiment": "c10f34b0d61fb2732f04cb51ede60c81318aed3fab0d3280d871a201c34ee7d3",
 }
 
 

@@ -1,0 +1,74 @@
+"""Cost accounting: operations against hand counts, time shared by runs, memory peaks."""
+
+import numpy as np
+import pytest
+import torch
+
+from bench.cost import FlopEstimate, MemoryPeak, Stopwatch
+from tests.small_stack import CPU, MakeBackbone, make_runs, random_data, train
+
+
+def test_three_counted_widths_give_the_cost_of_a_fourth() -> None:
+    """Constant, linear and quadratic parts of a step are told apart exactly."""
+    width = 6
+    estimate = FlopEstimate()
+    for tokens in (4, 10, 5):
+        assert estimate.wants(tokens)
+        x = torch.randn(3, tokens, width)
+        with estimate.count(3, tokens):
+            scores = x @ x.transpose(1, 2)  # 2 * width * tokens^2 an example
+            _ = x.reshape(-1, width) @ torch.randn(width, width)  # 2 * width^2 * tokens
+            _ = x[:, 0] @ torch.randn(width, 2)  # 2 * width * 2, once an example
+        assert scores.shape == (3, tokens, tokens)
+    assert not estimate.wants(7)
+    expected = 5 * (2 * width * 7**2 + 2 * width**2 * 7 + 4 * width)
+    assert estimate.total(np.array([5]), np.array([7])) == pytest.approx(expected)
+
+
+def test_nothing_counted_costs_nothing() -> None:
+    """A method without training steps has no training operations."""
+    assert FlopEstimate().total(np.array([]), np.array([])) == 0
+
+
+def test_training_operations_do_not_depend_on_the_stack(make_backbone: MakeBackbone) -> None:
+    """A run is charged the same alone and beside others, padding not counted."""
+    folder, data = make_backbone("bert"), random_data()
+    runs = make_runs("lora", (0, 1, 2), steps=12)
+    stacked = train(folder, runs, data).trainer
+    for index, run in enumerate(runs):
+        solo = train(folder, [run], data).trainer
+        totals = [
+            t.flops.total(np.array(trace.examples), np.array(trace.widths))
+            for t, trace in ((stacked, stacked.traces[index]), (solo, solo.traces[0]))
+        ]
+        assert totals[0] == pytest.approx(totals[1], rel=1e-9)
+
+
+def test_lora_training_costs_about_two_thirds_of_full(make_backbone: MakeBackbone) -> None:
+    """Frozen weights need no weight gradients: two matrix products a layer instead of three."""
+    folder, data = make_backbone("bert"), random_data()
+    totals = {}
+    for name in ("lora", "full"):
+        trainer = train(folder, make_runs(name, (0,), steps=6), data).trainer
+        trace = trainer.traces[0]
+        totals[name] = trainer.flops.total(np.array(trace.examples), np.array(trace.widths))
+    assert 0.5 < totals["lora"] / totals["full"] < 1.0
+
+
+def test_stopwatch_shares_time_among_the_active_runs() -> None:
+    """Each active run is charged an equal part, the others nothing."""
+    watch = Stopwatch(3, CPU)
+    with watch.measure("train", (0, 2)):
+        sum(range(10_000))
+    assert watch.spent("train", 0) == watch.spent("train", 2) > 0
+    assert watch.spent("train", 1) == 0
+    assert watch.spent("evaluation", 0) == 0
+
+
+def test_memory_peak_sees_an_allocation_that_is_gone() -> None:
+    """The peak holds what was allocated in between, also after it was freed."""
+    peak = MemoryPeak(CPU)
+    before = peak.bytes()
+    block = torch.ones(64 * 2**20 // 4)
+    del block
+    assert peak.bytes() - before > 48 * 2**20

@@ -1,0 +1,322 @@
+"""Suites as data: what a file expands to, what its runs are called, and what it may not say."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from bench import suite as suites
+from bench import tasks
+from bench.config import Budget, Cell, Run
+from bench.errors import ConfigError
+from bench.sources import Sources
+from bench.suite import PlannedRun
+from tests.small_suite import CELL, TASK, SmallSuite, make
+
+# Another legal value of every field that can move a score, by its place in the cell. Fields that
+# depend on each other change together.
+OTHER_VALUES: dict[str, dict[str, Any]] = {
+    "task.name": {"task.name": "plants"},
+    "task.version": {"task.version": 2},
+    "task.kind": {"task.kind": "regression", "task.metrics": ["pearson"]},
+    "task.source.hub": {"task.source.hub": "owner/plants"},
+    "task.source.config": {"task.source.config": None},
+    "task.source.revision": {"task.source.revision": "2" * 40},
+    "task.text": {"task.text": ["sentence", "other"]},
+    "task.label": {"task.label": "target"},
+    "task.labels": {"task.labels": ["no", "yes", "maybe"]},
+    "task.label_range": {"task.label_range": [0, 2]},
+    "task.metrics": {"task.metrics": ["f1", "accuracy"]},
+    "task.splits.train": {"task.splits.train": "training"},
+    "task.splits.test": {"task.splits.test": "test"},
+    "task.validation_size": {"task.validation_size": 9},
+    "task.max_length": {"task.max_length": 17},
+    "data.name": {"data.name": "files"},
+    "data.digest": {"data.digest": "3" * 40},
+    "backbone.name": {"backbone.name": "other"},
+    "backbone.digest": {"backbone.digest": "4" * 16},
+    "method": {"method": "head"},
+    "config": {"config": {"rank": 4, "alpha": 16.0, "dropout": 0.0, "targets": "default"}},
+    "training.learning_rate": {"training.learning_rate": 6e-4},
+    "training.weight_decay": {"training.weight_decay": 0.1},
+    "training.warmup_fraction": {"training.warmup_fraction": 0.0},
+    "training.schedule": {"training.schedule": "cosine"},
+    "training.max_grad_norm": {"training.max_grad_norm": None},
+    "training.patience": {"training.patience": 3},
+    "budget.epochs": {"budget.epochs": 1.0, "budget.steps": None},
+    "budget.steps": {"budget.steps": 5},
+    "budget.batch_size": {"budget.batch_size": 8},
+    "budget.evaluations": {"budget.evaluations": 5},
+    "budget.train_size": {"budget.train_size": 20},
+    "protocol": {"protocol": "paper"},
+    "backbone_dropout": {"backbone_dropout": 0.1},
+    "precision": {"precision": "fp64"},
+}
+TEXTS_ONLY = {"task.description", "task.licence", "task.citation"}
+
+
+@pytest.fixture
+def small(tmp_path: Path, make_backbone: Callable[[str], Path]) -> SmallSuite:
+    """A valid suite of 3 methods and 2 seeds."""
+    return make(tmp_path / "small", make_backbone("bert"))
+
+
+def expand(small: SmallSuite) -> list[PlannedRun]:
+    """Read and expand a suite file with its own data."""
+    suite, path = suites.load(str(small.path))
+    return suites.expand(suite, Sources(small.data), path)
+
+
+def hashes(small: SmallSuite) -> list[str]:
+    """Return the run hashes of a suite file in order."""
+    return [planned.run.hash for planned in expand(small)]
+
+
+def changed(changes: Mapping[str, Any]) -> Cell:
+    """Return the sample cell with other values at dotted places."""
+    content = CELL.model_dump(mode="json")
+    for place, value in changes.items():
+        *owners, field = place.split(".")
+        owner = content
+        for name in owners:
+            owner = owner[name]
+        owner[field] = value
+    return Cell.model_validate(content)
+
+
+def places(model: BaseModel, prefix: str = "") -> Iterator[str]:
+    """Yield the dotted place of every field that is no model itself."""
+    for name in type(model).model_fields:
+        value = getattr(model, name)
+        if isinstance(value, BaseModel):
+            yield from places(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def test_expand_gives_every_combination_once(
+    tmp_path: Path, make_backbone: Callable[[str], Path]
+) -> None:
+    """A grid of t tasks, b backbones, m methods and s seeds has t * b * m * s distinct runs."""
+    bert, gpt2 = make_backbone("bert"), make_backbone("gpt2")
+    small = make(tmp_path / "grid", bert, backbones=[str(bert), str(gpt2)], seeds=[5, 1, 3])
+    planned = expand(small)
+    assert len(planned) == len(set(hashes(small))) == 1 * 2 * 3 * 3
+    assert [p.run.seed for p in planned[:3]] == [5, 1, 3]
+    assert {p.run.cell.backbone.name for p in planned} == {"random-bert", "random-gpt2"}
+
+
+def test_hash_of_a_fixed_run_equals_the_pinned_one() -> None:
+    """The hash of a run is the same on every machine; a change here orphans stored results."""
+    assert CELL.hash == "ea5b99f9b6398df5"
+    assert Run(CELL, 3).hash == "f229dfb764a5faad"
+
+
+def test_hash_in_another_process_is_equal() -> None:
+    """A process with another hash seed gives a run the same hash."""
+    code = (
+        "import sys; from bench.config import Cell, Run; "
+        "print(Run(Cell.model_validate_json(sys.stdin.read()), 3).hash)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=CELL.model_dump_json(),
+        env=os.environ | {"PYTHONHASHSEED": "4711"},
+        capture_output=True, text=True, check=True,
+    )
+    assert done.stdout.strip() == Run(CELL, 3).hash
+
+
+def test_every_field_of_a_cell_is_either_hashed_or_only_text() -> None:
+    """The table of this file knows every field, so a new one cannot escape the test below."""
+    assert set(places(CELL)) == OTHER_VALUES.keys() | TEXTS_ONLY
+
+
+@pytest.mark.parametrize("place", OTHER_VALUES)
+def test_hash_with_another_score_moving_value_differs(place: str) -> None:
+    """Two runs that could score differently never share a hash."""
+    assert changed(OTHER_VALUES[place]).hash != CELL.hash
+
+
+@pytest.mark.parametrize("place", sorted(TEXTS_ONLY))
+def test_hash_with_another_text_is_equal(place: str) -> None:
+    """Descriptions, licences and citations do not name a run."""
+    assert changed({place: "other words"}).hash == CELL.hash
+
+
+def test_hash_of_another_seed_differs() -> None:
+    """Seeds of a cell are different runs of the same cell."""
+    assert len({Run(CELL, seed).hash for seed in range(100)}) == 100
+
+
+def test_hash_does_not_depend_on_the_order_of_keys(small: SmallSuite) -> None:
+    """Suite and task files may list their fields in any order."""
+    before = hashes(small)
+    for path in (small.path, small.task_path):
+        content = yaml.safe_load(path.read_text())
+        path.write_text(yaml.safe_dump(dict(reversed(content.items())), sort_keys=False))
+    config = {"targets": "default", "rank": 2}
+    small.write_suite(methods=["majority", "head", {"config": config, "method": "lora"}])
+    assert hashes(small) == before
+
+
+def test_hash_does_not_depend_on_labels_and_descriptions(small: SmallSuite) -> None:
+    """Renaming a variant or rewording a description keeps finished runs."""
+    before = hashes(small)
+    lora = {"method": "lora", "variant": "small rank", "config": {"rank": 2}}
+    small.write_suite(name="renamed", description="Other words.", methods=["majority", "head", lora])
+    small.write_task(description="Other words.", citation="Somebody 2020")
+    assert hashes(small) == before
+    assert expand(small)[-1].variant == "small rank"
+
+
+def test_hash_of_a_written_out_default_is_equal(small: SmallSuite) -> None:
+    """Two ways to write the same run share one hash."""
+    before = hashes(small)
+    lora = {"method": "lora", "config": {"rank": 2, "alpha": 16, "dropout": 0}}
+    training = {"learning_rate": "1e-2", "weight_decay": 0}
+    small.write_suite(methods=["majority", "head", lora], training=training, seeds=[0, 1])
+    assert hashes(small) == before
+
+
+def test_identical_runs_under_two_labels_share_one_hash(small: SmallSuite) -> None:
+    """A grid that names the same run twice shows it twice and trains it once."""
+    same = [{"method": "head"}, {"method": "head", "variant": "again"}]
+    small.write_suite(methods=same)
+    planned = expand(small)
+    assert len(planned) == 4
+    assert len({p.run.hash for p in planned}) == 2
+
+
+def test_training_of_a_method_is_laid_over_that_of_the_suite(small: SmallSuite) -> None:
+    """A method may have its own learning rate, and keeps what it does not name."""
+    head = {"method": "head", "training": {"learning_rate": 0.5}}
+    small.write_suite(methods=["lora", head], training={"learning_rate": 0.1, "patience": 2})
+    trainings = {p.run.cell.method: p.run.cell.training for p in expand(small)}
+    assert trainings["lora"].learning_rate == 0.1
+    assert trainings["head"].learning_rate == 0.5
+    assert trainings["head"].patience == 2
+
+
+def test_budget_of_a_task_is_the_same_for_all_methods(small: SmallSuite) -> None:
+    """A task may have its own length of training; it then counts for every method of the task."""
+    small.write_suite(tasks=[{"task": "animals", "budget": {"epochs": 2}}])
+    budgets = {p.run.cell.method: p.run.cell.budget for p in expand(small)}
+    expected = Budget(epochs=2, batch_size=4, evaluations=2)
+    assert budgets == dict.fromkeys(("majority", "head", "lora"), expected)
+
+
+@pytest.mark.parametrize("field", [*Budget.model_fields, "budget"])
+def test_method_that_overrides_the_budget_is_refused(small: SmallSuite, field: str) -> None:
+    """No place of a method entry takes a budget, since all methods get the same."""
+    for part in ({field: 1}, {"training": {field: 1}}, {"config": {field: 1}}):
+        small.write_suite(methods=[{"method": "lora", **part}])
+        with pytest.raises(ConfigError, match=f"unknown field '.*{field}'"):
+            expand(small)
+
+
+@pytest.mark.parametrize(
+    ("change", "unknown", "meant"),
+    [
+        ({"seed": 3}, "seed", "seeds"),
+        ({"budget": {"step": 4}}, "budget.step", "steps"),
+        ({"training": {"learning_rates": 1e-3}}, "training.learning_rates", "learning_rate"),
+        ({"methods": [{"method": "lora", "configs": {}}]}, "methods.0.configs", "config"),
+        ({"methods": [{"method": "lora", "config": {"rnk": 2}}]}, "rnk", "rank"),
+        ({"tasks": [{"task": "animals", "budgets": {}}]}, "tasks.0.budgets", "budget"),
+        ({"tasks": [{"task": "animals", "budget": {"step": 2}}]}, "step", "steps"),
+    ],
+)
+def test_unknown_key_of_a_suite_is_refused_with_a_suggestion(
+    small: SmallSuite, change: dict[str, Any], unknown: str, meant: str
+) -> None:
+    """A misspelt key is never ignored; the message names it, the legal ones and the likely one."""
+    small.write_suite(**change)
+    with pytest.raises(ConfigError) as caught:
+        expand(small)
+    assert f"unknown field {unknown!r}" in str(caught.value)
+    assert f"did you mean {meant!r}?" in str(caught.value)
+
+
+def test_unknown_key_of_a_task_is_refused_with_a_suggestion(small: SmallSuite) -> None:
+    """Task files are as strict as suite files, down to their nested parts."""
+    small.write_task(metric=["accuracy"], splits={"tests": "validation"})
+    with pytest.raises(ConfigError) as caught:
+        expand(small)
+    message = str(caught.value)
+    assert str(small.task_path) in message
+    assert "unknown field 'metric'" in message
+    assert "did you mean 'metrics'?" in message
+    assert "did you mean 'test'?" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"seeds": [1, 1]}, "seeds must differ"),
+        ({"seeds": 0}, "at least 1"),
+        ({"seeds": [-1]}, "greater than or equal to 0"),
+        ({"methods": []}, "at least 1 item"),
+        ({"methods": ["lora", "lora"]}, "own 'variant'"),
+        ({"tasks": ["animals", "animals"]}, "once"),
+        ({"budget": {"steps": 3, "epochs": 1}}, "exactly one of 'epochs' and 'steps'"),
+        ({"budget": {"batch_size": 3}}, "exactly one of 'epochs' and 'steps'"),
+        ({"name": "../escape"}, "pattern"),
+        ({"protocol": "lenient"}, "'strict' or 'paper'"),
+        ({"training": {"learning_rate": float("inf")}}, "finite"),
+    ],
+)
+def test_contradiction_in_a_suite_is_refused(
+    small: SmallSuite, change: dict[str, Any], cause: str
+) -> None:
+    """Values that cannot be meant are refused before anything runs."""
+    small.write_suite(**change)
+    with pytest.raises(ConfigError, match=cause):
+        expand(small)
+
+
+def test_restricted_suite_keeps_the_hashes_of_its_runs(small: SmallSuite) -> None:
+    """Flags pick a part of the grid; what is picked is the same run as in the whole."""
+    suite, path = suites.load(str(small.path))
+    part = suites.restrict(suite, methods=["lora"], task_names=["animals"], seeds=3)
+    chosen = {p.run.hash for p in suites.expand(part, Sources(small.data), path)}
+    whole = {p.run.hash for p in expand(small) if p.run.cell.method == "lora"}
+    assert whole < chosen
+    assert len(chosen) == 3
+
+
+def test_task_beside_a_suite_hides_the_builtin_one(small: SmallSuite) -> None:
+    """A suite's own task file is read first."""
+    name = tasks.builtin_names()[0]
+    own = small.task_path.with_name(f"{name}.yaml")
+    own.write_text(yaml.safe_dump(TASK | {"name": name, "version": 99}))
+    assert tasks.load(name, small.folder).version == 99
+    assert tasks.load(name).version != 99
+
+
+def test_listed_tasks_are_all_the_files_and_each_is_valid() -> None:
+    """Every task file of the package is found by listing and can be read."""
+    names = tasks.builtin_names()
+    assert len(names) >= 4
+    assert len(names) == len(list(Path(str(files("suites"))).rglob("tasks/*.yaml")))
+    assert [tasks.load(name).name for name in names] == names
+
+
+def test_listed_suites_are_all_the_files_and_each_expands() -> None:
+    """Every suite file of the package is found by listing, and resolves without a network."""
+    names = suites.builtin_names()
+    assert names
+    assert len(names) == len(list(Path(str(files("suites"))).glob("*.yaml")))
+    for name in names:
+        suite, path = suites.load(name)
+        planned = suites.expand(suite, Sources(), path)
+        grid = len(suite.tasks) * len(suite.backbones) * len(suite.methods) * len(suite.seeds)
+        assert suite.name == name
+        assert len(planned) == grid > 0
