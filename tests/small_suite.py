@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import pandas as pd
@@ -178,8 +179,10 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> Answer:
 def run_command(out: Path, *arguments: object) -> None:
     """Run a command as the target of a process, with one thread; what it prints goes to files."""
     import torch
+    from tqdm import tqdm
 
     torch.set_num_threads(1)
+    tqdm.set_lock(RLock())  # its own lock is a system semaphore, which a killed process leaves
     with out.open("w") as results, out.with_suffix(".err").open("w") as progress:
         with redirect_stdout(results), redirect_stderr(progress):
             code = main([str(argument) for argument in arguments])

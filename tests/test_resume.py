@@ -100,7 +100,6 @@ def test_run_killed_twenty_times_loses_and_repeats_nothing(small: SmallSuite) ->
         assert len(before) == 2 * 12
         assert not list(store.root.rglob("*.part"))
         assert not [p for p in (store.root / "claims").iterdir() if not p.name.startswith("plan-")]
-    print(f"{kills} kills, {folders} folders, whole {whole_s:.2f} s")
 
 
 @pytest.mark.slow
