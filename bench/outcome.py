@@ -51,6 +51,10 @@ def records(
     """Score every run at its best checkpoint; return its record and its test predictions."""
     finished = [i for i, trace in enumerate(trainer.traces) if trace.diverged is None]
     scored = _score_finished(trainer, method, state, task_data, finished)
+    for position, index in enumerate(finished):
+        # Training saw a probe of each split only; one of the other examples may still overflow.
+        if not all(np.isfinite(logits[position]).all() for _, logits in scored.values()):
+            trainer.traces[index].diverged = "a logit of the chosen checkpoint is not finite"
     truth = best_possible(state.task, task_data)
     made: list[tuple[Record, pa.Table | None]] = []
     for index, run in enumerate(trainer.runs):

@@ -3,7 +3,6 @@
 It knows phases and steps, and no method's name. Validation alone chooses the checkpoint.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -155,13 +154,13 @@ class Trainer:
         with self.stopwatch.measure("evaluation", state.axis.active):
             logits = {name: predict(self._method, state, p) for name, p in self._probes.items()}
             for position, index in enumerate(state.axis.active):
+                if not all(np.isfinite(values[position]).all() for values in logits.values()):
+                    self._finite[position] = False
+                    continue
                 scores = {
                     name: score(task, values[position], self._probes[name].targets)
                     for name, values in logits.items()
                 }
-                if not all(math.isfinite(split.loss) for split in scores.values()):
-                    self._finite[position] = False
-                    continue
                 self.traces[index].curve.append(self._point(scores))
                 if choose:
                     self._choose(position, self.traces[index], scores["validation"])

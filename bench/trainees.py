@@ -1,12 +1,13 @@
 """The tiny backbones while they are pretrained: shapes, words and objectives.
 
-The encoder (BERT) does three things with each batch, half of whose rows have words masked:
+The encoder (BERT) does five things with each batch, half of whose rows have words masked:
 
 - words: predict the masked words;
 - order: tell from the pooled [CLS] whether a sentence was disturbed (words replaced by random
   ones, neighbours swapped); scene: whether one of two sentences retells the other;
 - contents: tell from the pooled [CLS] which words stand in only the first of two sentences and
-  which in only the second, also when the second, next to it in a story, is not shown;
+  which in only the second (of a single sentence: which words it has);
+- neighbour: find among all the sentence that comes next to this one in a story, by pooled [CLS];
 - shared: tell from each word's own state whether it stands in the other sentence as well.
 
 The decoder (Llama) predicts the next word of stories. The text is `bench.corpus`; the loop, the
@@ -104,7 +105,9 @@ class Encoder:
         self._contents = nn.Linear(width - VERDICT_WIDTH, 2 * len(WORD_IDS))
         nn.init.constant_(self._contents.bias, -4.0)  # few of all words stand in one sentence
         self._shared = nn.Linear(width, 1)
+        self._places = nn.Linear(width, width)
         heads = {"verdicts": self._verdicts, "contents": self._contents, "shared": self._shared}
+        heads["places"] = self._places
         self.module: nn.Module = nn.ModuleDict({"bert": self.bert, **heads})
         self.module.register_parameter("word_bias", self._word_bias)
 
@@ -112,13 +115,16 @@ class Encoder:
         """Return the losses of one batch of sentences and one of pairs."""
         n = self._recipe.batch_size
         neighbours = self._texts.batch(step, n)
-        own_and_next = _contents(*tokens(neighbours))
         ids, types = tokens([[text] for text, _ in neighbours])
         intact = self._draws.uniforms(n) < 0.5
         disturbed = np.where(intact[:, None], ids, self._disturb(ids))
         words, _, pooled = self._read(ids, types, disturbed)
         order = _judge(self._verdicts(pooled[:, :VERDICT_WIDTH])[:, 0], intact[n // 2 :])
-        contents = self._contents_loss(pooled, own_and_next[n // 2 :])
+        contents = self._contents_loss(pooled, _contents(ids, types)[n // 2 :])
+        after, after_types = tokens([[text] for _, text in neighbours])
+        more_words, _, next_pooled = self._read(after, after_types, after)
+        neighbour = self._neighbour_loss(pooled, next_pooled)
+        words = 0.5 * (words + more_words)
 
         pairs = self._pairs.batch(step, n)
         together = np.array([verdict for *_, verdict in pairs])
@@ -130,6 +136,7 @@ class Encoder:
             "order": order,
             "scene": _judge(self._verdicts(pooled[:, :VERDICT_WIDTH])[:, 1], together[n // 2 :]),
             "contents": 0.5 * (contents + self._contents_loss(pooled, differences)),
+            "neighbour": neighbour,
             "shared": self._shared_loss(states, ids[n // 2 :], differences),
         }
 
@@ -171,6 +178,13 @@ class Encoder:
         )
         too_alike = F.relu(SPREAD - features.std(dim=0)).mean()
         return total / max(1.0, float(contents.sum())) + 2.0 * too_alike
+
+    def _neighbour_loss(self, pooled: Tensor, next_pooled: Tensor) -> Tensor:
+        """Ask which of all next sentences belongs to which sentence (InfoNCE, both ways)."""
+        one, other = (F.normalize(self._places(each), dim=1) for each in (pooled, next_pooled))
+        likeness = 10.0 * one @ other.T
+        answer = torch.arange(len(one))
+        return 0.5 * (F.cross_entropy(likeness, answer) + F.cross_entropy(likeness.T, answer))
 
     def _shared_loss(
         self, states: Tensor, ids: NDArray[np.int64], contents: NDArray[np.float32]

@@ -8,7 +8,8 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
-WORDS = "the a cat dog bird sees likes hears red small and not very old tree house".split()
+WORDS = ["the", "a", "cat", "dog", "bird", "sees", "likes", "red", "small", "and", "not", "old"]
+WORDS += ["hears", "very", "tree", "house", "is"]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 

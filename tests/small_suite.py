@@ -12,18 +12,23 @@ import random
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import RLock
 from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 import yaml
+from tqdm import tqdm
 
 from bench.cli import main
-from bench.config import Budget, Cell, Fingerprint, Training
+from bench.config import Budget, Cell, Fingerprint, Run, Training
+from bench.outcome import blank_record
+from bench.record import Record, Status
 from bench.tasks import Task
 
 REPOSITORY = Path(__file__).parents[1]
@@ -97,6 +102,11 @@ class SmallSuite:
     def data(self) -> Path:
         """The data folder."""
         return self.folder / "data"
+
+    @property
+    def backbone(self) -> str:
+        """The backbone folder that the suite file names."""
+        return str(yaml.safe_load(self.path.read_text())["backbones"][0])
 
     @property
     def results(self) -> Path:
@@ -176,16 +186,21 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> Answer:
     return Answer(code, *capsys.readouterr())
 
 
+def blank(run: Run, status: Status = Status.OK, **fields: Any) -> Record:
+    """Return a record without scores, always the same one."""
+    started = datetime(2026, 1, 2, tzinfo=UTC)
+    return blank_record(run, torch.device("cpu"), started, status=status, **fields)
+
+
 def run_command(out: Path, *arguments: object) -> None:
     """Run a command as the target of a process, with one thread; what it prints goes to files."""
-    import torch
-    from tqdm import tqdm
-
     torch.set_num_threads(1)
     tqdm.set_lock(RLock())  # its own lock is a system semaphore, which a killed process leaves
-    with out.open("w") as results, out.with_suffix(".err").open("w") as progress:
-        with redirect_stdout(results), redirect_stderr(progress):
-            code = main([str(argument) for argument in arguments])
+    with ExitStack() as files:
+        files.enter_context(redirect_stdout(files.enter_context(out.open("w"))))
+        log = out.with_suffix(".err")
+        files.enter_context(redirect_stderr(files.enter_context(log.open("w"))))
+        code = main([str(argument) for argument in arguments])
     sys.exit(code)
 
 

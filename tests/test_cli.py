@@ -34,9 +34,7 @@ def done(small: SmallSuite, capsys: Capture) -> SmallSuite:
 
 def commands() -> dict[str, argparse.ArgumentParser]:
     """Return the parser of every command by name."""
-    (action,) = (
-        a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction)
-    )
+    (action,) = (a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
     return dict(action.choices)
 
 
@@ -69,7 +67,8 @@ def test_help_names_every_command(capsys: Capture) -> None:
     """The help of the program lists its commands and gives an example."""
     answer = call(capsys, "--help")
     assert answer.code == 0
-    assert all(f"    {name} " in answer.out for name in commands())
+    first_words = [line.split()[0] for line in answer.out.splitlines() if line.startswith("    ")]
+    assert set(commands()) <= set(first_words)
     assert "example: gapbench " in answer.out
 
 
@@ -248,14 +247,15 @@ def test_report_writes_its_files_and_prints_their_paths(done: SmallSuite, capsys
     names = ["report.html", "leaderboard.csv", "runs.csv"]
     assert answer.out.split() == [str(out / name) for name in names]
     with (out / "leaderboard.csv").open() as file:
-        assert [row["method"] for row in csv.DictReader(file)] != []
+        methods = [row["method"] for row in csv.DictReader(file)]
+        assert sorted(methods) == ["head", "lora", "majority"]
     with (out / "runs.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 6
     assert "<html" in (out / "report.html").read_text()
 
 
 def test_report_goes_beside_the_results_by_default(done: SmallSuite, capsys: Capture) -> None:
-    """Without `--out` the report lies in the results folder, where nothing mistakes it for a run."""
+    """Without `--out` the report lies in the results folder, where nobody takes it for a run."""
     assert call(capsys, "report", done.results).code == 0
     assert (done.results / "report" / "report.html").is_file()
     assert call(capsys, "status", done.results, "--json").json == [{"suite": "small", "ok": 6}]
@@ -266,9 +266,8 @@ def test_reproduce_finds_the_same_numbers(done: SmallSuite, capsys: Capture, met
     """A record named by its hash or its file comes out the same when it is run alone."""
     before = done.records()
     path = next((done.results / "runs").glob(f"animals/*/{method}/*/seed-1.json"))
-    sources = ("--data", done.data, "--backbone", json.loads((path).read_text()) and _folder(done))
     run_hash = json.loads(path.read_text())["run_hash"]
-    arguments = ("--results", done.results, *sources)
+    arguments = ("--results", done.results, "--data", done.data, "--backbone", done.backbone)
     answer = call(capsys, "reproduce", run_hash, *arguments, "--json")
     assert answer.code == 0
     assert answer.json["status_now"] == "ok"
@@ -287,19 +286,13 @@ def test_reproduce_shows_what_drifted(done: SmallSuite, capsys: Capture) -> None
     true_loss = content["splits"]["test"]["loss"]
     content["splits"]["test"]["loss"] = true_loss + 0.01
     path.write_text(json.dumps(content))
-    sources = ("--results", done.results, "--data", done.data, "--backbone", _folder(done))
+    sources = ("--results", done.results, "--data", done.data, "--backbone", done.backbone)
     answer = call(capsys, "reproduce", content["run_hash"], *sources, "--json")
     assert answer.code == 3
     assert answer.json["drifts"].keys() == {"test.loss"}
     assert answer.json["drifts"]["test.loss"] == pytest.approx([true_loss + 0.01, true_loss])
     text = call(capsys, "reproduce", content["run_hash"], *sources).out
     assert "drifted: test.loss: " in text
-
-
-def _folder(small: SmallSuite) -> str:
-    """Return the backbone folder that the suite file names."""
-    line = next(text for text in small.path.read_text().splitlines() if "random-bert" in text)
-    return line.strip(" -")
 
 
 def test_error_with_debug_shows_the_traceback() -> None:
@@ -312,7 +305,9 @@ def test_reader_that_goes_away_is_no_error() -> None:
     """Piping a listing into a program that stops reading ends quietly."""
     listing = subprocess.Popen(
         [sys.executable, "-m", "bench.cli", "list", "metrics", "--json"],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         env=os.environ | {"PYTHONUNBUFFERED": "1"},
     )
     assert listing.stdout is not None

@@ -63,7 +63,7 @@ def test_imports_of_a_package_stay_within_its_layer(package: str) -> None:
 
 
 def test_reader_of_imports_sees_the_known_ones() -> None:
-    """The reader finds the arrows that are certainly there, so the tests above look at something."""
+    """The reader finds arrows that are certainly there, so the test above looks at something."""
     lora = set(imported(REPOSITORY / "methods" / "lora.py", nested=True))
     assert {"bench.method", "methods._lowrank"} <= lora
     build = set(imported(REPOSITORY / "reports" / "build.py", nested=True))
@@ -73,7 +73,7 @@ def test_reader_of_imports_sees_the_known_ones() -> None:
 
 
 def test_imports_at_module_level_form_no_cycle() -> None:
-    """The modules of all packages can be put in an order in which each imports only earlier ones."""
+    """All modules can be put in an order in which each imports only earlier ones."""
     found = {name: path for package in PACKAGES for name, path in modules(package).items()}
     graph = {
         name: {target for target in imported(path, nested=False) if target in found}
@@ -84,7 +84,7 @@ def test_imports_at_module_level_form_no_cycle() -> None:
 
 
 def test_methods_do_not_know_each_other() -> None:
-    """A public method module imports shared pieces, which start with an underscore, and no method."""
+    """A method imports shared pieces, whose names start with an underscore, and no other method."""
     wrong = [
         f"{module} imports {name}"
         for module, path in modules("methods").items()

@@ -92,7 +92,7 @@ def _peft_model(folder: Path, family: str, state: TrainState) -> torch.nn.Module
     return adapted
 
 
-def _pairs(state: TrainState, adapted: torch.nn.Module):  # noqa: ANN202 - pairs of tensors
+def _pairs(state: TrainState, adapted: torch.nn.Module):
     """Yield our trained tensors (of the only run) beside PEFT's."""
     for name, module in state.model.named_modules():
         theirs = "base_model.model." + name

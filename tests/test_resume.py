@@ -37,7 +37,7 @@ def small(tmp_path: Path, make_backbone: Callable[[str], Path]) -> SmallSuite:
 
 def finished(store: Store) -> dict[Path, bytes]:
     """Return the bytes of every settled record and of its predictions, checking that all parse."""
-    found = {}
+    found: dict[Path, bytes] = {}
     for item in store.records():
         assert isinstance(item, Record), item
         assert item.status in {Status.OK, Status.INTERRUPTED}
@@ -155,9 +155,7 @@ def test_workers_give_the_same_scores_as_one_process(
     """Two worker processes do the whole suite, and every number equals that of one process."""
     assert call(capsys, "run", *small.running).code == 0
     other = tmp_path / "other"
-    answer = call(
-        capsys, "run", *small.planning, "--results", other, "--workers", "2", "--json"
-    )
+    answer = call(capsys, "run", *small.planning, "--results", other, "--workers", "2", "--json")
     assert answer.code == 0
     assert answer.json == {"suite": "small", "runs": 12, "now": {"ok": 12}}
     assert results(Store(other)) == results(Store(small.results))

@@ -1,30 +1,22 @@
 """The results folder: what is written there, when it can be seen, and who may write it."""
 
 import json
-import os
-import signal
-import time
-from collections.abc import Callable
-from datetime import UTC, datetime
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import store as stores
 from bench.config import Cell, Fingerprint, Run
 from bench.errors import RecordError, StoreError
-from bench.outcome import blank_record
 from bench.record import Record, Status
 from bench.run import store_at
 from bench.store import Store
-from tests.small_suite import CELL, PROCESSES, make, run_command
+from tests.small_suite import CELL, blank
 
 RUN = Run(CELL, 0)
 PREDICTIONS = pa.table({"example_id": [0, 1], "label": [0, 1], "logit_0": [0.5, -0.5]})
@@ -36,12 +28,6 @@ def store(tmp_path: Path) -> Store:
     return store_at(tmp_path / "results")
 
 
-def record(run: Run = RUN, status: Status = Status.OK, **fields: Any) -> Record:
-    """Return a record without scores."""
-    started = datetime(2026, 1, 2, tzinfo=UTC)
-    return blank_record(run, torch.device("cpu"), started, status=status, **fields)
-
-
 def cell(**changes: Any) -> Cell:
     """Return the sample cell with other fields."""
     return Cell.model_validate(CELL.model_dump() | changes)
@@ -49,7 +35,7 @@ def cell(**changes: Any) -> Cell:
 
 def test_written_record_is_read_back_equal(store: Store) -> None:
     """A record and its predictions survive the way to the disk and back."""
-    written = record(notes={"rank": 2})
+    written = blank(RUN, notes={"rank": 2})
     store.write(written, PREDICTIONS)
     assert store.find(RUN) == written
     assert store.settled(RUN)
@@ -72,12 +58,12 @@ def test_write_that_is_cut_off_leaves_nothing_to_read(
     with monkeypatch.context() as patch:
         patch.setattr(stores, "_publish", die)
         with pytest.raises(KeyboardInterrupt):
-            store.write(record(), PREDICTIONS)
+            store.write(blank(RUN), PREDICTIONS)
     assert list(store.record_path(RUN).parent.glob(f"*{suffix}.part"))
     assert store.find(RUN) is None
     assert not store.settled(RUN)
     assert list(store.records()) == []
-    store.write(record(), PREDICTIONS)
+    store.write(blank(RUN), PREDICTIONS)
     assert store.settled(RUN)
     assert not list(store.root.rglob("*.part"))
 
@@ -86,7 +72,7 @@ def test_leftover_of_a_killed_writer_is_never_read(store: Store) -> None:
     """Temporary files beside a record, whole or not, are neither listed nor used."""
     path = store.record_path(RUN)
     path.parent.mkdir(parents=True)
-    path.with_name(path.name + ".part").write_text(record().model_dump_json())
+    path.with_name(path.name + ".part").write_text(blank(RUN).model_dump_json())
     path.with_suffix(".parquet.part").write_bytes(b"PAR1")
     assert list(store.records()) == []
     assert store.predictions(RUN) is None
@@ -97,15 +83,15 @@ def test_full_disk_is_reported_and_leaves_finished_runs_alone(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A write that the system refuses names the file and the cause."""
-    store.write(record())
+    store.write(blank(RUN))
 
     def refuse(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pq, "write_table", refuse)
     other = Run(CELL, 1)
-    with pytest.raises(StoreError, match="seed-1.json: cannot be written: No space left"):
-        store.write(record(other), PREDICTIONS)
+    with pytest.raises(StoreError, match=r"seed-1\.json: cannot be written: No space left"):
+        store.write(blank(other), PREDICTIONS)
     assert store.settled(RUN)
     assert not store.settled(other)
 
@@ -114,15 +100,15 @@ def test_full_disk_is_reported_and_leaves_finished_runs_alone(
 def test_record_is_replaced_only_while_it_is_not_settled(store: Store, status: Status) -> None:
     """Ok, skipped and diverged runs stay as they are; the others are tried again."""
     final = status in {Status.OK, Status.SKIPPED, Status.DIVERGED}
-    store.write(record(status=status, detail="first"))
+    store.write(blank(RUN, status, detail="first"))
     assert store.settled(RUN) == final
     before = store.record_path(RUN).read_bytes()
     if final:
         with pytest.raises(StoreError, match="never rewritten"):
-            store.write(record(detail="second"))
+            store.write(blank(RUN, detail="second"))
         assert store.record_path(RUN).read_bytes() == before
     else:
-        store.write(record(detail="second"))
+        store.write(blank(RUN, detail="second"))
         found = store.find(RUN)
         assert found is not None
         assert found.detail == "second"
@@ -131,7 +117,7 @@ def test_record_is_replaced_only_while_it_is_not_settled(store: Store, status: S
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 0.7, 0.99])
 def test_truncated_record_is_named_and_done_again(store: Store, share: float) -> None:
     """A record cut off at any length is not a result, and does not stand in the way of one."""
-    store.write(record())
+    store.write(blank(RUN))
     path = store.record_path(RUN)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(len(whole) * share)])
@@ -141,7 +127,7 @@ def test_truncated_record_is_named_and_done_again(store: Store, share: float) ->
     assert isinstance(error, RecordError)
     assert str(path) in str(error)
     assert "run the suite again" in str(error)
-    store.write(record())
+    store.write(blank(RUN))
     assert path.read_bytes() == whole
 
 
@@ -161,7 +147,7 @@ def test_file_that_is_no_record_is_reported(store: Store, content: bytes) -> Non
 
 def test_record_of_another_schema_version_is_not_used(store: Store) -> None:
     """A record that another version wrote is refused by its version, not by its fields."""
-    store.write(record())
+    store.write(blank(RUN))
     path = store.record_path(RUN)
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"schema_version": 999}))
@@ -185,7 +171,7 @@ def test_odd_names_never_leave_the_folder(backbone: str, method: str) -> None:
 def test_record_with_an_odd_name_is_found_again(store: Store, name: str) -> None:
     """Whatever a backbone or method is called, its record is listed and settles its run."""
     run = Run(cell(method=name, backbone=Fingerprint(name=name, digest="0")), 0)
-    store.write(record(run))
+    store.write(blank(run))
     assert store.settled(run)
     assert [r.run for r in store.records() if isinstance(r, Record)] == [run]
     assert not list(store.root.parent.glob("escape*"))
@@ -195,7 +181,7 @@ def test_names_that_look_alike_on_disk_do_not_collide(store: Store) -> None:
     """Two methods whose names become the same path part have records of their own."""
     runs = [Run(cell(method=name), 0) for name in ("a:b", "a/b", "a_b")]
     for run in runs:
-        store.write(record(run))
+        store.write(blank(run))
     assert len(list(store.records())) == 3
 
 
@@ -253,8 +239,8 @@ def test_folder_below_a_file_cannot_be_opened(tmp_path: Path) -> None:
 def test_claim_leaves_out_what_is_settled_or_held(store: Store) -> None:
     """Whoever claims gets exactly the runs that nobody has finished and nobody works on."""
     runs = [Run(CELL, seed) for seed in range(4)]
-    store.write(record(runs[0]))
-    store.write(record(runs[1], Status.FAILED))
+    store.write(blank(runs[0]))
+    store.write(blank(runs[1], Status.FAILED))
     with store.claim(runs[:3]) as first, Store(store.root).claim(runs) as second:
         assert first == runs[1:3]
         assert second == runs[3:]
@@ -273,92 +259,5 @@ def test_claim_is_released_by_an_error(store: Store) -> None:
 def test_lock_files_of_finished_runs_are_removed(store: Store) -> None:
     """A finished run leaves no lock file behind."""
     with store.claim([RUN]):
-        store.write(record())
+        store.write(blank(RUN))
     assert list((store.root / "claims").iterdir()) == []
-
-
-def _work(root: Path, seeds: list[int], barrier: Barrier) -> None:
-    """Try to do every run, one claim at a time, and leave a line for each that was done."""
-    store = Store(root)
-    barrier.wait()
-    for seed in seeds:
-        with store.claim([Run(CELL, seed)]) as mine:
-            for run in mine:
-                with (root / f"done-{seed}").open("a") as file:
-                    file.write(f"{os.getpid()}\n")
-                time.sleep(0.005)  # long enough for the others to try
-                store.write(record(run), PREDICTIONS)
-
-
-def test_processes_that_work_together_do_every_run_once(store: Store) -> None:
-    """Four processes that want the same runs in different orders divide them without a double."""
-    count = 20
-    barrier = PROCESSES.Barrier(4)
-    orders = [[(start + step) % count for step in range(count)] for start in (0, 0, 5, 10)]
-    workers = [PROCESSES.Process(target=_work, args=(store.root, o, barrier)) for o in orders]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert [worker.exitcode for worker in workers] == [0, 0, 0, 0]
-    lines = [(store.root / f"done-{seed}").read_text().split() for seed in range(count)]
-    assert [len(pids) for pids in lines] == [1] * count
-    assert len({pid for pids in lines for pid in pids}) > 1
-    assert all(store.settled(Run(CELL, seed)) for seed in range(count))
-
-
-def _plan(root: Path, seed: int, barrier: Barrier) -> None:
-    barrier.wait()
-    for method in ("head", "lora", "full"):
-        Store(root).write_plan("small", [(Run(cell(method=method), seed), "default")])
-
-
-def test_processes_that_plan_together_lose_no_row(store: Store) -> None:
-    """Plans written at the same time are all in the merged one."""
-    barrier = PROCESSES.Barrier(4)
-    workers = [PROCESSES.Process(target=_plan, args=(store.root, k, barrier)) for k in range(4)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert len(store.plan("small")) == 12
-
-
-def _hold(root: Path, ready: Barrier) -> None:
-    with Store(root).claim([RUN]):
-        ready.wait()
-        signal.pause()
-
-
-def test_claim_of_a_killed_process_is_free(store: Store) -> None:
-    """A process that dies in the middle of its work blocks nobody."""
-    ready = PROCESSES.Barrier(2)
-    holder = PROCESSES.Process(target=_hold, args=(store.root, ready))
-    holder.start()
-    ready.wait()
-    with store.claim([RUN]) as mine:
-        assert mine == []
-    holder.kill()
-    holder.join()
-    with store.claim([RUN]) as mine:
-        assert mine == [RUN]
-
-
-def test_two_commands_on_one_folder_train_every_run_once(
-    tmp_path: Path, make_backbone: Callable[[str], Path]
-) -> None:
-    """Two `gapbench run` started together share the work: what they did adds up to the suite."""
-    small = make(tmp_path / "small", make_backbone("bert"), seeds=5)
-    outs = [tmp_path / name for name in ("first", "second")]
-    arguments = ("run", *small.running, "--stack", "1", "--json")
-    commands = [PROCESSES.Process(target=run_command, args=(out, *arguments)) for out in outs]
-    for command in commands:
-        command.start()
-    for command in commands:
-        command.join()
-    # The one that ends first may report what the other still holds as missing (exit code 3).
-    assert {command.exitcode for command in commands} <= {0, 3}
-    done = [json.loads(out.read_text())["now"].get("ok", 0) for out in outs]
-    assert sum(done) == 15
-    assert len(small.records()) == 15
-    assert all(isinstance(r, Record) and r.status == "ok" for r in Store(small.results).records())

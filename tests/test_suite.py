@@ -129,7 +129,9 @@ def test_hash_in_another_process_is_equal() -> None:
         [sys.executable, "-c", code],
         input=CELL.model_dump_json(),
         env=os.environ | {"PYTHONHASHSEED": "4711"},
-        capture_output=True, text=True, check=True,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert done.stdout.strip() == Run(CELL, 3).hash
 
@@ -171,7 +173,9 @@ def test_hash_does_not_depend_on_labels_and_descriptions(small: SmallSuite) -> N
     """Renaming a variant or rewording a description keeps finished runs."""
     before = hashes(small)
     lora = {"method": "lora", "variant": "small rank", "config": {"rank": 2}}
-    small.write_suite(name="renamed", description="Other words.", methods=["majority", "head", lora])
+    small.write_suite(
+        name="renamed", description="Other words.", methods=["majority", "head", lora]
+    )
     small.write_task(description="Other words.", citation="Somebody 2020")
     assert hashes(small) == before
     assert expand(small)[-1].variant == "small rank"

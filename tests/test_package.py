@@ -1,0 +1,139 @@
+"""The built wheel: what travels in it, and that it works where the repository is not."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[1]
+SOURCES = ("bench", "methods", "suites", "reports", "pyproject.toml", "README.md", "LICENSE")
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel from a copy of the sources, so that the repository stays as it is."""
+    pytest.importorskip("build", reason="the extra `dev` brings the build front end")
+    pytest.importorskip("setuptools", reason="building without isolation needs the back end here")
+    folder = tmp_path_factory.mktemp("source")
+    for name in SOURCES:
+        source = REPOSITORY / name
+        if source.is_dir():
+            leave_out = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, folder / name, ignore=leave_out)
+        else:
+            shutil.copy(source, folder / name)
+    run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "dist", "."],
+        folder,
+    )
+    (built,) = (folder / "dist").glob("gapbench-*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the wheel alone into an empty folder."""
+    folder = tmp_path_factory.mktemp("installed")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    run([*pip, "--disable-pip-version-check", "--target", str(folder), str(wheel)], folder)
+    return folder
+
+
+def run(command: list[str], folder: Path, **environment: str) -> str:
+    """Run a command elsewhere and return what it prints; it must succeed."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def listed(installed: Path, elsewhere: Path, what: str) -> list[dict[str, Any]]:
+    """Return what the installed command lists when it is called from another folder."""
+    command = [sys.executable, "-m", "bench.cli", "list", what, "--json"]
+    rows: list[dict[str, Any]] = json.loads(run(command, elsewhere, PYTHONPATH=str(installed)))
+    return rows
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "suites/*.yaml",
+        "suites/tasks/*.yaml",
+        "bench/backbones/*/*",
+        "reports/templates/*",
+        "*/py.typed",
+        "*/*.py",
+    ],
+)
+def test_wheel_holds_every_file_of_a_kind(wheel: Path, pattern: str) -> None:
+    """Suites, tasks, backbones, templates, type marks and code travel with the package."""
+    wanted = {
+        path.relative_to(REPOSITORY).as_posix()
+        for package in SOURCES[:4]
+        for path in REPOSITORY.glob(pattern)
+        if path.is_file() and path.relative_to(REPOSITORY).parts[0] == package
+    }
+    assert wanted
+    assert wanted <= set(zipfile.ZipFile(wheel).namelist())
+
+
+def test_wheel_holds_nothing_else(wheel: Path) -> None:
+    """No tests, results or caches travel with the package."""
+    tops = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
+    assert {top for top in tops if not top.endswith(".dist-info")} == set(SOURCES[:4])
+
+
+def test_wheel_names_the_command_and_the_licence(wheel: Path) -> None:
+    """Installing gives the command `gapbench`, and the licence comes along."""
+    with zipfile.ZipFile(wheel) as archive:
+        texts = {
+            name: archive.read(name).decode() for name in archive.namelist() if "-info" in name
+        }
+    (entry_points,) = (text for name, text in texts.items() if name.endswith("entry_points.txt"))
+    assert "gapbench = bench.cli:main" in entry_points
+    assert any(name.endswith("licenses/LICENSE") for name in texts)
+
+
+def test_installed_package_is_the_one_that_is_tested(installed: Path, tmp_path: Path) -> None:
+    """The other folder really uses the installed files and not the repository."""
+    code = "import bench, methods, reports, suites; print(bench.__file__)"
+    shown = run([sys.executable, "-c", code], tmp_path, PYTHONPATH=str(installed))
+    assert Path(shown.strip()) == installed / "bench" / "__init__.py"
+
+
+@pytest.mark.parametrize("what", ["suites", "tasks", "methods", "backbones"])
+def test_installed_command_lists_what_the_repository_holds(
+    installed: Path, tmp_path: Path, what: str
+) -> None:
+    """From any folder, the installed command finds its built-in parts."""
+    files = {
+        "suites": REPOSITORY.glob("suites/*.yaml"),
+        "tasks": REPOSITORY.glob("suites/tasks/*.yaml"),
+        "methods": REPOSITORY.glob("methods/[a-z]*.py"),
+        "backbones": REPOSITORY.glob("bench/backbones/*"),
+    }[what]
+    assert {row["name"] for row in listed(installed, tmp_path, what)} == {f.stem for f in files}
+
+
+def test_installed_command_runs_and_reports(installed: Path, tmp_path: Path) -> None:
+    """From any folder, the installed command runs built-in data on a built-in backbone."""
+    arguments = ["run", "quickstart", "--methods", "majority", "--tasks", "syn_sentiment"]
+    command = [sys.executable, "-m", "bench.cli"]
+    run([*command, *arguments, "--seeds", "1"], tmp_path, PYTHONPATH=str(installed))
+    run([*command, "report"], tmp_path, PYTHONPATH=str(installed))
+    page = (tmp_path / "results" / "report" / "report.html").read_text(encoding="utf-8")
+    assert "syn_sentiment" in page
