@@ -3,7 +3,7 @@
 All of it comes from the `pretrain` room of `bench.synthetic`, so no sentence of any task is among
 it, and its draws are named apart from those of the tasks. What tasks and corpus share is the
 grammar: its words, and the habits of its text (what retellings keep, that opinions joined by `and`
-agree). No label of a task is used; models and objectives live in `bench.pretrain`.
+agree). No label of a task is used; models and objectives live in `bench.trainees`.
 """
 
 from __future__ import annotations

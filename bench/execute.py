@@ -196,7 +196,14 @@ def _work(number: int, stack: list[Run]) -> dict[str, Status]:
     def report(share: float) -> None:
         _worker["shares"].put((number, share))
 
-    statuses: dict[str, Status] = _worker["executor"].run(stack, report)
+    if "interrupted" in _worker:
+        return {}
+    try:
+        statuses: dict[str, Status] = _worker["executor"].run(stack, report)
+    except KeyboardInterrupt:
+        # The pool would hand this process the next stack, with its libraries perhaps half loaded.
+        _worker["interrupted"] = True
+        raise
     return statuses
 
 

@@ -141,13 +141,15 @@ class Trainer:
         """Return one endless stream of batches for each part of the training set a step draws."""
         cell, n = run.cell, len(self._data.train)
         order = permutation(n, seed_of("cut", cell.task.name, run.seed))
-        streams = {}
-        for name, (low, high) in phase.parts.items():
+
+        def stream(low: float, high: float) -> Iterator[Indices]:
             part = np.sort(order[round(low * n) : round(high * n)])
             lengths = self._data.train.lengths[part]
-            batches = training_batches(lengths, cell.budget.batch_size, cell.task.name, run.seed)
-            streams[name] = (part[positions] for positions in batches)
-        return streams
+            size, task = cell.budget.batch_size, cell.task.name
+            for positions in training_batches(lengths, size, task, run.seed):
+                yield part[positions]
+
+        return {name: stream(*bounds) for name, bounds in phase.parts.items()}
 
     def _evaluate(self, *, choose: bool) -> None:
         state, task = self._state, self._state.task

@@ -204,13 +204,14 @@ def run_command(out: Path, *arguments: object) -> None:
     sys.exit(code)
 
 
-def start(*arguments: object, folder: Path = REPOSITORY) -> "subprocess.Popen[str]":
-    """Start a command in a process of its own, with one thread."""
+def start(*arguments: object) -> "subprocess.Popen[str]":
+    """Start a command with one thread, in a process group of its own."""
     return subprocess.Popen(
         [sys.executable, "-m", "bench.cli", *map(str, arguments)],
-        cwd=folder,
+        cwd=REPOSITORY,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )

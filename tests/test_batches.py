@@ -5,7 +5,17 @@ import pytest
 
 from bench.batches import collate, epoch_order, evaluation_batches, training_batches
 from bench.evaluate import Probe
-from tests.small_stack import CPU, random_split
+from bench.method import Phase
+from bench.run import set_up
+from bench.train import Trainer
+from tests.small_stack import (
+    CPU,
+    MakeBackbone,
+    load_backbone,
+    make_runs,
+    random_data,
+    random_split,
+)
 
 LENGTHS = np.random.default_rng(0).lognormal(3.5, 0.6, 700).astype(np.int64) + 3
 
@@ -89,3 +99,15 @@ def test_probe_is_fixed_and_spread_over_the_split() -> None:
     assert Probe.of(split, 3).indices.tolist() == [0, 10, 20]
     assert Probe.of(split).indices.tolist() == list(range(30))
     assert Probe.of(split, 99).indices.tolist() == list(range(30))
+
+
+def test_two_parts_of_a_phase_draw_from_disjoint_examples(make_backbone: MakeBackbone) -> None:
+    """A phase with two cuts streams each from its own part; together they cover the train set."""
+    data, runs = random_data(), make_runs("lora", (0,))
+    method, state = set_up(runs, load_backbone(make_backbone("bert"), runs), data, CPU)
+    trainer = Trainer(runs, method, state, data, lambda _: None)
+    phase = Phase(parts={"inner": (0.0, 0.75), "outer": (0.75, 1.0)})
+    loaders = trainer._loaders(phase, runs[0])
+    seen = {name: set(np.concatenate([next(s) for _ in range(9)])) for name, s in loaders.items()}
+    assert (len(seen["inner"]), len(seen["outer"])) == (36, 12)
+    assert seen["inner"] | seen["outer"] == set(range(48))

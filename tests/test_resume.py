@@ -1,6 +1,7 @@
 """Interrupted work: killed, stopped by the user, or divided between processes, it ends the same."""
 
 import json
+import os
 import random
 import signal
 import time
@@ -103,17 +104,21 @@ def test_run_killed_twenty_times_loses_and_repeats_nothing(small: SmallSuite) ->
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
 def test_interrupted_run_ends_with_130_and_goes_on(
-    tmp_path: Path, make_backbone: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    make_backbone: Callable[[str], Path],
+    capsys: pytest.CaptureFixture[str],
+    workers: int,
 ) -> None:
     """Ctrl-C ends with one line and code 130; the same command then does only what is left."""
     budget = BUDGET | {"steps": 300, "evaluations": 30}
     small = make(tmp_path / "small", make_backbone("bert"), methods=METHODS[:3], budget=budget)
     command = ("run", *small.running, "--stack", "1")
-    process = start(*command)
+    process = start(*command, "--workers", workers)
     while not small.records() and process.poll() is None:
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # the terminal signals every process
     _, progress = process.communicate()
     assert process.returncode == 130, progress
     assert progress.endswith("gapbench: interrupted; the same command goes on from here\n")
