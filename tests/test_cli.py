@@ -162,7 +162,7 @@ def test_plan_counts_what_is_left(small: SmallSuite, capsys: Capture) -> None:
     answer = call(capsys, "plan", *small.running, "--json")
     rows = {row["method"]: row for row in answer.json}
     assert (rows["head"]["runs"], rows["head"]["done"]) == (2, 1)
-    assert rows["head"]["seconds_left"] > 0
+    assert rows["head"]["seconds_left"] >= 0  # measured now; None where nothing was
     assert rows["lora"]["seconds_left"] is None
     assert answer.err == "6 runs, 5 to do\n"
 

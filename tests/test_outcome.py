@@ -18,11 +18,11 @@ from bench.schema import validate
 from bench.sources import Sources
 from bench.store import Store
 from bench.suite import Suite
-from tests.small_stack import MakeBackbone
 
 SUITE = {
     "name": "outcome",
     "tasks": ["syn_sentiment", "syn_similarity"],
+    "backbones": ["tiny-encoder"],
     "methods": ["lora", "majority"],
     "seeds": 3,
     "budget": {"steps": 12, "batch_size": 8, "evaluations": 2, "train_size": 40},
@@ -31,8 +31,8 @@ SUITE = {
 }
 
 
-def _run(folder: Path, results: Path, stack: int) -> tuple[Store, list[Record]]:
-    suite = validate(Suite, {**SUITE, "backbones": [str(folder)]}, "test")
+def _run(results: Path, stack: int) -> tuple[Store, list[Record]]:
+    suite = validate(Suite, SUITE, "test")
     sources = Sources()
     planned = suites.expand(suite, sources)
     runs = [entry.run for entry in planned]
@@ -43,11 +43,9 @@ def _run(folder: Path, results: Path, stack: int) -> tuple[Store, list[Record]]:
 
 
 @pytest.fixture(scope="module")
-def finished(
-    make_backbone: MakeBackbone, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Store, list[Record]]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Record]]:
     """Twelve finished runs in stacks of three, and their store."""
-    store, records = _run(make_backbone("bert"), tmp_path_factory.mktemp("stacked"), stack=3)
+    store, records = _run(tmp_path_factory.mktemp("stacked"), stack=3)
     assert [record.status for record in records] == ["ok"] * 12
     return store, records
 
@@ -140,10 +138,10 @@ def test_truth_is_the_score_of_the_true_probabilities(
 
 
 def test_stacked_record_differs_from_the_solo_record_only_in_cost_and_time(
-    finished: tuple[Store, list[Record]], make_backbone: MakeBackbone, tmp_path: Path
+    finished: tuple[Store, list[Record]], tmp_path: Path
 ) -> None:
     """Scores, curves, calibration, operations and hashes do not depend on the stack."""
-    _, alone = _run(make_backbone("bert"), tmp_path, stack=1)
+    _, alone = _run(tmp_path, stack=1)
     timed = {"train_seconds", "evaluation_seconds", "tokens_per_second", "peak_memory_bytes"}
     timed |= {"stack_size"}
     for stacked, solo in zip(finished[1], alone, strict=True):
