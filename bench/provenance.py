@@ -51,7 +51,7 @@ def _versions() -> dict[str, str]:
 def _code_hash() -> str:
     digest = hashlib.sha256()
     for package in ("bench", "methods"):
-        for path in sorted(Path(str(files(package))).glob("*.py")):
+        for path in sorted(Path(str(files(package))).rglob("*.py")):
             digest.update(path.name.encode())
             digest.update(path.read_bytes())
     return digest.hexdigest()[:16]

@@ -29,10 +29,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import ConfigError
-from bench.grammar import Sentence, read, valence, write
-from bench.lexicon import NOUNS, other_forms
-from bench.rewriting import alter, entails, generalise, reword, shorten, similarity
-from bench.sampling import MAX_WORDS, Draws, draw_action, draw_opinion, draw_sentence
+from bench.language.grammar import Sentence, read, valence, write
+from bench.language.lexicon import NOUNS, other_forms
+from bench.language.rewriting import alter, entails, generalise, reword, shorten, similarity
+from bench.language.sampling import MAX_WORDS, Draws, draw_action, draw_opinion, draw_sentence
 
 Split = Literal["train", "validation", "test"]
 Room = Literal["pretrain", "train", "validation", "test"]

@@ -10,8 +10,8 @@ The encoder (BERT) does five things with each batch, half of whose rows have wor
 - neighbour: find among all the sentence that comes next to this one in a story, by pooled [CLS];
 - shared: tell from each word's own state whether it stands in the other sentence as well.
 
-The decoder (Llama) predicts the next word of stories. The text is `bench.corpus`; the loop, the
-settings that made the committed weights and the command are `bench.pretrain`.
+The decoder (Llama) predicts the next word of stories. The text is `bench.language.corpus`; the
+loop, the settings that made the committed weights and the command are `bench.pretrain`.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ import transformers
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from bench.corpus import Corpus, draw_neighbours, draw_pair, draw_story
-from bench.lexicon import vocabulary
-from bench.sampling import Draws
+from bench.language.corpus import Corpus, draw_neighbours, draw_pair, draw_story
+from bench.language.lexicon import vocabulary
+from bench.language.sampling import Draws
 
 Kind = Literal["encoder", "decoder"]
 

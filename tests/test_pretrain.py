@@ -12,7 +12,7 @@ import torch
 import transformers
 
 import bench
-from bench.corpus import Corpus, draw_neighbours, draw_pair, draw_story
+from bench.language.corpus import Corpus, draw_neighbours, draw_pair, draw_story
 from bench.pretrain import RECIPES, main, train
 from bench.synthetic import TASKS, generate, room
 from bench.trainees import CLS, PAD, SEP, WORD_IDS, Kind, Recipe, build_tokenizer, tokens

@@ -9,10 +9,18 @@ import numpy as np
 import pytest
 
 from bench.errors import ConfigError
-from bench.grammar import Action, NounPhrase, Sentence, read, valence, write
-from bench.lexicon import vocabulary
-from bench.rewriting import alter, entails, generalise, meanings, reword, shorten, similarity
-from bench.sampling import MAX_WORDS, Draws, draw_action, draw_opinion, draw_sentence
+from bench.language.grammar import Action, NounPhrase, Sentence, read, valence, write
+from bench.language.lexicon import vocabulary
+from bench.language.rewriting import (
+    alter,
+    entails,
+    generalise,
+    meanings,
+    reword,
+    shorten,
+    similarity,
+)
+from bench.language.sampling import MAX_WORDS, Draws, draw_action, draw_opinion, draw_sentence
 from bench.synthetic import (
     LABEL_NOISE,
     SIMILARITY_RANGE,

@@ -1,8 +1,8 @@
 """The words of the built-in grammar: forms, categories, synonyms, opinions and selection.
 
 Tables of words and what follows from them directly live here; how words make sentences is
-`bench.grammar`. A table entry `doctor=physician` names two words of one meaning. Every written
-form belongs to one word and one part of speech, which keeps the grammar unambiguous.
+`bench.language.grammar`. A table entry `doctor=physician` names two words of one meaning. Every
+written form belongs to one word and one part of speech, which keeps the grammar unambiguous.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Random sentences of the built-in grammar, from streams of draws that are the same everywhere.
 
-What a sentence is lives in `bench.grammar`; pairs of sentences are made in `bench.rewriting`.
+What a sentence is lives in `bench.language.grammar`; pairs of sentences are made in
+`bench.language.rewriting`.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from bench.grammar import Action, Description, NounPhrase, Sentence, valence, write
-from bench.lexicon import (
+from bench.language.grammar import Action, Description, NounPhrase, Sentence, valence, write
+from bench.language.lexicon import (
     ADVERBS,
     CATEGORIES,
     CONJUNCTIONS,

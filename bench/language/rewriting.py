@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from bench.grammar import Action, NounPhrase
-from bench.lexicon import (
+from bench.language.grammar import Action, NounPhrase
+from bench.language.lexicon import (
     ADVERBS,
     CATEGORIES,
     PLACES,
@@ -19,7 +19,7 @@ from bench.lexicon import (
     VERBS,
     meaning,
 )
-from bench.sampling import Draws, draw_adjective
+from bench.language.sampling import Draws, draw_adjective
 
 # Meaning
 

@@ -1,7 +1,7 @@
 """The built-in grammar: sentences as structures, written out as words and read back.
 
 `write` and `read` are inverse to each other, so `read` decides exactly which word strings belong to
-the grammar. Words live in `bench.lexicon`, random sentences in `bench.sampling`.
+the grammar. Words live in `bench.language.lexicon`, random sentences in `bench.language.sampling`.
 
     sentence    = clause [("and" | "but") clause]
     clause      = noun_phrase (action | description)
@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.lexicon import (
+from bench.language.lexicon import (
     ADJECTIVES,
     ADVERBS,
     BE,

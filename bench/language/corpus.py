@@ -12,10 +12,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Generic, TypeVar
 
-from bench.grammar import Action, Sentence, valence, write
-from bench.lexicon import vocabulary
-from bench.rewriting import alter, entails, reword, shorten
-from bench.sampling import Draws, draw_action, draw_opinion, draw_sentence
+from bench.language.grammar import Action, Sentence, valence, write
+from bench.language.lexicon import vocabulary
+from bench.language.rewriting import alter, entails, reword, shorten
+from bench.language.sampling import Draws, draw_action, draw_opinion, draw_sentence
 from bench.synthetic import room
 
 STORY_SENTENCES = 4

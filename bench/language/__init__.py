@@ -1,0 +1,1 @@
+"""The built-in language: its words, its grammar, random sentences, rewrites and stories."""
