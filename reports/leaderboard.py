@@ -181,10 +181,16 @@ def _only(values: set[str]) -> str:
 
 
 def _ranked(block: pd.DataFrame) -> pd.DataFrame:
-    """Fill in the rank groups of one block and sort it."""
+    """Fill in the rank groups of one block and sort it.
+
+    Baselines that train nothing are no rivals: each would add a comparison with every method, and
+    so cost the others power.
+    """
     up = bool(block["higher_is_better"].fillna(value=True).all())
-    scores: dict[Hashable, dict[int, float]] = block["by_seed"].to_dict()
-    block = block.assign(rank_group=pd.Series(tie_groups(scores, higher_is_better=up)))
+    rivals = block[block["trainable_params"] != 0]
+    scores: dict[Hashable, dict[int, float]] = rivals["by_seed"].to_dict()
+    groups = pd.Series(tie_groups(scores, higher_is_better=up), dtype="float64")
+    block = block.assign(rank_group=groups.reindex(block.index))
     block = block.sort_values(["method", "variant"], kind="stable")
     block = block.sort_values("score", ascending=not up, kind="stable")
     return block.sort_values("rank_group", kind="stable")

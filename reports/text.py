@@ -54,9 +54,9 @@ def label(method: str, variant: str) -> str:
 def too_few(table: pd.DataFrame) -> str:
     """Say whether the seeds of one task are too few for a verdict, and what to do; "" if not."""
     ranked = table["rank_group"].dropna()
-    scored = table[table["n_seeds"] > 0]
+    scored = table[(table["n_seeds"] > 0) & (table["trainable_params"] != 0)]
     if scored.empty:
-        return "No run of this task has a score yet."
+        return "No trained method of this task has a score yet."
     if ranked.empty:
         return "Too few seeds for a verdict: one seed has no interval. Run 5 or more (--seeds 5)."
     few = int(scored["n_seeds"].max())

@@ -60,7 +60,8 @@ def _rest(scored: pd.DataFrame) -> str:
         parts.append(f"Not told apart from it: {listed(tied)}.")
     if worse:
         parts.append(f"Significantly worse: {listed(worse)}.")
-    if alone := _names(scored[scored["rank_group"].isna()]):
+    single = scored[scored["rank_group"].isna() & (scored["n_seeds"] == 1)]
+    if alone := _names(single[single["trainable_params"] != 0]):
         parts.append(f"Not ranked, having one seed: {listed(alone)}.")
     return " ".join(parts)
 

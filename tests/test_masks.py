@@ -76,4 +76,3 @@ def test_masks_are_the_same_on_every_machine() -> None:
     """A mask is integer arithmetic alone, so its bits can be pinned."""
     packed = np.packbits(_mask(123, 0.5)[:1, :1, :32]).tobytes().hex()
     assert packed == "b2801311"
-

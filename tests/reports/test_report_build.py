@@ -152,7 +152,7 @@ def test_build_without_any_score_still_makes_a_page(tmp_path: Path, status: Stat
     put(store, make_record(make_cell("lora"), status=status, detail="because"))
     page = Page(build(store.root, tmp_path / "out").report)
     assert page.count("svg") == 0
-    assert "No run of this task has a score yet." in "".join(page.text)
+    assert "No trained method of this task has a score yet." in "".join(page.text)
 
 
 def test_build_with_one_seed_of_one_method_without_extras_makes_a_page(tmp_path: Path) -> None:

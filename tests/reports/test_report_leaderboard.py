@@ -193,6 +193,21 @@ def test_verdict_of_a_failed_cell_claims_nothing_about_it(tmp_path: Path) -> Non
     plan(store, "lora")
     put(store, make_record(make_cell("lora"), 0, status=Status.FAILED, detail="broke"))
     sentences = verdict(summarise(load(store).runs))
-    assert sentences[0] == "No run of this task has a score yet."
+    assert sentences[0] == "No trained method of this task has a score yet."
     assert sentences[1].startswith("3 planned runs have no result")
     assert len(sentences) == 2
+
+
+def test_leaderboard_does_not_rank_baselines_that_train_nothing(tmp_path: Path) -> None:
+    """An untrained baseline shows its score, but is no rival in the tests."""
+    store = fill(tmp_path, methods=("lora", "head"), tasks=(make_task(),))
+    plan(store, "majority", seeds=2)
+    for seed in range(2):
+        record = make_record(make_cell("majority"), seed)
+        assert record.cost is not None
+        cost = record.cost.model_copy(update={"trainable_params": 0})
+        put(store, record.model_copy(update={"cost": cost}))
+    table = table_of(store).set_index("method")
+    assert pd.isna(table.loc["majority", "rank_group"])
+    assert table.loc["majority", "n_seeds"] == 2
+    assert table.loc[["lora", "head"], "rank_group"].notna().all()
