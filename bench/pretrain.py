@@ -1,10 +1,10 @@
 """The recipe of the tiny built-in backbones: `python -m bench.pretrain encoder|decoder --out DIR`.
 
 Both learn from `bench.language.corpus` alone, which shares the grammar with the built-in tasks, but
-neither their labels nor any of their sentences. All dropout is off; the stored encoder configuration keeps
-the library's default of 0.1 for those who fine-tune with it. The same seed, versions and one thread
-give the same weights. What is learnt is `bench.trainees`; loading backbones for a run is
-`bench.backbone`.
+neither their labels nor any of their sentences. All dropout is off; the stored encoder
+configuration keeps the library's default of 0.1 for those who fine-tune with it. The same seed,
+versions and one thread give the same weights. What is learnt is `bench.trainees`; loading backbones
+for a run is `bench.backbone`.
 """
 
 from __future__ import annotations
