@@ -9,6 +9,7 @@ import copy
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -123,8 +124,11 @@ class Backbone:
         return [name for name in layers if any(_ends_with(name, ending) for ending in endings)]
 
 
+@lru_cache(maxsize=1)
 def load(name: str, fingerprint: Fingerprint, outputs: int, precision: Precision) -> Backbone:
     """Load a backbone (built-in name, folder or pinned hub id) for sequence classification.
+
+    The last one is kept, since stacks come in the order of tasks and backbones.
 
     Raises:
         BackboneError: if it cannot be read, or has no such head.

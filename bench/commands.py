@@ -16,6 +16,7 @@ from bench import backbone as backbones
 from bench import data, metrics, registry, reproduce, tasks
 from bench import suite as suites
 from bench.cli import EXIT_FAILED_RUNS, EXIT_INTERRUPTED, EXIT_OK
+from bench.config import Run
 from bench.errors import RecordError, StoreError
 from bench.execute import Settings, execute
 from bench.record import Record, Status
@@ -107,14 +108,7 @@ def run_command(options: argparse.Namespace) -> int:
         print(json.dumps({"suite": suite.name, "runs": len(wanted), "now": results}))
     else:
         print(import_module("reports.build").terminal(options.results))
-    failed = [(run, store.find(run)) for run in wanted]
-    return _conclude(
-        [
-            (run, record)
-            for run, record in failed
-            if record is None or record.status not in {Status.OK, Status.SKIPPED}
-        ]
-    )
+    return _conclude([(run, store.find(run)) for run in wanted], statuses)
 
 
 def status_command(options: argparse.Namespace) -> int:
@@ -190,17 +184,19 @@ def _execute_with_progress(todo: Sequence[Any], settings: Settings) -> Counter[S
         return execute(todo, settings, show)
 
 
-def _conclude(trouble: Sequence[tuple[Any, Record | None]]) -> int:
+def _conclude(outcome: Sequence[tuple[Run, Record | None]], statuses: Counter[Status]) -> int:
     """Name every run that is not ok, and return the exit code of a `run` command."""
-    for run, record in trouble:
-        print(
-            f"{record.status if record else 'missing'}: {run}: "
-            f"{_last_line(record) if record else 'held by another process, or not reached'}",
-            file=sys.stderr,
-        )
-    if any(record and record.status == Status.INTERRUPTED for _, record in trouble):
+    bad = [r for _, r in outcome if r and r.status not in {Status.OK, Status.SKIPPED}]
+    for record in bad:
+        print(f"{record.status}: {record.run}: {_last_line(record)}", file=sys.stderr)
+    missing = [run for run, record in outcome if record is None]
+    lost = statuses[Status.INTERRUPTED]
+    if missing:
+        where = "left by a worker that died" if lost else "in the hands of another process"
+        print(f"{len(missing)} runs are {where}", file=sys.stderr)
+    if any(record.status == Status.INTERRUPTED for record in bad):
         return EXIT_INTERRUPTED
-    return EXIT_FAILED_RUNS if trouble else EXIT_OK
+    return EXIT_FAILED_RUNS if bad or lost else EXIT_OK
 
 
 def _measured_seconds(store: Store) -> dict[tuple[str, ...], float]:

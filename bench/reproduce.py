@@ -23,6 +23,7 @@ class Outcome:
     Attributes:
         drifts: field to (stored, repeated), of numbers further apart than `TOLERANCE`.
         largest: largest absolute difference of any number.
+        detail: why the repetition is not ok.
     """
 
     run: str
@@ -30,6 +31,7 @@ class Outcome:
     status_now: str
     drifts: dict[str, tuple[float | None, float | None]]
     largest: float
+    detail: str | None = None
 
     @property
     def same(self) -> bool:
@@ -40,6 +42,8 @@ class Outcome:
         lines = [f"{self.run}: {self.status_before} before, {self.status_now} now"]
         if self.same:
             lines.append(f"same: no number differs by more than {self.largest:.2g}")
+        if self.detail:
+            lines.append(self.detail)
         lines += [
             f"drifted: {name}: {old} before, {new} now" for name, (old, new) in self.drifts.items()
         ]
@@ -96,7 +100,8 @@ def _compare(run: Run, before: Record, now: Record) -> Outcome:
         largest = max(largest, abs(first - second))
         if abs(first - second) > TOLERANCE:
             drifts[field] = (first, second)
-    return Outcome(str(run), before.status, now.status, dict(sorted(drifts.items())), largest)
+    drifts = dict(sorted(drifts.items()))
+    return Outcome(str(run), before.status, now.status, drifts, largest, now.detail)
 
 
 def _numbers(record: Record) -> Iterator[tuple[str, float | None]]:

@@ -94,10 +94,7 @@ class Store:
             ) from None
         version = content.get("schema_version") if isinstance(content, dict) else None
         if version != SCHEMA_VERSION:
-            raise RecordError(
-                f"{path}: field 'schema_version' is {version!r}, this version reads "
-                f"{SCHEMA_VERSION}"
-            )
+            raise _foreign(path, version)
         try:
             return validate(Record, content, str(path))
         except ValueError as error:
@@ -114,12 +111,22 @@ class Store:
             return None
 
     def settled(self, run: Run) -> bool:
-        """Whether ``run`` needs no (further) attempt; cheap, since planning asks for every run."""
+        """Whether ``run`` needs no (further) attempt; cheap, since planning asks for every run.
+
+        Raises:
+            RecordError: if a newer version wrote its record, which must not be replaced.
+        """
+        path = self.record_path(run)
         try:
-            content = json.loads(self.record_path(run).read_text(encoding="utf-8"))
-            return content["schema_version"] == SCHEMA_VERSION and Status(content["status"]).settled
+            content = json.loads(path.read_text(encoding="utf-8"))
+            version, status = content["schema_version"], content["status"]
+            newer = version > SCHEMA_VERSION
+            settled = version == SCHEMA_VERSION and Status(status).settled
         except (OSError, ValueError, KeyError, TypeError):
             return False  # nothing there, or cut off by a crash of the machine: it will be redone
+        if newer:
+            raise _foreign(path, version)
+        return settled
 
     def records(self) -> Iterator[Record | RecordError]:
         """Yield every record, and for an unreadable one the error that says why."""
@@ -209,6 +216,13 @@ class Store:
         """Return the plans of all suites."""
         paths = sorted((self.root / "plans").glob("*.json"))
         return [row for path in paths for row in _read_plan(path)]
+
+
+def _foreign(path: Path, version: object) -> RecordError:
+    return RecordError(
+        f"{path}: field 'schema_version' is {version!r}, this version reads {SCHEMA_VERSION}; "
+        "use the gapbench that wrote it, or another folder with --results DIR"
+    )
 
 
 def _slug(name: str) -> str:

@@ -116,7 +116,7 @@ def test_generated_rows_carry_their_truth() -> None:
     """A built-in task's rows come with true probabilities that explain the labels."""
     rows = read_rows(load("syn_sentiment"), Sources())["test"]
     assert rows.truth is not None
-    assert rows.truth.shape == (1000, 2)
+    assert rows.truth.shape == (800, 2)
     agreement = (rows.truth.argmax(1) == rows.targets).mean()
     assert agreement == pytest.approx(rows.truth.max(1).mean(), abs=0.04)
 

@@ -10,7 +10,6 @@ from scipy.special import softmax
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from bench import suite as suites
-from bench import synthetic
 from bench.execute import Settings, execute
 from bench.record import Record
 from bench.run import store_at
@@ -132,9 +131,6 @@ def test_truth_is_the_score_of_the_true_probabilities(
             assert record.truth.nll == pytest.approx(sklearn.metrics.log_loss(labels, truth))
         else:
             assert record.truth.score == pytest.approx(np.corrcoef(truth[:, 0], labels)[0, 1])
-        task = record.cell.task.source
-        split = synthetic.generate(record.cell.task.name, "test", 800, 0)
-        assert split.labels == pytest.approx(labels), task
 
 
 def test_stacked_record_differs_from_the_solo_record_only_in_cost_and_time(

@@ -145,7 +145,7 @@ def test_file_that_is_no_record_is_reported(store: Store, content: bytes) -> Non
     assert not store.settled(RUN)
 
 
-def test_record_of_another_schema_version_is_not_used(store: Store) -> None:
+def test_record_of_a_newer_schema_is_neither_read_nor_replaced(store: Store) -> None:
     """A record that another version wrote is refused by its version, not by its fields."""
     store.write(blank(RUN))
     path = store.record_path(RUN)
@@ -153,6 +153,8 @@ def test_record_of_another_schema_version_is_not_used(store: Store) -> None:
     path.write_text(json.dumps(content | {"schema_version": 999}))
     with pytest.raises(RecordError, match="'schema_version' is 999, this version reads 1"):
         store.read(path)
+    with pytest.raises(RecordError, match="use the gapbench that wrote it"):
+        store.settled(RUN)
 
 
 @given(backbone=st.text(max_size=40), method=st.text(max_size=40))
