@@ -67,18 +67,15 @@ class Executor:
             self._give_up(runs, Status.INTERRUPTED, "stopped by the user", started)
             raise
         except Exception as error:
-            if _is_out_of_memory(error):
-                if len(runs) > 1:
-                    half = len(runs) // 2
-                    _log.warning(
-                        "out of memory with %d runs in a stack; going on with %d", len(runs), half
-                    )
-                    _free(self.device)
-                    return self._attempt(runs[:half], progress) | self._attempt(
-                        runs[half:], progress
-                    )
-                return self._give_up(runs, Status.OUT_OF_MEMORY, _cause(error), started)
-            return self._give_up(runs, Status.FAILED, _cause(error), started)
+            short = _is_out_of_memory(error)
+            if not short or len(runs) == 1:
+                status = Status.OUT_OF_MEMORY if short else Status.FAILED
+                return self._give_up(runs, status, _cause(error), started)
+        # Only here, outside the handler, are the tensors of the failed attempt free.
+        half = len(runs) // 2
+        _log.warning("out of memory with %d runs in a stack; going on with %d", len(runs), half)
+        _free(self.device)
+        return self._attempt(runs[:half], progress) | self._attempt(runs[half:], progress)
 
     def _execute(self, runs: list[Run], progress: Progress) -> dict[str, Status]:
         started = provenance.now()
