@@ -106,8 +106,8 @@ def _run(
             model,
             peft.LoraConfig(
                 r=8,
-                lora_alpha=16,
-                target_modules=["query", "value"],
+                lora_alpha=options.alpha,
+                target_modules=options.targets,
                 modules_to_save=["classifier"],
             ),
         )
@@ -127,7 +127,7 @@ def _run(
                 seed=seed,
                 per_device_train_batch_size=16,
                 per_device_eval_batch_size=64,
-                warmup_ratio=0.06,
+                warmup_steps=0.06,
                 weight_decay=0.0,
                 report_to=[],
                 disable_tqdm=True,
@@ -153,6 +153,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--train-size", type=int, default=None)
     parser.add_argument("--epochs", type=float, default=4)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--alpha", type=float, default=16)
+    parser.add_argument("--targets", default=r".*\.(query|value)", help="a pattern, or all-linear")
     parser.add_argument(
         "--methods",
         nargs="+",
