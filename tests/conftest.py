@@ -1,7 +1,10 @@
 """Small real parts that the tests share: backbones saved as the model library saves them."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command does, before torch loads
 
 import pytest
 import torch
