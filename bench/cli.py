@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # Idle threads of the numerical libraries spin by default, which on a machine with other work
     # was measured to make a run seven times slower. It must be set before they load.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    logging.getLogger("huggingface_hub").propagate = False  # it prints by itself
     logging.basicConfig(level=logging.WARNING, format="gapbench: %(message)s", stream=sys.stderr)
     try:
         command: Command = options.command

@@ -18,7 +18,7 @@ from bench import suite as suites
 from bench.cli import EXIT_FAILED_RUNS, EXIT_INTERRUPTED, EXIT_OK
 from bench.config import Run
 from bench.errors import RecordError, StoreError
-from bench.execute import Settings, execute
+from bench.execute import Settings, choose_device, execute
 from bench.record import Record, Status
 from bench.run import store_at
 from bench.sources import Sources, builtin_backbones
@@ -43,7 +43,7 @@ def check_command(options: argparse.Namespace) -> int:
     """Verify everything that can be wrong with a suite before an hour is spent on it."""
     suite, sources, planned = _planned(options)
     rows = []
-    for cell in {p.run.cell.hash: p.run.cell for p in planned}.values():
+    for (_, variant), cell in {(p.run.cell.hash, p.variant): p.run.cell for p in planned}.items():
         backbone = backbones.load(
             sources.locate(cell.backbone), cell.backbone, cell.task.n_outputs, cell.precision
         )
@@ -54,6 +54,7 @@ def check_command(options: argparse.Namespace) -> int:
                 "task": cell.task.name,
                 "backbone": cell.backbone.name,
                 "method": cell.method,
+                "variant": variant,
                 "train": len(splits.train),
                 "validation": len(splits.validation),
                 "test": len(splits.test),
@@ -95,6 +96,7 @@ def plan_command(options: argparse.Namespace) -> int:
 
 def run_command(options: argparse.Namespace) -> int:
     """Run what is missing, then print the leaderboard."""
+    choose_device(options.device)  # refuse it before anything is written
     suite, sources, planned = _planned(options)
     store = store_at(options.results)
     store.write_plan(suite.name, [(p.run, p.variant) for p in planned])
@@ -174,7 +176,11 @@ def _planned(options: argparse.Namespace) -> tuple[Suite, Sources, list[PlannedR
 
 def _execute_with_progress(todo: Sequence[Any], settings: Settings) -> Counter[Status]:
     shape = "{l_bar}{bar}| {n:.1f}/{total} runs, {elapsed} gone, {remaining} left{postfix}"
-    with tqdm(total=len(todo), bar_format=shape, file=sys.stderr, mininterval=0.5) as bar:
+    pause = 0.5 if sys.stderr.isatty() else 30.0  # seconds between lines; a log needs few
+    # smoothing=0: the estimate is the average so far, since single stacks differ much in length.
+    with tqdm(
+        total=len(todo), bar_format=shape, file=sys.stderr, mininterval=pause, smoothing=0
+    ) as bar:
 
         def show(done: float, statuses: Counter[Status]) -> None:
             trouble = {s.value: n for s, n in statuses.items() if s != Status.OK}

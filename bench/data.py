@@ -127,7 +127,13 @@ def _encode_splits(cell: Cell, sources: Sources, tokenizer: Any) -> dict[str, ND
     else:
         parts["train"], parts["validation"] = _cut_validation(task, rows["train"])
     kept = cell.budget.train_size
-    if kept is not None and kept < len(parts["train"][1]):
+    available = len(parts["train"][1])
+    if kept is not None and kept > available:
+        raise DataError(
+            f"task {task.name!r}: field 'train_size' is {kept}, but only {available} training "
+            "examples are left beside validation; make it smaller or leave it out"
+        )
+    if kept is not None:
         train, ids = parts["train"]
         chosen = np.flatnonzero(
             cut(

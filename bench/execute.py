@@ -5,7 +5,9 @@ Results reach the store from wherever a stack runs; only progress and status com
 
 import logging
 import multiprocessing
+import os
 import queue
+import signal
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -144,7 +146,12 @@ def _in_processes(
             for future in _as_completed(futures, shares, todo, done, progress, statuses):
                 _collect(future, todo[futures[future]], statuses)
         except KeyboardInterrupt:
-            pool.shutdown(wait=True, cancel_futures=True)
+            _log.warning("stopping; each worker notes what it was at")
+            pool.shutdown(wait=False, cancel_futures=True)
+            # A terminal tells the whole group, a single signal only this process.
+            for child in multiprocessing.active_children():
+                os.kill(child.pid or 0, signal.SIGINT)
+            pool.shutdown(wait=True)
             raise
     return statuses
 

@@ -64,7 +64,11 @@ def resolve_config(name: str, config: Mapping[str, Any], place: str) -> dict[str
     Raises:
         ConfigError: naming the invalid field and its legal range.
     """
-    return validate(get(name).Config, config, place).model_dump(mode="json")
+    try:
+        cls = get(name)
+    except ConfigError as error:
+        raise ConfigError(f"{place}: {error}") from None
+    return validate(cls.Config, config, place).model_dump(mode="json")
 
 
 def _methods_in(module: Any) -> list[type[AnyMethod]]:

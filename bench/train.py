@@ -52,7 +52,11 @@ class Trace:
 
 
 class Trainer:
-    """Trains one stack of runs that agree on task, backbone, method and budget."""
+    """Trains one stack of runs that agree on task, backbone, method and budget.
+
+    An *index* counts all runs that began, a *position* those still active: run ``index`` is at
+    ``axis.active.index(index)`` of every tensor with a run axis.
+    """
 
     def __init__(
         self,
@@ -84,8 +88,10 @@ class Trainer:
         points = evaluation_points(total, cell.budget.evaluations)
         self._evaluate(choose=False)
         done = 0
+        share = 0.0
         for phase in self._method.phases(self._method.configs[0]):
-            steps = min(round(phase.share * total), total - done)
+            share += phase.share
+            steps = round(share * total) - done  # of the running sum, so that none is lost
             self._train_phase(phase, steps, total, points)
             done += steps
 

@@ -97,7 +97,11 @@ LEADERBOARD: tuple[Column, ...] = (
     ("MiB", "peak memory", _short("peak_memory_bytes", 2**20)),
     ("params", "trainable parameters", _short("trainable_params")),
     ("FLOPs", "floating-point operations of training", _short("train_flops")),
-    ("failed", "planned runs without a result", _plain("n_failed", 0)),
+    (
+        "failed",
+        "runs that failed, diverged, ran out of memory or were interrupted",
+        _plain("n_failed", 0),
+    ),
 )
 CALIBRATION: tuple[Column, ...] = (
     ("ECE", "expected calibration error, 15 bins of equal width", _plain("ece")),

@@ -49,7 +49,7 @@ COLUMNS = (
 BLOCK = ["suite", "task", "backbone", "setting"]
 """What rows must share to be compared."""
 
-NOT_FAILED = ("ok", "skipped")
+NOT_FAILED = ("ok", "skipped", "missing")
 PAPER = " [paper]"
 """Mark of a variant whose checkpoint was chosen on the test split, as the papers do."""
 
@@ -91,9 +91,9 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     """Average runs into one row per cell, in report order.
 
     A score is the mean over the seeds that ended well and whose main test metric is defined;
-    `n_seeds` counts them. `n_failed` counts planned runs that ended in any other way than well or
-    skipped, missing ones included. A cell that ran on several machines has no seconds,
-    throughput or memory. Cells are compared within their `BLOCK` only, which stand in the
+    `n_seeds` counts them. `n_failed` counts runs that ended in any other way than well or skipped;
+    a planned run without a record has not failed, and stands among the missing. A cell that ran on
+    several machines has no seconds, throughput or memory. Cells are compared within their `BLOCK` only, which stand in the
     order of `runs`; inside, cells are sorted by rank group, then score, those without at the end.
     A variant under the paper protocol carries the mark `PAPER`.
 

@@ -107,8 +107,8 @@ def _failures(block: pd.DataFrame) -> str:
     failed = int(block["n_failed"].sum())
     if not failed:
         return ""
-    runs = "1 planned run has" if failed == 1 else f"{failed} planned runs have"
-    return f"{runs} no result; means are over the others and may flatter methods that fail."
+    runs = "1 run" if failed == 1 else f"{failed} runs"
+    return f"{runs} failed; means are over the others and may flatter methods that fail."
 
 
 def _protocol(block: pd.DataFrame) -> str:

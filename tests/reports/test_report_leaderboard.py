@@ -77,8 +77,8 @@ def test_leaderboard_where_lower_is_better_puts_the_lowest_first(tmp_path: Path)
     assert table["ece"].isna().all()
 
 
-def test_leaderboard_counts_failed_and_missing_but_not_skipped_runs(tmp_path: Path) -> None:
-    """Each planned run without a result counts; a skip does not, and all cells have a row."""
+def test_leaderboard_counts_failed_but_neither_skipped_nor_missing_runs(tmp_path: Path) -> None:
+    """A divergence counts; a skip or a run not reached does not, and all cells have a row."""
     store = fill(tmp_path, methods=("lora",), tasks=(make_task(),))
     plan(store, "dora", "flexora", "never")
     put(store, make_record(make_cell("dora"), 0))
@@ -86,7 +86,7 @@ def test_leaderboard_counts_failed_and_missing_but_not_skipped_runs(tmp_path: Pa
     for seed in range(3):
         put(store, make_record(make_cell("flexora"), seed, status=Status.SKIPPED, detail="no"))
     table = table_of(store).set_index("method")
-    assert table["n_failed"].to_dict() == {"lora": 0, "dora": 2, "flexora": 0, "never": 3}
+    assert table["n_failed"].to_dict() == {"lora": 0, "dora": 1, "flexora": 0, "never": 0}
     assert table["n_seeds"].to_dict() == {"lora": 3, "dora": 1, "flexora": 0, "never": 0}
     assert table.loc[["flexora", "never"], ["score", "ece", "train_seconds"]].isna().all(axis=None)
 
@@ -194,7 +194,7 @@ def test_verdict_of_a_failed_cell_claims_nothing_about_it(tmp_path: Path) -> Non
     put(store, make_record(make_cell("lora"), 0, status=Status.FAILED, detail="broke"))
     sentences = verdict(summarise(load(store).runs))
     assert sentences[0] == "No trained method of this task has a score yet."
-    assert sentences[1].startswith("3 planned runs have no result")
+    assert sentences[1].startswith("1 run failed")
     assert len(sentences) == 2
 
 
