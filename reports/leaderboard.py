@@ -93,9 +93,9 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
     A score is the mean over the seeds that ended well and whose main test metric is defined;
     `n_seeds` counts them. `n_failed` counts runs that ended in any other way than well or skipped;
     a planned run without a record has not failed, and stands among the missing. A cell that ran on
-    several machines has no seconds, throughput or memory. Cells are compared within their `BLOCK` only, which stand in the
-    order of `runs`; inside, cells are sorted by rank group, then score, those without at the end.
-    A variant under the paper protocol carries the mark `PAPER`.
+    several machines has no seconds, throughput or memory. Cells are compared within their `BLOCK`
+    only, which stand in the order of `runs`; inside, cells are sorted by rank group, then score,
+    those without at the end. A variant under the paper protocol carries the mark `PAPER`.
 
     Args:
         runs: the table of `reports.load`.
