@@ -87,17 +87,17 @@ def build_parser() -> argparse.ArgumentParser:
     _device(run)
     run.add_argument(
         "--stack",
-        type=_stack,
+        type=_number_or_auto,
         default=None,
         metavar="auto|N",
         help="most runs that share one copy of the backbone (default: auto)",
     )
     run.add_argument(
         "--workers",
-        type=_positive,
-        default=1,
-        metavar="N",
-        help="processes; the threads are divided between them (default: 1)",
+        type=_number_or_auto,
+        default=None,
+        metavar="auto|N",
+        help="processes; the threads are divided between them (default: auto)",
     )
     _json(run)
 
@@ -247,7 +247,7 @@ def _positive(text: str) -> int:
     return value
 
 
-def _stack(text: str) -> int | None:
+def _number_or_auto(text: str) -> int | None:
     return None if text == "auto" else _positive(text)
 
 

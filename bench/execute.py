@@ -31,6 +31,8 @@ AUTO_STACK = 8  # runs; on two cores larger stacks gain little more
 
 _log = logging.getLogger(__name__)
 _PROGRESS_POLL_S = 0.2
+_SMALL_BYTES = 32e6  # of weights
+_STACKS_A_WORKER = 4
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,14 @@ class Settings:
         results: the results folder.
         device: auto, cpu or cuda.
         stack: most runs that may share a backbone; None lets the engine choose.
-        workers: processes; each gets an equal share of the threads.
+        workers: processes; each gets an equal share of the threads. None lets the engine choose.
     """
 
     results: Path
     sources: Sources
     device: str = "auto"
     stack: int | None = None
-    workers: int = 1
+    workers: int | None = None
 
 
 Progress = Callable[[float, Counter[Status]], None]
@@ -89,9 +91,10 @@ def execute(runs: Sequence[Run], settings: Settings, progress: Progress) -> Coun
     """
     device = choose_device(settings.device)
     todo = stacks(runs, settings.stack)
-    if settings.workers == 1 or len(todo) < 2:
+    workers = settings.workers or _suitable_workers(todo, settings.sources, device)
+    if workers == 1 or len(todo) < 2:
         return _in_this_process(todo, settings, device, progress)
-    return _in_processes(todo, settings, device, progress)
+    return _in_processes(todo, settings, device, workers, progress)
 
 
 def choose_device(name: str) -> torch.device:
@@ -105,6 +108,18 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda: no CUDA device is available; use --device cpu or auto")
     return torch.device(name)
+
+
+def _suitable_workers(todo: list[list[Run]], sources: Sources, device: torch.device) -> int:
+    """Return one process a core for small backbones on a CPU, else one.
+
+    Layers of a small backbone are too small for several threads: quickstart took 229 s in one
+    process of two threads and 133 s in two of one. A process must have some stacks to be worth it.
+    """
+    backbones = {run.cell.backbone for stack in todo for run in stack}
+    if device.type != "cpu" or any(sources.weight_bytes(b) > _SMALL_BYTES for b in backbones):
+        return 1
+    return max(1, min(torch.get_num_threads(), len(todo) // _STACKS_A_WORKER))
 
 
 def _in_this_process(
@@ -128,15 +143,19 @@ def _report_share(
 
 
 def _in_processes(
-    todo: list[list[Run]], settings: Settings, device: torch.device, progress: Progress
+    todo: list[list[Run]],
+    settings: Settings,
+    device: torch.device,
+    workers: int,
+    progress: Progress,
 ) -> Counter[Status]:
     context = multiprocessing.get_context("spawn")
     shares: Any = context.Manager().Queue()
-    threads = max(1, torch.get_num_threads() // settings.workers)
+    threads = max(1, torch.get_num_threads() // workers)
     statuses: Counter[Status] = Counter()
     done = [0.0] * len(todo)
     with ProcessPoolExecutor(
-        settings.workers,
+        workers,
         context,
         initializer=_start_worker,
         initargs=(threads, shares, settings, device),

@@ -100,6 +100,13 @@ class Sources:
             )
         return self.locations[backbone.digest]
 
+    def weight_bytes(self, backbone: Fingerprint) -> float:
+        """Return the size of a backbone's weight files, infinite where they are not at hand."""
+        folder = backbone_folder(self.locate(backbone))
+        if folder is None:
+            return float("inf")
+        return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
 
 def _fingerprint(name: str) -> Fingerprint:
     folder = backbone_folder(name)
