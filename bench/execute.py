@@ -8,10 +8,12 @@ import multiprocessing
 import os
 import queue
 import signal
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -92,9 +94,10 @@ def execute(runs: Sequence[Run], settings: Settings, progress: Progress) -> Coun
     device = choose_device(settings.device)
     todo = stacks(runs, settings.stack)
     workers = settings.workers or _suitable_workers(todo, settings.sources, device)
-    if workers == 1 or len(todo) < 2:
-        return _in_this_process(todo, settings, device, progress)
-    return _in_processes(todo, settings, device, workers, progress)
+    with _heeding_interrupts(progress) as heedful:
+        if workers == 1 or len(todo) < 2:
+            return _in_this_process(todo, settings, device, heedful)
+        return _in_processes(todo, settings, device, workers, heedful)
 
 
 def choose_device(name: str) -> torch.device:
@@ -108,6 +111,35 @@ def choose_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise ConfigError("--device cuda: no CUDA device is available; use --device cpu or auto")
     return torch.device(name)
+
+
+@contextmanager
+def _heeding_interrupts(progress: Progress) -> Iterator[Progress]:
+    """Make sure that Ctrl-C stops the work.
+
+    It is an exception that Python drops where it strikes inside a destructor. So it is remembered,
+    and raised once more at the next sign of progress.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield progress  # only the main thread may handle signals
+        return
+    struck = False
+
+    def strike(_number: int, _frame: object) -> None:
+        nonlocal struck
+        struck = True
+        raise KeyboardInterrupt
+
+    def heedful(done: float, statuses: Counter[Status]) -> None:
+        if struck:
+            raise KeyboardInterrupt
+        progress(done, statuses)
+
+    before = signal.signal(signal.SIGINT, strike)
+    try:
+        yield heedful
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _suitable_workers(todo: list[list[Run]], sources: Sources, device: torch.device) -> int:
