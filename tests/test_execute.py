@@ -22,14 +22,15 @@ def test_interrupt_that_a_destructor_swallows_is_heeded_at_the_next_progress() -
             os.kill(os.getpid(), signal.SIGINT)
             sum(range(1000))  # gives the handler a place to run
 
-    with (
-        pytest.raises(KeyboardInterrupt),
-        _heeding_interrupts(lambda done, _: seen.append(done)) as progress,
-    ):
-        progress(1.0, Counter())
-        del_me = Struck()
-        del del_me
-        progress(2.0, Counter())
+    def work() -> None:
+        with _heeding_interrupts(lambda done, _: seen.append(done)) as progress:
+            progress(1.0, Counter())
+            struck = Struck()
+            del struck
+            progress(2.0, Counter())
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
     assert seen == [1.0]
 
 
