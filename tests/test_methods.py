@@ -173,19 +173,17 @@ def test_peft_types_train_in_the_plain_loop(kind: str, make_backbone: MakeBackbo
     assert bool(moved)
 
 
-def test_peft_lora_equals_our_lora_from_the_same_initial_values(
-    make_backbone: MakeBackbone,
-) -> None:
-    """The reference adapter in our loop learns as our own: curves of a frozen A agree closely."""
+def test_peft_lora_reaches_the_training_loss_of_our_lora(make_backbone: MakeBackbone) -> None:
+    """With initial values of its own, the reference adapter learns as fast as ours, on average."""
     data = random_data()
-    curves = []
+    losses = []
     for name, config in (("lora", {}), ("peft:LORA", {"settings": {"r": 8, "lora_alpha": 16}})):
         runs = make_runs(name, range(3), configs=[config], steps=40)
         finals = [
             train(make_backbone("bert"), [run], data).trainer.traces[0].curve[-1] for run in runs
         ]
-        curves.append(np.mean([point.train_loss for point in finals]))
-    assert curves[0] == pytest.approx(curves[1], rel=0.2)
+        losses.append(np.mean([point.train_loss for point in finals]))
+    assert losses[0] == pytest.approx(losses[1], rel=0.2)
 
 
 @pytest.mark.parametrize("name", ["peft", "peft:NOPE", "peft:ADALORA", "lora:8", "lroa"])
