@@ -177,8 +177,14 @@ def load_tokenizer(name: str) -> Any:
     return tokenizer
 
 
-def stack_head(model: nn.Module, backbone: Backbone, axis: RunAxis) -> None:
+def stack_head(model: nn.Module, backbone: Backbone, axis: RunAxis, members: int = 1) -> None:
     """Give every run its own head: linear layers drawn from N(0, initializer_range), zero biases.
+
+    Args:
+        model: a copy of the backbone; its head is replaced.
+        backbone: tells which modules are the head.
+        axis: the runs.
+        members: heads of each run; the first is the same whatever their number.
 
     Raises:
         BackboneError: if the head holds parameters that are not in linear layers.
@@ -187,7 +193,7 @@ def stack_head(model: nn.Module, backbone: Backbone, axis: RunAxis) -> None:
     for part in backbone.head:
         for path, module in list(model.get_submodule(part).named_modules(prefix=part)):
             if isinstance(module, nn.Linear):
-                replace_module(model, path, _fresh_linear(module, axis, std, path))
+                replace_module(model, path, _fresh_linear(module, axis, std, path, members))
             elif any(True for _ in module.parameters(recurse=False)):
                 raise BackboneError(
                     f"backbone {backbone.fingerprint.name!r}: the checkpoint lacks {path}, a "
@@ -215,16 +221,26 @@ def stack_dropout(model: nn.Module, axis: RunAxis, rate: float) -> None:
         replace_module(model, name, StackedDropout(axis, rate, f"backbone.{name}"))
 
 
-def _fresh_linear(layer: nn.Linear, axis: RunAxis, std: float, site: str) -> StackedLinear:
-    runs = range(len(axis.seeds))
-    shape = (layer.out_features, layer.in_features)
-    weight = torch.stack([_normal(shape, std, axis.generator(run, "head", site)) for run in runs])
-    bias = None
-    if layer.bias is not None:
-        bias = torch.zeros(
-            len(axis.seeds), layer.out_features, dtype=axis.dtype, device=axis.device
-        )
-    return StackedLinear(axis, weight.to(axis.device, axis.dtype), bias)
+def _fresh_linear(
+    layer: nn.Linear, axis: RunAxis, std: float, site: str, members: int
+) -> StackedLinear:
+    runs, shape = len(axis.seeds), (layer.out_features, layer.in_features)
+    drawn = torch.stack(
+        [
+            _normal(shape, std, axis.generator(run, "head", site, *_member(member)))
+            for run in range(runs)
+            for member in range(members)
+        ]
+    )
+    several = () if members == 1 else (members,)
+    weight = drawn.view(runs, *several, *shape).to(axis.device, axis.dtype)
+    bias = weight.new_zeros(weight.shape[:-1]) if layer.bias is not None else None
+    return StackedLinear(axis, weight, bias)
+
+
+def _member(number: int) -> tuple[str, ...]:
+    """Return the part of a seed that names a member of a run; the first has none."""
+    return (f"member {number}",) if number else ()
 
 
 def _normal(shape: tuple[int, int], std: float, generator: torch.Generator) -> Tensor:

@@ -35,6 +35,16 @@ class Batch:
     targets: Tensor
     tokens: NDArray[np.int64]
 
+    def replicated(self, runs: int, copies: int) -> "Batch":
+        """Return each run's examples ``copies`` times over: (runs * copies * batch, ...)."""
+
+        def wide(values: Tensor) -> Tensor:
+            each = values.view(runs, 1, -1, *values.shape[1:])
+            return each.expand(-1, copies, *each.shape[2:]).reshape(-1, *values.shape[1:])
+
+        inputs = {name: wide(values) for name, values in self.inputs.items()}
+        return Batch(inputs, wide(self.targets), self.tokens)
+
 
 def epoch_order(
     lengths: Indices, batch_size: int, task: str, seed: int, epoch: int

@@ -6,7 +6,7 @@ them without telling anyone.
 
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -49,41 +49,70 @@ class Stopwatch:
             torch.cuda.synchronize(self._device)
 
 
-class FlopEstimate:
-    """Training operations of one run from the widths of its steps.
+def work(examples: int, tokens: int) -> NDArray[np.float64]:
+    """Return what a pass over a batch of ``tokens``-wide examples is charged by; (3,).
 
-    A transformer step on B examples of T tokens takes B (c + a T + b T^2) operations: head, linear
-    layers, attention. Three counted steps of different widths give the polynomial; then every step
-    is charged by its own width, as if the run had been alone, so that the figure does not depend on
-    the stack's padding.
+    A transformer takes B (c + a T + b T^2) operations for B examples of T tokens: head, linear
+    layers, attention. Widths are counted in units of 64 tokens, to keep the numbers alike in size.
+    """
+    return examples * (tokens / 64) ** np.arange(3.0)
+
+
+Work = Mapping[str, NDArray[np.float64]]  # by part of the training set that a step draws from
+
+
+class FlopEstimate:
+    """Training operations of one run from the work of its steps.
+
+    Operations are a linear function of `work`, so a few counted steps of different widths give
+    its coefficients. Every step is then charged by its own width, as if the run had been alone:
+    the figure does not depend on the stack's padding.
     """
 
-    _COEFFICIENTS = 3
-
     def __init__(self) -> None:
-        self._points: dict[int, float] = {}
+        self._steps: list[Work] = []
+        self._counts: list[float] = []
 
-    def wants(self, width: int) -> bool:
-        """Whether a step of this width should be counted."""
-        return len(self._points) < self._COEFFICIENTS and width not in self._points
+    def wants(self, step: Work) -> bool:
+        """Whether counting a step with this work would teach anything new."""
+        before, after = self._matrix(self._steps), self._matrix([*self._steps, step])
+        return bool(np.linalg.matrix_rank(after) > np.linalg.matrix_rank(before))
 
     @contextmanager
-    def count(self, examples: int, width: int) -> Iterator[None]:
-        """Count the operations of one step on ``examples`` (all runs) of ``width`` tokens."""
+    def count(self, step: Work, runs: int) -> Iterator[None]:
+        """Count the operations of one step of ``runs`` runs, each with the given work."""
         with FlopCounterMode(display=False) as counter:
             yield
-        self._points[width] = counter.get_total_flops() / examples
+        self._steps.append(step)
+        self._counts.append(counter.get_total_flops() / runs)
 
-    def total(self, examples: NDArray[np.int64], widths: NDArray[np.int64]) -> float:
-        """Return the operations of all steps of one run, given by examples and width."""
-        if not self._points:
+    def total(self, done: Work) -> float:
+        """Return the operations of all steps of one run, given the sum of their work."""
+        if not self._steps:
             return 0.0
-        known = np.array(list(self._points), dtype=float)
-        powers = np.arange(len(known))
-        coefficients = np.linalg.solve(known[:, None] ** powers, list(self._points.values()))
-        each = (widths[:, None].astype(float) ** powers) @ coefficients
+        matrix = self._matrix([*self._steps, done])
+        known = _independent_columns(matrix[:-1])
+        coefficients = np.linalg.lstsq(matrix[:-1, known], self._counts, rcond=None)[0]
         # Counted operations are whole numbers: rounding hides which steps were counted.
-        return float(np.round((examples * each).sum()))
+        return float(np.round(matrix[-1, known] @ coefficients))
+
+    @staticmethod
+    def _matrix(steps: Sequence[Work]) -> NDArray[np.float64]:
+        """Lay steps one below the other; first all linear, then constant, then square columns."""
+        parts = sorted({part for step in steps for part in step})
+        absent = np.zeros(3)
+        rows = [[step.get(part, absent)[k] for k in (1, 0, 2) for part in parts] for step in steps]
+        return np.array(rows).reshape(len(steps), 3 * len(parts))
+
+
+def _independent_columns(matrix: NDArray[np.float64]) -> list[int]:
+    """Choose columns from the left that the rows can tell apart."""
+    chosen: list[int] = []
+    for column in range(matrix.shape[1]):
+        wider = matrix[:, [*chosen, column]]
+        if np.linalg.matrix_rank(wider) > len(chosen):
+            chosen.append(column)
+    return chosen
 
 
 class MemoryPeak:

@@ -34,3 +34,7 @@ class RecordError(BenchError, ValueError):
 
 class DivergedError(BenchError, ArithmeticError):
     """A run's loss or gradient stopped being a finite number."""
+
+
+class MergeError(BenchError, TypeError):
+    """A trained run cannot be written as plain weights, or not in the format asked for."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 _MULTIPLIERS = (0x7FEB352D, 0x846CA68B)
 _FEATURE_STRIDE = 0x9E3779B9
+_LEVEL_STRIDE = 0x5BD1E995
 _LEVELS = 1 << 16
 
 
@@ -32,40 +33,42 @@ def site_keys(run_seeds: Sequence[int], site: str, step: int) -> NDArray[np.uint
 
 
 def keep_mask(
-    keys: NDArray[np.uint32], rates: Tensor, shape: tuple[int, int, int]
+    keys: NDArray[np.uint32], rates: Tensor, shape: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     """Draw a Bernoulli keep-mask for every run.
 
     Args:
         keys: one key a run, from `site_keys`.
         rates: (runs,) float, probability of dropping, in [0, 1).
-        shape: (batch, tokens, features) of one run.
+        shape: of one run's mask, features last: (batch, tokens, features) for hidden states.
 
     Returns:
-        The mask, (runs, batch, tokens, features) bool with True for keep, and the reciprocal of the
-        keep probability, (runs, 1, 1, 1) in the dtype of ``rates``.
+        The mask, (runs, *shape) bool with True for keep, and the reciprocal of the keep
+        probability, (runs, 1, ...) with as many axes, in the dtype of ``rates``.
     """
-    batch, tokens, features = shape
+    features = shape[-1]
     device = rates.device
-    rows = _rows(keys, batch, tokens)
+    rows = _rows(keys, shape[:-1])
     words = _signed(rows, device).unsqueeze(-1) ^ _signed(_feature_keys(features), device)
     words.mul_(_wrapped(_MULTIPLIERS[0]))
     # The shift is arithmetic; it costs one of 32 bits, and saves a pass over the tensor.
     words.bitwise_xor_(words >> 16)
     words.mul_(_wrapped(_MULTIPLIERS[1]))
     levels = (rates.double() * _LEVELS).round()
-    threshold = (levels - _LEVELS // 2).to(torch.int16).view(-1, 1, 1, 1)
+    threshold = (levels - _LEVELS // 2).to(torch.int16).view(-1, *(1,) * len(shape))
     keep = words.view(torch.int16)[..., :features] >= threshold
-    scale = (_LEVELS / (_LEVELS - levels)).to(rates.dtype).view(-1, 1, 1, 1)
+    scale = (_LEVELS / (_LEVELS - levels)).to(rates.dtype).view(-1, *(1,) * len(shape))
     return keep, scale
 
 
-def _rows(keys: NDArray[np.uint32], batch: int, tokens: int) -> NDArray[np.uint32]:
-    """Hash (run key, example, token) into one word; shape (runs, batch, tokens)."""
-    example = _mix(np.arange(1, batch + 1, dtype=np.uint32))
-    token = _mix(np.arange(1, tokens + 1, dtype=np.uint32) + np.uint32(0x5BD1E995))
-    examples = _mix(keys[:, None] ^ example)
-    return _mix(examples[:, :, None] ^ token)
+def _rows(keys: NDArray[np.uint32], levels: Sequence[int]) -> NDArray[np.uint32]:
+    """Hash the run key and the position on every level into one word; shape (runs, *levels)."""
+    rows = keys
+    for depth, count in enumerate(levels):
+        offset = np.uint32(depth * _LEVEL_STRIDE & 0xFFFFFFFF)
+        position = _mix(np.arange(1, count + 1, dtype=np.uint32) + offset)
+        rows = _mix(rows[..., None] ^ position)
+    return rows
 
 
 def _feature_keys(features: int) -> NDArray[np.uint32]:

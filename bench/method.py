@@ -7,6 +7,7 @@ choice; a method never sees validation or test data.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from bench.backbone import Backbone
 from bench.batches import Batch
+from bench.config import Training
 from bench.errors import ConfigError
 from bench.objective import run_losses
 from bench.optim import ParameterBank, StackedAdamW
@@ -37,19 +39,34 @@ ConfigT = TypeVar("ConfigT", bound=MethodConfig)
 
 
 @dataclass(frozen=True)
+class Cut:
+    """A part of the training set that some batches of a phase come from.
+
+    Attributes:
+        start, stop: fractions of the training set in an order keyed by the run's seed.
+        every: a batch is drawn at every so many steps, the first included.
+    """
+
+    start: float = 0.0
+    stop: float = 1.0
+    every: int = 1
+
+
+@dataclass(frozen=True)
 class Phase:
     """A stage of training.
 
     Attributes:
         name: shown in progress.
         share: part of the step budget.
-        parts: for each batch that a step draws, the cut of the training set it comes from, as
-            (from, to) fractions of the training set in an order keyed by the run's seed.
+        parts: for each batch that a step draws, where in the training set it comes from.
+        eligible: whether the checkpoint to be scored may come from this phase.
     """
 
     name: str = "train"
     share: float = 1.0
-    parts: Mapping[str, tuple[float, float]] = field(default_factory=lambda: {"train": (0.0, 1.0)})
+    parts: Mapping[str, Cut] = field(default_factory=lambda: {"train": Cut()})
+    eligible: bool = True
 
 
 @dataclass
@@ -60,6 +77,7 @@ class TrainState:
         model: the adapted backbone; called with ``Batch.inputs`` it returns an object with `logits`
             of shape (runs * batch, outputs).
         train_targets: targets of the whole training set, (examples,).
+        optimizers: one for each group of the bank's parameters, made anew for every phase.
     """
 
     task: Task
@@ -67,7 +85,7 @@ class TrainState:
     axis: RunAxis
     train_targets: Tensor
     bank: ParameterBank
-    optimizer: StackedAdamW
+    optimizers: dict[str, StackedAdamW] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -94,6 +112,8 @@ class Method(ABC, Generic[ConfigT]):
         Config: the class of its settings.
         stackable: whether several runs can share one copy of the backbone.
         trains: whether there are training steps at all.
+        training: optimiser settings that belong to the method; they are laid over the suite's, and
+            a suite's entry for the method over both.
     """
 
     name: ClassVar[str]
@@ -101,6 +121,7 @@ class Method(ABC, Generic[ConfigT]):
     Config: ClassVar[type[MethodConfig]] = MethodConfig
     stackable: ClassVar[bool] = True
     trains: ClassVar[bool] = True
+    training: ClassVar[Mapping[str, Any]] = {}
 
     def __init__(self, full_name: str, configs: Sequence[ConfigT], axis: RunAxis) -> None:
         self.full_name = full_name
@@ -123,6 +144,11 @@ class Method(ABC, Generic[ConfigT]):
         return {}
 
     @classmethod
+    def relative_cost(cls, config: ConfigT) -> float:  # noqa: ARG003
+        """Return forward plus backward passes of a step, relative to one of each."""
+        return 1.0
+
+    @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:  # noqa: ARG003
         """Return the reason why this method cannot do a case, None if it can."""
         return None
@@ -131,6 +157,16 @@ class Method(ABC, Generic[ConfigT]):
     def phases(cls, config: ConfigT) -> tuple[Phase, ...]:  # noqa: ARG003
         """Return the stages of training; their shares add up to 1."""
         return (Phase(),)
+
+    @property
+    def members(self) -> int:
+        """How many models each run trains side by side; above 1, its heads are as many."""
+        return 1
+
+    @property
+    def active_configs(self) -> list[ConfigT]:
+        """Settings of the active runs, in the order of the stack."""
+        return [self.configs[index] for index in self.axis.active]
 
     @abstractmethod
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
@@ -143,14 +179,44 @@ class Method(ABC, Generic[ConfigT]):
             The model to call, usually ``model`` itself.
         """
 
+    def begin(
+        self,
+        state: TrainState,
+        phase: Phase,  # noqa: ARG002
+        trainings: Sequence[Training],
+        steps: int,
+    ) -> None:
+        """Prepare for a phase: make its optimisers.
+
+        Args:
+            state: what the phase trains.
+            phase: one of `phases`.
+            trainings: optimiser settings of the active runs.
+            steps: how many updates the phase will make.
+        """
+        state.optimizers = {"main": StackedAdamW(state.bank, trainings, steps, self.axis)}
+
+    def losses(self, state: TrainState, batch: Batch) -> Tensor:
+        """Return each run's mean task loss on a batch, (runs,)."""
+        logits = state.model(**batch.inputs).logits
+        return run_losses(logits, batch.targets, state.task.kind, self.axis.size)
+
+    def penalty(self, state: TrainState) -> Tensor | float:  # noqa: ARG002
+        """Return what each run adds to its task loss, (runs,)."""
+        return 0.0
+
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
         """Make one counted update: the plain loop, unless a method needs another."""
-        batch = batches["train"]
-        losses = run_losses(
-            state.model(**batch.inputs).logits, batch.targets, state.task.kind, self.axis.size
-        )
-        losses.sum().backward()
-        return StepReport(losses.detach(), state.optimizer.step())
+        losses = self.losses(state, batches["train"])
+        (losses + self.penalty(state)).sum().backward()
+        return StepReport(losses.detach(), state.optimizers["main"].step())
+
+    def scoring(self, state: TrainState) -> AbstractContextManager[None]:  # noqa: ARG002
+        """Put in place what is scored, such as averaged weights, and restore it afterwards.
+
+        The numbers in the bank meanwhile are those that a checkpoint keeps.
+        """
+        return nullcontext()
 
     def predict(self, state: TrainState, batch: Batch) -> Tensor:
         """Return the logits of a batch in evaluation mode; (runs * batch, outputs)."""

@@ -24,9 +24,12 @@ _ADAM_EPS = 1e-8
 _CLIP_EPS = 1e-6  # as in torch.nn.utils.clip_grad_norm_
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Slot:
     parameter: nn.Parameter
+    owner: nn.Module
+    name: str
+    group: str
     shape: torch.Size  # of one run
     stacked: bool
     start: int
@@ -35,6 +38,12 @@ class _Slot:
 
 class ParameterBank:
     """All trainable numbers of a model as one matrix, one row a run.
+
+    Parameters of one optimiser group are neighbours, so that each group is a range of columns.
+
+    Attributes:
+        values, grads: (runs, numbers).
+        decayed: (numbers,), 1 where weight decay applies: to matrices, not to vectors.
 
     Raises:
         ValueError: if a trainable parameter has no run axis although there are several runs.
@@ -46,14 +55,16 @@ class ParameterBank:
         self._slots: list[_Slot] = []
         rows = []
         position = 0
-        for module, name, parameter in list(_trainable(model)):
+        for module, name, parameter in sorted(_trainable(model), key=_main_group_first):
             stacked = isinstance(module, Stacked)
             if not stacked and axis.size > 1:
                 raise ValueError(f"parameter {name!r} of {type(module).__name__} has no run axis")
             shape = parameter.shape[1:] if stacked else parameter.shape
             row = parameter.detach().reshape(axis.size, -1)
             stop = position + row.shape[1]
-            self._slots.append(_Slot(parameter, shape, stacked, position, stop))
+            group = _group(module, name)
+            slot = _Slot(parameter, module, name, group, shape, stacked, position, stop)
+            self._slots.append(slot)
             rows.append(row)
             position = stop
         empty = torch.zeros(axis.size, 0, device=axis.device, dtype=axis.dtype)
@@ -62,7 +73,23 @@ class ParameterBank:
         self.decayed = torch.zeros(position, device=axis.device, dtype=axis.dtype)
         for slot in self._slots:
             self.decayed[slot.start : slot.stop] = float(len(slot.shape) > 1)
+        self._rate_factors = self._collect_rate_factors()
         self._bind()
+
+    def columns(self, group: str) -> slice:
+        """Return the range of columns that an optimiser group owns; empty if there is none."""
+        own = [slot for slot in self._slots if slot.group == group]
+        return slice(own[0].start, own[-1].stop) if own else slice(0, 0)
+
+    def parameters(self, group: str) -> list[nn.Parameter]:
+        """Return the parameters of an optimiser group, in the order of their columns."""
+        return [slot.parameter for slot in self._slots if slot.group == group]
+
+    def rate_factors(self, columns: slice) -> Tensor | float:
+        """Return what multiplies the learning rate of each number, (runs, numbers) or 1."""
+        if self._rate_factors is None:
+            return 1.0
+        return self._axis.select(self._rate_factors)[:, columns]
 
     def load(self, values: Tensor) -> None:
         """Set all numbers, (runs, numbers); the number of active runs may have changed."""
@@ -85,6 +112,22 @@ class ParameterBank:
             and any(id(p) in stacked for p in module.parameters(recurse=False))
         )
 
+    def _collect_rate_factors(self) -> Tensor | None:
+        """Lay the factors of all parameters side by side; None where every factor is 1."""
+        runs = len(self._axis.seeds)
+        found = {
+            slot: factor
+            for slot in self._slots
+            if isinstance(slot.owner, Stacked)
+            and (factor := slot.owner.rate_factor(slot.name)) is not None
+        }
+        if not found:
+            return None
+        factors = torch.ones(runs, self.values.shape[1], device=self._axis.device)
+        for slot, factor in found.items():
+            factors[:, slot.start : slot.stop] = factor.view(runs, 1)
+        return factors.to(self._axis.dtype)
+
     def _bind(self) -> None:
         for slot in self._slots:
             shape = (len(self.values), *slot.shape) if slot.stacked else slot.shape
@@ -93,39 +136,54 @@ class ParameterBank:
 
 
 class StackedAdamW:
-    """AdamW (Loshchilov & Hutter 2019) with per-run rate, decay, clipping, warm-up and schedule."""
+    """AdamW (Loshchilov & Hutter 2019) with per-run rate, decay, clipping, warm-up and schedule.
+
+    It updates one group of the bank's columns; gradients of the others stay as they are.
+    """
 
     def __init__(
-        self, bank: ParameterBank, settings: Sequence[Training], steps: int, axis: RunAxis
+        self,
+        bank: ParameterBank,
+        settings: Sequence[Training],
+        steps: int,
+        axis: RunAxis,
+        group: str = "main",
     ) -> None:
         self._bank = bank
         self._settings = list(settings)
         self._total_steps = steps
         self._count = 0
-        self._first = torch.zeros_like(bank.values)
-        self._second = torch.zeros_like(bank.values)
+        self.columns = bank.columns(group)
+        self._first = torch.zeros_like(bank.values[:, self.columns])
+        self._second = torch.zeros_like(self._first)
         self._decay = self._column([s.weight_decay for s in settings], axis)
         norms = [s.max_grad_norm or math.inf for s in settings]
         self._max_norm = self._column(norms, axis)
 
+    @property
+    def rates(self) -> Tensor:
+        """Learning rate of the next update, (runs, 1)."""
+        rates = [rate_at(self._count, self._total_steps, s) for s in self._settings]
+        return self._bank.values.new_tensor(rates).unsqueeze(1)
+
     def step(self) -> Tensor:
-        """Update every run and clear the gradients.
+        """Update the group's numbers of every run and clear their gradients.
 
         Returns:
             (runs,) gradient norm of each run before clipping.
         """
-        bank, grads = self._bank, self._bank.grads
+        bank, columns = self._bank, self.columns
+        values, grads = bank.values[:, columns], bank.grads[:, columns]
         norms: Tensor = torch.linalg.vector_norm(grads, dim=1, keepdim=True)
         grads.mul_((self._max_norm / (norms + _CLIP_EPS)).clamp_(max=1.0))
-        rates = [rate_at(self._count, self._total_steps, s) for s in self._settings]
-        rate = bank.values.new_tensor(rates).unsqueeze(1)
+        rate = self.rates * bank.rate_factors(columns)
         self._count += 1
         beta1, beta2 = _ADAM_BETAS
-        bank.values.mul_(1 - rate * self._decay * bank.decayed)
+        values.mul_(1 - rate * self._decay * bank.decayed[columns])
         self._first.lerp_(grads, 1 - beta1)
         self._second.mul_(beta2).addcmul_(grads, grads, value=1 - beta2)
         root = self._second.sqrt().div_(math.sqrt(1 - beta2**self._count)).add_(_ADAM_EPS)
-        bank.values.sub_(self._first.div(root).mul_(rate / (1 - beta1**self._count)))
+        values.sub_(self._first.div(root).mul_(rate / (1 - beta1**self._count)))
         grads.zero_()
         return norms.squeeze(1)
 
@@ -167,3 +225,12 @@ def _trainable(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]
             if parameter.requires_grad and id(parameter) not in seen:
                 seen.add(id(parameter))
                 yield module, name, parameter
+
+
+def _group(module: nn.Module, name: str) -> str:
+    return module.groups.get(name, "main") if isinstance(module, Stacked) else "main"
+
+
+def _main_group_first(found: tuple[nn.Module, str, nn.Parameter]) -> tuple[bool, str]:
+    group = _group(found[0], found[1])
+    return group != "main", group

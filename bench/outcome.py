@@ -134,7 +134,7 @@ def _cost(
         tokens_per_second=trace.tokens / seconds if seconds else None,
         peak_memory_bytes=peak.bytes(),
         trainable_params=state.bank.trained_count(index) if method.trains else 0,
-        train_flops=trainer.flops.total(np.array(trace.examples), np.array(trace.widths)),
+        train_flops=trainer.flops.total(trace.work),
         forward_passes=trace.forward_passes,
         backward_passes=trace.backward_passes,
         stack_size=len(trainer.runs),

@@ -21,7 +21,7 @@ from bench.cost import MemoryPeak
 from bench.data import TaskData
 from bench.errors import BenchError, StoreError
 from bench.method import AnyMethod, TrainState
-from bench.optim import ParameterBank, StackedAdamW
+from bench.optim import ParameterBank
 from bench.outcome import blank_record, records
 from bench.record import Status
 from bench.sources import Sources
@@ -133,17 +133,15 @@ def set_up(
     configs = [method_class.Config.model_validate(run.cell.config) for run in runs]
     method = method_class(cell.method, configs, axis)
     model = backbone.model().to(device)
-    backbones.stack_head(model, backbone, axis)
+    backbones.stack_head(model, backbone, axis, method.members)
     backbones.stack_dropout(model, axis, cell.backbone_dropout)
     model = method.adapt(model, backbone)
-    bank = ParameterBank(model, axis)
     state = TrainState(
         task=cell.task,
         model=model,
         axis=axis,
-        bank=bank,
+        bank=ParameterBank(model, axis),
         train_targets=torch.from_numpy(task_data.train.targets),
-        optimizer=StackedAdamW(bank, [run.cell.training for run in runs], 1, axis),
     )
     return method, state
 

@@ -5,12 +5,15 @@ length ``runs``. No parameter is shared between runs, so their gradients never m
 stack of length 1: there is no second code path.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from bench import masks
+from bench.errors import MergeError
 from bench.seed import seed_of
 
 
@@ -27,6 +30,7 @@ class RunAxis:
         self.step = 0
         self.active: tuple[int, ...] = tuple(range(len(self.seeds)))
         self._mask_seeds = [seed_of("masks", seed) for seed in self.seeds]
+        self._branch = ""
 
     @property
     def size(self) -> int:
@@ -48,6 +52,35 @@ class RunAxis:
         generator = torch.Generator()
         return generator.manual_seed(seed_of("initialisation", self.seeds[index], *site))
 
+    @contextmanager
+    def branch(self, name: str) -> Iterator[None]:
+        """Draw the masks inside from streams of their own: another pass over the same batch."""
+        before, self._branch = self._branch, f"{name}/"
+        try:
+            yield
+        finally:
+            self._branch = before
+
+    def keep(
+        self, rates: Tensor, site: str, shape: Sequence[int], step: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw counter-based keep-masks for the active runs.
+
+        Args:
+            rates: (all runs,), probability of dropping.
+            site: name of the place, so that no two places share a mask.
+            shape: of one run's mask, features last, no entry of it a product of two.
+            step: key of the draw if not the current step, so that a mask can stay for many steps.
+
+        Returns:
+            The mask, (runs, *shape) bool with True for keep, and the reciprocal of the keep
+            probability, (runs, 1, ...) with as many axes.
+        """
+        seeds = [self._mask_seeds[index] for index in self.active]
+        when = self.step if step is None else step
+        keys = masks.site_keys(seeds, self._branch + site, when)
+        return masks.keep_mask(keys, self.select(rates), shape)
+
     def dropout(self, x: Tensor, rates: Tensor, site: str) -> Tensor:
         """Drop features of a run-major tensor by counter-based masks and rescale the rest.
 
@@ -56,16 +89,20 @@ class RunAxis:
             rates: (all runs,), probability of dropping.
             site: name of the place, so that no two places share a mask.
         """
-        seeds = [self._mask_seeds[index] for index in self.active]
-        keys = masks.site_keys(seeds, site, self.step)
         tokens = x.shape[1] if x.dim() == 3 else 1
         shape = (x.shape[0] // self.size, tokens, x.shape[-1])
-        keep, scale = masks.keep_mask(keys, self.select(rates), shape)
+        keep, scale = self.keep(rates, site, shape)
         return (x.view(self.size, *shape) * (keep * scale)).view_as(x)
 
 
 class Stacked(nn.Module):
-    """A module whose own parameters all have the leading run axis."""
+    """A module whose own parameters all have the leading run axis.
+
+    Attributes:
+        groups: own parameters that another optimiser than ``main`` updates, with its name.
+    """
+
+    groups: ClassVar[Mapping[str, str]] = {}
 
     def __init__(self, axis: RunAxis) -> None:
         super().__init__()
@@ -79,9 +116,25 @@ class Stacked(nn.Module):
         """Return how many trained numbers run ``index`` has here, padding not counted."""
         return sum(p.shape[1:].numel() for p in self.parameters(recurse=False) if p.requires_grad)
 
+    def rate_factor(self, parameter: str) -> Tensor | None:  # noqa: ARG002 - most have none
+        """Return what multiplies the learning rate of an own parameter, (all runs,)."""
+        return None
+
+    def plain(self, position: int) -> dict[str, Tensor]:  # noqa: ARG002
+        """Return parameters of the plain layer that acts as this one does for an active run.
+
+        Raises:
+            MergeError: if there is no such layer.
+        """
+        raise MergeError(f"a {type(self).__name__} cannot be folded into plain weights")
+
 
 class StackedLinear(Stacked):
-    """One independent linear layer a run: ``weight (runs, out, in)``, ``bias (runs, out)``."""
+    """One independent linear layer a run: ``weight (runs, out, in)``, ``bias (runs, out)``.
+
+    An ensemble of members inside each run has ``(runs, members, out, in)`` and
+    ``(runs, members, out)``; its batch is laid out run by run, then member by member.
+    """
 
     def __init__(self, axis: RunAxis, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__(axis)
@@ -90,12 +143,19 @@ class StackedLinear(Stacked):
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply each run's layer to its own rows; (runs * batch, ..., in) to (..., out)."""
-        rows, weight = self.runs_first(x), self.weight.transpose(1, 2)
+        weight = self.weight.flatten(0, -3).transpose(1, 2)
+        rows = x.reshape(len(weight), -1, x.shape[-1])
         if self.bias is None:
             out = torch.bmm(rows, weight)
         else:
-            out = torch.baddbmm(self.bias.unsqueeze(1), rows, weight)
+            out = torch.baddbmm(self.bias.flatten(0, -2).unsqueeze(1), rows, weight)
         return out.view(*x.shape[:-1], -1)
+
+    def plain(self, position: int) -> dict[str, Tensor]:
+        """Return the run's own weight and bias."""
+        if self.weight.dim() > 3:
+            raise MergeError("an ensemble has several heads; it cannot be folded into one model")
+        return {name: p[position].detach().clone() for name, p in self.named_parameters()}
 
 
 class StackedDropout(Stacked):

@@ -192,17 +192,17 @@ def _cells(
     for backbone in backbones:
         for method in suite.methods:
             place = f"suite {suite.name!r}: method {method.method!r}"
+            config = registry.resolve_config(method.method, method.config, f"{place}: config")
+            owned = dict(registry.get(method.method).training)
             yield (
                 Cell(
                     **shared,
                     backbone=backbone,
                     method=method.method,
-                    config=registry.resolve_config(
-                        method.method, method.config, f"{place}: config"
-                    ),
+                    config=config,
                     training=validate(
                         Training,
-                        suite.training.model_dump() | method.training,
+                        suite.training.model_dump() | owned | method.training,
                         f"{place}: training",
                     ),
                 ),

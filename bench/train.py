@@ -4,7 +4,7 @@ It knows phases and steps, and no method's name. Validation alone chooses the ch
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,11 +14,10 @@ from torch import Tensor
 
 from bench.batches import Batch, collate, training_batches
 from bench.config import Run
-from bench.cost import FlopEstimate, Stopwatch
+from bench.cost import FlopEstimate, Stopwatch, work
 from bench.data import TaskData
 from bench.evaluate import PROBE_SIZE, Probe, predict, score
-from bench.method import AnyMethod, Phase, StepReport, TrainState
-from bench.optim import StackedAdamW
+from bench.method import AnyMethod, Cut, Phase, StepReport, TrainState
 from bench.record import CurvePoint, SplitScores
 from bench.seed import permutation, seed_of
 
@@ -34,7 +33,7 @@ class Trace:
 
     Attributes:
         best_row: its parameters at the best evaluation point so far, (numbers,).
-        widths, examples: tokens of the longest example and number of examples of each batch.
+        work: sum of what its steps are charged by, by phase and part (see `bench.cost`).
     """
 
     curve: list[CurvePoint] = field(default_factory=list)
@@ -44,8 +43,7 @@ class Trace:
     stale: int = 0
     steps: int = 0
     tokens: int = 0
-    widths: list[int] = field(default_factory=list)
-    examples: list[int] = field(default_factory=list)
+    work: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     forward_passes: int = 0
     backward_passes: int = 0
     diverged: str | None = None
@@ -98,11 +96,11 @@ class Trainer:
     def _train_phase(self, phase: Phase, steps: int, total: int, points: set[int]) -> None:
         state, axis = self._state, self._state.axis
         settings = [self.runs[index].cell.training for index in axis.active]
-        state.optimizer = StackedAdamW(state.bank, settings, steps, axis)
+        self._method.begin(state, phase, settings, steps)
         loaders = [self._loaders(phase, run) for run in self.runs]
         last = axis.step + steps
         while axis.step < last and axis.size:
-            report = self._step(loaders)
+            report = self._step(phase, loaders)
             axis.step += 1
             self._finite &= report.losses.isfinite() & report.gradient_norms.isfinite()
             due = axis.step in points
@@ -110,56 +108,68 @@ class Trainer:
                 self._progress(axis.step / total)
                 self._drop_diverged()
             if due and axis.size:
-                self._evaluate(choose=True)
+                self._evaluate(choose=phase.eligible)
 
-    def _step(self, loaders: list[Mapping[str, Iterator[Indices]]]) -> StepReport:
+    def _step(self, phase: Phase, loaders: list[Mapping[str, Iterator[Indices]]]) -> StepReport:
         axis = self._state.axis
-        drawn = [{name: next(part) for name, part in loaders[i].items()} for i in axis.active]
+        parts = [name for name, cut in phase.parts.items() if axis.step % cut.every == 0]
+        drawn = {name: np.stack([next(loaders[i][name]) for i in axis.active]) for name in parts}
         self._state.model.train()
         with self.stopwatch.measure("train", axis.active):
             batches = {
-                name: collate(self._data.train, np.stack([d[name] for d in drawn]), axis.device)
-                for name in drawn[0]
+                name: collate(self._data.train, indices, axis.device)
+                for name, indices in drawn.items()
             }
-            first = next(iter(batches.values()))
-            examples, width = first.inputs["input_ids"].shape
-            counting = self.flops.wants(width)
-            with self.flops.count(examples, width) if counting else nullcontext():
+            with self._counted(phase, batches):
                 report = self._method.step(self._state, batches)
-        self._account(drawn, batches, report)
+        self._account(phase, drawn, batches, report)
         return report
 
+    def _counted(self, phase: Phase, batches: Mapping[str, Batch]) -> AbstractContextManager[None]:
+        """Count the operations of this step if it adds to what is known of them."""
+        runs = self._state.axis.size
+        step = {}
+        for name, batch in batches.items():
+            examples, width = batch.inputs["input_ids"].shape
+            step[f"{phase.name}.{name}"] = work(examples // runs, width)
+        return self.flops.count(step, runs) if self.flops.wants(step) else nullcontext()
+
     def _account(
-        self, drawn: list[dict[str, Indices]], batches: Mapping[str, Batch], report: StepReport
+        self,
+        phase: Phase,
+        drawn: Mapping[str, Indices],
+        batches: Mapping[str, Batch],
+        report: StepReport,
     ) -> None:
-        lengths = self._data.train.lengths
         for position, index in enumerate(self._state.axis.active):
             trace = self.traces[index]
             trace.steps += 1
-            trace.tokens += sum(int(batch.tokens[position]) for batch in batches.values())
-            first = next(iter(drawn[position].values()))
-            trace.widths.append(int(lengths[first].max()))
-            trace.examples.append(len(first))
             trace.forward_passes += report.forward_passes
             trace.backward_passes += report.backward_passes
+            for name, indices in drawn.items():
+                trace.tokens += int(batches[name].tokens[position])
+                width = int(self._data.train.lengths[indices[position]].max())
+                key = f"{phase.name}.{name}"
+                trace.work[key] = trace.work.get(key, 0.0) + work(indices.shape[1], width)
 
     def _loaders(self, phase: Phase, run: Run) -> Mapping[str, Iterator[Indices]]:
         """Return one endless stream of batches for each part of the training set a step draws."""
         cell, n = run.cell, len(self._data.train)
         order = permutation(n, seed_of("cut", cell.task.name, run.seed))
 
-        def stream(low: float, high: float) -> Iterator[Indices]:
-            part = np.sort(order[round(low * n) : round(high * n)])
+        def stream(cut: Cut) -> Iterator[Indices]:
+            part = np.sort(order[round(cut.start * n) : round(cut.stop * n)])
             lengths = self._data.train.lengths[part]
             size, task = cell.budget.batch_size, cell.task.name
             for positions in training_batches(lengths, size, task, run.seed):
                 yield part[positions]
 
-        return {name: stream(*bounds) for name, bounds in phase.parts.items()}
+        return {name: stream(cut) for name, cut in phase.parts.items()}
 
     def _evaluate(self, *, choose: bool) -> None:
         state, task = self._state, self._state.task
-        with self.stopwatch.measure("evaluation", state.axis.active):
+        measured = self.stopwatch.measure("evaluation", state.axis.active)
+        with measured, self._method.scoring(state):
             logits = {name: predict(self._method, state, p) for name, p in self._probes.items()}
             for position, index in enumerate(state.axis.active):
                 if not all(np.isfinite(values[position]).all() for values in logits.values()):
@@ -219,7 +229,8 @@ class Trainer:
             return
         axis.active = tuple(axis.active[position] for position in positions)
         state.bank.keep(positions)
-        state.optimizer.keep(positions)
+        for optimizer in state.optimizers.values():
+            optimizer.keep(positions)
         self._finite = self._finite[positions]
 
 

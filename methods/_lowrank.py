@@ -1,13 +1,40 @@
-"""The stacked low-rank update that LoRA and its relatives share."""
+"""What LoRA and its relatives share: settings, the stacked low-rank update, its injection.
+
+A relative overrides a piece: `LowRank.layer` (another layer), `LowRank.scaling`,
+`StackedLora.strength` (what multiplies the inner features), `StackedLora.initial` (first values).
+"""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import ClassVar, TypedDict, TypeVar
 
 import torch
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from pydantic import Field
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from bench.stack import RunAxis, Stacked
+from bench.backbone import Backbone
+from bench.errors import MergeError
+from bench.method import Method, MethodConfig
+from bench.stack import RunAxis, Stacked, replace_module
+from bench.tasks import Task
+
+
+class LowRankConfig(MethodConfig):
+    """Settings of a low-rank update. Defaults: Hu et al. 2021, tables 9 and 10 (RoBERTa, GLUE)."""
+
+    PER_RUN: ClassVar[frozenset[str]] = frozenset({"rank", "alpha", "dropout"})
+
+    rank: int = Field(default=8, ge=1, description="inner width; at most the layer's own")
+    alpha: float = Field(default=16.0, gt=0, description="numerator of scaling = alpha / rank")
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the update's input features dropped a token"
+    )
+    targets: str | tuple[str, ...] = Field(
+        default="default",
+        description="'default' (query and value), 'all-linear', or endings of layer names",
+    )
 
 
 def layer_shape(layer: nn.Module) -> tuple[int, int]:
@@ -20,11 +47,12 @@ def layer_shape(layer: nn.Module) -> tuple[int, int]:
 
 
 class StackedLora(Stacked):
-    """A frozen layer plus one low-rank update a run: ``W x + scaling * B A x``.
+    """A frozen layer plus one low-rank update a run: ``W x + B diag(strength) A x``.
 
     ``lora_A`` is (runs, rank, in), uniform as `torch.nn.Linear` draws it; ``lora_B`` is
-    (runs, out, rank), zero. Ranks are padded with zeros to the largest of the stack: a zero row of
-    A and a zero column of B get zero gradients, so they stay zero.
+    (runs, out, rank), zero; ``strength`` is scaling for all inner features. Ranks are padded with
+    zeros to the largest of the stack: a zero row of A and a zero column of B get zero gradients,
+    so they stay zero. With several members in a run, both have a second axis for them.
     """
 
     def __init__(
@@ -36,6 +64,7 @@ class StackedLora(Stacked):
         ranks: Sequence[int],
         scalings: Sequence[float],
         dropouts: Sequence[float],
+        members: int = 1,
     ) -> None:
         super().__init__(axis)
         self.base = base
@@ -45,36 +74,150 @@ class StackedLora(Stacked):
         self.scaling = axis.vector(scalings).view(-1, 1, 1)
         self.rates = axis.vector(dropouts)
         self._drops = any(rate > 0 for rate in dropouts)
-        shape = (len(self.ranks), max(self.ranks), self.in_features)
-        self.lora_A = nn.Parameter(torch.zeros(shape, device=axis.device, dtype=axis.dtype))
-        self.lora_B = nn.Parameter(
-            torch.zeros(shape[0], self.out_features, shape[1], device=axis.device, dtype=axis.dtype)
-        )
-        for run, rank in enumerate(self.ranks):
-            self.lora_A.data[run, :rank] = self._initial_a(run, rank)
+        runs, rank = len(self.ranks), max(self.ranks)
+        several = () if members == 1 else (members,)
+        down = torch.zeros(runs, *several, rank, self.in_features)
+        up = torch.zeros(runs, *several, self.out_features, rank)
+        self.lora_A = nn.Parameter(down.to(axis.device, axis.dtype))
+        self.lora_B = nn.Parameter(up.to(axis.device, axis.dtype))
+        self.reset()
+
+    def reset(self) -> None:
+        """Set the values of before the first step, for every run."""
+        for run in range(len(self.lora_A)):
+            self.reset_run(run, run)
+
+    def reset_run(self, position: int, index: int) -> None:
+        """Set the first values of run ``index``, which stands at ``position``."""
+        rank = self.ranks[index]
+        for member, a, b in self._members(position):
+            a.zero_()
+            b.zero_()
+            first_a, first_b = self.initial(index, rank, member)
+            a[:rank] = first_a
+            b[:, :rank] = first_b
+
+    def initial(self, index: int, rank: int, member: int) -> tuple[Tensor, Tensor]:
+        """Return the first values of A, (rank, in), and B, (out, rank), of a run."""
+        site = (self.site, f"member {member}") if member else (self.site,)
+        generator = self.axis.generator(index, "lora_A", *site)
+        bound = 1 / math.sqrt(self.in_features)  # kaiming_uniform with a = sqrt(5)
+        drawn = torch.rand(rank, self.in_features, generator=generator)
+        return (drawn * 2 - 1).mul_(bound), torch.zeros(self.out_features, rank)
+
+    def strength(self) -> Tensor:
+        """Return what multiplies the inner features of the active runs, (runs, 1, 1 or rank)."""
+        return self.axis.select(self.scaling)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (runs * batch, tokens, in) to (runs * batch, tokens, out)."""
-        dropped = (
-            self.axis.dropout(x, self.rates, self.site) if self.training and self._drops else x
-        )
-        down = torch.bmm(self.runs_first(dropped), self.lora_A.transpose(1, 2))
-        down = down * self.axis.select(self.scaling)
         out = self.base(x)
-        return torch.baddbmm(self.runs_first(out), down, self.lora_B.transpose(1, 2)).view_as(out)
+        a, b = self.lora_A.flatten(0, -3), self.lora_B.flatten(0, -3)
+        rows = self.update_input(x).reshape(len(a), -1, self.in_features)
+        down = torch.bmm(rows, a.transpose(1, 2)) * self.strength()
+        wide = out.reshape(len(b), -1, self.out_features)
+        return torch.baddbmm(wide, down, b.transpose(1, 2)).view_as(out)
+
+    def update_input(self, x: Tensor) -> Tensor:
+        """Return the input of the update: ``x``, in training with features dropped."""
+        if not (self.training and self._drops):
+            return x
+        return self.axis.dropout(x, self.rates, self.site)
 
     def parameter_count(self, index: int) -> int:
         """Count the rows and columns of the run's own rank."""
-        return self.ranks[index] * (self.in_features + self.out_features)
+        members = self.lora_A.shape[1] if self.lora_A.dim() == 4 else 1
+        return members * self.ranks[index] * (self.in_features + self.out_features)
+
+    def factors(self, position: int) -> tuple[Tensor, Tensor]:
+        """Return A, (rank, in), and B, (out, rank), of an active run, with ``B A`` its update."""
+        rank = self.ranks[self.axis.active[position]]
+        strength = self.strength()[position].expand(1, self.lora_A.shape[-2])[:, :rank]
+        a, b = self.lora_A[position, :rank], self.lora_B[position, :, :rank]
+        return a.detach().clone(), (b * strength).detach()
+
+    def plain(self, position: int) -> dict[str, Tensor]:
+        """Return the run's weight with the update folded in, in the base layer's own layout."""
+        if self.lora_A.dim() == 4:
+            raise MergeError("an ensemble has several updates; it cannot be folded into one model")
+        a, b = self.factors(position)
+        update = a.T @ b.T if isinstance(self.base, Conv1D) else b @ a
+        folded = {"weight": self.weight + update.to(self.weight.dtype)}
+        bias = self.base.get_parameter("bias") if self.base.bias is not None else None
+        return folded if bias is None else folded | {"bias": bias.detach().clone()}
 
     @property
     def weight(self) -> Tensor:
         """The frozen weight, for library code that asks for its type."""
-        weight: Tensor = self.base.weight  # type: ignore[assignment]
-        return weight
+        return self.base.get_parameter("weight")
 
-    def _initial_a(self, run: int, rank: int) -> Tensor:
-        generator = self.axis.generator(run, "lora_A", self.site)
-        bound = 1 / math.sqrt(self.in_features)  # kaiming_uniform with a = sqrt(5)
-        drawn = torch.rand(rank, self.in_features, generator=generator)
-        return (drawn * 2 - 1).mul_(bound).to(self.axis.device, self.axis.dtype)
+    def _members(self, position: int) -> list[tuple[int, Tensor, Tensor]]:
+        """Return (member, its A, its B) of a run, as views to write into."""
+        a, b = self.lora_A.data[position], self.lora_B.data[position]
+        if a.dim() == 2:
+            return [(0, a, b)]
+        return [(member, a[member], b[member]) for member in range(len(a))]
+
+
+class LayerSettings(TypedDict):
+    """Arguments that every kind of low-rank layer takes, one entry a run."""
+
+    ranks: Sequence[int]
+    scalings: Sequence[float]
+    dropouts: Sequence[float]
+    members: int
+
+
+ConfigT = TypeVar("ConfigT", bound=LowRankConfig)
+
+
+class LowRank(Method[ConfigT]):
+    """A method that puts a low-rank update beside every target layer.
+
+    Attributes:
+        adapters: the injected layers by the name of the layer they stand for.
+    """
+
+    adapters: dict[str, StackedLora]
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, BaseDistribution]:
+        """Rank as in LoRA's study (Hu et al. 2021, section 7.2), and input dropout."""
+        return {"rank": IntDistribution(1, 64, log=True), "dropout": FloatDistribution(0.0, 0.3)}
+
+    @classmethod
+    def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:  # noqa: ARG003
+        """Refuse a rank above the width of a target layer."""
+        layers = backbone.linear_layers()
+        for name in backbone.target_layers(config.targets):
+            width = min(layer_shape(layers[name]))
+            if config.rank > width:
+                return f"rank is {config.rank}, but layer {name} allows 1 to {width}"
+        return None
+
+    @classmethod
+    def scaling(cls, config: ConfigT) -> float:
+        """Return what multiplies the update."""
+        return config.alpha / config.rank
+
+    def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
+        """Put a stacked update beside every target layer."""
+        self.adapters = {}
+        for name in backbone.target_layers(self.configs[0].targets):
+            layer = self.layer(model.get_submodule(name), f"lora.{name}")
+            replace_module(model, name, layer)
+            self.adapters[name] = layer
+        return model
+
+    def layer(self, base: nn.Module, site: str) -> StackedLora:
+        """Return the layer that takes the place of ``base``."""
+        return StackedLora(self.axis, base, site, **self.layer_settings())
+
+    def layer_settings(self) -> LayerSettings:
+        """Return the arguments of a layer."""
+        return {
+            "ranks": [c.rank for c in self.configs],
+            "scalings": [self.scaling(c) for c in self.configs],
+            "dropouts": [c.dropout for c in self.configs],
+            "members": self.members,
+        }

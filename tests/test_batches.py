@@ -5,7 +5,7 @@ import pytest
 
 from bench.batches import collate, epoch_order, evaluation_batches, training_batches
 from bench.evaluate import Probe
-from bench.method import Phase
+from bench.method import Cut, Phase
 from bench.run import set_up
 from bench.train import Trainer
 from tests.small_stack import (
@@ -106,7 +106,7 @@ def test_two_parts_of_a_phase_draw_from_disjoint_examples(make_backbone: MakeBac
     data, runs = random_data(), make_runs("lora", (0,))
     method, state = set_up(runs, load_backbone(make_backbone("bert"), runs), data, CPU)
     trainer = Trainer(runs, method, state, data, lambda _: None)
-    phase = Phase(parts={"inner": (0.0, 0.75), "outer": (0.75, 1.0)})
+    phase = Phase(parts={"inner": Cut(0.0, 0.75), "outer": Cut(0.75, 1.0)})
     loaders = trainer._loaders(phase, runs[0])
     seen = {name: set(np.concatenate([next(s) for _ in range(9)])) for name, s in loaders.items()}
     assert (len(seen["inner"]), len(seen["outer"])) == (36, 12)

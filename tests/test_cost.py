@@ -1,10 +1,9 @@
 """Cost accounting: operations against hand counts, time shared by runs, memory peaks."""
 
-import numpy as np
 import pytest
 import torch
 
-from bench.cost import FlopEstimate, MemoryPeak, Stopwatch
+from bench.cost import FlopEstimate, MemoryPeak, Stopwatch, work
 from tests.small_stack import CPU, MakeBackbone, make_runs, random_data, train
 
 
@@ -13,21 +12,37 @@ def test_three_counted_widths_give_the_cost_of_a_fourth() -> None:
     width = 6
     estimate = FlopEstimate()
     for tokens in (4, 10, 5):
-        assert estimate.wants(tokens)
+        step = {"train": work(3, tokens)}
+        assert estimate.wants(step)
         x = torch.randn(3, tokens, width)
-        with estimate.count(3, tokens):
+        with estimate.count(step, 1):
             scores = x @ x.transpose(1, 2)  # 2 * width * tokens^2 an example
             _ = x.reshape(-1, width) @ torch.randn(width, width)  # 2 * width^2 * tokens
             _ = x[:, 0] @ torch.randn(width, 2)  # 2 * width * 2, once an example
         assert scores.shape == (3, tokens, tokens)
-    assert not estimate.wants(7)
+    assert not estimate.wants({"train": work(3, 7)})
     expected = 5 * (2 * width * 7**2 + 2 * width**2 * 7 + 4 * width)
-    assert estimate.total(np.array([5]), np.array([7])) == pytest.approx(expected)
+    assert estimate.total({"train": work(5, 7)}) == pytest.approx(expected)
+
+
+def test_parts_of_a_step_are_charged_by_their_own_widths() -> None:
+    """Two batches of different widths in one step, one with twice the cost, are told apart."""
+    estimate = FlopEstimate()
+    weight = torch.randn(6, 6)
+    for inner, outer in ((4, 9), (10, 5), (5, 12), (7, 4), (3, 8), (11, 6)):
+        step = {"inner": work(3, inner), "outer": work(3, outer)}
+        with estimate.count(step, 1):
+            for tokens, passes in ((inner, 2), (outer, 1)):
+                for _ in range(passes):
+                    _ = torch.randn(3 * tokens, 6) @ weight  # 72 a token
+    done = {"inner": work(5, 20) + work(5, 30), "outer": work(5, 40)}
+    assert estimate.total(done) == pytest.approx(5 * 72 * (2 * (20 + 30) + 40))
+    assert estimate.total({"inner": work(5, 20)}) == pytest.approx(5 * 72 * 2 * 20)
 
 
 def test_nothing_counted_costs_nothing() -> None:
     """A method without training steps has no training operations."""
-    assert FlopEstimate().total(np.array([]), np.array([])) == 0
+    assert FlopEstimate().total({}) == 0
 
 
 def test_training_operations_do_not_depend_on_the_stack(make_backbone: MakeBackbone) -> None:
@@ -38,7 +53,7 @@ def test_training_operations_do_not_depend_on_the_stack(make_backbone: MakeBackb
     for index, run in enumerate(runs):
         solo = train(folder, [run], data).trainer
         totals = [
-            t.flops.total(np.array(trace.examples), np.array(trace.widths))
+            t.flops.total(trace.work)
             for t, trace in ((stacked, stacked.traces[index]), (solo, solo.traces[0]))
         ]
         assert totals[0] == pytest.approx(totals[1], rel=1e-9)
@@ -51,7 +66,7 @@ def test_lora_training_costs_about_two_thirds_of_full(make_backbone: MakeBackbon
     for name in ("lora", "full"):
         trainer = train(folder, make_runs(name, (0,), steps=6), data).trainer
         trace = trainer.traces[0]
-        totals[name] = trainer.flops.total(np.array(trace.examples), np.array(trace.widths))
+        totals[name] = trainer.flops.total(trace.work)
     assert 0.5 < totals["lora"] / totals["full"] < 1.0
 
 

@@ -10,13 +10,12 @@ import transformers
 
 from bench.backbone import Backbone
 from bench.batches import collate, training_batches
-from bench.method import TrainState
+from bench.method import Phase, TrainState
 from bench.objective import run_losses
-from bench.optim import StackedAdamW
 from bench.run import set_up
 from bench.stack import StackedLinear
-from methods._lowrank import StackedLora
-from methods.lora import Lora, LoraConfig
+from methods._lowrank import LowRankConfig, StackedLora
+from methods.lora import Lora
 from tests.small_stack import CPU, MakeBackbone, load_backbone, make_runs, make_task, random_data
 
 STEPS = 20
@@ -33,7 +32,7 @@ def test_lora_alone_equals_peft_step_by_step(family: str, make_backbone: MakeBac
     )
     training = runs[0].cell.training
     method, state = set_up(runs, load_backbone(folder, runs), data, CPU)
-    state.optimizer = StackedAdamW(state.bank, [training], STEPS, state.axis)
+    method.begin(state, Phase(), [training], STEPS)
 
     reference = _peft_model(folder, family, state)
     trained = {n: p for n, p in reference.named_parameters() if p.requires_grad}
@@ -131,7 +130,7 @@ def test_lora_rank_padding_stays_zero_and_is_not_counted(make_backbone: MakeBack
         "lora", (0, 1), configs=[{"rank": 2}, {"rank": 6}], trainings=[{"weight_decay": 0.1}]
     )
     method, state = set_up(runs, load_backbone(folder, runs), data, CPU)
-    state.optimizer = StackedAdamW(state.bank, [r.cell.training for r in runs], 5, state.axis)
+    method.begin(state, Phase(), [r.cell.training for r in runs], 5)
     order = training_batches(data.train.lengths, 4, "toy", 0)
     for _ in range(5):
         method.step(state, {"train": collate(data.train, np.stack([next(order)] * 2), CPU)})
@@ -149,7 +148,7 @@ def test_lora_rank_above_width_is_refused_with_the_reason(make_backbone: MakeBac
     """A rank above the narrowest target layer is a skip that names layer and range."""
     runs = make_runs("lora")
     backbone = load_backbone(make_backbone("bert"), runs)
-    reason = Lora.supports(make_task(), backbone, LoraConfig(rank=25))
+    reason = Lora.supports(make_task(), backbone, LowRankConfig(rank=25))
     assert reason is not None
     assert "rank is 25" in reason
     assert "allows 1 to 24" in reason

@@ -8,6 +8,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 from bench.backbone import load
 from bench.batches import collate, training_batches
 from bench.masks import keep_mask, site_keys
+from bench.method import Phase
 from bench.optim import StackedAdamW
 from bench.run import set_up
 from bench.sources import Sources
@@ -34,7 +35,7 @@ def test_one_training_step(benchmark: BenchmarkFixture, runs: int, dropout: floa
     data = random_data(train=256)
     method, state = set_up(planned, load("tiny-encoder", fingerprint, 2, "fp32"), data, CPU)
     settings = [run.cell.training for run in planned]
-    state.optimizer = StackedAdamW(state.bank, settings, 10_000, state.axis)
+    method.begin(state, Phase(), settings, 10_000)
     order = training_batches(data.train.lengths, 16, "toy", 0)
     batch = collate(data.train, np.stack([next(order)] * runs), CPU)
     state.model.train()
