@@ -242,10 +242,10 @@ def _methods() -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "stackable": cls.stackable,
-            "trains": cls.trains,
-            "tuned": ", ".join(cls.search_space()) or None,
             "reference": cls.reference,
+            "tuned": ", ".join(cls.search_space()) or None,
+            "stackable": cls.stackable,
+            "relative_cost": cls.relative_cost(cls.Config()) if cls.trains else None,
         }
         for name, cls in registry.discover().items()
     ]

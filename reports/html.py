@@ -20,6 +20,7 @@ from reports.costs import throughput
 from reports.figures import gap_curves, reliability_diagrams
 from reports.leaderboard import BLOCK, PAPER, rows
 from reports.load import Results
+from reports.notes import Finding, findings
 from reports.text import label, number, short
 from reports.verdict import interval, verdict
 
@@ -54,6 +55,7 @@ class Block:
     gap_figure: Markup | None
     reliability_figure: Markup | None
     terms: dict[str, str]
+    findings: list[Finding]
 
 
 Column = tuple[str, str, Callable[[Any], Value]]
@@ -167,6 +169,7 @@ def _block(results: Results, block: pd.DataFrame, colours: dict[str, str]) -> Bl
         gap_figure=_svg(gap_curves(results, block, colours)),
         reliability_figure=_svg(reliability_diagrams(results, block, colours)),
         terms=_terms(results, block),
+        findings=findings(results, block),
     )
 
 

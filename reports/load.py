@@ -101,6 +101,7 @@ class Results:
             follow as `<split>/<metric>`.
         cells: the first record of each cell by its hash, without its curve.
         curves: scores along training by run hash, `(points, len(CURVE))`, NaN where undefined.
+        notes: what methods report of themselves, by run hash; runs without any are absent.
         unreadable: why each unreadable record could not be read.
     """
 
@@ -108,6 +109,7 @@ class Results:
     runs: pd.DataFrame
     cells: dict[str, Record] = field(default_factory=dict)
     curves: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
 
     def predictions(self, config_hash: str, seed: int) -> pd.DataFrame | None:
@@ -139,6 +141,8 @@ def load(store: Store) -> Results:
         rows[record.run_hash] = {**shared[record.cell_hash], **_row(record), "path": path}
         if record.curve:
             results.curves[record.run_hash] = _curve(record)
+        if record.notes:
+            results.notes[record.run_hash] = record.notes
     plans = store.plans()
     planned = {plan.run_hash for plan in plans}
     content = [_planned(store, plan, rows.get(plan.run_hash)) for plan in plans]

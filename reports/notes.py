@@ -1,0 +1,60 @@
+"""What methods report of themselves (selected blocks, kept ranks), put together over seeds."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports.leaderboard import rows
+from reports.load import Results
+from reports.text import label, short
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a method says of its runs on one task.
+
+    Attributes:
+        place: task and backbone.
+        name: method and variant.
+        what: key of the note, in words.
+        text: its values over the seeds.
+    """
+
+    place: str
+    name: str
+    what: str
+    text: str
+
+
+def findings(results: Results, block: pd.DataFrame) -> list[Finding]:
+    """Return what the finished runs of one task's leaderboard rows report, a line each."""
+    found = []
+    for row in rows(block):
+        notes = [results.notes[run] for run in row.ok_runs.values() if run in results.notes]
+        place, name = f"{row.task} on {row.backbone}", label(row.method, row.variant)
+        for key in dict.fromkeys(key for note in notes for key in note):
+            values = [note[key] for note in notes if note.get(key) is not None]
+            found.append(Finding(place, name, key.replace("_", " "), _summary(values)))
+    return found
+
+
+def _summary(values: Sequence[Any]) -> str:
+    """Put one note of several seeds into words, by its type."""
+    if not values:
+        return "none"
+    if all(isinstance(value, list) for value in values):
+        counts = Counter(entry for value in values for entry in value)
+        entries = sorted(counts, key=lambda entry: (str(type(entry)), entry))
+        return ", ".join(f"{e} ({counts[e]}/{len(values)})" for e in entries) or "none"
+    if all(isinstance(value, dict) for value in values):
+        keys = dict.fromkeys(key for value in values for key in value)
+        means = {key: _summary([v[key] for v in values if key in v]) for key in keys}
+        return "; ".join(f"{key}: {text}" for key, text in means.items())
+    if all(isinstance(value, int | float) for value in values):
+        low, mean, high = np.min(values), np.mean(values), np.max(values)
+        return short(mean) if low == high else f"{short(mean)} ({short(low)} to {short(high)})"
+    return ", ".join(dict.fromkeys(str(value) for value in values))

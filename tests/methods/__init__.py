@@ -1,0 +1,1 @@
+"""Tests of single methods, and the conformance suite over all of them."""

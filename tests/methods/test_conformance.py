@@ -1,0 +1,298 @@
+"""What every method must do, whatever it is: one suite over all that are discovered."""
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from bench import registry
+from bench.batches import collate
+from bench.errors import ConfigError
+from bench.method import Phase
+from bench.run import set_up
+from bench.stack import StackedLinear
+from tests.methods.variations import context, fields, illegal, others
+from tests.small_stack import (
+    CPU,
+    MakeBackbone,
+    Trained,
+    load_backbone,
+    make_runs,
+    make_task,
+    random_data,
+    train,
+)
+
+NAMES = [name if name != "peft" else "peft:LORA" for name in registry.discover()]
+TRAINED = [name for name in NAMES if registry.get(name).trains]
+STACKABLE = [name for name in TRAINED if registry.get(name).stackable]
+SETTINGS = [(name, field) for name in NAMES for field in fields(name)]
+FAMILIES = ["bert", "roberta", "gpt2", "llama", "deberta-v2"]
+TRAININGS: list[dict[str, Any]] = [
+    {"learning_rate": 0.01},
+    {"learning_rate": 0.003, "weight_decay": 0.1},
+    {"learning_rate": 0.02, "max_grad_norm": 0.05, "schedule": "cosine"},
+    {"learning_rate": 0.005, "warmup_fraction": 0.5, "schedule": "constant", "max_grad_norm": None},
+]
+
+# Settings at which a method is LoRA bit for bit: every rate, penalty and extra switched off.
+NEUTRAL: dict[str, dict[str, Any]] = {"lora": {}}
+
+# Reasons why a method cannot fit 32 examples with any settings.
+CANNOT_MEMORISE = {"head": "a linear layer on a random backbone's features"}
+
+
+def test_all_methods_are_discovered() -> None:
+    """Discovery finds one class a public file of the package."""
+    files = {p.stem for p in Path("methods").glob("[a-z]*.py")}
+    assert files
+    assert files <= set(registry.discover())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_method_states_its_source_and_documents_its_settings(name: str) -> None:
+    """Each class has a docstring and a reference, each setting a description."""
+    cls = registry.get(name)
+    assert cls.__doc__
+    assert cls.reference
+    assert all(field.description for field in cls.Config.model_fields.values())
+    assert set(cls.search_space()) <= set(cls.Config.model_fields)
+    assert set(cls.Config.model_fields) >= cls.Config.PER_RUN
+
+
+@pytest.mark.parametrize(("name", "field"), SETTINGS)
+def test_setting_refuses_illegal_values_by_name(name: str, field: str) -> None:
+    """A value outside the range is an error that names place and field."""
+    for value in illegal(name, field):
+        with pytest.raises(ConfigError, match=rf"here: .*{field}"):
+            registry.resolve_config(name, {field: value}, "here")
+
+
+@cache
+def _outcome(folder: Path, name: str, settings: str) -> np.ndarray:
+    """Return all numbers that a short training with settings (as JSON) leaves, as one vector."""
+    runs = make_runs(name, (3,), configs=[json.loads(settings)], steps=12, outputs=3)
+    data = random_data(outputs=3)
+    trained = train(folder, runs, data)
+    curve = [[p.train_loss, p.test_loss] for p in trained.trainer.traces[0].curve]
+    return np.concatenate([np.ravel(curve), np.ravel(trained.logits(data))])
+
+
+@pytest.mark.parametrize(("name", "field"), SETTINGS)
+def test_setting_changes_something(name: str, field: str, make_backbone: MakeBackbone) -> None:
+    """Each other value of a setting leads to other numbers."""
+    if name.startswith("peft:"):
+        pytest.skip("PEFT's own settings are PEFT's to test")
+    folder, beside = make_backbone("bert"), context(name, field)
+
+    def outcome(settings: dict[str, Any]) -> np.ndarray:
+        return _outcome(folder, name, json.dumps(settings, sort_keys=True))
+
+    values = others(name, field)
+    assert values
+    before = outcome(beside)
+    changed = [not np.array_equal(before, outcome(beside | {field: value})) for value in values]
+    assert all(changed), [v for v, c in zip(values, changed, strict=True) if not c]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", [n for n in NAMES if n != "majority"])
+def test_method_before_the_first_step_equals_the_backbone(
+    name: str, family: str, make_backbone: MakeBackbone
+) -> None:
+    """Adapted outputs equal those of the frozen model with the same head, bit for bit or nearly."""
+    folder, data = make_backbone(family), random_data()
+    runs = make_runs(name, (5,))
+    backbone = load_backbone(folder, runs)
+    _skip_unsupported(name, backbone)
+    method, state = set_up(runs, backbone, data, CPU)
+    batch = collate(data.test, np.arange(6)[None], CPU)
+    plain = backbone.model().eval()
+    for path, module in state.model.named_modules():
+        if isinstance(module, StackedLinear):
+            target = plain.get_submodule(path.removeprefix("base_model.model."))
+            head = module.weight[0] if module.weight.dim() == 3 else module.weight[0, 0]
+            target.weight.data = head.detach()
+            if module.bias is not None:
+                target.bias.data.zero_()
+    expected = plain(**batch.inputs).logits
+    state.model.eval()
+    if method.members > 1:  # its other members have heads of their own
+        batch = batch.replicated(1, method.members)
+    actual = state.model(**batch.inputs).logits[: len(expected)]
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("name", TRAINED)
+def test_method_trains_on_every_family(name: str, family: str, make_backbone: MakeBackbone) -> None:
+    """Two-layer heads, Conv1D layers, grouped queries and last-token pooling all work."""
+    runs = make_runs(name, (0,), steps=4, outputs=3)
+    _skip_unsupported(name, load_backbone(make_backbone(family), runs))
+    trained = train(make_backbone(family), runs, random_data(outputs=3))
+    assert np.isfinite(trained.logits(random_data(outputs=3))).all()
+    assert trained.trainer.traces[0].diverged is None
+
+
+@pytest.mark.parametrize("name", [n for n in TRAINED if n != "full"])
+def test_method_leaves_the_pretrained_weights_bit_identical(
+    name: str, make_backbone: MakeBackbone
+) -> None:
+    """Training changes no frozen weight, neither in the copy nor in the original."""
+    folder, data = make_backbone("bert"), random_data()
+    runs = make_runs(name, (0,))
+    backbone = load_backbone(folder, runs)
+    before = {k: v.clone() for k, v in backbone.model().state_dict().items()}
+    trained = train(folder, runs, data)
+    frozen = [p for p in trained.state.model.parameters() if not p.requires_grad]
+    untouched = {v.numpy().tobytes() for v in before.values()}
+    assert len(frozen) > 20
+    assert all(p.numpy().tobytes() in untouched for p in frozen)
+    assert all(p.grad is None for p in frozen)
+    after = backbone.model().state_dict()
+    assert all(torch.equal(after[k], v) for k, v in before.items())
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_method_memorises_32_examples(name: str, make_backbone: MakeBackbone) -> None:
+    """A small training set is fitted perfectly: nothing in the method stands in the way."""
+    if name in CANNOT_MEMORISE:
+        pytest.skip(CANNOT_MEMORISE[name])
+    training = {"learning_rate": 0.02, "warmup_fraction": 0.1}
+    runs = make_runs(name, (1,), steps=240, trainings=[training], evaluations=8, precision="fp32")
+    (trace,) = train(make_backbone("bert"), runs, random_data(train=32)).trainer.traces
+    assert max(point.train_score for point in trace.curve) == 1.0
+
+
+def _varied(name: str) -> list[dict[str, Any]]:
+    """Return four settings of a method that differ in every field that a stack lets differ."""
+    per_run = registry.get(name).Config.PER_RUN
+    mixed: list[dict[str, Any]] = [{}, {}, {}, {}]
+    for field in sorted(per_run):
+        values = others(name, field)
+        for number in range(1, 4):
+            mixed[number][field] = values[number % len(values)]
+    return mixed
+
+
+@pytest.mark.parametrize("family", ["bert", "llama"])
+@pytest.mark.parametrize("name", STACKABLE)
+def test_stacked_runs_equal_solo_runs_in_float64(
+    name: str, family: str, make_backbone: MakeBackbone
+) -> None:
+    """Four runs of different seeds and settings train to the same numbers together and alone."""
+    folder, data = make_backbone(family), random_data(outputs=3)
+    runs = make_runs(
+        name, range(4), configs=_varied(name), trainings=TRAININGS, outputs=3, evaluations=3
+    )
+    _skip_unsupported(name, load_backbone(folder, runs))
+    stacked = train(folder, runs, data)
+    logits = stacked.logits(data)
+    for position, run in enumerate(runs):
+        solo = train(folder, [run], data)
+        _assert_same(stacked, position, solo)
+        np.testing.assert_allclose(logits[position], solo.logits(data)[0], rtol=0, atol=1e-9)
+
+
+def _assert_same(stacked: Trained, position: int, solo: Trained) -> None:
+    together, alone = stacked.trainer.traces[position], solo.trainer.traces[0]
+    losses = [[p.train_loss, p.test_loss] for t in (together, alone) for p in t.curve]
+    half = len(together.curve)
+    np.testing.assert_allclose(losses[:half], losses[half:], rtol=0, atol=1e-9)
+    assert together.tokens == alone.tokens
+    np.testing.assert_equal(together.work, alone.work)
+    counts = [t.state.bank.trained_count(i) for t, i in ((stacked, position), (solo, 0))]
+    assert counts[0] == counts[1]
+    notes = [t.method.notes(t.state, i) for t, i in ((stacked, position), (solo, 0))]
+    assert notes[0].keys() == notes[1].keys()
+
+
+@pytest.mark.parametrize("name", STACKABLE)
+def test_stacked_parameters_equal_solo_parameters_in_float32(
+    name: str, make_backbone: MakeBackbone
+) -> None:
+    """In float32, parameters after 20 steps differ by less than 1e-4."""
+    folder, data = make_backbone("bert"), random_data()
+    runs = make_runs(name, range(3), precision="fp32", trainings=[{"learning_rate": 0.003}])
+    stacked = list(train(folder, runs, data).parameters())
+    for position, run in enumerate(runs):
+        (solo,) = train(folder, [run], data).parameters()
+        torch.testing.assert_close(stacked[position], solo, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_same_seed_gives_same_numbers_and_another_seed_does_not(
+    name: str, make_backbone: MakeBackbone
+) -> None:
+    """Training twice from one seed is bit-identical; a second seed gives other numbers."""
+    folder, data = make_backbone("bert"), random_data()
+    first, again, other = (
+        train(folder, make_runs(name, (seed,), steps=6), data).logits(data) for seed in (0, 0, 1)
+    )
+    assert np.array_equal(first, again)
+    assert not np.allclose(first, other)
+
+
+@pytest.mark.parametrize("name", sorted(NEUTRAL))
+def test_method_without_its_extras_is_lora_bit_for_bit(
+    name: str, make_backbone: MakeBackbone
+) -> None:
+    """With every rate, penalty and extra at zero, parameters and curve are those of LoRA."""
+    folder, data = make_backbone("bert"), random_data()
+    ours, lora = (
+        train(folder, make_runs(method, (2,), configs=[config]), data)
+        for method, config in ((name, NEUTRAL[name]), ("lora", {}))
+    )
+    assert ours.trainer.traces[0].curve == lora.trainer.traces[0].curve
+    assert torch.equal(ours.state.bank.values, lora.state.bank.values)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_relative_cost_is_what_the_steps_report(name: str, make_backbone: MakeBackbone) -> None:
+    """The cost that `list methods` shows is the number of passes that a training counts."""
+    runs = make_runs(name, (0,), steps=20)
+    (trace,) = train(make_backbone("bert"), runs, random_data()).trainer.traces
+    cls = registry.get(name)
+    claimed = cls.relative_cost(cls.Config.model_validate(runs[0].cell.config))
+    passes = trace.forward_passes + trace.backward_passes
+    assert claimed == pytest.approx(passes / 2 / trace.steps, rel=0.02)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_method_has_a_page(name: str) -> None:
+    """Each method is documented, under the same headings."""
+    page = Path("docs/methods") / f"{name.partition(':')[0]}.md"
+    text = page.read_text(encoding="utf-8")
+    headings = [line for line in text.splitlines() if line.startswith("#")]
+    assert headings[0] == f"# {page.stem}"
+    wanted = ["Equations", "Settings", "Deviations", "Cost", "Published figures", "Measured here"]
+    assert [f"## {heading}" for heading in wanted] == [h for h in headings if h.startswith("## ")]
+    cls = registry.get(name)
+    assert all(f"`{field}`" in text for field in cls.Config.model_fields)
+
+
+def _skip_unsupported(name: str, backbone: Any) -> None:
+    cls = registry.get(name)
+    config = cls.Config.model_validate(registry.resolve_config(name, {}, "test"))
+    reason = cls.supports(make_task(), backbone, config)
+    if reason is not None:
+        pytest.skip(reason)
+
+
+@pytest.mark.parametrize("name", ["full"])
+def test_unstackable_method_leaves_the_original_backbone_alone(
+    name: str, make_backbone: MakeBackbone
+) -> None:
+    """The next run starts from the pretrained weights, not from the last run's."""
+    folder, data = make_backbone("bert"), random_data()
+    runs = make_runs(name, (0,))
+    backbone = load_backbone(folder, runs)
+    before = {k: v.clone() for k, v in backbone.model().state_dict().items()}
+    method, state = set_up(runs, backbone, data, CPU)
+    method.begin(state, Phase(), [runs[0].cell.training], 1)
+    method.step(state, {"train": collate(data.train, np.arange(4)[None], CPU)})
+    assert all(torch.equal(backbone.model().state_dict()[k], v) for k, v in before.items())

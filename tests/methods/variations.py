@@ -1,0 +1,95 @@
+"""Values of method settings that the conformance suite tries, worked out from the settings' types.
+
+A setting that matters only beside another one has that other one in `CONTEXT`.
+"""
+
+import types
+from collections.abc import Iterator
+from typing import Any, Literal, Union, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt
+from pydantic.fields import FieldInfo
+
+from bench import registry
+
+# (method, field) or field -> settings under which the field has an effect.
+CONTEXT: dict[str, dict[str, Any]] = {}
+
+# Values of fields whose type does not tell a legal one, and of those where most would do nothing.
+VALUES: dict[str, list[Any]] = {"targets": ["all-linear", ["output.dense"]]}
+
+
+def fields(name: str) -> dict[str, FieldInfo]:
+    """Return the settings of a method."""
+    return dict(registry.get(name).Config.model_fields)
+
+
+def context(name: str, field: str) -> dict[str, Any]:
+    """Return the settings under which a field of a method has an effect."""
+    return CONTEXT.get(f"{name}.{field}", CONTEXT.get(field, {}))
+
+
+def others(name: str, field: str) -> list[Any]:
+    """Return legal values of a field that differ from its default."""
+    info = fields(name)[field]
+    if f"{name}.{field}" in VALUES:
+        return VALUES[f"{name}.{field}"]
+    if field in VALUES:
+        return VALUES[field]
+    return [value for value in _candidates(info) if value != info.default]
+
+
+def illegal(name: str, field: str) -> list[Any]:
+    """Return values that a field must refuse."""
+    info = fields(name)[field]
+    bad: list[Any] = [["no", {"such": "value"}]]
+    for rule in info.metadata:
+        match rule:
+            case Ge(ge=bound):
+                bad.append(bound - 1)
+            case Gt(gt=bound) | Lt(lt=bound):
+                bad.append(bound)
+            case Le(le=bound):
+                bad.append(bound + 1)
+    if any(get_origin(kind) is Literal for kind in _kinds(info.annotation)):
+        bad.append("nonsense")
+    return bad
+
+
+def _candidates(info: FieldInfo) -> Iterator[Any]:
+    for kind in _kinds(info.annotation):
+        if kind is bool:
+            yield from (True, False)
+        elif get_origin(kind) is Literal:
+            yield from get_args(kind)
+        elif kind in {int, float}:
+            yield from _numbers(info, kind)
+
+
+def _numbers(info: FieldInfo, kind: type) -> Iterator[Any]:
+    """Yield numbers inside the legal range, some way off the default."""
+    start = info.default if isinstance(info.default, int | float) else 0
+    for value in (start * 2, start / 2, start + 1, start + 0.25, start + 0.1, 0.3, 3):
+        if (kind is float or value == int(value)) and _legal(info, value):
+            yield kind(value)
+
+
+def _legal(info: FieldInfo, value: float) -> bool:
+    for rule in info.metadata:
+        match rule:
+            case Ge(ge=bound) if not value >= bound:
+                return False
+            case Gt(gt=bound) if not value > bound:
+                return False
+            case Le(le=bound) if not value <= bound:
+                return False
+            case Lt(lt=bound) if not value < bound:
+                return False
+    return True
+
+
+def _kinds(annotation: Any) -> list[Any]:
+    """Return the members of a union, or the type itself."""
+    if get_origin(annotation) in {Union, types.UnionType}:
+        return list(get_args(annotation))
+    return [annotation]
