@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from bench.backbone import Backbone
 from bench.batches import Batch
 from bench.config import Training
-from bench.errors import ConfigError
+from bench.errors import ConfigError, MergeError
+from bench.merge import Adapter, peft_adapter, plain_weights
 from bench.objective import run_losses
 from bench.optim import ParameterBank, StackedAdamW
 from bench.schema import Frozen
@@ -196,6 +197,13 @@ class Method(ABC, Generic[ConfigT]):
         """
         state.optimizers = {"main": StackedAdamW(state.bank, trainings, steps, self.axis)}
 
+    def stopped(self, state: TrainState) -> Mapping[int, str]:  # noqa: ARG002
+        """Return the runs that cannot go on after `begin`: position in the stack and the reason.
+
+        They end with the status of a run that diverges, and the reason as its detail.
+        """
+        return {}
+
     def losses(self, state: TrainState, batch: Batch) -> Tensor:
         """Return each run's mean task loss on a batch, (runs,)."""
         logits = state.model(**batch.inputs).logits
@@ -226,6 +234,37 @@ class Method(ABC, Generic[ConfigT]):
     def notes(self, state: TrainState, position: int) -> dict[str, Any]:  # noqa: ARG002
         """Return what a record should tell about the run at ``position`` of the stack."""
         return {}
+
+    def merge(self, state: TrainState, position: int) -> dict[str, Tensor]:
+        """Return plain weights of the unadapted model, head included, with a run folded in.
+
+        They are made of the numbers in the bank: after scoring, those of the chosen checkpoint.
+
+        Args:
+            state: a trained stack.
+            position: the run's place among the active runs.
+
+        Raises:
+            MergeError: if no single set of weights gives the outputs that are scored.
+        """
+        self._refuse_own_predictions()
+        return plain_weights(state.model, position)
+
+    def export(self, state: TrainState, position: int) -> Adapter:
+        """Return a run as an adapter that PEFT loads on the same backbone; see `merge`.
+
+        Raises:
+            MergeError: if PEFT has no such adapter.
+        """
+        self._refuse_own_predictions()
+        return peft_adapter(state.model, position)
+
+    def _refuse_own_predictions(self) -> None:
+        if type(self).predict is not Method.predict:
+            raise MergeError(
+                f"method {self.full_name!r} predicts in a way of its own, which no single set of "
+                "weights can stand for"
+            )
 
 
 AnyMethod = Method[Any]

@@ -101,20 +101,32 @@ def _scores(run: Run, scored: Scored, position: int) -> dict[str, Any]:
 def _score_finished(
     trainer: Trainer, method: AnyMethod, state: TrainState, task_data: TaskData, finished: list[int]
 ) -> Scored:
-    """Bring back the best parameters of all finished runs and predict every split with them."""
+    """Bring back the best parameters of all finished runs and predict every split with them.
+
+    What the choice of the checkpoint has predicted already is not predicted again.
+    """
     if not finished:
         return {}
+    traces = [trainer.traces[index] for index in finished]
     if method.trains:
         state.axis.active = tuple(finished)
-        rows = [trainer.traces[index].best_row for index in finished]
+        rows = [trace.best_row for trace in traces]
         state.bank.load(torch.stack([row for row in rows if row is not None]))
     probes = {
         "train": Probe.of(task_data.train, FINAL_TRAIN_SIZE),
         "validation": Probe.of(task_data.validation),
         "test": Probe.of(task_data.test),
     }
+    scored: Scored = {}
     with trainer.stopwatch.measure("evaluation", state.axis.active):
-        return {name: (probe, predict(method, state, probe)) for name, probe in probes.items()}
+        for name, probe in probes.items():
+            whole = len(probe.indices) == len(trainer.probes[name].indices)
+            if method.trains and whole:
+                logits = np.stack([trace.best_logits[name] for trace in traces])
+            else:
+                logits = predict(method, state, probe)
+            scored[name] = (probe, logits)
+    return scored
 
 
 def _main(run: Run, scores: SplitScores) -> float | None:

@@ -16,7 +16,7 @@ from bench.batches import Batch, collate, training_batches
 from bench.config import Run
 from bench.cost import FlopEstimate, Stopwatch, work
 from bench.data import TaskData
-from bench.evaluate import PROBE_SIZE, Probe, predict, score
+from bench.evaluate import PROBE_SIZE, Logits, Probe, predict, score
 from bench.method import AnyMethod, Cut, Phase, StepReport, TrainState
 from bench.record import CurvePoint, SplitScores
 from bench.seed import permutation, seed_of
@@ -33,6 +33,7 @@ class Trace:
 
     Attributes:
         best_row: its parameters at the best evaluation point so far, (numbers,).
+        best_logits: its logits there on the probe of each split, (examples, outputs).
         work: sum of what its steps are charged by, by phase and part (see `bench.cost`).
     """
 
@@ -40,6 +41,7 @@ class Trace:
     best_step: int = 0
     best_score: float | None = None
     best_row: Tensor | None = None
+    best_logits: Mapping[str, Logits] = field(default_factory=dict)
     stale: int = 0
     steps: int = 0
     tokens: int = 0
@@ -73,7 +75,7 @@ class Trainer:
         self._data = data
         self._progress = progress
         self._finite = torch.ones(len(runs), dtype=torch.bool, device=state.axis.device)
-        self._probes = {
+        self.probes = {
             "train": Probe.of(data.train, PROBE_SIZE),
             "validation": Probe.of(data.validation),
             "test": Probe.of(data.test, PROBE_SIZE),
@@ -97,6 +99,7 @@ class Trainer:
         state, axis = self._state, self._state.axis
         settings = [self.runs[index].cell.training for index in axis.active]
         self._method.begin(state, phase, settings, steps)
+        self._drop_stopped()
         loaders = [self._loaders(phase, run) for run in self.runs]
         last = axis.step + steps
         while axis.step < last and axis.size:
@@ -170,18 +173,19 @@ class Trainer:
         state, task = self._state, self._state.task
         measured = self.stopwatch.measure("evaluation", state.axis.active)
         with measured, self._method.scoring(state):
-            logits = {name: predict(self._method, state, p) for name, p in self._probes.items()}
+            logits = {name: predict(self._method, state, p) for name, p in self.probes.items()}
             for position, index in enumerate(state.axis.active):
                 if not all(np.isfinite(values[position]).all() for values in logits.values()):
                     self._finite[position] = False
                     continue
                 scores = {
-                    name: score(task, values[position], self._probes[name].targets)
+                    name: score(task, values[position], self.probes[name].targets)
                     for name, values in logits.items()
                 }
                 self.traces[index].curve.append(self._point(scores))
                 if choose:
-                    self._choose(position, self.traces[index], scores["validation"])
+                    own = {name: values[position] for name, values in logits.items()}
+                    self._choose(position, self.traces[index], scores["validation"], own)
         self._drop_diverged()
         if choose:
             self._drop_stale()
@@ -192,7 +196,9 @@ class Trainer:
         losses = {f"{name}_loss": split.loss for name, split in scores.items()}
         return CurvePoint.model_validate({"step": self._state.axis.step, **values, **losses})
 
-    def _choose(self, position: int, trace: Trace, validation: SplitScores) -> None:
+    def _choose(
+        self, position: int, trace: Trace, validation: SplitScores, logits: Mapping[str, Logits]
+    ) -> None:
         """Keep the parameters if validation is better than ever; ties keep the earlier ones."""
         task = self._state.task
         value = validation.metrics[task.metrics[0]]
@@ -203,6 +209,7 @@ class Trainer:
         if better or trace.best_row is None:
             trace.best_score, trace.best_step = value, self._state.axis.step
             trace.best_row = self._state.bank.values[position].clone()
+            trace.best_logits = logits
         trace.stale = 0 if better else trace.stale + 1
 
     def _drop_stale(self) -> None:
@@ -212,6 +219,14 @@ class Trainer:
 
         active = self._state.axis.active
         self._keep([position for position, index in enumerate(active) if patient(index)])
+
+    def _drop_stopped(self) -> None:
+        """Let go of the runs of which the method says that they cannot go on."""
+        reasons = self._method.stopped(self._state)
+        active = self._state.axis.active
+        for position, reason in reasons.items():
+            self.traces[active[position]].diverged = reason
+        self._keep([position for position in range(len(active)) if position not in reasons])
 
     def _drop_diverged(self) -> None:
         healthy = self._finite.tolist()

@@ -1,7 +1,8 @@
 """What LoRA and its relatives share: settings, the stacked low-rank update, its injection.
 
 A relative overrides a piece: `LowRank.layer` (another layer), `LowRank.scaling`,
-`StackedLora.strength` (what multiplies the inner features), `StackedLora.initial` (first values).
+`StackedLora.strength` (what multiplies the inner features), `StackedLora.matrices` (A and B as a
+pass uses them), `StackedLora.initial` (first values).
 """
 
 import math
@@ -112,11 +113,15 @@ class StackedLora(Stacked):
     def forward(self, x: Tensor) -> Tensor:
         """Map (runs * batch, tokens, in) to (runs * batch, tokens, out)."""
         out = self.base(x)
-        a, b = self.lora_A.flatten(0, -3), self.lora_B.flatten(0, -3)
+        a, b = self.matrices()
         rows = self.update_input(x).reshape(len(a), -1, self.in_features)
         down = torch.bmm(rows, a.transpose(1, 2)) * self.strength()
         wide = out.reshape(len(b), -1, self.out_features)
         return torch.baddbmm(wide, down, b.transpose(1, 2)).view_as(out)
+
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        """Return A, (models, rank, in), and B, (models, out, rank), one of each model that runs."""
+        return self.lora_A.flatten(0, -3), self.lora_B.flatten(0, -3)
 
     def update_input(self, x: Tensor) -> Tensor:
         """Return the input of the update: ``x``, in training with features dropped."""

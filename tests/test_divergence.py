@@ -71,6 +71,7 @@ def test_overflow_in_the_final_scoring_ends_one_run_only(
         logits[0, -1] = np.inf
         return logits
 
+    monkeypatch.setattr("bench.train.PROBE_SIZE", 4)  # so that the rest is predicted at the end
     monkeypatch.setattr("bench.outcome.predict", overflow)
     answer = call(capsys, "run", *small.running, "--methods", "lora", "--seeds", "3", "--json")
     assert (answer.code, answer.json["now"]) == (3, {"ok": 2, "diverged": 1})

@@ -13,10 +13,21 @@ from pydantic.fields import FieldInfo
 from bench import registry
 
 # (method, field) or field -> settings under which the field has an effect.
-CONTEXT: dict[str, dict[str, Any]] = {}
+CONTEXT: dict[str, dict[str, Any]] = {
+    # Smoothing matters where the ranking of triplets does: between two far ranks.
+    "beta1": {"rank": 2, "init_rank": 12},
+    "beta2": {"rank": 2, "init_rank": 12},
+}
 
 # Values of fields whose type does not tell a legal one, and of those where most would do nothing.
-VALUES: dict[str, list[Any]] = {"targets": ["all-linear", ["output.dense"]]}
+VALUES: dict[str, list[Any]] = {
+    "targets": ["all-linear", ["output.dense"]],
+    "init_rank": [16, 20],
+    "tinit": [0.3, 0.4, 2],
+    "tfinal": [0.1, 0.5, 3],
+    "beta1": [0.425, 0.3],
+    "beta2": [0.425, 0.3],
+}
 
 
 def fields(name: str) -> dict[str, FieldInfo]:

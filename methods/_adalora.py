@@ -1,0 +1,194 @@
+"""AdaLoRA's settings and training step, shared by the methods that prune triplets.
+
+Source: Zhang et al. 2023, "Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning",
+arXiv:2303.10512. The layer is in `methods._triplets`, the budget in `methods._allocation`;
+`methods.adalora` numbers the deviations.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Self, TypeVar
+
+import torch
+from pydantic import Field, field_validator, model_validator
+from torch import Tensor, nn
+
+from bench.backbone import Backbone
+from bench.batches import Batch
+from bench.config import Training
+from bench.errors import ConfigError
+from bench.method import Phase, StepReport, TrainState
+from bench.tasks import Task
+from methods._allocation import Allocation, Schedule
+from methods._lowrank import LayerSettings, LowRank, LowRankConfig, StackedLora
+from methods._triplets import StackedAdaLora
+
+_RANK_EPS = 1e-5  # as in the authors' code and PEFT
+
+
+class AdaLoraConfig(LowRankConfig):
+    """Settings of AdaLoRA. Defaults: the authors' code and its script for RTE, unless said."""
+
+    PER_RUN: ClassVar[frozenset[str]] = LowRankConfig.PER_RUN | {
+        "init_rank",
+        "tinit",
+        "tfinal",
+        "delta_t",
+        "beta1",
+        "beta2",
+        "orthogonality",
+    }
+
+    rank: int = Field(
+        default=8, ge=1, description="average rank that a layer keeps in the end (target)"
+    )
+    alpha: float = Field(
+        default=16.0, gt=0, description="numerator of scaling = alpha / (init_rank + 1e-5)"
+    )
+    init_rank: int | None = Field(
+        default=None, ge=1, description="rank before pruning; None is 1.5 x rank, rounded up"
+    )
+    tinit: float = Field(
+        default=0.15,
+        ge=0,
+        description="warm-up before pruning: a share of the steps below 1, else a number of steps",
+    )
+    tfinal: float = Field(
+        default=0.45,
+        ge=0,
+        description="tuning after pruning: a share of the steps below 1, else a number of steps",
+    )
+    delta_t: int = Field(default=1, ge=1, description="steps between two allocations")
+    beta1: float = Field(default=0.85, gt=0, lt=1, description="smoothing of the sensitivity")
+    beta2: float = Field(default=0.85, gt=0, lt=1, description="smoothing of its uncertainty")
+    orthogonality: float = Field(
+        default=0.1,
+        ge=0,
+        description="weight of the penalty on P and Q that are not orthogonal (gamma)",
+    )
+
+    @field_validator("tinit", "tfinal")
+    @classmethod
+    def _whole_steps(cls, value: float) -> float:
+        if value >= 1 and value != int(value):
+            raise ValueError("from 1 on it is a number of steps and must be whole")
+        return value
+
+    @model_validator(mode="after")
+    def _room_to_prune(self) -> Self:
+        if self.first_rank < self.rank:
+            raise ValueError(f"init_rank must be at least rank = {self.rank}")
+        if max(self.tinit, self.tfinal) < 1 and self.tinit + self.tfinal >= 1:
+            raise ValueError("tinit and tfinal leave no step for pruning; their sum must be < 1")
+        return self
+
+    @property
+    def first_rank(self) -> int:
+        """Rank of every layer before pruning."""
+        return math.ceil(1.5 * self.rank) if self.init_rank is None else self.init_rank
+
+    def schedule(self, layers: int, steps: int) -> Schedule:
+        """Return the budget of a training of ``steps`` updates.
+
+        Raises:
+            ConfigError: if warm-up and final tuning leave no step for pruning.
+        """
+        warmup, final = (
+            int(length * steps) if length < 1 else int(length)
+            for length in (self.tinit, self.tfinal)
+        )
+        if warmup >= steps - final:
+            raise ConfigError(
+                f"tinit = {warmup} and tfinal = {final} steps leave none for pruning in a "
+                f"training of {steps}; lower them, or give them as shares below 1"
+            )
+        return Schedule(
+            initial=self.first_rank * layers,
+            target=self.rank * layers,
+            warmup=warmup,
+            end=steps - final,
+            interval=self.delta_t,
+        )
+
+
+ConfigT = TypeVar("ConfigT", bound=AdaLoraConfig)
+
+
+class AdaptiveRank(LowRank[ConfigT]):
+    """A method whose layers share a budget of triplets that shrinks during training.
+
+    Attributes:
+        layers: the injected layers in the order of `adapters`.
+        allocation: which triplets each run keeps; made anew at the start of training.
+    """
+
+    layers: list[StackedAdaLora]
+    allocation: Allocation
+
+    @classmethod
+    def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:
+        """Refuse an initial rank above the width of a target layer."""
+        widest = config.model_copy(update={"rank": config.first_rank})
+        reason = super().supports(task, backbone, widest)
+        return None if reason is None else f"initial {reason}"
+
+    @classmethod
+    def scaling(cls, config: ConfigT) -> float:
+        """Return what multiplies the update; pruning does not change it."""
+        return config.alpha / (config.first_rank + _RANK_EPS)
+
+    def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
+        """Put a stacked update beside every target layer."""
+        model = super().adapt(model, backbone)
+        self.layers = [m for m in self.adapters.values() if isinstance(m, StackedAdaLora)]
+        return model
+
+    def layer(self, base: nn.Module, site: str) -> StackedLora:
+        """Return the layer that takes the place of ``base``."""
+        return StackedAdaLora(self.axis, base, site, **self.layer_settings())
+
+    def layer_settings(self) -> LayerSettings:
+        """Return the arguments of a layer, with the ranks of before pruning."""
+        settings = super().layer_settings()
+        settings["ranks"] = [config.first_rank for config in self.configs]
+        return settings
+
+    def begin(
+        self, state: TrainState, phase: Phase, trainings: Sequence[Training], steps: int
+    ) -> None:
+        """Make the optimiser, and lay out the budget over the steps.
+
+        Raises:
+            ConfigError: if warm-up and final tuning leave no step for pruning.
+        """
+        super().begin(state, phase, trainings, steps)
+        schedules = [config.schedule(len(self.layers), steps) for config in self.configs]
+        betas = [c.beta1 for c in self.configs], [c.beta2 for c in self.configs]
+        self.allocation = Allocation(self.axis, self.layers, schedules, betas)
+
+    def penalty(self, state: TrainState) -> Tensor:  # noqa: ARG002
+        """Return the weighted mean distance of all P and Q from orthogonality, (runs,)."""
+        distances = torch.cat([layer.skewness() for layer in self.layers]).mean(0)
+        weights = self.axis.vector([config.orthogonality for config in self.configs])
+        return self.axis.select(weights) * distances
+
+    def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
+        """Update all parameters, then the importance of triplets, then prune."""
+        losses = self.losses(state, batches["train"])
+        (losses + self.penalty(state)).sum().backward()
+        number = self.axis.step + 1
+        observed = self.allocation.observes(number)
+        grads = state.bank.grads.clone() if observed else None  # the optimiser clears them
+        norms = state.optimizers["main"].step()
+        if grads is not None:
+            self.allocation.observe(state.bank.values, grads, number)
+        self.allocation.prune(state.bank, number)
+        return StepReport(losses.detach(), norms)
+
+    def notes(self, state: TrainState, position: int) -> dict[str, Any]:
+        """Return the rank that each layer keeps in what is scored."""
+        ranks = {
+            name: layer.kept_rank(position)
+            for name, layer in zip(self.adapters, self.layers, strict=True)
+        }
+        return super().notes(state, position) | {"kept_ranks": ranks}

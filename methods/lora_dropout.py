@@ -1,0 +1,33 @@
+"""LoRA Dropout: random columns of A and rows of B are zeroed, in several copies at once.
+
+Source: Lin et al. 2024, "LoRA Dropout as a Sparsity Regularizer for Overfitting Control",
+equations 2, 3, 7 and 8. A copy is ``W0 x + scaling * (m_B * B) (A * m_A) x`` with one mask for all
+tokens and examples; a step averages the loss over copies, and a trained run is scored by the mean
+output of copies.
+
+Where the paper is silent (first the choice here, then the alternative):
+1. Nothing is rescaled, as in equations 2 and 3; ``rescale: true`` divides by 1 - rate on each side.
+2. The ensemble averages logits, to which the paper's theorem 4.5 applies; ``average:
+   probabilities`` averages probabilities.
+3. As many copies score a run as train it; ``test_instances`` sets another number.
+4. Copies of evaluation are drawn once a run, so that each is one model for all examples and all
+   evaluations; drawing anew every time would be the alternative.
+5. One pass without an ensemble uses the expected update, (1 - rate)^2 times the unmasked one;
+   ``inference: raw`` uses the unmasked one.
+6. Scaling is alpha / rank as in LoRA; the paper writes none.
+
+Deviations:
+1. Adapted by default are query and value, as for every method here, so that the comparison with
+   LoRA is at equal targets; the paper's baselines adapt all six projections of a DeBERTa layer.
+2. Rates are resolved to 1/65,536.
+"""
+
+from methods._masking import MaskedLowRank, MaskingConfig
+
+
+class LoraDropout(MaskedLowRank[MaskingConfig]):
+    """LoRA trained and scored in masked copies."""
+
+    name = "lora_dropout"
+    reference = "Lin et al. 2024, arXiv:2404.09610, equations 2, 3, 7 and 8"
+    Config = MaskingConfig
