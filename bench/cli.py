@@ -136,6 +136,25 @@ def build_parser() -> argparse.ArgumentParser:
     _sources(reproduce)
     _device(reproduce)
     _json(reproduce)
+
+    export = _command(
+        commands,
+        "export",
+        "train one stored run again and write it as an adapter folder for PEFT",
+        "gapbench export 3f1c0a9be2d45678 --out adapter",
+    )
+    export.add_argument("run", metavar="RUN", help="a record's file, or its run hash")
+    export.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="where to write: a new or empty folder",
+    )
+    _results(export)
+    _sources(export)
+    _device(export)
+    _json(export)
     return parser
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from bench import backbone as backbones
-from bench import data, metrics, registry, reproduce, tasks
+from bench import data, export, metrics, registry, reproduce, tasks
 from bench import suite as suites
 from bench.cli import EXIT_FAILED_RUNS, EXIT_INTERRUPTED, EXIT_OK
 from bench.config import Run
@@ -149,15 +149,31 @@ def report_command(options: argparse.Namespace) -> int:
 
 def reproduce_command(options: argparse.Namespace) -> int:
     """Run one record again and print what is the same and what drifted."""
-    sources = Sources(options.data)
-    if options.backbone:
-        sources.backbone(options.backbone)
-    outcome = reproduce.reproduce(Store(options.results), options.run, sources, options.device)
+    outcome = reproduce.reproduce(
+        Store(options.results), options.run, _sources(options), options.device
+    )
     if options.json:
         print(json.dumps(asdict(outcome)))
     else:
         print(outcome)
     return EXIT_OK if outcome.same else EXIT_FAILED_RUNS
+
+
+def export_command(options: argparse.Namespace) -> int:
+    """Train one record again and write its adapter; a drift is shown, and is no failure."""
+    exported = export.export(
+        Store(options.results), options.run, _sources(options), options.device, options.out
+    )
+    print(json.dumps(exported.report) if options.json else exported)
+    return EXIT_OK
+
+
+def _sources(options: argparse.Namespace) -> Sources:
+    """Return the data folder and the backbone that a command on a stored run was given."""
+    sources = Sources(options.data)
+    if options.backbone:
+        sources.backbone(options.backbone)
+    return sources
 
 
 def _planned(options: argparse.Namespace) -> tuple[Suite, Sources, list[PlannedRun]]:
@@ -242,10 +258,10 @@ def _methods() -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "reference": cls.reference,
             "tuned": ", ".join(cls.search_space()) or None,
             "stackable": cls.stackable,
             "relative_cost": cls.relative_cost(cls.Config()) if cls.trains else None,
+            "reference": cls.reference,
         }
         for name, cls in registry.discover().items()
     ]

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.config import Run
 from bench.errors import RecordError
 from bench.execute import choose_device
 from bench.record import Record
@@ -57,6 +56,24 @@ def reproduce(store: Store, name: str, sources: Sources, device: str) -> Outcome
         RecordError: if there is no such record, or its data are not at hand.
         BackboneError: if its backbone is not at hand.
     """
+    record = stored(store, name, sources)
+    run = record.run
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = store_at(Path(folder))
+        Executor(scratch, sources, choose_device(device)).run([run], lambda _: None)
+        again = scratch.find(run)
+    if again is None:
+        raise RecordError(f"{run}: the repetition left no record")
+    return compare(record, again)
+
+
+def stored(store: Store, name: str, sources: Sources) -> Record:
+    """Return the record called ``name`` (file or run hash) if all that it was made of is at hand.
+
+    Raises:
+        RecordError: if there is no such record, or its data are not at hand.
+        BackboneError: if its backbone is not at hand.
+    """
     record = _find(store, name)
     run = record.run
     if record.cell.data.name == "files" and sources.data_folder is None:
@@ -67,13 +84,7 @@ def reproduce(store: Store, name: str, sources: Sources, device: str) -> Outcome
             f"(digest {record.cell.data.digest})"
         )
     sources.locate(record.cell.backbone)  # fails here, not inside a run that nobody keeps
-    with tempfile.TemporaryDirectory() as folder:
-        scratch = store_at(Path(folder))
-        Executor(scratch, sources, choose_device(device)).run([run], lambda _: None)
-        again = scratch.find(run)
-    if again is None:
-        raise RecordError(f"{run}: the repetition left no record")
-    return _compare(run, record, again)
+    return record
 
 
 def _find(store: Store, name: str) -> Record:
@@ -88,7 +99,8 @@ def _find(store: Store, name: str) -> Record:
     )
 
 
-def _compare(run: Run, before: Record, now: Record) -> Outcome:
+def compare(before: Record, now: Record) -> Outcome:
+    """Return what differs between a stored record and its repetition."""
     old, new = dict(_numbers(before)), dict(_numbers(now))
     drifts, largest = {}, 0.0
     for field in old.keys() | new.keys():
@@ -101,7 +113,7 @@ def _compare(run: Run, before: Record, now: Record) -> Outcome:
         if abs(first - second) > TOLERANCE:
             drifts[field] = (first, second)
     drifts = dict(sorted(drifts.items()))
-    return Outcome(str(run), before.status, now.status, drifts, largest, now.detail)
+    return Outcome(str(before.run), before.status, now.status, drifts, largest, now.detail)
 
 
 def _numbers(record: Record) -> Iterator[tuple[str, float | None]]:

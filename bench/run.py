@@ -11,19 +11,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import pyarrow as pa
 import torch
 
 from bench import backbone as backbones
 from bench import data, provenance, registry
 from bench.backbone import Backbone
-from bench.config import Run
+from bench.config import Cell, Run
 from bench.cost import MemoryPeak
 from bench.data import TaskData
 from bench.errors import BenchError, StoreError
 from bench.method import AnyMethod, TrainState
 from bench.optim import ParameterBank
 from bench.outcome import blank_record, records
-from bench.record import Status
+from bench.record import Record, Status
 from bench.sources import Sources
 from bench.stack import RunAxis
 from bench.store import Store
@@ -79,20 +80,14 @@ class Executor:
 
     def _execute(self, runs: list[Run], progress: Progress) -> dict[str, Status]:
         started = provenance.now()
-        cell = runs[0].cell
-        location = self.sources.locate(cell.backbone)
-        backbone = backbones.load(location, cell.backbone, cell.task.n_outputs, cell.precision)
+        backbone = load_backbone(runs[0].cell, self.sources)
         skipped, runs = self._skip(runs, backbone, started)
         if not runs:
             return skipped
-        task_data = data.prepare(cell, self.sources, backbone.tokenizer)
-        peak = MemoryPeak(self.device)
-        method, state = set_up(runs, backbone, task_data, self.device)
-        trainer = Trainer(runs, method, state, task_data, progress)
-        if method.trains:
-            trainer.train()
+        attempt = Attempt.prepare(runs, backbone, self.sources, self.device, progress)
+        attempt.train()
         statuses = {}
-        for record, predictions in records(trainer, method, state, task_data, peak, started):
+        for record, predictions in attempt.records():
             self.store.write(record, predictions)
             statuses[record.run_hash] = record.status
         return skipped | statuses
@@ -121,6 +116,52 @@ class Executor:
                 record = blank_record(run, self.device, started, status=status, detail=detail)
                 self.store.write(record)
         return {run.hash: status for run in runs}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A stack of runs on its way from set-up through training to records."""
+
+    trainer: Trainer
+    method: AnyMethod
+    state: TrainState
+    task_data: TaskData
+    peak: MemoryPeak
+    started: datetime
+
+    @classmethod
+    def prepare(
+        cls,
+        runs: Sequence[Run],
+        backbone: Backbone,
+        sources: Sources,
+        device: torch.device,
+        progress: Progress,
+    ) -> "Attempt":
+        """Return a stack that is ready for its first step."""
+        started = provenance.now()
+        task_data = data.prepare(runs[0].cell, sources, backbone.tokenizer)
+        peak = MemoryPeak(device)
+        method, state = set_up(runs, backbone, task_data, device)
+        trainer = Trainer(runs, method, state, task_data, progress)
+        return cls(trainer, method, state, task_data, peak, started)
+
+    def train(self) -> None:
+        """Train, if the method does that at all."""
+        if self.method.trains:
+            self.trainer.train()
+
+    def records(self) -> list[tuple[Record, pa.Table | None]]:
+        """Score every run at its best checkpoint, whose numbers stay in place afterwards."""
+        return records(
+            self.trainer, self.method, self.state, self.task_data, self.peak, self.started
+        )
+
+
+def load_backbone(cell: Cell, sources: Sources) -> Backbone:
+    """Return the backbone of a cell from where this invocation has it."""
+    location = sources.locate(cell.backbone)
+    return backbones.load(location, cell.backbone, cell.task.n_outputs, cell.precision)
 
 
 def set_up(

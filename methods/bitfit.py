@@ -31,6 +31,11 @@ class StackedShift(Stacked):
         out: Tensor = self.base(x)
         return (self.runs_first(out) + self.shift.unsqueeze(1)).view_as(out)
 
+    def plain(self, position: int) -> dict[str, Tensor]:
+        """Return the layer's parameters with the run's own bias."""
+        own = {name: values.detach().clone() for name, values in self.base.named_parameters()}
+        return own | {"bias": own["bias"] + self.shift[position].detach()}
+
     @property
     def weight(self) -> Tensor:
         """The frozen weight, for library code that asks for its type."""

@@ -4,6 +4,7 @@ The name carries PEFT's type: ``peft:LORA``, ``peft:IA3``, ``peft:VERA``. Runs a
 random draws come from the framework's generator, seeded anew for every step of every run.
 """
 
+import copy
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -11,11 +12,12 @@ from typing import Any
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from bench.backbone import Backbone
 from bench.batches import Batch
-from bench.errors import ConfigError
+from bench.errors import ConfigError, MergeError
+from bench.merge import Adapter, head_parts, head_tensors, plain_weights
 from bench.method import Method, MethodConfig, StepReport, TrainState
 from bench.schema import suggest
 from bench.seed import seed_of
@@ -87,6 +89,32 @@ class Peft(Method[PeftSettings]):
         with self._seeded("peft", "step", str(self.axis.step)):
             return super().step(state, batches)
 
+    def merge(self, state: TrainState, position: int) -> dict[str, Tensor]:
+        """Return plain weights, with the adapter folded in by PEFT itself."""
+        adapted: Any = copy.deepcopy(state.model)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                merged = adapted.merge_and_unload()
+        except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
+            raise MergeError(f"PEFT cannot fold in {self.full_name!r}: {error}") from None
+        return plain_weights(merged, position)
+
+    def export(self, state: TrainState, position: int) -> Adapter:
+        """Return the adapter as PEFT would save it, with our head among the modules saved whole."""
+        from peft import PeftModel, get_peft_model_state_dict
+
+        model = state.model
+        assert isinstance(model, PeftModel)  # noqa: S101 - `adapt` has made it
+        # Asking about embeddings would look for the backbone on the hub.
+        tensors = get_peft_model_state_dict(model, save_embedding_layers=False)
+        plain = model.get_base_model()
+        saved = {name: values.detach().clone() for name, values in tensors.items()}
+        config = _plain_data(model.peft_config["default"].to_dict())
+        config |= {"task_type": "SEQ_CLS", "inference_mode": True}
+        config["modules_to_save"] = head_parts(plain)
+        return Adapter(config, saved | head_tensors(plain, position))
+
     @contextmanager
     def _seeded(self, *parts: str) -> Iterator[None]:
         """Seed the framework's generators for a while, and restore them."""
@@ -94,6 +122,14 @@ class Peft(Method[PeftSettings]):
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(seed_of("masks", self.axis.seeds[0], *parts))
             yield
+
+
+def _plain_data(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return PEFT's settings as JSON can hold them."""
+    return {
+        name: sorted(value) if isinstance(value, set) else getattr(value, "value", value)
+        for name, value in settings.items()
+    }
 
 
 def _config_classes() -> Mapping[str, Any]:

@@ -1,0 +1,27 @@
+"""LoRA that stops when validation no longer improves.
+
+Source: Prechelt 1998, "Early Stopping - But When?", criterion UP with strips of one evaluation.
+
+Every method here is scored at its best checkpoint on validation, so stopping early can only lose a
+later improvement; what it saves is cost. The patience is 3 evaluations: with the 5 to 10
+evaluations of the suites one or two bad points do not end a run, and one that overfits from the
+start still ends half-way.
+
+Deviations:
+1. An evaluation counts as bad when it does not beat the best one so far; Prechelt's UP compares
+   with the evaluation before.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from methods._lowrank import LowRank, LowRankConfig
+
+
+class LoraEarlyStop(LowRank[LowRankConfig]):
+    """LoRA with patience 3."""
+
+    name = "lora_early_stop"
+    reference = "Prechelt 1998, doi:10.1007/3-540-49430-8_3"
+    Config = LowRankConfig
+    training: ClassVar[Mapping[str, Any]] = {"patience": 3}

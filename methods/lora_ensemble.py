@@ -1,0 +1,156 @@
+"""A deep ensemble of LoRA adapters and heads inside each run, on one copy of the backbone.
+
+Source: Lakshminarayanan, Pritzel & Blundell 2017, "Simple and Scalable Predictive Uncertainty
+Estimation using Deep Ensembles", section 2.4: members that differ in their initial values train on
+all data, and their probabilities are averaged. Wang et al. 2023 do so with LoRA.
+
+Each member learns as it would alone: by its own mean loss and with its own gradient clipping.
+
+Deviations:
+1. Members see the same batches in the same order (the paper shuffles for each); only the initial
+   values, and input dropout if there is any, tell them apart.
+2. Four members; the paper uses 5. No adversarial examples (the paper's optional part).
+3. In regression the means are averaged, without the predicted variances of the paper.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from bench.batches import Batch
+from bench.config import Training
+from bench.errors import MergeError
+from bench.merge import Adapter, peft_adapter, plain_weights
+from bench.method import Phase, StepReport, TrainState
+from bench.objective import run_losses
+from methods._lowrank import LowRank, LowRankConfig, StackedLora
+
+
+class LoraEnsembleConfig(LowRankConfig):
+    """LoRA's settings, the same for all members, and their number."""
+
+    members: int = Field(default=4, ge=1, description="adapters and heads that a run trains")
+
+
+class MemberLora(StackedLora):
+    """A low-rank layer with several members a run, which share its scaling."""
+
+    def strength(self) -> Tensor:
+        """Return what multiplies the inner features of every member, (runs * members, 1, 1)."""
+        members = self.lora_A.shape[1] if self.lora_A.dim() == 4 else 1
+        return super().strength().repeat_interleave(members, dim=0)
+
+
+class LoraEnsemble(LowRank[LoraEnsembleConfig]):
+    """Several LoRA adapters whose probabilities are averaged."""
+
+    name = "lora_ensemble"
+    reference = "Lakshminarayanan et al. 2017, arXiv:1612.01474, section 2.4"
+    Config = LoraEnsembleConfig
+
+    _owners: Tensor  # (numbers,), the member that each trained number of a run belongs to
+    _max_norms: Tensor  # (all runs, 1)
+
+    @property
+    def members(self) -> int:
+        """How many models each run trains side by side."""
+        return self.configs[0].members
+
+    @classmethod
+    def relative_cost(cls, config: LoraEnsembleConfig) -> float:
+        """Return the number of members: each has passes of its own."""
+        return float(config.members)
+
+    def layer(self, base: nn.Module, site: str) -> StackedLora:
+        """Return the layer that takes the place of ``base``."""
+        return MemberLora(self.axis, base, site, **self.layer_settings())
+
+    def begin(
+        self, state: TrainState, phase: Phase, trainings: Sequence[Training], steps: int
+    ) -> None:
+        """Make the optimiser without clipping, which is done here for each member by itself."""
+        unclipped = [t.model_copy(update={"max_grad_norm": None}) for t in trainings]
+        super().begin(state, phase, unclipped, steps)
+        norms = [math.inf] * len(self.configs)
+        for index, training in zip(self.axis.active, trainings, strict=True):
+            norms[index] = training.max_grad_norm or math.inf
+        self._max_norms = self.axis.vector(norms).unsqueeze(1)
+        self._owners = self._assign(state)
+
+    def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
+        """Make one update of every member."""
+        losses = self._member_losses(state, batches["train"])
+        losses.sum().backward()
+        norms = self._clip(state)
+        state.optimizers["main"].step()
+        return StepReport(losses.detach().mean(dim=1), norms, self.members, self.members)
+
+    def losses(self, state: TrainState, batch: Batch) -> Tensor:
+        """Return the mean over members of their losses, (runs,)."""
+        return self._member_losses(state, batch).mean(dim=1)
+
+    def predict(self, state: TrainState, batch: Batch) -> Tensor:
+        """Return the log of the members' mean probabilities, or the mean of their outputs."""
+        logits = self._member_logits(state, batch)
+        if self.members == 1:
+            return logits
+        each = logits.view(self.axis.size, self.members, -1, logits.shape[-1])
+        if state.task.kind == "regression":
+            return each.mean(dim=1).flatten(0, 1)
+        pooled = torch.logsumexp(each.log_softmax(dim=-1), dim=1) - math.log(self.members)
+        return pooled.flatten(0, 1)
+
+    def merge(self, state: TrainState, position: int) -> dict[str, Tensor]:
+        """Return plain weights; only an ensemble of one has them."""
+        self._refuse_several()
+        return plain_weights(state.model, position)
+
+    def export(self, state: TrainState, position: int) -> Adapter:
+        """Return a PEFT adapter; only an ensemble of one has it."""
+        self._refuse_several()
+        return peft_adapter(state.model, position)
+
+    def _member_logits(self, state: TrainState, batch: Batch) -> Tensor:
+        inputs = batch.replicated(self.axis.size, self.members).inputs
+        logits: Tensor = state.model(**inputs).logits
+        return logits
+
+    def _member_losses(self, state: TrainState, batch: Batch) -> Tensor:
+        """Return each member's own mean loss, (runs, members)."""
+        runs, members = self.axis.size, self.members
+        logits = self._member_logits(state, batch)
+        targets = batch.replicated(runs, members).targets
+        losses: Tensor = run_losses(logits, targets, state.task.kind, runs * members)
+        return losses.view(runs, members)
+
+    def _clip(self, state: TrainState) -> Tensor:
+        """Clip the gradient of each member; return the largest norm of each run before, (runs,)."""
+        grads = state.bank.grads
+        order = self._owners.argsort(stable=True)
+        own = grads[:, order].view(len(grads), self.members, -1)
+        norms: Tensor = torch.linalg.vector_norm(own, dim=2)
+        most = self.axis.select(self._max_norms)
+        grads.mul_((most / (norms + 1e-6)).clamp_(max=1.0)[:, self._owners])
+        return norms.amax(dim=1)
+
+    def _assign(self, state: TrainState) -> Tensor:
+        """Return the member of each column of the bank; exempt the members' vectors from decay."""
+        owners: list[Tensor] = []
+        start = 0
+        for parameter in state.bank.parameters("main"):
+            count = parameter[0].numel()
+            owners.append(torch.arange(count) // (count // self.members))
+            if self.members > 1 and parameter.dim() == 3:  # (runs, members, out): not a matrix
+                state.bank.decayed[start : start + count] = 0
+            start += count
+        return torch.cat(owners).to(self.axis.device)
+
+    def _refuse_several(self) -> None:
+        if self.members > 1:
+            raise MergeError(
+                f"method {self.name!r}: an ensemble of {self.members} members cannot be written as "
+                "one model; train with members = 1, or 'lora'"
+            )

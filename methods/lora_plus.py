@@ -1,0 +1,53 @@
+"""LoRA+: B learns faster than A.
+
+Source: Hayou, Ghosh & Yu 2024, "LoRA+: Efficient Low Rank Adaptation of Large Models", section 4:
+learning rate of B = ratio * learning rate of A, because with equal rates A and B cannot both learn
+features efficiently in wide models.
+
+Deviations:
+1. Only B has the higher rate, as in the paper's equations; the authors' code and PEFT give it to
+   every vector that trains too, here the bias of the head (ratio 16 there, 1 here).
+"""
+
+from typing import ClassVar
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from methods._lowrank import LowRank, LowRankConfig, StackedLora
+
+
+class LoraPlusConfig(LowRankConfig):
+    """LoRA's settings and the ratio of the two learning rates."""
+
+    PER_RUN: ClassVar[frozenset[str]] = LowRankConfig.PER_RUN | {"ratio"}
+
+    ratio: float = Field(
+        default=16.0,
+        gt=0,
+        description="learning rate of B over that of A (Hayou et al. 2024: 2^4)",
+    )
+
+
+class FasterB(StackedLora):
+    """A low-rank layer whose B has a learning rate of its own; ``ratios`` is (all runs,)."""
+
+    ratios: Tensor
+
+    def rate_factor(self, parameter: str) -> Tensor | None:
+        """Return the ratios for B."""
+        return self.ratios if parameter == "lora_B" else None
+
+
+class LoraPlus(LowRank[LoraPlusConfig]):
+    """LoRA with a higher learning rate for B."""
+
+    name = "lora_plus"
+    reference = "Hayou et al. 2024, arXiv:2402.12354, section 4"
+    Config = LoraPlusConfig
+
+    def layer(self, base: nn.Module, site: str) -> StackedLora:
+        """Return the layer that takes the place of ``base``."""
+        layer = FasterB(self.axis, base, site, **self.layer_settings())
+        layer.ratios = self.axis.vector([config.ratio for config in self.configs])
+        return layer

@@ -1,0 +1,28 @@
+"""LoRA with decoupled weight decay on A and B: the oldest control.
+
+Source: Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization". The decay is 0.1 because
+that is what LoRA's authors set in their scripts for RoBERTa on GLUE (microsoft/LoRA, commit
+c18b175, ``examples/NLU/roberta_base_rte.sh``); `lora` here has none, so that the two can be
+compared.
+
+A step at rate r multiplies every decayed number by 1 - 0.1 r. Over a whole training that is
+exp(-0.1 * sum of rates): at a peak of 1e-3 and 1,000 steps with linear decay 5 %, so the control is
+mild unless the rate or the number of steps is high.
+
+Deviations:
+1. The decay is that of the optimiser and so falls on the head's matrices too; vectors are exempt.
+"""
+
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from methods._lowrank import LowRank, LowRankConfig
+
+
+class LoraWeightDecay(LowRank[LowRankConfig]):
+    """LoRA trained with weight decay 0.1."""
+
+    name = "lora_weight_decay"
+    reference = "Loshchilov & Hutter 2019, arXiv:1711.05101"
+    Config = LowRankConfig
+    training: ClassVar[Mapping[str, Any]] = {"weight_decay": 0.1}
