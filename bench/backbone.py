@@ -150,7 +150,7 @@ def load(name: str, fingerprint: Fingerprint, outputs: int, precision: Precision
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
-                attn_implementation="sdpa",
+                attn_implementation=None,  # fused where the family has it, else plain
             )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise BackboneError(f"backbone {name!r} cannot be loaded: {error}") from None

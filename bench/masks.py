@@ -10,6 +10,7 @@ resolved rate, so that the expectation is kept exactly.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -24,12 +25,9 @@ _LEVELS = 1 << 16
 
 def site_keys(run_seeds: Sequence[int], site: str, step: int) -> NDArray[np.uint32]:
     """Return one 32-bit key a run for a mask site at a step; shape (runs,)."""
-    site_bits = np.frombuffer(site.encode(), dtype=np.uint8).astype(np.uint32)
-    key = np.array([seed & 0xFFFFFFFF for seed in run_seeds], dtype=np.uint32)
-    key ^= np.array([seed >> 32 for seed in run_seeds], dtype=np.uint32)
-    for word in (_fold(site_bits), np.uint32(step & 0xFFFFFFFF)):
-        key = _mix(key ^ _mix(np.full_like(key, word)))
-    return key
+    key = np.array([(seed ^ seed >> 32) & 0xFFFFFFFF for seed in run_seeds], dtype=np.uint32)
+    step_word = _mix(np.array([step & 0xFFFFFFFF], dtype=np.uint32))
+    return _mix(_mix(key ^ _site_word(site)) ^ step_word)
 
 
 def keep_mask(
@@ -49,7 +47,7 @@ def keep_mask(
     features = shape[-1]
     device = rates.device
     rows = _rows(keys, shape[:-1])
-    words = _signed(rows, device).unsqueeze(-1) ^ _signed(_feature_keys(features), device)
+    words = _signed(rows, device).unsqueeze(-1) ^ _signed(_feature_words(features), device)
     words.mul_(_wrapped(_MULTIPLIERS[0]))
     # The shift is arithmetic; it costs one of 32 bits, and saves a pass over the tensor.
     words.bitwise_xor_(words >> 16)
@@ -65,13 +63,27 @@ def _rows(keys: NDArray[np.uint32], levels: Sequence[int]) -> NDArray[np.uint32]
     """Hash the run key and the position on every level into one word; shape (runs, *levels)."""
     rows = keys
     for depth, count in enumerate(levels):
-        offset = np.uint32(depth * _LEVEL_STRIDE & 0xFFFFFFFF)
-        position = _mix(np.arange(1, count + 1, dtype=np.uint32) + offset)
-        rows = _mix(rows[..., None] ^ position)
+        rows = _mix(rows[..., None] ^ _level_words(depth, count))
     return rows
 
 
-def _feature_keys(features: int) -> NDArray[np.uint32]:
+# What depends on names and shapes alone is kept: for small masks it was half of the time.
+
+
+@lru_cache(maxsize=4096)
+def _site_word(site: str) -> NDArray[np.uint32]:
+    return _mix(np.array([_fold(site.encode())], dtype=np.uint32))
+
+
+@lru_cache(maxsize=1024)
+def _level_words(depth: int, count: int) -> NDArray[np.uint32]:
+    """Return one word for every position on a level."""
+    offset = np.uint32(depth * _LEVEL_STRIDE & 0xFFFFFFFF)
+    return _mix(np.arange(1, count + 1, dtype=np.uint32) + offset)
+
+
+@lru_cache(maxsize=64)
+def _feature_words(features: int) -> NDArray[np.uint32]:
     """Return one word for every two features."""
     counters = np.arange(1, (features + 1) // 2 + 1, dtype=np.uint32)
     return _mix(counters * np.uint32(_FEATURE_STRIDE))
@@ -84,12 +96,12 @@ def _mix(x: NDArray[np.uint32]) -> NDArray[np.uint32]:
     return x ^ (x >> np.uint32(16))
 
 
-def _fold(values: NDArray[np.uint32]) -> np.uint32:
+def _fold(text: bytes) -> int:
     """Hash a short text to one word (FNV-1a)."""
     state = 0x811C9DC5
-    for value in values.tolist():
+    for value in text:
         state = ((state ^ value) * 0x01000193) & 0xFFFFFFFF
-    return np.uint32(state)
+    return state
 
 
 def _wrapped(word: int) -> int:

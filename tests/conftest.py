@@ -54,7 +54,7 @@ def _tokenizer(family: str) -> transformers.PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    if family in {"bert", "roberta"}:
+    if family in {"bert", "roberta", "deberta-v2"}:
         tokenizer.post_processor = processors.TemplateProcessing(
             single="[CLS] $A [SEP]",
             pair="[CLS] $A [SEP] $B:1 [SEP]:1",
@@ -81,19 +81,31 @@ def _configs() -> dict[str, transformers.PretrainedConfig]:
         "intermediate_size": 40,
         "max_position_embeddings": 66,
     }
+    decoder = {
+        **size,
+        "hidden_size": 24,
+        "intermediate_size": 40,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 64,
+    }
     return {
         "bert": transformers.BertConfig(**encoder),
         "roberta": transformers.RobertaConfig(**encoder, type_vocab_size=1),
         "gpt2": transformers.GPT2Config(
             **size, n_embd=24, n_layer=2, n_head=3, n_positions=64, bos_token_id=2, eos_token_id=3
         ),
-        "llama": transformers.LlamaConfig(
-            **size,
-            hidden_size=24,
-            intermediate_size=40,
-            num_hidden_layers=2,
-            num_attention_heads=4,
-            num_key_value_heads=2,
-            max_position_embeddings=64,
+        "llama": transformers.LlamaConfig(**decoder),
+        "qwen2": transformers.Qwen2Config(**decoder),
+        "deberta-v2": transformers.DebertaV2Config(  # the third version's settings
+            **encoder,
+            type_vocab_size=0,
+            relative_attention=True,
+            position_biased_input=False,
+            pos_att_type=["p2c", "c2p"],
+            position_buckets=8,
+            share_att_key=True,
+            norm_rel_ebd="layer_norm",
         ),
     }

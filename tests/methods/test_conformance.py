@@ -15,7 +15,7 @@ from bench.errors import ConfigError
 from bench.method import Phase
 from bench.run import set_up
 from bench.stack import StackedLinear
-from tests.methods.variations import context, fields, illegal, others
+from tests.methods.variations import OUTPUTS, context, fields, illegal, others
 from tests.small_stack import (
     CPU,
     MakeBackbone,
@@ -40,10 +40,42 @@ TRAININGS: list[dict[str, Any]] = [
 ]
 
 # Settings at which a method is LoRA bit for bit: every rate, penalty and extra switched off.
-NEUTRAL: dict[str, dict[str, Any]] = {"lora": {}}
+_NO_DROPPING = {"logit_rate": 0.0, "weight_rate": 0.0, "ffn_rate": 0.0, "dropout": 0.0}
+NEUTRAL: dict[str, dict[str, Any]] = {
+    "lora": {},
+    "lora_plus": {"ratio": 1.0},
+    "lora_ema": {"decay": 0.0},
+    "lora_ensemble": {"members": 1},
+    "lora_early_stop": {},
+    "lora_weight_decay": {},
+    "lora_dropout": {"rate": 0.0, "instances": 1},
+    "unified_dropout": {},
+    "dropkey": _NO_DROPPING,
+    "dropattention": _NO_DROPPING,
+    "hiddencut": _NO_DROPPING,
+    "hiddenkey_minus": _NO_DROPPING,
+    "hiddenkey": _NO_DROPPING | {"consistency_weight": 0.0},
+    "r_drop": _NO_DROPPING | {"consistency": "none"},
+    "flexora_random": {"blocks": 2},
+}
+
+# Settings at which a method that learns slowly on a small random backbone, or by design learns only
+# from a part of the examples, can fit 32 of them: (learning rate, config).
+EAGER: dict[str, tuple[float, dict[str, Any]]] = {
+    "dora": (0.04, {}),
+    "adalora": (0.05, {}),
+    "lora_dropout": (0.05, {}),
+    "adalora_dropout": (0.05, {"rate": 0.3}),
+    "bilora": (0.02, {"split": False, "orthogonality": 0.0}),
+    "bilora_joint": (0.02, {"orthogonality": 0.0}),
+    "bidora": (0.05, {"split": False}),
+}
 
 # Reasons why a method cannot fit 32 examples with any settings.
-CANNOT_MEMORISE = {"head": "a linear layer on a random backbone's features"}
+CANNOT_MEMORISE = {
+    "head": "a linear layer on a random backbone's features",
+    "bitfit": "biases of a random backbone",
+}
 
 
 def test_all_methods_are_discovered() -> None:
@@ -73,10 +105,10 @@ def test_setting_refuses_illegal_values_by_name(name: str, field: str) -> None:
 
 
 @cache
-def _outcome(folder: Path, name: str, settings: str) -> np.ndarray:
+def _outcome(folder: Path, name: str, settings: str, outputs: int) -> np.ndarray:
     """Return all numbers that a short training with settings (as JSON) leaves, as one vector."""
-    runs = make_runs(name, (3,), configs=[json.loads(settings)], steps=12, outputs=3)
-    data = random_data(outputs=3)
+    runs = make_runs(name, (3,), configs=[json.loads(settings)], steps=12, outputs=outputs)
+    data = random_data(outputs=outputs)
     trained = train(folder, runs, data)
     curve = [[p.train_loss, p.test_loss] for p in trained.trainer.traces[0].curve]
     return np.concatenate([np.ravel(curve), np.ravel(trained.logits(data))])
@@ -90,7 +122,8 @@ def test_setting_changes_something(name: str, field: str, make_backbone: MakeBac
     folder, beside = make_backbone("bert"), context(name, field)
 
     def outcome(settings: dict[str, Any]) -> np.ndarray:
-        return _outcome(folder, name, json.dumps(settings, sort_keys=True))
+        text = json.dumps(settings, sort_keys=True)
+        return _outcome(folder, name, text, OUTPUTS.get(field, 3))
 
     values = others(name, field)
     assert values
@@ -162,8 +195,17 @@ def test_method_memorises_32_examples(name: str, make_backbone: MakeBackbone) ->
     """A small training set is fitted perfectly: nothing in the method stands in the way."""
     if name in CANNOT_MEMORISE:
         pytest.skip(CANNOT_MEMORISE[name])
-    training = {"learning_rate": 0.02, "warmup_fraction": 0.1}
-    runs = make_runs(name, (1,), steps=240, trainings=[training], evaluations=8, precision="fp32")
+    rate, config = EAGER.get(name, (0.02, {}))
+    training = {"learning_rate": rate, "warmup_fraction": 0.1}
+    runs = make_runs(
+        name,
+        (1,),
+        configs=[config],
+        trainings=[training],
+        steps=240,
+        evaluations=8,
+        precision="fp32",
+    )
     (trace,) = train(make_backbone("bert"), runs, random_data(train=32)).trainer.traces
     assert max(point.train_score for point in trace.curve) == 1.0
 

@@ -12,12 +12,43 @@ from pydantic.fields import FieldInfo
 
 from bench import registry
 
+DROPPING = ["unified_dropout", "dropkey", "dropattention", "hiddencut", "r_drop"]
+DROPPING += ["hiddenkey_minus", "hiddenkey"]
+
 # (method, field) or field -> settings under which the field has an effect.
 CONTEXT: dict[str, dict[str, Any]] = {
     # Smoothing matters where the ranking of triplets does: between two far ranks.
     "beta1": {"rank": 2, "init_rank": 12},
     "beta2": {"rank": 2, "init_rank": 12},
+    # What is dropped, and how, matters at a rate above zero.
+    "logit_pattern": {"logit_rate": 0.3},
+    "weight_pattern": {"weight_rate": 0.3},
+    "normaliser": {"weight_rate": 0.3},
+    "ffn_pattern": {"ffn_rate": 0.3},
+    **{f"{name}.rescale": {"ffn_rate": 0.3} for name in DROPPING},
+    "embedding_pattern": {"embedding_rate": 0.3},
+    "layers": {"logit_rate": 0.3},
+    "consistency": {"logit_rate": 0.3},
+    "consistency_weight": {"logit_rate": 0.3, "consistency": "kl"},
+    "reduction": {"logit_rate": 0.3, "consistency": "kl"},
+    "regression_consistency": {"logit_rate": 0.3, "consistency": "kl"},
+    "unroll_steps": {"estimator": "unrolled"},
+    "retrain_share": {"retrain": True},
+    "binary_penalty": {"values": "binary"},
+    # A search of a quarter of twelve steps is too short to show anything.
+    "flexora.unroll_steps": {"estimator": "unrolled", "search_share": 0.75},
+    "flexora.held_out": {"search_share": 0.75},
+    "flexora.estimator": {"search_share": 0.75},
+    "flexora.inner_steps": {"search_share": 0.75},
+    "flexora.outer_rate": {"search_share": 0.75},
+    "flexora.power": {"search_share": 0.75},
+    "flexora.granularity": {"search_share": 0.75},
+    "flexora.selection": {"blocks": 2},
+    "flexora.blocks": {"selection": "top_k"},
 }
+
+# Outputs of the task on which a field has an effect, where it is not classification.
+OUTPUTS = {"regression_consistency": 1}
 
 # Values of fields whose type does not tell a legal one, and of those where most would do nothing.
 VALUES: dict[str, list[Any]] = {
@@ -27,6 +58,10 @@ VALUES: dict[str, list[Any]] = {
     "tfinal": [0.1, 0.5, 3],
     "beta1": [0.425, 0.3],
     "beta2": [0.425, 0.3],
+    "ffn_rate": [0.25],
+    **{f"{name}.rescale": ["never"] for name in DROPPING},  # of elements, "auto" is "always"
+    "layers": ["latter_half", [0, 1]],
+    "blocks": [2],
 }
 
 

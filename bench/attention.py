@@ -1,0 +1,299 @@
+"""Dropping inside the model library's attention: which layers, which keys, and by which kernel.
+
+A layer's attention is reached through the library's registry of attention functions: the copy of
+the backbone is told to use ours, which hands over to the library's fused one with a mask that
+lacks the dropped keys. DeBERTa's attention does not ask the registry; it is reached by hooks on its
+mask and on its weights. Which masks are drawn is the methods' affair (`methods._patterns`).
+"""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+from bench.stack import RunAxis, Stacked
+
+IMPLEMENTATION = "gapbench_dropping"
+_ATTRIBUTE = "_gapbench_dropping"
+
+Draw = Callable[[int, int, int, int], Tensor]
+
+
+@dataclass(frozen=True)
+class AttentionDropping:
+    """What one attention layer drops in training.
+
+    A mask is drawn by (rows, heads, queries, keys) and is (rows, heads, 1 or queries, keys), True
+    for keep.
+
+    Attributes:
+        logits: draws what is dropped before the softmax (DropKey); None for nothing.
+        weights: draws what is dropped after it (DropAttention); None for nothing.
+        stop_gradient: whether the normaliser of dropped weights is a constant in the backward pass.
+    """
+
+    logits: Draw | None = None
+    weights: Draw | None = None
+    stop_gradient: bool = True
+
+
+def surviving(visible: Tensor | None, keep: Tensor) -> Tensor:
+    """Return which keys a query still sees; a query that has lost all gets all of them back.
+
+    Args:
+        visible: (rows, 1 or heads, 1 or queries, keys) bool, before dropping; None for all.
+        keep: (rows, heads, 1 or queries, keys) bool.
+    """
+    left = keep if visible is None else visible & keep
+    lost = ~left.any(dim=-1, keepdim=True)
+    return left | (lost if visible is None else lost & visible)
+
+
+def drop_weights(weights: Tensor, keep: Tensor, *, stop_gradient: bool) -> Tensor:
+    """Zero attention weights and bring the rest of each query's row to sum one again.
+
+    Source: Lin et al. 2019, arXiv:1907.11065, as Wang et al. 2024 restate it in equations 1 and 2.
+    A row whose whole weight is dropped stays as it was.
+
+    Args:
+        weights: (rows, heads, queries, keys), each row a distribution.
+        keep: (rows, heads, 1 or queries, keys) bool.
+        stop_gradient: whether the normaliser carries no gradient.
+    """
+    kept = weights * keep
+    total = kept.sum(dim=-1, keepdim=True)
+    if stop_gradient:
+        total = total.detach()
+    lost = total == 0
+    return torch.where(lost, weights, kept / total.masked_fill(lost, 1.0))
+
+
+def attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    is_causal: bool | None = None,  # noqa: FBT001 - the library's own signature
+    **kwargs: Any,
+) -> tuple[Tensor, Tensor | None]:
+    """Attend as the library's fused function does, in training without the dropped keys.
+
+    Args:
+        module: an attention layer of the library.
+        query: (rows, heads, queries, width).
+        key: (rows, heads or fewer, keys, width); so is ``value``.
+        value: what is averaged.
+        attention_mask: (rows, 1, queries, keys) bool, True for visible; None if all keys are, or
+            all up to the query's own in a causal layer.
+        scaling: of the logits; 1 / sqrt(width) if None.
+        is_causal: whether a missing mask means a causal one; the layer's own attribute if None.
+        kwargs: handed to the library.
+
+    Returns:
+        (rows, queries, heads, width), and the weights where they were made.
+    """
+    dropping: AttentionDropping | None = vars(module).get(_ATTRIBUTE)
+    if dropping is None or not module.training:
+        return _fused(
+            module,
+            query,
+            key,
+            value,
+            attention_mask,
+            scaling=scaling,
+            is_causal=is_causal,
+            **kwargs,
+        )
+    causal = bool(getattr(module, "is_causal", True)) if is_causal is None else is_causal
+    visible = _visible(attention_mask, query, key, causal=causal)
+    shape = (*query.shape[:3], key.shape[2])
+    if dropping.logits is not None:
+        visible = surviving(visible, dropping.logits(*shape))
+    if dropping.weights is None:
+        kwargs |= {"scaling": scaling, "is_causal": False}
+        return _fused(module, query, key, value, visible, **kwargs)
+    logits = _logits(query, key, scaling)
+    if visible is not None:
+        logits = logits.masked_fill(~visible, torch.finfo(logits.dtype).min)
+    keep = dropping.weights(*shape)
+    weights = drop_weights(logits.softmax(-1), keep, stop_gradient=dropping.stop_gradient)
+    return (weights @ _each_head(value, query)).transpose(1, 2).contiguous(), weights
+
+
+AttentionInterface.register(IMPLEMENTATION, attend)
+AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
+
+
+def layers(model: PreTrainedModel) -> list[nn.Module]:
+    """Return the transformer layers in their order; empty where there is no list of them."""
+    count = model.config.num_hidden_layers
+    for module in model.modules():
+        if isinstance(module, nn.ModuleList) and len(module) == count and attentions(module[0]):
+            return list(module)
+    return []
+
+
+def attentions(layer: nn.Module) -> list[nn.Module]:
+    """Return the attention modules of a layer, known by what fused kernels ask them for."""
+    return [
+        module
+        for module in layer.modules()
+        if _is_disentangled(module) or hasattr(module, "is_causal")
+    ]
+
+
+def is_causal(model: PreTrainedModel) -> bool:
+    """Whether every query sees only the tokens up to its own: a decoder-only model."""
+    first = layers(model)[0]
+    return all(bool(getattr(module, "is_causal", False)) for module in attentions(first))
+
+
+def droppable(model: PreTrainedModel) -> bool:
+    """Whether the attention of a model can be reached, by registry or by hooks."""
+    by_registry = bool(getattr(model, "_supports_attention_backend", False))
+    return by_registry or any(_is_disentangled(m) for m in model.modules())
+
+
+def drop_in(model: PreTrainedModel, layer: nn.Module, dropping: AttentionDropping) -> None:
+    """Make the attention of one layer of a model drop in training."""
+    for module in attentions(layer):
+        if _is_disentangled(module):
+            _hook(module, dropping)
+        else:
+            setattr(module, _ATTRIBUTE, dropping)
+            model.set_attn_implementation(IMPLEMENTATION)
+
+
+def stack_positions(model: nn.Module, axis: RunAxis) -> None:
+    """Let DeBERTa's projections of relative positions serve the runs of a stack one by one.
+
+    They may be the adapted ones of queries and keys, yet their input has no run axis. Calling it
+    twice is harmless.
+    """
+    found: list[Any] = [module for module in model.modules() if _is_disentangled(module)]
+    for module in found:
+        module.disentangled_attention_bias = partial(_bias_by_run, module, axis)
+
+
+def _is_disentangled(module: nn.Module) -> bool:
+    """Whether a module is DeBERTa's attention, told without importing its file for all others."""
+    kind = type(module)
+    return kind.__name__ == "DisentangledSelfAttention" and "deberta_v2" in kind.__module__
+
+
+def _visible(mask: Tensor | None, query: Tensor, key: Tensor, *, causal: bool) -> Tensor | None:
+    """Return who sees whom: the library's mask, the causal one that it implied, or None for all."""
+    queries, keys = query.shape[2], key.shape[2]
+    if mask is None:
+        if not causal or queries == 1:
+            return None
+        return torch.ones(queries, keys, dtype=torch.bool, device=query.device).tril()[None, None]
+    # The library expands a mask of padding over the queries: one of them tells of all.
+    return mask[:, :, :1] if mask.stride(2) == 0 else mask
+
+
+def _fused(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
+    attended: tuple[Tensor, Tensor | None] = sdpa_attention_forward(*args, **kwargs)
+    return attended
+
+
+def _logits(query: Tensor, key: Tensor, scaling: float | None) -> Tensor:
+    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return query @ _each_head(key, query).transpose(-1, -2) * scale
+
+
+def _each_head(shared: Tensor, query: Tensor) -> Tensor:
+    """Repeat keys or values that a group of query heads shares; (rows, heads, keys, width)."""
+    return shared.repeat_interleave(query.shape[1] // shared.shape[1], dim=1)
+
+
+def _hook(module: Any, dropping: AttentionDropping) -> None:
+    """Drop in DeBERTa's attention, which takes a mask of (rows, 1, queries, keys)."""
+    signature = inspect.signature(module.forward)
+
+    def mask_keys(
+        _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        if not module.training or dropping.logits is None:
+            return None
+        call = signature.bind(*args, **kwargs)
+        visible = call.arguments["attention_mask"].bool()
+        rows, _, queries, keys = visible.shape
+        keep = dropping.logits(rows, module.num_attention_heads, queries, keys)
+        call.arguments["attention_mask"] = surviving(visible, keep)
+        return call.args, call.kwargs
+
+    def drop_output(_: nn.Module, __: tuple[Any, ...], weights: Tensor) -> Tensor:
+        if not module.training or dropping.weights is None:
+            return weights
+        keep = dropping.weights(*weights.shape)
+        return drop_weights(weights, keep, stop_gradient=dropping.stop_gradient)
+
+    module.register_forward_pre_hook(mask_keys, with_kwargs=True)
+    module.dropout.register_forward_hook(drop_output)
+
+
+def _bias_by_run(
+    module: Any, axis: RunAxis, query: Tensor, key: Tensor, *shared: Any, **named: Any
+) -> Tensor:
+    """Compute the positional part of the logits for each run with its own projections.
+
+    Args:
+        module: a DeBERTa attention layer.
+        axis: the runs.
+        query: (runs * batch * heads, queries, width), run-major; so is ``key``.
+        key: see ``query``.
+        shared: relative positions and their embeddings, the same for all runs.
+        named: likewise.
+    """
+    bias = type(module).disentangled_attention_bias
+    if axis.size == 1:
+        only: Tensor = bias(module, query, key, *shared, **named)
+        return only
+    parts = []
+    for position, pair in enumerate(zip(query.chunk(axis.size), key.chunk(axis.size), strict=True)):
+        with _only(module, axis, position):
+            parts.append(bias(module, *pair, *shared, **named))
+    return torch.cat(parts)
+
+
+@contextmanager
+def _only(module: nn.Module, axis: RunAxis, position: int) -> Iterator[None]:
+    """Let the stacked layers of a module act as those of one active run."""
+    stacked = {name: m for name, m in module.named_children() if isinstance(m, Stacked)}
+    active = axis.active
+    for name, layer in stacked.items():
+        setattr(module, name, _OneRun(layer, position))
+    axis.active = (active[position],)
+    try:
+        yield
+    finally:
+        axis.active = active
+        for name, layer in stacked.items():
+            setattr(module, name, layer)
+
+
+class _OneRun(nn.Module):
+    """A stacked layer with the parameters of one run only."""
+
+    def __init__(self, layer: Stacked, position: int) -> None:
+        super().__init__()
+        self._layer = [layer]  # in a list: it is no part of this module
+        own = layer.named_parameters(recurse=False)
+        self._parameters_of_run = {name: p[position : position + 1] for name, p in own}
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply the layer to rows of the one run."""
+        out: Tensor = functional_call(self._layer[0], self._parameters_of_run, (x,))
+        return out

@@ -1,0 +1,84 @@
+"""TER and chrF: sacrebleu's values, as fractions.
+
+Both are sacrebleu with its defaults. TER calls its edit search itself, to spare references that
+cannot be the nearest: the search is slow, and most references of an example can be ruled out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from itertools import zip_longest
+from typing import cast
+
+from sacrebleu.metrics.chrf import CHRF
+from sacrebleu.metrics.lib_ter import translation_edit_rate
+from sacrebleu.tokenizers.tokenizer_ter import TercomTokenizer
+
+from bench.nlg_metrics.inputs import checked
+
+
+def ter(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Return the translation edit rate of a corpus: edits a reference word, from 0 upwards.
+
+    Lower is better, and output much longer than its references passes 1. Words are what spaces
+    separate, in lower case. Each example counts its fewest edits to a reference, over the mean
+    length of its references.
+
+    Args:
+        hypotheses: one output an example.
+        references: one or more texts an example; blank ones are ignored.
+
+    Raises:
+        DataError: See `bench.nlg_metrics.inputs.checked`.
+
+    Source: Snover et al., "A study of translation edit rate", 2006; sacrebleu.metrics.TER.
+    """
+    texts = checked("ter", hypotheses, references)
+    tokenise = TercomTokenizer()
+    n_edits, length = 0, 0.0
+    for hypothesis, each in zip(hypotheses, texts, strict=True):
+        targets = [tokenise(text.rstrip()).split() for text in each]
+        n_edits += _fewest_edits(tokenise(hypothesis.rstrip()).split(), targets)
+        length += sum(map(len, targets)) / len(targets)
+    return n_edits / length
+
+
+def _fewest_edits(words: list[str], targets: list[list[str]]) -> int:
+    """Return the edits that sacrebleu finds between words and the nearest target.
+
+    Shifts leave the words of a text as they are and any other edit mends one of them, so the words
+    without a partner are a lower bound on the edits.
+    """
+    counts = Counter(words)
+    bounds = [
+        max(len(words), len(target)) - (counts & Counter(target)).total() for target in targets
+    ]
+    fewest: int | None = None
+    for bound, target in sorted(zip(bounds, targets, strict=True)):
+        if fewest is not None and bound >= fewest:
+            break
+        n_edits, _ = translation_edit_rate(words, target)
+        fewest = n_edits if fewest is None else min(fewest, n_edits)
+    return fewest or 0
+
+
+def chrf(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Return chrF2 of a corpus, in [0, 1]: F measure (beta 2) of character 1- to 6-grams.
+
+    Case counts, spaces do not. Each example counts the reference that suits it best.
+
+    Args:
+        hypotheses: one output an example.
+        references: one or more texts an example; blank ones are ignored.
+
+    Raises:
+        DataError: See `bench.nlg_metrics.inputs.checked`.
+
+    Source: Popovic, "chrF", 2015; sacrebleu.metrics.CHRF.
+    """
+    texts = checked("chrf", hypotheses, references)
+    # sacrebleu asks for one list a reference number, with None where an example has fewer, which
+    # its annotations leave out.
+    columns = cast("list[tuple[str, ...]]", list(zip_longest(*texts)))
+    return float(CHRF().corpus_score(hypotheses, columns).score) / 100

@@ -1,0 +1,112 @@
+"""LoRA that drops in training, with an optional consistency loss: the base of all its presets.
+
+Settings are in `methods._dropping`, positions in `methods._positions`, the losses in
+`methods._consistency`; sources and deviations in `methods.unified_dropout`.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack
+from typing import ClassVar, TypeVar
+
+import torch
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from torch import Tensor, nn
+
+from bench.backbone import Backbone
+from bench.batches import Batch
+from bench.method import StepReport, TrainState
+from bench.objective import run_losses
+from bench.tasks import Task
+from methods import _consistency
+from methods._dropping import DroppingConfig
+from methods._lowrank import LowRank
+from methods._positions import Droppings, obstacle
+
+_PASSES = {"none": (1, 1), "kl": (2, 1), "kl_both": (2, 2), "js": (2, 1)}  # forward, backward
+_RATE = FloatDistribution(0.01, 0.3)
+_WEIGHT = FloatDistribution(0.01, 10.0, log=True)
+
+ConfigT = TypeVar("ConfigT", bound=DroppingConfig)
+
+
+class DroppingLora(LowRank[ConfigT]):
+    """LoRA that drops in training, with an optional consistency loss between two passes."""
+
+    tuned: ClassVar[tuple[str, ...]] = ("logit_rate", "ffn_rate")
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, BaseDistribution]:
+        """Rank as for LoRA, and the method's own rates and weight (ranges of appendix E)."""
+        own = {name: _WEIGHT if name == "consistency_weight" else _RATE for name in cls.tuned}
+        return {"rank": IntDistribution(1, 64, log=True), **own}
+
+    @classmethod
+    def relative_cost(cls, config: ConfigT) -> float:
+        """Count the second pass of a consistency loss."""
+        return sum(_PASSES[config.consistency]) / 2
+
+    @classmethod
+    def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:
+        """Refuse ranks that do not fit, and positions that a backbone does not have."""
+        return super().supports(task, backbone, config) or obstacle(backbone.model(), config)
+
+    def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
+        """Put updates beside the target layers and hooks at the positions."""
+        model = super().adapt(model, backbone)
+        self._droppings = Droppings(model, backbone.head, self.axis, self.configs)
+        self._weights = self.axis.vector([c.consistency_weight for c in self.configs])
+        return model
+
+    def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
+        """Make one update on the task loss plus the weighted consistency loss."""
+        kind = self.configs[0].consistency
+        if kind == "none":
+            return super().step(state, batches)
+        task, divergence = self._two_passes(state, batches["train"])
+        (task + self.axis.select(self._weights) * divergence).sum().backward()
+        forward, backward = _PASSES[kind]
+        norms = state.optimizers["main"].step()
+        return StepReport(task.detach(), norms, forward, backward)
+
+    def _two_passes(self, state: TrainState, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the task loss and the divergence of two passes, (runs,) each."""
+        first, compared = self._pass(state, batch)
+        with self._other_pass(state):
+            second, reference = self._pass(state, batch)
+        kind, runs = self.configs[0].consistency, self.axis.size
+        task = run_losses(first, batch.targets, state.task.kind, runs)
+        if kind == "kl_both":
+            other = run_losses(second, batch.targets, state.task.kind, runs)
+            task = (task + other) / 2
+        by_run = self._divergence(state, compared, reference).view(runs, -1)
+        return task, by_run.sum(1) if self.configs[0].reduction == "sum" else by_run.mean(1)
+
+    def _pass(self, state: TrainState, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the logits of a batch and what is compared between passes, (rows, numbers)."""
+        logits: Tensor = state.model(**batch.inputs).logits
+        features = self._droppings.take_features()
+        return logits, features if self._compares_features(state) else logits
+
+    def _other_pass(self, state: TrainState) -> AbstractContextManager[object]:
+        """Enter the state of the second pass: other masks or none, and gradient only for two."""
+        kind = self.configs[0].consistency
+        entered = ExitStack()
+        entered.enter_context(self.axis.branch("second pass"))
+        if kind != "kl_both":
+            entered.enter_context(torch.no_grad())
+        if kind == "js":
+            state.model.eval()
+            entered.callback(state.model.train)
+        return entered
+
+    def _divergence(self, state: TrainState, first: Tensor, second: Tensor) -> Tensor:
+        """Return the consistency loss of each example, (rows,)."""
+        if state.task.kind == "regression" and not self._compares_features(state):
+            return _consistency.squared_distance(first, second)
+        if self.configs[0].consistency == "js":
+            return _consistency.kl_to_reference(first, second)
+        return _consistency.symmetric_kl(first, second)
+
+    def _compares_features(self, state: TrainState) -> bool:
+        chosen = self.configs[0].regression_consistency == "features"
+        return state.task.kind == "regression" and chosen

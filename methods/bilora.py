@@ -1,0 +1,59 @@
+"""BiLoRA: pseudo singular vectors and values are fitted on different parts of the training set.
+
+Source: Qiang, Zhang, Xie 2024, "BiLoRA: A Bi-level Optimization Framework for Overfitting-Resilient
+Low-Rank Adaptation of Large Pre-trained Models", arXiv:2403.13037. Its text could not be read; what
+is known comes from its abstract, from reviews, and from the code of two later works of the same
+authors with the same solver (AutoLoRA; BiDoRA, t2ance/BiDoRA at e7922af; Betty 0.2.1).
+
+Update ``scaling * P diag(values) Q``; P, Q and the head are the lower level, with the penalty
+`orthogonality` on P and Q; the raw numbers of the values are the upper level.
+
+Deviations and choices where the source is silent:
+1. Hypergradient: which one the paper means is unknown; 't1t2' is what its solver computes.
+2. First values: unknown; raw numbers 0, Q from N(0, 0.02), P = 0, and for 'real' values
+   P from N(0, 0.02) as in AdaLoRA.
+3. Orthogonality: the paper's sum over matrices of the squared norm; here their mean, so that the
+   weight does not depend on depth. Weight 0.1 as in AdaLoRA's code; the paper swept it.
+4. Learning rates: unknown ("larger than LoRA's"); here the run's own on both levels
+   (`value_rate` 1), as in BiDoRA's scripts.
+5. Steps of either level: unknown; here one lower step for each upper step.
+6. Scaling alpha / rank as in LoRA; AdaLoRA's code has alpha / (rank + 1e-5). Softmax values are
+   1 / rank at first and are not rescaled (`rescale`).
+7. Weight decay: vectors are never decayed here; BiDoRA's scripts decay the upper level by 0.1.
+8. Checkpoint: the engine's validation split; the paper's dev-set practice is unknown.
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from torch import Tensor
+
+from methods._bilevel import Bilevel, BilevelConfig
+from methods._pseudo_svd import PseudoSvd, PseudoSvdConfig
+
+
+class BiloraConfig(PseudoSvdConfig, BilevelConfig):
+    """Settings of BiLoRA."""
+
+    PER_RUN: ClassVar[frozenset[str]] = PseudoSvdConfig.PER_RUN
+
+
+class Bilora(Bilevel[BiloraConfig], PseudoSvd[BiloraConfig]):
+    """Low-rank fine-tuning on two levels: singular vectors below, singular values above."""
+
+    name = "bilora"
+    reference = "Qiang, Zhang, Xie 2024, arXiv:2403.13037"
+    Config = BiloraConfig
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, BaseDistribution]:
+        """Rank, and how fast the values learn beside the vectors."""
+        return {
+            "rank": IntDistribution(1, 64, log=True),
+            "value_rate": FloatDistribution(0.1, 10.0, log=True),
+        }
+
+    def upper_penalty(self) -> Tensor | float:
+        """Return what each run adds to its upper task loss, (runs,)."""
+        return self.value_penalty()

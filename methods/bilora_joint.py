@@ -1,0 +1,44 @@
+"""BiLoRA's update trained on one level: the control that tells what the two levels are worth.
+
+The same ``scaling * P diag(values) Q`` and the same penalties as in `bilora`, all numbers trained
+together on the whole training set by one optimiser. Reviewers of BiLoRA asked for this comparison
+(reports on the version submitted to ICLR 2024); the paper has none that could be read.
+
+Deviations: those of `bilora` in first values, scaling and penalties (2, 3, 6, 7).
+"""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from torch import Tensor
+
+from bench.method import TrainState
+from methods._pseudo_svd import PseudoSvd, PseudoSvdConfig, StackedPseudoSvd
+
+
+class StackedJointSvd(StackedPseudoSvd):
+    """The same layer with its values in the main optimiser group."""
+
+    groups: ClassVar[Mapping[str, str]] = {}
+
+
+class BiloraJoint(PseudoSvd[PseudoSvdConfig]):
+    """Low-rank fine-tuning in the form of a singular value decomposition, on one level."""
+
+    name = "bilora_joint"
+    reference = "control for Qiang, Zhang, Xie 2024, arXiv:2403.13037"
+    Config = PseudoSvdConfig
+    Layer = StackedJointSvd
+
+    @classmethod
+    def search_space(cls) -> Mapping[str, BaseDistribution]:
+        """Rank, and how fast the values learn beside the vectors."""
+        return {
+            "rank": IntDistribution(1, 64, log=True),
+            "value_rate": FloatDistribution(0.1, 10.0, log=True),
+        }
+
+    def penalty(self, state: TrainState) -> Tensor | float:
+        """Return both penalties, (runs,)."""
+        return super().penalty(state) + self.value_penalty()

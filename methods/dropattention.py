@@ -1,0 +1,29 @@
+"""DropAttention: attention weights are dropped after the softmax, and the rest sums to one again.
+
+Source: Lin et al. 2019, "DropAttention", arXiv:1907.11065; under LoRA Wang et al. 2024,
+arXiv:2403.00812, equations 1 and 2, where the normaliser is a constant in the backward pass. With
+``normaliser: gradient`` the method has DropKey's output and DropKey's gradient.
+
+Deviations (the paper's value, then ours; the shared ones are in `methods.unified_dropout`):
+1. Windows of w neighbouring keys, single ones or one span (``weight_pattern``): as Wang et al.
+"""
+
+from typing import ClassVar
+
+from methods._dropping import DroppingConfig, WeightRate
+from methods._dropping_lora import DroppingLora
+
+
+class DropAttentionConfig(DroppingConfig):
+    """Settings of DropAttention."""
+
+    weight_rate: WeightRate = 0.1
+
+
+class DropAttention(DroppingLora[DropAttentionConfig]):
+    """LoRA with keys dropped from attention weights."""
+
+    name = "dropattention"
+    reference = "Lin et al. 2019, arXiv:1907.11065; Wang et al. 2024, equations 1 and 2"
+    Config = DropAttentionConfig
+    tuned: ClassVar[tuple[str, ...]] = ("weight_rate",)

@@ -1,0 +1,66 @@
+"""LoRA on randomly chosen blocks: the control for Flexora's search.
+
+Source: Wei et al., "Flexora: Flexible Low-Rank Adaptation for Large Language Models", ACL 2025,
+arXiv:2408.10774, whose code compares with random selections of equal size (kithib/Flexora).
+
+There is no search: the whole budget trains the chosen blocks. With all blocks chosen it is LoRA.
+
+Deviations:
+1. Number of blocks: the paper's control takes as many as Flexora selected; here a setting, half of
+   the blocks unless given, since a control cannot know the outcome of another run.
+"""
+
+from typing import Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from bench.backbone import Backbone
+from bench.method import TrainState
+from bench.tasks import Task
+from methods._blocks import Block, BlockLowRank, block_path
+from methods._lowrank import LowRankConfig
+
+
+class FlexoraRandomConfig(LowRankConfig):
+    """Settings of LoRA on random blocks."""
+
+    PER_RUN: ClassVar[frozenset[str]] = LowRankConfig.PER_RUN | {"blocks"}
+
+    blocks: int | None = Field(
+        default=None, ge=1, description="blocks to choose; None is half of them, rounded up"
+    )
+
+
+class FlexoraRandom(BlockLowRank[FlexoraRandomConfig]):
+    """LoRA on blocks drawn by the run's seed."""
+
+    name = "flexora_random"
+    reference = "control for Wei et al. 2025, arXiv:2408.10774"
+    Config = FlexoraRandomConfig
+
+    @classmethod
+    def supports(cls, task: Task, backbone: Backbone, config: FlexoraRandomConfig) -> str | None:
+        """Refuse to choose more blocks than there are."""
+        names = backbone.target_layers(config.targets)
+        present = len({block_path(name) for name in names})
+        if config.blocks is not None and config.blocks > present:
+            return f"blocks is {config.blocks}, but the target layers are in {present}"
+        return super().supports(task, backbone, config)
+
+    def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
+        """Put a gated update beside every target layer and draw each run's blocks."""
+        model = super().adapt(model, backbone)
+        total = len(self.labels)
+        for index, config in enumerate(self.configs):
+            count = (total + 1) // 2 if config.blocks is None else config.blocks
+            order = torch.randperm(total, generator=self.axis.generator(index, "blocks"))
+            self.gates.chosen[index] = False
+            self.gates.chosen[index, order[:count]] = True
+        return model
+
+    def notes(self, state: TrainState, position: int) -> dict[str, Any]:
+        """Return the blocks of the run."""
+        found: dict[str, list[Block]] = {"selected_blocks": self.selected(position)}
+        return super().notes(state, position) | found

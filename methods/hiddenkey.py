@@ -1,0 +1,31 @@
+"""HiddenKey: DropKey by columns, HiddenCut by elements, and a symmetric KL between two passes.
+
+Source: Wang et al. 2024, "LoRA Meets Dropout under a Unified Framework", arXiv:2403.00812, section
+4 and equation 11.
+
+Deviations: those of `methods.unified_dropout`, and
+1. Whether the two positions share a rate is not said; they do unless ``ffn_rate`` is set.
+2. The weight of the KL loss is searched from 0.01 to 10 and not reported; 1 here.
+"""
+
+from typing import ClassVar
+
+from methods._dropping import Consistency, DroppingConfig, LogitRate, TiedRate
+from methods._dropping_lora import DroppingLora
+
+
+class HiddenKeyConfig(DroppingConfig):
+    """Settings of HiddenKey; the paper's chosen rates and weights are not reported."""
+
+    logit_rate: LogitRate = 0.1
+    ffn_rate: TiedRate = None
+    consistency: Consistency = "kl"
+
+
+class HiddenKey(DroppingLora[HiddenKeyConfig]):
+    """LoRA with keys and feed-forward outputs dropped, and two passes held together."""
+
+    name = "hiddenkey"
+    reference = "Wang et al. 2024, arXiv:2403.00812, section 4 and equation 11"
+    Config = HiddenKeyConfig
+    tuned: ClassVar[tuple[str, ...]] = ("logit_rate", "consistency_weight")

@@ -1,0 +1,41 @@
+"""R-Drop: two passes with independent dropout, held together by a symmetric KL through both.
+
+Source: Wu et al. 2021, "R-Drop: Regularized Dropout for Neural Networks", NeurIPS,
+arXiv:2106.14448, equations 1 to 3.
+
+Deviations (the paper's value, then ours; the shared ones are in `methods.unified_dropout`):
+1. The backbone's ordinary dropout, dropout of LoRA's input and of feed-forward outputs at the same
+   rate: with LoRA the backbone's own is off unless a suite sets ``backbone_dropout``.
+2. In regression a squared difference of predictions (authors' code), likewise; features are
+   compared with ``regression_consistency: features``.
+"""
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from methods._dropping import Consistency, DroppingConfig, InputRate, Layers, TiedRate
+from methods._dropping_lora import DroppingLora
+
+
+class RDropConfig(DroppingConfig):
+    """Settings of R-Drop. The rate is the common one of transformers."""
+
+    dropout: InputRate = 0.1
+    ffn_rate: TiedRate = 0.1
+    layers: Layers = "all"
+    consistency: Consistency = "kl_both"
+    regression_consistency: Literal["features", "predictions"] = Field(
+        default="predictions",
+        description="what is compared in regression: softmax over the features that the head gets, "
+        "or the predictions by squared difference",
+    )
+
+
+class RDrop(DroppingLora[RDropConfig]):
+    """LoRA with two passes a step, both with gradient."""
+
+    name = "r_drop"
+    reference = "Wu et al. 2021, arXiv:2106.14448, equations 1 to 3"
+    Config = RDropConfig
+    tuned: ClassVar[tuple[str, ...]] = ("ffn_rate", "consistency_weight")
