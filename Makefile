@@ -16,7 +16,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-quickstart: setup  ## Run every method on built-in data, then write the report
+quickstart: setup  ## Run the four papers' methods on built-in data, then write the report
 	$(BIN)/gapbench run quickstart
 	$(BIN)/gapbench report
 

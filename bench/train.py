@@ -16,6 +16,7 @@ from bench.batches import Batch, collate, training_batches
 from bench.config import Run
 from bench.cost import FlopEstimate, Stopwatch, work
 from bench.data import TaskData
+from bench.errors import ConfigError
 from bench.evaluate import PROBE_SIZE, Logits, Probe, predict, score
 from bench.method import AnyMethod, Cut, Phase, StepReport, TrainState
 from bench.record import CurvePoint, SplitScores
@@ -160,14 +161,20 @@ class Trainer:
         cell, n = run.cell, len(self._data.train)
         order = permutation(n, seed_of("cut", cell.task.name, run.seed))
 
-        def stream(cut: Cut) -> Iterator[Indices]:
+        def stream(name: str, cut: Cut) -> Iterator[Indices]:
             part = np.sort(order[round(cut.start * n) : round(cut.stop * n)])
+            if not len(part):
+                raise ConfigError(
+                    f"method {cell.method!r}: its part {name!r} is {cut.start:g} to {cut.stop:g} "
+                    f"of {n} training examples, which is none; give it a larger share, or train "
+                    "on more examples"
+                )
             lengths = self._data.train.lengths[part]
             size, task = cell.budget.batch_size, cell.task.name
             for positions in training_batches(lengths, size, task, run.seed):
                 yield part[positions]
 
-        return {name: stream(cut) for name, cut in phase.parts.items()}
+        return {name: stream(name, cut) for name, cut in phase.parts.items()}
 
     def _evaluate(self, *, choose: bool) -> None:
         state, task = self._state, self._state.task

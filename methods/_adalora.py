@@ -148,7 +148,7 @@ class AdaptiveRank(LowRank[ConfigT]):
         return StackedAdaLora(self.axis, base, site, **self.layer_settings())
 
     def layer_settings(self) -> LayerSettings:
-        """Return the arguments of a layer, with the ranks of before pruning."""
+        """Return the arguments of a layer, with the ranks before pruning."""
         settings = super().layer_settings()
         settings["ranks"] = [config.first_rank for config in self.configs]
         return settings

@@ -67,7 +67,7 @@ class Bilevel(LowRank[ConfigT]):
 
     Attributes:
         functions: the losses of the stack as functions of the numbers of both levels.
-        first_values: all numbers of before the first step, (all runs, numbers).
+        first_values: all numbers as they are before the first step, (all runs, numbers).
     """
 
     functions: BankFunctions

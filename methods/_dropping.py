@@ -1,8 +1,8 @@
 """Settings of the unified dropout framework; its presets give some of them other defaults.
 
 Source: Wang et al. 2024, "LoRA Meets Dropout under a Unified Framework", arXiv:2403.00812. The
-choices where the paper is silent are numbered in `methods.unified_dropout`. What the settings do is
-in `methods._positions`.
+choices where the paper is silent are numbered in `methods.unified_dropout`. The settings act in
+`methods._positions`, those of the consistency loss in `methods._dropping_lora`.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -46,7 +46,10 @@ Layers = Annotated[
 
 
 class DroppingConfig(LowRankConfig):
-    """Settings of LoRA with dropping. Rates are those of appendix E: 0.01 to 0.2, 0.3 on RTE."""
+    """Settings of LoRA with dropping. No position drops until its rate is set.
+
+    Appendix E searches rates from 0.01 to 0.2, on RTE to 0.3.
+    """
 
     PER_RUN: ClassVar[frozenset[str]] = LowRankConfig.PER_RUN | {
         "logit_rate",

@@ -23,7 +23,7 @@ from bench.tasks import Task
 
 
 class LowRankConfig(MethodConfig):
-    """Settings of a low-rank update. Defaults: Hu et al. 2021, tables 9 and 10 (RoBERTa, GLUE)."""
+    """Settings of a low-rank update. Defaults: LoRA's own scripts for RoBERTa on GLUE."""
 
     PER_RUN: ClassVar[frozenset[str]] = frozenset({"rank", "alpha", "dropout"})
 
@@ -84,7 +84,7 @@ class StackedLora(Stacked):
         self.reset()
 
     def reset(self) -> None:
-        """Set the values of before the first step, for every run."""
+        """Set every run to the values that it has before the first step."""
         for run in range(len(self.lora_A)):
             self.reset_run(run, run)
 

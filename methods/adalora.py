@@ -3,7 +3,7 @@
 Source: Zhang et al. 2023, "Adaptive Budget Allocation for Parameter-Efficient Fine-Tuning",
 sections 3.1 to 3.3 and algorithm 1. ``W = W0 + scaling * P Lambda Q``; the least important triplets
 (one singular value with its vectors) of all layers together are pruned until the average rank is
-``rank``. Same state, same forward pass and same allocation as PEFT's AdaLora.
+``rank``. From the same state, forward pass and allocation equal those of PEFT's AdaLora.
 
 Deviations (1 to 4 are the authors' code and PEFT against the paper):
 1. Penalty: the mean over all P and Q of the Frobenius norm of ``P^T P - I`` and ``Q Q^T - I``;

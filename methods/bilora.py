@@ -10,10 +10,12 @@ Update ``scaling * P diag(values) Q``; P, Q and the head are the lower level, wi
 
 Deviations and choices where the source is silent:
 1. Hypergradient: which one the paper means is unknown; 't1t2' is what its solver computes.
+   'unrolled' repeats one lower batch in all its steps.
 2. First values: unknown; raw numbers 0, Q from N(0, 0.02), P = 0, and for 'real' values
    P from N(0, 0.02) as in AdaLoRA.
-3. Orthogonality: the paper's sum over matrices of the squared norm; here their mean, so that the
-   weight does not depend on depth. Weight 0.1 as in AdaLoRA's code; the paper swept it.
+3. Orthogonality: that there is a penalty is known, its form is that of AdaLoRA's paper, a sum over
+   matrices of the squared norm; here their mean, so that the weight does not depend on depth.
+   Weight 0.1 as in AdaLoRA's code; the paper swept it.
 4. Learning rates: unknown ("larger than LoRA's"); here the run's own on both levels
    (`value_rate` 1), as in BiDoRA's scripts.
 5. Steps of either level: unknown; here one lower step for each upper step.
@@ -21,6 +23,7 @@ Deviations and choices where the source is silent:
    1 / rank at first and are not rescaled (`rescale`).
 7. Weight decay: vectors are never decayed here; BiDoRA's scripts decay the upper level by 0.1.
 8. Checkpoint: the engine's validation split; the paper's dev-set practice is unknown.
+9. Binary values: that they have a penalty is known, its form is not; their entropy is recalled.
 """
 
 from collections.abc import Mapping

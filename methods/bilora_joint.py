@@ -4,7 +4,9 @@ The same ``scaling * P diag(values) Q`` and the same penalties as in `bilora`, a
 together on the whole training set by one optimiser. Reviewers of BiLoRA asked for this comparison
 (reports on the version submitted to ICLR 2024); the paper has none that could be read.
 
-Deviations: those of `bilora` in first values, scaling and penalties (2, 3, 6, 7).
+Deviations:
+1. Those of `bilora` in first values, penalties, scaling and weight decay (2, 3, 6, 7 and 9).
+2. Gradients of all numbers are clipped by one common norm; `bilora` clips each level by its own.
 """
 
 from collections.abc import Mapping

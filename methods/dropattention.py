@@ -6,6 +6,7 @@ arXiv:2403.00812, equations 1 and 2, where the normaliser is a constant in the b
 
 Deviations (the paper's value, then ours; the shared ones are in `methods.unified_dropout`):
 1. Windows of w neighbouring keys, single ones or one span (``weight_pattern``): as Wang et al.
+2. Lin et al. do not say whether the divisor carries gradient; it does not, as in Wang et al.
 """
 
 from typing import ClassVar

@@ -9,7 +9,7 @@ are kept, all other numbers are set back to their first values, and LoRA trains 
 
 Deviations and choices:
 1. Unrolling: the paper's text differentiates through the inner steps; its code, and the default
-   here ('first_order'), does not. 'unrolled' does, through SGD steps ahead.
+   here ('first_order'), does not. 'unrolled' does, through SGD steps ahead on one inner batch.
 2. Held out for the search: 200 of 5000 examples (0.04) in the code; here 0.2, as 0.04 of a small
    training set is a handful.
 3. Length of the search: one epoch of search and three of training in the code; here a quarter of

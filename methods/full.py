@@ -1,4 +1,10 @@
-"""Full fine-tuning: every parameter trains. Runs cannot share a backbone that they change."""
+"""Full fine-tuning: every parameter trains. Runs cannot share a backbone that they change.
+
+Source: Devlin et al. 2019, "BERT", section 3.2.
+
+Deviations:
+1. AdamW with the suite's settings, decay on matrices only; the paper has Adam with decay 0.01.
+"""
 
 from torch import nn
 

@@ -1,4 +1,11 @@
-"""Head tuning (a linear probe): the backbone stays frozen, only the task head trains."""
+"""Head tuning (a linear probe): the backbone stays frozen, only the task head trains.
+
+Source: Alain & Bengio 2016, "Understanding intermediate layers using linear classifier probes".
+
+Deviations:
+1. The probe sits on what the model library's head reads (a pooled or last token); the paper probes
+   every layer.
+"""
 
 from torch import nn
 

@@ -6,6 +6,8 @@ Source: Wang et al. 2024, "LoRA Meets Dropout under a Unified Framework", arXiv:
 Deviations: those of `methods.unified_dropout`, and
 1. Whether the two positions share a rate is not said; they do unless ``ffn_rate`` is set.
 2. The weight of the KL loss is searched from 0.01 to 10 and not reported; 1 here.
+3. Whether both passes carry task loss is not said; the first alone, as figure 3 marks the gradient
+   (``consistency: kl_both``: both).
 """
 
 from typing import ClassVar

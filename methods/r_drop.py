@@ -6,8 +6,11 @@ arXiv:2106.14448, equations 1 to 3.
 Deviations (the paper's value, then ours; the shared ones are in `methods.unified_dropout`):
 1. The backbone's ordinary dropout, dropout of LoRA's input and of feed-forward outputs at the same
    rate: with LoRA the backbone's own is off unless a suite sets ``backbone_dropout``.
-2. In regression a squared difference of predictions (authors' code), likewise; features are
-   compared with ``regression_consistency: features``.
+2. KL summed over the batch (authors' code), its mean (``reduction: sum`` restores theirs).
+3. Weight 0.7, in regression 0.8, and half of the first pass's task loss (authors' code for
+   RoBERTa), the paper's loss with weight 1.
+
+In regression predictions are compared by their squared difference, as in the authors' code.
 """
 
 from typing import ClassVar, Literal

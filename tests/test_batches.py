@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bench.batches import collate, epoch_order, evaluation_batches, training_batches
+from bench.errors import ConfigError
 from bench.evaluate import Probe
 from bench.method import Cut, Phase
 from bench.run import set_up
@@ -111,3 +112,12 @@ def test_two_parts_of_a_phase_draw_from_disjoint_examples(make_backbone: MakeBac
     seen = {name: set(np.concatenate([next(s) for _ in range(9)])) for name, s in loaders.items()}
     assert (len(seen["inner"]), len(seen["outer"])) == (36, 12)
     assert seen["inner"] | seen["outer"] == set(range(48))
+
+
+def test_part_without_examples_is_an_error_and_no_endless_loop(make_backbone: MakeBackbone) -> None:
+    """A cut that rounds to nothing names the part, its share and the number of examples."""
+    data, runs = random_data(train=3), make_runs("bilora", (0,), configs=[{"lower_share": 0.9}])
+    method, state = set_up(runs, load_backbone(make_backbone("bert"), runs), data, CPU)
+    trainer = Trainer(runs, method, state, data, lambda _: None)
+    with pytest.raises(ConfigError, match=r"'upper' is 0.9 to 1 of 3 training examples"):
+        trainer.train()
