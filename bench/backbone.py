@@ -9,7 +9,7 @@ import copy
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -142,7 +142,8 @@ def load(name: str, fingerprint: Fingerprint, outputs: int, precision: Precision
             )
             _switch_off_dropout(config)
             config.pad_token_id = tokenizer.pad_token_id
-            model, info = transformers.AutoModelForSequenceClassification.from_pretrained(
+            read = partial(
+                transformers.AutoModelForSequenceClassification.from_pretrained,
                 location,
                 revision=revision,
                 config=config,
@@ -152,6 +153,11 @@ def load(name: str, fingerprint: Fingerprint, outputs: int, precision: Precision
                 output_loading_info=True,
                 attn_implementation=None,  # fused where the family has it, else plain
             )
+            model, info = read()
+            embedding = _input_embedding(model)
+            if embedding in info["missing_keys"]:
+                # Tied to a language-model head, it may be stored under that one's name alone.
+                model, info = read(key_mapping={r"^lm_head\.weight$": embedding})
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise BackboneError(f"backbone {name!r} cannot be loaded: {error}") from None
     model.eval()
@@ -245,6 +251,12 @@ def _member(number: int) -> tuple[str, ...]:
 
 def _normal(shape: tuple[int, int], std: float, generator: torch.Generator) -> Tensor:
     return torch.randn(shape, generator=generator) * std
+
+
+def _input_embedding(model: Any) -> str:
+    """Return the name of the weight that embeds the tokens."""
+    weight = model.get_input_embeddings().weight
+    return str(next(name for name, p in model.named_parameters() if p is weight))
 
 
 def _head_modules(model: nn.Module, missing_keys: Sequence[str]) -> list[str]:

@@ -25,8 +25,8 @@ class PseudoSvdConfig(LowRankConfig):
     """Settings of the update's form; sources are in the docstring of `methods.bilora`."""
 
     PER_RUN: ClassVar[frozenset[str]] = LowRankConfig.PER_RUN | {
-        "rescale",
-        "value_rate",
+        "times_rank",
+        "value_lr_ratio",
         "orthogonality",
         "binary_penalty",
     }
@@ -36,10 +36,10 @@ class PseudoSvdConfig(LowRankConfig):
         description="pseudo singular values from raw numbers: 'softmax' over the rank, 'real' as "
         "they are, 'binary' by a sigmoid",
     )
-    rescale: bool = Field(
+    times_rank: bool = Field(
         default=False, description="whether to multiply the values by the rank (softmax: mean 1)"
     )
-    value_rate: float = Field(
+    value_lr_ratio: float = Field(
         default=1.0, gt=0, description="learning rate of the values, relative to the run's own"
     )
     orthogonality: float = Field(
@@ -150,8 +150,8 @@ class PseudoSvd(LowRank[ConfigT]):
             base,
             site,
             form=self.configs[0].values,
-            factors=vector([c.rank if c.rescale else 1.0 for c in self.configs]),
-            rate=vector([c.value_rate for c in self.configs]),
+            factors=vector([c.rank if c.times_rank else 1.0 for c in self.configs]),
+            rate=vector([c.value_lr_ratio for c in self.configs]),
             **self.layer_settings(),
         )
 

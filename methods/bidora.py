@@ -18,8 +18,8 @@ Deviations and choices:
    here ``||DD' - I||_F``, rows of length 1, which goes with 1. The weight is 0.1 in the code's
    function and 1e-5 in its script for RTE; here 0, as the tables' weight is unknown, and as the
    penalty takes a full weight matrix a layer and run.
-5. Rates: one for both levels in the scripts read (1e-5), as here (`magnitude_rate` 1); magnitudes
-   have weight decay 0.1 there and, being vectors, none here.
+5. Rates: one for both levels in the scripts read (1e-5), as here (`magnitude_lr_ratio` 1);
+   magnitudes have weight decay 0.1 there and, being vectors, none here.
 6. The second fit: in the scripts read (RTE) with a rate of its own (3e-5) and as many steps again;
    here an option, at the run's own rate and within the budget.
 """
@@ -42,9 +42,12 @@ from methods._dora import StackedDora
 class BidoraConfig(BilevelConfig):
     """Settings of BiDoRA."""
 
-    PER_RUN: ClassVar[frozenset[str]] = BilevelConfig.PER_RUN | {"magnitude_rate", "orthogonality"}
+    PER_RUN: ClassVar[frozenset[str]] = BilevelConfig.PER_RUN | {
+        "magnitude_lr_ratio",
+        "orthogonality",
+    }
 
-    magnitude_rate: float = Field(
+    magnitude_lr_ratio: float = Field(
         default=1.0, gt=0, description="learning rate of magnitudes, relative to the run's own"
     )
     orthogonality: float = Field(
@@ -89,12 +92,12 @@ class Bidora(Bilevel[BidoraConfig]):
         """Rank, and how fast the magnitudes learn beside the directions."""
         return {
             "rank": IntDistribution(1, 64, log=True),
-            "magnitude_rate": FloatDistribution(0.1, 10.0, log=True),
+            "magnitude_lr_ratio": FloatDistribution(0.1, 10.0, log=True),
         }
 
     def layer(self, base: nn.Module, site: str) -> StackedBidora:
         """Return the layer that takes the place of ``base``."""
-        rate = self.axis.vector([c.magnitude_rate for c in self.configs])
+        rate = self.axis.vector([c.magnitude_lr_ratio for c in self.configs])
         return StackedBidora(self.axis, base, site, rate, **self.layer_settings())
 
     def penalty(self, state: TrainState) -> Tensor | float:  # noqa: ARG002

@@ -17,10 +17,10 @@ Deviations and choices where the source is silent:
    matrices of the squared norm; here their mean, so that the weight does not depend on depth.
    Weight 0.1 as in AdaLoRA's code; the paper swept it.
 4. Learning rates: unknown ("larger than LoRA's"); here the run's own on both levels
-   (`value_rate` 1), as in BiDoRA's scripts.
+   (`value_lr_ratio` 1), as in BiDoRA's scripts.
 5. Steps of either level: unknown; here one lower step for each upper step.
 6. Scaling alpha / rank as in LoRA; AdaLoRA's code has alpha / (rank + 1e-5). Softmax values are
-   1 / rank at first and are not rescaled (`rescale`).
+   1 / rank at first and are not rescaled (`times_rank`).
 7. Weight decay: vectors are never decayed here; BiDoRA's scripts decay the upper level by 0.1.
 8. Checkpoint: the engine's validation split; the paper's dev-set practice is unknown.
 9. Binary values: that they have a penalty is known, its form is not; their entropy is recalled.
@@ -54,7 +54,7 @@ class Bilora(Bilevel[BiloraConfig], PseudoSvd[BiloraConfig]):
         """Rank, and how fast the values learn beside the vectors."""
         return {
             "rank": IntDistribution(1, 64, log=True),
-            "value_rate": FloatDistribution(0.1, 10.0, log=True),
+            "value_lr_ratio": FloatDistribution(0.1, 10.0, log=True),
         }
 
     def upper_penalty(self) -> Tensor | float:

@@ -38,7 +38,7 @@ class BiloraJoint(PseudoSvd[PseudoSvdConfig]):
         """Rank, and how fast the values learn beside the vectors."""
         return {
             "rank": IntDistribution(1, 64, log=True),
-            "value_rate": FloatDistribution(0.1, 10.0, log=True),
+            "value_lr_ratio": FloatDistribution(0.1, 10.0, log=True),
         }
 
     def penalty(self, state: TrainState) -> Tensor | float:

@@ -50,13 +50,17 @@ _log = logging.getLogger(__name__)
 class FlexoraConfig(LowRankConfig):
     """Settings of Flexora. Defaults: the authors' code, unless the module says otherwise."""
 
-    PER_RUN: ClassVar[frozenset[str]] = LowRankConfig.PER_RUN | {"outer_rate", "blocks"}
+    PER_RUN: ClassVar[frozenset[str]] = LowRankConfig.PER_RUN | {"outer_learning_rate", "blocks"}
 
     search_share: float = Field(
         default=0.25, gt=0, lt=1, description="share of the steps to search"
     )
-    held_out: float = Field(
-        default=0.2, gt=0, lt=1, description="share of the training set that moves alpha_hat"
+    lower_share: float = Field(
+        default=0.8,
+        gt=0,
+        lt=1,
+        description="share of the training set that LoRA sees in the search; the rest moves "
+        "alpha_hat",
     )
     estimator: Literal["first_order", "unrolled"] = Field(
         default="first_order", description="whether alpha_hat sees how LoRA would follow it"
@@ -64,10 +68,12 @@ class FlexoraConfig(LowRankConfig):
     unroll_steps: int = Field(
         default=1, ge=1, description="SGD steps that 'unrolled' looks ahead on the inner batch"
     )
-    inner_steps: int = Field(
+    upper_every: int = Field(
         default=1, ge=1, description="inner steps for each outer step; the first has one"
     )
-    outer_rate: float = Field(default=0.01, gt=0, le=1, description="Adam's rate for alpha_hat")
+    outer_learning_rate: float = Field(
+        default=0.01, gt=0, le=1, description="Adam's rate for alpha_hat"
+    )
     power: Literal[1, 3] = Field(
         default=1, description="power of the multiplier; 3 is what the authors' code amounts to"
     )
@@ -129,20 +135,20 @@ class Flexora(BlockLowRank[FlexoraConfig]):
         """Rank, and how fast the search moves."""
         return {
             "rank": IntDistribution(1, 64, log=True),
-            "outer_rate": FloatDistribution(0.001, 0.1, log=True),
+            "outer_learning_rate": FloatDistribution(0.001, 0.1, log=True),
         }
 
     @classmethod
     def relative_cost(cls, config: FlexoraConfig) -> float:
         """Count the passes of a search step and of a training step."""
-        outer = passes(config.estimator, config.unroll_steps) / config.inner_steps
+        outer = passes(config.estimator, config.unroll_steps) / config.upper_every
         return 1.0 + config.search_share * outer
 
     @classmethod
     def phases(cls, config: FlexoraConfig) -> tuple[Phase, ...]:
         """Return search and training."""
-        inner = Cut(0.0, 1.0 - config.held_out)
-        outer = Cut(1.0 - config.held_out, 1.0, every=config.inner_steps)
+        inner = Cut(0.0, config.lower_share)
+        outer = Cut(config.lower_share, 1.0, every=config.upper_every)
         after = Cut() if config.reuse_held_out else inner
         return (
             Phase(
@@ -177,7 +183,7 @@ class Flexora(BlockLowRank[FlexoraConfig]):
         self.functions = BankFunctions(state)
         self.first_values = state.bank.values.clone()
         updates = math.ceil(steps / phase.parts["held out"].every)
-        adam = [_adam(config.outer_rate) for config in self.active_configs]
+        adam = [_adam(config.outer_learning_rate) for config in self.active_configs]
         state.optimizers["upper"] = StackedAdamW(state.bank, adam, updates, self.axis, "upper")
 
     def _choose(self) -> None:
@@ -194,8 +200,8 @@ class Flexora(BlockLowRank[FlexoraConfig]):
         """Return the runs for which no block was selected."""
         chosen = self.axis.select(self.gates.chosen).any(dim=1).tolist()
         reason = (
-            "the search selected no block, so that nothing is left to train; raise outer_rate or "
-            "search_share, or set selection to 'top_k'"
+            "the search selected no block, so that nothing is left to train; raise "
+            "outer_learning_rate or search_share, or set selection to 'top_k'"
         )
         return {position: reason for position, some in enumerate(chosen) if not some}
 

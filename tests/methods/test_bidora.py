@@ -121,9 +121,9 @@ def test_stacked_runs_equal_solo_runs(estimator: Estimator, make_backbone: MakeB
     """No norm, probe or rate of one run reaches another."""
     folder, data = make_backbone("bert"), random_data(3)
     own: list[dict[str, Any]] = [
-        {"rank": 2, "alpha": 3, "dropout": 0.3, "magnitude_rate": 0.3},
+        {"rank": 2, "alpha": 3, "dropout": 0.3, "magnitude_lr_ratio": 0.3},
         {"rank": 5, "orthogonality": 0.1},
-        {"rank": 1, "magnitude_rate": 3.0},
+        {"rank": 1, "magnitude_lr_ratio": 3.0},
     ]
     runs = make_runs(
         "bidora",

@@ -200,9 +200,9 @@ def test_first_order_is_plain_alternating_training(
 
 
 VARIED: list[dict[str, Any]] = [
-    {"rank": 2, "alpha": 3, "dropout": 0.3, "value_rate": 0.3},
+    {"rank": 2, "alpha": 3, "dropout": 0.3, "value_lr_ratio": 0.3},
     {"rank": 5, "orthogonality": 0.0},
-    {"rank": 1, "alpha": 1, "rescale": True, "binary_penalty": 0.01, "value_rate": 3.0},
+    {"rank": 1, "alpha": 1, "times_rank": True, "binary_penalty": 0.01, "value_lr_ratio": 3.0},
 ]
 
 

@@ -249,9 +249,9 @@ def test_stacked_runs_equal_solo_runs(estimator: str, make_backbone: MakeBackbon
     folder, data = make_backbone("bert"), random_data(3)
     shared = {"estimator": estimator, "granularity": "module", "selection": "top_k"}
     own: list[dict[str, Any]] = [
-        {"rank": 2, "alpha": 3, "dropout": 0.3, "outer_rate": 0.1},
+        {"rank": 2, "alpha": 3, "dropout": 0.3, "outer_learning_rate": 0.1},
         {"rank": 5, "blocks": 1},
-        {"rank": 1, "blocks": 3, "outer_rate": 0.002},
+        {"rank": 1, "blocks": 3, "outer_learning_rate": 0.002},
     ]
     runs = make_runs(
         "flexora",

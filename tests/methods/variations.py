@@ -37,10 +37,10 @@ CONTEXT: dict[str, dict[str, Any]] = {
     "binary_penalty": {"values": "binary"},
     # A search of a quarter of twelve steps is too short to show anything.
     "flexora.unroll_steps": {"estimator": "unrolled", "search_share": 0.75},
-    "flexora.held_out": {"search_share": 0.75},
+    "flexora.lower_share": {"search_share": 0.75},
     "flexora.estimator": {"search_share": 0.75},
-    "flexora.inner_steps": {"search_share": 0.75},
-    "flexora.outer_rate": {"search_share": 0.75},
+    "flexora.upper_every": {"search_share": 0.75},
+    "flexora.outer_learning_rate": {"search_share": 0.75},
     "flexora.power": {"search_share": 0.75},
     "flexora.granularity": {"search_share": 0.75},
     "flexora.selection": {"blocks": 2},
