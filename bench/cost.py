@@ -9,11 +9,18 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import (
+    FlopCounterMode,
+    sdpa_backward_flop_count,
+    sdpa_flop_count,
+)
+
+Shape = tuple[int, ...]
 
 _CLEAR_PEAK = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
@@ -49,13 +56,31 @@ class Stopwatch:
             torch.cuda.synchronize(self._device)
 
 
+def _attention_flops(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(query, key, value))
+
+
+def _attention_backward_flops(
+    gradient: Shape, query: Shape, key: Shape, value: Shape, *_: Any, **__: Any
+) -> int:
+    return int(sdpa_backward_flop_count(gradient, query, key, value))
+
+
+# The framework's counter knows the fused attention of GPUs, not that of CPUs.
+_FUSED_ON_CPU = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
+}
+
+
 def work(examples: int, tokens: int) -> NDArray[np.float64]:
-    """Return what a pass over a batch of ``tokens``-wide examples is charged by; (3,).
+    """Return what a step on a batch of ``tokens``-wide examples is charged by; (4,).
 
     A transformer takes B (c + a T + b T^2) operations for B examples of T tokens: head, linear
-    layers, attention. Widths are counted in units of 64 tokens, to keep the numbers alike in size.
+    layers, attention. A penalty on the weights takes some a step, whatever the batch. Widths are
+    counted in units of 64 tokens, to keep the numbers alike in size.
     """
-    return examples * (tokens / 64) ** np.arange(3.0)
+    return np.array([*examples * (tokens / 64) ** np.arange(3.0), 1.0])
 
 
 Work = Mapping[str, NDArray[np.float64]]  # by part of the training set that a step draws from
@@ -65,8 +90,9 @@ class FlopEstimate:
     """Training operations of one run from the work of its steps.
 
     Operations are a linear function of `work`, so a few counted steps of different widths give
-    its coefficients. Every step is then charged by its own width, as if the run had been alone:
-    the figure does not depend on the stack's padding.
+    its coefficients. Every step is then charged by its own width: the figure does not depend on
+    the padding of examples. Rank padding is charged: in a stack of different ranks, the update's
+    small part of the operations is that of the largest.
     """
 
     def __init__(self) -> None:
@@ -81,7 +107,7 @@ class FlopEstimate:
     @contextmanager
     def count(self, step: Work, runs: int) -> Iterator[None]:
         """Count the operations of one step of ``runs`` runs, each with the given work."""
-        with FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False, custom_mapping=_FUSED_ON_CPU) as counter:
             yield
         self._steps.append(step)
         self._counts.append(counter.get_total_flops() / runs)
@@ -98,11 +124,12 @@ class FlopEstimate:
 
     @staticmethod
     def _matrix(steps: Sequence[Work]) -> NDArray[np.float64]:
-        """Lay steps one below the other; first all linear, then constant, then square columns."""
+        """Lay steps one below the other: all linear columns, then constant, per step, square."""
         parts = sorted({part for step in steps for part in step})
-        absent = np.zeros(3)
-        rows = [[step.get(part, absent)[k] for k in (1, 0, 2) for part in parts] for step in steps]
-        return np.array(rows).reshape(len(steps), 3 * len(parts))
+        absent = np.zeros(4)
+        order = (1, 0, 3, 2)
+        rows = [[step.get(part, absent)[k] for k in order for part in parts] for step in steps]
+        return np.array(rows).reshape(len(steps), len(order) * len(parts))
 
 
 def _independent_columns(matrix: NDArray[np.float64]) -> list[int]:

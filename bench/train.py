@@ -6,6 +6,7 @@ It knows phases and steps, and no method's name. Validation alone chooses the ch
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
@@ -88,13 +89,23 @@ class Trainer:
         total = cell.budget.total_steps(len(self._data.train))
         points = evaluation_points(total, cell.budget.evaluations)
         self._evaluate(choose=False)
-        done = 0
-        share = 0.0
-        for phase in self._method.phases(self._method.configs[0]):
-            share += phase.share
-            steps = round(share * total) - done  # of the running sum, so that none is lost
+        for phase, steps in self._lengths(total):
             self._train_phase(phase, steps, total, points)
-            done += steps
+
+    def _lengths(self, total: int) -> list[tuple[Phase, int]]:
+        """Return every phase with its number of steps."""
+        phases = self._method.phases(self._method.configs[0])
+        # Of the running sum, so that none is lost.
+        ends = [round(total * share) for share in accumulate(phase.share for phase in phases)]
+        steps = [end - start for start, end in pairwise([0, *ends])]
+        for phase, length in zip(phases, steps, strict=True):
+            if length == 0:
+                raise ConfigError(
+                    f"method {self._method.full_name!r}: its phase {phase.name!r} is a share of "
+                    f"{phase.share:g} of {total} steps, which is none; give it a larger share, or "
+                    "train longer"
+                )
+        return list(zip(phases, steps, strict=True))
 
     def _train_phase(self, phase: Phase, steps: int, total: int, points: set[int]) -> None:
         state, axis = self._state, self._state.axis
@@ -113,6 +124,7 @@ class Trainer:
                 self._drop_diverged()
             if due and axis.size:
                 self._evaluate(choose=phase.eligible)
+        self._drop_diverged()  # before the next phase builds on the numbers of this one
 
     def _step(self, phase: Phase, loaders: list[Mapping[str, Iterator[Indices]]]) -> StepReport:
         axis = self._state.axis

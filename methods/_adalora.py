@@ -24,6 +24,7 @@ from methods._lowrank import LayerSettings, LowRank, LowRankConfig, StackedLora
 from methods._triplets import StackedAdaLora
 
 _RANK_EPS = 1e-5  # as in the authors' code and PEFT
+_SHORTEST = 2  # steps: importance must have been seen once before the last allocation
 
 
 class AdaLoraConfig(LowRankConfig):
@@ -97,10 +98,10 @@ class AdaLoraConfig(LowRankConfig):
             int(length * steps) if length < 1 else int(length)
             for length in (self.tinit, self.tfinal)
         )
-        if warmup >= steps - final:
+        if warmup >= steps - final or steps - final < _SHORTEST:
             raise ConfigError(
                 f"tinit = {warmup} and tfinal = {final} steps leave none for pruning in a "
-                f"training of {steps}; lower them, or give them as shares below 1"
+                f"training of {steps}; lower them, give them as shares below 1, or train longer"
             )
         return Schedule(
             initial=self.first_rank * layers,
@@ -124,6 +125,7 @@ class AdaptiveRank(LowRank[ConfigT]):
 
     layers: list[StackedAdaLora]
     allocation: Allocation
+    _unfit: dict[int, str]  # why a run's schedule does not fit the steps, by index
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:
@@ -156,15 +158,27 @@ class AdaptiveRank(LowRank[ConfigT]):
     def begin(
         self, state: TrainState, phase: Phase, trainings: Sequence[Training], steps: int
     ) -> None:
-        """Make the optimiser, and lay out the budget over the steps.
-
-        Raises:
-            ConfigError: if warm-up and final tuning leave no step for pruning.
-        """
+        """Make the optimiser, and lay out the budget over the steps."""
         super().begin(state, phase, trainings, steps)
-        schedules = [config.schedule(len(self.layers), steps) for config in self.configs]
+        self._unfit = {}
+        schedules = [self._schedule(index, steps) for index in range(len(self.configs))]
         betas = [c.beta1 for c in self.configs], [c.beta2 for c in self.configs]
         self.allocation = Allocation(self.axis, self.layers, schedules, betas)
+
+    def _schedule(self, index: int, steps: int) -> Schedule:
+        """Return a run's budget by step; where it has none, note why and prune nothing."""
+        config, layers = self.configs[index], len(self.layers)
+        try:
+            return config.schedule(layers, steps)
+        except ConfigError as error:
+            self._unfit[index] = str(error)
+            every = config.first_rank * layers
+            return Schedule(initial=every, target=every, warmup=steps, end=steps + 1, interval=1)
+
+    def stopped(self, state: TrainState) -> Mapping[int, str]:  # noqa: ARG002
+        """Return the runs whose settings leave no step for pruning, with the reason."""
+        places = enumerate(self.axis.active)
+        return {position: self._unfit[i] for position, i in places if i in self._unfit}
 
     def penalty(self, state: TrainState) -> Tensor:  # noqa: ARG002
         """Return the weighted mean distance of all P and Q from orthogonality, (runs,)."""

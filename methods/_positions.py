@@ -31,13 +31,13 @@ def chosen(layers: str | tuple[int, int], count: int, *, causal: bool) -> range:
 def obstacle(model: PreTrainedModel, config: DroppingConfig) -> str | None:
     """Return why a backbone cannot drop where the settings say, None if it can."""
     inside = config.logit_rate > 0 or config.weight_rate > 0
-    if not (inside or config.ffn > 0):
-        return None
     family, layers = model.config.model_type, attention.layers(model)
-    if not layers:
-        return f"a {family} backbone keeps no list of its layers, so none can drop"
     if isinstance(config.layers, tuple) and config.layers[1] > len(layers):
         return f"layers end at {config.layers[1]}, but the backbone has {len(layers)}"
+    if not (inside or config.ffn > 0):
+        return None
+    if not layers:
+        return f"a {family} backbone keeps no list of its layers, so none can drop"
     if inside and not attention.droppable(model):
         return f"the attention of a {family} backbone cannot be reached for dropping"
     if config.ffn > 0 and _feed_forward(layers[0]) is None:

@@ -58,10 +58,13 @@ class StackedAdaLora(StackedLora):
         return int(self.lora_E[position].count_nonzero())
 
     def factors(self, position: int) -> tuple[Tensor, Tensor]:
-        """Return A and B of the triplets of an active run that are not pruned."""
+        """Return A and B of the triplets of an active run that are not pruned.
+
+        Where all singular values are zero, as before the first step, all triplets are returned.
+        """
         a, b = super().factors(position)
         kept = self.lora_E[position, : len(a), 0] != 0
-        return a[kept], b[:, kept]
+        return (a[kept], b[:, kept]) if kept.any() else (a, b)
 
     def parameter_count(self, index: int) -> int:
         """Count P, Lambda and Q at the run's initial rank, as PEFT does: all of them train."""

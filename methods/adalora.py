@@ -20,7 +20,9 @@ Deviations (1 to 4 are the authors' code and PEFT against the paper):
    1,800 of 3,900 steps, within GLUE's 0.09 to 0.18 and 0.43 to 0.58); the paper gives steps.
 8. rank 8 after 12 by default, for the final budget of LoRA at rank 8 and PEFT's defaults; the
    authors' scripts go from 2 or 3 to 1.
-9. Every evaluation may choose the checkpoint, also while more than the target rank is kept; the
+9. Weight decay, where a suite sets it, shrinks singular values like matrices, as their shape makes
+   the authors' code and PEFT do.
+10. Every evaluation may choose the checkpoint, also while more than the target rank is kept; the
    record's ``kept_ranks`` tell the ranks of what was scored.
 """
 

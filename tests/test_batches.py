@@ -114,6 +114,14 @@ def test_two_parts_of_a_phase_draw_from_disjoint_examples(make_backbone: MakeBac
     assert seen["inner"] | seen["outer"] == set(range(48))
 
 
+def test_phase_without_steps_is_an_error(make_backbone: MakeBackbone) -> None:
+    """A share that rounds to nothing names the phase, its share and the number of steps."""
+    data, runs = random_data(), make_runs("flexora", (0,), steps=1)
+    method, state = set_up(runs, load_backbone(make_backbone("bert"), runs), data, CPU)
+    with pytest.raises(ConfigError, match=r"'search' is a share of 0.25 of 1 steps"):
+        Trainer(runs, method, state, data, lambda _: None).train()
+
+
 def test_part_without_examples_is_an_error_and_no_endless_loop(make_backbone: MakeBackbone) -> None:
     """A cut that rounds to nothing names the part, its share and the number of examples."""
     data, runs = random_data(train=3), make_runs("bilora", (0,), configs=[{"lower_share": 0.9}])

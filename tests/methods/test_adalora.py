@@ -285,3 +285,21 @@ def test_pruned_run_folds_into_plain_weights(make_backbone: MakeBackbone) -> Non
         torch.testing.assert_close(layer.eval()(x), expected)
         assert len(layer.factors(0)[0]) == kept[name]
         assert torch.linalg.matrix_rank(folded["weight"] - layer.weight, atol=1e-9) == kept[name]
+
+
+def test_run_whose_schedule_does_not_fit_ends_alone(make_backbone: MakeBackbone) -> None:
+    """Settings that leave no step for pruning stop their own run; its neighbour equals solo."""
+    folder, data = make_backbone("bert"), random_data()
+    runs = make_runs("adalora", (0, 1), configs=[{}, {"tinit": 15, "tfinal": 15}])
+    stacked, solo = train(folder, runs, data), train(folder, runs[:1], data)
+    assert "leave none for pruning" in (stacked.trainer.traces[1].diverged or "")
+    assert stacked.trainer.traces[0].diverged is None
+    torch.testing.assert_close(
+        stacked.state.bank.values, solo.state.bank.values, rtol=0, atol=1e-9
+    )
+
+
+def test_schedule_without_a_step_to_observe_is_refused() -> None:
+    """The last allocation needs importance that was seen at least once before it."""
+    with pytest.raises(ConfigError, match="leave none for pruning"):
+        AdaLoraConfig(tinit=0, tfinal=9).schedule(layers=4, steps=10)
