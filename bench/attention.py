@@ -7,20 +7,17 @@ mask and on its weights. Which masks are drawn is the methods' affair (`methods.
 """
 
 import inspect
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from bench.stack import RunAxis, Stacked
+from bench.disentangled import is_disentangled
 
 IMPLEMENTATION = "gapbench_dropping"
 _ATTRIBUTE = "_gapbench_dropping"
@@ -149,7 +146,7 @@ def attentions(layer: nn.Module) -> list[nn.Module]:
     return [
         module
         for module in layer.modules()
-        if _is_disentangled(module) or hasattr(module, "is_causal")
+        if is_disentangled(module) or hasattr(module, "is_causal")
     ]
 
 
@@ -162,34 +159,17 @@ def is_causal(model: PreTrainedModel) -> bool:
 def droppable(model: PreTrainedModel) -> bool:
     """Whether the attention of a model can be reached, by registry or by hooks."""
     by_registry = bool(getattr(model, "_supports_attention_backend", False))
-    return by_registry or any(_is_disentangled(m) for m in model.modules())
+    return by_registry or any(is_disentangled(m) for m in model.modules())
 
 
 def drop_in(model: PreTrainedModel, layer: nn.Module, dropping: AttentionDropping) -> None:
     """Make the attention of one layer of a model drop in training."""
     for module in attentions(layer):
-        if _is_disentangled(module):
+        if is_disentangled(module):
             _hook(module, dropping)
         else:
             setattr(module, _ATTRIBUTE, dropping)
             model.set_attn_implementation(IMPLEMENTATION)
-
-
-def stack_positions(model: nn.Module, axis: RunAxis) -> None:
-    """Let DeBERTa's projections of relative positions serve the runs of a stack one by one.
-
-    They may be the adapted ones of queries and keys, yet their input has no run axis. Calling it
-    twice is harmless.
-    """
-    found: list[Any] = [module for module in model.modules() if _is_disentangled(module)]
-    for module in found:
-        module.disentangled_attention_bias = partial(_bias_by_run, module, axis)
-
-
-def _is_disentangled(module: nn.Module) -> bool:
-    """Whether a module is DeBERTa's attention, told without importing its file for all others."""
-    kind = type(module)
-    return kind.__name__ == "DisentangledSelfAttention" and "deberta_v2" in kind.__module__
 
 
 def _visible(mask: Tensor | None, query: Tensor, key: Tensor, *, causal: bool) -> Tensor | None:
@@ -242,58 +222,3 @@ def _hook(module: Any, dropping: AttentionDropping) -> None:
 
     module.register_forward_pre_hook(mask_keys, with_kwargs=True)
     module.dropout.register_forward_hook(drop_output)
-
-
-def _bias_by_run(
-    module: Any, axis: RunAxis, query: Tensor, key: Tensor, *shared: Any, **named: Any
-) -> Tensor:
-    """Compute the positional part of the logits for each run with its own projections.
-
-    Args:
-        module: a DeBERTa attention layer.
-        axis: the runs.
-        query: (runs * batch * heads, queries, width), run-major; so is ``key``.
-        key: see ``query``.
-        shared: relative positions and their embeddings, the same for all runs.
-        named: likewise.
-    """
-    bias = type(module).disentangled_attention_bias
-    if axis.size == 1:
-        only: Tensor = bias(module, query, key, *shared, **named)
-        return only
-    parts = []
-    for position, pair in enumerate(zip(query.chunk(axis.size), key.chunk(axis.size), strict=True)):
-        with _only(module, axis, position):
-            parts.append(bias(module, *pair, *shared, **named))
-    return torch.cat(parts)
-
-
-@contextmanager
-def _only(module: nn.Module, axis: RunAxis, position: int) -> Iterator[None]:
-    """Let the stacked layers of a module act as those of one active run."""
-    stacked = {name: m for name, m in module.named_children() if isinstance(m, Stacked)}
-    active = axis.active
-    for name, layer in stacked.items():
-        setattr(module, name, _OneRun(layer, position))
-    axis.active = (active[position],)
-    try:
-        yield
-    finally:
-        axis.active = active
-        for name, layer in stacked.items():
-            setattr(module, name, layer)
-
-
-class _OneRun(nn.Module):
-    """A stacked layer with the parameters of one run only."""
-
-    def __init__(self, layer: Stacked, position: int) -> None:
-        super().__init__()
-        self._layer = [layer]  # in a list: it is no part of this module
-        own = layer.named_parameters(recurse=False)
-        self._parameters_of_run = {name: p[position : position + 1] for name, p in own}
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Apply the layer to rows of the one run."""
-        out: Tensor = functional_call(self._layer[0], self._parameters_of_run, (x,))
-        return out

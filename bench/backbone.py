@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from bench.config import Fingerprint, Precision
+from bench.disentangled import is_disentangled
 from bench.errors import BackboneError
 from bench.schema import suggest
 from bench.sources import backbone_folder
@@ -210,14 +211,21 @@ def stack_head(model: nn.Module, backbone: Backbone, axis: RunAxis, members: int
 def stack_dropout(model: nn.Module, axis: RunAxis, rate: float) -> None:
     """Put counter-based dropout of hidden states in the places where the backbone has dropout.
 
-    Dropout of attention weights stays off: it happens inside the fused attention kernels.
+    Dropout of attention weights stays off: it happens inside the fused attention kernels. So does
+    that of DeBERTa's relative positions, which all runs share.
 
     Raises:
         BackboneError: if the rate is above zero and the backbone has no such place.
     """
     if rate == 0:
         return
-    places = [name for name, module in model.named_modules() if isinstance(module, nn.Dropout)]
+    attentions = [module for module in model.modules() if is_disentangled(module)]
+    off = {id(child) for module in attentions for child in module.children()}
+    places = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Dropout) and id(module) not in off
+    ]
     if not places:
         raise BackboneError(
             f"field 'backbone_dropout' is {rate}, but a {type(model).__name__} has no dropout "

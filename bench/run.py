@@ -14,12 +14,13 @@ from pathlib import Path
 import pyarrow as pa
 import torch
 
-from bench import attention, data, provenance, registry
 from bench import backbone as backbones
+from bench import data, provenance, registry
 from bench.backbone import Backbone
 from bench.config import Cell, Run
 from bench.cost import MemoryPeak
 from bench.data import TaskData
+from bench.disentangled import stack_positions
 from bench.errors import BenchError, StoreError
 from bench.method import AnyMethod, TrainState
 from bench.optim import ParameterBank
@@ -177,7 +178,7 @@ def set_up(
     backbones.stack_head(model, backbone, axis, method.members)
     backbones.stack_dropout(model, axis, cell.backbone_dropout)
     model = method.adapt(model, backbone)
-    attention.stack_positions(model, axis)
+    stack_positions(model)
     state = TrainState(
         task=cell.task,
         model=model,

@@ -108,6 +108,11 @@ class Stacked(nn.Module):
         super().__init__()
         self.axis = axis
 
+    @property
+    def models(self) -> int:
+        """Number of models in a pass: the active runs, times their members or masked copies."""
+        return self.axis.size
+
     def runs_first(self, x: Tensor) -> Tensor:
         """Reshape (runs * batch, ..., features) to (runs, batch * ..., features)."""
         return x.reshape(self.axis.size, -1, x.shape[-1])

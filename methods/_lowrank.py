@@ -123,6 +123,11 @@ class StackedLora(Stacked):
         """Return A, (models, rank, in), and B, (models, out, rank), one of each model that runs."""
         return self.lora_A.flatten(0, -3), self.lora_B.flatten(0, -3)
 
+    @property
+    def models(self) -> int:
+        """Number of models in a pass: the active runs, times their members."""
+        return self.lora_A.shape[:-2].numel()
+
     def update_input(self, x: Tensor) -> Tensor:
         """Return the input of the update: ``x``, in training with features dropped."""
         if not (self.training and self._drops):

@@ -121,6 +121,11 @@ class MaskedLora(StackedLora):
         super().__init__(axis, base, site, **settings)
         self.masking = masking
 
+    @property
+    def models(self) -> int:
+        """Number of models in the present pass: the active runs, times their copies."""
+        return super().models * max(self.masking.copies, 1)
+
     def matrices(self) -> tuple[Tensor, Tensor]:
         """Return A, (runs * copies, rank, in), and B, (runs * copies, out, rank), of this pass."""
         a, b = super().matrices()

@@ -5,12 +5,18 @@ Masked Language-models", section 3.
 
 A run's bias is stored as its difference from the pretrained one. That is the same training: the
 gradients are equal, and biases are never decayed.
+
+Deviations, all on DeBERTa; the paper trains every bias, and its backbones have none of these:
+1. The bias of the norm of relative positions stays frozen: all runs of a stack share its output.
+2. So does that of the convolution beside the first layer, whose features do not come last.
+3. So do query and value biases of the first DeBERTa, which belong to no layer of their own.
 """
 
 import torch
 from torch import Tensor, nn
 
 from bench.backbone import Backbone
+from bench.disentangled import positional_norms
 from bench.method import Method, MethodConfig
 from bench.stack import RunAxis, Stacked, replace_module
 from bench.tasks import Task
@@ -63,10 +69,13 @@ class BitFit(Method[MethodConfig]):
 
 
 def _biased(model: nn.Module, backbone: Backbone) -> list[str]:
+    """Return the names of the layers whose bias can train."""
+    shared = positional_norms(model)
     return [
         name
         for name, module in model.named_modules()
-        if not isinstance(module, Stacked)
+        if not isinstance(module, Stacked | nn.Conv1d)
         and isinstance(module._parameters.get("bias"), nn.Parameter)
         and not backbone.in_head(name)
+        and name not in shared
     ]

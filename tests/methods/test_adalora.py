@@ -294,9 +294,7 @@ def test_run_whose_schedule_does_not_fit_ends_alone(make_backbone: MakeBackbone)
     stacked, solo = train(folder, runs, data), train(folder, runs[:1], data)
     assert "leave none for pruning" in (stacked.trainer.traces[1].diverged or "")
     assert stacked.trainer.traces[0].diverged is None
-    torch.testing.assert_close(
-        stacked.state.bank.values, solo.state.bank.values, rtol=0, atol=1e-9
-    )
+    torch.testing.assert_close(stacked.state.bank.values, solo.state.bank.values, rtol=0, atol=1e-9)
 
 
 def test_schedule_without_a_step_to_observe_is_refused() -> None:

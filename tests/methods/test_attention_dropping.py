@@ -243,9 +243,14 @@ def test_grouped_queries_share_keys_and_drop_on_their_own() -> None:
         torch.testing.assert_close(out.transpose(1, 2), expected)
 
 
-def _deberta() -> tuple[transformers.PreTrainedModel, nn.Module, dict[str, Tensor]]:
+DEBERTAS = [transformers.DebertaConfig, transformers.DebertaV2Config]
+
+
+def _deberta(
+    kind: type[transformers.PretrainedConfig],
+) -> tuple[transformers.PreTrainedModel, nn.Module, dict[str, Tensor]]:
     torch.manual_seed(0)
-    config = transformers.DebertaV2Config(
+    config = kind(
         vocab_size=20,
         hidden_size=24,
         num_hidden_layers=2,
@@ -274,9 +279,12 @@ def _recorded(
 
 
 @pytest.mark.parametrize("position", ["logits", "weights"])
-def test_deberta_drops_through_its_hooks(position: str) -> None:
+@pytest.mark.parametrize("kind", DEBERTAS)
+def test_deberta_drops_through_its_hooks(
+    kind: type[transformers.PretrainedConfig], position: str
+) -> None:
     """Its weights are those of the undropped layer, renormalised over the keys that are left."""
-    model, layer, inputs = _deberta()
+    model, layer, inputs = _deberta(kind)
     before = _recorded(model, layer, inputs)
     keep = torch.rand(2, 3, 1, 6, generator=torch.Generator().manual_seed(5)) > 0.4
     keep[0, 0] = False
@@ -291,9 +299,10 @@ def test_deberta_drops_through_its_hooks(position: str) -> None:
     assert (actual == 0).any()
 
 
-def test_deberta_drops_nothing_in_evaluation() -> None:
+@pytest.mark.parametrize("kind", DEBERTAS)
+def test_deberta_drops_nothing_in_evaluation(kind: type[transformers.PretrainedConfig]) -> None:
     """In evaluation mode the hooks leave mask and weights alone, bit for bit."""
-    model, layer, inputs = _deberta()
+    model, layer, inputs = _deberta(kind)
     plain = model.eval()(**inputs).last_hidden_state
     nothing = AttentionDropping(
         logits=lambda *shape: torch.zeros(shape, dtype=torch.bool),

@@ -221,7 +221,7 @@ def _varied(name: str) -> list[dict[str, Any]]:
     return mixed
 
 
-@pytest.mark.parametrize("family", ["bert", "llama"])
+@pytest.mark.parametrize("family", ["bert", "llama", "deberta-v2"])
 @pytest.mark.parametrize("name", STACKABLE)
 def test_stacked_runs_equal_solo_runs_in_float64(
     name: str, family: str, make_backbone: MakeBackbone
