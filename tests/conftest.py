@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command does, before torch loads
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads only cost time on tensors this small
 
 import pytest
 import torch

@@ -82,7 +82,7 @@ def others(name: str, field: str) -> list[Any]:
         return VALUES[f"{name}.{field}"]
     if field in VALUES:
         return VALUES[field]
-    return [value for value in _candidates(info) if value != info.default]
+    return list(dict.fromkeys(v for v in _candidates(info) if v != info.default))
 
 
 def illegal(name: str, field: str) -> list[Any]:
@@ -113,11 +113,11 @@ def _candidates(info: FieldInfo) -> Iterator[Any]:
 
 
 def _numbers(info: FieldInfo, kind: type) -> Iterator[Any]:
-    """Yield numbers inside the legal range, some way off the default."""
+    """Yield two numbers inside the legal range, some way off the default."""
     start = info.default if isinstance(info.default, int | float) else 0
-    for value in (start * 2, start / 2, start + 1, start + 0.25, start + 0.1, 0.3, 3):
-        if (kind is float or value == int(value)) and _legal(info, value):
-            yield kind(value)
+    tried = (start * 2, start / 2, start + 1, start + 0.25, start + 0.1, 0.3, 3)
+    fit = [v for v in tried if (kind is float or v == int(v)) and _legal(info, v) and v != start]
+    yield from map(kind, fit[:2])
 
 
 def _legal(info: FieldInfo, value: float) -> bool:
