@@ -42,8 +42,8 @@ def section(name: str, table: pd.DataFrame) -> str:
     own = table[(table["method"].str.partition(":")[0] == name) & table["score"].notna()]
     if own.empty:
         return "Not yet.\n"
-    lora = table[table["method"] == "lora"].set_index(["suite", "task"])
-    lines = [_line(row, lora.loc[(row.suite, row.task)]) for row in own.itertuples()]
+    lora = table[table["method"] == "lora"].set_index(["suite", "task", "backbone"])
+    lines = [_line(row, lora.loc[(row.suite, row.task, row.backbone)]) for row in own.itertuples()]
     seeds = _joined(str(int(n)) for n in own["n_seeds"].unique())
     suites = _joined(f"`{suite}`" for suite in own["suite"].unique())
     return HEADER.format(name=name) + "".join(lines) + FOOTER.format(seeds=seeds, suites=suites)
