@@ -20,8 +20,8 @@ quickstart: setup  ## Run the four papers' methods on built-in data, then write 
 	$(BIN)/gapbench run quickstart
 	$(BIN)/gapbench report
 
-test: setup  ## Run the tests, one process a core
-	$(BIN)/python -m pytest --numprocesses auto
+test: setup  ## Run the tests
+	$(BIN)/python -m pytest
 
 lint: setup  ## Check format, lint and types
 	$(BIN)/ruff format --check .
