@@ -76,7 +76,7 @@ class Peft(Method[PeftSettings]):
             with self._seeded("peft", "initial values"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 wrapped: nn.Module = get_peft_model(model, config)
-        except (TypeError, ValueError) as error:
+        except (NotImplementedError, TypeError, ValueError) as error:
             raise ConfigError(
                 f"method {self.full_name!r}: PEFT refuses its settings: {error}"
             ) from None
@@ -96,7 +96,7 @@ class Peft(Method[PeftSettings]):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 merged = adapted.merge_and_unload()
-        except (AttributeError, NotImplementedError, TypeError, ValueError) as error:
+        except NotImplementedError as error:  # how PEFT says that a type has no plain form
             raise MergeError(f"PEFT cannot fold in {self.full_name!r}: {error}") from None
         return plain_weights(merged, position)
 

@@ -87,6 +87,16 @@ def test_peft_types_train_in_the_plain_loop(kind: str, make_backbone: MakeBackbo
     assert bool(moved)
 
 
+def test_peft_type_that_cannot_adapt_a_backbone_is_a_config_error(
+    make_backbone: MakeBackbone,
+) -> None:
+    """What PEFT has not implemented for a family ends with its reason, not with a traceback."""
+    runs = make_runs("peft:LILY", precision="fp32")
+    backbone = load_backbone(make_backbone("gpt2"), runs)
+    with pytest.raises(ConfigError, match="'peft:LILY': PEFT refuses its settings"):
+        set_up(runs, backbone, random_data(), CPU)
+
+
 def test_peft_lora_reaches_the_training_loss_of_our_lora(make_backbone: MakeBackbone) -> None:
     """With initial values of its own, the reference adapter learns as fast as ours, on average."""
     data = random_data()

@@ -105,6 +105,17 @@ def test_merge_of_an_ensemble_says_what_to_do(make_backbone: MakeBackbone) -> No
     assert single.method.merge(single.state, 0)
 
 
+def test_merge_of_a_peft_type_without_a_plain_form_gives_pefts_reason(
+    make_backbone: MakeBackbone,
+) -> None:
+    """PEFT itself knows which of its types cannot be folded in, and why."""
+    runs = make_runs("peft:SHADOW", precision="fp32")
+    backbone = load_backbone(make_backbone("gpt2"), runs)
+    method, state = set_up(runs, backbone, random_data(), CPU)
+    with pytest.raises(MergeError, match="'peft:SHADOW': ShadowPEFT cannot be merged"):
+        method.merge(state, 0)
+
+
 def test_merge_of_a_constant_prediction_is_refused(make_backbone: MakeBackbone) -> None:
     """What is scored without the model has no weights."""
     runs = make_runs("majority")
