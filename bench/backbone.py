@@ -9,8 +9,9 @@ import copy
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import transformers
@@ -24,6 +25,9 @@ from bench.errors import BackboneError
 from bench.schema import suggest
 from bench.sources import backbone_folder
 from bench.stack import RunAxis, StackedDropout, StackedLinear, replace_module
+from bench.tasks import Kind
+
+Head = Literal["sequence", "causal", "span"]
 
 DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp64": torch.float64}
 
@@ -48,7 +52,36 @@ DEFAULT_TARGETS: dict[str, tuple[str, ...]] = {
     "phi3": ("qkv_proj",),
     "opt": ("q_proj", "v_proj"),
 }
-_HEAD_NAMES = ("classifier", "score", "pre_classifier")
+HEADS: dict[Kind, Head] = {
+    "classification": "sequence",
+    "regression": "sequence",
+    "generation": "causal",
+    "choice": "causal",
+    "span": "span",
+}
+_AUTO_CLASSES: dict[Head, Any] = {
+    "sequence": transformers.AutoModelForSequenceClassification,
+    "causal": transformers.AutoModelForCausalLM,
+    "span": transformers.AutoModelForQuestionAnswering,
+}
+_LIBRARY_NAMES: dict[Head, str] = {
+    "sequence": "SEQUENCE_CLASSIFICATION",
+    "causal": "CAUSAL_LM",
+    "span": "QUESTION_ANSWERING",
+}
+_HEAD_NAMES = ("classifier", "score", "pre_classifier", "qa_outputs")
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a backbone reads text.
+
+    Attributes:
+        window: most tokens of one sequence.
+    """
+
+    tokenizer: Any
+    window: int
 
 
 class Backbone:
@@ -75,6 +108,15 @@ class Backbone:
         """The model library's name of the architecture, such as ``bert``."""
         return str(self.config.model_type)
 
+    @property
+    def reader(self) -> "Reader":
+        """What encoding needs: the tokenizer and the window."""
+        positions = getattr(self.config, "max_position_embeddings", None)
+        # RoBERTa and its kin count positions from the one after the padding token.
+        taken = self.config.pad_token_id + 1 if "roberta" in self.family else 0
+        known = [int(positions) - taken] if positions else []
+        return Reader(self.tokenizer, min([*known, int(self.tokenizer.model_max_length)]))
+
     def model(self) -> nn.Module:
         """Return a copy with every parameter frozen and sharing storage with the original."""
         shared = {
@@ -84,11 +126,15 @@ class Backbone:
         return copy.deepcopy(self._pristine, dict(shared))
 
     def linear_layers(self) -> dict[str, nn.Module]:
-        """Return the adaptable layers by name: linear or Conv1D, outside the head."""
+        """Return the adaptable layers by name: linear or Conv1D, outside any head."""
+        pristine: Any = self._pristine
+        language_head = pristine.get_output_embeddings()
         return {
             name: module
-            for name, module in self._pristine.named_modules()
-            if isinstance(module, nn.Linear | Conv1D) and not self.in_head(name)
+            for name, module in pristine.named_modules()
+            if isinstance(module, nn.Linear | Conv1D)
+            and module is not language_head
+            and not self.in_head(name)
         }
 
     def in_head(self, name: str) -> bool:
@@ -125,9 +171,26 @@ class Backbone:
         return [name for name in layers if any(_ends_with(name, ending) for ending in endings)]
 
 
+def unfit(name: str, kind: Kind) -> str | None:
+    """Return the reason why a backbone cannot be asked tasks of a kind, None if it can.
+
+    Raises:
+        BackboneError: if its configuration cannot be read.
+    """
+    config = _config(name)
+    mapping = getattr(transformers, f"MODEL_FOR_{_LIBRARY_NAMES[HEADS[kind]]}_MAPPING")
+    masked = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING
+    if type(config) not in mapping or (HEADS[kind] == "causal" and masked):
+        what = "writes no text" if HEADS[kind] == "causal" else "has no head for it"
+        return f"a backbone of the family {config.model_type!r} {what}: {kind} needs another"
+    return None
+
+
 @lru_cache(maxsize=1)
-def load(name: str, fingerprint: Fingerprint, outputs: int, precision: Precision) -> Backbone:
-    """Load a backbone (built-in name, folder or pinned hub id) for sequence classification.
+def load(
+    name: str, fingerprint: Fingerprint, kind: Kind, outputs: int, precision: Precision
+) -> Backbone:
+    """Load a backbone (built-in name, folder or pinned hub id) for a kind of task.
 
     The last one is kept, since stacks come in the order of tasks and backbones.
 
@@ -138,13 +201,11 @@ def load(name: str, fingerprint: Fingerprint, outputs: int, precision: Precision
     location, revision = _location(name)
     try:
         with _quiet():
-            config = transformers.AutoConfig.from_pretrained(
-                location, revision=revision, num_labels=outputs, trust_remote_code=False
-            )
+            config = _config(name, num_labels=outputs)
             _switch_off_dropout(config)
             config.pad_token_id = tokenizer.pad_token_id
             read = partial(
-                transformers.AutoModelForSequenceClassification.from_pretrained,
+                _AUTO_CLASSES[HEADS[kind]].from_pretrained,
                 location,
                 revision=revision,
                 config=config,
@@ -162,7 +223,18 @@ def load(name: str, fingerprint: Fingerprint, outputs: int, precision: Precision
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise BackboneError(f"backbone {name!r} cannot be loaded: {error}") from None
     model.eval()
-    return Backbone(fingerprint, model, tokenizer, _head_modules(model, info["missing_keys"]))
+    missing = set(info["missing_keys"]) - set(getattr(model, "_tied_weights_keys", None) or ())
+    return Backbone(fingerprint, model, tokenizer, _head_modules(model, sorted(missing)))
+
+
+def _config(name: str, **settings: Any) -> Any:
+    location, revision = _location(name)
+    try:
+        return transformers.AutoConfig.from_pretrained(
+            location, revision=revision, trust_remote_code=False, **settings
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise BackboneError(f"backbone {name!r} cannot be loaded: {error}") from None
 
 
 def load_tokenizer(name: str) -> Any:

@@ -5,18 +5,17 @@ which step is the same for all seeds of a task, so that the runs of a stack pad 
 examples fill the bucket, and in which order, depends on the seed alone, never on the method.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bench.data import EncodedSplit
 from bench.seed import permutation, seed_of
-
-Indices = NDArray[np.int64]
+from bench.splits import EncodedSplit, Indices
 
 _BATCHES_PER_BUCKET = 8  # enough to mix examples well, few enough that lengths stay close
 
@@ -26,24 +25,32 @@ class Batch:
     """A padded, run-major batch on its device.
 
     Attributes:
-        inputs: keyword arguments of the backbone, each (runs * batch, tokens).
-        targets: (runs * batch,).
+        inputs: keyword arguments of the backbone, each (runs * batch, ...), or not a tensor.
+        targets: (runs * batch, ...), one for each decision (see `bench.splits`).
         tokens: for each run, how many of its tokens are not padding; (runs,).
     """
 
-    inputs: dict[str, Tensor]
+    inputs: dict[str, Any]
     targets: Tensor
     tokens: NDArray[np.int64]
 
     def replicated(self, runs: int, copies: int) -> "Batch":
         """Return each run's examples ``copies`` times over: (runs * copies * batch, ...)."""
 
-        def wide(values: Tensor) -> Tensor:
+        def wide(values: Any) -> Any:
+            if not isinstance(values, Tensor):
+                return values
             each = values.view(runs, 1, -1, *values.shape[1:])
             return each.expand(-1, copies, *each.shape[2:]).reshape(-1, *values.shape[1:])
 
         inputs = {name: wide(values) for name, values in self.inputs.items()}
         return Batch(inputs, wide(self.targets), self.tokens)
+
+    @classmethod
+    def of_prompts(cls, inputs: Mapping[str, Any]) -> "Batch":
+        """Return a batch of texts that are to be continued, which has no targets."""
+        ids: Tensor = inputs["input_ids"]
+        return cls(dict(inputs), ids.new_zeros(len(ids)), np.zeros(0, np.int64))
 
 
 def epoch_order(
@@ -94,12 +101,13 @@ def collate(split: EncodedSplit, indices: Indices, device: torch.device) -> Batc
     }
     if split.token_type_ids is not None:
         inputs["token_type_ids"] = np.where(present, split.token_type_ids[where], 0)
+    extra, targets = split.decisions(flat)
     return Batch(
         inputs={
             name: torch.from_numpy(np.ascontiguousarray(value, dtype=np.int64)).to(device)
-            for name, value in inputs.items()
+            for name, value in (inputs | extra).items()
         },
-        targets=torch.from_numpy(split.targets[flat]).to(device),
+        targets=torch.from_numpy(targets).to(device),
         tokens=lengths.reshape(indices.shape).sum(axis=1),
     )
 

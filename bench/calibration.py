@@ -78,7 +78,7 @@ def reliability_bins(
         ConfigError: `bins` or `scheme` is not allowed.
         DataError: The arrays do not pair up, or are not probabilities and classes.
     """
-    counts, confidence, accuracy = _binned(probabilities, labels, bins, scheme)
+    counts, confidence, accuracy = _binned(*_hits(probabilities, labels), bins, scheme)
     return [
         ReliabilityBin(int(n), float(c), float(a)) if n else ReliabilityBin(0, None, None)
         for n, c, a in zip(counts, confidence, accuracy, strict=True)
@@ -96,8 +96,31 @@ def expected_calibration_error(
     Nguyen and O'Connor, "Posterior calibration and exploratory analysis for natural language
     processing models", 2015.
     """
-    counts, confidence, accuracy = _binned(probabilities, labels, bins, scheme)
+    return confidence_error(*_hits(probabilities, labels), bins, scheme)
+
+
+def confidence_error(
+    confidence: Array, correct: Array, bins: int = 15, scheme: Scheme = "equal_width"
+) -> float:
+    """Return the expected calibration error of predictions of which no more is known than these.
+
+    Args:
+        confidence: probability of each predicted class, `(n,)`.
+        correct: whether it is the true one, `(n,)`.
+        bins: number of bins, at least 1.
+        scheme: as in `reliability_bins`.
+
+    Raises:
+        ConfigError: `bins` or `scheme` is not allowed.
+    """
+    counts, confidence, accuracy = _binned(confidence, correct, bins, scheme)
     return float(np.nansum(counts * np.abs(confidence - accuracy)) / counts.sum())
+
+
+def maximum_confidence_error(confidence: Array, correct: Array, bins: int = 15) -> float:
+    """Return the largest gap of any bin of equal width; arguments as of `confidence_error`."""
+    _, confidence, accuracy = _binned(confidence, correct, bins, "equal_width")
+    return float(np.nanmax(np.abs(confidence - accuracy)))
 
 
 def maximum_calibration_error(
@@ -109,7 +132,7 @@ def maximum_calibration_error(
 
     Source: Guo et al., 2017, equation 5.
     """
-    _, confidence, accuracy = _binned(probabilities, labels, bins, scheme)
+    _, confidence, accuracy = _binned(*_hits(probabilities, labels), bins, scheme)
     return float(np.nanmax(np.abs(confidence - accuracy)))
 
 
@@ -222,15 +245,19 @@ def _mean_loss(log_likelihoods: Floats) -> float:
     return 0.0 - float(log_likelihoods.mean())
 
 
+def _hits(probabilities: Array, labels: Array) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return the confidence of each prediction, and whether it is right; `(n,)` each."""
+    probabilities = _check_probabilities(probabilities, labels)
+    return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+
+
 def _binned(
-    probabilities: Array, labels: Array, bins: int, scheme: str
+    confidence: Array, hits: Array, bins: int, scheme: str
 ) -> tuple[NDArray[np.intp], Floats, Floats]:
     """Return count, mean confidence and accuracy of each bin, the last two NaN if it is empty."""
     if bins < 1:
         raise ConfigError(f"bins: {bins} is too few; give at least 1")
-    probabilities = _check_probabilities(probabilities, labels)
-    confidence: Floats = probabilities.max(axis=1)
-    correct = (probabilities.argmax(axis=1) == labels).astype(np.float64)
+    confidence, correct = confidence.astype(np.float64), hits.astype(np.float64)
     if scheme == "equal_width":
         edges = np.arange(bins + 1) / bins
         index = np.searchsorted(edges, confidence, side="right") - 1

@@ -16,11 +16,11 @@ from bench import backbone as backbones
 from bench import data, export, metrics, registry, reproduce, tasks
 from bench import suite as suites
 from bench.cli import EXIT_FAILED_RUNS, EXIT_INTERRUPTED, EXIT_OK
-from bench.config import Run
+from bench.config import Cell, Run
 from bench.errors import RecordError, StoreError
 from bench.execute import Settings, choose_device, execute
 from bench.record import Record, Status
-from bench.run import store_at
+from bench.run import load_backbone, store_at
 from bench.sources import Sources, builtin_backbones
 from bench.store import Store
 from bench.suite import PlannedRun, Suite
@@ -42,30 +42,39 @@ def list_command(options: argparse.Namespace) -> int:
 def check_command(options: argparse.Namespace) -> int:
     """Verify everything that can be wrong with a suite before an hour is spent on it."""
     suite, sources, planned = _planned(options)
-    rows = []
-    for (_, variant), cell in {(p.run.cell.hash, p.variant): p.run.cell for p in planned}.items():
-        backbone = backbones.load(
-            sources.locate(cell.backbone), cell.backbone, cell.task.n_outputs, cell.precision
-        )
-        splits = data.prepare(cell, sources, backbone.tokenizer)
-        config = registry.get(cell.method).Config.model_validate(cell.config)
-        rows.append(
-            {
-                "task": cell.task.name,
-                "backbone": cell.backbone.name,
-                "method": cell.method,
-                "variant": variant,
-                "train": len(splits.train),
-                "validation": len(splits.validation),
-                "test": len(splits.test),
-                "mean_tokens": round(float(splits.train.lengths.mean()), 1),
-                "steps": cell.budget.total_steps(len(splits.train)),
-                "verdict": registry.get(cell.method).supports(cell.task, backbone, config) or "ok",
-            }
-        )
+    rows = [
+        {
+            "task": cell.task.name,
+            "backbone": cell.backbone.name,
+            "method": cell.method,
+            "variant": variant,
+        }
+        | _checked(cell, sources)
+        for (_, variant), cell in {
+            (p.run.cell.hash, p.variant): p.run.cell for p in planned
+        }.items()
+    ]
     _print(rows, as_json=options.json)
     print(f"suite {suite.name!r} is valid: {len(planned)} runs", file=sys.stderr)
     return EXIT_OK
+
+
+def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
+    """Return the sizes of a cell's splits, and whether its method can do it."""
+    unfit = backbones.unfit(sources.locate(cell.backbone), cell.task.kind)
+    if unfit is not None:
+        return {"verdict": unfit}
+    backbone = load_backbone(cell, sources)
+    splits = data.prepare(cell, sources, backbone.reader)
+    config = registry.get(cell.method).Config.model_validate(cell.config)
+    return {
+        "train": len(splits.train),
+        "validation": len(splits.validation),
+        "test": len(splits.test),
+        "mean_tokens": round(float(splits.train.lengths.mean()), 1),
+        "steps": cell.budget.total_steps(len(splits.train.trained)),
+        "verdict": registry.get(cell.method).supports(cell.task, backbone, config) or "ok",
+    }
 
 
 def plan_command(options: argparse.Namespace) -> int:
@@ -281,16 +290,16 @@ def _tasks() -> list[dict[str, Any]]:
 
 
 def _suites() -> list[dict[str, Any]]:
-    loaded = [suites.load(name)[0] for name in suites.builtin_names()]
+    loaded = [(name, suites.load(name)[0]) for name in suites.builtin_names()]
     return [
         {
-            "name": s.name,
+            "name": name,
             "tasks": len(s.tasks),
             "methods": len(s.methods),
             "seeds": len(s.seeds),
             "description": s.description,
         }
-        for s in loaded
+        for name, s in loaded
     ]
 
 

@@ -73,14 +73,16 @@ _FUSED_ON_CPU = {
 }
 
 
-def work(examples: int, tokens: int) -> NDArray[np.float64]:
-    """Return what a step on a batch of ``tokens``-wide examples is charged by; (4,).
+def work(examples: int, tokens: int, decisions: int = 1) -> NDArray[np.float64]:
+    """Return what a step on a batch of ``tokens``-wide examples is charged by; (5,).
 
-    A transformer takes B (c + a T + b T^2) operations for B examples of T tokens: head, linear
-    layers, attention. A penalty on the weights takes some a step, whatever the batch. Widths are
-    counted in units of 64 tokens, to keep the numbers alike in size.
+    A transformer takes B (c + a T + b T^2 + d D) operations for B examples of T tokens with D
+    decisions: head, linear layers, attention, a language model's head. A penalty on the weights
+    takes some a step, whatever the batch. Widths are counted in units of 64 tokens, to keep the
+    numbers alike in size.
     """
-    return np.array([*examples * (tokens / 64) ** np.arange(3.0), 1.0])
+    widths = examples * (tokens / 64) ** np.arange(3.0)
+    return np.array([*widths, 1.0, examples * decisions / 64])
 
 
 Work = Mapping[str, NDArray[np.float64]]  # by part of the training set that a step draws from
@@ -124,10 +126,10 @@ class FlopEstimate:
 
     @staticmethod
     def _matrix(steps: Sequence[Work]) -> NDArray[np.float64]:
-        """Lay steps one below the other: all linear columns, then constant, per step, square."""
+        """Lay steps one below the other: all linear columns, then the others by their weight."""
         parts = sorted({part for step in steps for part in step})
-        absent = np.zeros(4)
-        order = (1, 0, 3, 2)
+        absent = np.zeros(5)
+        order = (1, 0, 4, 3, 2)
         rows = [[step.get(part, absent)[k] for k in order for part in parts] for step in steps]
         return np.array(rows).reshape(len(steps), len(order) * len(parts))
 

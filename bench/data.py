@@ -7,76 +7,39 @@ test split serves as validation, as the papers do.
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
+from bench import kinds
+from bench.backbone import Reader
 from bench.config import Cell
 from bench.errors import DataError
-from bench.rows import Rows, read_rows
+from bench.rows import OFFICIAL, TRUTH, Rows, Table, column, place, read_table
 from bench.schema import content_hash
 from bench.seed import permutation, seed_of
 from bench.sources import Sources, cache_folder
-from bench.tasks import Task
+from bench.splits import Arrays, TaskData
+from bench.tasks import BuiltinSource, Task
 
-FORMAT_VERSION = 1  # of the cached arrays; raised when their meaning changes
+FORMAT_VERSION = 2  # of the cached arrays; raised when their meaning changes
 _REGRESSION_STRATA = 10
+SPLITS = ("train", "validation", "test")
 
 
-@dataclass(frozen=True)
-class EncodedSplit:
-    """Tokenised examples, concatenated; example i is ``input_ids[offsets[i]:offsets[i + 1]]``.
-
-    Attributes:
-        input_ids: (all tokens,) int32.
-        token_type_ids: (all tokens,) int8, or None where the backbone has no segments.
-        offsets: (examples + 1,) int64.
-        targets: (examples,) int64 class indices, or float32 values for regression.
-        example_ids: (examples,) row number in the official split.
-        truth: true probabilities (examples, classes) or true means (examples, 1) of built-in tasks.
-        pad_id: token id used for padding.
-    """
-
-    input_ids: NDArray[np.int32]
-    token_type_ids: NDArray[np.int8] | None
-    offsets: NDArray[np.int64]
-    targets: NDArray[Any]
-    example_ids: NDArray[np.int64]
-    truth: NDArray[np.float64] | None
-    pad_id: int
-
-    def __len__(self) -> int:
-        return len(self.targets)
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """Number of tokens of every example."""
-        return np.diff(self.offsets)
-
-
-@dataclass(frozen=True)
-class TaskData:
-    """The three splits of a task as one backbone reads them."""
-
-    train: EncodedSplit
-    validation: EncodedSplit
-    test: EncodedSplit
-
-
-def prepare(cell: Cell, sources: Sources, tokenizer: Any) -> TaskData:
+def prepare(cell: Cell, sources: Sources, reader: Reader) -> TaskData:
     """Return the encoded splits of a cell's task, from the cache where they were made before.
 
     Raises:
         DataError: if rows are missing, or contradict the task.
     """
-    task, budget = cell.task, cell.budget
+    task = cell.task
     key = content_hash(
         [
             FORMAT_VERSION,
@@ -84,16 +47,17 @@ def prepare(cell: Cell, sources: Sources, tokenizer: Any) -> TaskData:
             cell.data.digest,
             cell.backbone.digest,
             cell.protocol,
-            budget.train_size,
+            cell.budget.train_size,
         ]
     )
     path = cache_folder() / "tokens" / f"{task.name}-{key[:16]}.safetensors"
     arrays = _load(path)
     if arrays is None:
-        arrays = _encode_splits(cell, sources, tokenizer)
+        arrays = _encode_splits(cell, sources, reader)
         _save(path, arrays)
-    pad_id = int(tokenizer.pad_token_id)
-    splits = {name: _split(arrays, name, pad_id) for name in ("train", "validation", "test")}
+    kind = kinds.get(task.kind)
+    pad_id = int(reader.tokenizer.pad_token_id)
+    splits = {name: kind.load(_part(arrays, name), pad_id) for name in SPLITS}
     return TaskData(**splits)
 
 
@@ -114,101 +78,101 @@ def cut(targets: NDArray[Any], size: int, seed: int, *, classes: bool) -> NDArra
     return chosen
 
 
-def _encode_splits(cell: Cell, sources: Sources, tokenizer: Any) -> dict[str, NDArray[Any]]:
+def read_rows(task: Task, sources: Sources) -> dict[str, Rows]:
+    """Return the official train and test rows, checked against the task.
+
+    Raises:
+        DataError: naming split, column, row and value at fault.
+    """
+    kind = kinds.get(task.kind)
+    rows: dict[str, Rows] = {}
+    for split in OFFICIAL:
+        table = read_table(task, split, sources)
+        read = kind.read(task, place(task, split), table)
+        rows[split] = replace(read, **_extras(task, place(task, split), table, read))
+    return rows
+
+
+def _extras(task: Task, place: str, table: Table, rows: Rows) -> dict[str, Any]:
+    """Return what any kind of rows may come with: groups and the truth."""
+    extras: dict[str, Any] = {}
+    if task.group is not None:
+        values = column(place, table, task.group)
+        names = [str(values[row]) for row in rows.numbers]
+        extras["groups"] = np.unique(names, return_inverse=True)[1]
+    if isinstance(task.source, BuiltinSource) and TRUTH in table:
+        extras["truth"] = np.asarray(table[TRUTH], dtype=np.float64)[rows.numbers]
+    return extras
+
+
+def _encode_splits(cell: Cell, sources: Sources, reader: Reader) -> Arrays:
     task = cell.task
     rows = read_rows(task, sources)
-    train_ids = np.arange(len(rows["train"].targets))
-    parts = {
-        "train": (rows["train"], train_ids),
-        "test": (rows["test"], np.arange(len(rows["test"].targets))),
-    }
+    parts = {"train": rows["train"], "test": rows["test"]}
     if cell.protocol == "paper":
         parts["validation"] = parts["test"]
     else:
         parts["train"], parts["validation"] = _cut_validation(task, rows["train"])
     kept = cell.budget.train_size
-    available = len(parts["train"][1])
-    if kept is not None and kept > available:
-        raise DataError(
-            f"task {task.name!r}: field 'train_size' is {kept}, but only {available} training "
-            "examples are left beside validation; make it smaller or leave it out"
-        )
     if kept is not None:
-        train, ids = parts["train"]
-        chosen = np.flatnonzero(
-            cut(
-                train.targets,
-                kept,
-                seed_of("subset", task.name),
-                classes=task.kind == "classification",
-            )
-        )
-        parts["train"] = (train.take(chosen), ids[chosen])
-    return {
-        f"{split}.{name}": array
-        for split, (part, ids) in parts.items()
-        for name, array in _encode(task, part, ids, tokenizer).items()
-    }
+        parts["train"] = _subset(task, parts["train"], kept)
+    arrays: Arrays = {}
+    for split, part in parts.items():
+        encoded = kinds.get(task.kind).encode(task, part, reader)
+        encoded |= {"targets": part.targets, "example_ids": part.numbers.astype(np.int64)}
+        if part.truth is not None:
+            encoded["truth"] = part.truth
+        arrays |= {f"{split}.{name}": array for name, array in encoded.items()}
+    return arrays
 
 
-def _cut_validation(
-    task: Task, train: Rows
-) -> tuple[tuple[Rows, NDArray[np.int64]], tuple[Rows, NDArray[np.int64]]]:
-    n, size = len(train.targets), task.validation_size
+def _cut_validation(task: Task, train: Rows) -> tuple[Rows, Rows]:
+    n, size = len(train), task.validation_size
     if size >= n:
         raise DataError(
             f"task {task.name!r}: field 'validation_size' is {size}, but the train split has only "
             f"{n} examples; make it smaller"
         )
-    chosen = cut(
-        train.targets,
-        size,
-        seed_of("validation", task.name, task.version),
-        classes=task.kind == "classification",
-    )
-    kept, held = np.flatnonzero(~chosen), np.flatnonzero(chosen)
-    return (train.take(kept), kept), (train.take(held), held)
+    chosen = _cut(task, train, size, seed_of("validation", task.name, task.version))
+    return train.take(np.flatnonzero(~chosen)), train.take(np.flatnonzero(chosen))
 
 
-def _encode(
-    task: Task, rows: Rows, ids: NDArray[np.int64], tokenizer: Any
-) -> dict[str, NDArray[Any]]:
-    datasets.disable_progress_bars()
-    table = datasets.Dataset.from_dict({f"text{i}": list(t) for i, t in enumerate(rows.texts)})
-    limit = min(task.max_length, int(tokenizer.model_max_length))
-    encoded = table.map(
-        lambda batch: dict(tokenizer(*batch.values(), truncation=True, max_length=limit)),
-        batched=True,
-        remove_columns=table.column_names,
-        keep_in_memory=True,
-    )
-    tokens = encoded.data["input_ids"].combine_chunks()
-    lengths = np.asarray(tokens.value_lengths())
-    arrays: dict[str, NDArray[Any]] = {
-        "input_ids": np.asarray(tokens.flatten()).astype(np.int32),
-        "offsets": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        "targets": rows.targets,
-        "example_ids": ids.astype(np.int64),
+def _subset(task: Task, train: Rows, size: int) -> Rows:
+    if size > len(train):
+        raise DataError(
+            f"task {task.name!r}: field 'train_size' is {size}, but only {len(train)} training "
+            "examples are left beside validation; make it smaller or leave it out"
+        )
+    return train.take(np.flatnonzero(_cut(task, train, size, seed_of("subset", task.name))))
+
+
+def _cut(task: Task, rows: Rows, size: int, seed: int) -> NDArray[np.bool_]:
+    if rows.groups is not None:
+        return cut_groups(rows.groups, size, seed)
+    return cut(rows.targets, size, seed, classes=task.kind != "regression")
+
+
+def cut_groups(groups: NDArray[np.int64], size: int, seed: int) -> NDArray[np.bool_]:
+    """Choose whole groups, in an order keyed by ``seed``, until they have ``size`` examples.
+
+    Returns:
+        (examples,) True for the chosen ones; a few more than ``size`` if the last group is larger.
+    """
+    _, groups = np.unique(groups, return_inverse=True)
+    counts = np.bincount(groups)
+    order = permutation(len(counts), seed)
+    enough = int(np.searchsorted(np.cumsum(counts[order]), size)) + 1
+    chosen: NDArray[np.bool_] = np.isin(groups, order[:enough])
+    return chosen
+
+
+def _part(arrays: Mapping[str, NDArray[Any]], split: str) -> Arrays:
+    prefix = f"{split}."
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
     }
-    if "token_type_ids" in encoded.column_names:
-        types = encoded.data["token_type_ids"].combine_chunks().flatten()
-        arrays["token_type_ids"] = np.asarray(types).astype(np.int8)
-    if rows.truth is not None:
-        arrays["truth"] = rows.truth
-    return arrays
-
-
-def _split(arrays: Mapping[str, NDArray[Any]], name: str, pad_id: int) -> EncodedSplit:
-    part = {key.partition(".")[2]: array for key, array in arrays.items() if key.startswith(name)}
-    return EncodedSplit(
-        input_ids=part["input_ids"],
-        token_type_ids=part.get("token_type_ids"),
-        offsets=part["offsets"],
-        targets=part["targets"],
-        example_ids=part["example_ids"],
-        truth=part.get("truth"),
-        pad_id=pad_id,
-    )
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]] | None:

@@ -76,8 +76,8 @@ class TrainState:
 
     Attributes:
         model: the adapted backbone; called with ``Batch.inputs`` it returns an object with `logits`
-            of shape (runs * batch, outputs).
-        train_targets: targets of the whole training set, (examples,).
+            of shape (runs * batch, ..., outputs): one softmax (or value) for each of the targets.
+        train_targets: targets of the whole training set, (units,).
         optimizers: one for each group of the bank's parameters, made anew for every phase.
     """
 
@@ -207,7 +207,7 @@ class Method(ABC, Generic[ConfigT]):
     def losses(self, state: TrainState, batch: Batch) -> Tensor:
         """Return each run's mean task loss on a batch, (runs,)."""
         logits = state.model(**batch.inputs).logits
-        return run_losses(logits, batch.targets, state.task.kind, self.axis.size)
+        return run_losses(logits, batch.targets, state.task, self.axis.size)
 
     def penalty(self, state: TrainState) -> Tensor | float:  # noqa: ARG002
         """Return what each run adds to its task loss, (runs,)."""
@@ -227,7 +227,7 @@ class Method(ABC, Generic[ConfigT]):
         return nullcontext()
 
     def predict(self, state: TrainState, batch: Batch) -> Tensor:
-        """Return the logits of a batch in evaluation mode; (runs * batch, outputs)."""
+        """Return the logits of a batch in evaluation mode; (runs * batch, ..., outputs)."""
         logits: Tensor = state.model(**batch.inputs).logits
         return logits
 

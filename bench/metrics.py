@@ -1,23 +1,28 @@
-"""Quality metrics: pure functions of predictions and references, and the table that names them.
+"""Quality metrics of classes, values and choices, and the table that names all metrics.
 
-Here live the scores that GLUE reports, as scikit-learn and scipy define them, the table `METRICS`,
-and `score`, which turns a model's raw outputs into named numbers. Calibration is in
-`bench.calibration`, text generation in `bench.nlg_metrics`; nothing here reads data or knows torch.
+Here live the scores that GLUE reports, as scikit-learn and scipy define them, and `score`, which
+turns a model's raw outputs into named numbers. The table `METRICS` also names those of
+`bench.token_metrics`, `bench.nlg_metrics` and `bench.span_metrics`. Calibration is in
+`bench.calibration`; nothing here reads data or knows torch.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
 from bench.errors import ConfigError, DataError
+from bench.evaluate_module import wrap
+from bench.metric import Metric
+from bench.nlg_metrics import TEXT_METRICS
+from bench.span_metrics import SPAN_METRICS
+from bench.token_metrics import TOKEN_METRICS
 
 if TYPE_CHECKING:
     import evaluate
@@ -122,6 +127,23 @@ def mse(predictions: Array, references: Array) -> float:
         return float(np.mean(error * error))
 
 
+def accuracy_norm(log_likelihoods: Array, characters: Array, references: Array) -> float:
+    """Return the share of questions whose right choice has the highest score a character.
+
+    Args:
+        log_likelihoods: of every choice given its question, `(n, choices)`; minus infinity where a
+            question has fewer choices.
+        characters: length of every choice, `(n, choices)`, above 0.
+        references: right choices, `(n,)`.
+
+    Raises:
+        DataError: There is no question, or the two differ in length.
+
+    Source: `acc_norm` of EleutherAI's lm-evaluation-harness.
+    """
+    return accuracy(np.argmax(log_likelihoods / characters, axis=1), references)
+
+
 def _correlation(first: Array, second: Array) -> float:
     # A constant side is found by comparison: its mean may round away from its value, and the
     # remainder would pass for a signal.
@@ -145,29 +167,6 @@ def _check_pair(predictions: Array, references: Array) -> None:
             f"metric inputs: predictions have shape {predictions.shape} and references "
             f"{references.shape}; give two flat arrays of one length, at least 1"
         )
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One named score, and what a reader needs to know to compare two values of it.
-
-    Attributes:
-        name: key of the metric in tasks, records and reports.
-        function: takes predictions and references, `(n,)` each, and returns the score.
-        kind: what the function compares: class "labels", or real "values".
-        range: lowest and highest possible score.
-        higher_is_better: direction of improvement.
-        description: one sentence for listings.
-        reference: where the definition comes from.
-    """
-
-    name: str
-    function: Callable[[Array, Array], float]
-    kind: Literal["labels", "values"]
-    range: tuple[float, float]
-    higher_is_better: bool
-    description: str
-    reference: str
 
 
 _ALL = (
@@ -225,6 +224,18 @@ _ALL = (
         description="Mean squared difference of predicted and true values.",
         reference="sklearn.metrics.mean_squared_error",
     ),
+    Metric(
+        name="accuracy_norm",
+        function=accuracy_norm,
+        kind="choices",
+        range=(0.0, 1.0),
+        higher_is_better=True,
+        description="Share of questions whose right choice has the highest score a character.",
+        reference="acc_norm of lm-evaluation-harness",
+    ),
+    *TOKEN_METRICS,
+    *TEXT_METRICS,
+    *SPAN_METRICS,
 )
 
 METRICS: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in _ALL})
@@ -276,8 +287,12 @@ def score(names: Sequence[str], logits: Array, targets: Array) -> dict[str, floa
     # The largest entry of a row with NaN is no prediction, so nothing may be counted from it.
     if np.isnan(logits).any():
         return dict.fromkeys(names)
-    scores = {metric.name: metric.function(predictions, targets) for metric in metrics}
-    return {name: value if math.isfinite(value) else None for name, value in scores.items()}
+    return {m.name: defined(m.function(predictions, targets)) for m in metrics}
+
+
+def defined(value: float | None) -> float | None:
+    """Return a score, None where it is not a finite number."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _check_classes(targets: Array, n_classes: int) -> None:
@@ -290,33 +305,9 @@ def _check_classes(targets: Array, n_classes: int) -> None:
 
 
 def as_evaluate(name: str) -> evaluate.Metric:
-    """Wrap a metric for the `evaluate` package, so that both report the same number.
-
-    The wrapper needs no network and holds its inputs in memory. It is a usual module of that
-    package: `compute(predictions=..., references=...)`, `add_batch` and `evaluate.combine` work.
-    An undefined score is NaN there.
+    """Wrap a metric for the `evaluate` package; see `bench.evaluate_module.wrap`.
 
     Raises:
-        ConfigError: There is no such metric.
+        ConfigError: There is no such metric, or it does not measure labels, values or texts.
     """
-    # Imported here because the two packages take seconds, and most users never call this.
-    import datasets
-    import evaluate
-
-    metric = get(name)
-    value = datasets.Value("int64" if metric.kind == "labels" else "float64")
-
-    def info(_self: evaluate.Metric) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=metric.description,
-            citation=metric.reference,
-            inputs_description=f"predictions and references: {metric.kind}, (n,) each",
-            features=datasets.Features({"predictions": value, "references": value}),
-        )
-
-    def compute(_self: evaluate.Metric, predictions: Any, references: Any) -> dict[str, float]:
-        return {name: metric.function(np.asarray(predictions), np.asarray(references))}
-
-    # The package names a module after its class, and `combine` prefixes scores with that name.
-    module = type(name, (evaluate.Metric,), {"_info": info, "_compute": compute})
-    return module(keep_in_memory=True)
+    return wrap(get(name))

@@ -1,35 +1,58 @@
-"""What a task kind means for training: the loss of a run, and the plain predictions of a baseline.
+"""The loss of a run: what is summed over its decisions, whatever the kind of task.
 
-A new kind of task (generation, multiple choice) adds its loss here, its metrics in `bench.metrics`
-and its inputs in `bench.data`; the loop and the methods know none of them.
+Logits have one more axis than targets, `outputs`; each entry of the targets is one decision, and
+`IGNORED` marks those that only fill up a batch.
 """
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bench.tasks import Kind
+from bench.tasks import Kind, Task
+
+IGNORED = -100
+"""Target of a decision that does not count."""
 
 
-def example_losses(logits: Tensor, targets: Tensor, kind: Kind) -> Tensor:
-    """Return the loss of every example.
+def decision_losses(logits: Tensor, targets: Tensor, kind: Kind, smoothing: float = 0.0) -> Tensor:
+    """Return the loss of every decision; 0 where it is ignored.
 
     Args:
-        logits: (examples, outputs).
-        targets: (examples,), class indices or real targets.
-        kind: classification gives cross-entropy in nats, regression the squared error.
+        logits: (..., outputs).
+        targets: (...), class indices or real targets.
+        kind: regression gives the squared error, all others cross-entropy in nats.
+        smoothing: share of a target's probability that is spread evenly over all outputs.
 
     Returns:
-        (examples,)
+        (...)
     """
-    if kind == "classification":
-        return F.cross_entropy(logits, targets, reduction="none")
-    return F.mse_loss(logits.squeeze(-1), targets.to(logits.dtype), reduction="none")
+    if kind == "regression":
+        return F.mse_loss(logits.squeeze(-1), targets.to(logits.dtype), reduction="none")
+    flat = F.cross_entropy(
+        logits.flatten(0, -2),
+        targets.flatten(),
+        reduction="none",
+        ignore_index=IGNORED,
+        label_smoothing=smoothing,
+    )
+    return flat.view(targets.shape)
 
 
-def run_losses(logits: Tensor, targets: Tensor, kind: Kind, runs: int) -> Tensor:
-    """Return each run's mean loss over its own examples; (runs * batch, ...) to (runs,)."""
-    return example_losses(logits, targets, kind).view(runs, -1).mean(dim=1)
+def run_losses(logits: Tensor, targets: Tensor, task: Task, runs: int) -> Tensor:
+    """Return each run's mean loss over its own decisions; (runs * batch, ...) to (runs,)."""
+    smoothing = task.generation.label_smoothing if task.generation else 0.0
+    losses = decision_losses(logits, targets, task.kind, smoothing)
+    return run_means(losses, targets, runs)
+
+
+def run_means(values: Tensor, targets: Tensor, runs: int) -> Tensor:
+    """Return each run's mean of a number a decision, over those not ignored; (runs,)."""
+    return run_sums(values, targets, runs) / (targets != IGNORED).view(runs, -1).sum(dim=1)
+
+
+def run_sums(values: Tensor, targets: Tensor, runs: int) -> Tensor:
+    """Return each run's sum of a number a decision, over those not ignored; (runs,)."""
+    return values.masked_fill(targets == IGNORED, 0).view(runs, -1).sum(dim=1)
 
 
 def constant_logits(targets: Tensor, kind: Kind, outputs: int) -> Tensor:

@@ -1,5 +1,6 @@
 """From a trained stack to records: best parameters, scores of every split, calibration, cost."""
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -7,19 +8,19 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from bench import provenance
+from bench import kinds, provenance
 from bench.config import Run
 from bench.cost import MemoryPeak
-from bench.data import TaskData
-from bench.evaluate import Logits, Probe, best_possible, calibrate, predict, score
+from bench.kinds import Outputs, finite, of_run
 from bench.method import AnyMethod, TrainState
+from bench.metrics import get as get_metric
+from bench.probe import Probe
 from bench.record import Checkpoint, Cost, Record, SplitScores, Status
 from bench.seed import seed_of
+from bench.splits import TaskData
 from bench.train import Trainer
 
-FINAL_TRAIN_SIZE = 10_000  # training examples scored at the end; the record says how many it was
-
-Scored = dict[str, tuple[Probe, Logits]]  # split to examples and (runs, examples, outputs)
+Scored = dict[str, tuple[Probe, Outputs]]  # by split; each output is (runs, ...)
 
 
 def blank_record(run: Run, device: torch.device, started: datetime, **fields: Any) -> Record:
@@ -45,17 +46,19 @@ def records(
     method: AnyMethod,
     state: TrainState,
     task_data: TaskData,
+    tokenizer: Any,
     peak: MemoryPeak,
     started: datetime,
 ) -> list[tuple[Record, pa.Table | None]]:
     """Score every run at its best checkpoint; return its record and its test predictions."""
     finished = [i for i, trace in enumerate(trainer.traces) if trace.diverged is None]
-    scored = _score_finished(trainer, method, state, task_data, finished)
+    scored = _score_finished(trainer, method, state, task_data, tokenizer, finished)
     for position, index in enumerate(finished):
         # Training saw a probe of each split only; one of the other examples may still overflow.
-        if not all(np.isfinite(logits[position]).all() for _, logits in scored.values()):
-            trainer.traces[index].diverged = "a logit of the chosen checkpoint is not finite"
-    truth = best_possible(state.task, task_data)
+        if not all(finite(outputs, position) for _, outputs in scored.values()):
+            trainer.traces[index].diverged = "an output of the chosen checkpoint is not finite"
+    kind = kinds.get(state.task.kind)
+    truth = kind.best_possible(state.task, task_data.test)
     made: list[tuple[Record, pa.Table | None]] = []
     for index, run in enumerate(trainer.runs):
         trace = trainer.traces[index]
@@ -71,35 +74,45 @@ def records(
             "truth": truth,
             "notes": method.notes(state, position),
         }
-        known["checkpoint"] = Checkpoint(
-            step=trace.best_step, validation_score=_main(run, known["splits"]["validation"])
-        )
+        selected = known["splits"]["validation"].metrics[run.cell.task.selection]
+        known["checkpoint"] = Checkpoint(step=trace.best_step, validation_score=selected)
         record = blank_record(run, state.axis.device, started, **known)
-        made.append((record, _predictions(scored["test"], position)))
+        test, outputs = scored["test"]
+        made.append((record, kind.table(of_run(outputs, position), test)))
     return made
 
 
 def _scores(run: Run, scored: Scored, position: int) -> dict[str, Any]:
-    task = run.cell.task
+    task, kind = run.cell.task, kinds.get(run.cell.task.kind)
+    own = {name: (of_run(outputs, position), probe) for name, (probe, outputs) in scored.items()}
     splits = {
-        name: score(task, logits[position], probe.targets)
-        for name, (probe, logits) in scored.items()
+        name: kind.score(task, outputs, probe, kind.final_metrics(task, name))
+        for name, (outputs, probe) in own.items()
     }
-    train, test = _main(run, splits["train"]), _main(run, splits["test"])
-    sign = 1 if task.metric.higher_is_better else -1
-    pairs = [
-        (scored[name][1][position], scored[name][0].targets) for name in ("validation", "test")
-    ]
+    gaps = {name: _gap(splits, name) for name in splits["train"].metrics}
     return {
         "splits": splits,
-        "generalization_gap": None if train is None or test is None else sign * (train - test),
+        "generalization_gap": gaps[task.metrics[0]],
+        "gaps": gaps,
         "loss_gap": splits["test"].loss - splits["train"].loss,
-        "calibration": calibrate(task, *pairs),
+        "calibration": kind.calibrate(own["validation"], own["test"]),
     }
+
+
+def _gap(splits: Mapping[str, SplitScores], metric: str) -> float | None:
+    """Return train minus test score, sign flipped where lower is better; None without either."""
+    train, test = (splits[name].metrics[metric] for name in ("train", "test"))
+    sign = 1 if get_metric(metric).higher_is_better else -1
+    return None if train is None or test is None else sign * (train - test)
 
 
 def _score_finished(
-    trainer: Trainer, method: AnyMethod, state: TrainState, task_data: TaskData, finished: list[int]
+    trainer: Trainer,
+    method: AnyMethod,
+    state: TrainState,
+    task_data: TaskData,
+    tokenizer: Any,
+    finished: list[int],
 ) -> Scored:
     """Bring back the best parameters of all finished runs and predict every split with them.
 
@@ -107,30 +120,32 @@ def _score_finished(
     """
     if not finished:
         return {}
+    kind = kinds.get(state.task.kind)
     traces = [trainer.traces[index] for index in finished]
     if method.trains:
         state.axis.active = tuple(finished)
         rows = [trace.best_row for trace in traces]
         state.bank.load(torch.stack([row for row in rows if row is not None]))
     probes = {
-        "train": Probe.of(task_data.train, FINAL_TRAIN_SIZE),
+        "train": Probe.of(task_data.train, kind.final_train_size),
         "validation": Probe.of(task_data.validation),
         "test": Probe.of(task_data.test),
     }
     scored: Scored = {}
     with trainer.stopwatch.measure("evaluation", state.axis.active):
         for name, probe in probes.items():
-            whole = len(probe.indices) == len(trainer.probes[name].indices)
+            whole = len(probe.units) == len(trainer.probes[name].units)
             if method.trains and whole:
-                logits = np.stack([trace.best_logits[name] for trace in traces])
+                outputs = _stacked([trace.best_outputs[name] for trace in traces])
             else:
-                logits = predict(method, state, probe)
-            scored[name] = (probe, logits)
+                outputs = kind.outputs(method, state, probe)
+            scored[name] = (probe, outputs | kind.finish(method, state, probe, tokenizer))
     return scored
 
 
-def _main(run: Run, scores: SplitScores) -> float | None:
-    return scores.metrics[run.cell.task.metrics[0]]
+def _stacked(outputs: Sequence[Outputs]) -> Outputs:
+    """Lay the outputs of single runs together, (runs, ...)."""
+    return {name: np.stack([each[name] for each in outputs]) for name in outputs[0]}
 
 
 def _cost(
@@ -151,17 +166,3 @@ def _cost(
         backward_passes=trace.backward_passes,
         stack_size=len(trainer.runs),
     )
-
-
-def _predictions(test: tuple[Probe, Logits], position: int) -> pa.Table:
-    probe, logits = test
-    columns: dict[str, Any] = {
-        "example_id": probe.split.example_ids[probe.indices],
-        "label": probe.targets,
-    }
-    columns |= {f"logit_{k}": logits[position, :, k] for k in range(logits.shape[2])}
-    truth = probe.split.truth
-    if truth is not None:
-        name = "true_probability_" if truth.shape[1] > 1 else "true_mean_"
-        columns |= {f"{name}{k}": truth[probe.indices, k] for k in range(truth.shape[1])}
-    return pa.table(columns)

@@ -30,7 +30,7 @@ RECIPE_FILE = "recipe.json"
 
 RECIPES: dict[Kind, Recipe] = {
     "encoder": Recipe(),
-    "decoder": Recipe(steps=2600, corpus_size=50_000),
+    "decoder": Recipe(steps=1800, corpus_size=50_000),
 }
 """The settings that made the committed backbones."""
 

@@ -35,7 +35,7 @@ class Status(StrEnum):
 
 
 class CurvePoint(Frozen):
-    """Scores at one point along training, in evaluation mode.
+    """Loss and `Task.selection` at one point along training, in evaluation mode.
 
     The train side is a fixed probe of at most 500 training examples, the test side likewise.
     """
@@ -58,19 +58,22 @@ class SplitScores(Frozen):
 
 
 class Calibration(Frozen):
-    """Test calibration before and after scaling by the temperature fitted on validation."""
+    """Test calibration before and after scaling by the temperature fitted on validation.
 
-    temperature: float
+    Of generation it is that of the target tokens, without a temperature.
+    """
+
+    temperature: float | None = None
     ece: float
-    ece_calibrated: float
+    ece_calibrated: float | None = None
     ece_equal_mass: float
-    ece_equal_mass_calibrated: float
+    ece_equal_mass_calibrated: float | None = None
     mce: float
-    mce_calibrated: float
+    mce_calibrated: float | None = None
     brier: float
-    brier_calibrated: float
+    brier_calibrated: float | None = None
     nll: float
-    nll_calibrated: float
+    nll_calibrated: float | None = None
 
 
 class Truth(Frozen):
@@ -133,6 +136,7 @@ class Record(Frozen):
     generalization_gap: float | None = Field(
         default=None, description="train minus test main score, sign flipped where lower is better"
     )
+    gaps: Scores = Field(default={}, description="the same for every metric scored on both")
     loss_gap: float | None = Field(default=None, description="test minus train loss")
     checkpoint: Checkpoint | None = None
     curve: tuple[CurvePoint, ...] = ()

@@ -1,4 +1,7 @@
-"""A task's official rows: generated, from local files or from the hub, and checked on the way."""
+"""A task's official rows: generated, from local files or from the hub, and checked on the way.
+
+What a row must hold depends on the kind of task: `bench.kinds` reads columns by the functions here.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,46 +17,77 @@ from bench.errors import DataError
 from bench.sources import Sources, cache_folder
 from bench.tasks import BuiltinSource, HubSource, Task
 
-_OFFICIAL: tuple[Literal["train", "test"], ...] = ("train", "test")
+Table = Mapping[str, Sequence[Any]]
+OFFICIAL: tuple[Literal["train", "test"], ...] = ("train", "test")
+TRUTH = "truth"
+"""Column of generated tables: the true probabilities of a row's classes, or its true mean."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """The official rows of one split: texts, targets and, where known, the truth."""
+    """Units of one split: what they are made of, targets and, where known, the truth.
 
-    texts: Sequence[Sequence[str]]
+    Attributes:
+        columns: what the kind of task encodes, each of length n.
+        targets: (n,), classes or values.
+        truth: true probabilities (n, classes) or means (n, 1).
+        row_numbers: (n,) of each unit in the official split; None if they are its rows in order.
+        groups: (n,) number of the group that a unit stays with in every cut; None if all differ.
+    """
+
+    columns: Mapping[str, Sequence[Any]]
     targets: NDArray[Any]
-    truth: NDArray[np.float64] | None
+    truth: NDArray[np.float64] | None = None
+    row_numbers: NDArray[np.int64] | None = None
+    groups: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    @property
+    def numbers(self) -> NDArray[np.int64]:
+        """Number of each unit's row in the official split, (n,)."""
+        return np.arange(len(self)) if self.row_numbers is None else self.row_numbers
 
     def take(self, indices: NDArray[np.int64]) -> "Rows":
-        """Return the rows at ``indices``."""
-        texts = [[column[i] for i in indices] for column in self.texts]
-        truth = None if self.truth is None else self.truth[indices]
-        return Rows(texts, self.targets[indices], truth)
+        """Return the units at ``indices``."""
+        return Rows(
+            {name: [values[i] for i in indices] for name, values in self.columns.items()},
+            self.targets[indices],
+            None if self.truth is None else self.truth[indices],
+            self.numbers[indices],
+            None if self.groups is None else self.groups[indices],
+        )
 
 
-def read_rows(task: Task, sources: Sources) -> Mapping[str, Rows]:
-    """Return the official train and test rows, checked against the task.
+def read_table(task: Task, split: Literal["train", "test"], sources: Sources) -> Table:
+    """Return the columns of one official split.
 
     Raises:
-        DataError: naming split, column and value at fault.
+        DataError: naming the file or repository that cannot be had.
     """
-    source = task.source
-    if isinstance(source, BuiltinSource):
-        return {name: _generated(task, source, name) for name in _OFFICIAL}
-    wanted = {"train": task.splits.train, "test": task.splits.test}
-    return {
-        split: _checked(task, name, _table(task, name, sources)) for split, name in wanted.items()
-    }
+    if isinstance(task.source, BuiltinSource):
+        return _generated(task.source, split)
+    name = {"train": task.splits.train, "test": task.splits.test}[split]
+    table = _official(task, name, sources)
+    if len(table) == 0:
+        raise DataError(f"{place(task, split)}: the split is empty; give at least one row")
+    return {column: table[column] for column in table.column_names}
 
 
-def _generated(task: Task, source: BuiltinSource, split: Literal["train", "test"]) -> Rows:
+def _generated(source: BuiltinSource, split: Literal["train", "test"]) -> Table:
     made = synthetic.generate(source.builtin, split, source.sizes[split], source.seed)
     truth = made.true_mean[:, None] if made.true_mean is not None else made.true_probabilities
-    return Rows([made.columns[name] for name in task.text], made.labels, truth)
+    return made.table() if truth is None else made.table() | {TRUTH: truth.tolist()}
 
 
-def _table(task: Task, split: str, sources: Sources) -> datasets.Dataset:
+def place(task: Task, split: Literal["train", "test"]) -> str:
+    """Return how messages name a split."""
+    name = {"train": task.splits.train, "test": task.splits.test}[split]
+    return f"task {task.name!r}, split {name!r}"
+
+
+def _official(task: Task, split: str, sources: Sources) -> datasets.Dataset:
     cache = str(cache_folder() / "datasets")
     datasets.disable_progress_bars()  # they would run across the bar of the runs
     if sources.data_folder is not None:
@@ -81,39 +115,112 @@ def _table(task: Task, split: str, sources: Sources) -> datasets.Dataset:
         ) from None
 
 
-def _checked(task: Task, split: str, table: datasets.Dataset) -> Rows:
-    place = f"task {task.name!r}, split {split!r}"
-    missing = [name for name in (*task.text, task.label) if name not in table.column_names]
-    if missing:
-        raise DataError(
-            f"{place}: no column {missing[0]!r}; columns present: {', '.join(table.column_names)}; "
-            "rename one, or name it in the task's fields 'text' and 'label'"
-        )
-    if len(table) == 0:
-        raise DataError(f"{place}: the split is empty; give at least one row")
-    texts = [table[name][:] for name in task.text]
-    for name, column in zip(task.text, texts, strict=True):
-        wrong = next((i for i, text in enumerate(column) if not isinstance(text, str)), None)
-        if wrong is not None:
-            raise DataError(
-                f"{place}, row {wrong}: column {name!r} holds {column[wrong]!r}, expected text"
-            )
-    return Rows(texts, _targets(task, place, table[task.label][:]), None)
+def column(place: str, table: Table, name: str) -> list[Any]:
+    """Return a column; ``a.b`` is the field b of a column of mappings.
+
+    Raises:
+        DataError: if there is none.
+    """
+    head, _, field = name.partition(".")
+    if name in table:
+        return list(table[name][:])
+    if field and head in table:
+        values = table[head][:]
+        if all(isinstance(value, Mapping) and field in value for value in values):
+            return [value[field] for value in values]
+    raise DataError(
+        f"{place}: no column {name!r}; columns present: {', '.join(table)}; rename one, or name it "
+        "in the task's fields 'text' and 'label'"
+    )
 
 
-def _targets(task: Task, place: str, values: Sequence[Any]) -> NDArray[Any]:
-    classes = task.kind == "classification"
-    low, high = (0, len(task.labels) - 1) if classes else task.label_range or (0, 0)
+def text_column(place: str, table: Table, name: str) -> list[str]:
+    """Return a column of texts; lists, such as triples, are written out by `linearised`.
+
+    Raises:
+        DataError: if it is missing, or holds anything else.
+    """
+    values = [linearised(value) for value in column(place, table, name)]
     for row, value in enumerate(values):
-        legal = isinstance(value, int | float) and low <= value <= high
-        if not legal or (classes and value != int(value)):
-            allowed = (
-                f"whole numbers {low} to {high} ({', '.join(task.labels)})"
-                if classes
-                else f"numbers from {low} to {high}"
-            )
+        if not isinstance(value, str):
+            raise DataError(f"{place}, row {row}: column {name!r} holds {value!r}, expected text")
+    return values
+
+
+def linearised(value: Any) -> Any:
+    """Return a list of texts, or of lists of texts, as one text; anything else as it is.
+
+    Items are joined by `` | ``, the parts of an item by `` : ``, as in LoRA's own data sets
+    (Hu et al. 2021, WebNLG and DART).
+    """
+    if not isinstance(value, list | tuple):
+        return value
+    parts = [
+        " : ".join(map(str, item)) if isinstance(item, list | tuple) else str(item)
+        for item in value
+    ]
+    return " | ".join(parts)
+
+
+def list_column(place: str, table: Table, name: str) -> list[list[str]]:
+    """Return a column of lists of texts.
+
+    Raises:
+        DataError: if it is missing, or holds anything else.
+    """
+    values = column(place, table, name)
+    for row, value in enumerate(values):
+        if not isinstance(value, list | tuple) or not all(isinstance(v, str) for v in value):
             raise DataError(
-                f"{place}, row {row}: column {task.label!r} holds {value!r}, allowed: {allowed}; a "
-                "test split without public labels cannot be scored"
+                f"{place}, row {row}: column {name!r} holds {value!r}, expected a list of texts"
             )
-    return np.asarray(values, dtype=np.int64 if classes else np.float32)
+    return [list(value) for value in values]
+
+
+def label_column(task: Task, place: str, table: Table) -> NDArray[Any]:
+    """Return targets, (n,): class indices as int64, or values as float32.
+
+    Raises:
+        DataError: naming the first row that holds no legal label.
+    """
+    values = column(place, table, task.label)
+    if task.kind == "regression":
+        low, high = task.label_range or (0, 0)
+        for row, value in enumerate(values):
+            if not (isinstance(value, int | float) and low <= value <= high):
+                allowed = f"numbers from {low} to {high}"
+                raise _illegal(place, row, task.label, value, allowed)
+        return np.asarray(values, dtype=np.float32)
+    allowed = f"whole numbers 0 to {len(task.labels) - 1} ({', '.join(task.labels)})"
+    sizes = [len(task.labels)] * len(values)
+    return _classes(task, place, values, sizes, allowed)
+
+
+def choice_column(task: Task, place: str, table: Table, sizes: Sequence[int]) -> NDArray[Any]:
+    """Return the right choice of every question, (n,), of as many as ``sizes`` says.
+
+    Raises:
+        DataError: naming the first row that holds none of its choices.
+    """
+    names = f", or one of {', '.join(task.labels)}" if task.labels else ""
+    allowed = "the number of a choice, counted from 0" + names
+    return _classes(task, place, column(place, table, task.label), sizes, allowed)
+
+
+def _classes(
+    task: Task, place: str, values: Sequence[Any], sizes: Sequence[int], allowed: str
+) -> NDArray[np.int64]:
+    names = {name: index for index, name in enumerate(task.labels)}
+    indices = [names.get(value, value) if isinstance(value, str) else value for value in values]
+    for row, (index, size) in enumerate(zip(indices, sizes, strict=True)):
+        legal = isinstance(index, int | float) and index == int(index) and 0 <= index < size
+        if not legal:
+            raise _illegal(place, row, task.label, values[row], allowed)
+    return np.asarray(indices, dtype=np.int64)
+
+
+def _illegal(place: str, row: int, name: str, value: Any, allowed: str) -> DataError:
+    return DataError(
+        f"{place}, row {row}: column {name!r} holds {value!r}, allowed: {allowed}; a test split "
+        "without public labels cannot be scored"
+    )

@@ -10,16 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import torch
 
 from bench import backbone as backbones
-from bench import data, provenance, registry
+from bench import data, heads, provenance, registry
 from bench.backbone import Backbone
 from bench.config import Cell, Run
 from bench.cost import MemoryPeak
-from bench.data import TaskData
 from bench.disentangled import stack_positions
 from bench.errors import BenchError, StoreError
 from bench.method import AnyMethod, TrainState
@@ -27,6 +27,7 @@ from bench.optim import ParameterBank
 from bench.outcome import blank_record, records
 from bench.record import Record, Status
 from bench.sources import Sources
+from bench.splits import TaskData
 from bench.stack import RunAxis
 from bench.store import Store
 from bench.train import Trainer
@@ -81,7 +82,11 @@ class Executor:
 
     def _execute(self, runs: list[Run], progress: Progress) -> dict[str, Status]:
         started = provenance.now()
-        backbone = load_backbone(runs[0].cell, self.sources)
+        cell = runs[0].cell
+        reason = backbones.unfit(self.sources.locate(cell.backbone), cell.task.kind)
+        if reason is not None:
+            return self._give_up(runs, Status.SKIPPED, reason, started)
+        backbone = load_backbone(cell, self.sources)
         skipped, runs = self._skip(runs, backbone, started)
         if not runs:
             return skipped
@@ -127,6 +132,7 @@ class Attempt:
     method: AnyMethod
     state: TrainState
     task_data: TaskData
+    tokenizer: Any
     peak: MemoryPeak
     started: datetime
 
@@ -141,11 +147,11 @@ class Attempt:
     ) -> "Attempt":
         """Return a stack that is ready for its first step."""
         started = provenance.now()
-        task_data = data.prepare(runs[0].cell, sources, backbone.tokenizer)
+        task_data = data.prepare(runs[0].cell, sources, backbone.reader)
         peak = MemoryPeak(device)
         method, state = set_up(runs, backbone, task_data, device)
         trainer = Trainer(runs, method, state, task_data, progress)
-        return cls(trainer, method, state, task_data, peak, started)
+        return cls(trainer, method, state, task_data, backbone.tokenizer, peak, started)
 
     def train(self) -> None:
         """Train, if the method does that at all."""
@@ -155,14 +161,21 @@ class Attempt:
     def records(self) -> list[tuple[Record, pa.Table | None]]:
         """Score every run at its best checkpoint, whose numbers stay in place afterwards."""
         return records(
-            self.trainer, self.method, self.state, self.task_data, self.peak, self.started
+            self.trainer,
+            self.method,
+            self.state,
+            self.task_data,
+            self.tokenizer,
+            self.peak,
+            self.started,
         )
 
 
 def load_backbone(cell: Cell, sources: Sources) -> Backbone:
     """Return the backbone of a cell from where this invocation has it."""
     location = sources.locate(cell.backbone)
-    return backbones.load(location, cell.backbone, cell.task.n_outputs, cell.precision)
+    task = cell.task
+    return backbones.load(location, cell.backbone, task.kind, task.n_outputs, cell.precision)
 
 
 def set_up(
@@ -179,6 +192,7 @@ def set_up(
     backbones.stack_dropout(model, axis, cell.backbone_dropout)
     model = method.adapt(model, backbone)
     stack_positions(model)
+    heads.attach(model, cell.task.kind)
     state = TrainState(
         task=cell.task,
         model=model,

@@ -117,7 +117,7 @@ def _fingerprint(name: str) -> Fingerprint:
         raise BackboneError(
             f"backbone {name!r} is neither built in ({', '.join(builtin_backbones())}), nor an "
             "existing folder, nor a hub id with a pinned revision such as "
-            "'owner/name@<commit hash>'"
+            "'owner/name@<commit hash>'; give one of these by --backbone"
         )
     return Fingerprint(name=repository.split("/")[1], digest=revision)
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 from bench.errors import ConfigError, DataError
+from bench.metric import Metric
 
 Version = Literal["1.1", "2.0"]
 
@@ -121,3 +122,25 @@ def _accepted(index: int, answers: Sequence[str], version: Version) -> list[str]
             f"so give at least 1, or score as version '2.0'"
         )
     return texts
+
+
+SPAN_METRICS = (
+    Metric(
+        name="exact_match",
+        function=exact_match,
+        kind="spans",
+        range=(0.0, 1.0),
+        higher_is_better=True,
+        description="Share of answers that equal one of the accepted ones once normalised.",
+        reference="evaluate-v1.1.py and evaluate-v2.0.py of SQuAD",
+    ),
+    Metric(
+        name="span_f1",
+        function=f1,
+        kind="spans",
+        range=(0.0, 1.0),
+        higher_is_better=True,
+        description="Mean F1 of words shared with the best of the accepted answers.",
+        reference="evaluate-v1.1.py and evaluate-v2.0.py of SQuAD",
+    ),
+)

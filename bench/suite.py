@@ -4,7 +4,7 @@
 hashes are part of a run's identity.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -17,15 +17,33 @@ from bench.config import Budget, Cell, Fingerprint, Precision, Protocol, Run, Tr
 from bench.errors import ConfigError
 from bench.schema import Frozen, read_yaml, suggest, validate
 from bench.sources import Sources
-from bench.tasks import Name
+from bench.tasks import Name, Task
 from bench.tasks import load as load_task
 
 
+class MethodChange(Frozen):
+    """What one method does otherwise on one task."""
+
+    config: dict[str, Any] = Field(default={}, description="laid over the entry's config")
+    training: dict[str, Any] = Field(default={}, description="laid over the entry's training")
+
+
 class TaskEntry(Frozen):
-    """A task of the grid; its budget fields are laid over the suite's, for all methods alike."""
+    """A task of the grid, and what is otherwise on it; all of it shows in the resolved cells."""
 
     task: str
-    budget: dict[str, Any] = Field(default={})
+    settings: dict[str, Any] = Field(
+        default={}, description="laid over the task's own file, part by part; makes another task"
+    )
+    budget: dict[str, Any] = Field(
+        default={}, description="laid over the suite's, for all methods alike"
+    )
+    training: dict[str, Any] = Field(
+        default={}, description="laid over the suite's, under what a method has of its own"
+    )
+    methods: dict[str, MethodChange] = Field(
+        default={}, description="by method for all its variants, or by 'method/variant'"
+    )
 
 
 class MethodEntry(Frozen):
@@ -99,12 +117,13 @@ class PlannedRun:
 
 
 def builtin_names() -> list[str]:
-    """Return the names of the suites that travel with the package."""
-    return sorted(
-        entry.name.removesuffix(".yaml")
-        for entry in files("suites").iterdir()
-        if entry.name.endswith(".yaml")
-    )
+    """Return the names of the suites that travel with the package, those in `papers` last."""
+    return [
+        f"{prefix}{name.removesuffix('.yaml')}"
+        for prefix in ("", "papers/")
+        for name in sorted(entry.name for entry in files("suites").joinpath(prefix).iterdir())
+        if name.endswith(".yaml")
+    ]
 
 
 def load(name: str) -> tuple[Suite, Path]:
@@ -115,11 +134,16 @@ def load(name: str) -> tuple[Suite, Path]:
     """
     path = Path(name)
     if path.suffix not in {".yaml", ".yml"}:
-        path = Path(str(files("suites") / f"{name}.yaml"))
-        if not path.is_file():
+        if name not in builtin_names():
             allowed = suggest(name, builtin_names())
             raise ConfigError(f"unknown suite {name!r}; {allowed}; or give the path of a YAML file")
-    return validate(Suite, read_yaml(path), str(path)), path
+        path = Path(str(files("suites") / f"{name}.yaml"))
+    suite = validate(Suite, read_yaml(path), str(path))
+    # Here and not in the model: a restricted suite keeps what it says of methods it left out.
+    known = [name for entry in suite.methods for name in (entry.method, _label(entry))]
+    for entry in suite.tasks:
+        _require(list(entry.methods), known, suite.name, "method")
+    return suite, path
 
 
 def restrict(
@@ -177,37 +201,56 @@ def _cells(
     backbones: Sequence[Fingerprint],
     sources: Sources,
 ) -> Iterator[tuple[Cell, str]]:
-    task = load_task(entry.task, folder)
-    place = f"suite {suite.name!r}: task {entry.task!r}: budget"
+    place = f"suite {suite.name!r}: task {entry.task!r}"
     replaced = {"epochs", "steps"} if {"epochs", "steps"} & entry.budget.keys() else set()
     budget = suite.budget.model_dump(exclude=replaced) | entry.budget
+    task = load_task(entry.task, folder)
+    if entry.settings:
+        task = validate(Task, _laid_over(task.model_dump(), entry.settings), f"{place}: settings")
     shared = {
         "task": task,
         "data": sources.data(task),
-        "budget": validate(Budget, budget, place),
+        "budget": validate(Budget, budget, f"{place}: budget"),
         "protocol": suite.protocol,
         "backbone_dropout": suite.backbone_dropout,
         "precision": suite.precision,
     }
+    resolved = [_resolve(suite, entry, method) for method in suite.methods]
     for backbone in backbones:
-        for method in suite.methods:
-            place = f"suite {suite.name!r}: method {method.method!r}"
-            config = registry.resolve_config(method.method, method.config, f"{place}: config")
-            owned = dict(registry.get(method.method).training)
-            yield (
-                Cell(
-                    **shared,
-                    backbone=backbone,
-                    method=method.method,
-                    config=config,
-                    training=validate(
-                        Training,
-                        suite.training.model_dump() | owned | method.training,
-                        f"{place}: training",
-                    ),
-                ),
-                method.variant,
-            )
+        for method, own in zip(suite.methods, resolved, strict=True):
+            yield Cell(**shared, backbone=backbone, method=method.method, **own), method.variant
+
+
+def _resolve(suite: Suite, entry: TaskEntry, method: MethodEntry) -> dict[str, Any]:
+    """Return the config and training of a method on a task, from the general to the particular."""
+    names = (method.method, _label(method))
+    changes = [entry.methods[name] for name in names if name in entry.methods]
+    where = f" on task {entry.task!r}" if changes or entry.training else ""
+    place = f"suite {suite.name!r}: method {method.method!r}{where}"
+    config, training = dict(method.config), suite.training.model_dump() | entry.training
+    training |= dict(registry.get(method.method).training) | method.training
+    for change in changes:
+        config |= change.config
+        training |= change.training
+    return {
+        "config": registry.resolve_config(method.method, config, f"{place}: config"),
+        "training": validate(Training, training, f"{place}: training"),
+    }
+
+
+def _label(method: MethodEntry) -> str:
+    return f"{method.method}/{method.variant}"
+
+
+def _laid_over(content: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `content` with other values; a mapping changes only the fields that it names."""
+    changed = {
+        name: _laid_over(content[name], value)
+        if isinstance(value, Mapping) and isinstance(content.get(name), Mapping)
+        else value
+        for name, value in change.items()
+    }
+    return {**content, **changed}
 
 
 def _require(given: Sequence[str], present: list[str], suite: str, what: str) -> None:

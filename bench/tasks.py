@@ -1,21 +1,23 @@
 """Task definitions as data: what a task's columns, labels, splits and metrics are.
 
 A task is one YAML file, built in (`suites/tasks/`) or the user's own. Reading the rows themselves
-is the work of `bench.data`.
+is the work of `bench.rows`; what each kind of task means for a model is `bench.kinds`.
 """
 
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from bench.decoding import Decoding
 from bench.errors import ConfigError
-from bench.metrics import Metric
+from bench.metric import Metric
 from bench.metrics import get as get_metric
 from bench.schema import Frozen, read_yaml, suggest, validate
 
-Kind = Literal["classification", "regression"]
+Kind = Literal["classification", "regression", "generation", "choice", "span"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 
 
@@ -48,21 +50,89 @@ class Splits(Frozen):
     test: str = "test"
 
 
+class Generation(Frozen):
+    """How a text is made from the input, and what it is held against."""
+
+    references: str | None = Field(
+        default=None,
+        description="column with a list of reference texts; None: rows of equal input belong "
+        "together, and 'label' holds one reference each",
+    )
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="share of a target's probability spread evenly"
+    )
+    decoding: Decoding = Decoding()
+
+
+class Choice(Frozen):
+    """Where the choices of a question are."""
+
+    options: str | tuple[str, ...] = Field(
+        description="column with a list of texts, or one column a choice"
+    )
+    blank: str | None = Field(
+        default=None,
+        description="mark in the text that a choice is put into; the model then scores the text "
+        "after the mark. None: the choice itself is scored, after the text",
+    )
+
+
+class Span(Frozen):
+    """How an answer is looked for in a context that may be longer than the backbone's window."""
+
+    version: Literal["1.1", "2.0"] = Field(description="of SQuAD; 2.0 has questions without answer")
+    stride: int = Field(default=128, ge=1, description="tokens by which windows overlap")
+    max_answer_tokens: int = Field(default=30, ge=1, description="longest answer predicted")
+
+
+# What `metrics` may measure, by kind of task.
+_MEASURED: dict[Kind, tuple[str, ...]] = {
+    "classification": ("labels",),
+    "regression": ("values",),
+    "generation": ("texts", "tokens"),
+    "choice": ("labels", "choices"),
+    "span": ("spans",),
+}
+
+
 class Task(Frozen):
-    """One task. `metrics[0]` is the main metric: checkpoints and leaderboards use it."""
+    """One task. `metrics[0]` is the main metric: leaderboards use it.
+
+    `checkpoint_metric` picks the checkpoint: the main metric, unless that is too dear to compute
+    at every evaluation point, as metrics of decoded texts are.
+    """
 
     name: Name
     version: int = Field(ge=1, description="raised by any change that can move a score")
     kind: Kind
     description: str
     source: HubSource | BuiltinSource | FileSource
-    text: tuple[str, ...] = Field(min_length=1, max_length=2, description="text columns, in order")
-    label: str = "label"
-    labels: tuple[str, ...] = Field(default=(), description="class names in label order")
+    text: tuple[str, ...] = Field(
+        min_length=1,
+        description="text columns, in order; at most two, but for generation and choice",
+    )
+    prompt: str | None = Field(
+        default=None,
+        description="of generation and choice: the input with each {column} filled in; None: "
+        "the text columns, one a line",
+    )
+    label: str = Field(default="label", description="column of the class, value, target or answers")
+    labels: tuple[str, ...] = Field(
+        default=(), description="class names in label order; the column holds names or numbers"
+    )
     label_range: tuple[float, float] | None = Field(
         default=None, description="lowest and highest legal target of a regression task"
     )
+    group: str | None = Field(
+        default=None, description="column whose equal values stay together in every cut"
+    )
+    generation: Generation | None = None
+    choice: Choice | None = None
+    span: Span | None = None
     metrics: tuple[str, ...] = Field(min_length=1)
+    checkpoint_metric: str | None = Field(
+        default=None, description="what picks the checkpoint; None: the first of 'metrics'"
+    )
     splits: Splits = Splits()
     validation_size: int = Field(ge=1, description="examples cut from the official train split")
     max_length: int = Field(ge=4, description="tokens kept of one input")
@@ -75,16 +145,50 @@ class Task(Frozen):
             raise ValueError("field 'labels' must name at least two classes")
         if self.kind == "regression" and self.label_range is None:
             raise ValueError("field 'label_range' must give the lowest and highest target")
-        wanted = "labels" if self.kind == "classification" else "values"
-        for name in self.metrics:
-            if get_metric(name).kind != wanted:
+        self._check_input()
+        for name in {*self.metrics, self.selection}:
+            if get_metric(name).kind not in _MEASURED[self.kind]:
                 raise ValueError(f"metric {name!r} does not score {self.kind}")
+        if get_metric(self.selection).kind == "texts":
+            raise ValueError(
+                f"field 'checkpoint_metric' must not need decoded texts, as {self.selection!r} "
+                "does; set it to perplexity or token_accuracy"
+            )
         return self
+
+    def _check_input(self) -> None:
+        for own in ("generation", "choice", "span"):
+            if (getattr(self, own) is not None) != (self.kind == own):
+                raise ValueError(f"field {own!r} belongs to tasks of kind {own}, and they need it")
+        if self.prompt is not None and self.kind not in {"generation", "choice"}:
+            raise ValueError("field 'prompt' belongs to tasks of kind generation or choice")
+        if self.kind not in {"generation", "choice"} and len(self.text) > 2:
+            raise ValueError("field 'text' may name at most two columns for this kind")
+        if self.kind == "span" and len(self.text) != 2:
+            raise ValueError("field 'text' must name the question's column and the context's")
+        try:
+            self.fill(["" for _ in self.text])
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError(
+                f"field 'prompt' does not fit the columns {list(self.text)}: {error!r}; write "
+                "{column}, and {{ for a brace"
+            ) from None
+
+    def fill(self, texts: Sequence[str]) -> str:
+        """Return the prompt for the text columns of one row."""
+        if self.prompt is None:
+            return "\n".join(texts)
+        return self.prompt.format(**dict(zip(self.text, texts, strict=True)))
+
+    @property
+    def selection(self) -> str:
+        """Name of the metric that picks the checkpoint."""
+        return self.checkpoint_metric or self.metrics[0]
 
     @property
     def n_outputs(self) -> int:
-        """Width of the task head: number of classes, or 1 for regression."""
-        return len(self.labels) if self.kind == "classification" else 1
+        """Width of a head that is drawn anew: number of classes, 2 ends of a span, or 1."""
+        return {"classification": len(self.labels), "span": 2}.get(self.kind, 1)
 
     @property
     def metric(self) -> Metric:

@@ -13,20 +13,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bench import kinds
 from bench.batches import Batch, collate, training_batches
 from bench.config import Run
 from bench.cost import FlopEstimate, Stopwatch, work
-from bench.data import TaskData
 from bench.errors import ConfigError
-from bench.evaluate import PROBE_SIZE, Logits, Probe, predict, score
+from bench.kinds import Outputs, finite, of_run
 from bench.method import AnyMethod, Cut, Phase, StepReport, TrainState
+from bench.metrics import get as get_metric
+from bench.probe import PROBE_SIZE, Probe
 from bench.record import CurvePoint, SplitScores
 from bench.seed import permutation, seed_of
+from bench.splits import Indices, TaskData
 
 _FINITE_CHECK_EVERY = 10  # steps; a check waits for the device
 
 Progress = Callable[[float], None]
-Indices = NDArray[np.int64]
 
 
 @dataclass
@@ -35,7 +37,7 @@ class Trace:
 
     Attributes:
         best_row: its parameters at the best evaluation point so far, (numbers,).
-        best_logits: its logits there on the probe of each split, (examples, outputs).
+        best_outputs: what it put out there on the probe of each split.
         work: sum of what its steps are charged by, by phase and part (see `bench.cost`).
     """
 
@@ -43,7 +45,7 @@ class Trace:
     best_step: int = 0
     best_score: float | None = None
     best_row: Tensor | None = None
-    best_logits: Mapping[str, Logits] = field(default_factory=dict)
+    best_outputs: Mapping[str, Outputs] = field(default_factory=dict)
     stale: int = 0
     steps: int = 0
     tokens: int = 0
@@ -86,7 +88,7 @@ class Trainer:
     def train(self) -> None:
         """Train every run to the end of the budget, to its patience, or until it diverges."""
         cell = self.runs[0].cell
-        total = cell.budget.total_steps(len(self._data.train))
+        total = cell.budget.total_steps(len(self._data.train.trained))
         points = evaluation_points(total, cell.budget.evaluations)
         self._evaluate(choose=False)
         for phase, steps in self._lengths(total):
@@ -147,7 +149,8 @@ class Trainer:
         step = {}
         for name, batch in batches.items():
             examples, width = batch.inputs["input_ids"].shape
-            step[f"{phase.name}.{name}"] = work(examples // runs, width)
+            decisions = batch.targets[0].numel()
+            step[f"{phase.name}.{name}"] = work(examples // runs, width, decisions)
         return self.flops.count(step, runs) if self.flops.wants(step) else nullcontext()
 
     def _account(
@@ -164,13 +167,19 @@ class Trainer:
             trace.backward_passes += report.backward_passes
             for name, indices in drawn.items():
                 trace.tokens += int(batches[name].tokens[position])
-                width = int(self._data.train.lengths[indices[position]].max())
+                own = indices[position]
+                width, decisions = (
+                    int(counts[own].max())
+                    for counts in (self._data.train.lengths, self._data.train.decision_counts)
+                )
+                done = work(len(own), width, decisions)
                 key = f"{phase.name}.{name}"
-                trace.work[key] = trace.work.get(key, 0.0) + work(indices.shape[1], width)
+                trace.work[key] = trace.work.get(key, 0.0) + done
 
     def _loaders(self, phase: Phase, run: Run) -> Mapping[str, Iterator[Indices]]:
         """Return one endless stream of batches for each part of the training set a step draws."""
-        cell, n = run.cell, len(self._data.train)
+        cell, trained = run.cell, self._data.train.trained
+        n = len(trained)
         order = permutation(n, seed_of("cut", cell.task.name, run.seed))
 
         def stream(name: str, cut: Cut) -> Iterator[Indices]:
@@ -181,6 +190,7 @@ class Trainer:
                     f"of {n} training examples, which is none; give it a larger share, or train "
                     "on more examples"
                 )
+            part = trained[part]
             lengths = self._data.train.lengths[part]
             size, task = cell.budget.batch_size, cell.task.name
             for positions in training_batches(lengths, size, task, run.seed):
@@ -192,43 +202,47 @@ class Trainer:
         state, task = self._state, self._state.task
         measured = self.stopwatch.measure("evaluation", state.axis.active)
         with measured, self._method.scoring(state):
-            logits = {name: predict(self._method, state, p) for name, p in self.probes.items()}
+            kind = kinds.get(task.kind)
+            outputs = {
+                name: kind.outputs(self._method, state, probe)
+                for name, probe in self.probes.items()
+            }
             for position, index in enumerate(state.axis.active):
-                if not all(np.isfinite(values[position]).all() for values in logits.values()):
+                if not all(finite(made, position) for made in outputs.values()):
                     self._finite[position] = False
                     continue
+                own = {name: of_run(made, position) for name, made in outputs.items()}
                 scores = {
-                    name: score(task, values[position], self.probes[name].targets)
-                    for name, values in logits.items()
+                    name: kind.score(task, made, self.probes[name], [task.selection])
+                    for name, made in own.items()
                 }
                 self.traces[index].curve.append(self._point(scores))
                 if choose:
-                    own = {name: values[position] for name, values in logits.items()}
                     self._choose(position, self.traces[index], scores["validation"], own)
         self._drop_diverged()
         if choose:
             self._drop_stale()
 
     def _point(self, scores: Mapping[str, SplitScores]) -> CurvePoint:
-        main = self._state.task.metrics[0]
+        main = self._state.task.selection
         values = {f"{name}_score": split.metrics[main] for name, split in scores.items()}
         losses = {f"{name}_loss": split.loss for name, split in scores.items()}
         return CurvePoint.model_validate({"step": self._state.axis.step, **values, **losses})
 
     def _choose(
-        self, position: int, trace: Trace, validation: SplitScores, logits: Mapping[str, Logits]
+        self, position: int, trace: Trace, validation: SplitScores, outputs: Mapping[str, Outputs]
     ) -> None:
         """Keep the parameters if validation is better than ever; ties keep the earlier ones."""
         task = self._state.task
-        value = validation.metrics[task.metrics[0]]
-        sign = 1 if task.metric.higher_is_better else -1
+        value = validation.metrics[task.selection]
+        sign = 1 if get_metric(task.selection).higher_is_better else -1
         better = value is not None and (
             trace.best_score is None or sign * value > sign * trace.best_score
         )
         if better or trace.best_row is None:
             trace.best_score, trace.best_step = value, self._state.axis.step
             trace.best_row = self._state.bank.values[position].clone()
-            trace.best_logits = logits
+            trace.best_outputs = outputs
         trace.stale = 0 if better else trace.stale + 1
 
     def _drop_stale(self) -> None:

@@ -30,7 +30,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from bench.language.corpus import Corpus, draw_neighbours, draw_pair, draw_story
-from bench.language.lexicon import vocabulary
+from bench.language.lexicon import STOP, vocabulary
+from bench.language.records import RECORD_WORDS
 from bench.language.sampling import Draws
 
 Kind = Literal["encoder", "decoder"]
@@ -38,7 +39,10 @@ Kind = Literal["encoder", "decoder"]
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PAD, _, CLS, SEP, MASK = range(len(SPECIALS))
 WORD_IDS = {word: k for k, word in enumerate((*SPECIALS, *vocabulary()))}
-"""Token id of every word; the specials come first."""
+"""Token id of every word of the grammar; the specials come first."""
+
+DECODER_IDS = {word: k for k, word in enumerate((*WORD_IDS, *RECORD_WORDS, STOP))}
+"""Token ids of the decoder, which also knows the words of records and `STOP`."""
 
 VERDICT_WIDTH = 32
 """Pooled features that order and scene are told from; contents take the others.
@@ -283,7 +287,7 @@ def encoder_config() -> Any:
 def decoder_config() -> Any:
     """Return the shape of the tiny decoder."""
     return transformers.LlamaConfig(
-        vocab_size=len(WORD_IDS), hidden_size=128, num_hidden_layers=3, num_attention_heads=4,
+        vocab_size=len(DECODER_IDS), hidden_size=128, num_hidden_layers=3, num_attention_heads=4,
         intermediate_size=192, max_position_embeddings=128, tie_word_embeddings=True,
         pad_token_id=PAD, bos_token_id=CLS, eos_token_id=SEP, initializer_range=0.05,
     )  # fmt: skip
@@ -293,7 +297,7 @@ def tokens(rows: Sequence[Sequence[str]]) -> tuple[NDArray[np.int64], NDArray[np
     """Return ids and sentence numbers, each (rows, longest): [CLS] a [SEP] b [SEP] ... [PAD]."""
     ids, types = [], []
     for row in rows:
-        sentences = [[*(WORD_IDS[word] for word in text.split(" ")), SEP] for text in row]
+        sentences = [[*(DECODER_IDS[word] for word in text.split(" ")), SEP] for text in row]
         ids.append([CLS, *(token for sentence in sentences for token in sentence)])
         types.append([0, *(k for k, sentence in enumerate(sentences) for _ in sentence)])
     longest = max(map(len, ids))
@@ -302,11 +306,12 @@ def tokens(rows: Sequence[Sequence[str]]) -> tuple[NDArray[np.int64], NDArray[np
 
 
 def build_tokenizer(kind: Kind) -> Any:
-    """Return the word-level tokenizer that both backbones share, lower case.
+    """Return the word-level tokenizer of a backbone, lower case.
 
     The decoder's text begins with [CLS] and ends each sentence with [SEP]; it has no token types.
     """
-    words = tokenizers.Tokenizer(tokenizers.models.WordLevel(WORD_IDS, unk_token="[UNK]"))  # noqa: S106 - a vocabulary entry
+    ids = DECODER_IDS if kind == "decoder" else WORD_IDS
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel(ids, unk_token="[UNK]"))  # noqa: S106 - a vocabulary entry
     words.normalizer = tokenizers.normalizers.Lowercase()
     words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
     words.post_processor = tokenizers.processors.TemplateProcessing(

@@ -9,22 +9,25 @@ from contextlib import AbstractContextManager, ExitStack
 from typing import ClassVar, TypeVar
 
 import torch
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import FloatDistribution
 from torch import Tensor, nn
 
 from bench.backbone import Backbone
 from bench.batches import Batch
 from bench.method import StepReport, TrainState
-from bench.objective import run_losses
+from bench.objective import run_losses, run_means, run_sums
 from bench.tasks import Task
 from methods import _consistency
 from methods._dropping import DroppingConfig
-from methods._lowrank import LowRank
+from methods._lowrank import LowRank, Space
 from methods._positions import Droppings, obstacle
 
 _PASSES = {"none": (1, 1), "kl": (2, 1), "kl_both": (2, 2), "js": (2, 1)}  # forward, backward
-_RATE = FloatDistribution(0.01, 0.3)
-_WEIGHT = FloatDistribution(0.01, 10.0, log=True)
+
+RATE = FloatDistribution(0.01, 0.3)
+"""Range of a rate (appendix E)."""
+WEIGHT = FloatDistribution(0.01, 10.0, log=True)
+"""Range of the weight of the consistency loss (appendix E)."""
 
 ConfigT = TypeVar("ConfigT", bound=DroppingConfig)
 
@@ -32,13 +35,7 @@ ConfigT = TypeVar("ConfigT", bound=DroppingConfig)
 class DroppingLora(LowRank[ConfigT]):
     """LoRA that drops in training, with an optional consistency loss between two passes."""
 
-    tuned: ClassVar[tuple[str, ...]] = ("logit_rate", "ffn_rate")
-
-    @classmethod
-    def search_space(cls) -> Mapping[str, BaseDistribution]:
-        """Rank as for LoRA, and the method's own rates and weight (ranges of appendix E)."""
-        own = {name: _WEIGHT if name == "consistency_weight" else _RATE for name in cls.tuned}
-        return {"rank": IntDistribution(1, 64, log=True), **own}
+    tuned: ClassVar[Space] = {"logit_rate": RATE, "ffn_rate": RATE}
 
     @classmethod
     def relative_cost(cls, config: ConfigT) -> float:
@@ -48,7 +45,9 @@ class DroppingLora(LowRank[ConfigT]):
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:
         """Refuse ranks that do not fit, and positions that a backbone does not have."""
-        return super().supports(task, backbone, config) or obstacle(backbone.model(), config)
+        return super().supports(task, backbone, config) or obstacle(
+            backbone.model(), backbone.head, config
+        )
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
         """Put updates beside the target layers and hooks at the positions."""
@@ -74,18 +73,20 @@ class DroppingLora(LowRank[ConfigT]):
         with self._other_pass(state):
             second, reference = self._pass(state, batch)
         kind, runs = self.configs[0].consistency, self.axis.size
-        task = run_losses(first, batch.targets, state.task.kind, runs)
+        task = run_losses(first, batch.targets, state.task, runs)
         if kind == "kl_both":
-            other = run_losses(second, batch.targets, state.task.kind, runs)
+            other = run_losses(second, batch.targets, state.task, runs)
             task = (task + other) / 2
-        by_run = self._divergence(state, compared, reference).view(runs, -1)
-        return task, by_run.sum(1) if self.configs[0].reduction == "sum" else by_run.mean(1)
+        reduce = run_sums if self.configs[0].reduction == "sum" else run_means
+        each = self._divergence(state, compared, reference)
+        return task, reduce(each, batch.targets, runs)
 
     def _pass(self, state: TrainState, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return the logits of a batch and what is compared between passes, (rows, numbers)."""
+        """Return logits and what is compared between passes, (rows, ..., numbers) each."""
         logits: Tensor = state.model(**batch.inputs).logits
-        features = self._droppings.take_features()
-        return logits, features if self._compares_features(state) else logits
+        if not self._compares_features(state):
+            return logits, logits
+        return logits, self._droppings.take_features()
 
     def _other_pass(self, state: TrainState) -> AbstractContextManager[object]:
         """Enter the state of the second pass: other masks or none, and gradient only for two."""
@@ -100,7 +101,7 @@ class DroppingLora(LowRank[ConfigT]):
         return entered
 
     def _divergence(self, state: TrainState, first: Tensor, second: Tensor) -> Tensor:
-        """Return the consistency loss of each example, (rows,)."""
+        """Return the consistency loss of each decision, (rows, ...)."""
         if state.task.kind == "regression" and not self._compares_features(state):
             return _consistency.squared_distance(first, second)
         if self.configs[0].consistency == "js":

@@ -21,6 +21,9 @@ from bench.method import Method, MethodConfig
 from bench.stack import RunAxis, Stacked, replace_module
 from bench.tasks import Task
 
+Space = Mapping[str, BaseDistribution]
+"""What a tuner may vary, by field of a method's settings."""
+
 
 class LowRankConfig(MethodConfig):
     """Settings of a low-rank update. Defaults: LoRA's own scripts for RoBERTa on GLUE."""
@@ -185,15 +188,17 @@ class LowRank(Method[ConfigT]):
     """A method that puts a low-rank update beside every target layer.
 
     Attributes:
+        tuned: what a tuner may vary besides rank and learning rate.
         adapters: the injected layers by the name of the layer they stand for.
     """
 
+    tuned: ClassVar[Space] = {"dropout": FloatDistribution(0.0, 0.3)}
     adapters: dict[str, StackedLora]
 
     @classmethod
-    def search_space(cls) -> Mapping[str, BaseDistribution]:
-        """Rank as in LoRA's study (Hu et al. 2021, section 7.2), and input dropout."""
-        return {"rank": IntDistribution(1, 64, log=True), "dropout": FloatDistribution(0.0, 0.3)}
+    def search_space(cls) -> Space:
+        """Rank as in LoRA's study (Hu et al. 2021, section 7.2), and what is `tuned`."""
+        return {"rank": IntDistribution(1, 64, log=True), **cls.tuned}
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:  # noqa: ARG003

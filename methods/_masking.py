@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import ClassVar, Literal, Self, TypeVar, Unpack
 
 import torch
-from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.distributions import FloatDistribution
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
@@ -20,7 +20,7 @@ from bench.batches import Batch
 from bench.errors import MergeError
 from bench.method import StepReport, TrainState
 from bench.stack import RunAxis
-from methods._lowrank import LayerSettings, LowRank, LowRankConfig, StackedLora
+from methods._lowrank import LayerSettings, LowRank, LowRankConfig, Space, StackedLora
 
 _EVALUATION = -1  # in place of a step: the copies of evaluation never change
 
@@ -168,14 +168,11 @@ class MaskedLowRank(LowRank[ConfigT]):
         masking: the masks, shared with the layers.
     """
 
+    tuned: ClassVar[Space] = {"rate": FloatDistribution(0.0, 0.8)}
+
     def __init__(self, full_name: str, configs: Sequence[ConfigT], axis: RunAxis) -> None:
         super().__init__(full_name, configs, axis)
         self.masking = Masking(axis, configs)
-
-    @classmethod
-    def search_space(cls) -> Mapping[str, BaseDistribution]:
-        """Rank as for LoRA; the rate of the masks instead of that of the input dropout."""
-        return {"rank": super().search_space()["rank"], "rate": FloatDistribution(0.0, 0.8)}
 
     @classmethod
     def relative_cost(cls, config: ConfigT) -> float:
@@ -205,8 +202,8 @@ class MaskedLowRank(LowRank[ConfigT]):
             return super().predict(state, batch)
         with self.masking.running(copies, _EVALUATION):
             wide = super().predict(state, batch.replicated(self.axis.size, copies))
-        logits = wide.view(self.axis.size, copies, -1, wide.shape[-1])
-        if self.configs[0].average == "probabilities" and state.task.kind == "classification":
+        logits = wide.view(self.axis.size, copies, -1, *wide.shape[1:])
+        if self.configs[0].average == "probabilities" and state.task.kind != "regression":
             mean = logits.log_softmax(-1).logsumexp(1) - math.log(copies)
         else:
             mean = logits.mean(1)

@@ -28,12 +28,14 @@ def chosen(layers: str | tuple[int, int], count: int, *, causal: bool) -> range:
     return range((count + 1) // 2 if half else 0, count)
 
 
-def obstacle(model: PreTrainedModel, config: DroppingConfig) -> str | None:
+def obstacle(model: PreTrainedModel, head: Sequence[str], config: DroppingConfig) -> str | None:
     """Return why a backbone cannot drop where the settings say, None if it can."""
     inside = config.logit_rate > 0 or config.weight_rate > 0
     family, layers = model.config.model_type, attention.layers(model)
     if isinstance(config.layers, tuple) and config.layers[1] > len(layers):
         return f"layers end at {config.layers[1]}, but the backbone has {len(layers)}"
+    if config.head_rate > 0 and not head:
+        return "the task is answered by the backbone's own head, so no input of a classifier drops"
     if not (inside or config.ffn > 0):
         return None
     if not layers:

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
+from optuna.distributions import FloatDistribution
 from pydantic import Field
 from torch import Tensor, nn
 
 from bench.method import TrainState
 from bench.stack import RunAxis
-from methods._lowrank import LowRank, LowRankConfig, StackedLora
+from methods._lowrank import LowRank, LowRankConfig, Space, StackedLora
 
 Form = Literal["softmax", "real", "binary"]
 
@@ -136,6 +137,7 @@ class PseudoSvd(LowRank[ConfigT]):
     """A low-rank method whose layers are `StackedPseudoSvd`."""
 
     Layer: ClassVar[type[StackedPseudoSvd]] = StackedPseudoSvd
+    tuned: ClassVar[Space] = {"value_lr_ratio": FloatDistribution(0.1, 10.0, log=True)}
 
     @property
     def layers(self) -> list[StackedPseudoSvd]:

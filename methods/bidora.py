@@ -28,7 +28,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import FloatDistribution
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -37,6 +37,7 @@ from bench.method import TrainState
 from bench.stack import RunAxis
 from methods._bilevel import Bilevel, BilevelConfig
 from methods._dora import StackedDora
+from methods._lowrank import Space
 
 
 class BidoraConfig(BilevelConfig):
@@ -86,14 +87,7 @@ class Bidora(Bilevel[BidoraConfig]):
     name = "bidora"
     reference = "Qin, Zhang, Xie 2025, arXiv:2410.09758; code t2ance/BiDoRA at e7922af"
     Config = BidoraConfig
-
-    @classmethod
-    def search_space(cls) -> Mapping[str, BaseDistribution]:
-        """Rank, and how fast the magnitudes learn beside the directions."""
-        return {
-            "rank": IntDistribution(1, 64, log=True),
-            "magnitude_lr_ratio": FloatDistribution(0.1, 10.0, log=True),
-        }
+    tuned: ClassVar[Space] = {"magnitude_lr_ratio": FloatDistribution(0.1, 10.0, log=True)}
 
     def layer(self, base: nn.Module, site: str) -> StackedBidora:
         """Return the layer that takes the place of ``base``."""

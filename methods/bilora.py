@@ -26,10 +26,8 @@ Deviations and choices where the source is silent:
 9. Binary values: that they have a penalty is known, its form is not; their entropy is recalled.
 """
 
-from collections.abc import Mapping
 from typing import ClassVar
 
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from torch import Tensor
 
 from methods._bilevel import Bilevel, BilevelConfig
@@ -48,14 +46,6 @@ class Bilora(Bilevel[BiloraConfig], PseudoSvd[BiloraConfig]):
     name = "bilora"
     reference = "Qiang, Zhang, Xie 2024, arXiv:2403.13037"
     Config = BiloraConfig
-
-    @classmethod
-    def search_space(cls) -> Mapping[str, BaseDistribution]:
-        """Rank, and how fast the values learn beside the vectors."""
-        return {
-            "rank": IntDistribution(1, 64, log=True),
-            "value_lr_ratio": FloatDistribution(0.1, 10.0, log=True),
-        }
 
     def upper_penalty(self) -> Tensor | float:
         """Return what each run adds to its upper task loss, (runs,)."""

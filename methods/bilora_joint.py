@@ -12,7 +12,6 @@ Deviations:
 from collections.abc import Mapping
 from typing import ClassVar
 
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from torch import Tensor
 
 from bench.method import TrainState
@@ -32,14 +31,6 @@ class BiloraJoint(PseudoSvd[PseudoSvdConfig]):
     reference = "control for Qiang, Zhang, Xie 2024, arXiv:2403.13037"
     Config = PseudoSvdConfig
     Layer = StackedJointSvd
-
-    @classmethod
-    def search_space(cls) -> Mapping[str, BaseDistribution]:
-        """Rank, and how fast the values learn beside the vectors."""
-        return {
-            "rank": IntDistribution(1, 64, log=True),
-            "value_lr_ratio": FloatDistribution(0.1, 10.0, log=True),
-        }
 
     def penalty(self, state: TrainState) -> Tensor | float:
         """Return both penalties, (runs,)."""

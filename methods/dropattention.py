@@ -12,7 +12,8 @@ Deviations (the paper's value, then ours; the shared ones are in `methods.unifie
 from typing import ClassVar
 
 from methods._dropping import DroppingConfig, WeightRate
-from methods._dropping_lora import DroppingLora
+from methods._dropping_lora import RATE, DroppingLora
+from methods._lowrank import Space
 
 
 class DropAttentionConfig(DroppingConfig):
@@ -27,4 +28,4 @@ class DropAttention(DroppingLora[DropAttentionConfig]):
     name = "dropattention"
     reference = "Lin et al. 2019, arXiv:1907.11065; Wang et al. 2024, equations 1 and 2"
     Config = DropAttentionConfig
-    tuned: ClassVar[tuple[str, ...]] = ("weight_rate",)
+    tuned: ClassVar[Space] = {"weight_rate": RATE}

@@ -13,7 +13,8 @@ Deviations (the paper's value, then ours; the shared ones are in `methods.unifie
 from typing import ClassVar
 
 from methods._dropping import DroppingConfig, LogitRate
-from methods._dropping_lora import DroppingLora
+from methods._dropping_lora import RATE, DroppingLora
+from methods._lowrank import Space
 
 
 class DropKeyConfig(DroppingConfig):
@@ -28,4 +29,4 @@ class DropKey(DroppingLora[DropKeyConfig]):
     name = "dropkey"
     reference = "Li et al. 2023, arXiv:2208.02646, section 3; Wang et al. 2024, equation 3"
     Config = DropKeyConfig
-    tuned: ClassVar[tuple[str, ...]] = ("logit_rate",)
+    tuned: ClassVar[Space] = {"logit_rate": RATE}

@@ -31,7 +31,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 import torch
-from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import FloatDistribution
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -42,7 +42,7 @@ from bench.optim import StackedAdamW
 from bench.stack import RunAxis
 from methods._blocks import Block, BlockLowRank, Gates
 from methods._hypergradient import BankFunctions, LowerStep, frozen, hypergradient, passes
-from methods._lowrank import LowRankConfig
+from methods._lowrank import LowRankConfig, Space
 
 _log = logging.getLogger(__name__)
 
@@ -125,18 +125,11 @@ class Flexora(BlockLowRank[FlexoraConfig]):
     name = "flexora"
     reference = "Wei et al. 2025, arXiv:2408.10774; code kithib/Flexora"
     Config = FlexoraConfig
+    tuned: ClassVar[Space] = {"outer_learning_rate": FloatDistribution(0.001, 0.1, log=True)}
 
     gates: SearchedGates
     functions: BankFunctions
     first_values: Tensor
-
-    @classmethod
-    def search_space(cls) -> Mapping[str, BaseDistribution]:
-        """Rank, and how fast the search moves."""
-        return {
-            "rank": IntDistribution(1, 64, log=True),
-            "outer_learning_rate": FloatDistribution(0.001, 0.1, log=True),
-        }
 
     @classmethod
     def relative_cost(cls, config: FlexoraConfig) -> float:

@@ -11,6 +11,7 @@ from torch import nn
 
 from bench.backbone import Backbone
 from bench.method import Method, MethodConfig
+from bench.tasks import Task
 
 
 class Head(Method[MethodConfig]):
@@ -18,6 +19,13 @@ class Head(Method[MethodConfig]):
 
     name = "head"
     reference = "Alain & Bengio 2016, arXiv:1610.01644 (linear probes)"
+
+    @classmethod
+    def supports(cls, task: Task, backbone: Backbone, config: MethodConfig) -> str | None:  # noqa: ARG003
+        """Refuse tasks that are answered by the backbone's own head."""
+        if not backbone.head:
+            return f"a {task.kind} task has no head of its own that could be trained alone"
+        return None
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:  # noqa: ARG002
         """Leave the frozen backbone as it is."""

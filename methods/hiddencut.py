@@ -14,7 +14,8 @@ Deviations (the paper's value, then ours; the shared ones are in `methods.unifie
 from typing import ClassVar
 
 from methods._dropping import DroppingConfig, TiedRate
-from methods._dropping_lora import DroppingLora
+from methods._dropping_lora import RATE, DroppingLora
+from methods._lowrank import Space
 
 
 class HiddenCutConfig(DroppingConfig):
@@ -29,4 +30,4 @@ class HiddenCut(DroppingLora[HiddenCutConfig]):
     name = "hiddencut"
     reference = "Chen et al. 2021, ACL, section 3; Wang et al. 2024, arXiv:2403.00812, section 3"
     Config = HiddenCutConfig
-    tuned: ClassVar[tuple[str, ...]] = ("ffn_rate",)
+    tuned: ClassVar[Space] = {"ffn_rate": RATE}

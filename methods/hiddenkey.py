@@ -13,7 +13,8 @@ Deviations: those of `methods.unified_dropout`, and
 from typing import ClassVar
 
 from methods._dropping import Consistency, DroppingConfig, LogitRate, TiedRate
-from methods._dropping_lora import DroppingLora
+from methods._dropping_lora import RATE, WEIGHT, DroppingLora
+from methods._lowrank import Space
 
 
 class HiddenKeyConfig(DroppingConfig):
@@ -30,4 +31,4 @@ class HiddenKey(DroppingLora[HiddenKeyConfig]):
     name = "hiddenkey"
     reference = "Wang et al. 2024, arXiv:2403.00812, section 4 and equation 11"
     Config = HiddenKeyConfig
-    tuned: ClassVar[tuple[str, ...]] = ("logit_rate", "consistency_weight")
+    tuned: ClassVar[Space] = {"logit_rate": RATE, "consistency_weight": WEIGHT}

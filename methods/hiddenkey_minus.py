@@ -10,7 +10,8 @@ Deviations: those of `methods.unified_dropout`, and
 from typing import ClassVar
 
 from methods._dropping import DroppingConfig, LogitRate, TiedRate
-from methods._dropping_lora import DroppingLora
+from methods._dropping_lora import RATE, DroppingLora
+from methods._lowrank import Space
 
 
 class HiddenKeyMinusConfig(DroppingConfig):
@@ -26,4 +27,4 @@ class HiddenKeyMinus(DroppingLora[HiddenKeyMinusConfig]):
     name = "hiddenkey_minus"
     reference = "Wang et al. 2024, arXiv:2403.00812, section 4 (without equation 11)"
     Config = HiddenKeyMinusConfig
-    tuned: ClassVar[tuple[str, ...]] = ("logit_rate",)
+    tuned: ClassVar[Space] = {"logit_rate": RATE}

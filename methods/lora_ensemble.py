@@ -97,7 +97,7 @@ class LoraEnsemble(LowRank[LoraEnsembleConfig]):
         logits = self._member_logits(state, batch)
         if self.members == 1:
             return logits
-        each = logits.view(self.axis.size, self.members, -1, logits.shape[-1])
+        each = logits.view(self.axis.size, self.members, -1, *logits.shape[1:])
         if state.task.kind == "regression":
             return each.mean(dim=1).flatten(0, 1)
         pooled = torch.logsumexp(each.log_softmax(dim=-1), dim=1) - math.log(self.members)
@@ -123,7 +123,7 @@ class LoraEnsemble(LowRank[LoraEnsembleConfig]):
         runs, members = self.axis.size, self.members
         logits = self._member_logits(state, batch)
         targets = batch.replicated(runs, members).targets
-        losses: Tensor = run_losses(logits, targets, state.task.kind, runs * members)
+        losses: Tensor = run_losses(logits, targets, state.task, runs * members)
         return losses.view(runs, members)
 
     def _clip(self, state: TrainState) -> Tensor:

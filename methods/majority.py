@@ -6,6 +6,7 @@ from bench.backbone import Backbone
 from bench.batches import Batch
 from bench.method import Method, MethodConfig, TrainState
 from bench.objective import constant_logits
+from bench.tasks import Task
 
 
 class Majority(Method[MethodConfig]):
@@ -14,6 +15,13 @@ class Majority(Method[MethodConfig]):
     name = "majority"
     reference = "baseline"
     trains = False
+
+    @classmethod
+    def supports(cls, task: Task, backbone: Backbone, config: MethodConfig) -> str | None:  # noqa: ARG003
+        """Refuse tasks whose answers are not classes or values."""
+        if task.kind not in {"classification", "regression"}:
+            return f"no answer to a {task.kind} task is the same for all examples"
+        return None
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:  # noqa: ARG002
         """Leave the model as it is: it is not asked."""

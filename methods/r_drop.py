@@ -18,7 +18,8 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from methods._dropping import Consistency, DroppingConfig, InputRate, Layers, TiedRate
-from methods._dropping_lora import DroppingLora
+from methods._dropping_lora import RATE, WEIGHT, DroppingLora
+from methods._lowrank import Space
 
 
 class RDropConfig(DroppingConfig):
@@ -41,4 +42,4 @@ class RDrop(DroppingLora[RDropConfig]):
     name = "r_drop"
     reference = "Wu et al. 2021, arXiv:2106.14448, equations 1 to 3"
     Config = RDropConfig
-    tuned: ClassVar[tuple[str, ...]] = ("ffn_rate", "consistency_weight")
+    tuned: ClassVar[Space] = {"ffn_rate": RATE, "consistency_weight": WEIGHT}

@@ -11,6 +11,7 @@ import pandas as pd
 
 from bench.errors import StoreError
 from bench.store import Store
+from reports.beside import format_pairs, pairs, with_published
 from reports.leaderboard import leaderboard, summarise
 from reports.load import load
 from reports.text import format_table
@@ -22,7 +23,8 @@ class Built:
 
     Attributes:
         report: the HTML page.
-        leaderboard: CSV, one row per cell.
+        leaderboard: CSV, one row per cell; with the columns of `reports.beside` where papers
+            print a score of one.
         runs: CSV, one row per run.
         table: the leaderboard.
     """
@@ -48,13 +50,14 @@ def build(results: Path, out: Path) -> Built:
 
     loaded = load(Store(results))
     summary = summarise(loaded.runs)
-    table = leaderboard(summary)
+    published = pairs(loaded, summary)
+    table = with_published(leaderboard(summary), published)
     built = Built(out / "report.html", out / "leaderboard.csv", out / "runs.csv", table)
     try:
         out.mkdir(parents=True, exist_ok=True)
         table.to_csv(built.leaderboard, index=False, lineterminator="\n")
         loaded.runs.to_csv(built.runs, index=False, lineterminator="\n")
-        built.report.write_text(page(loaded, summary), encoding="utf-8")
+        built.report.write_text(page(loaded, summary, published), encoding="utf-8")
     except OSError as error:
         raise StoreError(
             f"report folder {out} cannot be written: {error.strerror}; give another one with --out"
@@ -63,13 +66,14 @@ def build(results: Path, out: Path) -> Built:
 
 
 def terminal(results: Path) -> str:
-    """Return the leaderboard of a results folder as text, with a line on unreadable records.
+    """Return the leaderboard of a results folder as text, published figures, unreadable records.
 
     Raises:
         StoreError: if the results folder is empty.
         RecordError: if a plan in it cannot be read.
     """
     loaded = load(Store(results))
-    text = format_table(leaderboard(summarise(loaded.runs)))
+    summary = summarise(loaded.runs)
+    text = format_table(leaderboard(summary)) + format_pairs(pairs(loaded, summary))
     broken = [f"unreadable: {reason}\n" for reason in loaded.unreadable]
     return text + "".join(broken)

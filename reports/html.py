@@ -6,7 +6,7 @@ markup passed to it are the figures, in which matplotlib has escaped all text.
 
 import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,11 +16,13 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from reports import canvas
+from reports.beside import Pair
 from reports.costs import throughput
 from reports.figures import gap_curves, reliability_diagrams
 from reports.leaderboard import BLOCK, PAPER, rows
 from reports.load import Results
 from reports.notes import Finding, findings
+from reports.published import DIGITS
 from reports.text import label, number, short
 from reports.verdict import interval, verdict
 
@@ -118,12 +120,13 @@ CALIBRATION: tuple[Column, ...] = (
 )
 
 
-def page(results: Results, summary: pd.DataFrame) -> str:
+def page(results: Results, summary: pd.DataFrame, published: Sequence[Pair]) -> str:
     """Return the report.
 
     Args:
         results: a loaded results folder.
         summary: its `summarise` table.
+        published: figures of papers beside its rows.
     """
     colours = canvas.colours(sorted(set(summary["method"])))
     blocks = [_block(results, block, colours) for _, block in summary.groupby(BLOCK, sort=False)]
@@ -141,6 +144,8 @@ def page(results: Results, summary: pd.DataFrame) -> str:
         calibration_columns=CALIBRATION,
         costs=[_svg(throughput(table, colours)) for _, table in machines],
         n_machines=len(machines),
+        published=published,
+        measured=lambda pair: number(pair.measured, DIGITS),
         statuses=results.runs["status"].value_counts().to_dict(),
         troubles=_troubles(results.runs),
         unreadable=results.unreadable,

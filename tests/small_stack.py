@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from bench import backbone as backbones
-from bench import registry
+from bench import kinds, registry
 from bench.backbone import Backbone
 from bench.config import Budget, Cell, Fingerprint, Run, Training
-from bench.data import EncodedSplit, TaskData
-from bench.evaluate import Probe, predict
 from bench.method import AnyMethod, TrainState
+from bench.probe import Probe
 from bench.run import set_up
+from bench.splits import EncodedSplit, TaskData
 from bench.tasks import FileSource, Task
 from bench.train import Trainer
 
@@ -101,7 +101,8 @@ def make_runs(
 def load_backbone(folder: Path, runs: Sequence[Run]) -> Backbone:
     """Load the backbone of a stack of runs."""
     cell = runs[0].cell
-    return backbones.load(str(folder), cell.backbone, cell.task.n_outputs, cell.precision)
+    task = cell.task
+    return backbones.load(str(folder), cell.backbone, task.kind, task.n_outputs, cell.precision)
 
 
 @dataclass
@@ -118,7 +119,8 @@ class Trained:
 
     def logits(self, data: TaskData) -> np.ndarray:
         """Return the logits of all active runs on the test split."""
-        return predict(self.method, self.state, Probe.of(data.test))
+        kind = kinds.get(self.state.task.kind)
+        return kind.outputs(self.method, self.state, Probe.of(data.test))["logits"]
 
 
 def train(folder: Path, runs: Sequence[Run], data: TaskData) -> Trained:

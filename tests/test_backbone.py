@@ -24,7 +24,9 @@ def test_embedding_stored_as_the_tied_head_alone_is_found(
     (tmp_path / "config.json").write_text(json.dumps(config))
     for file in original.glob("token*"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    backbone = load(str(tmp_path), Fingerprint(name="tied", digest="1"), 2, "fp64")
+    backbone = load(
+        str(tmp_path), Fingerprint(name="tied", digest="1"), "classification", 2, "fp64"
+    )
     expected = load_backbone(original, make_runs("lora")).model()
     found = dict(backbone.model().named_parameters())
     assert backbone.head == ("score",)

@@ -5,8 +5,8 @@ import pytest
 
 from bench.batches import collate, epoch_order, evaluation_batches, training_batches
 from bench.errors import ConfigError
-from bench.evaluate import Probe
 from bench.method import Cut, Phase
+from bench.probe import Probe
 from bench.run import set_up
 from bench.train import Trainer
 from tests.small_stack import (
@@ -97,9 +97,9 @@ def test_evaluation_batches_cover_everything_within_the_token_limit() -> None:
 def test_probe_is_fixed_and_spread_over_the_split() -> None:
     """A probe of k examples takes every (n / k)-th; None takes all."""
     split = random_split(30, 0)
-    assert Probe.of(split, 3).indices.tolist() == [0, 10, 20]
-    assert Probe.of(split).indices.tolist() == list(range(30))
-    assert Probe.of(split, 99).indices.tolist() == list(range(30))
+    assert Probe.of(split, 3).units.tolist() == [0, 10, 20]
+    assert Probe.of(split).units.tolist() == list(range(30))
+    assert Probe.of(split, 99).units.tolist() == list(range(30))
 
 
 def test_two_parts_of_a_phase_draw_from_disjoint_examples(make_backbone: MakeBackbone) -> None:

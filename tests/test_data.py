@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import transformers
 
+from bench.backbone import Reader
 from bench.config import Budget, Cell, Fingerprint, Protocol, Training
-from bench.data import cut, prepare
-from bench.rows import read_rows
+from bench.data import cut, prepare, read_rows
 from bench.sources import Sources
 from bench.tasks import load
 from tests.small_stack import MakeBackbone, make_task
@@ -43,16 +43,16 @@ def _cell(sources: Sources, protocol: Protocol = "strict", train_size: int | Non
 
 
 @pytest.fixture
-def tokenizer(make_backbone: MakeBackbone) -> transformers.PreTrainedTokenizerFast:
-    """The tokenizer of the small random BERT."""
-    return transformers.AutoTokenizer.from_pretrained(make_backbone("bert"))
+def reader(make_backbone: MakeBackbone) -> Reader:
+    """The tokenizer of the small random BERT, and a window that is wide enough."""
+    return Reader(transformers.AutoTokenizer.from_pretrained(make_backbone("bert")), 512)
 
 
 def test_validation_is_cut_from_train_and_test_is_the_official_one(
-    sources: Sources, tokenizer: transformers.PreTrainedTokenizerFast
+    sources: Sources, reader: Reader
 ) -> None:
     """Train and validation partition the official train rows; test has its own row numbers."""
-    data = prepare(_cell(sources), sources, tokenizer)
+    data = prepare(_cell(sources), sources, reader)
     train, validation = set(data.train.example_ids), set(data.validation.example_ids)
     assert not train & validation
     assert train | validation == set(range(60))
@@ -62,20 +62,20 @@ def test_validation_is_cut_from_train_and_test_is_the_official_one(
 
 
 def test_paper_protocol_validates_on_test_and_trains_on_everything(
-    sources: Sources, tokenizer: transformers.PreTrainedTokenizerFast
+    sources: Sources, reader: Reader
 ) -> None:
     """Under `paper`, validation is the test split and no training row is held out."""
-    data = prepare(_cell(sources, "paper"), sources, tokenizer)
+    data = prepare(_cell(sources, "paper"), sources, reader)
     assert len(data.train) == 60
     assert data.validation.input_ids.tolist() == data.test.input_ids.tolist()
 
 
 def test_train_size_keeps_a_stratified_subset_outside_validation(
-    sources: Sources, tokenizer: transformers.PreTrainedTokenizerFast
+    sources: Sources, reader: Reader
 ) -> None:
     """A smaller training set changes neither validation nor the share of classes."""
-    whole = prepare(_cell(sources), sources, tokenizer)
-    small = prepare(_cell(sources, train_size=18), sources, tokenizer)
+    whole = prepare(_cell(sources), sources, reader)
+    small = prepare(_cell(sources, train_size=18), sources, reader)
     assert len(small.train) == 18
     assert small.train.targets.sum() == 6
     assert set(small.train.example_ids) < set(whole.train.example_ids)
@@ -83,14 +83,14 @@ def test_train_size_keeps_a_stratified_subset_outside_validation(
 
 
 def test_encoding_equals_the_tokenizer_and_is_read_back_from_the_cache(
-    sources: Sources, tokenizer: transformers.PreTrainedTokenizerFast
+    sources: Sources, reader: Reader
 ) -> None:
     """Cached token ids are the tokenizer's own, truncated at the task's limit."""
     for _ in range(2):
-        test = prepare(_cell(sources), sources, tokenizer).test
+        test = prepare(_cell(sources), sources, reader).test
         for i in range(10):
             ids = test.input_ids[test.offsets[i] : test.offsets[i + 1]].tolist()
-            assert ids == tokenizer(TEXT[i], truncation=True, max_length=16)["input_ids"]
+            assert ids == reader.tokenizer(TEXT[i], truncation=True, max_length=16)["input_ids"]
         assert test.token_type_ids is not None
 
 

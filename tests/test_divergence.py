@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.evaluate import Logits, predict
+from bench.kinds import Outputs
+from bench.kinds.labels import Labels
+from bench.method import AnyMethod, TrainState
+from bench.probe import Probe
 from bench.record import Record
 from bench.store import Store
 from tests.small_suite import SmallSuite, call, make
@@ -66,16 +69,17 @@ def test_overflow_in_the_final_scoring_ends_one_run_only(
 ) -> None:
     """A checkpoint that overflows on an example training never saw spoils no neighbour's result."""
 
-    def overflow(*arguments: Any) -> Logits:
-        logits = predict(*arguments)
-        logits[0, -1] = np.inf
-        return logits
+    def overflow(
+        kind: Labels, method: AnyMethod, state: TrainState, probe: Probe, _tokenizer: Any
+    ) -> Outputs:
+        made = kind.outputs(method, state, probe)
+        made["logits"][0, -1] = np.inf
+        return made
 
-    monkeypatch.setattr("bench.train.PROBE_SIZE", 4)  # so that the rest is predicted at the end
-    monkeypatch.setattr("bench.outcome.predict", overflow)
+    monkeypatch.setattr(Labels, "finish", overflow)
     answer = call(capsys, "run", *small.running, "--methods", "lora", "--seeds", "3", "--json")
     assert (answer.code, answer.json["now"]) == (3, {"ok": 2, "diverged": 1})
-    assert "a logit of the chosen checkpoint is not finite" in answer.err
+    assert "an output of the chosen checkpoint is not finite" in answer.err
 
 
 def _scores(record: Record) -> list[float]:

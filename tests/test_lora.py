@@ -47,7 +47,7 @@ def test_lora_alone_equals_peft_step_by_step(family: str, make_backbone: MakeBac
     order = training_batches(data.train.lengths, 8, "toy", 4)
     for _ in range(STEPS):
         batch = collate(data.train, next(order)[None], CPU)
-        loss = run_losses(reference(**batch.inputs).logits, batch.targets, "classification", 1)
+        loss = run_losses(reference(**batch.inputs).logits, batch.targets, make_task(), 1)
         optimizer.zero_grad()
         loss.sum().backward()
         torch.nn.utils.clip_grad_norm_(trained.values(), 0.5)

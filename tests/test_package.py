@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 
 REPOSITORY = Path(__file__).parents[1]
-SOURCES = ("bench", "methods", "suites", "reports", "pyproject.toml", "README.md", "LICENSE")
+SOURCES = (
+    "bench",
+    "methods",
+    "suites",
+    "reports",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "results/reference/published",
+)
 
 pytestmark = pytest.mark.slow
 
@@ -72,6 +81,7 @@ def listed(installed: Path, elsewhere: Path, what: str) -> list[dict[str, Any]]:
     "pattern",
     [
         "suites/*.yaml",
+        "suites/papers/*.yaml",
         "suites/tasks/*.yaml",
         "bench/backbones/*/*",
         "reports/templates/*",
@@ -92,7 +102,7 @@ def test_wheel_holds_every_file_of_a_kind(wheel: Path, pattern: str) -> None:
 
 
 def test_wheel_holds_nothing_else(wheel: Path) -> None:
-    """No tests, results or caches travel with the package."""
+    """No tests, results or caches travel with the package; published figures are in `reports`."""
     tops = {name.partition("/")[0] for name in zipfile.ZipFile(wheel).namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == set(SOURCES[:4])
 
@@ -121,12 +131,30 @@ def test_installed_command_lists_what_the_repository_holds(
 ) -> None:
     """From any folder, the installed command finds its built-in parts."""
     files = {
-        "suites": REPOSITORY.glob("suites/*.yaml"),
+        "suites": [*REPOSITORY.glob("suites/*.yaml"), *REPOSITORY.glob("suites/papers/*.yaml")],
         "tasks": REPOSITORY.glob("suites/tasks/*.yaml"),
         "methods": REPOSITORY.glob("methods/[a-z]*.py"),
         "backbones": REPOSITORY.glob("bench/backbones/*"),
     }[what]
-    assert {row["name"] for row in listed(installed, tmp_path, what)} == {f.stem for f in files}
+    names = {row["name"].removeprefix("papers/") for row in listed(installed, tmp_path, what)}
+    assert names == {file.stem for file in files}
+
+
+def test_installed_package_reads_the_published_figures_it_carries(
+    installed: Path, tmp_path: Path
+) -> None:
+    """From any folder, the figures are those of the repository, read beside the code."""
+    code = (
+        "from reports import published as p; print(p._folder()); "
+        "print(sorted(path.name for path in p._folder().iterdir())); print(len(p.figures()))"
+    )
+    where, names, count = run(
+        [sys.executable, "-c", code], tmp_path, PYTHONPATH=str(installed)
+    ).splitlines()
+    assert Path(where) == installed / "reports" / "reference"
+    stored = REPOSITORY / "results" / "reference" / "published"
+    assert names == str(sorted(path.name for path in stored.glob("*.csv")))
+    assert int(count) > 100
 
 
 def test_installed_command_runs_and_reports(installed: Path, tmp_path: Path) -> None:

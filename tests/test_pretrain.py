@@ -13,12 +13,25 @@ import transformers
 
 import bench
 from bench.language.corpus import Corpus, draw_neighbours, draw_pair, draw_story
+from bench.language.lexicon import STOP
 from bench.pretrain import RECIPES, main, train
 from bench.synthetic import TASKS, generate, room
-from bench.trainees import CLS, PAD, SEP, WORD_IDS, Kind, Recipe, build_tokenizer, tokens
+from bench.trainees import (
+    CLS,
+    DECODER_IDS,
+    PAD,
+    SEP,
+    WORD_IDS,
+    Kind,
+    Recipe,
+    build_tokenizer,
+    tokens,
+)
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 FOLDERS = {kind: Path(bench.__file__).parent / "backbones" / f"tiny-{kind}" for kind in KINDS}
+WORDS = {"encoder": WORD_IDS, "decoder": DECODER_IDS}
+OF_SENTENCES = [name for name in TASKS if name not in ("syn_data2text", "syn_choice")]
 RERUN_STEPS = 30
 
 
@@ -107,9 +120,10 @@ def test_stored_backbones_together_stay_below_six_megabytes() -> None:
 def test_stored_tokenizer_knows_every_word_of_the_tasks(kind: Kind) -> None:
     """The stored tokenizer gives the recipe's ids, pairs included, and no unknown word."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(FOLDERS[kind])
-    for name in TASKS:
-        columns = generate(name, "train", 50, 0).columns
-        for row in zip(*columns.values(), strict=True):
+    for name in OF_SENTENCES if kind == "encoder" else TASKS:
+        made = generate(name, "train", 50, 0)
+        listed = [[text] for column in made.lists.values() for texts in column for text in texts]
+        for row in (*zip(*made.columns.values(), strict=True), *listed):
             encoded = tokenizer(*row)
             ids, types = tokens([row])
             assert encoded["input_ids"] == ids[0].tolist()
@@ -121,16 +135,18 @@ def test_stored_tokenizer_knows_every_word_of_the_tasks(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_build_tokenizer_equals_the_stored_one(kind: Kind) -> None:
-    """The stored vocabulary is the grammar's, word by word."""
+    """The stored vocabulary is the grammar's; the decoder's goes on with the words of records."""
     stored = transformers.AutoTokenizer.from_pretrained(FOLDERS[kind])
-    assert stored.get_vocab() == build_tokenizer(kind).get_vocab() == WORD_IDS
+    assert stored.get_vocab() == build_tokenizer(kind).get_vocab() == WORDS[kind]
+    assert list(WORDS[kind])[: len(WORD_IDS)] == list(WORD_IDS)
 
 
 def test_corpus_text_stays_in_the_pretraining_room() -> None:
     """No sentence that a backbone learns from may stand in any split of any task."""
     seen = {text for near in Corpus(draw_neighbours, 99, "test").batch(0, 99) for text in near}
     seen |= {text for a, b, _ in Corpus(draw_pair, 99, "test").batch(0, 99) for text in (a, b)}
-    seen |= {text for story in Corpus(draw_story, 30, "test").batch(0, 30) for text in story}
+    stories = Corpus(draw_story, 99, "test").batch(0, 99)
+    seen |= {text for story in stories for part in story for text in part.split(f" {STOP} ")}
     assert {room(text) for text in seen} == {"pretrain"}
 
 
@@ -193,7 +209,7 @@ MARGINS = {
 }
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", OF_SENTENCES)
 def test_stored_encoder_beats_random_weights_when_frozen(task: str) -> None:
     """A linear classifier on the frozen encoder does far better than on random weights."""
     stored = transformers.BertModel.from_pretrained(FOLDERS["encoder"]).eval()

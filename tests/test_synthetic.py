@@ -10,7 +10,8 @@ import pytest
 
 from bench.errors import ConfigError
 from bench.language.grammar import Action, NounPhrase, Sentence, read, valence, write
-from bench.language.lexicon import vocabulary
+from bench.language.lexicon import STOP, vocabulary
+from bench.language.records import RECORD_WORDS
 from bench.language.rewriting import (
     alter,
     entails,
@@ -36,17 +37,22 @@ from bench.synthetic import (
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 CLASSIFICATION = [name for name, task in TASKS.items() if task.labels]
+OF_SENTENCES = [*CLASSIFICATION, "syn_similarity"]
 FINGERPRINTS = {
     "syn_acceptability": "0b921d0e421dd5708f080c0dc7c7dba87c0a84dfa2d115666b0cc13e9e653fac",
     "syn_entailment": "8e2a3bd8ffe57f8cec75be2541305b2ab1e187ea787a264fa978c4a68b8d7690",
     "syn_similarity": "c6cf5b458970d3c355efa30f43a87d7990186fe538284ae5d4822c77331faea3",
     "syn_sentiment": "c10f34b0d61fb2732f04cb51ede60c81318aed3fab0d3280d871a201c34ee7d3",
+    "syn_data2text": "93f0674366c588169b3c807c5709d1af4ddb131cb951d9be2060261ae2dd56a3",
+    "syn_choice": "4fab32da18f3e37bddd780de219106979117be88f18d5f1fdc86409bfc5841a3",
 }
 
 
 def texts(split: SyntheticSplit) -> set[str]:
-    """Return every sentence of a split."""
-    return {text for column in split.columns.values() for text in column}
+    """Return every sentence, record, reference and choice of a split."""
+    listed = [text for column in split.lists.values() for texts in column for text in texts]
+    given = [text for column in split.columns.values() for text in column]
+    return {text.removesuffix(f" {STOP}") for text in (*given, *listed)}
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -58,10 +64,8 @@ def test_generate_known_seed_gives_pinned_rows(task: str) -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_generate_more_rows_begins_with_the_fewer(task: str) -> None:
     """A longer split begins with the shorter one, labels included."""
-    short, long = generate(task, "test", 20, 1), generate(task, "test", 60, 1)
-    for name, column in short.columns.items():
-        assert column == long.columns[name][:20]
-    np.testing.assert_array_equal(short.labels, long.labels[:20])
+    short, long = generate(task, "test", 20, 1).table(), generate(task, "test", 60, 1).table()
+    assert short == {name: column[:20] for name, column in long.items()}
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -72,14 +76,14 @@ def test_generate_other_seed_gives_other_rows(task: str) -> None:
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_generate_splits_share_no_sentence(task: str) -> None:
-    """No sentence stands in two splits, even across seeds, nor in the room of pretraining."""
+def test_generate_splits_share_no_text(task: str) -> None:
+    """No text stands in two splits, even across seeds, nor in the room of pretraining."""
     seen = {name: texts(generate(task, name, 300, seed)) for seed, name in enumerate(SPLITS)}
     assert not seen["train"] & seen["test"]
     assert not seen["train"] & seen["validation"]
     assert not seen["validation"] & seen["test"]
-    for name, sentences in seen.items():
-        assert {room(text) for text in sentences} == {name}
+    for name, split_texts in seen.items():
+        assert {room(text) for text in split_texts} == {name}
 
 
 @pytest.mark.parametrize("task", TASKS)
@@ -88,8 +92,10 @@ def test_generate_inputs_are_distinct_and_in_vocabulary(task: str) -> None:
     split = generate(task, "train", 300, 0)
     assert len(set(zip(*split.columns.values(), strict=True))) == 300
     words = {word for text in texts(split) for word in text.split(" ")}
-    assert words <= set(vocabulary())
-    assert max(len(text.split(" ")) for text in texts(split)) <= MAX_WORDS
+    if task in OF_SENTENCES:
+        assert words <= set(vocabulary())
+        assert max(len(text.split(" ")) for text in texts(split)) <= MAX_WORDS
+    assert words <= {*vocabulary(), *RECORD_WORDS}
 
 
 @pytest.mark.parametrize("task", CLASSIFICATION)

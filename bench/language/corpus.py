@@ -1,9 +1,10 @@
 """Text of the built-in grammar for pretraining: neighbours, pairs and stories.
 
-All of it comes from the `pretrain` room of `bench.synthetic`, so no sentence of any task is among
-it, and its draws are named apart from those of the tasks. What tasks and corpus share is the
-grammar: its words, and the habits of its text (what retellings keep, that opinions joined by `and`
-agree). No label of a task is used; models and objectives live in `bench.trainees`.
+All of it comes from the `pretrain` room of `bench.synthetic`, so no text of any task is among it,
+and its draws are named apart from those of the tasks. What tasks and corpus share is the grammar:
+its words, and the habits of its text (what retellings keep, that opinions joined by `and` agree,
+how a record is written). No label of a task is used, and no record is followed by references: what
+follows leaves out details or drifts away. Models and objectives live in `bench.trainees`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,19 @@ from functools import partial
 from typing import Generic, TypeVar
 
 from bench.language.grammar import Action, Sentence, valence, write
-from bench.language.lexicon import vocabulary
+from bench.language.lexicon import STOP, vocabulary
+from bench.language.records import write_record
 from bench.language.rewriting import alter, entails, reword, shorten
 from bench.language.sampling import Draws, draw_action, draw_opinion, draw_sentence
 from bench.synthetic import room
 
 STORY_SENTENCES = 4
+RECORD_SENTENCES = 2
+"""Sentences after a record, which is about as long as two of them."""
+
+RECORD_SHARE = 0.4
+"""Share of stories that begin with the record of an action."""
+
 _VOCABULARY = vocabulary()
 
 T = TypeVar("T")
@@ -64,14 +72,39 @@ def draw_story(draws: Draws) -> list[str]:
     """Draw a few sentences that keep their habits, so that what was says what will be.
 
     A steady story retells its action or keeps its mood, a drifting one changes something each time,
-    and in a garbled one every sentence has a word replaced or two neighbours swapped.
+    and in a garbled one every sentence has a word replaced or two neighbours swapped. Some begin
+    with the record of an action, and the rest retells that or drifts away from it. Half are running
+    text: one text instead of several, with a `STOP` between sentences.
     """
+    texts = _tell(draws)
+    return [f" {STOP} ".join(texts)] if draws.chance(0.5) else texts
+
+
+def _tell(draws: Draws) -> list[str]:
     follow = _next if draws.chance(0.5) else _break
-    story = [_in_room(lambda: _starter(draws))]
-    while len(story) < STORY_SENTENCES:
-        story.append(_in_room(partial(follow, story[-1], draws)))
-    texts = [write(sentence) for sentence in story]
+    if draws.chance(RECORD_SHARE):
+        record, first = _recorded(draws)
+        return [record, *_continue(first, RECORD_SENTENCES, follow, draws)]
+    first = _in_room(lambda: _starter(draws))
+    texts = [write(first), *_continue(first, STORY_SENTENCES - 1, follow, draws)]
     return [_garble(text, draws) for text in texts] if draws.chance(0.3) else texts
+
+
+def _continue(
+    first: Sentence, n: int, follow: Callable[[Sentence, Draws], Sentence], draws: Draws
+) -> list[str]:
+    story = [first]
+    while len(story) <= n:
+        story.append(_in_room(partial(follow, story[-1], draws)))
+    return [write(sentence) for sentence in story[1:]]
+
+
+def _recorded(draws: Draws) -> tuple[str, Sentence]:
+    while True:
+        action = draw_action(draws)
+        record, told = write_record(action), Sentence(action)
+        if room(record) == room(write(told)) == "pretrain":
+            return record, told
 
 
 def _garble(text: str, draws: Draws) -> str:

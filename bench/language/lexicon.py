@@ -95,6 +95,9 @@ PREPOSITIONS = ("in", "near", "behind", "beside")
 PLACES = ("park", "garden", "kitchen", "market", "river", "school", "station", "harbor", "port")
 CONJUNCTIONS = ("and", "but")
 
+STOP = "."
+"""What stands between the sentences of a running text; no word of the grammar."""
+
 BE = {(False, False): "is", (True, False): "are", (False, True): "was", (True, True): "were"}
 """Form of the copula by (plural, past)."""
 

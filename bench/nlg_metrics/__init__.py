@@ -9,12 +9,13 @@ are in `bench.metrics`, of answer spans in `bench.span_metrics`; nothing here ge
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench.errors import ConfigError
+from bench.evaluate_module import wrap
+from bench.metric import Metric
 from bench.nlg_metrics.captions import cider, rouge_l
 from bench.nlg_metrics.edits import chrf, ter
 from bench.nlg_metrics.meteor_program import meteor, why_not
@@ -24,52 +25,28 @@ if TYPE_CHECKING:
     import evaluate
 
 
-def _always() -> None:
-    """Give no reason: the metric can be computed anywhere."""
-
-
-@dataclass(frozen=True)
-class TextMetric:
-    """One named score of generated text, and what a reader needs to compare two values of it.
-
-    Attributes:
-        name: key of the metric in tasks, records and reports.
-        function: takes hypotheses and references; returns the score, None where it cannot be had.
-        range: lowest and highest possible score.
-        higher_is_better: direction of improvement.
-        description: one sentence for listings.
-        reference: the script whose numbers it gives.
-        why_not: returns the reason why it cannot be computed on this machine, None if it can.
-    """
-
-    name: str
-    function: Callable[[Sequence[str], Sequence[Sequence[str]]], float | None]
-    range: tuple[float, float]
-    higher_is_better: bool
-    description: str
-    reference: str
-    why_not: Callable[[], str | None] = _always
-
-
-_ALL = (
-    TextMetric(
+TEXT_METRICS = (
+    Metric(
         name="bleu",
+        kind="texts",
         function=bleu,
         range=(0.0, 1.0),
         higher_is_better=True,
         description="Precision of word 1- to 4-grams, without case, with a brevity penalty.",
         reference="mteval-v13a.pl of tuetschek/e2e-metrics",
     ),
-    TextMetric(
+    Metric(
         name="nist",
+        kind="texts",
         function=nist,
         range=(0.0, math.inf),
         higher_is_better=True,
         description="Matching word 1- to 5-grams, weighted by their information in bits.",
         reference="mteval-v13a.pl of tuetschek/e2e-metrics",
     ),
-    TextMetric(
+    Metric(
         name="meteor",
+        kind="texts",
         function=meteor,
         range=(0.0, 1.0),
         higher_is_better=True,
@@ -77,32 +54,36 @@ _ALL = (
         reference="meteor-1.5.jar as called by coco-caption",
         why_not=why_not,
     ),
-    TextMetric(
+    Metric(
         name="rouge_l",
+        kind="texts",
         function=rouge_l,
         range=(0.0, 1.0),
         higher_is_better=True,
         description="F measure of the longest common subsequence of words.",
         reference="coco-caption, pycocoevalcap/rouge",
     ),
-    TextMetric(
+    Metric(
         name="cider",
+        kind="texts",
         function=cider,
         range=(0.0, 10.0),
         higher_is_better=True,
         description="Cosine of word 1- to 4-grams, weighted by their rarity in the references.",
         reference="coco-caption, pycocoevalcap/cider",
     ),
-    TextMetric(
+    Metric(
         name="ter",
+        kind="texts",
         function=ter,
         range=(0.0, math.inf),
         higher_is_better=False,
         description="Edits and shifts a reference word.",
         reference="sacrebleu.metrics.TER, divided by 100",
     ),
-    TextMetric(
+    Metric(
         name="chrf",
+        kind="texts",
         function=chrf,
         range=(0.0, 1.0),
         higher_is_better=True,
@@ -111,11 +92,11 @@ _ALL = (
     ),
 )
 
-METRICS: Mapping[str, TextMetric] = MappingProxyType({metric.name: metric for metric in _ALL})
+METRICS: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in TEXT_METRICS})
 """Every metric of generated text by name, in the order of the field's tables."""
 
 
-def get(name: str) -> TextMetric:
+def get(name: str) -> Metric:
     """Return the metric called `name`.
 
     Raises:
@@ -158,34 +139,9 @@ def unavailable(names: Sequence[str]) -> dict[str, str]:
 
 
 def as_evaluate(name: str) -> evaluate.Metric:
-    """Wrap a metric for the `evaluate` package, so that both report the same number.
-
-    The wrapper needs no network and holds its inputs in memory; `references` holds a list of texts
-    for each prediction. A score that cannot be had is None there.
+    """Wrap a metric for the `evaluate` package; see `bench.evaluate_module.wrap`.
 
     Raises:
         ConfigError: There is no such metric.
     """
-    # Imported here because the two packages take seconds, and most users never call this.
-    import datasets
-    import evaluate
-
-    metric = get(name)
-    text = datasets.Value("string")
-
-    def info(_self: evaluate.Metric) -> evaluate.MetricInfo:
-        return evaluate.MetricInfo(
-            description=metric.description,
-            citation=metric.reference,
-            inputs_description="predictions: texts, (n,); references: lists of texts, (n,)",
-            features=datasets.Features({"predictions": text, "references": datasets.List(text)}),
-        )
-
-    def compute(
-        _self: evaluate.Metric, predictions: Any, references: Any
-    ) -> dict[str, float | None]:
-        return {name: metric.function(list(predictions), list(references))}
-
-    # The package names a module after its class, and `combine` prefixes scores with that name.
-    module = type(name, (evaluate.Metric,), {"_info": info, "_compute": compute})
-    return module(keep_in_memory=True)
+    return wrap(get(name))

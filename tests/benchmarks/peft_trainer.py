@@ -22,8 +22,9 @@ import transformers
 from bench import backbone as backbones
 from bench import data, metrics
 from bench.config import Budget, Cell, Training
-from bench.data import EncodedSplit, TaskData
+from bench.run import load_backbone
 from bench.sources import Sources
+from bench.splits import EncodedSplit, TaskData
 from bench.tasks import load
 
 
@@ -64,7 +65,7 @@ def main() -> None:
         budget=budget,
     )
     tokenizer = backbones.load_tokenizer(options.backbone)
-    splits = data.prepare(cell, sources, tokenizer)
+    splits = data.prepare(cell, sources, load_backbone(cell, sources).reader)
     for method, rate in options.methods:
         for seed in range(options.seeds):
             started = time.perf_counter()

@@ -13,9 +13,9 @@ from bench import registry
 from bench.backbone import Backbone
 from bench.batches import collate, training_batches
 from bench.config import Fingerprint
-from bench.data import EncodedSplit, TaskData
 from bench.run import set_up
 from bench.sources import Sources
+from bench.splits import EncodedSplit, TaskData
 from tests.small_stack import CPU, make_runs, random_split
 
 SHAPES = ("tiny-encoder", "bert-base")
@@ -51,7 +51,7 @@ def stepping_methods() -> list[str]:
 @cache
 def _backbone(shape: str) -> Backbone:
     if shape == "tiny-encoder":
-        return backbones.load(shape, Sources().backbone(shape), 2, "fp32")
+        return backbones.load(shape, Sources().backbone(shape), "classification", 2, "fp32")
     config = transformers.BertConfig(
         hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, num_labels=2
     )

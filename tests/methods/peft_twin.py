@@ -15,7 +15,7 @@ from bench.objective import run_losses
 from bench.run import set_up
 from bench.stack import StackedLinear
 from methods._lowrank import StackedLora
-from tests.small_stack import CPU, load_backbone, make_runs, random_data
+from tests.small_stack import CPU, load_backbone, make_runs, make_task, random_data
 
 TARGETS = {"bert": ["query", "value"], "gpt2": ["c_attn"], "llama": ["q_proj", "v_proj"]}
 OUTPUTS = 3
@@ -108,7 +108,7 @@ def assert_same_training(
         state.model.train()
         adapted.train()
         logits = adapted(**batch.inputs).logits
-        loss = run_losses(logits, batch.targets, "classification", 1)
+        loss = run_losses(logits, batch.targets, make_task(), 1)
         optimizer.zero_grad()
         loss.sum().backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)

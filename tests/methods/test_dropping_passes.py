@@ -7,7 +7,7 @@ from torch import Tensor
 from bench.objective import run_losses
 from methods._consistency import kl_to_reference, squared_distance, symmetric_kl
 from tests.methods.dropping import ready
-from tests.small_stack import MakeBackbone
+from tests.small_stack import MakeBackbone, make_task
 
 
 def test_symmetric_kl_is_a_symmetric_divergence() -> None:
@@ -70,7 +70,7 @@ def test_gradient_of_one_branch_treats_the_second_pass_as_constant(
     with torch.no_grad(), state.axis.branch("second pass"):
         constant = state.model(**batch.inputs).logits
     first = state.model(**batch.inputs).logits
-    loss = run_losses(first, batch.targets, "classification", 1)
+    loss = run_losses(first, batch.targets, make_task(), 1)
     (loss + 2.0 * symmetric_kl(first, constant).mean()).sum().backward()
     torch.testing.assert_close(gradients["kl"], state.bank.grads, rtol=0, atol=1e-14)
     assert not torch.allclose(gradients["kl_both"], gradients["kl"])
@@ -82,7 +82,7 @@ def test_both_branches_share_the_task_loss_and_the_gradient(make_backbone: MakeB
     first = state.model(**batch.inputs).logits
     with state.axis.branch("second pass"):
         second = state.model(**batch.inputs).logits
-    losses = [run_losses(x, batch.targets, "classification", 1) for x in (first, second)]
+    losses = [run_losses(x, batch.targets, make_task(), 1) for x in (first, second)]
     (sum(losses) / 2 + 3.0 * symmetric_kl(first, second).mean()).sum().backward()
     expected = state.bank.grads.clone()
     state.bank.grads.zero_()

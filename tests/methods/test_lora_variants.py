@@ -10,12 +10,13 @@ from peft.optimizers import create_loraplus_optimizer
 
 from bench import registry
 from bench.batches import Batch, collate
-from bench.data import TaskData
-from bench.evaluate import Probe, predict
+from bench.kinds.labels import Labels
 from bench.method import StepReport, TrainState
+from bench.probe import Probe
 from bench.record import CurvePoint
 from bench.run import set_up
 from bench.sources import Sources
+from bench.splits import TaskData
 from bench.stack import StackedLinear
 from bench.suite import MethodEntry, Suite, expand, load
 from bench.train import Trainer
@@ -254,7 +255,7 @@ def test_lora_ensemble_of_a_regression_predicts_the_mean(make_backbone: MakeBack
     batch = collate(data.test, np.arange(5)[None], CPU)
     with torch.no_grad():
         each = trained.state.model.eval()(**batch.replicated(1, 2).inputs).logits
-    pooled = predict(trained.method, trained.state, Probe.of(data.test, 5))
+    pooled = Labels().outputs(trained.method, trained.state, Probe.of(data.test, 5))["logits"]
     assert pooled.shape == (1, 5, 1)
     first = trained.method.predict(trained.state, batch).detach()
     torch.testing.assert_close(first[:, 0], each.view(2, 5).mean(dim=0))

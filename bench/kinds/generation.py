@@ -1,0 +1,158 @@
+"""Generation: a text is written for each input, and held against one or several references."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from bench import calibration, metrics, nlg_metrics
+from bench.backbone import Head, Reader
+from bench.batches import Batch
+from bench.decode import decode
+from bench.errors import DataError
+from bench.kinds.base import Outputs, TaskKind
+from bench.kinds.causal import encode_pairs, token_outputs
+from bench.method import AnyMethod, TrainState
+from bench.probe import PROBE_SIZE, Probe
+from bench.record import Calibration, SplitScores
+from bench.rows import Rows, list_column, text_column
+from bench.splits import Arrays, CausalSplit, EncodedSplit, Texts
+from bench.tasks import Task
+
+
+class Generation(TaskKind):
+    """Each unit is an input; each of its references is a sequence to train on."""
+
+    head: ClassVar[Head] = "causal"
+    final_train_size: ClassVar[int] = PROBE_SIZE  # they are decoded
+
+    def read(self, task: Task, place: str, table: Mapping[str, Sequence[Any]]) -> Rows:
+        """Return each distinct input once, with all its references."""
+        assert task.generation is not None  # noqa: S101 - the task's own check
+        columns = [text_column(place, table, name) for name in task.text]
+        prompts = [task.fill(texts) for texts in zip(*columns, strict=True)]
+        if task.generation.references is None:
+            references = [[text] for text in text_column(place, table, task.label)]
+        else:
+            references = list_column(place, table, task.generation.references)
+        gathered: dict[str, list[str]] = {}
+        first: dict[str, int] = {}
+        for row, (prompt, texts) in enumerate(zip(prompts, references, strict=True)):
+            if not any(text.strip() for text in texts):
+                raise DataError(f"{place}, row {row}: no reference text; give at least one")
+            gathered.setdefault(prompt, []).extend(text for text in texts if text.strip())
+            first.setdefault(prompt, row)
+        rows: dict[str, list[Any]] = {"prompt": [*gathered], "references": [*gathered.values()]}
+        return Rows(
+            rows, np.zeros(len(gathered), np.int64), row_numbers=np.array([*first.values()])
+        )
+
+    def encode(self, task: Task, rows: Rows, reader: Reader) -> Arrays:
+        """Tokenise every input with each of its references."""
+        prompts, references = rows.columns["prompt"], rows.columns["references"]
+        pairs = [
+            (prompt, text)
+            for prompt, texts in zip(prompts, references, strict=True)
+            for text in texts
+        ]
+        counts = [len(texts) for texts in references]
+        return (
+            encode_pairs(task, pairs, reader, ends=True)
+            | {"units": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)}
+            | Texts.of(list(references)).arrays()
+        )
+
+    def load(self, arrays: Arrays, pad_id: int) -> EncodedSplit:
+        """Return a split from its arrays."""
+        plain = {name: values for name, values in arrays.items() if "." not in name}
+        return CausalSplit(**plain, texts=Texts.from_arrays(arrays), pad_id=pad_id)
+
+    def outputs(self, method: AnyMethod, state: TrainState, probe: Probe) -> Outputs:
+        """Return what the runs say of each token of the references; see `token_outputs`."""
+        return token_outputs(method, state, probe)
+
+    def finish(self, method: AnyMethod, state: TrainState, probe: Probe, tokenizer: Any) -> Outputs:
+        """Return ``texts`` (runs, units): what the runs write for each input."""
+        split, task = probe.split, state.task
+        assert isinstance(split, CausalSplit)  # noqa: S101 - of this kind
+        assert task.generation is not None  # noqa: S101 - of this kind
+        firsts = split.units[probe.units]
+        starts = split.offsets[firsts]
+        prompts = [
+            split.input_ids[start : start + size]
+            for start, size in zip(starts, split.prompts[firsts], strict=True)
+        ]
+        state.model.eval()
+        written = decode(
+            lambda inputs: method.predict(state, Batch.of_prompts(inputs)),
+            prompts,
+            state.axis.size,
+            task.generation.decoding,
+            end_id=int(tokenizer.eos_token_id),
+            pad_id=split.pad_id,
+            device=state.axis.device,
+        )
+        texts = [tokenizer.batch_decode(each, skip_special_tokens=True) for each in written]
+        return {
+            "texts": np.array([[text.strip() for text in each] for each in texts], dtype=object)
+        }
+
+    def score(
+        self, task: Task, outputs: Outputs, probe: Probe, names: Sequence[str]
+    ) -> SplitScores:
+        """Return metrics of the target tokens and of the texts written."""
+        tokens = [outputs[name] for name in ("loss", "confidence", "correct")]
+        known = [metrics.get(name) for name in names]
+        scores = {m.name: metrics.defined(m.function(*tokens)) for m in known if m.kind == "tokens"}
+        written = [m.name for m in known if m.kind == "texts"]
+        if written:
+            split = probe.split
+            assert isinstance(split, CausalSplit)  # noqa: S101 - of this kind
+            references = [split.texts[unit] for unit in probe.units]
+            scores |= nlg_metrics.score(written, list(outputs["texts"]), references)
+        return SplitScores(
+            metrics={name: scores[name] for name in names},
+            loss=float(np.mean(outputs["loss"])),
+            examples=len(probe.units),
+        )
+
+    def final_metrics(self, task: Task, split: str) -> Sequence[str]:
+        """Return all metrics of test; without the dearer ones, of train and validation."""
+        names = super().final_metrics(task, split)
+        dear = {m for m in task.metrics[1:] if metrics.get(m).kind == "texts"}
+        extra = ("perplexity", "token_accuracy", "token_ece")
+        kept = [name for name in names if split == "test" or name not in dear]
+        return tuple(dict.fromkeys((*kept, *extra)))
+
+    def calibrate(
+        self,
+        validation: tuple[Outputs, Probe],
+        test: tuple[Outputs, Probe],
+    ) -> Calibration:
+        """Return calibration over all target tokens of test, without a temperature."""
+        confidence, correct = test[0]["confidence"], test[0]["correct"]
+        return Calibration(
+            ece=calibration.confidence_error(confidence, correct),
+            ece_equal_mass=calibration.confidence_error(confidence, correct, scheme="equal_mass"),
+            mce=calibration.maximum_confidence_error(confidence, correct),
+            brier=float(test[0]["brier"].mean()),
+            nll=float(test[0]["loss"].mean()),
+        )
+
+    def table(self, outputs: Outputs, probe: Probe) -> pa.Table:
+        """Return the text written for each input, and its mean loss over references' tokens."""
+        split = probe.split
+        assert isinstance(split, CausalSplit)  # noqa: S101 - of this kind
+        counts = split.decision_counts[probe.sequences]
+        owner = np.repeat(np.arange(len(probe.units)), np.diff(split.units)[probe.units])
+        losses = np.add.reduceat(outputs["loss"], np.cumsum(counts) - counts)
+        tokens = np.bincount(owner, counts)
+        return pa.table(
+            {
+                "example_id": split.example_ids[probe.units],
+                "text": list(outputs["texts"]),
+                "loss": np.bincount(owner, losses) / tokens,
+                "tokens": tokens.astype(np.int64),
+            }
+        )
