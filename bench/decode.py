@@ -115,7 +115,7 @@ class _Search:
         logits = self._read_prompts()
         while True:
             parents = self.beams.advance(logits, self.decoding, end_id, answers)
-            pass
+            self.visible = take(self.visible, parents)
             if not self._tidy():
                 return answers
             logits = self._read_tokens()
