@@ -217,3 +217,30 @@ def test_stored_encoder_beats_random_weights_when_frozen(task: str) -> None:
         torch.manual_seed(0)
         random = transformers.BertModel(stored.config).eval()
     assert frozen_score(stored, task) > frozen_score(random, task) + MARGINS[task]
+
+
+def share_preferred(llama: Any) -> float:
+    """Return how often the truly likeliest of four choices is the one of greatest likelihood."""
+    split = generate("syn_choice", "test", 150, 0)
+    assert split.true_probabilities is not None
+    hits = 0
+    for k, choices in enumerate(split.lists["choices"]):
+        prompt = split.columns["prompt"][k]
+        ids = torch.from_numpy(tokens([[f"{prompt} {choice}"] for choice in choices])[0])
+        with torch.no_grad():
+            logits = llama(input_ids=ids, attention_mask=(ids != PAD).long()).logits[:, :-1]
+        losses = torch.nn.functional.cross_entropy(
+            logits.mT, ids[:, 1:], ignore_index=PAD, reduction="none"
+        )
+        best = losses[:, len(prompt.split(" ")) :].sum(dim=1).argmin()
+        hits += int(best) == int(split.true_probabilities[k].argmax())
+    return hits / 150
+
+
+def test_stored_decoder_beats_random_weights_at_choices_untrained() -> None:
+    """As it is, the decoder finds the likeliest retelling far more often than random weights do."""
+    stored = transformers.AutoModelForCausalLM.from_pretrained(FOLDERS["decoder"]).eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        random = transformers.LlamaForCausalLM(stored.config).eval()
+    assert share_preferred(stored) > share_preferred(random) + 0.25

@@ -3,8 +3,8 @@
 All of it comes from the `pretrain` room of `bench.synthetic`, so no text of any task is among it,
 and its draws are named apart from those of the tasks. What tasks and corpus share is the grammar:
 its words, and the habits of its text (what retellings keep, that opinions joined by `and` agree,
-how a record is written). No label of a task is used, and no record is followed by references: what
-follows leaves out details or drifts away. Models and objectives live in `bench.trainees`.
+how a record is written, and that a retelling of it may follow). No label of a task is used. Models
+and objectives live in `bench.trainees`.
 """
 
 from __future__ import annotations
