@@ -1,25 +1,21 @@
 """LoRA against PEFT's implementation, trained by plain framework parts from the same state."""
 
-from pathlib import Path
-
 import numpy as np
-import peft
 import pytest
 import torch
 import transformers
 
 from bench.backbone import Backbone
 from bench.batches import collate, training_batches
-from bench.method import Phase, TrainState
+from bench.method import Phase
 from bench.objective import run_losses
 from bench.run import set_up
-from bench.stack import StackedLinear
 from methods._lowrank import LowRankConfig, StackedLora
 from methods.lora import Lora
+from tests.methods.peft_twin import TARGETS, pairs, twin
 from tests.small_stack import CPU, MakeBackbone, load_backbone, make_runs, make_task, random_data
 
 STEPS = 20
-TARGETS = {"bert": ["query", "value"], "gpt2": ["c_attn"], "llama": ["q_proj", "v_proj"]}
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
@@ -34,7 +30,7 @@ def test_lora_alone_equals_peft_step_by_step(family: str, make_backbone: MakeBac
     method, state = set_up(runs, load_backbone(folder, runs), data, CPU)
     method.begin(state, Phase(), [training], STEPS)
 
-    reference = _peft_model(folder, family, state)
+    reference = twin(folder, family, state, r=3, lora_alpha=7)
     trained = {n: p for n, p in reference.named_parameters() if p.requires_grad}
     decayed = [p for p in trained.values() if p.dim() > 1]
     plain = [p for p in trained.values() if p.dim() <= 1]
@@ -56,59 +52,11 @@ def test_lora_alone_equals_peft_step_by_step(family: str, make_backbone: MakeBac
         state.model.train()
         report = method.step(state, {"train": batch})
         torch.testing.assert_close(report.losses, loss.detach(), rtol=0, atol=1e-9)
-    assert len(list(_pairs(state, reference))) == 2 * len(TARGETS[family]) * 2 + (
+    assert len(list(pairs(state, reference))) == 2 * len(TARGETS[family]) * 2 + (
         2 if family == "bert" else 1
     )
-    for ours, theirs in _pairs(state, reference):
+    for ours, theirs in pairs(state, reference):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
-
-
-def _peft_model(folder: Path, family: str, state: TrainState) -> torch.nn.Module:
-    """Return PEFT's model with the numbers of our first step."""
-    model = transformers.AutoModelForSequenceClassification.from_pretrained(
-        folder,
-        num_labels=3,
-        dtype=torch.float64,
-        attn_implementation="sdpa",
-        **({"attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0} if family == "gpt2" else {}),
-        **(
-            {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-            if family == "bert"
-            else {}
-        ),
-    )
-    config = peft.LoraConfig(
-        r=3,
-        lora_alpha=7,
-        target_modules=TARGETS[family],
-        fan_in_fan_out=family == "gpt2",
-        modules_to_save=["classifier", "score"],
-    )
-    adapted = peft.get_peft_model(model, config)
-    with torch.no_grad():
-        for ours, theirs in _pairs(state, adapted):
-            theirs.copy_(ours)
-    return adapted
-
-
-def _pairs(state: TrainState, adapted: torch.nn.Module):
-    """Yield our trained tensors (of the only run) beside PEFT's."""
-    for name, module in state.model.named_modules():
-        theirs = "base_model.model." + name
-        if isinstance(module, StackedLora):
-            layer = adapted.get_submodule(theirs)
-            yield module.lora_A[0], layer.lora_A["default"].weight
-            yield module.lora_B[0], layer.lora_B["default"].weight
-        elif isinstance(module, StackedLinear):
-            saved = _saved_head(adapted, theirs)
-            yield module.weight[0], saved.weight
-            if module.bias is not None:
-                yield module.bias[0], saved.bias
-
-
-def _saved_head(adapted: torch.nn.Module, name: str) -> torch.nn.Module:
-    head = adapted.get_submodule(name)
-    return head.modules_to_save["default"] if hasattr(head, "modules_to_save") else head
 
 
 def test_lora_before_the_first_step_leaves_outputs_unchanged(make_backbone: MakeBackbone) -> None:

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import peft
 import pytest
 import torch
@@ -20,6 +19,7 @@ from methods._adalora import AdaLoraConfig
 from methods._allocation import Schedule
 from methods._triplets import StackedAdaLora
 from methods.adalora import AdaLora
+from tests.methods.alone import assert_same_alone
 from tests.small_stack import (
     CPU,
     MakeBackbone,
@@ -233,10 +233,7 @@ def test_each_run_of_a_stack_keeps_its_own_budget(make_backbone: MakeBackbone) -
     folder, data = make_backbone("bert"), random_data()
     runs = make_runs("adalora", range(4), configs=VARIED, steps=30)
     stacked = train(folder, runs, data)
-    logits = stacked.logits(data)
-    for position, run in enumerate(runs):
-        solo = train(folder, [run], data)
-        np.testing.assert_allclose(logits[position], solo.logits(data)[0], rtol=0, atol=1e-9)
+    for position, solo in enumerate(assert_same_alone(folder, runs, stacked, data)):
         assert stacked.method.notes(stacked.state, position) == solo.method.notes(solo.state, 0)
     assert [sum(_ranks(stacked, position)) for position in range(4)] == [6, 12, 18, 24]
     assert any(len(set(_ranks(stacked, position))) > 1 for position in range(3))
@@ -255,10 +252,8 @@ def test_run_that_leaves_the_stack_takes_no_budget_along(make_backbone: MakeBack
     )
     stacked = train(folder, runs, data)
     assert [trace.steps for trace in stacked.trainer.traces] == [30, 6, 30]
-    logits = stacked.logits(data)
-    for position, index in enumerate((0, 2)):
-        solo = train(folder, [runs[index]], data)
-        np.testing.assert_allclose(logits[position], solo.logits(data)[0], rtol=0, atol=1e-9)
+    assert stacked.state.axis.active == (0, 2)
+    for position, solo in enumerate(assert_same_alone(folder, runs, stacked, data)):
         assert _ranks(stacked, position) == _ranks(solo, 0)
 
 

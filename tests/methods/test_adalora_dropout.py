@@ -12,6 +12,7 @@ from bench.batches import collate
 from bench.method import Phase, TrainState
 from bench.run import set_up
 from methods.adalora_dropout import AdaLoraDropout
+from tests.methods.alone import assert_same_alone
 from tests.small_stack import CPU, MakeBackbone, load_backbone, make_runs, random_data, train
 
 TARGETS = ["intermediate.dense", "output.dense"]  # 24 to 40, 24 to 24 and 40 to 24, in two layers
@@ -117,8 +118,5 @@ def test_runs_of_different_settings_equal_solo_runs(make_backbone: MakeBackbone)
     ]
     runs = make_runs("adalora_dropout", range(3), configs=varied, outputs=3)
     stacked = train(folder, runs, data)
-    logits = stacked.logits(data)
-    for position, run in enumerate(runs):
-        solo = train(folder, [run], data)
-        np.testing.assert_allclose(logits[position], solo.logits(data)[0], rtol=0, atol=1e-9)
+    for position, solo in enumerate(assert_same_alone(folder, runs, stacked, data)):
         assert stacked.method.notes(stacked.state, position) == solo.method.notes(solo.state, 0)

@@ -10,7 +10,8 @@ from torch.nn import functional as F
 from bench.stack import RunAxis
 from methods._hypergradient import Estimator
 from methods.bidora import StackedBidora
-from tests.methods.two_levels import draw, level, ready, watched
+from tests.methods.alone import assert_same_alone
+from tests.methods.two_levels import assert_levels_apart, draw, level, ready, watched
 from tests.small_stack import CPU, MakeBackbone, make_runs, random_data, train
 
 ESTIMATORS: list[Estimator] = ["first_order", "t1t2", "darts", "unrolled"]
@@ -71,21 +72,8 @@ def test_magnitudes_are_the_upper_level(make_backbone: MakeBackbone) -> None:
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_levels_do_not_touch_each_other(estimator: Estimator, make_backbone: MakeBackbone) -> None:
     """A lower step changes no magnitude; an upper step leaves A, B and head bit-identical."""
-    folder, data = make_backbone("bert"), random_data(3)
-    method, state = ready(folder, "bidora", data, estimator=estimator, dropout=0.2)
-    twin, alone = ready(folder, "bidora", data, estimator=estimator, dropout=0.2)
-    batch, upper = draw(data, 1, 0), draw(data, 1, 1)
-    for _ in range(3):
-        lower = batch()
-        method.step(state, {"train": lower, "upper": upper()})
-        before = level(alone, "upper")
-        twin.step(alone, {"train": lower})
-        assert torch.equal(level(alone, "upper"), before)
-        assert torch.equal(level(state, "main"), level(alone, "main"))
-        assert not torch.equal(level(state, "upper"), before)
-        alone.bank.values[:, alone.bank.columns("upper")] = level(state, "upper")
-        for run in (method, twin):
-            run.axis.step += 1
+    settings = {"estimator": estimator, "dropout": 0.2}
+    assert_levels_apart(make_backbone("bert"), "bidora", "upper", **settings)
 
 
 def test_lower_steps_alone_are_dora_with_fixed_magnitudes(make_backbone: MakeBackbone) -> None:
@@ -133,7 +121,4 @@ def test_stacked_runs_equal_solo_runs(estimator: Estimator, make_backbone: MakeB
         outputs=3,
         steps=12,
     )
-    logits = torch.from_numpy(train(folder, runs, data).logits(data))
-    for position, run in enumerate(runs):
-        solo = torch.from_numpy(train(folder, [run], data).logits(data)[0])
-        torch.testing.assert_close(logits[position], solo, rtol=0, atol=1e-9)
+    assert_same_alone(folder, runs, train(folder, runs, data), data)

@@ -14,7 +14,16 @@ from bench.method import AnyMethod, TrainState
 from bench.optim import StackedAdamW
 from methods._hypergradient import Estimator, passes
 from methods._pseudo_svd import Form, StackedPseudoSvd
-from tests.methods.two_levels import CONSTANT, draw, level, ready, watched
+from tests.methods.alone import assert_same_alone
+from tests.methods.two_levels import (
+    CONSTANT,
+    assert_levels_apart,
+    draw,
+    level,
+    ready,
+    upper_gradient,
+    watched,
+)
 from tests.small_stack import MakeBackbone, make_runs, random_data, train
 
 ESTIMATORS: list[Estimator] = ["first_order", "t1t2", "darts", "unrolled"]
@@ -65,42 +74,8 @@ def test_split_is_a_runs_own(make_backbone: MakeBackbone) -> None:
 @pytest.mark.parametrize("estimator", ESTIMATORS)
 def test_levels_do_not_touch_each_other(estimator: Estimator, make_backbone: MakeBackbone) -> None:
     """A lower step changes no value; an upper step leaves P, Q, head and their optimiser alone."""
-    folder, data = make_backbone("bert"), random_data(3)
-    method, state = ready(folder, "bilora", data, estimator=estimator, values="real", dropout=0.2)
-    twin, alone = ready(folder, "bilora", data, estimator=estimator, values="real", dropout=0.2)
-    batch, upper = draw(data, 1, 0), draw(data, 1, 1)
-    for _ in range(4):
-        lower = batch()
-        method.step(state, {"train": lower, "upper": upper()})
-        before = level(alone, "upper")
-        twin.step(alone, {"train": lower})
-        assert torch.equal(level(alone, "upper"), before)
-        assert torch.equal(level(state, "main"), level(alone, "main"))
-        assert _moments(state, "main") == _moments(alone, "main")
-        assert not torch.equal(level(state, "upper"), before)
-        assert (state.bank.grads == 0).all()
-        alone.bank.values[:, alone.bank.columns("upper")] = level(state, "upper")
-        for run in (method, twin):
-            run.axis.step += 1
-
-
-def _moments(state: TrainState, group: str) -> tuple[bytes, bytes]:
-    optimizer = state.optimizers[group]
-    return optimizer._first.numpy().tobytes(), optimizer._second.numpy().tobytes()
-
-
-def _hypergradient(method: AnyMethod, state: TrainState, batches: dict[str, Batch]) -> Tensor:
-    """Return what a step would hand to the upper optimiser, (runs, values)."""
-    found: list[Tensor] = []
-    columns = state.bank.columns("upper")
-
-    def capture() -> Tensor:
-        found.append(state.bank.grads[:, columns].clone())
-        return found[0].norm(dim=1)
-
-    state.optimizers["upper"].step = capture  # type: ignore[method-assign]
-    method.step(state, batches)
-    return found[0]
+    settings = {"estimator": estimator, "values": "real", "dropout": 0.2}
+    assert_levels_apart(make_backbone("bert"), "bilora", "upper", **settings)
 
 
 def _rows(tensors: tuple[Tensor, ...]) -> Tensor:
@@ -131,7 +106,7 @@ def test_t1t2_of_a_model_equals_double_backward(form: str, make_backbone: MakeBa
     for _ in range(3):
         method.step(state, {"train": batch(), "upper": upper()})
     batches = {"train": batch(), "upper": upper()}
-    found = _hypergradient(method, state, batches)  # the lower step has been made now
+    found = upper_gradient(method, state, batches)  # the lower step has been made now
     direct, mixed = _reference(method, state, batches)
     assert mixed.norm() > 1e-3 * direct.norm()
     assert ((direct - found) - mixed).norm() < 1e-3 * mixed.norm()
@@ -148,7 +123,7 @@ def test_unrolled_of_a_model_equals_differences_of_trajectories(
     for _ in range(3):
         method.step(state, {"train": batch(), "upper": upper()})
     batches = {"train": batch(), "upper": upper()}
-    found = _hypergradient(method, state, batches)
+    found = upper_gradient(method, state, batches)
     start, main = state.bank.values.clone(), state.bank.columns("main")
 
     def outcome(change: Tensor) -> float:
@@ -224,12 +199,7 @@ def test_stacked_runs_equal_solo_runs(
         outputs=3,
         steps=12,
     )
-    logits = train(folder, runs, data).logits(data)
-    for position, run in enumerate(runs):
-        solo = train(folder, [run], data).logits(data)[0]
-        torch.testing.assert_close(
-            torch.from_numpy(logits[position]), torch.from_numpy(solo), rtol=0, atol=1e-9
-        )
+    assert_same_alone(folder, runs, train(folder, runs, data), data)
 
 
 @pytest.mark.parametrize("name", ["bilora", "bidora"])

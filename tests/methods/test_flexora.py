@@ -10,12 +10,20 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from bench.batches import Batch
 from bench.config import Training
-from bench.method import AnyMethod, TrainState
+from bench.method import TrainState
 from bench.optim import ParameterBank
 from bench.stack import RunAxis
 from methods._blocks import Gates, StackedGated, block_path
 from methods.flexora import Flexora, FlexoraConfig, SearchedGates, select
-from tests.methods.two_levels import draw, level, ready, watched
+from tests.methods.alone import assert_same_alone
+from tests.methods.two_levels import (
+    assert_levels_apart,
+    draw,
+    level,
+    ready,
+    upper_gradient,
+    watched,
+)
 from tests.small_stack import CPU, MakeBackbone, make_runs, make_task, random_data
 from tests.small_stack import train as run_to_end
 
@@ -128,39 +136,8 @@ def test_alpha_hat_does_not_move_before_lora_has(make_backbone: MakeBackbone) ->
 @pytest.mark.parametrize("estimator", ["first_order", "unrolled"])
 def test_levels_do_not_touch_each_other(estimator: str, make_backbone: MakeBackbone) -> None:
     """Inner steps leave alpha_hat alone; outer steps leave LoRA, its optimiser, no gradient."""
-    folder, data = make_backbone("bert"), random_data(3)
-    method, state = ready(folder, "flexora", data, estimator=estimator, dropout=0.2)
-    twin, alone = ready(folder, "flexora", data, estimator=estimator, dropout=0.2)
-    batch, held_out = draw(data, 1, 0), draw(data, 1, 1)
-    for _ in range(4):
-        inner = batch()
-        method.step(state, {"train": inner, "held out": held_out()})
-        before = level(alone, "upper")
-        twin.step(alone, {"train": inner})
-        assert torch.equal(level(alone, "upper"), before)
-        assert torch.equal(level(state, "main"), level(alone, "main"))
-        moments = [run.optimizers["main"]._first for run in (state, alone)]
-        assert torch.equal(*moments)
-        assert not torch.equal(level(state, "upper"), before)
-        assert (state.bank.grads == 0).all()
-        assert state.model.training
-        alone.bank.values[:, alone.bank.columns("upper")] = level(state, "upper")
-        for run in (method, twin):
-            run.axis.step += 1
-
-
-def _outer_gradient(method: AnyMethod, state: TrainState, batches: dict[str, Batch]) -> Tensor:
-    """Return what a step would hand to the optimiser of alpha_hat, (runs, blocks)."""
-    found: list[Tensor] = []
-    columns = state.bank.columns("upper")
-
-    def capture() -> Tensor:
-        found.append(state.bank.grads[:, columns].clone())
-        return found[0].norm(dim=1)
-
-    state.optimizers["upper"].step = capture  # type: ignore[method-assign]
-    method.step(state, batches)
-    return found[0]
+    settings = {"estimator": estimator, "dropout": 0.2}
+    assert_levels_apart(make_backbone("bert"), "flexora", "held out", **settings)
 
 
 @pytest.mark.parametrize("steps", [0, 2])
@@ -175,7 +152,7 @@ def test_outer_gradient_of_a_model_equals_plain_autograd(
     for _ in range(3):
         method.step(state, {"train": batch(), "held out": held_out()})
     batches = {"train": batch(), "held out": held_out()}
-    found = _outer_gradient(method, state, batches)
+    found = upper_gradient(method, state, batches)
     start, main = state.bank.values.clone(), state.bank.columns("main")
 
     def outcome(change: Tensor) -> float:
@@ -261,12 +238,8 @@ def test_stacked_runs_equal_solo_runs(estimator: str, make_backbone: MakeBackbon
         outputs=3,
     )
     together = run_to_end(folder, runs, data)
-    logits = torch.from_numpy(together.logits(data))
-    for position, run in enumerate(runs):
-        solo = run_to_end(folder, [run], data)
+    for position, solo in enumerate(assert_same_alone(folder, runs, together, data)):
         assert solo.method.selected(0) == together.method.selected(position)
-        expected = torch.from_numpy(solo.logits(data)[0])
-        torch.testing.assert_close(logits[position], expected, rtol=0, atol=1e-9)
     sizes = [len(together.method.selected(position)) for position in range(3)]
     assert sizes == [2, 1, 3]
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from bench.batches import Batch, collate, training_batches
@@ -13,7 +14,7 @@ from bench.method import AnyMethod, Phase, StepReport, TrainState
 from bench.run import set_up
 from bench.splits import TaskData
 from bench.train import Trainer
-from tests.small_stack import CPU, load_backbone, make_runs
+from tests.small_stack import CPU, load_backbone, make_runs, random_data
 
 CONSTANT = {"learning_rate": 0.01, "warmup_fraction": 0.0, "schedule": "constant"}
 
@@ -88,3 +89,41 @@ def watched(
 def level(state: TrainState, group: str) -> Tensor:
     """Return a copy of the numbers of an optimiser group, (runs, numbers)."""
     return state.bank.values[:, state.bank.columns(group)].clone()
+
+
+def upper_gradient(method: AnyMethod, state: TrainState, batches: Mapping[str, Batch]) -> Tensor:
+    """Return what a step would hand to the optimiser of the upper level, (runs, numbers)."""
+    found: list[Tensor] = []
+    columns = state.bank.columns("upper")
+
+    def capture() -> Tensor:
+        found.append(state.bank.grads[:, columns].clone())
+        return found[0].norm(dim=1)
+
+    state.optimizers["upper"].step = capture  # type: ignore[method-assign]
+    method.step(state, batches)
+    return found[0]
+
+
+def assert_levels_apart(folder: Path, name: str, part: str, **config: Any) -> None:
+    """Step with and without the batch of the upper level, ``part``: it alone moves that level."""
+    data = random_data(3)
+    method, state = ready(folder, name, data, **config)
+    twin, lower = ready(folder, name, data, **config)
+    batch, upper = draw(data, 1, 0), draw(data, 1, 1)
+    for _ in range(4):
+        drawn = batch()
+        method.step(state, {"train": drawn, part: upper()})
+        before = level(lower, "upper")
+        twin.step(lower, {"train": drawn})
+        assert torch.equal(level(lower, "upper"), before)
+        assert torch.equal(level(state, "main"), level(lower, "main"))
+        ours, theirs = state.optimizers["main"], lower.optimizers["main"]
+        assert torch.equal(ours._first, theirs._first)
+        assert torch.equal(ours._second, theirs._second)
+        assert not torch.equal(level(state, "upper"), before)
+        assert (state.bank.grads == 0).all()
+        assert state.model.training
+        lower.bank.values[:, lower.bank.columns("upper")] = level(state, "upper")
+        for run in (method, twin):
+            run.axis.step += 1
