@@ -216,15 +216,23 @@ def load(
                 attn_implementation=None,  # fused where the family has it, else plain
             )
             model, info = read()
-            embedding = _input_embedding(model)
-            if embedding in info["missing_keys"]:
-                # Tied to a language-model head, it may be stored under that one's name alone.
-                model, info = read(key_mapping={r"^lm_head\.weight$": embedding})
+            for names in _other_names(model):
+                if _input_embedding(model) in info["missing_keys"]:
+                    model, info = read(key_mapping=names)
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise BackboneError(f"backbone {name!r} cannot be loaded: {error}") from None
     model.eval()
     missing = set(info["missing_keys"]) - set(getattr(model, "_tied_weights_keys", None) or ())
     return Backbone(fingerprint, model, tokenizer, _head_modules(model, sorted(missing)))
+
+
+def _other_names(model: Any) -> list[dict[str, str]]:
+    """Return under which other names, by pattern, a checkpoint may hold a model's weights."""
+    # The library's decoders with a head for spans have another name for what is inside.
+    inside = {r"^model\.": f"{model.base_model_prefix}."}
+    # An embedding tied to a language-model head may be stored under that one's name alone.
+    tied = {r"^lm_head\.weight$": _input_embedding(model)}
+    return [inside, tied, inside | tied]
 
 
 def _config(name: str, **settings: Any) -> Any:

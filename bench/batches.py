@@ -17,7 +17,9 @@ from torch import Tensor
 from bench.seed import permutation, seed_of
 from bench.splits import EncodedSplit, Indices
 
-_BATCHES_PER_BUCKET = 8  # enough to mix examples well, few enough that lengths stay close
+# A bucket holds enough batches to mix examples well, and so few that their lengths stay close.
+# Small training sets have fewer in each, so that they have several buckets at all.
+_MOST_BATCHES, _FEWEST_BATCHES, _BUCKETS = 8, 3, 12
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,8 @@ def epoch_order(
     """
     n = len(lengths)
     shuffled = permutation(n, seed_of("data order", task, seed, epoch))
-    by_length = shuffled[np.argsort(_bucket_of(lengths, batch_size)[shuffled], kind="stable")]
+    buckets = _bucket_of(lengths, batch_size, seed_of("bucket edges", task, epoch))
+    by_length = shuffled[np.argsort(buckets[shuffled], kind="stable")]
     batches = [by_length[start : start + batch_size] for start in range(0, n, batch_size)]
     return [batches[i] for i in permutation(len(batches), seed_of("bucket order", task, epoch))]
 
@@ -112,8 +115,13 @@ def collate(split: EncodedSplit, indices: Indices, device: torch.device) -> Batc
     )
 
 
-def _bucket_of(lengths: Indices, batch_size: int) -> Indices:
-    """Return each example's bucket: equal parts of the examples in order of length."""
+def _bucket_of(lengths: Indices, batch_size: int, seed: int) -> Indices:
+    """Return each example's bucket: equal parts of the examples in order of length.
+
+    Their edges move with ``seed``, so that over the epochs examples meet those of both sides.
+    """
     ranks = np.empty_like(lengths)
     ranks[np.argsort(lengths, kind="stable")] = np.arange(len(lengths))
-    return ranks // (batch_size * _BATCHES_PER_BUCKET)
+    batches = -(-len(lengths) // batch_size)
+    size = min(max(batches // _BUCKETS, _FEWEST_BATCHES), _MOST_BATCHES)
+    return (ranks + batch_size * (seed % size)) // (batch_size * size)

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import __version__
+from bench import __version__, arguments
 from bench.errors import BenchError
 
 EXIT_OK, EXIT_USAGE, EXIT_FAILED_RUNS, EXIT_INTERRUPTED = 0, 2, 3, 130
@@ -19,9 +19,9 @@ EXIT_OK, EXIT_USAGE, EXIT_FAILED_RUNS, EXIT_INTERRUPTED = 0, 2, 3, 130
 Command = Callable[[argparse.Namespace], int]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(given: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    options = build_parser().parse_args(arguments)
+    options = build_parser().parse_args(given)
     # Idle threads of the numerical libraries spin by default, which on a machine with other work
     # was measured to make a run seven times slower. It must be set before they load.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -55,7 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     listing = _command(commands, "list", "show what is built in", "gapbench list methods")
     listing.add_argument("what", choices=["methods", "tasks", "suites", "metrics", "backbones"])
-    _json(listing)
+    arguments.json(listing)
 
     check = _command(
         commands,
@@ -63,8 +63,10 @@ def build_parser() -> argparse.ArgumentParser:
         "verify a suite before it runs: schema, data, backbones",
         "gapbench check quickstart",
     )
-    _suite(check)
-    _json(check)
+    arguments.suite(check)
+    arguments.json(check)
+
+    _init_command(commands)
 
     plan = _command(
         commands,
@@ -72,9 +74,9 @@ def build_parser() -> argparse.ArgumentParser:
         "show what a suite would run, and what is done already",
         "gapbench plan quickstart --results results",
     )
-    _suite(plan)
-    _results(plan)
-    _json(plan)
+    arguments.suite(plan)
+    arguments.results(plan)
+    arguments.json(plan)
 
     run = _command(
         commands,
@@ -82,24 +84,13 @@ def build_parser() -> argparse.ArgumentParser:
         "run what a suite wants and the results folder lacks",
         "gapbench run quickstart --workers 2",
     )
-    _suite(run)
-    _results(run)
-    _device(run)
-    run.add_argument(
-        "--stack",
-        type=_number_or_auto,
-        default=None,
-        metavar="auto|N",
-        help="most runs that share one copy of the backbone (default: auto)",
-    )
-    run.add_argument(
-        "--workers",
-        type=_number_or_auto,
-        default=None,
-        metavar="auto|N",
-        help="processes; the threads are divided between them (default: auto)",
-    )
-    _json(run)
+    arguments.suite(run)
+    arguments.results(run)
+    arguments.device(run)
+    arguments.parallel(run)
+    arguments.json(run)
+
+    _tune_command(commands)
 
     status = _command(
         commands,
@@ -107,8 +98,8 @@ def build_parser() -> argparse.ArgumentParser:
         "show how far every suite is, and what failed and why",
         "gapbench status results",
     )
-    _results(status, positional=True)
-    _json(status)
+    arguments.results(status, positional=True)
+    arguments.json(status)
 
     report = _command(
         commands,
@@ -116,7 +107,7 @@ def build_parser() -> argparse.ArgumentParser:
         "write leaderboard.csv, runs.csv and report.html",
         "gapbench report results --out results/report",
     )
-    _results(report, positional=True)
+    arguments.results(report, positional=True)
     report.add_argument(
         "--out",
         type=Path,
@@ -132,10 +123,10 @@ def build_parser() -> argparse.ArgumentParser:
         "gapbench reproduce 3f1c0a9be2d45678",
     )
     reproduce.add_argument("run", metavar="RUN", help="a record's file, or its run hash")
-    _results(reproduce)
-    _sources(reproduce)
-    _device(reproduce)
-    _json(reproduce)
+    arguments.results(reproduce)
+    arguments.sources(reproduce)
+    arguments.device(reproduce)
+    arguments.json(reproduce)
 
     export = _command(
         commands,
@@ -151,11 +142,125 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="where to write: a new or empty folder",
     )
-    _results(export)
-    _sources(export)
-    _device(export)
-    _json(export)
+    arguments.results(export)
+    arguments.sources(export)
+    arguments.device(export)
+    arguments.json(export)
+
+    _score_command(commands)
+    _fetch_command(commands)
     return parser
+
+
+def _tune_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    tune = _command(
+        commands,
+        "tune",
+        "search every method's settings on validation, then score winners on fresh seeds",
+        "gapbench tune quickstart --trials 24 --workers 2",
+    )
+    arguments.suite(tune)
+    arguments.results(tune)
+    arguments.device(tune)
+    arguments.tuning(tune)
+    arguments.parallel(tune)
+    arguments.json(tune)
+
+
+def _score_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    score = _command(
+        commands,
+        "score",
+        "score the outputs of any system with a task's metrics",
+        "gapbench score --task e2e_nlg --predictions out.txt --references test.parquet",
+    )
+    score.add_argument(
+        "--task", required=True, metavar="TASK", help="name of a built-in task, or its YAML file"
+    )
+    score.add_argument(
+        "--predictions",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="texts: .txt, one a line, or .json; anything: .csv, .tsv, .jsonl or .parquet with a "
+        "column prediction, or logit_0, logit_1, ..., or prob_0, prob_1, ...",
+    )
+    score.add_argument(
+        "--references",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="rows with the task's columns: .csv, .tsv, .jsonl or .parquet",
+    )
+    score.add_argument(
+        "--metrics",
+        type=arguments.names,
+        default=(),
+        metavar="A,B",
+        help="instead of the task's own",
+    )
+    arguments.json(score)
+
+
+def _fetch_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    fetch = _command(
+        commands,
+        "fetch",
+        "copy a suite's data and backbones to a folder, for computers without a network",
+        "gapbench fetch glue_small --out mirror",
+    )
+    fetch.add_argument("suite", metavar="SUITE", help="name of a built-in suite, or a YAML file")
+    fetch.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="gets DIR/data and DIR/backbones"
+    )
+    fetch.add_argument(
+        "--tasks", type=arguments.names, default=(), metavar="A,B", help="only these tasks"
+    )
+    arguments.sources(fetch)
+    arguments.json(fetch)
+
+
+def _init_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    init = _command(
+        commands,
+        "init",
+        "write a suite and its task file about your own rows",
+        "gapbench init mine.yaml --data train.csv --text review --label stars",
+    )
+    init.add_argument("suite", metavar="SUITE", type=Path, help="the YAML file to write")
+    init.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="rows to train on: .csv, .tsv, .jsonl or .parquet",
+    )
+    init.add_argument(
+        "--test",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="rows to score on (default: a fifth of --data is set aside)",
+    )
+    init.add_argument(
+        "--text", type=arguments.names, required=True, metavar="A,B", help="columns the model reads"
+    )
+    predicted = init.add_mutually_exclusive_group(required=True)
+    predicted.add_argument("--label", metavar="COLUMN", help="class or value to predict")
+    predicted.add_argument("--target", metavar="COLUMN", help="text to write")
+    init.add_argument(
+        "--kind",
+        choices=["classification", "regression"],
+        default=None,
+        help="of the label (default: as its values suggest)",
+    )
+    init.add_argument(
+        "--group",
+        default=None,
+        metavar="COLUMN",
+        help="rows of equal value here stay together in every cut",
+    )
+    init.add_argument("--force", action="store_true", help="write over files that exist")
 
 
 def _command(
@@ -185,89 +290,6 @@ def _call(name: str) -> Command:
         return chosen(options)
 
     return command
-
-
-def _suite(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("suite", metavar="SUITE", help="name of a built-in suite, or a YAML file")
-    parser.add_argument(
-        "--methods", type=_names, default=(), metavar="A,B", help="only these methods"
-    )
-    parser.add_argument("--tasks", type=_names, default=(), metavar="A,B", help="only these tasks")
-    parser.add_argument(
-        "--seeds",
-        type=_positive,
-        default=None,
-        metavar="N",
-        help="seeds 0 to N-1 instead of the suite's own",
-    )
-    parser.add_argument(
-        "--precision",
-        choices=["fp32", "fp64"],
-        default=None,
-        help="of all arithmetic (default: the suite's)",
-    )
-    _sources(parser)
-
-
-def _sources(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--backbone",
-        default=None,
-        metavar="ID|DIR",
-        help="instead of the suite's: built-in name, folder, or owner/name@revision",
-    )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        default=None,
-        metavar="DIR",
-        help="read DIR/<task>/<split>.parquet instead of the hub",
-    )
-
-
-def _results(parser: argparse.ArgumentParser, *, positional: bool = False) -> None:
-    help_text = "results folder (default: results)"
-    if positional:
-        parser.add_argument(
-            "results",
-            nargs="?",
-            type=Path,
-            default=Path("results"),
-            metavar="RESULTS",
-            help=help_text,
-        )
-    else:
-        parser.add_argument(
-            "--results", type=Path, default=Path("results"), metavar="DIR", help=help_text
-        )
-
-
-def _device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--device",
-        choices=["auto", "cpu", "cuda"],
-        default="auto",
-        help="where to compute (default: auto)",
-    )
-
-
-def _json(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON for a program to read")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def _positive(text: str) -> int:
-    value = int(text) if text.isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number of at least 1")
-    return value
-
-
-def _number_or_auto(text: str) -> int | None:
-    return None if text == "auto" else _positive(text)
 
 
 if __name__ == "__main__":

@@ -5,37 +5,42 @@ import json
 import statistics
 import sys
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import Any, get_args
 
+import torch
 from tqdm import tqdm
 
 from bench import backbone as backbones
-from bench import data, export, metrics, registry, reproduce, tasks
+from bench import data, export, listings, registry, reproduce
 from bench import suite as suites
 from bench.cli import EXIT_FAILED_RUNS, EXIT_INTERRUPTED, EXIT_OK
 from bench.config import Cell, Run
 from bench.errors import RecordError, StoreError
-from bench.execute import Settings, choose_device, execute
+from bench.execute import Settings, choose_device, execute, suitable_workers
+from bench.fetch import fetch, wanted
+from bench.init import Columns, init
 from bench.record import Record, Status
 from bench.run import load_backbone, store_at
-from bench.sources import Sources, builtin_backbones
+from bench.score import score
+from bench.sources import Sources
 from bench.store import Store
 from bench.suite import PlannedRun, Suite
+from bench.tune import plan as tuning_plan
+from bench.tune import winners
+from bench.tune.plan import Search
+from bench.tune.record import Limit, Unit
+from bench.tune.search import Workshop, search
+from bench.tune.storage import default_url
+from bench.tune.summary import read_summaries
 
 
 def list_command(options: argparse.Namespace) -> int:
     """Print what is built in: methods, tasks, suites, metrics or backbones."""
-    rows: Callable[[], list[dict[str, Any]]] = {
-        "methods": _methods,
-        "tasks": _tasks,
-        "suites": _suites,
-        "metrics": _metrics,
-        "backbones": lambda: [{"name": name} for name in builtin_backbones()],
-    }[options.what]
-    _print(rows(), as_json=options.json)
+    _print(getattr(listings, options.what)(), as_json=options.json)
     return EXIT_OK
 
 
@@ -55,6 +60,8 @@ def check_command(options: argparse.Namespace) -> int:
         }.items()
     ]
     _print(rows, as_json=options.json)
+    for warning in dict.fromkeys(warning for row in rows for warning in _overlaps(row)):
+        print(warning, file=sys.stderr)
     print(f"suite {suite.name!r} is valid: {len(planned)} runs", file=sys.stderr)
     return EXIT_OK
 
@@ -71,10 +78,33 @@ def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
         "train": len(splits.train),
         "validation": len(splits.validation),
         "test": len(splits.test),
+        **{f"leaked_{split}": count for split, count in splits.leaked.items()},
         "mean_tokens": round(float(splits.train.lengths.mean()), 1),
         "steps": cell.budget.total_steps(len(splits.train.trained)),
         "verdict": registry.get(cell.method).supports(cell.task, backbone, config) or "ok",
     }
+
+
+def _overlaps(row: dict[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each split of a row of `check` that shares inputs with train."""
+    for split in ("validation", "test"):
+        if count := row.get(f"leaked_{split}"):
+            yield (
+                f"task {row['task']!r}: {count} of {row[split]} {split} inputs are in train too; "
+                "their scores tell of memory; take them out of one of the two"
+            )
+
+
+def init_command(options: argparse.Namespace) -> int:
+    """Write a suite about the user's own rows and print what was found in them."""
+    columns = Columns(
+        text=options.text,
+        label=options.target or options.label,
+        kind="generation" if options.target else options.kind,
+        group=options.group,
+    )
+    print(init(options.suite, options.data, options.test, columns, force=options.force))
+    return EXIT_OK
 
 
 def plan_command(options: argparse.Namespace) -> int:
@@ -107,6 +137,68 @@ def run_command(options: argparse.Namespace) -> int:
     """Run what is missing, then print the leaderboard."""
     choose_device(options.device)  # refuse it before anything is written
     suite, sources, planned = _planned(options)
+    return _run_planned(options, suite, sources, planned, {})
+
+
+def tune_command(options: argparse.Namespace) -> int:
+    """Tune every method of a suite, then run defaults and winners and print the leaderboard."""
+    device = choose_device(options.device)
+    suite, sources, planned = _planned(options)
+    wanted = _search(options)
+    plans, without = tuning_plan.studies(suite, planned, sources, wanted)
+    for label, reason in without.items():
+        print(f"no study of {label}: {reason}", file=sys.stderr)
+    limit = wanted.limit
+    print(f"{len(plans)} studies of {limit.amount:g} {limit.unit} each", file=sys.stderr)
+    workers = options.workers or suitable_workers(
+        [[Run(plan.base, 0)] for plan in plans for _ in range(2)], sources, device
+    )
+    workshop = Workshop(
+        options.results,
+        options.storage or default_url(options.results),
+        sources,
+        device,
+        options.stack,
+        max(1, torch.get_num_threads() // workers),
+    )
+    store_at(options.results)
+    with _bar(100, "% of all budgets") as bar:
+        files = search(plans, workshop, workers, lambda share: bar.update(100 * share - bar.n))
+    rows = [winners.table(file) for file in files]
+    if not options.json:
+        _print(rows, as_json=False)
+        print()
+    planned += winners.planned(plans, files, suite.seeds)
+    code = _run_planned(options, suite, sources, planned, {"studies": rows})
+    winners.complete(plans, files, suite.seeds, Store(options.results), options.results)
+    fruitless = [file.name for file in files if file.best_number is None]
+    for name in fruitless:
+        print(f"no trial of {name} is complete; see gapbench status", file=sys.stderr)
+    return code or (EXIT_FAILED_RUNS if fruitless else EXIT_OK)
+
+
+def _search(options: argparse.Namespace) -> Search:
+    """Return how to tune, from the options."""
+    given = {unit: getattr(options, unit) for unit in get_args(Unit)}
+    limits = [Limit(unit=unit, amount=n) for unit, n in given.items() if n is not None]
+    return Search(
+        limit=limits[0] if limits else Limit(),
+        level=options.space,
+        objectives=tuple(options.objective.split("+")),
+        trial_seeds=options.trial_seeds,
+        pruner=options.pruner,
+        seed=options.seed,
+    )
+
+
+def _run_planned(
+    options: argparse.Namespace,
+    suite: Suite,
+    sources: Sources,
+    planned: Sequence[PlannedRun],
+    more: dict[str, Any],
+) -> int:
+    """Run what is missing of a plan, print the leaderboard, and return the exit code."""
     store = store_at(options.results)
     store.write_plan(suite.name, [(p.run, p.variant) for p in planned])
     wanted = list({p.run.hash: p.run for p in planned}.values())
@@ -116,7 +208,7 @@ def run_command(options: argparse.Namespace) -> int:
     statuses = _execute_with_progress(todo, settings) if todo else Counter()
     results = Counter({status.value: count for status, count in statuses.items()})
     if options.json:
-        print(json.dumps({"suite": suite.name, "runs": len(wanted), "now": results}))
+        print(json.dumps({"suite": suite.name, "runs": len(wanted), "now": results} | more))
     else:
         print(import_module("reports.build").terminal(options.results))
     return _conclude([(run, store.find(run)) for run in wanted], statuses)
@@ -125,8 +217,8 @@ def run_command(options: argparse.Namespace) -> int:
 def status_command(options: argparse.Namespace) -> int:
     """Print counts by suite and status, and every failure with its cause."""
     store = Store(options.results)
-    found, plans = list(store.records()), store.plans()
-    if not found and not plans:
+    found, plans, studies = list(store.records()), store.plans(), read_summaries(options.results)
+    if not found and not plans and not studies:
         raise StoreError(
             f"results folder {options.results} holds no plan and no record; run a suite first, or "
             "give another folder"
@@ -136,7 +228,13 @@ def status_command(options: argparse.Namespace) -> int:
     for row in plans:
         record = by_hash.get(row.run_hash)
         counts[row.suite][record.status.value if record else "missing"] += 1
-    _print([{"suite": suite, **count} for suite, count in counts.items()], as_json=options.json)
+    suites_now = [{"suite": suite, **count} for suite, count in counts.items()]
+    studies_now = [winners.table(summary.study) for summary in studies]
+    if options.json:
+        print(json.dumps([*suites_now, *studies_now]))
+    else:
+        _print(suites_now, as_json=False)
+        _print(studies_now, as_json=False)
     for item in found:
         if isinstance(item, RecordError):
             print(f"unreadable: {item}", file=sys.stderr)
@@ -177,6 +275,48 @@ def export_command(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+def score_command(options: argparse.Namespace) -> int:
+    """Print what outputs score, and why a score is missing."""
+    track = partial(tqdm, desc="metrics", file=sys.stderr, delay=1.0, leave=False)
+    scored = score(options.task, options.predictions, options.references, options.metrics, track)
+    if options.json:
+        print(json.dumps(asdict(scored)))
+    else:
+        by_part = {"all": scored.scores} | scored.parts
+        rows: list[dict[str, Any]] = [
+            {
+                **({"part": part} if scored.parts else {}),
+                "metric": name,
+                "score": None if value is None else f"{value:.4f}",
+            }
+            for part, scores in by_part.items()
+            for name, value in scores.items()
+        ]
+        _print(rows, as_json=False)
+    for name, reason in scored.reasons.items():
+        print(f"no {name}: {reason}", file=sys.stderr)
+    return EXIT_OK
+
+
+def fetch_command(options: argparse.Namespace) -> int:
+    """Fill a folder with what a suite needs, and print what is in it."""
+    items = wanted(options.suite, Sources(options.data), options.tasks, options.backbone)
+    shape = "{l_bar}{bar}| {n}/{total} items, {elapsed} gone, {remaining} left"
+    rows = [
+        asdict(fetched)
+        for fetched in tqdm(
+            fetch(items, options.out), total=len(items), bar_format=shape, file=sys.stderr
+        )
+    ]
+    _print(rows, as_json=options.json)
+    where = options.out
+    print(
+        f"use it by --data {where / 'data'} and --backbone {where / 'backbones'}/NAME",
+        file=sys.stderr,
+    )
+    return EXIT_OK
+
+
 def _sources(options: argparse.Namespace) -> Sources:
     """Return the data folder and the backbone that a command on a stored run was given."""
     sources = Sources(options.data)
@@ -200,12 +340,7 @@ def _planned(options: argparse.Namespace) -> tuple[Suite, Sources, list[PlannedR
 
 
 def _execute_with_progress(todo: Sequence[Any], settings: Settings) -> Counter[Status]:
-    shape = "{l_bar}{bar}| {n:.1f}/{total} runs, {elapsed} gone, {remaining} left{postfix}"
-    pause = 0.5 if sys.stderr.isatty() else 30.0  # seconds between lines; a log needs few
-    # smoothing=0: the estimate is the average so far, since single stacks differ much in length.
-    with tqdm(
-        total=len(todo), bar_format=shape, file=sys.stderr, mininterval=pause, smoothing=0
-    ) as bar:
+    with _bar(len(todo), " runs") as bar:
 
         def show(done: float, statuses: Counter[Status]) -> None:
             trouble = {s.value: n for s, n in statuses.items() if s != Status.OK}
@@ -213,6 +348,20 @@ def _execute_with_progress(todo: Sequence[Any], settings: Settings) -> Counter[S
             bar.update(done - bar.n)
 
         return execute(todo, settings, show)
+
+
+def _bar(total: int, unit: str) -> Any:
+    """Return a progress bar with an estimate of the time left."""
+    shape = f"{{l_bar}}{{bar}}| {{n:.1f}}/{{total}}{unit}, {{elapsed}} gone, {{remaining}} left"
+    pause = 0.5 if sys.stderr.isatty() else 30.0  # seconds between lines; a log needs few
+    # smoothing=0: the estimate is the average so far, since single stacks differ much in length.
+    return tqdm(
+        total=total,
+        bar_format=shape + "{postfix}",
+        file=sys.stderr,
+        mininterval=pause,
+        smoothing=0,
+    )
 
 
 def _conclude(outcome: Sequence[tuple[Run, Record | None]], statuses: Counter[Status]) -> int:
@@ -261,55 +410,3 @@ def _print(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
 
 def _cell(value: object) -> str:
     return "-" if value is None else str(value)
-
-
-def _methods() -> list[dict[str, Any]]:
-    return [
-        {
-            "name": name,
-            "tuned": ", ".join(cls.search_space()) or None,
-            "stackable": cls.stackable,
-            "relative_cost": cls.relative_cost(cls.Config()) if cls.trains else None,
-            "reference": cls.reference,
-        }
-        for name, cls in registry.discover().items()
-    ]
-
-
-def _tasks() -> list[dict[str, Any]]:
-    loaded = [tasks.load(name) for name in tasks.builtin_names()]
-    return [
-        {
-            "name": t.name,
-            "kind": t.kind,
-            "metrics": ", ".join(t.metrics),
-            "description": t.description,
-        }
-        for t in loaded
-    ]
-
-
-def _suites() -> list[dict[str, Any]]:
-    loaded = [(name, suites.load(name)[0]) for name in suites.builtin_names()]
-    return [
-        {
-            "name": name,
-            "tasks": len(s.tasks),
-            "methods": len(s.methods),
-            "seeds": len(s.seeds),
-            "description": s.description,
-        }
-        for name, s in loaded
-    ]
-
-
-def _metrics() -> list[dict[str, Any]]:
-    return [
-        {
-            "name": m.name,
-            "kind": m.kind,
-            "higher_is_better": m.higher_is_better,
-            "description": m.description,
-        }
-        for m in metrics.METRICS.values()
-    ]

@@ -101,7 +101,8 @@ class Cell(Frozen):
     @cached_property
     def hash(self) -> str:
         """Content hash, 16 hexadecimal digits."""
-        content = self.model_dump(mode="json", exclude={"task"}) | {"task": self.task.identity()}
+        others = self.model_dump(mode="json", exclude={"task"}, exclude_none=True)
+        content = others | {"task": self.task.identity()}
         return content_hash(content)[:16]
 
 

@@ -6,7 +6,7 @@ test split serves as validation, as the papers do.
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,16 +21,16 @@ from bench import kinds
 from bench.backbone import Reader
 from bench.config import Cell
 from bench.errors import DataError
-from bench.rows import OFFICIAL, TRUTH, Rows, Table, column, place, read_table
+from bench.rows import TRUTH, Rows, Table, column, place, read_table
 from bench.schema import content_hash
 from bench.seed import permutation, seed_of
 from bench.sources import Sources, cache_folder
 from bench.splits import Arrays, TaskData
-from bench.tasks import BuiltinSource, Task
+from bench.tasks import BuiltinSource, OwnSource, Task
 
-FORMAT_VERSION = 2  # of the cached arrays; raised when their meaning changes
+FORMAT_VERSION = 3  # of the cached arrays; raised when their meaning changes
 _REGRESSION_STRATA = 10
-SPLITS = ("train", "validation", "test")
+_LEAKED = "leaked."  # prefix of the counts among the cached arrays
 
 
 def prepare(cell: Cell, sources: Sources, reader: Reader) -> TaskData:
@@ -57,8 +57,11 @@ def prepare(cell: Cell, sources: Sources, reader: Reader) -> TaskData:
         _save(path, arrays)
     kind = kinds.get(task.kind)
     pad_id = int(reader.tokenizer.pad_token_id)
-    splits = {name: kind.load(_part(arrays, name), pad_id) for name in SPLITS}
-    return TaskData(**splits)
+    names = ("train", "validation", "test", *(task.splits.more or {}))
+    splits = {name: kind.load(_part(arrays, f"{name}."), pad_id) for name in names}
+    more = {name: splits.pop(name) for name in names[3:]}
+    counts = {name: int(count[0]) for name, count in _part(arrays, _LEAKED).items()}
+    return TaskData(**splits, more=more, leaked=counts)
 
 
 def cut(targets: NDArray[Any], size: int, seed: int, *, classes: bool) -> NDArray[np.bool_]:
@@ -79,18 +82,24 @@ def cut(targets: NDArray[Any], size: int, seed: int, *, classes: bool) -> NDArra
 
 
 def read_rows(task: Task, sources: Sources) -> dict[str, Rows]:
-    """Return the official train and test rows, checked against the task.
+    """Return the rows of train and of every test split, checked against the task.
 
     Raises:
         DataError: naming split, column, row and value at fault.
     """
-    kind = kinds.get(task.kind)
-    rows: dict[str, Rows] = {}
-    for split in OFFICIAL:
-        table = read_table(task, split, sources)
-        read = kind.read(task, place(task, split), table)
-        rows[split] = replace(read, **_extras(task, place(task, split), table, read))
-    return rows
+    if isinstance(task.source, OwnSource) and task.source.test_share is not None:
+        rows = _read(task, "train", sources)
+        size = max(1, round(len(rows) * task.source.test_share))
+        chosen = _cut(task, rows, size, seed_of("test", task.name, task.version))
+        parts = {"train": ~chosen, "test": chosen}
+        return {split: rows.take(np.flatnonzero(where)) for split, where in parts.items()}
+    return {split: _read(task, split, sources) for split in task.splits.official}
+
+
+def _read(task: Task, split: str, sources: Sources) -> Rows:
+    kind, table = kinds.get(task.kind), read_table(task, split, sources)
+    rows = kind.read(task, place(task, split), table)
+    return replace(rows, **_extras(task, place(task, split), table, rows))
 
 
 def _extras(task: Task, place: str, table: Table, rows: Rows) -> dict[str, Any]:
@@ -100,6 +109,8 @@ def _extras(task: Task, place: str, table: Table, rows: Rows) -> dict[str, Any]:
         values = column(place, table, task.group)
         names = [str(values[row]) for row in rows.numbers]
         extras["groups"] = np.unique(names, return_inverse=True)[1]
+    elif isinstance(task.source, OwnSource):  # published data keep the cut that they always had
+        extras["groups"] = _numbered(kinds.get(task.kind).inputs(rows))
     if isinstance(task.source, BuiltinSource) and TRUTH in table:
         extras["truth"] = np.asarray(table[TRUTH], dtype=np.float64)[rows.numbers]
     return extras
@@ -108,7 +119,7 @@ def _extras(task: Task, place: str, table: Table, rows: Rows) -> dict[str, Any]:
 def _encode_splits(cell: Cell, sources: Sources, reader: Reader) -> Arrays:
     task = cell.task
     rows = read_rows(task, sources)
-    parts = {"train": rows["train"], "test": rows["test"]}
+    parts = dict(rows)
     if cell.protocol == "paper":
         parts["validation"] = parts["test"]
     else:
@@ -123,7 +134,19 @@ def _encode_splits(cell: Cell, sources: Sources, reader: Reader) -> Arrays:
         if part.truth is not None:
             encoded["truth"] = part.truth
         arrays |= {f"{split}.{name}": array for name, array in encoded.items()}
-    return arrays
+    counts = leaked(task, parts)
+    return arrays | {f"{_LEAKED}{name}": np.array([count]) for name, count in counts.items()}
+
+
+def leaked(task: Task, parts: Mapping[str, Rows]) -> dict[str, int]:
+    """Return how many units of each split but train have an input that occurs in train."""
+    inputs = kinds.get(task.kind).inputs
+    known = set(inputs(parts["train"]))
+    return {
+        split: sum(each in known for each in inputs(rows))
+        for split, rows in parts.items()
+        if split != "train"
+    }
 
 
 def _cut_validation(task: Task, train: Rows) -> tuple[Rows, Rows]:
@@ -147,9 +170,23 @@ def _subset(task: Task, train: Rows, size: int) -> Rows:
 
 
 def _cut(task: Task, rows: Rows, size: int, seed: int) -> NDArray[np.bool_]:
-    if rows.groups is not None:
+    classes = task.kind != "regression"
+    if rows.groups is None:
+        return cut(rows.targets, size, seed, classes=classes)
+    if task.group is not None:
         return cut_groups(rows.groups, size, seed)
-    return cut(rows.targets, size, seed, classes=task.kind != "regression")
+    # Equal inputs mostly have equal labels: the first of each stands for all.
+    _, first, groups = np.unique(rows.groups, return_index=True, return_inverse=True)
+    if len(first) < 2:
+        raise DataError(f"task {task.name!r}: all inputs are equal; give rows that differ")
+    count = max(1, round(size * len(first) / len(rows)))
+    return cut(rows.targets[first], count, seed, classes=classes)[groups]
+
+
+def _numbered(values: Sequence[Hashable]) -> NDArray[np.int64]:
+    """Return a number for each value, the same for equal ones, in order of appearance."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
 
 
 def cut_groups(groups: NDArray[np.int64], size: int, seed: int) -> NDArray[np.bool_]:
@@ -166,8 +203,7 @@ def cut_groups(groups: NDArray[np.int64], size: int, seed: int) -> NDArray[np.bo
     return chosen
 
 
-def _part(arrays: Mapping[str, NDArray[Any]], split: str) -> Arrays:
-    prefix = f"{split}."
+def _part(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:
     return {
         name.removeprefix(prefix): array
         for name, array in arrays.items()

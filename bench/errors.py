@@ -32,6 +32,10 @@ class RecordError(BenchError, ValueError):
     """A stored record is unreadable or of an unknown schema."""
 
 
+class SealedError(BenchError, PermissionError):
+    """Something asked for the test split while settings are tuned."""
+
+
 class DivergedError(BenchError, ArithmeticError):
     """A run's loss or gradient stopped being a finite number."""
 

@@ -13,7 +13,12 @@ from bench.metric import Measured, Metric
 if TYPE_CHECKING:
     import evaluate
 
-_TYPES: dict[Measured, str] = {"labels": "int64", "values": "float64", "texts": "string"}
+_TYPES: dict[Measured, str] = {
+    "labels": "int64",
+    "values": "float64",
+    "texts": "string",
+    "spans": "string",
+}
 
 
 def wrap(metric: Metric) -> evaluate.Metric:
@@ -21,11 +26,12 @@ def wrap(metric: Metric) -> evaluate.Metric:
 
     The wrapper needs no network and holds its inputs in memory. It is a usual module of that
     package: `compute(predictions=..., references=...)`, `add_batch` and `evaluate.combine` work.
-    For texts, `references` holds a list of texts for each prediction. An undefined score is what
-    the metric's function returns: NaN, or None for texts.
+    For texts and spans, `references` holds a list of texts for each prediction. What else the
+    metric's function asks for, such as the version of SQuAD, is given to `compute`. An undefined
+    score is what the function returns: NaN, or None for texts.
 
     Raises:
-        ConfigError: The metric compares something else than labels, values or texts.
+        ConfigError: The metric is of what a model says of given tokens or choices.
     """
     if metric.kind not in _TYPES:
         raise ConfigError(
@@ -39,7 +45,7 @@ def wrap(metric: Metric) -> evaluate.Metric:
     value = datasets.Value(_TYPES[metric.kind])
     reference, inputs = value, f"predictions and references: {metric.kind}, (n,) each"
     read: Callable[[Any], Any] = np.asarray
-    if metric.kind == "texts":
+    if _TYPES[metric.kind] == "string":
         reference, inputs = datasets.List(value), "predictions: texts; references: lists of texts"
         read = list
 
@@ -52,9 +58,9 @@ def wrap(metric: Metric) -> evaluate.Metric:
         )
 
     def compute(
-        _self: evaluate.Metric, predictions: Any, references: Any
+        _self: evaluate.Metric, predictions: Any, references: Any, **settings: Any
     ) -> dict[str, float | None]:
-        return {metric.name: metric.function(read(predictions), read(references))}
+        return {metric.name: metric.function(read(predictions), read(references), **settings)}
 
     # The package names a module after its class, and `combine` prefixes scores with that name.
     module = type(metric.name, (evaluate.Metric,), {"_info": info, "_compute": compute})

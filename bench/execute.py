@@ -93,8 +93,8 @@ def execute(runs: Sequence[Run], settings: Settings, progress: Progress) -> Coun
     """
     device = choose_device(settings.device)
     todo = stacks(runs, settings.stack)
-    workers = settings.workers or _suitable_workers(todo, settings.sources, device)
-    with _heeding_interrupts(progress) as heedful:
+    workers = settings.workers or suitable_workers(todo, settings.sources, device)
+    with heeding_interrupts(progress) as heedful:
         if workers == 1 or len(todo) < 2:
             return _in_this_process(todo, settings, device, heedful)
         return _in_processes(todo, settings, device, workers, heedful)
@@ -114,7 +114,7 @@ def choose_device(name: str) -> torch.device:
 
 
 @contextmanager
-def _heeding_interrupts(progress: Progress) -> Iterator[Progress]:
+def heeding_interrupts(progress: Progress) -> Iterator[Progress]:
     """Make sure that Ctrl-C stops the work.
 
     It is an exception that Python drops where it strikes inside a destructor. So it is remembered,
@@ -142,7 +142,7 @@ def _heeding_interrupts(progress: Progress) -> Iterator[Progress]:
         signal.signal(signal.SIGINT, before)
 
 
-def _suitable_workers(todo: list[list[Run]], sources: Sources, device: torch.device) -> int:
+def suitable_workers(todo: list[list[Run]], sources: Sources, device: torch.device) -> int:
     """Return one process a core for small backbones on a CPU, else one.
 
     Layers of a small backbone are too small for several threads: quickstart took 229 s in one

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from bench.backbone import HEADS
 from bench.tasks import Kind
 
+_RULED_OUT = -1e9  # logit of a place that is no answer; finite, so that logits can be averaged
+
 
 def attach(model: nn.Module, kind: Kind) -> None:
     """Let ``model`` take the inputs and give the logits of a kind of task."""
@@ -55,7 +57,9 @@ class _Positions:
 class _Ends:
     """Gives the two ends of a span as decisions over the tokens where an answer may lie.
 
-    They are those of the context, and the first token, which stands for no answer.
+    They are those of the context, and token 0, which stands for no answer: an encoder's [CLS]. A
+    decoder's token 0 sees nothing but itself, so its logits are the same for all questions that
+    begin alike: a threshold that the tokens of the context, which see the question, are held to.
     """
 
     def __init__(self) -> None:
@@ -77,5 +81,4 @@ class _Ends:
         place = torch.arange(logits.shape[-1], device=logits.device)
         first, stop = self._context.unsqueeze(-1).unbind(1)
         allowed = ((place >= first) & (place < stop)) | (place == 0)
-        lowest = torch.finfo(logits.dtype).min
-        return SimpleNamespace(logits=logits.masked_fill(~allowed.unsqueeze(1), lowest))
+        return SimpleNamespace(logits=logits.masked_fill(~allowed.unsqueeze(1), _RULED_OUT))

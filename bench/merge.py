@@ -13,10 +13,18 @@ from typing import Any, Protocol, TypeGuard
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from bench.backbone import HEADS, Head
 from bench.errors import MergeError
 from bench.stack import RunAxis, Stacked, StackedLinear
+from bench.tasks import Kind
 
 _PREFIX = "base_model.model."  # where PEFT's names begin
+PEFT_TASKS: dict[Head, str] = {
+    "sequence": "SEQ_CLS",
+    "causal": "CAUSAL_LM",
+    "span": "QUESTION_ANS",
+}
+"""PEFT's name of what a model does, by its head."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +76,9 @@ def plain_weights(model: nn.Module, position: int) -> dict[str, Tensor]:
     return weights
 
 
-def peft_adapter(model: nn.Module, position: int, *, rank_stabilised: bool = False) -> Adapter:
+def peft_adapter(
+    model: nn.Module, position: int, kind: Kind, *, rank_stabilised: bool = False
+) -> Adapter:
     """Return a run's low-rank updates and head as a PEFT adapter of type LORA.
 
     Every layer keeps its own rank and scaling. A layer whose update has rank 0 is left out.
@@ -76,6 +86,7 @@ def peft_adapter(model: nn.Module, position: int, *, rank_stabilised: bool = Fal
     Args:
         model: an adapted model.
         position: the run's place among the active runs of the stack.
+        kind: of the task that it was trained on.
         rank_stabilised: write the scaling as ``alpha / sqrt(rank)`` (``use_rslora``).
 
     Raises:
@@ -101,7 +112,11 @@ def peft_adapter(model: nn.Module, position: int, *, rank_stabilised: bool = Fal
     if not used:
         raise MergeError("no layer has an update, only the head trained; PEFT has no such adapter")
     config = _config([layers[name] for name in used], head_parts(model))
-    config |= {"target_modules": used, "use_rslora": rank_stabilised}
+    config |= {
+        "task_type": PEFT_TASKS[HEADS[kind]],
+        "target_modules": used,
+        "use_rslora": rank_stabilised,
+    }
     config |= _shared("r", "rank_pattern", {name: ranks[name] for name in used})
     config |= _shared("lora_alpha", "alpha_pattern", alphas)
     return Adapter(config, {name: values.contiguous() for name, values in tensors.items()})
@@ -176,13 +191,12 @@ def _scaling(layer: LowRankLayer, position: int) -> float:
 def _config(layers: list[LowRankLayer], heads: list[str]) -> dict[str, Any]:
     return {
         "peft_type": "LORA",
-        "task_type": "SEQ_CLS",
         "inference_mode": True,
         "bias": "none",
         "lora_dropout": 0.0,
         "fan_in_fan_out": isinstance(layers[0].base, Conv1D),
         "use_dora": hasattr(layers[0], "magnitudes"),
-        "modules_to_save": heads,
+        "modules_to_save": heads or None,
     }
 
 

@@ -115,6 +115,8 @@ class Method(ABC, Generic[ConfigT]):
         trains: whether there are training steps at all.
         training: optimiser settings that belong to the method; they are laid over the suite's, and
             a suite's entry for the method over both.
+        learning_rates: range of the peak rate that a tuner searches, on a logarithmic scale; two
+            decades for every method.
     """
 
     name: ClassVar[str]
@@ -123,6 +125,7 @@ class Method(ABC, Generic[ConfigT]):
     stackable: ClassVar[bool] = True
     trains: ClassVar[bool] = True
     training: ClassVar[Mapping[str, Any]] = {}
+    learning_rates: ClassVar[tuple[float, float]] = (1e-4, 1e-2)
 
     def __init__(self, full_name: str, configs: Sequence[ConfigT], axis: RunAxis) -> None:
         self.full_name = full_name
@@ -257,7 +260,7 @@ class Method(ABC, Generic[ConfigT]):
             MergeError: if PEFT has no such adapter.
         """
         self._refuse_own_predictions()
-        return peft_adapter(state.model, position)
+        return peft_adapter(state.model, position, state.task.kind)
 
     def _refuse_own_predictions(self) -> None:
         if type(self).predict is not Method.predict:

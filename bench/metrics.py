@@ -308,6 +308,6 @@ def as_evaluate(name: str) -> evaluate.Metric:
     """Wrap a metric for the `evaluate` package; see `bench.evaluate_module.wrap`.
 
     Raises:
-        ConfigError: There is no such metric, or it does not measure labels, values or texts.
+        ConfigError: There is no such metric, or it measures tokens or choices.
     """
     return wrap(get(name))

@@ -51,57 +51,66 @@ def records(
     started: datetime,
 ) -> list[tuple[Record, pa.Table | None]]:
     """Score every run at its best checkpoint; return its record and its test predictions."""
-    finished = [i for i, trace in enumerate(trainer.traces) if trace.diverged is None]
+    finished = [
+        i
+        for i, trace in enumerate(trainer.traces)
+        if trace.diverged is None and trace.pruned is None
+    ]
     scored = _score_finished(trainer, method, state, task_data, tokenizer, finished)
     for position, index in enumerate(finished):
         # Training saw a probe of each split only; one of the other examples may still overflow.
         if not all(finite(outputs, position) for _, outputs in scored.values()):
             trainer.traces[index].diverged = "an output of the chosen checkpoint is not finite"
     kind = kinds.get(state.task.kind)
-    truth = kind.best_possible(state.task, task_data.test)
+    truth = None if task_data.sealed else kind.best_possible(state.task, task_data.test)
     made: list[tuple[Record, pa.Table | None]] = []
     for index, run in enumerate(trainer.runs):
         trace = trainer.traces[index]
         cost = _cost(trainer, method, state, peak, index)
         known: dict[str, Any] = {"curve": trace.curve, "cost": cost}
-        if trace.diverged is not None:
-            known |= {"status": Status.DIVERGED, "detail": trace.diverged}
+        if trace.diverged is not None or trace.pruned is not None:
+            status = Status.PRUNED if trace.diverged is None else Status.DIVERGED
+            known |= {"status": status, "detail": trace.diverged or trace.pruned}
             made.append((blank_record(run, state.axis.device, started, **known), None))
             continue
         position = finished.index(index)
-        known |= _scores(run, scored, position) | {
+        known |= _scores(run, scored, position, task_data.held_out) | {
             "status": Status.OK,
+            "leaked": dict(task_data.leaked),
             "truth": truth,
             "notes": method.notes(state, position),
         }
         selected = known["splits"]["validation"].metrics[run.cell.task.selection]
         known["checkpoint"] = Checkpoint(step=trace.best_step, validation_score=selected)
         record = blank_record(run, state.axis.device, started, **known)
+        if task_data.sealed:
+            made.append((record, None))
+            continue
         test, outputs = scored["test"]
         made.append((record, kind.table(of_run(outputs, position), test)))
     return made
 
 
-def _scores(run: Run, scored: Scored, position: int) -> dict[str, Any]:
+def _scores(run: Run, scored: Scored, position: int, held_out: str) -> dict[str, Any]:
     task, kind = run.cell.task, kinds.get(run.cell.task.kind)
     own = {name: (of_run(outputs, position), probe) for name, (probe, outputs) in scored.items()}
     splits = {
         name: kind.score(task, outputs, probe, kind.final_metrics(task, name))
         for name, (outputs, probe) in own.items()
     }
-    gaps = {name: _gap(splits, name) for name in splits["train"].metrics}
+    gaps = {name: _gap(splits, name, held_out) for name in splits["train"].metrics}
     return {
         "splits": splits,
         "generalization_gap": gaps[task.metrics[0]],
         "gaps": gaps,
-        "loss_gap": splits["test"].loss - splits["train"].loss,
-        "calibration": kind.calibrate(own["validation"], own["test"]),
+        "loss_gap": splits[held_out].loss - splits["train"].loss,
+        "calibration": kind.calibrate(own["validation"], own[held_out]),
     }
 
 
-def _gap(splits: Mapping[str, SplitScores], metric: str) -> float | None:
+def _gap(splits: Mapping[str, SplitScores], metric: str, held_out: str) -> float | None:
     """Return train minus test score, sign flipped where lower is better; None without either."""
-    train, test = (splits[name].metrics[metric] for name in ("train", "test"))
+    train, test = (splits[name].metrics.get(metric) for name in ("train", held_out))
     sign = 1 if get_metric(metric).higher_is_better else -1
     return None if train is None or test is None else sign * (train - test)
 
@@ -127,14 +136,14 @@ def _score_finished(
         rows = [trace.best_row for trace in traces]
         state.bank.load(torch.stack([row for row in rows if row is not None]))
     probes = {
-        "train": Probe.of(task_data.train, kind.final_train_size),
-        "validation": Probe.of(task_data.validation),
-        "test": Probe.of(task_data.test),
+        name: Probe.of(split, kind.final_train_size if name == "train" else None)
+        for name, split in task_data.open.items()
     }
     scored: Scored = {}
     with trainer.stopwatch.measure("evaluation", state.axis.active):
         for name, probe in probes.items():
-            whole = len(probe.units) == len(trainer.probes[name].units)
+            along = trainer.probes.get(name)
+            whole = along is not None and len(probe.units) == len(along.units)
             if method.trains and whole:
                 outputs = _stacked([trace.best_outputs[name] for trace in traces])
             else:

@@ -13,9 +13,9 @@ from bench.batches import Batch, collate, evaluation_batches
 from bench.method import AnyMethod, TrainState
 from bench.splits import EncodedSplit, Indices
 
-PROBE_SIZE = 500  # units of a split that are scored along training
-_MAX_TOKENS = 16384  # padded tokens of one evaluation batch, over all runs
-_MAX_LOGITS = 2**25  # numbers that one evaluation batch of a language model may put out
+PROBE_SIZE = 500  # sequences of a split that are scored along training
+MAX_TOKENS = 16384  # padded tokens of one evaluation batch, over all runs
+MAX_LOGITS = 2**25  # numbers that one evaluation batch of a language model may put out
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,10 @@ class Probe:
 
     @classmethod
     def of(cls, split: EncodedSplit, size: int | None = None) -> "Probe":
-        """Take at most ``size`` units; the whole split if None."""
-        count = len(split) if size is None else min(size, len(split))
+        """Take units of about ``size`` sequences at most; the whole split if None."""
+        sequences = len(split.lengths)
+        share = 1.0 if size is None else min(1.0, size / sequences)
+        count = max(1, round(share * len(split)))
         return cls(split, np.arange(count, dtype=np.int64) * len(split) // count)
 
     @cached_property
@@ -44,7 +46,7 @@ class Probe:
 
 
 def forward(
-    method: AnyMethod, state: TrainState, probe: Probe, outputs: int = 1
+    method: AnyMethod, state: TrainState, probe: Probe
 ) -> Iterator[tuple[Indices, Batch, Tensor]]:
     """Yield the logits of every active run on all sequences of a probe, in evaluation mode.
 
@@ -52,7 +54,6 @@ def forward(
         method: predicts.
         state: what predicts.
         probe: which sequences; the order in which they come is the engine's.
-        outputs: logits a token, where there are as many decisions as tokens.
 
     Yields:
         Places of the sequences in ``probe.sequences``, (batch,); the batch; its logits,
@@ -60,10 +61,9 @@ def forward(
     """
     state.model.eval()
     runs = state.axis.size
-    most = min(_MAX_TOKENS, _MAX_LOGITS // outputs) // runs
     lengths = probe.split.lengths[probe.sequences]
     with torch.inference_mode():
-        for places in evaluation_batches(lengths, most):
+        for places in evaluation_batches(lengths, MAX_TOKENS // runs):
             indices = np.broadcast_to(probe.sequences[places], (runs, len(places)))
             batch = collate(probe.split, indices, state.axis.device)
             logits = method.predict(state, batch)

@@ -26,27 +26,29 @@ class Status(StrEnum):
     FAILED = "failed"
     DIVERGED = "diverged"
     OUT_OF_MEMORY = "out_of_memory"
+    PRUNED = "pruned"
     INTERRUPTED = "interrupted"
 
     @property
     def settled(self) -> bool:
         """Whether running again would end the same way, so that a resumed suite leaves it alone."""
-        return self in {Status.OK, Status.SKIPPED, Status.DIVERGED}
+        return self in {Status.OK, Status.SKIPPED, Status.DIVERGED, Status.PRUNED}
 
 
 class CurvePoint(Frozen):
     """Loss and `Task.selection` at one point along training, in evaluation mode.
 
-    The train side is a fixed probe of at most 500 training examples, the test side likewise.
+    The train side is a fixed probe of at most 500 training examples, the test side likewise. The
+    runs of a search have no test side.
     """
 
     step: int
     train_score: float | None
     validation_score: float | None
-    test_score: float | None
+    test_score: float | None = None
     train_loss: float
     validation_loss: float
-    test_loss: float
+    test_loss: float | None = None
 
 
 class SplitScores(Frozen):
@@ -55,6 +57,9 @@ class SplitScores(Frozen):
     metrics: Scores
     loss: float
     examples: int
+    parts: dict[str, Scores] = Field(
+        default={}, description="the metrics of parts that the task sets apart, by part"
+    )
 
 
 class Calibration(Frozen):
@@ -133,6 +138,9 @@ class Record(Frozen):
     detail: str | None = Field(default=None, description="reason of a skip, cause of a failure")
     seeds: dict[str, int] = Field(default={})
     splits: dict[str, SplitScores] = Field(default={})
+    leaked: dict[str, int] = Field(
+        default={}, description="by split, its examples whose input is in train too"
+    )
     generalization_gap: float | None = Field(
         default=None, description="train minus test main score, sign flipped where lower is better"
     )

@@ -122,6 +122,9 @@ def _numbers(record: Record) -> Iterator[tuple[str, float | None]]:
         yield f"{split}.loss", scores.loss
         for metric, value in scores.metrics.items():
             yield f"{split}.{metric}", value
+        for part, values in scores.parts.items():
+            for metric, value in values.items():
+                yield f"{split}.{metric}.{part}", value
     if record.calibration:
         for name, value in record.calibration.model_dump().items():
             yield f"calibration.{name}", value

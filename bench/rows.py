@@ -5,20 +5,19 @@ What a row must hold depends on the kind of task: `bench.kinds` reads columns by
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from bench import synthetic
+from bench import synthetic, tables
 from bench.errors import DataError
 from bench.sources import Sources, cache_folder
-from bench.tasks import BuiltinSource, HubSource, Task
+from bench.tasks import BuiltinSource, HubSource, OwnSource, Task
 
 Table = Mapping[str, Sequence[Any]]
-OFFICIAL: tuple[Literal["train", "test"], ...] = ("train", "test")
 TRUTH = "truth"
 """Column of generated tables: the true probabilities of a row's classes, or its true mean."""
 
@@ -60,50 +59,65 @@ class Rows:
         )
 
 
-def read_table(task: Task, split: Literal["train", "test"], sources: Sources) -> Table:
-    """Return the columns of one official split.
+def read_table(task: Task, split: str, sources: Sources) -> Table:
+    """Return the columns of one official split, named by what it serves for.
 
     Raises:
         DataError: naming the file or repository that cannot be had.
     """
     if isinstance(task.source, BuiltinSource):
         return _generated(task.source, split)
-    name = {"train": task.splits.train, "test": task.splits.test}[split]
-    table = _official(task, name, sources)
-    if len(table) == 0:
+    table = _official(task, split, sources)
+    if not any(len(values) for values in table.values()):
         raise DataError(f"{place(task, split)}: the split is empty; give at least one row")
-    return {column: table[column] for column in table.column_names}
+    return table
 
 
-def _generated(source: BuiltinSource, split: Literal["train", "test"]) -> Table:
+def _generated(source: BuiltinSource, split: str) -> Table:
+    if split not in source.sizes:
+        raise DataError(f"built-in tasks have no further test splits, got {split!r}; take it out")
     made = synthetic.generate(source.builtin, split, source.sizes[split], source.seed)
     truth = made.true_mean[:, None] if made.true_mean is not None else made.true_probabilities
     return made.table() if truth is None else made.table() | {TRUTH: truth.tolist()}
 
 
-def place(task: Task, split: Literal["train", "test"]) -> str:
+def place(task: Task, split: str) -> str:
     """Return how messages name a split."""
-    name = {"train": task.splits.train, "test": task.splits.test}[split]
-    return f"task {task.name!r}, split {name!r}"
+    if isinstance(task.source, OwnSource):
+        return f"task {task.name!r}, file {own_file(task.source, split)}"
+    return f"task {task.name!r}, split {task.splits.official[split]!r}"
 
 
-def _official(task: Task, split: str, sources: Sources) -> datasets.Dataset:
+def own_file(source: OwnSource, split: str) -> Path:
+    """Return the file that a split is in; a test split may be part of the train file."""
+    return Path(source.test if split == "test" and source.test else source.train)
+
+
+def _official(task: Task, split: str, sources: Sources) -> Table:
+    if isinstance(task.source, OwnSource):
+        path = own_file(task.source, split)
+    elif sources.data_folder is not None:
+        path = sources.split_file(task, task.splits.official[split])
+    elif isinstance(task.source, HubSource):
+        made = hub_split(task, task.source, task.splits.official[split])
+        return {name: made[name] for name in made.column_names}
+    else:
+        raise DataError(f"task {task.name!r} exists only as files; give --data DIR")
+    texts = task.text if task.kind != "generation" else (*task.text, task.label)
+    try:
+        return tables.read(path, texts)
+    except DataError as error:
+        raise DataError(f"task {task.name!r}: {error}") from None
+
+
+def hub_split(task: Task, source: HubSource, split: str) -> datasets.Dataset:
+    """Return one official split of a task from the hub, or from the local cache of it.
+
+    Raises:
+        DataError: if neither has it.
+    """
     cache = str(cache_folder() / "datasets")
     datasets.disable_progress_bars()  # they would run across the bar of the runs
-    if sources.data_folder is not None:
-        path = sources.split_file(task, split)
-        try:
-            known = pq.read_metadata(path)
-            if known.num_rows == 0:  # the library fails on a file without rows
-                return datasets.Dataset.from_dict({name: [] for name in known.schema.names})
-            return datasets.Dataset.from_parquet(str(path), cache_dir=cache)
-        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
-            raise DataError(
-                f"task {task.name!r}: {path} is not a readable parquet file: {error}"
-            ) from None
-    source = task.source
-    if not isinstance(source, HubSource):
-        raise DataError(f"task {task.name!r} exists only as files; give --data DIR")
     try:
         return datasets.load_dataset(
             source.hub, source.config, revision=source.revision, split=split, cache_dir=cache
@@ -151,12 +165,14 @@ def linearised(value: Any) -> Any:
     """Return a list of texts, or of lists of texts, as one text; anything else as it is.
 
     Items are joined by `` | ``, the parts of an item by `` : ``, as in LoRA's own data sets
-    (Hu et al. 2021, WebNLG and DART).
+    (Hu et al. 2021, WebNLG and DART). Parts may be a list, or a text with `` | `` between them.
     """
     if not isinstance(value, list | tuple):
         return value
     parts = [
-        " : ".join(map(str, item)) if isinstance(item, list | tuple) else str(item)
+        " : ".join(map(str, item))
+        if isinstance(item, list | tuple)
+        else str(item).replace(" | ", " : ")
         for item in value
     ]
     return " | ".join(parts)
@@ -191,7 +207,9 @@ def label_column(task: Task, place: str, table: Table) -> NDArray[Any]:
                 allowed = f"numbers from {low} to {high}"
                 raise _illegal(place, row, task.label, value, allowed)
         return np.asarray(values, dtype=np.float32)
-    allowed = f"whole numbers 0 to {len(task.labels) - 1} ({', '.join(task.labels)})"
+    classes = ", ".join(map(str, task.labels))
+    counted = f"whole numbers 0 to {len(task.labels) - 1} ({classes})"
+    allowed = counted if _are_names(task.labels) else classes
     sizes = [len(task.labels)] * len(values)
     return _classes(task, place, values, sizes, allowed)
 
@@ -202,25 +220,49 @@ def choice_column(task: Task, place: str, table: Table, sizes: Sequence[int]) ->
     Raises:
         DataError: naming the first row that holds none of its choices.
     """
-    names = f", or one of {', '.join(task.labels)}" if task.labels else ""
+    if task.choice and task.choice.names:
+        return _named(task, place, table, list_column(place, table, task.choice.names))
+    names = f", or one of {', '.join(map(str, task.labels))}" if task.labels else ""
     allowed = "the number of a choice, counted from 0" + names
     return _classes(task, place, column(place, table, task.label), sizes, allowed)
+
+
+def _named(
+    task: Task, place: str, table: Table, names: Sequence[Sequence[str]]
+) -> NDArray[np.int64]:
+    """Return where each row's label stands among the row's own names."""
+    values = column(place, table, task.label)
+    for row, (value, known) in enumerate(zip(values, names, strict=True)):
+        if value not in known:
+            raise _illegal(place, row, task.label, value, f"one of {', '.join(known)}")
+    return np.array([n.index(v) for v, n in zip(values, names, strict=True)], dtype=np.int64)
 
 
 def _classes(
     task: Task, place: str, values: Sequence[Any], sizes: Sequence[int], allowed: str
 ) -> NDArray[np.int64]:
-    names = {name: index for index, name in enumerate(task.labels)}
-    indices = [names.get(value, value) if isinstance(value, str) else value for value in values]
+    names: dict[Any, int] = {name: index for index, name in enumerate(task.labels)}
+    if _are_names(task.labels):
+        indices = [names.get(value, value) if isinstance(value, str) else value for value in values]
+    else:
+        numbers = [value if isinstance(value, int | float) else None for value in values]
+        indices = [names.get(number) for number in numbers]
     for row, (index, size) in enumerate(zip(indices, sizes, strict=True)):
-        legal = isinstance(index, int | float) and index == int(index) and 0 <= index < size
+        legal = isinstance(index, int | float) and float(index).is_integer() and 0 <= index < size
         if not legal:
             raise _illegal(place, row, task.label, values[row], allowed)
     return np.asarray(indices, dtype=np.int64)
 
 
+def _are_names(labels: Sequence[str | int]) -> bool:
+    """Whether a number in the label column counts the classes, and is none of them itself."""
+    return all(isinstance(label, str) for label in labels)
+
+
 def _illegal(place: str, row: int, name: str, value: Any, allowed: str) -> DataError:
+    # What data sets write where they keep labels to themselves.
+    private = value in (None, -1, "", "-1")
+    why = "; a test split without public labels cannot be scored" if private else ""
     return DataError(
-        f"{place}, row {row}: column {name!r} holds {value!r}, allowed: {allowed}; a test split "
-        "without public labels cannot be scored"
+        f"{place}, row {row}: column {name!r} holds {value!r}, allowed: {allowed}{why}"
     )

@@ -21,7 +21,7 @@ from bench.backbone import Backbone
 from bench.config import Cell, Run
 from bench.cost import MemoryPeak
 from bench.disentangled import stack_positions
-from bench.errors import BenchError, StoreError
+from bench.errors import BenchError, SealedError, StoreError
 from bench.method import AnyMethod, TrainState
 from bench.optim import ParameterBank
 from bench.outcome import blank_record, records
@@ -30,7 +30,7 @@ from bench.sources import Sources
 from bench.splits import TaskData
 from bench.stack import RunAxis
 from bench.store import Store
-from bench.train import Trainer
+from bench.train import Trainer, Watch
 
 Progress = Callable[[float], None]
 
@@ -39,11 +39,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Executor:
-    """Runs stacks on one device and stores what comes of them."""
+    """Runs stacks on one device and stores what comes of them.
+
+    Attributes:
+        watch: given while settings are tuned: sees every evaluation and may end a run. The test
+            split is then sealed, and records are of train and validation alone.
+    """
 
     store: Store
     sources: Sources
     device: torch.device
+    watch: Watch | None = None
 
     def run(self, runs: Sequence[Run], progress: Progress) -> dict[str, Status]:
         """Run what is still missing of a stack; another process may hold or have done some of it.
@@ -64,7 +70,7 @@ class Executor:
         started = provenance.now()
         try:
             return self._execute(runs, progress)
-        except StoreError:
+        except (StoreError, SealedError):
             raise
         except KeyboardInterrupt:
             self._give_up(runs, Status.INTERRUPTED, "stopped by the user", started)
@@ -90,7 +96,9 @@ class Executor:
         skipped, runs = self._skip(runs, backbone, started)
         if not runs:
             return skipped
-        attempt = Attempt.prepare(runs, backbone, self.sources, self.device, progress)
+        attempt = Attempt.prepare(
+            runs, backbone, self.sources, self.device, progress, self.watch
+        )
         attempt.train()
         statuses = {}
         for record, predictions in attempt.records():
@@ -144,13 +152,16 @@ class Attempt:
         sources: Sources,
         device: torch.device,
         progress: Progress,
+        watch: Watch | None = None,
     ) -> "Attempt":
         """Return a stack that is ready for its first step."""
         started = provenance.now()
         task_data = data.prepare(runs[0].cell, sources, backbone.reader)
+        if watch is not None:
+            task_data = task_data.seal()
         peak = MemoryPeak(device)
         method, state = set_up(runs, backbone, task_data, device)
-        trainer = Trainer(runs, method, state, task_data, progress)
+        trainer = Trainer(runs, method, state, task_data, progress, watch)
         return cls(trainer, method, state, task_data, backbone.tokenizer, peak, started)
 
     def train(self) -> None:

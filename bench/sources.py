@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
+from bench import manifest
 from bench.config import Fingerprint
 from bench.errors import BackboneError, DataError
 from bench.schema import content_hash
-from bench.tasks import BuiltinSource, HubSource, Task
+from bench.tasks import BuiltinSource, HubSource, OwnSource, Task
 
 BACKBONE_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
 
@@ -46,11 +47,10 @@ class Sources:
         source = task.source
         if isinstance(source, BuiltinSource):
             return Fingerprint(name="builtin", digest=content_hash(source.model_dump())[:16])
+        if isinstance(source, OwnSource):
+            return Fingerprint(name="own", digest=_own_digest(task.name, source))
         if self.data_folder is not None:
-            paths = [
-                self.split_file(task, task.splits.train),
-                self.split_file(task, task.splits.test),
-            ]
+            paths = [self.split_file(task, split) for split in task.splits.official.values()]
             return Fingerprint(name="files", digest=_joint_digest(paths))
         if isinstance(source, HubSource):
             return Fingerprint(name=source.hub, digest=source.revision)
@@ -72,6 +72,8 @@ class Sources:
                 f"task {task.name!r}: {path} does not exist; put the split {split!r} there, or "
                 "leave out --data to use the hub"
             )
+        if (cause := _spoilt(path)) is not None:
+            raise DataError(f"task {task.name!r}: {cause}")
         return path
 
     def backbone(self, name: str) -> Fingerprint:
@@ -145,6 +147,9 @@ def _backbone_digest(folder: Path) -> str:
             f"backbone {folder}: no config.json; give a folder as the model library "
             "saves it (save_pretrained)"
         )
+    for path in (config, *weights):
+        if (cause := _spoilt(path)) is not None:
+            raise BackboneError(f"backbone {folder.name!r}: {cause}")
     if not weights:
         pickles = [
             path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern)
@@ -156,6 +161,32 @@ def _backbone_digest(folder: Path) -> str:
         )
     present = [folder / name for name in BACKBONE_FILES if (folder / name).is_file()]
     return _joint_digest(present + weights)
+
+
+def _own_digest(task: str, source: OwnSource) -> str:
+    """Return the hash of the files' content, wherever they are and whatever they are called."""
+    paths = [Path(path) for path in (source.train, source.test) if path]
+    for path in paths:
+        if not path.is_file():
+            raise DataError(
+                f"task {task!r}: {path} does not exist; put it back, or mend the field 'source'"
+            )
+    return content_hash([file_digest(path) for path in paths])[:16]
+
+
+def _spoilt(path: Path) -> str | None:
+    """Return how a file differs from what `gapbench fetch` put there, None if it does not."""
+    item = manifest.item_of(path)
+    if item is None:
+        return None
+    again = "fetch the suite again into the same folder"
+    if not item.complete:
+        return f"{path.parent} was not fetched to the end; {again}"
+    known = item.files.get(f"{item.folder}/{path.name}")
+    if known is not None and file_digest(path) == known.sha256:
+        return None
+    how = "has changed since it was fetched" if known else "is not what was fetched"
+    return f"{path} {how}; {again}, or take {manifest.NAME} out to use it unchecked"
 
 
 def _joint_digest(paths: list[Path]) -> str:

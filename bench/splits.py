@@ -7,12 +7,13 @@ softmax (or one value) that a sequence is trained on. `bench.kinds` makes the ar
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.errors import SealedError
 from bench.objective import IGNORED
 
 Indices = NDArray[np.int64]
@@ -154,13 +155,71 @@ class SpanSplit(EncodedSplit):
         return {"context": self.context[sequences]}, self.spans[sequences]
 
 
+class SealedSplit(EncodedSplit):
+    """A split that is not to be looked at: whatever is asked of it, it refuses."""
+
+    def __init__(self) -> None:
+        """Hold nothing: there is no way to open the seal."""
+
+    def __len__(self) -> int:
+        """Refuse.
+
+        Raises:
+            SealedError: always, as every other use does.
+        """
+        raise _sealed("its length")
+
+    def __getattribute__(self, name: str) -> Any:
+        """Refuse, except for the class."""
+        if name == "__class__":
+            return SealedSplit
+        raise _sealed(f"{name!r}")
+
+
+def _sealed(wanted: str) -> SealedError:
+    return SealedError(
+        f"the test split is sealed while settings are tuned, but {wanted} was asked for; a choice "
+        "may rest on train and validation only"
+    )
+
+
 @dataclass(frozen=True)
 class TaskData:
-    """The three splits of a task as one backbone reads them."""
+    """The splits of a task as one backbone reads them.
+
+    Attributes:
+        train, validation, test: what training, the choice of a checkpoint and the score are from.
+        more: further test splits by name.
+        leaked: of each split but train, how many of its units have an input that train has too.
+    """
 
     train: EncodedSplit
     validation: EncodedSplit
     test: EncodedSplit
+    more: Mapping[str, EncodedSplit] = field(default_factory=dict)
+    leaked: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the test splits are out of reach, because settings are being chosen."""
+        return isinstance(self.test, SealedSplit)
+
+    @property
+    def held_out(self) -> str:
+        """The split that generalisation is measured on: test, or validation where that is sealed.
+        """
+        return "validation" if self.sealed else "test"
+
+    @property
+    def open(self) -> dict[str, EncodedSplit]:
+        """Return every split that may be looked at, by name."""
+        splits = {"train": self.train, "validation": self.validation}
+        return splits if self.sealed else splits | {"test": self.test, **self.more}
+
+    def seal(self) -> "TaskData":
+        """Return the same without anything that is known of the test splits."""
+        leaked = {name: n for name, n in self.leaked.items() if name == "validation"}
+        return replace(self, test=SealedSplit(), more={}, leaked=leaked)
 
 
 @dataclass(frozen=True)

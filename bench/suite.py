@@ -13,7 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from bench import registry
-from bench.config import Budget, Cell, Fingerprint, Precision, Protocol, Run, Training
+from bench.config import Budget, Cell, Precision, Protocol, Run, Training
 from bench.errors import ConfigError
 from bench.schema import Frozen, read_yaml, suggest, validate
 from bench.sources import Sources
@@ -32,6 +32,7 @@ class TaskEntry(Frozen):
     """A task of the grid, and what is otherwise on it; all of it shows in the resolved cells."""
 
     task: str
+    backbones: tuple[str, ...] = Field(default=(), description="instead of the suite's own")
     settings: dict[str, Any] = Field(
         default={}, description="laid over the task's own file, part by part; makes another task"
     )
@@ -170,6 +171,8 @@ def restrict(
     if seeds is not None:
         change["seeds"] = seeds
     if backbone is not None:
+        entries = change.get("tasks", suite.tasks)
+        change["tasks"] = [entry.model_copy(update={"backbones": ()}) for entry in entries]
         change["backbones"] = [backbone]
     if precision is not None:
         change["precision"] = precision
@@ -185,21 +188,16 @@ def expand(suite: Suite, sources: Sources, path: Path | None = None) -> list[Pla
         DataError, BackboneError: if a source cannot be reached.
     """
     folder = path.parent if path else None
-    backbones = [sources.backbone(name) for name in suite.backbones]
     return [
         PlannedRun(Run(cell, seed), variant)
         for entry in suite.tasks
-        for cell, variant in _cells(suite, entry, folder, backbones, sources)
+        for cell, variant in _cells(suite, entry, folder, sources)
         for seed in suite.seeds
     ]
 
 
 def _cells(
-    suite: Suite,
-    entry: TaskEntry,
-    folder: Path | None,
-    backbones: Sequence[Fingerprint],
-    sources: Sources,
+    suite: Suite, entry: TaskEntry, folder: Path | None, sources: Sources
 ) -> Iterator[tuple[Cell, str]]:
     place = f"suite {suite.name!r}: task {entry.task!r}"
     replaced = {"epochs", "steps"} if {"epochs", "steps"} & entry.budget.keys() else set()
@@ -216,7 +214,7 @@ def _cells(
         "precision": suite.precision,
     }
     resolved = [_resolve(suite, entry, method) for method in suite.methods]
-    for backbone in backbones:
+    for backbone in map(sources.backbone, entry.backbones or suite.backbones):
         for method, own in zip(suite.methods, resolved, strict=True):
             yield Cell(**shared, backbone=backbone, method=method.method, **own), method.variant
 

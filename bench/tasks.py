@@ -4,12 +4,13 @@ A task is one YAML file, built in (`suites/tasks/`) or the user's own. Reading t
 is the work of `bench.rows`; what each kind of task means for a model is `bench.kinds`.
 """
 
+import re
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StrictInt, field_validator, model_validator
 
 from bench.decoding import Decoding
 from bench.errors import ConfigError
@@ -43,11 +44,42 @@ class FileSource(Frozen):
     files: Literal["parquet"]
 
 
+class OwnSource(Frozen):
+    """Files of the user's own; their suffix tells the format (see `bench.tables`)."""
+
+    train: str = Field(description="path, relative to the task file")
+    test: str | None = Field(default=None, description="likewise; None: cut from the train file")
+    test_share: float | None = Field(
+        default=None, gt=0, lt=1, description="share of the train file cut as test, without 'test'"
+    )
+
+    @model_validator(mode="after")
+    def _one_test(self) -> Self:
+        if (self.test is None) == (self.test_share is None):
+            raise ValueError("give exactly one of 'test' and 'test_share'")
+        return self
+
+    def beside(self, folder: Path) -> Self:
+        """Return the same with paths that do not depend on where the task file is."""
+        paths = {"train": self.train, "test": self.test}
+        made = {name: str((folder / path).resolve()) for name, path in paths.items() if path}
+        return self.model_copy(update=made)
+
+
 class Splits(Frozen):
     """Which official split serves for training and which for the final score."""
 
     train: str = "train"
     test: str = "test"
+    more: dict[Name, str] | None = Field(
+        default=None,
+        description="further test splits, by their names in records; scored at the end",
+    )
+
+    @property
+    def official(self) -> dict[str, str]:
+        """Official splits by what they serve for."""
+        return {"train": self.train, "test": self.test} | (self.more or {})
 
 
 class Generation(Frozen):
@@ -57,6 +89,11 @@ class Generation(Frozen):
         default=None,
         description="column with a list of reference texts; None: rows of equal input belong "
         "together, and 'label' holds one reference each",
+    )
+    parts: str | None = Field(
+        default=None,
+        description="column of the test rows, such as a category, by whose values they are also "
+        "scored in parts; blank ones belong to no part",
     )
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=1, description="share of a target's probability spread evenly"
@@ -75,6 +112,26 @@ class Choice(Frozen):
         description="mark in the text that a choice is put into; the model then scores the text "
         "after the mark. None: the choice itself is scored, after the text",
     )
+    names: str | None = Field(
+        default=None,
+        description="column with a list of the choices' names, one of which is in 'label'; None: "
+        "'label' holds the number of the choice, or its name in 'labels'",
+    )
+    replace: tuple[tuple[str, str], ...] = Field(
+        default=(),
+        description="regular expressions and what stands instead of them in prompt and choices, "
+        "applied in this order",
+    )
+
+    @field_validator("replace")
+    @classmethod
+    def _compile(cls, pairs: tuple[tuple[str, str], ...]) -> tuple[tuple[str, str], ...]:
+        for pattern, _ in pairs:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+        return pairs
 
 
 class Span(Frozen):
@@ -106,7 +163,7 @@ class Task(Frozen):
     version: int = Field(ge=1, description="raised by any change that can move a score")
     kind: Kind
     description: str
-    source: HubSource | BuiltinSource | FileSource
+    source: HubSource | BuiltinSource | FileSource | OwnSource
     text: tuple[str, ...] = Field(
         min_length=1,
         description="text columns, in order; at most two, but for generation and choice",
@@ -117,8 +174,10 @@ class Task(Frozen):
         "the text columns, one a line",
     )
     label: str = Field(default="label", description="column of the class, value, target or answers")
-    labels: tuple[str, ...] = Field(
-        default=(), description="class names in label order; the column holds names or numbers"
+    labels: tuple[str | StrictInt, ...] = Field(
+        default=(),
+        description="classes in label order: names, which the column holds or counts from 0; or "
+        "the whole numbers that it holds",
     )
     label_range: tuple[float, float] | None = Field(
         default=None, description="lowest and highest legal target of a regression task"
@@ -196,8 +255,14 @@ class Task(Frozen):
         return get_metric(self.metrics[0])
 
     def identity(self) -> dict[str, Any]:
-        """Return every field that can move a score, for hashing."""
-        return self.model_dump(mode="json", exclude={"description", "licence", "citation"})
+        """Return every field that can move a score, for hashing.
+
+        What is None is left out, so that a field added later changes no hash of those without it.
+        """
+        words = {"description": True, "licence": True, "citation": True}
+        # Of a user's own files the content counts, which the fingerprint of the data says.
+        excluded = words | {"source": {"train": True, "test": True}}
+        return self.model_dump(mode="json", exclude=excluded, exclude_none=True)
 
 
 def builtin_names() -> list[str]:
@@ -225,6 +290,8 @@ def load(name: str, folder: Path | None = None) -> Task:
                 raise ConfigError(
                     f"{path}: field 'name' must equal the file name, got {task.name!r}"
                 )
+            if isinstance(task.source, OwnSource):
+                task = task.model_copy(update={"source": task.source.beside(path.parent)})
             return task
     own = [path.stem for path in (folder / "tasks").glob("*.yaml")] if folder else []
     raise ConfigError(f"unknown task {name!r}; {suggest(name, own + builtin_names())}")

@@ -27,8 +27,11 @@ from bench.seed import permutation, seed_of
 from bench.splits import Indices, TaskData
 
 _FINITE_CHECK_EVERY = 10  # steps; a check waits for the device
+_PROBE_SIZES = {"train": PROBE_SIZE, "validation": None, "test": PROBE_SIZE}
 
 Progress = Callable[[float], None]
+Watch = Callable[[Run, Sequence[CurvePoint]], str | None]
+"""Sees the evaluations of a run so far, and says why it should end there, if it should."""
 
 
 @dataclass
@@ -53,6 +56,7 @@ class Trace:
     forward_passes: int = 0
     backward_passes: int = 0
     diverged: str | None = None
+    pruned: str | None = None
 
 
 class Trainer:
@@ -69,6 +73,7 @@ class Trainer:
         state: TrainState,
         data: TaskData,
         progress: Progress,
+        watch: Watch | None = None,
     ) -> None:
         self.runs = list(runs)
         self.traces = [Trace() for _ in runs]
@@ -78,11 +83,12 @@ class Trainer:
         self._state = state
         self._data = data
         self._progress = progress
+        self._watch = watch
         self._finite = torch.ones(len(runs), dtype=torch.bool, device=state.axis.device)
         self.probes = {
-            "train": Probe.of(data.train, PROBE_SIZE),
-            "validation": Probe.of(data.validation),
-            "test": Probe.of(data.test, PROBE_SIZE),
+            name: Probe.of(split, _PROBE_SIZES[name])
+            for name, split in data.open.items()
+            if name in _PROBE_SIZES
         }
 
     def train(self) -> None:
@@ -222,6 +228,7 @@ class Trainer:
         self._drop_diverged()
         if choose:
             self._drop_stale()
+            self._drop_pruned()
 
     def _point(self, scores: Mapping[str, SplitScores]) -> CurvePoint:
         main = self._state.task.selection
@@ -252,6 +259,15 @@ class Trainer:
 
         active = self._state.axis.active
         self._keep([position for position, index in enumerate(active) if patient(index)])
+
+    def _drop_pruned(self) -> None:
+        """Let go of the runs that the watch has seen enough of."""
+        if self._watch is None or self._state.axis.step == 0:
+            return
+        active = self._state.axis.active
+        for index in active:
+            self.traces[index].pruned = self._watch(self.runs[index], self.traces[index].curve)
+        self._keep([p for p, index in enumerate(active) if self.traces[index].pruned is None])
 
     def _drop_stopped(self) -> None:
         """Let go of the runs of which the method says that they cannot go on."""

@@ -26,7 +26,12 @@ Deviations (1 to 4 are the authors' code and PEFT against the paper):
    record's ``kept_ranks`` tell the ranks of what was scored.
 """
 
+from typing import ClassVar
+
+from optuna.distributions import FloatDistribution
+
 from methods._adalora import AdaLoraConfig, AdaptiveRank
+from methods._lowrank import Space
 
 
 class AdaLora(AdaptiveRank[AdaLoraConfig]):
@@ -35,3 +40,4 @@ class AdaLora(AdaptiveRank[AdaLoraConfig]):
     name = "adalora"
     reference = "Zhang et al. 2023, arXiv:2303.10512, sections 3.1 to 3.3"
     Config = AdaLoraConfig
+    tuned: ClassVar[Space] = {"orthogonality": FloatDistribution(0.05, 0.5, log=True)}

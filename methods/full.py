@@ -18,6 +18,7 @@ class Full(Method[MethodConfig]):
     name = "full"
     reference = "Devlin et al. 2019, arXiv:1810.04805, section 3.2"
     stackable = False
+    learning_rates = (1e-5, 1e-3)
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:  # noqa: ARG002
         """Unfreeze all weights."""

@@ -19,6 +19,7 @@ class Head(Method[MethodConfig]):
 
     name = "head"
     reference = "Alain & Bengio 2016, arXiv:1610.01644 (linear probes)"
+    learning_rates = (1e-3, 1e-1)
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: MethodConfig) -> str | None:  # noqa: ARG003

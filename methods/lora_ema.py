@@ -14,13 +14,14 @@ from contextlib import contextmanager
 from typing import ClassVar
 
 import torch
+from optuna.distributions import FloatDistribution
 from pydantic import Field
 from torch import Tensor
 
 from bench.batches import Batch
 from bench.config import Training
 from bench.method import Phase, StepReport, TrainState
-from methods._lowrank import LowRank, LowRankConfig
+from methods._lowrank import LowRank, LowRankConfig, Space
 
 
 class LoraEmaConfig(LowRankConfig):
@@ -42,6 +43,7 @@ class LoraEma(LowRank[LoraEmaConfig]):
     name = "lora_ema"
     reference = "Kingma & Ba 2015, arXiv:1412.6980, section 7.2"
     Config = LoraEmaConfig
+    tuned: ClassVar[Space] = {"decay": FloatDistribution(0.9, 0.999)}
 
     _sums: Tensor  # (all runs, numbers), before the correction
     _updates = 0

@@ -111,7 +111,7 @@ class LoraEnsemble(LowRank[LoraEnsembleConfig]):
     def export(self, state: TrainState, position: int) -> Adapter:
         """Return a PEFT adapter; only an ensemble of one has it."""
         self._refuse_several()
-        return peft_adapter(state.model, position)
+        return peft_adapter(state.model, position, state.task.kind)
 
     def _member_logits(self, state: TrainState, batch: Batch) -> Tensor:
         inputs = batch.replicated(self.axis.size, self.members).inputs

@@ -11,10 +11,11 @@ Deviations:
 
 from typing import ClassVar
 
+from optuna.distributions import FloatDistribution
 from pydantic import Field
 from torch import Tensor, nn
 
-from methods._lowrank import LowRank, LowRankConfig, StackedLora
+from methods._lowrank import LowRank, LowRankConfig, Space, StackedLora
 
 
 class LoraPlusConfig(LowRankConfig):
@@ -45,6 +46,7 @@ class LoraPlus(LowRank[LoraPlusConfig]):
     name = "lora_plus"
     reference = "Hayou et al. 2024, arXiv:2402.12354, section 4"
     Config = LoraPlusConfig
+    tuned: ClassVar[Space] = {"ratio": FloatDistribution(1.0, 64.0, log=True)}
 
     def layer(self, base: nn.Module, site: str) -> StackedLora:
         """Return the layer that takes the place of ``base``."""

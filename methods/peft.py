@@ -14,10 +14,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.backbone import Backbone
+from bench.backbone import HEADS, Backbone
 from bench.batches import Batch
 from bench.errors import ConfigError, MergeError
-from bench.merge import Adapter, head_parts, head_tensors, plain_weights
+from bench.merge import PEFT_TASKS, Adapter, head_parts, head_tensors, plain_weights
 from bench.method import Method, MethodConfig, StepReport, TrainState
 from bench.schema import suggest
 from bench.seed import seed_of
@@ -111,8 +111,9 @@ class Peft(Method[PeftSettings]):
         plain = model.get_base_model()
         saved = {name: values.detach().clone() for name, values in tensors.items()}
         config = _plain_data(model.peft_config["default"].to_dict())
-        config |= {"task_type": "SEQ_CLS", "inference_mode": True}
-        config["modules_to_save"] = head_parts(plain)
+        kind = PEFT_TASKS[HEADS[state.task.kind]]
+        config |= {"task_type": kind, "inference_mode": True}
+        config["modules_to_save"] = head_parts(plain) or None
         return Adapter(config, saved | head_tensors(plain, position))
 
     @contextmanager

@@ -42,4 +42,4 @@ class RDrop(DroppingLora[RDropConfig]):
     name = "r_drop"
     reference = "Wu et al. 2021, arXiv:2106.14448, equations 1 to 3"
     Config = RDropConfig
-    tuned: ClassVar[Space] = {"ffn_rate": RATE, "consistency_weight": WEIGHT}
+    tuned: ClassVar[Space] = {"consistency_weight": WEIGHT, "ffn_rate": RATE}

@@ -11,10 +11,13 @@ import pandas as pd
 
 from bench.errors import StoreError
 from bench.store import Store
+from bench.tune.summary import read_summaries
+from reports.average import averages
 from reports.beside import format_pairs, pairs, with_published
 from reports.leaderboard import leaderboard, summarise
-from reports.load import load
+from reports.load import Results, load
 from reports.text import format_table
+from reports.tuning import tuned, with_tuning
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Built:
     Attributes:
         report: the HTML page.
         leaderboard: CSV, one row per cell; with the columns of `reports.beside` where papers
-            print a score of one.
+            print a score of one, and that of `reports.tuning` where anything was tuned.
         runs: CSV, one row per run.
         table: the leaderboard.
     """
@@ -44,25 +47,32 @@ def build(results: Path, out: Path) -> Built:
 
     Raises:
         StoreError: if the results folder is empty, or ``out`` cannot be written.
-        RecordError: if a plan in it cannot be read.
+        RecordError: if a plan or a study in it cannot be read.
     """
     from reports.html import page
 
     loaded = load(Store(results))
     summary = summarise(loaded.runs)
     published = pairs(loaded, summary)
-    table = with_published(leaderboard(summary), published)
+    studies = tuned(loaded, summary, read_summaries(results))
+    table = with_published(with_tuning(_leaderboard(loaded, summary), studies), published)
     built = Built(out / "report.html", out / "leaderboard.csv", out / "runs.csv", table)
     try:
         out.mkdir(parents=True, exist_ok=True)
         table.to_csv(built.leaderboard, index=False, lineterminator="\n")
         loaded.runs.to_csv(built.runs, index=False, lineterminator="\n")
-        built.report.write_text(page(loaded, summary, published), encoding="utf-8")
+        built.report.write_text(page(loaded, summary, published, studies), encoding="utf-8")
     except OSError as error:
         raise StoreError(
             f"report folder {out} cannot be written: {error.strerror}; give another one with --out"
         ) from None
     return built
+
+
+def _leaderboard(loaded: Results, summary: pd.DataFrame) -> pd.DataFrame:
+    """Return the leaderboard, with averages over tasks at its end where a suite has any."""
+    table = leaderboard(summary)
+    return pd.concat([table, averages(table, loaded.runs)], ignore_index=True)
 
 
 def terminal(results: Path) -> str:
@@ -74,6 +84,6 @@ def terminal(results: Path) -> str:
     """
     loaded = load(Store(results))
     summary = summarise(loaded.runs)
-    text = format_table(leaderboard(summary)) + format_pairs(pairs(loaded, summary))
+    text = format_table(_leaderboard(loaded, summary)) + format_pairs(pairs(loaded, summary))
     broken = [f"unreadable: {reason}\n" for reason in loaded.unreadable]
     return text + "".join(broken)

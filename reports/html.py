@@ -6,42 +6,28 @@ markup passed to it are the figures, in which matplotlib has escaped all text.
 
 import json
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from matplotlib.figure import Figure
 
 from reports import canvas
+from reports.average import NAME, averages
 from reports.beside import Pair
+from reports.cells import Column, Line, ends, line, markup, plain, shortened
 from reports.costs import throughput
 from reports.figures import gap_curves, reliability_diagrams
-from reports.leaderboard import BLOCK, PAPER, rows
+from reports.leaderboard import BLOCK, PAPER, leaderboard, rows
 from reports.load import Results
 from reports.notes import Finding, findings
 from reports.published import DIGITS
-from reports.text import label, number, short
-from reports.verdict import interval, verdict
-
-
-@dataclass(frozen=True)
-class Value:
-    """One table cell: what it shows, and what it sorts by (None sorts last)."""
-
-    text: str
-    key: float | None = None
-
-
-@dataclass(frozen=True)
-class Line:
-    """One table row: the name of a cell, the colour of its method, and its values."""
-
-    name: str
-    colour: str
-    values: list[Value]
+from reports.text import label, number
+from reports.tuning import Tuned
+from reports.tuning_section import COST, OUTCOME, tuning_blocks
+from reports.verdict import verdict
 
 
 @dataclass(frozen=True)
@@ -60,75 +46,59 @@ class Block:
     findings: list[Finding]
 
 
-Column = tuple[str, str, Callable[[Any], Value]]
-
-
-def _plain(field: str, digits: int = 3) -> Callable[[Any], Value]:
-    return lambda row: _value(getattr(row, field), number(getattr(row, field), digits))
-
-
-def _short(field: str, one: float = 1) -> Callable[[Any], Value]:
-    def value(row: Any) -> Value:
-        raw = getattr(row, field)
-        return _value(raw, "" if pd.isna(raw) else short(raw / one))
-
-    return value
-
-
-def _ends(low: str, high: str) -> Callable[[Any], Value]:
-    return lambda row: _value(getattr(row, low), interval(getattr(row, low), getattr(row, high)))
-
-
-def _value(raw: Any, text: str) -> Value:
-    return Value(text, None if pd.isna(raw) else float(raw))
-
-
 LEADERBOARD: tuple[Column, ...] = (
-    ("group", "tie group: 1 is the best and all not told apart from it", _plain("rank_group", 0)),
-    ("score", "mean test score over seeds", _plain("score")),
-    ("95 %", "Student t interval of the score over seeds", _ends("score_ci_low", "score_ci_high")),
-    ("seeds", "seeds with a score", _plain("n_seeds", 0)),
+    ("group", "tie group: 1 is the best and all not told apart from it", plain("rank_group", 0)),
+    ("score", "mean test score over seeds", plain("score")),
+    ("95 %", "Student t interval of the score over seeds", ends("score_ci_low", "score_ci_high")),
+    ("seeds", "seeds with a score", plain("n_seeds", 0)),
     (
         "gap",
         "train minus test score; sign flipped where lower is better",
-        _plain("generalization_gap"),
+        plain("generalization_gap"),
     ),
-    ("gap 95 %", "Student t interval of the gap over seeds", _ends("gap_ci_low", "gap_ci_high")),
-    ("loss gap", "test minus train loss", _plain("loss_gap")),
-    ("ECE", "expected calibration error before temperature scaling", _plain("ece")),
-    ("seconds", "training seconds per run", _short("train_seconds")),
-    ("tokens/s", "training tokens per second", _short("tokens_per_second")),
-    ("MiB", "peak memory", _short("peak_memory_bytes", 2**20)),
-    ("params", "trainable parameters", _short("trainable_params")),
-    ("FLOPs", "floating-point operations of training", _short("train_flops")),
+    ("gap 95 %", "Student t interval of the gap over seeds", ends("gap_ci_low", "gap_ci_high")),
+    ("loss gap", "test minus train loss", plain("loss_gap")),
+    ("ECE", "expected calibration error before temperature scaling", plain("ece")),
+    ("seconds", "training seconds per run", shortened("train_seconds")),
+    ("tokens/s", "training tokens per second", shortened("tokens_per_second")),
+    ("MiB", "peak memory", shortened("peak_memory_bytes", 2**20)),
+    ("params", "trainable parameters", shortened("trainable_params")),
+    ("FLOPs", "floating-point operations of training", shortened("train_flops")),
     (
         "failed",
         "runs that failed, diverged, ran out of memory or were interrupted",
-        _plain("n_failed", 0),
+        plain("n_failed", 0),
     ),
 )
 CALIBRATION: tuple[Column, ...] = (
-    ("ECE", "expected calibration error, 15 bins of equal width", _plain("ece")),
+    ("ECE", "expected calibration error, 15 bins of equal width", plain("ece")),
     (
         "ECE, scaled",
         "after scaling by the temperature fitted on validation",
-        _plain("ece_calibrated"),
+        plain("ece_calibrated"),
     ),
-    ("temperature", "above 1: the model was overconfident", _plain("temperature", 2)),
-    ("Brier", "squared error of the probabilities", _plain("brier")),
-    ("NLL", "negative log-likelihood, nats", _plain("nll")),
+    ("temperature", "above 1: the model was overconfident", plain("temperature", 2)),
+    ("Brier", "squared error of the probabilities", plain("brier")),
+    ("NLL", "negative log-likelihood, nats", plain("nll")),
 )
 
 
-def page(results: Results, summary: pd.DataFrame, published: Sequence[Pair]) -> str:
+def page(
+    results: Results,
+    summary: pd.DataFrame,
+    published: Sequence[Pair],
+    studies: Sequence[Tuned],
+) -> str:
     """Return the report.
 
     Args:
         results: a loaded results folder.
         summary: its `summarise` table.
         published: figures of papers beside its rows.
+        studies: what was tuned.
     """
-    colours = canvas.colours(sorted(set(summary["method"])))
+    methods = {*summary["method"], *(each.summary.study.method for each in studies)}
+    colours = canvas.colours(sorted(methods))
     blocks = [_block(results, block, colours) for _, block in summary.groupby(BLOCK, sort=False)]
     machines = summary[summary["machine"] != ""].groupby("machine", sort=True)
     environment = Environment(
@@ -140,11 +110,15 @@ def page(results: Results, summary: pd.DataFrame, published: Sequence[Pair]) -> 
     )
     return environment.get_template("report.html").render(
         blocks=blocks,
+        averages=_averages(results, summary, colours),
         leaderboard_columns=LEADERBOARD,
         calibration_columns=CALIBRATION,
-        costs=[_svg(throughput(table, colours)) for _, table in machines],
+        costs=[markup(throughput(table, colours)) for _, table in machines],
         n_machines=len(machines),
         published=published,
+        tuning=tuning_blocks(studies, colours),
+        tuning_outcome=OUTCOME,
+        tuning_cost=COST,
         measured=lambda pair: number(pair.measured, DIGITS),
         statuses=results.runs["status"].value_counts().to_dict(),
         troubles=_troubles(results.runs),
@@ -155,6 +129,17 @@ def page(results: Results, summary: pd.DataFrame, published: Sequence[Pair]) -> 
         light=Markup(canvas.css("light")),  # noqa: S704 - constants of the program
         dark=Markup(canvas.css("dark")),  # noqa: S704 - constants of the program
     )
+
+
+def _averages(
+    results: Results, summary: pd.DataFrame, colours: dict[str, str]
+) -> list[tuple[str, list[Line]]]:
+    """Return title and rows of every average over tasks."""
+    table = averages(leaderboard(summary), results.runs)
+    return [
+        (f"{NAME} on {backbone} (suite {suite})", _lines(block, LEADERBOARD, colours))
+        for (suite, backbone), block in table.groupby(["suite", "backbone"], sort=False)
+    ]
 
 
 def _block(results: Results, block: pd.DataFrame, colours: dict[str, str]) -> Block:
@@ -171,8 +156,8 @@ def _block(results: Results, block: pd.DataFrame, colours: dict[str, str]) -> Bl
         leaderboard=_lines(block, LEADERBOARD, colours),
         calibration=_lines(calibrated, CALIBRATION, colours),
         bounds=_bounds(results, block),
-        gap_figure=_svg(gap_curves(results, block, colours)),
-        reliability_figure=_svg(reliability_diagrams(results, block, colours)),
+        gap_figure=markup(gap_curves(results, block, colours)),
+        reliability_figure=markup(reliability_diagrams(results, block, colours)),
         terms=_terms(results, block),
         findings=findings(results, block),
     )
@@ -180,11 +165,7 @@ def _block(results: Results, block: pd.DataFrame, colours: dict[str, str]) -> Bl
 
 def _lines(block: pd.DataFrame, columns: tuple[Column, ...], colours: dict[str, str]) -> list[Line]:
     return [
-        Line(
-            name=label(row.method, row.variant),
-            colour=canvas.variable(colours[row.method]),
-            values=[value(row) for _, _, value in columns],
-        )
+        line(label(row.method, row.variant), colours[row.method], row, columns)
         for row in rows(block)
     ]
 
@@ -208,11 +189,13 @@ def _terms(results: Results, block: pd.DataFrame) -> dict[str, str]:
     record = results.cells[known[0]]
     cell, budget = record.cell, record.cell.budget
     length = f"{budget.steps} steps" if budget.steps else f"{budget.epochs:g} epochs"
+    shared = [f"{split} {count}" for split, count in record.leaked.items()]
     sizes = [f"{split} {scores.examples}" for split, scores in record.splits.items()]
     return {
         "protocol": cell.protocol,
         "budget": f"{length} of {budget.batch_size} examples, {budget.evaluations} evaluations",
         "examples scored": ", ".join(sizes),
+        "inputs shared with train": ", ".join(shared) or "not counted",
         "backbone dropout, precision": f"{cell.backbone_dropout:g}, {cell.precision}",
         "task": f"{cell.task.name} version {cell.task.version}",
         "data": f"{cell.data.name} {cell.data.digest[:16]}",
@@ -263,10 +246,3 @@ def _origin(results: Results, row: Any) -> tuple[str, str, str, str, str]:
     settings = json.dumps(record.cell.config | training)[1:-1].replace('"', "")
     command = f"gapbench reproduce {shlex.quote(str(results.store.record_path(record.run)))}"
     return place, name, row.config_hash, settings, command
-
-
-def _svg(figure: Figure | None) -> Markup | None:
-    if figure is None:
-        return None
-    title = " ".join(figure.texts[0].get_text().split())
-    return Markup(canvas.svg(figure, title))  # noqa: S704 - matplotlib and `svg` escape all text

@@ -42,6 +42,8 @@ _SCORES = (
     "metric",
     "higher_is_better",
     *(f"{split}_{value}" for value in ("score", "loss", "examples") for split in SPLITS),
+    "leaked_validation",
+    "leaked_test",
     "generalization_gap",
     "loss_gap",
     "checkpoint_step",
@@ -82,6 +84,8 @@ _TEXT = {
 _WHOLE = {
     "seed",
     "checkpoint_step",
+    "leaked_validation",
+    "leaked_test",
     "threads",
     *(f"{split}_examples" for split in SPLITS),
     *(name for name, info in Cost.model_fields.items() if info.annotation in {int, int | None}),
@@ -98,7 +102,7 @@ class Results:
             empty suite and variant. Text that does not exist is "", a number NA or NaN. `setting`
             is a hash of all that a cell shares with its rivals (task, data, backbone, budget,
             protocol): only rows with the same setting may be compared. Metrics beside the main one
-            follow as `<split>/<metric>`.
+            follow as `<split>/<metric>`, those of a part as `<split>/<metric>/<part>`.
         cells: the first record of each cell by its hash, without its curve.
         curves: scores along training by run hash, `(points, len(CURVE))`, NaN where undefined.
         notes: what methods report of themselves, by run hash; runs without any are absent.
@@ -204,11 +208,15 @@ def _row(record: Record) -> dict[str, Any]:
 def _scores(record: Record) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for split, scores in record.splits.items():
+        row[f"leaked_{split}"] = record.leaked.get(split)
         row[f"{split}_score"] = record.score(split)
         row[f"{split}_loss"] = scores.loss
         row[f"{split}_examples"] = scores.examples
-        others = record.cell.task.metrics[1:]
+        named = record.cell.task.metrics
+        others = named[1:] if split in SPLITS else named  # which have no column of their own
         row |= {f"{split}/{name}": scores.metrics.get(name) for name in others}
+        for part, values in scores.parts.items():
+            row |= {f"{split}/{name}/{part}": value for name, value in values.items()}
     return row
 
 

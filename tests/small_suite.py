@@ -25,10 +25,13 @@ import torch
 import yaml
 from tqdm import tqdm
 
+from bench import suite as suites
+from bench import tasks
 from bench.cli import main
 from bench.config import Budget, Cell, Fingerprint, Run, Training
 from bench.outcome import blank_record
 from bench.record import Record, Status
+from bench.sources import Sources
 from bench.tasks import Task
 
 REPOSITORY = Path(__file__).parents[1]
@@ -153,6 +156,17 @@ def make(folder: Path, backbone: Path, **changes: Any) -> SmallSuite:
     for split in SIZES:
         small.write_rows(split, rows(split))
     return small
+
+
+def stand_ins(folder: Path, name: str) -> Sources:
+    """Return sources with an empty file for every split of a suite that is only expanded."""
+    suite, path = suites.load(name)
+    for entry in suite.tasks:
+        task = tasks.load(entry.task, path.parent)
+        (folder / task.name).mkdir(exist_ok=True)
+        for split in task.splits.official.values():
+            (folder / task.name / f"{split}.parquet").touch()
+    return Sources(folder)
 
 
 def rows(split: str) -> dict[str, list[Any]]:

@@ -129,3 +129,28 @@ def test_part_without_examples_is_an_error_and_no_endless_loop(make_backbone: Ma
     trainer = Trainer(runs, method, state, data, lambda _: None)
     with pytest.raises(ConfigError, match=r"'upper' is 0.9 to 1 of 3 training examples"):
         trainer.train()
+
+
+@pytest.mark.parametrize(("n", "share"), [(96, 0.75), (400, 0.5), (2200, 0.3)])
+def test_small_training_sets_pad_little_too(n: int, share: float) -> None:
+    """Grouping leaves at most this share of what random batches waste."""
+    lengths = np.random.default_rng(n).lognormal(3.5, 0.6, n).astype(np.int64) + 3
+
+    def waste(batches: list[np.ndarray]) -> float:
+        padded = sum(lengths[batch].max() * len(batch) for batch in batches)
+        return 1 - lengths.sum() / padded
+
+    shuffled = np.random.default_rng(1).permutation(n)
+    random = [shuffled[start : start + 16] for start in range(0, n, 16)]
+    grouped = np.mean([waste(epoch_order(lengths, 16, "toy", 0, epoch)) for epoch in range(6)])
+    assert grouped < share * waste(random)
+
+
+def test_edges_of_buckets_move_so_that_all_lengths_meet_their_neighbours() -> None:
+    """Over 20 epochs each example shares a batch with its next of length, but for a few."""
+    order = np.argsort(LENGTHS, kind="stable")
+    met = np.zeros((700, 700), dtype=bool)
+    for epoch in range(20):
+        for batch in epoch_order(LENGTHS, 16, "toy", 0, epoch):
+            met[np.ix_(batch, batch)] = True
+    assert met[order[:-1], order[1:]].mean() > 0.95

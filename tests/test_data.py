@@ -11,7 +11,7 @@ from bench.backbone import Reader
 from bench.config import Budget, Cell, Fingerprint, Protocol, Training
 from bench.data import cut, prepare, read_rows
 from bench.sources import Sources
-from bench.tasks import load
+from bench.tasks import Splits, load
 from tests.small_stack import MakeBackbone, make_task
 
 TEXT = [f"the cat number {i}" for i in range(60)]
@@ -119,6 +119,24 @@ def test_generated_rows_carry_their_truth() -> None:
     assert rows.truth.shape == (800, 2)
     agreement = (rows.truth.argmax(1) == rows.targets).mean()
     assert agreement == pytest.approx(rows.truth.max(1).mean(), abs=0.04)
+
+
+def test_further_test_splits_come_beside_the_test_split(sources: Sources, reader: Reader) -> None:
+    """They are read, encoded and counted as the test split is, which stays what it was."""
+    assert sources.data_folder is not None
+    odd = pd.DataFrame({"text": ["a cat", TEXT[0], "a dog"], "label": [0, 1, 1]})
+    odd.to_parquet(sources.data_folder / "toy" / "odd.parquet")
+    cell = _cell(sources)
+    splits = Splits(more={"strange": "odd"})
+    more = cell.model_copy(update={"task": cell.task.model_copy(update={"splits": splits})})
+    data = prepare(more, sources, reader)
+    assert {name: len(split) for name, split in data.more.items()} == {"strange": 3}
+    assert data.more["strange"].targets.tolist() == [0, 1, 1]
+    assert set(data.leaked) == {"validation", "test", "strange"}
+    plain = prepare(cell, sources, reader)
+    assert plain.more == {}
+    assert plain.test.input_ids.tolist() == data.test.input_ids.tolist()
+    assert sources.data(more.task) != cell.data
 
 
 @pytest.mark.parametrize("task", ["cola", "mrpc", "rte", "stsb", "sst2", "qnli", "qqp", "wnli"])

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import torch
 
-from bench.execute import _heeding_interrupts, _suitable_workers, stacks
+from bench.execute import heeding_interrupts, suitable_workers, stacks
 from bench.sources import Sources
 from tests.small_stack import CPU, make_runs
 
@@ -23,7 +23,7 @@ def test_interrupt_that_a_destructor_swallows_is_heeded_at_the_next_progress() -
             sum(range(1000))  # gives the handler a place to run
 
     def work() -> None:
-        with _heeding_interrupts(lambda done, _: seen.append(done)) as progress:
+        with heeding_interrupts(lambda done, _: seen.append(done)) as progress:
             progress(1.0, Counter())
             struck = Struck()
             del struck
@@ -37,7 +37,7 @@ def test_interrupt_that_a_destructor_swallows_is_heeded_at_the_next_progress() -
 def test_handler_of_interrupts_is_put_back() -> None:
     """Outside the work, Ctrl-C means what it meant before."""
     before = signal.getsignal(signal.SIGINT)
-    with _heeding_interrupts(lambda *_: None):
+    with heeding_interrupts(lambda *_: None):
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
 
@@ -68,7 +68,7 @@ def test_small_backbones_get_a_process_a_core_if_there_is_work_for_it(
     (run,) = make_runs("head", (0,))
     cell = run.cell.model_copy(update={"backbone": tiny})
     todo = [[type(run)(cell, seed)] for seed in range(8)]
-    assert _suitable_workers(todo, sources, CPU) == 2
-    assert _suitable_workers(todo[:7], sources, CPU) == 1
+    assert suitable_workers(todo, sources, CPU) == 2
+    assert suitable_workers(todo[:7], sources, CPU) == 1
     monkeypatch.setattr(Sources, "weight_bytes", lambda *_: 1e9)
-    assert _suitable_workers(todo, sources, CPU) == 1
+    assert suitable_workers(todo, sources, CPU) == 1

@@ -15,7 +15,14 @@ ALLOWED = {
     "bench": ("bench",),
     "methods": ("bench", "methods"),
     "suites": (),
-    "reports": ("reports", "bench.record", "bench.store", "bench.errors"),
+    "reports": (
+        "reports",
+        "bench.record",
+        "bench.store",
+        "bench.errors",
+        "bench.tune.record",
+        "bench.tune.summary",
+    ),
 }
 
 

@@ -23,6 +23,8 @@ Array = NDArray[Any]
 
 SEEDS = (0, 1, 2)
 CLASSES = (2, 3, 5)
+PAIRED = [name for name, metric in metrics.METRICS.items() if metric.kind in {"labels", "values"}]
+"""Metrics of one prediction and one reference each; the others have test files of their own."""
 
 
 def labels(seed: int, n_classes: int, n: int = 97) -> tuple[Array, Array]:
@@ -144,19 +146,21 @@ def test_pearson_extreme_scale_equals_unscaled(scale: float) -> None:
     assert metrics.pearson(predictions * scale, references) == pytest.approx(expected, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", metrics.METRICS)
+@pytest.mark.parametrize("name", PAIRED)
 def test_metric_random_inputs_stays_in_range_and_is_best_when_perfect(name: str) -> None:
     """Each score lies in its declared range, and perfect predictions reach its best end."""
     metric = metrics.get(name)
     low, high = metric.range
     for seed in SEEDS:
         predictions, references = inputs_of(name, seed)
-        assert low <= metric.function(predictions, references) <= high
+        found = metric.function(predictions, references)
+        assert found is not None
+        assert low <= found <= high
         perfect = metric.function(references, references)
         assert perfect == pytest.approx(high if metric.higher_is_better else low, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", metrics.METRICS)
+@pytest.mark.parametrize("name", PAIRED)
 @pytest.mark.parametrize(("n", "m"), [(0, 0), (3, 2)])
 def test_metric_unpaired_inputs_raise(name: str, n: int, m: int) -> None:
     """Empty arrays and arrays of different lengths are refused with both shapes named."""
@@ -167,8 +171,8 @@ def test_metric_unpaired_inputs_raise(name: str, n: int, m: int) -> None:
 def test_get_unknown_name_lists_all_names() -> None:
     """An unknown metric is refused with every allowed name."""
     with pytest.raises(ConfigError) as caught:
-        metrics.get("bleu")
-    assert all(name in str(caught.value) for name in (*metrics.METRICS, "'bleu'"))
+        metrics.get("blue")
+    assert all(name in str(caught.value) for name in (*metrics.METRICS, "'blue'"))
 
 
 def test_score_class_logits_uses_argmax() -> None:
@@ -240,7 +244,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("offline")
-@pytest.mark.parametrize("name", metrics.METRICS)
+@pytest.mark.parametrize("name", PAIRED)
 def test_as_evaluate_offline_equals_pure_function(name: str) -> None:
     """The wrapped metric gives the very same number, whole or in batches, without a network."""
     predictions, references = inputs_of(name, seed=3)
@@ -265,3 +269,19 @@ def test_as_evaluate_combined_reports_each_metric() -> None:
     assert set(prefixed.compute(predictions=predictions, references=references)) == {
         f"{name}_{name}" for name in names
     }
+
+
+@pytest.mark.usefixtures("offline")
+def test_as_evaluate_spans_takes_the_version_of_squad() -> None:
+    """Metrics of answers are wrapped as well, told to `compute` which version they score."""
+    answers = {"predictions": ["the cat", ""], "references": [["cat", "a dog"], ["tree"]]}
+    for name in ("exact_match", "span_f1"):
+        wrapped = metrics.as_evaluate(name)
+        assert wrapped.compute(**answers, version="2.0") == {name: 0.5}
+
+
+@pytest.mark.parametrize("name", ["perplexity", "token_ece", "accuracy_norm"])
+def test_as_evaluate_of_likelihoods_raises(name: str) -> None:
+    """What a model says of given tokens or choices has no predictions to be passed on."""
+    with pytest.raises(ConfigError, match=rf"metric {name}: measures .* wrap a metric of labels"):
+        metrics.as_evaluate(name)

@@ -13,9 +13,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import sacrebleu
+from sacrebleu.metrics.lib_ter import BeamEditDistance
 
 from bench import nlg_metrics
 from bench.errors import ConfigError, DataError
+from bench.nlg_metrics.distance import WordDistance
 from bench.nlg_metrics.ptb import words
 
 Corpus = tuple[list[str], list[list[str]]]
@@ -294,3 +296,29 @@ def test_import_nlg_metrics_loads_no_heavy_package() -> None:
         [sys.executable, "-c", program], check=True, capture_output=True, text=True
     )
     assert not loaded.stdout.strip()
+
+
+@pytest.mark.parametrize("longest", [12, 90])
+def test_word_distance_equals_sacrebleu(longest: int) -> None:
+    """Edits and their order are those of sacrebleu's matrix, even where that cuts corners."""
+    rng = np.random.default_rng(longest)
+    for _ in range(200):
+        words = np.array([*"abcdefghij"])[: rng.integers(1, 11)]
+        given, target = (
+            [str(word) for word in rng.choice(words, rng.integers(low, longest))] for low in (0, 1)
+        )
+        distance = WordDistance(target)
+        distance.traced = given
+        assert distance(given) == BeamEditDistance(target)(given)
+
+
+@pytest.mark.parametrize("longest", [12, 45])
+def test_ter_of_shuffled_words_equals_sacrebleu(longest: int) -> None:
+    """Texts that take many shifts, more than are tried at most, have sacrebleu's score exactly."""
+    rng = np.random.default_rng(longest)
+    references = [[f"w{i}" for i in rng.integers(0, longest, longest)] for _ in range(2)]
+    outputs = [" ".join(rng.permutation(words)) for words in references]
+    expected = sacrebleu.corpus_ter(outputs, [[" ".join(words) for words in references]])
+    assert nlg_metrics.ter(outputs, [[" ".join(words)] for words in references]) == (
+        expected.num_edits / expected.ref_length
+    )

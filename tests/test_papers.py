@@ -10,16 +10,19 @@ from bench import suite as suites
 from bench.config import Cell
 from bench.errors import BackboneError
 from bench.sources import Sources
+from tests.small_suite import stand_ins
 
 FOLDER = Path(str(files("suites"))) / "papers"
 NAMES = [name for name in suites.builtin_names() if name.startswith("papers/")]
 
 
-def cells_of(name: str, *tasks: str) -> dict[tuple[str, str, str], Cell]:
+def cells_of(
+    name: str, *tasks: str, sources: Sources | None = None
+) -> dict[tuple[str, str, str], Cell]:
     """Return the cells of a suite by task, method and variant, on a built-in backbone."""
     suite, path = suites.load(name)
     part = suites.restrict(suite, task_names=tasks, seeds=1, backbone="tiny-encoder")
-    planned = suites.expand(part, Sources(), path)
+    planned = suites.expand(part, sources or Sources(), path)
     return {(p.run.cell.task.name, p.run.cell.method, p.variant): p.run.cell for p in planned}
 
 
@@ -34,10 +37,11 @@ def test_papers_have_a_suite_for_each_file() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_paper_suite_expands_to_its_whole_grid(name: str) -> None:
+def test_paper_suite_expands_to_its_whole_grid(name: str, tmp_path: Path) -> None:
     """Every task, setting and change of every method resolves without a network."""
     suite, _ = suites.load(name)
-    assert len(cells_of(name)) == len(suite.tasks) * len(suite.methods)
+    cells = cells_of(name, sources=stand_ins(tmp_path, name))
+    assert len(cells) == len(suite.tasks) * len(suite.methods)
 
 
 @pytest.mark.parametrize("name", NAMES)

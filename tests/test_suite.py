@@ -18,7 +18,7 @@ from bench.config import Budget, Cell, Run
 from bench.errors import ConfigError
 from bench.sources import Sources
 from bench.suite import PlannedRun
-from tests.small_suite import CELL, TASK, SmallSuite, make
+from tests.small_suite import CELL, TASK, SmallSuite, make, stand_ins
 
 # Another legal value of every field that can move a score, by its place in the cell. Fields that
 # depend on each other change together.
@@ -30,12 +30,32 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "task.source.config": {"task.source.config": None},
     "task.source.revision": {"task.source.revision": "2" * 40},
     "task.text": {"task.text": ["sentence", "other"]},
+    "task.prompt": {
+        "task.prompt": "{sentence}?",
+        "task.kind": "choice",
+        "task.choice": {"options": "choices"},
+    },
     "task.label": {"task.label": "target"},
     "task.labels": {"task.labels": ["no", "yes", "maybe"]},
     "task.label_range": {"task.label_range": [0, 2]},
+    "task.group": {"task.group": "topic"},
+    "task.generation": {
+        "task.kind": "generation",
+        "task.generation": {"references": "tellings"},
+        "task.metrics": ["perplexity"],
+    },
+    "task.choice": {"task.kind": "choice", "task.choice": {"options": "choices"}},
+    "task.span": {
+        "task.kind": "span",
+        "task.span": {"version": "1.1"},
+        "task.text": ["question", "context"],
+        "task.metrics": ["exact_match"],
+    },
+    "task.checkpoint_metric": {"task.checkpoint_metric": "f1"},
     "task.metrics": {"task.metrics": ["f1", "accuracy"]},
     "task.splits.train": {"task.splits.train": "training"},
     "task.splits.test": {"task.splits.test": "test"},
+    "task.splits.more": {"task.splits.more": {"odd": "odd"}},
     "task.validation_size": {"task.validation_size": 9},
     "task.max_length": {"task.max_length": 17},
     "data.name": {"data.name": "files"},
@@ -369,14 +389,14 @@ def test_listed_tasks_are_all_the_files_and_each_is_valid() -> None:
     assert [tasks.load(name).name for name in names] == names
 
 
-def test_listed_suites_are_all_the_files_and_each_expands() -> None:
+def test_listed_suites_are_all_the_files_and_each_expands(tmp_path: Path) -> None:
     """Every suite file of the package is found by listing, and resolves without a network."""
     names = [name for name in suites.builtin_names() if not name.startswith("papers/")]
     assert names
     assert len(names) == len(list(Path(str(files("suites"))).glob("*.yaml")))
     for name in names:
         suite, path = suites.load(name)
-        planned = suites.expand(suite, Sources(), path)
+        planned = suites.expand(suite, stand_ins(tmp_path, name), path)
         grid = len(suite.tasks) * len(suite.backbones) * len(suite.methods) * len(suite.seeds)
         assert suite.name == name
         assert len(planned) == grid > 0

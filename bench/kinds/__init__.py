@@ -4,6 +4,7 @@ from bench.kinds.base import Outputs, TaskKind, finite, of_run
 from bench.kinds.choice import Choice
 from bench.kinds.generation import Generation
 from bench.kinds.labels import Labels
+from bench.kinds.span import Span
 from bench.tasks import Kind
 
 __all__ = ["Outputs", "TaskKind", "finite", "get", "of_run"]
@@ -13,6 +14,7 @@ _KINDS: dict[Kind, TaskKind] = {
     "regression": Labels(),
     "generation": Generation(),
     "choice": Choice(),
+    "span": Span(),
 }
 
 

@@ -1,7 +1,7 @@
 """The interface of a kind of task: its rows, its sequences, and how its outputs are scored."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -24,7 +24,7 @@ class TaskKind(ABC):
 
     Attributes:
         head: what a backbone must have to be asked such tasks.
-        final_train_size: training units scored at the end; the record says how many it was.
+        final_train_size: training sequences scored at the end; the record says of how many units.
     """
 
     head: ClassVar[Head]
@@ -37,6 +37,10 @@ class TaskKind(ABC):
         Raises:
             DataError: naming ``place``, column, row and value at fault.
         """
+
+    def inputs(self, rows: Rows) -> Sequence[Hashable]:
+        """Return what a model is given of each unit, to find units with equal inputs."""
+        return list(zip(*rows.columns.values(), strict=True))
 
     @abstractmethod
     def encode(self, task: Task, rows: Rows, reader: Reader) -> Arrays:

@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.backbone import Reader
+from bench.batches import evaluation_batches
 from bench.errors import DataError
 from bench.kinds.base import Outputs
 from bench.method import AnyMethod, TrainState
-from bench.probe import Probe, forward
-from bench.splits import Arrays
+from bench.packing import Row, batch, pack
+from bench.probe import MAX_LOGITS, MAX_TOKENS, Probe
+from bench.splits import Arrays, CausalSplit
 from bench.tasks import Task
 
 _ROWS_AT_ONCE = 1000
@@ -86,8 +88,9 @@ def _tokenised(
         add_special_tokens=False,
         return_offsets_mapping=True,
         return_token_type_ids=False,
+        verbose=False,  # too long ones are cut, or refused, below
     )
-    alone = tokenizer(prompts, add_special_tokens=False)["input_ids"]
+    alone = tokenizer(prompts, add_special_tokens=False, verbose=False)["input_ids"]
     return [
         (given, [t for t, (_, end) in zip(ids, places, strict=True) if end > len(prompt)])
         for prompt, given, ids, places in zip(
@@ -103,24 +106,36 @@ def token_outputs(method: AnyMethod, state: TrainState, probe: Probe) -> Outputs
     ``confidence`` of the likeliest token, ``correct`` if that is the target, and ``brier``, the
     squared error summed over the vocabulary.
     """
-    counts = probe.split.decision_counts[probe.sequences]
-    starts = np.cumsum(counts) - counts
-    shape = (state.axis.size, int(counts.sum()))
+    split, runs = probe.split, state.axis.size
+    assert isinstance(split, CausalSplit)  # noqa: S101 - of these kinds
+    shape = (runs, int(split.decision_counts[probe.sequences].sum()))
     made: Outputs = {name: np.empty(shape) for name in ("loss", "confidence", "brier")}
     made["correct"] = np.empty(shape, dtype=bool)
     vocabulary = int(state.model.config.vocab_size)  # type: ignore[union-attr, arg-type]
-    for places, batch, logits in forward(method, state, probe, vocabulary):
-        present = np.arange(logits.shape[2]) < counts[places][:, None]
-        where = (starts[places][:, None] + np.arange(logits.shape[2]))[present]
-        targets = batch.targets.view(logits.shape[:3])[0]
-        for run, each in enumerate(logits):
-            for name, values in _of_tokens(each, targets.clamp_min(0)).items():
-                made[name][run, where] = values.cpu().numpy()[present]
+    rows = pack(split, probe.units)
+    most = min(MAX_TOKENS, MAX_LOGITS // vocabulary) // runs
+    state.model.eval()
+    with torch.inference_mode():
+        for places in evaluation_batches(np.array([len(row.tokens) for row in rows]), most):
+            chosen = [rows[place] for place in places]
+            logits = method.predict(state, batch(chosen, runs, split.pad_id, state.axis.device))
+            for run, each in enumerate(logits.view(runs, len(chosen), *logits.shape[1:])):
+                _fill(made, run, each, chosen)
     return made
 
 
+def _fill(made: Outputs, run: int, logits: Tensor, rows: Sequence[Row]) -> None:
+    """Put down what a run's logits, (rows, most, vocabulary), say of the rows' targets."""
+    wanted = torch.arange(logits.shape[1]) < torch.tensor([[len(row.targets)] for row in rows])
+    targets = torch.from_numpy(np.concatenate([row.targets for row in rows]).astype(np.int64))
+    where = np.concatenate([row.numbers for row in rows])
+    found = _of_tokens(logits[wanted.to(logits.device)], targets.to(logits.device))
+    for name, values in found.items():
+        made[name][run, where] = values.cpu().numpy()
+
+
 def _of_tokens(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """Return numbers of each decision; logits (batch, most, vocabulary), targets (batch, most)."""
+    """Return numbers of each decision; logits (decisions, vocabulary), targets (decisions,)."""
     log_probabilities = torch.log_softmax(logits, dim=-1)
     chosen = log_probabilities.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
     confidence, best = log_probabilities.max(dim=-1)

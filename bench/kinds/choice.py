@@ -4,14 +4,15 @@ Training is on the tokens of the right choice, as in supervised fine-tuning. A c
 sum of its tokens' log-probabilities; `accuracy_norm` divides it by the choice's characters.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bench import calibration, metrics
+from bench import calibration, metrics, tasks
 from bench.backbone import Head, Reader
 from bench.errors import DataError
 from bench.kinds.base import Outputs, TaskKind
@@ -20,7 +21,7 @@ from bench.kinds.labels import calibrated, truth_of_classes
 from bench.method import AnyMethod, TrainState
 from bench.probe import Probe
 from bench.record import Calibration, SplitScores, Truth
-from bench.rows import Rows, choice_column, list_column, text_column
+from bench.rows import Rows, Table, choice_column, list_column, text_column
 from bench.splits import Arrays, ChoiceSplit, EncodedSplit, Texts
 from bench.tasks import Task
 
@@ -37,17 +38,18 @@ class Choice(TaskKind):
         assert task.choice is not None  # noqa: S101 - the task's own check
         columns = [text_column(place, table, name) for name in task.text]
         prompts = [task.fill(texts) for texts in zip(*columns, strict=True)]
-        if isinstance(task.choice.options, str):
-            options = list_column(place, table, task.choice.options)
-        else:
-            listed = [text_column(place, table, name) for name in task.choice.options]
-            options = [list(texts) for texts in zip(*listed, strict=True)]
         pairs = [
-            _pairs(place, row, prompt, texts, task.choice.blank)
-            for row, (prompt, texts) in enumerate(zip(prompts, options, strict=True))
+            _pairs(place, row, _cleaned(prompt, task.choice), texts, task.choice.blank)
+            for row, (prompt, texts) in enumerate(
+                zip(prompts, _options(task.choice, place, table), strict=True)
+            )
         ]
         targets = choice_column(task, place, table, [len(each) for each in pairs])
         return Rows({"pairs": pairs}, targets)
+
+    def inputs(self, rows: Rows) -> Sequence[Hashable]:
+        """Return prompts and continuations."""
+        return [tuple(pairs) for pairs in rows.columns["pairs"]]
 
     def encode(self, task: Task, rows: Rows, reader: Reader) -> Arrays:
         """Tokenise every prompt with each choice."""
@@ -115,6 +117,23 @@ class Choice(TaskKind):
             f"logit_{k}": pa.array(logits[:, k], from_pandas=True) for k in range(logits.shape[1])
         }
         return pa.table(columns)
+
+
+def _options(choice: tasks.Choice, place: str, table: Table) -> list[list[str]]:
+    """Return the choices of every question."""
+    if isinstance(choice.options, str):
+        options = list_column(place, table, choice.options)
+    else:
+        listed = [text_column(place, table, name) for name in choice.options]
+        options = [list(texts) for texts in zip(*listed, strict=True)]
+    return [[_cleaned(text, choice) for text in texts] for texts in options]
+
+
+def _cleaned(text: str, choice: tasks.Choice) -> str:
+    """Return a text with the task's replacements, without blanks around it."""
+    for pattern, new in choice.replace:
+        text = re.sub(pattern, new, text)
+    return text.strip()
 
 
 def _pairs(

@@ -1,10 +1,11 @@
 """Generation: a text is written for each input, and held against one or several references."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from bench import calibration, metrics, nlg_metrics
 from bench.backbone import Head, Reader
@@ -14,9 +15,10 @@ from bench.errors import DataError
 from bench.kinds.base import Outputs, TaskKind
 from bench.kinds.causal import encode_pairs, token_outputs
 from bench.method import AnyMethod, TrainState
-from bench.probe import PROBE_SIZE, Probe
-from bench.record import Calibration, SplitScores
-from bench.rows import Rows, list_column, text_column
+from bench.probe import Probe
+from bench.record import Calibration, Scores, SplitScores
+from bench.rows import Rows, Table, column, list_column, text_column
+from bench.rows import place as place_of
 from bench.splits import Arrays, CausalSplit, EncodedSplit, Texts
 from bench.tasks import Task
 
@@ -25,7 +27,7 @@ class Generation(TaskKind):
     """Each unit is an input; each of its references is a sequence to train on."""
 
     head: ClassVar[Head] = "causal"
-    final_train_size: ClassVar[int] = PROBE_SIZE  # they are decoded
+    final_train_size: ClassVar[int] = 1_000  # they are decoded
 
     def read(self, task: Task, place: str, table: Mapping[str, Sequence[Any]]) -> Rows:
         """Return each distinct input once, with all its references."""
@@ -36,6 +38,7 @@ class Generation(TaskKind):
             references = [[text] for text in text_column(place, table, task.label)]
         else:
             references = list_column(place, table, task.generation.references)
+        parts = _parts(task, place, table) or [""] * len(prompts)
         gathered: dict[str, list[str]] = {}
         first: dict[str, int] = {}
         for row, (prompt, texts) in enumerate(zip(prompts, references, strict=True)):
@@ -43,10 +46,18 @@ class Generation(TaskKind):
                 raise DataError(f"{place}, row {row}: no reference text; give at least one")
             gathered.setdefault(prompt, []).extend(text for text in texts if text.strip())
             first.setdefault(prompt, row)
-        rows: dict[str, list[Any]] = {"prompt": [*gathered], "references": [*gathered.values()]}
+        rows: dict[str, list[Any]] = {
+            "prompt": [*gathered],
+            "references": [*gathered.values()],
+            "part": [parts[row] for row in first.values()],
+        }
         return Rows(
             rows, np.zeros(len(gathered), np.int64), row_numbers=np.array([*first.values()])
         )
+
+    def inputs(self, rows: Rows) -> Sequence[Hashable]:
+        """Return the prompts."""
+        return list(rows.columns["prompt"])
 
     def encode(self, task: Task, rows: Rows, reader: Reader) -> Arrays:
         """Tokenise every input with each of its references."""
@@ -57,10 +68,14 @@ class Generation(TaskKind):
             for text in texts
         ]
         counts = [len(texts) for texts in references]
+        held = [
+            {"references": texts, "part": part}
+            for texts, part in zip(references, rows.columns["part"], strict=True)
+        ]
         return (
             encode_pairs(task, pairs, reader, ends=True)
             | {"units": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)}
-            | Texts.of(list(references)).arrays()
+            | Texts.of(held).arrays()
         )
 
     def load(self, arrays: Arrays, pad_id: int) -> EncodedSplit:
@@ -106,23 +121,24 @@ class Generation(TaskKind):
         known = [metrics.get(name) for name in names]
         scores = {m.name: metrics.defined(m.function(*tokens)) for m in known if m.kind == "tokens"}
         written = [m.name for m in known if m.kind == "texts"]
+        parts: dict[str, Scores] = {}
         if written:
-            split = probe.split
-            assert isinstance(split, CausalSplit)  # noqa: S101 - of this kind
-            references = [split.texts[unit] for unit in probe.units]
-            scores |= nlg_metrics.score(written, list(outputs["texts"]), references)
+            parts = _score_texts(written, outputs["texts"], probe)
+            scores |= parts.pop("")
         return SplitScores(
             metrics={name: scores[name] for name in names},
             loss=float(np.mean(outputs["loss"])),
             examples=len(probe.units),
+            parts=parts,
         )
 
     def final_metrics(self, task: Task, split: str) -> Sequence[str]:
-        """Return all metrics of test; without the dearer ones, of train and validation."""
+        """Return all metrics of a test split; without the dearer ones, of train and validation."""
         names = super().final_metrics(task, split)
         dear = {m for m in task.metrics[1:] if metrics.get(m).kind == "texts"}
         extra = ("perplexity", "token_accuracy", "token_ece")
-        kept = [name for name in names if split == "test" or name not in dear]
+        tested = split not in {"train", "validation"}
+        kept = [name for name in names if tested or name not in dear]
         return tuple(dict.fromkeys((*kept, *extra)))
 
     def calibrate(
@@ -156,3 +172,26 @@ class Generation(TaskKind):
                 "tokens": tokens.astype(np.int64),
             }
         )
+
+
+def _parts(task: Task, place: str, table: Table) -> list[str] | None:
+    """Return the part that each row belongs to, "" for none; None if the split has no parts."""
+    assert task.generation is not None  # noqa: S101 - the task's own check
+    name = task.generation.parts
+    # Only test rows need them: published training rows often lack the column.
+    if name is None or (name not in table and place != place_of(task, "test")):
+        return None
+    return [str(value or "") for value in column(place, table, name)]
+
+
+def _score_texts(names: Sequence[str], texts: NDArray[Any], probe: Probe) -> dict[str, Scores]:
+    """Return the metrics of all texts, under "", and those of each part, under its name."""
+    split = probe.split
+    assert isinstance(split, CausalSplit)  # noqa: S101 - of this kind
+    held = [split.texts[unit] for unit in probe.units]
+    scores: dict[str, Scores] = {}
+    for part in sorted({"", *(each["part"] for each in held)}):
+        chosen = [i for i, each in enumerate(held) if part in {"", each["part"]}]
+        references = [held[i]["references"] for i in chosen]
+        scores[part] = nlg_metrics.score(names, [texts[i] for i in chosen], references)
+    return scores

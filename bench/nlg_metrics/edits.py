@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import cast
 
+from sacrebleu.metrics import lib_ter
 from sacrebleu.metrics.chrf import CHRF
-from sacrebleu.metrics.lib_ter import translation_edit_rate
 from sacrebleu.tokenizers.tokenizer_ter import TercomTokenizer
 
+from bench.nlg_metrics.distance import WordDistance
 from bench.nlg_metrics.inputs import checked
 
 
@@ -58,9 +59,24 @@ def _fewest_edits(words: list[str], targets: list[list[str]]) -> int:
     for bound, target in sorted(zip(bounds, targets, strict=True)):
         if fewest is not None and bound >= fewest:
             break
-        n_edits, _ = translation_edit_rate(words, target)
+        n_edits = _edits(words, target)
         fewest = n_edits if fewest is None else min(fewest, n_edits)
     return fewest or 0
+
+
+def _edits(words: list[str], target: list[str]) -> int:
+    """Return shifts and other edits between words and a target: sacrebleu's search for shifts.
+
+    Each round makes the shift that spares the most edits, until none does, or too many were tried.
+    """
+    distance = WordDistance(target)
+    n_shifts = n_tried = 0
+    while True:
+        distance.traced = words
+        spared, shifted, n_tried = lib_ter._shift(words, target, distance, n_tried)
+        if spared <= 0 or n_tried >= lib_ter._MAX_SHIFT_CANDIDATES:
+            return n_shifts + distance(words)[0]
+        n_shifts, words = n_shifts + 1, shifted
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:

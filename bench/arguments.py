@@ -1,0 +1,166 @@
+"""Arguments that several commands of `bench.cli` share, and how their values are parsed."""
+
+import argparse
+from pathlib import Path
+
+_UNITS = {
+    "trials": "number of trials (default: 24)",
+    "steps": "updates of all its trials",
+    "examples": "training examples of all its trials, each pass over one counted",
+    "seconds": "training and scoring of all its trials",
+}
+
+
+def suite(parser: argparse.ArgumentParser) -> None:
+    """Add the suite and the flags that pick a part of it."""
+    parser.add_argument("suite", metavar="SUITE", help="name of a built-in suite, or a YAML file")
+    parser.add_argument(
+        "--methods", type=names, default=(), metavar="A,B", help="only these methods"
+    )
+    parser.add_argument("--tasks", type=names, default=(), metavar="A,B", help="only these tasks")
+    parser.add_argument(
+        "--seeds",
+        type=positive,
+        default=None,
+        metavar="N",
+        help="seeds 0 to N-1 instead of the suite's own",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=["fp32", "fp64"],
+        default=None,
+        help="of all arithmetic (default: the suite's)",
+    )
+    sources(parser)
+
+
+def sources(parser: argparse.ArgumentParser) -> None:
+    """Add where data and backbones come from."""
+    parser.add_argument(
+        "--backbone",
+        default=None,
+        metavar="ID|DIR",
+        help="instead of the suite's: built-in name, folder, or owner/name@revision",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help="read DIR/<task>/<split>.parquet instead of the hub",
+    )
+
+
+def results(parser: argparse.ArgumentParser, *, positional: bool = False) -> None:
+    """Add the results folder, as a flag or in its place."""
+    help_text = "results folder (default: results)"
+    if positional:
+        parser.add_argument(
+            "results",
+            nargs="?",
+            type=Path,
+            default=Path("results"),
+            metavar="RESULTS",
+            help=help_text,
+        )
+    else:
+        parser.add_argument(
+            "--results", type=Path, default=Path("results"), metavar="DIR", help=help_text
+        )
+
+
+def device(parser: argparse.ArgumentParser) -> None:
+    """Add where to compute."""
+    parser.add_argument(
+        "--device",
+        choices=["auto", "cpu", "cuda"],
+        default="auto",
+        help="where to compute (default: auto)",
+    )
+
+
+def parallel(parser: argparse.ArgumentParser) -> None:
+    """Add how much is done at once."""
+    parser.add_argument(
+        "--stack",
+        type=number_or_auto,
+        default=None,
+        metavar="auto|N",
+        help="most runs that share one copy of the backbone (default: auto)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=number_or_auto,
+        default=None,
+        metavar="auto|N",
+        help="processes; the threads are divided between them (default: auto)",
+    )
+
+
+def tuning(parser: argparse.ArgumentParser) -> None:
+    """Add what is searched, at what cost, and where it is kept."""
+    budget = parser.add_mutually_exclusive_group()
+    for unit, what in _UNITS.items():
+        budget.add_argument(
+            f"--{unit}", type=positive, default=None, metavar="N", help=f"budget of a study: {what}"
+        )
+    parser.add_argument(
+        "--space",
+        choices=["default", "full"],
+        default="default",
+        help="as many dimensions for every method, or all it has (default: default)",
+    )
+    parser.add_argument(
+        "--objective",
+        choices=["score", "score+ece", "score+gap"],
+        default="score",
+        help="on validation; a pair gives a Pareto front (default: score)",
+    )
+    parser.add_argument(
+        "--trial-seeds", type=positive, default=1, metavar="K", help="runs of a trial (default: 1)"
+    )
+    parser.add_argument(
+        "--pruner",
+        choices=["none", "asha", "wilcoxon"],
+        default="none",
+        help="end poor trials early: within a run, or between its seeds (default: none)",
+    )
+    parser.add_argument(
+        "--storage",
+        default=None,
+        metavar="URL",
+        help="of studies, as Optuna takes it, or journal:FILE (default: RESULTS/studies.db)",
+    )
+    parser.add_argument(
+        "--seed", type=natural, default=0, metavar="N", help="of the search (default: 0)"
+    )
+
+
+def json(parser: argparse.ArgumentParser) -> None:
+    """Add the form of output for programs."""
+    parser.add_argument("--json", action="store_true", help="print JSON for a program to read")
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Parse names with commas between them."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def positive(text: str) -> int:
+    """Parse a whole number of at least 1."""
+    value = int(text) if text.isdecimal() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number of at least 1")
+    return value
+
+
+def natural(text: str) -> int:
+    """Parse a whole number of at least 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number of at least 0")
+    return int(text)
+
+
+def number_or_auto(text: str) -> int | None:
+    """Parse likewise, with "auto" as None."""
+    return None if text == "auto" else positive(text)

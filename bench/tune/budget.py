@@ -1,0 +1,89 @@
+"""What trials cost, and how many more the budget allows; the same for every method.
+
+A trial is begun only if all of it fits, so that no budget in trials, steps or examples is ever
+exceeded. What a trial takes in seconds is known only afterwards: there the dearest so far stands
+for the next, and a budget can be exceeded by what a trial takes longer than that.
+"""
+
+from collections.abc import Sequence
+
+from bench import registry
+from bench.config import Cell
+from bench.errors import ConfigError
+from bench.tune.record import Limit, TrialRow, TrialState
+from bench.tune.space import START
+
+WAVE = 8
+"""Most trials that are asked for together, each not knowing how the others turn out."""
+
+
+def planned(cell: Cell, limit: Limit, seeds: int, n_train: int) -> float:
+    """Return the most that a trial can cost, in the unit of the budget; 0 if nobody can know.
+
+    Args:
+        cell: what is tuned.
+        limit: names the unit.
+        seeds: runs of a trial.
+        n_train: training examples of the task.
+    """
+    steps = cell.budget.total_steps(n_train) * seeds
+    method = registry.get(cell.method)
+    passes = method.relative_cost(method.Config.model_validate(cell.config))
+    costs = {
+        "trials": 1.0,
+        "steps": steps,
+        "examples": steps * cell.budget.batch_size * passes,
+        "seconds": 0.0,
+    }
+    return costs[limit.unit]
+
+
+def spent(limit: Limit, rows: Sequence[TrialRow], each: float) -> float:
+    """Return what trials have cost, in the unit of the budget.
+
+    Those under way count in full, and so do those that failed, since they may have left no figures.
+
+    Args:
+        limit: names the unit.
+        rows: all trials so far.
+        each: what `planned` gives.
+    """
+    known = [_cost(limit, row) for row in rows]
+    full = max([each, *known]) if each else max([1.0, *known])
+    whole = {TrialState.RUNNING, TrialState.FAILED}
+    costs = (
+        max(cost, full) if row.state in whole else cost
+        for row, cost in zip(rows, known, strict=True)
+    )
+    return sum(costs)
+
+
+def wave(limit: Limit, rows: Sequence[TrialRow], each: float) -> int:
+    """Return how many trials may be begun together now, at most `WAVE`."""
+    left = limit.amount - spent(limit, rows, each)
+    if limit.unit == "seconds":
+        if not rows:
+            return 1
+        each = max([1e-3, *(row.seconds for row in rows)])
+    return max(0, min(WAVE, int(left / each + 1e-9)))
+
+
+def check(limit: Limit, each: float, place: str) -> None:
+    """Refuse a budget that ends before the first spread points.
+
+    Raises:
+        ConfigError: saying how much it takes.
+    """
+    least = START * each
+    if limit.amount < least:
+        raise ConfigError(
+            f"{place}: a budget of {limit.amount:g} {limit.unit} is too small for the "
+            f"{START} trials before the search proper (the method's own settings and {START - 1} "
+            f"spread points); give --{limit.unit} {least:g} or more"
+        )
+
+
+def _cost(limit: Limit, row: TrialRow) -> float:
+    if limit.unit == "trials":
+        return 1.0
+    return float(getattr(row, limit.unit))

@@ -1,0 +1,46 @@
+"""Where studies are kept: SQLite in the results folder, a database, or a journal file."""
+
+from pathlib import Path
+
+import optuna
+from filelock import FileLock
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+
+from bench.errors import StoreError
+
+JOURNAL = "journal:"
+"""What comes before the path of a journal file."""
+_WAIT_S = 60  # for another process that writes to the same SQLite file
+
+
+def default_url(results: Path) -> str:
+    """Return the URL of the results folder's own storage."""
+    return f"sqlite:///{results / 'studies.db'}"
+
+
+def connect(url: str, results: Path) -> BaseStorage:
+    """Open a storage, making its tables where needed.
+
+    Args:
+        url: as Optuna takes it, or ``journal:PATH``.
+        results: an existing results folder; one process at a time makes tables.
+
+    Raises:
+        StoreError: if it cannot be reached.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces every study and trial
+    try:
+        if url.startswith(JOURNAL):
+            return JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL)))
+        waiting = {"connect_args": {"timeout": _WAIT_S}} if url.startswith("sqlite:") else {}
+        with FileLock(results / "tuning" / "storage.lock"):
+            tables = RDBStorage(url, engine_kwargs=waiting)
+        return optuna.storages.get_storage(tables)
+    # What goes wrong depends on the database's driver, which may also be missing.
+    except Exception as error:
+        cause = str(error).strip().splitlines()
+        raise StoreError(
+            f"--storage {url}: cannot be reached: {cause[0] if cause else type(error).__name__}; "
+            f"give sqlite:///FILE, postgresql://USER@HOST/NAME or {JOURNAL}FILE"
+        ) from None

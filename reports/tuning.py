@@ -1,0 +1,136 @@
+"""Studies beside the leaderboard: what a search chose, and what fresh seeds say about the choice.
+
+Studies come analysed from `bench.tune.analysis`; here they meet the records of their winners. The
+page's section is made in `reports.tuning_section`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bench.record import Record
+from bench.tune.summary import Summary, score_of
+from reports.leaderboard import rows
+from reports.load import Results
+from reports.stats import Interval, mean_interval, paired
+from reports.text import label
+
+COLUMN = "tuned_dimensions"
+"""What a leaderboard has more where anything was tuned; trials and seconds have columns anyway."""
+
+Key = tuple[str, str, str, str, str]
+"""Suite, task, backbone, method and variant."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """One study and its winner on the suite's seeds, which the search never used.
+
+    Differences are above zero where validation flattered and where tuning helped, whichever
+    direction the metric has.
+
+    Attributes:
+        summary: the study.
+        name: of the method and variant it tuned.
+        best: the winner's validation score in the search.
+        again: its mean validation score over the fresh seeds.
+        test: mean test score of the winner.
+        default: mean test score of the method's own settings.
+        optimism: `best` against `test`, with the interval over seeds.
+        gain: tuned against default on test, seed by seed.
+        row: leaderboard row of the winner; None where it has not run.
+    """
+
+    summary: Summary
+    name: str
+    best: float | None
+    again: float | None
+    test: float | None
+    default: float | None
+    optimism: Interval
+    gain: Interval
+    row: Key | None
+
+
+def tuned(results: Results, table: pd.DataFrame, summaries: Sequence[Summary]) -> list[Tuned]:
+    """Return the studies of a results folder with what its records say of their winners.
+
+    Args:
+        results: the folder's runs.
+        table: their `summarise` table.
+        summaries: the folder's studies.
+    """
+    known = {
+        (row.suite, row.task, row.backbone, row.method, row.variant): row
+        for row in reversed(list(rows(table)))
+        if row.n_seeds
+    }
+    return [_tuned(results, summary, known) for summary in summaries]
+
+
+def with_tuning(leaderboard: pd.DataFrame, found: Sequence[Tuned]) -> pd.DataFrame:
+    """Return a leaderboard whose tuned rows say what tuning took; as it is without studies.
+
+    Args:
+        leaderboard: its table.
+        found: the studies beside it.
+    """
+    if not found:
+        return leaderboard
+    by_row = {each.row: each.summary for each in reversed(found) if each.row is not None}
+    keys = [(r.suite, r.task, r.backbone, r.method, r.variant) for r in rows(leaderboard)]
+    studies = [by_row.get(key) for key in keys]
+    return leaderboard.assign(
+        tune_trials=pd.array([s.tally.trials if s else None for s in studies], dtype="Int64"),
+        tune_seconds=np.array([s.tally.seconds if s else np.nan for s in studies]),
+        **{COLUMN: pd.array([len(s.study.space) if s else None for s in studies], dtype="Int64")},
+    )
+
+
+def winners_variant(variant: str) -> str:
+    """Return the variant under which the winner of a variant's study stands in the leaderboard."""
+    return "tuned" if variant == "default" else f"{variant} tuned"
+
+
+def _tuned(results: Results, summary: Summary, known: dict[Key, Any]) -> Tuned:
+    study = summary.study
+    place = (study.suite, study.task, study.backbone, study.method)
+    winner_key: Key = (*place, winners_variant(study.variant))
+    winner = known.get(winner_key)
+    if winner is not None and not _chosen(results.cells[winner.config_hash], summary):
+        winner = None  # left from another study, whose space was another one
+    default = known.get((*place, study.variant))
+    scores: dict[int, float] = winner.by_seed if winner else {}
+    others: dict[int, float] = default.by_seed if default else {}
+    best = next((score_of(t) for t in study.trials if t.number == study.best_number), None)
+    upward = study.direction == "maximize"
+    sign = 1.0 if upward else -1.0
+    losses = [] if best is None else [sign * (best - score) for score in scores.values()]
+    return Tuned(
+        summary=summary,
+        name=label(study.method, study.variant),
+        best=best,
+        again=winner.validation_score if winner else None,
+        test=winner.score if winner else None,
+        default=default.score if default else None,
+        optimism=mean_interval(losses),
+        gain=(paired(scores, others) if upward else paired(others, scores)).difference,
+        row=winner_key if winner else None,
+    )
+
+
+def _chosen(record: Record, summary: Summary) -> bool:
+    """Whether a run had the settings of a study's winner."""
+    study = summary.study
+    params = next((t.params for t in study.trials if t.number == study.best_number), None)
+    if params is None:
+        return False
+    training = record.cell.training.model_dump()
+    for name, dimension in study.space.items():
+        settings = record.cell.config if dimension.where == "config" else training
+        if name in settings and settings[name] != params.get(name):
+            return False
+    return True
