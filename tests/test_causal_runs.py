@@ -51,7 +51,8 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
     folder = tmp_path_factory.mktemp("causal")
     make_decoder(folder / "decoder", "llama")
     (folder / "tasks").mkdir()
-    for content, draw in ((TELL, tellings), (CHOOSE, questions)):
+    parted = TELL | {"generation": TELL["generation"] | {"parts": "who"}}
+    for content, draw in ((parted, tellings), (CHOOSE, questions)):
         name = str(content["name"])
         (folder / "tasks" / f"{name}.yaml").write_text(yaml.safe_dump(content))
         (folder / "data" / name).mkdir(parents=True)
@@ -126,6 +127,7 @@ def test_stored_texts_score_what_the_record_says(done: Done) -> None:
     found = nlg_metrics.score(["bleu", "rouge_l"], list(table["text"]), rows.columns["references"])
     scores = record.splits["test"]
     assert {name: scores.metrics[name] for name in found} == found
+    assert scores.parts.keys() == {"cat", "dog", "bird", "fox", "hen"}
     assert np.average(table["loss"], weights=table["tokens"]) == pytest.approx(scores.loss)
     assert table["tokens"].sum() == sum(
         len(text.split()) + 1 for texts in rows.columns["references"] for text in texts
@@ -193,6 +195,8 @@ def test_report_shows_both_tasks(
             assert row["ece"] == pytest.approx(
                 record.calibration.ece if record.calibration else None
             )
+            for part, scores in record.splits["test"].parts.items():
+                assert row[f"test/bleu/{part}"] == pytest.approx(scores["bleu"])
             for name in record.cell.task.metrics[1:]:
                 assert row[f"test/{name}"] == pytest.approx(record.splits["test"].metrics[name])
 

@@ -15,6 +15,7 @@ from bench.tune.space import START
 
 WAVE = 8
 """Most trials that are asked for together, each not knowing how the others turn out."""
+_UNKNOWN_S = 1.0  # of a trial, while none has left its time: failures must not go on for ever
 
 
 def planned(cell: Cell, limit: Limit, seeds: int, n_train: int) -> float:
@@ -49,7 +50,7 @@ def spent(limit: Limit, rows: Sequence[TrialRow], each: float) -> float:
         each: what `planned` gives.
     """
     known = [_cost(limit, row) for row in rows]
-    full = max([each, *known]) if each else max([1.0, *known])
+    full = max([each, *known]) or _UNKNOWN_S
     whole = {TrialState.RUNNING, TrialState.FAILED}
     costs = (
         max(cost, full) if row.state in whole else cost
@@ -64,7 +65,7 @@ def wave(limit: Limit, rows: Sequence[TrialRow], each: float) -> int:
     if limit.unit == "seconds":
         if not rows:
             return 1
-        each = max([1e-3, *(row.seconds for row in rows)])
+        each = max(row.seconds for row in rows) or _UNKNOWN_S
     return max(0, min(WAVE, int(left / each + 1e-9)))
 
 

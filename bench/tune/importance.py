@@ -5,16 +5,11 @@ from contextlib import contextmanager
 
 import numpy as np
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import create_trial
 
 from bench.tune.record import Dimension, StudyFile, TrialRow, Value
+from bench.tune.space import distribution
 from bench.tune.summary import Importances, score_of
 
 TOP = 5
@@ -46,7 +41,7 @@ def importances(study: StudyFile) -> Importances:
     varied = [name for name in study.space if len({t.params[name] for t in trials}) > 1]
     if len(varied) < 2:
         return Importances(absent="fewer than two settings were varied")
-    space = {name: _distribution(study.space[name]) for name in varied}
+    space = {name: distribution(study.space[name]) for name in varied}
     with _quiet():
         rebuilt = optuna.create_study(direction="minimize")
         for trial, loss in zip(trials, losses.tolist(), strict=True):
@@ -69,16 +64,6 @@ def _holds(dimension: Dimension, value: Value | None) -> bool:
     if not isinstance(value, int | float) or dimension.low is None or dimension.high is None:
         return False
     return dimension.low <= value <= dimension.high
-
-
-def _distribution(dimension: Dimension) -> BaseDistribution:
-    if dimension.kind == "choice":
-        return CategoricalDistribution(dimension.choices)
-    assert dimension.low is not None  # noqa: S101 - a value was found to lie above it
-    assert dimension.high is not None  # noqa: S101 - and below it
-    if dimension.kind == "int":
-        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.log)
-    return FloatDistribution(dimension.low, dimension.high, log=dimension.log)
 
 
 @contextmanager

@@ -9,6 +9,7 @@ Everything happens under one file lock, and the wave is written down before its 
 for: whoever comes after a killed process finds either all of it or what is missing.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -301,4 +302,9 @@ def _pruner(plan: StudyPlan) -> BasePruner:
     if plan.search.pruner == "asha":
         points = plan.base.budget.evaluations
         return SuccessiveHalvingPruner(min_resource=1, reduction_factor=2 if points < 9 else 3)
-    return WilcoxonPruner() if plan.search.pruner == "wilcoxon" else NopPruner()
+    if plan.search.pruner == "wilcoxon":
+        with warnings.catch_warnings():
+            # It is called experimental since 3.6; what it decides is covered by our tests.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return WilcoxonPruner()
+    return NopPruner()

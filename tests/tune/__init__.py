@@ -1,1 +1,1 @@
-"""Tests of tuning."""
+"""Tests of tuning: spaces, budgets, studies and the whole command."""
