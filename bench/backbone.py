@@ -16,15 +16,14 @@ from typing import Any, Literal
 import torch
 import transformers
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from bench.config import Fingerprint, Precision
-from bench.disentangled import is_disentangled
 from bench.errors import BackboneError
 from bench.schema import suggest
 from bench.sources import backbone_folder
-from bench.stack import RunAxis, StackedDropout, StackedLinear, replace_module
+from bench.start import Start
 from bench.tasks import Kind
 
 Head = Literal["sequence", "causal", "span"]
@@ -88,7 +87,12 @@ class Backbone:
     """A pretrained model with a head of ``outputs`` outputs; `model` gives fresh copies.
 
     Copies share the frozen weights, so that one more stack costs no second copy of them.
+
+    Attributes:
+        start: the adapter that methods start from; it is not in the weights of `model`.
     """
+
+    start: Start | None = None
 
     def __init__(
         self, fingerprint: Fingerprint, pristine: nn.Module, tokenizer: Any, head: Sequence[str]
@@ -124,6 +128,25 @@ class Backbone:
             for p in self._pristine.parameters()
         }
         return copy.deepcopy(self._pristine, dict(shared))
+
+    def starting_from(self, start: Start) -> "Backbone":
+        """Return the same backbone with an adapter that methods start from.
+
+        Raises:
+            BackboneError: if the adapter is that of another backbone, or changes more than
+                low-rank updates can.
+        """
+        parts = {name for name, _ in self._pristine.named_children()}
+        own = [n for n in start.saved if n.split(".")[0] in parts and not self.in_head(n)]
+        misfit = f"it also changes {own[0]}" if own else start.misfit(self.linear_layers())
+        if misfit is not None:
+            raise BackboneError(
+                f"adapter {start.name!r} does not fit backbone {self.fingerprint.name!r}: {misfit}; "
+                "give one that was trained on this backbone"
+            )
+        begun = copy.copy(self)
+        begun.start = start
+        return begun
 
     def linear_layers(self) -> dict[str, nn.Module]:
         """Return the adaptable layers by name: linear or Conv1D, outside any head."""
@@ -262,83 +285,6 @@ def load_tokenizer(name: str) -> Any:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
     return tokenizer
-
-
-def stack_head(model: nn.Module, backbone: Backbone, axis: RunAxis, members: int = 1) -> None:
-    """Give every run its own head: linear layers drawn from N(0, initializer_range), zero biases.
-
-    Args:
-        model: a copy of the backbone; its head is replaced.
-        backbone: tells which modules are the head.
-        axis: the runs.
-        members: heads of each run; the first is the same whatever their number.
-
-    Raises:
-        BackboneError: if the head holds parameters that are not in linear layers.
-    """
-    std = float(getattr(backbone.config, "initializer_range", 0.02))
-    for part in backbone.head:
-        for path, module in list(model.get_submodule(part).named_modules(prefix=part)):
-            if isinstance(module, nn.Linear):
-                replace_module(model, path, _fresh_linear(module, axis, std, path, members))
-            elif any(True for _ in module.parameters(recurse=False)):
-                raise BackboneError(
-                    f"backbone {backbone.fingerprint.name!r}: the checkpoint lacks {path}, a "
-                    f"{type(module).__name__}; only linear layers can be initialised anew"
-                )
-
-
-def stack_dropout(model: nn.Module, axis: RunAxis, rate: float) -> None:
-    """Put counter-based dropout of hidden states in the places where the backbone has dropout.
-
-    Dropout of attention weights stays off: it happens inside the fused attention kernels. So does
-    that of DeBERTa's relative positions, which all runs share.
-
-    Raises:
-        BackboneError: if the rate is above zero and the backbone has no such place.
-    """
-    if rate == 0:
-        return
-    attentions = [module for module in model.modules() if is_disentangled(module)]
-    off = {id(child) for module in attentions for child in module.children()}
-    places = [
-        name
-        for name, module in model.named_modules()
-        if isinstance(module, nn.Dropout) and id(module) not in off
-    ]
-    if not places:
-        raise BackboneError(
-            f"field 'backbone_dropout' is {rate}, but a {type(model).__name__} has no dropout "
-            "layers; set it to 0"
-        )
-    for name in places:
-        replace_module(model, name, StackedDropout(axis, rate, f"backbone.{name}"))
-
-
-def _fresh_linear(
-    layer: nn.Linear, axis: RunAxis, std: float, site: str, members: int
-) -> StackedLinear:
-    runs, shape = len(axis.seeds), (layer.out_features, layer.in_features)
-    drawn = torch.stack(
-        [
-            _normal(shape, std, axis.generator(run, "head", site, *_member(member)))
-            for run in range(runs)
-            for member in range(members)
-        ]
-    )
-    several = () if members == 1 else (members,)
-    weight = drawn.view(runs, *several, *shape).to(axis.device, axis.dtype)
-    bias = weight.new_zeros(weight.shape[:-1]) if layer.bias is not None else None
-    return StackedLinear(axis, weight, bias)
-
-
-def _member(number: int) -> tuple[str, ...]:
-    """Return the part of a seed that names a member of a run; the first has none."""
-    return (f"member {number}",) if number else ()
-
-
-def _normal(shape: tuple[int, int], std: float, generator: torch.Generator) -> Tensor:
-    return torch.randn(shape, generator=generator) * std
 
 
 def _input_embedding(model: Any) -> str:

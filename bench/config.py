@@ -85,6 +85,9 @@ class Cell(Frozen):
     task: Task
     data: Fingerprint
     backbone: Fingerprint
+    start: Fingerprint | None = Field(
+        default=None, description="adapter that runs start from; None starts from the backbone"
+    )
     method: str
     config: dict[str, Any] = Field(description="resolved method settings")
     training: Training

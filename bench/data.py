@@ -28,7 +28,7 @@ from bench.sources import Sources, cache_folder
 from bench.splits import Arrays, TaskData
 from bench.tasks import BuiltinSource, OwnSource, Task
 
-FORMAT_VERSION = 3  # of the cached arrays; raised when their meaning changes
+FORMAT_VERSION = 4  # of the cached arrays; raised when their meaning changes
 _REGRESSION_STRATA = 10
 _LEAKED = "leaked."  # prefix of the counts among the cached arrays
 

@@ -16,9 +16,9 @@ from transformers.pytorch_utils import Conv1D
 from bench.backbone import HEADS, Head
 from bench.errors import MergeError
 from bench.stack import RunAxis, Stacked, StackedLinear
+from bench.start import PEFT_PREFIX
 from bench.tasks import Kind
 
-_PREFIX = "base_model.model."  # where PEFT's names begin
 PEFT_TASKS: dict[Head, str] = {
     "sequence": "SEQ_CLS",
     "causal": "CAUSAL_LM",
@@ -104,10 +104,10 @@ def peft_adapter(
         steepness = math.sqrt(rank) if rank_stabilised else rank
         # Seven digits are those of a float32: they bring back the alpha that was set.
         alphas[name] = float(f"{_scaling(layer, position) * steepness:.7g}")
-        tensors[f"{_PREFIX}{name}.lora_A.weight"] = a
-        tensors[f"{_PREFIX}{name}.lora_B.weight"] = b * (steepness / alphas[name])
+        tensors[f"{PEFT_PREFIX}{name}.lora_A.weight"] = a
+        tensors[f"{PEFT_PREFIX}{name}.lora_B.weight"] = b * (steepness / alphas[name])
         if hasattr(layer, "magnitudes"):
-            tensors[f"{_PREFIX}{name}.lora_magnitude_vector"] = layer.magnitudes(position)
+            tensors[f"{PEFT_PREFIX}{name}.lora_magnitude_vector"] = layer.magnitudes(position)
     used = [name for name in layers if ranks[name]]
     if not used:
         raise MergeError("no layer has an update, only the head trained; PEFT has no such adapter")
@@ -125,7 +125,7 @@ def peft_adapter(
 def head_tensors(model: nn.Module, position: int) -> dict[str, Tensor]:
     """Return a run's heads by the names that PEFT gives to modules saved whole."""
     return {
-        f"{_PREFIX}{name}.{part}": values
+        f"{PEFT_PREFIX}{name}.{part}": values
         for name, module in _stacked(model)
         if isinstance(module, StackedLinear)
         for part, values in module.plain(position).items()

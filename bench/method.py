@@ -115,6 +115,7 @@ class Method(ABC, Generic[ConfigT]):
         trains: whether there are training steps at all.
         training: optimiser settings that belong to the method; they are laid over the suite's, and
             a suite's entry for the method over both.
+        no_start: why its runs cannot start from an adapter, None if they can.
         learning_rates: range of the peak rate that a tuner searches, on a logarithmic scale; two
             decades for every method.
     """
@@ -125,6 +126,7 @@ class Method(ABC, Generic[ConfigT]):
     stackable: ClassVar[bool] = True
     trains: ClassVar[bool] = True
     training: ClassVar[Mapping[str, Any]] = {}
+    no_start: ClassVar[str | None] = "it trains no A and B that could begin as an adapter's"
     learning_rates: ClassVar[tuple[float, float]] = (1e-4, 1e-2)
 
     def __init__(self, full_name: str, configs: Sequence[ConfigT], axis: RunAxis) -> None:
@@ -158,6 +160,20 @@ class Method(ABC, Generic[ConfigT]):
         return None
 
     @classmethod
+    def obstacle(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:
+        """Return why a cell cannot be done, None if it can: `supports`, then its adapter."""
+        reason = cls.supports(task, backbone, config)
+        if reason is None and backbone.start is not None:
+            reason = cls.start_obstacle(backbone.start, backbone, config)
+            return reason and f"cannot start from adapter {backbone.start.name!r}: {reason}"
+        return reason
+
+    @classmethod
+    def start_obstacle(cls, start: Start, backbone: Backbone, config: ConfigT) -> str | None:  # noqa: ARG003
+        """Return the reason why runs cannot start from an adapter, None if they can."""
+        return cls.no_start
+
+    @classmethod
     def phases(cls, config: ConfigT) -> tuple[Phase, ...]:  # noqa: ARG003
         """Return the stages of training; their shares add up to 1."""
         return (Phase(),)
@@ -177,7 +193,8 @@ class Method(ABC, Generic[ConfigT]):
         """Inject the method's parameters and choose what trains.
 
         ``model`` comes with frozen weights and with fresh stacked heads that train. Before the
-        first step its outputs must equal the backbone's.
+        first step its outputs must equal the backbone's, or those of the backbone with the adapter
+        ``backbone.start``, if there is one and `start_obstacle` does not refuse it.
 
         Returns:
             The model to call, usually ``model`` itself.

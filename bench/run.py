@@ -16,7 +16,7 @@ import pyarrow as pa
 import torch
 
 from bench import backbone as backbones
-from bench import data, heads, provenance, registry
+from bench import data, heads, own_parts, provenance, registry, start
 from bench.backbone import Backbone
 from bench.config import Cell, Run
 from bench.cost import MemoryPeak
@@ -96,9 +96,7 @@ class Executor:
         skipped, runs = self._skip(runs, backbone, started)
         if not runs:
             return skipped
-        attempt = Attempt.prepare(
-            runs, backbone, self.sources, self.device, progress, self.watch
-        )
+        attempt = Attempt.prepare(runs, backbone, self.sources, self.device, progress, self.watch)
         attempt.train()
         statuses = {}
         for record, predictions in attempt.records():
@@ -115,7 +113,7 @@ class Executor:
         for run in runs:
             method = registry.get(run.cell.method)
             config = method.Config.model_validate(run.cell.config)
-            reason = method.supports(run.cell.task, backbone, config)
+            reason = method.obstacle(run.cell.task, backbone, config)
             if reason is None:
                 left.append(run)
             else:
@@ -183,10 +181,13 @@ class Attempt:
 
 
 def load_backbone(cell: Cell, sources: Sources) -> Backbone:
-    """Return the backbone of a cell from where this invocation has it."""
+    """Return the backbone of a cell, and the adapter to start from, from where they are at hand."""
     location = sources.locate(cell.backbone)
     task = cell.task
-    return backbones.load(location, cell.backbone, task.kind, task.n_outputs, cell.precision)
+    loaded = backbones.load(location, cell.backbone, task.kind, task.n_outputs, cell.precision)
+    if cell.start is None:
+        return loaded
+    return loaded.starting_from(start.read(sources.locate_start(cell.start)))
 
 
 def set_up(
@@ -199,8 +200,8 @@ def set_up(
     configs = [method_class.Config.model_validate(run.cell.config) for run in runs]
     method = method_class(cell.method, configs, axis)
     model = backbone.model().to(device)
-    backbones.stack_head(model, backbone, axis, method.members)
-    backbones.stack_dropout(model, axis, cell.backbone_dropout)
+    own_parts.stack_head(model, backbone, axis, method.members)
+    own_parts.stack_dropout(model, axis, cell.backbone_dropout)
     model = method.adapt(model, backbone)
     stack_positions(model)
     heads.attach(model, cell.task.kind)

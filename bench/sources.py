@@ -1,7 +1,8 @@
 """Where data and backbones come from, and the fingerprints that make them part of a run's identity.
 
 Three kinds of each: built into the package, a local folder (`--data`, `--backbone`), or a hub
-repository at a pinned revision. Reading them is the work of `bench.data` and `bench.backbone`.
+repository at a pinned revision. Adapters that runs start from are local folders. Reading all these
+is the work of `bench.data`, `bench.backbone` and `bench.start`.
 """
 
 import hashlib
@@ -18,6 +19,7 @@ from bench.schema import content_hash
 from bench.tasks import BuiltinSource, HubSource, OwnSource, Task
 
 BACKBONE_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def cache_folder() -> Path:
@@ -32,7 +34,7 @@ class Sources:
 
     Attributes:
         data_folder: holds ``<task>/{train,validation,test}.parquet``, used instead of the hub.
-        locations: name or folder of every backbone fingerprinted so far, by digest.
+        locations: name or folder of every backbone and adapter fingerprinted so far, by digest.
     """
 
     data_folder: Path | None = None
@@ -102,6 +104,29 @@ class Sources:
             )
         return self.locations[backbone.digest]
 
+    def start(self, folder: Path) -> Fingerprint:
+        """Return the identity of an adapter folder that runs start from.
+
+        Raises:
+            BackboneError: if it is none, or its weights are no safetensors.
+        """
+        fingerprint = Fingerprint(name=folder.resolve().name, digest=_adapter_digest(folder))
+        self.locations[fingerprint.digest] = str(folder)
+        return fingerprint
+
+    def locate_start(self, start: Fingerprint) -> Path:
+        """Return the folder of a fingerprinted adapter.
+
+        Raises:
+            BackboneError: if it was not given to this invocation.
+        """
+        if start.digest not in self.locations:
+            raise BackboneError(
+                f"adapter {start.name!r} with digest {start.digest}, from which the run starts, is "
+                "not at hand; give its folder by --start DIR"
+            )
+        return Path(self.locations[start.digest])
+
     def weight_bytes(self, backbone: Fingerprint) -> float:
         """Return the size of a backbone's weight files, infinite where they are not at hand."""
         folder = backbone_folder(self.locate(backbone))
@@ -161,6 +186,22 @@ def _backbone_digest(folder: Path) -> str:
         )
     present = [folder / name for name in BACKBONE_FILES if (folder / name).is_file()]
     return _joint_digest(present + weights)
+
+
+def _adapter_digest(folder: Path) -> str:
+    way_out = "give a folder as 'gapbench export RUN --out DIR' writes it"
+    if not folder.is_dir():
+        raise BackboneError(f"adapter {folder}: there is no such folder; {way_out}")
+    paths = [folder / ADAPTER_CONFIG, folder / ADAPTER_WEIGHTS]
+    for path in paths:
+        if path.is_file():
+            continue
+        pickle = path.with_suffix(".bin")
+        found = f"only {pickle.name}, which could run code on loading" if pickle.is_file() else ""
+        raise BackboneError(
+            f"adapter {folder}: no {path.name}{found and ', ' + found}; {way_out}"
+        )
+    return _joint_digest(paths)
 
 
 def _own_digest(task: str, source: OwnSource) -> str:

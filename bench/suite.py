@@ -13,7 +13,7 @@ from typing import Annotated, Any, Self
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from bench import registry
-from bench.config import Budget, Cell, Precision, Protocol, Run, Training
+from bench.config import Budget, Cell, Fingerprint, Precision, Protocol, Run, Training
 from bench.errors import ConfigError
 from bench.schema import Frozen, read_yaml, suggest, validate
 from bench.sources import Sources
@@ -41,6 +41,11 @@ class TaskEntry(Frozen):
     )
     training: dict[str, Any] = Field(
         default={}, description="laid over the suite's, under what a method has of its own"
+    )
+    start: str | None = Field(
+        default=None,
+        min_length=1,
+        description="adapter folder that all methods start from; relative to the suite's file",
     )
     methods: dict[str, MethodChange] = Field(
         default={}, description="by method for all its variants, or by 'method/variant'"
@@ -208,6 +213,7 @@ def _cells(
     shared = {
         "task": task,
         "data": sources.data(task),
+        "start": _start(entry, folder, sources),
         "budget": validate(Budget, budget, f"{place}: budget"),
         "protocol": suite.protocol,
         "backbone_dropout": suite.backbone_dropout,
@@ -217,6 +223,13 @@ def _cells(
     for backbone in map(sources.backbone, entry.backbones or suite.backbones):
         for method, own in zip(suite.methods, resolved, strict=True):
             yield Cell(**shared, backbone=backbone, method=method.method, **own), method.variant
+
+
+def _start(entry: TaskEntry, folder: Path | None, sources: Sources) -> Fingerprint | None:
+    """Return the identity of the adapter that a task's runs start from, if there is one."""
+    if entry.start is None:
+        return None
+    return sources.start((folder or Path()) / Path(entry.start).expanduser())
 
 
 def _resolve(suite: Suite, entry: TaskEntry, method: MethodEntry) -> dict[str, Any]:

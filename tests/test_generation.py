@@ -1,5 +1,6 @@
 """Generation: token losses, prompts, references and texts are what plain models say they are."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,12 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
+from tokenizers import Tokenizer, decoders, models, normalizers
 
 from bench import kinds, nlg_metrics
+from bench.backbone import Reader
 from bench.batches import collate
 from bench.data import cut
 from bench.errors import DataError
 from bench.kinds.base import of_run
+from bench.kinds.causal import encode_pairs
 from bench.objective import run_losses
 from bench.probe import Probe
 from bench.run import set_up
@@ -196,6 +201,24 @@ def test_target_longer_than_the_window_is_refused_with_the_way_out(
     long = {"who": ["cat"], "what": ["old"], "telling": ["red " * 40]}
     with pytest.raises(DataError, match=rf"row 0 has 41 tokens.*may have 32.*window is {WINDOW}"):
         make(decoder("gpt2"), make_task(TELL), dict.fromkeys(("train", "validation", "test"), long))
+
+
+def test_tokens_of_a_target_are_its_text_whatever_joins_its_beginning() -> None:
+    """Tokens across the boundary, or characters a tokenizer drops, cost a target no letter."""
+    letters = {letter: index for index, letter in enumerate("▁|abcdehnrt")}
+    vocabulary = letters | {"|▁": 11, "t▁": 12, "</s>": 13}
+    bpe = Tokenizer(models.BPE(vocabulary, [("|", "▁"), ("t", "▁")]))  # drops all but its letters
+    bpe.normalizer = normalizers.Replace(" ", "▁")
+    bpe.decoder = decoders.Replace("▁", " ")
+    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="</s>")  # noqa: S106
+    pairs = [("[cat][red] |", "a red cat"), ("[hat] tar", "hat"), ("cat", "dan"), ("c[", "tea")]
+    arrays = encode_pairs(make_task(TELL), pairs, Reader(tokenizer, 64), ends=True)
+    for number, (prompt, target) in enumerate(pairs):
+        start, stop = arrays["offsets"][number : number + 2]
+        given = start + arrays["prompts"][number]
+        ids = arrays["input_ids"]
+        assert tokenizer.decode(ids[given:stop]).strip() == f"{target}</s>"
+        assert tokenizer.decode(ids[start:given]) == re.sub(r"[\[\]]", "", prompt)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -39,6 +39,12 @@ def encode_pairs(
     for start in range(0, len(pairs), _ROWS_AT_ONCE):
         for prompt, target in _tokenised(pairs[start : start + _ROWS_AT_ONCE], reader.tokenizer):
             target += [reader.tokenizer.eos_token_id] * ends
+            if not target:
+                raise DataError(
+                    f"task {task.name!r}: the target of row {len(prompts)}, "
+                    f"{pairs[len(prompts)][1]!r}, has no tokens: the tokenizer drops its "
+                    "characters; take out the row, or give another backbone"
+                )
             kept = fitted(prompt, limit - len(target), reader.tokenizer)
             if kept is None:
                 raise DataError(
@@ -82,21 +88,36 @@ def _tokenised(
     pairs: Sequence[tuple[str, str]], tokenizer: Any
 ) -> list[tuple[list[int], list[int]]]:
     """Return prompt and continuation tokens, as they are in the text of both together."""
+    texts = [f"{prompt} {target}" for prompt, target in pairs]
     prompts = [prompt for prompt, _ in pairs]
-    whole = tokenizer(
-        [f"{prompt} {target}" for prompt, target in pairs],
-        add_special_tokens=False,
-        return_offsets_mapping=True,
-        return_token_type_ids=False,
-        verbose=False,  # too long ones are cut, or refused, below
+    whole, alone = (
+        # Not verbose: too long ones are cut, or refused, elsewhere.
+        tokenizer(each, add_special_tokens=False, verbose=False)["input_ids"]
+        for each in (texts, prompts)
     )
-    alone = tokenizer(prompts, add_special_tokens=False, verbose=False)["input_ids"]
     return [
-        (given, [t for t, (_, end) in zip(ids, places, strict=True) if end > len(prompt)])
-        for prompt, given, ids, places in zip(
-            prompts, alone, whole["input_ids"], whole["offset_mapping"], strict=True
-        )
+        (given, ids[_boundary(ids, given, tokenizer) :])
+        for given, ids in zip(alone, whole, strict=True)
     ]
+
+
+def _boundary(ids: list[int], given: list[int], tokenizer: Any) -> int:
+    """Return where in ``ids`` the text of the tokens ``given`` ends.
+
+    It is found by reading tokens back, since a token may join the end of the prompt with the space
+    behind it, and places in the text are wrong where a tokenizer drops characters.
+    """
+    if ids[: len(given)] == given:
+        return len(given)
+    size = len(_text(given, tokenizer))
+    pairs = enumerate(zip(ids, given, strict=False))
+    same = next((place for place, (one, other) in pairs if one != other), 0)
+    ends = (n for n in range(same, len(ids)) if len(_text(ids[: n + 1], tokenizer)) > size)
+    return next(ends, len(ids))
+
+
+def _text(ids: list[int], tokenizer: Any) -> str:
+    return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False)).rstrip()
 
 
 def token_outputs(method: AnyMethod, state: TrainState, probe: Probe) -> Outputs:

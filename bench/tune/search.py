@@ -83,8 +83,12 @@ def _helpers(plans: Sequence[StudyPlan], workshop: Workshop, workers: int) -> It
     helpers = [
         context.Process(target=_help, args=([*plans[n:], *plans[:n]], workshop)) for n in starts
     ]
+    # A terminal interrupts the whole group. They inherit what is ignored, from their first line on.
+    heeded = signal.signal(signal.SIGINT, signal.SIG_IGN) if helpers else None
     for helper in helpers:
         helper.start()
+    if helpers:
+        signal.signal(signal.SIGINT, heeded)
     try:
         yield
     finally:
@@ -95,7 +99,6 @@ def _helpers(plans: Sequence[StudyPlan], workshop: Workshop, workers: int) -> It
 
 def _help(plans: Sequence[StudyPlan], workshop: Workshop) -> None:
     """Work beside the process that started this one, and no longer than it."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal tells the whole group
     torch.set_num_threads(workshop.threads)
     _work(_open(plans, workshop), workshop, _end_with_parent)
 

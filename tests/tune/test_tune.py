@@ -26,7 +26,8 @@ METHODS = ["majority", "head", {"method": "lora", "config": {"rank": 2}}]
 @pytest.fixture
 def small(tmp_path: Path, make_backbone: Callable[[str], Path]) -> SmallSuite:
     """A suite of two methods that train and one that does not."""
-    return make(tmp_path / "small", make_backbone("bert"), methods=METHODS)
+    training = {"learning_rate": 0.3}  # the upper end of its range, which few steps feel
+    return make(tmp_path / "small", make_backbone("bert"), methods=METHODS, training=training)
 
 
 def trials(results: Path) -> dict[str, list[dict[str, Any]]]:
@@ -71,7 +72,7 @@ def test_tune_puts_default_and_tuned_rows_side_by_side(
 def test_trials_do_not_depend_on_stacks_or_workers(
     small: SmallSuite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Eight in a stack and one at a time give the same trials, values and winners; so does again."""
+    """Eight in a stack and one at a time give the same trials and values, and so does again."""
     for name, flags in {
         "stacked": ["--stack", WAVE],
         "alone": ["--stack", 1],
@@ -84,9 +85,10 @@ def test_trials_do_not_depend_on_stacks_or_workers(
     assert stacked == trials(tmp_path / "again")
     assert stacked.keys() == alone.keys()
     for name, expected in alone.items():
+        assert len({trial["validation_score"] for trial in expected}) > 1
         for ours, theirs in zip(stacked[name], expected, strict=True):
             assert ours["params"] == theirs["params"]
-            for score in ("validation_score", "train_score", "ece", "flops"):
+            for score in ("validation_score", "train_score", "ece"):
                 assert ours[score] == pytest.approx(theirs[score], rel=1e-4)
 
 
@@ -224,6 +226,8 @@ def test_asha_ends_runs_in_their_stack(
     small: SmallSuite, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Pruned runs leave the stack, cost less, and are stored as pruned."""
+    small.write_task(validation_size=20)  # so that few runs tie
+    small.write_suite(budget={"steps": 24, "batch_size": 4, "evaluations": 4})
     flags = ("--methods", "lora", "--trials", 16, "--pruner", "asha", "--json")
     answer = call(capsys, "tune", *small.running, *flags)
     assert answer.code == 0, answer.err
@@ -231,8 +235,9 @@ def test_asha_ends_runs_in_their_stack(
     states = [trial.state for trial in summary.study.trials]
     assert states[0] == "complete"
     assert "pruned" in states
-    steps = {trial.state.value: trial.steps for trial in summary.study.trials}
-    assert steps["pruned"] <= steps["complete"] == 4
+    pruned = {trial.steps for trial in summary.study.trials if trial.state == "pruned"}
+    assert pruned <= {6, 12, 24}
+    assert min(pruned) < 24
     assert {r.status for r in _tuning_records(small.results)} == {"ok", "pruned"}
 
 
