@@ -51,6 +51,18 @@ def sources(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def stored_sources(parser: argparse.ArgumentParser) -> None:
+    """Add where all that a stored run was made of is now."""
+    sources(parser)
+    parser.add_argument(
+        "--start",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help="adapter folder that the run starts from, if it starts from one",
+    )
+
+
 def results(parser: argparse.ArgumentParser, *, positional: bool = False) -> None:
     """Add the results folder, as a flag or in its place."""
     help_text = "results folder (default: results)"

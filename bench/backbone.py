@@ -141,8 +141,8 @@ class Backbone:
         misfit = f"it also changes {own[0]}" if own else start.misfit(self.linear_layers())
         if misfit is not None:
             raise BackboneError(
-                f"adapter {start.name!r} does not fit backbone {self.fingerprint.name!r}: {misfit}; "
-                "give one that was trained on this backbone"
+                f"adapter {start.name!r} does not fit backbone {self.fingerprint.name!r}: "
+                f"{misfit}; give one that was trained on this backbone"
             )
         begun = copy.copy(self)
         begun.start = start

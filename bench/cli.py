@@ -124,7 +124,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     reproduce.add_argument("run", metavar="RUN", help="a record's file, or its run hash")
     arguments.results(reproduce)
-    arguments.sources(reproduce)
+    arguments.stored_sources(reproduce)
     arguments.device(reproduce)
     arguments.json(reproduce)
 
@@ -143,7 +143,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="where to write: a new or empty folder",
     )
     arguments.results(export)
-    arguments.sources(export)
+    arguments.stored_sources(export)
     arguments.device(export)
     arguments.json(export)
 

@@ -48,13 +48,7 @@ def check_command(options: argparse.Namespace) -> int:
     """Verify everything that can be wrong with a suite before an hour is spent on it."""
     suite, sources, planned = _planned(options)
     rows = [
-        {
-            "task": cell.task.name,
-            "backbone": cell.backbone.name,
-            "method": cell.method,
-            "variant": variant,
-        }
-        | _checked(cell, sources)
+        _named(cell, variant) | _checked(cell, sources)
         for (_, variant), cell in {
             (p.run.cell.hash, p.variant): p.run.cell for p in planned
         }.items()
@@ -64,6 +58,17 @@ def check_command(options: argparse.Namespace) -> int:
         print(warning, file=sys.stderr)
     print(f"suite {suite.name!r} is valid: {len(planned)} runs", file=sys.stderr)
     return EXIT_OK
+
+
+def _named(cell: Cell, variant: str) -> dict[str, Any]:
+    """Return the columns that say which cell of a suite a row is about."""
+    return {
+        "task": cell.task.name,
+        "backbone": cell.backbone.name,
+        **({"start": cell.start.name} if cell.start else {}),
+        "method": cell.method,
+        "variant": variant,
+    }
 
 
 def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
@@ -81,7 +86,7 @@ def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
         **{f"leaked_{split}": count for split, count in splits.leaked.items()},
         "mean_tokens": round(float(splits.train.lengths.mean()), 1),
         "steps": cell.budget.total_steps(len(splits.train.trained)),
-        "verdict": registry.get(cell.method).supports(cell.task, backbone, config) or "ok",
+        "verdict": registry.get(cell.method).obstacle(cell.task, backbone, config) or "ok",
     }
 
 
@@ -118,8 +123,7 @@ def plan_command(options: argparse.Namespace) -> int:
         key = (cell.task.name, cell.backbone.name, cell.method, entry.variant)
         row = rows.setdefault(
             key,
-            dict(zip(("task", "backbone", "method", "variant"), key, strict=True))
-            | {"runs": 0, "done": 0, "seconds_left": 0.0},
+            _named(cell, entry.variant) | {"runs": 0, "done": 0, "seconds_left": 0.0},
         )
         row["runs"] += 1
         if store.settled(entry.run):
@@ -318,10 +322,12 @@ def fetch_command(options: argparse.Namespace) -> int:
 
 
 def _sources(options: argparse.Namespace) -> Sources:
-    """Return the data folder and the backbone that a command on a stored run was given."""
+    """Return the data, backbone and adapter that a command on a stored run was given."""
     sources = Sources(options.data)
     if options.backbone:
         sources.backbone(options.backbone)
+    if options.start:
+        sources.start(options.start)
     return sources
 
 

@@ -140,6 +140,7 @@ def _notes(record: Record, again: Record) -> dict[str, Any]:
         "labels": list(cell.task.labels),
         "max_length": cell.task.max_length,
         "backbone": cell.backbone.model_dump(mode="json"),
+        "start": cell.start.model_dump(mode="json") if cell.start else None,
         "method": cell.method,
         "config": cell.config,
         "checkpoint_step": again.checkpoint.step if again.checkpoint else None,

@@ -23,6 +23,7 @@ from bench.objective import run_losses
 from bench.optim import ParameterBank, StackedAdamW
 from bench.schema import Frozen
 from bench.stack import RunAxis
+from bench.start import Start
 from bench.tasks import Task
 
 

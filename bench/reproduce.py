@@ -54,7 +54,7 @@ def reproduce(store: Store, name: str, sources: Sources, device: str) -> Outcome
 
     Raises:
         RecordError: if there is no such record, or its data are not at hand.
-        BackboneError: if its backbone is not at hand.
+        BackboneError: if its backbone, or the adapter that it starts from, is not at hand.
     """
     record = stored(store, name, sources)
     run = record.run
@@ -72,7 +72,7 @@ def stored(store: Store, name: str, sources: Sources) -> Record:
 
     Raises:
         RecordError: if there is no such record, or its data are not at hand.
-        BackboneError: if its backbone is not at hand.
+        BackboneError: if its backbone, or the adapter that it starts from, is not at hand.
     """
     record = _find(store, name)
     run = record.run
@@ -84,6 +84,8 @@ def stored(store: Store, name: str, sources: Sources) -> Record:
             f"(digest {record.cell.data.digest})"
         )
     sources.locate(record.cell.backbone)  # fails here, not inside a run that nobody keeps
+    if record.cell.start is not None:
+        sources.locate_start(record.cell.start)
     return record
 
 

@@ -198,9 +198,7 @@ def _adapter_digest(folder: Path) -> str:
             continue
         pickle = path.with_suffix(".bin")
         found = f"only {pickle.name}, which could run code on loading" if pickle.is_file() else ""
-        raise BackboneError(
-            f"adapter {folder}: no {path.name}{found and ', ' + found}; {way_out}"
-        )
+        raise BackboneError(f"adapter {folder}: no {path.name}{found and ', ' + found}; {way_out}")
     return _joint_digest(paths)
 
 

@@ -58,7 +58,8 @@ class Update:
         if self.magnitude is None:
             return moved
         lengths = torch.linalg.vector_norm(moved, dim=1)
-        return moved * (self.magnitude.to(rows.device) / lengths).unsqueeze(1)
+        scaled: Tensor = moved * (self.magnitude.to(rows.device) / lengths).unsqueeze(1)
+        return scaled
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,9 @@ def _check(config: Any, place: str) -> None:
         raise BackboneError(f"{place}: {ADAPTER_CONFIG}: field 'lora_alpha' must be a number")
 
 
-def _update(config: Mapping[str, Any], layer: str, parts: Mapping[str, Tensor], place: str) -> Update:
+def _update(
+    config: Mapping[str, Any], layer: str, parts: Mapping[str, Tensor], place: str
+) -> Update:
     a, b = parts.get("A"), parts.get("B")
     if a is None or b is None or len(a) != b.shape[1]:
         raise BackboneError(f"{place}: layer {layer} lacks lora_A or lora_B, or their ranks differ")

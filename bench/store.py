@@ -41,6 +41,7 @@ class PlanRow:
     seed: int
     run_hash: str
     path: str
+    start: str = ""  # name of the adapter that it starts from
 
     @property
     def label(self) -> tuple[str, str, str, str, int]:
@@ -199,6 +200,7 @@ class Store:
                 seed=run.seed,
                 run_hash=run.hash,
                 path=self.record_path(run).relative_to(self.root).as_posix(),
+                start=run.cell.start.name if run.cell.start else "",
             )
             for run, variant in wanted
         ]

@@ -123,6 +123,7 @@ class AdaptiveRank(LowRank[ConfigT]):
         allocation: which triplets each run keeps; made anew at the start of training.
     """
 
+    no_start: ClassVar[str | None] = "its updates have singular values, which an adapter lacks"
     layers: list[StackedAdaLora]
     allocation: Allocation
     _unfit: dict[int, str]  # why a run's schedule does not fit the steps, by index

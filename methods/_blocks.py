@@ -6,7 +6,7 @@ without a number (a pooler) is a block of its own. How blocks are chosen is up t
 """
 
 from collections.abc import Sequence
-from typing import TypeVar, Unpack
+from typing import ClassVar, TypeVar, Unpack
 
 import torch
 from torch import Tensor, nn
@@ -75,6 +75,7 @@ class BlockLowRank(LowRank[ConfigT]):
         labels: the blocks' numbers (names where there are none), in the model's order.
     """
 
+    no_start: ClassVar[str | None] = "it switches updates off by block, and so the adapter's too"
     gates: Gates
     block_of: dict[str, int]
     labels: list[Block]

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
 
 from bench.stack import RunAxis
+from bench.start import Update
 from methods._lowrank import LayerSettings, StackedLora
 
 
@@ -38,6 +39,13 @@ class StackedDora(StackedLora):
         super().reset_run(position, index)
         if "lora_magnitude" in self._parameters:  # not yet while the parent is being made
             self.lora_magnitude.data[position] = self._row_squares.sqrt()
+
+    @torch.no_grad()
+    def start_from(self, update: Update) -> None:
+        """Give every run an adapter's numbers; without magnitudes there, nothing is rescaled."""
+        super().start_from(update)
+        given = update.magnitude
+        self.lora_magnitude.copy_(self.norms() if given is None else given)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (runs * batch, tokens, in) to (runs * batch, tokens, out).

@@ -19,6 +19,7 @@ from bench.backbone import Backbone
 from bench.errors import MergeError
 from bench.method import Method, MethodConfig
 from bench.stack import RunAxis, Stacked, replace_module
+from bench.start import Start, Update
 from bench.tasks import Task
 
 Space = Mapping[str, BaseDistribution]
@@ -109,6 +110,14 @@ class StackedLora(Stacked):
         drawn = torch.rand(rank, self.in_features, generator=generator)
         return (drawn * 2 - 1).mul_(bound), torch.zeros(self.out_features, rank)
 
+    @torch.no_grad()
+    def start_from(self, update: Update) -> None:
+        """Give every run, and every member, an adapter's A, and its B for the run's own scaling."""
+        for run, scaling in enumerate(self.scaling.flatten().tolist()):
+            for _, a, b in self._members(run):
+                a.copy_(update.a)
+                b.copy_(update.b / scaling)
+
     def strength(self) -> Tensor:
         """Return what multiplies the inner features of the active runs, (runs, 1, 1 or rank)."""
         return self.axis.select(self.scaling)
@@ -189,9 +198,12 @@ class LowRank(Method[ConfigT]):
 
     Attributes:
         tuned: what a tuner may vary besides rank and learning rate.
+        magnitudes: whether the layers also train the lengths of the weight's rows, as in DoRA.
         adapters: the injected layers by the name of the layer they stand for.
     """
 
+    no_start: ClassVar[str | None] = None
+    magnitudes: ClassVar[bool] = False
     tuned: ClassVar[Space] = {"dropout": FloatDistribution(0.0, 0.3)}
     adapters: dict[str, StackedLora]
 
@@ -211,6 +223,14 @@ class LowRank(Method[ConfigT]):
         return None
 
     @classmethod
+    def start_obstacle(cls, start: Start, backbone: Backbone, config: ConfigT) -> str | None:
+        """Refuse an adapter of other layers or ranks, or of another form."""
+        targets = backbone.target_layers(config.targets)
+        return super().start_obstacle(start, backbone, config) or start.unlike(
+            targets, config.rank, magnitudes=cls.magnitudes
+        )
+
+    @classmethod
     def scaling(cls, config: ConfigT) -> float:
         """Return what multiplies the update."""
         return config.alpha / config.rank
@@ -220,6 +240,8 @@ class LowRank(Method[ConfigT]):
         self.adapters = {}
         for name in backbone.target_layers(self.configs[0].targets):
             layer = self.layer(model.get_submodule(name), f"lora.{name}")
+            if backbone.start is not None:
+                layer.start_from(backbone.start.updates[name])
             replace_module(model, name, layer)
             self.adapters[name] = layer
         return model

@@ -137,6 +137,7 @@ class PseudoSvd(LowRank[ConfigT]):
     """A low-rank method whose layers are `StackedPseudoSvd`."""
 
     Layer: ClassVar[type[StackedPseudoSvd]] = StackedPseudoSvd
+    no_start: ClassVar[str | None] = "its updates have singular values, which an adapter lacks"
     tuned: ClassVar[Space] = {"value_lr_ratio": FloatDistribution(0.1, 10.0, log=True)}
 
     @property

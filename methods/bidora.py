@@ -87,6 +87,7 @@ class Bidora(Bilevel[BidoraConfig]):
     name = "bidora"
     reference = "Qin, Zhang, Xie 2025, arXiv:2410.09758; code t2ance/BiDoRA at e7922af"
     Config = BidoraConfig
+    magnitudes: ClassVar[bool] = True
     tuned: ClassVar[Space] = {"magnitude_lr_ratio": FloatDistribution(0.1, 10.0, log=True)}
 
     def layer(self, base: nn.Module, site: str) -> StackedBidora:

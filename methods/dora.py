@@ -10,6 +10,8 @@ Deviations:
    or 32 with alpha twice that, on five projections a layer.
 """
 
+from typing import ClassVar
+
 from torch import nn
 
 from methods._dora import StackedDora
@@ -22,6 +24,7 @@ class Dora(LowRank[LowRankConfig]):
     name = "dora"
     reference = "Liu et al. 2024, arXiv:2402.09353, equations 5 and 6, section 4.3"
     Config = LowRankConfig
+    magnitudes: ClassVar[bool] = True
 
     def layer(self, base: nn.Module, site: str) -> StackedDora:
         """Return the layer that takes the place of ``base``."""

@@ -1,5 +1,7 @@
 """The best constant prediction: class frequencies or mean of the training set. No training."""
 
+from typing import ClassVar
+
 from torch import Tensor, nn
 
 from bench.backbone import Backbone
@@ -15,6 +17,7 @@ class Majority(Method[MethodConfig]):
     name = "majority"
     reference = "baseline"
     trains = False
+    no_start: ClassVar[str | None] = None  # it looks at no model
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: MethodConfig) -> str | None:  # noqa: ARG003

@@ -1,9 +1,15 @@
-"""The pretrained backbone with a freshly drawn head: where every method starts. No training."""
+"""The pretrained backbone with a freshly drawn head: where every method starts. No training.
+
+Where runs start from an adapter, it is the backbone with that adapter.
+"""
+
+from typing import ClassVar
 
 from torch import nn
 
 from bench.backbone import Backbone
 from bench.method import Method, MethodConfig
+from bench.start import fold
 
 
 class Untuned(Method[MethodConfig]):
@@ -12,7 +18,10 @@ class Untuned(Method[MethodConfig]):
     name = "untuned"
     reference = "baseline"
     trains = False
+    no_start: ClassVar[str | None] = None
 
-    def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:  # noqa: ARG002
-        """Leave the model as it is."""
+    def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
+        """Leave the model as it is, but for the adapter that all start from."""
+        if backbone.start is not None:
+            fold(model, backbone.start)
         return model

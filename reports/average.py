@@ -11,7 +11,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from reports.leaderboard import COLUMNS, NOT_FAILED, PAPER
+from reports.leaderboard import NOT_FAILED, PAPER
 from reports.stats import mean_interval, tie_groups
 
 GLUE: Mapping[str, tuple[str, ...]] = {
@@ -35,16 +35,17 @@ def averages(leaderboard: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Return the averages of the suites that have all nine tasks, as rows of a leaderboard.
 
     Args:
-        leaderboard: with the columns of `reports.leaderboard`.
+        leaderboard: as `reports.leaderboard` returns it; the rows get its columns.
         runs: the table of `reports.load`.
     """
     known = runs[(runs["suite"] != "") & runs["task"].isin(list(GLUE))]
     known = known.assign(task_score=[_task_score(run) for run in _dicts(known)])
     parts = [_block(block) for _, block in known.groupby(["suite", "backbone"], sort=False)]
-    table = pd.DataFrame([row for part in parts for row in part], columns=list(COLUMNS))
-    texts = [name for name in COLUMNS if isinstance(leaderboard[name].dtype, pd.StringDtype)]
+    table = pd.DataFrame([row for part in parts for row in part], columns=leaderboard.columns)
+    kinds = leaderboard.dtypes.to_dict()
+    texts = [str(name) for name, kind in kinds.items() if isinstance(kind, pd.StringDtype)]
     table[texts] = table[texts].astype("str").fillna("")
-    return table.astype({name: leaderboard[name].dtype for name in COLUMNS})
+    return table.astype(kinds)
 
 
 def _task_score(run: Mapping[str, Any]) -> float:
@@ -87,6 +88,7 @@ def _row(cell: pd.DataFrame, by_seed: Mapping[int, float], group: int | None) ->
         "suite": first["suite"],
         "task": NAME,
         "backbone": first["backbone"],
+        "start": "; ".join(sorted(set(cell["start"]) - {""})),
         "method": first["method"],
         "variant": (first["variant"] + mark).strip(),
         "n_seeds": score.n,

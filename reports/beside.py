@@ -12,7 +12,7 @@ import pandas as pd
 from reports.leaderboard import rows
 from reports.load import Results
 from reports.published import DIGITS, Figure, fitting
-from reports.text import fitted, label, number
+from reports.text import fitted, label, number, place
 
 COLUMNS = ("published", "published_source", "published_certainty")
 """What a leaderboard has more where any of its rows has a published figure."""
@@ -77,15 +77,15 @@ def format_pairs(found: list[Pair]) -> str:
     if not found:
         return ""
     lines = ["", "Published beside measured: context, not pass marks; settings may differ."]
-    place = ""
+    where = ""
     for pair in found:
-        if pair.place != place:
-            place = pair.place
-            lines += [place, _line("method", "metric", "measured", "published", "where, how sure")]
+        if pair.place != where:
+            where = pair.place
+            lines += [where, _line("method", "metric", "measured", "published", "where, how sure")]
         figure = pair.figure
-        where = f"{figure.source}, {figure.certainty.replace('_', ' ')}"
+        source = f"{figure.source}, {figure.certainty.replace('_', ' ')}"
         lines.append(
-            _line(pair.name, pair.metric, number(pair.measured, DIGITS), figure.text, where)
+            _line(pair.name, pair.metric, number(pair.measured, DIGITS), figure.text, source)
         )
     return "\n".join([*lines, "?: from memory, verified by nobody."]) + "\n"
 
@@ -112,7 +112,7 @@ def _pairs(results: Results, row: Any) -> list[Pair]:
                 continue
             pair = Pair(
                 config_hash=row.config_hash,
-                place=f"{row.task} on {row.backbone}",
+                place=place(row.task, row.backbone, row.start),
                 name=label(row.method, row.variant),
                 metric=metric,
                 main=main,

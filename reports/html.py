@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports import canvas
-from reports.average import NAME, averages
+from reports.average import averages
 from reports.beside import Pair
 from reports.cells import Column, Line, ends, line, markup, plain, shortened
 from reports.costs import throughput
@@ -24,7 +24,7 @@ from reports.leaderboard import BLOCK, PAPER, leaderboard, rows
 from reports.load import Results
 from reports.notes import Finding, findings
 from reports.published import DIGITS
-from reports.text import label, number
+from reports.text import label, number, place
 from reports.tuning import Tuned
 from reports.tuning_section import COST, OUTCOME, tuning_blocks
 from reports.verdict import verdict
@@ -137,9 +137,14 @@ def _averages(
     """Return title and rows of every average over tasks."""
     table = averages(leaderboard(summary), results.runs)
     return [
-        (f"{NAME} on {backbone} (suite {suite})", _lines(block, LEADERBOARD, colours))
-        for (suite, backbone), block in table.groupby(["suite", "backbone"], sort=False)
+        (f"{_where(block)} (suite {suite})", _lines(block, LEADERBOARD, colours))
+        for (suite, _), block in table.groupby(["suite", "backbone"], sort=False)
     ]
+
+
+def _where(block: pd.DataFrame) -> str:
+    first = next(rows(block))
+    return place(first.task, first.backbone, getattr(first, "start", ""))
 
 
 def _block(results: Results, block: pd.DataFrame, colours: dict[str, str]) -> Block:
@@ -147,7 +152,7 @@ def _block(results: Results, block: pd.DataFrame, colours: dict[str, str]) -> Bl
     metrics = block.loc[block["metric"] != "", "metric"]
     upward = bool(block["higher_is_better"].fillna(value=True).all())
     direction = "higher is better" if upward else "lower is better"
-    where = f"{first.task} on {first.backbone}"
+    where = _where(block)
     calibrated = block[block["ece"].notna()]
     return Block(
         title=f"{where} (suite {first.suite})" if first.suite else f"{where} (in no suite)",
@@ -200,6 +205,7 @@ def _terms(results: Results, block: pd.DataFrame) -> dict[str, str]:
         "task": f"{cell.task.name} version {cell.task.version}",
         "data": f"{cell.data.name} {cell.data.digest[:16]}",
         "backbone": f"{cell.backbone.name} {cell.backbone.digest[:16]}",
+        **({"start": f"{cell.start.name} {cell.start.digest}"} if cell.start else {}),
     }
 
 
@@ -213,13 +219,14 @@ def _troubles(runs: pd.DataFrame) -> list[tuple[str, str, str, str, str]]:
             runs["status"] != "ok, no score", "its main metric is not defined on its predictions"
         )
     )
-    keys = ["suite", "task", "backbone", "method", "variant", "protocol", "status", "detail"]
+    places = ["suite", "task", "backbone", "start"]
+    keys = [*places, "method", "variant", "protocol", "status", "detail"]
     groups = []
     for key, alike in runs.groupby(keys, sort=False):
-        _, task, backbone, method, variant, protocol, status, detail = map(str, key)
+        _, *where, method, variant, protocol, status, detail = map(str, key)
         name = label(method, variant) + (PAPER if protocol == "paper" else "")
         seeds = ", ".join(str(seed) for seed in sorted(alike["seed"]))
-        groups.append((f"{task} on {backbone}", name, status.replace("_", " "), detail, seeds))
+        groups.append((place(*where), name, status.replace("_", " "), detail, seeds))
     return groups
 
 
@@ -239,10 +246,11 @@ def _versions(runs: pd.DataFrame) -> dict[str, str]:
 def _origin(results: Results, row: Any) -> tuple[str, str, str, str, str]:
     """Return (place, name, config hash, settings, command) of one leaderboard row."""
     record = results.cells.get(row.config_hash)
-    place, name = f"{row.task} on {row.backbone}", label(row.method, row.variant)
+    where = place(row.task, row.backbone, row.start)
+    name = label(row.method, row.variant)
     if record is None:
-        return place, name, row.config_hash, "", ""
+        return where, name, row.config_hash, "", ""
     training = record.cell.training.model_dump(mode="json", exclude_none=True)
     settings = json.dumps(record.cell.config | training)[1:-1].replace('"', "")
     command = f"gapbench reproduce {shlex.quote(str(results.store.record_path(record.run)))}"
-    return place, name, row.config_hash, settings, command
+    return where, name, row.config_hash, settings, command

@@ -46,14 +46,14 @@ COLUMNS = (
     "device",
     "config_hash",
 )
-BLOCK = ["suite", "task", "backbone", "setting"]
+BLOCK = ["suite", "task", "backbone", "start", "setting"]
 """What rows must share to be compared."""
 
 NOT_FAILED = ("ok", "skipped", "missing")
 PAPER = " [paper]"
 """Mark of a variant whose checkpoint was chosen on the test split, as the papers do."""
 
-_CELL = ["suite", "task", "backbone", "method", "variant", "config_hash"]
+_CELL = ["suite", "task", "backbone", "start", "method", "variant", "config_hash"]
 _MEANS = (
     "train_score",
     "validation_score",
@@ -76,7 +76,7 @@ _MEANS = (
 _ON_ONE_MACHINE = ("train_seconds", "tokens_per_second", "peak_memory_bytes")
 _FROM_RECORDS = ("metric", "setting", "protocol", "higher_is_better")
 _OBJECTS = ("by_seed", "ok_runs", "checkpoints")
-_EXTRA = (*_FROM_RECORDS[1:], "bayes_score", "bayes_ece", "machine", *_OBJECTS)
+_EXTRA = ("start", *_FROM_RECORDS[1:], "bayes_score", "bayes_ece", "machine", *_OBJECTS)
 _WHOLE = (
     "n_seeds",
     "rank_group",
@@ -101,7 +101,8 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
         runs: the table of `reports.load`.
 
     Returns:
-        The columns of the leaderboard and, after them, `setting`, `protocol`, `higher_is_better`,
+        The columns of the leaderboard and, after them, `start` (adapter that runs start from, "" if
+        none), `setting`, `protocol`, `higher_is_better`,
         `bayes_score`, `bayes_ece`, `machine` (device and threads, "" if several), and of the runs
         that ended well `by_seed`, scores by seed, `ok_runs`, hashes by seed, and `checkpoints`, the
         steps that were chosen.
@@ -118,8 +119,9 @@ def summarise(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def leaderboard(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return exactly `COLUMNS` of the table of `summarise`."""
-    return summary[list(COLUMNS)]
+    """Return exactly `COLUMNS` of the table of `summarise`; `start` too if any cell has one."""
+    started = bool((summary["start"] != "").any())
+    return summary[[*COLUMNS[:3], *(["start"] if started else []), *COLUMNS[3:]]]
 
 
 def rows(table: pd.DataFrame) -> Iterator[Any]:
@@ -170,7 +172,7 @@ def _machine(run: dict[str, Any]) -> str:
 
 def _with_known_setting(table: pd.DataFrame) -> pd.DataFrame:
     """Put cells that never ran beside their rivals, where these agree on what was asked for."""
-    rivals = table.groupby(["suite", "task", "backbone"], sort=False)["setting"]
+    rivals = table.groupby(["suite", "task", "backbone", "start"], sort=False)["setting"]
     only = rivals.transform(lambda settings: _only(set(settings) - {""}))
     table["setting"] = table["setting"].where(table["setting"] != "", only)
     return table

@@ -28,6 +28,7 @@ _IDENTITY = (
     "suite",
     "task",
     "backbone",
+    "start",
     "method",
     "variant",
     "seed",
@@ -99,10 +100,11 @@ class Results:
     Attributes:
         store: where it was read from.
         runs: one row per planned run in plan order, then the records that no plan wants, with an
-            empty suite and variant. Text that does not exist is "", a number NA or NaN. `setting`
-            is a hash of all that a cell shares with its rivals (task, data, backbone, budget,
-            protocol): only rows with the same setting may be compared. Metrics beside the main one
-            follow as `<split>/<metric>`, those of a part as `<split>/<metric>/<part>`.
+            empty suite and variant. Text that does not exist is "", a number NA or NaN. `start` is
+            the name of the adapter that the run starts from. `setting` is a hash of all that a cell
+            shares with its rivals (task, data, backbone, start, budget, protocol): only rows with
+            the same setting may be compared. Metrics beside the main one follow as
+            `<split>/<metric>`, those of a part as `<split>/<metric>/<part>`.
         cells: the first record of each cell by its hash, without its curve.
         curves: scores along training by run hash, `(points, len(CURVE))`, NaN where undefined.
         notes: what methods report of themselves, by run hash; runs without any are absent.
@@ -175,13 +177,15 @@ def _planned(store: Store, plan: PlanRow, row: dict[str, Any] | None) -> dict[st
 def _cell_row(record: Record) -> dict[str, Any]:
     cell = record.cell
     # Terms that rivals share; what a method may set for itself is left out.
-    terms = cell.model_dump(mode="json", exclude={"task", "method", "config", "training"})
+    own = {"task", "method", "config", "training"}
+    terms = cell.model_dump(mode="json", exclude=own if cell.start else own | {"start"})
     text = json.dumps([terms, cell.task.identity()], sort_keys=True)
     return {
         "suite": "",
         "variant": "",
         "task": cell.task.name,
         "backbone": cell.backbone.name,
+        "start": cell.start.name if cell.start else "",
         "method": cell.method,
         "config_hash": record.cell_hash,
         "protocol": cell.protocol,

@@ -10,7 +10,7 @@ import pandas as pd
 
 from reports.leaderboard import rows
 from reports.load import Results
-from reports.text import label, short
+from reports.text import label, place, short
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,11 @@ def findings(results: Results, block: pd.DataFrame) -> list[Finding]:
     found = []
     for row in rows(block):
         notes = [results.notes[run] for run in row.ok_runs.values() if run in results.notes]
-        place, name = f"{row.task} on {row.backbone}", label(row.method, row.variant)
+        where = place(row.task, row.backbone, row.start)
+        name = label(row.method, row.variant)
         for key in dict.fromkeys(key for note in notes for key in note):
             values = [note[key] for note in notes if note.get(key) is not None]
-            found.append(Finding(place, name, key.replace("_", " "), _summary(values)))
+            found.append(Finding(where, name, key.replace("_", " "), _summary(values)))
     return found
 
 

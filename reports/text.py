@@ -19,7 +19,9 @@ def format_table(table: pd.DataFrame) -> str:
     """
     parts = [
         "\n".join(_part(key, part))
-        for key, part in table.groupby(["suite", "task", "backbone"], sort=False)
+        for key, part in table.groupby(
+            [name for name in ("suite", "task", "backbone", "start") if name in table], sort=False
+        )
     ]
     notes = (
         "* not told apart from the best (group 1). Intervals: 95 %, over seeds. Groups: paired t "
@@ -49,6 +51,11 @@ def label(method: str, variant: str) -> str:
     plain = variant.removesuffix(PAPER.strip()).strip()
     mark = PAPER if variant.endswith(PAPER.strip()) else ""
     return (method if plain in {"", "default"} else f"{method} / {plain}") + mark
+
+
+def place(task: str, backbone: str, start: str = "") -> str:
+    """Return where rivals meet: a task, a backbone, and the adapter they start from, if any."""
+    return f"{task} on {backbone}" + (f", from {start}" if start else "")
 
 
 def too_few(table: pd.DataFrame) -> str:
@@ -83,9 +90,10 @@ _WIDTHS = (1, 28, 5, 5, 8, 16, 8, 6, 8, 8, 6)
 
 def _part(key: Any, table: pd.DataFrame) -> Iterator[str]:
     """Yield the lines of one task."""
-    suite, task, backbone = key
+    suite, task, backbone, *start = key
     metrics = " ".join(sorted(set(table["metric"]) - {""}))
-    yield " | ".join(part for part in (suite or "(no suite)", task, backbone, metrics) if part)
+    began = [f"from {name}" for name in start if name]
+    yield " | ".join(p for p in (suite or "(no suite)", task, backbone, *began, metrics) if p)
     yield _line(_HEAD)
     for row in rows(table):
         interval = f"{number(row.score_ci_low)} .. {number(row.score_ci_high)}"

@@ -21,8 +21,8 @@ from reports.text import label
 COLUMN = "tuned_dimensions"
 """What a leaderboard has more where anything was tuned; trials and seconds have columns anyway."""
 
-Key = tuple[str, str, str, str, str]
-"""Suite, task, backbone, method and variant."""
+Key = tuple[str, str, str, str, str, str]
+"""Suite, task, backbone, start, method and variant."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def tuned(results: Results, table: pd.DataFrame, summaries: Sequence[Summary]) -
         summaries: the folder's studies.
     """
     known = {
-        (row.suite, row.task, row.backbone, row.method, row.variant): row
+        (row.suite, row.task, row.backbone, row.start, row.method, row.variant): row
         for row in reversed(list(rows(table)))
         if row.n_seeds
     }
@@ -81,7 +81,11 @@ def with_tuning(leaderboard: pd.DataFrame, found: Sequence[Tuned]) -> pd.DataFra
     if not found:
         return leaderboard
     by_row = {each.row: each.summary for each in reversed(found) if each.row is not None}
-    keys = [(r.suite, r.task, r.backbone, r.method, r.variant) for r in rows(leaderboard)]
+    starts = leaderboard["start"] if "start" in leaderboard else [""] * len(leaderboard)
+    keys = [
+        (r.suite, r.task, r.backbone, start, r.method, r.variant)
+        for r, start in zip(rows(leaderboard), starts, strict=True)
+    ]
     studies = [by_row.get(key) for key in keys]
     return leaderboard.assign(
         tune_trials=pd.array([s.tally.trials if s else None for s in studies], dtype="Int64"),
@@ -97,7 +101,7 @@ def winners_variant(variant: str) -> str:
 
 def _tuned(results: Results, summary: Summary, known: dict[Key, Any]) -> Tuned:
     study = summary.study
-    place = (study.suite, study.task, study.backbone, study.method)
+    place = (study.suite, study.task, study.backbone, study.start, study.method)
     winner_key: Key = (*place, winners_variant(study.variant))
     winner = known.get(winner_key)
     if winner is not None and not _chosen(results.cells[winner.config_hash], summary):

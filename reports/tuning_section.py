@@ -10,7 +10,7 @@ from markupsafe import Markup
 from reports.canvas import variable
 from reports.cells import Column, Line, Value, ends, line, markup, plain, shortened
 from reports.searches import budget_curves, sensitivity
-from reports.text import number
+from reports.text import number, place
 from reports.tuning import Tuned
 
 
@@ -102,16 +102,16 @@ def tuning_blocks(found: Sequence[Tuned], colours: dict[str, str]) -> list[Tunin
     return [_block(shared, list(block), colours) for shared, block in groups]
 
 
-def _shared(each: Tuned) -> tuple[str, str, str, str, str]:
+def _shared(each: Tuned) -> tuple[str, ...]:
     study = each.summary.study
-    return study.suite, study.task, study.backbone, study.metric, study.direction
+    return study.suite, study.task, study.backbone, study.start, study.metric, study.direction
 
 
 def _block(shared: tuple[str, ...], block: list[Tuned], colours: dict[str, str]) -> TuningBlock:
-    suite, task, backbone, metric, direction = shared
+    suite, *where, metric, direction = shared
     better = "higher is better" if direction == "maximize" else "lower is better"
     return TuningBlock(
-        title=f"{task} on {backbone} (suite {suite}): {metric}, {better}",
+        title=f"{place(*where)} (suite {suite}): {metric}, {better}",
         outcome=_lines(block, OUTCOME, colours),
         cost=_lines(block, COST, colours),
         searched=[_searched(each, colours) for each in block],

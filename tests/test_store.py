@@ -98,8 +98,8 @@ def test_full_disk_is_reported_and_leaves_finished_runs_alone(
 
 @pytest.mark.parametrize("status", Status)
 def test_record_is_replaced_only_while_it_is_not_settled(store: Store, status: Status) -> None:
-    """Ok, skipped and diverged runs stay as they are; the others are tried again."""
-    final = status in {Status.OK, Status.SKIPPED, Status.DIVERGED}
+    """Ok, skipped, diverged and pruned runs stay as they are; the others are tried again."""
+    final = status in {Status.OK, Status.SKIPPED, Status.DIVERGED, Status.PRUNED}
     store.write(blank(RUN, status, detail="first"))
     assert store.settled(RUN) == final
     before = store.record_path(RUN).read_bytes()

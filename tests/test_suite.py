@@ -62,6 +62,7 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "data.digest": {"data.digest": "3" * 40},
     "backbone.name": {"backbone.name": "other"},
     "backbone.digest": {"backbone.digest": "4" * 16},
+    "start": {"start": {"name": "mnli", "digest": "5" * 16}},
     "method": {"method": "head"},
     "config": {"config": {"rank": 4, "alpha": 16.0, "dropout": 0.0, "targets": "default"}},
     "training.learning_rate": {"training.learning_rate": 6e-4},

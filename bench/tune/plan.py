@@ -131,7 +131,7 @@ def _study(
         return unfit
     backbone = load_backbone(cell, sources)
     config = method.Config.model_validate(cell.config)
-    reason = method.supports(cell.task, backbone, config)
+    reason = method.obstacle(cell.task, backbone, config)
     if reason is not None:
         return reason
     _check_objectives(cell, search)

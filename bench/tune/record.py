@@ -93,6 +93,7 @@ class StudyFile(Frozen):
         default_number: the trial of the method's own settings.
         best_number: the complete trial with the best score (ties: the earliest); None without any.
         front: numbers of the complete trials that no other one beats in every objective.
+        start: name of the adapter that its runs start from, "" if none.
         default_test, tuned_test: mean test score over the suite's seeds, once those runs are done.
     """
 
@@ -115,3 +116,4 @@ class StudyFile(Frozen):
     trials: tuple[TrialRow, ...] = ()
     default_test: float | None = None
     tuned_test: float | None = None
+    start: str = ""

@@ -47,7 +47,8 @@ def space_of(cell: Cell, level: Level, backbone: Backbone) -> dict[str, Dimensio
     """Return the dimensions of a cell's method, learning rate first and rank, if any, second.
 
     Ranges are widened where the cell's own value lies outside, since that is the first trial, and
-    ranks end at the largest that fits the backbone.
+    ranks end at the largest that fits the backbone. Where runs start from an adapter, the rank is
+    the adapter's and not searched.
 
     Raises:
         ConfigError: if a range is empty.
@@ -55,6 +56,8 @@ def space_of(cell: Cell, level: Level, backbone: Backbone) -> dict[str, Dimensio
     method = registry.get(cell.method)
     own = dict(method.search_space())
     rank = {"rank": own.pop("rank")} if "rank" in own else {}
+    if backbone.start is not None:
+        rank = {}
     preset = {name: _TRAINING[name] for name in method.training if name in _TRAINING}
     spare = {name: _TRAINING[name] for name in _SPARE if name not in preset}
     rate = FloatDistribution(*_ordered(cell, "learning_rate", method.learning_rates), log=True)

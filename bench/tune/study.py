@@ -126,6 +126,7 @@ class Session:
             suite=plan.suite,
             task=cell.task.name,
             backbone=cell.backbone.name,
+            start=cell.start.name if cell.start else "",
             method=cell.method,
             variant=plan.variant,
             metric=plan.metric,

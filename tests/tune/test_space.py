@@ -27,9 +27,8 @@ def backbone(make_backbone: Callable[[str], Path]) -> Backbone:
 
 def cell(name: str, **training: object) -> Cell:
     """Return the cell of a method with its defaults."""
-    config = {"settings": {}} if name == "peft" else {}
     name = "peft:LORA" if name == "peft" else name
-    resolved = registry.resolve_config(name, config, "here")
+    resolved = registry.resolve_config(name, {}, "here")
     settings = Training.model_validate(dict(registry.get(name).training) | training)
     fields = {field: getattr(CELL, field) for field in Cell.model_fields}
     return Cell(**fields | {"method": name, "config": resolved, "training": settings})

@@ -2,7 +2,6 @@
 
 import math
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +50,7 @@ def test_first_trial_is_the_default_so_the_winner_is_never_worse(tmp_path: Path)
     opened = session(plan(16), tmp_path)
     default = {name: dimension.default for name, dimension in SPACE.items()}
 
-    def evaluate(run: Run) -> Mapping[str, Any]:
+    def evaluate(run: Run) -> dict[str, Any]:
         return scored(run, float(run.cell.hash == opened.plan.base.hash))
 
     carry_out(opened, evaluate)
@@ -114,7 +113,7 @@ def test_failed_diverged_and_pruned_trials_are_charged(tmp_path: Path) -> None:
     opened = session(plan(limit=limit), tmp_path)
     seen: list[str] = []
 
-    def evaluate(run: Run) -> Mapping[str, Any]:
+    def evaluate(run: Run) -> dict[str, Any]:
         seen.append(run.hash)
         status = [Status.OK, Status.FAILED, Status.DIVERGED, Status.OUT_OF_MEMORY][len(seen) % 4]
         if status == Status.OK:
@@ -135,7 +134,7 @@ def test_trials_that_end_early_leave_budget_for_more(tmp_path: Path) -> None:
     limit = Limit(unit="steps", amount=10 * STEPS)
     opened = session(plan(limit=limit), tmp_path)
 
-    def evaluate(run: Run) -> Mapping[str, Any]:
+    def evaluate(run: Run) -> dict[str, Any]:
         return scored(run, bowl(run)) | {"cost": cost(run).model_copy(update={"steps": 1})}
 
     carry_out(opened, evaluate)
@@ -190,7 +189,7 @@ def test_undefined_score_is_a_failure(tmp_path: Path) -> None:
     assert opened.file().best_number is None
 
 
-def _scoreless(run: Run) -> Mapping[str, Any]:
+def _scoreless(run: Run) -> dict[str, Any]:
     fields = scored(run, 0.5)
     split = fields["splits"]["validation"]
     empty = split.model_copy(update={"metrics": dict.fromkeys(split.metrics)})
@@ -202,7 +201,7 @@ def test_wilcoxon_spares_later_seeds_of_trials_that_lose(tmp_path: Path) -> None
     opened = session(plan(16, trial_seeds=6, pruner="wilcoxon"), tmp_path)
     default = opened.plan.base.hash
 
-    def evaluate(run: Run) -> Mapping[str, Any]:
+    def evaluate(run: Run) -> dict[str, Any]:
         # The default wins by a clear margin on every seed.
         return scored(run, float(run.cell.hash == default) + run.seed % 7 / 100)
 
@@ -219,7 +218,7 @@ def test_asha_ends_the_worse_part_of_runs_but_never_the_default(tmp_path: Path) 
     """At each evaluation the runs that are not among the best are ended."""
     opened = session(plan(16, pruner="asha"), tmp_path)
 
-    def evaluate(run: Run) -> Mapping[str, Any]:
+    def evaluate(run: Run) -> dict[str, Any]:
         curve = [_point(0, 0.0)]
         for step in (STEPS // 2, STEPS):
             curve.append(_point(step, bowl(run)))

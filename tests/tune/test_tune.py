@@ -19,6 +19,7 @@ from bench.tune.plan import SEEDS_FROM
 from bench.tune.summary import read_summaries
 from tests.small_stack import random_data
 from tests.small_suite import SmallSuite, call, make
+from tests.tune.planted import REGRESSION
 
 METHODS = ["majority", "head", {"method": "lora", "config": {"rank": 2}}]
 
@@ -26,8 +27,7 @@ METHODS = ["majority", "head", {"method": "lora", "config": {"rank": 2}}]
 @pytest.fixture
 def small(tmp_path: Path, make_backbone: Callable[[str], Path]) -> SmallSuite:
     """A suite of two methods that train and one that does not."""
-    training = {"learning_rate": 0.3}  # the upper end of its range, which few steps feel
-    return make(tmp_path / "small", make_backbone("bert"), methods=METHODS, training=training)
+    return make(tmp_path / "small", make_backbone("bert"), methods=METHODS)
 
 
 def trials(results: Path) -> dict[str, list[dict[str, Any]]]:
@@ -73,11 +73,13 @@ def test_trials_do_not_depend_on_stacks_or_workers(
     small: SmallSuite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Eight in a stack and one at a time give the same trials and values, and so does again."""
-    for name, flags in {
+    ways: dict[str, list[object]] = {
         "stacked": ["--stack", WAVE],
         "alone": ["--stack", 1],
         "again": ["--storage", f"journal:{tmp_path / 'journal.log'}"],
-    }.items():
+    }
+    small.write_task(**REGRESSION)
+    for name, flags in ways.items():
         folder = tmp_path / name
         arguments = (*small.planning, "--results", folder, "--trials", 12, *flags)
         assert call(capsys, "tune", *arguments).code == 0
@@ -88,7 +90,7 @@ def test_trials_do_not_depend_on_stacks_or_workers(
         assert len({trial["validation_score"] for trial in expected}) > 1
         for ours, theirs in zip(stacked[name], expected, strict=True):
             assert ours["params"] == theirs["params"]
-            for score in ("validation_score", "train_score", "ece"):
+            for score in ("validation_score", "train_score", "gap"):
                 assert ours[score] == pytest.approx(theirs[score], rel=1e-4)
 
 
@@ -226,7 +228,7 @@ def test_asha_ends_runs_in_their_stack(
     small: SmallSuite, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Pruned runs leave the stack, cost less, and are stored as pruned."""
-    small.write_task(validation_size=20)  # so that few runs tie
+    small.write_task(**REGRESSION)
     small.write_suite(budget={"steps": 24, "batch_size": 4, "evaluations": 4})
     flags = ("--methods", "lora", "--trials", 16, "--pruner", "asha", "--json")
     answer = call(capsys, "tune", *small.running, *flags)
@@ -235,6 +237,7 @@ def test_asha_ends_runs_in_their_stack(
     states = [trial.state for trial in summary.study.trials]
     assert states[0] == "complete"
     assert "pruned" in states
+    assert summary.study.direction == "minimize"
     pruned = {trial.steps for trial in summary.study.trials if trial.state == "pruned"}
     assert pruned <= {6, 12, 24}
     assert min(pruned) < 24

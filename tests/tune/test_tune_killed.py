@@ -16,6 +16,7 @@ from bench.record import Record, Status
 from bench.store import Store
 from bench.tune.summary import read_summaries
 from tests.small_suite import PROCESSES, SmallSuite, call, make, run_command, start
+from tests.tune.planted import REGRESSION
 
 METHODS = ["head", {"method": "lora", "config": {"rank": 2}}]
 BUDGET = {"steps": 8, "batch_size": 4, "evaluations": 2}
@@ -35,9 +36,9 @@ def _one_thread() -> Iterator[None]:
 @pytest.fixture
 def small(tmp_path: Path, make_backbone: Callable[[str], Path]) -> SmallSuite:
     """A suite of two studies."""
-    training = {"learning_rate": 0.3}  # the upper end of its range, which few steps feel
-    folder, backbone = tmp_path / "small", make_backbone("bert")
-    return make(folder, backbone, methods=METHODS, budget=BUDGET, training=training)
+    small = make(tmp_path / "small", make_backbone("bert"), methods=METHODS, budget=BUDGET)
+    small.write_task(**REGRESSION)
+    return small
 
 
 def arguments(small: SmallSuite, folder: Path) -> list[str]:
@@ -101,7 +102,7 @@ def test_tuning_killed_many_times_ends_as_if_never_killed(
     while kills < KILLS:
         folder = tmp_path / f"killed-{folders}"
         before: dict[tuple[str, int], Any] = {}
-        exitcode = -signal.SIGKILL
+        exitcode: int | None = -signal.SIGKILL
         while exitcode == -signal.SIGKILL:
             process = PROCESSES.Process(target=run_command, args=(out, *arguments(small, folder)))
             process.start()
