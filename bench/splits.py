@@ -206,7 +206,7 @@ class TaskData:
 
     @property
     def held_out(self) -> str:
-        """The split that generalisation is measured on: test, or validation where that is sealed."""
+        """The split that gaps are measured on: test, or validation where that is sealed."""
         return "validation" if self.sealed else "test"
 
     @property

@@ -26,7 +26,7 @@ _TRAIN, _TEST = CURVE.index("train_score"), CURVE.index("test_score")
 
 
 def gap_curves(results: Results, block: pd.DataFrame, colours: dict[str, str]) -> Figure | None:
-    """Draw train and test score along training, one panel per method.
+    """Draw along training what picks the checkpoint, on train and test, one panel per method.
 
     Lines are means over seeds, as far as all of them trained; bands reach from the lowest to the
     highest seed. Dotted lines mark the checkpoints that were chosen.
@@ -48,8 +48,9 @@ def gap_curves(results: Results, block: pd.DataFrame, colours: dict[str, str]) -
     if not panels:
         return None
     first = panels[0][0]
+    metric = results.cells[first.config_hash].cell.task.selection
     title = (
-        f"Train (dashed) and test (solid) {first.metric} along training: {first.task}, "
+        f"Train (dashed) and test (solid) {metric} along training: {first.task}, "
         f"{first.backbone}. Band: lowest to highest seed. Dotted: chosen checkpoints."
     )
     with style():
@@ -61,7 +62,7 @@ def gap_curves(results: Results, block: pd.DataFrame, colours: dict[str, str]) -
             _name(axis, row, f"gap {number(row.generalization_gap)}")
             axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         figure.supxlabel("optimiser step", fontsize=8.5, y=0.06 / figure.get_figheight())
-        figure.supylabel(f"{first.metric} (mean over seeds)", fontsize=8.5, x=0.004)
+        figure.supylabel(f"{metric} (mean over seeds)", fontsize=8.5, x=0.004)
     return figure
 
 

@@ -216,9 +216,9 @@ def _scores(record: Record) -> dict[str, Any]:
         row[f"{split}_score"] = record.score(split)
         row[f"{split}_loss"] = scores.loss
         row[f"{split}_examples"] = scores.examples
-        named = record.cell.task.metrics
-        others = named[1:] if split in SPLITS else named  # which have no column of their own
-        row |= {f"{split}/{name}": scores.metrics.get(name) for name in others}
+        own = record.cell.task.metrics[:1] if split in SPLITS else ()  # have a column already
+        others = [name for name in scores.metrics if name not in own]
+        row |= {f"{split}/{name}": scores.metrics[name] for name in others}
         for part, values in scores.parts.items():
             row |= {f"{split}/{name}/{part}": value for name, value in values.items()}
     return row

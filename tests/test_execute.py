@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 import torch
 
-from bench.execute import heeding_interrupts, suitable_workers, stacks
+from bench.execute import heeding_interrupts, stacks, suitable_workers
 from bench.sources import Sources
 from tests.small_stack import CPU, make_runs
 
