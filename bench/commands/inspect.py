@@ -1,0 +1,151 @@
+"""Commands that look and change nothing: list, check, plan, status."""
+
+import argparse
+import json
+import statistics
+import sys
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from bench import backbone as backbones
+from bench import data, listings, registry
+from bench.cli import EXIT_OK
+from bench.commands.options import planned_by
+from bench.commands.printing import last_line, print_rows
+from bench.config import Cell
+from bench.errors import RecordError, StoreError
+from bench.record import Record, Status
+from bench.run import load_backbone
+from bench.sources import Sources
+from bench.store import Store
+from bench.tune import winners
+from bench.tune.summary import read_summaries
+
+
+def list_command(options: argparse.Namespace) -> int:
+    """Print what is built in: methods, tasks, suites, metrics or backbones."""
+    print_rows(getattr(listings, options.what)(), as_json=options.json)
+    return EXIT_OK
+
+
+def check_command(options: argparse.Namespace) -> int:
+    """Verify everything that can be wrong with a suite before an hour is spent on it."""
+    suite, sources, planned = planned_by(options)
+    rows = [
+        _named(cell, variant) | _checked(cell, sources)
+        for (_, variant), cell in {
+            (p.run.cell.hash, p.variant): p.run.cell for p in planned
+        }.items()
+    ]
+    print_rows(rows, as_json=options.json)
+    for warning in dict.fromkeys(warning for row in rows for warning in _overlaps(row)):
+        print(warning, file=sys.stderr)
+    print(f"suite {suite.name!r} is valid: {len(planned)} runs", file=sys.stderr)
+    return EXIT_OK
+
+
+def _named(cell: Cell, variant: str) -> dict[str, Any]:
+    """Return the columns that say which cell of a suite a row is about."""
+    return {
+        "task": cell.task.name,
+        "backbone": cell.backbone.name,
+        **({"start": cell.start.name} if cell.start else {}),
+        "method": cell.method,
+        "variant": variant,
+    }
+
+
+def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
+    """Return the sizes of a cell's splits, and whether its method can do it."""
+    unfit = backbones.unfit(sources.locate(cell.backbone), cell.task.kind)
+    if unfit is not None:
+        return {"verdict": unfit}
+    backbone = load_backbone(cell, sources)
+    splits = data.prepare(cell, sources, backbone.reader)
+    config = registry.get(cell.method).Config.model_validate(cell.config)
+    return {
+        "train": len(splits.train),
+        "validation": len(splits.validation),
+        "test": len(splits.test),
+        **{f"leaked_{split}": count for split, count in splits.leaked.items()},
+        "mean_tokens": round(float(splits.train.lengths.mean()), 1),
+        "steps": cell.budget.total_steps(len(splits.train.trained)),
+        "verdict": registry.get(cell.method).obstacle(cell.task, backbone, config) or "ok",
+    }
+
+
+def _overlaps(row: dict[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each split of a row of `check` that shares inputs with train."""
+    for split in ("validation", "test"):
+        if count := row.get(f"leaked_{split}"):
+            yield (
+                f"task {row['task']!r}: {count} of {row[split]} {split} inputs are in train too; "
+                "their scores tell of memory; take them out of one of the two"
+            )
+
+
+def plan_command(options: argparse.Namespace) -> int:
+    """Print the grid, what is done, and the time left as far as stored runs tell it."""
+    _, _, planned = planned_by(options)
+    store = Store(options.results)
+    seconds = _measured_seconds(store)
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    for entry in planned:
+        cell = entry.run.cell
+        key = (cell.task.name, cell.backbone.name, cell.method, entry.variant)
+        row = rows.setdefault(
+            key,
+            _named(cell, entry.variant) | {"runs": 0, "done": 0, "seconds_left": 0.0},
+        )
+        row["runs"] += 1
+        if store.settled(entry.run):
+            row["done"] += 1
+        elif row["seconds_left"] is not None:
+            each = seconds.get(key[:3])
+            row["seconds_left"] = None if each is None else round(row["seconds_left"] + each, 1)
+    print_rows(list(rows.values()), as_json=options.json)
+    left = sum(row["runs"] - row["done"] for row in rows.values())
+    print(f"{len(planned)} runs, {left} to do", file=sys.stderr)
+    return EXIT_OK
+
+
+def _measured_seconds(store: Store) -> dict[tuple[str, ...], float]:
+    """Return the median seconds of a run by (task, backbone, method), where any has been stored."""
+    seconds: dict[tuple[str, ...], list[float]] = defaultdict(list)
+    for record in store.records():
+        if isinstance(record, Record) and record.cost is not None:
+            key = (record.cell.task.name, record.cell.backbone.name, record.cell.method)
+            seconds[key].append(record.cost.train_seconds + record.cost.evaluation_seconds)
+    return {key: statistics.median(values) for key, values in seconds.items()}
+
+
+def status_command(options: argparse.Namespace) -> int:
+    """Print counts by suite and status, and every failure with its cause."""
+    store = Store(options.results)
+    found, plans, studies = list(store.records()), store.plans(), read_summaries(options.results)
+    if not found and not plans and not studies:
+        raise StoreError(
+            f"results folder {options.results} holds no plan and no record; run a suite first, or "
+            "give another folder"
+        )
+    by_hash = {r.run_hash: r for r in found if isinstance(r, Record)}
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in plans:
+        record = by_hash.get(row.run_hash)
+        counts[row.suite][record.status.value if record else "missing"] += 1
+    suites_now = [{"suite": suite, **count} for suite, count in counts.items()]
+    studies_now = [winners.table(summary.study) for summary in studies]
+    if options.json:
+        print(json.dumps([*suites_now, *studies_now]))
+    else:
+        print_rows(suites_now, as_json=False)
+        print_rows(studies_now, as_json=False)
+    for item in found:
+        if isinstance(item, RecordError):
+            print(f"unreadable: {item}", file=sys.stderr)
+        elif item.status not in {Status.OK, Status.SKIPPED}:
+            print(
+                f"{item.status}: {store.record_path(item.run)}: {last_line(item)}", file=sys.stderr
+            )
+    return EXIT_OK

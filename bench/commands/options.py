@@ -1,0 +1,32 @@
+"""From parsed options to what they name: suite, sources and planned runs."""
+
+import argparse
+
+from bench import suite as suites
+from bench.sources import Sources
+from bench.suite import PlannedRun, Suite
+
+
+def planned_by(options: argparse.Namespace) -> tuple[Suite, Sources, list[PlannedRun]]:
+    """Return the suite that a command was given, its sources, and all of its runs."""
+    suite, path = suites.load(options.suite)
+    suite = suites.restrict(
+        suite,
+        methods=options.methods,
+        task_names=options.tasks,
+        seeds=options.seeds,
+        backbone=options.backbone,
+        precision=options.precision,
+    )
+    sources = Sources(options.data)
+    return suite, sources, suites.expand(suite, sources, path)
+
+
+def sources_of(options: argparse.Namespace) -> Sources:
+    """Return the data, backbone and adapter that a command on a stored run was given."""
+    sources = Sources(options.data)
+    if options.backbone:
+        sources.backbone(options.backbone)
+    if options.start:
+        sources.start(options.start)
+    return sources

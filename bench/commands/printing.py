@@ -1,0 +1,49 @@
+"""How commands print: tables, progress bars, causes."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from bench.record import Record
+
+
+def print_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
+    """Print rows as an aligned table, or as JSON."""
+    if as_json:
+        print(json.dumps(list(rows)))
+    elif rows:
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        cells = [names] + [[_cell(row.get(name)) for name in names] for row in rows]
+        widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
+        for line in cells:
+            print(
+                "  ".join(
+                    text.ljust(width) for text, width in zip(line, widths, strict=True)
+                ).rstrip()
+            )
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None else str(value)
+
+
+def progress_bar(total: int, unit: str) -> Any:
+    """Return a progress bar with an estimate of the time left."""
+    shape = f"{{l_bar}}{{bar}}| {{n:.1f}}/{{total}}{unit}, {{elapsed}} gone, {{remaining}} left"
+    pause = 0.5 if sys.stderr.isatty() else 30.0  # seconds between lines; a log needs few
+    # smoothing=0: the estimate is the average so far, since single stacks differ much in length.
+    return tqdm(
+        total=total,
+        bar_format=shape + "{postfix}",
+        file=sys.stderr,
+        mininterval=pause,
+        smoothing=0,
+    )
+
+
+def last_line(record: Record) -> str:
+    """Return the last line of a record's detail: of a traceback, the error itself."""
+    return (record.detail or "no cause given").strip().splitlines()[-1]

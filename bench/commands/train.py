@@ -1,0 +1,135 @@
+"""Commands that train a grid: run and tune."""
+
+import argparse
+import json
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any, get_args
+
+import torch
+
+from bench.cli import EXIT_FAILED_RUNS, EXIT_INTERRUPTED, EXIT_OK
+from bench.commands.options import planned_by
+from bench.commands.printing import last_line, print_rows, progress_bar
+from bench.config import Run
+from bench.execute import Settings, choose_device, execute, suitable_workers
+from bench.record import Record, Status
+from bench.run import store_at
+from bench.sources import Sources
+from bench.store import Store
+from bench.suite import PlannedRun, Suite
+from bench.tune import plan as tuning_plan
+from bench.tune import winners
+from bench.tune.plan import Search
+from bench.tune.record import Limit, Unit
+from bench.tune.search import Workshop, search
+from bench.tune.storage import default_url
+
+
+def run_command(options: argparse.Namespace) -> int:
+    """Run what is missing, then print the leaderboard."""
+    choose_device(options.device)  # refuse it before anything is written
+    suite, sources, planned = planned_by(options)
+    return _run_planned(options, suite, sources, planned, {})
+
+
+def tune_command(options: argparse.Namespace) -> int:
+    """Tune every method of a suite, then run defaults and winners and print the leaderboard."""
+    device = choose_device(options.device)
+    suite, sources, planned = planned_by(options)
+    wanted = _search(options)
+    plans, without = tuning_plan.studies(suite, planned, sources, wanted)
+    for label, reason in without.items():
+        print(f"no study of {label}: {reason}", file=sys.stderr)
+    limit = wanted.limit
+    print(f"{len(plans)} studies of {limit.amount:g} {limit.unit} each", file=sys.stderr)
+    workers = options.workers or suitable_workers(
+        [[Run(plan.base, 0)] for plan in plans for _ in range(2)], sources, device
+    )
+    workshop = Workshop(
+        options.results,
+        options.storage or default_url(options.results),
+        sources,
+        device,
+        options.stack,
+        max(1, torch.get_num_threads() // workers),
+    )
+    store_at(options.results)
+    with progress_bar(100, "% of all budgets") as bar:
+        files = search(plans, workshop, workers, lambda share: bar.update(100 * share - bar.n))
+    rows = [winners.table(file) for file in files]
+    if not options.json:
+        print_rows(rows, as_json=False)
+        print()
+    planned += winners.planned(plans, files, suite.seeds)
+    code = _run_planned(options, suite, sources, planned, {"studies": rows})
+    winners.complete(plans, files, suite.seeds, Store(options.results), options.results)
+    fruitless = [file.name for file in files if file.best_number is None]
+    for name in fruitless:
+        print(f"no trial of {name} is complete; see gapbench status", file=sys.stderr)
+    return code or (EXIT_FAILED_RUNS if fruitless else EXIT_OK)
+
+
+def _search(options: argparse.Namespace) -> Search:
+    """Return how to tune, from the options."""
+    given = {unit: getattr(options, unit) for unit in get_args(Unit)}
+    limits = [Limit(unit=unit, amount=n) for unit, n in given.items() if n is not None]
+    return Search(
+        limit=limits[0] if limits else Limit(),
+        level=options.space,
+        objectives=tuple(options.objective.split("+")),
+        trial_seeds=options.trial_seeds,
+        pruner=options.pruner,
+        seed=options.seed,
+    )
+
+
+def _run_planned(
+    options: argparse.Namespace,
+    suite: Suite,
+    sources: Sources,
+    planned: Sequence[PlannedRun],
+    more: dict[str, Any],
+) -> int:
+    """Run what is missing of a plan, print the leaderboard, and return the exit code."""
+    store = store_at(options.results)
+    store.write_plan(suite.name, [(p.run, p.variant) for p in planned])
+    wanted = list({p.run.hash: p.run for p in planned}.values())
+    todo = [run for run in wanted if not store.settled(run)]
+    settings = Settings(options.results, sources, options.device, options.stack, options.workers)
+    print(f"{len(wanted)} runs, {len(wanted) - len(todo)} done before", file=sys.stderr)
+    statuses = _execute_with_progress(todo, settings) if todo else Counter()
+    results = Counter({status.value: count for status, count in statuses.items()})
+    if options.json:
+        print(json.dumps({"suite": suite.name, "runs": len(wanted), "now": results} | more))
+    else:
+        print(import_module("reports.build").terminal(options.results))
+    return _conclude([(run, store.find(run)) for run in wanted], statuses)
+
+
+def _execute_with_progress(todo: Sequence[Any], settings: Settings) -> Counter[Status]:
+    with progress_bar(len(todo), " runs") as bar:
+
+        def show(done: float, statuses: Counter[Status]) -> None:
+            trouble = {s.value: n for s, n in statuses.items() if s != Status.OK}
+            bar.set_postfix(trouble, refresh=False)
+            bar.update(done - bar.n)
+
+        return execute(todo, settings, show)
+
+
+def _conclude(outcome: Sequence[tuple[Run, Record | None]], statuses: Counter[Status]) -> int:
+    """Name every run that is not ok, and return the exit code of a `run` command."""
+    bad = [r for _, r in outcome if r and r.status not in {Status.OK, Status.SKIPPED}]
+    for record in bad:
+        print(f"{record.status}: {record.run}: {last_line(record)}", file=sys.stderr)
+    missing = [run for run, record in outcome if record is None]
+    lost = statuses[Status.INTERRUPTED]
+    if missing:
+        where = "left by a worker that died" if lost else "in the hands of another process"
+        print(f"{len(missing)} runs are {where}", file=sys.stderr)
+    if any(record.status == Status.INTERRUPTED for record in bad):
+        return EXIT_INTERRUPTED
+    return EXIT_FAILED_RUNS if bad or lost else EXIT_OK
