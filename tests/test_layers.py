@@ -75,7 +75,7 @@ def test_reader_of_imports_sees_the_known_ones() -> None:
     assert {"bench.method", "bench.stack"} <= lowrank
     build = set(imported(REPOSITORY / "reports" / "build.py", nested=True))
     assert {"bench.store", "reports.load"} <= build
-    commands = set(imported(REPOSITORY / "bench" / "commands.py", nested=True))
+    commands = set(imported(REPOSITORY / "bench" / "commands" / "inspect.py", nested=True))
     assert {"bench.data", "bench.store"} <= commands
 
 

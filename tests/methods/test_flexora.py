@@ -278,7 +278,7 @@ def test_search_ranks_useful_blocks_above_the_others(seed: int) -> None:
     config = FlexoraConfig(rank=2, alpha=4, targets="all-linear")
     method = Flexora("flexora", [config], axis)
     names = [f"layer.{k}" for k in range(4)]
-    backbone = SimpleNamespace(target_layers=lambda _: names)
+    backbone = SimpleNamespace(target_layers=lambda _: names, start=None)
     model = method.adapt(_Toy(), backbone)  # type: ignore[arg-type]
     state = TrainState(make_task(3), model, axis, torch.zeros(0), ParameterBank(model, axis))
     search = method.phases(config)[0]

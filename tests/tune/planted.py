@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 from optuna.storages import BaseStorage, InMemoryStorage
 
-from bench.config import Budget, Run
+from bench.config import Budget, Cell, Run
 from bench.record import Calibration, Cost, SplitScores, Status
 from bench.run import store_at
 from bench.tune.plan import Search, StudyPlan
@@ -40,7 +40,9 @@ Evaluate = Callable[[Run], dict[str, Any]]
 def plan(trials: float = 24, **search: Any) -> StudyPlan:
     """Return a study of LoRA, with a budget of trials unless `limit` is given."""
     asked = Search(**{"limit": Limit(amount=trials)} | search)
-    cell = CELL.model_copy(update={"budget": Budget(steps=STEPS, evaluations=2)})
+    # A copy would keep the hash that another test may have asked for.
+    fields = {name: getattr(CELL, name) for name in Cell.model_fields}
+    cell = Cell(**fields | {"budget": Budget(steps=STEPS, evaluations=2)})
     each = {"trials": 1.0, "steps": STEPS * asked.trial_seeds}
     return StudyPlan("planted", "default", cell, SPACE, asked, each.get(asked.limit.unit, 0.0))
 
