@@ -13,11 +13,10 @@ _UNITS = {
 
 def suite(parser: argparse.ArgumentParser) -> None:
     """Add the suite and the flags that pick a part of it."""
-    parser.add_argument("suite", metavar="SUITE", help="name of a built-in suite, or a YAML file")
+    suite_tasks(parser)
     parser.add_argument(
         "--methods", type=names, default=(), metavar="A,B", help="only these methods"
     )
-    parser.add_argument("--tasks", type=names, default=(), metavar="A,B", help="only these tasks")
     parser.add_argument(
         "--seeds",
         type=positive,
@@ -32,6 +31,12 @@ def suite(parser: argparse.ArgumentParser) -> None:
         help="of all arithmetic (default: the suite's)",
     )
     sources(parser)
+
+
+def suite_tasks(parser: argparse.ArgumentParser) -> None:
+    """Add the suite and the flag that picks some of its tasks."""
+    parser.add_argument("suite", metavar="SUITE", help="name of a built-in suite, or a YAML file")
+    parser.add_argument("--tasks", type=names, default=(), metavar="A,B", help="only these tasks")
 
 
 def sources(parser: argparse.ArgumentParser) -> None:

@@ -209,12 +209,9 @@ def _fetch_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser
         "copy a suite's data and backbones to a folder, for computers without a network",
         "gapbench fetch glue_small --out mirror",
     )
-    fetch.add_argument("suite", metavar="SUITE", help="name of a built-in suite, or a YAML file")
+    arguments.suite_tasks(fetch)
     fetch.add_argument(
         "--out", type=Path, required=True, metavar="DIR", help="gets DIR/data and DIR/backbones"
-    )
-    fetch.add_argument(
-        "--tasks", type=arguments.names, default=(), metavar="A,B", help="only these tasks"
     )
     arguments.sources(fetch)
     arguments.json(fetch)

@@ -76,7 +76,7 @@ class Peft(Method[PeftSettings]):
             with self._seeded("peft", "initial values"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 wrapped: nn.Module = get_peft_model(model, config)
-        except (NotImplementedError, TypeError, ValueError) as error:
+        except (NotImplementedError, TypeError, ValueError) as error:  # all of them PEFT's own
             raise ConfigError(
                 f"method {self.full_name!r}: PEFT refuses its settings: {error}"
             ) from None

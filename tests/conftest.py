@@ -1,7 +1,7 @@
 """Small real parts that the tests share: backbones saved as the model library saves them."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command does, before torch loads
@@ -15,6 +15,15 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 WORDS = ["the", "a", "cat", "dog", "bird", "sees", "likes", "red", "small", "and", "not", "old"]
 WORDS += ["hears", "very", "tree", "house", "is"]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Compute as the child processes do, so that scores can be compared exactly."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(autouse=True)

@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,11 @@ from bench.record import Record, Status
 from bench.store import Store
 from tests.small_suite import PROCESSES, SmallSuite, call, make, run_command, start
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 METHODS = ["majority", "untuned", {"method": "lora", "config": {"rank": 2}}, "head"]
 BUDGET = {"steps": 12, "batch_size": 4, "evaluations": 3}
 KILLS = 20
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Compute as the child processes do, so that scores can be compared exactly."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -4,13 +4,12 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
-import torch
 
 from bench.record import Record, Status
 from bench.store import Store
@@ -18,19 +17,12 @@ from bench.tune.summary import read_summaries
 from tests.small_suite import PROCESSES, SmallSuite, call, make, run_command, start
 from tests.tune.planted import REGRESSION
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 METHODS = ["head", {"method": "lora", "config": {"rank": 2}}]
 BUDGET = {"steps": 8, "batch_size": 4, "evaluations": 2}
 TRIALS = 12
 KILLS = 12
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Compute as the child processes do, so that scores can be compared exactly."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture
