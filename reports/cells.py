@@ -12,7 +12,7 @@ import pandas as pd
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from reports import canvas
+from reports.figures import canvas
 from reports.text import number, short
 from reports.verdict import interval
 

@@ -14,12 +14,12 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports import canvas
 from reports.average import averages
 from reports.beside import Pair
 from reports.cells import Column, Line, ends, line, markup, plain, shortened
-from reports.costs import throughput
-from reports.figures import gap_curves, reliability_diagrams
+from reports.figures import canvas
+from reports.figures.costs import throughput
+from reports.figures.curves import gap_curves, reliability_diagrams
 from reports.leaderboard import BLOCK, PAPER, leaderboard, rows
 from reports.load import Results
 from reports.notes import Finding, findings

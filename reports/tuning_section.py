@@ -7,9 +7,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from reports.canvas import variable
 from reports.cells import Column, Line, Value, ends, line, markup, plain, shortened
-from reports.searches import budget_curves, sensitivity
+from reports.figures.canvas import variable
+from reports.figures.searches import budget_curves, sensitivity
 from reports.text import number, place
 from reports.tuning import Tuned
 

@@ -15,8 +15,8 @@ import pytest
 from bench.config import Run
 from bench.errors import StoreError
 from bench.record import Status
-from reports import canvas
 from reports.build import build, terminal
+from reports.figures import canvas
 from tests.reports.records import FEW, fill, make_cell, make_record, make_task, put
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}

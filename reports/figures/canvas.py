@@ -2,7 +2,7 @@
 
 A figure is drawn in placeholder colours, and `svg` puts a CSS variable with a light fallback in
 their place: inside the page it follows the theme, and on its own it is an ordinary light figure.
-What figures show is the work of `reports.figures`.
+What figures show is the work of the other modules here.
 """
 
 import io

@@ -1,6 +1,6 @@
 """Figures of tuning: what a budget buys, and how a method answers to each setting it searches.
 
-Studies come from `reports.tuning`; colours, layout and SVG are the work of `reports.canvas`.
+Studies come from `reports.tuning`; colours and layout are those of `reports.figures.canvas`.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from bench.tune.record import Dimension, TrialRow, TrialState, Value
 from bench.tune.summary import score_of
-from reports.canvas import INK, style, title_over
+from reports.figures.canvas import INK, style, title_over
 from reports.text import fitted
 from reports.tuning import Tuned
 

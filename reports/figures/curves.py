@@ -1,7 +1,6 @@
 """Figures of overfitting and calibration; each says in its title what it shows.
 
-Cost is drawn in `reports.costs`. Colours, layout and SVG are the work of `reports.canvas`, numbers
-that of `reports.stats`.
+Colours and layout are the work of `reports.figures.canvas`, numbers that of `reports.stats`.
 """
 
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from reports.canvas import INK, PANELS_ACROSS, panels_under, style
+from reports.figures.canvas import INK, PANELS_ACROSS, panels_under, style
 from reports.leaderboard import rows
 from reports.load import CURVE, Results
 from reports.stats import Reliability, reliability

@@ -5,7 +5,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from reports.canvas import style, title_over
+from reports.figures.canvas import style, title_over
 from reports.leaderboard import rows
 from reports.text import fitted, label, short
 

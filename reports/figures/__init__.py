@@ -1,0 +1,1 @@
+"""Figures, each drawn once, in placeholder colours; `reports.pictures` turns them into files."""
