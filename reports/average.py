@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from reports.leaderboard import NOT_FAILED, PAPER
-from reports.stats import mean_interval, tie_groups
+from reports.stats.intervals import mean_interval
+from reports.stats.pairs import tie_groups
 
 GLUE: Mapping[str, tuple[str, ...]] = {
     "cola": ("test/matthews_correlation",),

@@ -8,7 +8,8 @@ from typing import Any, cast
 
 import pandas as pd
 
-from reports.stats import mean_interval, tie_groups
+from reports.stats.intervals import mean_interval
+from reports.stats.pairs import tie_groups
 
 COLUMNS = (
     "suite",

@@ -15,7 +15,8 @@ from bench.record import Record
 from bench.tune.summary import Summary, score_of
 from reports.leaderboard import rows
 from reports.load import Results
-from reports.stats import Interval, mean_interval, paired
+from reports.stats.intervals import Interval, mean_interval
+from reports.stats.pairs import paired
 from reports.text import label
 
 COLUMN = "tuned_dimensions"

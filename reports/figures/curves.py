@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from reports.figures.canvas import INK, PANELS_ACROSS, panels_under, style
 from reports.leaderboard import rows
 from reports.load import CURVE, Results
-from reports.stats import Reliability, reliability
+from reports.stats.reliability import Reliability, reliability
 from reports.text import fitted, label, number, short
 
 Floats = NDArray[np.float64]

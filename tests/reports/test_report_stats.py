@@ -7,7 +7,9 @@ import pytest
 from scipy import stats as reference
 
 from bench import calibration
-from reports.stats import holm, mean_interval, paired, reliability, tie_groups
+from reports.stats.intervals import mean_interval
+from reports.stats.pairs import holm, paired, tie_groups
+from reports.stats.reliability import reliability
 
 
 def seeds(*scores: float) -> dict[int, float]:
