@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from html import escape
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -64,6 +65,9 @@ _STYLE: dict[Any, Any] = {
     "ytick.color": INK,
 }
 
+_drawn: WeakKeyDictionary[Figure, str] = WeakKeyDictionary()
+"""Markup of figures: each is drawn once for the page, the PDF and its own files."""
+
 
 def colours(methods: Iterable[str]) -> dict[str, str]:
     """Give each method its colour; after eight they repeat, so names always stand beside them."""
@@ -101,9 +105,20 @@ def svg(figure: Figure, description: str) -> str:
     """Return a figure as one SVG element that may stand inside a page, many times over.
 
     Args:
-        figure: drawn inside `style`.
+        figure: drawn inside `style`; not changed any more after the first call.
         description: what a screen reader says in its place.
     """
+    if figure not in _drawn:
+        _drawn[figure] = _draw(figure)
+    return _drawn[figure].replace("<svg", f'<svg role="img" aria-label="{escape(description)}"', 1)
+
+
+def light(markup: str) -> str:
+    """Return markup with light colours for the CSS variables that `svg` and `variable` write."""
+    return re.sub(r"var\(--[a-z0-9-]+, (#[0-9a-f]{6})\)", r"\1", markup)
+
+
+def _draw(figure: Figure) -> str:
     buffer = io.StringIO()
     with style():
         # No date and no creator: equal records give equal files.
@@ -115,7 +130,7 @@ def svg(figure: Figure, description: str) -> str:
     text = re.sub(r"<!--.*?-->\n?", "", text, flags=re.DOTALL)
     for placeholder, value in _variables().items():
         text = text.replace(placeholder, value)
-    return text.replace("<svg", f'<svg role="img" aria-label="{escape(description)}"', 1)
+    return text
 
 
 def panels_under(title: str, n: int, panel_height: float) -> tuple[Figure, list[Axes]]:
