@@ -11,13 +11,12 @@ import pandas as pd
 
 from bench.errors import StoreError
 from bench.store import Store
-from bench.tune.summary import read_summaries
 from reports.average import averages
 from reports.beside import format_pairs, pairs, with_published
 from reports.leaderboard import leaderboard, summarise
 from reports.load import Results, load
 from reports.text import format_table
-from reports.tuning import tuned, with_tuning
+from reports.tuning import with_tuning
 
 
 @dataclass(frozen=True)
@@ -49,19 +48,19 @@ def build(results: Path, out: Path) -> Built:
         StoreError: if the results folder is empty, or ``out`` cannot be written.
         RecordError: if a plan or a study in it cannot be read.
     """
-    from reports.html import page
+    from reports import html
+    from reports.report import document, gather
 
-    loaded = load(Store(results))
-    summary = summarise(loaded.runs)
-    published = pairs(loaded, summary)
-    studies = tuned(loaded, summary, read_summaries(results))
-    table = with_published(with_tuning(_leaderboard(loaded, summary), studies), published)
+    evidence = gather(results)
+    loaded = evidence.results
+    table = with_tuning(_leaderboard(loaded, evidence.summary), evidence.studies)
+    table = with_published(table, list(evidence.published))
     built = Built(out / "report.html", out / "leaderboard.csv", out / "runs.csv", table)
     try:
         out.mkdir(parents=True, exist_ok=True)
         table.to_csv(built.leaderboard, index=False, lineterminator="\n")
         loaded.runs.to_csv(built.runs, index=False, lineterminator="\n")
-        built.report.write_text(page(loaded, summary, published, studies), encoding="utf-8")
+        html.write(document(evidence), built.report)
     except OSError as error:
         raise StoreError(
             f"report folder {out} cannot be written: {error.strerror}; give another one with --out"

@@ -1,85 +1,160 @@
-"""What tables and figures become on a page: cells with sorting keys, lines, columns, markup.
+"""From rows of data to rows of a table: what each column reads, and how it is shown and sorted.
 
 A field may be dotted, and so reach into what a row holds.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
 import pandas as pd
-from markupsafe import Markup
-from matplotlib.figure import Figure
 
-from reports.figures import canvas
-from reports.text import number, short
+from reports.document import Column, Row, Table, Value
+from reports.evidence import Evidence
+from reports.leaderboard import rows
+from reports.text import label, number, place, short
 from reports.verdict import interval
 
 
 @dataclass(frozen=True)
-class Value:
-    """One table cell: what it shows, and what it sorts by (None sorts last)."""
+class Field:
+    """A column and what a row of data shows there."""
 
-    text: str
-    key: float | None = None
-
-
-@dataclass(frozen=True)
-class Line:
-    """One table row: the name of a cell, the colour of its method, and its values."""
-
-    name: str
-    colour: str
-    values: list[Value]
+    column: Column
+    read: Callable[[Any], Value]
 
 
-Column = tuple[str, str, Callable[[Any], Value]]
-"""Heading, explanation, and what a row shows there."""
-
-
-def line(name: str, colour: str, row: Any, columns: tuple[Column, ...]) -> Line:
-    """Return a table row.
-
-    Args:
-        name: of the cell.
-        colour: placeholder of its method.
-        row: what the columns read.
-        columns: of the table.
-    """
-    return Line(name, canvas.variable(colour), [value(row) for _, _, value in columns])
-
-
-def plain(field: str, digits: int = 3) -> Callable[[Any], Value]:
+def plain(heading: str, hint: str, field: str, digits: int = 3) -> Field:
     """Show a number with fixed decimals."""
     read = attrgetter(field)
-    return lambda row: _value(read(row), number(read(row), digits))
+    return Field(Column(heading, hint), lambda row: value(read(row), number(read(row), digits)))
 
 
-def shortened(field: str, one: float = 1) -> Callable[[Any], Value]:
+def shortened(heading: str, hint: str, field: str, one: float = 1) -> Field:
     """Show a number in three digits, where ``one`` of the field is one of its unit."""
     read = attrgetter(field)
 
-    def value(row: Any) -> Value:
+    def shown(row: Any) -> Value:
         raw = read(row)
-        return _value(raw, "" if pd.isna(raw) else short(raw / one))
+        return value(raw, "" if pd.isna(raw) else short(raw / one))
 
-    return value
+    return Field(Column(heading, hint), shown)
 
 
-def ends(low: str, high: str) -> Callable[[Any], Value]:
+def ends(heading: str, hint: str, low: str, high: str) -> Field:
     """Show the ends of an interval, sorted by the lower one."""
     first, last = attrgetter(low), attrgetter(high)
-    return lambda row: _value(first(row), interval(first(row), last(row)))
+    return Field(
+        Column(heading, hint),
+        lambda row: value(first(row), interval(first(row), last(row))),
+    )
 
 
-def markup(figure: Figure | None) -> Markup | None:
-    """Return a figure as SVG that says its title to a screen reader."""
-    if figure is None:
+def counted(heading: str, hint: str, count: Callable[[Any], int]) -> Field:
+    """Show a count."""
+    return Field(Column(heading, hint), lambda row: value(count(row), str(count(row))))
+
+
+def worded(heading: str, hint: str, words: Callable[[Any], str], *, kind: str = "text") -> Field:
+    """Show text; as code where a reader may want to type it."""
+    return Field(Column(heading, hint, kind), lambda row: Value(words(row)))
+
+
+def value(raw: Any, text: str) -> Value:
+    """Return what a table shows of a number; one that is missing sorts last."""
+    return Value(text, None if raw is None or pd.isna(raw) else float(raw))
+
+
+def table(
+    title: str,
+    first: str,
+    fields: tuple[Field, ...],
+    found: Iterable[Row],
+    footer: Row | None = None,
+) -> Table:
+    """Return a table of rows that were read with the same fields."""
+    return Table(title, first, tuple(field.column for field in fields), tuple(found), footer)
+
+
+def table_of(
+    block: pd.DataFrame,
+    title: str,
+    fields: tuple[Field, ...],
+    evidence: Evidence,
+    footer: Row | None = None,
+) -> Table:
+    """Return a table with a row for each row of a `summarise` table.
+
+    Args:
+        block: rows of that table.
+        title: of the table.
+        fields: read from each row.
+        evidence: where its methods' colours are.
+        footer: what stands below.
+    """
+    found = (
+        Row(
+            label(row.method, row.variant),
+            read(row, fields),
+            evidence.colours[row.method],
+            facets(row),
+        )
+        for row in rows(block)
+    )
+    return table(title, "method", fields, found, footer)
+
+
+def read(row: Any, fields: tuple[Field, ...]) -> tuple[Value, ...]:
+    """Return what a row of data shows in each column."""
+    return tuple(field.read(row) for field in fields)
+
+
+def facets(row: Any) -> dict[str, str]:
+    """Return what a reader may filter a row by, which names its task, method and so on."""
+    variant = row.variant if row.variant.strip() else "default"
+    return {
+        "task": row.task,
+        "backbone": row.backbone,
+        "method": row.method,
+        "variant": f"default {variant}" if variant.startswith("[") else variant,
+    }
+
+
+def best_possible(
+    evidence: Evidence, block: pd.DataFrame, fields: tuple[Field, ...], known: Mapping[str, str]
+) -> Row | None:
+    """Return a footer with what the Bayes-optimal predictor reaches; None where it is unknown.
+
+    Args:
+        evidence: where the runs of the block are.
+        block: rows of `summarise` that share their test examples.
+        fields: of the table.
+        known: measure of that predictor by the heading that it stands under.
+    """
+    hashes = [run for ok in block["ok_runs"] for run in ok.values()]
+    runs = evidence.results.runs
+    runs = runs[runs["run_hash"].isin(hashes)].dropna(subset=["bayes_score"])
+    if runs.empty:
         return None
-    title = " ".join(figure.texts[0].get_text().split())
-    return Markup(canvas.svg(figure, title))  # noqa: S704 - matplotlib and `svg` escape all text
+    best = {heading: runs[f"bayes_{measure}"].iloc[0] for heading, measure in known.items()}
+    headings = [field.column.heading for field in fields]
+    return Row(
+        "best possible",
+        tuple(value(best.get(heading), number(best.get(heading))) for heading in headings),
+    )
 
 
-def _value(raw: Any, text: str) -> Value:
-    return Value(text, None if pd.isna(raw) else float(raw))
+def title(block: pd.DataFrame) -> str:
+    """Return where the rows of a block meet: task, backbone, suite."""
+    first = next(rows(block))
+    where = place(first.task, first.backbone, getattr(first, "start", ""))
+    return f"{where} (suite {first.suite})" if first.suite else f"{where} (in no suite)"
+
+
+def metric(block: pd.DataFrame) -> str:
+    """Return the metric of a block and its direction; "" if no run of it is known."""
+    metrics = block.loc[block["metric"] != "", "metric"]
+    upward = bool(block["higher_is_better"].fillna(value=True).all())
+    direction = "higher is better" if upward else "lower is better"
+    return f"{metrics.iloc[0]}, {direction}" if len(metrics) else ""

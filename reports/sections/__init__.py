@@ -1,1 +1,5 @@
-"""The report's sections in their order, one file each: from evidence to tables, text, figures."""
+"""What the report says, a file for each section; their order stands in `reports.report`.
+
+Each has one function, `section`, from the evidence to the section; None where there is nothing to
+say. None knows in which format it will be written.
+"""

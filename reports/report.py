@@ -1,0 +1,81 @@
+"""The report: its evidence, gathered from a results folder, and its sections, in their order."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from bench.store import Store
+from bench.tune.summary import read_summaries
+from reports.beside import pairs
+from reports.document import Document, Section
+from reports.evidence import Evidence
+from reports.figures import canvas
+from reports.leaderboard import summarise
+from reports.load import Results, load
+from reports.sections import (
+    calibration,
+    failures,
+    leaderboard,
+    overfitting,
+    own,
+    protocol,
+    published,
+    throughput,
+    tuning,
+    verdict,
+)
+from reports.tuning import tuned
+
+SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
+    verdict.section,
+    leaderboard.section,
+    published.section,
+    overfitting.section,
+    calibration.section,
+    throughput.section,
+    tuning.section,
+    own.section,
+    failures.section,
+    protocol.section,
+)
+"""First the verdict, then the evidence, then what it cannot tell."""
+
+
+def gather(folder: Path) -> Evidence:
+    """Read a results folder and work out what its report is made from.
+
+    Raises:
+        StoreError: if the folder is empty.
+        RecordError: if a plan or a study in it cannot be read.
+    """
+    results = load(Store(folder))
+    summary = summarise(results.runs)
+    studies = tuned(results, summary, read_summaries(folder))
+    methods = {*summary["method"], *(each.summary.study.method for each in studies)}
+    return Evidence(
+        results=results,
+        summary=summary,
+        published=pairs(results, summary),
+        studies=studies,
+        colours=canvas.colours(sorted(methods)),
+    )
+
+
+def document(evidence: Evidence) -> Document:
+    """Return the report."""
+    found = [section(evidence) for section in SECTIONS]
+    return Document(
+        title="gapbench report",
+        subtitle=_counts(evidence.results),
+        sections=tuple(section for section in found if section is not None),
+    )
+
+
+def _counts(results: Results) -> str:
+    """Say how many runs there are, by how they ended."""
+    ended: pd.Series[int] = results.runs["status"].value_counts()
+    counts = [f"{count} {str(status).replace('_', ' ')}" for status, count in ended.items()]
+    text = f"Runs: {', '.join(counts) or 'none'}."
+    unreadable = len(results.unreadable)
+    return f"{text} Unreadable records: {unreadable}." if unreadable else text

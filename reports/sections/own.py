@@ -1,0 +1,42 @@
+"""What methods report of themselves: chosen layers, kept ranks, and the like."""
+
+import pandas as pd
+
+from reports.cells import facets, read, table, title, worded
+from reports.document import Part, Row, Section, Subheading, Text
+from reports.evidence import Evidence
+from reports.leaderboard import rows
+from reports.notes import findings
+
+_FIELDS = (
+    worded("what", "", lambda finding: finding.what),
+    worded("over seeds", "", lambda finding: finding.text),
+)
+_HOW = (
+    "Over the finished seeds: a choice with the number of seeds that made it, a number as mean "
+    "(smallest to largest)."
+)
+
+
+def section(evidence: Evidence) -> Section:
+    """Return the section; it says so where no method reports anything."""
+    parts: list[Part] = []
+    for block in evidence.blocks:
+        lines = [
+            line for place in range(len(block)) for line in _lines(evidence, block.iloc[[place]])
+        ]
+        if lines:
+            name = f"What methods report of themselves: {title(block)}"
+            parts += [Subheading(title(block)), table(name, "method", _FIELDS, lines)]
+    parts = [Text(_HOW, quiet=True), *parts] if parts else [Text("No method of these runs does.")]
+    return Section("findings", "What methods report of themselves", tuple(parts))
+
+
+def _lines(evidence: Evidence, cell: pd.DataFrame) -> list[Row]:
+    """Return what one row of a `summarise` table reports."""
+    row = next(rows(cell))
+    colour = evidence.colours[row.method]
+    return [
+        Row(finding.name, read(finding, _FIELDS), colour, facets(row))
+        for finding in findings(evidence.results, cell)
+    ]

@@ -1,0 +1,165 @@
+"""What tuning found and what it cost, task by task; the numbers are those of `reports.tuning`."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import Any
+
+from reports.cells import Field, counted, ends, plain, read, shortened, table, worded
+from reports.document import Part, Row, Section, Subheading, Table, Text
+from reports.evidence import Evidence
+from reports.figures.searches import budget_curves, sensitivity
+from reports.sections.pictures import picture
+from reports.text import number, place
+from reports.tuning import Tuned
+
+
+def _ended(state: str) -> Field:
+    return counted(
+        state,
+        f"trials that ended so: {state}",
+        lambda each: each.summary.tally.states.get(state, 0),
+    )
+
+
+OUTCOME = (
+    plain("best", "best validation score of the search", "best"),
+    plain("again", "validation score of the winner, mean over fresh seeds", "again"),
+    plain("test", "test score of the winner, mean over fresh seeds", "test"),
+    plain(
+        "optimism",
+        "best validation score of the search minus test score; sign flipped where lower is better",
+        "optimism.mean",
+    ),
+    ends("optimism 95 %", "Student t interval over seeds", "optimism.low", "optimism.high"),
+    plain("default test", "test score of the method's own settings", "default"),
+    plain(
+        "gain",
+        "tuned minus default on test, same seeds; sign flipped where lower is better",
+        "gain.mean",
+    ),
+    ends("gain 95 %", "paired Student t interval over seeds", "gain.low", "gain.high"),
+    plain("seeds", "seeds that tuned and default share", "gain.n", 0),
+)
+COST = (
+    counted(
+        "tuned settings", "number of settings searched", lambda each: len(each.summary.study.space)
+    ),
+    plain("trials", "trials charged", "summary.tally.trials", 0),
+    *(_ended(state) for state in ("complete", "pruned", "failed", "running")),
+    shortened("seconds", "of training and scoring, all trials", "summary.tally.seconds"),
+    shortened("steps", "optimiser updates, all trials", "summary.tally.steps"),
+    shortened("examples", "training examples seen, all trials", "summary.tally.examples"),
+    shortened("FLOPs", "floating-point operations of training", "summary.tally.flops"),
+)
+SEARCHED = (
+    worded("searched", "", lambda each: _space(each)),
+    worded("chosen", "", lambda each: _winner(each)),
+    worded("importance", "share of a setting in what sets the best apart", lambda e: _shares(e)),
+)
+_HOW = (
+    "Every method had the same budget and was judged on validation alone; how many settings it "
+    "searched stands in its row. The winner was then trained anew on the suite's seeds, which the "
+    "search never used, and so were the method's own settings. Optimism is how far the best "
+    "validation score of the search lies above the test score of the winner; gain is what tuning "
+    "brought on test, seed by seed."
+)
+_CURVES = (
+    "Budget curves are exact for trials drawn at random from those in hand (Dodge et al. 2019); as "
+    "a sampler that learns chose the later ones, they describe this search and do not foretell "
+    "another. A trial that failed or was pruned uses up budget and scores nothing."
+)
+_COST = "What the search took, all trials counted, failed and pruned ones too:"
+_SHARES = (
+    "What it searched and chose. Importance: share of a setting in what sets the best trials apart "
+    "(PED-ANOVA); of few trials it is rough, and shares sum to 1 even where no setting matters."
+)
+
+
+def section(evidence: Evidence) -> Section | None:
+    """Return the section; None where nothing was tuned."""
+    if not evidence.studies:
+        return None
+    parts: list[Part] = [Text(_HOW, quiet=True), Text(_CURVES, quiet=True)]
+    for count, (shared, block) in enumerate(groupby(evidence.studies, key=_shared)):
+        parts += _block(evidence, count, shared, list(block))
+    return Section("tuning", "Tuning", tuple(parts))
+
+
+def _shared(each: Tuned) -> tuple[str, ...]:
+    study = each.summary.study
+    return study.suite, study.task, study.backbone, study.start, study.metric, study.direction
+
+
+def _block(
+    evidence: Evidence, count: int, shared: tuple[str, ...], block: list[Tuned]
+) -> list[Part]:
+    """Return what is said of one task and backbone."""
+    suite, *where, metric, direction = shared
+    better = "higher is better" if direction == "maximize" else "lower is better"
+    heading = f"{place(*where)} (suite {suite})"
+    drawn = (
+        ("budget", budget_curves(block, dict(evidence.colours))),
+        ("sensitivity", sensitivity(block, dict(evidence.colours))),
+    )
+    pictures: list[Part] = [
+        picture(f"{name}-{count}", figure) for name, figure in drawn if figure is not None
+    ]
+    return [
+        Subheading(f"{heading}: {metric}, {better}"),
+        _table(evidence, f"Outcome of tuning: {heading}", OUTCOME, block),
+        *(pictures or [Text("No trial has a score.")]),
+        Text(_COST, quiet=True),
+        _table(evidence, f"Cost of tuning: {heading}", COST, block),
+        Text(_SHARES, quiet=True),
+        _table(evidence, f"Searched settings: {heading}", SEARCHED, block),
+    ]
+
+
+def _table(
+    evidence: Evidence, name: str, fields: tuple[Field, ...], block: Sequence[Tuned]
+) -> Table:
+    lines = [
+        Row(
+            each.name,
+            read(each, fields),
+            evidence.colours[each.summary.study.method],
+            _facets(each),
+        )
+        for each in block
+    ]
+    return table(name, "method", fields, lines)
+
+
+def _facets(each: Tuned) -> dict[str, str]:
+    study = each.summary.study
+    names = ("task", "backbone", "method", "variant")
+    return {name: getattr(study, name) for name in names}
+
+
+def _space(each: Tuned) -> str:
+    space = each.summary.study.space
+    return "; ".join(f"{name} {_range(dimension)}" for name, dimension in space.items())
+
+
+def _winner(each: Tuned) -> str:
+    study = each.summary.study
+    winner = next((t.params for t in study.trials if t.number == study.best_number), {})
+    return "; ".join(f"{name} {_plain(value)}" for name, value in winner.items()) or "none"
+
+
+def _shares(each: Tuned) -> str:
+    found = each.summary.importances
+    shares = (found.shares or {}).items()
+    text = "; ".join(f"{name} {number(share, 2)}" for name, share in shares)
+    return text or f"unknown: {found.absent}"
+
+
+def _range(dimension: Any) -> str:
+    if dimension.kind == "choice":
+        return "in " + ", ".join(map(_plain, dimension.choices))
+    scale = ", by order" if dimension.log else ""
+    return f"{_plain(dimension.low)} to {_plain(dimension.high)}{scale}"
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
