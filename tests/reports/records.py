@@ -122,10 +122,10 @@ def make_record(
         "provenance": Provenance(
             started_at=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
             device=device,
-            device_type="cpu",
+            device_type="cpu" if device.startswith("CPU") else "cuda",
             threads=2,
             code_hash="c" * 64,
-            versions={"gapbench": "0.1.0", "torch": "2.13.0"},
+            versions={"gapbench": "0.1.0", "torch": "2.13.0", "numpy": "2.4.6"},
         ),
     }
     if status is Status.OK:
@@ -219,8 +219,8 @@ def _results(cell: Cell, seed: int) -> dict[str, Any]:
 
 
 def _split(cell: Cell, score: float, loss: float) -> SplitScores:
-    main, second = cell.task.metrics
-    return SplitScores(metrics={main: score, second: score / 2}, loss=loss, examples=200)
+    metrics: dict[str, float | None] = dict.fromkeys(cell.task.metrics, score / 2)
+    return SplitScores(metrics=metrics | {cell.task.metrics[0]: score}, loss=loss, examples=200)
 
 
 def _point(step: int, memory: float, skill: float, *, regression: bool) -> CurvePoint:

@@ -1,0 +1,98 @@
+"""Seconds and peak memory of `gapbench report` by part, and the sizes of what it writes.
+
+The folder is made first where there is none, which takes some minutes for 10,000 runs. Memory is
+the resident set of the process, libraries included.
+
+    python -m tests.benchmarks.report_scale --runs 10000 --folder /tmp/large
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from reports import build, report
+
+PARTS = (
+    ("reports.report", "load"),
+    ("reports.report", "summarise"),
+    ("reports.report", "pairs"),
+    ("reports.report", "read_summaries"),
+    ("reports.report", "tuned"),
+    ("reports.build", "averages"),
+    ("reports.html", "write"),
+)
+"""What is timed beside the sections: functions by the names under which they are called."""
+
+_CLEAR_PEAK = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+
+
+class Meter:
+    """Prints a line for each call of the functions that it is put around.
+
+    Attributes:
+        peak: largest resident set so far, in bytes.
+    """
+
+    def __init__(self) -> None:
+        self.peak = 0
+
+    def around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the function, measured."""
+
+        def measured(*arguments: Any, **options: Any) -> Any:
+            self.lap()
+            started = time.perf_counter()
+            try:
+                return function(*arguments, **options)
+            finally:
+                seconds = time.perf_counter() - started
+                print(f"{name:<24} {seconds:8.2f} s {self.lap() / 2**20:8.0f} MiB", flush=True)
+
+        return measured
+
+    def lap(self) -> int:
+        """Return the largest resident set since the last lap, in bytes."""
+        lines = _STATUS.read_text(encoding="utf-8").splitlines()
+        peak = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+        _CLEAR_PEAK.write_text("5", encoding="utf-8")
+        self.peak = max(self.peak, peak)
+        return peak
+
+
+def main() -> None:
+    """Print the table."""
+    options = _parser().parse_args()
+    if not options.folder.exists():
+        generator = "tests.benchmarks.report_records"
+        wanted = ["--runs", str(options.runs), "--out", str(options.folder)]
+        subprocess.run([sys.executable, "-m", generator, *wanted], check=True)
+    meter = Meter()
+    for module_name, name in PARTS:
+        module = import_module(module_name)
+        setattr(module, name, meter.around(name, getattr(module, name)))
+    report.SECTIONS = tuple(
+        meter.around(f"section {section.__module__.rpartition('.')[2]}", section)
+        for section in report.SECTIONS
+    )
+    out = options.folder / "report"
+    meter.around("all", build.build)(options.folder, out)
+    print(f"peak of all {meter.peak / 2**20:.0f} MiB")
+    for path in sorted(path for path in out.iterdir() if path.is_file()):
+        print(f"{path.name:<24} {path.stat().st_size / 2**20:8.2f} MiB")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--folder", type=Path, required=True)
+    return parser
+
+
+if __name__ == "__main__":
+    main()
