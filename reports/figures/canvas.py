@@ -1,15 +1,15 @@
-"""How figures look: one colour per method, colours that follow the page's theme, SVG output.
+"""How figures look: one colour and marker per method, colours of the page's theme, SVG output.
 
-A figure is drawn in placeholder colours, and `svg` puts a CSS variable with a light fallback in
-their place: inside the page it follows the theme, and on its own it is an ordinary light figure.
-What figures show is the work of the other modules here.
+A figure is drawn in placeholder colours, and `svg` puts CSS variables in their place, so that
+inside a page it follows the theme; `light` makes it an ordinary light figure.
+What figures show is the work of the other modules here, how they are laid out that of `layout`.
 """
 
 import io
 import re
 import textwrap
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from html import escape
 from typing import Any
@@ -19,28 +19,33 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from reports.figures.markup import compact
+
 INK = "#010203"
 RULE = "#010204"
-PANELS_ACROSS = 4
-_PANEL_WIDTH = 2.45
+PAGE = "#010205"
 _FIRST_METHOD = 0x010210
 
 _THEME = {
     "ink": (INK, "#1c2127", "#e4e8ec"),
     "rule": (RULE, "#c9ced6", "#454d57"),
+    "page": (PAGE, "#ffffff", "#14171b"),
 }
-# Okabe and Ito's colours, which stay apart for colour-blind readers, shifted until each has a
-# contrast of at least 3 to 1 against the page in its theme.
+# Found by search from eight named hues: each has a contrast of at least 3 to 1 against the page in
+# its theme, and any two stay apart for readers with any of the three kinds of colour blindness
+# (simulated as Machado et al. 2009 do, measured in Oklab).
 _METHODS = (
-    ("#0072b2", "#4ba6e8"),
-    ("#d55e00", "#ff8a3d"),
-    ("#008060", "#2fc795"),
-    ("#b8528c", "#e795c3"),
-    ("#9a6b00", "#f0c145"),
-    ("#3c8fc4", "#9bdcff"),
-    ("#6a4aa3", "#b49cf0"),
-    ("#5f6771", "#a9b2bd"),
+    ("#0f51cf", "#6e8bff"),  # blue
+    ("#b0593f", "#fe9a15"),  # clay, orange
+    ("#2b5a08", "#1dd19d"),  # green
+    ("#7a2c77", "#b8609e"),  # plum
+    ("#989515", "#faf15f"),  # olive, yellow
+    ("#173f4d", "#a9ebf1"),  # petrol, ice
+    ("#7883ed", "#cba6fc"),  # lilac
+    ("#e55ca1", "#ff4a5e"),  # rose
 )
+# Seven markers beside eight colours: the pair comes back after 56 methods only.
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
 _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
@@ -48,31 +53,50 @@ _STYLE: dict[Any, Any] = {
     "axes.facecolor": "none",
     "axes.grid": True,
     "axes.labelcolor": INK,
+    "axes.labelsize": 8,
     "axes.spines.right": False,
     "axes.spines.top": False,
     "axes.titlelocation": "left",
-    "axes.titlesize": 9,
+    "axes.titlesize": 8,
+    "axes.titlepad": 3,
     "figure.facecolor": "none",
-    "font.size": 8.5,
+    "font.size": 8,
     "grid.color": RULE,
     "grid.linewidth": 0.5,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.5,
     "savefig.facecolor": "none",
     "svg.fonttype": "none",
     "svg.hashsalt": "gapbench",
     "text.color": INK,
     "text.parse_math": False,
     "xtick.color": INK,
+    "xtick.labelsize": 7.5,
+    "xtick.major.size": 0,
+    "xtick.minor.size": 0,
     "ytick.color": INK,
+    "ytick.labelsize": 7.5,
+    "ytick.major.size": 0,
+    "ytick.minor.size": 0,
 }
-
 _drawn: WeakKeyDictionary[Figure, str] = WeakKeyDictionary()
-"""Markup of figures: each is drawn once for the page, the PDF and its own files."""
+"""The markup of figures that were drawn before: a page and the files beside it share it."""
 
 
 def colours(methods: Iterable[str]) -> dict[str, str]:
-    """Give each method its colour; after eight they repeat, so names always stand beside them."""
+    """Give each method its colour; they repeat after eight, and `markers` tell them apart."""
     distinct = dict.fromkeys(methods)
     return {name: _placeholder(place % len(_METHODS)) for place, name in enumerate(distinct)}
+
+
+def markers(colours: Mapping[str, str]) -> dict[str, str]:
+    """Return a marker for each method that has a colour, in their order.
+
+    No two of the first 56 share both, and no two of the first seven a marker.
+    """
+    return {name: _MARKERS[place % len(_MARKERS)] for place, name in enumerate(colours)}
 
 
 def css(theme: str) -> str:
@@ -89,7 +113,7 @@ def css(theme: str) -> str:
 
 def variable(colour: str) -> str:
     """Return the CSS value of a placeholder colour."""
-    return _variables()[colour]
+    return f"var(--{_names()[colour]})"
 
 
 @contextmanager
@@ -115,7 +139,9 @@ def svg(figure: Figure, description: str) -> str:
 
 def light(markup: str) -> str:
     """Return markup with light colours for the CSS variables that `svg` and `variable` write."""
-    return re.sub(r"var\(--[a-z0-9-]+, (#[0-9a-f]{6})\)", r"\1", markup)
+    values = {name: values[1] for name, values in _THEME.items()}
+    values |= {f"method-{place}": pair[0] for place, pair in enumerate(_METHODS)}
+    return re.sub(r"var\(--([a-z0-9-]+)\)", lambda found: values.get(found[1], found[0]), markup)
 
 
 def _draw(figure: Figure) -> str:
@@ -124,13 +150,24 @@ def _draw(figure: Figure) -> str:
         # No date and no creator: equal records give equal files.
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         figure.savefig(buffer, format="svg", metadata=nothing)
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :].strip()
-    text = re.sub(r'<g id="[^"]*"', "<g", text)
-    text = re.sub(r"<!--.*?-->\n?", "", text, flags=re.DOTALL)
-    for placeholder, value in _variables().items():
-        text = text.replace(placeholder, value)
+    text = compact(buffer.getvalue())
+    for placeholder in _names():
+        text = text.replace(placeholder, variable(placeholder))
     return text
+
+
+def _placeholder(place: int) -> str:
+    return f"#{_FIRST_METHOD + place:06x}"
+
+
+def _names() -> dict[str, str]:
+    """Return the name of the CSS variable of every placeholder colour."""
+    theme = {values[0]: name for name, values in _THEME.items()}
+    return theme | {_placeholder(place): f"method-{place}" for place in range(len(_METHODS))}
+
+
+PANELS_ACROSS = 4
+_PANEL_WIDTH = 2.45
 
 
 def panels_under(title: str, n: int, panel_height: float) -> tuple[Figure, list[Axes]]:
@@ -181,16 +218,3 @@ def title_over(figure: Figure, title: str, width: float, height: float) -> None:
 
 def _wrapped(title: str, width: float) -> list[str]:
     return textwrap.wrap(title, int(width * 12)) or [""]
-
-
-def _placeholder(place: int) -> str:
-    return f"#{_FIRST_METHOD + place:06x}"
-
-
-def _variables() -> dict[str, str]:
-    theme = {values[0]: f"var(--{name}, {values[1]})" for name, values in _THEME.items()}
-    methods = {
-        _placeholder(place): f"var(--method-{place}, {light})"
-        for place, (light, _) in enumerate(_METHODS)
-    }
-    return theme | methods

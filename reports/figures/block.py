@@ -1,0 +1,117 @@
+"""What a figure needs to know of one task: its rows, their looks, and its words."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pandas as pd
+
+from reports.evidence import Evidence
+from reports.figures.canvas import markers
+from reports.figures.layout import Look, Named
+from reports.leaderboard import rows
+from reports.load import Results
+from reports.text import label, place
+
+REFERENCE = "lora"
+"""The method that others are set against, as most of them are changes of it."""
+
+_FILLS = ("full", "none", "left", "bottom", "right", "top")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Rows of `summarise` that may be compared, in report order.
+
+    Attributes:
+        results: where their runs are.
+        table: the rows.
+        looks: how each row looks, by its label.
+        stem: names the block in the names of files, unique in the report.
+    """
+
+    results: Results
+    table: pd.DataFrame
+    looks: Mapping[str, Look]
+    stem: str
+
+    @property
+    def rows(self) -> list[Any]:
+        """The rows as named tuples."""
+        return list(rows(self.table))
+
+    @property
+    def place(self) -> str:
+        """Task, backbone, and the adapter that runs start from."""
+        first = self.rows[0]
+        return place(first.task, first.backbone, first.start)
+
+    @property
+    def metric(self) -> str:
+        """The main metric; "score" if no run is known."""
+        return next((name for name in self.table["metric"] if name), "score")
+
+    @property
+    def upward(self) -> bool:
+        """Whether higher is better."""
+        return bool(self.table["higher_is_better"].fillna(value=True).all())
+
+    @property
+    def better(self) -> str:
+        """The direction of the metric in words."""
+        return "higher is better" if self.upward else "lower is better"
+
+    def named(self, row: Any) -> Named:
+        """Return a row's name and look."""
+        name = label(row.method, row.variant)
+        return Named(name, self.looks[name])
+
+    def only(self, table: pd.DataFrame) -> "Block":
+        """Return the block with some of its rows."""
+        return replace(self, table=table)
+
+
+def blocks(evidence: Evidence) -> list[Block]:
+    """Return the blocks of a report in their order."""
+    keys = [next(rows(table)) for table in evidence.blocks]
+    # As much of what tells blocks apart as it takes, so that the names of files stay short.
+    for fields in (("task", "backbone"), ("suite", "task", "backbone", "start", "setting")):
+        stems = [_stem([getattr(row, name) for name in fields]) for row in keys]
+        if len(set(stems)) == len(stems):
+            break
+    else:
+        stems = [f"{stem}-{number}" for number, stem in enumerate(stems)]
+    return [
+        Block(evidence.results, table, looks(table, evidence.colours), stem)
+        for table, stem in zip(evidence.blocks, stems, strict=True)
+    ]
+
+
+def looks(table: pd.DataFrame, colours: Mapping[str, str]) -> dict[str, Look]:
+    """Return how rows look, by their labels; variants of a method differ in how they are filled.
+
+    Args:
+        table: rows of `summarise` that may be compared.
+        colours: placeholder colour of each method of the report.
+    """
+    shapes = markers(colours)
+    found: dict[str, Look] = {}
+    variants: Counter[str] = Counter()
+    for row in sorted(rows(table), key=lambda row: row.variant != "default"):
+        fill = _FILLS[variants[row.method] % len(_FILLS)]
+        variants[row.method] += 1
+        look = Look(colours[row.method], shapes[row.method], fill)
+        found[label(row.method, row.variant)] = look
+    return found
+
+
+def identity(row: Any) -> dict[str, str]:
+    """Return the first columns of a figure's data: which leaderboard row it is about."""
+    names = ("suite", "task", "backbone", "start", "method", "variant", "config_hash")
+    return {name: getattr(row, name) for name in names}
+
+
+def _stem(parts: list[str]) -> str:
+    return "-".join(re.sub(r"[^A-Za-z0-9_]+", "_", part) for part in parts if part)

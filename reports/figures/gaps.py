@@ -1,0 +1,66 @@
+"""Figures of the generalization gap: its width, and whether narrow gaps come with good scores."""
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from reports.document import Picture
+from reports.figures.block import Block, identity
+from reports.figures.canvas import INK, style
+from reports.figures.choice import chosen, left_out
+from reports.figures.layout import listed, mark, spans
+
+_MOST = 40
+
+
+def gaps(block: Block) -> Picture | None:
+    """Draw each method's gap with its interval, and its score against its gap.
+
+    Returns:
+        The picture, None if no gap is known.
+    """
+    known = block.table[block.table["generalization_gap"].notna()]
+    if known.empty:
+        return None
+    drawn = block.only(
+        chosen(known, "generalization_gap", _MOST).sort_values("generalization_gap", kind="stable")
+    )
+    title = (
+        f"Generalization gap of each method, {block.place}: train minus test {block.metric}"
+        f"{'' if block.upward else ', sign flipped'}, mean with 95 % interval over seeds; "
+        f"above zero, scores are better on seen examples. Right: test {block.metric} "
+        f"({block.better}) against the gap; up is better, left overfits less."
+        + left_out(len(drawn.rows), len(known), "gap")
+    )
+    with style():
+        gap = f"gap, {block.metric}"
+        figure, [left, right] = listed([block.named(row) for row in drawn.rows], [gap], square=gap)
+        _draw_gaps(left, drawn)
+        _draw_scores(right, drawn)
+    fields = ("n_seeds", "generalization_gap", "gap_ci_low", "gap_ci_high", "score")
+    data = pd.DataFrame(
+        [identity(row) | {name: getattr(row, name) for name in fields} for row in drawn.rows]
+    )
+    return Picture(f"gaps-{block.stem}", title, figure, data)
+
+
+def _draw_gaps(axis: Axes, block: Block) -> None:
+    rows = block.rows
+    named = [block.named(row) for row in rows]
+    axis.axvline(0, color=INK, linewidth=0.8)
+    spans(
+        axis,
+        [row.gap_ci_low for row in rows],
+        [row.gap_ci_high for row in rows],
+        [each.look.colour for each in named],
+    )
+    for place, (row, each) in enumerate(zip(rows, named, strict=True)):
+        mark(axis, row.generalization_gap, place, each.look)
+
+
+def _draw_scores(axis: Axes, block: Block) -> None:
+    axis.axvline(0, color=INK, linewidth=0.8)
+    for row in block.rows:
+        mark(axis, row.generalization_gap, row.score, block.named(row).look)
+    axis.set_ylabel(f"test {block.metric}")
+    if not block.upward:
+        axis.invert_yaxis()
