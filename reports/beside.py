@@ -48,7 +48,8 @@ def pairs(results: Results, summary: pd.DataFrame) -> list[Pair]:
 
     Rows stand in their order; of each the main metric comes first, then the surest figure.
     """
-    return [pair for row in rows(summary) for pair in _pairs(results, row)]
+    runs = results.runs.drop_duplicates("run_hash").set_index("run_hash")  # labels may share a run
+    return [pair for row in rows(summary) for pair in _pairs(results, runs, row)]
 
 
 def with_published(leaderboard: pd.DataFrame, found: list[Pair]) -> pd.DataFrame:
@@ -95,18 +96,17 @@ def _line(name: str, metric: str, measured: str, published: str, where: str) -> 
     return fitted(f"  {name:<22} {metric:<20} {measured:>8} {published:<15} {where}", 110)
 
 
-def _pairs(results: Results, row: Any) -> list[Pair]:
-    """Return the pairs of one row of a `summarise` table."""
+def _pairs(results: Results, runs: pd.DataFrame, row: Any) -> list[Pair]:
+    """Return the pairs of one row of a `summarise` table, given all runs by their hashes."""
     record = results.cells.get(row.config_hash)
     if record is None or not row.ok_runs:
         return []
     figures = fitting(row.method, record.cell.config, row.variant, row.task, row.backbone)
-    runs = results.runs[results.runs["run_hash"].isin(row.ok_runs.values())]
-    runs = runs.drop_duplicates("run_hash")  # two labels may share a run
     found = []
-    for metric in record.cell.task.metrics:
+    for metric in record.cell.task.metrics if figures else ():
         main = metric == row.metric
-        scores = runs["test_score" if main else f"test/{metric}"].dropna()
+        column = runs["test_score" if main else f"test/{metric}"]
+        scores = column.loc[list(row.ok_runs.values())].dropna()
         for figure in figures if len(scores) else ():
             if figure.metric != metric:
                 continue

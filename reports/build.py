@@ -15,6 +15,7 @@ from reports.average import averages
 from reports.beside import format_pairs, pairs, with_published
 from reports.leaderboard import leaderboard, summarise
 from reports.load import Results, load
+from reports.selection import EVERYTHING, Selection
 from reports.text import format_table
 from reports.tuning import with_tuning
 
@@ -37,21 +38,23 @@ class Built:
     table: pd.DataFrame
 
 
-def build(results: Path, out: Path) -> Built:
+def build(results: Path, out: Path, selection: Selection = EVERYTHING) -> Built:
     """Write ``report.html``, ``leaderboard.csv`` and ``runs.csv`` about a results folder.
 
     Args:
         results: the results folder.
         out: folder to write to, created where needed.
+        selection: the part of the results folder to report on.
 
     Raises:
-        StoreError: if the results folder is empty, or ``out`` cannot be written.
+        StoreError: if the results folder is empty or has no such part, or ``out`` cannot be
+            written.
         RecordError: if a plan or a study in it cannot be read.
     """
     from reports import html
     from reports.report import document, gather
 
-    evidence = gather(results)
+    evidence = gather(results, selection)
     loaded = evidence.results
     table = with_tuning(_leaderboard(loaded, evidence.summary), evidence.studies)
     table = with_published(table, list(evidence.published))

@@ -109,6 +109,7 @@ class Results:
         curves: scores along training by run hash, `(points, len(CURVE))`, NaN where undefined.
         notes: what methods report of themselves, by run hash; runs without any are absent.
         unreadable: why each unreadable record could not be read.
+        part: what `runs` are limited to, "" if to nothing; see `reports.selection`.
     """
 
     store: Store
@@ -117,6 +118,7 @@ class Results:
     curves: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     notes: dict[str, dict[str, Any]] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
+    part: str = ""
 
     def predictions(self, config_hash: str, seed: int) -> pd.DataFrame | None:
         """Return the stored test predictions of one run, None if there are none."""

@@ -25,6 +25,7 @@ from reports.sections import (
     tuning,
     verdict,
 )
+from reports.selection import EVERYTHING, Selection
 from reports.tuning import tuned
 
 SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
@@ -42,16 +43,22 @@ SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
 """First the verdict, then the evidence, then what it cannot tell."""
 
 
-def gather(folder: Path) -> Evidence:
+def gather(folder: Path, selection: Selection = EVERYTHING) -> Evidence:
     """Read a results folder and work out what its report is made from.
 
+    Args:
+        folder: the results folder.
+        selection: the part of it to report on.
+
     Raises:
-        StoreError: if the folder is empty.
+        StoreError: if the folder is empty, or has no such part.
         RecordError: if a plan or a study in it cannot be read.
     """
-    results = load(Store(folder))
+    results = selection.of(load(Store(folder)))
     summary = summarise(results.runs)
-    studies = tuned(results, summary, read_summaries(folder))
+    studies = tuned(
+        results, summary, [each for each in read_summaries(folder) if selection.has(each.study)]
+    )
     methods = {*summary["method"], *(each.summary.study.method for each in studies)}
     return Evidence(
         results=results,
@@ -77,5 +84,7 @@ def _counts(results: Results) -> str:
     ended: pd.Series[int] = results.runs["status"].value_counts()
     counts = [f"{count} {str(status).replace('_', ' ')}" for status, count in ended.items()]
     text = f"Runs: {', '.join(counts) or 'none'}."
+    if results.part:
+        text = f"Only {results.part}; comparisons are among these alone. {text}"
     unreadable = len(results.unreadable)
     return f"{text} Unreadable records: {unreadable}." if unreadable else text
