@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.document import Column, Row, Table, Value
+from reports.document import Column, Row, Subheading, Table, Value
 from reports.evidence import Evidence
 from reports.leaderboard import rows
 from reports.text import label, number, place, short
@@ -150,6 +150,18 @@ def title(block: pd.DataFrame) -> str:
     first = next(rows(block))
     where = place(first.task, first.backbone, getattr(first, "start", ""))
     return f"{where} (suite {first.suite})" if first.suite else f"{where} (in no suite)"
+
+
+def heading(block: pd.DataFrame, *, measured: bool = False) -> Subheading:
+    """Return the heading of what is said of a block.
+
+    Args:
+        block: rows of `summarise` that share task and setting.
+        measured: whether to name the metric too.
+    """
+    first = next(rows(block))
+    text = ": ".join(filter(None, (title(block), metric(block) if measured else "")))
+    return Subheading(text, {"task": first.task, "backbone": first.backbone})
 
 
 def metric(block: pd.DataFrame) -> str:

@@ -24,9 +24,15 @@ class Text:
 
 @dataclass(frozen=True)
 class Subheading:
-    """The title of what follows in a section, up to the next one."""
+    """The title of what follows in a section, up to the next one.
+
+    Attributes:
+        text: the title.
+        facets: what a reader may filter all of it by: "task", "backbone".
+    """
 
     text: str
+    facets: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,42 @@
-"""A document as one self-contained HTML page: no network, no script beyond sorting tables.
+"""A document as one self-contained HTML page: no network, no script beyond sorting and filtering.
 
 `templates/report.html` lays out what it is given and has no content of its own. It escapes all
 text; the only markup passed to it are figures, in which matplotlib has escaped all text.
 """
 
+import base64
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from reports.document import Document, Picture
+from reports.document import Document, Part, Picture, Section, Subheading, Table, Value
 from reports.figures import canvas
+
+FACETS = ("task", "backbone", "method", "variant")
+"""What a reader may filter by, in the order of the filters."""
+
+
+@dataclass(frozen=True)
+class _Block:
+    """A subheading and what follows it; the first block of a section may lack one."""
+
+    heading: Subheading | None
+    parts: tuple[Part, ...]
+
+
+@dataclass(frozen=True)
+class _Outline:
+    """A section as the page lays it out; `hints` explain the columns of all its tables."""
+
+    name: str
+    title: str
+    blocks: tuple[_Block, ...]
+    hints: Mapping[str, str]
 
 
 def write(document: Document, path: Path) -> None:
@@ -31,15 +57,84 @@ def page(document: Document) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    script = f"\n{_source('report.js')}\n"
     return environment.get_template("report.html").render(
         document=document,
+        sections=[_outline(section) for section in document.sections],
+        choices=_choices(document),
         kind=lambda part: type(part).__name__,
+        shared=_shared,
+        own=lambda row, shared: {k: v for k, v in row.facets.items() if shared.get(k) != v},
+        key=_key,
         svg=_svg,
+        width=lambda part: round(part.figure.get_figwidth() * 96),
         colour=canvas.variable,
-        light=Markup(canvas.css("light")),  # noqa: S704 - constants of the program
-        dark=Markup(canvas.css("dark")),  # noqa: S704 - constants of the program
+        light=_constant(canvas.css("light")),
+        dark=_constant(canvas.css("dark")),
+        style=_constant(_source("report.css")),
+        script=_constant(_source("report.js")),
+        policy=_policy(script),
     )
+
+
+def _policy(script: str) -> str:
+    """Allow nothing but what stands in the page, and of scripts this one alone."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+
+
+def _outline(section: Section) -> _Outline:
+    blocks: list[_Block] = []
+    for part in section.parts:
+        if isinstance(part, Subheading):
+            blocks.append(_Block(part, ()))
+        else:
+            last = blocks.pop() if blocks else _Block(None, ())
+            blocks.append(_Block(last.heading, (*last.parts, part)))
+    hints = {
+        column.heading: column.hint
+        for part in section.parts
+        if isinstance(part, Table)
+        for column in part.columns
+        if column.hint
+    }
+    return _Outline(section.name, section.title, tuple(blocks), hints)
+
+
+def _choices(document: Document) -> dict[str, list[str]]:
+    """Return the values of each facet, where there are several to choose from."""
+    found: dict[str, set[str]] = {name: set() for name in FACETS}
+    for section in document.sections:
+        for part in section.parts:
+            if isinstance(part, Table):
+                for row in part.rows:
+                    for name, value in row.facets.items():
+                        found[name].add(value)
+    return {name: sorted(values) for name, values in found.items() if len(values) > 1}
+
+
+def _shared(table: Table) -> dict[str, str]:
+    """Return the facets that all rows of a table have alike; they are written once."""
+    each = [set(row.facets.items()) for row in table.rows]
+    return dict(sorted(set.intersection(*each))) if each else {}
+
+
+def _key(value: Value, kind: str) -> Markup | str:
+    """Return what a cell of a column of numbers sorts by, where its text does not say so."""
+    if kind != "number":
+        return ""
+    text = "" if value.key is None else f"{value.key:.6g}"
+    return "" if text == value.text else Markup(' data-key="{}"').format(text)
 
 
 def _svg(picture: Picture) -> Markup:
     return Markup(canvas.svg(picture.figure, picture.title))  # noqa: S704 - `svg` escapes all text
+
+
+def _source(name: str) -> str:
+    return (files("reports") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _constant(text: str) -> Markup:
+    """Mark text as safe that the program itself holds."""
+    return Markup(text)  # noqa: S704

@@ -1,7 +1,7 @@
 """Studies beside the leaderboard: what a search chose, and what fresh seeds say about the choice.
 
 Studies come analysed from `bench.tune.analysis`; here they meet the records of their winners. The
-page's section is made in `reports.tuning_section`.
+page's section is made in `reports.sections.tuning`.
 """
 
 from collections.abc import Sequence

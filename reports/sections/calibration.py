@@ -1,7 +1,7 @@
 """How far probabilities may be believed, before and after temperature scaling."""
 
-from reports.cells import best_possible, plain, table_of, title
-from reports.document import Part, Section, Subheading, Text
+from reports.cells import best_possible, heading, plain, table_of, title
+from reports.document import Part, Section, Text
 from reports.evidence import Evidence
 from reports.figures.curves import reliability_diagrams
 from reports.sections.pictures import picture
@@ -29,7 +29,7 @@ def section(evidence: Evidence) -> Section:
             continue
         footer = best_possible(evidence, block, FIELDS, _BAYES)
         name = f"Calibration: {title(block)}"
-        parts += [Subheading(title(block)), table_of(calibrated, name, FIELDS, evidence, footer)]
+        parts += [heading(block), table_of(calibrated, name, FIELDS, evidence, footer)]
         drawn = reliability_diagrams(evidence.results, block, dict(evidence.colours))
         if drawn is not None:
             parts.append(picture(f"reliability-{place}", drawn))

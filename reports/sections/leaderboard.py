@@ -1,8 +1,8 @@
 """The scores of all methods, a table per task, and averages over tasks."""
 
 from reports.average import averages
-from reports.cells import best_possible, ends, metric, plain, shortened, table_of, title
-from reports.document import Part, Section, Subheading, Text
+from reports.cells import best_possible, ends, heading, plain, shortened, table_of, title
+from reports.document import Part, Section, Text
 from reports.evidence import Evidence
 from reports.leaderboard import leaderboard
 
@@ -54,10 +54,9 @@ def section(evidence: Evidence) -> Section:
     if (evidence.summary["protocol"] == "paper").any():
         parts.append(Text(_PAPER))
     for block in evidence.blocks:
-        heading = ": ".join(filter(None, (title(block), metric(block))))
         footer = best_possible(evidence, block, FIELDS, _BAYES)
         name = f"Leaderboard: {title(block)}"
-        parts += [Subheading(heading), table_of(block, name, FIELDS, evidence, footer)]
+        parts += [heading(block, measured=True), table_of(block, name, FIELDS, evidence, footer)]
     return Section("leaderboard", "Leaderboard", (*parts, *_averages(evidence)))
 
 
@@ -67,6 +66,6 @@ def _averages(evidence: Evidence) -> list[Part]:
     found = averages(leaderboard(evidence.summary), evidence.results.runs)
     for _, block in found.groupby(["suite", "backbone"], sort=False):
         name = f"Leaderboard: {title(block)}"
-        parts += [Subheading(title(block)), Text(_AVERAGE, quiet=True)]
+        parts += [heading(block), Text(_AVERAGE, quiet=True)]
         parts.append(table_of(block, name, FIELDS, evidence))
     return parts

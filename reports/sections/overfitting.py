@@ -1,7 +1,7 @@
 """How far scores on seen examples lie above those on unseen ones, and how that came about."""
 
-from reports.cells import title
-from reports.document import Part, Section, Subheading, Text
+from reports.cells import heading
+from reports.document import Part, Section, Text
 from reports.evidence import Evidence
 from reports.figures.curves import gap_curves
 from reports.sections.pictures import picture
@@ -19,6 +19,6 @@ def section(evidence: Evidence) -> Section:
     for place, block in enumerate(evidence.blocks):
         drawn = gap_curves(evidence.results, block, dict(evidence.colours))
         if drawn is not None:
-            parts += [Subheading(title(block)), picture(f"gap-{place}", drawn)]
+            parts += [heading(block), picture(f"gap-{place}", drawn)]
     nothing = Text("No run has stored scores along training.")
     return Section("overfitting", "Overfitting", (Text(_GAP, quiet=True), *(parts or [nothing])))

@@ -2,8 +2,8 @@
 
 import pandas as pd
 
-from reports.cells import facets, read, table, title, worded
-from reports.document import Part, Row, Section, Subheading, Text
+from reports.cells import facets, heading, read, table, title, worded
+from reports.document import Part, Row, Section, Text
 from reports.evidence import Evidence
 from reports.leaderboard import rows
 from reports.notes import findings
@@ -27,7 +27,7 @@ def section(evidence: Evidence) -> Section:
         ]
         if lines:
             name = f"What methods report of themselves: {title(block)}"
-            parts += [Subheading(title(block)), table(name, "method", _FIELDS, lines)]
+            parts += [heading(block), table(name, "method", _FIELDS, lines)]
     parts = [Text(_HOW, quiet=True), *parts] if parts else [Text("No method of these runs does.")]
     return Section("findings", "What methods report of themselves", tuple(parts))
 

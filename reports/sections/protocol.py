@@ -1,17 +1,15 @@
 """The terms of the comparison, what it ran on, and how to run each row again."""
 
 import json
-import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from reports.cells import Field, facets, read, table, title, worded
-from reports.document import Part, Row, Section, Subheading, Terms, Text
+from reports.cells import Field, heading, table_of, title, worded
+from reports.document import Part, Section, Terms, Text
 from reports.evidence import Evidence
-from reports.leaderboard import rows
 from reports.load import Results
-from reports.text import label, place
 
 _PROTOCOLS = (
     "Under the protocol strict, checkpoints are chosen on validation examples cut from the "
@@ -19,9 +17,12 @@ _PROTOCOLS = (
     "split, as published results often are."
 )
 _AGAIN = (
-    "Each command runs one seed of a row again and says whether the result is the same. The other "
-    "seeds lie beside it, and runs.csv lists every run with its file."
+    "Each command runs one seed of a row again and says whether the result is the same; runs.csv "
+    "has the hashes of the others. Give the folder with --results where it is not the usual one, "
+    "and --data, --backbone and --start where the row was made with local ones."
 )
+Settings = dict[str, Any]
+
 _VERSIONS = {
     "gapbench": "gapbench",
     "torch": "torch",
@@ -33,29 +34,24 @@ _VERSIONS = {
 
 def section(evidence: Evidence) -> Section:
     """Return the section."""
+    results = evidence.results
     parts: list[Part] = [Text(_PROTOCOLS)]
+    if versions := _versions(results.runs):
+        parts.append(Terms(versions))
+    parts.append(Text(_AGAIN))
     for block in evidence.blocks:
-        if terms := _terms(evidence.results, block):
-            parts += [Subheading(title(block)), Terms(terms)]
-    if versions := _versions(evidence.results.runs):
-        parts += [Subheading("Versions"), Terms(versions)]
-    parts += [Subheading("How to reproduce a row"), Text(_AGAIN)]
-    fields = _fields(evidence.results)
-    lines = [
-        Row(
-            place(row.task, row.backbone, row.start),
-            read(row, fields),
-            evidence.colours[row.method],
-            facets(row),
-        )
-        for row in rows(evidence.summary)
-    ]
-    parts.append(table("Where each row comes from", "task", fields, lines))
+        settings = {name: _settings(results, name) for name in block["config_hash"]}
+        shared = _shared([found for found in settings.values() if found])
+        parts.append(heading(block))
+        if terms := _terms(results, block, shared):
+            parts.append(Terms(terms))
+        name = f"Where each row comes from: {title(block)}"
+        parts.append(table_of(block, name, _fields(results, settings, shared), evidence))
     return Section("protocol", "Protocol and origin", tuple(parts))
 
 
-def _terms(results: Results, block: pd.DataFrame) -> dict[str, str]:
-    """Return what all rows of a block share."""
+def _terms(results: Results, block: pd.DataFrame, settings: Settings) -> dict[str, str]:
+    """Return what all rows of a block share, with those settings that they share too."""
     known = [name for name in block["config_hash"] if name in results.cells]
     if not known:
         return {}
@@ -74,6 +70,7 @@ def _terms(results: Results, block: pd.DataFrame) -> dict[str, str]:
         "data": f"{cell.data.name} {cell.data.digest[:16]}",
         "backbone": f"{cell.backbone.name} {cell.backbone.digest[:16]}",
         **({"start": f"{cell.start.name} {cell.start.digest}"} if cell.start else {}),
+        **({"settings of all rows": _worded(settings)} if settings else {}),
     }
 
 
@@ -83,25 +80,42 @@ def _versions(runs: pd.DataFrame) -> dict[str, str]:
     return {name: ", ".join(values) for name, values in found.items() if values}
 
 
-def _fields(results: Results) -> tuple[Field, ...]:
+def _settings(results: Results, config_hash: str) -> Settings:
+    """Return the method's and the optimiser's settings of a cell; none where it has no record."""
+    record = results.cells.get(config_hash)
+    if record is None:
+        return {}
+    return record.cell.config | record.cell.training.model_dump(mode="json", exclude_none=True)
+
+
+def _shared(each: Sequence[Settings]) -> Settings:
+    """Return the settings that several rows have alike."""
+    if len(each) < 2:
+        return {}
+    return {
+        name: value
+        for name, value in each[0].items()
+        if all(name in other and other[name] == value for other in each)
+    }
+
+
+def _fields(
+    results: Results, settings: Mapping[str, Settings], shared: Settings
+) -> tuple[Field, ...]:
+    def own(row: Any) -> str:
+        found = settings[row.config_hash]
+        return _worded({name: value for name, value in found.items() if name not in shared})
+
+    def command(row: Any) -> str:
+        record = results.cells.get(row.config_hash)
+        return f"gapbench reproduce {record.run_hash}" if record else ""
+
     return (
-        worded("method", "", lambda row: label(row.method, row.variant)),
+        worded("settings of its own", "", own),
         worded("config hash", "", lambda row: row.config_hash, kind="code"),
-        worded("settings", "", lambda row: _settings(results, row)),
-        worded("command", "", lambda row: _command(results, row), kind="code"),
+        worded("to run a seed again", "", command, kind="code"),
     )
 
 
-def _settings(results: Results, row: Any) -> str:
-    record = results.cells.get(row.config_hash)
-    if record is None:
-        return ""
-    training = record.cell.training.model_dump(mode="json", exclude_none=True)
-    return json.dumps(record.cell.config | training)[1:-1].replace('"', "")
-
-
-def _command(results: Results, row: Any) -> str:
-    record = results.cells.get(row.config_hash)
-    if record is None:
-        return ""
-    return f"gapbench reproduce {shlex.quote(str(results.store.record_path(record.run)))}"
+def _worded(settings: Settings) -> str:
+    return json.dumps(settings)[1:-1].replace('"', "")

@@ -1,7 +1,7 @@
 """The answer, task by task, in sentences."""
 
-from reports.cells import title
-from reports.document import Bullets, Part, Section, Subheading, Text
+from reports.cells import heading
+from reports.document import Bullets, Part, Section, Text
 from reports.evidence import Evidence
 from reports.verdict import verdict
 
@@ -10,5 +10,5 @@ def section(evidence: Evidence) -> Section:
     """Return the verdict on every task."""
     parts: list[Part] = []
     for block in evidence.blocks:
-        parts += [Subheading(title(block)), Bullets(tuple(verdict(block)))]
+        parts += [heading(block), Bullets(tuple(verdict(block)))]
     return Section("verdict", "Verdict", tuple(parts or [Text("There is no readable run.")]))

@@ -1,5 +1,7 @@
 """The report's files: complete, escaped, self-contained, built without training libraries."""
 
+import base64
+import hashlib
 import json
 import re
 import subprocess
@@ -23,7 +25,7 @@ VOID = {"meta", "br", "link", "img", "input", "hr"}
 
 
 class Page(HTMLParser):
-    """Collects the tags and text of a page, and fails on tags that do not nest."""
+    """Collects tags, and text outside of filters, and fails on tags that do not nest."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -45,7 +47,8 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        self.text.append(data)
+        if "form" not in self.open:
+            self.text.append(data)
 
     def count(self, tag: str) -> int:
         """Return how often a tag stands in the page."""
@@ -98,7 +101,8 @@ def test_build_shows_hostile_names_as_text(tmp_path: Path) -> None:
 
 def test_build_makes_a_page_that_asks_for_nothing_from_outside(tmp_path: Path) -> None:
     """No link, image, style or script leads out of the file, and its policy forbids them."""
-    page = Page(build(fill(tmp_path / "results", methods=FEW).root, tmp_path / "out").report)
+    report = build(fill(tmp_path / "results", methods=FEW).root, tmp_path / "out").report
+    page, source = Page(report), report.read_text(encoding="utf-8")
     for tag, attrs in page.tags:
         assert tag not in {"link", "img", "iframe", "object"}
         for name, value in attrs.items():
@@ -106,7 +110,11 @@ def test_build_makes_a_page_that_asks_for_nothing_from_outside(tmp_path: Path) -
                 assert (value or "").startswith("#")
     assert not re.search(r"url\((?!#)|@import", "".join(page.text))
     policies = [attrs["content"] for tag, attrs in page.tags if "http-equiv" in attrs]
-    assert policies == ["default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'"]
+    (script,) = re.findall(r"<script>(.*?)</script>", source, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policies == [
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    ]
 
 
 def test_build_twice_gives_equal_files(tmp_path: Path) -> None:
@@ -215,11 +223,11 @@ def luminance(colour: str) -> float:
 def test_colours_stand_out_from_the_page_in_both_themes(theme: str, page: str) -> None:
     """Method colours reach a contrast of 3 to 1, text 4.5 to 1."""
     found = dict(re.findall(r"--([a-z]+(?:-\d)?): (#[0-9a-f]{6});", canvas.css(theme)))
-    assert len(found) == 10
+    assert len(found) == 11
     for name, colour in found.items():
         first, second = sorted((luminance(colour), luminance(page)), reverse=True)
         contrast = (first + 0.05) / (second + 0.05)
-        if name != "rule":
+        if name not in {"rule", "page"}:
             assert contrast >= (4.5 if name == "ink" else 3.0), name
 
 

@@ -183,7 +183,7 @@ def test_report_with_published_figures_shows_them_with_their_certainty(tmp_path:
     assert table.loc["bilora", "published_certainty"] == "recalled, unverified"
     assert table.loc["head", list(COLUMNS)].isna().all()
     page = built.report.read_text(encoding="utf-8")
-    assert '<section id="published">' in page
+    assert '<section id="published"' in page
     assert "0.8720?</td>" in page
     assert "recalled, unverified</td>" in page
     text = terminal(store.root)
