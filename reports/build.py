@@ -4,20 +4,27 @@ The page is made by `reports.html`; its drawing libraries take a second to load,
 imported only when a page is built.
 """
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pandas as pd
 
 from bench.errors import StoreError
 from bench.store import Store
+from bench.tune.summary import read_summaries
+from reports import paper
 from reports.average import averages
-from reports.beside import format_pairs, pairs, with_published
+from reports.beside import Pair, format_pairs, pairs, with_published
 from reports.leaderboard import leaderboard, summarise
 from reports.load import Results, load
 from reports.selection import EVERYTHING, Selection
 from reports.text import format_table
-from reports.tuning import with_tuning
+from reports.tuning import Tuned, tuned, with_tuning
+
+Form = Literal["text", "markdown", "latex", "json"]
 
 
 @dataclass(frozen=True)
@@ -56,8 +63,7 @@ def build(results: Path, out: Path, selection: Selection = EVERYTHING) -> Built:
 
     evidence = gather(results, selection)
     loaded = evidence.results
-    table = with_tuning(_leaderboard(loaded, evidence.summary), evidence.studies)
-    table = with_published(table, list(evidence.published))
+    table = _whole(loaded, evidence.summary, evidence.studies, evidence.published)
     built = Built(out / "report.html", out / "leaderboard.csv", out / "runs.csv", table)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -77,15 +83,36 @@ def _leaderboard(loaded: Results, summary: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table, averages(table, loaded.runs)], ignore_index=True)
 
 
-def terminal(results: Path) -> str:
-    """Return the leaderboard of a results folder as text, published figures, unreadable records.
+def _whole(
+    loaded: Results, summary: pd.DataFrame, studies: Sequence[Tuned], published: Sequence[Pair]
+) -> pd.DataFrame:
+    """Return the leaderboard with what tuning took and what papers print, where there is any."""
+    return with_published(with_tuning(_leaderboard(loaded, summary), studies), list(published))
+
+
+def terminal(results: Path, selection: Selection = EVERYTHING, form: Form = "text") -> str:
+    """Return what is printed of a results folder: its leaderboard, then its unreadable records.
+
+    Args:
+        results: the results folder.
+        selection: the part of it to print.
+        form: "text" for people, who also see published figures; "markdown" and "latex" for papers;
+            "json" for programs, with the columns of ``leaderboard.csv``.
 
     Raises:
-        StoreError: if the results folder is empty.
-        RecordError: if a plan in it cannot be read.
+        StoreError: if the results folder is empty, or has no such part.
+        RecordError: if a plan in it cannot be read, or, for JSON, a study.
     """
-    loaded = load(Store(results))
+    loaded = selection.of(load(Store(results)))
     summary = summarise(loaded.runs)
-    text = format_table(_leaderboard(loaded, summary)) + format_pairs(pairs(loaded, summary))
-    broken = [f"unreadable: {reason}\n" for reason in loaded.unreadable]
-    return text + "".join(broken)
+    published = pairs(loaded, summary)
+    if form == "json":
+        studies = tuned(loaded, summary, selection.studies(read_summaries(results)))
+        rows = _whole(loaded, summary, studies, published).to_json(orient="records")
+        return json.dumps({"rows": json.loads(rows), "unreadable": loaded.unreadable}) + "\n"
+    table = _leaderboard(loaded, summary)
+    notes = [f"Only {loaded.part}."] if loaded.part else []
+    notes += [f"unreadable: {reason}" for reason in loaded.unreadable]
+    if form == "text":
+        return format_table(table) + format_pairs(published) + "".join(f"{n}\n" for n in notes)
+    return {"markdown": paper.markdown, "latex": paper.latex}[form](table, notes)

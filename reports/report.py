@@ -56,9 +56,7 @@ def gather(folder: Path, selection: Selection = EVERYTHING) -> Evidence:
     """
     results = selection.of(load(Store(folder)))
     summary = summarise(results.runs)
-    studies = tuned(
-        results, summary, [each for each in read_summaries(folder) if selection.has(each.study)]
-    )
+    studies = tuned(results, summary, selection.studies(read_summaries(folder)))
     methods = {*summary["method"], *(each.summary.study.method for each in studies)}
     return Evidence(
         results=results,

@@ -1,9 +1,10 @@
 """The part of a results folder that is asked about: some of its tasks, backbones or methods."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 
 from bench.errors import StoreError
-from bench.tune.record import StudyFile
+from bench.tune.summary import Summary
 from reports.load import Results
 
 
@@ -42,9 +43,13 @@ class Selection:
             )
         return replace(results, runs=runs.reset_index(drop=True), part=str(self))
 
-    def has(self, study: StudyFile) -> bool:
-        """Whether a study belongs to the part."""
-        return all(getattr(study, kind) in names for kind, names in self._given())
+    def studies(self, found: Iterable[Summary]) -> list[Summary]:
+        """Return the studies that belong to the part."""
+        return [
+            summary
+            for summary in found
+            if all(getattr(summary.study, kind) in names for kind, names in self._given())
+        ]
 
     def __str__(self) -> str:
         """Name the part in words; "" if it is the whole."""

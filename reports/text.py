@@ -1,36 +1,61 @@
 """The leaderboard as plain text, and the words and numbers that text and page share."""
 
 from collections.abc import Iterator
-from typing import Any
+from textwrap import fill
+from typing import Any, cast
 
 import pandas as pd
 
 from reports.leaderboard import PAPER, rows
+
+WIDTH = 110
+"""Most columns of what is printed to a terminal."""
 
 FEW_SEEDS = 5
 """Below this many seeds a tie says more about the study than about the methods."""
 
 
 def format_table(table: pd.DataFrame) -> str:
-    """Return the leaderboard as aligned plain text of at most 110 columns, a part per task.
+    """Return the leaderboard as aligned plain text of at most `WIDTH` columns, a part per task.
 
     Args:
         table: the columns of the leaderboard, in its row order.
     """
-    parts = [
-        "\n".join(_part(key, part))
-        for key, part in table.groupby(
-            [name for name in ("suite", "task", "backbone", "start") if name in table], sort=False
-        )
+    found = ["\n".join(_part(title, part)) for title, part in parts(table)]
+    notes = ["* not told apart from the best (group 1).", *statistics(table)]
+    below = fill(" ".join(notes), WIDTH, break_on_hyphens=False)
+    return "\n\n".join([*found, below]) + "\n" if found else "No runs.\n"
+
+
+def parts(table: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
+    """Yield the rows of a leaderboard task by task, each with where they meet and their metric.
+
+    Args:
+        table: the columns of the leaderboard, in its row order.
+    """
+    place = [name for name in ("suite", "task", "backbone", "start") if name in table]
+    for key, part in table.groupby(place, sort=False):
+        suite, task, backbone, *start = map(str, cast("tuple[str, ...]", key))
+        metrics = " ".join(sorted(set(part["metric"]) - {""}))
+        began = [f"from {name}" for name in start if name]
+        yield list(filter(None, (suite or "(no suite)", task, backbone, *began, metrics))), part
+
+
+def statistics(table: pd.DataFrame) -> list[str]:
+    """Return what the numbers of a leaderboard are, a sentence each.
+
+    Args:
+        table: the columns of the leaderboard.
+    """
+    sentences = [
+        "Intervals: 95 %, over seeds.",
+        "Groups: paired t tests, Holm.",
+        "Gap: train minus test score, above zero where train is better.",
+        "ECE: before temperature scaling.",
     ]
-    notes = (
-        "* not told apart from the best (group 1). Intervals: 95 %, over seeds. Groups: paired t "
-        "tests, Holm.\ngap: train minus test score, above zero where train is better. ECE: before "
-        "temperature scaling."
-    )
     if table["variant"].str.endswith(PAPER.strip()).any():
-        notes += f"\n{PAPER.strip()}: checkpoint chosen on the test split; such scores flatter."
-    return "\n\n".join([*parts, notes]) + "\n" if parts else "No runs.\n"
+        sentences += [f"{PAPER.strip()}: checkpoint chosen on the test split; such scores flatter."]
+    return sentences
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -88,12 +113,9 @@ _HEAD = (
 _WIDTHS = (1, 28, 5, 5, 8, 16, 8, 6, 8, 8, 6)
 
 
-def _part(key: Any, table: pd.DataFrame) -> Iterator[str]:
+def _part(title: list[str], table: pd.DataFrame) -> Iterator[str]:
     """Yield the lines of one task."""
-    suite, task, backbone, *start = key
-    metrics = " ".join(sorted(set(table["metric"]) - {""}))
-    began = [f"from {name}" for name in start if name]
-    yield " | ".join(p for p in (suite or "(no suite)", task, backbone, *began, metrics) if p)
+    yield " | ".join(title)
     yield _line(_HEAD)
     for row in rows(table):
         interval = f"{number(row.score_ci_low)} .. {number(row.score_ci_high)}"
