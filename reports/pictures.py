@@ -1,0 +1,79 @@
+"""The figures of a report as files of their own: SVG, PNG and the numbers they show as CSV.
+
+The SVG is light and its text is text. ``index.json`` beside the files lists them, and tells the
+next report which files it may take away.
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from reports.document import Document, Picture, Section
+from reports.figures import canvas
+from reports.typesetting import typeset
+
+_INDEX = "index.json"
+_KINDS = (".svg", ".png", ".csv")
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
+_NOT_IN_XML = re.compile(r"[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+# One page a figure, as large as the figure.
+_SHEETS = """
+#set page(width: auto, height: auto, margin: 0pt, fill: white)
+#for name in json(bytes(sys.inputs.names)) { page(image(name + ".svg")) }
+"""
+
+
+def write(document: Document, folder: Path) -> None:
+    """Write every picture of a document as ``<name>.svg``, ``<name>.png`` and ``<name>.csv``.
+
+    Files of pictures that an earlier report wrote there and this one lacks are deleted; those are
+    known from its index, and no other file is touched.
+
+    Args:
+        document: the report.
+        folder: created where needed.
+    """
+    pictures = {picture.name: (section, picture) for section, picture in _pictures(document)}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in _listed(folder) - pictures.keys():
+        for kind in _KINDS:
+            (folder / f"{name}{kind}").unlink(missing_ok=True)
+    # The index comes before the files: what is interrupted here, the next report still knows.
+    index = {
+        name: {"section": section.title, "title": picture.title}
+        for name, (section, picture) in pictures.items()
+    }
+    text = json.dumps(index, indent=2, ensure_ascii=False) + "\n"
+    (folder / _INDEX).write_text(text, encoding="utf-8")
+    for name, (_, picture) in pictures.items():
+        (folder / f"{name}.svg").write_text(markup(picture), encoding="utf-8")
+        picture.data.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+    if pictures:
+        sheets = typeset(_SHEETS, folder, "png", {"names": json.dumps(list(pictures))})
+        for name, sheet in zip(pictures, sheets, strict=True):
+            (folder / f"{name}.png").write_bytes(sheet)
+
+
+def markup(picture: Picture) -> str:
+    """Return a picture as an SVG file in light colours."""
+    text = canvas.light(canvas.svg(picture.figure, picture.title))
+    return _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text) + "\n"
+
+
+def _pictures(document: Document) -> Iterator[tuple[Section, Picture]]:
+    for section in document.sections:
+        for part in section.parts:
+            if isinstance(part, Picture):
+                yield section, part
+
+
+def _listed(folder: Path) -> set[str]:
+    """Return the names that an earlier index lists, as far as they can be names of pictures."""
+    try:
+        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return set()
+    names = index if isinstance(index, dict) else {}
+    return {name for name in names if _NAME.fullmatch(name)}
