@@ -86,6 +86,18 @@ def results(parser: argparse.ArgumentParser, *, positional: bool = False) -> Non
         )
 
 
+def selection(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that pick a part of a results folder."""
+    for names_of in ("tasks", "backbones", "methods"):
+        parser.add_argument(
+            f"--{names_of}",
+            type=names,
+            default=(),
+            metavar="A,B",
+            help=f"only these {names_of}",
+        )
+
+
 def device(parser: argparse.ArgumentParser) -> None:
     """Add where to compute."""
     parser.add_argument(
@@ -153,7 +165,7 @@ def tuning(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def json(parser: argparse.ArgumentParser) -> None:
+def json(parser: "argparse._ActionsContainer") -> None:
     """Add the form of output for programs."""
     parser.add_argument("--json", action="store_true", help="print JSON for a program to read")
 

@@ -101,20 +101,7 @@ def build_parser() -> argparse.ArgumentParser:
     arguments.results(status, positional=True)
     arguments.json(status)
 
-    report = _command(
-        commands,
-        "report",
-        "write leaderboard.csv, runs.csv and report.html",
-        "gapbench report results --out results/report",
-    )
-    arguments.results(report, positional=True)
-    report.add_argument(
-        "--out",
-        type=Path,
-        default=None,
-        metavar="DIR",
-        help="where to write (default: RESULTS/report)",
-    )
+    _report_commands(commands)
 
     reproduce = _command(
         commands,
@@ -150,6 +137,50 @@ def build_parser() -> argparse.ArgumentParser:
     _score_command(commands)
     _fetch_command(commands)
     return parser
+
+
+def _report_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    report = _command(
+        commands,
+        "report",
+        "write leaderboard.csv, runs.csv and report.html",
+        "gapbench report results --out results/report",
+    )
+    arguments.results(report, positional=True)
+    report.add_argument(
+        "--out",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help="where to write (default: RESULTS/report)",
+    )
+    arguments.selection(report)
+
+    leaderboard = _command(
+        commands,
+        "leaderboard",
+        "print the leaderboard, also as a table for a paper",
+        "gapbench leaderboard results --tasks rte,mrpc --latex",
+    )
+    arguments.results(leaderboard, positional=True)
+    arguments.selection(leaderboard)
+    form = leaderboard.add_mutually_exclusive_group()
+    form.add_argument("--markdown", action="store_true", help="print Markdown as GitHub reads it")
+    form.add_argument("--latex", action="store_true", help="print a LaTeX tabular with booktabs")
+    arguments.json(form)
+
+    compare = _command(
+        commands,
+        "compare",
+        "compare two methods on the seeds and test items that both have",
+        "gapbench compare lora hiddenkey results --task rte",
+    )
+    for name, metavar in (("first", "A"), ("second", "B")):
+        compare.add_argument(name, metavar=metavar, help="a method, or 'method / variant'")
+    arguments.results(compare, positional=True)
+    compare.add_argument("--task", default=None, help="on this task only")
+    compare.add_argument("--backbone", default=None, help="on this backbone only")
+    arguments.json(compare)
 
 
 def _tune_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -24,6 +24,7 @@ import torch
 from bench import registry
 from bench.config import Run
 from bench.errors import ConfigError
+from bench.method import AnyMethod
 from bench.record import Status
 from bench.run import Executor, store_at
 from bench.schema import content_hash
@@ -62,7 +63,7 @@ def stacks(runs: Sequence[Run], limit: int | None) -> list[list[Run]]:
     """Group runs that may share a stack, in the order of the first of each group.
 
     They must agree on everything but seed, optimiser settings and the fields that their method
-    declares as `PER_RUN`.
+    declares as `PER_RUN`. Inside, they are ordered by their method's `width`.
     """
     groups: dict[str, list[Run]] = {}
     keys: dict[str, str] = {}
@@ -73,8 +74,10 @@ def stacks(runs: Sequence[Run], limit: int | None) -> list[list[Run]]:
         groups.setdefault(keys[cell.hash], []).append(run)
     made = []
     for group in groups.values():
-        stackable = registry.get(group[0].cell.method).stackable
-        size = (limit or AUTO_STACK) if stackable else 1
+        method = registry.get(group[0].cell.method)
+        widths = {run.cell.hash: _width(method, run) for run in group}
+        group.sort(key=lambda run: widths[run.cell.hash])
+        size = (limit or AUTO_STACK) if method.stackable else 1
         made += [group[start : start + size] for start in range(0, len(group), size)]
     return made
 
@@ -263,6 +266,10 @@ def _work(number: int, stack: list[Run]) -> dict[str, Status]:
         _worker["interrupted"] = True
         raise
     return statuses
+
+
+def _width(method: type[AnyMethod], run: Run) -> int:
+    return method.width(method.Config.model_validate(run.cell.config))
 
 
 def _stack_key(run: Run) -> str:

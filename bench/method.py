@@ -156,6 +156,11 @@ class Method(ABC, Generic[ConfigT]):
         return 1.0
 
     @classmethod
+    def width(cls, config: ConfigT) -> int:  # noqa: ARG003
+        """Return what runs are ordered by inside a stack, so that those alike are neighbours."""
+        return 0
+
+    @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:  # noqa: ARG003
         """Return the reason why this method cannot do a case, None if it can."""
         return None

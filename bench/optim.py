@@ -156,6 +156,8 @@ class StackedAdamW:
         self.columns = bank.columns(group)
         self._first = torch.zeros_like(bank.values[:, self.columns])
         self._second = torch.zeros_like(self._first)
+        self._scratch = torch.empty_like(self._first)  # large ones are slow to make anew
+        self._decays = any(s.weight_decay for s in settings)
         self._decay = self._column([s.weight_decay for s in settings], axis)
         norms = [s.max_grad_norm or math.inf for s in settings]
         self._max_norm = self._column(norms, axis)
@@ -179,11 +181,14 @@ class StackedAdamW:
         rate = self.rates * bank.rate_factors(columns)
         self._count += 1
         beta1, beta2 = _ADAM_BETAS
-        values.mul_(1 - rate * self._decay * bank.decayed[columns])
+        if self._decays:
+            values.mul_(1 - rate * self._decay * bank.decayed[columns])
         self._first.lerp_(grads, 1 - beta1)
         self._second.mul_(beta2).addcmul_(grads, grads, value=1 - beta2)
-        root = self._second.sqrt().div_(math.sqrt(1 - beta2**self._count)).add_(_ADAM_EPS)
-        values.sub_(self._first.div(root).mul_(rate / (1 - beta1**self._count)))
+        change = torch.sqrt(self._second, out=self._scratch)
+        change.div_(math.sqrt(1 - beta2**self._count)).add_(_ADAM_EPS)
+        torch.div(self._first, change, out=change).mul_(rate / (1 - beta1**self._count))
+        values.sub_(change)
         grads.zero_()
         return norms.squeeze(1)
 
@@ -191,7 +196,7 @@ class StackedAdamW:
         """Drop the state of runs that left the stack (the bank drops its own rows)."""
         rows = list(positions)
         self._settings = [self._settings[row] for row in rows]
-        for name in ("_first", "_second", "_decay", "_max_norm"):
+        for name in ("_first", "_second", "_scratch", "_decay", "_max_norm"):
             setattr(self, name, getattr(self, name)[rows])
 
     @staticmethod

@@ -55,9 +55,8 @@ class StackedDora(StackedLora):
         """
         dropped = self.update_input(x)
         frozen = self.frozen(x)
-        inner = torch.bmm(self.runs_first(dropped), self.lora_A.transpose(1, 2)) * self.strength()
         seen = frozen if dropped is x else self.frozen(dropped)
-        moved = torch.baddbmm(self.runs_first(seen), inner, self.lora_B.transpose(1, 2))
+        moved = self.add_update(seen, dropped)
         scale = (self.lora_magnitude / self.norms()).unsqueeze(1)
         out = moved * scale
         if dropped is not x:

@@ -7,6 +7,7 @@ pass uses them), `StackedLora.initial` (first values).
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import ClassVar, TypedDict, TypeVar
 
 import torch
@@ -21,6 +22,9 @@ from bench.method import Method, MethodConfig
 from bench.stack import RunAxis, Stacked, replace_module
 from bench.start import Start, Update
 from bench.tasks import Task
+
+_NARROWEST = 8
+"""Ranks below it cost the same."""
 
 Space = Mapping[str, BaseDistribution]
 """What a tuner may vary, by field of a method's settings."""
@@ -125,11 +129,41 @@ class StackedLora(Stacked):
     def forward(self, x: Tensor) -> Tensor:
         """Map (runs * batch, tokens, in) to (runs * batch, tokens, out)."""
         out = self.base(x)
+        return self.add_update(out, self.update_input(x)).view_as(out)
+
+    def add_update(self, out: Tensor, x: Tensor) -> Tensor:
+        """Return ``out + B diag(strength) A x``, (models, batch * tokens, out).
+
+        Neighbours of like rank are multiplied together, so that a run pays for about its own rank
+        whatever the largest one of the stack is.
+        """
         a, b = self.matrices()
-        rows = self.update_input(x).reshape(len(a), -1, self.in_features)
-        down = torch.bmm(rows, a.transpose(1, 2)) * self.strength()
-        wide = out.reshape(len(b), -1, self.out_features)
-        return torch.baddbmm(wide, down, b.transpose(1, 2)).view_as(out)
+        models, ranks = self._neighbours(len(a))
+        pieces = zip(
+            ranks,
+            out.reshape(len(a), -1, self.out_features).split(models),
+            x.reshape(len(a), -1, self.in_features).split(models),
+            a.split(models),
+            self.strength().split(models),
+            b.split(models),
+            strict=True,
+        )
+        made = [
+            torch.baddbmm(
+                wide,
+                torch.bmm(rows, a_of[:, :rank].transpose(1, 2)) * strength[..., :rank],
+                b_of[..., :rank].transpose(1, 2),
+            )
+            for rank, wide, rows, a_of, strength, b_of in pieces
+        ]
+        return made[0] if len(made) == 1 else torch.cat(made)
+
+    def _neighbours(self, models: int) -> tuple[list[int], list[int]]:
+        """Return how many models stand together, and the rank that they are multiplied at."""
+        widths = [_multiplied(self.ranks[index]) for index in self.axis.active]
+        groups = [(width, len(list(same))) for width, same in groupby(widths)]
+        each, largest = models // len(widths), self.lora_A.shape[-2]
+        return [each * n for _, n in groups], [min(width, largest) for width, _ in groups]
 
     def matrices(self) -> tuple[Tensor, Tensor]:
         """Return A, (models, rank, in), and B, (models, out, rank), one of each model that runs."""
@@ -181,6 +215,11 @@ class StackedLora(Stacked):
         return [(member, a[member], b[member]) for member in range(len(a))]
 
 
+def _multiplied(rank: int) -> int:
+    """Return the rank at which a run is multiplied: the next power of two, so that few differ."""
+    return max(_NARROWEST, 1 << (rank - 1).bit_length())
+
+
 class LayerSettings(TypedDict):
     """Arguments that every kind of low-rank layer takes, one entry a run."""
 
@@ -211,6 +250,11 @@ class LowRank(Method[ConfigT]):
     def search_space(cls) -> Space:
         """Rank as in LoRA's study (Hu et al. 2021, section 7.2), and what is `tuned`."""
         return {"rank": IntDistribution(1, 64, log=True), **cls.tuned}
+
+    @classmethod
+    def width(cls, config: ConfigT) -> int:
+        """Return the rank: neighbours of like rank are multiplied together."""
+        return config.rank
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:  # noqa: ARG003
