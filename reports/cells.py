@@ -16,6 +16,9 @@ from reports.leaderboard import rows
 from reports.text import label, number, place, short
 from reports.verdict import interval
 
+NOTHING = Value("")
+"""What a table shows where there is nothing."""
+
 
 @dataclass(frozen=True)
 class Field:

@@ -17,6 +17,7 @@ from reports.sections import (
     calibration,
     failures,
     leaderboard,
+    limits,
     overfitting,
     own,
     protocol,
@@ -39,6 +40,7 @@ SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
     own.section,
     failures.section,
     protocol.section,
+    limits.section,
 )
 """First the verdict, then the evidence, then what it cannot tell."""
 

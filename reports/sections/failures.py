@@ -2,11 +2,12 @@
 
 import pandas as pd
 
-from reports.cells import facets, read, table, worded
+from reports.cells import facets, read, table, title, worded
 from reports.document import Bullets, Part, Row, Section, Subheading, Text
 from reports.evidence import Evidence
 from reports.leaderboard import PAPER, rows
 from reports.text import label, place
+from reports.verdict import listed
 
 _NO_SCORE = "ok, no score"
 _FIELDS = (
@@ -31,6 +32,8 @@ def section(evidence: Evidence) -> Section:
     parts: list[Part] = [Text("Every planned run ended well.")]
     if lines:
         parts = [table("Runs without a score", "task", _FIELDS, lines)]
+    if left_out := _left_out(evidence):
+        parts += [Subheading("Left out of comparisons"), Bullets(tuple(left_out))]
     if evidence.results.unreadable:
         parts += [Subheading("Unreadable records"), Bullets(tuple(evidence.results.unreadable))]
     return Section("failures", "Failures, skips and missing runs", tuple(parts))
@@ -50,3 +53,26 @@ def _troubles(runs: pd.DataFrame) -> pd.DataFrame:
     keys = ["suite", "task", "backbone", "start", "method", "variant", "status", "detail"]
     alike = runs.groupby(keys, sort=False)["seed"]
     return alike.agg(lambda seeds: ", ".join(map(str, sorted(seeds)))).reset_index(name="seeds")
+
+
+def _left_out(evidence: Evidence) -> list[str]:
+    """Say which rows and seeds have a score and yet no part in a test."""
+    scored = evidence.summary[evidence.summary["n_seeds"] > 0]
+    trained = scored[scored["trainable_params"].fillna(1) != 0]
+    found = []
+    if references := sorted(set(scored["method"]) - set(trained["method"])):
+        found.append(f"{listed(references)}: train nothing; they are references and no rivals.")
+    if single := int((trained["n_seeds"] == 1).sum()):
+        found.append(f"{single} of {len(trained)} rows: one seed has no interval and no rank.")
+    if unequal := [title(block) for block in evidence.blocks if _unequal(block)]:
+        found.append(f"{listed(unequal)}: rows differ in their seeds; pairs meet on common ones.")
+    strays = evidence.results.runs["suite"] == ""
+    if strays.any():
+        found.append(f"{int(strays.sum())} runs: no plan wants them; they are compared apart.")
+    return found
+
+
+def _unequal(block: pd.DataFrame) -> bool:
+    """Whether the trained rows of a block have scores of different seeds."""
+    trained = block[(block["trainable_params"].fillna(1) != 0) & (block["n_seeds"] > 0)]
+    return len({frozenset(by_seed) for by_seed in trained["by_seed"]}) > 1

@@ -1,10 +1,27 @@
 """The scores of all methods, a table per task, and averages over tasks."""
 
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
 from reports.average import averages
-from reports.cells import best_possible, ends, heading, plain, shortened, table_of, title
-from reports.document import Part, Section, Text
+from reports.cells import (
+    NOTHING,
+    Field,
+    best_possible,
+    ends,
+    heading,
+    plain,
+    shortened,
+    table_of,
+    title,
+    value,
+)
+from reports.document import Column, Part, Section, Text, Value
 from reports.evidence import Evidence
-from reports.leaderboard import leaderboard
+from reports.leaderboard import leaderboard, rows
+from reports.text import label
 
 FIELDS = (
     plain("group", "tie group: 1 is the best and all not told apart from it", "rank_group", 0),
@@ -31,6 +48,15 @@ FIELDS = (
         0,
     ),
 )
+_TUNED = (
+    plain("default", "of a tuned row: test score of the method's own settings", "default"),
+    plain("gain", "tuned minus default, seed by seed; flipped where lower is better", "gain.mean"),
+    ends("gain 95 %", "paired interval of the gain over seeds", "gain.low", "gain.high"),
+)
+_PUBLISHED = Field(
+    Column("published", "what a paper prints; its source stands below; ?: from memory"),
+    lambda pair: value(pair.figure.value, pair.figure.text),
+)
 _BAYES = {"score": "score", "ECE": "ece"}
 _HOW = (
     "Scores are means over seeds at the checkpoint that validation chose. Group 1 holds the method "
@@ -54,10 +80,41 @@ def section(evidence: Evidence) -> Section:
     if (evidence.summary["protocol"] == "paper").any():
         parts.append(Text(_PAPER))
     for block in evidence.blocks:
-        footer = best_possible(evidence, block, FIELDS, _BAYES)
+        fields = (*FIELDS, *_beside(evidence, block))
+        footer = best_possible(evidence, block, fields, _BAYES)
         name = f"Leaderboard: {title(block)}"
-        parts += [heading(block, measured=True), table_of(block, name, FIELDS, evidence, footer)]
+        parts += [heading(block, measured=True), table_of(block, name, fields, evidence, footer)]
     return Section("leaderboard", "Leaderboard", (*parts, *_averages(evidence)))
+
+
+def _beside(evidence: Evidence, block: pd.DataFrame) -> Iterator[Field]:
+    """Yield what some rows have beside their scores: the default of tuned ones, a published one."""
+    studies = {each.row: each for each in reversed(evidence.studies)}
+    keys = {
+        _name(row): (row.suite, row.task, row.backbone, row.start, row.method, row.variant)
+        for row in rows(block)
+    }
+    tuned = {name: studies[key] for name, key in keys.items() if key in studies}
+    if tuned:
+        yield from (_of(field, tuned) for field in _TUNED)
+    pairs = [pair for pair in reversed(evidence.published) if pair.main]
+    printed = {(pair.config_hash, pair.name): pair for pair in pairs}
+    if not printed.keys().isdisjoint(keys):
+        yield _of(_PUBLISHED, printed)
+
+
+def _name(row: Any) -> tuple[str, str]:
+    return row.config_hash, label(row.method, row.variant)
+
+
+def _of(field: Field, found: Mapping[tuple[str, str], Any]) -> Field:
+    """Return a field that reads what was found for a row in place of the row."""
+
+    def shown(row: Any) -> Value:
+        beside = found.get(_name(row))
+        return NOTHING if beside is None else field.read(beside)
+
+    return Field(field.column, shown)
 
 
 def _averages(evidence: Evidence) -> list[Part]:

@@ -27,6 +27,7 @@ _VERSIONS = {
     "gapbench": "gapbench",
     "torch": "torch",
     "device": "device",
+    "threads": "threads",
     "code hash": "code_hash",
     "git commit": "git_commit",
 }
@@ -76,8 +77,8 @@ def _terms(results: Results, block: pd.DataFrame, settings: Settings) -> dict[st
 
 def _versions(runs: pd.DataFrame) -> dict[str, str]:
     """Return the distinct values of what every record says about where it comes from."""
-    found = {name: sorted(set(runs[field]) - {""}) for name, field in _VERSIONS.items()}
-    return {name: ", ".join(values) for name, values in found.items() if values}
+    found = {name: sorted(set(runs[field].dropna()) - {""}) for name, field in _VERSIONS.items()}
+    return {name: ", ".join(map(str, values)) for name, values in found.items() if values}
 
 
 def _settings(results: Results, config_hash: str) -> Settings:

@@ -1,0 +1,255 @@
+"""What the report cannot tell; each sentence stands only where the runs give reason for it."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+
+from reports.document import Bullets, Section, Text
+from reports.evidence import Evidence
+from reports.leaderboard import NOT_FAILED, rows
+from reports.load import CURVE, MISSING
+from reports.text import FEW_SEEDS, label, number
+from reports.verdict import listed
+
+SMALL = 1000
+"""Test examples below which chance moves an accuracy by 0.03 and more (binomial, 95 %)."""
+
+_NOTHING = "There is no run with a score, and so nothing to judge."
+
+
+def section(evidence: Evidence) -> Section:
+    """Return the section."""
+    if not (evidence.summary["n_seeds"] > 0).any():
+        return Section("limits", "Limits", (Text(_NOTHING),))
+    found = [sentence for limit in _LIMITS if (sentence := limit(evidence))]
+    return Section("limits", "Limits", (Bullets(tuple(found)),))
+
+
+def _ok(evidence: Evidence) -> pd.DataFrame:
+    runs = evidence.results.runs
+    return runs[runs["status"] == "ok"]
+
+
+def _scored(evidence: Evidence) -> pd.DataFrame:
+    return evidence.summary[evidence.summary["n_seeds"] > 0]
+
+
+def _seeds(evidence: Evidence) -> str:
+    seeds = _scored(evidence)["n_seeds"]
+    few = seeds[seeds < FEW_SEEDS]
+    if few.empty:
+        return ""
+    return (
+        f"{len(few)} of {len(seeds)} rows have fewer than {FEW_SEEDS} seeds, the fewest "
+        f"{few.min()}: their intervals are wide or missing, and a tie between them says more "
+        "about the study than about the methods."
+    )
+
+
+def _tests(evidence: Evidence) -> str:
+    sizes = _ok(evidence).groupby("task", sort=False)["test_examples"].min().dropna()
+    small = sizes[sizes < SMALL].sort_values()
+    if small.empty:
+        return ""
+    each = listed([f"{task} ({size})" for task, size in small.items()])
+    n = int(small.iloc[0])
+    margin = 1.96 * np.sqrt(0.25 / n)
+    return (
+        f"Some test sets are small: {each}. With {n} examples, chance in drawing them moves a "
+        f"share near one half by {number(margin, 2)} either way (binomial, 95 %)."
+    )
+
+
+def _last_checkpoints(evidence: Evidence) -> str:
+    curves = evidence.results.curves
+    ends = {name: curve[-1, CURVE.index("step")] for name, curve in curves.items() if len(curve)}
+    trained = _ok(evidence)
+    trained = trained[trained["run_hash"].isin(list(ends)) & (trained["trainable_params"] > 0)]
+    trained = trained.drop_duplicates("run_hash")  # two labels may share a run
+    last = trained["checkpoint_step"] == trained["run_hash"].map(ends)
+    if not last.any():
+        return ""
+    return (
+        f"In {int(last.sum())} of {len(trained)} runs the chosen checkpoint is the last one: "
+        "longer training might have changed their scores and their order."
+    )
+
+
+def _scope(evidence: Evidence) -> str:
+    scored = _scored(evidence)
+    only = [
+        f"one {noun} ({scored[field].iloc[0]})"
+        for field, noun in (("task", "task"), ("backbone", "backbone"))
+        if len(set(scored[field])) == 1
+    ]
+    if not only:
+        return ""
+    return f"All scores are of {listed(only)}: how methods order elsewhere is not known."
+
+
+def _generated(evidence: Evidence) -> str:
+    cells = [record.cell for record in evidence.results.cells.values()]
+    tasks = sorted({cell.task.name for cell in cells if hasattr(cell.task.source, "builtin")})
+    if not tasks:
+        return ""
+    return (
+        f"{listed(tasks)}: generated rows, made so that the best possible predictor is known; they "
+        "stand for mechanisms and not for language as people write it."
+    )
+
+
+def _development_sets(evidence: Evidence) -> str:
+    tasks = {
+        record.cell.task.name
+        for record in evidence.results.cells.values()
+        if hasattr(record.cell.task.source, "hub")
+        and not record.cell.task.splits.test.startswith("test")
+    }
+    if not tasks:
+        return ""
+    return (
+        f"Test scores of {listed(sorted(tasks))} are on official development sets, on which much "
+        "published work, methods of this report included, has made its choices."
+    )
+
+
+def _shared_inputs(evidence: Evidence) -> str:
+    ok = _ok(evidence)
+    found = [
+        f"{counts.max()} of the {split} inputs of {task}"
+        for split in ("test", "validation")
+        for task, counts in ok.groupby("task", sort=False)[f"leaked_{split}"]
+        if counts.fillna(0).max() > 0
+    ]
+    if not found:
+        return ""
+    return f"{listed(found)} stand in train too, so that remembering them counts as knowing them."
+
+
+def _paper(evidence: Evidence) -> str:
+    paper = _scored(evidence)["protocol"] == "paper"
+    if not paper.any():
+        return ""
+    return (
+        f"{int(paper.sum())} rows follow the papers' protocol: their checkpoint was chosen on the "
+        "test split, so that their scores flatter and do not compare with strict ones."
+    )
+
+
+def _tuning(evidence: Evidence) -> str:
+    trained = _scored(evidence)
+    methods = set(trained.loc[trained["trainable_params"].fillna(1) != 0, "method"])
+    tuned = {each.summary.study.method for each in evidence.studies}
+    if not tuned:
+        return (
+            "No method was tuned: each has the settings of its suite, which may suit some better "
+            "than others."
+        )
+    if not methods - tuned:
+        return ""
+    return (
+        f"Only {listed(sorted(tuned))} were tuned; {listed(sorted(methods - tuned))} had their "
+        "suite's settings, so that a tuned row does not compare fairly with theirs."
+    )
+
+
+def _search(evidence: Evidence) -> str:
+    trials = {each.summary.tally.trials for each in evidence.studies}
+    if len(trials) < 2:
+        return ""
+    return (
+        f"Searches took {min(trials)} to {max(trials)} trials: what a method gained by tuning "
+        "depends on how many it had."
+    )
+
+
+def _failures(evidence: Evidence) -> str:
+    status = evidence.results.runs["status"]
+    failed, missing = ~status.isin(list(NOT_FAILED)), status == MISSING
+    lost = int((failed | missing).sum())
+    if not lost:
+        return ""
+    return (
+        f"{lost} of {len(status)} runs failed or are missing: means are over the others, which may "
+        "flatter methods that fail, and tests have fewer seeds in common."
+    )
+
+
+def _skips(evidence: Evidence) -> str:
+    skipped = evidence.summary[evidence.summary["n_seeds"] == 0]
+    known = evidence.results.runs
+    names = known.loc[known["status"] == "skipped", ["method", "variant"]].drop_duplicates()
+    names = names[names["method"].isin(skipped["method"])]
+    if names.empty:
+        return ""
+    shown = [label(row.method, row.variant) for row in rows(names)]
+    return f"{listed(shown)}: skipped on some tasks, so that no verdict over all tasks holds them."
+
+
+def _machines(evidence: Evidence) -> str:
+    ok = _ok(evidence)
+    machines = set(zip(ok["device"], ok["threads"], strict=True))
+    if len(machines) > 1:
+        return (
+            f"Runs took place on {len(machines)} devices or numbers of threads: seconds, "
+            "throughput and memory compare within one alone."
+        )
+    if set(ok["device_type"]) == {"cpu"}:
+        return "All runs took place on a CPU: what methods cost on a GPU may order otherwise."
+    return ""
+
+
+def _stacks(evidence: Evidence) -> str:
+    most = _ok(evidence)["stack_size"].max()
+    if pd.isna(most) or most < 2:
+        return ""
+    return (
+        f"Up to {int(most)} runs trained together on one copy of the backbone: seconds are each "
+        "run's share, and memory is that of all of them."
+    )
+
+
+def _versions(evidence: Evidence) -> str:
+    ok = _ok(evidence)
+    found = {name: set(ok[field]) - {""} for name, field in _SOURCES.items()}
+    several = [f"{len(values)} {name}" for name, values in found.items() if len(values) > 1]
+    if not several:
+        return ""
+    return f"Runs come from {listed(several)}: a change between them may show as a difference."
+
+
+def _recalled(evidence: Evidence) -> str:
+    recalled = sum(pair.figure.certainty == "recalled" for pair in evidence.published)
+    if not recalled:
+        return ""
+    return (
+        f"{recalled} of {len(evidence.published)} published figures are from memory and verified "
+        "by nobody; they carry a question mark."
+    )
+
+
+_SOURCES = {
+    "versions of the code": "code_hash",
+    "versions of gapbench": "gapbench",
+    "versions of torch": "torch",
+}
+_LIMITS: tuple[Callable[[Evidence], str], ...] = (
+    _seeds,
+    _tests,
+    _last_checkpoints,
+    _scope,
+    _generated,
+    _development_sets,
+    _shared_inputs,
+    _paper,
+    _tuning,
+    _search,
+    _failures,
+    _skips,
+    _machines,
+    _stacks,
+    _versions,
+    _recalled,
+)
+"""From what weakens the verdict most to what touches single numbers."""
