@@ -140,7 +140,10 @@ class Store:
     def predictions(self, run: Run) -> pa.Table | None:
         """Return a run's test predictions: example_id, label, logit_<k>, and the truth if known."""
         path = self.record_path(run).with_suffix(".parquet")
-        return pq.read_table(path) if path.is_file() else None
+        if not path.is_file():
+            return None
+        with pq.ParquetFile(path) as file:
+            return file.read(use_threads=False)  # starting threads takes longer than a small file
 
     def write(self, record: Record, predictions: pa.Table | None = None) -> None:
         """Store one record, and before it the predictions it speaks of.
