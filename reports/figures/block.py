@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -62,6 +63,13 @@ class Block:
     def better(self) -> str:
         """The direction of the metric in words."""
         return "higher is better" if self.upward else "lower is better"
+
+    @cached_property
+    def runs(self) -> pd.DataFrame:
+        """The finished runs of the rows, by run hash."""
+        hashes = {run for row in self.rows for run in row.ok_runs.values()}
+        runs = self.results.runs
+        return runs[runs["run_hash"].isin(hashes)].drop_duplicates("run_hash").set_index("run_hash")
 
     def named(self, row: Any) -> Named:
         """Return a row's name and look."""

@@ -43,9 +43,15 @@ class Named:
 
 
 def panels(
-    n: int, height: float, *, across: int = ACROSS, heading: float = 0.34, foot: float = 0.42
+    n: int,
+    height: float,
+    *,
+    across: int = ACROSS,
+    heading: float = 0.34,
+    foot: float = 0.42,
+    alike: bool = True,
 ) -> tuple[Figure, list[Axes]]:
-    """Lay out panels, in rows of ``across``, that share both axes; room is left for a `key`.
+    """Lay out panels, in rows of ``across``, that share the upright axis; room is left for a `key`.
 
     Args:
         n: number of panels, at least 1.
@@ -53,13 +59,14 @@ def panels(
         across: most panels of a row.
         heading: room above each for its title.
         foot: room below for the labels of the lowest.
+        alike: whether they share the level axis too.
     """
     columns = min(across, n)
     rows = -(-n // columns)
-    between = heading + 0.1
+    between = heading + (0.1 if alike else 0.42)
     whole = _KEY + heading + rows * height + (rows - 1) * between + foot
     beside = 0.14
-    wide = min(2.4, (WIDTH - _LEFT - _RIGHT - (columns - 1) * beside) / columns)
+    wide = min(9.6 / across, (WIDTH - _LEFT - _RIGHT - (columns - 1) * beside) / columns)
     figure = Figure(figsize=(WIDTH, whole))
     axes: list[Axes] = []
     for place in range(n):
@@ -68,14 +75,40 @@ def panels(
         low = whole - _KEY - heading - (row + 1) * height - row * between
         box = (left / WIDTH, low / whole, wide / WIDTH, height / whole)
         first = axes[0] if axes else None
-        axis = figure.add_axes(box, sharex=first, sharey=first)
-        axis.tick_params(labelbottom=place + columns >= n, labelleft=column == 0)
+        axis = figure.add_axes(box, sharex=first if alike else None, sharey=first)
+        axis.tick_params(labelbottom=not alike or place + columns >= n, labelleft=column == 0)
         axes.append(axis)
     return figure, axes
 
 
+def split(axes: Sequence[Axes], share: float) -> list[Axes]:
+    """Cut a part off the lower end of each panel for axes of their own, under the same level axis.
+
+    Args:
+        axes: as `panels` returns them.
+        share: of the height, for the lower part.
+
+    Returns:
+        The lower axes, which share an upright axis among themselves.
+    """
+    lower: list[Axes] = []
+    for axis in axes:
+        figure = axis.get_figure(root=True)
+        box = axis.get_position()
+        gap = 0.09 / figure.get_figheight() if isinstance(figure, Figure) else 0.0
+        cut = share * (box.height - gap)
+        axis.set_position((box.x0, box.y0 + cut + gap, box.width, box.height - cut - gap))
+        place = (box.x0, box.y0, box.width, cut)
+        below = axis.figure.add_axes(place, sharex=axis, sharey=lower[0] if lower else None)
+        sides = axis.yaxis.get_tick_params()["labelleft"]
+        below.tick_params(labelbottom=axis.xaxis.get_tick_params()["labelbottom"], labelleft=sides)
+        axis.tick_params(labelbottom=False)
+        lower.append(below)
+    return lower
+
+
 def listed(
-    names: Sequence[Named], labels: Sequence[str], *, square: str = "", numbered: bool = False
+    names: Sequence[Named], labels: Sequence[str], *, square: str = "", keyed: bool = False
 ) -> tuple[Figure, list[Axes]]:
     """Lay out a list of names with a column of axes for each measure; the first name stands on top.
 
@@ -83,16 +116,14 @@ def listed(
         names: with the marks that stand beside them.
         labels: of the axes of measures.
         square: label of one more panel to the right, for a plot of its own; "" for none.
-        numbered: whether the names bear numbers.
+        keyed: whether to leave room for a `key`.
 
     Returns:
         The figure and its axes, the extra panel last. Line i has its middle at y = i.
     """
     shown = [fitted(each.name, _LONGEST) for each in names]
-    if numbered:
-        shown = [f"{place}  {name}" for place, name in enumerate(shown, 1)]
     left = 0.3 + _LETTER * max(map(len, shown))
-    top, foot, beside = _KEY + 0.06, 0.42, 0.2
+    top, foot, beside = 0.06 + _KEY * keyed, 0.42, 0.2
     whole = top + foot + max(_LINE * len(names) + 0.1, 2.2 if square else 0.6)
     extra = 2.75 if square else 0.0
     wide = (WIDTH - left - _RIGHT - extra - beside * (len(labels) - 1)) / len(labels)
@@ -121,21 +152,26 @@ def listed(
     return figure, axes
 
 
-def mark(axis: Axes, x: float, y: float, look: Look, **settings: Any) -> Line2D:
+def mark(axis: Axes, x: float, y: float, look: Look, **settings: Any) -> None:
     """Draw the mark of a method."""
-    [line] = axis.plot(
-        [x],
-        [y],
-        linestyle="",
-        marker=look.marker,
-        fillstyle=look.fill,
-        color=look.colour,
-        markerfacecoloralt=PAGE,
-        **settings,
-    )
-    if look.fill == "none":
-        line.set(fillstyle="full", markerfacecolor=PAGE)
-    return line
+    axis.plot([x], [y], **_mark(look), **settings)
+
+
+def handle(look: Look, x: float, y: float) -> Line2D:
+    """Return a mark that stands outside of all axes; the place is a fraction of the figure."""
+    return Line2D([x], [y], **_mark(look))
+
+
+def _mark(look: Look) -> dict[str, Any]:
+    hollow = look.fill == "none"
+    return {
+        "linestyle": "",
+        "marker": look.marker,
+        "color": look.colour,
+        "fillstyle": "full" if hollow else look.fill,
+        "markerfacecolor": PAGE if hollow else look.colour,
+        "markerfacecoloralt": PAGE,
+    }
 
 
 def spans(axis: Axes, low: Sequence[float], high: Sequence[float], colours: Sequence[str]) -> None:
@@ -159,7 +195,7 @@ def key(figure: Figure, handles: Sequence[Artist]) -> None:
     figure.legend(
         handles=list(handles),
         loc="upper left",
-        bbox_to_anchor=(0.0, 1 - 0.02 / height),
+        bbox_to_anchor=(_LEFT / WIDTH, 1 - 0.02 / height),
         ncols=len(handles),
         borderpad=0,
         borderaxespad=0.2,

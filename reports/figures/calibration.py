@@ -1,0 +1,187 @@
+"""Figures of calibration: how far probabilities may be believed, before and after scaling."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+
+from reports.document import Picture
+from reports.figures.block import Block, identity
+from reports.figures.canvas import INK, PAGE, style
+from reports.figures.choice import chosen, left_out
+from reports.figures.layout import (
+    ACROSS,
+    Look,
+    below,
+    key,
+    listed,
+    mark,
+    panels,
+    split,
+)
+from reports.predicted import Predicted
+from reports.stats.reliability import Reliability, reliability
+from reports.text import fitted, number, short
+
+_MOST = 40
+_PANELS = 8
+_HEIGHT = 1.75
+_DISTANCE = "distance to the true probabilities"
+
+Judged = Mapping[str, Predicted]
+"""The stored predictions of a block's rows, by config hash, where there are any."""
+
+
+def errors(block: Block, judged: Judged) -> Picture | None:
+    """Draw calibration errors before and after temperature scaling, joined by a line.
+
+    Returns:
+        The picture, None if no row has one.
+    """
+    known = block.table[block.table["ece"].notna()]
+    if known.empty:
+        return None
+    drawn = block.only(chosen(known, "ece", _MOST).sort_values("ece", kind="stable"))
+    data = pd.DataFrame([_errors(row, judged.get(row.config_hash)) for row in drawn.rows])
+    measures = ["ece", "distance"] if data["distance"].notna().any() else ["ece"]
+    bayes = drawn.table["bayes_ece"].dropna()
+    title = (
+        f"Expected calibration error on test, {block.place}: mean over seeds, hollow before and "
+        "filled after scaling by the temperature fitted on validation; lower is better."
+        + (" Dotted line: the error that the true probabilities have." if len(bayes) else "")
+        + (
+            " Right: mean total variation distance between predicted and true class "
+            "probabilities, 0 if equal, at most 1."
+            if "distance" in measures
+            else ""
+        )
+        + left_out(len(drawn.rows), len(known), "error")
+    )
+    labels = {"ece": "ECE, 15 bins", "distance": _DISTANCE}
+    with style():
+        named = [block.named(row) for row in drawn.rows]
+        figure, axes = listed(named, [labels[name] for name in measures], keyed=True)
+        for axis, name in zip(axes, measures, strict=True):
+            for place, each in enumerate(named):
+                change = data[[name, f"{name}_scaled"]].iloc[place]
+                _draw_change(axis, place, change, each.look.colour)
+            axis.set_xlim(left=0)
+        before = Line2D([], [], marker="o", color=INK, markerfacecolor=PAGE, label="before scaling")
+        after = Line2D([], [], marker="o", color=INK, label="after scaling")
+        key(figure, [before, after])
+        if len(bayes):
+            axes[0].axvline(float(bayes.iloc[0]), color=INK, linewidth=0.8, linestyle=":")
+    return Picture(f"calibration-{block.stem}", title, figure, data)
+
+
+def _errors(row: Any, predictions: Predicted | None) -> dict[str, Any]:
+    return identity(row) | {
+        "ece": row.ece,
+        "ece_scaled": row.ece_calibrated,
+        "distance": predictions.distance(scaled=False) if predictions else None,
+        "distance_scaled": predictions.distance(scaled=True) if predictions else None,
+    }
+
+
+def _draw_change(axis: Axes, place: int, change: "pd.Series[float]", colour: str) -> None:
+    before, after = change
+    if change.notna().all():
+        axis.plot([before, after], [place, place], color=colour, linewidth=1.0, zorder=1.5)
+    if pd.notna(before):
+        mark(axis, before, place, Look(colour, fill="none"), markersize=5)
+    if pd.notna(after):
+        mark(axis, after, place, Look(colour), markersize=4)
+
+
+def reliability_diagrams(block: Block, judged: Judged) -> Picture | None:
+    """Draw accuracy against confidence with counts, one panel per method, seeds pooled.
+
+    Returns:
+        The picture, None if no row has class probabilities.
+    """
+    known = block.table[block.table["config_hash"].isin(list(judged)) & block.table["ece"].notna()]
+    if known.empty:
+        return None
+    drawn = block.only(chosen(known, "ece", _PANELS))
+    found = {row.config_hash: judged[row.config_hash] for row in drawn.rows}
+    bins = {name: reliability(p.logits, p.labels, p.truth) for name, p in found.items()}
+    truth = any(each.expected is not None for each in bins.values())
+    title = (
+        f"Accuracy against confidence on test, {block.place}, all seeds pooled, before temperature "
+        "scaling; below the diagonal a method is overconfident. Bars count predictions. Above: "
+        "ECE before and after scaling." + left_out(len(drawn.rows), len(known), "error")
+    )
+    with style():
+        figure, axes = panels(len(drawn.rows), _HEIGHT)
+        counts = split(axes, 0.2)
+        most = max(int(each.counts.max()) for each in bins.values())
+        for row, axis, count in zip(drawn.rows, axes, counts, strict=True):
+            colour = block.named(row).look.colour
+            _draw_bins(axis, count, bins[row.config_hash], colour)
+            change = f"{number(row.ece)} \N{RIGHTWARDS ARROW} {number(row.ece_calibrated)}"
+            axis.set_title(f"{fitted(block.named(row).name, 26)}\nECE {change}")
+        _scale(axes[0], counts[0], most)
+        for place in range(0, len(axes), ACROSS):
+            axes[place].set_ylabel("accuracy")
+        below(figure, "confidence: probability of the predicted class")
+        key(figure, _meanings(truth=truth))
+    data = [_binned(row, bins[row.config_hash]) for row in drawn.rows]
+    return Picture(f"reliability-{block.stem}", title, figure, pd.concat(data, ignore_index=True))
+
+
+def _draw_bins(axis: Axes, below: Axes, bins: Reliability, colour: str) -> None:
+    filled = bins.counts > 0
+    axis.plot([0, 1], [0, 1], color=INK, linewidth=0.7, linestyle=":")
+    where = bins.confidence[filled]
+    axis.plot(where, bins.accuracy[filled], "o-", color=colour, markersize=3.5, linewidth=1.2)
+    if bins.expected is not None:
+        axis.plot(where, bins.expected[filled], **_HOLLOW)
+    edges = np.linspace(0, 1, len(bins.counts) + 1)
+    bars: dict[str, Any] = {"width": np.diff(edges), "align": "edge", "color": colour, "alpha": 0.6}
+    below.bar(edges[:-1], bins.counts, **bars)
+
+
+def _scale(axis: Axes, count: Axes, most: int) -> None:
+    """Set the limits and ticks that all panels share."""
+    axis.set_xlim(0, 1.01)
+    axis.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    axis.set_ylim(0, 1.02)
+    axis.set_yticks([0, 0.5, 1])
+    count.set_ylim(0, most)
+    count.set_yticks([0, most], ["0", short(most)])
+
+
+_HOLLOW: dict[str, Any] = {
+    "linestyle": "",
+    "marker": "D",
+    "color": INK,
+    "markersize": 3.5,
+    "markerfacecolor": "none",
+    "markeredgewidth": 0.7,
+}
+
+
+def _meanings(*, truth: bool) -> list[Line2D]:
+    right: dict[str, Any] = {"marker": "o", "color": INK, "markersize": 3.5, "linewidth": 1.2}
+    handles = [Line2D([], [], label="share that is right", **right)]
+    if truth:
+        handles.append(Line2D([], [], label="true probability of being right", **_HOLLOW))
+    return handles
+
+
+def _binned(row: Any, bins: Reliability) -> pd.DataFrame:
+    edges = np.linspace(0, 1, len(bins.counts) + 1)
+    return pd.DataFrame(
+        identity(row)
+        | {
+            "bin_low": edges[:-1],
+            "bin_high": edges[1:],
+            "count": bins.counts,
+            "confidence": bins.confidence,
+            "accuracy": bins.accuracy,
+            "true_probability": np.nan if bins.expected is None else bins.expected,
+        }
+    )

@@ -1,0 +1,151 @@
+"""Names beside the points of a plot, placed where they cover nothing.
+
+Each point tries places around it, near ones first, and takes the one that overlaps least with the
+other points, the intervals and the names that have a place already. What stands further away is
+tied to its point by a line.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from reports.figures.canvas import INK
+
+Floats = NDArray[np.float64]
+
+SIZE = 7.0
+_NEAR = (5.0, 8.0)  # points from the mark to the name
+_FAR = (14.0, 22.0, 32.0, 45.0)
+_DIRECTIONS = (0, 8, 4, 12, 2, 14, 6, 10, 1, 15, 7, 9, 3, 13, 5, 11)  # sixteenths of a turn
+_MARK = 3.0  # half the side of a mark
+_OUTSIDE, _NAME, _INTERVAL, _DISTANCE = 20.0, 4.0, 0.5, 0.8
+_ALLOWED = 1.0  # square points of a name that may lie on something else
+
+
+@dataclass(frozen=True)
+class Point:
+    """A point with a name, in the units of the axes.
+
+    Attributes:
+        x: place of the mark.
+        y: place of the mark.
+        text: the name.
+        low: lower end of an interval through the mark, where there is one.
+        high: upper end.
+    """
+
+    x: float
+    y: float
+    text: str
+    low: float | None = None
+    high: float | None = None
+
+
+def write_names(
+    axis: Axes,
+    points: Sequence[Point],
+    line: Sequence[tuple[float, float]] = (),
+    *,
+    sparing: bool = False,
+) -> None:
+    """Write the name of every point near it.
+
+    Args:
+        axis: with its final scales and limits.
+        points: the first ones choose first.
+        line: corners of a line to keep off, level and upright by turns.
+        sparing: leave out names for which there is no free place nearby.
+    """
+    figure = axis.get_figure(root=True)
+    if not isinstance(figure, Figure):
+        return
+    scale = 72 / figure.dpi  # boxes below are in points: left, low, right, high
+    window = axis.get_window_extent()
+    whole = np.array([window.x0, window.y0, window.x1, window.y1]) * scale
+    ends = axis.transData.transform([(point.x, point.y) for point in points]) * scale
+    marks = np.hstack([ends - _MARK, ends + _MARK])
+    bars = np.array(list(_bars(axis, points, line))).reshape(-1, 4) * scale
+    bars += (-1, -1, 1, 1)
+    extents = _extents(figure, [point.text for point in points])
+    taken = np.empty((0, 4))
+    for point, end, extent in zip(points, ends, extents, strict=True):
+        offsets = _offsets(_NEAR if sparing else (*_NEAR, *_FAR), extent)
+        boxes = np.hstack([end + offsets - extent / 2, end + offsets + extent / 2])
+        covered = _common(boxes, np.vstack([taken, marks])).sum(axis=1)
+        outside = extent.prod() - _common(boxes, whole[None])[:, 0]
+        distance = np.hypot(*(offsets / (1 + extent)).T)
+        price = (
+            _NAME * covered
+            + _OUTSIDE * outside
+            + _INTERVAL * _common(boxes, bars).sum(axis=1)
+            + _DISTANCE * distance
+        )
+        best = int(price.argmin())
+        if sparing and covered[best] + outside[best] > _ALLOWED:
+            continue
+        taken = np.vstack([taken, boxes[best]])
+        _write(axis, point, offsets[best], tied=best >= len(_NEAR) * len(_DIRECTIONS))
+
+
+def _write(axis: Axes, point: Point, offset: Floats, *, tied: bool) -> None:
+    tie = {"arrowstyle": "-", "color": INK, "linewidth": 0.4, "shrinkA": 0, "shrinkB": 2}
+    axis.annotate(
+        point.text,
+        (point.x, point.y),
+        (float(offset[0]), float(offset[1])),
+        textcoords="offset points",
+        fontsize=SIZE,
+        ha="center",
+        va="center",
+        arrowprops=tie if tied else None,
+    )
+
+
+def _offsets(distances: Sequence[float], extent: Floats) -> Floats:
+    """Return where the middle of a name may stand, from its mark; (places, 2), near ones first."""
+    turns = np.array(_DIRECTIONS) * np.pi / 8
+    ways = np.stack([np.cos(turns), np.sin(turns)], axis=1)
+    # A name touches an ellipse around its mark, so that its middle lies half a name beyond.
+    return np.concatenate([ways * (distance + extent / 2) for distance in distances])
+
+
+def _extents(figure: Figure, texts: Sequence[str]) -> Floats:
+    """Return width and height of names in points, (names, 2)."""
+    canvas: Any = FigureCanvasAgg(figure)  # its methods have no types
+    renderer = canvas.get_renderer()
+    found = []
+    for text in texts:
+        written = figure.text(0, 0, text, fontsize=SIZE)
+        box = written.get_window_extent(renderer)
+        written.remove()
+        found.append((box.width, box.height))
+    return np.array(found) * 72 / figure.dpi + 0.5
+
+
+def _bars(
+    axis: Axes, points: Sequence[Point], line: Sequence[tuple[float, float]]
+) -> Iterator[tuple[float, float, float, float]]:
+    """Yield the boxes, in pixels, of what is thin: intervals, and the parts of a line."""
+    parts = [
+        ((point.x, point.low), (point.x, point.high))
+        for point in points
+        if point.low is not None and point.high is not None
+    ]
+    for part in [*parts, *pairwise(line)]:
+        (x0, y0), (x1, y1) = axis.transData.transform(part)
+        yield min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
+
+
+def _common(first: Floats, second: Floats) -> Floats:
+    """Return the area that each of some boxes shares with each of others, (first, second)."""
+    low = np.maximum(first[:, None, :2], second[None, :, :2])
+    high = np.minimum(first[:, None, 2:], second[None, :, 2:])
+    shared: Floats = (high - low).clip(min=0).prod(axis=2)
+    return shared

@@ -1,0 +1,115 @@
+"""The figure of scores and losses along training, where overfitting can be seen to set in."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from reports.document import Picture
+from reports.figures.block import Block, identity
+from reports.figures.canvas import INK, style
+from reports.figures.choice import chosen, left_out
+from reports.figures.layout import ACROSS, below, key, panels, split
+from reports.load import CURVE, SPLITS
+from reports.text import fitted, number
+
+Floats = NDArray[np.float64]
+
+_MOST = 8
+_LINES: dict[str, Any] = {"train": "--", "validation": ":", "test": "-"}
+_WIDTHS = {"train": 1.2, "validation": 1.0, "test": 1.6}
+_HEIGHT = 1.9
+
+
+def curves(block: Block) -> Picture | None:
+    """Draw score and loss of the three splits along training, a pair of panels per method.
+
+    Lines are means over seeds, as far as all of them trained; bands reach from the lowest to the
+    highest seed.
+
+    Returns:
+        The picture, None if no run of the block has a curve.
+    """
+    stored = block.results.curves
+    found = [
+        place
+        for place, row in enumerate(block.rows)
+        if any(len(stored.get(run, ())) > 1 for run in row.ok_runs.values())
+    ]
+    if not found:
+        return None
+    drawn = block.only(chosen(block.table.iloc[found], "generalization_gap", _MOST))
+    metric = block.results.cells[drawn.rows[0].config_hash].cell.task.selection
+    title = (
+        f"Along training, {block.place}: {metric} above ({block.better}), loss below. Lines are "
+        "means over seeds, bands reach from the lowest to the highest. Where test turns away from "
+        "train, a method overfits; the gap is that of the chosen checkpoints."
+        + left_out(len(drawn.rows), len(found), "gap")
+    )
+    with style():
+        figure, frames = _draw(drawn, metric)
+    return Picture(f"curves-{block.stem}", title, figure, pd.concat(frames, ignore_index=True))
+
+
+def _draw(block: Block, metric: str) -> tuple[Figure, list[pd.DataFrame]]:
+    """Draw a panel per method, parted into score and loss."""
+    rows = block.rows
+    figure, upper = panels(len(rows), _HEIGHT)
+    lower = split(upper, 0.47)
+    frames = []
+    for row, score, loss in zip(rows, upper, lower, strict=True):
+        curves = _curves(block, row)
+        for axis, kind in ((score, "score"), (loss, "loss")):
+            frames += _draw_splits(axis, curves, kind, identity(row), block.named(row).look.colour)
+        foot = loss.get_xaxis_transform()
+        chosen = row.checkpoints
+        loss.plot(
+            chosen, [0.0] * len(chosen), "^", color=INK, markersize=4, transform=foot, clip_on=False
+        )
+        name = fitted(block.named(row).name, 26)
+        score.set_title(f"{name}\ngap {number(row.generalization_gap)}")
+        score.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+        for axis in (score, loss):
+            axis.yaxis.set_major_locator(MaxNLocator(4))
+    for place in range(0, len(rows), ACROSS):
+        upper[place].set_ylabel(fitted(metric, 14))
+        lower[place].set_ylabel("loss")
+    below(figure, "optimiser step")
+    lines = [
+        Line2D([], [], color=INK, linestyle=_LINES[name], linewidth=_WIDTHS[name], label=name)
+        for name in SPLITS
+    ]
+    checkpoint = Line2D([], [], color=INK, linestyle="", marker="^", label="chosen checkpoints")
+    key(figure, [*lines, checkpoint])
+    return figure, frames
+
+
+def _curves(block: Block, row: Any) -> Floats:
+    """Return the curves of a row's seeds as far as all of them go, (seeds, points, columns)."""
+    stored = block.results.curves
+    found = [stored[run] for run in row.ok_runs.values() if run in stored]
+    length = min(len(curve) for curve in found)
+    return np.stack([curve[:length] for curve in found])
+
+
+def _draw_splits(
+    axis: Axes, curves: Floats, kind: str, identity: dict[str, str], colour: str
+) -> list[pd.DataFrame]:
+    """Draw score or loss of every split that has it, and return what is drawn."""
+    steps = curves[0, :, 0]
+    frames = []
+    for name in SPLITS:
+        values = curves[:, :, CURVE.index(f"{name}_{kind}")]
+        if not np.isfinite(values).any():
+            continue
+        mean, low, high = values.mean(0), values.min(0), values.max(0)
+        axis.fill_between(steps, low, high, color=colour, alpha=0.16, linewidth=0)
+        axis.plot(steps, mean, _LINES[name], color=colour, linewidth=_WIDTHS[name])
+        drawn = {"split": name, "of": kind, "step": steps.astype(int), "mean": mean}
+        frames.append(pd.DataFrame(identity | drawn | {"lowest": low, "highest": high}))
+    return frames
