@@ -5,15 +5,16 @@ mean over tasks. It is taken seed by seed, and only where all nine tasks have a 
 are the development sets, as GLUE's own test labels are private.
 """
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from reports.leaderboard import NOT_FAILED, PAPER
+from reports.stats.estimates import Sample
 from reports.stats.intervals import mean_interval
-from reports.stats.pairs import tie_groups
+from reports.stats.pairs import family, tie_groups
 
 GLUE: Mapping[str, tuple[str, ...]] = {
     "cola": ("test/matthews_correlation",),
@@ -61,12 +62,13 @@ def _block(block: pd.DataFrame) -> list[dict[str, Any]]:
     """Return the rows of one suite and backbone, in the order of a leaderboard's block."""
     cells = list(block.groupby(["method", "variant"], sort=False))
     by_seed = [_by_seed(cell) for _, cell in cells]
-    rivals: dict[Hashable, Mapping[int, float]] = {
-        place: by_seed[place]
+    rivals = {
+        place: Sample(by_seed[place])
         for place, (_, cell) in enumerate(cells)
-        if cell["trainable_params"].max() > 0
+        if cell["trainable_params"].max() > 0 and len(by_seed[place]) > 1
     }
-    groups = tie_groups(rivals, higher_is_better=True)
+    means = {place: float(np.mean(list(each.scores.values()))) for place, each in rivals.items()}
+    groups = tie_groups(means, family(rivals), higher_is_better=True)
     rows = [
         _row(cell, by_seed[place], groups.get(place))
         for place, (_, cell) in enumerate(cells)

@@ -8,8 +8,9 @@ from typing import Any, cast
 
 import pandas as pd
 
+from reports.stats.estimates import Sample
 from reports.stats.intervals import mean_interval
-from reports.stats.pairs import tie_groups
+from reports.stats.pairs import family, tie_groups
 
 COLUMNS = (
     "suite",
@@ -190,9 +191,11 @@ def _ranked(block: pd.DataFrame) -> pd.DataFrame:
     so cost the others power.
     """
     up = bool(block["higher_is_better"].fillna(value=True).all())
-    rivals = block[block["trainable_params"] != 0]
-    scores: dict[Hashable, dict[int, float]] = rivals["by_seed"].to_dict()
-    groups = pd.Series(tie_groups(scores, higher_is_better=up), dtype="float64")
+    rivals = block[(block["trainable_params"] != 0) & (block["n_seeds"] > 1)]
+    samples = {key: Sample(seeds) for key, seeds in rivals["by_seed"].items()}
+    means: dict[Hashable, float] = rivals["score"].to_dict()
+    ties = tie_groups(means, family(samples), higher_is_better=up)
+    groups = pd.Series(ties, dtype="float64")
     block = block.assign(rank_group=groups.reindex(block.index))
     block = block.sort_values(["method", "variant"], kind="stable")
     block = block.sort_values("score", ascending=not up, kind="stable")

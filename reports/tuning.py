@@ -15,6 +15,7 @@ from bench.record import Record
 from bench.tune.summary import Summary, score_of
 from reports.leaderboard import rows
 from reports.load import Results
+from reports.stats.estimates import Sample
 from reports.stats.intervals import Interval, mean_interval
 from reports.stats.pairs import paired
 from reports.text import label
@@ -109,7 +110,7 @@ def _tuned(results: Results, summary: Summary, known: dict[Key, Any]) -> Tuned:
         winner = None  # left from another study, whose space was another one
     default = known.get((*place, study.variant))
     scores: dict[int, float] = winner.by_seed if winner else {}
-    others: dict[int, float] = default.by_seed if default else {}
+    ours, theirs = Sample(scores), Sample(default.by_seed if default else {})
     best = next((score_of(t) for t in study.trials if t.number == study.best_number), None)
     upward = study.direction == "maximize"
     sign = 1.0 if upward else -1.0
@@ -122,7 +123,7 @@ def _tuned(results: Results, summary: Summary, known: dict[Key, Any]) -> Tuned:
         test=winner.score if winner else None,
         default=default.score if default else None,
         optimism=mean_interval(losses),
-        gain=(paired(scores, others) if upward else paired(others, scores)).difference,
+        gain=(paired(ours, theirs) if upward else paired(theirs, ours)).difference,
         row=winner_key if winner else None,
     )
 

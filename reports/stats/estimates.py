@@ -1,0 +1,204 @@
+"""Means over seeds and test items at once: how sure they are, and of what.
+
+A score is the mean of values `y[s, i]`, one for each training seed s and test item i. Both are
+drawn from what they stand for: another training has another seed, another test set other items.
+The mean estimates the expected score of a newly trained model on new items of the task, and its
+variance is
+
+    between seeds / S  +  between items / N  +  rest / (S N).
+
+The first and the last together are what the variance of the seeds' scores shows, with S - 1 degrees
+of freedom. The second is the mean covariance of two seeds' values on one item, over N: what two
+trainings have in common on an item is the item's. This is the analysis of variance of two crossed
+random factors (Searle, Casella and McCulloch, "Variance Components", 1992, section 4.3). Where the
+scores of different trainings happen to be equal, as shares of few items may be, the rest over S N
+stands for the first and the last, which are no less.
+
+Where values of single items are unknown, the mean is over seeds alone, and says nothing of other
+test sets.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import stdtr, stdtrit
+
+from reports.stats.intervals import Floats, Interval, constant
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Runs of one method on one task.
+
+    Attributes:
+        scores: finite score by seed.
+        values: `(N,)` by seed, where the value of every test item is known: their mean is the
+            score. All samples of a task have the same items in the same order. None where items
+            are unknown.
+    """
+
+    scores: Mapping[int, float]
+    values: Mapping[int, Floats] | None = None
+
+    @property
+    def n_items(self) -> int:
+        """Test items, 0 where they are unknown."""
+        return len(next(iter(self.values.values()))) if self.values else 0
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Means and what is known of their variance; every field has the same shape.
+
+    Attributes:
+        mean: the mean over seeds and items; NaN where there is none.
+        seed_variance: part of its variance that more seeds would lessen; NaN where nothing varies,
+            or where there are too few seeds to see how much.
+        item_variance: part that only more test items would lessen; 0 where items are unknown.
+        seed_df: degrees of freedom of the former.
+        item_df: of the latter, infinite where items are unknown.
+    """
+
+    mean: Floats
+    seed_variance: Floats
+    item_variance: Floats
+    seed_df: Floats
+    item_df: Floats
+
+    def __getitem__(self, index: Any) -> "Estimate":
+        return Estimate(*(np.asarray(part)[index] for part in vars(self).values()))
+
+    @property
+    def error(self) -> Floats:
+        """Standard error of the mean."""
+        return np.sqrt(self.seed_variance + self.item_variance)
+
+    def ends(self, level: float = 0.95) -> tuple[Floats, Floats]:
+        """Return the ends of the confidence interval, NaN where there is none.
+
+        It reaches as many standard errors as Student's t of the items, and towards that of the
+        seeds by the seeds' share of the variance to the power of 5/4. That is exact where one of
+        them is all; between them coverage at 95 % is 93 to 97 % for two seeds and more, and 94.5 to
+        96.5 % for three and more. Satterthwaite's approximation falls to 88 and 93 %; the tests of
+        `p_value`, turned round, would rise to 97.8 and 97.6 %.
+        """
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = self.seed_variance / (self.seed_variance + self.item_variance)
+        seeds, items = (student(df, 1 - level) for df in (self.seed_df, self.item_df))
+        half = (items + (seeds - items) * share**1.25) * self.error
+        return self.mean - half, self.mean + half
+
+    def threshold(self, alpha: Any) -> Floats:
+        """Return the mean, in size, from which on it is significantly different from zero.
+
+        The test holds its level at any alpha, for any share of seeds and items; far in the tails,
+        where corrections for many tests lead, intervals like those of `ends` do not.
+
+        Source: Banerjee, "Approximate confidence interval for linear functions of means of k
+        populations when the population variances are not equal", 1960.
+        """
+        seeds, items = (student(df, alpha) for df in (self.seed_df, self.item_df))
+        return np.hypot(np.sqrt(self.seed_variance) * seeds, np.sqrt(self.item_variance) * items)
+
+    def p_value(self) -> Floats:
+        """Return the two-sided p-value of a mean of zero, NaN where it cannot be tested.
+
+        It is the alpha whose `threshold` is just reached, found by bisection.
+        """
+        size = np.abs(self.mean)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratio = size / self.error
+            bounds = [2 * stdtr(df, -ratio) for df in (self.seed_df, self.item_df)]
+        low, high = (np.log(np.maximum(side(*bounds), 1e-300)) for side in (np.minimum, np.maximum))
+        for _ in range(30):
+            middle = (low + high) / 2
+            missed = self.threshold(np.exp(middle)) > size
+            low, high = np.where(missed, middle, low), np.where(missed, high, middle)
+        return np.where(np.isnan(ratio), np.nan, np.exp((low + high) / 2))
+
+    def interval(self, n: int, level: float = 0.95) -> Interval:
+        """Return a single mean with its interval.
+
+        Args:
+            n: seeds seen.
+            level: coverage, in (0, 1).
+        """
+        low, high = (None if np.isnan(end) else float(end) for end in self.ends(level))
+        return Interval(n, None if np.isnan(self.mean) else float(self.mean), low, high)
+
+
+def student(df: Any, alpha: Any) -> Floats:
+    """Return the two-sided critical value of Student's t; that of the normal for infinite df."""
+    return np.asarray(-stdtrit(df, np.asarray(alpha) / 2), dtype=np.float64)
+
+
+def estimate(sample: Sample) -> Estimate:
+    """Return the mean of a sample over its seeds and, where they are known, its items."""
+    values = None if sample.values is None else [sample.values[seed] for seed in sample.scores]
+    covariance = None if not values else np.atleast_2d(np.cov(values))
+    return two_level(np.array(list(sample.scores.values())), covariance, sample.n_items)
+
+
+def two_level(
+    scores: Floats, covariance: Floats | None, n_items: int, scale: float | None = None
+) -> Estimate:
+    """Return a mean over seeds and items.
+
+    Args:
+        scores: of every seed, `(S,)`.
+        covariance: of the seeds' values over items, `(S, S)`, unbiased; None if unknown.
+        n_items: test items N.
+        scale: size of the numbers that scores were computed from; spreads that rounding may have
+            made are measured against it. The largest score if None.
+    """
+    n = len(scores)
+    scale = scale or float(np.abs(scores).max(initial=0.0))
+    seeds = 0.0 if constant(scores, scale) else float(np.var(scores, ddof=1)) / n
+    items, item_df = 0.0, np.inf
+    if covariance is not None and n > 1 and n_items > 1:
+        common = float(covariance.sum() - np.trace(covariance)) / (n * (n - 1))
+        rest = float(np.trace(covariance)) / n - common
+        if common > 1e-12 * scale**2:
+            items = common / n_items
+        if seeds == 0 and rest > 1e-12 * scale**2:
+            seeds = rest / (n * n_items)
+        item_df = n_items - 1.0
+    known = n > 1 and seeds + items > 0
+    return Estimate(
+        mean=np.asarray(scores.mean() if n else np.nan),
+        seed_variance=np.asarray(seeds if known else np.nan),
+        item_variance=np.asarray(items),
+        seed_df=np.asarray(max(n - 1.0, 1.0)),
+        item_df=np.asarray(item_df),
+    )
+
+
+def averaged(estimates: Sequence[Estimate]) -> Estimate:
+    """Return the mean over tasks of independent estimates, each a stratum of its own.
+
+    Variances add. The degrees of freedom of each kind of variance are Satterthwaite's, which serve
+    well here because all tasks have about the same number of seeds.
+
+    Args:
+        estimates: one for each task, of one shape; at least one.
+
+    Source: Satterthwaite, "An approximate distribution of estimates of variance components", 1946.
+    """
+    count = len(estimates)
+
+    def stacked(part: str) -> Floats:
+        return np.stack([getattr(each, part) for each in estimates])
+
+    def total(part: str) -> tuple[Floats, Floats]:
+        variances = stacked(f"{part}_variance") / count**2
+        whole, df = variances.sum(axis=0), stacked(f"{part}_df")
+        with np.errstate(invalid="ignore", divide="ignore"):
+            pooled = whole**2 / (variances**2 / df).sum(axis=0)
+        return whole, np.where(whole > 0, pooled, df.min(axis=0))
+
+    seed_variance, seed_df = total("seed")
+    item_variance, item_df = total("item")
+    mean = stacked("mean").mean(axis=0)
+    return Estimate(mean, seed_variance, item_variance, seed_df, item_df)
