@@ -143,7 +143,7 @@ def _report_commands(commands: "argparse._SubParsersAction[argparse.ArgumentPars
     report = _command(
         commands,
         "report",
-        "write leaderboard.csv, runs.csv and report.html",
+        "write report.html, report.pdf, leaderboard.csv, runs.csv and the figures",
         "gapbench report results --out results/report",
     )
     arguments.results(report, positional=True)

@@ -43,8 +43,7 @@ def latex(table: pd.DataFrame, notes: list[str]) -> str:
         where = _escaped_latex(", ".join(title))
         lines += [r"\midrule", rf"\multicolumn{{{across}}}{{l}}{{\emph{{{where}}}}} \\"]
         lines += map(_latex_row, _texts(part, _escaped_latex, r"\textbf{%s}"))
-        if warning := too_few(part):
-            comment.append(f"{', '.join(title)}: {warning}")
+        comment.append(f"{', '.join(title)}: {_seeds(part)}. {too_few(part)}")
     lines += [r"\bottomrule", r"\end{tabular}"]
     comment = [f"% {' '.join(line.split())}" for line in [*comment, *notes]]
     return "\n".join([*comment, *lines]) + "\n"
@@ -91,6 +90,11 @@ def _row(row: Any) -> tuple[str, ...]:
         short(row.trainable_params),
         str(row.n_failed or ""),
     )
+
+
+def _seeds(part: pd.DataFrame) -> str:
+    fewest, most = part["n_seeds"].min(), part["n_seeds"].max()
+    return f"{most} seeds" if fewest == most else f"{fewest} to {most} seeds"
 
 
 def _latex_row(texts: Iterable[str]) -> str:

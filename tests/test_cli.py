@@ -40,8 +40,8 @@ def commands() -> dict[str, argparse.ArgumentParser]:
 
 def test_commands_are_those_of_the_design() -> None:
     """The commands of this version are all there."""
-    wanted = {"list", "check", "plan", "run", "status", "report", "reproduce"}
-    assert wanted <= commands().keys()
+    wanted = {"list", "check", "plan", "run", "tune", "status", "report", "leaderboard", "compare"}
+    assert wanted | {"reproduce", "export"} <= commands().keys()
 
 
 @pytest.mark.parametrize("name", commands())
@@ -240,11 +240,11 @@ def test_status_of_an_unreadable_record_names_the_file(done: SmallSuite, capsys:
 
 
 def test_report_writes_its_files_and_prints_their_paths(done: SmallSuite, capsys: Capture) -> None:
-    """`report` leaves a page and two tables, one row a cell and one row a run."""
+    """`report` leaves a page, a PDF, two tables (a row a cell, a row a run) and figures."""
     out = done.folder / "out"
     answer = call(capsys, "report", done.results, "--out", out)
     assert answer.code == 0
-    names = ["report.html", "leaderboard.csv", "runs.csv"]
+    names = ["report.html", "report.pdf", "leaderboard.csv", "runs.csv", "figures"]
     assert answer.out.split() == [str(out / name) for name in names]
     with (out / "leaderboard.csv").open() as file:
         methods = [row["method"] for row in csv.DictReader(file)]
@@ -252,6 +252,7 @@ def test_report_writes_its_files_and_prints_their_paths(done: SmallSuite, capsys
     with (out / "runs.csv").open() as file:
         assert len(list(csv.DictReader(file))) == 6
     assert "<html" in (out / "report.html").read_text()
+    assert (out / "report.pdf").read_bytes().startswith(b"%PDF-")
 
 
 def test_report_goes_beside_the_results_by_default(done: SmallSuite, capsys: Capture) -> None:

@@ -16,7 +16,7 @@ def report_command(options: argparse.Namespace) -> int:
     """Write the report's files and print where they are."""
     out = options.out or options.results / "report"
     built = import_module("reports.build").build(options.results, out, _selection(options))
-    for path in (built.report, built.leaderboard, built.runs):
+    for path in built.paths:
         print(path)
     return EXIT_OK
 
