@@ -26,7 +26,7 @@ from reports.document import (
     Text,
 )
 from reports.figures import canvas
-from reports.typesetting import typeset
+from reports.typesetting import Form, typeset
 
 MOST_ROWS = 1500
 """Rows of all tables together. Beyond, the longest tables are cut and say so: a thousand rows take
@@ -40,7 +40,7 @@ _WORD = 20
 """Letters from which on a word may be broken: where it joins parts, or after so many."""
 
 _LONG = 600
-"""Letters from which on a row may itself break over pages."""
+"""Letters from which on a paragraph or a row may itself break over pages."""
 
 _LONG_WORD = re.compile(rf"\S{{{_WORD + 1},}}")
 _JOINTS = r"/_.,:;=|-"
@@ -55,6 +55,20 @@ def write(document: Document, path: Path) -> None:
     Args:
         document: the report.
         path: the file to write, in a folder that exists.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    (file,) = pages(document, "pdf")
+    path.write_bytes(file)
+
+
+def pages(document: Document, form: Form) -> list[bytes]:
+    """Return a document as one PDF, or as a PNG for each of its pages.
+
+    Args:
+        document: the report.
+        form: "pdf" or "png".
     """
     template = (files("reports") / "templates" / "report.typ").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as name:
@@ -62,8 +76,7 @@ def write(document: Document, path: Path) -> None:
         content = _Writer(folder, most_rows(document)).document(document)
         text = json.dumps(content, ensure_ascii=False)
         (folder / "report.json").write_bytes(text.encode("utf-8", "replace"))
-        (file,) = typeset(template, folder, "pdf")
-    path.write_bytes(file)
+        return typeset(template, folder, form)
 
 
 def most_rows(document: Document) -> int:
@@ -104,16 +117,16 @@ class _Writer:
         return {"title": document.title, "subtitle": subtitle, "sections": sections}
 
     def parts(self, parts: tuple[Part, ...]) -> list[dict[str, Any]]:
-        followers = (*parts[1:], None)
-        return [self.part(*pair) for pair in zip(parts, followers, strict=True)]
+        followers = [*parts[1:], None][: len(parts)]
+        return [
+            self.part(part) | {"leads": _leads(part, follower, first=place == 0)}
+            for place, (part, follower) in enumerate(zip(parts, followers, strict=True))
+        ]
 
-    def part(self, part: Part, follower: Part | None) -> dict[str, Any]:
+    def part(self, part: Part) -> dict[str, Any]:
         match part:
             case Text():
-                # What explains a table or a figure stays on its page.
-                leads = follower is not None and not isinstance(follower, Text)
-                text = _pieces(part.text)
-                return {"part": "text", "text": text, "quiet": part.quiet, "leads": leads}
+                return {"part": "text", "text": _pieces(part.text), "quiet": part.quiet}
             case Subheading():
                 return {"part": "subheading", "text": _pieces(part.text)}
             case Bullets():
@@ -161,6 +174,17 @@ class _Writer:
             "footer": lines[-1] if footer else None,
             "left-out": _left_out(len(rows), len(table.rows)),
         }
+
+
+def _leads(part: Part, follower: Part | None, *, first: bool) -> bool:
+    """Tell whether a part stays on the page of what follows.
+
+    A text that explains a table or a figure does, and so does the one that opens a section; a long
+    one would leave too much of a page empty.
+    """
+    if not isinstance(part, Text) or len(part.text) > _LONG:
+        return False
+    return isinstance(follower, Table | Picture) or (first and isinstance(follower, Subheading))
 
 
 def _texts(row: Row, columns: tuple[Column, ...]) -> list[str]:

@@ -34,6 +34,9 @@ def write(document: Document, folder: Path) -> None:
     Args:
         document: the report.
         folder: created where needed.
+
+    Raises:
+        OSError: if a file cannot be written.
     """
     pictures = {picture.name: (section, picture) for section, picture in _pictures(document)}
     folder.mkdir(parents=True, exist_ok=True)

@@ -10,9 +10,11 @@ from typing import Literal
 import matplotlib as mpl
 import typst
 
+Form = Literal["pdf", "png"]
+
 
 def typeset(
-    source: str, folder: Path, form: Literal["pdf", "png"], inputs: dict[str, str] | None = None
+    source: str, folder: Path, form: Form, inputs: dict[str, str] | None = None
 ) -> list[bytes]:
     """Compile a document.
 
