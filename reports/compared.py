@@ -76,12 +76,18 @@ def verdict(each: Difference, found: Compared) -> str:
     if each.better:
         name = found.first if each.better == "first" else found.second
         return f"{name} is better."
-    seen = f"not told apart; such a study finds a difference of {number(comparison.detectable)}."
+    seen = (
+        "no difference is found; 4 of 5 such studies would find one of "
+        f"{number(comparison.detectable)}."
+    )
     if comparison.more_seeds is None or not comparison.difference.mean:
         return seen
     if math.isinf(comparison.more_seeds):
-        return f"{seen} No number of seeds would do for the one seen: the test items are too few."
-    return f"{seen} For one as large as seen, {comparison.more_seeds:.0f} more seeds are needed."
+        return f"{seen} One as small as seen no number of seeds would find on so few test items."
+    seeds = (
+        "1 more seed" if comparison.more_seeds == 1 else f"{comparison.more_seeds:.0f} more seeds"
+    )
+    return f"{seen} One as large as seen would take {seeds}."
 
 
 def conclusion(found: Compared) -> str:
@@ -91,7 +97,7 @@ def conclusion(found: Compared) -> str:
     tasks = "1 task" if total == 1 else f"{total} tasks"
     return (
         f"Of {tasks}, {found.first} is better on {counts['first']}, {found.second} on "
-        f"{counts['second']}; {counts['']} tell no difference."
+        f"{counts['second']}; on {counts['']} the data tell no difference."
     )
 
 
