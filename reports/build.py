@@ -33,20 +33,29 @@ class Built:
 
     Attributes:
         report: the HTML page.
+        pdf: the same as a PDF.
         leaderboard: CSV, one row per cell; with the columns of `reports.beside` where papers
             print a score of one, and that of `reports.tuning` where anything was tuned.
         runs: CSV, one row per run.
+        figures: the folder with every figure as SVG, PNG and CSV.
         table: the leaderboard.
     """
 
     report: Path
+    pdf: Path
     leaderboard: Path
     runs: Path
+    figures: Path
     table: pd.DataFrame
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All that was written."""
+        return (self.report, self.pdf, self.leaderboard, self.runs, self.figures)
 
 
 def build(results: Path, out: Path, selection: Selection = EVERYTHING) -> Built:
-    """Write ``report.html``, ``leaderboard.csv`` and ``runs.csv`` about a results folder.
+    """Write a report about a results folder: as a page, a PDF, tables and figures.
 
     Args:
         results: the results folder.
@@ -58,18 +67,28 @@ def build(results: Path, out: Path, selection: Selection = EVERYTHING) -> Built:
             written.
         RecordError: if a plan or a study in it cannot be read.
     """
-    from reports import html
+    from reports import html, pdf, pictures
     from reports.report import document, gather
 
     evidence = gather(results, selection)
     loaded = evidence.results
     table = _whole(loaded, evidence.summary, evidence.studies, evidence.published)
-    built = Built(out / "report.html", out / "leaderboard.csv", out / "runs.csv", table)
+    built = Built(
+        report=out / "report.html",
+        pdf=out / "report.pdf",
+        leaderboard=out / "leaderboard.csv",
+        runs=out / "runs.csv",
+        figures=out / "figures",
+        table=table,
+    )
+    content = document(evidence)
     try:
         out.mkdir(parents=True, exist_ok=True)
         table.to_csv(built.leaderboard, index=False, lineterminator="\n")
         loaded.runs.to_csv(built.runs, index=False, lineterminator="\n")
-        html.write(document(evidence), built.report)
+        html.write(content, built.report)
+        pdf.write(content, built.pdf)
+        pictures.write(content, built.figures)
     except OSError as error:
         raise StoreError(
             f"report folder {out} cannot be written: {error.strerror}; give another one with --out"

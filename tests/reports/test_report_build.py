@@ -61,7 +61,7 @@ def test_build_writes_a_page_and_two_tables(tmp_path: Path) -> None:
     page = Page(built.report)
     sections = [attrs.get("id") for tag, attrs in page.tags if tag == "section"]
     assert " ".join(filter(None, sections)) == (
-        "verdict leaderboard overfitting calibration throughput findings failures protocol"
+        "verdict leaderboard overfitting calibration throughput findings failures protocol limits"
     )
     # Gap curves of two tasks, reliability of the classification task, one machine's costs.
     assert page.count("svg") == 4
