@@ -6,7 +6,7 @@ the numbers mean together is the work of `reports.leaderboard` and `reports.stat
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -173,7 +173,7 @@ def _planned(store: Store, plan: PlanRow, row: dict[str, Any] | None) -> dict[st
             "detail": "its record cannot be read" if present else "not run yet",
             "config_hash": plan.path.split("/")[-2],
         }
-    return row | asdict(plan)
+    return row | vars(plan)
 
 
 def _cell_row(record: Record) -> dict[str, Any]:
