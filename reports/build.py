@@ -123,7 +123,7 @@ def terminal(results: Path, selection: Selection = EVERYTHING, form: Form = "tex
         RecordError: if a plan in it cannot be read, or, for JSON, a study.
     """
     loaded = selection.of(load(Store(results)))
-    summary = summarise(loaded.runs)
+    summary = summarise(loaded)
     published = pairs(loaded, summary)
     if form == "json":
         studies = tuned(loaded, summary, selection.studies(read_summaries(results)))

@@ -97,7 +97,7 @@ def compare(folder: Path, first: str, second: str, selection: Selection) -> Comp
     first, second = _name(first), _name(second)
     methods = tuple(name.partition(" / ")[0] for name in (first, second))
     wanted = Selection(selection.task, selection.backbone, tuple(dict.fromkeys(methods)))
-    summary = summarise(wanted.of(load(Store(folder))).runs)
+    summary = summarise(wanted.of(load(Store(folder))))
     first, ours = _cells(summary, first)
     second, theirs = _cells(summary, second)
     if first == second:

@@ -3,14 +3,14 @@
 Statistics are in `reports.stats`, the form that the table takes in a terminal in `reports.text`.
 """
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from typing import Any, cast
 
 import pandas as pd
 
-from reports.stats.estimates import Sample
+from reports.load import Results
+from reports.rivals import compared
 from reports.stats.intervals import mean_interval
-from reports.stats.pairs import family, tie_groups
 
 COLUMNS = (
     "suite",
@@ -48,6 +48,9 @@ COLUMNS = (
     "device",
     "config_hash",
 )
+UNCERTAINTY = ("score_ci_over", "min_detectable_effect")
+"""What a leaderboard has more where any score has an interval."""
+
 BLOCK = ["suite", "task", "backbone", "start", "setting"]
 """What rows must share to be compared."""
 
@@ -77,8 +80,16 @@ _MEANS = (
 )
 _ON_ONE_MACHINE = ("train_seconds", "tokens_per_second", "peak_memory_bytes")
 _FROM_RECORDS = ("metric", "setting", "protocol", "higher_is_better")
-_OBJECTS = ("by_seed", "ok_runs", "checkpoints")
-_EXTRA = ("start", *_FROM_RECORDS[1:], "bayes_score", "bayes_ece", "machine", *_OBJECTS)
+_OBJECTS = ("by_seed", "ok_runs", "checkpoints", "estimate", "family")
+_EXTRA = (
+    *UNCERTAINTY,
+    "start",
+    *_FROM_RECORDS[1:],
+    "bayes_score",
+    "bayes_ece",
+    "machine",
+    *_OBJECTS,
+)
 _WHOLE = (
     "n_seeds",
     "rank_group",
@@ -89,41 +100,48 @@ _WHOLE = (
 )
 
 
-def summarise(runs: pd.DataFrame) -> pd.DataFrame:
+def summarise(results: Results) -> pd.DataFrame:
     """Average runs into one row per cell, in report order.
 
     A score is the mean over the seeds that ended well and whose main test metric is defined;
     `n_seeds` counts them. `n_failed` counts runs that ended in any other way than well or skipped;
-    a planned run without a record has not failed, and stands among the missing. A cell that ran on
+    a planned run without a record has not failed, and stands among the missing. Intervals of scores
+    are over what `score_ci_over` says; `min_detectable_effect` is the least true difference to the
+    best method that 80 % of such studies would find. A cell that ran on
     several machines has no seconds, throughput or memory. Cells are compared within their `BLOCK`
     only, which stand in the order of `runs`; inside, cells are sorted by rank group, then score,
     those without at the end. A variant under the paper protocol carries the mark `PAPER`.
 
     Args:
-        runs: the table of `reports.load`.
+        results: a results folder, whose stored predictions are read run by run.
 
     Returns:
         The columns of the leaderboard and, after them, `start` (adapter that runs start from, "" if
         none), `setting`, `protocol`, `higher_is_better`,
         `bayes_score`, `bayes_ece`, `machine` (device and threads, "" if several), and of the runs
         that ended well `by_seed`, scores by seed, `ok_runs`, hashes by seed, and `checkpoints`, the
-        steps that were chosen.
+        steps that were chosen; `estimate`, of the score, and `family`, the comparisons of the
+        block, where a row is known by `reports.rivals.key_of`.
     """
     cells: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for run in cast("list[dict[str, Any]]", runs.to_dict("records")):
+    for run in cast("list[dict[str, Any]]", results.runs.to_dict("records")):
         cells.setdefault(tuple(run[name] for name in _CELL), []).append(run)
     content = [dict(zip(_CELL, key, strict=True)) | _cell(cell) for key, cell in cells.items()]
     table = _typed(pd.DataFrame(content, columns=[*COLUMNS, *_EXTRA]))
     table = _with_known_setting(table)
-    blocks = [_ranked(block) for _, block in table.groupby(BLOCK, sort=False)]
+    blocks = [compared(results, block) for _, block in table.groupby(BLOCK, sort=False)]
     table = pd.concat(blocks, ignore_index=True) if blocks else table
     return _typed(table)
 
 
 def leaderboard(summary: pd.DataFrame) -> pd.DataFrame:
-    """Return exactly `COLUMNS` of the table of `summarise`; `start` too if any cell has one."""
-    started = bool((summary["start"] != "").any())
-    return summary[[*COLUMNS[:3], *(["start"] if started else []), *COLUMNS[3:]]]
+    """Return `COLUMNS` of the table of `summarise`, in their order.
+
+    Where any cell has one, `start` follows the backbone, and `UNCERTAINTY` comes last.
+    """
+    start = ["start"] if (summary["start"] != "").any() else []
+    more = UNCERTAINTY if summary["score_ci_low"].notna().any() else ()
+    return summary[[*COLUMNS[:3], *start, *COLUMNS[3:], *more]]
 
 
 def rows(table: pd.DataFrame) -> Iterator[Any]:
@@ -151,8 +169,6 @@ def _cell(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "ok_runs": {run["seed"]: run["run_hash"] for run in ok},
         "checkpoints": sorted(set(_present(ok, "checkpoint_step"))),
         "score": score.mean,
-        "score_ci_low": score.low,
-        "score_ci_high": score.high,
         "generalization_gap": gap.mean,
         "gap_ci_low": gap.low,
         "gap_ci_high": gap.high,
@@ -184,27 +200,9 @@ def _only(values: set[str]) -> str:
     return values.pop() if len(values) == 1 else ""
 
 
-def _ranked(block: pd.DataFrame) -> pd.DataFrame:
-    """Fill in the rank groups of one block and sort it.
-
-    Baselines that train nothing are no rivals: each would add a comparison with every method, and
-    so cost the others power.
-    """
-    up = bool(block["higher_is_better"].fillna(value=True).all())
-    rivals = block[(block["trainable_params"] != 0) & (block["n_seeds"] > 1)]
-    samples = {key: Sample(seeds) for key, seeds in rivals["by_seed"].items()}
-    means: dict[Hashable, float] = rivals["score"].to_dict()
-    ties = tie_groups(means, family(samples), higher_is_better=up)
-    groups = pd.Series(ties, dtype="float64")
-    block = block.assign(rank_group=groups.reindex(block.index))
-    block = block.sort_values(["method", "variant"], kind="stable")
-    block = block.sort_values("score", ascending=not up, kind="stable")
-    return block.sort_values("rank_group", kind="stable")
-
-
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
     """Give every column its type, so that an empty cell is empty and a count has no decimals."""
-    text = {*_CELL, "metric", "device", "setting", "protocol", "machine"}
+    text = {*_CELL, "metric", "device", "setting", "protocol", "machine", "score_ci_over"}
     for name in table.columns.drop(list(_OBJECTS)):
         if name in text:
             table[name] = table[name].astype("str").fillna("")

@@ -57,7 +57,7 @@ def gather(folder: Path, selection: Selection = EVERYTHING) -> Evidence:
         RecordError: if a plan or a study in it cannot be read.
     """
     results = selection.of(load(Store(folder)))
-    summary = summarise(results.runs)
+    summary = summarise(results)
     studies = tuned(results, summary, selection.studies(read_summaries(folder)))
     methods = {*summary["method"], *(each.summary.study.method for each in studies)}
     return Evidence(

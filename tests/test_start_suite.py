@@ -178,7 +178,7 @@ def test_missing_cells_with_a_start_stand_beside_their_rivals(tmp_path: Path) ->
     store.write_plan("second", [(Run(c, seed), "default") for c in cells for seed in (0, 1)])
     for seed in (0, 1):
         put(store, make_record(cells[0], seed))
-    summary = summarise(load(store).runs)
+    summary = summarise(load(store))
     started_rows = summary[summary["start"] == "mnli"]
     assert started_rows["method"].tolist() == ["lora", "dora"]
     assert len(set(started_rows["setting"])) == 1

@@ -26,7 +26,7 @@ CONTRACT = (
 
 def table_of(store: Store) -> pd.DataFrame:
     """Return the leaderboard of a results folder."""
-    return leaderboard(summarise(load(store).runs))
+    return leaderboard(summarise(load(store)))
 
 
 def plan(store: Store, *methods: str, seeds: int = 3) -> None:
@@ -177,7 +177,7 @@ def test_format_table_of_nothing_says_so(tmp_path: Path) -> None:
 
 def test_verdict_of_separated_methods_names_ties_and_losers(tmp_path: Path) -> None:
     """The sentences name the best, what is worse for sure, the bound and the widest gap."""
-    summary = summarise(load(fill(tmp_path, methods=FEW, seeds=8, tasks=(make_task(),))).runs)
+    summary = summarise(load(fill(tmp_path, methods=FEW, seeds=8, tasks=(make_task(),))))
     text = " ".join(verdict(summary))
     assert text.startswith("lora_dropout has the highest mean accuracy: ")
     assert "Significantly worse: lora and head." in text
@@ -192,7 +192,7 @@ def test_verdict_of_a_failed_cell_claims_nothing_about_it(tmp_path: Path) -> Non
     store.open_for_writing()
     plan(store, "lora")
     put(store, make_record(make_cell("lora"), 0, status=Status.FAILED, detail="broke"))
-    sentences = verdict(summarise(load(store).runs))
+    sentences = verdict(summarise(load(store)))
     assert sentences[0] == "No trained method of this task has a score yet."
     assert sentences[1].startswith("1 run failed")
     assert len(sentences) == 2

@@ -27,7 +27,7 @@ def table(tmp_path: Path) -> pd.DataFrame:
     for seed in range(3):
         store.write(make_record(cell, seed))
     store.write_plan("suite_%", [(Run(cell, seed), EVIL) for seed in range(3)])
-    return leaderboard(summarise(load(Store(tmp_path)).runs))
+    return leaderboard(summarise(load(Store(tmp_path))))
 
 
 def typeset(source: str) -> str:

@@ -46,7 +46,7 @@ def folder_of(root: Path, *cells: Cell, seeds: int = 3, variant: str = "default"
 def found_in(store: Store) -> list[Pair]:
     """Return the pairs of a results folder."""
     loaded = load(store)
-    return pairs(loaded, summarise(loaded.runs))
+    return pairs(loaded, summarise(loaded))
 
 
 def test_figures_are_those_of_the_stored_tables_in_units_of_gapbench() -> None:
@@ -83,7 +83,7 @@ def test_pair_is_found_for_a_metric_that_is_not_the_main_one(tmp_path: Path) -> 
     found = found_in(store)
     assert {(pair.metric, pair.main) for pair in found} == {("accuracy", False)}
     assert found[0].figure.value == 0.8995
-    table = leaderboard(summarise(load(store).runs))
+    table = leaderboard(summarise(load(store)))
     assert with_published(table, found) is table
 
 

@@ -72,7 +72,7 @@ def stored(root: Path, *studies: StudyFile, seeds: int = SEEDS) -> Store:
 def found_in(store: Store) -> list[Tuned]:
     """Return the studies of a folder beside its records."""
     results = load(store)
-    return tuned(results, summarise(results.runs), read_summaries(store.root))
+    return tuned(results, summarise(results), read_summaries(store.root))
 
 
 REGRESSION: dict[str, Any] = {

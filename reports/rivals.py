@@ -1,0 +1,88 @@
+"""The cells of one block beside each other: intervals of scores, tests of all pairs, tie groups."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from reports.items import Scored, samples
+from reports.load import Results
+from reports.stats.estimates import Estimate, estimate
+from reports.stats.pairs import Family, family, tie_groups
+from reports.stats.power import detectable
+
+OVER_ITEMS = "seeds and items"
+OVER_SEEDS = "seeds"
+"""What the interval of a score may be over."""
+
+Key = tuple[str, str, str]
+"""Method, variant and hash of a cell, which tell it from its rivals."""
+
+
+def key_of(row: Any) -> Key:
+    """Return what a row of `summarise` is called in its family."""
+    return row.method, row.variant, row.config_hash
+
+
+def compared(results: Results, block: pd.DataFrame) -> pd.DataFrame:
+    """Fill in what the rows of one block have from standing beside each other, and sort them.
+
+    Baselines that train nothing are no rivals: each would add a comparison with every method, and
+    so cost the others power. A rival has two seeds or more.
+
+    Args:
+        results: where predictions are stored.
+        block: rows that may be compared, each with its `by_seed`.
+
+    Returns:
+        The rows by rank group, then score, those without at the end.
+    """
+    up = bool(block["higher_is_better"].fillna(value=True).all())
+    rows: list[Any] = list(block.itertuples(index=False))
+    known = samples(results, {key_of(row): _scored(row) for row in rows})
+    rivals = [key_of(row) for row in rows if row.n_seeds > 1 and trains(row)]
+    pairs = family({key: known[key] for key in rivals})
+    means = {key: float(np.mean(list(known[key].scores.values()))) for key in rivals}
+    groups = tie_groups(means, pairs, higher_is_better=up)
+    best = sorted(means, key=means.__getitem__, reverse=up)[:1]
+    content = [
+        _interval(estimate(known[key]))
+        | {
+            "family": pairs,
+            "rank_group": groups.get(key),
+            "min_detectable_effect": _detectable(pairs, best, key),
+        }
+        for key in map(key_of, rows)
+    ]
+    block = block.assign(**pd.DataFrame(content, index=block.index, dtype=object))
+    block = block.sort_values(["method", "variant"], kind="stable")
+    block = block.sort_values("score", ascending=not up, kind="stable")
+    return block.sort_values("rank_group", kind="stable")
+
+
+def trains(row: Any) -> bool:
+    """Return whether the runs of a row train anything; where that is unknown, they may."""
+    return bool(pd.isna(row.trainable_params) or row.trainable_params)
+
+
+def _scored(row: Any) -> Scored:
+    return Scored(row.config_hash, {seed: {row.metric: one} for seed, one in row.by_seed.items()})
+
+
+def _interval(score: Estimate) -> dict[str, Any]:
+    """Return the estimate of a score, its ends, and what they are over, "" without any."""
+    low, high = score.ends()
+    over = OVER_ITEMS if np.isfinite(score.item_df) else OVER_SEEDS
+    return {
+        "estimate": score,
+        "score_ci_low": float(low),
+        "score_ci_high": float(high),
+        "score_ci_over": "" if np.isnan(low) else over,
+    }
+
+
+def _detectable(pairs: Family[Key], best: list[Key], key: Key) -> float | None:
+    """Return the least true difference to the best rival that such a study would find."""
+    if key not in pairs.places or key in best:
+        return None
+    return detectable(pairs.estimate[pairs.places[best[0]], pairs.places[key]], pairs.strictest)
