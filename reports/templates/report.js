@@ -3,6 +3,7 @@
 
 const FACETS = ["task", "backbone", "method", "variant"];
 const filters = document.getElementById("filters");
+const clear = document.getElementById("clear");
 const boxes = [...filters.querySelectorAll("input")];
 const rows = [...document.querySelectorAll("tbody tr")];
 
@@ -56,7 +57,7 @@ function apply() {
     const n = wanted.get(details.dataset.facet).size;
     details.querySelector("summary span").textContent = n ? `${n} chosen` : "all";
   }
-  filters.querySelector("[type=reset]").hidden = !chosen;
+  clear.hidden = !chosen;
 }
 
 // The address holds section and filters, as in #leaderboard&task=rte&method=lora&method=dora.
@@ -82,7 +83,11 @@ function restore() {
 
 filters.hidden = false;
 filters.addEventListener("change", () => { apply(); save(); });
-filters.addEventListener("reset", () => setTimeout(() => { apply(); save(); }));
+clear.addEventListener("click", () => {
+  for (const box of boxes) box.checked = false;
+  apply();
+  save();
+});
 filters.addEventListener("submit", (event) => event.preventDefault());
 addEventListener("hashchange", restore);
 restore();
