@@ -37,7 +37,12 @@ def connect(url: str, results: Path) -> BaseStorage:
         with FileLock(results / "tuning" / "storage.lock"):
             tables = RDBStorage(url, engine_kwargs=waiting)
         return optuna.storages.get_storage(tables)
-    # What goes wrong depends on the database's driver, which may also be missing.
+    except ImportError:
+        raise StoreError(
+            f"--storage {url}: the driver of this kind of database is not installed; for PostgreSQL "
+            "it is psycopg (pip install 'psycopg[binary]')"
+        ) from None
+    # What else goes wrong depends on the database's driver.
     except Exception as error:
         cause = str(error).strip().splitlines()
         raise StoreError(

@@ -188,6 +188,7 @@ def _tuning_records(results: Path) -> Any:
         (["--pruner", "asha", "--objective", "score+ece"], ["needs a single objective"]),
         (["--storage", "sqlite:////no/such/folder/s.db"], ["cannot be reached", "sqlite:///FILE"]),
         (["--storage", "nonsense://x"], ["cannot be reached"]),
+        (["--storage", "oracle://x/y"], ["driver", "not installed", "psycopg"]),
         (["--storage", "journal:/no/such/folder/j.log"], ["cannot be reached"]),
         (["--seed", "-1"], ["at least 0"]),
     ],
