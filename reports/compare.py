@@ -14,12 +14,13 @@ import pandas as pd
 
 from bench.errors import ConfigError, StoreError
 from bench.store import Store
+from reports.items import samples
 from reports.leaderboard import BLOCK, PAPER, rows, summarise
-from reports.load import load
+from reports.load import Results, load
+from reports.rivals import scored
 from reports.selection import Selection
 from reports.stats.estimates import Sample
-from reports.stats.pairs import ALPHA, Comparison, family, holm
-from reports.stats.power import detectable, more_seeds
+from reports.stats.pairs import Comparison, task_by_task
 from reports.text import label, place
 
 
@@ -97,7 +98,8 @@ def compare(folder: Path, first: str, second: str, selection: Selection) -> Comp
     first, second = _name(first), _name(second)
     methods = tuple(name.partition(" / ")[0] for name in (first, second))
     wanted = Selection(selection.task, selection.backbone, tuple(dict.fromkeys(methods)))
-    summary = summarise(wanted.of(load(Store(folder))))
+    results = wanted.of(load(Store(folder)))
+    summary = summarise(results)
     first, ours = _cells(summary, first)
     second, theirs = _cells(summary, second)
     if first == second:
@@ -108,7 +110,7 @@ def compare(folder: Path, first: str, second: str, selection: Selection) -> Comp
             f"{first!r} and {second!r} have no task in common in results folder {folder}: "
             f"{first!r} has {_places(ours)}; {second!r} has {_places(theirs)}; run both on one"
         )
-    differences = _differences(pairs)
+    differences = _differences(results, pairs)
     if not any(each.comparison.difference.n for each in differences):
         raise StoreError(
             f"{first!r} and {second!r} have no seed in common in results folder {folder} on which "
@@ -150,30 +152,13 @@ def _pairs(ours: list[Any], theirs: list[Any]) -> Iterator[tuple[Any, Any]]:
             yield one, other
 
 
-def _differences(pairs: Sequence[tuple[Any, Any]]) -> tuple[Difference, ...]:
+def _differences(results: Results, pairs: Sequence[tuple[Any, Any]]) -> tuple[Difference, ...]:
     """Compare the rows of each task, and correct for the number of tasks."""
-    samples = [(_sample(one), _sample(other)) for one, other in pairs]
-    families = [family(dict(enumerate(both))) for both in samples]
-    estimates = [each.estimate[0, 1] for each in families]
-    p_values = np.array([float(each.p_value()) for each in estimates])
-    corrected = holm(p_values)
-    alpha = ALPHA / max(1, int(np.isfinite(p_values).sum()))  # at which Holm tests the smallest
+    found = [samples(results, {0: scored(one), 1: scored(other)}) for one, other in pairs]
+    both = [(each[0], each[1]) for each in found]
     return tuple(
-        _difference(
-            one,
-            both,
-            Comparison(
-                difference=estimate.interval(n := int(each.n_seeds[0, 1])),
-                p_value=_known(p_value),
-                corrected=_known(after),
-                detectable=detectable(estimate, alpha),
-                more_seeds=more_seeds(estimate, n, alpha),
-                items=bool(np.isfinite(estimate.item_df)),
-            ),
-        )
-        for (one, _), both, each, estimate, p_value, after in zip(
-            pairs, samples, families, estimates, p_values, corrected, strict=True
-        )
+        _difference(one, pair, comparison)
+        for (one, _), pair, comparison in zip(pairs, both, task_by_task(both), strict=True)
     )
 
 
@@ -199,11 +184,3 @@ def _difference(row: Any, both: tuple[Sample, Sample], comparison: Comparison) -
 
 def _places(cells: list[Any]) -> str:
     return ", ".join(dict.fromkeys(place(row.task, row.backbone, row.start) for row in cells))
-
-
-def _sample(row: Any) -> Sample:
-    return Sample(row.by_seed)
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

@@ -5,11 +5,11 @@ item is kept.
 """
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from reports.load import Results
@@ -50,12 +50,13 @@ def samples(results: Results, cells: Mapping[Key, Scored]) -> dict[Key, Sample]:
         scores = {seed: float(np.mean(list(each.values()))) for seed, each in cell.scores.items()}
         values: dict[int, Floats] = {}
         for seed, recorded in cell.scores.items():
-            frame = results.predictions(cell.config_hash, seed)
-            if frame is None or len(frame) == 0:
+            run = replace(results.cells[cell.config_hash].run, seed=seed)
+            table = results.store.predictions(run)
+            if table is None or table.num_rows == 0:
                 break
-            own = frame["example_id"].to_numpy()
+            own = table["example_id"].to_numpy()
             ids = own if ids is None else ids
-            items = pseudovalues(frame, recorded)
+            items = pseudovalues(table, recorded)
             if items is None or not np.array_equal(own, ids):
                 break
             values[seed] = items
@@ -64,22 +65,22 @@ def samples(results: Results, cells: Mapping[Key, Scored]) -> dict[Key, Sample]:
     return found
 
 
-def pseudovalues(frame: pd.DataFrame, recorded: Mapping[str, float]) -> Floats | None:
+def pseudovalues(table: pa.Table, recorded: Mapping[str, float]) -> Floats | None:
     """Return the values of a run's test items, whose mean is its score, `(n,)`.
 
     A metric that stored predictions cannot give adds what was recorded to every item.
 
     Args:
-        frame: predictions as stored.
+        table: predictions as stored.
         recorded: the metrics whose mean the score is.
 
     Returns:
         None if predictions give none of the metrics, or another value than was recorded.
     """
-    pair = _pair(frame)
+    pair = _pair(table)
     if pair is None:
         return None
-    total = np.zeros(len(frame))
+    total = np.zeros(table.num_rows)
     known = False
     for metric, score in recorded.items():
         if metric not in PSEUDOVALUES:
@@ -93,14 +94,14 @@ def pseudovalues(frame: pd.DataFrame, recorded: Mapping[str, float]) -> Floats |
     return total / len(recorded) if known else None
 
 
-def _pair(frame: pd.DataFrame) -> tuple[NDArray[Any], NDArray[Any]] | None:
+def _pair(table: pa.Table) -> tuple[NDArray[Any], NDArray[Any]] | None:
     """Return what the metrics of a kind of task compare; None if it is not in the table."""
-    width = sum(name.startswith("logit_") for name in frame.columns)
+    width = sum(name.startswith("logit_") for name in table.column_names)
     if width:
-        logits = np.stack([frame[f"logit_{place}"].to_numpy() for place in range(width)], axis=1)
-        # A question may have fewer choices than others.
-        decided = logits[:, 0] if width == 1 else np.argmax(np.nan_to_num(logits, nan=-np.inf), 1)
-        return decided, frame["label"].to_numpy()
-    if "tokens" in frame:
-        return frame["loss"].to_numpy(), frame["tokens"].to_numpy()
+        logits = np.stack([table[f"logit_{place}"].to_numpy() for place in range(width)])
+        # A question may have fewer choices than others, and null in their places.
+        decided = logits[0] if width == 1 else np.argmax(np.nan_to_num(logits, nan=-np.inf), 0)
+        return decided, table["label"].to_numpy()
+    if "tokens" in table.column_names:
+        return table["loss"].to_numpy(), table["tokens"].to_numpy()
     return None

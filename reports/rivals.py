@@ -39,7 +39,7 @@ def compared(results: Results, block: pd.DataFrame) -> pd.DataFrame:
     """
     up = bool(block["higher_is_better"].fillna(value=True).all())
     rows: list[Any] = list(block.itertuples(index=False))
-    known = samples(results, {key_of(row): _scored(row) for row in rows})
+    known = samples(results, {key_of(row): scored(row) for row in rows})
     rivals = [key_of(row) for row in rows if row.n_seeds > 1 and trains(row)]
     pairs = family({key: known[key] for key in rivals})
     means = {key: float(np.mean(list(known[key].scores.values()))) for key in rivals}
@@ -65,7 +65,8 @@ def trains(row: Any) -> bool:
     return bool(pd.isna(row.trainable_params) or row.trainable_params)
 
 
-def _scored(row: Any) -> Scored:
+def scored(row: Any) -> Scored:
+    """Return the runs of a row that have a main score."""
     return Scored(row.config_hash, {seed: {row.metric: one} for seed, one in row.by_seed.items()})
 
 

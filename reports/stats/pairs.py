@@ -83,14 +83,12 @@ class Family(Generic[Key]):
     def compare(self, first: Key, second: Key) -> Comparison:
         """Return what is known of one pair."""
         place = self.places[first], self.places[second]
-        one, n = self.estimate[place], int(self.n_seeds[place])
-        return Comparison(
-            difference=one.interval(n),
-            p_value=_known(self.p_values[place]),
-            corrected=_known(self.corrected[place]),
-            detectable=detectable(one, self.strictest),
-            more_seeds=more_seeds(one, n, self.strictest),
-            items=bool(np.isfinite(one.item_df)),
+        return _comparison(
+            self.estimate[place],
+            int(self.n_seeds[place]),
+            self.p_values[place],
+            self.corrected[place],
+            self.strictest,
         )
 
 
@@ -131,6 +129,21 @@ def averaged_family(families: Sequence[Family[Key]]) -> Family[Key]:
     parts = zip(families, chosen, strict=True)
     mean = averaged([each.estimate[index] for each, index in parts])
     return _tested({key: place for place, key in enumerate(keys)}, n_seeds, mean)
+
+
+def task_by_task(pairs: Sequence[tuple[Sample, Sample]]) -> list[Comparison]:
+    """Compare two methods on several tasks, whose tests are corrected as one family.
+
+    Args:
+        pairs: first and second method on each task.
+    """
+    found = [family(dict(enumerate(pair))) for pair in pairs]
+    p_values = np.array([each.p_values[0, 1] for each in found])
+    strictest = ALPHA / max(1, int(np.isfinite(p_values).sum()))
+    return [
+        _comparison(each.estimate[0, 1], int(each.n_seeds[0, 1]), p_value, corrected, strictest)
+        for each, p_value, corrected in zip(found, p_values, holm(p_values), strict=True)
+    ]
 
 
 def paired(first: Sample, second: Sample) -> Comparison:
@@ -214,6 +227,19 @@ def _square(size: int, pairs: Sequence[Estimate]) -> Estimate:
         table.T[np.triu_indices(size, 1)] = sign * table[np.triu_indices(size, 1)]
         parts.append(table)
     return Estimate(*parts)
+
+
+def _comparison(
+    one: Estimate, n: int, p_value: float, corrected: float, strictest: float
+) -> Comparison:
+    return Comparison(
+        difference=one.interval(n),
+        p_value=_known(p_value),
+        corrected=_known(corrected),
+        detectable=detectable(one, strictest),
+        more_seeds=more_seeds(one, n, strictest),
+        items=bool(np.isfinite(one.item_df)),
+    )
 
 
 def _known(value: float) -> float | None:

@@ -5,16 +5,20 @@ Both take the variances that were seen for the true ones, and the number of item
 
 import math
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 from scipy.special import chdtri, ndtr
 
 from reports.stats.estimates import Estimate
+from reports.stats.intervals import Floats
 
 POWER = 0.8
 """Share of studies that shall find the difference."""
 
 _NODES = (np.arange(256) + 0.5) / 256
+_MOST = 1_000_000
+"""A difference that takes more seeds than these is none."""
 
 
 def power(effect: float, estimate: Estimate, alpha: float) -> float:
@@ -29,11 +33,7 @@ def power(effect: float, estimate: Estimate, alpha: float) -> float:
         estimate: a single one; its variances are taken for the true ones.
         alpha: level of the test.
     """
-    df = float(estimate.seed_df)
-    seen = replace(estimate, seed_variance=estimate.seed_variance * chdtri(df, _NODES) / df)
-    reach = seen.threshold(alpha)
-    error = float(estimate.error)
-    return float(np.mean(ndtr((effect - reach) / error) + ndtr((-effect - reach) / error)))
+    return _found(effect, float(estimate.error), _thresholds(estimate, alpha))
 
 
 def detectable(estimate: Estimate, alpha: float) -> float | None:
@@ -46,12 +46,13 @@ def detectable(estimate: Estimate, alpha: float) -> float | None:
     error = float(estimate.error)
     if math.isnan(error):
         return None
+    thresholds = _thresholds(estimate, alpha)
     low, high = 0.0, error
-    while power(high, estimate, alpha) < POWER:
+    while _found(high, error, thresholds) < POWER:
         low, high = high, 2 * high
-    for _ in range(30):
+    for _ in range(20):
         middle = (low + high) / 2
-        enough = power(middle, estimate, alpha) >= POWER
+        enough = _found(middle, error, thresholds) >= POWER
         low, high = (low, middle) if enough else (middle, high)
     return high
 
@@ -93,5 +94,18 @@ def more_seeds(estimate: Estimate, n: int, alpha: float) -> float | None:
     return many - n
 
 
-_MOST = 1_000_000
-"""A difference that takes more seeds than these is none."""
+def _thresholds(estimate: Estimate, alpha: float) -> Floats:
+    """Return thresholds of the test at equally likely values of the variance between seeds."""
+    drawn = estimate.seed_variance * _chi_squared(float(estimate.seed_df))
+    return replace(estimate, seed_variance=drawn).threshold(alpha)
+
+
+@lru_cache(maxsize=1024)
+def _chi_squared(df: float) -> Floats:
+    """Return equally likely values of a chi-squared over its degrees of freedom."""
+    return np.asarray(chdtri(df, _NODES) / df)
+
+
+def _found(effect: float, error: float, thresholds: Floats) -> float:
+    tails = ndtr((effect - thresholds) / error) + ndtr((-effect - thresholds) / error)
+    return float(np.mean(tails))
