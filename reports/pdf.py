@@ -136,15 +136,11 @@ class _Writer:
             case Table():
                 return self.table(part)
             case Picture():
-                file = f"{part.name}.svg"
-                (self.folder / file).write_text(pictures.markup(part), encoding="utf-8")
+                file = self.folder / f"{part.name}.svg"
+                file.write_text(pictures.markup(part), encoding="utf-8")
                 title = _ended(part.title)
-                return {
-                    "part": "picture",
-                    "file": file,
-                    "title": _pieces(title),
-                    "alternative": title,
-                }
+                names = {"name": part.name, "title": _pieces(title), "alternative": title}
+                return {"part": "picture", **names}
 
     def table(self, table: Table) -> dict[str, Any]:
         self.tables += 1

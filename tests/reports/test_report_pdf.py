@@ -170,7 +170,7 @@ def test_text_of_every_kind_of_part_is_there() -> None:
         "Table 1. Scores of two. score: mean test score over seeds. 95 %: interval of the mean.",
         "method score 95 % seeds method-0 0.000 \N{MINUS SIGN}0.012 to 0.834 5 method-1 0.001",
         "best possible 0.9",
-        "Figure 1. Scores rise along training of scores.",
+        "Figure 1. Scores rise along training of scores. Data: figures/scores.csv.",
         "steps of scores",
     ):
         assert said in text
