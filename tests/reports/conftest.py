@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Dialog, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -69,7 +69,7 @@ def _silent(browser: Browser) -> Iterator[Open]:
         page.on("request", lambda request: _note(noise, request.url, unless=address))
         page.on("console", lambda message: noise.append(message.text))
         page.on("pageerror", lambda error: noise.append(str(error)))
-        page.on("dialog", lambda dialog: (noise.append(dialog.message), dialog.dismiss()))
+        page.on("dialog", lambda dialog: _dismiss(noise, dialog))
         page.goto(address + fragment)
         return page
 
@@ -82,3 +82,8 @@ def _silent(browser: Browser) -> Iterator[Open]:
 def _note(noise: list[str], url: str, *, unless: str) -> None:
     if url.partition("#")[0] != unless:
         noise.append(url)
+
+
+def _dismiss(noise: list[str], dialog: Dialog) -> None:
+    noise.append(dialog.message)
+    dialog.dismiss()
