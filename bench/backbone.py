@@ -28,7 +28,11 @@ from bench.tasks import Kind
 
 Head = Literal["sequence", "causal", "span"]
 
-DTYPES: dict[Precision, torch.dtype] = {"fp32": torch.float32, "fp64": torch.float64}
+DTYPES: dict[Precision, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.float32,  # of all numbers at rest; see `bench.half`
+    "fp64": torch.float64,
+}
 
 # The projections that LoRA adapts by default: query and value (Hu et al. 2021, section 4.2), or the
 # fused projection where a family has only that.

@@ -14,7 +14,7 @@ from bench.schema import Frozen, content_hash
 from bench.tasks import Task
 
 Protocol = Literal["strict", "paper"]
-Precision = Literal["fp32", "fp64"]
+Precision = Literal["fp32", "bf16", "fp64"]
 
 
 class Budget(Frozen):

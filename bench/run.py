@@ -22,6 +22,7 @@ from bench.config import Cell, Run
 from bench.cost import MemoryPeak
 from bench.disentangled import stack_positions
 from bench.errors import BenchError, SealedError, StoreError
+from bench.half import multiply_in_half
 from bench.method import AnyMethod, TrainState
 from bench.optim import ParameterBank
 from bench.outcome import blank_record, records
@@ -203,6 +204,8 @@ def set_up(
     own_parts.stack_head(model, backbone, axis, method.members)
     own_parts.stack_dropout(model, axis, cell.backbone_dropout)
     model = method.adapt(model, backbone)
+    if cell.precision == "bf16":
+        multiply_in_half(model)
     stack_positions(model)
     heads.attach(model, cell.task.kind)
     state = TrainState(

@@ -39,8 +39,8 @@ def connect(url: str, results: Path) -> BaseStorage:
         return optuna.storages.get_storage(tables)
     except ImportError:
         raise StoreError(
-            f"--storage {url}: the driver of this kind of database is not installed; for PostgreSQL "
-            "it is psycopg (pip install 'psycopg[binary]')"
+            f"--storage {url}: the driver of such a database is not installed; that of PostgreSQL "
+            "is psycopg (pip install 'psycopg[binary]')"
         ) from None
     # What else goes wrong depends on the database's driver.
     except Exception as error:

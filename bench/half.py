@@ -1,0 +1,58 @@
+"""Products of frozen layers in bfloat16; everything that trains or is summed stays in float32.
+
+A frozen weight has no update that rounding could lose, and its products are most of the work. So
+`precision: bf16` rounds the inputs, weights and outputs of frozen linear layers to bfloat16, in the
+forward and in the backward pass, and nothing else: adapters, heads, attention, normalisation,
+losses, hypergradients and the optimiser are those of float32.
+"""
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
+
+from bench.stack import replace_module
+
+
+class HalfLinear(nn.Linear):
+    """A frozen linear layer that multiplies in bfloat16; its float32 weight stays at hand."""
+
+    def __init__(self, layer: nn.Linear) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = layer.in_features, layer.out_features
+        self.weight, self.bias = layer.weight, layer.bias
+        self._rows, self._bias = _rounded(layer.weight, layer.bias)
+
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the library's own name
+        """Map (..., in) to (..., out)."""
+        return F.linear(input.bfloat16(), self._rows, self._bias).to(input.dtype)
+
+
+class HalfConv1D(Conv1D):  # type: ignore[misc]  # the library has no types
+    """The same for a layer whose weight is transposed, (in, out)."""
+
+    def __init__(self, layer: Conv1D) -> None:
+        nn.Module.__init__(self)
+        self.nx, self.nf = layer.nx, layer.nf
+        self.weight, self.bias = layer.weight, layer.bias
+        self._rows, self._bias = _rounded(layer.weight.T, layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (..., in) to (..., out)."""
+        return F.linear(x.bfloat16(), self._rows, self._bias).to(x.dtype)
+
+
+def multiply_in_half(model: PreTrainedModel) -> None:
+    """Let every frozen linear layer of an adapted model multiply in bfloat16, but for logits."""
+    logits = model.get_output_embeddings()
+    for name, layer in list(model.named_modules()):
+        frozen = isinstance(layer, nn.Linear | Conv1D) and not layer.weight.requires_grad
+        if not frozen or layer is logits:
+            continue
+        half = HalfConv1D if isinstance(layer, Conv1D) else HalfLinear
+        replace_module(model, name, half(layer))
+
+
+def _rounded(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    rounded = weight.detach().bfloat16().contiguous()
+    return rounded, None if bias is None else bias.detach().bfloat16()

@@ -1,0 +1,78 @@
+"""Products of frozen layers in bfloat16: what they round, and what stays as it is in float32."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from bench.batches import collate
+from bench.half import HalfConv1D, HalfLinear
+from bench.method import AnyMethod, TrainState
+from bench.run import set_up
+from tests.small_stack import CPU, load_backbone, make_runs, random_data
+
+ROUNDING = 2.0**-8
+"""Relative error of one rounding to bfloat16."""
+
+
+def prepared(folder: Path, precision: str, method: str = "lora") -> tuple[AnyMethod, TrainState]:
+    """Return three runs of a method, or one where it does not stack, ready for a first step."""
+    seeds = (0,) if method == "full" else (0, 1, 2)
+    runs = make_runs(method, seeds, precision=precision)
+    return set_up(runs, load_backbone(folder, runs), random_data(), CPU)
+
+
+@pytest.mark.parametrize("conv", [False, True], ids=["linear", "conv1d"])
+def test_half_layer_multiplies_rounded_numbers(conv: bool) -> None:
+    """Outputs and input gradients are those of rounded weights, and stay float32 outside."""
+    torch.manual_seed(0)
+    plain = Conv1D(12, 7) if conv else nn.Linear(7, 12)
+    plain.requires_grad_(requires_grad=False)
+    half = (HalfConv1D if conv else HalfLinear)(plain)
+    x = torch.randn(3, 5, 7, requires_grad=True)
+    rows = plain.weight.T if conv else plain.weight
+    exact = x.bfloat16().double() @ rows.bfloat16().double().T + plain.bias.bfloat16().double()
+    made = half(x)
+    assert made.dtype == torch.float32
+    torch.testing.assert_close(made.double(), exact, rtol=ROUNDING, atol=1e-3)
+    assert not torch.equal(made, plain(x))
+    (gradient,) = torch.autograd.grad(made.sum(), x)
+    assert gradient.dtype == torch.float32
+    expected = rows.bfloat16().double().sum(0).expand_as(gradient)
+    torch.testing.assert_close(gradient.double(), expected, rtol=ROUNDING, atol=1e-3)
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
+def test_only_frozen_layers_are_rounded(make_backbone: Callable[[str], Path], family: str) -> None:
+    """Every frozen linear layer multiplies in half; what trains is float32, and no weight moves."""
+    folder = make_backbone(family)
+    _, state = prepared(folder, "bf16")
+    layers = [m for m in state.model.modules() if isinstance(m, nn.Linear | Conv1D)]
+    assert layers
+    assert all(isinstance(layer, HalfLinear | HalfConv1D) for layer in layers)
+    assert {p.dtype for p in state.model.parameters()} == {torch.float32}
+    _, full = prepared(folder, "bf16", "full")
+    assert not any(isinstance(m, HalfLinear | HalfConv1D) for m in full.model.modules())
+
+
+def test_losses_and_gradients_are_near_those_of_float32(
+    make_backbone: Callable[[str], Path],
+) -> None:
+    """One step differs by roundings and by no more."""
+    folder = make_backbone("bert")
+    examples = np.arange(24).reshape(3, 8)  # of each of three runs
+    seen: dict[str, tuple[Tensor, Tensor]] = {}
+    for precision in ("fp32", "bf16"):
+        method, state = prepared(folder, precision)
+        losses = method.losses(state, collate(random_data().train, examples, CPU))
+        losses.sum().backward()
+        seen[precision] = losses.detach(), state.bank.grads.clone()
+    (exact, gradients), (losses, rounded) = seen["fp32"], seen["bf16"]
+    assert not torch.equal(losses, exact)
+    torch.testing.assert_close(losses, exact, rtol=0.02, atol=0)
+    distance = (rounded - gradients).norm(dim=1) / gradients.norm(dim=1)
+    assert bool((distance < 0.05).all())
