@@ -16,10 +16,11 @@ from bench.errors import StoreError
 from bench.store import Store
 from bench.tune.summary import read_summaries
 from reports import paper
+from reports.across import Across, across
 from reports.average import averages
 from reports.beside import Pair, format_pairs, pairs, with_published
 from reports.leaderboard import leaderboard, summarise
-from reports.load import Results, load
+from reports.load import load
 from reports.selection import EVERYTHING, Selection
 from reports.text import format_table
 from reports.tuning import Tuned, tuned, with_tuning
@@ -72,7 +73,7 @@ def build(results: Path, out: Path, selection: Selection = EVERYTHING) -> Built:
 
     evidence = gather(results, selection)
     loaded = evidence.results
-    table = _whole(loaded, evidence.summary, evidence.studies, evidence.published)
+    table = _whole(evidence.summary, evidence.across, evidence.studies, evidence.published)
     built = Built(
         report=out / "report.html",
         pdf=out / "report.pdf",
@@ -96,17 +97,20 @@ def build(results: Path, out: Path, selection: Selection = EVERYTHING) -> Built:
     return built
 
 
-def _leaderboard(loaded: Results, summary: pd.DataFrame) -> pd.DataFrame:
+def _leaderboard(summary: pd.DataFrame, together: Sequence[Across]) -> pd.DataFrame:
     """Return the leaderboard, with averages over tasks at its end where a suite has any."""
     table = leaderboard(summary)
-    return pd.concat([table, averages(table, loaded.runs)], ignore_index=True)
+    return pd.concat([table, averages(table, together)], ignore_index=True)
 
 
 def _whole(
-    loaded: Results, summary: pd.DataFrame, studies: Sequence[Tuned], published: Sequence[Pair]
+    summary: pd.DataFrame,
+    together: Sequence[Across],
+    studies: Sequence[Tuned],
+    published: Sequence[Pair],
 ) -> pd.DataFrame:
     """Return the leaderboard with what tuning took and what papers print, where there is any."""
-    return with_published(with_tuning(_leaderboard(loaded, summary), studies), list(published))
+    return with_published(with_tuning(_leaderboard(summary, together), studies), list(published))
 
 
 def terminal(results: Path, selection: Selection = EVERYTHING, form: Form = "text") -> str:
@@ -124,12 +128,12 @@ def terminal(results: Path, selection: Selection = EVERYTHING, form: Form = "tex
     """
     loaded = selection.of(load(Store(results)))
     summary = summarise(loaded)
-    published = pairs(loaded, summary)
+    published, together = pairs(loaded, summary), across(loaded, summary)
     if form == "json":
         studies = tuned(loaded, summary, selection.studies(read_summaries(results)))
-        rows = _whole(loaded, summary, studies, published).to_json(orient="records")
+        rows = _whole(summary, together, studies, published).to_json(orient="records")
         return json.dumps({"rows": json.loads(rows), "unreadable": loaded.unreadable}) + "\n"
-    table = _leaderboard(loaded, summary)
+    table = _leaderboard(summary, together)
     notes = [f"Only {loaded.part}."] if loaded.part else []
     notes += [f"unreadable: {reason}" for reason in loaded.unreadable]
     if form == "text":

@@ -6,6 +6,7 @@ from functools import cached_property
 
 import pandas as pd
 
+from reports.across import Across, across
 from reports.beside import Pair
 from reports.leaderboard import BLOCK
 from reports.load import Results
@@ -34,3 +35,8 @@ class Evidence:
     def blocks(self) -> list[pd.DataFrame]:
         """The rows of `summary` that may be compared with each other, block by block."""
         return [block for _, block in self.summary.groupby(BLOCK, sort=False)]
+
+    @cached_property
+    def across(self) -> list[Across]:
+        """What the tasks of each suite say together."""
+        return across(self.results, self.summary)

@@ -120,7 +120,7 @@ def _of(field: Field, found: Mapping[tuple[str, str], Any]) -> Field:
 def _averages(evidence: Evidence) -> list[Part]:
     """Return a table for every average over tasks."""
     parts: list[Part] = []
-    found = averages(leaderboard(evidence.summary), evidence.results.runs)
+    found = averages(leaderboard(evidence.summary), evidence.across)
     for _, block in found.groupby(["suite", "backbone"], sort=False):
         name = f"Leaderboard: {title(block)}"
         parts += [heading(block), Text(_AVERAGE, quiet=True)]

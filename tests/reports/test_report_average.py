@@ -10,8 +10,9 @@ from bench.record import SplitScores
 from bench.store import Store
 from bench.suite import load as load_suite
 from bench.tasks import load as load_task
-from reports.average import GLUE, NAME
+from reports.average import NAME
 from reports.build import build, terminal
+from reports.glue import GLUE
 from tests.reports.records import make_cell, make_record
 from tests.small_suite import blank
 
@@ -30,8 +31,8 @@ BY_HAND = (0.5 + 0.9 + 0.75 + 0.87 + 0.8 + 0.82 + 0.9 + 0.6 + 0.4) / 9
 """CoLA's accuracy is no part of it."""
 
 
-def fill(root: Path, *, without: str = "", seeds: int = 2) -> None:
-    """Write runs of all nine tasks, seed s scoring s / 10 higher; one is left out at seed 1."""
+def fill(root: Path, *, without: str = "", lacking: int = 1, seeds: int = 2) -> None:
+    """Write runs of all nine tasks, seed s scoring s / 10 higher; one task lacks a seed."""
     store = Store(root)
     store.open_for_writing()
     tasks = [load_task(name) for name in SCORES]
@@ -48,7 +49,7 @@ def fill(root: Path, *, without: str = "", seeds: int = 2) -> None:
             )
             for split, scores in SCORES[name].items()
         }
-        if (name, run.seed) != (without, 1):
+        if (name, run.seed) != (without, lacking):
             store.write(blank(run, splits=splits, cost=cost), None)
 
 
@@ -68,21 +69,31 @@ def test_average_equals_the_one_by_hand(tmp_path: Path) -> None:
     assert NAME in (tmp_path / "report" / "report.html").read_text()
 
 
-def test_average_is_taken_seed_by_seed(tmp_path: Path) -> None:
-    """Its interval is that of the seeds' averages, which here differ by a tenth."""
+def test_interval_of_the_average_adds_the_variances_of_tasks(tmp_path: Path) -> None:
+    """Seeds differ by a tenth on each of nine tasks, which are drawn one by one."""
     fill(tmp_path)
     (row,) = average(tmp_path).to_dict("records")
     assert row["score"] == pytest.approx(BY_HAND + 0.05)
-    half = 12.706 * 0.1 / 2  # t quantile of one degree of freedom, standard error 0.1 / 2
+    half = 2.262 * 0.05 / 3  # t quantile of nine degrees of freedom, one of each task
     assert row["score_ci_high"] - row["score"] == pytest.approx(half, rel=1e-3)
 
 
 @pytest.mark.parametrize("without", ["rte", "mnli"])
-def test_seed_that_lacks_a_task_is_left_out(without: str, tmp_path: Path) -> None:
-    """A mean over eight tasks is no GLUE average."""
+def test_task_with_one_seed_leaves_the_average_without_interval(
+    without: str, tmp_path: Path
+) -> None:
+    """The average is that of the tasks' means; one seed of a task has no spread."""
     fill(tmp_path, without=without)
     (row,) = average(tmp_path).to_dict("records")
-    assert (row["n_seeds"], row["score"]) == (1, pytest.approx(BY_HAND))
+    assert (row["n_seeds"], row["score"]) == (1, pytest.approx(BY_HAND + 0.05 * 8 / 9))
+    assert pd.isna(row["score_ci_low"])
+
+
+@pytest.mark.parametrize("without", ["rte", "mnli"])
+def test_method_that_lacks_a_task_has_no_average(without: str, tmp_path: Path) -> None:
+    """A mean over eight tasks is no GLUE average."""
+    fill(tmp_path, without=without, seeds=1, lacking=0)
+    assert average(tmp_path).empty
 
 
 def test_glue_suite_has_all_that_the_average_needs() -> None:
