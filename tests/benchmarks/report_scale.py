@@ -21,11 +21,14 @@ from reports import build, report
 PARTS = (
     ("reports.report", "load"),
     ("reports.report", "summarise"),
+    ("reports.evidence", "across"),
     ("reports.report", "pairs"),
     ("reports.report", "read_summaries"),
     ("reports.report", "tuned"),
     ("reports.build", "averages"),
     ("reports.html", "write"),
+    ("reports.pdf", "write"),
+    ("reports.pictures", "write"),
 )
 """What is timed beside the sections: functions by the names under which they are called."""
 
@@ -77,7 +80,8 @@ def main() -> None:
     meter = Meter()
     for module_name, name in PARTS:
         module = import_module(module_name)
-        setattr(module, name, meter.around(name, getattr(module, name)))
+        shown = name if name != "write" else module_name.rpartition(".")[2]
+        setattr(module, name, meter.around(shown, getattr(module, name)))
     report.SECTIONS = tuple(
         meter.around(f"section {section.__module__.rpartition('.')[2]}", section)
         for section in report.SECTIONS
