@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from reports.glue import GLUE, scored
@@ -19,7 +20,7 @@ from reports.load import Results
 from reports.rivals import key_of, trains
 from reports.stats.estimates import Estimate, averaged, estimate
 from reports.stats.pairs import Family, averaged_family, family, tie_groups
-from reports.stats.tasks import Profile, Ranks, interquartile, profile, ranks
+from reports.stats.tasks import Profile, Ranks, improvement, interquartile, profile, ranks
 from reports.text import label
 
 
@@ -46,6 +47,11 @@ class Task:
     scores: Mapping[str, Mapping[int, float]]
     estimates: Mapping[str, Estimate]
     pairs: Family[str]
+
+    @property
+    def items(self) -> bool:
+        """Whether test items are part of all estimates."""
+        return all(np.isfinite(each.item_df) for each in self.estimates.values())
 
     def mean(self, name: str) -> float:
         """Return the mean score of a row, sign flipped where lower is better."""
@@ -115,12 +121,23 @@ class Across:
     def groups(self) -> Mapping[str, int]:
         """Tie groups of rivals by means over tasks; none where scores have several scales."""
         means = {name: float(each.mean) for name, each in self.means.items() if name in self.rivals}
-        return tie_groups(means, self.pairs, higher_is_better=True)
+        return tie_groups(means, self.pairs, higher_is_better=True)  # in the order of means
 
     @cached_property
     def ranks(self) -> Ranks[str] | None:
         """Average ranks of rivals over tasks, None with fewer than three."""
         return ranks({name: [task.mean(name) for task in self.tasks] for name in self.rivals})
+
+    def improvement(self, first: str, second: str) -> Estimate:
+        """Return how probably a run of one row beats one of another, on common seeds."""
+        sides: tuple[list[list[float]], list[list[float]]] = ([], [])
+        for task in self.tasks:
+            ours, theirs = task.scores[first], task.scores[second]
+            sign = 1 if task.upward else -1
+            seeds = sorted(ours.keys() & theirs.keys())
+            for side, scores in zip(sides, (ours, theirs), strict=True):
+                side.append([sign * scores[seed] for seed in seeds])
+        return improvement(*sides)
 
     @cached_property
     def profile(self) -> Profile[str] | None:

@@ -46,13 +46,13 @@ def compared(results: Results, block: pd.DataFrame) -> pd.DataFrame:
     groups = tie_groups(means, pairs, higher_is_better=up)
     best = sorted(means, key=means.__getitem__, reverse=up)[:1]
     content = [
-        _interval(estimate(known[key]))
+        _uncertainty(estimate(known[key]), row.n_seeds, _range(results, row))
         | {
             "family": pairs,
             "rank_group": groups.get(key),
             "min_detectable_effect": _detectable(pairs, best, key),
         }
-        for key in map(key_of, rows)
+        for row, key in zip(rows, map(key_of, rows), strict=True)
     ]
     block = block.assign(**pd.DataFrame(content, index=block.index, dtype=object))
     block = block.sort_values(["method", "variant"], kind="stable")
@@ -70,15 +70,21 @@ def scored(row: Any) -> Scored:
     return Scored(row.config_hash, {seed: {row.metric: one} for seed, one in row.by_seed.items()})
 
 
-def _interval(score: Estimate) -> dict[str, Any]:
+def _range(results: Results, row: Any) -> tuple[float, float]:
+    """Return the lowest and highest possible score of a row."""
+    record = results.cells.get(row.config_hash)
+    return record.cell.task.metric.range if record else (-np.inf, np.inf)
+
+
+def _uncertainty(score: Estimate, n: int, possible: tuple[float, float]) -> dict[str, Any]:
     """Return the estimate of a score, its ends, and what they are over, "" without any."""
-    low, high = score.ends()
+    ends = score.interval(n, possible)
     over = OVER_ITEMS if np.isfinite(score.item_df) else OVER_SEEDS
     return {
         "estimate": score,
-        "score_ci_low": float(low),
-        "score_ci_high": float(high),
-        "score_ci_over": "" if np.isnan(low) else over,
+        "score_ci_low": ends.low,
+        "score_ci_high": ends.high,
+        "score_ci_over": "" if ends.low is None else over,
     }
 
 

@@ -48,8 +48,8 @@ def statistics(table: pd.DataFrame) -> list[str]:
         table: the columns of the leaderboard.
     """
     sentences = [
-        "Intervals: 95 %, over seeds.",
-        "Groups: paired t tests, Holm.",
+        "Intervals: 95 %, over seeds and, where stored, test items.",
+        "Groups: paired tests, Holm.",
         "Gap: train minus test score, above zero where train is better.",
         "ECE: before temperature scaling.",
     ]

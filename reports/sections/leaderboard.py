@@ -26,7 +26,13 @@ from reports.text import label
 FIELDS = (
     plain("group", "tie group: 1 is the best and all not told apart from it", "rank_group", 0),
     plain("score", "mean test score over seeds", "score"),
-    ends("95 %", "Student t interval of the score over seeds", "score_ci_low", "score_ci_high"),
+    ends(
+        "95 %",
+        "interval of the score, over seeds and test items; over seeds alone where single items are "
+        "unknown",
+        "score_ci_low",
+        "score_ci_high",
+    ),
     plain("seeds", "seeds with a score", "n_seeds", 0),
     plain(
         "gap",
@@ -48,6 +54,11 @@ FIELDS = (
         0,
     ),
 )
+_DETECTABLE = plain(
+    "detectable",
+    "least true difference to the best method that four in five such studies would find",
+    "min_detectable_effect",
+)
 _TUNED = (
     plain("default", "of a tuned row: test score of the method's own settings", "default"),
     plain("gain", "tuned minus default, seed by seed; flipped where lower is better", "gain.mean"),
@@ -60,17 +71,17 @@ _PUBLISHED = Field(
 _BAYES = {"score": "score", "ECE": "ece"}
 _HOW = (
     "Scores are means over seeds at the checkpoint that validation chose. Group 1 holds the method "
-    "with the best mean and all that are not significantly worse: paired t tests on common seeds, "
-    "all pairs of a task, Holm correction, 5 %. An interval or group is empty where the seeds "
-    "cannot give one."
+    "with the best mean and all that are not significantly worse: paired tests on common seeds "
+    "and test items, all pairs of a task, Holm correction, 5 %. An interval or group is empty "
+    "where the seeds cannot give one."
 )
 _PAPER = (
     "Rows marked [paper] follow the papers' protocol: their checkpoint was chosen on the test "
     "split, so their scores flatter."
 )
 _AVERAGE = (
-    "Mean over the nine tasks, seed by seed; several metrics or test sets of a task are averaged "
-    "first."
+    "Mean over the nine tasks, each a stratum of its own; several metrics or test sets of a task "
+    "are averaged first. Its seeds are the fewest of any task."
 )
 
 
@@ -80,7 +91,7 @@ def section(evidence: Evidence) -> Section:
     if (evidence.summary["protocol"] == "paper").any():
         parts.append(Text(_PAPER))
     for block in evidence.blocks:
-        fields = (*FIELDS, *_beside(evidence, block))
+        fields = (*FIELDS, _DETECTABLE, *_beside(evidence, block))
         footer = best_possible(evidence, block, fields, _BAYES)
         name = f"Leaderboard: {title(block)}"
         parts += [heading(block, measured=True), table_of(block, name, fields, evidence, footer)]

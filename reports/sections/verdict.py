@@ -1,14 +1,102 @@
-"""The answer, task by task, in sentences."""
+"""The answer: what the tasks say together, then task by task."""
 
-from reports.cells import heading
-from reports.document import Bullets, Part, Section, Text
+from dataclasses import dataclass
+
+from reports.across import Across
+from reports.cells import ends, heading, plain, read, table
+from reports.document import Bullets, Part, Row, Section, Subheading, Table, Text
 from reports.evidence import Evidence
-from reports.verdict import verdict
+from reports.overall import overall, title
+from reports.stats.intervals import Interval
+from reports.verdict import listed, verdict
+
+_HOW = (
+    "A score estimates what a newly trained model is to be expected to reach on new items of the "
+    "task: intervals, 95 %, are over seeds and test items where predictions of single items are "
+    "stored and give the metric, else over seeds alone, and then hold for this test set. Methods "
+    "are compared on common seeds and items. Sizes have the interval of their pair alone; which "
+    "methods are told apart is tested for all pairs together (Holm, 5 %), so that an interval "
+    "without zero may belong to two that are not."
+)
+_ACROSS = (
+    "Of {tasks}. Means count every task alike, and their intervals are over seeds and test items "
+    "of these very tasks. Ranks ask more: whether the order would hold on other tasks like these."
+)
 
 
 def section(evidence: Evidence) -> Section:
-    """Return the verdict on every task."""
+    """Return the verdict on every suite of several tasks, and on every task."""
     parts: list[Part] = []
+    for together in evidence.across:
+        if len(together.rivals) > 1:
+            parts += [Subheading(title(together)), Bullets(tuple(overall(together)))]
+            parts += [_about(together), _table(together, evidence)]
     for block in evidence.blocks:
         parts += [heading(block), Bullets(tuple(verdict(block)))]
-    return Section("verdict", "Verdict", tuple(parts or [Text("There is no readable run.")]))
+    if not parts:
+        return Section("verdict", "Verdict", (Text("There is no readable run."),))
+    return Section("verdict", "Verdict", (Text(_HOW, quiet=True), *parts))
+
+
+def _about(together: Across) -> Text:
+    return Text(_ACROSS.format(tasks=listed([t.name for t in together.tasks])), quiet=True)
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A row of the table over tasks."""
+
+    name: str
+    method: str
+    group: int | None
+    mean: Interval
+    interquartile: Interval
+    rank: float | None
+    beaten: Interval
+
+
+_RANK = plain("mean rank", "average over tasks of the rank by mean score, 1 is best", "rank", 1)
+_FIELDS = (
+    plain("group", "tie group by means: 1 is the best and all not told apart from it", "group", 0),
+    plain("mean", "mean over tasks of mean test scores", "mean.mean"),
+    ends("95 %", "of the mean, over seeds and known test items", "mean.low", "mean.high"),
+    plain("IQM", "mean of the middle half of all runs of all tasks", "interquartile.mean"),
+    ends("IQM 95 %", "likewise", "interquartile.low", "interquartile.high"),
+    _RANK,
+    plain(
+        "beaten",
+        "probability that a run of the row with the best mean beats one of this row, mean over "
+        "tasks, on common seeds",
+        "beaten.mean",
+        2,
+    ),
+    ends("beaten 95 %", "over seeds; none where all runs agree", "beaten.low", "beaten.high"),
+)
+
+
+def _table(together: Across, evidence: Evidence) -> Table:
+    """Return a table of all rows that have a score on every task."""
+    fields = _FIELDS if together.averageable else (_RANK,)
+    ranked = together.ranks.average if together.ranks else {}
+    names = [*together.means] or [*ranked, *(set(together.names) - set(ranked))]
+    found = [
+        Row(line.name, read(line, fields), evidence.colours[line.method])
+        for line in (_line(together, name, ranked.get(name)) for name in names)
+    ]
+    return table(title(together), "method", fields, found)
+
+
+def _line(together: Across, name: str, rank: float | None) -> _Line:
+    first = together.tasks[0].rows[name]
+    n = min(len(task.scores[name]) for task in together.tasks)
+    nothing = Interval(0, None)
+    mean, middle = (
+        found[name].interval(n) if name in found else nothing
+        for found in (together.means, together.interquartile)
+    )
+    group = together.groups.get(name) if together.averageable else None
+    best = next(iter(together.groups), name) if together.averageable else name
+    beaten = nothing
+    if rank and name != best:
+        beaten = together.improvement(best, name).interval(n, (0.0, 1.0))
+    return _Line(name, first.method, group, mean, middle, rank, beaten)

@@ -118,14 +118,15 @@ class Estimate:
             low, high = np.where(missed, middle, low), np.where(missed, high, middle)
         return np.where(np.isnan(ratio), np.nan, np.exp((low + high) / 2))
 
-    def interval(self, n: int, level: float = 0.95) -> Interval:
-        """Return a single mean with its interval.
+    def interval(self, n: int, possible: tuple[float, float] = (-np.inf, np.inf)) -> Interval:
+        """Return a single mean with its 95 % interval.
 
         Args:
             n: seeds seen.
-            level: coverage, in (0, 1).
+            possible: lowest and highest possible mean, which the interval does not exceed.
         """
-        low, high = (None if np.isnan(end) else float(end) for end in self.ends(level))
+        ends = np.clip(self.ends(), *possible)
+        low, high = (None if np.isnan(end) else float(end) for end in ends)
         return Interval(n, None if np.isnan(self.mean) else float(self.mean), low, high)
 
 

@@ -7,6 +7,7 @@ by side.
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from typing import Generic, TypeVar
 
@@ -28,29 +29,50 @@ class Comparison:
     """Two methods compared on the seeds, and where known the test items, that both have.
 
     Attributes:
-        difference: mean of first minus second, with the 95 % interval of this pair alone.
+        estimate: mean of first minus second.
+        n: common seeds.
         p_value: two-sided, of the hypothesis that the expected difference is zero; None where there
             are fewer than two common seeds, or where nothing varies.
         corrected: the same after Holm's correction for all tests of the family.
-        detectable: least true difference that 80 % of such studies would find, at the strictest
-            level of that correction; None where there is no p-value.
-        more_seeds: seeds to be added before 80 % of such studies would find a difference as large
-            as the one seen; infinite where the test items are too few for it, None where there is
-            no p-value.
-        items: whether test items are part of it; if not, it holds for this test set only.
+        strictest: level at which Holm tests the smallest p-value of the family.
     """
 
-    difference: Interval
+    estimate: Estimate
+    n: int
     p_value: float | None
     corrected: float | None
-    detectable: float | None
-    more_seeds: float | None
-    items: bool
+    strictest: float
+
+    @cached_property
+    def difference(self) -> Interval:
+        """The mean difference with the 95 % interval of this pair alone."""
+        return self.estimate.interval(self.n)
 
     @property
     def apart(self) -> bool:
         """Whether the difference is significant."""
         return self.corrected is not None and self.corrected < ALPHA
+
+    @property
+    def items(self) -> bool:
+        """Whether test items are part of it; if not, it holds for this test set only."""
+        return bool(np.isfinite(self.estimate.item_df))
+
+    @cached_property
+    def detectable(self) -> float | None:
+        """Least true difference that 80 % of such studies would find, at the strictest level.
+
+        None where there is no p-value.
+        """
+        return detectable(self.estimate, self.strictest)
+
+    @cached_property
+    def more_seeds(self) -> float | None:
+        """Seeds to be added before 80 % of such studies would find a difference as large as seen.
+
+        Infinite where the test items are too few for it, None where there is no p-value.
+        """
+        return more_seeds(self.estimate, self.n, self.strictest)
 
 
 @dataclass(frozen=True)
@@ -232,14 +254,7 @@ def _square(size: int, pairs: Sequence[Estimate]) -> Estimate:
 def _comparison(
     one: Estimate, n: int, p_value: float, corrected: float, strictest: float
 ) -> Comparison:
-    return Comparison(
-        difference=one.interval(n),
-        p_value=_known(p_value),
-        corrected=_known(corrected),
-        detectable=detectable(one, strictest),
-        more_seeds=more_seeds(one, n, strictest),
-        items=bool(np.isfinite(one.item_df)),
-    )
+    return Comparison(one, n, _known(p_value), _known(corrected), strictest)
 
 
 def _known(value: float) -> float | None:

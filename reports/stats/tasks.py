@@ -129,9 +129,9 @@ def interquartile(scores: Sequence[Sequence[float]], estimates: Sequence[Estimat
     limits = np.cumsum([len(each) for each in scores])[:-1]
     parts = [
         replace(
-            _over_seeds(own),
+            each,
+            seed_variance=_over_seeds(own).seed_variance + 0 * each.seed_variance,  # NaN stays
             item_variance=each.item_variance * (inside.mean() / share) ** 2,
-            item_df=each.item_df,
         )
         for own, inside, each in zip(
             np.split(values, limits), np.split(kept, limits), estimates, strict=True

@@ -1,0 +1,81 @@
+"""What the tasks of a suite say together, in sentences about the numbers of `reports.across`."""
+
+from reports.across import Across
+from reports.rivals import OVER_ITEMS, OVER_SEEDS
+from reports.text import number
+from reports.verdict import effects, gains, interval, listed
+
+NAMED = 4
+"""Up to so many rows and tasks that are left out are named."""
+
+
+def overall(together: Across) -> list[str]:
+    """Return the verdict on several tasks, the most important sentence first.
+
+    Args:
+        together: with two rivals or more.
+    """
+    sentences = [*_means(together), _ranks(together), _left_out(together)]
+    return [sentence for sentence in sentences if sentence]
+
+
+def title(together: Across) -> str:
+    """Return what is looked at together."""
+    on = f" on {together.backbone}" if together.backbone else ""
+    start = f", from {together.start}" if together.start else ""
+    paper = ", paper protocol" if together.protocol == "paper" else ""
+    what = "GLUE" if together.glue else f"{len(together.tasks)} tasks"
+    return f"All of {what}{on}{start}{paper} (suite {together.suite})"
+
+
+def over(together: Across) -> str:
+    """Say what intervals of means are over."""
+    known = [task for task in together.tasks if task.items]
+    if len(known) == len(together.tasks):
+        return OVER_ITEMS
+    return f"{OVER_ITEMS} of {len(known)} of them" if known else OVER_SEEDS
+
+
+def _means(together: Across) -> list[str]:
+    if not together.averageable:
+        return ["The scores of these tasks are on several scales, so that they have no mean."]
+    best, *others = together.groups
+    low, high = together.means[best].ends()
+    spread = interval(low, high)
+    said = f" (95 % interval {spread}, over {over(together)})" if spread else ""
+    mean = number(float(together.means[best].mean))
+    names = {name: name for name in (best, *others)}
+    return [
+        f"Over {len(together.tasks)} tasks, {best} has the highest mean score: {mean}{said}.",
+        *effects(together.pairs, names, upward=True),
+        *gains(together.pairs, names, upward=True),
+    ]
+
+
+def _ranks(together: Across) -> str:
+    found = together.ranks
+    if found is None:
+        return ""
+    best, *others = found.average
+    p_value = f"Friedman's test, p = {number(found.p_value)}"
+    if found.p_value >= 0.05:
+        return (
+            f"Ranks on {found.n_tasks} tasks tell no methods apart ({p_value}): whether an order "
+            "holds on other tasks is open."
+        )
+    first = found.average[best]
+    worse = [n for n in others if found.average[n] - first >= found.critical_difference]
+    apart = f"Nemenyi's test tells it from {listed(worse)}" if worse else "it is not told apart"
+    return (
+        f"Ranks on {found.n_tasks} tasks differ ({p_value}): {best} has the best average, "
+        f"{number(first, 1)}; {apart} (critical difference {number(found.critical_difference, 1)})."
+    )
+
+
+def _left_out(together: Across) -> str:
+    left = together.left_out
+    if not left:
+        return ""
+    if len(left) > NAMED:
+        return f"Left out are {len(left)} rows or tasks that lack a score where others have one."
+    return f"Left out: {listed([f'{name} ({why})' for name, why in left.items()])}."
