@@ -19,7 +19,8 @@ from reports.leaderboard import BLOCK, rows
 from reports.load import Results
 from reports.rivals import key_of, trains
 from reports.stats.estimates import Estimate, averaged, estimate
-from reports.stats.pairs import Family, averaged_family, family, tie_groups
+from reports.stats.groups import tie_groups
+from reports.stats.pairs import Family, averaged_family, family
 from reports.stats.tasks import Profile, Ranks, improvement, interquartile, profile, ranks
 from reports.text import label
 
@@ -190,7 +191,8 @@ def _across(results: Results, blocks: list[pd.DataFrame]) -> Across | None:
         if name not in left_out and (name in GLUE or not glue)
     ]
     tasks = [task for task in (_task(results, block, glue=glue) for block in kept) if task.scores]
-    left_out |= {name: "no row has a score" for name in names if name not in _named(tasks)}
+    empty = {str(block["task"].iloc[0]) for block in kept} - {task.name for task in tasks}
+    left_out |= dict.fromkeys(sorted(empty), "no row has a score")
     if len(tasks) < 2:
         return None
     every = dict.fromkeys(name for task in tasks for name in task.scores)
@@ -211,10 +213,6 @@ def _across(results: Results, blocks: list[pd.DataFrame]) -> Across | None:
         left_out=left_out,
         glue=glue and len(tasks) == len(GLUE),
     )
-
-
-def _named(tasks: list[Task]) -> set[str]:
-    return {task.name for task in tasks}
 
 
 def _task(results: Results, block: pd.DataFrame, *, glue: bool) -> Task:

@@ -3,9 +3,9 @@
 from reports.across import Across
 from reports.rivals import OVER_ITEMS, OVER_SEEDS
 from reports.text import number
-from reports.verdict import effects, gains, interval, listed
+from reports.verdict import effects, gains, interval, listed, named
 
-NAMED = 4
+_LEFT = 4
 """Up to so many rows and tasks that are left out are named."""
 
 
@@ -65,7 +65,7 @@ def _ranks(together: Across) -> str:
         )
     first = found.average[best]
     worse = [n for n in others if found.average[n] - first >= found.critical_difference]
-    apart = f"Nemenyi's test tells it from {listed(worse)}" if worse else "it is not told apart"
+    apart = f"Nemenyi's test tells it from {named(worse)}" if worse else "it is not told apart"
     return (
         f"Ranks on {found.n_tasks} tasks differ ({p_value}): {best} has the best average, "
         f"{number(first, 1)}; {apart} (critical difference {number(found.critical_difference, 1)})."
@@ -76,6 +76,6 @@ def _left_out(together: Across) -> str:
     left = together.left_out
     if not left:
         return ""
-    if len(left) > NAMED:
+    if len(left) > _LEFT:
         return f"Left out are {len(left)} rows or tasks that lack a score where others have one."
     return f"Left out: {listed([f'{name} ({why})' for name, why in left.items()])}."

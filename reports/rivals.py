@@ -8,7 +8,8 @@ import pandas as pd
 from reports.items import Scored, samples
 from reports.load import Results
 from reports.stats.estimates import Estimate, estimate
-from reports.stats.pairs import Family, family, tie_groups
+from reports.stats.groups import tie_groups
+from reports.stats.pairs import Family, family
 from reports.stats.power import detectable
 
 OVER_ITEMS = "seeds and items"

@@ -16,6 +16,9 @@ Key = TypeVar("Key", bound=Hashable)
 SIZED = 4
 """Up to so many methods have the size of their difference in a sentence."""
 
+NAMED = 8
+"""Up to so many methods are named in a sentence."""
+
 
 def verdict(block: pd.DataFrame) -> list[str]:
     """Return the verdict on one task, the most important sentence first.
@@ -90,6 +93,11 @@ def listed(names: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
 
 
+def named(names: list[str]) -> str:
+    """Return names as "a, b and c", or how many there are, if they are many."""
+    return listed(names) if len(names) <= NAMED else f"{len(names)} others"
+
+
 def interval(low: Any, high: Any) -> str:
     """Return the ends of an interval as text; "" if there is none."""
     return "" if pd.isna(low) or pd.isna(high) else f"{number(low)} to {number(high)}"
@@ -118,7 +126,7 @@ def _sizes(found: Mapping[str, Comparison], sign: int, word: str) -> str:
         return listed([f"{name} {word} {_size(each, sign)}" for name, each in found.items()])
     (first, least), *_, (last, most) = found.items()
     return (
-        f"{listed(list(found))}, {word} {_size(least, sign)} in the case of {first} up to "
+        f"{named(list(found))}, {word} {_size(least, sign)} in the case of {first} up to "
         f"{_size(most, sign)} in that of {last}"
     )
 

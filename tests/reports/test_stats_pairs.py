@@ -8,7 +8,8 @@ from scipy import stats as reference
 from statsmodels.stats.multitest import multipletests  # type: ignore[import-untyped]
 
 from reports.stats.estimates import Sample
-from reports.stats.pairs import family, holm, paired, tie_groups
+from reports.stats.groups import tie_groups
+from reports.stats.pairs import family, holm, paired
 
 
 def seeds(*scores: float) -> dict[int, float]:
