@@ -1,4 +1,4 @@
-"""Tie groups: methods in the order of their means, with those that cannot be told apart together."""
+"""Tie groups: methods by their means, those that cannot be told apart together."""
 
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
@@ -39,10 +39,3 @@ def tie_groups(
         groups.update(dict.fromkeys(tied, number))
         remaining = [key for key in remaining if key not in tied]
     return groups
-
-
-def _of_difference(covariance: Floats, ours: list[int], theirs: list[int]) -> Floats:
-    """Return the covariance of the differences of runs, given that of the runs by their rows."""
-    both = np.ix_(ours, theirs)
-    within = covariance[np.ix_(ours, ours)] + covariance[np.ix_(theirs, theirs)]
-    return within - covariance[both] - covariance[both].T

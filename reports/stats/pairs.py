@@ -189,6 +189,13 @@ def holm(p_values: Floats) -> Floats:
     return adjusted
 
 
+def _of_difference(covariance: Floats, ours: list[int], theirs: list[int]) -> Floats:
+    """Return the covariance of the differences of runs, given that of the runs by their rows."""
+    both = np.ix_(ours, theirs)
+    within = covariance[np.ix_(ours, ours)] + covariance[np.ix_(theirs, theirs)]
+    return within - covariance[both] - covariance[both].T
+
+
 def _tested(places: Mapping[Key, int], n_seeds: NDArray[np.int64], mean: Estimate) -> Family[Key]:
     upper = np.triu_indices(len(places), 1)
     p_values, corrected = (np.full((len(places), len(places)), np.nan) for _ in range(2))
