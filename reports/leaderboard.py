@@ -3,7 +3,9 @@
 Statistics are in `reports.stats`, the form that the table takes in a terminal in `reports.text`.
 """
 
-from collections.abc import Iterator
+from collections import namedtuple
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, cast
 
 import pandas as pd
@@ -146,7 +148,14 @@ def leaderboard(summary: pd.DataFrame) -> pd.DataFrame:
 
 def rows(table: pd.DataFrame) -> Iterator[Any]:
     """Yield the rows of a table as named tuples, whose fields have no static types."""
-    yield from table.itertuples(index=False)
+    # `itertuples` takes four times as long on a table of so many columns.
+    yield from map(_maker(tuple(table.columns)), table.astype(object).to_numpy().tolist())
+
+
+@cache
+def _maker(names: tuple[str, ...]) -> Callable[[list[Any]], Any]:
+    row: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc]  # the names are data
+    return lambda values: row(*values)
 
 
 def _cell(runs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from reports.leaderboard import rows
 from reports.load import Results
 from reports.text import label, place, short
 
@@ -30,16 +28,15 @@ class Finding:
     text: str
 
 
-def findings(results: Results, block: pd.DataFrame) -> list[Finding]:
-    """Return what the finished runs of one task's leaderboard rows report, a line each."""
+def findings(results: Results, row: Any) -> list[Finding]:
+    """Return what the finished runs of a leaderboard row report, a line each."""
+    notes = [results.notes[run] for run in row.ok_runs.values() if run in results.notes]
+    where = place(row.task, row.backbone, row.start)
+    name = label(row.method, row.variant)
     found = []
-    for row in rows(block):
-        notes = [results.notes[run] for run in row.ok_runs.values() if run in results.notes]
-        where = place(row.task, row.backbone, row.start)
-        name = label(row.method, row.variant)
-        for key in dict.fromkeys(key for note in notes for key in note):
-            values = [note[key] for note in notes if note.get(key) is not None]
-            found.append(Finding(where, name, key.replace("_", " "), _summary(values)))
+    for key in dict.fromkeys(key for note in notes for key in note):
+        values = [note[key] for note in notes if note.get(key) is not None]
+        found.append(Finding(where, name, key.replace("_", " "), _summary(values)))
     return found
 
 

@@ -1,6 +1,6 @@
 """What methods report of themselves: chosen layers, kept ranks, and the like."""
 
-import pandas as pd
+from typing import Any
 
 from reports.cells import facets, heading, read, table, title, worded
 from reports.document import Part, Row, Section, Text
@@ -22,9 +22,7 @@ def section(evidence: Evidence) -> Section:
     """Return the section; it says so where no method reports anything."""
     parts: list[Part] = []
     for block in evidence.blocks:
-        lines = [
-            line for place in range(len(block)) for line in _lines(evidence, block.iloc[[place]])
-        ]
+        lines = [line for row in rows(block) for line in _lines(evidence, row)]
         if lines:
             name = f"What methods report of themselves: {title(block)}"
             parts += [heading(block), table(name, "method", _FIELDS, lines)]
@@ -32,11 +30,10 @@ def section(evidence: Evidence) -> Section:
     return Section("findings", "What methods report of themselves", tuple(parts))
 
 
-def _lines(evidence: Evidence, cell: pd.DataFrame) -> list[Row]:
+def _lines(evidence: Evidence, row: Any) -> list[Row]:
     """Return what one row of a `summarise` table reports."""
-    row = next(rows(cell))
     colour = evidence.colours[row.method]
     return [
         Row(finding.name, read(finding, _FIELDS), colour, facets(row))
-        for finding in findings(evidence.results, cell)
+        for finding in findings(evidence.results, row)
     ]

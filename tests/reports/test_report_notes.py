@@ -7,7 +7,7 @@ import pytest
 
 from bench.config import Run
 from bench.store import Store
-from reports.leaderboard import summarise
+from reports.leaderboard import rows, summarise
 from reports.load import load
 from reports.notes import findings
 from tests.reports.records import make_cell, make_record, put
@@ -41,7 +41,7 @@ def test_notes_of_seeds_are_put_together_by_type(
 ) -> None:
     """Choices are counted, numbers averaged, mappings taken entry by entry, words listed."""
     results = load(_filled(tmp_path, notes))
-    (finding,) = findings(results, summarise(results))
+    (finding,) = findings(results, next(rows(summarise(results))))
     assert finding.name == "lora"
     assert finding.text == text
 
@@ -50,4 +50,4 @@ def test_runs_without_notes_report_nothing(tmp_path: Path) -> None:
     """Most methods have nothing to say."""
     results = load(_filled(tmp_path, [{}, {}]))
     assert results.notes == {}
-    assert findings(results, summarise(results)) == []
+    assert findings(results, next(rows(summarise(results)))) == []
