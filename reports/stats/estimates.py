@@ -137,19 +137,31 @@ def student(df: Any, alpha: Any) -> Floats:
 
 def estimate(sample: Sample) -> Estimate:
     """Return the mean of a sample over its seeds and, where they are known, its items."""
-    values = None if sample.values is None else [sample.values[seed] for seed in sample.scores]
-    covariance = None if not values else np.atleast_2d(np.cov(values))
-    return two_level(np.array(list(sample.scores.values())), covariance, sample.n_items)
+    scores = np.array(list(sample.scores.values()))
+    values = sample.values or {}
+    known = covariance([values[seed] for seed in sample.scores]) if values else None
+    return two_level(scores, known, sample.n_items)
+
+
+def covariance(values: Sequence[Floats]) -> Floats:
+    """Return the unbiased covariance of runs over items, `(R, R)`; 0 of fewer than two items.
+
+    Args:
+        values: of the items of each run, `(N,)` each.
+    """
+    if not len(values) or len(values[0]) < 2:
+        return np.zeros((len(values), len(values)))
+    return np.atleast_2d(np.cov(values))
 
 
 def two_level(
-    scores: Floats, covariance: Floats | None, n_items: int, scale: float | None = None
+    scores: Floats, shared: Floats | None, n_items: int, scale: float | None = None
 ) -> Estimate:
     """Return a mean over seeds and items.
 
     Args:
         scores: of every seed, `(S,)`.
-        covariance: of the seeds' values over items, `(S, S)`, unbiased; None if unknown.
+        shared: covariance of the seeds' values over items, `(S, S)`; None if unknown.
         n_items: test items N.
         scale: size of the numbers that scores were computed from; spreads that rounding may have
             made are measured against it. The largest score if None.
@@ -158,9 +170,9 @@ def two_level(
     scale = scale or float(np.abs(scores).max(initial=0.0))
     seeds = 0.0 if constant(scores, scale) else float(np.var(scores, ddof=1)) / n
     items, item_df = 0.0, np.inf
-    if covariance is not None and n > 1 and n_items > 1:
-        common = float(covariance.sum() - np.trace(covariance)) / (n * (n - 1))
-        rest = float(np.trace(covariance)) / n - common
+    if shared is not None and n > 1 and n_items > 1:
+        common = float(shared.sum() - np.trace(shared)) / (n * (n - 1))
+        rest = float(np.trace(shared)) / n - common
         if common > 1e-12 * scale**2:
             items = common / n_items
         if seeds == 0 and rest > 1e-12 * scale**2:

@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.stats.estimates import Estimate, Sample, averaged, two_level
+from reports.stats.estimates import Estimate, Sample, averaged, covariance, two_level
 from reports.stats.intervals import Floats, Interval
 from reports.stats.power import detectable, more_seeds
 
@@ -119,7 +119,7 @@ def family(samples: Mapping[Key, Sample]) -> Family[Key]:
     runs = [(key, seed) for key, sample in samples.items() for seed in sample.values or {}]
     rows = {run: row for row, run in enumerate(runs)}
     values = [(samples[key].values or {})[seed] for key, seed in runs]
-    covariance = np.atleast_2d(np.cov(values)) if values else np.empty((0, 0))
+    shared = covariance(values)
     n_seeds = np.zeros((len(samples), len(samples)), dtype=np.int64)
     found = []
     for (i, first), (j, second) in combinations(enumerate(samples), 2):
@@ -130,7 +130,7 @@ def family(samples: Mapping[Key, Sample]) -> Family[Key]:
         common = None
         if one.values is not None and other.values is not None:
             common = _of_difference(
-                covariance, *([rows[key, seed] for seed in seeds] for key in (first, second))
+                shared, *([rows[key, seed] for seed in seeds] for key in (first, second))
             )
         scale = float(np.abs(scores).max(initial=0.0))
         found.append(two_level(scores[0] - scores[1], common, one.n_items, scale))
@@ -189,11 +189,11 @@ def holm(p_values: Floats) -> Floats:
     return adjusted
 
 
-def _of_difference(covariance: Floats, ours: list[int], theirs: list[int]) -> Floats:
+def _of_difference(shared: Floats, ours: list[int], theirs: list[int]) -> Floats:
     """Return the covariance of the differences of runs, given that of the runs by their rows."""
     both = np.ix_(ours, theirs)
-    within = covariance[np.ix_(ours, ours)] + covariance[np.ix_(theirs, theirs)]
-    return within - covariance[both] - covariance[both].T
+    within = shared[np.ix_(ours, ours)] + shared[np.ix_(theirs, theirs)]
+    return within - shared[both] - shared[both].T
 
 
 def _tested(places: Mapping[Key, int], n_seeds: NDArray[np.int64], mean: Estimate) -> Family[Key]:
