@@ -74,7 +74,7 @@ def ranks(scores: Mapping[Key, Sequence[float]], alpha: float = 0.05) -> Ranks[K
     placed = better + (equal + 1) / 2
     means = placed.mean(axis=1)
     difference = studentized_range(n_methods, alpha) * np.sqrt(
-        n_methods * (n_methods + 1) / (12 * n_tasks)
+        n_methods * (n_methods + 1) / (6 * n_tasks)
     )
     order = np.argsort(means, kind="stable")
     names = [list(scores)[place] for place in order]
