@@ -309,13 +309,12 @@ def _command(
 
 
 def _call(name: str) -> Command:
-    """Import the commands only when one is called: help and usage errors must not wait for them."""
+    """Import a command only when it is called: help and usage errors must not wait for it."""
 
     def command(options: argparse.Namespace) -> int:
-        from bench import commands
+        from bench.commands import find
 
-        chosen: Command = getattr(commands, f"{name}_command")
-        return chosen(options)
+        return find(name)(options)
 
     return command
 

@@ -81,7 +81,7 @@ CELL = Cell(
 PROCESSES = multiprocessing.get_context("forkserver")
 """Processes that start in milliseconds, since their server has imported the engine already."""
 PROCESSES.set_forkserver_preload(
-    ["bench.commands", "reports.build", "transformers.models.bert.modeling_bert"]
+    ["bench.commands.train", "reports.build", "transformers.models.bert.modeling_bert"]
 )
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from bench import __version__, registry
 from bench.cli import build_parser, main
+from bench.commands import find
 from bench.metrics import METRICS
 from tests.small_suite import SmallSuite, call, make
 
@@ -54,6 +55,12 @@ def test_help_of_a_command_has_an_example_that_parses(name: str, capsys: Capture
     assert example[0] == name
     assert len(example) > 1
     build_parser().parse_args(example)
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_command_of_the_parser_has_its_function(name: str) -> None:
+    """No command is offered that nothing stands behind."""
+    assert find(name).__name__ == f"{name}_command"
 
 
 @pytest.mark.parametrize("name", commands())

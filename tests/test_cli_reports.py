@@ -2,13 +2,16 @@
 
 import csv
 import io
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from bench.store import Store
 from tests.reports.records import fill, make_task
-from tests.small_suite import Answer, call
+from tests.small_suite import REPOSITORY, Answer, call
 
 Capture = pytest.CaptureFixture[str]
 
@@ -155,3 +158,28 @@ def test_compare_without_results_says_what_to_run(tmp_path: Path, capsys: Captur
     """A folder that is not there is told like an empty one."""
     message = refused(call(capsys, "compare", "lora", "head", tmp_path / "none"))
     assert "holds no plan and no record; run a suite first" in message
+
+
+@pytest.mark.parametrize(
+    "arguments", [("leaderboard",), ("compare", "lora", "head"), ("report", "--out", "out")]
+)
+def test_reports_load_no_training_library(
+    store: Store, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    """Who only reads results waits for no engine, and needs no memory for it."""
+    code = (
+        "import sys; from bench.cli import main; code = main(sys.argv[1:]); "
+        "found = [name for name in ('torch', 'transformers', 'datasets') if name in sys.modules]; "
+        "sys.exit(f'code {code}, loaded {found}')"
+    )
+    command, *others = arguments
+    given = [*others[:2], str(store.root)] if command == "compare" else [str(store.root), *others]
+    done = subprocess.run(
+        [sys.executable, "-c", code, command, *given],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == "code 0, loaded []\n"

@@ -1,29 +1,24 @@
-"""What each command does: one function each, from parsed options to an exit code."""
+"""What each command does: one function each, from parsed options to an exit code.
 
-from bench.commands.files import fetch_command, init_command, score_command
-from bench.commands.inspect import check_command, list_command, plan_command, status_command
-from bench.commands.records import (
-    compare_command,
-    export_command,
-    leaderboard_command,
-    report_command,
-    reproduce_command,
-)
-from bench.commands.train import run_command, tune_command
+A command loads the modules that it needs and no others: a report takes no training libraries.
+"""
 
-__all__ = [
-    "check_command",
-    "compare_command",
-    "export_command",
-    "fetch_command",
-    "init_command",
-    "leaderboard_command",
-    "list_command",
-    "plan_command",
-    "report_command",
-    "reproduce_command",
-    "run_command",
-    "score_command",
-    "status_command",
-    "tune_command",
-]
+import argparse
+from collections.abc import Callable
+from importlib import import_module
+
+_HOMES = {
+    "files": ("fetch", "init", "score"),
+    "inspect": ("check", "list", "plan", "status"),
+    "records": ("export", "reproduce"),
+    "reports": ("compare", "leaderboard", "report"),
+    "train": ("run", "tune"),
+}
+
+
+def find(name: str) -> Callable[[argparse.Namespace], int]:
+    """Return the function of a command."""
+    home = next(home for home, names in _HOMES.items() if name in names)
+    command: Callable[[argparse.Namespace], int]
+    command = getattr(import_module(f"bench.commands.{home}"), f"{name}_command")
+    return command
