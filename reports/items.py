@@ -52,7 +52,7 @@ def samples(results: Results, cells: Mapping[Key, Scored]) -> dict[Key, Sample]:
         for seed, recorded in cell.scores.items():
             run = replace(results.cells[cell.config_hash].run, seed=seed)
             table = results.store.predictions(run)
-            if table is None or table.num_rows == 0:
+            if table is None or table.num_rows < 2:
                 break
             own = table["example_id"].to_numpy()
             ids = own if ids is None else ids

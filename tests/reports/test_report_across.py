@@ -1,0 +1,155 @@
+"""What the tasks of a suite say together, and what is left out of it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.config import Budget, Cell, Fingerprint, Run
+from bench.record import Status
+from bench.store import Store
+from bench.tasks import Task
+from reports.across import Across, across
+from reports.leaderboard import summarise
+from reports.load import load
+from reports.overall import overall, title
+from tests.reports.records import FEW, fill, make_cell, make_record, make_task, put
+
+TASKS = (make_task(), make_task("syn_acceptability"), make_task("syn_entailment"))
+REGRESSION = make_task("syn_similarity", kind="regression")
+
+
+def found(root: Path) -> list[Across]:
+    """Return what may be looked at together in a results folder."""
+    results = load(Store(root))
+    return across(results, summarise(results))
+
+
+def add(store: Store, cell: Cell, seeds: int = 3, **change: Any) -> None:
+    """Plan and store runs of a cell."""
+    runs = [Run(cell, seed) for seed in range(seeds)]
+    store.write_plan("quickstart", [(run, "default") for run in runs])
+    for run in runs:
+        put(store, make_record(cell, run.seed, **change))
+
+
+def on(cell: Cell, **change: Any) -> Cell:
+    """Return a changed cell."""
+    return cell.model_copy(update=change)
+
+
+def test_tasks_of_a_suite_are_averaged_and_ranked_together(tmp_path: Path) -> None:
+    """Means are those of the tasks' means; the clear order of methods is found."""
+    order = ("lora_dropout", "bitfit", "head")
+    fill(tmp_path, methods=order, seeds=8, tasks=TASKS)
+    (together,) = found(tmp_path)
+    assert tuple(together.means) == order
+    for name, mean in together.means.items():
+        scores = [
+            make_record(make_cell(name, task=task), seed).score("test") or 0
+            for task in TASKS
+            for seed in range(8)
+        ]
+        assert float(mean.mean) == pytest.approx(np.mean(scores))
+    assert together.groups == dict(zip(order, (1, 2, 3), strict=True))
+    assert together.ranks is not None
+    assert together.ranks.average == dict(zip(order, (1, 2, 3), strict=True))
+    assert together.profile is not None
+    assert together.profile.shares["lora_dropout"][-1] == 1
+    assert float(together.improvement("lora_dropout", "head").mean) == 1
+    first = overall(together)[0]
+    assert first.startswith("Over 3 tasks, lora_dropout has the highest mean score: ")
+    assert "over seeds)" in first
+    assert title(together) == "All of 3 tasks on tiny-bert (suite quickstart)"
+
+
+def test_tasks_on_several_scales_are_ranked_and_not_averaged(tmp_path: Path) -> None:
+    """An error that should be low has no mean with an accuracy; ranks mind the direction."""
+    fill(tmp_path, methods=FEW, seeds=8, tasks=(TASKS[0], REGRESSION))
+    (together,) = found(tmp_path)
+    assert not together.averageable
+    assert (together.means, together.groups, together.profile) == ({}, {}, None)
+    assert together.ranks is not None
+    assert next(iter(together.ranks.average)) == "lora_dropout"
+    assert "several scales" in overall(together)[0]
+
+
+def test_rows_that_lack_a_task_are_left_out_with_the_reason(tmp_path: Path) -> None:
+    """A method whose runs failed on one task compares on no average; the others do."""
+    store = fill(tmp_path, methods=FEW, tasks=TASKS)
+    add(store, make_cell("dora", task=TASKS[0]))
+    add(store, make_cell("dora", task=TASKS[1]))
+    add(store, make_cell("dora", task=TASKS[2]), status=Status.FAILED, detail="broke")
+    (together,) = found(tmp_path)
+    assert together.left_out == {"dora": "no score on syn_entailment"}
+    assert "dora" not in together.names
+    assert overall(together)[-1] == "Left out: dora (no score on syn_entailment)."
+
+
+def test_task_without_any_score_is_left_out(tmp_path: Path) -> None:
+    """A task on which everything failed does not take the others with it."""
+    store = fill(tmp_path, methods=FEW, tasks=TASKS[:2])
+    for method in FEW:
+        add(store, make_cell(method, task=TASKS[2]), status=Status.DIVERGED, detail="nan")
+    (together,) = found(tmp_path)
+    assert [task.name for task in together.tasks] == ["syn_sentiment", "syn_acceptability"]
+    assert together.left_out == {"syn_entailment": "no row has a score"}
+
+
+def test_one_task_is_nothing_to_look_at_together(tmp_path: Path) -> None:
+    """Nor are tasks that have no row in common."""
+    fill(tmp_path / "one", methods=FEW, tasks=TASKS[:1])
+    assert found(tmp_path / "one") == []
+    store = fill(tmp_path / "two", methods=("lora",), tasks=TASKS[:1])
+    add(store, make_cell("head", task=TASKS[1]))
+    assert found(tmp_path / "two") == []
+
+
+def test_one_seed_gives_means_without_intervals_and_no_rivals(tmp_path: Path) -> None:
+    """What cannot be told is empty: no group, no rank, no profile."""
+    fill(tmp_path, methods=FEW, seeds=1, tasks=TASKS)
+    (together,) = found(tmp_path)
+    assert all(np.isnan(mean.ends()).all() for mean in together.means.values())
+    assert (together.rivals, together.groups) == ((), {})
+    assert (together.ranks, together.profile) == (None, None)
+
+
+def test_task_on_two_backbones_counts_once_with_each(tmp_path: Path) -> None:
+    """A suite on two backbones is looked at backbone by backbone."""
+    store = fill(tmp_path, methods=("lora", "head"), tasks=TASKS)
+    other = Fingerprint(name="other-bert", digest="e" * 64)
+    for task in TASKS:
+        for method in ("lora", "head"):
+            add(store, on(make_cell(method, task=task), backbone=other))
+    assert [each.backbone for each in found(tmp_path)] == ["tiny-bert", "other-bert"]
+    assert all(len(each.tasks) == 3 for each in found(tmp_path))
+
+
+def test_tasks_with_a_backbone_each_are_looked_at_as_a_whole(tmp_path: Path) -> None:
+    """Encoders and decoders have other tasks; the suite is one."""
+    store = fill(tmp_path, methods=("lora", "head"), tasks=TASKS[:2])
+    other = Fingerprint(name="tiny-decoder", digest="e" * 64)
+    for method in ("lora", "head"):
+        add(store, on(make_cell(method, task=TASKS[2]), backbone=other))
+    (together,) = found(tmp_path)
+    assert (together.backbone, len(together.tasks)) == ("", 3)
+
+
+def test_task_under_two_settings_is_left_out(tmp_path: Path) -> None:
+    """Which of two budgets should count is not for the report to choose."""
+    store = fill(tmp_path, methods=("lora", "head"), tasks=TASKS)
+    add(store, on(make_cell("head", task=TASKS[0]), budget=Budget(steps=100)))
+    (together,) = found(tmp_path)
+    assert together.left_out == {"syn_sentiment": "it was run under several settings"}
+    assert [task.name for task in together.tasks] == ["syn_acceptability", "syn_entailment"]
+
+
+@pytest.mark.parametrize("task", [TASKS[0], REGRESSION])
+def test_runs_in_no_suite_are_not_looked_at_together(task: Task, tmp_path: Path) -> None:
+    """Strays share no plan, and may be anything."""
+    store = Store(tmp_path)
+    store.open_for_writing()
+    put(store, make_record(make_cell(task=task), 0))
+    put(store, make_record(make_cell(task=TASKS[1]), 0))
+    assert found(tmp_path) == []
