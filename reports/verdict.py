@@ -84,7 +84,7 @@ def gains(pairs: Family[Key], names: Mapping[Key, str], *, upward: bool) -> list
         elif sign * (found.difference.mean or 0.0) > 0:
             said.append(f"{name} beats {base} by {by}")
         else:
-            said.append(f"{name} loses to {base}, by {by}")
+            said.append(f"{name} loses to {base} by {_size(found, -sign)}")
     return [f"Tuning: {'; '.join(said)}."] if said else []
 
 
