@@ -24,8 +24,8 @@ def title(together: Across) -> str:
     on = f" on {together.backbone}" if together.backbone else ""
     start = f", from {together.start}" if together.start else ""
     paper = ", paper protocol" if together.protocol == "paper" else ""
-    what = "GLUE" if together.glue else f"{len(together.tasks)} tasks"
-    return f"All of {what}{on}{start}{paper} (suite {together.suite})"
+    what = "of GLUE" if together.glue else f"{len(together.tasks)} tasks"
+    return f"All {what}{on}{start}{paper} (suite {together.suite})"
 
 
 def over(together: Across) -> str:

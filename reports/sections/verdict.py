@@ -35,7 +35,8 @@ def section(evidence: Evidence) -> Section:
         parts += [heading(block), Bullets(tuple(verdict(block)))]
     if not parts:
         return Section("verdict", "Verdict", (Text("There is no readable run."),))
-    return Section("verdict", "Verdict", (Text(_HOW, quiet=True), *parts))
+    parts += [Subheading("How to read these sentences"), Text(_HOW)]
+    return Section("verdict", "Verdict", tuple(parts))
 
 
 def _about(together: Across) -> Text:

@@ -61,7 +61,7 @@ def test_tasks_of_a_suite_are_averaged_and_ranked_together(tmp_path: Path) -> No
     first = overall(together)[0]
     assert first.startswith("Over 3 tasks, lora_dropout has the highest mean score: ")
     assert "over seeds)" in first
-    assert title(together) == "All of 3 tasks on tiny-bert (suite quickstart)"
+    assert title(together) == "All 3 tasks on tiny-bert (suite quickstart)"
 
 
 def test_tasks_on_several_scales_are_ranked_and_not_averaged(tmp_path: Path) -> None:
