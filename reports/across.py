@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports.glue import GLUE, scored
+from reports.glue import GLUE, recorded, scored
 from reports.items import samples
 from reports.leaderboard import BLOCK, rows
 from reports.load import Results
@@ -221,7 +221,8 @@ def _task(results: Results, block: pd.DataFrame, *, glue: bool) -> Task:
         known.setdefault(label(row.method, row.variant), row)
     name, rivals = block["task"].iloc[0], block["family"].iloc[0]
     if glue and len(GLUE[name]) > 1:
-        found = samples(results, {n: scored(row, results.runs) for n, row in known.items()})
+        parts = recorded(results.runs, name, next(rows(block)).metric)
+        found = samples(results, {n: scored(row, parts) for n, row in known.items()})
         found = {n: sample for n, sample in found.items() if sample.scores}
         known = {n: known[n] for n in found}
         scores = {n: sample.scores for n, sample in found.items()}

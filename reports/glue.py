@@ -5,7 +5,7 @@ mean over tasks. The test sets are the development sets, as GLUE's own test labe
 """
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 
@@ -25,24 +25,33 @@ GLUE: Mapping[str, tuple[str, ...]] = {
 """What counts of each task."""
 
 
-def scored(row: Any, runs: pd.DataFrame) -> Scored:
-    """Return the runs of a row that have all that counts of their task.
+def recorded(runs: pd.DataFrame, task: str, main: str) -> dict[str, dict[str, float]]:
+    """Return what counts of each run of a task by its hash; runs that lack a part are absent.
 
     Args:
-        row: of the table of `reports.leaderboard.summarise`, of one of the nine tasks.
         runs: the table of `reports.load`.
+        task: one of the nine.
+        main: its main metric.
     """
-    wanted = runs[runs["run_hash"].isin(row.ok_runs.values())].drop_duplicates("run_hash")
-    main = f"test/{row.metric}"
-    columns = {part: "test_score" if part == main else part for part in GLUE[row.task]}
-    absent = [column for column in columns.values() if column not in wanted]
-    known = wanted.dropna(subset=list(columns.values())) if not absent else wanted[:0]
-    return Scored(
-        row.config_hash,
-        {
-            int(run["seed"]): {
-                part.removeprefix("test/"): float(run[column]) for part, column in columns.items()
-            }
-            for run in cast("list[dict[str, Any]]", known.to_dict("records"))
-        },
-    )
+    columns = {
+        part.removeprefix("test/"): "test_score" if part == f"test/{main}" else part
+        for part in GLUE[task]
+    }
+    if not set(columns.values()) <= set(runs.columns):
+        return {}
+    own = runs.loc[runs["task"] == task, ["run_hash", *columns.values()]].dropna()
+    return {
+        str(run_hash): dict(zip(columns, map(float, parts), strict=True))
+        for run_hash, *parts in own.itertuples(index=False)
+    }
+
+
+def scored(row: Any, known: Mapping[str, Mapping[str, float]]) -> Scored:
+    """Return the runs of a row that have all that counts.
+
+    Args:
+        row: of the table of `reports.leaderboard.summarise`.
+        known: as `recorded` returns it, of the row's task.
+    """
+    runs = row.ok_runs.items()
+    return Scored(row.config_hash, {seed: known[run] for seed, run in runs if run in known})
