@@ -4,6 +4,7 @@ Statistics are in `reports.stats`. Predictions are read run by run, and of a run
 item is kept.
 """
 
+import math
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -50,8 +51,7 @@ def samples(results: Results, cells: Mapping[Key, Scored]) -> dict[Key, Sample]:
         scores = {seed: float(np.mean(list(each.values()))) for seed, each in cell.scores.items()}
         values: dict[int, Floats] = {}
         for seed, recorded in cell.scores.items():
-            run = replace(results.cells[cell.config_hash].run, seed=seed)
-            table = results.store.predictions(run)
+            table = _read(results, cell.config_hash, seed)
             if table is None or table.num_rows < 2:
                 break
             own = table["example_id"].to_numpy()
@@ -87,11 +87,19 @@ def pseudovalues(table: pa.Table, recorded: Mapping[str, float]) -> Floats | Non
             total += score
             continue
         items = PSEUDOVALUES[metric](*pair)
-        if not np.isclose(items.mean(), score, rtol=1e-6, atol=1e-9):
+        if not math.isclose(items.mean(), score, rel_tol=1e-6, abs_tol=1e-9):
             return None
         total += items
         known = True
     return total / len(recorded) if known else None
+
+
+def _read(results: Results, config_hash: str, seed: int) -> pa.Table | None:
+    """Return the predictions of a run, None if there are none or the file is damaged."""
+    try:
+        return results.store.predictions(replace(results.cells[config_hash].run, seed=seed))
+    except (OSError, pa.ArrowException):
+        return None
 
 
 def _pair(table: pa.Table) -> tuple[NDArray[Any], NDArray[Any]] | None:
@@ -100,7 +108,7 @@ def _pair(table: pa.Table) -> tuple[NDArray[Any], NDArray[Any]] | None:
     if width:
         logits = np.stack([table[f"logit_{place}"].to_numpy() for place in range(width)])
         # A question may have fewer choices than others, and null in their places.
-        decided = logits[0] if width == 1 else np.argmax(np.nan_to_num(logits, nan=-np.inf), 0)
+        decided = logits[0] if width == 1 else np.argmax(np.fmax(logits, -np.inf), axis=0)
         return decided, table["label"].to_numpy()
     if "tokens" in table.column_names:
         return table["loss"].to_numpy(), table["tokens"].to_numpy()

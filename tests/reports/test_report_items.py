@@ -102,6 +102,17 @@ def test_predictions_that_do_not_give_the_recorded_score_are_not_used(tmp_path: 
     assert samples(results, {"a": Scored(cell.hash, wrong)})["a"].values is None
 
 
+def test_damaged_predictions_are_none(tmp_path: Path) -> None:
+    """A file that cannot be read costs the cell its items, and the report nothing else."""
+    cell = make_cell(task=make_task())
+    results = stored(tmp_path, cell, {0: predicted(0), 1: predicted(1)})
+    path = results.store.record_path(Run(cell, 1)).with_suffix(".parquet")
+    path.write_bytes(path.read_bytes()[:40])
+    found = samples(results, {"a": scored(results, cell, "accuracy")})["a"]
+    assert found.values is None
+    assert len(found.scores) == 2
+
+
 def test_metric_that_predictions_do_not_give_adds_what_was_recorded() -> None:
     """A second test set shifts every item alike; by itself it gives no items."""
     table = predicted(3)
