@@ -7,6 +7,7 @@ over the seeds of each and, where they are known, its test items.
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from reports.across import Across
@@ -38,6 +39,7 @@ def averages(leaderboard: pd.DataFrame, found: Sequence[Across]) -> pd.DataFrame
 
 def _row(each: Across, name: str, mean: Estimate) -> dict[str, Any]:
     cells = [task.rows[name] for task in each.tasks]
+    params = [cell.trainable_params for cell in cells if pd.notna(cell.trainable_params)]
     n_seeds = min(len(task.scores[name]) for task in each.tasks)
     score = mean.interval(n_seeds)
     return {
@@ -53,6 +55,6 @@ def _row(each: Across, name: str, mean: Estimate) -> dict[str, Any]:
         "score_ci_low": score.low,
         "score_ci_high": score.high,
         "rank_group": each.groups.get(name),
-        "trainable_params": round(sum(cell.trainable_params for cell in cells) / len(cells)),
+        "trainable_params": round(np.mean(params)) if params else None,
         "n_failed": sum(cell.n_failed for cell in cells),
     }
