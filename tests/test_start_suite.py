@@ -14,7 +14,7 @@ from bench.sources import Sources
 from bench.store import Store
 from bench.suite import PlannedRun
 from bench.tune.space import space_of
-from reports.leaderboard import COLUMNS, leaderboard, summarise
+from reports.leaderboard import COLUMNS, UNCERTAINTY, leaderboard, summarise
 from reports.load import load
 from reports.text import format_table
 from tests.methods.started import started
@@ -184,7 +184,7 @@ def test_missing_cells_with_a_start_stand_beside_their_rivals(tmp_path: Path) ->
     assert len(set(started_rows["setting"])) == 1
     assert len(set(summary["setting"])) == 2
     table = leaderboard(summary)
-    assert tuple(table.columns.drop("start")) == COLUMNS
+    assert tuple(table.columns.drop("start")) == (*COLUMNS, *UNCERTAINTY)
     assert "second | syn_sentiment | tiny-bert | from mnli" in format_table(table)
 
 

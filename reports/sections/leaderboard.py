@@ -54,11 +54,6 @@ FIELDS = (
         0,
     ),
 )
-_DETECTABLE = plain(
-    "detectable",
-    "least true difference to the best method that four in five such studies would find",
-    "min_detectable_effect",
-)
 _TUNED = (
     plain("default", "of a tuned row: test score of the method's own settings", "default"),
     plain("gain", "tuned minus default, seed by seed; flipped where lower is better", "gain.mean"),
@@ -91,7 +86,7 @@ def section(evidence: Evidence) -> Section:
     if (evidence.summary["protocol"] == "paper").any():
         parts.append(Text(_PAPER))
     for block in evidence.blocks:
-        fields = (*FIELDS, _DETECTABLE, *_beside(evidence, block))
+        fields = (*FIELDS, *_beside(evidence, block))
         footer = best_possible(evidence, block, fields, _BAYES)
         name = f"Leaderboard: {title(block)}"
         parts += [heading(block, measured=True), table_of(block, name, fields, evidence, footer)]

@@ -9,7 +9,7 @@ import pytest
 from bench.config import Run
 from bench.record import SplitScores, Status
 from bench.store import Store
-from reports.leaderboard import COLUMNS, leaderboard, summarise
+from reports.leaderboard import COLUMNS, UNCERTAINTY, leaderboard, summarise
 from reports.load import load
 from reports.text import format_table
 from reports.verdict import verdict
@@ -41,6 +41,18 @@ def test_leaderboard_has_exactly_the_published_columns(tmp_path: Path) -> None:
     """Names and order are the contract's, whatever the folder holds."""
     table = table_of(fill(tmp_path, methods=("lora",), seeds=1))
     assert ", ".join(table.columns) == CONTRACT == ", ".join(COLUMNS)
+
+
+def test_leaderboard_with_intervals_says_what_they_are_over_at_its_end(tmp_path: Path) -> None:
+    """Two seeds give intervals; the columns before stay where they are."""
+    table = table_of(fill(tmp_path, methods=("lora", "bitfit"), seeds=3, tasks=(make_task(),)))
+    assert tuple(table.columns) == (*COLUMNS, *UNCERTAINTY)
+    assert table["score_ci_over"].tolist() == [
+        "seeds",
+        "seeds",
+    ]  # their predictions score otherwise
+    assert table["min_detectable_effect"].isna().tolist() == [True, False]
+    assert table["min_detectable_effect"].iloc[1] > 0
 
 
 def test_leaderboard_averages_the_seeds_of_a_cell(tmp_path: Path) -> None:
