@@ -79,7 +79,7 @@ def _table(together: Across, evidence: Evidence) -> Table:
     """Return a table of all rows that have a score on every task."""
     fields = _FIELDS if together.averageable else (_RANK,)
     ranked = together.ranks.average if together.ranks else {}
-    names = [*together.means] or [*ranked, *(set(together.names) - set(ranked))]
+    names = [*together.means] or [*ranked, *(n for n in together.names if n not in ranked)]
     found = [
         Row(line.name, read(line, fields), evidence.colours[line.method])
         for line in (_line(together, name, ranked.get(name)) for name in names)
@@ -98,6 +98,6 @@ def _line(together: Across, name: str, rank: float | None) -> _Line:
     group = together.groups.get(name) if together.averageable else None
     best = next(iter(together.groups), name) if together.averageable else name
     beaten = nothing
-    if rank and name != best:
+    if name in together.rivals and name != best:
         beaten = together.improvement(best, name).interval(n, (0.0, 1.0))
     return _Line(name, first.method, group, mean, middle, rank, beaten)

@@ -11,9 +11,12 @@ from bench.record import Status
 from bench.store import Store
 from bench.tasks import Task
 from reports.across import Across, across
+from reports.document import Subheading, Table
 from reports.leaderboard import summarise
 from reports.load import load
 from reports.overall import overall, title
+from reports.report import gather
+from reports.sections.verdict import section
 from tests.reports.records import FEW, fill, make_cell, make_record, make_task, put
 
 TASKS = (make_task(), make_task("syn_acceptability"), make_task("syn_entailment"))
@@ -153,3 +156,31 @@ def test_runs_in_no_suite_are_not_looked_at_together(task: Task, tmp_path: Path)
     put(store, make_record(make_cell(task=task), 0))
     put(store, make_record(make_cell(task=TASKS[1]), 0))
     assert found(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("tasks", "headings"),
+    [
+        (TASKS, "group, mean, 95 %, IQM, IQM 95 %, mean rank, beaten, beaten 95 %"),
+        ((TASKS[0], REGRESSION), "mean rank"),
+    ],
+)
+def test_section_has_a_table_of_what_the_tasks_say_together(
+    tasks: tuple[Task, ...], headings: str, tmp_path: Path
+) -> None:
+    """It comes before the tasks, and has columns for what can be told."""
+    fill(tmp_path, methods=FEW, seeds=3, tasks=tasks)
+    parts = section(gather(tmp_path)).parts
+    (table,) = [part for part in parts if isinstance(part, Table)]
+    assert ", ".join(column.heading for column in table.columns) == headings
+    assert {row.name for row in table.rows} == set(FEW)
+    headlines = [part.text for part in parts if isinstance(part, Subheading)]
+    assert headlines[0].startswith(f"All {len(tasks)} tasks")
+    assert len(headlines) == len(tasks) + 2
+
+
+def test_section_of_one_task_has_no_table_over_tasks(tmp_path: Path) -> None:
+    """There is nothing to look at together."""
+    fill(tmp_path, methods=FEW, seeds=3, tasks=TASKS[:1])
+    parts = section(gather(tmp_path)).parts
+    assert not [part for part in parts if isinstance(part, Table)]
