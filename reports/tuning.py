@@ -15,6 +15,7 @@ from bench.record import Record
 from bench.tune.summary import Summary, score_of
 from reports.leaderboard import rows
 from reports.load import Results
+from reports.rivals import key_of
 from reports.stats.estimates import Sample
 from reports.stats.intervals import Interval, mean_interval
 from reports.stats.pairs import paired
@@ -42,7 +43,7 @@ class Tuned:
         test: mean test score of the winner.
         default: mean test score of the method's own settings.
         optimism: `best` against `test`, with the interval over seeds.
-        gain: tuned against default on test, seed by seed.
+        gain: tuned against default on test, on common seeds and, where known, test items.
         row: leaderboard row of the winner; None where it has not run.
     """
 
@@ -110,7 +111,6 @@ def _tuned(results: Results, summary: Summary, known: dict[Key, Any]) -> Tuned:
         winner = None  # left from another study, whose space was another one
     default = known.get((*place, study.variant))
     scores: dict[int, float] = winner.by_seed if winner else {}
-    ours, theirs = Sample(scores), Sample(default.by_seed if default else {})
     best = next((score_of(t) for t in study.trials if t.number == study.best_number), None)
     upward = study.direction == "maximize"
     sign = 1.0 if upward else -1.0
@@ -123,9 +123,21 @@ def _tuned(results: Results, summary: Summary, known: dict[Key, Any]) -> Tuned:
         test=winner.score if winner else None,
         default=default.score if default else None,
         optimism=mean_interval(losses),
-        gain=(paired(ours, theirs) if upward else paired(theirs, ours)).difference,
+        gain=_gain(winner, default, upward=upward),
         row=winner_key if winner else None,
     )
+
+
+def _gain(winner: Any, default: Any, *, upward: bool) -> Interval:
+    """Return what a row gains over another, as the verdict compares the two where it does."""
+    if winner is None or default is None:
+        return Interval(0, None)
+    first, second = (winner, default) if upward else (default, winner)
+    pairs = winner.family
+    if key_of(first) in pairs.places and key_of(second) in pairs.places:
+        found: Interval = pairs.compare(key_of(first), key_of(second)).difference
+        return found
+    return paired(Sample(first.by_seed), Sample(second.by_seed)).difference
 
 
 def _chosen(record: Record, summary: Summary) -> bool:
