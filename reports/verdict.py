@@ -51,6 +51,7 @@ def effects(pairs: Family[Key], names: Mapping[Key, str], *, upward: bool) -> li
     """
     best, *others = names
     sign = 1 if upward else -1
+    others.sort(key=lambda key: sign * pairs.difference(best, key))
     found = {names[key]: pairs.compare(best, key) for key in others}
     beaten = {name: each for name, each in found.items() if each.apart}
     tied = {name: each for name, each in found.items() if not each.apart}
@@ -80,7 +81,7 @@ def gains(pairs: Family[Key], names: Mapping[Key, str], *, upward: bool) -> list
         found = pairs.compare(key, keys[base])
         by = _size(found, sign)
         if not found.apart:
-            said.append(f"no gain of {name} over {base} is shown ({by})")
+            said.append(f"no gain of {name} over {base} is shown, seen is {by}")
         elif sign * (found.difference.mean or 0.0) > 0:
             said.append(f"{name} beats {base} by {by}")
         else:

@@ -102,6 +102,10 @@ class Family(Generic[Key]):
         """Return whether two methods differ significantly; untested ones do not."""
         return bool(self.corrected[self.places[first], self.places[second]] < ALPHA)
 
+    def difference(self, first: Key, second: Key) -> float:
+        """Return the mean of first minus second; NaN without common seeds."""
+        return float(self.estimate.mean[self.places[first], self.places[second]])
+
     def compare(self, first: Key, second: Key) -> Comparison:
         """Return what is known of one pair."""
         place = self.places[first], self.places[second]

@@ -119,7 +119,7 @@ def test_gains_compare_a_tuned_row_with_its_own_settings(shift: float, word: str
     (said,) = gains(family(samples), names, upward=True)
     first, second = said.split("; ")
     assert first.startswith(f"Tuning: lora / tuned {word} lora")
-    assert second.startswith("no gain of head / wide tuned over head / wide is shown (")
+    assert second.startswith("no gain of head / wide tuned over head / wide is shown, seen is ")
     assert (
         gains(family({1: samples[1], 5: samples[5]}), {1: "lora", 5: "bitfit"}, upward=True) == []
     )
