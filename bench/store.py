@@ -142,8 +142,10 @@ class Store:
         path = self.record_path(run).with_suffix(".parquet")
         if not path.is_file():
             return None
-        with pq.ParquetFile(path) as file:
-            return file.read(use_threads=False)  # starting threads takes longer than a small file
+        # Small files are read at once, and by one thread: asking for pieces, or for threads, takes
+        # longer than the rest.
+        with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
+            return file.read(use_threads=False)
 
     def write(self, record: Record, predictions: pa.Table | None = None) -> None:
         """Store one record, and before it the predictions it speaks of.
