@@ -15,6 +15,7 @@ from reports.leaderboard import summarise
 from reports.load import Results, load
 from reports.sections import (
     calibration,
+    cost,
     failures,
     leaderboard,
     limits,
@@ -33,6 +34,7 @@ SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
     verdict.section,
     leaderboard.section,
     published.section,
+    cost.section,
     overfitting.section,
     calibration.section,
     throughput.section,

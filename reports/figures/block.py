@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -38,7 +38,7 @@ class Block:
     looks: Mapping[str, Look]
     stem: str
 
-    @property
+    @cached_property
     def rows(self) -> list[Any]:
         """The rows as named tuples."""
         return list(rows(self.table))
@@ -65,6 +65,12 @@ class Block:
         return "higher is better" if self.upward else "lower is better"
 
     @cached_property
+    def reference(self) -> Any:
+        """The row that others are set against, with its own settings; None if it is not there."""
+        plain = (row for row in self.rows if row.variant in {"", "default"})
+        return next((row for row in plain if row.method == REFERENCE), None)
+
+    @cached_property
     def runs(self) -> pd.DataFrame:
         """The finished runs of the rows, by run hash."""
         hashes = {run for row in self.rows for run in row.ok_runs.values()}
@@ -83,17 +89,12 @@ class Block:
 
 def blocks(evidence: Evidence) -> list[Block]:
     """Return the blocks of a report in their order."""
-    keys = [next(rows(table)) for table in evidence.blocks]
-    # As much of what tells blocks apart as it takes, so that the names of files stay short.
-    for fields in (("task", "backbone"), ("suite", "task", "backbone", "start", "setting")):
-        stems = [_stem([getattr(row, name) for name in fields]) for row in keys]
-        if len(set(stems)) == len(stems):
-            break
-    else:
-        stems = [f"{stem}-{number}" for number, stem in enumerate(stems)]
+    firsts = [next(rows(table)) for table in evidence.blocks]
+    fields = ("task", "backbone", "suite", "start", "setting")
+    found = stems([[getattr(row, name) for name in fields] for row in firsts])
     return [
         Block(evidence.results, table, looks(table, evidence.colours), stem)
-        for table, stem in zip(evidence.blocks, stems, strict=True)
+        for table, stem in zip(evidence.blocks, found, strict=True)
     ]
 
 
@@ -121,5 +122,24 @@ def identity(row: Any) -> dict[str, str]:
     return {name: getattr(row, name) for name in names}
 
 
-def _stem(parts: list[str]) -> str:
-    return "-".join(re.sub(r"[^A-Za-z0-9_]+", "_", part) for part in parts if part)
+def untrained(row: Any) -> bool:
+    """Whether a row is of a baseline that trains nothing, which is a reference and no rival."""
+    return bool(pd.notna(row.trainable_params) and row.trainable_params == 0)
+
+
+def stems(keys: Sequence[Sequence[str]]) -> list[str]:
+    """Return a name for each key that files may have, all different, and no longer than it takes.
+
+    Args:
+        keys: of one length, at least 2; the parts that matter most come first.
+    """
+    length = max(map(len, keys), default=0)
+    for count in range(2, length + 1):
+        found = ["-".join(map(_plain, filter(None, key[:count]))) for key in keys]
+        if len(set(found)) == len(found):
+            return found
+    return [f"{_plain(key[0])}-{number}" for number, key in enumerate(keys)]
+
+
+def _plain(part: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_]+", "_", part)

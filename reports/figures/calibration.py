@@ -16,6 +16,7 @@ from reports.figures.layout import (
     ACROSS,
     Look,
     below,
+    head,
     key,
     listed,
     mark,
@@ -24,7 +25,7 @@ from reports.figures.layout import (
 )
 from reports.predicted import Predicted
 from reports.stats.reliability import Reliability, reliability
-from reports.text import fitted, number, short
+from reports.text import number, short
 
 _MOST = 40
 _PANELS = 8
@@ -122,7 +123,7 @@ def reliability_diagrams(block: Block, judged: Judged) -> Picture | None:
             colour = block.named(row).look.colour
             _draw_bins(axis, count, bins[row.config_hash], colour)
             change = f"{number(row.ece)} \N{RIGHTWARDS ARROW} {number(row.ece_calibrated)}"
-            axis.set_title(f"{fitted(block.named(row).name, 26)}\nECE {change}")
+            head(axis, block.named(row).name, f"ECE {change}")
         _scale(axes[0], counts[0], most)
         for place in range(0, len(axes), ACROSS):
             axes[place].set_ylabel("accuracy")

@@ -7,7 +7,6 @@ What figures show is the work of the other modules here, how they are laid out t
 
 import io
 import re
-import textwrap
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,6 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import matplotlib as mpl
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from reports.figures.markup import compact
@@ -164,57 +162,3 @@ def _names() -> dict[str, str]:
     """Return the name of the CSS variable of every placeholder colour."""
     theme = {values[0]: name for name, values in _THEME.items()}
     return theme | {_placeholder(place): f"method-{place}" for place in range(len(_METHODS))}
-
-
-PANELS_ACROSS = 4
-_PANEL_WIDTH = 2.45
-
-
-def panels_under(title: str, n: int, panel_height: float) -> tuple[Figure, list[Axes]]:
-    """Lay out panels with shared axes under a title.
-
-    Args:
-        title: of the whole figure; wrapped to its width.
-        n: number of panels, at least 1.
-        panel_height: height of each in inches.
-    """
-    columns = min(PANELS_ACROSS, n)
-    rows = -(-n // columns)
-    width = max(2, columns) * _PANEL_WIDTH + 0.67
-    lines = len(_wrapped(title, width))
-    top, bottom, between = 0.42 + 0.17 * lines, 0.55, 0.62
-    height = top + bottom + rows * panel_height + (rows - 1) * between
-    figure = Figure(figsize=(width, height))
-    title_over(figure, title, width, height)
-    grid = figure.subplots(
-        rows,
-        columns,
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        gridspec_kw={
-            "left": 0.72 / width,
-            "right": 1 - 0.1 / width,
-            "top": 1 - top / height,
-            "bottom": bottom / height,
-            "hspace": between / panel_height,
-            "wspace": 0.13,
-        },
-    )
-    axes = list(grid.flat)
-    for place, axis in enumerate(axes):
-        if place >= n:
-            axis.remove()
-        elif place + columns >= n:
-            axis.tick_params(labelbottom=True)
-    return figure, axes[:n]
-
-
-def title_over(figure: Figure, title: str, width: float, height: float) -> None:
-    """Write a title at the top of a figure of ``width`` x ``height`` inches."""
-    text = "\n".join(_wrapped(title, width))
-    figure.text(0.06 / width, 1 - 0.06 / height, text, va="top", fontsize=9.5, weight="bold")
-
-
-def _wrapped(title: str, width: float) -> list[str]:
-    return textwrap.wrap(title, int(width * 12)) or [""]

@@ -1,7 +1,8 @@
-"""Which methods a figure with room for a few shows: never by chance, and said beside it."""
+"""Which methods and tasks are drawn where there is no room for all: never by chance, and said."""
 
 import pandas as pd
 
+from reports.document import Text
 from reports.figures.block import REFERENCE
 from reports.leaderboard import rows
 
@@ -49,3 +50,23 @@ def left_out(drawn: int, of: int, extremes: str) -> str:
         f" {drawn} of {of} methods are drawn: the leader, {REFERENCE}, and those with the largest "
         f"and the smallest {extremes}; the tables and runs.csv hold all."
     )
+
+
+def undrawn(drawn: int, of: int) -> list[Text]:
+    """Say how many tasks have figures of their own, and how to get those of others.
+
+    Args:
+        drawn: number of tasks and backbones with figures.
+        of: number of those that could have some.
+
+    Returns:
+        A paragraph, none where all are drawn.
+    """
+    if drawn == of:
+        return []
+    text = (
+        f"The first {drawn} of {of} tasks and backbones have figures of their own here. Tables and "
+        "overviews hold all; gapbench report --tasks NAME --backbones NAME draws the figures of "
+        "others."
+    )
+    return [Text(text, quiet=True)]

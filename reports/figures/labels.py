@@ -8,15 +8,14 @@ tied to its point by a line.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from reports.figures.canvas import INK
+from reports.figures.measure import width
 
 Floats = NDArray[np.float64]
 
@@ -73,7 +72,7 @@ def write_names(
     marks = np.hstack([ends - _MARK, ends + _MARK])
     bars = np.array(list(_bars(axis, points, line))).reshape(-1, 4) * scale
     bars += (-1, -1, 1, 1)
-    extents = _extents(figure, [point.text for point in points])
+    extents = np.array([(72 * width(point.text, SIZE), SIZE) for point in points]) + 1
     taken = np.empty((0, 4))
     for point, end, extent in zip(points, ends, extents, strict=True):
         offsets = _offsets(_NEAR if sparing else (*_NEAR, *_FAR), extent)
@@ -114,19 +113,6 @@ def _offsets(distances: Sequence[float], extent: Floats) -> Floats:
     ways = np.stack([np.cos(turns), np.sin(turns)], axis=1)
     # A name touches an ellipse around its mark, so that its middle lies half a name beyond.
     return np.concatenate([ways * (distance + extent / 2) for distance in distances])
-
-
-def _extents(figure: Figure, texts: Sequence[str]) -> Floats:
-    """Return width and height of names in points, (names, 2)."""
-    canvas: Any = FigureCanvasAgg(figure)  # its methods have no types
-    renderer = canvas.get_renderer()
-    found = []
-    for text in texts:
-        written = figure.text(0, 0, text, fontsize=SIZE)
-        box = written.get_window_extent(renderer)
-        written.remove()
-        found.append((box.width, box.height))
-    return np.array(found) * 72 / figure.dpi + 0.5
 
 
 def _bars(

@@ -14,15 +14,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from reports.figures.canvas import PAGE
-from reports.text import fitted
+from reports.figures.canvas import INK, PAGE
+from reports.figures.measure import width, within
 
 WIDTH = 7.2
 ACROSS = 4
-_LEFT, _RIGHT, _KEY = 0.55, 0.16, 0.24
-_LETTER = 0.064  # mean width of a letter in a list
-_LONGEST = 30
-_LINE = 0.168
+_LEFT, _RIGHT, KEY = 0.55, 0.16, 0.24
+_LONGEST_NAME = 2.0
+LINE = 0.168
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ def panels(
     columns = min(across, n)
     rows = -(-n // columns)
     between = heading + (0.1 if alike else 0.42)
-    whole = _KEY + heading + rows * height + (rows - 1) * between + foot
+    whole = KEY + heading + rows * height + (rows - 1) * between + foot
     beside = 0.14
     wide = min(9.6 / across, (WIDTH - _LEFT - _RIGHT - (columns - 1) * beside) / columns)
     figure = Figure(figsize=(WIDTH, whole))
@@ -72,7 +71,7 @@ def panels(
     for place in range(n):
         row, column = divmod(place, columns)
         left = _LEFT + column * (wide + beside)
-        low = whole - _KEY - heading - (row + 1) * height - row * between
+        low = whole - KEY - heading - (row + 1) * height - row * between
         box = (left / WIDTH, low / whole, wide / WIDTH, height / whole)
         first = axes[0] if axes else None
         axis = figure.add_axes(box, sharex=first if alike else None, sharey=first)
@@ -121,10 +120,10 @@ def listed(
     Returns:
         The figure and its axes, the extra panel last. Line i has its middle at y = i.
     """
-    shown = [fitted(each.name, _LONGEST) for each in names]
-    left = 0.3 + _LETTER * max(map(len, shown))
-    top, foot, beside = 0.06 + _KEY * keyed, 0.42, 0.2
-    whole = top + foot + max(_LINE * len(names) + 0.1, 2.2 if square else 0.6)
+    shown = [within(each.name, _LONGEST_NAME, 7.5) for each in names]
+    left = 0.3 + max(width(name, 7.5) for name in shown)
+    top, foot, beside = 0.06 + KEY * keyed, 0.42, 0.2
+    whole = top + foot + max(LINE * len(names) + 0.1, 2.2 if square else 0.6)
     extra = 2.75 if square else 0.0
     wide = (WIDTH - left - _RIGHT - extra - beside * (len(labels) - 1)) / len(labels)
     figure = Figure(figsize=(WIDTH, whole))
@@ -155,6 +154,18 @@ def listed(
 def mark(axis: Axes, x: float, y: float, look: Look, **settings: Any) -> None:
     """Draw the mark of a method."""
     axis.plot([x], [y], **_mark(look), **settings)
+
+
+def head(axis: Axes, name: str, text: str = "") -> None:
+    """Title a panel with a method's name, as far as it fits, and a line of text below it."""
+    room = axis.get_position().width * WIDTH
+    axis.set_title("\n".join(filter(None, (within(name, room, 8), text))))
+
+
+def marking(label: str, marker: str, **settings: Any) -> Line2D:
+    """Return an entry of a `key`: a mark, or with a ``linestyle`` a line, and what it means."""
+    look: dict[str, Any] = {"linestyle": "", "color": INK, "marker": marker}
+    return Line2D([], [], label=label, **(look | settings))
 
 
 def handle(look: Look, x: float, y: float) -> Line2D:

@@ -12,11 +12,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from reports.document import Picture
-from reports.figures.block import REFERENCE, Block, identity
+from reports.figures.block import REFERENCE, Block, identity, untrained
 from reports.figures.canvas import INK, style
-from reports.figures.labels import Point, write_names
-from reports.figures.layout import WIDTH, handle, key, mark, panels
-from reports.text import fitted, short
+from reports.figures.labels import SIZE, Point, write_names
+from reports.figures.layout import WIDTH, handle, head, key, mark, panels
+from reports.figures.measure import within
+from reports.text import short
 
 _NAMED = 8
 """Up to so many methods bear their names, more bear numbers."""
@@ -101,7 +102,7 @@ def pareto(block: Block) -> Picture | None:
     title = (
         f"Test {block.metric} ({block.better}) against cost (less is better), {block.place}. "
         "Stepped line: the methods that no other one beats in both, by their means. Upright bars: "
-        "95 % interval over seeds. Level bars: cheapest to dearest seed."
+        "95 % intervals. Level bars: cheapest to dearest seed."
         + (" Numbers, where there is room for them, are those of the list." if numbered else "")
     )
     lines = -(-len(rows) // _COLUMNS) if numbered else 0
@@ -130,7 +131,7 @@ def _panels(block: Block) -> list[tuple[Measure, str, list[Offer]]]:
         offers: dict[str, list[Offer]] = {}
         for number, row in enumerate(block.rows, 1):
             cost = getattr(row, measure.column)
-            if pd.isna(row.score) or pd.isna(cost) or cost <= 0 or row.trainable_params == 0:
+            if pd.isna(row.score) or pd.isna(cost) or cost <= 0 or untrained(row):
                 continue
             seeds = block.runs[measure.column].reindex(list(row.ok_runs.values())).dropna()
             ends = [float(end) / measure.one for end in (cost, seeds.min(), seeds.max())]
@@ -149,7 +150,7 @@ def _draw(
     _scale(axis, [end for offer in offers for end in (offer.low, offer.high)])
     axis.set_xlabel(measure.label)
     if machine:
-        axis.set_title(fitted(machine, 52), fontsize=7.5)
+        head(axis, machine)
     for offer in offers:
         look = block.named(offer.row).look
         ends = (offer.row.score_ci_low, offer.row.score_ci_high)
@@ -195,7 +196,7 @@ def _name_points(axis: Axes, block: Block, offers: list[Offer], *, numbered: boo
     order = dict.fromkeys([*first, *range(len(offers))])
     points = []
     for offer in (offers[place] for place in order):
-        name = str(offer.number) if numbered else fitted(block.named(offer.row).name, 24)
+        name = str(offer.number) if numbered else within(block.named(offer.row).name, 1.4, SIZE)
         ends = (offer.row.score_ci_low, offer.row.score_ci_high)
         low, high = ends if pd.notna(ends[0]) else (None, None)
         points.append(Point(offer.cost, offer.row.score, name, low, high))
@@ -232,5 +233,5 @@ def _name(figure: Figure, block: Block, rows: dict[int, Any], lines: int) -> Non
         x = (0.2 + column * (WIDTH - 0.2) / _COLUMNS) / WIDTH
         y = (_LINE * (lines - line) - 0.05) / height
         figure.add_artist(handle(each.look, x, y))
-        text = f"{number}  {fitted(each.name, 23)}"
+        text = f"{number}  {within(each.name, (WIDTH - 0.2) / _COLUMNS - 0.35, 7.5)}"
         figure.text(x + 0.1 / WIDTH, y, text, fontsize=7.5, va="center_baseline")

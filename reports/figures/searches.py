@@ -1,153 +1,228 @@
-"""Figures of tuning: what a budget buys, and how a method answers to each setting it searches.
+"""Figures of searches: what a budget buys, and how a method answers to what it sets.
 
-Studies come from `reports.tuning`; colours and layout are those of `reports.figures.canvas`.
+Studies come from `reports.tuning`; what their winners are worth is drawn in `winners`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from bench.tune.record import Dimension, TrialRow, TrialState, Value
 from bench.tune.summary import score_of
-from reports.figures.canvas import INK, style, title_over
-from reports.text import fitted
+from reports.document import Picture
+from reports.figures.canvas import INK, markers, style
+from reports.figures.choice import chosen, left_out
+from reports.figures.layout import (
+    WIDTH,
+    Look,
+    Named,
+    aside,
+    key,
+    marking,
+)
+from reports.figures.measure import within
+from reports.text import place
 from reports.tuning import Tuned
 
-_WIDTH = 10.2
-_LINES = ("-", "--", ":")
-"""Colours repeat after eight methods, and lines change then."""
+_CURVES, _METHODS, _SETTINGS = 10, 8, 3
+_FIRST = ("learning_rate", "rank")
+"""Settings whose sensitivity is always drawn: what a reader of any method has to set."""
 
 
-def budget_curves(block: Sequence[Tuned], colours: dict[str, str]) -> Figure | None:
-    """Draw the expected best validation score against the number of trials, a line per method.
+@dataclass(frozen=True)
+class Searches:
+    """Studies of one task on one backbone with one metric.
 
-    Args:
-        block: studies of one task on one backbone with one metric.
-        colours: of each method.
+    Attributes:
+        studies: at least one.
+        colours: placeholder colour of each method of the report.
+        stem: names them in the names of files, unique in the report.
+    """
+
+    studies: Sequence[Tuned]
+    colours: Mapping[str, str]
+    stem: str
+
+    @property
+    def place(self) -> str:
+        """Task, backbone, and the adapter that runs start from."""
+        study = self.studies[0].summary.study
+        return place(study.task, study.backbone, study.start)
+
+    @property
+    def metric(self) -> str:
+        """What was searched for."""
+        return self.studies[0].summary.study.metric
+
+    @property
+    def upward(self) -> bool:
+        """Whether higher is better."""
+        return self.studies[0].summary.study.direction == "maximize"
+
+    @property
+    def better(self) -> str:
+        """The direction of the metric in words."""
+        return "higher is better" if self.upward else "lower is better"
+
+    def named(self, each: Tuned) -> Named:
+        """Return a study's name and look."""
+        method = each.summary.study.method
+        return Named(each.name, Look(self.colours[method], markers(self.colours)[method]))
+
+    def best(self, most: int) -> list[Tuned]:
+        """Return at most so many studies with a score, best first; see `choice.chosen`."""
+        scored = [each for each in self.studies if each.best is not None]
+        table = pd.DataFrame(
+            {
+                "method": [each.summary.study.method for each in scored],
+                "variant": [each.summary.study.variant for each in scored],
+                "best": [each.best for each in scored],
+            }
+        )
+        table = table.sort_values("best", ascending=not self.upward, kind="stable")
+        return [scored[int(place)] for place in chosen(table, "best", most).index]
+
+    def left_out(self, drawn: int) -> str:
+        """Say which studies with a score are not drawn."""
+        of = sum(each.best is not None for each in self.studies)
+        return left_out(drawn, of, f"best {self.metric}")
+
+
+def budget_curves(searches: Searches) -> Picture | None:
+    """Draw the expected best validation score against the number of trials, a line per study.
 
     Returns:
-        The figure, None if no trial has a score.
+        The picture, None if no trial has a score.
     """
-    drawn = [each for each in block if each.summary.expected_best]
+    drawn = [each for each in searches.best(_CURVES) if each.summary.expected_best]
     if not drawn:
         return None
-    study = drawn[0].summary.study
     title = (
-        f"Expected best validation {study.metric} of so many trials: {study.task}, "
-        f"{study.backbone}. Band: 10 to 90 % of draws from the trials in hand."
+        f"Expected best validation {searches.metric} ({searches.better}) of so many trials, "
+        f"{searches.place}. Band: 10 to 90 % of draws from the trials in hand."
+        + searches.left_out(len(drawn))
     )
-    height = max(3.4, 0.9 + 0.19 * len(drawn))
+    height = max(2.6, 0.7 + 0.17 * len(drawn))
     with style():
-        figure = Figure(figsize=(_WIDTH, height))
-        title_over(figure, title, _WIDTH, height)
-        axis = figure.add_axes((0.075, 0.5 / height, 0.685, 1 - 1.0 / height))
-        used: dict[str, int] = {}
+        figure = Figure(figsize=(WIDTH, height))
+        axis = figure.add_axes((0.6 / WIDTH, 0.42 / height, 4.6 / WIDTH, 1 - 0.52 / height))
         for each in drawn:
-            colour = colours[each.summary.study.method]
-            used[colour] = used.get(colour, -1) + 1
-            points = each.summary.expected_best
-            trials = [point.trials for point in points]
-            axis.fill_between(
-                trials,
-                [point.low for point in points],
-                [point.high for point in points],
-                color=colour,
-                alpha=0.1,
-                linewidth=0,
-            )
-            axis.plot(
-                trials,
-                [point.expected for point in points],
-                _LINES[used[colour] % len(_LINES)],
-                color=colour,
-                linewidth=1.7,
-                marker="o" if len(points) == 1 else "",
-                label=fitted(each.name, 26),
-            )
+            _draw_budget(axis, each, searches.named(each))
         axis.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axis.set_xlabel("trials")
-        axis.set_ylabel(f"{study.metric} on validation")
-        axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), frameon=False, fontsize=8.5)
-    return figure
+        axis.set_ylabel(f"validation {searches.metric}")
+        axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), borderaxespad=0)
+    data = [
+        about(each) | point.model_dump() for each in drawn for point in each.summary.expected_best
+    ]
+    return Picture(f"budget-{searches.stem}", title, figure, pd.DataFrame(data))
 
 
-def sensitivity(block: Sequence[Tuned], colours: dict[str, str]) -> Figure | None:
-    """Draw the score of every trial against each searched setting, a row of panels per method.
+def _draw_budget(axis: Axes, each: Tuned, named: Named) -> None:
+    points = each.summary.expected_best
+    trials = [point.trials for point in points]
+    low, high = [point.low for point in points], [point.high for point in points]
+    axis.fill_between(trials, low, high, color=named.look.colour, alpha=0.1, linewidth=0)
+    axis.plot(
+        trials,
+        [point.expected for point in points],
+        color=named.look.colour,
+        marker=named.look.marker,
+        markevery=max(1, len(points) // 4),
+        label=within(named.name, 1.45, 7.5),
+    )
 
-    Arguments are those of `budget_curves`.
+
+def sensitivity(searches: Searches) -> Picture | None:
+    """Draw the score of every trial against what it set, a row of panels per study.
+
+    Learning rate and rank come first, then what mattered most.
 
     Returns:
-        The figure, None if no trial has a score.
+        The picture, None if no trial has a score.
     """
-    drawn = [each for each in block if each.summary.expected_best]
-    columns = max((len(each.summary.study.space) for each in drawn), default=0)
-    if not columns:
+    drawn = [each for each in searches.best(_METHODS) if _settings(each)]
+    if not drawn:
         return None
-    study = drawn[0].summary.study
     title = (
-        f"Validation {study.metric} of each trial against what it set: {study.task}, "
-        f"{study.backbone}. Ring: the winner. Diamond: the method's own settings. "
-        "Crosses: trials without a score."
+        f"Validation {searches.metric} ({searches.better}) of each trial against its learning "
+        f"rate, its rank and what else mattered most, {searches.place}: the wider the range of "
+        "good scores, the less the setting matters. All panels share the upright axis."
+        + searches.left_out(len(drawn))
     )
-    height = 0.6 + 1.65 * len(drawn)
+    columns = max(len(_settings(each)) for each in drawn)
+    high, foot, top, between = 0.85, 0.36, 0.5, 0.62
+    height = top + foot + len(drawn) * high + (len(drawn) - 1) * between
+    wide = (WIDTH - 0.65 - 0.1 - 0.14 * (columns - 1)) / columns
     with style():
-        figure = Figure(figsize=(_WIDTH, height))
-        title_over(figure, title, _WIDTH, height)
-        grid = figure.subplots(
-            len(drawn),
-            columns,
-            sharey=True,
-            squeeze=False,
-            gridspec_kw={
-                "left": 0.075,
-                "right": 0.99,
-                "top": 1 - 0.72 / height,
-                "bottom": 0.45 / height,
-                "hspace": 0.6,
-                "wspace": 0.08,
-            },
-        )
-        for each, axes in zip(drawn, grid, strict=True):
-            colour = colours[each.summary.study.method]
-            space = each.summary.study.space
-            for axis, (name, dimension) in zip(axes, space.items(), strict=False):
-                _draw_trials(axis, each, name, dimension, colour)
-            for axis in axes[len(space) :]:
-                axis.remove()
-            axes[0].set_title(fitted(each.name, 40), fontsize=8.5, pad=3)
-        figure.supylabel(f"{study.metric} on validation", fontsize=8.5, x=0.004)
-    return figure
+        figure = Figure(figsize=(WIDTH, height))
+        first: Axes | None = None
+        for line, each in enumerate(drawn):
+            low = height - top - (line + 1) * high - line * between
+            for column, (name, dimension) in enumerate(_settings(each).items()):
+                left = 0.65 + column * (wide + 0.14)
+                box = (left / WIDTH, low / height, wide / WIDTH, high / height)
+                axis = figure.add_axes(box, sharey=first)
+                first = first or axis
+                _draw_trials(axis, each, name, dimension, searches.named(each).look)
+                axis.tick_params(labelleft=column == 0)
+                if column == 0:
+                    axis.set_title(within(each.name, 3.0, 8))
+        aside(figure, f"validation {searches.metric}")
+        key(figure, _meanings())
+    data = [about(each) | _trial(trial) for each in drawn for trial in each.summary.study.trials]
+    return Picture(f"sensitivity-{searches.stem}", title, figure, pd.DataFrame(data))
 
 
-def _draw_trials(axis: Axes, each: Tuned, name: str, dimension: Dimension, colour: str) -> None:
+def _meanings() -> list[Line2D]:
+    return [
+        marking("trial", "o", markersize=4, markeredgewidth=0),
+        marking("winner", "o", markersize=8, fillstyle="none"),
+        marking("method's own settings", "D", markersize=6, fillstyle="none"),
+        marking("trial without a score", "x", markersize=3.5),
+    ]
+
+
+def _settings(each: Tuned) -> dict[str, Dimension]:
+    """Return the settings of a study that are drawn."""
+    space, shares = each.summary.study.space, each.summary.importances.shares or {}
+    order = sorted(space, key=lambda name: (name not in _FIRST, -shares.get(name, 0.0)))
+    first = [name for name in _FIRST if name in space]
+    return {name: space[name] for name in [*first, *order[len(first) :]][:_SETTINGS]}
+
+
+def _draw_trials(axis: Axes, each: Tuned, name: str, dimension: Dimension, look: Look) -> None:
     """Draw the trials of one study over one setting; marks at the foot have no score."""
     study = each.summary.study
-    scored = [trial for trial in study.trials if score_of(trial) is not None]
+    scores = {trial.number: score_of(trial) for trial in study.trials}
+    scored = [trial for trial in study.trials if scores[trial.number] is not None]
     without = [
         trial
         for trial in study.trials
-        if score_of(trial) is None and trial.state is not TrialState.RUNNING
+        if scores[trial.number] is None and trial.state is not TrialState.RUNNING
     ]
     places = [_place(trial, name, dimension) for trial in scored]
-    scores = [score_of(trial) or 0.0 for trial in scored]
-    axis.plot(places, scores, "o", color=colour, markersize=4, alpha=0.75, markeredgewidth=0)
+    values = [scores[trial.number] or 0.0 for trial in scored]
+    axis.plot(places, values, "o", color=look.colour, markersize=4, alpha=0.75, markeredgewidth=0)
     foot = [_place(trial, name, dimension) for trial in without]
     at_foot = axis.get_xaxis_transform()
     axis.plot(foot, [0.06] * len(foot), "x", color=INK, markersize=3.5, transform=at_foot)
-    for number, mark, size in ((study.best_number, "o", 8), (study.default_number, "D", 6)):
-        for place, score, trial in zip(places, scores, scored, strict=True):
+    for number, marker, size in ((study.best_number, "o", 8), (study.default_number, "D", 6)):
+        for where, value, trial in zip(places, values, scored, strict=True):
             if trial.number == number:
-                axis.plot(place, score, mark, color=INK, markersize=size, fillstyle="none")
+                axis.plot(where, value, marker, color=INK, markersize=size, fillstyle="none")
     axis.margins(y=0.2)  # room for the rings above and the crosses below
     _scale(axis, dimension)
     if dimension.low is not None and dimension.high is not None:
         # The whole range stands on the axis, so that methods which share it share the axis too.
-        axis.update_datalim([(dimension.low, scores[0]), (dimension.high, scores[0])])
+        axis.update_datalim([(dimension.low, values[0]), (dimension.high, values[0])])
         axis.autoscale_view()
-    axis.set_xlabel(name.replace("_", " "), fontsize=7.5, labelpad=1)
-    axis.tick_params(labelsize=7.5)
+    axis.set_xlabel(name.replace("_", " "), labelpad=1, fontsize=7.5)
 
 
 def _place(trial: TrialRow, name: str, dimension: Dimension) -> float:
@@ -160,7 +235,8 @@ def _place(trial: TrialRow, name: str, dimension: Dimension) -> float:
 
 def _scale(axis: Axes, dimension: Dimension) -> None:
     if dimension.kind == "choice":
-        names = [fitted(_said(choice), 10) for choice in dimension.choices]
+        room = axis.get_position().width * WIDTH / max(1, len(dimension.choices))
+        names = [within(_said(choice), room, 7.5) for choice in dimension.choices]
         axis.set_xticks(range(len(names)), names)
         axis.set_xlim(-0.5, len(names) - 0.5)
     elif dimension.log:
@@ -174,3 +250,14 @@ def _scale(axis: Axes, dimension: Dimension) -> None:
 
 def _said(choice: Value | None) -> str:
     return "none" if choice is None else str(choice)
+
+
+def about(each: Tuned) -> dict[str, str]:
+    """Return the first columns of the data: which study it is about."""
+    names = ("suite", "task", "backbone", "start", "method", "variant")
+    return {name: getattr(each.summary.study, name) for name in names}
+
+
+def _trial(trial: TrialRow) -> dict[str, object]:
+    state = {"trial": trial.number, "state": trial.state.value}
+    return {**state, "validation_score": score_of(trial), **trial.params}

@@ -1,6 +1,7 @@
 """Figures of throughput on one machine; runs of different machines share no axis."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -99,26 +100,22 @@ def machines(blocks: Sequence[Block]) -> list[str]:
 
 def _measured(block: Block, machine: str) -> pd.DataFrame:
     """Return the measures of a block's rows on one machine, in their units, in report order."""
-    here = [row for row in block.rows if row.machine == machine]
-    steps = block.runs["steps"]
+    steps = block.runs["steps"].astype("float64")
     found = []
-    for row in here:
+    for row in block.rows:
         made = steps.reindex(list(row.ok_runs.values())).mean()
         values = {
-            "tokens_per_second": row.tokens_per_second,
-            "milliseconds_per_step": 1000 * row.train_seconds / made if made else np.nan,
-            "peak_memory_mib": row.peak_memory_bytes / 2**20,
+            "tokens_per_second": _float(row.tokens_per_second),
+            "milliseconds_per_step": 1000 * _float(row.train_seconds) / made if made else np.nan,
+            "peak_memory_mib": _float(row.peak_memory_bytes) / 2**20,
         }
-        if pd.Series(values).notna().any():
+        if row.machine == machine and np.isfinite(list(values.values())).any():
             found.append(identity(row) | {"machine": machine} | values)
-    frame = pd.DataFrame(found)
-    return (
-        frame.astype(dict.fromkeys(_MEASURES, "Float64")).astype(
-            dict.fromkeys(_MEASURES, "float64")
-        )
-        if found
-        else frame
-    )
+    return pd.DataFrame(found)
+
+
+def _float(value: Any) -> float:
+    return np.nan if pd.isna(value) else float(value)
 
 
 def _ratios(measured: pd.DataFrame) -> pd.DataFrame:

@@ -14,9 +14,10 @@ from reports.document import Picture
 from reports.figures.block import Block, identity
 from reports.figures.canvas import INK, style
 from reports.figures.choice import chosen, left_out
-from reports.figures.layout import ACROSS, below, key, panels, split
+from reports.figures.layout import ACROSS, below, head, key, panels, split
+from reports.figures.measure import within
 from reports.load import CURVE, SPLITS
-from reports.text import fitted, number
+from reports.text import number
 
 Floats = NDArray[np.float64]
 
@@ -71,13 +72,12 @@ def _draw(block: Block, metric: str) -> tuple[Figure, list[pd.DataFrame]]:
         loss.plot(
             chosen, [0.0] * len(chosen), "^", color=INK, markersize=4, transform=foot, clip_on=False
         )
-        name = fitted(block.named(row).name, 26)
-        score.set_title(f"{name}\ngap {number(row.generalization_gap)}")
+        head(score, block.named(row).name, f"gap {number(row.generalization_gap)}")
         score.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         for axis in (score, loss):
             axis.yaxis.set_major_locator(MaxNLocator(4))
     for place in range(0, len(rows), ACROSS):
-        upper[place].set_ylabel(fitted(metric, 14))
+        upper[place].set_ylabel(within(metric, 0.9, 8))
         lower[place].set_ylabel("loss")
     below(figure, "optimiser step")
     lines = [

@@ -1,24 +1,94 @@
 """How far scores on seen examples lie above those on unseen ones, and how that came about."""
 
+from collections import Counter
+from typing import Any
+
+import pandas as pd
+
 from reports.cells import heading
 from reports.document import Part, Section, Text
 from reports.evidence import Evidence
-from reports.figures.curves import gap_curves
-from reports.sections.pictures import picture
+from reports.figures.block import Block, blocks
+from reports.figures.choice import DETAILED, undrawn
+from reports.figures.gaps import gaps
+from reports.figures.tasks import GAPS, overview
+from reports.figures.training import curves
+from reports.leaderboard import rows
+from reports.text import label, number
+from reports.verdict import interval
 
 _GAP = (
     "The generalization gap is the train score minus the test score (turned round where lower is "
     "better), both in evaluation mode: above zero, the method does better on what it has seen. "
     "Curves use a fixed sample of each split."
 )
+_ENOUGH = 5
+"""Below so many methods, a rank correlation says nothing."""
 
 
 def section(evidence: Evidence) -> Section:
-    """Return the section; it says so where no run has stored scores along training."""
+    """Return the section; it says so where no gap is known."""
+    found = [block for block in blocks(evidence) if len(_known(block))]
     parts: list[Part] = []
-    for place, block in enumerate(evidence.blocks):
-        drawn = gap_curves(evidence.results, block, dict(evidence.colours))
-        if drawn is not None:
-            parts += [heading(block), picture(f"gap-{place}", drawn)]
-    nothing = Text("No run has stored scores along training.")
-    return Section("overfitting", "Overfitting", (Text(_GAP, quiet=True), *(parts or [nothing])))
+    if picture := overview(GAPS, found):
+        parts += [Text(_across(found)), picture]
+    for block in found[:DETAILED]:
+        pictures = [picture for picture in (gaps(block), curves(block)) if picture is not None]
+        parts += [heading(block.table), Text(_sentences(block)), *pictures]
+    note = undrawn(min(DETAILED, len(found)), len(found))
+    nothing = [] if parts else [Text("No run has scores on both train and test.")]
+    return Section("overfitting", "Overfitting", (Text(_GAP, quiet=True), *note, *parts, *nothing))
+
+
+def _known(block: Block) -> pd.DataFrame:
+    """Return the rows with a gap, narrowest first."""
+    known = block.table[block.table["generalization_gap"].notna()]
+    return known.sort_values("generalization_gap", kind="stable")
+
+
+def _trained(block: Block) -> pd.DataFrame:
+    known = _known(block)
+    return known[known["trainable_params"].fillna(1) != 0]
+
+
+def _across(found: list[Block]) -> str:
+    """Say whose gaps are the widest and the narrowest on how many tasks."""
+    ends = [list(rows(_trained(block))) for block in found]
+    ends = [each for each in ends if len(each) > 1]
+    if not ends:
+        return "No task has gaps of two trained methods."
+    wide, narrow = (
+        Counter(label(each[end].method, each[end].variant) for each in ends).most_common(1)[0]
+        for end in (-1, 0)
+    )
+    return (
+        f"Of the methods that train, {wide[0]} has the widest mean gap most often, on {wide[1]} of "
+        f"{len(ends)} tasks and backbones, and {narrow[0]} the narrowest, on {narrow[1]}."
+    )
+
+
+def _sentences(block: Block) -> str:
+    """Say what the figures of a block show."""
+    known = list(rows(_known(block)))
+    if len(known) == 1:
+        return f"The only gap is that of {_gap(known[0])}."
+    text = f"Gaps reach from that of {_gap(known[0])} to that of {_gap(known[-1])}."
+    trained = _trained(block).dropna(subset=["score"])
+    if len(trained) < _ENOUGH or trained["score"].nunique() < 2:
+        return text
+    ranks = trained[["generalization_gap", "score"]].rank()
+    agreement = ranks["generalization_gap"].corr(ranks["score"]) * (1 if block.upward else -1)
+    if pd.isna(agreement):
+        return text
+    word = "better" if agreement < 0 else "worse"
+    return (
+        f"{text} Over the {len(trained)} methods that train, narrower gaps go with {word} test "
+        f"scores (Spearman's rank correlation of gap and score {number(agreement, 2)}; of these "
+        "methods alone, and no cause)."
+    )
+
+
+def _gap(row: Any) -> str:
+    ends = interval(row.gap_ci_low, row.gap_ci_high)
+    spread = f", 95 % interval {ends}" if ends else ""
+    return f"{label(row.method, row.variant)} ({number(row.generalization_gap)}{spread})"

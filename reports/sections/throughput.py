@@ -1,23 +1,51 @@
 """What runs took, machine by machine: times of different machines do not compare."""
 
-from reports.document import Part, Section, Text
-from reports.evidence import Evidence
-from reports.figures.costs import throughput
-from reports.sections.pictures import picture
+from collections.abc import Sequence
 
-_APART = "Each machine has a figure of its own: times of different machines do not compare."
+import pandas as pd
+
+from reports.document import Part, Section, Subheading, Text
+from reports.evidence import Evidence
+from reports.figures.block import Block, blocks
+from reports.figures.choice import DETAILED, undrawn
+from reports.figures.throughput import machines, relative, throughput
+from reports.text import label, short
+
+_HOW = (
+    "Each machine has figures of its own, as times of different machines do not compare; those "
+    "with a GPU come first. Times compare between runs on one idle machine."
+)
 
 
 def section(evidence: Evidence) -> Section:
     """Return the section; it says so where nothing was measured."""
-    known = evidence.summary[evidence.summary["machine"] != ""]
-    machines = [table for _, table in known.groupby("machine", sort=True)]
-    parts: list[Part] = [Text(_APART, quiet=True)] if len(machines) > 1 else []
-    drawn = [throughput(table, dict(evidence.colours)) for table in machines]
-    pictures = [
-        picture(f"throughput-{place}", figure)
-        for place, figure in enumerate(drawn)
-        if figure is not None
-    ]
-    parts += pictures or [Text("No run has measured costs.")]
-    return Section("throughput", "Throughput and cost", tuple(parts))
+    found = blocks(evidence)
+    parts: list[Part] = []
+    left = DETAILED
+    for number, machine in enumerate(machines(found)):
+        here = [block for block in found if (block.table["machine"] == machine).any()]
+        drawn = [throughput(block, machine, number) for block in here[: max(1, left)]]
+        pictures = [picture for picture in (relative(here, machine, number), *drawn) if picture]
+        if pictures:
+            note = undrawn(len(drawn), len(here))
+            parts += [Subheading(machine), Text(_fastest(here, machine)), *note, *pictures]
+            left -= len(drawn)
+    if not parts:
+        parts = [Text("No run has measured costs.")]
+    return Section("throughput", "Throughput", (Text(_HOW, quiet=True), *parts))
+
+
+def _fastest(found: Sequence[Block], machine: str) -> str:
+    """Say on which task tokens pass the fastest, and at which method's hands."""
+    table = pd.concat([block.table[block.table["machine"] == machine] for block in found])
+    known = table[table["tokens_per_second"].notna()].sort_values("tokens_per_second")
+    if known.empty:
+        return "Tokens per second were not measured."
+    slow, fast = (
+        f"{label(row['method'], row['variant'])} on {row['task']} with {row['backbone']} "
+        f"({short(row['tokens_per_second'])})"
+        for _, row in known.iloc[[0, -1]].iterrows()
+    )
+    if len(known) == 1:
+        return f"Training tokens per second: {fast}."
+    return f"Most training tokens per second: {fast}; fewest: {slow}."

@@ -7,10 +7,13 @@ from typing import Any
 from reports.cells import Field, counted, ends, plain, read, shortened, table, worded
 from reports.document import Part, Row, Section, Subheading, Table, Text
 from reports.evidence import Evidence
-from reports.figures.searches import budget_curves, sensitivity
-from reports.sections.pictures import picture
-from reports.text import number, place
+from reports.figures.block import stems
+from reports.figures.choice import DETAILED, undrawn
+from reports.figures.searches import Searches, budget_curves, sensitivity
+from reports.figures.winners import importances, outcomes
+from reports.text import number
 from reports.tuning import Tuned
+from reports.verdict import listed
 
 
 def _ended(state: str) -> Field:
@@ -37,7 +40,7 @@ OUTCOME = (
         "tuned minus default on test, same seeds; sign flipped where lower is better",
         "gain.mean",
     ),
-    ends("gain 95 %", "paired Student t interval over seeds", "gain.low", "gain.high"),
+    ends("gain 95 %", "paired interval, over seeds and known test items", "gain.low", "gain.high"),
     plain("seeds", "seeds that tuned and default share", "gain.n", 0),
 )
 COST = (
@@ -79,40 +82,63 @@ def section(evidence: Evidence) -> Section | None:
     """Return the section; None where nothing was tuned."""
     if not evidence.studies:
         return None
+    groups = [(key, list(block)) for key, block in groupby(evidence.studies, key=_shared)]
     parts: list[Part] = [Text(_HOW, quiet=True), Text(_CURVES, quiet=True)]
-    for count, (shared, block) in enumerate(groupby(evidence.studies, key=_shared)):
-        parts += _block(evidence, count, shared, list(block))
+    parts += undrawn(min(DETAILED, len(groups)), len(groups))
+    names = stems([key for key, _ in groups])
+    for count, ((_, block), stem) in enumerate(zip(groups, names, strict=True)):
+        searches = Searches(block, evidence.colours, stem)
+        parts += _block(evidence, searches, drawn=count < DETAILED)
     return Section("tuning", "Tuning", tuple(parts))
 
 
 def _shared(each: Tuned) -> tuple[str, ...]:
+    """Return what studies share that are shown together, what matters most first."""
     study = each.summary.study
-    return study.suite, study.task, study.backbone, study.start, study.metric, study.direction
+    return study.task, study.backbone, study.suite, study.start, study.metric, study.direction
 
 
-def _block(
-    evidence: Evidence, count: int, shared: tuple[str, ...], block: list[Tuned]
-) -> list[Part]:
+def _block(evidence: Evidence, searches: Searches, *, drawn: bool) -> list[Part]:
     """Return what is said of one task and backbone."""
-    suite, *where, metric, direction = shared
-    better = "higher is better" if direction == "maximize" else "lower is better"
-    heading = f"{place(*where)} (suite {suite})"
-    drawn = (
-        ("budget", budget_curves(block, dict(evidence.colours))),
-        ("sensitivity", sensitivity(block, dict(evidence.colours))),
-    )
-    pictures: list[Part] = [
-        picture(f"{name}-{count}", figure) for name, figure in drawn if figure is not None
-    ]
+    study = searches.studies[0].summary.study
+    heading = f"{searches.place} (suite {study.suite})"
+    kinds = (outcomes, budget_curves, sensitivity, importances) if drawn else ()
+    pictures = [picture for kind in kinds if (picture := kind(searches)) is not None]
     return [
-        Subheading(f"{heading}: {metric}, {better}"),
-        _table(evidence, f"Outcome of tuning: {heading}", OUTCOME, block),
-        *(pictures or [Text("No trial has a score.")]),
+        Subheading(
+            f"{heading}: {searches.metric}, {searches.better}",
+            {"task": study.task, "backbone": study.backbone},
+        ),
+        Text(_gains(searches.studies)),
+        _table(evidence, f"Outcome of tuning: {heading}", OUTCOME, searches.studies),
+        *pictures,
         Text(_COST, quiet=True),
-        _table(evidence, f"Cost of tuning: {heading}", COST, block),
+        _table(evidence, f"Cost of tuning: {heading}", COST, searches.studies),
         Text(_SHARES, quiet=True),
-        _table(evidence, f"Searched settings: {heading}", SEARCHED, block),
+        _table(evidence, f"Searched settings: {heading}", SEARCHED, searches.studies),
     ]
+
+
+def _gains(studies: Sequence[Tuned]) -> str:
+    """Say what tuning brought on seeds that the search never used, and how far it flattered."""
+    if not any(each.summary.expected_best for each in studies):
+        return "No trial has a score."
+    tested = [each for each in studies if each.gain.low is not None and each.gain.high is not None]
+    if not tested:
+        return "Winners and the methods' own settings have too few seeds in common to compare."
+    helped = [each.name for each in tested if (each.gain.low or 0.0) > 0]
+    harmed = [each.name for each in tested if (each.gain.high or 0.0) < 0]
+    text = (
+        f"On test, tuning helped {len(helped)} of {len(tested)} methods beyond the noise of seeds"
+        f"{f' ({listed(helped)})' if helped else ''}"
+        f"{f' and harmed {listed(harmed)}' if harmed else ''}: intervals of the gain without zero, "
+        "each method for itself."
+    )
+    flattered = [each.optimism.mean for each in tested if each.optimism.mean is not None]
+    if not flattered:
+        return text
+    mean = sum(flattered) / len(flattered)
+    return f"{text} The search's best validation scores flatter by {number(mean)} on average."
 
 
 def _table(

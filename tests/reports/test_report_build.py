@@ -61,10 +61,12 @@ def test_build_writes_a_page_and_two_tables(tmp_path: Path) -> None:
     page = Page(built.report)
     sections = [attrs.get("id") for tag, attrs in page.tags if tag == "section"]
     assert " ".join(filter(None, sections)) == (
-        "verdict leaderboard overfitting calibration throughput findings failures protocol limits"
+        "verdict leaderboard cost overfitting calibration throughput findings failures protocol "
+        "limits"
     )
-    # Gap curves of two tasks, reliability of the classification task, one machine's costs.
-    assert page.count("svg") == 4
+    # A map of gaps; costs, gaps and curves of two tasks; calibration and reliability of the
+    # classification task; throughput of one machine, relative and of two tasks.
+    assert page.count("svg") == 12
     text = "".join(page.text)
     assert "Every planned run ended well." in text
     assert "best possible" in text

@@ -1,0 +1,83 @@
+"""What quality costs: which methods no other one beats in both."""
+
+from typing import Any
+
+import pandas as pd
+
+from reports.cells import heading
+from reports.document import Part, Section, Text
+from reports.evidence import Evidence
+from reports.figures.block import Block, blocks, untrained
+from reports.figures.choice import DETAILED, undrawn
+from reports.figures.pareto import front, pareto
+from reports.text import label, number, short
+from reports.verdict import listed
+
+_HOW = (
+    "Seconds and memory depend on the machine and on what else ran there, and stand in a panel for "
+    "each machine; trainable parameters and training FLOPs do not. A method on the front is beaten "
+    "by none in score and cost together, by their means; where intervals overlap, the front could "
+    "run otherwise."
+)
+
+
+def section(evidence: Evidence) -> Section | None:
+    """Return the section; None where no scored run has a cost."""
+    parts: list[Part] = []
+    drawn, found = 0, blocks(evidence)
+    for block in found:
+        picture = pareto(block) if drawn < DETAILED else None
+        if picture is not None:
+            drawn += 1
+            text = " ".join(filter(None, (_cheapest(block), _front(block), _untrained(block))))
+            parts += [heading(block.table), Text(text), picture]
+    if not parts:
+        return None
+    note = undrawn(drawn, len(found))
+    return Section("cost", "Quality against cost", (Text(_HOW, quiet=True), *note, *parts))
+
+
+def _costly(block: Block) -> list[Any]:
+    return [row for row in block.rows if pd.notna(row.score) and _trained(row)]
+
+
+def _trained(row: Any) -> bool:
+    return bool(pd.notna(row.train_flops) and row.train_flops > 0)
+
+
+def _name(row: Any) -> str:
+    return label(row.method, row.variant)
+
+
+def _cheapest(block: Block) -> str:
+    """Say which of the methods not told apart from the best takes the least."""
+    tied = [row for row in _costly(block) if pd.notna(row.rank_group) and row.rank_group == 1]
+    if len(tied) < 2:
+        return ""
+    tied.sort(key=lambda row: row.train_flops)
+    least, most = tied[0], tied[-1]
+    if least.train_flops == most.train_flops:
+        return ""
+    return (
+        f"Of the {len(tied)} methods not told apart from the best, {_name(least)} takes the fewest "
+        f"training FLOPs ({short(least.train_flops)}), {_name(most)} the most "
+        f"({short(most.train_flops)})."
+    )
+
+
+def _front(block: Block) -> str:
+    costly = _costly(block)
+    if len(costly) < 2:
+        return ""
+    costs = [row.train_flops for row in costly]
+    best = front(costs, [row.score for row in costly], upward=block.upward)
+    names = listed([_name(costly[place]) for place in best])
+    return f"On the front of {block.metric} against training FLOPs, cheapest first: {names}."
+
+
+def _untrained(block: Block) -> str:
+    rows = [row for row in block.rows if pd.notna(row.score) and untrained(row)]
+    if not rows:
+        return ""
+    scores = listed([f"{_name(row)} ({number(row.score)})" for row in rows])
+    return f"Not drawn, as they train nothing: {scores}."
