@@ -67,7 +67,7 @@ def page(document: Document) -> str:
         own=lambda row, shared: {k: v for k, v in row.facets.items() if shared.get(k) != v},
         key=_key,
         svg=_svg,
-        width=lambda part: round(part.figure.get_figwidth() * 96),
+        width=_width,
         colour=canvas.variable,
         light=_constant(canvas.css("light")),
         dark=_constant(canvas.css("dark")),
@@ -129,6 +129,11 @@ def _key(value: Value, kind: str) -> Markup | str:
 
 def _svg(picture: Picture) -> Markup:
     return Markup(canvas.svg(picture.figure, picture.title))  # noqa: S704 - `svg` escapes all text
+
+
+def _width(picture: Picture, scale: float) -> int:
+    """Return the width of a figure in pixels, of which an inch has 96."""
+    return round(picture.figure.get_figwidth() * 96 * scale)
 
 
 def _source(name: str) -> str:

@@ -9,6 +9,7 @@ from reports.document import Bullets, Section, Text
 from reports.evidence import Evidence
 from reports.leaderboard import NOT_FAILED, rows
 from reports.load import CURVE, MISSING
+from reports.rivals import OVER_SEEDS
 from reports.text import FEW_SEEDS, label, number
 from reports.verdict import listed
 
@@ -58,6 +59,27 @@ def _tests(evidence: Evidence) -> str:
     return (
         f"Some test sets are small: {each}. With {n} examples, chance in drawing them moves a "
         f"share near one half by {number(margin, 2)} either way (binomial, 95 %)."
+    )
+
+
+def _items(evidence: Evidence) -> str:
+    scored = _scored(evidence)
+    fixed = scored.loc[scored["score_ci_over"] == OVER_SEEDS, "task"]
+    if fixed.empty:
+        return ""
+    return (
+        f"Intervals of {listed(list(dict.fromkeys(fixed)))} are over seeds alone, as no values of "
+        "single items are known: they hold for these very test sets and not for others."
+    )
+
+
+def _families(evidence: Evidence) -> str:
+    ranked = [block for block in evidence.blocks if (block["rank_group"] > 1).any()]
+    if len(evidence.blocks) < 2 or not ranked:
+        return ""
+    return (
+        f"Tests are corrected within a task and not over all {len(evidence.blocks)}: with 5 % on "
+        "each, some methods may be told apart on some task by chance alone."
     )
 
 
@@ -237,6 +259,8 @@ _SOURCES = {
 _LIMITS: tuple[Callable[[Evidence], str], ...] = (
     _seeds,
     _tests,
+    _items,
+    _families,
     _last_checkpoints,
     _scope,
     _generated,

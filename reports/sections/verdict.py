@@ -81,7 +81,7 @@ def _table(together: Across, evidence: Evidence) -> Table:
     ranked = together.ranks.average if together.ranks else {}
     names = [*together.means] or [*ranked, *(n for n in together.names if n not in ranked)]
     found = [
-        Row(line.name, read(line, fields), evidence.colours[line.method])
+        Row(line.name, read(line, fields), evidence.colours[line.method], {"method": line.method})
         for line in (_line(together, name, ranked.get(name)) for name in names)
     ]
     return table(title(together), "method", fields, found)

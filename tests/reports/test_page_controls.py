@@ -221,7 +221,7 @@ def test_page_tells_its_parts_to_a_screen_reader(open_page: Open, path: Path) ->
         ("search", "Filter all tables"),
         ("navigation", "Sections"),
         ("table", "Table 1. Scores of rte"),
-        ("region", "Table 1. Scores of rte"),
+        ("group", "Table 1. Scores of rte"),
         ("region", "Leaderboard"),
     ):
         assert page.get_by_role(role, name=name, exact=True).count() == 1, name  # type: ignore[arg-type]
