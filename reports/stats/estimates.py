@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from reports.stats.intervals import Floats, Interval, constant
+from reports.stats.intervals import Floats, Interval
 
 
 @dataclass(frozen=True)
@@ -156,36 +156,40 @@ def covariance(values: Sequence[Floats]) -> Floats:
 
 
 def two_level(
-    scores: Floats, shared: Floats | None, n_items: int, scale: float | None = None
+    scores: Floats, shared: Floats | None, n_items: int, scale: Floats | None = None
 ) -> Estimate:
-    """Return a mean over seeds and items.
+    """Return means over seeds and items.
 
     Args:
-        scores: of every seed, `(S,)`.
-        shared: covariance of the seeds' values over items, `(S, S)`; None if unknown.
+        scores: of every seed, `(..., S)`.
+        shared: covariance of the seeds' values over items, `(..., S, S)`; None if unknown.
         n_items: test items N.
-        scale: size of the numbers that scores were computed from; spreads that rounding may have
-            made are measured against it. The largest score if None.
+        scale: size of the numbers that scores were computed from, `(...)`; spreads that rounding
+            may have made are measured against it. The largest score if None.
+
+    Returns:
+        Fields `(...)`.
     """
-    n = len(scores)
-    scale = scale or float(np.abs(scores).max(initial=0.0))
-    seeds = 0.0 if constant(scores, scale) else float(np.var(scores, ddof=1)) / n
-    items, item_df = 0.0, np.inf
+    n, size = scores.shape[-1], scores.shape[:-1]
+    scale = np.abs(scores).max(axis=-1, initial=0.0) if scale is None else scale
+    seeds, items, item_df = np.zeros(size), np.zeros(size), np.inf
+    if n > 1:
+        varies = np.ptp(scores, axis=-1) > 1e-12 * scale
+        seeds = np.where(varies, np.var(scores, axis=-1, ddof=1) / n, 0.0)
     if shared is not None and n > 1 and n_items > 1:
-        common = float(shared.sum() - np.trace(shared)) / (n * (n - 1))
-        rest = float(np.trace(shared)) / n - common
-        if common > 1e-12 * scale**2:
-            items = common / n_items
-        if seeds == 0 and rest > 1e-12 * scale**2:
-            seeds = rest / (n * n_items)
+        trace = np.trace(shared, axis1=-2, axis2=-1)
+        common = (shared.sum(axis=(-2, -1)) - trace) / (n * (n - 1))
+        rest = trace / n - common
+        items = np.where(common > 1e-12 * scale**2, common / n_items, 0.0)
+        unseen = (seeds == 0) & (rest > 1e-12 * scale**2)
+        seeds = np.where(unseen, rest / (n * n_items), seeds)
         item_df = n_items - 1.0
-    known = n > 1 and seeds + items > 0
     return Estimate(
-        mean=np.asarray(scores.mean() if n else np.nan),
-        seed_variance=np.asarray(seeds if known else np.nan),
-        item_variance=np.asarray(items),
-        seed_df=np.asarray(max(n - 1.0, 1.0)),
-        item_df=np.asarray(item_df),
+        mean=np.asarray(scores.mean(axis=-1)) if n else np.full(size, np.nan),
+        seed_variance=np.where((n > 1) & (seeds + items > 0), seeds, np.nan),
+        item_variance=items,
+        seed_df=np.full(size, max(n - 1.0, 1.0)),
+        item_df=np.full(size, item_df),
     )
 
 

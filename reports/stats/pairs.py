@@ -9,7 +9,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,26 +120,32 @@ class Family(Generic[Key]):
 
 def family(samples: Mapping[Key, Sample]) -> Family[Key]:
     """Compare all pairs of methods on one task."""
-    runs = [(key, seed) for key, sample in samples.items() for seed in sample.values or {}]
+    every, size = list(samples.values()), len(samples)
+    runs = [(place, seed) for place, each in enumerate(every) for seed in each.values or {}]
     rows = {run: row for row, run in enumerate(runs)}
-    values = [(samples[key].values or {})[seed] for key, seed in runs]
-    shared = covariance(values)
-    n_seeds = np.zeros((len(samples), len(samples)), dtype=np.int64)
-    found = []
-    for (i, first), (j, second) in combinations(enumerate(samples), 2):
-        one, other = samples[first], samples[second]
-        seeds = sorted(one.scores.keys() & other.scores.keys())
-        n_seeds[i, j] = n_seeds[j, i] = len(seeds)
-        scores = np.array([[each.scores[seed] for seed in seeds] for each in (one, other)])
-        common = None
-        if one.values is not None and other.values is not None:
-            common = _of_difference(
-                shared, *([rows[key, seed] for seed in seeds] for key in (first, second))
+    shared = covariance([(every[place].values or {})[seed] for place, seed in runs])
+    n_seeds = np.zeros((size, size), dtype=np.int64)
+    tables = {part: np.full((size, size), np.nan) for part in Estimate.__dataclass_fields__}
+    for (seeds, over_items), pairs in _alike(every).items():
+        sides = np.transpose(pairs)
+        scores = np.array(
+            [[[every[place].scores[seed] for seed in seeds] for place in side] for side in sides]
+        )
+        known = None
+        if over_items:
+            ours, theirs = (
+                np.array([[rows[place, seed] for seed in seeds] for place in side], dtype=np.intp)
+                for side in sides
             )
-        scale = float(np.abs(scores).max(initial=0.0))
-        found.append(two_level(scores[0] - scores[1], common, one.n_items, scale))
+            known = _of_differences(shared, ours, theirs)
+        scale = np.abs(scores).max(axis=(0, 2), initial=0.0)
+        found = two_level(scores[0] - scores[1], known, every[sides[0][0]].n_items, scale)
+        for first, second, sign in ((*sides, 1), (*sides[::-1], -1)):
+            n_seeds[first, second] = len(seeds)
+            for part, table in tables.items():
+                table[first, second] = getattr(found, part) * (sign if part == "mean" else 1)
     places = {key: place for place, key in enumerate(samples)}
-    return _tested(places, n_seeds, _square(len(samples), found))
+    return _tested(places, n_seeds, Estimate(**tables))
 
 
 def averaged_family(families: Sequence[Family[Key]]) -> Family[Key]:
@@ -193,11 +199,36 @@ def holm(p_values: Floats) -> Floats:
     return adjusted
 
 
-def _of_difference(shared: Floats, ours: list[int], theirs: list[int]) -> Floats:
-    """Return the covariance of the differences of runs, given that of the runs by their rows."""
-    both = np.ix_(ours, theirs)
-    within = shared[np.ix_(ours, ours)] + shared[np.ix_(theirs, theirs)]
-    return within - shared[both] - shared[both].T
+def _alike(
+    every: Sequence[Sample],
+) -> dict[tuple[tuple[int, ...], bool], list[tuple[int, int]]]:
+    """Return pairs of places by their common seeds and by whether both know their items.
+
+    Pairs that agree in these are worked out at once.
+    """
+    found: dict[tuple[tuple[int, ...], bool], list[tuple[int, int]]] = {}
+    for (i, one), (j, other) in combinations(enumerate(every), 2):
+        seeds = tuple(sorted(one.scores.keys() & other.scores.keys()))
+        over_items = one.values is not None and other.values is not None
+        found.setdefault((seeds, over_items), []).append((i, j))
+    return found
+
+
+def _of_differences(shared: Floats, ours: NDArray[Any], theirs: NDArray[Any]) -> Floats:
+    """Return the covariance of differences of runs, `(pairs, S, S)`, given that of the runs.
+
+    Args:
+        shared: of the runs.
+        ours: their rows in it, `(pairs, S)`.
+        theirs: likewise.
+    """
+
+    def block(rows: NDArray[Any], columns: NDArray[Any]) -> Floats:
+        found: Floats = shared[rows[:, :, None], columns[:, None, :]]
+        return found
+
+    both = block(ours, theirs)
+    return block(ours, ours) + block(theirs, theirs) - both - both.transpose(0, 2, 1)
 
 
 def _tested(places: Mapping[Key, int], n_seeds: NDArray[np.int64], mean: Estimate) -> Family[Key]:
@@ -208,18 +239,6 @@ def _tested(places: Mapping[Key, int], n_seeds: NDArray[np.int64], mean: Estimat
     for table in (p_values, corrected):
         table.T[upper] = table[upper]
     return Family(places, n_seeds, mean, p_values, corrected)
-
-
-def _square(size: int, pairs: Sequence[Estimate]) -> Estimate:
-    """Lay out estimates of all pairs, `(size, size)`; turned round below the diagonal."""
-    parts = []
-    for name in Estimate.__dataclass_fields__:
-        table = np.full((size, size), np.nan)
-        table[np.triu_indices(size, 1)] = [float(getattr(pair, name)) for pair in pairs]
-        sign = -1 if name == "mean" else 1
-        table.T[np.triu_indices(size, 1)] = sign * table[np.triu_indices(size, 1)]
-        parts.append(table)
-    return Estimate(*parts)
 
 
 def _comparison(
