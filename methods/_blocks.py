@@ -6,12 +6,13 @@ without a number (a pooler) is a block of its own. How blocks are chosen is up t
 """
 
 from collections.abc import Sequence
-from typing import ClassVar, TypeVar, Unpack
+from typing import Any, ClassVar, TypeVar, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from bench.backbone import Backbone
+from bench.method import TrainState
 from bench.stack import RunAxis, Stacked
 from methods._lowrank import LayerSettings, LowRank, LowRankConfig, StackedLora
 
@@ -106,6 +107,11 @@ class BlockLowRank(LowRank[ConfigT]):
         """Return the layer that takes the place of ``base``."""
         block = self.block_of[site.removeprefix("lora.")]
         return StackedGated(self.axis, base, site, self.gates, block, **self.layer_settings())
+
+    def notes(self, state: TrainState, position: int) -> dict[str, Any]:
+        """Return the labels of all blocks, and of those that the run trains."""
+        found = {"blocks": [*self.labels], "selected_blocks": self.selected(position)}
+        return super().notes(state, position) | found
 
     def selected(self, position: int) -> list[Block]:
         """Return the labels of the blocks that train in an active run."""

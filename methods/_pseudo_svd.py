@@ -19,6 +19,7 @@ from methods._lowrank import LowRank, LowRankConfig, Space, StackedLora
 Form = Literal["softmax", "real", "binary"]
 
 _INITIAL_STD = 0.02
+_NOTED = 5  # decimals of values in a record, which holds one for each rank of every layer
 _CLAMP = 1e-6  # keeps the logarithms of the binary penalty finite
 
 
@@ -175,11 +176,17 @@ class PseudoSvd(LowRank[ConfigT]):
         return self.axis.select(weights) * torch.stack(entropies).sum(dim=0)
 
     def notes(self, state: TrainState, position: int) -> dict[str, Any]:
-        """Return the smallest and the largest value of the run, over all layers."""
+        """Return the run's values by layer, largest first, and the ends of their range."""
         rank = self.active_configs[position].rank
         with torch.no_grad():
             values = torch.stack([layer.values()[position, :rank] for layer in self.layers])
-        found = {"smallest_value": float(values.min()), "largest_value": float(values.max())}
+        profiles = values.double().sort(dim=1, descending=True).values.tolist()
+        rounded = [[round(value, _NOTED) for value in profile] for profile in profiles]
+        found = {
+            "smallest_value": float(values.min()),
+            "largest_value": float(values.max()),
+            "pseudo_singular_values": dict(zip(self.adapters, rounded, strict=True)),
+        }
         return super().notes(state, position) | found
 
 

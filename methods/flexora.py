@@ -232,7 +232,6 @@ class Flexora(BlockLowRank[FlexoraConfig]):
         """Return the selected blocks, and what the search found for every block."""
         alpha_hat = self.gates.alpha_hat.detach()[position].double()
         found = {
-            "selected_blocks": self.selected(position),
             "alpha_hat": alpha_hat.tolist(),
             "alpha_hat_sum": float(alpha_hat.sum()),
         }

@@ -10,16 +10,15 @@ Deviations:
    the blocks unless given, since a control cannot know the outcome of another run.
 """
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import Field
 from torch import nn
 
 from bench.backbone import Backbone
-from bench.method import TrainState
 from bench.tasks import Task
-from methods._blocks import Block, BlockLowRank, block_path
+from methods._blocks import BlockLowRank, block_path
 from methods._lowrank import LowRankConfig
 
 
@@ -59,8 +58,3 @@ class FlexoraRandom(BlockLowRank[FlexoraRandomConfig]):
             self.gates.chosen[index] = False
             self.gates.chosen[index, order[:count]] = True
         return model
-
-    def notes(self, state: TrainState, position: int) -> dict[str, Any]:
-        """Return the blocks of the run."""
-        found: dict[str, list[Block]] = {"selected_blocks": self.selected(position)}
-        return super().notes(state, position) | found

@@ -1,10 +1,13 @@
 """BiLoRA: its data split, and both levels of its training against plain autograd."""
 
+import json
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scipy.special import expit
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -12,6 +15,7 @@ from bench import registry
 from bench.batches import Batch
 from bench.method import AnyMethod, TrainState
 from bench.optim import StackedAdamW
+from bench.run import set_up
 from methods._hypergradient import Estimator, passes
 from methods._pseudo_svd import Form, StackedPseudoSvd
 from tests.methods.alone import assert_same_alone
@@ -24,7 +28,14 @@ from tests.methods.two_levels import (
     upper_gradient,
     watched,
 )
-from tests.small_stack import MakeBackbone, make_runs, random_data, train
+from tests.small_stack import (
+    CPU,
+    MakeBackbone,
+    load_backbone,
+    make_runs,
+    random_data,
+    train,
+)
 
 ESTIMATORS: list[Estimator] = ["first_order", "t1t2", "darts", "unrolled"]
 NARROW: dict[str, Any] = {"rank": 3, "alpha": 7, "targets": ["query", "output.dense"]}
@@ -39,6 +50,29 @@ def test_first_values_follow_the_form(form: str, make_backbone: MakeBackbone) ->
             assert 0.01 < module.lora_A.std() < 0.03
             assert bool((module.lora_B == 0).all()) == (form != "real")
             assert (module.lora_E == 0).all()
+
+
+@pytest.mark.parametrize("form", ["softmax", "real", "binary"])
+def test_notes_hold_the_values_of_every_layer_largest_first(
+    form: str, make_backbone: MakeBackbone
+) -> None:
+    """A run's own values alone are noted, in falling order, rounded, without those of padding."""
+    configs: list[dict[str, Any]] = [{"rank": rank, "values": form} for rank in (3, 2)]
+    runs = make_runs("bilora", (0, 1), configs=configs, outputs=3)
+    backbone = load_backbone(make_backbone("bert"), runs)
+    method, state = set_up(runs, backbone, random_data(3), CPU)
+    for layer in method.layers:
+        layer.lora_E.data.copy_(torch.tensor([[0.1, 0.7, -0.4], [0.2, 0.9, 0.0]]))
+    for position, rank in enumerate((3, 2)):
+        raw = np.array([[0.1, 0.7, -0.4], [0.2, 0.9, 0.0]])[position, :rank]
+        forms = {"softmax": np.exp(raw) / np.exp(raw).sum(), "real": raw, "binary": expit(raw)}
+        expected = np.sort(forms[form])[::-1]
+        notes = json.loads(json.dumps(method.notes(state, position)))
+        assert list(notes["pseudo_singular_values"]) == list(method.adapters)
+        for values in notes["pseudo_singular_values"].values():
+            np.testing.assert_allclose(values, expected, rtol=0, atol=1e-5)
+        assert notes["largest_value"] == pytest.approx(expected[0])
+        assert notes["smallest_value"] == pytest.approx(expected[-1])
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS)
