@@ -36,19 +36,20 @@ def chosen(table: pd.DataFrame, by: str, most: int) -> pd.DataFrame:
     return table.iloc[sorted(picked)]
 
 
-def left_out(drawn: int, of: int, extremes: str) -> str:
+def left_out(drawn: int, of: int, extremes: str, where: str = "runs.csv") -> str:
     """Say which methods are drawn where not all are, as a sentence with a space before it.
 
     Args:
         drawn: number of methods in the figure.
         of: number that could be.
         extremes: what the extremes are in, such as "gap".
+        where: the file that has the numbers of all.
     """
     if drawn == of:
         return ""
     return (
         f" {drawn} of {of} methods are drawn: the leader, {REFERENCE}, and those with the largest "
-        f"and the smallest {extremes}; the tables and runs.csv hold all."
+        f"and the smallest {extremes}; the tables and {where} hold all."
     )
 
 

@@ -29,7 +29,7 @@ from reports.figures.measure import within
 from reports.text import place
 from reports.tuning import Tuned
 
-_CURVES, _METHODS, _SETTINGS = 10, 8, 3
+_CURVES, _BANDS, _METHODS, _SETTINGS = 10, 4, 6, 3
 _FIRST = ("learning_rate", "rank")
 """Settings whose sensitivity is always drawn: what a reader of any method has to set."""
 
@@ -90,7 +90,7 @@ class Searches:
     def left_out(self, drawn: int) -> str:
         """Say which studies with a score are not drawn."""
         of = sum(each.best is not None for each in self.studies)
-        return left_out(drawn, of, f"best {self.metric}")
+        return left_out(drawn, of, f"best {self.metric}", "trials.csv of each study")
 
 
 def budget_curves(searches: Searches) -> Picture | None:
@@ -102,9 +102,11 @@ def budget_curves(searches: Searches) -> Picture | None:
     drawn = [each for each in searches.best(_CURVES) if each.summary.expected_best]
     if not drawn:
         return None
+    banded = len(drawn) <= _BANDS
     title = (
         f"Expected best validation {searches.metric} ({searches.better}) of so many trials, "
-        f"{searches.place}. Band: 10 to 90 % of draws from the trials in hand."
+        f"{searches.place}; mean over draws from the trials in hand."
+        + (" Band: 10 to 90 % of these draws." if banded else "")
         + searches.left_out(len(drawn))
     )
     height = max(2.6, 0.7 + 0.17 * len(drawn))
@@ -112,7 +114,7 @@ def budget_curves(searches: Searches) -> Picture | None:
         figure = Figure(figsize=(WIDTH, height))
         axis = figure.add_axes((0.6 / WIDTH, 0.42 / height, 4.6 / WIDTH, 1 - 0.52 / height))
         for each in drawn:
-            _draw_budget(axis, each, searches.named(each))
+            _draw_budget(axis, each, searches.named(each), banded=banded)
         axis.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axis.set_xlabel("trials")
         axis.set_ylabel(f"validation {searches.metric}")
@@ -123,11 +125,12 @@ def budget_curves(searches: Searches) -> Picture | None:
     return Picture(f"budget-{searches.stem}", title, figure, pd.DataFrame(data))
 
 
-def _draw_budget(axis: Axes, each: Tuned, named: Named) -> None:
+def _draw_budget(axis: Axes, each: Tuned, named: Named, *, banded: bool) -> None:
     points = each.summary.expected_best
     trials = [point.trials for point in points]
     low, high = [point.low for point in points], [point.high for point in points]
-    axis.fill_between(trials, low, high, color=named.look.colour, alpha=0.1, linewidth=0)
+    if banded:
+        axis.fill_between(trials, low, high, color=named.look.colour, alpha=0.1, linewidth=0)
     axis.plot(
         trials,
         [point.expected for point in points],

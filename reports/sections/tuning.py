@@ -129,7 +129,7 @@ def _gains(studies: Sequence[Tuned]) -> str:
     helped = [each.name for each in tested if (each.gain.low or 0.0) > 0]
     harmed = [each.name for each in tested if (each.gain.high or 0.0) < 0]
     text = (
-        f"On test, tuning helped {len(helped)} of {len(tested)} methods beyond the noise of seeds"
+        f"On test, tuning helped {len(helped)} of {len(tested)} methods beyond chance"
         f"{f' ({listed(helped)})' if helped else ''}"
         f"{f' and harmed {listed(harmed)}' if harmed else ''}: intervals of the gain without zero, "
         "each method for itself."
