@@ -91,13 +91,12 @@ def _outline(section: Section) -> _Outline:
         else:
             last = blocks.pop() if blocks else _Block(None, ())
             blocks.append(_Block(last.heading, (*last.parts, part)))
-    hints = {
-        column.heading: column.hint
-        for part in section.parts
-        if isinstance(part, Table)
-        for column in part.columns
-        if column.hint
-    }
+    tables = [part for part in section.parts if isinstance(part, Table)]
+    columns = dict.fromkeys(column for part in tables for column in part.columns if column.hint)
+    hints: dict[str, str] = {}
+    for column in columns:
+        known = hints.get(column.heading)
+        hints[column.heading] = f"{known}; or {column.hint}" if known else column.hint
     return _Outline(section.name, section.title, tuple(blocks), hints)
 
 
@@ -120,11 +119,20 @@ def _shared(table: Table) -> dict[str, str]:
 
 
 def _key(value: Value, kind: str) -> Markup | str:
-    """Return what a cell of a column of numbers sorts by, where its text does not say so."""
-    if kind != "number":
+    """Return what a cell of a column of numbers sorts by, where that is not what it shows."""
+    if kind != "number" or _shows_number(value):
         return ""
-    text = "" if value.key is None else f"{value.key:.6g}"
-    return "" if text == value.text else Markup(' data-key="{}"').format(text)
+    return Markup(' data-key="{}"').format("" if value.key is None else f"{value.key:.6g}")
+
+
+def _shows_number(value: Value) -> bool:
+    """Whether the text of a cell sorts as its key does, but for rounding."""
+    if value.key is None:
+        return value.text == ""
+    try:
+        return abs(float(value.text) - value.key) <= 5e-3 * max(1.0, abs(value.key))
+    except ValueError:
+        return False
 
 
 def _svg(picture: Picture) -> Markup:

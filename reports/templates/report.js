@@ -30,6 +30,15 @@ for (const button of document.querySelectorAll("thead button")) {
   });
 }
 
+// Headings show under the pointer what the section says of them; it stands in the page once.
+for (const part of document.querySelectorAll("section:has(details.columns)")) {
+  const terms = [...part.querySelectorAll("details.columns dt")];
+  const hints = new Map(terms.map((term) => [term.textContent, term.nextElementSibling.textContent]));
+  for (const button of part.querySelectorAll("thead button")) {
+    button.title = hints.get(button.textContent) ?? "";
+  }
+}
+
 // A row says what it is about, or its table does for all its rows.
 const facet = (element, name) => element.dataset[name] ?? element.closest("table")?.dataset[name];
 

@@ -246,8 +246,9 @@ def test_button_turns_the_colours_over(open_page: Open, path: Path) -> None:
 
 
 def test_columns_explain_themselves(open_page: Open, path: Path) -> None:
-    """What a heading means can be read without a mouse."""
+    """What a heading means can be read without a mouse, and shows under one."""
     page = open_page(path)
+    assert page.get_by_title("mean over seeds").all_inner_texts() == ["score", "score"]
     page.get_by_text("What the columns mean").click()
     expect(page.get_by_text("mean over seeds")).to_be_visible()
 
