@@ -28,9 +28,9 @@ from reports.document import (
 from reports.figures import canvas
 from reports.typesetting import Form, typeset
 
-MOST_ROWS = 2000
-"""Rows of all tables together. Beyond, the longest tables are cut and say so: a thousand rows take
-Typst two seconds and a quarter of a gigabyte, and fill twenty pages that nobody leafs through.
+MOST_ROWS = 1000
+"""Rows of all tables together. Beyond, the longest tables are cut and say so: a thousand of the
+widest rows take Typst two seconds and 0.4 GB, and fill twenty pages that nobody leafs through.
 """
 
 _COMFORT = 11
