@@ -57,6 +57,8 @@ def page(document: Document) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    # A number and its per cent sign stay on one line.
+    environment.filters["tied"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
     script = f"\n{_source('report.js')}\n"
     return environment.get_template("report.html").render(
         document=document,

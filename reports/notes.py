@@ -10,6 +10,9 @@ import numpy as np
 from reports.load import Results
 from reports.text import label, place, short
 
+DRAWN = ("blocks", "alpha_hat", "kept_ranks", "pseudo_singular_values")
+"""Notes of a number for every block or layer: `reports.figures.own` draws them."""
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -29,12 +32,14 @@ class Finding:
 
 
 def findings(results: Results, row: Any) -> list[Finding]:
-    """Return what the finished runs of a leaderboard row report, a line each."""
+    """Return what the finished runs of a leaderboard row report, a line each; not the `DRAWN`."""
     notes = [results.notes[run] for run in row.ok_runs.values() if run in results.notes]
     where = place(row.task, row.backbone, row.start)
     name = label(row.method, row.variant)
     found = []
     for key in dict.fromkeys(key for note in notes for key in note):
+        if key in DRAWN:
+            continue
         values = [note[key] for note in notes if note.get(key) is not None]
         found.append(Finding(where, name, key.replace("_", " "), _summary(values)))
     return found

@@ -1,8 +1,4 @@
-"""Figures across tasks: every method on every task at one glance.
-
-The colours of cells are the same in both themes, and each number is black or white, whichever is
-better to read on its cell.
-"""
+"""Figures across tasks: every method on every task at one glance."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from reports.document import Picture
 from reports.figures.block import REFERENCE, Block, identity, untrained
-from reports.figures.canvas import PAGE, RULE, style
+from reports.figures.canvas import RULE, style
+from reports.figures.heat import heatmap
 from reports.figures.layout import KEY, LINE, WIDTH, key
 from reports.figures.measure import width, within
 from reports.text import label, short
@@ -158,8 +154,6 @@ def _places(blocks: Sequence[Block]) -> list[str]:
 
 def _draw(what: Overview, depth: pd.DataFrame, values: pd.DataFrame) -> Figure:
     """Draw the cells; the tables have a row per method and a column per task."""
-    import seaborn as sns  # takes a second to load, which reports of one task need not wait for
-
     numbered = len(depth.columns) <= _NUMBERED
     rows = [within(str(name), _LONGEST, 7.5) for name in depth.index]
     columns = [within(str(place), 1.2 if numbered else _LONGEST, 7) for place in depth.columns]
@@ -171,22 +165,17 @@ def _draw(what: Overview, depth: pd.DataFrame, values: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(WIDTH, height))
     box = (left / WIDTH, foot / height, wide / WIDTH, LINE * len(rows) / height)
     axis = figure.add_axes(box)
-    low = min(what.meanings)
-    palette = sns.color_palette(what.palette, as_cmap=True)
-    look: dict[str, Any] = {"linewidths": 0.6, "linecolor": PAGE, "cbar": False, "cmap": palette}
-    sns.heatmap(depth, vmin=low, vmax=1.0, ax=axis, xticklabels=columns, yticklabels=rows, **look)
-    axis.grid(visible=False)
-    axis.set(xlabel="", ylabel="")
-    axis.tick_params(axis="y", rotation=0)
+    texts = values.map(_short) if numbered else None
+    colour = heatmap(
+        axis,
+        depth.set_axis(rows, axis=0),
+        texts,
+        what.palette,
+        low=min(what.meanings),
+    )
     anchor: dict[str, Any] = {"ha": "right", "rotation_mode": "anchor"} if numbered else {}
     axis.set_xticks(axis.get_xticks(), columns, rotation=turn, fontsize=7, **anchor)
 
-    def colour(value: float) -> tuple[float, float, float]:
-        red, green, blue, _ = palette((value - low) / (1.0 - low))
-        return float(red), float(green), float(blue)
-
-    if numbered:
-        _write_numbers(axis, depth, values, colour)
     handles = [
         Patch(facecolor=colour(at), edgecolor=RULE, linewidth=0.5, label=text)
         for at, text in what.meanings.items()
@@ -195,31 +184,5 @@ def _draw(what: Overview, depth: pd.DataFrame, values: pd.DataFrame) -> Figure:
     return figure
 
 
-def _write_numbers(
-    axis: Axes,
-    depth: pd.DataFrame,
-    values: pd.DataFrame,
-    colour: Callable[[float], tuple[float, float, float]],
-) -> None:
-    depths = depth.to_numpy(np.float64).tolist()
-    for (line, column), value in np.ndenumerate(values.to_numpy(np.float64)):
-        if np.isfinite(value):
-            dark = luminance(colour(depths[line][column])) < 0.179
-            axis.text(
-                column + 0.5,
-                line + 0.5,
-                f"{value:.3f}" if abs(value) < 10 else short(value),
-                ha="center",
-                va="center_baseline",
-                fontsize=6.5,
-                color="#ffffff" if dark else "#000000",
-            )
-
-
-def luminance(colour: tuple[float, float, float]) -> float:
-    """Return the relative luminance of red, green and blue in [0, 1], as WCAG 2 defines it.
-
-    Above 0.179 black has the better contrast, below it white; either has 4.5 to 1 then.
-    """
-    parts = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour]
-    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+def _short(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 10 else short(value)

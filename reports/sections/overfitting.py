@@ -3,6 +3,7 @@
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from reports.cells import heading
@@ -22,6 +23,7 @@ _GAP = (
     "better), both in evaluation mode: above zero, the method does better on what it has seen. "
     "Curves use a fixed sample of each split."
 )
+_UNCLEAR = "gap and test score are not clearly related"
 _ENOUGH = 5
 """Below so many methods, a rank correlation says nothing."""
 
@@ -57,14 +59,15 @@ def _across(found: list[Block]) -> str:
     ends = [each for each in ends if len(each) > 1]
     if not ends:
         return "No task has gaps of two trained methods."
-    wide, narrow = (
-        Counter(label(each[end].method, each[end].variant) for each in ends).most_common(1)[0]
-        for end in (-1, 0)
-    )
-    return (
-        f"Of the methods that train, {wide[0]} has the widest mean gap most often, on {wide[1]} of "
-        f"{len(ends)} tasks and backbones, and {narrow[0]} the narrowest, on {narrow[1]}."
-    )
+    texts = []
+    for end, word in ((-1, "widest"), (0, "narrowest")):
+        names = Counter(label(each[end].method, each[end].variant) for each in ends)
+        name, count = names.most_common(1)[0]
+        if 2 * count > len(ends):
+            texts.append(f"{name} has the {word} mean gap on {count} of {len(ends)} tasks.")
+        else:
+            texts.append(f"No method has the {word} mean gap on most tasks.")
+    return f"Of the methods that train: {' '.join(texts)}"
 
 
 def _sentences(block: Block) -> str:
@@ -80,11 +83,13 @@ def _sentences(block: Block) -> str:
     agreement = ranks["generalization_gap"].corr(ranks["score"]) * (1 if block.upward else -1)
     if pd.isna(agreement):
         return text
-    word = "better" if agreement < 0 else "worse"
+    # Without association, the rank correlation has a standard deviation of 1 / sqrt(n - 1).
+    clear = abs(agreement) > 1.96 / np.sqrt(len(trained) - 1)
+    word = ("better" if agreement < 0 else "worse") if clear else ""
+    said = f"narrower gaps go with {word} test scores" if word else _UNCLEAR
     return (
-        f"{text} Over the {len(trained)} methods that train, narrower gaps go with {word} test "
-        f"scores (Spearman's rank correlation of gap and score {number(agreement, 2)}; of these "
-        "methods alone, and no cause)."
+        f"{text} Over the {len(trained)} methods that train, {said} (Spearman's rank correlation "
+        f"{number(agreement, 2)})."
     )
 
 
