@@ -156,6 +156,37 @@ def mark(axis: Axes, x: float, y: float, look: Look, **settings: Any) -> None:
     axis.plot([x], [y], **_mark(look), **settings)
 
 
+def margin(axis: Axes, room: float) -> Axes:
+    """Take a strip off the right of a column of a list, for marks over the same lines.
+
+    Args:
+        axis: of the column.
+        room: width of the strip in inches.
+    """
+    box, gap = axis.get_position(), 0.06 / WIDTH
+    strip = min(room / WIDTH, box.width / 2)
+    axis.set_position((box.x0, box.y0, box.width - strip - gap, box.height))
+    place = (box.x1 - strip, box.y0, strip, box.height)
+    return axis.figure.add_axes(place, sharey=axis)
+
+
+def beside_names(lines: int) -> tuple[Figure, Axes]:
+    """Lay out one panel with room to its right for the names of its lines.
+
+    Args:
+        lines: number of names.
+    """
+    height = max(2.6, 0.7 + 0.17 * lines)
+    figure = Figure(figsize=(WIDTH, height))
+    box = (0.6 / WIDTH, 0.42 / height, 4.6 / WIDTH, 1 - 0.52 / height)
+    return figure, figure.add_axes(box)
+
+
+def name_lines(axis: Axes) -> None:
+    """Write the names of lines beside the panel of `beside_names`."""
+    axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), borderaxespad=0)
+
+
 def head(axis: Axes, name: str, text: str = "") -> None:
     """Title a panel with a method's name, as far as it fits, and a line of text below it."""
     room = axis.get_position().width * WIDTH

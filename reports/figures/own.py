@@ -124,7 +124,7 @@ def kept_ranks(block: Block) -> Picture | None:
     title = f"Rank that each layer keeps after training, mean over seeds, {block.place}."
     with style():
         figure = _draw_ranks(block, data)
-    return Picture(f"ranks-{block.stem}", title, figure, data)
+    return Picture(f"kept-ranks-{block.stem}", title, figure, data)
 
 
 def _ranks(row: Any, notes: Mapping[int, Mapping[str, Any]]) -> pd.DataFrame:

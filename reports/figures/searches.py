@@ -22,8 +22,10 @@ from reports.figures.layout import (
     Look,
     Named,
     aside,
+    beside_names,
     key,
     marking,
+    name_lines,
 )
 from reports.figures.measure import within
 from reports.text import place
@@ -109,16 +111,14 @@ def budget_curves(searches: Searches) -> Picture | None:
         + (" Band: 10 to 90 % of these draws." if banded else "")
         + searches.left_out(len(drawn))
     )
-    height = max(2.6, 0.7 + 0.17 * len(drawn))
     with style():
-        figure = Figure(figsize=(WIDTH, height))
-        axis = figure.add_axes((0.6 / WIDTH, 0.42 / height, 4.6 / WIDTH, 1 - 0.52 / height))
+        figure, axis = beside_names(len(drawn))
         for each in drawn:
             _draw_budget(axis, each, searches.named(each), banded=banded)
         axis.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axis.set_xlabel("trials")
         axis.set_ylabel(f"validation {searches.metric}")
-        axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1.02), borderaxespad=0)
+        name_lines(axis)
     data = [
         about(each) | point.model_dump() for each in drawn for point in each.summary.expected_best
     ]

@@ -98,7 +98,8 @@ def _ranks(picture: Picture) -> str:
     texts = []
     for name, data in _by_row(picture):
         ordered = data.sort_values("mean", kind="stable")
-        least, *_, most = zip(ordered["mean"], ordered["layer"], strict=True)
+        ends = ordered[["mean", "layer"]].iloc[[0, -1]]
+        least, most = ends.itertuples(index=False, name=None)
         if least[0] == most[0]:
             texts.append(f"{name} keeps the same mean rank in every layer.")
             continue

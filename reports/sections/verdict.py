@@ -6,6 +6,9 @@ from reports.across import Across
 from reports.cells import ends, heading, plain, read, table
 from reports.document import Bullets, Part, Row, Section, Subheading, Table, Text
 from reports.evidence import Evidence
+from reports.figures.block import blocks
+from reports.figures.ranks import average_ranks, profiles, suites
+from reports.figures.tasks import SCORES, overview
 from reports.overall import overall, title
 from reports.stats.intervals import Interval
 from reports.verdict import listed, verdict
@@ -27,10 +30,14 @@ _ACROSS = (
 def section(evidence: Evidence) -> Section:
     """Return the verdict on every suite of several tasks, and on every task."""
     parts: list[Part] = []
-    for together in evidence.across:
+    for suite in suites(evidence.across, evidence.colours):
+        together = suite.together
         if len(together.rivals) > 1:
             parts += [Subheading(title(together)), Bullets(tuple(overall(together)))]
             parts += [_about(together), _table(together, evidence)]
+            parts += [each for each in (average_ranks(suite), profiles(suite)) if each is not None]
+    if picture := overview(SCORES, blocks(evidence)):
+        parts += [Subheading("All tasks at one glance"), picture]
     for block in evidence.blocks:
         parts += [heading(block), Bullets(tuple(verdict(block)))]
     if not parts:

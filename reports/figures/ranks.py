@@ -1,0 +1,206 @@
+"""Figures of a whole suite: average ranks with their critical difference, and performance profiles.
+
+The numbers are those of `reports.across`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from reports.across import Across
+from reports.document import Picture
+from reports.figures.block import looks, stems
+from reports.figures.canvas import INK, style
+from reports.figures.choice import chosen, left_out
+from reports.figures.layout import (
+    Look,
+    Named,
+    beside_names,
+    listed,
+    margin,
+    mark,
+    name_lines,
+    spans,
+)
+from reports.figures.measure import within
+from reports.leaderboard import rows
+from reports.stats.tasks import Profile, Ranks
+from reports.text import label, number
+
+_MOST = 45
+_CURVES, _BANDS = 10, 4
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Tasks that are looked at together.
+
+    Attributes:
+        together: what they say.
+        looks: of each row, by its label.
+        stem: names them in the names of files, unique in the report.
+    """
+
+    together: Across
+    looks: Mapping[str, Look]
+    stem: str
+
+    @property
+    def place(self) -> str:
+        """How many tasks of which suite there are, and on what."""
+        on = f" on {self.together.backbone}" if self.together.backbone else ""
+        return f"{len(self.together.tasks)} tasks of suite {self.together.suite}{on}"
+
+
+def suites(found: list[Across], colours: Mapping[str, str]) -> list[Suite]:
+    """Return what is drawn of suites, in their order."""
+    keys = [(each.suite, each.backbone or "all", each.start, each.protocol) for each in found]
+    return [
+        Suite(each, looks(_table(each), colours), stem)
+        for each, stem in zip(found, stems(keys), strict=True)
+    ]
+
+
+def average_ranks(suite: Suite) -> Picture | None:
+    """Draw each method's average rank with a bar as long as the critical difference.
+
+    Returns:
+        The picture, None with too few methods or tasks for ranks.
+    """
+    found = suite.together.ranks
+    if found is None:
+        return None
+    names = list(found.average)[:_MOST]
+    title = (
+        f"Average rank over {suite.place}, 1 is best. Bars are as long as the critical difference "
+        f"of Nemenyi's test at 5 % ({number(found.critical_difference, 2)} ranks): of two methods "
+        "whose bars do not meet, one ranks better on tasks like these. Right: lines join methods "
+        f"that are not told apart. Friedman's test that all are equal: p = {number(found.p_value)}."
+    )
+    if len(names) < len(found.average):
+        title += f" The first {len(names)} of {len(found.average)} methods are drawn."
+    with style():
+        figure, axes = listed([Named(name, suite.looks[name]) for name in names], ["average rank"])
+        _draw_ranks(axes[0], found, names, suite.looks)
+        _draw_cliques(margin(axes[0], 0.13 * len(found.cliques) + 0.1), found, names)
+    half = found.critical_difference / 2
+    data = pd.DataFrame(
+        {
+            "name": names,
+            "average_rank": [found.average[name] for name in names],
+            "bar_low": [found.average[name] - half for name in names],
+            "bar_high": [found.average[name] + half for name in names],
+            "not_told_apart": [_groups(name, found) for name in names],
+        }
+    )
+    return Picture(f"average-ranks-{suite.stem}", title, figure, data)
+
+
+def _draw_ranks(axis: Axes, found: Ranks[str], names: list[str], looks: Mapping[str, Look]) -> None:
+    half = found.critical_difference / 2
+    places = [found.average[name] for name in names]
+    colours = [looks[name].colour for name in names]
+    spans(axis, [place - half for place in places], [place + half for place in places], colours)
+    for line, (name, place) in enumerate(zip(names, places, strict=True)):
+        mark(axis, place, line, looks[name])
+
+
+def _draw_cliques(axis: Axes, found: Ranks[str], names: list[str]) -> None:
+    """Draw a line for each set of methods that are not told apart, over the lines of the list."""
+    for column, clique in enumerate(found.cliques):
+        ends = [names.index(name) for name in (clique[0], clique[-1]) if name in names]
+        if ends:
+            last = ends[-1] if len(ends) > 1 else len(names) - 1
+            axis.plot([column, column], [ends[0] - 0.25, last + 0.25], color=INK, linewidth=2.2)
+    axis.set_xlim(-0.8, len(found.cliques) - 0.2)
+    axis.set_axis_off()
+
+
+def _groups(name: str, found: Ranks[str]) -> str:
+    """Return the numbers of the sets that a method is in."""
+    return " ".join(str(n) for n, clique in enumerate(found.cliques, 1) if name in clique)
+
+
+def profiles(suite: Suite) -> Picture | None:
+    """Draw what share of a method's runs comes within each distance of the best method.
+
+    Returns:
+        The picture, None where scores have several scales.
+    """
+    found = suite.together.profile
+    if found is None:
+        return None
+    names = _shown(suite)
+    banded = len(names) <= _BANDS
+    title = (
+        f"Performance profile over {suite.place}: the share of a method's runs whose test score "
+        "lies at most so far below the best mean score of their task; higher lines are better, and "
+        "a line that is nowhere below another one belongs to a method that is nowhere worse."
+        + (" Bands: 95 % intervals over seeds." if banded else "")
+        + left_out(len(names), len(suite.together.rivals), "mean score")
+    )
+    with style():
+        figure = _draw_profiles(suite, found, names, banded=banded)
+    frames = [
+        pd.DataFrame(
+            {
+                "name": name,
+                "distance": found.distances,
+                "share": found.shares[name],
+                "low": found.ends[name][0],
+                "high": found.ends[name][1],
+            }
+        )
+        for name in names
+    ]
+    return Picture(f"profile-{suite.stem}", title, figure, pd.concat(frames, ignore_index=True))
+
+
+def _shown(suite: Suite) -> list[str]:
+    """Return the names that have a line, best mean first."""
+    table = _table(suite.together)
+    names = [label(row.method, row.variant) for row in rows(table)]
+    means = {name: float(each.mean) for name, each in suite.together.means.items()}
+    table = table.assign(name=names, mean=[means.get(name, np.nan) for name in names])
+    table = table[table["name"].isin(suite.together.rivals)]
+    table = table.sort_values("mean", ascending=False, kind="stable")
+    return [str(name) for name in chosen(table, "mean", _CURVES)["name"]]
+
+
+def _draw_profiles(suite: Suite, found: Profile[str], names: list[str], *, banded: bool) -> Figure:
+    figure, axis = beside_names(len(names))
+    for name in names:
+        look = suite.looks[name]
+        if banded:
+            low, high = found.ends[name]
+            axis.fill_between(
+                found.distances, low, high, color=look.colour, alpha=0.12, linewidth=0, step="post"
+            )
+        axis.step(
+            found.distances,
+            found.shares[name],
+            where="post",
+            color=look.colour,
+            marker=look.marker,
+            markevery=max(1, len(found.distances) // 6),
+            label=within(name, 1.45, 7.5),
+        )
+    axis.set_ylim(0, 1.02)
+    axis.set_xlabel("distance below the best mean score of the task")
+    axis.set_ylabel("share of runs")
+    name_lines(axis)
+    return figure
+
+
+def _table(together: Across) -> pd.DataFrame:
+    """Return method and variant of every row."""
+    first = together.tasks[0].rows
+    pairs: list[dict[str, Any]] = [
+        {"method": first[name].method, "variant": first[name].variant} for name in together.names
+    ]
+    return pd.DataFrame(pairs, columns=["method", "variant"])
