@@ -179,7 +179,7 @@ def _leads(part: Part, follower: Part | None, *, first: bool) -> bool:
     """
     if not isinstance(part, Text) or len(part.text) > _LONG:
         return False
-    return isinstance(follower, Table | Picture) or (first and isinstance(follower, Subheading))
+    return isinstance(follower, Table | Picture) or (first and follower is not None)
 
 
 def _texts(row: Row, columns: tuple[Column, ...]) -> list[str]:

@@ -318,6 +318,18 @@ def test_wide_tables_stay_on_the_page(fold: int) -> None:
     assert words.count("0.003") == fold
 
 
+@pytest.mark.parametrize("words", [1, 4, 9])
+def test_texts_break_only_where_the_page_is_too_narrow(words: int) -> None:
+    """A row that fits on the page has one line, however its columns differ."""
+    reason = " ".join(["its metric is undefined"] * words)
+    columns = (Column("status", kind="text"), Column("reason", kind="text"), Column("seeds"))
+    row = Row("syn_similarity on tiny", (Value("no score"), Value(reason), Value("0, 1")))
+    reader = read(make_document(Table("Troubles", "task", columns, (row,))))
+    lines = reader.pages[0].extract_text().splitlines()
+    whole = [line for line in lines if "syn_similarity" in line and "0, 1" in line]
+    assert [reason in line for line in whole] == ([True] if words < 9 else [])
+
+
 def test_long_words_and_texts_stay_on_the_page_and_whole() -> None:
     """Names without spaces break, cells higher than a page go on, and nothing is lost of either."""
     long, code = "a_long_name/" * 12 + "x" * 150, "gapbench reproduce " + "0123456789abcdef" * 12
