@@ -99,13 +99,13 @@ class _Writer:
         folder: for the figures.
         most_rows: of a table.
         tables: how many were met so far.
-        explained: number of the table that explained a set of columns.
+        explained: number of the table that explained a column.
     """
 
     folder: Path
     most_rows: int
     tables: int = 0
-    explained: dict[tuple[Column, ...], int] = field(default_factory=dict)
+    explained: dict[Column, int] = field(default_factory=dict)
 
     def document(self, document: Document) -> dict[str, Any]:
         sections = [
@@ -144,8 +144,8 @@ class _Writer:
 
     def table(self, table: Table) -> dict[str, Any]:
         self.tables += 1
-        first = self.explained.setdefault(table.columns, self.tables)
-        known = first < self.tables
+        hinted = [column for column in table.columns if column.hint]
+        where = {column: self.explained.setdefault(column, self.tables) for column in hinted}
         rows = table.rows[: self.most_rows]
         footer = [table.footer] if table.footer else []
         texts = [_texts(row, table.columns) for row in (*rows, *footer)]
@@ -154,13 +154,16 @@ class _Writer:
             _line(row, cells, coloured=coloured)
             for row, cells in zip((*rows, *footer), texts, strict=True)
         ]
-        hints = [] if known else [column for column in table.columns if column.hint]
         return {
             "part": "table",
             "number": self.tables,
             "title": _pieces(_ended(table.title)),
-            "like": first if known and any(column.hint for column in table.columns) else None,
-            "hints": [{"heading": column.heading, "hint": column.hint} for column in hints],
+            "like": sorted({place for place in where.values() if place < self.tables}),
+            "hints": [
+                {"heading": column.heading, "hint": column.hint}
+                for column, place in where.items()
+                if place == self.tables
+            ],
             "columns": [
                 _column(column, [cells[place] for cells in texts], coloured=coloured and not place)
                 for place, column in enumerate((Column(table.first, kind="text"), *table.columns))

@@ -364,20 +364,23 @@ def test_tall_figures_fit_on_a_page() -> None:
 
 
 def test_columns_are_explained_once() -> None:
-    """A later table with the same columns points to the one that explains them."""
-    other = (Column("time", "seconds"), *SCORES[1:])
+    """A later table points to those that explain its columns, and explains what is new alone."""
     rows = tuple(make_row(place) for place in range(2))
     parts = (
         make_table(2, "One"),
         make_table(2, "Two"),
-        Table("Three", "method", other, rows),
-        Table("Four", "method", (Column("plain"),), ()),
+        Table("Three", "method", (Column("time", "seconds"), *SCORES[1:]), rows),
+        Table(
+            "Four", "method", (Column("time", "seconds"), Column("score", "of all"), *SCORES), ()
+        ),
+        Table("Five", "method", (Column("plain"),), ()),
     )
     text = " ".join(texts(read(make_document(*parts))))
     assert text.count("mean test score over seeds") == 1
     assert "Table 2. Two. Columns as in Table 1. method" in text
-    assert "Table 3. Three. time: seconds. 95 %: interval of the mean. method" in text
-    assert "Table 4. Four. method plain" in text
+    assert "Table 3. Three. Columns as in Table 1. time: seconds. method" in text
+    assert "Table 4. Four. Columns as in Table 1 and Table 3. score: of all. method" in text
+    assert "Table 5. Five. method plain" in text
 
 
 def test_tables_are_cut_only_as_far_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:
