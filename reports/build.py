@@ -6,7 +6,6 @@ imported only when a page is built.
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -88,11 +87,9 @@ def build(results: Path, out: Path, selection: Selection = EVERYTHING) -> Built:
         out.mkdir(parents=True, exist_ok=True)
         table.to_csv(built.leaderboard, index=False, lineterminator="\n")
         loaded.runs.to_csv(built.runs, index=False, lineterminator="\n")
-        html.write(content, built.report)  # draws every figure, which the others then have
-        with ThreadPoolExecutor(1) as typesetter:  # most of a PDF is made outside of Python
-            made = typesetter.submit(pdf.write, content, built.pdf)
-            pictures.write(content, built.figures)
-            made.result()
+        html.write(content, built.report)
+        pdf.write(content, built.pdf)
+        pictures.write(content, built.figures)
     except OSError as error:
         raise StoreError(
             f"report folder {out} cannot be written: {error.strerror}; give another one with --out"

@@ -8,7 +8,7 @@ import pandas as pd
 from bench.store import Store
 from bench.tune.summary import read_summaries
 from reports.beside import pairs
-from reports.document import Document, Section
+from reports.document import Document, Picture, Section
 from reports.evidence import Evidence
 from reports.figures import canvas
 from reports.leaderboard import summarise
@@ -73,12 +73,20 @@ def gather(folder: Path, selection: Selection = EVERYTHING) -> Evidence:
 
 def document(evidence: Evidence) -> Document:
     """Return the report."""
-    found = [section(evidence) for section in SECTIONS]
+    found = [_drawn(section(evidence)) for section in SECTIONS]
     return Document(
         title="gapbench report",
         subtitle=_counts(evidence.results),
         sections=tuple(section for section in found if section is not None),
     )
+
+
+def _drawn(section: Section | None) -> Section | None:
+    """Draw the pictures of a section; until then each figure holds some ten megabytes."""
+    for part in section.parts if section else ():
+        if isinstance(part, Picture):
+            canvas.svg(part.figure, part.title)
+    return section
 
 
 def _counts(results: Results) -> str:
