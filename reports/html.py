@@ -6,8 +6,9 @@ text; the only markup passed to it are figures, in which matplotlib has escaped 
 
 import base64
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
@@ -19,6 +20,9 @@ from reports.figures import canvas
 
 FACETS = ("task", "backbone", "method", "variant")
 """What a reader may filter by, in the order of the filters."""
+
+_TAG = re.compile(r"<[^>]*>")
+_STYLE = re.compile(r' style="([^"]*)"')
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,28 @@ class _Outline:
     title: str
     blocks: tuple[_Block, ...]
     hints: Mapping[str, str]
+
+
+@dataclass
+class _Figures:
+    """The figures of a page as markup. Each style stands once in the page: few repeat often.
+
+    Attributes:
+        names: class of each style, in the order in which they are met.
+    """
+
+    names: dict[str, str] = field(default_factory=dict)
+
+    def markup(self, picture: Picture) -> Markup:
+        svg = canvas.svg(picture.figure, picture.title)
+        text = _TAG.sub(lambda tag: _STYLE.sub(self._named, tag[0]), svg)
+        return _constant(text)  # but for text, which `svg` has escaped
+
+    def css(self) -> Markup:
+        return _constant("\n".join(f".{name}{{{style}}}" for style, name in self.names.items()))
+
+    def _named(self, found: re.Match[str]) -> str:
+        return f' class="{self.names.setdefault(found[1], f"s{len(self.names)}")}"'
 
 
 def write(document: Document, path: Path) -> None:
@@ -59,6 +85,8 @@ def page(document: Document) -> str:
     )
     # A number and its per cent sign stay on one line.
     environment.filters["tied"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
+    figures = _Figures()
+    drawn = {picture.name: figures.markup(picture) for picture in _pictures(document)}
     script = f"\n{_source('report.js')}\n"
     return environment.get_template("report.html").render(
         document=document,
@@ -68,12 +96,13 @@ def page(document: Document) -> str:
         shared=_shared,
         own=lambda row, shared: {k: v for k, v in row.facets.items() if shared.get(k) != v},
         key=_key,
-        svg=_svg,
+        svg=lambda picture: drawn[picture.name],
         width=_width,
         colour=canvas.variable,
         light=_constant(canvas.css("light")),
         dark=_constant(canvas.css("dark")),
         style=_constant(_source("report.css")),
+        drawing=figures.css(),
         script=_constant(_source("report.js")),
         policy=_policy(script),
     )
@@ -137,8 +166,9 @@ def _shows_number(value: Value) -> bool:
         return False
 
 
-def _svg(picture: Picture) -> Markup:
-    return Markup(canvas.svg(picture.figure, picture.title))  # noqa: S704 - `svg` escapes all text
+def _pictures(document: Document) -> Iterator[Picture]:
+    for section in document.sections:
+        yield from (part for part in section.parts if isinstance(part, Picture))
 
 
 def _width(picture: Picture, scale: float) -> int:

@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from playwright.sync_api import Browser, Page, expect
 
 from reports import html
@@ -10,6 +12,7 @@ from reports.document import (
     Bullets,
     Column,
     Document,
+    Picture,
     Row,
     Section,
     Subheading,
@@ -18,6 +21,7 @@ from reports.document import (
     Text,
     Value,
 )
+from reports.figures import canvas
 from tests.reports.conftest import Open
 
 HOSTILE = "<script>alert(1)</script>&\"'><img src=x onerror=alert(2)>"
@@ -67,6 +71,14 @@ def path(tmp_path: Path) -> Path:
     """Return the file of a small page."""
     html.write(DOCUMENT, tmp_path / "report.html")
     return tmp_path / "report.html"
+
+
+def drawn(text: str) -> Picture:
+    """Return a figure with a text in it, which is its title too."""
+    with canvas.style():
+        figure = Figure(figsize=(3, 1))
+        figure.text(0.1, 0.5, text)
+    return Picture("one", text, figure, pd.DataFrame({"a": [1]}))
 
 
 def names(page: Page, table: int = 0) -> list[str]:
@@ -261,6 +273,7 @@ def test_hostile_text_stays_text_everywhere(open_page: Open, tmp_path: Path) -> 
     parts = (
         Text(HOSTILE), Subheading(HOSTILE, {"task": HOSTILE}), Bullets((HOSTILE,)),
         Terms({HOSTILE: HOSTILE}),
+        drawn(f"{HOSTILE} style=\"}} body {{ display: none }} x{{\""),
         Table(HOSTILE, HOSTILE, (Column(HOSTILE, HOSTILE, "code"),),
               (*rows, Row("o", (Value(""),), None, others)), rows[0]),
     )  # fmt: skip
@@ -271,6 +284,9 @@ def test_hostile_text_stays_text_everywhere(open_page: Open, tmp_path: Path) -> 
     assert page.locator("img").count() == 0
     assert page.locator("script").count() == 1
     assert page.title() == HOSTILE
+    assert "display: none" in str(page.locator("svg text").text_content())
+    assert page.locator("svg").get_attribute("aria-label").startswith(HOSTILE)  # type: ignore[union-attr]
+    expect(page.locator("svg")).to_be_visible()
     tick(page, "method", HOSTILE)
     again = open_page(tmp_path / "report.html", page.evaluate("location.hash"))
     assert names(again) == [HOSTILE, "plain"]
