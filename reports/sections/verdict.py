@@ -37,7 +37,7 @@ def section(evidence: Evidence) -> Section:
             parts += [_about(together), _table(together, evidence)]
             parts += [each for each in (average_ranks(suite), profiles(suite)) if each is not None]
     if picture := overview(SCORES, blocks(evidence)):
-        parts += [Subheading("All tasks at one glance"), picture]
+        parts += [*([] if parts else [Subheading("All tasks at one glance")]), picture]
     for block in evidence.blocks:
         parts += [heading(block), Bullets(tuple(verdict(block)))]
     if not parts:

@@ -64,9 +64,9 @@ def test_build_writes_a_page_and_two_tables(tmp_path: Path) -> None:
         "verdict leaderboard cost overfitting calibration throughput findings failures protocol "
         "limits"
     )
-    # Ranks and a profile over tasks; a map of gaps; costs, gaps and curves of two tasks;
-    # calibration and reliability of the
-    # classification task; throughput of one machine, relative and of two tasks.
+    # Ranks over tasks, maps of scores and gaps; costs, gaps and curves of two tasks; calibration
+    # and reliability of the classification task; throughput of one machine, relative and of two
+    # tasks.
     assert page.count("svg") == 14
     text = "".join(page.text)
     assert "Every planned run ended well." in text
