@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-USER = "postgres"
+_OWNER = "nobody"  # of the server's process where the tests run as root, which it refuses
+_USER = "postgres"
 
 
 def programs() -> Path | None:
@@ -25,20 +26,20 @@ def postgres(binaries: Path) -> Iterator[str]:
     """Run a server without a network, and yield the URL of its first database, an empty one."""
     folder = Path(tempfile.mkdtemp(prefix="gapbench-postgres-"))
     as_user = []
-    if os.geteuid() == 0:  # the server refuses to run as root
-        shutil.chown(folder, USER)
-        as_user = ["runuser", "-u", USER, "--"]
+    if os.geteuid() == 0:
+        shutil.chown(folder, _OWNER)
+        as_user = ["runuser", "-u", _OWNER, "--"]
 
     def run(program: str, *arguments: str) -> None:
         command = [*as_user, str(binaries / program), *arguments]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, cwd=folder)
 
     data = str(folder / "data")
-    run("initdb", "-D", data, "-U", USER, "--auth=trust", "--no-sync")
+    run("initdb", "-D", data, "-U", _USER, "--auth=trust", "--no-sync")
     options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off"
     run("pg_ctl", "start", "-w", "-D", data, "-l", str(folder / "log"), "-o", options)
     try:
-        yield f"postgresql://{USER}@/postgres?host={folder}"
+        yield f"postgresql://{_USER}@/postgres?host={folder}"
     finally:
         run("pg_ctl", "stop", "-D", data, "-m", "immediate")
         shutil.rmtree(folder)
