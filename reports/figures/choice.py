@@ -6,8 +6,7 @@ from reports.document import Text
 from reports.figures.block import REFERENCE
 from reports.leaderboard import rows
 
-DETAILED = 6
-"""How many tasks have figures of their own; overviews and tables hold all."""
+_ALL, _FIRST = 8, 3
 
 
 def chosen(table: pd.DataFrame, by: str, most: int) -> pd.DataFrame:
@@ -53,21 +52,25 @@ def left_out(drawn: int, of: int, extremes: str, where: str = "runs.csv") -> str
     )
 
 
-def undrawn(drawn: int, of: int) -> list[Text]:
+def detailed(of: int) -> int:
+    """Return how many of so many tasks have figures of their own: all, or the first few of many."""
+    return of if of <= _ALL else _FIRST
+
+
+def undrawn(of: int) -> list[Text]:
     """Say how many tasks have figures of their own, and how to get those of others.
 
     Args:
-        drawn: number of tasks and backbones with figures.
-        of: number of those that could have some.
+        of: number of tasks and backbones that could have some.
 
     Returns:
         A paragraph, none where all are drawn.
     """
-    if drawn == of:
+    if detailed(of) == of:
         return []
     text = (
-        f"The first {drawn} of {of} tasks and backbones have figures of their own here. Tables and "
-        "overviews hold all; gapbench report --tasks NAME --backbones NAME draws the figures of "
-        "others."
+        f"The first {detailed(of)} of {of} tasks and backbones have figures of their own here. "
+        "Tables and overviews hold all; gapbench report --tasks NAME --backbones NAME draws the "
+        "figures of others."
     )
     return [Text(text, quiet=True)]

@@ -9,7 +9,7 @@ from reports.document import Column, Part, Section, Text
 from reports.evidence import Evidence
 from reports.figures.block import Block, blocks
 from reports.figures.calibration import errors, reliability_diagrams
-from reports.figures.choice import DETAILED, undrawn
+from reports.figures.choice import detailed, undrawn
 from reports.figures.tasks import ERRORS, overview
 from reports.leaderboard import rows
 from reports.predicted import Predicted, predicted
@@ -45,11 +45,11 @@ def section(evidence: Evidence) -> Section:
         nothing = Text("No run has class probabilities to judge.")
         return Section("calibration", "Calibration", (nothing,))
     parts: list[Part] = [Text(f"{_HOW} {_DISTANCE}", quiet=True)]
-    parts += undrawn(min(DETAILED, len(found)), len(found))
+    parts += undrawn(len(found))
     if picture := overview(ERRORS, found):
         parts.append(picture)
     for place, block in enumerate(found):
-        parts += _block(evidence, block, drawn=place < DETAILED)
+        parts += _block(evidence, block, drawn=place < detailed(len(found)))
     return Section("calibration", "Calibration", tuple(parts))
 
 

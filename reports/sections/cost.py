@@ -8,7 +8,7 @@ from reports.cells import heading
 from reports.document import Part, Section, Text
 from reports.evidence import Evidence
 from reports.figures.block import Block, blocks, untrained
-from reports.figures.choice import DETAILED, undrawn
+from reports.figures.choice import detailed, undrawn
 from reports.figures.pareto import front, pareto
 from reports.text import label, number, short
 from reports.verdict import listed
@@ -23,18 +23,13 @@ _HOW = (
 
 def section(evidence: Evidence) -> Section | None:
     """Return the section; None where no scored run has a cost."""
-    parts: list[Part] = []
-    drawn, found = 0, blocks(evidence)
-    for block in found:
-        picture = pareto(block) if drawn < DETAILED else None
-        if picture is not None:
-            drawn += 1
-            text = " ".join(filter(None, (_cheapest(block), _front(block), _untrained(block))))
-            parts += [heading(block.table), Text(text), picture]
-    if not parts:
-        return None
-    note = undrawn(drawn, len(found))
-    return Section("cost", "Quality against cost", (Text(_HOW, quiet=True), *note, *parts))
+    found = [block for block in blocks(evidence) if _costly(block)]
+    parts: list[Part] = [Text(_HOW, quiet=True), *undrawn(len(found))]
+    for block in found[: detailed(len(found))]:
+        text = " ".join(filter(None, (_cheapest(block), _front(block), _untrained(block))))
+        picture = pareto(block)
+        parts += [heading(block.table), Text(text), *([picture] if picture else [])]
+    return Section("cost", "Quality against cost", tuple(parts)) if found else None
 
 
 def _costly(block: Block) -> list[Any]:

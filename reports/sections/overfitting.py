@@ -10,7 +10,7 @@ from reports.cells import heading
 from reports.document import Part, Section, Text
 from reports.evidence import Evidence
 from reports.figures.block import Block, blocks
-from reports.figures.choice import DETAILED, undrawn
+from reports.figures.choice import detailed, undrawn
 from reports.figures.gaps import gaps
 from reports.figures.tasks import GAPS, overview
 from reports.figures.training import curves
@@ -34,12 +34,15 @@ def section(evidence: Evidence) -> Section:
     parts: list[Part] = []
     if picture := overview(GAPS, found):
         parts += [Text(_across(found)), picture]
-    for block in found[:DETAILED]:
+    for block in found[: detailed(len(found))]:
         pictures = [picture for picture in (gaps(block), curves(block)) if picture is not None]
         parts += [heading(block.table), Text(_sentences(block)), *pictures]
-    note = undrawn(min(DETAILED, len(found)), len(found))
     nothing = [] if parts else [Text("No run has scores on both train and test.")]
-    return Section("overfitting", "Overfitting", (Text(_GAP, quiet=True), *note, *parts, *nothing))
+    return Section(
+        "overfitting",
+        "Overfitting",
+        (Text(_GAP, quiet=True), *undrawn(len(found)), *parts, *nothing),
+    )
 
 
 def _known(block: Block) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from reports.cells import facets, heading, read, table, title, worded
 from reports.document import Part, Picture, Row, Section, Text
 from reports.evidence import Evidence
 from reports.figures.block import Block, blocks
-from reports.figures.choice import DETAILED, undrawn
+from reports.figures.choice import detailed, undrawn
 from reports.figures.dropping import dropped
 from reports.figures.own import chosen_blocks, kept_ranks, value_profiles
 from reports.leaderboard import rows
@@ -34,9 +34,9 @@ def section(evidence: Evidence) -> Section:
     parts: list[Part] = []
     if picture := dropped(found):
         parts.append(picture)
-    parts += undrawn(min(DETAILED, len(telling)), len(telling))
+    parts += undrawn(len(telling))
     for place, block in enumerate(telling):
-        parts += _block(evidence, block, drawn=place < DETAILED)
+        parts += _block(evidence, block, drawn=place < detailed(len(telling)))
     how = [Text(_HOW, quiet=True)] if telling else []
     parts = [*how, *parts] if parts else [Text("No method of these runs does.")]
     return Section("findings", "What methods report of themselves", tuple(parts))

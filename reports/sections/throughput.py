@@ -7,7 +7,7 @@ import pandas as pd
 from reports.document import Part, Section, Subheading, Text
 from reports.evidence import Evidence
 from reports.figures.block import Block, blocks
-from reports.figures.choice import DETAILED, undrawn
+from reports.figures.choice import detailed, undrawn
 from reports.figures.throughput import machines, relative, throughput
 from reports.text import label, short
 
@@ -21,15 +21,13 @@ def section(evidence: Evidence) -> Section:
     """Return the section; it says so where nothing was measured."""
     found = blocks(evidence)
     parts: list[Part] = []
-    left = DETAILED
     for number, machine in enumerate(machines(found)):
         here = [block for block in found if (block.table["machine"] == machine).any()]
-        drawn = [throughput(block, machine, number) for block in here[: max(1, left)]]
+        drawn = [throughput(block, machine, number) for block in here[: detailed(len(here))]]
         pictures = [picture for picture in (relative(here, machine, number), *drawn) if picture]
         if pictures:
-            note = undrawn(len(drawn), len(here))
-            parts += [Subheading(machine), Text(_fastest(here, machine)), *note, *pictures]
-            left -= len(drawn)
+            parts += [Subheading(machine), Text(_fastest(here, machine))]
+            parts += [*undrawn(len(here)), *pictures]
     if not parts:
         parts = [Text("No run has measured costs.")]
     return Section("throughput", "Throughput", (Text(_HOW, quiet=True), *parts))

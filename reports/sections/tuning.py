@@ -8,7 +8,7 @@ from reports.cells import Field, counted, ends, plain, read, shortened, table, w
 from reports.document import Part, Row, Section, Subheading, Table, Text
 from reports.evidence import Evidence
 from reports.figures.block import stems
-from reports.figures.choice import DETAILED, undrawn
+from reports.figures.choice import detailed, undrawn
 from reports.figures.searches import Searches, budget_curves, sensitivity
 from reports.figures.winners import importances, outcomes
 from reports.text import number
@@ -84,11 +84,11 @@ def section(evidence: Evidence) -> Section | None:
         return None
     groups = [(key, list(block)) for key, block in groupby(evidence.studies, key=_shared)]
     parts: list[Part] = [Text(_HOW, quiet=True), Text(_CURVES, quiet=True)]
-    parts += undrawn(min(DETAILED, len(groups)), len(groups))
+    parts += undrawn(len(groups))
     names = stems([key for key, _ in groups])
     for count, ((_, block), stem) in enumerate(zip(groups, names, strict=True)):
         searches = Searches(block, evidence.colours, stem)
-        parts += _block(evidence, searches, drawn=count < DETAILED)
+        parts += _block(evidence, searches, drawn=count < detailed(len(groups)))
     return Section("tuning", "Tuning", tuple(parts))
 
 
