@@ -66,11 +66,9 @@ def _across(found: list[Block]) -> str:
     for end, word in ((-1, "widest"), (0, "narrowest")):
         names = Counter(label(each[end].method, each[end].variant) for each in ends)
         name, count = names.most_common(1)[0]
-        if 2 * count > len(ends):
-            texts.append(f"{name} has the {word} mean gap on {count} of {len(ends)} tasks.")
-        else:
-            texts.append(f"No method has the {word} mean gap on most tasks.")
-    return f"Of the methods that train: {' '.join(texts)}"
+        most = f"{name} has the {word} mean gap on {count} of {len(ends)} tasks"
+        texts.append(most if 2 * count > len(ends) else f"none has the {word} mean gap on most")
+    return f"Of the methods that train, {' and '.join(texts)}."
 
 
 def _sentences(block: Block) -> str:
@@ -86,6 +84,7 @@ def _sentences(block: Block) -> str:
     agreement = ranks["generalization_gap"].corr(ranks["score"]) * (1 if block.upward else -1)
     if pd.isna(agreement):
         return text
+    agreement = round(agreement, 9) + 0.0  # what rounding leaves of none is none
     # Without association, the rank correlation has a standard deviation of 1 / sqrt(n - 1).
     clear = abs(agreement) > 1.96 / np.sqrt(len(trained) - 1)
     word = ("better" if agreement < 0 else "worse") if clear else ""
