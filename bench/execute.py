@@ -25,6 +25,7 @@ from bench import registry
 from bench.config import Run
 from bench.errors import ConfigError
 from bench.method import AnyMethod
+from bench.process import prepare
 from bench.record import Status
 from bench.run import Executor, store_at
 from bench.schema import content_hash
@@ -160,6 +161,7 @@ def suitable_workers(todo: list[list[Run]], sources: Sources, device: torch.devi
 def _in_this_process(
     todo: list[list[Run]], settings: Settings, device: torch.device, progress: Progress
 ) -> Counter[Status]:
+    prepare()
     executor = Executor(store_at(settings.results), settings.sources, device)
     statuses: Counter[Status] = Counter()
     done = 0
@@ -248,7 +250,7 @@ _worker: dict[str, Any] = {}
 
 
 def _start_worker(threads: int, shares: Any, settings: Settings, device: torch.device) -> None:
-    torch.set_num_threads(threads)
+    prepare(threads)
     executor = Executor(store_at(settings.results), settings.sources, device)
     _worker.update(executor=executor, shares=shares)
 

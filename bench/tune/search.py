@@ -18,6 +18,7 @@ import torch
 
 from bench.config import Run
 from bench.execute import heeding_interrupts, stacks
+from bench.process import prepare
 from bench.record import Status
 from bench.run import Executor, store_at
 from bench.sources import Sources
@@ -66,7 +67,7 @@ def search(
     """
     sessions = _open(plans, workshop)  # what is wrong shows before other processes start
     with _helpers(plans, workshop, workers), heeding_interrupts(_ignoring(progress)) as heedful:
-        torch.set_num_threads(workshop.threads)
+        prepare(workshop.threads)
         _work(sessions, workshop, lambda share: heedful(share, Counter()))
     return [session.publish(folder(workshop.results, session.plan)) for session in sessions]
 
@@ -99,7 +100,7 @@ def _helpers(plans: Sequence[StudyPlan], workshop: Workshop, workers: int) -> It
 
 def _help(plans: Sequence[StudyPlan], workshop: Workshop) -> None:
     """Work beside the process that started this one, and no longer than it."""
-    torch.set_num_threads(workshop.threads)
+    prepare(workshop.threads)
     _work(_open(plans, workshop), workshop, _end_with_parent)
 
 
