@@ -4,8 +4,11 @@ The page is made by `reports.html`; its drawing libraries take a second to load,
 imported only when a page is built.
 """
 
+import gc
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -55,6 +58,18 @@ class Built:
         return (self.report, self.pdf, self.leaderboard, self.runs, self.figures)
 
 
+@contextmanager
+def _collecting_seldom() -> Iterator[None]:
+    """Look for garbage seldom: hardly any of the many objects of a large report ever is."""
+    before = gc.get_threshold()
+    gc.set_threshold(50_000, 20, 50)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+@_collecting_seldom()
 def build(results: Path, out: Path, selection: Selection = EVERYTHING) -> Built:
     """Write a report about a results folder: as a page, a PDF, tables and figures.
 
@@ -88,8 +103,10 @@ def build(results: Path, out: Path, selection: Selection = EVERYTHING) -> Built:
         table.to_csv(built.leaderboard, index=False, lineterminator="\n")
         loaded.runs.to_csv(built.runs, index=False, lineterminator="\n")
         html.write(content, built.report)
-        pdf.write(content, built.pdf)
-        pictures.write(content, built.figures)
+        with ThreadPoolExecutor(1) as beside:  # both spend most of their time outside of Python
+            drawn = beside.submit(pictures.write, content, built.figures)
+            pdf.write(content, built.pdf)
+            drawn.result()
     except OSError as error:
         raise StoreError(
             f"report folder {out} cannot be written: {error.strerror}; give another one with --out"

@@ -6,7 +6,7 @@ from reports.document import Text
 from reports.figures.block import REFERENCE
 from reports.leaderboard import rows
 
-_ALL, _FIRST = 8, 3
+_ALL, _FIRST = 8, 2
 
 
 def chosen(table: pd.DataFrame, by: str, most: int) -> pd.DataFrame:
