@@ -22,7 +22,8 @@ from bench.execute import choose_device
 from bench.merge import Adapter
 from bench.record import Record, Status
 from bench.reproduce import Outcome, compare, stored
-from bench.run import Attempt, load_backbone
+from bench.run import Attempt
+from bench.set_up import load_backbone
 from bench.sources import Sources, backbone_folder
 from bench.store import Store
 

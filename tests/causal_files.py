@@ -15,7 +15,7 @@ from bench.backbone import Backbone
 from bench.config import Budget, Cell, Fingerprint, Run, Training
 from bench.kinds import Outputs
 from bench.probe import Probe
-from bench.run import set_up
+from bench.set_up import set_up
 from bench.splits import TaskData
 from bench.tasks import Task
 from tests.small_stack import CPU, Trained, load_backbone, train

@@ -14,7 +14,7 @@ from bench.backbone import Backbone
 from bench.config import Budget, Cell, Fingerprint, Run, Training
 from bench.method import AnyMethod, TrainState
 from bench.probe import Probe
-from bench.run import set_up
+from bench.set_up import set_up
 from bench.splits import EncodedSplit, TaskData
 from bench.tasks import FileSource, Task
 from bench.train import Trainer

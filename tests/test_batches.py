@@ -7,7 +7,7 @@ from bench.batches import collate, epoch_order, evaluation_batches, training_bat
 from bench.errors import ConfigError
 from bench.method import Cut, Phase
 from bench.probe import Probe
-from bench.run import set_up
+from bench.set_up import set_up
 from bench.train import Trainer
 from tests.small_stack import (
     CPU,

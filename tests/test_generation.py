@@ -20,7 +20,7 @@ from bench.kinds.base import of_run
 from bench.kinds.causal import encode_pairs
 from bench.objective import run_losses
 from bench.probe import Probe
-from bench.run import set_up
+from bench.set_up import set_up
 from bench.splits import CausalSplit
 from tests.causal_files import (
     FAMILIES,

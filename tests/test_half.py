@@ -12,7 +12,7 @@ from transformers.pytorch_utils import Conv1D
 from bench.batches import collate
 from bench.half import HalfConv1D, HalfLinear
 from bench.method import AnyMethod, TrainState
-from bench.run import set_up
+from bench.set_up import set_up
 from tests.small_stack import CPU, load_backbone, make_runs, random_data
 
 ROUNDING = 2.0**-8

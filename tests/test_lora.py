@@ -9,7 +9,7 @@ from bench.backbone import Backbone
 from bench.batches import collate, training_batches
 from bench.method import Phase
 from bench.objective import run_losses
-from bench.run import set_up
+from bench.set_up import set_up
 from methods._lowrank import LowRankConfig, StackedLora
 from methods.lora import Lora
 from tests.methods.peft_twin import TARGETS, pairs, twin

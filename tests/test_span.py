@@ -16,7 +16,7 @@ from bench.data import prepare
 from bench.kinds import Outputs, of_run
 from bench.kinds.span import best_spans
 from bench.probe import Probe
-from bench.run import set_up
+from bench.set_up import set_up
 from bench.sources import Sources
 from bench.splits import SpanSplit
 from tests import small_suite

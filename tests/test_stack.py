@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.run import set_up
+from bench.set_up import set_up
 from bench.stack import RunAxis, StackedDropout, StackedLinear
 from bench.train import Trainer
 from tests.small_stack import CPU, MakeBackbone, load_backbone, make_runs, random_data, train

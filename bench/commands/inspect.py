@@ -16,7 +16,7 @@ from bench.commands.printing import last_line, print_rows
 from bench.config import Cell
 from bench.errors import RecordError, StoreError
 from bench.record import Record, Status
-from bench.run import load_backbone
+from bench.set_up import load_backbone
 from bench.sources import Sources
 from bench.store import Store
 from bench.tune import winners

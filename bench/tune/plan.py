@@ -13,8 +13,8 @@ from bench.config import Cell, Run
 from bench.errors import ConfigError
 from bench.kinds.base import TaskKind
 from bench.metrics import get as get_metric
-from bench.run import load_backbone
 from bench.schema import Frozen, content_hash
+from bench.set_up import load_backbone
 from bench.sources import Sources
 from bench.suite import PlannedRun, Suite
 from bench.tune import budget

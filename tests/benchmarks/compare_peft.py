@@ -25,7 +25,8 @@ import transformers
 from bench import backbone as backbones
 from bench import data, registry
 from bench.config import Budget, Cell, Run, Training
-from bench.run import Attempt, load_backbone
+from bench.run import Attempt
+from bench.set_up import load_backbone
 from bench.sources import Sources
 from bench.splits import TaskData
 from bench.tasks import load

@@ -22,7 +22,7 @@ import transformers
 from bench import backbone as backbones
 from bench import data, metrics
 from bench.config import Budget, Cell, Training
-from bench.run import load_backbone
+from bench.set_up import load_backbone
 from bench.sources import Sources
 from bench.splits import EncodedSplit, TaskData
 from bench.tasks import load

@@ -13,7 +13,7 @@ from bench import registry
 from bench.backbone import Backbone
 from bench.batches import collate, training_batches
 from bench.config import Fingerprint
-from bench.run import set_up
+from bench.set_up import set_up
 from bench.sources import Sources
 from bench.splits import EncodedSplit, TaskData
 from tests.small_stack import CPU, make_runs, random_split

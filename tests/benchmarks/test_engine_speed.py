@@ -10,7 +10,7 @@ from bench.batches import collate, training_batches
 from bench.masks import keep_mask, site_keys
 from bench.method import Phase
 from bench.optim import StackedAdamW
-from bench.run import set_up
+from bench.set_up import set_up
 from bench.sources import Sources
 from tests.small_stack import CPU, make_runs, random_data
 

@@ -7,7 +7,7 @@ import torch
 
 from bench.batches import Batch, collate
 from bench.method import AnyMethod, Phase, TrainState
-from bench.run import set_up
+from bench.set_up import set_up
 from methods._patterns import Pattern
 from tests.small_stack import CPU, MakeBackbone, load_backbone, make_runs, random_data
 

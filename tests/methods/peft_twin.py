@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from bench.batches import collate, training_batches
 from bench.method import AnyMethod, Phase, TrainState
 from bench.objective import run_losses
-from bench.run import set_up
+from bench.set_up import set_up
 from bench.stack import StackedLinear
 from methods._lowrank import StackedLora
 from tests.small_stack import CPU, load_backbone, make_runs, make_task, random_data

@@ -13,7 +13,7 @@ import transformers
 from bench.backbone import Backbone
 from bench.batches import collate
 from bench.config import Run
-from bench.run import set_up
+from bench.set_up import set_up
 from bench.start import read
 from bench.train import Trainer
 from tests.small_stack import CPU, Trained, load_backbone, random_data

@@ -13,7 +13,7 @@ from bench import registry
 from bench.batches import collate, training_batches
 from bench.errors import ConfigError
 from bench.method import Phase, TrainState
-from bench.run import set_up
+from bench.set_up import set_up
 from bench.stack import RunAxis, StackedLinear
 from methods._adalora import AdaLoraConfig
 from methods._allocation import Schedule

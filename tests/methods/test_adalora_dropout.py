@@ -10,7 +10,7 @@ from torch.nn.functional import linear
 
 from bench.batches import collate
 from bench.method import Phase, TrainState
-from bench.run import set_up
+from bench.set_up import set_up
 from methods.adalora_dropout import AdaLoraDropout
 from tests.methods.alone import assert_same_alone
 from tests.small_stack import CPU, MakeBackbone, load_backbone, make_runs, random_data, train

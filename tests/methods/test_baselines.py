@@ -6,7 +6,7 @@ import pytest
 from bench import registry
 from bench.batches import collate
 from bench.errors import ConfigError
-from bench.run import set_up
+from bench.set_up import set_up
 from tests.small_stack import (
     CPU,
     MakeBackbone,

@@ -15,7 +15,7 @@ from bench import registry
 from bench.batches import Batch
 from bench.method import AnyMethod, TrainState
 from bench.optim import StackedAdamW
-from bench.run import set_up
+from bench.set_up import set_up
 from methods._hypergradient import Estimator, passes
 from methods._pseudo_svd import Form, StackedPseudoSvd
 from tests.methods.alone import assert_same_alone

@@ -12,7 +12,7 @@ import torch
 from bench import registry
 from bench.batches import collate
 from bench.errors import ConfigError
-from bench.run import set_up
+from bench.set_up import set_up
 from bench.stack import StackedLinear
 from tests.methods.alone import assert_same_alone
 from tests.methods.variations import OUTPUTS, context, fields, illegal, others

@@ -19,7 +19,7 @@ from bench.batches import collate
 from bench.config import Fingerprint, Run
 from bench.disentangled import positional_norms
 from bench.method import AnyMethod, TrainState
-from bench.run import set_up
+from bench.set_up import set_up
 from bench.stack import StackedDropout, StackedLinear
 from methods._lowrank import StackedLora
 from methods.bitfit import StackedShift

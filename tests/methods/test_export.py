@@ -16,7 +16,7 @@ from bench.batches import collate
 from bench.errors import MergeError, StoreError
 from bench.export import write
 from bench.merge import Adapter
-from bench.run import set_up
+from bench.set_up import set_up
 from bench.store import Store
 from tests.small_stack import (
     CPU,

@@ -9,7 +9,7 @@ from bench import registry
 from bench.cost import MemoryPeak
 from bench.outcome import records
 from bench.provenance import now
-from bench.run import set_up
+from bench.set_up import set_up
 from bench.train import Trainer
 from methods.flexora import select
 from tests.methods.two_levels import level, ready

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from bench.batches import Batch, collate
 from bench.errors import MergeError
 from bench.method import Phase, TrainState
-from bench.run import set_up
+from bench.set_up import set_up
 from bench.stack import StackedLinear
 from methods.lora_dropout import LoraDropout
 from tests.small_stack import CPU, MakeBackbone, load_backbone, make_runs, random_data, train

@@ -14,7 +14,7 @@ from bench.kinds.labels import Labels
 from bench.method import StepReport, TrainState
 from bench.probe import Probe
 from bench.record import CurvePoint
-from bench.run import set_up
+from bench.set_up import set_up
 from bench.sources import Sources
 from bench.splits import TaskData
 from bench.stack import StackedLinear

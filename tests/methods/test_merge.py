@@ -11,7 +11,7 @@ from bench.batches import collate
 from bench.errors import MergeError
 from bench.merge import head_parts, plain_weights
 from bench.method import Method
-from bench.run import set_up
+from bench.set_up import set_up
 from tests.small_stack import (
     CPU,
     MakeBackbone,

@@ -9,7 +9,7 @@ import torch
 
 from bench import registry
 from bench.export import write
-from bench.run import set_up
+from bench.set_up import set_up
 from bench.start import fold, read
 from tests.methods.started import (
     RANK,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.batches import Batch, collate, training_batches
 from bench.method import AnyMethod, Phase, StepReport, TrainState
-from bench.run import set_up
+from bench.set_up import set_up
 from bench.splits import TaskData
 from bench.train import Trainer
 from tests.small_stack import CPU, load_backbone, make_runs, random_data
