@@ -26,10 +26,10 @@ def suite(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--precision",
-        choices=["fp32", "bf16", "fp64"],
+        choices=["auto", "fp32", "bf16", "fp64"],
         default=None,
-        help="of all arithmetic; bf16: of the products of frozen layers, the rest in fp32 "
-        "(default: the suite's)",
+        help="of all arithmetic; bf16: of the products of frozen layers, the rest in fp32; auto: "
+        "bf16 where that is measured to be faster (default: the suite's)",
     )
     sources(parser)
 

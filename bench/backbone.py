@@ -204,7 +204,7 @@ def unfit(name: str, kind: Kind) -> str | None:
     Raises:
         BackboneError: if its configuration cannot be read.
     """
-    config = _config(name)
+    config = read_config(name)
     mapping = getattr(transformers, f"MODEL_FOR_{_LIBRARY_NAMES[HEADS[kind]]}_MAPPING")
     masked = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING
     if type(config) not in mapping or (HEADS[kind] == "causal" and masked):
@@ -228,7 +228,7 @@ def load(
     location, revision = _location(name)
     try:
         with _quiet():
-            config = _config(name, num_labels=outputs)
+            config = read_config(name, num_labels=outputs)
             _switch_off_dropout(config)
             config.pad_token_id = tokenizer.pad_token_id
             read = partial(
@@ -262,7 +262,12 @@ def _other_names(model: Any) -> list[dict[str, str]]:
     return [inside, tied, inside | tied]
 
 
-def _config(name: str, **settings: Any) -> Any:
+def read_config(name: str, **settings: Any) -> Any:
+    """Return the model library's configuration of a backbone, with other settings.
+
+    Raises:
+        BackboneError: if it cannot be read.
+    """
     location, revision = _location(name)
     try:
         return transformers.AutoConfig.from_pretrained(

@@ -1,14 +1,12 @@
-"""What a run costs: clocks that wait for the device, memory peaks, floating-point operations.
+"""What a run costs: clocks that wait for the device, and floating-point operations.
 
 Operations are counted by the framework on real steps, so that a method with extra passes pays for
 them without telling anyone.
 """
 
-import resource
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,9 +19,6 @@ from torch.utils.flop_counter import (
 )
 
 Shape = tuple[int, ...]
-
-_CLEAR_PEAK = Path("/proc/self/clear_refs")
-_STATUS = Path("/proc/self/status")
 
 
 class Stopwatch:
@@ -73,6 +68,11 @@ _FUSED_ON_CPU = {
 }
 
 
+def count_operations() -> FlopCounterMode:
+    """Return the framework's counter of operations, which also knows fused attention on CPUs."""
+    return FlopCounterMode(display=False, custom_mapping=_FUSED_ON_CPU)
+
+
 def work(examples: int, tokens: int, decisions: int = 1) -> NDArray[np.float64]:
     """Return what a step on a batch of ``tokens``-wide examples is charged by; (5,).
 
@@ -109,7 +109,7 @@ class FlopEstimate:
     @contextmanager
     def count(self, step: Work, runs: int) -> Iterator[None]:
         """Count the operations of one step of ``runs`` runs, each with the given work."""
-        with FlopCounterMode(display=False, custom_mapping=_FUSED_ON_CPU) as counter:
+        with count_operations() as counter:
             yield
         self._steps.append(step)
         self._counts.append(counter.get_total_flops() / runs)
@@ -142,27 +142,3 @@ def _independent_columns(matrix: NDArray[np.float64]) -> list[int]:
         if np.linalg.matrix_rank(wider) > len(chosen):
             chosen.append(column)
     return chosen
-
-
-class MemoryPeak:
-    """Peak memory since construction: of the GPU, or the resident set of this process."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats(device)
-        else:
-            try:
-                _CLEAR_PEAK.write_text("5")
-            except OSError:
-                pass  # the peak is then that of the whole process life
-
-    def bytes(self) -> int:
-        """Return the peak in bytes."""
-        if self._device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated(self._device))
-        try:
-            lines = _STATUS.read_text().splitlines()
-            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
-        except (OSError, StopIteration):
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -30,8 +30,7 @@ from bench.record import Status
 from bench.run import Executor, store_at
 from bench.schema import content_hash
 from bench.sources import Sources
-
-AUTO_STACK = 8  # runs; on two cores larger stacks gain little more
+from bench.stack_size import MOST
 
 _log = logging.getLogger(__name__)
 _PROGRESS_POLL_S = 0.2
@@ -46,7 +45,7 @@ class Settings:
     Attributes:
         results: the results folder.
         device: auto, cpu or cuda.
-        stack: most runs that may share a backbone; None lets the engine choose.
+        stack: most runs that may share a backbone; None lets the engine measure what suits.
         workers: processes; each gets an equal share of the threads. None lets the engine choose.
     """
 
@@ -60,7 +59,7 @@ class Settings:
 Progress = Callable[[float, Counter[Status]], None]
 
 
-def stacks(runs: Sequence[Run], limit: int | None) -> list[list[Run]]:
+def stacks(runs: Sequence[Run], limit: int) -> list[list[Run]]:
     """Group runs that may share a stack, in the order of the first of each group.
 
     They must agree on everything but seed, optimiser settings and the fields that their method
@@ -78,7 +77,7 @@ def stacks(runs: Sequence[Run], limit: int | None) -> list[list[Run]]:
         method = registry.get(group[0].cell.method)
         widths = {run.cell.hash: _width(method, run) for run in group}
         group.sort(key=lambda run: widths[run.cell.hash])
-        size = (limit or AUTO_STACK) if method.stackable else 1
+        size = limit if method.stackable else 1
         made += [group[start : start + size] for start in range(0, len(group), size)]
     return made
 
@@ -96,7 +95,7 @@ def execute(runs: Sequence[Run], settings: Settings, progress: Progress) -> Coun
         ConfigError: if the device does not exist.
     """
     device = choose_device(settings.device)
-    todo = stacks(runs, settings.stack)
+    todo = stacks(runs, settings.stack or MOST[device.type])
     workers = settings.workers or suitable_workers(todo, settings.sources, device)
     with heeding_interrupts(progress) as heedful:
         if workers == 1 or len(todo) < 2:
@@ -162,7 +161,7 @@ def _in_this_process(
     todo: list[list[Run]], settings: Settings, device: torch.device, progress: Progress
 ) -> Counter[Status]:
     prepare()
-    executor = Executor(store_at(settings.results), settings.sources, device)
+    executor = _executor(settings, device)
     statuses: Counter[Status] = Counter()
     done = 0
     for stack in todo:
@@ -171,6 +170,12 @@ def _in_this_process(
         done += len(stack)
         progress(done, statuses)
     return statuses
+
+
+def _executor(settings: Settings, device: torch.device) -> Executor:
+    """Return what works on stacks; without a size from the user, it measures what suits."""
+    store = store_at(settings.results)
+    return Executor(store, settings.sources, device, divides=settings.stack is None)
 
 
 def _report_share(
@@ -251,7 +256,7 @@ _worker: dict[str, Any] = {}
 
 def _start_worker(threads: int, shares: Any, settings: Settings, device: torch.device) -> None:
     prepare(threads)
-    executor = Executor(store_at(settings.results), settings.sources, device)
+    executor = _executor(settings, device)
     _worker.update(executor=executor, shares=shares)
 
 

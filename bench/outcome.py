@@ -10,8 +10,8 @@ import torch
 
 from bench import kinds, provenance
 from bench.config import Run
-from bench.cost import MemoryPeak
 from bench.kinds import Outputs, finite, of_run
+from bench.memory import MemoryPeak
 from bench.method import AnyMethod, TrainState
 from bench.metrics import get as get_metric
 from bench.probe import Probe

@@ -23,7 +23,7 @@ def describe(device: torch.device, started_at: datetime) -> Provenance:
         started_at=started_at,
         versions=_versions(),
         code_hash=_code_hash(),
-        device=_device_name(device),
+        device=device_name(device),
         device_type=device.type,
         threads=torch.get_num_threads(),
         git_commit=commit,
@@ -34,6 +34,20 @@ def describe(device: torch.device, started_at: datetime) -> Provenance:
 def now() -> datetime:
     """Return the current time in UTC."""
     return datetime.now(UTC)
+
+
+@cache
+def device_name(device: torch.device) -> str:
+    """Return what the maker calls a device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
 
 
 @cache
@@ -80,16 +94,3 @@ def _git(root: Path, *arguments: str) -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
-
-
-@cache
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(
-            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
-        )
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

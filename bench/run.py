@@ -19,14 +19,15 @@ from bench import backbone as backbones
 from bench import data, provenance, registry
 from bench.backbone import Backbone
 from bench.config import Run
-from bench.cost import MemoryPeak
 from bench.errors import BenchError, SealedError, StoreError
+from bench.memory import MemoryPeak
 from bench.method import AnyMethod, TrainState
 from bench.outcome import blank_record, records
 from bench.record import Record, Status
 from bench.set_up import load_backbone, set_up
 from bench.sources import Sources
 from bench.splits import TaskData
+from bench.stack_size import divide
 from bench.store import Store
 from bench.train import Trainer, Watch
 
@@ -42,12 +43,14 @@ class Executor:
     Attributes:
         watch: given while settings are tuned: sees every evaluation and may end a run. The test
             split is then sealed, and records are of train and validation alone.
+        divides: whether it cuts stacks to the size that it measures to be fastest.
     """
 
     store: Store
     sources: Sources
     device: torch.device
     watch: Watch | None = None
+    divides: bool = False
 
     def run(self, runs: Sequence[Run], progress: Progress) -> dict[str, Status]:
         """Run what is still missing of a stack; another process may hold or have done some of it.
@@ -82,7 +85,20 @@ class Executor:
         half = len(runs) // 2
         _log.warning("out of memory with %d runs in a stack; going on with %d", len(runs), half)
         _free(self.device)
-        return self._attempt(runs[:half], progress) | self._attempt(runs[half:], progress)
+        return self._in_turn([runs[:half], runs[half:]], progress)
+
+    def _in_turn(self, parts: Sequence[list[Run]], progress: Progress) -> dict[str, Status]:
+        total = sum(map(len, parts))
+        statuses: dict[str, Status] = {}
+        for part in parts:
+            begun = len(statuses) / total
+            share = len(part) / total
+
+            def report(done: float, begun: float = begun, share: float = share) -> None:
+                progress(begun + share * done)
+
+            statuses |= self._attempt(part, report)
+        return statuses
 
     def _execute(self, runs: list[Run], progress: Progress) -> dict[str, Status]:
         started = provenance.now()
@@ -94,6 +110,11 @@ class Executor:
         skipped, runs = self._skip(runs, backbone, started)
         if not runs:
             return skipped
+        if self.divides:
+            task_data = data.prepare(cell, self.sources, backbone.reader)
+            parts = divide(runs, backbone, task_data, self.device)
+            if len(parts) > 1:
+                return skipped | self._in_turn(parts, progress)
         attempt = Attempt.prepare(runs, backbone, self.sources, self.device, progress, self.watch)
         attempt.train()
         statuses = {}

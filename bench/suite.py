@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
@@ -19,6 +19,8 @@ from bench.schema import Frozen, read_yaml, suggest, validate
 from bench.sources import Sources
 from bench.tasks import Name, Task
 from bench.tasks import load as load_task
+
+WantedPrecision = Precision | Literal["auto"]
 
 
 class MethodChange(Frozen):
@@ -89,7 +91,9 @@ class Suite(Frozen):
     training: Training = Training()
     protocol: Protocol = "strict"
     backbone_dropout: float = Field(default=0.0, ge=0, lt=1)
-    precision: Precision = "fp32"
+    precision: WantedPrecision = Field(
+        default="fp32", description="auto: bf16 where its products pay on this machine"
+    )
 
     @field_validator("seeds")
     @classmethod
@@ -112,6 +116,12 @@ class Suite(Frozen):
         if len(set(names)) != len(names):
             raise ValueError(f"a task may stand in a suite once, got {names}")
         return self
+
+    @property
+    def all_backbones(self) -> list[str]:
+        """Every backbone that some task is run on."""
+        named = [name for entry in self.tasks for name in entry.backbones or self.backbones]
+        return list(dict.fromkeys(named))
 
 
 @dataclass(frozen=True)
@@ -159,7 +169,7 @@ def restrict(
     task_names: Sequence[str] = (),
     seeds: int | None = None,
     backbone: str | None = None,
-    precision: Precision | None = None,
+    precision: WantedPrecision | None = None,
 ) -> Suite:
     """Return the part of a suite that command-line flags ask for; its hashes stay the same.
 

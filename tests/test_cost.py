@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from bench.cost import FlopEstimate, MemoryPeak, Stopwatch, work
+from bench.cost import FlopEstimate, Stopwatch, work
+from bench.memory import MemoryPeak
 from tests.small_stack import CPU, MakeBackbone, make_runs, random_data, train
 
 

@@ -50,12 +50,12 @@ def test_runs_share_a_stack_only_where_they_may() -> None:
         configs=[{"rank": 2}, {"rank": 4, "dropout": 0.1}],
         trainings=[{"learning_rate": 0.1}, {"weight_decay": 0.2}],
     )
-    assert [len(stack) for stack in stacks(together, None)] == [4]
+    assert [len(stack) for stack in stacks(together, 16)] == [4]
     assert [len(stack) for stack in stacks(together, 3)] == [3, 1]
     apart = make_runs("lora", (0, 1), configs=[{}, {"targets": "all-linear"}])
     apart += make_runs("lora", (0,), steps=7) + make_runs("head", (0,))
-    assert [len(stack) for stack in stacks(apart, None)] == [1, 1, 1, 1]
-    assert [len(stack) for stack in stacks(make_runs("full", (0, 1)), None)] == [1, 1]
+    assert [len(stack) for stack in stacks(apart, 16)] == [1, 1, 1, 1]
+    assert [len(stack) for stack in stacks(make_runs("full", (0, 1)), 16)] == [1, 1]
 
 
 def test_small_backbones_get_a_process_a_core_if_there_is_work_for_it(

@@ -1,8 +1,12 @@
 """From parsed options to what they name: suite, sources and planned runs."""
 
 import argparse
+import sys
 
+from bench import precision
 from bench import suite as suites
+from bench.config import Precision
+from bench.execute import choose_device
 from bench.sources import Sources
 from bench.suite import PlannedRun, Suite
 
@@ -19,7 +23,17 @@ def planned_by(options: argparse.Namespace) -> tuple[Suite, Sources, list[Planne
         precision=options.precision,
     )
     sources = Sources(options.data)
+    if suite.precision == "auto":
+        suite = suites.restrict(suite, precision=_measured_precision(suite, options))
     return suite, sources, suites.expand(suite, sources, path)
+
+
+def _measured_precision(suite: Suite, options: argparse.Namespace) -> Precision:
+    """Return what the precision `auto` of a suite is here, and say so."""
+    device = choose_device(getattr(options, "device", "auto"))
+    chosen = precision.choose(suite.all_backbones, suite.budget.batch_size, device)
+    print(f"precision auto: {chosen} on this machine", file=sys.stderr)
+    return chosen
 
 
 def sources_of(options: argparse.Namespace) -> Sources:

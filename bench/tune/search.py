@@ -40,7 +40,8 @@ class Workshop:
     Attributes:
         results: the results folder.
         storage: URL of the studies.
-        stack: most runs that may share a backbone; None lets the engine choose.
+        stack: most runs that may share a backbone; None lets a whole wave share it. What a search
+            tries must not hang on measured seconds, as the size that suits a machine does.
         threads: of each process.
     """
 
@@ -144,7 +145,7 @@ def _run(session: Session, runs: list[Run], workshop: Workshop, report: Progress
     spent, full = session.shares()
     each = (full - spent) / len(runs)
     moved = False
-    for stack in stacks(runs, workshop.stack):
+    for stack in stacks(runs, workshop.stack or len(runs)):
         width = each * len(stack)
         settled = executor.run(stack, _within(report, spent, width))
         moved |= bool(settled)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from bench import registry
-from bench.cost import MemoryPeak
+from bench.memory import MemoryPeak
 from bench.outcome import records
 from bench.provenance import now
 from bench.set_up import set_up
