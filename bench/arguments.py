@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+_PRECISIONS = ("fp32", "bf16", "fp64")
 _UNITS = {
     "trials": "number of trials (default: 24)",
     "steps": "updates of all its trials",
@@ -26,7 +27,7 @@ def suite(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--precision",
-        choices=["auto", "fp32", "bf16", "fp64"],
+        choices=["auto", *_PRECISIONS],
         default=None,
         help="of all arithmetic; bf16: of the products of frozen layers, the rest in fp32; auto: "
         "bf16 where that is measured to be faster (default: the suite's)",
@@ -127,6 +128,37 @@ def parallel(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def steps_measured(parser: argparse.ArgumentParser) -> None:
+    """Add which steps are to be timed."""
+    parser.add_argument(
+        "--methods", type=names, default=("lora",), metavar="A,B", help="(default: lora)"
+    )
+    parser.add_argument(
+        "--stacks",
+        type=numbers,
+        default=(1, 2, 4, 8, 16),
+        metavar="N,M",
+        help="runs in a stack (default: 1,2,4,8,16)",
+    )
+    parser.add_argument(
+        "--precision",
+        type=precisions,
+        default=("fp32", "bf16"),
+        metavar="A,B",
+        help="(default: fp32,bf16)",
+    )
+    for name, default, what in (
+        ("--batch-size", 16, "examples of a run's step"),
+        ("--tokens", 64, "of every example"),
+    ):
+        parser.add_argument(
+            name, type=positive, default=default, metavar="N", help=f"{what} (default: {default})"
+        )
+    parser.add_argument(
+        "--threads", type=positive, default=None, metavar="N", help="(default: one a core)"
+    )
+
+
 def tuning(parser: argparse.ArgumentParser) -> None:
     """Add what is searched, at what cost, and where it is kept."""
     budget = parser.add_mutually_exclusive_group()
@@ -189,6 +221,20 @@ def natural(text: str) -> int:
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number of at least 0")
     return int(text)
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Parse whole numbers of at least 1 with commas between them."""
+    return tuple(positive(part) for part in names(text))
+
+
+def precisions(text: str) -> tuple[str, ...]:
+    """Parse precisions with commas between them."""
+    for name in names(text):
+        if name not in _PRECISIONS:
+            allowed = ", ".join(_PRECISIONS)
+            raise argparse.ArgumentTypeError(f"got {name!r}, allowed: {allowed}")
+    return names(text)
 
 
 def number_or_auto(text: str) -> int | None:

@@ -134,6 +134,7 @@ def build_parser() -> argparse.ArgumentParser:
     arguments.device(export)
     arguments.json(export)
 
+    _bench_command(commands)
     _score_command(commands)
     _fetch_command(commands)
     return parser
@@ -196,6 +197,25 @@ def _tune_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     arguments.tuning(tune)
     arguments.parallel(tune)
     arguments.json(tune)
+
+
+def _bench_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    bench = _command(
+        commands,
+        "bench",
+        "measure what a step takes here, by method, precision and size of stack",
+        "gapbench bench --backbone bert-base --methods lora,hiddenkey --stacks 1,4,16",
+    )
+    bench.add_argument(
+        "--backbone",
+        default="tiny-encoder",
+        metavar="NAME|DIR",
+        help="built-in name, folder, or a shape with random weights: bert-base, roberta-base, "
+        "roberta-large, minilm-l6 (default: tiny-encoder)",
+    )
+    arguments.steps_measured(bench)
+    arguments.device(bench)
+    arguments.json(bench)
 
 
 def _score_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

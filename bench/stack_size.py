@@ -63,7 +63,8 @@ def _suitable(
 
     size = 1
     while size < len(runs) and 2 * size <= min(MOST[device.type], fits(size)):
-        if at(2 * size).seconds > (1 - _GAIN) * at(size).seconds:
+        now, doubled = at(size), at(2 * size)
+        if doubled.seconds > (1 - _GAIN) * now.seconds:
             break
         size *= 2
     return size, fits(size)

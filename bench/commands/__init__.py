@@ -10,6 +10,7 @@ from importlib import import_module
 _HOMES = {
     "files": ("fetch", "init", "score"),
     "inspect": ("check", "list", "plan", "status"),
+    "measure": ("bench",),
     "records": ("export", "reproduce"),
     "reports": ("compare", "leaderboard", "report"),
     "train": ("run", "tune"),
