@@ -11,6 +11,7 @@ from bench import backbone as backbones
 from bench.backbone import Backbone
 from bench.config import Budget, Cell, Fingerprint, Precision, Training
 from bench.registry import resolve_config
+from bench.sources import Sources
 from bench.splits import EncodedSplit, TaskData
 from bench.tasks import FileSource, Task
 
@@ -34,6 +35,17 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
 
 _FIRST_WORD = 5  # smaller ids may be special
 _BATCHES = 4
+
+
+def load(name: str, precision: Precision) -> Backbone:
+    """Return a backbone for two classes by built-in name or folder, or one of a known shape.
+
+    Raises:
+        BackboneError: if there is none of that name.
+    """
+    if name in SHAPES:
+        return draw(name, precision)
+    return backbones.load(name, Sources().backbone(name), "classification", 2, precision)
 
 
 @lru_cache(maxsize=1)

@@ -8,14 +8,12 @@ import torch
 
 from bench import backbone as backbones
 from bench import registry, shapes
-from bench.backbone import Backbone
 from bench.cli import EXIT_OK
 from bench.commands.printing import print_rows, progress_bar
 from bench.config import Precision, Run
 from bench.execute import choose_device
 from bench.process import prepare
 from bench.provenance import device_name
-from bench.sources import Sources
 from bench.speed import Stepper, ceiling, measure, operations
 
 _PRODUCTS: dict[Precision, torch.dtype] = {**backbones.DTYPES, "bf16": torch.bfloat16}
@@ -52,7 +50,7 @@ class _Case:
         self, options: argparse.Namespace, precision: Precision, method: str, device: torch.device
     ) -> None:
         self._shape = (options.batch_size, options.tokens)
-        self._backbone = _load(options.backbone, precision)
+        self._backbone = shapes.load(options.backbone, precision)
         self._cell = shapes.cell(method, self._backbone, *self._shape, precision)
         self._rows = shapes.random_rows(self._backbone.config.vocab_size, *self._shape)
         self._device = device
@@ -81,10 +79,3 @@ class _Case:
 
     def _runs(self, size: int) -> list[Run]:
         return [Run(self._cell, seed) for seed in range(size)]
-
-
-def _load(name: str, precision: Precision) -> Backbone:
-    """Return a backbone by built-in name or folder, or one of a known shape."""
-    if name in shapes.SHAPES:
-        return shapes.draw(name, precision)
-    return backbones.load(name, Sources().backbone(name), "classification", 2, precision)

@@ -4,9 +4,13 @@ Both fine-tune LoRA (rank 8 on query and value) on the same examples, with the s
 precision, threads and final evaluation on train, validation and test, and take turns in one
 process. What preparation, a step and evaluation take is measured on a few steps, and a run of the
 given number of steps is worked out from that. Batches are padded to their longest sequence; the
-library draws them at random, which is its default. The last line holds the ratios.
+library draws them at random, which is its default. The last line holds the ratios: of each
+precision to the library in the same one, and of bf16 to the library's default, fp32.
 
     python -m tests.benchmarks.compare_peft rte --data DATA --backbone BACKBONE --quick
+    python -m tests.benchmarks.compare_peft random --backbone bert-base --tokens 128 --runs 16
+
+The second form takes a shape with random weights and rows of random tokens, and no files.
 """
 
 import argparse
@@ -22,17 +26,22 @@ import peft
 import torch
 import transformers
 
-from bench import backbone as backbones
-from bench import data, registry
+from bench import data, provenance, registry, shapes
+from bench.backbone import Backbone
 from bench.config import Budget, Cell, Run, Training
-from bench.run import Attempt
-from bench.set_up import load_backbone
+from bench.execute import choose_device
+from bench.memory import MemoryPeak
+from bench.outcome import records
+from bench.process import prepare
+from bench.set_up import load_backbone, set_up
 from bench.sources import Sources
 from bench.splits import TaskData
 from bench.tasks import load
+from bench.train import Trainer
 from tests.benchmarks.peft_trainer import Rows
 
 RATE = 5e-4
+Ratios = dict[str, list[float]]
 
 
 @dataclass(frozen=True)
@@ -53,21 +62,23 @@ class Work:
     """What both sides do."""
 
     cell: Cell
-    sources: Sources
+    backbone: Backbone
     splits: TaskData
-    location: str
     steps: int
+    device: torch.device
 
     def stacked(self, runs: int) -> Took:
         """Train and score a stack."""
         began = time.perf_counter()
-        backbone = load_backbone(self.cell, self.sources)
         planned = [Run(self.cell, seed) for seed in range(runs)]
-        attempt = Attempt.prepare(
-            planned, backbone, self.sources, torch.device("cpu"), lambda _: None
+        peak = MemoryPeak(self.device)
+        method, state = set_up(planned, self.backbone, self.splits, self.device)
+        trainer = Trainer(planned, method, state, self.splits, lambda _: None)
+        trainer.train()
+        made = records(
+            trainer, method, state, self.splits, self.backbone.tokenizer, peak, provenance.now()
         )
-        attempt.train()
-        costs = [record.cost for record, _ in attempt.records()]
+        costs = [record.cost for record, _ in made]
         whole = time.perf_counter() - began
         train = sum(cost.train_seconds for cost in costs if cost)
         evaluation = sum(cost.evaluation_seconds for cost in costs if cost)
@@ -88,13 +99,6 @@ class Work:
         return Took(prepared - began, (trained - prepared) / self.steps, ended - trained)
 
     def _trainer(self, folder: str) -> transformers.Trainer:
-        model = transformers.AutoModelForSequenceClassification.from_pretrained(
-            self.location,
-            dtype=torch.float32,
-            num_labels=self.cell.task.n_outputs,
-            hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0,
-        )
         config = peft.LoraConfig(
             r=8, target_modules=["query", "value"], modules_to_save=["classifier"]
         )
@@ -109,16 +113,16 @@ class Work:
             disable_tqdm=True,
             logging_strategy="no",
             save_strategy="no",
-            use_cpu=True,
+            use_cpu=self.device.type == "cpu",
         )
-        return transformers.Trainer(
-            model=peft.get_peft_model(model, config),
+        trainer = transformers.Trainer(
+            model=peft.get_peft_model(self.backbone.model(), config),
             args=arguments,
             train_dataset=Rows(self.splits.train),
-            data_collator=transformers.DataCollatorWithPadding(
-                backbones.load_tokenizer(self.location)
-            ),
+            data_collator=transformers.DataCollatorWithPadding(self.backbone.tokenizer),
         )
+        trainer.remove_callback(transformers.PrinterCallback)
+        return trainer
 
 
 def main() -> None:
@@ -126,18 +130,27 @@ def main() -> None:
     options = _parser().parse_args()
     if options.quick:
         options.steps, options.pairs = 16, 3
-    torch.set_num_threads(options.threads)
-    ratios: dict[str, float] = {}
-    for precision in options.precision:
-        work = _work(options, precision)
-        found = []
-        for _ in range(options.pairs):
-            ours, theirs = work.stacked(options.runs), work.library()
-            found.append(ours.an_hour(options.of_steps) / theirs.an_hour(options.of_steps))
-            print(_line(precision, ours, theirs, found[-1]), flush=True)
-        ratios[precision] = round(median(found), 2)
+    prepare(options.threads)
+    work = {precision: _work(options, precision) for precision in options.precision}
+    ratios: Ratios = {}
+    for _ in range(options.pairs):
+        _compare(options, work, ratios)
     shape = {"task": options.task, "runs": options.runs, "steps": options.of_steps}
-    print(json.dumps(shape | {"runs_an_hour_ratio": ratios}))
+    found = {name: round(median(values), 2) for name, values in ratios.items()}
+    print(json.dumps(shape | {"runs_an_hour_ratio": found}))
+
+
+def _compare(options: argparse.Namespace, work: dict[str, Work], ratios: Ratios) -> None:
+    """Let the two sides take turns once in every precision."""
+    default = None
+    for precision, same in work.items():
+        ours, theirs = same.stacked(options.runs), same.library()
+        rate, library = (took.an_hour(options.of_steps) for took in (ours, theirs))
+        default = library if precision == "fp32" else default
+        ratios.setdefault(precision, []).append(rate / library)
+        if default and precision != "fp32":
+            ratios.setdefault(f"{precision} to fp32", []).append(rate / default)
+        print(_line(precision, ours, theirs, rate / library), flush=True)
 
 
 def _line(precision: str, ours: Took, theirs: Took, ratio: float) -> str:
@@ -149,36 +162,44 @@ def _line(precision: str, ours: Took, theirs: Took, ratio: float) -> str:
 
 
 def _work(options: argparse.Namespace, precision: str) -> Work:
-    sources = Sources(options.data)
-    task = load(options.task)
-    cell = Cell(
-        task=task,
-        data=sources.data(task),
-        backbone=sources.backbone(options.backbone),
-        method="lora",
-        config=registry.resolve_config("lora", {}, "benchmark"),
-        training=Training(learning_rate=RATE),
-        budget=Budget(steps=options.steps, batch_size=16, evaluations=1),
-        precision=precision,
-    )
-    splits = data.prepare(cell, sources, load_backbone(cell, sources).reader)
-    folder = backbones.backbone_folder(options.backbone)
-    return Work(cell, sources, splits, str(folder or options.backbone), options.steps)
+    device = choose_device(options.device)
+    if options.task == "random":
+        backbone = shapes.load(options.backbone, precision)
+        cell = shapes.cell("lora", backbone, 16, options.tokens, precision)
+        splits = shapes.random_rows(backbone.config.vocab_size, 16, options.tokens)
+    else:
+        sources, task = Sources(options.data), load(options.task)
+        cell = Cell(
+            task=task,
+            data=sources.data(task),
+            backbone=sources.backbone(options.backbone),
+            method="lora",
+            config=registry.resolve_config("lora", {}, "benchmark"),
+            training=Training(learning_rate=RATE),
+            budget=Budget(steps=1, batch_size=16),
+            precision=precision,
+        )
+        backbone = load_backbone(cell, sources)
+        splits = data.prepare(cell, sources, backbone.reader)
+    budget = Budget(steps=options.steps, batch_size=16, evaluations=1)
+    return Work(cell.model_copy(update={"budget": budget}), backbone, splits, options.steps, device)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("task")
+    parser.add_argument("task", help="name of a task, or random")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--backbone", default="tiny-encoder")
+    parser.add_argument("--tokens", type=int, default=128, help="of a random row")
+    parser.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     parser.add_argument("--runs", type=int, default=8, help="in a stack")
     parser.add_argument("--steps", type=int, default=60, help="measured, of each run")
     parser.add_argument("--of-steps", type=int, default=690, help="length of the run worked out")
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
-    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--quick", action="store_true", help="16 steps, 3 pairs")
     return parser
 

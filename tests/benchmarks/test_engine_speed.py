@@ -1,17 +1,15 @@
 """How long the engine's hot parts take: masks, optimiser, one step of stacks of growing size."""
 
-import numpy as np
 import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from bench.backbone import load
-from bench.batches import collate, training_batches
 from bench.masks import keep_mask, site_keys
-from bench.method import Phase
 from bench.optim import StackedAdamW
 from bench.set_up import set_up
 from bench.sources import Sources
+from tests.benchmarks.stepping import make_step
 from tests.small_stack import CPU, make_runs, random_data
 
 
@@ -26,20 +24,10 @@ def test_drawing_the_masks_of_one_layer(benchmark: BenchmarkFixture, draw: str) 
         benchmark(lambda: keep_mask(site_keys(seeds, "site", 3), rates, (16, 64, 384)))
 
 
-@pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize("runs", [1, 2, 4, 8, 16])
-def test_one_training_step(benchmark: BenchmarkFixture, runs: int, dropout: float) -> None:
+def test_one_training_step(benchmark: BenchmarkFixture, runs: int) -> None:
     """One LoRA step on the built-in encoder, 16 examples a run; divide by the number of runs."""
-    planned = make_runs("lora", range(runs), configs=[{"dropout": dropout}], precision="fp32")
-    fingerprint = Sources().backbone("tiny-encoder")
-    data = random_data(train=256)
-    method, state = set_up(planned, load("tiny-encoder", fingerprint, 2, "fp32"), data, CPU)
-    settings = [run.cell.training for run in planned]
-    method.begin(state, Phase(), settings, 10_000)
-    order = training_batches(data.train.lengths, 16, "toy", 0)
-    batch = collate(data.train, np.stack([next(order)] * runs), CPU)
-    state.model.train()
-    benchmark(lambda: method.step(state, {"train": batch}))
+    benchmark(make_step("lora", "tiny-encoder", runs))
 
 
 @pytest.mark.parametrize("runs", [1, 8])
@@ -47,7 +35,7 @@ def test_one_optimiser_update(benchmark: BenchmarkFixture, runs: int) -> None:
     """AdamW over all LoRA parameters of a stack."""
     planned = make_runs("lora", range(runs), precision="fp32")
     fingerprint = Sources().backbone("tiny-encoder")
-    backbone = load("tiny-encoder", fingerprint, 2, "fp32")
+    backbone = load("tiny-encoder", fingerprint, "classification", 2, "fp32")
     _, state = set_up(planned, backbone, random_data(), CPU)
     settings = [run.cell.training for run in planned]
     optimizer = StackedAdamW(state.bank, settings, 10_000, state.axis)
