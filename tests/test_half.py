@@ -76,3 +76,30 @@ def test_losses_and_gradients_are_near_those_of_float32(
     torch.testing.assert_close(losses, exact, rtol=0.02, atol=0)
     distance = (rounded - gradients).norm(dim=1) / gradients.norm(dim=1)
     assert bool((distance < 0.05).all())
+
+
+@pytest.mark.parametrize(("family", "staying"), [("bert", 2), ("llama", 4), ("gpt2", 0)])
+def test_activations_in_half_lose_nothing(
+    make_backbone: Callable[[str], Path], family: str, staying: int
+) -> None:
+    """What is rounded before and behind an activation may as well stay rounded in between."""
+    method, state = prepared(make_backbone(family), "bf16")
+    batch = collate(random_data().train, np.arange(24).reshape(3, 8), CPU)
+    halves = [m for m in state.model.modules() if isinstance(m, HalfLinear | HalfConv1D)]
+    inside = [layer for layer in halves if layer.returns == torch.bfloat16]
+    assert len(inside) == staying
+    losses = method.losses(state, batch)
+    for layer in inside:
+        layer.returns = torch.float32
+    wider = method.losses(state, batch)
+    exact = family != "llama"  # there the product of gate and input is rounded once more
+    torch.testing.assert_close(losses, wider, rtol=0 if exact else 1e-3, atol=0)
+
+
+def test_adapted_feed_forward_layers_get_float32(make_backbone: Callable[[str], Path]) -> None:
+    """Where the layer behind the activation trains an update, its input is not rounded."""
+    folder = make_backbone("bert")
+    runs = make_runs("lora", (0, 1), configs=[{"targets": ["output.dense"]}], precision="bf16")
+    _, state = set_up(runs, load_backbone(folder, runs), random_data(), CPU)
+    halves = [m for m in state.model.modules() if isinstance(m, HalfLinear)]
+    assert {layer.returns for layer in halves} == {torch.float32}
