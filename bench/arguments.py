@@ -1,8 +1,12 @@
 """Arguments that several commands of `bench.cli` share, and how their values are parsed."""
 
 import argparse
+import re
 from pathlib import Path
 
+ENGINES = ("local", "ray", "slurm")
+_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
+_SECONDS = (86400, 3600, 60, 1)
 _PRECISIONS = ("fp32", "bf16", "fp64")
 _UNITS = {
     "trials": "number of trials (default: 24)",
@@ -111,7 +115,7 @@ def device(parser: argparse.ArgumentParser) -> None:
 
 
 def parallel(parser: argparse.ArgumentParser) -> None:
-    """Add how much is done at once."""
+    """Add how much is done at once, and where."""
     parser.add_argument(
         "--stack",
         type=number_or_auto,
@@ -119,12 +123,37 @@ def parallel(parser: argparse.ArgumentParser) -> None:
         metavar="auto|N",
         help="most runs that share one copy of the backbone (default: auto)",
     )
+    workers(parser)
+
+
+def workers(parser: argparse.ArgumentParser) -> None:
+    """Add who works, and how many of them."""
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="local",
+        help="processes of this computer, tasks of a Ray cluster, or a Slurm job array "
+        "(default: local)",
+    )
     parser.add_argument(
         "--workers",
         type=number_or_auto,
         default=None,
         metavar="auto|N",
-        help="processes; the threads are divided between them (default: auto)",
+        help="processes, between which the threads are divided; of ray: tasks at once; of slurm: "
+        "jobs of the array (default: auto)",
+    )
+
+
+def time_budget(parser: argparse.ArgumentParser) -> None:
+    """Add after which time to stop."""
+    parser.add_argument(
+        "--time-budget",
+        type=duration,
+        default=None,
+        metavar="TIME",
+        help="begin nothing that would probably end after this time, such as 45m or 1h30m; what is "
+        "running ends, and the same command goes on later",
     )
 
 
@@ -214,6 +243,18 @@ def positive(text: str) -> int:
     if value < 1:
         raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number of at least 1")
     return value
+
+
+def duration(text: str) -> float:
+    """Parse a time with units, such as 45m or 1h30m, as seconds."""
+    found = _DURATION.fullmatch(text)
+    amounts = [int(amount or 0) for amount in found.groups()] if found else []
+    seconds = sum(n * each for n, each in zip(amounts, _SECONDS, strict=False))
+    if seconds < 1:
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}, expected a time with units d, h, m or s, such as 45m or 1h30m"
+        )
+    return float(seconds)
 
 
 def natural(text: str) -> int:

@@ -1,7 +1,7 @@
 """The command line: parse, call, print. What a command does lives in `bench.commands`.
 
 Results go to stdout, progress and messages to stderr. Exit codes: 0 all runs ok, 2 bad usage or
-invalid input, 3 finished with failed runs, 130 interrupted and resumable.
+invalid input, 3 finished with failed runs, 130 interrupted or out of time, and resumable.
 """
 
 import argparse
@@ -72,10 +72,11 @@ def build_parser() -> argparse.ArgumentParser:
         commands,
         "plan",
         "show what a suite would run, and what is done already",
-        "gapbench plan quickstart --results results",
+        "gapbench plan quickstart --results results --workers 4",
     )
     arguments.suite(plan)
     arguments.results(plan)
+    arguments.workers(plan)
     arguments.json(plan)
 
     run = _command(
@@ -88,6 +89,7 @@ def build_parser() -> argparse.ArgumentParser:
     arguments.results(run)
     arguments.device(run)
     arguments.parallel(run)
+    arguments.time_budget(run)
     arguments.json(run)
 
     _tune_command(commands)

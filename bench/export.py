@@ -18,8 +18,8 @@ from torch import Tensor
 from bench import __version__
 from bench.config import Fingerprint
 from bench.errors import RecordError, StoreError
-from bench.execute import choose_device
 from bench.merge import Adapter
+from bench.process import choose_device
 from bench.record import Record, Status
 from bench.reproduce import Outcome, compare, stored
 from bench.run import Attempt

@@ -1,12 +1,31 @@
-"""How a process that trains uses its share of the machine: threads, and memory that it freed."""
+"""How a process that trains uses its share of the machine: device, threads, freed memory."""
 
 import ctypes
+import multiprocessing
+import os
+import threading
+from multiprocessing.connection import wait
 
 import torch
+
+from bench.errors import ConfigError
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's names of its settings
 _LARGEST_KEPT = 32 * 2**20  # bytes; glibc takes no more
 _MOST_KEPT = 2**30
+
+
+def choose_device(name: str) -> torch.device:
+    """Return the device called auto, cpu or cuda.
+
+    Raises:
+        ConfigError: if cuda is asked for and there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("--device cuda: no CUDA device is available; use --device cpu or auto")
+    return torch.device(name)
 
 
 def prepare(threads: int | None = None) -> None:
@@ -24,3 +43,20 @@ def prepare(threads: int | None = None) -> None:
         return
     setting(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
     setting(_M_TRIM_THRESHOLD, _MOST_KEPT)
+
+
+def end_with_parent() -> None:
+    """End this process as soon as the one that started it is gone, however that died.
+
+    A killed parent cannot tell its children. They would train on, hold claims, and compete with
+    whoever runs the suite again. What they were at has no record then, and is done again.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch(sentinel: int) -> None:
+        wait([sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, args=(parent.sentinel,), daemon=True).start()

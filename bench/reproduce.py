@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import RecordError
-from bench.execute import choose_device
+from bench.process import choose_device
 from bench.record import Record
 from bench.run import Executor, store_at
 from bench.sources import Sources

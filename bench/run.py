@@ -67,6 +67,10 @@ class Executor:
         progress(1.0)
         return statuses
 
+    def give_up(self, runs: Sequence[Run], cause: str) -> dict[str, Status]:
+        """Record runs whose claims the caller holds as failed, since no worker survives them."""
+        return self._give_up(runs, Status.FAILED, cause, provenance.now())
+
     def _attempt(self, runs: list[Run], progress: Progress) -> dict[str, Status]:
         started = provenance.now()
         try:

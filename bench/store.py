@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,12 @@ from bench.config import Run
 from bench.errors import RecordError, StoreError
 from bench.record import SCHEMA_VERSION, Record, Status
 from bench.schema import validate
+
+# A record as `_write_json` leaves it, whole to its last line. Line breaks inside of strings are
+# escaped, so one space after a break is always a field of the record itself.
+_WRITTEN = re.compile(
+    rb'\{\n "schema_version": (\d+),\n.*?\n "status": "(\w+)",?\n.*\n\}\n\Z', re.DOTALL
+)
 
 
 @dataclass(frozen=True)
@@ -77,7 +84,7 @@ class Store:
         """Return where the record of ``run`` lies, whether or not it exists."""
         cell = run.cell
         parts = (cell.task.name, cell.backbone.name, cell.method, cell.hash)
-        return self.root.joinpath("runs", *map(_slug, parts), f"seed-{run.seed}.json")
+        return self.root.joinpath("runs", *map(_slug, parts), _file_name(run))
 
     def read(self, path: Path) -> Record:
         """Read one record.
@@ -111,23 +118,65 @@ class Store:
         except RecordError:
             return None
 
-    def settled(self, run: Run) -> bool:
-        """Whether ``run`` needs no (further) attempt; cheap, since planning asks for every run.
+    def status(self, run: Run) -> Status | None:
+        """Return how a stored run ended, None without a whole record of this version.
+
+        It is cheap, since planning asks for every run: the file is parsed only where it does not
+        look as `write` leaves it.
 
         Raises:
             RecordError: if a newer version wrote its record, which must not be replaced.
         """
         path = self.record_path(run)
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            version, status = content["schema_version"], content["status"]
+            content = path.read_bytes()
+            found = _WRITTEN.match(content)
+            if found is None:
+                fields = json.loads(content)
+                version, status = fields["schema_version"], fields["status"]
+            else:
+                version, status = int(found[1]), found[2].decode()
             newer = version > SCHEMA_VERSION
-            settled = version == SCHEMA_VERSION and Status(status).settled
+            known = Status(status) if version == SCHEMA_VERSION else None
         except (OSError, ValueError, KeyError, TypeError):
-            return False  # nothing there, or cut off by a crash of the machine: it will be redone
+            return None  # nothing there, or cut off by a crash of the machine: it will be redone
         if newer:
             raise _foreign(path, version)
-        return settled
+        return known
+
+    def settled(self, run: Run) -> bool:
+        """Whether ``run`` needs no (further) attempt.
+
+        Raises:
+            RecordError: as `status` does.
+        """
+        status = self.status(run)
+        return status is not None and status.settled
+
+    def unsettled(self, runs: Sequence[Run]) -> list[Run]:
+        """Return those of ``runs`` that are not settled, asking each folder once for what it has.
+
+        Raises:
+            RecordError: as `settled` does.
+        """
+        present: dict[str, set[str]] = {}
+        return [run for run in runs if not (self._listed(run, present) and self.settled(run))]
+
+    def _listed(self, run: Run, present: dict[str, set[str]]) -> bool:
+        key = run.cell.hash
+        if key not in present:
+            folder = self.record_path(run).parent
+            present[key] = set(os.listdir(folder)) if folder.is_dir() else set()  # noqa: PTH208
+        return _file_name(run) in present[key]
+
+    def samples(self, count: int) -> Iterator[Record | RecordError]:
+        """Yield at most ``count`` records of each task, backbone and method, as `records` does."""
+        for folder in sorted((self.root / "runs").glob("*/*/*")):
+            for path in islice(folder.glob("*/seed-*.json"), count):
+                try:
+                    yield self.read(path)
+                except RecordError as error:
+                    yield error
 
     def records(self) -> Iterator[Record | RecordError]:
         """Yield every record, and for an unreadable one the error that says why."""
@@ -230,6 +279,10 @@ def _foreign(path: Path, version: object) -> RecordError:
         f"{path}: field 'schema_version' is {version!r}, this version reads {SCHEMA_VERSION}; "
         "use the gapbench that wrote it, or another folder with --results DIR"
     )
+
+
+def _file_name(run: Run) -> str:
+    return f"seed-{run.seed}.json"
 
 
 def _slug(name: str) -> str:

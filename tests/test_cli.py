@@ -4,6 +4,7 @@ import argparse
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -163,7 +164,10 @@ def test_plan_counts_what_is_left(small: SmallSuite, capsys: Capture) -> None:
     assert answer.code == 0
     assert [(row["runs"], row["done"]) for row in answer.json] == [(2, 0)] * 3
     assert {row["seconds_left"] for row in answer.json} == {None}
-    assert answer.err == "6 runs, 6 to do\n"
+    assert answer.err.splitlines() == [
+        "6 runs, 6 to do",
+        f"no estimate yet: {small.results} holds no finished run like these",
+    ]
     assert not small.results.exists()
     assert call(capsys, "run", *small.running, "--methods", "head", "--seeds", "1").code == 0
     answer = call(capsys, "plan", *small.running, "--json")
@@ -171,7 +175,9 @@ def test_plan_counts_what_is_left(small: SmallSuite, capsys: Capture) -> None:
     assert (rows["head"]["runs"], rows["head"]["done"]) == (2, 1)
     assert rows["head"]["seconds_left"] >= 0  # measured now; None where nothing was
     assert rows["lora"]["seconds_left"] is None
-    assert answer.err == "6 runs, 5 to do\n"
+    count, estimate = answer.err.splitlines()
+    assert count == "6 runs, 5 to do"
+    assert re.fullmatch(r"about \d+ s with 1 workers; 4 of the runs are guessed .*", estimate)
 
 
 def test_run_prints_results_to_stdout_and_progress_to_stderr(

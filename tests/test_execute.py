@@ -7,7 +7,9 @@ from collections import Counter
 import pytest
 import torch
 
-from bench.execute import heeding_interrupts, stacks, suitable_workers
+from bench.agenda import Job
+from bench.engines.local import suitable_workers
+from bench.execute import heeding_interrupts, stacks
 from bench.sources import Sources
 from tests.small_stack import CPU, make_runs
 
@@ -67,7 +69,7 @@ def test_small_backbones_get_a_process_a_core_if_there_is_work_for_it(
     tiny = sources.backbone("tiny-encoder")
     (run,) = make_runs("head", (0,))
     cell = run.cell.model_copy(update={"backbone": tiny})
-    todo = [[type(run)(cell, seed)] for seed in range(8)]
+    todo = [Job([type(run)(cell, seed)]) for seed in range(8)]
     assert suitable_workers(todo, sources, CPU) == 2
     assert suitable_workers(todo[:7], sources, CPU) == 1
     monkeypatch.setattr(Sources, "weight_bytes", lambda *_: 1e9)

@@ -10,7 +10,8 @@ from scipy.special import softmax
 from torchmetrics.functional.classification import multiclass_calibration_error
 
 from bench import suite as suites
-from bench.execute import Settings, execute
+from bench.engines.base import Settings
+from bench.execute import execute
 from bench.record import Record
 from bench.run import store_at
 from bench.schema import validate

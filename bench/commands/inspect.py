@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import statistics
 import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -12,9 +11,14 @@ from bench import backbone as backbones
 from bench import data, listings, registry
 from bench.cli import EXIT_OK
 from bench.commands.options import planned_by
-from bench.commands.printing import last_line, print_rows
-from bench.config import Cell
+from bench.commands.printing import last_line, print_rows, span
+from bench.config import Cell, Run
+from bench.costs import Costs, expected, kind_of, makespan, seconds_a_unit
+from bench.engines.base import STACKS_A_WORKER
+from bench.engines.local import suitable_workers
 from bench.errors import RecordError, StoreError
+from bench.execute import stacks
+from bench.process import choose_device
 from bench.record import Record, Status
 from bench.set_up import load_backbone
 from bench.sources import Sources
@@ -87,37 +91,44 @@ def _overlaps(row: dict[str, Any]) -> Iterator[str]:
 
 def plan_command(options: argparse.Namespace) -> int:
     """Print the grid, what is done, and the time left as far as stored runs tell it."""
-    _, _, planned = planned_by(options)
+    _, sources, planned = planned_by(options)
     store = Store(options.results)
-    seconds = _measured_seconds(store)
-    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    costs = Costs.measured(store, sources)
+    todo = {run.hash: run for run in store.unsettled([entry.run for entry in planned])}
+    rows: dict[tuple[str, str, str, str], dict[str, Any]] = {}
     for entry in planned:
         cell = entry.run.cell
-        key = (cell.task.name, cell.backbone.name, cell.method, entry.variant)
-        row = rows.setdefault(
-            key,
-            _named(cell, entry.variant) | {"runs": 0, "done": 0, "seconds_left": 0.0},
-        )
-        row["runs"] += 1
-        if store.settled(entry.run):
-            row["done"] += 1
-        elif row["seconds_left"] is not None:
-            each = seconds.get(key[:3])
-            row["seconds_left"] = None if each is None else round(row["seconds_left"] + each, 1)
+        key = (*kind_of(cell), entry.variant)
+        if key not in rows:
+            rows[key] = _named(cell, entry.variant) | {"runs": 0, "done": 0}
+        rows[key]["runs"] += 1
+        rows[key]["done"] += entry.run.hash not in todo
+    for (task, backbone, method, _), row in rows.items():
+        left, each = row["runs"] - row["done"], costs.seconds.get((task, backbone, method))
+        row["seconds_left"] = None if left and each is None else round(left * (each or 0), 1)
     print_rows(list(rows.values()), as_json=options.json)
-    left = sum(row["runs"] - row["done"] for row in rows.values())
-    print(f"{len(planned)} runs, {left} to do", file=sys.stderr)
+    print(f"{len(planned)} runs, {len(todo)} to do", file=sys.stderr)
+    if todo:
+        print(_estimate(list(todo.values()), costs, options), file=sys.stderr)
     return EXIT_OK
 
 
-def _measured_seconds(store: Store) -> dict[tuple[str, ...], float]:
-    """Return the median seconds of a run by (task, backbone, method), where any has been stored."""
-    seconds: dict[tuple[str, ...], list[float]] = defaultdict(list)
-    for record in store.records():
-        if isinstance(record, Record) and record.cost is not None:
-            key = (record.cell.task.name, record.cell.backbone.name, record.cell.method)
-            seconds[key].append(record.cost.train_seconds + record.cost.evaluation_seconds)
-    return {key: statistics.median(values) for key, values in seconds.items()}
+def _estimate(todo: list[Run], costs: Costs, options: argparse.Namespace) -> str:
+    """Return how long the rest takes one worker, and several of an engine."""
+    jobs = costs.ordered(stacks(todo, None))
+    rate = seconds_a_unit(jobs)
+    if rate is None:
+        return f"no estimate yet: {options.results} holds no finished run like these"
+    seconds = [expected(job, rate) for job in jobs]
+    usual = suitable_workers(jobs, costs.sources, choose_device("auto"))
+    workers = options.workers or (usual if options.engine == "local" else STACKS_A_WORKER)
+    times = ", ".join(
+        f"{span(makespan(seconds, count))} with {count}" for count in sorted({1, workers})
+    )
+    guessed = sum(len(job.runs) for job in jobs if job.seconds is None)
+    doubt = f"; {guessed} of the runs are guessed from what others took" if guessed else ""
+    waiting = {"local": "", "ray": " at once", "slurm": " in the array, once they have begun"}
+    return f"about {times} workers{waiting[options.engine]}{doubt}"
 
 
 def status_command(options: argparse.Namespace) -> int:

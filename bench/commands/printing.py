@@ -30,6 +30,17 @@ def _cell(value: object) -> str:
     return "-" if value is None else str(value)
 
 
+def span(seconds: float) -> str:
+    """Return a time in the two largest of its units."""
+    parts: list[str] = []
+    rest = max(1, round(seconds))
+    for name, each in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        amount, rest = divmod(rest, each)
+        if amount or parts:
+            parts.append(f"{amount} {name}")
+    return " ".join(parts[:2])
+
+
 def progress_bar(total: int, unit: str) -> Any:
     """Return a progress bar with an estimate of the time left."""
     shape = f"{{l_bar}}{{bar}}| {{n:.1f}}/{{total}}{unit}, {{elapsed}} gone, {{remaining}} left"

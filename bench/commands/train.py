@@ -10,12 +10,18 @@ from typing import Any, get_args
 
 import torch
 
+from bench import engines
+from bench.agenda import Job
 from bench.cli import EXIT_FAILED_RUNS, EXIT_INTERRUPTED, EXIT_OK
 from bench.commands.options import planned_by
-from bench.commands.printing import last_line, print_rows, progress_bar
+from bench.commands.printing import last_line, print_rows, progress_bar, span
 from bench.config import Run
-from bench.execute import Settings, choose_device, execute, suitable_workers
-from bench.record import Record, Status
+from bench.engines.base import Settings
+from bench.engines.local import suitable_workers
+from bench.errors import ConfigError
+from bench.execute import Outcome, execute
+from bench.process import choose_device
+from bench.record import Status
 from bench.run import store_at
 from bench.sources import Sources
 from bench.store import Store
@@ -30,13 +36,19 @@ from bench.tune.storage import default_url
 
 def run_command(options: argparse.Namespace) -> int:
     """Run what is missing, then print the leaderboard."""
-    choose_device(options.device)  # refuse it before anything is written
+    _refuse_early(options)
     suite, sources, planned = planned_by(options)
-    return _run_planned(options, suite, sources, planned, {})
+    return _run_planned(options, suite, sources, planned, {}, options.time_budget)
 
 
 def tune_command(options: argparse.Namespace) -> int:
     """Tune every method of a suite, then run defaults and winners and print the leaderboard."""
+    if options.engine != "local":
+        raise ConfigError(
+            f"--engine {options.engine}: tune searches with the processes of this computer; leave "
+            "it out, and start the same command on as many computers as you like with one "
+            "--results folder and one --storage URL"
+        )
     device = choose_device(options.device)
     suite, sources, planned = planned_by(options)
     wanted = _search(options)
@@ -46,7 +58,7 @@ def tune_command(options: argparse.Namespace) -> int:
     limit = wanted.limit
     print(f"{len(plans)} studies of {limit.amount:g} {limit.unit} each", file=sys.stderr)
     workers = options.workers or suitable_workers(
-        [[Run(plan.base, 0)] for plan in plans for _ in range(2)], sources, device
+        [Job([Run(plan.base, 0)]) for plan in plans for _ in range(2)], sources, device
     )
     workshop = Workshop(
         options.results,
@@ -92,24 +104,41 @@ def _run_planned(
     sources: Sources,
     planned: Sequence[PlannedRun],
     more: dict[str, Any],
+    budget_s: float | None = None,
 ) -> int:
     """Run what is missing of a plan, print the leaderboard, and return the exit code."""
     store = store_at(options.results)
     store.write_plan(suite.name, [(p.run, p.variant) for p in planned])
     wanted = list({p.run.hash: p.run for p in planned}.values())
-    todo = [run for run in wanted if not store.settled(run)]
-    settings = Settings(options.results, sources, options.device, options.stack, options.workers)
+    todo = store.unsettled(wanted)
+    settings = Settings(
+        options.results,
+        sources,
+        options.device,
+        options.stack,
+        options.workers,
+        options.engine,
+        budget_s,
+    )
     print(f"{len(wanted)} runs, {len(wanted) - len(todo)} done before", file=sys.stderr)
-    statuses = _execute_with_progress(todo, settings) if todo else Counter()
-    results = Counter({status.value: count for status, count in statuses.items()})
+    outcome = _execute_with_progress(todo, settings) if todo else Outcome(Counter())
+    results = Counter({status.value: count for status, count in outcome.statuses.items()})
     if options.json:
+        more |= {"left": outcome.left} if budget_s else {}
         print(json.dumps({"suite": suite.name, "runs": len(wanted), "now": results} | more))
     else:
         print(import_module("reports.build").terminal(options.results))
-    return _conclude([(run, store.find(run)) for run in wanted], statuses)
+    return _conclude(wanted, store, outcome)
 
 
-def _execute_with_progress(todo: Sequence[Any], settings: Settings) -> Counter[Status]:
+def _refuse_early(options: argparse.Namespace) -> None:
+    """Raise what is wrong with the engine or the device before anything is written."""
+    engines.find(options.engine)
+    if options.engine == "local":  # the computers of a cluster have devices of their own
+        choose_device(options.device)
+
+
+def _execute_with_progress(todo: Sequence[Run], settings: Settings) -> Outcome:
     with progress_bar(len(todo), " runs") as bar:
 
         def show(done: float, statuses: Counter[Status]) -> None:
@@ -120,16 +149,26 @@ def _execute_with_progress(todo: Sequence[Any], settings: Settings) -> Counter[S
         return execute(todo, settings, show)
 
 
-def _conclude(outcome: Sequence[tuple[Run, Record | None]], statuses: Counter[Status]) -> int:
+def _conclude(wanted: Sequence[Run], store: Store, outcome: Outcome) -> int:
     """Name every run that is not ok, and return the exit code of a `run` command."""
-    bad = [r for _, r in outcome if r and r.status not in {Status.OK, Status.SKIPPED}]
-    for record in bad:
-        print(f"{record.status}: {record.run}: {last_line(record)}", file=sys.stderr)
-    missing = [run for run, record in outcome if record is None]
-    lost = statuses[Status.INTERRUPTED]
-    if missing:
-        where = "left by a worker that died" if lost else "in the hands of another process"
-        print(f"{len(missing)} runs are {where}", file=sys.stderr)
-    if any(record.status == Status.INTERRUPTED for record in bad):
+    missing, statuses = 0, set[Status]()
+    for run in wanted:
+        status = store.status(run)
+        record = None if status in {Status.OK, Status.SKIPPED} else store.find(run)
+        if status is None:
+            missing += 1
+        elif record is not None:
+            statuses.add(status)
+            print(f"{status}: {run}: {last_line(record)}", file=sys.stderr)
+    if outcome.left:
+        expected = outcome.seconds_left
+        about = f", about {span(expected)} of one worker" if expected else ""
+        print(
+            f"out of time: {outcome.left} runs are left{about}; the same command goes on",
+            file=sys.stderr,
+        )
+    elif missing:
+        print(f"{missing} runs are in the hands of another process", file=sys.stderr)
+    if outcome.left or Status.INTERRUPTED in statuses:
         return EXIT_INTERRUPTED
-    return EXIT_FAILED_RUNS if bad or lost else EXIT_OK
+    return EXIT_FAILED_RUNS if statuses else EXIT_OK

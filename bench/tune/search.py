@@ -18,7 +18,7 @@ import torch
 
 from bench.config import Run
 from bench.execute import heeding_interrupts, stacks
-from bench.process import prepare
+from bench.process import end_with_parent, prepare
 from bench.record import Status
 from bench.run import Executor, store_at
 from bench.sources import Sources
@@ -101,14 +101,9 @@ def _helpers(plans: Sequence[StudyPlan], workshop: Workshop, workers: int) -> It
 
 def _help(plans: Sequence[StudyPlan], workshop: Workshop) -> None:
     """Work beside the process that started this one, and no longer than it."""
+    end_with_parent()
     prepare(workshop.threads)
-    _work(_open(plans, workshop), workshop, _end_with_parent)
-
-
-def _end_with_parent(_share: float) -> None:
-    parent = multiprocessing.parent_process()
-    if parent is not None and not parent.is_alive():
-        raise SystemExit(1)
+    _work(_open(plans, workshop), workshop, lambda _share: None)
 
 
 def _open(plans: Sequence[StudyPlan], workshop: Workshop) -> list[Session]:
