@@ -81,6 +81,13 @@ class Agenda:
             self.left.append(job)
         return None
 
+    def take_all(self) -> list[Job]:
+        """Return all stacks; they are under way from now on."""
+        jobs = list(self._waiting)
+        self._waiting.clear()
+        self._shares |= dict.fromkeys(jobs, 0.0)
+        return jobs
+
     def advance(self, job: Job, share: float) -> None:
         """Note which share of a stack is done."""
         self._shares[job] = share

@@ -21,6 +21,7 @@ _SAMPLES = 5  # records read of each kind
 _UNKNOWN_ROWS = 10_000  # of training sets that are counted only when they are read
 _UNKNOWN_BYTES = 1e9  # of weights that are still in the hub
 _PROCESS_BYTES = 1e9  # of a worker with its libraries loaded
+_HEADROOM = 1.25  # over the largest peak of a few runs
 _COPIES = 3  # of weights: as read, as used, and what a pass leaves behind
 
 
@@ -73,7 +74,7 @@ class Costs:
             runs,
             None if each is None else each * len(runs),
             sum(self.units(run.cell) for run in runs),
-            peak or _PROCESS_BYTES + _COPIES * self._weight_bytes(cell),
+            _HEADROOM * peak if peak else _PROCESS_BYTES + _COPIES * self._weight_bytes(cell),
         )
 
     def ordered(self, stacks: Iterable[Sequence[Run]]) -> list[Job]:

@@ -1,0 +1,1 @@
+"""Engines: who works on stacks, and what happens when one of them dies."""

@@ -1,0 +1,108 @@
+"""A Ray cluster of several nodes on this computer: workers die, nodes leave and join."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from bench import suite as suites
+from bench.config import Run
+from bench.engines.base import Settings
+from bench.execute import execute
+from bench.record import Record, Status
+from bench.sources import Sources
+from bench.store import Store
+from tests.small_suite import SmallSuite, make
+
+ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+
+METHODS = [{"method": "lora", "config": {"rank": 2}}, "head", "majority"]
+BUDGET = {"steps": 150, "batch_size": 4, "evaluations": 3}
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A cluster whose head does no work, with two nodes of a core each."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    for _ in range(2):
+        made.add_node(num_cpus=1)
+    ray.init(address=made.address, log_to_driver=False)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+@pytest.fixture
+def small(tmp_path: Path, make_backbone: Callable[[str], Path]) -> SmallSuite:
+    """A suite of 12 runs."""
+    return make(tmp_path / "small", make_backbone("bert"), methods=METHODS, budget=BUDGET, seeds=4)
+
+
+def planned(small: SmallSuite) -> tuple[list[Run], Sources]:
+    """Return all runs of a suite, and where its parts are."""
+    suite, path = suites.load(str(small.path))
+    sources = Sources(small.data)
+    return [entry.run for entry in suites.expand(suite, sources, path)], sources
+
+
+def numbers(store: Store) -> dict[str, Any]:
+    """Return what must not depend on the execution, by run."""
+    found = [item for item in store.records() if isinstance(item, Record)]
+    return {item.run_hash: item.model_dump(exclude={"cost", "provenance"}) for item in found}
+
+
+class Accidents:
+    """Lets a worker process die, then a node leave and another one join, while a suite runs."""
+
+    def __init__(self, cluster: Any) -> None:
+        self._cluster = cluster
+        self.happened: list[str] = []
+
+    def __call__(self, done: float, _statuses: Counter[Status]) -> None:
+        """Strike when there is something to strike at."""
+        if not self.happened and done >= 1 and (workers := busy_workers()):
+            workers[0].kill()
+            self.happened.append("worker killed")
+        elif len(self.happened) == 1 and done >= 4 and busy_workers():
+            self._cluster.remove_node(self._cluster.worker_nodes.copy().pop())
+            self._cluster.add_node(num_cpus=1)
+            self.happened.append("node replaced")
+
+
+def busy_workers() -> list[psutil.Process]:
+    """Return the processes that are at a stack now."""
+    own = psutil.Process().children(recursive=True)
+    return [process for process in own if process.name().startswith("ray::do")]
+
+
+def test_suite_survives_a_killed_worker_and_a_lost_node(
+    cluster: Any, small: SmallSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is lost is done again elsewhere; every record is written once and is the same."""
+    runs, sources = planned(small)
+    reference = small.folder / "local"
+    execute(runs, Settings(reference, sources, "cpu", 1, 1), lambda *_: None)
+    written: Counter[str] = Counter()
+    write = Store.write
+
+    def counted(store: Store, record: Record, *others: Any) -> None:
+        written[record.run_hash] += 1
+        write(store, record, *others)
+
+    monkeypatch.setattr(Store, "write", counted)
+    accidents = Accidents(cluster)
+    settings = Settings(small.results, sources, "cpu", 1, None, "ray")
+    outcome = execute(runs, settings, accidents)
+    assert accidents.happened == ["worker killed", "node replaced"]
+    assert outcome.statuses == {Status.OK: 12}
+    assert written == {run.hash: 1 for run in runs}
+    assert numbers(Store(small.results)) == numbers(Store(reference))
+    assert not [path for path in (small.results / "claims").iterdir() if path.suffix == ".lock"]
