@@ -8,7 +8,7 @@ from statistics import median
 
 from bench import registry
 from bench.agenda import Job
-from bench.config import Cell, Run
+from bench.config import Cell, Fingerprint, Run
 from bench.record import Record
 from bench.sources import Sources
 from bench.store import Store
@@ -39,7 +39,8 @@ class Costs:
     memory_bytes: dict[Kind, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._units: dict[str, float] = {}
+        self._units: dict[str, float] = {}  # by cell hash
+        self._bytes: dict[Fingerprint, float] = {}
 
     @classmethod
     def measured(cls, store: Store, sources: Sources) -> "Costs":
@@ -94,7 +95,10 @@ class Costs:
         return [job for _, group in order for _, job in group]
 
     def _weight_bytes(self, cell: Cell) -> float:
-        return min(self.sources.weight_bytes(cell.backbone), _UNKNOWN_BYTES)
+        backbone = cell.backbone
+        if backbone not in self._bytes:
+            self._bytes[backbone] = min(self.sources.weight_bytes(backbone), _UNKNOWN_BYTES)
+        return self._bytes[backbone]
 
 
 def seconds_a_unit(jobs: Iterable[Job]) -> float | None:

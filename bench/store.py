@@ -165,8 +165,10 @@ class Store:
     def _listed(self, run: Run, present: dict[str, set[str]]) -> bool:
         key = run.cell.hash
         if key not in present:
-            folder = self.record_path(run).parent
-            present[key] = set(os.listdir(folder)) if folder.is_dir() else set()  # noqa: PTH208
+            try:
+                present[key] = set(os.listdir(self.record_path(run).parent))  # noqa: PTH208
+            except FileNotFoundError:
+                present[key] = set()
         return _file_name(run) in present[key]
 
     def samples(self, count: int) -> Iterator[Record | RecordError]:

@@ -4,6 +4,7 @@
 hashes are part of a run's identity.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -104,12 +105,8 @@ class Suite(Frozen):
 
     @model_validator(mode="after")
     def _distinct_entries(self) -> Self:
-        labels = [(entry.method, entry.variant) for entry in self.methods]
-        doubled = {
-            f"{method}/{variant}"
-            for method, variant in labels
-            if labels.count((method, variant)) > 1
-        }
+        labels = Counter(f"{entry.method}/{entry.variant}" for entry in self.methods)
+        doubled = {label for label, count in labels.items() if count > 1}
         if doubled:
             raise ValueError(f"give each entry of a method its own 'variant': {sorted(doubled)}")
         names = [entry.task for entry in self.tasks]

@@ -32,6 +32,7 @@ from bench.config import Budget, Cell, Fingerprint, Run, Training
 from bench.outcome import blank_record
 from bench.record import Record, Status
 from bench.sources import Sources
+from bench.store import Store
 from bench.tasks import Task
 
 REPOSITORY = Path(__file__).parents[1]
@@ -174,6 +175,19 @@ def rows(split: str) -> dict[str, list[Any]]:
     draw = random.Random(split)  # noqa: S311 - not for secrets
     sentences = [" ".join(draw.choices(WORDS, k=draw.randint(3, 9))) for _ in range(SIZES[split])]
     return {"sentence": sentences, "label": [int("cat" in text.split()) for text in sentences]}
+
+
+def planned(small: SmallSuite) -> tuple[list[Run], Sources]:
+    """Return all runs of a suite, and where its parts are."""
+    suite, path = suites.load(str(small.path))
+    sources = Sources(small.data)
+    return [entry.run for entry in suites.expand(suite, sources, path)], sources
+
+
+def numbers(store: Store) -> dict[str, Any]:
+    """Return what must not depend on the execution, by run."""
+    found = [item for item in store.records() if isinstance(item, Record)]
+    return {item.run_hash: item.model_dump(exclude={"cost", "provenance"}) for item in found}
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from bench.record import Record, Status
 from bench.store import Store
-from tests.small_suite import PROCESSES, SmallSuite, call, make, run_command, start
+from tests.small_suite import PROCESSES, SmallSuite, call, make, numbers, run_command, start
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -45,15 +45,6 @@ def finished(store: Store) -> dict[Path, bytes]:
     return found
 
 
-def results(store: Store) -> dict[str, Any]:
-    """Return everything that must not depend on the execution, by run."""
-    return {
-        item.run_hash: item.model_dump(exclude={"cost", "provenance"})
-        for item in store.records()
-        if isinstance(item, Record)
-    }
-
-
 def kill_at_random(small: SmallSuite, folder: Path, draw: random.Random, longest_s: float) -> bool:
     """Start the suite and kill it within ``longest_s``; return False if it ended before that."""
     arguments = [*small.planning, "--results", folder, "--stack", "1"]
@@ -74,7 +65,7 @@ def test_run_killed_twenty_times_loses_and_repeats_nothing(small: SmallSuite) ->
     """
     draw = random.Random(20)  # noqa: S311 - not for secrets
     assert not kill_at_random(small, small.results, draw, 1e6)
-    reference = results(Store(small.results))
+    reference = numbers(Store(small.results))
     began = time.monotonic()
     assert not kill_at_random(small, small.folder / "again", draw, 1e6)
     whole_s = time.monotonic() - began
@@ -90,7 +81,7 @@ def test_run_killed_twenty_times_loses_and_repeats_nothing(small: SmallSuite) ->
             before = now
             kills += killed
         folders += 1
-        assert results(store) == reference
+        assert numbers(store) == reference
         assert {row.run_hash for row in store.plans()} == reference.keys()
         assert len(before) == 2 * 12
         assert not list(store.root.rglob("*.part"))
@@ -160,7 +151,7 @@ def test_workers_give_the_same_scores_as_one_process(
     answer = call(capsys, "run", *small.planning, "--results", other, "--workers", "2", "--json")
     assert answer.code == 0
     assert answer.json == {"suite": "small", "runs": 12, "now": {"ok": 12}}
-    assert results(Store(other)) == results(Store(small.results))
+    assert numbers(Store(other)) == numbers(Store(small.results))
 
 
 def test_failed_run_is_tried_again_and_finished_ones_are_not(

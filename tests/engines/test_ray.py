@@ -8,14 +8,11 @@ from typing import Any
 import psutil
 import pytest
 
-from bench import suite as suites
-from bench.config import Run
 from bench.engines.base import Settings
 from bench.execute import execute
 from bench.record import Record, Status
-from bench.sources import Sources
 from bench.store import Store
-from tests.small_suite import SmallSuite, make
+from tests.small_suite import SmallSuite, make, numbers, planned
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 
@@ -44,19 +41,6 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 def small(tmp_path: Path, make_backbone: Callable[[str], Path]) -> SmallSuite:
     """A suite of 12 runs."""
     return make(tmp_path / "small", make_backbone("bert"), methods=METHODS, budget=BUDGET, seeds=4)
-
-
-def planned(small: SmallSuite) -> tuple[list[Run], Sources]:
-    """Return all runs of a suite, and where its parts are."""
-    suite, path = suites.load(str(small.path))
-    sources = Sources(small.data)
-    return [entry.run for entry in suites.expand(suite, sources, path)], sources
-
-
-def numbers(store: Store) -> dict[str, Any]:
-    """Return what must not depend on the execution, by run."""
-    found = [item for item in store.records() if isinstance(item, Record)]
-    return {item.run_hash: item.model_dump(exclude={"cost", "provenance"}) for item in found}
 
 
 class Accidents:

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from bench.record import Record
 from bench.store import Store
-from tests.small_suite import REPOSITORY, SmallSuite, call, make
+from tests.small_suite import REPOSITORY, SmallSuite, call, make, numbers
 
 pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
 
@@ -95,9 +94,3 @@ def test_array_that_is_preempted_goes_on_and_leaves_the_same_records(
     other = small.folder / "other"
     assert call(capsys, "run", *small.planning, "--results", other, *flags).code == 0
     assert numbers(Store(small.results)) == numbers(Store(other))
-
-
-def numbers(store: Store) -> dict[str, object]:
-    """Return what must not depend on the execution, by run."""
-    found = [item for item in store.records() if isinstance(item, Record)]
-    return {item.run_hash: item.model_dump(exclude={"cost", "provenance"}) for item in found}

@@ -1,0 +1,133 @@
+"""What scheduling costs: planning a large grid, and passing many tiny runs through the driver.
+
+    python -m tests.benchmarks.scheduling plan --runs 100000
+    python -m tests.benchmarks.scheduling local --runs 10000
+    python -m tests.benchmarks.scheduling ray --runs 2000
+
+`plan` expands a grid, asks the store for every run and orders its stacks; with `--cells` the grid
+has so many cells. The others run the method `majority` on a built-in task, every run a stack of its
+own. Overhead is the time between the first and the last end that no worker spent on a stack, for
+each stack. Memory is the resident set of the driver, libraries included.
+"""
+
+import argparse
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench import engines
+from bench import suite as suites
+from bench.agenda import Agenda, Job
+from bench.config import Run
+from bench.costs import Costs
+from bench.engines.base import Settings
+from bench.execute import stacks
+from bench.record import Status
+from bench.schema import validate
+from bench.sources import Sources
+from bench.store import Store
+from bench.suite import Suite
+
+TASKS = ("syn_acceptability", "syn_entailment", "syn_sentiment", "syn_similarity")
+_STATUS = Path("/proc/self/status")
+
+
+def resident_bytes(name: str = "VmRSS") -> int:
+    """Return the resident set of this process, or by ``VmHWM`` its peak."""
+    lines = _STATUS.read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+
+
+@dataclass
+class Timed(Agenda):
+    """An agenda that notes when each stack ends, and what the driver holds then."""
+
+    ends: list[tuple[float, float, int]] = field(default_factory=list)
+
+    def end(self, job: Job, statuses: Mapping[str, Status], seconds: float | None = None) -> None:
+        """Note the end of a stack."""
+        self.ends.append((time.monotonic(), seconds or 0.0, resident_bytes()))
+        super().end(job, statuses, seconds)
+
+
+def grid(method: str, runs: int, cells: int, tasks: tuple[str, ...]) -> list[Run]:
+    """Return a grid of so many runs in about so many cells."""
+    variants = max(1, cells // len(tasks))
+    rates = [1e-4 * (number + 1) / variants for number in range(variants)]
+    content = {
+        "name": "scheduling",
+        "tasks": list(tasks),
+        "backbones": ["tiny-encoder"],
+        "methods": [
+            {"method": method, "variant": f"v{n}", "training": {"learning_rate": rate}}
+            for n, rate in enumerate(rates)
+        ],
+        "seeds": max(1, runs // (variants * len(tasks))),
+        "budget": {"steps": 1, "batch_size": 8, "evaluations": 1, "train_size": 16},
+    }
+    planned = suites.expand(validate(Suite, content, "scheduling"), Sources())
+    return [entry.run for entry in planned]
+
+
+def plan(runs: int, cells: int) -> None:
+    """Print what it takes to plan a grid."""
+    marks = [("libraries", 0.0, resident_bytes())]
+    began = time.perf_counter()
+
+    def mark(name: str) -> None:
+        marks.append((name, time.perf_counter() - began, resident_bytes("VmHWM")))
+
+    wanted = grid("lora", runs, cells, TASKS)
+    mark(f"{len(wanted)} runs")
+    with tempfile.TemporaryDirectory() as folder:
+        todo = Store(Path(folder)).unsettled(wanted)
+    mark("unsettled")
+    made = stacks(todo, None)
+    mark("stacks")
+    Costs(Sources()).ordered(made)
+    mark("ordered")
+    for name, seconds, memory in marks:
+        print(f"{name:<14} {seconds:8.2f} s {memory / 2**20:8.0f} MiB")
+
+
+def pass_through(engine: str, runs: int, workers: int) -> None:
+    """Print what it takes to pass runs through an engine, for each of them."""
+    wanted = grid("majority", runs, 1, TASKS[2:3])
+    sources = Sources()
+    jobs = Costs(sources).ordered([[run] for run in wanted])
+    agenda = Timed(jobs, lambda *_: None)
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.monotonic()
+        settings = Settings(Path(folder), sources, "cpu", 1, workers, engine)
+        engines.find(engine)(agenda, settings)
+    ends, warm = agenda.ends, len(agenda.ends) // 10
+    elapsed = ends[-1][0] - ends[warm][0]
+    busy = sum(seconds for _, seconds, _ in ends[warm + 1 :])
+    count = len(ends) - warm - 1
+    memory = [each / 2**20 for _, _, each in ends]
+    print(f"{engine}, {workers} workers: {dict(agenda.statuses)}")
+    print(f"first end after        {ends[0][0] - began:8.2f} s")
+    print(f"a run                  {1000 * busy / count:8.2f} ms in its worker")
+    print(f"overhead of a run      {1000 * (elapsed * workers - busy) / count:8.2f} ms")
+    print(f"driver's memory        {memory[warm]:8.0f} MiB after a tenth of the runs")
+    print(f"                       {memory[-1]:8.0f} MiB at the end, {max(memory):.0f} at most")
+
+
+def main() -> None:
+    """Print one table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["plan", "local", "ray"])
+    parser.add_argument("--runs", type=int, default=10_000)
+    parser.add_argument("--cells", type=int, default=1000)
+    parser.add_argument("--workers", type=int, default=2)
+    options = parser.parse_args()
+    if options.what == "plan":
+        plan(options.runs, options.cells)
+    else:
+        pass_through(options.what, options.runs, options.workers)
+
+
+if __name__ == "__main__":
+    main()

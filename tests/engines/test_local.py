@@ -1,0 +1,94 @@
+"""Processes of this computer: one that dies is replaced, and none outlives its parent."""
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bench.agenda import Agenda, Job
+from bench.engines import local
+from bench.engines.base import Settings
+from bench.record import Record, Status
+from bench.store import Store
+from tests.small_suite import SmallSuite, make, planned, start
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+METHODS = [{"method": "lora", "config": {"rank": 2}}, "head"]
+LONG = {"steps": 4000, "batch_size": 4, "evaluations": 20}
+
+
+@pytest.fixture
+def small(tmp_path: Path, make_backbone: Callable[[str], Path]) -> SmallSuite:
+    """A suite of 4 runs."""
+    return make(tmp_path / "small", make_backbone("bert"), methods=METHODS)
+
+
+def settings(small: SmallSuite, workers: int) -> Settings:
+    """Return how to execute a suite with so many processes."""
+    return Settings(small.results, planned(small)[1], "cpu", 1, workers)
+
+
+class Strikes:
+    """Kills a worker process whenever one has begun something, so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    def __call__(self, _done: float, _statuses: Counter[Status]) -> None:
+        """Strike, if there is anything to strike at."""
+        busy = [child for child in psutil.Process().children() if at_work(child)]
+        if busy and self.left:
+            self.left -= 1
+            busy[0].kill()
+
+
+def at_work(process: psutil.Process) -> bool:
+    """Whether a worker process holds a claim."""
+    try:
+        return any(file.path.endswith(".lock") for file in process.open_files())
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.slow
+def test_worker_that_is_killed_is_replaced_and_its_stack_done(small: SmallSuite) -> None:
+    """One dead worker costs time and nothing else."""
+    small.write_suite(budget=LONG | {"steps": 400})
+    runs, _ = planned(small)
+    strikes = Strikes(1)
+    agenda = Agenda([Job([run]) for run in runs], strikes)
+    local.work(agenda, settings(small, 2))
+    assert strikes.left == 0
+    assert agenda.statuses == {Status.OK: 4}
+    assert all(r.status == "ok" for r in Store(small.results).records() if isinstance(r, Record))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_the_command_that_started_them(
+    small: SmallSuite, number: signal.Signals
+) -> None:
+    """However the command ends, its processes stop and hold no claim any more."""
+    small.write_suite(budget=LONG)
+    command = ("run", *small.running, "--stack", "1", "--workers", "2")
+    process = start(*command)
+    family = psutil.Process(process.pid)
+    while not any(at_work(child) for child in family.children()) and process.poll() is None:
+        time.sleep(0.02)
+    workers = family.children(recursive=True)
+    os.kill(process.pid, number)  # alone: not the group
+    _, progress = process.communicate()
+    expected = {signal.SIGTERM: 130, signal.SIGKILL: -signal.SIGKILL}
+    assert process.returncode == expected[number], progress
+    assert "Traceback" not in progress
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert alive == []
+    runs, _ = planned(small)
+    with Store(small.results).claim(runs) as mine:
+        assert mine == runs  # nobody holds one, and none is finished
