@@ -22,6 +22,7 @@ from bench.process import choose_device
 from bench.record import Record, Status
 from bench.set_up import load_backbone
 from bench.sources import Sources
+from bench.stack_size import MOST
 from bench.store import Store
 from bench.tune import winners
 from bench.tune.summary import read_summaries
@@ -115,7 +116,7 @@ def plan_command(options: argparse.Namespace) -> int:
 
 def _estimate(todo: list[Run], costs: Costs, options: argparse.Namespace) -> str:
     """Return how long the rest takes one worker, and several of an engine."""
-    jobs = costs.ordered(stacks(todo, None))
+    jobs = costs.ordered(stacks(todo, MOST["cpu"]))
     rate = seconds_a_unit(jobs)
     if rate is None:
         return f"no estimate yet: {options.results} holds no finished run like these"

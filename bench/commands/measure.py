@@ -11,8 +11,7 @@ from bench import registry, shapes
 from bench.cli import EXIT_OK
 from bench.commands.printing import print_rows, progress_bar
 from bench.config import Precision, Run
-from bench.execute import choose_device
-from bench.process import prepare
+from bench.process import choose_device, prepare
 from bench.provenance import device_name
 from bench.speed import Stepper, ceiling, measure, operations
 

@@ -6,7 +6,7 @@ import sys
 from bench import precision
 from bench import suite as suites
 from bench.config import Precision
-from bench.execute import choose_device
+from bench.process import choose_device
 from bench.sources import Sources
 from bench.suite import PlannedRun, Suite
 

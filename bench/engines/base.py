@@ -19,7 +19,7 @@ class Settings:
     Attributes:
         results: the results folder.
         device: auto, cpu or cuda.
-        stack: most runs that may share a backbone; None lets the engine choose.
+        stack: most runs that may share a backbone; None lets the engine measure what suits.
         workers: processes or tasks at once; None lets the engine choose.
         engine: one of `bench.arguments.ENGINES`.
         budget_s: seconds after which no stack is begun; None sets no limit.

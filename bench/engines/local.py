@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from threading import RLock
 from types import FrameType
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from bench.agenda import ATTEMPTS, Agenda, Job
 from bench.config import Run
@@ -62,8 +64,9 @@ def work_here(agenda: Agenda, settings: Settings) -> None:
 
 
 def _executor(settings: Settings) -> Executor:
-    device = choose_device(settings.device)
-    return Executor(store_at(settings.results), settings.sources, device)
+    """Return what works on stacks; without a size from the user, it measures what suits."""
+    store, device = store_at(settings.results), choose_device(settings.device)
+    return Executor(store, settings.sources, device, divides=settings.stack is None)
 
 
 @dataclass(frozen=True)
@@ -190,6 +193,7 @@ class _Crew:
 def _serve(pipe: Connection, threads: int, settings: Settings) -> None:
     """Do the stacks that come through a pipe until it closes."""
     end_with_parent()
+    tqdm.set_lock(RLock())  # its own lock is a system semaphore, which a killed process leaves
     prepare(threads)
     executor = _executor(settings)
     try:

@@ -69,7 +69,8 @@ def do(runs: Sequence[Run], settings: Settings, threads: int) -> Carried:
     prepare(threads)
     began = time.monotonic()
     carrier = Carrier(settings)
-    executor = Executor(carrier, settings.sources, choose_device(settings.device))
+    device, divides = choose_device(settings.device), settings.stack is None
+    executor = Executor(carrier, settings.sources, device, divides=divides)
     statuses = executor.run(runs, lambda _share: None)
     return Carried(carrier.carried, statuses, time.monotonic() - began)
 

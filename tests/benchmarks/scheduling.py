@@ -27,6 +27,7 @@ from bench.execute import stacks
 from bench.record import Status
 from bench.schema import validate
 from bench.sources import Sources
+from bench.stack_size import MOST
 from bench.store import Store
 from bench.suite import Suite
 
@@ -84,7 +85,7 @@ def plan(runs: int, cells: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         todo = Store(Path(folder)).unsettled(wanted)
     mark("unsettled")
-    made = stacks(todo, None)
+    made = stacks(todo, MOST["cpu"])
     mark("stacks")
     Costs(Sources()).ordered(made)
     mark("ordered")
