@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 from bench.errors import ConfigError, DataError
 from bench.evaluate_module import wrap
@@ -109,6 +108,8 @@ def spearman(predictions: Array, references: Array) -> float:
     Raises:
         DataError: The two are empty, not flat, or of different lengths.
     """
+    from scipy.stats import rankdata  # here, since it takes long to load and few tasks need it
+
     _check_pair(predictions, references)
     ranks = (rankdata(side, nan_policy="propagate") for side in (predictions, references))
     return _correlation(*ranks)

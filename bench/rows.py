@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import datasets
 import numpy as np
 from numpy.typing import NDArray
 
@@ -110,12 +109,14 @@ def _official(task: Task, split: str, sources: Sources) -> Table:
         raise DataError(f"task {task.name!r}: {error}") from None
 
 
-def hub_split(task: Task, source: HubSource, split: str) -> datasets.Dataset:
+def hub_split(task: Task, source: HubSource, split: str) -> Any:
     """Return one official split of a task from the hub, or from the local cache of it.
 
     Raises:
         DataError: if neither has it.
     """
+    import datasets  # here, since it takes long to load and most tasks need no hub
+
     cache = str(cache_folder() / "datasets")
     datasets.disable_progress_bars()  # they would run across the bar of the runs
     try:

@@ -13,7 +13,8 @@ _HOMES = {
     "measure": ("bench",),
     "records": ("export", "reproduce"),
     "reports": ("compare", "leaderboard", "report"),
-    "train": ("run", "tune"),
+    "train": ("run",),
+    "tune": ("tune",),
 }
 
 

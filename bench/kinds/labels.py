@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-import datasets
 import numpy as np
 import pyarrow as pa
 import torch
@@ -32,6 +31,8 @@ class Labels(TaskKind):
 
     def encode(self, task: Task, rows: Rows, reader: Reader) -> Arrays:
         """Tokenise each text or pair, cut at the end if it is too long."""
+        import datasets  # here, since it takes long to load and what it makes is kept
+
         datasets.disable_progress_bars()
         table = datasets.Dataset.from_dict(
             {f"text{i}": list(texts) for i, texts in enumerate(rows.columns.values())}

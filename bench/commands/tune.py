@@ -1,0 +1,82 @@
+"""The command that searches settings and trains a grid with what it found: tune."""
+
+import argparse
+import sys
+from typing import get_args
+
+import torch
+
+from bench.agenda import Job
+from bench.cli import EXIT_FAILED_RUNS, EXIT_OK
+from bench.commands.options import planned_by
+from bench.commands.printing import print_rows, progress_bar
+from bench.commands.train import run_planned
+from bench.config import Run
+from bench.engines.local import suitable_workers
+from bench.errors import ConfigError
+from bench.process import choose_device
+from bench.run import store_at
+from bench.store import Store
+from bench.tune import plan as tuning_plan
+from bench.tune import winners
+from bench.tune.plan import Search
+from bench.tune.record import Limit, Unit
+from bench.tune.search import Workshop, search
+from bench.tune.storage import default_url
+
+
+def tune_command(options: argparse.Namespace) -> int:
+    """Tune every method of a suite, then run defaults and winners and print the leaderboard."""
+    if options.engine != "local":
+        raise ConfigError(
+            f"--engine {options.engine}: tune searches with the processes of this computer; leave "
+            "it out, and start the same command on as many computers as you like with one "
+            "--results folder and one --storage URL"
+        )
+    device = choose_device(options.device)
+    suite, sources, planned = planned_by(options)
+    wanted = _search(options)
+    plans, without = tuning_plan.studies(suite, planned, sources, wanted)
+    for label, reason in without.items():
+        print(f"no study of {label}: {reason}", file=sys.stderr)
+    limit = wanted.limit
+    print(f"{len(plans)} studies of {limit.amount:g} {limit.unit} each", file=sys.stderr)
+    workers = options.workers or suitable_workers(
+        [Job([Run(plan.base, 0)]) for plan in plans for _ in range(2)], sources, device
+    )
+    workshop = Workshop(
+        options.results,
+        options.storage or default_url(options.results),
+        sources,
+        device,
+        options.stack,
+        max(1, torch.get_num_threads() // workers),
+    )
+    store_at(options.results)
+    with progress_bar(100, "% of all budgets") as bar:
+        files = search(plans, workshop, workers, lambda share: bar.update(100 * share - bar.n))
+    rows = [winners.table(file) for file in files]
+    if not options.json:
+        print_rows(rows, as_json=False)
+        print()
+    planned += winners.planned(plans, files, suite.seeds)
+    code = run_planned(options, suite, sources, planned, {"studies": rows})
+    winners.complete(plans, files, suite.seeds, Store(options.results), options.results)
+    fruitless = [file.name for file in files if file.best_number is None]
+    for name in fruitless:
+        print(f"no trial of {name} is complete; see gapbench status", file=sys.stderr)
+    return code or (EXIT_FAILED_RUNS if fruitless else EXIT_OK)
+
+
+def _search(options: argparse.Namespace) -> Search:
+    """Return how to tune, from the options."""
+    given = {unit: getattr(options, unit) for unit in get_args(Unit)}
+    limits = [Limit(unit=unit, amount=n) for unit, n in given.items() if n is not None]
+    return Search(
+        limit=limits[0] if limits else Limit(),
+        level=options.space,
+        objectives=tuple(options.objective.split("+")),
+        trial_seeds=options.trial_seeds,
+        pruner=options.pruner,
+        seed=options.seed,
+    )
