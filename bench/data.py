@@ -30,11 +30,14 @@ from bench.tasks import BuiltinSource, OwnSource, Task
 
 FORMAT_VERSION = 4  # of the cached arrays; raised when their meaning changes
 _REGRESSION_STRATA = 10
+_open: dict[str, TaskData] = {}  # the last ones, by key
 _LEAKED = "leaked."  # prefix of the counts among the cached arrays
 
 
 def prepare(cell: Cell, sources: Sources, reader: Reader) -> TaskData:
     """Return the encoded splits of a cell's task, from the cache where they were made before.
+
+    The last ones are kept open, since stacks come in the order of tasks and backbones.
 
     Raises:
         DataError: if rows are missing, or contradict the task.
@@ -50,11 +53,18 @@ def prepare(cell: Cell, sources: Sources, reader: Reader) -> TaskData:
             cell.budget.train_size,
         ]
     )
-    path = cache_folder() / "tokens" / f"{task.name}-{key[:16]}.safetensors"
-    arrays = _load(path)
-    if arrays is None:
-        arrays = _encode_splits(cell, sources, reader)
-        _save(path, arrays)
+    if key not in _open:
+        path = cache_folder() / "tokens" / f"{task.name}-{key[:16]}.safetensors"
+        arrays = _load(path)
+        if arrays is None:
+            arrays = _encode_splits(cell, sources, reader)
+            _save(path, arrays)
+        _open.clear()
+        _open[key] = _task_data(task, arrays, reader)
+    return _open[key]
+
+
+def _task_data(task: Task, arrays: Arrays, reader: Reader) -> TaskData:
     kind = kinds.get(task.kind)
     pad_id = int(reader.tokenizer.pad_token_id)
     names = ("train", "validation", "test", *(task.splits.more or {}))

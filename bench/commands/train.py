@@ -95,10 +95,7 @@ def _conclude(wanted: Sequence[Run], store: Store, outcome: Outcome) -> int:
     if outcome.left:
         expected = outcome.seconds_left
         about = f", about {span(expected)} of one worker" if expected else ""
-        print(
-            f"out of time: {outcome.left} runs are left{about}; the same command goes on",
-            file=sys.stderr,
-        )
+        print(f"{outcome.left} runs are left{about}; the same command goes on", file=sys.stderr)
     elif missing:
         print(f"{missing} runs are in the hands of another process", file=sys.stderr)
     if outcome.left or Status.INTERRUPTED in statuses:

@@ -39,7 +39,7 @@ def work(agenda: Agenda, settings: Settings) -> None:
     if workers == 1 or len(agenda) < 2:
         work_here(agenda, settings)
     else:
-        _Crew(agenda, settings, min(workers, len(agenda))).work()
+        Crew(agenda, settings, min(workers, len(agenda))).work()
 
 
 def suitable_workers(jobs: Sequence[Job], sources: Sources, device: torch.device) -> int:
@@ -92,7 +92,7 @@ class _Worker:
     job: Job | None = None
 
 
-class _Crew:
+class Crew:
     """Processes that work side by side."""
 
     def __init__(self, agenda: Agenda, settings: Settings, size: int) -> None:

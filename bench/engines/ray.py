@@ -199,7 +199,13 @@ def _cluster() -> Iterator[None]:
         yield
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to the network
-    ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"--engine ray: no cluster can be reached or started: {error}; mend RAY_ADDRESS, or "
+            "unset it to start one on this computer"
+        ) from None
     try:
         yield
     finally:

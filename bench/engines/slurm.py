@@ -114,6 +114,7 @@ def _wait(agenda: Agenda, jobs: list[Job], store: Store, array: str) -> list[Job
         alive = _in_queue(array)
         began = time.monotonic()
         left = [job for job in left if not _settled(agenda, job, store)]
+        agenda.show()
         if alive:
             time.sleep(max(_POLL_S, (time.monotonic() - began) / _POLL_SHARE))
     return [job for job in left if not _attempted(agenda, job, store)]

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.agenda import Agenda, Job
+from bench.agenda import ATTEMPTS, Agenda, Job
 from bench.engines import local
 from bench.engines.base import Settings
 from bench.record import Record, Status
@@ -92,3 +92,16 @@ def test_workers_end_with_the_command_that_started_them(
     runs, _ = planned(small)
     with Store(small.results).claim(runs) as mine:
         assert mine == runs  # nobody holds one, and none is finished
+
+
+@pytest.mark.slow
+def test_stack_that_kills_every_worker_fails_with_its_cause(small: SmallSuite) -> None:
+    """After a few workers it is given up, and its record says of what they died."""
+    small.write_suite(budget=LONG)
+    (run, *_), _ = planned(small)
+    agenda = Agenda([Job([run])], Strikes(ATTEMPTS))
+    local.Crew(agenda, settings(small, 1), 1).work()
+    assert agenda.statuses == {Status.FAILED: 1}
+    record = Store(small.results).find(run)
+    assert record is not None
+    assert record.detail == "3 worker processes died at it; the last was killed by signal 9"
