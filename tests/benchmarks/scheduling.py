@@ -144,7 +144,7 @@ def nodes(runs: int) -> None:
     import ray
     from ray.cluster_utils import Cluster
 
-    wanted, sources = grid("lora", runs, 4, TASKS, steps=400), Sources()
+    wanted, sources = grid("lora", runs, 4, TASKS, steps=150), Sources()
     seconds = []
     for count in (1, 2):
         cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
