@@ -28,6 +28,10 @@ class StoreError(BenchError, OSError):
     """A results folder cannot be read or written."""
 
 
+class SettledError(StoreError):
+    """A finished run would be written again."""
+
+
 class RecordError(BenchError, ValueError):
     """A stored record is unreadable or of an unknown schema."""
 

@@ -136,6 +136,7 @@ class Record(Frozen):
     cell: Cell
     status: Status
     detail: str | None = Field(default=None, description="reason of a skip, cause of a failure")
+    attempts: int = Field(default=1, ge=1, description="that failed alike, this one included")
     seeds: dict[str, int] = Field(default={})
     splits: dict[str, SplitScores] = Field(default={})
     leaked: dict[str, int] = Field(

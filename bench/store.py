@@ -4,10 +4,12 @@
     <root>/runs/<task>/<backbone>/<method>/<cell hash>/seed-<n>.parquet   its test predictions
     <root>/plans/<suite>.json                                             what a suite wants
     <root>/claims/<run hash>.lock                                         who works on what
+    <root>/logs/<number>-<command>.jsonl                                  what a command did
 
 A record is the commit point of a run: predictions are written before it, and both appear by rename,
 so a reader never sees half a file. A claim is an operating-system lock, which the kernel releases
-when its process dies in any way; whoever holds a run's claim may write it, nobody else.
+when its process dies in any way; whoever holds a run's claim may write it, nobody else. Nothing is
+ordered or expires by a clock. `docs/reliability.md` says what file systems must provide.
 """
 
 import json
@@ -24,12 +26,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
+from bench.atomic import is_whole, json_text, lock, part, publish, writing
 from bench.config import Run
-from bench.errors import RecordError, StoreError
+from bench.errors import RecordError, SettledError, StoreError
 from bench.record import SCHEMA_VERSION, Record, Status
 from bench.schema import validate
 
-# A record as `_write_json` leaves it, whole to its last line. Line breaks inside of strings are
+# A record as `write` leaves it, whole to its last line. Line breaks inside of strings are
 # escaped, so one space after a break is always a field of the record itself.
 _WRITTEN = re.compile(
     rb'\{\n "schema_version": (\d+),\n.*?\n "status": "(\w+)",?\n.*\n\}\n\Z', re.DOTALL
@@ -49,6 +52,7 @@ class PlanRow:
     run_hash: str
     path: str
     start: str = ""  # name of the adapter that it starts from
+    command: str = ""  # that wanted it last, as typed
 
     @property
     def label(self) -> tuple[str, str, str, str, int]:
@@ -69,16 +73,25 @@ class Store:
             StoreError: if it cannot.
         """
         try:
-            for name in ("runs", "plans", "claims"):
+            for name in ("runs", "plans", "claims", "logs"):
                 (self.root / name).mkdir(parents=True, exist_ok=True)
             probe = self.root / "claims" / f".probe-{os.getpid()}"
-            probe.touch()
-            probe.unlink()
+            with lock(probe):
+                probe.unlink()
         except OSError as error:
             raise StoreError(
                 f"results folder {self.root} cannot be written: {error.strerror}; give another one "
                 "with --results DIR"
             ) from None
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the log files, see `bench.journal`."""
+        return self.root / "logs"
+
+    def lock_path(self, name: str) -> Path:
+        """Return where a lock with a name of its own lies."""
+        return self.root / "claims" / f"{_slug(name)}.lock"
 
     def record_path(self, run: Run) -> Path:
         """Return where the record of ``run`` lies, whether or not it exists."""
@@ -103,6 +116,10 @@ class Store:
         version = content.get("schema_version") if isinstance(content, dict) else None
         if version != SCHEMA_VERSION:
             raise _foreign(path, version)
+        if not is_whole(path.with_suffix(".parquet")):
+            raise RecordError(
+                f"{path.with_suffix('.parquet')}: truncated predictions; run the suite again"
+            )
         try:
             return validate(Record, content, str(path))
         except ValueError as error:
@@ -121,6 +138,8 @@ class Store:
     def status(self, run: Run) -> Status | None:
         """Return how a stored run ended, None without a whole record of this version.
 
+        Where its predictions were cut off, it is not whole.
+
         It is cheap, since planning asks for every run: the file is parsed only where it does not
         look as `write` leaves it.
 
@@ -138,6 +157,7 @@ class Store:
                 version, status = int(found[1]), found[2].decode()
             newer = version > SCHEMA_VERSION
             known = Status(status) if version == SCHEMA_VERSION else None
+            known = known if is_whole(path.with_suffix(".parquet")) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None  # nothing there, or cut off by a crash of the machine: it will be redone
         if newer:
@@ -180,23 +200,36 @@ class Store:
                 except RecordError as error:
                     yield error
 
+    def record_paths(self) -> list[Path]:
+        """Return the files of all records, readable or not."""
+        return sorted((self.root / "runs").glob("*/*/*/*/seed-*.json"))
+
     def records(self) -> Iterator[Record | RecordError]:
         """Yield every record, and for an unreadable one the error that says why."""
-        for path in sorted((self.root / "runs").glob("*/*/*/*/seed-*.json")):
+        for path in self.record_paths():
             try:
                 yield self.read(path)
             except RecordError as error:
                 yield error
 
     def predictions(self, run: Run) -> pa.Table | None:
-        """Return a run's test predictions: example_id, label, logit_<k>, and the truth if known."""
+        """Return a run's test predictions: example_id, label, logit_<k>, and the truth if known.
+
+        Raises:
+            RecordError: if the file is damaged.
+        """
         path = self.record_path(run).with_suffix(".parquet")
         if not path.is_file():
             return None
-        # Small files are read at once, and by one thread: asking for pieces, or for threads, takes
-        # longer than the rest.
-        with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
-            return file.read(use_threads=False)
+        try:
+            # Small files are read at once, and by one thread: asking for pieces, or for threads,
+            # takes longer than the rest.
+            with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
+                return file.read(use_threads=False)
+        except (OSError, pa.ArrowException):
+            raise RecordError(
+                f"{path}: damaged predictions; delete it and its record, and run the suite again"
+            ) from None
 
     def write(self, record: Record, predictions: pa.Table | None = None) -> None:
         """Store one record, and before it the predictions it speaks of.
@@ -205,46 +238,64 @@ class Store:
         process left there is simply overwritten. A settled record is never replaced.
 
         Raises:
-            StoreError: if the files cannot be written, or a settled record exists.
+            SettledError: if a settled record exists.
+            StoreError: if the files cannot be written; nothing is left of them then.
         """
         path = self.record_path(record.run)
-        if self.settled(record.run):
-            raise StoreError(f"{path} holds a finished run already; records are never rewritten")
-        try:
+        content = record.model_dump(mode="json")
+        tables = {} if predictions is None else {path.with_suffix(".parquet"): predictions}
+        with writing(path, *tables):
             path.parent.mkdir(parents=True, exist_ok=True)
-            if predictions is not None:
-                part = path.with_suffix(".parquet.part")
-                pq.write_table(predictions, part)
-                _publish(part, path.with_suffix(".parquet"))
-            _write_json(path, record.model_dump(mode="json"))
-        except OSError as error:
-            raise StoreError(f"{path}: cannot be written: {error.strerror}") from None
+            for place, table in tables.items():
+                pq.write_table(table, part(place))
+            part(path).write_text(json_text(content), encoding="utf-8")
+            # Only now: over a network, it may take until a file is made in a folder for those that
+            # others have put there to show.
+            if self.settled(record.run):
+                raise SettledError(
+                    f"{path} holds a finished run already; records are never rewritten"
+                )
+            for place in (*tables, path):
+                publish(place)
 
     @contextmanager
     def claim(self, runs: Sequence[Run]) -> Iterator[list[Run]]:
-        """Hold the claims of those ``runs`` that nobody works on and nobody has finished."""
+        """Hold the claims of those ``runs`` that nobody works on and nobody has finished.
+
+        Raises:
+            StoreError: if the file system refuses a lock.
+        """
         locks: list[tuple[Run, FileLock]] = []
         try:
             for run in runs:
-                lock = FileLock(self.root / "claims" / f"{run.hash}.lock")
+                claimed = lock(self.lock_path(run.hash))
                 try:
-                    lock.acquire(timeout=0)
+                    with writing(Path(claimed.lock_file)):
+                        claimed.acquire(timeout=0)
                 except Timeout:
                     continue
-                locks.append((run, lock))
+                locks.append((run, claimed))
             yield [run for run, _ in locks if not self.settled(run)]
         finally:
-            for run, lock in locks:
+            for run, claimed in locks:
                 # A finished run is never claimed for work again, so its lock file may go.
                 if self.settled(run):
-                    Path(lock.lock_file).unlink(missing_ok=True)
-                lock.release()
+                    Path(claimed.lock_file).unlink(missing_ok=True)
+                claimed.release()
 
-    def write_plan(self, suite: str, wanted: Sequence[tuple[Run, str]]) -> None:
+    def write_plan(self, suite: str, wanted: Sequence[tuple[Run, str]], command: str = "") -> None:
         """Store what a suite wants, given as (run, variant), so that a report can show holes.
 
         It is laid over the suite's stored plan: running a part of a suite forgets nothing, and a
         changed setting replaces what stood under the same labels.
+
+        Args:
+            suite: its name.
+            wanted: what it wants.
+            command: the command line that wants it.
+
+        Raises:
+            StoreError: if it cannot be written.
         """
         rows = [
             PlanRow(
@@ -257,13 +308,16 @@ class Store:
                 run_hash=run.hash,
                 path=self.record_path(run).relative_to(self.root).as_posix(),
                 start=run.cell.start.name if run.cell.start else "",
+                command=command,
             )
             for run, variant in wanted
         ]
-        with FileLock(self.root / "claims" / f"plan-{_slug(suite)}.lock"):
+        path = self.root / "plans" / f"{_slug(suite)}.json"
+        with writing(path), lock(self.lock_path(f"plan-{suite}")):
             merged = {row.label: row for row in [*self.plan(suite), *rows]}
             content = {"suite": suite, "runs": [asdict(row) for row in merged.values()]}
-            _write_json(self.root / "plans" / f"{_slug(suite)}.json", content)
+            part(path).write_text(json_text(content), encoding="utf-8")
+            publish(path)
 
     def plan(self, suite: str) -> list[PlanRow]:
         """Return the stored plan of a suite, empty if there is none."""
@@ -299,16 +353,3 @@ def _read_plan(path: Path) -> list[PlanRow]:
         return [PlanRow(**row) for row in content["runs"]]
     except (OSError, ValueError, KeyError, TypeError):
         raise RecordError(f"{path}: not a plan; delete it and run the suite again") from None
-
-
-def _write_json(path: Path, content: Any) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(json.dumps(content, allow_nan=False, indent=1) + "\n", encoding="utf-8")
-    _publish(part, path)
-
-
-def _publish(part: Path, path: Path) -> None:
-    """Flush a finished temporary file to disk and rename it into place."""
-    with part.open("rb") as file:
-        os.fsync(file.fileno())
-    part.replace(path)

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from bench.errors import RecordError
 from reports.load import Results
 from reports.stats.estimates import Sample
 from reports.stats.intervals import Floats
@@ -98,7 +99,7 @@ def _read(results: Results, config_hash: str, seed: int) -> pa.Table | None:
     """Return the predictions of a run, None if there are none or the file is damaged."""
     try:
         return results.store.predictions(replace(results.cells[config_hash].run, seed=seed))
-    except (OSError, pa.ArrowException):
+    except RecordError:
         return None
 
 

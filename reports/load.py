@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.errors import StoreError
+from bench.errors import RecordError, StoreError
 from bench.record import Calibration, Cost, CurvePoint, Record, Truth
 from bench.store import PlanRow, Store
 
@@ -121,8 +121,11 @@ class Results:
     part: str = ""
 
     def predictions(self, config_hash: str, seed: int) -> pd.DataFrame | None:
-        """Return the stored test predictions of one run, None if there are none."""
-        table = self.store.predictions(replace(self.cells[config_hash].run, seed=seed))
+        """Return the stored test predictions of one run, None if there are none or are damaged."""
+        try:
+            table = self.store.predictions(replace(self.cells[config_hash].run, seed=seed))
+        except RecordError:
+            return None
         return None if table is None else table.to_pandas()
 
 

@@ -48,15 +48,15 @@ def test_write_that_is_cut_off_leaves_nothing_to_read(
     store: Store, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
     """Where a process dies before a rename, there is no record, and a later attempt succeeds."""
-    publish = stores._publish
+    publish = stores.publish
 
-    def die(part: Path, path: Path) -> None:
+    def die(path: Path) -> None:
         if path.suffix == suffix:
             raise KeyboardInterrupt
-        publish(part, path)
+        publish(path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stores, "_publish", die)
+        patch.setattr(stores, "publish", die)
         with pytest.raises(KeyboardInterrupt):
             store.write(blank(RUN), PREDICTIONS)
     assert list(store.record_path(RUN).parent.glob(f"*{suffix}.part"))
