@@ -1,6 +1,7 @@
 """Arguments that several commands of `bench.cli` share, and how their values are parsed."""
 
 import argparse
+import math
 import re
 from pathlib import Path
 
@@ -8,6 +9,9 @@ ENGINES = ("local", "ray", "slurm")
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _SECONDS = (86400, 3600, 60, 1)
 _PRECISIONS = ("fp32", "bf16", "fp64")
+
+RETRYABLE = ("failed", "out_of_memory", "interrupted")
+"""Statuses from which a run is tried again."""
 _UNITS = {
     "trials": "number of trials (default: 24)",
     "steps": "updates of all its trials",
@@ -188,6 +192,36 @@ def steps_measured(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def retry(parser: argparse.ArgumentParser) -> None:
+    """Add which failures to try again although they would be left alone."""
+    parser.add_argument(
+        "--retry",
+        type=retryable,
+        default=(),
+        metavar="A,B",
+        help=f"try runs of these statuses again ({', '.join(RETRYABLE)}), also those that failed "
+        "twice in the same way, which are left alone otherwise",
+    )
+
+
+def observing(parser: argparse.ArgumentParser) -> None:
+    """Add the forms in which a results folder can be watched."""
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--watch",
+        nargs="?",
+        type=seconds,
+        const=5.0,
+        default=None,
+        metavar="SECONDS",
+        help="look again every so often (default: 5) until all is done; in a pipe, a line a change",
+    )
+    form.add_argument(
+        "--prometheus", action="store_true", help="print metrics for Prometheus to collect"
+    )
+    json(form)
+
+
 def tuning(parser: argparse.ArgumentParser) -> None:
     """Add what is searched, at what cost, and where it is kept."""
     budget = parser.add_mutually_exclusive_group()
@@ -235,6 +269,30 @@ def json(parser: "argparse._ActionsContainer") -> None:
 def names(text: str) -> tuple[str, ...]:
     """Parse names with commas between them."""
     return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def retryable(text: str) -> tuple[str, ...]:
+    """Parse names of statuses that a run can be tried again from."""
+    given = names(text)
+    wrong = [name for name in given if name not in RETRYABLE]
+    if wrong or not given:
+        raise argparse.ArgumentTypeError(
+            f"got {', '.join(wrong) or repr(text)}, expected some of {', '.join(RETRYABLE)}"
+        )
+    return given
+
+
+def seconds(text: str) -> float:
+    """Parse a number of seconds."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0.1 <= value <= 86400:
+        raise argparse.ArgumentTypeError(
+            f"got {text!r}, expected seconds from 0.1 to 86400; a results folder comes before it"
+        )
+    return value
 
 
 def positive(text: str) -> int:

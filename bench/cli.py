@@ -22,6 +22,7 @@ Command = Callable[[argparse.Namespace], int]
 def main(given: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = build_parser().parse_args(given)
+    options.words = list(sys.argv[1:] if given is None else given)
     # Idle threads of the numerical libraries spin by default, which on a machine with other work
     # was measured to make a run seven times slower. It must be set before they load.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -90,6 +91,7 @@ def build_parser() -> argparse.ArgumentParser:
     arguments.device(run)
     arguments.parallel(run)
     arguments.time_budget(run)
+    arguments.retry(run)
     arguments.json(run)
 
     _tune_command(commands)
@@ -97,11 +99,11 @@ def build_parser() -> argparse.ArgumentParser:
     status = _command(
         commands,
         "status",
-        "show how far every suite is, and what failed and why",
-        "gapbench status results",
+        "show how far every suite is, what failed and why, and how to try it again",
+        "gapbench status results --watch 10",
     )
     arguments.results(status, positional=True)
-    arguments.json(status)
+    arguments.observing(status)
 
     _report_commands(commands)
 
@@ -198,6 +200,7 @@ def _tune_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     arguments.device(tune)
     arguments.tuning(tune)
     arguments.parallel(tune)
+    arguments.retry(tune)
     arguments.json(tune)
 
 

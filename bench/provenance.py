@@ -21,8 +21,8 @@ def describe(device: torch.device, started_at: datetime) -> Provenance:
     commit, dirty = _git_state()
     return Provenance(
         started_at=started_at,
-        versions=_versions(),
-        code_hash=_code_hash(),
+        versions=versions(),
+        code_hash=code_hash(),
         device=device_name(device),
         device_type=device.type,
         threads=torch.get_num_threads(),
@@ -51,7 +51,8 @@ def device_name(device: torch.device) -> str:
 
 
 @cache
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that numbers depend on."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -62,7 +63,8 @@ def _versions() -> dict[str, str]:
 
 
 @cache
-def _code_hash() -> str:
+def code_hash() -> str:
+    """Return the hash of the source of bench and methods."""
     digest = hashlib.sha256()
     for package in ("bench", "methods"):
         for path in sorted(Path(str(files(package))).rglob("*.py")):

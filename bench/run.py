@@ -5,8 +5,8 @@ stay as they are.
 """
 
 import logging
-import traceback
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +19,9 @@ from bench import backbone as backbones
 from bench import data, provenance, registry
 from bench.backbone import Backbone
 from bench.config import Run
-from bench.errors import BenchError, SealedError, StoreError
+from bench.errors import SealedError, SettledError, StoreError
+from bench.failure import cause_of, counted, status_of
+from bench.journal import Journal
 from bench.memory import MemoryPeak
 from bench.method import AnyMethod, TrainState
 from bench.outcome import blank_record, records
@@ -44,6 +46,7 @@ class Executor:
         watch: given while settings are tuned: sees every evaluation and may end a run. The test
             split is then sealed, and records are of train and validation alone.
         divides: whether it cuts stacks to the size that it measures to be fastest.
+        journal: where each stack is noted.
     """
 
     store: Store
@@ -51,6 +54,7 @@ class Executor:
     device: torch.device
     watch: Watch | None = None
     divides: bool = False
+    journal: Journal | None = None
 
     def run(self, runs: Sequence[Run], progress: Progress) -> dict[str, Status]:
         """Run what is still missing of a stack; another process may hold or have done some of it.
@@ -62,49 +66,50 @@ class Executor:
         Returns:
             Status by run hash, of the runs that this call has settled or attempted.
         """
+        made: list[Record] = []
         with self.store.claim(runs) as mine:
-            statuses = self._attempt(mine, progress) if mine else {}
+            if mine:
+                with self.journal.stack(mine) if self.journal else nullcontext([]) as made:
+                    made += self._attempt(mine, progress)
         progress(1.0)
-        return statuses
+        return {record.run_hash: record.status for record in made}
 
-    def give_up(self, runs: Sequence[Run], cause: str) -> dict[str, Status]:
-        """Record runs whose claims the caller holds as failed, since no worker survives them."""
-        return self._give_up(runs, Status.FAILED, cause, provenance.now())
-
-    def _attempt(self, runs: list[Run], progress: Progress) -> dict[str, Status]:
+    def _attempt(self, runs: list[Run], progress: Progress) -> list[Record]:
         started = provenance.now()
         try:
             return self._execute(runs, progress)
-        except (StoreError, SealedError):
+        except SealedError:
+            raise
+        except StoreError as error:
+            self._note_full_store(runs, error, started)
             raise
         except KeyboardInterrupt:
             self._give_up(runs, Status.INTERRUPTED, "stopped by the user", started)
             raise
         except Exception as error:
-            short = _is_out_of_memory(error)
-            if not short or len(runs) == 1:
-                status = Status.OUT_OF_MEMORY if short else Status.FAILED
-                return self._give_up(runs, status, _cause(error), started)
+            status = status_of(error)
+            if status != Status.OUT_OF_MEMORY or len(runs) == 1:
+                return self._give_up(runs, status, cause_of(error), started)
         # Only here, outside the handler, are the tensors of the failed attempt free.
         half = len(runs) // 2
         _log.warning("out of memory with %d runs in a stack; going on with %d", len(runs), half)
         _free(self.device)
         return self._in_turn([runs[:half], runs[half:]], progress)
 
-    def _in_turn(self, parts: Sequence[list[Run]], progress: Progress) -> dict[str, Status]:
+    def _in_turn(self, parts: Sequence[list[Run]], progress: Progress) -> list[Record]:
         total = sum(map(len, parts))
-        statuses: dict[str, Status] = {}
+        made: list[Record] = []
         for part in parts:
-            begun = len(statuses) / total
+            begun = len(made) / total
             share = len(part) / total
 
             def report(done: float, begun: float = begun, share: float = share) -> None:
                 progress(begun + share * done)
 
-            statuses |= self._attempt(part, report)
-        return statuses
+            made += self._attempt(part, report)
+        return made
 
-    def _execute(self, runs: list[Run], progress: Progress) -> dict[str, Status]:
+    def _execute(self, runs: list[Run], progress: Progress) -> list[Record]:
         started = provenance.now()
         cell = runs[0].cell
         reason = backbones.unfit(self.sources.locate(cell.backbone), cell.task.kind)
@@ -118,21 +123,27 @@ class Executor:
             task_data = data.prepare(cell, self.sources, backbone.reader)
             parts = divide(runs, backbone, task_data, self.device)
             if len(parts) > 1:
-                return skipped | self._in_turn(parts, progress)
+                return skipped + self._in_turn(parts, progress)
         attempt = Attempt.prepare(runs, backbone, self.sources, self.device, progress, self.watch)
         attempt.train()
-        statuses = {}
-        for record, predictions in attempt.records():
+        return skipped + [self._keep(*made) for made in attempt.records()]
+
+    def _keep(self, record: Record, predictions: pa.Table | None) -> Record:
+        """Store what came of a run; return that, or what another process stored before."""
+        try:
             self.store.write(record, predictions)
-            statuses[record.run_hash] = record.status
-        return skipped | statuses
+        except SettledError:
+            # Where a shared folder shows new files late, two processes may have done one run.
+            _log.warning("%s was finished elsewhere in the meantime; that is kept", record.run)
+            return self.store.find(record.run) or record
+        return record
 
     def _skip(
         self, runs: list[Run], backbone: Backbone, started: datetime
-    ) -> tuple[dict[str, Status], list[Run]]:
+    ) -> tuple[list[Record], list[Run]]:
         """Record the runs that the method says it cannot do; return them and the others."""
         left: list[Run] = []
-        skipped: dict[str, Status] = {}
+        skipped: list[Record] = []
         for run in runs:
             method = registry.get(run.cell.method)
             config = method.Config.model_validate(run.cell.config)
@@ -140,17 +151,34 @@ class Executor:
             if reason is None:
                 left.append(run)
             else:
-                skipped |= self._give_up([run], Status.SKIPPED, reason, started)
+                skipped += self._give_up([run], Status.SKIPPED, reason, started)
         return skipped, left
+
+    def give_up(
+        self, runs: Sequence[Run], cause: str, status: Status = Status.FAILED
+    ) -> dict[str, Status]:
+        """Record runs whose claims the caller holds, and which no worker survives."""
+        records = self._give_up(runs, status, cause, provenance.now())
+        return {record.run_hash: record.status for record in records}
 
     def _give_up(
         self, runs: Sequence[Run], status: Status, detail: str, started: datetime
-    ) -> dict[str, Status]:
+    ) -> list[Record]:
+        given_up: list[Record] = []
         for run in runs:
-            if not self.store.settled(run):
-                record = blank_record(run, self.device, started, status=status, detail=detail)
-                self.store.write(record)
-        return {run.hash: status for run in runs}
+            earlier = self.store.find(run)
+            if earlier is not None and earlier.status.settled:
+                continue
+            blank = blank_record(run, self.device, started, status=status, detail=detail)
+            given_up.append(self._keep(counted(blank, earlier), None))
+        return given_up
+
+    def _note_full_store(self, runs: Sequence[Run], error: StoreError, started: datetime) -> None:
+        """Leave a word where predictions found no room any more: a blank record is small."""
+        try:
+            self._give_up(runs, Status.INTERRUPTED, str(error), started)
+        except StoreError:
+            pass  # not even that: the run has no record, and whoever started it gets the error
 
 
 @dataclass(frozen=True)
@@ -201,18 +229,6 @@ class Attempt:
             self.peak,
             self.started,
         )
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )
-
-
-def _cause(error: Exception) -> str:
-    if isinstance(error, BenchError):
-        return str(error)
-    return "".join(traceback.format_exception(error)).strip()
 
 
 def _free(device: torch.device) -> None:

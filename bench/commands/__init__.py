@@ -9,10 +9,11 @@ from importlib import import_module
 
 _HOMES = {
     "files": ("fetch", "init", "score"),
-    "inspect": ("check", "list", "plan", "status"),
+    "inspect": ("check", "list", "plan"),
     "measure": ("bench",),
     "records": ("export", "reproduce"),
     "reports": ("compare", "leaderboard", "report"),
+    "status": ("status",),
     "train": ("run",),
     "tune": ("tune",),
 }

@@ -1,9 +1,7 @@
-"""Commands that look and change nothing: list, check, plan, status."""
+"""Commands that look at a suite and change nothing: list, check, plan."""
 
 import argparse
-import json
 import sys
-from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,21 +9,17 @@ from bench import backbone as backbones
 from bench import data, listings, registry
 from bench.cli import EXIT_OK
 from bench.commands.options import planned_by
-from bench.commands.printing import last_line, print_rows, span
+from bench.commands.printing import print_rows, span
 from bench.config import Cell, Run
 from bench.costs import Costs, expected, kind_of, makespan, seconds_a_unit
 from bench.engines.base import STACKS_A_WORKER
 from bench.engines.local import suitable_workers
-from bench.errors import RecordError, StoreError
 from bench.execute import stacks
 from bench.process import choose_device
-from bench.record import Record, Status
 from bench.set_up import load_backbone
 from bench.sources import Sources
 from bench.stack_size import MOST
 from bench.store import Store
-from bench.tune import winners
-from bench.tune.summary import read_summaries
 
 
 def list_command(options: argparse.Namespace) -> int:
@@ -130,34 +124,3 @@ def _estimate(todo: list[Run], costs: Costs, options: argparse.Namespace) -> str
     doubt = f"; {guessed} of the runs are guessed from what others took" if guessed else ""
     waiting = {"local": "", "ray": " at once", "slurm": " in the array, once they have begun"}
     return f"about {times} workers{waiting[options.engine]}{doubt}"
-
-
-def status_command(options: argparse.Namespace) -> int:
-    """Print counts by suite and status, and every failure with its cause."""
-    store = Store(options.results)
-    found, plans, studies = list(store.records()), store.plans(), read_summaries(options.results)
-    if not found and not plans and not studies:
-        raise StoreError(
-            f"results folder {options.results} holds no plan and no record; run a suite first, or "
-            "give another folder"
-        )
-    by_hash = {r.run_hash: r for r in found if isinstance(r, Record)}
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for row in plans:
-        record = by_hash.get(row.run_hash)
-        counts[row.suite][record.status.value if record else "missing"] += 1
-    suites_now = [{"suite": suite, **count} for suite, count in counts.items()]
-    studies_now = [winners.table(summary.study) for summary in studies]
-    if options.json:
-        print(json.dumps([*suites_now, *studies_now]))
-    else:
-        print_rows(suites_now, as_json=False)
-        print_rows(studies_now, as_json=False)
-    for item in found:
-        if isinstance(item, RecordError):
-            print(f"unreadable: {item}", file=sys.stderr)
-        elif item.status not in {Status.OK, Status.SKIPPED}:
-            print(
-                f"{item.status}: {store.record_path(item.run)}: {last_line(item)}", file=sys.stderr
-            )
-    return EXIT_OK

@@ -6,6 +6,7 @@ import sys
 from bench import precision
 from bench import suite as suites
 from bench.config import Precision
+from bench.journal import typed
 from bench.process import choose_device
 from bench.sources import Sources
 from bench.suite import PlannedRun, Suite
@@ -44,3 +45,17 @@ def sources_of(options: argparse.Namespace) -> Sources:
     if options.start:
         sources.start(options.start)
     return sources
+
+
+def command_of(options: argparse.Namespace) -> str:
+    """Return the command line as typed, without what it tried again."""
+    kept: list[str] = []
+    words = iter(options.words)
+    for word in words:
+        flag, given, _ = word.partition("=")
+        if len(flag) > len("--re") and "--retry".startswith(flag):  # as argparse takes it
+            if not given:
+                next(words)
+            continue
+        kept.append(word)
+    return typed(kept)

@@ -1,4 +1,4 @@
-"""How commands print: tables, progress bars, causes."""
+"""How commands print: tables and progress bars."""
 
 import json
 import sys
@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from tqdm import tqdm
-
-from bench.record import Record
 
 
 def print_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
@@ -53,8 +51,3 @@ def progress_bar(total: int, unit: str) -> Any:
         mininterval=pause,
         smoothing=0,
     )
-
-
-def last_line(record: Record) -> str:
-    """Return the last line of a record's detail: of a traceback, the error itself."""
-    return (record.detail or "no cause given").strip().splitlines()[-1]

@@ -10,11 +10,13 @@ from typing import Any
 
 from bench import engines
 from bench.cli import EXIT_FAILED_RUNS, EXIT_INTERRUPTED, EXIT_OK
-from bench.commands.options import planned_by
-from bench.commands.printing import last_line, progress_bar, span
+from bench.commands.options import command_of, planned_by
+from bench.commands.printing import progress_bar, span
 from bench.config import Run
 from bench.engines.base import Settings
 from bench.execute import Outcome, execute
+from bench.failure import ENOUGH, left_alone, line_of
+from bench.journal import Journal, recorded
 from bench.process import choose_device
 from bench.record import Status
 from bench.run import store_at
@@ -27,7 +29,11 @@ def run_command(options: argparse.Namespace) -> int:
     """Run what is missing, then print the leaderboard."""
     _refuse_early(options)
     suite, sources, planned = planned_by(options)
-    return run_planned(options, suite, sources, planned, {}, options.time_budget)
+
+    def work(journal: Journal) -> int:
+        return run_planned(options, suite, sources, planned, {}, journal, options.time_budget)
+
+    return recorded(store_at(options.results), "run", options.words, work)
 
 
 def run_planned(
@@ -36,13 +42,15 @@ def run_planned(
     sources: Sources,
     planned: Sequence[PlannedRun],
     more: dict[str, Any],
+    journal: Journal,
     budget_s: float | None = None,
 ) -> int:
     """Run what is missing of a plan, print the leaderboard, and return the exit code."""
     store = store_at(options.results)
-    store.write_plan(suite.name, [(p.run, p.variant) for p in planned])
+    store.write_plan(suite.name, [(p.run, p.variant) for p in planned], command_of(options))
     wanted = list({p.run.hash: p.run for p in planned}.values())
-    todo = store.unsettled(wanted)
+    unsettled = store.unsettled(wanted)
+    todo = [run for run in unsettled if not left_alone(store.find(run), options.retry)]
     settings = Settings(
         options.results,
         sources,
@@ -51,8 +59,15 @@ def run_planned(
         options.workers,
         options.engine,
         budget_s,
+        journal,
     )
-    print(f"{len(wanted)} runs, {len(wanted) - len(todo)} done before", file=sys.stderr)
+    print(f"{len(wanted)} runs, {len(wanted) - len(unsettled)} done before", file=sys.stderr)
+    if alone := len(unsettled) - len(todo):
+        print(
+            f"{alone} of them failed {ENOUGH} times in the same way and are left alone; --retry "
+            "with their statuses tries them again, see gapbench status",
+            file=sys.stderr,
+        )
     outcome = _execute_with_progress(todo, settings) if todo else Outcome(Counter())
     results = Counter({status.value: count for status, count in outcome.statuses.items()})
     if options.json:
@@ -91,7 +106,7 @@ def _conclude(wanted: Sequence[Run], store: Store, outcome: Outcome) -> int:
             missing += 1
         elif record is not None:
             statuses.add(status)
-            print(f"{status}: {run}: {last_line(record)}", file=sys.stderr)
+            print(f"{status}: {run}: {line_of(record)}", file=sys.stderr)
     if outcome.left:
         expected = outcome.seconds_left
         about = f", about {span(expected)} of one worker" if expected else ""

@@ -14,12 +14,15 @@ from bench.commands.train import run_planned
 from bench.config import Run
 from bench.engines.local import suitable_workers
 from bench.errors import ConfigError
+from bench.journal import Journal, recorded
 from bench.process import choose_device
 from bench.run import store_at
+from bench.sources import Sources
 from bench.store import Store
+from bench.suite import PlannedRun, Suite
 from bench.tune import plan as tuning_plan
 from bench.tune import winners
-from bench.tune.plan import Search
+from bench.tune.plan import Search, StudyPlan
 from bench.tune.record import Limit, Unit
 from bench.tune.search import Workshop, search
 from bench.tune.storage import default_url
@@ -33,7 +36,7 @@ def tune_command(options: argparse.Namespace) -> int:
             "it out, and start the same command on as many computers as you like with one "
             "--results folder and one --storage URL"
         )
-    device = choose_device(options.device)
+    choose_device(options.device)  # refuse it before anything is written
     suite, sources, planned = planned_by(options)
     wanted = _search(options)
     plans, without = tuning_plan.studies(suite, planned, sources, wanted)
@@ -41,6 +44,22 @@ def tune_command(options: argparse.Namespace) -> int:
         print(f"no study of {label}: {reason}", file=sys.stderr)
     limit = wanted.limit
     print(f"{len(plans)} studies of {limit.amount:g} {limit.unit} each", file=sys.stderr)
+
+    def work(journal: Journal) -> int:
+        return _tune(options, suite, sources, planned, plans, journal)
+
+    return recorded(store_at(options.results), "tune", options.words, work)
+
+
+def _tune(
+    options: argparse.Namespace,
+    suite: Suite,
+    sources: Sources,
+    planned: list[PlannedRun],
+    plans: list[StudyPlan],
+    journal: Journal,
+) -> int:
+    device = choose_device(options.device)
     workers = options.workers or suitable_workers(
         [Job([Run(plan.base, 0)]) for plan in plans for _ in range(2)], sources, device
     )
@@ -51,8 +70,8 @@ def tune_command(options: argparse.Namespace) -> int:
         device,
         options.stack,
         max(1, torch.get_num_threads() // workers),
+        journal,
     )
-    store_at(options.results)
     with progress_bar(100, "% of all budgets") as bar:
         files = search(plans, workshop, workers, lambda share: bar.update(100 * share - bar.n))
     rows = [winners.table(file) for file in files]
@@ -60,7 +79,7 @@ def tune_command(options: argparse.Namespace) -> int:
         print_rows(rows, as_json=False)
         print()
     planned += winners.planned(plans, files, suite.seeds)
-    code = run_planned(options, suite, sources, planned, {"studies": rows})
+    code = run_planned(options, suite, sources, planned, {"studies": rows}, journal)
     winners.complete(plans, files, suite.seeds, Store(options.results), options.results)
     fruitless = [file.name for file in files if file.best_number is None]
     for name in fruitless:

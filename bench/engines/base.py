@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench.agenda import Agenda, Job
+from bench.journal import Journal
 from bench.sources import Sources
 
 SMALL_BYTES = 32e6  # of weights; layers of smaller backbones are too small for several threads
@@ -23,6 +24,7 @@ class Settings:
         workers: processes or tasks at once; None lets the engine choose.
         engine: one of `bench.arguments.ENGINES`.
         budget_s: seconds after which no stack is begun; None sets no limit.
+        journal: where each stack is noted.
     """
 
     results: Path
@@ -32,6 +34,7 @@ class Settings:
     workers: int | None = None
     engine: str = "local"
     budget_s: float | None = None
+    journal: Journal | None = None
 
 
 class Engine(Protocol):

@@ -21,6 +21,7 @@ from bench.agenda import ATTEMPTS, Agenda, Job
 from bench.config import Run
 from bench.engines.base import STACKS_A_WORKER, Settings, small
 from bench.errors import BenchError
+from bench.failure import death_of, oom_kills
 from bench.process import choose_device, end_with_parent, prepare
 from bench.record import Status
 from bench.run import Executor, store_at
@@ -66,7 +67,8 @@ def work_here(agenda: Agenda, settings: Settings) -> None:
 def _executor(settings: Settings) -> Executor:
     """Return what works on stacks; without a size from the user, it measures what suits."""
     store, device = store_at(settings.results), choose_device(settings.device)
-    return Executor(store, settings.sources, device, divides=settings.stack is None)
+    divides = settings.stack is None
+    return Executor(store, settings.sources, device, None, divides, settings.journal)
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ class Crew:
         self._size = size
         self._threads = max(1, torch.get_num_threads() // size)
         self._workers: list[_Worker] = []
+        self._oom_kills = oom_kills()
 
     def work(self) -> None:
         """Work until nothing is left to begin and nothing is under way."""
@@ -160,8 +163,10 @@ class Crew:
         """Replace a worker that died; its stack is begun again, unless too many died of it."""
         self._workers.remove(worker)
         worker.process.join()
-        code = worker.process.exitcode
-        how = f"was killed by signal {-code}" if code and code < 0 else f"ended with code {code}"
+        status, how = death_of(worker.process.exitcode, self._oom_kills)
+        self._oom_kills = oom_kills()
+        if self._settings.journal is not None:
+            self._settings.journal.died(worker.process.pid, how)
         if not worker.ready and not self._workers:
             raise BenchError(f"the last worker {how} before its first stack; try --workers 1")
         if not worker.ready:
@@ -170,13 +175,14 @@ class Crew:
         if worker.job is None or self._agenda.died(worker.job):
             _log.warning("a worker process %s; another one goes on", how)
         else:
-            self._give_up(worker.job, f"{ATTEMPTS} worker processes died at it; the last {how}")
+            cause = f"{ATTEMPTS} worker processes died at it; the last {how}"
+            self._give_up(worker.job, status, cause)
         self._hire()
 
-    def _give_up(self, job: Job, cause: str) -> None:
+    def _give_up(self, job: Job, status: Status, cause: str) -> None:
         executor = _executor(self._settings)
         with executor.store.claim(job.runs) as mine:
-            self._agenda.end(job, executor.give_up(mine, cause))
+            self._agenda.end(job, executor.give_up(mine, cause, status))
 
     def _interrupt(self) -> None:
         """Stop what is under way; a worker that is still loading has nothing to note."""

@@ -18,6 +18,7 @@ import torch
 
 from bench.config import Run
 from bench.execute import heeding_interrupts, stacks
+from bench.journal import Journal
 from bench.process import end_with_parent, prepare
 from bench.record import Status
 from bench.run import Executor, store_at
@@ -43,6 +44,7 @@ class Workshop:
         stack: most runs that may share a backbone; None lets a whole wave share it. What a search
             tries must not hang on measured seconds, as the size that suits a machine does.
         threads: of each process.
+        journal: where each stack is noted.
     """
 
     results: Path
@@ -51,6 +53,7 @@ class Workshop:
     device: torch.device
     stack: int | None = None
     threads: int = 1
+    journal: Journal | None = None
 
 
 def folder(results: Path, plan: StudyPlan) -> Path:
@@ -136,7 +139,9 @@ def _work(sessions: Sequence[Session], workshop: Workshop, progress: Progress) -
 
 def _run(session: Session, runs: list[Run], workshop: Workshop, report: Progress) -> bool:
     """Run what can be had of a study's wave; return whether that was anything."""
-    executor = Executor(session.store, workshop.sources, workshop.device, session.watch)
+    executor = Executor(
+        session.store, workshop.sources, workshop.device, session.watch, workshop.journal
+    )
     spent, full = session.shares()
     each = (full - spent) / len(runs)
     moved = False
