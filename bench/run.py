@@ -6,7 +6,7 @@ stay as they are.
 
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -69,10 +69,13 @@ class Executor:
         made: list[Record] = []
         with self.store.claim(runs) as mine:
             if mine:
-                with self.journal.stack(mine) if self.journal else nullcontext([]) as made:
+                with self._noted(mine) as made:
                     made += self._attempt(mine, progress)
         progress(1.0)
         return {record.run_hash: record.status for record in made}
+
+    def _noted(self, runs: Sequence[Run]) -> AbstractContextManager[list[Record]]:
+        return self.journal.stack(runs) if self.journal else nullcontext([])
 
     def _attempt(self, runs: list[Run], progress: Progress) -> list[Record]:
         started = provenance.now()

@@ -233,10 +233,13 @@ def test_status_counts_by_suite_and_names_failures(
         assert call(capsys, "run", *small.running, *arguments).code == 3
     answer = call(capsys, "status", small.results, "--json")
     assert answer.code == 0
-    assert answer.json == [{"suite": "small", "ok": 1, "failed": 1}]
-    assert answer.err.startswith("failed: ")
-    assert "seed-0.json" in answer.err
-    assert answer.err.endswith("broken on purpose\n")
+    assert answer.json[0] == {"suite": "small", "ok": 1, "failed": 1}
+    failure, way_out = answer.err.splitlines()
+    assert failure.startswith("failed: ")
+    assert "seed-0.json: " in failure
+    assert failure.endswith("broken on purpose")
+    assert way_out.startswith(f"  try again: gapbench run {small.path} ")
+    assert way_out.endswith(" --methods head,majority --seeds 1 --retry failed")
 
 
 def _fail(*_: object) -> None:
@@ -248,8 +251,9 @@ def test_status_of_an_unreadable_record_names_the_file(done: SmallSuite, capsys:
     path = next((done.results / "runs").rglob("*.json"))
     path.write_text(path.read_text()[:100])
     answer = call(capsys, "status", done.results, "--json")
-    assert answer.json == [{"suite": "small", "ok": 5, "missing": 1}]
+    assert answer.json[0] == {"suite": "small", "ok": 5, "missing": 1}
     assert f"unreadable: {path}: truncated or not JSON; delete it" in answer.err
+    assert f"  try again: gapbench run {done.path} " in answer.err
 
 
 def test_report_writes_its_files_and_prints_their_paths(done: SmallSuite, capsys: Capture) -> None:
@@ -272,7 +276,7 @@ def test_report_goes_beside_the_results_by_default(done: SmallSuite, capsys: Cap
     """Without `--out` the report lies in the results folder, where nobody takes it for a run."""
     assert call(capsys, "report", done.results).code == 0
     assert (done.results / "report" / "report.html").is_file()
-    assert call(capsys, "status", done.results, "--json").json == [{"suite": "small", "ok": 6}]
+    assert call(capsys, "status", done.results, "--json").json[0] == {"suite": "small", "ok": 6}
 
 
 @pytest.mark.parametrize("method", ["majority", "lora"])
