@@ -7,6 +7,7 @@ test split serves as validation, as the papers do.
 
 import os
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -222,13 +223,11 @@ def _part(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]] | None:
-    if not path.is_file():
-        return None
     try:
         # The torch reader maps the file into memory; the numpy one would read it all.
         return {name: tensor.numpy() for name, tensor in load_file(path).items()}
     except (OSError, SafetensorError):
-        return None  # cut off by a crash: made again
+        return None  # not there, or cut off by a crash: made again
 
 
 def _save(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
@@ -236,6 +235,9 @@ def _save(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_file(arrays, part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())  # or a crash of the machine could leave zeros under the name
         part.replace(path)
-    except OSError:
-        part.unlink(missing_ok=True)  # the cache only saves time
+    except (OSError, SafetensorError):
+        with suppress(OSError):  # the cache only saves time
+            part.unlink(missing_ok=True)

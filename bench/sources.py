@@ -233,12 +233,14 @@ def _joint_digest(paths: list[Path]) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, remembered by path, size and time of change.
+    """Return the SHA-256 of a file, remembered by path, size and all that the system says changed.
 
-    Backbones can be many gigabytes, and planning must not read them again every time.
+    Backbones can be many gigabytes, and planning must not read them again every time. The time of
+    modification can be set to anything, as by an archive or a wrong clock; the inode's can not.
     """
     stat = path.stat()
-    key = content_hash([str(path.resolve()), stat.st_size, stat.st_mtime_ns])
+    changed = [stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
+    key = content_hash([str(path.resolve()), stat.st_size, changed])
     memo = cache_folder() / "digests" / f"{key}.json"
     try:
         return str(json.loads(memo.read_text())["sha256"])

@@ -66,7 +66,8 @@ def test_tune_puts_default_and_tuned_rows_side_by_side(
         assert study.spent == len(study.trials) == 10
     status = call(capsys, "status", small.results, "--json").json
     assert {row["suite"] for row in status[:1]} == {"small"}
-    assert [(r["trials"], r["spent"], r["left"]) for r in status[1:]] == [(10, 10, 0)] * 2
+    studies = [row for row in status if "study" in row]
+    assert [(r["trials"], r["spent"], r["left"]) for r in studies] == [(10, 10, 0)] * 2
 
 
 def test_trials_do_not_depend_on_stacks_or_workers(
