@@ -51,7 +51,7 @@ def counted(record: Record, earlier: Record | None) -> Record:
 
 def _kind(record: Record) -> tuple[Status, str]:
     """Return what two failures of one kind have in common; sizes and addresses may differ."""
-    return record.status, re.sub(r"0x[0-9a-f]+|\d+", "#", line_of(record))
+    return record.status, re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?", "#", line_of(record))
 
 
 def left_alone(record: Record | None, retry: Collection[str] = ()) -> bool:

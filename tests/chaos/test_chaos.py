@@ -33,7 +33,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A folder on a disk that can be filled up; where none can be mounted, an ordinary one."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    limited = mount(folder, 6144) is None
+    limited = mount(folder, 4096) is None
     yield folder
     if limited:
         unmount(folder)
@@ -114,10 +114,15 @@ class Chaos:
                     found[int(seed)].append(rest)
         return found
 
+    def cut_short(self) -> int:
+        """Return how many writers were killed in the middle of a run."""
+        ends = [path.read_text().splitlines()[-1:] for path in self.ledgers.iterdir()]
+        return sum(line.startswith("began") for last in ends for line in last)
+
 
 @pytest.mark.slow
 def test_nothing_is_lost_or_doubled_by_a_hundred_kills(
-    disk: Path, tmp_path: Path, record_property: Callable[[str, object], None]
+    disk: Path, tmp_path: Path, record_testsuite_property: Callable[[str, object], None]
 ) -> None:
     """Kills, cut-off files, wrong clocks and full disks leave the store in order."""
     (tmp_path / "ledgers").mkdir()
@@ -128,7 +133,7 @@ def test_nothing_is_lost_or_doubled_by_a_hundred_kills(
     while chaos.done["kills"] < KILLS:
         time.sleep(draw.uniform(0, 0.1))
         chaos.kill(writers)
-        for _ in range(3):
+        for _ in range(6):
             chaos.cut()
         if chaos.done["kills"] % 10 == 5:
             chaos.set_clock()
@@ -146,9 +151,9 @@ def test_nothing_is_lost_or_doubled_by_a_hundred_kills(
     assert all(chaos.store.settled(run) for run in RUNS)
     assert not list(chaos.root.rglob("*.part"))
     counts = {what: _lines(chaos, what) for what in ("began", "finished", "refused")}
-    record_property("chaos", dict(chaos.done) | counts | {"writers": chaos.started})
-    # Many kills came in the middle of a run.
-    assert counts["began"] - counts["finished"] - counts["refused"] > KILLS / 4
+    counts["cut short"] = chaos.cut_short()
+    record_testsuite_property("chaos", dict(chaos.done) | counts | {"writers": chaos.started})
+    assert counts["cut short"] > KILLS / 10
     assert not limited or counts["refused"] > 0
 
 
