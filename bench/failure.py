@@ -4,7 +4,6 @@ A failure is no result and is tried again, until it has happened twice in the sa
 fixed, so a third time would end like that too, and a large suite must not repeat it forever.
 """
 
-import re
 import signal
 import traceback
 from collections.abc import Collection
@@ -35,23 +34,6 @@ def cause_of(error: Exception) -> str:
     if isinstance(error, BenchError):
         return str(error)
     return "".join(traceback.format_exception(error)).strip()
-
-
-def line_of(record: Record) -> str:
-    """Return the last line of a record's detail: of a traceback, the error itself."""
-    return (record.detail or "no cause given").strip().splitlines()[-1]
-
-
-def counted(record: Record, earlier: Record | None) -> Record:
-    """Return a record with the number of attempts that failed like this one, in a row."""
-    if earlier is None or _kind(earlier) != _kind(record):
-        return record
-    return record.model_copy(update={"attempts": earlier.attempts + 1})
-
-
-def _kind(record: Record) -> tuple[Status, str]:
-    """Return what two failures of one kind have in common; sizes and addresses may differ."""
-    return record.status, re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?", "#", line_of(record))
 
 
 def left_alone(record: Record | None, retry: Collection[str] = ()) -> bool:

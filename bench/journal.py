@@ -32,7 +32,6 @@ from bench import provenance
 from bench.atomic import lock
 from bench.config import Run
 from bench.errors import BenchError
-from bench.failure import line_of
 from bench.record import Record, Status
 from bench.store import Store
 
@@ -103,7 +102,7 @@ def _figures(records: Sequence[Record]) -> Event:
     tokens = sum(cost.train_tokens for cost in costs)
     seconds = sum(cost.train_seconds for cost in costs)
     peaks = [cost.peak_memory_bytes for cost in costs if cost.peak_memory_bytes is not None]
-    causes = [line_of(r) for r in records if r.status not in {Status.OK, Status.SKIPPED}]
+    causes = [r.cause for r in records if r.status not in {Status.OK, Status.SKIPPED}]
     return {
         "statuses": dict(Counter(record.status.value for record in records)),
         "tokens": tokens,
@@ -124,7 +123,7 @@ def recorded(
         words: the command line after the program's name.
         work: what to do.
     """
-    journal = Journal(_new_file(store, command), platform.node())
+    journal = Journal(_new_file(store, command).resolve(), platform.node())
     # Whether an invocation is alive is what its lock says, not what its last line says.
     with lock(alive_path(store, journal.path)):
         began = time.monotonic()

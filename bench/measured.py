@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 
+from bench.atomic import lock
 from bench.provenance import device_name
 from bench.schema import content_hash
 from bench.sources import cache_folder
@@ -32,11 +32,14 @@ def recall(key: str) -> Any:
 def remember(key: str, value: Any) -> None:
     """Keep what was measured; of two processes that measured the same, the later one counts."""
     path = _path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        part.write_text(json.dumps(_read() | {key: value}, indent=1), encoding="utf-8")
-        part.replace(path)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with lock(path.with_suffix(".lock")):
+            part.write_text(json.dumps(_read() | {key: value}, indent=1), encoding="utf-8")
+            part.replace(path)
+    except OSError:
+        part.unlink(missing_ok=True)  # the disk is full, say: it will be measured again
 
 
 def _path() -> Path:

@@ -4,6 +4,7 @@ A value that does not exist is None, never a stand-in. Cost fields may differ be
 of one run; everything else may not.
 """
 
+import re
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
@@ -159,6 +160,22 @@ class Record(Frozen):
     def run(self) -> Run:
         """The run this record answers."""
         return Run(self.cell, self.seed)
+
+    @property
+    def cause(self) -> str:
+        """The last line of the detail: of a traceback, the error itself."""
+        return (self.detail or "no cause given").strip().splitlines()[-1]
+
+    def after(self, earlier: "Record | None") -> "Record":
+        """Return the record that takes the place of ``earlier``: it counts failures of one kind."""
+        if earlier is None or earlier._kind != self._kind:
+            return self
+        return self.model_copy(update={"attempts": earlier.attempts + 1})
+
+    @property
+    def _kind(self) -> tuple[Status, str]:
+        """What failures of one kind have in common; sizes and addresses may differ."""
+        return self.status, re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?", "#", self.cause)
 
     def score(self, split: str) -> float | None:
         """Return the main metric on a split, None where it was not scored."""

@@ -20,7 +20,7 @@ from bench import data, provenance, registry
 from bench.backbone import Backbone
 from bench.config import Run
 from bench.errors import SealedError, SettledError, StoreError
-from bench.failure import cause_of, counted, status_of
+from bench.failure import cause_of, status_of
 from bench.journal import Journal
 from bench.memory import MemoryPeak
 from bench.method import AnyMethod, TrainState
@@ -169,11 +169,9 @@ class Executor:
     ) -> list[Record]:
         given_up: list[Record] = []
         for run in runs:
-            earlier = self.store.find(run)
-            if earlier is not None and earlier.status.settled:
-                continue
-            blank = blank_record(run, self.device, started, status=status, detail=detail)
-            given_up.append(self._keep(counted(blank, earlier), None))
+            if not self.store.settled(run):
+                blank = blank_record(run, self.device, started, status=status, detail=detail)
+                given_up.append(self._keep(blank, None))
         return given_up
 
     def _note_full_store(self, runs: Sequence[Run], error: StoreError, started: datetime) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from bench import journal
 from bench.errors import RecordError
-from bench.failure import line_of
 from bench.journal import Event
 from bench.record import Record, Status
 from bench.store import PlanRow, Store
@@ -200,7 +199,7 @@ def _brief(path: Path, record: Record) -> _Entry:
         path,
         record.run_hash,
         record.status.value,
-        "" if record.status in _WELL else line_of(record),
+        "" if record.status in _WELL else record.cause,
         cost.train_seconds + cost.evaluation_seconds if cost else 0.0,
         cost.train_tokens if cost else 0,
     )

@@ -242,6 +242,8 @@ class Store:
             StoreError: if the files cannot be written; nothing is left of them then.
         """
         path = self.record_path(record.run)
+        if not record.status.settled:
+            record = record.after(self.find(record.run))
         content = record.model_dump(mode="json")
         tables = {} if predictions is None else {path.with_suffix(".parquet"): predictions}
         with writing(path, *tables):

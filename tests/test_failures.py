@@ -12,7 +12,7 @@ import torch
 from bench import failure
 from bench.config import Run
 from bench.errors import DataError
-from bench.failure import cause_of, counted, death_of, left_alone, status_of
+from bench.failure import cause_of, death_of, left_alone, status_of
 from bench.record import Record, Status
 from bench.store import Store
 from tests.small_suite import CELL, PROCESSES, Answer, SmallSuite, blank, call, make
@@ -63,12 +63,12 @@ def failed(detail: str, status: Status = Status.FAILED) -> Record:
 
 def test_failures_of_one_kind_in_a_row_are_counted() -> None:
     """Sizes and addresses may differ; another error, status or a first one counts as one."""
-    first = counted(failed("trace\nRuntimeError: tried 3.5 GiB at 0x7f3a"), None)
-    second = counted(failed("other trace\nRuntimeError: tried 12 GiB at 0x11"), first)
+    first = failed("trace\nRuntimeError: tried 3.5 GiB at 0x7f3a").after(None)
+    second = failed("other trace\nRuntimeError: tried 12 GiB at 0x11").after(first)
     assert (first.attempts, second.attempts) == (1, 2)
-    assert counted(failed("RuntimeError: else"), second).attempts == 1
+    assert failed("RuntimeError: else").after(second).attempts == 1
     short = failed("RuntimeError: tried 1 GiB at 0x1", Status.OUT_OF_MEMORY)
-    assert counted(short, second).attempts == 1
+    assert short.after(second).attempts == 1
 
 
 def test_run_is_left_alone_after_two_failures_unless_it_is_named() -> None:

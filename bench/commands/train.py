@@ -15,7 +15,7 @@ from bench.commands.printing import progress_bar, span
 from bench.config import Run
 from bench.engines.base import Settings
 from bench.execute import Outcome, execute
-from bench.failure import ENOUGH, left_alone, line_of
+from bench.failure import ENOUGH, left_alone
 from bench.journal import Journal, recorded
 from bench.process import choose_device
 from bench.record import Status
@@ -106,7 +106,7 @@ def _conclude(wanted: Sequence[Run], store: Store, outcome: Outcome) -> int:
             missing += 1
         elif record is not None:
             statuses.add(status)
-            print(f"{status}: {run}: {line_of(record)}", file=sys.stderr)
+            print(f"{status}: {run}: {record.cause}", file=sys.stderr)
     if outcome.left:
         expected = outcome.seconds_left
         about = f", about {span(expected)} of one worker" if expected else ""

@@ -140,7 +140,11 @@ def _work(sessions: Sequence[Session], workshop: Workshop, progress: Progress) -
 def _run(session: Session, runs: list[Run], workshop: Workshop, report: Progress) -> bool:
     """Run what can be had of a study's wave; return whether that was anything."""
     executor = Executor(
-        session.store, workshop.sources, workshop.device, session.watch, workshop.journal
+        session.store,
+        workshop.sources,
+        workshop.device,
+        session.watch,
+        journal=workshop.journal,
     )
     spent, full = session.shares()
     each = (full - spent) / len(runs)
