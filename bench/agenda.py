@@ -7,7 +7,7 @@ whether it still fits into the time, is decided here and nowhere else.
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from bench.config import Run
 from bench.record import Status
@@ -113,6 +113,16 @@ class Agenda:
         else:
             self._shares[job] = 0.0  # until its end is told
         return again
+
+    def halve(self, job: Job) -> None:
+        """Put a stack that does not fit into memory back as two smaller ones."""
+        del self._shares[job]
+        middle = len(job.runs) // 2
+        for runs in (job.runs[middle:], job.runs[:middle]):
+            part = len(runs) / len(job.runs)
+            seconds = None if job.seconds is None else job.seconds * part
+            half = replace(job, runs=runs, seconds=seconds, units=job.units * part)
+            self._waiting.appendleft(half)
 
     def show(self) -> None:
         """Report the progress."""

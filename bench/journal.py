@@ -18,10 +18,11 @@ import platform
 import re
 import shlex
 import time
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -42,31 +43,17 @@ _CODES = {BenchError: 2, KeyboardInterrupt: 130}  # as `bench.cli` ends with
 Event = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Journal:
-    """The log file of one invocation, as every process that works for it writes it.
+class Teller(ABC):
+    """Whoever is told what happens."""
 
-    Processes of one computer append to one file, whose lines their system keeps whole. That does
-    not hold over a network, so a process elsewhere has a file of its own beside it.
-    """
-
-    path: Path
-    host: str
+    @abstractmethod
+    def write(self, event: Event) -> None:
+        """Keep one event."""
 
     def tell(self, event: str, **fields: Any) -> None:
-        """Append one event; where the disk is full, work goes on without it."""
-        here = platform.node()
-        path = self.path if here == self.host else self.path.with_suffix(f".{here}.jsonl")
-        told = {"event": event, "at": provenance.now().isoformat(timespec="seconds"), **fields}
-        line = json.dumps(told, allow_nan=False).encode() + b"\n"
-        try:
-            file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
-            try:
-                os.write(file, line)
-            finally:
-                os.close(file)
-        except OSError:
-            pass  # a log is not worth a run
+        """Keep what happens now."""
+        now = provenance.now().isoformat(timespec="seconds")
+        self.write({"event": event, "at": now, **fields})
 
     @contextmanager
     def stack(self, runs: Sequence[Run]) -> Iterator[list[Record]]:
@@ -94,6 +81,43 @@ class Journal:
     def died(self, pid: int | None, cause: str) -> None:
         """Tell that a worker process of this computer died."""
         self.tell("worker_died", worker=f"{platform.node()}:{pid}", cause=cause)
+
+
+@dataclass(frozen=True)
+class Journal(Teller):
+    """The log file of one invocation, as every process that works for it writes it.
+
+    Processes of one computer append to one file, whose lines their system keeps whole. That does
+    not hold over a network, so a process elsewhere has a file of its own beside it.
+    """
+
+    path: Path
+    host: str
+
+    def write(self, event: Event) -> None:
+        """Append one event; where the disk is full, work goes on without it."""
+        here = platform.node()
+        path = self.path if here == self.host else self.path.with_suffix(f".{here}.jsonl")
+        line = json.dumps(event, allow_nan=False).encode() + b"\n"
+        try:
+            file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            try:
+                os.write(file, line)
+            finally:
+                os.close(file)
+        except OSError:
+            pass  # a log is not worth a run
+
+
+@dataclass(frozen=True)
+class Diary(Teller):
+    """Events in memory, for a process without the results folder."""
+
+    told: list[Event] = field(default_factory=list)
+
+    def write(self, event: Event) -> None:
+        """Add one event."""
+        self.told.append(event)
 
 
 def _figures(records: Sequence[Record]) -> Event:

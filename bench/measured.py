@@ -7,6 +7,7 @@ measuring again, and no number of a run: what is decided by it stands in the run
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ def remember(key: str, value: Any) -> None:
             part.write_text(json.dumps(_read() | {key: value}, indent=1), encoding="utf-8")
             part.replace(path)
     except OSError:
-        part.unlink(missing_ok=True)  # the disk is full, say: it will be measured again
+        with suppress(OSError):  # the disk is full, say: it will be measured again
+            part.unlink(missing_ok=True)
 
 
 def _path() -> Path:

@@ -21,7 +21,7 @@ from bench.backbone import Backbone
 from bench.config import Run
 from bench.errors import SealedError, SettledError, StoreError
 from bench.failure import cause_of, status_of
-from bench.journal import Journal
+from bench.journal import Teller
 from bench.memory import MemoryPeak
 from bench.method import AnyMethod, TrainState
 from bench.outcome import blank_record, records
@@ -54,7 +54,7 @@ class Executor:
     device: torch.device
     watch: Watch | None = None
     divides: bool = False
-    journal: Journal | None = None
+    journal: Teller | None = None
 
     def run(self, runs: Sequence[Run], progress: Progress) -> dict[str, Status]:
         """Run what is still missing of a stack; another process may hold or have done some of it.

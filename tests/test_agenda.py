@@ -132,6 +132,19 @@ def known_sources(runs: Sequence[Run]) -> Sources:
     return sources
 
 
+def test_stack_that_does_not_fit_into_memory_comes_back_as_two_halves() -> None:
+    """They come next, in order, and expect their share of what the whole would have taken."""
+    runs = make_runs("lora", range(5))
+    agenda = Agenda([Job(runs, seconds=10, units=5), Job(runs[:1])], lambda *_: None)
+    first = agenda.next()
+    assert first is not None
+    agenda.halve(first)
+    halves = [agenda.next(), agenda.next()]
+    assert [half.runs for half in halves if half] == [runs[:2], runs[2:]]
+    assert [(half.seconds, half.units) for half in halves if half] == [(4, 2), (6, 3)]
+    assert len(agenda) == 1
+
+
 def test_costs_are_medians_of_what_is_stored(tmp_path: Path) -> None:
     """Records of a task, backbone and method say what its runs take; others are unknown."""
     runs = make_runs("head", range(3))

@@ -90,6 +90,7 @@ class _Worker:
 
     process: BaseProcess
     pipe: Connection
+    oom_kills: int  # of this computer, when the worker began
     ready: bool = False
     job: Job | None = None
 
@@ -103,7 +104,6 @@ class Crew:
         self._size = size
         self._threads = max(1, torch.get_num_threads() // size)
         self._workers: list[_Worker] = []
-        self._oom_kills = oom_kills()
 
     def work(self) -> None:
         """Work until nothing is left to begin and nothing is under way."""
@@ -126,13 +126,14 @@ class Crew:
 
     def _hire(self) -> None:
         ours, theirs = _CONTEXT.Pipe()
+        before = oom_kills()
         process = _CONTEXT.Process(target=_serve, args=(theirs, self._threads, self._settings))
         # A terminal interrupts the whole group. What is ignored is inherited, from the first line.
         heeded = signal.signal(signal.SIGINT, signal.SIG_IGN)
         process.start()
         signal.signal(signal.SIGINT, heeded)
         theirs.close()  # so that its end shows here
-        self._workers.append(_Worker(process, ours))
+        self._workers.append(_Worker(process, ours, before))
 
     def _hand_out(self) -> bool:
         """Give every idle worker a stack; return whether anything is under way or to come."""
@@ -163,8 +164,7 @@ class Crew:
         """Replace a worker that died; its stack is begun again, unless too many died of it."""
         self._workers.remove(worker)
         worker.process.join()
-        status, how = death_of(worker.process.exitcode, self._oom_kills)
-        self._oom_kills = oom_kills()
+        status, how = death_of(worker.process.exitcode, worker.oom_kills)
         if self._settings.journal is not None:
             self._settings.journal.died(worker.process.pid, how)
         if not worker.ready and not self._workers:
@@ -172,7 +172,10 @@ class Crew:
         if not worker.ready:
             _log.warning("a worker process %s while it was starting; the others go on", how)
             return
-        if worker.job is None or self._agenda.died(worker.job):
+        if status == Status.OUT_OF_MEMORY and worker.job and len(worker.job.runs) > 1:
+            self._agenda.halve(worker.job)
+            _log.warning("a worker process %s; going on with a smaller stack", how)
+        elif worker.job is None or self._agenda.died(worker.job):
             _log.warning("a worker process %s; another one goes on", how)
         else:
             cause = f"{ATTEMPTS} worker processes died at it; the last {how}"

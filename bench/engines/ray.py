@@ -21,6 +21,7 @@ from bench.agenda import ATTEMPTS, Agenda, Job
 from bench.config import Run
 from bench.engines.base import Settings, small
 from bench.errors import ConfigError
+from bench.journal import Diary, Event
 from bench.process import choose_device, prepare
 from bench.record import Record, Status
 from bench.run import Executor, store_at
@@ -38,6 +39,7 @@ class Carried:
     records: list[tuple[Record, pa.Table | None]]
     statuses: dict[str, Status]
     seconds: float
+    told: list[Event]
 
 
 class Carrier(Store):
@@ -70,9 +72,10 @@ def do(runs: Sequence[Run], settings: Settings, threads: int) -> Carried:
     began = time.monotonic()
     carrier = Carrier(settings)
     device, divides = choose_device(settings.device), settings.stack is None
-    executor = Executor(carrier, settings.sources, device, divides=divides)
+    diary = Diary()
+    executor = Executor(carrier, settings.sources, device, divides=divides, journal=diary)
     statuses = executor.run(runs, lambda _share: None)
-    return Carried(carrier.carried, statuses, time.monotonic() - began)
+    return Carried(carrier.carried, statuses, time.monotonic() - began, diary.told)
 
 
 def work(agenda: Agenda, settings: Settings) -> None:
@@ -148,6 +151,9 @@ class _Tasks:
             return
         for record, predictions in carried.records:
             self._store.write(record, predictions)
+        if self._settings.journal is not None:
+            for event in carried.told:
+                self._settings.journal.write(event)
         self._agenda.end(job, carried.statuses, carried.seconds)
 
     def cancel(self) -> None:
