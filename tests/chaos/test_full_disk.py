@@ -6,6 +6,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
+from bench import data
 from bench.config import Run
 from bench.errors import StoreError
 from bench.record import Record
@@ -85,6 +86,7 @@ def test_full_cache_costs_time_and_no_run(
 ) -> None:
     """Where derived files find no room, runs are made without them."""
     small = make(tmp_path / "small", make_backbone("bert"), methods=["majority"])
+    data._open.clear()  # of the tests before
     with small_disk(tmp_path / "cache", 64) as cache:
         monkeypatch.setenv("GAPBENCH_CACHE", str(cache))
         fill(cache / "ballast")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from bench import provenance, sources
+from bench import data, provenance, sources
 from bench.config import Run
 from bench.record import Status
 from bench.run import store_at
@@ -31,6 +31,13 @@ def small(tmp_path: Path, make_backbone: Callable[[str], Path]) -> SmallSuite:
 @pytest.fixture(autouse=True)
 def _empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GAPBENCH_CACHE", str(tmp_path / "cache"))
+    data._open.clear()
+
+
+def spoil(path: Path, content: bytes) -> None:
+    """Put something else into a file, and let no process have the old one open, as this one."""
+    data._open.clear()
+    path.write_bytes(content)
 
 
 def results(root: Path) -> dict[str, Any]:
@@ -52,7 +59,7 @@ def test_cache_cut_off_anywhere_is_made_again(small: SmallSuite, capsys: Capture
     draw = random.Random(6)  # noqa: S311 - not for secrets
     for share in (0.0, *(draw.random() for _ in range(8))):
         for path in paths:
-            path.write_bytes(whole[path][: int(len(whole[path]) * share)])
+            spoil(path, whole[path][: int(len(whole[path]) * share)])
         assert call(capsys, "check", *small.planning, "--json").json == before
         assert {path: path.read_bytes() for path in paths} == whole
 
@@ -65,7 +72,7 @@ def test_runs_on_a_spoilt_cache_are_the_same(
     assert call(capsys, "run", *small.running).code == 0
     for path in cache_folder().rglob("*"):
         if path.is_file():
-            path.write_bytes(content)
+            spoil(path, content)
     other = small.folder / "other"
     assert call(capsys, "run", *small.planning, "--results", other).code == 0
     assert results(other) == results(small.results)
