@@ -91,7 +91,7 @@ def test_worker_killed_for_memory(
     log = Journal(store.logs / "000001-run.jsonl", os.uname().nodename)
     cramping = Cramping(cramped, times)
     agenda = Agenda([Job(runs)], cramping)
-    local._Crew(agenda, Settings(small.results, sources, "cpu", 2, 1, journal=log), 1).work()
+    local.Crew(agenda, Settings(small.results, sources, "cpu", 2, 1, journal=log), 1).work()
     assert cramping.left == 0
     assert agenda.statuses == statuses
     died = [event["cause"] for event in events(log.path) if event["event"] == "worker_died"]
