@@ -5,6 +5,7 @@ import math
 import re
 from pathlib import Path
 
+_MOST_DIGITS = 18
 ENGINES = ("local", "ray", "slurm")
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _SECONDS = (86400, 3600, 60, 1)
@@ -63,6 +64,16 @@ def sources(parser: argparse.ArgumentParser) -> None:
         default=None,
         metavar="DIR",
         help="read DIR/<task>/<split>.parquet instead of the hub",
+    )
+    offline(parser)
+
+
+def offline(parser: argparse.ArgumentParser) -> None:
+    """Add the flag that keeps a command from asking the hub."""
+    parser.add_argument(
+        "--offline",
+        action="store_true",
+        help="refuse what only the hub has, before any connection is tried",
     )
 
 
@@ -297,10 +308,7 @@ def seconds(text: str) -> float:
 
 def positive(text: str) -> int:
     """Parse a whole number of at least 1."""
-    value = int(text) if text.isdecimal() else 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number of at least 1")
-    return value
+    return _whole(text, 1)
 
 
 def duration(text: str) -> float:
@@ -317,9 +325,17 @@ def duration(text: str) -> float:
 
 def natural(text: str) -> int:
     """Parse a whole number of at least 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number of at least 0")
-    return int(text)
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    value = int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else -1
+    if value < least:
+        raise argparse.ArgumentTypeError(
+            f"got {text[:80]!r}, expected a whole number of at least {least} and at most "
+            f"{_MOST_DIGITS} digits"
+        )
+    return value
 
 
 def numbers(text: str) -> tuple[int, ...]:

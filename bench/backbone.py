@@ -15,12 +15,13 @@ from typing import Any, Literal
 
 import torch
 import transformers
-from safetensors import SafetensorError
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from bench.config import Fingerprint, Precision
 from bench.errors import BackboneError
+from bench.failure import status_of
+from bench.record import Status
 from bench.schema import suggest
 from bench.sources import backbone_folder
 from bench.start import Start
@@ -225,7 +226,6 @@ def load(
         BackboneError: if it cannot be read, or has no such head.
     """
     tokenizer = load_tokenizer(name)
-    location, revision = _location(name)
     try:
         with _quiet():
             config = read_config(name, num_labels=outputs)
@@ -233,12 +233,10 @@ def load(
             config.pad_token_id = tokenizer.pad_token_id
             read = partial(
                 _AUTO_CLASSES[HEADS[kind]].from_pretrained,
-                location,
-                revision=revision,
+                **_location(name),
                 config=config,
                 dtype=DTYPES[precision],
                 use_safetensors=True,
-                trust_remote_code=False,
                 output_loading_info=True,
                 attn_implementation=None,  # fused where the family has it, else plain
             )
@@ -246,8 +244,12 @@ def load(
             for names in _other_names(model):
                 if _input_embedding(model) in info["missing_keys"]:
                     model, info = read(key_mapping=names)
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
-        raise BackboneError(f"backbone {name!r} cannot be loaded: {error}") from None
+    except Exception as error:
+        if status_of(error) == Status.OUT_OF_MEMORY:
+            raise
+        raise _unreadable(name, "cannot be loaded", error) from None
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise BackboneError(f"backbone {name!r} holds an adapter too; give one without")
     model.eval()
     missing = set(info["missing_keys"]) - set(getattr(model, "_tied_weights_keys", None) or ())
     return Backbone(fingerprint, model, tokenizer, _head_modules(model, sorted(missing)))
@@ -268,13 +270,10 @@ def read_config(name: str, **settings: Any) -> Any:
     Raises:
         BackboneError: if it cannot be read.
     """
-    location, revision = _location(name)
     try:
-        return transformers.AutoConfig.from_pretrained(
-            location, revision=revision, trust_remote_code=False, **settings
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise BackboneError(f"backbone {name!r} cannot be loaded: {error}") from None
+        return transformers.AutoConfig.from_pretrained(**_location(name), **settings)
+    except Exception as error:
+        raise _unreadable(name, "cannot be loaded", error) from None
 
 
 def load_tokenizer(name: str) -> Any:
@@ -283,13 +282,10 @@ def load_tokenizer(name: str) -> Any:
     Raises:
         BackboneError: if there is none.
     """
-    location, revision = _location(name)
     try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(
-            location, revision=revision, trust_remote_code=False
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise BackboneError(f"backbone {name!r}: its tokenizer cannot be loaded: {error}") from None
+        tokenizer = transformers.AutoTokenizer.from_pretrained(**_location(name))
+    except Exception as error:
+        raise _unreadable(name, "its tokenizer cannot be loaded", error) from None
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     tokenizer.padding_side = "right"
@@ -317,12 +313,30 @@ def _switch_off_dropout(config: Any) -> None:
             setattr(config, name, 0.0)
 
 
-def _location(name: str) -> tuple[str, str | None]:
+def _unreadable(name: str, what: str, error: Exception) -> BackboneError:
+    """Return what to say of files that the model library cannot read.
+
+    They may hold anything, so that it may raise anything, from deep inside.
+    """
+    if "trust_remote_code" in str(error):
+        cause = (
+            "it needs program code of its own, which is never run; give a family that the model "
+        )
+        return BackboneError(f"backbone {name!r} {what}: {cause}library knows")
+    kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
+    return BackboneError(f"backbone {name!r} {what}: {kind}{error}")
+
+
+def _location(name: str) -> dict[str, Any]:
+    """Return where the model library finds a backbone, and how far it may go for it."""
     folder = backbone_folder(name)
-    if folder is not None:
-        return str(folder), None
     repository, _, revision = name.partition("@")
-    return repository, revision
+    return {
+        "pretrained_model_name_or_path": repository if folder is None else str(folder),
+        "revision": revision if folder is None else None,
+        "local_files_only": folder is not None,
+        "trust_remote_code": False,
+    }
 
 
 def _ends_with(name: str, ending: str) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench import __version__, arguments
-from bench.errors import BenchError
+from bench.errors import BenchError, printable
 
 EXIT_OK, EXIT_USAGE, EXIT_FAILED_RUNS, EXIT_INTERRUPTED = 0, 2, 3, 130
 
@@ -42,6 +42,11 @@ def main(given: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         sys.stderr.close()
         return EXIT_OK
+    except OSError as error:  # a permission, a name that is too long: what is wrong lies outside
+        if options.debug:
+            raise
+        print(f"gapbench: error: {printable(str(error))}", file=sys.stderr)
+        return EXIT_USAGE
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -218,6 +223,7 @@ def _bench_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser
         help="built-in name, folder, or a shape with random weights: bert-base, roberta-base, "
         "roberta-large, minilm-l6 (default: tiny-encoder)",
     )
+    arguments.offline(bench)
     arguments.steps_measured(bench)
     arguments.device(bench)
     arguments.json(bench)

@@ -20,11 +20,16 @@ Precision = Literal["fp32", "bf16", "fp64"]
 class Budget(Frozen):
     """What every method of a suite gets alike; no method may override it."""
 
-    epochs: float | None = Field(default=None, gt=0, description="passes over the training set")
-    steps: int | None = Field(default=None, ge=1, description="optimiser updates")
-    batch_size: int = Field(default=16, ge=1, description="examples an update, of each run")
+    epochs: float | None = Field(
+        default=None, gt=0, le=1e6, description="passes over the training set"
+    )
+    steps: int | None = Field(default=None, ge=1, le=10**9, description="optimiser updates")
+    batch_size: int = Field(default=16, ge=1, le=10**6, description="examples an update, a run")
     evaluations: int = Field(
-        default=10, ge=1, description="points along training at which all splits are scored"
+        default=10,
+        ge=1,
+        le=10**5,
+        description="points along training at which all splits are scored",
     )
     train_size: int | None = Field(
         default=None,

@@ -16,19 +16,24 @@ class Decoding(Frozen):
     """
 
     beams: int = Field(
-        default=10, ge=1, description="sequences kept for each input; 1 decodes greedily"
+        default=10, ge=1, le=1000, description="sequences kept for each input; 1 decodes greedily"
     )
     length_penalty: float = Field(
         default=0.8,
         ge=0.0,
+        le=100.0,
         description="power of the token count that divides a sequence's log-probability; the "
         "higher, the longer the texts, and 0 for none",
     )
     no_repeat_ngram: int = Field(
         default=4,
         ge=0,
+        le=1000,
         description="no run of so many tokens occurs twice, prompt included; 0 allows all",
     )
     max_new_tokens: int = Field(
-        default=64, ge=1, description="tokens after which a text is cut, end token included"
+        default=64,
+        ge=1,
+        le=100_000,
+        description="tokens after which a text is cut, end token included",
     )

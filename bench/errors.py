@@ -4,12 +4,34 @@ A message names the place (file and field), what was given, what is allowed and 
 that the command line can print it alone, without a traceback.
 """
 
+import re
+
+_PASSWORD = re.compile(r"(?P<user>(?<=://)[^/@:]*:).+(?=@)|(?<=password=)[^&]+")
+
 
 class BenchError(Exception):
-    """Base of all errors that a user can act on; the message is made one line."""
+    """Base of all errors that a user can act on.
+
+    The message is made one line that a terminal can show: what it says of a file may hold anything.
+    """
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(line.strip() for line in message.splitlines() if line.strip()))
+        lines = " ".join(line.strip() for line in message.splitlines() if line.strip())
+        super().__init__(printable(lines))
+
+
+def printable(text: str) -> str:
+    """Return a text with escape sequences written out instead of sent to a terminal."""
+    return text if text.isprintable() else "".join(map(_printable, text))
+
+
+def without_password(text: str) -> str:
+    """Return a word of a command line, such as a URL, as messages and logs may show it."""
+    return _PASSWORD.sub(lambda found: f"{found['user'] or ''}***", text)
+
+
+def _printable(character: str) -> str:
+    return character if character.isprintable() else repr(character)[1:-1]
 
 
 class ConfigError(BenchError, ValueError):

@@ -153,6 +153,7 @@ class _Filling:
         if self._relative(path) in item.files and self._unchanged(self._relative(path)):
             return
         part = path.with_name(f"{name}.part")
+        part.unlink(missing_ok=True)  # no link that stands there is followed
         write(part)
         item.files[self._relative(path)] = _measured(part)
         self._save(item)

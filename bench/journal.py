@@ -15,7 +15,6 @@ Environment variables are never written, and the password of a URL is left out.
 import json
 import os
 import platform
-import re
 import shlex
 import time
 from abc import ABC, abstractmethod
@@ -32,13 +31,15 @@ from filelock import Timeout
 from bench import provenance
 from bench.atomic import lock
 from bench.config import Run
-from bench.errors import BenchError
+from bench.errors import BenchError, without_password
 from bench.record import Record, Status
 from bench.store import Store
 
 KEPT = 100  # log files
 
 _CODES = {BenchError: 2, KeyboardInterrupt: 130}  # as `bench.cli` ends with
+# Not through a link that somebody has put there.
+_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 
 Event = dict[str, Any]
 
@@ -100,7 +101,7 @@ class Journal(Teller):
         path = self.path if here == self.host else self.path.with_suffix(f".{here}.jsonl")
         line = json.dumps(event, allow_nan=False).encode() + b"\n"
         try:
-            file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
+            file = os.open(path, _APPENDING, 0o666)
             try:
                 os.write(file, line)
             finally:
@@ -208,7 +209,7 @@ def events(log: Path) -> Iterator[Event]:
 
 def typed(words: Sequence[str]) -> str:
     """Return a command line as one types it, without the passwords of URLs."""
-    return re.sub(r"(://[^/@\s:]*):[^/@\s]*@", r"\1:***@", shlex.join(["gapbench", *words]))
+    return shlex.join(["gapbench", *map(without_password, words)])
 
 
 def _totals(told: Iterator[Event]) -> Event:

@@ -4,19 +4,22 @@ The folder holds ``data/<task>/<split>.parquet``, ``backbones/<name>/...`` and t
 is the work of `bench.fetch`; `bench.sources` checks files against it when they are used.
 """
 
-import json
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
+from bench.documents import parse_json
 from bench.errors import StoreError
+from bench.paths import new_file
 from bench.schema import Frozen
 
 NAME = "manifest.json"
 
 Part = Literal["data", "backbones"]
+Inside = Annotated[str, Field(pattern=r"^(data|backbones)(/[^/\\\x00]+){2}$")]
+"""Path of a file in the folder: its part, its item and its own name."""
 
 
 class File(Frozen):
@@ -36,10 +39,16 @@ class Item(Frozen):
     """
 
     part: Part
-    name: str
+    name: Annotated[str, Field(pattern=r"^[^/\\\x00]+$")]
     source: dict[str, str | None]
-    files: dict[str, File] = Field(default_factory=dict)
+    files: dict[Inside, File] = Field(default_factory=dict)
     complete: bool = False
+
+    @model_validator(mode="after")
+    def _stay_inside(self) -> Self:
+        if any({".", ".."} & set(path.split("/")) for path in (self.folder, *self.files)):
+            raise ValueError(f"{self.folder}: a path leads out of the folder")
+        return self
 
     @property
     def folder(self) -> str:
@@ -58,7 +67,8 @@ class Manifest(Frozen):
         """Write it atomically."""
         folder.mkdir(parents=True, exist_ok=True)
         part = folder / f"{NAME}.part-{os.getpid()}"
-        part.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
+        with new_file(part) as file:
+            file.write(f"{self.model_dump_json(indent=1)}\n".encode())
         part.replace(folder / NAME)
 
 
@@ -72,7 +82,7 @@ def load(folder: Path) -> Manifest | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
         if not isinstance(content, dict) or "gapbench" not in content:
             return None
         return Manifest.model_validate(content)

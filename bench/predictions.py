@@ -4,7 +4,6 @@ A file is read against the number of examples it is to be scored on, so that one
 is refused here; scoring is the work of `bench.score`.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench import tables
+from bench.documents import parse_json
 from bench.errors import DataError
 from bench.rows import Table, column, label_column
 from bench.tasks import Task
@@ -170,7 +170,7 @@ class Predictions:
 
     def _of_json(self, ids: Sequence[Any] | None) -> list[Any]:
         try:
-            made = json.loads(self._read())
+            made = parse_json(self._read())
         except ValueError as error:
             raise DataError(f"{self._place}: not valid JSON: {error}") from None
         if isinstance(made, list):

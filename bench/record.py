@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import Field
 
 from bench.config import Cell, Run
+from bench.errors import printable
 from bench.schema import Frozen
 
 SCHEMA_VERSION = 1
@@ -164,7 +165,8 @@ class Record(Frozen):
     @property
     def cause(self) -> str:
         """The last line of the detail: of a traceback, the error itself."""
-        return (self.detail or "no cause given").strip().splitlines()[-1]
+        lines = (self.detail or "").strip().splitlines()
+        return printable(lines[-1]) if lines else "no cause given"
 
     def after(self, earlier: "Record | None") -> "Record":
         """Return the record that takes the place of ``earlier``: it counts failures of one kind."""

@@ -1,4 +1,4 @@
-"""How data becomes validated objects: frozen models, canonical hashes, YAML files and their errors.
+"""How data becomes validated objects: frozen models, canonical hashes, and their errors.
 
 Suites, tasks, run settings and method settings all go through `validate`, so that every invalid
 value is reported in the same words: where, what was given, what is allowed.
@@ -7,12 +7,11 @@ value is reported in the same words: where, what was given, what is allowed.
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Annotated, Any, TypeVar
 
-import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from bench.errors import ConfigError
@@ -26,7 +25,19 @@ class Frozen(BaseModel):
     )
 
 
+def _shows(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError("may hold no control characters and no line breaks")
+    return text
+
+
+Shown = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_shows)]
+"""A label that people see, in terminals too."""
+PathText = Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(_shows)]
+"""A file or folder, or what may stand in its place."""
+
 Model = TypeVar("Model", bound=BaseModel)
+_MOST_ERRORS = 10  # of one file in one message
 
 
 def content_hash(content: object) -> str:
@@ -51,22 +62,10 @@ def validate(model: type[Model], content: object, place: str) -> Model:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        lines = [_explain(model, details) for details in error.errors()]
+        found = _innermost(error.errors())
+        lines = [_explain(model, details) for details in found[:_MOST_ERRORS]]
+        lines += [f"and {len(found) - _MOST_ERRORS} more"] if len(found) > _MOST_ERRORS else []
         raise ConfigError(f"{place}: " + "; ".join(lines)) from None
-
-
-def read_yaml(path: Path) -> Any:
-    """Read one YAML file with the safe loader.
-
-    Raises:
-        ConfigError: if the file is missing or is not YAML.
-    """
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def suggest(given: str, allowed: list[str]) -> str:
@@ -76,32 +75,50 @@ def suggest(given: str, allowed: list[str]) -> str:
     return f"allowed: {', '.join(sorted(allowed))}{hint}"
 
 
+def _innermost(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Leave out what is wrong with a field only because something inside it is."""
+    outer = {place["loc"][:depth] for place in errors for depth in range(len(place["loc"]))}
+    return [details for details in errors if not details["loc"] or details["loc"] not in outer]
+
+
 def _explain(model: type[BaseModel], details: ErrorDetails) -> str:
-    field = ".".join(str(part) for part in details["loc"]) or "(whole)"
+    field = _cut(".".join(str(part) for part in details["loc"]))
     if details["type"] == "extra_forbidden":
         return f"unknown field {field!r}; {_allowed_fields(model, details['loc'])}"
     if details["type"] == "missing":
         return f"field {field!r} is required"
     message = details["msg"].removeprefix("Value error, ")
+    if not details["loc"]:
+        return message  # of fields that contradict each other, which it names
     return f"field {field!r}: {message}; got {_shown(details['input'])}"
 
 
 def _allowed_fields(model: type[BaseModel], location: tuple[int | str, ...]) -> str:
     """Follow a location down the nested models, to list the fields of the one at fault."""
     owner: type[BaseModel] = model
-    for part in location[:-1]:
+    for part, following in pairwise(location):
         if isinstance(part, str) and part in owner.model_fields:
-            owner = _nested_model(owner.model_fields[part].annotation) or owner
+            nested = list(_nested_models(owner.model_fields[part].annotation))
+            # One of several is told by the field that only it has.
+            told = [inner for inner in nested if following in inner.model_fields]
+            owner = next(iter([*told, *nested]), owner)
     return suggest(str(location[-1]), list(owner.model_fields))
 
 
-def _nested_model(annotation: Any) -> type[BaseModel] | None:
+def _nested_models(annotation: Any) -> Iterator[type[BaseModel]]:
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    found = (_nested_model(part) for part in getattr(annotation, "__args__", ()))
-    return next((model for model in found if model), None)
+        yield annotation
+    for part in getattr(annotation, "__args__", ()):
+        yield from _nested_models(part)
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no integer of more than some thousand digits
+        text = "a number of thousands of digits"
+    return _cut(text)
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "..."

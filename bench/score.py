@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from bench import calibration, kinds, metrics, tables, tasks
+from bench.documents import read_yaml
 from bench.errors import DataError
 from bench.metric import Measured
 from bench.predictions import Classes, Predictions
 from bench.record import Scores
 from bench.rows import Rows, Table
-from bench.schema import read_yaml, validate
+from bench.schema import validate
 from bench.tasks import Task
 
 Track = Callable[[list[Any]], Iterable[Any]]

@@ -37,15 +37,17 @@ _FIRST_WORD = 5  # smaller ids may be special
 _BATCHES = 4
 
 
-def load(name: str, precision: Precision) -> Backbone:
-    """Return a backbone for two classes by built-in name or folder, or one of a known shape.
+def load(name: str, precision: Precision, *, offline: bool = False) -> Backbone:
+    """Return a backbone for two classes by name, folder or hub id, or one of a known shape.
 
     Raises:
-        BackboneError: if there is none of that name.
+        BackboneError: if there is none of that name, or only on the hub while ``offline``.
     """
     if name in SHAPES:
         return draw(name, precision)
-    return backbones.load(name, Sources().backbone(name), "classification", 2, precision)
+    return backbones.load(
+        name, Sources(offline=offline).backbone(name), "classification", 2, precision
+    )
 
 
 @lru_cache(maxsize=1)

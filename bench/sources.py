@@ -8,18 +8,23 @@ is the work of `bench.data`, `bench.backbone` and `bench.start`.
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
 from bench import manifest
 from bench.config import Fingerprint
-from bench.errors import BackboneError, DataError
+from bench.documents import parse_json
+from bench.errors import BackboneError, BenchError, DataError
 from bench.schema import content_hash
 from bench.tasks import BuiltinSource, HubSource, OwnSource, Task
 
 BACKBONE_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_HUB_ID = re.compile(
+    r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)@(?P<revision>[0-9a-f]{40})"
+)
 
 
 def cache_folder() -> Path:
@@ -34,17 +39,19 @@ class Sources:
 
     Attributes:
         data_folder: holds ``<task>/{train,validation,test}.parquet``, used instead of the hub.
+        offline: whether what only the hub has is refused, before any connection is tried.
         locations: name or folder of every backbone and adapter fingerprinted so far, by digest.
     """
 
     data_folder: Path | None = None
+    offline: bool = False
     locations: dict[str, str] = field(default_factory=dict)
 
     def data(self, task: Task) -> Fingerprint:
         """Return the identity of a task's rows: generated, local files or a pinned revision.
 
         Raises:
-            DataError: if the local files are missing.
+            DataError: if local files are missing, or the hub has the rows and must not be asked.
         """
         source = task.source
         if isinstance(source, BuiltinSource):
@@ -55,6 +62,7 @@ class Sources:
             paths = [self.split_file(task, split) for split in task.splits.official.values()]
             return Fingerprint(name="files", digest=_joint_digest(paths))
         if isinstance(source, HubSource):
+            self._hub(f"task {task.name!r}: its data", source.hub, "data", DataError)
             return Fingerprint(name=source.hub, digest=source.revision)
         raise DataError(
             f"task {task.name!r} exists only as files; give --data DIR with "
@@ -82,9 +90,13 @@ class Sources:
         """Return the identity of a backbone: built-in name, folder or ``owner/name@revision``.
 
         Raises:
-            BackboneError: if the folder holds no safe weights, or a hub id has no pinned revision.
+            BackboneError: if the folder holds no safe weights, or a hub id has no pinned revision
+                or must not be asked for.
         """
-        fingerprint = _fingerprint(name)
+        folder = backbone_folder(name)
+        fingerprint = _of_folder(folder) if folder else _of_hub(name)
+        if folder is None:
+            self._hub(f"backbone {name!r}", name.partition("@")[0], "backbone", BackboneError)
         self.locations[fingerprint.digest] = name
         return fingerprint
 
@@ -127,6 +139,20 @@ class Sources:
             )
         return Path(self.locations[start.digest])
 
+    def _hub(self, what: str, repository: str, flag: str, error: type[BenchError]) -> None:
+        """Refuse a repository that must not be asked for, or that a folder would be taken for."""
+        if self.offline:
+            raise error(
+                f"{what} would come from the hub ({repository}), which --offline forbids; copy it "
+                "with 'gapbench fetch' where there is a network, and give its folder by "
+                f"--{flag} DIR"
+            )
+        if Path(repository).exists():
+            raise error(
+                f"{what}: the working directory has a folder {repository!r}, which would be taken "
+                f"for the hub's repository; give it by --{flag} DIR, or call from elsewhere"
+            )
+
     def weight_bytes(self, backbone: Fingerprint) -> float:
         """Return the size of a backbone's weight files, infinite where they are not at hand."""
         folder = backbone_folder(self.locate(backbone))
@@ -135,18 +161,19 @@ class Sources:
         return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
-def _fingerprint(name: str) -> Fingerprint:
-    folder = backbone_folder(name)
-    if folder is not None:
-        return Fingerprint(name=folder.resolve().name, digest=_backbone_digest(folder))
-    repository, _, revision = name.partition("@")
-    if "/" not in repository or not revision:
+def _of_folder(folder: Path) -> Fingerprint:
+    return Fingerprint(name=folder.resolve().name, digest=_backbone_digest(folder))
+
+
+def _of_hub(name: str) -> Fingerprint:
+    found = _HUB_ID.fullmatch(name)
+    if found is None:
         raise BackboneError(
             f"backbone {name!r} is neither built in ({', '.join(builtin_backbones())}), nor an "
             "existing folder, nor a hub id with a pinned revision such as "
-            "'owner/name@<commit hash>'; give one of these by --backbone"
+            "'owner/name@<commit hash>' (40 digits); give one of these by --backbone"
         )
-    return Fingerprint(name=repository.split("/")[1], digest=revision)
+    return Fingerprint(name=found["repository"].split("/")[1], digest=found["revision"])
 
 
 def builtin_backbones() -> list[str]:
@@ -157,11 +184,13 @@ def builtin_backbones() -> list[str]:
 
 def backbone_folder(name: str) -> Path | None:
     """Return the folder of a built-in or local backbone, None if ``name`` is a hub id."""
-    builtin = Path(str(files("bench") / "backbones" / name))
-    if "/" not in name and builtin.is_dir():
-        return builtin
-    path = Path(name).expanduser()
-    return path if path.is_dir() else None
+    if name in builtin_backbones():
+        return Path(str(files("bench") / "backbones" / name))
+    try:
+        path = Path(name).expanduser()
+        return path if path.is_dir() else None
+    except (OSError, RuntimeError):  # a name longer than names can be, or of a user who is not
+        return None
 
 
 def _backbone_digest(folder: Path) -> str:
@@ -171,6 +200,11 @@ def _backbone_digest(folder: Path) -> str:
         raise BackboneError(
             f"backbone {folder}: no config.json; give a folder as the model library "
             "saves it (save_pretrained)"
+        )
+    if (folder / ADAPTER_CONFIG).exists():
+        raise BackboneError(
+            f"backbone {folder}: holds an adapter too ({ADAPTER_CONFIG}), which would change its "
+            "weights; move it elsewhere, or let runs begin from it by the field 'start'"
         )
     for path in (config, *weights):
         if (cause := _spoilt(path)) is not None:
@@ -243,7 +277,7 @@ def file_digest(path: Path) -> str:
     key = content_hash([str(path.resolve()), stat.st_size, changed])
     memo = cache_folder() / "digests" / f"{key}.json"
     try:
-        return str(json.loads(memo.read_text())["sha256"])
+        return str(parse_json(memo.read_text())["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         pass
     with path.open("rb") as file:

@@ -4,7 +4,6 @@
 over A and B is its own affair (`methods._lowrank`).
 """
 
-import json
 import math
 import re
 from collections import defaultdict
@@ -19,6 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
+from bench.documents import parse_json, read_text
 from bench.errors import BackboneError
 from bench.sources import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 
@@ -113,7 +113,7 @@ def read(folder: Path) -> Start:
     """
     place = f"adapter {folder}"
     try:
-        config = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+        config = parse_json(read_text(folder / ADAPTER_CONFIG))
         tensors = load_file(folder / ADAPTER_WEIGHTS)
     except (OSError, ValueError, SafetensorError) as error:
         raise BackboneError(f"{place} cannot be read: {error}") from None

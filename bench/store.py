@@ -12,7 +12,6 @@ when its process dies in any way; whoever holds a run's claim may write it, nobo
 ordered or expires by a clock. `docs/reliability.md` says what file systems must provide.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -25,12 +24,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
+from pydantic import ConfigDict, TypeAdapter, with_config
 
 from bench.atomic import is_whole, json_text, lock, part, publish, writing
 from bench.config import Run
+from bench.documents import parse_json
 from bench.errors import RecordError, SettledError, StoreError
+from bench.paths import new_file, path_part, refuse_outside
 from bench.record import SCHEMA_VERSION, Record, Status
 from bench.schema import validate
+
+_FOLDERS = ("runs", "plans", "claims", "logs")
 
 # A record as `write` leaves it, whole to its last line. Line breaks inside of strings are
 # escaped, so one space after a break is always a field of the record itself.
@@ -39,6 +43,7 @@ _WRITTEN = re.compile(
 )
 
 
+@with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class PlanRow:
     """One run that a suite wants, and the label it has there."""
@@ -72,8 +77,10 @@ class Store:
         Raises:
             StoreError: if it cannot.
         """
+        for name in _FOLDERS:
+            refuse_outside(self.root, self.root / name)
         try:
-            for name in ("runs", "plans", "claims", "logs"):
+            for name in _FOLDERS:
                 (self.root / name).mkdir(parents=True, exist_ok=True)
             probe = self.root / "claims" / f".probe-{os.getpid()}"
             with lock(probe):
@@ -91,13 +98,13 @@ class Store:
 
     def lock_path(self, name: str) -> Path:
         """Return where a lock with a name of its own lies."""
-        return self.root / "claims" / f"{_slug(name)}.lock"
+        return self.root / "claims" / f"{path_part(name)}.lock"
 
     def record_path(self, run: Run) -> Path:
         """Return where the record of ``run`` lies, whether or not it exists."""
         cell = run.cell
         parts = (cell.task.name, cell.backbone.name, cell.method, cell.hash)
-        return self.root.joinpath("runs", *map(_slug, parts), _file_name(run))
+        return self.root.joinpath("runs", *map(path_part, parts), _file_name(run))
 
     def read(self, path: Path) -> Record:
         """Read one record.
@@ -106,7 +113,7 @@ class Store:
             RecordError: if the file is truncated, not a record, or of another schema version.
         """
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = parse_json(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise RecordError(f"{path}: cannot be read: {error.strerror}") from None
         except ValueError:
@@ -151,7 +158,7 @@ class Store:
             content = path.read_bytes()
             found = _WRITTEN.match(content)
             if found is None:
-                fields = json.loads(content)
+                fields = parse_json(content.decode())
                 version, status = fields["schema_version"], fields["status"]
             else:
                 version, status = int(found[1]), found[2].decode()
@@ -246,11 +253,14 @@ class Store:
             record = record.after(self.find(record.run))
         content = record.model_dump(mode="json")
         tables = {} if predictions is None else {path.with_suffix(".parquet"): predictions}
+        refuse_outside(self.root, path.parent)
         with writing(path, *tables):
             path.parent.mkdir(parents=True, exist_ok=True)
             for place, table in tables.items():
-                pq.write_table(table, part(place))
-            part(path).write_text(json_text(content), encoding="utf-8")
+                with new_file(part(place)) as file:
+                    pq.write_table(table, file)
+            with new_file(part(path)) as file:
+                file.write(json_text(content).encode())
             # Only now: over a network, it may take until a file is made in a folder for those that
             # others have put there to show.
             if self.settled(record.run):
@@ -314,22 +324,38 @@ class Store:
             )
             for run, variant in wanted
         ]
-        path = self.root / "plans" / f"{_slug(suite)}.json"
+        path = self.root / "plans" / f"{path_part(suite)}.json"
         with writing(path), lock(self.lock_path(f"plan-{suite}")):
             merged = {row.label: row for row in [*self.plan(suite), *rows]}
             content = {"suite": suite, "runs": [asdict(row) for row in merged.values()]}
-            part(path).write_text(json_text(content), encoding="utf-8")
+            with new_file(part(path)) as file:
+                file.write(json_text(content).encode())
             publish(path)
 
     def plan(self, suite: str) -> list[PlanRow]:
-        """Return the stored plan of a suite, empty if there is none."""
-        path = self.root / "plans" / f"{_slug(suite)}.json"
-        return _read_plan(path) if path.is_file() else []
+        """Return the stored plan of a suite, empty if there is none.
+
+        Raises:
+            StoreError: if it is that of another suite, as where names differ in case alone on a
+                disk that does not tell the two apart.
+        """
+        path = self.root / "plans" / f"{path_part(suite)}.json"
+        rows = _read_plan(path) if path.is_file() else []
+        for row in rows:
+            if row.suite != suite:
+                raise StoreError(
+                    f"{path} is the plan of suite {row.suite!r}, and would be that of {suite!r} "
+                    "too; rename one of them, or give another folder with --results DIR"
+                )
+        return rows
 
     def plans(self) -> list[PlanRow]:
         """Return the plans of all suites."""
         paths = sorted((self.root / "plans").glob("*.json"))
         return [row for path in paths for row in _read_plan(path)]
+
+
+_PLAN = TypeAdapter(list[PlanRow])
 
 
 def _foreign(path: Path, version: object) -> RecordError:
@@ -343,15 +369,9 @@ def _file_name(run: Run) -> str:
     return f"seed-{run.seed}.json"
 
 
-def _slug(name: str) -> str:
-    """Return a name that is one safe path part on every file system."""
-    safe = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
-    return safe.lstrip(".") or "_"
-
-
 def _read_plan(path: Path) -> list[PlanRow]:
     try:
-        content: Any = json.loads(path.read_text(encoding="utf-8"))
-        return [PlanRow(**row) for row in content["runs"]]
+        content: Any = parse_json(path.read_text(encoding="utf-8"))
+        return _PLAN.validate_python(content["runs"])
     except (OSError, ValueError, KeyError, TypeError):
         raise RecordError(f"{path}: not a plan; delete it and run the suite again") from None

@@ -5,7 +5,7 @@ hashes are part of a run's identity.
 """
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -15,13 +15,17 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from bench import registry
 from bench.config import Budget, Cell, Fingerprint, Precision, Protocol, Run, Training
+from bench.documents import read_yaml
 from bench.errors import ConfigError
-from bench.schema import Frozen, read_yaml, suggest, validate
+from bench.schema import Frozen, PathText, Shown, suggest, validate
 from bench.sources import Sources
 from bench.tasks import Name, Task
 from bench.tasks import load as load_task
 
-WantedPrecision = Precision | Literal["auto"]
+WantedPrecision = Literal[Precision, "auto"]
+MOST_RUNS = 100_000
+"""Runs of one suite: a mistyped number of seeds must not fill the memory before it is noticed."""
+_MOST_SHOWN = 5
 
 
 class MethodChange(Frozen):
@@ -34,8 +38,8 @@ class MethodChange(Frozen):
 class TaskEntry(Frozen):
     """A task of the grid, and what is otherwise on it; all of it shows in the resolved cells."""
 
-    task: str
-    backbones: tuple[str, ...] = Field(default=(), description="instead of the suite's own")
+    task: Name
+    backbones: tuple[PathText, ...] = Field(default=(), description="instead of the suite's own")
     settings: dict[str, Any] = Field(
         default={}, description="laid over the task's own file, part by part; makes another task"
     )
@@ -45,9 +49,8 @@ class TaskEntry(Frozen):
     training: dict[str, Any] = Field(
         default={}, description="laid over the suite's, under what a method has of its own"
     )
-    start: str | None = Field(
+    start: PathText | None = Field(
         default=None,
-        min_length=1,
         description="adapter folder that all methods start from; relative to the suite's file",
     )
     methods: dict[str, MethodChange] = Field(
@@ -58,8 +61,8 @@ class TaskEntry(Frozen):
 class MethodEntry(Frozen):
     """A method of the grid with the settings that differ from its defaults."""
 
-    method: str
-    variant: str = Field(default="default", min_length=1, description="label in tables")
+    method: Shown
+    variant: Shown = Field(default="default", description="label in tables")
     config: dict[str, Any] = Field(default={})
     training: dict[str, Any] = Field(default={}, description="laid over the suite's training")
 
@@ -71,8 +74,8 @@ def _named(field: str) -> BeforeValidator:
 
 def _seed_list(value: object) -> object:
     if isinstance(value, int) and not isinstance(value, bool):
-        if value < 1:
-            raise ValueError("a number of seeds must be at least 1")
+        if not 1 <= value <= MOST_RUNS:
+            raise ValueError(f"a number of seeds must be at least 1 and at most {MOST_RUNS}")
         return list(range(value))
     return value
 
@@ -83,10 +86,12 @@ class Suite(Frozen):
     name: Name
     description: str = ""
     tasks: tuple[Annotated[TaskEntry, _named("task")], ...] = Field(min_length=1)
-    backbones: tuple[str, ...] = Field(min_length=1)
+    backbones: tuple[PathText, ...] = Field(min_length=1)
     methods: tuple[Annotated[MethodEntry, _named("method")], ...] = Field(min_length=1)
     seeds: Annotated[
-        tuple[Annotated[int, Field(ge=0)], ...], BeforeValidator(_seed_list), Field(min_length=1)
+        tuple[Annotated[int, Field(ge=0, lt=2**63)], ...],
+        BeforeValidator(_seed_list),
+        Field(min_length=1),
     ] = Field(default=(0, 1, 2), description="a list, or a number of seeds counted from 0")
     budget: Budget
     training: Training = Training()
@@ -105,13 +110,21 @@ class Suite(Frozen):
 
     @model_validator(mode="after")
     def _distinct_entries(self) -> Self:
-        labels = Counter(f"{entry.method}/{entry.variant}" for entry in self.methods)
-        doubled = {label for label, count in labels.items() if count > 1}
-        if doubled:
-            raise ValueError(f"give each entry of a method its own 'variant': {sorted(doubled)}")
-        names = [entry.task for entry in self.tasks]
-        if len(set(names)) != len(names):
-            raise ValueError(f"a task may stand in a suite once, got {names}")
+        if doubled := _doubled(map(_label, self.methods)):
+            raise ValueError(f"give each entry of a method its own 'variant': {doubled}")
+        if doubled := _doubled(entry.task for entry in self.tasks):
+            raise ValueError(f"a task may stand in a suite once, got {doubled} more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        cells = sum(len(entry.backbones or self.backbones) for entry in self.tasks)
+        runs = cells * len(self.methods) * len(self.seeds)
+        if runs > MOST_RUNS:
+            raise ValueError(
+                f"fields 'tasks', 'backbones', 'methods' and 'seeds' make {runs} runs, a suite may "
+                f"have at most {MOST_RUNS}; split it"
+            )
         return self
 
     @property
@@ -256,6 +269,11 @@ def _resolve(suite: Suite, entry: TaskEntry, method: MethodEntry) -> dict[str, A
     }
 
 
+def _doubled(names: Iterable[str]) -> list[str]:
+    """Return the first few names that occur more than once."""
+    return [name for name, count in Counter(names).items() if count > 1][:_MOST_SHOWN]
+
+
 def _label(method: MethodEntry) -> str:
     return f"{method.method}/{method.variant}"
 
@@ -272,6 +290,7 @@ def _laid_over(content: Mapping[str, Any], change: Mapping[str, Any]) -> dict[st
 
 
 def _require(given: Sequence[str], present: list[str], suite: str, what: str) -> None:
+    known = set(present)
     for name in given:
-        if name not in present:
+        if name not in known:
             raise ConfigError(f"suite {suite!r} has no {what} {name!r}; {suggest(name, present)}")

@@ -3,7 +3,6 @@
 What the columns must hold is checked by those who ask for them (`bench.rows`, `bench.init`).
 """
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
+from bench.documents import parse_json
 from bench.errors import DataError
 
 Columns = dict[str, list[Any]]
@@ -75,7 +75,7 @@ def _json_lines(path: Path, _: Sequence[str]) -> Columns:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
-            row = json.loads(line)
+            row = parse_json(line)
             if not isinstance(row, dict):
                 raise ValueError(f"line {number} is no object with a value for each column")  # noqa: TRY004
             rows.append(row)

@@ -5,27 +5,32 @@ is the work of `bench.rows`; what each kind of task means for a model is `bench.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
+from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StrictInt, field_validator, model_validator
+from pydantic import Discriminator, Field, StrictInt, Tag, field_validator, model_validator
 
 from bench.decoding import Decoding
+from bench.documents import read_yaml
 from bench.errors import ConfigError
 from bench.metric import Metric
 from bench.metrics import get as get_metric
-from bench.schema import Frozen, read_yaml, suggest, validate
+from bench.schema import Frozen, PathText, suggest, validate
 
 Kind = Literal["classification", "regression", "generation", "choice", "span"]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
+Repository = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$", max_length=200)
+]
 
 
 class HubSource(Frozen):
     """A data set of the Hugging Face hub at a pinned revision."""
 
-    hub: str = Field(description="repository id, such as nyu-mll/glue")
+    hub: Repository = Field(description="repository id, such as nyu-mll/glue")
     config: str | None = Field(default=None, description="configuration name inside the repository")
     revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="full commit hash")
 
@@ -35,7 +40,7 @@ class BuiltinSource(Frozen):
 
     builtin: str = Field(description="name in bench.synthetic")
     seed: int = Field(ge=0, description="seed of the generated rows")
-    sizes: dict[Literal["train", "validation", "test"], Annotated[int, Field(ge=1)]]
+    sizes: dict[Literal["train", "validation", "test"], Annotated[int, Field(ge=1, le=1_000_000)]]
 
 
 class FileSource(Frozen):
@@ -47,8 +52,10 @@ class FileSource(Frozen):
 class OwnSource(Frozen):
     """Files of the user's own; their suffix tells the format (see `bench.tables`)."""
 
-    train: str = Field(description="path, relative to the task file")
-    test: str | None = Field(default=None, description="likewise; None: cut from the train file")
+    train: PathText = Field(description="path, relative to the task file")
+    test: PathText | None = Field(
+        default=None, description="likewise; None: cut from the train file"
+    )
     test_share: float | None = Field(
         default=None, gt=0, lt=1, description="share of the train file cut as test, without 'test'"
     )
@@ -66,12 +73,34 @@ class OwnSource(Frozen):
         return self.model_copy(update=made)
 
 
+def _kind_of_source(source: object) -> str | None:
+    """Return the field that tells of which kind a source is."""
+    for name in ("hub", "builtin", "files", "train"):
+        if name in source if isinstance(source, Mapping) else hasattr(source, name):
+            return name
+    return None
+
+
+Source = Annotated[
+    Annotated[HubSource, Tag("hub")]
+    | Annotated[BuiltinSource, Tag("builtin")]
+    | Annotated[FileSource, Tag("files")]
+    | Annotated[OwnSource, Tag("train")],
+    Discriminator(
+        _kind_of_source,
+        custom_error_type="source",
+        custom_error_message="give one of 'hub', 'builtin', 'files' and 'train'",
+    ),
+]
+"""Where a task's rows come from."""
+
+
 class Splits(Frozen):
     """Which official split serves for training and which for the final score."""
 
-    train: str = "train"
-    test: str = "test"
-    more: dict[Name, str] | None = Field(
+    train: Name = "train"
+    test: Name = "test"
+    more: dict[Name, Name] | None = Field(
         default=None,
         description="further test splits, by their names in records; scored at the end",
     )
@@ -138,8 +167,10 @@ class Span(Frozen):
     """How an answer is looked for in a context that may be longer than the backbone's window."""
 
     version: Literal["1.1", "2.0"] = Field(description="of SQuAD; 2.0 has questions without answer")
-    stride: int = Field(default=128, ge=1, description="tokens by which windows overlap")
-    max_answer_tokens: int = Field(default=30, ge=1, description="longest answer predicted")
+    stride: int = Field(default=128, ge=1, le=10**6, description="tokens by which windows overlap")
+    max_answer_tokens: int = Field(
+        default=30, ge=1, le=10**6, description="longest answer predicted"
+    )
 
 
 # What `metrics` may measure, by kind of task.
@@ -163,7 +194,7 @@ class Task(Frozen):
     version: int = Field(ge=1, description="raised by any change that can move a score")
     kind: Kind
     description: str
-    source: HubSource | BuiltinSource | FileSource | OwnSource
+    source: Source
     text: tuple[str, ...] = Field(
         min_length=1,
         description="text columns, in order; at most two, but for generation and choice",
@@ -194,7 +225,7 @@ class Task(Frozen):
     )
     splits: Splits = Splits()
     validation_size: int = Field(ge=1, description="examples cut from the official train split")
-    max_length: int = Field(ge=4, description="tokens kept of one input")
+    max_length: int = Field(ge=4, le=10**6, description="tokens kept of one input")
     licence: str = ""
     citation: str = ""
 
@@ -205,15 +236,23 @@ class Task(Frozen):
         if self.kind == "regression" and self.label_range is None:
             raise ValueError("field 'label_range' must give the lowest and highest target")
         self._check_input()
-        for name in {*self.metrics, self.selection}:
-            if get_metric(name).kind not in _MEASURED[self.kind]:
-                raise ValueError(f"metric {name!r} does not score {self.kind}")
+        self._check_metrics("metrics", self.metrics)
+        self._check_metrics("checkpoint_metric", (self.selection,))
         if get_metric(self.selection).kind == "texts":
             raise ValueError(
                 f"field 'checkpoint_metric' must not need decoded texts, as {self.selection!r} "
                 "does; set it to perplexity or token_accuracy"
             )
         return self
+
+    def _check_metrics(self, field: str, names: Sequence[str]) -> None:
+        for name in names:
+            try:
+                measured = get_metric(name).kind
+            except ConfigError as error:
+                raise ValueError(f"field {field!r}: {error}") from None
+            if measured not in _MEASURED[self.kind]:
+                raise ValueError(f"field {field!r}: metric {name!r} does not score {self.kind}")
 
     def _check_input(self) -> None:
         for own in ("generation", "choice", "span"):
@@ -225,13 +264,19 @@ class Task(Frozen):
             raise ValueError("field 'text' may name at most two columns for this kind")
         if self.kind == "span" and len(self.text) != 2:
             raise ValueError("field 'text' must name the question's column and the context's")
+        self._check_prompt()
+
+    def _check_prompt(self) -> None:
+        """Allow the columns and no more: a format may also ask for attributes, or for gigabytes."""
+        way_out = "write {column}, and {{ for a brace"
+        columns = f"field 'prompt' does not fit the columns {list(self.text)}"
         try:
-            self.fill(["" for _ in self.text])
-        except (KeyError, IndexError, ValueError) as error:
-            raise ValueError(
-                f"field 'prompt' does not fit the columns {list(self.text)}: {error!r}; write "
-                "{column}, and {{ for a brace"
-            ) from None
+            parts = list(Formatter().parse(self.prompt or ""))
+        except ValueError as error:
+            raise ValueError(f"{columns}: {error}; {way_out}") from None
+        for _, name, form, conversion in parts:
+            if name is not None and (name not in self.text or form or conversion):
+                raise ValueError(f"{columns}: {name!r} is none of them, or has a format; {way_out}")
 
     def fill(self, texts: Sequence[str]) -> str:
         """Return the prompt for the text columns of one row."""

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from bench.backbone import HEADS, Backbone
@@ -38,6 +38,9 @@ _UNSUPPORTED = {
     "XLORA",
 }
 
+# Settings that name a module which PEFT then imports.
+_IMPORTING = {"auto_mapping", "megatron_config", "megatron_core"}
+
 
 class PeftSettings(MethodConfig):
     """Settings handed to PEFT as they are."""
@@ -45,6 +48,13 @@ class PeftSettings(MethodConfig):
     settings: dict[str, Any] = Field(
         default={}, description="fields of PEFT's own configuration class, such as r and lora_alpha"
     )
+
+    @field_validator("settings")
+    @classmethod
+    def _without_code(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        if named := sorted(_IMPORTING & settings.keys()):
+            raise ValueError(f"may not name program code to import, as {named[0]!r} does")
+        return settings
 
 
 class Peft(Method[PeftSettings]):

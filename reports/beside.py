@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bench.errors import printable
 from reports.leaderboard import rows
 from reports.load import Results
 from reports.published import DIGITS, Figure, fitting
@@ -82,7 +83,10 @@ def format_pairs(found: list[Pair]) -> str:
     for pair in found:
         if pair.place != where:
             where = pair.place
-            lines += [where, _line("method", "metric", "measured", "published", "where, how sure")]
+            lines += [
+                printable(where),
+                _line("method", "metric", "measured", "published", "where, how sure"),
+            ]
         figure = pair.figure
         source = f"{figure.source}, {figure.certainty.replace('_', ' ')}"
         lines.append(
@@ -92,7 +96,7 @@ def format_pairs(found: list[Pair]) -> str:
 
 
 def _line(name: str, metric: str, measured: str, published: str, where: str) -> str:
-    name = fitted(name, 22)
+    name = fitted(printable(name), 22)
     return fitted(f"  {name:<22} {metric:<20} {measured:>8} {published:<15} {where}", 110)
 
 

@@ -22,6 +22,7 @@ from reports import paper
 from reports.across import Across, across
 from reports.average import averages
 from reports.beside import Pair, format_pairs, pairs, with_published
+from reports.files import put_table
 from reports.leaderboard import leaderboard, summarise
 from reports.load import load
 from reports.selection import EVERYTHING, Selection
@@ -100,8 +101,8 @@ def build(results: Path, out: Path, selection: Selection = EVERYTHING) -> Built:
     content = document(evidence)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        table.to_csv(built.leaderboard, index=False, lineterminator="\n")
-        loaded.runs.to_csv(built.runs, index=False, lineterminator="\n")
+        put_table(built.leaderboard, table)
+        put_table(built.runs, loaded.runs)
         html.write(content, built.report)
         with ThreadPoolExecutor(1) as beside:  # both spend most of their time outside of Python
             drawn = beside.submit(pictures.write, content, built.figures)

@@ -5,6 +5,7 @@ from collections import Counter
 from textwrap import wrap
 from typing import Any
 
+from bench.errors import printable
 from reports.compare import Compared, Difference
 from reports.text import WIDTH, fitted, number
 
@@ -28,7 +29,8 @@ def format_comparison(found: Compared) -> str:
             subsequent_indent="  ",
         )
     below = [conclusion(found), _NOTES]
-    return "\n".join([*lines, "", *(line for text in below for line in wrap(text, WIDTH))])
+    lines += ["", *(line for text in below for line in wrap(text, WIDTH))]
+    return "\n".join(map(printable, lines))
 
 
 def content(found: Compared) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from reports.document import Document, Part, Picture, Section, Subheading, Table, Value
 from reports.figures import canvas
+from reports.files import put
 
 FACETS = ("task", "backbone", "method", "variant")
 """What a reader may filter by, in the order of the filters."""
@@ -71,7 +72,7 @@ def write(document: Document, path: Path) -> None:
     Raises:
         OSError: if the file cannot be written.
     """
-    path.write_text(page(document), encoding="utf-8")
+    put(path, page(document))
 
 
 def page(document: Document) -> str:

@@ -7,6 +7,7 @@ the numbers mean together is the work of `reports.leaderboard` and `reports.stat
 import hashlib
 import json
 from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -174,7 +175,7 @@ def _planned(store: Store, plan: PlanRow, row: dict[str, Any] | None) -> dict[st
         row = {
             "status": MISSING,
             "detail": "its record cannot be read" if present else "not run yet",
-            "config_hash": plan.path.split("/")[-2],
+            "config_hash": PurePosixPath(plan.path).parent.name,
         }
     return row | vars(plan)
 

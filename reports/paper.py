@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench.errors import printable
 from reports.leaderboard import rows
 from reports.text import label, number, parts, short, statistics, too_few
 
@@ -102,9 +103,13 @@ def _latex_row(texts: Iterable[str]) -> str:
 
 
 def _escaped_latex(text: str) -> str:
-    text = "".join(_LATEX.get(character, character) for character in " ".join(text.split()))
+    text = "".join(_LATEX.get(character, character) for character in _plain(text))
     return re.sub(r"(?<![\w-])-(?=\d)", "$-$", text)
 
 
 def _escaped_markdown(text: str) -> str:
-    return _MARKDOWN.sub(r"\\\g<0>", " ".join(text.split()))
+    return _MARKDOWN.sub(r"\\\g<0>", _plain(text))
+
+
+def _plain(text: str) -> str:
+    return printable(" ".join(text.split()))

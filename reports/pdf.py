@@ -26,6 +26,7 @@ from reports.document import (
     Text,
 )
 from reports.figures import canvas
+from reports.files import put
 from reports.typesetting import Form, typeset
 
 MOST_ROWS = 1000
@@ -59,7 +60,7 @@ def write(document: Document, path: Path) -> None:
         OSError: if the file cannot be written.
     """
     (file,) = pages(document, "pdf")
-    path.write_bytes(file)
+    put(path, file)
 
 
 def pages(document: Document, form: Form) -> list[bytes]:

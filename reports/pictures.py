@@ -9,8 +9,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from bench.documents import parse_json
 from reports.document import Document, Picture, Section
 from reports.figures import canvas
+from reports.files import put, put_table
 from reports.typesetting import typeset
 
 _INDEX = "index.json"
@@ -49,14 +51,14 @@ def write(document: Document, folder: Path) -> None:
         for name, (section, picture) in pictures.items()
     }
     text = json.dumps(index, indent=2, ensure_ascii=False) + "\n"
-    (folder / _INDEX).write_text(text, encoding="utf-8")
+    put(folder / _INDEX, text)
     for name, (_, picture) in pictures.items():
-        (folder / f"{name}.svg").write_text(markup(picture), encoding="utf-8")
-        picture.data.to_csv(folder / f"{name}.csv", index=False, lineterminator="\n")
+        put(folder / f"{name}.svg", markup(picture))
+        put_table(folder / f"{name}.csv", picture.data)
     if pictures:
         sheets = typeset(_SHEETS, folder, "png", {"names": json.dumps(list(pictures))})
         for name, sheet in zip(pictures, sheets, strict=True):
-            (folder / f"{name}.png").write_bytes(sheet)
+            put(folder / f"{name}.png", sheet)
 
 
 def markup(picture: Picture) -> str:
@@ -75,7 +77,7 @@ def _pictures(document: Document) -> Iterator[tuple[Section, Picture]]:
 def _listed(folder: Path) -> set[str]:
     """Return the names that an earlier index lists, as far as they can be names of pictures."""
     try:
-        index = json.loads((folder / _INDEX).read_text(encoding="utf-8"))
+        index = parse_json((folder / _INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return set()
     names = index if isinstance(index, dict) else {}

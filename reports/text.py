@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pandas as pd
 
+from bench.errors import printable
 from reports.leaderboard import PAPER, rows
 
 WIDTH = 110
@@ -115,7 +116,7 @@ _WIDTHS = (1, 28, 5, 5, 8, 16, 8, 6, 8, 8, 6)
 
 def _part(title: list[str], table: pd.DataFrame) -> Iterator[str]:
     """Yield the lines of one task."""
-    yield " | ".join(title)
+    yield printable(" | ".join(title))
     yield _line(_HEAD)
     for row in rows(table):
         interval = f"{number(row.score_ci_low)} .. {number(row.score_ci_high)}"
@@ -166,4 +167,4 @@ def _line(texts: tuple[str, ...]) -> str:
         text.ljust(width) if place < 2 else text.rjust(width)
         for place, (text, width) in enumerate(zip(texts, _WIDTHS, strict=True))
     )
-    return " ".join(cells).rstrip()
+    return printable(" ".join(cells).rstrip())

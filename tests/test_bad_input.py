@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.bad_inputs import CONTENT_CASES, SUITE_CASES, Case, cut, lora
+from tests.bad_messages import CASES, Bad
 from tests.small_suite import SmallSuite, call, make
 
 Capture = pytest.CaptureFixture[str]
@@ -47,6 +48,23 @@ def test_invalid_suite_is_refused(
     assert [part for part in case.says if part not in message] == [], message
     assert answer.err == f"{message}\n"
     assert small.records() == before
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name.replace(" ", "-"))
+def test_bad_input_gets_its_message(
+    tmp_path: Path, make_backbone: Callable[[str], Path], capsys: Capture, case: Bad
+) -> None:
+    """Each entry of the table is refused with exactly the message that stands there."""
+    small = make(tmp_path / "small", make_backbone("bert"), seeds=1)
+    case.spoil(small)
+    arguments = small.running if case.data else [small.path, "--results", small.results]
+    answer = call(capsys, "plan", *arguments, *case.flags)
+    message = case.message
+    places = {"suite": small.path, "task": small.task_path, "folder": small.folder}
+    for name, place in places.items():
+        message = message.replace(f"{{{name}}}", str(place))
+    assert (answer.code, answer.out) == (EXIT_USAGE, "")
+    assert answer.err == f"gapbench: error: {message}\n"
 
 
 @pytest.mark.parametrize("case", CONTENT_CASES, ids=lambda case: case.name.replace(" ", "-"))

@@ -31,7 +31,12 @@ def init_command(options: argparse.Namespace) -> int:
 
 def fetch_command(options: argparse.Namespace) -> int:
     """Fill a folder with what a suite needs, and print what is in it."""
-    items = wanted(options.suite, Sources(options.data), options.tasks, options.backbone)
+    items = wanted(
+        options.suite,
+        Sources(options.data, offline=options.offline),
+        options.tasks,
+        options.backbone,
+    )
     shape = "{l_bar}{bar}| {n}/{total} items, {elapsed} gone, {remaining} left"
     rows = [
         asdict(fetched)

@@ -49,7 +49,7 @@ class _Case:
         self, options: argparse.Namespace, precision: Precision, method: str, device: torch.device
     ) -> None:
         self._shape = (options.batch_size, options.tokens)
-        self._backbone = shapes.load(options.backbone, precision)
+        self._backbone = shapes.load(options.backbone, precision, offline=options.offline)
         self._cell = shapes.cell(method, self._backbone, *self._shape, precision)
         self._rows = shapes.random_rows(self._backbone.config.vocab_size, *self._shape)
         self._device = device

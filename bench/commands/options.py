@@ -23,8 +23,10 @@ def planned_by(options: argparse.Namespace) -> tuple[Suite, Sources, list[Planne
         backbone=options.backbone,
         precision=options.precision,
     )
-    sources = Sources(options.data)
+    sources = Sources(options.data, offline=options.offline)
     if suite.precision == "auto":
+        for name in suite.all_backbones:
+            sources.backbone(name)  # refused here, where it must not be asked for
         suite = suites.restrict(suite, precision=_measured_precision(suite, options))
     return suite, sources, suites.expand(suite, sources, path)
 
@@ -39,7 +41,7 @@ def _measured_precision(suite: Suite, options: argparse.Namespace) -> Precision:
 
 def sources_of(options: argparse.Namespace) -> Sources:
     """Return the data, backbone and adapter that a command on a stored run was given."""
-    sources = Sources(options.data)
+    sources = Sources(options.data, offline=options.offline)
     if options.backbone:
         sources.backbone(options.backbone)
     if options.start:

@@ -7,6 +7,8 @@ from typing import Any
 
 from tqdm import tqdm
 
+from bench.errors import printable
+
 
 def print_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
     """Print rows as an aligned table, or as JSON."""
@@ -25,7 +27,7 @@ def print_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
 
 
 def _cell(value: object) -> str:
-    return "-" if value is None else str(value)
+    return "-" if value is None else printable(str(value))
 
 
 def span(seconds: float) -> str:

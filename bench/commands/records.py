@@ -7,6 +7,7 @@ from dataclasses import asdict
 from bench import export, reproduce
 from bench.cli import EXIT_FAILED_RUNS, EXIT_OK
 from bench.commands.options import sources_of
+from bench.errors import printable
 from bench.store import Store
 
 
@@ -18,7 +19,7 @@ def reproduce_command(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps(asdict(outcome)))
     else:
-        print(outcome)
+        print("\n".join(map(printable, str(outcome).splitlines())))
     return EXIT_OK if outcome.same else EXIT_FAILED_RUNS
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.errors import StoreError
+from bench.paths import new_file
 from bench.tune.importance import importances
 from bench.tune.record import StudyFile, TrialRow, TrialState
 from bench.tune.summary import BudgetPoint, Summary, Tally, score_of
@@ -173,5 +174,6 @@ def _table(study: StudyFile) -> str:
 def _publish(path: Path, text: str) -> None:
     """Write beside a file, and rename into its place; processes do not share the name beside."""
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(text, encoding="utf-8")
+    with new_file(part) as file:
+        file.write(text.encode())
     part.replace(path)

@@ -23,6 +23,7 @@ from bench.tune.space import Level, apply, space_of
 
 SEEDS_FROM = 2**32
 """First seed that trials may use; suites count from 0."""
+_MOST_NAMED = 200  # bytes
 _FEWEST_FOR_WILCOXON = 5  # four seeds that all lose reach the test's p only when all is spent
 
 
@@ -32,7 +33,9 @@ class Search(Frozen):
     limit: Limit = Limit()
     level: Level = "default"
     objectives: tuple[Objective, ...] = ("score",)
-    trial_seeds: int = Field(default=1, ge=1, description="runs of a trial, its score their mean")
+    trial_seeds: int = Field(
+        default=1, ge=1, le=1000, description="runs of a trial, its score their mean"
+    )
     pruner: Pruner = "none"
     seed: int = Field(default=0, ge=0, description="of the spread points and of the sampler")
 
@@ -66,7 +69,8 @@ class StudyPlan:
         parts = (self.suite, cell.task.name, cell.backbone.name, cell.method, self.variant)
         digest = content_hash([self.suite, cell.hash, self.variant, search])[:12]
         safe = "".join(c if c.isalnum() or c in "_.-" else "_" for c in "-".join(parts))
-        return f"{safe}-{digest}"
+        short = safe.encode()[:_MOST_NAMED].decode(errors="ignore")  # it becomes a folder's name
+        return f"{short}-{digest}"
 
     @property
     def metric(self) -> str:

@@ -19,6 +19,7 @@ import torch
 from bench.config import Run
 from bench.execute import heeding_interrupts, stacks
 from bench.journal import Journal
+from bench.paths import refuse_outside
 from bench.process import end_with_parent, prepare
 from bench.record import Status
 from bench.run import Executor, store_at
@@ -110,6 +111,8 @@ def _help(plans: Sequence[StudyPlan], workshop: Workshop) -> None:
 
 
 def _open(plans: Sequence[StudyPlan], workshop: Workshop) -> list[Session]:
+    for plan in plans:
+        refuse_outside(workshop.results, folder(workshop.results, plan))
     (workshop.results / "tuning").mkdir(parents=True, exist_ok=True)
     storage = connect(workshop.storage, workshop.results)
     return [Session(plan, storage, store_at(folder(workshop.results, plan))) for plan in plans]

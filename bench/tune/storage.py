@@ -7,7 +7,7 @@ from filelock import FileLock
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
-from bench.errors import StoreError
+from bench.errors import StoreError, without_password
 
 JOURNAL = "journal:"
 """What comes before the path of a journal file."""
@@ -29,6 +29,7 @@ def connect(url: str, results: Path) -> BaseStorage:
     Raises:
         StoreError: if it cannot be reached.
     """
+    shown = without_password(url)
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces every study and trial
     try:
         if url.startswith(JOURNAL):
@@ -39,13 +40,13 @@ def connect(url: str, results: Path) -> BaseStorage:
         return optuna.storages.get_storage(tables)
     except ImportError:
         raise StoreError(
-            f"--storage {url}: the driver of such a database is not installed; that of PostgreSQL "
-            "is psycopg (pip install 'psycopg[binary]')"
+            f"--storage {shown}: the driver of such a database is not installed; that of "
+            "PostgreSQL is psycopg (pip install 'psycopg[binary]')"
         ) from None
     # What else goes wrong depends on the database's driver.
     except Exception as error:
-        cause = str(error).strip().splitlines()
+        cause = str(error).replace(url, shown).strip().splitlines()
         raise StoreError(
-            f"--storage {url}: cannot be reached: {cause[0] if cause else type(error).__name__}; "
+            f"--storage {shown}: cannot be reached: {cause[0] if cause else type(error).__name__}; "
             f"give sqlite:///FILE, postgresql://USER@HOST/NAME or {JOURNAL}FILE"
         ) from None

@@ -6,11 +6,11 @@
 Imports neither torch nor optuna; both files are written by `bench.tune.analysis`.
 """
 
-import json
 from pathlib import Path
 
 from pydantic import Field
 
+from bench.documents import parse_json
 from bench.errors import RecordError
 from bench.schema import Frozen, validate
 from bench.tune.record import StudyFile, TrialRow, TrialState
@@ -87,7 +87,7 @@ def _place(study: StudyFile) -> tuple[str, ...]:
 def _read(path: Path) -> Summary:
     remedy = "run 'gapbench tune' again, which writes it anew"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecordError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError:

@@ -1,0 +1,1 @@
+"""What is promised in docs/security.md, held to it."""
