@@ -6,7 +6,7 @@ that the command line can print it alone, without a traceback.
 
 import re
 
-_PASSWORD = re.compile(r"(?P<user>(?<=://)[^/@:]*:).+(?=@)|(?<=password=)[^&]+")
+_PASSWORD = re.compile(r"(?P<user>(?<=://)[^/@:]*:).+(?=@)|(?<=password=)[^&'\s]+")
 
 
 class BenchError(Exception):

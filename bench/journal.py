@@ -209,7 +209,7 @@ def events(log: Path) -> Iterator[Event]:
 
 def typed(words: Sequence[str]) -> str:
     """Return a command line as one types it, without the passwords of URLs."""
-    return shlex.join(["gapbench", *map(without_password, words)])
+    return " ".join(["gapbench", *(without_password(shlex.quote(word)) for word in words)])
 
 
 def _totals(told: Iterator[Event]) -> Event:

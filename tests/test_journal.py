@@ -90,6 +90,7 @@ def _press_ctrl_c(*_: object) -> None:
     [
         ("postgresql://me:secret@host/db", "postgresql://me:***@host/db"),
         ("mysql+pymysql://me:se:cret@host/db", "mysql+pymysql://me:***@host/db"),
+        ("postgresql://host/db?password=se&a=b", "'postgresql://host/db?password=***&a=b'"),
         ("postgresql://host/db", "postgresql://host/db"),
         ("sqlite:///a@b:c/studies.db", "sqlite:///a@b:c/studies.db"),
     ],

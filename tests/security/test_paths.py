@@ -145,13 +145,13 @@ def test_link_at_a_part_of_the_results_is_refused(tmp_path: Path, folder: str) -
 def test_link_at_a_lock_is_refused(
     small: SmallSuite, capsys: Capture, victim: Path, command: str
 ) -> None:
-    """A lock is not taken through a link: the command ends with its name, and nothing is lost."""
+    """A lock is not taken through a link: the command ends with the cause, and nothing is lost."""
     name = "claims/plan-small.lock" if command == "run" else "tuning/storage.lock"
     planted(small.results / name, victim)
     more = ["--trials", "8"] if command == "tune" else []
     answer = call(capsys, command, *small.running, *more)
     assert answer.code == 2
-    assert Path(name).name in answer.err
+    assert "symbolic links" in answer.err
     assert "Traceback" not in answer.err
     assert victim.read_text() == "precious"
 
