@@ -70,12 +70,14 @@ def epoch_order(
     return [batches[i] for i in permutation(len(batches), seed_of("bucket order", task, epoch))]
 
 
-def training_batches(lengths: Indices, batch_size: int, task: str, seed: int) -> Iterator[Indices]:
-    """Yield the batches of one run for ever, epoch after epoch."""
-    epoch = 0
+def training_batches(
+    lengths: Indices, batch_size: int, task: str, seed: int, before: int = 0
+) -> Iterator[Indices]:
+    """Yield the batches of one run for ever, epoch after epoch, without the first ``before``."""
+    epoch, first = divmod(before, -(-len(lengths) // batch_size))
     while True:
-        yield from epoch_order(lengths, batch_size, task, seed, epoch)
-        epoch += 1
+        yield from epoch_order(lengths, batch_size, task, seed, epoch)[first:]
+        epoch, first = epoch + 1, 0
 
 
 def evaluation_batches(lengths: Indices, max_tokens: int) -> Iterator[Indices]:

@@ -95,15 +95,18 @@ class FlopEstimate:
     its coefficients. Every step is then charged by its own width: the figure does not depend on
     the padding of examples. Rank padding is charged: in a stack of different ranks, the update's
     small part of the operations is that of the largest.
+
+    Attributes:
+        counted: the work of each counted step, and its operations.
     """
 
     def __init__(self) -> None:
-        self._steps: list[Work] = []
-        self._counts: list[float] = []
+        self.counted: list[tuple[Work, float]] = []
 
     def wants(self, step: Work) -> bool:
         """Whether counting a step with this work would teach anything new."""
-        before, after = self._matrix(self._steps), self._matrix([*self._steps, step])
+        steps = [work for work, _ in self.counted]
+        before, after = self._matrix(steps), self._matrix([*steps, step])
         return bool(np.linalg.matrix_rank(after) > np.linalg.matrix_rank(before))
 
     @contextmanager
@@ -111,16 +114,16 @@ class FlopEstimate:
         """Count the operations of one step of ``runs`` runs, each with the given work."""
         with count_operations() as counter:
             yield
-        self._steps.append(step)
-        self._counts.append(counter.get_total_flops() / runs)
+        self.counted.append((step, counter.get_total_flops() / runs))
 
     def total(self, done: Work) -> float:
         """Return the operations of all steps of one run, given the sum of their work."""
-        if not self._steps:
+        if not self.counted:
             return 0.0
-        matrix = self._matrix([*self._steps, done])
+        steps, counts = zip(*self.counted, strict=True)
+        matrix = self._matrix([*steps, done])
         known = _independent_columns(matrix[:-1])
-        coefficients = np.linalg.lstsq(matrix[:-1, known], self._counts, rcond=None)[0]
+        coefficients = np.linalg.lstsq(matrix[:-1, known], counts, rcond=None)[0]
         # Counted operations are whole numbers: rounding hides which steps were counted.
         return float(np.round(matrix[-1, known] @ coefficients))
 

@@ -230,6 +230,20 @@ class Method(ABC, Generic[ConfigT]):
         """
         return {}
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what a checkpoint must keep of the method; a row for each run that began.
+
+        That is what its steps gather, or `begin` makes of trained numbers, outside of the bank and
+        the optimisers. What `begin` makes of settings and of first values is no part of it: before
+        it is loaded, all phases that had begun are begun again on a stack that was just set up.
+        """
+        return {}
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take back what `state_dict` returned, by default into the tensors that it returns."""
+        for name, own in self.state_dict().items():
+            own.copy_(tensors[name])
+
     def losses(self, state: TrainState, batch: Batch) -> Tensor:
         """Return each run's mean task loss on a batch, (runs,)."""
         logits = state.model(**batch.inputs).logits

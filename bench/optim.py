@@ -7,8 +7,9 @@ the number of layers, a run's gradient norm is a row norm, and a checkpoint is a
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -139,7 +140,12 @@ class StackedAdamW:
     """AdamW (Loshchilov & Hutter 2019) with per-run rate, decay, clipping, warm-up and schedule.
 
     It updates one group of the bank's columns; gradients of the others stay as they are.
+
+    Attributes:
+        STATE: names of the tensors in `state_dict`.
     """
+
+    STATE: ClassVar = ("first", "second", "updates")
 
     def __init__(
         self,
@@ -191,6 +197,17 @@ class StackedAdamW:
         values.sub_(change)
         grads.zero_()
         return norms.squeeze(1)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what updates have changed, one row for each active run."""
+        updates = torch.full((len(self._first),), self._count)
+        return {"first": self._first, "second": self._second, "updates": updates}
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take back what `state_dict` returned."""
+        self._first.copy_(tensors["first"])
+        self._second.copy_(tensors["second"])
+        self._count = max(tensors["updates"].tolist(), default=0)
 
     def keep(self, positions: Sequence[int]) -> None:
         """Drop the state of runs that left the stack (the bank drops its own rows)."""

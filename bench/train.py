@@ -5,26 +5,24 @@ It knows phases and steps, and no method's name. Validation alone chooses the ch
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
-from itertools import accumulate, pairwise
+from functools import cached_property
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from bench import kinds
-from bench.batches import Batch, collate, training_batches
+from bench.batches import Batch, collate
 from bench.config import Run
 from bench.cost import FlopEstimate, Stopwatch, work
-from bench.errors import ConfigError
+from bench.course import Span, evaluation_points, spans, streams
 from bench.kinds import Outputs, finite, of_run
-from bench.method import AnyMethod, Cut, Phase, StepReport, TrainState
+from bench.method import AnyMethod, Phase, StepReport, TrainState
 from bench.metrics import get as get_metric
 from bench.probe import PROBE_SIZE, Probe
 from bench.record import CurvePoint, SplitScores
-from bench.seed import permutation, seed_of
+from bench.snapshot import Snapshot
 from bench.splits import Indices, TaskData
+from bench.trace import Trace
 
 _FINITE_CHECK_EVERY = 10  # steps; a check waits for the device
 _PROBE_SIZES = {"train": PROBE_SIZE, "validation": None, "test": PROBE_SIZE}
@@ -32,31 +30,8 @@ _PROBE_SIZES = {"train": PROBE_SIZE, "validation": None, "test": PROBE_SIZE}
 Progress = Callable[[float], None]
 Watch = Callable[[Run, Sequence[CurvePoint]], str | None]
 """Sees the evaluations of a run so far, and says why it should end there, if it should."""
-
-
-@dataclass
-class Trace:
-    """What is known of one run while it trains.
-
-    Attributes:
-        best_row: its parameters at the best evaluation point so far, (numbers,).
-        best_outputs: what it put out there on the probe of each split.
-        work: sum of what its steps are charged by, by phase and part (see `bench.cost`).
-    """
-
-    curve: list[CurvePoint] = field(default_factory=list)
-    best_step: int = 0
-    best_score: float | None = None
-    best_row: Tensor | None = None
-    best_outputs: Mapping[str, Outputs] = field(default_factory=dict)
-    stale: int = 0
-    steps: int = 0
-    tokens: int = 0
-    work: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    forward_passes: int = 0
-    backward_passes: int = 0
-    diverged: str | None = None
-    pruned: str | None = None
+AfterStep = Callable[["Trainer"], None]
+"""Called between steps, when a snapshot can be taken; it may raise to end the training there."""
 
 
 class Trainer:
@@ -74,9 +49,10 @@ class Trainer:
         data: TaskData,
         progress: Progress,
         watch: Watch | None = None,
+        after_step: AfterStep | None = None,
     ) -> None:
         self.runs = list(runs)
-        self.traces = [Trace() for _ in runs]
+        self.traces = [Trace() for _ in self.runs]
         self.stopwatch = Stopwatch(len(runs), state.axis.device)
         self.flops = FlopEstimate()
         self._method = method
@@ -84,6 +60,7 @@ class Trainer:
         self._data = data
         self._progress = progress
         self._watch = watch
+        self._after_step = after_step
         self._finite = torch.ones(len(runs), dtype=torch.bool, device=state.axis.device)
         self.probes = {
             name: Probe.of(split, _PROBE_SIZES[name])
@@ -91,52 +68,88 @@ class Trainer:
             if name in _PROBE_SIZES
         }
 
+    @cached_property
+    def _total(self) -> int:
+        return self.runs[0].cell.budget.total_steps(len(self._data.train.trained))
+
+    @cached_property
+    def _spans(self) -> list[Span]:
+        return spans(self._method, self._total)
+
     def train(self) -> None:
         """Train every run to the end of the budget, to its patience, or until it diverges."""
-        cell = self.runs[0].cell
-        total = cell.budget.total_steps(len(self._data.train.trained))
-        points = evaluation_points(total, cell.budget.evaluations)
-        self._evaluate(choose=False)
-        for phase, steps in self._lengths(total):
-            self._train_phase(phase, steps, total, points)
+        axis = self._state.axis
+        points = evaluation_points(self._total, self.runs[0].cell.budget.evaluations)
+        if axis.step == 0:  # else it goes on from a snapshot
+            self._evaluate(choose=False)
+        for span in self._spans:
+            if axis.step <= span.start:
+                self._begin(span)
+                self._drop_stopped()
+            self._train_phase(span, points)
 
-    def _lengths(self, total: int) -> list[tuple[Phase, int]]:
-        """Return every phase with its number of steps."""
-        phases = self._method.phases(self._method.configs[0])
-        # Of the running sum, so that none is lost.
-        ends = [round(total * share) for share in accumulate(phase.share for phase in phases)]
-        steps = [end - start for start, end in pairwise([0, *ends])]
-        for phase, length in zip(phases, steps, strict=True):
-            if length == 0:
-                raise ConfigError(
-                    f"method {self._method.full_name!r}: its phase {phase.name!r} is a share of "
-                    f"{phase.share:g} of {total} steps, which is none; give it a larger share, or "
-                    "train longer"
-                )
-        return list(zip(phases, steps, strict=True))
+    def _begin(self, span: Span) -> None:
+        settings = [self.runs[index].cell.training for index in self._state.axis.active]
+        self._method.begin(self._state, span.phase, settings, span.stop - span.start)
 
-    def _train_phase(self, phase: Phase, steps: int, total: int, points: set[int]) -> None:
-        state, axis = self._state, self._state.axis
-        settings = [self.runs[index].cell.training for index in axis.active]
-        self._method.begin(state, phase, settings, steps)
-        self._drop_stopped()
-        loaders = [self._loaders(phase, run) for run in self.runs]
-        last = axis.step + steps
-        while axis.step < last and axis.size:
-            report = self._step(phase, loaders)
+    def _train_phase(self, span: Span, points: set[int]) -> None:
+        axis = self._state.axis
+        loaders = [streams(span, run, self._data.train, axis.step) for run in self.runs]
+        while axis.step < span.stop and axis.size:
+            report = self._step(span, loaders)
             axis.step += 1
             self._finite &= report.losses.isfinite() & report.gradient_norms.isfinite()
             due = axis.step in points
             if due or axis.step % _FINITE_CHECK_EVERY == 0:
-                self._progress(axis.step / total)
+                self._progress(axis.step / self._total)
                 self._drop_diverged()
             if due and axis.size:
-                self._evaluate(choose=phase.eligible)
+                self._evaluate(choose=span.phase.eligible)
+            if self._after_step is not None and axis.size:
+                self._after_step(self)
         self._drop_diverged()  # before the next phase builds on the numbers of this one
 
-    def _step(self, phase: Phase, loaders: list[Mapping[str, Iterator[Indices]]]) -> StepReport:
-        axis = self._state.axis
-        parts = [name for name, cut in phase.parts.items() if axis.step % cut.every == 0]
+    def snapshot(self) -> Snapshot:
+        """Return what `restore` needs; nothing is copied, so the next step makes it invalid."""
+        state = self._state
+        own = {"numbers": state.bank.values, "finite": self._finite}
+        for name, optimizer in state.optimizers.items():
+            own |= {f"{name}.{each}": rows for each, rows in optimizer.state_dict().items()}
+        return Snapshot(
+            step=state.axis.step,
+            active=state.axis.active,
+            active_rows=own,
+            rows=self._method.state_dict(),
+            traces=self.traces,
+            seconds=self.stopwatch.seconds,
+            counted=self.flops.counted,
+        )
+
+    def restore(self, saved: Snapshot) -> None:
+        """Put a stack that was just set up where a snapshot of the same runs was taken.
+
+        The phases begun by then are begun again: that makes optimisers, and what methods keep of
+        first values. Then everything that steps have changed since is put in place.
+        """
+        state, axis = self._state, self._state.axis
+        for span in self._spans:
+            if span.start < saved.step:
+                self._begin(span)
+        axis.step, axis.active = saved.step, saved.active
+        rows = {name: values.to(axis.device) for name, values in saved.active_rows.items()}
+        state.bank.load(rows["numbers"])
+        self._finite = rows["finite"].clone()
+        for name, optimizer in state.optimizers.items():
+            optimizer.keep(saved.active)
+            optimizer.load_state_dict({each: rows[f"{name}.{each}"] for each in optimizer.STATE})
+        self._method.load_state_dict(saved.rows)
+        self.traces = saved.traces
+        self.stopwatch.seconds = saved.seconds
+        self.flops.counted = saved.counted
+
+    def _step(self, span: Span, loaders: list[Mapping[str, Iterator[Indices]]]) -> StepReport:
+        axis, phase = self._state.axis, span.phase
+        parts = span.drawn(axis.step)
         drawn = {name: np.stack([next(loaders[i][name]) for i in axis.active]) for name in parts}
         self._state.model.train()
         with self.stopwatch.measure("train", axis.active):
@@ -181,28 +194,6 @@ class Trainer:
                 done = work(len(own), width, decisions)
                 key = f"{phase.name}.{name}"
                 trace.work[key] = trace.work.get(key, 0.0) + done
-
-    def _loaders(self, phase: Phase, run: Run) -> Mapping[str, Iterator[Indices]]:
-        """Return one endless stream of batches for each part of the training set a step draws."""
-        cell, trained = run.cell, self._data.train.trained
-        n = len(trained)
-        order = permutation(n, seed_of("cut", cell.task.name, run.seed))
-
-        def stream(name: str, cut: Cut) -> Iterator[Indices]:
-            part = np.sort(order[round(cut.start * n) : round(cut.stop * n)])
-            if not len(part):
-                raise ConfigError(
-                    f"method {cell.method!r}: its part {name!r} is {cut.start:g} to {cut.stop:g} "
-                    f"of {n} training examples, which is none; give it a larger share, or train "
-                    "on more examples"
-                )
-            part = trained[part]
-            lengths = self._data.train.lengths[part]
-            size, task = cell.budget.batch_size, cell.task.name
-            for positions in training_batches(lengths, size, task, run.seed):
-                yield part[positions]
-
-        return {name: stream(name, cut) for name, cut in phase.parts.items()}
 
     def _evaluate(self, *, choose: bool) -> None:
         state, task = self._state, self._state.task
@@ -296,8 +287,3 @@ class Trainer:
         for optimizer in state.optimizers.values():
             optimizer.keep(positions)
         self._finite = self._finite[positions]
-
-
-def evaluation_points(total: int, count: int) -> set[int]:
-    """Return at most ``count`` evenly spaced steps, the last being ``total``."""
-    return {max(1, round(total * (i + 1) / count)) for i in range(count)}

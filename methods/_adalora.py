@@ -164,7 +164,12 @@ class AdaptiveRank(LowRank[ConfigT]):
         self._unfit = {}
         schedules = [self._schedule(index, steps) for index in range(len(self.configs))]
         betas = [c.beta1 for c in self.configs], [c.beta2 for c in self.configs]
-        self.allocation = Allocation(self.axis, self.layers, schedules, betas)
+        numbers = state.bank.values.shape[1]
+        self.allocation = Allocation(self.axis, self.layers, schedules, betas, numbers)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the importance of all numbers and the triplets kept."""
+        return super().state_dict() | self.allocation.state_dict()
 
     def _schedule(self, index: int, steps: int) -> Schedule:
         """Return a run's budget by step; where it has none, note why and prune nothing."""

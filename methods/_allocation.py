@@ -52,6 +52,7 @@ class Allocation:
         layers: Sequence[StackedAdaLora],
         schedules: Sequence[Schedule],
         betas: tuple[Sequence[float], Sequence[float]],
+        numbers: int,
     ) -> None:
         self._axis = axis
         self._layers = list(layers)
@@ -59,12 +60,22 @@ class Allocation:
         self._betas = [axis.vector(beta) for beta in betas]
         self._ends = axis.vector([schedule.end for schedule in schedules])
         self._last_end = max(schedule.end for schedule in schedules)
-        self._sensitivity = self._uncertainty = torch.empty(0)
+        shape = len(schedules), numbers
+        self._sensitivity = torch.zeros(shape, device=axis.device, dtype=axis.dtype)
+        self._uncertainty = torch.zeros_like(self._sensitivity)
         rank = layers[0].lora_A.shape[1]
         positions = torch.arange(rank, device=axis.device)
         ranks = torch.tensor([layer.ranks for layer in layers], device=axis.device).T
         self._own = positions < ranks.unsqueeze(2)  # (all runs, layers, rank)
         self._kept = torch.ones_like(self._own)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return what steps change, one row for each run that began."""
+        return {
+            "sensitivity": self._sensitivity,
+            "uncertainty": self._uncertainty,
+            "kept": self._kept,
+        }
 
     def observes(self, step: int) -> bool:
         """Whether a run still needs gradients at ``step``: none does after its last allocation."""
@@ -78,9 +89,6 @@ class Allocation:
             grads: their gradients.
             step: counted from 1.
         """
-        if not len(self._sensitivity):
-            self._sensitivity = values.new_zeros(len(self._schedules), values.shape[1])
-            self._uncertainty = torch.zeros_like(self._sensitivity)
         slow, slower = (
             self._axis.select(torch.where(self._ends > step, 1 - beta, 0)).unsqueeze(1)
             for beta in self._betas

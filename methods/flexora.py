@@ -189,6 +189,10 @@ class Flexora(BlockLowRank[FlexoraConfig]):
             if kept.all():
                 _log.warning("seed %d: flexora selected all blocks", self.axis.seeds[index])
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the chosen blocks."""
+        return super().state_dict() | {"chosen": self.gates.chosen}
+
     def stopped(self, state: TrainState) -> Mapping[int, str]:  # noqa: ARG002
         """Return the runs for which no block was selected."""
         chosen = self.axis.select(self.gates.chosen).any(dim=1).tolist()

@@ -57,6 +57,16 @@ class LoraEma(LowRank[LoraEmaConfig]):
         self._sums = state.bank.values.new_zeros(len(self.axis.seeds), numbers)
         self._updates = 0
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the sums, and how many updates are in them."""
+        updates = torch.full((len(self._sums),), self._updates)
+        return super().state_dict() | {"sums": self._sums, "updates": updates}
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take back what `state_dict` returned."""
+        super().load_state_dict(tensors)
+        self._updates = int(tensors["updates"].max())
+
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
         """Make LoRA's update and take its numbers into the average."""
         report = super().step(state, batches)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bench.batches import collate, epoch_order, evaluation_batches, training_batches
+from bench.course import Span, streams
 from bench.errors import ConfigError
 from bench.method import Cut, Phase
 from bench.probe import Probe
@@ -102,16 +103,28 @@ def test_probe_is_fixed_and_spread_over_the_split() -> None:
     assert Probe.of(split, 99).units.tolist() == list(range(30))
 
 
-def test_two_parts_of_a_phase_draw_from_disjoint_examples(make_backbone: MakeBackbone) -> None:
+def test_two_parts_of_a_phase_draw_from_disjoint_examples() -> None:
     """A phase with two cuts streams each from its own part; together they cover the train set."""
-    data, runs = random_data(), make_runs("lora", (0,))
-    method, state = set_up(runs, load_backbone(make_backbone("bert"), runs), data, CPU)
-    trainer = Trainer(runs, method, state, data, lambda _: None)
+    data, (run,) = random_data(), make_runs("lora", (0,))
     phase = Phase(parts={"inner": Cut(0.0, 0.75), "outer": Cut(0.75, 1.0)})
-    loaders = trainer._loaders(phase, runs[0])
+    loaders = streams(Span(phase, 0, 20), run, data.train, 0)
     seen = {name: set(np.concatenate([next(s) for _ in range(9)])) for name, s in loaders.items()}
     assert (len(seen["inner"]), len(seen["outer"])) == (36, 12)
     assert seen["inner"] | seen["outer"] == set(range(48))
+
+
+@pytest.mark.parametrize("step", range(7, 24, 5))
+def test_streams_of_a_phase_begin_at_any_of_its_steps(step: int) -> None:
+    """Begun in the middle, across epochs and with a part drawn now and then, they go on alike."""
+    data, (run,) = random_data(), make_runs("lora", (0,))
+    span = Span(Phase(parts={"train": Cut(0.0, 0.75), "upper": Cut(0.75, 1.0, every=3)}), 7, 24)
+    whole = streams(span, run, data.train, span.start)
+    for before in range(span.start, step):
+        for name in span.drawn(before):
+            next(whole[name])
+    later = streams(span, run, data.train, step)
+    for _ in range(9):
+        assert all(np.array_equal(next(whole[name]), next(later[name])) for name in whole)
 
 
 def test_phase_without_steps_is_an_error(make_backbone: MakeBackbone) -> None:
