@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 _MOST_DIGITS = 18
+CHECKPOINT_MINUTES = 10.0  # a checkpoint takes a second or so; this much may be lost at most
 ENGINES = ("local", "ray", "slurm")
 _DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
 _SECONDS = (86400, 3600, 60, 1)
@@ -169,6 +170,18 @@ def time_budget(parser: argparse.ArgumentParser) -> None:
         metavar="TIME",
         help="begin nothing that would probably end after this time, such as 45m or 1h30m; what is "
         "running ends, and the same command goes on later",
+    )
+
+
+def checkpoints(parser: argparse.ArgumentParser) -> None:
+    """Add how often a stack in training is saved."""
+    parser.add_argument(
+        "--checkpoint-minutes",
+        type=minutes,
+        default=CHECKPOINT_MINUTES,
+        metavar="N",
+        help="save what is in training every N minutes, so that a killed run goes on from there "
+        f"(default: {CHECKPOINT_MINUTES:g})",
     )
 
 
@@ -350,6 +363,17 @@ def precisions(text: str) -> tuple[str, ...]:
             allowed = ", ".join(_PRECISIONS)
             raise argparse.ArgumentTypeError(f"got {name!r}, allowed: {allowed}")
     return names(text)
+
+
+def minutes(text: str) -> float:
+    """Parse a number of minutes above 0, whole or not."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number of minutes above 0")
+    return value
 
 
 def number_or_auto(text: str) -> int | None:

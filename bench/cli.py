@@ -96,6 +96,7 @@ def build_parser() -> argparse.ArgumentParser:
     arguments.device(run)
     arguments.parallel(run)
     arguments.time_budget(run)
+    arguments.checkpoints(run)
     arguments.retry(run)
     arguments.json(run)
 
@@ -205,6 +206,7 @@ def _tune_command(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     arguments.device(tune)
     arguments.tuning(tune)
     arguments.parallel(tune)
+    tune.set_defaults(checkpoint_minutes=arguments.CHECKPOINT_MINUTES)  # of winners and defaults
     arguments.retry(tune)
     arguments.json(tune)
 

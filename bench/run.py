@@ -16,8 +16,9 @@ import pyarrow as pa
 import torch
 
 from bench import backbone as backbones
-from bench import data, provenance, registry
+from bench import data, provenance, registry, stopping
 from bench.backbone import Backbone
+from bench.checkpoint import UNREADABLE, Checkpoints, Saved
 from bench.config import Run
 from bench.errors import SealedError, SettledError, StoreError
 from bench.failure import cause_of, status_of
@@ -31,7 +32,7 @@ from bench.sources import Sources
 from bench.splits import TaskData
 from bench.stack_size import divide
 from bench.store import Store
-from bench.train import Trainer, Watch
+from bench.train import AfterStep, Trainer, Watch
 
 Progress = Callable[[float], None]
 
@@ -46,6 +47,8 @@ class Executor:
         watch: given while settings are tuned: sees every evaluation and may end a run. The test
             split is then sealed, and records are of train and validation alone.
         divides: whether it cuts stacks to the size that it measures to be fastest.
+        checkpoint_s: seconds from one checkpoint of a stack in training to its next; None neither
+            saves nor looks for what was saved.
         journal: where each stack is noted.
     """
 
@@ -54,6 +57,7 @@ class Executor:
     device: torch.device
     watch: Watch | None = None
     divides: bool = False
+    checkpoint_s: float | None = None
     journal: Teller | None = None
 
     def run(self, runs: Sequence[Run], progress: Progress) -> dict[str, Status]:
@@ -70,24 +74,31 @@ class Executor:
         with self.store.claim(runs) as mine:
             if mine:
                 with self._noted(mine) as made:
-                    made += self._attempt(mine, progress)
+                    made += self._in_turn([mine], progress)
+                if self.checkpoint_s is not None:
+                    self._checkpoints.clear(mine)
         progress(1.0)
         return {record.run_hash: record.status for record in made}
 
     def _noted(self, runs: Sequence[Run]) -> AbstractContextManager[list[Record]]:
         return self.journal.stack(runs) if self.journal else nullcontext([])
 
-    def _attempt(self, runs: list[Run], progress: Progress) -> list[Record]:
+    @property
+    def _checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.store, self.device)
+
+    def _attempt(self, runs: list[Run], saved: Saved | None, progress: Progress) -> list[Record]:
         started = provenance.now()
         try:
-            return self._execute(runs, progress)
+            return self._execute(runs, saved, progress)
         except SealedError:
             raise
         except StoreError as error:
             self._note_full_store(runs, error, started)
             raise
-        except KeyboardInterrupt:
-            self._give_up(runs, Status.INTERRUPTED, "stopped by the user", started)
+        except KeyboardInterrupt as stop:
+            cause = str(stop) or "stopped by the user"
+            self._give_up(runs, Status.INTERRUPTED, cause, started)
             raise
         except Exception as error:
             status = status_of(error)
@@ -99,20 +110,29 @@ class Executor:
         _free(self.device)
         return self._in_turn([runs[:half], runs[half:]], progress)
 
-    def _in_turn(self, parts: Sequence[list[Run]], progress: Progress) -> list[Record]:
-        total = sum(map(len, parts))
+    def _in_turn(self, stacks: Sequence[list[Run]], progress: Progress) -> list[Record]:
+        """Attempt stacks one by one; what goes on from a checkpoint is a stack of its own."""
+        parts = [part for runs in stacks for part in self._parts(runs)]
+        total = sum(len(runs) for runs, _ in parts)
         made: list[Record] = []
-        for part in parts:
+        for runs, saved in parts:
             begun = len(made) / total
-            share = len(part) / total
+            share = len(runs) / total
 
             def report(done: float, begun: float = begun, share: float = share) -> None:
                 progress(begun + share * done)
 
-            made += self._attempt(part, report)
+            if stopping.asked():
+                raise stopping.Stopped("the process was asked to end")
+            made += self._attempt(runs, saved, report)
         return made
 
-    def _execute(self, runs: list[Run], progress: Progress) -> list[Record]:
+    def _parts(self, runs: list[Run]) -> list[tuple[list[Run], Saved | None]]:
+        if self.checkpoint_s is not None:
+            return self._checkpoints.divide(runs)
+        return [(runs, None)]
+
+    def _execute(self, runs: list[Run], saved: Saved | None, progress: Progress) -> list[Record]:
         started = provenance.now()
         cell = runs[0].cell
         reason = backbones.unfit(self.sources.locate(cell.backbone), cell.task.kind)
@@ -122,12 +142,12 @@ class Executor:
         skipped, runs = self._skip(runs, backbone, started)
         if not runs:
             return skipped
-        if self.divides:
+        if self.divides and saved is None:
             task_data = data.prepare(cell, self.sources, backbone.reader)
             parts = divide(runs, backbone, task_data, self.device)
             if len(parts) > 1:
                 return skipped + self._in_turn(parts, progress)
-        attempt = Attempt.prepare(runs, backbone, self.sources, self.device, progress, self.watch)
+        attempt = self._ready(runs, saved, backbone, progress)
         attempt.train()
         return skipped + [self._keep(*made) for made in attempt.records()]
 
@@ -140,6 +160,30 @@ class Executor:
             _log.warning("%s was finished elsewhere in the meantime; that is kept", record.run)
             return self.store.find(record.run) or record
         return record
+
+    def _ready(
+        self, runs: list[Run], saved: Saved | None, backbone: Backbone, progress: Progress
+    ) -> "Attempt":
+        """Set a stack up, and put it where its checkpoint was taken if it has one."""
+        every_s = self.checkpoint_s
+        after_step = None if every_s is None else self._checkpoints.saver(runs, every_s)
+
+        def prepared() -> Attempt:
+            place = self.sources, self.device
+            return Attempt.prepare(runs, backbone, *place, progress, self.watch, after_step)
+
+        attempt = prepared()
+        if saved is None:
+            return attempt
+        try:
+            attempt.trainer.restore(saved.snapshot(runs))
+        except (*UNREADABLE, RuntimeError) as error:
+            if status_of(error) == Status.OUT_OF_MEMORY:
+                raise
+            _log.warning("%s: cannot be used: %s; starting afresh", saved.path, error)
+            return prepared()
+        _log.info("%s: going on from step %d", saved.path, saved.state["step"])
+        return attempt
 
     def _skip(
         self, runs: list[Run], backbone: Backbone, started: datetime
@@ -203,6 +247,7 @@ class Attempt:
         device: torch.device,
         progress: Progress,
         watch: Watch | None = None,
+        after_step: AfterStep | None = None,
     ) -> "Attempt":
         """Return a stack that is ready for its first step."""
         started = provenance.now()
@@ -211,7 +256,7 @@ class Attempt:
             task_data = task_data.seal()
         peak = MemoryPeak(device)
         method, state = set_up(runs, backbone, task_data, device)
-        trainer = Trainer(runs, method, state, task_data, progress, watch)
+        trainer = Trainer(runs, method, state, task_data, progress, watch, after_step)
         return cls(trainer, method, state, task_data, backbone.tokenizer, peak, started)
 
     def train(self) -> None:

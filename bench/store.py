@@ -4,12 +4,14 @@
     <root>/runs/<task>/<backbone>/<method>/<cell hash>/seed-<n>.parquet   its test predictions
     <root>/plans/<suite>.json                                             what a suite wants
     <root>/claims/<run hash>.lock                                         who works on what
+    <root>/checkpoints/<hash of the runs>.safetensors                     a stack in training
     <root>/logs/<number>-<command>.jsonl                                  what a command did
 
 A record is the commit point of a run: predictions are written before it, and both appear by rename,
 so a reader never sees half a file. A claim is an operating-system lock, which the kernel releases
 when its process dies in any way; whoever holds a run's claim may write it, nobody else. Nothing is
-ordered or expires by a clock. `docs/reliability.md` says what file systems must provide.
+ordered or expires by a clock. `docs/reliability.md` says what file systems must provide. What is in
+a checkpoint is the business of `bench.checkpoint`.
 """
 
 import os
@@ -34,7 +36,7 @@ from bench.paths import new_file, path_part, refuse_outside
 from bench.record import SCHEMA_VERSION, Record, Status
 from bench.schema import validate
 
-_FOLDERS = ("runs", "plans", "claims", "logs")
+_FOLDERS = ("runs", "plans", "claims", "checkpoints", "logs")
 
 # A record as `write` leaves it, whole to its last line. Line breaks inside of strings are
 # escaped, so one space after a break is always a field of the record itself.
@@ -90,6 +92,11 @@ class Store:
                 f"results folder {self.root} cannot be written: {error.strerror}; give another one "
                 "with --results DIR"
             ) from None
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of stacks in training."""
+        return self.root / "checkpoints"
 
     @property
     def logs(self) -> Path:
@@ -153,7 +160,10 @@ class Store:
         Raises:
             RecordError: if a newer version wrote its record, which must not be replaced.
         """
-        path = self.record_path(run)
+        return self.status_at(self.record_path(run))
+
+    def status_at(self, path: Path) -> Status | None:
+        """Return the status in the record at ``path``; see `status`."""
         try:
             content = path.read_bytes()
             found = _WRITTEN.match(content)

@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from bench import engines
+from bench.checkpoint import Checkpoints
 from bench.cli import EXIT_FAILED_RUNS, EXIT_INTERRUPTED, EXIT_OK
 from bench.commands.options import command_of, planned_by
 from bench.commands.printing import progress_bar, span
@@ -59,8 +60,10 @@ def run_planned(
         options.workers,
         options.engine,
         budget_s,
+        options.checkpoint_minutes,
         journal,
     )
+    Checkpoints(store, choose_device("cpu")).clear()
     print(f"{len(wanted)} runs, {len(wanted) - len(unsettled)} done before", file=sys.stderr)
     if alone := len(unsettled) - len(todo):
         print(

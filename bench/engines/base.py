@@ -1,5 +1,6 @@
 """What an engine is, and what all engines know of how to execute."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ class Settings:
         workers: processes or tasks at once; None lets the engine choose.
         engine: one of `bench.arguments.ENGINES`.
         budget_s: seconds after which no stack is begun; None sets no limit.
+        checkpoint_minutes: from one checkpoint of a stack in training to its next.
         journal: where each stack is noted.
     """
 
@@ -34,6 +36,7 @@ class Settings:
     workers: int | None = None
     engine: str = "local"
     budget_s: float | None = None
+    checkpoint_minutes: float = math.inf
     journal: Journal | None = None
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from bench import stopping
 from bench.agenda import ATTEMPTS, Agenda, Job
 from bench.config import Run
 from bench.engines.base import STACKS_A_WORKER, Settings, small
@@ -37,10 +38,11 @@ def work(agenda: Agenda, settings: Settings) -> None:
     """Work off an agenda with the processes of this computer."""
     device = choose_device(settings.device)
     workers = settings.workers or suitable_workers(agenda.waiting(), settings.sources, device)
-    if workers == 1 or len(agenda) < 2:
-        work_here(agenda, settings)
-    else:
-        Crew(agenda, settings, min(workers, len(agenda))).work()
+    with stopping.heeding(signal.SIGTERM):
+        if workers == 1 or len(agenda) < 2:
+            work_here(agenda, settings)
+        else:
+            Crew(agenda, settings, min(workers, len(agenda))).work()
 
 
 def suitable_workers(jobs: Sequence[Job], sources: Sources, device: torch.device) -> int:
@@ -67,8 +69,14 @@ def work_here(agenda: Agenda, settings: Settings) -> None:
 def _executor(settings: Settings) -> Executor:
     """Return what works on stacks; without a size from the user, it measures what suits."""
     store, device = store_at(settings.results), choose_device(settings.device)
-    divides = settings.stack is None
-    return Executor(store, settings.sources, device, None, divides, settings.journal)
+    return Executor(
+        store,
+        settings.sources,
+        device,
+        divides=settings.stack is None,
+        checkpoint_s=60 * settings.checkpoint_minutes,
+        journal=settings.journal,
+    )
 
 
 @dataclass(frozen=True)
@@ -115,6 +123,8 @@ class Crew:
                 for pipe in wait(list(pipes), _POLL_S):
                     self._listen(pipes[pipe])  # type: ignore[index]
                 self._agenda.show()
+                if stopping.asked():
+                    raise stopping.Stopped
         except KeyboardInterrupt:
             _log.warning("stopping; each worker notes what it was at")
             self._interrupt()
@@ -188,13 +198,13 @@ class Crew:
             self._agenda.end(job, executor.give_up(mine, cause, status))
 
     def _interrupt(self) -> None:
-        """Stop what is under way; a worker that is still loading has nothing to note."""
+        """Stop what is under way as this process was told to; one still loading notes nothing."""
+        number = signal.SIGTERM if stopping.asked() else signal.SIGINT
         for worker in self._workers:
             if worker.ready:
-                os.kill(worker.process.pid or 0, signal.SIGINT)
+                os.kill(worker.process.pid or 0, number)
             else:
                 worker.process.kill()
-            worker.pipe.close()
         for worker in self._workers:
             worker.process.join()
 
@@ -229,7 +239,8 @@ def _do(executor: Executor, runs: Sequence[Run], pipe: Connection) -> None:
             pipe.send(share)
 
     try:
-        statuses = executor.run(runs, report)
+        with stopping.heeding(signal.SIGTERM):
+            statuses = executor.run(runs, report)
     except Exception as error:
         pipe.send(error)
         return

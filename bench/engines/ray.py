@@ -18,6 +18,7 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from bench.agenda import ATTEMPTS, Agenda, Job
+from bench.checkpoint import Checkpoints
 from bench.config import Run
 from bench.engines.base import Settings, small
 from bench.errors import ConfigError
@@ -61,6 +62,10 @@ class Carrier(Store):
         """Yield all of ``runs``."""
         yield list(runs)
 
+    def shares_claims(self, runs: Sequence[Run]) -> bool:
+        """Whether the sender's folder is seen here too, since the claims that it holds are."""
+        return all((self.root / "claims" / f"{run.hash}.lock").exists() for run in runs)
+
     def write(self, record: Record, predictions: pa.Table | None = None) -> None:
         """Keep a record with its predictions."""
         self.carried.append((record, predictions))
@@ -73,7 +78,14 @@ def do(runs: Sequence[Run], settings: Settings, threads: int) -> Carried:
     carrier = Carrier(settings)
     device, divides = choose_device(settings.device), settings.stack is None
     diary = Diary()
-    executor = Executor(carrier, settings.sources, device, divides=divides, journal=diary)
+    executor = Executor(
+        carrier,
+        settings.sources,
+        device,
+        divides=divides,
+        checkpoint_s=60 * settings.checkpoint_minutes if carrier.shares_claims(runs) else None,
+        journal=diary,
+    )
     statuses = executor.run(runs, lambda _share: None)
     return Carried(carrier.carried, statuses, time.monotonic() - began, diary.told)
 
@@ -151,6 +163,7 @@ class _Tasks:
             return
         for record, predictions in carried.records:
             self._store.write(record, predictions)
+        Checkpoints(self._store, choose_device("cpu")).clear(runs)
         if self._settings.journal is not None:
             for event in carried.told:
                 self._settings.journal.write(event)

@@ -9,6 +9,7 @@ variables that ``sbatch`` reads, such as ``SBATCH_PARTITION``.
 import logging
 import math
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from typing import Any
 import submitit
 from submitit.core.utils import DelayedSubmission
 
+from bench import stopping
 from bench.agenda import Agenda, Job
 from bench.engines.base import STACKS_A_WORKER, Settings, small
 from bench.engines.local import work_here
@@ -48,7 +50,14 @@ class Element:
         """Work off what nobody else holds."""
         prepare(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
         agenda = Agenda(self.jobs, lambda *_: None, self.settings.budget_s)
-        work_here(agenda, self.settings)
+        try:
+            # Pre-emption is told by the first, the end of the time by the second.
+            with stopping.heeding(signal.SIGTERM, signal.SIGUSR2) as heard:
+                work_here(agenda, self.settings)
+        except stopping.Stopped:
+            if signal.SIGUSR2 in heard:  # back in submitit's hands, which queues the element again
+                signal.raise_signal(signal.SIGUSR2)
+            raise
 
     def checkpoint(self) -> DelayedSubmission:
         """Return what to do after a pre-emption: the same; records and checkpoints say the rest."""

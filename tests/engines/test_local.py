@@ -89,6 +89,10 @@ def test_workers_end_with_the_command_that_started_them(
     assert "Traceback" not in progress
     _, alive = psutil.wait_procs(workers, timeout=10)
     assert alive == []
+    saved = list((small.results / "checkpoints").glob("*.safetensors"))
+    assert bool(saved) == (
+        number == signal.SIGTERM
+    )  # who is asked to end saves what is in training
     runs, _ = planned(small)
     with Store(small.results).claim(runs) as mine:
         assert mine == runs  # nobody holds one, and none is finished
