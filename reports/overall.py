@@ -45,10 +45,24 @@ def _means(together: Across) -> list[str]:
     said = f" (95 % interval {spread}, over {over(together)})" if spread else ""
     mean = number(float(together.means[best].mean))
     names = {name: name for name in (best, *others)}
+    ahead = _ahead(together, best)
+    among = " of those compared" if ahead else ""
     return [
-        f"Over {len(together.tasks)} tasks, {best} has the highest mean score: {mean}{said}.",
+        f"Over {len(together.tasks)} tasks, {best} has the highest mean score{among}: "
+        f"{mean}{said}.",
+        f"Ahead of it, but not compared: {listed(ahead)}." if ahead else "",
         *effects(together.pairs, names, upward=True),
         *gains(together.pairs, names, upward=True),
+    ]
+
+
+def _ahead(together: Across, best: str) -> list[str]:
+    """Return the rows, with their means, that are ahead of the best rival and no rivals."""
+    means = {name: float(each.mean) for name, each in together.means.items()}
+    return [
+        f"{name} ({number(mean)})"
+        for name, mean in means.items()
+        if mean > means[best] and name not in together.rivals
     ]
 
 

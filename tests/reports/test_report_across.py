@@ -67,6 +67,17 @@ def test_tasks_of_a_suite_are_averaged_and_ranked_together(tmp_path: Path) -> No
     assert title(together) == "All 3 tasks on tiny-bert (suite quickstart)"
 
 
+def test_rows_ahead_that_are_not_compared_are_named(tmp_path: Path) -> None:
+    """One run cannot be compared; its mean over tasks is still told if it is the highest."""
+    store = fill(tmp_path, methods=("bitfit", "head"), seeds=8, tasks=TASKS)
+    for task in TASKS:
+        add(store, make_cell("lora_dropout", task=task), seeds=1)
+    (together,) = found(tmp_path)
+    best, ahead, *_ = overall(together)
+    assert best.startswith("Over 3 tasks, bitfit has the highest mean score of those compared: ")
+    assert ahead.startswith("Ahead of it, but not compared: lora_dropout (")
+
+
 def test_tasks_on_several_scales_are_ranked_and_not_averaged(tmp_path: Path) -> None:
     """An error that should be low has no mean with an accuracy; ranks mind the direction."""
     fill(tmp_path, methods=FEW, seeds=8, tasks=(TASKS[0], REGRESSION))
