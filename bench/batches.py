@@ -109,12 +109,20 @@ def collate(split: EncodedSplit, indices: Indices, device: torch.device) -> Batc
     extra, targets = split.decisions(flat)
     return Batch(
         inputs={
-            name: torch.from_numpy(np.ascontiguousarray(value, dtype=np.int64)).to(device)
+            name: _on(device, np.ascontiguousarray(value, dtype=np.int64))
             for name, value in (inputs | extra).items()
         },
-        targets=torch.from_numpy(targets).to(device),
+        targets=_on(device, targets),
         tokens=lengths.reshape(indices.shape).sum(axis=1),
     )
+
+
+def _on(device: torch.device, values: NDArray[Any]) -> Tensor:
+    """Copy values to a device; to a GPU while that is still at work on what came before."""
+    tensor = torch.from_numpy(values)
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def _bucket_of(lengths: Indices, batch_size: int, seed: int) -> Indices:

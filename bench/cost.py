@@ -1,4 +1,4 @@
-"""What a run costs: clocks that wait for the device, and floating-point operations.
+"""What a run costs: the time of its device, and floating-point operations.
 
 Operations are counted by the framework on real steps, so that a method with extra passes pays for
 them without telling anyone.
@@ -20,35 +20,65 @@ from torch.utils.flop_counter import (
 
 Shape = tuple[int, ...]
 
+_MOST_UNREAD = 1000  # pairs of marks
+
 
 class Stopwatch:
-    """Seconds of named activities, shared evenly by the runs that were active."""
+    """Seconds of named activities, shared evenly by the runs that were active.
+
+    A GPU is still at work when the program has gone on. Its clock is made of marks in its own
+    queue, which are read later, so that measuring never waits for it.
+    """
 
     def __init__(self, runs: int, device: torch.device) -> None:
-        self._device = device
-        self.seconds: dict[str, NDArray[np.float64]] = {}
         self._runs = runs
+        self._on_gpu = device.type == "cuda"
+        self._read: dict[str, NDArray[np.float64]] = {}
+        self._unread: list[tuple[str, tuple[int, ...], Any, Any]] = []
 
     @contextmanager
     def measure(self, activity: str, active: tuple[int, ...]) -> Iterator[None]:
-        """Charge the time inside to ``active``, after waiting for the device at both ends."""
-        self._wait()
-        start = time.perf_counter()
+        """Charge the device's time inside to ``active``."""
+        began = self._mark()
         try:
             yield
         finally:
-            self._wait()
-            share = (time.perf_counter() - start) / max(1, len(active))
-            spent = self.seconds.setdefault(activity, np.zeros(self._runs))
-            spent[list(active)] += share
+            self._unread.append((activity, active, began, self._mark()))
+            if len(self._unread) >= _MOST_UNREAD:
+                self._read_marks()
+
+    @property
+    def seconds(self) -> dict[str, NDArray[np.float64]]:
+        """Seconds of each run, (runs,), by activity."""
+        self._read_marks()
+        return self._read
+
+    @seconds.setter
+    def seconds(self, seconds: Mapping[str, NDArray[np.float64]]) -> None:
+        self._read, self._unread = dict(seconds), []
 
     def spent(self, activity: str, run: int) -> float:
         """Return the seconds charged to a run for an activity."""
-        return float(self.seconds[activity][run]) if activity in self.seconds else 0.0
+        seconds = self.seconds
+        return float(seconds[activity][run]) if activity in seconds else 0.0
 
-    def _wait(self) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
+    def _mark(self) -> Any:
+        if not self._on_gpu:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def _read_marks(self) -> None:
+        for activity, active, began, ended in self._unread:
+            if self._on_gpu:
+                ended.synchronize()
+                seconds = began.elapsed_time(ended) / 1000
+            else:
+                seconds = ended - began
+            spent = self._read.setdefault(activity, np.zeros(self._runs))
+            spent[list(active)] += seconds / max(1, len(active))
+        self._unread.clear()
 
 
 def _attention_flops(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:

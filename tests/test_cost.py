@@ -105,6 +105,44 @@ def test_stopwatch_shares_time_among_the_active_runs() -> None:
     assert watch.spent("evaluation", 0) == 0
 
 
+class Mark:
+    """A mark in the queue of a GPU that takes two seconds between any two marks."""
+
+    made = 0
+
+    def __init__(self, *, enable_timing: bool) -> None:
+        assert enable_timing
+        self.at = -1
+
+    def record(self) -> None:
+        """Stand in the queue."""
+        Mark.made += 1
+        self.at = Mark.made
+
+    def synchronize(self) -> None:
+        """Wait until the queue is here."""
+
+    def elapsed_time(self, later: "Mark") -> float:
+        """Return milliseconds."""
+        return 2000.0 * (later.at - self.at)
+
+
+def test_stopwatch_of_a_gpu_reads_marks_of_its_queue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times are those between marks, however many wait to be read."""
+    monkeypatch.setattr(torch.cuda, "Event", Mark)
+    watch = Stopwatch(2, torch.device("cuda"))
+    for _ in range(1500):
+        with watch.measure("train", (0, 1)):
+            pass
+    with watch.measure("evaluation", (1,)):
+        pass
+    assert watch.spent("train", 0) == watch.spent("train", 1) == 1500.0
+    assert (watch.spent("evaluation", 0), watch.spent("evaluation", 1)) == (0.0, 2.0)
+    later = Stopwatch(2, torch.device("cuda"))
+    later.seconds = watch.seconds
+    assert later.spent("train", 1) == 1500.0
+
+
 def test_memory_peak_sees_an_allocation_that_is_gone() -> None:
     """The peak holds what was allocated in between, also after it was freed."""
     peak = MemoryPeak(CPU)
