@@ -1,8 +1,11 @@
 """A Ray cluster of several nodes on this computer: workers die, nodes leave and join."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import psutil
@@ -19,7 +22,7 @@ ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 METHODS = [{"method": "lora", "config": {"rank": 2}}, "head", "majority"]
-BUDGET = {"steps": 150, "batch_size": 4, "evaluations": 3}
+BUDGET = {"steps": 300, "batch_size": 4, "evaluations": 3}
 
 
 @pytest.fixture
@@ -48,23 +51,33 @@ class Accidents:
 
     def __init__(self, cluster: Any) -> None:
         self._cluster = cluster
+        self._done = 0.0
         self.happened: list[str] = []
 
-    def __call__(self, done: float, _statuses: Counter[Status]) -> None:
-        """Strike when there is something to strike at."""
-        if not self.happened and done >= 1 and (workers := busy_workers()):
-            workers[0].kill()
-            self.happened.append("worker killed")
-        elif len(self.happened) == 1 and done >= 4 and busy_workers():
-            self._cluster.remove_node(self._cluster.worker_nodes.copy().pop())
+    def kill(self) -> None:
+        """Kill a worker that is at a stack, once a run is done."""
+        while not (self._done >= 1 and (workers := busy_workers())):
+            time.sleep(0.02)
+        workers[0].kill()
+        self.happened.append("worker killed")
+
+    def note(self, done: float, _statuses: Counter[Status]) -> None:
+        """Note the progress, and replace a node some runs after that; in the main thread alone."""
+        self._done = done
+        if self.happened == ["worker killed"] and done >= 3:
+            self._cluster.remove_node(next(iter(self._cluster.worker_nodes)))
             self._cluster.add_node(num_cpus=1)
             self.happened.append("node replaced")
 
 
 def busy_workers() -> list[psutil.Process]:
     """Return the processes that are at a stack now."""
-    own = psutil.Process().children(recursive=True)
-    return [process for process in own if process.name().startswith("ray::do")]
+    busy = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if process.name().startswith("ray::do"):
+                busy.append(process)
+    return busy
 
 
 def test_suite_survives_a_killed_worker_and_a_lost_node(
@@ -84,7 +97,10 @@ def test_suite_survives_a_killed_worker_and_a_lost_node(
     monkeypatch.setattr(Store, "write", counted)
     accidents = Accidents(cluster)
     settings = Settings(small.results, sources, "cpu", 1, None, "ray")
-    outcome = execute(runs, settings, accidents)
+    striker = Thread(target=accidents.kill, daemon=True)
+    striker.start()
+    outcome = execute(runs, settings, accidents.note)
+    striker.join(timeout=30)
     assert accidents.happened == ["worker killed", "node replaced"]
     assert outcome.statuses == {Status.OK: 12}
     assert written == {run.hash: 1 for run in runs}
