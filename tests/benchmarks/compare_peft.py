@@ -2,10 +2,11 @@
 
 Both fine-tune LoRA (rank 8 on query and value) on the same examples, with the same batch size,
 precision, threads and final evaluation on train, validation and test, and take turns in one
-process. What preparation, a step and evaluation take is measured on a few steps, and a run of the
-given number of steps is worked out from that. Batches are padded to their longest sequence; the
-library draws them at random, which is its default. The last line holds the ratios: of each
-precision to the library in the same one, and of bf16 to the library's default, fp32.
+process. What preparation, a step and evaluation take is measured on a few steps and a part of the
+training set, and a run of the given number of steps on the whole is worked out from that. Batches
+are padded to their longest sequence; the library draws them at random, which is its default. The
+last line holds the ratios: of each precision to the library in the same one, and of bf16 to the
+library's default, fp32.
 
     python -m tests.benchmarks.compare_peft rte --data DATA --backbone BACKBONE --quick
     python -m tests.benchmarks.compare_peft random --backbone bert-base --tokens 128 --runs 16
@@ -59,11 +60,16 @@ class Took:
 
 @dataclass(frozen=True)
 class Work:
-    """What both sides do."""
+    """What both sides do.
+
+    Attributes:
+        whole: examples of all splits over those that are evaluated here.
+    """
 
     cell: Cell
     backbone: Backbone
     splits: TaskData
+    whole: float
     steps: int
     device: torch.device
 
@@ -83,7 +89,7 @@ class Work:
         train = sum(cost.train_seconds for cost in costs if cost)
         evaluation = sum(cost.evaluation_seconds for cost in costs if cost)
         rest = whole - train - evaluation
-        return Took(rest / runs, train / runs / self.steps, evaluation / runs)
+        return Took(rest / runs, train / runs / self.steps, self.whole * evaluation / runs)
 
     def library(self) -> Took:
         """Train and score one run with PEFT and `Trainer`."""
@@ -96,7 +102,8 @@ class Work:
             for split in (self.splits.train, self.splits.validation, self.splits.test):
                 trainer.predict(Rows(split))
         ended = time.perf_counter()
-        return Took(prepared - began, (trained - prepared) / self.steps, ended - trained)
+        evaluation = self.whole * (ended - trained)
+        return Took(prepared - began, (trained - prepared) / self.steps, evaluation)
 
     def _trainer(self, folder: str) -> transformers.Trainer:
         config = peft.LoraConfig(
@@ -167,6 +174,7 @@ def _work(options: argparse.Namespace, precision: str) -> Work:
         backbone = shapes.load(options.backbone, precision)
         cell = shapes.cell("lora", backbone, 16, options.tokens, precision)
         splits = shapes.random_rows(backbone.config.vocab_size, 16, options.tokens)
+        whole = 1.0
     else:
         sources, task = Sources(options.data), load(options.task)
         cell = Cell(
@@ -176,13 +184,20 @@ def _work(options: argparse.Namespace, precision: str) -> Work:
             method="lora",
             config=registry.resolve_config("lora", {}, "benchmark"),
             training=Training(learning_rate=RATE),
-            budget=Budget(steps=1, batch_size=16),
+            budget=Budget(steps=1, batch_size=16, train_size=options.train_size),
             precision=precision,
         )
         backbone = load_backbone(cell, sources)
         splits = data.prepare(cell, sources, backbone.reader)
+        everything = cell.model_copy(update={"budget": Budget(steps=1)})
+        whole = _examples(data.prepare(everything, sources, backbone.reader)) / _examples(splits)
     budget = Budget(steps=options.steps, batch_size=16, evaluations=1)
-    return Work(cell.model_copy(update={"budget": budget}), backbone, splits, options.steps, device)
+    cell = cell.model_copy(update={"budget": budget})
+    return Work(cell, backbone, splits, whole, options.steps, device)
+
+
+def _examples(splits: TaskData) -> int:
+    return sum(len(split) for split in (splits.train, splits.validation, splits.test))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -197,6 +212,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, default=8, help="in a stack")
     parser.add_argument("--steps", type=int, default=60, help="measured, of each run")
     parser.add_argument("--of-steps", type=int, default=690, help="length of the run worked out")
+    parser.add_argument("--train-size", type=int, default=512, help="of the training set")
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--threads", type=int, default=None)
