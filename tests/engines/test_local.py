@@ -108,4 +108,4 @@ def test_stack_that_kills_every_worker_fails_with_its_cause(small: SmallSuite) -
     assert agenda.statuses == {Status.FAILED: 1}
     record = Store(small.results).find(run)
     assert record is not None
-    assert record.detail == "3 worker processes died at it; the last was killed by signal 9"
+    assert record.detail == "3 worker processes died at it; the last was killed by signal 9 (SIGKILL)"
