@@ -12,8 +12,9 @@ from pathlib import Path
 from bench import journal
 from bench.errors import RecordError
 from bench.journal import Event
+from bench.plans import PlanRow
 from bench.record import Record, Status
-from bench.store import PlanRow, Store
+from bench.store import Store
 from bench.tune.record import TrialState
 from bench.tune.summary import Summary, read_summaries
 

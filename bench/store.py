@@ -10,61 +10,30 @@
 A record is the commit point of a run: predictions are written before it, and both appear by rename,
 so a reader never sees half a file. A claim is an operating-system lock, which the kernel releases
 when its process dies in any way; whoever holds a run's claim may write it, nobody else. Nothing is
-ordered or expires by a clock. `docs/reliability.md` says what file systems must provide. What is in
-a checkpoint is the business of `bench.checkpoint`.
+ordered or expires by a clock. `docs/reliability.md` says what file systems must provide. What
+stands in the files is the business of `bench.record_files`, `bench.plans`, `bench.checkpoint` and
+`bench.journal`.
 """
 
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
-from pydantic import ConfigDict, TypeAdapter, with_config
 
-from bench.atomic import is_whole, json_text, lock, part, publish, writing
+from bench.atomic import json_text, lock, part, publish, writing
 from bench.config import Run
-from bench.documents import parse_json
 from bench.errors import RecordError, SettledError, StoreError
 from bench.paths import new_file, path_part, refuse_outside
-from bench.record import SCHEMA_VERSION, Record, Status
-from bench.schema import validate
+from bench.plans import PlanRow, lay_over, read_plan, read_plan_of
+from bench.record import Record, Status
+from bench.record_files import read_predictions, read_record, read_status
 
 _FOLDERS = ("runs", "plans", "claims", "checkpoints", "logs")
-
-# A record as `write` leaves it, whole to its last line. Line breaks inside of strings are
-# escaped, so one space after a break is always a field of the record itself.
-_WRITTEN = re.compile(
-    rb'\{\n "schema_version": (\d+),\n.*?\n "status": "(\w+)",?\n.*\n\}\n\Z', re.DOTALL
-)
-
-
-@with_config(ConfigDict(extra="forbid"))
-@dataclass(frozen=True)
-class PlanRow:
-    """One run that a suite wants, and the label it has there."""
-
-    suite: str
-    task: str
-    backbone: str
-    method: str
-    variant: str
-    seed: int
-    run_hash: str
-    path: str
-    start: str = ""  # name of the adapter that it starts from
-    command: str = ""  # that wanted it last, as typed
-
-    @property
-    def label(self) -> tuple[str, str, str, str, int]:
-        """What a suite knows the run by, whatever its settings are."""
-        return self.task, self.backbone, self.method, self.variant, self.seed
 
 
 class Store:
@@ -113,31 +82,17 @@ class Store:
         parts = (cell.task.name, cell.backbone.name, cell.method, cell.hash)
         return self.root.joinpath("runs", *map(path_part, parts), _file_name(run))
 
+    def place(self, run: Run) -> str:
+        """Return `record_path` as seen from the results folder, the same on every computer."""
+        return self.record_path(run).relative_to(self.root).as_posix()
+
     def read(self, path: Path) -> Record:
         """Read one record.
 
         Raises:
             RecordError: if the file is truncated, not a record, or of another schema version.
         """
-        try:
-            content = parse_json(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise RecordError(f"{path}: cannot be read: {error.strerror}") from None
-        except ValueError:
-            raise RecordError(
-                f"{path}: truncated or not JSON; delete it and run the suite again"
-            ) from None
-        version = content.get("schema_version") if isinstance(content, dict) else None
-        if version != SCHEMA_VERSION:
-            raise _foreign(path, version)
-        if not is_whole(path.with_suffix(".parquet")):
-            raise RecordError(
-                f"{path.with_suffix('.parquet')}: truncated predictions; run the suite again"
-            )
-        try:
-            return validate(Record, content, str(path))
-        except ValueError as error:
-            raise RecordError(f"{error}; delete the file and run the suite again") from None
+        return read_record(path)
 
     def find(self, run: Run) -> Record | None:
         """Return the readable record of ``run``, None if there is none."""
@@ -164,22 +119,7 @@ class Store:
 
     def status_at(self, path: Path) -> Status | None:
         """Return the status in the record at ``path``; see `status`."""
-        try:
-            content = path.read_bytes()
-            found = _WRITTEN.match(content)
-            if found is None:
-                fields = parse_json(content.decode())
-                version, status = fields["schema_version"], fields["status"]
-            else:
-                version, status = int(found[1]), found[2].decode()
-            newer = version > SCHEMA_VERSION
-            known = Status(status) if version == SCHEMA_VERSION else None
-            known = known if is_whole(path.with_suffix(".parquet")) else None
-        except (OSError, ValueError, KeyError, TypeError):
-            return None  # nothing there, or cut off by a crash of the machine: it will be redone
-        if newer:
-            raise _foreign(path, version)
-        return known
+        return read_status(path)
 
     def settled(self, run: Run) -> bool:
         """Whether ``run`` needs no (further) attempt.
@@ -235,18 +175,7 @@ class Store:
         Raises:
             RecordError: if the file is damaged.
         """
-        path = self.record_path(run).with_suffix(".parquet")
-        if not path.is_file():
-            return None
-        try:
-            # Small files are read at once, and by one thread: asking for pieces, or for threads,
-            # takes longer than the rest.
-            with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
-                return file.read(use_threads=False)
-        except (OSError, pa.ArrowException):
-            raise RecordError(
-                f"{path}: damaged predictions; delete it and its record, and run the suite again"
-            ) from None
+        return read_predictions(self.record_path(run).with_suffix(".parquet"))
 
     def write(self, record: Record, predictions: pa.Table | None = None) -> None:
         """Store one record, and before it the predictions it speaks of.
@@ -320,27 +249,11 @@ class Store:
             StoreError: if it cannot be written.
         """
         rows = [
-            PlanRow(
-                suite=suite,
-                task=run.cell.task.name,
-                backbone=run.cell.backbone.name,
-                method=run.cell.method,
-                variant=variant,
-                seed=run.seed,
-                run_hash=run.hash,
-                path=self.record_path(run).relative_to(self.root).as_posix(),
-                start=run.cell.start.name if run.cell.start else "",
-                command=command,
-            )
-            for run, variant in wanted
+            PlanRow.of(suite, run, variant, self.place(run), command) for run, variant in wanted
         ]
-        path = self.root / "plans" / f"{path_part(suite)}.json"
+        path = self._plan_path(suite)
         with writing(path), lock(self.lock_path(f"plan-{suite}")):
-            merged = {row.label: row for row in [*self.plan(suite), *rows]}
-            content = {"suite": suite, "runs": [asdict(row) for row in merged.values()]}
-            with new_file(part(path)) as file:
-                file.write(json_text(content).encode())
-            publish(path)
+            lay_over(suite, path, rows)
 
     def plan(self, suite: str) -> list[PlanRow]:
         """Return the stored plan of a suite, empty if there is none.
@@ -349,39 +262,16 @@ class Store:
             StoreError: if it is that of another suite, as where names differ in case alone on a
                 disk that does not tell the two apart.
         """
-        path = self.root / "plans" / f"{path_part(suite)}.json"
-        rows = _read_plan(path) if path.is_file() else []
-        for row in rows:
-            if row.suite != suite:
-                raise StoreError(
-                    f"{path} is the plan of suite {row.suite!r}, and would be that of {suite!r} "
-                    "too; rename one of them, or give another folder with --results DIR"
-                )
-        return rows
+        return read_plan_of(suite, self._plan_path(suite))
 
     def plans(self) -> list[PlanRow]:
         """Return the plans of all suites."""
         paths = sorted((self.root / "plans").glob("*.json"))
-        return [row for path in paths for row in _read_plan(path)]
+        return [row for path in paths for row in read_plan(path)]
 
-
-_PLAN = TypeAdapter(list[PlanRow])
-
-
-def _foreign(path: Path, version: object) -> RecordError:
-    return RecordError(
-        f"{path}: field 'schema_version' is {version!r}, this version reads {SCHEMA_VERSION}; "
-        "use the gapbench that wrote it, or another folder with --results DIR"
-    )
+    def _plan_path(self, suite: str) -> Path:
+        return self.root / "plans" / f"{path_part(suite)}.json"
 
 
 def _file_name(run: Run) -> str:
     return f"seed-{run.seed}.json"
-
-
-def _read_plan(path: Path) -> list[PlanRow]:
-    try:
-        content: Any = parse_json(path.read_text(encoding="utf-8"))
-        return _PLAN.validate_python(content["runs"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise RecordError(f"{path}: not a plan; delete it and run the suite again") from None

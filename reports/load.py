@@ -15,8 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bench.errors import RecordError, StoreError
+from bench.plans import PlanRow
 from bench.record import Calibration, Cost, CurvePoint, Record, Truth
-from bench.store import PlanRow, Store
+from bench.store import Store
 
 MISSING = "missing"
 """Status of a planned run that has no readable record."""
@@ -149,8 +150,8 @@ def load(store: Store) -> Results:
             shared[record.cell_hash] = _cell_row(record)
         # Seeds share their cell, so that the hashes in its path are worked out once.
         run = replace(results.cells[record.cell_hash].run, seed=record.seed)
-        path = store.record_path(run).relative_to(store.root).as_posix()
-        rows[record.run_hash] = {**shared[record.cell_hash], **_row(record), "path": path}
+        own = {**_row(record), "path": store.place(run)}
+        rows[record.run_hash] = {**shared[record.cell_hash], **own}
         if record.curve:
             results.curves[record.run_hash] = _curve(record)
         if record.notes:

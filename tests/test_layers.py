@@ -18,6 +18,7 @@ ALLOWED = {
     "reports": (
         "reports",
         "bench.record",
+        "bench.plans",
         "bench.store",
         "bench.documents",
         "bench.errors",
