@@ -20,7 +20,9 @@ from safetensors.torch import save_file
 from bench import provenance, stopping
 from bench.atomic import part, publish
 from bench.config import Run
+from bench.documents import parse_json
 from bench.errors import RecordError
+from bench.paths import refuse_outside
 from bench.schema import Frozen, content_hash
 from bench.snapshot import Snapshot
 from bench.store import Store
@@ -38,12 +40,14 @@ class Saved(Frozen):
     """The header of a checkpoint.
 
     Attributes:
+        step: when it was taken.
         runs: hash of each run of the stack, in its order, and where its record will lie.
         origin: code, versions and type of device that made it.
         state: the parts of the snapshot that are not tensors.
     """
 
     path: Path
+    step: int
     runs: dict[str, str]
     origin: dict[str, Any]
     state: dict[str, Any]
@@ -52,7 +56,8 @@ class Saved(Frozen):
     def at(cls, path: Path) -> "Saved":
         """Read the header of a checkpoint; may raise anything of `UNREADABLE`."""
         with safe_open(path, framework="pt") as file:
-            return cls(path=path, **json.loads(file.metadata()[_KEY]))
+            header = parse_json(file.metadata()[_KEY])
+        return cls(path=path, step=header["state"]["step"], **header)
 
     def snapshot(self, runs: Sequence[Run]) -> Snapshot:
         """Read the state of some of its runs; may raise anything of `UNREADABLE`."""
@@ -77,7 +82,7 @@ class Checkpoints:
             runs: whose claims are held.
         """
         usable = [saved for saved in self._all(runs) if self._fits(saved, runs)]
-        usable.sort(key=lambda saved: saved.state["step"], reverse=True)
+        usable.sort(key=lambda saved: saved.step, reverse=True)
         left, parts = list(runs), list[tuple[list[Run], Saved | None]]()
         for saved in usable:
             own = [run for run in left if run.hash in saved.runs]
@@ -112,17 +117,21 @@ class Checkpoints:
 
         Returns:
             Whether that was possible. A full disk costs the checkpoint and not the runs.
+
+        Raises:
+            StoreError: if a link leads out of the results folder.
         """
         path = self._path(runs)
         state, tensors = snapshot.pack()
-        records = {run.hash: self._store.record_path(run) for run in runs}
         header = {
-            "runs": {h: p.relative_to(self._store.root).as_posix() for h, p in records.items()},
+            "runs": {run.hash: self._store.place(run) for run in runs},
             "origin": self._origin,
             "state": state,
         }
+        refuse_outside(self._store.root, path.parent)
         try:
             dense = {name: values.contiguous() for name, values in tensors.items()}
+            part(path).unlink(missing_ok=True)  # the library may follow a link that stands there
             save_file(dense, part(path), {_KEY: json.dumps(header)})
             # The library leaves it to its owner alone.
             part(path).chmod(path.parent.stat().st_mode & 0o666)

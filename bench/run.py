@@ -182,7 +182,7 @@ class Executor:
                 raise
             _log.warning("%s: cannot be used: %s; starting afresh", saved.path, error)
             return prepared()
-        _log.info("%s: going on from step %d", saved.path, saved.state["step"])
+        _log.info("%s: going on from step %d", saved.path, saved.step)
         return attempt
 
     def _skip(

@@ -18,6 +18,10 @@ from bench.store import Store
 from bench.train import Trainer
 from tests.small_suite import PROCESSES, SmallSuite, call, make, run_command
 
+Capture = pytest.CaptureFixture[str]
+Patch = pytest.MonkeyPatch
+Log = pytest.LogCaptureFixture
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 STEPS = 24
@@ -51,9 +55,7 @@ def files(results: Path) -> list[Path]:
 
 
 @contextmanager
-def at_step(
-    monkeypatch: pytest.MonkeyPatch, step: int, act: Callable[[], object]
-) -> Iterator[None]:
+def at_step(monkeypatch: Patch, step: int, act: Callable[[], object]) -> Iterator[None]:
     """Let something happen inside the step of that number, counted from 1, of every stack."""
     original = Trainer._account
 
@@ -68,7 +70,7 @@ def at_step(
 
 
 @contextmanager
-def counted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[int, int]]]:
+def counted(monkeypatch: Patch) -> Iterator[list[tuple[int, int]]]:
     """Note the number of runs and the number of every step that is made, counted from 1."""
     seen: list[tuple[int, int]] = []
     original = Trainer._account
@@ -88,11 +90,7 @@ def terminate() -> None:
 
 
 def stop(
-    small: SmallSuite,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    step: int = 13,
-    methods: str = "lora",
+    small: SmallSuite, monkeypatch: Patch, capsys: Capture, step: int = 13, methods: str = "lora"
 ) -> None:
     """Run the suite up to a step of its first stack, where the process is asked to end."""
     with at_step(monkeypatch, step, terminate):
@@ -100,7 +98,7 @@ def stop(
 
 
 def test_process_that_is_asked_to_end_saves_the_step_and_goes_on_from_it(
-    small: SmallSuite, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    small: SmallSuite, capsys: Capture, monkeypatch: Patch
 ) -> None:
     """SIGTERM ends with a checkpoint and runs `interrupted`; the next invocation continues."""
     assert call(capsys, "run", *small.planning, "--results", small.folder / "whole").code == 0
@@ -121,7 +119,7 @@ def test_process_that_is_asked_to_end_saves_the_step_and_goes_on_from_it(
 
 @pytest.mark.slow
 def test_process_that_is_killed_goes_on_from_its_last_checkpoint(
-    tmp_path: Path, make_backbone: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, make_backbone: Callable[[str], Path], capsys: Capture
 ) -> None:
     """However often it is killed, the records are those of an uninterrupted run."""
     budget = BUDGET | {"steps": 120}
@@ -151,10 +149,7 @@ def written(results: Path) -> dict[Path, int]:
 
 
 def test_checkpoint_that_is_cut_off_costs_no_more_than_itself(
-    small: SmallSuite,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    small: SmallSuite, capsys: Capture, monkeypatch: Patch, caplog: Log
 ) -> None:
     """Truncated anywhere, it is named, deleted, and its runs begin afresh."""
     stop(small, monkeypatch, capsys, 3)
@@ -173,11 +168,7 @@ def test_checkpoint_that_is_cut_off_costs_no_more_than_itself(
 
 @pytest.mark.parametrize("changed", ["code_hash", "versions", "device_type"])
 def test_checkpoint_of_other_code_or_device_is_left_alone(
-    small: SmallSuite,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    changed: str,
+    small: SmallSuite, capsys: Capture, monkeypatch: Patch, caplog: Log, changed: str
 ) -> None:
     """What made it is compared with what runs here; the log names the difference."""
     stop(small, monkeypatch, capsys, 3)
@@ -193,10 +184,7 @@ def test_checkpoint_of_other_code_or_device_is_left_alone(
 
 
 def test_checkpoint_that_does_not_fit_its_method_is_not_used(
-    small: SmallSuite,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    small: SmallSuite, capsys: Capture, monkeypatch: Patch, caplog: Log
 ) -> None:
     """Whatever restoring raises, as with a changed method of another package, starts afresh."""
     stop(small, monkeypatch, capsys, 3)
@@ -213,10 +201,7 @@ def refuse(*_: object) -> None:
 
 
 def test_full_disk_costs_the_checkpoint_and_not_the_runs(
-    small: SmallSuite,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    small: SmallSuite, capsys: Capture, monkeypatch: Patch, caplog: Log
 ) -> None:
     """Where a checkpoint cannot be written, training goes on and says so."""
 
@@ -232,7 +217,7 @@ def test_full_disk_costs_the_checkpoint_and_not_the_runs(
 
 
 def test_runs_of_a_checkpoint_go_on_without_those_that_are_settled_or_unwanted(
-    small: SmallSuite, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    small: SmallSuite, capsys: Capture, monkeypatch: Patch
 ) -> None:
     """Any part of a saved stack goes on; the checkpoint goes with the last of its runs."""
     assert call(capsys, "run", *small.planning, "--results", small.folder / "whole").code == 0
@@ -257,7 +242,7 @@ def test_runs_of_a_checkpoint_go_on_without_those_that_are_settled_or_unwanted(
 
 
 def test_halves_of_a_stack_that_does_not_fit_go_on_from_its_checkpoint(
-    small: SmallSuite, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    small: SmallSuite, capsys: Capture, monkeypatch: Patch
 ) -> None:
     """Out of memory in a second sitting loses nothing of the first."""
     stop(small, monkeypatch, capsys)
@@ -277,7 +262,7 @@ def test_halves_of_a_stack_that_does_not_fit_go_on_from_its_checkpoint(
 
 
 def test_checkpoint_of_runs_that_were_settled_by_a_killed_process_is_deleted(
-    small: SmallSuite, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    small: SmallSuite, capsys: Capture, monkeypatch: Patch
 ) -> None:
     """Killed between its last record and the end, a process leaves a file that the next deletes."""
     with monkeypatch.context() as patch:
@@ -290,7 +275,7 @@ def test_checkpoint_of_runs_that_were_settled_by_a_killed_process_is_deleted(
 
 
 def test_seconds_of_both_sittings_are_counted(
-    small: SmallSuite, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    small: SmallSuite, capsys: Capture, monkeypatch: Patch
 ) -> None:
     """What was spent up to the checkpoint stays in the cost of the runs."""
     stop(small, monkeypatch, capsys)
@@ -309,10 +294,7 @@ def test_seconds_of_both_sittings_are_counted(
 
 
 def test_going_on_is_logged(
-    small: SmallSuite,
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+    small: SmallSuite, capsys: Capture, monkeypatch: Patch, caplog: Log
 ) -> None:
     """The log says from which file and step a stack goes on."""
     stop(small, monkeypatch, capsys)
@@ -324,7 +306,7 @@ def test_going_on_is_logged(
 
 @pytest.mark.parametrize("given", ["0", "-1", "soon", "inf"])
 def test_interval_between_checkpoints_is_a_number_above_zero(
-    given: str, small: SmallSuite, capsys: pytest.CaptureFixture[str]
+    given: str, small: SmallSuite, capsys: Capture
 ) -> None:
     """Anything else is a usage error that says so."""
     answer = call(capsys, "run", *small.running, f"--checkpoint-minutes={given}")

@@ -6,22 +6,37 @@ import stat
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save
 
+from bench.checkpoint import Checkpoints
 from bench.config import Run
 from bench.errors import StoreError
 from bench.manifest import load
 from bench.paths import new_file, path_part
+from bench.snapshot import Snapshot
 from bench.store import Store
+from bench.trace import Trace
 from tests.small_suite import CELL, SmallSuite, blank, call
 
 Capture = pytest.CaptureFixture[str]
 
 RUN = Run(CELL, 0)
 PREDICTIONS = pa.table({"example_id": [0], "label": [1]})
+SNAPSHOT = Snapshot(
+    step=3,
+    active=(0,),
+    active_rows={"numbers": torch.ones(1, 2)},
+    rows={},
+    traces=[Trace()],
+    seconds={"train": np.ones(1)},
+    counted=[],
+)
 DEVICES = ["con", "PRN", "aux.json", "Nul", "com1", "LPT9.txt"]
 
 
@@ -131,13 +146,48 @@ def test_link_at_a_plan_is_replaced(store: Store, victim: Path, name: str) -> No
     assert len(store.plan("small")) == 1
 
 
-@pytest.mark.parametrize("folder", ["runs", "plans", "claims"])
+@pytest.mark.parametrize("folder", ["runs", "plans", "claims", "checkpoints", "logs"])
 def test_link_at_a_part_of_the_results_is_refused(tmp_path: Path, folder: str) -> None:
     """So are the folders that a results folder begins with, before anything is written."""
     (tmp_path / "outside").mkdir()
     planted(tmp_path / "results" / folder, tmp_path / "outside")
     with pytest.raises(StoreError, match="a link leads out of the folder; take it away"):
         Store(tmp_path / "results").open_for_writing()
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+@pytest.mark.parametrize("ending", ["", ".part"])
+def test_link_at_a_checkpoint_is_replaced(
+    store: Store, victim: Path, monkeypatch: pytest.MonkeyPatch, ending: str
+) -> None:
+    """So is a stack in training, also where the library that writes it follows links."""
+    monkeypatch.setattr("bench.checkpoint.save_file", followed)
+    checkpoints = Checkpoints(store, torch.device("cpu"))
+    assert checkpoints.write([RUN], SNAPSHOT)
+    (path,) = store.checkpoints.iterdir()
+    path.unlink()
+    planted(path.with_name(path.name + ending), victim)
+    assert checkpoints.write([RUN], SNAPSHOT)
+    assert victim.read_text() == "precious"
+    ((runs, saved),) = checkpoints.divide([RUN])
+    assert runs == [RUN]
+    assert saved is not None
+    assert saved.step == SNAPSHOT.step
+    assert not any(path.is_symlink() for path in store.root.rglob("*"))
+
+
+def followed(tensors: dict[str, torch.Tensor], path: Path, header: dict[str, str]) -> None:
+    """Write tensors wherever a link leads."""
+    path.write_bytes(save(tensors, header))
+
+
+def test_checkpoints_that_lead_elsewhere_are_refused(store: Store, tmp_path: Path) -> None:
+    """A folder that became a link after the start of a run is not written to."""
+    (tmp_path / "outside").mkdir()
+    store.checkpoints.rmdir()
+    planted(store.checkpoints, tmp_path / "outside")
+    with pytest.raises(StoreError, match="a link leads out of the folder; take it away"):
+        Checkpoints(store, torch.device("cpu")).write([RUN], SNAPSHOT)
     assert list((tmp_path / "outside").iterdir()) == []
 
 
