@@ -31,6 +31,7 @@ from filelock import Timeout
 from bench import provenance
 from bench.atomic import lock
 from bench.config import Run
+from bench.documents import parse_json
 from bench.errors import BenchError, without_password
 from bench.record import Record, Status
 from bench.store import Store
@@ -200,7 +201,7 @@ def events(log: Path) -> Iterator[Event]:
             continue
         for line in lines:
             try:
-                event = json.loads(line)
+                event = parse_json(line)
             except ValueError:
                 continue
             if isinstance(event, Mapping) and "event" in event:

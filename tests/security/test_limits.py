@@ -6,14 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from safetensors.torch import save_file
 
 from bench import suite as suites
+from bench.checkpoint import Checkpoints
 from bench.config import Run
 from bench.documents import MOST_LEVELS, MOST_VALUES, parse_json, read_yaml
 from bench.errors import BenchError, ConfigError
+from bench.journal import events
 from bench.manifest import load as load_manifest
 from bench.predictions import Predictions
+from bench.run import store_at
 from bench.sources import Sources
 from bench.start import read as read_start
 from bench.store import Store
@@ -165,6 +170,16 @@ def test_deep_json_is_refused_wherever_it_is_read(
     """A file of brackets is an error of the kind that its reader has, and no crash."""
     with pytest.raises(BenchError, match=r"deeper than 50|not JSON|not a plan|manifest"):
         read(tmp_path)
+
+
+def test_deep_json_in_a_log_or_a_checkpoint_is_passed_over(tmp_path: Path) -> None:
+    """Files that work goes on without stop nobody."""
+    store = store_at(tmp_path)
+    (store.logs / "000001-run.jsonl").write_text(f'{DEEP}\n{{"event": "end"}}\n')
+    assert list(events(store.logs / "000001-run.jsonl")) == [{"event": "end"}]
+    run = Run(CELL, 0)
+    save_file({"a": torch.zeros(1)}, store.checkpoints / "planted.safetensors", {"gapbench": DEEP})
+    assert Checkpoints(store, torch.device("cpu")).divide([run]) == [([run], None)]
 
 
 @pytest.mark.parametrize("field", ["suite", "seed", "path", "unknown"])

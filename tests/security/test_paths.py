@@ -19,6 +19,7 @@ from bench.config import Run
 from bench.errors import StoreError
 from bench.manifest import load
 from bench.paths import new_file, path_part
+from bench.run import store_at
 from bench.snapshot import Snapshot
 from bench.store import Store
 from bench.trace import Trace
@@ -43,9 +44,7 @@ DEVICES = ["con", "PRN", "aux.json", "Nul", "com1", "LPT9.txt"]
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """An empty results folder."""
-    made = Store(tmp_path / "results")
-    made.open_for_writing()
-    return made
+    return store_at(tmp_path / "results")
 
 
 @pytest.fixture
@@ -284,6 +283,18 @@ def test_new_file_replaces_a_link_and_leaves_its_target(tmp_path: Path, victim: 
     with new_file(victim) as file:
         file.write(b"new")
     assert victim.read_text() == "new"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are those of POSIX")
+def test_checkpoint_can_be_read_by_whom_its_folder_lets_in(
+    tmp_path: Path, keep_umask: Callable[[int], int]
+) -> None:
+    """It is not left to its owner alone, whom another one of a group may have to stand in for."""
+    keep_umask(0o027)
+    store = store_at(tmp_path / "results")
+    assert Checkpoints(store, torch.device("cpu")).write([RUN], SNAPSHOT)
+    (path,) = store.checkpoints.iterdir()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes of files are those of POSIX")
