@@ -1,19 +1,25 @@
-"""Arguments that several commands of `bench.cli` share, and how their values are parsed."""
+"""Groups of arguments that commands share; `bench.parser` puts them together."""
 
 import argparse
-import math
-import re
 from pathlib import Path
 
-_MOST_DIGITS = 18
+from bench.argument_values import (
+    PRECISIONS,
+    RETRYABLE,
+    duration,
+    minutes,
+    names,
+    natural,
+    number_or_auto,
+    numbers,
+    positive,
+    precisions,
+    retryable,
+    seconds,
+)
+
 CHECKPOINT_MINUTES = 10.0  # a checkpoint takes a second or so; this much may be lost at most
 ENGINES = ("local", "ray", "slurm")
-_DURATION = re.compile(r"(?:(\d+)d)?(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?")
-_SECONDS = (86400, 3600, 60, 1)
-_PRECISIONS = ("fp32", "bf16", "fp64")
-
-RETRYABLE = ("failed", "out_of_memory", "interrupted")
-"""Statuses from which a run is tried again."""
 _UNITS = {
     "trials": "number of trials (default: 24)",
     "steps": "updates of all its trials",
@@ -37,7 +43,7 @@ def suite(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--precision",
-        choices=["auto", *_PRECISIONS],
+        choices=["auto", *PRECISIONS],
         default=None,
         help="of all arithmetic; bf16: of the products of frozen layers, the rest in fp32; auto: "
         "bf16 where that is measured to be faster (default: the suite's)",
@@ -78,8 +84,10 @@ def offline(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def stored_sources(parser: argparse.ArgumentParser) -> None:
-    """Add where all that a stored run was made of is now."""
+def stored_run(parser: argparse.ArgumentParser) -> None:
+    """Add a stored run, where all that it was made of is now, and where to compute."""
+    parser.add_argument("run", metavar="RUN", help="a record's file, or its run hash")
+    results(parser)
     sources(parser)
     parser.add_argument(
         "--start",
@@ -88,6 +96,7 @@ def stored_sources(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="adapter folder that the run starts from, if it starts from one",
     )
+    device(parser)
 
 
 def results(parser: argparse.ArgumentParser, *, positional: bool = False) -> None:
@@ -288,94 +297,3 @@ def tuning(parser: argparse.ArgumentParser) -> None:
 def json(parser: "argparse._ActionsContainer") -> None:
     """Add the form of output for programs."""
     parser.add_argument("--json", action="store_true", help="print JSON for a program to read")
-
-
-def names(text: str) -> tuple[str, ...]:
-    """Parse names with commas between them."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
-
-
-def retryable(text: str) -> tuple[str, ...]:
-    """Parse names of statuses that a run can be tried again from."""
-    given = names(text)
-    wrong = [name for name in given if name not in RETRYABLE]
-    if wrong or not given:
-        raise argparse.ArgumentTypeError(
-            f"got {', '.join(wrong) or repr(text)}, expected some of {', '.join(RETRYABLE)}"
-        )
-    return given
-
-
-def seconds(text: str) -> float:
-    """Parse a number of seconds."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0.1 <= value <= 86400:
-        raise argparse.ArgumentTypeError(
-            f"got {text!r}, expected seconds from 0.1 to 86400; a results folder comes before it"
-        )
-    return value
-
-
-def positive(text: str) -> int:
-    """Parse a whole number of at least 1."""
-    return _whole(text, 1)
-
-
-def duration(text: str) -> float:
-    """Parse a time with units, such as 45m or 1h30m, as seconds."""
-    found = _DURATION.fullmatch(text)
-    amounts = [int(amount or 0) for amount in found.groups()] if found else []
-    seconds = sum(n * each for n, each in zip(amounts, _SECONDS, strict=False))
-    if seconds < 1:
-        raise argparse.ArgumentTypeError(
-            f"got {text!r}, expected a time with units d, h, m or s, such as 45m or 1h30m"
-        )
-    return float(seconds)
-
-
-def natural(text: str) -> int:
-    """Parse a whole number of at least 0."""
-    return _whole(text, 0)
-
-
-def _whole(text: str, least: int) -> int:
-    value = int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else -1
-    if value < least:
-        raise argparse.ArgumentTypeError(
-            f"got {text[:80]!r}, expected a whole number of at least {least} and at most "
-            f"{_MOST_DIGITS} digits"
-        )
-    return value
-
-
-def numbers(text: str) -> tuple[int, ...]:
-    """Parse whole numbers of at least 1 with commas between them."""
-    return tuple(positive(part) for part in names(text))
-
-
-def precisions(text: str) -> tuple[str, ...]:
-    """Parse precisions with commas between them."""
-    for name in names(text):
-        if name not in _PRECISIONS:
-            allowed = ", ".join(_PRECISIONS)
-            raise argparse.ArgumentTypeError(f"got {name!r}, allowed: {allowed}")
-    return names(text)
-
-
-def minutes(text: str) -> float:
-    """Parse a number of minutes above 0, whole or not."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value < math.inf:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number of minutes above 0")
-    return value
-
-
-def number_or_auto(text: str) -> int | None:
-    """Parse likewise, with "auto" as None."""
-    return None if text == "auto" else positive(text)

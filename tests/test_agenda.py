@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.agenda import ATTEMPTS, Agenda, Job
-from bench.arguments import duration
+from bench.argument_values import duration
 from bench.commands.printing import span
 from bench.config import Fingerprint, Run
 from bench.costs import Costs, kind_of, makespan, seconds_a_unit
@@ -200,7 +200,9 @@ def test_duration_is_a_number_with_units(text: str, seconds: float) -> None:
     assert duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "45", "m", "0m", "1.5h", "-3m", "30m1h", "soon"])
+@pytest.mark.parametrize(
+    "text", ["", "45", "m", "0m", "1.5h", "-3m", "30m1h", "soon", "9" * 400 + "d"]
+)
 def test_other_durations_are_refused(text: str) -> None:
     """A bare number has no unit that everybody would expect."""
     with pytest.raises(Exception, match="such as 45m or 1h30m"):

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from bench import __version__, registry
-from bench.cli import build_parser, main
+from bench.cli import main
 from bench.commands import find
 from bench.metrics import METRICS
+from bench.parser import build_parser
 from tests.small_suite import SmallSuite, call, make
 
 Capture = pytest.CaptureFixture[str]
@@ -207,7 +208,7 @@ def test_second_run_trains_nothing(
     paths = sorted(path for path in (done.results / "runs").rglob("*") if path.is_file())
     before = [(path, path.stat().st_mtime_ns, path.read_bytes()) for path in paths]
     assert len(before) == 2 * 6
-    monkeypatch.setattr("bench.backbone.load", None)
+    monkeypatch.setattr("bench.backbone_files.load", None)
     answer = call(capsys, "run", *done.running)
     assert answer.code == 0
     assert "6 runs, 6 done before" in answer.err
