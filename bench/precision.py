@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.backbone import read_config
+from bench.backbone_files import read_config
 from bench.config import Precision
 from bench.half import HalfLinear
 from bench.measured import key_of, recall, remember

@@ -4,7 +4,7 @@ Both learn from `bench.language.corpus` alone, which shares the grammar with the
 neither their labels nor any of their sentences. All dropout is off; the stored encoder
 configuration keeps the library's default of 0.1 for those who fine-tune with it. The same seed,
 versions and one thread give the same weights. What is learnt is `bench.trainees`; loading backbones
-for a run is `bench.backbone`.
+for a run is `bench.backbone_files`.
 """
 
 from __future__ import annotations

@@ -15,8 +15,7 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from bench import backbone as backbones
-from bench import data, provenance, registry, stopping
+from bench import backbone_files, data, provenance, registry, stopping
 from bench.backbone import Backbone
 from bench.checkpoint import UNREADABLE, Checkpoints, Saved
 from bench.config import Run
@@ -135,7 +134,7 @@ class Executor:
     def _execute(self, runs: list[Run], saved: Saved | None, progress: Progress) -> list[Record]:
         started = provenance.now()
         cell = runs[0].cell
-        reason = backbones.unfit(self.sources.locate(cell.backbone), cell.task.kind)
+        reason = backbone_files.unfit(self.sources.locate(cell.backbone), cell.task.kind)
         if reason is not None:
             return self._give_up(runs, Status.SKIPPED, reason, started)
         backbone = load_backbone(cell, self.sources)

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from bench import backbone as backbones
-from bench import heads, own_parts, registry, start
+from bench import backbone_files, heads, own_parts, registry, start
 from bench.backbone import Backbone
 from bench.config import Cell, Run
 from bench.disentangled import stack_positions
@@ -21,7 +20,7 @@ def load_backbone(cell: Cell, sources: Sources) -> Backbone:
     """Return the backbone of a cell, and the adapter to start from, from where they are at hand."""
     location = sources.locate(cell.backbone)
     task = cell.task
-    loaded = backbones.load(location, cell.backbone, task.kind, task.n_outputs, cell.precision)
+    loaded = backbone_files.load(location, cell.backbone, task.kind, task.n_outputs, cell.precision)
     if cell.start is None:
         return loaded
     return loaded.starting_from(start.read(sources.locate_start(cell.start)))
@@ -33,7 +32,7 @@ def set_up(
     """Adapt a copy of the backbone for a stack of runs, ready for its first step."""
     cell = runs[0].cell
     method_class = registry.get(cell.method)
-    axis = RunAxis([run.seed for run in runs], device, backbones.DTYPES[cell.precision])
+    axis = RunAxis([run.seed for run in runs], device, backbone_files.DTYPES[cell.precision])
     configs = [method_class.Config.model_validate(run.cell.config) for run in runs]
     method = method_class(cell.method, configs, axis)
     model = backbone.model().to(device)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import transformers
 
-from bench import backbone as backbones
+from bench import backbone_files
 from bench.backbone import Backbone
 from bench.config import Budget, Cell, Fingerprint, Precision, Training
 from bench.registry import resolve_config
@@ -45,7 +45,7 @@ def load(name: str, precision: Precision, *, offline: bool = False) -> Backbone:
     """
     if name in SHAPES:
         return draw(name, precision)
-    return backbones.load(
+    return backbone_files.load(
         name, Sources(offline=offline).backbone(name), "classification", 2, precision
     )
 
@@ -60,8 +60,8 @@ def draw(shape: str, precision: Precision) -> Backbone:
     torch.manual_seed(0)
     model = transformers.AutoModelForSequenceClassification.from_config(config)
     torch.set_rng_state(generator_state)
-    model = model.to(backbones.DTYPES[precision]).eval()
-    tokenizer = backbones.load_tokenizer("tiny-encoder")
+    model = model.to(backbone_files.DTYPES[precision]).eval()
+    tokenizer = backbone_files.load_tokenizer("tiny-encoder")
     return Backbone(Fingerprint(name=shape, digest="random"), model, tokenizer, ["classifier"])
 
 

@@ -2,7 +2,7 @@
 
 Three kinds of each: built into the package, a local folder (`--data`, `--backbone`), or a hub
 repository at a pinned revision. Adapters that runs start from are local folders. Reading all these
-is the work of `bench.data`, `bench.backbone` and `bench.start`.
+is the work of `bench.data`, `bench.backbone_files` and `bench.start`.
 """
 
 import hashlib

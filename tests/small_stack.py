@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench import backbone as backbones
-from bench import kinds, registry
+from bench import backbone_files, kinds, registry
 from bench.backbone import Backbone
 from bench.config import Budget, Cell, Fingerprint, Run, Training
 from bench.method import AnyMethod, TrainState
@@ -102,7 +101,9 @@ def load_backbone(folder: Path, runs: Sequence[Run]) -> Backbone:
     """Load the backbone of a stack of runs."""
     cell = runs[0].cell
     task = cell.task
-    return backbones.load(str(folder), cell.backbone, task.kind, task.n_outputs, cell.precision)
+    return backbone_files.load(
+        str(folder), cell.backbone, task.kind, task.n_outputs, cell.precision
+    )
 
 
 @dataclass

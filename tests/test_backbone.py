@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from bench.backbone import load
+from bench.backbone_files import load
 from bench.config import Fingerprint
 from tests.small_stack import MakeBackbone, load_backbone, make_runs
 

@@ -5,8 +5,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from bench import backbone as backbones
-from bench import data, listings, registry
+from bench import backbone_files, data, listings, registry
 from bench.cli import EXIT_OK
 from bench.commands.options import planned_by
 from bench.commands.printing import print_rows, span
@@ -57,7 +56,7 @@ def _named(cell: Cell, variant: str) -> dict[str, Any]:
 
 def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
     """Return the sizes of a cell's splits, and whether its method can do it."""
-    unfit = backbones.unfit(sources.locate(cell.backbone), cell.task.kind)
+    unfit = backbone_files.unfit(sources.locate(cell.backbone), cell.task.kind)
     if unfit is not None:
         return {"verdict": unfit}
     backbone = load_backbone(cell, sources)

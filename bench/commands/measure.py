@@ -6,8 +6,7 @@ from typing import Any
 
 import torch
 
-from bench import backbone as backbones
-from bench import registry, shapes
+from bench import backbone_files, registry, shapes
 from bench.cli import EXIT_OK
 from bench.commands.printing import print_rows, progress_bar
 from bench.config import Precision, Run
@@ -15,7 +14,7 @@ from bench.process import choose_device, prepare
 from bench.provenance import device_name
 from bench.speed import Stepper, ceiling, measure, operations
 
-_PRODUCTS: dict[Precision, torch.dtype] = {**backbones.DTYPES, "bf16": torch.bfloat16}
+_PRODUCTS: dict[Precision, torch.dtype] = {**backbone_files.DTYPES, "bf16": torch.bfloat16}
 
 
 def bench_command(options: argparse.Namespace) -> int:

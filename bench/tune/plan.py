@@ -7,8 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from bench import backbone as backbones
-from bench import data, kinds, registry
+from bench import backbone_files, data, kinds, registry
 from bench.config import Cell, Run
 from bench.errors import ConfigError
 from bench.kinds.base import TaskKind
@@ -130,7 +129,7 @@ def _study(
     method = registry.get(cell.method)
     if not method.trains:
         return "nothing trains"
-    unfit = backbones.unfit(sources.locate(cell.backbone), cell.task.kind)
+    unfit = backbone_files.unfit(sources.locate(cell.backbone), cell.task.kind)
     if unfit is not None:
         return unfit
     backbone = load_backbone(cell, sources)

@@ -19,8 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench import backbone as backbones
-from bench import heads, registry
+from bench import backbone_files, heads, registry
 from bench.backbone import Backbone
 from bench.config import Fingerprint
 from bench.decode import decode
@@ -39,7 +38,7 @@ def main() -> None:
     """Print the table."""
     options = _parser().parse_args()
     torch.set_num_threads(options.threads)
-    backbone = backbones.load(
+    backbone = backbone_files.load(
         "tiny-decoder", Fingerprint(name="", digest=""), "generation", 1, "fp32"
     )
     stack = _stack(backbone, options.runs)

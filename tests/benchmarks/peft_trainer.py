@@ -19,8 +19,7 @@ import peft
 import torch
 import transformers
 
-from bench import backbone as backbones
-from bench import data, metrics
+from bench import backbone_files, data, metrics
 from bench.config import Budget, Cell, Training
 from bench.set_up import load_backbone
 from bench.sources import Sources
@@ -64,7 +63,7 @@ def main() -> None:
         training=Training(),
         budget=budget,
     )
-    tokenizer = backbones.load_tokenizer(options.backbone)
+    tokenizer = backbone_files.load_tokenizer(options.backbone)
     splits = data.prepare(cell, sources, load_backbone(cell, sources).reader)
     for method, rate in options.methods:
         for seed in range(options.seeds):

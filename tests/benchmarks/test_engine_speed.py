@@ -4,7 +4,7 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.backbone import load
+from bench.backbone_files import load
 from bench.masks import keep_mask, site_keys
 from bench.optim import StackedAdamW
 from bench.set_up import set_up

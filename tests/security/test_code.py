@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench import tables
-from bench.backbone import load_tokenizer, unfit
+from bench.backbone_files import load_tokenizer, unfit
 from bench.documents import read_yaml
 from bench.errors import BackboneError, ConfigError
 from bench.sources import Sources

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import backbone as backbones
-from bench import registry
+from bench import backbone_files, registry
 from bench.backbone import Backbone
 from bench.config import Cell, Training
 from bench.errors import ConfigError
@@ -22,7 +21,7 @@ TRAINED = [name for name, method in registry.discover().items() if method.trains
 def backbone(make_backbone: Callable[[str], Path]) -> Backbone:
     """A random encoder of width 24."""
     folder = make_backbone("bert")
-    return backbones.load(str(folder), CELL.backbone, "classification", 2, "fp32")
+    return backbone_files.load(str(folder), CELL.backbone, "classification", 2, "fp32")
 
 
 def cell(name: str, **training: object) -> Cell:
