@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import UnionType
 
 from bench import journal
 from bench.errors import RecordError
@@ -22,6 +23,22 @@ MISSING, UNREADABLE, LOST, STOPPED = "missing", "unreadable", "lost", "stopped"
 _WELL = {Status.OK, Status.SKIPPED}
 _NAMED_AGAIN = {Status.FAILED, Status.OUT_OF_MEMORY}  # may be left alone unless they are named
 _HOPELESS = {Status.DIVERGED, Status.PRUNED}  # would end the same way
+_Fields = dict[str, type | UnionType]
+_PLACE: _Fields = {"worker": str, "task": str, "backbone": str, "method": str, "runs": int}
+_READ: dict[str, _Fields] = {
+    "start": {"command": str},
+    "end": {"exit_code": int},
+    "stack_started": _PLACE,
+    "stack_finished": {
+        **_PLACE,
+        "statuses": dict,
+        "seconds": int | float,
+        "tokens": int,
+        "peak_memory_bytes": int | None,
+    },
+    "worker_died": {"worker": str},
+}
+"""What is read of each kind of event."""
 
 
 @dataclass
@@ -175,7 +192,7 @@ class Folder:
         seen = set[tuple[str, str, str]]()
         for log in reversed([log for log in logs if log not in alive] if missing else []):
             command, ended = "", None
-            told = list(journal.events(log))
+            told = list(_told(log))
             for event in told:
                 command = event["command"] if event["event"] == "start" else command
                 ended = event if event["event"] == "end" else ended
@@ -187,7 +204,7 @@ class Folder:
                     cause = f"{at['runs']} runs of {_named(at)} were under way when it died"
                     yield Trouble(LOST, cause, command, (log,))
             if log == logs[-1] and ended and ended.get("stopped") and ended["exit_code"] != 130:
-                yield Trouble(STOPPED, ended["stopped"], command, (log,))
+                yield Trouble(STOPPED, str(ended["stopped"]), command, (log,))
 
     def _command(self, row: PlanRow) -> str:
         known = row.command
@@ -212,8 +229,18 @@ def _retry(command: str, status: str) -> str:
     return f"{command} --retry {status}" if status in _NAMED_AGAIN else command
 
 
+def _told(log: Path) -> Iterator[Event]:
+    """Yield the events of a log; others may have written it, so that what is none is left out."""
+    for event in journal.events(log):
+        fields = _READ.get(str(event["event"]), {})
+        counts = event["statuses"].values() if isinstance(event.get("statuses"), dict) else ()
+        typed = all(isinstance(event.get(name), kind) for name, kind in fields.items())
+        if fields and typed and all(isinstance(count, int) for count in counts):
+            yield event
+
+
 def _workers(log: Path, *, ended: bool) -> list[Worker]:
-    workers = list(_replayed(log, journal.events(log)).values())
+    workers = list(_replayed(log, _told(log)).values())
     for worker in workers:
         if ended and worker.now != "died":
             worker.now, worker.at = "ended" if worker.at is None else "died", None

@@ -1,8 +1,10 @@
 """`status`: workers, lost work, watching a folder until it is done, and metrics for Prometheus."""
 
+import json
 import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -94,6 +96,29 @@ def test_what_ended_the_last_command_is_shown(store: Store, capsys: Capture) -> 
         "retry": COMMAND,
         "paths": [str(log.path)],
     }
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"event": "start"},
+        {"event": []},
+        {"event": "end", "exit_code": "2", "stopped": "x"},
+        {"event": "stack_started", "worker": "a", "runs": 2},
+        {"event": "stack_started", "worker": ["a"]},
+        {"event": "stack_finished", "worker": "a", "statuses": {"ok": "1"}},
+        {"event": "unknown", "worker": "a"},
+    ],
+)
+def test_line_that_is_no_event_is_passed_over(
+    store: Store, capsys: Capture, line: dict[str, Any]
+) -> None:
+    """Whatever a log holds, the folder can be looked at."""
+    (store.logs / "000001-run.jsonl").write_text(json.dumps(line) + "\n")
+    answer = call(capsys, "status", store.root)
+    assert answer.code == 0
+    assert answer.err == ""
+    assert "worker" not in answer.out
 
 
 def test_failures_of_one_cause_are_one_line(store: Store, capsys: Capture) -> None:

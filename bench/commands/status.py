@@ -9,7 +9,7 @@ from typing import Any
 from bench import prometheus
 from bench.cli import EXIT_OK
 from bench.commands.printing import print_rows
-from bench.errors import StoreError
+from bench.errors import StoreError, printable
 from bench.standing import Folder, Share, Standing, Worker
 from bench.tune import winners
 
@@ -71,7 +71,7 @@ def _lines(standing: Standing) -> dict[str, str]:
     for worker in standing.workers:
         about = f"{worker.name}: {worker.now}, {worker.runs} runs done"
         lines[f"worker {worker.log} {worker.name}"] = about
-    return lines
+    return {key: printable(line) for key, line in lines.items()}
 
 
 def _counted(share: Share) -> str:
@@ -85,9 +85,9 @@ def _print_tables(standing: Standing) -> None:
 
 def _print_troubles(standing: Standing) -> None:
     for trouble in standing.troubles:
-        print(trouble, file=sys.stderr)
+        print(printable(str(trouble)), file=sys.stderr)
         if trouble.retry:
-            print(f"  try again: {trouble.retry}", file=sys.stderr)
+            print(f"  try again: {printable(trouble.retry)}", file=sys.stderr)
 
 
 def _rows(standing: Standing) -> list[dict[str, Any]]:

@@ -4,17 +4,22 @@ The page's and the PDF's own tests are in `tests/reports`.
 """
 
 import csv
+import platform
+import signal
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from bench.config import Run
 from bench.errors import ConfigError, printable
+from bench.journal import Journal
 from bench.record import Status
+from bench.run import store_at
 from reports.build import build, terminal
 from reports.files import put_table
 from tests.reports.records import fill, make_cell, make_record, put
-from tests.small_suite import call
+from tests.small_suite import CELL, blank, call
 
 Capture = pytest.CaptureFixture[str]
 
@@ -71,6 +76,30 @@ def test_no_escape_sequence_reaches_a_terminal(tmp_path: Path, capsys: Capture) 
     assert "x\\x1b[2J" in terminal(store.root)
     assert str(ConfigError(f"a{ESCAPES}\n b")) == "a\\x1b[2J\\x1b]0;title\\x07\\u202e b"
     assert printable("gr\u00fcn, \u7dd1 \u2713") == "gr\u00fcn, \u7dd1 \u2713"
+
+
+@pytest.mark.parametrize("more", [[], ["--watch"]])
+def test_no_escape_sequence_of_a_log_or_plan_reaches_a_terminal(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
+    """What others may have written beside the records is text, too."""
+    store, hostile = store_at(tmp_path), f"x{ESCAPES}"
+    monkeypatch.setattr(
+        "bench.commands.status.time.sleep", lambda _: signal.raise_signal(signal.SIGINT)
+    )
+    runs = [(Run(CELL, seed), hostile) for seed in (0, 1)]
+    store.write_plan("small", runs, f"gapbench run {hostile}")
+    store.write(blank(runs[0][0], status=Status.FAILED, detail="y"))
+    log = Journal(store.logs / "000001-run.jsonl", platform.node())
+    log.tell("start", command=f"gapbench run {hostile}")
+    place = {"task": CELL.task.name, "backbone": CELL.backbone.name, "method": CELL.method}
+    log.tell("stack_started", worker=hostile, **place, runs=1)
+    log.tell("end", exit_code=1, stopped=hostile)
+    answer = call(capsys, "status", store.root, *more)
+    assert "x\\x1b[2J" in answer.out
+    assert "stopped: " in answer.err
+    assert "try again: gapbench run x\\x1b[2J" in answer.err
+    assert not {"\x1b", "\x07", "\u202e"} & {*answer.out, *answer.err}
 
 
 @pytest.mark.parametrize("form", ["markdown", "latex"])
