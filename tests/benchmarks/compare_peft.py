@@ -33,6 +33,7 @@ from bench.config import Budget, Cell, Run, Training
 from bench.execute import choose_device
 from bench.memory import MemoryPeak
 from bench.outcome import records
+from bench.probe import PROBE_SIZE
 from bench.process import prepare
 from bench.set_up import load_backbone, set_up
 from bench.sources import Sources
@@ -42,6 +43,7 @@ from bench.train import Trainer
 from tests.benchmarks.peft_trainer import Rows
 
 RATE = 5e-4
+_ALONG = 2  # times that a stack is scored along training: before the first step and at the last
 Ratios = dict[str, list[float]]
 
 
@@ -63,13 +65,13 @@ class Work:
     """What both sides do.
 
     Attributes:
-        whole: examples of all splits over those that are evaluated here.
+        whole: the splits with the whole training set.
     """
 
     cell: Cell
     backbone: Backbone
     splits: TaskData
-    whole: float
+    whole: TaskData
     steps: int
     device: torch.device
 
@@ -89,7 +91,8 @@ class Work:
         train = sum(cost.train_seconds for cost in costs if cost)
         evaluation = sum(cost.evaluation_seconds for cost in costs if cost)
         rest = whole - train - evaluation
-        return Took(rest / runs, train / runs / self.steps, self.whole * evaluation / runs)
+        more = _scored(self.whole, _ALONG) / _scored(self.splits, _ALONG)
+        return Took(rest / runs, train / runs / self.steps, more * evaluation / runs)
 
     def library(self) -> Took:
         """Train and score one run with PEFT and `Trainer`."""
@@ -102,7 +105,8 @@ class Work:
             for split in (self.splits.train, self.splits.validation, self.splits.test):
                 trainer.predict(Rows(split))
         ended = time.perf_counter()
-        evaluation = self.whole * (ended - trained)
+        more = _scored(self.whole, 0) / _scored(self.splits, 0)
+        evaluation = more * (ended - trained)
         return Took(prepared - began, (trained - prepared) / self.steps, evaluation)
 
     def _trainer(self, folder: str) -> transformers.Trainer:
@@ -174,7 +178,7 @@ def _work(options: argparse.Namespace, precision: str) -> Work:
         backbone = shapes.load(options.backbone, precision)
         cell = shapes.cell("lora", backbone, 16, options.tokens, precision)
         splits = shapes.random_rows(backbone.config.vocab_size, 16, options.tokens)
-        whole = 1.0
+        whole = splits
     else:
         sources, task = Sources(options.data), load(options.task)
         cell = Cell(
@@ -190,14 +194,21 @@ def _work(options: argparse.Namespace, precision: str) -> Work:
         backbone = load_backbone(cell, sources)
         splits = data.prepare(cell, sources, backbone.reader)
         everything = cell.model_copy(update={"budget": Budget(steps=1)})
-        whole = _examples(data.prepare(everything, sources, backbone.reader)) / _examples(splits)
+        whole = data.prepare(everything, sources, backbone.reader)
     budget = Budget(steps=options.steps, batch_size=16, evaluations=1)
     cell = cell.model_copy(update={"budget": budget})
     return Work(cell, backbone, splits, whole, options.steps, device)
 
 
-def _examples(splits: TaskData) -> int:
-    return sum(len(split) for split in (splits.train, splits.validation, splits.test))
+def _scored(splits: TaskData, along: int) -> int:
+    """Return how many examples are scored: ``along`` training on probes, and all at the end.
+
+    What a probe has whole is not scored once more.
+    """
+    sizes = [len(split) for split in (splits.train, splits.validation, splits.test)]
+    probes = [min(sizes[0], PROBE_SIZE), sizes[1], min(sizes[2], PROBE_SIZE)]
+    last = [n for n, probe in zip(sizes, probes, strict=True) if not along or n > probe]
+    return along * sum(probes) + sum(last)
 
 
 def _parser() -> argparse.ArgumentParser:
