@@ -77,7 +77,8 @@ def test_overflow_in_the_final_scoring_ends_one_run_only(
         return made
 
     monkeypatch.setattr(Labels, "finish", overflow)
-    answer = call(capsys, "run", *small.running, "--methods", "lora", "--seeds", "3", "--json")
+    part = ("--methods", "lora", "--seeds", "3", "--stack", "3")
+    answer = call(capsys, "run", *small.running, *part, "--json")
     assert (answer.code, answer.json["now"]) == (3, {"ok": 2, "diverged": 1})
     assert "an output of the chosen checkpoint is not finite" in answer.err
 
