@@ -32,6 +32,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
     monkeypatch.setenv("GAPBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
+@pytest.fixture(autouse=True)
+def _stacks_as_large_as_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stacks of tests are as large as they may be, whatever the clock of a busy machine says."""
+    monkeypatch.setattr("bench.stack_size._GAIN", float("-inf"))
+
+
 @pytest.fixture(scope="session")
 def shared_folder() -> Path:
     """The folder with real data and weights; tests that need it skip where it is absent."""

@@ -34,6 +34,7 @@ def use(monkeypatch: pytest.MonkeyPatch) -> Callable[[Machine], None]:
 
     def stand_in(machine: Machine) -> None:
         memory.clear()
+        monkeypatch.setattr(stack_size, "_GAIN", 0.05)
         monkeypatch.setattr(stack_size, "measure", machine.measure)
         monkeypatch.setattr(stack_size, "recall", memory.get)
         monkeypatch.setattr(stack_size, "remember", memory.__setitem__)
