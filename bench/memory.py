@@ -6,19 +6,26 @@ from pathlib import Path
 
 import torch
 
+from bench.process import give_back
+
 _CLEAR_PEAK = Path("/proc/self/clear_refs")
 _STATUS = Path("/proc/self/status")
 _MACHINE = Path("/proc/meminfo")
 
 
 class MemoryPeak:
-    """Peak memory since construction: of the GPU, or the resident set of this process."""
+    """Peak memory since construction: of the GPU, or the resident set of this process.
+
+    Freed memory that this process keeps (see `bench.process`) goes back to the system first, or a
+    peak would be that of whatever was here before.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
         else:
+            give_back()
             try:
                 _CLEAR_PEAK.write_text("5")
             except OSError:

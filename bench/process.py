@@ -4,6 +4,7 @@ import ctypes
 import multiprocessing
 import os
 import threading
+from collections.abc import Callable
 from multiprocessing.connection import wait
 
 import torch
@@ -37,12 +38,25 @@ def prepare(threads: int | None = None) -> None:
     """
     if threads is not None:
         torch.set_num_threads(threads)
+    setting = _of_glibc("mallopt")
+    if setting is not None:
+        setting(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
+        setting(_M_TRIM_THRESHOLD, _MOST_KEPT)
+
+
+def give_back() -> None:
+    """Return freed memory that is kept to the system; where that is not glibc, nothing is kept."""
+    trim = _of_glibc("malloc_trim")
+    if trim is not None:
+        trim(0)
+
+
+def _of_glibc(name: str) -> Callable[..., int] | None:
     try:
-        setting = ctypes.CDLL("libc.so.6").mallopt
+        function: Callable[..., int] = getattr(ctypes.CDLL("libc.so.6"), name)
     except (OSError, AttributeError):
-        return
-    setting(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
-    setting(_M_TRIM_THRESHOLD, _MOST_KEPT)
+        return None
+    return function
 
 
 def end_with_parent() -> None:

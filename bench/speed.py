@@ -3,6 +3,7 @@
 Stacks are sized by it (`bench.stack_size`), and `gapbench bench` prints it.
 """
 
+import gc
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -81,6 +82,7 @@ def measure(
     rounds: int = _ROUNDS,
 ) -> StepSpeed:
     """Time some steps of a stack after a first one that is not counted."""
+    gc.collect()  # or a model of the size measured before may still be here
     peak = MemoryPeak(device)
     step = Stepper(runs, backbone, task_data, device)
     seconds = timed(step, device, rounds)

@@ -1,10 +1,13 @@
 """Cost accounting: operations against hand counts, time shared by runs, memory peaks."""
 
+import platform
+
 import pytest
 import torch
 
 from bench.cost import FlopEstimate, Stopwatch, work
 from bench.memory import MemoryPeak
+from bench.process import prepare
 from tests.small_stack import CPU, MakeBackbone, make_runs, random_data, train
 
 
@@ -150,3 +153,13 @@ def test_memory_peak_sees_an_allocation_that_is_gone() -> None:
     block = torch.ones(64 * 2**20 // 4)
     del block
     assert peak.bytes() - before > 48 * 2**20
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc keeps freed memory")
+def test_memory_peak_is_not_that_of_what_was_here_before() -> None:
+    """Memory that is freed and kept is given back before a peak is measured."""
+    prepare()
+    tensors = [torch.zeros(2**18) for _ in range(200)]  # 1 MiB each
+    high = MemoryPeak(CPU).bytes()
+    del tensors
+    assert MemoryPeak(CPU).bytes() < high - 100 * 2**20

@@ -94,7 +94,7 @@ class Work:
         more = _scored(self.whole, _ALONG) / _scored(self.splits, _ALONG)
         return Took(rest / runs, train / runs / self.steps, more * evaluation / runs)
 
-    def library(self) -> Took:
+    def by_trainer(self) -> Took:
         """Train and score one run with PEFT and `Trainer`."""
         began = time.perf_counter()
         with tempfile.TemporaryDirectory() as folder:
@@ -155,7 +155,7 @@ def _compare(options: argparse.Namespace, work: dict[str, Work], ratios: Ratios)
     """Let the two sides take turns once in every precision."""
     default = None
     for precision, same in work.items():
-        ours, theirs = same.stacked(options.runs), same.library()
+        ours, theirs = same.stacked(options.runs), same.by_trainer()
         rate, library = (took.an_hour(options.of_steps) for took in (ours, theirs))
         default = library if precision == "fp32" else default
         ratios.setdefault(precision, []).append(rate / library)
