@@ -4,6 +4,7 @@ import json
 import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -139,7 +140,7 @@ def watch(
     store: Store, capsys: Capture, monkeypatch: pytest.MonkeyPatch, steps: Iterator[object]
 ) -> Answer:
     """Watch a folder in which something happens in every pause."""
-    monkeypatch.setattr(command.time, "sleep", lambda _: next(steps))
+    monkeypatch.setattr(command, "time", SimpleNamespace(sleep=lambda _: next(steps)))
     return call(capsys, "status", store.root, "--watch", "1")
 
 

@@ -5,8 +5,8 @@ The page's and the PDF's own tests are in `tests/reports`.
 
 import csv
 import platform
-import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -78,15 +78,18 @@ def test_no_escape_sequence_reaches_a_terminal(tmp_path: Path, capsys: Capture) 
     assert printable("gr\u00fcn, \u7dd1 \u2713") == "gr\u00fcn, \u7dd1 \u2713"
 
 
+def _interrupt(_: float) -> None:
+    """Leave the watch as Ctrl-C does, also where the tests themselves are deaf to that signal."""
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("more", [[], ["--watch"]])
 def test_no_escape_sequence_of_a_log_or_plan_reaches_a_terminal(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, more: list[str]
 ) -> None:
     """What others may have written beside the records is text, too."""
     store, hostile = store_at(tmp_path), f"x{ESCAPES}"
-    monkeypatch.setattr(
-        "bench.commands.status.time.sleep", lambda _: signal.raise_signal(signal.SIGINT)
-    )
+    monkeypatch.setattr("bench.commands.status.time", SimpleNamespace(sleep=_interrupt))
     runs = [(Run(CELL, seed), hostile) for seed in (0, 1)]
     store.write_plan("small", runs, f"gapbench run {hostile}")
     store.write(blank(runs[0][0], status=Status.FAILED, detail="y"))
