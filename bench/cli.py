@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from bench.errors import BenchError, printable
+from bench.errors import BenchError, one_line
 from bench.parser import Command, build_parser
 
 EXIT_OK, EXIT_USAGE, EXIT_FAILED_RUNS, EXIT_INTERRUPTED = 0, 2, 3, 130
@@ -25,7 +25,7 @@ def main(given: Sequence[str] | None = None) -> int:
     # was measured to make a run seven times slower. It must be set before they load.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     logging.getLogger("huggingface_hub").propagate = False  # it prints by itself
-    logging.basicConfig(level=logging.WARNING, format="gapbench: %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.WARNING, handlers=[_warnings()])
     try:
         command: Command = options.command
         return command(options)
@@ -43,8 +43,25 @@ def main(given: Sequence[str] | None = None) -> int:
     except OSError as error:  # a permission, a name that is too long: what is wrong lies outside
         if options.debug:
             raise
-        print(f"gapbench: error: {printable(str(error))}", file=sys.stderr)
+        print(f"gapbench: error: {one_line(str(error))}", file=sys.stderr)
         return EXIT_USAGE
+
+
+class _OneLine(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        return one_line(super().formatMessage(record))
+
+
+def _warnings() -> logging.Handler:
+    """Return what prints warnings; an interrupt that some library logs on its way is none."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_OneLine("gapbench: %(message)s"))
+    handler.addFilter(lambda record: not _interrupted(record))
+    return handler
+
+
+def _interrupted(record: logging.LogRecord) -> bool:
+    return record.exc_info is not None and isinstance(record.exc_info[1], KeyboardInterrupt)
 
 
 if __name__ == "__main__":

@@ -16,8 +16,12 @@ class BenchError(Exception):
     """
 
     def __init__(self, message: str) -> None:
-        lines = " ".join(line.strip() for line in message.splitlines() if line.strip())
-        super().__init__(printable(lines))
+        super().__init__(one_line(message))
+
+
+def one_line(text: str) -> str:
+    """Return a text, which may hold anything, as one line that a terminal can show."""
+    return printable(" ".join(line.strip() for line in text.splitlines() if line.strip()))
 
 
 def printable(text: str) -> str:

@@ -5,6 +5,7 @@ store from there; only progress and status come back here.
 """
 
 import signal
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -97,8 +98,8 @@ def execute(runs: Sequence[Run], settings: Settings, progress: Progress) -> Outc
 def heeding_interrupts(progress: Progress) -> Iterator[Progress]:
     """Make sure that Ctrl-C stops the work, and that a request to terminate does the same.
 
-    It is an exception that Python drops where it strikes inside a destructor. So it is remembered,
-    and raised once more at the next sign of progress.
+    It is an exception that Python drops, with a traceback on stderr, where it strikes inside a
+    destructor. So it is remembered, and raised once more at the next sign of progress.
     """
     if threading.current_thread() is not threading.main_thread():
         yield progress  # only the main thread may handle signals
@@ -115,12 +116,18 @@ def heeding_interrupts(progress: Progress) -> Iterator[Progress]:
             raise KeyboardInterrupt
         progress(done, statuses)
 
+    def dropped(what: "sys.UnraisableHookArgs") -> None:
+        if not isinstance(what.exc_value, KeyboardInterrupt):
+            hook(what)
+
+    hook, sys.unraisablehook = sys.unraisablehook, dropped
     before = {number: signal.signal(number, strike) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield heedful
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        sys.unraisablehook = hook
 
 
 def _width(method: type[AnyMethod], cell: Cell) -> int:
