@@ -97,7 +97,7 @@ def precisions(text: str) -> tuple[str, ...]:
 
 def _some_of(allowed: tuple[str, ...], text: str) -> tuple[str, ...]:
     given = names(text)
-    wrong = [name for name in given if name not in allowed]
+    wrong = [repr(name) for name in given if name not in allowed]
     if wrong or not given:
         raise argparse.ArgumentTypeError(
             f"got {', '.join(wrong) or repr(text)}, expected some of {', '.join(allowed)}"

@@ -20,9 +20,9 @@ from bench.engines.base import Settings
 from bench.method import AnyMethod
 from bench.process import choose_device
 from bench.record import Status
-from bench.run import store_at
 from bench.schema import content_hash
 from bench.stack_size import MOST
+from bench.store import store_at
 
 
 @dataclass(frozen=True)

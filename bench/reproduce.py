@@ -8,9 +8,9 @@ from pathlib import Path
 from bench.errors import RecordError
 from bench.process import choose_device
 from bench.record import Record
-from bench.run import Executor, store_at
+from bench.run import Executor
 from bench.sources import Sources
-from bench.store import Store
+from bench.store import Store, store_at
 
 TOLERANCE = 1e-4  # on float32 numbers; the same machine and threads usually give equality
 

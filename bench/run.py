@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -279,10 +278,3 @@ class Attempt:
 def _free(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.empty_cache()
-
-
-def store_at(root: Path) -> Store:
-    """Return the results folder at ``root``, ready for writing."""
-    store = Store(root)
-    store.open_for_writing()
-    return store

@@ -136,8 +136,13 @@ class Store:
         Raises:
             RecordError: as `settled` does.
         """
+        settled = {run.hash for run in self.recorded(runs) if self.settled(run)}
+        return [run for run in runs if run.hash not in settled]
+
+    def recorded(self, runs: Sequence[Run]) -> list[Run]:
+        """Return those of ``runs`` that have a record, whatever stands in it."""
         present: dict[str, set[str]] = {}
-        return [run for run in runs if not (self._listed(run, present) and self.settled(run))]
+        return [run for run in runs if self._listed(run, present)]
 
     def _listed(self, run: Run, present: dict[str, set[str]]) -> bool:
         key = run.cell.hash
@@ -271,6 +276,13 @@ class Store:
 
     def _plan_path(self, suite: str) -> Path:
         return self.root / "plans" / f"{path_part(suite)}.json"
+
+
+def store_at(root: Path) -> Store:
+    """Return the results folder at ``root``, ready for writing."""
+    store = Store(root)
+    store.open_for_writing()
+    return store
 
 
 def _file_name(run: Run) -> str:

@@ -15,9 +15,8 @@ from bench.config import Fingerprint, Run
 from bench.costs import Costs, kind_of, makespan, seconds_a_unit
 from bench.outcome import blank_record
 from bench.record import Cost, Status
-from bench.run import store_at
 from bench.sources import Sources
-from bench.store import Store
+from bench.store import Store, store_at
 from tests.small_stack import CPU, make_runs
 
 

@@ -11,8 +11,7 @@ from bench import journal
 from bench.config import Run
 from bench.journal import Journal, events, is_alive, log_files, recorded, typed
 from bench.record import Status
-from bench.run import store_at
-from bench.store import Store
+from bench.store import Store, store_at
 from tests.small_suite import CELL, PROCESSES, SmallSuite, blank, call, make
 
 Capture = pytest.CaptureFixture[str]

@@ -13,10 +13,9 @@ from bench import suite as suites
 from bench.engines.base import Settings
 from bench.execute import execute
 from bench.record import Record
-from bench.run import store_at
 from bench.schema import validate
 from bench.sources import Sources
-from bench.store import Store
+from bench.store import Store, store_at
 from bench.suite import Suite
 
 SUITE = {

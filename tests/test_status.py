@@ -16,9 +16,8 @@ from bench.config import Run
 from bench.journal import Journal
 from bench.prometheus import exposition
 from bench.record import Status
-from bench.run import store_at
 from bench.standing import Folder, Share, Standing, Worker
-from bench.store import Store
+from bench.store import Store, store_at
 from tests.small_suite import CELL, Answer, SmallSuite, blank, call, make
 
 Capture = pytest.CaptureFixture[str]

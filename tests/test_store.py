@@ -14,8 +14,7 @@ from bench import store as stores
 from bench.config import Cell, Fingerprint, Run
 from bench.errors import RecordError, StoreError
 from bench.record import Record, Status
-from bench.run import store_at
-from bench.store import Store
+from bench.store import Store, store_at
 from tests.small_suite import CELL, blank
 
 RUN = Run(CELL, 0)

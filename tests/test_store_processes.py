@@ -12,8 +12,7 @@ import pytest
 
 from bench.config import Cell, Run
 from bench.record import Record
-from bench.run import store_at
-from bench.store import Store
+from bench.store import Store, store_at
 from tests.small_suite import CELL, PROCESSES, blank, make, run_command
 
 RUN = Run(CELL, 0)

@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from bench.costs import Costs, expected, kind_of, makespan, seconds_a_unit
 from bench.engines.base import STACKS_A_WORKER
 from bench.engines.local import suitable_workers
 from bench.execute import stacks
+from bench.failure import left_alone
 from bench.process import choose_device
 from bench.set_up import load_backbone
 from bench.sources import Sources
@@ -88,20 +90,26 @@ def plan_command(options: argparse.Namespace) -> int:
     _, sources, planned = planned_by(options)
     store = Store(options.results)
     costs = Costs.measured(store, sources)
-    todo = {run.hash: run for run in store.unsettled([entry.run for entry in planned])}
+    unsettled = {run.hash: run for run in store.unsettled([entry.run for entry in planned])}
+    alone = {r.hash for r in store.recorded([*unsettled.values()]) if left_alone(store.find(r))}
+    todo = {key: run for key, run in unsettled.items() if key not in alone}
     rows: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+    lefts = Counter[tuple[str, str, str, str]]()
     for entry in planned:
         cell = entry.run.cell
         key = (*kind_of(cell), entry.variant)
         if key not in rows:
             rows[key] = _named(cell, entry.variant) | {"runs": 0, "done": 0}
         rows[key]["runs"] += 1
-        rows[key]["done"] += entry.run.hash not in todo
-    for (task, backbone, method, _), row in rows.items():
-        left, each = row["runs"] - row["done"], costs.seconds.get((task, backbone, method))
+        rows[key]["done"] += entry.run.hash not in unsettled
+        lefts[key] += entry.run.hash in todo
+    for (task, backbone, method, variant), row in rows.items():
+        left = lefts[task, backbone, method, variant]
+        each = costs.seconds.get((task, backbone, method))
         row["seconds_left"] = None if left and each is None else round(left * (each or 0), 1)
     print_rows(list(rows.values()), as_json=options.json)
-    print(f"{len(planned)} runs, {len(todo)} to do", file=sys.stderr)
+    failed = f", {len(alone)} left alone (see gapbench status)" if alone else ""
+    print(f"{len(planned)} runs, {len(todo)} to do{failed}", file=sys.stderr)
     if todo:
         print(_estimate(list(todo.values()), costs, options), file=sys.stderr)
     return EXIT_OK

@@ -20,9 +20,8 @@ from bench.failure import ENOUGH, left_alone
 from bench.journal import Journal, recorded
 from bench.process import choose_device
 from bench.record import Status
-from bench.run import store_at
 from bench.sources import Sources
-from bench.store import Store
+from bench.store import Store, store_at
 from bench.suite import PlannedRun, Suite
 
 
@@ -51,7 +50,8 @@ def run_planned(
     store.write_plan(suite.name, [(p.run, p.variant) for p in planned], command_of(options))
     wanted = list({p.run.hash: p.run for p in planned}.values())
     unsettled = store.unsettled(wanted)
-    todo = [run for run in unsettled if not left_alone(store.find(run), options.retry)]
+    alone = {r.hash for r in store.recorded(unsettled) if left_alone(store.find(r), options.retry)}
+    todo = [run for run in unsettled if run.hash not in alone]
     settings = Settings(
         options.results,
         sources,
@@ -65,10 +65,10 @@ def run_planned(
     )
     Checkpoints(store, choose_device("cpu")).clear()
     print(f"{len(wanted)} runs, {len(wanted) - len(unsettled)} done before", file=sys.stderr)
-    if alone := len(unsettled) - len(todo):
+    if alone:
         print(
-            f"{alone} of them failed {ENOUGH} times in the same way and are left alone; --retry "
-            "with their statuses tries them again, see gapbench status",
+            f"{len(alone)} of them failed {ENOUGH} times in the same way and are left alone; "
+            "--retry with their statuses tries them again, see gapbench status",
             file=sys.stderr,
         )
     outcome = _execute_with_progress(todo, settings) if todo else Outcome(Counter())

@@ -16,9 +16,8 @@ from bench.engines.local import suitable_workers
 from bench.errors import ConfigError
 from bench.journal import Journal, recorded
 from bench.process import choose_device
-from bench.run import store_at
 from bench.sources import Sources
-from bench.store import Store
+from bench.store import Store, store_at
 from bench.suite import PlannedRun, Suite
 from bench.tune import plan as tuning_plan
 from bench.tune import winners

@@ -25,8 +25,9 @@ from bench.errors import BenchError
 from bench.failure import death_of, oom_kills
 from bench.process import choose_device, end_with_parent, prepare
 from bench.record import Status
-from bench.run import Executor, store_at
+from bench.run import Executor
 from bench.sources import Sources
+from bench.store import store_at
 
 _log = logging.getLogger(__name__)
 _CONTEXT = multiprocessing.get_context("spawn")

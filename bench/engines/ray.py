@@ -25,8 +25,8 @@ from bench.errors import ConfigError
 from bench.journal import Diary, Event
 from bench.process import choose_device, prepare
 from bench.record import Record, Status
-from bench.run import Executor, store_at
-from bench.store import Store
+from bench.run import Executor
+from bench.store import Store, store_at
 
 _log = logging.getLogger(__name__)
 _POLL_S = 1.0

@@ -26,8 +26,7 @@ from bench.engines.local import work_here
 from bench.errors import ConfigError
 from bench.process import prepare
 from bench.record import Status
-from bench.run import store_at
-from bench.store import Store
+from bench.store import Store, store_at
 
 _log = logging.getLogger(__name__)
 _MOST_WORKERS = 16  # of its own accord

@@ -22,8 +22,9 @@ from bench.journal import Journal
 from bench.paths import refuse_outside
 from bench.process import end_with_parent, prepare
 from bench.record import Status
-from bench.run import Executor, store_at
+from bench.run import Executor
 from bench.sources import Sources
+from bench.store import store_at
 from bench.tune.plan import StudyPlan
 from bench.tune.record import StudyFile
 from bench.tune.storage import connect

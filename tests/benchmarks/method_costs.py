@@ -1,7 +1,8 @@
 """Each method's step time beside plain LoRA's, in alternation, so that other load hits both alike.
 
 Prints one line a method: median ratio of step times, milliseconds, and the share of a step that
-drawing masks takes.
+drawing masks takes. With ``--runs`` every method is timed with so many runs in its stack, or alone
+where it does not stack.
 
     python -m tests.benchmarks.method_costs --shape bert-base --rounds 5
 """
@@ -15,7 +16,7 @@ from typing import Any
 
 import torch
 
-from bench import masks
+from bench import masks, registry
 from tests.benchmarks.stepping import SHAPES, make_step, stepping_methods
 
 
@@ -39,10 +40,11 @@ def main() -> None:
     options = _parser().parse_args()
     torch.set_num_threads(options.threads)
     clock = MaskClock()
-    lora = make_step("lora", options.shape)
+    lora = make_step("lora", options.shape, options.runs)
     print(f"{'method':<20} {'x lora':>7} {'ms':>8} {'masks':>7}   ({options.shape})")
     for name in options.methods or stepping_methods():
-        step = make_step(name, options.shape)
+        stackable = registry.get(name).stackable
+        step = make_step(name, options.shape, options.runs if stackable else 1)
         _time(lora), _time(step)
         clock.seconds = 0.0
         pairs = [(_time(lora), _time(step)) for _ in range(options.rounds)]
@@ -62,6 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shape", choices=SHAPES, default="tiny-encoder")
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--methods", nargs="*")
     return parser

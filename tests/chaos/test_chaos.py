@@ -18,8 +18,7 @@ import pytest
 
 from bench.errors import RecordError
 from bench.record import Record
-from bench.run import store_at
-from bench.store import Store
+from bench.store import Store, store_at
 from tests.chaos.disks import fill, mount, unmount
 from tests.chaos.writers import ROWS, RUNS, write_runs
 from tests.small_suite import PROCESSES, make, run_command

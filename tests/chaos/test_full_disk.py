@@ -10,8 +10,7 @@ from bench import data
 from bench.config import Run
 from bench.errors import StoreError
 from bench.record import Record
-from bench.run import store_at
-from bench.store import Store
+from bench.store import Store, store_at
 from tests.chaos.disks import fill, resize, small_disk
 from tests.small_suite import CELL, blank, call, make
 

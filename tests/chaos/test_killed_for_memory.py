@@ -13,7 +13,7 @@ from bench.engines import local
 from bench.engines.base import Settings
 from bench.journal import Journal, events
 from bench.record import Record, Status
-from bench.run import store_at
+from bench.store import store_at
 from tests.engines.test_local import at_work
 from tests.small_suite import SmallSuite, make, planned
 

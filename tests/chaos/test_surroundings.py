@@ -13,9 +13,8 @@ import pytest
 from bench import data, provenance, sources
 from bench.config import Run
 from bench.record import Status
-from bench.run import store_at
 from bench.sources import cache_folder
-from bench.store import Store
+from bench.store import Store, store_at
 from tests.small_suite import CELL, SmallSuite, blank, call, make
 
 Capture = pytest.CaptureFixture[str]

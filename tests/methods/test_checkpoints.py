@@ -10,9 +10,9 @@ import torch
 from bench import registry
 from bench.checkpoint import Checkpoints
 from bench.config import Run
-from bench.run import store_at
 from bench.set_up import set_up
 from bench.splits import TaskData
+from bench.store import store_at
 from bench.train import Trainer
 from tests.small_stack import CPU, MakeBackbone, load_backbone, make_runs, random_data
 

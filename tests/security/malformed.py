@@ -153,8 +153,8 @@ class Line:
 
 
 PLAIN = LETTERS.map(lambda text: f"no{text}")
-_NUMBERS = ("--seeds", "--workers", "--stack")
-_CHOICES = ("--device", "--precision")
+_NUMBERS = ("--seeds", "--workers", "--stack", "--checkpoint-minutes")
+_CHOICES = ("--device", "--precision", "--engine", "--time-budget", "--retry")
 _TUNING = ("--trials", "--steps", "--examples", "--seconds", "--trial-seeds", "--seed")
 _BAD_NUMBER = (
     LETTERS.filter(lambda text: text != "auto")

@@ -15,7 +15,7 @@ from bench.config import Run
 from bench.errors import ConfigError, printable
 from bench.journal import Journal
 from bench.record import Status
-from bench.run import store_at
+from bench.store import store_at
 from reports.build import build, terminal
 from reports.files import put_table
 from tests.reports.records import fill, make_cell, make_record, put

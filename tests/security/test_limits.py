@@ -18,10 +18,9 @@ from bench.errors import BenchError, ConfigError
 from bench.journal import events
 from bench.manifest import load as load_manifest
 from bench.predictions import Predictions
-from bench.run import store_at
 from bench.sources import Sources
 from bench.start import read as read_start
-from bench.store import Store
+from bench.store import Store, store_at
 from bench.suite import Suite
 from bench.tables import read as read_table
 from bench.tasks import Task

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.run import store_at
+from bench.store import store_at
 from tests.small_suite import CELL, REPOSITORY, Run, SmallSuite, blank, call
 
 Capture = pytest.CaptureFixture[str]

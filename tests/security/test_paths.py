@@ -19,9 +19,8 @@ from bench.config import Run
 from bench.errors import StoreError
 from bench.manifest import load
 from bench.paths import new_file, path_part
-from bench.run import store_at
 from bench.snapshot import Snapshot
-from bench.store import Store
+from bench.store import Store, store_at
 from bench.trace import Trace
 from tests.small_suite import CELL, SmallSuite, blank, call
 

@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage, InMemoryStorage
 
 from bench.config import Budget, Cell, Run
 from bench.record import Calibration, Cost, SplitScores, Status
-from bench.run import store_at
+from bench.store import store_at
 from bench.tune.plan import Search, StudyPlan
 from bench.tune.record import Dimension, Limit
 from bench.tune.study import Session

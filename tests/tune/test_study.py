@@ -11,7 +11,7 @@ from optuna.storages import InMemoryStorage
 from bench.config import Run
 from bench.errors import StoreError
 from bench.record import CurvePoint, Status
-from bench.run import store_at
+from bench.store import store_at
 from bench.tune.plan import StudyPlan
 from bench.tune.record import Limit, TrialState
 from bench.tune.space import START
