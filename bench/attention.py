@@ -1,13 +1,15 @@
-"""Dropping inside the model library's attention: which layers, which keys, and by which kernel.
+"""The attention of a stack: by which kernel, and what is dropped inside it.
 
 A layer's attention is reached through the library's registry of attention functions: the copy of
-the backbone is told to use ours, which hands over to the library's fused one with a mask that
-lacks the dropped keys. DeBERTa's attention does not ask the registry; it is reached by hooks on its
-mask and on its weights. Which masks are drawn is the methods' affair (`methods._patterns`).
+the backbone is told to use ours. That hands over to the library's fused one, with a mask that lacks
+the dropped keys, or multiplies plainly: where weights are dropped, and over few tokens on a CPU,
+where the fused kernel takes twice the time of a training step at 16 tokens, 1.2 to 1.5 times at 64
+and less at 128. DeBERTa's attention does not ask the registry; it is reached by hooks on its mask
+and on its weights. Which masks are drawn is the methods' affair (`methods._patterns`).
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +23,8 @@ from bench.disentangled import is_disentangled
 
 IMPLEMENTATION = "gapbench_dropping"
 _ATTRIBUTE = "_gapbench_dropping"
+_FEW = 64  # keys; up to them the fused kernel of a CPU is the slower one
+_VECTOR = 16  # keys; shorter rows are summed number by number, four times as slow as along columns
 
 Draw = Callable[[int, int, int, int], Tensor]
 
@@ -41,6 +45,9 @@ class AttentionDropping:
     logits: Draw | None = None
     weights: Draw | None = None
     stop_gradient: bool = True
+
+
+_NOTHING = AttentionDropping()
 
 
 def surviving(visible: Tensor | None, keep: Tensor) -> Tensor:
@@ -84,7 +91,7 @@ def attend(
     is_causal: bool | None = None,  # noqa: FBT001 - the library's own signature
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attend as the library's fused function does, in training without the dropped keys.
+    """Attend as the library's fused function does, in training without what is dropped.
 
     Args:
         module: an attention layer of the library.
@@ -100,31 +107,24 @@ def attend(
     Returns:
         (rows, queries, heads, width), and the weights where they were made.
     """
-    dropping: AttentionDropping | None = vars(module).get(_ATTRIBUTE)
-    if dropping is None or not module.training:
-        return _fused(
-            module,
-            query,
-            key,
-            value,
-            attention_mask,
-            scaling=scaling,
-            is_causal=is_causal,
-            **kwargs,
-        )
+    dropping: AttentionDropping = vars(module).get(_ATTRIBUTE, _NOTHING)
+    if not module.training:
+        dropping = _NOTHING
     causal = bool(getattr(module, "is_causal", True)) if is_causal is None else is_causal
-    visible = _visible(attention_mask, query, key, causal=causal)
+    plainly = dropping.weights is not None or _is_few(key, kwargs)
+    visible = attention_mask
+    if plainly or dropping.logits is not None:
+        visible, causal = _visible(attention_mask, query, key, causal=causal), False
     shape = (*query.shape[:3], key.shape[2])
     if dropping.logits is not None:
         visible = surviving(visible, dropping.logits(*shape))
-    if dropping.weights is None:
-        kwargs |= {"scaling": scaling, "is_causal": False}
+    if not plainly:
+        kwargs |= {"scaling": scaling, "is_causal": causal}
         return _fused(module, query, key, value, visible, **kwargs)
-    logits = _logits(query, key, scaling)
-    if visible is not None:
-        logits = logits.masked_fill(~visible, torch.finfo(logits.dtype).min)
-    keep = dropping.weights(*shape)
-    weights = drop_weights(logits.softmax(-1), keep, stop_gradient=dropping.stop_gradient)
+    weights = _weights(query, key, visible, scaling)
+    if dropping.weights is not None:
+        keep = dropping.weights(*shape)
+        weights = drop_weights(weights, keep, stop_gradient=dropping.stop_gradient)
     return (weights @ _each_head(value, query)).transpose(1, 2).contiguous(), weights
 
 
@@ -162,6 +162,13 @@ def droppable(model: PreTrainedModel) -> bool:
     return by_registry or any(is_disentangled(m) for m in model.modules())
 
 
+def take_over(model: PreTrainedModel) -> None:
+    """Let the layers of a model attend by `attend`, unless they ask for another than fused."""
+    by_registry = getattr(model, "_supports_attention_backend", False)
+    if by_registry and model.config._attn_implementation == "sdpa":
+        model.set_attn_implementation(IMPLEMENTATION)
+
+
 def drop_in(model: PreTrainedModel, layer: nn.Module, dropping: AttentionDropping) -> None:
     """Make the attention of one layer of a model drop in training."""
     for module in attentions(layer):
@@ -188,14 +195,27 @@ def _fused(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
     return attended
 
 
-def _logits(query: Tensor, key: Tensor, scaling: float | None) -> Tensor:
+def _is_few(key: Tensor, asked: Mapping[str, Any]) -> bool:
+    """Whether plain products are the faster way to what is asked of the library's function."""
+    special = asked.get("position_bias") is not None or bool(asked.get("dropout"))
+    return key.device.type == "cpu" and key.shape[2] <= _FEW and not special
+
+
+def _weights(query: Tensor, key: Tensor, visible: Tensor | None, scaling: float | None) -> Tensor:
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return query @ _each_head(key, query).transpose(-1, -2) * scale
+    logits = (query * scale) @ _each_head(key, query).transpose(-1, -2)
+    if visible is not None:
+        hidden = torch.zeros(visible.shape, dtype=logits.dtype, device=logits.device)
+        logits += hidden.masked_fill_(~visible, torch.finfo(logits.dtype).min)
+    if logits.shape[-1] >= _VECTOR:
+        return logits.softmax(-1)
+    return logits.mT.contiguous().softmax(-2).mT
 
 
 def _each_head(shared: Tensor, query: Tensor) -> Tensor:
     """Repeat keys or values that a group of query heads shares; (rows, heads, keys, width)."""
-    return shared.repeat_interleave(query.shape[1] // shared.shape[1], dim=1)
+    group = query.shape[1] // shared.shape[1]
+    return shared if group == 1 else shared.repeat_interleave(group, dim=1)
 
 
 def _hook(module: Any, dropping: AttentionDropping) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import torch
 
-from bench import backbone_files, heads, own_parts, registry, start
+from bench import attention, backbone_files, heads, own_parts, registry, start
 from bench.backbone import Backbone
 from bench.config import Cell, Run
 from bench.disentangled import stack_positions
@@ -36,6 +36,7 @@ def set_up(
     configs = [method_class.Config.model_validate(run.cell.config) for run in runs]
     method = method_class(cell.method, configs, axis)
     model = backbone.model().to(device)
+    attention.take_over(model)
     own_parts.stack_head(model, backbone, axis, method.members)
     own_parts.stack_dropout(model, axis, cell.backbone_dropout)
     model = method.adapt(model, backbone)

@@ -33,6 +33,12 @@ class _Model(nn.Module):
         assert name == attention.IMPLEMENTATION
 
 
+@pytest.fixture(params=["plainly", "fused"], autouse=True)
+def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attend as over few tokens on a CPU, and as over many."""
+    monkeypatch.setattr(attention, "_FEW", 1000 if request.param == "plainly" else 0)
+
+
 def _weights(
     logits: Tensor,
     keep: Tensor,

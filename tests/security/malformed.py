@@ -153,7 +153,7 @@ class Line:
 
 
 PLAIN = LETTERS.map(lambda text: f"no{text}")
-_NUMBERS = ("--seeds", "--workers", "--stack", "--checkpoint-minutes")
+_NUMBERS = ("--seeds", "--workers", "--stack")
 _CHOICES = ("--device", "--precision", "--engine", "--time-budget", "--retry")
 _TUNING = ("--trials", "--steps", "--examples", "--seconds", "--trial-seeds", "--seed")
 _BAD_NUMBER = (
@@ -171,6 +171,7 @@ _WORDS: tuple[tuple[tuple[str, ...], str], ...] = (
     (("plan", "SUITE", "--data", "DATA", "--backbone", "{}"), "backbone"),
     (("check", "SUITE", "--data", "{}"), "--data"),
     (("run", "SUITE", "--x{}"), "--x"),
+    (("run", "SUITE", "--checkpoint-minutes={}"), "--checkpoint-minutes"),
     (("tune", "SUITE", "--pruner", "{}"), "--pruner"),
     (("tune", "SUITE", "--space", "{}"), "--space"),
     (("tune", "SUITE", "--objective", "{}"), "--objective"),
