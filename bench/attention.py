@@ -3,9 +3,9 @@
 A layer's attention is reached through the library's registry of attention functions: the copy of
 the backbone is told to use ours. That hands over to the library's fused one, with a mask that lacks
 the dropped keys, or multiplies plainly: where weights are dropped, and over few tokens on a CPU,
-where the fused kernel takes twice the time of a training step at 16 tokens, 1.2 to 1.5 times at 64
-and less at 128. DeBERTa's attention does not ask the registry; it is reached by hooks on its mask
-and on its weights. Which masks are drawn is the methods' affair (`methods._patterns`).
+for which its fused kernel is not made. DeBERTa's attention does not ask the registry; it is reached
+by hooks on its mask and on its weights. Which masks are drawn is the methods' affair
+(`methods._patterns`).
 """
 
 import inspect
@@ -24,6 +24,7 @@ from bench.disentangled import is_disentangled
 IMPLEMENTATION = "gapbench_dropping"
 _ATTRIBUTE = "_gapbench_dropping"
 _FEW = 64  # keys; up to them the fused kernel of a CPU is the slower one
+_MANY = 2**23  # weights; more are a tensor whose memory is not kept between steps (`bench.process`)
 _VECTOR = 16  # keys; shorter rows are summed number by number, four times as slow as along columns
 
 Draw = Callable[[int, int, int, int], Tensor]
@@ -111,7 +112,7 @@ def attend(
     if not module.training:
         dropping = _NOTHING
     causal = bool(getattr(module, "is_causal", True)) if is_causal is None else is_causal
-    plainly = dropping.weights is not None or _is_few(key, kwargs)
+    plainly = dropping.weights is not None or _is_small(query, key, kwargs)
     visible = attention_mask
     if plainly or dropping.logits is not None:
         visible, causal = _visible(attention_mask, query, key, causal=causal), False
@@ -195,10 +196,14 @@ def _fused(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
     return attended
 
 
-def _is_few(key: Tensor, asked: Mapping[str, Any]) -> bool:
+def _is_small(query: Tensor, key: Tensor, asked: Mapping[str, Any]) -> bool:
     """Whether plain products are the faster way to what is asked of the library's function."""
-    special = asked.get("position_bias") is not None or bool(asked.get("dropout"))
-    return key.device.type == "cpu" and key.shape[2] <= _FEW and not special
+    if asked.get("position_bias") is not None or asked.get("dropout"):
+        return False
+    rows, heads, queries = query.shape[:3]
+    keys = key.shape[2]
+    on_cpu = query.device.type == "cpu"
+    return on_cpu and keys <= _FEW and rows * heads * queries * keys <= _MANY
 
 
 def _weights(query: Tensor, key: Tensor, visible: Tensor | None, scaling: float | None) -> Tensor:

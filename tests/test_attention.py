@@ -101,6 +101,18 @@ def test_many_tokens_and_what_else_is_asked_are_left_to_the_library(
     assert asked.items() <= fused.call_args.kwargs.items()
 
 
+def test_weights_too_large_to_keep_are_left_to_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few tokens of very many rows are a large tensor all the same."""
+    inputs = _inputs(7, 7)
+    for most, calls in ((ROWS * HEADS * 49, 0), (ROWS * HEADS * 49 - 1, 1)):
+        monkeypatch.setattr(attention, "_MANY", most)
+        with patch.object(
+            attention, "sdpa_attention_forward", side_effect=sdpa_attention_forward
+        ) as fused:
+            attend(_Layer(), *inputs, attention_mask=None)
+        assert fused.call_count == calls
+
+
 @pytest.mark.parametrize(("chosen", "then"), [("sdpa", IMPLEMENTATION), ("eager", "eager")])
 def test_only_fused_attention_is_taken_over(
     make_backbone: Callable[[str], Path], chosen: str, then: str
