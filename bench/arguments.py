@@ -21,7 +21,7 @@ from bench.argument_values import (
 CHECKPOINT_MINUTES = 10.0  # a checkpoint takes a second or so; this much may be lost at most
 ENGINES = ("local", "ray", "slurm")
 _UNITS = {
-    "trials": "number of trials (default: 24)",
+    "trials": "number of trials, 8 or more (default: 24)",
     "steps": "updates of all its trials",
     "examples": "training examples of all its trials, each pass over one counted",
     "seconds": "training and scoring of all its trials",

@@ -21,6 +21,21 @@ MOST_VALUES = 200_000
 """Values of a YAML file, those behind an alias counted each time that it stands for them."""
 
 
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which would let the later of two equal keys win."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    line = key.start_mark.line + 1 if key.start_mark else "?"
+                    raise yaml.YAMLError(f"{key.value!r} stands twice, again in line {line}")
+                seen.add(key.value)
+        return node
+
+
 def read_yaml(path: Path) -> Any:
     """Read one YAML file with the safe loader.
 
@@ -35,7 +50,7 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     try:
         _measure(yaml.parse(text, Loader=yaml.SafeLoader))
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     # What the library raises for a tag on a value that it does not fit, such as `!!bool maybe`.

@@ -129,6 +129,11 @@ def _labels(path: Path, columns: Columns) -> list[Any]:
                 f"{path}: no column {name!r}; columns present: {', '.join(table)}; name one of "
                 "these with --text, --label, --target or --group"
             )
+    if columns.group == columns.label:
+        raise ConfigError(
+            f"--group {columns.group}: is the label too, so that no label would be in two splits; "
+            "name another column, or leave it out"
+        )
     for row, value in enumerate(table[columns.label]):
         if value is None or value == "" or value != value:
             raise DataError(

@@ -20,9 +20,8 @@ from bench.tune.record import TrialState
 from bench.tune.summary import Summary, read_summaries
 
 MISSING, UNREADABLE, LOST, STOPPED = "missing", "unreadable", "lost", "stopped"
-_WELL = {Status.OK, Status.SKIPPED}
 _NAMED_AGAIN = {Status.FAILED, Status.OUT_OF_MEMORY}  # may be left alone unless they are named
-_HOPELESS = {Status.DIVERGED, Status.PRUNED}  # would end the same way
+_HOPELESS = {Status.DIVERGED, Status.PRUNED, Status.SKIPPED}  # would end the same way
 _Fields = dict[str, type | UnionType]
 _PLACE: _Fields = {"worker": str, "task": str, "backbone": str, "method": str, "runs": int}
 _READ: dict[str, _Fields] = {
@@ -174,7 +173,7 @@ class Folder:
         commands = {self._store.root / row.path: self._command(row) for row in plans}
         alike: dict[tuple[str, str, str], list[Path]] = defaultdict(list)
         for entry in entries:
-            if entry.status not in _WELL:
+            if entry.status != Status.OK:
                 retry = _retry(commands.get(entry.path, ""), entry.status)
                 alike[entry.status, entry.cause, retry].append(entry.path)
         for key, paths in alike.items():
@@ -217,7 +216,7 @@ def _brief(path: Path, record: Record) -> _Entry:
         path,
         record.run_hash,
         record.status.value,
-        "" if record.status in _WELL else record.cause,
+        "" if record.status == Status.OK else record.cause,
         cost.train_seconds + cost.evaluation_seconds if cost else 0.0,
         cost.train_tokens if cost else 0,
     )

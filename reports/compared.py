@@ -85,7 +85,7 @@ def verdict(each: Difference, found: Compared) -> str:
     if comparison.more_seeds is None or not comparison.difference.mean:
         return seen
     if math.isinf(comparison.more_seeds):
-        return f"{seen} One as small as seen no number of seeds would find on so few test items."
+        return f"{seen} With so few test items, no number of seeds would find one as small as seen."
     seeds = (
         "1 more seed" if comparison.more_seeds == 1 else f"{comparison.more_seeds:.0f} more seeds"
     )

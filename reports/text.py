@@ -94,7 +94,10 @@ def too_few(table: pd.DataFrame) -> str:
         return "Too few seeds for a verdict: one seed has no interval. Run 5 or more (--seeds 5)."
     few = int(scored["n_seeds"].max())
     if len(ranked) > 1 and ranked.max() == 1 and few < FEW_SEEDS:
-        return f"Too few seeds for a verdict: {few} tell no two methods apart. Run more (--seeds)."
+        return (
+            f"Too few seeds for a verdict: with {few}, no method here is told apart from the best. "
+            f"Run {FEW_SEEDS} or more (--seeds {FEW_SEEDS})."
+        )
     return ""
 
 

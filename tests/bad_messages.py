@@ -433,6 +433,11 @@ CASES = [
         "{suite}: not valid YAML: more than 200,000 values with its aliases written out, line 6",
     ),
     Bad(
+        "key that stands twice",
+        text("name: small\nseeds: 2\nseeds: 3\n"),
+        "{suite}: not valid YAML: 'seeds' stands twice, again in line 3",
+    ),
+    Bad(
         "alias of itself",
         text("tasks: &a [*a]"),
         "{suite}: not valid YAML: alias 'a' stands for nothing that is complete, line 1",

@@ -154,7 +154,9 @@ def test_check_reports_every_cell(small: SmallSuite, capsys: Capture) -> None:
 def test_check_says_what_will_be_skipped(small: SmallSuite, capsys: Capture) -> None:
     """A method that cannot do a case is announced with its reason."""
     small.write_suite(methods=[{"method": "lora", "config": {"rank": 25}}])
-    (row,) = call(capsys, "check", *small.planning, "--json").json
+    answer = call(capsys, "check", *small.planning, "--json")
+    assert answer.err.endswith("is valid: 2 runs, of which 2 will be skipped (see their verdict)\n")
+    (row,) = answer.json
     assert row["verdict"].startswith("rank is 25, but layer ")
     assert row["verdict"].endswith(" allows 1 to 24")
 

@@ -81,6 +81,16 @@ def test_kind_and_classes_follow_from_the_labels(
     assert call(capsys, "check", tmp_path / "mine.yaml").code == 0
 
 
+def test_label_cannot_be_the_group_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """No label would be in train and in test."""
+    data = write(tmp_path, {"text": SENTENCES, "label": MOODS})
+    columns = ("--text", "text", "--label", "label", "--group", "label")
+    answer = call(capsys, "init", tmp_path / "mine.yaml", "--data", data, *columns)
+    assert answer.code == 2
+    assert "--group label: is the label too" in answer.err
+    assert not (tmp_path / "mine.yaml").exists()
+
+
 def test_kind_option_overrides_what_the_labels_suggest(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -32,16 +32,14 @@ def list_command(options: argparse.Namespace) -> int:
 def check_command(options: argparse.Namespace) -> int:
     """Verify everything that can be wrong with a suite before an hour is spent on it."""
     suite, sources, planned = planned_by(options)
-    rows = [
-        _named(cell, variant) | _checked(cell, sources)
-        for (_, variant), cell in {
-            (p.run.cell.hash, p.variant): p.run.cell for p in planned
-        }.items()
-    ]
-    print_rows(rows, as_json=options.json)
-    for warning in dict.fromkeys(warning for row in rows for warning in _overlaps(row)):
+    cells = {(p.run.cell.hash, p.variant): p.run.cell for p in planned}
+    rows = {key: _named(cell, key[1]) | _checked(cell, sources) for key, cell in cells.items()}
+    print_rows(list(rows.values()), as_json=options.json)
+    for warning in dict.fromkeys(warning for row in rows.values() for warning in _overlaps(row)):
         print(warning, file=sys.stderr)
-    print(f"suite {suite.name!r} is valid: {len(planned)} runs", file=sys.stderr)
+    skipped = sum(rows[p.run.cell.hash, p.variant]["verdict"] != "ok" for p in planned)
+    rest = f", of which {skipped} will be skipped (see their verdict)" if skipped else ""
+    print(f"suite {suite.name!r} is valid: {len(planned)} runs{rest}", file=sys.stderr)
     return EXIT_OK
 
 

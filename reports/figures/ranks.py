@@ -186,7 +186,9 @@ def _draw_profiles(suite: Suite, found: Profile[str], names: list[str], *, bande
             found.shares[name],
             where="post",
             color=look.colour,
+            linestyle="-" if look.fill == "full" else "--",
             marker=look.marker,
+            fillstyle=look.fill,
             markevery=max(1, len(found.distances) // 6),
             label=within(name, 1.45, 7.5),
         )

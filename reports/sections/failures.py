@@ -61,7 +61,7 @@ def _left_out(evidence: Evidence) -> list[str]:
     trained = scored[scored["trainable_params"].fillna(1) != 0]
     found = []
     if references := sorted(set(scored["method"]) - set(trained["method"])):
-        found.append(f"{listed(references)}: train nothing; they are references and no rivals.")
+        found.append(f"Not ranked, since nothing is trained: {listed(references)}.")
     if single := int((trained["n_seeds"] == 1).sum()):
         found.append(f"{single} of {len(trained)} rows: one seed has no interval and no rank.")
     if unequal := [title(block) for block in evidence.blocks if _unequal(block)]:

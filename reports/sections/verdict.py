@@ -19,7 +19,7 @@ _HOW = (
     "stored and give the metric, else over seeds alone, and then hold for this test set. Methods "
     "are compared on common seeds and items. Sizes have the interval of their pair alone; which "
     "methods are told apart is tested for all pairs together (Holm, 5 %), so that an interval "
-    "without zero may belong to two that are not."
+    "without zero may belong to two methods that are not told apart."
 )
 _ACROSS = (
     "Of {tasks}. Means count every task alike, and their intervals are over seeds and test items "

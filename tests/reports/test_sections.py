@@ -97,9 +97,22 @@ def _unequal_seeds(store: Store) -> None:
 @pytest.mark.parametrize(
     ("change", "phrases"),
     [
-        (lambda _: None, ["majority: train nothing"]),
-        (_unequal_seeds, ["majority: train nothing", "syn_sentiment on tiny-bert (suite q"]),
-        (_one_seed, ["majority: train nothing", "1 of 4 rows: one seed", "1 runs: no plan"]),
+        (lambda _: None, ["Not ranked, since nothing is trained: majority."]),
+        (
+            _unequal_seeds,
+            [
+                "Not ranked, since nothing is trained: majority.",
+                "syn_sentiment on tiny-bert (suite q",
+            ],
+        ),
+        (
+            _one_seed,
+            [
+                "Not ranked, since nothing is trained: majority.",
+                "1 of 4 rows: one seed",
+                "1 runs: no plan",
+            ],
+        ),
     ],
 )
 def test_failures_say_what_no_test_holds(
