@@ -72,6 +72,19 @@ def test_worker_that_is_killed_is_replaced_and_its_stack_done(small: SmallSuite)
     assert all(r.status == "ok" for r in Store(small.results).records() if isinstance(r, Record))
 
 
+_BEFORE_STEPS_S = 3.0  # of a processor
+
+
+def trains(worker: psutil.Process) -> bool:
+    """Whether a worker is at work, and for long enough to be past what comes before a step."""
+    if not at_work(worker):
+        return False
+    before = sum(worker.cpu_times()[:2])
+    while worker.is_running() and sum(worker.cpu_times()[:2]) < before + _BEFORE_STEPS_S:
+        time.sleep(0.02)
+    return True
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_workers_end_with_the_command_that_started_them(
@@ -82,7 +95,7 @@ def test_workers_end_with_the_command_that_started_them(
     command = ("run", *small.running, "--stack", "1", "--workers", "2")
     process = start(*command)
     family = psutil.Process(process.pid)
-    while not any(at_work(child) for child in family.children()) and process.poll() is None:
+    while not any(trains(child) for child in family.children()) and process.poll() is None:
         time.sleep(0.02)
     workers = family.children(recursive=True)
     os.kill(process.pid, number)  # alone: not the group
