@@ -17,7 +17,7 @@ _HOW = (
     "Seconds and memory depend on the machine and on what else ran there, and stand in a panel for "
     "each machine; trainable parameters and training FLOPs do not. A method on the front is beaten "
     "by none in score and cost together, by their means; where intervals overlap, the front could "
-    "run otherwise."
+    "be another one."
 )
 
 
