@@ -50,7 +50,7 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(f"{path}: cannot be read: {error}") from None
     try:
         _measure(yaml.parse(text, Loader=yaml.SafeLoader))
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a safe loader
+        return _Loader(text).get_single_data()
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {error}") from None
     # What the library raises for a tag on a value that it does not fit, such as `!!bool maybe`.

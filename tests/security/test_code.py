@@ -182,7 +182,7 @@ def test_no_module_runs_or_unpacks_what_it_reads() -> None:
         for path in (REPOSITORY / package).rglob("*.py")
     ]
     found = {name: path for path in paths for name in called(ast.parse(path.read_text()))}
-    assert "yaml.safe_load" in found  # the search sees calls
+    assert "yaml.parse" in found  # the search sees calls
     assert "re" in found  # and imports
     forbidden = RUNNING | UNPACKING | {"trust_remote_code=True"}
     assert {name: path for name, path in found.items() if name in forbidden} == {}
