@@ -24,7 +24,15 @@ from tests.small_suite import REPOSITORY, SmallSuite, call
 Capture = pytest.CaptureFixture[str]
 
 # What would run code, or write outside a folder, on files that came from elsewhere.
-RUNNING = {"eval", "exec", "compile", "__import__", "torch.load", "yaml.load", "yaml.unsafe_load"}
+RUNNING = {
+    "eval",
+    "exec",
+    "compile",
+    "__import__",
+    "torch.load",
+    "yaml.load",
+    "yaml.unsafe_load",
+} | {f"yaml.{name}Loader" for name in ("", "Full", "Unsafe")}
 RUNNING |= {"yaml.full_load", "np.load", "os.system", "os.popen", "shutil.unpack_archive"}
 UNPACKING = {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "zipfile", "tarfile"}
 
