@@ -338,24 +338,3 @@ def test_reader_that_goes_away_is_no_error() -> None:
     assert listing.wait() == 0, complaint
     assert complaint == ""
     listing.stderr.close()
-
-
-WARNED = r"""
-import logging
-from bench.cli import main
-
-main(["list", "metrics"])
-logging.getLogger("some.library").warning("first\nsecond \x1b[31m")
-try:
-    raise KeyboardInterrupt
-except KeyboardInterrupt:
-    logging.getLogger("some.library").exception("Exception during reset")
-"""
-
-
-def test_warnings_are_one_safe_line_each_and_an_interrupt_is_none() -> None:
-    """What a library logs cannot steer a terminal, nor show Ctrl-C as an error of its own."""
-    done = subprocess.run(
-        [sys.executable, "-c", WARNED], capture_output=True, text=True, check=True
-    )
-    assert done.stderr == "gapbench: first second \\x1b[31m\n"
