@@ -140,7 +140,8 @@ def main() -> None:
     """Print one line a pair, then one with the medians of the ratios."""
     options = _parser().parse_args()
     if options.quick:
-        options.steps, options.pairs = 16, 3
+        options.steps, options.pairs, options.train_size = 8, 1, 128
+        options.runs = min(options.runs, 4)
     prepare(options.threads)
     work = {precision: _work(options, precision) for precision in options.precision}
     ratios: Ratios = {}
@@ -227,7 +228,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--quick", action="store_true", help="16 steps, 3 pairs")
+    parser.add_argument("--quick", action="store_true", help="one pair, 4 runs at most, 8 steps")
     return parser
 
 
