@@ -11,13 +11,12 @@ by hooks on its mask and on its weights. Which masks are drawn is the methods' a
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
-from transformers.masking_utils import sdpa_mask
 
 from bench.disentangled import is_disentangled
 
@@ -129,11 +128,7 @@ def attend(
     return (weights @ _each_head(value, query)).transpose(1, 2).contiguous(), weights
 
 
-AttentionInterface.register(IMPLEMENTATION, attend)
-AttentionMaskInterface.register(IMPLEMENTATION, sdpa_mask)
-
-
-def layers(model: PreTrainedModel) -> list[nn.Module]:
+def layers(model: "transformers.PreTrainedModel") -> list[nn.Module]:
     """Return the transformer layers in their order; empty where there is no list of them."""
     count = model.config.num_hidden_layers
     for module in model.modules():
@@ -151,33 +146,48 @@ def attentions(layer: nn.Module) -> list[nn.Module]:
     ]
 
 
-def is_causal(model: PreTrainedModel) -> bool:
+def is_causal(model: "transformers.PreTrainedModel") -> bool:
     """Whether every query sees only the tokens up to its own: a decoder-only model."""
     first = layers(model)[0]
     return all(bool(getattr(module, "is_causal", False)) for module in attentions(first))
 
 
-def droppable(model: PreTrainedModel) -> bool:
+def droppable(model: "transformers.PreTrainedModel") -> bool:
     """Whether the attention of a model can be reached, by registry or by hooks."""
     by_registry = bool(getattr(model, "_supports_attention_backend", False))
     return by_registry or any(is_disentangled(m) for m in model.modules())
 
 
-def take_over(model: PreTrainedModel) -> None:
+def take_over(model: "transformers.PreTrainedModel") -> None:
     """Let the layers of a model attend by `attend`, unless they ask for another than fused."""
     by_registry = getattr(model, "_supports_attention_backend", False)
     if by_registry and model.config._attn_implementation == "sdpa":
-        model.set_attn_implementation(IMPLEMENTATION)
+        _ask_ours(model)
 
 
-def drop_in(model: PreTrainedModel, layer: nn.Module, dropping: AttentionDropping) -> None:
+def drop_in(
+    model: "transformers.PreTrainedModel", layer: nn.Module, dropping: AttentionDropping
+) -> None:
     """Make the attention of one layer of a model drop in training."""
     for module in attentions(layer):
         if is_disentangled(module):
             _hook(module, dropping)
         else:
             setattr(module, _ATTRIBUTE, dropping)
-            model.set_attn_implementation(IMPLEMENTATION)
+            _ask_ours(model)
+
+
+def _ask_ours(model: "transformers.PreTrainedModel") -> None:
+    _register()
+    model.set_attn_implementation(IMPLEMENTATION)
+
+
+@cache
+def _register() -> None:
+    """Make our attention known; not on import, which would load the library's modelling code."""
+    transformers.AttentionInterface.register(IMPLEMENTATION, attend)
+    masks = transformers.AttentionMaskInterface()
+    masks.register(IMPLEMENTATION, masks["sdpa"])
 
 
 def _visible(mask: Tensor | None, query: Tensor, key: Tensor, *, causal: bool) -> Tensor | None:
@@ -192,7 +202,8 @@ def _visible(mask: Tensor | None, query: Tensor, key: Tensor, *, causal: bool) -
 
 
 def _fused(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
-    attended: tuple[Tensor, Tensor | None] = sdpa_attention_forward(*args, **kwargs)
+    library = transformers.AttentionInterface()["sdpa"]
+    attended: tuple[Tensor, Tensor | None] = library(*args, **kwargs)
     return attended
 
 

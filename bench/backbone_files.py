@@ -29,10 +29,10 @@ DTYPES: dict[Precision, torch.dtype] = {
     "fp64": torch.float64,
 }
 
-_AUTO_CLASSES: dict[Head, Any] = {
-    "sequence": transformers.AutoModelForSequenceClassification,
-    "causal": transformers.AutoModelForCausalLM,
-    "span": transformers.AutoModelForQuestionAnswering,
+_AUTO_CLASSES: dict[Head, str] = {
+    "sequence": "AutoModelForSequenceClassification",
+    "causal": "AutoModelForCausalLM",
+    "span": "AutoModelForQuestionAnswering",
 }
 _LIBRARY_NAMES: dict[Head, str] = {
     "sequence": "SEQUENCE_CLASSIFICATION",
@@ -75,7 +75,7 @@ def load(
             _switch_off_dropout(config)
             config.pad_token_id = tokenizer.pad_token_id
             read = partial(
-                _AUTO_CLASSES[HEADS[kind]].from_pretrained,
+                getattr(transformers, _AUTO_CLASSES[HEADS[kind]]).from_pretrained,
                 **_location(name),
                 config=config,
                 dtype=DTYPES[precision],

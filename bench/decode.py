@@ -13,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from transformers import DynamicCache
 
 from bench.beams import NOTHING, Beams, take
 from bench.decoding import Decoding
@@ -100,7 +100,7 @@ class _Search:
         self.predict = predict
         self.runs = runs
         self.decoding = decoding
-        self.cache = DynamicCache()
+        self.cache = transformers.DynamicCache()
         padded = pad_sequence(prompts, batch_first=True, padding_value=pad_id)
         self.input_ids = padded.to(device).repeat(runs, 1)
         left = pad_sequence(prompts, batch_first=True, padding_value=NOTHING, padding_side="left")

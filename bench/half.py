@@ -10,9 +10,9 @@ are so rounded anyway: numbers stay in bfloat16 there, which saves two conversio
 """
 
 import torch
+import transformers
 from torch import Tensor, nn
 from torch.nn import functional as F
-from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from bench.stack import replace_module
@@ -61,7 +61,7 @@ class HalfConv1D(Conv1D):  # type: ignore[misc]  # the library has no types
         return F.linear(x.bfloat16(), self._rows, self._bias).to(self.returns)
 
 
-def multiply_in_half(model: PreTrainedModel) -> None:
+def multiply_in_half(model: "transformers.PreTrainedModel") -> None:
     """Let every frozen linear layer of an adapted model multiply in bfloat16, but for logits."""
     logits = model.get_output_embeddings()
     for name, layer in list(model.named_modules()):
@@ -73,7 +73,7 @@ def multiply_in_half(model: PreTrainedModel) -> None:
     _stay_in_half(model)
 
 
-def _stay_in_half(model: PreTrainedModel) -> None:
+def _stay_in_half(model: "transformers.PreTrainedModel") -> None:
     """Let feed-forward blocks that are frozen as a whole convert nothing at their activation."""
     modules = dict(model.named_modules())
     halves = {n: m for n, m in modules.items() if isinstance(m, HalfLinear | HalfConv1D)}

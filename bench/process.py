@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable
+from importlib import import_module
 from multiprocessing.connection import wait
 
 import torch
@@ -34,7 +35,8 @@ def prepare(threads: int | None = None) -> None:
     """Set the number of threads, if given, keep freed memory, and let the libraries be.
 
     What is loaded by now stays: the garbage collector need not look through it again, which took it
-    a fifth of a second each time.
+    a fifth of a second each time. The modelling code of the model library is a good part of that;
+    it is loaded here, and not by processes that only plan, list or hand out work.
 
     A step frees and asks for the same tensors over and over. The C library gives those above some
     hundred kilobytes back to the system each time, which then clears their pages anew: 6 to 12 % of
@@ -42,6 +44,7 @@ def prepare(threads: int | None = None) -> None:
     """
     if threads is not None:
         torch.set_num_threads(threads)
+    import_module("transformers.modeling_utils")
     gc.freeze()
     setting = _of_glibc("mallopt")
     if setting is not None:

@@ -7,8 +7,8 @@ the model library's attention in `bench.attention`. Nothing here acts in evaluat
 from collections.abc import Sequence
 from typing import Any
 
+import transformers
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from bench import attention
 from bench.attention import AttentionDropping
@@ -28,7 +28,9 @@ def chosen(layers: str | tuple[int, int], count: int, *, causal: bool) -> range:
     return range((count + 1) // 2 if half else 0, count)
 
 
-def obstacle(model: PreTrainedModel, head: Sequence[str], config: DroppingConfig) -> str | None:
+def obstacle(
+    model: "transformers.PreTrainedModel", head: Sequence[str], config: DroppingConfig
+) -> str | None:
     """Return why a backbone cannot drop where the settings say, None if it can."""
     inside = config.logit_rate > 0 or config.weight_rate > 0
     family, layers = model.config.model_type, attention.layers(model)
@@ -52,7 +54,7 @@ class Droppings:
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: "transformers.PreTrainedModel",
         head: Sequence[str],
         axis: RunAxis,
         configs: Sequence[DroppingConfig],
@@ -81,7 +83,7 @@ class Droppings:
         vector = self._axis.vector(rates)
         return Site(self._axis, name, vector, pattern, self._tokens, rescale)
 
-    def _in_layers(self, model: PreTrainedModel) -> None:
+    def _in_layers(self, model: "transformers.PreTrainedModel") -> None:
         layers = attention.layers(model)
         if not layers:
             return
@@ -90,7 +92,9 @@ class Droppings:
             self._in_attention(model, layers[index], index)
             self._after_feed_forward(layers[index], index)
 
-    def _in_attention(self, model: PreTrainedModel, layer: nn.Module, index: int) -> None:
+    def _in_attention(
+        self, model: "transformers.PreTrainedModel", layer: nn.Module, index: int
+    ) -> None:
         shared = self._configs[0]
         rates = [c.logit_rate for c in self._configs]
         logits = self._site(f"logits {index}", rates, shared.logit_pattern)
@@ -112,14 +116,14 @@ class Droppings:
         site = self._site(f"ffn {index}", rates, shared.ffn_pattern, rescale=rescale)
         _drop_output(_feed_forward(layer), site)
 
-    def _at_embeddings(self, model: PreTrainedModel) -> None:
+    def _at_embeddings(self, model: "transformers.PreTrainedModel") -> None:
         shared = self._configs[0]
         rates = [c.embedding_rate for c in self._configs]
         rescale = _rescales(shared, auto=False)
         site = self._site("embeddings", rates, shared.embedding_pattern, rescale=rescale)
         _drop_output(model.get_input_embeddings(), site)
 
-    def _at_head(self, model: PreTrainedModel, head: Sequence[str]) -> None:
+    def _at_head(self, model: "transformers.PreTrainedModel", head: Sequence[str]) -> None:
         """Drop in what the first part of the head gets, and note it for the consistency loss."""
         rates = [c.head_rate for c in self._configs]
         site = self._site("head", rates, "element", rescale=True)
