@@ -202,9 +202,14 @@ def _visible(mask: Tensor | None, query: Tensor, key: Tensor, *, causal: bool) -
 
 
 def _fused(*args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None]:
-    library = transformers.AttentionInterface()["sdpa"]
-    attended: tuple[Tensor, Tensor | None] = library(*args, **kwargs)
+    attended: tuple[Tensor, Tensor | None] = _of_library()(*args, **kwargs)
     return attended
+
+
+@cache
+def _of_library() -> Callable[..., Any]:
+    function: Callable[..., Any] = transformers.AttentionInterface()["sdpa"]
+    return function
 
 
 def _is_small(query: Tensor, key: Tensor, asked: Mapping[str, Any]) -> bool:

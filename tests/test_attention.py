@@ -66,7 +66,7 @@ def test_plain_attention_equals_the_fused(
     layer = _Layer(groups, is_causal=is_causal)
     inputs = _inputs(queries, keys, groups)
     asked = {"attention_mask": mask and mask(queries, keys), "scaling": 0.3}
-    with patch.object(attention, "sdpa_attention_forward", side_effect=AssertionError):
+    with patch.object(attention, "_fused", side_effect=AssertionError):
         plain = _made(attend, layer, inputs, **asked)
     fused = _made(sdpa_attention_forward, layer, inputs, **asked)
     torch.testing.assert_close(plain, fused, rtol=1e-10, atol=1e-12)
@@ -95,7 +95,7 @@ def test_many_tokens_and_what_else_is_asked_are_left_to_the_library(
 ) -> None:
     """Plain products are for few tokens, and do neither dropout of weights nor biases."""
     queries = _inputs(keys, keys)
-    with patch.object(attention, "sdpa_attention_forward", return_value=(None, None)) as fused:
+    with patch.object(attention, "_fused", return_value=(None, None)) as fused:
         attend(_Layer(), *queries, attention_mask=None, **asked)
     assert fused.call_count == 1
     assert asked.items() <= fused.call_args.kwargs.items()
@@ -106,9 +106,7 @@ def test_weights_too_large_to_keep_are_left_to_the_library(monkeypatch: pytest.M
     inputs = _inputs(7, 7)
     for most, calls in ((ROWS * HEADS * 49, 0), (ROWS * HEADS * 49 - 1, 1)):
         monkeypatch.setattr(attention, "_MANY", most)
-        with patch.object(
-            attention, "sdpa_attention_forward", side_effect=sdpa_attention_forward
-        ) as fused:
+        with patch.object(attention, "_fused", side_effect=sdpa_attention_forward) as fused:
             attend(_Layer(), *inputs, attention_mask=None)
         assert fused.call_count == calls
 

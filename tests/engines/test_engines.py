@@ -1,5 +1,6 @@
 """How the command line chooses an engine and a time, and what it says where it cannot."""
 
+import subprocess
 import sys
 from collections.abc import Callable
 from itertools import count
@@ -39,6 +40,21 @@ def test_every_engine_of_the_command_line_has_its_file() -> None:
     """No engine is offered that nothing stands behind."""
     folder = Path(str(engines.__file__)).parent
     assert {path.stem for path in folder.glob("*.py")} == {*arguments.ENGINES, "__init__", "base"}
+
+
+@pytest.mark.parametrize("engine", arguments.ENGINES)
+def test_planning_and_handing_out_load_no_modelling_code(engine: str) -> None:
+    """What holds claims and sends stacks stays small: only who trains builds models."""
+    if engine != "local":
+        pytest.importorskip({"ray": "ray", "slurm": "submitit"}[engine])
+    code = (
+        "import sys; from bench import execute, registry; "
+        f"import bench.engines.{engine}; "
+        "registry.discover(); "
+        "print([n for n in ('transformers.modeling_utils', 'torch._dynamo') if n in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "[]\n"
 
 
 def test_slurm_where_no_job_can_be_sent_says_so(
