@@ -52,12 +52,23 @@ def read_yaml(path: Path) -> Any:
         _measure(yaml.parse(text, Loader=yaml.SafeLoader))
         return _Loader(text).get_single_data()
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML: {error}") from None
+        raise ConfigError(f"{path}: not valid YAML: {_told(error)}") from None
     # What the library raises for a tag on a value that it does not fit, such as `!!bool maybe`.
     except (ValueError, LookupError, AttributeError, OverflowError) as error:
         raise ConfigError(
             f"{path}: not valid YAML: a value does not fit its type: {error}"
         ) from None
+
+
+def _told(error: yaml.YAMLError) -> str:
+    """Return what the library found and where, in one line."""
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"{error.reason} at character {error.position}: {chr(error.character)!r}"
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return str(error)
+    what = ", ".join(part for part in (error.context, error.problem) if part)
+    mark = error.problem_mark or error.context_mark
+    return f"{what}, line {mark.line + 1}, column {mark.column + 1}" if mark else what
 
 
 def read_text(path: Path) -> str:

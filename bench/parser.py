@@ -5,13 +5,29 @@ usage errors must not wait for the training libraries.
 """
 
 import argparse
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bench import __version__, arguments
 from bench.argument_values import names
 
 Command = Callable[[argparse.Namespace], int]
+
+
+class _CommandParser(argparse.ArgumentParser):
+    """Refuses an unknown argument itself, with its own usage and what was probably meant."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            known = [flag for action in self._actions for flag in action.option_strings]
+            close = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1)
+            hint = f" (did you mean {close[0]}?)" if close else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+        return options, unknown
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -22,7 +38,9 @@ def build_parser() -> argparse.ArgumentParser:
         epilog="example: gapbench run quickstart && gapbench report",
     )
     parser.add_argument("--version", action="version", version=f"gapbench {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(
+        title="commands", required=True, metavar="COMMAND", parser_class=_CommandParser
+    )
     for name, (add, summary, example) in _COMMANDS.items():
         command = commands.add_parser(
             name,

@@ -7,6 +7,7 @@ value is reported in the same words: where, what was given, what is allowed.
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from typing import Annotated, Any, TypeVar
@@ -31,12 +32,25 @@ def _shows(text: str) -> str:
     return text
 
 
+def matching(pattern: str, rule: str) -> AfterValidator:
+    """Return what lets pass only what a pattern matches as a whole, and else says the rule."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text, re.ASCII):
+            raise ValueError(rule)
+        return text
+
+    return AfterValidator(check)
+
+
 Shown = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_shows)]
 """A label that people see, in terminals too."""
 PathText = Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(_shows)]
 """A file or folder, or what may stand in its place."""
 
 Model = TypeVar("Model", bound=BaseModel)
+_WORDS = {"tuple_type": "should be a list", "model_type": "should be a mapping of fields"}
+"""Instead of the validator's, which are about Python; by kind of error."""
 _MOST_ERRORS = 10  # of one file in one message
 
 
@@ -87,7 +101,7 @@ def _explain(model: type[BaseModel], details: ErrorDetails) -> str:
         return f"unknown field {field!r}; {_allowed_fields(model, details['loc'])}"
     if details["type"] == "missing":
         return f"field {field!r} is required"
-    message = details["msg"].removeprefix("Value error, ")
+    message = _WORDS.get(details["type"], details["msg"].removeprefix("Value error, "))
     if not details["loc"]:
         return message  # of fields that contradict each other, which it names
     return f"field {field!r}: {message}; got {_shown(details['input'])}"

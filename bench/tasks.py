@@ -18,13 +18,25 @@ from bench.documents import read_yaml
 from bench.errors import ConfigError
 from bench.metric import Metric
 from bench.metrics import get as get_metric
-from bench.schema import Frozen, PathText, suggest, validate
+from bench.schema import Frozen, PathText, matching, suggest, validate
 
 Kind = Literal["classification", "regression", "generation", "choice", "span"]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
-Repository = Annotated[
-    str, Field(pattern=r"^[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*$", max_length=200)
+Name = Annotated[
+    str,
+    Field(max_length=100),
+    matching(
+        r"[A-Za-z0-9][\w.-]*",
+        "may hold letters, digits, _ . and -, and begins with a letter or digit",
+    ),
 ]
+Repository = Annotated[
+    str,
+    Field(max_length=200),
+    matching(
+        r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", "must be the id of a repository, OWNER/NAME"
+    ),
+]
+Commit = Annotated[str, matching(r"[0-9a-f]{40}", "must be a full commit hash, 40 hex digits")]
 
 
 class HubSource(Frozen):
@@ -32,7 +44,7 @@ class HubSource(Frozen):
 
     hub: Repository = Field(description="repository id, such as nyu-mll/glue")
     config: str | None = Field(default=None, description="configuration name inside the repository")
-    revision: str = Field(pattern=r"^[0-9a-f]{40}$", description="full commit hash")
+    revision: Commit = Field(description="full commit hash")
 
 
 class BuiltinSource(Frozen):

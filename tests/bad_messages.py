@@ -116,12 +116,12 @@ CASES = [
     Bad(
         "seeds in words",
         suite(seeds="three"),
-        "{suite}: field 'seeds': Input should be a valid tuple; got 'three'",
+        "{suite}: field 'seeds': should be a list; got 'three'",
     ),
     Bad(
         "part of a seed",
         suite(seeds=1.5),
-        "{suite}: field 'seeds': Input should be a valid tuple; got 1.5",
+        "{suite}: field 'seeds': should be a list; got 1.5",
     ),
     Bad(
         "too many runs",
@@ -220,25 +220,29 @@ CASES = [
     Bad(
         "name that climbs",
         suite(name="../escape"),
-        "{suite}: field 'name': String should match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]*$';"
+        "{suite}: field 'name': may hold letters, digits, _ . and -, and "
+        "begins with a letter or digit;"
         " got '../escape'",
     ),
     Bad(
         "name from the root",
         suite(name="/etc/passwd"),
-        "{suite}: field 'name': String should match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]*$';"
+        "{suite}: field 'name': may hold letters, digits, _ . and -, and "
+        "begins with a letter or digit;"
         " got '/etc/passwd'",
     ),
     Bad(
         "name with a NUL",
         suite(name="a\0b"),
-        "{suite}: field 'name': String should match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]*$';"
+        "{suite}: field 'name': may hold letters, digits, _ . and -, and "
+        "begins with a letter or digit;"
         " got 'a\\x00b'",
     ),
     Bad(
         "name with a line break",
         suite(name="a\n"),
-        "{suite}: field 'name': String should match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]*$';"
+        "{suite}: field 'name': may hold letters, digits, _ . and -, and "
+        "begins with a letter or digit;"
         " got 'a\\n'",
     ),
     Bad(
@@ -250,25 +254,27 @@ CASES = [
     Bad(
         "name of look-alikes",
         suite(name="sm\u0430ll"),
-        "{suite}: field 'name': String should match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]*$';"
+        "{suite}: field 'name': may hold letters, digits, _ . and -, and "
+        "begins with a letter or digit;"
         " got 'sm\u0430ll'",
     ),
     Bad(
         "no name",
         suite(name=""),
-        "{suite}: field 'name': String should match pattern '^[A-Za-z0-9][A-Za-z0-9_.-]*$'; got ''",
+        "{suite}: field 'name': may hold letters, digits, _ . and -, and "
+        "begins with a letter or digit; got ''",
     ),
     Bad(
         "task that climbs",
         suite(tasks=["../secret"]),
-        "{suite}: field 'tasks.0.task': String should match pattern "
-        "'^[A-Za-z0-9][A-Za-z0-9_.-]*$'; got '../secret'",
+        "{suite}: field 'tasks.0.task': may hold letters, digits, _ . and -, and "
+        "begins with a letter or digit; got '../secret'",
     ),
     Bad(
         "task from the root",
         suite(tasks=["/etc/passwd"]),
-        "{suite}: field 'tasks.0.task': String should match pattern "
-        "'^[A-Za-z0-9][A-Za-z0-9_.-]*$'; got '/etc/passwd'",
+        "{suite}: field 'tasks.0.task': may hold letters, digits, _ . and -, and "
+        "begins with a letter or digit; got '/etc/passwd'",
     ),
     Bad(
         "long task",
@@ -364,7 +370,7 @@ CASES = [
     Bad(
         "methods in words",
         suite(methods="lora"),
-        "{suite}: field 'methods': Input should be a valid tuple; got 'lora'",
+        "{suite}: field 'methods': should be a list; got 'lora'",
     ),
     Bad(
         "a method twice",
@@ -456,8 +462,7 @@ CASES = [
         "tag that calls",
         text("name: !!python/object/apply:os.getcwd []"),
         "{suite}: not valid YAML: could not determine a constructor for the tag "
-        "'tag:yaml.org,2002:python/object/apply:os.getcwd' in \"<unicode string>\", line 1, "
-        "column 7: name: !!python/object/apply:os.getcwd [] ^",
+        "'tag:yaml.org,2002:python/object/apply:os.getcwd', line 1, column 7",
     ),
     Bad(
         "tag that does not fit",
@@ -472,8 +477,7 @@ CASES = [
     Bad(
         "control character",
         text("name: a\x07b"),
-        "{suite}: not valid YAML: unacceptable character #x0007: special characters are not"
-        ' allowed in "<unicode string>", position 7',
+        "{suite}: not valid YAML: special characters are not allowed at character 7: '\\x07'",
     ),
     Bad(
         "other encoding",
@@ -529,8 +533,8 @@ CASES = [
     Bad(
         "split that climbs",
         task(splits={"train": "../train", "test": "validation"}),
-        "{task}: field 'splits.train': String should match pattern "
-        "'^[A-Za-z0-9][A-Za-z0-9_.-]*$'; got '../train'",
+        "{task}: field 'splits.train': may hold letters, digits, _ . and -, and "
+        "begins with a letter or digit; got '../train'",
     ),
     Bad(
         "endless inputs",
@@ -540,13 +544,12 @@ CASES = [
     Bad(
         "repository that is a folder",
         task(source={"hub": "../data", "revision": HASH}),
-        "{task}: field 'source.hub.hub': String should match pattern "
-        "'^[A-Za-z0-9][\\w.-]*/[A-Za-z0-9][\\w.-]*$'; got '../data'",
+        "{task}: field 'source.hub.hub': must be the id of a repository, OWNER/NAME; got '../data'",
     ),
     Bad(
         "short revision",
         task(source={"hub": "a/b", "revision": "0123456"}),
-        "{task}: field 'source.hub.revision': String should match pattern '^[0-9a-f]{40}$';"
+        "{task}: field 'source.hub.revision': must be a full commit hash, 40 hex digits;"
         " got '0123456'",
     ),
     Bad(

@@ -229,7 +229,7 @@ def test_unknown_key_of_a_task_is_refused_with_a_suggestion(small: SmallSuite) -
         ({"tasks": ["animals", "animals"]}, "once"),
         ({"budget": {"steps": 3, "epochs": 1}}, "exactly one of 'epochs' and 'steps'"),
         ({"budget": {"batch_size": 3}}, "exactly one of 'epochs' and 'steps'"),
-        ({"name": "../escape"}, "pattern"),
+        ({"name": "../escape"}, "may hold letters"),
         ({"protocol": "lenient"}, "'strict' or 'paper'"),
         ({"training": {"learning_rate": float("inf")}}, "finite"),
     ],
