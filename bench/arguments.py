@@ -86,7 +86,9 @@ def offline(parser: argparse.ArgumentParser) -> None:
 
 def stored_run(parser: argparse.ArgumentParser) -> None:
     """Add a stored run, where all that it was made of is now, and where to compute."""
-    parser.add_argument("run", metavar="RUN", help="a record's file, or its run hash")
+    parser.add_argument(
+        "run", metavar="RUN", help="a record's file, or its run hash or the start of it"
+    )
     results(parser)
     sources(parser)
     parser.add_argument(

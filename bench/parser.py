@@ -231,7 +231,7 @@ def _score(parser: argparse.ArgumentParser) -> None:
         type=names,
         default=(),
         metavar="A,B",
-        help="instead of the task's own",
+        help="instead of the task's own; calibration is scored wherever probabilities are given",
     )
     arguments.json(parser)
 

@@ -93,12 +93,17 @@ def _find(store: Store, name: str) -> Record:
     path = Path(name)
     if path.suffix == ".json":
         return store.read(path)
-    for record in store.records():
-        if isinstance(record, Record) and record.run_hash == name:
-            return record
-    raise RecordError(
-        f"no record with run hash {name!r} under {store.root}; `gapbench report` lists them"
-    )
+    records = (record for record in store.records() if isinstance(record, Record))
+    found = [record for record in records if name and record.run_hash.startswith(name)]
+    if len(found) > 1:
+        raise RecordError(
+            f"{len(found)} run hashes under {store.root} begin with {name!r}; give more of it"
+        )
+    if not found:
+        raise RecordError(
+            f"no run hash under {store.root} begins with {name!r}; `gapbench report` lists them"
+        )
+    return found[0]
 
 
 def compare(before: Record, now: Record) -> Outcome:

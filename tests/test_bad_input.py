@@ -179,7 +179,8 @@ def test_missing_device_is_named(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["0123456789abcdef"], "no record with run hash '0123456789abcdef' under "),
+        (["0123456789abcdef"], "begins with '0123456789abcdef'; `gapbench report` lists them"),
+        ([""], "begins with ''; "),
         (["nothing.json"], "nothing.json: cannot be read: No such file"),
         (["{record}"], "give their folder by --data DIR"),
         (["{record}", "--data", "{data}"], "give the folder it was run with by --backbone DIR"),

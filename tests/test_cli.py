@@ -121,6 +121,15 @@ def test_wrong_usage_ends_with_2(arguments: list[str], capsys: Capture) -> None:
     assert "usage: gapbench" in answer.err
 
 
+def test_mistyped_argument_is_told_what_was_probably_meant(capsys: Capture) -> None:
+    """The usage shown is that of the command, and a flag that is close is named."""
+    answer = call(capsys, "run", "x", "--wrkers=3")
+    assert answer.code == 2
+    assert answer.err.startswith("usage: gapbench run ")
+    assert "unrecognized arguments: --wrkers=3 (did you mean --workers?)" in answer.err
+    assert "did you mean" not in call(capsys, "run", "x", "more").err
+
+
 @pytest.mark.parametrize("what", ["methods", "tasks", "suites", "metrics", "backbones"])
 def test_list_prints_the_same_names_as_text_and_as_json(what: str, capsys: Capture) -> None:
     """Each listing has a row an item, and `--json` gives the same items to a program."""
@@ -282,9 +291,20 @@ def test_report_goes_beside_the_results_by_default(done: SmallSuite, capsys: Cap
     assert call(capsys, "status", done.results, "--json").json[0] == {"suite": "small", "ok": 6}
 
 
+def test_start_of_several_hashes_is_refused(done: SmallSuite, capsys: Capture) -> None:
+    """It is not guessed which run was meant."""
+    for path in (done.results / "runs").glob("*/*/*/*/seed-*.json"):
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps(content | {"run_hash": "77" + content["run_hash"][2:]}))
+    answer = call(capsys, "reproduce", "77", "--results", done.results)
+    assert answer.code == 2
+    assert "6 run hashes under " in answer.err
+    assert "begin with '77'; give more of it" in answer.err
+
+
 @pytest.mark.parametrize("method", ["majority", "lora"])
 def test_reproduce_finds_the_same_numbers(done: SmallSuite, capsys: Capture, method: str) -> None:
-    """A record named by its hash or its file comes out the same when it is run alone."""
+    """A record named by its hash, the start of it, or its file comes out the same, run alone."""
     before = done.records()
     path = next((done.results / "runs").glob(f"animals/*/{method}/*/seed-1.json"))
     run_hash = json.loads(path.read_text())["run_hash"]
@@ -294,6 +314,9 @@ def test_reproduce_finds_the_same_numbers(done: SmallSuite, capsys: Capture, met
     assert answer.json["status_now"] == "ok"
     assert answer.json["drifts"] == {}
     assert answer.json["largest"] < 1e-6
+    answer = call(capsys, "reproduce", run_hash[:8], *arguments)
+    assert answer.code == 0
+    assert "same: no number differs by more than" in answer.out
     answer = call(capsys, "reproduce", path, *arguments)
     assert answer.code == 0
     assert "same: no number differs by more than" in answer.out
