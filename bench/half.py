@@ -3,19 +3,23 @@
 A frozen weight has no update that rounding could lose, and its products are most of the work. So
 `precision: bf16` rounds the inputs, weights and outputs of frozen linear layers to bfloat16, in the
 forward and in the backward pass, and nothing else: adapters, heads, attention, normalisation,
-losses, hypergradients and the optimiser are those of float32.
+losses and the optimiser are those of float32. Differences of two nearby passes, which rounding
+would drown, are taken `exactly`.
 
 Between the two layers of a feed-forward block there is only an activation, whose input and output
 are so rounded anyway: numbers stay in bfloat16 there, which saves two conversions each way.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
 
 import torch
 import transformers
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
-
-from bench.stack import replace_module
 
 # Of a feed-forward block: the layers before the activation, and the one behind it. GPT-2 is not
 # here: its activation is a chain of operations, each of which would round.
@@ -25,52 +29,76 @@ _AROUND_ACTIVATION = (
 )
 
 
-class HalfLinear(nn.Linear):
-    """A frozen linear layer that multiplies in bfloat16; its float32 weight stays at hand.
+_exact = ContextVar("_exact", default=False)
+
+
+@contextmanager
+def exactly() -> Iterator[None]:
+    """Let frozen layers multiply in float32 for once."""
+    token = _exact.set(True)
+    try:
+        yield
+    finally:
+        _exact.reset(token)
+
+
+class _Half:
+    """What a frozen layer becomes that multiplies in bfloat16; its float32 weight stays at hand.
 
     Attributes:
         returns: type of the outputs.
     """
 
     returns = torch.float32
-
-    def __init__(self, layer: nn.Linear) -> None:
-        nn.Module.__init__(self)
-        self.in_features, self.out_features = layer.in_features, layer.out_features
-        self.weight, self.bias = layer.weight, layer.bias
-        self._rows, self._bias = _rounded(layer.weight, layer.bias)
-
-    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - the library's own name
-        """Map (..., in) to (..., out)."""
-        return F.linear(input.bfloat16(), self._rows, self._bias).to(self.returns)
-
-
-class HalfConv1D(Conv1D):  # type: ignore[misc]  # the library has no types
-    """The same for a layer whose weight is transposed, (in, out)."""
-
-    returns = torch.float32
-
-    def __init__(self, layer: Conv1D) -> None:
-        nn.Module.__init__(self)
-        self.nx, self.nf = layer.nx, layer.nf
-        self.weight, self.bias = layer.weight, layer.bias
-        self._rows, self._bias = _rounded(layer.weight.T, layer.bias)
+    _rows: Tensor
+    _bias: Tensor | None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in) to (..., out)."""
-        return F.linear(x.bfloat16(), self._rows, self._bias).to(self.returns)
+        if _exact.get():
+            return super().forward(x)  # type: ignore[misc,no-any-return]
+        return self.rounded_product(x, self._bias)
+
+    def rounded_product(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Multiply by the rounded weight; (..., in) to (..., out)."""
+        return F.linear(x.bfloat16(), self._rows, bias).to(self.returns)
+
+
+class HalfLinear(_Half, nn.Linear):
+    """A linear layer."""
+
+
+class HalfConv1D(_Half, Conv1D):  # type: ignore[misc]  # the library has no types
+    """A layer whose weight is transposed, (in, out)."""
+
+
+def without_bias(layer: nn.Module, x: Tensor) -> Tensor:
+    """Multiply by the weight of a frozen linear layer, as precisely as the layer does itself."""
+    if isinstance(layer, _Half) and not _exact.get():
+        return layer.rounded_product(x)
+    return F.linear(x, _by_output(layer))
 
 
 def multiply_in_half(model: "transformers.PreTrainedModel") -> None:
     """Let every frozen linear layer of an adapted model multiply in bfloat16, but for logits."""
     logits = model.get_output_embeddings()
-    for name, layer in list(model.named_modules()):
+    for layer in model.modules():
         frozen = isinstance(layer, nn.Linear | Conv1D) and not layer.weight.requires_grad
-        if not frozen or layer is logits:
-            continue
-        half = HalfConv1D if isinstance(layer, Conv1D) else HalfLinear
-        replace_module(model, name, half(layer))
+        if frozen and layer is not logits:
+            halve(layer)
     _stay_in_half(model)
+
+
+def halve(layer: nn.Module) -> nn.Module:
+    """Let a frozen linear layer multiply in bfloat16, and return it.
+
+    It stays the same object: methods have put hooks on it, and other layers may hold it.
+    """
+    layer.__class__ = HalfConv1D if isinstance(layer, Conv1D) else HalfLinear
+    half: Any = layer
+    half._rows = _by_output(layer).detach().bfloat16().contiguous()
+    half._bias = None if half.bias is None else half.bias.detach().bfloat16()
+    return layer
 
 
 def _stay_in_half(model: "transformers.PreTrainedModel") -> None:
@@ -84,6 +112,7 @@ def _stay_in_half(model: "transformers.PreTrainedModel") -> None:
                     halves[block + name].returns = torch.bfloat16
 
 
-def _rounded(weight: Tensor, bias: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    rounded = weight.detach().bfloat16().contiguous()
-    return rounded, None if bias is None else bias.detach().bfloat16()
+def _by_output(layer: nn.Module) -> Tensor:
+    """Return a linear layer's weight with one row an output, (out, in)."""
+    weight = layer.get_parameter("weight")
+    return weight.T if isinstance(layer, Conv1D) else weight

@@ -52,7 +52,7 @@ def keep_mask(
     # The shift is arithmetic; it costs one of 32 bits, and saves a pass over the tensor.
     words.bitwise_xor_(words >> 16)
     words.mul_(_wrapped(_MULTIPLIERS[1]))
-    levels = (rates.double() * _LEVELS).round()
+    levels = (rates.double() * _LEVELS).round().clamp(max=_LEVELS - 1)  # a rate is below 1
     threshold = (levels - _LEVELS // 2).to(torch.int16).view(-1, *(1,) * len(shape))
     keep = words.view(torch.int16)[..., :features] >= threshold
     scale = (_LEVELS / (_LEVELS - levels)).to(rates.dtype).view(-1, *(1,) * len(shape))

@@ -47,12 +47,19 @@ def run_losses(logits: Tensor, targets: Tensor, task: Task, runs: int) -> Tensor
 
 def run_means(values: Tensor, targets: Tensor, runs: int) -> Tensor:
     """Return each run's mean of a number a decision, over those not ignored; (runs,)."""
-    return run_sums(values, targets, runs) / (targets != IGNORED).view(runs, -1).sum(dim=1)
+    return run_sums(values, targets, runs) / (~_ignored(targets)).view(runs, -1).sum(dim=1)
 
 
 def run_sums(values: Tensor, targets: Tensor, runs: int) -> Tensor:
     """Return each run's sum of a number a decision, over those not ignored; (runs,)."""
-    return values.masked_fill(targets == IGNORED, 0).view(runs, -1).sum(dim=1)
+    return values.masked_fill(_ignored(targets), 0).view(runs, -1).sum(dim=1)
+
+
+def _ignored(targets: Tensor) -> Tensor:
+    """Return which decisions do not count; of real targets, any number may be a true one."""
+    if targets.is_floating_point():
+        return torch.zeros_like(targets, dtype=torch.bool)
+    return targets == IGNORED
 
 
 def constant_logits(targets: Tensor, kind: Kind, outputs: int) -> Tensor:

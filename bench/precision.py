@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from bench.backbone_files import read_config
 from bench.config import Precision
-from bench.half import HalfLinear
+from bench.half import halve
 from bench.measured import key_of, recall, remember
 from bench.speed import timed
 
@@ -57,10 +57,8 @@ def gain(widths: tuple[int, int], rows: int, device: torch.device) -> float:
 def _measured(widths: tuple[int, int], rows: int, device: torch.device) -> float:
     layer = nn.Linear(*widths, device=device).requires_grad_(requires_grad=False)
     x = torch.randn(rows, widths[0], device=device, requires_grad=True)
-    plain, half = (
-        timed(_pass(candidate, x), device, _ROUNDS) for candidate in (layer, HalfLinear(layer))
-    )
-    return plain / half
+    plain = timed(_pass(layer, x), device, _ROUNDS)
+    return plain / timed(_pass(halve(layer), x), device, _ROUNDS)
 
 
 def _pass(layer: nn.Module, x: Tensor) -> Callable[[], None]:

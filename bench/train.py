@@ -3,7 +3,7 @@
 It knows phases and steps, and no method's name. Validation alone chooses the checkpoint.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 
@@ -169,7 +169,7 @@ class Trainer:
         for name, batch in batches.items():
             examples, width = batch.inputs["input_ids"].shape
             decisions = batch.targets[0].numel()
-            step[f"{phase.name}.{name}"] = work(examples // runs, width, decisions)
+            step[_charged_to(phase, batches, name)] = work(examples // runs, width, decisions)
         return self.flops.count(step, runs) if self.flops.wants(step) else nullcontext()
 
     def _account(
@@ -192,7 +192,7 @@ class Trainer:
                     for counts in (self._data.train.lengths, self._data.train.decision_counts)
                 )
                 done = work(len(own), width, decisions)
-                key = f"{phase.name}.{name}"
+                key = _charged_to(phase, drawn, name)
                 trace.work[key] = trace.work.get(key, 0.0) + done
 
     def _evaluate(self, *, choose: bool) -> None:
@@ -287,3 +287,11 @@ class Trainer:
         for optimizer in state.optimizers.values():
             optimizer.keep(positions)
         self._finite = self._finite[positions]
+
+
+def _charged_to(phase: Phase, drawn: Iterable[str], part: str) -> str:
+    """Return what the work on a batch is charged to.
+
+    A step that draws from several parts does other work on each than one that draws from it alone.
+    """
+    return f"{phase.name}.{'+'.join(sorted(drawn))}.{part}"

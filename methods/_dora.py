@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
 
+from bench.half import without_bias
 from bench.stack import RunAxis
 from bench.start import Update
 from methods._lowrank import LayerSettings, StackedLora
@@ -67,7 +68,7 @@ class StackedDora(StackedLora):
 
     def frozen(self, x: Tensor) -> Tensor:
         """Apply the frozen weight without its bias; (..., in) to (..., out)."""
-        return F.linear(x, self._frozen_rows)
+        return without_bias(self.base, x)
 
     @torch.no_grad()
     def norms(self) -> Tensor:
@@ -77,7 +78,7 @@ class StackedDora(StackedLora):
         only. In float32 this agrees with the norm of the full weight to a few roundings.
         """
         a, up = self.lora_A, (self.lora_B * self.strength()).transpose(1, 2)  # (runs, rank, in/out)
-        cross = torch.baddbmm(self.frozen(a), a @ a.transpose(1, 2), up, beta=2)
+        cross = torch.baddbmm(F.linear(a, self._frozen_rows), a @ a.transpose(1, 2), up, beta=2)
         squares = self._row_squares + (up * cross).sum(dim=1)
         return squares.clamp_(min=torch.finfo(squares.dtype).tiny).sqrt_()
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from bench.half import exactly
 from bench.method import TrainState
 
 Losses = Callable[[Tensor, Tensor], Tensor]
@@ -119,12 +120,14 @@ def unrolled(
 def mixed_product(lower: Losses, v: Tensor, e: Tensor, q: Tensor) -> Tensor:
     """Return the mixed derivative d2 lower / (de dv) times ``q`` by central differences, (runs, m).
 
-    The probes change each run's ``v`` by 0.01 in norm, whatever the norm of ``q``.
+    The probes change each run's ``v`` by 0.01 in norm, whatever the norm of ``q``; rounding would
+    drown that.
     """
     norms: Tensor = torch.linalg.vector_norm(q, dim=1, keepdim=True)
     epsilon = _PROBE / (norms + _NORM_FLOOR)
-    high = first_order(lower, torch.addcmul(v, epsilon, q), e)
-    low = first_order(lower, torch.addcmul(v, epsilon, q, value=-1), e)
+    with exactly():
+        high = first_order(lower, torch.addcmul(v, epsilon, q), e)
+        low = first_order(lower, torch.addcmul(v, epsilon, q, value=-1), e)
     return (high - low) / (2 * epsilon)
 
 

@@ -1,6 +1,7 @@
 """Cost accounting: operations against hand counts, time shared by runs, memory peaks."""
 
 import platform
+from typing import Any
 
 import pytest
 import torch
@@ -72,6 +73,29 @@ def test_work_that_no_example_causes_is_charged_by_the_step(
     solo = train(folder, runs[:1], data).trainer
     totals = [t.flops.total(t.traces[0].work) for t in (stacked, solo)]
     assert totals[0] == pytest.approx(totals[1], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("lora", {}),
+        ("bilora", {"estimator": "t1t2", "upper_every": 2}),
+        ("bilora", {"estimator": "unrolled", "upper_every": 3}),
+        ("flexora", {"estimator": "unrolled", "upper_every": 3}),
+    ],
+)
+def test_estimate_is_what_counting_every_step_gives(
+    name: str, config: dict[str, Any], make_backbone: MakeBackbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few counted steps stand for all, those included that do more than others."""
+    folder, data = make_backbone("bert"), random_data(train=160)
+    runs = make_runs(name, (0,), configs=[config], steps=40)
+    trainer = train(folder, runs, data).trainer
+    estimate = trainer.flops.total(trainer.traces[0].work)
+    monkeypatch.setattr(FlopEstimate, "wants", lambda *_: True)
+    every = train(folder, runs, data).trainer.flops.counted
+    assert len(every) == 40 > len(trainer.flops.counted)
+    assert estimate == pytest.approx(sum(count for _, count in every), rel=1e-3)
 
 
 def test_nothing_counted_costs_nothing() -> None:

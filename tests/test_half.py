@@ -1,6 +1,7 @@
 """Products of frozen layers in bfloat16: what they round, and what stays as it is in float32."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from bench.batches import collate
-from bench.half import HalfConv1D, HalfLinear
+from bench.half import HalfConv1D, HalfLinear, exactly, halve, without_bias
 from bench.method import AnyMethod, TrainState
 from bench.set_up import set_up
 from tests.small_stack import CPU, load_backbone, make_runs, random_data
@@ -32,7 +33,7 @@ def test_half_layer_multiplies_rounded_numbers(conv: bool) -> None:
     torch.manual_seed(0)
     plain = Conv1D(12, 7) if conv else nn.Linear(7, 12)
     plain.requires_grad_(requires_grad=False)
-    half = (HalfConv1D if conv else HalfLinear)(plain)
+    half = halve(deepcopy(plain))
     x = torch.randn(3, 5, 7, requires_grad=True)
     rows = plain.weight.T if conv else plain.weight
     exact = x.bfloat16().double() @ rows.bfloat16().double().T + plain.bias.bfloat16().double()
@@ -44,6 +45,29 @@ def test_half_layer_multiplies_rounded_numbers(conv: bool) -> None:
     assert gradient.dtype == torch.float32
     expected = rows.bfloat16().double().sum(0).expand_as(gradient)
     torch.testing.assert_close(gradient.double(), expected, rtol=ROUNDING, atol=1e-3)
+
+
+@pytest.mark.parametrize("conv", [False, True], ids=["linear", "conv1d"])
+def test_half_layer_can_multiply_exactly_and_without_its_bias(conv: bool) -> None:
+    """Inside `exactly` it is the layer that it was; without the bias it rounds all the same."""
+    torch.manual_seed(0)
+    plain = Conv1D(12, 7) if conv else nn.Linear(7, 12)
+    half = halve(deepcopy(plain.requires_grad_(requires_grad=False)))
+    x = torch.randn(3, 5, 7)
+    with exactly():
+        assert torch.equal(half(x), plain(x))
+        assert torch.equal(without_bias(half, x), without_bias(plain, x))
+    torch.testing.assert_close(without_bias(plain, x), plain(x) - plain.bias)
+    rounded = without_bias(half, x)
+    assert not torch.equal(rounded, without_bias(plain, x))
+    torch.testing.assert_close(rounded, half(x) - half.bias, rtol=ROUNDING, atol=2e-2)
+
+
+def test_hooks_on_a_layer_outlive_its_rounding() -> None:
+    """What a method has hung on a layer is still called, and changes what comes out."""
+    layer = nn.Linear(4, 3).requires_grad_(requires_grad=False)
+    layer.register_forward_hook(lambda *_: torch.zeros(()))
+    assert halve(layer)(torch.ones(4)) == 0
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])

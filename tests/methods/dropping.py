@@ -26,10 +26,15 @@ EVERYWHERE = {
 
 
 def ready(
-    make_backbone: MakeBackbone, name: str, family: str = "bert", outputs: int = 3, **config: Any
+    make_backbone: MakeBackbone,
+    name: str,
+    family: str = "bert",
+    outputs: int = 3,
+    precision: str = "fp64",
+    **config: Any,
 ) -> tuple[AnyMethod, TrainState, Batch]:
     """Return one run with moved parameters, in training mode, and a batch."""
-    runs = make_runs(name, (4,), configs=[config], outputs=outputs)
+    runs = make_runs(name, (4,), configs=[config], outputs=outputs, precision=precision)
     data = random_data(outputs=outputs)
     method, state = set_up(runs, load_backbone(make_backbone(family), runs), data, CPU)
     method.begin(state, Phase(), [runs[0].cell.training], 10)

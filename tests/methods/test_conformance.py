@@ -107,7 +107,8 @@ def test_setting_refuses_illegal_values_by_name(name: str, field: str) -> None:
 @cache
 def _outcome(folder: Path, name: str, settings: str, outputs: int) -> np.ndarray:
     """Return all numbers that a short training with settings (as JSON) leaves, as one vector."""
-    runs = make_runs(name, (3,), configs=[json.loads(settings)], steps=12, outputs=outputs)
+    how = {"precision": "bf16", "steps": 12, "outputs": outputs}  # where most is put in between
+    runs = make_runs(name, (3,), configs=[json.loads(settings)], **how)
     data = random_data(outputs=outputs)
     trained = train(folder, runs, data)
     curve = [[p.train_loss, p.test_loss] for p in trained.trainer.traces[0].curve]

@@ -84,6 +84,7 @@ def test_frozen_weights_get_no_gradient_and_the_update_folds_in(
     torch.testing.assert_close(state.model(**batch.inputs).logits, adapted, rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("precision", ["fp64", "bf16"])
 @pytest.mark.parametrize("family", ["bert", "llama", "deberta-v2"])
 @pytest.mark.parametrize(
     "setting",
@@ -109,7 +110,7 @@ def test_frozen_weights_get_no_gradient_and_the_update_folds_in(
     ids=lambda s: ",".join(f"{k}={v}" for k, v in s.items()),
 )
 def test_every_setting_changes_the_gradient(
-    setting: dict[str, Any], family: str, make_backbone: MakeBackbone
+    setting: dict[str, Any], family: str, precision: str, make_backbone: MakeBackbone
 ) -> None:
     """No setting is idle: each gives other gradients than the same without it."""
     gradients = []
@@ -118,7 +119,9 @@ def test_every_setting_changes_the_gradient(
     if varied == "layers":
         without["layers"] = [1, 2]
     for config in (setting, without):
-        method, state, batch = ready(make_backbone, "unified_dropout", family, **config)
+        method, state, batch = ready(
+            make_backbone, "unified_dropout", family, precision=precision, **config
+        )
         state.optimizers["main"].step = lambda: torch.zeros(1)
         method.step(state, {"train": batch})
         gradients.append(state.bank.grads.clone())
