@@ -9,6 +9,7 @@ import os
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from bench.splits import Arrays, TaskData
 from bench.tasks import BuiltinSource, OwnSource, Task
 
 FORMAT_VERSION = 4  # of the cached arrays; raised when their meaning changes
+_TOKENIZERS = (version("transformers"), version("tokenizers"))  # which make the arrays
 _REGRESSION_STRATA = 10
 _open: dict[str, TaskData] = {}  # the last ones, by key
 _LEAKED = "leaked."  # prefix of the counts among the cached arrays
@@ -47,6 +49,7 @@ def prepare(cell: Cell, sources: Sources, reader: Reader) -> TaskData:
     key = content_hash(
         [
             FORMAT_VERSION,
+            *_TOKENIZERS,
             task.identity(),
             cell.data.digest,
             cell.backbone.digest,

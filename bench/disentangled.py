@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
+from weakref import ref
 
 import torch
 from torch import Tensor, nn
@@ -46,22 +47,24 @@ def stack_positions(model: nn.Module) -> None:
     for module in found:
         for name in _BIASES:
             if hasattr(module, name):
-                setattr(module, name, partial(_bias_by_model, module, name))
+                # Weakly, or the layer would hold itself, and with it the numbers of its stack.
+                setattr(module, name, partial(_bias_by_model, ref(module), name))
 
 
 def _bias_by_model(
-    module: Any, name: str, query: Tensor, key: Tensor, *shared: Any, **named: Any
+    place: Any, name: str, query: Tensor, key: Tensor, *shared: Any, **named: Any
 ) -> Tensor:
     """Compute the positional part of the logits for each model with its own projections.
 
     Args:
-        module: a DeBERTa attention layer.
+        place: refers to a DeBERTa attention layer.
         name: of the library's function for one model.
         query: (models * batch [* heads], ...), model by model; so is ``key``.
         key: see ``query``.
         shared: relative positions and their embeddings, the same for all models.
         named: likewise.
     """
+    module = place()
     bias = getattr(type(module), name)
     layers = {n: m for n, m in module.named_children() if isinstance(m, Stacked)}
     models = max((layer.models for layer in layers.values()), default=1)

@@ -42,9 +42,13 @@ class MemoryPeak:
 
 
 def available(device: torch.device) -> int:
-    """Return the bytes that are free: of the GPU, or of the machine."""
+    """Return the bytes that are free: of the GPU, or of the machine.
+
+    What the allocator of a GPU keeps of tensors that are gone is free for the next.
+    """
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
     try:
         return _kilobytes(_MACHINE, "MemAvailable:")
     except (OSError, StopIteration):

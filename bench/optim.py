@@ -93,8 +93,8 @@ class ParameterBank:
         return self._axis.select(self._rate_factors)[:, columns]
 
     def load(self, values: Tensor) -> None:
-        """Set all numbers, (runs, numbers); the number of active runs may have changed."""
-        self.values = values.clone()
+        """Set all numbers, (runs, numbers), from any device; the active runs may have changed."""
+        self.values = values.to(self._axis.device, copy=True)
         self.grads = torch.zeros_like(self.values)
         self._bind()
 

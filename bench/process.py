@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import threading
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from multiprocessing.connection import wait
 
@@ -31,6 +32,12 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def take_gpu(device: torch.device, slot: int) -> None:
+    """Let one of several processes work on a GPU of its own, as far as there are enough."""
+    if device.type == "cuda":
+        torch.cuda.set_device(slot % torch.cuda.device_count())
+
+
 def prepare(threads: int | None = None) -> None:
     """Set the number of threads, if given, keep freed memory, and let the libraries be.
 
@@ -44,12 +51,18 @@ def prepare(threads: int | None = None) -> None:
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    import_module("transformers.modeling_utils")
-    gc.freeze()
+    _let_libraries_be()
     setting = _of_glibc("mallopt")
     if setting is not None:
         setting(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
         setting(_M_TRIM_THRESHOLD, _MOST_KEPT)
+
+
+@cache
+def _let_libraries_be() -> None:
+    """Keep what is loaded from the garbage collector; once, or what a stack leaves would stay."""
+    import_module("transformers.modeling_utils")
+    gc.freeze()
 
 
 def give_back() -> None:

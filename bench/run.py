@@ -4,8 +4,9 @@ Whatever happens to a stack ends in a defined status of each of its runs; the ru
 stay as they are.
 """
 
+import gc
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
@@ -87,26 +88,30 @@ class Executor:
 
     def _attempt(self, runs: list[Run], saved: Saved | None, progress: Progress) -> list[Record]:
         started = provenance.now()
+        made: list[Record] = []
         try:
-            return self._execute(runs, saved, progress)
+            made.extend(self._execute(runs, saved, progress))  # keeps what came before an error
         except SealedError:
             raise
         except StoreError as error:
-            self._note_full_store(runs, error, started)
+            self._note_full_store(_left(runs, made), error, started)
             raise
         except KeyboardInterrupt as stop:
             cause = str(stop) or "stopped by the user"
-            self._give_up(runs, Status.INTERRUPTED, cause, started)
+            self._give_up(_left(runs, made), Status.INTERRUPTED, cause, started)
             raise
         except Exception as error:
-            status = status_of(error)
+            status, left = status_of(error), _left(runs, made)
             if status != Status.OUT_OF_MEMORY or len(runs) == 1:
-                return self._give_up(runs, status, cause_of(error), started)
+                return made + self._give_up(left, status, cause_of(error), started)
+        else:
+            return made
         # Only here, outside the handler, are the tensors of the failed attempt free.
-        half = len(runs) // 2
+        half = -(-len(left) // 2)
         _log.warning("out of memory with %d runs in a stack; going on with %d", len(runs), half)
         _free(self.device)
-        return self._in_turn([runs[:half], runs[half:]], progress)
+        halves = [part for part in (left[:half], left[half:]) if part]
+        return made + self._in_turn(halves, progress)
 
     def _in_turn(self, stacks: Sequence[list[Run]], progress: Progress) -> list[Record]:
         """Attempt stacks one by one; what goes on from a checkpoint is a stack of its own."""
@@ -130,26 +135,33 @@ class Executor:
             return self._checkpoints.divide(runs)
         return [(runs, None)]
 
-    def _execute(self, runs: list[Run], saved: Saved | None, progress: Progress) -> list[Record]:
+    def _execute(
+        self, runs: list[Run], saved: Saved | None, progress: Progress
+    ) -> Iterator[Record]:
+        """Yield each record once it is stored: what fails later has no part in it."""
         started = provenance.now()
         cell = runs[0].cell
         reason = backbone_files.unfit(self.sources.locate(cell.backbone), cell.task.kind)
         if reason is not None:
-            return self._give_up(runs, Status.SKIPPED, reason, started)
+            yield from self._give_up(runs, Status.SKIPPED, reason, started)
+            return
         backbone = load_backbone(cell, self.sources)
         skipped, runs = self._skip(runs, backbone, started)
+        yield from skipped
         if not runs:
-            return skipped
+            return
         if self.divides and saved is None:
             task_data = data.prepare(cell, self.sources, backbone.reader)
             parts = divide(runs, backbone, task_data, self.device)
             if len(parts) > 1:
-                return skipped + self._in_turn(parts, progress)
+                yield from self._in_turn(parts, progress)
+                return
         attempt = self._ready(runs, saved, backbone, progress)
         attempt.train()
-        return skipped + [self._keep(*made) for made in attempt.records()]
+        for made in attempt.records():
+            yield self.keep(*made)
 
-    def _keep(self, record: Record, predictions: pa.Table | None) -> Record:
+    def keep(self, record: Record, predictions: pa.Table | None) -> Record:
         """Store what came of a run; return that, or what another process stored before."""
         try:
             self.store.write(record, predictions)
@@ -213,7 +225,7 @@ class Executor:
         for run in runs:
             if not self.store.settled(run):
                 blank = blank_record(run, self.device, started, status=status, detail=detail)
-                given_up.append(self._keep(blank, None))
+                given_up.append(self.keep(blank, None))
         return given_up
 
     def _note_full_store(self, runs: Sequence[Run], error: StoreError, started: datetime) -> None:
@@ -275,6 +287,13 @@ class Attempt:
         )
 
 
+def _left(runs: Sequence[Run], made: Sequence[Record]) -> list[Run]:
+    """Return the runs that have no record yet."""
+    done = {record.run_hash for record in made}
+    return [run for run in runs if run.hash not in done]
+
+
 def _free(device: torch.device) -> None:
+    gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()

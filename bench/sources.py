@@ -20,7 +20,22 @@ from bench.errors import BackboneError, BenchError, DataError
 from bench.schema import content_hash
 from bench.tasks import BuiltinSource, HubSource, OwnSource, Task
 
-BACKBONE_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
+BACKBONE_FILES = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    # What tokenizers are made of where there is no tokenizer.json, by the library's names.
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+    "spm.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+)
+"""Decides, beside the weights, what a backbone makes of a text."""
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _HUB_ID = re.compile(
     r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)@(?P<revision>[0-9a-f]{40})"

@@ -144,6 +144,9 @@ class Trainer:
             optimizer.load_state_dict({each: rows[f"{name}.{each}"] for each in optimizer.STATE})
         self._method.load_state_dict(saved.rows)
         self.traces = saved.traces
+        for trace in self.traces:
+            if trace.best_row is not None:
+                trace.best_row = trace.best_row.to(axis.device)
         self.stopwatch.seconds = saved.seconds
         self.flops.counted = saved.counted
 

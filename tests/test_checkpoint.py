@@ -117,6 +117,19 @@ def test_process_that_is_asked_to_end_saves_the_step_and_goes_on_from_it(
     assert files(small.results) == []
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")
+def test_stack_on_a_gpu_goes_on_from_its_checkpoint(
+    small: SmallSuite, capsys: Capture, monkeypatch: Patch
+) -> None:
+    """What was read from a file is moved to where the stack trains."""
+    command = ("run", *small.running, "--methods", "lora", "--device", "cuda")
+    with at_step(monkeypatch, 13, terminate):
+        assert call(capsys, *command).code == 130
+    with counted(monkeypatch) as seen:
+        assert call(capsys, *command).code == 0
+    assert {step for _, step in seen} == set(range(14, STEPS + 1))
+
+
 @pytest.mark.slow
 def test_process_that_is_killed_goes_on_from_its_last_checkpoint(
     tmp_path: Path, make_backbone: Callable[[str], Path], capsys: Capture

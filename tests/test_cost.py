@@ -8,8 +8,8 @@ import torch
 
 from bench import attention
 from bench.cost import FlopEstimate, Stopwatch, work
-from bench.memory import MemoryPeak
-from bench.process import prepare
+from bench.memory import MemoryPeak, available
+from bench.process import prepare, take_gpu
 from tests.small_stack import CPU, MakeBackbone, make_runs, random_data, train
 
 
@@ -96,6 +96,27 @@ def test_estimate_is_what_counting_every_step_gives(
     every = train(folder, runs, data).trainer.flops.counted
     assert len(every) == 40 > len(trainer.flops.counted)
     assert estimate == pytest.approx(sum(count for _, count in every), rel=1e-3)
+
+
+def test_memory_that_a_gpu_keeps_of_gone_tensors_is_available(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The allocator hands it to the next stack: 50 of 80 bytes kept are in use."""
+    given = {"mem_get_info": (20, 100), "memory_reserved": 80, "memory_allocated": 50}
+    for name, value in given.items():
+        monkeypatch.setattr(torch.cuda, name, lambda _, value=value: value)
+    assert available(torch.device("cuda")) == 50
+
+
+def test_workers_take_the_gpus_of_a_computer_by_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three workers on two GPUs: first, second, first; on a CPU there is none to take."""
+    taken: list[int] = []
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", taken.append)
+    for slot in range(3):
+        take_gpu(torch.device("cuda"), slot)
+    take_gpu(CPU, 3)
+    assert taken == [0, 1, 0]
 
 
 def test_nothing_counted_costs_nothing() -> None:

@@ -1,15 +1,18 @@
 """What names a run: the hash of every value that can move its score, and of nothing else."""
 
 import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
 from bench.config import Cell, Run
+from bench.sources import Sources
 from tests.small_suite import CELL
 
 # Another legal value of every field that can move a score, by its place in the cell. Fields that
@@ -135,6 +138,21 @@ def test_hash_with_another_score_moving_value_differs(place: str) -> None:
 def test_hash_with_another_text_is_equal(place: str) -> None:
     """Descriptions, licences and citations do not name a run."""
     assert changed({place: "other words"}).hash == CELL.hash
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "merges.txt", "spm.model", "tokenizer.model"])
+def test_other_files_of_a_tokenizer_are_another_backbone(
+    name: str, tmp_path: Path, make_backbone: Callable[[str], Path]
+) -> None:
+    """What splits a text into tokens decides a result, in whichever file it is."""
+    folder = tmp_path / "backbone"
+    shutil.copytree(make_backbone("bert"), folder)
+    digests = []
+    for content in ("a", "b"):
+        (folder / name).write_text(content)
+        digests.append(Sources().backbone(str(folder)).digest)
+    (folder / "README.md").write_text("about it")
+    assert digests[0] != digests[1] == Sources().backbone(str(folder)).digest
 
 
 def test_hash_of_another_seed_differs() -> None:

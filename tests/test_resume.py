@@ -5,7 +5,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from filelock import FileLock
 
 from bench.record import Record, Status
+from bench.run import Attempt
 from bench.store import Store
 from tests.small_suite import PROCESSES, SmallSuite, call, make, numbers, run_command, start
 
@@ -174,6 +175,33 @@ def test_failed_run_is_tried_again_and_finished_ones_are_not(
 
 def _fail(*_: object) -> None:
     raise RuntimeError("no such layer")
+
+
+def test_what_is_settled_when_memory_runs_out_is_not_done_again(
+    small: SmallSuite, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a stack with a run that is skipped, and another one scored, only the rest is tried."""
+    ranks = (500, 2, 4)  # the first is more than the layers have
+    methods = [{"method": "lora", "variant": f"{r}", "config": {"rank": r}} for r in ranks]
+    small.write_suite(methods=methods, seeds=1)
+    written: list[tuple[str, Status]] = []
+    write, scored = Store.write, Attempt.records
+
+    def note(store: Store, record: Record, *more: Any) -> None:
+        written.append((record.run_hash, record.status))
+        write(store, record, *more)
+
+    def one_of_several(attempt: Attempt) -> Iterator[Any]:
+        made = scored(attempt)
+        yield made[0]
+        if len(made) > 1:
+            raise torch.OutOfMemoryError("no memory left")
+
+    monkeypatch.setattr(Store, "write", note)
+    monkeypatch.setattr(Attempt, "records", one_of_several)
+    answer = call(capsys, "run", *small.running, "--stack", "3", "--json")
+    assert (answer.code, answer.json["now"]) == (0, {"skipped": 1, "ok": 2})
+    assert len(written) == len({run for run, _ in written}) == 3
 
 
 def test_stack_that_does_not_fit_is_halved(

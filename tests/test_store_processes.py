@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from bench.cli import EXIT_INTERRUPTED
 from bench.config import Cell, Run
 from bench.record import Record
 from bench.store import Store, store_at
@@ -106,7 +107,8 @@ def test_two_commands_on_one_folder_train_every_run_once(
         command.start()
     for command in commands:
         command.join()
-    assert {command.exitcode for command in commands} == {0}
+    # Whoever ends while the other still has runs in hand says so; the last one sees all of them.
+    assert 0 in {command.exitcode for command in commands} <= {0, EXIT_INTERRUPTED}
     done = [json.loads(out.read_text())["now"].get("ok", 0) for out in outs]
     assert sum(done) == 15
     assert len(small.records()) == 15

@@ -116,6 +116,6 @@ def _conclude(wanted: Sequence[Run], store: Store, outcome: Outcome) -> int:
         print(f"{outcome.left} runs are left{about}; the same command goes on", file=sys.stderr)
     elif missing:
         print(f"{missing} runs are in the hands of another process", file=sys.stderr)
-    if outcome.left or Status.INTERRUPTED in statuses:
+    if outcome.left or missing or Status.INTERRUPTED in statuses:
         return EXIT_INTERRUPTED
     return EXIT_FAILED_RUNS if statuses else EXIT_OK

@@ -23,7 +23,7 @@ from bench.config import Run
 from bench.engines.base import STACKS_A_WORKER, Settings, small
 from bench.errors import BenchError
 from bench.failure import death_of, oom_kills
-from bench.process import choose_device, end_with_parent, prepare
+from bench.process import choose_device, end_with_parent, prepare, take_gpu
 from bench.record import Status
 from bench.run import Executor
 from bench.sources import Sources
@@ -100,6 +100,7 @@ class _Worker:
     process: BaseProcess
     pipe: Connection
     oom_kills: int  # of this computer, when the worker began
+    slot: int  # its place among the workers, taken over by whoever replaces it
     ready: bool = False
     job: Job | None = None
 
@@ -138,13 +139,15 @@ class Crew:
     def _hire(self) -> None:
         ours, theirs = _CONTEXT.Pipe()
         before = oom_kills()
-        process = _CONTEXT.Process(target=_serve, args=(theirs, self._threads, self._settings))
+        slot = min({*range(self._size)} - {worker.slot for worker in self._workers})
+        arguments = (theirs, self._threads, slot, self._settings)
+        process = _CONTEXT.Process(target=_serve, args=arguments)
         # A terminal interrupts the whole group. What is ignored is inherited, from the first line.
         heeded = signal.signal(signal.SIGINT, signal.SIG_IGN)
         process.start()
         signal.signal(signal.SIGINT, heeded)
         theirs.close()  # so that its end shows here
-        self._workers.append(_Worker(process, ours, before))
+        self._workers.append(_Worker(process, ours, before, slot))
 
     def _hand_out(self) -> bool:
         """Give every idle worker a stack; return whether anything is under way or to come."""
@@ -210,12 +213,13 @@ class Crew:
             worker.process.join()
 
 
-def _serve(pipe: Connection, threads: int, settings: Settings) -> None:
+def _serve(pipe: Connection, threads: int, slot: int, settings: Settings) -> None:
     """Do the stacks that come through a pipe until it closes."""
     end_with_parent()
     tqdm.set_lock(RLock())  # its own lock is a system semaphore, which a killed process leaves
     prepare(threads)
     executor = _executor(settings)
+    take_gpu(executor.device, slot)
     try:
         signal.signal(signal.SIGINT, _stop)
         pipe.send(_Ready())

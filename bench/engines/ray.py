@@ -21,7 +21,7 @@ from bench.agenda import ATTEMPTS, Agenda, Job
 from bench.checkpoint import Checkpoints
 from bench.config import Run
 from bench.engines.base import Settings, small
-from bench.errors import ConfigError
+from bench.errors import BenchError, ConfigError
 from bench.journal import Diary, Event
 from bench.process import choose_device, prepare
 from bench.record import Record, Status
@@ -155,14 +155,16 @@ class _Tasks:
     def _collect(self, task: Any, job: Job, runs: list[Run]) -> None:
         try:
             carried: Carried = ray.get(task)
-        except RayTaskError:
+        except RayTaskError as error:
+            if isinstance(error.cause, BenchError):
+                raise error.cause from None
             raise
         except RayError as error:
             cause = f"{ATTEMPTS} worker processes died at it; Ray says: {error}"
             self._agenda.end(job, self._executor.give_up(runs, cause))
             return
         for record, predictions in carried.records:
-            self._store.write(record, predictions)
+            self._executor.keep(record, predictions)
         Checkpoints(self._store, choose_device("cpu")).clear(runs)
         if self._settings.journal is not None:
             for event in carried.told:
@@ -170,10 +172,12 @@ class _Tasks:
         self._agenda.end(job, carried.statuses, carried.seconds)
 
     def cancel(self) -> None:
-        """Stop what is still under way, and let its runs go."""
-        for task, (_, _, claims) in self.under_way.items():
+        """Stop what is still under way, note that of its runs, and let them go."""
+        for task in self.under_way:
             ray.cancel(task, force=True)
-            claims.close()
+        for _, runs, claims in self.under_way.values():
+            with claims:
+                self._executor.give_up(runs, "the command was stopped", Status.INTERRUPTED)
 
 
 def demand(job: Job, settings: Settings) -> dict[str, float]:

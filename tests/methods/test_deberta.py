@@ -4,9 +4,11 @@ The reference of a pass over several models is the library's plain model, one fo
 that model's update folded into its weights.
 """
 
+import gc
 from contextlib import nullcontext
 from functools import cache
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 from bench.backbone import Backbone
 from bench.batches import collate
 from bench.config import Fingerprint, Run
-from bench.disentangled import positional_norms
+from bench.disentangled import is_disentangled, positional_norms
 from bench.method import AnyMethod, TrainState
 from bench.set_up import set_up
 from bench.stack import StackedDropout, StackedLinear
@@ -115,6 +117,21 @@ def test_each_model_of_a_wide_pass_equals_its_plain_model(
                 expected = _folded(version, state.model, place, models)(**own).logits
                 torch.testing.assert_close(actual, expected, rtol=0, atol=TOLERANCES[version])
         assert not torch.allclose(wide[0], wide[1], atol=1e-3)
+
+
+@pytest.mark.parametrize("version", sorted(TOLERANCES))
+def test_stack_that_is_gone_leaves_nothing(version: str) -> None:
+    """No layer holds itself: its numbers are free as soon as nobody has the stack."""
+    _, state = _state(version, make_runs("lora", (0, 1)))
+    layers = [ref(m) for m in state.model.modules() if is_disentangled(m)]
+    gc.collect()
+    gc.disable()
+    try:
+        del _, state
+        assert layers
+        assert [layer() for layer in layers] == [None] * len(layers)
+    finally:
+        gc.enable()
 
 
 def _gradients(version: str, runs: list[Run]) -> tuple[Tensor, Tensor]:
