@@ -29,7 +29,7 @@ from bench.sources import Sources, cache_folder
 from bench.splits import Arrays, TaskData
 from bench.tasks import BuiltinSource, OwnSource, Task
 
-FORMAT_VERSION = 4  # of the cached arrays; raised when their meaning changes
+FORMAT_VERSION = 5  # of the cached arrays; raised when their meaning changes
 _REGRESSION_STRATA = 10
 _open: dict[str, TaskData] = {}  # the last ones, by key
 _LEAKED = "leaked."  # prefix of the counts among the cached arrays
@@ -139,8 +139,10 @@ def _encode_splits(cell: Cell, sources: Sources, reader: Reader) -> Arrays:
     if kept is not None:
         parts["train"] = _subset(task, parts["train"], kept)
     arrays: Arrays = {}
+    cut_from = "test" if cell.protocol == "paper" else "train"
     for split, part in parts.items():
-        encoded = kinds.get(task.kind).encode(task, part, reader)
+        where = place(task, split if split in rows else cut_from)
+        encoded = kinds.get(task.kind).encode(task, where, part, reader)
         encoded |= {"targets": part.targets, "example_ids": part.numbers.astype(np.int64)}
         if part.truth is not None:
             encoded["truth"] = part.truth

@@ -43,11 +43,11 @@ class TaskKind(ABC):
         return list(zip(*rows.columns.values(), strict=True))
 
     @abstractmethod
-    def encode(self, task: Task, rows: Rows, reader: Reader) -> Arrays:
+    def encode(self, task: Task, place: str, rows: Rows, reader: Reader) -> Arrays:
         """Return the arrays of the split that `load` takes, without targets and row numbers.
 
         Raises:
-            DataError: if something that must not be cut does not fit the window.
+            DataError: naming ``place`` and row, if what must not be cut does not fit the window.
         """
 
     @abstractmethod

@@ -51,16 +51,11 @@ class Choice(TaskKind):
         """Return prompts and continuations."""
         return [tuple(pairs) for pairs in rows.columns["pairs"]]
 
-    def encode(self, task: Task, rows: Rows, reader: Reader) -> Arrays:
+    def encode(self, task: Task, place: str, rows: Rows, reader: Reader) -> Arrays:
         """Tokenise every prompt with each choice."""
         questions = rows.columns["pairs"]
-        counts = [len(pairs) for pairs in questions]
-        flat = [pair for pairs in questions for pair in pairs]
-        return (
-            encode_pairs(task, flat, reader, ends=False)
-            | {"units": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)}
-            | Texts.of([[target for _, target in pairs] for pairs in questions]).arrays()
-        )
+        encoded = encode_pairs(task, place, questions, rows.numbers, reader)
+        return encoded | Texts.of([[target for _, target in pairs] for pairs in questions]).arrays()
 
     def load(self, arrays: Arrays, pad_id: int) -> EncodedSplit:
         """Return a split from its arrays."""

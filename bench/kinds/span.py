@@ -59,9 +59,9 @@ class Span(TaskKind):
         """Return questions with their contexts."""
         return list(zip(rows.columns["question"], rows.columns["context"], strict=True))
 
-    def encode(self, task: Task, rows: Rows, reader: Reader) -> Arrays:
+    def encode(self, task: Task, place: str, rows: Rows, reader: Reader) -> Arrays:
         """Tokenise every question with each window of its context."""
-        return encode_windows(task, rows, reader)
+        return encode_windows(task, place, rows, reader)
 
     def load(self, arrays: Arrays, pad_id: int) -> EncodedSplit:
         """Return a split from its arrays."""
