@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -116,6 +117,29 @@ def test_labels_that_are_numbers_are_no_counts(tmp_path: Path) -> None:
     write(tmp_path, numbered(30) | {"label": [0, *stars[1:]]})
     with pytest.raises(DataError, match="row 0: column 'label' holds 0, allowed: 1, 2, 3"):
         read_rows(own_task(tmp_path, SHARED, labels=[1, 2, 3]), Sources())
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl"])
+@pytest.mark.parametrize("labels", [["true", "false"], ["False", "True"]])
+def test_bools_are_the_names_that_they_spell(
+    labels: list[str], suffix: str, tmp_path: Path
+) -> None:
+    """`true` of a CSV file is the class of that name, and never class 1 because it counts as 1."""
+    said = [i % 3 == 0 for i in range(30)]
+    data = pd.DataFrame(numbered(30) | {"label": said})
+    written = {
+        "csv": data.to_csv(index=False),
+        "tsv": data.to_csv(index=False, sep="\t"),
+        "jsonl": data.to_json(orient="records", lines=True),
+    }
+    (tmp_path / f"rows.{suffix}").write_text(written[suffix])
+    source = {"train": f"../rows.{suffix}", "test_share": 0.25}
+    for part in read_rows(own_task(tmp_path, source, labels=labels), Sources()).values():
+        assert [labels[i].lower() == "true" for i in part.targets] == [
+            said[i] for i in part.numbers
+        ]
+    with pytest.raises(DataError, match=r"row 0: column 'label' holds True, allowed: .*no, yes"):
+        read_rows(own_task(tmp_path, source, labels=["no", "yes"]), Sources())
 
 
 def short(path: Path) -> None:
