@@ -20,6 +20,7 @@ from bench import suite as suites
 from bench.config import Cell
 from bench.errors import BackboneError, BenchError, ConfigError, StoreError
 from bench.manifest import File, Item, Manifest, Part, load
+from bench.paths import refuse_outside
 from bench.sources import Sources, backbone_folder, file_digest
 from bench.tasks import BuiltinSource, HubSource, OwnSource, Task
 
@@ -127,6 +128,7 @@ class _Filling:
         """Return the item with its files in place, and whether it was fetched or kept."""
         known, item = self._known, self._item
         same = known is not None and known.source == dict(item.source)
+        self._refuse_links()
         if known is None:
             self._refuse_strangers()
         elif not same:
@@ -170,6 +172,13 @@ class _Filling:
         known = self._mirror.items[self._item.folder].files[path]
         there = self._out / path
         return there.is_file() and file_digest(there) == known.sha256
+
+    def _refuse_links(self) -> None:
+        """Refuse folders that lead elsewhere; links at files are replaced."""
+        refuse_outside(self._out, self._folder)
+        for place in self._folder.rglob("*"):
+            if place.is_dir():
+                refuse_outside(self._out, place)
 
     def _refuse_strangers(self) -> None:
         if self._folder.is_dir() and any(self._folder.iterdir()):
