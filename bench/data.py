@@ -101,9 +101,9 @@ def read_rows(task: Task, sources: Sources) -> dict[str, Rows]:
     if isinstance(task.source, OwnSource) and task.source.test_share is not None:
         rows = _read(task, "train", sources)
         size = max(1, round(len(rows) * task.source.test_share))
-        chosen = _cut(task, rows, size, seed_of("test", task.name, task.version))
-        parts = {"train": ~chosen, "test": chosen}
-        return {split: rows.take(np.flatnonzero(where)) for split, where in parts.items()}
+        seed = seed_of("test", task.name, task.version)
+        train, test = _divide(task, rows, size, seed, "source.test_share")
+        return {"train": train, "test": test}
     return {split: _read(task, split, sources) for split in task.splits.official}
 
 
@@ -169,8 +169,25 @@ def _cut_validation(task: Task, train: Rows) -> tuple[Rows, Rows]:
             f"task {task.name!r}: field 'validation_size' is {size}, but the train split has only "
             f"{n} examples; make it smaller"
         )
-    chosen = _cut(task, train, size, seed_of("validation", task.name, task.version))
-    return train.take(np.flatnonzero(~chosen)), train.take(np.flatnonzero(chosen))
+    seed = seed_of("validation", task.name, task.version)
+    return _divide(task, train, size, seed, "validation_size")
+
+
+def _divide(task: Task, rows: Rows, size: int, seed: int, field: str) -> tuple[Rows, Rows]:
+    """Return what is left and what is cut off, as much as a field of the task says.
+
+    Raises:
+        DataError: if nothing is left.
+    """
+    chosen = _cut(task, rows, size, seed)
+    if chosen.all():
+        alike = f"of one {task.group!r}" if task.group else "of equal input"
+        raise DataError(
+            f"task {task.name!r}: field {field!r} asks for {size} of {len(rows)} examples, but "
+            f"those {alike} stay together, so that none would be left to train on; make it "
+            "smaller, or give rows that differ more"
+        )
+    return rows.take(np.flatnonzero(~chosen)), rows.take(np.flatnonzero(chosen))
 
 
 def _subset(task: Task, train: Rows, size: int) -> Rows:

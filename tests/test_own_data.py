@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from bench.data import read_rows
+from bench.data import _cut_validation, read_rows
 from bench.errors import ConfigError, DataError
 from bench.record import Record
 from bench.sources import Sources
@@ -70,6 +70,26 @@ def test_group_column_keeps_its_rows_together(tmp_path: Path) -> None:
     rows = read_rows(own_task(tmp_path, SHARED, group="writer"), Sources())
     sides = [{writers[i] for i in rows[split].numbers} for split in ("train", "test")]
     assert not sides[0] & sides[1]
+
+
+@pytest.mark.parametrize(
+    ("group", "changed", "field"),
+    [
+        ("writer", {"writer": ["me"] * 30}, "'source.test_share' asks for 8 of 30"),
+        ("writer", {"writer": ["me"] * 15 + ["you"] * 15}, "'validation_size' asks for 8 of 15"),
+        (None, {"text": ["hi", *["ho"] * 29]}, "'validation_size' asks for|all inputs are equal"),
+    ],
+    ids=["one group", "two groups", "two inputs"],
+)
+def test_cut_that_leaves_nothing_to_train_on_is_refused(
+    group: str | None, changed: dict[str, Any], field: str, tmp_path: Path
+) -> None:
+    """Where rows stay together, a cut may take all of them: the field to change is named."""
+    write(tmp_path, numbered(30) | changed)
+    task = own_task(tmp_path, SHARED, group=group)
+    with pytest.raises(DataError, match=field) as raised:
+        _cut_validation(task, read_rows(task, Sources())["train"])
+    assert "\n" not in str(raised.value)
 
 
 def test_given_test_file_is_taken_whole(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.backbone import Reader
 from bench.batches import evaluation_batches
-from bench.errors import DataError
+from bench.errors import BackboneError, DataError
 from bench.kinds.base import Outputs
 from bench.method import AnyMethod, TrainState
 from bench.packing import Row, batch, pack
@@ -46,7 +46,7 @@ def encode_pairs(
         DataError: if a continuation does not fit the window, or nothing can stand before it.
     """
     limits = _Limits.of(task, reader)
-    ending = [reader.tokenizer.eos_token_id] if task.generation else []
+    ending = _ending(task, reader.tokenizer)
     counts = [len(pairs) for pairs in units]
     flat = [pair for pairs in units for pair in pairs]
     owners = np.repeat(numbers, counts)
@@ -142,6 +142,21 @@ def _first_token(tokenizer: Any) -> list[int]:
     """Return the token that the tokenizer begins every text with, in a list; empty if none."""
     made = tokenizer("a")["input_ids"]
     return [made[0]] if made and made[0] == tokenizer.bos_token_id else []
+
+
+def _ending(task: Task, tokenizer: Any) -> list[int]:
+    """Return the token that ends a text which is generated, in a list; empty for choices.
+
+    Raises:
+        BackboneError: if there is no such token.
+    """
+    if task.generation and tokenizer.eos_token_id is None:
+        raise BackboneError(
+            f"backbone {tokenizer.name_or_path!r}: its tokenizer has no end-of-text token, which "
+            f"texts of task {task.name!r} end with; name one of its words as 'eos_token' in its "
+            "tokenizer_config.json"
+        )
+    return [tokenizer.eos_token_id] if task.generation else []
 
 
 def _all_tokenised(
