@@ -5,7 +5,6 @@ the official test split is only ever scored, never used to choose. Under the pro
 test split serves as validation, as the papers do.
 """
 
-import os
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -19,6 +18,7 @@ from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
 from bench import kinds
+from bench.atomic import replacing
 from bench.backbone import Reader
 from bench.config import Cell
 from bench.errors import DataError
@@ -250,13 +250,7 @@ def _load(path: Path) -> dict[str, NDArray[Any]] | None:
 
 
 def _save(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    part = path.with_suffix(f".part-{os.getpid()}")
-    try:
+    with suppress(OSError, SafetensorError):  # the cache only saves time
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())  # or a crash of the machine could leave zeros under the name
-        part.replace(path)
-    except (OSError, SafetensorError):
-        with suppress(OSError):  # the cache only saves time
-            part.unlink(missing_ok=True)
+        with replacing(path) as own:
+            save_file(arrays, own)

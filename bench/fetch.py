@@ -17,6 +17,7 @@ import huggingface_hub
 
 from bench import __version__, rows
 from bench import suite as suites
+from bench.atomic import replacing
 from bench.config import Cell
 from bench.errors import BackboneError, BenchError, ConfigError, StoreError
 from bench.manifest import File, Item, Manifest, Part, load
@@ -154,12 +155,10 @@ class _Filling:
         path = self._folder / name
         if self._relative(path) in item.files and self._unchanged(self._relative(path)):
             return
-        part = path.with_name(f"{name}.part")
-        part.unlink(missing_ok=True)  # no link that stands there is followed
-        write(part)
-        item.files[self._relative(path)] = _measured(part)
-        self._save(item)
-        part.replace(path)
+        with replacing(path) as own:
+            write(own)
+            item.files[self._relative(path)] = _measured(own)
+            self._save(item)
 
     def _save(self, item: Item) -> None:
         self._mirror.items[item.folder] = item
