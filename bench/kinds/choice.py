@@ -6,14 +6,14 @@ sum of its tokens' log-probabilities; `accuracy_norm` divides it by the choice's
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench import calibration, metrics, tasks
-from bench.backbone import Head, Reader
+from bench.backbone import Reader
 from bench.errors import DataError
 from bench.kinds.base import Outputs, TaskKind
 from bench.kinds.causal import encode_pairs, token_outputs
@@ -30,8 +30,6 @@ _ABSENT = -1e9  # log-likelihood of a choice that a question does not have; fini
 
 class Choice(TaskKind):
     """Each unit is a question; each of its choices is a sequence."""
-
-    head: ClassVar[Head] = "causal"
 
     def read(self, task: Task, place: str, table: Mapping[str, Sequence[Any]]) -> Rows:
         """Return prompt and continuation of every choice, and the right ones."""

@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench import calibration, metrics, nlg_metrics
-from bench.backbone import Head, Reader
+from bench.backbone import Reader
 from bench.batches import Batch
 from bench.decode import decode
 from bench.errors import DataError
@@ -26,7 +26,6 @@ from bench.tasks import Task
 class Generation(TaskKind):
     """Each unit is an input; each of its references is a sequence to train on."""
 
-    head: ClassVar[Head] = "causal"
     final_train_size: ClassVar[int] = 1_000  # they are decoded
 
     def read(self, task: Task, place: str, table: Mapping[str, Sequence[Any]]) -> Rows:

@@ -1,7 +1,7 @@
 """Classification and regression: one sequence a unit, one head, one decision."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 
 from bench import calibration, metrics
-from bench.backbone import Head, Reader
+from bench.backbone import Reader
 from bench.kinds.base import Outputs, TaskKind
 from bench.method import AnyMethod, TrainState
 from bench.objective import decision_losses
@@ -22,8 +22,6 @@ from bench.tasks import Task
 
 class Labels(TaskKind):
     """One class or value for each text or pair of texts."""
-
-    head: ClassVar[Head] = "sequence"
 
     def read(self, task: Task, place: str, table: Mapping[str, Sequence[Any]]) -> Rows:
         """Return texts by column, and targets."""
