@@ -17,7 +17,7 @@ import huggingface_hub
 
 from bench import __version__, rows
 from bench import suite as suites
-from bench.atomic import replacing
+from bench.atomic import part, publish
 from bench.config import Cell
 from bench.errors import BackboneError, BenchError, ConfigError, StoreError
 from bench.manifest import File, Item, Manifest, Part, load
@@ -155,10 +155,12 @@ class _Filling:
         path = self._folder / name
         if self._relative(path) in item.files and self._unchanged(self._relative(path)):
             return
-        with replacing(path) as own:
-            write(own)
-            item.files[self._relative(path)] = _measured(own)
-            self._save(item)
+        own = part(path)  # under one name, so that a fetch that was killed leaves no more than one
+        own.unlink(missing_ok=True)  # no link that stands there is followed
+        write(own)
+        item.files[self._relative(path)] = _measured(own)
+        self._save(item)
+        publish(path)
 
     def _save(self, item: Item) -> None:
         self._mirror.items[item.folder] = item
