@@ -15,6 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from bench.errors import StoreError
+from bench.paths import new_file
 
 _PARQUET_END = b"PAR1"
 _LEAST_PARQUET = 12  # bytes: the mark at both ends, and the length of the footer
@@ -63,9 +64,34 @@ def json_text(content: Any) -> str:
 
 def publish(path: Path) -> None:
     """Flush the finished temporary file of ``path`` to disk and rename it into place."""
-    with part(path).open("rb") as file:
-        os.fsync(file.fileno())
-    part(path).replace(path)
+    _settle(part(path), path)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a name to write under, which only this process has, to whoever holds no lock.
+
+    What is written there takes the place of ``path`` at the end, and goes after an error.
+    """
+    own = path.with_name(f"{path.name}.{os.getpid()}.part")
+    own.unlink(missing_ok=True)  # no link that stands there is followed
+    try:
+        yield own
+        _settle(own, path)
+    finally:
+        own.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in the place of ``path``, without a lock."""
+    with replacing(path) as own, new_file(own) as file:
+        file.write(text.encode())
+
+
+def _settle(written: Path, path: Path) -> None:
+    with written.open("rb") as file:
+        os.fsync(file.fileno())  # or a crash of the machine could leave zeros under the name
+    written.replace(path)
 
 
 def is_whole(parquet: Path) -> bool:

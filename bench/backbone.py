@@ -55,10 +55,13 @@ class Reader:
 
     Attributes:
         window: most tokens of one sequence.
+        positions: most tokens that the model has places for, written ones included; None if it
+            has no bound. A tokenizer may set a smaller window than that.
     """
 
     tokenizer: Any
     window: int
+    positions: int | None = None
 
 
 class Backbone:
@@ -92,12 +95,13 @@ class Backbone:
 
     @property
     def reader(self) -> "Reader":
-        """What encoding needs: the tokenizer and the window."""
+        """What encoding needs: the tokenizer and how much the model can read."""
         positions = getattr(self.config, "max_position_embeddings", None)
         # RoBERTa and its kin count positions from the one after the padding token.
         taken = self.config.pad_token_id + 1 if "roberta" in self.family else 0
-        known = [int(positions) - taken] if positions else []
-        return Reader(self.tokenizer, min([*known, int(self.tokenizer.model_max_length)]))
+        places = int(positions) - taken if positions else None
+        longest = int(self.tokenizer.model_max_length)
+        return Reader(self.tokenizer, min(longest, places or longest), places)
 
     def model(self) -> nn.Module:
         """Return a copy with every parameter frozen and sharing storage with the original."""

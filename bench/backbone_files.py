@@ -123,7 +123,7 @@ def load_tokenizer(name: str) -> Any:
     """Load a backbone's tokenizer; a missing padding token is set to the end-of-text token.
 
     Raises:
-        BackboneError: if there is none.
+        BackboneError: if there is none, or it has neither of these tokens.
     """
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(**_location(name))
@@ -131,6 +131,12 @@ def load_tokenizer(name: str) -> Any:
         raise _unreadable(name, "its tokenizer cannot be loaded", error) from None
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token_id is None:
+        raise BackboneError(
+            f"backbone {name!r}: its tokenizer has neither a padding token nor an end-of-text "
+            "token, of which one fills up batches; name one of its words as 'pad_token' in its "
+            "tokenizer_config.json"
+        )
     tokenizer.padding_side = "right"
     return tokenizer
 

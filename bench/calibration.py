@@ -8,7 +8,6 @@ by the caller, and must be validation.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -25,21 +24,6 @@ TEMPERATURE_RANGE = (0.05, 20.0)
 """Lowest and highest temperature that `fit_temperature` returns."""
 
 
-@dataclass(frozen=True)
-class ReliabilityBin:
-    """One bin of a reliability diagram.
-
-    Attributes:
-        count: examples in the bin.
-        confidence: their mean confidence, None where there are none.
-        accuracy: share of them that are right, None where there are none.
-    """
-
-    count: int
-    confidence: float | None
-    accuracy: float | None
-
-
 def log_softmax(logits: Array) -> Floats:
     """Return the log-probabilities of logits `(n, n_classes)`, without overflow."""
     logits = np.asarray(logits, dtype=np.float64)
@@ -53,14 +37,14 @@ def softmax(logits: Array) -> Floats:
     return np.exp(log_softmax(logits))
 
 
-def reliability_bins(
+def expected_calibration_error(
     probabilities: Array, labels: Array, bins: int = 15, scheme: Scheme = "equal_width"
-) -> list[ReliabilityBin]:
-    """Group examples by confidence, the probability of the predicted class.
+) -> float:
+    """Return the mean gap between confidence and accuracy over bins, weighted by their counts.
 
     Args:
         probabilities: `(n, n_classes)`, rows summing to 1. The first of tied largest entries is
-            the predicted class.
+            the predicted class, and its value the confidence.
         labels: true classes, `(n,)`.
         bins: number of bins, at least 1.
         scheme: "equal_width" cuts [0, 1] at `i / bins`, a value on an edge belonging to the bin
@@ -71,26 +55,9 @@ def reliability_bins(
             most one, the larger ones first. Examples tied in confidence share their mean accuracy,
             so that neither their order nor a cut through them changes anything.
 
-    Returns:
-        The bins, lowest confidence first. Empty ones are kept.
-
     Raises:
         ConfigError: `bins` or `scheme` is not allowed.
         DataError: The arrays do not pair up, or are not probabilities and classes.
-    """
-    counts, confidence, accuracy = _binned(*_hits(probabilities, labels), bins, scheme)
-    return [
-        ReliabilityBin(int(n), float(c), float(a)) if n else ReliabilityBin(0, None, None)
-        for n, c, a in zip(counts, confidence, accuracy, strict=True)
-    ]
-
-
-def expected_calibration_error(
-    probabilities: Array, labels: Array, bins: int = 15, scheme: Scheme = "equal_width"
-) -> float:
-    """Return the mean gap between confidence and accuracy over bins, weighted by their counts.
-
-    Arguments and errors are those of `reliability_bins`.
 
     Source: Guo et al., "On Calibration of Modern Neural Networks", 2017, equation 3; equal mass:
     Nguyen and O'Connor, "Posterior calibration and exploratory analysis for natural language
@@ -108,7 +75,7 @@ def confidence_error(
         confidence: probability of each predicted class, `(n,)`.
         correct: whether it is the true one, `(n,)`.
         bins: number of bins, at least 1.
-        scheme: as in `reliability_bins`.
+        scheme: as in `expected_calibration_error`.
 
     Raises:
         ConfigError: `bins` or `scheme` is not allowed.
@@ -128,7 +95,7 @@ def maximum_calibration_error(
 ) -> float:
     """Return the largest gap between confidence and accuracy over the bins that are not empty.
 
-    Arguments and errors are those of `reliability_bins`.
+    Arguments and errors are those of `expected_calibration_error`.
 
     Source: Guo et al., 2017, equation 5.
     """

@@ -5,7 +5,6 @@ the official test split is only ever scored, never used to choose. Under the pro
 test split serves as validation, as the papers do.
 """
 
-import os
 from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -20,6 +19,7 @@ from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
 from bench import kinds
+from bench.atomic import replacing
 from bench.backbone import Reader
 from bench.config import Cell
 from bench.errors import DataError
@@ -30,7 +30,7 @@ from bench.sources import Sources, cache_folder
 from bench.splits import Arrays, TaskData
 from bench.tasks import BuiltinSource, OwnSource, Task
 
-FORMAT_VERSION = 4  # of the cached arrays; raised when their meaning changes
+FORMAT_VERSION = 5  # of the cached arrays; raised when their meaning changes
 _TOKENIZERS = (version("transformers"), version("tokenizers"))  # which make the arrays
 _REGRESSION_STRATA = 10
 _open: dict[str, TaskData] = {}  # the last ones, by key
@@ -104,9 +104,9 @@ def read_rows(task: Task, sources: Sources) -> dict[str, Rows]:
     if isinstance(task.source, OwnSource) and task.source.test_share is not None:
         rows = _read(task, "train", sources)
         size = max(1, round(len(rows) * task.source.test_share))
-        chosen = _cut(task, rows, size, seed_of("test", task.name, task.version))
-        parts = {"train": ~chosen, "test": chosen}
-        return {split: rows.take(np.flatnonzero(where)) for split, where in parts.items()}
+        seed = seed_of("test", task.name, task.version)
+        train, test = _divide(task, rows, size, seed, "source.test_share")
+        return {"train": train, "test": test}
     return {split: _read(task, split, sources) for split in task.splits.official}
 
 
@@ -142,8 +142,10 @@ def _encode_splits(cell: Cell, sources: Sources, reader: Reader) -> Arrays:
     if kept is not None:
         parts["train"] = _subset(task, parts["train"], kept)
     arrays: Arrays = {}
+    cut_from = "test" if cell.protocol == "paper" else "train"
     for split, part in parts.items():
-        encoded = kinds.get(task.kind).encode(task, part, reader)
+        where = place(task, split if split in rows else cut_from)
+        encoded = kinds.get(task.kind).encode(task, where, part, reader)
         encoded |= {"targets": part.targets, "example_ids": part.numbers.astype(np.int64)}
         if part.truth is not None:
             encoded["truth"] = part.truth
@@ -170,8 +172,25 @@ def _cut_validation(task: Task, train: Rows) -> tuple[Rows, Rows]:
             f"task {task.name!r}: field 'validation_size' is {size}, but the train split has only "
             f"{n} examples; make it smaller"
         )
-    chosen = _cut(task, train, size, seed_of("validation", task.name, task.version))
-    return train.take(np.flatnonzero(~chosen)), train.take(np.flatnonzero(chosen))
+    seed = seed_of("validation", task.name, task.version)
+    return _divide(task, train, size, seed, "validation_size")
+
+
+def _divide(task: Task, rows: Rows, size: int, seed: int, field: str) -> tuple[Rows, Rows]:
+    """Return what is left and what is cut off, as much as a field of the task says.
+
+    Raises:
+        DataError: if nothing is left.
+    """
+    chosen = _cut(task, rows, size, seed)
+    if chosen.all():
+        alike = f"of one {task.group!r}" if task.group else "of equal input"
+        raise DataError(
+            f"task {task.name!r}: field {field!r} asks for {size} of {len(rows)} examples, but "
+            f"those {alike} stay together, so that none would be left to train on; make it "
+            "smaller, or give rows that differ more"
+        )
+    return rows.take(np.flatnonzero(~chosen)), rows.take(np.flatnonzero(chosen))
 
 
 def _subset(task: Task, train: Rows, size: int) -> Rows:
@@ -234,13 +253,7 @@ def _load(path: Path) -> dict[str, NDArray[Any]] | None:
 
 
 def _save(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
-    part = path.with_suffix(f".part-{os.getpid()}")
-    try:
+    with suppress(OSError, SafetensorError):  # the cache only saves time
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())  # or a crash of the machine could leave zeros under the name
-        part.replace(path)
-    except (OSError, SafetensorError):
-        with suppress(OSError):  # the cache only saves time
-            part.unlink(missing_ok=True)
+        with replacing(path) as own:
+            save_file(arrays, own)

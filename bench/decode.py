@@ -22,6 +22,7 @@ from bench.beams import NOTHING, Beams, take
 from bench.decoding import Decoding
 from bench.errors import DataError
 
+# In the cache of one batch, over all runs; a single input is decoded whatever its length.
 MAX_TOKENS = 65536
 _WORTH_KEEPING = 0.75  # share of the cache still in use, below which the rest is thrown out
 
@@ -38,7 +39,6 @@ def decode(
     end_id: int,
     pad_id: int,
     device: torch.device,
-    max_tokens: int = MAX_TOKENS,
 ) -> list[list[list[int]]]:
     """Return what every run makes of every prompt.
 
@@ -56,8 +56,6 @@ def decode(
         end_id: token that ends a text.
         pad_id: what stands on the right of shorter prompts; it is never attended to.
         device: where the model is.
-        max_tokens: bound on the tokens in the cache of one batch, over all runs; a single input is
-            decoded whatever its length.
 
     Returns:
         Token ids without the end token: a list for each run, in it one for each prompt.
@@ -71,7 +69,7 @@ def decode(
     texts: list[list[list[int]]] = [[[] for _ in prompts] for _ in range(runs)]
     most = lengths + decoding.beams * decoding.max_new_tokens
     with torch.inference_mode():
-        for places in _batches(most, max_tokens // runs):
+        for places in _batches(most, MAX_TOKENS // runs):
             batch = [torch.as_tensor(prompts[i], dtype=torch.int64) for i in places]
             search = _Search(predict, batch, runs, decoding, pad_id, device)
             answers = search.run(end_id).view(runs, len(places), -1)

@@ -17,9 +17,11 @@ import huggingface_hub
 
 from bench import __version__, rows
 from bench import suite as suites
+from bench.atomic import part, publish
 from bench.config import Cell
 from bench.errors import BackboneError, BenchError, ConfigError, StoreError
 from bench.manifest import File, Item, Manifest, Part, load
+from bench.paths import refuse_outside
 from bench.sources import Sources, backbone_folder, file_digest
 from bench.tasks import BuiltinSource, HubSource, OwnSource, Task
 
@@ -127,6 +129,7 @@ class _Filling:
         """Return the item with its files in place, and whether it was fetched or kept."""
         known, item = self._known, self._item
         same = known is not None and known.source == dict(item.source)
+        self._refuse_links()
         if known is None:
             self._refuse_strangers()
         elif not same:
@@ -152,12 +155,12 @@ class _Filling:
         path = self._folder / name
         if self._relative(path) in item.files and self._unchanged(self._relative(path)):
             return
-        part = path.with_name(f"{name}.part")
-        part.unlink(missing_ok=True)  # no link that stands there is followed
-        write(part)
-        item.files[self._relative(path)] = _measured(part)
+        own = part(path)  # under one name, so that a fetch that was killed leaves no more than one
+        own.unlink(missing_ok=True)  # no link that stands there is followed
+        write(own)
+        item.files[self._relative(path)] = _measured(own)
         self._save(item)
-        part.replace(path)
+        publish(path)
 
     def _save(self, item: Item) -> None:
         self._mirror.items[item.folder] = item
@@ -170,6 +173,13 @@ class _Filling:
         known = self._mirror.items[self._item.folder].files[path]
         there = self._out / path
         return there.is_file() and file_digest(there) == known.sha256
+
+    def _refuse_links(self) -> None:
+        """Refuse folders that lead elsewhere; links at files are replaced."""
+        refuse_outside(self._out, self._folder)
+        for place in self._folder.rglob("*"):
+            if place.is_dir():
+                refuse_outside(self._out, place)
 
     def _refuse_strangers(self) -> None:
         if self._folder.is_dir() and any(self._folder.iterdir()):

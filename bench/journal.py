@@ -15,6 +15,7 @@ Environment variables are never written, and the password of a URL is left out.
 import json
 import os
 import platform
+import re
 import shlex
 import time
 from abc import ABC, abstractmethod
@@ -38,7 +39,9 @@ from bench.store import Store
 
 KEPT = 100  # log files
 
-_CODES = {BenchError: 2, KeyboardInterrupt: 130}  # as `bench.cli` ends with
+# As `bench.cli` ends with; the first that fits counts.
+_CODES = {BrokenPipeError: 0, BenchError: 2, OSError: 2, KeyboardInterrupt: 130}
+_NAME = re.compile(r"[0-9]+-[a-z]+\.jsonl")  # of the log file of an invocation
 # Not through a link that somebody has put there.
 _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 
@@ -188,8 +191,8 @@ def is_alive(store: Store, log: Path) -> bool:
 
 
 def log_files(store: Store) -> list[Path]:
-    """Return the log file of every invocation, oldest first."""
-    return sorted(path for path in store.logs.glob("*.jsonl") if path.stem.count(".") == 0)
+    """Return the log file of every invocation, oldest first; no other files that lie there."""
+    return sorted(path for path in store.logs.glob("*.jsonl") if _NAME.fullmatch(path.name))
 
 
 def events(log: Path) -> Iterator[Event]:

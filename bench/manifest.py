@@ -4,15 +4,14 @@ The folder holds ``data/<task>/<split>.parquet``, ``backbones/<name>/...`` and t
 is the work of `bench.fetch`; `bench.sources` checks files against it when they are used.
 """
 
-import os
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from bench.atomic import write_text
 from bench.documents import parse_json
 from bench.errors import StoreError
-from bench.paths import new_file
 from bench.schema import Frozen
 
 NAME = "manifest.json"
@@ -66,10 +65,7 @@ class Manifest(Frozen):
     def save(self, folder: Path) -> None:
         """Write it atomically."""
         folder.mkdir(parents=True, exist_ok=True)
-        part = folder / f"{NAME}.part-{os.getpid()}"
-        with new_file(part) as file:
-            file.write(f"{self.model_dump_json(indent=1)}\n".encode())
-        part.replace(folder / NAME)
+        write_text(folder / NAME, f"{self.model_dump_json(indent=1)}\n")
 
 
 def load(folder: Path) -> Manifest | None:

@@ -5,7 +5,6 @@ measuring again, and no number of a run: what is decided by it stands in the run
 """
 
 import json
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import torch
 
-from bench.atomic import lock
+from bench.atomic import lock, write_text
 from bench.provenance import device_name
 from bench.schema import content_hash
 from bench.sources import cache_folder
@@ -33,15 +32,10 @@ def recall(key: str) -> Any:
 def remember(key: str, value: Any) -> None:
     """Keep what was measured; of two processes that measured the same, the later one counts."""
     path = _path()
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
+    with suppress(OSError):  # the disk is full, say: it will be measured again
         path.parent.mkdir(parents=True, exist_ok=True)
         with lock(path.with_suffix(".lock")):
-            part.write_text(json.dumps(_read() | {key: value}, indent=1), encoding="utf-8")
-            part.replace(path)
-    except OSError:
-        with suppress(OSError):  # the disk is full, say: it will be measured again
-            part.unlink(missing_ok=True)
+            write_text(path, json.dumps(_read() | {key: value}, indent=1))
 
 
 def _path() -> Path:

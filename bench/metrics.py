@@ -132,8 +132,8 @@ def accuracy_norm(log_likelihoods: Array, characters: Array, references: Array) 
     """Return the share of questions whose right choice has the highest score a character.
 
     Args:
-        log_likelihoods: of every choice given its question, `(n, choices)`; minus infinity where a
-            question has fewer choices.
+        log_likelihoods: of every choice given its question, `(n, choices)`; far below all others
+            where a question has fewer choices.
         characters: length of every choice, `(n, choices)`, above 0.
         references: right choices, `(n,)`.
 
@@ -301,7 +301,8 @@ def _check_classes(targets: Array, n_classes: int) -> None:
     if len(strays):
         raise DataError(
             f"targets: found classes {strays[:5].tolist()} where the model knows 0 to "
-            f"{n_classes - 1}; score a split with public labels, and check the task's n_classes"
+            f"{n_classes - 1}; score a split with public labels, and check the task's field "
+            "'labels'"
         )
 
 

@@ -40,8 +40,8 @@ class Status(StrEnum):
 class CurvePoint(Frozen):
     """Loss and `Task.selection` at one point along training, in evaluation mode.
 
-    The train side is a fixed probe of at most 500 training examples, the test side likewise. The
-    runs of a search have no test side.
+    The train side is a fixed probe of about 500 training sequences at most, the test side likewise.
+    The runs of a search have no test side.
     """
 
     step: int

@@ -242,17 +242,22 @@ def _named(
 def _classes(
     task: Task, place: str, values: Sequence[Any], sizes: Sequence[int], allowed: str
 ) -> NDArray[np.int64]:
-    names: dict[Any, int] = {name: index for index, name in enumerate(task.labels)}
-    if _are_names(task.labels):
-        indices = [names.get(value, value) if isinstance(value, str) else value for value in values]
-    else:
-        numbers = [value if isinstance(value, int | float) else None for value in values]
-        indices = [names.get(number) for number in numbers]
+    indices = [_class(value, task.labels) for value in values]
     for row, (index, size) in enumerate(zip(indices, sizes, strict=True)):
         legal = isinstance(index, int | float) and float(index).is_integer() and 0 <= index < size
         if not legal:
             raise _illegal(place, row, task.label, values[row], allowed)
     return np.asarray(indices, dtype=np.int64)
+
+
+def _class(value: Any, labels: Sequence[str | int]) -> Any:
+    """Return the number of the class that a value names or counts; anything else if it does not."""
+    if not _are_names(labels):
+        known = isinstance(value, int | float) and value in labels
+        return labels.index(value) if known else None
+    if isinstance(value, bool) and labels:  # what readers of CSV make of `true` and `False`
+        value = next((name for name in labels if str(name).lower() == str(value).lower()), None)
+    return labels.index(value) if value in labels else value
 
 
 def _are_names(labels: Sequence[str | int]) -> bool:

@@ -33,6 +33,7 @@ class EncodedSplit:
         targets: (units,) int64 class indices, or float32 values for regression.
         example_ids: (units,) row number in the official split.
         truth: true probabilities (units, classes) or true means (units, 1) of built-in tasks.
+        cut: (units,) whether some of the input was dropped to fit; None where none ever is.
         pad_id: token id used for padding.
     """
 
@@ -42,6 +43,7 @@ class EncodedSplit:
     targets: NDArray[Any]
     example_ids: Indices
     truth: NDArray[np.float64] | None = None
+    cut: NDArray[np.bool_] | None = None
     pad_id: int
 
     def __len__(self) -> int:

@@ -175,7 +175,7 @@ class Store:
                 yield error
 
     def predictions(self, run: Run) -> pa.Table | None:
-        """Return a run's test predictions: example_id, label, logit_<k>, and the truth if known.
+        """Return a run's test predictions: example_id, and what `TaskKind.table` puts beside it.
 
         Raises:
             RecordError: if the file is damaged.

@@ -165,8 +165,9 @@ def encode(task: Task, backbone: Backbone, tables: Mapping[str, Table]) -> TaskD
     kind = kinds.get(task.kind)
     splits = {}
     for name, table in tables.items():
-        rows = kind.read(task, f"task {task.name!r}, split {name!r}", table)
-        arrays = kind.encode(task, rows, backbone.reader)
+        place = f"task {task.name!r}, split {name!r}"
+        rows = kind.read(task, place, table)
+        arrays = kind.encode(task, place, rows, backbone.reader)
         arrays |= {"targets": rows.targets, "example_ids": rows.numbers}
         splits[name] = kind.load(arrays, backbone.tokenizer.pad_token_id)
     return TaskData(splits["train"], splits["validation"], splits["test"])

@@ -92,7 +92,7 @@ def encode(task: Task, rows: Rows, reader: Reader) -> SpanSplit:
     """Return rows as a split."""
     kind = kinds.get("span")
     read = kind.read(task, "here", rows)
-    arrays = kind.encode(task, read, reader)
+    arrays = kind.encode(task, "here", read, reader)
     split = kind.load(arrays | {"targets": read.targets, "example_ids": read.numbers}, 0)
     assert isinstance(split, SpanSplit)
     return split

@@ -3,11 +3,15 @@
 import json
 from pathlib import Path
 
+import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 
-from bench.backbone_files import load
+from bench.backbone_files import load, load_tokenizer
 from bench.config import Fingerprint
+from bench.errors import BackboneError
+from tests.causal_files import TELL, make, make_decoder, make_task
 from tests.small_stack import MakeBackbone, load_backbone, make_runs
 
 
@@ -33,3 +37,28 @@ def test_embedding_stored_as_the_tied_head_alone_is_found(
     for name, parameter in expected.named_parameters():
         if not name.startswith("score"):
             assert torch.equal(found[name], parameter), name
+
+
+def without(folder: Path, *tokens: str) -> Path:
+    """Save a decoder whose tokenizer lacks some special tokens."""
+    make_decoder(folder, "gpt2")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    for token in tokens:
+        setattr(tokenizer, token, None)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def test_tokenizer_that_cannot_pad_is_refused(tmp_path: Path) -> None:
+    """The folder and the setting that is missing are named; an end-of-text token stands in."""
+    folder = without(tmp_path / "one", "pad_token", "eos_token")
+    with pytest.raises(BackboneError, match=rf"{folder}.* neither a padding .*'pad_token' in its"):
+        load_tokenizer(str(folder))
+    assert load_tokenizer(str(without(tmp_path / "other", "pad_token"))).pad_token == "[EOS]"  # noqa: S105
+
+
+def test_tokenizer_that_cannot_end_a_text_is_refused_for_generation(tmp_path: Path) -> None:
+    """Otherwise no model could learn to stop."""
+    folder = without(tmp_path / "decoder", "eos_token")
+    with pytest.raises(BackboneError, match=rf"{folder}.* no end-of-text .*'eos_token' in its"):
+        make(folder, make_task(TELL))

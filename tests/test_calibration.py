@@ -106,14 +106,13 @@ def test_equal_width_errors_edge_cases_agree_with_torchmetrics(
     assert_equal_width_agrees(confident(confidence), np.array(labels), bins)
 
 
-def test_reliability_bins_equal_width_places_edges_above_and_keeps_empty_bins() -> None:
+def test_bins_of_equal_width_place_edges_above_and_keep_empty_bins() -> None:
     """A value on an edge opens the next bin, 1 has its own, and empty bins hold no numbers."""
-    bins = calibration.reliability_bins(
-        confident([0.5, 0.75, 0.875, 1.0]), np.array([0, 0, 1, 0]), bins=4
-    )
-    assert [each.count for each in bins] == [0, 0, 1, 2, 1]
-    assert [each.confidence for each in bins] == [None, None, 0.5, 0.8125, 1.0]
-    assert [each.accuracy for each in bins] == [None, None, 1.0, 0.5, 1.0]
+    certain, right = np.array([0.5, 0.75, 0.875, 1.0]), np.array([1, 1, 0, 1])
+    counts, confidence, accuracy = calibration._binned(certain, right, 4, "equal_width")
+    assert counts.tolist() == [0, 0, 1, 2, 1]
+    np.testing.assert_array_equal(confidence, [math.nan, math.nan, 0.5, 0.8125, 1.0])
+    np.testing.assert_array_equal(accuracy, [math.nan, math.nan, 1.0, 0.5, 1.0])
 
 
 @pytest.mark.parametrize("n", [1, 4, 15, 100, 401])
@@ -132,15 +131,15 @@ def test_equal_mass_errors_random_inputs_agree_with_array_split(n_classes: int, 
     arguments: Arguments = (probabilities, labels, 15, "equal_mass")
     assert calibration.expected_calibration_error(*arguments) == pytest.approx(expected, abs=1e-12)
     assert calibration.maximum_calibration_error(*arguments) == pytest.approx(max(gaps), abs=1e-12)
-    counts = [each.count for each in calibration.reliability_bins(*arguments)]
-    assert counts == [len(part) for part in np.array_split(np.arange(n), 15)]
+    counts, *_ = calibration._binned(*calibration._hits(probabilities, labels), 15, "equal_mass")
+    assert counts.tolist() == [len(part) for part in np.array_split(np.arange(n), 15)]
 
 
 def test_equal_mass_tied_confidences_share_their_accuracy() -> None:
     """Constant predictions that are right as often as stated are perfectly calibrated."""
     probabilities, labels = confident([0.75] * 8), np.array([0] * 6 + [1] * 2)
-    bins = calibration.reliability_bins(probabilities, labels, bins=4, scheme="equal_mass")
-    assert {(each.count, each.confidence, each.accuracy) for each in bins} == {(2, 0.75, 0.75)}
+    bins = calibration._binned(*calibration._hits(probabilities, labels), 4, "equal_mass")
+    assert [values.tolist() for values in bins] == [[2] * 4, [0.75] * 4, [0.75] * 4]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -208,8 +207,8 @@ def test_calibration_errors_any_examples_are_bounded_and_ignore_order(
     shuffled: Arguments = (probabilities[order], labels[order], bins, scheme)
     assert calibration.expected_calibration_error(*shuffled) == pytest.approx(expected, abs=1e-12)
     assert calibration.maximum_calibration_error(*shuffled) == pytest.approx(maximum, abs=1e-12)
-    counted = sum(each.count for each in calibration.reliability_bins(*shuffled))
-    assert counted == len(labels)
+    counts, *_ = calibration._binned(*calibration._hits(*shuffled[:2]), bins, scheme)
+    assert counts.sum() == len(labels)
 
 
 @pytest.mark.parametrize("factor", [0.2, 0.5, 3.0])
@@ -336,9 +335,9 @@ def test_calibration_report_bad_settings_raise() -> None:
     logits, labels = classified(0, 2, n=5)
     probabilities = calibration.softmax(logits)
     with pytest.raises(ConfigError, match="bins: 0"):
-        calibration.reliability_bins(probabilities, labels, bins=0)
+        calibration.expected_calibration_error(probabilities, labels, bins=0)
     with pytest.raises(ConfigError, match=r"'quantile'.*equal_width, equal_mass"):
-        calibration.reliability_bins(probabilities, labels, scheme="quantile")  # type: ignore[arg-type]  # the mistake under test
+        calibration.expected_calibration_error(probabilities, labels, scheme="quantile")  # type: ignore[arg-type]  # the mistake under test
     for temperature in (0.0, -1.0, math.inf, math.nan):
         with pytest.raises(ConfigError, match="temperature"):
             calibration.calibration_report(logits, labels, temperature)

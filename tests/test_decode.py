@@ -193,14 +193,17 @@ def test_throwing_out_what_is_of_no_use_changes_nothing(
     assert texts[0] == texts[1] == texts[2]
 
 
-def test_decode_does_not_depend_on_how_prompts_are_batched() -> None:
+def test_decode_does_not_depend_on_how_prompts_are_batched(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """One prompt a batch or all together, and in any order: the same texts."""
     predict, prompts = predicting(language_model("qwen2")), random_prompts(8, seed=3)
     decoding = Decoding(beams=3, max_new_tokens=10)
     common: dict[str, Any] = {"end_id": END, "pad_id": PAD, "device": CPU}
     (whole,) = decode(predict, prompts, 1, decoding, **common)
-    (single,) = decode(predict, prompts, 1, decoding, max_tokens=1, **common)
     (reverse,) = decode(predict, prompts[::-1], 1, decoding, **common)
+    monkeypatch.setattr("bench.decode.MAX_TOKENS", 1)
+    (single,) = decode(predict, prompts, 1, decoding, **common)
     assert whole == single == reverse[::-1]
 
 

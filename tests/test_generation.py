@@ -91,7 +91,7 @@ def test_training_loss_is_the_frameworks_with_label_smoothing(
     family: str, smoothing: float, decoder: Callable[[str], Path]
 ) -> None:
     """A batch's loss is torch's cross-entropy over its target tokens, padding left out."""
-    task = make_task(TELL, generation={"label_smoothing": smoothing})
+    task = make_task(TELL, generation=TELL["generation"] | {"label_smoothing": smoothing})
     made = make(decoder(family), task)
     method, state = set_up(make_runs(task), made.backbone, made.data, CPU)
     indices = np.array([[0, 3, 5, 7]])
@@ -199,8 +199,54 @@ def test_target_longer_than_the_window_is_refused_with_the_way_out(
 ) -> None:
     """Targets are never cut; the message has their length, the limit and the window."""
     long = {"who": ["cat"], "what": ["old"], "telling": ["red " * 40]}
-    with pytest.raises(DataError, match=rf"row 0 has 41 tokens.*may have 32.*window is {WINDOW}"):
+    with pytest.raises(DataError, match=rf"row 0, .*has 41 tok.*may have 32.*window is {WINDOW}"):
         make(decoder("gpt2"), make_task(TELL), dict.fromkeys(("train", "validation", "test"), long))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_prompt_leaves_room_for_what_is_written(
+    family: str, decoder: Callable[[str], Path]
+) -> None:
+    """No text that is decoded after a prompt runs past the model's places; cut ones are counted."""
+    rows = {"who": ["cat", "dog"], "what": ["red " * 60 + "old", "shy"], "telling": ["a cat"] * 2}
+    tables = dict.fromkeys(("train", "validation", "test"), rows)
+    decoding = {"beams": 2, "no_repeat_ngram": 0, "max_new_tokens": 40}
+    made = make(decoder(family), make_task(TELL, generation={"decoding": decoding}), tables)
+    split = made.data.test
+    assert isinstance(split, CausalSplit)
+    assert split.prompts.max() == WINDOW - 40
+    assert split.cut is not None
+    assert split.cut.tolist() == [True, False]
+    assert len(texts(made, made.train("lora", (0,)))[0]) == 2
+
+
+def test_decoding_without_room_for_a_prompt_is_refused(decoder: Callable[[str], Path]) -> None:
+    """What is written may not fill all places of the model."""
+    task = make_task(TELL, generation={"decoding": {"max_new_tokens": WINDOW}})
+    says = rf"'generation.decoding.max_new_tokens' is {WINDOW}, .* places for {WINDOW} tokens"
+    with pytest.raises(DataError, match=says):
+        make(decoder("gpt2"), task)
+
+
+def test_row_at_fault_is_that_of_the_split(decoder: Callable[[str], Path]) -> None:
+    """Messages count rows of the file, where rows of one input are one unit, and name the split."""
+    rows = {"who": ["cat"] * 3 + ["dog"], "what": ["old"] * 4}
+    tables = dict.fromkeys(("train", "validation"), tellings(4, 0))
+    tables["test"] = rows | {"telling": ["a cat", "it is", "the cat", "red " * 40]}
+    with pytest.raises(DataError, match=r"split 'test', row 3, target 'red red.*has 41 tokens"):
+        make(decoder("gpt2"), make_task(TELL), tables)
+
+
+def test_empty_input_is_refused_only_where_nothing_stands_before_its_target(
+    decoder: Callable[[str], Path],
+) -> None:
+    """The message is about the input, and not about lengths; a first token is enough."""
+    rows = {"who": ["cat", " "], "what": ["old", " "], "telling": ["a cat", "a dog"]}
+    tables = dict.fromkeys(("train", "validation", "test"), rows)
+    task = make_task(TELL, prompt="{who}{what}")
+    with pytest.raises(DataError, match=r"row 1, target 'a dog': the input before it has no token"):
+        make(decoder("gpt2"), task, tables)
+    assert make(decoder("llama"), task, tables).data.train.lengths.min() > 1
 
 
 def test_tokens_of_a_target_are_its_text_whatever_joins_its_beginning() -> None:
@@ -212,7 +258,8 @@ def test_tokens_of_a_target_are_its_text_whatever_joins_its_beginning() -> None:
     bpe.decoder = decoders.Replace("▁", " ")
     tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="</s>")  # noqa: S106
     pairs = [("[cat][red] |", "a red cat"), ("[hat] tar", "hat"), ("cat", "dan"), ("c[", "tea")]
-    arrays = encode_pairs(make_task(TELL), pairs, Reader(tokenizer, 64), ends=True)
+    units, numbers = [[pair] for pair in pairs], np.arange(len(pairs))
+    arrays = encode_pairs(make_task(TELL), "here", units, numbers, Reader(tokenizer, 64))
     for number, (prompt, target) in enumerate(pairs):
         start, stop = arrays["offsets"][number : number + 2]
         given = start + arrays["prompts"][number]
@@ -290,7 +337,9 @@ def test_scores_of_texts_are_also_given_by_part(decoder: Callable[[str], Path]) 
     """A part's metrics are those of its texts alone; blank values belong to none."""
     table: dict[str, Any] = tellings(12, 2)
     table["topic"] = ["pets" if who in {"cat", "dog"} else "" for who in table["who"]]
-    task = make_task(TELL, generation={"parts": "topic"}, metrics=["bleu", "chrf"])
+    task = make_task(
+        TELL, generation=TELL["generation"] | {"parts": "topic"}, metrics=["bleu", "chrf"]
+    )
     train = {"train": tellings(24, 0), "validation": tellings(10, 1)}
     made = make(decoder("gpt2"), task, train | {"test": table})
     kind, probe = kinds.get("generation"), Probe.of(made.data.test)

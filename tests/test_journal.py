@@ -9,6 +9,7 @@ import pytest
 
 from bench import journal
 from bench.config import Run
+from bench.errors import StoreError
 from bench.journal import Journal, events, is_alive, log_files, recorded, typed
 from bench.record import Status
 from bench.store import Store, store_at
@@ -148,6 +149,30 @@ def test_old_logs_go_and_those_of_living_invocations_stay(store: Store) -> None:
     assert names[0] == "000003-run.jsonl"
     assert names[-1] == f"{journal.KEPT + 6:06}-tune.jsonl"
     assert len(names) == journal.KEPT + 1  # the one that lives is one too many
+
+
+@pytest.mark.parametrize("name", ["notes.jsonl", "1.jsonl", "x-run.jsonl", "9-run copy.jsonl"])
+def test_file_of_somebody_else_is_left_alone(store: Store, name: str) -> None:
+    """What lies among the logs under another name is neither counted, shown nor removed."""
+    (store.logs / name).write_text("mine\n")
+    assert recorded(store, "run", ["run"], lambda _: 0) == 0
+    assert [path.name for path in log_files(store)] == ["000001-run.jsonl"]
+    assert (store.logs / name).read_text() == "mine\n"
+
+
+@pytest.mark.parametrize("error", [StoreError("full"), PermissionError("no"), KeyboardInterrupt()])
+def test_last_line_has_the_code_that_the_command_ends_with(
+    small: SmallSuite, capsys: Capture, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    """Whatever ends a command, its log and its exit code agree."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("bench.commands.train.run_planned", fail)
+    code = call(capsys, "run", *small.running).code
+    (log,) = log_files(Store(small.results))
+    assert [*events(log)][-1]["exit_code"] == code
 
 
 def _invoke(root: Path, ready: Barrier) -> None:

@@ -1,12 +1,14 @@
-"""Inputs that stand in two splits: counted, said by `check`, kept in records and tables."""
+"""Inputs that stand in two splits, or do not fit: counted and said by `check`, not passed over."""
 
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench.backbone_files import load_tokenizer
 from bench.data import leaked, read_rows
 from bench.rows import Rows
 from bench.sources import Sources
@@ -75,3 +77,21 @@ def test_records_and_tables_show_shared_inputs(
     place = runs[0].index("leaked_test")
     assert {row[place] for row in runs[1:]} == {str(count)}
     assert f"test {count}, validation 0" in built.report.read_text()
+
+
+def test_check_counts_inputs_that_are_cut(
+    small: SmallSuite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A unit counts where its whole text has more tokens than the task or the backbone allows."""
+    tokenizer = load_tokenizer(small.backbone)
+    texts = pd.read_parquet(small.data / "animals" / "validation.parquet")["sentence"]
+    long = sum(len(tokenizer(text)["input_ids"]) > 16 for text in texts)
+    answer = call(capsys, "check", *small.planning, "--json")
+    assert answer.code == 0
+    assert 0 < long < 16
+    assert answer.json[0]["cut_test"] == long
+    assert answer.err.count(f"task 'animals': {long} of 16 test inputs are too long") == 1
+    small.write_task(max_length=64)
+    answer = call(capsys, "check", *small.planning, "--json")
+    assert {answer.json[0][f"cut_{name}"] for name in ("train", "validation", "test")} == {0}
+    assert "too long" not in answer.err

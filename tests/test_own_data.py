@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
-from bench.data import read_rows
+from bench.data import _cut_validation, read_rows
 from bench.errors import ConfigError, DataError
 from bench.record import Record
 from bench.sources import Sources
@@ -71,6 +72,26 @@ def test_group_column_keeps_its_rows_together(tmp_path: Path) -> None:
     assert not sides[0] & sides[1]
 
 
+@pytest.mark.parametrize(
+    ("group", "changed", "field"),
+    [
+        ("writer", {"writer": ["me"] * 30}, "'source.test_share' asks for 8 of 30"),
+        ("writer", {"writer": ["me"] * 15 + ["you"] * 15}, "'validation_size' asks for 8 of 15"),
+        (None, {"text": ["hi", *["ho"] * 29]}, "'validation_size' asks for|all inputs are equal"),
+    ],
+    ids=["one group", "two groups", "two inputs"],
+)
+def test_cut_that_leaves_nothing_to_train_on_is_refused(
+    group: str | None, changed: dict[str, Any], field: str, tmp_path: Path
+) -> None:
+    """Where rows stay together, a cut may take all of them: the field to change is named."""
+    write(tmp_path, numbered(30) | changed)
+    task = own_task(tmp_path, SHARED, group=group)
+    with pytest.raises(DataError, match=field) as raised:
+        _cut_validation(task, read_rows(task, Sources())["train"])
+    assert "\n" not in str(raised.value)
+
+
 def test_given_test_file_is_taken_whole(tmp_path: Path) -> None:
     """With a test file nothing is cut from the other."""
     write(tmp_path, numbered(40))
@@ -116,6 +137,29 @@ def test_labels_that_are_numbers_are_no_counts(tmp_path: Path) -> None:
     write(tmp_path, numbered(30) | {"label": [0, *stars[1:]]})
     with pytest.raises(DataError, match="row 0: column 'label' holds 0, allowed: 1, 2, 3"):
         read_rows(own_task(tmp_path, SHARED, labels=[1, 2, 3]), Sources())
+
+
+@pytest.mark.parametrize("suffix", ["csv", "tsv", "jsonl"])
+@pytest.mark.parametrize("labels", [["true", "false"], ["False", "True"]])
+def test_bools_are_the_names_that_they_spell(
+    labels: list[str], suffix: str, tmp_path: Path
+) -> None:
+    """`true` of a CSV file is the class of that name, and never class 1 because it counts as 1."""
+    said = [i % 3 == 0 for i in range(30)]
+    data = pd.DataFrame(numbered(30) | {"label": said})
+    written = {
+        "csv": data.to_csv(index=False),
+        "tsv": data.to_csv(index=False, sep="\t"),
+        "jsonl": data.to_json(orient="records", lines=True),
+    }
+    (tmp_path / f"rows.{suffix}").write_text(written[suffix])
+    source = {"train": f"../rows.{suffix}", "test_share": 0.25}
+    for part in read_rows(own_task(tmp_path, source, labels=labels), Sources()).values():
+        assert [labels[i].lower() == "true" for i in part.targets] == [
+            said[i] for i in part.numbers
+        ]
+    with pytest.raises(DataError, match=r"row 0: column 'label' holds True, allowed: .*no, yes"):
+        read_rows(own_task(tmp_path, source, labels=["no", "yes"]), Sources())
 
 
 def short(path: Path) -> None:

@@ -150,7 +150,7 @@ def test_missing_column_is_refused(column: str) -> None:
 def test_question_that_fills_the_window_is_refused_with_the_way_out() -> None:
     """A window that could not move on along the context is refused before it is cut."""
     rows = spoilt("question", "cat " * 20)
-    says = r"question of row 3 has 20 tokens, which leaves 4 of 24 .* overlap by 4; raise 'max_len"
+    says = r"here, row 3: the question has 20 .* leaves 4 of 24 .* overlap by 4; raise 'max_length'"
     with pytest.raises(DataError, match=says):
         encode(make_task(span={"stride": 4}), rows, word_reader())
     encode(make_task(span={"stride": 3}), rows, word_reader())
@@ -159,5 +159,5 @@ def test_question_that_fills_the_window_is_refused_with_the_way_out() -> None:
 def test_context_without_tokens_is_refused() -> None:
     """A blank context holds nothing that could be pointed at."""
     rows = spoilt("context", "  ") | {"answers": [{"text": [], "answer_start": []}] * 5}
-    with pytest.raises(DataError, match="context of row 3 has no token"):
+    with pytest.raises(DataError, match="here, row 3: the context has no token"):
         encode(make_task("2.0"), rows, word_reader())

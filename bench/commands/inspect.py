@@ -35,7 +35,7 @@ def check_command(options: argparse.Namespace) -> int:
     cells = {(p.run.cell.hash, p.variant): p.run.cell for p in planned}
     rows = {key: _named(cell, key[1]) | _checked(cell, sources) for key, cell in cells.items()}
     print_rows(list(rows.values()), as_json=options.json)
-    for warning in dict.fromkeys(warning for row in rows.values() for warning in _overlaps(row)):
+    for warning in dict.fromkeys(warning for row in rows.values() for warning in _doubts(row)):
         print(warning, file=sys.stderr)
     skipped = sum(rows[p.run.cell.hash, p.variant]["verdict"] != "ok" for p in planned)
     rest = f", of which {skipped} will be skipped (see their verdict)" if skipped else ""
@@ -67,19 +67,27 @@ def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
         "validation": len(splits.validation),
         "test": len(splits.test),
         **{f"leaked_{split}": count for split, count in splits.leaked.items()},
+        **{f"cut_{n}": int(s.cut.sum()) for n, s in splits.open.items() if s.cut is not None},
         "mean_tokens": round(float(splits.train.lengths.mean()), 1),
         "steps": cell.budget.total_steps(len(splits.train.trained)),
         "verdict": registry.get(cell.method).obstacle(cell.task, backbone, config) or "ok",
     }
 
 
-def _overlaps(row: dict[str, Any]) -> Iterator[str]:
-    """Yield a sentence for each split of a row of `check` that shares inputs with train."""
+def _doubts(row: dict[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each split of a row of `check` that shares inputs, or has cut ones."""
     for split in ("validation", "test"):
         if count := row.get(f"leaked_{split}"):
             yield (
                 f"task {row['task']!r}: {count} of {row[split]} {split} inputs are in train too; "
                 "their scores tell of memory; take them out of one of the two"
+            )
+    for split in ("train", "validation", "test"):
+        if count := row.get(f"cut_{split}"):
+            yield (
+                f"task {row['task']!r}: {count} of {row[split]} {split} inputs are too long for "
+                f"backbone {row['backbone']!r} or for the task's field 'max_length', and lose "
+                "words; raise it as far as the backbone allows, or shorten them"
             )
 
 

@@ -129,10 +129,15 @@ def _wait(agenda: Agenda, jobs: list[Job], store: Store, array: str) -> list[Job
 
 
 def _in_queue(array: str) -> bool:
-    """Whether any element waits or runs; Slurm forgets an array some minutes after its end."""
+    """Whether any element waits or runs; Slurm forgets an array some minutes after its end.
+
+    A controller that does not answer says nothing of the array, which is then asked for again.
+    """
     asked = ["squeue", "--noheader", "--jobs", array]
     found = subprocess.run(asked, capture_output=True, text=True, check=False)  # noqa: S603
-    return found.returncode == 0 and bool(found.stdout.strip())
+    if found.returncode:
+        return "invalid job id" not in found.stderr.lower()
+    return bool(found.stdout.strip())
 
 
 def _settled(agenda: Agenda, job: Job, store: Store) -> bool:

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bench.backbone import Head, Reader
+from bench.backbone import Reader
 from bench.method import AnyMethod, TrainState
 from bench.probe import Probe
 from bench.record import Calibration, SplitScores, Truth
@@ -23,11 +23,9 @@ class TaskKind(ABC):
     """What one kind of task means for data and scores; methods and the training loop know none.
 
     Attributes:
-        head: what a backbone must have to be asked such tasks.
         final_train_size: training sequences scored at the end; the record says of how many units.
     """
 
-    head: ClassVar[Head]
     final_train_size: ClassVar[int] = 10_000
 
     @abstractmethod
@@ -43,11 +41,11 @@ class TaskKind(ABC):
         return list(zip(*rows.columns.values(), strict=True))
 
     @abstractmethod
-    def encode(self, task: Task, rows: Rows, reader: Reader) -> Arrays:
+    def encode(self, task: Task, place: str, rows: Rows, reader: Reader) -> Arrays:
         """Return the arrays of the split that `load` takes, without targets and row numbers.
 
         Raises:
-            DataError: if something that must not be cut does not fit the window.
+            DataError: naming ``place`` and row, if what must not be cut does not fit the window.
         """
 
     @abstractmethod

@@ -1,6 +1,7 @@
 """What generation and choice share: prompts with continuations, scored token by token."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from bench.backbone import Reader
 from bench.batches import evaluation_batches
-from bench.errors import DataError
+from bench.errors import BackboneError, DataError
 from bench.kinds.base import Outputs
 from bench.method import AnyMethod, TrainState
 from bench.packing import Row, batch, pack
@@ -22,66 +23,147 @@ _ROWS_AT_ONCE = 1000
 
 
 def encode_pairs(
-    task: Task, pairs: Sequence[tuple[str, str]], reader: Reader, *, ends: bool
+    task: Task,
+    place: str,
+    units: Sequence[Sequence[tuple[str, str]]],
+    numbers: NDArray[np.int64],
+    reader: Reader,
 ) -> Arrays:
-    """Tokenise prompts with their continuations.
+    """Tokenise the prompts of every unit with their continuations.
 
     A sequence is the tokenizer's first token, if its texts begin with one, the prompt, the
-    continuation after a space, and the end-of-text token if ``ends``. Prompts that do not fit are
-    cut at their beginning; continuations never are.
+    continuation after a space, and the end-of-text token if texts are generated. Prompts that do
+    not fit are cut at their beginning; continuations never are.
+
+    Args:
+        task: of generation, which leaves room for what is decoded, or of choice.
+        place: how messages name the split.
+        units: pairs of prompt and continuation, at least one each.
+        numbers: of each unit's row in the split.
+        reader: how the backbone reads.
 
     Raises:
-        DataError: if a continuation does not fit the window.
+        DataError: if a continuation does not fit the window, or nothing can stand before it.
     """
-    limit = min(task.max_length, reader.window)
+    limits = _Limits.of(task, reader)
+    ending = _ending(task, reader.tokenizer)
+    counts = [len(pairs) for pairs in units]
+    flat = [pair for pairs in units for pair in pairs]
+    owners = np.repeat(numbers, counts)
     tokens: list[NDArray[np.int32]] = []
     prompts: list[int] = []
-    for start in range(0, len(pairs), _ROWS_AT_ONCE):
-        for prompt, target in _tokenised(pairs[start : start + _ROWS_AT_ONCE], reader.tokenizer):
-            target += [reader.tokenizer.eos_token_id] * ends
-            if not target:
-                raise DataError(
-                    f"task {task.name!r}: the target of row {len(prompts)}, "
-                    f"{pairs[len(prompts)][1]!r}, has no tokens: the tokenizer drops its "
-                    "characters; take out the row, or give another backbone"
-                )
-            kept = fitted(prompt, limit - len(target), reader.tokenizer)
-            if kept is None:
-                raise DataError(
-                    f"task {task.name!r}: the target of row {len(prompts)} has {len(target)} "
-                    f"tokens, but a sequence may have {limit}; raise 'max_length' (the backbone's "
-                    f"window is {reader.window}), or take out the row"
-                )
-            tokens.append(np.array(kept + target, dtype=np.int32))
-            prompts.append(len(kept))
-    lengths = [len(sequence) for sequence in tokens]
+    cut: list[bool] = []
+    for sequence, (prompt, target) in enumerate(_all_tokenised(flat, reader.tokenizer)):
+        where = f"{place}, row {owners[sequence]}, target {flat[sequence][1][:60]!r}"
+        target += ending
+        kept = limits.kept(where, prompt, target)
+        tokens.append(np.array(kept + target, dtype=np.int32))
+        prompts.append(len(kept))
+        cut.append(len(kept) < len(limits.first) + len(prompt))
+    begins = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return {
         "input_ids": np.concatenate(tokens),
-        "offsets": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        "offsets": np.cumsum([0, *map(len, tokens)], dtype=np.int64),
+        "units": begins,
         "prompts": np.array(prompts, dtype=np.int64),
-        "characters": np.array([len(target) for _, target in pairs], dtype=np.int64),
+        "characters": np.array([len(target) for _, target in flat], dtype=np.int64),
+        "cut": np.logical_or.reduceat(cut, begins[:-1]),
     }
 
 
-def fitted(prompt: list[int], room: int, tokenizer: Any) -> list[int] | None:
-    """Return a prompt with its first token, cut to at most ``room``; None if nothing fits.
+@dataclass(frozen=True)
+class _Limits:
+    """How many tokens there may be.
 
-    Args:
-        prompt: token ids without special tokens.
-        room: most tokens that it may have.
-        tokenizer: tells the first token of a text, if there is one.
+    Attributes:
+        whole: of a sequence.
+        given: of a prompt, so that what is decoded after it still has places.
+        window: of the backbone, for messages.
+        first: the token that every text begins with, in a list; empty if there is none.
     """
-    first = first_token(tokenizer)
-    left = room - len(first)
-    if left < 0 or not (first or (prompt and left)):
-        return None
-    return first + (prompt[-left:] if left else [])
+
+    whole: int
+    given: int
+    window: int
+    first: list[int]
+
+    @classmethod
+    def of(cls, task: Task, reader: Reader) -> "_Limits":
+        """Return the limits of a task for a backbone.
+
+        Raises:
+            DataError: if texts may be so long that there is no place for a prompt.
+        """
+        whole, first = min(task.max_length, reader.window), _first_token(reader.tokenizer)
+        given = whole
+        if task.generation and reader.positions is not None:
+            written = task.generation.decoding.max_new_tokens
+            given = min(whole, reader.positions - written)
+            if given <= len(first):
+                raise DataError(
+                    f"task {task.name!r}: field 'generation.decoding.max_new_tokens' is {written}, "
+                    f"but the backbone has places for {reader.positions} tokens, those of the "
+                    "prompt included; lower it, or give another backbone"
+                )
+        return cls(whole, given, reader.window, first)
+
+    def kept(self, where: str, prompt: list[int], target: list[int]) -> list[int]:
+        """Return a prompt with its first token, cut where it does not fit before its target.
+
+        Args:
+            where: how messages name the two.
+            prompt: token ids without special tokens.
+            target: likewise, with the token that ends it.
+
+        Raises:
+            DataError: if there is no target, no room for it, or nothing before it.
+        """
+        if not target:
+            raise DataError(
+                f"{where}: it has no tokens: the tokenizer drops its characters; take out the row, "
+                "or give another backbone"
+            )
+        if not self.first and not prompt:
+            raise DataError(
+                f"{where}: the input before it has no tokens, so that it follows nothing; give the "
+                "input some text, or take out the row"
+            )
+        left = min(self.whole - len(target), self.given) - len(self.first)
+        if left < 0 or not (self.first or left):
+            raise DataError(
+                f"{where}: it has {len(target)} tokens, but a sequence may have {self.whole}, with "
+                "at least one before it; raise 'max_length' (the backbone's window is "
+                f"{self.window}), or take out the row"
+            )
+        return self.first + (prompt[-left:] if left else [])
 
 
-def first_token(tokenizer: Any) -> list[int]:
+def _first_token(tokenizer: Any) -> list[int]:
     """Return the token that the tokenizer begins every text with, in a list; empty if none."""
     made = tokenizer("a")["input_ids"]
     return [made[0]] if made and made[0] == tokenizer.bos_token_id else []
+
+
+def _ending(task: Task, tokenizer: Any) -> list[int]:
+    """Return the token that ends a text which is generated, in a list; empty for choices.
+
+    Raises:
+        BackboneError: if there is no such token.
+    """
+    if task.generation and tokenizer.eos_token_id is None:
+        raise BackboneError(
+            f"backbone {tokenizer.name_or_path!r}: its tokenizer has no end-of-text token, which "
+            f"texts of task {task.name!r} end with; name one of its words as 'eos_token' in its "
+            "tokenizer_config.json"
+        )
+    return [tokenizer.eos_token_id] if task.generation else []
+
+
+def _all_tokenised(
+    pairs: Sequence[tuple[str, str]], tokenizer: Any
+) -> Iterator[tuple[list[int], list[int]]]:
+    for start in range(0, len(pairs), _ROWS_AT_ONCE):
+        yield from _tokenised(pairs[start : start + _ROWS_AT_ONCE], tokenizer)
 
 
 def _tokenised(

@@ -6,14 +6,14 @@ sum of its tokens' log-probabilities; `accuracy_norm` divides it by the choice's
 
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench import calibration, metrics, tasks
-from bench.backbone import Head, Reader
+from bench.backbone import Reader
 from bench.errors import DataError
 from bench.kinds.base import Outputs, TaskKind
 from bench.kinds.causal import encode_pairs, token_outputs
@@ -30,8 +30,6 @@ _ABSENT = -1e9  # log-likelihood of a choice that a question does not have; fini
 
 class Choice(TaskKind):
     """Each unit is a question; each of its choices is a sequence."""
-
-    head: ClassVar[Head] = "causal"
 
     def read(self, task: Task, place: str, table: Mapping[str, Sequence[Any]]) -> Rows:
         """Return prompt and continuation of every choice, and the right ones."""
@@ -51,16 +49,11 @@ class Choice(TaskKind):
         """Return prompts and continuations."""
         return [tuple(pairs) for pairs in rows.columns["pairs"]]
 
-    def encode(self, task: Task, rows: Rows, reader: Reader) -> Arrays:
+    def encode(self, task: Task, place: str, rows: Rows, reader: Reader) -> Arrays:
         """Tokenise every prompt with each choice."""
         questions = rows.columns["pairs"]
-        counts = [len(pairs) for pairs in questions]
-        flat = [pair for pairs in questions for pair in pairs]
-        return (
-            encode_pairs(task, flat, reader, ends=False)
-            | {"units": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)}
-            | Texts.of([[target for _, target in pairs] for pairs in questions]).arrays()
-        )
+        encoded = encode_pairs(task, place, questions, rows.numbers, reader)
+        return encoded | Texts.of([[target for _, target in pairs] for pairs in questions]).arrays()
 
     def load(self, arrays: Arrays, pad_id: int) -> EncodedSplit:
         """Return a split from its arrays."""

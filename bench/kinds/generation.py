@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from bench import calibration, metrics, nlg_metrics
-from bench.backbone import Head, Reader
+from bench.backbone import Reader
 from bench.batches import Batch
 from bench.decode import decode
 from bench.errors import DataError
@@ -26,7 +26,6 @@ from bench.tasks import Task
 class Generation(TaskKind):
     """Each unit is an input; each of its references is a sequence to train on."""
 
-    head: ClassVar[Head] = "causal"
     final_train_size: ClassVar[int] = 1_000  # they are decoded
 
     def read(self, task: Task, place: str, table: Mapping[str, Sequence[Any]]) -> Rows:
@@ -59,24 +58,19 @@ class Generation(TaskKind):
         """Return the prompts."""
         return list(rows.columns["prompt"])
 
-    def encode(self, task: Task, rows: Rows, reader: Reader) -> Arrays:
+    def encode(self, task: Task, place: str, rows: Rows, reader: Reader) -> Arrays:
         """Tokenise every input with each of its references."""
         prompts, references = rows.columns["prompt"], rows.columns["references"]
         pairs = [
-            (prompt, text)
+            [(prompt, text) for text in texts]
             for prompt, texts in zip(prompts, references, strict=True)
-            for text in texts
         ]
-        counts = [len(texts) for texts in references]
         held = [
             {"references": texts, "part": part}
             for texts, part in zip(references, rows.columns["part"], strict=True)
         ]
-        return (
-            encode_pairs(task, pairs, reader, ends=True)
-            | {"units": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)}
-            | Texts.of(held).arrays()
-        )
+        encoded = encode_pairs(task, place, pairs, rows.numbers, reader)
+        return encoded | Texts.of(held).arrays()
 
     def load(self, arrays: Arrays, pad_id: int) -> EncodedSplit:
         """Return a split from its arrays."""

@@ -1,14 +1,15 @@
 """Classification and regression: one sequence a unit, one head, one decision."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 
 from bench import calibration, metrics
-from bench.backbone import Head, Reader
+from bench.backbone import Reader
 from bench.kinds.base import Outputs, TaskKind
 from bench.method import AnyMethod, TrainState
 from bench.objective import decision_losses
@@ -22,14 +23,12 @@ from bench.tasks import Task
 class Labels(TaskKind):
     """One class or value for each text or pair of texts."""
 
-    head: ClassVar[Head] = "sequence"
-
     def read(self, task: Task, place: str, table: Mapping[str, Sequence[Any]]) -> Rows:
         """Return texts by column, and targets."""
         texts = {name: text_column(place, table, name) for name in task.text}
         return Rows(texts, label_column(task, place, table))
 
-    def encode(self, task: Task, rows: Rows, reader: Reader) -> Arrays:
+    def encode(self, task: Task, place: str, rows: Rows, reader: Reader) -> Arrays:
         """Tokenise each text or pair, cut at the end if it is too long."""
         import datasets  # here, since it takes long to load and what it makes is kept
 
@@ -51,6 +50,7 @@ class Labels(TaskKind):
         arrays: Arrays = {
             "input_ids": np.asarray(tokens.flatten()).astype(np.int32),
             "offsets": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            "cut": _cut(rows, lengths, limit, reader),
         }
         if "token_type_ids" in encoded.column_names:
             types = encoded.data["token_type_ids"].combine_chunks().flatten()
@@ -110,6 +110,17 @@ class Labels(TaskKind):
             name = "true_probability_" if truth.shape[1] > 1 else "true_mean_"
             columns |= {f"{name}{k}": truth[probe.units, k] for k in range(truth.shape[1])}
         return pa.table(columns)
+
+
+def _cut(rows: Rows, lengths: NDArray[np.int64], limit: int, reader: Reader) -> NDArray[np.bool_]:
+    """Return of which units the tokenizer cut the text, (n,); only those of full length may be."""
+    cut = lengths >= limit
+    full = np.flatnonzero(cut)
+    if len(full):
+        texts = rows.take(full).columns.values()
+        whole = reader.tokenizer(*texts, verbose=False)["input_ids"]
+        cut[full] = [len(ids) > limit for ids in whole]
+    return cut
 
 
 def calibrated(validation: tuple[Any, Any], test: tuple[Any, Any]) -> Calibration:

@@ -12,7 +12,7 @@ Deviations:
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bench import metrics
-from bench.backbone import Head, Reader
+from bench.backbone import Reader
 from bench.errors import DataError
 from bench.kinds.base import Outputs, TaskKind
 from bench.kinds.windows import Answer, encode_windows
@@ -36,8 +36,6 @@ from bench.tasks import Task
 
 class Span(TaskKind):
     """Each unit is a question; each window of its context is a sequence with two decisions."""
-
-    head: ClassVar[Head] = "span"
 
     def read(self, task: Task, place: str, table: Mapping[str, Sequence[Any]]) -> Rows:
         """Return questions, contexts and accepted answers; targets tell which have an answer."""
@@ -59,9 +57,9 @@ class Span(TaskKind):
         """Return questions with their contexts."""
         return list(zip(rows.columns["question"], rows.columns["context"], strict=True))
 
-    def encode(self, task: Task, rows: Rows, reader: Reader) -> Arrays:
+    def encode(self, task: Task, place: str, rows: Rows, reader: Reader) -> Arrays:
         """Tokenise every question with each window of its context."""
-        return encode_windows(task, rows, reader)
+        return encode_windows(task, place, rows, reader)
 
     def load(self, arrays: Arrays, pad_id: int) -> EncodedSplit:
         """Return a split from its arrays."""

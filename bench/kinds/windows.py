@@ -5,7 +5,6 @@ that a predicted span can be cut out of the context as it was written.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,11 +32,12 @@ class _Window:
     span: tuple[int, int]
 
 
-def encode_windows(task: Task, rows: Rows, reader: Reader) -> Arrays:
+def encode_windows(task: Task, place: str, rows: Rows, reader: Reader) -> Arrays:
     """Tokenise every question with each window of its context.
 
     Args:
         task: says how long a window is, and by how many tokens neighbours overlap.
+        place: how messages name the split.
         rows: ``question``, ``context`` and ``answers`` (lists of `Answer`) of every unit; the
             first answer is the one to train on.
         reader: its tokenizer must tell the characters of tokens.
@@ -51,7 +51,8 @@ def encode_windows(task: Task, rows: Rows, reader: Reader) -> Arrays:
     windows: list[_Window] = []
     counts: list[int] = []
     for start in range(0, len(rows), _ROWS_AT_ONCE):
-        for unit in _windows(task, rows, slice(start, start + _ROWS_AT_ONCE), reader):
+        part = rows.take(np.arange(start, min(start + _ROWS_AT_ONCE, len(rows))))
+        for unit in _windows(task, place, part, reader):
             windows += unit
             counts.append(len(unit))
     lengths = [len(window.ids) for window in windows]
@@ -73,15 +74,14 @@ def encode_windows(task: Task, rows: Rows, reader: Reader) -> Arrays:
     return arrays | Texts.of(texts).arrays()
 
 
-def _windows(task: Task, rows: Rows, part: slice, reader: Reader) -> list[list[_Window]]:
-    """Return the windows of each unit in a part of the rows."""
+def _windows(task: Task, place: str, rows: Rows, reader: Reader) -> list[list[_Window]]:
+    """Return the windows of each unit."""
     assert task.span is not None  # noqa: S101 - the task's own check
-    questions = list(rows.columns["question"][part])
-    numbers = rows.numbers[part]
-    _check_room(task, questions, numbers, reader)
+    questions = list(rows.columns["question"])
+    _check_room(task, place, rows, reader)
     encoded = reader.tokenizer(
         questions,
-        list(rows.columns["context"][part]),
+        list(rows.columns["context"]),
         truncation="only_second",
         max_length=min(task.max_length, reader.window),
         stride=task.span.stride,
@@ -95,12 +95,12 @@ def _windows(task: Task, rows: Rows, part: slice, reader: Reader) -> list[list[_
         sides = encoded.sequence_ids(sequence)
         if 1 not in sides:
             raise DataError(
-                f"task {task.name!r}: the context of row {numbers[unit]} has no token that the "
-                "backbone knows; take out the row"
+                f"{place}, row {rows.numbers[unit]}: the context has no token that the backbone "
+                "knows; take out the row"
             )
         first, stop = sides.index(1), len(sides) - sides[::-1].index(1)
         characters = np.array(encoded["offset_mapping"][sequence], dtype=np.int32)
-        answers = rows.columns["answers"][part][unit]
+        answers = rows.columns["answers"][unit]
         ends = (not made[unit], sequence + 1 == len(owners) or owners[sequence + 1] != unit)
         made[unit].append(
             _Window(
@@ -114,18 +114,18 @@ def _windows(task: Task, rows: Rows, part: slice, reader: Reader) -> list[list[_
     return made
 
 
-def _check_room(task: Task, questions: list[str], numbers: NDArray[Any], reader: Reader) -> None:
+def _check_room(task: Task, place: str, rows: Rows, reader: Reader) -> None:
     """Refuse questions after which a window could not move on."""
     assert task.span is not None  # noqa: S101 - the task's own check
     limit = min(task.max_length, reader.window)
     special = reader.tokenizer.num_special_tokens_to_add(pair=True)
-    tokens = reader.tokenizer(questions, add_special_tokens=False)["input_ids"]
-    for number, question in zip(numbers, tokens, strict=True):
+    tokens = reader.tokenizer(rows.columns["question"], add_special_tokens=False)["input_ids"]
+    for number, question in zip(rows.numbers, tokens, strict=True):
         room = limit - special - len(question)
         if room <= task.span.stride:
             raise DataError(
-                f"task {task.name!r}: the question of row {number} has {len(question)} tokens, "
-                f"which leaves {max(room, 0)} of {limit} to the context, but windows overlap by "
+                f"{place}, row {number}: the question has {len(question)} tokens, which leaves "
+                f"{max(room, 0)} of {limit} to the context, but windows overlap by "
                 f"{task.span.stride}; raise 'max_length' (the backbone's window is "
                 f"{reader.window}), lower 'span.stride', or take out the row"
             )

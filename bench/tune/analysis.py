@@ -8,7 +8,6 @@ sees the records.
 
 import csv
 import io
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bench.atomic import write_text
 from bench.errors import StoreError
-from bench.paths import new_file
 from bench.tune.importance import importances
 from bench.tune.record import StudyFile, TrialRow, TrialState
 from bench.tune.summary import BudgetPoint, Summary, Tally, score_of
@@ -57,8 +56,8 @@ def write(folder: Path, study: StudyFile) -> Summary:
     summary = summarise(study)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _publish(folder / "trials.csv", _table(study))
-        _publish(folder / "summary.json", summary.model_dump_json(indent=1) + "\n")
+        write_text(folder / "trials.csv", _table(study))
+        write_text(folder / "summary.json", summary.model_dump_json(indent=1) + "\n")
     except OSError as error:
         raise StoreError(f"{folder}: cannot be written: {error.strerror}") from None
     return summary
@@ -169,11 +168,3 @@ def _table(study: StudyFile) -> str:
         seeds = " ".join(map(str, trial.seeds))
         writer.writerow([trial.number, trial.state, trial.origin, *values, *measured, seeds])
     return text.getvalue()
-
-
-def _publish(path: Path, text: str) -> None:
-    """Write beside a file, and rename into its place; processes do not share the name beside."""
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    with new_file(part) as file:
-        file.write(text.encode())
-    part.replace(path)

@@ -84,7 +84,7 @@ class StudyFile(Frozen):
     """One study.
 
     Attributes:
-        name: content hash of all that decides the study's outcome.
+        name: readable parts, and a hash of all that decides the outcome but budget and space.
         metric: what `validation_score` is; the first objective.
         direction: of the metric.
         objectives: what `TrialRow.values` holds; all but the score are minimised.

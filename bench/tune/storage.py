@@ -3,20 +3,22 @@
 from pathlib import Path
 
 import optuna
-from filelock import FileLock
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
+from bench.atomic import lock
 from bench.errors import StoreError, without_password
+from bench.paths import refuse_outside
 
 JOURNAL = "journal:"
 """What comes before the path of a journal file."""
+_FILES = ("studies.db", "studies.db-journal", "studies.db-wal", "studies.db-shm")  # of SQLite
 _WAIT_S = 60  # for another process that writes to the same SQLite file
 
 
 def default_url(results: Path) -> str:
     """Return the URL of the results folder's own storage."""
-    return f"sqlite:///{results / 'studies.db'}"
+    return f"sqlite:///{results / _FILES[0]}"
 
 
 def connect(url: str, results: Path) -> BaseStorage:
@@ -27,15 +29,18 @@ def connect(url: str, results: Path) -> BaseStorage:
         results: an existing results folder; one process at a time makes tables.
 
     Raises:
-        StoreError: if it cannot be reached.
+        StoreError: if it cannot be reached, or leads out of the results folder that it belongs to.
     """
+    if url == default_url(results):  # SQLite would follow a link; another URL is the user's own
+        for name in _FILES:
+            refuse_outside(results, results / name)
     shown = without_password(url)
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces every study and trial
     try:
         if url.startswith(JOURNAL):
             return JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL)))
         waiting = {"connect_args": {"timeout": _WAIT_S}} if url.startswith("sqlite:") else {}
-        with FileLock(results / "tuning" / "storage.lock"):
+        with lock(results / "tuning" / "storage.lock"):
             tables = RDBStorage(url, engine_kwargs=waiting)
         return optuna.storages.get_storage(tables)
     except ImportError:

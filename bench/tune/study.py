@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from filelock import FileLock
 from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner, WilcoxonPruner
 from optuna.samplers import BaseSampler, TPESampler
@@ -23,6 +22,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as State
 
+from bench.atomic import lock
 from bench.config import Run
 from bench.errors import StoreError
 from bench.record import CurvePoint, Record, Status
@@ -54,7 +54,7 @@ class Session:
         self.plan = plan
         self._storage = storage
         self.store = store
-        self._lock = FileLock(store.root / "claims" / f"study-{plan.name}.lock")
+        self._lock = lock(store.lock_path(f"study-{plan.name}"))
         self._distributions = {name: distribution(d) for name, d in plan.space.items()}
         self._ids: dict[str, int] = {}  # of the trial, by run hash
         with self._lock:

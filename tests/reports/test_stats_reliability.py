@@ -11,14 +11,12 @@ def test_reliability_of_random_logits_equals_the_benchmark_own_bins() -> None:
     """Counts, confidence and accuracy agree with the code that measured the recorded ECE."""
     rng = np.random.default_rng(5)
     logits, labels = rng.normal(0, 2, (500, 3)), rng.integers(0, 3, 500)
-    expected = calibration.reliability_bins(calibration.softmax(logits), labels)[:15]
+    hits = calibration._hits(calibration.softmax(logits), labels)
+    counts, confidence, accuracy = calibration._binned(*hits, 15, "equal_width")
     result = reliability(logits, labels)
-    assert result.counts.tolist() == [each.count for each in expected]
-    empty = float("nan")
-    for values, name in ((result.confidence, "confidence"), (result.accuracy, "accuracy")):
-        wanted = [getattr(each, name) for each in expected]
-        wanted = [empty if value is None else value for value in wanted]
-        np.testing.assert_allclose(values, wanted, rtol=1e-12)
+    assert result.counts.tolist() == counts[:15].tolist()
+    np.testing.assert_allclose(result.confidence, confidence[:15], rtol=1e-12)
+    np.testing.assert_allclose(result.accuracy, accuracy[:15], rtol=1e-12)
     assert result.expected is None
 
 

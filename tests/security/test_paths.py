@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from bench.paths import new_file, path_part
 from bench.snapshot import Snapshot
 from bench.store import Store, store_at
 from bench.trace import Trace
+from bench.tune.storage import connect
 from tests.small_suite import CELL, SmallSuite, blank, call
 
 Capture = pytest.CaptureFixture[str]
@@ -217,6 +219,28 @@ def test_link_at_a_study_is_refused(
     assert list((tmp_path / "outside").iterdir()) == []
 
 
+@pytest.mark.parametrize("ending", ["", "-journal", "-wal"])
+def test_link_at_the_studies_is_refused(
+    small: SmallSuite, capsys: Capture, tmp_path: Path, ending: str
+) -> None:
+    """SQLite would follow it and write there, whether or not there is anything yet."""
+    outside = tmp_path / "outside"
+    planted(small.results / f"studies.db{ending}", outside)
+    answer = call(capsys, "tune", *small.running, "--methods", "head", "--trials", "8")
+    assert answer.code == 2
+    assert f"studies.db{ending}: a link leads out of the folder; take it away" in answer.err
+    assert not outside.exists()
+
+
+def test_storage_that_was_named_may_be_anywhere(tmp_path: Path) -> None:
+    """A link at a file that the user names is the user's own."""
+    results = store_at(tmp_path / "results").root
+    (results / "tuning").mkdir()
+    link = planted(tmp_path / "named.db", tmp_path / "elsewhere.db")
+    connect(f"sqlite:///{link}", results)
+    assert (tmp_path / "elsewhere.db").is_file()
+
+
 def test_links_at_the_files_of_a_report_are_replaced(
     small: SmallSuite, capsys: Capture, victim: Path
 ) -> None:
@@ -249,6 +273,26 @@ def test_link_at_a_file_of_a_copy_is_replaced(
     assert victim.read_text() == "precious"
     assert path.read_bytes() == before
     assert not path.is_symlink()
+
+
+@pytest.mark.parametrize("place", ["backbones", "data", "backbones/{name}", "data/animals"])
+@pytest.mark.parametrize("again", [False, True], ids=["first", "again"])
+def test_link_at_a_folder_of_a_copy_is_refused(
+    small: SmallSuite, capsys: Capture, tmp_path: Path, place: str, again: bool
+) -> None:
+    """Nothing is fetched to where a folder leads, be it new or known to the manifest."""
+    mirror, outside = small.folder / "mirror", tmp_path / "outside"
+    arguments = ("fetch", *small.planning, "--out", mirror)
+    folder = mirror / place.format(name=Path(small.backbone).name)
+    if again:
+        assert call(capsys, *arguments).code == 0
+        shutil.rmtree(folder)
+    outside.mkdir()
+    planted(folder, outside)
+    answer = call(capsys, *arguments)
+    assert answer.code == 2
+    assert "a link leads out of the folder; take it away" in answer.err
+    assert list(outside.iterdir()) == []
 
 
 @pytest.mark.parametrize("path", ["data/../../victim", "/etc/passwd", "data/a/../../../victim"])
