@@ -1,9 +1,10 @@
 """What the tasks of a suite say together, in sentences about the numbers of `reports.across`."""
 
 from reports.across import Across
+from reports.effects import effects, gains
 from reports.rivals import OVER_ITEMS, OVER_SEEDS
 from reports.text import number
-from reports.verdict import effects, gains, interval, listed, named
+from reports.words import interval, listed, named
 
 _LEFT = 4
 """Up to so many rows and tasks that are left out are named."""

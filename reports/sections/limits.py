@@ -11,7 +11,7 @@ from reports.leaderboard import NOT_FAILED, rows
 from reports.load import CURVE, MISSING
 from reports.rivals import OVER_SEEDS
 from reports.text import FEW_SEEDS, label, number
-from reports.verdict import listed
+from reports.words import listed
 
 SMALL = 1000
 """Test examples below which chance moves an accuracy by 0.03 and more (binomial, 95 %)."""

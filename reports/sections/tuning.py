@@ -13,7 +13,7 @@ from reports.figures.searches import Searches, budget_curves, sensitivity
 from reports.figures.winners import importances, outcomes
 from reports.text import number
 from reports.tuning import Tuned
-from reports.verdict import listed
+from reports.words import listed
 
 
 def _ended(state: str) -> Field:

@@ -11,7 +11,8 @@ from reports.figures.ranks import average_ranks, profiles, suites
 from reports.figures.tasks import SCORES, overview
 from reports.overall import overall, title
 from reports.stats.intervals import Interval
-from reports.verdict import listed, verdict
+from reports.verdict import verdict
+from reports.words import listed
 
 _HOW = (
     "A score estimates what a newly trained model is to be expected to reach on new items of the "

@@ -9,11 +9,13 @@ import pytest
 from bench.config import Run
 from bench.record import Cost
 from bench.store import Store
+from reports.effects import effects, gains
 from reports.leaderboard import summarise
 from reports.load import load
 from reports.stats.estimates import Sample
 from reports.stats.pairs import family
-from reports.verdict import effects, gains, listed, named, verdict
+from reports.verdict import verdict
+from reports.words import listed, named
 from tests.reports.records import make_cell, make_record, put
 
 NAMES = {"a": "a", "b": "b", "c": "c"}
