@@ -14,6 +14,8 @@ Key = TypeVar("Key", bound=Hashable)
 SIZED = 4
 """Up to so many methods have the size of their difference in a sentence."""
 
+_UNTESTED = "no test can judge differences that never vary, or of fewer than two common seeds"
+
 
 def effects(pairs: Family[Key], names: Mapping[Key, str], *, upward: bool) -> list[str]:
     """Say how far the best method is ahead of the others, and what it would take to tell more.
@@ -28,12 +30,15 @@ def effects(pairs: Family[Key], names: Mapping[Key, str], *, upward: bool) -> li
     others.sort(key=lambda key: sign * pairs.difference(best, key))
     found = {names[key]: pairs.compare(best, key) for key in others}
     beaten = {name: each for name, each in found.items() if each.apart}
-    tied = {name: each for name, each in found.items() if not each.apart}
+    untested = {name: each for name, each in found.items() if each.p_value is None}
+    tied = {name: each for name, each in found.items() if name not in beaten | untested}
     sentences = [f"It beats {_sizes(beaten, sign, 'by')}."] if beaten else []
     if tied:
         sentences += [f"Not told apart from it: {_sizes(tied, sign, 'behind by')}."]
         for name in dict.fromkeys((next(iter(tied)), next(reversed(tied)))):
             sentences.append(_power(names[best], name, tied[name]))
+    if untested:
+        sentences += [f"Could not be tested: {_sizes(untested, sign, 'behind by')}; {_UNTESTED}."]
     return sentences
 
 
@@ -54,7 +59,9 @@ def gains(pairs: Family[Key], names: Mapping[Key, str], *, upward: bool) -> list
             continue
         found = pairs.compare(key, keys[base])
         by = _size(found, sign)
-        if not found.apart:
+        if found.p_value is None:
+            said.append(f"{name} and {base} could not be tested, seen is {by}")
+        elif not found.apart:
             said.append(f"no gain of {name} over {base} is shown, seen is {by}")
         elif sign * (found.difference.mean or 0.0) > 0:
             said.append(f"{name} beats {base} by {by}")

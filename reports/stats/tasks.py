@@ -130,7 +130,7 @@ def interquartile(scores: Sequence[Sequence[float]], estimates: Sequence[Estimat
     parts = [
         replace(
             each,
-            seed_variance=_over_seeds(own).seed_variance + 0 * each.seed_variance,  # NaN stays
+            seed_variance=_over_seeds(own).seed_variance,
             item_variance=each.item_variance * (inside.mean() / share) ** 2,
         )
         for own, inside, each in zip(

@@ -83,11 +83,13 @@ def test_effects_where_lower_is_better_are_sizes_too() -> None:
     assert beats == f"It beats b by {ends.mean:.3f} ({ends.low:.3f} to {ends.high:.3f})."
 
 
-def test_effects_of_methods_that_never_differ_name_a_tie_and_no_more() -> None:
-    """Equal scores have no interval, no test and no number of seeds."""
+def test_effects_of_methods_that_never_differ_say_that_there_is_no_test() -> None:
+    """Equal scores have no interval, no test and no number of seeds; that is no tie."""
     compared = family({"a": seeds(0.5, 0.6), "b": seeds(0.5, 0.6)})
-    (tied,) = [s for s in effects(compared, {"a": "a", "b": "b"}, upward=True) if s]
-    assert tied == "Not told apart from it: b behind by 0.000."
+    (untested,) = effects(compared, {"a": "a", "b": "b"}, upward=True)
+    assert untested.startswith("Could not be tested: b behind by 0.000; no test can judge")
+    (gained,) = gains(compared, {"a": "x / tuned", "b": "x"}, upward=True)
+    assert gained == "Tuning: x / tuned and x could not be tested, seen is 0.000."
 
 
 def test_effects_say_where_more_seeds_would_not_help() -> None:
