@@ -14,6 +14,7 @@ Key = TypeVar("Key", bound=Hashable)
 SIZED = 4
 """Up to so many methods have the size of their difference in a sentence."""
 
+_UNEQUAL = "means are over unequal seeds here, so that no order is shown"
 _UNTESTED = "no test can judge differences that never vary, or of fewer than two common seeds"
 
 
@@ -29,10 +30,18 @@ def effects(pairs: Family[Key], names: Mapping[Key, str], *, upward: bool) -> li
     sign = 1 if upward else -1
     others.sort(key=lambda key: sign * pairs.difference(best, key))
     found = {names[key]: pairs.compare(best, key) for key in others}
-    beaten = {name: each for name, each in found.items() if each.apart}
-    untested = {name: each for name, each in found.items() if each.p_value is None}
-    tied = {name: each for name, each in found.items() if name not in beaten | untested}
+    parts: dict[str, dict[str, Comparison]] = {
+        "beaten": {},
+        "ahead": {},
+        "tied": {},
+        "untested": {},
+    }
+    for name, each in found.items():
+        parts[_standing(each, sign)][name] = each
+    beaten, ahead, tied, untested = parts.values()
     sentences = [f"It beats {_sizes(beaten, sign, 'by')}."] if beaten else []
+    if ahead:
+        sentences += [f"Ahead of it on common seeds: {_sizes(ahead, -sign, 'by')}; {_UNEQUAL}."]
     if tied:
         sentences += [f"Not told apart from it: {_sizes(tied, sign, 'behind by')}."]
         for name in dict.fromkeys((next(iter(tied)), next(reversed(tied)))):
@@ -68,6 +77,15 @@ def gains(pairs: Family[Key], names: Mapping[Key, str], *, upward: bool) -> list
         else:
             said.append(f"{name} loses to {base} by {_size(found, -sign)}")
     return [f"Tuning: {'; '.join(said)}."] if said else []
+
+
+def _standing(found: Comparison, sign: int) -> str:
+    """Return what a comparison with the best mean has shown of the other method."""
+    if found.p_value is None:
+        return "untested"
+    if not found.apart:
+        return "tied"
+    return "beaten" if sign * (found.difference.mean or 0.0) > 0 else "ahead"
 
 
 def _untuned(name: str) -> str:

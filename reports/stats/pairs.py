@@ -98,9 +98,10 @@ class Family(Generic[Key]):
         """Level at which Holm tests the smallest p-value."""
         return ALPHA / max(1, int(np.isfinite(self.p_values).sum()) // 2)
 
-    def apart(self, first: Key, second: Key) -> bool:
-        """Return whether two methods differ significantly; untested ones do not."""
-        return bool(self.corrected[self.places[first], self.places[second]] < ALPHA)
+    def beats(self, first: Key, second: Key, *, higher_is_better: bool) -> bool:
+        """Return whether a method is significantly better than another; never if untested."""
+        apart = bool(self.corrected[self.places[first], self.places[second]] < ALPHA)
+        return apart and (self.difference(first, second) > 0) == higher_is_better
 
     def difference(self, first: Key, second: Key) -> float:
         """Return the mean of first minus second; NaN without common seeds."""

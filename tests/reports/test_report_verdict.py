@@ -92,6 +92,14 @@ def test_effects_of_methods_that_never_differ_say_that_there_is_no_test() -> Non
     assert gained == "Tuning: x / tuned and x could not be tested, seen is 0.000."
 
 
+def test_effects_never_beat_against_the_sign_of_the_difference() -> None:
+    """A mean that leads by seeds of its own, and loses on the common ones, beats nothing."""
+    first = seeds(0.800, 0.801, 0.8005, 0.799, 0.95, 0.951)
+    compared = family({"a": first, "b": seeds(0.830, 0.8312, 0.8303, 0.8291)})
+    (ahead,) = effects(compared, {"a": "a", "b": "b"}, upward=True)
+    assert ahead.startswith("Ahead of it on common seeds: b by 0.030 (0.030 to 0.030); means are")
+
+
 def test_effects_say_where_more_seeds_would_not_help() -> None:
     """Few items hide a small difference whatever the number of seeds."""
     rng = np.random.default_rng(2)
