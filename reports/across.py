@@ -126,8 +126,12 @@ class Across:
 
     @cached_property
     def ranks(self) -> Ranks[str] | None:
-        """Average ranks of rivals over tasks, None with fewer than three."""
-        return ranks({name: [task.mean(name) for task in self.tasks] for name in self.rivals})
+        """Average ranks of rivals over tasks, None with fewer than three.
+
+        Names of the same runs have one rank, that of the first.
+        """
+        names = dict.fromkeys(self.pairs.twins().values())
+        return ranks({name: [task.mean(name) for task in self.tasks] for name in names})
 
     def improvement(self, first: str, second: str) -> Estimate:
         """Return how probably a run of one row beats one of another, on common seeds."""

@@ -1,6 +1,7 @@
 """How far methods are apart, in sentences that claim no more than the tests do."""
 
 import math
+from collections import defaultdict
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
@@ -26,29 +27,43 @@ def effects(pairs: Family[Key], names: Mapping[Key, str], *, upward: bool) -> li
         names: of two methods or more, the best one first.
         upward: whether higher scores are better.
     """
-    best, *others = names
+    first: dict[int, Key] = {}  # of several names of the same runs
+    for key in names:
+        first.setdefault(pairs.places[key], key)
+    best, *others = first.values()
     sign = 1 if upward else -1
     others.sort(key=lambda key: sign * pairs.difference(best, key))
-    found = {names[key]: pairs.compare(best, key) for key in others}
-    parts: dict[str, dict[str, Comparison]] = {
-        "beaten": {},
-        "ahead": {},
-        "tied": {},
-        "untested": {},
-    }
-    for name, each in found.items():
-        parts[_standing(each, sign)][name] = each
-    beaten, ahead, tied, untested = parts.values()
-    sentences = [f"It beats {_sizes(beaten, sign, 'by')}."] if beaten else []
-    if ahead:
+    found: dict[str, dict[str, Comparison]] = defaultdict(dict)
+    for key in others:
+        each = pairs.compare(best, key)
+        found[_standing(each, sign)][names[key]] = each
+    sentences = []
+    if beaten := found["beaten"]:
+        sentences += [f"It beats {_sizes(beaten, sign, 'by')}."]
+    if ahead := found["ahead"]:
         sentences += [f"Ahead of it on common seeds: {_sizes(ahead, -sign, 'by')}; {_UNEQUAL}."]
-    if tied:
+    if tied := found["tied"]:
         sentences += [f"Not told apart from it: {_sizes(tied, sign, 'behind by')}."]
         for name in dict.fromkeys((next(iter(tied)), next(reversed(tied)))):
             sentences.append(_power(names[best], name, tied[name]))
-    if untested:
+    if untested := found["untested"]:
         sentences += [f"Could not be tested: {_sizes(untested, sign, 'behind by')}; {_UNTESTED}."]
     return sentences
+
+
+def same(pairs: Family[Key], names: Mapping[Key, str]) -> list[str]:
+    """Say which names stand for the same runs, and so are one method in every test.
+
+    Args:
+        pairs: of the methods.
+        names: of them.
+    """
+    together: dict[Key, list[str]] = {}
+    for key, first in pairs.twins().items():
+        if key in names:
+            together.setdefault(first, []).append(names[key])
+    found = [" = ".join(alike) for alike in together.values() if len(alike) > 1]
+    return [f"The same settings and runs, compared once: {listed(found)}."] if found else []
 
 
 def gains(pairs: Family[Key], names: Mapping[Key, str], *, upward: bool) -> list[str]:
@@ -66,9 +81,12 @@ def gains(pairs: Family[Key], names: Mapping[Key, str], *, upward: bool) -> list
         base = _untuned(name)
         if base not in keys:
             continue
-        found = pairs.compare(key, keys[base])
+        base_key = keys[base]
+        found = pairs.compare(key, base_key)
         by = _size(found, sign)
-        if found.p_value is None:
+        if pairs.places[key] == pairs.places[base_key]:
+            said.append(f"{name} kept the settings of {base}")
+        elif found.p_value is None:
             said.append(f"{name} and {base} could not be tested, seen is {by}")
         elif not found.apart:
             said.append(f"no gain of {name} over {base} is shown, seen is {by}")

@@ -1,7 +1,7 @@
 """What the tasks of a suite say together, in sentences about the numbers of `reports.across`."""
 
 from reports.across import Across
-from reports.effects import effects, gains
+from reports.effects import effects, gains, same
 from reports.rivals import OVER_ITEMS, OVER_SEEDS
 from reports.text import number
 from reports.words import interval, listed, named
@@ -16,7 +16,8 @@ def overall(together: Across) -> list[str]:
     Args:
         together: with two rivals or more.
     """
-    sentences = [*_means(together), _ranks(together), _left_out(together)]
+    alike = same(together.pairs, {name: name for name in together.rivals})
+    sentences = [*_means(together), _ranks(together), *alike, _left_out(together)]
     return [sentence for sentence in sentences if sentence]
 
 

@@ -1,5 +1,7 @@
 """The cells of one block beside each other: intervals of scores, tests of all pairs, tie groups."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,7 +9,7 @@ import pandas as pd
 
 from reports.items import Scored, samples
 from reports.load import Results
-from reports.stats.estimates import Estimate, estimate
+from reports.stats.estimates import Estimate, Sample, estimate
 from reports.stats.groups import tie_groups
 from reports.stats.pairs import Family, family
 from reports.stats.power import detectable
@@ -29,7 +31,8 @@ def compared(results: Results, block: pd.DataFrame) -> pd.DataFrame:
     """Fill in what the rows of one block have from standing beside each other, and sort them.
 
     Baselines that train nothing are no rivals: each would add a comparison with every method, and
-    so cost the others power. A rival has two seeds or more.
+    so cost the others power. A rival has two seeds or more. Rows of one configuration, such as a
+    tuned one that kept its default, are one rival under several names.
 
     Args:
         results: where predictions are stored.
@@ -42,7 +45,7 @@ def compared(results: Results, block: pd.DataFrame) -> pd.DataFrame:
     rows: list[Any] = list(block.itertuples(index=False))
     known = samples(results, {key_of(row): scored(row) for row in rows})
     rivals = [key_of(row) for row in rows if row.n_seeds > 1 and trains(row)]
-    pairs = family({key: known[key] for key in rivals})
+    pairs = _family({key: known[key] for key in rivals})
     means = {key: float(np.mean(list(known[key].scores.values()))) for key in rivals}
     groups = tie_groups(means, pairs, higher_is_better=up)
     best = sorted(means, key=means.__getitem__, reverse=up)[:1]
@@ -69,6 +72,16 @@ def trains(row: Any) -> bool:
 def scored(row: Any) -> Scored:
     """Return the runs of a row that have a main score."""
     return Scored(row.config_hash, {seed: {row.metric: one} for seed, one in row.by_seed.items()})
+
+
+def _family(rivals: Mapping[Key, Sample]) -> Family[Key]:
+    """Compare rivals, those of one configuration as the one of them that has the most seeds."""
+    fullest: dict[str, Key] = {}
+    for key in sorted(rivals, key=lambda key: -len(rivals[key].scores)):
+        fullest.setdefault(key[2], key)
+    chosen = {key: fullest[key[2]] for key in rivals}
+    pairs = family({key: rivals[key] for key in dict.fromkeys(chosen.values())})
+    return replace(pairs, places={key: pairs.places[own] for key, own in chosen.items()})
 
 
 def _range(results: Results, row: Any) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.effects import effects, gains
+from reports.effects import effects, gains, same
 from reports.leaderboard import PAPER, rows
 from reports.rivals import OVER_ITEMS, key_of
 from reports.text import label, number, too_few
@@ -24,6 +24,7 @@ def verdict(block: pd.DataFrame) -> list[str]:
         names = {key_of(row): label(row.method, row.variant) for row in ranked}
         upward = bool(ranked[0].higher_is_better)
         sentences += effects(ranked[0].family, names, upward=upward)
+        sentences += same(ranked[0].family, names)
         sentences += gains(ranked[0].family, names, upward=upward)
     elif not ranked:
         sentences += [too_few(block)]

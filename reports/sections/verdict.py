@@ -86,7 +86,8 @@ _FIELDS = (
 def _table(together: Across, evidence: Evidence) -> Table:
     """Return a table of all rows that have a score on every task."""
     fields = _FIELDS if together.averageable else (_RANK,)
-    ranked = together.ranks.average if together.ranks else {}
+    ranked = dict(together.ranks.average) if together.ranks else {}
+    ranked |= {name: ranked[own] for name, own in together.pairs.twins().items() if own in ranked}
     names = [*together.means] or [*ranked, *(n for n in together.names if n not in ranked)]
     found = [
         Row(line.name, read(line, fields), evidence.colours[line.method], {"method": line.method})

@@ -80,7 +80,8 @@ class Family(Generic[Key]):
     """All pairs of some methods, corrected together.
 
     Attributes:
-        places: row and column of each method in what follows, which are all `(C, C)`.
+        places: row and column of each method in what follows, which are all `(C, C)`. Names of the
+            same runs share theirs, so that these are compared with others once.
         n_seeds: common seeds of each pair.
         estimate: first minus second.
         p_values: of its being zero; NaN where untested.
@@ -102,6 +103,11 @@ class Family(Generic[Key]):
         """Return whether a method is significantly better than another; never if untested."""
         apart = bool(self.corrected[self.places[first], self.places[second]] < ALPHA)
         return apart and (self.difference(first, second) > 0) == higher_is_better
+
+    def twins(self) -> dict[Key, Key]:
+        """Return for each method the first one of the same runs, which may be itself."""
+        first: dict[int, Key] = {}
+        return {key: first.setdefault(place, key) for key, place in self.places.items()}
 
     def difference(self, first: Key, second: Key) -> float:
         """Return the mean of first minus second; NaN without common seeds."""
@@ -145,6 +151,10 @@ def family(samples: Mapping[Key, Sample]) -> Family[Key]:
             n_seeds[first, second] = len(seeds)
             for part, table in tables.items():
                 table[first, second] = getattr(found, part) * (sign if part == "mean" else 1)
+    for place, each in enumerate(every):  # what does not differ from itself, and never will
+        n_seeds[place, place] = len(each.scores)
+        for part, value in zip(tables, (0.0, 0.0, 0.0, 1.0, np.inf), strict=True):
+            tables[part][place, place] = value
     places = {key: place for place, key in enumerate(samples)}
     return _tested(places, n_seeds, Estimate(**tables))
 
@@ -155,13 +165,18 @@ def averaged_family(families: Sequence[Family[Key]]) -> Family[Key]:
     Args:
         families: one for each task; at least one.
     """
-    keys = [key for key in families[0].places if all(key in each.places for each in families)]
-    chosen = [np.ix_(*2 * [[each.places[key] for key in keys]]) for each in families]
+    own = {
+        key: tuple(each.places[key] for each in families)
+        for key in families[0].places
+        if all(key in each.places for each in families)
+    }
+    lines = list(dict.fromkeys(own.values()))  # one for names of the same runs on every task
+    chosen = [np.ix_(*2 * [[line[task] for line in lines]]) for task in range(len(families))]
     parts = zip(families, chosen, strict=True)
     n_seeds = np.min([each.n_seeds[index] for each, index in parts], axis=0)
     parts = zip(families, chosen, strict=True)
     mean = averaged([each.estimate[index] for each, index in parts])
-    return _tested({key: place for place, key in enumerate(keys)}, n_seeds, mean)
+    return _tested({key: lines.index(line) for key, line in own.items()}, n_seeds, mean)
 
 
 def task_by_task(pairs: Sequence[tuple[Sample, Sample]]) -> list[Comparison]:
@@ -233,8 +248,9 @@ def _of_differences(shared: Floats, ours: NDArray[Any], theirs: NDArray[Any]) ->
 
 
 def _tested(places: Mapping[Key, int], n_seeds: NDArray[np.int64], mean: Estimate) -> Family[Key]:
-    upper = np.triu_indices(len(places), 1)
-    p_values, corrected = (np.full((len(places), len(places)), np.nan) for _ in range(2))
+    size = len(n_seeds)
+    upper = np.triu_indices(size, 1)
+    p_values, corrected = (np.full((size, size), np.nan) for _ in range(2))
     p_values[upper] = mean[upper].p_value()
     corrected[upper] = holm(p_values[upper])
     for table in (p_values, corrected):

@@ -29,12 +29,16 @@ def found(root: Path) -> list[Across]:
     return across(results, summarise(results))
 
 
-def add(store: Store, cell: Cell, seeds: int = 3, **change: Any) -> None:
+def plan(store: Store, cell: Cell, seeds: int = 3, variant: str = "default") -> None:
+    """Plan runs of a cell."""
+    store.write_plan("quickstart", [(Run(cell, seed), variant) for seed in range(seeds)])
+
+
+def add(store: Store, cell: Cell, seeds: int = 3, variant: str = "default", **change: Any) -> None:
     """Plan and store runs of a cell."""
-    runs = [Run(cell, seed) for seed in range(seeds)]
-    store.write_plan("quickstart", [(run, "default") for run in runs])
-    for run in runs:
-        put(store, make_record(cell, run.seed, **change))
+    plan(store, cell, seeds, variant)
+    for seed in range(seeds):
+        put(store, make_record(cell, seed, **change))
 
 
 def on(cell: Cell, **change: Any) -> Cell:
@@ -109,6 +113,26 @@ def test_task_without_any_score_is_left_out(tmp_path: Path) -> None:
     (together,) = found(tmp_path)
     assert [task.name for task in together.tasks] == ["syn_sentiment", "syn_acceptability"]
     assert together.left_out == {"syn_entailment": "no row has a score"}
+
+
+def test_names_of_the_same_runs_have_one_rank_and_one_test(tmp_path: Path) -> None:
+    """A tuned row that kept its default everywhere changes no rank; elsewhere it is a rival."""
+    store = fill(tmp_path, methods=FEW, seeds=3, tasks=TASKS)
+    (before,) = found(tmp_path)
+    for task in TASKS:
+        plan(store, make_cell("lora", task=task), variant="tuned")
+    (together,) = found(tmp_path)
+    assert set(together.rivals) == {*FEW, "lora / tuned"}
+    assert together.ranks == before.ranks
+    assert together.pairs.strictest == before.pairs.strictest
+    assert any("compared once: lora = lora / tuned." in said for said in overall(together))
+    add(store, make_cell("lora", task=TASKS[0], config={"rank": 2}), variant="wide")
+    for task in TASKS[1:]:
+        plan(store, make_cell("lora", task=task), variant="wide")
+    (together,) = found(tmp_path)
+    assert together.ranks is not None
+    assert set(together.ranks.average) == {*FEW, "lora / wide"}
+    assert together.pairs.n_seeds.shape == (4, 4)
 
 
 def test_one_task_is_nothing_to_look_at_together(tmp_path: Path) -> None:

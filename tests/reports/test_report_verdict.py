@@ -137,6 +137,25 @@ def test_gains_compare_a_tuned_row_with_its_own_settings(shift: float, word: str
     )
 
 
+def test_tuned_row_that_kept_its_default_is_no_second_rival(tmp_path: Path) -> None:
+    """Three labels of two configurations are one pair, tested without a correction."""
+    scores = {"lora": [0.70, 0.72, 0.71, 0.73], "head": [0.69, 0.70, 0.705, 0.70]}
+    alone = store_of(tmp_path, scores)
+    runs = [Run(make_cell("lora", config={"rank": 4}), seed) for seed in range(4)]
+    Store(tmp_path).write_plan("s", [(run, "tuned") for run in runs])
+    summary = summarise(load(Store(tmp_path)))
+    pairs = summary["family"].iloc[0]
+    assert len(pairs.places) == 3
+    assert pairs.strictest == 0.05
+    np.testing.assert_array_equal(pairs.p_values, alone["family"].iloc[0].p_values)
+    groups = summary.set_index(["method", "variant"])["rank_group"]
+    assert groups["lora", "tuned"] == groups["lora", "default"] == 1
+    sentences = verdict(summary)
+    assert "The same settings and runs, compared once: lora = lora / tuned." in sentences
+    assert "Tuning: lora / tuned kept the settings of lora." in sentences
+    assert not any("lora / tuned b" in sentence for sentence in sentences)
+
+
 def test_verdict_names_the_best_of_those_compared_and_who_is_ahead_of_it(tmp_path: Path) -> None:
     """A baseline that trains nothing may score higher; the verdict does not hide it."""
     scores = {"lora": [0.7, 0.71, 0.72], "head": [0.5, 0.52, 0.51], "majority": [0.8, 0.8, 0.8]}
