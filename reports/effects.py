@@ -8,7 +8,7 @@ from typing import TypeVar
 from reports.leaderboard import PAPER
 from reports.stats.pairs import Comparison, Family
 from reports.text import number
-from reports.words import interval, listed, named
+from reports.words import PRACTICABLE, interval, listed, more_seeds, named
 
 Key = TypeVar("Key", bound=Hashable)
 
@@ -140,14 +140,20 @@ def _power(best: str, other: str, found: Comparison) -> str:
     if not mean or needed is None:
         return ""
     seen = number(abs(mean))
-    if not math.isinf(needed):
-        seeds = "1 more" if needed == 1 else f"{needed:.0f} more"
-        text = f"Not enough seeds to tell {best} from {other}: {seeds} would be needed"
-        text += f" if they differ by {seen}, as seen"
-    elif found.items:
-        text = f"No number of seeds would tell {best} from {other} on so few test items"
-        text += f" if they differ by {seen}, as seen"
+    two = f"{best} from {other}"
+    if needed <= PRACTICABLE:
+        text = f"Not enough seeds to tell {two}: {more_seeds(needed)} would be needed"
+    elif math.isinf(needed) and found.items:
+        text = f"No number of seeds would tell {two} on so few test items"
     else:
-        text = f"No practicable number of seeds would tell {best} from {other}"
+        count = "" if math.isinf(needed) else f" ({more_seeds(needed)})"
+        text = f"No practicable number of seeds{count} would tell {two}"
+    return f"{text} if they differ by {seen}, as seen; {found_as_it_is(found)}."
+
+
+def found_as_it_is(found: Comparison) -> str:
+    """Say what true difference such studies would find."""
+    if math.isinf(found.detectable or 0.0):
+        return "as it is, most such studies would find no difference that the metric allows"
     least = number(found.detectable)
-    return f"{text}; as it is, four in five such studies would find a difference of {least}."
+    return f"as it is, four in five such studies would find a difference of {least}"

@@ -9,10 +9,9 @@ import pandas as pd
 
 from reports.items import Scored, samples
 from reports.load import Results
-from reports.stats.estimates import Estimate, Sample, estimate
+from reports.stats.estimates import Sample, estimate
 from reports.stats.groups import tie_groups
 from reports.stats.pairs import Family, family
-from reports.stats.power import detectable
 
 OVER_ITEMS = "seeds and items"
 OVER_SEEDS = "seeds"
@@ -50,7 +49,8 @@ def compared(results: Results, block: pd.DataFrame) -> pd.DataFrame:
     groups = tie_groups(means, pairs, higher_is_better=up)
     best = sorted(means, key=means.__getitem__, reverse=up)[:1]
     content = [
-        _uncertainty(estimate(known[key]), row.n_seeds, _range(results, row))
+        _uncertainty(known[key], row.n_seeds)
+        | _possible_gap(row, known[key].width)
         | {
             "family": pairs,
             "rank_group": groups.get(key),
@@ -84,15 +84,16 @@ def _family(rivals: Mapping[Key, Sample]) -> Family[Key]:
     return replace(pairs, places={key: pairs.places[own] for key, own in chosen.items()})
 
 
-def _range(results: Results, row: Any) -> tuple[float, float]:
-    """Return the lowest and highest possible score of a row."""
-    record = results.cells.get(row.config_hash)
-    return record.cell.task.metric.range if record else (-np.inf, np.inf)
+def _possible_gap(row: Any, width: float) -> dict[str, float | None]:
+    """Return the ends of the gap's interval, no further out than two scores can lie apart."""
+    names = ("gap_ci_low", "gap_ci_high")
+    return {name: float(np.clip(getattr(row, name), -width, width)) for name in names}
 
 
-def _uncertainty(score: Estimate, n: int, possible: tuple[float, float]) -> dict[str, Any]:
+def _uncertainty(sample: Sample, n: int) -> dict[str, Any]:
     """Return the estimate of a score, its ends, and what they are over, "" without any."""
-    ends = score.interval(n, possible)
+    score = estimate(sample)
+    ends = score.interval(n, sample.possible)
     over = OVER_ITEMS if np.isfinite(score.item_df) else OVER_SEEDS
     return {
         "estimate": score,
@@ -103,7 +104,8 @@ def _uncertainty(score: Estimate, n: int, possible: tuple[float, float]) -> dict
 
 
 def _detectable(pairs: Family[Key], best: list[Key], key: Key) -> float | None:
-    """Return the least true difference to the best rival that such a study would find."""
+    """Return the least true difference to the best rival that such a study would find, if any."""
     if key not in pairs.places or key in best:
         return None
-    return detectable(pairs.estimate[pairs.places[best[0]], pairs.places[key]], pairs.strictest)
+    found = pairs.compare(best[0], key).detectable
+    return found if found is not None and np.isfinite(found) else None

@@ -37,15 +37,22 @@ class Sample:
         values: `(N,)` by seed, where the value of every test item is known: their mean is the
             score. All samples of a task have the same items in the same order. None where items
             are unknown.
+        possible: lowest and highest possible score.
     """
 
     scores: Mapping[int, float]
     values: Mapping[int, Floats] | None = None
+    possible: tuple[float, float] = (-np.inf, np.inf)
 
     @property
     def n_items(self) -> int:
         """Test items, 0 where they are unknown."""
         return len(next(iter(self.values.values()))) if self.values else 0
+
+    @property
+    def width(self) -> float:
+        """Largest possible difference of two scores."""
+        return self.possible[1] - self.possible[0]
 
 
 @dataclass(frozen=True)

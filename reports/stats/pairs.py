@@ -6,7 +6,7 @@ by side.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
 from typing import Any, Generic, TypeVar
@@ -35,6 +35,7 @@ class Comparison:
             are fewer than two common seeds, or where nothing varies.
         corrected: the same after Holm's correction for all tests of the family.
         strictest: level at which Holm tests the smallest p-value of the family.
+        width: largest possible difference.
     """
 
     estimate: Estimate
@@ -42,11 +43,12 @@ class Comparison:
     p_value: float | None
     corrected: float | None
     strictest: float
+    width: float = np.inf
 
     @cached_property
     def difference(self) -> Interval:
-        """The mean difference with the 95 % interval of this pair alone."""
-        return self.estimate.interval(self.n)
+        """The mean difference with the 95 % interval of this pair alone, as far as possible."""
+        return self.estimate.interval(self.n, (-self.width, self.width))
 
     @property
     def apart(self) -> bool:
@@ -62,9 +64,10 @@ class Comparison:
     def detectable(self) -> float | None:
         """Least true difference that 80 % of such studies would find, at the strictest level.
 
-        None where there is no p-value.
+        Infinite where they would find no possible one, None where there is no p-value.
         """
-        return detectable(self.estimate, self.strictest)
+        least = detectable(self.estimate, self.strictest)
+        return least if least is None or least <= self.width else np.inf
 
     @cached_property
     def more_seeds(self) -> float | None:
@@ -86,6 +89,7 @@ class Family(Generic[Key]):
         estimate: first minus second.
         p_values: of its being zero; NaN where untested.
         corrected: by `holm`, all pairs as one family.
+        width: largest possible difference.
     """
 
     places: Mapping[Key, int]
@@ -93,6 +97,7 @@ class Family(Generic[Key]):
     estimate: Estimate
     p_values: Floats
     corrected: Floats
+    width: float = np.inf
 
     @property
     def strictest(self) -> float:
@@ -116,12 +121,13 @@ class Family(Generic[Key]):
     def compare(self, first: Key, second: Key) -> Comparison:
         """Return what is known of one pair."""
         place = self.places[first], self.places[second]
-        return _comparison(
+        return Comparison(
             self.estimate[place],
             int(self.n_seeds[place]),
-            self.p_values[place],
-            self.corrected[place],
+            _known(self.p_values[place]),
+            _known(self.corrected[place]),
             self.strictest,
+            self.width,
         )
 
 
@@ -156,7 +162,8 @@ def family(samples: Mapping[Key, Sample]) -> Family[Key]:
         for part, value in zip(tables, (0.0, 0.0, 0.0, 1.0, np.inf), strict=True):
             tables[part][place, place] = value
     places = {key: place for place, key in enumerate(samples)}
-    return _tested(places, n_seeds, Estimate(**tables))
+    width = min((each.width for each in every), default=np.inf)
+    return _tested(places, n_seeds, Estimate(**tables), width)
 
 
 def averaged_family(families: Sequence[Family[Key]]) -> Family[Key]:
@@ -176,7 +183,8 @@ def averaged_family(families: Sequence[Family[Key]]) -> Family[Key]:
     n_seeds = np.min([each.n_seeds[index] for each, index in parts], axis=0)
     parts = zip(families, chosen, strict=True)
     mean = averaged([each.estimate[index] for each, index in parts])
-    return _tested({key: lines.index(line) for key, line in own.items()}, n_seeds, mean)
+    width = float(np.mean([each.width for each in families]))
+    return _tested({key: lines.index(line) for key, line in own.items()}, n_seeds, mean, width)
 
 
 def task_by_task(pairs: Sequence[tuple[Sample, Sample]]) -> list[Comparison]:
@@ -189,8 +197,8 @@ def task_by_task(pairs: Sequence[tuple[Sample, Sample]]) -> list[Comparison]:
     p_values = np.array([each.p_values[0, 1] for each in found])
     strictest = ALPHA / max(1, int(np.isfinite(p_values).sum()))
     return [
-        _comparison(each.estimate[0, 1], int(each.n_seeds[0, 1]), p_value, corrected, strictest)
-        for each, p_value, corrected in zip(found, p_values, holm(p_values), strict=True)
+        replace(each.compare(0, 1), corrected=_known(corrected), strictest=strictest)
+        for each, corrected in zip(found, holm(p_values), strict=True)
     ]
 
 
@@ -247,7 +255,9 @@ def _of_differences(shared: Floats, ours: NDArray[Any], theirs: NDArray[Any]) ->
     return block(ours, ours) + block(theirs, theirs) - both - both.transpose(0, 2, 1)
 
 
-def _tested(places: Mapping[Key, int], n_seeds: NDArray[np.int64], mean: Estimate) -> Family[Key]:
+def _tested(
+    places: Mapping[Key, int], n_seeds: NDArray[np.int64], mean: Estimate, width: float
+) -> Family[Key]:
     size = len(n_seeds)
     upper = np.triu_indices(size, 1)
     p_values, corrected = (np.full((size, size), np.nan) for _ in range(2))
@@ -255,13 +265,7 @@ def _tested(places: Mapping[Key, int], n_seeds: NDArray[np.int64], mean: Estimat
     corrected[upper] = holm(p_values[upper])
     for table in (p_values, corrected):
         table.T[upper] = table[upper]
-    return Family(places, n_seeds, mean, p_values, corrected)
-
-
-def _comparison(
-    one: Estimate, n: int, p_value: float, corrected: float, strictest: float
-) -> Comparison:
-    return Comparison(one, n, _known(p_value), _known(corrected), strictest)
+    return Family(places, n_seeds, mean, p_values, corrected, width)
 
 
 def _known(value: float) -> float | None:

@@ -55,6 +55,25 @@ def test_leaderboard_with_intervals_says_what_they_are_over_at_its_end(tmp_path:
     assert table["min_detectable_effect"].iloc[1] > 0
 
 
+def test_leaderboard_holds_no_difference_that_the_metric_does_not_allow(tmp_path: Path) -> None:
+    """With two seeds far apart, gaps end at 1 and no detectable difference stands above it."""
+    store = Store(tmp_path)
+    store.open_for_writing()
+    plan(store, "lora", "head", seeds=2)
+    for method, scores in (("lora", (0.9, 0.5)), ("head", (0.4, 0.6))):
+        for seed, score in enumerate(scores):
+            test = SplitScores(metrics={"accuracy": score, "f1": 0.5}, loss=1.0, examples=10)
+            splits = {"test": test}
+            record = make_record(make_cell(method), seed, splits=splits, generalization_gap=score)
+            store.write(record)
+    table = table_of(store)
+    # 0.5 - 12.7062 * 0.1, Student's t with one degree of freedom
+    assert table["gap_ci_low"].tolist() == pytest.approx([-1, -0.77062], abs=1e-5)
+    assert table["gap_ci_high"].tolist() == [1, 1]
+    assert table["score_ci_high"].tolist() == [1, 1]
+    assert table["min_detectable_effect"].isna().all()
+
+
 def test_leaderboard_averages_the_seeds_of_a_cell(tmp_path: Path) -> None:
     """Score, gap and cost are plain means of the records."""
     store = fill(tmp_path, methods=("lora",), tasks=(make_task(),))

@@ -15,7 +15,7 @@ from reports.load import load
 from reports.stats.estimates import Sample
 from reports.stats.pairs import family
 from reports.verdict import verdict
-from reports.words import listed, named
+from reports.words import listed, more_seeds, named
 from tests.reports.records import make_cell, make_record, put
 
 NAMES = {"a": "a", "b": "b", "c": "c"}
@@ -69,7 +69,7 @@ def test_effects_state_sizes_with_intervals_for_what_is_told_apart() -> None:
     assert beats == f"It beats c by {c.mean:.3f} ({c.low:.3f} to {c.high:.3f})."
     assert tied.startswith("Not told apart from it: b behind by ")
     more = compared.compare("a", "b").more_seeds
-    assert needs.startswith(f"Not enough seeds to tell a from b: {more:.0f} more would be needed")
+    assert needs.startswith(f"Not enough seeds to tell a from b: {more:.0f} more seeds would be")
     assert f"would find a difference of {compared.compare('a', 'b').detectable:.3f}." in needs
 
 
@@ -98,6 +98,46 @@ def test_effects_never_beat_against_the_sign_of_the_difference() -> None:
     compared = family({"a": first, "b": seeds(0.830, 0.8312, 0.8303, 0.8291)})
     (ahead,) = effects(compared, {"a": "a", "b": "b"}, upward=True)
     assert ahead.startswith("Ahead of it on common seeds: b by 0.030 (0.030 to 0.030); means are")
+
+
+def test_effects_claim_no_difference_that_the_metric_does_not_allow() -> None:
+    """Two seeds of an accuracy would find none below 1: no number stands for that."""
+    runs = {"a": {0: 0.9, 1: 0.5}, "b": {0: 0.4, 1: 0.6}}
+    open_ended = family({name: Sample(scores) for name, scores in runs.items()})
+    assert (open_ended.compare("a", "b").detectable or 0) > 1
+    compared = family({name: Sample(each, possible=(0.0, 1.0)) for name, each in runs.items()})
+    found = compared.compare("a", "b")
+    assert found.detectable == np.inf
+    assert (found.difference.low, found.difference.high) == (-1, 1)
+    *_, needs = effects(compared, {"a": "a", "b": "b"}, upward=True)
+    assert needs.endswith("most such studies would find no difference that the metric allows.")
+
+
+@pytest.mark.parametrize(
+    ("needed", "said"),
+    [
+        (1, "1 more seed"),
+        (12, "12 more seeds"),
+        (99, "99 more seeds"),
+        (104, "about 100 more seeds"),
+        (1146, "about 1,100 more seeds"),
+        (98765, "about 99,000 more seeds"),
+    ],
+)
+def test_numbers_of_seeds_have_two_figures(needed: float, said: str) -> None:
+    """The estimate has no more."""
+    assert more_seeds(needed) == said
+
+
+def test_effects_of_a_small_difference_call_for_no_number_of_seeds() -> None:
+    """More than a hundred seeds are as good as none."""
+    noise = np.random.default_rng(4).normal(0, 0.01, (2, 6))
+    samples = {"a": seeds(*(0.8005 + noise[0])), "b": seeds(*(0.8 + noise[1]))}
+    compared = family(samples)
+    best, other = ("a", "b") if compared.difference("a", "b") > 0 else ("b", "a")
+    assert 100 < (compared.compare("a", "b").more_seeds or 0) < np.inf
+    *_, needs = effects(compared, {best: best, other: other}, upward=True)
+    assert needs.startswith("No practicable number of seeds (about ")
 
 
 def test_effects_say_where_more_seeds_would_not_help() -> None:
