@@ -30,7 +30,7 @@ def verdict(block: pd.DataFrame) -> list[str]:
         sentences += [too_few(block)]
     if len(scored):
         sentences += [_single(scored), _bound(scored), _gaps(scored), _calibration(scored)]
-    return [sentence for sentence in [*sentences, _failures(block), _protocol(block)] if sentence]
+    return [sentence for sentence in [*sentences, *_lost(block), _protocol(block)] if sentence]
 
 
 def _names(block: pd.DataFrame) -> list[str]:
@@ -111,12 +111,18 @@ def _calibration(scored: pd.DataFrame) -> str:
     return f"Mean ECE: {text}{known}."
 
 
-def _failures(block: pd.DataFrame) -> str:
-    failed = int(block["n_failed"].sum())
-    if not failed:
-        return ""
-    runs = "1 run" if failed == 1 else f"{failed} runs"
-    return f"{runs} failed; means are over the others and may flatter methods that fail."
+def _lost(block: pd.DataFrame) -> list[str]:
+    """Say how many runs have no part in the means, and why; baselines need no score."""
+    others = "means are over the others and may flatter methods that fail"
+    trained = block[block["trainable_params"].fillna(1) != 0]
+    unscored = int(trained["n_unscored"].sum())
+    have = "has" if unscored == 1 else "have"
+    said = {
+        f"failed; {others}": int(block["n_failed"].sum()),
+        f"{have} no score, the metric being undefined on the predictions; {others}": unscored,
+        "stopped before the end, to be finished by the same command": int(block["n_stopped"].sum()),
+    }
+    return [f"{n} run{'' if n == 1 else 's'} {what}." for what, n in said.items() if n]
 
 
 def _protocol(block: pd.DataFrame) -> str:

@@ -230,6 +230,24 @@ def test_verdict_of_a_failed_cell_claims_nothing_about_it(tmp_path: Path) -> Non
     assert len(sentences) == 2
 
 
+def test_verdict_tells_failed_from_stopped_and_undefined_runs(tmp_path: Path) -> None:
+    """Each has its sentence and number; a stopped run is no failure of the method."""
+    store = fill(tmp_path, methods=("lora",), tasks=(make_task(),))
+    plan(store, "dora", seeds=4)
+    scores = SplitScores(metrics={"accuracy": None, "f1": None}, loss=1.0, examples=10)
+    for seed in range(2):
+        undefined = {"splits": {"test": scores}, "generalization_gap": None}
+        put(store, make_record(make_cell("dora"), seed, **undefined))
+    put(store, make_record(make_cell("dora"), 2, status=Status.INTERRUPTED, detail="SIGTERM"))
+    put(store, make_record(make_cell("dora"), 3, status=Status.DIVERGED, detail="nan"))
+    summary = summarise(load(store))
+    assert summary.set_index("method")["n_failed"].to_dict() == {"lora": 0, "dora": 1}
+    failed, unscored, stopped = verdict(summary)[-3:]
+    assert failed.startswith("1 run failed; ")
+    assert unscored.startswith("2 runs have no score, the metric being undefined")
+    assert stopped == "1 run stopped before the end, to be finished by the same command."
+
+
 def test_leaderboard_does_not_rank_baselines_that_train_nothing(tmp_path: Path) -> None:
     """An untrained baseline shows its score, but is no rival in the tests."""
     store = fill(tmp_path, methods=("lora", "head"), tasks=(make_task(),))
