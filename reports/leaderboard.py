@@ -81,6 +81,7 @@ _MEANS = (
     "bayes_score",
     "bayes_ece",
 )
+_FITTED_ON_VALIDATION = ("ece_calibrated", "temperature")
 _ON_ONE_MACHINE = ("train_seconds", "tokens_per_second", "peak_memory_bytes")
 _FROM_RECORDS = ("metric", "setting", "protocol", "higher_is_better")
 _OBJECTS = ("by_seed", "ok_runs", "checkpoints", "estimate", "family")
@@ -117,7 +118,8 @@ def summarise(results: Results) -> pd.DataFrame:
     to the best method that 80 % of such studies would find. A cell that ran on several machines has
     no seconds, throughput or memory. Cells are compared within their `BLOCK` only, which stand in
     the order of `runs`; inside, cells are sorted by rank group, then score, those without at the
-    end. A variant under the paper protocol carries the mark `PAPER`.
+    end. A variant under the paper protocol carries the mark `PAPER`; it has neither temperature nor
+    scaled error, since its temperature was fitted on the test split.
 
     Args:
         results: a results folder, whose stored predictions are read run by run.
@@ -176,6 +178,8 @@ def _cell(runs: list[dict[str, Any]]) -> dict[str, Any]:
     if row.get("protocol") == "paper":
         row["variant"] = (runs[0]["variant"] + PAPER).strip()
     row |= {name: mean_interval(_present(ok, name)).mean for name in _MEANS}
+    if row.get("protocol") == "paper":
+        row |= dict.fromkeys(_FITTED_ON_VALIDATION)
     if len(machines) > 1:
         row |= dict.fromkeys(_ON_ONE_MACHINE)
     return row | {

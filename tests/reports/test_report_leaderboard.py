@@ -166,6 +166,9 @@ def test_leaderboard_ranks_only_rows_on_equal_terms(tmp_path: Path) -> None:
         put(store, make_record(paper, seed))
     table = table_of(store).set_index("method")
     assert table.loc["full", "variant"] == "default [paper]"
+    assert table.loc["full", ["ece_calibrated", "temperature"]].isna().all()  # fitted on test
+    assert pd.notna(table.loc["full", "ece"])
+    assert table.loc["lora", ["ece_calibrated", "temperature"]].notna().all()
     groups = table["rank_group"].to_dict()
     assert (groups["full"], groups["lora_dropout"]) == (1, 1)
     assert groups["lora"] > 1
