@@ -68,6 +68,7 @@ def number(value: Any, digits: int = 3) -> str:
     """
     if value is None or pd.isna(value):
         return ""
+    value = value + 0.0  # no minus before zero
     small = value != 0 and abs(value) < 10**-digits
     return f"{value:.{digits}g}" if small or abs(value) >= 10_000 else f"{value:.{digits}f}"
 
