@@ -10,8 +10,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from bench.metrics import get as get_metric
 from reports.document import Picture
-from reports.figures.block import Block, identity
+from reports.figures.block import Block, direction, identity
 from reports.figures.canvas import INK, style
 from reports.figures.choice import chosen, left_out
 from reports.figures.layout import ACROSS, below, head, key, panels, split
@@ -46,8 +47,9 @@ def curves(block: Block) -> Picture | None:
         return None
     drawn = block.only(chosen(block.table.iloc[found], "generalization_gap", _MOST))
     metric = block.results.cells[drawn.rows[0].config_hash].cell.task.selection
+    better = direction(upward=get_metric(metric).higher_is_better)
     title = (
-        f"Along training, {block.place}: {metric} above ({block.better}), loss below. Lines are "
+        f"Along training, {block.place}: {metric} above ({better}), loss below. Lines are "
         "means over seeds, bands reach from the lowest to the highest. Where test turns away from "
         "train, a method overfits; the gap is that of the chosen checkpoints."
         + left_out(len(drawn.rows), len(found), "gap")
