@@ -19,6 +19,7 @@ def verdict(block: pd.DataFrame) -> list[str]:
     """
     scored = block[block["n_seeds"] > 0]
     sentences = [_best(scored), _higher(scored)] if len(scored) else []
+    sentences += [too_few(block)]
     ranked = [row for row in rows(scored) if pd.notna(row.rank_group)]
     if len(ranked) > 1:
         names = {key_of(row): label(row.method, row.variant) for row in ranked}
@@ -26,8 +27,6 @@ def verdict(block: pd.DataFrame) -> list[str]:
         sentences += effects(ranked[0].family, names, upward=upward)
         sentences += same(ranked[0].family, names)
         sentences += gains(ranked[0].family, names, upward=upward)
-    elif not ranked:
-        sentences += [too_few(block)]
     if len(scored):
         sentences += [_single(scored), _bound(scored), _gaps(scored), _calibration(scored)]
     return [sentence for sentence in [*sentences, *_lost(block), _protocol(block)] if sentence]

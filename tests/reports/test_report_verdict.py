@@ -10,10 +10,11 @@ from bench.config import Run
 from bench.record import Cost
 from bench.store import Store
 from reports.effects import effects, gains
-from reports.leaderboard import summarise
+from reports.leaderboard import leaderboard, summarise
 from reports.load import load
 from reports.stats.estimates import Sample
 from reports.stats.pairs import family
+from reports.text import format_table
 from reports.verdict import verdict
 from reports.words import listed, more_seeds, named
 from tests.reports.records import make_cell, make_record, put
@@ -217,6 +218,14 @@ def test_verdict_of_single_seeds_says_what_to_do(tmp_path: Path) -> None:
     assert "lora has the highest mean accuracy: 0.700 (1 seed)." in text
     assert "Too few seeds for a verdict" in text
     assert "told apart" not in text
+
+
+def test_verdict_and_text_table_warn_of_too_few_seeds_alike(tmp_path: Path) -> None:
+    """Three seeds that tell nothing apart are too few in the report as in the terminal."""
+    summary = store_of(tmp_path, {"lora": [0.70, 0.72, 0.71], "head": [0.69, 0.73, 0.705]})
+    warning = "Too few seeds for a verdict: with 3, no method here is told apart from the best."
+    assert any(said.startswith(warning) for said in verdict(summary))
+    assert warning in format_table(leaderboard(summary))
 
 
 def test_many_names_become_a_number() -> None:
