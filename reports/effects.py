@@ -6,7 +6,8 @@ from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
 from reports.leaderboard import PAPER
-from reports.stats.pairs import Comparison, Family
+from reports.stats.comparison import Comparison
+from reports.stats.pairs import Family
 from reports.text import number
 from reports.words import PRACTICABLE, interval, listed, more_seeds, named
 
