@@ -15,6 +15,7 @@ from reports.document import Picture
 from reports.figures.block import Block, direction, identity
 from reports.figures.canvas import INK, style
 from reports.figures.choice import chosen, left_out
+from reports.figures.fitting import fit
 from reports.figures.layout import ACROSS, below, head, key, panels, split
 from reports.figures.measure import within
 from reports.load import CURVE, SPLITS
@@ -88,6 +89,7 @@ def _draw(block: Block, metric: str) -> tuple[Figure, list[pd.DataFrame]]:
     ]
     checkpoint = Line2D([], [], color=INK, linestyle="", marker="^", label="chosen checkpoints")
     key(figure, [*lines, checkpoint])
+    fit(figure)
     return figure, frames
 
 

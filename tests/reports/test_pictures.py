@@ -15,6 +15,8 @@ from reports.document import Document, Picture, Section, Text
 from reports.figures import canvas
 from reports.figures.block import blocks
 from reports.figures.canvas import INK, colours, style
+from reports.figures.fitting import fit
+from reports.figures.layout import panels
 from reports.figures.training import curves
 from reports.report import gather
 from tests.reports.records import fill, make_task
@@ -144,3 +146,18 @@ def test_curves_have_the_direction_of_the_metric_that_they_show(tmp_path: Path) 
     picture = curves(block)
     assert picture is not None
     assert ": mse above (lower is better), loss below." in picture.title
+
+
+def test_fit_leaves_room_for_wide_numbers_and_their_label() -> None:
+    """What was cut off at the left is within the figure; what had room stays as it was."""
+    for low, wide in ((-0.00125, True), (0.5, False)):
+        with style():
+            figure, axes = panels(2, 1.75, across=2)
+            axes[0].set_ylim(low, low + 1e-4 if wide else 1)
+            axes[0].set_ylabel("test matthews_correlation")
+            before, right = axes[0].get_position(), axes[1].get_position().x1
+            assert (figure.get_tightbbox().x0 < 0) == wide
+            fit(figure)
+            assert figure.get_tightbbox().x0 >= 0
+            assert axes[1].get_position().x1 == right
+            assert (axes[0].get_position().x0 > before.x0) == wide

@@ -12,6 +12,8 @@ from bench.store import Store
 from bench.tasks import Task
 from reports.across import Across, across
 from reports.document import Subheading, Table
+from reports.figures.canvas import colours
+from reports.figures.ranks import average_ranks, suites
 from reports.leaderboard import summarise
 from reports.load import load
 from reports.overall import overall, title
@@ -133,6 +135,26 @@ def test_names_of_the_same_runs_have_one_rank_and_one_test(tmp_path: Path) -> No
     assert together.ranks is not None
     assert set(together.ranks.average) == {*FEW, "lora / wide"}
     assert together.pairs.n_seeds.shape == (4, 4)
+
+
+@pytest.mark.parametrize("n_tasks", [2, 3])
+def test_bars_of_ranks_stay_within_the_ranks_that_there_are(n_tasks: int, tmp_path: Path) -> None:
+    """Of three methods on two tasks ranks cannot differ by 2.34: then there are no bars."""
+    fill(tmp_path, methods=FEW, seeds=3, tasks=TASKS[:n_tasks])
+    (suite,) = suites(found(tmp_path), colours(FEW))
+    picture = average_ranks(suite)
+    assert picture is not None
+    bars = picture.data[["bar_low", "bar_high"]]
+    if n_tasks == 2:
+        assert bars.isna().all(axis=None)
+        assert "No bars: the critical difference of Nemenyi's test at 5 % (2.34 ranks)" in (
+            picture.title
+        )
+    else:
+        assert bars.min(axis=None) == 1
+        assert bars.max(axis=None) == 3
+    low, high = picture.figure.axes[0].get_xlim()
+    assert (low, high) == pytest.approx((0.94, 3.06))
 
 
 def test_one_task_is_nothing_to_look_at_together(tmp_path: Path) -> None:
