@@ -181,13 +181,15 @@ def test_format_table_with_long_names_stays_within_its_width(tmp_path: Path) -> 
     put(store, make_record(cell, 0))
     text = format_table(table_of(store))
     assert max(len(line) for line in text.splitlines()) <= 110
-    assert "another_method_with~ [paper]" in text
+    assert "another_method_w~ [paper]" in text
     assert "such scores flatter" in text
 
 
 def test_format_table_marks_the_best_group_and_warns_of_too_few_seeds(tmp_path: Path) -> None:
     """Stars stand before group 1 only; one seed gives none, and a sentence on what to do."""
     text = format_table(table_of(fill(tmp_path / "many", methods=FEW, seeds=8)))
+    assert text.count(" FLOPs ") == 2
+    assert text.count(" 3.1T ") == 2 * len(FEW)
     starred = [
         line.split()[1] for line in text.splitlines() if line.startswith("* ") and "." in line
     ]
