@@ -42,16 +42,15 @@ def _means(together: Across) -> list[str]:
     if not together.averageable:
         return ["The scores of these tasks are on several scales, so that they have no mean."]
     best, *others = together.groups
-    low, high = together.means[best].ends()
-    spread = interval(low, high)
+    mean = together.means[best].interval(len(together.tasks), together.possible)
+    spread = interval(mean.low, mean.high)
     said = f" (95 % interval {spread}, over {over(together)})" if spread else ""
-    mean = number(float(together.means[best].mean))
     names = {name: name for name in (best, *others)}
     ahead = _ahead(together, best)
     among = " of those compared" if ahead else ""
     return [
         f"Over {len(together.tasks)} tasks, {best} has the highest mean score{among}: "
-        f"{mean}{said}.",
+        f"{number(mean.mean)}{said}.",
         f"Ahead of it, but not compared: {listed(ahead)}." if ahead else "",
         *effects(together.pairs, names, upward=True),
         *gains(together.pairs, names, upward=True),

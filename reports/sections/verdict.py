@@ -101,7 +101,7 @@ def _line(together: Across, name: str, rank: float | None) -> _Line:
     n = min(len(task.scores[name]) for task in together.tasks)
     nothing = Interval(0, None)
     mean, middle = (
-        found[name].interval(n) if name in found else nothing
+        found[name].interval(n, together.possible) if name in found else nothing
         for found in (together.means, together.interquartile)
     )
     group = together.groups.get(name) if together.averageable else None

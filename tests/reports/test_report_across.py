@@ -70,6 +70,7 @@ def test_tasks_of_a_suite_are_averaged_and_ranked_together(tmp_path: Path) -> No
     first = overall(together)[0]
     assert first.startswith("Over 3 tasks, lora_dropout has the highest mean score: ")
     assert "over seeds)" in first
+    assert together.possible == (0, 1)
     assert title(together) == "All 3 tasks on tiny-bert (suite quickstart)"
 
 
