@@ -141,15 +141,15 @@ def _power(best: str, other: str, found: Comparison) -> str:
     if not mean or needed is None:
         return ""
     seen = number(abs(mean))
-    two = f"{best} from {other}"
+    two, count = f"{best} from {other}", ""
     if needed <= PRACTICABLE:
         text = f"Not enough seeds to tell {two}: {more_seeds(needed)} would be needed"
     elif math.isinf(needed) and found.items:
         text = f"No number of seeds would tell {two} on so few test items"
     else:
-        count = "" if math.isinf(needed) else f" ({more_seeds(needed)})"
-        text = f"No practicable number of seeds{count} would tell {two}"
-    return f"{text} if they differ by {seen}, as seen; {found_as_it_is(found)}."
+        count = "" if math.isinf(needed) else f" (it would take {more_seeds(needed)})"
+        text = f"No practicable number of seeds would tell {two}"
+    return f"{text} if they differ by {seen}, as seen{count}; {found_as_it_is(found)}."
 
 
 def found_as_it_is(found: Comparison) -> str:

@@ -138,7 +138,8 @@ def test_effects_of_a_small_difference_call_for_no_number_of_seeds() -> None:
     best, other = ("a", "b") if compared.difference("a", "b") > 0 else ("b", "a")
     assert 100 < (compared.compare("a", "b").more_seeds or 0) < np.inf
     *_, needs = effects(compared, {best: best, other: other}, upward=True)
-    assert needs.startswith("No practicable number of seeds (about ")
+    assert needs.startswith(f"No practicable number of seeds would tell {best} from {other} if ")
+    assert " as seen (it would take about " in needs
 
 
 def test_effects_say_where_more_seeds_would_not_help() -> None:
