@@ -6,58 +6,20 @@ Statistics are in `reports.stats`.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from reports.glue import GLUE, recorded, scored
-from reports.items import samples
-from reports.leaderboard import BLOCK, rows
+from reports.glue import GLUE
+from reports.leaderboard import BLOCK
 from reports.load import Results
-from reports.rivals import key_of, trains
-from reports.stats.estimates import Estimate, averaged, estimate
+from reports.stats.estimates import Estimate, averaged
 from reports.stats.groups import tie_groups
-from reports.stats.pairs import Family, averaged_family, family
+from reports.stats.pairs import Family, averaged_family
 from reports.stats.tasks import Profile, Ranks, improvement, interquartile, profile, ranks
-from reports.text import label
-
-
-@dataclass(frozen=True)
-class Task:
-    """One task of a suite, and the rows of its leaderboard that have a score, by name.
-
-    Attributes:
-        name: of the task.
-        backbone: what it was run on.
-        upward: whether higher scores are better.
-        bounded: whether 1 is the best possible score, so that it may be averaged with others.
-        rows: as `reports.leaderboard.summarise` returns them.
-        scores: by seed.
-        estimates: of the mean score.
-        pairs: all pairs of rivals.
-    """
-
-    name: str
-    backbone: str
-    upward: bool
-    bounded: bool
-    rows: Mapping[str, Any]
-    scores: Mapping[str, Mapping[int, float]]
-    estimates: Mapping[str, Estimate]
-    pairs: Family[str]
-
-    @property
-    def items(self) -> bool:
-        """Whether test items are part of all estimates."""
-        return all(np.isfinite(each.item_df) for each in self.estimates.values())
-
-    def mean(self, name: str) -> float:
-        """Return the mean score of a row, sign flipped where lower is better."""
-        mean = float(self.estimates[name].mean)
-        return mean if self.upward else -mean
+from reports.strata import Task, task_of
 
 
 @dataclass(frozen=True)
@@ -88,6 +50,12 @@ class Across:
     def averageable(self) -> bool:
         """Whether scores of all tasks are on one scale."""
         return all(task.bounded for task in self.tasks)
+
+    @property
+    def possible(self) -> tuple[float, float]:
+        """Lowest and highest possible mean over tasks."""
+        low, high = np.mean([task.possible for task in self.tasks], axis=0)
+        return float(low), float(high)
 
     @cached_property
     def pairs(self) -> Family[str]:
@@ -126,8 +94,12 @@ class Across:
 
     @cached_property
     def ranks(self) -> Ranks[str] | None:
-        """Average ranks of rivals over tasks, None with fewer than three."""
-        return ranks({name: [task.mean(name) for task in self.tasks] for name in self.rivals})
+        """Average ranks of rivals over tasks, None with fewer than three.
+
+        Names of the same runs have one rank, that of the first.
+        """
+        names = dict.fromkeys(self.pairs.twins().values())
+        return ranks({name: [task.mean(name) for task in self.tasks] for name in names})
 
     def improvement(self, first: str, second: str) -> Estimate:
         """Return how probably a run of one row beats one of another, on common seeds."""
@@ -190,7 +162,7 @@ def _across(results: Results, blocks: list[pd.DataFrame]) -> Across | None:
         for name, block in zip(names, blocks, strict=True)
         if name not in left_out and (name in GLUE or not glue)
     ]
-    tasks = [task for task in (_task(results, block, glue=glue) for block in kept) if task.scores]
+    tasks = [task for task in (task_of(results, block, glue=glue) for block in kept) if task.scores]
     empty = {str(block["task"].iloc[0]) for block in kept} - {task.name for task in tasks}
     left_out |= dict.fromkeys(sorted(empty), "no row has a score")
     if len(tasks) < 2:
@@ -212,38 +184,4 @@ def _across(results: Results, blocks: list[pd.DataFrame]) -> Across | None:
         names=whole,
         left_out=left_out,
         glue=glue and len(tasks) == len(GLUE),
-    )
-
-
-def _task(results: Results, block: pd.DataFrame, *, glue: bool) -> Task:
-    known: dict[str, Any] = {}
-    for row in rows(block[block["n_seeds"] > 0]):
-        known.setdefault(label(row.method, row.variant), row)
-    name, rivals = block["task"].iloc[0], block["family"].iloc[0]
-    if glue and len(GLUE[name]) > 1:
-        parts = recorded(results.runs, name, next(rows(block)).metric)
-        found = samples(results, {n: scored(row, parts) for n, row in known.items()})
-        found = {n: sample for n, sample in found.items() if sample.scores}
-        known = {n: known[n] for n in found}
-        scores = {n: sample.scores for n, sample in found.items()}
-        estimates = {n: estimate(sample) for n, sample in found.items()}
-        pairs = family(
-            {n: each for n, each in found.items() if len(each.scores) > 1 and trains(known[n])}
-        )
-    else:
-        scores = {n: row.by_seed for n, row in known.items()}
-        estimates = {n: row.estimate for n, row in known.items()}
-        keys = {n: key_of(row) for n, row in known.items()}
-        places = {n: rivals.places[key] for n, key in keys.items() if key in rivals.places}
-        pairs = replace(rivals, places=places)
-    metrics = [results.cells[row.config_hash].cell.task.metric for row in known.values()]
-    return Task(
-        name=name,
-        backbone=block["backbone"].iloc[0],
-        upward=all(metric.higher_is_better for metric in metrics),
-        bounded=all(metric.higher_is_better and metric.range[1] == 1 for metric in metrics),
-        rows=known,
-        scores=scores,
-        estimates=estimates,
-        pairs=pairs,
     )

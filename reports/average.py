@@ -41,7 +41,7 @@ def _row(each: Across, name: str, mean: Estimate) -> dict[str, Any]:
     cells = [task.rows[name] for task in each.tasks]
     params = [cell.trainable_params for cell in cells if pd.notna(cell.trainable_params)]
     n_seeds = min(len(task.scores[name]) for task in each.tasks)
-    score = mean.interval(n_seeds)
+    score = mean.interval(n_seeds, each.possible)
     return {
         "suite": each.suite,
         "task": NAME,

@@ -14,7 +14,7 @@ from reports.document import Column, Row, Subheading, Table, Value
 from reports.evidence import Evidence
 from reports.leaderboard import rows
 from reports.text import label, number, place, short
-from reports.verdict import interval
+from reports.words import interval
 
 NOTHING = Value("")
 """What a table shows where there is nothing."""

@@ -19,8 +19,9 @@ from reports.leaderboard import BLOCK, PAPER, rows, summarise
 from reports.load import Results, load
 from reports.rivals import scored
 from reports.selection import Selection
+from reports.stats.comparison import Comparison
 from reports.stats.estimates import Sample
-from reports.stats.pairs import Comparison, task_by_task
+from reports.stats.pairs import task_by_task
 from reports.text import label, place
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 from bench.errors import printable
 from reports.compare import Compared, Difference
+from reports.effects import found_as_it_is
 from reports.text import WIDTH, fitted, number
+from reports.words import PRACTICABLE, more_seeds
 
 _HEAD = ("", "seeds", "items", "A", "B", "A - B", "95 %", "p", "Holm p")
 _WIDTHS = (32, 5, 6, 8, 8, 8, 18, 8, 8)
@@ -55,8 +57,8 @@ def content(found: Compared) -> dict[str, Any]:
                 "high": each.comparison.difference.high,
                 "p_value": each.comparison.p_value,
                 "corrected": each.comparison.corrected,
-                "detectable": each.comparison.detectable,
-                "more_seeds": _finite(each.comparison.more_seeds),
+                "detectable": _finite(each.comparison.detectable),
+                "more_seeds": _whole(each.comparison.more_seeds),
                 "better": each.better or None,
                 "verdict": verdict(each, found),
             }
@@ -78,18 +80,14 @@ def verdict(each: Difference, found: Compared) -> str:
     if each.better:
         name = found.first if each.better == "first" else found.second
         return f"{name} is better."
-    seen = (
-        "no difference is found; 4 of 5 such studies would find one of "
-        f"{number(comparison.detectable)}."
-    )
+    seen = f"no difference is found; {found_as_it_is(comparison)}."
     if comparison.more_seeds is None or not comparison.difference.mean:
         return seen
-    if math.isinf(comparison.more_seeds):
+    if math.isinf(comparison.more_seeds) and comparison.items:
         return f"{seen} With so few test items, no number of seeds would find one as small as seen."
-    seeds = (
-        "1 more seed" if comparison.more_seeds == 1 else f"{comparison.more_seeds:.0f} more seeds"
-    )
-    return f"{seen} One as large as seen would take {seeds}."
+    if comparison.more_seeds > PRACTICABLE:
+        return f"{seen} No practicable number of seeds would find one as small as seen."
+    return f"{seen} One as large as seen would take {more_seeds(comparison.more_seeds)}."
 
 
 def conclusion(found: Compared) -> str:
@@ -130,5 +128,9 @@ def _line(texts: tuple[str, ...]) -> str:
     return " ".join(cells).rstrip()
 
 
-def _finite(value: float | None) -> int | None:
+def _finite(value: float | None) -> float | None:
+    return None if value is None or math.isinf(value) else value
+
+
+def _whole(value: float | None) -> int | None:
     return None if value is None or math.isinf(value) else int(value)

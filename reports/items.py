@@ -62,7 +62,9 @@ def samples(results: Results, cells: Mapping[Key, Scored]) -> dict[Key, Sample]:
                 break
             values[seed] = items
         whole = len(values) == len(scores) > 0
-        found[key] = Sample(scores, values if whole else None)
+        record = results.cells.get(cell.config_hash)
+        possible = record.cell.task.metric.range if record else (-math.inf, math.inf)
+        found[key] = Sample(scores, values if whole else None, possible)
     return found
 
 

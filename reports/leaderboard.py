@@ -56,7 +56,8 @@ UNCERTAINTY = ("score_ci_over", "min_detectable_effect")
 BLOCK = ["suite", "task", "backbone", "start", "setting"]
 """What rows must share to be compared."""
 
-NOT_FAILED = ("ok", "skipped", "missing")
+STOPPED = "interrupted"
+NOT_FAILED = ("ok", "skipped", "missing", STOPPED)
 PAPER = " [paper]"
 """Mark of a variant whose checkpoint was chosen on the test split, as the papers do."""
 
@@ -80,12 +81,15 @@ _MEANS = (
     "bayes_score",
     "bayes_ece",
 )
+_FITTED_ON_VALIDATION = ("ece_calibrated", "temperature")
 _ON_ONE_MACHINE = ("train_seconds", "tokens_per_second", "peak_memory_bytes")
 _FROM_RECORDS = ("metric", "setting", "protocol", "higher_is_better")
 _OBJECTS = ("by_seed", "ok_runs", "checkpoints", "estimate", "family")
 _EXTRA = (
     *UNCERTAINTY,
     "start",
+    "n_unscored",
+    "n_stopped",
     *_FROM_RECORDS[1:],
     "bayes_score",
     "bayes_ece",
@@ -99,6 +103,8 @@ _WHOLE = (
     "trainable_params",
     "tune_trials",
     "n_failed",
+    "n_unscored",
+    "n_stopped",
 )
 
 
@@ -107,19 +113,21 @@ def summarise(results: Results) -> pd.DataFrame:
 
     A score is the mean over the seeds that ended well and whose main test metric is defined;
     `n_seeds` counts them. `n_failed` counts runs that ended in any other way than well or skipped;
-    a planned run without a record has not failed, and stands among the missing. Intervals of scores
-    are over what `score_ci_over` says; `min_detectable_effect` is the least true difference to the
-    best method that 80 % of such studies would find. A cell that ran on
-    several machines has no seconds, throughput or memory. Cells are compared within their `BLOCK`
-    only, which stand in the order of `runs`; inside, cells are sorted by rank group, then score,
-    those without at the end. A variant under the paper protocol carries the mark `PAPER`.
+    a planned run without a record has not failed, and nor has one that was stopped. Intervals of
+    scores are over what `score_ci_over` says; `min_detectable_effect` is the least true difference
+    to the best method that 80 % of such studies would find. A cell that ran on several machines has
+    no seconds, throughput or memory. Cells are compared within their `BLOCK` only, which stand in
+    the order of `runs`; inside, cells are sorted by rank group, then score, those without at the
+    end. A variant under the paper protocol carries the mark `PAPER`; it has neither temperature nor
+    scaled error, since its temperature was fitted on the test split.
 
     Args:
         results: a results folder, whose stored predictions are read run by run.
 
     Returns:
         The columns of the leaderboard and, after them, `start` (adapter that runs start from, "" if
-        none), `setting`, `protocol`, `higher_is_better`,
+        none), `n_unscored` (runs that ended well and whose main metric is undefined), `n_stopped`
+        (runs that were stopped and will go on), `setting`, `protocol`, `higher_is_better`,
         `bayes_score`, `bayes_ece`, `machine` (device and threads, "" if several), and of the runs
         that ended well `by_seed`, scores by seed, `ok_runs`, hashes by seed, and `checkpoints`, the
         steps that were chosen; `estimate`, of the score, and `family`, the comparisons of the
@@ -170,6 +178,8 @@ def _cell(runs: list[dict[str, Any]]) -> dict[str, Any]:
     if row.get("protocol") == "paper":
         row["variant"] = (runs[0]["variant"] + PAPER).strip()
     row |= {name: mean_interval(_present(ok, name)).mean for name in _MEANS}
+    if row.get("protocol") == "paper":
+        row |= dict.fromkeys(_FITTED_ON_VALIDATION)
     if len(machines) > 1:
         row |= dict.fromkeys(_ON_ONE_MACHINE)
     return row | {
@@ -182,6 +192,8 @@ def _cell(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "gap_ci_low": gap.low,
         "gap_ci_high": gap.high,
         "n_failed": sum(run["status"] not in NOT_FAILED for run in runs),
+        "n_unscored": len(ok) - score.n,
+        "n_stopped": sum(run["status"] == STOPPED for run in runs),
         "device": "; ".join(sorted({run["device"] for run in ok})),
         "machine": machines[0] if len(machines) == 1 else "",
     }

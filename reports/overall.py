@@ -1,9 +1,10 @@
 """What the tasks of a suite say together, in sentences about the numbers of `reports.across`."""
 
 from reports.across import Across
+from reports.effects import effects, gains, same
 from reports.rivals import OVER_ITEMS, OVER_SEEDS
 from reports.text import number
-from reports.verdict import effects, gains, interval, listed, named
+from reports.words import interval, listed, named
 
 _LEFT = 4
 """Up to so many rows and tasks that are left out are named."""
@@ -15,7 +16,8 @@ def overall(together: Across) -> list[str]:
     Args:
         together: with two rivals or more.
     """
-    sentences = [*_means(together), _ranks(together), _left_out(together)]
+    alike = same(together.pairs, {name: name for name in together.rivals})
+    sentences = [*_means(together), _ranks(together), *alike, _left_out(together)]
     return [sentence for sentence in sentences if sentence]
 
 
@@ -40,16 +42,15 @@ def _means(together: Across) -> list[str]:
     if not together.averageable:
         return ["The scores of these tasks are on several scales, so that they have no mean."]
     best, *others = together.groups
-    low, high = together.means[best].ends()
-    spread = interval(low, high)
+    mean = together.means[best].interval(len(together.tasks), together.possible)
+    spread = interval(mean.low, mean.high)
     said = f" (95 % interval {spread}, over {over(together)})" if spread else ""
-    mean = number(float(together.means[best].mean))
     names = {name: name for name in (best, *others)}
     ahead = _ahead(together, best)
     among = " of those compared" if ahead else ""
     return [
         f"Over {len(together.tasks)} tasks, {best} has the highest mean score{among}: "
-        f"{mean}{said}.",
+        f"{number(mean.mean)}{said}.",
         f"Ahead of it, but not compared: {listed(ahead)}." if ahead else "",
         *effects(together.pairs, names, upward=True),
         *gains(together.pairs, names, upward=True),

@@ -13,7 +13,20 @@ from bench.errors import printable
 from reports.leaderboard import rows
 from reports.text import label, number, parts, short, statistics, too_few
 
-HEADINGS = ("Method", "Seeds", "Score", "95 %", "Gap", "ECE", "Seconds", "Parameters", "Failed")
+HEADINGS = (
+    "Method",
+    "Seeds",
+    "Group",
+    "Score",
+    "95 %",
+    "Gap",
+    "ECE",
+    "Seconds",
+    "FLOPs",
+    "Parameters",
+    "Failed",
+)
+_SCORE = HEADINGS.index("Score")
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -74,7 +87,7 @@ def _texts(part: pd.DataFrame, escaped: Callable[[str], str], bold: str) -> Iter
     for row in rows(part):
         texts = [escaped(text) for text in _row(row)]
         if pd.notna(row.rank_group) and row.rank_group == 1:
-            texts[0], texts[2] = bold % texts[0], bold % texts[2]
+            texts[0], texts[_SCORE] = bold % texts[0], bold % texts[_SCORE]
         yield texts
 
 
@@ -83,11 +96,13 @@ def _row(row: Any) -> tuple[str, ...]:
     return (
         label(row.method, row.variant),
         str(row.n_seeds),
+        number(row.rank_group, 0),
         number(row.score),
         ends if pd.notna(row.score_ci_low) else "",
         number(row.generalization_gap),
         number(row.ece),
         number(row.train_seconds, 1),
+        short(row.train_flops),
         short(row.trainable_params),
         str(row.n_failed or ""),
     )

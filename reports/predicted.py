@@ -14,10 +14,10 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Predicted:
-    """The finite test predictions of a row, all seeds pooled.
+    """The test predictions of a row that give probabilities, all seeds pooled.
 
     Attributes:
-        logits: (n, n_classes).
+        logits: (n, n_classes), minus infinity for a choice that an item does not have.
         labels: the classes that were drawn, (n,).
         truth: true class probabilities, (n, n_classes); None where they are unknown.
         temperatures: fitted on validation in the run of each prediction, (n,), NaN if none was.
@@ -65,19 +65,20 @@ def predicted(results: Results, row: Any, temperatures: dict[str, float]) -> Pre
         return None
     frame = pd.concat(frames) if len(frames) > 1 else frames[0]
     logits = _numbered(frame, "logit_")
-    finite = np.isfinite(logits).all(axis=1)
-    if logits.shape[1] < 2 or not finite.any():
+    logits[np.isnan(logits)] = -np.inf  # null where a question has fewer choices than others
+    known = (np.isfinite(logits).sum(axis=1) > 1) & (logits < np.inf).all(axis=1)
+    if not known.any():
         return None
-    truth = _numbered(frame, "true_probability_")
+    truth = np.nan_to_num(_numbered(frame, "true_probability_"))
     return Predicted(
-        logits=logits[finite],
-        labels=frame["label"].to_numpy()[finite],
-        truth=truth[finite] if truth.shape[1] else None,
-        temperatures=frame["temperature"].to_numpy(np.float64)[finite],
+        logits=logits[known],
+        labels=frame["label"].to_numpy()[known],
+        truth=truth[known] if truth.shape[1] else None,
+        temperatures=frame["temperature"].to_numpy(np.float64)[known],
     )
 
 
 def _numbered(frame: pd.DataFrame, prefix: str) -> Floats:
     """Return the columns ``prefix0``, ``prefix1``, ... in this order, (n, columns)."""
     width = sum(name.startswith(prefix) for name in frame.columns)
-    return frame[[f"{prefix}{place}" for place in range(width)]].to_numpy(np.float64)
+    return frame[[f"{prefix}{place}" for place in range(width)]].to_numpy(np.float64, copy=True)

@@ -1,5 +1,7 @@
 """The cells of one block beside each other: intervals of scores, tests of all pairs, tie groups."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,10 +9,9 @@ import pandas as pd
 
 from reports.items import Scored, samples
 from reports.load import Results
-from reports.stats.estimates import Estimate, estimate
+from reports.stats.estimates import Sample, estimate
 from reports.stats.groups import tie_groups
 from reports.stats.pairs import Family, family
-from reports.stats.power import detectable
 
 OVER_ITEMS = "seeds and items"
 OVER_SEEDS = "seeds"
@@ -29,7 +30,8 @@ def compared(results: Results, block: pd.DataFrame) -> pd.DataFrame:
     """Fill in what the rows of one block have from standing beside each other, and sort them.
 
     Baselines that train nothing are no rivals: each would add a comparison with every method, and
-    so cost the others power. A rival has two seeds or more.
+    so cost the others power. A rival has two seeds or more. Rows of one configuration, such as a
+    tuned one that kept its default, are one rival under several names.
 
     Args:
         results: where predictions are stored.
@@ -42,12 +44,13 @@ def compared(results: Results, block: pd.DataFrame) -> pd.DataFrame:
     rows: list[Any] = list(block.itertuples(index=False))
     known = samples(results, {key_of(row): scored(row) for row in rows})
     rivals = [key_of(row) for row in rows if row.n_seeds > 1 and trains(row)]
-    pairs = family({key: known[key] for key in rivals})
+    pairs = _family({key: known[key] for key in rivals})
     means = {key: float(np.mean(list(known[key].scores.values()))) for key in rivals}
     groups = tie_groups(means, pairs, higher_is_better=up)
     best = sorted(means, key=means.__getitem__, reverse=up)[:1]
     content = [
-        _uncertainty(estimate(known[key]), row.n_seeds, _range(results, row))
+        _uncertainty(known[key], row.n_seeds)
+        | _possible_gap(row, known[key].width)
         | {
             "family": pairs,
             "rank_group": groups.get(key),
@@ -71,15 +74,26 @@ def scored(row: Any) -> Scored:
     return Scored(row.config_hash, {seed: {row.metric: one} for seed, one in row.by_seed.items()})
 
 
-def _range(results: Results, row: Any) -> tuple[float, float]:
-    """Return the lowest and highest possible score of a row."""
-    record = results.cells.get(row.config_hash)
-    return record.cell.task.metric.range if record else (-np.inf, np.inf)
+def _family(rivals: Mapping[Key, Sample]) -> Family[Key]:
+    """Compare rivals, those of one configuration as the one of them that has the most seeds."""
+    fullest: dict[str, Key] = {}
+    for key in sorted(rivals, key=lambda key: -len(rivals[key].scores)):
+        fullest.setdefault(key[2], key)
+    chosen = {key: fullest[key[2]] for key in rivals}
+    pairs = family({key: rivals[key] for key in dict.fromkeys(chosen.values())})
+    return replace(pairs, places={key: pairs.places[own] for key, own in chosen.items()})
 
 
-def _uncertainty(score: Estimate, n: int, possible: tuple[float, float]) -> dict[str, Any]:
+def _possible_gap(row: Any, width: float) -> dict[str, float | None]:
+    """Return the ends of the gap's interval, no further out than two scores can lie apart."""
+    names = ("gap_ci_low", "gap_ci_high")
+    return {name: float(np.clip(getattr(row, name), -width, width)) for name in names}
+
+
+def _uncertainty(sample: Sample, n: int) -> dict[str, Any]:
     """Return the estimate of a score, its ends, and what they are over, "" without any."""
-    ends = score.interval(n, possible)
+    score = estimate(sample)
+    ends = score.interval(n, sample.possible)
     over = OVER_ITEMS if np.isfinite(score.item_df) else OVER_SEEDS
     return {
         "estimate": score,
@@ -90,7 +104,8 @@ def _uncertainty(score: Estimate, n: int, possible: tuple[float, float]) -> dict
 
 
 def _detectable(pairs: Family[Key], best: list[Key], key: Key) -> float | None:
-    """Return the least true difference to the best rival that such a study would find."""
+    """Return the least true difference to the best rival that such a study would find, if any."""
     if key not in pairs.places or key in best:
         return None
-    return detectable(pairs.estimate[pairs.places[best[0]], pairs.places[key]], pairs.strictest)
+    found = pairs.compare(best[0], key).detectable
+    return found if found is not None and np.isfinite(found) else None

@@ -53,6 +53,7 @@ def statistics(table: pd.DataFrame) -> list[str]:
         "Groups: paired tests, Holm.",
         "Gap: train minus test score, above zero where train is better.",
         "ECE: before temperature scaling.",
+        "FLOPs: of training, alike on every machine, as seconds are not.",
     ]
     if table["variant"].str.endswith(PAPER.strip()).any():
         sentences += [f"{PAPER.strip()}: checkpoint chosen on the test split; such scores flatter."]
@@ -68,6 +69,7 @@ def number(value: Any, digits: int = 3) -> str:
     """
     if value is None or pd.isna(value):
         return ""
+    value = value + 0.0  # no minus before zero
     small = value != 0 and abs(value) < 10**-digits
     return f"{value:.{digits}g}" if small or abs(value) >= 10_000 else f"{value:.{digits}f}"
 
@@ -111,10 +113,11 @@ _HEAD = (
     "gap",
     "ECE",
     "seconds",
+    "FLOPs",
     "params",
     "failed",
 )
-_WIDTHS = (1, 28, 5, 5, 8, 16, 8, 6, 8, 8, 6)
+_WIDTHS = (1, 25, 5, 5, 8, 16, 8, 6, 7, 6, 6, 6)
 
 
 def _part(title: list[str], table: pd.DataFrame) -> Iterator[str]:
@@ -134,6 +137,7 @@ def _part(title: list[str], table: pd.DataFrame) -> Iterator[str]:
                 number(row.generalization_gap),
                 number(row.ece),
                 number(row.train_seconds, 1),
+                short(row.train_flops),
                 short(row.trainable_params),
                 str(row.n_failed or ""),
             )

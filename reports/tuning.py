@@ -45,6 +45,7 @@ class Tuned:
         optimism: `best` against `test`, with the interval over seeds.
         gain: tuned against default on test, on common seeds and, where known, test items.
         row: leaderboard row of the winner; None where it has not run.
+        kept: whether the winner is the default itself, so that there is nothing to gain.
     """
 
     summary: Summary
@@ -56,6 +57,7 @@ class Tuned:
     optimism: Interval
     gain: Interval
     row: Key | None
+    kept: bool
 
 
 def tuned(results: Results, table: pd.DataFrame, summaries: Sequence[Summary]) -> list[Tuned]:
@@ -125,6 +127,7 @@ def _tuned(results: Results, summary: Summary, known: dict[Key, Any]) -> Tuned:
         optimism=mean_interval(losses),
         gain=_gain(winner, default, upward=upward),
         row=winner_key if winner else None,
+        kept=bool(winner and default and winner.config_hash == default.config_hash),
     )
 
 

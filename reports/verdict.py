@@ -1,23 +1,14 @@
 """What the numbers of one task say, in sentences that claim no more than the statistics do."""
 
-import math
-from collections.abc import Hashable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 import pandas as pd
 
+from reports.effects import effects, gains, same
 from reports.leaderboard import PAPER, rows
 from reports.rivals import OVER_ITEMS, key_of
-from reports.stats.pairs import Comparison, Family
 from reports.text import label, number, too_few
-
-Key = TypeVar("Key", bound=Hashable)
-
-SIZED = 4
-"""Up to so many methods have the size of their difference in a sentence."""
-
-NAMED = 8
-"""Up to so many methods are named in a sentence."""
+from reports.words import interval, listed
 
 
 def verdict(block: pd.DataFrame) -> list[str]:
@@ -28,127 +19,17 @@ def verdict(block: pd.DataFrame) -> list[str]:
     """
     scored = block[block["n_seeds"] > 0]
     sentences = [_best(scored), _higher(scored)] if len(scored) else []
+    sentences += [too_few(block)]
     ranked = [row for row in rows(scored) if pd.notna(row.rank_group)]
     if len(ranked) > 1:
         names = {key_of(row): label(row.method, row.variant) for row in ranked}
         upward = bool(ranked[0].higher_is_better)
         sentences += effects(ranked[0].family, names, upward=upward)
+        sentences += same(ranked[0].family, names)
         sentences += gains(ranked[0].family, names, upward=upward)
-    elif not ranked:
-        sentences += [too_few(block)]
     if len(scored):
         sentences += [_single(scored), _bound(scored), _gaps(scored), _calibration(scored)]
-    return [sentence for sentence in [*sentences, _failures(block), _protocol(block)] if sentence]
-
-
-def effects(pairs: Family[Key], names: Mapping[Key, str], *, upward: bool) -> list[str]:
-    """Say how far the best method is ahead of the others, and what it would take to tell more.
-
-    Args:
-        pairs: of the methods.
-        names: of two methods or more, the best one first.
-        upward: whether higher scores are better.
-    """
-    best, *others = names
-    sign = 1 if upward else -1
-    others.sort(key=lambda key: sign * pairs.difference(best, key))
-    found = {names[key]: pairs.compare(best, key) for key in others}
-    beaten = {name: each for name, each in found.items() if each.apart}
-    tied = {name: each for name, each in found.items() if not each.apart}
-    sentences = [f"It beats {_sizes(beaten, sign, 'by')}."] if beaten else []
-    if tied:
-        sentences += [f"Not told apart from it: {_sizes(tied, sign, 'behind by')}."]
-        for name in dict.fromkeys((next(iter(tied)), next(reversed(tied)))):
-            sentences.append(_power(names[best], name, tied[name]))
-    return sentences
-
-
-def gains(pairs: Family[Key], names: Mapping[Key, str], *, upward: bool) -> list[str]:
-    """Say what tuning gained over the settings that it began from, method by method.
-
-    Args:
-        pairs: of the methods.
-        names: of their rows; that of a tuned one ends in "tuned".
-        upward: whether higher scores are better.
-    """
-    sign = 1 if upward else -1
-    keys = {name: key for key, name in names.items()}
-    said = []
-    for name, key in keys.items():
-        base = _untuned(name)
-        if base not in keys:
-            continue
-        found = pairs.compare(key, keys[base])
-        by = _size(found, sign)
-        if not found.apart:
-            said.append(f"no gain of {name} over {base} is shown, seen is {by}")
-        elif sign * (found.difference.mean or 0.0) > 0:
-            said.append(f"{name} beats {base} by {by}")
-        else:
-            said.append(f"{name} loses to {base} by {_size(found, -sign)}")
-    return [f"Tuning: {'; '.join(said)}."] if said else []
-
-
-def listed(names: list[str]) -> str:
-    """Return names as "a, b and c"."""
-    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
-
-
-def named(names: list[str]) -> str:
-    """Return names as "a, b and c", or how many there are, if they are many."""
-    return listed(names) if len(names) <= NAMED else f"{len(names)} others"
-
-
-def interval(low: Any, high: Any) -> str:
-    """Return the ends of an interval as text; "" if there is none."""
-    return "" if pd.isna(low) or pd.isna(high) else f"{number(low)} to {number(high)}"
-
-
-def _untuned(name: str) -> str:
-    """Return the name of the row that a tuned one began from; "" if it is none."""
-    mark = PAPER if name.endswith(PAPER) else ""
-    bare = name.removesuffix(PAPER)
-    if not bare.endswith(" tuned"):
-        return ""
-    return bare.removesuffix(" tuned").removesuffix(" /") + mark
-
-
-def _size(found: Comparison, sign: int) -> str:
-    """Return a difference, above zero where the first method is better, and its interval."""
-    seen = found.difference
-    ends = sorted(sign * end for end in (seen.low, seen.high) if end is not None)
-    spread = f" ({interval(*ends)})" if ends else ""
-    return f"{number(sign * seen.mean)}{spread}" if seen.mean is not None else "unknown"
-
-
-def _sizes(found: Mapping[str, Comparison], sign: int, word: str) -> str:
-    """Return names with the sizes of their differences; of many, those of the first and last."""
-    if len(found) <= SIZED:
-        return listed([f"{name} {word} {_size(each, sign)}" for name, each in found.items()])
-    (first, least), *_, (last, most) = found.items()
-    return (
-        f"{named(list(found))}, {word} {_size(least, sign)} in the case of {first} up to "
-        f"{_size(most, sign)} in that of {last}"
-    )
-
-
-def _power(best: str, other: str, found: Comparison) -> str:
-    """Say what it would take to tell two methods apart; "" where it is unknown."""
-    mean, needed = found.difference.mean, found.more_seeds
-    if not mean or needed is None:
-        return ""
-    seen = number(abs(mean))
-    if not math.isinf(needed):
-        seeds = "1 more" if needed == 1 else f"{needed:.0f} more"
-        text = f"Not enough seeds to tell {best} from {other}: {seeds} would be needed"
-        text += f" if they differ by {seen}, as seen"
-    elif found.items:
-        text = f"No number of seeds would tell {best} from {other} on so few test items"
-        text += f" if they differ by {seen}, as seen"
-    else:
-        text = f"No practicable number of seeds would tell {best} from {other}"
-    least = number(found.detectable)
-    return f"{text}; as it is, four in five such studies would find a difference of {least}."
+    return [sentence for sentence in [*sentences, *_lost(block), _protocol(block)] if sentence]
 
 
 def _names(block: pd.DataFrame) -> list[str]:
@@ -229,12 +110,18 @@ def _calibration(scored: pd.DataFrame) -> str:
     return f"Mean ECE: {text}{known}."
 
 
-def _failures(block: pd.DataFrame) -> str:
-    failed = int(block["n_failed"].sum())
-    if not failed:
-        return ""
-    runs = "1 run" if failed == 1 else f"{failed} runs"
-    return f"{runs} failed; means are over the others and may flatter methods that fail."
+def _lost(block: pd.DataFrame) -> list[str]:
+    """Say how many runs have no part in the means, and why; baselines need no score."""
+    others = "means are over the others and may flatter methods that fail"
+    trained = block[block["trainable_params"].fillna(1) != 0]
+    unscored = int(trained["n_unscored"].sum())
+    have = "has" if unscored == 1 else "have"
+    said = {
+        f"failed; {others}": int(block["n_failed"].sum()),
+        f"{have} no score, the metric being undefined on the predictions; {others}": unscored,
+        "stopped before the end, to be finished by the same command": int(block["n_stopped"].sum()),
+    }
+    return [f"{n} run{'' if n == 1 else 's'} {what}." for what, n in said.items() if n]
 
 
 def _protocol(block: pd.DataFrame) -> str:

@@ -42,7 +42,8 @@ def planned(cell: Cell, limit: Limit, seeds: int, n_train: int) -> float:
 def spent(limit: Limit, rows: Sequence[TrialRow], each: float) -> float:
     """Return what trials have cost, in the unit of the budget.
 
-    Those under way count in full, and so do those that failed, since they may have left no figures.
+    Those under way count in full, and so do those that failed and left no figures; others count
+    with what they used.
 
     Args:
         limit: names the unit.
@@ -51,12 +52,10 @@ def spent(limit: Limit, rows: Sequence[TrialRow], each: float) -> float:
     """
     known = [_cost(limit, row) for row in rows]
     full = max([each, *known]) or _UNKNOWN_S
-    whole = {TrialState.RUNNING, TrialState.FAILED}
-    costs = (
-        max(cost, full) if row.state in whole else cost
+    return sum(
+        max(cost, full) if _unknown(row, cost) else cost
         for row, cost in zip(rows, known, strict=True)
     )
-    return sum(costs)
 
 
 def wave(limit: Limit, rows: Sequence[TrialRow], each: float) -> int:
@@ -82,6 +81,11 @@ def check(limit: Limit, each: float, place: str) -> None:
             f"{START} trials before the search proper (the method's own settings and {START - 1} "
             f"spread points); give --{limit.unit} {least:g} or more"
         )
+
+
+def _unknown(row: TrialRow, cost: float) -> bool:
+    """Whether what a trial will have cost, or has, is not known."""
+    return row.state is TrialState.RUNNING or (row.state is TrialState.FAILED and not cost)
 
 
 def _cost(limit: Limit, row: TrialRow) -> float:

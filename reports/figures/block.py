@@ -62,7 +62,7 @@ class Block:
     @property
     def better(self) -> str:
         """The direction of the metric in words."""
-        return "higher is better" if self.upward else "lower is better"
+        return direction(upward=self.upward)
 
     @cached_property
     def reference(self) -> Any:
@@ -85,6 +85,11 @@ class Block:
     def only(self, table: pd.DataFrame) -> "Block":
         """Return the block with some of its rows."""
         return replace(self, table=table)
+
+
+def direction(*, upward: bool) -> str:
+    """Return the direction of a metric in words."""
+    return "higher is better" if upward else "lower is better"
 
 
 def blocks(evidence: Evidence) -> list[Block]:

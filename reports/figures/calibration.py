@@ -122,8 +122,9 @@ def reliability_diagrams(block: Block, judged: Judged) -> Picture | None:
         for row, axis, count in zip(drawn.rows, axes, counts, strict=True):
             colour = block.named(row).look.colour
             _draw_bins(axis, count, bins[row.config_hash], colour)
-            change = f"{number(row.ece)} \N{RIGHTWARDS ARROW} {number(row.ece_calibrated)}"
-            head(axis, block.named(row).name, f"ECE {change}")
+            change = filter(None, (number(row.ece), number(row.ece_calibrated)))
+            text = " \N{RIGHTWARDS ARROW} ".join(change)
+            head(axis, block.named(row).name, f"ECE {text}")
         _scale(axes[0], counts[0], most)
         for place in range(0, len(axes), ACROSS):
             axes[place].set_ylabel("accuracy")

@@ -16,6 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from reports.document import Picture
 from reports.figures.block import Block, identity
 from reports.figures.canvas import INK, PAGE, style
+from reports.figures.fitting import fit
 from reports.figures.heat import heatmap
 from reports.figures.layout import LINE, WIDTH, below, head, key, marking, panels
 from reports.figures.measure import width, within
@@ -188,6 +189,7 @@ def value_profiles(block: Block) -> Picture | None:
         axes[0].set_ylabel("value")
         axes[0].xaxis.set_major_locator(MaxNLocator(6, integer=True))
         below(figure, "place in the layer")
+        fit(figure)
         key(
             figure,
             [

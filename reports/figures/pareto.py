@@ -14,6 +14,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 from reports.document import Picture
 from reports.figures.block import REFERENCE, Block, identity, untrained
 from reports.figures.canvas import INK, style
+from reports.figures.fitting import fit
 from reports.figures.labels import SIZE, Point, write_names
 from reports.figures.layout import WIDTH, handle, head, key, mark, panels
 from reports.figures.measure import within
@@ -116,6 +117,7 @@ def pareto(block: Block) -> Picture | None:
                 axis.set_ylabel(f"test {block.metric}")
         if not block.upward:
             axes[0].invert_yaxis()
+        fit(figure)
         for axis, (_, _, offers) in zip(axes, drawn, strict=True):
             _name_points(axis, block, offers, numbered=numbered)
         key(figure, [Line2D([], [], color=INK, linewidth=0.9, label="front")])

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from reports.across import Across
 from reports.document import Picture
@@ -77,9 +78,7 @@ def average_ranks(suite: Suite) -> Picture | None:
         return None
     names = list(found.average)[:_MOST]
     title = (
-        f"Average rank over {suite.place}, 1 is best. Bars are as long as the critical difference "
-        f"of Nemenyi's test at 5 % ({number(found.critical_difference, 2)} ranks): of two methods "
-        "whose bars do not meet, one ranks better on tasks like these. Right: lines join methods "
+        f"Average rank over {suite.place}, 1 is best. {_bars(found)} Right: lines join methods "
         f"that are not told apart. Friedman's test that all are equal: p = {number(found.p_value)}."
     )
     if len(names) < len(found.average):
@@ -88,26 +87,55 @@ def average_ranks(suite: Suite) -> Picture | None:
         figure, axes = listed([Named(name, suite.looks[name]) for name in names], ["average rank"])
         _draw_ranks(axes[0], found, names, suite.looks)
         _draw_cliques(margin(axes[0], 0.13 * len(found.cliques) + 0.1), found, names)
-    half = found.critical_difference / 2
+    ends = [_ends(found, name) for name in names]
     data = pd.DataFrame(
         {
             "name": names,
             "average_rank": [found.average[name] for name in names],
-            "bar_low": [found.average[name] - half for name in names],
-            "bar_high": [found.average[name] + half for name in names],
+            "bar_low": [low for low, _ in ends],
+            "bar_high": [high for _, high in ends],
             "not_told_apart": [_groups(name, found) for name in names],
         }
     )
     return Picture(f"average-ranks-{suite.stem}", title, figure, data)
 
 
+def _bars(found: Ranks[str]) -> str:
+    """Say what the bars are, or why there are none."""
+    difference = f"the critical difference of Nemenyi's test at 5 % ({_difference(found)} ranks)"
+    if _telling(found):
+        return (
+            f"Bars are as long as {difference}, within the ranks that there are: of two methods "
+            "whose bars do not meet, one ranks better on tasks like these."
+        )
+    return f"No bars: {difference} is no less than ranks can differ, so that it tells none apart."
+
+
+def _difference(found: Ranks[str]) -> str:
+    return number(found.critical_difference, 2)
+
+
+def _telling(found: Ranks[str]) -> bool:
+    """Whether two average ranks can lie so far apart that the test tells them apart."""
+    return found.critical_difference < len(found.average) - 1
+
+
+def _ends(found: Ranks[str], name: str) -> tuple[float, float]:
+    """Return the ends of a bar, NaN where there is none."""
+    if not _telling(found):
+        return np.nan, np.nan
+    half, rank = found.critical_difference / 2, found.average[name]
+    return max(1.0, rank - half), min(float(len(found.average)), rank + half)
+
+
 def _draw_ranks(axis: Axes, found: Ranks[str], names: list[str], looks: Mapping[str, Look]) -> None:
-    half = found.critical_difference / 2
-    places = [found.average[name] for name in names]
-    colours = [looks[name].colour for name in names]
-    spans(axis, [place - half for place in places], [place + half for place in places], colours)
-    for line, (name, place) in enumerate(zip(names, places, strict=True)):
-        mark(axis, place, line, looks[name])
+    low, high = zip(*(_ends(found, name) for name in names), strict=True)
+    spans(axis, low, high, [looks[name].colour for name in names])
+    for line, name in enumerate(names):
+        mark(axis, found.average[name], line, looks[name])
+    last = len(found.average)
+    axis.set_xlim(1 - 0.03 * (last - 1), last + 0.03 * (last - 1))
+    axis.xaxis.set_major_locator(MaxNLocator(10, integer=True))
 
 
 def _draw_cliques(axis: Axes, found: Ranks[str], names: list[str]) -> None:

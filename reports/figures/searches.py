@@ -17,6 +17,7 @@ from bench.tune.summary import score_of
 from reports.document import Picture
 from reports.figures.canvas import INK, markers, style
 from reports.figures.choice import chosen, left_out
+from reports.figures.fitting import fit
 from reports.figures.layout import (
     WIDTH,
     Look,
@@ -119,6 +120,7 @@ def budget_curves(searches: Searches) -> Picture | None:
         axis.set_xlabel("trials")
         axis.set_ylabel(f"validation {searches.metric}")
         name_lines(axis)
+        fit(figure)
     data = [
         about(each) | point.model_dump() for each in drawn for point in each.summary.expected_best
     ]

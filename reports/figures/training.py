@@ -10,10 +10,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
+from bench.metrics import get as get_metric
 from reports.document import Picture
-from reports.figures.block import Block, identity
+from reports.figures.block import Block, direction, identity
 from reports.figures.canvas import INK, style
 from reports.figures.choice import chosen, left_out
+from reports.figures.fitting import fit
 from reports.figures.layout import ACROSS, below, head, key, panels, split
 from reports.figures.measure import within
 from reports.load import CURVE, SPLITS
@@ -46,8 +48,9 @@ def curves(block: Block) -> Picture | None:
         return None
     drawn = block.only(chosen(block.table.iloc[found], "generalization_gap", _MOST))
     metric = block.results.cells[drawn.rows[0].config_hash].cell.task.selection
+    better = direction(upward=get_metric(metric).higher_is_better)
     title = (
-        f"Along training, {block.place}: {metric} above ({block.better}), loss below. Lines are "
+        f"Along training, {block.place}: {metric} above ({better}), loss below. Lines are "
         "means over seeds, bands reach from the lowest to the highest. Where test turns away from "
         "train, a method overfits; the gap is that of the chosen checkpoints."
         + left_out(len(drawn.rows), len(found), "gap")
@@ -86,6 +89,7 @@ def _draw(block: Block, metric: str) -> tuple[Figure, list[pd.DataFrame]]:
     ]
     checkpoint = Line2D([], [], color=INK, linestyle="", marker="^", label="chosen checkpoints")
     key(figure, [*lines, checkpoint])
+    fit(figure)
     return figure, frames
 
 

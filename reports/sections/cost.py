@@ -11,7 +11,7 @@ from reports.figures.block import Block, blocks, untrained
 from reports.figures.choice import detailed, undrawn
 from reports.figures.pareto import front, pareto
 from reports.text import label, number, short
-from reports.verdict import listed
+from reports.words import listed
 
 _HOW = (
     "Seconds and memory depend on the machine and on what else ran there, and stand in a panel for "

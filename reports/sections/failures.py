@@ -7,7 +7,7 @@ from reports.document import Bullets, Part, Row, Section, Subheading, Text
 from reports.evidence import Evidence
 from reports.leaderboard import PAPER, rows
 from reports.text import label, place
-from reports.verdict import listed
+from reports.words import listed
 
 _NO_SCORE = "ok, no score"
 _FIELDS = (

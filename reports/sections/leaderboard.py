@@ -49,7 +49,7 @@ FIELDS = (
     shortened("FLOPs", "floating-point operations of training", "train_flops"),
     plain(
         "failed",
-        "runs that failed, diverged, ran out of memory or were interrupted",
+        "runs that failed, diverged or ran out of memory",
         "n_failed",
         0,
     ),

@@ -7,11 +7,11 @@ import pandas as pd
 
 from reports.document import Bullets, Section, Text
 from reports.evidence import Evidence
-from reports.leaderboard import NOT_FAILED, rows
+from reports.leaderboard import NOT_FAILED, STOPPED, rows
 from reports.load import CURVE, MISSING
 from reports.rivals import OVER_SEEDS
 from reports.text import FEW_SEEDS, label, number
-from reports.verdict import listed
+from reports.words import listed
 
 SMALL = 1000
 """Test examples below which chance moves an accuracy by 0.03 and more (binomial, 95 %)."""
@@ -187,14 +187,22 @@ def _search(evidence: Evidence) -> str:
 
 
 def _failures(evidence: Evidence) -> str:
-    status = evidence.results.runs["status"]
-    failed, missing = ~status.isin(list(NOT_FAILED)), status == MISSING
-    lost = int((failed | missing).sum())
-    if not lost:
+    runs = evidence.results.runs
+    status = runs["status"]
+    undefined = (status == "ok") & runs["test_score"].isna() & (runs["trainable_params"] != 0)
+    kinds = {
+        "failed": ~status.isin(list(NOT_FAILED)),
+        "missing": status == MISSING,
+        "stopped": status == STOPPED,
+        "with an undefined metric": undefined.fillna(value=True),
+    }
+    counts = {kind: int(found.sum()) for kind, found in kinds.items() if found.any()}
+    if not counts:
         return ""
+    which = listed([f"{count} {kind}" for kind, count in counts.items()])
     return (
-        f"{lost} of {len(status)} runs failed or are missing: means are over the others, which may "
-        "flatter methods that fail, and tests have fewer seeds in common."
+        f"{sum(counts.values())} of {len(status)} runs have no score ({which}): means are over the "
+        "others, which may flatter methods that fail, and tests have fewer seeds in common."
     )
 
 

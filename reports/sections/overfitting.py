@@ -16,7 +16,7 @@ from reports.figures.tasks import GAPS, overview
 from reports.figures.training import curves
 from reports.leaderboard import rows
 from reports.text import label, number
-from reports.verdict import interval
+from reports.words import interval
 
 _GAP = (
     "The generalization gap is the train score minus the test score (turned round where lower is "

@@ -15,7 +15,7 @@ from reports.figures.own import chosen_blocks, kept_ranks, value_profiles
 from reports.leaderboard import rows
 from reports.notes import findings
 from reports.text import label, number
-from reports.verdict import listed
+from reports.words import listed
 
 _FIELDS = (
     worded("what", "", lambda finding: finding.what),

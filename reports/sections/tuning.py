@@ -13,7 +13,7 @@ from reports.figures.searches import Searches, budget_curves, sensitivity
 from reports.figures.winners import importances, outcomes
 from reports.text import number
 from reports.tuning import Tuned
-from reports.verdict import listed
+from reports.words import listed
 
 
 def _ended(state: str) -> Field:
@@ -71,6 +71,7 @@ _CURVES = (
     "a sampler that learns chose the later ones, they describe this search and do not foretell "
     "another. A trial that failed or was pruned uses up budget and scores nothing."
 )
+_UNCOMPARED = "the winner has not run, few seeds are common, or the difference never varies"
 _COST = "What the search took, all trials counted, failed and pruned ones too:"
 _SHARES = (
     "What it searched and chose. Importance: share of a setting in what sets the best trials apart "
@@ -123,22 +124,27 @@ def _gains(studies: Sequence[Tuned]) -> str:
     """Say what tuning brought on seeds that the search never used, and how far it flattered."""
     if not any(each.summary.expected_best for each in studies):
         return "No trial has a score."
-    tested = [each for each in studies if each.gain.low is not None and each.gain.high is not None]
-    if not tested:
-        return "Winners and the methods' own settings have too few seeds in common to compare."
+    kept = [each.name for each in studies if each.kept]
+    tested = [each for each in studies if each.gain.low is not None]
     helped = [each.name for each in tested if (each.gain.low or 0.0) > 0]
     harmed = [each.name for each in tested if (each.gain.high or 0.0) < 0]
-    text = (
-        f"On test, tuning helped {len(helped)} of {len(tested)} methods beyond chance"
-        f"{f' ({listed(helped)})' if helped else ''}"
-        f"{f' and harmed {listed(harmed)}' if harmed else ''}: intervals of the gain without zero, "
-        "each method for itself."
-    )
-    flattered = [each.optimism.mean for each in tested if each.optimism.mean is not None]
-    if not flattered:
-        return text
-    mean = sum(flattered) / len(flattered)
-    return f"{text} The search's best validation scores flatter by {number(mean)} on average."
+    sentences = []
+    if tested or kept:
+        sentences.append(
+            f"On test, tuning helped {len(helped)} of {len(tested) + len(kept)} methods beyond "
+            f"chance{f' ({listed(helped)})' if helped else ''}"
+            f"{f' and harmed {listed(harmed)}' if harmed else ''}: intervals of the gain without "
+            "zero, each method for itself."
+        )
+    if kept:
+        sentences.append(f"Unchanged, since the best trial was the default: {listed(kept)}.")
+    if other := [each.name for each in studies if each not in tested and not each.kept]:
+        sentences.append(f"Not compared with the default: {listed(other)}; {_UNCOMPARED}.")
+    flattered = [each.optimism.mean for each in studies if each.optimism.mean is not None]
+    if flattered:
+        mean = number(sum(flattered) / len(flattered))
+        sentences.append(f"The search's best validation scores flatter by {mean} on average.")
+    return " ".join(sentences)
 
 
 def _table(

@@ -11,7 +11,8 @@ from reports.figures.ranks import average_ranks, profiles, suites
 from reports.figures.tasks import SCORES, overview
 from reports.overall import overall, title
 from reports.stats.intervals import Interval
-from reports.verdict import listed, verdict
+from reports.verdict import verdict
+from reports.words import listed
 
 _HOW = (
     "A score estimates what a newly trained model is to be expected to reach on new items of the "
@@ -85,7 +86,8 @@ _FIELDS = (
 def _table(together: Across, evidence: Evidence) -> Table:
     """Return a table of all rows that have a score on every task."""
     fields = _FIELDS if together.averageable else (_RANK,)
-    ranked = together.ranks.average if together.ranks else {}
+    ranked = dict(together.ranks.average) if together.ranks else {}
+    ranked |= {name: ranked[own] for name, own in together.pairs.twins().items() if own in ranked}
     names = [*together.means] or [*ranked, *(n for n in together.names if n not in ranked)]
     found = [
         Row(line.name, read(line, fields), evidence.colours[line.method], {"method": line.method})
@@ -99,7 +101,7 @@ def _line(together: Across, name: str, rank: float | None) -> _Line:
     n = min(len(task.scores[name]) for task in together.tasks)
     nothing = Interval(0, None)
     mean, middle = (
-        found[name].interval(n) if name in found else nothing
+        found[name].interval(n, together.possible) if name in found else nothing
         for found in (together.means, together.interquartile)
     )
     group = together.groups.get(name) if together.averageable else None

@@ -37,15 +37,22 @@ class Sample:
         values: `(N,)` by seed, where the value of every test item is known: their mean is the
             score. All samples of a task have the same items in the same order. None where items
             are unknown.
+        possible: lowest and highest possible score.
     """
 
     scores: Mapping[int, float]
     values: Mapping[int, Floats] | None = None
+    possible: tuple[float, float] = (-np.inf, np.inf)
 
     @property
     def n_items(self) -> int:
         """Test items, 0 where they are unknown."""
         return len(next(iter(self.values.values()))) if self.values else 0
+
+    @property
+    def width(self) -> float:
+        """Largest possible difference of two scores."""
+        return self.possible[1] - self.possible[0]
 
 
 @dataclass(frozen=True)
@@ -54,8 +61,8 @@ class Estimate:
 
     Attributes:
         mean: the mean over seeds and items; NaN where there is none.
-        seed_variance: part of its variance that more seeds would lessen; NaN where nothing varies,
-            or where there are too few seeds to see how much.
+        seed_variance: part of its variance that more seeds would lessen; NaN where there are too
+            few seeds to see how much.
         item_variance: part that only more test items would lessen; 0 where items are unknown.
         seed_df: degrees of freedom of the former.
         item_df: of the latter, infinite where items are unknown.
@@ -72,8 +79,9 @@ class Estimate:
 
     @property
     def error(self) -> Floats:
-        """Standard error of the mean."""
-        return np.sqrt(self.seed_variance + self.item_variance)
+        """Standard error of the mean, NaN where nothing varies: that is no certainty."""
+        variance = self.seed_variance + self.item_variance
+        return np.sqrt(np.where(variance > 0, variance, np.nan))
 
     def ends(self, level: float = 0.95) -> tuple[Floats, Floats]:
         """Return the ends of the confidence interval, NaN where there is none.
@@ -186,7 +194,7 @@ def two_level(
         item_df = n_items - 1.0
     return Estimate(
         mean=np.asarray(scores.mean(axis=-1)) if n else np.full(size, np.nan),
-        seed_variance=np.where((n > 1) & (seeds + items > 0), seeds, np.nan),
+        seed_variance=seeds if n > 1 else np.full(size, np.nan),
         item_variance=items,
         seed_df=np.full(size, max(n - 1.0, 1.0)),
         item_df=np.full(size, item_df),
@@ -196,8 +204,10 @@ def two_level(
 def averaged(estimates: Sequence[Estimate]) -> Estimate:
     """Return the mean over tasks of independent estimates, each a stratum of its own.
 
-    Variances add. The degrees of freedom of each kind of variance are Satterthwaite's, which serve
-    well here because all tasks have about the same number of seeds.
+    Variances add, and a task that does not vary adds none: that two methods never differ on one
+    task hides nothing of the others. Only where no task varies is there no variance. The degrees of
+    freedom of each kind of variance are Satterthwaite's, which serve well here because all tasks
+    have about the same number of seeds.
 
     Args:
         estimates: one for each task, of one shape; at least one.

@@ -15,7 +15,8 @@ def tie_groups(
 
     From the top: the method with the best mean leads group 1, and takes in every method that is not
     significantly worse than it; the best of the others leads group 2, and so on. A pair that cannot
-    be tested counts as not told apart.
+    be tested counts as not told apart, and so does one whose difference on common seeds is
+    significant against the order of the means: these are then of unequal seeds.
 
     The family is all pairs, and not the leader's pairs alone, because the leader is chosen by
     looking at the data: with seven equal methods on five seeds the smaller family separates some
@@ -35,7 +36,11 @@ def tie_groups(
     while remaining:
         number += 1
         leader = remaining[0]
-        tied = [key for key in remaining if key == leader or not compared.apart(leader, key)]
+        tied = [
+            key
+            for key in remaining
+            if key == leader or not compared.beats(leader, key, higher_is_better=higher_is_better)
+        ]
         groups.update(dict.fromkeys(tied, number))
         remaining = [key for key in remaining if key not in tied]
     return groups

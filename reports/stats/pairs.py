@@ -6,73 +6,18 @@ by side.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from reports.stats.comparison import ALPHA, Comparison
 from reports.stats.estimates import Estimate, Sample, averaged, covariance, two_level
-from reports.stats.intervals import Floats, Interval
-from reports.stats.power import detectable, more_seeds
+from reports.stats.intervals import Floats
 
 Key = TypeVar("Key", bound=Hashable)
-
-ALPHA = 0.05
-"""Family-wise error rate of all tests."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Two methods compared on the seeds, and where known the test items, that both have.
-
-    Attributes:
-        estimate: mean of first minus second.
-        n: common seeds.
-        p_value: two-sided, of the hypothesis that the expected difference is zero; None where there
-            are fewer than two common seeds, or where nothing varies.
-        corrected: the same after Holm's correction for all tests of the family.
-        strictest: level at which Holm tests the smallest p-value of the family.
-    """
-
-    estimate: Estimate
-    n: int
-    p_value: float | None
-    corrected: float | None
-    strictest: float
-
-    @cached_property
-    def difference(self) -> Interval:
-        """The mean difference with the 95 % interval of this pair alone."""
-        return self.estimate.interval(self.n)
-
-    @property
-    def apart(self) -> bool:
-        """Whether the difference is significant."""
-        return self.corrected is not None and self.corrected < ALPHA
-
-    @property
-    def items(self) -> bool:
-        """Whether test items are part of it; if not, it holds for this test set only."""
-        return bool(np.isfinite(self.estimate.item_df))
-
-    @cached_property
-    def detectable(self) -> float | None:
-        """Least true difference that 80 % of such studies would find, at the strictest level.
-
-        None where there is no p-value.
-        """
-        return detectable(self.estimate, self.strictest)
-
-    @cached_property
-    def more_seeds(self) -> float | None:
-        """Seeds to be added before 80 % of such studies would find a difference as large as seen.
-
-        Infinite where the test items are too few for it, None where there is no p-value.
-        """
-        return more_seeds(self.estimate, self.n, self.strictest)
 
 
 @dataclass(frozen=True)
@@ -80,11 +25,13 @@ class Family(Generic[Key]):
     """All pairs of some methods, corrected together.
 
     Attributes:
-        places: row and column of each method in what follows, which are all `(C, C)`.
+        places: row and column of each method in what follows, which are all `(C, C)`. Names of the
+            same runs share theirs, so that these are compared with others once.
         n_seeds: common seeds of each pair.
         estimate: first minus second.
         p_values: of its being zero; NaN where untested.
         corrected: by `holm`, all pairs as one family.
+        width: largest possible difference.
     """
 
     places: Mapping[Key, int]
@@ -92,15 +39,22 @@ class Family(Generic[Key]):
     estimate: Estimate
     p_values: Floats
     corrected: Floats
+    width: float = np.inf
 
     @property
     def strictest(self) -> float:
         """Level at which Holm tests the smallest p-value."""
         return ALPHA / max(1, int(np.isfinite(self.p_values).sum()) // 2)
 
-    def apart(self, first: Key, second: Key) -> bool:
-        """Return whether two methods differ significantly; untested ones do not."""
-        return bool(self.corrected[self.places[first], self.places[second]] < ALPHA)
+    def beats(self, first: Key, second: Key, *, higher_is_better: bool) -> bool:
+        """Return whether a method is significantly better than another; never if untested."""
+        apart = bool(self.corrected[self.places[first], self.places[second]] < ALPHA)
+        return apart and (self.difference(first, second) > 0) == higher_is_better
+
+    def twins(self) -> dict[Key, Key]:
+        """Return for each method the first one of the same runs, which may be itself."""
+        first: dict[int, Key] = {}
+        return {key: first.setdefault(place, key) for key, place in self.places.items()}
 
     def difference(self, first: Key, second: Key) -> float:
         """Return the mean of first minus second; NaN without common seeds."""
@@ -109,12 +63,13 @@ class Family(Generic[Key]):
     def compare(self, first: Key, second: Key) -> Comparison:
         """Return what is known of one pair."""
         place = self.places[first], self.places[second]
-        return _comparison(
+        return Comparison(
             self.estimate[place],
             int(self.n_seeds[place]),
-            self.p_values[place],
-            self.corrected[place],
+            _known(self.p_values[place]),
+            _known(self.corrected[place]),
             self.strictest,
+            self.width,
         )
 
 
@@ -144,8 +99,13 @@ def family(samples: Mapping[Key, Sample]) -> Family[Key]:
             n_seeds[first, second] = len(seeds)
             for part, table in tables.items():
                 table[first, second] = getattr(found, part) * (sign if part == "mean" else 1)
+    for place, each in enumerate(every):  # what does not differ from itself, and never will
+        n_seeds[place, place] = len(each.scores)
+        for part, value in zip(tables, (0.0, 0.0, 0.0, 1.0, np.inf), strict=True):
+            tables[part][place, place] = value
     places = {key: place for place, key in enumerate(samples)}
-    return _tested(places, n_seeds, Estimate(**tables))
+    width = min((each.width for each in every), default=np.inf)
+    return _tested(places, n_seeds, Estimate(**tables), width)
 
 
 def averaged_family(families: Sequence[Family[Key]]) -> Family[Key]:
@@ -154,13 +114,19 @@ def averaged_family(families: Sequence[Family[Key]]) -> Family[Key]:
     Args:
         families: one for each task; at least one.
     """
-    keys = [key for key in families[0].places if all(key in each.places for each in families)]
-    chosen = [np.ix_(*2 * [[each.places[key] for key in keys]]) for each in families]
+    own = {
+        key: tuple(each.places[key] for each in families)
+        for key in families[0].places
+        if all(key in each.places for each in families)
+    }
+    lines = list(dict.fromkeys(own.values()))  # one for names of the same runs on every task
+    chosen = [np.ix_(*2 * [[line[task] for line in lines]]) for task in range(len(families))]
     parts = zip(families, chosen, strict=True)
     n_seeds = np.min([each.n_seeds[index] for each, index in parts], axis=0)
     parts = zip(families, chosen, strict=True)
     mean = averaged([each.estimate[index] for each, index in parts])
-    return _tested({key: place for place, key in enumerate(keys)}, n_seeds, mean)
+    width = float(np.mean([each.width for each in families]))
+    return _tested({key: lines.index(line) for key, line in own.items()}, n_seeds, mean, width)
 
 
 def task_by_task(pairs: Sequence[tuple[Sample, Sample]]) -> list[Comparison]:
@@ -173,8 +139,8 @@ def task_by_task(pairs: Sequence[tuple[Sample, Sample]]) -> list[Comparison]:
     p_values = np.array([each.p_values[0, 1] for each in found])
     strictest = ALPHA / max(1, int(np.isfinite(p_values).sum()))
     return [
-        _comparison(each.estimate[0, 1], int(each.n_seeds[0, 1]), p_value, corrected, strictest)
-        for each, p_value, corrected in zip(found, p_values, holm(p_values), strict=True)
+        replace(each.compare(0, 1), corrected=_known(corrected), strictest=strictest)
+        for each, corrected in zip(found, holm(p_values), strict=True)
     ]
 
 
@@ -231,20 +197,17 @@ def _of_differences(shared: Floats, ours: NDArray[Any], theirs: NDArray[Any]) ->
     return block(ours, ours) + block(theirs, theirs) - both - both.transpose(0, 2, 1)
 
 
-def _tested(places: Mapping[Key, int], n_seeds: NDArray[np.int64], mean: Estimate) -> Family[Key]:
-    upper = np.triu_indices(len(places), 1)
-    p_values, corrected = (np.full((len(places), len(places)), np.nan) for _ in range(2))
+def _tested(
+    places: Mapping[Key, int], n_seeds: NDArray[np.int64], mean: Estimate, width: float
+) -> Family[Key]:
+    size = len(n_seeds)
+    upper = np.triu_indices(size, 1)
+    p_values, corrected = (np.full((size, size), np.nan) for _ in range(2))
     p_values[upper] = mean[upper].p_value()
     corrected[upper] = holm(p_values[upper])
     for table in (p_values, corrected):
         table.T[upper] = table[upper]
-    return Family(places, n_seeds, mean, p_values, corrected)
-
-
-def _comparison(
-    one: Estimate, n: int, p_value: float, corrected: float, strictest: float
-) -> Comparison:
-    return Comparison(one, n, _known(p_value), _known(corrected), strictest)
+    return Family(places, n_seeds, mean, p_values, corrected, width)
 
 
 def _known(value: float) -> float | None:

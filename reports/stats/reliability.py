@@ -32,7 +32,7 @@ def reliability(
     """Bin test predictions by confidence, a value on an edge belonging to the bin above it.
 
     Args:
-        logits: finite, `(n, n_classes)`.
+        logits: `(n, n_classes)`; minus infinity for a class that an example does not have.
         labels: true classes, `(n,)`.
         truth: true class probabilities, `(n, n_classes)`, where they are known.
         bins: number of bins; confidence 1 falls into the last.

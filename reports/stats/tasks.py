@@ -108,9 +108,11 @@ def studentized_range(n_groups: int, alpha: float) -> float:
 
 
 def interquartile(scores: Sequence[Sequence[float]], estimates: Sequence[Estimate]) -> Estimate:
-    """Return the interquartile mean over the runs of all tasks, `reports.stats.intervals` says how.
+    """Return the interquartile mean over the runs of all tasks.
 
-    What a run adds to it, to first order, is its score, no further out than the quartiles.
+    Runs of a task that has fewer of them weigh more, so that all tasks weigh the same: it is that
+    of as many copies of each run as make tasks equal, and the plain one where they are. What a run
+    adds to it, to first order, is its score, no further out than the quartiles.
 
     Args:
         scores: of one method's runs, task by task.
@@ -119,18 +121,22 @@ def interquartile(scores: Sequence[Sequence[float]], estimates: Sequence[Estimat
     Source: the influence of a trimmed mean, Huber, "Robust Statistics", 1981, section 3.3.
     """
     runs = np.concatenate([np.asarray(each, dtype=np.float64) for each in scores])
-    cut = len(runs) // 4
+    counts = [len(each) for each in scores]
+    copies = np.lcm.reduce(counts) // np.repeat(counts, counts)
     order = np.argsort(runs, kind="stable")
-    kept = np.zeros(len(runs), dtype=bool)
-    kept[order[cut : len(runs) - cut]] = True
-    mean, share = runs[kept].mean(), kept.mean()
-    bounded = np.clip(runs, runs[kept].min(), runs[kept].max())
-    values = mean + (bounded - bounded.mean()) / share
+    upto, cut = np.cumsum(copies[order]), copies.sum() // 4
+    kept = np.zeros(len(runs))
+    inside = np.minimum(upto, copies.sum() - cut) - np.maximum(upto - copies[order], cut)
+    kept[order] = np.maximum(inside, 0) / copies[order]  # share of a run that is not cut
+    share = np.average(kept, weights=copies)
+    mean = np.average(runs, weights=kept * copies)
+    bounded = np.clip(runs, runs[kept > 0].min(), runs[kept > 0].max())
+    values = mean + (bounded - np.average(bounded, weights=copies)) / share
     limits = np.cumsum([len(each) for each in scores])[:-1]
     parts = [
         replace(
             each,
-            seed_variance=_over_seeds(own).seed_variance + 0 * each.seed_variance,  # NaN stays
+            seed_variance=_over_seeds(own).seed_variance,
             item_variance=each.item_variance * (inside.mean() / share) ** 2,
         )
         for own, inside, each in zip(

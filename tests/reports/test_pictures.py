@@ -13,8 +13,17 @@ from PIL import Image
 from reports import pictures
 from reports.document import Document, Picture, Section, Text
 from reports.figures import canvas
+from reports.figures.block import blocks
 from reports.figures.canvas import INK, colours, style
+from reports.figures.fitting import fit
+from reports.figures.layout import panels
+from reports.figures.training import curves
+from reports.report import gather
+from tests.reports.records import fill, make_task
 
+PEARSON_BY_MSE = make_task(
+    "syn_similarity", kind="regression", metrics=("pearson", "mse"), checkpoint_metric="mse"
+)
 SVG = "{http://www.w3.org/2000/svg}"
 DATA = pd.DataFrame(
     {"method": ["lora", 'a "quoted", name'], "score": [1 / 3, 1e-300], "gap": [np.nan, 0.1 + 0.2]}
@@ -127,3 +136,28 @@ def test_characters_that_no_font_or_file_can_hold_do_not_stop_it(tmp_path: Path)
     text = (tmp_path / "scores.svg").read_text(encoding="utf-8")
     assert "中文 🙂" in "".join(ET.fromstring(text).itertext())  # noqa: S314 - written here
     assert Image.open(io.BytesIO((tmp_path / "scores.png").read_bytes())).size[0] == 432
+
+
+def test_curves_have_the_direction_of_the_metric_that_they_show(tmp_path: Path) -> None:
+    """Checkpoints may be chosen by another metric than the main one, of another direction."""
+    fill(tmp_path, methods=("lora",), seeds=2, tasks=(PEARSON_BY_MSE,))
+    (block,) = blocks(gather(tmp_path))
+    assert block.better == "higher is better"
+    picture = curves(block)
+    assert picture is not None
+    assert ": mse above (lower is better), loss below." in picture.title
+
+
+def test_fit_leaves_room_for_wide_numbers_and_their_label() -> None:
+    """What was cut off at the left is within the figure; what had room stays as it was."""
+    for low, wide in ((-0.00125, True), (0.5, False)):
+        with style():
+            figure, axes = panels(2, 1.75, across=2)
+            axes[0].set_ylim(low, low + 1e-4 if wide else 1)
+            axes[0].set_ylabel("test matthews_correlation")
+            before, right = axes[0].get_position(), axes[1].get_position().x1
+            assert (figure.get_tightbbox().x0 < 0) == wide
+            fit(figure)
+            assert figure.get_tightbbox().x0 >= 0
+            assert axes[1].get_position().x1 == right
+            assert (axes[0].get_position().x0 > before.x0) == wide

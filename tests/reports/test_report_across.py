@@ -12,6 +12,8 @@ from bench.store import Store
 from bench.tasks import Task
 from reports.across import Across, across
 from reports.document import Subheading, Table
+from reports.figures.canvas import colours
+from reports.figures.ranks import average_ranks, suites
 from reports.leaderboard import summarise
 from reports.load import load
 from reports.overall import overall, title
@@ -29,12 +31,16 @@ def found(root: Path) -> list[Across]:
     return across(results, summarise(results))
 
 
-def add(store: Store, cell: Cell, seeds: int = 3, **change: Any) -> None:
+def plan(store: Store, cell: Cell, seeds: int = 3, variant: str = "default") -> None:
+    """Plan runs of a cell."""
+    store.write_plan("quickstart", [(Run(cell, seed), variant) for seed in range(seeds)])
+
+
+def add(store: Store, cell: Cell, seeds: int = 3, variant: str = "default", **change: Any) -> None:
     """Plan and store runs of a cell."""
-    runs = [Run(cell, seed) for seed in range(seeds)]
-    store.write_plan("quickstart", [(run, "default") for run in runs])
-    for run in runs:
-        put(store, make_record(cell, run.seed, **change))
+    plan(store, cell, seeds, variant)
+    for seed in range(seeds):
+        put(store, make_record(cell, seed, **change))
 
 
 def on(cell: Cell, **change: Any) -> Cell:
@@ -64,6 +70,7 @@ def test_tasks_of_a_suite_are_averaged_and_ranked_together(tmp_path: Path) -> No
     first = overall(together)[0]
     assert first.startswith("Over 3 tasks, lora_dropout has the highest mean score: ")
     assert "over seeds)" in first
+    assert together.possible == (0, 1)
     assert title(together) == "All 3 tasks on tiny-bert (suite quickstart)"
 
 
@@ -109,6 +116,46 @@ def test_task_without_any_score_is_left_out(tmp_path: Path) -> None:
     (together,) = found(tmp_path)
     assert [task.name for task in together.tasks] == ["syn_sentiment", "syn_acceptability"]
     assert together.left_out == {"syn_entailment": "no row has a score"}
+
+
+def test_names_of_the_same_runs_have_one_rank_and_one_test(tmp_path: Path) -> None:
+    """A tuned row that kept its default everywhere changes no rank; elsewhere it is a rival."""
+    store = fill(tmp_path, methods=FEW, seeds=3, tasks=TASKS)
+    (before,) = found(tmp_path)
+    for task in TASKS:
+        plan(store, make_cell("lora", task=task), variant="tuned")
+    (together,) = found(tmp_path)
+    assert set(together.rivals) == {*FEW, "lora / tuned"}
+    assert together.ranks == before.ranks
+    assert together.pairs.strictest == before.pairs.strictest
+    assert any("compared once: lora = lora / tuned." in said for said in overall(together))
+    add(store, make_cell("lora", task=TASKS[0], config={"rank": 2}), variant="wide")
+    for task in TASKS[1:]:
+        plan(store, make_cell("lora", task=task), variant="wide")
+    (together,) = found(tmp_path)
+    assert together.ranks is not None
+    assert set(together.ranks.average) == {*FEW, "lora / wide"}
+    assert together.pairs.n_seeds.shape == (4, 4)
+
+
+@pytest.mark.parametrize("n_tasks", [2, 3])
+def test_bars_of_ranks_stay_within_the_ranks_that_there_are(n_tasks: int, tmp_path: Path) -> None:
+    """Of three methods on two tasks ranks cannot differ by 2.34: then there are no bars."""
+    fill(tmp_path, methods=FEW, seeds=3, tasks=TASKS[:n_tasks])
+    (suite,) = suites(found(tmp_path), colours(FEW))
+    picture = average_ranks(suite)
+    assert picture is not None
+    bars = picture.data[["bar_low", "bar_high"]]
+    if n_tasks == 2:
+        assert bars.isna().all(axis=None)
+        assert "No bars: the critical difference of Nemenyi's test at 5 % (2.34 ranks)" in (
+            picture.title
+        )
+    else:
+        assert bars.min(axis=None) == 1
+        assert bars.max(axis=None) == 3
+    low, high = picture.figure.axes[0].get_xlim()
+    assert (low, high) == pytest.approx((0.94, 3.06))
 
 
 def test_one_task_is_nothing_to_look_at_together(tmp_path: Path) -> None:

@@ -55,6 +55,25 @@ def test_leaderboard_with_intervals_says_what_they_are_over_at_its_end(tmp_path:
     assert table["min_detectable_effect"].iloc[1] > 0
 
 
+def test_leaderboard_holds_no_difference_that_the_metric_does_not_allow(tmp_path: Path) -> None:
+    """With two seeds far apart, gaps end at 1 and no detectable difference stands above it."""
+    store = Store(tmp_path)
+    store.open_for_writing()
+    plan(store, "lora", "head", seeds=2)
+    for method, scores in (("lora", (0.9, 0.5)), ("head", (0.4, 0.6))):
+        for seed, score in enumerate(scores):
+            test = SplitScores(metrics={"accuracy": score, "f1": 0.5}, loss=1.0, examples=10)
+            splits = {"test": test}
+            record = make_record(make_cell(method), seed, splits=splits, generalization_gap=score)
+            store.write(record)
+    table = table_of(store)
+    # 0.5 - 12.7062 * 0.1, Student's t with one degree of freedom
+    assert table["gap_ci_low"].tolist() == pytest.approx([-1, -0.77062], abs=1e-5)
+    assert table["gap_ci_high"].tolist() == [1, 1]
+    assert table["score_ci_high"].tolist() == [1, 1]
+    assert table["min_detectable_effect"].isna().all()
+
+
 def test_leaderboard_averages_the_seeds_of_a_cell(tmp_path: Path) -> None:
     """Score, gap and cost are plain means of the records."""
     store = fill(tmp_path, methods=("lora",), tasks=(make_task(),))
@@ -147,6 +166,9 @@ def test_leaderboard_ranks_only_rows_on_equal_terms(tmp_path: Path) -> None:
         put(store, make_record(paper, seed))
     table = table_of(store).set_index("method")
     assert table.loc["full", "variant"] == "default [paper]"
+    assert table.loc["full", ["ece_calibrated", "temperature"]].isna().all()  # fitted on test
+    assert pd.notna(table.loc["full", "ece"])
+    assert table.loc["lora", ["ece_calibrated", "temperature"]].notna().all()
     groups = table["rank_group"].to_dict()
     assert (groups["full"], groups["lora_dropout"]) == (1, 1)
     assert groups["lora"] > 1
@@ -159,13 +181,15 @@ def test_format_table_with_long_names_stays_within_its_width(tmp_path: Path) -> 
     put(store, make_record(cell, 0))
     text = format_table(table_of(store))
     assert max(len(line) for line in text.splitlines()) <= 110
-    assert "another_method_with~ [paper]" in text
+    assert "another_method_w~ [paper]" in text
     assert "such scores flatter" in text
 
 
 def test_format_table_marks_the_best_group_and_warns_of_too_few_seeds(tmp_path: Path) -> None:
     """Stars stand before group 1 only; one seed gives none, and a sentence on what to do."""
     text = format_table(table_of(fill(tmp_path / "many", methods=FEW, seeds=8)))
+    assert text.count(" FLOPs ") == 2
+    assert text.count(" 3.1T ") == 2 * len(FEW)
     starred = [
         line.split()[1] for line in text.splitlines() if line.startswith("* ") and "." in line
     ]
@@ -209,6 +233,24 @@ def test_verdict_of_a_failed_cell_claims_nothing_about_it(tmp_path: Path) -> Non
     assert sentences[0] == "No trained method of this task has a score yet."
     assert sentences[1].startswith("1 run failed")
     assert len(sentences) == 2
+
+
+def test_verdict_tells_failed_from_stopped_and_undefined_runs(tmp_path: Path) -> None:
+    """Each has its sentence and number; a stopped run is no failure of the method."""
+    store = fill(tmp_path, methods=("lora",), tasks=(make_task(),))
+    plan(store, "dora", seeds=4)
+    scores = SplitScores(metrics={"accuracy": None, "f1": None}, loss=1.0, examples=10)
+    for seed in range(2):
+        undefined = {"splits": {"test": scores}, "generalization_gap": None}
+        put(store, make_record(make_cell("dora"), seed, **undefined))
+    put(store, make_record(make_cell("dora"), 2, status=Status.INTERRUPTED, detail="SIGTERM"))
+    put(store, make_record(make_cell("dora"), 3, status=Status.DIVERGED, detail="nan"))
+    summary = summarise(load(store))
+    assert summary.set_index("method")["n_failed"].to_dict() == {"lora": 0, "dora": 1}
+    failed, unscored, stopped = verdict(summary)[-3:]
+    assert failed.startswith("1 run failed; ")
+    assert unscored.startswith("2 runs have no score, the metric being undefined")
+    assert stopped == "1 run stopped before the end, to be finished by the same command."
 
 
 def test_leaderboard_does_not_rank_baselines_that_train_nothing(tmp_path: Path) -> None:

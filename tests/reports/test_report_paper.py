@@ -62,7 +62,7 @@ def latex_rows(source: str) -> list[list[str]]:
     made = []
     for line in lines:
         assert line.endswith(r" \\")
-        line = re.sub(r"^\\multicolumn\{9\}\{l\}\{\\emph\{(.*)\}\} \\\\$", r"\1 \\\\", line)
+        line = re.sub(r"^\\multicolumn\{11\}\{l\}\{\\emph\{(.*)\}\} \\\\$", r"\1 \\\\", line)
         cells = re.split(r"(?<!\\) & ", line.removesuffix(r" \\"))
         bold = [re.fullmatch(r"\\textbf\{(.*)\}", cell) for cell in cells]
         made.append(
@@ -98,7 +98,7 @@ def expected(table: pd.DataFrame) -> list[str]:
 
 
 def test_latex_shows_every_row_with_its_name_as_it_is(table: pd.DataFrame) -> None:
-    """A part per task, a row per method with nine cells, and the best ones bold."""
+    """A part per task, a row per method with all cells, and the best ones bold."""
     heading, *found = latex_rows(paper.latex(table, []))
     assert heading == list(paper.HEADINGS)
     titles = [row[0] for row in found if len(row) == 1]
@@ -121,14 +121,14 @@ def test_latex_is_one_balanced_tabular_below_comments(table: pd.DataFrame) -> No
     code = "\n".join(lines[len(comment) :])
     unescaped = re.sub(r"\\[{}\\]", "", code)
     assert unescaped.count("{") == unescaped.count("}")
-    assert code.startswith(r"\begin{tabular}{lrrrrrrrr}")
+    assert code.startswith(r"\begin{tabular}{lrrrrrrrrrr}")
     assert code.endswith("\\bottomrule\n\\end{tabular}")
     for word in ("booktabs", "95 %", "Holm", "accuracy: 4 seeds", "runs/a.json is cut off"):
         assert any(word in line for line in comment), word
 
 
 def test_markdown_shows_every_row_with_its_name_as_it_is(table: pd.DataFrame) -> None:
-    """A table per task whose lines all have nine cells, and the best ones bold."""
+    """A table per task whose lines all have as many cells, and the best ones bold."""
     source = paper.markdown(table, ["unreadable: runs/a_b.json"])
     found = list(markdown_rows(source))
     assert {len(row) for row in found} == {len(paper.HEADINGS)}
@@ -146,9 +146,10 @@ def test_both_forms_hold_the_numbers_of_the_leaderboard(table: pd.DataFrame) -> 
     assert latex == markdown
     for texts, row in zip(latex, table.itertuples(), strict=True):
         assert texts[1] == str(row.n_seeds)
-        assert texts[2].strip("*") == f"{row.score:.3f}"
-        assert texts[4] == f"{row.generalization_gap:.3f}"
-        assert texts[7] == short(row.trainable_params)
+        assert texts[2] == ("" if pd.isna(row.rank_group) else f"{row.rank_group}")
+        assert texts[3].strip("*") == f"{row.score:.3f}"
+        assert texts[5] == f"{row.generalization_gap:.3f}"
+        assert texts[8:10] == [short(row.train_flops), short(row.trainable_params)]
         ends = "" if pd.isna(row.score_ci_low) else f"{row.score_ci_low:.3f} to "
-        assert texts[3].startswith(ends)
-        assert bool(texts[3]) == bool(ends)
+        assert texts[4].startswith(ends)
+        assert bool(texts[4]) == bool(ends)

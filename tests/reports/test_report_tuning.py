@@ -19,8 +19,11 @@ from bench.tune.plan import tuned_label
 from bench.tune.record import Dimension, StudyFile
 from bench.tune.summary import read_summaries
 from reports.build import build
+from reports.document import Text
 from reports.leaderboard import summarise
 from reports.load import load
+from reports.report import gather
+from reports.sections.tuning import section
 from reports.tuning import Tuned, tuned, winners_variant
 from tests.reports.records import fill, make_cell, make_record, make_task, put
 from tests.reports.test_report_build import Page
@@ -73,6 +76,49 @@ def found_in(store: Store) -> list[Tuned]:
     """Return the studies of a folder beside its records."""
     results = load(store)
     return tuned(results, summarise(results), read_summaries(store.root))
+
+
+def keep_default(store: Store, method: str) -> None:
+    """Add a study whose best trial is the method's own settings, with runs on fresh seeds."""
+    rate = make_cell(method).training.learning_rate
+    best = make_trial(0, 0.9, params={"learning_rate": rate, "rank": 8, "dropout": 0.1})
+    study = make_study(trials=(best, make_trial(1, 0.6)), method=method, name=method)
+    write(store.root / "tuning" / method, study)
+    runs = [Run(make_cell(method), seed) for seed in range(SEEDS)]
+    store.write_plan("quickstart", [(run, v) for run in runs for v in ("default", "tuned")])
+    for run in runs:
+        put(store, make_record(run.cell, run.seed))
+
+
+def said_of(store: Store) -> str:
+    """Return what the section says that tuning gained."""
+    found = section(gather(store.root))
+    assert found is not None
+    (text,) = [part.text for part in found.parts if isinstance(part, Text) and not part.quiet]
+    return text
+
+
+def test_winner_that_is_the_default_counts_as_unchanged(tmp_path: Path) -> None:
+    """It stands in the denominator and in the mean optimism, and its gain is no gap."""
+    store = stored(tmp_path, search(24))
+    keep_default(store, "dora")
+    found = {each.name: each for each in found_in(store)}
+    assert {name: each.kept for name, each in found.items()} == {"lora": False, "dora": True}
+    text = said_of(store)
+    assert text.startswith("On test, tuning helped 1 of 2 methods beyond chance (lora): ")
+    assert "Unchanged, since the best trial was the default: dora." in text
+    mean = np.mean([each.optimism.mean or 0 for each in found.values()])
+    assert f"flatter by {mean:.3f} on average" in text
+
+
+def test_study_whose_only_winner_is_the_default_helped_none(tmp_path: Path) -> None:
+    """That is no lack of seeds."""
+    store = Store(tmp_path)
+    store.open_for_writing()
+    keep_default(store, "lora")
+    text = said_of(store)
+    assert text.startswith("On test, tuning helped 0 of 1 methods beyond chance: ")
+    assert "Not compared" not in text
 
 
 REGRESSION: dict[str, Any] = {

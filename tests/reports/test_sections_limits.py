@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bench.config import Run
-from bench.record import Provenance, Record, Status
+from bench.record import Provenance, Record, SplitScores, Status
 from bench.store import Store
 from reports.document import Bullets, Section, Text
 from reports.report import gather
@@ -82,12 +82,20 @@ def test_limit_stands_where_its_cause_does(
 def test_lost_runs_are_counted(tmp_path: Path) -> None:
     """Failed and missing runs weaken what is left, skipped ones what is said of all tasks."""
     store = fill(tmp_path, methods=FEW, tasks=(make_task(),), seeds=SEEDS)
-    lost = [make_cell("bad"), make_cell("never"), make_cell("odd")]
+    lost = [make_cell(name) for name in ("bad", "never", "odd", "flat", "half", "majority")]
     store.write_plan("more", [(Run(cell, 0), "default") for cell in lost])
     put(store, make_record(lost[0], status=Status.FAILED, detail="because"))
     put(store, make_record(lost[2], status=Status.SKIPPED, detail="because"))
+    undefined = SplitScores(metrics={"accuracy": None, "f1": None}, loss=1.0, examples=10)
+    put(store, make_record(lost[3], splits={"test": undefined}, generalization_gap=None))
+    put(store, make_record(lost[4], status=Status.INTERRUPTED, detail="SIGTERM"))
+    record = make_record(lost[5], splits={"test": undefined}, generalization_gap=None)
+    assert record.cost is not None
+    untrained = record.cost.model_copy(update={"trainable_params": 0})
+    put(store, record.model_copy(update={"cost": untrained}))
     found = sentences(store)
-    assert count(found, "2 of 18 runs failed or are missing") == 1
+    which = "1 failed, 1 missing, 1 stopped and 1 with an undefined metric"
+    assert count(found, f"4 of 21 runs have no score ({which})") == 1
     assert count(found, "odd: skipped on some tasks") == 1
 
 

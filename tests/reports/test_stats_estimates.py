@@ -141,6 +141,23 @@ def test_average_with_a_task_of_one_seed_has_no_interval() -> None:
     assert np.isnan(found.ends()).all()
 
 
+def test_average_with_a_task_that_never_varies_keeps_what_the_others_say() -> None:
+    """It adds no variance: the error is that of the other task over two, with its own t."""
+    still = estimate(Sample({0: 0.5, 1: 0.5, 2: 0.5}))
+    found = averaged([made(0.1, 0.04, 0.0, seed_df=2, item_df=np.inf), still])
+    assert found.mean == pytest.approx(0.3)
+    assert found.error == pytest.approx(0.1)
+    assert found.p_value() == pytest.approx(2 * reference.t.sf(3, 2), rel=1e-6)
+
+
+def test_average_of_tasks_that_never_vary_has_no_interval() -> None:
+    """Where nothing varies anywhere, nothing is certain either."""
+    still = estimate(Sample({0: 0.5, 1: 0.5}))
+    found = averaged([still, still])
+    assert np.isnan(found.ends()).all()
+    assert np.isnan(found.p_value())
+
+
 def test_average_of_one_task_is_that_task() -> None:
     """A stratum alone changes nothing."""
     one = made(0.5, 0.04, 0.0, seed_df=2, item_df=np.inf)

@@ -137,6 +137,16 @@ def test_tie_groups_members_are_never_significantly_worse_than_their_leader() ->
         assert all(means[leaders[a]] > means[leaders[b]] for a, b in pairwise(numbers))
 
 
+def test_tie_groups_need_the_sign_of_the_means() -> None:
+    """A leader by seeds that the other lacks takes in what beats it on the common ones."""
+    leader = seeds(0.800, 0.801, 0.8005, 0.799, 0.95, 0.951)
+    better = seeds(0.830, 0.8312, 0.8303, 0.8291)
+    assert groups_of({"leader": leader, "better": better}) == {"leader": 1, "better": 1}
+    turned = {name: {s: -x for s, x in runs.items()} for name, runs in
+              (("leader", leader), ("better", better))}  # fmt: skip
+    assert groups_of(turned, higher_is_better=False) == {"leader": 1, "better": 1}
+
+
 def test_tie_groups_of_equal_scores_are_one_group() -> None:
     """Methods that agree on every seed cannot be told apart."""
     same = seeds(0.5, 0.5, 0.5)
