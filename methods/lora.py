@@ -6,6 +6,9 @@ Source: Hu et al. 2021, "LoRA: Low-Rank Adaptation of Large Language Models", se
 Deviations:
 1. A is drawn uniformly as PEFT and the authors' code do (Kaiming, a = sqrt(5)); the paper says
    Gaussian.
+2. Where query, key and value are one fused projection (GPT-2, GPT-NeoX, Phi-3), the default adapts
+   all of it, the key included, by one update of the given rank; the authors' code for GPT-2 gives
+   query and value one each of that rank. In GPT-2 both train as many numbers.
 """
 
 from methods._lowrank import LowRank, LowRankConfig

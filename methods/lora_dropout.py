@@ -20,6 +20,9 @@ Deviations:
 1. Adapted by default are query and value, as for every method here, so that the comparison with
    LoRA is at equal targets; the paper's baselines adapt all six projections of a DeBERTa layer.
 2. Rates are resolved to 1/65,536.
+3. Where a task starts from an adapter, its A and B are masked unrescaled like any: at rate 0.5 the
+   copies, and the expected update, begin with a quarter of it. The paper does not say how it
+   starts; ``rescale: true`` begins with all of it in the mean.
 """
 
 from methods._masking import MaskedLowRank, MaskingConfig

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from reports import flattery
 from reports.cells import heading
 from reports.document import Part, Section, Text
 from reports.evidence import Evidence
@@ -36,7 +37,8 @@ def section(evidence: Evidence) -> Section:
         parts += [Text(_across(found)), picture]
     for block in found[: detailed(len(found))]:
         pictures = [picture for picture in (gaps(block), curves(block)) if picture is not None]
-        parts += [heading(block.table), Text(_sentences(block)), *pictures]
+        said = " ".join(filter(None, (_sentences(block), flattery.sentence(block))))
+        parts += [heading(block.table), Text(said), *pictures]
     nothing = [] if parts else [Text("No run has scores on both train and test.")]
     return Section(
         "overfitting",

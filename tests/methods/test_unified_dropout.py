@@ -292,7 +292,7 @@ MakeConfig = Callable[[], transformers.PretrainedConfig]
 def test_trained_parameters_are_as_many_as_published(
     make_config: MakeConfig, rank: int, count: int
 ) -> None:
-    """Two projections a layer give the paper's 0.79 M, 0.39 M and 4.19 M, head excluded."""
+    """Query and value, or GPT-2's fused projection, give 0.79 M, 0.39 M and 4.19 M without head."""
     meta = torch.device("meta")
     with meta:
         model = transformers.AutoModelForSequenceClassification.from_config(make_config())
