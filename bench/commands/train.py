@@ -53,15 +53,15 @@ def run_planned(
     alone = {r.hash for r in store.recorded(unsettled) if left_alone(store.find(r), options.retry)}
     todo = [run for run in unsettled if run.hash not in alone]
     settings = Settings(
-        options.results,
-        sources,
-        options.device,
-        options.stack,
-        options.workers,
-        options.engine,
-        budget_s,
-        options.checkpoint_minutes,
-        journal,
+        results=options.results,
+        sources=sources,
+        device=options.device,
+        stack=options.stack,
+        workers=options.workers,
+        engine=options.engine,
+        budget_s=budget_s,
+        checkpoint_minutes=options.checkpoint_minutes,
+        journal=journal,
     )
     Checkpoints(store, choose_device("cpu")).clear()
     print(f"{len(wanted)} runs, {len(wanted) - len(unsettled)} done before", file=sys.stderr)
