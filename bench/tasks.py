@@ -250,7 +250,7 @@ class Task(Frozen):
         self._check_input()
         self._check_metrics("metrics", self.metrics)
         self._check_metrics("checkpoint_metric", (self.selection,))
-        if get_metric(self.selection).kind == "texts":
+        if self.selection_metric.kind == "texts":
             raise ValueError(
                 f"field 'checkpoint_metric' must not need decoded texts, as {self.selection!r} "
                 "does; set it to perplexity or token_accuracy"
@@ -300,6 +300,11 @@ class Task(Frozen):
     def selection(self) -> str:
         """Name of the metric that picks the checkpoint."""
         return self.checkpoint_metric or self.metrics[0]
+
+    @property
+    def selection_metric(self) -> Metric:
+        """The metric that picks the checkpoint."""
+        return get_metric(self.selection)
 
     @property
     def n_outputs(self) -> int:

@@ -17,7 +17,6 @@ from bench.cost import FlopEstimate, Stopwatch, work
 from bench.course import Span, evaluation_points, spans, streams
 from bench.kinds import Outputs, finite, of_run
 from bench.method import AnyMethod, Phase, StepReport, TrainState
-from bench.metrics import get as get_metric
 from bench.probe import PROBE_SIZE, Probe
 from bench.record import CurvePoint, SplitScores
 from bench.snapshot import Snapshot
@@ -236,7 +235,7 @@ class Trainer:
         """Keep the parameters if validation is better than ever; ties keep the earlier ones."""
         task = self._state.task
         value = validation.metrics[task.selection]
-        sign = 1 if get_metric(task.selection).higher_is_better else -1
+        sign = 1 if task.selection_metric.higher_is_better else -1
         better = value is not None and (
             trace.best_score is None or sign * value > sign * trace.best_score
         )

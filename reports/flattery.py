@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from bench.metrics import get as get_metric
 from reports.figures.block import Block
 from reports.load import CURVE
 from reports.text import label, number
@@ -41,8 +40,8 @@ def amounts(block: Block, row: Any) -> list[float]:
 
     Where the test split chose the checkpoint, it is compared with the last one. Never negative.
     """
-    metric = get_metric(block.results.cells[row.config_hash].cell.task.selection)
-    sign = 1 if metric.higher_is_better else -1
+    task = block.results.cells[row.config_hash].cell.task
+    sign = 1 if task.selection_metric.higher_is_better else -1
     found = []
     for run in row.ok_runs.values():
         curve = block.results.curves.get(run)

@@ -86,7 +86,7 @@ class StudyPlan:
     @property
     def alike(self) -> bool:
         """Whether what chooses checkpoints is better in the same direction as the metric."""
-        selection = get_metric(self.base.task.selection)
+        selection = self.base.task.selection_metric
         return selection.higher_is_better == get_metric(self.metric).higher_is_better
 
     def runs(self, params: Mapping[str, Any]) -> list[Run]:

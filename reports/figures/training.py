@@ -10,7 +10,6 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from bench.metrics import get as get_metric
 from reports.document import Picture
 from reports.figures.block import Block, direction, identity
 from reports.figures.canvas import INK, style
@@ -47,8 +46,9 @@ def curves(block: Block) -> Picture | None:
     if not found:
         return None
     drawn = block.only(chosen(block.table.iloc[found], "generalization_gap", _MOST))
-    metric = block.results.cells[drawn.rows[0].config_hash].cell.task.selection
-    better = direction(upward=get_metric(metric).higher_is_better)
+    task = block.results.cells[drawn.rows[0].config_hash].cell.task
+    metric = task.selection
+    better = direction(upward=task.selection_metric.higher_is_better)
     title = (
         f"Along training, {block.place}: {metric} above ({better}), loss below. Lines are "
         "means over seeds, bands reach from the lowest to the highest. Where test turns away from "
