@@ -54,7 +54,7 @@ OUTPUTS = {"regression_consistency": 1}
 VALUES: dict[str, list[Any]] = {
     "targets": ["all-linear", ["output.dense"]],
     "init_rank": [16, 20],
-    "tinit": [0.3, 0.4, 2],
+    "tinit": [0.3, 0.35, 2],
     "tfinal": [0.1, 0.6, 3],
     "beta1": [0.425, 0.3],
     "beta2": [0.425, 0.3],

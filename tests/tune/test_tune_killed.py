@@ -11,6 +11,7 @@ from typing import Any
 import optuna
 import pytest
 
+from bench.cli import EXIT_INTERRUPTED
 from bench.record import Record, Status
 from bench.store import Store
 from bench.tune.summary import read_summaries
@@ -128,9 +129,11 @@ def test_two_processes_on_one_study_spend_its_budget_together(
             process.start()
         for process in processes:
             process.join()
-        for number, process in enumerate(processes):
-            log = tmp_path / f"out-{count}-{number}.err"
-            assert process.exitcode == 0, log.read_text()
+        # The first to end may leave runs in the other's hands, which it says by its exit code.
+        codes = [process.exitcode for process in processes]
+        logs = [path.read_text() for path in tmp_path.glob(f"out-{count}-*.err")]
+        assert 0 in codes, logs
+        assert set(codes) <= {0, EXIT_INTERRUPTED}, logs
     assert finished(tmp_path / "two") == finished(tmp_path / "one")
 
 
