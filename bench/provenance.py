@@ -3,15 +3,18 @@
 import hashlib
 import platform
 import subprocess
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
 
 from bench.record import Provenance
+from bench.registry import METHODS
 
 _PACKAGES = ("gapbench", "torch", "transformers", "datasets", "numpy", "peft")
 
@@ -64,13 +67,24 @@ def versions() -> dict[str, str]:
 
 @cache
 def code_hash() -> str:
-    """Return the hash of the source of bench and methods."""
+    """Return the hash of the source of bench and of all methods, those of other packages too."""
     digest = hashlib.sha256()
-    for package in ("bench", "methods"):
-        for path in sorted(Path(str(files(package))).rglob("*.py")):
-            digest.update(path.name.encode())
-            digest.update(path.read_bytes())
+    for path in _sources():
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def _sources() -> Iterator[Path]:
+    for package in ("bench", "methods"):
+        yield from sorted(Path(str(files(package))).rglob("*.py"))
+    found = {entry.module.partition(".")[0] for entry in entry_points(group=METHODS)}
+    for name in sorted(found):
+        spec = find_spec(name)
+        if spec is not None and spec.origin is not None:
+            origin = Path(spec.origin)
+            whole = origin.name == "__init__.py"
+            yield from sorted(origin.parent.rglob("*.py")) if whole else [origin]
 
 
 @cache

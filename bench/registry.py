@@ -17,6 +17,9 @@ from bench.errors import ConfigError
 from bench.method import AnyMethod, Method
 from bench.schema import suggest, validate
 
+METHODS = "gapbench.methods"
+"""Entry-point group of the methods of other packages."""
+
 
 @cache
 def discover() -> Mapping[str, type[AnyMethod]]:
@@ -32,7 +35,7 @@ def discover() -> Mapping[str, type[AnyMethod]]:
         if not info.name.startswith("_")
     ]
     classes = [cls for module in modules for cls in _methods_in(module)]
-    classes += [entry.load() for entry in entry_points(group="gapbench.methods")]
+    classes += [entry.load() for entry in entry_points(group=METHODS)]
     found: dict[str, type[AnyMethod]] = {}
     for cls in classes:
         if cls.name in found:

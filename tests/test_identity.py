@@ -1,16 +1,19 @@
 """What names a run: the hash of every value that can move its score, and of nothing else."""
 
+import importlib
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import BaseModel
 
+from bench import provenance
 from bench.config import Cell, Run
 from bench.sources import Sources
 from tests.small_suite import CELL
@@ -153,6 +156,25 @@ def test_other_files_of_a_tokenizer_are_another_backbone(
         digests.append(Sources().backbone(str(folder)).digest)
     (folder / "README.md").write_text("about it")
     assert digests[0] != digests[1] == Sources().backbone(str(folder)).digest
+
+
+@pytest.mark.parametrize("place", ["outside.py", "outside/__init__.py", "outside/_deep.py"])
+def test_methods_of_other_packages_are_part_of_the_code(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A checkpoint of an edited method is one of another version, wherever the method lives."""
+    path = tmp_path / place
+    path.parent.mkdir(exist_ok=True)
+    (path.parent / "__init__.py").touch()
+    hashes = [provenance.code_hash.__wrapped__()]
+    entry = EntryPoint("mine", "outside:Mine", provenance.METHODS)
+    monkeypatch.setattr(provenance, "entry_points", lambda **_: [entry])
+    monkeypatch.syspath_prepend(tmp_path)
+    for content in ("a = 1", "a = 2"):
+        path.write_text(content)
+        importlib.invalidate_caches()
+        hashes.append(provenance.code_hash.__wrapped__())
+    assert len(set(hashes)) == 3
 
 
 def test_hash_of_another_seed_differs() -> None:
