@@ -150,10 +150,11 @@ def short(value: Any) -> str:
     """Return a number in three digits, with a letter for thousands and more; "" if none."""
     if value is None or pd.isna(value):
         return ""
+    rounded = float(f"{value:.3g}")  # first, or 999,600 would be a thousand thousands
     for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= factor:
-            return f"{value / factor:.3g}{letter}"
-    return f"{value:.3g}"
+        if abs(rounded) >= factor:
+            return f"{rounded / factor:#.3g}".removesuffix(".") + letter
+    return f"{rounded:.3g}"
 
 
 def fitted(name: str, width: int) -> str:

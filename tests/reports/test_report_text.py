@@ -2,7 +2,7 @@
 
 import pytest
 
-from reports.text import number
+from reports.text import number, short
 
 
 @pytest.mark.parametrize(
@@ -15,3 +15,19 @@ def test_number_shows_no_sign_of_zero_and_no_hidden_digits(
 ) -> None:
     """Fixed decimals, a short form where these would hide it, nothing where there is none."""
     assert number(value, digits) == said
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (258, "258"),
+        (999.6, "1.00k"),
+        (12_500, "12.5k"),
+        (999_600, "1.00M"),
+        (55e9, "55.0G"),
+    ],
+)
+def test_short_number_has_three_digits(value: float, text: str) -> None:
+    """Also where rounding carries it over to the next letter."""
+    assert short(value) == text
