@@ -12,7 +12,7 @@ from bench.config import Cell, Fingerprint, Run
 from bench.record import Record
 from bench.sources import Sources
 from bench.store import Store
-from bench.tasks import BuiltinSource
+from bench.task_sources import BuiltinSource
 
 Kind = tuple[str, str, str]
 """Task, backbone and method: what costs are measured by."""

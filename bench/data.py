@@ -28,7 +28,8 @@ from bench.schema import content_hash
 from bench.seed import permutation, seed_of
 from bench.sources import Sources, cache_folder
 from bench.splits import Arrays, TaskData
-from bench.tasks import BuiltinSource, OwnSource, Task
+from bench.task_sources import BuiltinSource, OwnSource
+from bench.tasks import Task
 
 FORMAT_VERSION = 5  # of the cached arrays; raised when their meaning changes
 _TOKENIZERS = (version("transformers"), version("tokenizers"))  # which make the arrays

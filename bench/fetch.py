@@ -23,7 +23,8 @@ from bench.errors import BackboneError, BenchError, ConfigError, StoreError
 from bench.manifest import File, Item, Manifest, Part, load
 from bench.paths import refuse_outside
 from bench.sources import Sources, backbone_folder, file_digest
-from bench.tasks import BuiltinSource, HubSource, OwnSource, Task
+from bench.task_sources import BuiltinSource, HubSource, OwnSource
+from bench.tasks import Task
 
 # What the model library needs of a backbone; weights in other formats and code stay behind.
 BACKBONE_PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors"]

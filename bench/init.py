@@ -19,7 +19,8 @@ from bench.rows import Rows
 from bench.schema import validate
 from bench.sources import Sources
 from bench.suite import Suite
-from bench.tasks import Kind, OwnSource, Task
+from bench.task_sources import OwnSource
+from bench.tasks import Kind, Task
 
 FEWEST_ROWS = 20
 MOST_NUMBERED_CLASSES = 20  # more different numbers than this are values, not classes

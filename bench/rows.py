@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from bench import synthetic, tables
 from bench.errors import DataError
 from bench.sources import Sources, cache_folder
-from bench.tasks import BuiltinSource, HubSource, OwnSource, Task
+from bench.task_sources import BuiltinSource, HubSource, OwnSource
+from bench.tasks import Task
 
 Table = Mapping[str, Sequence[Any]]
 TRUTH = "truth"

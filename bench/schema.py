@@ -47,6 +47,15 @@ Shown = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_show
 """A label that people see, in terminals too."""
 PathText = Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(_shows)]
 """A file or folder, or what may stand in its place."""
+Name = Annotated[
+    str,
+    Field(max_length=100),
+    matching(
+        r"[A-Za-z0-9][\w.-]*",
+        "may hold letters, digits, _ . and -, and begins with a letter or digit",
+    ),
+]
+"""What names a thing in suites, tables and folders."""
 
 Model = TypeVar("Model", bound=BaseModel)
 _WORDS = {"tuple_type": "should be a list", "model_type": "should be a mapping of fields"}

@@ -13,7 +13,8 @@ from bench.config import Budget, Cell, Fingerprint, Precision, Training
 from bench.registry import resolve_config
 from bench.sources import Sources
 from bench.splits import EncodedSplit, TaskData
-from bench.tasks import FileSource, Task
+from bench.task_sources import FileSource
+from bench.tasks import Task
 
 _ROBERTA: dict[str, Any] = {"vocab_size": 50265, "max_position_embeddings": 514, "pad_token_id": 1}
 _LARGE = {

@@ -18,7 +18,8 @@ from bench.config import Fingerprint
 from bench.documents import parse_json
 from bench.errors import BackboneError, BenchError, DataError
 from bench.schema import content_hash
-from bench.tasks import BuiltinSource, HubSource, OwnSource, Task
+from bench.task_sources import BuiltinSource, HubSource, OwnSource
+from bench.tasks import Task
 
 BACKBONE_FILES = (
     "config.json",

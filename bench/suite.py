@@ -17,9 +17,9 @@ from bench import registry
 from bench.config import Budget, Cell, Fingerprint, Precision, Protocol, Run, Training
 from bench.documents import read_yaml
 from bench.errors import ConfigError
-from bench.schema import Frozen, PathText, Shown, suggest, validate
+from bench.schema import Frozen, Name, PathText, Shown, suggest, validate
 from bench.sources import Sources
-from bench.tasks import Name, Task
+from bench.tasks import Task
 from bench.tasks import load as load_task
 
 WantedPrecision = Literal[Precision, "auto"]

@@ -5,106 +5,23 @@ is the work of `bench.rows`; what each kind of task means for a model is `bench.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
 from string import Formatter
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Discriminator, Field, StrictInt, Tag, field_validator, model_validator
+from pydantic import Field, StrictInt, field_validator, model_validator
 
 from bench.decoding import Decoding
 from bench.documents import read_yaml
 from bench.errors import ConfigError
 from bench.metric import Metric
 from bench.metrics import get as get_metric
-from bench.schema import Frozen, PathText, matching, suggest, validate
+from bench.schema import Frozen, Name, suggest, validate
+from bench.task_sources import OwnSource, Source
 
 Kind = Literal["classification", "regression", "generation", "choice", "span"]
-Name = Annotated[
-    str,
-    Field(max_length=100),
-    matching(
-        r"[A-Za-z0-9][\w.-]*",
-        "may hold letters, digits, _ . and -, and begins with a letter or digit",
-    ),
-]
-Repository = Annotated[
-    str,
-    Field(max_length=200),
-    matching(
-        r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", "must be the id of a repository, OWNER/NAME"
-    ),
-]
-Commit = Annotated[str, matching(r"[0-9a-f]{40}", "must be a full commit hash, 40 hex digits")]
-
-
-class HubSource(Frozen):
-    """A data set of the Hugging Face hub at a pinned revision."""
-
-    hub: Repository = Field(description="repository id, such as nyu-mll/glue")
-    config: str | None = Field(default=None, description="configuration name inside the repository")
-    revision: Commit = Field(description="full commit hash")
-
-
-class BuiltinSource(Frozen):
-    """A task of `bench.synthetic`, generated from a seed, with known true probabilities."""
-
-    builtin: str = Field(description="name in bench.synthetic")
-    seed: int = Field(ge=0, description="seed of the generated rows")
-    sizes: dict[Literal["train", "validation", "test"], Annotated[int, Field(ge=1, le=1_000_000)]]
-
-
-class FileSource(Frozen):
-    """Rows that exist only as files under the data folder given with ``--data``."""
-
-    files: Literal["parquet"]
-
-
-class OwnSource(Frozen):
-    """Files of the user's own; their suffix tells the format (see `bench.tables`)."""
-
-    train: PathText = Field(description="path, relative to the task file")
-    test: PathText | None = Field(
-        default=None, description="likewise; None: cut from the train file"
-    )
-    test_share: float | None = Field(
-        default=None, gt=0, lt=1, description="share of the train file cut as test, without 'test'"
-    )
-
-    @model_validator(mode="after")
-    def _one_test(self) -> Self:
-        if (self.test is None) == (self.test_share is None):
-            raise ValueError("give exactly one of 'test' and 'test_share'")
-        return self
-
-    def beside(self, folder: Path) -> Self:
-        """Return the same with paths that do not depend on where the task file is."""
-        paths = {"train": self.train, "test": self.test}
-        made = {name: str((folder / path).resolve()) for name, path in paths.items() if path}
-        return self.model_copy(update=made)
-
-
-def _kind_of_source(source: object) -> str | None:
-    """Return the field that tells of which kind a source is."""
-    for name in ("hub", "builtin", "files", "train"):
-        if name in source if isinstance(source, Mapping) else hasattr(source, name):
-            return name
-    return None
-
-
-Source = Annotated[
-    Annotated[HubSource, Tag("hub")]
-    | Annotated[BuiltinSource, Tag("builtin")]
-    | Annotated[FileSource, Tag("files")]
-    | Annotated[OwnSource, Tag("train")],
-    Discriminator(
-        _kind_of_source,
-        custom_error_type="source",
-        custom_error_message="give one of 'hub', 'builtin', 'files' and 'train'",
-    ),
-]
-"""Where a task's rows come from."""
 
 
 class Splits(Frozen):

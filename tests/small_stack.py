@@ -15,7 +15,8 @@ from bench.method import AnyMethod, TrainState
 from bench.probe import Probe
 from bench.set_up import set_up
 from bench.splits import EncodedSplit, TaskData
-from bench.tasks import FileSource, Task
+from bench.task_sources import FileSource
+from bench.tasks import Task
 from bench.train import Trainer
 
 CPU = torch.device("cpu")

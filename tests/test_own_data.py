@@ -14,7 +14,8 @@ from bench.errors import ConfigError, DataError
 from bench.record import Record
 from bench.sources import Sources
 from bench.store import Store
-from bench.tasks import OwnSource, Task, load
+from bench.task_sources import OwnSource
+from bench.tasks import Task, load
 from tests.small_suite import TASK, call
 from tests.test_init import MOODS, SENTENCES, N, made, write
 

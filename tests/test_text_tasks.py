@@ -8,7 +8,8 @@ import pytest
 
 from bench import kinds, tasks
 from bench.rows import Rows
-from bench.tasks import HubSource, Task
+from bench.task_sources import HubSource
+from bench.tasks import Task
 
 # One row of each choice task as its data set has it, the pairs that it means, and the right one.
 ROWS: dict[str, tuple[dict[str, Any], list[tuple[str, str]], int]] = {
