@@ -189,7 +189,7 @@ def test_format_table_marks_the_best_group_and_warns_of_too_few_seeds(tmp_path: 
     """Stars stand before group 1 only; one seed gives none, and a sentence on what to do."""
     text = format_table(table_of(fill(tmp_path / "many", methods=FEW, seeds=8)))
     assert text.count(" FLOPs ") == 2
-    assert text.count(" 3.1T ") == 2 * len(FEW)
+    assert text.count(" 3.10T ") == 2 * len(FEW)
     starred = [
         line.split()[1] for line in text.splitlines() if line.startswith("* ") and "." in line
     ]
