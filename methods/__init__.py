@@ -1,1 +1,1 @@
-"""The methods under comparison, one file each; `bench.registry` finds them by name."""
+"""The methods under comparison, one file each; `bench.adaptation.registry` finds them by name."""

@@ -30,8 +30,8 @@ from typing import ClassVar
 
 from optuna.distributions import FloatDistribution
 
-from methods._adalora import AdaLoraConfig, AdaptiveRank
-from methods._lowrank import Space
+from gapbench.methods._shared.adaptive_rank import AdaLoraConfig, AdaptiveRank
+from gapbench.methods._shared.lowrank import Space
 
 
 class AdaLora(AdaptiveRank[AdaLoraConfig]):

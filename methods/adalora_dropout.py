@@ -13,10 +13,10 @@ from typing import ClassVar
 
 from torch import nn
 
-from methods._adalora import AdaLoraConfig, AdaptiveRank
-from methods._lowrank import StackedLora
-from methods._masking import MaskedLora, MaskedLowRank, MaskingConfig
-from methods._triplets import StackedAdaLora
+from gapbench.methods._shared.adalora_layer import StackedAdaLora
+from gapbench.methods._shared.adaptive_rank import AdaLoraConfig, AdaptiveRank
+from gapbench.methods._shared.lowrank import StackedLora
+from gapbench.methods._shared.masked_lora import MaskedLora, MaskedLowRank, MaskingConfig
 
 
 class AdaLoraDropoutConfig(AdaLoraConfig, MaskingConfig):

@@ -33,11 +33,11 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.method import TrainState
-from bench.stack import RunAxis
-from methods._bilevel import Bilevel, BilevelConfig
-from methods._dora import StackedDora
-from methods._lowrank import Space
+from gapbench.bench.adaptation.method import TrainState
+from gapbench.bench.models.run_axis import RunAxis
+from gapbench.methods._shared.bilevel import Bilevel, BilevelConfig
+from gapbench.methods._shared.dora import StackedDora
+from gapbench.methods._shared.lowrank import Space
 
 
 class BidoraConfig(BilevelConfig):

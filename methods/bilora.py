@@ -30,8 +30,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from methods._bilevel import Bilevel, BilevelConfig
-from methods._pseudo_svd import PseudoSvd, PseudoSvdConfig
+from gapbench.methods._shared.bilevel import Bilevel, BilevelConfig
+from gapbench.methods._shared.pseudo_svd import PseudoSvd, PseudoSvdConfig
 
 
 class BiloraConfig(PseudoSvdConfig, BilevelConfig):

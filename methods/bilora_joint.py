@@ -14,8 +14,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from bench.method import TrainState
-from methods._pseudo_svd import PseudoSvd, PseudoSvdConfig, StackedPseudoSvd
+from gapbench.bench.adaptation.method import TrainState
+from gapbench.methods._shared.pseudo_svd import PseudoSvd, PseudoSvdConfig, StackedPseudoSvd
 
 
 class StackedJointSvd(StackedPseudoSvd):

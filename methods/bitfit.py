@@ -15,11 +15,11 @@ Deviations, all on DeBERTa; the paper trains every bias, and its backbones have 
 import torch
 from torch import Tensor, nn
 
-from bench.backbone import Backbone
-from bench.disentangled import positional_norms
-from bench.method import Method, MethodConfig
-from bench.stack import RunAxis, Stacked, replace_module
-from bench.tasks import Task
+from gapbench.bench.adaptation.method import Method, MethodConfig
+from gapbench.bench.config.task import Task
+from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.deberta import positional_norms
+from gapbench.bench.models.run_axis import RunAxis, Stacked, replace_module
 
 
 class StackedShift(Stacked):

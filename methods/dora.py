@@ -14,8 +14,8 @@ from typing import ClassVar
 
 from torch import nn
 
-from methods._dora import StackedDora
-from methods._lowrank import LowRank, LowRankConfig
+from gapbench.methods._shared.dora import StackedDora
+from gapbench.methods._shared.lowrank import LowRank, LowRankConfig
 
 
 class Dora(LowRank[LowRankConfig]):

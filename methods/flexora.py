@@ -35,14 +35,20 @@ from optuna.distributions import FloatDistribution
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.batches import Batch
-from bench.config import Training
-from bench.method import Cut, Phase, StepReport, TrainState
-from bench.optim import StackedAdamW
-from bench.stack import RunAxis
-from methods._blocks import Block, BlockLowRank, Gates
-from methods._hypergradient import BankFunctions, LowerStep, frozen, hypergradient, passes
-from methods._lowrank import LowRankConfig, Space
+from gapbench.bench.adaptation.method import Cut, Phase, StepReport, TrainState
+from gapbench.bench.adaptation.optim import StackedAdamW
+from gapbench.bench.config.run import Training
+from gapbench.bench.data.batching import Batch
+from gapbench.bench.models.run_axis import RunAxis
+from gapbench.methods._shared.gates import Block, BlockLowRank, Gates
+from gapbench.methods._shared.hypergradient import (
+    BankFunctions,
+    LowerStep,
+    frozen,
+    hypergradient,
+    passes,
+)
+from gapbench.methods._shared.lowrank import LowRankConfig, Space
 
 _log = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from bench.backbone import Backbone
-from bench.tasks import Task
-from methods._blocks import BlockLowRank, block_path
-from methods._lowrank import LowRankConfig
+from gapbench.bench.config.task import Task
+from gapbench.bench.models.backbone import Backbone
+from gapbench.methods._shared.gates import BlockLowRank, block_path
+from gapbench.methods._shared.lowrank import LowRankConfig
 
 
 class FlexoraRandomConfig(LowRankConfig):

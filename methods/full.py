@@ -8,8 +8,8 @@ Deviations:
 
 from torch import nn
 
-from bench.backbone import Backbone
-from bench.method import Method, MethodConfig
+from gapbench.bench.adaptation.method import Method, MethodConfig
+from gapbench.bench.models.backbone import Backbone
 
 
 class Full(Method[MethodConfig]):

@@ -9,9 +9,9 @@ Deviations:
 
 from torch import nn
 
-from bench.backbone import Backbone
-from bench.method import Method, MethodConfig
-from bench.tasks import Task
+from gapbench.bench.adaptation.method import Method, MethodConfig
+from gapbench.bench.config.task import Task
+from gapbench.bench.models.backbone import Backbone
 
 
 class Head(Method[MethodConfig]):

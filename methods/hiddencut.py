@@ -13,9 +13,9 @@ Deviations (the paper's value, then ours; the shared ones are in `methods.unifie
 
 from typing import ClassVar
 
-from methods._dropping import DroppingConfig, TiedRate
-from methods._dropping_lora import RATE, DroppingLora
-from methods._lowrank import Space
+from gapbench.methods._shared.dropout_config import DroppingConfig, TiedRate
+from gapbench.methods._shared.dropout_method import RATE, DroppingLora
+from gapbench.methods._shared.lowrank import Space
 
 
 class HiddenCutConfig(DroppingConfig):

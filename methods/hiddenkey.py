@@ -12,9 +12,9 @@ Deviations: those of `methods.unified_dropout`, and
 
 from typing import ClassVar
 
-from methods._dropping import Consistency, DroppingConfig, LogitRate, TiedRate
-from methods._dropping_lora import RATE, WEIGHT, DroppingLora
-from methods._lowrank import Space
+from gapbench.methods._shared.dropout_config import Consistency, DroppingConfig, LogitRate, TiedRate
+from gapbench.methods._shared.dropout_method import RATE, WEIGHT, DroppingLora
+from gapbench.methods._shared.lowrank import Space
 
 
 class HiddenKeyConfig(DroppingConfig):

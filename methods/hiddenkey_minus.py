@@ -9,9 +9,9 @@ Deviations: those of `methods.unified_dropout`, and
 
 from typing import ClassVar
 
-from methods._dropping import DroppingConfig, LogitRate, TiedRate
-from methods._dropping_lora import RATE, DroppingLora
-from methods._lowrank import Space
+from gapbench.methods._shared.dropout_config import DroppingConfig, LogitRate, TiedRate
+from gapbench.methods._shared.dropout_method import RATE, DroppingLora
+from gapbench.methods._shared.lowrank import Space
 
 
 class HiddenKeyMinusConfig(DroppingConfig):

@@ -11,7 +11,7 @@ Deviations:
    query and value one each of that rank. In GPT-2 both train as many numbers.
 """
 
-from methods._lowrank import LowRank, LowRankConfig
+from gapbench.methods._shared.lowrank import LowRank, LowRankConfig
 
 
 class Lora(LowRank[LowRankConfig]):

@@ -25,7 +25,7 @@ Deviations:
    starts; ``rescale: true`` begins with all of it in the mean.
 """
 
-from methods._masking import MaskedLowRank, MaskingConfig
+from gapbench.methods._shared.masked_lora import MaskedLowRank, MaskingConfig
 
 
 class LoraDropout(MaskedLowRank[MaskingConfig]):

@@ -15,7 +15,7 @@ Deviations:
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from methods._lowrank import LowRank, LowRankConfig
+from gapbench.methods._shared.lowrank import LowRank, LowRankConfig
 
 
 class LoraEarlyStop(LowRank[LowRankConfig]):

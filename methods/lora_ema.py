@@ -18,10 +18,10 @@ from optuna.distributions import FloatDistribution
 from pydantic import Field
 from torch import Tensor
 
-from bench.batches import Batch
-from bench.config import Training
-from bench.method import Phase, StepReport, TrainState
-from methods._lowrank import LowRank, LowRankConfig, Space
+from gapbench.bench.adaptation.method import Phase, StepReport, TrainState
+from gapbench.bench.config.run import Training
+from gapbench.bench.data.batching import Batch
+from gapbench.methods._shared.lowrank import LowRank, LowRankConfig, Space
 
 
 class LoraEmaConfig(LowRankConfig):

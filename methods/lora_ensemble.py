@@ -20,13 +20,13 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from bench.batches import Batch
-from bench.config import Training
-from bench.errors import MergeError
-from bench.merge import Adapter, peft_adapter, plain_weights
-from bench.method import Phase, StepReport, TrainState
-from bench.objective import run_losses
-from methods._lowrank import LowRank, LowRankConfig, StackedLora
+from gapbench.bench.adaptation.losses import run_losses
+from gapbench.bench.adaptation.method import Phase, StepReport, TrainState
+from gapbench.bench.config.run import Training
+from gapbench.bench.core.errors import MergeError
+from gapbench.bench.data.batching import Batch
+from gapbench.bench.models.merge import Adapter, peft_adapter, plain_weights
+from gapbench.methods._shared.lowrank import LowRank, LowRankConfig, StackedLora
 
 
 class LoraEnsembleConfig(LowRankConfig):

@@ -15,7 +15,7 @@ from optuna.distributions import FloatDistribution
 from pydantic import Field
 from torch import Tensor, nn
 
-from methods._lowrank import LowRank, LowRankConfig, Space, StackedLora
+from gapbench.methods._shared.lowrank import LowRank, LowRankConfig, Space, StackedLora
 
 
 class LoraPlusConfig(LowRankConfig):

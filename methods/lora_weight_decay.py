@@ -16,7 +16,7 @@ Deviations:
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from methods._lowrank import LowRank, LowRankConfig
+from gapbench.methods._shared.lowrank import LowRank, LowRankConfig
 
 
 class LoraWeightDecay(LowRank[LowRankConfig]):

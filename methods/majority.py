@@ -4,11 +4,11 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from bench.backbone import Backbone
-from bench.batches import Batch
-from bench.method import Method, MethodConfig, TrainState
-from bench.objective import constant_logits
-from bench.tasks import Task
+from gapbench.bench.adaptation.losses import constant_logits
+from gapbench.bench.adaptation.method import Method, MethodConfig, TrainState
+from gapbench.bench.config.task import Task
+from gapbench.bench.data.batching import Batch
+from gapbench.bench.models.backbone import Backbone
 
 
 class Majority(Method[MethodConfig]):

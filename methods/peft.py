@@ -14,13 +14,13 @@ import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
 
-from bench.backbone import HEADS, Backbone
-from bench.batches import Batch
-from bench.errors import ConfigError, MergeError
-from bench.merge import PEFT_TASKS, Adapter, head_parts, head_tensors, plain_weights
-from bench.method import Method, MethodConfig, StepReport, TrainState
-from bench.schema import suggest
-from bench.seed import seed_of
+from gapbench.bench.adaptation.method import Method, MethodConfig, StepReport, TrainState
+from gapbench.bench.core.errors import ConfigError, MergeError
+from gapbench.bench.core.schema import suggest
+from gapbench.bench.core.seeding import seed_of
+from gapbench.bench.data.batching import Batch
+from gapbench.bench.models.backbone import HEADS, Backbone
+from gapbench.bench.models.merge import PEFT_TASKS, Adapter, head_parts, head_tensors, plain_weights
 
 # Types that need calls of their own in the loop, add tokens to the input, or load other weights.
 _UNSUPPORTED = {

@@ -17,9 +17,15 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from methods._dropping import Consistency, DroppingConfig, InputRate, Layers, TiedRate
-from methods._dropping_lora import RATE, WEIGHT, DroppingLora
-from methods._lowrank import Space
+from gapbench.methods._shared.dropout_config import (
+    Consistency,
+    DroppingConfig,
+    InputRate,
+    Layers,
+    TiedRate,
+)
+from gapbench.methods._shared.dropout_method import RATE, WEIGHT, DroppingLora
+from gapbench.methods._shared.lowrank import Space
 
 
 class RDropConfig(DroppingConfig):

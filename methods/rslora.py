@@ -11,9 +11,9 @@ Deviations:
 
 import math
 
-from bench.merge import Adapter, peft_adapter
-from bench.method import TrainState
-from methods._lowrank import LowRank, LowRankConfig
+from gapbench.bench.adaptation.method import TrainState
+from gapbench.bench.models.merge import Adapter, peft_adapter
+from gapbench.methods._shared.lowrank import LowRank, LowRankConfig
 
 
 class RsLora(LowRank[LowRankConfig]):

@@ -19,8 +19,8 @@ Deviations, and choices where the paper is silent:
 9. No token is exempt, and dropout that the backbone has of its own stays as the suite sets it.
 """
 
-from methods._dropping import DroppingConfig
-from methods._dropping_lora import DroppingLora
+from gapbench.methods._shared.dropout_config import DroppingConfig
+from gapbench.methods._shared.dropout_method import DroppingLora
 
 
 class UnifiedDropout(DroppingLora[DroppingConfig]):

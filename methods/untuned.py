@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from bench.backbone import Backbone
-from bench.method import Method, MethodConfig
-from bench.start import fold
+from gapbench.bench.adaptation.method import Method, MethodConfig
+from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.initial_adapter import fold
 
 
 class Untuned(Method[MethodConfig]):

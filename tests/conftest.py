@@ -35,7 +35,7 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 @pytest.fixture(autouse=True)
 def _stacks_as_large_as_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stacks of tests are as large as they may be, whatever the clock of a busy machine says."""
-    monkeypatch.setattr("bench.stack_size._GAIN", float("-inf"))
+    monkeypatch.setattr("gapbench.bench.profiling.stack_size._GAIN", float("-inf"))
 
 
 @pytest.fixture(scope="session")

@@ -1,1 +1,1 @@
-"""Figures, each drawn once, in placeholder colours; `reports.pictures` turns them into files."""
+"""Figures, each drawn once, in placeholder colours; `render/figure_files.py` writes the files."""

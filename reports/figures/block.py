@@ -9,12 +9,12 @@ from typing import Any
 
 import pandas as pd
 
-from reports.evidence import Evidence
-from reports.figures.canvas import markers
-from reports.figures.layout import Look, Named
-from reports.leaderboard import rows
-from reports.load import Results
-from reports.text import label, place
+from gapbench.reports.document.context import Evidence
+from gapbench.reports.figures.layout import Look, Named
+from gapbench.reports.figures.theme import markers
+from gapbench.reports.results.load import Results
+from gapbench.reports.tables.leaderboard import rows
+from gapbench.reports.tables.terminal import label, place
 
 REFERENCE = "lora"
 """The method that others are set against, as most of them are changes of it."""

@@ -8,11 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from reports.document import Picture
-from reports.figures.block import Block, identity
-from reports.figures.canvas import INK, PAGE, style
-from reports.figures.choice import chosen, left_out
-from reports.figures.layout import (
+from gapbench.reports.document.model import Picture
+from gapbench.reports.figures.block import Block, identity
+from gapbench.reports.figures.layout import (
     ACROSS,
     Look,
     below,
@@ -23,9 +21,11 @@ from reports.figures.layout import (
     panels,
     split,
 )
-from reports.predicted import Predicted
-from reports.stats.reliability import Reliability, reliability
-from reports.text import number, short
+from gapbench.reports.figures.subset import chosen, left_out
+from gapbench.reports.figures.theme import INK, PAGE, style
+from gapbench.reports.results.predicted import Predicted
+from gapbench.reports.stats.reliability import Reliability, reliability
+from gapbench.reports.tables.terminal import number, short
 
 _MOST = 40
 _PANELS = 8

@@ -6,13 +6,13 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from reports.document import Picture
-from reports.figures.block import Block, identity
-from reports.figures.canvas import style
-from reports.figures.heat import heatmap
-from reports.figures.layout import LINE, WIDTH
-from reports.figures.measure import width, within
-from reports.text import label
+from gapbench.reports.document.model import Picture
+from gapbench.reports.figures.block import Block, identity
+from gapbench.reports.figures.heat import heatmap
+from gapbench.reports.figures.layout import LINE, WIDTH
+from gapbench.reports.figures.measure import width, within
+from gapbench.reports.figures.theme import style
+from gapbench.reports.tables.terminal import label
 
 _POSITIONS = {
     "logit": "attention\nbefore softmax",

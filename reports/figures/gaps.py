@@ -3,11 +3,11 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from reports.document import Picture
-from reports.figures.block import Block, identity
-from reports.figures.canvas import INK, style
-from reports.figures.choice import chosen, left_out
-from reports.figures.layout import listed, mark, spans
+from gapbench.reports.document.model import Picture
+from gapbench.reports.figures.block import Block, identity
+from gapbench.reports.figures.layout import listed, mark, spans
+from gapbench.reports.figures.subset import chosen, left_out
+from gapbench.reports.figures.theme import INK, style
 
 _MOST = 40
 

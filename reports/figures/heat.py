@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from reports.figures.canvas import PAGE
+from gapbench.reports.figures.theme import PAGE
 
 Colour = tuple[float, float, float]
 

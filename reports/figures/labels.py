@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from reports.figures.canvas import INK
-from reports.figures.measure import width
+from gapbench.reports.figures.measure import width
+from gapbench.reports.figures.theme import INK
 
 Floats = NDArray[np.float64]
 

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from reports.figures.canvas import INK, PAGE
-from reports.figures.measure import width, within
+from gapbench.reports.figures.measure import width, within
+from gapbench.reports.figures.theme import INK, PAGE
 
 WIDTH = 7.2
 ACROSS = 4

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from matplotlib.font_manager import findfont, get_font
 
-from reports.text import fitted
+from gapbench.reports.tables.terminal import fitted
 
 _SHORTEST = 4
 

@@ -11,14 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from reports.document import Picture
-from reports.figures.block import REFERENCE, Block, identity, untrained
-from reports.figures.canvas import INK, style
-from reports.figures.fitting import fit
-from reports.figures.labels import SIZE, Point, write_names
-from reports.figures.layout import WIDTH, handle, head, key, mark, panels
-from reports.figures.measure import within
-from reports.text import short
+from gapbench.reports.document.model import Picture
+from gapbench.reports.figures.block import REFERENCE, Block, identity, untrained
+from gapbench.reports.figures.fitting import fit
+from gapbench.reports.figures.labels import SIZE, Point, write_names
+from gapbench.reports.figures.layout import WIDTH, handle, head, key, mark, panels
+from gapbench.reports.figures.measure import within
+from gapbench.reports.figures.theme import INK, style
+from gapbench.reports.tables.terminal import short
 
 _NAMED = 8
 """Up to so many methods bear their names, more bear numbers."""

@@ -1,6 +1,6 @@
 """Figures of a whole suite: average ranks with their critical difference, and performance profiles.
 
-The numbers are those of `reports.across`.
+The numbers are those of `reports.tables.suite_summary`.
 """
 
 from collections.abc import Mapping
@@ -13,12 +13,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from reports.across import Across
-from reports.document import Picture
-from reports.figures.block import looks, stems
-from reports.figures.canvas import INK, style
-from reports.figures.choice import chosen, left_out
-from reports.figures.layout import (
+from gapbench.reports.document.model import Picture
+from gapbench.reports.figures.block import looks, stems
+from gapbench.reports.figures.layout import (
     Look,
     Named,
     beside_names,
@@ -28,10 +25,13 @@ from reports.figures.layout import (
     name_lines,
     spans,
 )
-from reports.figures.measure import within
-from reports.leaderboard import rows
-from reports.stats.tasks import Profile, Ranks
-from reports.text import label, number
+from gapbench.reports.figures.measure import within
+from gapbench.reports.figures.subset import chosen, left_out
+from gapbench.reports.figures.theme import INK, style
+from gapbench.reports.stats.across_tasks import Profile, Ranks
+from gapbench.reports.tables.leaderboard import rows
+from gapbench.reports.tables.suite_summary import Across
+from gapbench.reports.tables.terminal import label, number
 
 _MOST = 45
 _CURVES, _BANDS = 10, 4

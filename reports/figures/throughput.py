@@ -8,13 +8,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from reports.document import Picture
-from reports.figures.block import REFERENCE, Block, identity
-from reports.figures.canvas import INK, style
-from reports.figures.choice import chosen, left_out
-from reports.figures.layout import Look, Named, listed, mark
-from reports.leaderboard import rows
-from reports.text import label, short
+from gapbench.reports.document.model import Picture
+from gapbench.reports.figures.block import REFERENCE, Block, identity
+from gapbench.reports.figures.layout import Look, Named, listed, mark
+from gapbench.reports.figures.subset import chosen, left_out
+from gapbench.reports.figures.theme import INK, style
+from gapbench.reports.tables.leaderboard import rows
+from gapbench.reports.tables.terminal import label, short
 
 _MOST = 40
 _MEASURES = {

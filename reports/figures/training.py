@@ -10,15 +10,15 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from reports.document import Picture
-from reports.figures.block import Block, direction, identity
-from reports.figures.canvas import INK, style
-from reports.figures.choice import chosen, left_out
-from reports.figures.fitting import fit
-from reports.figures.layout import ACROSS, below, head, key, panels, split
-from reports.figures.measure import within
-from reports.load import CURVE, SPLITS
-from reports.text import number
+from gapbench.reports.document.model import Picture
+from gapbench.reports.figures.block import Block, direction, identity
+from gapbench.reports.figures.fitting import fit
+from gapbench.reports.figures.layout import ACROSS, below, head, key, panels, split
+from gapbench.reports.figures.measure import within
+from gapbench.reports.figures.subset import chosen, left_out
+from gapbench.reports.figures.theme import INK, style
+from gapbench.reports.results.load import CURVE, SPLITS
+from gapbench.reports.tables.terminal import number
 
 Floats = NDArray[np.float64]
 

@@ -4,16 +4,24 @@ from typing import Any
 
 import pandas as pd
 
-from reports.cells import Field, best_possible, heading, plain, table_of, title, value
-from reports.document import Column, Part, Section, Text
-from reports.evidence import Evidence
-from reports.figures.block import Block, blocks
-from reports.figures.calibration import errors, reliability_diagrams
-from reports.figures.choice import detailed, undrawn
-from reports.figures.tasks import ERRORS, overview
-from reports.leaderboard import rows
-from reports.predicted import Predicted, predicted
-from reports.text import label, number
+from gapbench.reports.document.columns import (
+    Field,
+    best_possible,
+    heading,
+    plain,
+    table_of,
+    title,
+    value,
+)
+from gapbench.reports.document.context import Evidence
+from gapbench.reports.document.model import Column, Part, Section, Text
+from gapbench.reports.figures.block import Block, blocks
+from gapbench.reports.figures.calibration import errors, reliability_diagrams
+from gapbench.reports.figures.heatmaps import ERRORS, overview
+from gapbench.reports.figures.subset import detailed, undrawn
+from gapbench.reports.results.predicted import Predicted, predicted
+from gapbench.reports.tables.leaderboard import rows
+from gapbench.reports.tables.terminal import label, number
 
 FIELDS = (
     plain("ECE", "expected calibration error, 15 bins of equal width", "ece"),

@@ -4,14 +4,14 @@ from typing import Any
 
 import pandas as pd
 
-from reports.cells import heading
-from reports.document import Part, Section, Text
-from reports.evidence import Evidence
-from reports.figures.block import Block, blocks, untrained
-from reports.figures.choice import detailed, undrawn
-from reports.figures.pareto import front, pareto
-from reports.text import label, number, short
-from reports.words import listed
+from gapbench.reports.document.columns import heading
+from gapbench.reports.document.context import Evidence
+from gapbench.reports.document.model import Part, Section, Text
+from gapbench.reports.figures.block import Block, blocks, untrained
+from gapbench.reports.figures.pareto import front, pareto
+from gapbench.reports.figures.subset import detailed, undrawn
+from gapbench.reports.tables.terminal import label, number, short
+from gapbench.reports.tables.words import listed
 
 _HOW = (
     "Seconds and memory depend on the machine and on what else ran there, and stand in a panel for "

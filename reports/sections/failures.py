@@ -2,12 +2,12 @@
 
 import pandas as pd
 
-from reports.cells import facets, read, table, title, worded
-from reports.document import Bullets, Part, Row, Section, Subheading, Text
-from reports.evidence import Evidence
-from reports.leaderboard import PAPER, rows
-from reports.text import label, place
-from reports.words import listed
+from gapbench.reports.document.columns import facets, read, table, title, worded
+from gapbench.reports.document.context import Evidence
+from gapbench.reports.document.model import Bullets, Part, Row, Section, Subheading, Text
+from gapbench.reports.tables.leaderboard import PAPER, rows
+from gapbench.reports.tables.terminal import label, place
+from gapbench.reports.tables.words import listed
 
 _NO_SCORE = "ok, no score"
 _FIELDS = (

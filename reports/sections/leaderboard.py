@@ -5,8 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.average import averages
-from reports.cells import (
+from gapbench.reports.document.columns import (
     NOTHING,
     Field,
     best_possible,
@@ -18,10 +17,11 @@ from reports.cells import (
     title,
     value,
 )
-from reports.document import Column, Part, Section, Text, Value
-from reports.evidence import Evidence
-from reports.leaderboard import leaderboard, rows
-from reports.text import label
+from gapbench.reports.document.context import Evidence
+from gapbench.reports.document.model import Column, Part, Section, Text, Value
+from gapbench.reports.tables.glue_average import averages
+from gapbench.reports.tables.leaderboard import leaderboard, rows
+from gapbench.reports.tables.terminal import label
 
 FIELDS = (
     plain("group", "tie group: 1 is the best and all not told apart from it", "rank_group", 0),

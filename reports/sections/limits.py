@@ -5,13 +5,13 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from reports.document import Bullets, Section, Text
-from reports.evidence import Evidence
-from reports.leaderboard import NOT_FAILED, STOPPED, rows
-from reports.load import CURVE, MISSING
-from reports.rivals import OVER_SEEDS
-from reports.text import FEW_SEEDS, label, number
-from reports.words import listed
+from gapbench.reports.document.context import Evidence
+from gapbench.reports.document.model import Bullets, Section, Text
+from gapbench.reports.results.load import CURVE, MISSING
+from gapbench.reports.tables.leaderboard import NOT_FAILED, STOPPED, rows
+from gapbench.reports.tables.ranking import OVER_SEEDS
+from gapbench.reports.tables.terminal import FEW_SEEDS, label, number
+from gapbench.reports.tables.words import listed
 
 SMALL = 1000
 """Test examples below which chance moves an accuracy by 0.03 and more (binomial, 95 %)."""

@@ -6,18 +6,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from reports import flattery
-from reports.cells import heading
-from reports.document import Part, Section, Text
-from reports.evidence import Evidence
-from reports.figures.block import Block, blocks
-from reports.figures.choice import detailed, undrawn
-from reports.figures.gaps import gaps
-from reports.figures.tasks import GAPS, overview
-from reports.figures.training import curves
-from reports.leaderboard import rows
-from reports.text import label, number
-from reports.words import interval
+from gapbench.reports.document.columns import heading
+from gapbench.reports.document.context import Evidence
+from gapbench.reports.document.model import Part, Section, Text
+from gapbench.reports.figures.block import Block, blocks
+from gapbench.reports.figures.gaps import gaps
+from gapbench.reports.figures.heatmaps import GAPS, overview
+from gapbench.reports.figures.subset import detailed, undrawn
+from gapbench.reports.figures.training import curves
+from gapbench.reports.sections import selection_bias
+from gapbench.reports.tables.leaderboard import rows
+from gapbench.reports.tables.terminal import label, number
+from gapbench.reports.tables.words import interval
 
 _GAP = (
     "The generalization gap is the train score minus the test score (turned round where lower is "
@@ -37,7 +37,7 @@ def section(evidence: Evidence) -> Section:
         parts += [Text(_across(found)), picture]
     for block in found[: detailed(len(found))]:
         pictures = [picture for picture in (gaps(block), curves(block)) if picture is not None]
-        said = " ".join(filter(None, (_sentences(block), flattery.sentence(block))))
+        said = " ".join(filter(None, (_sentences(block), selection_bias.sentence(block))))
         parts += [heading(block.table), Text(said), *pictures]
     nothing = [] if parts else [Text("No run has scores on both train and test.")]
     return Section(

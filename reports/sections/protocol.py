@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from reports.cells import Field, heading, table_of, title, worded
-from reports.document import Part, Section, Terms, Text
-from reports.evidence import Evidence
-from reports.load import Results
+from gapbench.reports.document.columns import Field, heading, table_of, title, worded
+from gapbench.reports.document.context import Evidence
+from gapbench.reports.document.model import Part, Section, Terms, Text
+from gapbench.reports.results.load import Results
 
 _PROTOCOLS = (
     "Under the protocol strict, checkpoints are chosen on validation examples cut from the "

@@ -2,10 +2,10 @@
 
 from itertools import groupby
 
-from reports.cells import Field, plain, read, table, value, worded
-from reports.document import Column, Part, Row, Section, Subheading, Text
-from reports.evidence import Evidence
-from reports.published import DIGITS
+from gapbench.reports.document.columns import Field, plain, read, table, value, worded
+from gapbench.reports.document.context import Evidence
+from gapbench.reports.document.model import Column, Part, Row, Section, Subheading, Text
+from gapbench.reports.tables.published import DIGITS
 
 _FIELDS = (
     worded("metric", "", lambda pair: pair.metric),

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from reports.document import Part, Section, Subheading, Text
-from reports.evidence import Evidence
-from reports.figures.block import Block, blocks
-from reports.figures.choice import detailed, undrawn
-from reports.figures.throughput import machines, relative, throughput
-from reports.text import label, short
+from gapbench.reports.document.context import Evidence
+from gapbench.reports.document.model import Part, Section, Subheading, Text
+from gapbench.reports.figures.block import Block, blocks
+from gapbench.reports.figures.subset import detailed, undrawn
+from gapbench.reports.figures.throughput import machines, relative, throughput
+from gapbench.reports.tables.terminal import label, short
 
 _HOW = (
     "Each machine has figures of its own, as times of different machines do not compare; those "

@@ -1,19 +1,28 @@
-"""What tuning found and what it cost, task by task; the numbers are those of `reports.tuning`."""
+"""What tuning found and what it cost, task by task, from `tables/tuning.py`."""
 
 from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from reports.cells import Field, counted, ends, plain, read, shortened, table, worded
-from reports.document import Part, Row, Section, Subheading, Table, Text
-from reports.evidence import Evidence
-from reports.figures.block import stems
-from reports.figures.choice import detailed, undrawn
-from reports.figures.searches import Searches, budget_curves, sensitivity
-from reports.figures.winners import importances, outcomes
-from reports.text import number
-from reports.tuning import Tuned
-from reports.words import listed
+from gapbench.reports.document.columns import (
+    Field,
+    counted,
+    ends,
+    plain,
+    read,
+    shortened,
+    table,
+    worded,
+)
+from gapbench.reports.document.context import Evidence
+from gapbench.reports.document.model import Part, Row, Section, Subheading, Table, Text
+from gapbench.reports.figures.block import stems
+from gapbench.reports.figures.subset import detailed, undrawn
+from gapbench.reports.figures.tuning_results import importances, outcomes
+from gapbench.reports.figures.tuning_trials import Searches, budget_curves, sensitivity
+from gapbench.reports.tables.terminal import number
+from gapbench.reports.tables.tuning import Tuned
+from gapbench.reports.tables.words import listed
 
 
 def _ended(state: str) -> Field:

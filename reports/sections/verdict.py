@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 
-from reports.across import Across
-from reports.cells import ends, heading, plain, read, table
-from reports.document import Bullets, Part, Row, Section, Subheading, Table, Text
-from reports.evidence import Evidence
-from reports.figures.block import blocks
-from reports.figures.ranks import average_ranks, profiles, suites
-from reports.figures.tasks import SCORES, overview
-from reports.overall import overall, title
-from reports.stats.intervals import Interval
-from reports.verdict import verdict
-from reports.words import listed
+from gapbench.reports.document.columns import ends, heading, plain, read, table
+from gapbench.reports.document.context import Evidence
+from gapbench.reports.document.model import Bullets, Part, Row, Section, Subheading, Table, Text
+from gapbench.reports.figures.block import blocks
+from gapbench.reports.figures.heatmaps import SCORES, overview
+from gapbench.reports.figures.ranks import average_ranks, profiles, suites
+from gapbench.reports.prose.suite_verdict import overall, title
+from gapbench.reports.prose.verdict import verdict
+from gapbench.reports.stats.intervals import Interval
+from gapbench.reports.tables.suite_summary import Across
+from gapbench.reports.tables.words import listed
 
 _HOW = (
     "A score estimates what a newly trained model is to be expected to reach on new items of the "

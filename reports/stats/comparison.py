@@ -5,9 +5,9 @@ from functools import cached_property
 
 import numpy as np
 
-from reports.stats.estimates import Estimate
-from reports.stats.intervals import Interval
-from reports.stats.power import detectable, more_seeds
+from gapbench.reports.stats.estimates import Estimate
+from gapbench.reports.stats.intervals import Interval
+from gapbench.reports.stats.power import detectable, more_seeds
 
 ALPHA = 0.05
 """Family-wise error rate of all tests."""

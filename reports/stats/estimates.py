@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from reports.stats.intervals import Floats, Interval
+from gapbench.reports.stats.intervals import Floats, Interval
 
 
 @dataclass(frozen=True)

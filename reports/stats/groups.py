@@ -3,7 +3,7 @@
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
-from reports.stats.pairs import Family
+from gapbench.reports.stats.pairwise import Family
 
 Key = TypeVar("Key", bound=Hashable)
 

@@ -10,8 +10,8 @@ from functools import lru_cache
 import numpy as np
 from scipy.special import chdtri, ndtr
 
-from reports.stats.estimates import Estimate
-from reports.stats.intervals import Floats
+from gapbench.reports.stats.estimates import Estimate
+from gapbench.reports.stats.intervals import Floats
 
 POWER = 0.8
 """Share of studies that shall find the difference."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reports.stats.intervals import Floats
+from gapbench.reports.stats.intervals import Floats
 
 
 @dataclass(frozen=True)

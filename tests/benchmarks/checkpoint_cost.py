@@ -13,12 +13,12 @@ from pathlib import Path
 
 import torch
 
-from bench import suite as suites
-from bench.checkpoint import Checkpoints
-from bench.run import Attempt, store_at
-from bench.set_up import load_backbone
-from bench.sources import Sources
-from bench.train import Trainer
+from gapbench.bench.adaptation.build import load_backbone
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.execution.stack_executor import Attempt, store_at
+from gapbench.bench.experiment import suite as suites
+from gapbench.bench.training.checkpoint import Checkpoints
+from gapbench.bench.training.trainer import Trainer
 
 
 def main() -> None:

@@ -27,19 +27,22 @@ import peft
 import torch
 import transformers
 
-from bench import data, provenance, registry, shapes
-from bench.backbone import Backbone
-from bench.config import Budget, Cell, Run, Training
-from bench.execute import choose_device
-from bench.memory import MemoryPeak
-from bench.outcome import records
-from bench.probe import PROBE_SIZE
-from bench.process import prepare
-from bench.set_up import load_backbone, set_up
-from bench.sources import Sources
-from bench.splits import TaskData
-from bench.tasks import load
-from bench.train import Trainer
+from gapbench.bench.adaptation import registry
+from gapbench.bench.adaptation.build import load_backbone, set_up
+from gapbench.bench.config.run import Budget, Cell, Run, Training
+from gapbench.bench.config.task import load
+from gapbench.bench.core.memory import MemoryPeak
+from gapbench.bench.core.process import prepare
+from gapbench.bench.data.encoded import TaskData
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.execution.scheduler import choose_device
+from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.profiling import random_models
+from gapbench.bench.store import provenance
+from gapbench.bench.tasks import dataset
+from gapbench.bench.tasks.eval_subset import PROBE_SIZE
+from gapbench.bench.training.make_records import records
+from gapbench.bench.training.trainer import Trainer
 from tests.benchmarks.peft_trainer import Rows
 
 RATE = 5e-4
@@ -176,9 +179,9 @@ def _line(precision: str, ours: Took, theirs: Took, ratio: float) -> str:
 def _work(options: argparse.Namespace, precision: str) -> Work:
     device = choose_device(options.device)
     if options.task == "random":
-        backbone = shapes.load(options.backbone, precision)
-        cell = shapes.cell("lora", backbone, 16, options.tokens, precision)
-        splits = shapes.random_rows(backbone.config.vocab_size, 16, options.tokens)
+        backbone = random_models.load(options.backbone, precision)
+        cell = random_models.cell("lora", backbone, 16, options.tokens, precision)
+        splits = random_models.random_rows(backbone.config.vocab_size, 16, options.tokens)
         whole = splits
     else:
         sources, task = Sources(options.data), load(options.task)
@@ -193,9 +196,9 @@ def _work(options: argparse.Namespace, precision: str) -> Work:
             precision=precision,
         )
         backbone = load_backbone(cell, sources)
-        splits = data.prepare(cell, sources, backbone.reader)
+        splits = dataset.prepare(cell, sources, backbone.reader)
         everything = cell.model_copy(update={"budget": Budget(steps=1)})
-        whole = data.prepare(everything, sources, backbone.reader)
+        whole = dataset.prepare(everything, sources, backbone.reader)
     budget = Budget(steps=options.steps, batch_size=16, evaluations=1)
     cell = cell.model_copy(update={"budget": budget})
     return Work(cell, backbone, splits, whole, options.steps, device)

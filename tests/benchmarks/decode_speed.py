@@ -19,14 +19,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench import backbone_files, heads, registry
-from bench.backbone import Backbone
-from bench.config import Fingerprint
-from bench.decode import decode
-from bench.decoding import Decoding
-from bench.language.corpus import Corpus, draw_story
-from bench.merge import plain_weights
-from bench.stack import RunAxis
+from gapbench.bench.adaptation import registry
+from gapbench.bench.config.decoding import Decoding
+from gapbench.bench.config.run import Fingerprint
+from gapbench.bench.models import head_hooks, loading
+from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.merge import plain_weights
+from gapbench.bench.models.run_axis import RunAxis
+from gapbench.bench.synthetic.language.corpus import Corpus, draw_story
+from gapbench.bench.tasks.generation import decode
 
 CPU = torch.device("cpu")
 NO_TOKEN = 10**6  # an end that never comes
@@ -38,7 +39,7 @@ def main() -> None:
     """Print the table."""
     options = _parser().parse_args()
     torch.set_num_threads(options.threads)
-    backbone = backbone_files.load(
+    backbone = loading.load(
         "tiny-decoder", Fingerprint(name="", digest=""), "generation", 1, "fp32"
     )
     stack = _stack(backbone, options.runs)
@@ -73,7 +74,7 @@ def _stack(backbone: Backbone, runs: int) -> Any:
         if name.endswith("lora_B"):
             generator = torch.Generator().manual_seed(index)
             values.data = 0.02 * torch.randn(values.shape, generator=generator)
-    heads.attach(model, "generation")
+    head_hooks.attach(model, "generation")
     return model.eval()
 
 

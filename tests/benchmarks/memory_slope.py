@@ -13,13 +13,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bench import shapes
-from bench.config import Cell, Run
-from bench.memory import MemoryPeak
-from bench.process import prepare
-from bench.set_up import set_up
-from bench.speed import Stepper
-from tests.small_stack import CPU
+from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.config.run import Cell, Run
+from gapbench.bench.core.memory import MemoryPeak
+from gapbench.bench.core.process import prepare
+from gapbench.bench.profiling import random_models
+from gapbench.bench.profiling.step_timer import Stepper
+from tests.support.small_stack import CPU
 
 MEBIBYTE = 2**20
 _STEPS = 3
@@ -73,9 +73,9 @@ def holds(options: argparse.Namespace) -> int:
 
 
 def _stack(options: argparse.Namespace) -> tuple[Cell, Sequence[object]]:
-    backbone = shapes.load(options.backbone, "fp32")
-    cell = shapes.cell(options.method, backbone, 16, options.tokens, "fp32")
-    rows = shapes.random_rows(backbone.config.vocab_size, 16, options.tokens)
+    backbone = random_models.load(options.backbone, "fp32")
+    cell = random_models.cell(options.method, backbone, 16, options.tokens, "fp32")
+    rows = random_models.random_rows(backbone.config.vocab_size, 16, options.tokens)
     return cell, (backbone, rows, CPU)
 
 

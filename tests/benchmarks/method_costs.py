@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from bench import masks, registry
+from gapbench.bench.adaptation import registry
+from gapbench.bench.models import masks
 from tests.benchmarks.stepping import SHAPES, make_step, stepping_methods
 
 

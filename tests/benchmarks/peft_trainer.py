@@ -19,12 +19,14 @@ import peft
 import torch
 import transformers
 
-from bench import backbone_files, data, metrics
-from bench.config import Budget, Cell, Training
-from bench.set_up import load_backbone
-from bench.sources import Sources
-from bench.splits import EncodedSplit, TaskData
-from bench.tasks import load
+from gapbench.bench.adaptation.build import load_backbone
+from gapbench.bench.config.run import Budget, Cell, Training
+from gapbench.bench.config.task import load
+from gapbench.bench.data.encoded import EncodedSplit, TaskData
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.metrics import classification
+from gapbench.bench.models import loading
+from gapbench.bench.tasks import dataset
 
 
 class Rows(torch.utils.data.Dataset[dict[str, Any]]):
@@ -63,8 +65,8 @@ def main() -> None:
         training=Training(),
         budget=budget,
     )
-    tokenizer = backbone_files.load_tokenizer(options.backbone)
-    splits = data.prepare(cell, sources, load_backbone(cell, sources).reader)
+    tokenizer = loading.load_tokenizer(options.backbone)
+    splits = dataset.prepare(cell, sources, load_backbone(cell, sources).reader)
     for method, rate in options.methods:
         for seed in range(options.seeds):
             started = time.perf_counter()
@@ -115,7 +117,7 @@ def _run(
         model.bert.requires_grad_(requires_grad=False)
 
     def compute(prediction: Any) -> dict[str, Any]:
-        return metrics.score(names, prediction.predictions, prediction.label_ids)
+        return classification.score(names, prediction.predictions, prediction.label_ids)
 
     with tempfile.TemporaryDirectory() as folder:
         trainer = transformers.Trainer(

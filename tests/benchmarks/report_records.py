@@ -14,15 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from bench import suite as suites
-from bench.config import Cell, Fingerprint, Run
-from bench.record import Status
-from bench.store import Store
-from bench.tasks import load
-from bench.tune.analysis import write as write_study
+from gapbench.bench.config.run import Cell, Fingerprint, Run
+from gapbench.bench.config.task import load
+from gapbench.bench.experiment import suite as suites
+from gapbench.bench.store.record import Status
+from gapbench.bench.store.store import Store
+from gapbench.bench.tuning.analysis import write as write_study
 from tests.benchmarks.report_story import Place, scored
-from tests.reports.records import make_cell, make_record
-from tests.tune.studies import search
+from tests.support.fabricated_studies import search
+from tests.support.results_folder import make_cell, make_record
 
 SIZES = {
     "cola": 1043,

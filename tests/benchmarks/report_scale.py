@@ -16,19 +16,19 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from reports import build, report
+from gapbench.reports.render import build, report
 
 PARTS = (
-    ("reports.report", "load"),
-    ("reports.report", "summarise"),
-    ("reports.evidence", "across"),
-    ("reports.report", "pairs"),
-    ("reports.report", "read_summaries"),
-    ("reports.report", "tuned"),
-    ("reports.build", "averages"),
-    ("reports.html", "write"),
-    ("reports.pdf", "write"),
-    ("reports.pictures", "write"),
+    ("gapbench.reports.render.report", "load"),
+    ("gapbench.reports.render.report", "summarise"),
+    ("gapbench.reports.document.context", "across"),
+    ("gapbench.reports.render.report", "pairs"),
+    ("gapbench.reports.render.report", "read_summaries"),
+    ("gapbench.reports.render.report", "tuned"),
+    ("gapbench.reports.render.build", "averages"),
+    ("gapbench.reports.render.html", "write"),
+    ("gapbench.reports.render.pdf", "write"),
+    ("gapbench.reports.render.figure_files", "write"),
 )
 """What is timed beside the sections: functions by the names under which they are called."""
 

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from bench.calibration import calibration_report
-from bench.metrics import score
-from bench.record import Calibration, Checkpoint, CurvePoint, SplitScores, Truth
-from bench.tasks import Task
+from gapbench.bench.config.task import Task
+from gapbench.bench.metrics.calibration import calibration_report
+from gapbench.bench.metrics.classification import score
+from gapbench.bench.store.record import Calibration, Checkpoint, CurvePoint, SplitScores, Truth
 
 STEPS = np.arange(0, 2001, 200)
 LAYERS = tuple(f"layer.{i}.attention.{part}" for i in range(12) for part in ("query", "value"))

@@ -22,20 +22,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from unittest.mock import patch
 
-from bench import engines
-from bench import suite as suites
-from bench.agenda import Agenda, Job
-from bench.config import Run
-from bench.costs import Costs
-from bench.engines.base import Settings
-from bench.execute import execute, stacks
-from bench.record import Status
-from bench.run import Executor
-from bench.schema import validate
-from bench.sources import Sources
-from bench.stack_size import MOST
-from bench.store import Store
-from bench.suite import Suite
+from gapbench.bench.config.run import Run
+from gapbench.bench.core.schema import validate
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.execution import engines
+from gapbench.bench.execution.cost_model import Costs
+from gapbench.bench.execution.engines.base import Settings
+from gapbench.bench.execution.scheduler import execute, stacks
+from gapbench.bench.execution.stack_executor import Executor
+from gapbench.bench.execution.work_queue import Agenda, Job
+from gapbench.bench.experiment import suite as suites
+from gapbench.bench.experiment.suite import Suite
+from gapbench.bench.profiling.stack_size import MOST
+from gapbench.bench.store.record import Status
+from gapbench.bench.store.store import Store
 
 TASKS = ("syn_acceptability", "syn_entailment", "syn_sentiment", "syn_similarity")
 _STATUS = Path("/proc/self/status")

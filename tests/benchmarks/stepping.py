@@ -2,9 +2,10 @@
 
 import torch
 
-from bench import registry, shapes
-from bench.config import Run
-from bench.speed import Stepper
+from gapbench.bench.adaptation import registry
+from gapbench.bench.config.run import Run
+from gapbench.bench.profiling import random_models
+from gapbench.bench.profiling.step_timer import Stepper
 
 SHAPES = ("tiny-encoder", "bert-base")
 CPU = torch.device("cpu")
@@ -12,9 +13,9 @@ CPU = torch.device("cpu")
 
 def make_step(name: str, shape: str, runs: int = 1) -> Stepper:
     """Return what makes one step of a stack: 16 examples of 32 tokens for each run."""
-    backbone = shapes.load(shape, "fp32")
-    cell = shapes.cell(name, backbone, 16, 32, "fp32")
-    rows = shapes.random_rows(backbone.config.vocab_size, 16, 32)
+    backbone = random_models.load(shape, "fp32")
+    cell = random_models.cell(name, backbone, 16, 32, "fp32")
+    rows = random_models.random_rows(backbone.config.vocab_size, 16, 32)
     return Stepper([Run(cell, seed) for seed in range(runs)], backbone, rows, CPU)
 
 

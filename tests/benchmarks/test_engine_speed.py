@@ -4,13 +4,13 @@ import pytest
 import torch
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.backbone_files import load
-from bench.masks import keep_mask, site_keys
-from bench.optim import StackedAdamW
-from bench.set_up import set_up
-from bench.sources import Sources
+from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.adaptation.optim import StackedAdamW
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.models.loading import load
+from gapbench.bench.models.masks import keep_mask, site_keys
 from tests.benchmarks.stepping import make_step
-from tests.small_stack import CPU, make_runs, random_data
+from tests.support.small_stack import CPU, make_runs, random_data
 
 
 @pytest.mark.parametrize("draw", ["counter-based", "framework"])

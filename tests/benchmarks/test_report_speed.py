@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.store import Store
-from reports.build import build
-from reports.load import load
+from gapbench.bench.store.store import Store
+from gapbench.reports.render.build import build
+from gapbench.reports.results.load import load
 from tests.benchmarks.report_records import PLACE, write
 
 

@@ -9,18 +9,17 @@ import pytest
 import torch
 import transformers
 
-from bench import registry
-from bench.batches import collate, training_batches
-from bench.errors import ConfigError
-from bench.method import Phase, TrainState
-from bench.set_up import set_up
-from bench.stack import RunAxis, StackedLinear
-from methods._adalora import AdaLoraConfig
-from methods._allocation import Schedule
-from methods._triplets import StackedAdaLora
-from methods.adalora import AdaLora
-from tests.methods.alone import assert_same_alone
-from tests.small_stack import (
+from gapbench.bench.adaptation import registry
+from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.adaptation.method import Phase, TrainState
+from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.data.batching import collate, training_batches
+from gapbench.bench.models.run_axis import RunAxis, StackedLinear
+from gapbench.methods._shared.adalora_layer import StackedAdaLora
+from gapbench.methods._shared.adaptive_rank import AdaLoraConfig
+from gapbench.methods._shared.rank_allocation import Schedule
+from gapbench.methods.adalora import AdaLora
+from tests.support.small_stack import (
     CPU,
     MakeBackbone,
     Trained,
@@ -30,6 +29,7 @@ from tests.small_stack import (
     random_data,
     train,
 )
+from tests.support.solo_runs import assert_same_alone
 
 STEPS = 50
 TARGETS = ["intermediate.dense", "output.dense"]  # 24 to 40, 24 to 24 and 40 to 24, in two layers

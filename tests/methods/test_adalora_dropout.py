@@ -8,12 +8,19 @@ import pytest
 import torch
 from torch.nn.functional import linear
 
-from bench.batches import collate
-from bench.method import Phase, TrainState
-from bench.set_up import set_up
-from methods.adalora_dropout import AdaLoraDropout
-from tests.methods.alone import assert_same_alone
-from tests.small_stack import CPU, MakeBackbone, load_backbone, make_runs, random_data, train
+from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.adaptation.method import Phase, TrainState
+from gapbench.bench.data.batching import collate
+from gapbench.methods.adalora_dropout import AdaLoraDropout
+from tests.support.small_stack import (
+    CPU,
+    MakeBackbone,
+    load_backbone,
+    make_runs,
+    random_data,
+    train,
+)
+from tests.support.solo_runs import assert_same_alone
 
 TARGETS = ["intermediate.dense", "output.dense"]  # 24 to 40, 24 to 24 and 40 to 24, in two layers
 SETTINGS: dict[str, Any] = {"rank": 2, "alpha": 24, "init_rank": 5, "targets": TARGETS}

@@ -10,8 +10,8 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from bench import attention
-from bench.attention import AttentionDropping, attend, drop_in, surviving
+from gapbench.bench.models import attention
+from gapbench.bench.models.attention import AttentionDropping, attend, drop_in, surviving
 
 BATCH, HEADS, QUERIES, KEYS = 3, 2, 5, 7
 KINDS = ("dropkey", "dropattention", "with gradient")

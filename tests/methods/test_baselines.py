@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from bench import registry
-from bench.batches import collate
-from bench.errors import ConfigError
-from bench.set_up import set_up
-from tests.small_stack import (
+from gapbench.bench.adaptation import registry
+from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.data.batching import collate
+from tests.support.small_stack import (
     CPU,
     MakeBackbone,
     load_backbone,

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bench.stack import RunAxis
-from methods._hypergradient import Estimator
-from methods.bidora import StackedBidora
-from tests.methods.alone import assert_same_alone
-from tests.methods.two_levels import assert_levels_apart, draw, level, ready, watched
-from tests.small_stack import CPU, MakeBackbone, make_runs, random_data, train
+from gapbench.bench.models.run_axis import RunAxis
+from gapbench.methods._shared.hypergradient import Estimator
+from gapbench.methods.bidora import StackedBidora
+from tests.support.small_stack import CPU, MakeBackbone, make_runs, random_data, train
+from tests.support.solo_runs import assert_same_alone
+from tests.support.two_levels import assert_levels_apart, draw, level, ready, watched
 
 ESTIMATORS: list[Estimator] = ["first_order", "t1t2", "darts", "unrolled"]
 

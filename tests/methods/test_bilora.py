@@ -11,15 +11,23 @@ from scipy.special import expit
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench import registry
-from bench.batches import Batch
-from bench.method import AnyMethod, TrainState
-from bench.optim import StackedAdamW
-from bench.set_up import set_up
-from methods._hypergradient import Estimator, passes
-from methods._pseudo_svd import Form, StackedPseudoSvd
-from tests.methods.alone import assert_same_alone
-from tests.methods.two_levels import (
+from gapbench.bench.adaptation import registry
+from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.adaptation.optim import StackedAdamW
+from gapbench.bench.data.batching import Batch
+from gapbench.methods._shared.hypergradient import Estimator, passes
+from gapbench.methods._shared.pseudo_svd import Form, StackedPseudoSvd
+from tests.support.small_stack import (
+    CPU,
+    MakeBackbone,
+    load_backbone,
+    make_runs,
+    random_data,
+    train,
+)
+from tests.support.solo_runs import assert_same_alone
+from tests.support.two_levels import (
     CONSTANT,
     assert_levels_apart,
     draw,
@@ -27,14 +35,6 @@ from tests.methods.two_levels import (
     ready,
     upper_gradient,
     watched,
-)
-from tests.small_stack import (
-    CPU,
-    MakeBackbone,
-    load_backbone,
-    make_runs,
-    random_data,
-    train,
 )
 
 ESTIMATORS: list[Estimator] = ["first_order", "t1t2", "darts", "unrolled"]

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from bench import registry
-from bench.checkpoint import Checkpoints
-from bench.config import Run
-from bench.set_up import set_up
-from bench.splits import TaskData
-from bench.store import store_at
-from bench.train import Trainer
-from tests.small_stack import CPU, MakeBackbone, load_backbone, make_runs, random_data
+from gapbench.bench.adaptation import registry
+from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.config.run import Run
+from gapbench.bench.data.encoded import TaskData
+from gapbench.bench.store.store import store_at
+from gapbench.bench.training.checkpoint import Checkpoints
+from gapbench.bench.training.trainer import Trainer
+from tests.support.small_stack import CPU, MakeBackbone, load_backbone, make_runs, random_data
 
 STEPS = 12
 NAMES = [name if name != "peft" else "peft:LORA" for name in registry.discover()]

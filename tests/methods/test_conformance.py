@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from bench import registry
-from bench.batches import collate
-from bench.errors import ConfigError
-from bench.set_up import set_up
-from bench.stack import StackedLinear
-from tests.methods.alone import assert_same_alone
-from tests.methods.variations import OUTPUTS, context, fields, illegal, others
-from tests.small_stack import (
+from gapbench.bench.adaptation import registry
+from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.data.batching import collate
+from gapbench.bench.models.run_axis import StackedLinear
+from tests.support.setting_variations import OUTPUTS, context, fields, illegal, others
+from tests.support.small_stack import (
     CPU,
     MakeBackbone,
     Trained,
@@ -26,6 +25,7 @@ from tests.small_stack import (
     random_data,
     train,
 )
+from tests.support.solo_runs import assert_same_alone
 
 NAMES = [name if name != "peft" else "peft:LORA" for name in registry.discover()]
 TRAINED = [name for name in NAMES if registry.get(name).trains]

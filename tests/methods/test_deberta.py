@@ -16,16 +16,16 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from bench.backbone import Backbone
-from bench.batches import collate
-from bench.config import Fingerprint, Run
-from bench.disentangled import is_disentangled, positional_norms
-from bench.method import AnyMethod, TrainState
-from bench.set_up import set_up
-from bench.stack import StackedDropout, StackedLinear
-from methods._lowrank import StackedLora
-from methods.bitfit import StackedShift
-from tests.small_stack import CPU, VOCABULARY, make_runs, random_data
+from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.config.run import Fingerprint, Run
+from gapbench.bench.data.batching import collate
+from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.deberta import is_disentangled, positional_norms
+from gapbench.bench.models.run_axis import StackedDropout, StackedLinear
+from gapbench.methods._shared.lowrank import StackedLora
+from gapbench.methods.bitfit import StackedShift
+from tests.support.small_stack import CPU, VOCABULARY, make_runs, random_data
 
 # The norms of the first DeBERTa compute in float32, whatever its weights are.
 TOLERANCES = {"first": 1e-5, "second": 1e-12, "third": 1e-12}

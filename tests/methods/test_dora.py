@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from bench.batches import collate
-from bench.stack import RunAxis
-from methods._dora import StackedDora
-from tests.methods.peft_twin import RATE, TARGETS, assert_same_training, ready, share_masks, twin
-from tests.small_stack import CPU, MakeBackbone, random_data
+from gapbench.bench.data.batching import collate
+from gapbench.bench.models.run_axis import RunAxis
+from gapbench.methods._shared.dora import StackedDora
+from tests.support.peft_twin import RATE, TARGETS, assert_same_training, ready, share_masks, twin
+from tests.support.small_stack import CPU, MakeBackbone, random_data
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.3])

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.objective import run_losses
-from methods._consistency import kl_to_reference, squared_distance, symmetric_kl
-from tests.methods.dropping import ready
-from tests.small_stack import MakeBackbone, make_task
+from gapbench.bench.adaptation.losses import run_losses
+from gapbench.methods._shared.consistency import kl_to_reference, squared_distance, symmetric_kl
+from tests.support.dropping_run import ready
+from tests.support.small_stack import MakeBackbone, make_task
 
 
 def test_symmetric_kl_is_a_symmetric_divergence() -> None:

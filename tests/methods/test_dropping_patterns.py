@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from bench.stack import RunAxis
-from methods._patterns import Pattern, Site, Tokens
-from tests.methods.dropping import PATTERNS
-from tests.small_stack import CPU
+from gapbench.bench.models.run_axis import RunAxis
+from gapbench.methods._shared.dropout_masks import Pattern, Site, Tokens
+from tests.support.dropping_run import PATTERNS
+from tests.support.small_stack import CPU
 
 
 def _site(

@@ -11,14 +11,14 @@ import pytest
 import torch
 import transformers
 
-from bench import registry
-from bench.batches import collate
-from bench.errors import MergeError, StoreError
-from bench.export import write
-from bench.merge import Adapter
-from bench.set_up import set_up
-from bench.store import Store
-from tests.small_stack import (
+from gapbench.bench.adaptation import registry
+from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.core.errors import MergeError, StoreError
+from gapbench.bench.data.batching import collate
+from gapbench.bench.execution.export import write
+from gapbench.bench.models.merge import Adapter
+from gapbench.bench.store.store import Store
+from tests.support.small_stack import (
     CPU,
     MakeBackbone,
     Trained,
@@ -28,7 +28,7 @@ from tests.small_stack import (
     random_data,
     train,
 )
-from tests.small_suite import SmallSuite, call, make, rows
+from tests.support.small_suite import SmallSuite, call, make, rows
 
 Capture = pytest.CaptureFixture[str]
 

@@ -8,15 +8,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from bench.batches import Batch
-from bench.config import Training
-from bench.method import TrainState
-from bench.optim import ParameterBank
-from bench.stack import RunAxis
-from methods._blocks import Gates, StackedGated, block_path
-from methods.flexora import Flexora, FlexoraConfig, SearchedGates, select
-from tests.methods.alone import assert_same_alone
-from tests.methods.two_levels import (
+from gapbench.bench.adaptation.method import TrainState
+from gapbench.bench.adaptation.optim import ParameterBank
+from gapbench.bench.config.run import Training
+from gapbench.bench.data.batching import Batch
+from gapbench.bench.models.run_axis import RunAxis
+from gapbench.methods._shared.gates import Gates, StackedGated, block_path
+from gapbench.methods.flexora import Flexora, FlexoraConfig, SearchedGates, select
+from tests.support.small_stack import CPU, MakeBackbone, make_runs, make_task, random_data
+from tests.support.small_stack import train as run_to_end
+from tests.support.solo_runs import assert_same_alone
+from tests.support.two_levels import (
     assert_levels_apart,
     draw,
     level,
@@ -24,8 +26,6 @@ from tests.methods.two_levels import (
     upper_gradient,
     watched,
 )
-from tests.small_stack import CPU, MakeBackbone, make_runs, make_task, random_data
-from tests.small_stack import train as run_to_end
 
 RAW = torch.tensor([[0.2, -0.1, 0.0, 0.4]], dtype=torch.float64)
 ALPHA = [1.0579346904, 0.7837372950, 0.8661636658, 1.2921643488]

@@ -5,16 +5,23 @@ from itertools import pairwise
 import pytest
 import torch
 
-from bench import registry
-from bench.memory import MemoryPeak
-from bench.outcome import records
-from bench.provenance import now
-from bench.set_up import set_up
-from bench.train import Trainer
-from methods.flexora import select
-from tests.methods.two_levels import level, ready
-from tests.small_stack import CPU, MakeBackbone, load_backbone, make_runs, make_task, random_data
-from tests.small_stack import train as run_to_end
+from gapbench.bench.adaptation import registry
+from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.core.memory import MemoryPeak
+from gapbench.bench.store.provenance import now
+from gapbench.bench.training.make_records import records
+from gapbench.bench.training.trainer import Trainer
+from gapbench.methods.flexora import select
+from tests.support.small_stack import (
+    CPU,
+    MakeBackbone,
+    load_backbone,
+    make_runs,
+    make_task,
+    random_data,
+)
+from tests.support.small_stack import train as run_to_end
+from tests.support.two_levels import level, ready
 
 TOP_ALL = {"selection": "top_k", "blocks": 2}  # the small backbones have two blocks
 

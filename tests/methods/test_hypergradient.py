@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from methods._hypergradient import (
+from gapbench.methods._shared.hypergradient import (
     Losses,
     LowerStep,
     first_order,

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from bench.errors import MergeError
-from methods._masking import MaskedLora
-from tests.methods.masked import (
+from gapbench.bench.core.errors import MergeError
+from gapbench.methods._shared.masked_lora import MaskedLora
+from tests.support.masked_layer import (
     INSIDE,
     OUTSIDE,
     RANK,

@@ -11,13 +11,20 @@ from torch import Tensor
 from torch.func import functional_call
 from torch.nn import functional as F
 
-from bench.batches import Batch, collate
-from bench.errors import MergeError
-from bench.method import Phase, TrainState
-from bench.set_up import set_up
-from bench.stack import StackedLinear
-from methods.lora_dropout import LoraDropout
-from tests.small_stack import CPU, MakeBackbone, load_backbone, make_runs, random_data, train
+from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.adaptation.method import Phase, TrainState
+from gapbench.bench.core.errors import MergeError
+from gapbench.bench.data.batching import Batch, collate
+from gapbench.bench.models.run_axis import StackedLinear
+from gapbench.methods.lora_dropout import LoraDropout
+from tests.support.small_stack import (
+    CPU,
+    MakeBackbone,
+    load_backbone,
+    make_runs,
+    random_data,
+    train,
+)
 
 TARGETS = ["intermediate.dense", "output.dense"]  # 24 to 40, 24 to 24 and 40 to 24, in two layers
 SETTINGS: dict[str, Any] = {"rank": 3, "alpha": 7, "targets": TARGETS}

@@ -8,23 +8,23 @@ import pytest
 import torch
 from peft.optimizers import create_loraplus_optimizer
 
-from bench import registry
-from bench.batches import Batch, collate
-from bench.kinds.labels import Labels
-from bench.method import StepReport, TrainState
-from bench.probe import Probe
-from bench.record import CurvePoint
-from bench.set_up import set_up
-from bench.sources import Sources
-from bench.splits import TaskData
-from bench.stack import StackedLinear
-from bench.suite import MethodEntry, Suite, expand, load
-from bench.train import Trainer
-from methods._lowrank import LowRankConfig, StackedLora
-from methods.lora_ensemble import LoraEnsembleConfig
-from methods.rslora import RsLora
-from tests.methods.peft_twin import RATE, TARGETS, assert_same_training, ready, twin
-from tests.small_stack import (
+from gapbench.bench.adaptation import registry
+from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.adaptation.method import StepReport, TrainState
+from gapbench.bench.data.batching import Batch, collate
+from gapbench.bench.data.encoded import TaskData
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.experiment.suite import MethodEntry, Suite, expand, load
+from gapbench.bench.models.run_axis import StackedLinear
+from gapbench.bench.store.record import CurvePoint
+from gapbench.bench.tasks.eval_subset import Probe
+from gapbench.bench.tasks.kinds.labels import Labels
+from gapbench.bench.training.trainer import Trainer
+from gapbench.methods._shared.lowrank import LowRankConfig, StackedLora
+from gapbench.methods.lora_ensemble import LoraEnsembleConfig
+from gapbench.methods.rslora import RsLora
+from tests.support.peft_twin import RATE, TARGETS, assert_same_training, ready, twin
+from tests.support.small_stack import (
     CPU,
     MakeBackbone,
     Trained,

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import torch
 
-from bench import registry
-from bench.batches import collate
-from bench.errors import MergeError
-from bench.merge import head_parts, plain_weights
-from bench.method import Method
-from bench.set_up import set_up
-from tests.small_stack import (
+from gapbench.bench.adaptation import registry
+from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.adaptation.method import Method
+from gapbench.bench.core.errors import MergeError
+from gapbench.bench.data.batching import collate
+from gapbench.bench.models.merge import head_parts, plain_weights
+from tests.support.small_stack import (
     CPU,
     MakeBackbone,
     Trained,

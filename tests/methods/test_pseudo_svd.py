@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from bench.stack import RunAxis
-from methods._pseudo_svd import Form, StackedPseudoSvd, skewness
-from tests.small_stack import CPU
+from gapbench.bench.models.run_axis import RunAxis
+from gapbench.methods._shared.pseudo_svd import Form, StackedPseudoSvd, skewness
+from tests.support.small_stack import CPU
 
 
 def _layer(

@@ -7,20 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from bench import registry
-from bench.export import write
-from bench.set_up import set_up
-from bench.start import fold, read
-from tests.methods.started import (
-    RANK,
-    MakeAdapter,
-    begin,
-    logits_of,
-    peft_logits,
-    settings,
-    started,
-)
-from tests.small_stack import (
+from gapbench.bench.adaptation import registry
+from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.execution.export import write
+from gapbench.bench.models.initial_adapter import fold, read
+from tests.support.small_stack import (
     CPU,
     MakeBackbone,
     load_backbone,
@@ -28,6 +19,15 @@ from tests.small_stack import (
     make_task,
     random_data,
     train,
+)
+from tests.support.started_stacks import (
+    RANK,
+    MakeAdapter,
+    begin,
+    logits_of,
+    peft_logits,
+    settings,
+    started,
 )
 
 ONE_MODEL = {"lora_ensemble": {"members": 1}, "lora_dropout": {"inference": "raw"}}

@@ -13,11 +13,11 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from bench.errors import BackboneError
-from bench.sources import Sources
-from bench.start import fold, read
-from tests.methods.started import started
-from tests.small_stack import MakeBackbone, load_backbone, make_runs
+from gapbench.bench.core.errors import BackboneError
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.models.initial_adapter import fold, read
+from tests.support.small_stack import MakeBackbone, load_backbone, make_runs
+from tests.support.started_stacks import started
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 TARGETS = {"bert": ["query", "output.dense"], "gpt2": ["c_attn", "mlp.c_proj"]}

@@ -9,19 +9,20 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from bench import attention, registry
-from bench.attention import surviving
-from bench.backbone import Backbone
-from bench.config import Fingerprint
-from bench.errors import ConfigError
-from bench.stack import RunAxis
-from methods._dropping import DroppingConfig
-from methods._patterns import Pattern
-from methods._positions import chosen
-from methods.hiddenkey import HiddenKey, HiddenKeyConfig
-from methods.unified_dropout import UnifiedDropout
-from tests.methods.dropping import EVERYWHERE, FAMILIES, PATTERNS, PRESETS, ready
-from tests.small_stack import MakeBackbone, load_backbone, make_runs, random_data, train
+from gapbench.bench.adaptation import registry
+from gapbench.bench.config.run import Fingerprint
+from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.models import attention
+from gapbench.bench.models.attention import surviving
+from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.run_axis import RunAxis
+from gapbench.methods._shared.dropout_config import DroppingConfig
+from gapbench.methods._shared.dropout_hooks import chosen
+from gapbench.methods._shared.dropout_masks import Pattern
+from gapbench.methods.hiddenkey import HiddenKey, HiddenKeyConfig
+from gapbench.methods.unified_dropout import UnifiedDropout
+from tests.support.dropping_run import EVERYWHERE, FAMILIES, PATTERNS, PRESETS, ready
+from tests.support.small_stack import MakeBackbone, load_backbone, make_runs, random_data, train
 
 NOWHERE = dict.fromkeys(("logit_rate", "weight_rate", "ffn_rate", "embedding_rate", "head_rate"), 0)
 
@@ -325,7 +326,7 @@ def test_positions_that_a_backbone_lacks_are_skipped_with_the_reason(
         reason(logit_rate=0.1) == "the attention of a bert backbone cannot be reached for dropping"
     )
     assert reason(ffn_rate=0.1) is None
-    monkeypatch.setattr("methods._positions._FEED_FORWARD", ("elsewhere",))
+    monkeypatch.setattr("gapbench.methods._shared.dropout_hooks._FEED_FORWARD", ("elsewhere",))
     assert (
         reason(ffn_rate=0.1) == "no feed-forward output is known in the layers of a bert backbone"
     )

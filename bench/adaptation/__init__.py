@@ -1,0 +1,1 @@
+"""What a method is, how it is found by name, and the optimiser that trains it."""

@@ -1,0 +1,55 @@
+"""From runs to a model that can step: load a backbone, adapt a copy, lay out its numbers."""
+
+from collections.abc import Sequence
+
+import torch
+
+from gapbench.bench.adaptation import registry
+from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.adaptation.optim import ParameterBank
+from gapbench.bench.config.run import Cell, Run
+from gapbench.bench.data.encoded import TaskData
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.models import attention, head_hooks, initial_adapter, loading, per_run_modules
+from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.bf16 import multiply_in_half
+from gapbench.bench.models.deberta import stack_positions
+from gapbench.bench.models.run_axis import RunAxis
+
+
+def load_backbone(cell: Cell, sources: Sources) -> Backbone:
+    """Return the backbone of a cell, and the adapter to start from, from where they are at hand."""
+    location = sources.locate(cell.backbone)
+    task = cell.task
+    loaded = loading.load(location, cell.backbone, task.kind, task.n_outputs, cell.precision)
+    if cell.start is None:
+        return loaded
+    return loaded.starting_from(initial_adapter.read(sources.locate_start(cell.start)))
+
+
+def set_up(
+    runs: Sequence[Run], backbone: Backbone, task_data: TaskData, device: torch.device
+) -> tuple[AnyMethod, TrainState]:
+    """Adapt a copy of the backbone for a stack of runs, ready for its first step."""
+    cell = runs[0].cell
+    method_class = registry.get(cell.method)
+    axis = RunAxis([run.seed for run in runs], device, loading.DTYPES[cell.precision])
+    configs = [method_class.Config.model_validate(run.cell.config) for run in runs]
+    method = method_class(cell.method, configs, axis)
+    model = backbone.model().to(device)
+    attention.take_over(model)
+    per_run_modules.stack_head(model, backbone, axis, method.members)
+    per_run_modules.stack_dropout(model, axis, cell.backbone_dropout)
+    model = method.adapt(model, backbone)
+    if cell.precision == "bf16":
+        multiply_in_half(model)
+    stack_positions(model)
+    head_hooks.attach(model, cell.task.kind)
+    state = TrainState(
+        task=cell.task,
+        model=model,
+        axis=axis,
+        bank=ParameterBank(model, axis),
+        train_targets=torch.from_numpy(task_data.train.targets),
+    )
+    return method, state

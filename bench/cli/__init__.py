@@ -1,0 +1,1 @@
+"""The command line: a layer above engine, methods and reports."""

@@ -1,0 +1,301 @@
+"""Groups of arguments that commands share; `bench.cli.parser` puts them together."""
+
+import argparse
+from pathlib import Path
+
+from gapbench.bench.cli.argument_types import (
+    PRECISIONS,
+    RETRYABLE,
+    duration,
+    minutes,
+    names,
+    natural,
+    number_or_auto,
+    numbers,
+    positive,
+    precisions,
+    retryable,
+    seconds,
+)
+
+CHECKPOINT_MINUTES = 10.0  # a checkpoint takes a second or so; this much may be lost at most
+ENGINES = ("local", "ray", "slurm")
+_UNITS = {
+    "trials": "number of trials, 8 or more (default: 24)",
+    "steps": "updates of all its trials",
+    "examples": "training examples of all its trials, each pass over one counted",
+    "seconds": "training and scoring of all its trials",
+}
+
+
+def suite(parser: argparse.ArgumentParser) -> None:
+    """Add the suite and the flags that pick a part of it."""
+    suite_tasks(parser)
+    parser.add_argument(
+        "--methods", type=names, default=(), metavar="A,B", help="only these methods"
+    )
+    parser.add_argument(
+        "--seeds",
+        type=positive,
+        default=None,
+        metavar="N",
+        help="seeds 0 to N-1 instead of the suite's own",
+    )
+    parser.add_argument(
+        "--precision",
+        choices=["auto", *PRECISIONS],
+        default=None,
+        help="of all arithmetic; bf16: of the products of frozen layers, the rest in fp32; auto: "
+        "bf16 where that is measured to be faster (default: the suite's)",
+    )
+    sources(parser)
+
+
+def suite_tasks(parser: argparse.ArgumentParser) -> None:
+    """Add the suite and the flag that picks some of its tasks."""
+    parser.add_argument("suite", metavar="SUITE", help="name of a built-in suite, or a YAML file")
+    parser.add_argument("--tasks", type=names, default=(), metavar="A,B", help="only these tasks")
+
+
+def sources(parser: argparse.ArgumentParser) -> None:
+    """Add where data and backbones come from."""
+    parser.add_argument(
+        "--backbone",
+        default=None,
+        metavar="ID|DIR",
+        help="instead of the suite's: built-in name, folder, or owner/name@revision",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help="read DIR/<task>/<split>.parquet instead of the hub",
+    )
+    offline(parser)
+
+
+def offline(parser: argparse.ArgumentParser) -> None:
+    """Add the flag that keeps a command from asking the hub."""
+    parser.add_argument(
+        "--offline",
+        action="store_true",
+        help="refuse what only the hub has, before any connection is tried",
+    )
+
+
+def stored_run(parser: argparse.ArgumentParser) -> None:
+    """Add a stored run, where all that it was made of is now, and where to compute."""
+    parser.add_argument(
+        "run", metavar="RUN", help="a record's file, or its run hash or the start of it"
+    )
+    results(parser)
+    sources(parser)
+    parser.add_argument(
+        "--start",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help="adapter folder that the run starts from, if it starts from one",
+    )
+    device(parser)
+
+
+def results(parser: argparse.ArgumentParser, *, positional: bool = False) -> None:
+    """Add the results folder, as a flag or in its place."""
+    help_text = "results folder (default: results)"
+    if positional:
+        parser.add_argument(
+            "results",
+            nargs="?",
+            type=Path,
+            default=Path("results"),
+            metavar="RESULTS",
+            help=help_text,
+        )
+    else:
+        parser.add_argument(
+            "--results", type=Path, default=Path("results"), metavar="DIR", help=help_text
+        )
+
+
+def selection(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that pick a part of a results folder."""
+    for names_of in ("tasks", "backbones", "methods"):
+        parser.add_argument(
+            f"--{names_of}",
+            type=names,
+            default=(),
+            metavar="A,B",
+            help=f"only these {names_of}",
+        )
+
+
+def device(parser: argparse.ArgumentParser) -> None:
+    """Add where to compute."""
+    parser.add_argument(
+        "--device",
+        choices=["auto", "cpu", "cuda"],
+        default="auto",
+        help="where to compute (default: auto)",
+    )
+
+
+def parallel(parser: argparse.ArgumentParser) -> None:
+    """Add how much is done at once, and where."""
+    parser.add_argument(
+        "--stack",
+        type=number_or_auto,
+        default=None,
+        metavar="auto|N",
+        help="most runs that share one copy of the backbone (default: auto)",
+    )
+    workers(parser)
+
+
+def workers(parser: argparse.ArgumentParser) -> None:
+    """Add who works, and how many of them."""
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="local",
+        help="processes of this computer, tasks of a Ray cluster, or a Slurm job array "
+        "(default: local)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=number_or_auto,
+        default=None,
+        metavar="auto|N",
+        help="processes, between which the threads are divided; of ray: tasks at once; of slurm: "
+        "jobs of the array (default: auto)",
+    )
+
+
+def time_budget(parser: argparse.ArgumentParser) -> None:
+    """Add after which time to stop."""
+    parser.add_argument(
+        "--time-budget",
+        type=duration,
+        default=None,
+        metavar="TIME",
+        help="begin nothing that would probably end after this time, such as 45m or 1h30m; what is "
+        "running ends, and the same command goes on later",
+    )
+
+
+def checkpoints(parser: argparse.ArgumentParser) -> None:
+    """Add how often a stack in training is saved."""
+    parser.add_argument(
+        "--checkpoint-minutes",
+        type=minutes,
+        default=CHECKPOINT_MINUTES,
+        metavar="N",
+        help="save what is in training every N minutes, so that a killed run goes on from there "
+        f"(default: {CHECKPOINT_MINUTES:g})",
+    )
+
+
+def steps_measured(parser: argparse.ArgumentParser) -> None:
+    """Add which steps are to be timed."""
+    parser.add_argument(
+        "--methods", type=names, default=("lora",), metavar="A,B", help="(default: lora)"
+    )
+    parser.add_argument(
+        "--stacks",
+        type=numbers,
+        default=(1, 2, 4, 8, 16),
+        metavar="N,M",
+        help="runs in a stack (default: 1,2,4,8,16)",
+    )
+    parser.add_argument(
+        "--precision",
+        type=precisions,
+        default=("fp32", "bf16"),
+        metavar="A,B",
+        help="(default: fp32,bf16)",
+    )
+    for name, default, what in (
+        ("--batch-size", 16, "examples of a run's step"),
+        ("--tokens", 64, "of every example"),
+    ):
+        parser.add_argument(
+            name, type=positive, default=default, metavar="N", help=f"{what} (default: {default})"
+        )
+    parser.add_argument(
+        "--threads", type=positive, default=None, metavar="N", help="(default: one a core)"
+    )
+
+
+def retry(parser: argparse.ArgumentParser) -> None:
+    """Add which failures to try again although they would be left alone."""
+    parser.add_argument(
+        "--retry",
+        type=retryable,
+        default=(),
+        metavar="A,B",
+        help=f"try runs of these statuses again ({', '.join(RETRYABLE)}), also those that failed "
+        "twice in the same way, which are left alone otherwise",
+    )
+
+
+def observing(parser: argparse.ArgumentParser) -> None:
+    """Add the forms in which a results folder can be watched."""
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--watch",
+        nargs="?",
+        type=seconds,
+        const=5.0,
+        default=None,
+        metavar="SECONDS",
+        help="look again every so often (default: 5) until all is done; in a pipe, a line a change",
+    )
+    form.add_argument(
+        "--prometheus", action="store_true", help="print metrics for Prometheus to collect"
+    )
+    json(form)
+
+
+def tuning(parser: argparse.ArgumentParser) -> None:
+    """Add what is searched, at what cost, and where it is kept."""
+    budget = parser.add_mutually_exclusive_group()
+    for unit, what in _UNITS.items():
+        budget.add_argument(
+            f"--{unit}", type=positive, default=None, metavar="N", help=f"budget of a study: {what}"
+        )
+    parser.add_argument(
+        "--space",
+        choices=["default", "full"],
+        default="default",
+        help="as many dimensions for every method, or all it has (default: default)",
+    )
+    parser.add_argument(
+        "--objective",
+        choices=["score", "score+ece", "score+gap"],
+        default="score",
+        help="on validation; a pair gives a Pareto front (default: score)",
+    )
+    parser.add_argument(
+        "--trial-seeds", type=positive, default=1, metavar="K", help="runs of a trial (default: 1)"
+    )
+    parser.add_argument(
+        "--pruner",
+        choices=["none", "asha", "wilcoxon"],
+        default="none",
+        help="end poor trials early: within a run, or between its seeds (default: none)",
+    )
+    parser.add_argument(
+        "--storage",
+        default=None,
+        metavar="URL",
+        help="of studies, as Optuna takes it, or journal:FILE (default: RESULTS/studies.db)",
+    )
+    parser.add_argument(
+        "--seed", type=natural, default=0, metavar="N", help="of the search (default: 0)"
+    )
+
+
+def json(parser: "argparse._ActionsContainer") -> None:
+    """Add the form of output for programs."""
+    parser.add_argument("--json", action="store_true", help="print JSON for a program to read")

@@ -1,0 +1,39 @@
+"""How text is decoded: the settings alone, so that tasks can hold them without loading torch.
+
+The search itself is `bench.tasks.generation`.
+"""
+
+from pydantic import Field
+
+from gapbench.bench.core.schema import Frozen
+
+
+class Decoding(Frozen):
+    """Settings of beam search; one beam is greedy decoding.
+
+    The defaults are those of LoRA's GPT-2 experiments on WebNLG and DART (Hu et al. 2022), which
+    HiddenKey and BiLoRA keep; for E2E their length penalty is 0.9.
+    """
+
+    beams: int = Field(
+        default=10, ge=1, le=1000, description="sequences kept for each input; 1 decodes greedily"
+    )
+    length_penalty: float = Field(
+        default=0.8,
+        ge=0.0,
+        le=100.0,
+        description="power of the token count that divides a sequence's log-probability; the "
+        "higher, the longer the texts, and 0 for none",
+    )
+    no_repeat_ngram: int = Field(
+        default=4,
+        ge=0,
+        le=1000,
+        description="no run of so many tokens occurs twice, prompt included; 0 allows all",
+    )
+    max_new_tokens: int = Field(
+        default=64,
+        ge=1,
+        le=100_000,
+        description="tokens after which a text is cut, end token included",
+    )

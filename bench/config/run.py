@@ -1,0 +1,131 @@
+"""The settings of one run: cell (task x backbone x method x config) and seed, with their hashes.
+
+Method settings are already resolved here (defaults filled in by the method's own `Config`), so that
+two ways to write the same run share one hash.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from gapbench.bench.config.task import Task
+from gapbench.bench.core.schema import Frozen, content_hash
+
+Protocol = Literal["strict", "paper"]
+Precision = Literal["fp32", "bf16", "fp64"]
+
+
+class Budget(Frozen):
+    """What every method of a suite gets alike; no method may override it."""
+
+    epochs: float | None = Field(
+        default=None, gt=0, le=1e6, description="passes over the training set"
+    )
+    steps: int | None = Field(default=None, ge=1, le=10**9, description="optimiser updates")
+    batch_size: int = Field(default=16, ge=1, le=10**6, description="examples an update, a run")
+    evaluations: int = Field(
+        default=10,
+        ge=1,
+        le=10**5,
+        description="points along training at which all splits are scored",
+    )
+    train_size: int | None = Field(
+        default=None,
+        ge=2,
+        description="training examples kept (a stratified subset); None keeps all",
+    )
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give exactly one of 'epochs' and 'steps'")
+        return self
+
+    def total_steps(self, n_train: int) -> int:
+        """Return the number of updates for ``n_train`` examples (a partial batch counts as one)."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None  # noqa: S101 - `_one_length` has made sure
+        return max(1, round(self.epochs * -(-n_train // self.batch_size)))
+
+
+class Training(Frozen):
+    """Optimiser settings; a suite gives them, a method entry may override them.
+
+    The optimiser is AdamW (Loshchilov & Hutter 2019). Vectors and biases are never decayed, as in
+    the model library's trainer.
+    """
+
+    learning_rate: float = Field(default=5e-4, gt=0, le=1, description="peak rate")
+    weight_decay: float = Field(default=0.0, ge=0, le=1, description="decoupled decay")
+    warmup_fraction: float = Field(
+        default=0.06, ge=0, lt=1, description="share of all steps with a linearly rising rate"
+    )
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        default="linear", description="shape of the rate after warm-up"
+    )
+    max_grad_norm: float | None = Field(
+        default=1.0, gt=0, description="global gradient norm of one run; None does not clip"
+    )
+    patience: int | None = Field(
+        default=None,
+        ge=1,
+        description="evaluations without a better validation score before a "
+        "run stops; None trains to the end",
+    )
+
+
+class Fingerprint(Frozen):
+    """A named input and the hash of its content."""
+
+    name: str
+    digest: str = Field(description="hash of the content, or the pinned revision")
+
+
+class Cell(Frozen):
+    """Everything that decides a result, except the seed."""
+
+    task: Task
+    data: Fingerprint
+    backbone: Fingerprint
+    start: Fingerprint | None = Field(
+        default=None, description="adapter that runs start from; None starts from the backbone"
+    )
+    method: str
+    config: dict[str, Any] = Field(description="resolved method settings")
+    training: Training
+    budget: Budget
+    protocol: Protocol = "strict"
+    backbone_dropout: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="rate of the backbone's own hidden-state dropout; 0 as in the HiddenKey paper",
+    )
+    precision: Precision = "fp32"
+
+    @cached_property
+    def hash(self) -> str:
+        """Content hash, 16 hexadecimal digits."""
+        others = self.model_dump(mode="json", exclude={"task"}, exclude_none=True)
+        content = others | {"task": self.task.identity()}
+        return content_hash(content)[:16]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A cell at one seed."""
+
+    cell: Cell
+    seed: int
+
+    @cached_property
+    def hash(self) -> str:
+        """Content hash, 16 hexadecimal digits; equal for runs that must give equal results."""
+        return content_hash([self.cell.hash, self.seed])[:16]
+
+    def __str__(self) -> str:
+        cell = self.cell
+        return f"{cell.task.name}/{cell.backbone.name}/{cell.method}/{cell.hash}/seed-{self.seed}"

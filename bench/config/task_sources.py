@@ -1,0 +1,89 @@
+"""Where a task's rows come from: the hub, a generator of this package, or files.
+
+What is in such a place is found by `bench.data.sources`, and read by `bench.data.rows`.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from gapbench.bench.core.schema import Frozen, PathText, matching
+
+Repository = Annotated[
+    str,
+    Field(max_length=200),
+    matching(
+        r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", "must be the id of a repository, OWNER/NAME"
+    ),
+]
+Commit = Annotated[str, matching(r"[0-9a-f]{40}", "must be a full commit hash, 40 hex digits")]
+
+
+class HubSource(Frozen):
+    """A data set of the Hugging Face hub at a pinned revision."""
+
+    hub: Repository = Field(description="repository id, such as nyu-mll/glue")
+    config: str | None = Field(default=None, description="configuration name inside the repository")
+    revision: Commit = Field(description="full commit hash")
+
+
+class BuiltinSource(Frozen):
+    """A built-in task, generated from a seed, with known true probabilities."""
+
+    builtin: str = Field(description="name in gapbench.bench.synthetic.generators")
+    seed: int = Field(ge=0, description="seed of the generated rows")
+    sizes: dict[Literal["train", "validation", "test"], Annotated[int, Field(ge=1, le=1_000_000)]]
+
+
+class FileSource(Frozen):
+    """Rows that exist only as files under the data folder given with ``--data``."""
+
+    files: Literal["parquet"]
+
+
+class OwnSource(Frozen):
+    """Files of the user's own; their suffix tells the format (see `bench.data.readers`)."""
+
+    train: PathText = Field(description="path, relative to the task file")
+    test: PathText | None = Field(
+        default=None, description="likewise; None: cut from the train file"
+    )
+    test_share: float | None = Field(
+        default=None, gt=0, lt=1, description="share of the train file cut as test, without 'test'"
+    )
+
+    @model_validator(mode="after")
+    def _one_test(self) -> Self:
+        if (self.test is None) == (self.test_share is None):
+            raise ValueError("give exactly one of 'test' and 'test_share'")
+        return self
+
+    def beside(self, folder: Path) -> Self:
+        """Return the same with paths that do not depend on where the task file is."""
+        paths = {"train": self.train, "test": self.test}
+        made = {name: str((folder / path).resolve()) for name, path in paths.items() if path}
+        return self.model_copy(update=made)
+
+
+def _kind_of_source(source: object) -> str | None:
+    """Return the field that tells of which kind a source is."""
+    for name in ("hub", "builtin", "files", "train"):
+        if name in source if isinstance(source, Mapping) else hasattr(source, name):
+            return name
+    return None
+
+
+Source = Annotated[
+    Annotated[HubSource, Tag("hub")]
+    | Annotated[BuiltinSource, Tag("builtin")]
+    | Annotated[FileSource, Tag("files")]
+    | Annotated[OwnSource, Tag("train")],
+    Discriminator(
+        _kind_of_source,
+        custom_error_type="source",
+        custom_error_message="give one of 'hub', 'builtin', 'files' and 'train'",
+    ),
+]
+"""Where a task's rows come from."""

@@ -1,0 +1,1 @@
+"""What every room uses: errors, validation, files, seeds, processes; no models."""

@@ -1,0 +1,61 @@
+"""Memory: the peak of what is used, and what is left."""
+
+import os
+import resource
+from pathlib import Path
+
+import torch
+
+from gapbench.bench.core.process import give_back
+
+_CLEAR_PEAK = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+_MACHINE = Path("/proc/meminfo")
+
+
+class MemoryPeak:
+    """Peak memory since construction: of the GPU, or the resident set of this process.
+
+    Freed memory that this process keeps (see `bench.core.process`) goes back to the system first,
+    or a peak would be that of whatever was here before.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        if device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(device)
+        else:
+            give_back()
+            try:
+                _CLEAR_PEAK.write_text("5")
+            except OSError:
+                pass  # the peak is then that of the whole process life
+
+    def bytes(self) -> int:
+        """Return the peak in bytes."""
+        if self._device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self._device))
+        try:
+            return _kilobytes(_STATUS, "VmHWM:")
+        except (OSError, StopIteration):
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def available(device: torch.device) -> int:
+    """Return the bytes that are free: of the GPU, or of the machine.
+
+    What the allocator of a GPU keeps of tensors that are gone is free for the next.
+    """
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(torch.cuda.mem_get_info(device)[0]) + kept
+    try:
+        return _kilobytes(_MACHINE, "MemAvailable:")
+    except (OSError, StopIteration):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _kilobytes(path: Path, name: str) -> int:
+    """Return a line of a file of the kernel in bytes."""
+    lines = path.read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))

@@ -1,0 +1,154 @@
+"""YAML and JSON text from files that others may have written: read as plain data, within limits.
+
+A short file can stand for an endless structure: lists nested thousands deep, or aliases of aliases
+that grow tenfold a line. Both are measured before anything is built.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gapbench.bench.core.errors import ConfigError
+
+MOST_BYTES = 1_000_000
+"""Size of a YAML file, or of a JSON file of settings."""
+MOST_LEVELS = 50
+"""Lists and mappings inside one another."""
+MOST_VALUES = 200_000
+"""Values of a YAML file, those behind an alias counted each time that it stands for them."""
+
+
+class _Loader(yaml.SafeLoader):
+    """The safe loader, which would let the later of two equal keys win."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    line = key.start_mark.line + 1 if key.start_mark else "?"
+                    raise yaml.YAMLError(f"{key.value!r} stands twice, again in line {line}")
+                seen.add(key.value)
+        return node
+
+
+def read_yaml(path: Path) -> Any:
+    """Read one YAML file with the safe loader.
+
+    Raises:
+        ConfigError: if the file is missing, is not YAML, or is larger than the limits.
+    """
+    try:
+        text = read_text(path)
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    try:
+        _measure(yaml.parse(text, Loader=yaml.SafeLoader))
+        return _Loader(text).get_single_data()
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {_told(error)}") from None
+    # What the library raises for a tag on a value that it does not fit, such as `!!bool maybe`.
+    except (ValueError, LookupError, AttributeError, OverflowError) as error:
+        raise ConfigError(
+            f"{path}: not valid YAML: a value does not fit its type: {error}"
+        ) from None
+
+
+def _told(error: yaml.YAMLError) -> str:
+    """Return what the library found and where, in one line."""
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"{error.reason} at character {error.position}: {chr(error.character)!r}"
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return str(error)
+    what = ", ".join(part for part in (error.context, error.problem) if part)
+    mark = error.problem_mark or error.context_mark
+    return f"{what}, line {mark.line + 1}, column {mark.column + 1}" if mark else what
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file that should be small.
+
+    Raises:
+        OSError: if there is no such file.
+        ValueError: if it is larger than `MOST_BYTES`, or not UTF-8.
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(None, "it is no regular file")
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"it is larger than {MOST_BYTES:,} bytes, the most that is read")
+    return content.decode("utf-8-sig")
+
+
+def parse_json(text: str) -> Any:
+    """Return what JSON holds.
+
+    Raises:
+        ValueError: if it is not JSON, or deeper than `MOST_LEVELS`.
+    """
+    too_deep = ValueError(f"nested deeper than {MOST_LEVELS} levels")
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise too_deep from None
+    level = [content]
+    for _ in range(MOST_LEVELS):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            return content
+    raise too_deep
+
+
+def _inside(content: Any) -> Iterator[Any]:
+    """Yield the lists and mappings that one of them holds."""
+    if isinstance(content, dict | list):
+        values = content.values() if isinstance(content, dict) else content
+        yield from (value for value in values if isinstance(value, dict | list))
+
+
+def _measure(events: Iterator[yaml.Event]) -> None:
+    """Refuse what is too deep or, with its aliases written out, too much.
+
+    Raises:
+        YAMLError: naming the line.
+    """
+    sizes: dict[str, int] = {}  # of what an anchor names, once it is complete
+    open_parts: list[tuple[str | None, int]] = []  # anchor, and values seen before it
+    count = 0
+    for event in events:
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, before = open_parts.pop()
+            if anchor is not None:
+                sizes[anchor] = count - before
+        elif isinstance(event, yaml.NodeEvent):
+            count += _size(event, sizes)
+            if isinstance(event, yaml.CollectionStartEvent):
+                open_parts.append((event.anchor, count - 1))
+            elif isinstance(event, yaml.ScalarEvent) and event.anchor is not None:
+                sizes[event.anchor] = 1
+        if len(open_parts) > MOST_LEVELS:
+            raise _too_much(event, f"nested deeper than {MOST_LEVELS} levels")
+        if count > MOST_VALUES:
+            raise _too_much(event, f"more than {MOST_VALUES:,} values with its aliases written out")
+
+
+def _size(event: yaml.NodeEvent, sizes: Mapping[str, int]) -> int:
+    """Return how many values an event stands for."""
+    if not isinstance(event, yaml.AliasEvent):
+        return 1
+    anchor = str(event.anchor)
+    if anchor not in sizes:
+        raise _too_much(event, f"alias {anchor!r} stands for nothing that is complete")
+    return sizes[anchor]
+
+
+def _too_much(event: yaml.Event, what: str) -> yaml.YAMLError:
+    where = f", line {event.start_mark.line + 1}" if event.start_mark else ""
+    return yaml.YAMLError(f"{what}{where}")

@@ -1,0 +1,262 @@
+"""Encoded splits: token sequences as flat arrays, and what a model must decide in each of them.
+
+A *unit* is an example as the task counts it: a sentence, a question, a record to be told. It is
+one sequence, or several neighbours: one for each reference, choice or window. A *decision* is one
+softmax (or one value) that a sequence is trained on. `bench.tasks.kinds` makes the arrays.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gapbench.bench.core.errors import SealedError
+
+IGNORED = -100
+"""Target of a decision that does not count."""
+
+Indices = NDArray[np.int64]
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncodedSplit:
+    """Sequences, concatenated; sequence i is ``input_ids[offsets[i]:offsets[i + 1]]``.
+
+    As it stands it is for tasks whose units are single sequences with one decision each.
+
+    Attributes:
+        input_ids: (all tokens,) int32.
+        token_type_ids: (all tokens,) int8, or None where the backbone has no segments.
+        offsets: (sequences + 1,) int64.
+        targets: (units,) int64 class indices, or float32 values for regression.
+        example_ids: (units,) row number in the official split.
+        truth: true probabilities (units, classes) or true means (units, 1) of built-in tasks.
+        cut: (units,) whether some of the input was dropped to fit; None where none ever is.
+        pad_id: token id used for padding.
+    """
+
+    input_ids: NDArray[np.int32]
+    token_type_ids: NDArray[np.int8] | None = None
+    offsets: Indices
+    targets: NDArray[Any]
+    example_ids: Indices
+    truth: NDArray[np.float64] | None = None
+    cut: NDArray[np.bool_] | None = None
+    pad_id: int
+
+    def __len__(self) -> int:
+        """Return the number of units."""
+        return len(self.targets)
+
+    @property
+    def lengths(self) -> Indices:
+        """Number of tokens of every sequence."""
+        return np.diff(self.offsets)
+
+    @property
+    def decision_counts(self) -> Indices:
+        """Number of decisions of every sequence."""
+        return np.ones(len(self.lengths), dtype=np.int64)
+
+    @property
+    def trained(self) -> Indices:
+        """Sequences that training draws from."""
+        return np.arange(len(self.lengths))
+
+    def sequences(self, units: Indices) -> Indices:
+        """Return the sequences of units, unit after unit."""
+        return units
+
+    def decisions(self, sequences: Indices) -> tuple[Arrays, NDArray[Any]]:
+        """Return more inputs of the model, and the targets: (sequences, ...), `IGNORED` for none.
+
+        Args:
+            sequences: which, (sequences,).
+        """
+        return {}, self.targets[sequences]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CausalSplit(EncodedSplit):
+    """Texts that continue prompts; every token after the prompt is a decision.
+
+    Attributes:
+        prompts: (sequences,) tokens of each sequence that are given.
+        units: (units + 1,) first sequence of each unit.
+        texts: of each unit, what its outputs are held against.
+        characters: (sequences,) length of the target text.
+    """
+
+    prompts: Indices
+    units: Indices
+    texts: "Texts"
+    characters: Indices
+
+    @property
+    def decision_counts(self) -> Indices:
+        """Number of tokens after the prompt, of every sequence."""
+        return self.lengths - self.prompts
+
+    def sequences(self, units: Indices) -> Indices:
+        """Return the sequences of units, unit after unit."""
+        return _ranges(self.units[units], self.units[units + 1])
+
+    def decisions(self, sequences: Indices) -> tuple[Arrays, NDArray[Any]]:
+        """Return ``positions`` (sequences, most), of the token before each target, and targets."""
+        counts, prompts = self.decision_counts[sequences], self.prompts[sequences]
+        place = np.arange(counts.max())
+        present = place < counts[:, None]
+        positions = np.where(present, prompts[:, None] - 1 + place, 0)
+        where = np.where(present, self.offsets[sequences, None] + positions + 1, 0)
+        targets = np.where(present, self.input_ids[where], IGNORED)
+        return {"positions": positions}, targets.astype(np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChoiceSplit(CausalSplit):
+    """Each unit is a question, with one sequence a choice; ``targets`` are the right ones."""
+
+    @property
+    def trained(self) -> Indices:
+        """Return the sequences of the right choices."""
+        right: Indices = self.units[:-1] + self.targets
+        return right
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpanSplit(EncodedSplit):
+    """Each unit is a question, with one sequence a window of its context.
+
+    Attributes:
+        units: (units + 1,) first sequence of each unit.
+        spans: (sequences, 2) first and last token of the answer; 0, 0 where it is not inside.
+        context: (sequences, 2) first token of the context, and the one after its last.
+        characters: (all tokens, 2) start and end of every context token in the context's text.
+        texts: of each unit its context and accepted answers.
+    """
+
+    units: Indices
+    spans: Indices
+    context: Indices
+    characters: NDArray[np.int32]
+    texts: "Texts"
+
+    @property
+    def decision_counts(self) -> Indices:
+        """Two of every sequence: the start and the end."""
+        return np.full(len(self.lengths), 2)
+
+    def sequences(self, units: Indices) -> Indices:
+        """Return the sequences of units, unit after unit."""
+        return _ranges(self.units[units], self.units[units + 1])
+
+    def decisions(self, sequences: Indices) -> tuple[Arrays, NDArray[Any]]:
+        """Return ``context`` (sequences, 2) and the targets (sequences, 2)."""
+        return {"context": self.context[sequences]}, self.spans[sequences]
+
+
+class SealedSplit(EncodedSplit):
+    """A split that is not to be looked at: whatever is asked of it, it refuses."""
+
+    def __init__(self) -> None:
+        """Hold nothing: there is no way to open the seal."""
+
+    def __len__(self) -> int:
+        """Refuse.
+
+        Raises:
+            SealedError: always, as every other use does.
+        """
+        raise _sealed("its length")
+
+    def __getattribute__(self, name: str) -> Any:
+        """Refuse, except for the class."""
+        if name == "__class__":
+            return SealedSplit
+        raise _sealed(f"{name!r}")
+
+
+def _sealed(wanted: str) -> SealedError:
+    return SealedError(
+        f"the test split is sealed while settings are tuned, but {wanted} was asked for; a choice "
+        "may rest on train and validation only"
+    )
+
+
+@dataclass(frozen=True)
+class TaskData:
+    """The splits of a task as one backbone reads them.
+
+    Attributes:
+        train, validation, test: what training, the choice of a checkpoint and the score are from.
+        more: further test splits by name.
+        leaked: of each split but train, how many of its units have an input that train has too.
+    """
+
+    train: EncodedSplit
+    validation: EncodedSplit
+    test: EncodedSplit
+    more: Mapping[str, EncodedSplit] = field(default_factory=dict)
+    leaked: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the test splits are out of reach, because settings are being chosen."""
+        return isinstance(self.test, SealedSplit)
+
+    @property
+    def held_out(self) -> str:
+        """The split that gaps are measured on: test, or validation where that is sealed."""
+        return "validation" if self.sealed else "test"
+
+    @property
+    def open(self) -> dict[str, EncodedSplit]:
+        """Return every split that may be looked at, by name."""
+        splits = {"train": self.train, "validation": self.validation}
+        return splits if self.sealed else splits | {"test": self.test, **self.more}
+
+    def seal(self) -> "TaskData":
+        """Return the same without anything that is known of the test splits."""
+        leaked = {name: n for name, n in self.leaked.items() if name == "validation"}
+        return replace(self, test=SealedSplit(), more={}, leaked=leaked)
+
+
+@dataclass(frozen=True)
+class Texts:
+    """One JSON value a unit, kept as bytes so that a file of them can be mapped into memory."""
+
+    content: NDArray[np.uint8]
+    ends: Indices
+
+    @classmethod
+    def of(cls, values: Sequence[Any]) -> "Texts":
+        """Store plain values."""
+        lines = [json.dumps(value, ensure_ascii=False).encode() for value in values]
+        ends = np.cumsum([len(line) for line in lines], dtype=np.int64)
+        return cls(np.frombuffer(b"".join(lines), dtype=np.uint8), ends)
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Texts":
+        """Read what `arrays` gives."""
+        return cls(arrays["texts.content"], arrays["texts.ends"])
+
+    def arrays(self) -> Arrays:
+        """Return what is stored, by name."""
+        return {"texts.content": self.content, "texts.ends": self.ends}
+
+    def __getitem__(self, unit: int) -> Any:
+        """Return the value of a unit."""
+        start = int(self.ends[unit - 1]) if unit else 0
+        return json.loads(self.content[start : int(self.ends[unit])].tobytes())
+
+
+def _ranges(starts: Indices, stops: Indices) -> Indices:
+    """Return the numbers from each start to its stop, one range after the other."""
+    sizes = stops - starts
+    before = np.cumsum(sizes) - sizes
+    numbers: Indices = np.arange(int(sizes.sum())) + np.repeat(starts - before, sizes)
+    return numbers

@@ -1,0 +1,108 @@
+"""Sequences laid out for scoring, so that what the sequences of a unit share is read once.
+
+A row holds the tokens that several sequences of a unit begin with, then the rest of each. A mask
+keeps the rests from seeing each other, and all of them count on from where the shared part ends. So
+a question's prompt is read once for all choices, and a record once for several references.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gapbench.bench.data.batching import Batch
+from gapbench.bench.data.encoded import CausalSplit, Indices
+
+_ROOM = 256  # tokens of a row beside the shared ones; attention costs the square of its length
+_PADDING = -1
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row, and what is asked of it.
+
+    Attributes:
+        tokens: (width,) shared ones first.
+        positions: (width,) place of each token in its own sequence.
+        owners: (width,) 0 for shared tokens, else the number of the sequence in the row.
+        wanted: (decisions,) which tokens of the row to predict from.
+        targets: (decisions,) the tokens that follow them.
+        numbers: (decisions,) of each among the decisions of all rows.
+    """
+
+    tokens: NDArray[np.int32]
+    positions: Indices
+    owners: Indices
+    wanted: Indices
+    targets: NDArray[np.int32]
+    numbers: Indices
+
+
+def pack(split: CausalSplit, units: Indices) -> list[Row]:
+    """Return rows with every sequence of some units; their decisions are numbered in order."""
+    rows: list[Row] = []
+    number = 0
+    for unit in units:
+        members = np.arange(split.units[unit], split.units[unit + 1])
+        shared = _shared(split, members)
+        rests = np.cumsum(split.lengths[members] - shared)
+        for part in np.split(members, np.flatnonzero(np.diff(rests // _ROOM)) + 1):
+            rows.append(_row(split, part, shared, number))
+            number += len(rows[-1].numbers)
+    return rows
+
+
+def batch(rows: Sequence[Row], runs: int, pad_id: int, device: torch.device) -> Batch:
+    """Return rows as a batch that every run reads alike; run-major, without targets."""
+    owners = _padded([row.owners for row in rows], _PADDING)
+    places = np.arange(owners.shape[1])
+    seen = (owners[:, None] == 0) | (owners[:, None] == owners[:, :, None])
+    seen &= (owners[:, None] != _PADDING) & (places <= places[:, None])
+    seen |= places == places[:, None]  # padding sees itself: to see nothing would be no number
+    inputs = {
+        "input_ids": _padded([row.tokens for row in rows], pad_id),
+        "attention_mask": seen[:, None],
+        "position_ids": _padded([row.positions for row in rows], 0),
+        "positions": _padded([row.wanted for row in rows], 0),
+    }
+    tensors = {name: torch.from_numpy(values).to(device) for name, values in inputs.items()}
+    return Batch.of_prompts(
+        {name: each.repeat(runs, *[1] * (each.dim() - 1)) for name, each in tensors.items()}
+    )
+
+
+def _shared(split: CausalSplit, members: Indices) -> int:
+    """Return how many tokens of their prompts all of some sequences begin with."""
+    most = int(split.prompts[members].min())
+    begins = split.input_ids[split.offsets[members][:, None] + np.arange(most)]
+    differs = (begins != begins[0]).any(axis=0)
+    return int(differs.argmax()) if differs.any() else most
+
+
+def _row(split: CausalSplit, members: Indices, shared: int, number: int) -> Row:
+    sequences = [split.input_ids[split.offsets[s] : split.offsets[s + 1]] for s in members]
+    wanted, targets, width = [], [], shared
+    for sequence, prompt in zip(sequences, split.prompts[members], strict=True):
+        places = np.arange(prompt - 1, len(sequence) - 1)
+        wanted.append(np.where(places < shared, places, places - shared + width))
+        targets.append(sequence[prompt:])
+        width += len(sequence) - shared
+    rests = [len(sequence) - shared for sequence in sequences]
+    return Row(
+        np.concatenate([sequences[0][:shared], *(each[shared:] for each in sequences)]),
+        np.concatenate([np.arange(shared), *(shared + np.arange(rest) for rest in rests)]),
+        np.repeat(np.arange(len(members) + 1), [shared, *rests]),
+        np.concatenate(wanted),
+        np.concatenate(targets),
+        number + np.arange(sum(map(len, targets))),
+    )
+
+
+def _padded(values: Sequence[NDArray[np.integer]], filling: int) -> Indices:
+    """Lay arrays out as (rows, longest)."""
+    out = np.full((len(values), max(map(len, values))), filling, dtype=np.int64)
+    for row, each in zip(out, values, strict=True):
+        row[: len(each)] = each
+    return out

@@ -1,0 +1,92 @@
+"""Files of rows as plain columns: Parquet, CSV, TSV and JSON lines, told apart by their suffix.
+
+What the columns must hold is checked by those who ask for them (`bench.data.rows`,
+`bench.experiment.scaffold`).
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv as pc
+import pyarrow.parquet as pq
+
+from gapbench.bench.core.errors import DataError
+from gapbench.bench.core.safe_parsing import parse_json
+
+Columns = dict[str, list[Any]]
+
+
+def read(path: Path, texts: Sequence[str] = ()) -> Columns:
+    """Return the columns of a file, in the file's order.
+
+    Args:
+        path: its suffix says what it is.
+        texts: columns that hold text, even if it looks like numbers or dates; of CSV and TSV only,
+            as the other formats tell them apart.
+
+    Raises:
+        DataError: if the suffix is unknown, or the file cannot be read as what it says.
+    """
+    if path.suffix not in _READERS:
+        raise DataError(
+            f"{path}: a file of rows must end in {', '.join(_READERS)}, got {path.suffix!r}; "
+            "save it in one of these formats"
+        )
+    if not path.is_file():
+        raise DataError(f"{path} does not exist; give the path of a file of rows")
+    what, reader = _READERS[path.suffix]
+    try:
+        return reader(path, texts)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise DataError(f"{path} is not a readable {what} file: {error}") from None
+
+
+def _parquet(path: Path, _: Sequence[str]) -> Columns:
+    return _plain(pq.read_table(path))
+
+
+def _csv(path: Path, texts: Sequence[str]) -> Columns:
+    return _separated(path, texts, ",")
+
+
+def _tsv(path: Path, texts: Sequence[str]) -> Columns:
+    return _separated(path, texts, "\t")
+
+
+def _separated(path: Path, texts: Sequence[str], delimiter: str) -> Columns:
+    whole = path.stat().st_size + 1  # one block, so that a column's type is that of all its rows
+    table = pc.read_csv(
+        path,
+        read_options=pc.ReadOptions(block_size=whole),
+        parse_options=pc.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        convert_options=pc.ConvertOptions(column_types=dict.fromkeys(texts, pa.string())),
+    )
+    return _plain(table)
+
+
+def _plain(table: pa.Table) -> Columns:
+    return {name: table.column(place).to_pylist() for place, name in enumerate(table.column_names)}
+
+
+def _json_lines(path: Path, _: Sequence[str]) -> Columns:
+    rows = []
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            row = parse_json(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"line {number} is no object with a value for each column")  # noqa: TRY004
+            rows.append(row)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
+
+
+_READERS: dict[str, tuple[str, Callable[[Path, Sequence[str]], Columns]]] = {
+    ".csv": ("CSV", _csv),
+    ".tsv": ("TSV", _tsv),
+    ".jsonl": ("JSON lines", _json_lines),
+    ".parquet": ("parquet", _parquet),
+}

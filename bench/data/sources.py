@@ -1,0 +1,306 @@
+"""Where data and backbones come from, and the fingerprints that make them part of a run's identity.
+
+Three kinds of each: built into the package, a local folder (`--data`, `--backbone`), or a hub
+repository at a pinned revision. Adapters that runs start from are local folders. Reading all these
+is the work of `bench.tasks.dataset`, `bench.models.loading` and `bench.models.initial_adapter`.
+"""
+
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+
+from gapbench.bench.config.run import Fingerprint
+from gapbench.bench.config.task import Task
+from gapbench.bench.config.task_sources import BuiltinSource, HubSource, OwnSource
+from gapbench.bench.core.errors import BackboneError, BenchError, DataError
+from gapbench.bench.core.safe_parsing import parse_json
+from gapbench.bench.core.schema import content_hash
+from gapbench.bench.data import manifest
+
+BACKBONE_FILES = (
+    "config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    # What tokenizers are made of where there is no tokenizer.json, by the library's names.
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "spiece.model",
+    "spm.model",
+    "sentencepiece.bpe.model",
+    "tokenizer.model",
+)
+"""Decides, beside the weights, what a backbone makes of a text."""
+ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+_HUB_ID = re.compile(
+    r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)@(?P<revision>[0-9a-f]{40})"
+)
+
+
+def cache_folder() -> Path:
+    """Return the folder for derived files: ``$GAPBENCH_CACHE`` or the user's cache folder."""
+    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "gapbench"
+    return Path(os.environ.get("GAPBENCH_CACHE", default))
+
+
+@dataclass
+class Sources:
+    """Where this invocation finds data and backbones; runs themselves know only their hashes.
+
+    Attributes:
+        data_folder: holds ``<task>/{train,validation,test}.parquet``, used instead of the hub.
+        offline: whether what only the hub has is refused, before any connection is tried.
+        locations: name or folder of every backbone and adapter fingerprinted so far, by digest.
+    """
+
+    data_folder: Path | None = None
+    offline: bool = False
+    locations: dict[str, str] = field(default_factory=dict)
+
+    def data(self, task: Task) -> Fingerprint:
+        """Return the identity of a task's rows: generated, local files or a pinned revision.
+
+        Raises:
+            DataError: if local files are missing, or the hub has the rows and must not be asked.
+        """
+        source = task.source
+        if isinstance(source, BuiltinSource):
+            return Fingerprint(name="builtin", digest=content_hash(source.model_dump())[:16])
+        if isinstance(source, OwnSource):
+            return Fingerprint(name="own", digest=_own_digest(task.name, source))
+        if self.data_folder is not None:
+            paths = [self.split_file(task, split) for split in task.splits.official.values()]
+            return Fingerprint(name="files", digest=_joint_digest(paths))
+        if isinstance(source, HubSource):
+            self._hub(f"task {task.name!r}: its data", source.hub, "data", DataError)
+            return Fingerprint(name=source.hub, digest=source.revision)
+        raise DataError(
+            f"task {task.name!r} exists only as files; give --data DIR with "
+            f"DIR/{task.name}/{task.splits.train}.parquet"
+        )
+
+    def split_file(self, task: Task, split: str) -> Path:
+        """Return the parquet file of one official split.
+
+        Raises:
+            DataError: if it does not exist.
+        """
+        assert self.data_folder is not None  # noqa: S101 - callers ask only with a data folder
+        path = self.data_folder / task.name / f"{split}.parquet"
+        if not path.is_file():
+            raise DataError(
+                f"task {task.name!r}: {path} does not exist; put the split {split!r} there, or "
+                "leave out --data to use the hub"
+            )
+        if (cause := _spoilt(path)) is not None:
+            raise DataError(f"task {task.name!r}: {cause}")
+        return path
+
+    def backbone(self, name: str) -> Fingerprint:
+        """Return the identity of a backbone: built-in name, folder or ``owner/name@revision``.
+
+        Raises:
+            BackboneError: if the folder holds no safe weights, or a hub id has no pinned revision
+                or must not be asked for.
+        """
+        folder = backbone_folder(name)
+        fingerprint = _of_folder(folder) if folder else _of_hub(name)
+        if folder is None:
+            self._hub(f"backbone {name!r}", name.partition("@")[0], "backbone", BackboneError)
+        self.locations[fingerprint.digest] = name
+        return fingerprint
+
+    def locate(self, backbone: Fingerprint) -> str:
+        """Return the name or folder under which a fingerprinted backbone can be loaded.
+
+        Raises:
+            BackboneError: if it is not built in and was not given to this invocation.
+        """
+        if backbone.digest not in self.locations:
+            for name in builtin_backbones():
+                self.backbone(name)
+        if backbone.digest not in self.locations:
+            raise BackboneError(
+                f"backbone {backbone.name!r} with digest {backbone.digest} is not at hand; give "
+                "the folder it was run with by --backbone DIR"
+            )
+        return self.locations[backbone.digest]
+
+    def start(self, folder: Path) -> Fingerprint:
+        """Return the identity of an adapter folder that runs start from.
+
+        Raises:
+            BackboneError: if it is none, or its weights are no safetensors.
+        """
+        fingerprint = Fingerprint(name=folder.resolve().name, digest=_adapter_digest(folder))
+        self.locations[fingerprint.digest] = str(folder)
+        return fingerprint
+
+    def locate_start(self, start: Fingerprint) -> Path:
+        """Return the folder of a fingerprinted adapter.
+
+        Raises:
+            BackboneError: if it was not given to this invocation.
+        """
+        if start.digest not in self.locations:
+            raise BackboneError(
+                f"adapter {start.name!r} with digest {start.digest}, from which the run starts, is "
+                "not at hand; give its folder by --start DIR"
+            )
+        return Path(self.locations[start.digest])
+
+    def _hub(self, what: str, repository: str, flag: str, error: type[BenchError]) -> None:
+        """Refuse a repository that must not be asked for, or that a folder would be taken for."""
+        if self.offline:
+            raise error(
+                f"{what} would come from the hub ({repository}), which --offline forbids; copy it "
+                "with 'gapbench fetch' where there is a network, and give its folder by "
+                f"--{flag} DIR"
+            )
+        if Path(repository).exists():
+            raise error(
+                f"{what}: the working directory has a folder {repository!r}, which would be taken "
+                f"for the hub's repository; give it by --{flag} DIR, or call from elsewhere"
+            )
+
+    def weight_bytes(self, backbone: Fingerprint) -> float:
+        """Return the size of a backbone's weight files, infinite where they are not at hand."""
+        folder = backbone_folder(self.locate(backbone))
+        if folder is None:
+            return float("inf")
+        return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def _of_folder(folder: Path) -> Fingerprint:
+    return Fingerprint(name=folder.resolve().name, digest=_backbone_digest(folder))
+
+
+def _of_hub(name: str) -> Fingerprint:
+    found = _HUB_ID.fullmatch(name)
+    if found is None:
+        raise BackboneError(
+            f"backbone {name!r} is neither built in ({', '.join(builtin_backbones())}), nor an "
+            "existing folder, nor a hub id with a pinned revision such as "
+            "'owner/name@<commit hash>' (40 digits); give one of these by --backbone"
+        )
+    return Fingerprint(name=found["repository"].split("/")[1], digest=found["revision"])
+
+
+def builtin_backbones() -> list[str]:
+    """Return the names of the backbones that travel with the package."""
+    folder = files("gapbench.bench.synthetic") / "backbones"
+    return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
+
+
+def backbone_folder(name: str) -> Path | None:
+    """Return the folder of a built-in or local backbone, None if ``name`` is a hub id."""
+    if name in builtin_backbones():
+        return Path(str(files("gapbench.bench.synthetic") / "backbones" / name))
+    try:
+        path = Path(name).expanduser()
+        return path if path.is_dir() else None
+    except (OSError, RuntimeError):  # a name longer than names can be, or of a user who is not
+        return None
+
+
+def _backbone_digest(folder: Path) -> str:
+    weights = sorted(folder.glob("*.safetensors"))
+    config = folder / "config.json"
+    if not config.is_file():
+        raise BackboneError(
+            f"backbone {folder}: no config.json; give a folder as the model library "
+            "saves it (save_pretrained)"
+        )
+    if (folder / ADAPTER_CONFIG).exists():
+        raise BackboneError(
+            f"backbone {folder}: holds an adapter too ({ADAPTER_CONFIG}), which would change its "
+            "weights; move it elsewhere, or let runs begin from it by the field 'start'"
+        )
+    for path in (config, *weights):
+        if (cause := _spoilt(path)) is not None:
+            raise BackboneError(f"backbone {folder.name!r}: {cause}")
+    if not weights:
+        pickles = [
+            path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern)
+        ]
+        found = f"only {', '.join(pickles)}, which could run code on loading" if pickles else "none"
+        raise BackboneError(
+            f"backbone {folder}: weights must be safetensors, found {found}; convert "
+            "them with save_pretrained(safe_serialization=True)"
+        )
+    present = [folder / name for name in BACKBONE_FILES if (folder / name).is_file()]
+    return _joint_digest(present + weights)
+
+
+def _adapter_digest(folder: Path) -> str:
+    way_out = "give a folder as 'gapbench export RUN --out DIR' writes it"
+    if not folder.is_dir():
+        raise BackboneError(f"adapter {folder}: there is no such folder; {way_out}")
+    paths = [folder / ADAPTER_CONFIG, folder / ADAPTER_WEIGHTS]
+    for path in paths:
+        if path.is_file():
+            continue
+        pickle = path.with_suffix(".bin")
+        found = f"only {pickle.name}, which could run code on loading" if pickle.is_file() else ""
+        raise BackboneError(f"adapter {folder}: no {path.name}{found and ', ' + found}; {way_out}")
+    return _joint_digest(paths)
+
+
+def _own_digest(task: str, source: OwnSource) -> str:
+    """Return the hash of the files' content, wherever they are and whatever they are called."""
+    paths = [Path(path) for path in (source.train, source.test) if path]
+    for path in paths:
+        if not path.is_file():
+            raise DataError(
+                f"task {task!r}: {path} does not exist; put it back, or mend the field 'source'"
+            )
+    return content_hash([file_digest(path) for path in paths])[:16]
+
+
+def _spoilt(path: Path) -> str | None:
+    """Return how a file differs from what `gapbench fetch` put there, None if it does not."""
+    item = manifest.item_of(path)
+    if item is None:
+        return None
+    again = "fetch the suite again into the same folder"
+    if not item.complete:
+        return f"{path.parent} was not fetched to the end; {again}"
+    known = item.files.get(f"{item.folder}/{path.name}")
+    if known is not None and file_digest(path) == known.sha256:
+        return None
+    how = "has changed since it was fetched" if known else "is not what was fetched"
+    return f"{path} {how}; {again}, or take {manifest.NAME} out to use it unchecked"
+
+
+def _joint_digest(paths: list[Path]) -> str:
+    return content_hash([[path.name, file_digest(path)] for path in paths])[:16]
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, remembered by path, size and all that the system says changed.
+
+    Backbones can be many gigabytes, and planning must not read them again every time. The time of
+    modification can be set to anything, as by an archive or a wrong clock; the inode's can not.
+    """
+    stat = path.stat()
+    changed = [stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
+    key = content_hash([str(path.resolve()), stat.st_size, changed])
+    memo = cache_folder() / "digests" / f"{key}.json"
+    try:
+        return str(parse_json(memo.read_text())["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    try:
+        memo.parent.mkdir(parents=True, exist_ok=True)
+        memo.write_text(json.dumps({"sha256": digest}))
+    except OSError:
+        pass  # the memo only saves time
+    return digest

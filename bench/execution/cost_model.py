@@ -1,0 +1,132 @@
+"""What runs take: measured where the store has their like, else judged by steps and weights."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from heapq import heapify, heapreplace
+from statistics import median
+
+from gapbench.bench.adaptation import registry
+from gapbench.bench.config.run import Cell, Fingerprint, Run
+from gapbench.bench.config.task_sources import BuiltinSource
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.execution.work_queue import Job
+from gapbench.bench.store.record import Record
+from gapbench.bench.store.store import Store
+
+Kind = tuple[str, str, str]
+"""Task, backbone and method: what costs are measured by."""
+
+_SAMPLES = 5  # records read of each kind
+_UNKNOWN_ROWS = 10_000  # of training sets that are counted only when they are read
+_UNKNOWN_BYTES = 1e9  # of weights that are still in the hub
+_PROCESS_BYTES = 1e9  # of a worker with its libraries loaded
+_HEADROOM = 1.25  # over the largest peak of a few runs
+_COPIES = 3  # of weights: as read, as used, and what a pass leaves behind
+
+
+@dataclass
+class Costs:
+    """What runs took so far, and what others will probably take.
+
+    Attributes:
+        seconds: of a run, by kind; medians.
+        memory_bytes: peak, by kind; the largest.
+    """
+
+    sources: Sources
+    seconds: dict[Kind, float] = field(default_factory=dict)
+    memory_bytes: dict[Kind, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._units: dict[str, float] = {}  # by cell hash
+        self._bytes: dict[Fingerprint, float] = {}
+
+    @classmethod
+    def measured(cls, store: Store, sources: Sources) -> "Costs":
+        """Return what the records of a store tell, read from a few of each kind."""
+        seconds: dict[Kind, list[float]] = defaultdict(list)
+        memory: dict[Kind, list[float]] = defaultdict(list)
+        for record in store.samples(_SAMPLES):
+            if isinstance(record, Record) and record.cost is not None:
+                cost, kind = record.cost, kind_of(record.cell)
+                seconds[kind].append(cost.train_seconds + cost.evaluation_seconds)
+                memory[kind].append(cost.peak_memory_bytes or 0)
+        return cls(
+            sources,
+            {kind: median(values) for kind, values in seconds.items()},
+            {kind: max(values) for kind, values in memory.items()},
+        )
+
+    def units(self, cell: Cell) -> float:
+        """Return the cost of a run beside others: relative cost x steps x bytes of weights."""
+        if cell.hash not in self._units:
+            method = registry.get(cell.method)
+            passes = method.relative_cost(method.Config.model_validate(cell.config))
+            steps = cell.budget.total_steps(_rows(cell)) if method.trains else 1
+            self._units[cell.hash] = passes * steps * self._weight_bytes(cell)
+        return self._units[cell.hash]
+
+    def job(self, runs: Sequence[Run]) -> Job:
+        """Return a stack with what it will probably take."""
+        cell = runs[0].cell
+        each, peak = self.seconds.get(kind_of(cell)), self.memory_bytes.get(kind_of(cell))
+        return Job(
+            runs,
+            None if each is None else each * len(runs),
+            sum(self.units(run.cell) for run in runs),
+            _HEADROOM * peak if peak else _PROCESS_BYTES + _COPIES * self._weight_bytes(cell),
+        )
+
+    def ordered(self, stacks: Iterable[Sequence[Run]]) -> list[Job]:
+        """Return stacks as jobs: longest first, those of a task, backbone and method together.
+
+        So the last worker to end does not begin the longest stack when all others are done, and a
+        worker mostly finds the data and the backbone of its next stack loaded already.
+        """
+        jobs = [self.job(runs) for runs in stacks]
+        rate = seconds_a_unit(jobs) or 1.0
+        groups: dict[Kind, list[tuple[float, Job]]] = defaultdict(list)
+        for job in jobs:
+            groups[kind_of(job.runs[0].cell)].append((expected(job, rate), job))
+        for group in groups.values():
+            group.sort(key=lambda pair: -pair[0])
+        order = sorted(groups.items(), key=lambda item: (-item[1][0][0], item[0]))
+        return [job for _, group in order for _, job in group]
+
+    def _weight_bytes(self, cell: Cell) -> float:
+        backbone = cell.backbone
+        if backbone not in self._bytes:
+            self._bytes[backbone] = min(self.sources.weight_bytes(backbone), _UNKNOWN_BYTES)
+        return self._bytes[backbone]
+
+
+def seconds_a_unit(jobs: Iterable[Job]) -> float | None:
+    """Return what a unit took where both are known, None where nothing is measured."""
+    ratios = {kind_of(job.runs[0].cell): job.seconds / job.units for job in jobs if job.seconds}
+    return median(ratios.values()) if ratios else None
+
+
+def expected(job: Job, seconds_a_unit: float) -> float:
+    """Return the seconds of a job, judged by its units where nothing like it was measured."""
+    return job.units * seconds_a_unit if job.seconds is None else job.seconds
+
+
+def kind_of(cell: Cell) -> Kind:
+    """Return what the costs of a cell are measured by."""
+    return cell.task.name, cell.backbone.name, cell.method
+
+
+def makespan(seconds: Iterable[float], workers: int) -> float:
+    """Return when the last of so many workers ends that take jobs in this order."""
+    ends = [0.0] * workers
+    heapify(ends)
+    for each in seconds:
+        heapreplace(ends, ends[0] + each)
+    return max(ends)
+
+
+def _rows(cell: Cell) -> int:
+    source = cell.task.source
+    known = source.sizes.get("train") if isinstance(source, BuiltinSource) else None
+    return cell.budget.train_size or known or _UNKNOWN_ROWS

@@ -1,0 +1,30 @@
+"""Who works on stacks: one file an engine, each with one function `work`.
+
+`local` is this computer's processes, `ray` the tasks of a Ray cluster, `slurm` a job array. They
+take stacks from the same agenda and leave the same records; whoever holds a run's claim writes its
+record. The extras that an engine needs are loaded only when it is asked for.
+"""
+
+from importlib import import_module
+
+from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.execution.engines.base import Engine
+
+
+def find(name: str) -> Engine:
+    """Return an engine by name.
+
+    Raises:
+        ConfigError: if the package it needs is not installed.
+    """
+    try:
+        module = import_module(f"gapbench.bench.execution.engines.{name}")
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] not in {"ray", "submitit"}:
+            raise
+        raise ConfigError(
+            f"--engine {name}: the package {error.name.partition('.')[0]!r} is not installed; "
+            f"install it with: pip install 'gapbench[{name}]'"
+        ) from None
+    engine: Engine = module.work
+    return engine

@@ -1,0 +1,58 @@
+"""What an engine is, and what all engines know of how to execute."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.execution.work_queue import Agenda, Job
+from gapbench.bench.store.event_log import Journal
+
+SMALL_BYTES = 32e6  # of weights; layers of smaller backbones are too small for several threads
+STACKS_A_WORKER = 4  # fewer are not worth starting one more
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to execute, as opposed to what.
+
+    Attributes:
+        results: the results folder.
+        device: auto, cpu or cuda.
+        stack: most runs that may share a backbone; None lets the engine measure what suits.
+        workers: processes or tasks at once; None lets the engine choose.
+        engine: one of `bench.cli.arguments.ENGINES`.
+        budget_s: seconds after which no stack is begun; None sets no limit.
+        checkpoint_minutes: from one checkpoint of a stack in training to its next.
+        journal: where each stack is noted.
+    """
+
+    results: Path
+    sources: Sources
+    device: str = "auto"
+    stack: int | None = None
+    workers: int | None = None
+    engine: str = "local"
+    budget_s: float | None = None
+    checkpoint_minutes: float = math.inf
+    journal: Journal | None = None
+
+
+class Engine(Protocol):
+    """Works off an agenda."""
+
+    def __call__(self, agenda: Agenda, settings: Settings) -> None:
+        """Take stacks from ``agenda`` until there are none, and tell it what became of each.
+
+        Raises:
+            StoreError: if the results folder cannot be written.
+            ConfigError: if the device does not exist.
+        """
+
+
+def small(jobs: Sequence[Job], sources: Sources) -> bool:
+    """Whether all backbones are so small that a stack makes no use of several threads."""
+    backbones = {run.cell.backbone for job in jobs for run in job.runs[:1]}
+    return all(sources.weight_bytes(backbone) <= SMALL_BYTES for backbone in backbones)

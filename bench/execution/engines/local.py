@@ -1,0 +1,252 @@
+"""This computer: one process, or several that are each replaced when they die."""
+
+import logging
+import multiprocessing
+import os
+import signal
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from threading import RLock
+from types import FrameType
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from gapbench.bench.config.run import Run
+from gapbench.bench.core import signals
+from gapbench.bench.core.errors import BenchError
+from gapbench.bench.core.process import choose_device, end_with_parent, prepare, take_gpu
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.execution.engines.base import STACKS_A_WORKER, Settings, small
+from gapbench.bench.execution.stack_executor import Executor
+from gapbench.bench.execution.work_queue import ATTEMPTS, Agenda, Job
+from gapbench.bench.store.failure import death_of, oom_kills
+from gapbench.bench.store.record import Status
+from gapbench.bench.store.store import store_at
+
+_log = logging.getLogger(__name__)
+_CONTEXT = multiprocessing.get_context("spawn")
+_POLL_S = 1.0
+_REPORT_S = 0.2  # between two messages of a worker about its progress
+
+
+def work(agenda: Agenda, settings: Settings) -> None:
+    """Work off an agenda with the processes of this computer."""
+    device = choose_device(settings.device)
+    workers = settings.workers or suitable_workers(agenda.waiting(), settings.sources, device)
+    with signals.heeding(signal.SIGTERM):
+        if workers == 1 or len(agenda) < 2:
+            work_here(agenda, settings)
+        else:
+            Crew(agenda, settings, min(workers, len(agenda))).work()
+
+
+def suitable_workers(jobs: Sequence[Job], sources: Sources, device: torch.device) -> int:
+    """Return one process a core for small backbones on a CPU, else one.
+
+    Layers of a small backbone are too small for several threads: quickstart took 229 s in one
+    process of two threads and 133 s in two of one. A process must have some stacks to be worth it.
+    """
+    if device.type != "cpu" or not small(jobs, sources):
+        return 1
+    return max(1, min(torch.get_num_threads(), len(jobs) // STACKS_A_WORKER))
+
+
+def work_here(agenda: Agenda, settings: Settings) -> None:
+    """Work off an agenda in this process."""
+    prepare()
+    executor = _executor(settings)
+    while (job := agenda.next()) is not None:
+        began = time.monotonic()
+        statuses = executor.run(job.runs, partial(agenda.advance, job))
+        agenda.end(job, statuses, time.monotonic() - began)
+
+
+def _executor(settings: Settings) -> Executor:
+    """Return what works on stacks; without a size from the user, it measures what suits."""
+    store, device = store_at(settings.results), choose_device(settings.device)
+    return Executor(
+        store,
+        settings.sources,
+        device,
+        divides=settings.stack is None,
+        checkpoint_s=60 * settings.checkpoint_minutes,
+        journal=settings.journal,
+    )
+
+
+@dataclass(frozen=True)
+class _Ready:
+    """A worker has loaded everything and waits for its first stack."""
+
+
+@dataclass(frozen=True)
+class _Ended:
+    """A worker is done with a stack."""
+
+    statuses: dict[str, Status]
+    seconds: float
+
+
+@dataclass(eq=False)
+class _Worker:
+    """One process, as the one that started it sees it."""
+
+    process: BaseProcess
+    pipe: Connection
+    oom_kills: int  # of this computer, when the worker began
+    slot: int  # its place among the workers, taken over by whoever replaces it
+    ready: bool = False
+    job: Job | None = None
+
+
+class Crew:
+    """Processes that work side by side."""
+
+    def __init__(self, agenda: Agenda, settings: Settings, size: int) -> None:
+        self._agenda = agenda
+        self._settings = settings
+        self._size = size
+        self._threads = max(1, torch.get_num_threads() // size)
+        self._workers: list[_Worker] = []
+
+    def work(self) -> None:
+        """Work until nothing is left to begin and nothing is under way."""
+        try:
+            for _ in range(self._size):
+                self._hire()
+            while self._hand_out():
+                pipes = {worker.pipe: worker for worker in self._workers}
+                for pipe in wait(list(pipes), _POLL_S):
+                    self._listen(pipes[pipe])  # type: ignore[index]
+                self._agenda.show()
+                if signals.asked():
+                    raise signals.Stopped
+        except KeyboardInterrupt:
+            _log.warning("stopping; each worker notes what it was at")
+            self._interrupt()
+            raise
+        finally:
+            for worker in self._workers:
+                worker.process.kill()
+                worker.process.join()
+
+    def _hire(self) -> None:
+        ours, theirs = _CONTEXT.Pipe()
+        before = oom_kills()
+        slot = min({*range(self._size)} - {worker.slot for worker in self._workers})
+        arguments = (theirs, self._threads, slot, self._settings)
+        process = _CONTEXT.Process(target=_serve, args=arguments)
+        # A terminal interrupts the whole group. What is ignored is inherited, from the first line.
+        heeded = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        process.start()
+        signal.signal(signal.SIGINT, heeded)
+        theirs.close()  # so that its end shows here
+        self._workers.append(_Worker(process, ours, before, slot))
+
+    def _hand_out(self) -> bool:
+        """Give every idle worker a stack; return whether anything is under way or to come."""
+        for worker in self._workers:
+            if worker.ready and worker.job is None:
+                worker.job = self._agenda.next()
+                if worker.job is not None:
+                    worker.pipe.send(worker.job.runs)
+        return len(self._agenda) > 0 or any(worker.job for worker in self._workers)
+
+    def _listen(self, worker: _Worker) -> None:
+        try:
+            message: Any = worker.pipe.recv()
+        except (EOFError, OSError):
+            self._bury(worker)
+            return
+        if isinstance(message, BaseException):
+            raise message
+        if isinstance(message, _Ready):
+            worker.ready = True
+        elif worker.job is not None and isinstance(message, _Ended):
+            job, worker.job = worker.job, None
+            self._agenda.end(job, message.statuses, message.seconds)
+        elif worker.job is not None:
+            self._agenda.advance(worker.job, message)
+
+    def _bury(self, worker: _Worker) -> None:
+        """Replace a worker that died; its stack is begun again, unless too many died of it."""
+        self._workers.remove(worker)
+        worker.process.join()
+        status, how = death_of(worker.process.exitcode, worker.oom_kills)
+        if self._settings.journal is not None:
+            self._settings.journal.died(worker.process.pid, how)
+        if not worker.ready and not self._workers:
+            raise BenchError(f"the last worker {how} before its first stack; try --workers 1")
+        if not worker.ready:
+            _log.warning("a worker process %s while it was starting; the others go on", how)
+            return
+        if status == Status.OUT_OF_MEMORY and worker.job and len(worker.job.runs) > 1:
+            self._agenda.halve(worker.job)
+            _log.warning("a worker process %s; going on with a smaller stack", how)
+        elif worker.job is None or self._agenda.died(worker.job):
+            _log.warning("a worker process %s; another one goes on", how)
+        else:
+            cause = f"{ATTEMPTS} worker processes died at it; the last {how}"
+            self._give_up(worker.job, status, cause)
+        self._hire()
+
+    def _give_up(self, job: Job, status: Status, cause: str) -> None:
+        executor = _executor(self._settings)
+        with executor.store.claim(job.runs) as mine:
+            self._agenda.end(job, executor.give_up(mine, cause, status))
+
+    def _interrupt(self) -> None:
+        """Stop what is under way as this process was told to; one still loading notes nothing."""
+        number = signal.SIGTERM if signals.asked() else signal.SIGINT
+        for worker in self._workers:
+            if worker.ready:
+                os.kill(worker.process.pid or 0, number)
+            else:
+                worker.process.kill()
+        for worker in self._workers:
+            worker.process.join()
+
+
+def _serve(pipe: Connection, threads: int, slot: int, settings: Settings) -> None:
+    """Do the stacks that come through a pipe until it closes."""
+    end_with_parent()
+    tqdm.set_lock(RLock())  # its own lock is a system semaphore, which a killed process leaves
+    prepare(threads)
+    executor = _executor(settings)
+    take_gpu(executor.device, slot)
+    try:
+        signal.signal(signal.SIGINT, _stop)
+        pipe.send(_Ready())
+        while True:
+            _do(executor, pipe.recv(), pipe)
+    except (EOFError, OSError, KeyboardInterrupt):
+        pass  # nothing more to do, or nobody to do it for
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it comes from the terminal and the parent alike
+    raise KeyboardInterrupt
+
+
+def _do(executor: Executor, runs: Sequence[Run], pipe: Connection) -> None:
+    began = told = time.monotonic()
+
+    def report(share: float) -> None:
+        nonlocal told
+        if time.monotonic() - told >= _REPORT_S:
+            told = time.monotonic()
+            pipe.send(share)
+
+    try:
+        with signals.heeding(signal.SIGTERM):
+            statuses = executor.run(runs, report)
+    except Exception as error:
+        pipe.send(error)
+        return
+    pipe.send(_Ended(statuses, time.monotonic() - began))

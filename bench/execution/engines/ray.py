@@ -1,0 +1,235 @@
+"""A Ray cluster: one task a stack, whose records come back to this process and are written here.
+
+This process holds the claims of what is under way, so the folder need not be shared, and whoever
+tries a stack again, be it Ray after a node is lost, can never write a run twice. Computers may join
+and leave: the number of tasks follows what the cluster has.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import ray
+from ray.exceptions import RayError, RayTaskError
+
+from gapbench.bench.config.run import Run
+from gapbench.bench.core.errors import BenchError, ConfigError
+from gapbench.bench.core.process import choose_device, prepare
+from gapbench.bench.execution.engines.base import Settings, small
+from gapbench.bench.execution.stack_executor import Executor
+from gapbench.bench.execution.work_queue import ATTEMPTS, Agenda, Job
+from gapbench.bench.store.event_log import Diary, Event
+from gapbench.bench.store.record import Record, Status
+from gapbench.bench.store.store import Store, store_at
+from gapbench.bench.training.checkpoint import Checkpoints
+
+_log = logging.getLogger(__name__)
+_POLL_S = 1.0
+_SMALL_SHARE = 0.25  # of a GPU, for a stack on a small backbone
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What a task brings home."""
+
+    records: list[tuple[Record, pa.Table | None]]
+    statuses: dict[str, Status]
+    seconds: float
+    told: list[Event]
+
+
+class Carrier(Store):
+    """Stands in for the results folder where a task runs: keeps what is written, to carry it home.
+
+    The process that sent the task holds the claims and knows what is settled.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings.results)
+        self.carried: list[tuple[Record, pa.Table | None]] = []
+
+    def settled(self, run: Run) -> bool:  # noqa: ARG002
+        """Return False: only what is not settled is sent."""
+        return False
+
+    @contextmanager
+    def claim(self, runs: Sequence[Run]) -> Iterator[list[Run]]:
+        """Yield all of ``runs``."""
+        yield list(runs)
+
+    def shares_claims(self, runs: Sequence[Run]) -> bool:
+        """Whether the sender's folder is seen here too, since the claims that it holds are."""
+        return all((self.root / "claims" / f"{run.hash}.lock").exists() for run in runs)
+
+    def write(self, record: Record, predictions: pa.Table | None = None) -> None:
+        """Keep a record with its predictions."""
+        self.carried.append((record, predictions))
+
+
+def do(runs: Sequence[Run], settings: Settings, threads: int) -> Carried:
+    """Run a stack in a worker process of the cluster, which keeps the backbone for the next one."""
+    prepare(threads)
+    began = time.monotonic()
+    carrier = Carrier(settings)
+    device, divides = choose_device(settings.device), settings.stack is None
+    diary = Diary()
+    executor = Executor(
+        carrier,
+        settings.sources,
+        device,
+        divides=divides,
+        checkpoint_s=60 * settings.checkpoint_minutes if carrier.shares_claims(runs) else None,
+        journal=diary,
+    )
+    statuses = executor.run(runs, lambda _share: None)
+    return Carried(carrier.carried, statuses, time.monotonic() - began, diary.told)
+
+
+def work(agenda: Agenda, settings: Settings) -> None:
+    """Work off an agenda with the tasks of a cluster.
+
+    That is the one that ``RAY_ADDRESS`` names, else the one of this computer, else one started
+    here and now.
+
+    Raises:
+        ConfigError: if cuda is asked for and no computer of the cluster has a GPU.
+    """
+    with _cluster():
+        if settings.device == "cuda" and not _resources().get("GPU"):
+            raise ConfigError(
+                "--device cuda: no computer of the Ray cluster has a GPU; use --device cpu or auto"
+            )
+        tasks = _Tasks(agenda, settings)
+        try:
+            while tasks.send() or tasks.under_way:
+                tasks.collect()
+        finally:
+            tasks.cancel()
+
+
+class _Tasks:
+    """The stacks that are under way in the cluster, with the claims on their runs."""
+
+    def __init__(self, agenda: Agenda, settings: Settings) -> None:
+        self._agenda = agenda
+        self._settings = settings
+        self._store = store_at(settings.results)
+        self._executor = Executor(self._store, settings.sources, choose_device("cpu"))
+        self._do: Any = ray.remote(max_retries=ATTEMPTS - 1)(do)
+        self._demand: dict[str, float] = {"num_cpus": 1.0}  # of the last stack
+        self.under_way: dict[Any, tuple[Job, list[Run], ExitStack]] = {}
+
+    def send(self) -> bool:
+        """Send stacks while there is room; return whether any was sent."""
+        sent = False
+        room = self._settings.workers or max(1, capacity(self._demand))
+        while len(self.under_way) < room and (job := self._agenda.next()) is not None:
+            claims = ExitStack()
+            mine = claims.enter_context(self._store.claim(job.runs))
+            if not mine:
+                claims.close()
+                self._agenda.end(job, {})
+                continue
+            self._demand = demand(job, self._settings)
+            threads = int(self._demand["num_cpus"])
+            task = self._do.options(**self._demand).remote(mine, self._settings, threads)
+            self.under_way[task] = job, mine, claims
+            sent = True
+        return sent
+
+    def collect(self) -> None:
+        """Store what has come back within a second."""
+        pending = list(self.under_way)
+        ready, _ = ray.wait(pending, num_returns=1, timeout=_POLL_S)
+        for task in ready:
+            job, runs, claims = self.under_way.pop(task)
+            with claims:
+                self._collect(task, job, runs)
+        self._agenda.show()
+
+    def _collect(self, task: Any, job: Job, runs: list[Run]) -> None:
+        try:
+            carried: Carried = ray.get(task)
+        except RayTaskError as error:
+            if isinstance(error.cause, BenchError):
+                raise error.cause from None
+            raise
+        except RayError as error:
+            cause = f"{ATTEMPTS} worker processes died at it; Ray says: {error}"
+            self._agenda.end(job, self._executor.give_up(runs, cause))
+            return
+        for record, predictions in carried.records:
+            self._executor.keep(record, predictions)
+        Checkpoints(self._store, choose_device("cpu")).clear(runs)
+        if self._settings.journal is not None:
+            for event in carried.told:
+                self._settings.journal.write(event)
+        self._agenda.end(job, carried.statuses, carried.seconds)
+
+    def cancel(self) -> None:
+        """Stop what is still under way, note that of its runs, and let them go."""
+        for task in self.under_way:
+            ray.cancel(task, force=True)
+        for _, runs, claims in self.under_way.values():
+            with claims:
+                self._executor.give_up(runs, "the command was stopped", Status.INTERRUPTED)
+
+
+def demand(job: Job, settings: Settings) -> dict[str, float]:
+    """Return what a task asks of the cluster: cores, share of a GPU, memory in bytes.
+
+    More memory than the largest computer has would never be found.
+    """
+    nodes = _nodes()
+    little = small([job], settings.sources)
+    asked = {"num_cpus": 1.0}
+    if settings.device != "cpu" and any("GPU" in node for node in nodes):
+        asked["num_gpus"] = _SMALL_SHARE if little else 1.0
+    elif not little:
+        asked["num_cpus"] = max(1.0, min(node.get("CPU", 1.0) for node in nodes))
+    largest = max((node.get("memory", 0.0) for node in nodes), default=0.0)
+    return asked | {"memory": min(job.memory_bytes, largest)}
+
+
+def capacity(asked: dict[str, float]) -> int:
+    """Return how many such tasks the cluster can run at once now."""
+    names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
+    needs = {names[name]: amount for name, amount in asked.items() if amount}
+    return sum(
+        min(int(node.get(name, 0.0) / amount + 1e-9) for name, amount in needs.items())
+        for node in _nodes()
+    )
+
+
+def _nodes() -> list[dict[str, float]]:
+    return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _resources() -> dict[str, float]:
+    found: dict[str, float] = ray.cluster_resources()
+    return found
+
+
+@contextmanager
+def _cluster() -> Iterator[None]:
+    """Be connected to a cluster; a connection that was there before stays."""
+    if ray.is_initialized():
+        yield
+        return
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to the network
+    try:
+        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(
+            f"--engine ray: no cluster can be reached or started: {error}; mend RAY_ADDRESS, or "
+            "unset it to start one on this computer"
+        ) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,0 +1,165 @@
+"""A Slurm cluster: a job array whose elements go through the stacks and take what nobody holds.
+
+The results folder is shared with the computers of the cluster, and the claims in it divide the
+work. An element that is pre-empted or out of time is queued again and takes up what is left, so
+that it needs nobody who remembers what it was at. Partition, account and the like come from the
+variables that ``sbatch`` reads, such as ``SBATCH_PARTITION``.
+"""
+
+import logging
+import math
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import submitit
+from submitit.core.utils import DelayedSubmission
+
+from gapbench.bench.core import signals
+from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.core.process import prepare
+from gapbench.bench.execution.engines.base import STACKS_A_WORKER, Settings, small
+from gapbench.bench.execution.engines.local import work_here
+from gapbench.bench.execution.work_queue import Agenda, Job
+from gapbench.bench.store.record import Status
+from gapbench.bench.store.store import Store, store_at
+
+_log = logging.getLogger(__name__)
+_MOST_WORKERS = 16  # of its own accord
+_LARGE_CPUS = 4  # for an element whose backbones make use of several threads
+_LONGEST_MIN = 24 * 60  # without a time budget
+_GRACE_MIN = 10  # for what runs when the time budget ends
+_REQUEUES = 100  # after as many times out of time, an element has made no progress to speak of
+_POLL_S = 2.0
+_POLL_SHARE = 0.1  # of its time that waiting may spend on looking
+
+
+@dataclass(frozen=True)
+class Element:
+    """What one element of the array does, from its start and from every new start."""
+
+    jobs: Sequence[Job]
+    settings: Settings
+
+    def __call__(self) -> None:
+        """Work off what nobody else holds."""
+        prepare(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
+        agenda = Agenda(self.jobs, lambda *_: None, self.settings.budget_s)
+        try:
+            # Pre-emption is told by the first, the end of the time by the second.
+            with signals.heeding(signal.SIGTERM, signal.SIGUSR2) as heard:
+                work_here(agenda, self.settings)
+        except signals.Stopped:
+            if signal.SIGUSR2 in heard:  # back in submitit's hands, which queues the element again
+                signal.raise_signal(signal.SIGUSR2)
+            raise
+
+    def checkpoint(self) -> DelayedSubmission:
+        """Return what to do after a pre-emption: the same; records and checkpoints say the rest."""
+        return DelayedSubmission(self)
+
+
+def work(agenda: Agenda, settings: Settings) -> None:
+    """Work off an agenda with a job array, and wait for its end.
+
+    Raises:
+        ConfigError: if this computer cannot send jobs, or Slurm refuses them.
+    """
+    jobs = agenda.take_all()  # the elements mind the time
+    settings = replace(settings, results=settings.results.resolve())
+    array = _submit(jobs, settings)
+    _log.warning("job array %s; its log files are in %s", array, _folder(settings))
+    try:
+        left = _wait(agenda, jobs, store_at(settings.results), array)
+    except BaseException:
+        subprocess.run(["scancel", array], check=False)  # noqa: S603, S607 - a number, Slurm's own
+        raise
+    agenda.left += left
+    if left and settings.budget_s is None:
+        _log.error("the array has ended early; the reasons are in %s", _folder(settings))
+
+
+def _folder(settings: Settings) -> Any:
+    return settings.results / "slurm"
+
+
+def _submit(jobs: list[Job], settings: Settings) -> str:
+    """Send the array and return its number."""
+    workers = settings.workers or min(_MOST_WORKERS, max(1, len(jobs) // STACKS_A_WORKER))
+    budget_min = None if settings.budget_s is None else math.ceil(settings.budget_s / 60)
+    memory = max(job.memory_bytes for job in jobs)
+    asked: dict[str, Any] = {
+        "job_name": "gapbench",
+        "time": _LONGEST_MIN if budget_min is None else budget_min + _GRACE_MIN,
+        "mem": f"{math.ceil(memory / 2**20)}M",
+        "cpus_per_task": 1 if small(jobs, settings.sources) else _LARGE_CPUS,
+        "additional_parameters": {"requeue": True},
+    }
+    if settings.device == "cuda":
+        asked["gpus_per_node"] = 1
+    try:
+        executor = submitit.SlurmExecutor(_folder(settings), max_num_timeout=_REQUEUES)
+        executor.update_parameters(**asked)
+        with executor.batch():
+            sent = [executor.submit(Element(jobs, settings)) for _ in range(workers)]
+    except (RuntimeError, OSError, submitit.core.utils.FailedJobError) as error:
+        raise ConfigError(
+            f"--engine slurm: no job could be sent: {error}; send from a computer on which sbatch "
+            "works, or use --engine local"
+        ) from None
+    return str(sent[0].job_id).partition("_")[0]
+
+
+def _wait(agenda: Agenda, jobs: list[Job], store: Store, array: str) -> list[Job]:
+    """Follow the records until the array has ended; return the stacks that are not done."""
+    left = jobs
+    alive = True
+    while alive and left:
+        alive = _in_queue(array)
+        began = time.monotonic()
+        left = [job for job in left if not _settled(agenda, job, store)]
+        agenda.show()
+        if alive:
+            time.sleep(max(_POLL_S, (time.monotonic() - began) / _POLL_SHARE))
+    return [job for job in left if not _attempted(agenda, job, store)]
+
+
+def _in_queue(array: str) -> bool:
+    """Whether any element waits or runs; Slurm forgets an array some minutes after its end.
+
+    A controller that does not answer says nothing of the array, which is then asked for again.
+    """
+    asked = ["squeue", "--noheader", "--jobs", array]
+    found = subprocess.run(asked, capture_output=True, text=True, check=False)  # noqa: S603
+    if found.returncode:
+        return "invalid job id" not in found.stderr.lower()
+    return bool(found.stdout.strip())
+
+
+def _settled(agenda: Agenda, job: Job, store: Store) -> bool:
+    """Whether all runs of a stack are settled now; it has then ended."""
+    if store.unsettled(job.runs):
+        return False
+    _end(agenda, job, store)
+    return True
+
+
+def _attempted(agenda: Agenda, job: Job, store: Store) -> bool:
+    """Whether the runs of a stack at least have records that say why they are not settled."""
+    if any(store.status(run) is None for run in job.runs):
+        return False
+    _end(agenda, job, store)
+    return True
+
+
+def _end(agenda: Agenda, job: Job, store: Store) -> None:
+    statuses: dict[str, Status] = {}
+    for run in job.runs:
+        status = store.status(run)
+        if status is not None:
+            statuses[run.hash] = status
+    agenda.end(job, statuses)

@@ -1,0 +1,150 @@
+"""Train a stored run again and write it as an adapter folder that PEFT loads.
+
+Records keep no weights, so an export repeats the training, as `bench.execution.reproduce` does, and
+says how far the repetition's scores are from the recorded ones.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+from torch import Tensor
+
+from gapbench.bench import __version__
+from gapbench.bench.adaptation.build import load_backbone
+from gapbench.bench.config.run import Fingerprint
+from gapbench.bench.core.errors import RecordError, StoreError
+from gapbench.bench.core.process import choose_device
+from gapbench.bench.data.sources import Sources, backbone_folder
+from gapbench.bench.execution.reproduce import Outcome, compare, stored
+from gapbench.bench.execution.stack_executor import Attempt
+from gapbench.bench.models.merge import Adapter
+from gapbench.bench.store.record import Record, Status
+from gapbench.bench.store.store import Store
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export left.
+
+    Attributes:
+        folder: holds ``adapter_config.json``, ``adapter_model.safetensors`` and ``gapbench.json``.
+        metric: the task's main metric.
+        score_before, score_now: its value on the test split, as recorded and of this adapter.
+        outcome: everything in which the repetition differs from the record.
+    """
+
+    folder: Path
+    metric: str
+    score_before: float | None
+    score_now: float | None
+    outcome: Outcome
+
+    @property
+    def report(self) -> dict[str, Any]:
+        """The same as plain data."""
+        return asdict(self) | {"folder": str(self.folder)}
+
+    def __str__(self) -> str:
+        scores = f"{self.score_before} in the record, {self.score_now} now"
+        lines = [f"{self.folder}: test {self.metric} {scores}"]
+        lines += [
+            f"drifted: {name}: {old} before, {new} now"
+            for name, (old, new) in self.outcome.drifts.items()
+        ]
+        return "\n".join(lines)
+
+
+def export(store: Store, name: str, sources: Sources, device: str, out: Path) -> Exported:
+    """Train the record called ``name`` (file or run hash) again and write its adapter to ``out``.
+
+    Raises:
+        StoreError: if ``out`` holds anything already.
+        RecordError: if there is no such record, or it is not ok, then or now.
+        MergeError: if PEFT has no adapter for what the method trains.
+    """
+    _refuse_full(out)
+    record = stored(store, name, sources)
+    if record.status != Status.OK:
+        raise RecordError(f"{record.run} is {record.status}; only a run that is ok has an adapter")
+    backbone = load_backbone(record.cell, sources)
+    where = choose_device(device)
+    attempt = Attempt.prepare([record.run], backbone, sources, where, lambda _: None)
+    attempt.method.export(attempt.state, 0)  # if it is refused, then before the time is spent
+    attempt.train()
+    ((again, _),) = attempt.records()
+    if again.status != Status.OK:
+        raise RecordError(f"{record.run} was ok, now it is {again.status}: {again.detail}")
+    adapter = attempt.method.export(attempt.state, 0)
+    location = _base_model(record.cell.backbone, sources)
+    write(out, Adapter(dict(adapter.config) | location, adapter.tensors), _notes(record, again))
+    metric = record.cell.task.metrics[0]
+    scores = (record.score("test"), again.score("test"))
+    return Exported(out, metric, *scores, compare(record, again))
+
+
+def write(out: Path, adapter: Adapter, notes: Mapping[str, Any]) -> None:
+    """Write an adapter folder; it appears whole or not at all.
+
+    Raises:
+        StoreError: if it cannot be written, or holds anything already.
+    """
+    _refuse_full(out)
+    out = out.resolve()
+    part = out.with_name(f".{out.name}.{os.getpid()}.part")
+    tensors: dict[str, Tensor] = {k: v.cpu().contiguous() for k, v in adapter.tensors.items()}
+    try:
+        part.mkdir(parents=True)
+        save_file(tensors, part / "adapter_model.safetensors", metadata={"format": "pt"})
+        for file, content in (("adapter_config", adapter.config), ("gapbench", notes)):
+            text = json.dumps(content, indent=2, sort_keys=True) + "\n"
+            (part / f"{file}.json").write_text(text, encoding="utf-8")
+        if out.exists():
+            out.rmdir()  # it is empty
+        part.replace(out)
+    except OSError as error:
+        raise StoreError(f"{out}: cannot be written: {error.strerror}") from None
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _refuse_full(out: Path) -> None:
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise StoreError(f"{out} holds something already; give a new or empty folder with --out")
+
+
+def _base_model(backbone: Fingerprint, sources: Sources) -> dict[str, Any]:
+    """Return what PEFT's configuration says of the backbone: a folder, or a pinned hub id."""
+    location = sources.locate(backbone)
+    folder = backbone_folder(location)
+    repository, _, revision = location.partition("@")
+    if folder is not None:
+        return {"base_model_name_or_path": str(folder), "revision": None}
+    return {"base_model_name_or_path": repository, "revision": revision}
+
+
+def _notes(record: Record, again: Record) -> dict[str, Any]:
+    """Return what a user of the adapter needs beside it, and where it comes from."""
+    cell = record.cell
+    return {
+        "gapbench": __version__,
+        "run_hash": record.run_hash,
+        "seed": record.seed,
+        "task": cell.task.name,
+        "text": list(cell.task.text),
+        "prompt": cell.task.prompt,
+        "labels": list(cell.task.labels),
+        "max_length": cell.task.max_length,
+        "backbone": cell.backbone.model_dump(mode="json"),
+        "start": cell.start.model_dump(mode="json") if cell.start else None,
+        "method": cell.method,
+        "config": cell.config,
+        "checkpoint_step": again.checkpoint.step if again.checkpoint else None,
+        "test_recorded": record.splits["test"].metrics,
+        "test_now": again.splits["test"].metrics,
+    }

@@ -1,0 +1,139 @@
+"""Run a stored record again, alone, and say what came out the same and what drifted."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from gapbench.bench.core.errors import RecordError
+from gapbench.bench.core.process import choose_device
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.execution.stack_executor import Executor
+from gapbench.bench.store.record import Record
+from gapbench.bench.store.store import Store, store_at
+
+TOLERANCE = 1e-4  # on float32 numbers; the same machine and threads usually give equality
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Differences between a stored record and its repetition.
+
+    Attributes:
+        drifts: field to (stored, repeated), of numbers further apart than `TOLERANCE`.
+        largest: largest absolute difference of any number.
+        detail: why the repetition is not ok.
+    """
+
+    run: str
+    status_before: str
+    status_now: str
+    drifts: dict[str, tuple[float | None, float | None]]
+    largest: float
+    detail: str | None = None
+
+    @property
+    def same(self) -> bool:
+        """Whether status and all numbers agree."""
+        return self.status_before == self.status_now and not self.drifts
+
+    def __str__(self) -> str:
+        lines = [f"{self.run}: {self.status_before} before, {self.status_now} now"]
+        if self.same:
+            lines.append(f"same: no number differs by more than {self.largest:.2g}")
+        if self.detail:
+            lines.append(self.detail)
+        lines += [
+            f"drifted: {name}: {old} before, {new} now" for name, (old, new) in self.drifts.items()
+        ]
+        return "\n".join(lines)
+
+
+def reproduce(store: Store, name: str, sources: Sources, device: str) -> Outcome:
+    """Run the record called ``name`` (file or run hash) again without storing the result.
+
+    Raises:
+        RecordError: if there is no such record, or its data are not at hand.
+        BackboneError: if its backbone, or the adapter that it starts from, is not at hand.
+    """
+    record = stored(store, name, sources)
+    run = record.run
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = store_at(Path(folder))
+        Executor(scratch, sources, choose_device(device)).run([run], lambda _: None)
+        again = scratch.find(run)
+    if again is None:
+        raise RecordError(f"{run}: the repetition left no record")
+    return compare(record, again)
+
+
+def stored(store: Store, name: str, sources: Sources) -> Record:
+    """Return the record called ``name`` (file or run hash) if all that it was made of is at hand.
+
+    Raises:
+        RecordError: if there is no such record, or its data are not at hand.
+        BackboneError: if its backbone, or the adapter that it starts from, is not at hand.
+    """
+    record = _find(store, name)
+    run = record.run
+    if record.cell.data.name == "files" and sources.data_folder is None:
+        raise RecordError(f"{run} was trained on local files; give their folder by --data DIR")
+    if sources.data(record.cell.task).digest != record.cell.data.digest:
+        raise RecordError(
+            f"{run}: the data at hand differ from those it was trained on "
+            f"(digest {record.cell.data.digest})"
+        )
+    sources.locate(record.cell.backbone)  # fails here, not inside a run that nobody keeps
+    if record.cell.start is not None:
+        sources.locate_start(record.cell.start)
+    return record
+
+
+def _find(store: Store, name: str) -> Record:
+    path = Path(name)
+    if path.suffix == ".json":
+        return store.read(path)
+    records = (record for record in store.records() if isinstance(record, Record))
+    found = [record for record in records if name and record.run_hash.startswith(name)]
+    if len(found) > 1:
+        raise RecordError(
+            f"{len(found)} run hashes under {store.root} begin with {name!r}; give more of it"
+        )
+    if not found:
+        raise RecordError(
+            f"no run hash under {store.root} begins with {name!r}; `gapbench report` lists them"
+        )
+    return found[0]
+
+
+def compare(before: Record, now: Record) -> Outcome:
+    """Return what differs between a stored record and its repetition."""
+    old, new = dict(_numbers(before)), dict(_numbers(now))
+    drifts, largest = {}, 0.0
+    for field in old.keys() | new.keys():
+        first, second = old.get(field), new.get(field)
+        if first is None or second is None:
+            if first is not second:
+                drifts[field] = (first, second)
+            continue
+        largest = max(largest, abs(first - second))
+        if abs(first - second) > TOLERANCE:
+            drifts[field] = (first, second)
+    drifts = dict(sorted(drifts.items()))
+    return Outcome(str(before.run), before.status, now.status, drifts, largest, now.detail)
+
+
+def _numbers(record: Record) -> Iterator[tuple[str, float | None]]:
+    """Yield every number that must not depend on the execution."""
+    for split, scores in record.splits.items():
+        yield f"{split}.loss", scores.loss
+        for metric, value in scores.metrics.items():
+            yield f"{split}.{metric}", value
+        for part, values in scores.parts.items():
+            for metric, value in values.items():
+                yield f"{split}.{metric}.{part}", value
+    if record.calibration:
+        for name, value in record.calibration.model_dump().items():
+            yield f"calibration.{name}", value
+    if record.checkpoint:
+        yield "checkpoint.step", record.checkpoint.step

@@ -1,0 +1,142 @@
+"""Which runs go into which stack, in which order; an engine then works on them.
+
+Who works, this process or a whole cluster, is the matter of `bench.execution.engines`. Results
+reach the store from there; only progress and status come back here.
+"""
+
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from gapbench.bench.adaptation import registry
+from gapbench.bench.adaptation.method import AnyMethod
+from gapbench.bench.config.run import Cell, Run
+from gapbench.bench.core.process import choose_device
+from gapbench.bench.core.schema import content_hash
+from gapbench.bench.execution import engines
+from gapbench.bench.execution.cost_model import Costs
+from gapbench.bench.execution.engines.base import Settings
+from gapbench.bench.execution.work_queue import Agenda, Progress
+from gapbench.bench.profiling.stack_size import MOST
+from gapbench.bench.store.record import Status
+from gapbench.bench.store.store import store_at
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `execute` did.
+
+    Attributes:
+        statuses: how many runs ended in which.
+        left: runs that were not begun because the time was over.
+        seconds_left: what those will probably take one worker; None where nobody can know.
+    """
+
+    statuses: Counter[Status]
+    left: int = 0
+    seconds_left: float | None = None
+
+
+def most(settings: Settings) -> int:
+    """Return how many runs at most may share a stack where the user leaves it open."""
+    if settings.engine == "local":
+        return MOST[choose_device(settings.device).type]
+    return MOST["cuda" if settings.device == "cuda" else "cpu"]  # nobody knows where it will run
+
+
+def stacks(runs: Sequence[Run], limit: int) -> list[list[Run]]:
+    """Group runs that may share a stack, in the order of the first of each group.
+
+    They must agree on everything but seed, optimiser settings and the fields that their method
+    declares as `PER_RUN`. Inside, they are ordered by their method's `width`.
+    """
+    groups: dict[str, list[Run]] = {}
+    keys: dict[str, str] = {}
+    for run in runs:
+        cell = run.cell
+        if cell.hash not in keys:
+            keys[cell.hash] = _stack_key(cell)
+        groups.setdefault(keys[cell.hash], []).append(run)
+    made = []
+    for group in groups.values():
+        method = registry.get(group[0].cell.method)
+        cells = {run.cell.hash: run.cell for run in group}
+        widths = {key: _width(method, cell) for key, cell in cells.items()}
+        group.sort(key=lambda run: widths[run.cell.hash])
+        size = limit if method.stackable else 1
+        made += [group[start : start + size] for start in range(0, len(group), size)]
+    return made
+
+
+def execute(runs: Sequence[Run], settings: Settings, progress: Progress) -> Outcome:
+    """Run everything that is not settled yet; return how the runs ended.
+
+    Args:
+        runs: what is wanted; runs that are settled or claimed elsewhere are left alone.
+        settings: engine, device, workers, stack size and time.
+        progress: called with the number of runs done (fractional) and the statuses so far.
+
+    Raises:
+        StoreError: if the results folder cannot be written.
+        ConfigError: if the engine or the device does not exist.
+    """
+    work = engines.find(settings.engine)
+    costs = Costs.measured(store_at(settings.results), settings.sources)
+    jobs = costs.ordered(stacks(runs, settings.stack or most(settings)))
+    with heeding_interrupts(progress) as heedful:
+        agenda = Agenda(jobs, heedful, settings.budget_s)
+        work(agenda, settings)
+    left = sum(len(job.runs) for job in agenda.left)
+    seconds = sum(agenda.expected(job) for job in agenda.left)
+    return Outcome(agenda.statuses, left, seconds or None)
+
+
+@contextmanager
+def heeding_interrupts(progress: Progress) -> Iterator[Progress]:
+    """Make sure that Ctrl-C stops the work, and that a request to terminate does the same.
+
+    It is an exception that Python drops, with a traceback on stderr, where it strikes inside a
+    destructor. So it is remembered, and raised once more at the next sign of progress.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield progress  # only the main thread may handle signals
+        return
+    struck = False
+
+    def strike(_number: int, _frame: object) -> None:
+        nonlocal struck
+        struck = True
+        raise KeyboardInterrupt
+
+    def heedful(done: float, statuses: Counter[Status]) -> None:
+        if struck:
+            raise KeyboardInterrupt
+        progress(done, statuses)
+
+    def dropped(what: "sys.UnraisableHookArgs") -> None:
+        if not isinstance(what.exc_value, KeyboardInterrupt):
+            hook(what)
+
+    hook, sys.unraisablehook = sys.unraisablehook, dropped
+    before = {number: signal.signal(number, strike) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield heedful
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        sys.unraisablehook = hook
+
+
+def _width(method: type[AnyMethod], cell: Cell) -> int:
+    return method.width(method.Config.model_validate(cell.config))
+
+
+def _stack_key(cell: Cell) -> str:
+    per_run = registry.get(cell.method).Config.PER_RUN
+    shared = {name: value for name, value in cell.config.items() if name not in per_run}
+    content = cell.model_dump(mode="json", exclude={"training", "config", "task"})
+    return content_hash([content, shared, cell.task.identity()])

@@ -1,0 +1,303 @@
+"""One stack of runs to its records: load, adapt, train, score, store.
+
+Whatever happens to a stack ends in a defined status of each of its runs; the runs that are finished
+stay as they are.
+"""
+
+import gc
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import pyarrow as pa
+import torch
+
+from gapbench.bench.adaptation import registry
+from gapbench.bench.adaptation.build import load_backbone, set_up
+from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.config.run import Run
+from gapbench.bench.core import signals
+from gapbench.bench.core.errors import SealedError, SettledError, StoreError
+from gapbench.bench.core.memory import MemoryPeak
+from gapbench.bench.data.encoded import TaskData
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.models import loading
+from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.profiling.stack_size import divide
+from gapbench.bench.store import provenance
+from gapbench.bench.store.event_log import Teller
+from gapbench.bench.store.failure import cause_of, status_of
+from gapbench.bench.store.record import Record, Status
+from gapbench.bench.store.store import Store
+from gapbench.bench.tasks import dataset
+from gapbench.bench.training.checkpoint import UNREADABLE, Checkpoints, Saved
+from gapbench.bench.training.make_records import blank_record, records
+from gapbench.bench.training.trainer import AfterStep, Trainer, Watch
+
+Progress = Callable[[float], None]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Executor:
+    """Runs stacks on one device and stores what comes of them.
+
+    Attributes:
+        watch: given while settings are tuned: sees every evaluation and may end a run. The test
+            split is then sealed, and records are of train and validation alone.
+        divides: whether it cuts stacks to the size that it measures to be fastest.
+        checkpoint_s: seconds from one checkpoint of a stack in training to its next; None neither
+            saves nor looks for what was saved.
+        journal: where each stack is noted.
+    """
+
+    store: Store
+    sources: Sources
+    device: torch.device
+    watch: Watch | None = None
+    divides: bool = False
+    checkpoint_s: float | None = None
+    journal: Teller | None = None
+
+    def run(self, runs: Sequence[Run], progress: Progress) -> dict[str, Status]:
+        """Run what is still missing of a stack; another process may hold or have done some of it.
+
+        Args:
+            runs: runs that may share a stack.
+            progress: called with the share of this stack that is done.
+
+        Returns:
+            Status by run hash, of the runs that this call has settled or attempted.
+        """
+        made: list[Record] = []
+        with self.store.claim(runs) as mine:
+            if mine:
+                with self._noted(mine) as made:
+                    made += self._in_turn([mine], progress)
+                if self.checkpoint_s is not None:
+                    self._checkpoints.clear(mine)
+        progress(1.0)
+        return {record.run_hash: record.status for record in made}
+
+    def _noted(self, runs: Sequence[Run]) -> AbstractContextManager[list[Record]]:
+        return self.journal.stack(runs) if self.journal else nullcontext([])
+
+    @property
+    def _checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.store, self.device)
+
+    def _attempt(self, runs: list[Run], saved: Saved | None, progress: Progress) -> list[Record]:
+        started = provenance.now()
+        made: list[Record] = []
+        try:
+            made.extend(self._execute(runs, saved, progress))  # keeps what came before an error
+        except SealedError:
+            raise
+        except StoreError as error:
+            self._note_full_store(_left(runs, made), error, started)
+            raise
+        except KeyboardInterrupt as stop:
+            cause = str(stop) or "stopped by the user"
+            self._give_up(_left(runs, made), Status.INTERRUPTED, cause, started)
+            raise
+        except Exception as error:
+            status, left = status_of(error), _left(runs, made)
+            if status != Status.OUT_OF_MEMORY or len(runs) == 1:
+                return made + self._give_up(left, status, cause_of(error), started)
+        else:
+            return made
+        # Only here, outside the handler, are the tensors of the failed attempt free.
+        half = -(-len(left) // 2)
+        _log.warning("out of memory with %d runs in a stack; going on with %d", len(runs), half)
+        _free(self.device)
+        halves = [part for part in (left[:half], left[half:]) if part]
+        return made + self._in_turn(halves, progress)
+
+    def _in_turn(self, stacks: Sequence[list[Run]], progress: Progress) -> list[Record]:
+        """Attempt stacks one by one; what goes on from a checkpoint is a stack of its own."""
+        parts = [part for runs in stacks for part in self._parts(runs)]
+        total = sum(len(runs) for runs, _ in parts)
+        made: list[Record] = []
+        for runs, saved in parts:
+            begun = len(made) / total
+            share = len(runs) / total
+
+            def report(done: float, begun: float = begun, share: float = share) -> None:
+                progress(begun + share * done)
+
+            if signals.asked():
+                raise signals.Stopped("the process was asked to end")
+            made += self._attempt(runs, saved, report)
+        return made
+
+    def _parts(self, runs: list[Run]) -> list[tuple[list[Run], Saved | None]]:
+        if self.checkpoint_s is not None:
+            return self._checkpoints.divide(runs)
+        return [(runs, None)]
+
+    def _execute(
+        self, runs: list[Run], saved: Saved | None, progress: Progress
+    ) -> Iterator[Record]:
+        """Yield each record once it is stored: what fails later has no part in it."""
+        started = provenance.now()
+        cell = runs[0].cell
+        reason = loading.unfit(self.sources.locate(cell.backbone), cell.task.kind)
+        if reason is not None:
+            yield from self._give_up(runs, Status.SKIPPED, reason, started)
+            return
+        backbone = load_backbone(cell, self.sources)
+        skipped, runs = self._skip(runs, backbone, started)
+        yield from skipped
+        if not runs:
+            return
+        if self.divides and saved is None:
+            task_data = dataset.prepare(cell, self.sources, backbone.reader)
+            parts = divide(runs, backbone, task_data, self.device)
+            if len(parts) > 1:
+                yield from self._in_turn(parts, progress)
+                return
+        attempt = self._ready(runs, saved, backbone, progress)
+        attempt.train()
+        for made in attempt.records():
+            yield self.keep(*made)
+
+    def keep(self, record: Record, predictions: pa.Table | None) -> Record:
+        """Store what came of a run; return that, or what another process stored before."""
+        try:
+            self.store.write(record, predictions)
+        except SettledError:
+            # Where a shared folder shows new files late, two processes may have done one run.
+            _log.warning("%s was finished elsewhere in the meantime; that is kept", record.run)
+            return self.store.find(record.run) or record
+        return record
+
+    def _ready(
+        self, runs: list[Run], saved: Saved | None, backbone: Backbone, progress: Progress
+    ) -> "Attempt":
+        """Set a stack up, and put it where its checkpoint was taken if it has one."""
+        every_s = self.checkpoint_s
+        after_step = None if every_s is None else self._checkpoints.saver(runs, every_s)
+
+        def prepared() -> Attempt:
+            place = self.sources, self.device
+            return Attempt.prepare(runs, backbone, *place, progress, self.watch, after_step)
+
+        attempt = prepared()
+        if saved is None:
+            return attempt
+        try:
+            attempt.trainer.restore(saved.snapshot(runs))
+        except (*UNREADABLE, RuntimeError) as error:
+            if status_of(error) == Status.OUT_OF_MEMORY:
+                raise
+            _log.warning("%s: cannot be used: %s; starting afresh", saved.path, error)
+            return prepared()
+        _log.info("%s: going on from step %d", saved.path, saved.step)
+        return attempt
+
+    def _skip(
+        self, runs: list[Run], backbone: Backbone, started: datetime
+    ) -> tuple[list[Record], list[Run]]:
+        """Record the runs that the method says it cannot do; return them and the others."""
+        left: list[Run] = []
+        skipped: list[Record] = []
+        for run in runs:
+            method = registry.get(run.cell.method)
+            config = method.Config.model_validate(run.cell.config)
+            reason = method.obstacle(run.cell.task, backbone, config)
+            if reason is None:
+                left.append(run)
+            else:
+                skipped += self._give_up([run], Status.SKIPPED, reason, started)
+        return skipped, left
+
+    def give_up(
+        self, runs: Sequence[Run], cause: str, status: Status = Status.FAILED
+    ) -> dict[str, Status]:
+        """Record runs whose claims the caller holds, and which no worker survives."""
+        records = self._give_up(runs, status, cause, provenance.now())
+        return {record.run_hash: record.status for record in records}
+
+    def _give_up(
+        self, runs: Sequence[Run], status: Status, detail: str, started: datetime
+    ) -> list[Record]:
+        given_up: list[Record] = []
+        for run in runs:
+            if not self.store.settled(run):
+                blank = blank_record(run, self.device, started, status=status, detail=detail)
+                given_up.append(self.keep(blank, None))
+        return given_up
+
+    def _note_full_store(self, runs: Sequence[Run], error: StoreError, started: datetime) -> None:
+        """Leave a word where predictions found no room any more: a blank record is small."""
+        try:
+            self._give_up(runs, Status.INTERRUPTED, str(error), started)
+        except StoreError:
+            pass  # not even that: the run has no record, and whoever started it gets the error
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A stack of runs on its way from set-up through training to records."""
+
+    trainer: Trainer
+    method: AnyMethod
+    state: TrainState
+    task_data: TaskData
+    tokenizer: Any
+    peak: MemoryPeak
+    started: datetime
+
+    @classmethod
+    def prepare(
+        cls,
+        runs: Sequence[Run],
+        backbone: Backbone,
+        sources: Sources,
+        device: torch.device,
+        progress: Progress,
+        watch: Watch | None = None,
+        after_step: AfterStep | None = None,
+    ) -> "Attempt":
+        """Return a stack that is ready for its first step."""
+        started = provenance.now()
+        task_data = dataset.prepare(runs[0].cell, sources, backbone.reader)
+        if watch is not None:
+            task_data = task_data.seal()
+        peak = MemoryPeak(device)
+        method, state = set_up(runs, backbone, task_data, device)
+        trainer = Trainer(runs, method, state, task_data, progress, watch, after_step)
+        return cls(trainer, method, state, task_data, backbone.tokenizer, peak, started)
+
+    def train(self) -> None:
+        """Train, if the method does that at all."""
+        if self.method.trains:
+            self.trainer.train()
+
+    def records(self) -> list[tuple[Record, pa.Table | None]]:
+        """Score every run at its best checkpoint, whose numbers stay in place afterwards."""
+        return records(
+            self.trainer,
+            self.method,
+            self.state,
+            self.task_data,
+            self.tokenizer,
+            self.peak,
+            self.started,
+        )
+
+
+def _left(runs: Sequence[Run], made: Sequence[Record]) -> list[Run]:
+    """Return the runs that have no record yet."""
+    done = {record.run_hash for record in made}
+    return [run for run in runs if run.hash not in done]
+
+
+def _free(device: torch.device) -> None:
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

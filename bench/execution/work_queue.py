@@ -1,0 +1,142 @@
+"""What is still to be done, in order, within which time, and how far all of it is.
+
+An engine takes stacks from here and tells here what became of them; which of them comes next, and
+whether it still fits into the time, is decided here and nowhere else.
+"""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from gapbench.bench.config.run import Run
+from gapbench.bench.store.record import Status
+
+ATTEMPTS = 3
+"""How often a stack is begun whose worker dies."""
+
+Progress = Callable[[float, Counter[Status]], None]
+"""Called with the number of runs done (fractional) and the statuses so far."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A stack, and what it will probably take.
+
+    Attributes:
+        runs: may share a backbone.
+        seconds: expected; None where nothing like it has been measured.
+        units: its cost beside other stacks, in a unit that nobody knows.
+        memory_bytes: a worker needs about that much.
+    """
+
+    runs: Sequence[Run]
+    seconds: float | None = None
+    units: float = 1.0
+    memory_bytes: float = 0.0
+
+
+@dataclass
+class Agenda:
+    """The stacks of one invocation.
+
+    Attributes:
+        budget_s: no stack is begun that would probably end later than so many seconds after the
+            first was asked for; None begins all.
+        statuses: how many runs have ended in which.
+        left: stacks that did not fit into the time.
+    """
+
+    jobs: Iterable[Job]
+    progress: Progress
+    budget_s: float | None = None
+    statuses: Counter[Status] = field(default_factory=Counter)
+    left: list[Job] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._waiting = deque(self.jobs)
+        self._deaths: Counter[Job] = Counter()
+        self._shares: dict[Job, float] = {}  # of stacks under way
+        self._done = 0
+        self._began: float | None = None
+        self._spent = self._spent_units = 0.0
+
+    def __len__(self) -> int:
+        """Return how many stacks nobody has taken yet."""
+        return len(self._waiting)
+
+    def waiting(self) -> list[Job]:
+        """Return the stacks that nobody has taken yet."""
+        return list(self._waiting)
+
+    def next(self) -> Job | None:
+        """Return the next stack that fits into the time; it is under way from now on."""
+        if self._began is None:
+            self._began = time.monotonic()
+        while self._waiting:
+            job = self._waiting.popleft()
+            if self._fits(job):
+                self._shares[job] = 0.0
+                return job
+            self.left.append(job)
+        return None
+
+    def take_all(self) -> list[Job]:
+        """Return all stacks; they are under way from now on."""
+        jobs = list(self._waiting)
+        self._waiting.clear()
+        self._shares |= dict.fromkeys(jobs, 0.0)
+        return jobs
+
+    def advance(self, job: Job, share: float) -> None:
+        """Note which share of a stack is done."""
+        self._shares[job] = share
+        self.show()
+
+    def end(self, job: Job, statuses: Mapping[str, Status], seconds: float | None = None) -> None:
+        """Note what became of a stack, by run hash, and how long it took."""
+        del self._shares[job]
+        self._done += len(job.runs)
+        self.statuses.update(statuses.values())
+        if seconds is not None and statuses:
+            self._spent += seconds
+            self._spent_units += job.units
+        self.show()
+
+    def died(self, job: Job) -> bool:
+        """Note that the worker of a stack died; return whether the stack is tried again."""
+        del self._shares[job]
+        self._deaths[job] += 1
+        again = self._deaths[job] < ATTEMPTS
+        if again:
+            self._waiting.appendleft(job)
+        else:
+            self._shares[job] = 0.0  # until its end is told
+        return again
+
+    def halve(self, job: Job) -> None:
+        """Put a stack that does not fit into memory back as two smaller ones."""
+        del self._shares[job]
+        middle = len(job.runs) // 2
+        for runs in (job.runs[middle:], job.runs[:middle]):
+            part = len(runs) / len(job.runs)
+            seconds = None if job.seconds is None else job.seconds * part
+            half = replace(job, runs=runs, seconds=seconds, units=job.units * part)
+            self._waiting.appendleft(half)
+
+    def show(self) -> None:
+        """Report the progress."""
+        under_way = sum(len(job.runs) * share for job, share in self._shares.items())
+        self.progress(self._done + under_way, self.statuses)
+
+    def _fits(self, job: Job) -> bool:
+        if self.budget_s is None or self._began is None:
+            return True
+        left_s = self.budget_s - (time.monotonic() - self._began)
+        return left_s > 0 and self.expected(job) <= left_s
+
+    def expected(self, job: Job) -> float:
+        """Return the seconds of a stack: measured, else judged by what others took just now."""
+        if job.seconds is not None:
+            return job.seconds
+        return job.units * self._spent / self._spent_units if self._spent_units else 0.0

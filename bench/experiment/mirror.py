@@ -1,0 +1,274 @@
+"""A suite's data and backbones as one folder, for computers without a network.
+
+``gapbench fetch`` fills it at the pinned revisions, in the layout that ``--data`` and
+``--backbone`` read, with a manifest of hashes. Files that are there and unchanged are kept, so that
+an interrupted fetch goes on where it stopped.
+"""
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+
+from gapbench.bench import __version__
+from gapbench.bench.config.run import Cell
+from gapbench.bench.config.task import Task
+from gapbench.bench.config.task_sources import BuiltinSource, HubSource, OwnSource
+from gapbench.bench.core.atomic import part, publish
+from gapbench.bench.core.errors import BackboneError, BenchError, ConfigError, StoreError
+from gapbench.bench.core.files import refuse_outside
+from gapbench.bench.data import rows
+from gapbench.bench.data.manifest import File, Item, Manifest, Part, load
+from gapbench.bench.data.sources import Sources, backbone_folder, file_digest
+from gapbench.bench.experiment import suite as suites
+
+# What the model library needs of a backbone; weights in other formats and code stay behind.
+BACKBONE_PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors"]
+
+Write = Callable[[Path], object]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An item to be fetched.
+
+    Attributes:
+        source: what the manifest says of it.
+        files: how each file is written, by name.
+        download: writes all files into a folder and returns their names, where they are not known
+            before.
+        nothing: why there is nothing to fetch, None if there is.
+    """
+
+    part: Part
+    name: str
+    source: Mapping[str, str | None]
+    files: Mapping[str, Write]
+    download: Callable[[Path], list[str]] | None = None
+    nothing: str | None = None
+
+    @property
+    def folder(self) -> str:
+        """Where it belongs, under the folder that is filled."""
+        return f"{self.part}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What became of an item: "fetched", "kept" or why there was nothing to do."""
+
+    part: Part
+    name: str
+    state: str
+    files: int
+    megabytes: float
+
+
+def wanted(
+    name: str, sources: Sources, task_names: tuple[str, ...] = (), backbone: str | None = None
+) -> list[Wanted]:
+    """Return what a suite, or the part of it that flags ask for, needs.
+
+    Raises:
+        ConfigError: if there is no such suite or task, or two backbones have one name.
+        DataError, BackboneError: if a source is neither at hand nor pinned.
+    """
+    suite, path = suites.load(name)
+    suite = suites.restrict(suite, task_names=task_names, backbone=backbone)
+    cells = [planned.run.cell for planned in suites.expand(suite, sources, path)]
+    items = [_data(cell, sources) for cell in {cell.task.name: cell for cell in cells}.values()]
+    names = dict.fromkeys(sources.locate(cell.backbone) for cell in cells)
+    items += [_backbone(name, sources) for name in names]
+    folders = [item.folder for item in items]
+    for folder in folders:
+        if folders.count(folder) > 1:
+            raise ConfigError(
+                f"suite {suite.name!r}: two backbones would be put into {folder}; fetch them into "
+                "folders of their own, by --tasks or --backbone"
+            )
+    return items
+
+
+def fetch(items: list[Wanted], out: Path) -> Iterator[Fetched]:
+    """Put items into a folder one by one; yield what became of each.
+
+    Raises:
+        BenchError: naming the item that could not be had, and those that are there.
+    """
+    mirror = load(out) or Manifest(gapbench=__version__)
+    for item in items:
+        if item.nothing is not None:
+            yield Fetched(item.part, item.name, item.nothing, 0, 0.0)
+            continue
+        try:
+            done, state = _Filling(out, mirror, item).fill()
+        except (BenchError, OSError) as error:
+            kind = type(error) if isinstance(error, BenchError) else StoreError
+            there = [known.folder for known in mirror.items.values() if known.complete]
+            raise kind(
+                f"{item.folder} was not fetched: {error}; complete in {out}: "
+                f"{', '.join(there) or 'nothing'}; the same command goes on from there"
+            ) from None
+        mirror.items[item.folder] = done
+        size = sum(file.bytes for file in done.files.values()) / 1e6
+        yield Fetched(item.part, item.name, state, len(done.files), round(size, 3))
+
+
+class _Filling:
+    """One item on its way into a folder, whose manifest says so from beginning to end."""
+
+    def __init__(self, out: Path, mirror: Manifest, item: Wanted) -> None:
+        self._out, self._mirror, self._item = out, mirror, item
+        self._known = mirror.items.get(item.folder)
+        self._folder = out / item.folder
+
+    def fill(self) -> tuple[Item, str]:
+        """Return the item with its files in place, and whether it was fetched or kept."""
+        known, item = self._known, self._item
+        same = known is not None and known.source == dict(item.source)
+        self._refuse_links()
+        if known is None:
+            self._refuse_strangers()
+        elif not same:
+            for path in known.files:
+                (self._out / path).unlink(missing_ok=True)
+        elif known.complete and all(map(self._unchanged, known.files)):
+            return known, "kept"
+        files = dict(known.files) if same and known is not None else {}
+        made = Item(part=item.part, name=item.name, source=dict(item.source), files=files)
+        self._save(made)
+        self._folder.mkdir(parents=True, exist_ok=True)
+        if item.download is not None:
+            for name in item.download(self._folder):
+                made.files[f"{item.folder}/{name}"] = _measured(self._folder / name)
+        for name, write in item.files.items():
+            self._put(made, name, write)
+        done = made.model_copy(update={"complete": True})
+        self._save(done)
+        return done, "fetched"
+
+    def _put(self, item: Item, name: str, write: Write) -> None:
+        """Write one file, unless it is there; its hash is stored before it takes its place."""
+        path = self._folder / name
+        if self._relative(path) in item.files and self._unchanged(self._relative(path)):
+            return
+        own = part(path)  # under one name, so that a fetch that was killed leaves no more than one
+        own.unlink(missing_ok=True)  # no link that stands there is followed
+        write(own)
+        item.files[self._relative(path)] = _measured(own)
+        self._save(item)
+        publish(path)
+
+    def _save(self, item: Item) -> None:
+        self._mirror.items[item.folder] = item
+        self._mirror.save(self._out)
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self._out).as_posix()
+
+    def _unchanged(self, path: str) -> bool:
+        known = self._mirror.items[self._item.folder].files[path]
+        there = self._out / path
+        return there.is_file() and file_digest(there) == known.sha256
+
+    def _refuse_links(self) -> None:
+        """Refuse folders that lead elsewhere; links at files are replaced."""
+        refuse_outside(self._out, self._folder)
+        for place in self._folder.rglob("*"):
+            if place.is_dir():
+                refuse_outside(self._out, place)
+
+    def _refuse_strangers(self) -> None:
+        if self._folder.is_dir() and any(self._folder.iterdir()):
+            raise StoreError(
+                f"{self._folder} holds files that no fetch wrote; move them away, or give another "
+                "folder by --out"
+            )
+
+
+def _data(cell: Cell, sources: Sources) -> Wanted:
+    task, source = cell.task, cell.task.source
+    if isinstance(source, BuiltinSource):
+        return Wanted("data", task.name, {}, {}, nothing="built in")
+    if isinstance(source, OwnSource):
+        return Wanted("data", task.name, {}, {}, nothing="own files: take them along")
+    if sources.data_folder is None and isinstance(source, HubSource):
+        said: dict[str, str | None] = source.model_dump()
+        write = partial(_from_hub, task, source)
+    else:
+        said, write = {"files": cell.data.digest}, partial(_from_folder, task, sources)
+    splits = dict.fromkeys(task.splits.official.values())
+    files = {f"{split}.parquet": partial(write, split) for split in splits}
+    return Wanted("data", task.name, said, files)
+
+
+def _from_hub(task: Task, source: HubSource, split: str, path: Path) -> None:
+    rows.hub_split(task, source, split).to_parquet(path)
+
+
+def _from_folder(task: Task, sources: Sources, split: str, path: Path) -> None:
+    shutil.copyfile(sources.split_file(task, split), path)
+
+
+def _backbone(name: str, sources: Sources) -> Wanted:
+    known = sources.backbone(name)
+    folder = backbone_folder(name)
+    if folder is not None:
+        paths = filter(_of_backbone, sorted(folder.iterdir()))
+        copies = {path.name: partial(shutil.copyfile, path) for path in paths}
+        return Wanted("backbones", known.name, {"files": known.digest}, copies)
+    repository = name.partition("@")[0]
+    said = {"hub": repository, "revision": known.digest}
+    load_all = partial(_snapshot, repository, known.digest)
+    return Wanted("backbones", known.name, said, {}, download=load_all)
+
+
+def _snapshot(repository: str, revision: str, folder: Path) -> list[str]:
+    """Download a backbone and return its files; the hub's client goes on with what it had begun.
+
+    Raises:
+        BackboneError: if it cannot be reached, or has no safe weights.
+    """
+    ask: Callable[..., Any] = partial(
+        huggingface_hub.snapshot_download,
+        repository,
+        revision=revision,
+        local_dir=folder,
+        allow_patterns=BACKBONE_PATTERNS,
+        ignore_patterns=["*/*"],  # copies in other formats
+    )
+    try:
+        # Without the hub the client takes whatever is in the folder for the whole; a list it cannot
+        # make without it.
+        sizes = {file.filename: file.file_size for file in ask(dry_run=True)}
+        safe = any(name.endswith(".safetensors") for name in sizes)
+        if safe:
+            ask()
+    except (OSError, ValueError) as error:
+        raise BackboneError(
+            f"the hub's {repository}@{revision} cannot be had: {error}; without a network fetch "
+            "from a folder, by --backbone DIR"
+        ) from None
+    if not safe:
+        raise BackboneError(
+            f"the hub's {repository}@{revision} has no weights as safetensors, which alone are "
+            "safe to load; pin a revision that has, or convert them with save_pretrained"
+        )
+    for name, size in sizes.items():
+        if not (folder / name).is_file() or (folder / name).stat().st_size != size:
+            raise BackboneError(f"{folder / name} was cut off; it should have {size} bytes")
+    shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's notes on downloads
+    return sorted(sizes)
+
+
+def _of_backbone(path: Path) -> bool:
+    return path.is_file() and any(fnmatch(path.name, pattern) for pattern in BACKBONE_PATTERNS)
+
+
+def _measured(path: Path) -> File:
+    return File(sha256=file_digest(path), bytes=path.stat().st_size)

@@ -1,0 +1,290 @@
+"""From a user's own file of rows to a suite and its task file: what `gapbench init` does.
+
+Everything is found out from the rows: the kind of task, its classes or its range, the sizes of
+splits and budget. Both files say what each field is for; what they hold is the user's to change.
+"""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gapbench.bench.config.task import Kind, Task
+from gapbench.bench.config.task_sources import OwnSource
+from gapbench.bench.core.errors import ConfigError, DataError
+from gapbench.bench.core.schema import validate
+from gapbench.bench.data import readers
+from gapbench.bench.data.rows import Rows
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.experiment.suite import Suite
+from gapbench.bench.tasks import dataset
+
+FEWEST_ROWS = 20
+MOST_NUMBERED_CLASSES = 20  # more different numbers than this are values, not classes
+TEST_SHARE = 0.2
+UPDATES = 1500  # of 16 examples: less than a minute of LoRA on a tiny backbone
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the columns of the user's file are for.
+
+    Attributes:
+        text: what the model reads, one column or a pair.
+        label: class, value or, for generation, the text to be written.
+        kind: of task; None: class or value, as the label suggests.
+        group: column whose equal values stay together in every cut; None: equal inputs do.
+    """
+
+    text: tuple[str, ...]
+    label: str
+    kind: Kind | None = None
+    group: str | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written, and what was found.
+
+    Attributes:
+        sizes: examples of each split, before validation is cut from train.
+    """
+
+    suite: Path
+    task_file: Path
+    task: Task
+    sizes: Mapping[str, int]
+
+    def __str__(self) -> str:
+        sizes = ", ".join(f"{size} {split}" for split, size in self.sizes.items())
+        of = f" of {len(self.task.labels)} classes" if self.task.labels else ""
+        return (
+            f"{self.suite}: the suite\n{self.task_file}: its task, {self.task.kind}{of}\n"
+            f"examples: {sizes}; {self.task.validation_size} of train serve as validation\n"
+            f"next: gapbench check {self.suite}, then gapbench run {self.suite}"
+        )
+
+
+def init(
+    suite: Path, train: Path, test: Path | None, columns: Columns, *, force: bool = False
+) -> Written:
+    """Write a suite and, in the folder ``tasks`` beside it, its task about a file of rows.
+
+    Args:
+        suite: the file to write.
+        train: rows to train on.
+        test: rows to score on; None: a part of ``train`` is set aside for it.
+        columns: what the columns are for.
+        force: write over files that exist.
+
+    Raises:
+        ConfigError: if a file exists already, has no fitting name, or cannot be written.
+        DataError: if the rows are not what ``columns`` says.
+    """
+    task_file = suite.parent / "tasks" / f"{suite.stem}.yaml"
+    _refuse(suite, task_file, force=force)
+    labels = [label for path in (train, test) if path for label in _labels(path, columns)]
+    folder = task_file.parent
+    found = _found(train, labels, columns)
+    fields = {
+        "name": suite.stem,
+        "version": 1,
+        "kind": found.pop("kind"),
+        "description": f"Made by gapbench init from {train.name}.",
+        "source": _source(folder, train, test),
+        "text": list(columns.text),
+        "label": columns.label,
+        **found,
+        "group": columns.group,
+        "validation_size": 1,
+        "max_length": 512,
+    }
+    task, rows = _read(fields, task_file)
+    fields["validation_size"] = size = _validation_size(len(rows["train"]))
+    settings = _settings(task, len(rows["train"]) - size)
+    validate(Suite, settings, str(suite))
+    _write(task_file, _commented(fields, _TASK_COMMENTS))
+    _write(suite, _commented(settings, _SUITE_COMMENTS))
+    task = task.model_copy(update={"validation_size": size})
+    return Written(suite, task_file, task, {split: len(part) for split, part in rows.items()})
+
+
+def _refuse(suite: Path, task_file: Path, *, force: bool) -> None:
+    if suite.suffix not in {".yaml", ".yml"}:
+        raise ConfigError(f"{suite}: a suite file must end in .yaml; give another name")
+    for path in (suite, task_file):
+        if path.exists() and not force:
+            raise ConfigError(f"{path} exists; give another name, or --force to write over it")
+
+
+def _labels(path: Path, columns: Columns) -> list[Any]:
+    """Return the label of every row of a file, all of them present."""
+    texts = (*columns.text, columns.label) if columns.kind == "generation" else columns.text
+    table = readers.read(path, texts)
+    for name in (*columns.text, columns.label, *([columns.group] if columns.group else [])):
+        if name not in table:
+            raise DataError(
+                f"{path}: no column {name!r}; columns present: {', '.join(table)}; name one of "
+                "these with --text, --label, --target or --group"
+            )
+    if columns.group == columns.label:
+        raise ConfigError(
+            f"--group {columns.group}: is the label too, so that no label would be in two splits; "
+            "name another column, or leave it out"
+        )
+    for row, value in enumerate(table[columns.label]):
+        if value is None or value == "" or value != value:
+            raise DataError(
+                f"{path}, row {row}: column {columns.label!r} is empty; fill it in, or take out "
+                "the row"
+            )
+    return table[columns.label]
+
+
+def _found(path: Path, labels: Sequence[Any], columns: Columns) -> dict[str, Any]:
+    """Return the fields of the task that its labels tell."""
+    if len(labels) < FEWEST_ROWS:
+        raise DataError(f"{path}: {len(labels)} rows in all; give at least {FEWEST_ROWS}")
+    if columns.kind == "generation":
+        listed = isinstance(labels[0], list)
+        return {
+            "kind": "generation",
+            "generation": ({"references": columns.label} if listed else {})
+            | {"decoding": {"beams": 4, "max_new_tokens": 64}},
+            "metrics": ["bleu", "rouge_l", "chrf"],
+            "checkpoint_metric": "perplexity",
+        }
+    numbers = [v for v in labels if isinstance(v, int | float) and not isinstance(v, bool)]
+    parted = any(not float(number).is_integer() for number in numbers)
+    many = len(set(numbers)) > MOST_NUMBERED_CLASSES
+    valued = len(numbers) == len(labels) and (parted or many)
+    kind = columns.kind or ("regression" if valued else "classification")
+    place = f"{path}: column {columns.label!r}"
+    if kind == "classification":
+        classes = _classes(place, labels, parted=parted)
+        return {"kind": kind, "labels": classes, "metrics": ["accuracy", "matthews_correlation"]}
+    if len(numbers) < len(labels) or len(set(numbers)) < 2:
+        odd = next((value for value in labels if value not in numbers), labels[0])
+        raise DataError(f"{place} holds {odd!r}; a regression needs numbers that differ")
+    ends = [math.floor(min(numbers)), math.ceil(max(numbers))]
+    return {"kind": kind, "label_range": ends, "metrics": ["pearson", "spearman", "mse"]}
+
+
+def _classes(place: str, labels: Sequence[Any], *, parted: bool) -> list[str] | list[int]:
+    """Return the classes in order: names, or whole numbers."""
+    if all(isinstance(label, bool) for label in labels):
+        return ["false", "true"]
+    named = all(isinstance(label, str) for label in labels)
+    if not named and (parted or not all(isinstance(label, int | float) for label in labels)):
+        some = ", ".join(map(repr, list(dict.fromkeys(map(str, labels)))[:4]))
+        raise DataError(
+            f"{place} holds {some}; classes must be all text or all whole numbers; mend the column"
+        )
+    classes = sorted(set(labels))
+    if len(classes) < 2:
+        raise DataError(f"{place} holds {classes[0]!r} alone; classes must be at least two")
+    if len(classes) > len(labels) // 2:
+        raise DataError(
+            f"{place} holds {len(classes)} different values in {len(labels)} rows, such as "
+            f"{classes[0]!r}; that is no class; give another column by --label, --target for "
+            "text to be written, or --kind regression for numbers"
+        )
+    return classes if named else [int(number) for number in classes]
+
+
+def _source(folder: Path, train: Path, test: Path | None) -> dict[str, Any]:
+    def shown(path: Path) -> str:
+        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+
+    rest = {"test_share": TEST_SHARE} if test is None else {"test": shown(test)}
+    return {"train": shown(train), **rest}
+
+
+def _read(fields: Mapping[str, Any], task_file: Path) -> tuple[Task, dict[str, Rows]]:
+    """Return the task that a file with such fields would hold, and its rows."""
+    task = validate(Task, fields, str(task_file))
+    assert isinstance(task.source, OwnSource)  # noqa: S101 - it was just written so
+    task = task.model_copy(update={"source": task.source.beside(task_file.parent)})
+    return task, dataset.read_rows(task, Sources())
+
+
+def _validation_size(train: int) -> int:
+    """Return 15 % of the training examples, at least 10 and at most 1000."""
+    return min(max(round(0.15 * train), 10), train // 2, 1000)
+
+
+def _settings(task: Task, train: int) -> dict[str, Any]:
+    """Return the fields of a suite that a tiny backbone can run in minutes."""
+    writes = task.kind == "generation"
+    methods = ["full", "head", "lora", "lora_dropout", "hiddenkey", "bilora", "majority", "untuned"]
+    return {
+        "name": task.name,
+        "description": task.description,
+        "tasks": [task.name],
+        "backbones": ["tiny-decoder" if writes else "tiny-encoder"],
+        "methods": [name for name in methods if not (writes and name in {"head", "majority"})],
+        "seeds": 3,
+        "budget": {
+            "epochs": min(max(round(UPDATES * 16 / train), 3), 25),
+            "batch_size": 16,
+            "evaluations": 5,
+        },
+        "training": {"learning_rate": 3.0e-3},
+    }
+
+
+def _commented(fields: Mapping[str, Any], comments: Mapping[str, str]) -> str:
+    """Return fields as YAML, each but the empty ones with its comment in the line above it."""
+    lines = [
+        f"# {comments[name]}\n{name}: {_flow(value)}"
+        if name in comments
+        else f"{name}: {_flow(value)}"
+        for name, value in fields.items()
+        if value is not None
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _flow(value: Any) -> str:
+    text: str = yaml.safe_dump(
+        value, default_flow_style=True, width=math.inf, allow_unicode=True, sort_keys=False
+    )
+    return text.removesuffix("...\n").strip()
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
+
+
+_TASK_COMMENTS = {
+    "name": "must equal the file's name",
+    "version": "raise it with every change that can move a score; it also seeds the cuts",
+    "labels": "classes, in the order of the model's outputs; whole numbers are the values "
+    "themselves",
+    "label_range": "lowest and highest legal value; others are refused",
+    "generation": "how text is decoded; more beams are slower and often better",
+    "metrics": "the first is the main one: leaderboards use it (gapbench list metrics)",
+    "checkpoint_metric": "picks the checkpoint: the main metric needs decoded text, which is slow",
+    "source": "relative to this file; without a test file, 'test_share' of the rows is cut from it",
+    "text": "what the model reads",
+    "label": "what it must predict",
+    "group": "rows of equal value stay together in every cut",
+    "validation_size": "examples cut from train, to choose checkpoints by",
+    "max_length": "tokens kept of one input; the backbone's window may be shorter",
+}
+_SUITE_COMMENTS = {
+    "tasks": "the file of the same name in the folder 'tasks'; built-in ones: gapbench list tasks",
+    "backbones": "built-in, a folder with a model, or owner/name@revision; or give --backbone",
+    "methods": "all there are: gapbench list methods",
+    "seeds": "a number, or a list; 5 or more tell methods apart",
+    "budget": "the same for every method",
+    "training": "a rate for the tiny backbones; most larger ones want about 5.0e-4",
+}

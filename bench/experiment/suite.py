@@ -1,0 +1,298 @@
+"""A suite: a grid of tasks x backbones x methods x seeds as one YAML file, and its expansion.
+
+`expand` turns a suite into runs. It needs the sources (which data, which backbones), because their
+hashes are part of a run's identity.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from gapbench.bench.adaptation import registry
+from gapbench.bench.config.run import Budget, Cell, Fingerprint, Precision, Protocol, Run, Training
+from gapbench.bench.config.task import Task
+from gapbench.bench.config.task import load as load_task
+from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.core.safe_parsing import read_yaml
+from gapbench.bench.core.schema import Frozen, Name, PathText, Shown, suggest, validate
+from gapbench.bench.data.sources import Sources
+
+WantedPrecision = Literal[Precision, "auto"]
+MOST_RUNS = 100_000
+"""Runs of one suite: a mistyped number of seeds must not fill the memory before it is noticed."""
+_MOST_SHOWN = 5
+
+
+class MethodChange(Frozen):
+    """What one method does otherwise on one task."""
+
+    config: dict[str, Any] = Field(default={}, description="laid over the entry's config")
+    training: dict[str, Any] = Field(default={}, description="laid over the entry's training")
+
+
+class TaskEntry(Frozen):
+    """A task of the grid, and what is otherwise on it; all of it shows in the resolved cells."""
+
+    task: Name
+    backbones: tuple[PathText, ...] = Field(default=(), description="instead of the suite's own")
+    settings: dict[str, Any] = Field(
+        default={}, description="laid over the task's own file, part by part; makes another task"
+    )
+    budget: dict[str, Any] = Field(
+        default={}, description="laid over the suite's, for all methods alike"
+    )
+    training: dict[str, Any] = Field(
+        default={}, description="laid over the suite's, under what a method has of its own"
+    )
+    start: PathText | None = Field(
+        default=None,
+        description="adapter folder that all methods start from; relative to the suite's file",
+    )
+    methods: dict[str, MethodChange] = Field(
+        default={}, description="by method for all its variants, or by 'method/variant'"
+    )
+
+
+class MethodEntry(Frozen):
+    """A method of the grid with the settings that differ from its defaults."""
+
+    method: Shown
+    variant: Shown = Field(default="default", description="label in tables")
+    config: dict[str, Any] = Field(default={})
+    training: dict[str, Any] = Field(default={}, description="laid over the suite's training")
+
+
+def _named(field: str) -> BeforeValidator:
+    """Accept a bare name where an entry with a single field is meant."""
+    return BeforeValidator(lambda value: {field: value} if isinstance(value, str) else value)
+
+
+def _seed_list(value: object) -> object:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 1 <= value <= MOST_RUNS:
+            raise ValueError(f"a number of seeds must be at least 1 and at most {MOST_RUNS}")
+        return list(range(value))
+    return value
+
+
+class Suite(Frozen):
+    """A grid and the protocol that all of it shares."""
+
+    name: Name
+    description: str = ""
+    tasks: tuple[Annotated[TaskEntry, _named("task")], ...] = Field(min_length=1)
+    backbones: tuple[PathText, ...] = Field(min_length=1)
+    methods: tuple[Annotated[MethodEntry, _named("method")], ...] = Field(min_length=1)
+    seeds: Annotated[
+        tuple[Annotated[int, Field(ge=0, lt=2**63)], ...],
+        BeforeValidator(_seed_list),
+        Field(min_length=1),
+    ] = Field(default=(0, 1, 2), description="a list, or a number of seeds counted from 0")
+    budget: Budget
+    training: Training = Training()
+    protocol: Protocol = "strict"
+    backbone_dropout: float = Field(default=0.0, ge=0, lt=1)
+    precision: WantedPrecision = Field(
+        default="fp32", description="auto: bf16 where its products pay on this machine"
+    )
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("seeds must differ")
+        return seeds
+
+    @model_validator(mode="after")
+    def _distinct_entries(self) -> Self:
+        if doubled := _doubled(map(_label, self.methods)):
+            raise ValueError(f"give each entry of a method its own 'variant': {doubled}")
+        if doubled := _doubled(entry.task for entry in self.tasks):
+            raise ValueError(f"a task may stand in a suite once, got {doubled} more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        cells = sum(len(entry.backbones or self.backbones) for entry in self.tasks)
+        runs = cells * len(self.methods) * len(self.seeds)
+        if runs > MOST_RUNS:
+            raise ValueError(
+                f"fields 'tasks', 'backbones', 'methods' and 'seeds' make {runs} runs, a suite may "
+                f"have at most {MOST_RUNS}; split it"
+            )
+        return self
+
+    @property
+    def all_backbones(self) -> list[str]:
+        """Every backbone that some task is run on."""
+        named = [name for entry in self.tasks for name in entry.backbones or self.backbones]
+        return list(dict.fromkeys(named))
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run and the label under which its suite shows it."""
+
+    run: Run
+    variant: str
+
+
+def builtin_names() -> list[str]:
+    """Return the names of the suites that travel with the package, those in `papers` last."""
+    return [
+        f"{prefix}{name.removesuffix('.yaml')}"
+        for prefix in ("", "papers/")
+        for name in sorted(
+            entry.name for entry in files("gapbench.suites").joinpath(prefix).iterdir()
+        )
+        if name.endswith(".yaml")
+    ]
+
+
+def load(name: str) -> tuple[Suite, Path]:
+    """Read a suite by built-in name or by path; return it with the file it came from.
+
+    Raises:
+        ConfigError: if there is no such suite, or the file is invalid.
+    """
+    path = Path(name)
+    if path.suffix not in {".yaml", ".yml"}:
+        if name not in builtin_names():
+            allowed = suggest(name, builtin_names())
+            raise ConfigError(f"unknown suite {name!r}; {allowed}; or give the path of a YAML file")
+        path = Path(str(files("gapbench.suites") / f"{name}.yaml"))
+    suite = validate(Suite, read_yaml(path), str(path))
+    # Here and not in the model: a restricted suite keeps what it says of methods it left out.
+    known = [name for entry in suite.methods for name in (entry.method, _label(entry))]
+    for entry in suite.tasks:
+        _require(list(entry.methods), known, suite.name, "method")
+    return suite, path
+
+
+def restrict(
+    suite: Suite,
+    *,
+    methods: Sequence[str] = (),
+    task_names: Sequence[str] = (),
+    seeds: int | None = None,
+    backbone: str | None = None,
+    precision: WantedPrecision | None = None,
+) -> Suite:
+    """Return the part of a suite that command-line flags ask for; its hashes stay the same.
+
+    Raises:
+        ConfigError: if a name is not in the suite.
+    """
+    change: dict[str, Any] = {}
+    if methods:
+        _require(methods, [entry.method for entry in suite.methods], suite.name, "method")
+        change["methods"] = [entry for entry in suite.methods if entry.method in methods]
+    if task_names:
+        _require(task_names, [entry.task for entry in suite.tasks], suite.name, "task")
+        change["tasks"] = [entry for entry in suite.tasks if entry.task in task_names]
+    if seeds is not None:
+        change["seeds"] = seeds
+    if backbone is not None:
+        entries = change.get("tasks", suite.tasks)
+        change["tasks"] = [entry.model_copy(update={"backbones": ()}) for entry in entries]
+        change["backbones"] = [backbone]
+    if precision is not None:
+        change["precision"] = precision
+    content = {field: getattr(suite, field) for field in Suite.model_fields}
+    return validate(Suite, content | change, f"suite {suite.name!r}")
+
+
+def expand(suite: Suite, sources: Sources, path: Path | None = None) -> list[PlannedRun]:
+    """Return every run of the grid, seeds innermost; identical runs appear once a label.
+
+    Raises:
+        ConfigError: if a task, method or method setting is invalid.
+        DataError, BackboneError: if a source cannot be reached.
+    """
+    folder = path.parent if path else None
+    return [
+        PlannedRun(Run(cell, seed), variant)
+        for entry in suite.tasks
+        for cell, variant in _cells(suite, entry, folder, sources)
+        for seed in suite.seeds
+    ]
+
+
+def _cells(
+    suite: Suite, entry: TaskEntry, folder: Path | None, sources: Sources
+) -> Iterator[tuple[Cell, str]]:
+    place = f"suite {suite.name!r}: task {entry.task!r}"
+    replaced = {"epochs", "steps"} if {"epochs", "steps"} & entry.budget.keys() else set()
+    budget = suite.budget.model_dump(exclude=replaced) | entry.budget
+    task = load_task(entry.task, folder)
+    if entry.settings:
+        task = validate(Task, _laid_over(task.model_dump(), entry.settings), f"{place}: settings")
+    shared = {
+        "task": task,
+        "data": sources.data(task),
+        "start": _start(entry, folder, sources),
+        "budget": validate(Budget, budget, f"{place}: budget"),
+        "protocol": suite.protocol,
+        "backbone_dropout": suite.backbone_dropout,
+        "precision": suite.precision,
+    }
+    resolved = [_resolve(suite, entry, method) for method in suite.methods]
+    for backbone in map(sources.backbone, entry.backbones or suite.backbones):
+        for method, own in zip(suite.methods, resolved, strict=True):
+            yield Cell(**shared, backbone=backbone, method=method.method, **own), method.variant
+
+
+def _start(entry: TaskEntry, folder: Path | None, sources: Sources) -> Fingerprint | None:
+    """Return the identity of the adapter that a task's runs start from, if there is one."""
+    if entry.start is None:
+        return None
+    return sources.start((folder or Path()) / Path(entry.start).expanduser())
+
+
+def _resolve(suite: Suite, entry: TaskEntry, method: MethodEntry) -> dict[str, Any]:
+    """Return the config and training of a method on a task, from the general to the particular."""
+    names = (method.method, _label(method))
+    changes = [entry.methods[name] for name in names if name in entry.methods]
+    where = f" on task {entry.task!r}" if changes or entry.training else ""
+    place = f"suite {suite.name!r}: method {method.method!r}{where}"
+    config, training = dict(method.config), suite.training.model_dump() | entry.training
+    training |= dict(registry.get(method.method).training) | method.training
+    for change in changes:
+        config |= change.config
+        training |= change.training
+    return {
+        "config": registry.resolve_config(method.method, config, f"{place}: config"),
+        "training": validate(Training, training, f"{place}: training"),
+    }
+
+
+def _doubled(names: Iterable[str]) -> list[str]:
+    """Return the first few names that occur more than once."""
+    return [name for name, count in Counter(names).items() if count > 1][:_MOST_SHOWN]
+
+
+def _label(method: MethodEntry) -> str:
+    return f"{method.method}/{method.variant}"
+
+
+def _laid_over(content: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `content` with other values; a mapping changes only the fields that it names."""
+    changed = {
+        name: _laid_over(content[name], value)
+        if isinstance(value, Mapping) and isinstance(content.get(name), Mapping)
+        else value
+        for name, value in change.items()
+    }
+    return {**content, **changed}
+
+
+def _require(given: Sequence[str], present: list[str], suite: str, what: str) -> None:
+    known = set(present)
+    for name in given:
+        if name not in known:
+            raise ConfigError(f"suite {suite!r} has no {what} {name!r}; {suggest(name, present)}")

@@ -1,0 +1,297 @@
+"""Calibration: how far a classifier's stated confidence is from how often it is right.
+
+Here live binned calibration errors, proper scores and temperature scaling, in float64 on numpy
+arrays. Quality metrics are in `bench.metrics.classification`; which split a temperature is fitted
+on is decided by the caller, and must be validation.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+
+from gapbench.bench.core.errors import ConfigError, DataError, DivergedError
+
+Array = NDArray[Any]
+Floats = NDArray[np.float64]
+Scheme = Literal["equal_width", "equal_mass"]
+
+TEMPERATURE_RANGE = (0.05, 20.0)
+"""Lowest and highest temperature that `fit_temperature` returns."""
+
+
+def log_softmax(logits: Array) -> Floats:
+    """Return the log-probabilities of logits `(n, n_classes)`, without overflow."""
+    logits = np.asarray(logits, dtype=np.float64)
+    shifted: Floats = logits - logits.max(axis=1, keepdims=True)
+    log_sum: Floats = np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return shifted - log_sum
+
+
+def softmax(logits: Array) -> Floats:
+    """Return the probabilities of logits `(n, n_classes)`, without overflow."""
+    return np.exp(log_softmax(logits))
+
+
+def expected_calibration_error(
+    probabilities: Array, labels: Array, bins: int = 15, scheme: Scheme = "equal_width"
+) -> float:
+    """Return the mean gap between confidence and accuracy over bins, weighted by their counts.
+
+    Args:
+        probabilities: `(n, n_classes)`, rows summing to 1. The first of tied largest entries is
+            the predicted class, and its value the confidence.
+        labels: true classes, `(n,)`.
+        bins: number of bins, at least 1.
+        scheme: "equal_width" cuts [0, 1] at `i / bins`, a value on an edge belonging to the bin
+            above it. Confidence 1 has no bin above, and gets a last one of its own: there are
+            `bins + 1` in all. torchmetrics does the same, but on confidences rounded to float32,
+            so that there all above 1 - 3e-8 land in the last bin.
+            "equal_mass" sorts by confidence and cuts into `bins` parts that differ in size by at
+            most one, the larger ones first. Examples tied in confidence share their mean accuracy,
+            so that neither their order nor a cut through them changes anything.
+
+    Raises:
+        ConfigError: `bins` or `scheme` is not allowed.
+        DataError: The arrays do not pair up, or are not probabilities and classes.
+
+    Source: Guo et al., "On Calibration of Modern Neural Networks", 2017, equation 3; equal mass:
+    Nguyen and O'Connor, "Posterior calibration and exploratory analysis for natural language
+    processing models", 2015.
+    """
+    return confidence_error(*_hits(probabilities, labels), bins, scheme)
+
+
+def confidence_error(
+    confidence: Array, correct: Array, bins: int = 15, scheme: Scheme = "equal_width"
+) -> float:
+    """Return the expected calibration error of predictions of which no more is known than these.
+
+    Args:
+        confidence: probability of each predicted class, `(n,)`.
+        correct: whether it is the true one, `(n,)`.
+        bins: number of bins, at least 1.
+        scheme: as in `expected_calibration_error`.
+
+    Raises:
+        ConfigError: `bins` or `scheme` is not allowed.
+    """
+    counts, confidence, accuracy = _binned(confidence, correct, bins, scheme)
+    return float(np.nansum(counts * np.abs(confidence - accuracy)) / counts.sum())
+
+
+def maximum_confidence_error(confidence: Array, correct: Array, bins: int = 15) -> float:
+    """Return the largest gap of any bin of equal width; arguments as of `confidence_error`."""
+    _, confidence, accuracy = _binned(confidence, correct, bins, "equal_width")
+    return float(np.nanmax(np.abs(confidence - accuracy)))
+
+
+def maximum_calibration_error(
+    probabilities: Array, labels: Array, bins: int = 15, scheme: Scheme = "equal_width"
+) -> float:
+    """Return the largest gap between confidence and accuracy over the bins that are not empty.
+
+    Arguments and errors are those of `expected_calibration_error`.
+
+    Source: Guo et al., 2017, equation 5.
+    """
+    _, confidence, accuracy = _binned(*_hits(probabilities, labels), bins, scheme)
+    return float(np.nanmax(np.abs(confidence - accuracy)))
+
+
+def brier_score(probabilities: Array, labels: Array) -> float:
+    """Return the mean over examples of the squared error summed over all classes.
+
+    This is Brier's own form, in [0, 2]. With two classes it is twice the value of the common form
+    that looks at the positive class only.
+
+    Raises:
+        DataError: The arrays do not pair up, or are not probabilities and classes.
+
+    Source: Brier, "Verification of forecasts expressed in terms of probability", 1950.
+    """
+    probabilities = _check_probabilities(probabilities, labels)
+    truth = np.eye(probabilities.shape[1])[labels]
+    return float(((probabilities - truth) ** 2).sum(axis=1).mean())
+
+
+def negative_log_likelihood(probabilities: Array, labels: Array) -> float:
+    """Return the mean of minus the log-probability of the true class, in nats.
+
+    Probabilities are clipped to at least the float64 machine epsilon, 2.2e-16, so that a certain
+    mistake costs 36.04 nats and not infinity; scikit-learn's `log_loss` does the same. From logits
+    `calibration_report` computes it without clipping.
+
+    Raises:
+        DataError: The arrays do not pair up, or are not probabilities and classes.
+    """
+    probabilities = _check_probabilities(probabilities, labels)
+    truth = probabilities[np.arange(len(labels)), labels]
+    return _mean_loss(np.log(np.clip(truth, np.finfo(np.float64).eps, 1.0)))
+
+
+def fit_temperature(logits: Array, labels: Array) -> float:
+    """Return the temperature that makes the labels most likely under `softmax(logits / T)`.
+
+    The negative log-likelihood is convex in `1 / T`, so its slope has one change of sign, which is
+    found by bracketing. Where the best value lies outside `TEMPERATURE_RANGE` (for instance every
+    example is right, or the logits point away from the labels) the nearer end is returned. Logits
+    that are equal within every row say nothing about T, and give 1.
+
+    Args:
+        logits: validation logits, `(n, n_classes)`.
+        labels: true classes, `(n,)`.
+
+    Raises:
+        DataError: The arrays do not pair up, or the labels are not classes.
+        DivergedError: A logit is not finite.
+
+    Source: Guo et al., 2017, section 4.2.
+    """
+    logits = _check_logits(logits, labels)
+    relative = logits - logits[np.arange(len(labels)), labels][:, None]
+    if not relative.any():
+        return 1.0
+
+    def slope(inverse_temperature: float) -> float:
+        return float(np.mean(np.sum(softmax(inverse_temperature * logits) * relative, axis=1)))
+
+    lowest, highest = TEMPERATURE_RANGE
+    if slope(1 / highest) >= 0:
+        return highest
+    if slope(1 / lowest) <= 0:
+        return lowest
+    return 1 / float(brentq(slope, 1 / highest, 1 / lowest))
+
+
+def calibration_report(logits: Array, labels: Array, temperature: float) -> dict[str, float]:
+    """Measure calibration before and after temperature scaling.
+
+    Args:
+        logits: `(n, n_classes)`.
+        labels: true classes, `(n,)`.
+        temperature: from `fit_temperature` on the validation split of the same run.
+
+    Returns:
+        `ece` (15 bins of equal width), `ece_equal_mass` (15), `mce` (15 of equal width), `brier`
+        and `nll` (nats, not clipped) of the logits as they are, and the same five with the suffix
+        `_calibrated` of the logits divided by the temperature.
+
+    Raises:
+        ConfigError: The temperature is not a positive number.
+        DataError: The arrays do not pair up, or the labels are not classes.
+        DivergedError: A logit is not finite.
+    """
+    if not 0 < temperature < math.inf:
+        raise ConfigError(
+            f"temperature: {temperature} is not a positive number; fit it by fit_temperature"
+        )
+    logits = _check_logits(logits, labels)
+    before, after = _errors(logits, labels), _errors(logits / temperature, labels)
+    return before | {f"{name}_calibrated": value for name, value in after.items()}
+
+
+def _errors(logits: Floats, labels: Array) -> dict[str, float]:
+    log_probabilities = log_softmax(logits)
+    probabilities = np.exp(log_probabilities)
+    return {
+        "ece": expected_calibration_error(probabilities, labels),
+        "ece_equal_mass": expected_calibration_error(probabilities, labels, scheme="equal_mass"),
+        "mce": maximum_calibration_error(probabilities, labels),
+        "brier": brier_score(probabilities, labels),
+        "nll": _mean_loss(log_probabilities[np.arange(len(labels)), labels]),
+    }
+
+
+def _mean_loss(log_likelihoods: Floats) -> float:
+    # Subtracted from zero, because a minus sign would make a perfect score -0.0.
+    return 0.0 - float(log_likelihoods.mean())
+
+
+def _hits(probabilities: Array, labels: Array) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return the confidence of each prediction, and whether it is right; `(n,)` each."""
+    probabilities = _check_probabilities(probabilities, labels)
+    return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+
+
+def _binned(
+    confidence: Array, hits: Array, bins: int, scheme: str
+) -> tuple[NDArray[np.intp], Floats, Floats]:
+    """Return count, mean confidence and accuracy of each bin, the last two NaN if it is empty."""
+    if bins < 1:
+        raise ConfigError(f"bins: {bins} is too few; give at least 1")
+    confidence, correct = confidence.astype(np.float64), hits.astype(np.float64)
+    if scheme == "equal_width":
+        edges = np.arange(bins + 1) / bins
+        index = np.searchsorted(edges, confidence, side="right") - 1
+        n_bins = bins + 1
+    elif scheme == "equal_mass":
+        correct = _shared_among_ties(confidence, correct)
+        index, n_bins = _equal_mass_index(confidence, bins), bins
+    else:
+        raise ConfigError(
+            f"scheme: {scheme!r} is unknown; use one of {', '.join(get_args(Scheme))}"
+        )
+    counts = np.bincount(index, minlength=n_bins)
+    size = np.where(counts > 0, counts, np.nan)
+    return (
+        counts,
+        np.bincount(index, confidence, n_bins) / size,
+        np.bincount(index, correct, n_bins) / size,
+    )
+
+
+def _equal_mass_index(confidence: Floats, bins: int) -> NDArray[np.intp]:
+    size, n_larger = divmod(len(confidence), bins)
+    sizes = size + (np.arange(bins) < n_larger)
+    index = np.empty(len(confidence), dtype=np.intp)
+    index[np.argsort(confidence)] = np.repeat(np.arange(bins), sizes)
+    return index
+
+
+def _shared_among_ties(confidence: Floats, correct: Floats) -> Floats:
+    _, group = np.unique(confidence, return_inverse=True)
+    shared: Floats = (np.bincount(group, correct) / np.bincount(group))[group]
+    return shared
+
+
+def _check_logits(logits: Array, labels: Array) -> Floats:
+    logits = np.asarray(logits, dtype=np.float64)
+    _check_shapes("logits", logits, labels)
+    if not np.isfinite(logits).all():
+        raise DivergedError(
+            f"logits: {int(np.sum(~np.isfinite(logits)))} of {logits.size} are not finite, so no "
+            f"probability follows from them; lower the learning rate or use fp32"
+        )
+    return logits
+
+
+def _check_probabilities(probabilities: Array, labels: Array) -> Floats:
+    probabilities = np.asarray(probabilities, dtype=np.float64)
+    _check_shapes("probabilities", probabilities, labels)
+    # Loose enough for a float32 softmax; NaN fails both comparisons.
+    sums_to_one = np.abs(probabilities.sum(axis=1) - 1) < 1e-4
+    if not (sums_to_one.all() and (probabilities >= 0).all()):
+        raise DataError(
+            "probabilities: rows must be at least 0 and sum to 1; pass logits through softmax first"
+        )
+    return probabilities
+
+
+def _check_shapes(name: str, outputs: Array, labels: Array) -> None:
+    if outputs.ndim != 2 or outputs.shape[1] < 2 or labels.shape != outputs.shape[:1]:
+        raise DataError(
+            f"{name}: shape {outputs.shape} with labels {labels.shape}; give (n, n_classes) with "
+            f"two classes or more, and (n,)"
+        )
+    if not len(labels):
+        raise DataError(f"{name}: no examples; calibration needs at least 1")
+    if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= outputs.shape[1]:
+        raise DataError(
+            f"labels: {labels.dtype} from {labels.min()} to {labels.max()}; give integers from 0 "
+            f"to {outputs.shape[1] - 1}, one for each class of the {name}"
+        )

@@ -1,0 +1,67 @@
+"""Metrics of `bench.metrics.classification` as modules of the `evaluate` package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.metrics.base import Measured, Metric
+
+if TYPE_CHECKING:
+    import evaluate
+
+_TYPES: dict[Measured, str] = {
+    "labels": "int64",
+    "values": "float64",
+    "texts": "string",
+    "spans": "string",
+}
+
+
+def wrap(metric: Metric) -> evaluate.Metric:
+    """Wrap a metric for the `evaluate` package, so that both report the same number.
+
+    The wrapper needs no network and holds its inputs in memory. It is a usual module of that
+    package: `compute(predictions=..., references=...)`, `add_batch` and `evaluate.combine` work.
+    For texts and spans, `references` holds a list of texts for each prediction. What else the
+    metric's function asks for, such as the version of SQuAD, is given to `compute`. An undefined
+    score is what the function returns: NaN, or None for texts.
+
+    Raises:
+        ConfigError: The metric is of what a model says of given tokens or choices.
+    """
+    if metric.kind not in _TYPES:
+        raise ConfigError(
+            f"metric {metric.name}: measures {metric.kind}, which the `evaluate` package cannot "
+            f"pass on; wrap a metric of {', '.join(_TYPES)}"
+        )
+    # Imported here because the two packages take seconds, and most users never call this.
+    import datasets
+    import evaluate
+
+    value = datasets.Value(_TYPES[metric.kind])
+    reference, inputs = value, f"predictions and references: {metric.kind}, (n,) each"
+    read: Callable[[Any], Any] = np.asarray
+    if _TYPES[metric.kind] == "string":
+        reference, inputs = datasets.List(value), "predictions: texts; references: lists of texts"
+        read = list
+
+    def info(_self: evaluate.Metric) -> evaluate.MetricInfo:
+        return evaluate.MetricInfo(
+            description=metric.description,
+            citation=metric.reference,
+            inputs_description=inputs,
+            features=datasets.Features({"predictions": value, "references": reference}),
+        )
+
+    def compute(
+        _self: evaluate.Metric, predictions: Any, references: Any, **settings: Any
+    ) -> dict[str, float | None]:
+        return {metric.name: metric.function(read(predictions), read(references), **settings)}
+
+    # The package names a module after its class, and `combine` prefixes scores with that name.
+    module = type(metric.name, (evaluate.Metric,), {"_info": info, "_compute": compute})
+    return module(keep_in_memory=True)

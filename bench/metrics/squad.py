@@ -1,0 +1,146 @@
+"""Exact match and F1 of answer spans, equal to the official evaluation scripts of SQuAD.
+
+Scores are fractions where the scripts print percentages. The two versions of SQuAD differ on empty
+answers, so each function is told which one it scores. Not here: the search for a threshold on
+no-answer probabilities, which chooses on the data it reports.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Literal, get_args
+
+from gapbench.bench.core.errors import ConfigError, DataError
+from gapbench.bench.metrics.base import Metric
+
+Version = Literal["1.1", "2.0"]
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+_ARTICLE = re.compile(r"\b(?:a|an|the)\b")
+
+
+def normalised(answer: str) -> str:
+    """Return an answer in lower case, without ASCII punctuation, articles and needless spaces."""
+    return " ".join(_ARTICLE.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
+
+
+def exact_match(
+    predictions: Sequence[str], references: Sequence[Sequence[str]], version: Version
+) -> float:
+    """Return the share of predictions that equal one of their answers once normalised, in [0, 1].
+
+    Args:
+        predictions: one answer a question; the empty text says that there is none.
+        references: accepted answers of each question; none, in version 2.0, where the question
+            cannot be answered.
+        version: version of SQuAD. In 2.0 an accepted answer that normalises to nothing is left out
+            beside others.
+
+    Raises:
+        ConfigError: The version is unknown.
+        DataError: There is no question, the two differ in length, or a question of version 1.1 has
+            no answer.
+
+    Source: Rajpurkar et al. 2016 and 2018; evaluate-v1.1.py and evaluate-v2.0.py of SQuAD.
+    """
+
+    def matches(prediction: str, answer: str) -> float:
+        return float(prediction == answer)
+
+    return _mean_of_best(matches, predictions, references, version)
+
+
+def f1(predictions: Sequence[str], references: Sequence[Sequence[str]], version: Version) -> float:
+    """Return the mean F1 of words shared with the best of the accepted answers, in [0, 1].
+
+    Where a side normalises to nothing, version 2.0 gives 1 if both do and 0 otherwise; version 1.1
+    gives 0 either way, though such a pair is an exact match.
+
+    Args:
+        predictions: one answer a question; the empty text says that there is none.
+        references: accepted answers of each question; none, in version 2.0, where the question
+            cannot be answered.
+        version: version of SQuAD.
+
+    Raises:
+        ConfigError: The version is unknown.
+        DataError: There is no question, the two differ in length, or a question of version 1.1 has
+            no answer.
+
+    Source: Rajpurkar et al. 2016 and 2018; evaluate-v1.1.py and evaluate-v2.0.py of SQuAD.
+    """
+
+    def overlap(prediction: str, answer: str) -> float:
+        words, wanted = prediction.split(), answer.split()
+        if version == "2.0" and not (words and wanted):
+            return float(words == wanted)
+        shared = (Counter(words) & Counter(wanted)).total()
+        return 2 * shared / (len(words) + len(wanted)) if shared else 0.0
+
+    return _mean_of_best(overlap, predictions, references, version)
+
+
+def _mean_of_best(
+    measure: Callable[[str, str], float],
+    predictions: Sequence[str],
+    references: Sequence[Sequence[str]],
+    version: Version,
+) -> float:
+    """Return the mean over questions of the highest value of a measure over accepted answers."""
+    if version not in get_args(Version):
+        raise ConfigError(
+            f"span metrics: version {version!r} is unknown; use one of {get_args(Version)}"
+        )
+    if not len(predictions) or len(predictions) != len(references):
+        raise DataError(
+            f"span metrics: given {len(predictions)} predictions and answers of "
+            f"{len(references)} questions; give one prediction a question, for at least 1 question"
+        )
+    total = 0.0
+    for index, (prediction, answers) in enumerate(zip(predictions, references, strict=True)):
+        accepted = _accepted(index, answers, version)
+        total += max(measure(normalised(prediction), answer) for answer in accepted)
+    return total / len(predictions)
+
+
+def _accepted(index: int, answers: Sequence[str], version: Version) -> list[str]:
+    """Return the normalised answers of a question, the empty text where it has none."""
+    if isinstance(answers, str):
+        raise DataError(
+            f"span metrics: answers of question {index} are the single text {answers[:40]!r}; give "
+            f"a list of texts for each question"
+        )
+    texts = [normalised(answer) for answer in answers]
+    if version == "2.0":
+        return [text for text in texts if text] or [""]
+    if not texts:
+        raise DataError(
+            f"span metrics: question {index} has no answer; every question of SQuAD 1.1 has one, "
+            f"so give at least 1, or score as version '2.0'"
+        )
+    return texts
+
+
+SPAN_METRICS = (
+    Metric(
+        name="exact_match",
+        function=exact_match,
+        kind="spans",
+        range=(0.0, 1.0),
+        higher_is_better=True,
+        description="Share of answers that equal one of the accepted ones once normalised.",
+        reference="evaluate-v1.1.py and evaluate-v2.0.py of SQuAD",
+    ),
+    Metric(
+        name="span_f1",
+        function=f1,
+        kind="spans",
+        range=(0.0, 1.0),
+        higher_is_better=True,
+        description="Mean F1 of words shared with the best of the accepted answers.",
+        reference="evaluate-v1.1.py and evaluate-v2.0.py of SQuAD",
+    ),
+)

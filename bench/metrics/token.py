@@ -1,0 +1,74 @@
+"""Metrics of next-token predictions on given texts: perplexity, accuracy, calibration.
+
+All take what a model says of every target token, `(n,)` each, whatever text it belongs to. Metrics
+of texts that a model writes itself are in `bench.metrics.text`.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gapbench.bench.metrics.base import Metric
+from gapbench.bench.metrics.calibration import confidence_error
+
+Array = NDArray[Any]
+
+
+def perplexity(losses: Array, confidences: Array, correct: Array) -> float:  # noqa: ARG001
+    """Return e to the mean loss.
+
+    Args:
+        losses: minus the log-probability of each target token, in nats.
+        confidences: probability of the most likely token in each place.
+        correct: whether that token is the target.
+    """
+    mean = float(np.mean(losses))
+    return math.exp(mean) if mean < 700 else math.inf
+
+
+def token_accuracy(losses: Array, confidences: Array, correct: Array) -> float:  # noqa: ARG001
+    """Return the share of places where the most likely token is the target; see `perplexity`."""
+    return float(np.mean(correct))
+
+
+def token_ece(losses: Array, confidences: Array, correct: Array) -> float:  # noqa: ARG001
+    """Return the expected calibration error of the most likely tokens; see `perplexity`.
+
+    15 bins of equal width, as `bench.metrics.calibration.expected_calibration_error`.
+    """
+    return confidence_error(confidences, correct)
+
+
+TOKEN_METRICS = (
+    Metric(
+        name="perplexity",
+        function=perplexity,
+        kind="tokens",
+        range=(1.0, math.inf),
+        higher_is_better=False,
+        description="e to the mean loss of the target tokens, in nats.",
+        reference="definition",
+    ),
+    Metric(
+        name="token_accuracy",
+        function=token_accuracy,
+        kind="tokens",
+        range=(0.0, 1.0),
+        higher_is_better=True,
+        description="Share of target tokens that are the most likely ones in their places.",
+        reference="sklearn.metrics.accuracy_score",
+    ),
+    Metric(
+        name="token_ece",
+        function=token_ece,
+        kind="tokens",
+        range=(0.0, 1.0),
+        higher_is_better=False,
+        description="Mean distance of stated confidence from accuracy over target tokens.",
+        reference="Guo et al. 2017, equation 3, with 15 bins",
+    ),
+)

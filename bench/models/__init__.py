@@ -1,0 +1,1 @@
+"""Backbones: loading, attention, precision, the run axis, heads, initial adapters, merging."""

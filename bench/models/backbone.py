@@ -1,0 +1,180 @@
+"""A pretrained model with a task head: it hands out copies, and names its adaptable layers.
+
+How it comes from files is the matter of `bench.models.loading`.
+"""
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from gapbench.bench.config.run import Fingerprint
+from gapbench.bench.config.task import Kind
+from gapbench.bench.core.errors import BackboneError
+from gapbench.bench.core.schema import suggest
+from gapbench.bench.models.initial_adapter import Start
+
+Head = Literal["sequence", "causal", "span"]
+
+# The projections that LoRA adapts by default: query and value (Hu et al. 2021, section 4.2), or the
+# fused projection where a family has only that.
+DEFAULT_TARGETS: dict[str, tuple[str, ...]] = {
+    "bert": ("query", "value"),
+    "roberta": ("query", "value"),
+    "xlm-roberta": ("query", "value"),
+    "electra": ("query", "value"),
+    "deberta": ("in_proj",),
+    "deberta-v2": ("query_proj", "value_proj"),
+    "distilbert": ("q_lin", "v_lin"),
+    "gpt2": ("c_attn",),
+    "gpt_neox": ("query_key_value",),
+    "llama": ("q_proj", "v_proj"),
+    "mistral": ("q_proj", "v_proj"),
+    "qwen2": ("q_proj", "v_proj"),
+    "qwen3": ("q_proj", "v_proj"),
+    "gemma": ("q_proj", "v_proj"),
+    "gemma2": ("q_proj", "v_proj"),
+    "phi3": ("qkv_proj",),
+    "opt": ("q_proj", "v_proj"),
+}
+HEADS: dict[Kind, Head] = {
+    "classification": "sequence",
+    "regression": "sequence",
+    "generation": "causal",
+    "choice": "causal",
+    "span": "span",
+}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How a backbone reads text.
+
+    Attributes:
+        window: most tokens of one sequence.
+        positions: most tokens that the model has places for, written ones included; None if it
+            has no bound. A tokenizer may set a smaller window than that.
+    """
+
+    tokenizer: Any
+    window: int
+    positions: int | None = None
+
+
+class Backbone:
+    """A pretrained model with a head of ``outputs`` outputs; `model` gives fresh copies.
+
+    Copies share the frozen weights, so that one more stack costs no second copy of them.
+
+    Attributes:
+        start: the adapter that methods start from; it is not in the weights of `model`.
+    """
+
+    start: Start | None = None
+
+    def __init__(
+        self, fingerprint: Fingerprint, pristine: nn.Module, tokenizer: Any, head: Sequence[str]
+    ) -> None:
+        self.fingerprint = fingerprint
+        self.tokenizer = tokenizer
+        self.head = tuple(head)
+        self._pristine = pristine
+
+    @property
+    def config(self) -> Any:
+        """The model library's configuration."""
+        return self._pristine.config
+
+    @property
+    def family(self) -> str:
+        """The model library's name of the architecture, such as ``bert``."""
+        return str(self.config.model_type)
+
+    @property
+    def reader(self) -> "Reader":
+        """What encoding needs: the tokenizer and how much the model can read."""
+        positions = getattr(self.config, "max_position_embeddings", None)
+        # RoBERTa and its kin count positions from the one after the padding token.
+        taken = self.config.pad_token_id + 1 if "roberta" in self.family else 0
+        places = int(positions) - taken if positions else None
+        longest = int(self.tokenizer.model_max_length)
+        return Reader(self.tokenizer, min(longest, places or longest), places)
+
+    def model(self) -> nn.Module:
+        """Return a copy with every parameter frozen and sharing storage with the original."""
+        shared = {
+            id(p): nn.Parameter(p.detach(), requires_grad=False)
+            for p in self._pristine.parameters()
+        }
+        return copy.deepcopy(self._pristine, dict(shared))
+
+    def starting_from(self, start: Start) -> "Backbone":
+        """Return the same backbone with an adapter that methods start from.
+
+        Raises:
+            BackboneError: if the adapter is that of another backbone, or changes more than
+                low-rank updates can.
+        """
+        parts = {name for name, _ in self._pristine.named_children()}
+        own = [n for n in start.saved if n.split(".")[0] in parts and not self.in_head(n)]
+        misfit = f"it also changes {own[0]}" if own else start.misfit(self.linear_layers())
+        if misfit is not None:
+            raise BackboneError(
+                f"adapter {start.name!r} does not fit backbone {self.fingerprint.name!r}: "
+                f"{misfit}; give one that was trained on this backbone"
+            )
+        begun = copy.copy(self)
+        begun.start = start
+        return begun
+
+    def linear_layers(self) -> dict[str, nn.Module]:
+        """Return the adaptable layers by name: linear or Conv1D, outside any head."""
+        pristine: Any = self._pristine
+        language_head = pristine.get_output_embeddings()
+        return {
+            name: module
+            for name, module in pristine.named_modules()
+            if isinstance(module, nn.Linear | Conv1D)
+            and module is not language_head
+            and not self.in_head(name)
+        }
+
+    def in_head(self, name: str) -> bool:
+        """Whether a module belongs to the task head."""
+        return any(name == part or name.startswith(part + ".") for part in self.head)
+
+    def target_layers(self, targets: str | Sequence[str]) -> list[str]:
+        """Resolve LoRA targets to layer names.
+
+        Args:
+            targets: "default" (query and value, by family), "all-linear", or name endings.
+
+        Raises:
+            BackboneError: if a target matches no layer, or the family has no default.
+        """
+        layers = list(self.linear_layers())
+        if targets == "all-linear":
+            return layers
+        if targets == "default":
+            if self.family not in DEFAULT_TARGETS:
+                raise BackboneError(
+                    f"backbone {self.fingerprint.name!r}: no default targets for the family "
+                    f"{self.family!r}; set 'targets' to layer names or 'all-linear'"
+                )
+            targets = DEFAULT_TARGETS[self.family]
+        endings = [targets] if isinstance(targets, str) else list(targets)
+        for ending in endings:
+            if not any(_ends_with(name, ending) for name in layers):
+                present = sorted({name.rpartition(".")[2] for name in layers})
+                raise BackboneError(
+                    f"backbone {self.fingerprint.name!r}: target {ending!r} matches no layer; "
+                    + suggest(ending, present)
+                )
+        return [name for name in layers if any(_ends_with(name, ending) for ending in endings)]
+
+
+def _ends_with(name: str, ending: str) -> bool:
+    return name == ending or name.endswith("." + ending)

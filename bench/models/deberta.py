@@ -1,0 +1,118 @@
+"""DeBERTa's attention in a stack: its relative positions are the same for all models of a pass.
+
+Their embeddings go through adapted projections without any axis for the runs, or for the members or
+masked copies of a run. Here every model gets the projections that are its own. Both DeBERTas are
+told by name, so that their files are not imported for other families.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+from weakref import ref
+
+import torch
+from torch import Tensor, nn
+
+from gapbench.bench.models.run_axis import Stacked
+
+# What the library calls the positional part of the logits, in the first DeBERTa and in the second.
+_BIASES = ("disentangled_att_bias", "disentangled_attention_bias")
+
+
+def is_disentangled(module: nn.Module) -> bool:
+    """Whether a module is the attention of one of the DeBERTas."""
+    kind = type(module)
+    return kind.__name__ == "DisentangledSelfAttention" and "deberta" in kind.__module__
+
+
+def positional_norms(model: nn.Module) -> list[str]:
+    """Return the names of the layers that normalise embeddings of relative positions.
+
+    They act once for all runs, before any attention layer, so that a run cannot have its own.
+    """
+    return [
+        f"{name}.LayerNorm"
+        for name, module in model.named_modules()
+        if hasattr(module, "rel_embeddings") and hasattr(module, "LayerNorm")
+    ]
+
+
+def stack_positions(model: nn.Module) -> None:
+    """Let projections of relative positions serve the models of a pass one by one.
+
+    Calling it twice is harmless. Other families have no such projections.
+    """
+    found: list[Any] = [module for module in model.modules() if is_disentangled(module)]
+    for module in found:
+        for name in _BIASES:
+            if hasattr(module, name):
+                # Weakly, or the layer would hold itself, and with it the numbers of its stack.
+                setattr(module, name, partial(_bias_by_model, ref(module), name))
+
+
+def _bias_by_model(
+    place: Any, name: str, query: Tensor, key: Tensor, *shared: Any, **named: Any
+) -> Tensor:
+    """Compute the positional part of the logits for each model with its own projections.
+
+    Args:
+        place: refers to a DeBERTa attention layer.
+        name: of the library's function for one model.
+        query: (models * batch [* heads], ...), model by model; so is ``key``.
+        key: see ``query``.
+        shared: relative positions and their embeddings, the same for all models.
+        named: likewise.
+    """
+    module = place()
+    bias = getattr(type(module), name)
+    layers = {n: m for n, m in module.named_children() if isinstance(m, Stacked)}
+    models = max((layer.models for layer in layers.values()), default=1)
+    if models == 1:
+        only: Tensor = bias(module, query, key, *shared, **named)
+        return only
+    pairs = zip(query.chunk(models), key.chunk(models), strict=True)
+    with _in_turn(module, layers) as turns:
+        parts = []
+        for model, pair in enumerate(pairs):
+            for turn in turns:
+                turn.model = model
+            parts.append(bias(module, *pair, *shared, **named))
+    return torch.cat(parts)
+
+
+@contextmanager
+def _in_turn(module: nn.Module, layers: Mapping[str, Stacked]) -> Iterator[list["_Turn"]]:
+    """Let the stacked layers of a module answer for one model at a time."""
+    turns = {name: _Turn(layer) for name, layer in layers.items()}
+    for name, turn in turns.items():
+        setattr(module, name, turn)
+    try:
+        yield list(turns.values())
+    finally:
+        for name, layer in layers.items():
+            setattr(module, name, layer)
+
+
+class _Turn(nn.Module):
+    """A stacked layer that maps the same rows for every model, and gives one model's at a time.
+
+    Attributes:
+        model: whose rows to give.
+    """
+
+    model = 0
+
+    def __init__(self, layer: Stacked) -> None:
+        super().__init__()
+        self._layer = [layer]  # in a list: it is no part of this module
+        self._mapped: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (1, positions, in) to the model's (1, positions, out)."""
+        if self._mapped is None:
+            layer = self._layer[0]
+            mapped: Tensor = layer(x.expand(layer.models, -1, -1))
+            self._mapped = mapped
+        # A copy, for the library divides it in place.
+        return self._mapped[self.model : self.model + 1].clone()

@@ -1,0 +1,84 @@
+"""Hooks that make a model answer by decision: its logits where targets are, and nowhere else.
+
+After `attach`, a call of the model takes the inputs of `bench.data.encoded.EncodedSplit.decisions`
+beside the backbone's own, and its output has ``logits`` of shape (rows, ..., outputs), one softmax
+(or value) a decision. Names and parameters of the model stay as they are.
+"""
+
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gapbench.bench.config.task import Kind
+from gapbench.bench.models.backbone import HEADS
+
+_RULED_OUT = -1e9  # logit of a place that is no answer; finite, so that logits can be averaged
+
+
+def attach(model: nn.Module, kind: Kind) -> None:
+    """Let ``model`` take the inputs and give the logits of a kind of task."""
+    if HEADS[kind] == "causal":
+        _Positions().attach(model)
+    elif HEADS[kind] == "span":
+        _Ends().attach(model)
+
+
+class _Positions:
+    """Gives a language model's head only the hidden states that predict targets.
+
+    The vocabulary is large and targets are few, so this saves most of the head's work and memory.
+    """
+
+    def __init__(self) -> None:
+        self._wanted: Tensor | None = None
+
+    def attach(self, model: Any) -> None:
+        model.register_forward_pre_hook(self._take, with_kwargs=True)
+        model.get_output_embeddings().register_forward_pre_hook(self._choose)
+
+    def _take(
+        self, _model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        self._wanted = kwargs.pop("positions", None)
+        kwargs.setdefault("use_cache", False)
+        return args, kwargs
+
+    def _choose(self, _head: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Turn hidden states (rows, tokens, width) into (rows, positions, width)."""
+        hidden, *rest = args
+        if self._wanted is None:
+            return args
+        index = self._wanted.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
+        return (hidden.gather(1, index), *rest)
+
+
+class _Ends:
+    """Gives the two ends of a span as decisions over the tokens where an answer may lie.
+
+    They are those of the context, and token 0, which stands for no answer: an encoder's [CLS]. A
+    decoder's token 0 sees nothing but itself, so its logits are the same for all questions that
+    begin alike: a threshold that the tokens of the context, which see the question, are held to.
+    """
+
+    def __init__(self) -> None:
+        self._context: Tensor | None = None
+
+    def attach(self, model: nn.Module) -> None:
+        model.register_forward_pre_hook(self._take, with_kwargs=True)
+        model.register_forward_hook(self._stack)
+
+    def _take(
+        self, _model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        self._context = kwargs.pop("context")
+        return args, kwargs
+
+    def _stack(self, _model: nn.Module, _args: Any, output: Any) -> SimpleNamespace:
+        logits = torch.stack([output.start_logits, output.end_logits], dim=1)
+        assert self._context is not None  # noqa: S101 - every call of the model brings it
+        place = torch.arange(logits.shape[-1], device=logits.device)
+        first, stop = self._context.unsqueeze(-1).unbind(1)
+        allowed = ((place >= first) & (place < stop)) | (place == 0)
+        return SimpleNamespace(logits=logits.masked_fill(~allowed.unsqueeze(1), _RULED_OUT))

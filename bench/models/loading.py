@@ -1,0 +1,201 @@
+"""Load a pretrained model with a task head from files, and its tokenizer and configuration alone.
+
+Weights come from safetensors only, and no code is ever loaded with them. The head is whatever the
+checkpoint does not contain: drawn anew for every run from the run's own seed, the same for
+all methods at that seed.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache, partial
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+
+from gapbench.bench.config.run import Fingerprint, Precision
+from gapbench.bench.config.task import Kind
+from gapbench.bench.core.errors import BackboneError
+from gapbench.bench.data.sources import backbone_folder
+from gapbench.bench.models.backbone import HEADS, Backbone, Head
+from gapbench.bench.store.failure import status_of
+from gapbench.bench.store.record import Status
+
+DTYPES: dict[Precision, torch.dtype] = {
+    "fp32": torch.float32,
+    "bf16": torch.float32,  # of all numbers at rest; see `bench.models.bf16`
+    "fp64": torch.float64,
+}
+
+_AUTO_CLASSES: dict[Head, str] = {
+    "sequence": "AutoModelForSequenceClassification",
+    "causal": "AutoModelForCausalLM",
+    "span": "AutoModelForQuestionAnswering",
+}
+_LIBRARY_NAMES: dict[Head, str] = {
+    "sequence": "SEQUENCE_CLASSIFICATION",
+    "causal": "CAUSAL_LM",
+    "span": "QUESTION_ANSWERING",
+}
+_HEAD_NAMES = ("classifier", "score", "pre_classifier", "qa_outputs")
+
+
+def unfit(name: str, kind: Kind) -> str | None:
+    """Return the reason why a backbone cannot be asked tasks of a kind, None if it can.
+
+    Raises:
+        BackboneError: if its configuration cannot be read.
+    """
+    config = read_config(name)
+    mapping = getattr(transformers, f"MODEL_FOR_{_LIBRARY_NAMES[HEADS[kind]]}_MAPPING")
+    masked = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING
+    if type(config) not in mapping or (HEADS[kind] == "causal" and masked):
+        what = "writes no text" if HEADS[kind] == "causal" else "has no head for it"
+        return f"a backbone of the family {config.model_type!r} {what}: {kind} needs another"
+    return None
+
+
+@lru_cache(maxsize=1)
+def load(
+    name: str, fingerprint: Fingerprint, kind: Kind, outputs: int, precision: Precision
+) -> Backbone:
+    """Load a backbone (built-in name, folder or pinned hub id) for a kind of task.
+
+    The last one is kept, since stacks come in the order of tasks and backbones.
+
+    Raises:
+        BackboneError: if it cannot be read, or has no such head.
+    """
+    tokenizer = load_tokenizer(name)
+    try:
+        with _quiet():
+            config = read_config(name, num_labels=outputs)
+            _switch_off_dropout(config)
+            config.pad_token_id = tokenizer.pad_token_id
+            read = partial(
+                getattr(transformers, _AUTO_CLASSES[HEADS[kind]]).from_pretrained,
+                **_location(name),
+                config=config,
+                dtype=DTYPES[precision],
+                use_safetensors=True,
+                output_loading_info=True,
+                attn_implementation=None,  # fused where the family has it, else plain
+            )
+            model, info = read()
+            for names in _other_names(model):
+                if _input_embedding(model) in info["missing_keys"]:
+                    model, info = read(key_mapping=names)
+    except Exception as error:
+        if status_of(error) == Status.OUT_OF_MEMORY:
+            raise
+        raise _unreadable(name, "cannot be loaded", error) from None
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise BackboneError(f"backbone {name!r} holds an adapter too; give one without")
+    model.eval()
+    missing = set(info["missing_keys"]) - set(getattr(model, "_tied_weights_keys", None) or ())
+    return Backbone(fingerprint, model, tokenizer, _head_modules(model, sorted(missing)))
+
+
+def _other_names(model: Any) -> list[dict[str, str]]:
+    """Return under which other names, by pattern, a checkpoint may hold a model's weights."""
+    # The library's decoders with a head for spans have another name for what is inside.
+    inside = {r"^model\.": f"{model.base_model_prefix}."}
+    # An embedding tied to a language-model head may be stored under that one's name alone.
+    tied = {r"^lm_head\.weight$": _input_embedding(model)}
+    return [inside, tied, inside | tied]
+
+
+def read_config(name: str, **settings: Any) -> Any:
+    """Return the model library's configuration of a backbone, with other settings.
+
+    Raises:
+        BackboneError: if it cannot be read.
+    """
+    try:
+        return transformers.AutoConfig.from_pretrained(**_location(name), **settings)
+    except Exception as error:
+        raise _unreadable(name, "cannot be loaded", error) from None
+
+
+def load_tokenizer(name: str) -> Any:
+    """Load a backbone's tokenizer; a missing padding token is set to the end-of-text token.
+
+    Raises:
+        BackboneError: if there is none, or it has neither of these tokens.
+    """
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(**_location(name))
+    except Exception as error:
+        raise _unreadable(name, "its tokenizer cannot be loaded", error) from None
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token_id is None:
+        raise BackboneError(
+            f"backbone {name!r}: its tokenizer has neither a padding token nor an end-of-text "
+            "token, of which one fills up batches; name one of its words as 'pad_token' in its "
+            "tokenizer_config.json"
+        )
+    tokenizer.padding_side = "right"
+    return tokenizer
+
+
+def _input_embedding(model: Any) -> str:
+    """Return the name of the weight that embeds the tokens."""
+    weight = model.get_input_embeddings().weight
+    return str(next(name for name, p in model.named_parameters() if p is weight))
+
+
+def _head_modules(model: nn.Module, missing_keys: Sequence[str]) -> list[str]:
+    owners = {key.rpartition(".")[0] for key in missing_keys}
+    owners |= {name for name in _HEAD_NAMES if hasattr(model, name)}
+    # Only the outermost modules: `classifier` stands for `classifier.dense`.
+    return sorted(
+        name for name in owners if not any(name.startswith(other + ".") for other in owners)
+    )
+
+
+def _switch_off_dropout(config: Any) -> None:
+    for name, value in config.to_dict().items():
+        if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, int | float):
+            setattr(config, name, 0.0)
+
+
+def _unreadable(name: str, what: str, error: Exception) -> BackboneError:
+    """Return what to say of files that the model library cannot read.
+
+    They may hold anything, so that it may raise anything, from deep inside.
+    """
+    if "trust_remote_code" in str(error):
+        cause = (
+            "it needs program code of its own, which is never run; give a family that the model "
+        )
+        return BackboneError(f"backbone {name!r} {what}: {cause}library knows")
+    kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
+    return BackboneError(f"backbone {name!r} {what}: {kind}{error}")
+
+
+def _location(name: str) -> dict[str, Any]:
+    """Return where the model library finds a backbone, and how far it may go for it."""
+    folder = backbone_folder(name)
+    repository, _, revision = name.partition("@")
+    return {
+        "pretrained_model_name_or_path": repository if folder is None else str(folder),
+        "revision": revision if folder is None else None,
+        "local_files_only": folder is not None,
+        "trust_remote_code": False,
+    }
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence the library's table of newly initialised weights: here they are the point."""
+    logger = logging.getLogger("transformers")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,207 @@
+"""A trained run outside of the engine: plain weights, or an adapter in PEFT's format.
+
+Both walk over the stacked modules of a model and ask each for one run's part. What cannot be
+written faithfully is refused with the reason. Writing files is the work of
+`bench.execution.export`.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeGuard
+
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from gapbench.bench.config.task import Kind
+from gapbench.bench.core.errors import MergeError
+from gapbench.bench.models.backbone import HEADS, Head
+from gapbench.bench.models.initial_adapter import PEFT_PREFIX
+from gapbench.bench.models.run_axis import RunAxis, Stacked, StackedLinear
+
+PEFT_TASKS: dict[Head, str] = {
+    "sequence": "SEQ_CLS",
+    "causal": "CAUSAL_LM",
+    "span": "QUESTION_ANS",
+}
+"""PEFT's name of what a model does, by its head."""
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An adapter as PEFT stores it.
+
+    Attributes:
+        config: content of ``adapter_config.json``.
+        tensors: content of ``adapter_model.safetensors``, by PEFT's names.
+    """
+
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+
+
+class LowRankLayer(Protocol):
+    """What an adapter is made of: a layer whose update is ``B A``.
+
+    One that also rescales its outputs (DoRA) has ``magnitudes(position)``, (out,).
+    """
+
+    axis: RunAxis
+    base: nn.Module
+    scaling: Tensor  # (all runs, 1, 1)
+
+    def factors(self, position: int) -> tuple[Tensor, Tensor]:
+        """Return A, (rank, in), and B, (out, rank), of an active run."""
+
+
+def plain_weights(model: nn.Module, position: int) -> dict[str, Tensor]:
+    """Return the state dict of the unadapted model, head included, with a run's updates folded in.
+
+    Args:
+        model: an adapted model.
+        position: the run's place among the active runs of the stack.
+
+    Raises:
+        MergeError: if some layer's update has no plain form.
+    """
+    stacked = dict(_stacked(model))
+    inside = tuple(f"{name}." for name in stacked)
+    weights = {
+        name: values.detach().clone()
+        for name, values in model.state_dict().items()
+        if not name.startswith(inside)
+    }
+    for name, module in stacked.items():
+        weights |= {f"{name}.{part}": values for part, values in module.plain(position).items()}
+    return weights
+
+
+def peft_adapter(
+    model: nn.Module, position: int, kind: Kind, *, rank_stabilised: bool = False
+) -> Adapter:
+    """Return a run's low-rank updates and head as a PEFT adapter of type LORA.
+
+    Every layer keeps its own rank and scaling. A layer whose update has rank 0 is left out.
+
+    Args:
+        model: an adapted model.
+        position: the run's place among the active runs of the stack.
+        kind: of the task that it was trained on.
+        rank_stabilised: write the scaling as ``alpha / sqrt(rank)`` (``use_rslora``).
+
+    Raises:
+        MergeError: if something trained that such an adapter cannot hold.
+    """
+    layers = _low_rank_layers(model)
+    tensors = head_tensors(model, position)
+    ranks: dict[str, int] = {}
+    alphas: dict[str, float] = {}
+    for name, layer in layers.items():
+        a, b = layer.factors(position)
+        ranks[name] = rank = len(a)
+        if rank == 0:
+            continue
+        steepness = math.sqrt(rank) if rank_stabilised else rank
+        # Seven digits are those of a float32: they bring back the alpha that was set.
+        alphas[name] = float(f"{_scaling(layer, position) * steepness:.7g}")
+        tensors[f"{PEFT_PREFIX}{name}.lora_A.weight"] = a
+        tensors[f"{PEFT_PREFIX}{name}.lora_B.weight"] = b * (steepness / alphas[name])
+        if hasattr(layer, "magnitudes"):
+            tensors[f"{PEFT_PREFIX}{name}.lora_magnitude_vector"] = layer.magnitudes(position)
+    used = [name for name in layers if ranks[name]]
+    if not used:
+        raise MergeError("no layer has an update, only the head trained; PEFT has no such adapter")
+    config = _config([layers[name] for name in used], head_parts(model))
+    config |= {
+        "task_type": PEFT_TASKS[HEADS[kind]],
+        "target_modules": used,
+        "use_rslora": rank_stabilised,
+    }
+    config |= _shared("r", "rank_pattern", {name: ranks[name] for name in used})
+    config |= _shared("lora_alpha", "alpha_pattern", alphas)
+    return Adapter(config, {name: values.contiguous() for name, values in tensors.items()})
+
+
+def head_tensors(model: nn.Module, position: int) -> dict[str, Tensor]:
+    """Return a run's heads by the names that PEFT gives to modules saved whole."""
+    return {
+        f"{PEFT_PREFIX}{name}.{part}": values
+        for name, module in _stacked(model)
+        if isinstance(module, StackedLinear)
+        for part, values in module.plain(position).items()
+    }
+
+
+def head_parts(model: nn.Module) -> list[str]:
+    """Return the outermost modules that hold nothing but heads: ``classifier``, not its layers."""
+    heads = [name for name, module in _stacked(model) if isinstance(module, StackedLinear)]
+    owned = tuple(f"{name}." for name in heads)
+    foreign = [name for name, _ in model.named_parameters() if not name.startswith(owned)]
+
+    def outermost(name: str) -> str:
+        parent = name.rpartition(".")[0]
+        shared = not parent or any(other.startswith(f"{parent}.") for other in foreign)
+        return name if shared else outermost(parent)
+
+    return sorted({outermost(name) for name in heads})
+
+
+def _stacked(model: nn.Module) -> Iterator[tuple[str, Stacked]]:
+    """Yield the outermost stacked modules that hold parameters, by name."""
+    seen: list[str] = []
+    for name, module in model.named_modules():
+        inner = any(name.startswith(f"{outer}.") for outer in seen)
+        holds = any(True for _ in module.parameters())  # dropout, for one, is absent in evaluation
+        if isinstance(module, Stacked) and holds and not inner:
+            seen.append(name)
+            yield name, module
+
+
+def _low_rank_layers(model: nn.Module) -> dict[str, LowRankLayer]:
+    """Return the low-rank layers by name; refuse everything else that trains outside the head."""
+    layers: dict[str, LowRankLayer] = {}
+    inside: tuple[str, ...] = ()
+    for name, module in _stacked(model):
+        inside += (f"{name}.",)
+        if _is_low_rank(module):
+            layers[name] = module
+        elif not isinstance(module, StackedLinear):
+            raise MergeError(
+                f"layer {name}: a {type(module).__name__} is no low-rank update, and PEFT's LoRA "
+                "format holds nothing else"
+            )
+    loose = [n for n, p in model.named_parameters() if p.requires_grad and not n.startswith(inside)]
+    if loose:
+        raise MergeError(
+            f"{len(loose)} of the backbone's own parameters trained, {loose[0]} for one; an "
+            "adapter leaves them as they are"
+        )
+    return layers
+
+
+def _is_low_rank(module: object) -> TypeGuard[LowRankLayer]:
+    return hasattr(module, "factors")
+
+
+def _scaling(layer: LowRankLayer, position: int) -> float:
+    """Return the scaling that was set for a run; its factors have it folded in."""
+    return float(layer.scaling[layer.axis.active[position]])
+
+
+def _config(layers: list[LowRankLayer], heads: list[str]) -> dict[str, Any]:
+    return {
+        "peft_type": "LORA",
+        "inference_mode": True,
+        "bias": "none",
+        "lora_dropout": 0.0,
+        "fan_in_fan_out": isinstance(layers[0].base, Conv1D),
+        "use_dora": hasattr(layers[0], "magnitudes"),
+        "modules_to_save": heads or None,
+    }
+
+
+def _shared(field: str, pattern: str, values: Mapping[str, float]) -> dict[str, Any]:
+    """Return the commonest value as the default and the others by layer."""
+    ((common, _),) = Counter(values.values()).most_common(1)
+    return {field: common, pattern: {k: v for k, v in values.items() if v != common}}

@@ -1,0 +1,86 @@
+"""What of a backbone becomes each run's own, whatever the method: the task head and the dropout."""
+
+import torch
+from torch import Tensor, nn
+
+from gapbench.bench.core.errors import BackboneError
+from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.deberta import is_disentangled
+from gapbench.bench.models.run_axis import RunAxis, StackedDropout, StackedLinear, replace_module
+
+
+def stack_head(model: nn.Module, backbone: Backbone, axis: RunAxis, members: int = 1) -> None:
+    """Give every run its own head: linear layers drawn from N(0, initializer_range), zero biases.
+
+    Args:
+        model: a copy of the backbone; its head is replaced.
+        backbone: tells which modules are the head.
+        axis: the runs.
+        members: heads of each run; the first is the same whatever their number.
+
+    Raises:
+        BackboneError: if the head holds parameters that are not in linear layers.
+    """
+    std = float(getattr(backbone.config, "initializer_range", 0.02))
+    for part in backbone.head:
+        for path, module in list(model.get_submodule(part).named_modules(prefix=part)):
+            if isinstance(module, nn.Linear):
+                replace_module(model, path, _fresh_linear(module, axis, std, path, members))
+            elif any(True for _ in module.parameters(recurse=False)):
+                raise BackboneError(
+                    f"backbone {backbone.fingerprint.name!r}: the checkpoint lacks {path}, a "
+                    f"{type(module).__name__}; only linear layers can be initialised anew"
+                )
+
+
+def stack_dropout(model: nn.Module, axis: RunAxis, rate: float) -> None:
+    """Put counter-based dropout of hidden states in the places where the backbone has dropout.
+
+    Dropout of attention weights stays off: it happens inside the fused attention kernels. So does
+    that of DeBERTa's relative positions, which all runs share.
+
+    Raises:
+        BackboneError: if the rate is above zero and the backbone has no such place.
+    """
+    if rate == 0:
+        return
+    attentions = [module for module in model.modules() if is_disentangled(module)]
+    off = {id(child) for module in attentions for child in module.children()}
+    places = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Dropout) and id(module) not in off
+    ]
+    if not places:
+        raise BackboneError(
+            f"field 'backbone_dropout' is {rate}, but a {type(model).__name__} has no dropout "
+            "layers; set it to 0"
+        )
+    for name in places:
+        replace_module(model, name, StackedDropout(axis, rate, f"backbone.{name}"))
+
+
+def _fresh_linear(
+    layer: nn.Linear, axis: RunAxis, std: float, site: str, members: int
+) -> StackedLinear:
+    runs, shape = len(axis.seeds), (layer.out_features, layer.in_features)
+    drawn = torch.stack(
+        [
+            _normal(shape, std, axis.generator(run, "head", site, *_member(member)))
+            for run in range(runs)
+            for member in range(members)
+        ]
+    )
+    several = () if members == 1 else (members,)
+    weight = drawn.view(runs, *several, *shape).to(axis.device, axis.dtype)
+    bias = weight.new_zeros(weight.shape[:-1]) if layer.bias is not None else None
+    return StackedLinear(axis, weight, bias)
+
+
+def _member(number: int) -> tuple[str, ...]:
+    """Return the part of a seed that names a member of a run; the first has none."""
+    return (f"member {number}",) if number else ()
+
+
+def _normal(shape: tuple[int, int], std: float, generator: torch.Generator) -> Tensor:
+    return torch.randn(shape, generator=generator) * std

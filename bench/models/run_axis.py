@@ -1,0 +1,188 @@
+"""The run axis: several runs on one copy of the backbone, and the layers that carry it.
+
+A stacked batch is run-major, ``(runs * batch, ...)``; every stacked parameter has a leading axis of
+length ``runs``. No parameter is shared between runs, so their gradients never mix. One run is a
+stack of length 1: there is no second code path.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from gapbench.bench.core.errors import MergeError
+from gapbench.bench.core.seeding import seed_of
+from gapbench.bench.models import masks
+
+
+class RunAxis:
+    """The runs of a stack: their seeds, which of them are still in it, and the current step.
+
+    Per-run settings are kept for all runs that began; `select` gives those of the active runs.
+    """
+
+    def __init__(self, seeds: Sequence[int], device: torch.device, dtype: torch.dtype) -> None:
+        self.seeds = tuple(seeds)
+        self.device = device
+        self.dtype = dtype
+        self.step = 0
+        self.active: tuple[int, ...] = tuple(range(len(self.seeds)))
+        self._mask_seeds = [seed_of("masks", seed) for seed in self.seeds]
+        self._branch = ""
+
+    @property
+    def size(self) -> int:
+        """Number of runs still in the stack."""
+        return len(self.active)
+
+    def vector(self, values: Sequence[float]) -> Tensor:
+        """Return per-run settings as a tensor of shape (all runs,)."""
+        return torch.tensor(values, device=self.device, dtype=self.dtype)
+
+    def select(self, values: Tensor) -> Tensor:
+        """Return the rows of the active runs; (all runs, ...) becomes (runs, ...)."""
+        if self.size == len(self.seeds):
+            return values
+        return values[list(self.active)]
+
+    def generator(self, index: int, *site: str) -> torch.Generator:
+        """Return the generator for the initial values of run ``index`` at a named site."""
+        generator = torch.Generator()
+        return generator.manual_seed(seed_of("initialisation", self.seeds[index], *site))
+
+    @contextmanager
+    def branch(self, name: str) -> Iterator[None]:
+        """Draw the masks inside from streams of their own: another pass over the same batch."""
+        before, self._branch = self._branch, f"{name}/"
+        try:
+            yield
+        finally:
+            self._branch = before
+
+    def keep(
+        self, rates: Tensor, site: str, shape: Sequence[int], step: int | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Draw counter-based keep-masks for the active runs.
+
+        Args:
+            rates: (all runs,), probability of dropping.
+            site: name of the place, so that no two places share a mask.
+            shape: of one run's mask, features last, no entry of it a product of two.
+            step: key of the draw if not the current step, so that a mask can stay for many steps.
+
+        Returns:
+            The mask, (runs, *shape) bool with True for keep, and the reciprocal of the keep
+            probability, (runs, 1, ...) with as many axes.
+        """
+        seeds = [self._mask_seeds[index] for index in self.active]
+        when = self.step if step is None else step
+        keys = masks.site_keys(seeds, self._branch + site, when)
+        return masks.keep_mask(keys, self.select(rates), shape)
+
+    def dropout(self, x: Tensor, rates: Tensor, site: str) -> Tensor:
+        """Drop features of a run-major tensor by counter-based masks and rescale the rest.
+
+        Args:
+            x: (runs * batch, tokens, features) or (runs * batch, features).
+            rates: (all runs,), probability of dropping.
+            site: name of the place, so that no two places share a mask.
+        """
+        tokens = x.shape[1] if x.dim() == 3 else 1
+        shape = (x.shape[0] // self.size, tokens, x.shape[-1])
+        keep, scale = self.keep(rates, site, shape)
+        return (x.view(self.size, *shape) * (keep * scale)).view_as(x)
+
+
+class Stacked(nn.Module):
+    """A module whose own parameters all have the leading run axis.
+
+    Attributes:
+        groups: own parameters that another optimiser than ``main`` updates, with its name.
+    """
+
+    groups: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(self, axis: RunAxis) -> None:
+        super().__init__()
+        self.axis = axis
+
+    @property
+    def models(self) -> int:
+        """Number of models in a pass: the active runs, times their members or masked copies."""
+        return self.axis.size
+
+    def runs_first(self, x: Tensor) -> Tensor:
+        """Reshape (runs * batch, ..., features) to (runs, batch * ..., features)."""
+        return x.reshape(self.axis.size, -1, x.shape[-1])
+
+    def parameter_count(self, index: int) -> int:  # noqa: ARG002 - layers with padding need it
+        """Return how many trained numbers run ``index`` has here, padding not counted."""
+        return sum(p.shape[1:].numel() for p in self.parameters(recurse=False) if p.requires_grad)
+
+    def rate_factor(self, parameter: str) -> Tensor | None:  # noqa: ARG002 - most have none
+        """Return what multiplies the learning rate of an own parameter, (all runs,)."""
+        return None
+
+    def plain(self, position: int) -> dict[str, Tensor]:  # noqa: ARG002
+        """Return parameters of the plain layer that acts as this one does for an active run.
+
+        Raises:
+            MergeError: if there is no such layer.
+        """
+        raise MergeError(f"a {type(self).__name__} cannot be folded into plain weights")
+
+
+class StackedLinear(Stacked):
+    """One independent linear layer a run: ``weight (runs, out, in)``, ``bias (runs, out)``.
+
+    An ensemble of members inside each run has ``(runs, members, out, in)`` and
+    ``(runs, members, out)``; its batch is laid out run by run, then member by member.
+    """
+
+    def __init__(self, axis: RunAxis, weight: Tensor, bias: Tensor | None) -> None:
+        super().__init__(axis)
+        self.weight = nn.Parameter(weight)
+        self.bias = nn.Parameter(bias) if bias is not None else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Apply each run's layer to its own rows; (runs * batch, ..., in) to (..., out)."""
+        weight = self.weight.flatten(0, -3).transpose(1, 2)
+        rows = x.reshape(len(weight), -1, x.shape[-1])
+        if self.bias is None:
+            out = torch.bmm(rows, weight)
+        else:
+            out = torch.baddbmm(self.bias.flatten(0, -2).unsqueeze(1), rows, weight)
+        return out.view(*x.shape[:-1], -1)
+
+    def plain(self, position: int) -> dict[str, Tensor]:
+        """Return the run's own weight and bias."""
+        if self.weight.dim() > 3:
+            raise MergeError("an ensemble has several heads; it cannot be folded into one model")
+        return {name: p[position].detach().clone() for name, p in self.named_parameters()}
+
+
+class StackedDropout(Stacked):
+    """The backbone's own dropout, drawn from counter-based masks at one rate for all runs.
+
+    Attention layers do not call their dropout module but read its rate ``p`` for their kernel,
+    which draws from the framework's generator; they are told 0.
+    """
+
+    p = 0.0
+
+    def __init__(self, axis: RunAxis, rate: float, site: str) -> None:
+        super().__init__(axis)
+        self.rates = axis.vector([rate] * len(axis.seeds))
+        self.site = site
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Drop features of (runs * batch, [tokens,] features) in training mode."""
+        return self.axis.dropout(x, self.rates, self.site) if self.training else x
+
+
+def replace_module(model: nn.Module, name: str, new: nn.Module) -> None:
+    """Put ``new`` in the place of the submodule called ``name``."""
+    parent, _, child = name.rpartition(".")
+    setattr(model.get_submodule(parent), child, new)

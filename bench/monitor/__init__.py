@@ -1,0 +1,1 @@
+"""How far a results folder is, for people and for Prometheus."""

@@ -1,0 +1,279 @@
+"""How far a results folder is: runs by suite, workers, and what went wrong with the way out.
+
+All of it comes from plans, records and log files. `Folder` may be looked at again and again while
+others work on it; what is settled is read once.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import UnionType
+
+from gapbench.bench.core.errors import RecordError
+from gapbench.bench.store import event_log
+from gapbench.bench.store.event_log import Event
+from gapbench.bench.store.record import Record, Status
+from gapbench.bench.store.store import Store
+from gapbench.bench.store.suite_plan import PlanRow
+from gapbench.bench.tuning.schema import TrialState
+from gapbench.bench.tuning.summary import Summary, read_summaries
+
+MISSING, UNREADABLE, LOST, STOPPED = "missing", "unreadable", "lost", "stopped"
+_NAMED_AGAIN = {Status.FAILED, Status.OUT_OF_MEMORY}  # may be left alone unless they are named
+_HOPELESS = {Status.DIVERGED, Status.PRUNED, Status.SKIPPED}  # would end the same way
+_Fields = dict[str, type | UnionType]
+_PLACE: _Fields = {"worker": str, "task": str, "backbone": str, "method": str, "runs": int}
+_READ: dict[str, _Fields] = {
+    "start": {"command": str},
+    "end": {"exit_code": int},
+    "stack_started": _PLACE,
+    "stack_finished": {
+        **_PLACE,
+        "statuses": dict,
+        "seconds": int | float,
+        "tokens": int,
+        "peak_memory_bytes": int | None,
+    },
+    "worker_died": {"worker": str},
+}
+"""What is read of each kind of event."""
+
+
+@dataclass
+class Share:
+    """What a suite has of the runs it wants."""
+
+    statuses: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
+    tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What went wrong with one run, or with several in the same way.
+
+    Attributes:
+        status: of the runs; or unreadable, lost (their process died) or stopped (a whole command).
+        retry: the command that tries again, "" where that would end the same way.
+    """
+
+    status: str
+    cause: str
+    retry: str
+    paths: tuple[Path, ...]
+
+    def __str__(self) -> str:
+        more = f" and {len(self.paths) - 1} more" if len(self.paths) > 1 else ""
+        return f"{self.status}: {self.paths[0]}{more}: {self.cause}"
+
+
+@dataclass
+class Worker:
+    """One process of an invocation, as its log file tells.
+
+    Attributes:
+        now: the stack that it is at, idle, ended or died.
+    """
+
+    log: str
+    name: str
+    now: str = "idle"
+    stacks: int = 0
+    runs: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    peak_memory_bytes: int | None = None
+    at: Event | None = None
+
+    @property
+    def tokens_per_second(self) -> float | None:
+        """Trained tokens over all seconds of its stacks, scoring included."""
+        return self.tokens / self.seconds if self.seconds else None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A results folder at one moment."""
+
+    suites: Mapping[str, Share]
+    studies: Sequence[Summary]
+    workers: Sequence[Worker]
+    troubles: Sequence[Trouble]
+    alive: int  # invocations
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was ever run here."""
+        return not (self.suites or self.studies or self.troubles)
+
+    @property
+    def done(self) -> bool:
+        """Whether nobody works, and nothing waits for anybody."""
+        waiting = {MISSING, Status.INTERRUPTED.value}
+        open_runs = any(waiting & share.statuses.keys() for share in self.suites.values())
+        open_trials = any(TrialState.RUNNING in s.tally.states for s in self.studies)
+        return not (self.alive or open_runs or open_trials)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """What is needed of a record; there may be tens of thousands."""
+
+    path: Path
+    run_hash: str
+    status: str
+    cause: str = ""
+    seconds: float = 0.0
+    tokens: int = 0
+
+
+class Folder:
+    """A results folder that is looked at."""
+
+    def __init__(self, results: Path) -> None:
+        self._store = Store(results)
+        self._settled: dict[Path, _Entry] = {}
+
+    def look(self) -> Standing:
+        """Return how far everything is now.
+
+        Raises:
+            RecordError: if a plan or a study cannot be read.
+        """
+        entries = [self._entry(path) for path in self._store.record_paths()]
+        plans = self._store.plans()
+        by_hash = {entry.run_hash: entry for entry in entries}
+        suites: dict[str, Share] = defaultdict(Share)
+        for row in plans:
+            entry, share = by_hash.get(row.run_hash), suites[row.suite]
+            share.statuses[entry.status if entry else MISSING] += 1
+            share.seconds += entry.seconds if entry else 0.0
+            share.tokens += entry.tokens if entry else 0
+        logs = event_log.log_files(self._store)
+        alive = [log for log in logs if event_log.is_alive(self._store, log)]
+        workers = [w for log in alive or logs[-1:] for w in _workers(log, ended=log not in alive)]
+        troubles = [*self._of_records(entries, plans), *self._of_logs(logs, alive, plans, by_hash)]
+        studies = read_summaries(self._store.root)
+        return Standing(dict(suites), studies, workers, troubles, len(alive))
+
+    def _entry(self, path: Path) -> _Entry:
+        if path in self._settled:
+            return self._settled[path]
+        try:
+            record = self._store.read(path)
+        except RecordError as error:
+            return _Entry(path, str(path), UNREADABLE, str(error).removeprefix(f"{path}: "))
+        entry = _brief(path, record)
+        if record.status.settled:
+            self._settled[path] = entry
+        return entry
+
+    def _of_records(self, entries: list[_Entry], plans: list[PlanRow]) -> Iterator[Trouble]:
+        commands = {self._store.root / row.path: self._command(row) for row in plans}
+        alike: dict[tuple[str, str, str], list[Path]] = defaultdict(list)
+        for entry in entries:
+            if entry.status != Status.OK:
+                retry = _retry(commands.get(entry.path, ""), entry.status)
+                alike[entry.status, entry.cause, retry].append(entry.path)
+        for key, paths in alike.items():
+            yield Trouble(*key, tuple(paths))
+
+    def _of_logs(
+        self,
+        logs: list[Path],
+        alive: list[Path],
+        plans: list[PlanRow],
+        by_hash: Mapping[str, _Entry],
+    ) -> Iterator[Trouble]:
+        """Yield what left no record: processes that died, and what stopped the last command."""
+        missing = {_place(row) for row in plans if row.run_hash not in by_hash}
+        seen = set[tuple[str, str, str]]()
+        for log in reversed([log for log in logs if log not in alive] if missing else []):
+            command, ended = "", None
+            told = list(_told(log))
+            for event in told:
+                command = event["command"] if event["event"] == "start" else command
+                ended = event if event["event"] == "end" else ended
+            for worker in _replayed(log, told).values() if ended is None else ():
+                at = worker.at
+                place = _place(at) if at else ("", "", "")
+                if at and place in missing - seen:
+                    seen.add(place)
+                    cause = f"{at['runs']} runs of {_named(at)} were under way when it died"
+                    yield Trouble(LOST, cause, command, (log,))
+            if log == logs[-1] and ended and ended.get("stopped") and ended["exit_code"] != 130:
+                yield Trouble(STOPPED, str(ended["stopped"]), command, (log,))
+
+    def _command(self, row: PlanRow) -> str:
+        known = row.command
+        return known or event_log.typed(["run", row.suite, "--results", str(self._store.root)])
+
+
+def _brief(path: Path, record: Record) -> _Entry:
+    cost = record.cost
+    return _Entry(
+        path,
+        record.run_hash,
+        record.status.value,
+        "" if record.status == Status.OK else record.cause,
+        cost.train_seconds + cost.evaluation_seconds if cost else 0.0,
+        cost.train_tokens if cost else 0,
+    )
+
+
+def _retry(command: str, status: str) -> str:
+    if status in _HOPELESS or not command:
+        return ""
+    return f"{command} --retry {status}" if status in _NAMED_AGAIN else command
+
+
+def _told(log: Path) -> Iterator[Event]:
+    """Yield the events of a log; others may have written it, so that what is none is left out."""
+    for event in event_log.events(log):
+        fields = _READ.get(str(event["event"]), {})
+        counts = event["statuses"].values() if isinstance(event.get("statuses"), dict) else ()
+        typed = all(isinstance(event.get(name), kind) for name, kind in fields.items())
+        if fields and typed and all(isinstance(count, int) for count in counts):
+            yield event
+
+
+def _workers(log: Path, *, ended: bool) -> list[Worker]:
+    workers = list(_replayed(log, _told(log)).values())
+    for worker in workers:
+        if ended and worker.now != "died":
+            worker.now, worker.at = "ended" if worker.at is None else "died", None
+    return workers
+
+
+def _replayed(log: Path, told: Iterator[Event] | Sequence[Event]) -> dict[str, Worker]:
+    """Return the workers of an invocation by name, after all that its log tells."""
+    workers: dict[str, Worker] = {}
+    for event in told:
+        if "worker" not in event:
+            continue
+        name = event["worker"]
+        worker = workers.setdefault(name, Worker(log.stem, name))
+        worker.at, worker.now = None, "idle"
+        if event["event"] == "stack_started":
+            worker.at, worker.now = event, f"{event['runs']} runs of {_named(event)}"
+        elif event["event"] == "worker_died":
+            worker.now = "died"
+        else:
+            worker.stacks += 1
+            worker.runs += sum(event["statuses"].values())
+            worker.seconds += event["seconds"]
+            worker.tokens += event["tokens"]
+            peaks = [event["peak_memory_bytes"], worker.peak_memory_bytes]
+            worker.peak_memory_bytes = max((p for p in peaks if p is not None), default=None)
+    return workers
+
+
+def _place(of: PlanRow | Event) -> tuple[str, str, str]:
+    if isinstance(of, PlanRow):
+        return of.task, of.backbone, of.method
+    return of["task"], of["backbone"], of["method"]
+
+
+def _named(event: Event) -> str:
+    return f"{event['method']} on {event['task']} with {event['backbone']}"

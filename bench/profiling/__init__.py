@@ -1,0 +1,1 @@
+"""Measurements of this computer: step times, precision, stack sizes."""

@@ -1,0 +1,74 @@
+"""What `precision: auto` stands for on this machine: bfloat16 where its products pay.
+
+One frozen layer of the backbone's shape is timed forward and backward in both precisions, and the
+answer is remembered, so that a study that goes on later keeps its precision. It stands in every run
+as any other setting does.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gapbench.bench.config.run import Precision
+from gapbench.bench.models.bf16 import halve
+from gapbench.bench.models.loading import read_config
+from gapbench.bench.profiling.measurement_cache import key_of, recall, remember
+from gapbench.bench.profiling.step_timer import timed
+
+_LEAST_GAIN = 1.2  # of a layer's time; what is not a product gains nothing
+_TOKENS = 32  # of an example
+_ROUNDS = 9
+
+
+def choose(names: Sequence[str], batch_size: int, device: torch.device) -> Precision:
+    """Return the precision for a suite: bf16 if it pays with every backbone, else fp32.
+
+    Args:
+        names: of the backbones: built-in names, folders or hub ids.
+        batch_size: examples of one run's batch.
+        device: where the runs will be.
+
+    Raises:
+        BackboneError: if a configuration cannot be read.
+    """
+    rows = _TOKENS * batch_size
+    pays = all(gain(_widths(read_config(name)), rows, device) >= _LEAST_GAIN for name in names)
+    return "bf16" if pays else "fp32"
+
+
+def gain(widths: tuple[int, int], rows: int, device: torch.device) -> float:
+    """Return how many times faster a frozen layer is in bfloat16; measured once.
+
+    Args:
+        widths: features in and out.
+        rows: of its input.
+        device: where.
+    """
+    key = key_of({"precision": widths, "rows": rows}, device)
+    known = recall(key)
+    if known is None:
+        known = _measured(widths, rows, device)
+        remember(key, known)
+    return float(known)
+
+
+def _measured(widths: tuple[int, int], rows: int, device: torch.device) -> float:
+    layer = nn.Linear(*widths, device=device).requires_grad_(requires_grad=False)
+    x = torch.randn(rows, widths[0], device=device, requires_grad=True)
+    plain = timed(_pass(layer, x), device, _ROUNDS)
+    return plain / timed(_pass(halve(layer), x), device, _ROUNDS)
+
+
+def _pass(layer: nn.Module, x: Tensor) -> Callable[[], None]:
+    def forward_and_backward() -> None:
+        layer(x).sum().backward()
+
+    return forward_and_backward
+
+
+def _widths(config: Any) -> tuple[int, int]:
+    """Return the features in and out of a backbone's widest kind of layer."""
+    hidden = int(config.hidden_size)
+    return hidden, int(getattr(config, "intermediate_size", None) or 4 * hidden)

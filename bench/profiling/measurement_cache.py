@@ -1,0 +1,50 @@
+"""What was measured on this machine, kept among the derived files so that it is measured once.
+
+Every entry is keyed by what it depends on, the machine included. Losing the file costs the time of
+measuring again, and no number of a run: what is decided by it stands in the runs' own settings.
+"""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gapbench.bench.core.atomic import lock, write_text
+from gapbench.bench.core.schema import content_hash
+from gapbench.bench.data.sources import cache_folder
+from gapbench.bench.store.provenance import device_name
+
+
+def key_of(subject: Mapping[str, Any], device: torch.device) -> str:
+    """Return the key of a measurement of ``subject`` on a device of this machine."""
+    machine = [device_name(device), torch.get_num_threads(), torch.__version__]
+    return content_hash([machine, dict(subject)])[:16]
+
+
+def recall(key: str) -> Any:
+    """Return what was measured, None if nothing was or it cannot be read."""
+    return _read().get(key)
+
+
+def remember(key: str, value: Any) -> None:
+    """Keep what was measured; of two processes that measured the same, the later one counts."""
+    path = _path()
+    with suppress(OSError):  # the disk is full, say: it will be measured again
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with lock(path.with_suffix(".lock")):
+            write_text(path, json.dumps(_read() | {key: value}, indent=1))
+
+
+def _path() -> Path:
+    return cache_folder() / "measured.json"
+
+
+def _read() -> dict[str, Any]:
+    try:
+        content = json.loads(_path().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -1,0 +1,121 @@
+"""How fast a stack steps on this device, beside the most that the device can do.
+
+Stacks are sized by it (`bench.profiling.stack_size`), and `gapbench bench` prints it.
+"""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.config.run import Run
+from gapbench.bench.core.memory import MemoryPeak
+from gapbench.bench.data.batching import collate, training_batches
+from gapbench.bench.data.encoded import Indices, TaskData
+from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.training.flops_and_time import count_operations
+
+_PLENTY = 10_000  # steps; no schedule ends while it is timed
+_ROUNDS = 3
+_CEILING_SIDE = {"cpu": 2048, "cuda": 8192}
+_CEILING_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class StepSpeed:
+    """What one step of one run of a stack takes.
+
+    Attributes:
+        runs: in the stack.
+        seconds: median over some steps, of the whole stack's step over its runs.
+        peak_bytes: of the whole stack; of the GPU, or of the process on a CPU.
+    """
+
+    runs: int
+    seconds: float
+    peak_bytes: int
+
+
+class Stepper:
+    """A stack that makes steps of its method's first phase on its own training data."""
+
+    def __init__(
+        self, runs: Sequence[Run], backbone: Backbone, task_data: TaskData, device: torch.device
+    ) -> None:
+        self.runs = len(runs)
+        self._data = task_data.train
+        self._method, self._state = set_up(runs, backbone, task_data, device)
+        self._phase = self._method.phases(self._method.configs[0])[0]
+        settings = [run.cell.training for run in runs]
+        self._method.begin(self._state, self._phase, settings, _PLENTY)
+        self._state.model.train()
+        self._orders = [self._order(run) for run in runs]
+
+    def __call__(self) -> None:
+        """Make one step."""
+        axis = self._state.axis
+        batches = {
+            name: collate(self._data, np.stack([next(o) for o in self._orders]), axis.device)
+            for name, cut in self._phase.parts.items()
+            if axis.step % cut.every == 0
+        }
+        self._method.step(self._state, batches)
+        axis.step += 1
+
+    def _order(self, run: Run) -> Iterator[Indices]:
+        trained, cell = self._data.trained, run.cell
+        lengths = self._data.lengths[trained]
+        for places in training_batches(lengths, cell.budget.batch_size, cell.task.name, run.seed):
+            yield trained[places]
+
+
+def measure(
+    runs: Sequence[Run],
+    backbone: Backbone,
+    task_data: TaskData,
+    device: torch.device,
+    rounds: int = _ROUNDS,
+) -> StepSpeed:
+    """Time some steps of a stack after a first one that is not counted."""
+    gc.collect()  # or a model of the size measured before may still be here
+    peak = MemoryPeak(device)
+    step = Stepper(runs, backbone, task_data, device)
+    seconds = timed(step, device, rounds)
+    return StepSpeed(len(runs), seconds / len(runs), peak.bytes())
+
+
+def timed(action: Callable[[], object], device: torch.device, rounds: int = _ROUNDS) -> float:
+    """Return the median seconds of an action, after a first time that is not counted."""
+    found = []
+    for _ in range(rounds + 1):
+        _wait(device)
+        began = time.perf_counter()
+        action()
+        _wait(device)
+        found.append(time.perf_counter() - began)
+    return statistics.median(found[1:])
+
+
+def operations(step: Stepper) -> float:
+    """Return the floating-point operations of one step of one run, counted on a real step."""
+    with count_operations() as counter:
+        step()
+    return float(counter.get_total_flops() / step.runs)
+
+
+def ceiling(dtype: torch.dtype, device: torch.device) -> float:
+    """Return the operations a second of a large square matrix product, the best of some."""
+    side = _CEILING_SIDE[device.type]
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    best = min(timed(lambda: a @ b, device, 1) for _ in range(_CEILING_ROUNDS))
+    return 2 * side**3 / best
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

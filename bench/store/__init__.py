@@ -1,0 +1,1 @@
+"""The results folder: records, plans, events, failures and where numbers come from."""

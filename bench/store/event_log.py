@@ -1,0 +1,251 @@
+"""What an invocation of a command did: a log file of JSON lines in the results folder.
+
+    start            command, versions, code_hash, host, pid
+    stack_started    worker, task, backbone, method, runs
+    stack_finished   the same, and statuses, seconds, tokens, tokens_per_second, peak_memory_bytes;
+                     causes of failures; stopped, if an error went through
+    worker_died      worker, cause
+    end              exit_code, seconds, stacks, statuses, tokens; stopped, if an error ended it
+
+There are two lines a stack, and none a step. The order of lines is that of events; `at` is the
+clock of the computer, for people. Files are numbered, and the oldest beyond a hundred are removed.
+Environment variables are never written, and the password of a URL is left out.
+"""
+
+import json
+import os
+import platform
+import re
+import shlex
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from filelock import Timeout
+
+from gapbench.bench.config.run import Run
+from gapbench.bench.core.atomic import lock
+from gapbench.bench.core.errors import BenchError, without_password
+from gapbench.bench.core.safe_parsing import parse_json
+from gapbench.bench.store import provenance
+from gapbench.bench.store.record import Record, Status
+from gapbench.bench.store.store import Store
+
+KEPT = 100  # log files
+
+# As `bench.cli.main` ends with; the first that fits counts.
+_CODES = {BrokenPipeError: 0, BenchError: 2, OSError: 2, KeyboardInterrupt: 130}
+_NAME = re.compile(r"[0-9]+-[a-z]+\.jsonl")  # of the log file of an invocation
+# Not through a link that somebody has put there.
+_APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
+
+Event = dict[str, Any]
+
+
+class Teller(ABC):
+    """Whoever is told what happens."""
+
+    @abstractmethod
+    def write(self, event: Event) -> None:
+        """Keep one event."""
+
+    def tell(self, event: str, **fields: Any) -> None:
+        """Keep what happens now."""
+        now = provenance.now().isoformat(timespec="seconds")
+        self.write({"event": event, "at": now, **fields})
+
+    @contextmanager
+    def stack(self, runs: Sequence[Run]) -> Iterator[list[Record]]:
+        """Tell of a stack's start, and at its end of the records that were put into the list."""
+        cell = runs[0].cell
+        about = {
+            "worker": f"{platform.node()}:{os.getpid()}",
+            "task": cell.task.name,
+            "backbone": cell.backbone.name,
+            "method": cell.method,
+            "runs": len(runs),
+        }
+        self.tell("stack_started", **about)
+        began, made, stopped = time.monotonic(), list[Record](), None
+        try:
+            yield made
+        except BaseException as error:
+            stopped = _line(error)
+            raise
+        finally:
+            seconds = round(time.monotonic() - began, 3)
+            more = {"stopped": stopped} if stopped else {}
+            self.tell("stack_finished", **about, seconds=seconds, **_figures(made), **more)
+
+    def died(self, pid: int | None, cause: str) -> None:
+        """Tell that a worker process of this computer died."""
+        self.tell("worker_died", worker=f"{platform.node()}:{pid}", cause=cause)
+
+
+@dataclass(frozen=True)
+class Journal(Teller):
+    """The log file of one invocation, as every process that works for it writes it.
+
+    Processes of one computer append to one file, whose lines their system keeps whole. That does
+    not hold over a network, so a process elsewhere has a file of its own beside it.
+    """
+
+    path: Path
+    host: str
+
+    def write(self, event: Event) -> None:
+        """Append one event; where the disk is full, work goes on without it."""
+        here = platform.node()
+        path = self.path if here == self.host else self.path.with_suffix(f".{here}.jsonl")
+        line = json.dumps(event, allow_nan=False).encode() + b"\n"
+        try:
+            file = os.open(path, _APPENDING, 0o666)
+            try:
+                os.write(file, line)
+            finally:
+                os.close(file)
+        except OSError:
+            pass  # a log is not worth a run
+
+
+@dataclass(frozen=True)
+class Diary(Teller):
+    """Events in memory, for a process without the results folder."""
+
+    told: list[Event] = field(default_factory=list)
+
+    def write(self, event: Event) -> None:
+        """Add one event."""
+        self.told.append(event)
+
+
+def _figures(records: Sequence[Record]) -> Event:
+    """Return what the records of a stack say together."""
+    costs = [record.cost for record in records if record.cost is not None]
+    tokens = sum(cost.train_tokens for cost in costs)
+    seconds = sum(cost.train_seconds for cost in costs)
+    peaks = [cost.peak_memory_bytes for cost in costs if cost.peak_memory_bytes is not None]
+    causes = [r.cause for r in records if r.status not in {Status.OK, Status.SKIPPED}]
+    return {
+        "statuses": dict(Counter(record.status.value for record in records)),
+        "tokens": tokens,
+        "tokens_per_second": round(tokens / seconds, 1) if seconds else None,
+        "peak_memory_bytes": max(peaks, default=None),
+        **({"causes": list(dict.fromkeys(causes))} if causes else {}),
+    }
+
+
+def recorded(
+    store: Store, command: str, words: Sequence[str], work: Callable[[Journal], int]
+) -> int:
+    """Do the work of a command, which gets the log file, and return its exit code.
+
+    Args:
+        store: a results folder that is open for writing.
+        command: its name.
+        words: the command line after the program's name.
+        work: what to do.
+    """
+    journal = Journal(_new_file(store, command).resolve(), platform.node())
+    # Whether an invocation is alive is what its lock says, not what its last line says.
+    with lock(alive_path(store, journal.path)):
+        began = time.monotonic()
+        about = {"host": journal.host, "pid": os.getpid(), "code_hash": provenance.code_hash()}
+        journal.tell("start", command=typed(words), versions=provenance.versions(), **about)
+        code, stopped = 1, dict[str, str]()
+        try:
+            code = work(journal)
+        except BaseException as error:
+            code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), 1)
+            stopped = {"stopped": _line(error)}
+            raise
+        finally:
+            total = _totals(events(journal.path))
+            seconds = round(time.monotonic() - began, 3)
+            journal.tell("end", exit_code=code, seconds=seconds, **total, **stopped)
+            alive_path(store, journal.path).unlink(missing_ok=True)
+    return code
+
+
+def alive_path(store: Store, log: Path) -> Path:
+    """Return the lock that the invocation which writes a log file holds."""
+    return store.lock_path(f"log-{log.stem}")
+
+
+def is_alive(store: Store, log: Path) -> bool:
+    """Whether the invocation that writes a log file still runs, on this computer or another."""
+    path = alive_path(store, log)
+    if not path.exists():
+        return False
+    try:
+        with lock(path).acquire(timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
+
+
+def log_files(store: Store) -> list[Path]:
+    """Return the log file of every invocation, oldest first; no other files that lie there."""
+    return sorted(path for path in store.logs.glob("*.jsonl") if _NAME.fullmatch(path.name))
+
+
+def events(log: Path) -> Iterator[Event]:
+    """Yield what an invocation did; lines that were cut off are passed over."""
+    for path in (log, *sorted(log.parent.glob(f"{log.stem}.*.jsonl"))):
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        for line in lines:
+            try:
+                event = parse_json(line)
+            except ValueError:
+                continue
+            if isinstance(event, Mapping) and "event" in event:
+                yield dict(event)
+
+
+def typed(words: Sequence[str]) -> str:
+    """Return a command line as one types it, without the passwords of URLs."""
+    return " ".join(["gapbench", *(without_password(shlex.quote(word)) for word in words)])
+
+
+def _totals(told: Iterator[Event]) -> Event:
+    statuses: Counter[str] = Counter()
+    stacks = tokens = 0
+    for event in told:
+        if event["event"] == "stack_finished":
+            statuses.update(event["statuses"])
+            stacks, tokens = stacks + 1, tokens + event["tokens"]
+    return {"statuses": dict(statuses), "stacks": stacks, "tokens": tokens}
+
+
+def _new_file(store: Store, command: str) -> Path:
+    """Make the next log file; remove the oldest ones, but none of an invocation that runs."""
+    old = log_files(store)
+    for path in old[: max(0, len(old) - KEPT + 1)]:
+        if not is_alive(store, path):
+            for part in (path, *path.parent.glob(f"{path.stem}.*.jsonl")):
+                part.unlink(missing_ok=True)
+            alive_path(store, path).unlink(missing_ok=True)
+    first = int(old[-1].name.partition("-")[0]) + 1 if old else 1
+    for number in count(first):
+        path = store.logs / f"{number:06}-{command}.jsonl"
+        try:
+            path.touch(exist_ok=False)
+        except FileExistsError:
+            continue  # another invocation was faster
+        except OSError:
+            pass  # the disk is full: the first record will say so
+        return path
+    raise AssertionError
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")

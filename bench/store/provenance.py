@@ -1,0 +1,112 @@
+"""Where a result comes from: versions, hash of the code, device, state of the repository."""
+
+import hashlib
+import platform
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from importlib.resources import files
+from importlib.util import find_spec
+from pathlib import Path
+
+import torch
+
+from gapbench.bench.core.plugins import method_entry_points
+from gapbench.bench.store.record import Provenance
+
+_PACKAGES = ("gapbench", "torch", "transformers", "datasets", "numpy", "peft")
+
+
+def describe(device: torch.device, started_at: datetime) -> Provenance:
+    """Return the provenance of a run that began at ``started_at`` (UTC)."""
+    commit, dirty = _git_state()
+    return Provenance(
+        started_at=started_at,
+        versions=versions(),
+        code_hash=code_hash(),
+        device=device_name(device),
+        device_type=device.type,
+        threads=torch.get_num_threads(),
+        git_commit=commit,
+        git_dirty=dirty,
+    )
+
+
+def now() -> datetime:
+    """Return the current time in UTC."""
+    return datetime.now(UTC)
+
+
+@cache
+def device_name(device: torch.device) -> str:
+    """Return what the maker calls a device."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(
+            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
+        )
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that numbers depend on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def code_hash() -> str:
+    """Return the hash of the source of bench and of all methods, those of other packages too."""
+    digest = hashlib.sha256()
+    for path in _sources():
+        digest.update(path.name.encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _sources() -> Iterator[Path]:
+    for package in ("gapbench.bench", "gapbench.methods"):
+        yield from sorted(Path(str(files(package))).rglob("*.py"))
+    found = {entry.module.partition(".")[0] for entry in method_entry_points()}
+    for name in sorted(found):
+        spec = find_spec(name)
+        if spec is not None and spec.origin is not None:
+            origin = Path(spec.origin)
+            whole = origin.name == "__init__.py"
+            yield from sorted(origin.parent.rglob("*.py")) if whole else [origin]
+
+
+@cache
+def _git_state() -> tuple[str | None, bool | None]:
+    """Return commit and whether there are changes, if the code runs from its own repository."""
+    root = Path(str(files("gapbench.bench"))).resolve().parent  # where an editable link leads
+    if not (root / ".git").exists():
+        return None, None
+    commit = _git(root, "rev-parse", "HEAD")
+    status = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return commit, None if status is None else bool(status)
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed arguments
+            ["git", "-C", str(root), *arguments],  # noqa: S607 - the user's own git
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

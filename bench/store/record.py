@@ -1,0 +1,185 @@
+"""The schema of a stored run: what a record holds, field by field. Imports no torch.
+
+A value that does not exist is None, never a stand-in. Cost fields may differ between two executions
+of one run; everything else may not.
+"""
+
+import re
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field
+
+from gapbench.bench.config.run import Cell, Run
+from gapbench.bench.core.errors import printable
+from gapbench.bench.core.schema import Frozen
+
+SCHEMA_VERSION = 1
+
+Scores = dict[str, float | None]
+
+
+class Status(StrEnum):
+    """How a run ended."""
+
+    OK = "ok"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    DIVERGED = "diverged"
+    OUT_OF_MEMORY = "out_of_memory"
+    PRUNED = "pruned"
+    INTERRUPTED = "interrupted"
+
+    @property
+    def settled(self) -> bool:
+        """Whether running again would end the same way, so that a resumed suite leaves it alone."""
+        return self in {Status.OK, Status.SKIPPED, Status.DIVERGED, Status.PRUNED}
+
+
+class CurvePoint(Frozen):
+    """Loss and `Task.selection` at one point along training, in evaluation mode.
+
+    The train side is a fixed probe of about 500 training sequences at most, the test side likewise.
+    The runs of a search have no test side.
+    """
+
+    step: int
+    train_score: float | None
+    validation_score: float | None
+    test_score: float | None = None
+    train_loss: float
+    validation_loss: float
+    test_loss: float | None = None
+
+
+class SplitScores(Frozen):
+    """Metrics, mean loss and number of examples of one split at the chosen checkpoint."""
+
+    metrics: Scores
+    loss: float
+    examples: int
+    parts: dict[str, Scores] = Field(
+        default={}, description="the metrics of parts that the task sets apart, by part"
+    )
+
+
+class Calibration(Frozen):
+    """Test calibration before and after scaling by the temperature fitted on validation.
+
+    Of generation it is that of the target tokens, without a temperature.
+    """
+
+    temperature: float | None = None
+    ece: float
+    ece_calibrated: float | None = None
+    ece_equal_mass: float
+    ece_equal_mass_calibrated: float | None = None
+    mce: float
+    mce_calibrated: float | None = None
+    brier: float
+    brier_calibrated: float | None = None
+    nll: float
+    nll_calibrated: float | None = None
+
+
+class Truth(Frozen):
+    """What the best possible predictor scores on this test set (built-in tasks only)."""
+
+    score: float | None = Field(description="main metric of the Bayes-optimal predictions")
+    ece: float | None = None
+    brier: float | None = None
+    nll: float | None = None
+
+
+class Cost(Frozen):
+    """What the run cost. Seconds are the run's share of its stack's time."""
+
+    train_seconds: float = Field(description="in training steps")
+    evaluation_seconds: float = Field(description="in scoring, along training and at the end")
+    steps: int = Field(description="optimiser updates made")
+    train_tokens: int = Field(description="tokens trained on, padding not counted")
+    tokens_per_second: float | None = Field(description="train_tokens over train_seconds")
+    peak_memory_bytes: int | None = Field(description="of the device, or of the process on a CPU")
+    trainable_params: int
+    train_flops: float = Field(description="floating-point operations of all training steps")
+    forward_passes: int
+    backward_passes: int
+    stack_size: int = Field(description="runs that shared the backbone when training began")
+
+
+class Checkpoint(Frozen):
+    """The evaluation point whose parameters were scored, chosen on validation alone."""
+
+    step: int
+    validation_score: float | None
+
+
+class Provenance(Frozen):
+    """Where a result comes from."""
+
+    started_at: datetime
+    versions: dict[str, str]
+    code_hash: str = Field(description="of the source of bench and methods")
+    device: str
+    device_type: str
+    threads: int
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+
+
+class Record(Frozen):
+    """One run, as stored."""
+
+    schema_version: int = SCHEMA_VERSION
+    run_hash: str
+    cell_hash: str
+    seed: int
+    cell: Cell
+    status: Status
+    detail: str | None = Field(default=None, description="reason of a skip, cause of a failure")
+    attempts: int = Field(default=1, ge=1, description="that failed alike, this one included")
+    seeds: dict[str, int] = Field(default={})
+    splits: dict[str, SplitScores] = Field(default={})
+    leaked: dict[str, int] = Field(
+        default={}, description="by split, its examples whose input is in train too"
+    )
+    generalization_gap: float | None = Field(
+        default=None, description="train minus test main score, sign flipped where lower is better"
+    )
+    gaps: Scores = Field(default={}, description="the same for every metric scored on both")
+    loss_gap: float | None = Field(default=None, description="test minus train loss")
+    checkpoint: Checkpoint | None = None
+    curve: tuple[CurvePoint, ...] = ()
+    calibration: Calibration | None = None
+    truth: Truth | None = None
+    cost: Cost | None = None
+    notes: dict[str, Any] = Field(default={}, description="what the method reports of itself")
+    provenance: Provenance
+
+    @property
+    def run(self) -> Run:
+        """The run this record answers."""
+        return Run(self.cell, self.seed)
+
+    @property
+    def cause(self) -> str:
+        """The last line of the detail: of a traceback, the error itself."""
+        lines = (self.detail or "").strip().splitlines()
+        return printable(lines[-1]) if lines else "no cause given"
+
+    def after(self, earlier: "Record | None") -> "Record":
+        """Return the record that takes the place of ``earlier``: it counts failures of one kind."""
+        if earlier is None or earlier._kind != self._kind:
+            return self
+        return self.model_copy(update={"attempts": earlier.attempts + 1})
+
+    @property
+    def _kind(self) -> tuple[Status, str]:
+        """What failures of one kind have in common; sizes and addresses may differ."""
+        return self.status, re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?", "#", self.cause)
+
+    def score(self, split: str) -> float | None:
+        """Return the main metric on a split, None where it was not scored."""
+        scores = self.splits.get(split)
+        return scores.metrics.get(self.cell.task.metrics[0]) if scores else None

@@ -1,0 +1,102 @@
+"""The files of one stored run, read back: its record, and beside it its test predictions.
+
+Where they lie, and who may write them, is the matter of `bench.store.store`.
+"""
+
+import re
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from gapbench.bench.core.atomic import is_whole
+from gapbench.bench.core.errors import RecordError
+from gapbench.bench.core.safe_parsing import parse_json
+from gapbench.bench.core.schema import validate
+from gapbench.bench.store.record import SCHEMA_VERSION, Record, Status
+
+# A record as the store writes it, whole to its last line. Line breaks inside of strings are
+# escaped, so one space after a break is always a field of the record itself.
+_WRITTEN = re.compile(
+    rb'\{\n "schema_version": (\d+),\n.*?\n "status": "(\w+)",?\n.*\n\}\n\Z', re.DOTALL
+)
+
+
+def read_record(path: Path) -> Record:
+    """Read one record.
+
+    Raises:
+        RecordError: if the file is truncated, not a record, or of another schema version.
+    """
+    try:
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise RecordError(
+            f"{path}: truncated or not JSON; delete it and run the suite again"
+        ) from None
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != SCHEMA_VERSION:
+        raise _foreign(path, version)
+    if not is_whole(path.with_suffix(".parquet")):
+        raise RecordError(
+            f"{path.with_suffix('.parquet')}: truncated predictions; run the suite again"
+        )
+    try:
+        return validate(Record, content, str(path))
+    except ValueError as error:
+        raise RecordError(f"{error}; delete the file and run the suite again") from None
+
+
+def read_status(path: Path) -> Status | None:
+    """Return the status in a record, None without a whole one of this version.
+
+    Where its predictions were cut off, it is not whole. The file is parsed only where it does not
+    look as the store writes it, since planning asks for every run.
+
+    Raises:
+        RecordError: if a newer version wrote it, which must not be replaced.
+    """
+    try:
+        content = path.read_bytes()
+        found = _WRITTEN.match(content)
+        if found is None:
+            fields = parse_json(content.decode())
+            version, status = fields["schema_version"], fields["status"]
+        else:
+            version, status = int(found[1]), found[2].decode()
+        newer = version > SCHEMA_VERSION
+        known = Status(status) if version == SCHEMA_VERSION else None
+        known = known if is_whole(path.with_suffix(".parquet")) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # nothing there, or cut off by a crash of the machine: it will be redone
+    if newer:
+        raise _foreign(path, version)
+    return known
+
+
+def read_predictions(path: Path) -> pa.Table | None:
+    """Read the predictions at ``path``, None if there are none.
+
+    Raises:
+        RecordError: if the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        # Small files are read at once, and by one thread: asking for pieces, or for threads,
+        # takes longer than the rest.
+        with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
+            return file.read(use_threads=False)
+    except (OSError, pa.ArrowException):
+        raise RecordError(
+            f"{path}: damaged predictions; delete it and its record, and run the suite again"
+        ) from None
+
+
+def _foreign(path: Path, version: object) -> RecordError:
+    return RecordError(
+        f"{path}: field 'schema_version' is {version!r}, this version reads {SCHEMA_VERSION}; "
+        "use the gapbench that wrote it, or another folder with --results DIR"
+    )

@@ -1,0 +1,289 @@
+"""The results folder: write once, atomically, and read back. The only code that knows its layout.
+
+    <root>/runs/<task>/<backbone>/<method>/<cell hash>/seed-<n>.json      one record
+    <root>/runs/<task>/<backbone>/<method>/<cell hash>/seed-<n>.parquet   its test predictions
+    <root>/plans/<suite>.json                                             what a suite wants
+    <root>/claims/<run hash>.lock                                         who works on what
+    <root>/checkpoints/<hash of the runs>.safetensors                     a stack in training
+    <root>/logs/<number>-<command>.jsonl                                  what a command did
+
+A record is the commit point of a run: predictions are written before it, and both appear by rename,
+so a reader never sees half a file. A claim is an operating-system lock, which the kernel releases
+when its process dies in any way; whoever holds a run's claim may write it, nobody else. Nothing is
+ordered or expires by a clock. `docs/reliability.md` says what file systems must provide. What
+stands in the files is the business of `bench.store.record_io`, `bench.store.suite_plan`,
+`bench.training.checkpoint` and `bench.store.event_log`.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
+
+from gapbench.bench.config.run import Run
+from gapbench.bench.core.atomic import json_text, lock, part, publish, writing
+from gapbench.bench.core.errors import RecordError, SettledError, StoreError
+from gapbench.bench.core.files import new_file, path_part, refuse_outside
+from gapbench.bench.store.record import Record, Status
+from gapbench.bench.store.record_io import read_predictions, read_record, read_status
+from gapbench.bench.store.suite_plan import PlanRow, lay_over, read_plan, read_plan_of
+
+_FOLDERS = ("runs", "plans", "claims", "checkpoints", "logs")
+
+
+class Store:
+    """One results folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def open_for_writing(self) -> None:
+        """Create the folder where needed and make sure that it can be written.
+
+        Raises:
+            StoreError: if it cannot.
+        """
+        for name in _FOLDERS:
+            refuse_outside(self.root, self.root / name)
+        try:
+            for name in _FOLDERS:
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+            probe = self.root / "claims" / f".probe-{os.getpid()}"
+            with lock(probe):
+                probe.unlink()
+        except OSError as error:
+            raise StoreError(
+                f"results folder {self.root} cannot be written: {error.strerror}; give another one "
+                "with --results DIR"
+            ) from None
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of stacks in training."""
+        return self.root / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the log files, see `bench.store.event_log`."""
+        return self.root / "logs"
+
+    def lock_path(self, name: str) -> Path:
+        """Return where a lock with a name of its own lies."""
+        return self.root / "claims" / f"{path_part(name)}.lock"
+
+    def record_path(self, run: Run) -> Path:
+        """Return where the record of ``run`` lies, whether or not it exists."""
+        cell = run.cell
+        parts = (cell.task.name, cell.backbone.name, cell.method, cell.hash)
+        return self.root.joinpath("runs", *map(path_part, parts), _file_name(run))
+
+    def place(self, run: Run) -> str:
+        """Return `record_path` as seen from the results folder, the same on every computer."""
+        return self.record_path(run).relative_to(self.root).as_posix()
+
+    def read(self, path: Path) -> Record:
+        """Read one record.
+
+        Raises:
+            RecordError: if the file is truncated, not a record, or of another schema version.
+        """
+        return read_record(path)
+
+    def find(self, run: Run) -> Record | None:
+        """Return the readable record of ``run``, None if there is none."""
+        path = self.record_path(run)
+        if not path.exists():
+            return None
+        try:
+            return self.read(path)
+        except RecordError:
+            return None
+
+    def status(self, run: Run) -> Status | None:
+        """Return how a stored run ended, None without a whole record of this version.
+
+        Where its predictions were cut off, it is not whole.
+
+        It is cheap, since planning asks for every run: the file is parsed only where it does not
+        look as `write` leaves it.
+
+        Raises:
+            RecordError: if a newer version wrote its record, which must not be replaced.
+        """
+        return self.status_at(self.record_path(run))
+
+    def status_at(self, path: Path) -> Status | None:
+        """Return the status in the record at ``path``; see `status`."""
+        return read_status(path)
+
+    def settled(self, run: Run) -> bool:
+        """Whether ``run`` needs no (further) attempt.
+
+        Raises:
+            RecordError: as `status` does.
+        """
+        status = self.status(run)
+        return status is not None and status.settled
+
+    def unsettled(self, runs: Sequence[Run]) -> list[Run]:
+        """Return those of ``runs`` that are not settled, asking each folder once for what it has.
+
+        Raises:
+            RecordError: as `settled` does.
+        """
+        settled = {run.hash for run in self.recorded(runs) if self.settled(run)}
+        return [run for run in runs if run.hash not in settled]
+
+    def recorded(self, runs: Sequence[Run]) -> list[Run]:
+        """Return those of ``runs`` that have a record, whatever stands in it."""
+        present: dict[str, set[str]] = {}
+        return [run for run in runs if self._listed(run, present)]
+
+    def _listed(self, run: Run, present: dict[str, set[str]]) -> bool:
+        key = run.cell.hash
+        if key not in present:
+            try:
+                present[key] = set(os.listdir(self.record_path(run).parent))  # noqa: PTH208
+            except FileNotFoundError:
+                present[key] = set()
+        return _file_name(run) in present[key]
+
+    def samples(self, count: int) -> Iterator[Record | RecordError]:
+        """Yield at most ``count`` records of each task, backbone and method, as `records` does."""
+        for folder in sorted((self.root / "runs").glob("*/*/*")):
+            for path in islice(folder.glob("*/seed-*.json"), count):
+                try:
+                    yield self.read(path)
+                except RecordError as error:
+                    yield error
+
+    def record_paths(self) -> list[Path]:
+        """Return the files of all records, readable or not."""
+        return sorted((self.root / "runs").glob("*/*/*/*/seed-*.json"))
+
+    def records(self) -> Iterator[Record | RecordError]:
+        """Yield every record, and for an unreadable one the error that says why."""
+        for path in self.record_paths():
+            try:
+                yield self.read(path)
+            except RecordError as error:
+                yield error
+
+    def predictions(self, run: Run) -> pa.Table | None:
+        """Return a run's test predictions: example_id, and what `TaskKind.table` puts beside it.
+
+        Raises:
+            RecordError: if the file is damaged.
+        """
+        return read_predictions(self.record_path(run).with_suffix(".parquet"))
+
+    def write(self, record: Record, predictions: pa.Table | None = None) -> None:
+        """Store one record, and before it the predictions it speaks of.
+
+        The caller holds the run's claim, so the temporary names are its own, and what a killed
+        process left there is simply overwritten. A settled record is never replaced.
+
+        Raises:
+            SettledError: if a settled record exists.
+            StoreError: if the files cannot be written; nothing is left of them then.
+        """
+        path = self.record_path(record.run)
+        if not record.status.settled:
+            record = record.after(self.find(record.run))
+        content = record.model_dump(mode="json")
+        tables = {} if predictions is None else {path.with_suffix(".parquet"): predictions}
+        refuse_outside(self.root, path.parent)
+        with writing(path, *tables):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            for place, table in tables.items():
+                with new_file(part(place)) as file:
+                    pq.write_table(table, file)
+            with new_file(part(path)) as file:
+                file.write(json_text(content).encode())
+            # Only now: over a network, it may take until a file is made in a folder for those that
+            # others have put there to show.
+            if self.settled(record.run):
+                raise SettledError(
+                    f"{path} holds a finished run already; records are never rewritten"
+                )
+            for place in (*tables, path):
+                publish(place)
+
+    @contextmanager
+    def claim(self, runs: Sequence[Run]) -> Iterator[list[Run]]:
+        """Hold the claims of those ``runs`` that nobody works on and nobody has finished.
+
+        Raises:
+            StoreError: if the file system refuses a lock.
+        """
+        locks: list[tuple[Run, FileLock]] = []
+        try:
+            for run in runs:
+                claimed = lock(self.lock_path(run.hash))
+                try:
+                    with writing(Path(claimed.lock_file)):
+                        claimed.acquire(timeout=0)
+                except Timeout:
+                    continue
+                locks.append((run, claimed))
+            yield [run for run, _ in locks if not self.settled(run)]
+        finally:
+            for run, claimed in locks:
+                # A finished run is never claimed for work again, so its lock file may go.
+                if self.settled(run):
+                    Path(claimed.lock_file).unlink(missing_ok=True)
+                claimed.release()
+
+    def write_plan(self, suite: str, wanted: Sequence[tuple[Run, str]], command: str = "") -> None:
+        """Store what a suite wants, given as (run, variant), so that a report can show holes.
+
+        It is laid over the suite's stored plan: running a part of a suite forgets nothing, and a
+        changed setting replaces what stood under the same labels.
+
+        Args:
+            suite: its name.
+            wanted: what it wants.
+            command: the command line that wants it.
+
+        Raises:
+            StoreError: if it cannot be written.
+        """
+        rows = [
+            PlanRow.of(suite, run, variant, self.place(run), command) for run, variant in wanted
+        ]
+        path = self._plan_path(suite)
+        with writing(path), lock(self.lock_path(f"plan-{suite}")):
+            lay_over(suite, path, rows)
+
+    def plan(self, suite: str) -> list[PlanRow]:
+        """Return the stored plan of a suite, empty if there is none.
+
+        Raises:
+            StoreError: if it is that of another suite, as where names differ in case alone on a
+                disk that does not tell the two apart.
+        """
+        return read_plan_of(suite, self._plan_path(suite))
+
+    def plans(self) -> list[PlanRow]:
+        """Return the plans of all suites."""
+        paths = sorted((self.root / "plans").glob("*.json"))
+        return [row for path in paths for row in read_plan(path)]
+
+    def _plan_path(self, suite: str) -> Path:
+        return self.root / "plans" / f"{path_part(suite)}.json"
+
+
+def store_at(root: Path) -> Store:
+    """Return the results folder at ``root``, ready for writing."""
+    store = Store(root)
+    store.open_for_writing()
+    return store
+
+
+def _file_name(run: Run) -> str:
+    return f"seed-{run.seed}.json"

@@ -1,0 +1,106 @@
+"""Plans: what a suite wants, one row a run, kept beside the records so that holes can be seen.
+
+Where they lie, and the lock of those who write them, is the matter of `bench.store.store`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ConfigDict, TypeAdapter, with_config
+
+from gapbench.bench.config.run import Run
+from gapbench.bench.core.atomic import json_text, part, publish
+from gapbench.bench.core.errors import RecordError, StoreError
+from gapbench.bench.core.files import new_file
+from gapbench.bench.core.safe_parsing import parse_json
+
+
+@with_config(ConfigDict(extra="forbid"))
+@dataclass(frozen=True)
+class PlanRow:
+    """One run that a suite wants, and the label it has there."""
+
+    suite: str
+    task: str
+    backbone: str
+    method: str
+    variant: str
+    seed: int
+    run_hash: str
+    path: str
+    start: str = ""  # name of the adapter that it starts from
+    command: str = ""  # that wanted it last, as typed
+
+    @classmethod
+    def of(cls, suite: str, run: Run, variant: str, path: str, command: str) -> "PlanRow":
+        """Return the row of a run whose record lies at ``path`` in the results folder."""
+        cell = run.cell
+        return cls(
+            suite=suite,
+            task=cell.task.name,
+            backbone=cell.backbone.name,
+            method=cell.method,
+            variant=variant,
+            seed=run.seed,
+            run_hash=run.hash,
+            path=path,
+            start=cell.start.name if cell.start else "",
+            command=command,
+        )
+
+    @property
+    def label(self) -> tuple[str, str, str, str, int]:
+        """What a suite knows the run by, whatever its settings are."""
+        return self.task, self.backbone, self.method, self.variant, self.seed
+
+
+_ROWS = TypeAdapter(list[PlanRow])
+
+
+def read_plan(path: Path) -> list[PlanRow]:
+    """Read the plan of whatever suite it is.
+
+    Raises:
+        RecordError: if the file holds no plan.
+    """
+    try:
+        content: Any = parse_json(path.read_text(encoding="utf-8"))
+        return _ROWS.validate_python(content["runs"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise RecordError(f"{path}: not a plan; delete it and run the suite again") from None
+
+
+def read_plan_of(suite: str, path: Path) -> list[PlanRow]:
+    """Read the plan of a suite, empty if there is none.
+
+    Raises:
+        RecordError: if the file holds no plan.
+        StoreError: if it is that of another suite, as where names differ in case alone on a disk
+            that does not tell the two apart.
+    """
+    rows = read_plan(path) if path.is_file() else []
+    for row in rows:
+        if row.suite != suite:
+            raise StoreError(
+                f"{path} is the plan of suite {row.suite!r}, and would be that of {suite!r} "
+                "too; rename one of them, or give another folder with --results DIR"
+            )
+    return rows
+
+
+def lay_over(suite: str, path: Path, rows: Sequence[PlanRow]) -> None:
+    """Add rows to the plan of a suite; they replace what stood under the same labels.
+
+    The caller holds the plan's lock.
+
+    Raises:
+        OSError: if it cannot be written.
+        StoreError: as `read_plan_of` does.
+    """
+    merged = {row.label: row for row in [*read_plan_of(suite, path), *rows]}
+    content = {"suite": suite, "runs": [asdict(row) for row in merged.values()]}
+    with new_file(part(path)) as file:
+        file.write(json_text(content).encode())
+    publish(path)

@@ -1,0 +1,260 @@
+"""From a task's rows to tokenised train, validation and test splits, made once and memory-mapped.
+
+Validation is always cut from the official train split (stratified, keyed by the task alone), and
+the official test split is only ever scored, never used to choose. Under the protocol `paper` the
+test split serves as validation, as the papers do.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
+from safetensors.torch import load_file
+
+from gapbench.bench.config.run import Cell
+from gapbench.bench.config.task import Task
+from gapbench.bench.config.task_sources import BuiltinSource, OwnSource
+from gapbench.bench.core.atomic import replacing
+from gapbench.bench.core.errors import DataError
+from gapbench.bench.core.schema import content_hash
+from gapbench.bench.core.seeding import permutation, seed_of
+from gapbench.bench.data.encoded import Arrays, TaskData
+from gapbench.bench.data.rows import TRUTH, Rows, Table, column, place, read_table
+from gapbench.bench.data.sources import Sources, cache_folder
+from gapbench.bench.models.backbone import Reader
+from gapbench.bench.tasks import kinds
+
+FORMAT_VERSION = 5  # of the cached arrays; raised when their meaning changes
+_TOKENIZERS = (version("transformers"), version("tokenizers"))  # which make the arrays
+_REGRESSION_STRATA = 10
+_open: dict[str, TaskData] = {}  # the last ones, by key
+_LEAKED = "leaked."  # prefix of the counts among the cached arrays
+
+
+def prepare(cell: Cell, sources: Sources, reader: Reader) -> TaskData:
+    """Return the encoded splits of a cell's task, from the cache where they were made before.
+
+    The last ones are kept open, since stacks come in the order of tasks and backbones.
+
+    Raises:
+        DataError: if rows are missing, or contradict the task.
+    """
+    task = cell.task
+    key = content_hash(
+        [
+            FORMAT_VERSION,
+            *_TOKENIZERS,
+            task.identity(),
+            cell.data.digest,
+            cell.backbone.digest,
+            cell.protocol,
+            cell.budget.train_size,
+        ]
+    )
+    if key not in _open:
+        path = cache_folder() / "tokens" / f"{task.name}-{key[:16]}.safetensors"
+        arrays = _load(path)
+        if arrays is None:
+            arrays = _encode_splits(cell, sources, reader)
+            _save(path, arrays)
+        _open.clear()
+        _open[key] = _task_data(task, arrays, reader)
+    return _open[key]
+
+
+def _task_data(task: Task, arrays: Arrays, reader: Reader) -> TaskData:
+    kind = kinds.get(task.kind)
+    pad_id = int(reader.tokenizer.pad_token_id)
+    names = ("train", "validation", "test", *(task.splits.more or {}))
+    splits = {name: kind.load(_part(arrays, f"{name}."), pad_id) for name in names}
+    more = {name: splits.pop(name) for name in names[3:]}
+    counts = {name: int(count[0]) for name, count in _part(arrays, _LEAKED).items()}
+    return TaskData(**splits, more=more, leaked=counts)
+
+
+def cut(targets: NDArray[Any], size: int, seed: int, *, classes: bool) -> NDArray[np.bool_]:
+    """Choose ``size`` examples so that every class (or tenth of the range) keeps its share.
+
+    Returns:
+        (examples,) True for the chosen ones; the same on every machine.
+    """
+    ranks = targets if classes else np.argsort(np.argsort(targets, kind="stable"), kind="stable")
+    strata = ranks if classes else ranks * _REGRESSION_STRATA // len(targets)
+    shuffled = permutation(len(targets), seed)
+    ordered = shuffled[np.argsort(strata[shuffled], kind="stable")]
+    chosen = np.zeros(len(targets), dtype=bool)
+    # Evenly spaced places in an order grouped by class take the same share of each class.
+    places = ((np.arange(size) + 0.5) * len(targets) / size).astype(np.int64)
+    chosen[ordered[places]] = True
+    return chosen
+
+
+def read_rows(task: Task, sources: Sources) -> dict[str, Rows]:
+    """Return the rows of train and of every test split, checked against the task.
+
+    Raises:
+        DataError: naming split, column, row and value at fault.
+    """
+    if isinstance(task.source, OwnSource) and task.source.test_share is not None:
+        rows = _read(task, "train", sources)
+        size = max(1, round(len(rows) * task.source.test_share))
+        seed = seed_of("test", task.name, task.version)
+        train, test = _divide(task, rows, size, seed, "source.test_share")
+        return {"train": train, "test": test}
+    return {split: _read(task, split, sources) for split in task.splits.official}
+
+
+def _read(task: Task, split: str, sources: Sources) -> Rows:
+    kind, table = kinds.get(task.kind), read_table(task, split, sources)
+    rows = kind.read(task, place(task, split), table)
+    return replace(rows, **_extras(task, place(task, split), table, rows))
+
+
+def _extras(task: Task, place: str, table: Table, rows: Rows) -> dict[str, Any]:
+    """Return what any kind of rows may come with: groups and the truth."""
+    extras: dict[str, Any] = {}
+    if task.group is not None:
+        values = column(place, table, task.group)
+        names = [str(values[row]) for row in rows.numbers]
+        extras["groups"] = np.unique(names, return_inverse=True)[1]
+    elif isinstance(task.source, OwnSource):  # published data keep the cut that they always had
+        extras["groups"] = _numbered(kinds.get(task.kind).inputs(rows))
+    if isinstance(task.source, BuiltinSource) and TRUTH in table:
+        extras["truth"] = np.asarray(table[TRUTH], dtype=np.float64)[rows.numbers]
+    return extras
+
+
+def _encode_splits(cell: Cell, sources: Sources, reader: Reader) -> Arrays:
+    task = cell.task
+    rows = read_rows(task, sources)
+    parts = dict(rows)
+    if cell.protocol == "paper":
+        parts["validation"] = parts["test"]
+    else:
+        parts["train"], parts["validation"] = _cut_validation(task, rows["train"])
+    kept = cell.budget.train_size
+    if kept is not None:
+        parts["train"] = _subset(task, parts["train"], kept)
+    arrays: Arrays = {}
+    cut_from = "test" if cell.protocol == "paper" else "train"
+    for split, part in parts.items():
+        where = place(task, split if split in rows else cut_from)
+        encoded = kinds.get(task.kind).encode(task, where, part, reader)
+        encoded |= {"targets": part.targets, "example_ids": part.numbers.astype(np.int64)}
+        if part.truth is not None:
+            encoded["truth"] = part.truth
+        arrays |= {f"{split}.{name}": array for name, array in encoded.items()}
+    counts = leaked(task, parts)
+    return arrays | {f"{_LEAKED}{name}": np.array([count]) for name, count in counts.items()}
+
+
+def leaked(task: Task, parts: Mapping[str, Rows]) -> dict[str, int]:
+    """Return how many units of each split but train have an input that occurs in train."""
+    inputs = kinds.get(task.kind).inputs
+    known = set(inputs(parts["train"]))
+    return {
+        split: sum(each in known for each in inputs(rows))
+        for split, rows in parts.items()
+        if split != "train"
+    }
+
+
+def _cut_validation(task: Task, train: Rows) -> tuple[Rows, Rows]:
+    n, size = len(train), task.validation_size
+    if size >= n:
+        raise DataError(
+            f"task {task.name!r}: field 'validation_size' is {size}, but the train split has only "
+            f"{n} examples; make it smaller"
+        )
+    seed = seed_of("validation", task.name, task.version)
+    return _divide(task, train, size, seed, "validation_size")
+
+
+def _divide(task: Task, rows: Rows, size: int, seed: int, field: str) -> tuple[Rows, Rows]:
+    """Return what is left and what is cut off, as much as a field of the task says.
+
+    Raises:
+        DataError: if nothing is left.
+    """
+    chosen = _cut(task, rows, size, seed)
+    if chosen.all():
+        alike = f"of one {task.group!r}" if task.group else "of equal input"
+        raise DataError(
+            f"task {task.name!r}: field {field!r} asks for {size} of {len(rows)} examples, but "
+            f"those {alike} stay together, so that none would be left to train on; make it "
+            "smaller, or give rows that differ more"
+        )
+    return rows.take(np.flatnonzero(~chosen)), rows.take(np.flatnonzero(chosen))
+
+
+def _subset(task: Task, train: Rows, size: int) -> Rows:
+    if size > len(train):
+        raise DataError(
+            f"task {task.name!r}: field 'train_size' is {size}, but only {len(train)} training "
+            "examples are left beside validation; make it smaller or leave it out"
+        )
+    return train.take(np.flatnonzero(_cut(task, train, size, seed_of("subset", task.name))))
+
+
+def _cut(task: Task, rows: Rows, size: int, seed: int) -> NDArray[np.bool_]:
+    classes = task.kind != "regression"
+    if rows.groups is None:
+        return cut(rows.targets, size, seed, classes=classes)
+    if task.group is not None:
+        return cut_groups(rows.groups, size, seed)
+    # Equal inputs mostly have equal labels: the first of each stands for all.
+    _, first, groups = np.unique(rows.groups, return_index=True, return_inverse=True)
+    if len(first) < 2:
+        raise DataError(f"task {task.name!r}: all inputs are equal; give rows that differ")
+    count = max(1, round(size * len(first) / len(rows)))
+    return cut(rows.targets[first], count, seed, classes=classes)[groups]
+
+
+def _numbered(values: Sequence[Hashable]) -> NDArray[np.int64]:
+    """Return a number for each value, the same for equal ones, in order of appearance."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
+
+
+def cut_groups(groups: NDArray[np.int64], size: int, seed: int) -> NDArray[np.bool_]:
+    """Choose whole groups, in an order keyed by ``seed``, until they have ``size`` examples.
+
+    Returns:
+        (examples,) True for the chosen ones; a few more than ``size`` if the last group is larger.
+    """
+    _, groups = np.unique(groups, return_inverse=True)
+    counts = np.bincount(groups)
+    order = permutation(len(counts), seed)
+    enough = int(np.searchsorted(np.cumsum(counts[order]), size)) + 1
+    chosen: NDArray[np.bool_] = np.isin(groups, order[:enough])
+    return chosen
+
+
+def _part(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+
+
+def _load(path: Path) -> dict[str, NDArray[Any]] | None:
+    try:
+        # The torch reader maps the file into memory; the numpy one would read it all.
+        return {name: tensor.numpy() for name, tensor in load_file(path).items()}
+    except (OSError, SafetensorError):
+        return None  # not there, or cut off by a crash: made again
+
+
+def _save(path: Path, arrays: dict[str, NDArray[Any]]) -> None:
+    with suppress(OSError, SafetensorError):  # the cache only saves time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with replacing(path) as own:
+            save_file(arrays, own)

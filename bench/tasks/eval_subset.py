@@ -1,0 +1,70 @@
+"""A fixed part of a split, and the model's logits on it, batch by batch."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.data.batching import Batch, collate, evaluation_batches
+from gapbench.bench.data.encoded import EncodedSplit, Indices
+
+PROBE_SIZE = 500  # sequences of a split that are scored along training
+MAX_TOKENS = 16384  # padded tokens of one evaluation batch, over all runs
+MAX_LOGITS = 2**25  # numbers that one evaluation batch of a language model may put out
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Evenly spaced units of a split, few enough to be scored many times."""
+
+    split: EncodedSplit
+    units: Indices
+
+    @classmethod
+    def of(cls, split: EncodedSplit, size: int | None = None) -> "Probe":
+        """Take units of about ``size`` sequences at most; the whole split if None."""
+        sequences = len(split.lengths)
+        share = 1.0 if size is None else min(1.0, size / sequences)
+        count = max(1, round(share * len(split)))
+        return cls(split, np.arange(count, dtype=np.int64) * len(split) // count)
+
+    @cached_property
+    def sequences(self) -> Indices:
+        """Sequences of the chosen units, unit after unit."""
+        return self.split.sequences(self.units)
+
+    @property
+    def targets(self) -> NDArray[np.generic]:
+        """Targets of the chosen units."""
+        chosen: NDArray[np.generic] = self.split.targets[self.units]
+        return chosen
+
+
+def forward(
+    method: AnyMethod, state: TrainState, probe: Probe
+) -> Iterator[tuple[Indices, Batch, Tensor]]:
+    """Yield the logits of every active run on all sequences of a probe, in evaluation mode.
+
+    Args:
+        method: predicts.
+        state: what predicts.
+        probe: which sequences; the order in which they come is the engine's.
+
+    Yields:
+        Places of the sequences in ``probe.sequences``, (batch,); the batch; its logits,
+        (runs, batch, ...).
+    """
+    state.model.eval()
+    runs = state.axis.size
+    lengths = probe.split.lengths[probe.sequences]
+    with torch.inference_mode():
+        for places in evaluation_batches(lengths, MAX_TOKENS // runs):
+            indices = np.broadcast_to(probe.sequences[places], (runs, len(places)))
+            batch = collate(probe.split, indices, state.axis.device)
+            logits = method.predict(state, batch)
+            yield places, batch, logits.view(runs, len(places), *logits.shape[1:])

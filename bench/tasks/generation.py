@@ -1,0 +1,202 @@
+"""Decoding for a whole stack of runs: prompts in, generated token ids out.
+
+All runs decode the same prompts, each with its own weights, in the same passes. An input is one row
+for all of its beams: they are the tokens of a pass, and a mask tells each of them which cached
+tokens are its own past. So a prompt is read and kept once, and nothing moves when beams swap
+places. Inputs that are done, and tokens that no beam has any more, leave the cache in time.
+
+The search is `bench.tasks.beam_search`; a model is only known as a function.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from gapbench.bench.config.decoding import Decoding
+from gapbench.bench.core.errors import DataError
+from gapbench.bench.tasks.beam_search import NOTHING, Beams, take
+
+# In the cache of one batch, over all runs; a single input is decoded whatever its length.
+MAX_TOKENS = 65536
+_WORTH_KEEPING = 0.75  # share of the cache still in use, below which the rest is thrown out
+
+Predict = Callable[[Mapping[str, Any]], Tensor]
+Tokens = NDArray[np.integer[Any]]
+
+
+def decode(
+    predict: Predict,
+    prompts: Sequence[Tokens],
+    runs: int,
+    decoding: Decoding,
+    *,
+    end_id: int,
+    pad_id: int,
+    device: torch.device,
+) -> list[list[list[int]]]:
+    """Return what every run makes of every prompt.
+
+    Args:
+        predict: the model in evaluation mode, which uses its library's fused attention. It is
+            called with keyword arguments of the model, rows run-major, (runs, inputs): `input_ids`
+            and `position_ids`, (rows, tokens); `attention_mask`, (rows, tokens) or (rows, 1,
+            tokens, cached tokens) bool; `past_key_values` and `use_cache`; and `positions`, (rows,
+            wanted), the tokens to predict from. It returns logits or log-probabilities, (rows,
+            wanted, vocabulary). In the cache it may keep several copies of each run, (runs,
+            copies, inputs).
+        prompts: token ids of each, at least one.
+        runs: how many runs the model carries.
+        decoding: the settings of the search.
+        end_id: token that ends a text.
+        pad_id: what stands on the right of shorter prompts; it is never attended to.
+        device: where the model is.
+
+    Returns:
+        Token ids without the end token: a list for each run, in it one for each prompt.
+
+    Raises:
+        DataError: if a prompt is empty.
+    """
+    lengths = np.array([len(prompt) for prompt in prompts], dtype=np.int64)
+    if not lengths.all():
+        raise DataError(f"prompt {int(lengths.argmin())} has no tokens, so nothing can follow it")
+    texts: list[list[list[int]]] = [[[] for _ in prompts] for _ in range(runs)]
+    most = lengths + decoding.beams * decoding.max_new_tokens
+    with torch.inference_mode():
+        for places in _batches(most, MAX_TOKENS // runs):
+            batch = [torch.as_tensor(prompts[i], dtype=torch.int64) for i in places]
+            search = _Search(predict, batch, runs, decoding, pad_id, device)
+            answers = search.run(end_id).view(runs, len(places), -1)
+            for own, answer in zip(texts, answers.tolist(), strict=True):
+                for place, tokens in zip(places, answer, strict=True):
+                    own[place] = [t for t in tokens if t not in (NOTHING, end_id)]
+    return texts
+
+
+class _Search:
+    """The decoding of one batch of prompts.
+
+    Attributes:
+        visible: (runs * inputs, beams, cached tokens) which of them are the past of each beam.
+    """
+
+    def __init__(
+        self,
+        predict: Predict,
+        prompts: list[Tensor],
+        runs: int,
+        decoding: Decoding,
+        pad_id: int,
+        device: torch.device,
+    ) -> None:
+        self.predict = predict
+        self.runs = runs
+        self.decoding = decoding
+        self.cache = transformers.DynamicCache()
+        padded = pad_sequence(prompts, batch_first=True, padding_value=pad_id)
+        self.input_ids = padded.to(device).repeat(runs, 1)
+        left = pad_sequence(prompts, batch_first=True, padding_value=NOTHING, padding_side="left")
+        self.beams = Beams.start(left.to(device).repeat(runs, 1), decoding.beams)
+        present = torch.arange(padded.shape[1], device=device) < self.beams.lengths.unsqueeze(1)
+        self.visible = present.unsqueeze(1).expand(-1, decoding.beams, -1)
+
+    def run(self, end_id: int) -> Tensor:
+        """Return the answers, (runs * prompts, max_new_tokens), `NOTHING` after their ends."""
+        shape = (len(self.input_ids), self.decoding.max_new_tokens)
+        answers = self.input_ids.new_full(shape, NOTHING)
+        logits = self._read_prompts()
+        while True:
+            parents = self.beams.advance(logits, self.decoding, end_id, answers)
+            self.visible = take(self.visible, parents)
+            if not self._tidy():
+                return answers
+            logits = self._read_tokens()
+
+    def _read_prompts(self) -> Tensor:
+        """Run every prompt; return what follows it, (runs * inputs, 1, vocabulary)."""
+        positions = torch.arange(self.input_ids.shape[1], device=self.input_ids.device)
+        return self.predict(
+            {
+                "input_ids": self.input_ids,
+                "attention_mask": self.visible[:, 0].long(),
+                "position_ids": positions.expand_as(self.input_ids),
+                "past_key_values": self.cache,
+                "use_cache": True,
+                "positions": self.beams.lengths.unsqueeze(1) - 1,
+            }
+        )
+
+    def _read_tokens(self) -> Tensor:
+        """Run the newest token of every beam; return (runs * inputs, beams, vocabulary)."""
+        newest = self.beams.tokens[:, :, -1]
+        beams = torch.arange(newest.shape[1], device=newest.device)
+        itself = (beams == beams.unsqueeze(1)).expand(len(newest), -1, -1)
+        self.visible = torch.cat([self.visible, itself], dim=2)
+        last = self.beams.lengths + self.beams.tokens.shape[2] - 1
+        return self.predict(
+            {
+                "input_ids": newest,
+                "attention_mask": self.visible.unsqueeze(1),
+                "position_ids": last.unsqueeze(1).expand_as(newest),
+                "past_key_values": self.cache,
+                "use_cache": True,
+                "positions": beams.expand_as(newest),
+            }
+        )
+
+    def _tidy(self) -> bool:
+        """Drop what is of no more use, once it is a good part; return whether to go on.
+
+        Rows are as many in every run, as long as any run needs them, and so are cached tokens in
+        every row: some of no use stay, without effect.
+        """
+        is_open = self.beams.open.view(self.runs, -1)
+        used = self.visible.any(dim=1) & self.beams.open.unsqueeze(1)
+        inputs, tokens = torch.stack([is_open.sum(1).max(), used.sum(1).max()]).tolist()
+        rows, width = is_open.shape[1], used.shape[1]
+        if 0 < inputs * tokens < _WORTH_KEEPING * rows * width:
+            self._keep(_first(is_open, inputs), _first(used, tokens))
+        return bool(inputs)
+
+    def _keep(self, rows: Tensor, slots: Tensor) -> None:
+        """Keep some rows of each run, (runs, fewer), and some tokens of each row, (rows, fewer)."""
+        before = len(slots) // self.runs
+        flat = _flat(rows, before)
+        self.beams = self.beams.keep(flat)
+        self.visible = self.visible[flat].take_along_dim(slots[flat].unsqueeze(1), dim=2)
+        # A method that keeps copies of each run has as many equal blocks of rows in the cache.
+        copies = len(self.cache.layers[0].keys) // (self.runs * before)
+        held = _flat(rows.repeat_interleave(copies, dim=0), before).unsqueeze(1)
+        each = slots[flat].view(self.runs, 1, *rows.shape[1:], -1).expand(-1, copies, -1, -1)
+        for layer in self.cache.layers:
+            layer.keys, layer.values = (
+                kept[held, :, each.flatten(0, 2)].transpose(1, 2)
+                for kept in (layer.keys, layer.values)
+            )
+
+
+def _first(chosen: Tensor, count: int) -> Tensor:
+    """Return where ``count`` entries of each row are, the chosen ones before others."""
+    return chosen.int().argsort(dim=1, descending=True, stable=True)[:, :count]
+
+
+def _flat(rows: Tensor, size: int) -> Tensor:
+    """Turn row numbers within blocks of ``size`` rows, (blocks, some), into those of all rows."""
+    first = torch.arange(len(rows), device=rows.device) * size
+    return (rows + first.unsqueeze(1)).flatten()
+
+
+def _batches(lengths: NDArray[np.int64], max_tokens: int) -> Iterator[NDArray[np.int64]]:
+    """Yield places, longest inputs first, at most ``max_tokens`` of padded length together."""
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        size = max(1, max_tokens // int(lengths[order[start]]))
+        yield order[start : start + size]
+        start += size

@@ -1,0 +1,251 @@
+"""What generation and choice share: prompts with continuations, scored token by token."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.config.task import Task
+from gapbench.bench.core.errors import BackboneError, DataError
+from gapbench.bench.data.batching import evaluation_batches
+from gapbench.bench.data.encoded import Arrays, CausalSplit
+from gapbench.bench.data.packing import Row, batch, pack
+from gapbench.bench.models.backbone import Reader
+from gapbench.bench.tasks.eval_subset import MAX_LOGITS, MAX_TOKENS, Probe
+from gapbench.bench.tasks.kinds.base import Outputs
+
+_ROWS_AT_ONCE = 1000
+
+
+def encode_pairs(
+    task: Task,
+    place: str,
+    units: Sequence[Sequence[tuple[str, str]]],
+    numbers: NDArray[np.int64],
+    reader: Reader,
+) -> Arrays:
+    """Tokenise the prompts of every unit with their continuations.
+
+    A sequence is the tokenizer's first token, if its texts begin with one, the prompt, the
+    continuation after a space, and the end-of-text token if texts are generated. Prompts that do
+    not fit are cut at their beginning; continuations never are.
+
+    Args:
+        task: of generation, which leaves room for what is decoded, or of choice.
+        place: how messages name the split.
+        units: pairs of prompt and continuation, at least one each.
+        numbers: of each unit's row in the split.
+        reader: how the backbone reads.
+
+    Raises:
+        DataError: if a continuation does not fit the window, or nothing can stand before it.
+    """
+    limits = _Limits.of(task, reader)
+    ending = _ending(task, reader.tokenizer)
+    counts = [len(pairs) for pairs in units]
+    flat = [pair for pairs in units for pair in pairs]
+    owners = np.repeat(numbers, counts)
+    tokens: list[NDArray[np.int32]] = []
+    prompts: list[int] = []
+    cut: list[bool] = []
+    for sequence, (prompt, target) in enumerate(_all_tokenised(flat, reader.tokenizer)):
+        where = f"{place}, row {owners[sequence]}, target {flat[sequence][1][:60]!r}"
+        target += ending
+        kept = limits.kept(where, prompt, target)
+        tokens.append(np.array(kept + target, dtype=np.int32))
+        prompts.append(len(kept))
+        cut.append(len(kept) < len(limits.first) + len(prompt))
+    begins = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return {
+        "input_ids": np.concatenate(tokens),
+        "offsets": np.cumsum([0, *map(len, tokens)], dtype=np.int64),
+        "units": begins,
+        "prompts": np.array(prompts, dtype=np.int64),
+        "characters": np.array([len(target) for _, target in flat], dtype=np.int64),
+        "cut": np.logical_or.reduceat(cut, begins[:-1]),
+    }
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """How many tokens there may be.
+
+    Attributes:
+        whole: of a sequence.
+        given: of a prompt, so that what is decoded after it still has places.
+        window: of the backbone, for messages.
+        first: the token that every text begins with, in a list; empty if there is none.
+    """
+
+    whole: int
+    given: int
+    window: int
+    first: list[int]
+
+    @classmethod
+    def of(cls, task: Task, reader: Reader) -> "_Limits":
+        """Return the limits of a task for a backbone.
+
+        Raises:
+            DataError: if texts may be so long that there is no place for a prompt.
+        """
+        whole, first = min(task.max_length, reader.window), _first_token(reader.tokenizer)
+        given = whole
+        if task.generation and reader.positions is not None:
+            written = task.generation.decoding.max_new_tokens
+            given = min(whole, reader.positions - written)
+            if given <= len(first):
+                raise DataError(
+                    f"task {task.name!r}: field 'generation.decoding.max_new_tokens' is {written}, "
+                    f"but the backbone has places for {reader.positions} tokens, those of the "
+                    "prompt included; lower it, or give another backbone"
+                )
+        return cls(whole, given, reader.window, first)
+
+    def kept(self, where: str, prompt: list[int], target: list[int]) -> list[int]:
+        """Return a prompt with its first token, cut where it does not fit before its target.
+
+        Args:
+            where: how messages name the two.
+            prompt: token ids without special tokens.
+            target: likewise, with the token that ends it.
+
+        Raises:
+            DataError: if there is no target, no room for it, or nothing before it.
+        """
+        if not target:
+            raise DataError(
+                f"{where}: it has no tokens: the tokenizer drops its characters; take out the row, "
+                "or give another backbone"
+            )
+        if not self.first and not prompt:
+            raise DataError(
+                f"{where}: the input before it has no tokens, so that it follows nothing; give the "
+                "input some text, or take out the row"
+            )
+        left = min(self.whole - len(target), self.given) - len(self.first)
+        if left < 0 or not (self.first or left):
+            raise DataError(
+                f"{where}: it has {len(target)} tokens, but a sequence may have {self.whole}, with "
+                "at least one before it; raise 'max_length' (the backbone's window is "
+                f"{self.window}), or take out the row"
+            )
+        return self.first + (prompt[-left:] if left else [])
+
+
+def _first_token(tokenizer: Any) -> list[int]:
+    """Return the token that the tokenizer begins every text with, in a list; empty if none."""
+    made = tokenizer("a")["input_ids"]
+    return [made[0]] if made and made[0] == tokenizer.bos_token_id else []
+
+
+def _ending(task: Task, tokenizer: Any) -> list[int]:
+    """Return the token that ends a text which is generated, in a list; empty for choices.
+
+    Raises:
+        BackboneError: if there is no such token.
+    """
+    if task.generation and tokenizer.eos_token_id is None:
+        raise BackboneError(
+            f"backbone {tokenizer.name_or_path!r}: its tokenizer has no end-of-text token, which "
+            f"texts of task {task.name!r} end with; name one of its words as 'eos_token' in its "
+            "tokenizer_config.json"
+        )
+    return [tokenizer.eos_token_id] if task.generation else []
+
+
+def _all_tokenised(
+    pairs: Sequence[tuple[str, str]], tokenizer: Any
+) -> Iterator[tuple[list[int], list[int]]]:
+    for start in range(0, len(pairs), _ROWS_AT_ONCE):
+        yield from _tokenised(pairs[start : start + _ROWS_AT_ONCE], tokenizer)
+
+
+def _tokenised(
+    pairs: Sequence[tuple[str, str]], tokenizer: Any
+) -> list[tuple[list[int], list[int]]]:
+    """Return prompt and continuation tokens, as they are in the text of both together."""
+    texts = [f"{prompt} {target}" for prompt, target in pairs]
+    prompts = [prompt for prompt, _ in pairs]
+    whole, alone = (
+        # Not verbose: too long ones are cut, or refused, elsewhere.
+        tokenizer(each, add_special_tokens=False, verbose=False)["input_ids"]
+        for each in (texts, prompts)
+    )
+    return [
+        (given, ids[_boundary(ids, given, tokenizer) :])
+        for given, ids in zip(alone, whole, strict=True)
+    ]
+
+
+def _boundary(ids: list[int], given: list[int], tokenizer: Any) -> int:
+    """Return where in ``ids`` the text of the tokens ``given`` ends.
+
+    It is found by reading tokens back, since a token may join the end of the prompt with the space
+    behind it, and places in the text are wrong where a tokenizer drops characters.
+    """
+    if ids[: len(given)] == given:
+        return len(given)
+    size = len(_text(given, tokenizer))
+    pairs = enumerate(zip(ids, given, strict=False))
+    same = next((place for place, (one, other) in pairs if one != other), 0)
+    ends = (n for n in range(same, len(ids)) if len(_text(ids[: n + 1], tokenizer)) > size)
+    return next(ends, len(ids))
+
+
+def _text(ids: list[int], tokenizer: Any) -> str:
+    return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False)).rstrip()
+
+
+def token_outputs(method: AnyMethod, state: TrainState, probe: Probe) -> Outputs:
+    """Return what every active run says of each target token; (runs, tokens), float64.
+
+    The tokens are those of ``probe.sequences``, one sequence after the other: ``loss`` in nats,
+    ``confidence`` of the likeliest token, ``correct`` if that is the target, and ``brier``, the
+    squared error summed over the vocabulary.
+    """
+    split, runs = probe.split, state.axis.size
+    assert isinstance(split, CausalSplit)  # noqa: S101 - of these kinds
+    shape = (runs, int(split.decision_counts[probe.sequences].sum()))
+    made: Outputs = {name: np.empty(shape) for name in ("loss", "confidence", "brier")}
+    made["correct"] = np.empty(shape, dtype=bool)
+    vocabulary = int(state.model.config.vocab_size)  # type: ignore[union-attr, arg-type]
+    rows = pack(split, probe.units)
+    most = min(MAX_TOKENS, MAX_LOGITS // vocabulary) // runs
+    state.model.eval()
+    with torch.inference_mode():
+        for places in evaluation_batches(np.array([len(row.tokens) for row in rows]), most):
+            chosen = [rows[place] for place in places]
+            logits = method.predict(state, batch(chosen, runs, split.pad_id, state.axis.device))
+            for run, each in enumerate(logits.view(runs, len(chosen), *logits.shape[1:])):
+                _fill(made, run, each, chosen)
+    return made
+
+
+def _fill(made: Outputs, run: int, logits: Tensor, rows: Sequence[Row]) -> None:
+    """Put down what a run's logits, (rows, most, vocabulary), say of the rows' targets."""
+    wanted = torch.arange(logits.shape[1]) < torch.tensor([[len(row.targets)] for row in rows])
+    targets = torch.from_numpy(np.concatenate([row.targets for row in rows]).astype(np.int64))
+    where = np.concatenate([row.numbers for row in rows])
+    found = _of_tokens(logits[wanted.to(logits.device)], targets.to(logits.device))
+    for name, values in found.items():
+        made[name][run, where] = values.cpu().numpy()
+
+
+def _of_tokens(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Return numbers of each decision; logits (decisions, vocabulary), targets (decisions,)."""
+    log_probabilities = torch.log_softmax(logits, dim=-1)
+    chosen = log_probabilities.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    confidence, best = log_probabilities.max(dim=-1)
+    squares = log_probabilities.mul(2).exp().sum(dim=-1)
+    return {
+        "loss": -chosen.double(),
+        "confidence": confidence.double().exp(),
+        "correct": best == targets,
+        "brier": (squares - 2 * chosen.exp() + 1).double(),
+    }

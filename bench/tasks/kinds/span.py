@@ -1,0 +1,223 @@
+"""Extractive question answering: the answer is a span of a context, read in windows.
+
+Training is on every window; one that does not hold the whole answer is to point at token 0, which
+stands for no answer. A question's answer is the best span of all its windows, cut out of the
+context as it was written.
+
+Source: Devlin et al. 2019, BERT, sections 4.2 and 4.3, and its script for SQuAD.
+Deviations:
+1. All spans are compared; the script compares those between its 20 best starts and 20 best ends.
+2. No answer (version 2.0) must score higher than the best span: a threshold of 0, as in the script
+   by default; the paper tunes it on the development set, which here is the test set.
+"""
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from gapbench.bench.adaptation.losses import decision_losses
+from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.config.task import Task
+from gapbench.bench.core.errors import DataError
+from gapbench.bench.data.encoded import Arrays, EncodedSplit, SpanSplit, Texts
+from gapbench.bench.data.rows import Rows, column, text_column
+from gapbench.bench.metrics import classification
+from gapbench.bench.models.backbone import Reader
+from gapbench.bench.store.record import SplitScores
+from gapbench.bench.tasks.eval_subset import Probe, forward
+from gapbench.bench.tasks.kinds.base import Outputs, TaskKind
+from gapbench.bench.tasks.kinds.squad_windows import Answer, encode_windows
+
+
+class Span(TaskKind):
+    """Each unit is a question; each window of its context is a sequence with two decisions."""
+
+    def read(self, task: Task, place: str, table: Mapping[str, Sequence[Any]]) -> Rows:
+        """Return questions, contexts and accepted answers; targets tell which have an answer."""
+        questions, contexts = (text_column(place, table, name) for name in task.text)
+        answers = [
+            _answers(task, f"{place}, row {row}", given, context)
+            for row, (given, context) in enumerate(
+                zip(column(place, table, task.label), contexts, strict=True)
+            )
+        ]
+        columns: dict[str, Sequence[Any]] = {
+            "question": [question.strip() for question in questions],
+            "context": contexts,
+            "answers": answers,
+        }
+        return Rows(columns, np.array([bool(each) for each in answers], dtype=np.int64))
+
+    def inputs(self, rows: Rows) -> Sequence[Hashable]:
+        """Return questions with their contexts."""
+        return list(zip(rows.columns["question"], rows.columns["context"], strict=True))
+
+    def encode(self, task: Task, place: str, rows: Rows, reader: Reader) -> Arrays:
+        """Tokenise every question with each window of its context."""
+        return encode_windows(task, place, rows, reader)
+
+    def load(self, arrays: Arrays, pad_id: int) -> EncodedSplit:
+        """Return a split from its arrays."""
+        plain = {name: values for name, values in arrays.items() if "." not in name}
+        return SpanSplit(**plain, texts=Texts.from_arrays(arrays), pad_id=pad_id)
+
+    def outputs(self, method: AnyMethod, state: TrainState, probe: Probe) -> Outputs:
+        """Return the loss of each window, and what the runs answer to each question.
+
+        ``loss`` (runs, sequences), and (runs, units) each: ``score`` of the best span,
+        ``null_score`` of no answer, and ``start`` and ``stop``, the characters of the answer in its
+        context, equal for no answer.
+        """
+        task = state.task
+        assert task.span is not None  # noqa: S101 - of this kind
+        shape = (state.axis.size, len(probe.sequences))
+        made: Outputs = {name: np.empty(shape) for name in ("loss", "score", "null_score")}
+        made |= {name: np.empty(shape, dtype=np.int64) for name in ("first", "last")}
+        for places, batch, raw in forward(method, state, probe):
+            logits = raw.double()
+            losses = decision_losses(logits, batch.targets.view(logits.shape[:-1]), task.kind)
+            found = best_spans(logits, task.span.max_answer_tokens)
+            found |= {"loss": losses.mean(dim=-1), "null_score": logits[..., 0].sum(dim=-1)}
+            for name, values in found.items():
+                made[name][:, places] = values.cpu().numpy()
+        return {"loss": made.pop("loss")} | _by_question(
+            made, probe, refusing=task.span.version == "2.0"
+        )
+
+    def score(
+        self, task: Task, outputs: Outputs, probe: Probe, names: Sequence[str]
+    ) -> SplitScores:
+        """Return metrics of the answers, and the mean loss of all windows."""
+        assert task.span is not None  # noqa: S101 - of this kind
+        texts, split = _texts(outputs, probe), _split(probe)
+        accepted = [split.texts[unit]["answers"] for unit in probe.units]
+        scores = {
+            name: classification.get(name).function(texts, accepted, task.span.version)
+            for name in names
+        }
+        return SplitScores(
+            metrics=scores, loss=float(outputs["loss"].mean()), examples=len(probe.units)
+        )
+
+    def table(self, outputs: Outputs, probe: Probe) -> pa.Table:
+        """Return each answer, empty for none, with the scores of the best span and of none."""
+        return pa.table(
+            {
+                "example_id": probe.split.example_ids[probe.units],
+                "text": _texts(outputs, probe),
+                "score": outputs["score"],
+                "null_score": outputs["null_score"],
+            }
+        )
+
+
+def best_spans(logits: Tensor, longest: int) -> dict[str, Tensor]:
+    """Return the best span of each sequence: the highest sum of a start's and an end's logit.
+
+    The end is not before the start, and the span has at most ``longest`` tokens. Token 0 is none.
+
+    Args:
+        logits: (..., 2, tokens) of starts and ends.
+        longest: most tokens of a span.
+
+    Returns:
+        ``score``, ``first`` and ``last`` token, (...) each.
+    """
+    starts, ends = logits[..., 1:].unbind(dim=-2)
+    reachable = F.pad(ends, (0, longest - 1), value=-float("inf")).unfold(-1, longest, 1)
+    best_end, further = reachable.max(dim=-1)
+    score, first = (starts + best_end).max(dim=-1)
+    last = first + further.gather(-1, first.unsqueeze(-1)).squeeze(-1)
+    return {"score": score, "first": first + 1, "last": last + 1}
+
+
+def _answers(task: Task, where: str, given: Any, context: str) -> list[Answer]:
+    """Return the accepted answers of a row, which must be where they are said to be."""
+    assert task.span is not None  # noqa: S101 - the task's own check
+    found = _pairs(given)
+    if found is None:
+        raise DataError(
+            f"{where}: column {task.label!r} holds {str(given)[:80]!r}, expected texts and where "
+            "they start, such as {'text': ['Paris'], 'answer_start': [17]}"
+        )
+    if not found and task.span.version == "1.1":
+        raise DataError(
+            f"{where}: the question has no answer, which version 1.1 does not allow; give one in "
+            f"column {task.label!r}, or set the task's field 'span.version' to '2.0'"
+        )
+    for start, text in found:
+        there = context[start : start + len(text)] if start >= 0 else ""
+        if there != text or not text.strip():
+            raise DataError(
+                f"{where}: column {task.label!r} says that {text[:40]!r} starts at character "
+                f"{start} of the context, but {there[:40]!r} is there; give the text as it stands "
+                "in the context, and its place in characters, counted from 0"
+            )
+    return found
+
+
+def _pairs(given: Any) -> list[Answer] | None:
+    """Return starts with their texts, None if that is not what is given."""
+    if not isinstance(given, Mapping) or not {"text", "answer_start"} <= set(given):
+        return None
+    texts, starts = given["text"], given["answer_start"]
+    if not (isinstance(texts, Sequence) and isinstance(starts, Sequence)):
+        return None
+    legal = len(texts) == len(starts) and all(
+        isinstance(text, str) and isinstance(start, int)
+        for text, start in zip(texts, starts, strict=True)
+    )
+    return list(zip(starts, texts, strict=True)) if legal else None
+
+
+def _by_question(windows: Outputs, probe: Probe, *, refusing: bool) -> Outputs:
+    """Return the best span of all windows of a question, in characters of its context.
+
+    Args:
+        windows: of every window, (runs, sequences) each.
+        probe: tells which windows belong to which question.
+        refusing: whether a question is left without answer where the lowest score of none, of all
+            its windows, is higher than that of the best span.
+    """
+    split = _split(probe)
+    counts = np.diff(split.units)[probe.units]
+    begins, owner = np.cumsum(counts) - counts, np.repeat(np.arange(len(counts)), counts)
+    score = np.maximum.reduceat(windows["score"], begins, axis=1)
+    beaten = windows["score"] < score[:, owner]
+    number = np.arange(len(owner))
+    best = np.minimum.reduceat(np.where(beaten, len(owner), number), begins, axis=1)
+    null = np.minimum.reduceat(windows["null_score"], begins, axis=1)
+    offsets = split.offsets[probe.sequences[best]]
+    first, last = (np.take_along_axis(windows[name], best, axis=1) for name in ("first", "last"))
+    answered = ~((null > score) & refusing)
+    return {
+        "score": score,
+        "null_score": null,
+        "start": _character(split, offsets + first, 0) * answered,
+        "stop": _character(split, offsets + last, 1) * answered,
+    }
+
+
+def _character(split: SpanSplit, tokens: NDArray[np.int64], side: int) -> NDArray[np.int64]:
+    """Return the first (side 0) character of tokens, or the one after the last (side 1)."""
+    places: NDArray[np.int64] = split.characters[tokens, side].astype(np.int64)
+    return places
+
+
+def _texts(outputs: Outputs, probe: Probe) -> list[str]:
+    """Return the answers of one run."""
+    split = _split(probe)
+    return [
+        split.texts[unit]["context"][start:stop].strip()
+        for unit, start, stop in zip(probe.units, outputs["start"], outputs["stop"], strict=True)
+    ]
+
+
+def _split(probe: Probe) -> SpanSplit:
+    assert isinstance(probe.split, SpanSplit)  # noqa: S101 - of this kind
+    return probe.split

@@ -1,0 +1,152 @@
+"""Windows: a context that may be long, read in overlapping parts, each of them after its question.
+
+Only the context is cut. Where an answer lies is kept by token for training, and by character so
+that a predicted span can be cut out of the context as it was written.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gapbench.bench.config.task import Task
+from gapbench.bench.core.errors import DataError
+from gapbench.bench.data.encoded import Arrays, Texts
+from gapbench.bench.data.rows import Rows
+from gapbench.bench.models.backbone import Reader
+
+_ROWS_AT_ONCE = 1000
+
+Answer = tuple[int, str]
+"""Character of the context at which an accepted answer begins, and its text."""
+
+
+@dataclass(frozen=True)
+class _Window:
+    """One sequence: its tokens, where the context is in them, and where the answer."""
+
+    ids: NDArray[np.int32]
+    types: NDArray[np.int8]
+    context: tuple[int, int]
+    characters: NDArray[np.int32]
+    span: tuple[int, int]
+
+
+def encode_windows(task: Task, place: str, rows: Rows, reader: Reader) -> Arrays:
+    """Tokenise every question with each window of its context.
+
+    Args:
+        task: says how long a window is, and by how many tokens neighbours overlap.
+        place: how messages name the split.
+        rows: ``question``, ``context`` and ``answers`` (lists of `Answer`) of every unit; the
+            first answer is the one to train on.
+        reader: its tokenizer must tell the characters of tokens.
+
+    Returns:
+        The arrays of `bench.data.encoded.SpanSplit`, without targets and row numbers.
+
+    Raises:
+        DataError: if a question leaves no room for its context, or a context has no tokens.
+    """
+    windows: list[_Window] = []
+    counts: list[int] = []
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        part = rows.take(np.arange(start, min(start + _ROWS_AT_ONCE, len(rows))))
+        for unit in _windows(task, place, part, reader):
+            windows += unit
+            counts.append(len(unit))
+    lengths = [len(window.ids) for window in windows]
+    arrays: Arrays = {
+        "input_ids": np.concatenate([window.ids for window in windows]),
+        "offsets": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        "units": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        "context": np.array([window.context for window in windows], dtype=np.int64),
+        "characters": np.concatenate([window.characters for window in windows]),
+        "spans": np.array([window.span for window in windows], dtype=np.int64),
+    }
+    types = np.concatenate([window.types for window in windows])
+    if len(types):  # else the backbone has no segments
+        arrays["token_type_ids"] = types
+    texts = [
+        {"context": context, "answers": [text for _, text in answers]}
+        for context, answers in zip(rows.columns["context"], rows.columns["answers"], strict=True)
+    ]
+    return arrays | Texts.of(texts).arrays()
+
+
+def _windows(task: Task, place: str, rows: Rows, reader: Reader) -> list[list[_Window]]:
+    """Return the windows of each unit."""
+    assert task.span is not None  # noqa: S101 - the task's own check
+    questions = list(rows.columns["question"])
+    _check_room(task, place, rows, reader)
+    encoded = reader.tokenizer(
+        questions,
+        list(rows.columns["context"]),
+        truncation="only_second",
+        max_length=min(task.max_length, reader.window),
+        stride=task.span.stride,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+    )
+    owners: list[int] = encoded["overflow_to_sample_mapping"]
+    types = encoded.get("token_type_ids")
+    made: list[list[_Window]] = [[] for _ in questions]
+    for sequence, unit in enumerate(owners):
+        sides = encoded.sequence_ids(sequence)
+        if 1 not in sides:
+            raise DataError(
+                f"{place}, row {rows.numbers[unit]}: the context has no token that the backbone "
+                "knows; take out the row"
+            )
+        first, stop = sides.index(1), len(sides) - sides[::-1].index(1)
+        characters = np.array(encoded["offset_mapping"][sequence], dtype=np.int32)
+        answers = rows.columns["answers"][unit]
+        ends = (not made[unit], sequence + 1 == len(owners) or owners[sequence + 1] != unit)
+        made[unit].append(
+            _Window(
+                ids=np.array(encoded["input_ids"][sequence], dtype=np.int32),
+                types=np.array(types[sequence] if types else [], dtype=np.int8),
+                context=(first, stop),
+                characters=characters,
+                span=_span(characters[first:stop], answers[0], first, ends) if answers else (0, 0),
+            )
+        )
+    return made
+
+
+def _check_room(task: Task, place: str, rows: Rows, reader: Reader) -> None:
+    """Refuse questions after which a window could not move on."""
+    assert task.span is not None  # noqa: S101 - the task's own check
+    limit = min(task.max_length, reader.window)
+    special = reader.tokenizer.num_special_tokens_to_add(pair=True)
+    tokens = reader.tokenizer(rows.columns["question"], add_special_tokens=False)["input_ids"]
+    for number, question in zip(rows.numbers, tokens, strict=True):
+        room = limit - special - len(question)
+        if room <= task.span.stride:
+            raise DataError(
+                f"{place}, row {number}: the question has {len(question)} tokens, which leaves "
+                f"{max(room, 0)} of {limit} to the context, but windows overlap by "
+                f"{task.span.stride}; raise 'max_length' (the backbone's window is "
+                f"{reader.window}), lower 'span.stride', or take out the row"
+            )
+
+
+def _span(
+    characters: NDArray[np.int32], answer: Answer, first: int, ends: tuple[bool, bool]
+) -> tuple[int, int]:
+    """Return the first and last token of an answer; 0, 0 if the window does not hold all of it.
+
+    Args:
+        characters: of the window's context tokens, (tokens, 2).
+        answer: where it begins and its text; blanks around it do not count.
+        first: first token of the context.
+        ends: whether the window begins, and ends, where the whole context does.
+    """
+    start, text = answer
+    start, stop = start + len(text) - len(text.lstrip()), start + len(text.rstrip())
+    starts, stops = characters.T
+    # A tokenizer may drop characters, so that those at an end of the context belong to no token.
+    whole = (ends[0] or starts[0] <= start) and (ends[1] or stop <= stops[-1])
+    head = int(np.searchsorted(stops, start, side="right"))
+    tail = int(np.searchsorted(starts, stop, side="left")) - 1
+    return (first + head, first + tail) if whole and head <= tail else (0, 0)

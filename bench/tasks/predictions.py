@@ -1,0 +1,212 @@
+"""Files with the outputs of any system: texts, classes, values, or likelihoods of classes.
+
+A file is read against the number of examples it is to be scored on, so that one that does not fit
+is refused here; scoring is the work of `bench.tasks.score`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gapbench.bench.config.task import Task
+from gapbench.bench.core.errors import DataError
+from gapbench.bench.core.safe_parsing import parse_json
+from gapbench.bench.data import readers
+from gapbench.bench.data.rows import Table, column, label_column
+
+COLUMN = "prediction"
+_OWN_TEXT = "text"  # the column of texts in the predictions that runs store
+_ABSENT = {"logit": -1e9, "prob": 0.0}  # of a choice that a question does not have
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Predicted classes or choices, (n,), and numbers of all of them, (n, most), where given.
+
+    Attributes:
+        logits: of classes, or log-likelihoods of choices.
+        probabilities: given instead of logits.
+    """
+
+    predicted: NDArray[np.int64]
+    logits: Floats | None = None
+    probabilities: Floats | None = None
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """A file of outputs, one an example.
+
+    Every method raises `DataError` if the file is empty, unreadable, of another layout, or of
+    another number of outputs.
+
+    Attributes:
+        path: the file; its suffix tells the format.
+        size: number of examples.
+        examples: what they are, for messages, such as "630 inputs in refs.parquet".
+    """
+
+    path: Path
+    size: int
+    examples: str
+
+    def texts(self, ids: Sequence[Any] | None = None) -> list[str]:
+        """Return one text an example.
+
+        A ``.txt`` file holds one a line; a ``.json`` file a list, or SQuAD's mapping from ids to
+        answers; any other file a column ``prediction`` or ``text``.
+
+        Args:
+            ids: names of the examples, in their order; None: they have none.
+        """
+        if self.path.suffix == ".txt":
+            made = self._lines()
+        elif self.path.suffix == ".json":
+            made = self._of_json(ids)
+        else:
+            table = self._table((COLUMN, _OWN_TEXT))
+            made = self._column(table, COLUMN if COLUMN in table else _OWN_TEXT)
+        self._check(len(made))
+        for row, text in enumerate(made):
+            if not isinstance(text, str):
+                raise DataError(f"{self._place}, row {row}: found {text!r}, expected a text")
+        return made
+
+    def values(self) -> Floats:
+        """Return one number an example, from the column ``prediction`` or ``logit_0``."""
+        table = self._table()
+        name = "logit_0" if COLUMN not in table and "logit_0" in table else COLUMN
+        return self._numbers(table, [name])[:, 0]
+
+    def classes(self, task: Task) -> Classes:
+        """Return the class of each example, by the task's names or numbers of classes.
+
+        They come from a column ``prediction``, or from ``logit_k`` or ``prob_k`` for every class.
+        """
+        table = self._table()
+        every = np.ones((self.size, len(task.labels)), dtype=bool)
+        made = self._likelihoods(table, every)
+        if made is None:
+            named = task.model_copy(update={"label": COLUMN})
+            made = Classes(label_column(named, self._place, table))
+        return made
+
+    def choices(self, sizes: NDArray[np.int64]) -> Classes:
+        """Return the choice of each question, counted from 0; columns are those of `classes`.
+
+        Args:
+            sizes: (n,) number of choices of each question.
+        """
+        table = self._table()
+        made = self._likelihoods(table, np.arange(sizes.max()) < sizes[:, None])
+        if made is not None:
+            return made
+        numbers = self._numbers(table, [COLUMN])[:, 0]
+        illegal = (numbers != numbers.round()) | (numbers < 0) | (numbers >= sizes)
+        for row in np.flatnonzero(illegal):
+            raise DataError(
+                f"{self._place}, row {row}: column {COLUMN!r} holds {numbers[row]:g}, allowed: "
+                f"the number of a choice, 0 to {sizes[row] - 1}"
+            )
+        return Classes(numbers.astype(np.int64))
+
+    def _likelihoods(self, table: Table, present: NDArray[np.bool_]) -> Classes | None:
+        """Return what ``logit_k`` or ``prob_k`` say, None if only ``prediction`` is there."""
+        for prefix, absent in _ABSENT.items():
+            wanted = [f"{prefix}_{k}" for k in range(present.shape[1])]
+            given = [name for name in table if name.startswith(f"{prefix}_")]
+            if given and set(given) != set(wanted):
+                raise DataError(
+                    f"{self._place}: found columns {', '.join(given)}, but the task has "
+                    f"{len(wanted)} classes or choices; give {wanted[0]} to {wanted[-1]}"
+                )
+            if given:
+                numbers = np.where(present, self._numbers(table, wanted, present), absent)
+                kind = {"logit": "logits", "prob": "probabilities"}[prefix]
+                return Classes(numbers.argmax(axis=1), **{kind: numbers})
+        if COLUMN not in table:
+            raise self._no_column(
+                table, f"{COLUMN!r}, logit_0, logit_1, ... or prob_0, prob_1, ..."
+            )
+        return None
+
+    def _numbers(
+        self, table: Table, names: Sequence[str], present: NDArray[np.bool_] | None = None
+    ) -> Floats:
+        """Return columns of numbers, (n, columns), finite wherever one is to be present."""
+        made = np.zeros((self.size, len(names)))
+        for place, name in enumerate(names):
+            for row, number in enumerate(self._column(table, name)):
+                if present is not None and not present[row, place]:
+                    continue
+                if not isinstance(number, int | float) or not np.isfinite(number):
+                    raise DataError(
+                        f"{self._place}, row {row}: column {name!r} holds {number!r}, expected a "
+                        "finite number"
+                    )
+                made[row, place] = number
+        return made
+
+    def _table(self, texts: Sequence[str] = ()) -> Table:
+        table = readers.read(self.path, texts)
+        self._check(len(next(iter(table.values()), [])))
+        return table
+
+    def _column(self, table: Table, name: str) -> list[Any]:
+        if name not in table:
+            raise self._no_column(table, repr(COLUMN))
+        return column(self._place, table, name)
+
+    def _lines(self) -> list[Any]:
+        lines = self._read().split("\n")
+        # The end of the last line begins no line; a blank line before it is an empty output.
+        return [line.removesuffix("\r") for line in lines[: -1 if lines[-1] == "" else None]]
+
+    def _of_json(self, ids: Sequence[Any] | None) -> list[Any]:
+        try:
+            made = parse_json(self._read())
+        except ValueError as error:
+            raise DataError(f"{self._place}: not valid JSON: {error}") from None
+        if isinstance(made, list):
+            return made
+        if not isinstance(made, dict) or ids is None:
+            raise DataError(
+                f"{self._place}: expected a list of texts, or a mapping to them from the "
+                "references' column 'id'"
+            )
+        missing = [name for name in ids if name not in made]
+        if missing:
+            raise DataError(
+                f"{self._place}: {len(missing)} of {self.examples} have no answer, the first is "
+                f"{missing[0]!r}; give one each, empty for none"
+            )
+        return [made[name] for name in ids]
+
+    def _read(self) -> str:
+        try:
+            return self.path.read_bytes().decode("utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{self._place}: not readable as UTF-8 text: {error}") from None
+
+    def _check(self, found: int) -> None:
+        if found != self.size:
+            what = f"{found} outputs" if found else "it is empty"
+            raise DataError(
+                f"{self._place}: {what}, but there are {self.examples}; give one output each, in "
+                "their order"
+            )
+
+    @property
+    def _place(self) -> str:
+        return f"predictions {self.path}"
+
+    def _no_column(self, table: Table, wanted: str) -> DataError:
+        return DataError(
+            f"{self._place}: no column {wanted}; columns present: {', '.join(table)}; rename one"
+        )

@@ -1,0 +1,1 @@
+"""One stack in training: phases, evaluation, checkpoints, cost, and the records it ends in."""

@@ -1,0 +1,188 @@
+"""Checkpoints of stacks in training, which a killed or interrupted stack goes on from.
+
+One file a stack: the tensors of a `Snapshot` in safetensors, and its other parts as JSON in that
+file's header. It appears whole, by rename. Whoever holds the claims of its runs may write it, and
+who holds those of some of them may go on with these. It goes when the last of its runs is settled.
+A checkpoint that cannot be read, or was made by other code, costs a line in the log and no more.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from gapbench.bench.config.run import Run
+from gapbench.bench.core import signals
+from gapbench.bench.core.atomic import part, publish
+from gapbench.bench.core.errors import RecordError
+from gapbench.bench.core.files import refuse_outside
+from gapbench.bench.core.safe_parsing import parse_json
+from gapbench.bench.core.schema import Frozen, content_hash
+from gapbench.bench.store import provenance
+from gapbench.bench.store.store import Store
+from gapbench.bench.training.snapshot import Snapshot
+from gapbench.bench.training.trainer import AfterStep, Trainer
+
+UNREADABLE = (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError)
+"""What reading a file may raise that is no checkpoint, or a part of one."""
+
+_KEY = "gapbench"  # of the JSON in a file's header
+
+_log = logging.getLogger(__name__)
+
+
+class Saved(Frozen):
+    """The header of a checkpoint.
+
+    Attributes:
+        step: when it was taken.
+        runs: hash of each run of the stack, in its order, and where its record will lie.
+        origin: code, versions and type of device that made it.
+        state: the parts of the snapshot that are not tensors.
+    """
+
+    path: Path
+    step: int
+    runs: dict[str, str]
+    origin: dict[str, Any]
+    state: dict[str, Any]
+
+    @classmethod
+    def at(cls, path: Path) -> "Saved":
+        """Read the header of a checkpoint; may raise anything of `UNREADABLE`."""
+        with safe_open(path, framework="pt") as file:
+            header = parse_json(file.metadata()[_KEY])
+        return cls(path=path, step=header["state"]["step"], **header)
+
+    def snapshot(self, runs: Sequence[Run]) -> Snapshot:
+        """Read the state of some of its runs; may raise anything of `UNREADABLE`."""
+        with safe_open(self.path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        order = list(self.runs)
+        return Snapshot.unpack(self.state, tensors).of([order.index(run.hash) for run in runs])
+
+
+class Checkpoints:
+    """The checkpoints of one results folder, made and used on one type of device."""
+
+    def __init__(self, store: Store, device: torch.device) -> None:
+        self._store = store
+        here = provenance.describe(device, provenance.now())
+        self._origin = here.model_dump(include={"versions", "code_hash", "device_type"})
+
+    def divide(self, runs: Sequence[Run]) -> list[tuple[list[Run], Saved | None]]:
+        """Divide runs by the checkpoint that they can go on from, the farthest if several.
+
+        Args:
+            runs: whose claims are held.
+        """
+        usable = [saved for saved in self._all(runs) if self._fits(saved, runs)]
+        usable.sort(key=lambda saved: saved.step, reverse=True)
+        left, parts = list(runs), list[tuple[list[Run], Saved | None]]()
+        for saved in usable:
+            own = [run for run in left if run.hash in saved.runs]
+            if own:
+                left = [run for run in left if run.hash not in saved.runs]
+                parts.append((own, saved))
+        return [*parts, (left, None)] if left else parts
+
+    def saver(self, runs: Sequence[Run], every_s: float) -> AfterStep:
+        """Return what saves a stack between its steps, when due or when the process shall end."""
+        due = time.monotonic() + every_s
+
+        def save(trainer: Trainer) -> None:
+            nonlocal due
+            ending = signals.asked()
+            if not ending and time.monotonic() < due:
+                return
+            snapshot = trainer.snapshot()
+            kept = self.write(runs, snapshot)
+            due = time.monotonic() + every_s
+            if ending:
+                what = "is" if kept else "could not be"
+                raise signals.Stopped(
+                    f"the process was asked to end; what was in training {what} saved at step "
+                    f"{snapshot.step}"
+                )
+
+        return save
+
+    def write(self, runs: Sequence[Run], snapshot: Snapshot) -> bool:
+        """Save a stack, whose claims are held, in the place of its earlier checkpoint.
+
+        Returns:
+            Whether that was possible. A full disk costs the checkpoint and not the runs.
+
+        Raises:
+            StoreError: if a link leads out of the results folder.
+        """
+        path = self._path(runs)
+        state, tensors = snapshot.pack()
+        header = {
+            "runs": {run.hash: self._store.place(run) for run in runs},
+            "origin": self._origin,
+            "state": state,
+        }
+        refuse_outside(self._store.root, path.parent)
+        try:
+            dense = {name: values.contiguous() for name, values in tensors.items()}
+            part(path).unlink(missing_ok=True)  # the library may follow a link that stands there
+            save_file(dense, part(path), {_KEY: json.dumps(header)})
+            # The library leaves it to its owner alone.
+            part(path).chmod(path.parent.stat().st_mode & 0o666)
+            publish(path)
+        except (OSError, SafetensorError) as error:
+            part(path).unlink(missing_ok=True)
+            _log.warning("%s: cannot be written: %s; training goes on without it", path, error)
+            return False
+        return True
+
+    def clear(self, runs: Sequence[Run] = ()) -> None:
+        """Delete the checkpoints of which every run is settled, and all of a stack that is."""
+        if runs and all(self._store.settled(run) for run in runs):
+            part(self._path(runs)).unlink(missing_ok=True)
+        for saved in self._all(runs):
+            if all(map(self._done, saved.runs.values())):
+                saved.path.unlink(missing_ok=True)
+
+    def _done(self, record: str) -> bool:
+        try:
+            status = self._store.status_at(self._store.root / record)
+        except RecordError:  # of a newer version, which will see to its checkpoints itself
+            return False
+        return status is not None and status.settled
+
+    def _all(self, runs: Sequence[Run]) -> list[Saved]:
+        """Return all checkpoints; delete that of ``runs`` if it cannot be read."""
+        found, own = [], self._path(runs)
+        for path in self._store.checkpoints.glob("*.safetensors"):
+            try:
+                found.append(Saved.at(path))
+            except UNREADABLE as error:
+                if path == own:
+                    _log.warning("%s: not a whole checkpoint (%s); starting afresh", path, error)
+                    path.unlink(missing_ok=True)
+        return found
+
+    def _fits(self, saved: Saved, runs: Sequence[Run]) -> bool:
+        """Whether a checkpoint holds some of ``runs`` and comes from what runs here."""
+        if not any(run.hash in saved.runs for run in runs):
+            return False
+        other = [name for name, here in self._origin.items() if saved.origin.get(name) != here]
+        if other:
+            differences = ", ".join(
+                f"{name} is {saved.origin.get(name)!r}, here {self._origin[name]!r}"
+                for name in other
+            )
+            _log.warning("%s: made elsewhere: %s; starting afresh", saved.path, differences)
+        return not other
+
+    def _path(self, runs: Sequence[Run]) -> Path:
+        name = content_hash(sorted(run.hash for run in runs))[:16]
+        return self._store.checkpoints / f"{name}.safetensors"

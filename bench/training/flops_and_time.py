@@ -1,0 +1,179 @@
+"""What a run costs: the time of its device, and floating-point operations.
+
+Operations are counted by the framework on real steps, so that a method with extra passes pays for
+them without telling anyone.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+
+Shape = tuple[int, ...]
+
+_MOST_UNREAD = 1000  # pairs of marks
+
+
+class Stopwatch:
+    """Seconds of named activities, shared evenly by the runs that were active.
+
+    A GPU is still at work when the program has gone on. Its clock is made of marks in its own
+    queue, which are read later, so that measuring never waits for it.
+    """
+
+    def __init__(self, runs: int, device: torch.device) -> None:
+        self._runs = runs
+        self._on_gpu = device.type == "cuda"
+        self._read: dict[str, NDArray[np.float64]] = {}
+        self._unread: list[tuple[str, tuple[int, ...], Any, Any]] = []
+
+    @contextmanager
+    def measure(self, activity: str, active: tuple[int, ...]) -> Iterator[None]:
+        """Charge the device's time inside to ``active``."""
+        began = self._mark()
+        try:
+            yield
+        finally:
+            self._unread.append((activity, active, began, self._mark()))
+            if len(self._unread) >= _MOST_UNREAD:
+                self._read_marks()
+
+    @property
+    def seconds(self) -> dict[str, NDArray[np.float64]]:
+        """Seconds of each run, (runs,), by activity."""
+        self._read_marks()
+        return self._read
+
+    @seconds.setter
+    def seconds(self, seconds: Mapping[str, NDArray[np.float64]]) -> None:
+        self._read, self._unread = dict(seconds), []
+
+    def spent(self, activity: str, run: int) -> float:
+        """Return the seconds charged to a run for an activity."""
+        seconds = self.seconds
+        return float(seconds[activity][run]) if activity in seconds else 0.0
+
+    def _mark(self) -> Any:
+        if not self._on_gpu:
+            return time.perf_counter()
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        return event
+
+    def _read_marks(self) -> None:
+        for activity, active, began, ended in self._unread:
+            if self._on_gpu:
+                ended.synchronize()
+                seconds = began.elapsed_time(ended) / 1000
+            else:
+                seconds = ended - began
+            spent = self._read.setdefault(activity, np.zeros(self._runs))
+            spent[list(active)] += seconds / max(1, len(active))
+        self._unread.clear()
+
+
+def _attention_flops(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(query, key, value))
+
+
+def _attention_backward_flops(
+    _gradient: Shape, query: Shape, key: Shape, value: Shape, *_: Any, **__: Any
+) -> int:
+    """Return two products for each forward one, not the one that fused kernels do again."""
+    return 2 * _attention_flops(query, key, value)
+
+
+# The framework's counter knows the fused attention of GPUs, not that of CPUs; and what a run costs
+# should not hang on the kernel, which depends on device and length (`bench.models.attention`).
+_ATEN = torch.ops.aten
+_FUSED = {
+    _ATEN._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
+    _ATEN._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward_flops,
+    _ATEN._scaled_dot_product_flash_attention_backward: _attention_backward_flops,
+    _ATEN._scaled_dot_product_efficient_attention_backward: _attention_backward_flops,
+    _ATEN._scaled_dot_product_cudnn_attention_backward: _attention_backward_flops,
+}
+
+
+def count_operations() -> FlopCounterMode:
+    """Return the framework's counter of operations, which knows fused attention everywhere."""
+    return FlopCounterMode(display=False, custom_mapping=_FUSED)
+
+
+def work(examples: int, tokens: int, decisions: int = 1) -> NDArray[np.float64]:
+    """Return what a step on a batch of ``tokens``-wide examples is charged by; (5,).
+
+    A transformer takes B (c + a T + b T^2 + d D) operations for B examples of T tokens with D
+    decisions: head, linear layers, attention, a language model's head. A penalty on the weights
+    takes some a step, whatever the batch. Widths are counted in units of 64 tokens, to keep the
+    numbers alike in size.
+    """
+    widths = examples * (tokens / 64) ** np.arange(3.0)
+    return np.array([*widths, 1.0, examples * decisions / 64])
+
+
+Work = Mapping[str, NDArray[np.float64]]  # by part of the training set that a step draws from
+
+
+class FlopEstimate:
+    """Training operations of one run from the work of its steps.
+
+    Operations are a linear function of `work`, so a few counted steps of different widths give
+    its coefficients. Every step is then charged by its own width: the figure does not depend on
+    the padding of examples. Rank padding is charged: in a stack of different ranks, the update's
+    small part of the operations is that of the largest.
+
+    Attributes:
+        counted: the work of each counted step, and its operations.
+    """
+
+    def __init__(self) -> None:
+        self.counted: list[tuple[Work, float]] = []
+
+    def wants(self, step: Work) -> bool:
+        """Whether counting a step with this work would teach anything new."""
+        steps = [work for work, _ in self.counted]
+        before, after = self._matrix(steps), self._matrix([*steps, step])
+        return bool(np.linalg.matrix_rank(after) > np.linalg.matrix_rank(before))
+
+    @contextmanager
+    def count(self, step: Work, runs: int) -> Iterator[None]:
+        """Count the operations of one step of ``runs`` runs, each with the given work."""
+        with count_operations() as counter:
+            yield
+        self.counted.append((step, counter.get_total_flops() / runs))
+
+    def total(self, done: Work) -> float:
+        """Return the operations of all steps of one run, given the sum of their work."""
+        if not self.counted:
+            return 0.0
+        steps, counts = zip(*self.counted, strict=True)
+        matrix = self._matrix([*steps, done])
+        known = _independent_columns(matrix[:-1])
+        coefficients = np.linalg.lstsq(matrix[:-1, known], counts, rcond=None)[0]
+        # Counted operations are whole numbers: rounding hides which steps were counted.
+        return float(np.round(matrix[-1, known] @ coefficients))
+
+    @staticmethod
+    def _matrix(steps: Sequence[Work]) -> NDArray[np.float64]:
+        """Lay steps one below the other: all linear columns, then the others by their weight."""
+        parts = sorted({part for step in steps for part in step})
+        absent = np.zeros(5)
+        order = (1, 0, 4, 3, 2)
+        rows = [[step.get(part, absent)[k] for k in order for part in parts] for step in steps]
+        return np.array(rows).reshape(len(steps), len(order) * len(parts))
+
+
+def _independent_columns(matrix: NDArray[np.float64]) -> list[int]:
+    """Choose columns from the left that the rows can tell apart."""
+    chosen: list[int] = []
+    for column in range(matrix.shape[1]):
+        wider = matrix[:, [*chosen, column]]
+        if np.linalg.matrix_rank(wider) > len(chosen):
+            chosen.append(column)
+    return chosen

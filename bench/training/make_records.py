@@ -1,0 +1,178 @@
+"""From a trained stack to records: best parameters, scores of every split, calibration, cost."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.config.run import Run
+from gapbench.bench.core.memory import MemoryPeak
+from gapbench.bench.core.seeding import seed_of
+from gapbench.bench.data.encoded import TaskData
+from gapbench.bench.metrics.classification import get as get_metric
+from gapbench.bench.store import provenance
+from gapbench.bench.store.record import Checkpoint, Cost, Record, SplitScores, Status
+from gapbench.bench.tasks import kinds
+from gapbench.bench.tasks.eval_subset import Probe
+from gapbench.bench.tasks.kinds import Outputs, finite, of_run
+from gapbench.bench.training.trainer import Trainer
+
+Scored = dict[str, tuple[Probe, Outputs]]  # by split; each output is (runs, ...)
+
+
+def blank_record(run: Run, device: torch.device, started: datetime, **fields: Any) -> Record:
+    """Return the record of a run with ``fields`` (at least a status); the rest stays empty."""
+    task, seed = run.cell.task.name, run.seed
+    return Record(
+        run_hash=run.hash,
+        cell_hash=run.cell.hash,
+        seed=seed,
+        cell=run.cell,
+        seeds={
+            "data_order": seed_of("data order", task, seed),
+            "initialisation": seed_of("initialisation", seed),
+            "masks": seed_of("masks", seed),
+        },
+        provenance=provenance.describe(device, started),
+        **fields,
+    )
+
+
+def records(
+    trainer: Trainer,
+    method: AnyMethod,
+    state: TrainState,
+    task_data: TaskData,
+    tokenizer: Any,
+    peak: MemoryPeak,
+    started: datetime,
+) -> list[tuple[Record, pa.Table | None]]:
+    """Score every run at its best checkpoint; return its record and its test predictions."""
+    finished = [
+        i
+        for i, trace in enumerate(trainer.traces)
+        if trace.diverged is None and trace.pruned is None
+    ]
+    scored = _score_finished(trainer, method, state, task_data, tokenizer, finished)
+    for position, index in enumerate(finished):
+        # Training saw a probe of each split only; one of the other examples may still overflow.
+        if not all(finite(outputs, position) for _, outputs in scored.values()):
+            trainer.traces[index].diverged = "an output of the chosen checkpoint is not finite"
+    kind = kinds.get(state.task.kind)
+    truth = None if task_data.sealed else kind.best_possible(state.task, task_data.test)
+    made: list[tuple[Record, pa.Table | None]] = []
+    for index, run in enumerate(trainer.runs):
+        trace = trainer.traces[index]
+        cost = _cost(trainer, method, state, peak, index)
+        known: dict[str, Any] = {"curve": trace.curve, "cost": cost}
+        if trace.diverged is not None or trace.pruned is not None:
+            status = Status.PRUNED if trace.diverged is None else Status.DIVERGED
+            known |= {"status": status, "detail": trace.diverged or trace.pruned}
+            made.append((blank_record(run, state.axis.device, started, **known), None))
+            continue
+        position = finished.index(index)
+        known |= _scores(run, scored, position, task_data.held_out) | {
+            "status": Status.OK,
+            "leaked": dict(task_data.leaked),
+            "truth": truth,
+            "notes": method.notes(state, position),
+        }
+        selected = known["splits"]["validation"].metrics[run.cell.task.selection]
+        known["checkpoint"] = Checkpoint(step=trace.best_step, validation_score=selected)
+        record = blank_record(run, state.axis.device, started, **known)
+        if task_data.sealed:
+            made.append((record, None))
+            continue
+        test, outputs = scored["test"]
+        made.append((record, kind.table(of_run(outputs, position), test)))
+    return made
+
+
+def _scores(run: Run, scored: Scored, position: int, held_out: str) -> dict[str, Any]:
+    task, kind = run.cell.task, kinds.get(run.cell.task.kind)
+    own = {name: (of_run(outputs, position), probe) for name, (probe, outputs) in scored.items()}
+    splits = {
+        name: kind.score(task, outputs, probe, kind.final_metrics(task, name))
+        for name, (outputs, probe) in own.items()
+    }
+    gaps = {name: _gap(splits, name, held_out) for name in splits["train"].metrics}
+    return {
+        "splits": splits,
+        "generalization_gap": gaps[task.metrics[0]],
+        "gaps": gaps,
+        "loss_gap": splits[held_out].loss - splits["train"].loss,
+        "calibration": kind.calibrate(own["validation"], own[held_out]),
+    }
+
+
+def _gap(splits: Mapping[str, SplitScores], metric: str, held_out: str) -> float | None:
+    """Return train minus test score, sign flipped where lower is better; None without either."""
+    train, test = (splits[name].metrics.get(metric) for name in ("train", held_out))
+    sign = 1 if get_metric(metric).higher_is_better else -1
+    return None if train is None or test is None else sign * (train - test)
+
+
+def _score_finished(
+    trainer: Trainer,
+    method: AnyMethod,
+    state: TrainState,
+    task_data: TaskData,
+    tokenizer: Any,
+    finished: list[int],
+) -> Scored:
+    """Bring back the best parameters of all finished runs and predict every split with them.
+
+    What the choice of the checkpoint has predicted already is not predicted again.
+    """
+    if not finished:
+        return {}
+    kind = kinds.get(state.task.kind)
+    traces = [trainer.traces[index] for index in finished]
+    if method.trains:
+        state.axis.active = tuple(finished)
+        rows = [trace.best_row for trace in traces]
+        state.bank.load(torch.stack([row for row in rows if row is not None]))
+    probes = {
+        name: Probe.of(split, kind.final_train_size if name == "train" else None)
+        for name, split in task_data.open.items()
+    }
+    scored: Scored = {}
+    with trainer.stopwatch.measure("evaluation", state.axis.active):
+        for name, probe in probes.items():
+            along = trainer.probes.get(name)
+            whole = along is not None and len(probe.units) == len(along.units)
+            if method.trains and whole:
+                outputs = _stacked([trace.best_outputs[name] for trace in traces])
+            else:
+                outputs = kind.outputs(method, state, probe)
+            scored[name] = (probe, outputs | kind.finish(method, state, probe, tokenizer))
+    return scored
+
+
+def _stacked(outputs: Sequence[Outputs]) -> Outputs:
+    """Lay the outputs of single runs together, (runs, ...)."""
+    return {name: np.stack([each[name] for each in outputs]) for name in outputs[0]}
+
+
+def _cost(
+    trainer: Trainer, method: AnyMethod, state: TrainState, peak: MemoryPeak, index: int
+) -> Cost:
+    trace, watch = trainer.traces[index], trainer.stopwatch
+    seconds = watch.spent("train", index)
+    return Cost(
+        train_seconds=seconds,
+        evaluation_seconds=watch.spent("evaluation", index),
+        steps=trace.steps,
+        train_tokens=trace.tokens,
+        tokens_per_second=trace.tokens / seconds if seconds else None,
+        peak_memory_bytes=peak.bytes(),
+        trainable_params=state.bank.trained_count(index) if method.trains else 0,
+        train_flops=trainer.flops.total(trace.work),
+        forward_passes=trace.forward_passes,
+        backward_passes=trace.backward_passes,
+        stack_size=len(trainer.runs),
+    )

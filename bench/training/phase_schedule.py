@@ -1,0 +1,96 @@
+"""The course of a training: which of its steps belong to which phase, and what they draw.
+
+Every stream of batches is a function of names and seeds, so that one can begin anywhere.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+import numpy as np
+
+from gapbench.bench.adaptation.method import AnyMethod, Cut, Phase
+from gapbench.bench.config.run import Run
+from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.core.seeding import permutation, seed_of
+from gapbench.bench.data.batching import training_batches
+from gapbench.bench.data.encoded import EncodedSplit, Indices
+
+
+@dataclass(frozen=True)
+class Span:
+    """A phase in the steps of a training.
+
+    Attributes:
+        start, stop: updates made before its first and after its last.
+    """
+
+    phase: Phase
+    start: int
+    stop: int
+
+    def drawn(self, step: int) -> list[str]:
+        """Return the parts that the update draws from before which ``step`` were made."""
+        return [name for name, cut in self.phase.parts.items() if step % cut.every == 0]
+
+    def draws(self, cut: Cut, step: int) -> int:
+        """Return how many batches of a part the phase has drawn when ``step`` updates are made."""
+        return -(-step // cut.every) + (-self.start // cut.every)
+
+
+def spans(method: AnyMethod, total: int) -> list[Span]:
+    """Return the phases of a method over ``total`` steps.
+
+    Raises:
+        ConfigError: if a phase has no step.
+    """
+    phases = method.phases(method.configs[0])
+    # Of the running sum, so that none is lost.
+    ends = [round(total * share) for share in accumulate(phase.share for phase in phases)]
+    made = []
+    for phase, (start, stop) in zip(phases, pairwise([0, *ends]), strict=True):
+        if start == stop:
+            raise ConfigError(
+                f"method {method.full_name!r}: its phase {phase.name!r} is a share of "
+                f"{phase.share:g} of {total} steps, which is none; give it a larger share, or "
+                "train longer"
+            )
+        made.append(Span(phase, start, stop))
+    return made
+
+
+def streams(
+    span: Span, run: Run, train: EncodedSplit, step: int
+) -> Mapping[str, Iterator[Indices]]:
+    """Return an endless stream of batches of ``train`` for each part that a phase draws from.
+
+    Args:
+        span: the phase.
+        run: whose order it is.
+        train: the training set.
+        step: updates made so far; what those drew in this phase is left out.
+    """
+    cell, trained = run.cell, train.trained
+    n = len(trained)
+    order = permutation(n, seed_of("cut", cell.task.name, run.seed))
+
+    def stream(name: str, cut: Cut) -> Iterator[Indices]:
+        part = np.sort(order[round(cut.start * n) : round(cut.stop * n)])
+        if not len(part):
+            raise ConfigError(
+                f"method {cell.method!r}: its part {name!r} is {cut.start:g} to {cut.stop:g} "
+                f"of {n} training examples, which is none; give it a larger share, or train "
+                "on more examples"
+            )
+        part = trained[part]
+        lengths, size = train.lengths[part], cell.budget.batch_size
+        before = span.draws(cut, step)
+        for positions in training_batches(lengths, size, cell.task.name, run.seed, before):
+            yield part[positions]
+
+    return {name: stream(name, cut) for name, cut in span.phase.parts.items()}
+
+
+def evaluation_points(total: int, count: int) -> set[int]:
+    """Return at most ``count`` evenly spaced steps, the last being ``total``."""
+    return {max(1, round(total * (i + 1) / count)) for i in range(count)}

@@ -1,0 +1,299 @@
+"""The one training loop: steps, evaluation points, checkpoint choice, runs that leave the stack.
+
+It knows phases and steps, and no method's name. Validation alone chooses the checkpoint.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from gapbench.bench.adaptation.method import AnyMethod, Phase, StepReport, TrainState
+from gapbench.bench.config.run import Run
+from gapbench.bench.data.batching import Batch, collate
+from gapbench.bench.data.encoded import Indices, TaskData
+from gapbench.bench.store.record import CurvePoint, SplitScores
+from gapbench.bench.tasks import kinds
+from gapbench.bench.tasks.eval_subset import PROBE_SIZE, Probe
+from gapbench.bench.tasks.kinds import Outputs, finite, of_run
+from gapbench.bench.training.flops_and_time import FlopEstimate, Stopwatch, work
+from gapbench.bench.training.phase_schedule import Span, evaluation_points, spans, streams
+from gapbench.bench.training.run_state import Trace
+from gapbench.bench.training.snapshot import Snapshot
+
+_FINITE_CHECK_EVERY = 10  # steps; a check waits for the device
+_PROBE_SIZES = {"train": PROBE_SIZE, "validation": None, "test": PROBE_SIZE}
+
+Progress = Callable[[float], None]
+Watch = Callable[[Run, Sequence[CurvePoint]], str | None]
+"""Sees the evaluations of a run so far, and says why it should end there, if it should."""
+AfterStep = Callable[["Trainer"], None]
+"""Called between steps, when a snapshot can be taken; it may raise to end the training there."""
+
+
+class Trainer:
+    """Trains one stack of runs that agree on task, backbone, method and budget.
+
+    An *index* counts all runs that began, a *position* those still active: run ``index`` is at
+    ``axis.active.index(index)`` of every tensor with a run axis.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        method: AnyMethod,
+        state: TrainState,
+        data: TaskData,
+        progress: Progress,
+        watch: Watch | None = None,
+        after_step: AfterStep | None = None,
+    ) -> None:
+        self.runs = list(runs)
+        self.traces = [Trace() for _ in self.runs]
+        self.stopwatch = Stopwatch(len(runs), state.axis.device)
+        self.flops = FlopEstimate()
+        self._method = method
+        self._state = state
+        self._data = data
+        self._progress = progress
+        self._watch = watch
+        self._after_step = after_step
+        self._finite = torch.ones(len(runs), dtype=torch.bool, device=state.axis.device)
+        self.probes = {
+            name: Probe.of(split, _PROBE_SIZES[name])
+            for name, split in data.open.items()
+            if name in _PROBE_SIZES
+        }
+
+    @cached_property
+    def _total(self) -> int:
+        return self.runs[0].cell.budget.total_steps(len(self._data.train.trained))
+
+    @cached_property
+    def _spans(self) -> list[Span]:
+        return spans(self._method, self._total)
+
+    def train(self) -> None:
+        """Train every run to the end of the budget, to its patience, or until it diverges."""
+        axis = self._state.axis
+        points = evaluation_points(self._total, self.runs[0].cell.budget.evaluations)
+        if axis.step == 0:  # else it goes on from a snapshot
+            self._evaluate(choose=False)
+        for span in self._spans:
+            if axis.step <= span.start:
+                self._begin(span)
+                self._drop_stopped()
+            self._train_phase(span, points)
+
+    def _begin(self, span: Span) -> None:
+        settings = [self.runs[index].cell.training for index in self._state.axis.active]
+        self._method.begin(self._state, span.phase, settings, span.stop - span.start)
+
+    def _train_phase(self, span: Span, points: set[int]) -> None:
+        axis = self._state.axis
+        loaders = [streams(span, run, self._data.train, axis.step) for run in self.runs]
+        while axis.step < span.stop and axis.size:
+            report = self._step(span, loaders)
+            axis.step += 1
+            self._finite &= report.losses.isfinite() & report.gradient_norms.isfinite()
+            due = axis.step in points
+            if due or axis.step % _FINITE_CHECK_EVERY == 0:
+                self._progress(axis.step / self._total)
+                self._drop_diverged()
+            if due and axis.size:
+                self._evaluate(choose=span.phase.eligible)
+            if self._after_step is not None and axis.size:
+                self._after_step(self)
+        self._drop_diverged()  # before the next phase builds on the numbers of this one
+
+    def snapshot(self) -> Snapshot:
+        """Return what `restore` needs; nothing is copied, so the next step makes it invalid."""
+        state = self._state
+        own = {"numbers": state.bank.values, "finite": self._finite}
+        for name, optimizer in state.optimizers.items():
+            own |= {f"{name}.{each}": rows for each, rows in optimizer.state_dict().items()}
+        return Snapshot(
+            step=state.axis.step,
+            active=state.axis.active,
+            active_rows=own,
+            rows=self._method.state_dict(),
+            traces=self.traces,
+            seconds=self.stopwatch.seconds,
+            counted=self.flops.counted,
+        )
+
+    def restore(self, saved: Snapshot) -> None:
+        """Put a stack that was just set up where a snapshot of the same runs was taken.
+
+        The phases begun by then are begun again: that makes optimisers, and what methods keep of
+        first values. Then everything that steps have changed since is put in place.
+        """
+        state, axis = self._state, self._state.axis
+        for span in self._spans:
+            if span.start < saved.step:
+                self._begin(span)
+        axis.step, axis.active = saved.step, saved.active
+        rows = {name: values.to(axis.device) for name, values in saved.active_rows.items()}
+        state.bank.load(rows["numbers"])
+        self._finite = rows["finite"].clone()
+        for name, optimizer in state.optimizers.items():
+            optimizer.keep(saved.active)
+            optimizer.load_state_dict({each: rows[f"{name}.{each}"] for each in optimizer.STATE})
+        self._method.load_state_dict(saved.rows)
+        self.traces = saved.traces
+        for trace in self.traces:
+            if trace.best_row is not None:
+                trace.best_row = trace.best_row.to(axis.device)
+        self.stopwatch.seconds = saved.seconds
+        self.flops.counted = saved.counted
+
+    def _step(self, span: Span, loaders: list[Mapping[str, Iterator[Indices]]]) -> StepReport:
+        axis, phase = self._state.axis, span.phase
+        parts = span.drawn(axis.step)
+        drawn = {name: np.stack([next(loaders[i][name]) for i in axis.active]) for name in parts}
+        self._state.model.train()
+        with self.stopwatch.measure("train", axis.active):
+            batches = {
+                name: collate(self._data.train, indices, axis.device)
+                for name, indices in drawn.items()
+            }
+            with self._counted(phase, batches):
+                report = self._method.step(self._state, batches)
+        self._account(phase, drawn, batches, report)
+        return report
+
+    def _counted(self, phase: Phase, batches: Mapping[str, Batch]) -> AbstractContextManager[None]:
+        """Count the operations of this step if it adds to what is known of them."""
+        runs = self._state.axis.size
+        step = {}
+        for name, batch in batches.items():
+            examples, width = batch.inputs["input_ids"].shape
+            decisions = batch.targets[0].numel()
+            step[_charged_to(phase, batches, name)] = work(examples // runs, width, decisions)
+        return self.flops.count(step, runs) if self.flops.wants(step) else nullcontext()
+
+    def _account(
+        self,
+        phase: Phase,
+        drawn: Mapping[str, Indices],
+        batches: Mapping[str, Batch],
+        report: StepReport,
+    ) -> None:
+        for position, index in enumerate(self._state.axis.active):
+            trace = self.traces[index]
+            trace.steps += 1
+            trace.forward_passes += report.forward_passes
+            trace.backward_passes += report.backward_passes
+            for name, indices in drawn.items():
+                trace.tokens += int(batches[name].tokens[position])
+                own = indices[position]
+                width, decisions = (
+                    int(counts[own].max())
+                    for counts in (self._data.train.lengths, self._data.train.decision_counts)
+                )
+                done = work(len(own), width, decisions)
+                key = _charged_to(phase, drawn, name)
+                trace.work[key] = trace.work.get(key, 0.0) + done
+
+    def _evaluate(self, *, choose: bool) -> None:
+        state, task = self._state, self._state.task
+        measured = self.stopwatch.measure("evaluation", state.axis.active)
+        with measured, self._method.scoring(state):
+            kind = kinds.get(task.kind)
+            outputs = {
+                name: kind.outputs(self._method, state, probe)
+                for name, probe in self.probes.items()
+            }
+            for position, index in enumerate(state.axis.active):
+                if not all(finite(made, position) for made in outputs.values()):
+                    self._finite[position] = False
+                    continue
+                own = {name: of_run(made, position) for name, made in outputs.items()}
+                scores = {
+                    name: kind.score(task, made, self.probes[name], [task.selection])
+                    for name, made in own.items()
+                }
+                self.traces[index].curve.append(self._point(scores))
+                if choose:
+                    self._choose(position, self.traces[index], scores["validation"], own)
+        self._drop_diverged()
+        if choose:
+            self._drop_stale()
+            self._drop_pruned()
+
+    def _point(self, scores: Mapping[str, SplitScores]) -> CurvePoint:
+        main = self._state.task.selection
+        values = {f"{name}_score": split.metrics[main] for name, split in scores.items()}
+        losses = {f"{name}_loss": split.loss for name, split in scores.items()}
+        return CurvePoint.model_validate({"step": self._state.axis.step, **values, **losses})
+
+    def _choose(
+        self, position: int, trace: Trace, validation: SplitScores, outputs: Mapping[str, Outputs]
+    ) -> None:
+        """Keep the parameters if validation is better than ever; ties keep the earlier ones."""
+        task = self._state.task
+        value = validation.metrics[task.selection]
+        sign = 1 if task.selection_metric.higher_is_better else -1
+        better = value is not None and (
+            trace.best_score is None or sign * value > sign * trace.best_score
+        )
+        if better or trace.best_row is None:
+            trace.best_score, trace.best_step = value, self._state.axis.step
+            trace.best_row = self._state.bank.values[position].clone()
+            trace.best_outputs = outputs
+        trace.stale = 0 if better else trace.stale + 1
+
+    def _drop_stale(self) -> None:
+        def patient(index: int) -> bool:
+            patience = self.runs[index].cell.training.patience
+            return patience is None or self.traces[index].stale < patience
+
+        active = self._state.axis.active
+        self._keep([position for position, index in enumerate(active) if patient(index)])
+
+    def _drop_pruned(self) -> None:
+        """Let go of the runs that the watch has seen enough of."""
+        if self._watch is None or self._state.axis.step == 0:
+            return
+        active = self._state.axis.active
+        for index in active:
+            self.traces[index].pruned = self._watch(self.runs[index], self.traces[index].curve)
+        self._keep([p for p, index in enumerate(active) if self.traces[index].pruned is None])
+
+    def _drop_stopped(self) -> None:
+        """Let go of the runs of which the method says that they cannot go on."""
+        reasons = self._method.stopped(self._state)
+        active = self._state.axis.active
+        for position, reason in reasons.items():
+            self.traces[active[position]].diverged = reason
+        self._keep([position for position in range(len(active)) if position not in reasons])
+
+    def _drop_diverged(self) -> None:
+        healthy = self._finite.tolist()
+        for position, index in enumerate(self._state.axis.active):
+            if not healthy[position]:
+                self.traces[index].diverged = (
+                    f"loss or gradient is not finite by step {self._state.axis.step}; "
+                    "try a lower learning_rate"
+                )
+        self._keep([position for position, ok in enumerate(healthy) if ok])
+
+    def _keep(self, positions: list[int]) -> None:
+        state, axis = self._state, self._state.axis
+        if len(positions) == axis.size:
+            return
+        axis.active = tuple(axis.active[position] for position in positions)
+        state.bank.keep(positions)
+        for optimizer in state.optimizers.values():
+            optimizer.keep(positions)
+        self._finite = self._finite[positions]
+
+
+def _charged_to(phase: Phase, drawn: Iterable[str], part: str) -> str:
+    """Return what the work on a batch is charged to.
+
+    A step that draws from several parts does other work on each than one that draws from it alone.
+    """
+    return f"{phase.name}.{'+'.join(sorted(drawn))}.{part}"

@@ -1,0 +1,77 @@
+"""Which searched settings made the best trials the best: optuna's PED-ANOVA on a stored study."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import numpy as np
+import optuna
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import create_trial
+
+from gapbench.bench.tuning.schema import Dimension, StudyFile, TrialRow, Value
+from gapbench.bench.tuning.space import distribution
+from gapbench.bench.tuning.summary import Importances, score_of
+
+TOP = 5
+"""Least number of trials that count as the best: below it optuna calls its estimate unstable."""
+
+FEWEST = 2 * TOP
+"""With fewer scored trials, the best would be most of them."""
+
+
+def importances(study: StudyFile) -> Importances:
+    """Return which searched settings set the best trials apart.
+
+    The best are the top tenth, yet at least `TOP` trials. Trials outside the space, as a method's
+    own settings may be, do not take part. Shares of few trials are rough, and sum to 1 even where
+    no setting matters.
+
+    Source: Watanabe et al., "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in
+    Arbitrary Subspaces", 2023.
+    """
+    trials = [t for t in study.trials if score_of(t) is not None and _drawable(t, study.space)]
+    if len(trials) < FEWEST:
+        return Importances(absent=f"{len(trials)} scored trials, {FEWEST} needed")
+    scores = np.array([score_of(trial) for trial in trials], dtype=np.float64)
+    losses = -scores if study.direction == "maximize" else scores
+    least = max(TOP, -(-len(trials) // 10))
+    best = int((losses <= np.sort(losses)[least - 1]).sum())  # ties stand together
+    if best == len(trials):
+        return Importances(absent="the best trials cannot be told from the others")
+    varied = [name for name in study.space if len({t.params[name] for t in trials}) > 1]
+    if len(varied) < 2:
+        return Importances(absent="fewer than two settings were varied")
+    space = {name: distribution(study.space[name]) for name in varied}
+    with _quiet():
+        rebuilt = optuna.create_study(direction="minimize")
+        for trial, loss in zip(trials, losses.tolist(), strict=True):
+            params = {name: trial.params[name] for name in varied}
+            rebuilt.add_trial(create_trial(value=loss, params=params, distributions=space))
+    # Half a trial less, so that rounding cannot make the number of the best one more.
+    evaluator = PedAnovaImportanceEvaluator(target_quantile=(least - 0.5) / len(trials))
+    shares = get_param_importances(rebuilt, evaluator=evaluator, params=varied)
+    return Importances(shares=shares, top=best)
+
+
+def _drawable(trial: TrialRow, space: Mapping[str, Dimension]) -> bool:
+    """Whether all values of a trial could have been drawn from the space."""
+    return all(_holds(dimension, trial.params.get(name)) for name, dimension in space.items())
+
+
+def _holds(dimension: Dimension, value: Value | None) -> bool:
+    if dimension.kind == "choice":
+        return value in dimension.choices
+    if not isinstance(value, int | float) or dimension.low is None or dimension.high is None:
+        return False
+    return dimension.low <= value <= dimension.high
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep optuna from announcing a study that lives for one calculation."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)

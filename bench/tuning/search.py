@@ -1,0 +1,167 @@
+"""Works on studies until their budgets are spent: one process, or several side by side.
+
+A process goes round all studies. In each it takes up what nobody else holds, be it new or left by a
+process that died; where everything is in other hands it goes on to the next.
+"""
+
+import multiprocessing
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from gapbench.bench.config.run import Run
+from gapbench.bench.core.files import refuse_outside
+from gapbench.bench.core.process import end_with_parent, prepare
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.execution.scheduler import heeding_interrupts, stacks
+from gapbench.bench.execution.stack_executor import Executor
+from gapbench.bench.store.event_log import Journal
+from gapbench.bench.store.record import Status
+from gapbench.bench.store.store import store_at
+from gapbench.bench.tuning.schema import StudyFile
+from gapbench.bench.tuning.storage import connect
+from gapbench.bench.tuning.study import Session
+from gapbench.bench.tuning.study_plan import StudyPlan
+
+_POLL_S = 0.2  # where every study waits for another process
+
+Progress = Callable[[float], None]
+"""Called with the share of all budgets that is spent."""
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """How to search, as opposed to what.
+
+    Attributes:
+        results: the results folder.
+        storage: URL of the studies.
+        stack: most runs that may share a backbone; None lets a whole wave share it. What a search
+            tries must not hang on measured seconds, as the size that suits a machine does.
+        threads: of each process.
+        journal: where each stack is noted.
+    """
+
+    results: Path
+    storage: str
+    sources: Sources
+    device: torch.device
+    stack: int | None = None
+    threads: int = 1
+    journal: Journal | None = None
+
+
+def folder(results: Path, plan: StudyPlan) -> Path:
+    """Return where a study's own runs and its analysis lie."""
+    return results / "tuning" / plan.name
+
+
+def search(
+    plans: Sequence[StudyPlan], workshop: Workshop, workers: int, progress: Progress
+) -> list[StudyFile]:
+    """Spend the budget of every study.
+
+    Raises:
+        StoreError: if the storage cannot be reached, or holds a study made with another space.
+    """
+    sessions = _open(plans, workshop)  # what is wrong shows before other processes start
+    with _helpers(plans, workshop, workers), heeding_interrupts(_ignoring(progress)) as heedful:
+        prepare(workshop.threads)
+        _work(sessions, workshop, lambda share: heedful(share, Counter()))
+    return [session.publish(folder(workshop.results, session.plan)) for session in sessions]
+
+
+def _ignoring(progress: Progress) -> Callable[[float, Counter[Status]], None]:
+    return lambda share, _statuses: progress(share)
+
+
+@contextmanager
+def _helpers(plans: Sequence[StudyPlan], workshop: Workshop, workers: int) -> Iterator[None]:
+    """Let other processes work on the same studies, each beginning with another one."""
+    context = multiprocessing.get_context("spawn")
+    starts = [len(plans) * number // workers for number in range(1, workers)]
+    helpers = [
+        context.Process(target=_help, args=([*plans[n:], *plans[:n]], workshop)) for n in starts
+    ]
+    # A terminal interrupts the whole group. They inherit what is ignored, from their first line on.
+    heeded = signal.signal(signal.SIGINT, signal.SIG_IGN) if helpers else None
+    for helper in helpers:
+        helper.start()
+    if helpers:
+        signal.signal(signal.SIGINT, heeded)
+    try:
+        yield
+    finally:
+        for helper in helpers:
+            helper.kill()  # nothing is left to do, or what is left will be taken up again
+            helper.join()
+
+
+def _help(plans: Sequence[StudyPlan], workshop: Workshop) -> None:
+    """Work beside the process that started this one, and no longer than it."""
+    end_with_parent()
+    prepare(workshop.threads)
+    _work(_open(plans, workshop), workshop, lambda _share: None)
+
+
+def _open(plans: Sequence[StudyPlan], workshop: Workshop) -> list[Session]:
+    for plan in plans:
+        refuse_outside(workshop.results, folder(workshop.results, plan))
+    (workshop.results / "tuning").mkdir(parents=True, exist_ok=True)
+    storage = connect(workshop.storage, workshop.results)
+    return [Session(plan, storage, store_at(folder(workshop.results, plan))) for plan in plans]
+
+
+def _work(sessions: Sequence[Session], workshop: Workshop, progress: Progress) -> None:
+    left = dict(enumerate(sessions))
+    shares = [session.shares()[0] for session in sessions]
+
+    def report(number: int, share: float) -> None:
+        shares[number] = max(shares[number], share)
+        progress(sum(shares) / len(shares))
+
+    while left:
+        moved = False
+        for number, session in list(left.items()):
+            runs = session.advance()
+            if runs:
+                moved |= _run(session, runs, workshop, partial(report, number))
+            else:
+                del left[number]
+                report(number, 1.0)
+        if left and not moved:
+            time.sleep(_POLL_S)
+            report(min(left), 0.0)
+
+
+def _run(session: Session, runs: list[Run], workshop: Workshop, report: Progress) -> bool:
+    """Run what can be had of a study's wave; return whether that was anything."""
+    executor = Executor(
+        session.store,
+        workshop.sources,
+        workshop.device,
+        session.watch,
+        journal=workshop.journal,
+    )
+    spent, full = session.shares()
+    each = (full - spent) / len(runs)
+    moved = False
+    for stack in stacks(runs, workshop.stack or len(runs)):
+        width = each * len(stack)
+        settled = executor.run(stack, _within(report, spent, width))
+        moved |= bool(settled)
+        spent += width
+    if moved:
+        session.publish(folder(workshop.results, session.plan))
+    return moved
+
+
+def _within(report: Progress, start: float, width: float) -> Progress:
+    return lambda share: report(start + width * share)

@@ -1,0 +1,84 @@
+"""From finished studies to the runs that compare winners with defaults, and back to the studies."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from gapbench.bench.config.run import Cell, Run
+from gapbench.bench.experiment.suite import PlannedRun
+from gapbench.bench.store.record import Record
+from gapbench.bench.store.store import Store
+from gapbench.bench.tuning import analysis
+from gapbench.bench.tuning.schema import StudyFile
+from gapbench.bench.tuning.search import folder
+from gapbench.bench.tuning.space import apply
+from gapbench.bench.tuning.study_plan import StudyPlan, tuned_label
+
+
+def winner(plan: StudyPlan, file: StudyFile) -> Cell | None:
+    """Return a study's base with the settings of its best trial, None if no trial is complete."""
+    if file.best_number is None:
+        return None
+    return apply(plan.base, plan.space, file.trials[file.best_number].params)
+
+
+def planned(
+    plans: Sequence[StudyPlan], files: Sequence[StudyFile], seeds: Sequence[int]
+) -> Iterator[PlannedRun]:
+    """Yield the winners' runs on seeds that tuning has never seen."""
+    for plan, file in zip(plans, files, strict=True):
+        cell = winner(plan, file)
+        if cell is not None:
+            for seed in seeds:
+                yield PlannedRun(Run(cell, seed), tuned_label(plan.variant))
+
+
+def complete(
+    plans: Sequence[StudyPlan],
+    files: Sequence[StudyFile],
+    seeds: Sequence[int],
+    store: Store,
+    results: Path,
+) -> None:
+    """Write into every study what its winner and its default scored on test."""
+    for plan, file in zip(plans, files, strict=True):
+        cell = winner(plan, file)
+        tests = {
+            "default_test": _test_score(plan, plan.base, seeds, store),
+            "tuned_test": None if cell is None else _test_score(plan, cell, seeds, store),
+        }
+        analysis.write(folder(results, plan), file.model_copy(update=tests))
+
+
+def table(file: StudyFile) -> dict[str, Any]:
+    """Return a study as a row for people."""
+    scores = {trial.number: trial.validation_score for trial in file.trials}
+    best = None if file.best_number is None else scores[file.best_number]
+    return {
+        "study": file.name,
+        "dimensions": f"{len(file.space)}: {', '.join(file.space)}",
+        "trials": len(file.trials),
+        "metric": file.metric,
+        "default": _rounded(scores.get(file.default_number)),
+        "best": _rounded(best),
+        "spent": round(file.spent, 1),
+        "left": round(max(0.0, file.budget.amount - file.spent), 1),
+        "unit": file.budget.unit,
+    }
+
+
+def _test_score(plan: StudyPlan, cell: Cell, seeds: Sequence[int], store: Store) -> float | None:
+    """Return the mean test score over the seeds, None where one is missing."""
+    scores = [_of(store.find(Run(cell, seed)), plan.metric) for seed in seeds]
+    known = [score for score in scores if score is not None]
+    return fmean(known) if len(known) == len(seeds) else None
+
+
+def _of(record: Record | None, metric: str) -> float | None:
+    split = record.splits.get("test") if record else None
+    return split.metrics.get(metric) if split else None
+
+
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, 4)

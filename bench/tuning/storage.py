@@ -1,0 +1,57 @@
+"""Where studies are kept: SQLite in the results folder, a database, or a journal file."""
+
+from pathlib import Path
+
+import optuna
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+
+from gapbench.bench.core.atomic import lock
+from gapbench.bench.core.errors import StoreError, without_password
+from gapbench.bench.core.files import refuse_outside
+
+JOURNAL = "journal:"
+"""What comes before the path of a journal file."""
+_FILES = ("studies.db", "studies.db-journal", "studies.db-wal", "studies.db-shm")  # of SQLite
+_WAIT_S = 60  # for another process that writes to the same SQLite file
+
+
+def default_url(results: Path) -> str:
+    """Return the URL of the results folder's own storage."""
+    return f"sqlite:///{results / _FILES[0]}"
+
+
+def connect(url: str, results: Path) -> BaseStorage:
+    """Open a storage, making its tables where needed.
+
+    Args:
+        url: as Optuna takes it, or ``journal:PATH``.
+        results: an existing results folder; one process at a time makes tables.
+
+    Raises:
+        StoreError: if it cannot be reached, or leads out of the results folder that it belongs to.
+    """
+    if url == default_url(results):  # SQLite would follow a link; another URL is the user's own
+        for name in _FILES:
+            refuse_outside(results, results / name)
+    shown = without_password(url)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces every study and trial
+    try:
+        if url.startswith(JOURNAL):
+            return JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL)))
+        waiting = {"connect_args": {"timeout": _WAIT_S}} if url.startswith("sqlite:") else {}
+        with lock(results / "tuning" / "storage.lock"):
+            tables = RDBStorage(url, engine_kwargs=waiting)
+        return optuna.storages.get_storage(tables)
+    except ImportError:
+        raise StoreError(
+            f"--storage {shown}: the driver of such a database is not installed; that of "
+            "PostgreSQL is psycopg (pip install 'psycopg[binary]')"
+        ) from None
+    # What else goes wrong depends on the database's driver.
+    except Exception as error:
+        cause = str(error).replace(url, shown).strip().splitlines()
+        raise StoreError(
+            f"--storage {shown}: cannot be reached: {cause[0] if cause else type(error).__name__}; "
+            f"give sqlite:///FILE, postgresql://USER@HOST/NAME or {JOURNAL}FILE"
+        ) from None

@@ -1,0 +1,311 @@
+"""One study in its storage: asking for trials, telling what came of them, each exactly once.
+
+Trials are asked for in waves, and a wave is asked for only when all earlier trials are told. So a
+trial depends on the study and on nothing of how it is executed: not on the size of stacks, on the
+number of processes, or on where one of them was killed. (Pruning between runs, and a budget in
+seconds, depend on time by nature.)
+
+Everything happens under one file lock, and the wave is written down before its trials are asked
+for: whoever comes after a killed process finds either all of it or what is missing.
+"""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution
+from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner, WilcoxonPruner
+from optuna.samplers import BaseSampler, TPESampler
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as State
+
+from gapbench.bench.config.run import Run
+from gapbench.bench.core.atomic import lock
+from gapbench.bench.core.errors import StoreError
+from gapbench.bench.core.seeding import seed_of
+from gapbench.bench.store.record import CurvePoint, Record, Status
+from gapbench.bench.store.store import Store
+from gapbench.bench.tuning import analysis, budget
+from gapbench.bench.tuning.schema import StudyFile, TrialRow, TrialState
+from gapbench.bench.tuning.space import START, distribution, start_points
+from gapbench.bench.tuning.study_plan import StudyPlan
+from gapbench.bench.tuning.trials import finished_row, score
+
+_ROW, _WAVE, _SPACE = "gapbench", "gapbench-wave", "gapbench-space"
+_TOLD = {
+    TrialState.COMPLETE: State.COMPLETE,
+    TrialState.PRUNED: State.PRUNED,
+    TrialState.FAILED: State.FAIL,
+}
+
+
+class Session:
+    """A study as one process works on it."""
+
+    def __init__(self, plan: StudyPlan, storage: BaseStorage, store: Store) -> None:
+        """Open the study, or make it.
+
+        Raises:
+            StoreError: if it was made with another space.
+        """
+        self.plan = plan
+        self._storage = storage
+        self.store = store
+        self._lock = lock(store.lock_path(f"study-{plan.name}"))
+        self._distributions = {name: distribution(d) for name, d in plan.space.items()}
+        self._ids: dict[str, int] = {}  # of the trial, by run hash
+        with self._lock:
+            better = {"score": plan.direction, "ece": "minimize", "gap": "minimize"}
+            self._study = optuna.create_study(
+                study_name=plan.name,
+                storage=storage,
+                directions=[better[name] for name in plan.search.objectives],
+                pruner=_pruner(plan),
+                load_if_exists=True,
+            )
+            self._check_space()
+
+    def _check_space(self) -> None:
+        space = {name: d.model_dump(mode="json") for name, d in self.plan.space.items()}
+        stored = self._study.user_attrs.get(_SPACE)
+        if stored is None:
+            self._study.set_user_attr(_SPACE, space)
+        elif stored != space:
+            changed = sorted(n for n in {*space, *stored} if space.get(n) != stored.get(n))
+            raise StoreError(
+                f"study {self.plan.name!r} was made with another space: {', '.join(changed)} "
+                "differ; keep it and search anew with another --storage URL or --seed N"
+            )
+
+    def advance(self) -> list[Run]:
+        """Tell what is finished, ask for what the budget still allows, and return what to run.
+
+        Returns:
+            Runs without a record of the trials under way, which other processes may hold; none
+            means that the study is finished.
+        """
+        with self._lock:
+            while True:
+                self._tell()
+                if not self._running():
+                    self._begin_wave()
+                self._fill_wave()
+                running = self._running()
+                missing = [run for trial in running for run in self._missing(trial)]
+                if missing or not running:
+                    return missing
+                # All is on disk already, as where the storage was lost: tell it.
+
+    def rows(self) -> list[TrialRow]:
+        """Return all trials."""
+        return [self._row(trial) for trial in self._trials()]
+
+    def shares(self) -> tuple[float, float]:
+        """Return the share of the budget that is spent, without and with the trials under way."""
+        limit, rows = self.plan.search.limit, self.rows()
+        told = [row for row in rows if row.state != TrialState.RUNNING]
+        without, full = (budget.spent(limit, part, self.plan.each) for part in (told, rows))
+        return min(1.0, without / limit.amount), min(1.0, full / limit.amount)
+
+    def publish(self, folder: Path) -> StudyFile:
+        """Write the study and its analysis, as they stand, into a folder."""
+        with self._lock:
+            file = self.file()
+            analysis.write(folder, file)
+        return file
+
+    def file(self) -> StudyFile:
+        """Return the study as it stands."""
+        plan, rows = self.plan, self.rows()
+        cell, limit = plan.base, plan.search.limit
+        return StudyFile(
+            name=plan.name,
+            suite=plan.suite,
+            task=cell.task.name,
+            backbone=cell.backbone.name,
+            start=cell.start.name if cell.start else "",
+            method=cell.method,
+            variant=plan.variant,
+            metric=plan.metric,
+            direction=plan.direction,
+            objectives=plan.search.objectives,
+            space=dict(plan.space),
+            budget=limit,
+            spent=budget.spent(limit, rows, plan.each),
+            pruner=plan.search.pruner,
+            best_number=best(plan, rows),
+            front=front(plan, rows),
+            trials=tuple(rows),
+        )
+
+    def watch(self, run: Run, curve: Sequence[CurvePoint]) -> str | None:
+        """Report an evaluation of a run, and say why it should end there, if it should.
+
+        The trial of the method's own settings never ends early: the winner must not be worse.
+        """
+        value = curve[-1].validation_score
+        if self.plan.search.pruner != "asha" or value is None:
+            return None
+        trial_id = self._ids[run.hash]
+        # Evaluations count from 1: the halving would take steps for so many rungs at once.
+        place = len(curve) - 1
+        value = value if self.plan.alike else -value
+        self._storage.set_trial_intermediate_value(trial_id, place, value)
+        trial = self._storage.get_trial(trial_id)
+        if trial.number == 0 or not self._study.pruner.prune(self._study, trial):
+            return None
+        return f"not among the best at step {curve[-1].step}"
+
+    def _trials(self) -> list[FrozenTrial]:
+        return self._study.get_trials(deepcopy=False)
+
+    def _running(self) -> list[FrozenTrial]:
+        return [trial for trial in self._trials() if trial.state == State.RUNNING]
+
+    def _row(self, trial: FrozenTrial) -> TrialRow:
+        if _ROW in trial.user_attrs:
+            return TrialRow.model_validate(trial.user_attrs[_ROW])
+        number = trial.number
+        return TrialRow(
+            number=number,
+            state=TrialState.RUNNING,
+            origin="default" if number == 0 else "quasi-random" if number < START else "sampler",
+            params=dict(trial.params),
+            seeds=self.plan.search.seeds,
+        )
+
+    def _records(self, trial: FrozenTrial) -> list[Record | None]:
+        """Return what is known of each run of a trial."""
+        runs = self.plan.runs(trial.params)
+        self._ids.update({run.hash: trial._trial_id for run in runs})
+        found = [self.store.find(run) for run in runs]
+        return [r if r is not None and r.status != Status.INTERRUPTED else None for r in found]
+
+    def _missing(self, trial: FrozenTrial) -> list[Run]:
+        """Return what is to be run next for a trial: all its runs, or the one that decides."""
+        records = self._records(trial)
+        runs = self.plan.runs(trial.params)
+        missing = [run for run, record in zip(runs, records, strict=True) if record is None]
+        return missing[:1] if self.plan.search.pruner == "wilcoxon" else missing
+
+    def _tell(self) -> None:
+        for trial in self._running():
+            if len(trial.params) < len(self._distributions):
+                continue  # its process was killed while asking
+            records = [record for record in self._records(trial) if record is not None]
+            whole = len(records) == len(self.plan.search.seeds)
+            failed = any(record.status != Status.OK for record in records)
+            if not (whole or failed or self._outdone(trial, records)):
+                continue
+            row = finished_row(self.plan, self._row(trial), records)
+            self._storage.set_trial_user_attr(
+                trial._trial_id, _ROW, row.model_dump(mode="json", exclude_defaults=True)
+            )
+            values = list(row.values) if row.state == TrialState.COMPLETE else None
+            # A sampler that is not told of them would draw again where training diverges.
+            diverged = row.status == Status.DIVERGED
+            state = State.PRUNED if diverged else _TOLD[row.state]
+            self._study.tell(trial.number, values, state)
+
+    def _outdone(self, trial: FrozenTrial, records: list[Record]) -> bool:
+        """Whether the seeds so far show that a trial is worse than the best one."""
+        if self.plan.search.pruner != "wilcoxon":
+            return False
+        for place, record in enumerate(records):
+            value = score(self.plan, record)
+            if value is not None and place not in trial.intermediate_values:
+                self._storage.set_trial_intermediate_value(trial._trial_id, place, value)
+        now = self._storage.get_trial(trial._trial_id)
+        return trial.number > 0 and self._study.pruner.prune(self._study, now)
+
+    def _begin_wave(self) -> None:
+        """Write down how many trials come next."""
+        rows = self.rows()
+        first, size = self._study.user_attrs.get(_WAVE, (0, 0))
+        if len(rows) < first + size:
+            return  # it was begun, and its process killed
+        size = budget.wave(self.plan.search.limit, rows, self.plan.each)
+        if size:
+            self._study.set_user_attr(_WAVE, [len(rows), size])
+
+    def _fill_wave(self) -> None:
+        first, size = self._study.user_attrs.get(_WAVE, (0, 0))
+        trials = self._trials()
+        for trial in trials[first:]:
+            if trial.state == State.RUNNING and len(trial.params) < len(self._distributions):
+                self._study.sampler = self._sampler(trial.number)
+                _complete(optuna.trial.Trial(self._study, trial._trial_id), self._distributions)
+        for number in range(len(trials), first + size):
+            self._study.sampler = self._sampler(number)
+            self._study.ask(self._distributions)
+
+    def _sampler(self, number: int) -> BaseSampler:
+        """Return the sampler of one trial: always the same, whoever asks."""
+        if number < START:
+            return _Point(start_points(self.plan.space, self.plan.search.seed)[number])
+        seed = seed_of("sampler", self.plan.name, number) % 2**32
+        return TPESampler(multivariate=True, constant_liar=True, n_startup_trials=1, seed=seed)
+
+
+class _Point(BaseSampler):
+    """Gives the values of one point."""
+
+    def __init__(self, point: Mapping[str, Any]) -> None:
+        self._point = point
+
+    def infer_relative_search_space(self, *_: Any) -> dict[str, BaseDistribution]:
+        return {}
+
+    def sample_relative(self, *_: Any) -> dict[str, Any]:
+        return {}
+
+    def sample_independent(
+        self, _study: optuna.Study, _trial: FrozenTrial, name: str, _drawn: BaseDistribution
+    ) -> Any:
+        return self._point[name]
+
+
+def best(plan: StudyPlan, rows: list[TrialRow]) -> int | None:
+    """Return the complete trial with the best score, ties broken by later objectives, then age."""
+    complete = [row for row in rows if row.state == TrialState.COMPLETE]
+    losses = {row.number: (*_losses(plan, row), row.number) for row in complete}
+    return min(losses, key=lambda number: losses[number]) if losses else None
+
+
+def front(plan: StudyPlan, rows: list[TrialRow]) -> tuple[int, ...]:
+    """Return the complete trials that no other is at least as good as in all, better in one."""
+    losses = {r.number: _losses(plan, r) for r in rows if r.state == TrialState.COMPLETE}
+
+    def beaten(own: tuple[float, ...]) -> bool:
+        return any(
+            other != own and all(a <= b for a, b in zip(other, own, strict=True))
+            for other in losses.values()
+        )
+
+    return tuple(number for number, own in losses.items() if not beaten(own))
+
+
+def _losses(plan: StudyPlan, row: TrialRow) -> tuple[float, ...]:
+    first, *others = row.values
+    return (-first if plan.direction == "maximize" else first, *others)
+
+
+def _complete(trial: optuna.Trial, distributions: Mapping[str, BaseDistribution]) -> None:
+    """Draw what a trial lacks because its process was killed in between."""
+    for name, drawn in distributions.items():
+        trial._suggest(name, drawn)
+
+
+def _pruner(plan: StudyPlan) -> BasePruner:
+    if plan.search.pruner == "asha":
+        points = plan.base.budget.evaluations
+        return SuccessiveHalvingPruner(min_resource=1, reduction_factor=2 if points < 9 else 3)
+    if plan.search.pruner == "wilcoxon":
+        with warnings.catch_warnings():
+            # It is called experimental since 3.6; what it decides is covered by our tests.
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            return WilcoxonPruner()
+    return NopPruner()

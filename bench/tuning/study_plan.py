@@ -1,0 +1,195 @@
+"""Which studies a suite asks for: what each of them tunes, over what, on which seeds."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+from pydantic import Field
+
+from gapbench.bench.adaptation import registry
+from gapbench.bench.adaptation.build import load_backbone
+from gapbench.bench.config.run import Cell, Run
+from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.core.schema import Frozen, content_hash
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.experiment.suite import PlannedRun, Suite
+from gapbench.bench.metrics.classification import get as get_metric
+from gapbench.bench.models import loading
+from gapbench.bench.tasks import dataset, kinds
+from gapbench.bench.tasks.kinds.base import TaskKind
+from gapbench.bench.tuning import budget
+from gapbench.bench.tuning.schema import Dimension, Limit, Objective, Pruner
+from gapbench.bench.tuning.space import Level, apply, space_of
+
+SEEDS_FROM = 2**32
+"""First seed that trials may use; suites count from 0."""
+_MOST_NAMED = 200  # bytes
+_FEWEST_FOR_WILCOXON = 5  # four seeds that all lose reach the test's p only when all is spent
+
+
+class Search(Frozen):
+    """How a suite is tuned; the same for all methods."""
+
+    limit: Limit = Limit()
+    level: Level = "default"
+    objectives: tuple[Objective, ...] = ("score",)
+    trial_seeds: int = Field(
+        default=1, ge=1, le=1000, description="runs of a trial, its score their mean"
+    )
+    pruner: Pruner = "none"
+    seed: int = Field(default=0, ge=0, description="of the spread points and of the sampler")
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds of a trial's runs, the same for all trials and methods."""
+        return tuple(range(SEEDS_FROM, SEEDS_FROM + self.trial_seeds))
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """One study.
+
+    Attributes:
+        base: what is tuned, with the settings that it has without tuning.
+        space: by name of the dimension.
+        each: the most that a trial can cost, in the budget's unit; 0 if nobody can know.
+    """
+
+    suite: str
+    variant: str
+    base: Cell
+    space: Mapping[str, Dimension]
+    search: Search
+    each: float
+
+    @cached_property
+    def name(self) -> str:
+        """Readable parts, and a hash of all that decides the outcome but budget and space."""
+        cell, search = self.base, self.search.model_dump(mode="json", exclude={"limit"})
+        parts = (self.suite, cell.task.name, cell.backbone.name, cell.method, self.variant)
+        digest = content_hash([self.suite, cell.hash, self.variant, search])[:12]
+        safe = "".join(c if c.isalnum() or c in "_.-" else "_" for c in "-".join(parts))
+        short = safe.encode()[:_MOST_NAMED].decode(errors="ignore")  # it becomes a folder's name
+        return f"{short}-{digest}"
+
+    @property
+    def metric(self) -> str:
+        """The main metric, or what chooses checkpoints where validation has no main metric."""
+        task = self.base.task
+        scored = kinds.get(task.kind).final_metrics(task, "validation")
+        return task.metrics[0] if task.metrics[0] in scored else task.selection
+
+    @property
+    def direction(self) -> Literal["maximize", "minimize"]:
+        """Which way the metric is better."""
+        return "maximize" if get_metric(self.metric).higher_is_better else "minimize"
+
+    @property
+    def alike(self) -> bool:
+        """Whether what chooses checkpoints is better in the same direction as the metric."""
+        selection = self.base.task.selection_metric
+        return selection.higher_is_better == get_metric(self.metric).higher_is_better
+
+    def runs(self, params: Mapping[str, Any]) -> list[Run]:
+        """Return the runs of a trial."""
+        cell = apply(self.base, self.space, params)
+        return [Run(cell, seed) for seed in self.search.seeds]
+
+
+def tuned_label(variant: str) -> str:
+    """Return what the winner of a variant's study is called in tables."""
+    return "tuned" if variant == "default" else f"{variant} tuned"
+
+
+def studies(
+    suite: Suite, planned: Sequence[PlannedRun], sources: Sources, search: Search
+) -> tuple[list[StudyPlan], dict[str, str]]:
+    """Return a study for each cell of a suite that trains; and why others have none, by label.
+
+    Raises:
+        ConfigError: if the suite cannot be tuned this way, or the budget is too small.
+    """
+    _check(suite, search)
+    cells = {(p.run.cell.hash, p.variant): p.run.cell for p in planned}
+    made: list[StudyPlan] = []
+    without: dict[str, str] = {}
+    for (_, variant), cell in cells.items():
+        label = f"{cell.task.name}/{cell.backbone.name}/{cell.method}/{variant}"
+        study = _study(suite, variant, cell, sources, search)
+        if isinstance(study, str):
+            without[label] = study
+        else:
+            made.append(study)
+    return made, without
+
+
+def _study(
+    suite: Suite, variant: str, cell: Cell, sources: Sources, search: Search
+) -> StudyPlan | str:
+    """Return the study of a cell, or why it has none."""
+    method = registry.get(cell.method)
+    if not method.trains:
+        return "nothing trains"
+    unfit = loading.unfit(sources.locate(cell.backbone), cell.task.kind)
+    if unfit is not None:
+        return unfit
+    backbone = load_backbone(cell, sources)
+    config = method.Config.model_validate(cell.config)
+    reason = method.obstacle(cell.task, backbone, config)
+    if reason is not None:
+        return reason
+    _check_objectives(cell, search)
+    train = dataset.prepare(cell, sources, backbone.reader).train
+    each = budget.planned(cell, search.limit, search.trial_seeds, len(train.trained))
+    budget.check(search.limit, each, f"task {cell.task.name!r}, method {cell.method!r}")
+    space = space_of(cell, search.level, backbone)
+    return StudyPlan(suite.name, variant, cell, space, search, each)
+
+
+def _check(suite: Suite, search: Search) -> None:
+    place = f"suite {suite.name!r}"
+    if suite.protocol == "paper":
+        raise ConfigError(
+            f"{place}: under protocol 'paper' validation is the test split, so that tuning would "
+            "choose on it; tune a suite with protocol 'strict'"
+        )
+    variants = {(entry.method, entry.variant) for entry in suite.methods}
+    for method, variant in sorted(variants):
+        if (method, tuned_label(variant)) in variants:
+            raise ConfigError(
+                f"{place}: method {method!r} has a variant {tuned_label(variant)!r} already, which "
+                f"is what the winner of {variant!r} would be called; rename it"
+            )
+    shared = sorted({*search.seeds} & {*suite.seeds})
+    if shared:
+        raise ConfigError(
+            f"{place}: seeds {shared} are those of trials, and winners need fresh ones; give seeds "
+            f"below {SEEDS_FROM}"
+        )
+    if search.pruner != "none" and len(search.objectives) > 1:
+        raise ConfigError(
+            f"--pruner {search.pruner} needs a single objective, got "
+            f"{'+'.join(search.objectives)}; give --objective score or --pruner none"
+        )
+    if search.pruner == "asha" and search.trial_seeds > 1:
+        raise ConfigError(
+            f"--pruner asha ends runs, not trials of {search.trial_seeds} seeds; give "
+            "--trial-seeds 1, or --pruner wilcoxon"
+        )
+    if search.pruner == "wilcoxon" and search.trial_seeds < _FEWEST_FOR_WILCOXON:
+        raise ConfigError(
+            f"--pruner wilcoxon compares trials seed by seed and saves nothing below "
+            f"{_FEWEST_FOR_WILCOXON} of them, got {search.trial_seeds}; give --trial-seeds "
+            f"{_FEWEST_FOR_WILCOXON} or more"
+        )
+
+
+def _check_objectives(cell: Cell, search: Search) -> None:
+    kind = kinds.get(cell.task.kind)
+    without = type(kind).calibrate is TaskKind.calibrate or cell.task.kind == "regression"
+    if "ece" in search.objectives and without:
+        raise ConfigError(
+            f"--objective score+ece: task {cell.task.name!r} is {cell.task.kind}, which has no "
+            "ece; leave it out with --tasks, or give --objective score+gap"
+        )

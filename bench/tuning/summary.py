@@ -1,0 +1,104 @@
+"""A study with its analysis, as stored for reports: the schema, and reading it back.
+
+    <results>/tuning/<study>/summary.json    the study and what its trials say about tuning
+    <results>/tuning/<study>/trials.csv      the same trials as a table, for people
+
+Imports neither torch nor optuna; both files are written by `bench.tuning.analysis`.
+"""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from gapbench.bench.core.errors import RecordError
+from gapbench.bench.core.safe_parsing import parse_json
+from gapbench.bench.core.schema import Frozen, validate
+from gapbench.bench.tuning.schema import StudyFile, TrialRow, TrialState
+
+SUMMARY_VERSION = 1
+
+
+class BudgetPoint(Frozen):
+    """What the best of a number of trials scores on validation, in the metric's own direction."""
+
+    trials: int = Field(ge=1)
+    expected: float = Field(description="mean over draws with replacement, Dodge et al. 2019")
+    deviation: float = Field(ge=0, description="standard deviation over these draws")
+    low: float = Field(description="lower end of the central 80 % of these draws")
+    high: float = Field(description="upper end")
+    unbiased: float = Field(description="mean over draws without replacement, Tang et al. 2020")
+
+
+class Tally(Frozen):
+    """What all trials of a study took together, failed, pruned and unfinished ones included."""
+
+    trials: int
+    states: dict[str, int] = Field(description="number of trials by state")
+    seconds: float
+    steps: int
+    examples: int
+    flops: float
+
+
+class Importances(Frozen):
+    """Shares of the searched settings in what made the best trials the best, largest first."""
+
+    shares: dict[str, float] | None = Field(default=None, description="by setting, sum 1")
+    absent: str | None = Field(default=None, description="why there are none")
+    top: int | None = Field(default=None, description="trials that count as the best")
+
+
+class Summary(Frozen):
+    """One study and what its trials say."""
+
+    schema_version: int = SUMMARY_VERSION
+    study: StudyFile
+    tally: Tally
+    expected_best: tuple[BudgetPoint, ...] = Field(description="empty if no trial has a score")
+    importances: Importances
+    optimism: float | None = Field(
+        default=None,
+        description="best validation score minus `tuned_test`, sign flipped where lower is better",
+    )
+    gain: float | None = Field(
+        default=None, description="`tuned_test` minus `default_test`, sign flipped likewise"
+    )
+
+
+def score_of(trial: TrialRow) -> float | None:
+    """Return a trial's validation score; only a complete trial has any: others stopped early."""
+    return trial.validation_score if trial.state is TrialState.COMPLETE else None
+
+
+def read_summaries(results: Path) -> list[Summary]:
+    """Return the studies of a results folder by suite, task, backbone, method, variant and name.
+
+    Raises:
+        RecordError: if one cannot be read.
+    """
+    found = [_read(path) for path in sorted((results / "tuning").glob("*/summary.json"))]
+    return sorted(found, key=lambda summary: _place(summary.study))
+
+
+def _place(study: StudyFile) -> tuple[str, ...]:
+    return (study.suite, study.task, study.backbone, study.method, study.variant, study.name)
+
+
+def _read(path: Path) -> Summary:
+    remedy = "run 'gapbench tune' again, which writes it anew"
+    try:
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise RecordError(f"{path}: truncated or not JSON; {remedy}") from None
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != SUMMARY_VERSION:
+        raise RecordError(
+            f"{path}: field 'schema_version' is {version!r}, this version reads "
+            f"{SUMMARY_VERSION}; {remedy}"
+        )
+    try:
+        return validate(Summary, content, str(path))
+    except ValueError as error:
+        raise RecordError(f"{error}; {remedy}") from None

@@ -1,0 +1,148 @@
+"""Two levels of training on two parts of the training set, shared by `bilora` and `bidora`.
+
+A step fits the lower numbers (optimiser group ``main``) on the lower part of the data, then moves
+the upper numbers (group ``upper``) by their hypergradient on the upper part. What belongs to which
+level, and the penalties of both, is up to the method.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from pydantic import Field
+from torch import Tensor
+
+from gapbench.bench.adaptation.method import Cut, Phase, StepReport, TrainState
+from gapbench.bench.adaptation.optim import StackedAdamW
+from gapbench.bench.config.run import Training
+from gapbench.bench.data.batching import Batch
+from gapbench.methods._shared.hypergradient import (
+    BankFunctions,
+    Estimator,
+    LowerStep,
+    frozen,
+    hypergradient,
+    passes,
+)
+from gapbench.methods._shared.lowrank import LowRank, LowRankConfig
+
+
+class BilevelConfig(LowRankConfig):
+    """Settings of two-level training. Defaults: the public code of BiDoRA, unless said."""
+
+    estimator: Estimator = Field(
+        default="t1t2",
+        description="hypergradient: 'first_order' (direct term), 't1t2' (identity for the lower "
+        "Hessian), 'darts' (one step ahead), 'unrolled' (exact, unroll_steps ahead)",
+    )
+    unroll_steps: int = Field(
+        default=1, ge=1, description="SGD steps that 'unrolled' looks ahead on the lower batch"
+    )
+    upper_every: int = Field(
+        default=1, ge=1, description="lower steps for each upper step; the first has one"
+    )
+    split: bool = Field(
+        default=True,
+        description="whether the levels see disjoint parts of the training set; if not, both see "
+        "all of it, in the same batches (a control)",
+    )
+    lower_share: float = Field(
+        default=0.8, gt=0, lt=1, description="share of the training set of the lower level"
+    )
+    retrain: bool = Field(
+        default=False,
+        description="whether to fit the lower level afresh on all data, upper level frozen",
+    )
+    retrain_share: float = Field(
+        default=0.5, gt=0, lt=1, description="share of the steps for that second fit"
+    )
+
+
+ConfigT = TypeVar("ConfigT", bound=BilevelConfig)
+
+
+class Bilevel(LowRank[ConfigT]):
+    """A low-rank method with a second level; its layers put parameters in the group ``upper``.
+
+    Attributes:
+        functions: the losses of the stack as functions of the numbers of both levels.
+        first_values: all numbers as they are before the first step, (all runs, numbers).
+    """
+
+    functions: BankFunctions
+    first_values: Tensor
+
+    @classmethod
+    def phases(cls, config: ConfigT) -> tuple[Phase, ...]:
+        """Return the two-level phase, and the second fit if there is one."""
+        lower, upper = Cut(0.0, config.lower_share), Cut(config.lower_share, 1.0)
+        if not config.split:
+            lower = upper = Cut()
+        parts = {"train": lower, "upper": replace(upper, every=config.upper_every)}
+        if not config.retrain:
+            return (Phase("two levels", 1.0, parts),)
+        share = config.retrain_share
+        return (
+            Phase("two levels", 1.0 - share, parts, eligible=False),
+            Phase("retrain", share),
+        )
+
+    @classmethod
+    def relative_cost(cls, config: ConfigT) -> float:
+        """Count the passes of a lower step and of its share of an upper step."""
+        upper = passes(config.estimator, config.unroll_steps) / config.upper_every
+        return 1.0 + upper * (1.0 - config.retrain_share if config.retrain else 1.0)
+
+    def begin(
+        self, state: TrainState, phase: Phase, trainings: Sequence[Training], steps: int
+    ) -> None:
+        """Make the optimisers; before the second fit, bring back the first lower numbers."""
+        super().begin(state, phase, trainings, steps)
+        if "upper" in phase.parts:
+            updates = math.ceil(steps / phase.parts["upper"].every)
+            state.optimizers["upper"] = StackedAdamW(
+                state.bank, trainings, updates, self.axis, group="upper"
+            )
+            self.functions = BankFunctions(state)
+            self.first_values = state.bank.values.clone()
+            return
+        lower = state.bank.columns("main")
+        state.bank.values[:, lower] = self.axis.select(self.first_values)[:, lower]
+
+    def upper_penalty(self) -> Tensor | float:
+        """Return what each run adds to its upper task loss, (runs,)."""
+        return 0.0
+
+    def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
+        """Make a lower step and, where a batch for it is due, an upper step."""
+        config, values = self.configs[0], self.functions.numbers("main")
+        before = values.clone() if config.estimator == "darts" else values
+        rates = state.optimizers["main"].rates
+        with frozen(state.bank.parameters("upper")):
+            report = super().step(state, batches)
+        if "upper" not in batches:
+            return report
+        objective = self.functions.of(
+            lambda: self.losses(state, batches["train"]) + self.penalty(state)
+        )
+        self._upper_step(state, LowerStep(objective, before, values, rates), batches["upper"])
+        spent = 1 + passes(config.estimator, config.unroll_steps)
+        return replace(report, forward_passes=spent, backward_passes=spent)
+
+    def _upper_step(self, state: TrainState, lower: LowerStep, batch: Batch) -> None:
+        """Update the upper numbers alone."""
+
+        def objective() -> Tensor:
+            with self.axis.branch("upper"):
+                return self.losses(state, batch) + self.upper_penalty()
+
+        config, bank = self.configs[0], state.bank
+        bank.grads[:, bank.columns("upper")] = hypergradient(
+            config.estimator,
+            lower,
+            self.functions.of(objective),
+            self.functions.numbers("upper"),
+            config.unroll_steps,
+        )
+        state.optimizers["upper"].step()

@@ -1,0 +1,165 @@
+"""The hooks of the unified dropout framework: where an adapted model drops in training.
+
+The settings are in `methods._shared.dropout_config`, the shapes of masks in
+`methods._shared.dropout_masks`, the way into the model library's attention in
+`bench.models.attention`. Nothing here acts in evaluation mode.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import transformers
+from torch import Tensor, nn
+
+from gapbench.bench.models import attention
+from gapbench.bench.models.attention import AttentionDropping
+from gapbench.bench.models.run_axis import RunAxis
+from gapbench.methods._shared.dropout_config import DroppingConfig
+from gapbench.methods._shared.dropout_masks import Pattern, Site, Tokens
+
+# Where the feed-forward part of a layer ends, before the residual sum, by names the library uses.
+_FEED_FORWARD = ("mlp", "output.dense", "ffn")
+
+
+def chosen(layers: str | tuple[int, int], count: int, *, causal: bool) -> range:
+    """Return the indices of the layers that drop; the latter half begins at ``count / 2``."""
+    if isinstance(layers, tuple):
+        return range(*layers)
+    half = layers == "latter_half" or (layers == "auto" and causal)
+    return range((count + 1) // 2 if half else 0, count)
+
+
+def obstacle(
+    model: "transformers.PreTrainedModel", head: Sequence[str], config: DroppingConfig
+) -> str | None:
+    """Return why a backbone cannot drop where the settings say, None if it can."""
+    inside = config.logit_rate > 0 or config.weight_rate > 0
+    family, layers = model.config.model_type, attention.layers(model)
+    if isinstance(config.layers, tuple) and config.layers[1] > len(layers):
+        return f"layers end at {config.layers[1]}, but the backbone has {len(layers)}"
+    if config.head_rate > 0 and not head:
+        return "the task is answered by the backbone's own head, so no input of a classifier drops"
+    if not (inside or config.ffn > 0):
+        return None
+    if not layers:
+        return f"a {family} backbone keeps no list of its layers, so none can drop"
+    if inside and not attention.droppable(model):
+        return f"the attention of a {family} backbone cannot be reached for dropping"
+    if config.ffn > 0 and _feed_forward(layers[0]) is None:
+        return f"no feed-forward output is known in the layers of a {family} backbone"
+    return None
+
+
+class Droppings:
+    """The places of one adapted model that drop in training."""
+
+    def __init__(
+        self,
+        model: "transformers.PreTrainedModel",
+        head: Sequence[str],
+        axis: RunAxis,
+        configs: Sequence[DroppingConfig],
+    ) -> None:
+        self._axis = axis
+        self._configs = configs
+        self._tokens = Tokens()
+        self._tokens.watch(model)
+        self._features: Tensor | None = None
+        self._in_layers(model)
+        self._at_embeddings(model)
+        self._at_head(model, head)
+
+    def take_features(self) -> Tensor:
+        """Return what the head got in the latest pass, (rows, features), and forget it."""
+        features, self._features = self._features, None
+        assert features is not None, "no pass has reached the head"  # noqa: S101 - for the type
+        return features
+
+    def _site(
+        self, name: str, rates: Sequence[float], pattern: Pattern, *, rescale: bool = False
+    ) -> Site | None:
+        """Return a place to drop, None if no run does."""
+        if not any(rates):
+            return None
+        vector = self._axis.vector(rates)
+        return Site(self._axis, name, vector, pattern, self._tokens, rescale)
+
+    def _in_layers(self, model: "transformers.PreTrainedModel") -> None:
+        layers = attention.layers(model)
+        if not layers:
+            return
+        causal = attention.is_causal(model)
+        for index in chosen(self._configs[0].layers, len(layers), causal=causal):
+            self._in_attention(model, layers[index], index)
+            self._after_feed_forward(layers[index], index)
+
+    def _in_attention(
+        self, model: "transformers.PreTrainedModel", layer: nn.Module, index: int
+    ) -> None:
+        shared = self._configs[0]
+        rates = [c.logit_rate for c in self._configs]
+        logits = self._site(f"logits {index}", rates, shared.logit_pattern)
+        rates = [c.weight_rate for c in self._configs]
+        weights = self._site(f"weights {index}", rates, shared.weight_pattern)
+        if logits is None and weights is None:
+            return
+        dropping = AttentionDropping(
+            logits=None if logits is None else logits.keys,
+            weights=None if weights is None else weights.keys,
+            stop_gradient=shared.normaliser == "stop_gradient",
+        )
+        attention.drop_in(model, layer, dropping)
+
+    def _after_feed_forward(self, layer: nn.Module, index: int) -> None:
+        shared = self._configs[0]
+        rescale = _rescales(shared, auto=shared.ffn_pattern != "span")
+        rates = [c.ffn for c in self._configs]
+        site = self._site(f"ffn {index}", rates, shared.ffn_pattern, rescale=rescale)
+        _drop_output(_feed_forward(layer), site)
+
+    def _at_embeddings(self, model: "transformers.PreTrainedModel") -> None:
+        shared = self._configs[0]
+        rates = [c.embedding_rate for c in self._configs]
+        rescale = _rescales(shared, auto=False)
+        site = self._site("embeddings", rates, shared.embedding_pattern, rescale=rescale)
+        _drop_output(model.get_input_embeddings(), site)
+
+    def _at_head(self, model: "transformers.PreTrainedModel", head: Sequence[str]) -> None:
+        """Drop in what the first part of the head gets, and note it for the consistency loss."""
+        rates = [c.head_rate for c in self._configs]
+        site = self._site("head", rates, "element", rescale=True)
+        last = bool(attention.layers(model)) and attention.is_causal(model)
+
+        def forget(*_: object) -> None:
+            self._features = None
+
+        def enter(module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+            if self._features is not None:
+                return None  # a later part of the head
+            x = site.drop(args[0]) if site is not None and module.training else args[0]
+            self._features = self._tokens.pick(x, last=last)
+            return (x, *args[1:])
+
+        model.register_forward_pre_hook(forget)
+        for name in head:
+            model.get_submodule(name).register_forward_pre_hook(enter)
+
+
+def _rescales(config: DroppingConfig, *, auto: bool) -> bool:
+    return auto if config.rescale == "auto" else config.rescale == "always"
+
+
+def _feed_forward(layer: nn.Module) -> nn.Module | None:
+    """Return the module whose output is the feed-forward output of a layer."""
+    names = dict(layer.named_modules())
+    return next((names[name] for name in _FEED_FORWARD if name in names), None)
+
+
+def _drop_output(module: nn.Module | None, site: Site | None) -> None:
+    if module is None or site is None:
+        return
+
+    def drop(module: nn.Module, _: tuple[Any, ...], output: Tensor) -> Tensor:
+        return site.drop(output) if module.training else output
+
+    module.register_forward_hook(drop)

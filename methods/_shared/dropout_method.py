@@ -1,0 +1,113 @@
+"""LoRA that drops in training, with an optional consistency loss: the base of all its presets.
+
+Settings are in `methods._shared.dropout_config`, positions in `methods._shared.dropout_hooks`, the
+losses in `methods._shared.consistency`; sources and deviations in `methods.unified_dropout`.
+"""
+
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, ExitStack
+from typing import ClassVar, TypeVar
+
+import torch
+from optuna.distributions import FloatDistribution
+from torch import Tensor, nn
+
+from gapbench.bench.adaptation.losses import run_losses, run_means, run_sums
+from gapbench.bench.adaptation.method import StepReport, TrainState
+from gapbench.bench.config.task import Task
+from gapbench.bench.data.batching import Batch
+from gapbench.bench.models.backbone import Backbone
+from gapbench.methods._shared import consistency
+from gapbench.methods._shared.dropout_config import DroppingConfig
+from gapbench.methods._shared.dropout_hooks import Droppings, obstacle
+from gapbench.methods._shared.lowrank import LowRank, Space
+
+_PASSES = {"none": (1, 1), "kl": (2, 1), "kl_both": (2, 2), "js": (2, 1)}  # forward, backward
+
+RATE = FloatDistribution(0.01, 0.3)
+"""Range of a rate (appendix E)."""
+WEIGHT = FloatDistribution(0.01, 10.0, log=True)
+"""Range of the weight of the consistency loss (appendix E)."""
+
+ConfigT = TypeVar("ConfigT", bound=DroppingConfig)
+
+
+class DroppingLora(LowRank[ConfigT]):
+    """LoRA that drops in training, with an optional consistency loss between two passes."""
+
+    tuned: ClassVar[Space] = {"logit_rate": RATE, "ffn_rate": RATE}
+
+    @classmethod
+    def relative_cost(cls, config: ConfigT) -> float:
+        """Count the second pass of a consistency loss."""
+        return sum(_PASSES[config.consistency]) / 2
+
+    @classmethod
+    def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:
+        """Refuse ranks that do not fit, and positions that a backbone does not have."""
+        return super().supports(task, backbone, config) or obstacle(
+            backbone.model(), backbone.head, config
+        )
+
+    def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
+        """Put updates beside the target layers and hooks at the positions."""
+        model = super().adapt(model, backbone)
+        self._droppings = Droppings(model, backbone.head, self.axis, self.configs)
+        self._weights = self.axis.vector([c.consistency_weight for c in self.configs])
+        return model
+
+    def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
+        """Make one update on the task loss plus the weighted consistency loss."""
+        kind = self.configs[0].consistency
+        if kind == "none":
+            return super().step(state, batches)
+        task, divergence = self._two_passes(state, batches["train"])
+        (task + self.axis.select(self._weights) * divergence).sum().backward()
+        forward, backward = _PASSES[kind]
+        norms = state.optimizers["main"].step()
+        return StepReport(task.detach(), norms, forward, backward)
+
+    def _two_passes(self, state: TrainState, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return the task loss and the divergence of two passes, (runs,) each."""
+        first, compared = self._pass(state, batch)
+        with self._other_pass(state):
+            second, reference = self._pass(state, batch)
+        kind, runs = self.configs[0].consistency, self.axis.size
+        task = run_losses(first, batch.targets, state.task, runs)
+        if kind == "kl_both":
+            other = run_losses(second, batch.targets, state.task, runs)
+            task = (task + other) / 2
+        reduce = run_sums if self.configs[0].reduction == "sum" else run_means
+        each = self._divergence(state, compared, reference)
+        return task, reduce(each, batch.targets, runs)
+
+    def _pass(self, state: TrainState, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return logits and what is compared between passes, (rows, ..., numbers) each."""
+        logits: Tensor = state.model(**batch.inputs).logits
+        if not self._compares_features(state):
+            return logits, logits
+        return logits, self._droppings.take_features()
+
+    def _other_pass(self, state: TrainState) -> AbstractContextManager[object]:
+        """Enter the state of the second pass: other masks or none, and gradient only for two."""
+        kind = self.configs[0].consistency
+        entered = ExitStack()
+        entered.enter_context(self.axis.branch("second pass"))
+        if kind != "kl_both":
+            entered.enter_context(torch.no_grad())
+        if kind == "js":
+            state.model.eval()
+            entered.callback(state.model.train)
+        return entered
+
+    def _divergence(self, state: TrainState, first: Tensor, second: Tensor) -> Tensor:
+        """Return the consistency loss of each decision, (rows, ...)."""
+        if state.task.kind == "regression" and not self._compares_features(state):
+            return consistency.squared_distance(first, second)
+        if self.configs[0].consistency == "js":
+            return consistency.kl_to_reference(first, second)
+        return consistency.symmetric_kl(first, second)
+
+    def _compares_features(self, state: TrainState) -> bool:
+        chosen = self.configs[0].regression_consistency == "features"
+        return state.task.kind == "regression" and chosen

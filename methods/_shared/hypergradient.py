@@ -1,0 +1,205 @@
+"""Hypergradients: how the upper loss changes with the upper numbers, the lower ones following.
+
+Both levels are functions of two matrices, (runs, n) lower and (runs, m) upper numbers, and give one
+loss a run. A row never meets another row, so gradients of the sum over the runs are those of each
+run, and every norm is taken per run. A toy problem is such a function as it stands; `BankFunctions`
+makes them of a stack in training. Nothing here writes to a parameter: probes are evaluated beside
+the stored numbers, which therefore need no restoring.
+
+Sources: `darts` and its finite differences, Liu et al. 2019, arXiv:1806.09055, section 2.3; `t1t2`,
+Luketina et al. 2016, arXiv:1511.06727, section 2.2, with the finite differences of Betty 0.2.1
+(leopard-ai/betty, mode ``darts``), which has no learning rate in front of the mixed term.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from gapbench.bench.adaptation.method import TrainState
+from gapbench.bench.models.bf16 import exactly
+
+Losses = Callable[[Tensor, Tensor], Tensor]
+"""From lower numbers (runs, n) and upper numbers (runs, m) to losses (runs,)."""
+
+Estimator = Literal["first_order", "t1t2", "darts", "unrolled"]
+
+_PROBE = 0.01  # norm of the change of a run's lower numbers in a probe
+_NORM_FLOOR = 1e-15
+
+
+@dataclass(frozen=True)
+class LowerStep:
+    """What the last lower step did.
+
+    Attributes:
+        losses: its objective, a function on its batch.
+        before, after: lower numbers before and after it, (runs, n).
+        rates: its learning rates, (runs, 1).
+    """
+
+    losses: Losses
+    before: Tensor
+    after: Tensor
+    rates: Tensor
+
+
+def hypergradient(
+    estimator: Estimator, lower: LowerStep, upper: Losses, e: Tensor, unroll_steps: int
+) -> Tensor:
+    """Return an estimate of d upper / d e at the present lower numbers, (runs, m).
+
+    Args:
+        estimator: ``first_order`` keeps the direct term alone; ``t1t2`` takes the identity for the
+            lower Hessian; ``darts`` differentiates the last step as if it had been SGD;
+            ``unrolled`` differentiates exactly through ``unroll_steps`` SGD steps ahead.
+        lower: the last lower step.
+        upper: the upper objective.
+        e: upper numbers, (runs, m).
+        unroll_steps: of ``unrolled``.
+    """
+    if estimator == "first_order":
+        return first_order(upper, lower.after, e)
+    if estimator == "t1t2":
+        return t1t2(lower.losses, upper, lower.after, e)
+    if estimator == "darts":
+        return darts(lower.losses, upper, lower.before, lower.after, e, lower.rates)
+    return unrolled(lower.losses, upper, lower.after, e, lower.rates, unroll_steps)
+
+
+def passes(estimator: Estimator, unroll_steps: int) -> int:
+    """Return how many forward, and as many backward, passes one hypergradient takes.
+
+    A step that is unrolled counts twice: once for itself, once for its second derivatives.
+    """
+    return {"first_order": 1, "t1t2": 3, "darts": 3, "unrolled": 1 + 2 * unroll_steps}[estimator]
+
+
+def first_order(upper: Losses, v: Tensor, e: Tensor) -> Tensor:
+    """Return the partial derivative of the upper loss, as if ``v`` did not follow ``e``."""
+    leaf = e.detach().requires_grad_()
+    return torch.autograd.grad(upper(v.detach(), leaf).sum(), leaf)[0]
+
+
+def t1t2(lower: Losses, upper: Losses, v: Tensor, e: Tensor) -> Tensor:
+    """Return the direct term minus mixed derivative times q, q the upper gradient in ``v``."""
+    direct, q = _partials(upper, v, e)
+    return direct - mixed_product(lower, v, e, q)
+
+
+def darts(
+    lower: Losses, upper: Losses, before: Tensor, after: Tensor, e: Tensor, rates: Tensor
+) -> Tensor:
+    """Return the hypergradient through one SGD step from ``before`` to ``after`` at ``rates``.
+
+    The upper gradients are those at ``after``, the mixed derivative is that at ``before``.
+    """
+    direct, q = _partials(upper, after, e)
+    return direct - rates * mixed_product(lower, before, e, q)
+
+
+def unrolled(
+    lower: Losses, upper: Losses, v: Tensor, e: Tensor, rates: Tensor, steps: int
+) -> Tensor:
+    """Return the exact derivative of the upper loss ``steps`` SGD steps ahead of ``v``."""
+    leaf = e.detach().requires_grad_()
+    ahead = v.detach().requires_grad_()
+    # The fused attention kernels have no second derivatives.
+    with sdpa_kernel(SDPBackend.MATH):
+        for _ in range(steps):
+            losses = lower(ahead, leaf).sum()
+            ahead = ahead - rates * torch.autograd.grad(losses, ahead, create_graph=True)[0]
+        return torch.autograd.grad(upper(ahead, leaf).sum(), leaf)[0]
+
+
+def mixed_product(lower: Losses, v: Tensor, e: Tensor, q: Tensor) -> Tensor:
+    """Return the mixed derivative d2 lower / (de dv) times ``q`` by central differences, (runs, m).
+
+    The probes change each run's ``v`` by 0.01 in norm, whatever the norm of ``q``; rounding would
+    drown that.
+    """
+    norms: Tensor = torch.linalg.vector_norm(q, dim=1, keepdim=True)
+    epsilon = _PROBE / (norms + _NORM_FLOOR)
+    with exactly():
+        high = first_order(lower, torch.addcmul(v, epsilon, q), e)
+        low = first_order(lower, torch.addcmul(v, epsilon, q, value=-1), e)
+    return (high - low) / (2 * epsilon)
+
+
+def _partials(upper: Losses, v: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the upper loss's partial derivatives in ``e`` and in ``v``; 0 where it has none."""
+    v, e = v.detach().requires_grad_(), e.detach().requires_grad_()
+    found = torch.autograd.grad(
+        upper(v, e).sum(), (e, v), allow_unused=True, materialize_grads=True
+    )
+    return found[0], found[1]
+
+
+class BankFunctions:
+    """The losses of a stack as functions of its lower (main) and upper numbers.
+
+    Args:
+        state: whose bank has the groups ``main`` and ``upper``.
+    """
+
+    def __init__(self, state: TrainState) -> None:
+        self._state = state
+        names = {id(p): name for name, p in state.model.named_parameters()}
+        self._parameters = [*state.bank.parameters("main"), *state.bank.parameters("upper")]
+        self._names = [f"model.{names[id(p)]}" for p in self._parameters]
+
+    def numbers(self, group: str) -> Tensor:
+        """Return the present numbers of an optimiser group, a view; (runs, numbers)."""
+        bank = self._state.bank
+        return bank.values[:, bank.columns(group)]
+
+    def of(self, losses: Callable[[], Tensor]) -> Losses:
+        """Return what ``losses``, (runs,), would be if the model had other numbers."""
+        view = _Evaluation(self._state.model, losses)
+
+        def evaluate(v: Tensor, e: Tensor) -> Tensor:
+            tensors = dict(zip(self._names, self._shaped(v, e), strict=True))
+            result: Tensor = functional_call(view, tensors, (), tie_weights=False)
+            return result
+
+        return evaluate
+
+    def _shaped(self, v: Tensor, e: Tensor) -> list[Tensor]:
+        """Cut the numbers into tensors of the parameters' shapes.
+
+        The whole is split at once: the gradient of many slices would be as many full matrices.
+        """
+        numbers = torch.cat([v, e], dim=1)
+        sizes = [p[0].numel() for p in self._parameters]
+        pieces = numbers.split(sizes, dim=1)
+        return [piece.view(p.shape) for piece, p in zip(pieces, self._parameters, strict=True)]
+
+
+class _Evaluation(nn.Module):
+    """A model whose call is a computation with it, as `functional_call` wants to see it."""
+
+    def __init__(self, model: nn.Module, losses: Callable[[], Tensor]) -> None:
+        super().__init__()
+        self.model = model
+        self.losses = losses
+
+    def forward(self) -> Tensor:
+        """Compute the losses, (runs,)."""
+        return self.losses()
+
+
+@contextmanager
+def frozen(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
+    """Build no graph to ``parameters`` inside."""
+    for parameter in parameters:
+        parameter.requires_grad = False
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad = True

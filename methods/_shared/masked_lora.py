@@ -1,0 +1,219 @@
+"""Masked copies of a low-rank update: what LoRA Dropout adds to any method with such updates.
+
+Source: Lin et al. 2024, arXiv:2404.09610, equations 2 to 8; `methods.lora_dropout` numbers the
+deviations. A mask zeroes columns of A and rows of B, never inner features. The copies of a run are
+one wide batch, ``(runs * copies * batch, ...)``: no loop runs over them.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import ClassVar, Literal, Self, TypeVar, Unpack
+
+import torch
+from optuna.distributions import FloatDistribution
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from gapbench.bench.adaptation.method import StepReport, TrainState
+from gapbench.bench.core.errors import MergeError
+from gapbench.bench.data.batching import Batch
+from gapbench.bench.models.run_axis import RunAxis
+from gapbench.methods._shared.lowrank import (
+    LayerSettings,
+    LowRank,
+    LowRankConfig,
+    Space,
+    StackedLora,
+)
+
+_EVALUATION = -1  # in place of a step: the copies of evaluation never change
+
+
+class MaskingConfig(LowRankConfig):
+    """Settings of LoRA Dropout. Defaults: the paper's rate and number of instances."""
+
+    PER_RUN: ClassVar[frozenset[str]] = LowRankConfig.PER_RUN | {"rate"}
+
+    rate: float = Field(
+        default=0.5, ge=0, le=1, description="probability that a column of A or row of B is zeroed"
+    )
+    instances: int = Field(default=4, ge=1, description="masked copies that a step averages over")
+    test_instances: int | None = Field(
+        default=None, ge=1, description="masked copies of the ensemble; None: as in training"
+    )
+    rescale: bool = Field(
+        default=False, description="divide what is kept by 1 - rate, once for A and once for B"
+    )
+    inference: Literal["ensemble", "expected", "raw"] = Field(
+        default="ensemble",
+        description="how a trained run is scored: by the mean of masked copies, by the expected "
+        "update, or by the unmasked update",
+    )
+    average: Literal["logits", "probabilities"] = Field(
+        default="logits", description="what the ensemble averages; regression has logits only"
+    )
+
+    @model_validator(mode="after")
+    def _something_to_rescale(self) -> Self:
+        if self.rescale and self.rate == 1:
+            raise ValueError("rescale needs a rate below 1: at 1 nothing is kept")
+        return self
+
+    @property
+    def ensemble_size(self) -> int:
+        """Number of masked copies that score a run together."""
+        return self.instances if self.test_instances is None else self.test_instances
+
+
+class Masking:
+    """The masks of one stack: which copies the present pass runs, and their draws.
+
+    Attributes:
+        copies: masked copies of each run in the present pass; 0 for a plain pass without masks.
+        factor: (all runs, 1, 1), multiplies the update in a plain pass.
+        ensemble_size: masked copies that score a run together, None if one plain pass does.
+    """
+
+    def __init__(self, axis: RunAxis, configs: Sequence[MaskingConfig]) -> None:
+        first = configs[0]
+        self.copies = 0
+        self.ensemble_size = first.ensemble_size if first.inference == "ensemble" else None
+        rates = axis.vector([config.rate for config in configs])
+        kept = torch.ones_like(rates) if first.rescale or first.inference == "raw" else 1 - rates
+        self.factor = kept.square().view(-1, 1, 1)
+        self._axis = axis
+        self._step: int | None = None
+        self._rescale = first.rescale
+        # A draw needs a rate below 1; where it is 1, all is zeroed afterwards.
+        self._some = (rates < 1).to(axis.dtype).view(-1, 1, 1)
+        self._rates = torch.where(rates < 1, rates, 0)
+
+    @contextmanager
+    def running(self, copies: int, step: int | None = None) -> Iterator[None]:
+        """Let passes inside run masked copies, drawn at ``step`` or else at the current one."""
+        before = self.copies, self._step
+        self.copies, self._step = copies, step
+        try:
+            yield
+        finally:
+            self.copies, self._step = before
+
+    def draw(self, site: str, features: int) -> Tensor:
+        """Return what multiplies the features of each copy at a site, (runs, copies, features)."""
+        shape = (self.copies, features)
+        keep, scale = self._axis.keep(self._rates, site, shape, self._step)
+        some = self._axis.select(self._some)
+        return keep * (some * scale if self._rescale else some)
+
+
+class MaskedLora(StackedLora):
+    """A stacked update that a pass may run in several masked copies.
+
+    Masking A and B is masking the update's input and output by features, with one mask for all
+    tokens and examples of a copy, but touches ``rank * (in + out)`` numbers only.
+    """
+
+    def __init__(
+        self,
+        axis: RunAxis,
+        base: nn.Module,
+        site: str,
+        *,
+        masking: Masking,
+        **settings: Unpack[LayerSettings],
+    ) -> None:
+        super().__init__(axis, base, site, **settings)
+        self.masking = masking
+
+    @property
+    def models(self) -> int:
+        """Number of models in the present pass: the active runs, times their copies."""
+        return super().models * max(self.masking.copies, 1)
+
+    def matrices(self) -> tuple[Tensor, Tensor]:
+        """Return A, (runs * copies, rank, in), and B, (runs * copies, out, rank), of this pass."""
+        a, b = super().matrices()
+        if not self.masking.copies:
+            return a, b
+        columns = self.masking.draw(f"{self.site}.input", self.in_features)
+        rows = self.masking.draw(f"{self.site}.output", self.out_features)
+        masked_a = a.unsqueeze(1) * columns.unsqueeze(2)
+        masked_b = b.unsqueeze(1) * rows.unsqueeze(3)
+        return masked_a.flatten(0, 1), masked_b.flatten(0, 1)
+
+    def strength(self) -> Tensor:
+        """Return what multiplies the inner features of every copy, or of the plain pass."""
+        strength = super().strength()
+        if self.masking.copies:
+            return strength.repeat_interleave(self.masking.copies, dim=0)
+        return strength * self.axis.select(self.masking.factor)
+
+    def factors(self, position: int) -> tuple[Tensor, Tensor]:
+        """Return A and B of the plain pass.
+
+        Raises:
+            MergeError: if an ensemble of masked copies scores the run.
+        """
+        if self.masking.ensemble_size is not None:
+            raise MergeError(
+                f"the run is scored by an ensemble of {self.masking.ensemble_size} masked models, "
+                "which cannot be written as one model; with 'inference: expected' a run is one"
+            )
+        return super().factors(position)
+
+
+ConfigT = TypeVar("ConfigT", bound=MaskingConfig)
+
+
+class MaskedLowRank(LowRank[ConfigT]):
+    """A low-rank method whose steps average over masked copies of its updates.
+
+    Attributes:
+        masking: the masks, shared with the layers.
+    """
+
+    tuned: ClassVar[Space] = {"rate": FloatDistribution(0.0, 0.8)}
+
+    def __init__(self, full_name: str, configs: Sequence[ConfigT], axis: RunAxis) -> None:
+        super().__init__(full_name, configs, axis)
+        self.masking = Masking(axis, configs)
+
+    @classmethod
+    def relative_cost(cls, config: ConfigT) -> float:
+        """Return one forward and backward pass for every copy."""
+        return float(config.instances)
+
+    def layer(self, base: nn.Module, site: str) -> StackedLora:
+        """Return the layer that takes the place of ``base``."""
+        return MaskedLora(self.axis, base, site, masking=self.masking, **self.layer_settings())
+
+    def losses(self, state: TrainState, batch: Batch) -> Tensor:
+        """Return each run's loss, averaged over masked copies of one batch (equation 7)."""
+        copies = self.configs[0].instances
+        with self.masking.running(copies):
+            return super().losses(state, batch.replicated(self.axis.size, copies))
+
+    def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
+        """Make one update, and charge a pass for every copy."""
+        copies = self.configs[0].instances
+        report = super().step(state, batches)
+        return replace(report, forward_passes=copies, backward_passes=copies)
+
+    def predict(self, state: TrainState, batch: Batch) -> Tensor:
+        """Return the mean logits of the ensemble (equation 8), or those of the plain pass."""
+        copies = self.masking.ensemble_size
+        if copies is None:
+            return super().predict(state, batch)
+        with self.masking.running(copies, _EVALUATION):
+            wide = super().predict(state, batch.replicated(self.axis.size, copies))
+        logits = wide.view(self.axis.size, copies, -1, *wide.shape[1:])
+        if self.configs[0].average == "probabilities" and state.task.kind != "regression":
+            mean = logits.log_softmax(-1).logsumexp(1) - math.log(copies)
+        else:
+            mean = logits.mean(1)
+        return mean.flatten(0, 1)
+
+    def _refuse_own_predictions(self) -> None:
+        """Leave it to the layers: they refuse where an ensemble scores the run."""

@@ -1,0 +1,1 @@
+"""The document model that page and PDF are written from."""

@@ -1,0 +1,42 @@
+"""All that a report is made from, read once and handed to every section."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import pandas as pd
+
+from gapbench.reports.results.load import Results
+from gapbench.reports.tables.leaderboard import BLOCK
+from gapbench.reports.tables.published_comparison import Pair
+from gapbench.reports.tables.suite_summary import Across, across
+from gapbench.reports.tables.tuning import Tuned
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A results folder and what was worked out from it.
+
+    Attributes:
+        results: its runs.
+        summary: a row per cell, as `reports.tables.leaderboard.summarise` returns it.
+        published: figures of papers beside its rows.
+        studies: what was tuned.
+        colours: placeholder colour of each method.
+    """
+
+    results: Results
+    summary: pd.DataFrame
+    published: Sequence[Pair]
+    studies: Sequence[Tuned]
+    colours: Mapping[str, str]
+
+    @cached_property
+    def blocks(self) -> list[pd.DataFrame]:
+        """The rows of `summary` that may be compared with each other, block by block."""
+        return [block for _, block in self.summary.groupby(BLOCK, sort=False)]
+
+    @cached_property
+    def across(self) -> list[Across]:
+        """What the tasks of each suite say together."""
+        return across(self.results, self.summary)

@@ -1,0 +1,166 @@
+"""How figures look: one colour and marker per method, colours of the page's theme, SVG output.
+
+A figure is drawn in placeholder colours, and `svg` puts CSS variables in their place, so that
+inside a page it follows the theme; `light` makes it an ordinary light figure.
+What figures show is the work of the other modules here, how they are laid out that of `layout`.
+"""
+
+import io
+import re
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from html import escape
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from gapbench.reports.figures.markup import compact
+
+INK = "#010203"
+RULE = "#010204"
+PAGE = "#010205"
+_FIRST_METHOD = 0x010210
+
+_THEME = {
+    "ink": (INK, "#1c2127", "#e4e8ec"),
+    "rule": (RULE, "#c9ced6", "#454d57"),
+    "page": (PAGE, "#ffffff", "#14171b"),
+}
+# Found by search from eight named hues: each has a contrast of at least 3 to 1 against the page in
+# its theme, and any two stay apart for readers with any of the three kinds of colour blindness
+# (simulated as Machado et al. 2009 do, measured in Oklab).
+_METHODS = (
+    ("#0f51cf", "#6e8bff"),  # blue
+    ("#b0593f", "#fe9a15"),  # clay, orange
+    ("#2b5a08", "#1dd19d"),  # green
+    ("#7a2c77", "#b8609e"),  # plum
+    ("#989515", "#faf15f"),  # olive, yellow
+    ("#173f4d", "#a9ebf1"),  # petrol, ice
+    ("#7883ed", "#cba6fc"),  # lilac
+    ("#e55ca1", "#ff4a5e"),  # rose
+)
+# Seven markers beside eight colours: the pair comes back after 56 methods only.
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+
+_STYLE: dict[Any, Any] = {
+    "axes.axisbelow": True,
+    "axes.edgecolor": RULE,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.labelsize": 8,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 8,
+    "axes.titlepad": 3,
+    "figure.facecolor": "none",
+    "font.size": 8,
+    "grid.color": RULE,
+    "grid.linewidth": 0.5,
+    "legend.fontsize": 7.5,
+    "legend.frameon": False,
+    "lines.linewidth": 1.5,
+    "lines.markersize": 4.5,
+    "savefig.facecolor": "none",
+    "svg.fonttype": "none",
+    "svg.hashsalt": "gapbench",
+    "text.color": INK,
+    "text.parse_math": False,
+    "xtick.color": INK,
+    "xtick.labelsize": 7.5,
+    "xtick.major.size": 0,
+    "xtick.minor.size": 0,
+    "ytick.color": INK,
+    "ytick.labelsize": 7.5,
+    "ytick.major.size": 0,
+    "ytick.minor.size": 0,
+}
+_drawn: WeakKeyDictionary[Figure, str] = WeakKeyDictionary()
+"""The markup of figures that were drawn before: a page and the files beside it share it."""
+
+
+def colours(methods: Iterable[str]) -> dict[str, str]:
+    """Give each method its colour; they repeat after eight, and `markers` tell them apart."""
+    distinct = dict.fromkeys(methods)
+    return {name: _placeholder(place % len(_METHODS)) for place, name in enumerate(distinct)}
+
+
+def markers(colours: Mapping[str, str]) -> dict[str, str]:
+    """Return a marker for each method that has a colour, in their order.
+
+    No two of the first 56 share both, and no two of the first seven a marker.
+    """
+    return {name: _MARKERS[place % len(_MARKERS)] for place, name in enumerate(colours)}
+
+
+def css(theme: str) -> str:
+    """Return the CSS variables of a theme.
+
+    Args:
+        theme: "light" or "dark".
+    """
+    column = {"light": 0, "dark": 1}[theme]
+    pairs = {name: values[1:] for name, values in _THEME.items()}
+    pairs |= {f"method-{place}": pair for place, pair in enumerate(_METHODS)}
+    return " ".join(f"--{name}: {pair[column]};" for name, pair in pairs.items())
+
+
+def variable(colour: str) -> str:
+    """Return the CSS value of a placeholder colour."""
+    return f"var(--{_names()[colour]})"
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Apply the look to what is drawn inside, and leave matplotlib's own settings as they were."""
+    with mpl.rc_context(_STYLE), warnings.catch_warnings():
+        # The browser picks a font that has the glyph; here it is only measured.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        yield
+
+
+def svg(figure: Figure, description: str) -> str:
+    """Return a figure as one SVG element that may stand inside a page, many times over.
+
+    Args:
+        figure: drawn inside `style`; empty after the first call, as it takes a hundred times the
+            memory of its markup, which is kept.
+        description: what a screen reader says in its place.
+    """
+    if figure not in _drawn:
+        _drawn[figure] = _draw(figure)
+        figure.clear()
+    return _drawn[figure].replace("<svg", f'<svg role="img" aria-label="{escape(description)}"', 1)
+
+
+def light(markup: str) -> str:
+    """Return markup with light colours for the CSS variables that `svg` and `variable` write."""
+    values = {name: values[1] for name, values in _THEME.items()}
+    values |= {f"method-{place}": pair[0] for place, pair in enumerate(_METHODS)}
+    return re.sub(r"var\(--([a-z0-9-]+)\)", lambda found: values.get(found[1], found[0]), markup)
+
+
+def _draw(figure: Figure) -> str:
+    buffer = io.StringIO()
+    with style():
+        # No date and no creator: equal records give equal files.
+        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+        figure.savefig(buffer, format="svg", metadata=nothing)
+    text = compact(buffer.getvalue())
+    for placeholder in _names():
+        text = text.replace(placeholder, variable(placeholder))
+    return text
+
+
+def _placeholder(place: int) -> str:
+    return f"#{_FIRST_METHOD + place:06x}"
+
+
+def _names() -> dict[str, str]:
+    """Return the name of the CSS variable of every placeholder colour."""
+    theme = {values[0]: name for name, values in _THEME.items()}
+    return theme | {_placeholder(place): f"method-{place}" for place in range(len(_METHODS))}

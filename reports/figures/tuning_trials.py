@@ -1,0 +1,268 @@
+"""Figures of searches: what a budget buys, and how a method answers to what it sets.
+
+Studies come from `reports.tables.tuning`; what their winners are worth is drawn in `winners`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from gapbench.bench.tuning.schema import Dimension, TrialRow, TrialState, Value
+from gapbench.bench.tuning.summary import score_of
+from gapbench.reports.document.model import Picture
+from gapbench.reports.figures.fitting import fit
+from gapbench.reports.figures.layout import (
+    WIDTH,
+    Look,
+    Named,
+    aside,
+    beside_names,
+    key,
+    marking,
+    name_lines,
+)
+from gapbench.reports.figures.measure import within
+from gapbench.reports.figures.subset import chosen, left_out
+from gapbench.reports.figures.theme import INK, markers, style
+from gapbench.reports.tables.terminal import place
+from gapbench.reports.tables.tuning import Tuned
+
+_CURVES, _BANDS, _METHODS, _SETTINGS = 10, 4, 6, 3
+_FIRST = ("learning_rate", "rank")
+"""Settings whose sensitivity is always drawn: what a reader of any method has to set."""
+
+
+@dataclass(frozen=True)
+class Searches:
+    """Studies of one task on one backbone with one metric.
+
+    Attributes:
+        studies: at least one.
+        colours: placeholder colour of each method of the report.
+        stem: names them in the names of files, unique in the report.
+    """
+
+    studies: Sequence[Tuned]
+    colours: Mapping[str, str]
+    stem: str
+
+    @property
+    def place(self) -> str:
+        """Task, backbone, and the adapter that runs start from."""
+        study = self.studies[0].summary.study
+        return place(study.task, study.backbone, study.start)
+
+    @property
+    def metric(self) -> str:
+        """What was searched for."""
+        return self.studies[0].summary.study.metric
+
+    @property
+    def upward(self) -> bool:
+        """Whether higher is better."""
+        return self.studies[0].summary.study.direction == "maximize"
+
+    @property
+    def better(self) -> str:
+        """The direction of the metric in words."""
+        return "higher is better" if self.upward else "lower is better"
+
+    def named(self, each: Tuned) -> Named:
+        """Return a study's name and look."""
+        method = each.summary.study.method
+        return Named(each.name, Look(self.colours[method], markers(self.colours)[method]))
+
+    def best(self, most: int) -> list[Tuned]:
+        """Return at most so many studies with a score, best first; see `choice.chosen`."""
+        scored = [each for each in self.studies if each.best is not None]
+        table = pd.DataFrame(
+            {
+                "method": [each.summary.study.method for each in scored],
+                "variant": [each.summary.study.variant for each in scored],
+                "best": [each.best for each in scored],
+            }
+        )
+        table = table.sort_values("best", ascending=not self.upward, kind="stable")
+        return [scored[int(place)] for place in chosen(table, "best", most).index]
+
+    def left_out(self, drawn: int) -> str:
+        """Say which studies with a score are not drawn."""
+        of = sum(each.best is not None for each in self.studies)
+        return left_out(drawn, of, f"best {self.metric}", "trials.csv of each study")
+
+
+def budget_curves(searches: Searches) -> Picture | None:
+    """Draw the expected best validation score against the number of trials, a line per study.
+
+    Returns:
+        The picture, None if no trial has a score.
+    """
+    drawn = [each for each in searches.best(_CURVES) if each.summary.expected_best]
+    if not drawn:
+        return None
+    banded = len(drawn) <= _BANDS
+    title = (
+        f"Expected best validation {searches.metric} ({searches.better}) of so many trials, "
+        f"{searches.place}; mean over draws from the trials in hand."
+        + (" Band: 10 to 90 % of these draws." if banded else "")
+        + searches.left_out(len(drawn))
+    )
+    with style():
+        figure, axis = beside_names(len(drawn))
+        for each in drawn:
+            _draw_budget(axis, each, searches.named(each), banded=banded)
+        axis.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        axis.set_xlabel("trials")
+        axis.set_ylabel(f"validation {searches.metric}")
+        name_lines(axis)
+        fit(figure)
+    data = [
+        about(each) | point.model_dump() for each in drawn for point in each.summary.expected_best
+    ]
+    return Picture(f"budget-{searches.stem}", title, figure, pd.DataFrame(data))
+
+
+def _draw_budget(axis: Axes, each: Tuned, named: Named, *, banded: bool) -> None:
+    points = each.summary.expected_best
+    trials = [point.trials for point in points]
+    low, high = [point.low for point in points], [point.high for point in points]
+    if banded:
+        axis.fill_between(trials, low, high, color=named.look.colour, alpha=0.1, linewidth=0)
+    axis.plot(
+        trials,
+        [point.expected for point in points],
+        color=named.look.colour,
+        marker=named.look.marker,
+        markevery=max(1, len(points) // 4),
+        label=within(named.name, 1.45, 7.5),
+    )
+
+
+def sensitivity(searches: Searches) -> Picture | None:
+    """Draw the score of every trial against what it set, a row of panels per study.
+
+    Learning rate and rank come first, then what mattered most.
+
+    Returns:
+        The picture, None if no trial has a score.
+    """
+    drawn = [each for each in searches.best(_METHODS) if _settings(each)]
+    if not drawn:
+        return None
+    title = (
+        f"Validation {searches.metric} ({searches.better}) of each trial against its learning "
+        f"rate, its rank and what else mattered most, {searches.place}: the wider the range of "
+        "good scores, the less the setting matters. All panels share the upright axis."
+        + searches.left_out(len(drawn))
+    )
+    columns = max(len(_settings(each)) for each in drawn)
+    high, foot, top, between = 0.85, 0.36, 0.5, 0.62
+    height = top + foot + len(drawn) * high + (len(drawn) - 1) * between
+    wide = (WIDTH - 0.65 - 0.1 - 0.14 * (columns - 1)) / columns
+    with style():
+        figure = Figure(figsize=(WIDTH, height))
+        first: Axes | None = None
+        for line, each in enumerate(drawn):
+            low = height - top - (line + 1) * high - line * between
+            for column, (name, dimension) in enumerate(_settings(each).items()):
+                left = 0.65 + column * (wide + 0.14)
+                box = (left / WIDTH, low / height, wide / WIDTH, high / height)
+                axis = figure.add_axes(box, sharey=first)
+                first = first or axis
+                _draw_trials(axis, each, name, dimension, searches.named(each).look)
+                axis.tick_params(labelleft=column == 0)
+                if column == 0:
+                    axis.set_title(within(each.name, 3.0, 8))
+        aside(figure, f"validation {searches.metric}")
+        key(figure, _meanings())
+    data = [about(each) | _trial(trial) for each in drawn for trial in each.summary.study.trials]
+    return Picture(f"sensitivity-{searches.stem}", title, figure, pd.DataFrame(data))
+
+
+def _meanings() -> list[Line2D]:
+    return [
+        marking("trial", "o", markersize=4, markeredgewidth=0),
+        marking("winner", "o", markersize=8, fillstyle="none"),
+        marking("method's own settings", "D", markersize=6, fillstyle="none"),
+        marking("trial without a score", "x", markersize=3.5),
+    ]
+
+
+def _settings(each: Tuned) -> dict[str, Dimension]:
+    """Return the settings of a study that are drawn."""
+    space, shares = each.summary.study.space, each.summary.importances.shares or {}
+    order = sorted(space, key=lambda name: (name not in _FIRST, -shares.get(name, 0.0)))
+    first = [name for name in _FIRST if name in space]
+    return {name: space[name] for name in [*first, *order[len(first) :]][:_SETTINGS]}
+
+
+def _draw_trials(axis: Axes, each: Tuned, name: str, dimension: Dimension, look: Look) -> None:
+    """Draw the trials of one study over one setting; marks at the foot have no score."""
+    study = each.summary.study
+    scores = {trial.number: score_of(trial) for trial in study.trials}
+    scored = [trial for trial in study.trials if scores[trial.number] is not None]
+    without = [
+        trial
+        for trial in study.trials
+        if scores[trial.number] is None and trial.state is not TrialState.RUNNING
+    ]
+    places = [_place(trial, name, dimension) for trial in scored]
+    values = [scores[trial.number] or 0.0 for trial in scored]
+    axis.plot(places, values, "o", color=look.colour, markersize=4, alpha=0.75, markeredgewidth=0)
+    foot = [_place(trial, name, dimension) for trial in without]
+    at_foot = axis.get_xaxis_transform()
+    axis.plot(foot, [0.06] * len(foot), "x", color=INK, markersize=3.5, transform=at_foot)
+    for number, marker, size in ((study.best_number, "o", 8), (study.default_number, "D", 6)):
+        for where, value, trial in zip(places, values, scored, strict=True):
+            if trial.number == number:
+                axis.plot(where, value, marker, color=INK, markersize=size, fillstyle="none")
+    axis.margins(y=0.2)  # room for the rings above and the crosses below
+    _scale(axis, dimension)
+    if dimension.low is not None and dimension.high is not None:
+        # The whole range stands on the axis, so that methods which share it share the axis too.
+        axis.update_datalim([(dimension.low, values[0]), (dimension.high, values[0])])
+        axis.autoscale_view()
+    axis.set_xlabel(name.replace("_", " "), labelpad=1, fontsize=7.5)
+
+
+def _place(trial: TrialRow, name: str, dimension: Dimension) -> float:
+    """Return where a trial stands on a setting's axis; choices stand in their order."""
+    value = trial.params.get(name)
+    if dimension.kind == "choice":
+        return float(dimension.choices.index(value)) if value in dimension.choices else float("nan")
+    return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def _scale(axis: Axes, dimension: Dimension) -> None:
+    if dimension.kind == "choice":
+        room = axis.get_position().width * WIDTH / max(1, len(dimension.choices))
+        names = [within(_said(choice), room, 7.5) for choice in dimension.choices]
+        axis.set_xticks(range(len(names)), names)
+        axis.set_xlim(-0.5, len(names) - 0.5)
+    elif dimension.log:
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=6))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=dimension.kind == "int"))
+
+
+def _said(choice: Value | None) -> str:
+    return "none" if choice is None else str(choice)
+
+
+def about(each: Tuned) -> dict[str, str]:
+    """Return the first columns of the data: which study it is about."""
+    names = ("suite", "task", "backbone", "start", "method", "variant")
+    return {name: getattr(each.summary.study, name) for name in names}
+
+
+def _trial(trial: TrialRow) -> dict[str, object]:
+    state = {"trial": trial.number, "state": trial.state.value}
+    return {**state, "validation_score": score_of(trial), **trial.params}

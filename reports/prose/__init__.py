@@ -1,0 +1,1 @@
+"""Sentences about results: verdicts, effects and comparisons."""

@@ -1,0 +1,1 @@
+"""Writers: page, PDF, LaTeX, Markdown and figure files."""

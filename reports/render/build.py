@@ -1,0 +1,160 @@
+"""From a results folder to report files; what the command line calls.
+
+The page is made by `reports.render.html`; its drawing libraries take a second to load, so that they
+are imported only when a page is built.
+"""
+
+import gc
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+
+from gapbench.bench.core.errors import StoreError
+from gapbench.bench.store.store import Store
+from gapbench.bench.tuning.summary import read_summaries
+from gapbench.reports.render import latex_markdown
+from gapbench.reports.render.files import put_table
+from gapbench.reports.results.load import load
+from gapbench.reports.results.selection import EVERYTHING, Selection
+from gapbench.reports.tables.glue_average import averages
+from gapbench.reports.tables.leaderboard import leaderboard, summarise
+from gapbench.reports.tables.published_comparison import Pair, format_pairs, pairs, with_published
+from gapbench.reports.tables.suite_summary import Across, across
+from gapbench.reports.tables.terminal import format_table
+from gapbench.reports.tables.tuning import Tuned, tuned, with_tuning
+
+Form = Literal["text", "markdown", "latex", "json"]
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a report consists of.
+
+    Attributes:
+        report: the HTML page.
+        pdf: the same as a PDF.
+        leaderboard: CSV, one row per cell; with the columns of
+        `reports.tables.published_comparison` where papers
+            print a score of one, and that of `reports.tables.tuning` where anything was tuned.
+        runs: CSV, one row per run.
+        figures: the folder with every figure as SVG, PNG and CSV.
+        table: the leaderboard.
+    """
+
+    report: Path
+    pdf: Path
+    leaderboard: Path
+    runs: Path
+    figures: Path
+    table: pd.DataFrame
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All that was written."""
+        return (self.report, self.pdf, self.leaderboard, self.runs, self.figures)
+
+
+@contextmanager
+def _collecting_seldom() -> Iterator[None]:
+    """Look for garbage seldom: hardly any of the many objects of a large report ever is."""
+    before = gc.get_threshold()
+    gc.set_threshold(50_000, 20, 50)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+@_collecting_seldom()
+def build(results: Path, out: Path, selection: Selection = EVERYTHING) -> Built:
+    """Write a report about a results folder: as a page, a PDF, tables and figures.
+
+    Args:
+        results: the results folder.
+        out: folder to write to, created where needed.
+        selection: the part of the results folder to report on.
+
+    Raises:
+        StoreError: if the results folder is empty or has no such part, or ``out`` cannot be
+            written.
+        RecordError: if a plan or a study in it cannot be read.
+    """
+    from gapbench.reports.render import figure_files, html, pdf
+    from gapbench.reports.render.report import document, gather
+
+    evidence = gather(results, selection)
+    loaded = evidence.results
+    table = _whole(evidence.summary, evidence.across, evidence.studies, evidence.published)
+    built = Built(
+        report=out / "report.html",
+        pdf=out / "report.pdf",
+        leaderboard=out / "leaderboard.csv",
+        runs=out / "runs.csv",
+        figures=out / "figures",
+        table=table,
+    )
+    content = document(evidence)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        put_table(built.leaderboard, table)
+        put_table(built.runs, loaded.runs)
+        html.write(content, built.report)
+        with ThreadPoolExecutor(1) as beside:  # both spend most of their time outside of Python
+            drawn = beside.submit(figure_files.write, content, built.figures)
+            pdf.write(content, built.pdf)
+            drawn.result()
+    except OSError as error:
+        raise StoreError(
+            f"report folder {out} cannot be written: {error.strerror}; give another one with --out"
+        ) from None
+    return built
+
+
+def _leaderboard(summary: pd.DataFrame, together: Sequence[Across]) -> pd.DataFrame:
+    """Return the leaderboard, with averages over tasks at its end where a suite has any."""
+    table = leaderboard(summary)
+    return pd.concat([table, averages(table, together)], ignore_index=True)
+
+
+def _whole(
+    summary: pd.DataFrame,
+    together: Sequence[Across],
+    studies: Sequence[Tuned],
+    published: Sequence[Pair],
+) -> pd.DataFrame:
+    """Return the leaderboard with what tuning took and what papers print, where there is any."""
+    return with_published(with_tuning(_leaderboard(summary, together), studies), list(published))
+
+
+def terminal(results: Path, selection: Selection = EVERYTHING, form: Form = "text") -> str:
+    """Return what is printed of a results folder: its leaderboard, then its unreadable records.
+
+    Args:
+        results: the results folder.
+        selection: the part of it to print.
+        form: "text" for people, who also see published figures; "markdown" and "latex" for papers;
+            "json" for programs, with the columns of ``leaderboard.csv``.
+
+    Raises:
+        StoreError: if the results folder is empty, or has no such part.
+        RecordError: if a plan in it cannot be read, or, for JSON, a study.
+    """
+    loaded = selection.of(load(Store(results)))
+    summary = summarise(loaded)
+    published, together = pairs(loaded, summary), across(loaded, summary)
+    if form == "json":
+        studies = tuned(loaded, summary, selection.studies(read_summaries(results)))
+        rows = _whole(summary, together, studies, published).to_json(orient="records")
+        return json.dumps({"rows": json.loads(rows), "unreadable": loaded.unreadable}) + "\n"
+    table = _leaderboard(summary, together)
+    notes = [f"Only {loaded.part}."] if loaded.part else []
+    notes += [f"unreadable: {reason}" for reason in loaded.unreadable]
+    if form == "text":
+        return format_table(table) + format_pairs(published) + "".join(f"{n}\n" for n in notes)
+    return {"markdown": latex_markdown.markdown, "latex": latex_markdown.latex}[form](table, notes)

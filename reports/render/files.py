@@ -1,0 +1,47 @@
+"""How the files of a report are written: as new ones, and as tables that hold no formulas.
+
+A link that stands in a file's place is replaced, not followed. Names are data: a spreadsheet would
+run some of them as formulas, were they not marked as text.
+"""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from gapbench.bench.core.files import new_file
+
+_FORMULA = re.compile(r"[=+\-@\t\r]")
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
+
+
+def put(path: Path, content: str | bytes) -> None:
+    """Write a file, in place of what is there.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    with new_file(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def put_table(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, in place of what is there.
+
+    Text that a spreadsheet would take for a formula has an apostrophe before it.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    texts = table.select_dtypes(["object", "str", "category"]).columns
+    shown = table.assign(**{name: table[name].map(_inert) for name in texts})
+    shown = shown.rename(columns=_inert)
+    put(path, shown.to_csv(index=False, lineterminator="\n"))
+
+
+def _inert(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r\n", "\n").replace("\r", "\n")  # it would end a row unquoted
+    formula = _FORMULA.match(value) and not _NUMBER.fullmatch(value)
+    return f"'{text}" if formula else text

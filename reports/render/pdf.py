@@ -1,0 +1,242 @@
+"""The report as a PDF: the same document as the page, set by Typst.
+
+This module prepares what `templates/report.typ` sets. Text travels as strings in a JSON file and
+is never markup. The file has no date: equal documents give equal bytes.
+"""
+
+import json
+import re
+import tempfile
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from gapbench.reports.document.model import (
+    Bullets,
+    Column,
+    Document,
+    Part,
+    Picture,
+    Row,
+    Subheading,
+    Table,
+    Terms,
+    Text,
+)
+from gapbench.reports.figures import theme
+from gapbench.reports.render import figure_files
+from gapbench.reports.render.files import put
+from gapbench.reports.render.typst import Form, typeset
+
+MOST_ROWS = 1000
+"""Rows of all tables together. Beyond, the longest tables are cut and say so: a thousand of the
+widest rows take Typst two seconds and 0.4 GB, and fill twenty pages that nobody leafs through.
+"""
+
+_COMFORT = 11
+"""Width in ems from which on a column of text rather wraps than has the whole table set smaller."""
+
+_WORD = 20
+"""Letters from which on a word may be broken: where it joins parts, or after so many."""
+
+_LONG = 600
+"""Letters from which on a paragraph or a row may itself break over pages."""
+
+_LONG_WORD = re.compile(rf"\S{{{_WORD + 1},}}")
+_PIECE = re.compile(rf"[/_:=|-]{{0,2}}[^/_:=|-]{{1,{_WORD}}}[/_:=|-]{{0,2}}|[/_:=|-]{{1,{_WORD}}}")
+_SEAM = "\x1f"
+_MINUS = re.compile(r"(?<![^\s(])-(?=[\d.])")
+
+
+def write(document: Document, path: Path) -> None:
+    """Write a document as PDF.
+
+    Args:
+        document: the report.
+        path: the file to write, in a folder that exists.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    (file,) = pages(document, "pdf")
+    put(path, file)
+
+
+def pages(document: Document, form: Form) -> list[bytes]:
+    """Return a document as one PDF, or as a PNG for each of its pages.
+
+    Args:
+        document: the report.
+        form: "pdf" or "png".
+    """
+    template = (files("gapbench.reports") / "templates" / "report.typ").read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        content = _Writer(folder, most_rows(document)).document(document)
+        text = json.dumps(content, ensure_ascii=False)
+        (folder / "report.json").write_bytes(text.encode("utf-8", "replace"))
+        return typeset(template, folder, form)
+
+
+def most_rows(document: Document) -> int:
+    """Return how many rows a table may have so that all have at most `MOST_ROWS` together."""
+    parts = [part for section in document.sections for part in section.parts]
+    lengths = sorted(len(part.rows) for part in parts if isinstance(part, Table))
+    left = MOST_ROWS
+    for place, length in enumerate(lengths):
+        share = left // (len(lengths) - place)
+        if length > share:
+            return share
+        left -= length
+    return MOST_ROWS
+
+
+@dataclass
+class _Writer:
+    """Turns a document into what the template reads, and writes its figures beside it.
+
+    Attributes:
+        folder: for the figures.
+        most_rows: of a table.
+        tables: how many were met so far.
+        explained: number of the table that explained a column.
+    """
+
+    folder: Path
+    most_rows: int
+    tables: int = 0
+    explained: dict[Column, int] = field(default_factory=dict)
+
+    def document(self, document: Document) -> dict[str, Any]:
+        sections = [
+            {"title": _pieces(section.title), "parts": self.parts(section.parts)}
+            for section in document.sections
+        ]
+        subtitle = _pieces(document.subtitle)
+        return {"title": document.title, "subtitle": subtitle, "sections": sections}
+
+    def parts(self, parts: tuple[Part, ...]) -> list[dict[str, Any]]:
+        followers = [*parts[1:], None][: len(parts)]
+        return [
+            self.part(part) | {"leads": _leads(part, follower, first=place == 0)}
+            for place, (part, follower) in enumerate(zip(parts, followers, strict=True))
+        ]
+
+    def part(self, part: Part) -> dict[str, Any]:
+        match part:
+            case Text():
+                return {"part": "text", "text": _pieces(part.text), "quiet": part.quiet}
+            case Subheading():
+                return {"part": "subheading", "text": _pieces(part.text)}
+            case Bullets():
+                return {"part": "bullets", "items": [_pieces(item) for item in part.items]}
+            case Terms():
+                terms = [tuple(map(_pieces, term)) for term in part.terms.items()]
+                return {"part": "terms", "terms": terms}
+            case Table():
+                return self.table(part)
+            case Picture():
+                file = self.folder / f"{part.name}.svg"
+                file.write_text(figure_files.markup(part), encoding="utf-8")
+                title = _ended(part.title)
+                names = {"name": part.name, "title": _pieces(title), "alternative": title}
+                return {"part": "picture", **names}
+
+    def table(self, table: Table) -> dict[str, Any]:
+        self.tables += 1
+        hinted = [column for column in table.columns if column.hint]
+        where = {column: self.explained.setdefault(column, self.tables) for column in hinted}
+        rows = table.rows[: self.most_rows]
+        footer = [table.footer] if table.footer else []
+        texts = [_texts(row, table.columns) for row in (*rows, *footer)]
+        coloured = any(row.colour for row in rows)
+        lines = [
+            _line(row, cells, coloured=coloured)
+            for row, cells in zip((*rows, *footer), texts, strict=True)
+        ]
+        return {
+            "part": "table",
+            "number": self.tables,
+            "title": _pieces(_ended(table.title)),
+            "like": sorted({place for place in where.values() if place < self.tables}),
+            "hints": [
+                {"heading": column.heading, "hint": column.hint}
+                for column, place in where.items()
+                if place == self.tables
+            ],
+            "columns": [
+                _column(column, [cells[place] for cells in texts], coloured=coloured and not place)
+                for place, column in enumerate((Column(table.first, kind="text"), *table.columns))
+            ],
+            "rows": lines[: len(rows)],
+            "footer": lines[-1] if footer else None,
+            "left-out": _left_out(len(rows), len(table.rows)),
+        }
+
+
+def _leads(part: Part, follower: Part | None, *, first: bool) -> bool:
+    """Tell whether a part stays on the page of what follows.
+
+    A text that explains a table or a figure does, and so does the one that opens a section; a long
+    one would leave too much of a page empty.
+    """
+    if not isinstance(part, Text) or len(part.text) > _LONG:
+        return False
+    return isinstance(follower, Table | Picture) or (first and follower is not None)
+
+
+def _texts(row: Row, columns: tuple[Column, ...]) -> list[str]:
+    """Return what a row shows, its name first."""
+    values = zip(row.values, columns, strict=True)
+    return [
+        row.name,
+        *(
+            _MINUS.sub("\N{MINUS SIGN}", value.text) if column.kind == "number" else value.text
+            for value, column in values
+        ),
+    ]
+
+
+def _line(row: Row, cells: list[str], *, coloured: bool) -> dict[str, Any]:
+    """Return a row; those of a table with colours all leave room for one."""
+    return {
+        "cells": [_pieces(cell) for cell in cells],
+        "colour": theme.light(theme.variable(row.colour)) if row.colour else None,
+        "coloured": coloured,
+        "long": max(map(len, cells)) > _LONG,
+    }
+
+
+def _column(column: Column, texts: list[str], *, coloured: bool) -> dict[str, Any]:
+    """Return a column with those of its texts that tell how wide it is."""
+    return {
+        "heading": column.heading,
+        "kind": column.kind,
+        "comfort": _COMFORT,
+        "coloured": coloured,
+        "longest": sorted(dict.fromkeys(texts), key=len)[-3:],
+        "words": column.heading.split(),
+    }
+
+
+def _pieces(text: str) -> str | list[str]:
+    """Return a text, in pieces between which lines may end if it has long words."""
+    if not _LONG_WORD.search(text):
+        return text
+    return _LONG_WORD.sub(lambda word: _SEAM.join(_PIECE.findall(word[0])), text).split(_SEAM)
+
+
+def _ended(title: str) -> str:
+    """Return a title as a sentence, so that another may follow."""
+    return title if title.endswith((".", "!", "?")) else f"{title}."
+
+
+def _left_out(shown: int, n: int) -> str:
+    """Say what a table does not show; "" if it shows everything."""
+    if shown == n:
+        return ""
+    return (
+        f"The first {shown:,} of {n:,} rows. All of them are in report.html; leaderboard.csv has a "
+        "line for every cell and runs.csv one for every run."
+    )

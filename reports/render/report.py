@@ -1,0 +1,100 @@
+"""The report: its evidence, gathered from a results folder, and its sections, in their order."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from gapbench.bench.store.store import Store
+from gapbench.bench.tuning.summary import read_summaries
+from gapbench.reports.document.context import Evidence
+from gapbench.reports.document.model import Document, Picture, Section
+from gapbench.reports.figures import theme
+from gapbench.reports.results.load import Results, load
+from gapbench.reports.results.selection import EVERYTHING, Selection
+from gapbench.reports.sections import (
+    calibration,
+    cost,
+    failures,
+    leaderboard,
+    limits,
+    method_diagnostics,
+    overfitting,
+    protocol,
+    published,
+    throughput,
+    tuning,
+    verdict,
+)
+from gapbench.reports.tables.leaderboard import summarise
+from gapbench.reports.tables.published_comparison import pairs
+from gapbench.reports.tables.tuning import tuned
+
+SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
+    verdict.section,
+    leaderboard.section,
+    published.section,
+    cost.section,
+    overfitting.section,
+    calibration.section,
+    throughput.section,
+    tuning.section,
+    method_diagnostics.section,
+    failures.section,
+    protocol.section,
+    limits.section,
+)
+"""First the verdict, then the evidence, then what it cannot tell."""
+
+
+def gather(folder: Path, selection: Selection = EVERYTHING) -> Evidence:
+    """Read a results folder and work out what its report is made from.
+
+    Args:
+        folder: the results folder.
+        selection: the part of it to report on.
+
+    Raises:
+        StoreError: if the folder is empty, or has no such part.
+        RecordError: if a plan or a study in it cannot be read.
+    """
+    results = selection.of(load(Store(folder)))
+    summary = summarise(results)
+    studies = tuned(results, summary, selection.studies(read_summaries(folder)))
+    methods = {*summary["method"], *(each.summary.study.method for each in studies)}
+    return Evidence(
+        results=results,
+        summary=summary,
+        published=pairs(results, summary),
+        studies=studies,
+        colours=theme.colours(sorted(methods)),
+    )
+
+
+def document(evidence: Evidence) -> Document:
+    """Return the report."""
+    found = [_drawn(section(evidence)) for section in SECTIONS]
+    return Document(
+        title="gapbench report",
+        subtitle=_counts(evidence.results),
+        sections=tuple(section for section in found if section is not None),
+    )
+
+
+def _drawn(section: Section | None) -> Section | None:
+    """Draw the pictures of a section; until then each figure holds some ten megabytes."""
+    for part in section.parts if section else ():
+        if isinstance(part, Picture):
+            theme.svg(part.figure, part.title)
+    return section
+
+
+def _counts(results: Results) -> str:
+    """Say how many runs there are, by how they ended."""
+    ended: pd.Series[int] = results.runs["status"].value_counts()
+    counts = [f"{count} {str(status).replace('_', ' ')}" for status, count in ended.items()]
+    text = f"Runs: {', '.join(counts) or 'none'}."
+    if results.part:
+        text = f"Only {results.part}; comparisons are among these alone. {text}"
+    unreadable = len(results.unreadable)
+    return f"{text} Unreadable records: {unreadable}." if unreadable else text

@@ -1,0 +1,270 @@
+"""A results folder as one tidy table: a row for every planned run, and for every stray record.
+
+Missing runs stay in the table as missing, and unreadable records in a list: nothing vanishes. What
+the numbers mean together is the work of `reports.tables.leaderboard` and `reports.stats`.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from gapbench.bench.core.errors import RecordError, StoreError
+from gapbench.bench.store.record import Calibration, Cost, CurvePoint, Record, Truth
+from gapbench.bench.store.store import Store
+from gapbench.bench.store.suite_plan import PlanRow
+
+MISSING = "missing"
+"""Status of a planned run that has no readable record."""
+
+SPLITS = ("train", "validation", "test")
+CURVE = tuple(CurvePoint.model_fields)
+"""Columns of a curve: the step, then scores and losses."""
+
+_IDENTITY = (
+    "suite",
+    "task",
+    "backbone",
+    "start",
+    "method",
+    "variant",
+    "seed",
+    "run_hash",
+    "config_hash",
+    "protocol",
+    "status",
+    "detail",
+    "path",
+)
+_SCORES = (
+    "metric",
+    "higher_is_better",
+    *(f"{split}_{value}" for value in ("score", "loss", "examples") for split in SPLITS),
+    "leaked_validation",
+    "leaked_test",
+    "generalization_gap",
+    "loss_gap",
+    "checkpoint_step",
+)
+_PROVENANCE = (
+    "device",
+    "device_type",
+    "threads",
+    "precision",
+    "started_at",
+    "gapbench",
+    "torch",
+    "code_hash",
+    "git_commit",
+    "setting",
+)
+_COLUMNS = (
+    *_IDENTITY,
+    *_SCORES,
+    *Calibration.model_fields,
+    *(f"bayes_{name}" for name in Truth.model_fields),
+    *Cost.model_fields,
+    *_PROVENANCE,
+)
+_TEXT = {
+    *_IDENTITY,
+    "metric",
+    "device",
+    "device_type",
+    "precision",
+    "started_at",
+    "gapbench",
+    "torch",
+    "code_hash",
+    "git_commit",
+    "setting",
+} - {"seed"}
+_WHOLE = {
+    "seed",
+    "checkpoint_step",
+    "leaked_validation",
+    "leaked_test",
+    "threads",
+    *(f"{split}_examples" for split in SPLITS),
+    *(name for name, info in Cost.model_fields.items() if info.annotation in {int, int | None}),
+}
+
+
+@dataclass
+class Results:
+    """A results folder in memory.
+
+    Attributes:
+        store: where it was read from.
+        runs: one row per planned run in plan order, then the records that no plan wants, with an
+            empty suite and variant. Text that does not exist is "", a number NA or NaN. `start` is
+            the name of the adapter that the run starts from. `setting` is a hash of all that a cell
+            shares with its rivals (task, data, backbone, start, budget, protocol): only rows with
+            the same setting may be compared. Metrics beside the main one follow as
+            `<split>/<metric>`, those of a part as `<split>/<metric>/<part>`.
+        cells: the first record of each cell by its hash, without its curve.
+        curves: scores along training by run hash, `(points, len(CURVE))`, NaN where undefined.
+        notes: what methods report of themselves, by run hash; runs without any are absent.
+        unreadable: why each unreadable record could not be read.
+        part: what `runs` are limited to, "" if to nothing; see `reports.results.selection`.
+    """
+
+    store: Store
+    runs: pd.DataFrame
+    cells: dict[str, Record] = field(default_factory=dict)
+    curves: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unreadable: list[str] = field(default_factory=list)
+    part: str = ""
+
+    def predictions(self, config_hash: str, seed: int) -> pd.DataFrame | None:
+        """Return the stored test predictions of one run, None if there are none or are damaged."""
+        try:
+            table = self.store.predictions(replace(self.cells[config_hash].run, seed=seed))
+        except RecordError:
+            return None
+        return None if table is None else table.to_pandas()
+
+
+def load(store: Store) -> Results:
+    """Read every plan and record of a results folder, one record at a time.
+
+    Raises:
+        StoreError: if it holds neither a plan nor a record.
+        RecordError: if a plan cannot be read, since what is missing is then unknown.
+    """
+    results = Results(store, pd.DataFrame())
+    shared: dict[str, dict[str, Any]] = {}
+    rows: dict[str, dict[str, Any]] = {}
+    for record in store.records():
+        if not isinstance(record, Record):
+            results.unreadable.append(str(record))
+            continue
+        if record.cell_hash not in shared:
+            results.cells[record.cell_hash] = record.model_copy(update={"curve": ()})
+            shared[record.cell_hash] = _cell_row(record)
+        # Seeds share their cell, so that the hashes in its path are worked out once.
+        run = replace(results.cells[record.cell_hash].run, seed=record.seed)
+        own = {**_row(record), "path": store.place(run)}
+        rows[record.run_hash] = {**shared[record.cell_hash], **own}
+        if record.curve:
+            results.curves[record.run_hash] = _curve(record)
+        if record.notes:
+            results.notes[record.run_hash] = record.notes
+    plans = store.plans()
+    planned = {plan.run_hash for plan in plans}
+    content = [_planned(store, plan, rows.get(plan.run_hash)) for plan in plans]
+    content += [row for run_hash, row in rows.items() if run_hash not in planned]
+    if not content and not results.unreadable:
+        raise StoreError(
+            f"results folder {store.root} holds no plan and no record; run a suite first "
+            f"(gapbench run quickstart --results {store.root}), or give another folder"
+        )
+    results.runs = _frame(content)
+    return results
+
+
+def _planned(store: Store, plan: PlanRow, row: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the row of a planned run: its record's, or one that says that it is missing."""
+    if row is None:
+        present = (store.root / plan.path).exists()
+        row = {
+            "status": MISSING,
+            "detail": "its record cannot be read" if present else "not run yet",
+            "config_hash": PurePosixPath(plan.path).parent.name,
+        }
+    return row | vars(plan)
+
+
+def _cell_row(record: Record) -> dict[str, Any]:
+    cell = record.cell
+    # Terms that rivals share; what a method may set for itself is left out.
+    own = {"task", "method", "config", "training"}
+    terms = cell.model_dump(mode="json", exclude=own if cell.start else own | {"start"})
+    text = json.dumps([terms, cell.task.identity()], sort_keys=True)
+    return {
+        "suite": "",
+        "variant": "",
+        "task": cell.task.name,
+        "backbone": cell.backbone.name,
+        "start": cell.start.name if cell.start else "",
+        "method": cell.method,
+        "config_hash": record.cell_hash,
+        "protocol": cell.protocol,
+        "metric": cell.task.metrics[0],
+        "higher_is_better": cell.task.metric.higher_is_better,
+        "precision": cell.precision,
+        "setting": hashlib.sha256(text.encode()).hexdigest()[:8],
+    }
+
+
+def _row(record: Record) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "seed": record.seed,
+        "run_hash": record.run_hash,
+        "status": record.status.value,
+        "detail": record.detail,
+        "generalization_gap": record.generalization_gap,
+        "loss_gap": record.loss_gap,
+        "checkpoint_step": record.checkpoint.step if record.checkpoint else None,
+    }
+    return row | _scores(record) | _measured(record) | _origin(record)
+
+
+def _scores(record: Record) -> dict[str, Any]:
+    row: dict[str, Any] = {}
+    for split, scores in record.splits.items():
+        row[f"leaked_{split}"] = record.leaked.get(split)
+        row[f"{split}_score"] = record.score(split)
+        row[f"{split}_loss"] = scores.loss
+        row[f"{split}_examples"] = scores.examples
+        own = record.cell.task.metrics[:1] if split in SPLITS else ()  # have a column already
+        others = [name for name in scores.metrics if name not in own]
+        row |= {f"{split}/{name}": scores.metrics[name] for name in others}
+        for part, values in scores.parts.items():
+            row |= {f"{split}/{name}/{part}": value for name, value in values.items()}
+    return row
+
+
+def _measured(record: Record) -> dict[str, Any]:
+    row: dict[str, Any] = dict(record.calibration or {})
+    row |= {f"bayes_{name}": value for name, value in record.truth or {}}
+    return row | dict(record.cost or {})
+
+
+def _origin(record: Record) -> dict[str, Any]:
+    origin = record.provenance
+    return {
+        "device": origin.device,
+        "device_type": origin.device_type,
+        "threads": origin.threads,
+        "started_at": origin.started_at.isoformat(),
+        "code_hash": origin.code_hash,
+        "git_commit": origin.git_commit,
+        "gapbench": origin.versions.get("gapbench"),
+        "torch": origin.versions.get("torch"),
+    }
+
+
+def _curve(record: Record) -> NDArray[np.float64]:
+    points = [[getattr(point, name) for name in CURVE] for point in record.curve]
+    return np.array(points, dtype=np.float64)
+
+
+def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
+    extra = sorted({name for row in rows for name in row if "/" in name})
+    frame = pd.DataFrame(rows, columns=[*_COLUMNS, *extra])
+    for name in frame:
+        if name in _TEXT:
+            frame[name] = frame[name].astype("str").fillna("")
+        elif name == "higher_is_better":
+            frame[name] = frame[name].astype("boolean")
+        else:
+            whole = name in _WHOLE
+            frame[name] = pd.to_numeric(frame[name]).astype("Int64" if whole else "float64")
+    return frame

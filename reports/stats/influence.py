@@ -1,0 +1,137 @@
+"""Metrics as means over test items, to first order: what each item adds to a score.
+
+A metric of the whole test set is a function of the items' distribution. To first order, the score
+on other items is the mean over them of
+
+    pseudo-value = score + influence of the item,
+
+where the influence is the derivative of the metric by the item's weight (Hampel, "The influence
+curve and its role in robust estimation", 1974). The mean of the pseudo-values is the score itself,
+and their variance is what the infinitesimal jackknife makes of it. For a share or a mean the
+pseudo-values are the items' own values, and nothing is approximate.
+
+Metrics that cannot be told from stored predictions, such as BLEU, are absent.
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gapbench.reports.stats.intervals import Floats
+
+Array = NDArray[Any]
+
+
+def accuracy(predictions: Array, references: Array) -> Floats:
+    """Return 1 where the predicted class is the true one, 0 elsewhere, `(n,)`."""
+    return np.asarray(predictions == references, dtype=np.float64)
+
+
+def f1(predictions: Array, references: Array) -> Floats:
+    """Return the pseudo-values of F1 of class 1, the ratio of two means; all 0 where undefined."""
+    shared = 2.0 * ((predictions == 1) & (references == 1))
+    either = (predictions == 1).astype(np.float64) + (references == 1)
+    if not either.any():
+        return np.zeros(len(either))
+    score = shared.mean() / either.mean()
+    return np.asarray(score + (shared - score * either) / either.mean())
+
+
+def matthews_correlation(predictions: Array, references: Array) -> Floats:
+    """Return the pseudo-values of the Matthews correlation; all 0 where a side is constant.
+
+    With shares p of predicted and t of true classes, and c of right ones, the score is
+    (c - p.t) / sqrt((1 - p.p) (1 - t.t)).
+    """
+    classes, both = np.unique(np.concatenate([predictions, references]), return_inverse=True)
+    predicted, true = both.reshape(2, -1)
+    p, t = (np.bincount(side, minlength=len(classes)) / len(side) for side in (predicted, true))
+    spread = 1 - p @ p, 1 - t @ t
+    if min(spread) < 1e-12:
+        return np.zeros(len(predictions))
+    correct = (predicted == true).astype(np.float64)
+    covariance, size = correct.mean() - p @ t, np.sqrt(spread[0] * spread[1])
+    score = covariance / size
+    moves = correct - correct.mean() - t[predicted] - p[true] + 2 * (p @ t)
+    spreads = (p @ p - p[predicted]) / spread[0] + (t @ t - t[true]) / spread[1]
+    return np.asarray(score + moves / size - score * spreads)
+
+
+def pearson(predictions: Array, references: Array) -> Floats:
+    """Return the pseudo-values of Pearson's correlation; NaN where a side is constant."""
+    first, second = _standardised(predictions), _standardised(references)
+    return _correlation(first, second)
+
+
+def spearman(predictions: Array, references: Array) -> Floats:
+    """Return the pseudo-values of Spearman's correlation; NaN where a side is constant.
+
+    An item counts twice: by its own ranks, and by lifting the ranks of all that lie above it.
+    """
+    ranks = [_shares_below(side, np.ones(len(side))) for side in (predictions, references)]
+    first, second = (_standardised(side) for side in ranks)
+    own = _correlation(first, second)
+    score = own.mean()
+    lifted = (
+        _shares_below(-side, (other - score * mine)) / np.std(rank)
+        for side, rank, mine, other in (
+            (predictions, ranks[0], first, second),
+            (references, ranks[1], second, first),
+        )
+    )
+    return np.asarray(own + sum(lifted))
+
+
+def mse(predictions: Array, references: Array) -> Floats:
+    """Return the squared errors, `(n,)`."""
+    return np.square(predictions.astype(np.float64) - references)
+
+
+def perplexity(losses: Array, tokens: Array) -> Floats:
+    """Return the pseudo-values of e to the mean loss over all tokens.
+
+    Args:
+        losses: mean loss of an item's tokens, in nats, `(n,)`.
+        tokens: their number, `(n,)`.
+    """
+    mean = np.average(losses, weights=tokens)
+    return np.asarray(np.exp(mean) * (1 + tokens * (losses - mean) / tokens.mean()))
+
+
+PSEUDOVALUES: Mapping[str, Callable[[Array, Array], Floats]] = MappingProxyType(
+    {
+        each.__name__: each
+        for each in (accuracy, f1, matthews_correlation, pearson, spearman, mse, perplexity)
+    }
+)
+"""Pseudo-values by the name of the metric."""
+
+
+def _standardised(values: Array) -> Floats:
+    centred = values - values.mean(dtype=np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(centred / np.sqrt(np.mean(centred**2)))
+
+
+def _correlation(first: Floats, second: Floats) -> Floats:
+    """Return the pseudo-values of the correlation of two standardised sides."""
+    product = first * second
+    return np.asarray(product.mean() * (1 - (first**2 + second**2) / 2) + product)
+
+
+def _shares_below(values: Array, weights: Floats) -> Floats:
+    """Return for each value the mean weight, over all items, of those below it; equals count half.
+
+    Args:
+        values: `(n,)`.
+        weights: of the items, `(n,)`.
+    """
+    order = np.argsort(values, kind="stable")
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    whole = np.concatenate([[0.0], np.cumsum(weights[order])])
+    below, upto = whole[ends - counts], whole[ends]
+    return np.asarray((below + upto)[place] / (2 * len(values)))

@@ -1,0 +1,1 @@
+"""Leaderboard, comparisons, summaries and the other tables."""

@@ -1,0 +1,63 @@
+"""What methods report of themselves (selected blocks, kept ranks), put together over seeds."""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from gapbench.reports.results.load import Results
+from gapbench.reports.tables.terminal import label, place, short
+
+DRAWN = ("blocks", "alpha_hat", "kept_ranks", "pseudo_singular_values")
+"""Notes of a number for every block or layer: `reports.figures.method_diagnostics` draws them."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a method says of its runs on one task.
+
+    Attributes:
+        place: task and backbone.
+        name: method and variant.
+        what: key of the note, in words.
+        text: its values over the seeds.
+    """
+
+    place: str
+    name: str
+    what: str
+    text: str
+
+
+def findings(results: Results, row: Any) -> list[Finding]:
+    """Return what the finished runs of a leaderboard row report, a line each; not the `DRAWN`."""
+    notes = [results.notes[run] for run in row.ok_runs.values() if run in results.notes]
+    where = place(row.task, row.backbone, row.start)
+    name = label(row.method, row.variant)
+    found = []
+    for key in dict.fromkeys(key for note in notes for key in note):
+        if key in DRAWN:
+            continue
+        values = [note[key] for note in notes if note.get(key) is not None]
+        found.append(Finding(where, name, key.replace("_", " "), _summary(values)))
+    return found
+
+
+def _summary(values: Sequence[Any]) -> str:
+    """Put one note of several seeds into words, by its type."""
+    if not values:
+        return "none"
+    if all(isinstance(value, list) for value in values):
+        counts = Counter(entry for value in values for entry in value)
+        entries = sorted(counts, key=lambda entry: (str(type(entry)), entry))
+        return ", ".join(f"{e} ({counts[e]}/{len(values)})" for e in entries) or "none"
+    if all(isinstance(value, dict) for value in values):
+        keys = dict.fromkeys(key for value in values for key in value)
+        means = {key: _summary([v[key] for v in values if key in v]) for key in keys}
+        return "; ".join(f"{key}: {text}" for key, text in means.items())
+    if all(isinstance(value, int | float) for value in values):
+        low, mean, high = np.min(values), np.mean(values), np.max(values)
+        return short(mean) if low == high else f"{short(mean)} ({short(low)} to {short(high)})"
+    return ", ".join(dict.fromkeys(str(value) for value in values))

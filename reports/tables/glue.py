@@ -1,0 +1,57 @@
+"""What counts of GLUE's nine tasks in that benchmark's average (Wang et al. 2019, section 3.4).
+
+A task that has several metrics, or two test sets, counts as their plain mean; the average is the
+mean over tasks. The test sets are the development sets, as GLUE's own test labels are private.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from gapbench.reports.results.items import Scored
+
+GLUE: Mapping[str, tuple[str, ...]] = {
+    "cola": ("test/matthews_correlation",),
+    "sst2": ("test/accuracy",),
+    "mrpc": ("test/f1", "test/accuracy"),
+    "stsb": ("test/pearson", "test/spearman"),
+    "qqp": ("test/f1", "test/accuracy"),
+    "mnli": ("test/accuracy", "mismatched/accuracy"),
+    "qnli": ("test/accuracy",),
+    "rte": ("test/accuracy",),
+    "wnli": ("test/accuracy",),
+}
+"""What counts of each task."""
+
+
+def recorded(runs: pd.DataFrame, task: str, main: str) -> dict[str, dict[str, float]]:
+    """Return what counts of each run of a task by its hash; runs that lack a part are absent.
+
+    Args:
+        runs: the table of `reports.results.load`.
+        task: one of the nine.
+        main: its main metric.
+    """
+    columns = {
+        part.removeprefix("test/"): "test_score" if part == f"test/{main}" else part
+        for part in GLUE[task]
+    }
+    if not set(columns.values()) <= set(runs.columns):
+        return {}
+    own = runs.loc[runs["task"] == task, ["run_hash", *columns.values()]].dropna()
+    return {
+        str(run_hash): dict(zip(columns, map(float, parts), strict=True))
+        for run_hash, *parts in own.itertuples(index=False)
+    }
+
+
+def scored(row: Any, known: Mapping[str, Mapping[str, float]]) -> Scored:
+    """Return the runs of a row that have all that counts.
+
+    Args:
+        row: of the table of `reports.tables.leaderboard.summarise`.
+        known: as `recorded` returns it, of the row's task.
+    """
+    runs = row.ok_runs.items()
+    return Scored(row.config_hash, {seed: known[run] for seed, run in runs if run in known})

@@ -1,0 +1,178 @@
+"""The leaderboard as plain text, and the words and numbers that text and page share."""
+
+from collections.abc import Iterator
+from textwrap import fill
+from typing import Any, cast
+
+import pandas as pd
+
+from gapbench.bench.core.errors import printable
+from gapbench.reports.tables.leaderboard import PAPER, rows
+
+WIDTH = 110
+"""Most columns of what is printed to a terminal."""
+
+FEW_SEEDS = 5
+"""Below this many seeds a tie says more about the study than about the methods."""
+
+
+def format_table(table: pd.DataFrame) -> str:
+    """Return the leaderboard as aligned plain text of at most `WIDTH` columns, a part per task.
+
+    Args:
+        table: the columns of the leaderboard, in its row order.
+    """
+    found = ["\n".join(_part(title, part)) for title, part in parts(table)]
+    notes = ["* not told apart from the best (group 1).", *statistics(table)]
+    below = fill(" ".join(notes), WIDTH, break_on_hyphens=False)
+    return "\n\n".join([*found, below]) + "\n" if found else "No runs.\n"
+
+
+def parts(table: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
+    """Yield the rows of a leaderboard task by task, each with where they meet and their metric.
+
+    Args:
+        table: the columns of the leaderboard, in its row order.
+    """
+    place = [name for name in ("suite", "task", "backbone", "start") if name in table]
+    for key, part in table.groupby(place, sort=False):
+        suite, task, backbone, *start = map(str, cast("tuple[str, ...]", key))
+        metrics = " ".join(sorted(set(part["metric"]) - {""}))
+        began = [f"from {name}" for name in start if name]
+        yield list(filter(None, (suite or "(no suite)", task, backbone, *began, metrics))), part
+
+
+def statistics(table: pd.DataFrame) -> list[str]:
+    """Return what the numbers of a leaderboard are, a sentence each.
+
+    Args:
+        table: the columns of the leaderboard.
+    """
+    sentences = [
+        "Intervals: 95 %, over seeds and, where stored, test items.",
+        "Groups: paired tests, Holm.",
+        "Gap: train minus test score, above zero where train is better.",
+        "ECE: before temperature scaling.",
+        "FLOPs: of training, alike on every machine, as seconds are not.",
+    ]
+    if table["variant"].str.endswith(PAPER.strip()).any():
+        sentences += [f"{PAPER.strip()}: checkpoint chosen on the test split; such scores flatter."]
+    return sentences
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """Return a number with fixed decimals, or in short form where those would hide it; "" if none.
+
+    Args:
+        value: a number, None, NaN or NA.
+        digits: decimals of the fixed form.
+    """
+    if value is None or pd.isna(value):
+        return ""
+    value = value + 0.0  # no minus before zero
+    small = value != 0 and abs(value) < 10**-digits
+    return f"{value:.{digits}g}" if small or abs(value) >= 10_000 else f"{value:.{digits}f}"
+
+
+def label(method: str, variant: str) -> str:
+    """Return the name of a cell among its rivals: its method and, where it has one, its variant."""
+    plain = variant.removesuffix(PAPER.strip()).strip()
+    mark = PAPER if variant.endswith(PAPER.strip()) else ""
+    return (method if plain in {"", "default"} else f"{method} / {plain}") + mark
+
+
+def place(task: str, backbone: str, start: str = "") -> str:
+    """Return where rivals meet: a task, a backbone, and the adapter they start from, if any."""
+    return f"{task} on {backbone}" + (f", from {start}" if start else "")
+
+
+def too_few(table: pd.DataFrame) -> str:
+    """Say whether the seeds of one task are too few for a verdict, and what to do; "" if not."""
+    ranked = table["rank_group"].dropna()
+    scored = table[(table["n_seeds"] > 0) & (table["trainable_params"] != 0)]
+    if scored.empty:
+        return "No trained method of this task has a score yet."
+    if ranked.empty:
+        return "Too few seeds for a verdict: one seed has no interval. Run 5 or more (--seeds 5)."
+    few = int(scored["n_seeds"].max())
+    if len(ranked) > 1 and ranked.max() == 1 and few < FEW_SEEDS:
+        return (
+            f"Too few seeds for a verdict: with {few}, no method here is told apart from the best. "
+            f"Run {FEW_SEEDS} or more (--seeds {FEW_SEEDS})."
+        )
+    return ""
+
+
+_HEAD = (
+    "",
+    "method",
+    "seeds",
+    "group",
+    "score",
+    "95 %",
+    "gap",
+    "ECE",
+    "seconds",
+    "FLOPs",
+    "params",
+    "failed",
+)
+_WIDTHS = (1, 25, 5, 5, 8, 16, 8, 6, 7, 6, 6, 6)
+
+
+def _part(title: list[str], table: pd.DataFrame) -> Iterator[str]:
+    """Yield the lines of one task."""
+    yield printable(" | ".join(title))
+    yield _line(_HEAD)
+    for row in rows(table):
+        interval = f"{number(row.score_ci_low)} .. {number(row.score_ci_high)}"
+        yield _line(
+            (
+                "*" if pd.notna(row.rank_group) and row.rank_group == 1 else "",
+                fitted(label(row.method, row.variant), _WIDTHS[1]),
+                str(row.n_seeds),
+                number(row.rank_group, 0),
+                number(row.score),
+                interval if pd.notna(row.score_ci_low) else "",
+                number(row.generalization_gap),
+                number(row.ece),
+                number(row.train_seconds, 1),
+                short(row.train_flops),
+                short(row.trainable_params),
+                str(row.n_failed or ""),
+            )
+        )
+    if warning := too_few(table):
+        yield warning
+
+
+def short(value: Any) -> str:
+    """Return a number in three digits, with a letter for thousands and more; "" if none."""
+    if value is None or pd.isna(value):
+        return ""
+    rounded = float(f"{value:.3g}")  # first, or 999,600 would be a thousand thousands
+    for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(rounded) >= factor:
+            return f"{rounded / factor:#.3g}".removesuffix(".") + letter
+    return f"{rounded:.3g}"
+
+
+def fitted(name: str, width: int) -> str:
+    """Shorten a label to a width without losing its mark of the paper protocol.
+
+    Args:
+        name: a `label`.
+        width: most characters of the result.
+    """
+    if len(name) <= width:
+        return name
+    mark = PAPER if name.endswith(PAPER) else ""
+    return name[: width - len(mark) - 1] + "~" + mark
+
+
+def _line(texts: tuple[str, ...]) -> str:
+    cells = (
+        text.ljust(width) if place < 2 else text.rjust(width)
+        for place, (text, width) in enumerate(zip(texts, _WIDTHS, strict=True))
+    )
+    return printable(" ".join(cells).rstrip())

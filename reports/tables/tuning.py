@@ -1,0 +1,157 @@
+"""Studies beside the leaderboard: what a search chose, and what fresh seeds say about the choice.
+
+Studies come analysed from `bench.tuning.analysis`; here they meet the records of their winners. The
+page's section is made in `reports.sections.tuning`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from gapbench.bench.store.record import Record
+from gapbench.bench.tuning.summary import Summary, score_of
+from gapbench.reports.results.load import Results
+from gapbench.reports.stats.estimates import Sample
+from gapbench.reports.stats.intervals import Interval, mean_interval
+from gapbench.reports.stats.pairwise import paired
+from gapbench.reports.tables.leaderboard import rows
+from gapbench.reports.tables.ranking import key_of
+from gapbench.reports.tables.terminal import label
+
+COLUMN = "tuned_dimensions"
+"""What a leaderboard has more where anything was tuned; trials and seconds have columns anyway."""
+
+Key = tuple[str, str, str, str, str, str]
+"""Suite, task, backbone, start, method and variant."""
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """One study and its winner on the suite's seeds, which the search never used.
+
+    Differences are above zero where validation flattered and where tuning helped, whichever
+    direction the metric has.
+
+    Attributes:
+        summary: the study.
+        name: of the method and variant it tuned.
+        best: the winner's validation score in the search.
+        again: its mean validation score over the fresh seeds.
+        test: mean test score of the winner.
+        default: mean test score of the method's own settings.
+        optimism: `best` against `test`, with the interval over seeds.
+        gain: tuned against default on test, on common seeds and, where known, test items.
+        row: leaderboard row of the winner; None where it has not run.
+        kept: whether the winner is the default itself, so that there is nothing to gain.
+    """
+
+    summary: Summary
+    name: str
+    best: float | None
+    again: float | None
+    test: float | None
+    default: float | None
+    optimism: Interval
+    gain: Interval
+    row: Key | None
+    kept: bool
+
+
+def tuned(results: Results, table: pd.DataFrame, summaries: Sequence[Summary]) -> list[Tuned]:
+    """Return the studies of a results folder with what its records say of their winners.
+
+    Args:
+        results: the folder's runs.
+        table: their `summarise` table.
+        summaries: the folder's studies.
+    """
+    known = {
+        (row.suite, row.task, row.backbone, row.start, row.method, row.variant): row
+        for row in reversed(list(rows(table)))
+        if row.n_seeds
+    }
+    return [_tuned(results, summary, known) for summary in summaries]
+
+
+def with_tuning(leaderboard: pd.DataFrame, found: Sequence[Tuned]) -> pd.DataFrame:
+    """Return a leaderboard whose tuned rows say what tuning took; as it is without studies.
+
+    Args:
+        leaderboard: its table.
+        found: the studies beside it.
+    """
+    if not found:
+        return leaderboard
+    by_row = {each.row: each.summary for each in reversed(found) if each.row is not None}
+    starts = leaderboard["start"] if "start" in leaderboard else [""] * len(leaderboard)
+    keys = [
+        (r.suite, r.task, r.backbone, start, r.method, r.variant)
+        for r, start in zip(rows(leaderboard), starts, strict=True)
+    ]
+    studies = [by_row.get(key) for key in keys]
+    return leaderboard.assign(
+        tune_trials=pd.array([s.tally.trials if s else None for s in studies], dtype="Int64"),
+        tune_seconds=np.array([s.tally.seconds if s else np.nan for s in studies]),
+        **{COLUMN: pd.array([len(s.study.space) if s else None for s in studies], dtype="Int64")},
+    )
+
+
+def winners_variant(variant: str) -> str:
+    """Return the variant under which the winner of a variant's study stands in the leaderboard."""
+    return "tuned" if variant == "default" else f"{variant} tuned"
+
+
+def _tuned(results: Results, summary: Summary, known: dict[Key, Any]) -> Tuned:
+    study = summary.study
+    place = (study.suite, study.task, study.backbone, study.start, study.method)
+    winner_key: Key = (*place, winners_variant(study.variant))
+    winner = known.get(winner_key)
+    if winner is not None and not _chosen(results.cells[winner.config_hash], summary):
+        winner = None  # left from another study, whose space was another one
+    default = known.get((*place, study.variant))
+    scores: dict[int, float] = winner.by_seed if winner else {}
+    best = next((score_of(t) for t in study.trials if t.number == study.best_number), None)
+    upward = study.direction == "maximize"
+    sign = 1.0 if upward else -1.0
+    losses = [] if best is None else [sign * (best - score) for score in scores.values()]
+    return Tuned(
+        summary=summary,
+        name=label(study.method, study.variant),
+        best=best,
+        again=winner.validation_score if winner else None,
+        test=winner.score if winner else None,
+        default=default.score if default else None,
+        optimism=mean_interval(losses),
+        gain=_gain(winner, default, upward=upward),
+        row=winner_key if winner else None,
+        kept=bool(winner and default and winner.config_hash == default.config_hash),
+    )
+
+
+def _gain(winner: Any, default: Any, *, upward: bool) -> Interval:
+    """Return what a row gains over another, as the verdict compares the two where it does."""
+    if winner is None or default is None:
+        return Interval(0, None)
+    first, second = (winner, default) if upward else (default, winner)
+    pairs = winner.family
+    if key_of(first) in pairs.places and key_of(second) in pairs.places:
+        found: Interval = pairs.compare(key_of(first), key_of(second)).difference
+        return found
+    return paired(Sample(first.by_seed), Sample(second.by_seed)).difference
+
+
+def _chosen(record: Record, summary: Summary) -> bool:
+    """Whether a run had the settings of a study's winner."""
+    study = summary.study
+    params = next((t.params for t in study.trials if t.number == study.best_number), None)
+    if params is None:
+        return False
+    training = record.cell.training.model_dump()
+    for name, dimension in study.space.items():
+        settings = record.cell.config if dimension.where == "config" else training
+        if name in settings and settings[name] != params.get(name):
+            return False
+    return True

@@ -1,0 +1,1 @@
+"""gapbench: which overfitting control for LoRA fine-tuning, on which task, and how sure."""

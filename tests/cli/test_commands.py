@@ -1,0 +1,364 @@
+"""The command line from end to end, on a suite of a few small runs."""
+
+import argparse
+import csv
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gapbench.bench import __version__
+from gapbench.bench.adaptation import registry
+from gapbench.bench.cli.commands import find
+from gapbench.bench.cli.main import main
+from gapbench.bench.cli.parser import build_parser
+from gapbench.bench.metrics.classification import METRICS
+from tests.support.small_suite import SmallSuite, call, make
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def small(tmp_path: Path, make_backbone: Callable[[str], Path]) -> SmallSuite:
+    """A suite of 6 runs, none of them done."""
+    return make(tmp_path / "small", make_backbone("bert"))
+
+
+@pytest.fixture
+def done(small: SmallSuite, capsys: Capture) -> SmallSuite:
+    """The suite with all runs done."""
+    assert call(capsys, "run", *small.running).code == 0
+    return small
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of every command by name."""
+    (action,) = (a for a in build_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    return dict(action.choices)
+
+
+def test_commands_are_those_of_the_design() -> None:
+    """The commands of this version are all there."""
+    wanted = {"list", "check", "plan", "run", "tune", "status", "report", "leaderboard", "compare"}
+    assert wanted | {"reproduce", "export"} <= commands().keys()
+
+
+@pytest.mark.parametrize("name", commands())
+def test_help_of_a_command_has_an_example_that_parses(name: str, capsys: Capture) -> None:
+    """Every command shows an example of itself, and the example is a legal command line."""
+    answer = call(capsys, name, "--help")
+    assert answer.code == 0
+    words = " ".join(answer.out.split())
+    example = words.rpartition("example: gapbench ")[2].split()
+    assert example[0] == name
+    assert len(example) > 1
+    build_parser().parse_args(example)
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_command_of_the_parser_has_its_function(name: str) -> None:
+    """No command is offered that nothing stands behind."""
+    assert find(name).__name__ == f"{name}_command"
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_flag_of_a_command_is_explained(name: str) -> None:
+    """No argument comes without a help text."""
+    for action in commands()[name]._actions:
+        assert action.help or action.choices, f"{name} {action.dest}"
+
+
+def test_help_names_every_command(capsys: Capture) -> None:
+    """The help of the program lists its commands and gives an example."""
+    answer = call(capsys, "--help")
+    assert answer.code == 0
+    first_words = [line.split()[0] for line in answer.out.splitlines() if line.startswith("    ")]
+    assert set(commands()) <= set(first_words)
+    assert "example: gapbench " in answer.out
+
+
+def test_version_is_that_of_the_package(capsys: Capture) -> None:
+    """`--version` prints one line."""
+    assert call(capsys, "--version").out == f"gapbench {__version__}\n"
+
+
+def test_help_is_shown_without_loading_the_engine() -> None:
+    """Help and usage errors do not wait for the training libraries."""
+    code = (
+        "import sys; from gapbench.bench.cli.main import build_parser; build_parser(); "
+        "print([name for name in ('torch', 'transformers', 'datasets', 'pandas') "
+        "if name in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "[]\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["lst"],
+        ["list"],
+        ["list", "colours"],
+        ["run"],
+        ["run", "x", "--seeds", "0"],
+        ["run", "x", "--seeds", "two"],
+        ["run", "x", "--workers", "0"],
+        ["run", "x", "--stack", "-1"],
+        ["run", "x", "--device", "tpu"],
+        ["run", "x", "--presicion", "fp32"],
+    ],
+)
+def test_wrong_usage_ends_with_2(arguments: list[str], capsys: Capture) -> None:
+    """A command line that cannot be meant prints usage to stderr and nothing to stdout."""
+    answer = call(capsys, *arguments)
+    assert answer.code == 2
+    assert answer.out == ""
+    assert "usage: gapbench" in answer.err
+
+
+def test_mistyped_argument_is_told_what_was_probably_meant(capsys: Capture) -> None:
+    """The usage shown is that of the command, and a flag that is close is named."""
+    answer = call(capsys, "run", "x", "--wrkers=3")
+    assert answer.code == 2
+    assert answer.err.startswith("usage: gapbench run ")
+    assert "unrecognized arguments: --wrkers=3 (did you mean --workers?)" in answer.err
+    assert "did you mean" not in call(capsys, "run", "x", "more").err
+
+
+@pytest.mark.parametrize("what", ["methods", "tasks", "suites", "metrics", "backbones"])
+def test_list_prints_the_same_names_as_text_and_as_json(what: str, capsys: Capture) -> None:
+    """Each listing has a row an item, and `--json` gives the same items to a program."""
+    rows = call(capsys, "list", what, "--json").json
+    lines = call(capsys, "list", what).out.splitlines()
+    assert len(rows) > 0
+    assert lines[0].split()[0] == "name"
+    assert [line.split()[0] for line in lines[1:]] == [row["name"] for row in rows]
+
+
+def test_list_shows_everything_that_is_registered(capsys: Capture) -> None:
+    """Listings come from the registries, not from a list of their own."""
+    methods = call(capsys, "list", "methods", "--json").json
+    assert {row["name"] for row in methods} == registry.discover().keys()
+    metrics = call(capsys, "list", "metrics", "--json").json
+    assert {row["name"] for row in metrics} == METRICS.keys()
+
+
+def test_check_reports_every_cell(small: SmallSuite, capsys: Capture) -> None:
+    """`check` loads data and backbone, counts the splits and trains nothing."""
+    answer = call(capsys, "check", *small.planning, "--json")
+    assert answer.code == 0
+    assert [row["method"] for row in answer.json] == ["majority", "head", "lora"]
+    for row in answer.json:
+        assert (row["train"], row["validation"], row["test"]) == (32, 8, 16)
+        assert (row["steps"], row["verdict"]) == (4, "ok")
+    assert answer.err == "suite 'small' is valid: 6 runs\n"
+    assert not small.results.exists()
+
+
+def test_check_says_what_will_be_skipped(small: SmallSuite, capsys: Capture) -> None:
+    """A method that cannot do a case is announced with its reason."""
+    small.write_suite(methods=[{"method": "lora", "config": {"rank": 25}}])
+    answer = call(capsys, "check", *small.planning, "--json")
+    assert answer.err.endswith("is valid: 2 runs, of which 2 will be skipped (see their verdict)\n")
+    (row,) = answer.json
+    assert row["verdict"].startswith("rank is 25, but layer ")
+    assert row["verdict"].endswith(" allows 1 to 24")
+
+
+def test_plan_counts_what_is_left(small: SmallSuite, capsys: Capture) -> None:
+    """`plan` writes nothing, and shows what is done and how long the rest will take."""
+    answer = call(capsys, "plan", *small.running, "--json")
+    assert answer.code == 0
+    assert [(row["runs"], row["done"]) for row in answer.json] == [(2, 0)] * 3
+    assert {row["seconds_left"] for row in answer.json} == {None}
+    assert answer.err.splitlines() == [
+        "6 runs, 6 to do",
+        f"no estimate yet: {small.results} holds no finished run like these",
+    ]
+    assert not small.results.exists()
+    assert call(capsys, "run", *small.running, "--methods", "head", "--seeds", "1").code == 0
+    answer = call(capsys, "plan", *small.running, "--json")
+    rows = {row["method"]: row for row in answer.json}
+    assert (rows["head"]["runs"], rows["head"]["done"]) == (2, 1)
+    assert rows["head"]["seconds_left"] >= 0  # measured now; None where nothing was
+    assert rows["lora"]["seconds_left"] is None
+    count, estimate = answer.err.splitlines()
+    assert count == "6 runs, 5 to do"
+    assert re.fullmatch(r"about \d+ s with 1 workers; 4 of the runs are guessed .*", estimate)
+
+
+def test_run_prints_results_to_stdout_and_progress_to_stderr(
+    small: SmallSuite, capsys: Capture
+) -> None:
+    """The leaderboard is the result; counts and the bar with its estimate are progress."""
+    answer = call(capsys, "run", *small.running)
+    assert answer.code == 0
+    assert all(method in answer.out for method in ("majority", "head", "lora"))
+    assert "runs" not in answer.out
+    assert "6 runs, 0 done before" in answer.err
+    assert "6.0/6 runs" in answer.err
+    assert " left" in answer.err
+
+
+def test_run_with_json_prints_one_object(small: SmallSuite, capsys: Capture) -> None:
+    """A program reads counts by status from stdout."""
+    answer = call(capsys, "run", *small.running, "--json")
+    assert answer.json == {"suite": "small", "runs": 6, "now": {"ok": 6}}
+    assert call(capsys, "run", *small.running, "--json").json["now"] == {}
+
+
+def test_second_run_trains_nothing(
+    done: SmallSuite, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Running a finished suite again touches no file of a run and loads no backbone."""
+    paths = sorted(path for path in (done.results / "runs").rglob("*") if path.is_file())
+    before = [(path, path.stat().st_mtime_ns, path.read_bytes()) for path in paths]
+    assert len(before) == 2 * 6
+    monkeypatch.setattr("gapbench.bench.models.loading.load", None)
+    answer = call(capsys, "run", *done.running)
+    assert answer.code == 0
+    assert "6 runs, 6 done before" in answer.err
+    assert [(path, path.stat().st_mtime_ns, path.read_bytes()) for path in paths] == before
+    assert sorted(path for path in (done.results / "runs").rglob("*") if path.is_file()) == paths
+
+
+def test_run_of_a_part_does_only_that_part(small: SmallSuite, capsys: Capture) -> None:
+    """Flags choose methods, tasks and seeds; the rest stays to be done."""
+    arguments = ("--methods", "head,majority", "--tasks", "animals", "--seeds", "1")
+    answer = call(capsys, "run", *small.running, *arguments, "--json")
+    assert answer.json["now"] == {"ok": 2}
+    assert call(capsys, "run", *small.running, "--json").json["now"] == {"ok": 4}
+
+
+def test_status_counts_by_suite_and_names_failures(
+    small: SmallSuite, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`status` tells done, failed and missing apart, and gives the cause of a failure."""
+    with monkeypatch.context() as patch:
+        patch.setattr("gapbench.methods.head.Head.adapt", _fail)
+        arguments = ("--methods", "head,majority", "--seeds", "1")
+        assert call(capsys, "run", *small.running, *arguments).code == 3
+    answer = call(capsys, "status", small.results, "--json")
+    assert answer.code == 0
+    assert answer.json[0] == {"suite": "small", "ok": 1, "failed": 1}
+    failure, way_out = answer.err.splitlines()
+    assert failure.startswith("failed: ")
+    assert "seed-0.json: " in failure
+    assert failure.endswith("broken on purpose")
+    assert way_out.startswith(f"  try again: gapbench run {small.path} ")
+    assert way_out.endswith(" --methods head,majority --seeds 1 --retry failed")
+
+
+def _fail(*_: object) -> None:
+    raise RuntimeError("broken on purpose")
+
+
+def test_status_of_an_unreadable_record_names_the_file(done: SmallSuite, capsys: Capture) -> None:
+    """A damaged record counts as missing, and is shown with the way out."""
+    path = next((done.results / "runs").rglob("*.json"))
+    path.write_text(path.read_text()[:100])
+    answer = call(capsys, "status", done.results, "--json")
+    assert answer.json[0] == {"suite": "small", "ok": 5, "missing": 1}
+    assert f"unreadable: {path}: truncated or not JSON; delete it" in answer.err
+    assert f"  try again: gapbench run {done.path} " in answer.err
+
+
+def test_report_writes_its_files_and_prints_their_paths(done: SmallSuite, capsys: Capture) -> None:
+    """`report` leaves a page, a PDF, two tables (a row a cell, a row a run) and figures."""
+    out = done.folder / "out"
+    answer = call(capsys, "report", done.results, "--out", out)
+    assert answer.code == 0
+    names = ["report.html", "report.pdf", "leaderboard.csv", "runs.csv", "figures"]
+    assert answer.out.split() == [str(out / name) for name in names]
+    with (out / "leaderboard.csv").open() as file:
+        methods = [row["method"] for row in csv.DictReader(file)]
+        assert sorted(methods) == ["head", "lora", "majority"]
+    with (out / "runs.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 6
+    assert "<html" in (out / "report.html").read_text()
+    assert (out / "report.pdf").read_bytes().startswith(b"%PDF-")
+
+
+def test_report_goes_beside_the_results_by_default(done: SmallSuite, capsys: Capture) -> None:
+    """Without `--out` the report lies in the results folder, where nobody takes it for a run."""
+    assert call(capsys, "report", done.results).code == 0
+    assert (done.results / "report" / "report.html").is_file()
+    assert call(capsys, "status", done.results, "--json").json[0] == {"suite": "small", "ok": 6}
+
+
+def test_start_of_several_hashes_is_refused(done: SmallSuite, capsys: Capture) -> None:
+    """It is not guessed which run was meant."""
+    for path in (done.results / "runs").glob("*/*/*/*/seed-*.json"):
+        content = json.loads(path.read_text())
+        path.write_text(json.dumps(content | {"run_hash": "77" + content["run_hash"][2:]}))
+    answer = call(capsys, "reproduce", "77", "--results", done.results)
+    assert answer.code == 2
+    assert "6 run hashes under " in answer.err
+    assert "begin with '77'; give more of it" in answer.err
+
+
+@pytest.mark.parametrize("method", ["majority", "lora"])
+def test_reproduce_finds_the_same_numbers(done: SmallSuite, capsys: Capture, method: str) -> None:
+    """A record named by its hash, the start of it, or its file comes out the same, run alone."""
+    before = done.records()
+    path = next((done.results / "runs").glob(f"animals/*/{method}/*/seed-1.json"))
+    run_hash = json.loads(path.read_text())["run_hash"]
+    arguments = ("--results", done.results, "--data", done.data, "--backbone", done.backbone)
+    answer = call(capsys, "reproduce", run_hash, *arguments, "--json")
+    assert answer.code == 0
+    assert answer.json["status_now"] == "ok"
+    assert answer.json["drifts"] == {}
+    assert answer.json["largest"] < 1e-6
+    answer = call(capsys, "reproduce", run_hash[:8], *arguments)
+    assert answer.code == 0
+    assert "same: no number differs by more than" in answer.out
+    answer = call(capsys, "reproduce", path, *arguments)
+    assert answer.code == 0
+    assert "same: no number differs by more than" in answer.out
+    assert done.records() == before
+
+
+def test_reproduce_shows_what_drifted(done: SmallSuite, capsys: Capture) -> None:
+    """A record whose numbers were changed does not come out the same."""
+    path = next((done.results / "runs").glob("animals/*/head/*/seed-0.json"))
+    content = json.loads(path.read_text())
+    true_loss = content["splits"]["test"]["loss"]
+    content["splits"]["test"]["loss"] = true_loss + 0.01
+    path.write_text(json.dumps(content))
+    sources = ("--results", done.results, "--data", done.data, "--backbone", done.backbone)
+    answer = call(capsys, "reproduce", content["run_hash"], *sources, "--json")
+    assert answer.code == 3
+    assert answer.json["drifts"].keys() == {"test.loss"}
+    assert answer.json["drifts"]["test.loss"] == pytest.approx([true_loss + 0.01, true_loss])
+    text = call(capsys, "reproduce", content["run_hash"], *sources).out
+    assert "drifted: test.loss: " in text
+
+
+def test_error_with_debug_shows_the_traceback() -> None:
+    """`--debug` hands the exception through."""
+    with pytest.raises(ValueError, match="unknown suite"):
+        main(["plan", "no-such-suite", "--debug"])
+
+
+def test_reader_that_goes_away_is_no_error() -> None:
+    """Piping a listing into a program that stops reading ends quietly."""
+    listing = subprocess.Popen(
+        [sys.executable, "-m", "gapbench", "list", "metrics", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+    )
+    assert listing.stdout is not None
+    listing.stdout.close()
+    assert listing.stderr is not None
+    complaint = listing.stderr.read()
+    assert listing.wait() == 0, complaint
+    assert complaint == ""
+    listing.stderr.close()

@@ -1,0 +1,113 @@
+"""Packed rows: every decision once, and scored as in a sequence of its own."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gapbench.bench.adaptation.losses import decision_losses
+from gapbench.bench.data.encoded import CausalSplit
+from gapbench.bench.data.packing import pack
+from gapbench.bench.tasks import kinds
+from gapbench.bench.tasks.eval_subset import Probe, forward
+from tests.support.causal_files import (
+    CHOOSE,
+    COLOURS,
+    FAMILIES,
+    METHODS,
+    NOUNS,
+    TELL,
+    Made,
+    losses,
+    make,
+    make_decoder,
+    make_task,
+)
+
+SPLITS = ("train", "validation", "test")
+# Of one record, more tellings than a row has room for; of another, a single one.
+MANY: dict[str, list[Any]] = {
+    "who": ["cat"] * 80 + ["hen"],
+    "what": ["red"] * 80 + ["old and shy"],
+    "telling": [f"the {a} is {b} and {c}" for a in NOUNS for b in COLOURS for c in COLOURS]
+    + ["it"],
+}
+# A prompt that is cut elsewhere for each choice, so that they share its first token at most.
+CUT: dict[str, list[Any]] = {
+    "who": ["red old small shy " * 15 + "cat"],
+    "choices": [["old", "shy and small", "not red"]],
+    "label": [1],
+}
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def decoder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a family's decoder."""
+    return make_decoder(tmp_path_factory.mktemp("decoders") / request.param, request.param)
+
+
+def test_rows_hold_every_decision_once_in_order(decoder: Path) -> None:
+    """Rows put together have the targets of all sequences, and shared tokens once a row."""
+    split = make(decoder, make_task(TELL), dict.fromkeys(SPLITS, MANY)).data.test
+    assert isinstance(split, CausalSplit)
+    rows = pack(split, np.arange(len(split)))
+    assert 2 < len(rows) < 6
+    expected = [split.input_ids[a + p : b] for a, b, p in bounds(split)]
+    np.testing.assert_array_equal(
+        np.concatenate([row.targets for row in rows]), np.concatenate(expected)
+    )
+    numbers = np.concatenate([row.numbers for row in rows])
+    np.testing.assert_array_equal(numbers, np.arange(len(numbers)))
+    for row in rows:
+        prompt = int(split.prompts[0]) if row is not rows[-1] else int(split.prompts[-1])
+        assert (row.owners == 0).sum() == prompt
+        assert (row.positions < max(split.lengths)).all()
+
+
+@pytest.mark.parametrize("content", [TELL, CHOOSE], ids=["many references", "cut prompts"])
+def test_packed_sequences_score_as_they_do_alone(content: dict[str, Any], decoder: Path) -> None:
+    """Neither neighbours in a row, nor a row's end, nor a shared start changes a loss."""
+    rows = MANY if content is TELL else CUT
+    made = make(decoder, make_task(content), dict.fromkeys(SPLITS, rows))
+    expected = alone(made)
+    if content is TELL:
+        np.testing.assert_allclose(
+            made.untuned()["loss"][0], np.concatenate(expected), rtol=0, atol=1e-9
+        )
+    else:
+        sums = [-each.sum() for each in expected]
+        np.testing.assert_allclose(made.untuned()["logits"][0], [sums], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_packed_predictions_of_a_method_equal_padded_ones(method: str, tmp_path: Path) -> None:
+    """Whatever a method does when it predicts, a row gives what sequences in a batch give."""
+    made = make(make_decoder(tmp_path / "llama", "llama"), make_task(TELL))
+    trained = made.train(method, (0, 1), **METHODS[method])
+    probe = Probe.of(made.data.test)
+    packed = kinds.get("generation").outputs(trained.method, trained.state, probe)["loss"]
+    counts = probe.split.decision_counts[probe.sequences]
+    starts = np.cumsum(counts) - counts
+    for places, batch, logits in forward(trained.method, trained.state, probe):
+        targets = batch.targets.view(2, len(places), -1)
+        each = decision_losses(logits, targets, "generation").numpy()
+        for row, place in enumerate(places):
+            own = slice(starts[place], starts[place] + counts[place])
+            np.testing.assert_allclose(
+                packed[:, own], each[:, row, : counts[place]], rtol=0, atol=1e-9
+            )
+
+
+def alone(made: Made) -> list[np.ndarray]:
+    """Return the losses of every sequence of the test split, each run by itself."""
+    split, model = made.data.test, made.plain()
+    assert isinstance(split, CausalSplit)
+    return [
+        losses(model, split.input_ids[a:b].tolist(), int(p)).numpy() for a, b, p in bounds(split)
+    ]
+
+
+def bounds(split: CausalSplit) -> list[tuple[int, int, int]]:
+    """Return start, end and prompt tokens of every sequence."""
+    return list(zip(split.offsets[:-1], split.offsets[1:], split.prompts, strict=True))

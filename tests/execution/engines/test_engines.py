@@ -1,0 +1,110 @@
+"""How the command line chooses an engine and a time, and what it says where it cannot."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from gapbench.bench.cli import arguments
+from gapbench.bench.execution import engines
+from tests.support.small_suite import SmallSuite, call, make
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def small(tmp_path: Path, make_backbone: Callable[[str], Path]) -> SmallSuite:
+    """A suite of 6 runs."""
+    return make(tmp_path / "small", make_backbone("bert"))
+
+
+@pytest.mark.parametrize(("engine", "package"), [("ray", "ray"), ("slurm", "submitit")])
+def test_missing_extra_is_an_error_with_the_command_that_brings_it(
+    small: SmallSuite, capsys: Capture, monkeypatch: pytest.MonkeyPatch, engine: str, package: str
+) -> None:
+    """Before anything is written, it says which package is missing and how to install it."""
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, f"gapbench.bench.execution.engines.{engine}", raising=False)
+    answer = call(capsys, "run", *small.running, "--engine", engine)
+    assert answer.code == 2
+    assert answer.err == (
+        f"gapbench: error: --engine {engine}: the package {package!r} is not installed; "
+        f"install it with: pip install 'gapbench[{engine}]'\n"
+    )
+    assert not small.results.exists()
+
+
+def test_every_engine_of_the_command_line_has_its_file() -> None:
+    """No engine is offered that nothing stands behind."""
+    folder = Path(str(engines.__file__)).parent
+    assert {path.stem for path in folder.glob("*.py")} == {*arguments.ENGINES, "__init__", "base"}
+
+
+@pytest.mark.parametrize("engine", arguments.ENGINES)
+def test_planning_and_handing_out_load_no_modelling_code(engine: str) -> None:
+    """What holds claims and sends stacks stays small: only who trains builds models."""
+    if engine != "local":
+        pytest.importorskip({"ray": "ray", "slurm": "submitit"}[engine])
+    code = (
+        "import sys; from bench import execute, registry; "
+        f"import gapbench.bench.execution.engines.{engine}; "
+        "registry.discover(); "
+        "print([n for n in ('transformers.modeling_utils', 'torch._dynamo') if n in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout == "[]\n"
+
+
+def test_slurm_where_no_job_can_be_sent_says_so(
+    small: SmallSuite, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A computer without Slurm's commands gets an error with the way out."""
+    pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
+    monkeypatch.setenv("PATH", "")
+    answer = call(capsys, "run", *small.running, "--engine", "slurm")
+    assert answer.code == 2
+    assert "--engine slurm: no job could be sent: " in answer.err
+    assert "use --engine local" in answer.err
+
+
+def test_tune_on_a_cluster_says_how_to_search_with_several_computers(
+    small: SmallSuite, capsys: Capture
+) -> None:
+    """Trials are asked for by processes that share a storage, not sent to a cluster."""
+    answer = call(capsys, "tune", *small.running, "--engine", "ray")
+    assert answer.code == 2
+    assert "one --results folder and one --storage URL" in answer.err
+
+
+def test_time_that_is_over_leaves_runs_for_the_next_command(
+    small: SmallSuite, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not fit is not begun; the exit code and a line say so, and the rest is done."""
+    with monkeypatch.context() as patch:
+        times = count(step=20)
+        patch.setattr("gapbench.bench.execution.work_queue.time.monotonic", lambda: next(times))
+        answer = call(
+            capsys, "run", *small.running, "--stack", "1", "--time-budget", "1m", "--json"
+        )
+    assert answer.code == 130
+    done, left = answer.json["now"]["ok"], answer.json["left"]
+    assert done > 0
+    assert left > 0
+    assert done + left == 6
+    assert f"{left} runs are left, about " in answer.err
+    answer = call(capsys, "run", *small.running, "--json")
+    assert (answer.code, answer.json["now"]) == (0, {"ok": left})
+
+
+def test_plan_tells_the_time_of_one_worker_and_of_several(
+    small: SmallSuite, capsys: Capture
+) -> None:
+    """More workers take less time; how much of it is guessed is said."""
+    assert call(capsys, "run", *small.running, "--seeds", "1", "--methods", "head").code == 0
+    answer = call(capsys, "plan", *small.running, "--seeds", "40", "--workers", "3")
+    line = answer.err.splitlines()[-1]
+    assert " with 1, " in line
+    assert " with 3 workers; 80 of the runs are guessed from what others took" in line

@@ -1,0 +1,133 @@
+"""Processes of this computer: one that dies is replaced, and none outlives its parent."""
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from gapbench.bench.execution.engines import local
+from gapbench.bench.execution.engines.base import Settings
+from gapbench.bench.execution.work_queue import ATTEMPTS, Agenda, Job
+from gapbench.bench.store.record import Record, Status
+from gapbench.bench.store.store import Store
+from tests.support.small_suite import SmallSuite, make, planned, start
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+METHODS = [{"method": "lora", "config": {"rank": 2}}, "head"]
+LONG = {"steps": 4000, "batch_size": 4, "evaluations": 20}
+
+
+@pytest.fixture
+def small(tmp_path: Path, make_backbone: Callable[[str], Path]) -> SmallSuite:
+    """A suite of 4 runs."""
+    return make(tmp_path / "small", make_backbone("bert"), methods=METHODS)
+
+
+def settings(small: SmallSuite, workers: int) -> Settings:
+    """Return how to execute a suite with so many processes."""
+    return Settings(small.results, planned(small)[1], "cpu", 1, workers)
+
+
+class Strikes:
+    """Kills a worker process whenever one has begun something, so many times."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+        self._struck: set[int] = set()  # one that dies may look busy for a moment
+
+    def __call__(self, _done: float, _statuses: Counter[Status]) -> None:
+        """Strike, if there is anything to strike at."""
+        busy = [child for child in psutil.Process().children() if at_work(child)]
+        alive = [child for child in busy if child.pid not in self._struck]
+        if alive and self.left:
+            self.left -= 1
+            self._struck.add(alive[0].pid)
+            alive[0].kill()
+
+
+def at_work(process: psutil.Process) -> bool:
+    """Whether a worker process holds a claim."""
+    try:
+        return any(file.path.endswith(".lock") for file in process.open_files())
+    except psutil.NoSuchProcess:
+        return False
+
+
+@pytest.mark.slow
+def test_worker_that_is_killed_is_replaced_and_its_stack_done(small: SmallSuite) -> None:
+    """One dead worker costs time and nothing else."""
+    small.write_suite(budget=LONG | {"steps": 400})
+    runs, _ = planned(small)
+    strikes = Strikes(1)
+    agenda = Agenda([Job([run]) for run in runs], strikes)
+    local.work(agenda, settings(small, 2))
+    assert strikes.left == 0
+    assert agenda.statuses == {Status.OK: 4}
+    assert all(r.status == "ok" for r in Store(small.results).records() if isinstance(r, Record))
+
+
+_BEFORE_STEPS_S = 3.0  # of a processor
+
+
+def trains(process: psutil.Process) -> bool:
+    """Whether a process has held a claim for long enough to be past what comes before a step.
+
+    For an instant after it is forked, any process holds what the command itself holds.
+    """
+    with suppress(psutil.NoSuchProcess):
+        before = sum(process.cpu_times()[:2])
+        while at_work(process):
+            if sum(process.cpu_times()[:2]) > before + _BEFORE_STEPS_S:
+                return True
+            time.sleep(0.02)
+    return False
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_the_command_that_started_them(
+    small: SmallSuite, number: signal.Signals
+) -> None:
+    """However the command ends, its processes stop and hold no claim any more."""
+    small.write_suite(budget=LONG)
+    command = ("run", *small.running, "--stack", "1", "--workers", "2")
+    process = start(*command)
+    family = psutil.Process(process.pid)
+    while not any(trains(child) for child in family.children()) and process.poll() is None:
+        time.sleep(0.02)
+    workers = family.children(recursive=True)
+    os.kill(process.pid, number)  # alone: not the group
+    _, progress = process.communicate()
+    expected = {signal.SIGTERM: 130, signal.SIGKILL: -signal.SIGKILL}
+    assert process.returncode == expected[number], progress
+    if number == signal.SIGTERM:  # a process that is just being started cannot know of a kill
+        assert "Traceback" not in progress
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert alive == []
+    saved = list((small.results / "checkpoints").glob("*.safetensors"))
+    # Who is asked to end saves what is in training.
+    assert bool(saved) == (number == signal.SIGTERM)
+    runs, _ = planned(small)
+    with Store(small.results).claim(runs) as mine:
+        assert mine == runs  # nobody holds one, and none is finished
+
+
+@pytest.mark.slow
+def test_stack_that_kills_every_worker_fails_with_its_cause(small: SmallSuite) -> None:
+    """After a few workers it is given up, and its record says of what they died."""
+    small.write_suite(budget=LONG)
+    (run, *_), _ = planned(small)
+    agenda = Agenda([Job([run])], Strikes(ATTEMPTS))
+    local.Crew(agenda, settings(small, 1), 1).work()
+    assert agenda.statuses == {Status.FAILED: 1}
+    record = Store(small.results).find(run)
+    assert record is not None
+    cause = "3 worker processes died at it; the last was killed by signal 9 (SIGKILL)"
+    assert record.detail == cause

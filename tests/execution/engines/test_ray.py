@@ -1,0 +1,108 @@
+"""A Ray cluster of several nodes on this computer: workers die, nodes leave and join."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import psutil
+import pytest
+
+from gapbench.bench.execution.engines.base import Settings
+from gapbench.bench.execution.scheduler import execute
+from gapbench.bench.store.record import Record, Status
+from gapbench.bench.store.store import Store
+from tests.support.small_suite import SmallSuite, make, numbers, planned
+
+ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+
+METHODS = [{"method": "lora", "config": {"rank": 2}}, "head", "majority"]
+BUDGET = {"steps": 300, "batch_size": 4, "evaluations": 3}
+
+
+@pytest.fixture
+def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A cluster whose head does no work, with two nodes of a core each."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+    for _ in range(2):
+        made.add_node(num_cpus=1)
+    ray.init(address=made.address, log_to_driver=False)
+    yield made
+    ray.shutdown()
+    made.shutdown()
+
+
+@pytest.fixture
+def small(tmp_path: Path, make_backbone: Callable[[str], Path]) -> SmallSuite:
+    """A suite of 12 runs."""
+    return make(tmp_path / "small", make_backbone("bert"), methods=METHODS, budget=BUDGET, seeds=4)
+
+
+class Accidents:
+    """Lets a worker process die, then a node leave and another one join, while a suite runs."""
+
+    def __init__(self, cluster: Any) -> None:
+        self._cluster = cluster
+        self._done = 0.0
+        self.happened: list[str] = []
+
+    def kill(self) -> None:
+        """Kill a worker that is at a stack, once a run is done."""
+        while not (self._done >= 1 and (workers := busy_workers())):
+            time.sleep(0.02)
+        workers[0].kill()
+        self.happened.append("worker killed")
+
+    def note(self, done: float, _statuses: Counter[Status]) -> None:
+        """Note the progress, and replace a node some runs after that; in the main thread alone."""
+        self._done = done
+        if self.happened == ["worker killed"] and done >= 3:
+            self._cluster.remove_node(next(iter(self._cluster.worker_nodes)))
+            self._cluster.add_node(num_cpus=1)
+            self.happened.append("node replaced")
+
+
+def busy_workers() -> list[psutil.Process]:
+    """Return the processes that are at a stack now."""
+    busy = []
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if process.name().startswith("ray::do"):
+                busy.append(process)
+    return busy
+
+
+def test_suite_survives_a_killed_worker_and_a_lost_node(
+    cluster: Any, small: SmallSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is lost is done again elsewhere; every record is written once and is the same."""
+    runs, sources = planned(small)
+    reference = small.folder / "local"
+    execute(runs, Settings(reference, sources, "cpu", 1, 1), lambda *_: None)
+    written: Counter[str] = Counter()
+    write = Store.write
+
+    def counted(store: Store, record: Record, *others: Any) -> None:
+        written[record.run_hash] += 1
+        write(store, record, *others)
+
+    monkeypatch.setattr(Store, "write", counted)
+    accidents = Accidents(cluster)
+    settings = Settings(small.results, sources, "cpu", 1, None, "ray")
+    striker = Thread(target=accidents.kill, daemon=True)
+    striker.start()
+    outcome = execute(runs, settings, accidents.note)
+    striker.join(timeout=30)
+    assert accidents.happened == ["worker killed", "node replaced"]
+    assert outcome.statuses == {Status.OK: 12}
+    assert written == {run.hash: 1 for run in runs}
+    assert numbers(Store(small.results)) == numbers(Store(reference))
+    assert not [path for path in (small.results / "claims").iterdir() if path.suffix == ".lock"]

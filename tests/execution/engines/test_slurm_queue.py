@@ -1,0 +1,72 @@
+"""What the answers of Slurm's `squeue` say of an array, with a program that gives them."""
+
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
+
+from gapbench.bench.execution.engines import slurm
+from gapbench.bench.execution.work_queue import Agenda
+from gapbench.bench.store.store import Store
+
+QUEUED = "77_0 main gapbench somebody R 0:10 1 node"
+GONE = "slurm_load_jobs error: Invalid job id specified"
+BUSY = "slurm_load_jobs error: Socket timed out on send/recv operation"
+
+
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose programs are found first."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    return folder
+
+
+def answer(programs: Path, *said: tuple[str, str, int]) -> None:
+    """Let `squeue` answer in turn by stdout, stderr and exit code, and by the last from then on."""
+    asked = programs / "asked"
+    lines = ["#!/bin/sh", f"echo >> {asked}", f"case $(wc -l < {asked}) in"]
+    for number, (out, err, code) in enumerate(said, 1):
+        case = number if number < len(said) else "*"
+        told = f"printf %s {shlex.quote(out)}; printf %s {shlex.quote(err)} >&2"
+        lines.append(f"{case}) {told}; exit {code};;")
+    path = programs / "squeue"
+    path.write_text("\n".join([*lines, "esac", ""]))
+    path.chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("said", "alive"),
+    [
+        ((QUEUED, "", 0), True),
+        (("", "", 0), False),
+        (("", GONE, 1), False),
+        (("", BUSY, 1), True),
+        (("", "", 1), True),
+    ],
+    ids=["queued", "ended", "forgotten", "busy", "silent"],
+)
+def test_only_an_answer_ends_an_array(
+    said: tuple[str, str, int], alive: bool, programs: Path
+) -> None:
+    """An array has ended where Slurm says so, and not where it cannot be asked."""
+    answer(programs, said)
+    assert slurm._in_queue("77") == alive
+
+
+def test_array_is_followed_past_a_failing_question(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The wait goes on after `squeue` failed, and ends when the array has left the queue."""
+    monkeypatch.setattr(slurm, "_POLL_S", 0.0)
+    monkeypatch.setattr(slurm, "_settled", lambda *_: False)
+    monkeypatch.setattr(slurm, "_attempted", lambda *_: False)
+    answer(programs, (QUEUED, "", 0), ("", BUSY, 1), (QUEUED, "", 0), ("", "", 0))
+    jobs = [object()]
+    agenda = Agenda([], lambda *_: None, None)
+    assert slurm._wait(agenda, jobs, Store(tmp_path / "results"), "77") == jobs  # type: ignore[arg-type]
+    assert (programs / "asked").read_text().count("\n") == 4

@@ -1,0 +1,75 @@
+"""How runs are grouped into stacks and spread over processes, and that Ctrl-C is always heeded."""
+
+import os
+import signal
+from collections import Counter
+
+import pytest
+import torch
+
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.execution.engines.local import suitable_workers
+from gapbench.bench.execution.scheduler import heeding_interrupts, stacks
+from gapbench.bench.execution.work_queue import Job
+from tests.support.small_stack import CPU, make_runs
+
+
+def test_interrupt_that_a_destructor_swallows_is_heeded_at_the_next_progress() -> None:
+    """Python drops an exception inside `__del__`; the work stops all the same, and quietly."""
+    seen: list[float] = []
+
+    class Struck:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGINT)
+            sum(range(1000))  # gives the handler a place to run
+
+    def work() -> None:
+        with heeding_interrupts(lambda done, _: seen.append(done)) as progress:
+            progress(1.0, Counter())
+            struck = Struck()
+            del struck
+            progress(2.0, Counter())
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert seen == [1.0]
+
+
+def test_handler_of_interrupts_is_put_back() -> None:
+    """Outside the work, Ctrl-C means what it meant before."""
+    before = signal.getsignal(signal.SIGINT)
+    with heeding_interrupts(lambda *_: None):
+        assert signal.getsignal(signal.SIGINT) is not before
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_runs_share_a_stack_only_where_they_may() -> None:
+    """Ranks, rates and optimiser settings may differ; targets, steps and method may not."""
+    together = make_runs(
+        "lora",
+        range(4),
+        configs=[{"rank": 2}, {"rank": 4, "dropout": 0.1}],
+        trainings=[{"learning_rate": 0.1}, {"weight_decay": 0.2}],
+    )
+    assert [len(stack) for stack in stacks(together, 16)] == [4]
+    assert [len(stack) for stack in stacks(together, 3)] == [3, 1]
+    apart = make_runs("lora", (0, 1), configs=[{}, {"targets": "all-linear"}])
+    apart += make_runs("lora", (0,), steps=7) + make_runs("head", (0,))
+    assert [len(stack) for stack in stacks(apart, 16)] == [1, 1, 1, 1]
+    assert [len(stack) for stack in stacks(make_runs("full", (0, 1)), 16)] == [1, 1]
+
+
+def test_small_backbones_get_a_process_a_core_if_there_is_work_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Eight stacks are worth two processes, seven are not; a large backbone gets one."""
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    sources = Sources()
+    tiny = sources.backbone("tiny-encoder")
+    (run,) = make_runs("head", (0,))
+    cell = run.cell.model_copy(update={"backbone": tiny})
+    todo = [Job([type(run)(cell, seed)]) for seed in range(8)]
+    assert suitable_workers(todo, sources, CPU) == 2
+    assert suitable_workers(todo[:7], sources, CPU) == 1
+    monkeypatch.setattr(Sources, "weight_bytes", lambda *_: 1e9)
+    assert suitable_workers(todo, sources, CPU) == 1

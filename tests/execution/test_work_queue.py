@@ -1,0 +1,224 @@
+"""Which stack comes next, what still fits into the time, and what stacks are expected to take."""
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from gapbench.bench.cli.argument_types import duration
+from gapbench.bench.cli.commands.printing import span
+from gapbench.bench.config.run import Fingerprint, Run
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.execution.cost_model import Costs, kind_of, makespan, seconds_a_unit
+from gapbench.bench.execution.work_queue import ATTEMPTS, Agenda, Job
+from gapbench.bench.store.record import Cost, Status
+from gapbench.bench.store.store import Store, store_at
+from gapbench.bench.training.make_records import blank_record
+from tests.support.small_stack import CPU, make_runs
+
+
+def ignore(_done: float, _statuses: Counter[Status]) -> None:
+    """Look at no progress."""
+
+
+def jobs(*seconds: float | None, runs: int = 1) -> list[Job]:
+    """Return stacks that are expected to take so long."""
+    return [
+        Job(make_runs("head", range(runs)), each, units=1.0 if each is None else each)
+        for each in seconds
+    ]
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock that stands still; its only entry is the time."""
+    now = [100.0]
+    monkeypatch.setattr("gapbench.bench.execution.work_queue.time.monotonic", lambda: now[0])
+    return now
+
+
+def test_stack_that_would_not_end_in_time_is_left(clock: list[float]) -> None:
+    """A long stack is passed over for a shorter one that fits; what is left is said."""
+    first, long, short, later = jobs(30, 40, 20, 20)
+    agenda = Agenda([first, long, short, later], ignore, budget_s=50)
+    assert agenda.next() is first
+    clock[0] += 25
+    agenda.end(first, {"a": Status.OK}, 25)
+    assert agenda.next() is short
+    clock[0] += 20
+    agenda.end(short, {"b": Status.OK}, 20)
+    assert agenda.next() is None
+    assert agenda.left == [long, later]
+
+
+def test_stack_of_unknown_length_is_judged_by_those_just_done(clock: list[float]) -> None:
+    """Nothing measured: the first is begun, the next only if one like the first would fit."""
+    first, second = jobs(None, None)
+    agenda = Agenda([first, second], ignore, budget_s=50)
+    assert agenda.next() is first
+    clock[0] += 30
+    agenda.end(first, {"a": Status.OK}, 30)
+    assert agenda.expected(second) == 30
+    assert agenda.next() is None
+    assert agenda.left == [second]
+
+
+def test_agenda_without_a_time_begins_everything_in_order() -> None:
+    """Without a budget nothing is left, however long it takes."""
+    wanted = jobs(3, 1e9, None)
+    agenda = Agenda(wanted, ignore)
+    assert [agenda.next() for _ in range(4)] == [*wanted, None]
+    assert agenda.left == []
+
+
+def test_progress_counts_finished_runs_and_shares_of_those_under_way() -> None:
+    """A stack of two that is half done counts as one run; its end counts both, once."""
+    seen: list[float] = []
+    first, second = jobs(1, 1, runs=2)
+    agenda = Agenda([first, second], lambda done, _: seen.append(done))
+    agenda.next()
+    agenda.next()
+    agenda.advance(first, 0.5)
+    agenda.end(first, {"a": Status.OK, "b": Status.FAILED})
+    agenda.advance(second, 0.25)
+    assert seen == [1.0, 2.0, 2.5]
+    assert agenda.statuses == {Status.OK: 1, Status.FAILED: 1}
+
+
+def test_stack_whose_worker_died_comes_first_again_until_too_many_died() -> None:
+    """It is tried at once as often as allowed; then its end is to be told."""
+    first, second = jobs(1, 1)
+    agenda = Agenda([first, second], ignore)
+    for attempt in range(1, ATTEMPTS + 1):
+        assert agenda.next() is first
+        assert agenda.died(first) is (attempt < ATTEMPTS)
+    agenda.end(first, {"a": Status.FAILED})
+    assert agenda.next() is second
+
+
+def with_cost(run: Run, seconds: float) -> Cost:
+    """Return what a run cost that took so many seconds."""
+    counts = dict.fromkeys(("steps", "train_tokens", "trainable_params", "stack_size"), 1)
+    return Cost(
+        **counts,
+        train_seconds=seconds - 1,
+        evaluation_seconds=1,
+        tokens_per_second=None,
+        peak_memory_bytes=1000 * (run.seed + 1),
+        train_flops=1.0,
+        forward_passes=1,
+        backward_passes=1,
+    )
+
+
+def store_with(folder: Path, runs: Sequence[Run], seconds: Sequence[float]) -> Store:
+    """Return a store in which these runs are done and took so long."""
+    store = store_at(folder)
+    for run, each in zip(runs, seconds, strict=True):
+        started = datetime(2026, 1, 2, tzinfo=UTC)
+        cost = with_cost(run, each)
+        store.write(blank_record(run, CPU, started, status=Status.OK, cost=cost))
+    return store
+
+
+def known_sources(runs: Sequence[Run]) -> Sources:
+    """Return sources that know the backbone of made-up runs as the built-in one."""
+    sources = Sources()
+    sources.locations = {run.cell.backbone.digest: "tiny-encoder" for run in runs}
+    return sources
+
+
+def test_stack_that_does_not_fit_into_memory_comes_back_as_two_halves() -> None:
+    """They come next, in order, and expect their share of what the whole would have taken."""
+    runs = make_runs("lora", range(5))
+    agenda = Agenda([Job(runs, seconds=10, units=5), Job(runs[:1])], lambda *_: None)
+    first = agenda.next()
+    assert first is not None
+    agenda.halve(first)
+    halves = [agenda.next(), agenda.next()]
+    assert [half.runs for half in halves if half] == [runs[:2], runs[2:]]
+    assert [(half.seconds, half.units) for half in halves if half] == [(4, 2), (6, 3)]
+    assert len(agenda) == 1
+
+
+def test_costs_are_medians_of_what_is_stored(tmp_path: Path) -> None:
+    """Records of a task, backbone and method say what its runs take; others are unknown."""
+    runs = make_runs("head", range(3))
+    costs = Costs.measured(store_with(tmp_path, runs, [2, 3, 100]), known_sources(runs))
+    (lora,) = make_runs("lora", (0,))
+    job = costs.job(make_runs("head", range(5, 9)))
+    assert job.seconds == 4 * 3
+    assert job.memory_bytes == 1.25 * 3000
+    assert costs.job([lora]).seconds is None
+    assert costs.job([lora]).memory_bytes > 1e9
+
+
+def test_stacks_come_longest_first_and_kinds_together(tmp_path: Path) -> None:
+    """Kinds follow each other by their longest stack, and are not mixed."""
+    head, lora, full = (make_runs(name, range(6)) for name in ("head", "lora", "full"))
+    done = store_with(tmp_path, [head[0], lora[0], full[0]], [2, 9, 5])
+    stacks = [head[1:2], lora[1:2], full[1:2], head[2:6], lora[2:5], full[2:3]]
+    found = Costs.measured(done, known_sources(head)).ordered(stacks)
+    assert [(kind_of(j.runs[0].cell)[2], j.seconds) for j in found] == [
+        ("lora", 27),
+        ("lora", 9),
+        ("head", 8),
+        ("head", 2),
+        ("full", 5),
+        ("full", 5),
+    ]
+
+
+def test_unmeasured_stacks_are_ordered_by_passes_steps_and_weights() -> None:
+    """More steps, or more passes a step, come first; untrained methods come last."""
+    longer, plain = make_runs("lora", (0,), steps=20), make_runs("lora", (0,), steps=10)
+    dearer = make_runs("hiddenkey", (0,), steps=15)
+    majority = make_runs("majority", (0,))
+    costs = Costs(known_sources(plain))
+    found = costs.ordered([majority, plain, dearer, longer])
+    names = [(job.runs[0].cell.method, job.runs[0].cell.budget.steps) for job in found]
+    assert names == [("hiddenkey", 15), ("lora", 20), ("lora", 10), ("majority", 20)]
+    assert seconds_a_unit(found) is None
+
+
+def test_makespan_is_that_of_the_last_worker() -> None:
+    """Three jobs on two workers: the third goes to whoever is free first."""
+    assert makespan([5, 3, 3], 1) == 11
+    assert makespan([5, 3, 3], 2) == 6
+    assert makespan([5, 3, 3], 7) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("45m", 2700), ("1h30m", 5400), ("90s", 90), ("2d", 172800)]
+)
+def test_duration_is_a_number_with_units(text: str, seconds: float) -> None:
+    """Units go from large to small."""
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    "text", ["", "45", "m", "0m", "1.5h", "-3m", "30m1h", "soon", "9" * 400 + "d"]
+)
+def test_other_durations_are_refused(text: str) -> None:
+    """A bare number has no unit that everybody would expect."""
+    with pytest.raises(Exception, match="such as 45m or 1h30m"):
+        duration(text)
+
+
+def test_spans_are_told_in_two_units_and_never_as_nothing() -> None:
+    """Longer times read longer."""
+    told = [span(seconds) for seconds in (0, 59.6, 3599, 3600, 90000)]
+    assert told == ["1 s", "1 min 0 s", "59 min 59 s", "1 h 0 min", "1 d 1 h"]
+    assert all(a != b for a, b in pairwise(told))
+
+
+def test_backbone_in_the_hub_counts_as_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights that are not at hand have no size; order goes by steps then."""
+    monkeypatch.setattr(Sources, "weight_bytes", lambda *_: float("inf"))
+    costs = Costs(Sources())
+    few, many = make_runs("lora", (0,), steps=3), make_runs("lora", (0,), steps=30)
+    assert [job.runs for job in costs.ordered([few, many])] == [many, few]
+    assert isinstance(few[0].cell.backbone, Fingerprint)

@@ -1,0 +1,283 @@
+"""Suites as data: what a file expands to, what its runs are called, and what it may not say."""
+
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from gapbench.bench.config import task as task_config
+from gapbench.bench.config.run import Budget
+from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.experiment import suite as suites
+from gapbench.bench.experiment.suite import PlannedRun
+from tests.support.small_suite import TASK, SmallSuite, make, stand_ins
+
+
+@pytest.fixture
+def small(tmp_path: Path, make_backbone: Callable[[str], Path]) -> SmallSuite:
+    """A valid suite of 3 methods and 2 seeds."""
+    return make(tmp_path / "small", make_backbone("bert"))
+
+
+def expand(small: SmallSuite) -> list[PlannedRun]:
+    """Read and expand a suite file with its own data."""
+    suite, path = suites.load(str(small.path))
+    return suites.expand(suite, Sources(small.data), path)
+
+
+def hashes(small: SmallSuite) -> list[str]:
+    """Return the run hashes of a suite file in order."""
+    return [planned.run.hash for planned in expand(small)]
+
+
+def test_expand_gives_every_combination_once(
+    tmp_path: Path, make_backbone: Callable[[str], Path]
+) -> None:
+    """A grid of t tasks, b backbones, m methods and s seeds has t * b * m * s distinct runs."""
+    bert, gpt2 = make_backbone("bert"), make_backbone("gpt2")
+    small = make(tmp_path / "grid", bert, backbones=[str(bert), str(gpt2)], seeds=[5, 1, 3])
+    planned = expand(small)
+    assert len(planned) == len(set(hashes(small))) == 1 * 2 * 3 * 3
+    assert [p.run.seed for p in planned[:3]] == [5, 1, 3]
+    assert {p.run.cell.backbone.name for p in planned} == {"random-bert", "random-gpt2"}
+
+
+def test_hash_does_not_depend_on_the_order_of_keys(small: SmallSuite) -> None:
+    """Suite and task files may list their fields in any order."""
+    before = hashes(small)
+    for path in (small.path, small.task_path):
+        content = yaml.safe_load(path.read_text())
+        path.write_text(yaml.safe_dump(dict(reversed(content.items())), sort_keys=False))
+    config = {"targets": "default", "rank": 2}
+    small.write_suite(methods=["majority", "head", {"config": config, "method": "lora"}])
+    assert hashes(small) == before
+
+
+def test_hash_does_not_depend_on_labels_and_descriptions(small: SmallSuite) -> None:
+    """Renaming a variant or rewording a description keeps finished runs."""
+    before = hashes(small)
+    lora = {"method": "lora", "variant": "small rank", "config": {"rank": 2}}
+    small.write_suite(
+        name="renamed", description="Other words.", methods=["majority", "head", lora]
+    )
+    small.write_task(description="Other words.", citation="Somebody 2020")
+    assert hashes(small) == before
+    assert expand(small)[-1].variant == "small rank"
+
+
+def test_hash_of_a_written_out_default_is_equal(small: SmallSuite) -> None:
+    """Two ways to write the same run share one hash."""
+    before = hashes(small)
+    lora = {"method": "lora", "config": {"rank": 2, "alpha": 16, "dropout": 0}}
+    training = {"learning_rate": "1e-2", "weight_decay": 0}
+    small.write_suite(methods=["majority", "head", lora], training=training, seeds=[0, 1])
+    assert hashes(small) == before
+
+
+def test_identical_runs_under_two_labels_share_one_hash(small: SmallSuite) -> None:
+    """A grid that names the same run twice shows it twice and trains it once."""
+    same = [{"method": "head"}, {"method": "head", "variant": "again"}]
+    small.write_suite(methods=same)
+    planned = expand(small)
+    assert len(planned) == 4
+    assert len({p.run.hash for p in planned}) == 2
+
+
+def test_training_of_a_method_is_laid_over_that_of_the_suite(small: SmallSuite) -> None:
+    """A method may have its own learning rate, and keeps what it does not name."""
+    head = {"method": "head", "training": {"learning_rate": 0.5}}
+    small.write_suite(methods=["lora", head], training={"learning_rate": 0.1, "patience": 2})
+    trainings = {p.run.cell.method: p.run.cell.training for p in expand(small)}
+    assert trainings["lora"].learning_rate == 0.1
+    assert trainings["head"].learning_rate == 0.5
+    assert trainings["head"].patience == 2
+
+
+def test_budget_of_a_task_is_the_same_for_all_methods(small: SmallSuite) -> None:
+    """A task may have its own length of training; it then counts for every method of the task."""
+    small.write_suite(tasks=[{"task": "animals", "budget": {"epochs": 2}}])
+    budgets = {p.run.cell.method: p.run.cell.budget for p in expand(small)}
+    expected = Budget(epochs=2, batch_size=4, evaluations=2)
+    assert budgets == dict.fromkeys(("majority", "head", "lora"), expected)
+
+
+def test_backbones_of_a_task_stand_in_for_those_of_the_suite(
+    small: SmallSuite, make_backbone: Callable[[str], Path]
+) -> None:
+    """A task may name backbones of its own; a flag replaces them like any other."""
+    gpt2 = str(make_backbone("gpt2"))
+    small.write_suite(tasks=[{"task": "animals", "backbones": [gpt2]}])
+    assert {p.run.cell.backbone.name for p in expand(small)} == {"random-gpt2"}
+    suite, path = suites.load(str(small.path))
+    other = suites.restrict(suite, backbone=str(make_backbone("bert")))
+    planned = suites.expand(other, Sources(small.data), path)
+    assert {p.run.cell.backbone.name for p in planned} == {"random-bert"}
+
+
+def test_settings_of_a_task_are_laid_over_its_file(small: SmallSuite) -> None:
+    """A suite may set a task otherwise, down to a nested field; that is another run by its hash."""
+    before = hashes(small)
+    change = {"max_length": 12, "splits": {"train": "train"}}
+    small.write_suite(tasks=[{"task": "animals", "settings": change}])
+    (task,) = {p.run.cell.task.name: p.run.cell.task for p in expand(small)}.values()
+    assert (task.max_length, task.splits.test) == (12, "validation")
+    assert set(before).isdisjoint(hashes(small))
+    small.write_suite(tasks=[{"task": "animals", "settings": {"max_length": 16}}])
+    assert hashes(small) == before
+
+
+def test_training_is_laid_over_from_the_general_to_the_particular(small: SmallSuite) -> None:
+    """Suite, task, method, method on the task, variant on it: the later wins, field by field."""
+    lora = {"method": "lora", "training": {"weight_decay": 0.2}, "config": {"rank": 2}}
+    changes = {
+        "lora": {"training": {"learning_rate": 0.3}, "config": {"rank": 4}},
+        "lora/wide": {"training": {"schedule": "cosine"}, "config": {"rank": 16}},
+    }
+    task = {"task": "animals", "training": {"learning_rate": 0.2, "weight_decay": 0.1}}
+    small.write_suite(
+        tasks=[task | {"methods": changes}],
+        methods=["head", lora, {**lora, "variant": "wide"}],
+        training={"learning_rate": 0.1, "patience": 2},
+    )
+    cells = {(p.run.cell.method, p.variant): p.run.cell for p in expand(small)}
+    found = {
+        name: (c.training.learning_rate, c.training.weight_decay, c.training.schedule)
+        for name, c in cells.items()
+    }
+    assert found == {
+        ("head", "default"): (0.2, 0.1, "linear"),
+        ("lora", "default"): (0.3, 0.2, "linear"),
+        ("lora", "wide"): (0.3, 0.2, "cosine"),
+    }
+    assert [cells["lora", variant].config["rank"] for variant in ("default", "wide")] == [4, 16]
+    assert {cell.training.patience for cell in cells.values()} == {2}
+
+
+def test_change_for_a_method_that_the_suite_lacks_is_refused(small: SmallSuite) -> None:
+    """A misspelt method of a task's changes is named; one that a flag left out is none."""
+    task = {"task": "animals", "methods": {"lara": {"config": {"rank": 4}}}}
+    small.write_suite(tasks=[task])
+    with pytest.raises(ConfigError, match=r"no method 'lara'.*did you mean 'lora'"):
+        suites.load(str(small.path))
+    small.write_suite(tasks=[task | {"methods": {"lora": {"config": {"rank": 4}}}}])
+    suite, path = suites.load(str(small.path))
+    part = suites.restrict(suite, methods=["head"])
+    assert len(suites.expand(part, Sources(small.data), path)) == 2
+
+
+@pytest.mark.parametrize("field", [*Budget.model_fields, "budget"])
+def test_method_that_overrides_the_budget_is_refused(small: SmallSuite, field: str) -> None:
+    """No place of a method entry takes a budget, since all methods get the same."""
+    for part in ({field: 1}, {"training": {field: 1}}, {"config": {field: 1}}):
+        small.write_suite(methods=[{"method": "lora", **part}], tasks=["animals"])
+        with pytest.raises(ConfigError, match=f"unknown field '.*{field}'"):
+            expand(small)
+        task = {"task": "animals", "methods": {"lora": part}}
+        small.write_suite(methods=["lora"], tasks=[task])
+        with pytest.raises(ConfigError, match=f"unknown field '.*{field}'"):
+            expand(small)
+
+
+@pytest.mark.parametrize(
+    ("change", "unknown", "meant"),
+    [
+        ({"seed": 3}, "seed", "seeds"),
+        ({"budget": {"step": 4}}, "budget.step", "steps"),
+        ({"training": {"learning_rates": 1e-3}}, "training.learning_rates", "learning_rate"),
+        ({"methods": [{"method": "lora", "configs": {}}]}, "methods.0.configs", "config"),
+        ({"methods": [{"method": "lora", "config": {"rnk": 2}}]}, "rnk", "rank"),
+        ({"tasks": [{"task": "animals", "budgets": {}}]}, "tasks.0.budgets", "budget"),
+        ({"tasks": [{"task": "animals", "budget": {"step": 2}}]}, "step", "steps"),
+        ({"tasks": [{"task": "animals", "settings": {"metric": 1}}]}, "metric", "metrics"),
+    ],
+)
+def test_unknown_key_of_a_suite_is_refused_with_a_suggestion(
+    small: SmallSuite, change: dict[str, Any], unknown: str, meant: str
+) -> None:
+    """A misspelt key is never ignored; the message names it, the legal ones and the likely one."""
+    small.write_suite(**change)
+    with pytest.raises(ConfigError) as caught:
+        expand(small)
+    assert f"unknown field {unknown!r}" in str(caught.value)
+    assert f"did you mean {meant!r}?" in str(caught.value)
+
+
+def test_unknown_key_of_a_task_is_refused_with_a_suggestion(small: SmallSuite) -> None:
+    """Task files are as strict as suite files, down to their nested parts."""
+    small.write_task(metric=["accuracy"], splits={"tests": "validation"})
+    with pytest.raises(ConfigError) as caught:
+        expand(small)
+    message = str(caught.value)
+    assert str(small.task_path) in message
+    assert "unknown field 'metric'" in message
+    assert "did you mean 'metrics'?" in message
+    assert "did you mean 'test'?" in message
+
+
+@pytest.mark.parametrize(
+    ("change", "cause"),
+    [
+        ({"seeds": [1, 1]}, "seeds must differ"),
+        ({"seeds": 0}, "at least 1"),
+        ({"seeds": [-1]}, "greater than or equal to 0"),
+        ({"methods": []}, "at least 1 item"),
+        ({"methods": ["lora", "lora"]}, "own 'variant'"),
+        ({"tasks": ["animals", "animals"]}, "once"),
+        ({"budget": {"steps": 3, "epochs": 1}}, "exactly one of 'epochs' and 'steps'"),
+        ({"budget": {"batch_size": 3}}, "exactly one of 'epochs' and 'steps'"),
+        ({"name": "../escape"}, "may hold letters"),
+        ({"protocol": "lenient"}, "'strict' or 'paper'"),
+        ({"training": {"learning_rate": float("inf")}}, "finite"),
+    ],
+)
+def test_contradiction_in_a_suite_is_refused(
+    small: SmallSuite, change: dict[str, Any], cause: str
+) -> None:
+    """Values that cannot be meant are refused before anything runs."""
+    small.write_suite(**change)
+    with pytest.raises(ConfigError, match=cause):
+        expand(small)
+
+
+def test_restricted_suite_keeps_the_hashes_of_its_runs(small: SmallSuite) -> None:
+    """Flags pick a part of the grid; what is picked is the same run as in the whole."""
+    suite, path = suites.load(str(small.path))
+    part = suites.restrict(suite, methods=["lora"], task_names=["animals"], seeds=3)
+    chosen = {p.run.hash for p in suites.expand(part, Sources(small.data), path)}
+    whole = {p.run.hash for p in expand(small) if p.run.cell.method == "lora"}
+    assert whole < chosen
+    assert len(chosen) == 3
+
+
+def test_task_beside_a_suite_hides_the_builtin_one(small: SmallSuite) -> None:
+    """A suite's own task file is read first."""
+    name = task_config.builtin_names()[0]
+    own = small.task_path.with_name(f"{name}.yaml")
+    own.write_text(yaml.safe_dump(TASK | {"name": name, "version": 99}))
+    assert task_config.load(name, small.folder).version == 99
+    assert task_config.load(name).version != 99
+
+
+def test_listed_tasks_are_all_the_files_and_each_is_valid() -> None:
+    """Every task file of the package is found by listing and can be read."""
+    names = task_config.builtin_names()
+    assert len(names) >= 4
+    assert len(names) == len(list(Path(str(files("gapbench.suites"))).rglob("tasks/*.yaml")))
+    assert [task_config.load(name).name for name in names] == names
+
+
+def test_listed_suites_are_all_the_files_and_each_expands(tmp_path: Path) -> None:
+    """Every suite file of the package is found by listing, and resolves without a network."""
+    names = [name for name in suites.builtin_names() if not name.startswith("papers/")]
+    assert names
+    assert len(names) == len(list(Path(str(files("gapbench.suites"))).glob("*.yaml")))
+    for name in names:
+        suite, path = suites.load(name)
+        planned = suites.expand(suite, stand_ins(tmp_path, name), path)
+        grid = len(suite.tasks) * len(suite.backbones) * len(suite.methods) * len(suite.seeds)
+        assert suite.name == name
+        assert len(planned) == grid > 0

@@ -1,0 +1,43 @@
+"""The pages of methods show what the stored reference results say."""
+
+import importlib.util
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+PAGES = sorted((REPOSITORY / "docs" / "methods").glob("*.md"))
+_spec = importlib.util.spec_from_file_location("measured", REPOSITORY / "docs" / "measured.py")
+assert _spec is not None
+assert _spec.loader is not None
+measured = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(measured)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_page_shows_the_stored_results(page: Path) -> None:
+    """A page is what `python docs/measured.py` writes from the stored tables."""
+    text = page.read_text(encoding="utf-8")
+    assert measured.filled(text, page.stem, measured.load()) == text
+
+
+def test_section_puts_a_method_beside_lora() -> None:
+    """Scores come with half of their interval; what was not measured is a dash, not a number."""
+    rows = [
+        {"method": "lora", "score": 0.5, "generalization_gap": 0.2, "ece": 0.1},
+        {"method": "dora", "score": 0.6, "score_ci_low": 0.5, "score_ci_high": 0.7},
+    ]
+    shared = {"suite": "toy", "task": "rte", "backbone": "tiny", "metric": "accuracy", "n_seeds": 3}
+    columns = ["score_ci_low", "score_ci_high", "gap_ci_low", "gap_ci_high"]
+    table = pd.DataFrame([shared | row for row in rows], columns=[*shared, *rows[0], *columns])
+    lines = measured.section("dora", table).splitlines()
+    assert lines[2] == "| rte | tiny | accuracy | 0.600 ± 0.100 | 0.500 | - | 0.200 | - | 0.100 |"
+    assert measured.section("bilora", table) == "Not yet.\n"
+
+
+def test_every_suite_of_reference_results_is_stored() -> None:
+    """The stored tables are those of suites that exist, and hold scores."""
+    table = measured.load()
+    assert set(table["suite"]) <= {path.stem for path in (REPOSITORY / "suites").glob("*.yaml")}
+    assert table["score"].notna().any()

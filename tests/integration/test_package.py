@@ -1,0 +1,219 @@
+"""The built wheel: what travels in it, and that it works where the repository is not."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+FOLDERS = ("bench", "methods", "suites", "reports")
+SOURCES = (
+    *FOLDERS,
+    "src",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "results/reference/published",
+)
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel from a copy of the sources, so that the repository stays as it is."""
+    pytest.importorskip("build", reason="the extra `dev` brings the build front end")
+    pytest.importorskip("setuptools", reason="building without isolation needs the back end here")
+    folder = tmp_path_factory.mktemp("source")
+    for name in SOURCES:
+        source = REPOSITORY / name
+        if source.is_dir():
+            leave_out = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(source, folder / name, ignore=leave_out, symlinks=True)
+        else:
+            shutil.copy(source, folder / name)
+    run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", "dist", "."],
+        folder,
+    )
+    (built,) = (folder / "dist").glob("gapbench-*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the wheel alone into an empty folder."""
+    folder = tmp_path_factory.mktemp("installed")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    run([*pip, "--disable-pip-version-check", "--target", str(folder), str(wheel)], folder)
+    return folder
+
+
+def run(command: list[str], folder: Path, **environment: str) -> str:
+    """Run a command elsewhere and return what it prints; it must succeed."""
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def listed(installed: Path, elsewhere: Path, what: str) -> list[dict[str, Any]]:
+    """Return what the installed command lists when it is called from another folder."""
+    command = [sys.executable, "-m", "gapbench", "list", what, "--json"]
+    rows: list[dict[str, Any]] = json.loads(run(command, elsewhere, PYTHONPATH=str(installed)))
+    return rows
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "suites/*.yaml",
+        "suites/papers/*.yaml",
+        "suites/tasks/*.yaml",
+        "bench/synthetic/backbones/*/*",
+        "reports/templates/*",
+        "results/reference/published/*.csv",
+        "*/**/*.py",
+    ],
+)
+def test_wheel_holds_every_file_of_a_kind(wheel: Path, pattern: str) -> None:
+    """Suites, tasks, backbones, templates, type marks and code travel with the package."""
+    wanted = {
+        f"gapbench/{path.relative_to(REPOSITORY).as_posix()}"
+        for path in REPOSITORY.glob(pattern)
+        if path.is_file() and path.relative_to(REPOSITORY).parts[0] in (*FOLDERS, "results")
+    }
+    assert wanted
+    assert wanted <= set(zipfile.ZipFile(wheel).namelist())
+
+
+def test_wheel_holds_nothing_else(wheel: Path) -> None:
+    """One import name, and below it no tests, no results but the published scores, no caches."""
+    names = [name.split("/") for name in zipfile.ZipFile(wheel).namelist()]
+    tops = {parts[0] for parts in names if not parts[0].endswith(".dist-info")}
+    assert tops == {"gapbench"}
+    inside = {parts[1] for parts in names if parts[0] == "gapbench"}
+    assert inside == {*FOLDERS, "results", "__init__.py", "__main__.py", "py.typed"}
+    results = {tuple(parts[2:-1]) for parts in names if parts[:2] == ["gapbench", "results"]}
+    assert results == {("reference", "published")}
+
+
+def test_wheel_names_the_command_and_the_licence(wheel: Path) -> None:
+    """Installing gives the command `gapbench`, and the licence comes along."""
+    with zipfile.ZipFile(wheel) as archive:
+        texts = {
+            name: archive.read(name).decode() for name in archive.namelist() if "-info" in name
+        }
+    (entry_points,) = (text for name, text in texts.items() if name.endswith("entry_points.txt"))
+    assert "gapbench = gapbench.bench.cli.main:main" in entry_points
+    assert any(name.endswith("licenses/LICENSE") for name in texts)
+
+
+def test_installed_package_is_the_one_that_is_tested(installed: Path, tmp_path: Path) -> None:
+    """The other folder really uses the installed files and not the repository."""
+    code = "import gapbench.bench; print(gapbench.bench.__file__)"
+    shown = run([sys.executable, "-c", code], tmp_path, PYTHONPATH=str(installed))
+    assert Path(shown.strip()) == installed / "gapbench" / "bench" / "__init__.py"
+
+
+@pytest.mark.parametrize("editable", [False, True], ids=["wheel", "editable"])
+def test_folders_of_the_same_names_beside_a_script_are_left_alone(
+    installed: Path, tmp_path: Path, *, editable: bool
+) -> None:
+    """A script with packages called bench, methods, reports and suites keeps those, and ours."""
+    for name in FOLDERS:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f"MINE = '{name}'\n")
+    script = tmp_path / "study.py"
+    script.write_text(
+        "import sys, bench, methods, reports, suites\n"
+        "print(bench.MINE, methods.MINE, reports.MINE, suites.MINE)\n"
+        "from gapbench.bench.cli.main import main\n"
+        "part = ['--methods', 'majority', '--tasks', 'syn_sentiment', '--seeds', '1']\n"
+        "if __name__ == '__main__':\n"
+        "    code = main(['run', 'quickstart', *part]) or main(['report'])\n"
+        "    sys.exit(code)\n"
+    )
+    path = REPOSITORY / "src" if editable else installed
+    shown = run([sys.executable, str(script)], tmp_path, PYTHONPATH=str(path))
+    assert shown.startswith("bench methods reports suites\n")
+    assert "majority" in shown
+    assert (tmp_path / "results" / "report" / "leaderboard.csv").exists()
+
+
+def test_editable_install_sees_a_new_method_file(tmp_path: Path) -> None:
+    """A file put into `methods/` is found without a second installation."""
+    for name in ("bench", "suites", "reports"):
+        (tmp_path / name).symlink_to(REPOSITORY / name)
+    shutil.copytree(REPOSITORY / "methods", tmp_path / "methods")
+    shutil.copytree(REPOSITORY / "src", tmp_path / "src", symlinks=True)
+    lora = (REPOSITORY / "methods" / "lora.py").read_text(encoding="utf-8")
+    new = tmp_path / "methods" / "brand_new.py"
+    new.write_text(lora.replace('name = "lora"', 'name = "brand_new"'), encoding="utf-8")
+    rows = listed(tmp_path / "src", tmp_path, "methods")
+    assert {"lora", "brand_new"} <= {row["name"] for row in rows}
+
+
+def test_records_of_an_editable_install_name_the_commit() -> None:
+    """Provenance follows the links below `src/` to the repository that the code is from."""
+    if not (REPOSITORY / ".git").exists():
+        pytest.skip("the sources here are no git repository")
+    head = run(["git", "rev-parse", "HEAD"], REPOSITORY).strip()
+    code = "from gapbench.bench.store import provenance; print(*provenance._git_state())"
+    shown = run([sys.executable, "-c", code], REPOSITORY, PYTHONPATH=str(REPOSITORY / "src"))
+    assert shown.split()[0] == head
+    assert shown.split()[1] in {"True", "False"}
+
+
+@pytest.mark.parametrize("what", ["suites", "tasks", "methods", "backbones"])
+def test_installed_command_lists_what_the_repository_holds(
+    installed: Path, tmp_path: Path, what: str
+) -> None:
+    """From any folder, the installed command finds its built-in parts."""
+    files = {
+        "suites": [*REPOSITORY.glob("suites/*.yaml"), *REPOSITORY.glob("suites/papers/*.yaml")],
+        "tasks": REPOSITORY.glob("suites/tasks/*.yaml"),
+        "methods": REPOSITORY.glob("methods/[a-z]*.py"),
+        "backbones": REPOSITORY.glob("bench/synthetic/backbones/*"),
+    }[what]
+    names = {row["name"].removeprefix("papers/") for row in listed(installed, tmp_path, what)}
+    assert names == {file.stem for file in files}
+
+
+def test_installed_package_reads_the_published_figures_it_carries(
+    installed: Path, tmp_path: Path
+) -> None:
+    """From any folder, the figures are those of the repository, read beside the code."""
+    code = (
+        "from gapbench.reports.tables import published as p; print(p._folder()); "
+        "print(sorted(path.name for path in p._folder().iterdir())); print(len(p.figures()))"
+    )
+    where, names, count = run(
+        [sys.executable, "-c", code], tmp_path, PYTHONPATH=str(installed)
+    ).splitlines()
+    assert Path(where) == installed / "gapbench" / "results" / "reference" / "published"
+    stored = REPOSITORY / "results" / "reference" / "published"
+    assert names == str(sorted(path.name for path in stored.glob("*.csv")))
+    assert int(count) > 100
+
+
+def test_installed_command_runs_and_reports(installed: Path, tmp_path: Path) -> None:
+    """From any folder, the installed command runs built-in data on a built-in backbone."""
+    arguments = ["run", "quickstart", "--methods", "majority", "--tasks", "syn_sentiment"]
+    command = [sys.executable, "-m", "gapbench"]
+    run([*command, *arguments, "--seeds", "1"], tmp_path, PYTHONPATH=str(installed))
+    run([*command, "report"], tmp_path, PYTHONPATH=str(installed))
+    page = (tmp_path / "results" / "report" / "report.html").read_text(encoding="utf-8")
+    assert "syn_sentiment" in page

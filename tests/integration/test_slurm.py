@@ -1,0 +1,96 @@
+"""A job array on a Slurm of one node: it fills the results folder, is pre-empted, and goes on."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from gapbench.bench.store.store import Store
+from tests.support.small_suite import REPOSITORY, SmallSuite, call, make, numbers
+
+pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
+
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
+
+PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
+METHODS = ["head", {"method": "lora", "config": {"rank": 2}}, "majority"]
+BUDGET = {"steps": 300, "batch_size": 4, "evaluations": 3}
+
+
+@pytest.fixture(scope="module")
+def slurm() -> Iterator[Path]:
+    """A Slurm of one node with folder and ports of its own; its folder."""
+    absent = [program for program in PROGRAMS if shutil.which(program) is None]
+    if absent:
+        pytest.skip(f"{', '.join(absent)}: not installed (Debian: slurmctld slurmd munge)")
+    folder = Path(tempfile.mkdtemp(prefix="slurm-"))  # sockets need short paths
+    ports = {name: str(free_port()) for name in ("SLURMCTLD_PORT", "SLURMD_PORT")}
+    with (folder / "start.log").open("w") as log:  # its daemons would keep a pipe open
+        started = subprocess.run(
+            [REPOSITORY / "tests" / "slurm" / "start.sh", folder],
+            env=os.environ | ports,
+            stdout=log,
+            stderr=log,
+            check=False,
+        )
+    try:
+        if started.returncode:
+            pytest.skip(f"Slurm does not start here: {(folder / 'start.log').read_text()}")
+        yield folder
+    finally:
+        for daemon in ("slurmd", "slurmctld", "munged"):
+            path = folder / f"{daemon}.pid"
+            if path.is_file():
+                os.kill(int(path.read_text()), signal.SIGTERM)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def at_slurm(slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands and their jobs find it, and the package where it is not installed."""
+    monkeypatch.setenv("SLURM_CONF", str(slurm / "slurm.conf"))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+
+
+@pytest.fixture
+def small(tmp_path: Path, make_backbone: Callable[[str], Path]) -> SmallSuite:
+    """A suite of 18 runs."""
+    return make(tmp_path / "small", make_backbone("bert"), methods=METHODS, budget=BUDGET, seeds=6)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens at."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@pytest.mark.usefixtures("at_slurm")
+def test_array_that_is_preempted_goes_on_and_leaves_the_same_records(
+    small: SmallSuite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An urgent job takes the node in mid-run; the array is queued again and ends the suite."""
+    urgent, seen = small.folder / "urgent.sh", small.folder / "seen"
+    urgent.write_text(f"#!/bin/sh\nsqueue --noheader --name=gapbench --format=%T > {seen}\n")
+    hurry = f"sbatch --partition=urgent --exclusive --output=/dev/null {urgent}"
+    first_record = f"{small.results}/runs/*/*/*/*/*.json"
+    watcher = subprocess.Popen(
+        ["/bin/sh", "-c", f"until ls {first_record}; do sleep 0.1; done; {hurry}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    flags = ("--stack", "1", "--json")
+    answer = call(capsys, "run", *small.running, *flags, "--engine", "slurm", "--workers", "2")
+    watcher.wait()
+    assert answer.code == 0, answer.err
+    assert answer.json == {"suite": "small", "runs": 18, "now": {"ok": 18}}
+    assert set(seen.read_text().split()) == {"PENDING"}  # the array, while the urgent job ran
+    other = small.folder / "other"
+    assert call(capsys, "run", *small.planning, "--results", other, *flags).code == 0
+    assert numbers(Store(small.results)) == numbers(Store(other))

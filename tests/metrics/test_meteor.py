@@ -1,0 +1,83 @@
+"""METEOR's own program is asked as it expects, and its absence is told instead of a score."""
+
+from __future__ import annotations
+
+import json
+import stat
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from gapbench.bench.core.errors import DataError
+from gapbench.bench.metrics import text
+from gapbench.bench.metrics.text.meteor import JAR_VARIABLE
+
+SYSTEM = "train-orig_test-orig_tgen-std.run0"
+
+
+@pytest.fixture
+def fake_meteor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Return a function that puts a program in Java's place which speaks METEOR's protocol."""
+
+    def install(body: str) -> None:
+        (tmp_path / "meteor-1.5.jar").touch()
+        java = tmp_path / "java"
+        java.write_text(f"#!{sys.executable}\nimport sys\n{body}\n", encoding="utf-8")
+        java.chmod(java.stat().st_mode | stat.S_IXUSR)
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.setenv(JAR_VARIABLE, str(tmp_path / "meteor-1.5.jar"))
+
+    return install
+
+
+def test_meteor_sends_references_first_and_reads_the_corpus_score(
+    fake_meteor: Callable[[str], None],
+) -> None:
+    """The program gets words, references before output, and its last answer is the score."""
+    fake_meteor(
+        "for line in sys.stdin:\n"
+        "    kind, *parts = line.strip('\\n').split(' ||| ')\n"
+        "    if kind == 'SCORE': print('-'.join(parts).replace(' ', '_'), flush=True)\n"
+        "    else:\n"
+        "        assert parts == ['it_is-a_pub-a_cafe', 'b-c'], parts\n"
+        "        print(0.1, 0.2, 0.375, sep='\\n', flush=True)\n"
+    )
+    assert text.meteor(["A cafe.", "c"], [["It is", "a pub!"], ["b"]]) == 0.375
+
+
+@pytest.mark.parametrize("program", ["input()", "", "import os; os.close(0); input()"])
+def test_meteor_program_that_stops_raises(fake_meteor: Callable[[str], None], program: str) -> None:
+    """A program that ends without an answer is an error, and no score."""
+    fake_meteor(program)
+    with pytest.raises(DataError, match="stopped without an answer"):
+        text.meteor(["a"] * 50, [["a"] * 999] * 50)
+
+
+def test_meteor_without_java_or_program_is_none_with_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake_meteor: Callable[[str], None]
+) -> None:
+    """Without Java, or without the program, there is no score, and the reason says what to do."""
+    fake_meteor("")
+    monkeypatch.setenv(JAR_VARIABLE, str(tmp_path / "absent.jar"))
+    assert text.score(["meteor"], ["a"], [["a"]]) == {"meteor": None}
+    assert "gapbench[meteor]" in text.unavailable(["bleu", "meteor"])["meteor"]
+    monkeypatch.setenv("PATH", str(tmp_path / "empty"))
+    assert text.score(["meteor"], ["a"], [["a"]]) == {"meteor": None}
+    assert "Java" in text.unavailable(["meteor"])["meteor"]
+
+
+@pytest.mark.slow
+def test_meteor_real_outputs_equals_official_score(shared_folder: Path) -> None:
+    """Where the original program can run, METEOR is the official score of E2E outputs."""
+    folder = shared_folder / "data" / "e2e_metrics_golden"
+    if not folder.is_dir():
+        pytest.skip(f"no official scores in {folder}")
+    if reason := text.unavailable(["meteor"]).get("meteor"):
+        pytest.skip(reason)
+    outputs = pd.read_parquet(folder / "system_outputs.parquet")[SYSTEM].tolist()
+    references = [*map(list, pd.read_parquet(folder / "references.parquet")["references"])]
+    score = json.loads((folder / "scores.json").read_text(encoding="utf-8"))[SYSTEM]["METEOR"]
+    assert text.meteor(outputs, references) == pytest.approx(score, abs=0.5001e-4)

@@ -1,0 +1,241 @@
+"""The report's files: complete, escaped, self-contained, built without training libraries."""
+
+import base64
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+import pytest
+
+from gapbench.bench.config.run import Run
+from gapbench.bench.core.errors import StoreError
+from gapbench.bench.store.record import Status
+from gapbench.reports.figures import theme as figure_theme
+from gapbench.reports.render.build import build, terminal
+from tests.support.results_folder import FEW, fill, make_cell, make_record, make_task, put
+
+VOID = {"meta", "br", "link", "img", "input", "hr"}
+
+
+class Page(HTMLParser):
+    """Collects tags, and text outside of filters, and fails on tags that do not nest."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.open: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "form" not in self.open:
+            self.text.append(data)
+
+    def count(self, tag: str) -> int:
+        """Return how often a tag stands in the page."""
+        return sum(name == tag for name, _ in self.tags)
+
+
+def test_build_writes_a_page_and_two_tables(tmp_path: Path) -> None:
+    """All three files exist; the page holds every section, table and figure."""
+    built = build(fill(tmp_path / "results", methods=FEW).root, tmp_path / "out")
+    page = Page(built.report)
+    sections = [attrs.get("id") for tag, attrs in page.tags if tag == "section"]
+    assert " ".join(filter(None, sections)) == (
+        "verdict leaderboard cost overfitting calibration throughput findings failures protocol "
+        "limits"
+    )
+    # Ranks over tasks, maps of scores and gaps; costs, gaps and curves of two tasks; calibration
+    # and reliability of the classification task; throughput of one machine, relative and of two
+    # tasks.
+    assert page.count("svg") == 14
+    text = "".join(page.text)
+    assert "Every planned run ended well." in text
+    assert "best possible" in text
+    assert text.count("gapbench reproduce ") == 6
+
+
+def test_build_writes_tables_that_read_back_bit_for_bit(tmp_path: Path) -> None:
+    """Floats in the CSV files have all their digits, counts no decimals, and blanks stay blank."""
+    built = build(fill(tmp_path / "results", methods=FEW).root, tmp_path / "out")
+    read = pd.read_csv(built.leaderboard, dtype="str")
+    assert read["score"].astype("float64").tolist() == built.table["score"].tolist()
+    assert read["trainable_params"].tolist() == ["14000"] * 6
+    assert read["tune_trials"].isna().all()
+    runs = pd.read_csv(built.runs, dtype="str")
+    assert len(runs) == 18
+    for _, row in runs.iterrows():
+        record = json.loads((tmp_path / "results" / row["path"]).read_text(encoding="utf-8"))
+        assert float(row["generalization_gap"]) == record["generalization_gap"]
+        assert float(row["train_seconds"]) == record["cost"]["train_seconds"]
+
+
+def test_build_shows_hostile_names_as_text(tmp_path: Path) -> None:
+    """Markup and formulas in names and messages reach the page as text, in figures too."""
+    hostile = "<script>alert(1)</script>$x$_&\"'"
+    store = fill(tmp_path / "results", methods=("lora", hostile), tasks=(make_task(),))
+    failed = make_record(make_cell("bad"), status=Status.FAILED, detail=hostile)
+    put(store, failed)
+    page = Page(build(store.root, tmp_path / "out").report)
+    assert page.count("script") == 1
+    assert not any("alert" in (value or "") for tag, attrs in page.tags
+                   for name, value in attrs.items() if name.startswith("on"))  # fmt: skip
+    assert "".join(page.text).count("<script>alert(1)</script>") >= 4
+
+
+def test_build_makes_a_page_that_asks_for_nothing_from_outside(tmp_path: Path) -> None:
+    """No link, image, style or script leads out of the file, and its policy forbids them."""
+    report = build(fill(tmp_path / "results", methods=FEW).root, tmp_path / "out").report
+    page, source = Page(report), report.read_text(encoding="utf-8")
+    for tag, attrs in page.tags:
+        assert tag not in {"link", "img", "iframe", "object"}
+        for name, value in attrs.items():
+            if name in {"src", "href", "xlink:href"}:
+                assert (value or "").startswith("#")
+    assert not re.search(r"url\((?!#)|@import", "".join(page.text))
+    policies = [attrs["content"] for tag, attrs in page.tags if "http-equiv" in attrs]
+    (script,) = re.findall(r"<script>(.*?)</script>", source, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policies == [
+        f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    ]
+
+
+def test_build_twice_gives_equal_files(tmp_path: Path) -> None:
+    """The report is a function of the records alone."""
+    root = fill(tmp_path / "results", methods=FEW, seeds=2).root
+    first, second = build(root, tmp_path / "a"), build(root, tmp_path / "b")
+    assert first.report.read_bytes() == second.report.read_bytes()
+    assert first.runs.read_bytes() == second.runs.read_bytes()
+
+
+def test_build_lists_what_went_wrong_with_reasons(tmp_path: Path) -> None:
+    """Failed, skipped, missing and unreadable runs each stand in the page with their reason."""
+    store = fill(tmp_path / "results", methods=("lora",), tasks=(make_task(),))
+    cells = {name: make_cell(name) for name in ("bad", "odd", "never")}
+    store.write_plan("quickstart", [(Run(cell, 0), "default") for cell in cells.values()])
+    put(store, make_record(cells["bad"], status=Status.OUT_OF_MEMORY, detail="9 GiB wanted"))
+    put(store, make_record(cells["odd"], status=Status.SKIPPED, detail="too few layers"))
+    broken = store.root / store.plans()[0].path
+    broken.write_text("{", encoding="utf-8")
+    text = "".join(Page(build(store.root, tmp_path / "out").report).text)
+    for phrase in ("out of memory", "9 GiB wanted", "too few layers", "not run yet", str(broken)):
+        assert phrase in text
+    assert f"unreadable: {broken}" in terminal(store.root)
+
+
+def test_build_labels_the_paper_protocol_in_page_and_table(tmp_path: Path) -> None:
+    """A run whose checkpoint was chosen on test is marked wherever its name stands."""
+    store = fill(tmp_path / "results", methods=("head",), tasks=(make_task(),))
+    for seed in range(2):
+        put(store, make_record(make_cell("lora", protocol="paper"), seed))
+    built = build(store.root, tmp_path / "out")
+    assert built.table.set_index("method").loc["lora", "variant"] == "[paper]"
+    page = Page(built.report)
+    named = [text.strip() for text in page.text if re.match(r"lora\b", text.strip())]
+    assert len(named) >= 5
+    assert all("[paper]" in text for text in named)
+
+
+@pytest.mark.parametrize("status", [Status.FAILED, Status.SKIPPED, Status.INTERRUPTED])
+def test_build_without_any_score_still_makes_a_page(tmp_path: Path, status: Status) -> None:
+    """A suite in which nothing ended well is reported as such, without figures."""
+    store = fill(tmp_path / "results", methods=(), tasks=(make_task(),))
+    put(store, make_record(make_cell("lora"), status=status, detail="because"))
+    page = Page(build(store.root, tmp_path / "out").report)
+    assert page.count("svg") == 0
+    assert "No trained method of this task has a score yet." in "".join(page.text)
+
+
+def test_build_with_one_seed_of_one_method_without_extras_makes_a_page(tmp_path: Path) -> None:
+    """Runs without curve, calibration, truth, checkpoint or cost leave gaps and no error."""
+    store = fill(tmp_path / "results", methods=(), tasks=(make_task(),))
+    bare: dict[str, Any] = dict.fromkeys(("calibration", "truth", "checkpoint", "cost"))
+    store.write(make_record(make_cell("lora"), curve=(), **bare))
+    text = "".join(Page(build(store.root, tmp_path / "out").report).text)
+    assert "lora alone has a score" in text
+    assert "No run has class probabilities to judge." in text
+    assert "No run has measured costs." in text
+
+
+def test_build_into_an_unwritable_place_says_what_to_do(tmp_path: Path) -> None:
+    """An output folder that is a file is an error that names it and the flag."""
+    root = fill(tmp_path / "results", methods=("lora",), seeds=1).root
+    blocked = tmp_path / "file"
+    blocked.touch()
+    with pytest.raises(StoreError, match=r"cannot be written.*--out"):
+        build(root, blocked)
+
+
+def test_build_and_terminal_of_an_empty_folder_refuse(tmp_path: Path) -> None:
+    """There is nothing to report, and no file is written."""
+    with pytest.raises(StoreError, match="gapbench run quickstart"):
+        build(tmp_path / "none", tmp_path / "out")
+    with pytest.raises(StoreError, match="gapbench run quickstart"):
+        terminal(tmp_path / "none")
+    assert not (tmp_path / "out").exists()
+
+
+def test_build_leaves_no_trace_in_matplotlib(tmp_path: Path) -> None:
+    """Drawing changes no global setting."""
+    before = dict(mpl.rcParams)
+    build(fill(tmp_path / "results", methods=("lora",)).root, tmp_path / "out")
+    assert dict(mpl.rcParams) == before
+
+
+def test_import_of_reports_loads_no_training_library() -> None:
+    """Reports are built where neither torch nor transformers is wanted, and without pyplot."""
+    code = (
+        "import sys, gapbench.reports.render.build, gapbench.reports.render.html; "
+        "print([name for name in ('torch', 'transformers', 'datasets', 'peft', "
+        "'matplotlib.pyplot') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def luminance(colour: str) -> float:
+    """Return the relative luminance of ``#rrggbb`` as WCAG 2 defines it."""
+    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize(("theme", "page"), [("light", "#ffffff"), ("dark", "#14171b")])
+def test_colours_stand_out_from_the_page_in_both_themes(theme: str, page: str) -> None:
+    """Method colours reach a contrast of 3 to 1, text 4.5 to 1."""
+    found = dict(re.findall(r"--([a-z]+(?:-\d)?): (#[0-9a-f]{6});", figure_theme.css(theme)))
+    assert len(found) == 11
+    for name, colour in found.items():
+        first, second = sorted((luminance(colour), luminance(page)), reverse=True)
+        contrast = (first + 0.05) / (second + 0.05)
+        if name not in {"rule", "page"}:
+            assert contrast >= (4.5 if name == "ink" else 3.0), name
+
+
+def test_colours_of_many_methods_repeat_after_eight() -> None:
+    """Each name keeps one colour, and more names than colours start again from the first."""
+    found = figure_theme.colours([*"abcdefghi", "a"])
+    assert len(set(found.values())) == 8
+    assert found["a"] == found["i"]

@@ -1,0 +1,178 @@
+"""What sections put into their tables: rows of the leaderboard, failures, and where rows come from.
+
+Verdict, limits and figures have files of their own.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gapbench.bench.config.run import Run
+from gapbench.bench.store.record import Status
+from gapbench.bench.store.store import Store
+from gapbench.reports.document.context import Evidence
+from gapbench.reports.document.model import Bullets, Row, Section, Table, Terms
+from gapbench.reports.render.report import document, gather
+from gapbench.reports.sections import failures, leaderboard, protocol
+from tests.reports.tables.test_published_comparison import cell_of, folder_of
+from tests.reports.tables.test_tuning import found_in, search
+from tests.reports.tables.test_tuning import stored as tuned_store
+from tests.support.results_folder import FEW, fill, make_cell, make_record, make_task, put
+
+
+def tables(section: Section) -> list[Table]:
+    """Return the tables of a section."""
+    return [part for part in section.parts if isinstance(part, Table)]
+
+
+def shown(table: Table, row: Row) -> dict[str, str]:
+    """Return what a row shows, by heading."""
+    headings = [column.heading for column in table.columns]
+    return dict(zip(headings, (value.text for value in row.values), strict=True))
+
+
+def by_name(table: Table) -> dict[str, dict[str, str]]:
+    """Return what the rows of a table show, by their names."""
+    return {row.name: shown(table, row) for row in table.rows}
+
+
+def test_leaderboard_puts_tuned_beside_default(tmp_path: Path) -> None:
+    """A tuned row has the default's score, the gain and its interval; others have them empty."""
+    store = tuned_store(tmp_path, search(24))
+    [study] = found_in(store)
+    [table] = [t for t in tables(leaderboard.section(gather(store.root))) if "sentiment" in t.title]
+    rows = by_name(table)
+    assert rows["lora / tuned"]["default"] == rows["lora"]["score"] == f"{study.default:.3f}"
+    assert rows["lora / tuned"]["gain"] == f"{study.gain.mean:.3f}"
+    assert rows["lora / tuned"]["gain 95 %"] == f"{study.gain.low:.3f} to {study.gain.high:.3f}"
+    others = [row for name, row in rows.items() if name != "lora / tuned"]
+    assert {row[name] for row in others for name in ("default", "gain", "gain 95 %")} == {""}
+
+
+def test_leaderboard_puts_published_beside_measured(tmp_path: Path) -> None:
+    """A row has the surest figure of its main metric, and a question mark where it is recalled."""
+    cells = [cell_of(method, "rte", "roberta-base") for method in ("lora", "bilora", "head")]
+    [table] = tables(leaderboard.section(gather(folder_of(tmp_path, *cells).root)))
+    published = {name: row["published"] for name, row in by_name(table).items()}
+    assert published == {"lora": "0.8660 ± 0.0070", "bilora": "0.8720?", "head": ""}
+
+
+def test_leaderboard_without_tuning_and_figures_has_no_columns_for_them(tmp_path: Path) -> None:
+    """Columns that would be empty throughout are left out; what is best possible stands below."""
+    store = fill(tmp_path, methods=FEW, tasks=(make_task(),))
+    [table] = tables(leaderboard.section(gather(store.root)))
+    assert not {"default", "gain", "published"} & {column.heading for column in table.columns}
+    assert table.footer is not None
+    assert shown(table, table.footer)["score"] == "0.860"
+
+
+def test_every_row_about_a_method_has_its_colour_and_facets(tmp_path: Path) -> None:
+    """Whatever section it stands in, so that filters reach it and it looks the same."""
+    evidence = gather(fill(tmp_path, methods=FEW).root)
+    rows = [
+        row for section in document(evidence).sections for t in tables(section) for row in t.rows
+    ]
+    assert len(rows) > 15
+    for row in rows:
+        assert row.facets["method"] in FEW
+        assert row.colour == evidence.colours[row.facets["method"]]
+
+
+def left_out(evidence: Evidence) -> list[str]:
+    """Return what failures say of rows that no test holds."""
+    parts = failures.section(evidence).parts
+    return [item for part in parts if isinstance(part, Bullets) for item in part.items]
+
+
+def _one_seed(store: Store) -> None:
+    put(store, make_record(make_cell("lora_dropout", config={"rank": 4}), 0))
+
+
+def _unequal_seeds(store: Store) -> None:
+    store.record_path(Run(make_cell("lora"), 2)).unlink()
+
+
+@pytest.mark.parametrize(
+    ("change", "phrases"),
+    [
+        (lambda _: None, ["Not ranked, since nothing is trained: majority."]),
+        (
+            _unequal_seeds,
+            [
+                "Not ranked, since nothing is trained: majority.",
+                "syn_sentiment on tiny-bert (suite q",
+            ],
+        ),
+        (
+            _one_seed,
+            [
+                "Not ranked, since nothing is trained: majority.",
+                "1 of 4 rows: one seed",
+                "1 runs: no plan",
+            ],
+        ),
+    ],
+)
+def test_failures_say_what_no_test_holds(
+    change: Callable[[Store], None], phrases: list[str], tmp_path: Path
+) -> None:
+    """References, single seeds and runs outside of plans, each with its number."""
+    store = fill(tmp_path, methods=(*FEW, "majority"), tasks=(make_task(),))
+    change(store)
+    found = left_out(gather(store.root))
+    assert len(found) == len(phrases)
+    assert all(text.startswith(phrase) for text, phrase in zip(found, phrases, strict=True))
+
+
+def test_failures_group_runs_that_differ_in_nothing_but_the_seed(tmp_path: Path) -> None:
+    """One line a reason, with all its seeds; equal seeds of other reasons stand apart."""
+    store = fill(tmp_path, methods=("lora",), tasks=(make_task(),))
+    for seed, detail in ((2, "a"), (0, "a"), (1, "b")):
+        put(store, make_record(make_cell("bad"), seed, status=Status.OUT_OF_MEMORY, detail=detail))
+    [table] = tables(failures.section(gather(store.root)))
+    found = {(row["status"], row["reason"], row["seeds"]) for row in map_rows(table)}
+    assert found == {("out of memory", "a", "0, 2"), ("out of memory", "b", "1")}
+
+
+def map_rows(table: Table) -> list[dict[str, str]]:
+    """Return what each row of a table shows."""
+    return [shown(table, row) for row in table.rows]
+
+
+def test_protocol_has_a_command_for_each_row_that_names_a_stored_run(tmp_path: Path) -> None:
+    """The hash is that of a run of the row; a row that never ran has none."""
+    store = fill(tmp_path, methods=FEW, tasks=(make_task(),))
+    never = make_cell("never")
+    store.write_plan("more", [(Run(never, 0), "default")])
+    evidence = gather(store.root)
+    runs = evidence.results.runs.set_index("run_hash")["method"].to_dict()
+    commands = {
+        name: row["to run a seed again"]
+        for table in tables(protocol.section(evidence))
+        for name, row in by_name(table).items()
+    }
+    assert commands.pop("never") == ""
+    assert set(commands) == set(FEW)
+    for method, command in commands.items():
+        match = re.fullmatch(r"gapbench reproduce ([0-9a-f]{16})", command)
+        assert match is not None
+        assert runs[match[1]] == method
+
+
+def test_protocol_states_shared_settings_once(tmp_path: Path) -> None:
+    """What all rows of a task have alike stands above the table, the rest in their rows."""
+    store = Store(tmp_path)
+    store.open_for_writing()
+    for method, rank in (("lora", 4), ("dora", 8)):
+        put(store, make_record(make_cell(method, config={"rank": rank, "alpha": 16.0})))
+    section = protocol.section(gather(store.root))
+    [terms] = [
+        part.terms for part in section.parts if isinstance(part, Terms) and "task" in part.terms
+    ]
+    assert "alpha: 16.0" in terms["settings of all rows"]
+    assert "rank" not in terms["settings of all rows"]
+    [table] = tables(section)
+    own = {name: row["settings of its own"] for name, row in by_name(table).items()}
+    assert own == {"lora": "rank: 4", "dora": "rank: 8"}

@@ -1,0 +1,164 @@
+"""Means over seeds and items against closed forms, a brute-force bootstrap and each other."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats as reference
+
+from gapbench.reports.stats.estimates import Estimate, Sample, averaged, estimate
+from tests.support.simulated_runs import correct, sample
+
+
+def made(
+    mean: float, seeds: float, items: float, seed_df: float = 2.0, item_df: float = 99.0
+) -> Estimate:
+    """Return a single estimate."""
+    return Estimate(*map(np.asarray, (mean, seeds, items, seed_df, item_df)))
+
+
+def test_estimate_splits_the_variance_as_the_analysis_of_variance_does() -> None:
+    """The parts are those of two crossed random factors, from their mean squares."""
+    y = np.random.default_rng(0).normal(size=(4, 60)) + np.linspace(0, 2, 60)
+    found = estimate(sample(y))
+    grand, rows, columns = y.mean(), y.mean(axis=1), y.mean(axis=0)
+    between_seeds = 60 * np.sum((rows - grand) ** 2) / 3
+    between_items = 4 * np.sum((columns - grand) ** 2) / 59
+    rest = np.sum((y - rows[:, None] - columns + grand) ** 2) / (3 * 59)
+    assert found.mean == pytest.approx(grand)
+    assert found.seed_variance == pytest.approx(between_seeds / 240)
+    assert found.item_variance == pytest.approx((between_items - rest) / 240)
+    assert found.seed_df == 3
+    assert found.item_df == 59
+
+
+@pytest.mark.parametrize("n", [2, 3, 10])
+def test_estimate_without_items_is_student_over_seeds(n: int) -> None:
+    """Interval and p-value are scipy's of a one-sample t test."""
+    scores = np.random.default_rng(n).normal(0.1, 0.05, n)
+    found = estimate(Sample(dict(enumerate(scores))))
+    expected = reference.ttest_1samp(scores, 0.0)
+    ends = expected.confidence_interval(0.95)
+    assert found.ends() == pytest.approx((ends.low, ends.high))
+    assert found.p_value() == pytest.approx(expected.pvalue, rel=1e-6)
+
+
+def test_estimate_of_runs_that_never_differ_is_student_over_items() -> None:
+    """Where a method is the same for every seed, all uncertainty is from the test set."""
+    items = np.random.default_rng(1).normal(0.2, 1, 80)
+    found = estimate(sample(np.stack([items, items, items])))
+    expected = reference.ttest_1samp(items, 0.0)
+    ends = expected.confidence_interval(0.95)
+    assert found.ends() == pytest.approx((ends.low, ends.high))
+    assert found.p_value() == pytest.approx(expected.pvalue, rel=1e-6)
+
+
+def test_variance_is_that_of_a_brute_force_bootstrap_of_seeds_and_items() -> None:
+    """With many seeds and items, drawing both anew spreads the mean as the variance says.
+
+    The bootstrap counts what is neither the seeds' nor the items' three times (Owen, "The
+    pigeonhole bootstrap", 2007).
+    """
+    rng = np.random.default_rng(2)
+    y = correct(rng, 0.8, rng.normal(0, 0.4, 25), rng.normal(0, 1, 300))
+    drawn = [y[rng.integers(0, 25, 25)][:, rng.integers(0, 300, 300)].mean() for _ in range(4000)]
+    rest = np.var(y - y.mean(axis=1, keepdims=True) - y.mean(axis=0), ddof=1) / y.size
+    assert estimate(sample(y)).error ** 2 == pytest.approx(np.var(drawn) - 2 * rest, rel=0.05)
+
+
+def test_scores_that_are_equal_by_chance_leave_room_for_the_seeds() -> None:
+    """Other right answers with equal counts do not make three trainings one."""
+    y = np.zeros((3, 40))
+    for seed in range(3):
+        y[seed, seed : seed + 20] = 1
+    found = estimate(sample(y))
+    covariance = np.cov(y)
+    common = (covariance.sum() - np.trace(covariance)) / 6
+    assert found.seed_variance == pytest.approx((np.trace(covariance) / 3 - common) / 120)
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        Sample({}),
+        Sample({0: 0.5}),
+        Sample({0: 0.5}, {0: np.array([0.0, 1.0])}),
+        Sample({0: 0.3, 1: 0.3, 2: 0.3}),
+        Sample({0: 0.1 + 0.2, 1: 0.3}),
+        Sample({0: 1.0, 1: 1.0}, {0: np.ones(9), 1: np.ones(9)}),
+        Sample({0: 1.0, 1: 1.0}, {0: np.ones(1), 1: np.ones(1)}),
+    ],
+)
+def test_estimate_without_variation_has_no_interval_and_no_p_value(runs: Sample) -> None:
+    """Too few seeds, or nothing that varies, is evidence of nothing."""
+    found = estimate(runs)
+    interval = found.interval(len(runs.scores))
+    assert (interval.low, interval.high) == (None, None)
+    assert interval.mean == (pytest.approx(np.mean(list(runs.scores.values()))) if runs.scores
+                             else None)  # fmt: skip
+    assert np.isnan(found.p_value())
+
+
+@given(
+    mean=st.floats(-1, 1),
+    share=st.floats(0, 1),
+    df=st.integers(1, 30),
+    level=st.sampled_from([0.8, 0.95, 0.99]),
+)
+def test_a_significant_mean_has_an_interval_without_zero(
+    mean: float, share: float, df: int, level: float
+) -> None:
+    """The test is never bolder than the interval, and agrees with its own threshold."""
+    found = made(mean, 0.01 * share, 0.01 * (1 - share), df)
+    p_value = float(found.p_value())
+    low, high = found.ends(level)
+    if p_value < 1 - level:
+        assert low > 0 or high < 0
+    if p_value > 1e-9:
+        assert found.threshold(p_value) == pytest.approx(abs(mean), rel=1e-5, abs=1e-12)
+
+
+def test_interval_stays_within_what_is_possible() -> None:
+    """A mean of shares has no end above 1."""
+    ends = made(0.9, 0.01, 0.0).interval(3, (0.0, 1.0))
+    assert ends.low == pytest.approx(0.9 - 0.1 * reference.t.ppf(0.975, 2))
+    assert ends.high == 1.0
+
+
+def test_average_adds_variances_and_degrees_of_freedom_of_equal_tasks() -> None:
+    """Four equal tasks have a quarter of the variance, and four times the degrees of freedom."""
+    one = made(0.5, 0.04, 0.01, seed_df=2, item_df=99)
+    found = averaged([one] * 4)
+    assert (found.seed_variance, found.item_variance) == pytest.approx((0.01, 0.0025))
+    assert found.mean == 0.5
+    assert (found.seed_df, found.item_df) == pytest.approx((8, 396))
+
+
+def test_average_with_a_task_of_one_seed_has_no_interval() -> None:
+    """What is unknown of one task is unknown of the mean."""
+    found = averaged([made(0.5, 0.04, 0.01), estimate(Sample({0: 0.7}))])
+    assert found.mean == pytest.approx(0.6)
+    assert np.isnan(found.ends()).all()
+
+
+def test_average_with_a_task_that_never_varies_keeps_what_the_others_say() -> None:
+    """It adds no variance: the error is that of the other task over two, with its own t."""
+    still = estimate(Sample({0: 0.5, 1: 0.5, 2: 0.5}))
+    found = averaged([made(0.1, 0.04, 0.0, seed_df=2, item_df=np.inf), still])
+    assert found.mean == pytest.approx(0.3)
+    assert found.error == pytest.approx(0.1)
+    assert found.p_value() == pytest.approx(2 * reference.t.sf(3, 2), rel=1e-6)
+
+
+def test_average_of_tasks_that_never_vary_has_no_interval() -> None:
+    """Where nothing varies anywhere, nothing is certain either."""
+    still = estimate(Sample({0: 0.5, 1: 0.5}))
+    found = averaged([still, still])
+    assert np.isnan(found.ends()).all()
+    assert np.isnan(found.p_value())
+
+
+def test_average_of_one_task_is_that_task() -> None:
+    """A stratum alone changes nothing."""
+    one = made(0.5, 0.04, 0.0, seed_df=2, item_df=np.inf)
+    assert averaged([one]).ends() == pytest.approx(one.ends())

@@ -1,0 +1,109 @@
+"""The GLUE average: tasks count alike, and their metrics and test sets are averaged first."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from gapbench.bench.config.run import Run
+from gapbench.bench.config.task import load as load_task
+from gapbench.bench.experiment.suite import load as load_suite
+from gapbench.bench.store.record import SplitScores
+from gapbench.bench.store.store import Store
+from gapbench.reports.render.build import build, terminal
+from gapbench.reports.tables.glue import GLUE
+from gapbench.reports.tables.glue_average import NAME
+from tests.support.results_folder import make_cell, make_record
+from tests.support.small_suite import blank
+
+SCORES = {
+    "cola": {"test": {"matthews_correlation": 0.5, "accuracy": 0.9}},
+    "sst2": {"test": {"accuracy": 0.9}},
+    "mrpc": {"test": {"f1": 0.8, "accuracy": 0.7}},
+    "stsb": {"test": {"pearson": 0.88, "spearman": 0.86}},
+    "qqp": {"test": {"f1": 0.7, "accuracy": 0.9}},
+    "mnli": {"test": {"accuracy": 0.84}, "mismatched": {"accuracy": 0.8}},
+    "qnli": {"test": {"accuracy": 0.9}},
+    "rte": {"test": {"accuracy": 0.6}},
+    "wnli": {"test": {"accuracy": 0.4}},
+}
+BY_HAND = (0.5 + 0.9 + 0.75 + 0.87 + 0.8 + 0.82 + 0.9 + 0.6 + 0.4) / 9
+"""CoLA's accuracy is no part of it."""
+
+
+def fill(root: Path, *, without: str = "", lacking: int = 1, seeds: int = 2) -> None:
+    """Write runs of all nine tasks, seed s scoring s / 10 higher; one task lacks a seed."""
+    store = Store(root)
+    store.open_for_writing()
+    tasks = [load_task(name) for name in SCORES]
+    runs = [Run(make_cell(task=task), seed) for task in tasks for seed in range(seeds)]
+    store.write_plan("glue", [(run, "default") for run in runs])
+    cost = make_record().cost
+    for run in runs:
+        name = run.cell.task.name
+        splits = {
+            split: SplitScores(
+                metrics={metric: value + run.seed / 10 for metric, value in scores.items()},
+                loss=1.0,
+                examples=10,
+            )
+            for split, scores in SCORES[name].items()
+        }
+        if (name, run.seed) != (without, lacking):
+            store.write(blank(run, splits=splits, cost=cost), None)
+
+
+def average(root: Path) -> pd.DataFrame:
+    """Return the rows of the average in the written leaderboard."""
+    table = pd.read_csv(build(root, root / "report").leaderboard)
+    return table[table["task"] == NAME]
+
+
+def test_average_equals_the_one_by_hand(tmp_path: Path) -> None:
+    """Each task counts a ninth, with the mean of what GLUE scores of it."""
+    fill(tmp_path, seeds=1)
+    (row,) = average(tmp_path).to_dict("records")
+    assert row["score"] == pytest.approx(BY_HAND)
+    assert (row["suite"], row["method"], row["n_seeds"]) == ("glue", "lora", 1)
+    assert NAME in terminal(tmp_path)
+    assert NAME in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_interval_of_the_average_adds_the_variances_of_tasks(tmp_path: Path) -> None:
+    """Seeds differ by a tenth on each of nine tasks, which are drawn one by one."""
+    fill(tmp_path)
+    (row,) = average(tmp_path).to_dict("records")
+    assert row["score"] == pytest.approx(BY_HAND + 0.05)
+    half = 2.262 * 0.05 / 3  # t quantile of nine degrees of freedom, one of each task
+    assert row["score_ci_high"] - row["score"] == pytest.approx(half, rel=1e-3)
+
+
+@pytest.mark.parametrize("without", ["rte", "mnli"])
+def test_task_with_one_seed_leaves_the_average_without_interval(
+    without: str, tmp_path: Path
+) -> None:
+    """The average is that of the tasks' means; one seed of a task has no spread."""
+    fill(tmp_path, without=without)
+    (row,) = average(tmp_path).to_dict("records")
+    assert (row["n_seeds"], row["score"]) == (1, pytest.approx(BY_HAND + 0.05 * 8 / 9))
+    assert pd.isna(row["score_ci_low"])
+
+
+@pytest.mark.parametrize("without", ["rte", "mnli"])
+def test_method_that_lacks_a_task_has_no_average(without: str, tmp_path: Path) -> None:
+    """A mean over eight tasks is no GLUE average."""
+    fill(tmp_path, without=without, seeds=1, lacking=0)
+    assert average(tmp_path).empty
+
+
+def test_glue_suite_has_all_that_the_average_needs() -> None:
+    """The built-in suite runs the nine tasks, and they measure what counts."""
+    suite, _ = load_suite("glue")
+    assert sorted(entry.task for entry in suite.tasks) == sorted(GLUE)
+    for name, parts in GLUE.items():
+        task = load_task(name)
+        splits = {"test", *(task.splits.more or {})}
+        assert {tuple(part.split("/")) for part in parts} <= {
+            (split, metric) for split in splits for metric in task.metrics
+        }
+        assert {part.split("/")[0] for part in parts} == splits

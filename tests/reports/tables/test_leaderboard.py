@@ -1,0 +1,268 @@
+"""The leaderboard's columns, averages, failures and ranks, and its form as text."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gapbench.bench.config.run import Run
+from gapbench.bench.store.record import SplitScores, Status
+from gapbench.bench.store.store import Store
+from gapbench.reports.prose.verdict import verdict
+from gapbench.reports.results.load import load
+from gapbench.reports.tables.leaderboard import COLUMNS, UNCERTAINTY, leaderboard, summarise
+from gapbench.reports.tables.terminal import format_table
+from tests.support.results_folder import FEW, fill, make_cell, make_record, make_task, put
+
+CONTRACT = (
+    "suite, task, backbone, method, variant, n_seeds, metric, score, score_ci_low, score_ci_high, "
+    "rank_group, train_score, validation_score, generalization_gap, gap_ci_low, gap_ci_high, "
+    "train_loss, test_loss, loss_gap, ece, ece_calibrated, brier, nll, temperature, train_seconds, "
+    "tokens_per_second, peak_memory_bytes, trainable_params, train_flops, tune_trials, "
+    "tune_seconds, n_failed, device, config_hash"
+)
+
+
+def table_of(store: Store) -> pd.DataFrame:
+    """Return the leaderboard of a results folder."""
+    return leaderboard(summarise(load(store)))
+
+
+def plan(store: Store, *methods: str, seeds: int = 3) -> None:
+    """Add default cells to the plan without running them."""
+    store.write_plan(
+        "quickstart",
+        [(Run(make_cell(method), seed), "default") for method in methods for seed in range(seeds)],
+    )
+
+
+def test_leaderboard_has_exactly_the_published_columns(tmp_path: Path) -> None:
+    """Names and order are the contract's, whatever the folder holds."""
+    table = table_of(fill(tmp_path, methods=("lora",), seeds=1))
+    assert ", ".join(table.columns) == CONTRACT == ", ".join(COLUMNS)
+
+
+def test_leaderboard_with_intervals_says_what_they_are_over_at_its_end(tmp_path: Path) -> None:
+    """Two seeds give intervals; the columns before stay where they are."""
+    table = table_of(fill(tmp_path, methods=("lora", "bitfit"), seeds=3, tasks=(make_task(),)))
+    assert tuple(table.columns) == (*COLUMNS, *UNCERTAINTY)
+    assert table["score_ci_over"].tolist() == [
+        "seeds",
+        "seeds",
+    ]  # their predictions score otherwise
+    assert table["min_detectable_effect"].isna().tolist() == [True, False]
+    assert table["min_detectable_effect"].iloc[1] > 0
+
+
+def test_leaderboard_holds_no_difference_that_the_metric_does_not_allow(tmp_path: Path) -> None:
+    """With two seeds far apart, gaps end at 1 and no detectable difference stands above it."""
+    store = Store(tmp_path)
+    store.open_for_writing()
+    plan(store, "lora", "head", seeds=2)
+    for method, scores in (("lora", (0.9, 0.5)), ("head", (0.4, 0.6))):
+        for seed, score in enumerate(scores):
+            test = SplitScores(metrics={"accuracy": score, "f1": 0.5}, loss=1.0, examples=10)
+            splits = {"test": test}
+            record = make_record(make_cell(method), seed, splits=splits, generalization_gap=score)
+            store.write(record)
+    table = table_of(store)
+    # 0.5 - 12.7062 * 0.1, Student's t with one degree of freedom
+    assert table["gap_ci_low"].tolist() == pytest.approx([-1, -0.77062], abs=1e-5)
+    assert table["gap_ci_high"].tolist() == [1, 1]
+    assert table["score_ci_high"].tolist() == [1, 1]
+    assert table["min_detectable_effect"].isna().all()
+
+
+def test_leaderboard_averages_the_seeds_of_a_cell(tmp_path: Path) -> None:
+    """Score, gap and cost are plain means of the records."""
+    store = fill(tmp_path, methods=("lora",), tasks=(make_task(),))
+    records = [make_record(make_cell("lora"), seed) for seed in range(3)]
+    row = table_of(store).iloc[0]
+    assert row["n_seeds"] == 3
+    assert row["score"] == pytest.approx(np.mean([r.score("test") or 0 for r in records]))
+    gaps = [record.generalization_gap or 0 for record in records]
+    assert row["generalization_gap"] == pytest.approx(np.mean(gaps))
+    assert row["gap_ci_low"] < row["generalization_gap"] < row["gap_ci_high"]
+    assert row["train_seconds"] == pytest.approx(
+        np.mean([r.cost.train_seconds for r in records if r.cost])
+    )
+    assert row["config_hash"] == records[0].cell_hash
+
+
+def test_leaderboard_with_one_seed_leaves_intervals_and_ranks_empty(tmp_path: Path) -> None:
+    """One seed gives a mean and nothing that would need a spread."""
+    table = table_of(fill(tmp_path, methods=FEW, seeds=1))
+    empty = ["score_ci_low", "score_ci_high", "gap_ci_low", "gap_ci_high", "rank_group"]
+    assert table[[*empty, "tune_trials", "tune_seconds"]].isna().all(axis=None)
+    assert table["score"].notna().all()
+
+
+def test_leaderboard_where_lower_is_better_puts_the_lowest_first(tmp_path: Path) -> None:
+    """A regression task scored by mse is led by the smallest error."""
+    task = make_task("syn_similarity", kind="regression")
+    table = table_of(fill(tmp_path, methods=FEW, seeds=8, tasks=(task,)))
+    assert table["score"].is_monotonic_increasing
+    assert table["rank_group"].is_monotonic_increasing
+    assert table["rank_group"].iloc[-1] > 1
+    assert table["ece"].isna().all()
+
+
+def test_leaderboard_counts_failed_but_neither_skipped_nor_missing_runs(tmp_path: Path) -> None:
+    """A divergence counts; a skip or a run not reached does not, and all cells have a row."""
+    store = fill(tmp_path, methods=("lora",), tasks=(make_task(),))
+    plan(store, "dora", "flexora", "never")
+    put(store, make_record(make_cell("dora"), 0))
+    put(store, make_record(make_cell("dora"), 1, status=Status.DIVERGED))
+    for seed in range(3):
+        put(store, make_record(make_cell("flexora"), seed, status=Status.SKIPPED, detail="no"))
+    table = table_of(store).set_index("method")
+    assert table["n_failed"].to_dict() == {"lora": 0, "dora": 1, "flexora": 0, "never": 0}
+    assert table["n_seeds"].to_dict() == {"lora": 3, "dora": 1, "flexora": 0, "never": 0}
+    assert table.loc[["flexora", "never"], ["score", "ece", "train_seconds"]].isna().all(axis=None)
+
+
+def test_leaderboard_with_an_undefined_score_averages_the_defined_ones(tmp_path: Path) -> None:
+    """A run whose main metric is undefined is no seed of the score, and nothing stands for it."""
+    store = fill(tmp_path, methods=("lora",), seeds=2, tasks=(make_task(),))
+    plan(store, "lora")
+    scores = SplitScores(metrics={"accuracy": None, "f1": None}, loss=1.0, examples=10)
+    put(store, make_record(make_cell("lora"), 2, splits={"test": scores}, generalization_gap=None))
+    row = table_of(store).iloc[0]
+    expected = [make_record(make_cell("lora"), seed).score("test") or 0 for seed in range(2)]
+    assert (row["n_seeds"], row["n_failed"]) == (2, 0)
+    assert row["score"] == pytest.approx(np.mean(expected))
+
+
+def test_leaderboard_of_seeds_on_two_devices_has_no_seconds(tmp_path: Path) -> None:
+    """Times of two machines are not averaged; what does not depend on the machine stays."""
+    store = fill(tmp_path, methods=("lora",), seeds=1, tasks=(make_task(),))
+    plan(store, "lora", seeds=2)
+    put(store, make_record(make_cell("lora"), 1, device="GPU"))
+    row = table_of(store).iloc[0]
+    assert row["device"] == "CPU, 8 cores; GPU"
+    assert row[["train_seconds", "tokens_per_second", "peak_memory_bytes"]].isna().all()
+    assert row["trainable_params"] == 14_000
+
+
+def test_leaderboard_never_averages_a_changed_config_under_an_old_label(tmp_path: Path) -> None:
+    """Seeds of two configs under one variant give two rows, told apart by their hash."""
+    store = fill(tmp_path, methods=("lora",), tasks=(make_task(),))
+    changed = make_cell("lora", config={"rank": 4})
+    store.write_plan("quickstart", [(Run(changed, 0), "default")])
+    put(store, make_record(changed, 0))
+    table = table_of(store)
+    planned = table[table["suite"] == "quickstart"]
+    assert sorted(planned["n_seeds"]) == [1, 2]
+    assert planned["config_hash"].nunique() == 2
+
+
+def test_leaderboard_ranks_only_rows_on_equal_terms(tmp_path: Path) -> None:
+    """Paper-protocol rows are marked and ranked apart from strict ones of the same suite."""
+    store = fill(tmp_path, methods=FEW, seeds=8, tasks=(make_task(),))
+    paper = make_cell("full", protocol="paper")
+    store.write_plan("quickstart", [(Run(paper, seed), "default") for seed in range(8)])
+    for seed in range(8):
+        put(store, make_record(paper, seed))
+    table = table_of(store).set_index("method")
+    assert table.loc["full", "variant"] == "default [paper]"
+    assert table.loc["full", ["ece_calibrated", "temperature"]].isna().all()  # fitted on test
+    assert pd.notna(table.loc["full", "ece"])
+    assert table.loc["lora", ["ece_calibrated", "temperature"]].notna().all()
+    groups = table["rank_group"].to_dict()
+    assert (groups["full"], groups["lora_dropout"]) == (1, 1)
+    assert groups["lora"] > 1
+
+
+def test_format_table_with_long_names_stays_within_its_width(tmp_path: Path) -> None:
+    """No line is wider than 110 columns, and a cut name keeps its mark of the paper protocol."""
+    store = fill(tmp_path, methods=("lora", "a_method_with_a_very_long_name_indeed"))
+    cell = make_cell("another_method_with_a_very_long_name", protocol="paper")
+    put(store, make_record(cell, 0))
+    text = format_table(table_of(store))
+    assert max(len(line) for line in text.splitlines()) <= 110
+    assert "another_method_w~ [paper]" in text
+    assert "such scores flatter" in text
+
+
+def test_format_table_marks_the_best_group_and_warns_of_too_few_seeds(tmp_path: Path) -> None:
+    """Stars stand before group 1 only; one seed gives none, and a sentence on what to do."""
+    text = format_table(table_of(fill(tmp_path / "many", methods=FEW, seeds=8)))
+    assert text.count(" FLOPs ") == 2
+    assert text.count(" 3.10T ") == 2 * len(FEW)
+    starred = [
+        line.split()[1] for line in text.splitlines() if line.startswith("* ") and "." in line
+    ]
+    assert starred.count("lora_dropout") == 2
+    assert "head" not in starred
+    assert "Too few seeds" not in text
+    text = format_table(table_of(fill(tmp_path / "one", methods=FEW, seeds=1)))
+    assert text.count("Too few seeds for a verdict: one seed has no interval.") == 2
+
+
+def test_format_table_of_nothing_says_so(tmp_path: Path) -> None:
+    """A folder whose only record is unreadable gives an empty table, not a crash."""
+    store = fill(tmp_path, methods=("lora",), seeds=1, tasks=(make_task(),))
+    record = store.root / store.plans()[0].path
+    record.write_text("{", encoding="utf-8")
+    next((tmp_path / "plans").glob("*.json")).unlink()
+    table = table_of(store)
+    assert tuple(table.columns) == COLUMNS
+    assert format_table(table) == "No runs.\n"
+
+
+def test_verdict_of_separated_methods_names_ties_and_losers(tmp_path: Path) -> None:
+    """The sentences name the best, what is worse for sure, the bound and the widest gap."""
+    summary = summarise(load(fill(tmp_path, methods=FEW, seeds=8, tasks=(make_task(),))))
+    text = " ".join(verdict(summary))
+    assert text.startswith("lora_dropout has the highest mean accuracy: ")
+    assert "It beats lora by " in text
+    assert "Not told apart" not in text
+    assert "The best possible predictor of these test examples reaches 0.860." in text
+    assert "The widest generalization gap is that of lora: " in text
+    assert "that of the true probabilities is 0.011" in text
+
+
+def test_verdict_of_a_failed_cell_claims_nothing_about_it(tmp_path: Path) -> None:
+    """Where every run failed, the verdict says that there is no score and how many failed."""
+    store = Store(tmp_path)
+    store.open_for_writing()
+    plan(store, "lora")
+    put(store, make_record(make_cell("lora"), 0, status=Status.FAILED, detail="broke"))
+    sentences = verdict(summarise(load(store)))
+    assert sentences[0] == "No trained method of this task has a score yet."
+    assert sentences[1].startswith("1 run failed")
+    assert len(sentences) == 2
+
+
+def test_verdict_tells_failed_from_stopped_and_undefined_runs(tmp_path: Path) -> None:
+    """Each has its sentence and number; a stopped run is no failure of the method."""
+    store = fill(tmp_path, methods=("lora",), tasks=(make_task(),))
+    plan(store, "dora", seeds=4)
+    scores = SplitScores(metrics={"accuracy": None, "f1": None}, loss=1.0, examples=10)
+    for seed in range(2):
+        undefined = {"splits": {"test": scores}, "generalization_gap": None}
+        put(store, make_record(make_cell("dora"), seed, **undefined))
+    put(store, make_record(make_cell("dora"), 2, status=Status.INTERRUPTED, detail="SIGTERM"))
+    put(store, make_record(make_cell("dora"), 3, status=Status.DIVERGED, detail="nan"))
+    summary = summarise(load(store))
+    assert summary.set_index("method")["n_failed"].to_dict() == {"lora": 0, "dora": 1}
+    failed, unscored, stopped = verdict(summary)[-3:]
+    assert failed.startswith("1 run failed; ")
+    assert unscored.startswith("2 runs have no score, the metric being undefined")
+    assert stopped == "1 run stopped before the end, to be finished by the same command."
+
+
+def test_leaderboard_does_not_rank_baselines_that_train_nothing(tmp_path: Path) -> None:
+    """An untrained baseline shows its score, but is no rival in the tests."""
+    store = fill(tmp_path, methods=("lora", "head"), tasks=(make_task(),))
+    plan(store, "majority", seeds=2)
+    for seed in range(2):
+        record = make_record(make_cell("majority"), seed)
+        assert record.cost is not None
+        cost = record.cost.model_copy(update={"trainable_params": 0})
+        put(store, record.model_copy(update={"cost": cost}))
+    table = table_of(store).set_index("method")
+    assert pd.isna(table.loc["majority", "rank_group"])
+    assert table.loc["majority", "n_seeds"] == 2
+    assert table.loc[["lora", "head"], "rank_group"].notna().all()

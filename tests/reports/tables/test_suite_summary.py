@@ -1,0 +1,244 @@
+"""What the tasks of a suite say together, and what is left out of it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from gapbench.bench.config.run import Budget, Cell, Fingerprint, Run
+from gapbench.bench.config.task import Task
+from gapbench.bench.store.record import Status
+from gapbench.bench.store.store import Store
+from gapbench.reports.document.model import Subheading, Table
+from gapbench.reports.figures.ranks import average_ranks, suites
+from gapbench.reports.figures.theme import colours
+from gapbench.reports.prose.suite_verdict import overall, title
+from gapbench.reports.render.report import gather
+from gapbench.reports.results.load import load
+from gapbench.reports.sections.verdict import section
+from gapbench.reports.tables.leaderboard import summarise
+from gapbench.reports.tables.suite_summary import Across, across
+from tests.support.results_folder import FEW, fill, make_cell, make_record, make_task, put
+
+TASKS = (make_task(), make_task("syn_acceptability"), make_task("syn_entailment"))
+REGRESSION = make_task("syn_similarity", kind="regression")
+
+
+def found(root: Path) -> list[Across]:
+    """Return what may be looked at together in a results folder."""
+    results = load(Store(root))
+    return across(results, summarise(results))
+
+
+def plan(store: Store, cell: Cell, seeds: int = 3, variant: str = "default") -> None:
+    """Plan runs of a cell."""
+    store.write_plan("quickstart", [(Run(cell, seed), variant) for seed in range(seeds)])
+
+
+def add(store: Store, cell: Cell, seeds: int = 3, variant: str = "default", **change: Any) -> None:
+    """Plan and store runs of a cell."""
+    plan(store, cell, seeds, variant)
+    for seed in range(seeds):
+        put(store, make_record(cell, seed, **change))
+
+
+def on(cell: Cell, **change: Any) -> Cell:
+    """Return a changed cell."""
+    return cell.model_copy(update=change)
+
+
+def test_tasks_of_a_suite_are_averaged_and_ranked_together(tmp_path: Path) -> None:
+    """Means are those of the tasks' means; the clear order of methods is found."""
+    order = ("lora_dropout", "bitfit", "head")
+    fill(tmp_path, methods=order, seeds=8, tasks=TASKS)
+    (together,) = found(tmp_path)
+    assert tuple(together.means) == order
+    for name, mean in together.means.items():
+        scores = [
+            make_record(make_cell(name, task=task), seed).score("test") or 0
+            for task in TASKS
+            for seed in range(8)
+        ]
+        assert float(mean.mean) == pytest.approx(np.mean(scores))
+    assert together.groups == dict(zip(order, (1, 2, 3), strict=True))
+    assert together.ranks is not None
+    assert together.ranks.average == dict(zip(order, (1, 2, 3), strict=True))
+    assert together.profile is not None
+    assert together.profile.shares["lora_dropout"][-1] == 1
+    assert float(together.improvement("lora_dropout", "head").mean) == 1
+    first = overall(together)[0]
+    assert first.startswith("Over 3 tasks, lora_dropout has the highest mean score: ")
+    assert "over seeds)" in first
+    assert together.possible == (0, 1)
+    assert title(together) == "All 3 tasks on tiny-bert (suite quickstart)"
+
+
+def test_rows_ahead_that_are_not_compared_are_named(tmp_path: Path) -> None:
+    """One run cannot be compared; its mean over tasks is still told if it is the highest."""
+    store = fill(tmp_path, methods=("bitfit", "head"), seeds=8, tasks=TASKS)
+    for task in TASKS:
+        add(store, make_cell("lora_dropout", task=task), seeds=1)
+    (together,) = found(tmp_path)
+    best, ahead, *_ = overall(together)
+    assert best.startswith("Over 3 tasks, bitfit has the highest mean score of those compared: ")
+    assert ahead.startswith("Ahead of it, but not compared: lora_dropout (")
+
+
+def test_tasks_on_several_scales_are_ranked_and_not_averaged(tmp_path: Path) -> None:
+    """An error that should be low has no mean with an accuracy; ranks mind the direction."""
+    fill(tmp_path, methods=FEW, seeds=8, tasks=(TASKS[0], REGRESSION))
+    (together,) = found(tmp_path)
+    assert not together.averageable
+    assert (together.means, together.groups, together.profile) == ({}, {}, None)
+    assert together.ranks is not None
+    assert next(iter(together.ranks.average)) == "lora_dropout"
+    assert "several scales" in overall(together)[0]
+
+
+def test_rows_that_lack_a_task_are_left_out_with_the_reason(tmp_path: Path) -> None:
+    """A method whose runs failed on one task compares on no average; the others do."""
+    store = fill(tmp_path, methods=FEW, tasks=TASKS)
+    add(store, make_cell("dora", task=TASKS[0]))
+    add(store, make_cell("dora", task=TASKS[1]))
+    add(store, make_cell("dora", task=TASKS[2]), status=Status.FAILED, detail="broke")
+    (together,) = found(tmp_path)
+    assert together.left_out == {"dora": "no score on syn_entailment"}
+    assert "dora" not in together.names
+    assert overall(together)[-1] == "Left out: dora (no score on syn_entailment)."
+
+
+def test_task_without_any_score_is_left_out(tmp_path: Path) -> None:
+    """A task on which everything failed does not take the others with it."""
+    store = fill(tmp_path, methods=FEW, tasks=TASKS[:2])
+    for method in FEW:
+        add(store, make_cell(method, task=TASKS[2]), status=Status.DIVERGED, detail="nan")
+    (together,) = found(tmp_path)
+    assert [task.name for task in together.tasks] == ["syn_sentiment", "syn_acceptability"]
+    assert together.left_out == {"syn_entailment": "no row has a score"}
+
+
+def test_names_of_the_same_runs_have_one_rank_and_one_test(tmp_path: Path) -> None:
+    """A tuned row that kept its default everywhere changes no rank; elsewhere it is a rival."""
+    store = fill(tmp_path, methods=FEW, seeds=3, tasks=TASKS)
+    (before,) = found(tmp_path)
+    for task in TASKS:
+        plan(store, make_cell("lora", task=task), variant="tuned")
+    (together,) = found(tmp_path)
+    assert set(together.rivals) == {*FEW, "lora / tuned"}
+    assert together.ranks == before.ranks
+    assert together.pairs.strictest == before.pairs.strictest
+    assert any("compared once: lora = lora / tuned." in said for said in overall(together))
+    add(store, make_cell("lora", task=TASKS[0], config={"rank": 2}), variant="wide")
+    for task in TASKS[1:]:
+        plan(store, make_cell("lora", task=task), variant="wide")
+    (together,) = found(tmp_path)
+    assert together.ranks is not None
+    assert set(together.ranks.average) == {*FEW, "lora / wide"}
+    assert together.pairs.n_seeds.shape == (4, 4)
+
+
+@pytest.mark.parametrize("n_tasks", [2, 3])
+def test_bars_of_ranks_stay_within_the_ranks_that_there_are(n_tasks: int, tmp_path: Path) -> None:
+    """Of three methods on two tasks ranks cannot differ by 2.34: then there are no bars."""
+    fill(tmp_path, methods=FEW, seeds=3, tasks=TASKS[:n_tasks])
+    (suite,) = suites(found(tmp_path), colours(FEW))
+    picture = average_ranks(suite)
+    assert picture is not None
+    bars = picture.data[["bar_low", "bar_high"]]
+    if n_tasks == 2:
+        assert bars.isna().all(axis=None)
+        assert "No bars: the critical difference of Nemenyi's test at 5 % (2.34 ranks)" in (
+            picture.title
+        )
+    else:
+        assert bars.min(axis=None) == 1
+        assert bars.max(axis=None) == 3
+    low, high = picture.figure.axes[0].get_xlim()
+    assert (low, high) == pytest.approx((0.94, 3.06))
+
+
+def test_one_task_is_nothing_to_look_at_together(tmp_path: Path) -> None:
+    """Nor are tasks that have no row in common."""
+    fill(tmp_path / "one", methods=FEW, tasks=TASKS[:1])
+    assert found(tmp_path / "one") == []
+    store = fill(tmp_path / "two", methods=("lora",), tasks=TASKS[:1])
+    add(store, make_cell("head", task=TASKS[1]))
+    assert found(tmp_path / "two") == []
+
+
+def test_one_seed_gives_means_without_intervals_and_no_rivals(tmp_path: Path) -> None:
+    """What cannot be told is empty: no group, no rank, no profile."""
+    fill(tmp_path, methods=FEW, seeds=1, tasks=TASKS)
+    (together,) = found(tmp_path)
+    assert all(np.isnan(mean.ends()).all() for mean in together.means.values())
+    assert (together.rivals, together.groups) == ((), {})
+    assert (together.ranks, together.profile) == (None, None)
+
+
+def test_task_on_two_backbones_counts_once_with_each(tmp_path: Path) -> None:
+    """A suite on two backbones is looked at backbone by backbone."""
+    store = fill(tmp_path, methods=("lora", "head"), tasks=TASKS)
+    other = Fingerprint(name="other-bert", digest="e" * 64)
+    for task in TASKS:
+        for method in ("lora", "head"):
+            add(store, on(make_cell(method, task=task), backbone=other))
+    assert [each.backbone for each in found(tmp_path)] == ["tiny-bert", "other-bert"]
+    assert all(len(each.tasks) == 3 for each in found(tmp_path))
+
+
+def test_tasks_with_a_backbone_each_are_looked_at_as_a_whole(tmp_path: Path) -> None:
+    """Encoders and decoders have other tasks; the suite is one."""
+    store = fill(tmp_path, methods=("lora", "head"), tasks=TASKS[:2])
+    other = Fingerprint(name="tiny-decoder", digest="e" * 64)
+    for method in ("lora", "head"):
+        add(store, on(make_cell(method, task=TASKS[2]), backbone=other))
+    (together,) = found(tmp_path)
+    assert (together.backbone, len(together.tasks)) == ("", 3)
+
+
+def test_task_under_two_settings_is_left_out(tmp_path: Path) -> None:
+    """Which of two budgets should count is not for the report to choose."""
+    store = fill(tmp_path, methods=("lora", "head"), tasks=TASKS)
+    add(store, on(make_cell("head", task=TASKS[0]), budget=Budget(steps=100)))
+    (together,) = found(tmp_path)
+    assert together.left_out == {"syn_sentiment": "it was run under several settings"}
+    assert [task.name for task in together.tasks] == ["syn_acceptability", "syn_entailment"]
+
+
+@pytest.mark.parametrize("task", [TASKS[0], REGRESSION])
+def test_runs_in_no_suite_are_not_looked_at_together(task: Task, tmp_path: Path) -> None:
+    """Strays share no plan, and may be anything."""
+    store = Store(tmp_path)
+    store.open_for_writing()
+    put(store, make_record(make_cell(task=task), 0))
+    put(store, make_record(make_cell(task=TASKS[1]), 0))
+    assert found(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("tasks", "headings"),
+    [
+        (TASKS, "group, mean, 95 %, IQM, IQM 95 %, mean rank, beaten, beaten 95 %"),
+        ((TASKS[0], REGRESSION), "mean rank"),
+    ],
+)
+def test_section_has_a_table_of_what_the_tasks_say_together(
+    tasks: tuple[Task, ...], headings: str, tmp_path: Path
+) -> None:
+    """It comes before the tasks, and has columns for what can be told."""
+    fill(tmp_path, methods=FEW, seeds=3, tasks=tasks)
+    parts = section(gather(tmp_path)).parts
+    (table,) = [part for part in parts if isinstance(part, Table)]
+    assert ", ".join(column.heading for column in table.columns) == headings
+    assert {row.name for row in table.rows} == set(FEW)
+    headlines = [part.text for part in parts if isinstance(part, Subheading)]
+    assert headlines[0].startswith(f"All {len(tasks)} tasks")
+    assert len(headlines) == len(tasks) + 2
+
+
+def test_section_of_one_task_has_no_table_over_tasks(tmp_path: Path) -> None:
+    """There is nothing to look at together."""
+    fill(tmp_path, methods=FEW, seeds=3, tasks=TASKS[:1])
+    parts = section(gather(tmp_path)).parts
+    assert not [part for part in parts if isinstance(part, Table)]

@@ -1,0 +1,147 @@
+"""Splits: validation is cut from train, test is left alone, every class keeps its share."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import transformers
+
+from gapbench.bench.config.run import Budget, Cell, Fingerprint, Protocol, Training
+from gapbench.bench.config.task import Splits, load
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.models.backbone import Reader
+from gapbench.bench.tasks.dataset import cut, prepare, read_rows
+from tests.support.small_stack import MakeBackbone, make_task
+
+TEXT = [f"the cat number {i}" for i in range(60)]
+
+
+@pytest.fixture
+def sources(tmp_path: Path) -> Sources:
+    """A data folder with 60 training and 10 test rows of the toy task."""
+    folder = tmp_path / "data" / "toy"
+    folder.mkdir(parents=True)
+    labels = [int(i % 3 == 0) for i in range(60)]
+    pd.DataFrame({"text": TEXT, "label": labels}).to_parquet(folder / "train.parquet")
+    pd.DataFrame({"text": TEXT[:10], "label": labels[:10]}).to_parquet(folder / "test.parquet")
+    return Sources(tmp_path / "data")
+
+
+def _cell(sources: Sources, protocol: Protocol = "strict", train_size: int | None = None) -> Cell:
+    task = make_task().model_copy(update={"validation_size": 12})
+    return Cell(
+        task=task,
+        data=sources.data(task),
+        backbone=Fingerprint(name="random", digest="0"),
+        method="head",
+        config={},
+        training=Training(),
+        protocol=protocol,
+        budget=Budget(steps=1, train_size=train_size),
+    )
+
+
+@pytest.fixture
+def reader(make_backbone: MakeBackbone) -> Reader:
+    """The tokenizer of the small random BERT, and a window that is wide enough."""
+    return Reader(transformers.AutoTokenizer.from_pretrained(make_backbone("bert")), 512)
+
+
+def test_validation_is_cut_from_train_and_test_is_the_official_one(
+    sources: Sources, reader: Reader
+) -> None:
+    """Train and validation partition the official train rows; test has its own row numbers."""
+    data = prepare(_cell(sources), sources, reader)
+    train, validation = set(data.train.example_ids), set(data.validation.example_ids)
+    assert not train & validation
+    assert train | validation == set(range(60))
+    assert len(validation) == 12
+    assert data.validation.targets.mean() == pytest.approx(1 / 3, abs=0.01)
+    assert data.test.example_ids.tolist() == list(range(10))
+
+
+def test_paper_protocol_validates_on_test_and_trains_on_everything(
+    sources: Sources, reader: Reader
+) -> None:
+    """Under `paper`, validation is the test split and no training row is held out."""
+    data = prepare(_cell(sources, "paper"), sources, reader)
+    assert len(data.train) == 60
+    assert data.validation.input_ids.tolist() == data.test.input_ids.tolist()
+
+
+def test_train_size_keeps_a_stratified_subset_outside_validation(
+    sources: Sources, reader: Reader
+) -> None:
+    """A smaller training set changes neither validation nor the share of classes."""
+    whole = prepare(_cell(sources), sources, reader)
+    small = prepare(_cell(sources, train_size=18), sources, reader)
+    assert len(small.train) == 18
+    assert small.train.targets.sum() == 6
+    assert set(small.train.example_ids) < set(whole.train.example_ids)
+    assert small.validation.example_ids.tolist() == whole.validation.example_ids.tolist()
+
+
+def test_encoding_equals_the_tokenizer_and_is_read_back_from_the_cache(
+    sources: Sources, reader: Reader
+) -> None:
+    """Cached token ids are the tokenizer's own, truncated at the task's limit."""
+    for _ in range(2):
+        test = prepare(_cell(sources), sources, reader).test
+        for i in range(10):
+            ids = test.input_ids[test.offsets[i] : test.offsets[i + 1]].tolist()
+            assert ids == reader.tokenizer(TEXT[i], truncation=True, max_length=16)["input_ids"]
+        assert test.token_type_ids is not None
+
+
+def test_cut_takes_the_same_share_of_every_class() -> None:
+    """Class counts of a cut are within one of their exact share, and the cut is repeatable."""
+    targets = np.repeat([0, 1, 2], [700, 200, 100])
+    chosen = cut(targets, 90, seed=5, classes=True)
+    assert chosen.sum() == 90
+    assert np.abs(np.bincount(targets[chosen]) - [63, 18, 9]).max() <= 1
+    assert (chosen == cut(targets, 90, seed=5, classes=True)).all()
+    assert (chosen != cut(targets, 90, seed=6, classes=True)).any()
+
+
+def test_cut_of_real_targets_covers_the_whole_range() -> None:
+    """For regression each tenth of the range keeps its share."""
+    targets = np.random.default_rng(0).gamma(2.0, size=1000)
+    chosen = cut(targets, 100, seed=0, classes=False)
+    tenths = np.digitize(targets[chosen], np.quantile(targets, np.arange(0.1, 1, 0.1)))
+    assert np.abs(np.bincount(tenths, minlength=10) - 10).max() <= 1
+
+
+def test_generated_rows_carry_their_truth() -> None:
+    """A built-in task's rows come with true probabilities that explain the labels."""
+    rows = read_rows(load("syn_sentiment"), Sources())["test"]
+    assert rows.truth is not None
+    assert rows.truth.shape == (800, 2)
+    agreement = (rows.truth.argmax(1) == rows.targets).mean()
+    assert agreement == pytest.approx(rows.truth.max(1).mean(), abs=0.04)
+
+
+def test_further_test_splits_come_beside_the_test_split(sources: Sources, reader: Reader) -> None:
+    """They are read, encoded and counted as the test split is, which stays what it was."""
+    assert sources.data_folder is not None
+    odd = pd.DataFrame({"text": ["a cat", TEXT[0], "a dog"], "label": [0, 1, 1]})
+    odd.to_parquet(sources.data_folder / "toy" / "odd.parquet")
+    cell = _cell(sources)
+    splits = Splits(more={"strange": "odd"})
+    more = cell.model_copy(update={"task": cell.task.model_copy(update={"splits": splits})})
+    data = prepare(more, sources, reader)
+    assert {name: len(split) for name, split in data.more.items()} == {"strange": 3}
+    assert data.more["strange"].targets.tolist() == [0, 1, 1]
+    assert set(data.leaked) == {"validation", "test", "strange"}
+    plain = prepare(cell, sources, reader)
+    assert plain.more == {}
+    assert plain.test.input_ids.tolist() == data.test.input_ids.tolist()
+    assert sources.data(more.task) != cell.data
+
+
+@pytest.mark.parametrize("task", ["cola", "mrpc", "rte", "stsb", "sst2", "qnli", "qqp", "wnli"])
+def test_real_glue_rows_fit_their_tasks(task: str, shared_folder: Path) -> None:
+    """Every GLUE task reads its real files without an exception to its schema."""
+    rows = read_rows(load(task), Sources(shared_folder / "data"))
+    assert len(rows["train"].targets) > load(task).validation_size
+    assert len(rows["test"].targets) > 0

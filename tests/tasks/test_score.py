@@ -1,0 +1,311 @@
+"""`gapbench score` gives outputs of any system the numbers that a run's own would get."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from gapbench.bench.metrics import calibration, classification
+from gapbench.bench.metrics import text as text_metrics
+from tests.support.small_suite import Answer, call
+
+Capture = pytest.CaptureFixture[str]
+Table = Mapping[str, Sequence[Any]]
+
+SHARED: dict[str, Any] = {
+    "name": "small",
+    "version": 1,
+    "description": "A task of a test.",
+    "source": {"files": "parquet"},
+    "validation_size": 8,
+    "max_length": 16,
+}
+TASKS: dict[str, dict[str, Any]] = {
+    "classification": {
+        "kind": "classification",
+        "text": ["sentence"],
+        "labels": ["no", "maybe", "yes"],
+        "metrics": ["accuracy", "matthews_correlation"],
+    },
+    "regression": {
+        "kind": "regression",
+        "text": ["sentence"],
+        "label_range": [0, 5],
+        "metrics": ["pearson", "mse"],
+    },
+    "choice": {
+        "kind": "choice",
+        "text": ["question"],
+        "choice": {"options": "options"},
+        "metrics": ["accuracy", "accuracy_norm"],
+    },
+    "span": {
+        "kind": "span",
+        "text": ["question", "context"],
+        "label": "answers",
+        "span": {"version": "2.0"},
+        "metrics": ["span_f1", "exact_match"],
+    },
+    "generation": {
+        "kind": "generation",
+        "text": ["record"],
+        "label": "telling",
+        "generation": {"parts": "category"},
+        "metrics": ["bleu", "rouge_l", "ter"],
+        "checkpoint_metric": "perplexity",
+    },
+}
+REFERENCES: dict[str, Table] = {
+    "classification": {"sentence": ["a", "b", "c", "d"], "label": [0, 2, 1, 2]},
+    "regression": {"sentence": ["a", "b", "c"], "label": [0.5, 2.0, 4.5]},
+    "choice": {
+        "question": ["q0", "q1", "q2"],
+        "options": [["aa", "b"], ["a", "bb", "cccc"], ["a", "b", "c"]],
+        "label": [0, 2, 1],
+    },
+    "span": {
+        "id": ["x", "y", "z"],
+        "question": ["who?", "where?", "why?"],
+        "context": ["the cat sat", "in the old house", "nobody knows"],
+        "answers": [
+            {"text": ["the cat", "cat"], "answer_start": [0, 4]},
+            {"text": ["old house"], "answer_start": [7]},
+            {"text": [], "answer_start": []},
+        ],
+    },
+    "generation": {
+        "record": ["r0", "r1", "r0", "r2"],
+        "telling": [
+            "the red cat sees a dog",
+            "a bird is in the old house",
+            "a dog is seen by the red cat",
+            "it is 5",
+        ],
+        "category": ["seen", "unseen", "seen", "seen"],
+    },
+}
+TELLINGS = ["the red cat sees a dog", "a bird likes the old house", "it is not 5"]
+
+
+def scored(
+    folder: Path,
+    capsys: Capture,
+    kind: str,
+    predictions: Table | str,
+    suffix: str = ".parquet",
+    **changes: Any,
+) -> Answer:
+    """Score predictions for a small task of a kind."""
+    task = folder / "small.yaml"
+    task.write_text(yaml.safe_dump(SHARED | TASKS[kind]))
+    references = folder / "references.parquet"
+    pd.DataFrame(changes.get("references", REFERENCES[kind])).to_parquet(references)
+    path = folder / f"predictions{suffix}"
+    if isinstance(predictions, str):
+        path.write_text(predictions, encoding="utf-8")
+    elif suffix == ".csv":
+        pd.DataFrame(predictions).to_csv(path, index=False)
+    else:
+        pd.DataFrame(predictions).to_parquet(path)
+    files = ("--predictions", path, "--references", references)
+    return call(capsys, "score", "--task", task, *files, *changes.get("flags", ("--json",)))
+
+
+@pytest.mark.parametrize(
+    "system", ["train-orig_test-orig_sclstm.run0", "train-clean_test-orig_tgen-minus.run1"]
+)
+def test_real_outputs_get_the_official_scores(
+    shared_folder: Path, tmp_path: Path, capsys: Capture, system: str
+) -> None:
+    """Outputs of real systems for E2E get the official scripts' scores through the command."""
+    golden = shared_folder / "data" / "e2e_metrics_golden"
+    if not golden.is_dir():
+        pytest.skip(f"no official scores in {golden}")
+    path = tmp_path / "outputs.txt"
+    outputs = pd.read_parquet(golden / "system_outputs.parquet")[system]
+    path.write_text("".join(f"{text}\n" for text in outputs), encoding="utf-8")
+    files = ("--predictions", path, "--references", golden / "references.parquet")
+    answer = call(capsys, "score", "--task", "e2e_nlg", *files, "--json")
+    assert answer.code == 0
+    official = json.loads((golden / "scores.json").read_text(encoding="utf-8"))[system]
+    scores = answer.json["scores"]
+    assert answer.json["examples"] == len(outputs)
+    assert scores["bleu"] == pytest.approx(official["BLEU"], abs=0.5001e-4)
+    assert scores["nist"] == pytest.approx(official["NIST"], abs=0.5001e-4)
+    assert scores["rouge_l"] == pytest.approx(official["ROUGE_L"], abs=0.003)
+    assert scores["cider"] == pytest.approx(official["CIDEr"], abs=0.003)
+
+
+def test_texts_are_held_against_all_references_of_their_input(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    """Rows of equal input are one example, in the order of its first row."""
+    answer = scored(tmp_path, capsys, "generation", "\n".join(TELLINGS), ".txt")
+    first, second, third, fourth = REFERENCES["generation"]["telling"]
+    references = [[first, third], [second], [fourth]]
+    expected = text_metrics.score(["bleu", "rouge_l", "ter"], TELLINGS, references)
+    assert answer.json["scores"] == pytest.approx(expected)
+    of_part = text_metrics.score(["bleu", "rouge_l", "ter"], TELLINGS[1:2], [[second]])
+    assert answer.json["parts"]["unseen"] == pytest.approx(of_part)
+    assert set(answer.json["parts"]) == {"seen", "unseen"}
+
+
+def test_lists_of_references_are_the_same_as_one_a_row(tmp_path: Path, capsys: Capture) -> None:
+    """A column `references` with lists gives the scores of the same texts one a row."""
+    first, second, third, fourth = REFERENCES["generation"]["telling"]
+    listed = {
+        "record": ["r0", "r1", "r2"],
+        "references": [[first, third], [second], [fourth]],
+        "category": ["seen", "unseen", "seen"],
+    }
+    text = "\r\n".join(TELLINGS) + "\r\n"
+    made = scored(tmp_path, capsys, "generation", text, ".txt", references=listed).json
+    one_a_row = scored(tmp_path, capsys, "generation", {"prediction": TELLINGS}, ".csv").json
+    assert made == one_a_row
+    assert made == scored(tmp_path, capsys, "generation", json.dumps(TELLINGS), ".json").json
+
+
+def test_metric_that_needs_more_than_texts_is_empty_with_its_reason(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """METEOR without Java and perplexity have no value, and say why once, outside the results."""
+    monkeypatch.setenv("PATH", "")
+    flags = ("--metrics", "rouge_l,meteor,perplexity")
+    answer = scored(tmp_path, capsys, "generation", "\n".join(TELLINGS), ".txt", flags=flags)
+    assert answer.code == 0
+    lines = [line.split() for line in answer.out.splitlines()]
+    assert lines[0] == ["part", "metric", "score"]
+    assert lines[2:4] == [["all", "meteor", "-"], ["all", "perplexity", "-"]]
+    assert answer.err.count("no meteor: METEOR needs a Java runtime") == 1
+    assert answer.err.count("no perplexity: it needs the model's probabilities") == 1
+
+
+def test_classes_are_told_by_name_or_number(tmp_path: Path, capsys: Capture) -> None:
+    """Names and numbers of classes score alike, and without calibration."""
+    names = scored(
+        tmp_path, capsys, "classification", {"prediction": ["no", "yes", "yes", "yes"]}, ".csv"
+    )
+    numbers = scored(tmp_path, capsys, "classification", {"prediction": [0, 2, 2, 2]}, ".csv")
+    assert names.json == numbers.json
+    assert set(names.json["scores"]) == {"accuracy", "matthews_correlation"}
+    assert names.json["scores"]["accuracy"] == 0.75
+
+
+def test_likelihoods_of_classes_are_calibrated_too(tmp_path: Path, capsys: Capture) -> None:
+    """Logits and their softmax give the same metrics, and the calibration of the library."""
+    logits = np.random.default_rng(0).normal(size=(4, 3)) * 3
+    targets = np.array(REFERENCES["classification"]["label"])
+    made = [
+        scored(
+            tmp_path,
+            capsys,
+            "classification",
+            {f"{name}_{k}": values[:, k] for k in range(3)},
+        ).json["scores"]
+        for name, values in (("logit", logits), ("prob", calibration.softmax(logits)))
+    ]
+    report = calibration.calibration_report(logits, targets, 1.0)
+    expected = {name: report[name] for name in ("ece", "ece_equal_mass", "mce", "brier", "nll")}
+    expected |= classification.score(["accuracy", "matthews_correlation"], logits, targets)
+    assert made[0] == pytest.approx(expected)
+    assert made[1] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("name", ["prediction", "logit_0"])
+def test_values_may_lie_outside_the_range(tmp_path: Path, capsys: Capture, name: str) -> None:
+    """Predicted values are compared as they are, even beyond what a target can be."""
+    answer = scored(tmp_path, capsys, "regression", {name: [-1, 2.0, 7]}, ".csv")
+    assert answer.json["scores"]["mse"] == pytest.approx((1.5**2 + 0 + 2.5**2) / 3)
+    assert answer.json["scores"]["pearson"] == pytest.approx(
+        np.corrcoef([-1, 2, 7], [0.5, 2, 4.5])[0, 1]
+    )
+
+
+def test_choices_by_number_have_no_normalised_accuracy(tmp_path: Path, capsys: Capture) -> None:
+    """The number of a choice gives accuracy; what needs likelihoods says so."""
+    answer = scored(tmp_path, capsys, "choice", {"prediction": [0, 2, 2]}, ".csv").json
+    assert answer["scores"] == {"accuracy": pytest.approx(2 / 3), "accuracy_norm": None}
+    assert "logit_0" in answer["reasons"]["accuracy_norm"]
+
+
+def test_choices_by_likelihood_are_normalised_by_their_characters(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    """A longer choice with less likelihood wins a character for character comparison."""
+    table = {
+        "logit_0": [-2.0, -3.0, -1.0],
+        "logit_1": [-1.5, -5.0, -2.0],
+        "logit_2": [None, -4.0, -3.0],  # the first question has two choices
+    }
+    answer = scored(tmp_path, capsys, "choice", table).json["scores"]
+    assert answer["accuracy"] == 0
+    # -1.0 beats -1.5, -1.0 beats -2.5 and -3.0, and -1.0 beats the right -2.0.
+    assert answer["accuracy_norm"] == pytest.approx(2 / 3)
+    assert answer["nll"] > 0
+
+
+@pytest.mark.parametrize(
+    ("content", "suffix"),
+    [
+        ('{"z": "", "x": "a cat", "y": "house", "w": "more"}', ".json"),
+        ("a cat\nhouse\n\n", ".txt"),
+        ({"prediction": ["a cat", "house", ""]}, ".csv"),
+        ({"text": ["a cat", "house", ""]}, ".parquet"),
+    ],
+    ids=["json", "txt", "csv", "parquet"],
+)
+def test_answers_of_every_layout_score_alike(
+    tmp_path: Path, capsys: Capture, content: Any, suffix: str
+) -> None:
+    """Answers by question id, by line and by column are the same answers."""
+    answer = scored(tmp_path, capsys, "span", content, suffix).json["scores"]
+    assert answer == {"span_f1": pytest.approx((1 + 2 / 3 + 1) / 3), "exact_match": 2 / 3}
+
+
+@pytest.mark.parametrize(
+    ("kind", "content", "suffix", "says"),
+    [
+        ("generation", "one\ntwo\n", ".txt", ("2 outputs, but there are 3 examples", "4 rows")),
+        ("generation", "", ".txt", ("predictions.txt: it is empty, but there are 3",)),
+        ("generation", {"output": TELLINGS}, ".csv", ("no column 'prediction'", "output")),
+        ("generation", {"prediction": ["a", None, "b"]}, ".parquet", ("row 1: found None",)),
+        ("generation", {"prediction": []}, ".parquet", ("it is empty",)),
+        ("generation", TELLINGS[0], ".doc", ("must end in .csv",)),
+        ("classification", {"label": [0] * 4}, ".csv", ("no column 'prediction', logit_0",)),
+        ("classification", {"prediction": ["no", "si", "no", "no"]}, ".csv", ("row 1", "'si'")),
+        ("classification", {"logit_0": [0] * 4}, ".csv", ("3 classes", "logit_0 to logit_2")),
+        ("classification", {f"prob_{k}": [0.9] * 4 for k in range(3)}, ".csv", ("sum to 1",)),
+        ("regression", {"prediction": [1, 2, "x"]}, ".csv", ("holds '1', expected a finite",)),
+        ("choice", {"prediction": [2, 0, 0]}, ".csv", ("row 0", "the number of a choice, 0 to 1")),
+        ("span", '{"x": "a cat", "z": ""}', ".json", ("1 of 3", "have no answer", "'y'")),
+        ("span", "{", ".json", ("not valid JSON",)),
+    ],
+)
+def test_file_that_does_not_fit_is_refused(
+    tmp_path: Path, capsys: Capture, kind: str, content: Any, suffix: str, says: tuple[str, ...]
+) -> None:
+    """One clear line names the file, what is wrong with it and what is expected."""
+    answer = scored(tmp_path, capsys, kind, content, suffix)
+    assert (answer.code, answer.out) == (2, "")
+    (line,) = [line for line in answer.err.splitlines() if "gapbench: error: " in line]
+    assert [part for part in says if part not in line] == [], line
+
+
+def test_unknown_task_or_metric_is_refused_with_what_was_meant(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    """A misspelt name is answered with the nearest one, a metric of another kind with its kind."""
+    path = tmp_path / "out.txt"
+    files = ("--predictions", path, "--references", path)
+    answer = call(capsys, "score", "--task", "e2e_nlgg", *files)
+    assert answer.code == 2
+    assert "unknown task 'e2e_nlgg'" in answer.err
+    assert "(did you mean 'e2e_nlg'?)" in answer.err
+    answer = call(capsys, "score", "--task", "e2e_nlg", *files, "--metrics", "pearson")
+    assert answer.code == 2
+    assert "metric 'pearson' does not score generation" in answer.err
