@@ -35,7 +35,7 @@ from optuna.distributions import FloatDistribution
 from pydantic import Field
 from torch import Tensor, nn
 
-from gapbench.bench.adaptation.method import Cut, Phase, StepReport, TrainState
+from gapbench.bench.adaptation.method import DataPartition, Phase, StepReport, TrainState
 from gapbench.bench.adaptation.optim import StackedAdamW
 from gapbench.bench.config.run import Training
 from gapbench.bench.data.batching import Batch
@@ -146,9 +146,9 @@ class Flexora(BlockLowRank[FlexoraConfig]):
     @classmethod
     def phases(cls, config: FlexoraConfig) -> tuple[Phase, ...]:
         """Return search and training."""
-        inner = Cut(0.0, config.lower_share)
-        outer = Cut(config.lower_share, 1.0, every=config.upper_every)
-        after = Cut() if config.reuse_held_out else inner
+        inner = DataPartition(0.0, config.lower_share)
+        outer = DataPartition(config.lower_share, 1.0, every=config.upper_every)
+        after = DataPartition() if config.reuse_held_out else inner
         return (
             Phase(
                 "search", config.search_share, {"train": inner, "held out": outer}, eligible=False

@@ -19,15 +19,15 @@ from gapbench.bench.adaptation.optim import ParameterBank, StackedAdamW
 from gapbench.bench.config.run import Training
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import ConfigError, MergeError
-from gapbench.bench.core.schema import Frozen
+from gapbench.bench.core.schema import FrozenModel
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.backbone import Backbone
-from gapbench.bench.models.initial_adapter import Start
+from gapbench.bench.models.initial_adapter import InitialAdapter
 from gapbench.bench.models.merge import Adapter, peft_adapter, plain_weights
 from gapbench.bench.models.run_axis import RunAxis
 
 
-class MethodConfig(Frozen):
+class MethodConfig(FrozenModel):
     """Settings of a method. Every field has meaning, unit, legal range and source of its default.
 
     Attributes:
@@ -41,7 +41,7 @@ ConfigT = TypeVar("ConfigT", bound=MethodConfig)
 
 
 @dataclass(frozen=True)
-class Cut:
+class DataPartition:
     """A part of the training set that some batches of a phase come from.
 
     Attributes:
@@ -67,7 +67,7 @@ class Phase:
 
     name: str = "train"
     share: float = 1.0
-    parts: Mapping[str, Cut] = field(default_factory=lambda: {"train": Cut()})
+    parts: Mapping[str, DataPartition] = field(default_factory=lambda: {"train": DataPartition()})
     eligible: bool = True
 
 
@@ -166,16 +166,21 @@ class Method(ABC, Generic[ConfigT]):
         return None
 
     @classmethod
-    def obstacle(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:
+    def unsupported_reason(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:
         """Return why a cell cannot be done, None if it can: `supports`, then its adapter."""
         reason = cls.supports(task, backbone, config)
         if reason is None and backbone.start is not None:
-            reason = cls.start_obstacle(backbone.start, backbone, config)
+            reason = cls.unsupported_adapter_reason(backbone.start, backbone, config)
             return reason and f"cannot start from adapter {backbone.start.name!r}: {reason}"
         return reason
 
     @classmethod
-    def start_obstacle(cls, start: Start, backbone: Backbone, config: ConfigT) -> str | None:  # noqa: ARG003
+    def unsupported_adapter_reason(
+        cls,
+        start: InitialAdapter,  # noqa: ARG003 - for subclasses
+        backbone: Backbone,  # noqa: ARG003 - for subclasses
+        config: ConfigT,  # noqa: ARG003 - for subclasses
+    ) -> str | None:
         """Return the reason why runs cannot start from an adapter, None if they can."""
         return cls.no_start
 
@@ -200,7 +205,7 @@ class Method(ABC, Generic[ConfigT]):
 
         ``model`` comes with frozen weights and with fresh stacked heads that train. Before the
         first step its outputs must equal the backbone's, or those of the backbone with the adapter
-        ``backbone.start``, if there is one and `start_obstacle` does not refuse it.
+        ``backbone.start``, if there is one and `unsupported_adapter_reason` does not refuse it.
 
         Returns:
             The model to call, usually ``model`` itself.

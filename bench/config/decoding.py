@@ -5,10 +5,10 @@ The search itself is `bench.tasks.generation`.
 
 from pydantic import Field
 
-from gapbench.bench.core.schema import Frozen
+from gapbench.bench.core.schema import FrozenModel
 
 
-class Decoding(Frozen):
+class Decoding(FrozenModel):
     """Settings of beam search; one beam is greedy decoding.
 
     The defaults are those of LoRA's GPT-2 experiments on WebNLG and DART (Hu et al. 2022), which

@@ -11,13 +11,13 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from gapbench.bench.config.task import Task
-from gapbench.bench.core.schema import Frozen, content_hash
+from gapbench.bench.core.schema import FrozenModel, content_hash
 
 Protocol = Literal["strict", "paper"]
 Precision = Literal["fp32", "bf16", "fp64"]
 
 
-class Budget(Frozen):
+class Budget(FrozenModel):
     """What every method of a suite gets alike; no method may override it."""
 
     epochs: float | None = Field(
@@ -51,7 +51,7 @@ class Budget(Frozen):
         return max(1, round(self.epochs * -(-n_train // self.batch_size)))
 
 
-class Training(Frozen):
+class Training(FrozenModel):
     """Optimiser settings; a suite gives them, a method entry may override them.
 
     The optimiser is AdamW (Loshchilov & Hutter 2019). Vectors and biases are never decayed, as in
@@ -77,14 +77,14 @@ class Training(Frozen):
     )
 
 
-class Fingerprint(Frozen):
+class Fingerprint(FrozenModel):
     """A named input and the hash of its content."""
 
     name: str
     digest: str = Field(description="hash of the content, or the pinned revision")
 
 
-class Cell(Frozen):
+class Cell(FrozenModel):
     """Everything that decides a result, except the seed."""
 
     task: Task

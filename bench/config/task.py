@@ -17,14 +17,14 @@ from gapbench.bench.config.decoding import Decoding
 from gapbench.bench.config.task_sources import OwnSource, Source
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.safe_parsing import read_yaml
-from gapbench.bench.core.schema import Frozen, Name, suggest, validate
+from gapbench.bench.core.schema import FrozenModel, Name, suggest, validate
 from gapbench.bench.metrics.base import Metric
 from gapbench.bench.metrics.classification import get as get_metric
 
 Kind = Literal["classification", "regression", "generation", "choice", "span"]
 
 
-class Splits(Frozen):
+class Splits(FrozenModel):
     """Which official split serves for training and which for the final score."""
 
     train: Name = "train"
@@ -40,7 +40,7 @@ class Splits(Frozen):
         return {"train": self.train, "test": self.test} | (self.more or {})
 
 
-class Generation(Frozen):
+class Generation(FrozenModel):
     """How a text is made from the input, and what it is held against."""
 
     references: str | None = Field(
@@ -59,7 +59,7 @@ class Generation(Frozen):
     decoding: Decoding = Decoding()
 
 
-class Choice(Frozen):
+class Choice(FrozenModel):
     """Where the choices of a question are."""
 
     options: str | tuple[str, ...] = Field(
@@ -92,7 +92,7 @@ class Choice(Frozen):
         return pairs
 
 
-class Span(Frozen):
+class Span(FrozenModel):
     """How an answer is looked for in a context that may be longer than the backbone's window."""
 
     version: Literal["1.1", "2.0"] = Field(description="of SQuAD; 2.0 has questions without answer")
@@ -112,7 +112,7 @@ _MEASURED: dict[Kind, tuple[str, ...]] = {
 }
 
 
-class Task(Frozen):
+class Task(FrozenModel):
     """One task. `metrics[0]` is the main metric: leaderboards use it.
 
     `checkpoint_metric` picks the checkpoint: the main metric, unless that is too dear to compute

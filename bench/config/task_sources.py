@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from gapbench.bench.core.schema import Frozen, PathText, matching
+from gapbench.bench.core.schema import FrozenModel, PathStr, matching
 
 Repository = Annotated[
     str,
@@ -21,7 +21,7 @@ Repository = Annotated[
 Commit = Annotated[str, matching(r"[0-9a-f]{40}", "must be a full commit hash, 40 hex digits")]
 
 
-class HubSource(Frozen):
+class HubSource(FrozenModel):
     """A data set of the Hugging Face hub at a pinned revision."""
 
     hub: Repository = Field(description="repository id, such as nyu-mll/glue")
@@ -29,7 +29,7 @@ class HubSource(Frozen):
     revision: Commit = Field(description="full commit hash")
 
 
-class BuiltinSource(Frozen):
+class BuiltinSource(FrozenModel):
     """A built-in task, generated from a seed, with known true probabilities."""
 
     builtin: str = Field(description="name in gapbench.bench.synthetic.generators")
@@ -37,17 +37,17 @@ class BuiltinSource(Frozen):
     sizes: dict[Literal["train", "validation", "test"], Annotated[int, Field(ge=1, le=1_000_000)]]
 
 
-class FileSource(Frozen):
+class FileSource(FrozenModel):
     """Rows that exist only as files under the data folder given with ``--data``."""
 
     files: Literal["parquet"]
 
 
-class OwnSource(Frozen):
+class OwnSource(FrozenModel):
     """Files of the user's own; their suffix tells the format (see `bench.data.readers`)."""
 
-    train: PathText = Field(description="path, relative to the task file")
-    test: PathText | None = Field(
+    train: PathStr = Field(description="path, relative to the task file")
+    test: PathStr | None = Field(
         default=None, description="likewise; None: cut from the train file"
     )
     test_share: float | None = Field(

@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 from gapbench.bench.core.errors import ConfigError
 
 
-class Frozen(BaseModel):
+class FrozenModel(BaseModel):
     """An immutable object that refuses unknown fields and numbers that JSON cannot hold."""
 
     model_config = ConfigDict(
@@ -43,9 +43,9 @@ def matching(pattern: str, rule: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-Shown = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_shows)]
+DisplayName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_shows)]
 """A label that people see, in terminals too."""
-PathText = Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(_shows)]
+PathStr = Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(_shows)]
 """A file or folder, or what may stand in its place."""
 Name = Annotated[
     str,

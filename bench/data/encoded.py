@@ -209,7 +209,7 @@ class TaskData:
         return isinstance(self.test, SealedSplit)
 
     @property
-    def held_out(self) -> str:
+    def eval_split(self) -> str:
         """The split that gaps are measured on: test, or validation where that is sealed."""
         return "validation" if self.sealed else "test"
 

@@ -13,7 +13,7 @@ from pydantic import Field, ValidationError, model_validator
 from gapbench.bench.core.atomic import write_text
 from gapbench.bench.core.errors import StoreError
 from gapbench.bench.core.safe_parsing import parse_json
-from gapbench.bench.core.schema import Frozen
+from gapbench.bench.core.schema import FrozenModel
 
 NAME = "manifest.json"
 
@@ -22,14 +22,14 @@ Inside = Annotated[str, Field(pattern=r"^(data|backbones)(/[^/\\\x00]+){2}$")]
 """Path of a file in the folder: its part, its item and its own name."""
 
 
-class File(Frozen):
+class File(FrozenModel):
     """One file as it was fetched."""
 
     sha256: str
     bytes: int
 
 
-class Item(Frozen):
+class Item(FrozenModel):
     """The data of a task, or a backbone.
 
     Attributes:
@@ -56,7 +56,7 @@ class Item(Frozen):
         return f"{self.part}/{self.name}"
 
 
-class Manifest(Frozen):
+class Manifest(FrozenModel):
     """Everything that was fetched into a folder, by its `Item.folder`."""
 
     format: Literal[1] = 1

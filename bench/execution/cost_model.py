@@ -14,7 +14,7 @@ from gapbench.bench.execution.work_queue import Job
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store
 
-Kind = tuple[str, str, str]
+CostKey = tuple[str, str, str]
 """Task, backbone and method: what costs are measured by."""
 
 _SAMPLES = 5  # records read of each kind
@@ -35,8 +35,8 @@ class Costs:
     """
 
     sources: Sources
-    seconds: dict[Kind, float] = field(default_factory=dict)
-    memory_bytes: dict[Kind, float] = field(default_factory=dict)
+    seconds: dict[CostKey, float] = field(default_factory=dict)
+    memory_bytes: dict[CostKey, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._units: dict[str, float] = {}  # by cell hash
@@ -45,11 +45,11 @@ class Costs:
     @classmethod
     def measured(cls, store: Store, sources: Sources) -> "Costs":
         """Return what the records of a store tell, read from a few of each kind."""
-        seconds: dict[Kind, list[float]] = defaultdict(list)
-        memory: dict[Kind, list[float]] = defaultdict(list)
+        seconds: dict[CostKey, list[float]] = defaultdict(list)
+        memory: dict[CostKey, list[float]] = defaultdict(list)
         for record in store.samples(_SAMPLES):
             if isinstance(record, Record) and record.cost is not None:
-                cost, kind = record.cost, kind_of(record.cell)
+                cost, kind = record.cost, cost_key(record.cell)
                 seconds[kind].append(cost.train_seconds + cost.evaluation_seconds)
                 memory[kind].append(cost.peak_memory_bytes or 0)
         return cls(
@@ -70,7 +70,7 @@ class Costs:
     def job(self, runs: Sequence[Run]) -> Job:
         """Return a stack with what it will probably take."""
         cell = runs[0].cell
-        each, peak = self.seconds.get(kind_of(cell)), self.memory_bytes.get(kind_of(cell))
+        each, peak = self.seconds.get(cost_key(cell)), self.memory_bytes.get(cost_key(cell))
         return Job(
             runs,
             None if each is None else each * len(runs),
@@ -86,9 +86,9 @@ class Costs:
         """
         jobs = [self.job(runs) for runs in stacks]
         rate = seconds_a_unit(jobs) or 1.0
-        groups: dict[Kind, list[tuple[float, Job]]] = defaultdict(list)
+        groups: dict[CostKey, list[tuple[float, Job]]] = defaultdict(list)
         for job in jobs:
-            groups[kind_of(job.runs[0].cell)].append((expected(job, rate), job))
+            groups[cost_key(job.runs[0].cell)].append((expected(job, rate), job))
         for group in groups.values():
             group.sort(key=lambda pair: -pair[0])
         order = sorted(groups.items(), key=lambda item: (-item[1][0][0], item[0]))
@@ -103,7 +103,7 @@ class Costs:
 
 def seconds_a_unit(jobs: Iterable[Job]) -> float | None:
     """Return what a unit took where both are known, None where nothing is measured."""
-    ratios = {kind_of(job.runs[0].cell): job.seconds / job.units for job in jobs if job.seconds}
+    ratios = {cost_key(job.runs[0].cell): job.seconds / job.units for job in jobs if job.seconds}
     return median(ratios.values()) if ratios else None
 
 
@@ -112,7 +112,7 @@ def expected(job: Job, seconds_a_unit: float) -> float:
     return job.units * seconds_a_unit if job.seconds is None else job.seconds
 
 
-def kind_of(cell: Cell) -> Kind:
+def cost_key(cell: Cell) -> CostKey:
     """Return what the costs of a cell are measured by."""
     return cell.task.name, cell.backbone.name, cell.method
 

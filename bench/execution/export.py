@@ -21,7 +21,7 @@ from gapbench.bench.config.run import Fingerprint
 from gapbench.bench.core.errors import RecordError, StoreError
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.data.sources import Sources, backbone_folder
-from gapbench.bench.execution.reproduce import Outcome, compare, stored
+from gapbench.bench.execution.reproduce import Reproduction, compare, stored
 from gapbench.bench.execution.stack_executor import Attempt
 from gapbench.bench.models.merge import Adapter
 from gapbench.bench.store.record import Record, Status
@@ -43,7 +43,7 @@ class Exported:
     metric: str
     score_before: float | None
     score_now: float | None
-    outcome: Outcome
+    outcome: Reproduction
 
     @property
     def report(self) -> dict[str, Any]:

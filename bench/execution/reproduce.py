@@ -16,7 +16,7 @@ TOLERANCE = 1e-4  # on float32 numbers; the same machine and threads usually giv
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Reproduction:
     """Differences between a stored record and its repetition.
 
     Attributes:
@@ -49,7 +49,7 @@ class Outcome:
         return "\n".join(lines)
 
 
-def reproduce(store: Store, name: str, sources: Sources, device: str) -> Outcome:
+def reproduce(store: Store, name: str, sources: Sources, device: str) -> Reproduction:
     """Run the record called ``name`` (file or run hash) again without storing the result.
 
     Raises:
@@ -106,7 +106,7 @@ def _find(store: Store, name: str) -> Record:
     return found[0]
 
 
-def compare(before: Record, now: Record) -> Outcome:
+def compare(before: Record, now: Record) -> Reproduction:
     """Return what differs between a stored record and its repetition."""
     old, new = dict(_numbers(before)), dict(_numbers(now))
     drifts, largest = {}, 0.0
@@ -120,7 +120,7 @@ def compare(before: Record, now: Record) -> Outcome:
         if abs(first - second) > TOLERANCE:
             drifts[field] = (first, second)
     drifts = dict(sorted(drifts.items()))
-    return Outcome(str(before.run), before.status, now.status, drifts, largest, now.detail)
+    return Reproduction(str(before.run), before.status, now.status, drifts, largest, now.detail)
 
 
 def _numbers(record: Record) -> Iterator[tuple[str, float | None]]:

@@ -20,14 +20,14 @@ from gapbench.bench.core.schema import content_hash
 from gapbench.bench.execution import engines
 from gapbench.bench.execution.cost_model import Costs
 from gapbench.bench.execution.engines.base import Settings
-from gapbench.bench.execution.work_queue import Agenda, Progress
+from gapbench.bench.execution.work_queue import GridProgress, WorkQueue
 from gapbench.bench.profiling.stack_size import MOST
 from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import store_at
 
 
 @dataclass(frozen=True)
-class Outcome:
+class GridResult:
     """What `execute` did.
 
     Attributes:
@@ -72,7 +72,7 @@ def stacks(runs: Sequence[Run], limit: int) -> list[list[Run]]:
     return made
 
 
-def execute(runs: Sequence[Run], settings: Settings, progress: Progress) -> Outcome:
+def execute(runs: Sequence[Run], settings: Settings, progress: GridProgress) -> GridResult:
     """Run everything that is not settled yet; return how the runs ended.
 
     Args:
@@ -88,15 +88,15 @@ def execute(runs: Sequence[Run], settings: Settings, progress: Progress) -> Outc
     costs = Costs.measured(store_at(settings.results), settings.sources)
     jobs = costs.ordered(stacks(runs, settings.stack or most(settings)))
     with heeding_interrupts(progress) as heedful:
-        agenda = Agenda(jobs, heedful, settings.budget_s)
-        work(agenda, settings)
-    left = sum(len(job.runs) for job in agenda.left)
-    seconds = sum(agenda.expected(job) for job in agenda.left)
-    return Outcome(agenda.statuses, left, seconds or None)
+        queue = WorkQueue(jobs, heedful, settings.budget_s)
+        work(queue, settings)
+    left = sum(len(job.runs) for job in queue.left)
+    seconds = sum(queue.expected(job) for job in queue.left)
+    return GridResult(queue.statuses, left, seconds or None)
 
 
 @contextmanager
-def heeding_interrupts(progress: Progress) -> Iterator[Progress]:
+def heeding_interrupts(progress: GridProgress) -> Iterator[GridProgress]:
     """Make sure that Ctrl-C stops the work, and that a request to terminate does the same.
 
     It is an exception that Python drops, with a traceback on stderr, where it strikes inside a

@@ -28,14 +28,14 @@ from gapbench.bench.models import loading
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.profiling.stack_size import divide
 from gapbench.bench.store import provenance
-from gapbench.bench.store.event_log import Teller
+from gapbench.bench.store.event_log import EventLogger
 from gapbench.bench.store.failure import cause_of, status_of
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
 from gapbench.bench.tasks import dataset
 from gapbench.bench.training.checkpoint import UNREADABLE, Checkpoints, Saved
 from gapbench.bench.training.make_records import blank_record, records
-from gapbench.bench.training.trainer import AfterStep, Trainer, Watch
+from gapbench.bench.training.trainer import PruningCallback, StepCallback, Trainer
 
 Progress = Callable[[float], None]
 
@@ -47,21 +47,22 @@ class Executor:
     """Runs stacks on one device and stores what comes of them.
 
     Attributes:
-        watch: given while settings are tuned: sees every evaluation and may end a run. The test
+        pruning_callback: given while settings are tuned: sees every evaluation and may end a run.
+        The test
             split is then sealed, and records are of train and validation alone.
         divides: whether it cuts stacks to the size that it measures to be fastest.
         checkpoint_s: seconds from one checkpoint of a stack in training to its next; None neither
             saves nor looks for what was saved.
-        journal: where each stack is noted.
+        event_log: where each stack is noted.
     """
 
     store: Store
     sources: Sources
     device: torch.device
-    watch: Watch | None = None
+    pruning_callback: PruningCallback | None = None
     divides: bool = False
     checkpoint_s: float | None = None
-    journal: Teller | None = None
+    event_log: EventLogger | None = None
 
     def run(self, runs: Sequence[Run], progress: Progress) -> dict[str, Status]:
         """Run what is still missing of a stack; another process may hold or have done some of it.
@@ -84,7 +85,7 @@ class Executor:
         return {record.run_hash: record.status for record in made}
 
     def _noted(self, runs: Sequence[Run]) -> AbstractContextManager[list[Record]]:
-        return self.journal.stack(runs) if self.journal else nullcontext([])
+        return self.event_log.stack(runs) if self.event_log else nullcontext([])
 
     @property
     def _checkpoints(self) -> Checkpoints:
@@ -145,7 +146,7 @@ class Executor:
         """Yield each record once it is stored: what fails later has no part in it."""
         started = provenance.now()
         cell = runs[0].cell
-        reason = loading.unfit(self.sources.locate(cell.backbone), cell.task.kind)
+        reason = loading.unsupported_reason(self.sources.locate(cell.backbone), cell.task.kind)
         if reason is not None:
             yield from self._give_up(runs, Status.SKIPPED, reason, started)
             return
@@ -180,11 +181,13 @@ class Executor:
     ) -> "Attempt":
         """Set a stack up, and put it where its checkpoint was taken if it has one."""
         every_s = self.checkpoint_s
-        after_step = None if every_s is None else self._checkpoints.saver(runs, every_s)
+        step_callback = None if every_s is None else self._checkpoints.saver(runs, every_s)
 
         def prepared() -> Attempt:
             place = self.sources, self.device
-            return Attempt.prepare(runs, backbone, *place, progress, self.watch, after_step)
+            return Attempt.prepare(
+                runs, backbone, *place, progress, self.pruning_callback, step_callback
+            )
 
         attempt = prepared()
         if saved is None:
@@ -208,7 +211,7 @@ class Executor:
         for run in runs:
             method = registry.get(run.cell.method)
             config = method.Config.model_validate(run.cell.config)
-            reason = method.obstacle(run.cell.task, backbone, config)
+            reason = method.unsupported_reason(run.cell.task, backbone, config)
             if reason is None:
                 left.append(run)
             else:
@@ -260,17 +263,17 @@ class Attempt:
         sources: Sources,
         device: torch.device,
         progress: Progress,
-        watch: Watch | None = None,
-        after_step: AfterStep | None = None,
+        pruning_callback: PruningCallback | None = None,
+        step_callback: StepCallback | None = None,
     ) -> "Attempt":
         """Return a stack that is ready for its first step."""
         started = provenance.now()
         task_data = dataset.prepare(runs[0].cell, sources, backbone.reader)
-        if watch is not None:
+        if pruning_callback is not None:
             task_data = task_data.seal()
         peak = MemoryPeak(device)
         method, state = set_up(runs, backbone, task_data, device)
-        trainer = Trainer(runs, method, state, task_data, progress, watch, after_step)
+        trainer = Trainer(runs, method, state, task_data, progress, pruning_callback, step_callback)
         return cls(trainer, method, state, task_data, backbone.tokenizer, peak, started)
 
     def train(self) -> None:

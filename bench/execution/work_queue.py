@@ -15,7 +15,7 @@ from gapbench.bench.store.record import Status
 ATTEMPTS = 3
 """How often a stack is begun whose worker dies."""
 
-Progress = Callable[[float, Counter[Status]], None]
+GridProgress = Callable[[float, Counter[Status]], None]
 """Called with the number of runs done (fractional) and the statuses so far."""
 
 
@@ -37,7 +37,7 @@ class Job:
 
 
 @dataclass
-class Agenda:
+class WorkQueue:
     """The stacks of one invocation.
 
     Attributes:
@@ -48,7 +48,7 @@ class Agenda:
     """
 
     jobs: Iterable[Job]
-    progress: Progress
+    progress: GridProgress
     budget_s: float | None = None
     statuses: Counter[Status] = field(default_factory=Counter)
     left: list[Job] = field(default_factory=list)

@@ -19,7 +19,7 @@ from gapbench.bench.config.task import Task
 from gapbench.bench.config.task import load as load_task
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.safe_parsing import read_yaml
-from gapbench.bench.core.schema import Frozen, Name, PathText, Shown, suggest, validate
+from gapbench.bench.core.schema import DisplayName, FrozenModel, Name, PathStr, suggest, validate
 from gapbench.bench.data.sources import Sources
 
 WantedPrecision = Literal[Precision, "auto"]
@@ -28,18 +28,18 @@ MOST_RUNS = 100_000
 _MOST_SHOWN = 5
 
 
-class MethodChange(Frozen):
+class MethodChange(FrozenModel):
     """What one method does otherwise on one task."""
 
     config: dict[str, Any] = Field(default={}, description="laid over the entry's config")
     training: dict[str, Any] = Field(default={}, description="laid over the entry's training")
 
 
-class TaskEntry(Frozen):
+class TaskEntry(FrozenModel):
     """A task of the grid, and what is otherwise on it; all of it shows in the resolved cells."""
 
     task: Name
-    backbones: tuple[PathText, ...] = Field(default=(), description="instead of the suite's own")
+    backbones: tuple[PathStr, ...] = Field(default=(), description="instead of the suite's own")
     settings: dict[str, Any] = Field(
         default={}, description="laid over the task's own file, part by part; makes another task"
     )
@@ -49,7 +49,7 @@ class TaskEntry(Frozen):
     training: dict[str, Any] = Field(
         default={}, description="laid over the suite's, under what a method has of its own"
     )
-    start: PathText | None = Field(
+    start: PathStr | None = Field(
         default=None,
         description="adapter folder that all methods start from; relative to the suite's file",
     )
@@ -58,11 +58,11 @@ class TaskEntry(Frozen):
     )
 
 
-class MethodEntry(Frozen):
+class MethodEntry(FrozenModel):
     """A method of the grid with the settings that differ from its defaults."""
 
-    method: Shown
-    variant: Shown = Field(default="default", description="label in tables")
+    method: DisplayName
+    variant: DisplayName = Field(default="default", description="label in tables")
     config: dict[str, Any] = Field(default={})
     training: dict[str, Any] = Field(default={}, description="laid over the suite's training")
 
@@ -80,13 +80,13 @@ def _seed_list(value: object) -> object:
     return value
 
 
-class Suite(Frozen):
+class Suite(FrozenModel):
     """A grid and the protocol that all of it shares."""
 
     name: Name
     description: str = ""
     tasks: tuple[Annotated[TaskEntry, _named("task")], ...] = Field(min_length=1)
-    backbones: tuple[PathText, ...] = Field(min_length=1)
+    backbones: tuple[PathStr, ...] = Field(min_length=1)
     methods: tuple[Annotated[MethodEntry, _named("method")], ...] = Field(min_length=1)
     seeds: Annotated[
         tuple[Annotated[int, Field(ge=0, lt=2**63)], ...],

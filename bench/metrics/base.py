@@ -25,7 +25,8 @@ class Metric:
         higher_is_better: direction of improvement.
         description: one sentence for listings.
         reference: where the definition comes from.
-        why_not: returns the reason why it cannot be computed on this machine, None if it can.
+        unsupported_reason: returns the reason why it cannot be computed on this machine, None if it
+        can.
     """
 
     name: str
@@ -35,4 +36,4 @@ class Metric:
     higher_is_better: bool
     description: str
     reference: str
-    why_not: Callable[[], str | None] = _always
+    unsupported_reason: Callable[[], str | None] = _always

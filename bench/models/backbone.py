@@ -15,7 +15,7 @@ from gapbench.bench.config.run import Fingerprint
 from gapbench.bench.config.task import Kind
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.core.schema import suggest
-from gapbench.bench.models.initial_adapter import Start
+from gapbench.bench.models.initial_adapter import InitialAdapter
 
 Head = Literal["sequence", "causal", "span"]
 
@@ -73,7 +73,7 @@ class Backbone:
         start: the adapter that methods start from; it is not in the weights of `model`.
     """
 
-    start: Start | None = None
+    start: InitialAdapter | None = None
 
     def __init__(
         self, fingerprint: Fingerprint, pristine: nn.Module, tokenizer: Any, head: Sequence[str]
@@ -111,7 +111,7 @@ class Backbone:
         }
         return copy.deepcopy(self._pristine, dict(shared))
 
-    def starting_from(self, start: Start) -> "Backbone":
+    def starting_from(self, start: InitialAdapter) -> "Backbone":
         """Return the same backbone with an adapter that methods start from.
 
         Raises:
@@ -120,11 +120,15 @@ class Backbone:
         """
         parts = {name for name, _ in self._pristine.named_children()}
         own = [n for n in start.saved if n.split(".")[0] in parts and not self.in_head(n)]
-        misfit = f"it also changes {own[0]}" if own else start.misfit(self.linear_layers())
-        if misfit is not None:
+        incompatibility = (
+            f"it also changes {own[0]}"
+            if own
+            else start.layer_incompatibility(self.linear_layers())
+        )
+        if incompatibility is not None:
             raise BackboneError(
                 f"adapter {start.name!r} does not fit backbone {self.fingerprint.name!r}: "
-                f"{misfit}; give one that was trained on this backbone"
+                f"{incompatibility}; give one that was trained on this backbone"
             )
         begun = copy.copy(self)
         begun.start = start

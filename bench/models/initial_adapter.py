@@ -63,7 +63,7 @@ class Update:
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialAdapter:
     """An adapter, without the head that it was trained with: every run draws its own.
 
     Attributes:
@@ -76,7 +76,7 @@ class Start:
     updates: Mapping[str, Update]
     saved: tuple[str, ...] = ()
 
-    def misfit(self, layers: Mapping[str, nn.Module]) -> str | None:
+    def layer_incompatibility(self, layers: Mapping[str, nn.Module]) -> str | None:
         """Return why it is no adapter of a backbone with these layers, None if it may be one."""
         for name, update in self.updates.items():
             if name not in layers:
@@ -86,7 +86,9 @@ class Start:
                 return f"layer {name} has outputs and inputs {own}, in the adapter {given}"
         return None
 
-    def unlike(self, targets: Iterable[str], rank: int, *, magnitudes: bool) -> str | None:
+    def settings_incompatibility(
+        self, targets: Iterable[str], rank: int, *, magnitudes: bool
+    ) -> str | None:
         """Return why updates with these settings cannot begin as the adapter's, None if they can.
 
         Args:
@@ -105,7 +107,7 @@ class Start:
         return None
 
 
-def read(folder: Path) -> Start:
+def read(folder: Path) -> InitialAdapter:
     """Read an adapter folder: ``adapter_config.json`` and ``adapter_model.safetensors``.
 
     Raises:
@@ -128,10 +130,10 @@ def read(folder: Path) -> Start:
     updates = {layer: _update(config, layer, parts[layer], place) for layer in sorted(parts)}
     if not updates:
         raise BackboneError(f"{place}: {ADAPTER_WEIGHTS} has no lora_A and lora_B of any layer")
-    return Start(folder.resolve().name, updates, tuple(saved))
+    return InitialAdapter(folder.resolve().name, updates, tuple(saved))
 
 
-def fold(model: nn.Module, start: Start) -> None:
+def fold(model: nn.Module, start: InitialAdapter) -> None:
     """Put an adapter's updates into the weights of a model, which stay frozen."""
     for name, update in start.updates.items():
         layer: Any = model.get_submodule(name)

@@ -42,7 +42,7 @@ _LIBRARY_NAMES: dict[Head, str] = {
 _HEAD_NAMES = ("classifier", "score", "pre_classifier", "qa_outputs")
 
 
-def unfit(name: str, kind: Kind) -> str | None:
+def unsupported_reason(name: str, kind: Kind) -> str | None:
     """Return the reason why a backbone cannot be asked tasks of a kind, None if it can.
 
     Raises:

@@ -3,18 +3,18 @@
 from collections.abc import Iterator, Mapping
 from typing import Literal
 
-from gapbench.bench.monitor.status import Standing, Worker
+from gapbench.bench.monitor.status import FolderStatus, Worker
 
 Sample = tuple[Mapping[str, str], float]
 
 
-def exposition(standing: Standing) -> str:
+def exposition(status: FolderStatus) -> str:
     """Return all metrics as text; a value that does not exist has no line."""
-    return "".join(f"{line}\n" for line in _all(standing))
+    return "".join(f"{line}\n" for line in _all(status))
 
 
-def _all(standing: Standing) -> Iterator[str]:
-    suites = standing.suites.items()
+def _all(status: FolderStatus) -> Iterator[str]:
+    suites = status.suites.items()
     yield from _metric(
         "gapbench_runs",
         "gauge",
@@ -43,19 +43,19 @@ def _all(standing: Standing) -> Iterator[str]:
         "Trials of a study, by state.",
         [
             ({"study": summary.study.name, "state": state}, count)
-            for summary in standing.studies
+            for summary in status.studies
             for state, count in summary.tally.states.items()
         ],
     )
     yield from _metric(
-        "gapbench_invocations", "gauge", "Commands that work now.", [({}, standing.alive)]
+        "gapbench_invocations", "gauge", "Commands that work now.", [({}, status.alive)]
     )
-    for name, text, values in _gauges(standing):
+    for name, text, values in _gauges(status):
         yield from _metric(f"gapbench_worker_{name}", "gauge", text, values)
 
 
-def _gauges(standing: Standing) -> Iterator[tuple[str, str, list[Sample]]]:
-    workers = [(_labels(worker), worker) for worker in standing.workers]
+def _gauges(status: FolderStatus) -> Iterator[tuple[str, str, list[Sample]]]:
+    workers = [(_labels(worker), worker) for worker in status.workers]
     yield "busy", "Whether a worker is at a stack.", [(k, w.at is not None) for k, w in workers]
     yield "runs", "Runs that a worker has ended.", [(k, w.runs) for k, w in workers]
     yield (

@@ -1,7 +1,7 @@
 """How far a results folder is: runs by suite, workers, and what went wrong with the way out.
 
-All of it comes from plans, records and log files. `Folder` may be looked at again and again while
-others work on it; what is settled is read once.
+All of it comes from plans, records and log files. `ResultsFolder` may be looked at again and again
+while others work on it; what is settled is read once.
 """
 
 from collections import Counter, defaultdict
@@ -41,7 +41,7 @@ _READ: dict[str, _Fields] = {
 
 
 @dataclass
-class Share:
+class SuiteStatus:
     """What a suite has of the runs it wants."""
 
     statuses: Counter[str] = field(default_factory=Counter)
@@ -50,7 +50,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Trouble:
+class Failure:
     """What went wrong with one run, or with several in the same way.
 
     Attributes:
@@ -93,19 +93,19 @@ class Worker:
 
 
 @dataclass(frozen=True)
-class Standing:
+class FolderStatus:
     """A results folder at one moment."""
 
-    suites: Mapping[str, Share]
+    suites: Mapping[str, SuiteStatus]
     studies: Sequence[Summary]
     workers: Sequence[Worker]
-    troubles: Sequence[Trouble]
+    failures: Sequence[Failure]
     alive: int  # invocations
 
     @property
     def empty(self) -> bool:
         """Whether nothing was ever run here."""
-        return not (self.suites or self.studies or self.troubles)
+        return not (self.suites or self.studies or self.failures)
 
     @property
     def done(self) -> bool:
@@ -128,14 +128,14 @@ class _Entry:
     tokens: int = 0
 
 
-class Folder:
+class ResultsFolder:
     """A results folder that is looked at."""
 
     def __init__(self, results: Path) -> None:
         self._store = Store(results)
         self._settled: dict[Path, _Entry] = {}
 
-    def look(self) -> Standing:
+    def look(self) -> FolderStatus:
         """Return how far everything is now.
 
         Raises:
@@ -144,7 +144,7 @@ class Folder:
         entries = [self._entry(path) for path in self._store.record_paths()]
         plans = self._store.plans()
         by_hash = {entry.run_hash: entry for entry in entries}
-        suites: dict[str, Share] = defaultdict(Share)
+        suites: dict[str, SuiteStatus] = defaultdict(SuiteStatus)
         for row in plans:
             entry, share = by_hash.get(row.run_hash), suites[row.suite]
             share.statuses[entry.status if entry else MISSING] += 1
@@ -153,9 +153,9 @@ class Folder:
         logs = event_log.log_files(self._store)
         alive = [log for log in logs if event_log.is_alive(self._store, log)]
         workers = [w for log in alive or logs[-1:] for w in _workers(log, ended=log not in alive)]
-        troubles = [*self._of_records(entries, plans), *self._of_logs(logs, alive, plans, by_hash)]
+        failures = [*self._of_records(entries, plans), *self._of_logs(logs, alive, plans, by_hash)]
         studies = read_summaries(self._store.root)
-        return Standing(dict(suites), studies, workers, troubles, len(alive))
+        return FolderStatus(dict(suites), studies, workers, failures, len(alive))
 
     def _entry(self, path: Path) -> _Entry:
         if path in self._settled:
@@ -169,7 +169,7 @@ class Folder:
             self._settled[path] = entry
         return entry
 
-    def _of_records(self, entries: list[_Entry], plans: list[PlanRow]) -> Iterator[Trouble]:
+    def _of_records(self, entries: list[_Entry], plans: list[PlanRow]) -> Iterator[Failure]:
         commands = {self._store.root / row.path: self._command(row) for row in plans}
         alike: dict[tuple[str, str, str], list[Path]] = defaultdict(list)
         for entry in entries:
@@ -177,7 +177,7 @@ class Folder:
                 retry = _retry(commands.get(entry.path, ""), entry.status)
                 alike[entry.status, entry.cause, retry].append(entry.path)
         for key, paths in alike.items():
-            yield Trouble(*key, tuple(paths))
+            yield Failure(*key, tuple(paths))
 
     def _of_logs(
         self,
@@ -185,7 +185,7 @@ class Folder:
         alive: list[Path],
         plans: list[PlanRow],
         by_hash: Mapping[str, _Entry],
-    ) -> Iterator[Trouble]:
+    ) -> Iterator[Failure]:
         """Yield what left no record: processes that died, and what stopped the last command."""
         missing = {_place(row) for row in plans if row.run_hash not in by_hash}
         seen = set[tuple[str, str, str]]()
@@ -201,9 +201,9 @@ class Folder:
                 if at and place in missing - seen:
                     seen.add(place)
                     cause = f"{at['runs']} runs of {_named(at)} were under way when it died"
-                    yield Trouble(LOST, cause, command, (log,))
+                    yield Failure(LOST, cause, command, (log,))
             if log == logs[-1] and ended and ended.get("stopped") and ended["exit_code"] != 130:
-                yield Trouble(STOPPED, str(ended["stopped"]), command, (log,))
+                yield Failure(STOPPED, str(ended["stopped"]), command, (log,))
 
     def _command(self, row: PlanRow) -> str:
         known = row.command

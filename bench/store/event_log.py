@@ -48,7 +48,7 @@ _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 
 Event = dict[str, Any]
 
 
-class Teller(ABC):
+class EventLogger(ABC):
     """Whoever is told what happens."""
 
     @abstractmethod
@@ -89,7 +89,7 @@ class Teller(ABC):
 
 
 @dataclass(frozen=True)
-class Journal(Teller):
+class EventLog(EventLogger):
     """The log file of one invocation, as every process that works for it writes it.
 
     Processes of one computer append to one file, whose lines their system keeps whole. That does
@@ -115,7 +115,7 @@ class Journal(Teller):
 
 
 @dataclass(frozen=True)
-class Diary(Teller):
+class InMemoryLog(EventLogger):
     """Events in memory, for a process without the results folder."""
 
     told: list[Event] = field(default_factory=list)
@@ -142,7 +142,7 @@ def _figures(records: Sequence[Record]) -> Event:
 
 
 def recorded(
-    store: Store, command: str, words: Sequence[str], work: Callable[[Journal], int]
+    store: Store, command: str, words: Sequence[str], work: Callable[[EventLog], int]
 ) -> int:
     """Do the work of a command, which gets the log file, and return its exit code.
 
@@ -152,7 +152,7 @@ def recorded(
         words: the command line after the program's name.
         work: what to do.
     """
-    journal = Journal(_new_file(store, command).resolve(), platform.node())
+    journal = EventLog(_new_file(store, command).resolve(), platform.node())
     # Whether an invocation is alive is what its lock says, not what its last line says.
     with lock(alive_path(store, journal.path)):
         began = time.monotonic()

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.core.errors import printable
-from gapbench.bench.core.schema import Frozen
+from gapbench.bench.core.schema import FrozenModel
 
 SCHEMA_VERSION = 1
 
@@ -37,7 +37,7 @@ class Status(StrEnum):
         return self in {Status.OK, Status.SKIPPED, Status.DIVERGED, Status.PRUNED}
 
 
-class CurvePoint(Frozen):
+class CurvePoint(FrozenModel):
     """Loss and `Task.selection` at one point along training, in evaluation mode.
 
     The train side is a fixed probe of about 500 training sequences at most, the test side likewise.
@@ -53,7 +53,7 @@ class CurvePoint(Frozen):
     test_loss: float | None = None
 
 
-class SplitScores(Frozen):
+class SplitScores(FrozenModel):
     """Metrics, mean loss and number of examples of one split at the chosen checkpoint."""
 
     metrics: Scores
@@ -64,7 +64,7 @@ class SplitScores(Frozen):
     )
 
 
-class Calibration(Frozen):
+class Calibration(FrozenModel):
     """Test calibration before and after scaling by the temperature fitted on validation.
 
     Of generation it is that of the target tokens, without a temperature.
@@ -83,7 +83,7 @@ class Calibration(Frozen):
     nll_calibrated: float | None = None
 
 
-class Truth(Frozen):
+class Truth(FrozenModel):
     """What the best possible predictor scores on this test set (built-in tasks only)."""
 
     score: float | None = Field(description="main metric of the Bayes-optimal predictions")
@@ -92,7 +92,7 @@ class Truth(Frozen):
     nll: float | None = None
 
 
-class Cost(Frozen):
+class Cost(FrozenModel):
     """What the run cost. Seconds are the run's share of its stack's time."""
 
     train_seconds: float = Field(description="in training steps")
@@ -108,14 +108,14 @@ class Cost(Frozen):
     stack_size: int = Field(description="runs that shared the backbone when training began")
 
 
-class Checkpoint(Frozen):
+class Checkpoint(FrozenModel):
     """The evaluation point whose parameters were scored, chosen on validation alone."""
 
     step: int
     validation_score: float | None
 
 
-class Provenance(Frozen):
+class Provenance(FrozenModel):
     """Where a result comes from."""
 
     started_at: datetime
@@ -128,7 +128,7 @@ class Provenance(Frozen):
     git_dirty: bool | None = None
 
 
-class Record(Frozen):
+class Record(FrozenModel):
     """One run, as stored."""
 
     schema_version: int = SCHEMA_VERSION

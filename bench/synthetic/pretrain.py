@@ -25,16 +25,16 @@ import transformers
 from torch import nn
 
 from gapbench.bench.synthetic.pretraining_models import (
-    TRAINEES,
-    Kind,
+    PRETRAINING_MODELS,
+    Architecture,
+    PretrainingModel,
     Recipe,
-    Trainee,
     build_tokenizer,
 )
 
 RECIPE_FILE = "recipe.json"
 
-RECIPES: dict[Kind, Recipe] = {
+RECIPES: dict[Architecture, Recipe] = {
     "encoder": Recipe(),
     "decoder": Recipe(steps=1800, corpus_size=50_000),
 }
@@ -42,8 +42,8 @@ RECIPES: dict[Kind, Recipe] = {
 
 
 def train(
-    kind: Kind, recipe: Recipe, steps: int | None = None
-) -> Iterator[tuple[int, Trainee, dict[str, float]]]:
+    kind: Architecture, recipe: Recipe, steps: int | None = None
+) -> Iterator[tuple[int, PretrainingModel, dict[str, float]]]:
     """Pretrain, yielding after every step its number from 1, the model and the losses.
 
     Args:
@@ -53,20 +53,20 @@ def train(
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)
-        trainee = TRAINEES[kind](recipe)
+        model = PRETRAINING_MODELS[kind](recipe)
     optimiser = torch.optim.AdamW(
-        trainee.module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        model.module.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, recipe))
-    trainee.module.train()
+    model.module.train()
     for step in range(recipe.steps if steps is None else steps):
-        losses = trainee.losses(step)
+        losses = model.losses(step)
         optimiser.zero_grad()
         torch.stack(list(losses.values())).sum().backward()
-        nn.utils.clip_grad_norm_(trainee.module.parameters(), 1.0)
+        nn.utils.clip_grad_norm_(model.module.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-        yield step + 1, trainee, {name: loss.item() for name, loss in losses.items()}
+        yield step + 1, model, {name: loss.item() for name, loss in losses.items()}
 
 
 def _rate(step: int, recipe: Recipe) -> float:
@@ -95,13 +95,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     make(options.kind, RECIPES[options.kind], options.out)
 
 
-def make(kind: Kind, recipe: Recipe, folder: Path) -> None:
+def make(kind: Architecture, recipe: Recipe, folder: Path) -> None:
     """Pretrain and write weights, tokenizer and `recipe.json` into a folder."""
     begun = time.perf_counter()
     curve: list[dict[str, float]] = []
     recent: list[dict[str, float]] = []
-    trainee: Trainee
-    for step, trainee, losses in train(kind, recipe):  # noqa: B007 - the last one is saved
+    model: PretrainingModel
+    for step, model, losses in train(kind, recipe):  # noqa: B007 - the last one is saved
         recent.append(losses)
         if step % recipe.log_every and step < recipe.steps:
             continue
@@ -111,7 +111,7 @@ def make(kind: Kind, recipe: Recipe, folder: Path) -> None:
         _report(step, recipe, time.perf_counter() - begun, means)
     sys.stderr.write("\n")
     folder.mkdir(parents=True, exist_ok=True)
-    trainee.save(folder)
+    model.save(folder)
     build_tokenizer(kind).save_pretrained(folder)
     story = {
         "kind": kind,

@@ -35,7 +35,7 @@ from gapbench.bench.synthetic.language.lexicon import STOP, vocabulary
 from gapbench.bench.synthetic.language.records import RECORD_WORDS
 from gapbench.bench.synthetic.language.sampling import Draws
 
-Kind = Literal["encoder", "decoder"]
+Architecture = Literal["encoder", "decoder"]
 
 SPECIALS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PAD, _, CLS, SEP, MASK = range(len(SPECIALS))
@@ -82,7 +82,7 @@ class Recipe:
     log_every: int = 10
 
 
-class Trainee(Protocol):
+class PretrainingModel(Protocol):
     """What the loop needs of a model in training."""
 
     module: nn.Module
@@ -272,7 +272,10 @@ class Decoder:
         self.llama.save_pretrained(folder)
 
 
-TRAINEES: dict[Kind, Callable[[Recipe], Trainee]] = {"encoder": Encoder, "decoder": Decoder}
+PRETRAINING_MODELS: dict[Architecture, Callable[[Recipe], PretrainingModel]] = {
+    "encoder": Encoder,
+    "decoder": Decoder,
+}
 
 
 def encoder_config() -> Any:
@@ -306,7 +309,7 @@ def tokens(rows: Sequence[Sequence[str]]) -> tuple[NDArray[np.int64], NDArray[np
     return np.array(padded[0], dtype=np.int64), np.array(padded[1], dtype=np.int64)
 
 
-def build_tokenizer(kind: Kind) -> Any:
+def build_tokenizer(kind: Architecture) -> Any:
     """Return the word-level tokenizer of a backbone, lower case.
 
     The decoder's text begins with [CLS] and ends each sentence with [SEP]; it has no token types.

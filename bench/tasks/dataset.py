@@ -151,11 +151,11 @@ def _encode_splits(cell: Cell, sources: Sources, reader: Reader) -> Arrays:
         if part.truth is not None:
             encoded["truth"] = part.truth
         arrays |= {f"{split}.{name}": array for name, array in encoded.items()}
-    counts = leaked(task, parts)
+    counts = count_overlap(task, parts)
     return arrays | {f"{_LEAKED}{name}": np.array([count]) for name, count in counts.items()}
 
 
-def leaked(task: Task, parts: Mapping[str, Rows]) -> dict[str, int]:
+def count_overlap(task: Task, parts: Mapping[str, Rows]) -> dict[str, int]:
     """Return how many units of each split but train have an input that occurs in train."""
     inputs = kinds.get(task.kind).inputs
     known = set(inputs(parts["train"]))

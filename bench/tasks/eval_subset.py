@@ -19,14 +19,14 @@ MAX_LOGITS = 2**25  # numbers that one evaluation batch of a language model may 
 
 
 @dataclass(frozen=True)
-class Probe:
+class EvalSubset:
     """Evenly spaced units of a split, few enough to be scored many times."""
 
     split: EncodedSplit
     units: Indices
 
     @classmethod
-    def of(cls, split: EncodedSplit, size: int | None = None) -> "Probe":
+    def of(cls, split: EncodedSplit, size: int | None = None) -> "EvalSubset":
         """Take units of about ``size`` sequences at most; the whole split if None."""
         sequences = len(split.lengths)
         share = 1.0 if size is None else min(1.0, size / sequences)
@@ -46,25 +46,25 @@ class Probe:
 
 
 def forward(
-    method: AnyMethod, state: TrainState, probe: Probe
+    method: AnyMethod, state: TrainState, subset: EvalSubset
 ) -> Iterator[tuple[Indices, Batch, Tensor]]:
-    """Yield the logits of every active run on all sequences of a probe, in evaluation mode.
+    """Yield the logits of every active run on all sequences of a subset, in evaluation mode.
 
     Args:
         method: predicts.
         state: what predicts.
-        probe: which sequences; the order in which they come is the engine's.
+        subset: which sequences; the order in which they come is the engine's.
 
     Yields:
-        Places of the sequences in ``probe.sequences``, (batch,); the batch; its logits,
+        Places of the sequences in ``subset.sequences``, (batch,); the batch; its logits,
         (runs, batch, ...).
     """
     state.model.eval()
     runs = state.axis.size
-    lengths = probe.split.lengths[probe.sequences]
+    lengths = subset.split.lengths[subset.sequences]
     with torch.inference_mode():
         for places in evaluation_batches(lengths, MAX_TOKENS // runs):
-            indices = np.broadcast_to(probe.sequences[places], (runs, len(places)))
-            batch = collate(probe.split, indices, state.axis.device)
+            indices = np.broadcast_to(subset.sequences[places], (runs, len(places)))
+            batch = collate(subset.split, indices, state.axis.device)
             logits = method.predict(state, batch)
             yield places, batch, logits.view(runs, len(places), *logits.shape[1:])

@@ -82,7 +82,7 @@ def score(
     made: dict[str, Scores] = {part: {} for part in sides}
     reasons: dict[str, str] = {}
     for part, metric in track([(part, metric) for part in sides for metric in wanted]):
-        why = _NEEDS.get(metric.kind) if metric.kind not in whole else metric.why_not()
+        why = _NEEDS.get(metric.kind) if metric.kind not in whole else metric.unsupported_reason()
         if why is not None:
             reasons[metric.name] = why
         held = sides[part].get(metric.kind)

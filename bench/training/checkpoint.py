@@ -23,11 +23,11 @@ from gapbench.bench.core.atomic import part, publish
 from gapbench.bench.core.errors import RecordError
 from gapbench.bench.core.files import refuse_outside
 from gapbench.bench.core.safe_parsing import parse_json
-from gapbench.bench.core.schema import Frozen, content_hash
+from gapbench.bench.core.schema import FrozenModel, content_hash
 from gapbench.bench.store import provenance
 from gapbench.bench.store.store import Store
 from gapbench.bench.training.snapshot import Snapshot
-from gapbench.bench.training.trainer import AfterStep, Trainer
+from gapbench.bench.training.trainer import StepCallback, Trainer
 
 UNREADABLE = (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError)
 """What reading a file may raise that is no checkpoint, or a part of one."""
@@ -37,7 +37,7 @@ _KEY = "gapbench"  # of the JSON in a file's header
 _log = logging.getLogger(__name__)
 
 
-class Saved(Frozen):
+class Saved(FrozenModel):
     """The header of a checkpoint.
 
     Attributes:
@@ -92,7 +92,7 @@ class Checkpoints:
                 parts.append((own, saved))
         return [*parts, (left, None)] if left else parts
 
-    def saver(self, runs: Sequence[Run], every_s: float) -> AfterStep:
+    def saver(self, runs: Sequence[Run], every_s: float) -> StepCallback:
         """Return what saves a stack between its steps, when due or when the process shall end."""
         due = time.monotonic() + every_s
 

@@ -17,11 +17,11 @@ from gapbench.bench.metrics.classification import get as get_metric
 from gapbench.bench.store import provenance
 from gapbench.bench.store.record import Checkpoint, Cost, Record, SplitScores, Status
 from gapbench.bench.tasks import kinds
-from gapbench.bench.tasks.eval_subset import Probe
+from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds import Outputs, finite, of_run
 from gapbench.bench.training.trainer import Trainer
 
-Scored = dict[str, tuple[Probe, Outputs]]  # by split; each output is (runs, ...)
+Scored = dict[str, tuple[EvalSubset, Outputs]]  # by split; each output is (runs, ...)
 
 
 def blank_record(run: Run, device: torch.device, started: datetime, **fields: Any) -> Record:
@@ -59,7 +59,7 @@ def records(
     ]
     scored = _score_finished(trainer, method, state, task_data, tokenizer, finished)
     for position, index in enumerate(finished):
-        # Training saw a probe of each split only; one of the other examples may still overflow.
+        # Training saw a subset of each split only; one of the other examples may still overflow.
         if not all(finite(outputs, position) for _, outputs in scored.values()):
             trainer.traces[index].diverged = "an output of the chosen checkpoint is not finite"
     kind = kinds.get(state.task.kind)
@@ -75,7 +75,7 @@ def records(
             made.append((blank_record(run, state.axis.device, started, **known), None))
             continue
         position = finished.index(index)
-        known |= _scores(run, scored, position, task_data.held_out) | {
+        known |= _scores(run, scored, position, task_data.eval_split) | {
             "status": Status.OK,
             "leaked": dict(task_data.leaked),
             "truth": truth,
@@ -92,26 +92,26 @@ def records(
     return made
 
 
-def _scores(run: Run, scored: Scored, position: int, held_out: str) -> dict[str, Any]:
+def _scores(run: Run, scored: Scored, position: int, eval_split: str) -> dict[str, Any]:
     task, kind = run.cell.task, kinds.get(run.cell.task.kind)
-    own = {name: (of_run(outputs, position), probe) for name, (probe, outputs) in scored.items()}
+    own = {name: (of_run(outputs, position), subset) for name, (subset, outputs) in scored.items()}
     splits = {
-        name: kind.score(task, outputs, probe, kind.final_metrics(task, name))
-        for name, (outputs, probe) in own.items()
+        name: kind.score(task, outputs, subset, kind.final_metrics(task, name))
+        for name, (outputs, subset) in own.items()
     }
-    gaps = {name: _gap(splits, name, held_out) for name in splits["train"].metrics}
+    gaps = {name: _gap(splits, name, eval_split) for name in splits["train"].metrics}
     return {
         "splits": splits,
         "generalization_gap": gaps[task.metrics[0]],
         "gaps": gaps,
-        "loss_gap": splits[held_out].loss - splits["train"].loss,
-        "calibration": kind.calibrate(own["validation"], own[held_out]),
+        "loss_gap": splits[eval_split].loss - splits["train"].loss,
+        "calibration": kind.calibrate(own["validation"], own[eval_split]),
     }
 
 
-def _gap(splits: Mapping[str, SplitScores], metric: str, held_out: str) -> float | None:
+def _gap(splits: Mapping[str, SplitScores], metric: str, eval_split: str) -> float | None:
     """Return train minus test score, sign flipped where lower is better; None without either."""
-    train, test = (splits[name].metrics.get(metric) for name in ("train", held_out))
+    train, test = (splits[name].metrics.get(metric) for name in ("train", eval_split))
     sign = 1 if get_metric(metric).higher_is_better else -1
     return None if train is None or test is None else sign * (train - test)
 
@@ -136,20 +136,20 @@ def _score_finished(
         state.axis.active = tuple(finished)
         rows = [trace.best_row for trace in traces]
         state.bank.load(torch.stack([row for row in rows if row is not None]))
-    probes = {
-        name: Probe.of(split, kind.final_train_size if name == "train" else None)
+    subsets = {
+        name: EvalSubset.of(split, kind.final_train_size if name == "train" else None)
         for name, split in task_data.open.items()
     }
     scored: Scored = {}
     with trainer.stopwatch.measure("evaluation", state.axis.active):
-        for name, probe in probes.items():
-            along = trainer.probes.get(name)
-            whole = along is not None and len(probe.units) == len(along.units)
+        for name, subset in subsets.items():
+            along = trainer.subsets.get(name)
+            whole = along is not None and len(subset.units) == len(along.units)
             if method.trains and whole:
                 outputs = _stacked([trace.best_outputs[name] for trace in traces])
             else:
-                outputs = kind.outputs(method, state, probe)
-            scored[name] = (probe, outputs | kind.finish(method, state, probe, tokenizer))
+                outputs = kind.outputs(method, state, subset)
+            scored[name] = (subset, outputs | kind.finish(method, state, subset, tokenizer))
     return scored
 
 

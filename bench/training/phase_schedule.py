@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 
 import numpy as np
 
-from gapbench.bench.adaptation.method import AnyMethod, Cut, Phase
+from gapbench.bench.adaptation.method import AnyMethod, DataPartition, Phase
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.seeding import permutation, seed_of
@@ -18,7 +18,7 @@ from gapbench.bench.data.encoded import EncodedSplit, Indices
 
 
 @dataclass(frozen=True)
-class Span:
+class PhaseWindow:
     """A phase in the steps of a training.
 
     Attributes:
@@ -33,12 +33,12 @@ class Span:
         """Return the parts that the update draws from before which ``step`` were made."""
         return [name for name, cut in self.phase.parts.items() if step % cut.every == 0]
 
-    def draws(self, cut: Cut, step: int) -> int:
+    def draws(self, cut: DataPartition, step: int) -> int:
         """Return how many batches of a part the phase has drawn when ``step`` updates are made."""
         return -(-step // cut.every) + (-self.start // cut.every)
 
 
-def spans(method: AnyMethod, total: int) -> list[Span]:
+def spans(method: AnyMethod, total: int) -> list[PhaseWindow]:
     """Return the phases of a method over ``total`` steps.
 
     Raises:
@@ -55,12 +55,12 @@ def spans(method: AnyMethod, total: int) -> list[Span]:
                 f"{phase.share:g} of {total} steps, which is none; give it a larger share, or "
                 "train longer"
             )
-        made.append(Span(phase, start, stop))
+        made.append(PhaseWindow(phase, start, stop))
     return made
 
 
 def streams(
-    span: Span, run: Run, train: EncodedSplit, step: int
+    span: PhaseWindow, run: Run, train: EncodedSplit, step: int
 ) -> Mapping[str, Iterator[Indices]]:
     """Return an endless stream of batches of ``train`` for each part that a phase draws from.
 
@@ -74,7 +74,7 @@ def streams(
     n = len(trained)
     order = permutation(n, seed_of("cut", cell.task.name, run.seed))
 
-    def stream(name: str, cut: Cut) -> Iterator[Indices]:
+    def stream(name: str, cut: DataPartition) -> Iterator[Indices]:
         part = np.sort(order[round(cut.start * n) : round(cut.stop * n)])
         if not len(part):
             raise ConfigError(

@@ -19,7 +19,7 @@ class Trace:
 
     Attributes:
         best_row: its parameters at the best evaluation point so far, (numbers,).
-        best_outputs: what it put out there on the probe of each split.
+        best_outputs: what it put out there on the subset of each split.
         work: sum of what its steps are charged by, by phase and part (see
         `bench.training.flops_and_time`).
     """
@@ -29,7 +29,7 @@ class Trace:
     best_score: float | None = None
     best_row: Tensor | None = None
     best_outputs: Mapping[str, Outputs] = field(default_factory=dict)
-    stale: int = 0
+    evaluations_without_improvement: int = 0
     steps: int = 0
     tokens: int = 0
     work: dict[str, NDArray[np.float64]] = field(default_factory=dict)

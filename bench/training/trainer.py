@@ -16,10 +16,10 @@ from gapbench.bench.data.batching import Batch, collate
 from gapbench.bench.data.encoded import Indices, TaskData
 from gapbench.bench.store.record import CurvePoint, SplitScores
 from gapbench.bench.tasks import kinds
-from gapbench.bench.tasks.eval_subset import PROBE_SIZE, Probe
+from gapbench.bench.tasks.eval_subset import PROBE_SIZE, EvalSubset
 from gapbench.bench.tasks.kinds import Outputs, finite, of_run
 from gapbench.bench.training.flops_and_time import FlopEstimate, Stopwatch, work
-from gapbench.bench.training.phase_schedule import Span, evaluation_points, spans, streams
+from gapbench.bench.training.phase_schedule import PhaseWindow, evaluation_points, spans, streams
 from gapbench.bench.training.run_state import Trace
 from gapbench.bench.training.snapshot import Snapshot
 
@@ -27,9 +27,9 @@ _FINITE_CHECK_EVERY = 10  # steps; a check waits for the device
 _PROBE_SIZES = {"train": PROBE_SIZE, "validation": None, "test": PROBE_SIZE}
 
 Progress = Callable[[float], None]
-Watch = Callable[[Run, Sequence[CurvePoint]], str | None]
+PruningCallback = Callable[[Run, Sequence[CurvePoint]], str | None]
 """Sees the evaluations of a run so far, and says why it should end there, if it should."""
-AfterStep = Callable[["Trainer"], None]
+StepCallback = Callable[["Trainer"], None]
 """Called between steps, when a snapshot can be taken; it may raise to end the training there."""
 
 
@@ -47,8 +47,8 @@ class Trainer:
         state: TrainState,
         data: TaskData,
         progress: Progress,
-        watch: Watch | None = None,
-        after_step: AfterStep | None = None,
+        pruning_callback: PruningCallback | None = None,
+        step_callback: StepCallback | None = None,
     ) -> None:
         self.runs = list(runs)
         self.traces = [Trace() for _ in self.runs]
@@ -58,11 +58,11 @@ class Trainer:
         self._state = state
         self._data = data
         self._progress = progress
-        self._watch = watch
-        self._after_step = after_step
+        self._pruning_callback = pruning_callback
+        self._after_step = step_callback
         self._finite = torch.ones(len(runs), dtype=torch.bool, device=state.axis.device)
-        self.probes = {
-            name: Probe.of(split, _PROBE_SIZES[name])
+        self.subsets = {
+            name: EvalSubset.of(split, _PROBE_SIZES[name])
             for name, split in data.open.items()
             if name in _PROBE_SIZES
         }
@@ -72,7 +72,7 @@ class Trainer:
         return self.runs[0].cell.budget.total_steps(len(self._data.train.trained))
 
     @cached_property
-    def _spans(self) -> list[Span]:
+    def _spans(self) -> list[PhaseWindow]:
         return spans(self._method, self._total)
 
     def train(self) -> None:
@@ -87,11 +87,11 @@ class Trainer:
                 self._drop_stopped()
             self._train_phase(span, points)
 
-    def _begin(self, span: Span) -> None:
+    def _begin(self, span: PhaseWindow) -> None:
         settings = [self.runs[index].cell.training for index in self._state.axis.active]
         self._method.begin(self._state, span.phase, settings, span.stop - span.start)
 
-    def _train_phase(self, span: Span, points: set[int]) -> None:
+    def _train_phase(self, span: PhaseWindow, points: set[int]) -> None:
         axis = self._state.axis
         loaders = [streams(span, run, self._data.train, axis.step) for run in self.runs]
         while axis.step < span.stop and axis.size:
@@ -149,7 +149,9 @@ class Trainer:
         self.stopwatch.seconds = saved.seconds
         self.flops.counted = saved.counted
 
-    def _step(self, span: Span, loaders: list[Mapping[str, Iterator[Indices]]]) -> StepReport:
+    def _step(
+        self, span: PhaseWindow, loaders: list[Mapping[str, Iterator[Indices]]]
+    ) -> StepReport:
         axis, phase = self._state.axis, span.phase
         parts = span.drawn(axis.step)
         drawn = {name: np.stack([next(loaders[i][name]) for i in axis.active]) for name in parts}
@@ -203,8 +205,8 @@ class Trainer:
         with measured, self._method.scoring(state):
             kind = kinds.get(task.kind)
             outputs = {
-                name: kind.outputs(self._method, state, probe)
-                for name, probe in self.probes.items()
+                name: kind.outputs(self._method, state, subset)
+                for name, subset in self.subsets.items()
             }
             for position, index in enumerate(state.axis.active):
                 if not all(finite(made, position) for made in outputs.values()):
@@ -212,7 +214,7 @@ class Trainer:
                     continue
                 own = {name: of_run(made, position) for name, made in outputs.items()}
                 scores = {
-                    name: kind.score(task, made, self.probes[name], [task.selection])
+                    name: kind.score(task, made, self.subsets[name], [task.selection])
                     for name, made in own.items()
                 }
                 self.traces[index].curve.append(self._point(scores))
@@ -243,23 +245,27 @@ class Trainer:
             trace.best_score, trace.best_step = value, self._state.axis.step
             trace.best_row = self._state.bank.values[position].clone()
             trace.best_outputs = outputs
-        trace.stale = 0 if better else trace.stale + 1
+        trace.evaluations_without_improvement = (
+            0 if better else trace.evaluations_without_improvement + 1
+        )
 
     def _drop_stale(self) -> None:
         def patient(index: int) -> bool:
             patience = self.runs[index].cell.training.patience
-            return patience is None or self.traces[index].stale < patience
+            return patience is None or self.traces[index].evaluations_without_improvement < patience
 
         active = self._state.axis.active
         self._keep([position for position, index in enumerate(active) if patient(index)])
 
     def _drop_pruned(self) -> None:
         """Let go of the runs that the watch has seen enough of."""
-        if self._watch is None or self._state.axis.step == 0:
+        if self._pruning_callback is None or self._state.axis.step == 0:
             return
         active = self._state.axis.active
         for index in active:
-            self.traces[index].pruned = self._watch(self.runs[index], self.traces[index].curve)
+            self.traces[index].pruned = self._pruning_callback(
+                self.runs[index], self.traces[index].curve
+            )
         self._keep([p for p, index in enumerate(active) if self.traces[index].pruned is None])
 
     def _drop_stopped(self) -> None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from gapbench.bench.core.schema import Frozen
+from gapbench.bench.core.schema import FrozenModel
 
 Value = float | int | bool | str
 Unit = Literal["trials", "steps", "examples", "seconds"]
@@ -25,7 +25,7 @@ class TrialState(StrEnum):
     FAILED = "failed"
 
 
-class Dimension(Frozen):
+class Dimension(FrozenModel):
     """One tuned setting: a range of numbers, or a choice.
 
     Attributes:
@@ -42,7 +42,7 @@ class Dimension(Frozen):
     default: Value | None = None
 
 
-class TrialRow(Frozen):
+class TrialRow(FrozenModel):
     """One trial. Scores are means over its seeds; costs are sums.
 
     All scores are of the checkpoint that validation chose, in the study's metric.
@@ -73,14 +73,14 @@ class TrialRow(Frozen):
     detail: str | None = Field(default=None, description="why it failed or was pruned")
 
 
-class Limit(Frozen):
+class Limit(FrozenModel):
     """What a study may spend."""
 
     unit: Unit = "trials"
     amount: float = Field(default=24, gt=0)
 
 
-class StudyFile(Frozen):
+class StudyFile(FrozenModel):
     """One study.
 
     Attributes:

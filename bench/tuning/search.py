@@ -22,7 +22,7 @@ from gapbench.bench.core.process import end_with_parent, prepare
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.scheduler import heeding_interrupts, stacks
 from gapbench.bench.execution.stack_executor import Executor
-from gapbench.bench.store.event_log import Journal
+from gapbench.bench.store.event_log import EventLog
 from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import store_at
 from gapbench.bench.tuning.schema import StudyFile
@@ -37,7 +37,7 @@ Progress = Callable[[float], None]
 
 
 @dataclass(frozen=True)
-class Workshop:
+class SearchContext:
     """How to search, as opposed to what.
 
     Attributes:
@@ -46,7 +46,7 @@ class Workshop:
         stack: most runs that may share a backbone; None lets a whole wave share it. What a search
             tries must not hang on measured seconds, as the size that suits a machine does.
         threads: of each process.
-        journal: where each stack is noted.
+        event_log: where each stack is noted.
     """
 
     results: Path
@@ -55,7 +55,7 @@ class Workshop:
     device: torch.device
     stack: int | None = None
     threads: int = 1
-    journal: Journal | None = None
+    event_log: EventLog | None = None
 
 
 def folder(results: Path, plan: StudyPlan) -> Path:
@@ -64,18 +64,18 @@ def folder(results: Path, plan: StudyPlan) -> Path:
 
 
 def search(
-    plans: Sequence[StudyPlan], workshop: Workshop, workers: int, progress: Progress
+    plans: Sequence[StudyPlan], context: SearchContext, workers: int, progress: Progress
 ) -> list[StudyFile]:
     """Spend the budget of every study.
 
     Raises:
         StoreError: if the storage cannot be reached, or holds a study made with another space.
     """
-    sessions = _open(plans, workshop)  # what is wrong shows before other processes start
-    with _helpers(plans, workshop, workers), heeding_interrupts(_ignoring(progress)) as heedful:
-        prepare(workshop.threads)
-        _work(sessions, workshop, lambda share: heedful(share, Counter()))
-    return [session.publish(folder(workshop.results, session.plan)) for session in sessions]
+    sessions = _open(plans, context)  # what is wrong shows before other processes start
+    with _helpers(plans, context, workers), heeding_interrupts(_ignoring(progress)) as heedful:
+        prepare(context.threads)
+        _work(sessions, context, lambda share: heedful(share, Counter()))
+    return [session.publish(folder(context.results, session.plan)) for session in sessions]
 
 
 def _ignoring(progress: Progress) -> Callable[[float, Counter[Status]], None]:
@@ -83,12 +83,12 @@ def _ignoring(progress: Progress) -> Callable[[float, Counter[Status]], None]:
 
 
 @contextmanager
-def _helpers(plans: Sequence[StudyPlan], workshop: Workshop, workers: int) -> Iterator[None]:
+def _helpers(plans: Sequence[StudyPlan], context: SearchContext, workers: int) -> Iterator[None]:
     """Let other processes work on the same studies, each beginning with another one."""
-    context = multiprocessing.get_context("spawn")
+    spawn = multiprocessing.get_context("spawn")
     starts = [len(plans) * number // workers for number in range(1, workers)]
     helpers = [
-        context.Process(target=_help, args=([*plans[n:], *plans[:n]], workshop)) for n in starts
+        spawn.Process(target=_help, args=([*plans[n:], *plans[:n]], context)) for n in starts
     ]
     # A terminal interrupts the whole group. They inherit what is ignored, from their first line on.
     heeded = signal.signal(signal.SIGINT, signal.SIG_IGN) if helpers else None
@@ -104,22 +104,22 @@ def _helpers(plans: Sequence[StudyPlan], workshop: Workshop, workers: int) -> It
             helper.join()
 
 
-def _help(plans: Sequence[StudyPlan], workshop: Workshop) -> None:
+def _help(plans: Sequence[StudyPlan], context: SearchContext) -> None:
     """Work beside the process that started this one, and no longer than it."""
     end_with_parent()
-    prepare(workshop.threads)
-    _work(_open(plans, workshop), workshop, lambda _share: None)
+    prepare(context.threads)
+    _work(_open(plans, context), context, lambda _share: None)
 
 
-def _open(plans: Sequence[StudyPlan], workshop: Workshop) -> list[Session]:
+def _open(plans: Sequence[StudyPlan], context: SearchContext) -> list[Session]:
     for plan in plans:
-        refuse_outside(workshop.results, folder(workshop.results, plan))
-    (workshop.results / "tuning").mkdir(parents=True, exist_ok=True)
-    storage = connect(workshop.storage, workshop.results)
-    return [Session(plan, storage, store_at(folder(workshop.results, plan))) for plan in plans]
+        refuse_outside(context.results, folder(context.results, plan))
+    (context.results / "tuning").mkdir(parents=True, exist_ok=True)
+    storage = connect(context.storage, context.results)
+    return [Session(plan, storage, store_at(folder(context.results, plan))) for plan in plans]
 
 
-def _work(sessions: Sequence[Session], workshop: Workshop, progress: Progress) -> None:
+def _work(sessions: Sequence[Session], context: SearchContext, progress: Progress) -> None:
     left = dict(enumerate(sessions))
     shares = [session.shares()[0] for session in sessions]
 
@@ -132,7 +132,7 @@ def _work(sessions: Sequence[Session], workshop: Workshop, progress: Progress) -
         for number, session in list(left.items()):
             runs = session.advance()
             if runs:
-                moved |= _run(session, runs, workshop, partial(report, number))
+                moved |= _run(session, runs, context, partial(report, number))
             else:
                 del left[number]
                 report(number, 1.0)
@@ -141,25 +141,25 @@ def _work(sessions: Sequence[Session], workshop: Workshop, progress: Progress) -
             report(min(left), 0.0)
 
 
-def _run(session: Session, runs: list[Run], workshop: Workshop, report: Progress) -> bool:
+def _run(session: Session, runs: list[Run], context: SearchContext, report: Progress) -> bool:
     """Run what can be had of a study's wave; return whether that was anything."""
     executor = Executor(
         session.store,
-        workshop.sources,
-        workshop.device,
-        session.watch,
-        journal=workshop.journal,
+        context.sources,
+        context.device,
+        session.prune,
+        event_log=context.event_log,
     )
     spent, full = session.shares()
     each = (full - spent) / len(runs)
     moved = False
-    for stack in stacks(runs, workshop.stack or len(runs)):
+    for stack in stacks(runs, context.stack or len(runs)):
         width = each * len(stack)
         settled = executor.run(stack, _within(report, spent, width))
         moved |= bool(settled)
         spent += width
     if moved:
-        session.publish(folder(workshop.results, session.plan))
+        session.publish(folder(context.results, session.plan))
     return moved
 
 

@@ -141,7 +141,7 @@ class Session:
             trials=tuple(rows),
         )
 
-    def watch(self, run: Run, curve: Sequence[CurvePoint]) -> str | None:
+    def prune(self, run: Run, curve: Sequence[CurvePoint]) -> str | None:
         """Report an evaluation of a run, and say why it should end there, if it should.
 
         The trial of the method's own settings never ends early: the winner must not be worse.

@@ -11,7 +11,7 @@ from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import load_backbone
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.core.errors import ConfigError
-from gapbench.bench.core.schema import Frozen, content_hash
+from gapbench.bench.core.schema import FrozenModel, content_hash
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.experiment.suite import PlannedRun, Suite
 from gapbench.bench.metrics.classification import get as get_metric
@@ -28,7 +28,7 @@ _MOST_NAMED = 200  # bytes
 _FEWEST_FOR_WILCOXON = 5  # four seeds that all lose reach the test's p only when all is spent
 
 
-class Search(Frozen):
+class Search(FrozenModel):
     """How a suite is tuned; the same for all methods."""
 
     limit: Limit = Limit()
@@ -131,12 +131,12 @@ def _study(
     method = registry.get(cell.method)
     if not method.trains:
         return "nothing trains"
-    unfit = loading.unfit(sources.locate(cell.backbone), cell.task.kind)
+    unfit = loading.unsupported_reason(sources.locate(cell.backbone), cell.task.kind)
     if unfit is not None:
         return unfit
     backbone = load_backbone(cell, sources)
     config = method.Config.model_validate(cell.config)
-    reason = method.obstacle(cell.task, backbone, config)
+    reason = method.unsupported_reason(cell.task, backbone, config)
     if reason is not None:
         return reason
     _check_objectives(cell, search)

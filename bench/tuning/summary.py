@@ -12,13 +12,13 @@ from pydantic import Field
 
 from gapbench.bench.core.errors import RecordError
 from gapbench.bench.core.safe_parsing import parse_json
-from gapbench.bench.core.schema import Frozen, validate
+from gapbench.bench.core.schema import FrozenModel, validate
 from gapbench.bench.tuning.schema import StudyFile, TrialRow, TrialState
 
 SUMMARY_VERSION = 1
 
 
-class BudgetPoint(Frozen):
+class BudgetPoint(FrozenModel):
     """What the best of a number of trials scores on validation, in the metric's own direction."""
 
     trials: int = Field(ge=1)
@@ -29,7 +29,7 @@ class BudgetPoint(Frozen):
     unbiased: float = Field(description="mean over draws without replacement, Tang et al. 2020")
 
 
-class Tally(Frozen):
+class Tally(FrozenModel):
     """What all trials of a study took together, failed, pruned and unfinished ones included."""
 
     trials: int
@@ -40,7 +40,7 @@ class Tally(Frozen):
     flops: float
 
 
-class Importances(Frozen):
+class Importances(FrozenModel):
     """Shares of the searched settings in what made the best trials the best, largest first."""
 
     shares: dict[str, float] | None = Field(default=None, description="by setting, sum 1")
@@ -48,7 +48,7 @@ class Importances(Frozen):
     top: int | None = Field(default=None, description="trials that count as the best")
 
 
-class Summary(Frozen):
+class Summary(FrozenModel):
     """One study and what its trials say."""
 
     schema_version: int = SUMMARY_VERSION

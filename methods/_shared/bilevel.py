@@ -13,7 +13,7 @@ from typing import TypeVar
 from pydantic import Field
 from torch import Tensor
 
-from gapbench.bench.adaptation.method import Cut, Phase, StepReport, TrainState
+from gapbench.bench.adaptation.method import DataPartition, Phase, StepReport, TrainState
 from gapbench.bench.adaptation.optim import StackedAdamW
 from gapbench.bench.config.run import Training
 from gapbench.bench.data.batching import Batch
@@ -76,9 +76,12 @@ class Bilevel(LowRank[ConfigT]):
     @classmethod
     def phases(cls, config: ConfigT) -> tuple[Phase, ...]:
         """Return the two-level phase, and the second fit if there is one."""
-        lower, upper = Cut(0.0, config.lower_share), Cut(config.lower_share, 1.0)
+        lower, upper = (
+            DataPartition(0.0, config.lower_share),
+            DataPartition(config.lower_share, 1.0),
+        )
         if not config.split:
-            lower = upper = Cut()
+            lower = upper = DataPartition()
         parts = {"train": lower, "upper": replace(upper, every=config.upper_every)}
         if not config.retrain:
             return (Phase("two levels", 1.0, parts),)

@@ -29,7 +29,7 @@ def chosen(layers: str | tuple[int, int], count: int, *, causal: bool) -> range:
     return range((count + 1) // 2 if half else 0, count)
 
 
-def obstacle(
+def unsupported_reason(
     model: "transformers.PreTrainedModel", head: Sequence[str], config: DroppingConfig
 ) -> str | None:
     """Return why a backbone cannot drop where the settings say, None if it can."""

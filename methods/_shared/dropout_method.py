@@ -19,7 +19,7 @@ from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.backbone import Backbone
 from gapbench.methods._shared import consistency
 from gapbench.methods._shared.dropout_config import DroppingConfig
-from gapbench.methods._shared.dropout_hooks import Droppings, obstacle
+from gapbench.methods._shared.dropout_hooks import Droppings, unsupported_reason
 from gapbench.methods._shared.lowrank import LowRank, Space
 
 _PASSES = {"none": (1, 1), "kl": (2, 1), "kl_both": (2, 2), "js": (2, 1)}  # forward, backward
@@ -45,7 +45,7 @@ class DroppingLora(LowRank[ConfigT]):
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:
         """Refuse ranks that do not fit, and positions that a backbone does not have."""
-        return super().supports(task, backbone, config) or obstacle(
+        return super().supports(task, backbone, config) or unsupported_reason(
             backbone.model(), backbone.head, config
         )
 

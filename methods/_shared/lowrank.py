@@ -20,7 +20,7 @@ from gapbench.bench.adaptation.method import Method, MethodConfig
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import MergeError
 from gapbench.bench.models.backbone import Backbone
-from gapbench.bench.models.initial_adapter import Start, Update
+from gapbench.bench.models.initial_adapter import InitialAdapter, Update
 from gapbench.bench.models.run_axis import RunAxis, Stacked, replace_module
 
 _NARROWEST = 8
@@ -267,12 +267,14 @@ class LowRank(Method[ConfigT]):
         return None
 
     @classmethod
-    def start_obstacle(cls, start: Start, backbone: Backbone, config: ConfigT) -> str | None:
+    def unsupported_adapter_reason(
+        cls, start: InitialAdapter, backbone: Backbone, config: ConfigT
+    ) -> str | None:
         """Refuse an adapter of other layers or ranks, or of another form."""
         targets = backbone.target_layers(config.targets)
-        return super().start_obstacle(start, backbone, config) or start.unlike(
-            targets, config.rank, magnitudes=cls.magnitudes
-        )
+        return super().unsupported_adapter_reason(
+            start, backbone, config
+        ) or start.settings_incompatibility(targets, config.rank, magnitudes=cls.magnitudes)
 
     @classmethod
     def scaling(cls, config: ConfigT) -> float:

@@ -9,7 +9,7 @@ import pandas as pd
 from gapbench.reports.results.load import Results
 from gapbench.reports.tables.leaderboard import BLOCK
 from gapbench.reports.tables.published_comparison import Pair
-from gapbench.reports.tables.suite_summary import Across, across
+from gapbench.reports.tables.suite_summary import SuiteSummary, suite_summaries
 from gapbench.reports.tables.tuning import Tuned
 
 
@@ -37,6 +37,6 @@ class Evidence:
         return [block for _, block in self.summary.groupby(BLOCK, sort=False)]
 
     @cached_property
-    def across(self) -> list[Across]:
+    def suite_summaries(self) -> list[SuiteSummary]:
         """What the tasks of each suite say together."""
-        return across(self.results, self.summary)
+        return suite_summaries(self.results, self.summary)

@@ -109,7 +109,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Picture:
+class FigureArtifact:
     """A figure and the numbers that it shows.
 
     Attributes:
@@ -125,7 +125,7 @@ class Picture:
     data: pd.DataFrame
 
 
-Part = Text | Subheading | Bullets | Terms | Table | Picture
+Part = Text | Subheading | Bullets | Terms | Table | FigureArtifact
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from gapbench.reports.document.context import Evidence
-from gapbench.reports.figures.layout import Look, Named
+from gapbench.reports.figures.layout import MarkerStyle, Named
 from gapbench.reports.figures.theme import markers
 from gapbench.reports.results.load import Results
 from gapbench.reports.tables.leaderboard import rows
@@ -35,7 +35,7 @@ class Block:
 
     results: Results
     table: pd.DataFrame
-    looks: Mapping[str, Look]
+    looks: Mapping[str, MarkerStyle]
     stem: str
 
     @cached_property
@@ -103,7 +103,7 @@ def blocks(evidence: Evidence) -> list[Block]:
     ]
 
 
-def looks(table: pd.DataFrame, colours: Mapping[str, str]) -> dict[str, Look]:
+def looks(table: pd.DataFrame, colours: Mapping[str, str]) -> dict[str, MarkerStyle]:
     """Return how rows look, by their labels; variants of a method differ in how they are filled.
 
     Args:
@@ -111,12 +111,12 @@ def looks(table: pd.DataFrame, colours: Mapping[str, str]) -> dict[str, Look]:
         colours: placeholder colour of each method of the report.
     """
     shapes = markers(colours)
-    found: dict[str, Look] = {}
+    found: dict[str, MarkerStyle] = {}
     variants: Counter[str] = Counter()
     for row in sorted(rows(table), key=lambda row: row.variant != "default"):
         fill = _FILLS[variants[row.method] % len(_FILLS)]
         variants[row.method] += 1
-        look = Look(colours[row.method], shapes[row.method], fill)
+        look = MarkerStyle(colours[row.method], shapes[row.method], fill)
         found[label(row.method, row.variant)] = look
     return found
 

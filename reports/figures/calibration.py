@@ -8,11 +8,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from gapbench.reports.document.model import Picture
+from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.block import Block, identity
 from gapbench.reports.figures.layout import (
     ACROSS,
-    Look,
+    MarkerStyle,
     below,
     head,
     key,
@@ -36,7 +36,7 @@ Judged = Mapping[str, Predicted]
 """The stored predictions of a block's rows, by config hash, where there are any."""
 
 
-def errors(block: Block, judged: Judged) -> Picture | None:
+def errors(block: Block, judged: Judged) -> FigureArtifact | None:
     """Draw calibration errors before and after temperature scaling, joined by a line.
 
     Returns:
@@ -75,7 +75,7 @@ def errors(block: Block, judged: Judged) -> Picture | None:
         key(figure, [before, after])
         if len(bayes):
             axes[0].axvline(float(bayes.iloc[0]), color=INK, linewidth=0.8, linestyle=":")
-    return Picture(f"calibration-{block.stem}", title, figure, data)
+    return FigureArtifact(f"calibration-{block.stem}", title, figure, data)
 
 
 def _errors(row: Any, predictions: Predicted | None) -> dict[str, Any]:
@@ -92,12 +92,12 @@ def _draw_change(axis: Axes, place: int, change: "pd.Series[float]", colour: str
     if change.notna().all():
         axis.plot([before, after], [place, place], color=colour, linewidth=1.0, zorder=1.5)
     if pd.notna(before):
-        mark(axis, before, place, Look(colour, fill="none"), markersize=5)
+        mark(axis, before, place, MarkerStyle(colour, fill="none"), markersize=5)
     if pd.notna(after):
-        mark(axis, after, place, Look(colour), markersize=4)
+        mark(axis, after, place, MarkerStyle(colour), markersize=4)
 
 
-def reliability_diagrams(block: Block, judged: Judged) -> Picture | None:
+def reliability_diagrams(block: Block, judged: Judged) -> FigureArtifact | None:
     """Draw accuracy against confidence with counts, one panel per method, seeds pooled.
 
     Returns:
@@ -131,7 +131,9 @@ def reliability_diagrams(block: Block, judged: Judged) -> Picture | None:
         below(figure, "confidence: probability of the predicted class")
         key(figure, _meanings(truth=truth))
     data = [_binned(row, bins[row.config_hash]) for row in drawn.rows]
-    return Picture(f"reliability-{block.stem}", title, figure, pd.concat(data, ignore_index=True))
+    return FigureArtifact(
+        f"reliability-{block.stem}", title, figure, pd.concat(data, ignore_index=True)
+    )
 
 
 def _draw_bins(axis: Axes, below: Axes, bins: Reliability, colour: str) -> None:

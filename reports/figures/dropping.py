@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
-from gapbench.reports.document.model import Picture
+from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.block import Block, identity
 from gapbench.reports.figures.heat import heatmap
 from gapbench.reports.figures.layout import LINE, WIDTH
@@ -26,7 +26,7 @@ _POSITIONS = {
 _MOST = 30
 
 
-def dropped(blocks: Sequence[Block]) -> Picture | None:
+def dropped(blocks: Sequence[Block]) -> FigureArtifact | None:
     """Draw the rates of every method that drops, from the settings of the first task it ran on.
 
     Returns:
@@ -51,7 +51,7 @@ def dropped(blocks: Sequence[Block]) -> Picture | None:
     )
     with style():
         figure = _draw(names, data)
-    return Picture("dropping", title, figure, data)
+    return FigureArtifact("dropping", title, figure, data)
 
 
 def _positions(config: Mapping[str, Any]) -> list[dict[str, Any]]:

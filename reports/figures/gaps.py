@@ -3,7 +3,7 @@
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gapbench.reports.document.model import Picture
+from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.block import Block, identity
 from gapbench.reports.figures.layout import listed, mark, spans
 from gapbench.reports.figures.subset import chosen, left_out
@@ -12,7 +12,7 @@ from gapbench.reports.figures.theme import INK, style
 _MOST = 40
 
 
-def gaps(block: Block) -> Picture | None:
+def gaps(block: Block) -> FigureArtifact | None:
     """Draw each method's gap with its interval, and its score against its gap.
 
     Returns:
@@ -40,7 +40,7 @@ def gaps(block: Block) -> Picture | None:
     data = pd.DataFrame(
         [identity(row) | {name: getattr(row, name) for name in fields} for row in drawn.rows]
     )
-    return Picture(f"gaps-{block.stem}", title, figure, data)
+    return FigureArtifact(f"gaps-{block.stem}", title, figure, data)
 
 
 def _draw_gaps(axis: Axes, block: Block) -> None:

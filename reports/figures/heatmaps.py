@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from gapbench.reports.document.model import Picture
+from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.block import REFERENCE, Block, identity, untrained
 from gapbench.reports.figures.heat import heatmap
 from gapbench.reports.figures.layout import KEY, LINE, WIDTH, key
@@ -83,7 +83,7 @@ ERRORS = Overview(
 )
 
 
-def overview(what: Overview, blocks: Sequence[Block]) -> Picture | None:
+def overview(what: Overview, blocks: Sequence[Block]) -> FigureArtifact | None:
     """Draw one value of every method on every task, as cells whose colours say how large it is.
 
     Methods are sorted by the mean depth of their colours, tasks stand in report order.
@@ -112,7 +112,7 @@ def overview(what: Overview, blocks: Sequence[Block]) -> Picture | None:
     )
     with style():
         figure = _draw(what, depth, values)
-    return Picture(what.name, title, figure, data)
+    return FigureArtifact(what.name, title, figure, data)
 
 
 def _data(what: Overview, blocks: Sequence[Block]) -> pd.DataFrame:

@@ -25,7 +25,7 @@ LINE = 0.168
 
 
 @dataclass(frozen=True)
-class Look:
+class MarkerStyle:
     """How a method's mark looks: with its colour and marker, hollow or half filled for variants."""
 
     colour: str
@@ -38,7 +38,7 @@ class Named:
     """A line of a list."""
 
     name: str
-    look: Look
+    look: MarkerStyle
 
 
 def panels(
@@ -151,7 +151,7 @@ def listed(
     return figure, axes
 
 
-def mark(axis: Axes, x: float, y: float, look: Look, **settings: Any) -> None:
+def mark(axis: Axes, x: float, y: float, look: MarkerStyle, **settings: Any) -> None:
     """Draw the mark of a method."""
     axis.plot([x], [y], **_mark(look), **settings)
 
@@ -199,12 +199,12 @@ def marking(label: str, marker: str, **settings: Any) -> Line2D:
     return Line2D([], [], label=label, **(look | settings))
 
 
-def handle(look: Look, x: float, y: float) -> Line2D:
+def handle(look: MarkerStyle, x: float, y: float) -> Line2D:
     """Return a mark that stands outside of all axes; the place is a fraction of the figure."""
     return Line2D([x], [y], **_mark(look))
 
 
-def _mark(look: Look) -> dict[str, Any]:
+def _mark(look: MarkerStyle) -> dict[str, Any]:
     hollow = look.fill == "none"
     return {
         "linestyle": "",

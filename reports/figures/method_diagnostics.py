@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gapbench.reports.document.model import Picture
+from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.block import Block, identity
 from gapbench.reports.figures.fitting import fit
 from gapbench.reports.figures.heat import heatmap
@@ -29,7 +29,7 @@ _READABLE = 0.25  # narrowest cell that bears a number
 _NUMBER = re.compile(r"(.*?)\.(\d+)\.(.*)")
 
 
-def chosen_blocks(block: Block) -> Picture | None:
+def chosen_blocks(block: Block) -> FigureArtifact | None:
     """Draw which blocks each run trains, a line per seed.
 
     The size of a mark follows what the search found, where it searched.
@@ -54,7 +54,7 @@ def chosen_blocks(block: Block) -> Picture | None:
         title += " The larger a mark, the further the search moved alpha_hat from 0."
     with style():
         figure = _draw_choices(block, data)
-    return Picture(f"blocks-{block.stem}", title, figure, data)
+    return FigureArtifact(f"blocks-{block.stem}", title, figure, data)
 
 
 def _noted(block: Block, name: str) -> list[tuple[Any, dict[int, dict[str, Any]]]]:
@@ -112,7 +112,7 @@ def _draw_choices(block: Block, data: pd.DataFrame) -> Figure:
     return figure
 
 
-def kept_ranks(block: Block) -> Picture | None:
+def kept_ranks(block: Block) -> FigureArtifact | None:
     """Draw the rank that each layer keeps, mean over seeds, layers by kind and block.
 
     Returns:
@@ -125,7 +125,7 @@ def kept_ranks(block: Block) -> Picture | None:
     title = f"Rank that each layer keeps after training, mean over seeds, {block.place}."
     with style():
         figure = _draw_ranks(block, data)
-    return Picture(f"kept-ranks-{block.stem}", title, figure, data)
+    return FigureArtifact(f"kept-ranks-{block.stem}", title, figure, data)
 
 
 def _ranks(row: Any, notes: Mapping[int, Mapping[str, Any]]) -> pd.DataFrame:
@@ -167,7 +167,7 @@ def _draw_ranks(block: Block, data: pd.DataFrame) -> Figure:
     return figure
 
 
-def value_profiles(block: Block) -> Picture | None:
+def value_profiles(block: Block) -> FigureArtifact | None:
     """Draw the pseudo singular values of every layer, largest first, mean over seeds.
 
     Returns:
@@ -198,7 +198,7 @@ def value_profiles(block: Block) -> Picture | None:
                 marking("equal values", "", linestyle=":", linewidth=0.9),
             ],
         )
-    return Picture(f"values-{block.stem}", title, figure, data)
+    return FigureArtifact(f"values-{block.stem}", title, figure, data)
 
 
 def _values(row: Any, notes: Mapping[int, Mapping[str, Any]]) -> pd.DataFrame:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
-from gapbench.reports.document.model import Picture
+from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.block import REFERENCE, Block, identity, untrained
 from gapbench.reports.figures.fitting import fit
 from gapbench.reports.figures.labels import SIZE, Point, write_names
@@ -86,7 +86,7 @@ def front(costs: Sequence[float], scores: Sequence[float], *, upward: bool) -> l
     return found
 
 
-def pareto(block: Block) -> Picture | None:
+def pareto(block: Block) -> FigureArtifact | None:
     """Draw test score against each cost, with the front of every panel.
 
     Seconds and memory of different machines stand in panels of their own. Baselines that train
@@ -123,7 +123,7 @@ def pareto(block: Block) -> Picture | None:
         key(figure, [Line2D([], [], color=INK, linewidth=0.9, label="front")])
         if numbered:
             _name(figure, block, rows, lines)
-    return Picture(f"cost-{block.stem}", title, figure, pd.DataFrame(records))
+    return FigureArtifact(f"cost-{block.stem}", title, figure, pd.DataFrame(records))
 
 
 def _panels(block: Block) -> list[tuple[Measure, str, list[Offer]]]:

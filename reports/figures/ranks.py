@@ -13,10 +13,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from gapbench.reports.document.model import Picture
+from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.block import looks, stems
 from gapbench.reports.figures.layout import (
-    Look,
+    MarkerStyle,
     Named,
     beside_names,
     listed,
@@ -30,7 +30,7 @@ from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import INK, style
 from gapbench.reports.stats.across_tasks import Profile, Ranks
 from gapbench.reports.tables.leaderboard import rows
-from gapbench.reports.tables.suite_summary import Across
+from gapbench.reports.tables.suite_summary import SuiteSummary
 from gapbench.reports.tables.terminal import label, number
 
 _MOST = 45
@@ -47,8 +47,8 @@ class Suite:
         stem: names them in the names of files, unique in the report.
     """
 
-    together: Across
-    looks: Mapping[str, Look]
+    together: SuiteSummary
+    looks: Mapping[str, MarkerStyle]
     stem: str
 
     @property
@@ -58,7 +58,7 @@ class Suite:
         return f"{len(self.together.tasks)} tasks of suite {self.together.suite}{on}"
 
 
-def suites(found: list[Across], colours: Mapping[str, str]) -> list[Suite]:
+def suites(found: list[SuiteSummary], colours: Mapping[str, str]) -> list[Suite]:
     """Return what is drawn of suites, in their order."""
     keys = [(each.suite, each.backbone or "all", each.start, each.protocol) for each in found]
     return [
@@ -67,7 +67,7 @@ def suites(found: list[Across], colours: Mapping[str, str]) -> list[Suite]:
     ]
 
 
-def average_ranks(suite: Suite) -> Picture | None:
+def average_ranks(suite: Suite) -> FigureArtifact | None:
     """Draw each method's average rank with a bar as long as the critical difference.
 
     Returns:
@@ -97,7 +97,7 @@ def average_ranks(suite: Suite) -> Picture | None:
             "not_told_apart": [_groups(name, found) for name in names],
         }
     )
-    return Picture(f"average-ranks-{suite.stem}", title, figure, data)
+    return FigureArtifact(f"average-ranks-{suite.stem}", title, figure, data)
 
 
 def _bars(found: Ranks[str]) -> str:
@@ -128,7 +128,9 @@ def _ends(found: Ranks[str], name: str) -> tuple[float, float]:
     return max(1.0, rank - half), min(float(len(found.average)), rank + half)
 
 
-def _draw_ranks(axis: Axes, found: Ranks[str], names: list[str], looks: Mapping[str, Look]) -> None:
+def _draw_ranks(
+    axis: Axes, found: Ranks[str], names: list[str], looks: Mapping[str, MarkerStyle]
+) -> None:
     low, high = zip(*(_ends(found, name) for name in names), strict=True)
     spans(axis, low, high, [looks[name].colour for name in names])
     for line, name in enumerate(names):
@@ -154,7 +156,7 @@ def _groups(name: str, found: Ranks[str]) -> str:
     return " ".join(str(n) for n, clique in enumerate(found.cliques, 1) if name in clique)
 
 
-def profiles(suite: Suite) -> Picture | None:
+def profiles(suite: Suite) -> FigureArtifact | None:
     """Draw what share of a method's runs comes within each distance of the best method.
 
     Returns:
@@ -186,7 +188,9 @@ def profiles(suite: Suite) -> Picture | None:
         )
         for name in names
     ]
-    return Picture(f"profile-{suite.stem}", title, figure, pd.concat(frames, ignore_index=True))
+    return FigureArtifact(
+        f"profile-{suite.stem}", title, figure, pd.concat(frames, ignore_index=True)
+    )
 
 
 def _shown(suite: Suite) -> list[str]:
@@ -227,7 +231,7 @@ def _draw_profiles(suite: Suite, found: Profile[str], names: list[str], *, bande
     return figure
 
 
-def _table(together: Across) -> pd.DataFrame:
+def _table(together: SuiteSummary) -> pd.DataFrame:
     """Return method and variant of every row."""
     first = together.tasks[0].rows
     pairs: list[dict[str, Any]] = [

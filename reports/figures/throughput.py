@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from gapbench.reports.document.model import Picture
+from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.block import REFERENCE, Block, identity
-from gapbench.reports.figures.layout import Look, Named, listed, mark
+from gapbench.reports.figures.layout import MarkerStyle, Named, listed, mark
 from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import INK, style
 from gapbench.reports.tables.leaderboard import rows
@@ -26,7 +26,7 @@ _MEASURES = {
 _RATIOS = [f"{word}, relative to {REFERENCE}" for word in ("tokens/s", "step time", "peak memory")]
 
 
-def throughput(block: Block, machine: str, number: int) -> Picture | None:
+def throughput(block: Block, machine: str, number: int) -> FigureArtifact | None:
     """Draw tokens per second, step time and peak memory of a block's rows on one machine.
 
     Args:
@@ -52,10 +52,10 @@ def throughput(block: Block, machine: str, number: int) -> Picture | None:
         figure, axes = listed(names, list(_MEASURES.values()))
         for axis, column in zip(axes, _MEASURES, strict=True):
             _draw_bars(axis, drawn[column].tolist(), [each.look.colour for each in names])
-    return Picture(f"throughput-{number}-{block.stem}", title, figure, drawn)
+    return FigureArtifact(f"throughput-{number}-{block.stem}", title, figure, drawn)
 
 
-def relative(blocks: Sequence[Block], machine: str, number: int) -> Picture | None:
+def relative(blocks: Sequence[Block], machine: str, number: int) -> FigureArtifact | None:
     """Draw each method's measures relative to the reference's on the same task and machine.
 
     Arguments are those of `throughput`, for all blocks of the report; those without the reference
@@ -84,7 +84,7 @@ def relative(blocks: Sequence[Block], machine: str, number: int) -> Picture | No
                 ratios = data.loc[data["name"] == name, column].dropna()
                 _draw_ratios(axis, place, ratios.tolist(), looks[name])
             _by_doubling(axis)
-    return Picture(f"relative-throughput-{number}", title, figure, data)
+    return FigureArtifact(f"relative-throughput-{number}", title, figure, data)
 
 
 def machines(blocks: Sequence[Block]) -> list[str]:
@@ -151,7 +151,7 @@ def _draw_bars(axis: Axes, values: Sequence[float], colours: Sequence[str]) -> N
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
 
 
-def _draw_ratios(axis: Axes, place: int, ratios: Sequence[float], look: Look) -> None:
+def _draw_ratios(axis: Axes, place: int, ratios: Sequence[float], look: MarkerStyle) -> None:
     axis.plot(
         ratios, [place] * len(ratios), "o", color=look.colour, markersize=2.5, alpha=0.5, mew=0
     )

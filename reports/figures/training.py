@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from gapbench.reports.document.model import Picture
+from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.block import Block, direction, identity
 from gapbench.reports.figures.fitting import fit
 from gapbench.reports.figures.layout import ACROSS, below, head, key, panels, split
@@ -28,7 +28,7 @@ _WIDTHS = {"train": 1.2, "validation": 1.0, "test": 1.6}
 _HEIGHT = 1.9
 
 
-def curves(block: Block) -> Picture | None:
+def curves(block: Block) -> FigureArtifact | None:
     """Draw score and loss of the three splits along training, a pair of panels per method.
 
     Lines are means over seeds, as far as all of them trained; bands reach from the lowest to the
@@ -57,7 +57,9 @@ def curves(block: Block) -> Picture | None:
     )
     with style():
         figure, frames = _draw(drawn, metric)
-    return Picture(f"curves-{block.stem}", title, figure, pd.concat(frames, ignore_index=True))
+    return FigureArtifact(
+        f"curves-{block.stem}", title, figure, pd.concat(frames, ignore_index=True)
+    )
 
 
 def _draw(block: Block, metric: str) -> tuple[Figure, list[pd.DataFrame]]:

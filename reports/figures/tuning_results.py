@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 from matplotlib.axes import Axes
 
-from gapbench.reports.document.model import Picture
+from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.layout import Named, listed, mark, spans
 from gapbench.reports.figures.theme import INK, style
 from gapbench.reports.figures.tuning_trials import Searches, about
@@ -16,7 +16,7 @@ _SETTINGS = 6
 _MOST = 40
 
 
-def importances(searches: Searches) -> Picture | None:
+def importances(searches: Searches) -> FigureArtifact | None:
     """Draw the share that each setting has in what makes the best trials the best.
 
     Returns:
@@ -47,10 +47,10 @@ def importances(searches: Searches) -> Picture | None:
         for axis, setting in zip(axes, shown, strict=True):
             shares = [(each.summary.importances.shares or {}).get(setting) for each in drawn]
             _draw_shares(axis, shares, names)
-    return Picture(f"importances-{searches.stem}", title, figure, data)
+    return FigureArtifact(f"importances-{searches.stem}", title, figure, data)
 
 
-def outcomes(searches: Searches) -> Picture | None:
+def outcomes(searches: Searches) -> FigureArtifact | None:
     """Draw how far the search flattered and what tuning brought, both on seeds it never used.
 
     Returns:
@@ -72,7 +72,7 @@ def outcomes(searches: Searches) -> Picture | None:
         _draw_intervals(axes[0], [each.optimism for each in drawn], names)
         _draw_intervals(axes[1], [each.gain for each in drawn], names)
     data = pd.DataFrame([_outcome(each) for each in drawn])
-    return Picture(f"outcomes-{searches.stem}", title, figure, data)
+    return FigureArtifact(f"outcomes-{searches.stem}", title, figure, data)
 
 
 def _draw_shares(axis: Axes, shares: Sequence[float | None], names: Sequence[Named]) -> None:

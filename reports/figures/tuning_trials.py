@@ -14,11 +14,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 
 from gapbench.bench.tuning.schema import Dimension, TrialRow, TrialState, Value
 from gapbench.bench.tuning.summary import score_of
-from gapbench.reports.document.model import Picture
+from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.fitting import fit
 from gapbench.reports.figures.layout import (
     WIDTH,
-    Look,
+    MarkerStyle,
     Named,
     aside,
     beside_names,
@@ -75,7 +75,7 @@ class Searches:
     def named(self, each: Tuned) -> Named:
         """Return a study's name and look."""
         method = each.summary.study.method
-        return Named(each.name, Look(self.colours[method], markers(self.colours)[method]))
+        return Named(each.name, MarkerStyle(self.colours[method], markers(self.colours)[method]))
 
     def best(self, most: int) -> list[Tuned]:
         """Return at most so many studies with a score, best first; see `choice.chosen`."""
@@ -96,7 +96,7 @@ class Searches:
         return left_out(drawn, of, f"best {self.metric}", "trials.csv of each study")
 
 
-def budget_curves(searches: Searches) -> Picture | None:
+def budget_curves(searches: Searches) -> FigureArtifact | None:
     """Draw the expected best validation score against the number of trials, a line per study.
 
     Returns:
@@ -124,7 +124,7 @@ def budget_curves(searches: Searches) -> Picture | None:
     data = [
         about(each) | point.model_dump() for each in drawn for point in each.summary.expected_best
     ]
-    return Picture(f"budget-{searches.stem}", title, figure, pd.DataFrame(data))
+    return FigureArtifact(f"budget-{searches.stem}", title, figure, pd.DataFrame(data))
 
 
 def _draw_budget(axis: Axes, each: Tuned, named: Named, *, banded: bool) -> None:
@@ -143,7 +143,7 @@ def _draw_budget(axis: Axes, each: Tuned, named: Named, *, banded: bool) -> None
     )
 
 
-def sensitivity(searches: Searches) -> Picture | None:
+def sensitivity(searches: Searches) -> FigureArtifact | None:
     """Draw the score of every trial against what it set, a row of panels per study.
 
     Learning rate and rank come first, then what mattered most.
@@ -181,7 +181,7 @@ def sensitivity(searches: Searches) -> Picture | None:
         aside(figure, f"validation {searches.metric}")
         key(figure, _meanings())
     data = [about(each) | _trial(trial) for each in drawn for trial in each.summary.study.trials]
-    return Picture(f"sensitivity-{searches.stem}", title, figure, pd.DataFrame(data))
+    return FigureArtifact(f"sensitivity-{searches.stem}", title, figure, pd.DataFrame(data))
 
 
 def _meanings() -> list[Line2D]:
@@ -201,7 +201,9 @@ def _settings(each: Tuned) -> dict[str, Dimension]:
     return {name: space[name] for name in [*first, *order[len(first) :]][:_SETTINGS]}
 
 
-def _draw_trials(axis: Axes, each: Tuned, name: str, dimension: Dimension, look: Look) -> None:
+def _draw_trials(
+    axis: Axes, each: Tuned, name: str, dimension: Dimension, look: MarkerStyle
+) -> None:
     """Draw the trials of one study over one setting; marks at the foot have no score."""
     study = each.summary.study
     scores = {trial.number: score_of(trial) for trial in study.trials}

@@ -2,7 +2,7 @@
 
 from gapbench.reports.prose.effects import effects, gains, same
 from gapbench.reports.tables.ranking import OVER_ITEMS, OVER_SEEDS
-from gapbench.reports.tables.suite_summary import Across
+from gapbench.reports.tables.suite_summary import SuiteSummary
 from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.words import interval, listed, named
 
@@ -10,7 +10,7 @@ _LEFT = 4
 """Up to so many rows and tasks that are left out are named."""
 
 
-def overall(together: Across) -> list[str]:
+def overall(together: SuiteSummary) -> list[str]:
     """Return the verdict on several tasks, the most important sentence first.
 
     Args:
@@ -21,7 +21,7 @@ def overall(together: Across) -> list[str]:
     return [sentence for sentence in sentences if sentence]
 
 
-def title(together: Across) -> str:
+def title(together: SuiteSummary) -> str:
     """Return what is looked at together."""
     on = f" on {together.backbone}" if together.backbone else ""
     start = f", from {together.start}" if together.start else ""
@@ -30,7 +30,7 @@ def title(together: Across) -> str:
     return f"All {what}{on}{start}{paper} (suite {together.suite})"
 
 
-def over(together: Across) -> str:
+def over(together: SuiteSummary) -> str:
     """Say what intervals of means are over."""
     known = [task for task in together.tasks if task.items]
     if len(known) == len(together.tasks):
@@ -38,7 +38,7 @@ def over(together: Across) -> str:
     return f"{OVER_ITEMS} of {len(known)} of them" if known else OVER_SEEDS
 
 
-def _means(together: Across) -> list[str]:
+def _means(together: SuiteSummary) -> list[str]:
     if not together.averageable:
         return ["The scores of these tasks are on several scales, so that they have no mean."]
     best, *others = together.groups
@@ -57,7 +57,7 @@ def _means(together: Across) -> list[str]:
     ]
 
 
-def _ahead(together: Across, best: str) -> list[str]:
+def _ahead(together: SuiteSummary, best: str) -> list[str]:
     """Return the rows, with their means, that are ahead of the best rival and no rivals."""
     means = {name: float(each.mean) for name, each in together.means.items()}
     return [
@@ -67,7 +67,7 @@ def _ahead(together: Across, best: str) -> list[str]:
     ]
 
 
-def _ranks(together: Across) -> str:
+def _ranks(together: SuiteSummary) -> str:
     found = together.ranks
     if found is None:
         return ""
@@ -87,7 +87,7 @@ def _ranks(together: Across) -> str:
     )
 
 
-def _left_out(together: Across) -> str:
+def _left_out(together: SuiteSummary) -> str:
     left = together.left_out
     if not left:
         return ""

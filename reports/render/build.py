@@ -25,7 +25,7 @@ from gapbench.reports.results.selection import EVERYTHING, Selection
 from gapbench.reports.tables.glue_average import averages
 from gapbench.reports.tables.leaderboard import leaderboard, summarise
 from gapbench.reports.tables.published_comparison import Pair, format_pairs, pairs, with_published
-from gapbench.reports.tables.suite_summary import Across, across
+from gapbench.reports.tables.suite_summary import SuiteSummary, suite_summaries
 from gapbench.reports.tables.terminal import format_table
 from gapbench.reports.tables.tuning import Tuned, tuned, with_tuning
 
@@ -90,7 +90,7 @@ def build(results: Path, out: Path, selection: Selection = EVERYTHING) -> Built:
 
     evidence = gather(results, selection)
     loaded = evidence.results
-    table = _whole(evidence.summary, evidence.across, evidence.studies, evidence.published)
+    table = _whole(evidence.summary, evidence.suite_summaries, evidence.studies, evidence.published)
     built = Built(
         report=out / "report.html",
         pdf=out / "report.pdf",
@@ -116,7 +116,7 @@ def build(results: Path, out: Path, selection: Selection = EVERYTHING) -> Built:
     return built
 
 
-def _leaderboard(summary: pd.DataFrame, together: Sequence[Across]) -> pd.DataFrame:
+def _leaderboard(summary: pd.DataFrame, together: Sequence[SuiteSummary]) -> pd.DataFrame:
     """Return the leaderboard, with averages over tasks at its end where a suite has any."""
     table = leaderboard(summary)
     return pd.concat([table, averages(table, together)], ignore_index=True)
@@ -124,7 +124,7 @@ def _leaderboard(summary: pd.DataFrame, together: Sequence[Across]) -> pd.DataFr
 
 def _whole(
     summary: pd.DataFrame,
-    together: Sequence[Across],
+    together: Sequence[SuiteSummary],
     studies: Sequence[Tuned],
     published: Sequence[Pair],
 ) -> pd.DataFrame:
@@ -147,7 +147,7 @@ def terminal(results: Path, selection: Selection = EVERYTHING, form: Form = "tex
     """
     loaded = selection.of(load(Store(results)))
     summary = summarise(loaded)
-    published, together = pairs(loaded, summary), across(loaded, summary)
+    published, together = pairs(loaded, summary), suite_summaries(loaded, summary)
     if form == "json":
         studies = tuned(loaded, summary, selection.studies(read_summaries(results)))
         rows = _whole(summary, together, studies, published).to_json(orient="records")

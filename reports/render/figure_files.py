@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from gapbench.bench.core.safe_parsing import parse_json
-from gapbench.reports.document.model import Document, Picture, Section
+from gapbench.reports.document.model import Document, FigureArtifact, Section
 from gapbench.reports.figures import theme
 from gapbench.reports.render.files import put, put_table
 from gapbench.reports.render.typst import typeset
@@ -61,16 +61,16 @@ def write(document: Document, folder: Path) -> None:
             put(folder / f"{name}.png", sheet)
 
 
-def markup(picture: Picture) -> str:
+def markup(picture: FigureArtifact) -> str:
     """Return a picture as an SVG file in light colours."""
     text = theme.light(theme.svg(picture.figure, picture.title))
     return _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text) + "\n"
 
 
-def _pictures(document: Document) -> Iterator[tuple[Section, Picture]]:
+def _pictures(document: Document) -> Iterator[tuple[Section, FigureArtifact]]:
     for section in document.sections:
         for part in section.parts:
-            if isinstance(part, Picture):
+            if isinstance(part, FigureArtifact):
                 yield section, part
 
 

@@ -17,8 +17,8 @@ from markupsafe import Markup
 
 from gapbench.reports.document.model import (
     Document,
+    FigureArtifact,
     Part,
-    Picture,
     Section,
     Subheading,
     Table,
@@ -62,7 +62,7 @@ class _Figures:
 
     names: dict[str, str] = field(default_factory=dict)
 
-    def markup(self, picture: Picture) -> Markup:
+    def markup(self, picture: FigureArtifact) -> Markup:
         svg = theme.svg(picture.figure, picture.title)
         text = _TAG.sub(lambda tag: _STYLE.sub(self._named, tag[0]), svg)
         return _constant(text)  # but for text, which `svg` has escaped
@@ -175,12 +175,12 @@ def _shows_number(value: Value) -> bool:
         return False
 
 
-def _pictures(document: Document) -> Iterator[Picture]:
+def _pictures(document: Document) -> Iterator[FigureArtifact]:
     for section in document.sections:
-        yield from (part for part in section.parts if isinstance(part, Picture))
+        yield from (part for part in section.parts if isinstance(part, FigureArtifact))
 
 
-def _width(picture: Picture, scale: float) -> int:
+def _width(picture: FigureArtifact, scale: float) -> int:
     """Return the width of a figure in pixels, of which an inch has 96."""
     return round(picture.figure.get_figwidth() * 96 * scale)
 

@@ -16,8 +16,8 @@ from gapbench.reports.document.model import (
     Bullets,
     Column,
     Document,
+    FigureArtifact,
     Part,
-    Picture,
     Row,
     Subheading,
     Table,
@@ -136,7 +136,7 @@ class _Writer:
                 return {"part": "terms", "terms": terms}
             case Table():
                 return self.table(part)
-            case Picture():
+            case FigureArtifact():
                 file = self.folder / f"{part.name}.svg"
                 file.write_text(figure_files.markup(part), encoding="utf-8")
                 title = _ended(part.title)
@@ -183,7 +183,7 @@ def _leads(part: Part, follower: Part | None, *, first: bool) -> bool:
     """
     if not isinstance(part, Text) or len(part.text) > _LONG:
         return False
-    return isinstance(follower, Table | Picture) or (first and follower is not None)
+    return isinstance(follower, Table | FigureArtifact) or (first and follower is not None)
 
 
 def _texts(row: Row, columns: tuple[Column, ...]) -> list[str]:

@@ -8,7 +8,7 @@ import pandas as pd
 from gapbench.bench.store.store import Store
 from gapbench.bench.tuning.summary import read_summaries
 from gapbench.reports.document.context import Evidence
-from gapbench.reports.document.model import Document, Picture, Section
+from gapbench.reports.document.model import Document, FigureArtifact, Section
 from gapbench.reports.figures import theme
 from gapbench.reports.results.load import Results, load
 from gapbench.reports.results.selection import EVERYTHING, Selection
@@ -84,7 +84,7 @@ def document(evidence: Evidence) -> Document:
 def _drawn(section: Section | None) -> Section | None:
     """Draw the pictures of a section; until then each figure holds some ten megabytes."""
     for part in section.parts if section else ():
-        if isinstance(part, Picture):
+        if isinstance(part, FigureArtifact):
             theme.svg(part.figure, part.title)
     return section
 

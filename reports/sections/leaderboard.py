@@ -126,7 +126,7 @@ def _of(field: Field, found: Mapping[tuple[str, str], Any]) -> Field:
 def _averages(evidence: Evidence) -> list[Part]:
     """Return a table for every average over tasks."""
     parts: list[Part] = []
-    found = averages(leaderboard(evidence.summary), evidence.across)
+    found = averages(leaderboard(evidence.summary), evidence.suite_summaries)
     for _, block in found.groupby(["suite", "backbone"], sort=False):
         name = f"Leaderboard: {title(block)}"
         parts += [heading(block), Text(_AVERAGE, quiet=True)]

@@ -7,7 +7,7 @@ import pandas as pd
 
 from gapbench.reports.document.columns import facets, heading, read, table, title, worded
 from gapbench.reports.document.context import Evidence
-from gapbench.reports.document.model import Part, Picture, Row, Section, Text
+from gapbench.reports.document.model import FigureArtifact, Part, Row, Section, Text
 from gapbench.reports.figures.block import Block, blocks
 from gapbench.reports.figures.dropping import dropped
 from gapbench.reports.figures.method_diagnostics import chosen_blocks, kept_ranks, value_profiles
@@ -73,12 +73,12 @@ def _lines(evidence: Evidence, row: Any) -> list[Row]:
     ]
 
 
-def _by_row(picture: Picture) -> list[tuple[str, pd.DataFrame]]:
+def _by_row(picture: FigureArtifact) -> list[tuple[str, pd.DataFrame]]:
     groups = picture.data.groupby(["method", "variant", "config_hash"], sort=False)
     return [(label(str(key[0]), str(key[1])), part) for key, part in groups]
 
 
-def _selections(picture: Picture) -> str:
+def _selections(picture: FigureArtifact) -> str:
     """Say how many blocks each method trains, and which ones every seed agrees on."""
     texts = []
     for name, data in _by_row(picture):
@@ -93,7 +93,7 @@ def _selections(picture: Picture) -> str:
     return " ".join(texts)
 
 
-def _ranks(picture: Picture) -> str:
+def _ranks(picture: FigureArtifact) -> str:
     """Say where each method keeps the highest and the lowest rank."""
     texts = []
     for name, data in _by_row(picture):
@@ -110,7 +110,7 @@ def _ranks(picture: Picture) -> str:
     return " ".join(texts)
 
 
-def _values(picture: Picture) -> str:
+def _values(picture: FigureArtifact) -> str:
     """Say how far each method's values have moved apart."""
     texts = []
     for name, data in _by_row(picture):

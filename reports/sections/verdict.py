@@ -11,7 +11,7 @@ from gapbench.reports.figures.ranks import average_ranks, profiles, suites
 from gapbench.reports.prose.suite_verdict import overall, title
 from gapbench.reports.prose.verdict import verdict
 from gapbench.reports.stats.intervals import Interval
-from gapbench.reports.tables.suite_summary import Across
+from gapbench.reports.tables.suite_summary import SuiteSummary
 from gapbench.reports.tables.words import listed
 
 _HOW = (
@@ -31,7 +31,7 @@ _ACROSS = (
 def section(evidence: Evidence) -> Section:
     """Return the verdict on every suite of several tasks, and on every task."""
     parts: list[Part] = []
-    for suite in suites(evidence.across, evidence.colours):
+    for suite in suites(evidence.suite_summaries, evidence.colours):
         together = suite.together
         if len(together.rivals) > 1:
             parts += [Subheading(title(together)), Bullets(tuple(overall(together)))]
@@ -47,7 +47,7 @@ def section(evidence: Evidence) -> Section:
     return Section("verdict", "Verdict", tuple(parts))
 
 
-def _about(together: Across) -> Text:
+def _about(together: SuiteSummary) -> Text:
     return Text(_ACROSS.format(tasks=listed([t.name for t in together.tasks])), quiet=True)
 
 
@@ -83,7 +83,7 @@ _FIELDS = (
 )
 
 
-def _table(together: Across, evidence: Evidence) -> Table:
+def _table(together: SuiteSummary, evidence: Evidence) -> Table:
     """Return a table of all rows that have a score on every task."""
     fields = _FIELDS if together.averageable else (_RANK,)
     ranked = dict(together.ranks.average) if together.ranks else {}
@@ -96,7 +96,7 @@ def _table(together: Across, evidence: Evidence) -> Table:
     return table(title(together), "method", fields, found)
 
 
-def _line(together: Across, name: str, rank: float | None) -> _Line:
+def _line(together: SuiteSummary, name: str, rank: float | None) -> _Line:
     first = together.tasks[0].rows[name]
     n = min(len(task.scores[name]) for task in together.tasks)
     nothing = Interval(0, None)

@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 
 from gapbench.reports.stats.estimates import Estimate
-from gapbench.reports.tables.suite_summary import Across
+from gapbench.reports.tables.suite_summary import SuiteSummary
 
 NAME = "GLUE average"
 """What stands in the leaderboard as the task."""
 
 
-def averages(leaderboard: pd.DataFrame, found: Sequence[Across]) -> pd.DataFrame:
+def averages(leaderboard: pd.DataFrame, found: Sequence[SuiteSummary]) -> pd.DataFrame:
     """Return the averages of the suites that have all nine tasks, as rows of a leaderboard.
 
     Args:
@@ -37,7 +37,7 @@ def averages(leaderboard: pd.DataFrame, found: Sequence[Across]) -> pd.DataFrame
     return table.astype(kinds)
 
 
-def _row(each: Across, name: str, mean: Estimate) -> dict[str, Any]:
+def _row(each: SuiteSummary, name: str, mean: Estimate) -> dict[str, Any]:
     cells = [task.rows[name] for task in each.tasks]
     params = [cell.trainable_params for cell in cells if pd.notna(cell.trainable_params)]
     n_seeds = min(len(task.scores[name]) for task in each.tasks)

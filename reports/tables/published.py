@@ -48,7 +48,7 @@ _PATTERNS = {"dropkey": "column", "hiddencut": "element"}
 
 
 @dataclass(frozen=True)
-class Figure:
+class PublishedScore:
     """One published score, in gapbench's units.
 
     Attributes:
@@ -89,7 +89,7 @@ class Figure:
 
 
 @cache
-def figures() -> tuple[Figure, ...]:
+def figures() -> tuple[PublishedScore, ...]:
     """Read the published scores of all papers, in the order of the tables."""
     paths = sorted(
         (path for path in _folder().iterdir() if path.name.endswith(".csv")),
@@ -105,7 +105,7 @@ def figures() -> tuple[Figure, ...]:
 
 def fitting(
     method: str, config: dict[str, Any], variant: str, task: str, backbone: str
-) -> list[Figure]:
+) -> list[PublishedScore]:
     """Return the figures of a cell, the surest first, whatever their metric.
 
     Args:
@@ -136,9 +136,9 @@ def _folder() -> Traversable:
     return Path(__file__).parents[2] / "results" / "reference" / "published"
 
 
-def _figure(row: dict[str, str]) -> Figure:
+def _figure(row: dict[str, str]) -> PublishedScore:
     factor, squad = _UNITS[row["unit"]], row["task"].startswith("squad")
-    return Figure(
+    return PublishedScore(
         source=f"{row['paper']} {row['table']}",
         method=row["method"],
         backbone=row["backbone"],
@@ -179,7 +179,7 @@ def _labelled(variant: str) -> Iterator[tuple[str, str]]:
             yield name, value
 
 
-def _agrees(figure: Figure, stated: dict[str, str]) -> bool:
+def _agrees(figure: PublishedScore, stated: dict[str, str]) -> bool:
     """Say whether a cell has every setting that a figure states, and no departure that it lacks."""
     wanted = {"pattern": _PATTERNS[figure.method]} if figure.method in _PATTERNS else {}
     wanted |= figure.variant

@@ -12,7 +12,7 @@ import pandas as pd
 from gapbench.bench.core.errors import printable
 from gapbench.reports.results.load import Results
 from gapbench.reports.tables.leaderboard import rows
-from gapbench.reports.tables.published import DIGITS, Figure, fitting
+from gapbench.reports.tables.published import DIGITS, PublishedScore, fitting
 from gapbench.reports.tables.terminal import fitted, label, number, place
 
 COLUMNS = ("published", "published_source", "published_certainty")
@@ -41,7 +41,7 @@ class Pair:
     main: bool
     measured: float
     seeds: int
-    figure: Figure
+    figure: PublishedScore
 
 
 def pairs(results: Results, summary: pd.DataFrame) -> list[Pair]:

@@ -26,11 +26,11 @@ from gapbench.reports.stats.groups import tie_groups
 from gapbench.reports.stats.pairwise import Family, averaged_family
 from gapbench.reports.tables.glue import GLUE
 from gapbench.reports.tables.leaderboard import BLOCK
-from gapbench.reports.tables.task_summary import Task, task_of
+from gapbench.reports.tables.task_summary import TaskSummary, task_of
 
 
 @dataclass(frozen=True)
-class Across:
+class SuiteSummary:
     """The rows of a suite that have a score on every one of its tasks.
 
     Attributes:
@@ -48,7 +48,7 @@ class Across:
     backbone: str
     start: str
     protocol: str
-    tasks: tuple[Task, ...]
+    tasks: tuple[TaskSummary, ...]
     names: tuple[str, ...]
     left_out: Mapping[str, str]
     glue: bool
@@ -134,7 +134,7 @@ class Across:
         )
 
 
-def across(results: Results, summary: pd.DataFrame) -> list[Across]:
+def suite_summaries(results: Results, summary: pd.DataFrame) -> list[SuiteSummary]:
     """Return what may be looked at together: suites of two tasks or more.
 
     Args:
@@ -158,7 +158,7 @@ def _parts(blocks: list[pd.DataFrame]) -> list[list[pd.DataFrame]]:
     return [[b for b in blocks if b["backbone"].iloc[0] == backbone] for backbone in backbones]
 
 
-def _across(results: Results, blocks: list[pd.DataFrame]) -> Across | None:
+def _across(results: Results, blocks: list[pd.DataFrame]) -> SuiteSummary | None:
     names = [str(block["task"].iloc[0]) for block in blocks]
     glue = set(GLUE) <= set(names)
     left_out = {
@@ -182,7 +182,7 @@ def _across(results: Results, blocks: list[pd.DataFrame]) -> Across | None:
     if not whole:
         return None
     first, backbones = blocks[0].iloc[0], {task.backbone for task in tasks}
-    return Across(
+    return SuiteSummary(
         suite=first["suite"],
         backbone=backbones.pop() if len(backbones) == 1 else "",
         start=first["start"],

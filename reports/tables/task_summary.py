@@ -18,7 +18,7 @@ from gapbench.reports.tables.terminal import label
 
 
 @dataclass(frozen=True)
-class Task:
+class TaskSummary:
     """One task of a suite, and the rows of its leaderboard that have a score, by name.
 
     Attributes:
@@ -57,7 +57,7 @@ class Task:
         return mean if self.upward else -mean
 
 
-def task_of(results: Results, block: pd.DataFrame, *, glue: bool) -> Task:
+def task_of(results: Results, block: pd.DataFrame, *, glue: bool) -> TaskSummary:
     """Return one task with the rows that have a score.
 
     Args:
@@ -86,7 +86,7 @@ def task_of(results: Results, block: pd.DataFrame, *, glue: bool) -> Task:
         places = {n: rivals.places[key] for n, key in keys.items() if key in rivals.places}
         pairs = replace(rivals, places=places)
     metrics = [results.cells[row.config_hash].cell.task.metric for row in known.values()]
-    return Task(
+    return TaskSummary(
         name=name,
         backbone=block["backbone"].iloc[0],
         upward=all(metric.higher_is_better for metric in metrics),

@@ -30,7 +30,7 @@ from gapbench.bench.execution.cost_model import Costs
 from gapbench.bench.execution.engines.base import Settings
 from gapbench.bench.execution.scheduler import execute, stacks
 from gapbench.bench.execution.stack_executor import Executor
-from gapbench.bench.execution.work_queue import Agenda, Job
+from gapbench.bench.execution.work_queue import Job, WorkQueue
 from gapbench.bench.experiment import suite as suites
 from gapbench.bench.experiment.suite import Suite
 from gapbench.bench.profiling.stack_size import MOST
@@ -48,8 +48,8 @@ def resident_bytes(name: str = "VmRSS") -> int:
 
 
 @dataclass
-class Timed(Agenda):
-    """An agenda that notes when each stack ends, and what the driver holds then."""
+class Timed(WorkQueue):
+    """An queue that notes when each stack ends, and what the driver holds then."""
 
     ends: list[tuple[float, float, int]] = field(default_factory=list)
 
@@ -121,17 +121,17 @@ def pass_through(engine: str, runs: int, workers: int) -> None:
     wanted = grid("majority", runs, 1, TASKS[2:3])
     sources = Sources()
     jobs = Costs(sources).ordered([[run] for run in wanted])
-    agenda = Timed(jobs, lambda *_: None)
+    queue = Timed(jobs, lambda *_: None)
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()
         settings = Settings(Path(folder), sources, "cpu", 1, workers, engine)
-        engines.find(engine)(agenda, settings)
-    ends, warm = agenda.ends, len(agenda.ends) // 10
+        engines.find(engine)(queue, settings)
+    ends, warm = queue.ends, len(queue.ends) // 10
     elapsed = ends[-1][0] - ends[warm][0]
     busy = sum(seconds for _, seconds, _ in ends[warm + 1 :])
     count = len(ends) - warm - 1
     memory = [each / 2**20 for _, _, each in ends]
-    print(f"{engine}, {workers} workers: {dict(agenda.statuses)}")
+    print(f"{engine}, {workers} workers: {dict(queue.statuses)}")
     print(f"first end after        {ends[0][0] - began:8.2f} s")
     print(f"a run                  {1000 * busy / count:8.2f} ms in its worker")
     print(f"overhead of a run      {1000 * (elapsed * workers - busy) / count:8.2f} ms")

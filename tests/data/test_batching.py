@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.adaptation.method import Cut, Phase
+from gapbench.bench.adaptation.method import DataPartition, Phase
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.data.batching import collate, epoch_order, evaluation_batches, training_batches
-from gapbench.bench.tasks.eval_subset import Probe
-from gapbench.bench.training.phase_schedule import Span, streams
+from gapbench.bench.tasks.eval_subset import EvalSubset
+from gapbench.bench.training.phase_schedule import PhaseWindow, streams
 from gapbench.bench.training.trainer import Trainer
 from tests.support.small_stack import (
     CPU,
@@ -98,16 +98,16 @@ def test_evaluation_batches_cover_everything_within_the_token_limit() -> None:
 def test_probe_is_fixed_and_spread_over_the_split() -> None:
     """A probe of k examples takes every (n / k)-th; None takes all."""
     split = random_split(30, 0)
-    assert Probe.of(split, 3).units.tolist() == [0, 10, 20]
-    assert Probe.of(split).units.tolist() == list(range(30))
-    assert Probe.of(split, 99).units.tolist() == list(range(30))
+    assert EvalSubset.of(split, 3).units.tolist() == [0, 10, 20]
+    assert EvalSubset.of(split).units.tolist() == list(range(30))
+    assert EvalSubset.of(split, 99).units.tolist() == list(range(30))
 
 
 def test_two_parts_of_a_phase_draw_from_disjoint_examples() -> None:
     """A phase with two cuts streams each from its own part; together they cover the train set."""
     data, (run,) = random_data(), make_runs("lora", (0,))
-    phase = Phase(parts={"inner": Cut(0.0, 0.75), "outer": Cut(0.75, 1.0)})
-    loaders = streams(Span(phase, 0, 20), run, data.train, 0)
+    phase = Phase(parts={"inner": DataPartition(0.0, 0.75), "outer": DataPartition(0.75, 1.0)})
+    loaders = streams(PhaseWindow(phase, 0, 20), run, data.train, 0)
     seen = {name: set(np.concatenate([next(s) for _ in range(9)])) for name, s in loaders.items()}
     assert (len(seen["inner"]), len(seen["outer"])) == (36, 12)
     assert seen["inner"] | seen["outer"] == set(range(48))
@@ -117,7 +117,13 @@ def test_two_parts_of_a_phase_draw_from_disjoint_examples() -> None:
 def test_streams_of_a_phase_begin_at_any_of_its_steps(step: int) -> None:
     """Begun in the middle, across epochs and with a part drawn now and then, they go on alike."""
     data, (run,) = random_data(), make_runs("lora", (0,))
-    span = Span(Phase(parts={"train": Cut(0.0, 0.75), "upper": Cut(0.75, 1.0, every=3)}), 7, 24)
+    span = PhaseWindow(
+        Phase(
+            parts={"train": DataPartition(0.0, 0.75), "upper": DataPartition(0.75, 1.0, every=3)}
+        ),
+        7,
+        24,
+    )
     whole = streams(span, run, data.train, span.start)
     for before in range(span.start, step):
         for name in span.drawn(before):

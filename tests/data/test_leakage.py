@@ -12,7 +12,7 @@ from gapbench.bench.config.task import builtin_names, load
 from gapbench.bench.data.rows import Rows
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models.loading import load_tokenizer
-from gapbench.bench.tasks.dataset import leaked, read_rows
+from gapbench.bench.tasks.dataset import count_overlap, read_rows
 from gapbench.reports.render.build import build
 from tests.support import small_suite
 from tests.support.small_stack import MakeBackbone, make_task
@@ -29,7 +29,7 @@ def test_count_is_that_of_comparing_every_pair(
     """A unit counts once, however often its input stands in train."""
     parts = {"train": train, "validation": validation, "test": test}
     rows = {name: Rows({"text": texts}, np.zeros(len(texts))) for name, texts in parts.items()}
-    assert leaked(make_task(), rows) == {
+    assert count_overlap(make_task(), rows) == {
         name: sum(any(text == other for other in train) for text in parts[name])
         for name in ("validation", "test")
     }
@@ -39,7 +39,7 @@ def test_count_is_that_of_comparing_every_pair(
 def test_generated_tasks_share_no_input(name: str) -> None:
     """No input of a built-in task's test split is in train."""
     task = load(name)
-    assert leaked(task, dict(read_rows(task, Sources()))) == {"test": 0}
+    assert count_overlap(task, dict(read_rows(task, Sources()))) == {"test": 0}
 
 
 @pytest.fixture

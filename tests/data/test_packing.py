@@ -10,7 +10,7 @@ from gapbench.bench.adaptation.losses import decision_losses
 from gapbench.bench.data.encoded import CausalSplit
 from gapbench.bench.data.packing import pack
 from gapbench.bench.tasks import kinds
-from gapbench.bench.tasks.eval_subset import Probe, forward
+from gapbench.bench.tasks.eval_subset import EvalSubset, forward
 from tests.support.causal_files import (
     CHOOSE,
     COLOURS,
@@ -85,7 +85,7 @@ def test_packed_predictions_of_a_method_equal_padded_ones(method: str, tmp_path:
     """Whatever a method does when it predicts, a row gives what sequences in a batch give."""
     made = make(make_decoder(tmp_path / "llama", "llama"), make_task(TELL))
     trained = made.train(method, (0, 1), **METHODS[method])
-    probe = Probe.of(made.data.test)
+    probe = EvalSubset.of(made.data.test)
     packed = kinds.get("generation").outputs(trained.method, trained.state, probe)["loss"]
     counts = probe.split.decision_counts[probe.sequences]
     starts = np.cumsum(counts) - counts

@@ -12,8 +12,8 @@ from gapbench.bench.cli.argument_types import duration
 from gapbench.bench.cli.commands.printing import span
 from gapbench.bench.config.run import Fingerprint, Run
 from gapbench.bench.data.sources import Sources
-from gapbench.bench.execution.cost_model import Costs, kind_of, makespan, seconds_a_unit
-from gapbench.bench.execution.work_queue import ATTEMPTS, Agenda, Job
+from gapbench.bench.execution.cost_model import Costs, cost_key, makespan, seconds_a_unit
+from gapbench.bench.execution.work_queue import ATTEMPTS, Job, WorkQueue
 from gapbench.bench.store.record import Cost, Status
 from gapbench.bench.store.store import Store, store_at
 from gapbench.bench.training.make_records import blank_record
@@ -43,60 +43,60 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 def test_stack_that_would_not_end_in_time_is_left(clock: list[float]) -> None:
     """A long stack is passed over for a shorter one that fits; what is left is said."""
     first, long, short, later = jobs(30, 40, 20, 20)
-    agenda = Agenda([first, long, short, later], ignore, budget_s=50)
-    assert agenda.next() is first
+    queue = WorkQueue([first, long, short, later], ignore, budget_s=50)
+    assert queue.next() is first
     clock[0] += 25
-    agenda.end(first, {"a": Status.OK}, 25)
-    assert agenda.next() is short
+    queue.end(first, {"a": Status.OK}, 25)
+    assert queue.next() is short
     clock[0] += 20
-    agenda.end(short, {"b": Status.OK}, 20)
-    assert agenda.next() is None
-    assert agenda.left == [long, later]
+    queue.end(short, {"b": Status.OK}, 20)
+    assert queue.next() is None
+    assert queue.left == [long, later]
 
 
 def test_stack_of_unknown_length_is_judged_by_those_just_done(clock: list[float]) -> None:
     """Nothing measured: the first is begun, the next only if one like the first would fit."""
     first, second = jobs(None, None)
-    agenda = Agenda([first, second], ignore, budget_s=50)
-    assert agenda.next() is first
+    queue = WorkQueue([first, second], ignore, budget_s=50)
+    assert queue.next() is first
     clock[0] += 30
-    agenda.end(first, {"a": Status.OK}, 30)
-    assert agenda.expected(second) == 30
-    assert agenda.next() is None
-    assert agenda.left == [second]
+    queue.end(first, {"a": Status.OK}, 30)
+    assert queue.expected(second) == 30
+    assert queue.next() is None
+    assert queue.left == [second]
 
 
 def test_agenda_without_a_time_begins_everything_in_order() -> None:
     """Without a budget nothing is left, however long it takes."""
     wanted = jobs(3, 1e9, None)
-    agenda = Agenda(wanted, ignore)
-    assert [agenda.next() for _ in range(4)] == [*wanted, None]
-    assert agenda.left == []
+    queue = WorkQueue(wanted, ignore)
+    assert [queue.next() for _ in range(4)] == [*wanted, None]
+    assert queue.left == []
 
 
 def test_progress_counts_finished_runs_and_shares_of_those_under_way() -> None:
     """A stack of two that is half done counts as one run; its end counts both, once."""
     seen: list[float] = []
     first, second = jobs(1, 1, runs=2)
-    agenda = Agenda([first, second], lambda done, _: seen.append(done))
-    agenda.next()
-    agenda.next()
-    agenda.advance(first, 0.5)
-    agenda.end(first, {"a": Status.OK, "b": Status.FAILED})
-    agenda.advance(second, 0.25)
+    queue = WorkQueue([first, second], lambda done, _: seen.append(done))
+    queue.next()
+    queue.next()
+    queue.advance(first, 0.5)
+    queue.end(first, {"a": Status.OK, "b": Status.FAILED})
+    queue.advance(second, 0.25)
     assert seen == [1.0, 2.0, 2.5]
-    assert agenda.statuses == {Status.OK: 1, Status.FAILED: 1}
+    assert queue.statuses == {Status.OK: 1, Status.FAILED: 1}
 
 
 def test_stack_whose_worker_died_comes_first_again_until_too_many_died() -> None:
     """It is tried at once as often as allowed; then its end is to be told."""
     first, second = jobs(1, 1)
-    agenda = Agenda([first, second], ignore)
+    queue = WorkQueue([first, second], ignore)
     for attempt in range(1, ATTEMPTS + 1):
-        assert agenda.next() is first
-        assert agenda.died(first) is (attempt < ATTEMPTS)
-    agenda.end(first, {"a": Status.FAILED})
-    assert agenda.next() is second
+        assert queue.next() is first
+        assert queue.died(first) is (attempt < ATTEMPTS)
+    queue.end(first, {"a": Status.FAILED})
+    assert queue.next() is second
 
 
 def with_cost(run: Run, seconds: float) -> Cost:
@@ -134,14 +134,14 @@ def known_sources(runs: Sequence[Run]) -> Sources:
 def test_stack_that_does_not_fit_into_memory_comes_back_as_two_halves() -> None:
     """They come next, in order, and expect their share of what the whole would have taken."""
     runs = make_runs("lora", range(5))
-    agenda = Agenda([Job(runs, seconds=10, units=5), Job(runs[:1])], lambda *_: None)
-    first = agenda.next()
+    queue = WorkQueue([Job(runs, seconds=10, units=5), Job(runs[:1])], lambda *_: None)
+    first = queue.next()
     assert first is not None
-    agenda.halve(first)
-    halves = [agenda.next(), agenda.next()]
+    queue.halve(first)
+    halves = [queue.next(), queue.next()]
     assert [half.runs for half in halves if half] == [runs[:2], runs[2:]]
     assert [(half.seconds, half.units) for half in halves if half] == [(4, 2), (6, 3)]
-    assert len(agenda) == 1
+    assert len(queue) == 1
 
 
 def test_costs_are_medians_of_what_is_stored(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_stacks_come_longest_first_and_kinds_together(tmp_path: Path) -> None:
     done = store_with(tmp_path, [head[0], lora[0], full[0]], [2, 9, 5])
     stacks = [head[1:2], lora[1:2], full[1:2], head[2:6], lora[2:5], full[2:3]]
     found = Costs.measured(done, known_sources(head)).ordered(stacks)
-    assert [(kind_of(j.runs[0].cell)[2], j.seconds) for j in found] == [
+    assert [(cost_key(j.runs[0].cell)[2], j.seconds) for j in found] == [
         ("lora", 27),
         ("lora", 9),
         ("head", 8),

@@ -24,7 +24,7 @@ from gapbench.bench.metrics.calibration import log_softmax
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
 from gapbench.bench.tasks import kinds
-from gapbench.bench.tasks.eval_subset import Probe
+from gapbench.bench.tasks.eval_subset import EvalSubset
 from tests.support.causal_files import (
     CHOOSE,
     TELL,
@@ -249,7 +249,7 @@ def test_merged_weights_give_the_adapted_models_likelihoods(
     made = make(make_decoder(tmp_path / family, family), make_task(content))
     trained = made.train("lora", (0, 1))
     kind = kinds.get(made.task.kind)
-    adapted = kind.outputs(trained.method, trained.state, Probe.of(made.data.test))
+    adapted = kind.outputs(trained.method, trained.state, EvalSubset.of(made.data.test))
     name = "loss" if made.task.kind == "generation" else "logits"
     for position in (0, 1):
         model = made.plain()

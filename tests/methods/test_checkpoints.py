@@ -36,11 +36,11 @@ def trainer_of(
     folder: Path,
     runs: Sequence[Run],
     data: TaskData,
-    after_step: Callable[[Trainer], None] | None = None,
+    step_callback: Callable[[Trainer], None] | None = None,
 ) -> Trainer:
     """Return the trainer of a stack that was just set up."""
     method, state = set_up(runs, load_backbone(folder, runs), data, CPU)
-    return Trainer(runs, method, state, data, lambda _: None, after_step=after_step)
+    return Trainer(runs, method, state, data, lambda _: None, step_callback=step_callback)
 
 
 def some_steps(trainer: Trainer) -> set[int]:

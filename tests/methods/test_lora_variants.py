@@ -17,7 +17,7 @@ from gapbench.bench.data.sources import Sources
 from gapbench.bench.experiment.suite import MethodEntry, Suite, expand, load
 from gapbench.bench.models.run_axis import StackedLinear
 from gapbench.bench.store.record import CurvePoint
-from gapbench.bench.tasks.eval_subset import Probe
+from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds.labels import Labels
 from gapbench.bench.training.trainer import Trainer
 from gapbench.methods._shared.lowrank import LowRankConfig, StackedLora
@@ -255,7 +255,7 @@ def test_lora_ensemble_of_a_regression_predicts_the_mean(make_backbone: MakeBack
     batch = collate(data.test, np.arange(5)[None], CPU)
     with torch.no_grad():
         each = trained.state.model.eval()(**batch.replicated(1, 2).inputs).logits
-    pooled = Labels().outputs(trained.method, trained.state, Probe.of(data.test, 5))["logits"]
+    pooled = Labels().outputs(trained.method, trained.state, EvalSubset.of(data.test, 5))["logits"]
     assert pooled.shape == (1, 5, 1)
     first = trained.method.predict(trained.state, batch).detach()
     torch.testing.assert_close(first[:, 0], each.view(2, 5).mean(dim=0))

@@ -182,11 +182,14 @@ def test_method_without_plain_a_and_b_is_skipped_with_the_reason(
     runs = make_runs(name)
     backbone = started(make_backbone("bert"), runs, adapter("bert"))
     config = cls.Config.model_validate(runs[0].cell.config)
-    reason = cls.obstacle(make_task(), backbone, config)
+    reason = cls.unsupported_reason(make_task(), backbone, config)
     assert reason is not None
     assert reason.startswith("cannot start from adapter 'lora-bert': ")
     assert CANNOT[name] in reason
-    assert cls.obstacle(make_task(), load_backbone(make_backbone("bert"), runs), config) is None
+    assert (
+        cls.unsupported_reason(make_task(), load_backbone(make_backbone("bert"), runs), config)
+        is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -217,7 +220,7 @@ def test_settings_that_are_not_the_adapters_are_skipped_with_the_reason(
     cls = registry.get(method)
     backbone = started(make_backbone("bert"), runs, adapter("bert", source))
     resolved = cls.Config.model_validate(runs[0].cell.config)
-    reason = cls.obstacle(make_task(), backbone, resolved)
+    reason = cls.unsupported_reason(make_task(), backbone, resolved)
     assert (reason is None) if says is None else (reason is not None and says in reason)
 
 

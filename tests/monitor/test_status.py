@@ -13,9 +13,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from gapbench.bench.cli.commands import status as command
 from gapbench.bench.config.run import Run
 from gapbench.bench.monitor.prometheus import exposition
-from gapbench.bench.monitor.status import Folder, Share, Standing, Worker
+from gapbench.bench.monitor.status import FolderStatus, ResultsFolder, SuiteStatus, Worker
 from gapbench.bench.store import event_log
-from gapbench.bench.store.event_log import Journal
+from gapbench.bench.store.event_log import EventLog
 from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import Store, store_at
 from tests.support.small_suite import CELL, Answer, SmallSuite, blank, call, make
@@ -55,20 +55,20 @@ def test_workers_are_shown_with_throughput_and_memory(done: SmallSuite, capsys: 
 
 def test_worker_at_a_stack_is_shown_while_its_invocation_lives(store: Store) -> None:
     """What it is at, beside what it has done."""
-    log = Journal(store.logs / "000001-run.jsonl", platform.node())
+    log = EventLog(store.logs / "000001-run.jsonl", platform.node())
     with event_log.lock(event_log.alive_path(store, log.path)), log.stack(RUNS[:2]):
-        standing = Folder(store.root).look()
+        standing = ResultsFolder(store.root).look()
     (worker,) = standing.workers
     assert (standing.alive, standing.done) == (1, False)
     assert worker.now == "2 runs of lora on animals with tiny"
-    assert standing.troubles == []
+    assert standing.failures == []
 
 
 def test_work_of_a_process_that_died_is_shown_until_it_is_done(
     store: Store, capsys: Capture
 ) -> None:
     """A process that was killed leaves no record; its log says what it was at, and the way out."""
-    log = Journal(store.logs / "000001-run.jsonl", platform.node())
+    log = EventLog(store.logs / "000001-run.jsonl", platform.node())
     log.tell("start", command=COMMAND)
     about = {"task": "animals", "backbone": "tiny", "method": "lora", "runs": 4}
     log.tell("stack_started", worker="here:1", **about)
@@ -85,13 +85,13 @@ def test_work_of_a_process_that_died_is_shown_until_it_is_done(
 
 def test_what_ended_the_last_command_is_shown(store: Store, capsys: Capture) -> None:
     """Where nothing could be stored any more, the log says why."""
-    log = Journal(store.logs / "000001-run.jsonl", platform.node())
+    log = EventLog(store.logs / "000001-run.jsonl", platform.node())
     log.tell("start", command=COMMAND)
     log.tell("end", exit_code=2, stopped="StoreError: x.json: No space left on device; make room")
     rows = call(capsys, "status", store.root, "--json").json
-    (trouble,) = (row for row in rows if "trouble" in row)
+    (trouble,) = (row for row in rows if "failure" in row)
     assert trouble == {
-        "trouble": "stopped",
+        "failure": "stopped",
         "cause": "StoreError: x.json: No space left on device; make room",
         "retry": COMMAND,
         "paths": [str(log.path)],
@@ -228,10 +228,10 @@ def test_metrics_of_a_folder_agree_with_its_records(done: SmallSuite, capsys: Ca
 @pytest.mark.parametrize("name", ['say "hi"', "back\\slash", "two\nlines", "{a=b}, 1 2", "ä"])
 def test_any_name_is_a_label(name: str) -> None:
     """Quotes, backslashes and line breaks survive the format."""
-    share = Share(seconds=1 / 3, tokens=10**15 + 1)
+    share = SuiteStatus(seconds=1 / 3, tokens=10**15 + 1)
     share.statuses.update({"ok": 3, "missing": 0})
     worker = Worker(name, name, runs=2)
-    found = metrics(exposition(Standing({name: share}, [], [worker], [], 1)))
+    found = metrics(exposition(FolderStatus({name: share}, [], [worker], [], 1)))
     assert found["gapbench_runs"] == {(name, "ok"): 3, (name, "missing"): 0}
     assert found["gapbench_run_seconds_total"][name,] == pytest.approx(1 / 3, rel=1e-12)
     assert found["gapbench_train_tokens_total"][name,] == 10**15 + 1

@@ -10,7 +10,7 @@ import pytest
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import StoreError
 from gapbench.bench.store import event_log
-from gapbench.bench.store.event_log import Journal, events, is_alive, log_files, recorded, typed
+from gapbench.bench.store.event_log import EventLog, events, is_alive, log_files, recorded, typed
 from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import Store, store_at
 from tests.support.small_suite import CELL, PROCESSES, SmallSuite, blank, call, make
@@ -104,7 +104,7 @@ def test_password_of_a_url_is_left_out(url: str, shown: str) -> None:
 
 def test_log_of_ten_thousand_stacks_stays_small(store: Store) -> None:
     """A stack takes two lines of less than half a kilobyte each, however long it trains."""
-    log = Journal(store.logs / "000001-run.jsonl", event_log.platform.node())
+    log = EventLog(store.logs / "000001-run.jsonl", event_log.platform.node())
     for _ in range(1000):
         with log.stack(RUNS) as made:
             made += [blank(run) for run in RUNS]
@@ -116,7 +116,7 @@ def test_log_of_ten_thousand_stacks_stays_small(store: Store) -> None:
 
 def test_line_that_was_cut_off_is_passed_over(store: Store) -> None:
     """What a full disk or a crash left of a line hides no other."""
-    log = Journal(store.logs / "000001-run.jsonl", event_log.platform.node())
+    log = EventLog(store.logs / "000001-run.jsonl", event_log.platform.node())
     log.tell("start", command="gapbench run x")
     with log.path.open("a") as file:
         file.write('{"event": "stack_fin\n[]\n7\n\xff\n')
@@ -126,14 +126,14 @@ def test_line_that_was_cut_off_is_passed_over(store: Store) -> None:
 
 def test_log_that_cannot_be_written_stops_nothing(store: Store) -> None:
     """A log is not worth a run."""
-    Journal(store.logs / "no" / "such" / "folder.jsonl", "here").tell("start")
+    EventLog(store.logs / "no" / "such" / "folder.jsonl", "here").tell("start")
 
 
 def test_process_elsewhere_writes_a_file_of_its_own(store: Store) -> None:
     """Lines of two computers do not meet in one file, and are read together."""
     path = store.logs / "000001-run.jsonl"
-    Journal(path, event_log.platform.node()).tell("start")
-    Journal(path, "another.host").tell("stack_started")
+    EventLog(path, event_log.platform.node()).tell("start")
+    EventLog(path, "another.host").tell("stack_started")
     assert len(list(store.logs.iterdir())) == 2
     assert log_files(store) == [path]
     assert [event["event"] for event in events(path)] == ["start", "stack_started"]
@@ -176,7 +176,7 @@ def test_last_line_has_the_code_that_the_command_ends_with(
 
 
 def _invoke(root: Path, ready: Barrier) -> None:
-    def work(log: Journal) -> int:
+    def work(log: EventLog) -> int:
         with log.stack(RUNS):
             ready.wait()
             ready.wait()
@@ -218,7 +218,7 @@ def test_invocations_at_once_have_logs_of_their_own(store: Store) -> None:
 
 def test_statuses_of_a_stack_are_counted(store: Store) -> None:
     """A stack's line counts its runs by status and gives each cause once."""
-    log = Journal(store.logs / "000001-run.jsonl", event_log.platform.node())
+    log = EventLog(store.logs / "000001-run.jsonl", event_log.platform.node())
     with log.stack(RUNS[:3]) as made:
         made += [blank(run, Status.FAILED, detail="trace\nKeyError: 'x'") for run in RUNS[:2]]
         made.append(blank(RUNS[2]))

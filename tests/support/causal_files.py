@@ -17,7 +17,7 @@ from gapbench.bench.config.task import Task
 from gapbench.bench.data.encoded import TaskData
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.tasks import kinds
-from gapbench.bench.tasks.eval_subset import Probe
+from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds import Outputs
 from tests.support.small_stack import CPU, Trained, load_backbone, train
 
@@ -186,7 +186,7 @@ class Made:
     def untuned(self) -> Outputs:
         """Return what the untouched backbone puts out for the test split; one run."""
         method, state = set_up(make_runs(self.task, "untuned"), self.backbone, self.data, CPU)
-        return kinds.get(self.task.kind).outputs(method, state, Probe.of(self.data.test))
+        return kinds.get(self.task.kind).outputs(method, state, EvalSubset.of(self.data.test))
 
     def plain(self) -> Any:
         """Return the backbone as the model library loads it, in double precision."""

@@ -18,7 +18,7 @@ from gapbench.bench.data.encoded import EncodedSplit, TaskData
 from gapbench.bench.models import loading
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.tasks import kinds
-from gapbench.bench.tasks.eval_subset import Probe
+from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -122,7 +122,7 @@ class Trained:
     def logits(self, data: TaskData) -> np.ndarray:
         """Return the logits of all active runs on the test split."""
         kind = kinds.get(self.state.task.kind)
-        return kind.outputs(self.method, self.state, Probe.of(data.test))["logits"]
+        return kind.outputs(self.method, self.state, EvalSubset.of(data.test))["logits"]
 
 
 def train(folder: Path, runs: Sequence[Run], data: TaskData) -> Trained:

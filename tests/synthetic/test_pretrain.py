@@ -22,13 +22,13 @@ from gapbench.bench.synthetic.pretraining_models import (
     PAD,
     SEP,
     WORD_IDS,
-    Kind,
+    Architecture,
     Recipe,
     build_tokenizer,
     tokens,
 )
 
-KINDS: tuple[Kind, ...] = get_args(Kind)
+KINDS: tuple[Architecture, ...] = get_args(Architecture)
 FOLDERS = {kind: Path(synthetic.__file__).parent / "backbones" / f"tiny-{kind}" for kind in KINDS}
 WORDS = {"encoder": WORD_IDS, "decoder": DECODER_IDS}
 OF_SENTENCES = [name for name in TASKS if name not in ("syn_data2text", "syn_choice")]
@@ -44,13 +44,13 @@ def _quiet_and_single_threaded() -> Any:
     torch.set_num_threads(threads)
 
 
-def recorded(kind: Kind) -> Any:
+def recorded(kind: Architecture) -> Any:
     """Return the stored recipe of a backbone."""
     return json.loads((FOLDERS[kind] / "recipe.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_train_from_recorded_recipe_repeats_the_recorded_losses(kind: Kind) -> None:
+def test_train_from_recorded_recipe_repeats_the_recorded_losses(kind: Architecture) -> None:
     """The first steps of the stored recipe give the losses that were recorded when it was run."""
     story = recorded(kind)
     recipe = Recipe(**story["recipe"])
@@ -63,7 +63,7 @@ def test_train_from_recorded_recipe_repeats_the_recorded_losses(kind: Kind) -> N
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_recorded_curve_of_every_loss_falls(kind: Kind) -> None:
+def test_recorded_curve_of_every_loss_falls(kind: Architecture) -> None:
     """Every recorded loss ends clearly below its start, and the recipe is the one in the code."""
     story = recorded(kind)
     curve = story["curve"]
@@ -75,7 +75,7 @@ def test_recorded_curve_of_every_loss_falls(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_stored_backbone_loads_whole_for_classification(kind: Kind) -> None:
+def test_stored_backbone_loads_whole_for_classification(kind: Architecture) -> None:
     """Nothing but the classification head is missing, and logits do not depend on padding."""
     model, info = transformers.AutoModelForSequenceClassification.from_pretrained(
         FOLDERS[kind], num_labels=2, use_safetensors=True, output_loading_info=True
@@ -102,7 +102,7 @@ def test_stored_decoder_predicts_the_next_word_far_above_chance() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_stored_weights_stay_small(kind: Kind) -> None:
+def test_stored_weights_stay_small(kind: Architecture) -> None:
     """Each weight file is below 2 MB and is the only one."""
     weights = [path for path in FOLDERS[kind].iterdir() if path.suffix == ".safetensors"]
     assert len(weights) == 1
@@ -117,7 +117,7 @@ def test_stored_backbones_together_stay_below_six_megabytes() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_stored_tokenizer_knows_every_word_of_the_tasks(kind: Kind) -> None:
+def test_stored_tokenizer_knows_every_word_of_the_tasks(kind: Architecture) -> None:
     """The stored tokenizer gives the recipe's ids, pairs included, and no unknown word."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(FOLDERS[kind])
     for name in OF_SENTENCES if kind == "encoder" else TASKS:
@@ -134,7 +134,7 @@ def test_stored_tokenizer_knows_every_word_of_the_tasks(kind: Kind) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_build_tokenizer_equals_the_stored_one(kind: Kind) -> None:
+def test_build_tokenizer_equals_the_stored_one(kind: Architecture) -> None:
     """The stored vocabulary is the grammar's; the decoder's goes on with the words of records."""
     stored = transformers.AutoTokenizer.from_pretrained(FOLDERS[kind])
     assert stored.get_vocab() == build_tokenizer(kind).get_vocab() == WORDS[kind]

@@ -13,7 +13,7 @@ from gapbench.bench.core.schema import validate
 from gapbench.bench.data.encoded import ChoiceSplit
 from gapbench.bench.metrics import classification
 from gapbench.bench.tasks import kinds
-from gapbench.bench.tasks.eval_subset import Probe
+from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds.base import of_run
 from tests.support.causal_files import (
     CHOOSE,
@@ -77,8 +77,8 @@ def test_scores_of_choices_follow_their_definitions(decoder: Path) -> None:
         plain += np.argmax(scores) == label
         normed += np.argmax([s / len(o) for s, o in zip(scores, options, strict=True)]) == label
         loss -= float(torch.from_numpy(scores).log_softmax(0)[label])
-    kind, probe = kinds.get("choice"), Probe.of(made.data.test)
-    found = kind.score(made.task, outputs, probe, made.task.metrics)
+    kind, subset = kinds.get("choice"), EvalSubset.of(made.data.test)
+    found = kind.score(made.task, outputs, subset, made.task.metrics)
     assert found.metrics == {"accuracy": plain / 12, "accuracy_norm": normed / 12}
     assert found.loss == pytest.approx(loss / 12, abs=1e-9)
     assert found.examples == 12
@@ -214,7 +214,7 @@ def test_stored_table_has_a_column_a_choice_and_nulls_where_none_is(decoder: Pat
     """Predictions hold each choice's log-likelihood."""
     made = make(decoder, make_task(CHOOSE))
     outputs = of_run(made.untuned(), 0)
-    table = kinds.get("choice").table(outputs, Probe.of(made.data.test)).to_pydict()
+    table = kinds.get("choice").table(outputs, EvalSubset.of(made.data.test)).to_pydict()
     counts = [len(options) for options in questions(12, 2)["choices"]]
     for row, count in enumerate(counts):
         values = [table[f"logit_{k}"][row] for k in range(4)]

@@ -20,7 +20,7 @@ from gapbench.bench.metrics import text as text_metrics
 from gapbench.bench.models.backbone import Reader
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.dataset import cut
-from gapbench.bench.tasks.eval_subset import Probe
+from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds.base import of_run
 from gapbench.bench.tasks.kinds.causal import encode_pairs
 from tests.support.causal_files import (
@@ -289,8 +289,8 @@ def test_stacked_runs_equal_solo_runs_in_parameters_and_texts(
 def texts(made: Made, trained: Any) -> list[list[str]]:
     """Return what each run of a stack writes for the test inputs."""
     kind = kinds.get("generation")
-    probe = Probe.of(made.data.test)
-    found = kind.finish(trained.method, trained.state, probe, made.backbone.tokenizer)
+    subset = EvalSubset.of(made.data.test)
+    found = kind.finish(trained.method, trained.state, subset, made.backbone.tokenizer)
     return [list(own) for own in found["texts"]]
 
 
@@ -343,12 +343,12 @@ def test_scores_of_texts_are_also_given_by_part(decoder: Callable[[str], Path]) 
     )
     train = {"train": tellings(24, 0), "validation": tellings(10, 1)}
     made = make(decoder("gpt2"), task, train | {"test": table})
-    kind, probe = kinds.get("generation"), Probe.of(made.data.test)
+    kind, subset = kinds.get("generation"), EvalSubset.of(made.data.test)
     rows = kind.read(task, "task 'tell', split 'test'", table)
     written = np.array([each[0] for each in rows.columns["references"]], dtype=object)
     written[::2] = "a hen"
     outputs = of_run(made.untuned(), 0) | {"texts": written}
-    scores = kind.score(task, outputs, probe, ["bleu", "chrf", "perplexity"])
+    scores = kind.score(task, outputs, subset, ["bleu", "chrf", "perplexity"])
     pets = [i for i, prompt in enumerate(rows.columns["prompt"]) if prompt[:3] in {"cat", "dog"}]
     references = [rows.columns["references"][i] for i in pets]
     expected = text_metrics.score(["bleu", "chrf"], [written[i] for i in pets], references)
@@ -360,13 +360,13 @@ def test_scores_of_texts_are_also_given_by_part(decoder: Callable[[str], Path]) 
 
 
 def test_repeated_evaluation_of_a_unit_keeps_its_order(decoder: Callable[[str], Path]) -> None:
-    """A probe of some units gives their tokens and no others, unit after unit."""
+    """A subset of some units gives their tokens and no others, unit after unit."""
     made = make(decoder("llama"), make_task(TELL))
     whole, split = made.untuned(), made.data.test
     assert isinstance(split, CausalSplit)
     method, state = set_up(make_runs(made.task, "untuned"), made.backbone, made.data, CPU)
-    probe = Probe.of(split, 3)
-    some = kinds.get("generation").outputs(method, state, probe)
+    subset = EvalSubset.of(split, 3)
+    some = kinds.get("generation").outputs(method, state, subset)
     starts = np.concatenate([[0], np.cumsum(split.decision_counts)])
-    places = [np.arange(starts[s], starts[s + 1]) for s in split.sequences(probe.units)]
+    places = [np.arange(starts[s], starts[s + 1]) for s in split.sequences(subset.units)]
     assert_equal(some["loss"], whole["loss"][:, np.concatenate(places)])

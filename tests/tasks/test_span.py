@@ -19,7 +19,7 @@ from gapbench.bench.data.sources import Sources
 from gapbench.bench.metrics import squad
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.dataset import prepare
-from gapbench.bench.tasks.eval_subset import Probe
+from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds import Outputs, of_run
 from gapbench.bench.tasks.kinds.span import best_spans
 from tests.support import small_suite
@@ -129,17 +129,17 @@ def test_answers_are_those_of_the_plain_model(
     """A stack's padded batches answer as a search over the merged model's unpadded windows."""
     here = made(family, version)
     trained = here.train("lora", [3, 4])
-    probe, kind = Probe.of(here.data.test), kinds.get("span")
-    outputs = kind.outputs(trained.method, trained.state, probe)
+    subset, kind = EvalSubset.of(here.data.test), kinds.get("span")
+    outputs = kind.outputs(trained.method, trained.state, subset)
     for position in range(2):
         weights = trained.method.merge(trained.state, position)
         expected = plain_answers(here, weights, version)
         own = of_run(outputs, position)
-        table = kind.table(own, probe).to_pydict()
+        table = kind.table(own, subset).to_pydict()
         assert table["text"] == expected["text"]
         for name in ("score", "null_score"):
             close(table[name], expected[name])
-        scores = kind.score(here.task, own, probe, ["exact_match", "span_f1"])
+        scores = kind.score(here.task, own, subset, ["exact_match", "span_f1"])
         assert scores.loss == pytest.approx(expected["loss"], abs=1e-9)
         accepted = [given["text"] for given in questions_of(here, version)["answers"]]
         found, span = table["text"], here.task.span
@@ -159,9 +159,9 @@ def test_answers_do_not_depend_on_the_batch(made: Callable[..., Made]) -> None:
     here = made(version="2.0")
     trained = here.train("lora", [0, 1])
     split, kind = here.data.test, kinds.get("span")
-    whole = kind.outputs(trained.method, trained.state, Probe.of(split))
+    whole = kind.outputs(trained.method, trained.state, EvalSubset.of(split))
     for unit in range(len(split)):
-        alone = kind.outputs(trained.method, trained.state, Probe(split, np.array([unit])))
+        alone = kind.outputs(trained.method, trained.state, EvalSubset(split, np.array([unit])))
         for name in ("score", "null_score", "start", "stop"):
             close(alone[name][:, 0], whole[name][:, unit])
 
@@ -180,8 +180,10 @@ def test_no_answer_is_given_only_where_every_window_prefers_it() -> None:
         split = encode(task, rows, reader)
         assert len(split.lengths) == 2
         state, method = _Fixed(task, windows_preferring), _Fixed(task, windows_preferring)
-        outputs = kind.outputs(method, state, Probe.of(split))  # type: ignore[arg-type]
-        assert kind.table(of_run(outputs, 0), Probe.of(split))["text"].to_pylist() == [expected]
+        outputs = kind.outputs(method, state, EvalSubset.of(split))  # type: ignore[arg-type]
+        assert kind.table(of_run(outputs, 0), EvalSubset.of(split))["text"].to_pylist() == [
+            expected
+        ]
 
 
 class _Fixed:
@@ -226,7 +228,7 @@ def test_stacked_runs_equal_solo_runs(method: str, made: Callable[..., Made]) ->
 
 
 def _outputs(here: Made, trained: Any) -> Outputs:
-    return kinds.get("span").outputs(trained.method, trained.state, Probe.of(here.data.test))
+    return kinds.get("span").outputs(trained.method, trained.state, EvalSubset.of(here.data.test))
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from gapbench.bench.adaptation.method import AnyMethod, TrainState
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store
-from gapbench.bench.tasks.eval_subset import Probe
+from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds import Outputs
 from gapbench.bench.tasks.kinds.labels import Labels
 from tests.support.small_suite import SmallSuite, call, make
@@ -70,9 +70,9 @@ def test_overflow_in_the_final_scoring_ends_one_run_only(
     """A checkpoint that overflows on an example training never saw spoils no neighbour's result."""
 
     def overflow(
-        kind: Labels, method: AnyMethod, state: TrainState, probe: Probe, _tokenizer: Any
+        kind: Labels, method: AnyMethod, state: TrainState, subset: EvalSubset, _tokenizer: Any
     ) -> Outputs:
-        made = kind.outputs(method, state, probe)
+        made = kind.outputs(method, state, subset)
         made["logits"][0, -1] = np.inf
         return made
 

@@ -222,7 +222,7 @@ def test_asha_ends_the_worse_part_of_runs_but_never_the_default(tmp_path: Path) 
         curve = [_point(0, 0.0)]
         for step in (STEPS // 2, STEPS):
             curve.append(_point(step, bowl(run)))
-            reason = opened.watch(run, curve)
+            reason = opened.prune(run, curve)
             if reason is not None:
                 return {"status": Status.PRUNED, "detail": reason}
         return planted(run)

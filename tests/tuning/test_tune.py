@@ -112,7 +112,7 @@ def test_sealed_split_refuses_every_use() -> None:
         with pytest.raises(SealedError, match="test split is sealed while settings are tuned"):
             use()
     assert sealed.open == {"train": whole.train, "validation": whole.validation}
-    assert (sealed.held_out, whole.held_out) == ("validation", "test")
+    assert (sealed.eval_split, whole.eval_split) == ("validation", "test")
     assert not any("test" in name for name in sealed.leaked)
 
 

@@ -15,7 +15,7 @@ from gapbench.bench.cli.main import EXIT_OK
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.data.sources import Sources
-from gapbench.bench.execution.cost_model import Costs, expected, kind_of, makespan, seconds_a_unit
+from gapbench.bench.execution.cost_model import Costs, cost_key, expected, makespan, seconds_a_unit
 from gapbench.bench.execution.engines.base import STACKS_A_WORKER
 from gapbench.bench.execution.engines.local import suitable_workers
 from gapbench.bench.execution.scheduler import stacks
@@ -59,7 +59,7 @@ def _named(cell: Cell, variant: str) -> dict[str, Any]:
 
 def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
     """Return the sizes of a cell's splits, and whether its method can do it."""
-    unfit = loading.unfit(sources.locate(cell.backbone), cell.task.kind)
+    unfit = loading.unsupported_reason(sources.locate(cell.backbone), cell.task.kind)
     if unfit is not None:
         return {"verdict": unfit}
     backbone = load_backbone(cell, sources)
@@ -73,7 +73,8 @@ def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
         **{f"cut_{n}": int(s.cut.sum()) for n, s in splits.open.items() if s.cut is not None},
         "mean_tokens": round(float(splits.train.lengths.mean()), 1),
         "steps": cell.budget.total_steps(len(splits.train.trained)),
-        "verdict": registry.get(cell.method).obstacle(cell.task, backbone, config) or "ok",
+        "verdict": registry.get(cell.method).unsupported_reason(cell.task, backbone, config)
+        or "ok",
     }
 
 
@@ -106,7 +107,7 @@ def plan_command(options: argparse.Namespace) -> int:
     lefts = Counter[tuple[str, str, str, str]]()
     for entry in planned:
         cell = entry.run.cell
-        key = (*kind_of(cell), entry.variant)
+        key = (*cost_key(cell), entry.variant)
         if key not in rows:
             rows[key] = _named(cell, entry.variant) | {"runs": 0, "done": 0}
         rows[key]["runs"] += 1

@@ -16,9 +16,9 @@ from gapbench.bench.core.process import choose_device
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution import engines
 from gapbench.bench.execution.engines.base import Settings
-from gapbench.bench.execution.scheduler import Outcome, execute
+from gapbench.bench.execution.scheduler import GridResult, execute
 from gapbench.bench.experiment.suite import PlannedRun, Suite
-from gapbench.bench.store.event_log import Journal, recorded
+from gapbench.bench.store.event_log import EventLog, recorded
 from gapbench.bench.store.failure import ENOUGH, left_alone
 from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import Store, store_at
@@ -30,8 +30,8 @@ def run_command(options: argparse.Namespace) -> int:
     _refuse_early(options)
     suite, sources, planned = planned_by(options)
 
-    def work(journal: Journal) -> int:
-        return run_planned(options, suite, sources, planned, {}, journal, options.time_budget)
+    def work(event_log: EventLog) -> int:
+        return run_planned(options, suite, sources, planned, {}, event_log, options.time_budget)
 
     return recorded(store_at(options.results), "run", options.words, work)
 
@@ -42,7 +42,7 @@ def run_planned(
     sources: Sources,
     planned: Sequence[PlannedRun],
     more: dict[str, Any],
-    journal: Journal,
+    event_log: EventLog,
     budget_s: float | None = None,
 ) -> int:
     """Run what is missing of a plan, print the leaderboard, and return the exit code."""
@@ -61,7 +61,7 @@ def run_planned(
         engine=options.engine,
         budget_s=budget_s,
         checkpoint_minutes=options.checkpoint_minutes,
-        journal=journal,
+        event_log=event_log,
     )
     Checkpoints(store, choose_device("cpu")).clear()
     print(f"{len(wanted)} runs, {len(wanted) - len(unsettled)} done before", file=sys.stderr)
@@ -71,7 +71,7 @@ def run_planned(
             "--retry with their statuses tries them again, see gapbench status",
             file=sys.stderr,
         )
-    outcome = _execute_with_progress(todo, settings) if todo else Outcome(Counter())
+    outcome = _execute_with_progress(todo, settings) if todo else GridResult(Counter())
     results = Counter({status.value: count for status, count in outcome.statuses.items()})
     if options.json:
         more |= {"left": outcome.left} if budget_s else {}
@@ -88,7 +88,7 @@ def _refuse_early(options: argparse.Namespace) -> None:
         choose_device(options.device)
 
 
-def _execute_with_progress(todo: Sequence[Run], settings: Settings) -> Outcome:
+def _execute_with_progress(todo: Sequence[Run], settings: Settings) -> GridResult:
     with progress_bar(len(todo), " runs") as bar:
 
         def show(done: float, statuses: Counter[Status]) -> None:
@@ -99,7 +99,7 @@ def _execute_with_progress(todo: Sequence[Run], settings: Settings) -> Outcome:
         return execute(todo, settings, show)
 
 
-def _conclude(wanted: Sequence[Run], store: Store, outcome: Outcome) -> int:
+def _conclude(wanted: Sequence[Run], store: Store, outcome: GridResult) -> int:
     """Name every run that is not ok, and return the exit code of a `run` command."""
     missing, statuses = 0, set[Status]()
     for run in wanted:

@@ -17,12 +17,12 @@ from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.engines.local import suitable_workers
 from gapbench.bench.execution.work_queue import Job
 from gapbench.bench.experiment.suite import PlannedRun, Suite
-from gapbench.bench.store.event_log import Journal, recorded
+from gapbench.bench.store.event_log import EventLog, recorded
 from gapbench.bench.store.store import Store, store_at
 from gapbench.bench.tuning import selected
 from gapbench.bench.tuning import study_plan as tuning_plan
 from gapbench.bench.tuning.schema import Limit, Unit
-from gapbench.bench.tuning.search import Workshop, search
+from gapbench.bench.tuning.search import SearchContext, search
 from gapbench.bench.tuning.storage import default_url
 from gapbench.bench.tuning.study_plan import Search, StudyPlan
 
@@ -44,8 +44,8 @@ def tune_command(options: argparse.Namespace) -> int:
     limit = wanted.limit
     print(f"{len(plans)} studies of {limit.amount:g} {limit.unit} each", file=sys.stderr)
 
-    def work(journal: Journal) -> int:
-        return _tune(options, suite, sources, planned, plans, journal)
+    def work(event_log: EventLog) -> int:
+        return _tune(options, suite, sources, planned, plans, event_log)
 
     return recorded(store_at(options.results), "tune", options.words, work)
 
@@ -56,29 +56,29 @@ def _tune(
     sources: Sources,
     planned: list[PlannedRun],
     plans: list[StudyPlan],
-    journal: Journal,
+    event_log: EventLog,
 ) -> int:
     device = choose_device(options.device)
     workers = options.workers or suitable_workers(
         [Job([Run(plan.base, 0)]) for plan in plans for _ in range(2)], sources, device
     )
-    workshop = Workshop(
+    context = SearchContext(
         options.results,
         options.storage or default_url(options.results),
         sources,
         device,
         options.stack,
         max(1, torch.get_num_threads() // workers),
-        journal,
+        event_log,
     )
     with progress_bar(100, "% of all budgets") as bar:
-        files = search(plans, workshop, workers, lambda share: bar.update(100 * share - bar.n))
+        files = search(plans, context, workers, lambda share: bar.update(100 * share - bar.n))
     rows = [selected.table(file) for file in files]
     if not options.json:
         print_rows(rows, as_json=False)
         print()
     planned += selected.planned(plans, files, suite.seeds)
-    code = run_planned(options, suite, sources, planned, {"studies": rows}, journal)
+    code = run_planned(options, suite, sources, planned, {"studies": rows}, event_log)
     selected.complete(plans, files, suite.seeds, Store(options.results), options.results)
     fruitless = [file.name for file in files if file.best_number is None]
     for name in fruitless:

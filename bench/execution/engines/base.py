@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Protocol
 
 from gapbench.bench.data.sources import Sources
-from gapbench.bench.execution.work_queue import Agenda, Job
-from gapbench.bench.store.event_log import Journal
+from gapbench.bench.execution.work_queue import Job, WorkQueue
+from gapbench.bench.store.event_log import EventLog
 
 SMALL_BYTES = 32e6  # of weights; layers of smaller backbones are too small for several threads
 STACKS_A_WORKER = 4  # fewer are not worth starting one more
@@ -26,7 +26,7 @@ class Settings:
         engine: one of `bench.cli.arguments.ENGINES`.
         budget_s: seconds after which no stack is begun; None sets no limit.
         checkpoint_minutes: from one checkpoint of a stack in training to its next.
-        journal: where each stack is noted.
+        event_log: where each stack is noted.
     """
 
     results: Path
@@ -37,14 +37,14 @@ class Settings:
     engine: str = "local"
     budget_s: float | None = None
     checkpoint_minutes: float = math.inf
-    journal: Journal | None = None
+    event_log: EventLog | None = None
 
 
 class Engine(Protocol):
-    """Works off an agenda."""
+    """Works off a queue."""
 
-    def __call__(self, agenda: Agenda, settings: Settings) -> None:
-        """Take stacks from ``agenda`` until there are none, and tell it what became of each.
+    def __call__(self, queue: WorkQueue, settings: Settings) -> None:
+        """Take stacks from ``queue`` until there are none, and tell it what became of each.
 
         Raises:
             StoreError: if the results folder cannot be written.

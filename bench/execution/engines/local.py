@@ -24,7 +24,7 @@ from gapbench.bench.core.process import choose_device, end_with_parent, prepare,
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.engines.base import STACKS_A_WORKER, Settings, small
 from gapbench.bench.execution.stack_executor import Executor
-from gapbench.bench.execution.work_queue import ATTEMPTS, Agenda, Job
+from gapbench.bench.execution.work_queue import ATTEMPTS, Job, WorkQueue
 from gapbench.bench.store.failure import death_of, oom_kills
 from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import store_at
@@ -35,15 +35,15 @@ _POLL_S = 1.0
 _REPORT_S = 0.2  # between two messages of a worker about its progress
 
 
-def work(agenda: Agenda, settings: Settings) -> None:
-    """Work off an agenda with the processes of this computer."""
+def work(queue: WorkQueue, settings: Settings) -> None:
+    """Work off a queue with the processes of this computer."""
     device = choose_device(settings.device)
-    workers = settings.workers or suitable_workers(agenda.waiting(), settings.sources, device)
+    workers = settings.workers or suitable_workers(queue.waiting(), settings.sources, device)
     with signals.heeding(signal.SIGTERM):
-        if workers == 1 or len(agenda) < 2:
-            work_here(agenda, settings)
+        if workers == 1 or len(queue) < 2:
+            work_here(queue, settings)
         else:
-            Crew(agenda, settings, min(workers, len(agenda))).work()
+            WorkerPool(queue, settings, min(workers, len(queue))).work()
 
 
 def suitable_workers(jobs: Sequence[Job], sources: Sources, device: torch.device) -> int:
@@ -57,14 +57,14 @@ def suitable_workers(jobs: Sequence[Job], sources: Sources, device: torch.device
     return max(1, min(torch.get_num_threads(), len(jobs) // STACKS_A_WORKER))
 
 
-def work_here(agenda: Agenda, settings: Settings) -> None:
-    """Work off an agenda in this process."""
+def work_here(queue: WorkQueue, settings: Settings) -> None:
+    """Work off a queue in this process."""
     prepare()
     executor = _executor(settings)
-    while (job := agenda.next()) is not None:
+    while (job := queue.next()) is not None:
         began = time.monotonic()
-        statuses = executor.run(job.runs, partial(agenda.advance, job))
-        agenda.end(job, statuses, time.monotonic() - began)
+        statuses = executor.run(job.runs, partial(queue.advance, job))
+        queue.end(job, statuses, time.monotonic() - began)
 
 
 def _executor(settings: Settings) -> Executor:
@@ -76,7 +76,7 @@ def _executor(settings: Settings) -> Executor:
         device,
         divides=settings.stack is None,
         checkpoint_s=60 * settings.checkpoint_minutes,
-        journal=settings.journal,
+        event_log=settings.event_log,
     )
 
 
@@ -105,11 +105,11 @@ class _Worker:
     job: Job | None = None
 
 
-class Crew:
+class WorkerPool:
     """Processes that work side by side."""
 
-    def __init__(self, agenda: Agenda, settings: Settings, size: int) -> None:
-        self._agenda = agenda
+    def __init__(self, queue: WorkQueue, settings: Settings, size: int) -> None:
+        self._queue = queue
         self._settings = settings
         self._size = size
         self._threads = max(1, torch.get_num_threads() // size)
@@ -124,7 +124,7 @@ class Crew:
                 pipes = {worker.pipe: worker for worker in self._workers}
                 for pipe in wait(list(pipes), _POLL_S):
                     self._listen(pipes[pipe])  # type: ignore[index]
-                self._agenda.show()
+                self._queue.show()
                 if signals.asked():
                     raise signals.Stopped
         except KeyboardInterrupt:
@@ -153,10 +153,10 @@ class Crew:
         """Give every idle worker a stack; return whether anything is under way or to come."""
         for worker in self._workers:
             if worker.ready and worker.job is None:
-                worker.job = self._agenda.next()
+                worker.job = self._queue.next()
                 if worker.job is not None:
                     worker.pipe.send(worker.job.runs)
-        return len(self._agenda) > 0 or any(worker.job for worker in self._workers)
+        return len(self._queue) > 0 or any(worker.job for worker in self._workers)
 
     def _listen(self, worker: _Worker) -> None:
         try:
@@ -170,26 +170,26 @@ class Crew:
             worker.ready = True
         elif worker.job is not None and isinstance(message, _Ended):
             job, worker.job = worker.job, None
-            self._agenda.end(job, message.statuses, message.seconds)
+            self._queue.end(job, message.statuses, message.seconds)
         elif worker.job is not None:
-            self._agenda.advance(worker.job, message)
+            self._queue.advance(worker.job, message)
 
     def _bury(self, worker: _Worker) -> None:
         """Replace a worker that died; its stack is begun again, unless too many died of it."""
         self._workers.remove(worker)
         worker.process.join()
         status, how = death_of(worker.process.exitcode, worker.oom_kills)
-        if self._settings.journal is not None:
-            self._settings.journal.died(worker.process.pid, how)
+        if self._settings.event_log is not None:
+            self._settings.event_log.died(worker.process.pid, how)
         if not worker.ready and not self._workers:
             raise BenchError(f"the last worker {how} before its first stack; try --workers 1")
         if not worker.ready:
             _log.warning("a worker process %s while it was starting; the others go on", how)
             return
         if status == Status.OUT_OF_MEMORY and worker.job and len(worker.job.runs) > 1:
-            self._agenda.halve(worker.job)
+            self._queue.halve(worker.job)
             _log.warning("a worker process %s; going on with a smaller stack", how)
-        elif worker.job is None or self._agenda.died(worker.job):
+        elif worker.job is None or self._queue.died(worker.job):
             _log.warning("a worker process %s; another one goes on", how)
         else:
             cause = f"{ATTEMPTS} worker processes died at it; the last {how}"
@@ -199,7 +199,7 @@ class Crew:
     def _give_up(self, job: Job, status: Status, cause: str) -> None:
         executor = _executor(self._settings)
         with executor.store.claim(job.runs) as mine:
-            self._agenda.end(job, executor.give_up(mine, cause, status))
+            self._queue.end(job, executor.give_up(mine, cause, status))
 
     def _interrupt(self) -> None:
         """Stop what is under way as this process was told to; one still loading notes nothing."""

@@ -22,8 +22,8 @@ from gapbench.bench.core.errors import BenchError, ConfigError
 from gapbench.bench.core.process import choose_device, prepare
 from gapbench.bench.execution.engines.base import Settings, small
 from gapbench.bench.execution.stack_executor import Executor
-from gapbench.bench.execution.work_queue import ATTEMPTS, Agenda, Job
-from gapbench.bench.store.event_log import Diary, Event
+from gapbench.bench.execution.work_queue import ATTEMPTS, Job, WorkQueue
+from gapbench.bench.store.event_log import Event, InMemoryLog
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store, store_at
 from gapbench.bench.training.checkpoint import Checkpoints
@@ -43,7 +43,7 @@ class Carried:
     told: list[Event]
 
 
-class Carrier(Store):
+class RemoteStore(Store):
     """Stands in for the results folder where a task runs: keeps what is written, to carry it home.
 
     The process that sent the task holds the claims and knows what is settled.
@@ -75,23 +75,23 @@ def do(runs: Sequence[Run], settings: Settings, threads: int) -> Carried:
     """Run a stack in a worker process of the cluster, which keeps the backbone for the next one."""
     prepare(threads)
     began = time.monotonic()
-    carrier = Carrier(settings)
+    carrier = RemoteStore(settings)
     device, divides = choose_device(settings.device), settings.stack is None
-    diary = Diary()
+    in_memory_log = InMemoryLog()
     executor = Executor(
         carrier,
         settings.sources,
         device,
         divides=divides,
         checkpoint_s=60 * settings.checkpoint_minutes if carrier.shares_claims(runs) else None,
-        journal=diary,
+        event_log=in_memory_log,
     )
     statuses = executor.run(runs, lambda _share: None)
-    return Carried(carrier.carried, statuses, time.monotonic() - began, diary.told)
+    return Carried(carrier.carried, statuses, time.monotonic() - began, in_memory_log.told)
 
 
-def work(agenda: Agenda, settings: Settings) -> None:
-    """Work off an agenda with the tasks of a cluster.
+def work(queue: WorkQueue, settings: Settings) -> None:
+    """Work off a queue with the tasks of a cluster.
 
     That is the one that ``RAY_ADDRESS`` names, else the one of this computer, else one started
     here and now.
@@ -104,7 +104,7 @@ def work(agenda: Agenda, settings: Settings) -> None:
             raise ConfigError(
                 "--device cuda: no computer of the Ray cluster has a GPU; use --device cpu or auto"
             )
-        tasks = _Tasks(agenda, settings)
+        tasks = _Tasks(queue, settings)
         try:
             while tasks.send() or tasks.under_way:
                 tasks.collect()
@@ -115,8 +115,8 @@ def work(agenda: Agenda, settings: Settings) -> None:
 class _Tasks:
     """The stacks that are under way in the cluster, with the claims on their runs."""
 
-    def __init__(self, agenda: Agenda, settings: Settings) -> None:
-        self._agenda = agenda
+    def __init__(self, queue: WorkQueue, settings: Settings) -> None:
+        self._queue = queue
         self._settings = settings
         self._store = store_at(settings.results)
         self._executor = Executor(self._store, settings.sources, choose_device("cpu"))
@@ -128,12 +128,12 @@ class _Tasks:
         """Send stacks while there is room; return whether any was sent."""
         sent = False
         room = self._settings.workers or max(1, capacity(self._demand))
-        while len(self.under_way) < room and (job := self._agenda.next()) is not None:
+        while len(self.under_way) < room and (job := self._queue.next()) is not None:
             claims = ExitStack()
             mine = claims.enter_context(self._store.claim(job.runs))
             if not mine:
                 claims.close()
-                self._agenda.end(job, {})
+                self._queue.end(job, {})
                 continue
             self._demand = demand(job, self._settings)
             threads = int(self._demand["num_cpus"])
@@ -150,7 +150,7 @@ class _Tasks:
             job, runs, claims = self.under_way.pop(task)
             with claims:
                 self._collect(task, job, runs)
-        self._agenda.show()
+        self._queue.show()
 
     def _collect(self, task: Any, job: Job, runs: list[Run]) -> None:
         try:
@@ -161,15 +161,15 @@ class _Tasks:
             raise
         except RayError as error:
             cause = f"{ATTEMPTS} worker processes died at it; Ray says: {error}"
-            self._agenda.end(job, self._executor.give_up(runs, cause))
+            self._queue.end(job, self._executor.give_up(runs, cause))
             return
         for record, predictions in carried.records:
             self._executor.keep(record, predictions)
         Checkpoints(self._store, choose_device("cpu")).clear(runs)
-        if self._settings.journal is not None:
+        if self._settings.event_log is not None:
             for event in carried.told:
-                self._settings.journal.write(event)
-        self._agenda.end(job, carried.statuses, carried.seconds)
+                self._settings.event_log.write(event)
+        self._queue.end(job, carried.statuses, carried.seconds)
 
     def cancel(self) -> None:
         """Stop what is still under way, note that of its runs, and let them go."""

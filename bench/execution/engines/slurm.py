@@ -24,7 +24,7 @@ from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.process import prepare
 from gapbench.bench.execution.engines.base import STACKS_A_WORKER, Settings, small
 from gapbench.bench.execution.engines.local import work_here
-from gapbench.bench.execution.work_queue import Agenda, Job
+from gapbench.bench.execution.work_queue import Job, WorkQueue
 from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import Store, store_at
 
@@ -48,11 +48,11 @@ class Element:
     def __call__(self) -> None:
         """Work off what nobody else holds."""
         prepare(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
-        agenda = Agenda(self.jobs, lambda *_: None, self.settings.budget_s)
+        queue = WorkQueue(self.jobs, lambda *_: None, self.settings.budget_s)
         try:
             # Pre-emption is told by the first, the end of the time by the second.
             with signals.heeding(signal.SIGTERM, signal.SIGUSR2) as heard:
-                work_here(agenda, self.settings)
+                work_here(queue, self.settings)
         except signals.Stopped:
             if signal.SIGUSR2 in heard:  # back in submitit's hands, which queues the element again
                 signal.raise_signal(signal.SIGUSR2)
@@ -63,22 +63,22 @@ class Element:
         return DelayedSubmission(self)
 
 
-def work(agenda: Agenda, settings: Settings) -> None:
-    """Work off an agenda with a job array, and wait for its end.
+def work(queue: WorkQueue, settings: Settings) -> None:
+    """Work off a queue with a job array, and wait for its end.
 
     Raises:
         ConfigError: if this computer cannot send jobs, or Slurm refuses them.
     """
-    jobs = agenda.take_all()  # the elements mind the time
+    jobs = queue.take_all()  # the elements mind the time
     settings = replace(settings, results=settings.results.resolve())
     array = _submit(jobs, settings)
     _log.warning("job array %s; its log files are in %s", array, _folder(settings))
     try:
-        left = _wait(agenda, jobs, store_at(settings.results), array)
+        left = _wait(queue, jobs, store_at(settings.results), array)
     except BaseException:
         subprocess.run(["scancel", array], check=False)  # noqa: S603, S607 - a number, Slurm's own
         raise
-    agenda.left += left
+    queue.left += left
     if left and settings.budget_s is None:
         _log.error("the array has ended early; the reasons are in %s", _folder(settings))
 
@@ -114,18 +114,18 @@ def _submit(jobs: list[Job], settings: Settings) -> str:
     return str(sent[0].job_id).partition("_")[0]
 
 
-def _wait(agenda: Agenda, jobs: list[Job], store: Store, array: str) -> list[Job]:
+def _wait(queue: WorkQueue, jobs: list[Job], store: Store, array: str) -> list[Job]:
     """Follow the records until the array has ended; return the stacks that are not done."""
     left = jobs
     alive = True
     while alive and left:
         alive = _in_queue(array)
         began = time.monotonic()
-        left = [job for job in left if not _settled(agenda, job, store)]
-        agenda.show()
+        left = [job for job in left if not _settled(queue, job, store)]
+        queue.show()
         if alive:
             time.sleep(max(_POLL_S, (time.monotonic() - began) / _POLL_SHARE))
-    return [job for job in left if not _attempted(agenda, job, store)]
+    return [job for job in left if not _attempted(queue, job, store)]
 
 
 def _in_queue(array: str) -> bool:
@@ -140,26 +140,26 @@ def _in_queue(array: str) -> bool:
     return bool(found.stdout.strip())
 
 
-def _settled(agenda: Agenda, job: Job, store: Store) -> bool:
+def _settled(queue: WorkQueue, job: Job, store: Store) -> bool:
     """Whether all runs of a stack are settled now; it has then ended."""
     if store.unsettled(job.runs):
         return False
-    _end(agenda, job, store)
+    _end(queue, job, store)
     return True
 
 
-def _attempted(agenda: Agenda, job: Job, store: Store) -> bool:
+def _attempted(queue: WorkQueue, job: Job, store: Store) -> bool:
     """Whether the runs of a stack at least have records that say why they are not settled."""
     if any(store.status(run) is None for run in job.runs):
         return False
-    _end(agenda, job, store)
+    _end(queue, job, store)
     return True
 
 
-def _end(agenda: Agenda, job: Job, store: Store) -> None:
+def _end(queue: WorkQueue, job: Job, store: Store) -> None:
     statuses: dict[str, Status] = {}
     for run in job.runs:
         status = store.status(run)
         if status is not None:
             statuses[run.hash] = status
-    agenda.end(job, statuses)
+    queue.end(job, statuses)

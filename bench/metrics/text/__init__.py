@@ -18,7 +18,7 @@ from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.metrics.base import Metric
 from gapbench.bench.metrics.evaluate_module import wrap
 from gapbench.bench.metrics.text.bleu_nist import bleu, nist
-from gapbench.bench.metrics.text.meteor import meteor, why_not
+from gapbench.bench.metrics.text.meteor import meteor, unsupported_reason
 from gapbench.bench.metrics.text.rouge_cider import cider, rouge_l
 from gapbench.bench.metrics.text.ter_chrf import chrf, ter
 
@@ -53,7 +53,7 @@ TEXT_METRICS = (
         higher_is_better=True,
         description="Aligned words, stems, synonyms and paraphrases; needs Java.",
         reference="meteor-1.5.jar as called by coco-caption",
-        why_not=why_not,
+        unsupported_reason=unsupported_reason,
     ),
     Metric(
         name="rouge_l",
@@ -119,7 +119,7 @@ def score(
         references: one or more texts an example; blank ones are ignored.
 
     Returns:
-        One score per name, None where the metric's `why_not` gives a reason.
+        One score per name, None where the metric's `unsupported_reason` gives a reason.
 
     Raises:
         ConfigError: A name is unknown.
@@ -135,7 +135,7 @@ def unavailable(names: Sequence[str]) -> dict[str, str]:
     Raises:
         ConfigError: A name is unknown.
     """
-    reasons = {name: get(name).why_not() for name in names}
+    reasons = {name: get(name).unsupported_reason() for name in names}
     return {name: reason for name, reason in reasons.items() if reason}
 
 

@@ -27,7 +27,7 @@ _STOPPED = (
 )
 
 
-def why_not() -> str | None:
+def unsupported_reason() -> str | None:
     """Return why METEOR cannot be computed here, None if it can."""
     if shutil.which("java") is None:
         return "METEOR needs a Java runtime, and no `java` is on the path; install one (8 or newer)"
@@ -40,7 +40,7 @@ def why_not() -> str | None:
 
 
 def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float | None:
-    """Return METEOR of a corpus, in [0, 1], None where `why_not` gives a reason.
+    """Return METEOR of a corpus, in [0, 1], None where `unsupported_reason` gives a reason.
 
     Texts are cut by `bench.metrics.text.tokenizer` and scored with English settings and
     normalisation on, as coco-caption does. Loading the tables takes about ten seconds a call.
@@ -57,7 +57,7 @@ def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> fl
     """
     texts = checked("meteor", hypotheses, references)
     jar = _jar()
-    if jar is None or why_not():
+    if jar is None or unsupported_reason():
         return None
     questions = [
         " ||| ".join(["SCORE", *(_line(text) for text in each), _line(hypothesis)])

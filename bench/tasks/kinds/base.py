@@ -14,7 +14,7 @@ from gapbench.bench.data.encoded import Arrays, EncodedSplit
 from gapbench.bench.data.rows import Rows
 from gapbench.bench.models.backbone import Reader
 from gapbench.bench.store.record import Calibration, SplitScores, Truth
-from gapbench.bench.tasks.eval_subset import Probe
+from gapbench.bench.tasks.eval_subset import EvalSubset
 
 Outputs = dict[str, NDArray[Any]]
 
@@ -53,14 +53,14 @@ class TaskKind(ABC):
         """Return a split from its arrays."""
 
     @abstractmethod
-    def outputs(self, method: AnyMethod, state: TrainState, probe: Probe) -> Outputs:
+    def outputs(self, method: AnyMethod, state: TrainState, subset: EvalSubset) -> Outputs:
         """Return what scores need of every active run; each array is (runs, ...)."""
 
     def finish(
         self,
         method: AnyMethod,
         state: TrainState,
-        probe: Probe,
+        subset: EvalSubset,
         tokenizer: Any,
     ) -> Outputs:
         """Return what only the final scores need, such as decoded texts; each array (runs, ...)."""
@@ -68,7 +68,7 @@ class TaskKind(ABC):
 
     @abstractmethod
     def score(
-        self, task: Task, outputs: Outputs, probe: Probe, names: Sequence[str]
+        self, task: Task, outputs: Outputs, subset: EvalSubset, names: Sequence[str]
     ) -> SplitScores:
         """Return the named metrics and the mean loss of one run's outputs."""
 
@@ -78,8 +78,8 @@ class TaskKind(ABC):
 
     def calibrate(
         self,
-        validation: tuple[Outputs, Probe],
-        test: tuple[Outputs, Probe],
+        validation: tuple[Outputs, EvalSubset],
+        test: tuple[Outputs, EvalSubset],
     ) -> Calibration | None:
         """Return test calibration of one run, with a temperature from validation; None if none."""
         return None
@@ -89,7 +89,7 @@ class TaskKind(ABC):
         return None
 
     @abstractmethod
-    def table(self, outputs: Outputs, probe: Probe) -> pa.Table:
+    def table(self, outputs: Outputs, subset: EvalSubset) -> pa.Table:
         """Return one run's predictions, one row a unit."""
 
 

@@ -16,7 +16,7 @@ from gapbench.bench.data.batching import evaluation_batches
 from gapbench.bench.data.encoded import Arrays, CausalSplit
 from gapbench.bench.data.packing import Row, batch, pack
 from gapbench.bench.models.backbone import Reader
-from gapbench.bench.tasks.eval_subset import MAX_LOGITS, MAX_TOKENS, Probe
+from gapbench.bench.tasks.eval_subset import MAX_LOGITS, MAX_TOKENS, EvalSubset
 from gapbench.bench.tasks.kinds.base import Outputs
 
 _ROWS_AT_ONCE = 1000
@@ -202,20 +202,20 @@ def _text(ids: list[int], tokenizer: Any) -> str:
     return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False)).rstrip()
 
 
-def token_outputs(method: AnyMethod, state: TrainState, probe: Probe) -> Outputs:
+def token_outputs(method: AnyMethod, state: TrainState, subset: EvalSubset) -> Outputs:
     """Return what every active run says of each target token; (runs, tokens), float64.
 
-    The tokens are those of ``probe.sequences``, one sequence after the other: ``loss`` in nats,
+    The tokens are those of ``subset.sequences``, one sequence after the other: ``loss`` in nats,
     ``confidence`` of the likeliest token, ``correct`` if that is the target, and ``brier``, the
     squared error summed over the vocabulary.
     """
-    split, runs = probe.split, state.axis.size
+    split, runs = subset.split, state.axis.size
     assert isinstance(split, CausalSplit)  # noqa: S101 - of these kinds
-    shape = (runs, int(split.decision_counts[probe.sequences].sum()))
+    shape = (runs, int(split.decision_counts[subset.sequences].sum()))
     made: Outputs = {name: np.empty(shape) for name in ("loss", "confidence", "brier")}
     made["correct"] = np.empty(shape, dtype=bool)
     vocabulary = int(state.model.config.vocab_size)  # type: ignore[union-attr, arg-type]
-    rows = pack(split, probe.units)
+    rows = pack(split, subset.units)
     most = min(MAX_TOKENS, MAX_LOGITS // vocabulary) // runs
     state.model.eval()
     with torch.inference_mode():

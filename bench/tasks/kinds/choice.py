@@ -21,7 +21,7 @@ from gapbench.bench.data.rows import Rows, Table, choice_column, list_column, te
 from gapbench.bench.metrics import calibration, classification
 from gapbench.bench.models.backbone import Reader
 from gapbench.bench.store.record import Calibration, SplitScores, Truth
-from gapbench.bench.tasks.eval_subset import Probe
+from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds.base import Outputs, TaskKind
 from gapbench.bench.tasks.kinds.causal import encode_pairs, token_outputs
 from gapbench.bench.tasks.kinds.labels import calibrated, truth_of_classes
@@ -61,24 +61,24 @@ class Choice(TaskKind):
         plain = {name: values for name, values in arrays.items() if "." not in name}
         return ChoiceSplit(**plain, texts=Texts.from_arrays(arrays), pad_id=pad_id)
 
-    def outputs(self, method: AnyMethod, state: TrainState, probe: Probe) -> Outputs:
+    def outputs(self, method: AnyMethod, state: TrainState, subset: EvalSubset) -> Outputs:
         """Return ``logits`` (runs, units, choices): log-likelihoods, very low where none is."""
-        loss = token_outputs(method, state, probe)["loss"]
-        counts = probe.split.decision_counts[probe.sequences]
+        loss = token_outputs(method, state, subset)["loss"]
+        counts = subset.split.decision_counts[subset.sequences]
         sums = np.add.reduceat(loss, np.cumsum(counts) - counts, axis=1)
-        return {"logits": np.stack([_by_unit(probe, -each, _ABSENT) for each in sums])}
+        return {"logits": np.stack([_by_unit(subset, -each, _ABSENT) for each in sums])}
 
     def score(
-        self, task: Task, outputs: Outputs, probe: Probe, names: Sequence[str]
+        self, task: Task, outputs: Outputs, subset: EvalSubset, names: Sequence[str]
     ) -> SplitScores:
         """Return accuracies of the likeliest choices, and the loss of the softmax over choices."""
-        logits, targets = outputs["logits"], probe.targets
+        logits, targets = outputs["logits"], subset.targets
         plain = [name for name in names if classification.get(name).kind == "labels"]
         scores = classification.score(plain, logits, targets)
         if "accuracy_norm" in names:
-            split = probe.split
+            split = subset.split
             assert isinstance(split, ChoiceSplit)  # noqa: S101 - of this kind
-            sizes = _by_unit(probe, split.characters[probe.sequences].astype(np.float64), 1.0)
+            sizes = _by_unit(subset, split.characters[subset.sequences].astype(np.float64), 1.0)
             scores["accuracy_norm"] = classification.accuracy_norm(logits, sizes, targets)
         chosen = calibration.log_softmax(logits)[np.arange(len(targets)), targets]
         return SplitScores(
@@ -88,10 +88,10 @@ class Choice(TaskKind):
         )
 
     def calibrate(
-        self, validation: tuple[Outputs, Probe], test: tuple[Outputs, Probe]
+        self, validation: tuple[Outputs, EvalSubset], test: tuple[Outputs, EvalSubset]
     ) -> Calibration:
         """Return calibration of the softmax over each question's choices."""
-        pairs = [(outputs["logits"], probe.targets) for outputs, probe in (validation, test)]
+        pairs = [(outputs["logits"], subset.targets) for outputs, subset in (validation, test)]
         return calibrated(*pairs)
 
     def best_possible(self, task: Task, test: EncodedSplit) -> Truth | None:
@@ -100,12 +100,12 @@ class Choice(TaskKind):
             return None
         return truth_of_classes(test.truth, test.targets, "accuracy")
 
-    def table(self, outputs: Outputs, probe: Probe) -> pa.Table:
+    def table(self, outputs: Outputs, subset: EvalSubset) -> pa.Table:
         """Return the right choice and the log-likelihood of each, null where there is none."""
         logits = np.where(outputs["logits"] == _ABSENT, np.nan, outputs["logits"])
         columns: dict[str, Any] = {
-            "example_id": probe.split.example_ids[probe.units],
-            "label": probe.targets,
+            "example_id": subset.split.example_ids[subset.units],
+            "label": subset.targets,
         }
         columns |= {
             f"logit_{k}": pa.array(logits[:, k], from_pandas=True) for k in range(logits.shape[1])
@@ -149,11 +149,11 @@ def _pairs(
     return [(before + option, after.strip()) for option in options]
 
 
-def _by_unit(probe: Probe, values: NDArray[np.float64], absent: float) -> NDArray[np.float64]:
+def _by_unit(subset: EvalSubset, values: NDArray[np.float64], absent: float) -> NDArray[np.float64]:
     """Lay one number a sequence out as (units, most choices)."""
-    split = probe.split
+    split = subset.split
     assert isinstance(split, ChoiceSplit)  # noqa: S101 - of this kind
-    counts = np.diff(split.units)[probe.units]
+    counts = np.diff(split.units)[subset.units]
     most = int(np.diff(split.units).max())
     present = np.arange(most) < counts[:, None]
     out = np.full(present.shape, absent)

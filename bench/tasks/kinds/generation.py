@@ -18,7 +18,7 @@ from gapbench.bench.metrics import calibration, classification
 from gapbench.bench.metrics import text as text_metrics
 from gapbench.bench.models.backbone import Reader
 from gapbench.bench.store.record import Calibration, Scores, SplitScores
-from gapbench.bench.tasks.eval_subset import Probe
+from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.generation import decode
 from gapbench.bench.tasks.kinds.base import Outputs, TaskKind
 from gapbench.bench.tasks.kinds.causal import encode_pairs, token_outputs
@@ -78,16 +78,18 @@ class Generation(TaskKind):
         plain = {name: values for name, values in arrays.items() if "." not in name}
         return CausalSplit(**plain, texts=Texts.from_arrays(arrays), pad_id=pad_id)
 
-    def outputs(self, method: AnyMethod, state: TrainState, probe: Probe) -> Outputs:
+    def outputs(self, method: AnyMethod, state: TrainState, subset: EvalSubset) -> Outputs:
         """Return what the runs say of each token of the references; see `token_outputs`."""
-        return token_outputs(method, state, probe)
+        return token_outputs(method, state, subset)
 
-    def finish(self, method: AnyMethod, state: TrainState, probe: Probe, tokenizer: Any) -> Outputs:
+    def finish(
+        self, method: AnyMethod, state: TrainState, subset: EvalSubset, tokenizer: Any
+    ) -> Outputs:
         """Return ``texts`` (runs, units): what the runs write for each input."""
-        split, task = probe.split, state.task
+        split, task = subset.split, state.task
         assert isinstance(split, CausalSplit)  # noqa: S101 - of this kind
         assert task.generation is not None  # noqa: S101 - of this kind
-        firsts = split.units[probe.units]
+        firsts = split.units[subset.units]
         starts = split.offsets[firsts]
         prompts = [
             split.input_ids[start : start + size]
@@ -109,7 +111,7 @@ class Generation(TaskKind):
         }
 
     def score(
-        self, task: Task, outputs: Outputs, probe: Probe, names: Sequence[str]
+        self, task: Task, outputs: Outputs, subset: EvalSubset, names: Sequence[str]
     ) -> SplitScores:
         """Return metrics of the target tokens and of the texts written."""
         tokens = [outputs[name] for name in ("loss", "confidence", "correct")]
@@ -120,12 +122,12 @@ class Generation(TaskKind):
         written = [m.name for m in known if m.kind == "texts"]
         parts: dict[str, Scores] = {}
         if written:
-            parts = _score_texts(written, outputs["texts"], probe)
+            parts = _score_texts(written, outputs["texts"], subset)
             scores |= parts.pop("")
         return SplitScores(
             metrics={name: scores[name] for name in names},
             loss=float(np.mean(outputs["loss"])),
-            examples=len(probe.units),
+            examples=len(subset.units),
             parts=parts,
         )
 
@@ -140,8 +142,8 @@ class Generation(TaskKind):
 
     def calibrate(
         self,
-        validation: tuple[Outputs, Probe],
-        test: tuple[Outputs, Probe],
+        validation: tuple[Outputs, EvalSubset],
+        test: tuple[Outputs, EvalSubset],
     ) -> Calibration:
         """Return calibration over all target tokens of test, without a temperature."""
         confidence, correct = test[0]["confidence"], test[0]["correct"]
@@ -153,17 +155,17 @@ class Generation(TaskKind):
             nll=float(test[0]["loss"].mean()),
         )
 
-    def table(self, outputs: Outputs, probe: Probe) -> pa.Table:
+    def table(self, outputs: Outputs, subset: EvalSubset) -> pa.Table:
         """Return the text written for each input, and its mean loss over references' tokens."""
-        split = probe.split
+        split = subset.split
         assert isinstance(split, CausalSplit)  # noqa: S101 - of this kind
-        counts = split.decision_counts[probe.sequences]
-        owner = np.repeat(np.arange(len(probe.units)), np.diff(split.units)[probe.units])
+        counts = split.decision_counts[subset.sequences]
+        owner = np.repeat(np.arange(len(subset.units)), np.diff(split.units)[subset.units])
         losses = np.add.reduceat(outputs["loss"], np.cumsum(counts) - counts)
         tokens = np.bincount(owner, counts)
         return pa.table(
             {
-                "example_id": split.example_ids[probe.units],
+                "example_id": split.example_ids[subset.units],
                 "text": list(outputs["texts"]),
                 "loss": np.bincount(owner, losses) / tokens,
                 "tokens": tokens.astype(np.int64),
@@ -181,11 +183,13 @@ def _parts(task: Task, place: str, table: Table) -> list[str] | None:
     return [str(value or "") for value in column(place, table, name)]
 
 
-def _score_texts(names: Sequence[str], texts: NDArray[Any], probe: Probe) -> dict[str, Scores]:
+def _score_texts(
+    names: Sequence[str], texts: NDArray[Any], subset: EvalSubset
+) -> dict[str, Scores]:
     """Return the metrics of all texts, under "", and those of each part, under its name."""
-    split = probe.split
+    split = subset.split
     assert isinstance(split, CausalSplit)  # noqa: S101 - of this kind
-    held = [split.texts[unit] for unit in probe.units]
+    held = [split.texts[unit] for unit in subset.units]
     scores: dict[str, Scores] = {}
     for part in sorted({"", *(each["part"] for each in held)}):
         chosen = [i for i, each in enumerate(held) if part in {"", each["part"]}]

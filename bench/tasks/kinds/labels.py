@@ -16,7 +16,7 @@ from gapbench.bench.data.rows import Rows, label_column, text_column
 from gapbench.bench.metrics import calibration, classification
 from gapbench.bench.models.backbone import Reader
 from gapbench.bench.store.record import Calibration, SplitScores, Truth
-from gapbench.bench.tasks.eval_subset import Probe, forward
+from gapbench.bench.tasks.eval_subset import EvalSubset, forward
 from gapbench.bench.tasks.kinds.base import Outputs, TaskKind
 
 
@@ -61,18 +61,18 @@ class Labels(TaskKind):
         """Return a split from its arrays."""
         return EncodedSplit(**arrays, pad_id=pad_id)
 
-    def outputs(self, method: AnyMethod, state: TrainState, probe: Probe) -> Outputs:
+    def outputs(self, method: AnyMethod, state: TrainState, subset: EvalSubset) -> Outputs:
         """Return ``logits`` (runs, units, outputs), float64."""
-        out = np.empty((state.axis.size, len(probe.units), state.task.n_outputs))
-        for places, _, logits in forward(method, state, probe):
+        out = np.empty((state.axis.size, len(subset.units), state.task.n_outputs))
+        for places, _, logits in forward(method, state, subset):
             out[:, places] = logits.double().cpu().numpy()
         return {"logits": out}
 
     def score(
-        self, task: Task, outputs: Outputs, probe: Probe, names: Sequence[str]
+        self, task: Task, outputs: Outputs, subset: EvalSubset, names: Sequence[str]
     ) -> SplitScores:
         """Return metrics of the likeliest classes, or of the values."""
-        logits, targets = outputs["logits"], probe.targets
+        logits, targets = outputs["logits"], subset.targets
         losses = decision_losses(torch.from_numpy(logits), torch.from_numpy(targets), task.kind)
         return SplitScores(
             metrics=classification.score(names, logits, targets),
@@ -81,12 +81,12 @@ class Labels(TaskKind):
         )
 
     def calibrate(
-        self, validation: tuple[Outputs, Probe], test: tuple[Outputs, Probe]
+        self, validation: tuple[Outputs, EvalSubset], test: tuple[Outputs, EvalSubset]
     ) -> Calibration | None:
         """Fit the temperature on validation and measure test calibration; None for regression."""
         if validation[0]["logits"].shape[1] == 1:
             return None
-        pairs = [(outputs["logits"], probe.targets) for outputs, probe in (validation, test)]
+        pairs = [(outputs["logits"], subset.targets) for outputs, subset in (validation, test)]
         return calibrated(*pairs)
 
     def best_possible(self, task: Task, test: EncodedSplit) -> Truth | None:
@@ -98,17 +98,17 @@ class Labels(TaskKind):
             return Truth(score=classification.score([main], truth, test.targets)[main])
         return truth_of_classes(truth, test.targets, main)
 
-    def table(self, outputs: Outputs, probe: Probe) -> pa.Table:
+    def table(self, outputs: Outputs, subset: EvalSubset) -> pa.Table:
         """Return label, logits and, where known, the truth."""
-        logits, truth = outputs["logits"], probe.split.truth
+        logits, truth = outputs["logits"], subset.split.truth
         columns: dict[str, Any] = {
-            "example_id": probe.split.example_ids[probe.units],
-            "label": probe.targets,
+            "example_id": subset.split.example_ids[subset.units],
+            "label": subset.targets,
         }
         columns |= {f"logit_{k}": logits[:, k] for k in range(logits.shape[1])}
         if truth is not None:
             name = "true_probability_" if truth.shape[1] > 1 else "true_mean_"
-            columns |= {f"{name}{k}": truth[probe.units, k] for k in range(truth.shape[1])}
+            columns |= {f"{name}{k}": truth[subset.units, k] for k in range(truth.shape[1])}
         return pa.table(columns)
 
 

@@ -29,7 +29,7 @@ from gapbench.bench.data.rows import Rows, column, text_column
 from gapbench.bench.metrics import classification
 from gapbench.bench.models.backbone import Reader
 from gapbench.bench.store.record import SplitScores
-from gapbench.bench.tasks.eval_subset import Probe, forward
+from gapbench.bench.tasks.eval_subset import EvalSubset, forward
 from gapbench.bench.tasks.kinds.base import Outputs, TaskKind
 from gapbench.bench.tasks.kinds.squad_windows import Answer, encode_windows
 
@@ -66,7 +66,7 @@ class Span(TaskKind):
         plain = {name: values for name, values in arrays.items() if "." not in name}
         return SpanSplit(**plain, texts=Texts.from_arrays(arrays), pad_id=pad_id)
 
-    def outputs(self, method: AnyMethod, state: TrainState, probe: Probe) -> Outputs:
+    def outputs(self, method: AnyMethod, state: TrainState, subset: EvalSubset) -> Outputs:
         """Return the loss of each window, and what the runs answer to each question.
 
         ``loss`` (runs, sequences), and (runs, units) each: ``score`` of the best span,
@@ -75,10 +75,10 @@ class Span(TaskKind):
         """
         task = state.task
         assert task.span is not None  # noqa: S101 - of this kind
-        shape = (state.axis.size, len(probe.sequences))
+        shape = (state.axis.size, len(subset.sequences))
         made: Outputs = {name: np.empty(shape) for name in ("loss", "score", "null_score")}
         made |= {name: np.empty(shape, dtype=np.int64) for name in ("first", "last")}
-        for places, batch, raw in forward(method, state, probe):
+        for places, batch, raw in forward(method, state, subset):
             logits = raw.double()
             losses = decision_losses(logits, batch.targets.view(logits.shape[:-1]), task.kind)
             found = best_spans(logits, task.span.max_answer_tokens)
@@ -86,30 +86,30 @@ class Span(TaskKind):
             for name, values in found.items():
                 made[name][:, places] = values.cpu().numpy()
         return {"loss": made.pop("loss")} | _by_question(
-            made, probe, refusing=task.span.version == "2.0"
+            made, subset, refusing=task.span.version == "2.0"
         )
 
     def score(
-        self, task: Task, outputs: Outputs, probe: Probe, names: Sequence[str]
+        self, task: Task, outputs: Outputs, subset: EvalSubset, names: Sequence[str]
     ) -> SplitScores:
         """Return metrics of the answers, and the mean loss of all windows."""
         assert task.span is not None  # noqa: S101 - of this kind
-        texts, split = _texts(outputs, probe), _split(probe)
-        accepted = [split.texts[unit]["answers"] for unit in probe.units]
+        texts, split = _texts(outputs, subset), _split(subset)
+        accepted = [split.texts[unit]["answers"] for unit in subset.units]
         scores = {
             name: classification.get(name).function(texts, accepted, task.span.version)
             for name in names
         }
         return SplitScores(
-            metrics=scores, loss=float(outputs["loss"].mean()), examples=len(probe.units)
+            metrics=scores, loss=float(outputs["loss"].mean()), examples=len(subset.units)
         )
 
-    def table(self, outputs: Outputs, probe: Probe) -> pa.Table:
+    def table(self, outputs: Outputs, subset: EvalSubset) -> pa.Table:
         """Return each answer, empty for none, with the scores of the best span and of none."""
         return pa.table(
             {
-                "example_id": probe.split.example_ids[probe.units],
-                "text": _texts(outputs, probe),
+                "example_id": subset.split.example_ids[subset.units],
+                "text": _texts(outputs, subset),
                 "score": outputs["score"],
                 "null_score": outputs["null_score"],
             }
@@ -175,24 +175,24 @@ def _pairs(given: Any) -> list[Answer] | None:
     return list(zip(starts, texts, strict=True)) if legal else None
 
 
-def _by_question(windows: Outputs, probe: Probe, *, refusing: bool) -> Outputs:
+def _by_question(windows: Outputs, subset: EvalSubset, *, refusing: bool) -> Outputs:
     """Return the best span of all windows of a question, in characters of its context.
 
     Args:
         windows: of every window, (runs, sequences) each.
-        probe: tells which windows belong to which question.
+        subset: tells which windows belong to which question.
         refusing: whether a question is left without answer where the lowest score of none, of all
             its windows, is higher than that of the best span.
     """
-    split = _split(probe)
-    counts = np.diff(split.units)[probe.units]
+    split = _split(subset)
+    counts = np.diff(split.units)[subset.units]
     begins, owner = np.cumsum(counts) - counts, np.repeat(np.arange(len(counts)), counts)
     score = np.maximum.reduceat(windows["score"], begins, axis=1)
     beaten = windows["score"] < score[:, owner]
     number = np.arange(len(owner))
     best = np.minimum.reduceat(np.where(beaten, len(owner), number), begins, axis=1)
     null = np.minimum.reduceat(windows["null_score"], begins, axis=1)
-    offsets = split.offsets[probe.sequences[best]]
+    offsets = split.offsets[subset.sequences[best]]
     first, last = (np.take_along_axis(windows[name], best, axis=1) for name in ("first", "last"))
     answered = ~((null > score) & refusing)
     return {
@@ -209,15 +209,15 @@ def _character(split: SpanSplit, tokens: NDArray[np.int64], side: int) -> NDArra
     return places
 
 
-def _texts(outputs: Outputs, probe: Probe) -> list[str]:
+def _texts(outputs: Outputs, subset: EvalSubset) -> list[str]:
     """Return the answers of one run."""
-    split = _split(probe)
+    split = _split(subset)
     return [
         split.texts[unit]["context"][start:stop].strip()
-        for unit, start, stop in zip(probe.units, outputs["start"], outputs["stop"], strict=True)
+        for unit, start, stop in zip(subset.units, outputs["start"], outputs["stop"], strict=True)
     ]
 
 
-def _split(probe: Probe) -> SpanSplit:
-    assert isinstance(probe.split, SpanSplit)  # noqa: S101 - of this kind
-    return probe.split
+def _split(subset: EvalSubset) -> SpanSplit:
+    assert isinstance(subset.split, SpanSplit)  # noqa: S101 - of this kind
+    return subset.split

@@ -13,7 +13,7 @@ import pytest
 
 from gapbench.bench.execution.engines import local
 from gapbench.bench.execution.engines.base import Settings
-from gapbench.bench.execution.work_queue import ATTEMPTS, Agenda, Job
+from gapbench.bench.execution.work_queue import ATTEMPTS, Job, WorkQueue
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
 from tests.support.small_suite import SmallSuite, make, planned, start
@@ -66,10 +66,10 @@ def test_worker_that_is_killed_is_replaced_and_its_stack_done(small: SmallSuite)
     small.write_suite(budget=LONG | {"steps": 400})
     runs, _ = planned(small)
     strikes = Strikes(1)
-    agenda = Agenda([Job([run]) for run in runs], strikes)
-    local.work(agenda, settings(small, 2))
+    queue = WorkQueue([Job([run]) for run in runs], strikes)
+    local.work(queue, settings(small, 2))
     assert strikes.left == 0
-    assert agenda.statuses == {Status.OK: 4}
+    assert queue.statuses == {Status.OK: 4}
     assert all(r.status == "ok" for r in Store(small.results).records() if isinstance(r, Record))
 
 
@@ -124,9 +124,9 @@ def test_stack_that_kills_every_worker_fails_with_its_cause(small: SmallSuite) -
     """After a few workers it is given up, and its record says of what they died."""
     small.write_suite(budget=LONG)
     (run, *_), _ = planned(small)
-    agenda = Agenda([Job([run])], Strikes(ATTEMPTS))
-    local.Crew(agenda, settings(small, 1), 1).work()
-    assert agenda.statuses == {Status.FAILED: 1}
+    queue = WorkQueue([Job([run])], Strikes(ATTEMPTS))
+    local.WorkerPool(queue, settings(small, 1), 1).work()
+    assert queue.statuses == {Status.FAILED: 1}
     record = Store(small.results).find(run)
     assert record is not None
     cause = "3 worker processes died at it; the last was killed by signal 9 (SIGKILL)"

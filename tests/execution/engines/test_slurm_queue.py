@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
 
 from gapbench.bench.execution.engines import slurm
-from gapbench.bench.execution.work_queue import Agenda
+from gapbench.bench.execution.work_queue import WorkQueue
 from gapbench.bench.store.store import Store
 
 QUEUED = "77_0 main gapbench somebody R 0:10 1 node"
@@ -67,6 +67,6 @@ def test_array_is_followed_past_a_failing_question(
     monkeypatch.setattr(slurm, "_attempted", lambda *_: False)
     answer(programs, (QUEUED, "", 0), ("", BUSY, 1), (QUEUED, "", 0), ("", "", 0))
     jobs = [object()]
-    agenda = Agenda([], lambda *_: None, None)
-    assert slurm._wait(agenda, jobs, Store(tmp_path / "results"), "77") == jobs  # type: ignore[arg-type]
+    queue = WorkQueue([], lambda *_: None, None)
+    assert slurm._wait(queue, jobs, Store(tmp_path / "results"), "77") == jobs  # type: ignore[arg-type]
     assert (programs / "asked").read_text().count("\n") == 4

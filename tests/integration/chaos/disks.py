@@ -13,8 +13,8 @@ import pytest
 def small_disk(folder: Path, kib: int) -> Iterator[Path]:
     """Give a new folder that holds so many KiB; skip the test where none can be mounted."""
     folder.mkdir(parents=True)
-    if (why_not := mount(folder, kib)) is not None:
-        pytest.skip(why_not)
+    if (unsupported_reason := mount(folder, kib)) is not None:
+        pytest.skip(unsupported_reason)
     try:
         yield folder
     finally:

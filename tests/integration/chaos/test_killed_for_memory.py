@@ -10,8 +10,8 @@ import pytest
 
 from gapbench.bench.execution.engines import local
 from gapbench.bench.execution.engines.base import Settings
-from gapbench.bench.execution.work_queue import Agenda, Job
-from gapbench.bench.store.event_log import Journal, events
+from gapbench.bench.execution.work_queue import Job, WorkQueue
+from gapbench.bench.store.event_log import EventLog, events
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import store_at
 from tests.execution.engines.test_local import at_work
@@ -88,12 +88,12 @@ def test_worker_killed_for_memory(
     )
     runs, sources = planned(small)
     store = store_at(small.results)
-    log = Journal(store.logs / "000001-run.jsonl", os.uname().nodename)
+    log = EventLog(store.logs / "000001-run.jsonl", os.uname().nodename)
     cramping = Cramping(cramped, times)
-    agenda = Agenda([Job(runs)], cramping)
-    local.Crew(agenda, Settings(small.results, sources, "cpu", 2, 1, journal=log), 1).work()
+    queue = WorkQueue([Job(runs)], cramping)
+    local.WorkerPool(queue, Settings(small.results, sources, "cpu", 2, 1, event_log=log), 1).work()
     assert cramping.left == 0
-    assert agenda.statuses == statuses
+    assert queue.statuses == statuses
     died = [event["cause"] for event in events(log.path) if event["event"] == "worker_died"]
     assert died == ["was killed by the system, which ran out of memory"] * times
     details = [record.detail for record in store.records() if isinstance(record, Record)]

@@ -13,7 +13,7 @@ import pytest
 
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import ConfigError, printable
-from gapbench.bench.store.event_log import Journal
+from gapbench.bench.store.event_log import EventLog
 from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import store_at
 from gapbench.reports.render.build import build, terminal
@@ -95,7 +95,7 @@ def test_no_escape_sequence_of_a_log_or_plan_reaches_a_terminal(
     runs = [(Run(CELL, seed), hostile) for seed in (0, 1)]
     store.write_plan("small", runs, f"gapbench run {hostile}")
     store.write(blank(runs[0][0], status=Status.FAILED, detail="y"))
-    log = Journal(store.logs / "000001-run.jsonl", platform.node())
+    log = EventLog(store.logs / "000001-run.jsonl", platform.node())
     log.tell("start", command=f"gapbench run {hostile}")
     place = {"task": CELL.task.name, "backbone": CELL.backbone.name, "method": CELL.method}
     log.tell("stack_started", worker=hostile, **place, runs=1)

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from PIL import Image
 
-from gapbench.reports.document.model import Document, Picture, Section, Text
+from gapbench.reports.document.model import Document, FigureArtifact, Section, Text
 from gapbench.reports.figures import theme
 from gapbench.reports.figures.block import blocks
 from gapbench.reports.figures.fitting import fit
@@ -30,17 +30,17 @@ DATA = pd.DataFrame(
 )
 
 
-def make_picture(name: str = "scores", *, label: str = "lora") -> Picture:
+def make_picture(name: str = "scores", *, label: str = "lora") -> FigureArtifact:
     """Return a small figure of one line in a method's colour, 3 x 2 inches."""
     with style():
         figure = Figure(figsize=(3, 2))
         axis = figure.add_subplot()
         axis.plot([0, 1], [0, 1], color=colours(["lora"])["lora"])
         axis.set_xlabel(label, color=INK)
-    return Picture(name, "Scores rise & fall.", figure, DATA)
+    return FigureArtifact(name, "Scores rise & fall.", figure, DATA)
 
 
-def make_document(*parts: Picture) -> Document:
+def make_document(*parts: FigureArtifact) -> Document:
     """Return a document of one section."""
     return Document("report", "", (Section("cost", "Cost", (Text("text"), *parts)),))
 

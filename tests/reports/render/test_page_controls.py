@@ -11,7 +11,7 @@ from gapbench.reports.document.model import (
     Bullets,
     Column,
     Document,
-    Picture,
+    FigureArtifact,
     Row,
     Section,
     Subheading,
@@ -73,12 +73,12 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "report.html"
 
 
-def drawn(text: str) -> Picture:
+def drawn(text: str) -> FigureArtifact:
     """Return a figure with a text in it, which is its title too."""
     with theme.style():
         figure = Figure(figsize=(3, 1))
         figure.text(0.1, 0.5, text)
-    return Picture("one", text, figure, pd.DataFrame({"a": [1]}))
+    return FigureArtifact("one", text, figure, pd.DataFrame({"a": [1]}))
 
 
 def names(page: Page, table: int = 0) -> list[str]:

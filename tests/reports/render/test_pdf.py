@@ -26,8 +26,8 @@ from gapbench.reports.document.model import (
     Bullets,
     Column,
     Document,
+    FigureArtifact,
     Part,
-    Picture,
     Row,
     Section,
     Subheading,
@@ -71,14 +71,16 @@ def make_table(
     )
 
 
-def make_picture(name: str = "scores", height: float = 2) -> Picture:
+def make_picture(name: str = "scores", height: float = 2) -> FigureArtifact:
     """Return a figure with one line and a labelled axis, 7.2 inches wide."""
     with style():
         figure = Figure(figsize=(7.2, height))
         axis = figure.add_subplot()
         axis.plot([0, 1], [0, 1], color=COLOURS[0])
         axis.set_xlabel(f"steps of {name}")
-    return Picture(name, f"Scores rise along training of {name}.", figure, pd.DataFrame({"x": [0]}))
+    return FigureArtifact(
+        name, f"Scores rise along training of {name}.", figure, pd.DataFrame({"x": [0]})
+    )
 
 
 def make_document(*parts: Part, title: str = "A report") -> Document:
@@ -463,7 +465,14 @@ def test_report_of_a_results_folder_says_all_that_the_document_says(tmp_path: Pa
     sections = [title for depth, title, _ in entries(reader) if depth == 0]
     assert sections == [f"{n} {each.title}" for n, each in enumerate(made.sections, start=1)]
     parts = [part for section in made.sections for part in section.parts]
-    assert {type(part) for part in parts} == {Text, Subheading, Bullets, Terms, Table, Picture}
+    assert {type(part) for part in parts} == {
+        Text,
+        Subheading,
+        Bullets,
+        Terms,
+        Table,
+        FigureArtifact,
+    }
     for part in parts:
         match part:
             case Text() | Subheading():
@@ -474,7 +483,7 @@ def test_report_of_a_results_folder_says_all_that_the_document_says(tmp_path: Pa
                 said = [*part.terms, *part.terms.values()]
             case Table():
                 said = [part.title, *(row.name for row in part.rows)]
-            case Picture():
+            case FigureArtifact():
                 said = [part.title]
         for each in said:
             assert bare(each) in text, each

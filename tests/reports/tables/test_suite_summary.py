@@ -18,17 +18,17 @@ from gapbench.reports.render.report import gather
 from gapbench.reports.results.load import load
 from gapbench.reports.sections.verdict import section
 from gapbench.reports.tables.leaderboard import summarise
-from gapbench.reports.tables.suite_summary import Across, across
+from gapbench.reports.tables.suite_summary import SuiteSummary, suite_summaries
 from tests.support.results_folder import FEW, fill, make_cell, make_record, make_task, put
 
 TASKS = (make_task(), make_task("syn_acceptability"), make_task("syn_entailment"))
 REGRESSION = make_task("syn_similarity", kind="regression")
 
 
-def found(root: Path) -> list[Across]:
+def found(root: Path) -> list[SuiteSummary]:
     """Return what may be looked at together in a results folder."""
     results = load(Store(root))
-    return across(results, summarise(results))
+    return suite_summaries(results, summarise(results))
 
 
 def plan(store: Store, cell: Cell, seeds: int = 3, variant: str = "default") -> None:
