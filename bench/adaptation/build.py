@@ -32,9 +32,9 @@ def set_up(
 ) -> tuple[AnyMethod, TrainState]:
     """Adapt a copy of the backbone for a stack of runs, ready for its first step."""
     cell = runs[0].cell
-    method_class = registry.get(cell.method)
+    method_class, _ = registry.of_cell(cell)
+    configs = [registry.of_cell(run.cell)[1] for run in runs]
     axis = RunAxis([run.seed for run in runs], device, loading.DTYPES[cell.precision])
-    configs = [method_class.Config.model_validate(run.cell.config) for run in runs]
     method = method_class(cell.method, configs, axis)
     model = backbone.model().to(device)
     attention.take_over(model)

@@ -12,7 +12,8 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from gapbench.bench.adaptation.method import AnyMethod, Method
+from gapbench.bench.adaptation.method import AnyMethod, Method, MethodConfig
+from gapbench.bench.config.run import Cell
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.plugins import method_entry_points
 from gapbench.bench.core.schema import suggest, validate
@@ -69,6 +70,21 @@ def resolve_config(name: str, config: Mapping[str, Any], place: str) -> dict[str
     except ConfigError as error:
         raise ConfigError(f"{place}: {error}") from None
     return validate(cls.Config, config, place).model_dump(mode="json")
+
+
+def of_cell(cell: Cell) -> tuple[type[AnyMethod], MethodConfig]:
+    """Return the class of a cell's method, and the cell's settings as an object of its `Config`.
+
+    Raises:
+        ConfigError: if there is no such method.
+    """
+    method = get(cell.method)
+    return method, _config(method, cell)
+
+
+@cache
+def _config(method: type[AnyMethod], cell: Cell) -> MethodConfig:
+    return method.Config.model_validate(cell.config)
 
 
 def _methods_in(module: Any) -> list[type[AnyMethod]]:

@@ -113,6 +113,9 @@ class Cell(FrozenModel):
         content = others | {"task": self.task.identity()}
         return content_hash(content)[:16]
 
+    def __hash__(self) -> int:
+        return hash(self.hash)
+
 
 @dataclass(frozen=True)
 class Run:

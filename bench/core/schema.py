@@ -91,6 +91,15 @@ def validate(model: type[Model], content: object, place: str) -> Model:
         raise ConfigError(f"{place}: " + "; ".join(lines)) from None
 
 
+def changed(content: Model, changes: Mapping[str, Any], place: str) -> Model:
+    """Return a validated object with other values for some of its fields.
+
+    Raises:
+        ConfigError: as `validate` does.
+    """
+    return validate(type(content), dict(content) | dict(changes), place) if changes else content
+
+
 def suggest(given: str, allowed: list[str]) -> str:
     """Return a clause that lists what is allowed and, where close, what was probably meant."""
     close = difflib.get_close_matches(given, allowed, n=1)

@@ -61,8 +61,8 @@ class Costs:
     def units(self, cell: Cell) -> float:
         """Return the cost of a run beside others: relative cost x steps x bytes of weights."""
         if cell.hash not in self._units:
-            method = registry.get(cell.method)
-            passes = method.relative_cost(method.Config.model_validate(cell.config))
+            method, config = registry.of_cell(cell)
+            passes = method.relative_cost(config)
             steps = cell.budget.total_steps(_rows(cell)) if method.trains else 1
             self._units[cell.hash] = passes * steps * self._weight_bytes(cell)
         return self._units[cell.hash]

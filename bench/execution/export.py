@@ -75,12 +75,14 @@ def export(store: Store, name: str, sources: Sources, device: str, out: Path) ->
     backbone = load_backbone(record.cell, sources)
     where = choose_device(device)
     attempt = Attempt.prepare([record.run], backbone, sources, where, lambda _: None)
-    attempt.method.export(attempt.state, 0)  # if it is refused, then before the time is spent
+    attempt.trainer.method.export(
+        attempt.trainer.state, 0
+    )  # if it is refused, then before the time is spent
     attempt.train()
     ((again, _),) = attempt.records()
     if again.status != Status.OK:
         raise RecordError(f"{record.run} was ok, now it is {again.status}: {again.detail}")
-    adapter = attempt.method.export(attempt.state, 0)
+    adapter = method.export(state, 0)
     location = _base_model(record.cell.backbone, sources)
     write(out, Adapter(dict(adapter.config) | location, adapter.tensors), _notes(record, again))
     metric = record.cell.task.metrics[0]

@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 from gapbench.bench.adaptation import registry
-from gapbench.bench.adaptation.method import AnyMethod
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.core.schema import content_hash
@@ -55,19 +55,12 @@ def stacks(runs: Sequence[Run], limit: int) -> list[list[Run]]:
     declares as `PER_RUN`. Inside, they are ordered by their method's `width`.
     """
     groups: dict[str, list[Run]] = {}
-    keys: dict[str, str] = {}
     for run in runs:
-        cell = run.cell
-        if cell.hash not in keys:
-            keys[cell.hash] = _stack_key(cell)
-        groups.setdefault(keys[cell.hash], []).append(run)
+        groups.setdefault(_stack_key(run.cell), []).append(run)
     made = []
     for group in groups.values():
-        method = registry.get(group[0].cell.method)
-        cells = {run.cell.hash: run.cell for run in group}
-        widths = {key: _width(method, cell) for key, cell in cells.items()}
-        group.sort(key=lambda run: widths[run.cell.hash])
-        size = limit if method.stackable else 1
+        group.sort(key=lambda run: _width(run.cell))
+        size = limit if registry.get(group[0].cell.method).stackable else 1
         made += [group[start : start + size] for start in range(0, len(group), size)]
     return made
 
@@ -131,10 +124,12 @@ def heeding_interrupts(progress: GridProgress) -> Iterator[GridProgress]:
         sys.unraisablehook = hook
 
 
-def _width(method: type[AnyMethod], cell: Cell) -> int:
-    return method.width(method.Config.model_validate(cell.config))
+def _width(cell: Cell) -> int:
+    method, config = registry.of_cell(cell)
+    return method.width(config)
 
 
+@cache
 def _stack_key(cell: Cell) -> str:
     per_run = registry.get(cell.method).Config.PER_RUN
     shared = {name: value for name, value in cell.config.items() if name not in per_run}

@@ -6,10 +6,12 @@ stay as they are.
 
 import gc
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections import deque
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -17,12 +19,10 @@ import torch
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import load_backbone, set_up
-from gapbench.bench.adaptation.method import AnyMethod, TrainState
 from gapbench.bench.config.run import Run
 from gapbench.bench.core import signals
 from gapbench.bench.core.errors import SealedError, SettledError, StoreError
 from gapbench.bench.core.memory import MemoryPeak
-from gapbench.bench.data.encoded import TaskData
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models import loading
 from gapbench.bench.models.backbone import Backbone
@@ -35,9 +35,7 @@ from gapbench.bench.store.store import Store
 from gapbench.bench.tasks import dataset
 from gapbench.bench.training.checkpoint import UNREADABLE, Checkpoints, Saved
 from gapbench.bench.training.make_records import blank_record, records
-from gapbench.bench.training.trainer import PruningCallback, StepCallback, Trainer
-
-Progress = Callable[[float], None]
+from gapbench.bench.training.trainer import Progress, PruningCallback, StepCallback, Trainer
 
 _log = logging.getLogger(__name__)
 
@@ -48,8 +46,7 @@ class Executor:
 
     Attributes:
         pruning_callback: given while settings are tuned: sees every evaluation and may end a run.
-        The test
-            split is then sealed, and records are of train and validation alone.
+            The test split is then sealed, and records are of train and validation alone.
         divides: whether it cuts stacks to the size that it measures to be fastest.
         checkpoint_s: seconds from one checkpoint of a stack in training to its next; None neither
             saves nor looks for what was saved.
@@ -77,25 +74,30 @@ class Executor:
         made: list[Record] = []
         with self.store.claim(runs) as mine:
             if mine:
-                with self._noted(mine) as made:
-                    made += self._in_turn([mine], progress)
+                noted = self.event_log.stack(mine) if self.event_log else nullcontext(made)
+                with noted as made:
+                    self._work_off(mine, made, progress)
                 if self.checkpoint_s is not None:
                     self._checkpoints.clear(mine)
         progress(1.0)
         return {record.run_hash: record.status for record in made}
 
-    def _noted(self, runs: Sequence[Run]) -> AbstractContextManager[list[Record]]:
-        return self.event_log.stack(runs) if self.event_log else nullcontext([])
+    def _work_off(self, runs: list[Run], made: list[Record], progress: Progress) -> None:
+        """Add the records of a stack to ``made``; what ends all work is noted in those of the rest.
 
-    @property
-    def _checkpoints(self) -> Checkpoints:
-        return Checkpoints(self.store, self.device)
-
-    def _attempt(self, runs: list[Run], saved: Saved | None, progress: Progress) -> list[Record]:
+        The smaller stacks that one has to be cut into are attempted in its place.
+        """
         started = provenance.now()
-        made: list[Record] = []
+        waiting = deque(self._by_checkpoint([runs]))
         try:
-            made.extend(self._execute(runs, saved, progress))  # keeps what came before an error
+            while waiting:
+                if signals.asked():
+                    raise signals.Stopped("the process was asked to end")
+                stack, saved = waiting.popleft()
+                begun, share = len(made) / len(runs), len(stack) / len(runs)
+                report = partial(_report, progress, begun, share)
+                smaller = self._attempt(stack, saved, made, report)
+                waiting.extendleft(reversed(self._by_checkpoint(smaller)))
         except SealedError:
             raise
         except StoreError as error:
@@ -105,66 +107,78 @@ class Executor:
             cause = str(stop) or "stopped by the user"
             self._give_up(_left(runs, made), Status.INTERRUPTED, cause, started)
             raise
+
+    def _by_checkpoint(self, stacks: Sequence[list[Run]]) -> list[tuple[list[Run], Saved | None]]:
+        """Return stacks with their checkpoints; what goes on from one is a stack of its own."""
+        if self.checkpoint_s is None:
+            return [(runs, None) for runs in stacks]
+        return [part for runs in stacks for part in self._checkpoints.divide(runs)]
+
+    @property
+    def _checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.store, self.device)
+
+    def _attempt(
+        self, runs: list[Run], saved: Saved | None, made: list[Record], progress: Progress
+    ) -> list[list[Run]]:
+        """Add the records of a stack to ``made``, also those of runs that fail.
+
+        Returns:
+            Smaller stacks to attempt instead of the runs that have no record yet.
+        """
+        started = provenance.now()
+        try:
+            return self._execute(runs, saved, made, progress)
+        except (SealedError, StoreError):
+            raise
         except Exception as error:
             status, left = status_of(error), _left(runs, made)
             if status != Status.OUT_OF_MEMORY or len(runs) == 1:
-                return made + self._give_up(left, status, cause_of(error), started)
-        else:
-            return made
+                made += self._give_up(left, status, cause_of(error), started)
+                return []
         # Only here, outside the handler, are the tensors of the failed attempt free.
+        gc.collect()
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
         half = -(-len(left) // 2)
         _log.warning("out of memory with %d runs in a stack; going on with %d", len(runs), half)
-        _free(self.device)
-        halves = [part for part in (left[:half], left[half:]) if part]
-        return made + self._in_turn(halves, progress)
-
-    def _in_turn(self, stacks: Sequence[list[Run]], progress: Progress) -> list[Record]:
-        """Attempt stacks one by one; what goes on from a checkpoint is a stack of its own."""
-        parts = [part for runs in stacks for part in self._parts(runs)]
-        total = sum(len(runs) for runs, _ in parts)
-        made: list[Record] = []
-        for runs, saved in parts:
-            begun = len(made) / total
-            share = len(runs) / total
-
-            def report(done: float, begun: float = begun, share: float = share) -> None:
-                progress(begun + share * done)
-
-            if signals.asked():
-                raise signals.Stopped("the process was asked to end")
-            made += self._attempt(runs, saved, report)
-        return made
-
-    def _parts(self, runs: list[Run]) -> list[tuple[list[Run], Saved | None]]:
-        if self.checkpoint_s is not None:
-            return self._checkpoints.divide(runs)
-        return [(runs, None)]
+        return [part for part in (left[:half], left[half:]) if part]
 
     def _execute(
-        self, runs: list[Run], saved: Saved | None, progress: Progress
-    ) -> Iterator[Record]:
-        """Yield each record once it is stored: what fails later has no part in it."""
+        self, runs: list[Run], saved: Saved | None, made: list[Record], progress: Progress
+    ) -> list[list[Run]]:
+        """Add each record to ``made`` once it is stored: what fails later has no part in it.
+
+        Returns:
+            Stacks of the size that is fastest here, if this one is larger.
+        """
         started = provenance.now()
         cell = runs[0].cell
         reason = loading.unsupported_reason(self.sources.locate(cell.backbone), cell.task.kind)
         if reason is not None:
-            yield from self._give_up(runs, Status.SKIPPED, reason, started)
-            return
+            made += self._give_up(runs, Status.SKIPPED, reason, started)
+            return []
         backbone = load_backbone(cell, self.sources)
-        skipped, runs = self._skip(runs, backbone, started)
-        yield from skipped
-        if not runs:
-            return
+        able = []
+        for run in runs:
+            method, config = registry.of_cell(run.cell)
+            reason = method.unsupported_reason(run.cell.task, backbone, config)
+            if reason is None:
+                able.append(run)
+            else:
+                made += self._give_up([run], Status.SKIPPED, reason, started)
+        if not able:
+            return []
         if self.divides and saved is None:
             task_data = dataset.prepare(cell, self.sources, backbone.reader)
-            parts = divide(runs, backbone, task_data, self.device)
+            parts = divide(able, backbone, task_data, self.device)
             if len(parts) > 1:
-                yield from self._in_turn(parts, progress)
-                return
-        attempt = self._ready(runs, saved, backbone, progress)
+                return parts
+        attempt = self._ready(able, saved, backbone, progress)
         attempt.train()
-        for made in attempt.records():
-            yield self.keep(*made)
+        for record, predictions in attempt.records():
+            made.append(self.keep(record, predictions))
+        return []
 
     def keep(self, record: Record, predictions: pa.Table | None) -> Record:
         """Store what came of a run; return that, or what another process stored before."""
@@ -202,22 +216,6 @@ class Executor:
         _log.info("%s: going on from step %d", saved.path, saved.step)
         return attempt
 
-    def _skip(
-        self, runs: list[Run], backbone: Backbone, started: datetime
-    ) -> tuple[list[Record], list[Run]]:
-        """Record the runs that the method says it cannot do; return them and the others."""
-        left: list[Run] = []
-        skipped: list[Record] = []
-        for run in runs:
-            method = registry.get(run.cell.method)
-            config = method.Config.model_validate(run.cell.config)
-            reason = method.unsupported_reason(run.cell.task, backbone, config)
-            if reason is None:
-                left.append(run)
-            else:
-                skipped += self._give_up([run], Status.SKIPPED, reason, started)
-        return skipped, left
-
     def give_up(
         self, runs: Sequence[Run], cause: str, status: Status = Status.FAILED
     ) -> dict[str, Status]:
@@ -248,9 +246,6 @@ class Attempt:
     """A stack of runs on its way from set-up through training to records."""
 
     trainer: Trainer
-    method: AnyMethod
-    state: TrainState
-    task_data: TaskData
     tokenizer: Any
     peak: MemoryPeak
     started: datetime
@@ -274,33 +269,24 @@ class Attempt:
         peak = MemoryPeak(device)
         method, state = set_up(runs, backbone, task_data, device)
         trainer = Trainer(runs, method, state, task_data, progress, pruning_callback, step_callback)
-        return cls(trainer, method, state, task_data, backbone.tokenizer, peak, started)
+        return cls(trainer, backbone.tokenizer, peak, started)
 
     def train(self) -> None:
         """Train, if the method does that at all."""
-        if self.method.trains:
+        if self.trainer.method.trains:
             self.trainer.train()
 
     def records(self) -> list[tuple[Record, pa.Table | None]]:
         """Score every run at its best checkpoint, whose numbers stay in place afterwards."""
-        return records(
-            self.trainer,
-            self.method,
-            self.state,
-            self.task_data,
-            self.tokenizer,
-            self.peak,
-            self.started,
-        )
+        return records(self.trainer, self.tokenizer, self.peak, self.started)
+
+
+def _report(progress: Progress, begun: float, share: float, done: float) -> None:
+    """Report the progress of a part that has a share of the whole."""
+    progress(begun + share * done)
 
 
 def _left(runs: Sequence[Run], made: Sequence[Record]) -> list[Run]:
     """Return the runs that have no record yet."""
     done = {record.run_hash for record in made}
     return [run for run in runs if run.hash not in done]
-
-
-def _free(device: torch.device) -> None:
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()

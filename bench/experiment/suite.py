@@ -19,7 +19,15 @@ from gapbench.bench.config.task import Task
 from gapbench.bench.config.task import load as load_task
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.safe_parsing import read_yaml
-from gapbench.bench.core.schema import DisplayName, FrozenModel, Name, PathStr, suggest, validate
+from gapbench.bench.core.schema import (
+    DisplayName,
+    FrozenModel,
+    Name,
+    PathStr,
+    changed,
+    suggest,
+    validate,
+)
 from gapbench.bench.data.sources import Sources
 
 WantedPrecision = Literal[Precision, "auto"]
@@ -260,14 +268,14 @@ def _resolve(suite: Suite, entry: TaskEntry, method: MethodEntry) -> dict[str, A
     changes = [entry.methods[name] for name in names if name in entry.methods]
     where = f" on task {entry.task!r}" if changes or entry.training else ""
     place = f"suite {suite.name!r}: method {method.method!r}{where}"
-    config, training = dict(method.config), suite.training.model_dump() | entry.training
-    training |= dict(registry.get(method.method).training) | method.training
+    config = dict(method.config)
+    training = entry.training | dict(registry.get(method.method).training) | method.training
     for change in changes:
         config |= change.config
         training |= change.training
     return {
         "config": registry.resolve_config(method.method, config, f"{place}: config"),
-        "training": validate(Training, training, f"{place}: training"),
+        "training": changed(suite.training, training, f"{place}: training"),
     }
 
 

@@ -80,7 +80,7 @@ def _most(one: StepSpeed, several: StepSpeed, room: int) -> int:
 def _subject(run: Run, task_data: TaskData) -> dict[str, object]:
     """Return what decides the time and the memory of a step."""
     cell = run.cell
-    method = registry.get(cell.method)
+    method, config = registry.of_cell(cell)
     return {
         "stack size": __version__,
         "backbone": cell.backbone.digest,
@@ -88,5 +88,5 @@ def _subject(run: Run, task_data: TaskData) -> dict[str, object]:
         "precision": cell.precision,
         "examples": cell.budget.batch_size,
         "tokens": 1 << int(task_data.train.lengths.mean() - 1).bit_length(),
-        "passes": method.relative_cost(method.Config.model_validate(cell.config)),
+        "passes": method.relative_cost(config),
     }

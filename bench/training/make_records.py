@@ -8,11 +8,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from gapbench.bench.adaptation.method import AnyMethod, TrainState
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.memory import MemoryPeak
 from gapbench.bench.core.seeding import seed_of
-from gapbench.bench.data.encoded import TaskData
 from gapbench.bench.metrics.classification import get as get_metric
 from gapbench.bench.store import provenance
 from gapbench.bench.store.record import Checkpoint, Cost, Record, SplitScores, Status
@@ -43,21 +41,16 @@ def blank_record(run: Run, device: torch.device, started: datetime, **fields: An
 
 
 def records(
-    trainer: Trainer,
-    method: AnyMethod,
-    state: TrainState,
-    task_data: TaskData,
-    tokenizer: Any,
-    peak: MemoryPeak,
-    started: datetime,
+    trainer: Trainer, tokenizer: Any, peak: MemoryPeak, started: datetime
 ) -> list[tuple[Record, pa.Table | None]]:
     """Score every run at its best checkpoint; return its record and its test predictions."""
+    method, state, task_data = trainer.method, trainer.state, trainer.data
     finished = [
         i
         for i, trace in enumerate(trainer.traces)
         if trace.diverged is None and trace.pruned is None
     ]
-    scored = _score_finished(trainer, method, state, task_data, tokenizer, finished)
+    scored = _score_finished(trainer, tokenizer, finished)
     for position, index in enumerate(finished):
         # Training saw a subset of each split only; one of the other examples may still overflow.
         if not all(finite(outputs, position) for _, outputs in scored.values()):
@@ -67,7 +60,7 @@ def records(
     made: list[tuple[Record, pa.Table | None]] = []
     for index, run in enumerate(trainer.runs):
         trace = trainer.traces[index]
-        cost = _cost(trainer, method, state, peak, index)
+        cost = _cost(trainer, peak, index)
         known: dict[str, Any] = {"curve": trace.curve, "cost": cost}
         if trace.diverged is not None or trace.pruned is not None:
             status = Status.PRUNED if trace.diverged is None else Status.DIVERGED
@@ -116,20 +109,14 @@ def _gap(splits: Mapping[str, SplitScores], metric: str, eval_split: str) -> flo
     return None if train is None or test is None else sign * (train - test)
 
 
-def _score_finished(
-    trainer: Trainer,
-    method: AnyMethod,
-    state: TrainState,
-    task_data: TaskData,
-    tokenizer: Any,
-    finished: list[int],
-) -> Scored:
+def _score_finished(trainer: Trainer, tokenizer: Any, finished: list[int]) -> Scored:
     """Bring back the best parameters of all finished runs and predict every split with them.
 
     What the choice of the checkpoint has predicted already is not predicted again.
     """
     if not finished:
         return {}
+    method, state, task_data = trainer.method, trainer.state, trainer.data
     kind = kinds.get(state.task.kind)
     traces = [trainer.traces[index] for index in finished]
     if method.trains:
@@ -158,9 +145,7 @@ def _stacked(outputs: Sequence[Outputs]) -> Outputs:
     return {name: np.stack([each[name] for each in outputs]) for name in outputs[0]}
 
 
-def _cost(
-    trainer: Trainer, method: AnyMethod, state: TrainState, peak: MemoryPeak, index: int
-) -> Cost:
+def _cost(trainer: Trainer, peak: MemoryPeak, index: int) -> Cost:
     trace, watch = trainer.traces[index], trainer.stopwatch
     seconds = watch.spent("train", index)
     return Cost(
@@ -170,7 +155,7 @@ def _cost(
         train_tokens=trace.tokens,
         tokens_per_second=trace.tokens / seconds if seconds else None,
         peak_memory_bytes=peak.bytes(),
-        trainable_params=state.bank.trained_count(index) if method.trains else 0,
+        trainable_params=trainer.state.bank.trained_count(index) if trainer.method.trains else 0,
         train_flops=trainer.flops.total(trace.work),
         forward_passes=trace.forward_passes,
         backward_passes=trace.backward_passes,

@@ -27,6 +27,7 @@ _FINITE_CHECK_EVERY = 10  # steps; a check waits for the device
 _PROBE_SIZES = {"train": PROBE_SIZE, "validation": None, "test": PROBE_SIZE}
 
 Progress = Callable[[float], None]
+"""Called with the share of the work that is done."""
 PruningCallback = Callable[[Run, Sequence[CurvePoint]], str | None]
 """Sees the evaluations of a run so far, and says why it should end there, if it should."""
 StepCallback = Callable[["Trainer"], None]
@@ -54,9 +55,9 @@ class Trainer:
         self.traces = [Trace() for _ in self.runs]
         self.stopwatch = Stopwatch(len(runs), state.axis.device)
         self.flops = FlopEstimate()
-        self._method = method
-        self._state = state
-        self._data = data
+        self.method = method
+        self.state = state
+        self.data = data
         self._progress = progress
         self._pruning_callback = pruning_callback
         self._after_step = step_callback
@@ -69,15 +70,15 @@ class Trainer:
 
     @cached_property
     def _total(self) -> int:
-        return self.runs[0].cell.budget.total_steps(len(self._data.train.trained))
+        return self.runs[0].cell.budget.total_steps(len(self.data.train.trained))
 
     @cached_property
     def _spans(self) -> list[PhaseWindow]:
-        return spans(self._method, self._total)
+        return spans(self.method, self._total)
 
     def train(self) -> None:
         """Train every run to the end of the budget, to its patience, or until it diverges."""
-        axis = self._state.axis
+        axis = self.state.axis
         points = evaluation_points(self._total, self.runs[0].cell.budget.evaluations)
         if axis.step == 0:  # else it goes on from a snapshot
             self._evaluate(choose=False)
@@ -88,12 +89,12 @@ class Trainer:
             self._train_phase(span, points)
 
     def _begin(self, span: PhaseWindow) -> None:
-        settings = [self.runs[index].cell.training for index in self._state.axis.active]
-        self._method.begin(self._state, span.phase, settings, span.stop - span.start)
+        settings = [self.runs[index].cell.training for index in self.state.axis.active]
+        self.method.begin(self.state, span.phase, settings, span.stop - span.start)
 
     def _train_phase(self, span: PhaseWindow, points: set[int]) -> None:
-        axis = self._state.axis
-        loaders = [streams(span, run, self._data.train, axis.step) for run in self.runs]
+        axis = self.state.axis
+        loaders = [streams(span, run, self.data.train, axis.step) for run in self.runs]
         while axis.step < span.stop and axis.size:
             report = self._step(span, loaders)
             axis.step += 1
@@ -110,7 +111,7 @@ class Trainer:
 
     def snapshot(self) -> Snapshot:
         """Return what `restore` needs; nothing is copied, so the next step makes it invalid."""
-        state = self._state
+        state = self.state
         own = {"numbers": state.bank.values, "finite": self._finite}
         for name, optimizer in state.optimizers.items():
             own |= {f"{name}.{each}": rows for each, rows in optimizer.state_dict().items()}
@@ -118,7 +119,7 @@ class Trainer:
             step=state.axis.step,
             active=state.axis.active,
             active_rows=own,
-            rows=self._method.state_dict(),
+            rows=self.method.state_dict(),
             traces=self.traces,
             seconds=self.stopwatch.seconds,
             counted=self.flops.counted,
@@ -130,7 +131,7 @@ class Trainer:
         The phases begun by then are begun again: that makes optimisers, and what methods keep of
         first values. Then everything that steps have changed since is put in place.
         """
-        state, axis = self._state, self._state.axis
+        state, axis = self.state, self.state.axis
         for span in self._spans:
             if span.start < saved.step:
                 self._begin(span)
@@ -141,7 +142,7 @@ class Trainer:
         for name, optimizer in state.optimizers.items():
             optimizer.keep(saved.active)
             optimizer.load_state_dict({each: rows[f"{name}.{each}"] for each in optimizer.STATE})
-        self._method.load_state_dict(saved.rows)
+        self.method.load_state_dict(saved.rows)
         self.traces = saved.traces
         for trace in self.traces:
             if trace.best_row is not None:
@@ -152,23 +153,23 @@ class Trainer:
     def _step(
         self, span: PhaseWindow, loaders: list[Mapping[str, Iterator[Indices]]]
     ) -> StepReport:
-        axis, phase = self._state.axis, span.phase
+        axis, phase = self.state.axis, span.phase
         parts = span.drawn(axis.step)
         drawn = {name: np.stack([next(loaders[i][name]) for i in axis.active]) for name in parts}
-        self._state.model.train()
+        self.state.model.train()
         with self.stopwatch.measure("train", axis.active):
             batches = {
-                name: collate(self._data.train, indices, axis.device)
+                name: collate(self.data.train, indices, axis.device)
                 for name, indices in drawn.items()
             }
             with self._counted(phase, batches):
-                report = self._method.step(self._state, batches)
+                report = self.method.step(self.state, batches)
         self._account(phase, drawn, batches, report)
         return report
 
     def _counted(self, phase: Phase, batches: Mapping[str, Batch]) -> AbstractContextManager[None]:
         """Count the operations of this step if it adds to what is known of them."""
-        runs = self._state.axis.size
+        runs = self.state.axis.size
         step = {}
         for name, batch in batches.items():
             examples, width = batch.inputs["input_ids"].shape
@@ -183,7 +184,7 @@ class Trainer:
         batches: Mapping[str, Batch],
         report: StepReport,
     ) -> None:
-        for position, index in enumerate(self._state.axis.active):
+        for position, index in enumerate(self.state.axis.active):
             trace = self.traces[index]
             trace.steps += 1
             trace.forward_passes += report.forward_passes
@@ -193,19 +194,19 @@ class Trainer:
                 own = indices[position]
                 width, decisions = (
                     int(counts[own].max())
-                    for counts in (self._data.train.lengths, self._data.train.decision_counts)
+                    for counts in (self.data.train.lengths, self.data.train.decision_counts)
                 )
                 done = work(len(own), width, decisions)
                 key = _charged_to(phase, drawn, name)
                 trace.work[key] = trace.work.get(key, 0.0) + done
 
     def _evaluate(self, *, choose: bool) -> None:
-        state, task = self._state, self._state.task
+        state, task = self.state, self.state.task
         measured = self.stopwatch.measure("evaluation", state.axis.active)
-        with measured, self._method.scoring(state):
+        with measured, self.method.scoring(state):
             kind = kinds.get(task.kind)
             outputs = {
-                name: kind.outputs(self._method, state, subset)
+                name: kind.outputs(self.method, state, subset)
                 for name, subset in self.subsets.items()
             }
             for position, index in enumerate(state.axis.active):
@@ -226,24 +227,24 @@ class Trainer:
             self._drop_pruned()
 
     def _point(self, scores: Mapping[str, SplitScores]) -> CurvePoint:
-        main = self._state.task.selection
+        main = self.state.task.selection
         values = {f"{name}_score": split.metrics[main] for name, split in scores.items()}
         losses = {f"{name}_loss": split.loss for name, split in scores.items()}
-        return CurvePoint.model_validate({"step": self._state.axis.step, **values, **losses})
+        return CurvePoint.model_validate({"step": self.state.axis.step, **values, **losses})
 
     def _choose(
         self, position: int, trace: Trace, validation: SplitScores, outputs: Mapping[str, Outputs]
     ) -> None:
         """Keep the parameters if validation is better than ever; ties keep the earlier ones."""
-        task = self._state.task
+        task = self.state.task
         value = validation.metrics[task.selection]
         sign = 1 if task.selection_metric.higher_is_better else -1
         better = value is not None and (
             trace.best_score is None or sign * value > sign * trace.best_score
         )
         if better or trace.best_row is None:
-            trace.best_score, trace.best_step = value, self._state.axis.step
-            trace.best_row = self._state.bank.values[position].clone()
+            trace.best_score, trace.best_step = value, self.state.axis.step
+            trace.best_row = self.state.bank.values[position].clone()
             trace.best_outputs = outputs
         trace.evaluations_without_improvement = (
             0 if better else trace.evaluations_without_improvement + 1
@@ -254,14 +255,14 @@ class Trainer:
             patience = self.runs[index].cell.training.patience
             return patience is None or self.traces[index].evaluations_without_improvement < patience
 
-        active = self._state.axis.active
+        active = self.state.axis.active
         self._keep([position for position, index in enumerate(active) if patient(index)])
 
     def _drop_pruned(self) -> None:
         """Let go of the runs that the watch has seen enough of."""
-        if self._pruning_callback is None or self._state.axis.step == 0:
+        if self._pruning_callback is None or self.state.axis.step == 0:
             return
-        active = self._state.axis.active
+        active = self.state.axis.active
         for index in active:
             self.traces[index].pruned = self._pruning_callback(
                 self.runs[index], self.traces[index].curve
@@ -270,24 +271,24 @@ class Trainer:
 
     def _drop_stopped(self) -> None:
         """Let go of the runs of which the method says that they cannot go on."""
-        reasons = self._method.stopped(self._state)
-        active = self._state.axis.active
+        reasons = self.method.stopped(self.state)
+        active = self.state.axis.active
         for position, reason in reasons.items():
             self.traces[active[position]].diverged = reason
         self._keep([position for position in range(len(active)) if position not in reasons])
 
     def _drop_diverged(self) -> None:
         healthy = self._finite.tolist()
-        for position, index in enumerate(self._state.axis.active):
+        for position, index in enumerate(self.state.axis.active):
             if not healthy[position]:
                 self.traces[index].diverged = (
-                    f"loss or gradient is not finite by step {self._state.axis.step}; "
+                    f"loss or gradient is not finite by step {self.state.axis.step}; "
                     "try a lower learning_rate"
                 )
         self._keep([position for position, ok in enumerate(healthy) if ok])
 
     def _keep(self, positions: list[int]) -> None:
-        state, axis = self._state, self._state.axis
+        state, axis = self.state, self.state.axis
         if len(positions) == axis.size:
             return
         axis.active = tuple(axis.active[position] for position in positions)

@@ -28,12 +28,11 @@ def planned(cell: Cell, limit: Limit, seeds: int, n_train: int) -> float:
         n_train: training examples of the task.
     """
     steps = cell.budget.total_steps(n_train) * seeds
-    method = registry.get(cell.method)
-    passes = method.relative_cost(method.Config.model_validate(cell.config))
+    method, config = registry.of_cell(cell)
     costs = {
         "trials": 1.0,
         "steps": steps,
-        "examples": steps * cell.budget.batch_size * passes,
+        "examples": steps * cell.budget.batch_size * method.relative_cost(config),
         "seconds": 0.0,
     }
     return costs[limit.unit]

@@ -25,15 +25,13 @@ from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.store.event_log import EventLog
 from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import store_at
+from gapbench.bench.training.trainer import Progress
 from gapbench.bench.tuning.schema import StudyFile
 from gapbench.bench.tuning.storage import connect
 from gapbench.bench.tuning.study import Session
 from gapbench.bench.tuning.study_plan import StudyPlan
 
 _POLL_S = 0.2  # where every study waits for another process
-
-Progress = Callable[[float], None]
-"""Called with the share of all budgets that is spent."""
 
 
 @dataclass(frozen=True)

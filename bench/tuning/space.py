@@ -19,9 +19,9 @@ from pydantic import ValidationError
 from scipy.stats import qmc
 
 from gapbench.bench.adaptation import registry
-from gapbench.bench.config.run import Cell, Training
+from gapbench.bench.config.run import Cell
 from gapbench.bench.core.errors import ConfigError
-from gapbench.bench.core.schema import validate
+from gapbench.bench.core.schema import changed
 from gapbench.bench.core.seeding import seed_of
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.tuning.schema import Dimension, Value
@@ -105,7 +105,7 @@ def apply(cell: Cell, space: Space, params: Params) -> Cell:
     for name, value in params.items():
         parts[space[name].where][name] = value
     config = registry.resolve_config(cell.method, cell.config | parts["config"], place)
-    training = validate(Training, cell.training.model_dump() | parts["training"], place)
+    training = changed(cell.training, parts["training"], place)
     # A copy would keep the cached hash.
     fields = {name: getattr(cell, name) for name in Cell.model_fields}
     return Cell(**fields | {"config": config, "training": training})

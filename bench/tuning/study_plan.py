@@ -128,14 +128,13 @@ def _study(
     suite: Suite, variant: str, cell: Cell, sources: Sources, search: Search
 ) -> StudyPlan | str:
     """Return the study of a cell, or why it has none."""
-    method = registry.get(cell.method)
+    method, config = registry.of_cell(cell)
     if not method.trains:
         return "nothing trains"
     unfit = loading.unsupported_reason(sources.locate(cell.backbone), cell.task.kind)
     if unfit is not None:
         return unfit
     backbone = load_backbone(cell, sources)
-    config = method.Config.model_validate(cell.config)
     reason = method.unsupported_reason(cell.task, backbone, config)
     if reason is not None:
         return reason

@@ -86,9 +86,7 @@ class Work:
         method, state = set_up(planned, self.backbone, self.splits, self.device)
         trainer = Trainer(planned, method, state, self.splits, lambda _: None)
         trainer.train()
-        made = records(
-            trainer, method, state, self.splits, self.backbone.tokenizer, peak, provenance.now()
-        )
+        made = records(trainer, self.backbone.tokenizer, peak, provenance.now())
         costs = [record.cost for record, _ in made]
         whole = time.perf_counter() - began
         train = sum(cost.train_seconds for cost in costs if cost)

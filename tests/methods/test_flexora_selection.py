@@ -127,7 +127,7 @@ def test_run_that_selects_nothing_ends_alone(make_backbone: MakeBackbone) -> Non
         torch.testing.assert_close(
             state.bank.values[position], solo.state.bank.values[0], rtol=0, atol=1e-9
         )
-    made = records(trainer, method, state, data, None, MemoryPeak(CPU), now())
+    made = records(trainer, None, MemoryPeak(CPU), now())
     assert [record.status for record, _ in made] == ["ok", "diverged", "ok"]
     assert made[1][0].detail == reasons[1]
     assert made[2][0].notes["selected_blocks"] == method.selected(1)

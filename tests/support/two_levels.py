@@ -53,13 +53,13 @@ class NotingTrainer(Trainer):
         super().__init__(*args)
         self.seen: list[Seen] = []
         self._passes: list[int] = []
-        original = self._method.losses
+        original = self.method.losses
 
         def losses(state: TrainState, batch: Batch) -> Tensor:
             self._passes.append(id(batch))
             return original(state, batch)
 
-        self._method.losses = losses  # type: ignore[method-assign]
+        self.method.losses = losses  # type: ignore[method-assign]
 
     def _account(
         self,

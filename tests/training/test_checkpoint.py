@@ -61,7 +61,7 @@ def at_step(monkeypatch: Patch, step: int, act: Callable[[], object]) -> Iterato
 
     def account(trainer: Trainer, *given: Any) -> None:
         original(trainer, *given)
-        if trainer._state.axis.step + 1 == step:
+        if trainer.state.axis.step + 1 == step:
             act()
 
     with monkeypatch.context() as patch:
@@ -77,7 +77,7 @@ def counted(monkeypatch: Patch) -> Iterator[list[tuple[int, int]]]:
 
     def account(trainer: Trainer, *given: Any) -> None:
         original(trainer, *given)
-        seen.append((trainer._state.axis.size, trainer._state.axis.step + 1))
+        seen.append((trainer.state.axis.size, trainer.state.axis.step + 1))
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, "_account", account)
@@ -262,7 +262,7 @@ def test_halves_of_a_stack_that_does_not_fit_go_on_from_its_checkpoint(
     original = Trainer._step
 
     def limited(trainer: Trainer, *given: Any) -> Any:
-        if trainer._state.axis.size > 2:
+        if trainer.state.axis.size > 2:
             raise torch.OutOfMemoryError("no memory left")
         return original(trainer, *given)
 

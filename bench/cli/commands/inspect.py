@@ -64,7 +64,7 @@ def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
         return {"verdict": unfit}
     backbone = load_backbone(cell, sources)
     splits = dataset.prepare(cell, sources, backbone.reader)
-    config = registry.get(cell.method).Config.model_validate(cell.config)
+    method, config = registry.of_cell(cell)
     return {
         "train": len(splits.train),
         "validation": len(splits.validation),
@@ -73,8 +73,7 @@ def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
         **{f"cut_{n}": int(s.cut.sum()) for n, s in splits.open.items() if s.cut is not None},
         "mean_tokens": round(float(splits.train.lengths.mean()), 1),
         "steps": cell.budget.total_steps(len(splits.train.trained)),
-        "verdict": registry.get(cell.method).unsupported_reason(cell.task, backbone, config)
-        or "ok",
+        "verdict": method.unsupported_reason(cell.task, backbone, config) or "ok",
     }
 
 
