@@ -10,8 +10,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from gapbench.bench.core.atomic import write_text
 from gapbench.bench.core.errors import StoreError
+from gapbench.bench.core.files import write_text
 from gapbench.bench.core.safe_parsing import parse_json
 from gapbench.bench.core.schema import FrozenModel
 

@@ -75,9 +75,8 @@ def export(store: Store, name: str, sources: Sources, device: str, out: Path) ->
     backbone = load_backbone(record.cell, sources)
     where = choose_device(device)
     attempt = Attempt.prepare([record.run], backbone, sources, where, lambda _: None)
-    attempt.trainer.method.export(
-        attempt.trainer.state, 0
-    )  # if it is refused, then before the time is spent
+    method, state = attempt.trainer.method, attempt.trainer.state
+    method.export(state, 0)  # if it is refused, then before the time is spent
     attempt.train()
     ((again, _),) = attempt.records()
     if again.status != Status.OK:

@@ -19,9 +19,8 @@ from gapbench.bench import __version__
 from gapbench.bench.config.run import Cell
 from gapbench.bench.config.task import Task
 from gapbench.bench.config.task_sources import BuiltinSource, HubSource, OwnSource
-from gapbench.bench.core.atomic import part, publish
 from gapbench.bench.core.errors import BackboneError, BenchError, ConfigError, StoreError
-from gapbench.bench.core.files import refuse_outside
+from gapbench.bench.core.files import refuse_outside, replacing
 from gapbench.bench.data import rows
 from gapbench.bench.data.manifest import File, Item, Manifest, Part, load
 from gapbench.bench.data.sources import Sources, backbone_folder, file_digest
@@ -157,12 +156,10 @@ class _Filling:
         path = self._folder / name
         if self._relative(path) in item.files and self._unchanged(self._relative(path)):
             return
-        own = part(path)  # under one name, so that a fetch that was killed leaves no more than one
-        own.unlink(missing_ok=True)  # no link that stands there is followed
-        write(own)
-        item.files[self._relative(path)] = _measured(own)
-        self._save(item)
-        publish(path)
+        with replacing(path, locked=True) as own:
+            write(own)
+            item.files[self._relative(path)] = _measured(own)
+            self._save(item)
 
     def _save(self, item: Item) -> None:
         self._mirror.items[item.folder] = item

@@ -30,8 +30,8 @@ from typing import Any
 from filelock import Timeout
 
 from gapbench.bench.config.run import Run
-from gapbench.bench.core.atomic import lock
 from gapbench.bench.core.errors import BenchError, without_password
+from gapbench.bench.core.files import lock
 from gapbench.bench.core.safe_parsing import parse_json
 from gapbench.bench.store import provenance
 from gapbench.bench.store.record import Record, Status

@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from gapbench.bench.core.atomic import is_whole
 from gapbench.bench.core.errors import RecordError
+from gapbench.bench.core.files import is_whole
 from gapbench.bench.core.safe_parsing import parse_json
 from gapbench.bench.core.schema import validate
 from gapbench.bench.store.record import SCHEMA_VERSION, Record, Status

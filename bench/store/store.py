@@ -17,7 +17,7 @@ stands in the files is the business of `bench.store.record_io`, `bench.store.sui
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -26,9 +26,16 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 
 from gapbench.bench.config.run import Run
-from gapbench.bench.core.atomic import json_text, lock, part, publish, writing
 from gapbench.bench.core.errors import RecordError, SettledError, StoreError
-from gapbench.bench.core.files import new_file, path_part, refuse_outside
+from gapbench.bench.core.files import (
+    explained,
+    json_text,
+    lock,
+    new_file,
+    path_part,
+    refuse_outside,
+    replacing,
+)
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.record_io import read_predictions, read_record, read_status
 from gapbench.bench.store.suite_plan import PlanRow, lay_over, read_plan, read_plan_of
@@ -195,24 +202,23 @@ class Store:
         path = self.record_path(record.run)
         if not record.status.settled:
             record = record.after(self.find(record.run))
-        content = record.model_dump(mode="json")
-        tables = {} if predictions is None else {path.with_suffix(".parquet"): predictions}
+        content = json_text(record.model_dump(mode="json"))
         refuse_outside(self.root, path.parent)
-        with writing(path, *tables):
+        with explained(path), ExitStack() as replaced:  # the last that is begun appears first
             path.parent.mkdir(parents=True, exist_ok=True)
-            for place, table in tables.items():
-                with new_file(part(place)) as file:
-                    pq.write_table(table, file)
-            with new_file(part(path)) as file:
-                file.write(json_text(content).encode())
+            own = replaced.enter_context(replacing(path, locked=True))
+            if predictions is not None:
+                beside = replacing(path.with_suffix(".parquet"), locked=True)
+                with new_file(replaced.enter_context(beside)) as file:
+                    pq.write_table(predictions, file)
+            with new_file(own) as file:
+                file.write(content.encode())
             # Only now: over a network, it may take until a file is made in a folder for those that
             # others have put there to show.
             if self.settled(record.run):
                 raise SettledError(
                     f"{path} holds a finished run already; records are never rewritten"
                 )
-            for place in (*tables, path):
-                publish(place)
 
     @contextmanager
     def claim(self, runs: Sequence[Run]) -> Iterator[list[Run]]:
@@ -226,7 +232,7 @@ class Store:
             for run in runs:
                 claimed = lock(self.lock_path(run.hash))
                 try:
-                    with writing(Path(claimed.lock_file)):
+                    with explained(Path(claimed.lock_file)):
                         claimed.acquire(timeout=0)
                 except Timeout:
                     continue
@@ -257,7 +263,7 @@ class Store:
             PlanRow.of(suite, run, variant, self.place(run), command) for run, variant in wanted
         ]
         path = self._plan_path(suite)
-        with writing(path), lock(self.lock_path(f"plan-{suite}")):
+        with explained(path), lock(self.lock_path(f"plan-{suite}")):
             lay_over(suite, path, rows)
 
     def plan(self, suite: str) -> list[PlanRow]:

@@ -11,9 +11,8 @@ from typing import Any
 from pydantic import ConfigDict, TypeAdapter, with_config
 
 from gapbench.bench.config.run import Run
-from gapbench.bench.core.atomic import json_text, part, publish
 from gapbench.bench.core.errors import RecordError, StoreError
-from gapbench.bench.core.files import new_file
+from gapbench.bench.core.files import json_text, write_text
 from gapbench.bench.core.safe_parsing import parse_json
 
 
@@ -101,6 +100,4 @@ def lay_over(suite: str, path: Path, rows: Sequence[PlanRow]) -> None:
     """
     merged = {row.label: row for row in [*read_plan_of(suite, path), *rows]}
     content = {"suite": suite, "runs": [asdict(row) for row in merged.values()]}
-    with new_file(part(path)) as file:
-        file.write(json_text(content).encode())
-    publish(path)
+    write_text(path, json_text(content), locked=True)

@@ -21,8 +21,8 @@ from safetensors.torch import load_file
 from gapbench.bench.config.run import Cell
 from gapbench.bench.config.task import Task
 from gapbench.bench.config.task_sources import BuiltinSource, OwnSource
-from gapbench.bench.core.atomic import replacing
 from gapbench.bench.core.errors import DataError
+from gapbench.bench.core.files import replacing
 from gapbench.bench.core.schema import content_hash
 from gapbench.bench.core.seeding import permutation, seed_of
 from gapbench.bench.data.encoded import Arrays, TaskData

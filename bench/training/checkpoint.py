@@ -19,9 +19,8 @@ from safetensors.torch import save_file
 
 from gapbench.bench.config.run import Run
 from gapbench.bench.core import signals
-from gapbench.bench.core.atomic import part, publish
 from gapbench.bench.core.errors import RecordError
-from gapbench.bench.core.files import refuse_outside
+from gapbench.bench.core.files import part, refuse_outside, replacing
 from gapbench.bench.core.safe_parsing import parse_json
 from gapbench.bench.core.schema import FrozenModel, content_hash
 from gapbench.bench.store import provenance
@@ -132,13 +131,11 @@ class Checkpoints:
         refuse_outside(self._store.root, path.parent)
         try:
             dense = {name: values.contiguous() for name, values in tensors.items()}
-            part(path).unlink(missing_ok=True)  # the library may follow a link that stands there
-            save_file(dense, part(path), {_KEY: json.dumps(header)})
-            # The library leaves it to its owner alone.
-            part(path).chmod(path.parent.stat().st_mode & 0o666)
-            publish(path)
+            with replacing(path, locked=True) as own:
+                save_file(dense, own, {_KEY: json.dumps(header)})
+                # The library leaves it to its owner alone.
+                own.chmod(path.parent.stat().st_mode & 0o666)
         except (OSError, SafetensorError) as error:
-            part(path).unlink(missing_ok=True)
             _log.warning("%s: cannot be written: %s; training goes on without it", path, error)
             return False
         return True

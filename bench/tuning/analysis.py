@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gapbench.bench.core.atomic import write_text
 from gapbench.bench.core.errors import StoreError
+from gapbench.bench.core.files import write_text
 from gapbench.bench.tuning.importance import importances
 from gapbench.bench.tuning.schema import StudyFile, TrialRow, TrialState
 from gapbench.bench.tuning.summary import BudgetPoint, Summary, Tally, score_of

@@ -6,9 +6,8 @@ import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
-from gapbench.bench.core.atomic import lock
 from gapbench.bench.core.errors import StoreError, without_password
-from gapbench.bench.core.files import refuse_outside
+from gapbench.bench.core.files import lock, refuse_outside
 
 JOURNAL = "journal:"
 """What comes before the path of a journal file."""

@@ -23,8 +23,8 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as State
 
 from gapbench.bench.config.run import Run
-from gapbench.bench.core.atomic import lock
 from gapbench.bench.core.errors import StoreError
+from gapbench.bench.core.files import lock
 from gapbench.bench.core.seeding import seed_of
 from gapbench.bench.store.record import CurvePoint, Record, Status
 from gapbench.bench.store.store import Store

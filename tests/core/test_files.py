@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gapbench.bench.core.atomic import replacing, write_text
+from gapbench.bench.core.files import replacing, write_text
 
 
 def test_file_is_there_whole_or_as_it_was(tmp_path: Path) -> None:

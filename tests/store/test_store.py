@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from gapbench.bench.config.run import Cell, Fingerprint, Run
 from gapbench.bench.core.errors import RecordError, StoreError
-from gapbench.bench.store import store as stores
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store, store_at
 from tests.support.small_suite import CELL, blank
@@ -47,15 +46,16 @@ def test_write_that_is_cut_off_leaves_nothing_to_read(
     store: Store, monkeypatch: pytest.MonkeyPatch, suffix: str
 ) -> None:
     """Where a process dies before a rename, there is no record, and a later attempt succeeds."""
-    publish = stores.publish
+    replace = Path.replace
 
-    def die(path: Path) -> None:
+    def die(written: Path, path: Path) -> None:
         if path.suffix == suffix:
+            patch.setattr(Path, "unlink", lambda *_, **__: None)  # the dead take nothing away
             raise KeyboardInterrupt
-        publish(path)
+        replace(written, path)
 
     with monkeypatch.context() as patch:
-        patch.setattr(stores, "publish", die)
+        patch.setattr(Path, "replace", die)
         with pytest.raises(KeyboardInterrupt):
             store.write(blank(RUN), PREDICTIONS)
     assert list(store.record_path(RUN).parent.glob(f"*{suffix}.part"))
