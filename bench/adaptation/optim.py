@@ -98,7 +98,7 @@ class ParameterBank:
         self.grads = torch.zeros_like(self.values)
         self._bind()
 
-    def keep(self, positions: Sequence[int]) -> None:
+    def keep_runs(self, positions: Sequence[int]) -> None:
         """Drop the rows of runs that left the stack."""
         self.load(self.values[list(positions)])
 
@@ -169,10 +169,10 @@ class StackedAdamW:
         self._max_norm = self._column(norms, axis)
 
     @property
-    def rates(self) -> Tensor:
+    def learning_rates(self) -> Tensor:
         """Learning rate of the next update, (runs, 1)."""
-        rates = [rate_at(self._count, self._total_steps, s) for s in self._settings]
-        return self._bank.values.new_tensor(rates).unsqueeze(1)
+        now = [learning_rate_at(self._count, self._total_steps, s) for s in self._settings]
+        return self._bank.values.new_tensor(now).unsqueeze(1)
 
     def step(self) -> Tensor:
         """Update the group's numbers of every run and clear their gradients.
@@ -184,7 +184,7 @@ class StackedAdamW:
         values, grads = bank.values[:, columns], bank.grads[:, columns]
         norms: Tensor = torch.linalg.vector_norm(grads, dim=1, keepdim=True)
         grads.mul_((self._max_norm / (norms + _CLIP_EPS)).clamp_(max=1.0))
-        rate = self.rates * bank.rate_factors(columns)
+        rate = self.learning_rates * bank.rate_factors(columns)
         self._count += 1
         beta1, beta2 = _ADAM_BETAS
         if self._decays:
@@ -209,7 +209,7 @@ class StackedAdamW:
         self._second.copy_(tensors["second"])
         self._count = max(tensors["updates"].tolist(), default=0)
 
-    def keep(self, positions: Sequence[int]) -> None:
+    def keep_runs(self, positions: Sequence[int]) -> None:
         """Drop the state of runs that left the stack (the bank drops its own rows)."""
         rows = list(positions)
         self._settings = [self._settings[row] for row in rows]
@@ -221,7 +221,7 @@ class StackedAdamW:
         return torch.tensor(values, device=axis.device, dtype=axis.dtype).unsqueeze(1)
 
 
-def rate_at(step: int, total: int, settings: Training) -> float:
+def learning_rate_at(step: int, total: int, settings: Training) -> float:
     """Return the learning rate of update ``step`` (counted from 0) of ``total``.
 
     Linear warm-up from 0 over ``ceil(total * warmup_fraction)`` updates, then linear or cosine

@@ -177,10 +177,10 @@ class Executor:
         attempt = self._ready(able, saved, backbone, progress)
         attempt.train()
         for record, predictions in attempt.records():
-            made.append(self.keep(record, predictions))
+            made.append(self.store_record(record, predictions))
         return []
 
-    def keep(self, record: Record, predictions: pa.Table | None) -> Record:
+    def store_record(self, record: Record, predictions: pa.Table | None) -> Record:
         """Store what came of a run; return that, or what another process stored before."""
         try:
             self.store.write(record, predictions)
@@ -230,7 +230,7 @@ class Executor:
         for run in runs:
             if not self.store.settled(run):
                 blank = blank_record(run, self.device, started, status=status, detail=detail)
-                given_up.append(self.keep(blank, None))
+                given_up.append(self.store_record(blank, None))
         return given_up
 
     def _note_full_store(self, runs: Sequence[Run], error: StoreError, started: datetime) -> None:

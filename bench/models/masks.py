@@ -31,31 +31,31 @@ def site_keys(run_seeds: Sequence[int], site: str, step: int) -> NDArray[np.uint
 
 
 def keep_mask(
-    keys: NDArray[np.uint32], rates: Tensor, shape: Sequence[int]
+    keys: NDArray[np.uint32], drop_rates: Tensor, shape: Sequence[int]
 ) -> tuple[Tensor, Tensor]:
     """Draw a Bernoulli keep-mask for every run.
 
     Args:
         keys: one key a run, from `site_keys`.
-        rates: (runs,) float, probability of dropping, in [0, 1).
+        drop_rates: (runs,) float, probability of dropping, in [0, 1).
         shape: of one run's mask, features last: (batch, tokens, features) for hidden states.
 
     Returns:
         The mask, (runs, *shape) bool with True for keep, and the reciprocal of the keep
-        probability, (runs, 1, ...) with as many axes, in the dtype of ``rates``.
+        probability, (runs, 1, ...) with as many axes, in the dtype of ``drop_rates``.
     """
     features = shape[-1]
-    device = rates.device
+    device = drop_rates.device
     rows = _rows(keys, shape[:-1])
     words = _signed(rows, device).unsqueeze(-1) ^ _signed(_feature_words(features), device)
     words.mul_(_wrapped(_MULTIPLIERS[0]))
     # The shift is arithmetic; it costs one of 32 bits, and saves a pass over the tensor.
     words.bitwise_xor_(words >> 16)
     words.mul_(_wrapped(_MULTIPLIERS[1]))
-    levels = (rates.double() * _LEVELS).round().clamp(max=_LEVELS - 1)  # a rate is below 1
+    levels = (drop_rates.double() * _LEVELS).round().clamp(max=_LEVELS - 1)  # a rate is below 1
     threshold = (levels - _LEVELS // 2).to(torch.int16).view(-1, *(1,) * len(shape))
     keep = words.view(torch.int16)[..., :features] >= threshold
-    scale = (_LEVELS / (_LEVELS - levels)).to(rates.dtype).view(-1, *(1,) * len(shape))
+    scale = (_LEVELS / (_LEVELS - levels)).to(drop_rates.dtype).view(-1, *(1,) * len(shape))
     return keep, scale
 
 

@@ -61,13 +61,13 @@ class RunAxis:
         finally:
             self._branch = before
 
-    def keep(
-        self, rates: Tensor, site: str, shape: Sequence[int], step: int | None = None
+    def keep_mask(
+        self, drop_rates: Tensor, site: str, shape: Sequence[int], step: int | None = None
     ) -> tuple[Tensor, Tensor]:
         """Draw counter-based keep-masks for the active runs.
 
         Args:
-            rates: (all runs,), probability of dropping.
+            drop_rates: (all runs,), probability of dropping.
             site: name of the place, so that no two places share a mask.
             shape: of one run's mask, features last, no entry of it a product of two.
             step: key of the draw if not the current step, so that a mask can stay for many steps.
@@ -79,19 +79,19 @@ class RunAxis:
         seeds = [self._mask_seeds[index] for index in self.active]
         when = self.step if step is None else step
         keys = masks.site_keys(seeds, self._branch + site, when)
-        return masks.keep_mask(keys, self.select(rates), shape)
+        return masks.keep_mask(keys, self.select(drop_rates), shape)
 
-    def dropout(self, x: Tensor, rates: Tensor, site: str) -> Tensor:
+    def dropout(self, x: Tensor, drop_rates: Tensor, site: str) -> Tensor:
         """Drop features of a run-major tensor by counter-based masks and rescale the rest.
 
         Args:
             x: (runs * batch, tokens, features) or (runs * batch, features).
-            rates: (all runs,), probability of dropping.
+            drop_rates: (all runs,), probability of dropping.
             site: name of the place, so that no two places share a mask.
         """
         tokens = x.shape[1] if x.dim() == 3 else 1
         shape = (x.shape[0] // self.size, tokens, x.shape[-1])
-        keep, scale = self.keep(rates, site, shape)
+        keep, scale = self.keep_mask(drop_rates, site, shape)
         return (x.view(self.size, *shape) * (keep * scale)).view_as(x)
 
 
@@ -174,12 +174,12 @@ class StackedDropout(Stacked):
 
     def __init__(self, axis: RunAxis, rate: float, site: str) -> None:
         super().__init__(axis)
-        self.rates = axis.vector([rate] * len(axis.seeds))
+        self.drop_rates = axis.vector([rate] * len(axis.seeds))
         self.site = site
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop features of (runs * batch, [tokens,] features) in training mode."""
-        return self.axis.dropout(x, self.rates, self.site) if self.training else x
+        return self.axis.dropout(x, self.drop_rates, self.site) if self.training else x
 
 
 def replace_module(model: nn.Module, name: str, new: nn.Module) -> None:

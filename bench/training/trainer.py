@@ -60,7 +60,7 @@ class Trainer:
         self.data = data
         self._progress = progress
         self._pruning_callback = pruning_callback
-        self._after_step = step_callback
+        self._step_callback = step_callback
         self._finite = torch.ones(len(runs), dtype=torch.bool, device=state.axis.device)
         self.subsets = {
             name: EvalSubset.of(split, _PROBE_SIZES[name])
@@ -105,8 +105,8 @@ class Trainer:
                 self._drop_diverged()
             if due and axis.size:
                 self._evaluate(choose=span.phase.eligible)
-            if self._after_step is not None and axis.size:
-                self._after_step(self)
+            if self._step_callback is not None and axis.size:
+                self._step_callback(self)
         self._drop_diverged()  # before the next phase builds on the numbers of this one
 
     def snapshot(self) -> Snapshot:
@@ -140,7 +140,7 @@ class Trainer:
         state.bank.load(rows["numbers"])
         self._finite = rows["finite"].clone()
         for name, optimizer in state.optimizers.items():
-            optimizer.keep(saved.active)
+            optimizer.keep_runs(saved.active)
             optimizer.load_state_dict({each: rows[f"{name}.{each}"] for each in optimizer.STATE})
         self.method.load_state_dict(saved.rows)
         self.traces = saved.traces
@@ -256,7 +256,7 @@ class Trainer:
             return patience is None or self.traces[index].evaluations_without_improvement < patience
 
         active = self.state.axis.active
-        self._keep([position for position, index in enumerate(active) if patient(index)])
+        self._keep_runs([position for position, index in enumerate(active) if patient(index)])
 
     def _drop_pruned(self) -> None:
         """Let go of the runs that the watch has seen enough of."""
@@ -267,7 +267,7 @@ class Trainer:
             self.traces[index].pruned = self._pruning_callback(
                 self.runs[index], self.traces[index].curve
             )
-        self._keep([p for p, index in enumerate(active) if self.traces[index].pruned is None])
+        self._keep_runs([p for p, index in enumerate(active) if self.traces[index].pruned is None])
 
     def _drop_stopped(self) -> None:
         """Let go of the runs of which the method says that they cannot go on."""
@@ -275,7 +275,7 @@ class Trainer:
         active = self.state.axis.active
         for position, reason in reasons.items():
             self.traces[active[position]].diverged = reason
-        self._keep([position for position in range(len(active)) if position not in reasons])
+        self._keep_runs([position for position in range(len(active)) if position not in reasons])
 
     def _drop_diverged(self) -> None:
         healthy = self._finite.tolist()
@@ -285,16 +285,16 @@ class Trainer:
                     f"loss or gradient is not finite by step {self.state.axis.step}; "
                     "try a lower learning_rate"
                 )
-        self._keep([position for position, ok in enumerate(healthy) if ok])
+        self._keep_runs([position for position, ok in enumerate(healthy) if ok])
 
-    def _keep(self, positions: list[int]) -> None:
+    def _keep_runs(self, positions: list[int]) -> None:
         state, axis = self.state, self.state.axis
         if len(positions) == axis.size:
             return
         axis.active = tuple(axis.active[position] for position in positions)
-        state.bank.keep(positions)
+        state.bank.keep_runs(positions)
         for optimizer in state.optimizers.values():
-            optimizer.keep(positions)
+            optimizer.keep_runs(positions)
         self._finite = self._finite[positions]
 
 

@@ -5,7 +5,7 @@ import torch
 import transformers
 from torch import nn
 
-from gapbench.bench.adaptation.optim import ParameterBank, StackedAdamW, rate_at
+from gapbench.bench.adaptation.optim import ParameterBank, StackedAdamW, learning_rate_at
 from gapbench.bench.config.run import Training
 from gapbench.bench.models.run_axis import RunAxis, StackedLinear
 from tests.support.small_stack import CPU
@@ -52,7 +52,7 @@ def test_stacked_adamw_equals_the_frameworks_for_each_run() -> None:
             limit = settings.max_grad_norm or float("inf")
             norm = nn.utils.clip_grad_norm_([weight, bias], limit)
             for group in optimizer.param_groups:
-                group["lr"] = rate_at(step, 12, settings)
+                group["lr"] = learning_rate_at(step, 12, settings)
             optimizer.step()
             torch.testing.assert_close(norms[run], norm)
             torch.testing.assert_close(layer.weight[run], weight, rtol=0, atol=1e-12)
@@ -68,8 +68,8 @@ def test_dropping_a_run_leaves_the_others_going_on() -> None:
         for step in range(6):
             if drop and step == 2:
                 axis.active = (0, 2)
-                bank.keep([0, 2])
-                optimizer.keep([0, 2])
+                bank.keep_runs([0, 2])
+                optimizer.keep_runs([0, 2])
             x = torch.ones(axis.size, 5, 6, dtype=torch.float64)
             layer(x.view(-1, 6)).square().sum().backward()
             optimizer.step()
@@ -94,6 +94,8 @@ def test_schedule_equals_the_model_librarys(schedule: str, fraction: float) -> N
     warmup = -int(-total * fraction // 1)
     library = transformers.get_scheduler(name, optimizer, warmup, total)
     for step in range(total):
-        assert rate_at(step, total, settings) == pytest.approx(optimizer.param_groups[0]["lr"])
+        assert learning_rate_at(step, total, settings) == pytest.approx(
+            optimizer.param_groups[0]["lr"]
+        )
         optimizer.step()
         library.step()

@@ -164,7 +164,7 @@ class _Tasks:
             self._queue.end(job, self._executor.give_up(runs, cause))
             return
         for record, predictions in carried.records:
-            self._executor.keep(record, predictions)
+            self._executor.store_record(record, predictions)
         Checkpoints(self._store, choose_device("cpu")).clear(runs)
         if self._settings.event_log is not None:
             for event in carried.told:
