@@ -4,15 +4,21 @@ import ctypes
 import gc
 import multiprocessing
 import os
+import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import import_module
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from typing import Any
 
 import torch
 
 from gapbench.bench.core.errors import ConfigError
+
+SPAWN = multiprocessing.get_context("spawn")
+"""How processes are started: a fork would share the threads and the GPU of this one."""
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's names of its settings
 _LARGEST_KEPT = 32 * 2**20  # bytes; glibc takes no more
@@ -80,18 +86,34 @@ def _of_glibc(name: str) -> Callable[..., int] | None:
     return function
 
 
-def end_with_parent() -> None:
-    """End this process as soon as the one that started it is gone, however that died.
+def start(work: Callable[..., None], *arguments: Any) -> BaseProcess:
+    """Start a process that does some work beside this one, and ends with it however it dies.
 
     A killed parent cannot tell its children. They would train on, hold claims, and compete with
     whoever runs the suite again. What they were at has no record then, and is done again.
     """
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
+    process = SPAWN.Process(target=_work_beside, args=(work, *arguments))
+    # A terminal interrupts the whole group. What is ignored is inherited, from the first line.
+    heeded = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    process.start()
+    signal.signal(signal.SIGINT, heeded)
+    return process
 
-    def watch(sentinel: int) -> None:
-        wait([sentinel])
+
+def kill(processes: Iterable[BaseProcess]) -> None:
+    """End processes at once."""
+    for process in processes:
+        process.kill()
+        process.join()
+
+
+def _work_beside(work: Callable[..., None], *arguments: Any) -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # noqa: S101 - `start` is what calls this, in another process
+
+    def watch() -> None:
+        wait([parent.sentinel])
         os._exit(1)
 
-    threading.Thread(target=watch, args=(parent.sentinel,), daemon=True).start()
+    threading.Thread(target=watch, daemon=True).start()
+    work(*arguments)

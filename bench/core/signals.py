@@ -5,8 +5,9 @@ Signals are the process's, and so is the answer to whether one has come.
 """
 
 import signal
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 _asked = threading.Event()
@@ -22,6 +23,20 @@ def asked() -> bool:
 
 
 @contextmanager
+def _handling(hear: Callable[[int, object], None], *numbers: signal.Signals) -> Iterator[None]:
+    """Let signals be handled by ``hear`` inside, and mean what they meant before afterwards."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    before = {number: signal.signal(number, hear) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
 def heeding(*numbers: signal.Signals) -> Iterator[set[int]]:
     """Let signals be heard by `asked` inside, and mean what they meant before afterwards.
 
@@ -32,20 +47,48 @@ def heeding(*numbers: signal.Signals) -> Iterator[set[int]]:
         Stopped: at the end, if what is inside has come to its end although it was asked to stop.
     """
     heard: set[int] = set()
-    if threading.current_thread() is not threading.main_thread():
-        yield heard  # only the main thread may handle signals
-        return
 
     def hear(number: int, _frame: object) -> None:
         heard.add(number)
         _asked.set()
 
-    before = {number: signal.signal(number, hear) for number in numbers}
     try:
-        yield heard
-        if heard:
-            raise Stopped("the process was asked to end")
+        with _handling(hear, *numbers):
+            yield heard
+            if heard:
+                raise Stopped("the process was asked to end")
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        _asked.clear()
+        if heard:
+            _asked.clear()
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], None]]:
+    """Make sure that Ctrl-C stops the work inside, and that a request to terminate does the same.
+
+    It is an exception that Python drops, with a traceback on stderr, where it strikes inside a
+    destructor. So it is remembered, and raised once more at the next check.
+
+    Yields:
+        A check to call now and then, which raises where an interrupt was dropped.
+    """
+    struck = threading.Event()
+
+    def strike(_number: int, _frame: object) -> None:
+        struck.set()
+        raise KeyboardInterrupt
+
+    def check() -> None:
+        if struck.is_set():
+            raise KeyboardInterrupt
+
+    def dropped(what: "sys.UnraisableHookArgs") -> None:
+        if not isinstance(what.exc_value, KeyboardInterrupt):
+            hook(what)
+
+    with _handling(strike, signal.SIGINT, signal.SIGTERM):
+        hook, sys.unraisablehook = sys.unraisablehook, dropped
+        try:
+            yield check
+        finally:
+            sys.unraisablehook = hook

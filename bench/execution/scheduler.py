@@ -4,17 +4,14 @@ Who works, this process or a whole cluster, is the matter of `bench.execution.en
 reach the store from there; only progress and status come back here.
 """
 
-import signal
-import sys
-import threading
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.config.run import Cell, Run
+from gapbench.bench.core import signals
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.core.schema import content_hash
 from gapbench.bench.execution import engines
@@ -80,48 +77,17 @@ def execute(runs: Sequence[Run], settings: Settings, progress: GridProgress) -> 
     work = engines.find(settings.engine)
     costs = Costs.measured(store_at(settings.results), settings.sources)
     jobs = costs.ordered(stacks(runs, settings.stack or most(settings)))
-    with heeding_interrupts(progress) as heedful:
+    with signals.interruptible() as check:
+
+        def heedful(done: float, statuses: Counter[Status]) -> None:
+            check()
+            progress(done, statuses)
+
         queue = WorkQueue(jobs, heedful, settings.budget_s)
         work(queue, settings)
     left = sum(len(job.runs) for job in queue.left)
     seconds = sum(queue.expected(job) for job in queue.left)
     return GridResult(queue.statuses, left, seconds or None)
-
-
-@contextmanager
-def heeding_interrupts(progress: GridProgress) -> Iterator[GridProgress]:
-    """Make sure that Ctrl-C stops the work, and that a request to terminate does the same.
-
-    It is an exception that Python drops, with a traceback on stderr, where it strikes inside a
-    destructor. So it is remembered, and raised once more at the next sign of progress.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield progress  # only the main thread may handle signals
-        return
-    struck = False
-
-    def strike(_number: int, _frame: object) -> None:
-        nonlocal struck
-        struck = True
-        raise KeyboardInterrupt
-
-    def heedful(done: float, statuses: Counter[Status]) -> None:
-        if struck:
-            raise KeyboardInterrupt
-        progress(done, statuses)
-
-    def dropped(what: "sys.UnraisableHookArgs") -> None:
-        if not isinstance(what.exc_value, KeyboardInterrupt):
-            hook(what)
-
-    hook, sys.unraisablehook = sys.unraisablehook, dropped
-    before = {number: signal.signal(number, strike) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield heedful
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        sys.unraisablehook = hook
 
 
 def _width(cell: Cell) -> int:

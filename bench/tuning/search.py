@@ -4,12 +4,8 @@ A process goes round all studies. In each it takes up what nobody else holds, be
 process that died; where everything is in other hands it goes on to the next.
 """
 
-import multiprocessing
-import signal
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -17,13 +13,13 @@ from pathlib import Path
 import torch
 
 from gapbench.bench.config.run import Run
+from gapbench.bench.core import signals
 from gapbench.bench.core.files import refuse_outside
-from gapbench.bench.core.process import end_with_parent, prepare
+from gapbench.bench.core.process import kill, prepare, start
 from gapbench.bench.data.sources import Sources
-from gapbench.bench.execution.scheduler import heeding_interrupts, stacks
+from gapbench.bench.execution.scheduler import stacks
 from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.store.event_log import EventLog
-from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import store_at
 from gapbench.bench.training.trainer import Progress
 from gapbench.bench.tuning.schema import StudyFile
@@ -70,41 +66,24 @@ def search(
         StoreError: if the storage cannot be reached, or holds a study made with another space.
     """
     sessions = _open(plans, context)  # what is wrong shows before other processes start
-    with _helpers(plans, context, workers), heeding_interrupts(_ignoring(progress)) as heedful:
-        prepare(context.threads)
-        _work(sessions, context, lambda share: heedful(share, Counter()))
+    starts = [len(plans) * number // workers for number in range(1, workers)]
+    others = [start(_work_beside, [*plans[n:], *plans[:n]], context) for n in starts]
+    try:
+        with signals.interruptible() as check:
+
+            def heedful(share: float) -> None:
+                check()
+                progress(share)
+
+            prepare(context.threads)
+            _work(sessions, context, heedful)
+    finally:
+        kill(others)  # nothing is left to do, or what is left will be taken up again
     return [session.publish(folder(context.results, session.plan)) for session in sessions]
 
 
-def _ignoring(progress: Progress) -> Callable[[float, Counter[Status]], None]:
-    return lambda share, _statuses: progress(share)
-
-
-@contextmanager
-def _helpers(plans: Sequence[StudyPlan], context: SearchContext, workers: int) -> Iterator[None]:
-    """Let other processes work on the same studies, each beginning with another one."""
-    spawn = multiprocessing.get_context("spawn")
-    starts = [len(plans) * number // workers for number in range(1, workers)]
-    helpers = [
-        spawn.Process(target=_help, args=([*plans[n:], *plans[:n]], context)) for n in starts
-    ]
-    # A terminal interrupts the whole group. They inherit what is ignored, from their first line on.
-    heeded = signal.signal(signal.SIGINT, signal.SIG_IGN) if helpers else None
-    for helper in helpers:
-        helper.start()
-    if helpers:
-        signal.signal(signal.SIGINT, heeded)
-    try:
-        yield
-    finally:
-        for helper in helpers:
-            helper.kill()  # nothing is left to do, or what is left will be taken up again
-            helper.join()
-
-
-def _help(plans: Sequence[StudyPlan], context: SearchContext) -> None:
-    """Work beside the process that started this one, and no longer than it."""
-    end_with_parent()
+def _work_beside(plans: Sequence[StudyPlan], context: SearchContext) -> None:
+    """Work on the same studies in another process, which begins with another one."""
     prepare(context.threads)
     _work(_open(plans, context), context, lambda _share: None)
 

@@ -2,14 +2,14 @@
 
 import os
 import signal
-from collections import Counter
 
 import pytest
 import torch
 
+from gapbench.bench.core import signals
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.engines.local import suitable_workers
-from gapbench.bench.execution.scheduler import heeding_interrupts, stacks
+from gapbench.bench.execution.scheduler import stacks
 from gapbench.bench.execution.work_queue import Job
 from tests.support.small_stack import CPU, make_runs
 
@@ -24,11 +24,13 @@ def test_interrupt_that_a_destructor_swallows_is_heeded_at_the_next_progress() -
             sum(range(1000))  # gives the handler a place to run
 
     def work() -> None:
-        with heeding_interrupts(lambda done, _: seen.append(done)) as progress:
-            progress(1.0, Counter())
+        with signals.interruptible() as check:
+            check()
+            seen.append(1.0)
             struck = Struck()
             del struck
-            progress(2.0, Counter())
+            check()
+            seen.append(2.0)
 
     with pytest.raises(KeyboardInterrupt):
         work()
@@ -38,7 +40,7 @@ def test_interrupt_that_a_destructor_swallows_is_heeded_at_the_next_progress() -
 def test_handler_of_interrupts_is_put_back() -> None:
     """Outside the work, Ctrl-C means what it meant before."""
     before = signal.getsignal(signal.SIGINT)
-    with heeding_interrupts(lambda *_: None):
+    with signals.interruptible():
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
 

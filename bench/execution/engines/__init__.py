@@ -5,13 +5,22 @@ take stacks from the same queue and leave the same records; whoever holds a run'
 record. The extras that an engine needs are loaded only when it is asked for.
 """
 
+import pkgutil
 from importlib import import_module
+from typing import TYPE_CHECKING
 
 from gapbench.bench.core.errors import ConfigError
-from gapbench.bench.execution.engines.base import Engine
+
+if TYPE_CHECKING:
+    from gapbench.bench.execution.engines.base import Engine
 
 
-def find(name: str) -> Engine:
+def names() -> list[str]:
+    """Return the names of all engines: those of the files beside this one, without `base`."""
+    return sorted({module.name for module in pkgutil.iter_modules(__path__)} - {"base"})
+
+
+def find(name: str) -> "Engine":
     """Return an engine by name.
 
     Raises:

@@ -23,7 +23,7 @@ class Settings:
         device: auto, cpu or cuda.
         stack: most runs that may share a backbone; None lets the engine measure what suits.
         workers: processes or tasks at once; None lets the engine choose.
-        engine: one of `bench.cli.arguments.ENGINES`.
+        engine: one of `bench.execution.engines.names`.
         budget_s: seconds after which no stack is begun; None sets no limit.
         checkpoint_minutes: from one checkpoint of a stack in training to its next.
         event_log: where each stack is noted.

@@ -1,7 +1,6 @@
 """This computer: one process, or several that are each replaced when they die."""
 
 import logging
-import multiprocessing
 import os
 import signal
 import time
@@ -20,7 +19,7 @@ from tqdm import tqdm
 from gapbench.bench.config.run import Run
 from gapbench.bench.core import signals
 from gapbench.bench.core.errors import BenchError
-from gapbench.bench.core.process import choose_device, end_with_parent, prepare, take_gpu
+from gapbench.bench.core.process import SPAWN, choose_device, kill, prepare, start, take_gpu
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.engines.base import STACKS_A_WORKER, Settings, small
 from gapbench.bench.execution.stack_executor import Executor
@@ -30,7 +29,6 @@ from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import store_at
 
 _log = logging.getLogger(__name__)
-_CONTEXT = multiprocessing.get_context("spawn")
 _POLL_S = 1.0
 _REPORT_S = 0.2  # between two messages of a worker about its progress
 
@@ -132,20 +130,13 @@ class WorkerPool:
             self._interrupt()
             raise
         finally:
-            for worker in self._workers:
-                worker.process.kill()
-                worker.process.join()
+            kill(worker.process for worker in self._workers)
 
     def _hire(self) -> None:
-        ours, theirs = _CONTEXT.Pipe()
+        ours, theirs = SPAWN.Pipe()
         before = oom_kills()
         slot = min({*range(self._size)} - {worker.slot for worker in self._workers})
-        arguments = (theirs, self._threads, slot, self._settings)
-        process = _CONTEXT.Process(target=_serve, args=arguments)
-        # A terminal interrupts the whole group. What is ignored is inherited, from the first line.
-        heeded = signal.signal(signal.SIGINT, signal.SIG_IGN)
-        process.start()
-        signal.signal(signal.SIGINT, heeded)
+        process = start(_serve, theirs, self._threads, slot, self._settings)
         theirs.close()  # so that its end shows here
         self._workers.append(_Worker(process, ours, before, slot))
 
@@ -215,7 +206,6 @@ class WorkerPool:
 
 def _serve(pipe: Connection, threads: int, slot: int, settings: Settings) -> None:
     """Do the stacks that come through a pipe until it closes."""
-    end_with_parent()
     tqdm.set_lock(RLock())  # its own lock is a system semaphore, which a killed process leaves
     prepare(threads)
     executor = _executor(settings)
