@@ -10,6 +10,7 @@ from gapbench.bench.core.process import choose_device
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.store.record import Record
+from gapbench.bench.store.record_io import read_record
 from gapbench.bench.store.store import Store, store_at
 
 TOLERANCE = 1e-4  # on float32 numbers; the same machine and threads usually give equality
@@ -92,7 +93,7 @@ def stored(store: Store, name: str, sources: Sources) -> Record:
 def _find(store: Store, name: str) -> Record:
     path = Path(name)
     if path.suffix == ".json":
-        return store.read(path)
+        return read_record(path)
     records = (record for record in store.records() if isinstance(record, Record))
     found = [record for record in records if name and record.run_hash.startswith(name)]
     if len(found) > 1:

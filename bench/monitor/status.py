@@ -14,6 +14,7 @@ from gapbench.bench.core.errors import RecordError
 from gapbench.bench.store import event_log
 from gapbench.bench.store.event_log import Event
 from gapbench.bench.store.record import Record, Status
+from gapbench.bench.store.record_io import read_record
 from gapbench.bench.store.store import Store
 from gapbench.bench.store.suite_plan import PlanRow
 from gapbench.bench.tuning.schema import TrialState
@@ -161,7 +162,7 @@ class ResultsFolder:
         if path in self._settled:
             return self._settled[path]
         try:
-            record = self._store.read(path)
+            record = read_record(path)
         except RecordError as error:
             return _Entry(path, str(path), UNREADABLE, str(error).removeprefix(f"{path}: "))
         entry = _brief(path, record)

@@ -16,7 +16,7 @@ stands in the files is the business of `bench.store.record_io`, `bench.store.sui
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -38,7 +38,7 @@ from gapbench.bench.core.files import (
 )
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.record_io import read_predictions, read_record, read_status
-from gapbench.bench.store.suite_plan import PlanRow, lay_over, read_plan, read_plan_of
+from gapbench.bench.store.suite_plan import PlanRow, lay_over, read_plan
 
 _FOLDERS = ("runs", "plans", "claims", "checkpoints", "logs")
 
@@ -93,21 +93,13 @@ class Store:
         """Return `record_path` as seen from the results folder, the same on every computer."""
         return self.record_path(run).relative_to(self.root).as_posix()
 
-    def read(self, path: Path) -> Record:
-        """Read one record.
-
-        Raises:
-            RecordError: if the file is truncated, not a record, or of another schema version.
-        """
-        return read_record(path)
-
     def find(self, run: Run) -> Record | None:
         """Return the readable record of ``run``, None if there is none."""
         path = self.record_path(run)
         if not path.exists():
             return None
         try:
-            return self.read(path)
+            return read_record(path)
         except RecordError:
             return None
 
@@ -122,11 +114,7 @@ class Store:
         Raises:
             RecordError: if a newer version wrote its record, which must not be replaced.
         """
-        return self.status_at(self.record_path(run))
-
-    def status_at(self, path: Path) -> Status | None:
-        """Return the status in the record at ``path``; see `status`."""
-        return read_status(path)
+        return read_status(self.record_path(run))
 
     def settled(self, run: Run) -> bool:
         """Whether ``run`` needs no (further) attempt.
@@ -163,11 +151,7 @@ class Store:
     def samples(self, count: int) -> Iterator[Record | RecordError]:
         """Yield at most ``count`` records of each task, backbone and method, as `records` does."""
         for folder in sorted((self.root / "runs").glob("*/*/*")):
-            for path in islice(folder.glob("*/seed-*.json"), count):
-                try:
-                    yield self.read(path)
-                except RecordError as error:
-                    yield error
+            yield from _readable(islice(folder.glob("*/seed-*.json"), count))
 
     def record_paths(self) -> list[Path]:
         """Return the files of all records, readable or not."""
@@ -175,11 +159,7 @@ class Store:
 
     def records(self) -> Iterator[Record | RecordError]:
         """Yield every record, and for an unreadable one the error that says why."""
-        for path in self.record_paths():
-            try:
-                yield self.read(path)
-            except RecordError as error:
-                yield error
+        return _readable(self.record_paths())
 
     def predictions(self, run: Run) -> pa.Table | None:
         """Return a run's test predictions: example_id, and what `TaskKind.table` puts beside it.
@@ -262,26 +242,14 @@ class Store:
         rows = [
             PlanRow.of(suite, run, variant, self.place(run), command) for run, variant in wanted
         ]
-        path = self._plan_path(suite)
+        path = self.root / "plans" / f"{path_part(suite)}.json"
         with explained(path), lock(self.lock_path(f"plan-{suite}")):
             lay_over(suite, path, rows)
-
-    def plan(self, suite: str) -> list[PlanRow]:
-        """Return the stored plan of a suite, empty if there is none.
-
-        Raises:
-            StoreError: if it is that of another suite, as where names differ in case alone on a
-                disk that does not tell the two apart.
-        """
-        return read_plan_of(suite, self._plan_path(suite))
 
     def plans(self) -> list[PlanRow]:
         """Return the plans of all suites."""
         paths = sorted((self.root / "plans").glob("*.json"))
         return [row for path in paths for row in read_plan(path)]
-
-    def _plan_path(self, suite: str) -> Path:
-        return self.root / "plans" / f"{path_part(suite)}.json"
 
 
 def store_at(root: Path) -> Store:
@@ -289,6 +257,14 @@ def store_at(root: Path) -> Store:
     store = Store(root)
     store.open_for_writing()
     return store
+
+
+def _readable(paths: Iterable[Path]) -> Iterator[Record | RecordError]:
+    for path in paths:
+        try:
+            yield read_record(path)
+        except RecordError as error:
+            yield error
 
 
 def _file_name(run: Run) -> str:

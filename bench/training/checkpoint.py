@@ -24,6 +24,7 @@ from gapbench.bench.core.files import part, refuse_outside, replacing
 from gapbench.bench.core.safe_parsing import parse_json
 from gapbench.bench.core.schema import FrozenModel, content_hash
 from gapbench.bench.store import provenance
+from gapbench.bench.store.record_io import read_status
 from gapbench.bench.store.store import Store
 from gapbench.bench.training.snapshot import Snapshot
 from gapbench.bench.training.trainer import StepCallback, Trainer
@@ -150,7 +151,7 @@ class Checkpoints:
 
     def _done(self, record: str) -> bool:
         try:
-            status = self._store.status_at(self._store.root / record)
+            status = read_status(self._store.root / record)
         except RecordError:  # of a newer version, which will see to its checkpoints itself
             return False
         return status is not None and status.settled

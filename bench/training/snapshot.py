@@ -5,15 +5,16 @@ trained numbers, the optimisers' moments, what a method gathers in its steps, an
 are the work of `bench.training.checkpoint`.
 """
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gapbench.bench.store.record import CurvePoint
 from gapbench.bench.training.flops_and_time import Work
 from gapbench.bench.training.run_state import Trace
 
@@ -58,44 +59,51 @@ class Snapshot:
 
     def pack(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """Return all of it as JSON data and as tensors by name, which are not copied."""
-        traces = [trace.pack() for trace in self.traces]
-        tensors = {
-            **{f"active/{name}": values for name, values in self.active_rows.items()},
-            **{f"all/{name}": values for name, values in self.rows.items()},
-        }
-        for index, (_, own) in enumerate(traces):
-            tensors |= {f"{index}/{name}": values for name, values in own.items()}
-        content = {
-            "step": self.step,
-            "active": self.active,
-            "traces": [plain for plain, _ in traces],
-            "seconds": {name: values.tolist() for name, values in self.seconds.items()},
-            "counted": [
-                [{part: done.tolist() for part, done in step.items()}, operations]
-                for step, operations in self.counted
-            ],
-        }
-        return content, tensors
+        tensors: dict[str, Tensor] = {}
+        return {name: _pack(part, name, tensors) for name, part in vars(self).items()}, tensors
 
     @classmethod
     def unpack(cls, content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Snapshot":
         """Return what `pack` was given."""
-        owned: dict[str, dict[str, Tensor]] = defaultdict(dict)
-        for place, values in tensors.items():
-            owner, _, name = place.partition("/")
-            owned[owner][name] = values
-        return cls(
-            step=content["step"],
-            active=tuple(content["active"]),
-            active_rows=owned["active"],
-            rows=owned["all"],
-            traces=[
-                Trace.unpack(plain, owned[str(index)])
-                for index, plain in enumerate(content["traces"])
-            ],
-            seconds={name: np.array(values) for name, values in content["seconds"].items()},
-            counted=[
-                ({part: np.array(done) for part, done in step.items()}, operations)
-                for step, operations in content["counted"]
-            ],
-        )
+        parts = _unpack(content, tensors)
+        for trace in parts["traces"]:
+            trace["curve"] = [CurvePoint.model_validate(point) for point in trace["curve"]]
+        restored = {
+            "active": tuple(parts["active"]),
+            "traces": [Trace(**trace) for trace in parts["traces"]],
+            "counted": [(step, operations) for step, operations in parts["counted"]],
+        }
+        return cls(**parts | restored)
+
+
+def _pack(part: Any, place: str, tensors: dict[str, Tensor]) -> Any:
+    """Return a part as JSON data; its tensors and arrays go into ``tensors``, named by place."""
+    match part:
+        case Tensor():
+            tensors[place] = part
+            return {"$tensor": place}
+        case np.ndarray():
+            tensors[place] = torch.from_numpy(np.ascontiguousarray(part))
+            return {"$array": place}
+        case Mapping():
+            return {name: _pack(inner, f"{place}/{name}", tensors) for name, inner in part.items()}
+        case list() | tuple():
+            return [_pack(inner, f"{place}/{number}", tensors) for number, inner in enumerate(part)]
+        case Trace():
+            return _pack(vars(part), place, tensors)
+        case CurvePoint():
+            return part.model_dump()
+    return part
+
+
+def _unpack(packed: Any, tensors: Mapping[str, Tensor]) -> Any:
+    match packed:
+        case {"$tensor": place}:
+            return tensors[place]
+        case {"$array": place}:
+            return tensors[place].numpy()
+        case Mapping():
+            return {name: _unpack(inner, tensors) for name, inner in packed.items()}
+        case list():
+            return [_unpack(inner, tensors) for inner in packed]
+    return packed

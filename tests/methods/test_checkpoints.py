@@ -53,9 +53,10 @@ def assert_same(one: Trainer, other: Trainer) -> None:
     """Compare all that two trainings have left, bit for bit, but for the clock."""
     content, tensors = one.snapshot().pack()
     others, other_tensors = other.snapshot().pack()
-    assert content | {"seconds": None} == others | {"seconds": None}
+    assert content == others
     assert tensors.keys() == other_tensors.keys()
-    assert [name for name in tensors if not torch.equal(tensors[name], other_tensors[name])] == []
+    compared = [name for name in tensors if not name.startswith("seconds/")]
+    assert [name for name in compared if not torch.equal(tensors[name], other_tensors[name])] == []
 
 
 @pytest.mark.parametrize("name", TRAINED)

@@ -17,6 +17,7 @@ from gapbench.bench.core.errors import MergeError, StoreError
 from gapbench.bench.data.batching import collate
 from gapbench.bench.execution.export import write
 from gapbench.bench.models.merge import Adapter
+from gapbench.bench.store.record_io import read_record
 from gapbench.bench.store.store import Store
 from tests.support.small_stack import (
     CPU,
@@ -208,7 +209,7 @@ def test_export_command_writes_what_the_record_scored(done: SmallSuite, capsys: 
     assert notes["labels"] == ["no", "yes"]
     assert notes["test_recorded"] == notes["test_now"] == {"accuracy": score}
     assert done.records() == before
-    stored = Store(done.results).predictions(Store(done.results).read(path).run)
+    stored = Store(done.results).predictions(read_record(path).run)
     logits = _logits_of_text(out, rows("validation")["sentence"])
     expected = np.stack([stored[f"logit_{k}"].to_numpy() for k in (0, 1)], axis=1)
     np.testing.assert_allclose(logits, expected[stored["example_id"].to_numpy()], atol=1e-5)

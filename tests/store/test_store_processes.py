@@ -72,7 +72,7 @@ def test_processes_that_plan_together_lose_no_row(store: Store) -> None:
         worker.start()
     for worker in workers:
         worker.join()
-    assert len(store.plan("small")) == 12
+    assert len(store.plans()) == 12
 
 
 def _hold(root: Path, ready: Barrier) -> None:

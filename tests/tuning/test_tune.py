@@ -50,7 +50,7 @@ def test_tune_puts_default_and_tuned_rows_side_by_side(
     assert "3: learning_rate, weight_decay, warmup_fraction" in answer.out
     assert "no study of animals" in answer.err
     assert "majority/default: nothing trains" in answer.err
-    rows = Store(small.results).plan("small")
+    rows = Store(small.results).plans()
     labels = {(row.method, row.variant) for row in rows}
     tuned = {("head", "tuned"), ("lora", "tuned")}
     assert labels == tuned | {(m, "default") for m in ("head", "lora", "majority")}

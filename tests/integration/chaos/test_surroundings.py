@@ -104,7 +104,7 @@ def test_times_of_files_mean_nothing(tmp_path: Path, when: float) -> None:
         with Store(store.root).claim([done, held, free]) as mine:
             assert mine == [free]
     assert store.settled(done)
-    assert len(store.plan("small")) == 3
+    assert len(store.plans()) == 3
     with store.claim([held]) as mine:
         assert mine == [held]
 

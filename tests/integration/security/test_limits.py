@@ -21,6 +21,7 @@ from gapbench.bench.experiment import suite as suites
 from gapbench.bench.experiment.suite import Suite
 from gapbench.bench.models.initial_adapter import read as read_start
 from gapbench.bench.store.event_log import events
+from gapbench.bench.store.record_io import read_record
 from gapbench.bench.store.store import Store, store_at
 from gapbench.bench.tasks.predictions import Predictions
 from gapbench.bench.training.checkpoint import Checkpoints
@@ -127,7 +128,7 @@ def _record(folder: Path) -> object:
     store.record_path(run).write_text(DEEP)
     assert not store.settled(run)
     assert store.find(run) is None
-    return store.read(store.record_path(run))
+    return read_record(store.record_path(run))
 
 
 def _plan(folder: Path) -> object:

@@ -7,6 +7,7 @@ import pytest
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import RecordError, StoreError
 from gapbench.bench.store.record import Record, Status
+from gapbench.bench.store.record_io import read_record
 from gapbench.bench.store.store import Store
 from gapbench.reports.results.load import MISSING, load
 from tests.support.results_folder import FEW, fill, make_cell, make_record, make_task, put
@@ -23,7 +24,7 @@ def test_load_of_a_complete_folder_gives_a_row_per_planned_run(store: Store) -> 
     results = load(store)
     assert results.runs["run_hash"].tolist() == [row.run_hash for row in store.plans()]
     for row in results.runs.itertuples():
-        record = store.read(store.root / str(row.path))
+        record = read_record(store.root / str(row.path))
         assert isinstance(record, Record)
         assert (row.config_hash, row.seed) == (record.cell_hash, record.seed)
         assert row.test_score == record.score("test")
