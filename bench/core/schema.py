@@ -10,12 +10,14 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.core.errors import ConfigError, RecordError
+from gapbench.bench.core.safe_parsing import parse_json
 
 
 class FrozenModel(BaseModel):
@@ -98,6 +100,43 @@ def changed(content: Model, changes: Mapping[str, Any], place: str) -> Model:
         ConfigError: as `validate` does.
     """
     return validate(type(content), dict(content) | dict(changes), place) if changes else content
+
+
+def read_versioned(
+    path: Path, model: type[Model], version: int, *, damaged: str, foreign: str
+) -> Model:
+    """Read a JSON file whose field ``schema_version`` says how to.
+
+    Args:
+        path: the file.
+        model: what it holds.
+        version: the only one that is read.
+        damaged: the way out where the file is damaged.
+        foreign: the way out where it is of another version.
+
+    Raises:
+        RecordError: if the file is truncated, of another version, or does not fit the model.
+    """
+    try:
+        content = parse_json(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError:
+        raise RecordError(f"{path}: truncated or not JSON; {damaged}") from None
+    found = content.get("schema_version") if isinstance(content, dict) else None
+    if found != version:
+        raise other_version(path, found, version, foreign)
+    try:
+        return validate(model, content, str(path))
+    except ConfigError as error:
+        raise RecordError(f"{error}; {damaged}") from None
+
+
+def other_version(path: Path, found: object, version: int, remedy: str) -> RecordError:
+    """Return the error for a file of another schema version than the one that is read."""
+    return RecordError(
+        f"{path}: field 'schema_version' is {found!r}, this version reads {version}; {remedy}"
+    )
 
 
 def suggest(given: str, allowed: list[str]) -> str:

@@ -111,16 +111,15 @@ def compare(before: Record, now: Record) -> Reproduction:
     """Return what differs between a stored record and its repetition."""
     old, new = dict(_numbers(before)), dict(_numbers(now))
     drifts, largest = {}, 0.0
-    for field in old.keys() | new.keys():
+    for field in sorted(old.keys() | new.keys()):
         first, second = old.get(field), new.get(field)
         if first is None or second is None:
-            if first is not second:
-                drifts[field] = (first, second)
-            continue
-        largest = max(largest, abs(first - second))
-        if abs(first - second) > TOLERANCE:
+            differs = first is not second
+        else:
+            largest = max(largest, abs(first - second))
+            differs = abs(first - second) > TOLERANCE
+        if differs:
             drifts[field] = (first, second)
-    drifts = dict(sorted(drifts.items()))
     return Reproduction(str(before.run), before.status, now.status, drifts, largest, now.detail)
 
 

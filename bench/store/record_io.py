@@ -12,8 +12,11 @@ import pyarrow.parquet as pq
 from gapbench.bench.core.errors import RecordError
 from gapbench.bench.core.files import is_whole
 from gapbench.bench.core.safe_parsing import parse_json
-from gapbench.bench.core.schema import validate
+from gapbench.bench.core.schema import other_version, read_versioned
 from gapbench.bench.store.record import SCHEMA_VERSION, Record, Status
+
+_REDO = "delete it and run the suite again"
+_FOREIGN = "use the gapbench that wrote it, or another folder with --results DIR"
 
 # A record as the store writes it, whole to its last line. Line breaks inside of strings are
 # escaped, so one space after a break is always a field of the record itself.
@@ -28,25 +31,12 @@ def read_record(path: Path) -> Record:
     Raises:
         RecordError: if the file is truncated, not a record, or of another schema version.
     """
-    try:
-        content = parse_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise RecordError(
-            f"{path}: truncated or not JSON; delete it and run the suite again"
-        ) from None
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
-        raise _foreign(path, version)
+    record = read_versioned(path, Record, SCHEMA_VERSION, damaged=_REDO, foreign=_FOREIGN)
     if not is_whole(path.with_suffix(".parquet")):
         raise RecordError(
             f"{path.with_suffix('.parquet')}: truncated predictions; run the suite again"
         )
-    try:
-        return validate(Record, content, str(path))
-    except ValueError as error:
-        raise RecordError(f"{error}; delete the file and run the suite again") from None
+    return record
 
 
 def read_status(path: Path) -> Status | None:
@@ -72,7 +62,7 @@ def read_status(path: Path) -> Status | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None  # nothing there, or cut off by a crash of the machine: it will be redone
     if newer:
-        raise _foreign(path, version)
+        raise other_version(path, version, SCHEMA_VERSION, _FOREIGN)
     return known
 
 
@@ -93,10 +83,3 @@ def read_predictions(path: Path) -> pa.Table | None:
         raise RecordError(
             f"{path}: damaged predictions; delete it and its record, and run the suite again"
         ) from None
-
-
-def _foreign(path: Path, version: object) -> RecordError:
-    return RecordError(
-        f"{path}: field 'schema_version' is {version!r}, this version reads {SCHEMA_VERSION}; "
-        "use the gapbench that wrote it, or another folder with --results DIR"
-    )

@@ -85,7 +85,9 @@ class Trainer:
         for span in self._spans:
             if axis.step <= span.start:
                 self._begin(span)
-                self._drop_stopped()
+                for position, reason in self.method.stopped(self.state).items():
+                    self.traces[axis.active[position]].diverged = reason
+                self._drop_ended()
             self._train_phase(span, points)
 
     def _begin(self, span: PhaseWindow) -> None:
@@ -102,12 +104,12 @@ class Trainer:
             due = axis.step in points
             if due or axis.step % _FINITE_CHECK_EVERY == 0:
                 self._progress(axis.step / self._total)
-                self._drop_diverged()
+                self._drop_ended()
             if due and axis.size:
                 self._evaluate(choose=span.phase.eligible)
             if self._step_callback is not None and axis.size:
                 self._step_callback(self)
-        self._drop_diverged()  # before the next phase builds on the numbers of this one
+        self._drop_ended()  # before the next phase builds on the numbers of this one
 
     def snapshot(self) -> Snapshot:
         """Return what `restore` needs; nothing is copied, so the next step makes it invalid."""
@@ -221,10 +223,12 @@ class Trainer:
                 self.traces[index].curve.append(self._point(scores))
                 if choose:
                     self._choose(position, self.traces[index], scores["validation"], own)
-        self._drop_diverged()
-        if choose:
-            self._drop_stale()
-            self._drop_pruned()
+        self._drop_ended()
+        if choose and self._pruning_callback is not None and state.axis.step:
+            for index in state.axis.active:
+                trace = self.traces[index]
+                trace.pruned = self._pruning_callback(self.runs[index], trace.curve)
+            self._drop_ended()
 
     def _point(self, scores: Mapping[str, SplitScores]) -> CurvePoint:
         main = self.state.task.selection
@@ -250,45 +254,15 @@ class Trainer:
             0 if better else trace.evaluations_without_improvement + 1
         )
 
-    def _drop_stale(self) -> None:
-        def patient(index: int) -> bool:
-            patience = self.runs[index].cell.training.patience
-            return patience is None or self.traces[index].evaluations_without_improvement < patience
-
-        active = self.state.axis.active
-        self._keep_runs([position for position, index in enumerate(active) if patient(index)])
-
-    def _drop_pruned(self) -> None:
-        """Let go of the runs that the watch has seen enough of."""
-        if self._pruning_callback is None or self.state.axis.step == 0:
-            return
-        active = self.state.axis.active
-        for index in active:
-            self.traces[index].pruned = self._pruning_callback(
-                self.runs[index], self.traces[index].curve
-            )
-        self._keep_runs([p for p, index in enumerate(active) if self.traces[index].pruned is None])
-
-    def _drop_stopped(self) -> None:
-        """Let go of the runs of which the method says that they cannot go on."""
-        reasons = self.method.stopped(self.state)
-        active = self.state.axis.active
-        for position, reason in reasons.items():
-            self.traces[active[position]].diverged = reason
-        self._keep_runs([position for position in range(len(active)) if position not in reasons])
-
-    def _drop_diverged(self) -> None:
-        healthy = self._finite.tolist()
-        for position, index in enumerate(self.state.axis.active):
-            if not healthy[position]:
-                self.traces[index].diverged = (
-                    f"loss or gradient is not finite by step {self.state.axis.step}; "
-                    "try a lower learning_rate"
-                )
-        self._keep_runs([position for position, ok in enumerate(healthy) if ok])
-
-    def _keep_runs(self, positions: list[int]) -> None:
+    def _drop_ended(self) -> None:
+        """Let go of the runs that diverge, are pruned or run out of patience."""
         state, axis = self.state, self.state.axis
+        for index, healthy in zip(axis.active, self._finite.tolist(), strict=True):
+            if not healthy:
+                self.traces[index].diverged = (
+                    f"loss or gradient is not finite by step {axis.step}; try a lower learning_rate"
+                )
+        positions = [p for p, index in enumerate(axis.active) if not self._ended(index)]
         if len(positions) == axis.size:
             return
         axis.active = tuple(axis.active[position] for position in positions)
@@ -296,6 +270,11 @@ class Trainer:
         for optimizer in state.optimizers.values():
             optimizer.keep_runs(positions)
         self._finite = self._finite[positions]
+
+    def _ended(self, index: int) -> bool:
+        trace, patience = self.traces[index], self.runs[index].cell.training.patience
+        impatient = patience is not None and trace.evaluations_without_improvement >= patience
+        return impatient or trace.diverged is not None or trace.pruned is not None
 
 
 def _charged_to(phase: Phase, drawn: Iterable[str], part: str) -> str:

@@ -10,9 +10,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from gapbench.bench.core.errors import RecordError
-from gapbench.bench.core.safe_parsing import parse_json
-from gapbench.bench.core.schema import FrozenModel, validate
+from gapbench.bench.core.schema import FrozenModel, read_versioned
 from gapbench.bench.tuning.schema import StudyFile, TrialRow, TrialState
 
 SUMMARY_VERSION = 1
@@ -76,29 +74,13 @@ def read_summaries(results: Path) -> list[Summary]:
     Raises:
         RecordError: if one cannot be read.
     """
-    found = [_read(path) for path in sorted((results / "tuning").glob("*/summary.json"))]
+    remedy = "run 'gapbench tune' again, which writes it anew"
+    found = [
+        read_versioned(path, Summary, SUMMARY_VERSION, damaged=remedy, foreign=remedy)
+        for path in sorted((results / "tuning").glob("*/summary.json"))
+    ]
     return sorted(found, key=lambda summary: _place(summary.study))
 
 
 def _place(study: StudyFile) -> tuple[str, ...]:
     return (study.suite, study.task, study.backbone, study.method, study.variant, study.name)
-
-
-def _read(path: Path) -> Summary:
-    remedy = "run 'gapbench tune' again, which writes it anew"
-    try:
-        content = parse_json(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise RecordError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError:
-        raise RecordError(f"{path}: truncated or not JSON; {remedy}") from None
-    version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SUMMARY_VERSION:
-        raise RecordError(
-            f"{path}: field 'schema_version' is {version!r}, this version reads "
-            f"{SUMMARY_VERSION}; {remedy}"
-        )
-    try:
-        return validate(Summary, content, str(path))
-    except ValueError as error:
-        raise RecordError(f"{error}; {remedy}") from None
