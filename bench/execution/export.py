@@ -52,12 +52,8 @@ class Exported:
 
     def __str__(self) -> str:
         scores = f"{self.score_before} in the record, {self.score_now} now"
-        lines = [f"{self.folder}: test {self.metric} {scores}"]
-        lines += [
-            f"drifted: {name}: {old} before, {new} now"
-            for name, (old, new) in self.outcome.drifts.items()
-        ]
-        return "\n".join(lines)
+        first = f"{self.folder}: test {self.metric} {scores}"
+        return "\n".join([first, *self.outcome.drift_lines])
 
 
 def export(store: Store, name: str, sources: Sources, device: str, out: Path) -> Exported:

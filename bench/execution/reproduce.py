@@ -38,16 +38,18 @@ class Reproduction:
         """Whether status and all numbers agree."""
         return self.status_before == self.status_now and not self.drifts
 
+    @property
+    def drift_lines(self) -> list[str]:
+        """A line for people on every number that drifted."""
+        return [f"drifted: {name}: {a} before, {b} now" for name, (a, b) in self.drifts.items()]
+
     def __str__(self) -> str:
         lines = [f"{self.run}: {self.status_before} before, {self.status_now} now"]
         if self.same:
             lines.append(f"same: no number differs by more than {self.largest:.2g}")
         if self.detail:
             lines.append(self.detail)
-        lines += [
-            f"drifted: {name}: {old} before, {new} now" for name, (old, new) in self.drifts.items()
-        ]
-        return "\n".join(lines)
+        return "\n".join(lines + self.drift_lines)
 
 
 def reproduce(store: Store, name: str, sources: Sources, device: str) -> Reproduction:

@@ -179,7 +179,7 @@ class Record(FrozenModel):
         """What failures of one kind have in common; sizes and addresses may differ."""
         return self.status, re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?", "#", self.cause)
 
-    def score(self, split: str) -> float | None:
-        """Return the main metric on a split, None where it was not scored."""
+    def score(self, split: str, metric: str | None = None) -> float | None:
+        """Return a metric on a split, by default the main one; None where it was not scored."""
         scores = self.splits.get(split)
-        return scores.metrics.get(self.cell.task.metrics[0]) if scores else None
+        return scores.metrics.get(metric or self.cell.task.metrics[0]) if scores else None

@@ -2,18 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.experiment.suite import PlannedRun
-from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store
 from gapbench.bench.tuning import analysis
 from gapbench.bench.tuning.schema import StudyFile
 from gapbench.bench.tuning.search import folder
 from gapbench.bench.tuning.space import apply
 from gapbench.bench.tuning.study_plan import StudyPlan, tuned_label
+from gapbench.bench.tuning.trials import mean_of_all
 
 
 def winner(plan: StudyPlan, file: StudyFile) -> Cell | None:
@@ -70,14 +69,8 @@ def table(file: StudyFile) -> dict[str, Any]:
 
 def _test_score(plan: StudyPlan, cell: Cell, seeds: Sequence[int], store: Store) -> float | None:
     """Return the mean test score over the seeds, None where one is missing."""
-    scores = [_of(store.find(Run(cell, seed)), plan.metric) for seed in seeds]
-    known = [score for score in scores if score is not None]
-    return fmean(known) if len(known) == len(seeds) else None
-
-
-def _of(record: Record | None, metric: str) -> float | None:
-    split = record.splits.get("test") if record else None
-    return split.metrics.get(metric) if split else None
+    found = [store.find(Run(cell, seed)) for seed in seeds]
+    return mean_of_all([record.score("test", plan.metric) if record else None for record in found])
 
 
 def _rounded(score: float | None) -> float | None:

@@ -32,7 +32,7 @@ from gapbench.bench.tuning import analysis, budget
 from gapbench.bench.tuning.schema import StudyFile, TrialRow, TrialState
 from gapbench.bench.tuning.space import START, distribution, start_points
 from gapbench.bench.tuning.study_plan import StudyPlan
-from gapbench.bench.tuning.trials import finished_row, score
+from gapbench.bench.tuning.trials import finished_row
 
 _ROW, _WAVE, _SPACE = "gapbench", "gapbench-wave", "gapbench-space"
 _TOLD = {
@@ -215,7 +215,7 @@ class Session:
         if self.plan.search.pruner != "wilcoxon":
             return False
         for place, record in enumerate(records):
-            value = score(self.plan, record)
+            value = record.score("validation", self.plan.metric)
             if value is not None and place not in trial.intermediate_values:
                 self._storage.set_trial_intermediate_value(trial._trial_id, place, value)
         now = self._storage.get_trial(trial._trial_id)

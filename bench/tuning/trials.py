@@ -48,21 +48,19 @@ def finished_row(plan: StudyPlan, started: TrialRow, records: Sequence[Record]) 
     return started.model_copy(update=known | scores)
 
 
-def score(plan: StudyPlan, record: Record) -> float | None:
-    """Return a run's validation score, None where it has none."""
-    split = record.splits.get("validation")
-    return split.metrics.get(plan.metric) if split else None
-
-
 _FIELDS = {"score": "validation_score", "ece": "ece", "gap": "gap"}
 
 
 def _scores(plan: StudyPlan, records: Sequence[Record]) -> dict[str, float | None]:
-    validation = _mean([score(plan, record) for record in records])
-    train = _mean([record.splits["train"].metrics.get(plan.metric) for record in records])
+    train, validation = (
+        mean_of_all([record.score(split, plan.metric) for record in records])
+        for split in ("train", "validation")
+    )
     sign = 1 if get_metric(plan.metric).higher_is_better else -1
     gap = None if train is None or validation is None else sign * (train - validation)
-    ece = _mean([record.calibration.ece if record.calibration else None for record in records])
+    ece = mean_of_all(
+        [record.calibration.ece if record.calibration else None for record in records]
+    )
     return {"validation_score": validation, "train_score": train, "gap": gap, "ece": ece}
 
 
@@ -81,6 +79,7 @@ def _passes(cost: Cost) -> float:
     return (cost.forward_passes + cost.backward_passes) / 2
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def mean_of_all(values: Sequence[float | None]) -> float | None:
+    """Return the mean, None where any value is missing."""
     known = [value for value in values if value is not None]
     return fmean(known) if len(known) == len(values) else None

@@ -31,15 +31,15 @@ def test_masks_are_as_long_as_the_input_and_the_output(monkeypatch: pytest.Monke
     """One mask of the input's width and one of the output's is drawn, none of the rank's."""
     layer = masked_layer()
     drawn: list[tuple[str, Sequence[int]]] = []
-    keep = layer.axis.keep
+    keep = layer.axis.keep_mask
 
     def spy(
-        rates: Tensor, site: str, shape: Sequence[int], step: int | None = None
+        drop_rates: Tensor, site: str, shape: Sequence[int], step: int | None = None
     ) -> tuple[Tensor, Tensor]:
         drawn.append((site, tuple(shape)))
-        return keep(rates, site, shape, step)
+        return keep(drop_rates, site, shape, step)
 
-    monkeypatch.setattr(layer.axis, "keep", spy)
+    monkeypatch.setattr(layer.axis, "keep_mask", spy)
     outputs(layer, _input(2, 3), copies=4)
     assert drawn == [("site.input", (4, INSIDE)), ("site.output", (4, OUTSIDE))]
 

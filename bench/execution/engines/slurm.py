@@ -25,7 +25,6 @@ from gapbench.bench.core.process import prepare
 from gapbench.bench.execution.engines.base import STACKS_A_WORKER, Settings, small
 from gapbench.bench.execution.engines.local import work_here
 from gapbench.bench.execution.work_queue import Job, WorkQueue
-from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import Store, store_at
 
 _log = logging.getLogger(__name__)
@@ -142,24 +141,14 @@ def _in_queue(array: str) -> bool:
 
 def _settled(queue: WorkQueue, job: Job, store: Store) -> bool:
     """Whether all runs of a stack are settled now; it has then ended."""
-    if store.unsettled(job.runs):
-        return False
-    _end(queue, job, store)
-    return True
+    return not store.unsettled(job.runs) and _attempted(queue, job, store)
 
 
 def _attempted(queue: WorkQueue, job: Job, store: Store) -> bool:
-    """Whether the runs of a stack at least have records that say why they are not settled."""
-    if any(store.status(run) is None for run in job.runs):
+    """Whether all runs of a stack have records, which say how it has ended."""
+    found = {run.hash: store.status(run) for run in job.runs}
+    statuses = {run: status for run, status in found.items() if status is not None}
+    if len(statuses) < len(found):
         return False
-    _end(queue, job, store)
-    return True
-
-
-def _end(queue: WorkQueue, job: Job, store: Store) -> None:
-    statuses: dict[str, Status] = {}
-    for run in job.runs:
-        status = store.status(run)
-        if status is not None:
-            statuses[run.hash] = status
     queue.end(job, statuses)
+    return True
