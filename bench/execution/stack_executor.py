@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any
 
 import pyarrow as pa
@@ -35,7 +34,13 @@ from gapbench.bench.store.store import Store
 from gapbench.bench.tasks import dataset
 from gapbench.bench.training.checkpoint import UNREADABLE, Checkpoints, Saved
 from gapbench.bench.training.make_records import blank_record, records
-from gapbench.bench.training.trainer import Progress, PruningCallback, StepCallback, Trainer
+from gapbench.bench.training.trainer import (
+    Progress,
+    PruningCallback,
+    StepCallback,
+    Trainer,
+    part_of,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -95,8 +100,7 @@ class Executor:
                     raise signals.Stopped("the process was asked to end")
                 stack, saved = waiting.popleft()
                 begun, share = len(made) / len(runs), len(stack) / len(runs)
-                report = partial(_report, progress, begun, share)
-                smaller = self._attempt(stack, saved, made, report)
+                smaller = self._attempt(stack, saved, made, part_of(progress, begun, share))
                 waiting.extendleft(reversed(self._by_checkpoint(smaller)))
         except SealedError:
             raise
@@ -279,11 +283,6 @@ class Attempt:
     def records(self) -> list[tuple[Record, pa.Table | None]]:
         """Score every run at its best checkpoint, whose numbers stay in place afterwards."""
         return records(self.trainer, self.tokenizer, self.peak, self.started)
-
-
-def _report(progress: Progress, begun: float, share: float, done: float) -> None:
-    """Report the progress of a part that has a share of the whole."""
-    progress(begun + share * done)
 
 
 def _left(runs: Sequence[Run], made: Sequence[Record]) -> list[Run]:

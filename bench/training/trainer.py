@@ -34,6 +34,11 @@ StepCallback = Callable[["Trainer"], None]
 """Called between steps, when a snapshot can be taken; it may raise to end the training there."""
 
 
+def part_of(progress: Progress, begun: float, share: float) -> Progress:
+    """Return the progress of a part that has a share of the whole, which has ``begun`` by then."""
+    return lambda done: progress(begun + share * done)
+
+
 class Trainer:
     """Trains one stack of runs that agree on task, backbone, method and budget.
 
@@ -259,7 +264,9 @@ class Trainer:
         state, axis = self.state, self.state.axis
         for index, healthy in zip(axis.active, self._finite.tolist(), strict=True):
             if not healthy:
-                self.traces[index].diverged = (
+                self.traces[
+                    index
+                ].diverged = (
                     f"loss or gradient is not finite by step {axis.step}; try a lower learning_rate"
                 )
         positions = [p for p, index in enumerate(axis.active) if not self._ended(index)]

@@ -21,7 +21,7 @@ from gapbench.bench.execution.scheduler import stacks
 from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.store.event_log import EventLog
 from gapbench.bench.store.store import store_at
-from gapbench.bench.training.trainer import Progress
+from gapbench.bench.training.trainer import Progress, part_of
 from gapbench.bench.tuning.schema import StudyFile
 from gapbench.bench.tuning.storage import connect
 from gapbench.bench.tuning.study import Session
@@ -132,13 +132,9 @@ def _run(session: Session, runs: list[Run], context: SearchContext, report: Prog
     moved = False
     for stack in stacks(runs, context.stack or len(runs)):
         width = each * len(stack)
-        settled = executor.run(stack, _within(report, spent, width))
+        settled = executor.run(stack, part_of(report, spent, width))
         moved |= bool(settled)
         spent += width
     if moved:
         session.publish(folder(context.results, session.plan))
     return moved
-
-
-def _within(report: Progress, start: float, width: float) -> Progress:
-    return lambda share: report(start + width * share)

@@ -60,7 +60,12 @@ def space_of(cell: Cell, level: Level, backbone: Backbone) -> dict[str, Dimensio
         rank = {}
     preset = {name: _TRAINING[name] for name in method.training if name in _TRAINING}
     spare = {name: _TRAINING[name] for name in _SPARE if name not in preset}
-    rate = FloatDistribution(*_ordered(cell, "learning_rate", method.learning_rates), log=True)
+    low, high = method.learning_rates
+    if not low <= high:
+        raise ConfigError(
+            f"method {cell.method!r}: its range of 'learning_rate' has {low} above {high}"
+        )
+    rate = FloatDistribution(low, high, log=True)
     wanted = {"learning_rate": rate, **rank, **preset, **own, **spare}
     count = DIMENSIONS if level == "default" else len(wanted)
     space = {name: _dimension(cell, name, wanted[name]) for name in list(wanted)[:count]}
@@ -163,10 +168,3 @@ def _fitting(cell: Cell, rank: Dimension, backbone: Backbone) -> Dimension:
     while low < high and not fits(high):
         high -= 1
     return rank.model_copy(update={"high": float(high)})
-
-
-def _ordered(cell: Cell, name: str, ends: tuple[float, float]) -> tuple[float, float]:
-    low, high = ends
-    if not low <= high:
-        raise ConfigError(f"method {cell.method!r}: its range of {name!r} has {low} above {high}")
-    return low, high

@@ -237,7 +237,9 @@ class Session:
         for trial in trials[first:]:
             if trial.state == State.RUNNING and len(trial.params) < len(self._distributions):
                 self._study.sampler = self._sampler(trial.number)
-                _complete(optuna.trial.Trial(self._study, trial._trial_id), self._distributions)
+                begun = optuna.trial.Trial(self._study, trial._trial_id)
+                for name, drawn in self._distributions.items():
+                    begun._suggest(name, drawn)  # what its process was killed before
         for number in range(len(trials), first + size):
             self._study.sampler = self._sampler(number)
             self._study.ask(self._distributions)
@@ -291,12 +293,6 @@ def front(plan: StudyPlan, rows: list[TrialRow]) -> tuple[int, ...]:
 def _losses(plan: StudyPlan, row: TrialRow) -> tuple[float, ...]:
     first, *others = row.values
     return (-first if plan.direction == "maximize" else first, *others)
-
-
-def _complete(trial: optuna.Trial, distributions: Mapping[str, BaseDistribution]) -> None:
-    """Draw what a trial lacks because its process was killed in between."""
-    for name, drawn in distributions.items():
-        trial._suggest(name, drawn)
 
 
 def _pruner(plan: StudyPlan) -> BasePruner:

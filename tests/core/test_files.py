@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gapbench.bench.core.files import replacing, write_text
+from gapbench.bench.core.files import part, replacing, write_text
 
 
 def test_file_is_there_whole_or_as_it_was(tmp_path: Path) -> None:
@@ -39,6 +39,17 @@ def test_name_beside_is_that_of_one_process(
         write_text(path, "second")
         assert path.read_text() == "second"
     assert path.read_text() == "first"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_holder_of_a_lock_writes_under_one_name(tmp_path: Path) -> None:
+    """What a process that was killed has left there is overwritten, and then gone."""
+    path = tmp_path / "file.json"
+    part(path).write_text("left by another process")
+    with replacing(path, locked=True) as own:
+        assert own == part(path)
+        own.write_text("new")
+    assert path.read_text() == "new"
     assert list(tmp_path.iterdir()) == [path]
 
 
