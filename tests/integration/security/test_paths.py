@@ -219,7 +219,7 @@ def test_link_at_a_study_is_refused(
     assert list((tmp_path / "outside").iterdir()) == []
 
 
-@pytest.mark.parametrize("ending", ["", "-event_log", "-wal"])
+@pytest.mark.parametrize("ending", ["", "-journal", "-wal"])
 def test_link_at_the_studies_is_refused(
     small: SmallSuite, capsys: Capture, tmp_path: Path, ending: str
 ) -> None:
