@@ -289,7 +289,7 @@ def tuning(parser: argparse.ArgumentParser) -> None:
         "--storage",
         default=None,
         metavar="URL",
-        help="of studies, as Optuna takes it, or event_log:FILE (default: RESULTS/studies.db)",
+        help="of studies, as Optuna takes it, or journal:FILE (default: RESULTS/studies.db)",
     )
     parser.add_argument(
         "--seed", type=natural, default=0, metavar="N", help="of the search (default: 0)"

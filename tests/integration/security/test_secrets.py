@@ -81,7 +81,7 @@ def test_password_of_a_storage_is_in_no_message(
     assert holding(small.folder, SECRET) == []
 
 
-@pytest.mark.parametrize("url", ["sqlite:///a@b.db", "event_log:a@b", "postgresql://host/name"])
+@pytest.mark.parametrize("url", ["sqlite:///a@b.db", "journal:a@b", "postgresql://host/name"])
 def test_storage_without_a_password_is_named_as_it_is(url: str) -> None:
     """Nothing but passwords is hidden."""
     assert without_password(url) == url
