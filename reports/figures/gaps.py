@@ -33,7 +33,9 @@ def gaps(block: Block) -> FigureArtifact | None:
     )
     with style():
         gap = f"gap, {block.metric}"
-        figure, [left, right] = listed([block.named(row) for row in drawn.rows], [gap], square=gap)
+        figure, [left, right] = listed(
+            [block.named(row) for row in drawn.rows], [gap], beside=2.15, least=2.2
+        )
         _draw_gaps(left, drawn)
         _draw_scores(right, drawn)
     fields = ("n_seeds", "generalization_gap", "gap_ci_low", "gap_ci_high", "score")

@@ -20,7 +20,6 @@ from gapbench.reports.figures.layout import (
     Named,
     beside_names,
     listed,
-    margin,
     mark,
     name_lines,
     spans,
@@ -84,9 +83,12 @@ def average_ranks(suite: Suite) -> FigureArtifact | None:
     if len(names) < len(found.average):
         title += f" The first {len(names)} of {len(found.average)} methods are drawn."
     with style():
-        figure, axes = listed([Named(name, suite.looks[name]) for name in names], ["average rank"])
-        _draw_ranks(axes[0], found, names, suite.looks)
-        _draw_cliques(margin(axes[0], 0.13 * len(found.cliques) + 0.1), found, names)
+        lines = [Named(name, suite.looks[name]) for name in names]
+        room = 0.13 * len(found.cliques) + 0.1
+        figure, [ranked, cliques] = listed(lines, ["average rank"], beside=room)
+        _draw_ranks(ranked, found, names, suite.looks)
+        cliques.sharey(ranked)
+        _draw_cliques(cliques, found, names)
     ends = [_ends(found, name) for name in names]
     data = pd.DataFrame(
         {
@@ -227,7 +229,7 @@ def _draw_profiles(suite: Suite, found: Profile[str], names: list[str], *, bande
     axis.set_ylim(0, 1.02)
     axis.set_xlabel("distance below the best mean score of the task")
     axis.set_ylabel("share of runs")
-    name_lines(axis)
+    name_lines(figure)
     return figure
 
 
