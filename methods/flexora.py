@@ -210,14 +210,14 @@ class Flexora(BlockLowRank[FlexoraConfig]):
 
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
         """Make an inner step and, in the search where a batch for it is due, an outer step."""
-        rates = state.optimizers["main"].rates
+        learning_rates = state.optimizers["main"].rates
         with frozen(state.bank.parameters("upper")):
             report = super().step(state, batches)
         if "held out" not in batches:
             return report
         objective = self.functions.of(lambda: self.losses(state, batches["train"]))
         now = self.functions.numbers("main")
-        self._outer_step(state, LowerStep(objective, now, now, rates), batches["held out"])
+        self._outer_step(state, LowerStep(objective, now, now, learning_rates), batches["held out"])
         config = self.configs[0]
         spent = 1 + passes(config.estimator, config.unroll_steps)
         return StepReport(report.losses, report.gradient_norms, spent, spent)
@@ -261,10 +261,10 @@ def select(alpha_hat: Tensor, count: int | None = None) -> Tensor:
     return kept
 
 
-def _adam(rate: float) -> Training:
+def _adam(learning_rate: float) -> Training:
     """Return the settings of plain Adam at a constant rate."""
     return Training(
-        learning_rate=rate,
+        learning_rate=learning_rate,
         weight_decay=0.0,
         warmup_fraction=0.0,
         schedule="constant",

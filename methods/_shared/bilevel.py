@@ -121,7 +121,7 @@ class Bilevel(LowRank[ConfigT]):
         """Make a lower step and, where a batch for it is due, an upper step."""
         config, values = self.configs[0], self.functions.numbers("main")
         before = values.clone() if config.estimator == "darts" else values
-        rates = state.optimizers["main"].rates
+        learning_rates = state.optimizers["main"].rates
         with frozen(state.bank.parameters("upper")):
             report = super().step(state, batches)
         if "upper" not in batches:
@@ -129,7 +129,8 @@ class Bilevel(LowRank[ConfigT]):
         objective = self.functions.of(
             lambda: self.losses(state, batches["train"]) + self.penalty(state)
         )
-        self._upper_step(state, LowerStep(objective, before, values, rates), batches["upper"])
+        lower = LowerStep(objective, before, values, learning_rates)
+        self._upper_step(state, lower, batches["upper"])
         spent = 1 + passes(config.estimator, config.unroll_steps)
         return replace(report, forward_passes=spent, backward_passes=spent)
 

@@ -76,12 +76,12 @@ class Droppings:
         return features
 
     def _site(
-        self, name: str, rates: Sequence[float], pattern: Pattern, *, rescale: bool = False
+        self, name: str, drop_rates: Sequence[float], pattern: Pattern, *, rescale: bool = False
     ) -> Site | None:
         """Return a place to drop, None if no run does."""
-        if not any(rates):
+        if not any(drop_rates):
             return None
-        vector = self._axis.vector(rates)
+        vector = self._axis.vector(drop_rates)
         return Site(self._axis, name, vector, pattern, self._tokens, rescale)
 
     def _in_layers(self, model: "transformers.PreTrainedModel") -> None:
@@ -97,10 +97,10 @@ class Droppings:
         self, model: "transformers.PreTrainedModel", layer: nn.Module, index: int
     ) -> None:
         shared = self._configs[0]
-        rates = [c.logit_rate for c in self._configs]
-        logits = self._site(f"logits {index}", rates, shared.logit_pattern)
-        rates = [c.weight_rate for c in self._configs]
-        weights = self._site(f"weights {index}", rates, shared.weight_pattern)
+        drop_rates = [c.logit_rate for c in self._configs]
+        logits = self._site(f"logits {index}", drop_rates, shared.logit_pattern)
+        drop_rates = [c.weight_rate for c in self._configs]
+        weights = self._site(f"weights {index}", drop_rates, shared.weight_pattern)
         if logits is None and weights is None:
             return
         dropping = AttentionDropping(
@@ -113,21 +113,21 @@ class Droppings:
     def _after_feed_forward(self, layer: nn.Module, index: int) -> None:
         shared = self._configs[0]
         rescale = _rescales(shared, auto=shared.ffn_pattern != "span")
-        rates = [c.ffn for c in self._configs]
-        site = self._site(f"ffn {index}", rates, shared.ffn_pattern, rescale=rescale)
+        drop_rates = [c.ffn for c in self._configs]
+        site = self._site(f"ffn {index}", drop_rates, shared.ffn_pattern, rescale=rescale)
         _drop_output(_feed_forward(layer), site)
 
     def _at_embeddings(self, model: "transformers.PreTrainedModel") -> None:
         shared = self._configs[0]
-        rates = [c.embedding_rate for c in self._configs]
+        drop_rates = [c.embedding_rate for c in self._configs]
         rescale = _rescales(shared, auto=False)
-        site = self._site("embeddings", rates, shared.embedding_pattern, rescale=rescale)
+        site = self._site("embeddings", drop_rates, shared.embedding_pattern, rescale=rescale)
         _drop_output(model.get_input_embeddings(), site)
 
     def _at_head(self, model: "transformers.PreTrainedModel", head: Sequence[str]) -> None:
         """Drop in what the first part of the head gets, and note it for the consistency loss."""
-        rates = [c.head_rate for c in self._configs]
-        site = self._site("head", rates, "element", rescale=True)
+        drop_rates = [c.head_rate for c in self._configs]
+        site = self._site("head", drop_rates, "element", rescale=True)
         last = bool(attention.layers(model)) and attention.is_causal(model)
 
         def forget(*_: object) -> None:

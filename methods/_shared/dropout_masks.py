@@ -59,7 +59,7 @@ class Site:
     Attributes:
         axis: the runs.
         name: of the place, so that no two share a mask.
-        rates: (all runs,), probability of dropping.
+        drop_rates: (all runs,), probability of dropping.
         pattern: which entries fall together.
         tokens: tells what is padding.
         rescale: whether what is kept is multiplied by 1 / (1 - rate); attention has its own ways.
@@ -67,7 +67,7 @@ class Site:
 
     axis: RunAxis
     name: str
-    rates: Tensor
+    drop_rates: Tensor
     pattern: Pattern
     tokens: Tokens
     rescale: bool = False
@@ -76,7 +76,7 @@ class Site:
         """Draw which keys are kept; (rows, heads, queries or 1, keys) bool."""
         batch = rows // self.axis.size
         if self.pattern == "element":
-            keep, _ = self.axis.keep(self.rates, self.name, (batch, heads, queries, keys))
+            keep, _ = self.axis.keep(self.drop_rates, self.name, (batch, heads, queries, keys))
             return keep.flatten(0, 1)
         keep, _ = self._columns((batch, heads), keys)
         return keep.flatten(0, 1).unsqueeze(2)
@@ -87,7 +87,7 @@ class Site:
         wide = x if x.dim() == 3 else x.unsqueeze(1)
         shape = (len(x) // runs, *wide.shape[1:])
         if self.pattern == "element":
-            keep, scale = self.axis.keep(self.rates, self.name, shape)
+            keep, scale = self.axis.keep(self.drop_rates, self.name, shape)
         else:
             columns, scale = self._columns(shape[:1], shape[1])
             keep, scale = columns.unsqueeze(-1), scale.unsqueeze(-1)
@@ -102,9 +102,9 @@ class Site:
         """
         shape = (*groups, positions)
         if self.pattern == "column":
-            return self.axis.keep(self.rates, self.name, shape)
+            return self.axis.keep(self.drop_rates, self.name, shape)
         tall = (-1, *(1,) * len(groups))
-        levels = (self.axis.select(self.rates).double() * _LEVELS).round().long().view(tall)
+        levels = (self.axis.select(self.drop_rates).double() * _LEVELS).round().long().view(tall)
         lengths = self.tokens.lengths(self.axis.size * groups[0], positions, self.axis.device)
         lengths = lengths.view(-1, groups[0], *tall[2:])
         sizes = ((levels * lengths + _LEVELS // 2) // _LEVELS).clamp(min=1) * (levels > 0)
@@ -115,5 +115,5 @@ class Site:
 
     def _uniform(self, groups: Sequence[int]) -> Tensor:
         """Draw integers below 65,536 from fair coins; (runs, *groups)."""
-        coins, _ = self.axis.keep(torch.full_like(self.rates, 0.5), self.name, (*groups, 16))
+        coins, _ = self.axis.keep(torch.full_like(self.drop_rates, 0.5), self.name, (*groups, 16))
         return (coins.long() << torch.arange(16, device=coins.device)).sum(dim=-1)

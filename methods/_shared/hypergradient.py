@@ -40,13 +40,13 @@ class LowerStep:
     Attributes:
         losses: its objective, a function on its batch.
         before, after: lower numbers before and after it, (runs, n).
-        rates: its learning rates, (runs, 1).
+        learning_rates: its learning rates, (runs, 1).
     """
 
     losses: Losses
     before: Tensor
     after: Tensor
-    rates: Tensor
+    learning_rates: Tensor
 
 
 def hypergradient(
@@ -68,8 +68,8 @@ def hypergradient(
     if estimator == "t1t2":
         return t1t2(lower.losses, upper, lower.after, e)
     if estimator == "darts":
-        return darts(lower.losses, upper, lower.before, lower.after, e, lower.rates)
-    return unrolled(lower.losses, upper, lower.after, e, lower.rates, unroll_steps)
+        return darts(lower.losses, upper, lower.before, lower.after, e, lower.learning_rates)
+    return unrolled(lower.losses, upper, lower.after, e, lower.learning_rates, unroll_steps)
 
 
 def passes(estimator: Estimator, unroll_steps: int) -> int:
@@ -93,18 +93,18 @@ def t1t2(lower: Losses, upper: Losses, v: Tensor, e: Tensor) -> Tensor:
 
 
 def darts(
-    lower: Losses, upper: Losses, before: Tensor, after: Tensor, e: Tensor, rates: Tensor
+    lower: Losses, upper: Losses, before: Tensor, after: Tensor, e: Tensor, learning_rates: Tensor
 ) -> Tensor:
-    """Return the hypergradient through one SGD step from ``before`` to ``after`` at ``rates``.
+    """Return the hypergradient through one SGD step from ``before`` to ``after``.
 
     The upper gradients are those at ``after``, the mixed derivative is that at ``before``.
     """
     direct, q = _partials(upper, after, e)
-    return direct - rates * mixed_product(lower, before, e, q)
+    return direct - learning_rates * mixed_product(lower, before, e, q)
 
 
 def unrolled(
-    lower: Losses, upper: Losses, v: Tensor, e: Tensor, rates: Tensor, steps: int
+    lower: Losses, upper: Losses, v: Tensor, e: Tensor, learning_rates: Tensor, steps: int
 ) -> Tensor:
     """Return the exact derivative of the upper loss ``steps`` SGD steps ahead of ``v``."""
     leaf = e.detach().requires_grad_()
@@ -113,7 +113,8 @@ def unrolled(
     with sdpa_kernel(SDPBackend.MATH):
         for _ in range(steps):
             losses = lower(ahead, leaf).sum()
-            ahead = ahead - rates * torch.autograd.grad(losses, ahead, create_graph=True)[0]
+            (gradient,) = torch.autograd.grad(losses, ahead, create_graph=True)
+            ahead = ahead - learning_rates * gradient
         return torch.autograd.grad(upper(ahead, leaf).sum(), leaf)[0]
 
 

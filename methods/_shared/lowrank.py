@@ -81,7 +81,7 @@ class StackedLora(Stacked):
         self.ranks = tuple(ranks)
         self.in_features, self.out_features = layer_shape(base)
         self.scaling = axis.vector(scalings).view(-1, 1, 1)
-        self.rates = axis.vector(dropouts)
+        self.drop_rates = axis.vector(dropouts)
         self._drops = any(rate > 0 for rate in dropouts)
         runs, rank = len(self.ranks), max(self.ranks)
         several = () if members == 1 else (members,)
@@ -178,7 +178,7 @@ class StackedLora(Stacked):
         """Return the input of the update: ``x``, in training with features dropped."""
         if not (self.training and self._drops):
             return x
-        return self.axis.dropout(x, self.rates, self.site)
+        return self.axis.dropout(x, self.drop_rates, self.site)
 
     def parameter_count(self, index: int) -> int:
         """Count the rows and columns of the run's own rank."""

@@ -80,15 +80,16 @@ class Masking:
         first = configs[0]
         self.copies = 0
         self.ensemble_size = first.ensemble_size if first.inference == "ensemble" else None
-        rates = axis.vector([config.rate for config in configs])
-        kept = torch.ones_like(rates) if first.rescale or first.inference == "raw" else 1 - rates
+        drop_rates = axis.vector([config.rate for config in configs])
+        plain = first.rescale or first.inference == "raw"
+        kept = torch.ones_like(drop_rates) if plain else 1 - drop_rates
         self.factor = kept.square().view(-1, 1, 1)
         self._axis = axis
         self._step: int | None = None
         self._rescale = first.rescale
         # A draw needs a rate below 1; where it is 1, all is zeroed afterwards.
-        self._some = (rates < 1).to(axis.dtype).view(-1, 1, 1)
-        self._rates = torch.where(rates < 1, rates, 0)
+        self._some = (drop_rates < 1).to(axis.dtype).view(-1, 1, 1)
+        self._drop_rates = torch.where(drop_rates < 1, drop_rates, 0)
 
     @contextmanager
     def running(self, copies: int, step: int | None = None) -> Iterator[None]:
@@ -103,7 +104,7 @@ class Masking:
     def draw(self, site: str, features: int) -> Tensor:
         """Return what multiplies the features of each copy at a site, (runs, copies, features)."""
         shape = (self.copies, features)
-        keep, scale = self._axis.keep(self._rates, site, shape, self._step)
+        keep, scale = self._axis.keep(self._drop_rates, site, shape, self._step)
         some = self._axis.select(self._some)
         return keep * (some * scale if self._rescale else some)
 
