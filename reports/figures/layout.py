@@ -211,19 +211,26 @@ def _mark(look: MarkerStyle) -> dict[str, Any]:
     }
 
 
-def spans(axis: Axes, low: Sequence[float], high: Sequence[float], colours: Sequence[str]) -> None:
-    """Draw an interval on each line of a list, where there is one."""
-    ends = np.array([low, high], dtype=np.float64)
-    known = np.isfinite(ends).all(axis=0)
-    if known.any():
-        places = np.flatnonzero(known)
-        axis.hlines(
-            places,
-            ends[0, known],
-            ends[1, known],
-            colors=[colours[int(place)] for place in places],
-            linewidth=1.3,
-        )
+def estimates(
+    axis: Axes,
+    means: Sequence[float | None],
+    ends: tuple[Sequence[float | None], Sequence[float | None]],
+    names: Sequence[Named],
+) -> None:
+    """Draw on each line of a list a mark and its interval, as far as these are known.
+
+    Args:
+        axis: of the list.
+        means: places of the marks.
+        ends: low ones and high ones of the intervals.
+        names: the lines.
+    """
+    values = np.array([means, *ends], dtype=np.float64).T
+    for place, ((mean, low, high), each) in enumerate(zip(values, names, strict=True)):
+        if np.isfinite([low, high]).all():
+            axis.hlines(place, low, high, colors=each.look.colour, linewidth=1.3)
+        if np.isfinite(mean):
+            mark(axis, mean, place, each.look)
 
 
 def key(figure: Figure, handles: Sequence[Artist]) -> None:

@@ -15,6 +15,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from gapbench.bench.tuning.schema import Dimension, TrialRow, TrialState, Value
 from gapbench.bench.tuning.summary import score_of
 from gapbench.reports.document.model import FigureArtifact
+from gapbench.reports.figures.block import direction
 from gapbench.reports.figures.layout import (
     WIDTH,
     MarkerStyle,
@@ -69,7 +70,7 @@ class Searches:
     @property
     def better(self) -> str:
         """The direction of the metric in words."""
-        return "higher is better" if self.upward else "lower is better"
+        return direction(upward=self.upward)
 
     def named(self, each: Tuned) -> Named:
         """Return a study's name and look."""
