@@ -261,10 +261,10 @@ def select(alpha_hat: Tensor, count: int | None = None) -> Tensor:
     return kept
 
 
-def _adam(rate: float) -> Training:
+def _adam(learning_rate: float) -> Training:
     """Return the settings of plain Adam at a constant rate."""
     return Training(
-        learning_rate=rate,
+        learning_rate=learning_rate,
         weight_decay=0.0,
         warmup_fraction=0.0,
         schedule="constant",

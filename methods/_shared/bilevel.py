@@ -129,9 +129,8 @@ class Bilevel(LowRank[ConfigT]):
         objective = self.functions.of(
             lambda: self.losses(state, batches["train"]) + self.penalty(state)
         )
-        self._upper_step(
-            state, LowerStep(objective, before, values, learning_rates), batches["upper"]
-        )
+        lower = LowerStep(objective, before, values, learning_rates)
+        self._upper_step(state, lower, batches["upper"])
         spent = 1 + passes(config.estimator, config.unroll_steps)
         return replace(report, forward_passes=spent, backward_passes=spent)
 

@@ -113,9 +113,8 @@ def unrolled(
     with sdpa_kernel(SDPBackend.MATH):
         for _ in range(steps):
             losses = lower(ahead, leaf).sum()
-            ahead = (
-                ahead - learning_rates * torch.autograd.grad(losses, ahead, create_graph=True)[0]
-            )
+            (gradient,) = torch.autograd.grad(losses, ahead, create_graph=True)
+            ahead = ahead - learning_rates * gradient
         return torch.autograd.grad(upper(ahead, leaf).sum(), leaf)[0]
 
 

@@ -81,11 +81,8 @@ class Masking:
         self.copies = 0
         self.ensemble_size = first.ensemble_size if first.inference == "ensemble" else None
         drop_rates = axis.vector([config.rate for config in configs])
-        kept = (
-            torch.ones_like(drop_rates)
-            if first.rescale or first.inference == "raw"
-            else 1 - drop_rates
-        )
+        plain = first.rescale or first.inference == "raw"
+        kept = torch.ones_like(drop_rates) if plain else 1 - drop_rates
         self.factor = kept.square().view(-1, 1, 1)
         self._axis = axis
         self._step: int | None = None

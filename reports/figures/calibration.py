@@ -18,8 +18,7 @@ from gapbench.reports.figures.layout import (
     key,
     listed,
     mark,
-    panels,
-    split,
+    parted_panels,
 )
 from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import INK, PAGE, style
@@ -29,7 +28,7 @@ from gapbench.reports.tables.terminal import number, short
 
 _MOST = 40
 _PANELS = 8
-_HEIGHT = 1.75
+_HEIGHTS = (1.33, 0.33)
 _DISTANCE = "distance to the true probabilities"
 
 Judged = Mapping[str, Predicted]
@@ -116,8 +115,7 @@ def reliability_diagrams(block: Block, judged: Judged) -> FigureArtifact | None:
         "ECE before and after scaling." + left_out(len(drawn.rows), len(known), "error")
     )
     with style():
-        figure, axes = panels(len(drawn.rows), _HEIGHT)
-        counts = split(axes, 0.2)
+        figure, [axes, counts] = parted_panels(len(drawn.rows), _HEIGHTS)
         most = max(int(each.counts.max()) for each in bins.values())
         for row, axis, count in zip(drawn.rows, axes, counts, strict=True):
             colour = block.named(row).look.colour

@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 
 from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.block import Block, identity
-from gapbench.reports.figures.layout import listed, mark, spans
+from gapbench.reports.figures.layout import estimates, listed, mark
 from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import INK, style
 
@@ -32,29 +32,22 @@ def gaps(block: Block) -> FigureArtifact | None:
         + left_out(len(drawn.rows), len(known), "gap")
     )
     with style():
+        names = [block.named(row) for row in drawn.rows]
         gap = f"gap, {block.metric}"
-        figure, [left, right] = listed([block.named(row) for row in drawn.rows], [gap], square=gap)
-        _draw_gaps(left, drawn)
+        figure, [left, right] = listed(names, [gap], beside=2.15, least=2.2)
+        left.axvline(0, color=INK, linewidth=0.8)
+        means, low, high = (
+            [getattr(row, name) for row in drawn.rows]
+            for name in ("generalization_gap", "gap_ci_low", "gap_ci_high")
+        )
+        estimates(left, means, (low, high), names)
+        right.set_xlabel(gap)
         _draw_scores(right, drawn)
     fields = ("n_seeds", "generalization_gap", "gap_ci_low", "gap_ci_high", "score")
     data = pd.DataFrame(
         [identity(row) | {name: getattr(row, name) for name in fields} for row in drawn.rows]
     )
     return FigureArtifact(f"gaps-{block.stem}", title, figure, data)
-
-
-def _draw_gaps(axis: Axes, block: Block) -> None:
-    rows = block.rows
-    named = [block.named(row) for row in rows]
-    axis.axvline(0, color=INK, linewidth=0.8)
-    spans(
-        axis,
-        [row.gap_ci_low for row in rows],
-        [row.gap_ci_high for row in rows],
-        [each.look.colour for each in named],
-    )
-    for place, (row, each) in enumerate(zip(rows, named, strict=True)):
-        mark(axis, row.generalization_gap, place, each.look)
 
 
 def _draw_scores(axis: Axes, block: Block) -> None:

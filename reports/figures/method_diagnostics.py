@@ -15,7 +15,6 @@ from matplotlib.ticker import MaxNLocator
 
 from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.block import Block, identity
-from gapbench.reports.figures.fitting import fit
 from gapbench.reports.figures.heat import heatmap
 from gapbench.reports.figures.layout import LINE, WIDTH, below, head, key, marking, panels
 from gapbench.reports.figures.measure import width, within
@@ -189,7 +188,6 @@ def value_profiles(block: Block) -> FigureArtifact | None:
         axes[0].set_ylabel("value")
         axes[0].xaxis.set_major_locator(MaxNLocator(6, integer=True))
         below(figure, "place in the layer")
-        fit(figure)
         key(
             figure,
             [

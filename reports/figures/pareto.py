@@ -13,7 +13,6 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.block import REFERENCE, Block, identity, untrained
-from gapbench.reports.figures.fitting import fit
 from gapbench.reports.figures.labels import SIZE, Point, write_names
 from gapbench.reports.figures.layout import WIDTH, handle, head, key, mark, panels
 from gapbench.reports.figures.measure import within
@@ -117,12 +116,13 @@ def pareto(block: Block) -> FigureArtifact | None:
                 axis.set_ylabel(f"test {block.metric}")
         if not block.upward:
             axes[0].invert_yaxis()
-        fit(figure)
-        for axis, (_, _, offers) in zip(axes, drawn, strict=True):
-            _name_points(axis, block, offers, numbered=numbered)
         key(figure, [Line2D([], [], color=INK, linewidth=0.9, label="front")])
         if numbered:
-            _name(figure, block, rows, lines)
+            _name(figure, block, rows)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # names are placed around what stands where it is
+        for axis, (_, _, offers) in zip(axes, drawn, strict=True):
+            _name_points(axis, block, offers, numbered=numbered)
     return FigureArtifact(f"cost-{block.stem}", title, figure, pd.DataFrame(records))
 
 
@@ -226,14 +226,18 @@ def _scale(axis: Axes, costs: Sequence[float]) -> None:
         axis.xaxis.set_major_locator(MaxNLocator(5))
 
 
-def _name(figure: Figure, block: Block, rows: dict[int, Any], lines: int) -> None:
+def _name(figure: Figure, block: Block, rows: dict[int, Any]) -> None:
     """List what the numbers stand for, at the foot of the figure, column by column."""
-    height = figure.get_figheight()
-    for place, number in enumerate(sorted(rows)):
-        column, line = divmod(place, lines)
-        each = block.named(rows[number])
-        x = (0.2 + column * (WIDTH - 0.2) / _COLUMNS) / WIDTH
-        y = (_LINE * (lines - line) - 0.05) / height
-        figure.add_artist(handle(each.look, x, y))
-        text = f"{number}  {within(each.name, (WIDTH - 0.2) / _COLUMNS - 0.35, 7.5)}"
-        figure.text(x + 0.1 / WIDTH, y, text, fontsize=7.5, va="center_baseline")
+    room = WIDTH / _COLUMNS - 0.4
+    names = {number: block.named(rows[number]) for number in sorted(rows)}
+    figure.legend(
+        handles=[
+            handle(each.look, f"{number}  {within(each.name, room, 7.5)}")
+            for number, each in names.items()
+        ],
+        loc="outside lower left",
+        ncols=_COLUMNS,
+        borderpad=0,
+        handlelength=0.8,
+        handletextpad=0.4,
+    )

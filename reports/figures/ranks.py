@@ -19,11 +19,9 @@ from gapbench.reports.figures.layout import (
     MarkerStyle,
     Named,
     beside_names,
+    estimates,
     listed,
-    margin,
-    mark,
     name_lines,
-    spans,
 )
 from gapbench.reports.figures.measure import within
 from gapbench.reports.figures.subset import chosen, left_out
@@ -84,16 +82,24 @@ def average_ranks(suite: Suite) -> FigureArtifact | None:
     if len(names) < len(found.average):
         title += f" The first {len(names)} of {len(found.average)} methods are drawn."
     with style():
-        figure, axes = listed([Named(name, suite.looks[name]) for name in names], ["average rank"])
-        _draw_ranks(axes[0], found, names, suite.looks)
-        _draw_cliques(margin(axes[0], 0.13 * len(found.cliques) + 0.1), found, names)
-    ends = [_ends(found, name) for name in names]
+        lines = [Named(name, suite.looks[name]) for name in names]
+        room = 0.13 * len(found.cliques) + 0.1
+        figure, [ranked, cliques] = listed(lines, ["average rank"], beside=room)
+        average = [found.average[name] for name in names]
+        ends = [_ends(found, name) for name in names]
+        low, high = map(list, zip(*ends, strict=True))
+        estimates(ranked, average, (low, high), lines)
+        last = len(found.average)
+        ranked.set_xlim(1 - 0.03 * (last - 1), last + 0.03 * (last - 1))
+        ranked.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+        cliques.sharey(ranked)
+        _draw_cliques(cliques, found, names)
     data = pd.DataFrame(
         {
             "name": names,
-            "average_rank": [found.average[name] for name in names],
-            "bar_low": [low for low, _ in ends],
-            "bar_high": [high for _, high in ends],
+            "average_rank": average,
+            "bar_low": low,
+            "bar_high": high,
             "not_told_apart": [_groups(name, found) for name in names],
         }
     )
@@ -102,17 +108,14 @@ def average_ranks(suite: Suite) -> FigureArtifact | None:
 
 def _bars(found: Ranks[str]) -> str:
     """Say what the bars are, or why there are none."""
-    difference = f"the critical difference of Nemenyi's test at 5 % ({_difference(found)} ranks)"
+    size = number(found.critical_difference, 2)
+    difference = f"the critical difference of Nemenyi's test at 5 % ({size} ranks)"
     if _telling(found):
         return (
             f"Bars are as long as {difference}, within the ranks that there are: of two methods "
             "whose bars do not meet, one ranks better on tasks like these."
         )
     return f"No bars: {difference} is no less than ranks can differ, so that it tells none apart."
-
-
-def _difference(found: Ranks[str]) -> str:
-    return number(found.critical_difference, 2)
 
 
 def _telling(found: Ranks[str]) -> bool:
@@ -126,18 +129,6 @@ def _ends(found: Ranks[str], name: str) -> tuple[float, float]:
         return np.nan, np.nan
     half, rank = found.critical_difference / 2, found.average[name]
     return max(1.0, rank - half), min(float(len(found.average)), rank + half)
-
-
-def _draw_ranks(
-    axis: Axes, found: Ranks[str], names: list[str], looks: Mapping[str, MarkerStyle]
-) -> None:
-    low, high = zip(*(_ends(found, name) for name in names), strict=True)
-    spans(axis, low, high, [looks[name].colour for name in names])
-    for line, name in enumerate(names):
-        mark(axis, found.average[name], line, looks[name])
-    last = len(found.average)
-    axis.set_xlim(1 - 0.03 * (last - 1), last + 0.03 * (last - 1))
-    axis.xaxis.set_major_locator(MaxNLocator(10, integer=True))
 
 
 def _draw_cliques(axis: Axes, found: Ranks[str], names: list[str]) -> None:
@@ -227,7 +218,7 @@ def _draw_profiles(suite: Suite, found: Profile[str], names: list[str], *, bande
     axis.set_ylim(0, 1.02)
     axis.set_xlabel("distance below the best mean score of the task")
     axis.set_ylabel("share of runs")
-    name_lines(axis)
+    name_lines(figure)
     return figure
 
 

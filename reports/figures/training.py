@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.block import Block, direction, identity
-from gapbench.reports.figures.fitting import fit
-from gapbench.reports.figures.layout import ACROSS, below, head, key, panels, split
+from gapbench.reports.figures.layout import ACROSS, below, head, key, parted_panels
 from gapbench.reports.figures.measure import within
 from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import INK, style
@@ -25,7 +24,7 @@ Floats = NDArray[np.float64]
 _MOST = 8
 _LINES: dict[str, Any] = {"train": "--", "validation": ":", "test": "-"}
 _WIDTHS = {"train": 1.2, "validation": 1.0, "test": 1.6}
-_HEIGHT = 1.9
+_HEIGHTS = (0.96, 0.85)
 
 
 def curves(block: Block) -> FigureArtifact | None:
@@ -65,8 +64,7 @@ def curves(block: Block) -> FigureArtifact | None:
 def _draw(block: Block, metric: str) -> tuple[Figure, list[pd.DataFrame]]:
     """Draw a panel per method, parted into score and loss."""
     rows = block.rows
-    figure, upper = panels(len(rows), _HEIGHT)
-    lower = split(upper, 0.47)
+    figure, [upper, lower] = parted_panels(len(rows), _HEIGHTS)
     frames = []
     for row, score, loss in zip(rows, upper, lower, strict=True):
         curves = _curves(block, row)
@@ -91,7 +89,6 @@ def _draw(block: Block, metric: str) -> tuple[Figure, list[pd.DataFrame]]:
     ]
     checkpoint = Line2D([], [], color=INK, linestyle="", marker="^", label="chosen checkpoints")
     key(figure, [*lines, checkpoint])
-    fit(figure)
     return figure, frames
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gapbench.reports.document.model import FigureArtifact
-from gapbench.reports.figures.layout import Named, listed, mark, spans
+from gapbench.reports.figures.layout import Named, estimates, listed
 from gapbench.reports.figures.theme import INK, style
 from gapbench.reports.figures.tuning_trials import Searches, about
 from gapbench.reports.stats.intervals import Interval
@@ -87,14 +87,8 @@ def _draw_shares(axis: Axes, shares: Sequence[float | None], names: Sequence[Nam
 
 def _draw_intervals(axis: Axes, found: Sequence[Interval], names: Sequence[Named]) -> None:
     axis.axvline(0, color=INK, linewidth=0.8)
-    low, high = (
-        [getattr(each, end) if getattr(each, end) is not None else float("nan") for each in found]
-        for end in ("low", "high")
-    )
-    spans(axis, low, high, [each.look.colour for each in names])
-    for place, (each, named) in enumerate(zip(found, names, strict=True)):
-        if each.mean is not None:
-            mark(axis, each.mean, place, named.look)
+    means, low, high = ([getattr(each, part) for each in found] for part in ("mean", "low", "high"))
+    estimates(axis, means, (low, high), names)
 
 
 def _outcome(each: Tuned) -> dict[str, object]:

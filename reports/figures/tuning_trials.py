@@ -15,16 +15,16 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from gapbench.bench.tuning.schema import Dimension, TrialRow, TrialState, Value
 from gapbench.bench.tuning.summary import score_of
 from gapbench.reports.document.model import FigureArtifact
-from gapbench.reports.figures.fitting import fit
+from gapbench.reports.figures.block import direction
 from gapbench.reports.figures.layout import (
     WIDTH,
     MarkerStyle,
     Named,
-    aside,
     beside_names,
     key,
     marking,
     name_lines,
+    panel_width,
 )
 from gapbench.reports.figures.measure import within
 from gapbench.reports.figures.subset import chosen, left_out
@@ -70,7 +70,7 @@ class Searches:
     @property
     def better(self) -> str:
         """The direction of the metric in words."""
-        return "higher is better" if self.upward else "lower is better"
+        return direction(upward=self.upward)
 
     def named(self, each: Tuned) -> Named:
         """Return a study's name and look."""
@@ -119,8 +119,7 @@ def budget_curves(searches: Searches) -> FigureArtifact | None:
         axis.xaxis.set_major_locator(MaxNLocator(8, integer=True))
         axis.set_xlabel("trials")
         axis.set_ylabel(f"validation {searches.metric}")
-        name_lines(axis)
-        fit(figure)
+        name_lines(figure)
     data = [
         about(each) | point.model_dump() for each in drawn for point in each.summary.expected_best
     ]
@@ -160,28 +159,26 @@ def sensitivity(searches: Searches) -> FigureArtifact | None:
         "good scores, the less the setting matters. All panels share the upright axis."
         + searches.left_out(len(drawn))
     )
-    columns = max(len(_settings(each)) for each in drawn)
-    high, foot, top, between = 0.85, 0.36, 0.5, 0.62
-    height = top + foot + len(drawn) * high + (len(drawn) - 1) * between
-    wide = (WIDTH - 0.65 - 0.1 - 0.14 * (columns - 1)) / columns
     with style():
-        figure = Figure(figsize=(WIDTH, height))
-        first: Axes | None = None
-        for line, each in enumerate(drawn):
-            low = height - top - (line + 1) * high - line * between
-            for column, (name, dimension) in enumerate(_settings(each).items()):
-                left = 0.65 + column * (wide + 0.14)
-                box = (left / WIDTH, low / height, wide / WIDTH, high / height)
-                axis = figure.add_axes(box, sharey=first)
-                first = first or axis
-                _draw_trials(axis, each, name, dimension, searches.named(each).look)
-                axis.tick_params(labelleft=column == 0)
-                if column == 0:
-                    axis.set_title(within(each.name, 3.0, 8))
-        aside(figure, f"validation {searches.metric}")
-        key(figure, _meanings())
+        figure = _draw_sensitivity(searches, drawn)
     data = [about(each) | _trial(trial) for each in drawn for trial in each.summary.study.trials]
     return FigureArtifact(f"sensitivity-{searches.stem}", title, figure, pd.DataFrame(data))
+
+
+def _draw_sensitivity(searches: Searches, drawn: Sequence[Tuned]) -> Figure:
+    columns = max(len(_settings(each)) for each in drawn)
+    figure = Figure(figsize=(WIDTH, 0.3 + 1.47 * len(drawn)), layout="constrained")
+    axes = figure.subplots(len(drawn), columns, sharey=True, squeeze=False)
+    for line, each in zip(axes, drawn, strict=True):
+        line[0].set_title(within(each.name, 3.0, 8))
+        settings = _settings(each).items()
+        for axis, (name, dimension) in zip(line, settings, strict=False):
+            _draw_trials(axis, each, name, dimension, searches.named(each).look)
+        for axis in line[len(settings) :]:
+            axis.remove()
+    figure.supylabel(f"validation {searches.metric}", fontsize=8)
+    key(figure, _meanings())
+    return figure
 
 
 def _meanings() -> list[Line2D]:
@@ -242,7 +239,7 @@ def _place(trial: TrialRow, name: str, dimension: Dimension) -> float:
 
 def _scale(axis: Axes, dimension: Dimension) -> None:
     if dimension.kind == "choice":
-        room = axis.get_position().width * WIDTH / max(1, len(dimension.choices))
+        room = panel_width(axis) / max(1, len(dimension.choices))
         names = [within(_said(choice), room, 7.5) for choice in dimension.choices]
         axis.set_xticks(range(len(names)), names)
         axis.set_xlim(-0.5, len(names) - 0.5)

@@ -27,13 +27,8 @@ def verdict(block: pd.DataFrame) -> list[str]:
         sentences += effects(ranked[0].family, names, upward=upward)
         sentences += same(ranked[0].family, names)
         sentences += gains(ranked[0].family, names, upward=upward)
-    if len(scored):
-        sentences += [_single(scored), _bound(scored), _gaps(scored), _calibration(scored)]
-    return [sentence for sentence in [*sentences, *_lost(block), _protocol(block)] if sentence]
-
-
-def _names(block: pd.DataFrame) -> list[str]:
-    return [label(row.method, row.variant) for row in rows(block)]
+    sentences += [_single(scored), *_lost(block), _protocol(block)]
+    return [sentence for sentence in sentences if sentence]
 
 
 def _best(scored: pd.DataFrame) -> str:
@@ -70,44 +65,8 @@ def _single(scored: pd.DataFrame) -> str:
     single = scored[(scored["n_seeds"] == 1) & (scored["trainable_params"] != 0)]
     if single.empty or scored["rank_group"].isna().all():
         return ""
-    return f"Not compared, having one seed: {listed(_names(single))}."
-
-
-def _bound(scored: pd.DataFrame) -> str:
-    bounds = scored["bayes_score"].dropna()
-    if bounds.empty:
-        return ""
-    return f"The best possible predictor of these test examples reaches {number(bounds.iloc[0])}."
-
-
-def _gaps(scored: pd.DataFrame) -> str:
-    gaps = scored[scored["generalization_gap"].notna()].sort_values("generalization_gap")
-    if len(gaps) < 2:
-        return ""
-    widest = next(rows(gaps[::-1]))
-    ends = interval(widest.gap_ci_low, widest.gap_ci_high)
-    spread = f" (95 % interval {ends})" if ends else ""
-    text = (
-        f"The widest generalization gap is that of {label(widest.method, widest.variant)}: "
-        f"{number(widest.generalization_gap)}{spread}"
-    )
-    best = next(rows(scored))
-    if best.config_hash == widest.config_hash or pd.isna(best.generalization_gap):
-        return text + "."
-    return text + f"; the best scoring one has {number(best.generalization_gap)}."
-
-
-def _calibration(scored: pd.DataFrame) -> str:
-    calibrated = scored[scored["ece"].notna()].sort_values("ece")
-    if calibrated.empty:
-        return ""
-    best, worst = next(rows(calibrated)), next(rows(calibrated[::-1]))
-    text = f"{number(best.ece)} ({label(best.method, best.variant)})"
-    if len(calibrated) > 1:
-        text = f"from {text} to {number(worst.ece)} ({label(worst.method, worst.variant)})"
-    bounds = scored["bayes_ece"].dropna()
-    known = "" if bounds.empty else f"; that of the true probabilities is {number(bounds.iloc[0])}"
-    return f"Mean ECE: {text}{known}."
+    names = [label(row.method, row.variant) for row in rows(single)]
+    return f"Not compared, having one seed: {listed(names)}."
 
 
 def _lost(block: pd.DataFrame) -> list[str]:

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import numpy as np
-from scipy.special import chdtrc, ndtr
 
 from gapbench.reports.stats.estimates import Estimate, averaged
 from gapbench.reports.stats.intervals import Floats
@@ -68,43 +67,23 @@ def ranks(scores: Mapping[Key, Sequence[float]], alpha: float = 0.05) -> Ranks[K
     table = np.array(list(scores.values()), dtype=np.float64)
     if table.ndim < 2 or table.shape[0] < 3 or table.shape[1] < 2:
         return None
+    from scipy import stats  # half a second to load, which only reports of suites have need for
+
     n_methods, n_tasks = table.shape
-    better = (table > table[:, None]).sum(axis=1)
-    equal = (table == table[:, None]).sum(axis=1)
-    placed = better + (equal + 1) / 2
-    means = placed.mean(axis=1)
-    difference = studentized_range(n_methods, alpha) * np.sqrt(
-        n_methods * (n_methods + 1) / (6 * n_tasks)
-    )
+    means = stats.rankdata(-table, axis=0).mean(axis=1)
+    with np.errstate(invalid="ignore"):  # where all methods are equal on every task
+        p_value = float(stats.friedmanchisquare(*table).pvalue)
+    quantile = stats.studentized_range.ppf(1 - alpha, n_methods, np.inf) / np.sqrt(2)
+    difference = float(quantile * np.sqrt(n_methods * (n_methods + 1) / (6 * n_tasks)))
     order = np.argsort(means, kind="stable")
     names = [list(scores)[place] for place in order]
     return Ranks(
         average={name: float(means[place]) for name, place in zip(names, order, strict=True)},
         n_tasks=n_tasks,
-        p_value=_friedman(placed),
-        critical_difference=float(difference),
-        cliques=_cliques(names, means[order], float(difference)),
+        p_value=1.0 if np.isnan(p_value) else p_value,
+        critical_difference=difference,
+        cliques=_cliques(names, means[order], difference),
     )
-
-
-def studentized_range(n_groups: int, alpha: float) -> float:
-    """Return the upper quantile of the range of normal values over the square root of two.
-
-    Args:
-        n_groups: number of values.
-        alpha: probability of a wider range.
-
-    Source: the distribution is an integral over the largest value, taken by the trapezoidal rule.
-    """
-    x = np.linspace(-8.0, 8.0, 1601)
-    density = np.exp(-(x**2) / 2) / np.sqrt(2 * np.pi)
-    low, high = 0.0, 20.0
-    for _ in range(50):
-        middle = (low + high) / 2
-        within = n_groups * density * (ndtr(x) - ndtr(x - middle)) ** (n_groups - 1)
-        wide = within.sum() * (x[1] - x[0]) < 1 - alpha
-        low, high = (middle, high) if wide else (low, middle)
-    return float(high / np.sqrt(2))
 
 
 def interquartile(scores: Sequence[Sequence[float]], estimates: Sequence[Estimate]) -> Estimate:
@@ -198,18 +177,6 @@ def _over_seeds(values: Floats) -> Estimate:
     return Estimate(
         values.mean(axis=0), np.asarray(spread), zeros, zeros + max(n - 1, 1), zeros + np.inf
     )
-
-
-def _friedman(placed: Floats) -> float:
-    """Return the p-value of Friedman's test of ranks, `(methods, tasks)`, corrected for ties."""
-    k, n = placed.shape
-    counts = [np.unique(task, return_counts=True)[1] for task in placed.T]
-    tied = sum(float((each**3 - each).sum()) for each in counts)
-    correction = 1 - tied / (n * k * (k**2 - 1))
-    if correction < 1e-12:
-        return 1.0  # all methods are equal on every task
-    spread = ((placed.mean(axis=1) - (k + 1) / 2) ** 2).sum()
-    return float(chdtrc(k - 1, 12 * n / (k * (k + 1)) * spread / correction))
 
 
 def _cliques(names: Sequence[Key], means: Floats, difference: float) -> tuple[tuple[Key, ...], ...]:

@@ -41,38 +41,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     if n == 0:
         return Interval(0, None)
     mean = float(np.mean(values))
-    if constant(values):
+    if n == 1 or np.ptp(values) <= 1e-12 * np.abs(values).max():  # equal, up to rounding
         return Interval(n, mean)
     half = float(stdtrit(n - 1, (1 + level) / 2) * np.std(values, ddof=1) / np.sqrt(n))
     return Interval(n, mean, mean - half, mean + half)
-
-
-def constant(values: Sequence[float] | Floats, scale: float | None = None) -> bool:
-    """Say whether values are too few or too equal, up to rounding, to have a spread.
-
-    Args:
-        values: finite, `(n,)`.
-        scale: what rounding is measured against; the largest of the values if None.
-    """
-    if len(values) < 2:
-        return True
-    scale = float(np.abs(values).max()) if scale is None else scale
-    return bool(np.ptp(values) <= 1e-12 * scale)
-
-
-def interquartile_mean(values: Sequence[float]) -> float | None:
-    """Return the mean without the lowest and the highest quarter, None of no values.
-
-    Of each end a quarter is cut, rounded down to whole values, so that up to three values give
-    their plain mean.
-
-    Args:
-        values: finite, `(n,)`.
-
-    Source: Agarwal et al., "Deep reinforcement learning at the edge of the statistical precipice",
-    2021, section 4.3.
-    """
-    if not len(values):
-        return None
-    cut = len(values) // 4
-    return float(np.mean(np.sort(values)[cut : len(values) - cut]))

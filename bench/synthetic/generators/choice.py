@@ -48,9 +48,7 @@ class ChoiceTask:
         )
 
 
-def _propose(
-    split: Split, draws: Draws
-) -> tuple[str, tuple[list[str], NDArray[np.float64]]] | None:
+def _propose(split: Split, draws: Draws) -> _Question | None:
     """Draw a prompt, its choices in random order and their true probabilities.
 
     None where prompt or choices are not in the split's room, as when a prompt has no other words.

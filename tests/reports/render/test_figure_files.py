@@ -7,14 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
 from gapbench.reports.document.model import Document, FigureArtifact, Section, Text
 from gapbench.reports.figures import theme
 from gapbench.reports.figures.block import blocks
-from gapbench.reports.figures.fitting import fit
-from gapbench.reports.figures.layout import panels
+from gapbench.reports.figures.layout import below, key, marking, panels
 from gapbench.reports.figures.theme import INK, colours, style
 from gapbench.reports.figures.training import curves
 from gapbench.reports.render import figure_files
@@ -150,16 +150,22 @@ def test_curves_have_the_direction_of_the_metric_that_they_show(tmp_path: Path) 
     assert ": mse above (lower is better), loss below." in picture.title
 
 
-def test_fit_leaves_room_for_wide_numbers_and_their_label() -> None:
-    """What was cut off at the left is within the figure; what had room stays as it was."""
-    for low, wide in ((-0.00125, True), (0.5, False)):
+def test_panels_leave_room_for_wide_numbers_and_their_label() -> None:
+    """Nothing is cut off at any side; wide numbers take their room from the panels."""
+    lefts = []
+    for low, high in ((0.5, 1), (-0.00125, -0.00115)):
         with style():
             figure, axes = panels(2, 1.75, across=2)
-            axes[0].set_ylim(low, low + 1e-4 if wide else 1)
+            axes[0].set_ylim(low, high)
             axes[0].set_ylabel("test matthews_correlation")
-            before, right = axes[0].get_position(), axes[1].get_position().x1
-            assert (figure.get_tightbbox().x0 < 0) == wide
-            fit(figure)
-            assert figure.get_tightbbox().x0 >= 0
-            assert axes[1].get_position().x1 == right
-            assert (axes[0].get_position().x0 > before.x0) == wide
+            key(figure, [marking("front", "o")])
+            below(figure, "optimiser step")
+            figure.draw_without_rendering()
+            drawn = figure.get_tightbbox()
+            assert drawn.x0 >= 0
+            assert drawn.y0 >= 0
+            assert drawn.x1 <= figure.get_figwidth()
+            assert drawn.y1 <= figure.get_figheight()
+            assert axes[0].get_position().width == pytest.approx(axes[1].get_position().width)
+            lefts.append(axes[0].get_position().x0)
+    assert lefts[0] < lefts[1]

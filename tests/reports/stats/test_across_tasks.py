@@ -9,7 +9,6 @@ from gapbench.reports.stats.across_tasks import (
     interquartile,
     profile,
     ranks,
-    studentized_range,
 )
 from gapbench.reports.stats.estimates import Estimate, Sample, estimate
 
@@ -33,11 +32,23 @@ def test_friedman_with_ties_equals_scipy(n_methods: int, n_tasks: int) -> None:
     assert list(found.average.values()) == sorted(means.values())
 
 
-@pytest.mark.parametrize("n_groups", [2, 3, 10, 40])
-def test_studentized_range_equals_scipy(n_groups: int) -> None:
-    """The quantile is scipy's for infinitely many degrees of freedom."""
-    expected = reference.studentized_range.ppf(0.95, n_groups, np.inf) / np.sqrt(2)
-    assert studentized_range(n_groups, 0.05) == pytest.approx(expected, abs=1e-4)
+@pytest.mark.parametrize("n_methods", [3, 10, 40])
+def test_critical_difference_is_a_quantile_of_ranges(n_methods: int) -> None:
+    """The range of so many normal values exceeds it, scaled, with a probability of 5 %."""
+    found = ranks({place: [float(place), 0.0] for place in range(n_methods)})
+    assert found is not None
+    scale = np.sqrt(n_methods * (n_methods + 1) / (6 * found.n_tasks)) / np.sqrt(2)
+    x = np.linspace(-8.0, 8.0, 1601)
+    shares = reference.norm.cdf(x) - reference.norm.cdf(x - found.critical_difference / scale)
+    within = n_methods * reference.norm.pdf(x) * shares ** (n_methods - 1)
+    assert within.sum() * (x[1] - x[0]) == pytest.approx(0.95, abs=1e-9)
+
+
+def test_methods_that_are_equal_on_every_task_are_not_told_apart() -> None:
+    """Friedman's test has no statistic then."""
+    found = ranks({name: [0.5, 0.7] for name in "abc"})
+    assert found is not None
+    assert found.p_value == 1.0
 
 
 def test_critical_difference_is_that_of_the_literature() -> None:

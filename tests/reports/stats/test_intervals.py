@@ -1,10 +1,10 @@
-"""Means, their intervals and trimmed means against scipy, and what they refuse to answer."""
+"""Means and their intervals against scipy, and what they refuse to answer."""
 
 import numpy as np
 import pytest
 from scipy import stats as reference
 
-from gapbench.reports.stats.intervals import interquartile_mean, mean_interval
+from gapbench.reports.stats.intervals import mean_interval
 
 
 @pytest.mark.parametrize("n", [2, 3, 10])
@@ -23,15 +23,3 @@ def test_mean_interval_without_spread_is_empty(values: list[float]) -> None:
     result = mean_interval(values)
     assert (result.low, result.high) == (None, None)
     assert result.mean == (pytest.approx(np.mean(values)) if values else None)
-
-
-@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 8, 50])
-def test_interquartile_mean_of_random_values_equals_scipy(n: int) -> None:
-    """A quarter of the values is cut from each end, as scipy trims a mean."""
-    values = np.random.default_rng(n).normal(size=n)
-    assert interquartile_mean(values.tolist()) == pytest.approx(reference.trim_mean(values, 0.25))
-
-
-def test_interquartile_mean_of_nothing_is_none() -> None:
-    """No value has no mean."""
-    assert interquartile_mean([]) is None

@@ -212,15 +212,12 @@ def test_format_table_of_nothing_says_so(tmp_path: Path) -> None:
 
 
 def test_verdict_of_separated_methods_names_ties_and_losers(tmp_path: Path) -> None:
-    """The sentences name the best, what is worse for sure, the bound and the widest gap."""
+    """The sentences name the best and what is worse for sure."""
     summary = summarise(load(fill(tmp_path, methods=FEW, seeds=8, tasks=(make_task(),))))
     text = " ".join(verdict(summary))
     assert text.startswith("lora_dropout has the highest mean accuracy: ")
     assert "It beats lora by " in text
     assert "Not told apart" not in text
-    assert "The best possible predictor of these test examples reaches 0.860." in text
-    assert "The widest generalization gap is that of lora: " in text
-    assert "that of the true probabilities is 0.011" in text
 
 
 def test_verdict_of_a_failed_cell_claims_nothing_about_it(tmp_path: Path) -> None:
