@@ -177,7 +177,7 @@ def test_reports_load_no_training_library(
     done = subprocess.run(
         [sys.executable, "-c", code, command, *given],
         cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY / "src")},
         capture_output=True,
         text=True,
         check=False,

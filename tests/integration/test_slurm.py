@@ -55,7 +55,7 @@ def slurm() -> Iterator[Path]:
 def at_slurm(slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let commands and their jobs find it, and the package where it is not installed."""
     monkeypatch.setenv("SLURM_CONF", str(slurm / "slurm.conf"))
-    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY / "src"))
 
 
 @pytest.fixture

@@ -125,7 +125,7 @@ def test_quickstart_needs_no_network_in_any_process(tmp_path: Path) -> None:
     """Built-in tasks and backbones: neither the driver nor a worker opens a connection."""
     (tmp_path / "sitecustomize.py").write_text(WITNESS)
     log = tmp_path / "witness.txt"
-    paths = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY}", "WITNESS": str(log)}
+    paths = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{REPOSITORY / 'src'}", "WITNESS": str(log)}
     part = ["--tasks", "syn_sentiment,syn_similarity", "--methods", "head", "--seeds", "1"]
     done = subprocess.run(
         [
