@@ -1,6 +1,7 @@
-"""The pages of methods show what the stored reference results say."""
+"""Pages show what the stored reference results say, and name files that there are."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -8,6 +9,9 @@ import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = sorted((REPOSITORY / "docs" / "methods").glob("*.md"))
+NAMED = re.compile(
+    r"(?<![\w/.])((?:bench|docs|methods|reports|suites|tests)/[a-z_0-9/]+(?:\.py|\.sh|/))"
+)
 _spec = importlib.util.spec_from_file_location("measured", REPOSITORY / "docs" / "measured.py")
 assert _spec is not None
 assert _spec.loader is not None
@@ -41,3 +45,16 @@ def test_every_suite_of_reference_results_is_stored() -> None:
     table = measured.load()
     assert set(table["suite"]) <= {path.stem for path in (REPOSITORY / "suites").glob("*.yaml")}
     assert table["score"].notna().any()
+
+
+def test_files_that_pages_name_exist() -> None:
+    """A page names files and folders of the code by where they are."""
+    pages = [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")]
+    pages = [page for page in pages if page.name != "CHANGELOG.md"]
+    named = {
+        (page.relative_to(REPOSITORY), name)
+        for page in pages
+        for name in NAMED.findall(page.read_text(encoding="utf-8"))
+    }
+    assert len(named) > 50
+    assert not [f"{page}: {name}" for page, name in named if not (REPOSITORY / name).exists()]

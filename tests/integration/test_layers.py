@@ -110,6 +110,17 @@ def test_every_folder_has_its_place_in_the_order(top: str) -> None:
     assert folders <= set(ROOMS[top])
 
 
+def test_every_folder_of_tests_has_a_folder_that_it_tests() -> None:
+    """Tests of a room lie in a folder of its name; two folders are about no single room."""
+    tested = {path.parent for path in (REPOSITORY / "tests").rglob("test_*.py")}
+    places = {folder.relative_to(REPOSITORY / "tests") for folder in tested}
+    rooms = [place for place in places if place.parts[0] not in {"integration", "benchmarks"}]
+    assert len(rooms) > 20
+    for place in rooms:
+        top = "" if place.parts[0] in PACKAGES else "bench"
+        assert (REPOSITORY / top / place).is_dir(), f"tests/{place} tests nothing that there is"
+
+
 @pytest.mark.parametrize(
     ("module", "name", "answer"),
     [

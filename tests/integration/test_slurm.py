@@ -33,7 +33,7 @@ def slurm() -> Iterator[Path]:
     ports = {name: str(free_port()) for name in ("SLURMCTLD_PORT", "SLURMD_PORT")}
     with (folder / "start.log").open("w") as log:  # its daemons would keep a pipe open
         started = subprocess.run(
-            [REPOSITORY / "tests" / "slurm" / "start.sh", folder],
+            [REPOSITORY / "tests" / "support" / "start_slurm.sh", folder],
             env=os.environ | ports,
             stdout=log,
             stderr=log,

@@ -1,6 +1,7 @@
 """What every method must do, whatever it is: one suite over all that are discovered."""
 
 import json
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.data.batching import collate
+from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.run_axis import StackedLinear
-from tests.support.setting_variations import OUTPUTS, context, fields, illegal, others
+from gapbench.bench.training.trainer import Trainer
+from tests.support.setting_variations import OUTPUTS, STEPS, context, fields, illegal, others
 from tests.support.small_stack import (
     CPU,
     MakeBackbone,
@@ -107,8 +110,9 @@ def test_setting_refuses_illegal_values_by_name(name: str, field: str) -> None:
 @cache
 def _outcome(folder: Path, name: str, settings: str, outputs: int) -> np.ndarray:
     """Return all numbers that a short training with settings (as JSON) leaves, as one vector."""
-    how = {"precision": "bf16", "steps": 12, "outputs": outputs}  # where most is put in between
-    runs = make_runs(name, (3,), configs=[json.loads(settings)], **how)
+    how = {"steps": STEPS.get(name, 6), "outputs": outputs, "evaluations": 1}
+    # In bfloat16, where most is put in between.
+    runs = make_runs(name, (3,), configs=[json.loads(settings)], precision="bf16", **how)
     data = random_data(outputs=outputs)
     trained = train(folder, runs, data)
     curve = [[p.train_loss, p.test_loss] for p in trained.trainer.traces[0].curve]
@@ -172,23 +176,43 @@ def test_method_trains_on_every_family(name: str, family: str, make_backbone: Ma
     assert trained.trainer.traces[0].diverged is None
 
 
-@pytest.mark.parametrize("name", TRAINED)
-def test_method_leaves_the_pretrained_weights_bit_identical(
-    name: str, make_backbone: MakeBackbone
-) -> None:
-    """Training changes no frozen weight of the copy, and none at all of the original."""
-    folder, data = make_backbone("bert"), random_data()
-    runs = make_runs(name, (0,))
+@dataclass(frozen=True)
+class Training:
+    """One run of a method after 20 steps, and the weights of its backbone before the first."""
+
+    backbone: Backbone
+    before: dict[str, torch.Tensor]
+    trained: Trained
+
+
+@pytest.fixture(scope="module", params=TRAINED)
+def training(request: pytest.FixtureRequest, make_backbone: MakeBackbone) -> Training:
+    """Train one run of each method, once for all that is asked of it."""
+    folder, runs = make_backbone("bert"), make_runs(request.param, (0,))
     backbone = load_backbone(folder, runs)
     before = {k: v.clone() for k, v in backbone.model().state_dict().items()}
-    trained = train(folder, runs, data)
-    frozen = [p for p in trained.state.model.parameters() if not p.requires_grad]
+    return Training(backbone, before, train(folder, runs, random_data()))
+
+
+def test_method_leaves_the_pretrained_weights_bit_identical(training: Training) -> None:
+    """Training changes no frozen weight of the copy, and none at all of the original."""
+    state, before = training.trained.state, training.before
+    frozen = [p for p in state.model.parameters() if not p.requires_grad]
     untouched = {v.numpy().tobytes() for v in before.values()}
-    assert (len(frozen) > 20) == (name != "full")
+    assert (len(frozen) > 20) == (training.trained.method.name != "full")
     assert all(p.numpy().tobytes() in untouched for p in frozen)
     assert all(p.grad is None for p in frozen)
-    after = backbone.model().state_dict()
+    after = training.backbone.model().state_dict()
     assert all(torch.equal(after[k], v) for k, v in before.items())
+
+
+def test_relative_cost_is_what_the_steps_report(training: Training) -> None:
+    """The cost that `list methods` shows is the number of passes that a training counts."""
+    method, (trace,) = training.trained.method, training.trained.trainer.traces
+    assert trace.steps == 20
+    claimed = method.relative_cost(method.configs[0])
+    passes = trace.forward_passes + trace.backward_passes
+    assert claimed == pytest.approx(passes / 2 / trace.steps, rel=0.02)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -204,11 +228,23 @@ def test_method_memorises_32_examples(name: str, make_backbone: MakeBackbone) ->
         configs=[config],
         trainings=[training],
         steps=240,
-        evaluations=8,
+        evaluations=12,
         precision="fp32",
     )
-    (trace,) = train(make_backbone("bert"), runs, random_data(train=32)).trainer.traces
-    assert max(point.train_score for point in trace.curve) == 1.0
+    data = random_data(train=32)
+    method, state = set_up(runs, load_backbone(make_backbone("bert"), runs), data, CPU)
+    trainer = Trainer(runs, method, state, data, lambda _: None, after_step=_stop_when_fitted)
+    with pytest.raises(_FittedError):
+        trainer.train()
+
+
+class _FittedError(Exception):
+    """All examples of the training set are answered as they should be."""
+
+
+def _stop_when_fitted(trainer: Trainer) -> None:
+    if trainer.traces[0].curve[-1].train_score == 1.0:
+        raise _FittedError
 
 
 def _varied(name: str) -> list[dict[str, Any]]:
@@ -222,16 +258,15 @@ def _varied(name: str) -> list[dict[str, Any]]:
     return mixed
 
 
-@pytest.mark.parametrize("family", ["bert", "llama", "deberta-v2"])
+@pytest.mark.parametrize(("family", "steps"), [("bert", 20), ("llama", 8), ("deberta-v2", 8)])
 @pytest.mark.parametrize("name", STACKABLE)
 def test_stacked_runs_equal_solo_runs_in_float64(
-    name: str, family: str, make_backbone: MakeBackbone
+    name: str, family: str, steps: int, make_backbone: MakeBackbone
 ) -> None:
     """Four runs of different seeds and settings train to the same numbers together and alone."""
     folder, data = make_backbone(family), random_data(outputs=3)
-    runs = make_runs(
-        name, range(4), configs=_varied(name), trainings=TRAININGS, outputs=3, evaluations=3
-    )
+    varied = {"configs": _varied(name), "trainings": TRAININGS}
+    runs = make_runs(name, range(4), **varied, steps=steps, outputs=3, evaluations=3)
     _skip_unsupported(name, load_backbone(folder, runs))
     stacked = train(folder, runs, data)
     for position, solo in enumerate(assert_same_alone(folder, runs, stacked, data)):
@@ -289,17 +324,6 @@ def test_method_without_its_extras_is_lora_bit_for_bit(
     )
     assert ours.trainer.traces[0].curve == lora.trainer.traces[0].curve
     assert torch.equal(ours.state.bank.values, lora.state.bank.values)
-
-
-@pytest.mark.parametrize("name", TRAINED)
-def test_relative_cost_is_what_the_steps_report(name: str, make_backbone: MakeBackbone) -> None:
-    """The cost that `list methods` shows is the number of passes that a training counts."""
-    runs = make_runs(name, (0,), steps=20)
-    (trace,) = train(make_backbone("bert"), runs, random_data()).trainer.traces
-    cls = registry.get(name)
-    claimed = cls.relative_cost(cls.Config.model_validate(runs[0].cell.config))
-    passes = trace.forward_passes + trace.backward_passes
-    assert claimed == pytest.approx(passes / 2 / trace.steps, rel=0.02)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,1 +1,1 @@
-"""Tests of `integration/chaos`."""
+"""Tests of what happens when the surroundings fail: kills, full disks, clocks, lost bytes."""

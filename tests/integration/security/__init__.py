@@ -1,1 +1,1 @@
-"""Tests of `integration/security`."""
+"""Promises of docs/security.md, each held to."""

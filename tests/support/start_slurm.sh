@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Start a Slurm of one node from Debian's packages (slurmd, slurmctld, slurm-client, munge).
 #
-#   tests/slurm/start.sh FOLDER
+#   tests/support/start_slurm.sh FOLDER
 #
 # Everything it writes is in FOLDER, which should be new and have a short path; nothing of the system's
 # own configuration is read or changed. Commands find it by SLURM_CONF=FOLDER/slurm.conf. It has two

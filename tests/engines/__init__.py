@@ -1,1 +1,0 @@
-"""Engines: who works on stacks, and what happens when one of them dies."""

@@ -1,1 +1,0 @@
-"""What is promised in docs/security.md, held to it."""

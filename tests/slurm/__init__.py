@@ -1,1 +1,0 @@
-"""A Slurm of one node, started from the packages of the system."""

@@ -1,1 +1,0 @@
-"""Tests of tuning: spaces, budgets, studies and the whole command."""
