@@ -101,7 +101,7 @@ def test_interrupted_run_ends_with_130_and_goes_on(
     workers: int,
 ) -> None:
     """Ctrl-C ends with one line and code 130; the same command then does only what is left."""
-    budget = BUDGET | {"steps": 300, "evaluations": 30}
+    budget = BUDGET | {"steps": 150, "evaluations": 15}
     small = make(tmp_path / "small", make_backbone("bert"), methods=METHODS[:3], budget=budget)
     command = ("run", *small.running, "--stack", "1")
     process = start(*command, "--workers", workers)

@@ -169,7 +169,7 @@ def test_method_before_the_first_step_equals_the_backbone(
 @pytest.mark.parametrize("name", TRAINED)
 def test_method_trains_on_every_family(name: str, family: str, make_backbone: MakeBackbone) -> None:
     """Two-layer heads, Conv1D layers, grouped queries and last-token pooling all work."""
-    runs = make_runs(name, (0,), steps=4, outputs=3)
+    runs = make_runs(name, (0,), steps=4, outputs=3, evaluations=1)
     _skip_unsupported(name, load_backbone(make_backbone(family), runs))
     trained = train(make_backbone(family), runs, random_data(outputs=3))
     assert np.isfinite(trained.logits(random_data(outputs=3))).all()
@@ -233,7 +233,7 @@ def test_method_memorises_32_examples(name: str, make_backbone: MakeBackbone) ->
     )
     data = random_data(train=32)
     method, state = set_up(runs, load_backbone(make_backbone("bert"), runs), data, CPU)
-    trainer = Trainer(runs, method, state, data, lambda _: None, after_step=_stop_when_fitted)
+    trainer = Trainer(runs, method, state, data, lambda _: None, step_callback=_stop_when_fitted)
     with pytest.raises(_FittedError):
         trainer.train()
 
@@ -292,7 +292,8 @@ def test_stacked_parameters_equal_solo_parameters_in_float32(
 ) -> None:
     """In float32, parameters after 20 steps differ by less than 1e-4."""
     folder, data = make_backbone("bert"), random_data()
-    runs = make_runs(name, range(3), precision="fp32", trainings=[{"learning_rate": 0.003}])
+    training = {"learning_rate": 0.003}
+    runs = make_runs(name, range(3), precision="fp32", trainings=[training], evaluations=1)
     stacked = list(train(folder, runs, data).parameters())
     for position, run in enumerate(runs):
         (solo,) = train(folder, [run], data).parameters()
@@ -306,7 +307,8 @@ def test_same_seed_gives_same_numbers_and_another_seed_does_not(
     """Training twice from one seed is bit-identical; a second seed gives other numbers."""
     folder, data = make_backbone("bert"), random_data()
     first, again, other = (
-        train(folder, make_runs(name, (seed,), steps=6), data).logits(data) for seed in (0, 0, 1)
+        train(folder, make_runs(name, (seed,), steps=6, evaluations=1), data).logits(data)
+        for seed in (0, 0, 1)
     )
     assert np.array_equal(first, again)
     assert not np.allclose(first, other)

@@ -18,7 +18,7 @@ from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import StoreError
 from gapbench.bench.store.record import Status
 from gapbench.reports.figures import theme as figure_theme
-from gapbench.reports.render.build import build, terminal
+from gapbench.reports.render.build import Built, build, terminal
 from tests.support.results_folder import FEW, fill, make_cell, make_record, make_task, put
 
 VOID = {"meta", "br", "link", "img", "input", "hr"}
@@ -55,9 +55,23 @@ class Page(HTMLParser):
         return sum(name == tag for name, _ in self.tags)
 
 
-def test_build_writes_a_page_and_two_tables(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A results folder of three methods on two tasks, which no test changes."""
+    return fill(tmp_path_factory.mktemp("three") / "results", methods=FEW).root
+
+
+@pytest.fixture(scope="module")
+def built(results: Path) -> Built:
+    """The report of that folder; drawing it changes no global setting of matplotlib."""
+    before = dict(mpl.rcParams)
+    made = build(results, results.parent / "out")
+    assert dict(mpl.rcParams) == before
+    return made
+
+
+def test_build_writes_a_page_and_two_tables(built: Built) -> None:
     """All three files exist; the page holds every section, table and figure."""
-    built = build(fill(tmp_path / "results", methods=FEW).root, tmp_path / "out")
     page = Page(built.report)
     sections = [attrs.get("id") for tag, attrs in page.tags if tag == "section"]
     assert " ".join(filter(None, sections)) == (
@@ -74,9 +88,8 @@ def test_build_writes_a_page_and_two_tables(tmp_path: Path) -> None:
     assert text.count("gapbench reproduce ") == 6
 
 
-def test_build_writes_tables_that_read_back_bit_for_bit(tmp_path: Path) -> None:
+def test_build_writes_tables_that_read_back_bit_for_bit(built: Built, results: Path) -> None:
     """Floats in the CSV files have all their digits, counts no decimals, and blanks stay blank."""
-    built = build(fill(tmp_path / "results", methods=FEW).root, tmp_path / "out")
     read = pd.read_csv(built.leaderboard, dtype="str")
     assert read["score"].astype("float64").tolist() == built.table["score"].tolist()
     assert read["trainable_params"].tolist() == ["14000"] * 6
@@ -84,7 +97,7 @@ def test_build_writes_tables_that_read_back_bit_for_bit(tmp_path: Path) -> None:
     runs = pd.read_csv(built.runs, dtype="str")
     assert len(runs) == 18
     for _, row in runs.iterrows():
-        record = json.loads((tmp_path / "results" / row["path"]).read_text(encoding="utf-8"))
+        record = json.loads((results / row["path"]).read_text(encoding="utf-8"))
         assert float(row["generalization_gap"]) == record["generalization_gap"]
         assert float(row["train_seconds"]) == record["cost"]["train_seconds"]
 
@@ -102,10 +115,9 @@ def test_build_shows_hostile_names_as_text(tmp_path: Path) -> None:
     assert "".join(page.text).count("<script>alert(1)</script>") >= 4
 
 
-def test_build_makes_a_page_that_asks_for_nothing_from_outside(tmp_path: Path) -> None:
+def test_build_makes_a_page_that_asks_for_nothing_from_outside(built: Built) -> None:
     """No link, image, style or script leads out of the file, and its policy forbids them."""
-    report = build(fill(tmp_path / "results", methods=FEW).root, tmp_path / "out").report
-    page, source = Page(report), report.read_text(encoding="utf-8")
+    page, source = Page(built.report), built.report.read_text(encoding="utf-8")
     for tag, attrs in page.tags:
         assert tag not in {"link", "img", "iframe", "object"}
         for name, value in attrs.items():
@@ -120,12 +132,11 @@ def test_build_makes_a_page_that_asks_for_nothing_from_outside(tmp_path: Path) -
     ]
 
 
-def test_build_twice_gives_equal_files(tmp_path: Path) -> None:
+def test_build_twice_gives_equal_files(built: Built, results: Path, tmp_path: Path) -> None:
     """The report is a function of the records alone."""
-    root = fill(tmp_path / "results", methods=FEW, seeds=2).root
-    first, second = build(root, tmp_path / "a"), build(root, tmp_path / "b")
-    assert first.report.read_bytes() == second.report.read_bytes()
-    assert first.runs.read_bytes() == second.runs.read_bytes()
+    again = build(results, tmp_path)
+    assert again.report.read_bytes() == built.report.read_bytes()
+    assert again.runs.read_bytes() == built.runs.read_bytes()
 
 
 def test_build_lists_what_went_wrong_with_reasons(tmp_path: Path) -> None:
@@ -193,13 +204,6 @@ def test_build_and_terminal_of_an_empty_folder_refuse(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="gapbench run quickstart"):
         terminal(tmp_path / "none")
     assert not (tmp_path / "out").exists()
-
-
-def test_build_leaves_no_trace_in_matplotlib(tmp_path: Path) -> None:
-    """Drawing changes no global setting."""
-    before = dict(mpl.rcParams)
-    build(fill(tmp_path / "results", methods=("lora",)).root, tmp_path / "out")
-    assert dict(mpl.rcParams) == before
 
 
 def test_import_of_reports_loads_no_training_library() -> None:
