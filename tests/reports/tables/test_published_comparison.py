@@ -213,9 +213,9 @@ def test_report_without_published_figures_does_not_speak_of_them(tmp_path: Path)
 def test_tables_of_an_installed_package_are_read_beside_the_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A package that carries the tables reads its own; a repository reads `results/reference`."""
-    repository = published._folder()
-    assert str(repository).endswith(str(Path("results") / "reference" / "published"))
-    (tmp_path / "reference").mkdir()
+    """Tables are read where the package lies, be it installed or linked to a repository."""
+    place = Path("results") / "reference" / "published"
+    assert str(published._folder()).endswith(str(place))
+    (tmp_path / place).mkdir(parents=True)
     monkeypatch.setattr(published, "files", lambda _: tmp_path)
-    assert published._folder() == tmp_path / "reference"
+    assert published._folder() == tmp_path / place
