@@ -21,7 +21,7 @@ quickstart: setup  ## Run the four papers' methods on built-in data, then write 
 	$(BIN)/gapbench report
 
 test: setup  ## Run the tests
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: setup  ## Check format, lint and types
 	$(BIN)/ruff format --check .

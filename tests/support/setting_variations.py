@@ -47,8 +47,8 @@ CONTEXT: dict[str, dict[str, Any]] = {
     "flexora.blocks": {"selection": "top_k"},
 }
 
-# Steps of a training after which all settings of a method show, where six are too few.
-STEPS = {"flexora": 12}
+# Methods with settings that show only after a dozen steps, or in between.
+SLOW_TO_SHOW = {"adalora", "adalora_dropout", "bilora", "flexora"}
 
 # Outputs of the task on which a field has an effect, where it is not classification.
 OUTPUTS = {"regression_consistency": 1}
