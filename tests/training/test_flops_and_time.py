@@ -70,8 +70,8 @@ def test_work_that_no_example_causes_is_charged_by_the_step(
     name: str, make_backbone: MakeBackbone
 ) -> None:
     """Penalties and norms cost the same alone and in a stack, partial batches included."""
-    folder, data = make_backbone("bert"), random_data(train=396)
-    runs = make_runs(name, (0, 1, 2), steps=60)
+    folder, data = make_backbone("bert"), random_data(train=204)
+    runs = make_runs(name, (0, 1, 2), steps=30)
     stacked = counted(folder, runs, data).trainer
     solo = counted(folder, runs[:1], data).trainer
     totals = [t.flops.total(t.traces[0].work) for t in (stacked, solo)]
@@ -92,12 +92,12 @@ def test_estimate_is_what_counting_every_step_gives(
 ) -> None:
     """A few counted steps stand for all, those included that do more than others."""
     folder, data = make_backbone("bert"), random_data(train=160)
-    runs = make_runs(name, (0,), configs=[config], steps=40)
+    runs = make_runs(name, (0,), configs=[config], steps=24)
     trainer = counted(folder, runs, data).trainer
     estimate = trainer.flops.total(trainer.traces[0].work)
     monkeypatch.setattr(FlopEstimate, "wants", lambda *_: True)
     every = counted(folder, runs, data).trainer.flops.counted
-    assert len(every) == 40 > len(trainer.flops.counted)
+    assert len(every) == 24 > len(trainer.flops.counted)
     assert estimate == pytest.approx(sum(count for _, count in every), rel=1e-3)
 
 
