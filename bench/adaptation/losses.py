@@ -8,23 +8,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gapbench.bench.config.task import Kind, Task
+from gapbench.bench.config.task import Loss, Task
 from gapbench.bench.data.encoded import IGNORED
 
 
-def decision_losses(logits: Tensor, targets: Tensor, kind: Kind, smoothing: float = 0.0) -> Tensor:
+def decision_losses(logits: Tensor, targets: Tensor, loss: Loss, smoothing: float = 0.0) -> Tensor:
     """Return the loss of every decision; 0 where it is ignored.
 
     Args:
         logits: (..., outputs).
         targets: (...), class indices or real targets.
-        kind: regression gives the squared error, all others cross-entropy in nats.
+        loss: squared error, or cross-entropy in nats.
         smoothing: share of a target's probability that is spread evenly over all outputs.
 
     Returns:
         (...)
     """
-    if kind == "regression":
+    if loss == "squared_error":
         return F.mse_loss(logits.squeeze(-1), targets.to(logits.dtype), reduction="none")
     flat = F.cross_entropy(
         logits.flatten(0, -2),
@@ -38,8 +38,7 @@ def decision_losses(logits: Tensor, targets: Tensor, kind: Kind, smoothing: floa
 
 def run_losses(logits: Tensor, targets: Tensor, task: Task, runs: int) -> Tensor:
     """Return each run's mean loss over its own decisions; (runs * batch, ...) to (runs,)."""
-    smoothing = task.generation.label_smoothing if task.generation else 0.0
-    losses = decision_losses(logits, targets, task.kind, smoothing)
+    losses = decision_losses(logits, targets, task.loss, task.label_smoothing)
     return run_means(losses, targets, runs)
 
 
@@ -60,13 +59,13 @@ def _ignored(targets: Tensor) -> Tensor:
     return targets == IGNORED
 
 
-def constant_logits(targets: Tensor, kind: Kind, outputs: int) -> Tensor:
+def constant_logits(targets: Tensor, outputs: int) -> Tensor:
     """Return the best constant prediction on ``targets``; shape (outputs,).
 
-    Log class frequencies for classification (a class that never occurs gets half a count), the mean
-    for regression.
+    The mean of real targets; for classes the log frequencies, where a class that never occurs gets
+    half a count.
     """
-    if kind == "regression":
+    if targets.is_floating_point():
         return targets.double().mean().reshape(1)
     counts = torch.bincount(targets, minlength=outputs).double().clamp_(min=0.5)
     return (counts / counts.sum()).log()

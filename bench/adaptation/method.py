@@ -302,7 +302,7 @@ class Method(ABC, Generic[ConfigT]):
             MergeError: if PEFT has no such adapter.
         """
         self._refuse_own_predictions()
-        return peft_adapter(state.model, position, state.task.kind)
+        return peft_adapter(state.model, position, state.task.head)
 
     def _refuse_own_predictions(self) -> None:
         if type(self).predict is not Method.predict:

@@ -103,7 +103,7 @@ class CausalSplit(EncodedSplit):
 
     def sequences(self, units: Indices) -> Indices:
         """Return the sequences of units, unit after unit."""
-        return _ranges(self.units[units], self.units[units + 1])
+        return ranges(self.units[units], self.units[units + 1])
 
     def decisions(self, sequences: Indices) -> tuple[Arrays, NDArray[Any]]:
         """Return ``positions`` (sequences, most), of the token before each target, and targets."""
@@ -114,49 +114,6 @@ class CausalSplit(EncodedSplit):
         where = np.where(present, self.offsets[sequences, None] + positions + 1, 0)
         targets = np.where(present, self.input_ids[where], IGNORED)
         return {"positions": positions}, targets.astype(np.int64)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChoiceSplit(CausalSplit):
-    """Each unit is a question, with one sequence a choice; ``targets`` are the right ones."""
-
-    @property
-    def trained(self) -> Indices:
-        """Return the sequences of the right choices."""
-        right: Indices = self.units[:-1] + self.targets
-        return right
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpanSplit(EncodedSplit):
-    """Each unit is a question, with one sequence a window of its context.
-
-    Attributes:
-        units: (units + 1,) first sequence of each unit.
-        spans: (sequences, 2) first and last token of the answer; 0, 0 where it is not inside.
-        context: (sequences, 2) first token of the context, and the one after its last.
-        characters: (all tokens, 2) start and end of every context token in the context's text.
-        texts: of each unit its context and accepted answers.
-    """
-
-    units: Indices
-    spans: Indices
-    context: Indices
-    characters: NDArray[np.int32]
-    texts: "Texts"
-
-    @property
-    def decision_counts(self) -> Indices:
-        """Two of every sequence: the start and the end."""
-        return np.full(len(self.lengths), 2)
-
-    def sequences(self, units: Indices) -> Indices:
-        """Return the sequences of units, unit after unit."""
-        return _ranges(self.units[units], self.units[units + 1])
-
-    def decisions(self, sequences: Indices) -> tuple[Arrays, NDArray[Any]]:
-        """Return ``context`` (sequences, 2) and the targets (sequences, 2)."""
-        return {"context": self.context[sequences]}, self.spans[sequences]
 
 
 class SealedSplit(EncodedSplit):
@@ -254,7 +211,7 @@ class Texts:
         return json.loads(self.content[start : int(self.ends[unit])].tobytes())
 
 
-def _ranges(starts: Indices, stops: Indices) -> Indices:
+def ranges(starts: Indices, stops: Indices) -> Indices:
     """Return the numbers from each start to its stop, one range after the other."""
     sizes = stops - starts
     before = np.cumsum(sizes) - sizes

@@ -11,17 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gapbench.bench.config.task import Kind
-from gapbench.bench.models.backbone import HEADS
+from gapbench.bench.config.head import LANGUAGE_MODEL, SPAN, Head
 
 _RULED_OUT = -1e9  # logit of a place that is no answer; finite, so that logits can be averaged
 
 
-def attach(model: nn.Module, kind: Kind) -> None:
-    """Let ``model`` take the inputs and give the logits of a kind of task."""
-    if HEADS[kind] == "causal":
+def attach(model: nn.Module, head: Head) -> None:
+    """Let ``model`` take the inputs and give the logits of a task with this head."""
+    if head == LANGUAGE_MODEL:
         _Positions().attach(model)
-    elif HEADS[kind] == "span":
+    elif head == SPAN:
         _Ends().attach(model)
 
 

@@ -11,7 +11,7 @@ import torch
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.memory import MemoryPeak
 from gapbench.bench.core.seeding import seed_of
-from gapbench.bench.metrics.classification import get as get_metric
+from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.store import provenance
 from gapbench.bench.store.record import Checkpoint, Cost, Record, SplitScores, Status
 from gapbench.bench.tasks import kinds

@@ -91,7 +91,7 @@ def test_packed_predictions_of_a_method_equal_padded_ones(method: str, tmp_path:
     starts = np.cumsum(counts) - counts
     for places, batch, logits in forward(trained.method, trained.state, probe):
         targets = batch.targets.view(2, len(places), -1)
-        each = decision_losses(logits, targets, "generation").numpy()
+        each = decision_losses(logits, targets, "cross_entropy").numpy()
         for row, place in enumerate(places):
             own = slice(starts[place], starts[place] + counts[place])
             np.testing.assert_allclose(

@@ -10,11 +10,11 @@ import torch
 from gapbench.bench.config import task as task_config
 from gapbench.bench.core.errors import ConfigError, DataError
 from gapbench.bench.core.schema import validate
-from gapbench.bench.data.encoded import ChoiceSplit
 from gapbench.bench.metrics import classification
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds.base import of_run
+from gapbench.bench.tasks.kinds.choice import ChoiceSplit
 from tests.support.causal_files import (
     CHOOSE,
     FAMILIES,

@@ -59,7 +59,7 @@ def _named(cell: Cell, variant: str) -> dict[str, Any]:
 
 def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
     """Return the sizes of a cell's splits, and whether its method can do it."""
-    unfit = loading.unsupported_reason(sources.locate(cell.backbone), cell.task.kind)
+    unfit = loading.unsupported_reason(sources.locate(cell.backbone), cell.task)
     if unfit is not None:
         return {"verdict": unfit}
     backbone = load_backbone(cell, sources)

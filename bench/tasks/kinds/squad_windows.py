@@ -4,16 +4,21 @@ Only the context is cut. Where an answer lies is kept by token for training, and
 that a predicted span can be cut out of the context as it was written.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.data.encoded import Arrays, Texts
 from gapbench.bench.data.rows import Rows
-from gapbench.bench.models.backbone import Reader
+
+if TYPE_CHECKING:
+    from gapbench.bench.models.backbone import Reader
+    from gapbench.bench.tasks.kinds.span import SpanTask
 
 _ROWS_AT_ONCE = 1000
 
@@ -32,7 +37,7 @@ class _Window:
     span: tuple[int, int]
 
 
-def encode_windows(task: Task, place: str, rows: Rows, reader: Reader) -> Arrays:
+def encode_windows(task: SpanTask, place: str, rows: Rows, reader: Reader) -> Arrays:
     """Tokenise every question with each window of its context.
 
     Args:
@@ -74,9 +79,8 @@ def encode_windows(task: Task, place: str, rows: Rows, reader: Reader) -> Arrays
     return arrays | Texts.of(texts).arrays()
 
 
-def _windows(task: Task, place: str, rows: Rows, reader: Reader) -> list[list[_Window]]:
+def _windows(task: SpanTask, place: str, rows: Rows, reader: Reader) -> list[list[_Window]]:
     """Return the windows of each unit."""
-    assert task.span is not None  # noqa: S101 - the task's own check
     questions = list(rows.columns["question"])
     _check_room(task, place, rows, reader)
     encoded = reader.tokenizer(
@@ -114,9 +118,8 @@ def _windows(task: Task, place: str, rows: Rows, reader: Reader) -> list[list[_W
     return made
 
 
-def _check_room(task: Task, place: str, rows: Rows, reader: Reader) -> None:
+def _check_room(task: SpanTask, place: str, rows: Rows, reader: Reader) -> None:
     """Refuse questions after which a window could not move on."""
-    assert task.span is not None  # noqa: S101 - the task's own check
     limit = min(task.max_length, reader.window)
     special = reader.tokenizer.num_special_tokens_to_add(pair=True)
     tokens = reader.tokenizer(rows.columns["question"], add_special_tokens=False)["input_ids"]
