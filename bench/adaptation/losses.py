@@ -1,6 +1,6 @@
-"""The loss of a run: what is summed over its decisions, whatever the kind of task.
+"""The loss of a run: what is summed over its targets, whatever the kind of task.
 
-Logits have one more axis than targets, `outputs`; each entry of the targets is one decision, and
+Logits have one more axis than targets, `outputs`; each target is one class, token or value, and
 `IGNORED` marks those that only fill up a batch.
 """
 
@@ -12,8 +12,8 @@ from gapbench.bench.config.task import Loss, Task
 from gapbench.bench.data.encoded import IGNORED
 
 
-def decision_losses(logits: Tensor, targets: Tensor, loss: Loss, smoothing: float = 0.0) -> Tensor:
-    """Return the loss of every decision; 0 where it is ignored.
+def target_losses(logits: Tensor, targets: Tensor, loss: Loss, smoothing: float = 0.0) -> Tensor:
+    """Return the loss of every target; 0 where it is ignored.
 
     Args:
         logits: (..., outputs).
@@ -37,23 +37,23 @@ def decision_losses(logits: Tensor, targets: Tensor, loss: Loss, smoothing: floa
 
 
 def run_losses(logits: Tensor, targets: Tensor, task: Task, runs: int) -> Tensor:
-    """Return each run's mean loss over its own decisions; (runs * batch, ...) to (runs,)."""
-    losses = decision_losses(logits, targets, task.loss, task.label_smoothing)
+    """Return each run's mean loss over its own targets; (runs * batch, ...) to (runs,)."""
+    losses = target_losses(logits, targets, task.loss, task.label_smoothing)
     return run_means(losses, targets, runs)
 
 
 def run_means(values: Tensor, targets: Tensor, runs: int) -> Tensor:
-    """Return each run's mean of a number a decision, over those not ignored; (runs,)."""
+    """Return each run's mean of a number a target, over those not ignored; (runs,)."""
     return run_sums(values, targets, runs) / (~_ignored(targets)).view(runs, -1).sum(dim=1)
 
 
 def run_sums(values: Tensor, targets: Tensor, runs: int) -> Tensor:
-    """Return each run's sum of a number a decision, over those not ignored; (runs,)."""
+    """Return each run's sum of a number a target, over those not ignored; (runs,)."""
     return values.masked_fill(_ignored(targets), 0).view(runs, -1).sum(dim=1)
 
 
 def _ignored(targets: Tensor) -> Tensor:
-    """Return which decisions do not count; of real targets, any number may be a true one."""
+    """Return which targets do not count; of real targets, any number may be a true one."""
     if targets.is_floating_point():
         return torch.zeros_like(targets, dtype=torch.bool)
     return targets == IGNORED

@@ -78,7 +78,7 @@ class TrainState:
     Attributes:
         model: the adapted backbone; called with ``Batch.inputs`` it returns an object with `logits`
             of shape (runs * batch, ..., outputs): one softmax (or value) for each of the targets.
-        train_targets: targets of the whole training set, (units,).
+        train_targets: targets of the whole training set, (examples,).
         optimizers: one for each group of the bank's parameters, made anew for every phase.
     """
 

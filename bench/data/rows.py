@@ -32,8 +32,8 @@ class Rows:
         columns: what the kind of task encodes, each of length n.
         targets: (n,), classes or values.
         truth: true probabilities (n, classes) or means (n, 1).
-        row_numbers: (n,) of each unit in the official split; None if they are its rows in order.
-        groups: (n,) number of the group that a unit stays with in every cut; None if all differ.
+        row_numbers: (n,) of each example in the official split; None if they are its rows in order.
+        groups: (n,) group that an example stays with in every cut; None if all differ.
     """
 
     columns: Mapping[str, Sequence[Any]]
@@ -47,11 +47,11 @@ class Rows:
 
     @property
     def numbers(self) -> NDArray[np.int64]:
-        """Number of each unit's row in the official split, (n,)."""
+        """Number of each example's row in the official split, (n,)."""
         return np.arange(len(self)) if self.row_numbers is None else self.row_numbers
 
     def take(self, indices: NDArray[np.int64]) -> "Rows":
-        """Return the units at ``indices``."""
+        """Return the examples at ``indices``."""
         return Rows(
             {name: [values[i] for i in indices] for name, values in self.columns.items()},
             self.targets[indices],

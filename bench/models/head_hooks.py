@@ -1,8 +1,8 @@
-"""Hooks that make a model answer by decision: its logits where targets are, and nowhere else.
+"""Hooks that make a model answer by target: its logits where targets are, and nowhere else.
 
-After `attach`, a call of the model takes the inputs of `bench.data.encoded.EncodedSplit.decisions`
-beside the backbone's own, and its output has ``logits`` of shape (rows, ..., outputs), one softmax
-(or value) a decision. Names and parameters of the model stay as they are.
+After `attach`, a call of the model takes the inputs of `EncodedSplit.inputs_and_targets` beside the
+backbone's own, and its output has ``logits`` of shape (rows, ..., outputs), one softmax (or value)
+a target. Names and parameters of the model stay as they are.
 """
 
 from types import SimpleNamespace
@@ -54,7 +54,7 @@ class _Positions:
 
 
 class _Ends:
-    """Gives the two ends of a span as decisions over the tokens where an answer may lie.
+    """Gives the two ends of a span as targets over the tokens where an answer may lie.
 
     They are those of the context, and token 0, which stands for no answer: an encoder's [CLS]. A
     decoder's token 0 sees nothing but itself, so its logits are the same for all questions that

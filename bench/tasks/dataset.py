@@ -31,11 +31,11 @@ from gapbench.bench.data.sources import Sources, cache_folder
 from gapbench.bench.models.backbone import Reader
 from gapbench.bench.tasks import kinds
 
-FORMAT_VERSION = 5  # of the cached arrays; raised when their meaning changes
+FORMAT_VERSION = 6  # of the cached arrays; raised when their meaning changes
 _TOKENIZERS = (version("transformers"), version("tokenizers"))  # which make the arrays
 _VALUE_STRATA = 10
 _open: dict[str, TaskData] = {}  # the last ones, by key
-_LEAKED = "leaked."  # prefix of the counts among the cached arrays
+_TRAIN_OVERLAP = "train_overlap."  # prefix of the counts among the cached arrays
 
 
 def prepare(cell: Cell, sources: Sources, reader: Reader) -> TaskData:
@@ -75,8 +75,8 @@ def _task_data(task: Task, arrays: Arrays, reader: Reader) -> TaskData:
     names = ("train", "validation", "test", *(task.splits.more or {}))
     splits = {name: kind.load(_part(arrays, f"{name}."), pad_id) for name in names}
     more = {name: splits.pop(name) for name in names[3:]}
-    counts = {name: int(count[0]) for name, count in _part(arrays, _LEAKED).items()}
-    return TaskData(**splits, more=more, leaked=counts)
+    counts = {name: int(count[0]) for name, count in _part(arrays, _TRAIN_OVERLAP).items()}
+    return TaskData(**splits, more=more, train_overlap=counts)
 
 
 def cut(targets: NDArray[Any], size: int, seed: int) -> NDArray[np.bool_]:
@@ -154,11 +154,11 @@ def _encode_splits(cell: Cell, sources: Sources, reader: Reader) -> Arrays:
             encoded["truth"] = part.truth
         arrays |= {f"{split}.{name}": array for name, array in encoded.items()}
     counts = count_overlap(task, parts)
-    return arrays | {f"{_LEAKED}{name}": np.array([count]) for name, count in counts.items()}
+    return arrays | {f"{_TRAIN_OVERLAP}{name}": np.array([count]) for name, count in counts.items()}
 
 
 def count_overlap(task: Task, parts: Mapping[str, Rows]) -> dict[str, int]:
-    """Return how many units of each split but train have an input that occurs in train."""
+    """Return how many examples of each split but train have an input that occurs in train."""
     inputs = kinds.get(task.kind).inputs
     known = set(inputs(parts["train"]))
     return {

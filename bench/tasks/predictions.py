@@ -47,14 +47,7 @@ class Classes:
             return {name: value for name, value in report.items() if "_calibrated" not in name}
         if self.probabilities is None:
             return {}
-        pair = (self.probabilities, targets)
-        return {
-            "ece": calibration.expected_calibration_error(*pair),
-            "ece_equal_mass": calibration.expected_calibration_error(*pair, scheme="equal_mass"),
-            "mce": calibration.maximum_calibration_error(*pair),
-            "brier": calibration.brier_score(*pair),
-            "nll": calibration.negative_log_likelihood(*pair),
-        }
+        return dict(calibration.errors(self.probabilities, targets))
 
 
 @dataclass(frozen=True)

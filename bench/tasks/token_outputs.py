@@ -23,11 +23,11 @@ def token_outputs(method: AnyMethod, state: TrainState, subset: EvalSubset) -> O
     """
     split, runs = subset.split, state.axis.size
     assert isinstance(split, CausalSplit)  # noqa: S101 - of these kinds
-    shape = (runs, int(split.decision_counts[subset.sequences].sum()))
+    shape = (runs, int(split.target_counts[subset.sequences].sum()))
     made: Outputs = {name: np.empty(shape) for name in ("loss", "confidence", "brier")}
     made["correct"] = np.empty(shape, dtype=bool)
     vocabulary = int(state.model.config.vocab_size)  # type: ignore[union-attr, arg-type]
-    rows = pack(split, subset.units)
+    rows = pack(split, subset.examples)
     most = min(MAX_TOKENS, MAX_LOGITS // vocabulary) // runs
     state.model.eval()
     with torch.inference_mode():
@@ -50,7 +50,7 @@ def _fill(made: Outputs, run: int, logits: Tensor, rows: Sequence[Row]) -> None:
 
 
 def _of_tokens(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """Return numbers of each decision; logits (decisions, vocabulary), targets (decisions,)."""
+    """Return numbers of each target; logits (targets, vocabulary), targets (targets,)."""
     log_probabilities = torch.log_softmax(logits, dim=-1)
     chosen = log_probabilities.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
     confidence, best = log_probabilities.max(dim=-1)

@@ -137,7 +137,7 @@ def test_long_prompt_makes_room_for_every_choice(decoder: Path) -> None:
             split.input_ids[split.offsets[number + 1] - len(target) :][: len(target)].tolist()
             == target
         )
-        assert split.decision_counts[number] == len(target)
+        assert split.target_counts[number] == len(target)
 
 
 @pytest.mark.parametrize(

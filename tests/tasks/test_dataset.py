@@ -132,7 +132,7 @@ def test_further_test_splits_come_beside_the_test_split(sources: Sources, reader
     data = prepare(more, sources, reader)
     assert {name: len(split) for name, split in data.more.items()} == {"strange": 3}
     assert data.more["strange"].targets.tolist() == [0, 1, 1]
-    assert set(data.leaked) == {"validation", "test", "strange"}
+    assert set(data.train_overlap) == {"validation", "test", "strange"}
     plain = prepare(cell, sources, reader)
     assert plain.more == {}
     assert plain.test.input_ids.tolist() == data.test.input_ids.tolist()

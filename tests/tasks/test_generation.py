@@ -310,8 +310,10 @@ def test_texts_are_those_of_the_library_on_the_merged_model(
         model = made.plain()
         model.load_state_dict(trained.method.merge(trained.state, position))
         for unit, text in enumerate(written[position]):
-            start = split.offsets[split.units[unit]]
-            prompt = torch.from_numpy(split.input_ids[start:][: split.prompts[split.units[unit]]])
+            start = split.offsets[split.sequence_offsets[unit]]
+            prompt = torch.from_numpy(
+                split.input_ids[start:][: split.prompts[split.sequence_offsets[unit]]]
+            )
             made_by_it = generated(model, prompt.long()[None], decoding)
             assert text == tokenizer.decode(made_by_it, skip_special_tokens=True).strip()
 
@@ -367,6 +369,6 @@ def test_repeated_evaluation_of_a_unit_keeps_its_order(decoder: Callable[[str], 
     method, state = set_up(make_runs(made.task, "untuned"), made.backbone, made.data, CPU)
     subset = EvalSubset.of(split, 3)
     some = kinds.get("generation").outputs(method, state, subset)
-    starts = np.concatenate([[0], np.cumsum(split.decision_counts)])
-    places = [np.arange(starts[s], starts[s + 1]) for s in split.sequences(subset.units)]
+    starts = np.concatenate([[0], np.cumsum(split.target_counts)])
+    places = [np.arange(starts[s], starts[s + 1]) for s in split.sequences(subset.examples)]
     assert_equal(some["loss"], whole["loss"][:, np.concatenate(places)])

@@ -69,7 +69,7 @@ def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
         "train": len(splits.train),
         "validation": len(splits.validation),
         "test": len(splits.test),
-        **{f"leaked_{split}": count for split, count in splits.leaked.items()},
+        **{f"leaked_{split}": count for split, count in splits.train_overlap.items()},
         **{f"cut_{n}": int(s.cut.sum()) for n, s in splits.open.items() if s.cut is not None},
         "mean_tokens": round(float(splits.train.lengths.mean()), 1),
         "steps": cell.budget.total_steps(len(splits.train.trained)),

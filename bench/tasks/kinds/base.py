@@ -102,7 +102,7 @@ class TaskKind(ABC, Generic[TaskT]):
         return SplitScores(
             metrics=compute(names, self.metric_inputs(task, outputs, subset)),
             loss=self.loss(task, outputs, subset),
-            examples=len(subset.units),
+            examples=len(subset.examples),
         )
 
     @abstractmethod

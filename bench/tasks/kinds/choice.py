@@ -100,7 +100,7 @@ class ChoiceSplit(CausalSplit):
     @property
     def trained(self) -> Indices:
         """Return the sequences of the right choices."""
-        right: Indices = self.units[:-1] + self.targets
+        right: Indices = self.sequence_offsets[:-1] + self.targets
         return right
 
 
@@ -139,7 +139,7 @@ class Choice(TaskKind[ChoiceTask]):
         from gapbench.bench.tasks.token_outputs import token_outputs
 
         loss = token_outputs(method, state, subset)["loss"]
-        counts = subset.split.decision_counts[subset.sequences]
+        counts = subset.split.target_counts[subset.sequences]
         sums = np.add.reduceat(loss, np.cumsum(counts) - counts, axis=1)
         return {"logits": np.stack([_by_example(subset, -each, _ABSENT) for each in sums])}
 
@@ -237,8 +237,8 @@ def _by_example(
     subset: EvalSubset, values: NDArray[np.float64], absent: float
 ) -> NDArray[np.float64]:
     """Lay one number a sequence out as (examples, most choices)."""
-    counts = np.diff(_split(subset).units)
-    present = np.arange(int(counts.max())) < counts[subset.units][:, None]
+    counts = np.diff(_split(subset).sequence_offsets)
+    present = np.arange(int(counts.max())) < counts[subset.examples][:, None]
     out = np.full(present.shape, absent)
     out[present] = values
     return out

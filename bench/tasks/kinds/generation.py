@@ -158,7 +158,7 @@ class Generation(TaskKind[GenerationTask]):
 
         split, task = _split(subset), state.task
         assert isinstance(task, GenerationTask)  # noqa: S101 - of this kind
-        firsts = split.units[subset.units]
+        firsts = split.sequence_offsets[subset.examples]
         starts = split.offsets[firsts]
         prompts = [
             split.input_ids[start : start + size]
@@ -234,13 +234,15 @@ class Generation(TaskKind[GenerationTask]):
     def table(self, outputs: Outputs, subset: EvalSubset) -> pa.Table:
         """Return the text written for each input, and its mean loss over references' tokens."""
         split = _split(subset)
-        counts = split.decision_counts[subset.sequences]
-        owner = np.repeat(np.arange(len(subset.units)), np.diff(split.units)[subset.units])
+        counts = split.target_counts[subset.sequences]
+        owner = np.repeat(
+            np.arange(len(subset.examples)), np.diff(split.sequence_offsets)[subset.examples]
+        )
         losses = np.add.reduceat(outputs["loss"], np.cumsum(counts) - counts)
         tokens = np.bincount(owner, counts)
         return pa.table(
             {
-                "example_id": split.example_ids[subset.units],
+                "example_id": split.example_ids[subset.examples],
                 "text": list(outputs["texts"]),
                 "loss": np.bincount(owner, losses) / tokens,
                 "tokens": tokens.astype(np.int64),
@@ -265,4 +267,4 @@ def _split(subset: EvalSubset) -> CausalSplit:
 def _held(subset: EvalSubset) -> list[Any]:
     """Return the references and the part of each example."""
     texts = _split(subset).texts
-    return [texts[example] for example in subset.units]
+    return [texts[example] for example in subset.examples]

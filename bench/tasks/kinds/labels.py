@@ -71,7 +71,7 @@ class Labels(TaskKind[TaskT]):
         """Return ``logits`` (runs, examples, outputs), float64."""
         from gapbench.bench.tasks.eval_subset import forward
 
-        out = np.empty((state.axis.size, len(subset.units), state.task.n_outputs))
+        out = np.empty((state.axis.size, len(subset.examples), state.task.n_outputs))
         for places, _, logits in forward(method, state, subset):
             out[:, places] = logits.double().cpu().numpy()
         return {"logits": out}
@@ -84,10 +84,10 @@ class Labels(TaskKind[TaskT]):
         """Return the mean loss of the examples."""
         import torch
 
-        from gapbench.bench.adaptation.losses import decision_losses
+        from gapbench.bench.adaptation.losses import target_losses
 
         logits, targets = torch.from_numpy(outputs["logits"]), torch.from_numpy(subset.targets)
-        return float(decision_losses(logits, targets, task.loss).mean())
+        return float(target_losses(logits, targets, task.loss).mean())
 
     def table(self, outputs: Outputs, subset: EvalSubset) -> pa.Table:
         """Return label, logits and, where known, the truth."""
@@ -95,14 +95,14 @@ class Labels(TaskKind[TaskT]):
         truth = subset.split.truth
         if truth is not None:
             name = "true_probability_" if truth.shape[1] > 1 else "true_mean_"
-            columns |= {f"{name}{k}": truth[subset.units, k] for k in range(truth.shape[1])}
+            columns |= {f"{name}{k}": truth[subset.examples, k] for k in range(truth.shape[1])}
         return pa.table(columns)
 
 
 def label_columns(outputs: Outputs, subset: EvalSubset) -> dict[str, Any]:
     """Return the row number, the label and each logit of every example; null where it is NaN."""
     columns = {
-        "example_id": subset.split.example_ids[subset.units],
+        "example_id": subset.split.example_ids[subset.examples],
         "label": subset.targets,
     }
     logits = outputs["logits"].T

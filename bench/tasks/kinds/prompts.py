@@ -110,7 +110,7 @@ def encode_pairs(
     return {
         "input_ids": np.concatenate(tokens),
         "offsets": np.cumsum([0, *map(len, tokens)], dtype=np.int64),
-        "units": begins,
+        "sequence_offsets": begins,
         "prompts": np.array(prompts, dtype=np.int64),
         "characters": np.array([len(target) for _, target in flat], dtype=np.int64),
         "cut": np.logical_or.reduceat(cut, begins[:-1]),

@@ -26,7 +26,7 @@ from gapbench.bench.config.head import SPAN, Head
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.core.schema import FrozenModel
-from gapbench.bench.data.encoded import Arrays, EncodedSplit, Indices, Texts, ranges
+from gapbench.bench.data.encoded import Arrays, EncodedSplit, GroupedSplit, Indices
 from gapbench.bench.data.rows import Rows, Table, column, text_column
 from gapbench.bench.metrics.base import Inputs
 from gapbench.bench.store.record import Scores
@@ -74,33 +74,25 @@ class SpanTask(Task):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SpanSplit(EncodedSplit):
+class SpanSplit(GroupedSplit):
     """Each example is a question, with one sequence a window of its context.
 
     Attributes:
-        units: (units + 1,) first sequence of each unit.
         spans: (sequences, 2) first and last token of the answer; 0, 0 where it is not inside.
         context: (sequences, 2) first token of the context, and the one after its last.
         characters: (all tokens, 2) start and end of every context token in the context's text.
-        texts: of each unit its context and accepted answers.
     """
 
-    units: Indices
     spans: Indices
     context: Indices
     characters: NDArray[np.int32]
-    texts: Texts
 
     @property
-    def decision_counts(self) -> Indices:
+    def target_counts(self) -> Indices:
         """Two of every sequence: the start and the end."""
         return np.full(len(self.lengths), 2)
 
-    def sequences(self, units: Indices) -> Indices:
-        """Return the sequences of units, unit after unit."""
-        return ranges(self.units[units], self.units[units + 1])
-
-    def decisions(self, sequences: Indices) -> tuple[Arrays, NDArray[Any]]:
+    def inputs_and_targets(self, sequences: Indices) -> tuple[Arrays, NDArray[Any]]:
         """Return ``context`` (sequences, 2) and the targets (sequences, 2)."""
         return {"context": self.context[sequences]}, self.spans[sequences]
 
@@ -138,11 +130,11 @@ class Span(TaskKind[SpanTask]):
     def outputs(self, method: AnyMethod, state: TrainState, subset: EvalSubset) -> Outputs:
         """Return the loss of each window, and what the runs answer to each question.
 
-        ``loss`` (runs, sequences), and (runs, units) each: ``score`` of the best span,
+        ``loss`` (runs, sequences), and (runs, examples) each: ``score`` of the best span,
         ``null_score`` of no answer, and ``start`` and ``stop``, the characters of the answer in its
         context, equal for no answer.
         """
-        from gapbench.bench.adaptation.losses import decision_losses
+        from gapbench.bench.adaptation.losses import target_losses
         from gapbench.bench.tasks.eval_subset import forward
 
         task = state.task
@@ -152,7 +144,7 @@ class Span(TaskKind[SpanTask]):
         made |= {name: np.empty(shape, dtype=np.int64) for name in ("first", "last")}
         for places, batch, raw in forward(method, state, subset):
             logits = raw.double()
-            losses = decision_losses(logits, batch.targets.view(logits.shape[:-1]), task.loss)
+            losses = target_losses(logits, batch.targets.view(logits.shape[:-1]), task.loss)
             found = best_spans(logits, task.span.max_answer_tokens)
             found |= {"loss": losses.mean(dim=-1), "null_score": logits[..., 0].sum(dim=-1)}
             for name, values in found.items():
@@ -164,7 +156,7 @@ class Span(TaskKind[SpanTask]):
     def metric_inputs(self, task: SpanTask, outputs: Outputs, subset: EvalSubset) -> Inputs:
         """Return the answers with the accepted ones."""
         held = _split(subset).texts
-        accepted = [held[example]["answers"] for example in subset.units]
+        accepted = [held[example]["answers"] for example in subset.examples]
         return {"spans": (_texts(outputs, subset), accepted, task.span.version)}
 
     def read_outputs(
@@ -178,7 +170,7 @@ class Span(TaskKind[SpanTask]):
         """Return each answer, empty for none, with the scores of the best span and of none."""
         return pa.table(
             {
-                "example_id": subset.split.example_ids[subset.units],
+                "example_id": subset.split.example_ids[subset.examples],
                 "text": _texts(outputs, subset),
                 "score": outputs["score"],
                 "null_score": outputs["null_score"],
@@ -256,7 +248,7 @@ def _by_question(windows: Outputs, subset: EvalSubset, *, refusing: bool) -> Out
             its windows, is higher than that of the best span.
     """
     split = _split(subset)
-    counts = np.diff(split.units)[subset.units]
+    counts = np.diff(split.sequence_offsets)[subset.examples]
     begins, owner = np.cumsum(counts) - counts, np.repeat(np.arange(len(counts)), counts)
     score = np.maximum.reduceat(windows["score"], begins, axis=1)
     beaten = windows["score"] < score[:, owner]
@@ -284,8 +276,10 @@ def _texts(outputs: Outputs, subset: EvalSubset) -> list[str]:
     """Return the answers of one run."""
     split = _split(subset)
     return [
-        split.texts[unit]["context"][start:stop].strip()
-        for unit, start, stop in zip(subset.units, outputs["start"], outputs["stop"], strict=True)
+        split.texts[example]["context"][start:stop].strip()
+        for example, start, stop in zip(
+            subset.examples, outputs["start"], outputs["stop"], strict=True
+        )
     ]
 
 

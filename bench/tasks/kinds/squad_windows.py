@@ -43,7 +43,7 @@ def encode_windows(task: SpanTask, place: str, rows: Rows, reader: Reader) -> Ar
     Args:
         task: says how long a window is, and by how many tokens neighbours overlap.
         place: how messages name the split.
-        rows: ``question``, ``context`` and ``answers`` (lists of `Answer`) of every unit; the
+        rows: ``question``, ``context`` and ``answers`` (lists of `Answer`) of every example; the
             first answer is the one to train on.
         reader: its tokenizer must tell the characters of tokens.
 
@@ -57,14 +57,14 @@ def encode_windows(task: SpanTask, place: str, rows: Rows, reader: Reader) -> Ar
     counts: list[int] = []
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         part = rows.take(np.arange(start, min(start + _ROWS_AT_ONCE, len(rows))))
-        for unit in _windows(task, place, part, reader):
-            windows += unit
-            counts.append(len(unit))
+        for example in _windows(task, place, part, reader):
+            windows += example
+            counts.append(len(example))
     lengths = [len(window.ids) for window in windows]
     arrays: Arrays = {
         "input_ids": np.concatenate([window.ids for window in windows]),
         "offsets": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        "units": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        "sequence_offsets": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         "context": np.array([window.context for window in windows], dtype=np.int64),
         "characters": np.concatenate([window.characters for window in windows]),
         "spans": np.array([window.span for window in windows], dtype=np.int64),
@@ -80,7 +80,7 @@ def encode_windows(task: SpanTask, place: str, rows: Rows, reader: Reader) -> Ar
 
 
 def _windows(task: SpanTask, place: str, rows: Rows, reader: Reader) -> list[list[_Window]]:
-    """Return the windows of each unit."""
+    """Return the windows of each example."""
     questions = list(rows.columns["question"])
     _check_room(task, place, rows, reader)
     encoded = reader.tokenizer(
@@ -95,18 +95,18 @@ def _windows(task: SpanTask, place: str, rows: Rows, reader: Reader) -> list[lis
     owners: list[int] = encoded["overflow_to_sample_mapping"]
     types = encoded.get("token_type_ids")
     made: list[list[_Window]] = [[] for _ in questions]
-    for sequence, unit in enumerate(owners):
+    for sequence, example in enumerate(owners):
         sides = encoded.sequence_ids(sequence)
         if 1 not in sides:
             raise DataError(
-                f"{place}, row {rows.numbers[unit]}: the context has no token that the backbone "
+                f"{place}, row {rows.numbers[example]}: the context has no token that the backbone "
                 "knows; take out the row"
             )
         first, stop = sides.index(1), len(sides) - sides[::-1].index(1)
         characters = np.array(encoded["offset_mapping"][sequence], dtype=np.int32)
-        answers = rows.columns["answers"][unit]
-        ends = (not made[unit], sequence + 1 == len(owners) or owners[sequence + 1] != unit)
-        made[unit].append(
+        answers = rows.columns["answers"][example]
+        ends = (not made[example], sequence + 1 == len(owners) or owners[sequence + 1] != example)
+        made[example].append(
             _Window(
                 ids=np.array(encoded["input_ids"][sequence], dtype=np.int32),
                 types=np.array(types[sequence] if types else [], dtype=np.int8),
