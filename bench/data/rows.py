@@ -67,20 +67,19 @@ def read_table(task: Task, split: str, sources: Sources) -> Table:
     Raises:
         DataError: naming the file or repository that cannot be had.
     """
-    if isinstance(task.source, BuiltinSource):
-        return _generated(task.source, split)
+    source = task.source
+    if isinstance(source, BuiltinSource):
+        if split not in source.sizes:
+            raise DataError(
+                f"built-in tasks have no further test splits, got {split!r}; take it out"
+            )
+        made = generators.generate(source.builtin, split, source.sizes[split], source.seed)
+        truth = made.true_mean[:, None] if made.true_mean is not None else made.true_probabilities
+        return made.table() if truth is None else made.table() | {TRUTH: truth.tolist()}
     table = _official(task, split, sources)
     if not any(len(values) for values in table.values()):
         raise DataError(f"{place(task, split)}: the split is empty; give at least one row")
     return table
-
-
-def _generated(source: BuiltinSource, split: str) -> Table:
-    if split not in source.sizes:
-        raise DataError(f"built-in tasks have no further test splits, got {split!r}; take it out")
-    made = generators.generate(source.builtin, split, source.sizes[split], source.seed)
-    truth = made.true_mean[:, None] if made.true_mean is not None else made.true_probabilities
-    return made.table() if truth is None else made.table() | {TRUTH: truth.tolist()}
 
 
 def place(task: Task, split: str) -> str:

@@ -96,7 +96,8 @@ def peft_adapter(
             continue
         steepness = math.sqrt(rank) if rank_stabilised else rank
         # Seven digits are those of a float32: they bring back the alpha that was set.
-        alphas[name] = float(f"{_scaling(layer, position) * steepness:.7g}")
+        scaling = float(layer.scaling[layer.axis.active[position]])
+        alphas[name] = float(f"{scaling * steepness:.7g}")
         tensors[f"{PEFT_PREFIX}{name}.lora_A.weight"] = a
         tensors[f"{PEFT_PREFIX}{name}.lora_B.weight"] = b * (steepness / alphas[name])
         if hasattr(layer, "magnitudes"):
@@ -174,11 +175,6 @@ def _low_rank_layers(model: nn.Module) -> dict[str, LowRankLayer]:
 
 def _is_low_rank(module: object) -> TypeGuard[LowRankLayer]:
     return hasattr(module, "factors")
-
-
-def _scaling(layer: LowRankLayer, position: int) -> float:
-    """Return the scaling that was set for a run; its factors have it folded in."""
-    return float(layer.scaling[layer.axis.active[position]])
 
 
 def _config(layers: list[LowRankLayer], heads: list[str]) -> dict[str, Any]:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from gapbench.bench.tasks.eval_subset import EvalSubset
 
 
+_ROWS_AT_ONCE = 1000
+
+
 class LabelledTask(Task):
     """A text or a pair of texts with one label."""
 
@@ -40,31 +43,24 @@ class Labels(TaskKind[TaskT]):
 
     def encode(self, task: TaskT, place: str, rows: Rows, reader: Reader) -> Arrays:
         """Tokenise each text or pair, cut at the end if it is too long."""
-        import datasets  # here, since it takes long to load and what it makes is kept
-
-        datasets.disable_progress_bars()
-        table = datasets.Dataset.from_dict(
-            {f"text{i}": list(texts) for i, texts in enumerate(rows.columns.values())}
-        )
         limit = min(task.max_length, reader.window)
-        encoded = table.map(
-            lambda batch: dict(
-                reader.tokenizer(*batch.values(), truncation=True, max_length=limit)
-            ),
-            batched=True,
-            remove_columns=table.column_names,
-            keep_in_memory=True,
-        )
-        tokens = encoded.data["input_ids"].combine_chunks()
-        lengths = np.asarray(tokens.value_lengths())
+        texts = list(rows.columns.values())
+        parts = [
+            reader.tokenizer(
+                *(each[start : start + _ROWS_AT_ONCE] for each in texts),
+                truncation=True,
+                max_length=limit,
+            )
+            for start in range(0, len(rows), _ROWS_AT_ONCE)
+        ]
+        lengths = np.array([len(ids) for part in parts for ids in part["input_ids"]])
         arrays: Arrays = {
-            "input_ids": np.asarray(tokens.flatten()).astype(np.int32),
+            "input_ids": _flat(parts, "input_ids", np.int32),
             "offsets": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
             "cut": _cut(rows, lengths, limit, reader),
         }
-        if "token_type_ids" in encoded.column_names:
-            types = encoded.data["token_type_ids"].combine_chunks().flatten()
-            arrays["token_type_ids"] = np.asarray(types).astype(np.int8)
+        if "token_type_ids" in parts[0]:
+            arrays["token_type_ids"] = _flat(parts, "token_type_ids", np.int8)
         return arrays
 
     def outputs(self, method: AnyMethod, state: TrainState, subset: EvalSubset) -> Outputs:
@@ -97,6 +93,13 @@ class Labels(TaskKind[TaskT]):
             name = "true_probability_" if truth.shape[1] > 1 else "true_mean_"
             columns |= {f"{name}{k}": truth[subset.examples, k] for k in range(truth.shape[1])}
         return pa.table(columns)
+
+
+def _flat(parts: list[Any], name: str, dtype: type[np.integer[Any]]) -> NDArray[Any]:
+    """Return one number a token, of all sequences."""
+    return np.fromiter(
+        (number for part in parts for sequence in part[name] for number in sequence), dtype
+    )
 
 
 def label_columns(outputs: Outputs, subset: EvalSubset) -> dict[str, Any]:
