@@ -98,7 +98,7 @@ class LoraEnsemble(LowRank[LoraEnsembleConfig]):
         if self.members == 1:
             return logits
         each = logits.view(self.axis.size, self.members, -1, *logits.shape[1:])
-        if state.task.kind == "regression":
+        if state.task.loss == "squared_error":
             return each.mean(dim=1).flatten(0, 1)
         pooled = torch.logsumexp(each.log_softmax(dim=-1), dim=1) - math.log(self.members)
         return pooled.flatten(0, 1)
@@ -111,7 +111,7 @@ class LoraEnsemble(LowRank[LoraEnsembleConfig]):
     def export(self, state: TrainState, position: int) -> Adapter:
         """Return a PEFT adapter; only an ensemble of one has it."""
         self._refuse_several()
-        return peft_adapter(state.model, position, state.task.kind)
+        return peft_adapter(state.model, position, state.task.head)
 
     def _member_logits(self, state: TrainState, batch: Batch) -> Tensor:
         inputs = batch.replicated(self.axis.size, self.members).inputs

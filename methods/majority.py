@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from gapbench.bench.adaptation.losses import constant_logits
 from gapbench.bench.adaptation.method import Method, MethodConfig, TrainState
+from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
 from gapbench.bench.config.task import Task
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.backbone import Backbone
@@ -22,7 +23,7 @@ class Majority(Method[MethodConfig]):
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: MethodConfig) -> str | None:  # noqa: ARG003
         """Refuse tasks whose answers are not classes or values."""
-        if task.kind not in {"classification", "regression"}:
+        if task.head != SEQUENCE_CLASSIFICATION:
             return f"no answer to a {task.kind} task is the same for all examples"
         return None
 
@@ -32,5 +33,5 @@ class Majority(Method[MethodConfig]):
 
     def predict(self, state: TrainState, batch: Batch) -> Tensor:
         """Return the same logits for every example; (runs * batch, outputs)."""
-        row = constant_logits(state.train_targets, state.task.kind, state.task.n_outputs)
+        row = constant_logits(state.train_targets, state.task.n_outputs)
         return row.to(state.axis.dtype).expand(len(batch.targets), -1)

@@ -19,8 +19,8 @@ from gapbench.bench.core.errors import ConfigError, MergeError
 from gapbench.bench.core.schema import suggest
 from gapbench.bench.core.seeding import seed_of
 from gapbench.bench.data.batching import Batch
-from gapbench.bench.models.backbone import HEADS, Backbone
-from gapbench.bench.models.merge import PEFT_TASKS, Adapter, head_parts, head_tensors, plain_weights
+from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.merge import Adapter, head_parts, head_tensors, plain_weights
 
 # Types that need calls of their own in the loop, add tokens to the input, or load other weights.
 _UNSUPPORTED = {
@@ -121,7 +121,7 @@ class Peft(Method[PeftSettings]):
         plain = model.get_base_model()
         saved = {name: values.detach().clone() for name, values in tensors.items()}
         config = _plain_data(model.peft_config["default"].to_dict())
-        kind = PEFT_TASKS[HEADS[state.task.kind]]
+        kind = state.task.head.peft_task
         config |= {"task_type": kind, "inference_mode": True}
         config["modules_to_save"] = head_parts(plain) or None
         return Adapter(config, saved | head_tensors(plain, position))

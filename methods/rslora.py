@@ -30,4 +30,4 @@ class RsLora(LowRank[LowRankConfig]):
 
     def export(self, state: TrainState, position: int) -> Adapter:
         """Return a PEFT adapter with ``use_rslora``."""
-        return peft_adapter(state.model, position, state.task.kind, rank_stabilised=True)
+        return peft_adapter(state.model, position, state.task.head, rank_stabilised=True)

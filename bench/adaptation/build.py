@@ -21,7 +21,7 @@ def load_backbone(cell: Cell, sources: Sources) -> Backbone:
     """Return the backbone of a cell, and the adapter to start from, from where they are at hand."""
     location = sources.locate(cell.backbone)
     task = cell.task
-    loaded = loading.load(location, cell.backbone, task.kind, task.n_outputs, cell.precision)
+    loaded = loading.load(location, cell.backbone, task.head, task.n_outputs, cell.precision)
     if cell.start is None:
         return loaded
     return loaded.starting_from(initial_adapter.read(sources.locate_start(cell.start)))
@@ -44,7 +44,7 @@ def set_up(
     if cell.precision == "bf16":
         multiply_in_half(model)
     stack_positions(model)
-    head_hooks.attach(model, cell.task.kind)
+    head_hooks.attach(model, cell.task.head)
     state = TrainState(
         task=cell.task,
         model=model,

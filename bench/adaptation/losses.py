@@ -1,6 +1,6 @@
-"""The loss of a run: what is summed over its decisions, whatever the kind of task.
+"""The loss of a run: what is summed over its targets, whatever the kind of task.
 
-Logits have one more axis than targets, `outputs`; each entry of the targets is one decision, and
+Logits have one more axis than targets, `outputs`; each target is one class, token or value, and
 `IGNORED` marks those that only fill up a batch.
 """
 
@@ -8,23 +8,23 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gapbench.bench.config.task import Kind, Task
+from gapbench.bench.config.task import Loss, Task
 from gapbench.bench.data.encoded import IGNORED
 
 
-def decision_losses(logits: Tensor, targets: Tensor, kind: Kind, smoothing: float = 0.0) -> Tensor:
-    """Return the loss of every decision; 0 where it is ignored.
+def target_losses(logits: Tensor, targets: Tensor, loss: Loss, smoothing: float = 0.0) -> Tensor:
+    """Return the loss of every target; 0 where it is ignored.
 
     Args:
         logits: (..., outputs).
         targets: (...), class indices or real targets.
-        kind: regression gives the squared error, all others cross-entropy in nats.
+        loss: squared error, or cross-entropy in nats.
         smoothing: share of a target's probability that is spread evenly over all outputs.
 
     Returns:
         (...)
     """
-    if kind == "regression":
+    if loss == "squared_error":
         return F.mse_loss(logits.squeeze(-1), targets.to(logits.dtype), reduction="none")
     flat = F.cross_entropy(
         logits.flatten(0, -2),
@@ -37,36 +37,35 @@ def decision_losses(logits: Tensor, targets: Tensor, kind: Kind, smoothing: floa
 
 
 def run_losses(logits: Tensor, targets: Tensor, task: Task, runs: int) -> Tensor:
-    """Return each run's mean loss over its own decisions; (runs * batch, ...) to (runs,)."""
-    smoothing = task.generation.label_smoothing if task.generation else 0.0
-    losses = decision_losses(logits, targets, task.kind, smoothing)
+    """Return each run's mean loss over its own targets; (runs * batch, ...) to (runs,)."""
+    losses = target_losses(logits, targets, task.loss, task.label_smoothing)
     return run_means(losses, targets, runs)
 
 
 def run_means(values: Tensor, targets: Tensor, runs: int) -> Tensor:
-    """Return each run's mean of a number a decision, over those not ignored; (runs,)."""
+    """Return each run's mean of a number a target, over those not ignored; (runs,)."""
     return run_sums(values, targets, runs) / (~_ignored(targets)).view(runs, -1).sum(dim=1)
 
 
 def run_sums(values: Tensor, targets: Tensor, runs: int) -> Tensor:
-    """Return each run's sum of a number a decision, over those not ignored; (runs,)."""
+    """Return each run's sum of a number a target, over those not ignored; (runs,)."""
     return values.masked_fill(_ignored(targets), 0).view(runs, -1).sum(dim=1)
 
 
 def _ignored(targets: Tensor) -> Tensor:
-    """Return which decisions do not count; of real targets, any number may be a true one."""
+    """Return which targets do not count; of real targets, any number may be a true one."""
     if targets.is_floating_point():
         return torch.zeros_like(targets, dtype=torch.bool)
     return targets == IGNORED
 
 
-def constant_logits(targets: Tensor, kind: Kind, outputs: int) -> Tensor:
+def constant_logits(targets: Tensor, outputs: int) -> Tensor:
     """Return the best constant prediction on ``targets``; shape (outputs,).
 
-    Log class frequencies for classification (a class that never occurs gets half a count), the mean
-    for regression.
+    The mean of real targets; for classes the log frequencies, where a class that never occurs gets
+    half a count.
     """
-    if kind == "regression":
+    if targets.is_floating_point():
         return targets.double().mean().reshape(1)
     counts = torch.bincount(targets, minlength=outputs).double().clamp_(min=0.5)
     return (counts / counts.sum()).log()

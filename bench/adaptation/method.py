@@ -78,7 +78,7 @@ class TrainState:
     Attributes:
         model: the adapted backbone; called with ``Batch.inputs`` it returns an object with `logits`
             of shape (runs * batch, ..., outputs): one softmax (or value) for each of the targets.
-        train_targets: targets of the whole training set, (units,).
+        train_targets: targets of the whole training set, (examples,).
         optimizers: one for each group of the bank's parameters, made anew for every phase.
     """
 
@@ -302,7 +302,7 @@ class Method(ABC, Generic[ConfigT]):
             MergeError: if PEFT has no such adapter.
         """
         self._refuse_own_predictions()
-        return peft_adapter(state.model, position, state.task.kind)
+        return peft_adapter(state.model, position, state.task.head)
 
     def _refuse_own_predictions(self) -> None:
         if type(self).predict is not Method.predict:

@@ -6,7 +6,7 @@ from gapbench.bench.adaptation import registry
 from gapbench.bench.config import task as known_tasks
 from gapbench.bench.data.sources import builtin_backbones
 from gapbench.bench.experiment import suite as known_suites
-from gapbench.bench.metrics import classification as known_metrics
+from gapbench.bench.metrics import base as known_metrics
 
 Listing = list[dict[str, Any]]
 
@@ -59,11 +59,11 @@ def metrics() -> Listing:
     return [
         {
             "name": m.name,
-            "kind": m.kind,
+            "kind": m.measures,
             "higher_is_better": m.higher_is_better,
             "description": m.description,
         }
-        for m in known_metrics.METRICS.values()
+        for m in known_metrics.discover().values()
     ]
 
 

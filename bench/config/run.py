@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializeAsAny, model_validator
 
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.schema import FrozenModel, content_hash
@@ -87,7 +87,7 @@ class Fingerprint(FrozenModel):
 class Cell(FrozenModel):
     """Everything that decides a result, except the seed."""
 
-    task: Task
+    task: SerializeAsAny[Task]
     data: Fingerprint
     backbone: Fingerprint
     start: Fingerprint | None = Field(

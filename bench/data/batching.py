@@ -28,7 +28,7 @@ class Batch:
 
     Attributes:
         inputs: keyword arguments of the backbone, each (runs * batch, ...), or not a tensor.
-        targets: (runs * batch, ...), one for each decision (see `bench.data.encoded`).
+        targets: (runs * batch, ...), one for each target (see `bench.data.encoded`).
         tokens: for each run, how many of its tokens are not padding; (runs,).
     """
 
@@ -106,7 +106,7 @@ def collate(split: EncodedSplit, indices: Indices, device: torch.device) -> Batc
     }
     if split.token_type_ids is not None:
         inputs["token_type_ids"] = np.where(present, split.token_type_ids[where], 0)
-    extra, targets = split.decisions(flat)
+    extra, targets = split.inputs_and_targets(flat)
     return Batch(
         inputs={
             name: _on(device, np.ascontiguousarray(value, dtype=np.int64))

@@ -1,7 +1,7 @@
 """Encoded splits: token sequences as flat arrays, and what a model must decide in each of them.
 
-A *unit* is an example as the task counts it: a sentence, a question, a record to be told. It is
-one sequence, or several neighbours: one for each reference, choice or window. A *decision* is one
+An *example* is what the task counts: a sentence, a question, a record to be told. It is
+one sequence, or several neighbours: one for each reference, choice or window. A *target* is one
 softmax (or one value) that a sequence is trained on. `bench.tasks.kinds` makes the arrays.
 """
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from gapbench.bench.core.errors import SealedError
 
 IGNORED = -100
-"""Target of a decision that does not count."""
+"""Target that does not count."""
 
 Indices = NDArray[np.int64]
 Arrays = dict[str, NDArray[Any]]
@@ -26,16 +26,16 @@ Arrays = dict[str, NDArray[Any]]
 class EncodedSplit:
     """Sequences, concatenated; sequence i is ``input_ids[offsets[i]:offsets[i + 1]]``.
 
-    As it stands it is for tasks whose units are single sequences with one decision each.
+    As it stands it is for tasks whose examples are single sequences with one target each.
 
     Attributes:
         input_ids: (all tokens,) int32.
         token_type_ids: (all tokens,) int8, or None where the backbone has no segments.
         offsets: (sequences + 1,) int64.
-        targets: (units,) int64 class indices, or float32 values for regression.
-        example_ids: (units,) row number in the official split.
-        truth: true probabilities (units, classes) or true means (units, 1) of built-in tasks.
-        cut: (units,) whether some of the input was dropped to fit; None where none ever is.
+        targets: (examples,) int64 class indices, or float32 values for regression.
+        example_ids: (examples,) row number in the official split.
+        truth: true probabilities (examples, classes) or true means (examples, 1) of built-in tasks.
+        cut: (examples,) whether some of the input was dropped to fit; None where none ever is.
         pad_id: token id used for padding.
     """
 
@@ -49,7 +49,7 @@ class EncodedSplit:
     pad_id: int
 
     def __len__(self) -> int:
-        """Return the number of units."""
+        """Return the number of examples."""
         return len(self.targets)
 
     @property
@@ -58,8 +58,8 @@ class EncodedSplit:
         return np.diff(self.offsets)
 
     @property
-    def decision_counts(self) -> Indices:
-        """Number of decisions of every sequence."""
+    def target_counts(self) -> Indices:
+        """Number of targets of every sequence."""
         return np.ones(len(self.lengths), dtype=np.int64)
 
     @property
@@ -67,11 +67,11 @@ class EncodedSplit:
         """Sequences that training draws from."""
         return np.arange(len(self.lengths))
 
-    def sequences(self, units: Indices) -> Indices:
-        """Return the sequences of units, unit after unit."""
-        return units
+    def sequences(self, examples: Indices) -> Indices:
+        """Return the sequences of examples, example after example."""
+        return examples
 
-    def decisions(self, sequences: Indices) -> tuple[Arrays, NDArray[Any]]:
+    def inputs_and_targets(self, sequences: Indices) -> tuple[Arrays, NDArray[Any]]:
         """Return more inputs of the model, and the targets: (sequences, ...), `IGNORED` for none.
 
         Args:
@@ -81,82 +81,52 @@ class EncodedSplit:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CausalSplit(EncodedSplit):
-    """Texts that continue prompts; every token after the prompt is a decision.
+class GroupedSplit(EncodedSplit):
+    """Examples of several sequences each.
+
+    Attributes:
+        sequence_offsets: (examples + 1,) first sequence of each example.
+        texts: of each example, what its outputs are held against.
+    """
+
+    sequence_offsets: Indices
+    texts: "Texts"
+
+    def sequences(self, examples: Indices) -> Indices:
+        """Return the sequences of examples, example after example."""
+        starts, stops = self.sequence_offsets[examples], self.sequence_offsets[examples + 1]
+        sizes = stops - starts
+        before = np.cumsum(sizes) - sizes
+        numbers: Indices = np.arange(int(sizes.sum())) + np.repeat(starts - before, sizes)
+        return numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class CausalSplit(GroupedSplit):
+    """Texts that continue prompts; every token after the prompt is a target.
 
     Attributes:
         prompts: (sequences,) tokens of each sequence that are given.
-        units: (units + 1,) first sequence of each unit.
-        texts: of each unit, what its outputs are held against.
         characters: (sequences,) length of the target text.
     """
 
     prompts: Indices
-    units: Indices
-    texts: "Texts"
     characters: Indices
 
     @property
-    def decision_counts(self) -> Indices:
+    def target_counts(self) -> Indices:
         """Number of tokens after the prompt, of every sequence."""
         return self.lengths - self.prompts
 
-    def sequences(self, units: Indices) -> Indices:
-        """Return the sequences of units, unit after unit."""
-        return _ranges(self.units[units], self.units[units + 1])
-
-    def decisions(self, sequences: Indices) -> tuple[Arrays, NDArray[Any]]:
+    def inputs_and_targets(self, sequences: Indices) -> tuple[Arrays, NDArray[Any]]:
         """Return ``positions`` (sequences, most), of the token before each target, and targets."""
-        counts, prompts = self.decision_counts[sequences], self.prompts[sequences]
+        counts, prompts = self.target_counts[sequences], self.prompts[sequences]
         place = np.arange(counts.max())
         present = place < counts[:, None]
         positions = np.where(present, prompts[:, None] - 1 + place, 0)
         where = np.where(present, self.offsets[sequences, None] + positions + 1, 0)
         targets = np.where(present, self.input_ids[where], IGNORED)
         return {"positions": positions}, targets.astype(np.int64)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChoiceSplit(CausalSplit):
-    """Each unit is a question, with one sequence a choice; ``targets`` are the right ones."""
-
-    @property
-    def trained(self) -> Indices:
-        """Return the sequences of the right choices."""
-        right: Indices = self.units[:-1] + self.targets
-        return right
-
-
-@dataclass(frozen=True, kw_only=True)
-class SpanSplit(EncodedSplit):
-    """Each unit is a question, with one sequence a window of its context.
-
-    Attributes:
-        units: (units + 1,) first sequence of each unit.
-        spans: (sequences, 2) first and last token of the answer; 0, 0 where it is not inside.
-        context: (sequences, 2) first token of the context, and the one after its last.
-        characters: (all tokens, 2) start and end of every context token in the context's text.
-        texts: of each unit its context and accepted answers.
-    """
-
-    units: Indices
-    spans: Indices
-    context: Indices
-    characters: NDArray[np.int32]
-    texts: "Texts"
-
-    @property
-    def decision_counts(self) -> Indices:
-        """Two of every sequence: the start and the end."""
-        return np.full(len(self.lengths), 2)
-
-    def sequences(self, units: Indices) -> Indices:
-        """Return the sequences of units, unit after unit."""
-        return _ranges(self.units[units], self.units[units + 1])
-
-    def decisions(self, sequences: Indices) -> tuple[Arrays, NDArray[Any]]:
-        """Return ``context`` (sequences, 2) and the targets (sequences, 2)."""
-        return {"context": self.context[sequences]}, self.spans[sequences]
 
 
 class SealedSplit(EncodedSplit):
@@ -194,14 +164,15 @@ class TaskData:
     Attributes:
         train, validation, test: what training, the choice of a checkpoint and the score are from.
         more: further test splits by name.
-        leaked: of each split but train, how many of its units have an input that train has too.
+        train_overlap: of each split but train, how many of its examples have an input that train
+            has too.
     """
 
     train: EncodedSplit
     validation: EncodedSplit
     test: EncodedSplit
     more: Mapping[str, EncodedSplit] = field(default_factory=dict)
-    leaked: Mapping[str, int] = field(default_factory=dict)
+    train_overlap: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def sealed(self) -> bool:
@@ -221,13 +192,13 @@ class TaskData:
 
     def seal(self) -> "TaskData":
         """Return the same without anything that is known of the test splits."""
-        leaked = {name: n for name, n in self.leaked.items() if name == "validation"}
-        return replace(self, test=SealedSplit(), more={}, leaked=leaked)
+        overlap = {name: n for name, n in self.train_overlap.items() if name == "validation"}
+        return replace(self, test=SealedSplit(), more={}, train_overlap=overlap)
 
 
 @dataclass(frozen=True)
 class Texts:
-    """One JSON value a unit, kept as bytes so that a file of them can be mapped into memory."""
+    """One JSON value an example, kept as bytes so that a file of them can be mapped into memory."""
 
     content: NDArray[np.uint8]
     ends: Indices
@@ -248,15 +219,7 @@ class Texts:
         """Return what is stored, by name."""
         return {"texts.content": self.content, "texts.ends": self.ends}
 
-    def __getitem__(self, unit: int) -> Any:
-        """Return the value of a unit."""
-        start = int(self.ends[unit - 1]) if unit else 0
-        return json.loads(self.content[start : int(self.ends[unit])].tobytes())
-
-
-def _ranges(starts: Indices, stops: Indices) -> Indices:
-    """Return the numbers from each start to its stop, one range after the other."""
-    sizes = stops - starts
-    before = np.cumsum(sizes) - sizes
-    numbers: Indices = np.arange(int(sizes.sum())) + np.repeat(starts - before, sizes)
-    return numbers
+    def __getitem__(self, example: int) -> Any:
+        """Return the value of an example."""
+        start = int(self.ends[example - 1]) if example else 0
+        return json.loads(self.content[start : int(self.ends[example])].tobytes())

@@ -1,8 +1,8 @@
-"""Sequences laid out for scoring, so that what the sequences of a unit share is read once.
+"""Sequences laid out for scoring, so that what the sequences of an example share is read once.
 
-A row holds the tokens that several sequences of a unit begin with, then the rest of each. A mask
-keeps the rests from seeing each other, and all of them count on from where the shared part ends. So
-a question's prompt is read once for all choices, and a record once for several references.
+A row holds the tokens that several sequences of an example begin with, then the rest of each. A
+mask keeps the rests from seeing each other, and all of them count on from where the shared part
+ends. So a question's prompt is read once for all choices, and a record once for several references.
 """
 
 from collections.abc import Sequence
@@ -27,9 +27,9 @@ class Row:
         tokens: (width,) shared ones first.
         positions: (width,) place of each token in its own sequence.
         owners: (width,) 0 for shared tokens, else the number of the sequence in the row.
-        wanted: (decisions,) which tokens of the row to predict from.
-        targets: (decisions,) the tokens that follow them.
-        numbers: (decisions,) of each among the decisions of all rows.
+        wanted: (targets,) which tokens of the row to predict from.
+        targets: (targets,) the tokens that follow them.
+        numbers: (targets,) of each among the targets of all rows.
     """
 
     tokens: NDArray[np.int32]
@@ -40,12 +40,12 @@ class Row:
     numbers: Indices
 
 
-def pack(split: CausalSplit, units: Indices) -> list[Row]:
-    """Return rows with every sequence of some units; their decisions are numbered in order."""
+def pack(split: CausalSplit, examples: Indices) -> list[Row]:
+    """Return rows with every sequence of some examples; their targets are numbered in order."""
     rows: list[Row] = []
     number = 0
-    for unit in units:
-        members = np.arange(split.units[unit], split.units[unit + 1])
+    for example in examples:
+        members = np.arange(split.sequence_offsets[example], split.sequence_offsets[example + 1])
         shared = _shared(split, members)
         rests = np.cumsum(split.lengths[members] - shared)
         for part in np.split(members, np.flatnonzero(np.diff(rests // _ROOM)) + 1):

@@ -32,8 +32,8 @@ class Rows:
         columns: what the kind of task encodes, each of length n.
         targets: (n,), classes or values.
         truth: true probabilities (n, classes) or means (n, 1).
-        row_numbers: (n,) of each unit in the official split; None if they are its rows in order.
-        groups: (n,) number of the group that a unit stays with in every cut; None if all differ.
+        row_numbers: (n,) of each example in the official split; None if they are its rows in order.
+        groups: (n,) group that an example stays with in every cut; None if all differ.
     """
 
     columns: Mapping[str, Sequence[Any]]
@@ -47,11 +47,11 @@ class Rows:
 
     @property
     def numbers(self) -> NDArray[np.int64]:
-        """Number of each unit's row in the official split, (n,)."""
+        """Number of each example's row in the official split, (n,)."""
         return np.arange(len(self)) if self.row_numbers is None else self.row_numbers
 
     def take(self, indices: NDArray[np.int64]) -> "Rows":
-        """Return the units at ``indices``."""
+        """Return the examples at ``indices``."""
         return Rows(
             {name: [values[i] for i in indices] for name, values in self.columns.items()},
             self.targets[indices],
@@ -67,20 +67,19 @@ def read_table(task: Task, split: str, sources: Sources) -> Table:
     Raises:
         DataError: naming the file or repository that cannot be had.
     """
-    if isinstance(task.source, BuiltinSource):
-        return _generated(task.source, split)
+    source = task.source
+    if isinstance(source, BuiltinSource):
+        if split not in source.sizes:
+            raise DataError(
+                f"built-in tasks have no further test splits, got {split!r}; take it out"
+            )
+        made = generators.generate(source.builtin, split, source.sizes[split], source.seed)
+        truth = made.true_mean[:, None] if made.true_mean is not None else made.true_probabilities
+        return made.table() if truth is None else made.table() | {TRUTH: truth.tolist()}
     table = _official(task, split, sources)
     if not any(len(values) for values in table.values()):
         raise DataError(f"{place(task, split)}: the split is empty; give at least one row")
     return table
-
-
-def _generated(source: BuiltinSource, split: str) -> Table:
-    if split not in source.sizes:
-        raise DataError(f"built-in tasks have no further test splits, got {split!r}; take it out")
-    made = generators.generate(source.builtin, split, source.sizes[split], source.seed)
-    truth = made.true_mean[:, None] if made.true_mean is not None else made.true_probabilities
-    return made.table() if truth is None else made.table() | {TRUTH: truth.tolist()}
 
 
 def place(task: Task, split: str) -> str:
@@ -105,9 +104,8 @@ def _official(task: Task, split: str, sources: Sources) -> Table:
         return {name: made[name] for name in made.column_names}
     else:
         raise DataError(f"task {task.name!r} exists only as files; give --data DIR")
-    texts = task.text if task.kind != "generation" else (*task.text, task.label)
     try:
-        return readers.read(path, texts)
+        return readers.read(path, task.text_columns)
     except DataError as error:
         raise DataError(f"task {task.name!r}: {error}") from None
 
@@ -197,60 +195,35 @@ def list_column(place: str, table: Table, name: str) -> list[list[str]]:
     return [list(value) for value in values]
 
 
-def label_column(task: Task, place: str, table: Table) -> NDArray[Any]:
-    """Return targets, (n,): class indices as int64, or values as float32.
+def class_column(task: Task, place: str, table: Table) -> NDArray[np.int64]:
+    """Return class numbers, (n,).
 
     Raises:
         DataError: naming the first row that holds no legal label.
     """
-    values = column(place, table, task.label)
-    if task.kind == "regression":
-        low, high = task.label_range or (0, 0)
-        for row, value in enumerate(values):
-            if not (isinstance(value, int | float) and low <= value <= high):
-                allowed = f"numbers from {low} to {high}"
-                raise _illegal(place, row, task.label, value, allowed)
-        return np.asarray(values, dtype=np.float32)
     classes = ", ".join(map(str, task.labels))
     counted = f"whole numbers 0 to {len(task.labels) - 1} ({classes})"
     allowed = counted if _are_names(task.labels) else classes
-    sizes = [len(task.labels)] * len(values)
-    return _classes(task, place, values, sizes, allowed)
+    return class_numbers(task, place, table, len(task.labels), allowed)
 
 
-def choice_column(task: Task, place: str, table: Table, sizes: Sequence[int]) -> NDArray[Any]:
-    """Return the right choice of every question, (n,), of as many as ``sizes`` says.
+def class_numbers(
+    task: Task, place: str, table: Table, sizes: int | Sequence[int], allowed: str
+) -> NDArray[np.int64]:
+    """Return the number of each row's class or choice, (n,), of as many as ``sizes`` says.
 
     Raises:
-        DataError: naming the first row that holds none of its choices.
+        DataError: naming the first row that holds none, and what is ``allowed``.
     """
-    if task.choice and task.choice.names:
-        return _named(task, place, table, list_column(place, table, task.choice.names))
-    names = f", or one of {', '.join(map(str, task.labels))}" if task.labels else ""
-    allowed = "the number of a choice, counted from 0" + names
-    return _classes(task, place, column(place, table, task.label), sizes, allowed)
-
-
-def _named(
-    task: Task, place: str, table: Table, names: Sequence[Sequence[str]]
-) -> NDArray[np.int64]:
-    """Return where each row's label stands among the row's own names."""
     values = column(place, table, task.label)
-    for row, (value, known) in enumerate(zip(values, names, strict=True)):
-        if value not in known:
-            raise _illegal(place, row, task.label, value, f"one of {', '.join(known)}")
-    return np.array([n.index(v) for v, n in zip(values, names, strict=True)], dtype=np.int64)
-
-
-def _classes(
-    task: Task, place: str, values: Sequence[Any], sizes: Sequence[int], allowed: str
-) -> NDArray[np.int64]:
-    indices = [_class(value, task.labels) for value in values]
-    for row, (index, size) in enumerate(zip(indices, sizes, strict=True)):
-        legal = isinstance(index, int | float) and float(index).is_integer() and 0 <= index < size
-        if not legal:
-            raise _illegal(place, row, task.label, values[row], allowed)
-    return np.asarray(indices, dtype=np.int64)
+    numbers = [_class(value, task.labels) for value in values]
+    for row, (number, size) in enumerate(
+        zip(numbers, np.broadcast_to(sizes, len(values)).tolist(), strict=True)
+    ):
+        legal = isinstance(number, int | float) and float(number).is_integer()
+        if not (legal and 0 <= number < size):
+            raise illegal(place, row, task.label, values[row], allowed)
+    return np.asarray(numbers, dtype=np.int64)
 
 
 def _class(value: Any, labels: Sequence[str | int]) -> Any:
@@ -268,7 +241,8 @@ def _are_names(labels: Sequence[str | int]) -> bool:
     return all(isinstance(label, str) for label in labels)
 
 
-def _illegal(place: str, row: int, name: str, value: Any, allowed: str) -> DataError:
+def illegal(place: str, row: int, name: str, value: Any, allowed: str) -> DataError:
+    """Return the error of a label that is not among those allowed."""
     # What data sets write where they keep labels to themselves.
     private = value in (None, -1, "", "-1")
     why = "; a test split without public labels cannot be scored" if private else ""

@@ -110,9 +110,19 @@ class Sources:
                 or must not be asked for.
         """
         folder = backbone_folder(name)
-        fingerprint = _of_folder(folder) if folder else _of_hub(name)
-        if folder is None:
-            self._hub(f"backbone {name!r}", name.partition("@")[0], "backbone", BackboneError)
+        if folder is not None:
+            digest = _backbone_digest(folder)
+            fingerprint = Fingerprint(name=folder.resolve().name, digest=digest)
+        elif found := _HUB_ID.fullmatch(name):
+            repository = found["repository"]
+            self._hub(f"backbone {name!r}", repository, "backbone", BackboneError)
+            fingerprint = Fingerprint(name=repository.split("/")[1], digest=found["revision"])
+        else:
+            raise BackboneError(
+                f"backbone {name!r} is neither built in ({', '.join(builtin_backbones())}), nor an "
+                "existing folder, nor a hub id with a pinned revision such as "
+                "'owner/name@<commit hash>' (40 digits); give one of these by --backbone"
+            )
         self.locations[fingerprint.digest] = name
         return fingerprint
 
@@ -175,21 +185,6 @@ class Sources:
         if folder is None:
             return float("inf")
         return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-
-
-def _of_folder(folder: Path) -> Fingerprint:
-    return Fingerprint(name=folder.resolve().name, digest=_backbone_digest(folder))
-
-
-def _of_hub(name: str) -> Fingerprint:
-    found = _HUB_ID.fullmatch(name)
-    if found is None:
-        raise BackboneError(
-            f"backbone {name!r} is neither built in ({', '.join(builtin_backbones())}), nor an "
-            "existing folder, nor a hub id with a pinned revision such as "
-            "'owner/name@<commit hash>' (40 digits); give one of these by --backbone"
-        )
-    return Fingerprint(name=found["repository"].split("/")[1], digest=found["revision"])
 
 
 def builtin_backbones() -> list[str]:

@@ -134,7 +134,7 @@ def _notes(record: Record, again: Record) -> dict[str, Any]:
         "seed": record.seed,
         "task": cell.task.name,
         "text": list(cell.task.text),
-        "prompt": cell.task.prompt,
+        "prompt": getattr(cell.task, "prompt", None),
         "labels": list(cell.task.labels),
         "max_length": cell.task.max_length,
         "backbone": cell.backbone.model_dump(mode="json"),

@@ -158,7 +158,7 @@ class Executor:
         """
         started = provenance.now()
         cell = runs[0].cell
-        reason = loading.unsupported_reason(self.sources.locate(cell.backbone), cell.task.kind)
+        reason = loading.unsupported_reason(self.sources.locate(cell.backbone), cell.task)
         if reason is not None:
             made += self._give_up(runs, Status.SKIPPED, reason, started)
             return []

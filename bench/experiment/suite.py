@@ -15,8 +15,8 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.config.run import Budget, Cell, Fingerprint, Precision, Protocol, Run, Training
-from gapbench.bench.config.task import Task
 from gapbench.bench.config.task import load as load_task
+from gapbench.bench.config.task import parse as parse_task
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.safe_parsing import read_yaml
 from gapbench.bench.core.schema import (
@@ -239,7 +239,7 @@ def _cells(
     budget = suite.budget.model_dump(exclude=replaced) | entry.budget
     task = load_task(entry.task, folder)
     if entry.settings:
-        task = validate(Task, _laid_over(task.model_dump(), entry.settings), f"{place}: settings")
+        task = parse_task(_laid_over(task.model_dump(), entry.settings), f"{place}: settings")
     shared = {
         "task": task,
         "data": sources.data(task),

@@ -1,10 +1,36 @@
-"""What is known of a metric: its name, what it measures, its range and direction."""
+"""Metrics by name: each is declared where it is computed, and found in the modules of this package.
 
-from collections.abc import Callable
+A new metric is one function in one file, under the decorator `metric`; there is no list of them.
+"""
+
+import math
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from importlib import import_module
+from types import MappingProxyType
+from typing import Any, TypeVar
 
-Measured = Literal["labels", "values", "choices", "tokens", "texts", "spans"]
+from gapbench.bench.core.errors import ConfigError
+
+_PACKAGE = "gapbench.bench.metrics"
+MEASURED: Mapping[str, str] = MappingProxyType(
+    {
+        "labels": "predicted and true classes, (n,) each",
+        "values": "predicted and true values, (n,) each",
+        "choices": "log-likelihoods and lengths of choices, (n, choices) each; right ones, (n,)",
+        "tokens": "loss, confidence and correctness of each target token, (n,) each",
+        "texts": "written texts; lists of reference texts",
+        "spans": "answers; lists of accepted answers; version of SQuAD",
+    }
+)
+"""What metrics may measure, with the arguments of their functions, in the order of listings."""
+
+Inputs = Mapping[str, tuple[Any, ...] | None]
+"""Arguments of metrics by what they measure; None where they hold NaN, so that no score exists."""
+
+Function = TypeVar("Function", bound=Callable[..., float | None])
 
 
 def _always() -> None:
@@ -17,23 +43,94 @@ class Metric:
 
     Attributes:
         name: key of the metric in tasks, records and reports.
-        function: returns the score, None or NaN where there is none. What it takes depends on
-            `kind`: predictions and references of "labels" and "values", (n,) each; hypotheses and
-            lists of references of "texts"; see the functions themselves for the others.
-        kind: what the function measures.
+        function: returns the score, None or NaN where there is none.
+        measures: what the function compares; its arguments are those that `MEASURED` names.
         range: lowest and highest possible score.
         higher_is_better: direction of improvement.
         description: one sentence for listings.
         reference: where the definition comes from.
-        unsupported_reason: returns the reason why it cannot be computed on this machine, None if it
-        can.
+        unsupported_reason: returns the reason why it cannot be computed on this machine, None if
+            it can.
     """
 
     name: str
     function: Callable[..., float | None]
-    kind: Measured
-    range: tuple[float, float]
-    higher_is_better: bool
+    measures: str
     description: str
     reference: str
+    range: tuple[float, float] = (0.0, 1.0)
+    higher_is_better: bool = True
     unsupported_reason: Callable[[], str | None] = _always
+
+
+_declared: dict[str, Metric] = {}
+
+
+def metric(name: str, measures: str, **facts: Any) -> Callable[[Function], Function]:
+    """Declare the decorated function as a metric; see `Metric` for the facts.
+
+    Raises:
+        ConfigError: Another function has the name.
+    """
+
+    def declare(function: Function) -> Function:
+        if name in _declared and _declared[name].function.__module__ != function.__module__:
+            raise ConfigError(
+                f"two metrics are called {name!r}: in {_declared[name].function.__module__} and "
+                f"{function.__module__}; rename one"
+            )
+        _declared[name] = Metric(name, function, measures, **facts)
+        return function
+
+    return declare
+
+
+@cache
+def discover() -> Mapping[str, Metric]:
+    """Return every metric by name, ordered by what they measure."""
+    for info in pkgutil.walk_packages(import_module(_PACKAGE).__path__, f"{_PACKAGE}."):
+        import_module(info.name)
+    order = list(MEASURED)
+
+    def place(found: Metric) -> tuple[int, str]:
+        known = found.measures in order
+        return order.index(found.measures) if known else len(order), found.function.__module__
+
+    return MappingProxyType({each.name: each for each in sorted(_declared.values(), key=place)})
+
+
+def get(name: str) -> Metric:
+    """Return the metric called `name`.
+
+    Raises:
+        ConfigError: There is no such metric.
+    """
+    if name not in discover():
+        raise ConfigError(f"metric: {name!r} is unknown; use one of {', '.join(discover())}")
+    return discover()[name]
+
+
+def compute(names: Sequence[str], inputs: Inputs) -> dict[str, float | None]:
+    """Return the named scores, None where a score is undefined.
+
+    Raises:
+        ConfigError: A name is unknown, or its metric measures something else.
+        DataError: The inputs do not pair up.
+    """
+    return {name: _score(get(name), inputs) for name in names}
+
+
+def _score(metric: Metric, inputs: Inputs) -> float | None:
+    if metric.measures not in inputs:
+        fitting = [each.name for each in discover().values() if each.measures in inputs]
+        raise ConfigError(
+            f"metric {metric.name}: compares {metric.measures}, but there are only "
+            f"{' and '.join(inputs)}; use one of {', '.join(fitting)}"
+        )
+    arguments = inputs[metric.measures]
+    return None if arguments is None else defined(metric.function(*arguments))
+
+
+def defined(value: float | None) -> float | None:
+    """Return a score, None where it is not a finite number."""
+    return value if value is not None and math.isfinite(value) else None

@@ -191,20 +191,29 @@ def calibration_report(logits: Array, labels: Array, temperature: float) -> dict
             f"temperature: {temperature} is not a positive number; fit it by fit_temperature"
         )
     logits = _check_logits(logits, labels)
-    before, after = _errors(logits, labels), _errors(logits / temperature, labels)
+    before, after = (_errors_of_logits(logits / t, labels) for t in (1.0, temperature))
     return before | {f"{name}_calibrated": value for name, value in after.items()}
 
 
-def _errors(logits: Floats, labels: Array) -> dict[str, float]:
-    log_probabilities = log_softmax(logits)
-    probabilities = np.exp(log_probabilities)
+def errors(probabilities: Array, labels: Array) -> dict[str, float]:
+    """Return the five measures of `calibration_report` for probabilities, which clip the loss.
+
+    Raises:
+        DataError: The arrays do not pair up, or are not probabilities and classes.
+    """
     return {
         "ece": expected_calibration_error(probabilities, labels),
         "ece_equal_mass": expected_calibration_error(probabilities, labels, scheme="equal_mass"),
         "mce": maximum_calibration_error(probabilities, labels),
         "brier": brier_score(probabilities, labels),
-        "nll": _mean_loss(log_probabilities[np.arange(len(labels)), labels]),
+        "nll": negative_log_likelihood(probabilities, labels),
     }
+
+
+def _errors_of_logits(logits: Floats, labels: Array) -> dict[str, float]:
+    log_probabilities = log_softmax(logits)
+    nll = _mean_loss(log_probabilities[np.arange(len(labels)), labels])
+    return errors(np.exp(log_probabilities), labels) | {"nll": nll}
 
 
 def _mean_loss(log_likelihoods: Floats) -> float:

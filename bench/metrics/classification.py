@@ -1,34 +1,29 @@
-"""Quality metrics of classes, values and choices, and the table that names all metrics.
+"""Quality metrics of classes, values and choices, as scikit-learn and scipy define them.
 
-Here live the scores that GLUE reports, as scikit-learn and scipy define them, and `score`, which
-turns a model's raw outputs into named numbers. The table `METRICS` also names those of
-`bench.metrics.token`, `bench.metrics.text` and `bench.metrics.squad`. Calibration is in
-`bench.metrics.calibration`; nothing here reads data or knows torch.
+Nothing here reads data or knows torch. Calibration is in `bench.metrics.calibration`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gapbench.bench.core.errors import ConfigError, DataError
-from gapbench.bench.metrics.base import Metric
-from gapbench.bench.metrics.evaluate_module import wrap
-from gapbench.bench.metrics.squad import SPAN_METRICS
-from gapbench.bench.metrics.text import TEXT_METRICS
-from gapbench.bench.metrics.token import TOKEN_METRICS
-
-if TYPE_CHECKING:
-    import evaluate
+from gapbench.bench.core.errors import DataError
+from gapbench.bench.metrics.base import Inputs, compute, metric
 
 Array = NDArray[Any]
 
 
+@metric(
+    "accuracy",
+    "labels",
+    description="Share of examples whose predicted class is the true one.",
+    reference="sklearn.metrics.accuracy_score",
+)
 def accuracy(predictions: Array, references: Array) -> float:
     """Return the share of predicted classes, `(n,)`, that equal the true ones, `(n,)`.
 
@@ -39,6 +34,12 @@ def accuracy(predictions: Array, references: Array) -> float:
     return float(np.mean(predictions == references))
 
 
+@metric(
+    "f1",
+    "labels",
+    description="Harmonic mean of precision and recall of class 1, for two classes.",
+    reference="sklearn.metrics.f1_score with zero_division=0",
+)
 def f1(predictions: Array, references: Array) -> float:
     """Return the F1 score of class 1, for two classes numbered 0 and 1.
 
@@ -64,6 +65,13 @@ def f1(predictions: Array, references: Array) -> float:
     return 2 * true_positives / claimed_and_real if claimed_and_real else 0.0
 
 
+@metric(
+    "matthews_correlation",
+    "labels",
+    description="Correlation of predicted and true classes; 0 is chance.",
+    reference="sklearn.metrics.matthews_corrcoef",
+    range=(-1.0, 1.0),
+)
 def matthews_correlation(predictions: Array, references: Array) -> float:
     """Return the Matthews correlation coefficient, for two or more classes.
 
@@ -90,6 +98,13 @@ def matthews_correlation(predictions: Array, references: Array) -> float:
     return covariance / math.sqrt(spread) if spread else 0.0
 
 
+@metric(
+    "pearson",
+    "values",
+    description="Linear correlation of predicted and true values.",
+    reference="scipy.stats.pearsonr",
+    range=(-1.0, 1.0),
+)
 def pearson(predictions: Array, references: Array) -> float:
     """Return Pearson's linear correlation of two `(n,)` arrays, NaN where either is constant.
 
@@ -100,6 +115,13 @@ def pearson(predictions: Array, references: Array) -> float:
     return _correlation(predictions.astype(np.float64), references.astype(np.float64))
 
 
+@metric(
+    "spearman",
+    "values",
+    description="Correlation of the ranks of predicted and true values.",
+    reference="scipy.stats.spearmanr",
+    range=(-1.0, 1.0),
+)
 def spearman(predictions: Array, references: Array) -> float:
     """Return Spearman's rank correlation of two `(n,)` arrays, NaN where either is constant.
 
@@ -115,6 +137,14 @@ def spearman(predictions: Array, references: Array) -> float:
     return _correlation(*ranks)
 
 
+@metric(
+    "mse",
+    "values",
+    description="Mean squared difference of predicted and true values.",
+    reference="sklearn.metrics.mean_squared_error",
+    range=(0.0, math.inf),
+    higher_is_better=False,
+)
 def mse(predictions: Array, references: Array) -> float:
     """Return the mean squared error of two `(n,)` arrays.
 
@@ -128,6 +158,12 @@ def mse(predictions: Array, references: Array) -> float:
         return float(np.mean(error * error))
 
 
+@metric(
+    "accuracy_norm",
+    "choices",
+    description="Share of questions whose right choice has the highest score a character.",
+    reference="acc_norm of lm-evaluation-harness",
+)
 def accuracy_norm(log_likelihoods: Array, characters: Array, references: Array) -> float:
     """Return the share of questions whose right choice has the highest score a character.
 
@@ -170,130 +206,34 @@ def _check_pair(predictions: Array, references: Array) -> None:
         )
 
 
-_ALL = (
-    Metric(
-        name="accuracy",
-        function=accuracy,
-        kind="labels",
-        range=(0.0, 1.0),
-        higher_is_better=True,
-        description="Share of examples whose predicted class is the true one.",
-        reference="sklearn.metrics.accuracy_score",
-    ),
-    Metric(
-        name="f1",
-        function=f1,
-        kind="labels",
-        range=(0.0, 1.0),
-        higher_is_better=True,
-        description="Harmonic mean of precision and recall of class 1, for two classes.",
-        reference="sklearn.metrics.f1_score with zero_division=0",
-    ),
-    Metric(
-        name="matthews_correlation",
-        function=matthews_correlation,
-        kind="labels",
-        range=(-1.0, 1.0),
-        higher_is_better=True,
-        description="Correlation of predicted and true classes; 0 is chance.",
-        reference="sklearn.metrics.matthews_corrcoef",
-    ),
-    Metric(
-        name="pearson",
-        function=pearson,
-        kind="values",
-        range=(-1.0, 1.0),
-        higher_is_better=True,
-        description="Linear correlation of predicted and true values.",
-        reference="scipy.stats.pearsonr",
-    ),
-    Metric(
-        name="spearman",
-        function=spearman,
-        kind="values",
-        range=(-1.0, 1.0),
-        higher_is_better=True,
-        description="Correlation of the ranks of predicted and true values.",
-        reference="scipy.stats.spearmanr",
-    ),
-    Metric(
-        name="mse",
-        function=mse,
-        kind="values",
-        range=(0.0, math.inf),
-        higher_is_better=False,
-        description="Mean squared difference of predicted and true values.",
-        reference="sklearn.metrics.mean_squared_error",
-    ),
-    Metric(
-        name="accuracy_norm",
-        function=accuracy_norm,
-        kind="choices",
-        range=(0.0, 1.0),
-        higher_is_better=True,
-        description="Share of questions whose right choice has the highest score a character.",
-        reference="acc_norm of lm-evaluation-harness",
-    ),
-    *TOKEN_METRICS,
-    *TEXT_METRICS,
-    *SPAN_METRICS,
-)
-
-METRICS: Mapping[str, Metric] = MappingProxyType({metric.name: metric for metric in _ALL})
-"""Every metric by name."""
-
-
-def get(name: str) -> Metric:
-    """Return the metric called `name`.
-
-    Raises:
-        ConfigError: There is no such metric.
-    """
-    if name not in METRICS:
-        raise ConfigError(f"metric: {name!r} is unknown; use one of {', '.join(METRICS)}")
-    return METRICS[name]
-
-
-def score(names: Sequence[str], logits: Array, targets: Array) -> dict[str, float | None]:
-    """Compute the named metrics of a model's raw outputs.
+def inputs(logits: Array, targets: Array) -> Inputs:
+    """Return what metrics compare of a model's raw outputs, None if these hold NaN.
 
     Args:
-        names: metrics to compute, all of the kind that the outputs allow.
         logits: `(n, n_classes)` for classes, the prediction being the largest entry of a row;
             `(n,)` or `(n, 1)` for values.
         targets: true classes or values, `(n,)`.
 
-    Returns:
-        One score per name. None where the score is undefined: a correlation with a constant side,
-        an infinite error, or outputs that hold NaN.
-
     Raises:
-        ConfigError: A name is unknown, or its metric does not fit outputs of this shape.
         DataError: Outputs and targets do not pair up, or a target is not one of the classes.
     """
     logits = logits[:, 0] if logits.ndim == 2 and logits.shape[1] == 1 else logits
-    kind = "labels" if logits.ndim == 2 else "values"
-    metrics = [get(name) for name in names]
-    for metric in metrics:
-        if metric.kind != kind:
-            raise ConfigError(
-                f"metric {metric.name}: compares {metric.kind}, but outputs of shape "
-                f"{logits.shape} hold {kind}; use one of "
-                f"{', '.join(m.name for m in _ALL if m.kind == kind)}"
-            )
-    predictions = np.argmax(logits, axis=1) if kind == "labels" else logits
+    measured = "labels" if logits.ndim == 2 else "values"
+    predictions = np.argmax(logits, axis=1) if measured == "labels" else logits
     _check_pair(predictions, targets)
-    if kind == "labels":
+    if measured == "labels":
         _check_classes(targets, logits.shape[1])
     # The largest entry of a row with NaN is no prediction, so nothing may be counted from it.
-    if np.isnan(logits).any():
-        return dict.fromkeys(names)
-    return {m.name: defined(m.function(predictions, targets)) for m in metrics}
+    return {measured: None if np.isnan(logits).any() else (predictions, targets)}
 
 
-def defined(value: float | None) -> float | None:
-    """Return a score, None where it is not a finite number."""
-    return value if value is not None and math.isfinite(value) else None
+def score(names: Sequence[str], logits: Array, targets: Array) -> dict[str, float | None]:
+    """Return the named metrics of a model's raw outputs; see `inputs` and `compute`.
+
+    A score is None where it is undefined: a correlation with a constant side, an infinite error,
+    or outputs that hold NaN.
+    """
+    return compute(names, inputs(logits, targets))
 
 
 def _check_classes(targets: Array, n_classes: int) -> None:
@@ -304,12 +244,3 @@ def _check_classes(targets: Array, n_classes: int) -> None:
             f"{n_classes - 1}; score a split with public labels, and check the task's field "
             "'labels'"
         )
-
-
-def as_evaluate(name: str) -> evaluate.Metric:
-    """Wrap a metric for the `evaluate` package; see `bench.metrics.evaluate_module.wrap`.
-
-    Raises:
-        ConfigError: There is no such metric, or it measures tokens or choices.
-    """
-    return wrap(get(name))

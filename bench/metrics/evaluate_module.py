@@ -1,4 +1,4 @@
-"""Metrics of `bench.metrics.classification` as modules of the `evaluate` package."""
+"""Metrics as modules of the `evaluate` package."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gapbench.bench.core.errors import ConfigError
-from gapbench.bench.metrics.base import Measured, Metric
+from gapbench.bench.metrics.base import MEASURED, get
 
 if TYPE_CHECKING:
     import evaluate
 
-_TYPES: dict[Measured, str] = {
+_TYPES: dict[str, str] = {
     "labels": "int64",
     "values": "float64",
     "texts": "string",
@@ -21,8 +21,8 @@ _TYPES: dict[Measured, str] = {
 }
 
 
-def wrap(metric: Metric) -> evaluate.Metric:
-    """Wrap a metric for the `evaluate` package, so that both report the same number.
+def as_evaluate(name: str) -> evaluate.Metric:
+    """Wrap the metric `name` for the `evaluate` package, so that both report the same number.
 
     The wrapper needs no network and holds its inputs in memory. It is a usual module of that
     package: `compute(predictions=..., references=...)`, `add_batch` and `evaluate.combine` work.
@@ -31,29 +31,29 @@ def wrap(metric: Metric) -> evaluate.Metric:
     score is what the function returns: NaN, or None for texts.
 
     Raises:
-        ConfigError: The metric is of what a model says of given tokens or choices.
+        ConfigError: There is no such metric, or it is of what a model says of given tokens or
+            choices.
     """
-    if metric.kind not in _TYPES:
+    metric = get(name)
+    if metric.measures not in _TYPES:
         raise ConfigError(
-            f"metric {metric.name}: measures {metric.kind}, which the `evaluate` package cannot "
-            f"pass on; wrap a metric of {', '.join(_TYPES)}"
+            f"metric {name}: measures {metric.measures}, which the `evaluate` package cannot pass "
+            f"on; wrap a metric of {', '.join(_TYPES)}"
         )
     # Imported here because the two packages take seconds, and most users never call this.
     import datasets
     import evaluate
 
-    value = datasets.Value(_TYPES[metric.kind])
-    reference, inputs = value, f"predictions and references: {metric.kind}, (n,) each"
-    read: Callable[[Any], Any] = np.asarray
-    if _TYPES[metric.kind] == "string":
-        reference, inputs = datasets.List(value), "predictions: texts; references: lists of texts"
-        read = list
+    value = datasets.Value(_TYPES[metric.measures])
+    texts = _TYPES[metric.measures] == "string"
+    reference = datasets.List(value) if texts else value
+    read: Callable[[Any], Any] = list if texts else np.asarray
 
     def info(_self: evaluate.Metric) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(
             description=metric.description,
             citation=metric.reference,
-            inputs_description=inputs,
+            inputs_description=f"predictions and references: {MEASURED[metric.measures]}",
             features=datasets.Features({"predictions": value, "references": reference}),
         )
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
 from gapbench.bench.core.errors import ConfigError, DataError
-from gapbench.bench.metrics.base import Metric
+from gapbench.bench.metrics.base import metric
 
 Version = Literal["1.1", "2.0"]
 
@@ -27,6 +27,12 @@ def normalised(answer: str) -> str:
     return " ".join(_ARTICLE.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
 
 
+@metric(
+    "exact_match",
+    "spans",
+    description="Share of answers that equal one of the accepted ones once normalised.",
+    reference="evaluate-v1.1.py and evaluate-v2.0.py of SQuAD",
+)
 def exact_match(
     predictions: Sequence[str], references: Sequence[Sequence[str]], version: Version
 ) -> float:
@@ -53,6 +59,12 @@ def exact_match(
     return _mean_of_best(matches, predictions, references, version)
 
 
+@metric(
+    "span_f1",
+    "spans",
+    description="Mean F1 of words shared with the best of the accepted answers.",
+    reference="evaluate-v1.1.py and evaluate-v2.0.py of SQuAD",
+)
 def f1(predictions: Sequence[str], references: Sequence[Sequence[str]], version: Version) -> float:
     """Return the mean F1 of words shared with the best of the accepted answers, in [0, 1].
 
@@ -122,25 +134,3 @@ def _accepted(index: int, answers: Sequence[str], version: Version) -> list[str]
             f"so give at least 1, or score as version '2.0'"
         )
     return texts
-
-
-SPAN_METRICS = (
-    Metric(
-        name="exact_match",
-        function=exact_match,
-        kind="spans",
-        range=(0.0, 1.0),
-        higher_is_better=True,
-        description="Share of answers that equal one of the accepted ones once normalised.",
-        reference="evaluate-v1.1.py and evaluate-v2.0.py of SQuAD",
-    ),
-    Metric(
-        name="span_f1",
-        function=f1,
-        kind="spans",
-        range=(0.0, 1.0),
-        higher_is_better=True,
-        description="Mean F1 of words shared with the best of the accepted answers.",
-        reference="evaluate-v1.1.py and evaluate-v2.0.py of SQuAD",
-    ),
-)

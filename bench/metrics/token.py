@@ -12,12 +12,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gapbench.bench.metrics.base import Metric
+from gapbench.bench.metrics.base import metric
 from gapbench.bench.metrics.calibration import confidence_error
 
 Array = NDArray[Any]
 
 
+@metric(
+    "perplexity",
+    "tokens",
+    description="e to the mean loss of the target tokens, in nats.",
+    reference="definition",
+    range=(1.0, math.inf),
+    higher_is_better=False,
+)
 def perplexity(losses: Array, confidences: Array, correct: Array) -> float:  # noqa: ARG001
     """Return e to the mean loss.
 
@@ -30,45 +38,27 @@ def perplexity(losses: Array, confidences: Array, correct: Array) -> float:  # n
     return math.exp(mean) if mean < 700 else math.inf
 
 
+@metric(
+    "token_accuracy",
+    "tokens",
+    description="Share of target tokens that are the most likely ones in their places.",
+    reference="sklearn.metrics.accuracy_score",
+)
 def token_accuracy(losses: Array, confidences: Array, correct: Array) -> float:  # noqa: ARG001
     """Return the share of places where the most likely token is the target; see `perplexity`."""
     return float(np.mean(correct))
 
 
+@metric(
+    "token_ece",
+    "tokens",
+    description="Mean distance of stated confidence from accuracy over target tokens.",
+    reference="Guo et al. 2017, equation 3, with 15 bins",
+    higher_is_better=False,
+)
 def token_ece(losses: Array, confidences: Array, correct: Array) -> float:  # noqa: ARG001
     """Return the expected calibration error of the most likely tokens; see `perplexity`.
 
     15 bins of equal width, as `bench.metrics.calibration.expected_calibration_error`.
     """
     return confidence_error(confidences, correct)
-
-
-TOKEN_METRICS = (
-    Metric(
-        name="perplexity",
-        function=perplexity,
-        kind="tokens",
-        range=(1.0, math.inf),
-        higher_is_better=False,
-        description="e to the mean loss of the target tokens, in nats.",
-        reference="definition",
-    ),
-    Metric(
-        name="token_accuracy",
-        function=token_accuracy,
-        kind="tokens",
-        range=(0.0, 1.0),
-        higher_is_better=True,
-        description="Share of target tokens that are the most likely ones in their places.",
-        reference="sklearn.metrics.accuracy_score",
-    ),
-    Metric(
-        name="token_ece",
-        function=token_ece,
-        kind="tokens",
-        range=(0.0, 1.0),
-        higher_is_better=False,
-        description="Mean distance of stated confidence from accuracy over target tokens.",
-        reference="Guo et al. 2017, equation 3, with 15 bins",
-    ),
-)

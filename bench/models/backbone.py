@@ -6,18 +6,15 @@ How it comes from files is the matter of `bench.models.loading`.
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from gapbench.bench.config.run import Fingerprint
-from gapbench.bench.config.task import Kind
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.core.schema import suggest
 from gapbench.bench.models.initial_adapter import InitialAdapter
-
-Head = Literal["sequence", "causal", "span"]
 
 # The projections that LoRA adapts by default: query and value (Hu et al. 2021, section 4.2), or the
 # fused projection where a family has only that.
@@ -39,13 +36,6 @@ DEFAULT_TARGETS: dict[str, tuple[str, ...]] = {
     "gemma2": ("q_proj", "v_proj"),
     "phi3": ("qkv_proj",),
     "opt": ("q_proj", "v_proj"),
-}
-HEADS: dict[Kind, Head] = {
-    "classification": "sequence",
-    "regression": "sequence",
-    "generation": "causal",
-    "choice": "causal",
-    "span": "span",
 }
 
 

@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
 
+from gapbench.bench.models.run_axis import output_rows
+
 # Of a feed-forward block: the layers before the activation, and the one behind it. GPT-2 is not
 # here: its activation is a chain of operations, each of which would round.
 _AROUND_ACTIVATION = (
@@ -76,7 +78,7 @@ def without_bias(layer: nn.Module, x: Tensor) -> Tensor:
     """Multiply by the weight of a frozen linear layer, as precisely as the layer does itself."""
     if isinstance(layer, _Half) and not _exact.get():
         return layer.rounded_product(x)
-    return F.linear(x, _by_output(layer))
+    return F.linear(x, output_rows(layer))
 
 
 def multiply_in_half(model: "transformers.PreTrainedModel") -> None:
@@ -96,7 +98,7 @@ def halve(layer: nn.Module) -> nn.Module:
     """
     layer.__class__ = HalfConv1D if isinstance(layer, Conv1D) else HalfLinear
     half: Any = layer
-    half._rows = _by_output(layer).detach().bfloat16().contiguous()
+    half._rows = output_rows(layer).detach().bfloat16().contiguous()
     half._bias = None if half.bias is None else half.bias.detach().bfloat16()
     return layer
 
@@ -110,9 +112,3 @@ def _stay_in_half(model: "transformers.PreTrainedModel") -> None:
             if all(block + name in halves for name in before):
                 for name in before:
                     halves[block + name].returns = torch.bfloat16
-
-
-def _by_output(layer: nn.Module) -> Tensor:
-    """Return a linear layer's weight with one row an output, (out, in)."""
-    weight = layer.get_parameter("weight")
-    return weight.T if isinstance(layer, Conv1D) else weight

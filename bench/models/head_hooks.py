@@ -1,8 +1,8 @@
-"""Hooks that make a model answer by decision: its logits where targets are, and nowhere else.
+"""Hooks that make a model answer by target: its logits where targets are, and nowhere else.
 
-After `attach`, a call of the model takes the inputs of `bench.data.encoded.EncodedSplit.decisions`
-beside the backbone's own, and its output has ``logits`` of shape (rows, ..., outputs), one softmax
-(or value) a decision. Names and parameters of the model stay as they are.
+After `attach`, a call of the model takes the inputs of `EncodedSplit.inputs_and_targets` beside the
+backbone's own, and its output has ``logits`` of shape (rows, ..., outputs), one softmax (or value)
+a target. Names and parameters of the model stay as they are.
 """
 
 from types import SimpleNamespace
@@ -11,17 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gapbench.bench.config.task import Kind
-from gapbench.bench.models.backbone import HEADS
+from gapbench.bench.config.head import LANGUAGE_MODEL, SPAN, Head
 
 _RULED_OUT = -1e9  # logit of a place that is no answer; finite, so that logits can be averaged
 
 
-def attach(model: nn.Module, kind: Kind) -> None:
-    """Let ``model`` take the inputs and give the logits of a kind of task."""
-    if HEADS[kind] == "causal":
+def attach(model: nn.Module, head: Head) -> None:
+    """Let ``model`` take the inputs and give the logits of a task with this head."""
+    if head == LANGUAGE_MODEL:
         _Positions().attach(model)
-    elif HEADS[kind] == "span":
+    elif head == SPAN:
         _Ends().attach(model)
 
 
@@ -55,7 +54,7 @@ class _Positions:
 
 
 class _Ends:
-    """Gives the two ends of a span as decisions over the tokens where an answer may lie.
+    """Gives the two ends of a span as targets over the tokens where an answer may lie.
 
     They are those of the context, and token 0, which stands for no answer: an encoder's [CLS]. A
     decoder's token 0 sees nothing but itself, so its logits are the same for all questions that

@@ -21,6 +21,7 @@ from transformers.pytorch_utils import Conv1D
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.core.safe_parsing import parse_json, read_text
 from gapbench.bench.data.sources import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from gapbench.bench.models.run_axis import output_rows
 
 PEFT_PREFIX = "base_model.model."
 """Where PEFT's names of tensors begin."""
@@ -81,7 +82,7 @@ class InitialAdapter:
         for name, update in self.updates.items():
             if name not in layers:
                 return f"it changes layer {name}, which the backbone lacks"
-            own, given = tuple(_rows(layers[name]).shape), (len(update.b), update.a.shape[1])
+            own, given = tuple(output_rows(layers[name]).shape), (len(update.b), update.a.shape[1])
             if own != given:
                 return f"layer {name} has outputs and inputs {own}, in the adapter {given}"
         return None
@@ -137,7 +138,7 @@ def fold(model: nn.Module, start: InitialAdapter) -> None:
     """Put an adapter's updates into the weights of a model, which stay frozen."""
     for name, update in start.updates.items():
         layer: Any = model.get_submodule(name)
-        rows = update.applied(_rows(layer)).to(layer.weight.dtype)
+        rows = update.applied(output_rows(layer).detach()).to(layer.weight.dtype)
         weight = rows.T.contiguous() if isinstance(layer, Conv1D) else rows
         layer.weight = nn.Parameter(weight, requires_grad=False)
 
@@ -174,9 +175,3 @@ def _alpha(config: Mapping[str, Any], layer: str) -> float:
         if re.fullmatch(rf"(.*\.)?({pattern})", layer):
             return float(alpha)
     return float(config["lora_alpha"])
-
-
-def _rows(layer: nn.Module) -> Tensor:
-    """Return a layer's weight with one row an output, (out, in)."""
-    weight = layer.get_parameter("weight").detach()
-    return weight.T if isinstance(layer, Conv1D) else weight

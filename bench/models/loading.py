@@ -15,11 +15,12 @@ import torch
 import transformers
 from torch import nn
 
+from gapbench.bench.config.head import LANGUAGE_MODEL, Head
 from gapbench.bench.config.run import Fingerprint, Precision
-from gapbench.bench.config.task import Kind
+from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.data.sources import backbone_folder
-from gapbench.bench.models.backbone import HEADS, Backbone, Head
+from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.store.failure import status_of
 from gapbench.bench.store.record import Status
 
@@ -28,40 +29,30 @@ DTYPES: dict[Precision, torch.dtype] = {
     "bf16": torch.float32,  # of all numbers at rest; see `bench.models.bf16`
     "fp64": torch.float64,
 }
-
-_AUTO_CLASSES: dict[Head, str] = {
-    "sequence": "AutoModelForSequenceClassification",
-    "causal": "AutoModelForCausalLM",
-    "span": "AutoModelForQuestionAnswering",
-}
-_LIBRARY_NAMES: dict[Head, str] = {
-    "sequence": "SEQUENCE_CLASSIFICATION",
-    "causal": "CAUSAL_LM",
-    "span": "QUESTION_ANSWERING",
-}
 _HEAD_NAMES = ("classifier", "score", "pre_classifier", "qa_outputs")
 
 
-def unsupported_reason(name: str, kind: Kind) -> str | None:
-    """Return the reason why a backbone cannot be asked tasks of a kind, None if it can.
+def unsupported_reason(name: str, task: Task) -> str | None:
+    """Return the reason why a backbone cannot be asked a task, None if it can.
 
     Raises:
         BackboneError: if its configuration cannot be read.
     """
     config = read_config(name)
-    mapping = getattr(transformers, f"MODEL_FOR_{_LIBRARY_NAMES[HEADS[kind]]}_MAPPING")
-    masked = type(config) in transformers.MODEL_FOR_MASKED_LM_MAPPING
-    if type(config) not in mapping or (HEADS[kind] == "causal" and masked):
-        what = "writes no text" if HEADS[kind] == "causal" else "has no head for it"
-        return f"a backbone of the family {config.model_type!r} {what}: {kind} needs another"
+    known, writes = type(config) in getattr(transformers, task.head.families), True
+    if task.head == LANGUAGE_MODEL:
+        writes = type(config) not in transformers.MODEL_FOR_MASKED_LM_MAPPING
+    if not (known and writes):
+        what = "writes no text" if task.head == LANGUAGE_MODEL else "has no head for it"
+        return f"a backbone of the family {config.model_type!r} {what}: {task.kind} needs another"
     return None
 
 
 @lru_cache(maxsize=1)
 def load(
-    name: str, fingerprint: Fingerprint, kind: Kind, outputs: int, precision: Precision
+    name: str, fingerprint: Fingerprint, head: Head, outputs: int, precision: Precision
 ) -> Backbone:
-    """Load a backbone (built-in name, folder or pinned hub id) for a kind of task.
+    """Load a backbone (built-in name, folder or pinned hub id) with a task head.
 
     The last one is kept, since stacks come in the order of tasks and backbones.
 
@@ -75,7 +66,7 @@ def load(
             _switch_off_dropout(config)
             config.pad_token_id = tokenizer.pad_token_id
             read = partial(
-                getattr(transformers, _AUTO_CLASSES[HEADS[kind]]).from_pretrained,
+                getattr(transformers, head.auto_class).from_pretrained,
                 **_location(name),
                 config=config,
                 dtype=DTYPES[precision],

@@ -14,18 +14,10 @@ from typing import Any, Protocol, TypeGuard
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from gapbench.bench.config.task import Kind
+from gapbench.bench.config.head import Head
 from gapbench.bench.core.errors import MergeError
-from gapbench.bench.models.backbone import HEADS, Head
 from gapbench.bench.models.initial_adapter import PEFT_PREFIX
 from gapbench.bench.models.run_axis import RunAxis, Stacked, StackedLinear
-
-PEFT_TASKS: dict[Head, str] = {
-    "sequence": "SEQ_CLS",
-    "causal": "CAUSAL_LM",
-    "span": "QUESTION_ANS",
-}
-"""PEFT's name of what a model does, by its head."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +70,7 @@ def plain_weights(model: nn.Module, position: int) -> dict[str, Tensor]:
 
 
 def peft_adapter(
-    model: nn.Module, position: int, kind: Kind, *, rank_stabilised: bool = False
+    model: nn.Module, position: int, head: Head, *, rank_stabilised: bool = False
 ) -> Adapter:
     """Return a run's low-rank updates and head as a PEFT adapter of type LORA.
 
@@ -87,7 +79,7 @@ def peft_adapter(
     Args:
         model: an adapted model.
         position: the run's place among the active runs of the stack.
-        kind: of the task that it was trained on.
+        head: of the task that it was trained on.
         rank_stabilised: write the scaling as ``alpha / sqrt(rank)`` (``use_rslora``).
 
     Raises:
@@ -104,7 +96,8 @@ def peft_adapter(
             continue
         steepness = math.sqrt(rank) if rank_stabilised else rank
         # Seven digits are those of a float32: they bring back the alpha that was set.
-        alphas[name] = float(f"{_scaling(layer, position) * steepness:.7g}")
+        scaling = float(layer.scaling[layer.axis.active[position]])
+        alphas[name] = float(f"{scaling * steepness:.7g}")
         tensors[f"{PEFT_PREFIX}{name}.lora_A.weight"] = a
         tensors[f"{PEFT_PREFIX}{name}.lora_B.weight"] = b * (steepness / alphas[name])
         if hasattr(layer, "magnitudes"):
@@ -114,7 +107,7 @@ def peft_adapter(
         raise MergeError("no layer has an update, only the head trained; PEFT has no such adapter")
     config = _config([layers[name] for name in used], head_parts(model))
     config |= {
-        "task_type": PEFT_TASKS[HEADS[kind]],
+        "task_type": head.peft_task,
         "target_modules": used,
         "use_rslora": rank_stabilised,
     }
@@ -182,11 +175,6 @@ def _low_rank_layers(model: nn.Module) -> dict[str, LowRankLayer]:
 
 def _is_low_rank(module: object) -> TypeGuard[LowRankLayer]:
     return hasattr(module, "factors")
-
-
-def _scaling(layer: LowRankLayer, position: int) -> float:
-    """Return the scaling that was set for a run; its factors have it folded in."""
-    return float(layer.scaling[layer.axis.active[position]])
 
 
 def _config(layers: list[LowRankLayer], heads: list[str]) -> dict[str, Any]:

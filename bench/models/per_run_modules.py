@@ -1,7 +1,7 @@
 """What of a backbone becomes each run's own, whatever the method: the task head and the dropout."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.models.backbone import Backbone
@@ -66,21 +66,13 @@ def _fresh_linear(
     runs, shape = len(axis.seeds), (layer.out_features, layer.in_features)
     drawn = torch.stack(
         [
-            _normal(shape, std, axis.generator(run, "head", site, *_member(member)))
+            # The first member draws as the only one does.
+            std * torch.randn(shape, generator=axis.generator(run, "head", site, *named))
             for run in range(runs)
-            for member in range(members)
+            for named in ((), *((f"member {number}",) for number in range(1, members)))
         ]
     )
     several = () if members == 1 else (members,)
     weight = drawn.view(runs, *several, *shape).to(axis.device, axis.dtype)
     bias = weight.new_zeros(weight.shape[:-1]) if layer.bias is not None else None
     return StackedLinear(axis, weight, bias)
-
-
-def _member(number: int) -> tuple[str, ...]:
-    """Return the part of a seed that names a member of a run; the first has none."""
-    return (f"member {number}",) if number else ()
-
-
-def _normal(shape: tuple[int, int], std: float, generator: torch.Generator) -> Tensor:
-    return torch.randn(shape, generator=generator) * std

@@ -8,6 +8,7 @@ import torch
 import transformers
 
 from gapbench.bench.adaptation.registry import resolve_config
+from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
 from gapbench.bench.config.run import Budget, Cell, Fingerprint, Precision, Training
 from gapbench.bench.config.task import Task
 from gapbench.bench.config.task_sources import FileSource
@@ -47,7 +48,7 @@ def load(name: str, precision: Precision, *, offline: bool = False) -> Backbone:
     if name in SHAPES:
         return draw(name, precision)
     return loading.load(
-        name, Sources(offline=offline).backbone(name), "classification", 2, precision
+        name, Sources(offline=offline).backbone(name), SEQUENCE_CLASSIFICATION, 2, precision
     )
 
 

@@ -31,11 +31,11 @@ from gapbench.bench.data.sources import Sources, cache_folder
 from gapbench.bench.models.backbone import Reader
 from gapbench.bench.tasks import kinds
 
-FORMAT_VERSION = 5  # of the cached arrays; raised when their meaning changes
+FORMAT_VERSION = 6  # of the cached arrays; raised when their meaning changes
 _TOKENIZERS = (version("transformers"), version("tokenizers"))  # which make the arrays
-_REGRESSION_STRATA = 10
+_VALUE_STRATA = 10
 _open: dict[str, TaskData] = {}  # the last ones, by key
-_LEAKED = "leaked."  # prefix of the counts among the cached arrays
+_TRAIN_OVERLAP = "train_overlap."  # prefix of the counts among the cached arrays
 
 
 def prepare(cell: Cell, sources: Sources, reader: Reader) -> TaskData:
@@ -75,18 +75,20 @@ def _task_data(task: Task, arrays: Arrays, reader: Reader) -> TaskData:
     names = ("train", "validation", "test", *(task.splits.more or {}))
     splits = {name: kind.load(_part(arrays, f"{name}."), pad_id) for name in names}
     more = {name: splits.pop(name) for name in names[3:]}
-    counts = {name: int(count[0]) for name, count in _part(arrays, _LEAKED).items()}
-    return TaskData(**splits, more=more, leaked=counts)
+    counts = {name: int(count[0]) for name, count in _part(arrays, _TRAIN_OVERLAP).items()}
+    return TaskData(**splits, more=more, train_overlap=counts)
 
 
-def cut(targets: NDArray[Any], size: int, seed: int, *, classes: bool) -> NDArray[np.bool_]:
-    """Choose ``size`` examples so that every class (or tenth of the range) keeps its share.
+def cut(targets: NDArray[Any], size: int, seed: int) -> NDArray[np.bool_]:
+    """Choose ``size`` examples so that every class, or tenth of the values, keeps its share.
 
     Returns:
         (examples,) True for the chosen ones; the same on every machine.
     """
-    ranks = targets if classes else np.argsort(np.argsort(targets, kind="stable"), kind="stable")
-    strata = ranks if classes else ranks * _REGRESSION_STRATA // len(targets)
+    strata = targets
+    if np.issubdtype(targets.dtype, np.floating):
+        ranks = np.argsort(np.argsort(targets, kind="stable"), kind="stable")
+        strata = ranks * _VALUE_STRATA // len(targets)
     shuffled = permutation(len(targets), seed)
     ordered = shuffled[np.argsort(strata[shuffled], kind="stable")]
     chosen = np.zeros(len(targets), dtype=bool)
@@ -152,11 +154,11 @@ def _encode_splits(cell: Cell, sources: Sources, reader: Reader) -> Arrays:
             encoded["truth"] = part.truth
         arrays |= {f"{split}.{name}": array for name, array in encoded.items()}
     counts = count_overlap(task, parts)
-    return arrays | {f"{_LEAKED}{name}": np.array([count]) for name, count in counts.items()}
+    return arrays | {f"{_TRAIN_OVERLAP}{name}": np.array([count]) for name, count in counts.items()}
 
 
 def count_overlap(task: Task, parts: Mapping[str, Rows]) -> dict[str, int]:
-    """Return how many units of each split but train have an input that occurs in train."""
+    """Return how many examples of each split but train have an input that occurs in train."""
     inputs = kinds.get(task.kind).inputs
     known = set(inputs(parts["train"]))
     return {
@@ -204,9 +206,8 @@ def _subset(task: Task, train: Rows, size: int) -> Rows:
 
 
 def _cut(task: Task, rows: Rows, size: int, seed: int) -> NDArray[np.bool_]:
-    classes = task.kind != "regression"
     if rows.groups is None:
-        return cut(rows.targets, size, seed, classes=classes)
+        return cut(rows.targets, size, seed)
     if task.group is not None:
         return cut_groups(rows.groups, size, seed)
     # Equal inputs mostly have equal labels: the first of each stands for all.
@@ -214,7 +215,7 @@ def _cut(task: Task, rows: Rows, size: int, seed: int) -> NDArray[np.bool_]:
     if len(first) < 2:
         raise DataError(f"task {task.name!r}: all inputs are equal; give rows that differ")
     count = max(1, round(size * len(first) / len(rows)))
-    return cut(rows.targets[first], count, seed, classes=classes)[groups]
+    return cut(rows.targets[first], count, seed)[groups]
 
 
 def _numbered(values: Sequence[Hashable]) -> NDArray[np.int64]:

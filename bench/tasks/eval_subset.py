@@ -20,14 +20,14 @@ MAX_LOGITS = 2**25  # numbers that one evaluation batch of a language model may 
 
 @dataclass(frozen=True)
 class EvalSubset:
-    """Evenly spaced units of a split, few enough to be scored many times."""
+    """Evenly spaced examples of a split, few enough to be scored many times."""
 
     split: EncodedSplit
-    units: Indices
+    examples: Indices
 
     @classmethod
     def of(cls, split: EncodedSplit, size: int | None = None) -> "EvalSubset":
-        """Take units of about ``size`` sequences at most; the whole split if None."""
+        """Take examples of about ``size`` sequences at most; the whole split if None."""
         sequences = len(split.lengths)
         share = 1.0 if size is None else min(1.0, size / sequences)
         count = max(1, round(share * len(split)))
@@ -35,13 +35,13 @@ class EvalSubset:
 
     @cached_property
     def sequences(self) -> Indices:
-        """Sequences of the chosen units, unit after unit."""
-        return self.split.sequences(self.units)
+        """Sequences of the chosen examples, example after example."""
+        return self.split.sequences(self.examples)
 
     @property
     def targets(self) -> NDArray[np.generic]:
-        """Targets of the chosen units."""
-        chosen: NDArray[np.generic] = self.split.targets[self.units]
+        """Targets of the chosen examples."""
+        chosen: NDArray[np.generic] = self.split.targets[self.examples]
         return chosen
 
 

@@ -8,7 +8,7 @@ places. Inputs that are done, and tokens that no beam has any more, leave the ca
 The search is `bench.tasks.beam_search`; a model is only known as a function.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from gapbench.bench.config.decoding import Decoding
 from gapbench.bench.core.errors import DataError
+from gapbench.bench.data.batching import evaluation_batches
 from gapbench.bench.tasks.beam_search import NOTHING, Beams, take
 
 # In the cache of one batch, over all runs; a single input is decoded whatever its length.
@@ -69,7 +70,7 @@ def decode(
     texts: list[list[list[int]]] = [[[] for _ in prompts] for _ in range(runs)]
     most = lengths + decoding.beams * decoding.max_new_tokens
     with torch.inference_mode():
-        for places in _batches(most, MAX_TOKENS // runs):
+        for places in evaluation_batches(most, MAX_TOKENS // runs):
             batch = [torch.as_tensor(prompts[i], dtype=torch.int64) for i in places]
             search = _Search(predict, batch, runs, decoding, pad_id, device)
             answers = search.run(end_id).view(runs, len(places), -1)
@@ -190,13 +191,3 @@ def _flat(rows: Tensor, size: int) -> Tensor:
     """Turn row numbers within blocks of ``size`` rows, (blocks, some), into those of all rows."""
     first = torch.arange(len(rows), device=rows.device) * size
     return (rows + first.unsqueeze(1)).flatten()
-
-
-def _batches(lengths: NDArray[np.int64], max_tokens: int) -> Iterator[NDArray[np.int64]]:
-    """Yield places, longest inputs first, at most ``max_tokens`` of padded length together."""
-    order = np.argsort(-lengths, kind="stable")
-    start = 0
-    while start < len(order):
-        size = max(1, max_tokens // int(lengths[order[start]]))
-        yield order[start : start + size]
-        start += size

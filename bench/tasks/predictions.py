@@ -16,7 +16,9 @@ from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.core.safe_parsing import parse_json
 from gapbench.bench.data import readers
-from gapbench.bench.data.rows import Table, column, label_column
+from gapbench.bench.data.rows import Table, class_column, column
+from gapbench.bench.metrics import calibration
+from gapbench.bench.store.record import Scores
 
 COLUMN = "prediction"
 _OWN_TEXT = "text"  # the column of texts in the predictions that runs store
@@ -37,6 +39,15 @@ class Classes:
     predicted: NDArray[np.int64]
     logits: Floats | None = None
     probabilities: Floats | None = None
+
+    def calibration(self, targets: NDArray[Any]) -> Scores:
+        """Return calibration without a temperature; empty if only classes are given."""
+        if self.logits is not None:
+            report = calibration.calibration_report(self.logits, targets, 1.0)
+            return {name: value for name, value in report.items() if "_calibrated" not in name}
+        if self.probabilities is None:
+            return {}
+        return dict(calibration.errors(self.probabilities, targets))
 
 
 @dataclass(frozen=True)
@@ -94,7 +105,7 @@ class Predictions:
         made = self._likelihoods(table, every)
         if made is None:
             named = task.model_copy(update={"label": COLUMN})
-            made = Classes(label_column(named, self._place, table))
+            made = Classes(class_column(named, self._place, table))
         return made
 
     def choices(self, sizes: NDArray[np.int64]) -> Classes:

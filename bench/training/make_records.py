@@ -11,7 +11,7 @@ import torch
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.memory import MemoryPeak
 from gapbench.bench.core.seeding import seed_of
-from gapbench.bench.metrics.classification import get as get_metric
+from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.store import provenance
 from gapbench.bench.store.record import Checkpoint, Cost, Record, SplitScores, Status
 from gapbench.bench.tasks import kinds
@@ -70,7 +70,7 @@ def records(
         position = finished.index(index)
         known |= _scores(run, scored, position, task_data.eval_split) | {
             "status": Status.OK,
-            "leaked": dict(task_data.leaked),
+            "leaked": dict(task_data.train_overlap),
             "truth": truth,
             "notes": method.notes(state, position),
         }
@@ -131,7 +131,7 @@ def _score_finished(trainer: Trainer, tokenizer: Any, finished: list[int]) -> Sc
     with trainer.stopwatch.measure("evaluation", state.axis.active):
         for name, subset in subsets.items():
             along = trainer.subsets.get(name)
-            whole = along is not None and len(subset.units) == len(along.units)
+            whole = along is not None and len(subset.examples) == len(along.examples)
             if method.trains and whole:
                 outputs = _stacked([trace.best_outputs[name] for trace in traces])
             else:

@@ -201,7 +201,7 @@ class Trainer:
                 own = indices[position]
                 width, decisions = (
                     int(counts[own].max())
-                    for counts in (self.data.train.lengths, self.data.train.decision_counts)
+                    for counts in (self.data.train.lengths, self.data.train.target_counts)
                 )
                 done = work(len(own), width, decisions)
                 key = _charged_to(phase, drawn, name)

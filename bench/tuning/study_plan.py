@@ -14,7 +14,7 @@ from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.schema import FrozenModel, content_hash
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.experiment.suite import PlannedRun, Suite
-from gapbench.bench.metrics.classification import get as get_metric
+from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.models import loading
 from gapbench.bench.tasks import dataset, kinds
 from gapbench.bench.tasks.kinds.base import TaskKind
@@ -131,7 +131,7 @@ def _study(
     method, config = registry.of_cell(cell)
     if not method.trains:
         return "nothing trains"
-    unfit = loading.unsupported_reason(sources.locate(cell.backbone), cell.task.kind)
+    unfit = loading.unsupported_reason(sources.locate(cell.backbone), cell.task)
     if unfit is not None:
         return unfit
     backbone = load_backbone(cell, sources)
@@ -185,8 +185,7 @@ def _check(suite: Suite, search: Search) -> None:
 
 
 def _check_objectives(cell: Cell, search: Search) -> None:
-    kind = kinds.get(cell.task.kind)
-    without = type(kind).calibrate is TaskKind.calibrate or cell.task.kind == "regression"
+    without = type(kinds.get(cell.task.kind)).calibrate is TaskKind.calibrate
     if "ece" in search.objectives and without:
         raise ConfigError(
             f"--objective score+ece: task {cell.task.name!r} is {cell.task.kind}, which has no "

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
-from gapbench.bench.metrics.classification import get as get_metric
+from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.store.record import Cost, Record, Status
 from gapbench.bench.tuning.schema import TrialRow, TrialState
 from gapbench.bench.tuning.study_plan import StudyPlan

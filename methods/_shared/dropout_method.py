@@ -102,7 +102,7 @@ class DroppingLora(LowRank[ConfigT]):
 
     def _divergence(self, state: TrainState, first: Tensor, second: Tensor) -> Tensor:
         """Return the consistency loss of each decision, (rows, ...)."""
-        if state.task.kind == "regression" and not self._compares_features(state):
+        if state.task.loss == "squared_error" and not self._compares_features(state):
             return consistency.squared_distance(first, second)
         if self.configs[0].consistency == "js":
             return consistency.kl_to_reference(first, second)
@@ -110,4 +110,4 @@ class DroppingLora(LowRank[ConfigT]):
 
     def _compares_features(self, state: TrainState) -> bool:
         chosen = self.configs[0].regression_consistency == "features"
-        return state.task.kind == "regression" and chosen
+        return state.task.loss == "squared_error" and chosen

@@ -210,7 +210,7 @@ class MaskedLowRank(LowRank[ConfigT]):
         with self.masking.running(copies, _EVALUATION):
             wide = super().predict(state, batch.replicated(self.axis.size, copies))
         logits = wide.view(self.axis.size, copies, -1, *wide.shape[1:])
-        if self.configs[0].average == "probabilities" and state.task.kind != "regression":
+        if self.configs[0].average == "probabilities" and state.task.loss != "squared_error":
             mean = logits.log_softmax(-1).logsumexp(1) - math.log(copies)
         else:
             mean = logits.mean(1)

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.config.decoding import Decoding
+from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.config.run import Fingerprint
 from gapbench.bench.models import head_hooks, loading
 from gapbench.bench.models.backbone import Backbone
@@ -40,7 +41,7 @@ def main() -> None:
     options = _parser().parse_args()
     torch.set_num_threads(options.threads)
     backbone = loading.load(
-        "tiny-decoder", Fingerprint(name="", digest=""), "generation", 1, "fp32"
+        "tiny-decoder", Fingerprint(name="", digest=""), LANGUAGE_MODEL, 1, "fp32"
     )
     stack = _stack(backbone, options.runs)
     alone = [_alone(backbone, stack, run) for run in range(options.runs)]
@@ -74,7 +75,7 @@ def _stack(backbone: Backbone, runs: int) -> Any:
         if name.endswith("lora_B"):
             generator = torch.Generator().manual_seed(index)
             values.data = 0.02 * torch.randn(values.shape, generator=generator)
-    head_hooks.attach(model, "generation")
+    head_hooks.attach(model, LANGUAGE_MODEL)
     return model.eval()
 
 

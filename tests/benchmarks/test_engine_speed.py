@@ -6,6 +6,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.adaptation.optim import StackedAdamW
+from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models.loading import load
 from gapbench.bench.models.masks import keep_mask, site_keys
@@ -35,7 +36,7 @@ def test_one_optimiser_update(benchmark: BenchmarkFixture, runs: int) -> None:
     """AdamW over all LoRA parameters of a stack."""
     planned = make_runs("lora", range(runs), precision="fp32")
     fingerprint = Sources().backbone("tiny-encoder")
-    backbone = load("tiny-encoder", fingerprint, "classification", 2, "fp32")
+    backbone = load("tiny-encoder", fingerprint, SEQUENCE_CLASSIFICATION, 2, "fp32")
     _, state = set_up(planned, backbone, random_data(), CPU)
     settings = [run.cell.training for run in planned]
     optimizer = StackedAdamW(state.bank, settings, 10_000, state.axis)

@@ -17,7 +17,7 @@ from gapbench.bench.adaptation import registry
 from gapbench.bench.cli.commands import find
 from gapbench.bench.cli.main import main
 from gapbench.bench.cli.parser import build_parser
-from gapbench.bench.metrics.classification import METRICS
+from gapbench.bench.metrics.base import discover
 from tests.support.small_suite import SmallSuite, call, make
 
 Capture = pytest.CaptureFixture[str]
@@ -146,7 +146,7 @@ def test_list_shows_everything_that_is_registered(capsys: Capture) -> None:
     methods = call(capsys, "list", "methods", "--json").json
     assert {row["name"] for row in methods} == registry.discover().keys()
     metrics = call(capsys, "list", "metrics", "--json").json
-    assert {row["name"] for row in metrics} == METRICS.keys()
+    assert {row["name"] for row in metrics} == discover().keys()
 
 
 def test_check_reports_every_cell(small: SmallSuite, capsys: Capture) -> None:

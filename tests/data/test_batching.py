@@ -98,9 +98,9 @@ def test_evaluation_batches_cover_everything_within_the_token_limit() -> None:
 def test_probe_is_fixed_and_spread_over_the_split() -> None:
     """A probe of k examples takes every (n / k)-th; None takes all."""
     split = random_split(30, 0)
-    assert EvalSubset.of(split, 3).units.tolist() == [0, 10, 20]
-    assert EvalSubset.of(split).units.tolist() == list(range(30))
-    assert EvalSubset.of(split, 99).units.tolist() == list(range(30))
+    assert EvalSubset.of(split, 3).examples.tolist() == [0, 10, 20]
+    assert EvalSubset.of(split).examples.tolist() == list(range(30))
+    assert EvalSubset.of(split, 99).examples.tolist() == list(range(30))
 
 
 def test_two_parts_of_a_phase_draw_from_disjoint_examples() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gapbench.bench.adaptation.losses import decision_losses
+from gapbench.bench.adaptation.losses import target_losses
 from gapbench.bench.data.encoded import CausalSplit
 from gapbench.bench.data.packing import pack
 from gapbench.bench.tasks import kinds
@@ -87,11 +87,11 @@ def test_packed_predictions_of_a_method_equal_padded_ones(method: str, tmp_path:
     trained = made.train(method, (0, 1), **METHODS[method])
     probe = EvalSubset.of(made.data.test)
     packed = kinds.get("generation").outputs(trained.method, trained.state, probe)["loss"]
-    counts = probe.split.decision_counts[probe.sequences]
+    counts = probe.split.target_counts[probe.sequences]
     starts = np.cumsum(counts) - counts
     for places, batch, logits in forward(trained.method, trained.state, probe):
         targets = batch.targets.view(2, len(places), -1)
-        each = decision_losses(logits, targets, "generation").numpy()
+        each = target_losses(logits, targets, "cross_entropy").numpy()
         for row, place in enumerate(places):
             own = slice(starts[place], starts[place] + counts[place])
             np.testing.assert_allclose(

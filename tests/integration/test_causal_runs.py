@@ -19,7 +19,7 @@ import transformers
 import yaml
 
 from gapbench.bench.cli.main import main
-from gapbench.bench.metrics import text as text_metrics
+from gapbench.bench.metrics.base import compute
 from gapbench.bench.metrics.calibration import log_softmax
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
@@ -133,7 +133,9 @@ def test_stored_texts_score_what_the_record_says(done: Done) -> None:
     record, table = done.records["tell", "lora"], done.predictions("tell", "lora")
     rows = kinds.get("generation").read(record.cell.task, "here", tellings(20, 1))
     assert table["example_id"].tolist() == rows.numbers.tolist()
-    found = text_metrics.score(["bleu", "rouge_l"], list(table["text"]), rows.columns["references"])
+    found = compute(
+        ["bleu", "rouge_l"], {"texts": (list(table["text"]), rows.columns["references"])}
+    )
     scores = record.splits["test"]
     assert {name: scores.metrics[name] for name in found} == found
     assert scores.parts.keys() == {"cat", "dog", "bird", "fox", "hen"}

@@ -18,7 +18,7 @@ from gapbench.bench.experiment.suite import MethodEntry, Suite, expand, load
 from gapbench.bench.models.run_axis import StackedLinear
 from gapbench.bench.store.record import CurvePoint
 from gapbench.bench.tasks.eval_subset import EvalSubset
-from gapbench.bench.tasks.kinds.labels import Labels
+from gapbench.bench.tasks.kinds.classification import Classification
 from gapbench.bench.training.trainer import Trainer
 from gapbench.methods._shared.lowrank import LowRankConfig, StackedLora
 from gapbench.methods.lora_ensemble import LoraEnsembleConfig
@@ -255,7 +255,9 @@ def test_lora_ensemble_of_a_regression_predicts_the_mean(make_backbone: MakeBack
     batch = collate(data.test, np.arange(5)[None], CPU)
     with torch.no_grad():
         each = trained.state.model.eval()(**batch.replicated(1, 2).inputs).logits
-    pooled = Labels().outputs(trained.method, trained.state, EvalSubset.of(data.test, 5))["logits"]
+    pooled = Classification().outputs(trained.method, trained.state, EvalSubset.of(data.test, 5))[
+        "logits"
+    ]
     assert pooled.shape == (1, 5, 1)
     first = trained.method.predict(trained.state, batch).detach()
     torch.testing.assert_close(first[:, 0], each.view(2, 5).mean(dim=0))

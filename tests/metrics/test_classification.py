@@ -18,14 +18,14 @@ from sklearn import metrics as sklearn_metrics  # type: ignore[import-untyped]  
 
 from gapbench.bench.core.errors import ConfigError, DataError
 from gapbench.bench.metrics import classification
+from gapbench.bench.metrics.base import discover, get
+from gapbench.bench.metrics.evaluate_module import as_evaluate
 
 Array = NDArray[Any]
 
 SEEDS = (0, 1, 2)
 CLASSES = (2, 3, 5)
-PAIRED = [
-    name for name, metric in classification.METRICS.items() if metric.kind in {"labels", "values"}
-]
+PAIRED = [name for name, metric in discover().items() if metric.measures in {"labels", "values"}]
 """Metrics of one prediction and one reference each; the others have test files of their own."""
 
 
@@ -47,9 +47,7 @@ def values(seed: int, *, tied: bool, n: int = 83) -> tuple[Array, Array]:
 
 def inputs_of(name: str, seed: int) -> tuple[Array, Array]:
     """Draw inputs of the kind that the named metric compares."""
-    return (
-        labels(seed, 2) if classification.get(name).kind == "labels" else values(seed, tied=False)
-    )
+    return labels(seed, 2) if get(name).measures == "labels" else values(seed, tied=False)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -155,7 +153,7 @@ def test_pearson_extreme_scale_equals_unscaled(scale: float) -> None:
 @pytest.mark.parametrize("name", PAIRED)
 def test_metric_random_inputs_stays_in_range_and_is_best_when_perfect(name: str) -> None:
     """Each score lies in its declared range, and perfect predictions reach its best end."""
-    metric = classification.get(name)
+    metric = get(name)
     low, high = metric.range
     for seed in SEEDS:
         predictions, references = inputs_of(name, seed)
@@ -171,14 +169,14 @@ def test_metric_random_inputs_stays_in_range_and_is_best_when_perfect(name: str)
 def test_metric_unpaired_inputs_raise(name: str, n: int, m: int) -> None:
     """Empty arrays and arrays of different lengths are refused with both shapes named."""
     with pytest.raises(DataError, match=rf"\({n},\).*\({m},\)"):
-        classification.get(name).function(np.zeros(n, dtype=int), np.zeros(m, dtype=int))
+        get(name).function(np.zeros(n, dtype=int), np.zeros(m, dtype=int))
 
 
 def test_get_unknown_name_lists_all_names() -> None:
     """An unknown metric is refused with every allowed name."""
     with pytest.raises(ConfigError) as caught:
-        classification.get("blue")
-    assert all(name in str(caught.value) for name in (*classification.METRICS, "'blue'"))
+        get("blue")
+    assert all(name in str(caught.value) for name in (*discover(), "'blue'"))
 
 
 def test_score_class_logits_uses_argmax() -> None:
@@ -257,8 +255,8 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_as_evaluate_offline_equals_pure_function(name: str) -> None:
     """The wrapped metric gives the very same number, whole or in batches, without a network."""
     predictions, references = inputs_of(name, seed=3)
-    expected = {name: classification.get(name).function(predictions, references)}
-    wrapped = classification.as_evaluate(name)
+    expected = {name: get(name).function(predictions, references)}
+    wrapped = as_evaluate(name)
     assert wrapped.compute(predictions=predictions, references=references) == expected
     for half in (slice(None, 40), slice(40, None)):
         wrapped.add_batch(predictions=predictions[half], references=references[half])
@@ -270,8 +268,8 @@ def test_as_evaluate_combined_reports_each_metric() -> None:
     """Wrapped metrics combine under their own names, prefixed by them on request."""
     names = ["accuracy", "f1", "matthews_correlation"]
     predictions, references = labels(4, 2)
-    expected = {name: classification.get(name).function(predictions, references) for name in names}
-    modules = [classification.as_evaluate(name) for name in names]
+    expected = {name: get(name).function(predictions, references) for name in names}
+    modules = [as_evaluate(name) for name in names]
     combined = evaluate.combine(modules)
     assert combined.compute(predictions=predictions, references=references) == expected
     prefixed = evaluate.combine(modules, force_prefix=True)
@@ -285,7 +283,7 @@ def test_as_evaluate_spans_takes_the_version_of_squad() -> None:
     """Metrics of answers are wrapped as well, told to `compute` which version they score."""
     answers = {"predictions": ["the cat", ""], "references": [["cat", "a dog"], ["tree"]]}
     for name in ("exact_match", "span_f1"):
-        wrapped = classification.as_evaluate(name)
+        wrapped = as_evaluate(name)
         assert wrapped.compute(**answers, version="2.0") == {name: 0.5}
 
 
@@ -293,4 +291,4 @@ def test_as_evaluate_spans_takes_the_version_of_squad() -> None:
 def test_as_evaluate_of_likelihoods_raises(name: str) -> None:
     """What a model says of given tokens or choices has no predictions to be passed on."""
     with pytest.raises(ConfigError, match=rf"metric {name}: measures .* wrap a metric of labels"):
-        classification.as_evaluate(name)
+        as_evaluate(name)

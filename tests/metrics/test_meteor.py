@@ -12,8 +12,8 @@ import pandas as pd
 import pytest
 
 from gapbench.bench.core.errors import DataError
-from gapbench.bench.metrics import text
-from gapbench.bench.metrics.text.meteor import JAR_VARIABLE
+from gapbench.bench.metrics.base import compute
+from gapbench.bench.metrics.text.meteor import JAR_VARIABLE, meteor, unsupported_reason
 
 SYSTEM = "train-orig_test-orig_tgen-std.run0"
 
@@ -45,7 +45,7 @@ def test_meteor_sends_references_first_and_reads_the_corpus_score(
         "        assert parts == ['it_is-a_pub-a_cafe', 'b-c'], parts\n"
         "        print(0.1, 0.2, 0.375, sep='\\n', flush=True)\n"
     )
-    assert text.meteor(["A cafe.", "c"], [["It is", "a pub!"], ["b"]]) == 0.375
+    assert meteor(["A cafe.", "c"], [["It is", "a pub!"], ["b"]]) == 0.375
 
 
 @pytest.mark.parametrize("program", ["input()", "", "import os; os.close(0); input()"])
@@ -53,7 +53,7 @@ def test_meteor_program_that_stops_raises(fake_meteor: Callable[[str], None], pr
     """A program that ends without an answer is an error, and no score."""
     fake_meteor(program)
     with pytest.raises(DataError, match="stopped without an answer"):
-        text.meteor(["a"] * 50, [["a"] * 999] * 50)
+        meteor(["a"] * 50, [["a"] * 999] * 50)
 
 
 def test_meteor_without_java_or_program_is_none_with_reason(
@@ -62,11 +62,11 @@ def test_meteor_without_java_or_program_is_none_with_reason(
     """Without Java, or without the program, there is no score, and the reason says what to do."""
     fake_meteor("")
     monkeypatch.setenv(JAR_VARIABLE, str(tmp_path / "absent.jar"))
-    assert text.score(["meteor"], ["a"], [["a"]]) == {"meteor": None}
-    assert "gapbench[meteor]" in text.unavailable(["bleu", "meteor"])["meteor"]
+    assert compute(["meteor"], {"texts": (["a"], [["a"]])}) == {"meteor": None}
+    assert "gapbench[meteor]" in str(unsupported_reason())
     monkeypatch.setenv("PATH", str(tmp_path / "empty"))
-    assert text.score(["meteor"], ["a"], [["a"]]) == {"meteor": None}
-    assert "Java" in text.unavailable(["meteor"])["meteor"]
+    assert compute(["meteor"], {"texts": (["a"], [["a"]])}) == {"meteor": None}
+    assert "Java" in str(unsupported_reason())
 
 
 @pytest.mark.slow
@@ -75,9 +75,9 @@ def test_meteor_real_outputs_equals_official_score(shared_folder: Path) -> None:
     folder = shared_folder / "data" / "e2e_metrics_golden"
     if not folder.is_dir():
         pytest.skip(f"no official scores in {folder}")
-    if reason := text.unavailable(["meteor"]).get("meteor"):
+    if reason := unsupported_reason():
         pytest.skip(reason)
     outputs = pd.read_parquet(folder / "system_outputs.parquet")[SYSTEM].tolist()
     references = [*map(list, pd.read_parquet(folder / "references.parquet")["references"])]
     score = json.loads((folder / "scores.json").read_text(encoding="utf-8"))[SYSTEM]["METEOR"]
-    assert text.meteor(outputs, references) == pytest.approx(score, abs=0.5001e-4)
+    assert meteor(outputs, references) == pytest.approx(score, abs=0.5001e-4)

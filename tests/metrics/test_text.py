@@ -16,14 +16,19 @@ import sacrebleu
 from sacrebleu.metrics.lib_ter import BeamEditDistance
 
 from gapbench.bench.core.errors import ConfigError, DataError
-from gapbench.bench.metrics import text as text_metrics
+from gapbench.bench.metrics.base import compute, discover, get
+from gapbench.bench.metrics.evaluate_module import as_evaluate
+from gapbench.bench.metrics.text.bleu_nist import bleu, nist
 from gapbench.bench.metrics.text.distance import WordDistance
+from gapbench.bench.metrics.text.rouge_cider import cider, rouge_l
+from gapbench.bench.metrics.text.ter_chrf import chrf, ter
 from gapbench.bench.metrics.text.tokenizer import words
 
 Corpus = tuple[list[str], list[list[str]]]
 
 SEEDS = (0, 1, 2)
-COMPUTED = tuple(name for name in text_metrics.METRICS if name != "meteor")
+NAMES = tuple(name for name, metric in discover().items() if metric.measures == "texts")
+COMPUTED = tuple(name for name in NAMES if name != "meteor")
 SYSTEMS = (
     "train-orig_test-orig_tgen-std.run0",
     "train-orig_test-orig_sclstm.run0",
@@ -76,7 +81,7 @@ def test_metric_real_outputs_equals_official_score(
 ) -> None:
     """On real outputs for E2E the scores are the official scripts', to the four digits given."""
     outputs, references, scores = golden
-    value = text_metrics.get(name).function(outputs[system].tolist(), references)
+    value = get(name).function(outputs[system].tolist(), references)
     assert value == pytest.approx(scores[system][key], abs=0.5001e-4)
 
 
@@ -85,17 +90,17 @@ def test_library_metrics_random_corpora_agree_with_sacrebleu(seed: int) -> None:
     """BLEU without case, TER and chrF are sacrebleu's, for any numbers of references."""
     outputs, references = corpus(seed)
     by_number: Any = columns(references)
-    bleu = sacrebleu.corpus_bleu(outputs, by_number, lowercase=True)
-    assert text_metrics.bleu(outputs, references) == pytest.approx(bleu.score / 100, abs=1e-12)
-    ter = sacrebleu.corpus_ter(outputs, by_number)
-    assert text_metrics.ter(outputs, references) == pytest.approx(ter.score / 100, abs=1e-12)
-    chrf = sacrebleu.corpus_chrf(outputs, by_number)
-    assert text_metrics.chrf(outputs, references) == pytest.approx(chrf.score / 100, abs=1e-12)
+    official = sacrebleu.corpus_bleu(outputs, by_number, lowercase=True)
+    assert bleu(outputs, references) == pytest.approx(official.score / 100, abs=1e-12)
+    official = sacrebleu.corpus_ter(outputs, by_number)
+    assert ter(outputs, references) == pytest.approx(official.score / 100, abs=1e-12)
+    official = sacrebleu.corpus_chrf(outputs, by_number)
+    assert chrf(outputs, references) == pytest.approx(official.score / 100, abs=1e-12)
 
 
 def test_bleu_one_wrong_word_equals_hand_count() -> None:
     """BLEU is the geometric mean of 4/5, 3/4, 2/3 and 1/2."""
-    assert text_metrics.bleu(["a b c d e"], [["a b c d f"]]) == pytest.approx(0.2**0.25)
+    assert bleu(["a b c d e"], [["a b c d f"]]) == pytest.approx(0.2**0.25)
 
 
 @pytest.mark.parametrize(
@@ -106,29 +111,29 @@ def test_bleu_short_output_is_held_to_the_closest_reference(
 ) -> None:
     """The brevity penalty takes the closest length, and of two as close the shorter."""
     references = [" ".join("abcdefg"[:length]) for length in lengths]
-    assert text_metrics.bleu(["a b c d e"], [references]) == pytest.approx(penalty)
+    assert bleu(["a b c d e"], [references]) == pytest.approx(penalty)
 
 
 def test_bleu_orders_without_match_are_halved_each_time() -> None:
     """No trigram and no 4-gram in common count as 1/2 and 1/4 of a match."""
-    score = text_metrics.bleu(["a b x c d"], [["a b y c d"]])
+    score = bleu(["a b x c d"], [["a b y c d"]])
     assert score == pytest.approx((4 / 5 * 2 / 4 * (1 / 2) / 3 * (1 / 4) / 2) ** 0.25)
 
 
 def test_bleu_corpus_too_short_for_four_words_ignores_longer_orders() -> None:
     """As in mteval, two words that equal their reference score 1."""
-    assert text_metrics.bleu(["a b"], [["a b"]]) == 1.0
+    assert bleu(["a b"], [["a b"]]) == 1.0
 
 
 def test_bleu_case_of_ascii_letters_alone_is_ignored() -> None:
     """As in mteval, capitals match small letters, but not those with accents."""
-    assert text_metrics.bleu(["A B C D"], [["a b c d"]]) == 1.0
-    assert text_metrics.bleu(["É b c d"], [["é b c d"]]) < 1.0
+    assert bleu(["A B C D"], [["a b c d"]]) == 1.0
+    assert bleu(["É b c d"], [["é b c d"]]) < 1.0
 
 
 def test_nist_two_thirds_of_the_words_halve_the_score() -> None:
     """Two of three different words carry log2(3) bits each, and the short output loses half."""
-    assert text_metrics.nist(["a b"], [["a b c"]]) == pytest.approx(0.5 * math.log2(3))
+    assert nist(["a b"], [["a b c"]]) == pytest.approx(0.5 * math.log2(3))
 
 
 def test_nist_uneven_references_average_length_over_all_of_them() -> None:
@@ -141,28 +146,28 @@ def test_nist_uneven_references_average_length_over_all_of_them() -> None:
         + math.log2(6 / 3) / 1
     )
     penalty = math.exp(math.log(0.5) * (math.log(6 / 7) / math.log(1.5)) ** 2)
-    assert text_metrics.nist(outputs, references) == pytest.approx(bits * penalty)
+    assert nist(outputs, references) == pytest.approx(bits * penalty)
 
 
 def test_nist_word_after_zero_counts_as_first_word() -> None:
     """As in mteval, the context "0" passes for no context at all."""
     unigrams, bigrams = (2 * 1 + 2 + 2) / 4, (2 + 0 + 2) / 3
-    assert text_metrics.nist(["0 x 0 y"], [["0 x 0 y"]]) == pytest.approx(unigrams + bigrams)
+    assert nist(["0 x 0 y"], [["0 x 0 y"]]) == pytest.approx(unigrams + bigrams)
 
 
 def test_rouge_l_mixes_best_precision_and_best_recall() -> None:
     """Precision 1 of a long reference meets recall 1 of a short one, and the score is 1."""
-    assert text_metrics.rouge_l(["b c d"], [["a b c d e", "b c"]]) == pytest.approx(1.0)
+    assert rouge_l(["b c d"], [["a b c d e", "b c"]]) == pytest.approx(1.0)
     precision, recall = 2 / 3, 2 / 5
     expected = 2.44 * precision * recall / (recall + 1.44 * precision)
-    assert text_metrics.rouge_l(["b d c"], [["a b c d e"]]) == pytest.approx(expected)
+    assert rouge_l(["b d c"], [["a b c d e"]]) == pytest.approx(expected)
 
 
 def test_rouge_l_text_of_punctuation_alone_is_one_empty_word() -> None:
     """Output without words scores 1 beside a reference without words and 0 beside others."""
-    assert text_metrics.rouge_l([""], [["?"]]) == 1.0
-    assert text_metrics.rouge_l([""], [["a"]]) == 0.0
-    assert text_metrics.rouge_l(["a", "a"], [["?"], ["a"]]) == 0.5
+    assert rouge_l([""], [["?"]]) == 1.0
+    assert rouge_l([""], [["a"]]) == 0.0
+    assert rouge_l(["a", "a"], [["?"], ["a"]]) == 0.5
 
 
 def test_cider_repeated_words_equal_hand_count() -> None:
@@ -170,19 +175,19 @@ def test_cider_repeated_words_equal_hand_count() -> None:
     outputs, references = ["a b a b", "c d e f g"], [["a b"], ["c d e f g"]]
     clipped = (2 / (math.sqrt(8) * math.sqrt(2)) + 1 / math.sqrt(5)) / 4
     first = 10 * clipped * math.exp(-(2**2) / (2 * 6**2))
-    assert text_metrics.cider(outputs, references) == pytest.approx((first + 10) / 2)
+    assert cider(outputs, references) == pytest.approx((first + 10) / 2)
 
 
 def test_cider_single_example_is_zero() -> None:
     """Every n-gram occurs in all examples where there is one, and so weighs nothing."""
-    assert text_metrics.cider(["a b c d"], [["a b c d"]]) == 0.0
+    assert cider(["a b c d"], [["a b c d"]]) == 0.0
 
 
 @pytest.mark.parametrize("name", COMPUTED)
 def test_metric_perfect_outputs_reach_the_best_end(name: str) -> None:
     """Outputs equal to their only reference score best, and no others as well."""
     outputs, references = corpus(3)
-    metric = text_metrics.get(name)
+    metric = get(name)
     best = metric.function([each[0] for each in references], [each[:1] for each in references])
     other = metric.function(outputs, [each[:1] for each in references])
     assert best is not None
@@ -200,7 +205,7 @@ def test_metric_order_of_examples_and_references_does_not_matter(name: str) -> N
     order = np.random.default_rng(0).permutation(len(outputs))
     shuffled = [outputs[i] for i in order]
     reversed_references = [["", *references[i][::-1], " "] for i in order]
-    function = text_metrics.get(name).function
+    function = get(name).function
     assert function(shuffled, reversed_references) == pytest.approx(
         function(outputs, references), abs=1e-12
     )
@@ -210,10 +215,10 @@ def test_metric_order_of_examples_and_references_does_not_matter(name: str) -> N
 def test_metric_empty_outputs_score_worst(name: str) -> None:
     """Outputs without a character score 0, and 1 in edits a word."""
     expected = 1.0 if name == "ter" else 0.0
-    assert text_metrics.get(name).function(["", ""], [["a b c"], ["d e"]]) == expected
+    assert get(name).function(["", ""], [["a b c"], ["d e"]]) == expected
 
 
-@pytest.mark.parametrize("name", text_metrics.METRICS)
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     ("outputs", "references", "message"),
     [
@@ -229,7 +234,7 @@ def test_metric_wrong_inputs_raise(
 ) -> None:
     """No example, different lengths and missing references are refused with the place named."""
     with pytest.raises(DataError, match=f"{name}.*{message}"):
-        text_metrics.get(name).function(outputs, references)
+        get(name).function(outputs, references)
 
 
 # What the Stanford tokeniser 3.4.1 prints for each, less the punctuation that coco-caption drops.
@@ -261,16 +266,16 @@ def test_words_of_a_sentence_equal_the_stanford_tokeniser(text: str, expected: s
 def test_score_named_metrics_come_in_order() -> None:
     """Scores are the functions' values under the names asked for."""
     outputs, references = corpus(5)
-    scores = text_metrics.score(["chrf", "bleu"], outputs, references)
+    scores = compute(["chrf", "bleu"], {"texts": (outputs, references)})
     assert list(scores) == ["chrf", "bleu"]
-    assert scores["bleu"] == text_metrics.bleu(outputs, references)
+    assert scores["bleu"] == bleu(outputs, references)
 
 
 def test_get_unknown_name_lists_all_names() -> None:
     """An unknown metric is refused with every allowed name."""
     with pytest.raises(ConfigError) as caught:
-        text_metrics.get("rouge")
-    assert all(name in str(caught.value) for name in (*text_metrics.METRICS, "'rouge'"))
+        get("rouge")
+    assert all(name in str(caught.value) for name in (*NAMES, "'rouge'"))
 
 
 @pytest.mark.parametrize("name", COMPUTED)
@@ -280,16 +285,16 @@ def test_as_evaluate_same_inputs_report_the_same_number(
     """The wrapper for the `evaluate` package gives the function's value."""
     monkeypatch.setattr("evaluate.config.HF_METRICS_CACHE", str(tmp_path))
     outputs, references = corpus(6)
-    module = text_metrics.as_evaluate(name)
+    module = as_evaluate(name)
     assert module.compute(predictions=outputs, references=references) == {
-        name: text_metrics.get(name).function(outputs, references)
+        name: get(name).function(outputs, references)
     }
 
 
 def test_import_nlg_metrics_loads_no_heavy_package() -> None:
     """Importing the metrics loads neither torch nor the `evaluate` package and its data sets."""
     program = (
-        "import sys, gapbench.bench.metrics.text, gapbench.bench.metrics.squad;"
+        "import sys; from gapbench.bench.metrics.base import discover; discover();"
         "print(*{'torch', 'evaluate', 'datasets', 'transformers'} & set(sys.modules))"
     )
     loaded = subprocess.run(
@@ -319,6 +324,6 @@ def test_ter_of_shuffled_words_equals_sacrebleu(longest: int) -> None:
     references = [[f"w{i}" for i in rng.integers(0, longest, longest)] for _ in range(2)]
     outputs = [" ".join(rng.permutation(words)) for words in references]
     expected = sacrebleu.corpus_ter(outputs, [[" ".join(words) for words in references]])
-    assert text_metrics.ter(outputs, [[" ".join(words)] for words in references]) == (
+    assert ter(outputs, [[" ".join(words)] for words in references]) == (
         expected.num_edits / expected.ref_length
     )

@@ -7,10 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from gapbench.bench.metrics import classification
-from gapbench.bench.metrics.base import Metric
+from gapbench.bench.metrics.base import Metric, defined, discover
 from gapbench.bench.metrics.calibration import expected_calibration_error
-from gapbench.bench.metrics.token import TOKEN_METRICS, perplexity, token_accuracy, token_ece
+from gapbench.bench.metrics.token import perplexity, token_accuracy, token_ece
 
 
 def test_perplexity_is_the_inverse_geometric_mean_of_probabilities() -> None:
@@ -24,7 +23,7 @@ def test_perplexity_of_hopeless_tokens_is_infinite_without_warning() -> None:
     """A mean loss whose exponential overflows is infinity, which a record shows as undefined."""
     losses = np.array([1e4, 1e4])
     assert perplexity(losses, losses, losses) == math.inf
-    assert classification.defined(math.inf) is None
+    assert defined(math.inf) is None
 
 
 def test_token_accuracy_is_the_share_of_hits() -> None:
@@ -44,7 +43,11 @@ def test_token_ece_is_that_of_the_whole_distributions(seed: int) -> None:
     assert found == pytest.approx(expected_calibration_error(probabilities, labels), abs=1e-12)
 
 
-@pytest.mark.parametrize("metric", TOKEN_METRICS, ids=lambda metric: metric.name)
+@pytest.mark.parametrize(
+    "metric",
+    [m for m in discover().values() if m.measures == "tokens"],
+    ids=lambda metric: metric.name,
+)
 def test_certain_and_right_predictions_reach_the_best_end(metric: Metric) -> None:
     """Probability one on every target is the best score there is."""
     best = metric.range[1] if metric.higher_is_better else metric.range[0]

@@ -8,6 +8,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
 from gapbench.bench.config.run import Fingerprint
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.models.loading import load, load_tokenizer
@@ -29,7 +30,7 @@ def test_embedding_stored_as_the_tied_head_alone_is_found(
     for file in original.glob("token*"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
     backbone = load(
-        str(tmp_path), Fingerprint(name="tied", digest="1"), "classification", 2, "fp64"
+        str(tmp_path), Fingerprint(name="tied", digest="1"), SEQUENCE_CLASSIFICATION, 2, "fp64"
     )
     expected = load_backbone(original, make_runs("lora")).model()
     found = dict(backbone.model().named_parameters())

@@ -411,9 +411,9 @@ CASES = [
         "unknown setting of a task",
         entry(settings={"metric": "f1"}),
         "suite 'small': task 'animals': settings: unknown field 'metric'; allowed: "
-        "checkpoint_metric, choice, citation, description, generation, group, kind, label, "
-        "label_range, labels, licence, max_length, metrics, name, prompt, source, span, "
-        "splits, text, validation_size, version (did you mean 'metrics'?)",
+        "checkpoint_metric, citation, description, group, kind, label, label_range, labels, "
+        "licence, max_length, metrics, name, source, splits, text, validation_size, version "
+        "(did you mean 'metrics'?)",
     ),
     Bad(
         "method that is not there",
@@ -504,8 +504,8 @@ CASES = [
     Bad(
         "unknown kind",
         task(kind="ranking"),
-        "{task}: field 'kind': Input should be 'classification', 'regression', "
-        "'generation', 'choice' or 'span'; got 'ranking'",
+        "{task}: field 'kind': unknown kind 'ranking'; allowed: choice, classification, "
+        "generation, regression, span",
     ),
     Bad(
         "a single class",
@@ -573,7 +573,7 @@ CASES = [
     Bad(
         "prompt of a classification",
         task(prompt="{sentence}"),
-        "{task}: field 'prompt' belongs to tasks of kind generation or choice",
+        "{task}: field 'prompt' belongs to tasks of kind choice or generation",
     ),
     # Flags.
     Bad(

@@ -107,7 +107,7 @@ def load_backbone(folder: Path, runs: Sequence[Run]) -> Backbone:
     """Load the backbone of a stack of runs."""
     cell = runs[0].cell
     task = cell.task
-    return loading.load(str(folder), cell.backbone, task.kind, task.n_outputs, cell.precision)
+    return loading.load(str(folder), cell.backbone, task.head, task.n_outputs, cell.precision)
 
 
 @dataclass

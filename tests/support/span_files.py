@@ -11,9 +11,9 @@ import yaml
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from gapbench.bench.config.task import Task
-from gapbench.bench.data.encoded import SpanSplit
 from gapbench.bench.models.backbone import Reader
 from gapbench.bench.tasks import kinds
+from gapbench.bench.tasks.kinds.span import SpanSplit
 
 NOUNS = ("cat", "dog", "bird", "tree", "house")
 COLOURS = ("red", "small", "old")

@@ -10,11 +10,11 @@ import torch
 from gapbench.bench.config import task as task_config
 from gapbench.bench.core.errors import ConfigError, DataError
 from gapbench.bench.core.schema import validate
-from gapbench.bench.data.encoded import ChoiceSplit
 from gapbench.bench.metrics import classification
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds.base import of_run
+from gapbench.bench.tasks.kinds.choice import ChoiceSplit
 from tests.support.causal_files import (
     CHOOSE,
     FAMILIES,
@@ -137,7 +137,7 @@ def test_long_prompt_makes_room_for_every_choice(decoder: Path) -> None:
             split.input_ids[split.offsets[number + 1] - len(target) :][: len(target)].tolist()
             == target
         )
-        assert split.decision_counts[number] == len(target)
+        assert split.target_counts[number] == len(target)
 
 
 @pytest.mark.parametrize(

@@ -97,17 +97,17 @@ def test_encoding_equals_the_tokenizer_and_is_read_back_from_the_cache(
 def test_cut_takes_the_same_share_of_every_class() -> None:
     """Class counts of a cut are within one of their exact share, and the cut is repeatable."""
     targets = np.repeat([0, 1, 2], [700, 200, 100])
-    chosen = cut(targets, 90, seed=5, classes=True)
+    chosen = cut(targets, 90, seed=5)
     assert chosen.sum() == 90
     assert np.abs(np.bincount(targets[chosen]) - [63, 18, 9]).max() <= 1
-    assert (chosen == cut(targets, 90, seed=5, classes=True)).all()
-    assert (chosen != cut(targets, 90, seed=6, classes=True)).any()
+    assert (chosen == cut(targets, 90, seed=5)).all()
+    assert (chosen != cut(targets, 90, seed=6)).any()
 
 
 def test_cut_of_real_targets_covers_the_whole_range() -> None:
     """For regression each tenth of the range keeps its share."""
     targets = np.random.default_rng(0).gamma(2.0, size=1000)
-    chosen = cut(targets, 100, seed=0, classes=False)
+    chosen = cut(targets, 100, seed=0)
     tenths = np.digitize(targets[chosen], np.quantile(targets, np.arange(0.1, 1, 0.1)))
     assert np.abs(np.bincount(tenths, minlength=10) - 10).max() <= 1
 
@@ -132,7 +132,7 @@ def test_further_test_splits_come_beside_the_test_split(sources: Sources, reader
     data = prepare(more, sources, reader)
     assert {name: len(split) for name, split in data.more.items()} == {"strange": 3}
     assert data.more["strange"].targets.tolist() == [0, 1, 1]
-    assert set(data.leaked) == {"validation", "test", "strange"}
+    assert set(data.train_overlap) == {"validation", "test", "strange"}
     plain = prepare(cell, sources, reader)
     assert plain.more == {}
     assert plain.test.input_ids.tolist() == data.test.input_ids.tolist()

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from gapbench.bench.config.decoding import Decoding
 from gapbench.bench.core.errors import DataError
+from gapbench.bench.data.batching import evaluation_batches
 from gapbench.bench.tasks.beam_search import NOTHING, Beams
-from gapbench.bench.tasks.generation import _batches, decode
+from gapbench.bench.tasks.generation import decode
 
 CPU = torch.device("cpu")
 PAD, END, VOCABULARY = 0, 3, 24
@@ -262,10 +263,10 @@ def test_advance_search_by_hand_keeps_the_best() -> None:
 def test_batches_hold_all_prompts_within_the_bound() -> None:
     """Every place comes once, and padded lengths stay within the bound but for single prompts."""
     lengths = np.random.default_rng(0).integers(1, 40, 100)
-    batches = list(_batches(lengths, 64))
+    batches = list(evaluation_batches(lengths, 64))
     assert sorted(np.concatenate(batches)) == list(range(100))
     assert all(len(b) == 1 or len(b) * lengths[b].max() <= 64 for b in batches)
-    assert [len(b) for b in _batches(lengths, 1)] == [1] * 100
+    assert [len(b) for b in evaluation_batches(lengths, 1)] == [1] * 100
 
 
 @pytest.mark.parametrize(

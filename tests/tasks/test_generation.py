@@ -16,13 +16,13 @@ from gapbench.bench.adaptation.losses import run_losses
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.data.batching import collate
 from gapbench.bench.data.encoded import CausalSplit
-from gapbench.bench.metrics import text as text_metrics
+from gapbench.bench.metrics.base import compute
 from gapbench.bench.models.backbone import Reader
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.dataset import cut
 from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds.base import of_run
-from gapbench.bench.tasks.kinds.causal import encode_pairs
+from gapbench.bench.tasks.kinds.prompts import encode_pairs
 from tests.support.causal_files import (
     FAMILIES,
     METHODS,
@@ -159,7 +159,7 @@ def test_lists_of_references_equal_rows_of_one_each() -> None:
 def test_validation_cut_shares_no_input_with_train(seed: int) -> None:
     """However rows repeat their inputs, a record is on one side of the cut."""
     rows = kinds.get("generation").read(make_task(TELL), "here", tellings(60, seed))
-    chosen = cut(rows.targets, 9, seed, classes=True)
+    chosen = cut(rows.targets, 9, seed)
     sides = [set(rows.take(np.flatnonzero(side)).columns["prompt"]) for side in (chosen, ~chosen)]
     assert not sides[0] & sides[1]
     assert sum(map(len, sides)) == len(rows)
@@ -310,8 +310,10 @@ def test_texts_are_those_of_the_library_on_the_merged_model(
         model = made.plain()
         model.load_state_dict(trained.method.merge(trained.state, position))
         for unit, text in enumerate(written[position]):
-            start = split.offsets[split.units[unit]]
-            prompt = torch.from_numpy(split.input_ids[start:][: split.prompts[split.units[unit]]])
+            start = split.offsets[split.sequence_offsets[unit]]
+            prompt = torch.from_numpy(
+                split.input_ids[start:][: split.prompts[split.sequence_offsets[unit]]]
+            )
             made_by_it = generated(model, prompt.long()[None], decoding)
             assert text == tokenizer.decode(made_by_it, skip_special_tokens=True).strip()
 
@@ -351,7 +353,7 @@ def test_scores_of_texts_are_also_given_by_part(decoder: Callable[[str], Path]) 
     scores = kind.score(task, outputs, subset, ["bleu", "chrf", "perplexity"])
     pets = [i for i, prompt in enumerate(rows.columns["prompt"]) if prompt[:3] in {"cat", "dog"}]
     references = [rows.columns["references"][i] for i in pets]
-    expected = text_metrics.score(["bleu", "chrf"], [written[i] for i in pets], references)
+    expected = compute(["bleu", "chrf"], {"texts": ([written[i] for i in pets], references)})
     assert 0 < len(pets) < len(rows)
     assert scores.parts == {"pets": expected}
     assert scores.metrics["chrf"] not in (None, expected["chrf"])
@@ -367,6 +369,6 @@ def test_repeated_evaluation_of_a_unit_keeps_its_order(decoder: Callable[[str], 
     method, state = set_up(make_runs(made.task, "untuned"), made.backbone, made.data, CPU)
     subset = EvalSubset.of(split, 3)
     some = kinds.get("generation").outputs(method, state, subset)
-    starts = np.concatenate([[0], np.cumsum(split.decision_counts)])
-    places = [np.arange(starts[s], starts[s + 1]) for s in split.sequences(subset.units)]
+    starts = np.concatenate([[0], np.cumsum(split.target_counts)])
+    places = [np.arange(starts[s], starts[s + 1]) for s in split.sequences(subset.examples)]
     assert_equal(some["loss"], whole["loss"][:, np.concatenate(places)])

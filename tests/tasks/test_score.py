@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from gapbench.bench.metrics import calibration, classification
-from gapbench.bench.metrics import text as text_metrics
+from gapbench.bench.metrics.base import compute
 from tests.support.small_suite import Answer, call
 
 Capture = pytest.CaptureFixture[str]
@@ -148,9 +148,9 @@ def test_texts_are_held_against_all_references_of_their_input(
     answer = scored(tmp_path, capsys, "generation", "\n".join(TELLINGS), ".txt")
     first, second, third, fourth = REFERENCES["generation"]["telling"]
     references = [[first, third], [second], [fourth]]
-    expected = text_metrics.score(["bleu", "rouge_l", "ter"], TELLINGS, references)
+    expected = compute(["bleu", "rouge_l", "ter"], {"texts": (TELLINGS, references)})
     assert answer.json["scores"] == pytest.approx(expected)
-    of_part = text_metrics.score(["bleu", "rouge_l", "ter"], TELLINGS[1:2], [[second]])
+    of_part = compute(["bleu", "rouge_l", "ter"], {"texts": (TELLINGS[1:2], [[second]])})
     assert answer.json["parts"]["unseen"] == pytest.approx(of_part)
     assert set(answer.json["parts"]) == {"seen", "unseen"}
 

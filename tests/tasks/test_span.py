@@ -14,14 +14,13 @@ import transformers
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.config import task as task_config
-from gapbench.bench.data.encoded import SpanSplit
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.metrics import squad
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.dataset import prepare
 from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds import Outputs, of_run
-from gapbench.bench.tasks.kinds.span import best_spans
+from gapbench.bench.tasks.kinds.span import SpanSplit, best_spans
 from tests.support import small_suite
 from tests.support.causal_files import Made, make, make_runs
 from tests.support.small_stack import CPU, MakeBackbone, load_backbone

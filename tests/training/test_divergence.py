@@ -12,7 +12,7 @@ from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store
 from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds import Outputs
-from gapbench.bench.tasks.kinds.labels import Labels
+from gapbench.bench.tasks.kinds.classification import Classification
 from tests.support.small_suite import SmallSuite, call, make
 
 Capture = pytest.CaptureFixture[str]
@@ -70,13 +70,17 @@ def test_overflow_in_the_final_scoring_ends_one_run_only(
     """A checkpoint that overflows on an example training never saw spoils no neighbour's result."""
 
     def overflow(
-        kind: Labels, method: AnyMethod, state: TrainState, subset: EvalSubset, _tokenizer: Any
+        kind: Classification,
+        method: AnyMethod,
+        state: TrainState,
+        subset: EvalSubset,
+        _tokenizer: Any,
     ) -> Outputs:
         made = kind.outputs(method, state, subset)
         made["logits"][0, -1] = np.inf
         return made
 
-    monkeypatch.setattr(Labels, "finish", overflow)
+    monkeypatch.setattr(Classification, "finish", overflow)
     part = ("--methods", "lora", "--seeds", "3", "--stack", "3")
     answer = call(capsys, "run", *small.running, *part, "--json")
     assert (answer.code, answer.json["now"]) == (3, {"ok": 2, "diverged": 1})

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gapbench.bench.adaptation import registry
+from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
 from gapbench.bench.config.run import Cell, Training
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.models import loading
@@ -29,7 +30,7 @@ TRAINED = [name for name, method in registry.discover().items() if method.trains
 def backbone(make_backbone: Callable[[str], Path]) -> Backbone:
     """A random encoder of width 24."""
     folder = make_backbone("bert")
-    return loading.load(str(folder), CELL.backbone, "classification", 2, "fp32")
+    return loading.load(str(folder), CELL.backbone, SEQUENCE_CLASSIFICATION, 2, "fp32")
 
 
 def cell(name: str, **training: object) -> Cell:

@@ -113,7 +113,7 @@ def test_sealed_split_refuses_every_use() -> None:
             use()
     assert sealed.open == {"train": whole.train, "validation": whole.validation}
     assert (sealed.eval_split, whole.eval_split) == ("validation", "test")
-    assert not any("test" in name for name in sealed.leaked)
+    assert not any("test" in name for name in sealed.train_overlap)
 
 
 def test_whole_tuning_never_touches_test(

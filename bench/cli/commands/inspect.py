@@ -59,7 +59,7 @@ def _named(cell: Cell, variant: str) -> dict[str, Any]:
 
 def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
     """Return the sizes of a cell's splits, and whether its method can do it."""
-    unfit = loading.unsupported_reason(sources.locate(cell.backbone), cell.task.kind)
+    unfit = loading.unsupported_reason(sources.locate(cell.backbone), cell.task)
     if unfit is not None:
         return {"verdict": unfit}
     backbone = load_backbone(cell, sources)
@@ -69,7 +69,7 @@ def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
         "train": len(splits.train),
         "validation": len(splits.validation),
         "test": len(splits.test),
-        **{f"leaked_{split}": count for split, count in splits.leaked.items()},
+        **{f"leaked_{split}": count for split, count in splits.train_overlap.items()},
         **{f"cut_{n}": int(s.cut.sum()) for n, s in splits.open.items() if s.cut is not None},
         "mean_tokens": round(float(splits.train.lengths.mean()), 1),
         "steps": cell.budget.total_steps(len(splits.train.trained)),

@@ -17,6 +17,7 @@ from operator import or_
 
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
+from gapbench.bench.metrics.base import metric
 from gapbench.bench.metrics.text.inputs import checked
 
 Ngram = tuple[str, ...]
@@ -26,6 +27,12 @@ _tokenise = Tokenizer13a()
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
+@metric(
+    "bleu",
+    "texts",
+    description="Precision of word 1- to 4-grams, without case, with a brevity penalty.",
+    reference="mteval-v13a.pl of tuetschek/e2e-metrics",
+)
 def bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return BLEU of a corpus, in [0, 1]: 1- to 4-grams, without case, closest reference length.
 
@@ -63,6 +70,13 @@ def bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> floa
     return math.exp(log_precision / 4 + min(0.0, 1 - closest / length))
 
 
+@metric(
+    "nist",
+    "texts",
+    description="Matching word 1- to 5-grams, weighted by their information in bits.",
+    reference="mteval-v13a.pl of tuetschek/e2e-metrics",
+    range=(0.0, math.inf),
+)
 def nist(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return NIST of a corpus, from 0 upwards: 1- to 5-grams weighted by their information.
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from gapbench.bench.core.errors import DataError
+from gapbench.bench.metrics.base import metric
 from gapbench.bench.metrics.text.inputs import checked
 from gapbench.bench.metrics.text.tokenizer import words
 
@@ -39,6 +40,13 @@ def unsupported_reason() -> str | None:
     return None
 
 
+@metric(
+    "meteor",
+    "texts",
+    description="Aligned words, stems, synonyms and paraphrases; needs Java.",
+    reference="meteor-1.5.jar as called by coco-caption",
+    unsupported_reason=unsupported_reason,
+)
 def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float | None:
     """Return METEOR of a corpus, in [0, 1], None where `unsupported_reason` gives a reason.
 

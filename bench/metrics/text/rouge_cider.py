@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from gapbench.bench.metrics.base import metric
 from gapbench.bench.metrics.text.inputs import checked
 from gapbench.bench.metrics.text.tokenizer import words
 
@@ -22,6 +23,12 @@ _ORDERS = 4  # of CIDEr: 1- to 4-grams
 _SIGMA = 6.0  # of CIDEr: width of the length penalty, in bigrams
 
 
+@metric(
+    "rouge_l",
+    "texts",
+    description="F measure of the longest common subsequence of words.",
+    reference="coco-caption, pycocoevalcap/rouge",
+)
 def rouge_l(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return ROUGE-L, the mean over examples, in [0, 1].
 
@@ -62,6 +69,13 @@ def _common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
     return previous[-1]
 
 
+@metric(
+    "cider",
+    "texts",
+    description="Cosine of word 1- to 4-grams, weighted by their rarity in the references.",
+    reference="coco-caption, pycocoevalcap/cider",
+    range=(0.0, 10.0),
+)
 def cider(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return CIDEr, the mean over examples, in [0, 10].
 

@@ -6,6 +6,7 @@ cannot be the nearest: the search is slow, and most references of an example can
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -15,10 +16,19 @@ from sacrebleu.metrics import lib_ter
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.tokenizers.tokenizer_ter import TercomTokenizer
 
+from gapbench.bench.metrics.base import metric
 from gapbench.bench.metrics.text.distance import WordDistance
 from gapbench.bench.metrics.text.inputs import checked
 
 
+@metric(
+    "ter",
+    "texts",
+    description="Edits and shifts a reference word.",
+    reference="sacrebleu.metrics.TER, divided by 100",
+    range=(0.0, math.inf),
+    higher_is_better=False,
+)
 def ter(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return the translation edit rate of a corpus: edits a reference word, from 0 upwards.
 
@@ -79,6 +89,12 @@ def _edits(words: list[str], target: list[str]) -> int:
         n_shifts, words = n_shifts + 1, shifted
 
 
+@metric(
+    "chrf",
+    "texts",
+    description="F measure (beta 2) of character 1- to 6-grams.",
+    reference="sacrebleu.metrics.CHRF, divided by 100",
+)
 def chrf(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return chrF2 of a corpus, in [0, 1]: F measure (beta 2) of character 1- to 6-grams.
 

@@ -1,23 +1,39 @@
-"""The kinds of task, one file each: rows, sequences and scores. See `bench.tasks.kinds.base`."""
+"""The kinds of task, one file each, found by their files; see `bench.tasks.kinds.base`.
 
-from gapbench.bench.config.task import Kind
-from gapbench.bench.tasks.kinds.base import Outputs, TaskKind, finite, of_run
-from gapbench.bench.tasks.kinds.choice import Choice
-from gapbench.bench.tasks.kinds.generation import Generation
-from gapbench.bench.tasks.kinds.labels import Labels
-from gapbench.bench.tasks.kinds.span import Span
+Nothing here loads torch before a model is asked: reports read tasks too.
+"""
 
-__all__ = ["Outputs", "TaskKind", "finite", "get", "of_run"]
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
+from typing import get_args
 
-_KINDS: dict[Kind, TaskKind] = {
-    "classification": Labels(),
-    "regression": Labels(),
-    "generation": Generation(),
-    "choice": Choice(),
-    "span": Span(),
-}
+from gapbench.bench.config.task import Task
+from gapbench.bench.tasks.kinds.base import AnyKind, Outputs, TaskKind, finite, of_run
+
+__all__ = ["Outputs", "TaskKind", "discover", "finite", "get", "of_run", "task_classes"]
 
 
-def get(kind: Kind) -> TaskKind:
+@cache
+def discover() -> Mapping[str, AnyKind]:
+    """Return every kind by name: the classes that say of which tasks they are, in all files."""
+    found: dict[str, AnyKind] = {}
+    for info in pkgutil.iter_modules(__path__):
+        module = import_module(f"{__name__}.{info.name}")
+        for cls in vars(module).values():
+            own = isinstance(cls, type) and cls.__module__ == module.__name__
+            if own and issubclass(cls, TaskKind) and "Task" in vars(cls):
+                (name,) = get_args(cls.Task.model_fields["kind"].annotation)
+                found[name] = cls()
+    return found
+
+
+def task_classes() -> Mapping[str, type[Task]]:
+    """Return the class of the tasks of every kind."""
+    return {name: kind.Task for name, kind in discover().items()}
+
+
+def get(kind: str) -> AnyKind:
     """Return what a kind of task means."""
-    return _KINDS[kind]
+    return discover()[kind]

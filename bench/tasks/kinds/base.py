@@ -1,96 +1,165 @@
-"""The interface of a kind of task: its rows, its sequences, and how its outputs are scored."""
+"""The interface of a kind of task: its fields, its sequences, and how its outputs are scored.
+
+A new kind is one file here, with a class of tasks and a `TaskKind` that names it. Such files load
+torch in the methods that ask a model, not when they are imported.
+"""
+
+from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from gapbench.bench.adaptation.method import AnyMethod, TrainState
-from gapbench.bench.config.task import Task
-from gapbench.bench.data.encoded import Arrays, EncodedSplit
-from gapbench.bench.data.rows import Rows
-from gapbench.bench.models.backbone import Reader
-from gapbench.bench.store.record import Calibration, SplitScores, Truth
-from gapbench.bench.tasks.eval_subset import EvalSubset
+from gapbench.bench.config import task as task_config
+from gapbench.bench.data.encoded import Arrays, EncodedSplit, Texts
+from gapbench.bench.data.rows import Rows, Table
+from gapbench.bench.metrics.base import Inputs, compute
+from gapbench.bench.store.record import Calibration, Scores, SplitScores, Truth
 
-Outputs = dict[str, NDArray[Any]]
+if TYPE_CHECKING:
+    from gapbench.bench.adaptation.method import AnyMethod, TrainState
+    from gapbench.bench.models.backbone import Reader
+    from gapbench.bench.tasks.eval_subset import EvalSubset
+    from gapbench.bench.tasks.predictions import Predictions
+
+Outputs: TypeAlias = dict[str, NDArray[Any]]
+TaskT = TypeVar("TaskT", bound=task_config.Task)
 
 
-class TaskKind(ABC):
+class TaskKind(ABC, Generic[TaskT]):
     """What one kind of task means for data and scores; methods and the training loop know none.
 
     Attributes:
-        final_train_size: training sequences scored at the end; the record says of how many units.
+        Task: class of the tasks of this kind; it also says what head and loss they have.
+        Split: class of their encoded splits.
+        final_train_size: training sequences scored at the end; the record says of how many
+            examples.
+        not_in_files: what metrics may measure that no file of outputs tells, with the reason.
     """
 
+    Task: ClassVar[type[task_config.Task]]
+    Split: ClassVar[type[EncodedSplit]] = EncodedSplit
     final_train_size: ClassVar[int] = 10_000
+    not_in_files: ClassVar[Mapping[str, str]] = {}
 
     @abstractmethod
-    def read(self, task: Task, place: str, table: Mapping[str, Sequence[Any]]) -> Rows:
+    def read(self, task: TaskT, place: str, table: Table) -> Rows:
         """Return the rows of one official split, checked against the task.
 
         Raises:
             DataError: naming ``place``, column, row and value at fault.
         """
 
+    def read_references(self, task: TaskT, place: str, table: Table) -> Rows:
+        """Return the rows of a file that outputs are scored against; as `read`."""
+        return self.read(task, place, table)
+
     def inputs(self, rows: Rows) -> Sequence[Hashable]:
-        """Return what a model is given of each unit, to find units with equal inputs."""
+        """Return what a model is given of each example, to find examples with equal inputs."""
         return list(zip(*rows.columns.values(), strict=True))
 
     @abstractmethod
-    def encode(self, task: Task, place: str, rows: Rows, reader: Reader) -> Arrays:
+    def encode(self, task: TaskT, place: str, rows: Rows, reader: Reader) -> Arrays:
         """Return the arrays of the split that `load` takes, without targets and row numbers.
 
         Raises:
             DataError: naming ``place`` and row, if what must not be cut does not fit the window.
         """
 
-    @abstractmethod
     def load(self, arrays: Arrays, pad_id: int) -> EncodedSplit:
-        """Return a split from its arrays."""
+        """Return a split from its arrays, among which may be those of `Texts`."""
+        fields: dict[str, Any] = {n: values for n, values in arrays.items() if "." not in n}
+        if len(fields) < len(arrays):
+            fields["texts"] = Texts.from_arrays(arrays)
+        return self.Split(**fields, pad_id=pad_id)
 
     @abstractmethod
     def outputs(self, method: AnyMethod, state: TrainState, subset: EvalSubset) -> Outputs:
         """Return what scores need of every active run; each array is (runs, ...)."""
 
     def finish(
-        self,
-        method: AnyMethod,
-        state: TrainState,
-        subset: EvalSubset,
-        tokenizer: Any,
+        self, method: AnyMethod, state: TrainState, subset: EvalSubset, tokenizer: Any
     ) -> Outputs:
         """Return what only the final scores need, such as decoded texts; each array (runs, ...)."""
         return {}
 
     @abstractmethod
+    def metric_inputs(self, task: TaskT, outputs: Outputs, subset: EvalSubset) -> Inputs:
+        """Return what metrics compare of one run's outputs."""
+
+    def loss(self, task: TaskT, outputs: Outputs, subset: EvalSubset) -> float:
+        """Return the mean loss of one run's outputs."""
+        return float(np.mean(outputs["loss"]))
+
     def score(
-        self, task: Task, outputs: Outputs, subset: EvalSubset, names: Sequence[str]
+        self, task: TaskT, outputs: Outputs, subset: EvalSubset, names: Sequence[str]
     ) -> SplitScores:
         """Return the named metrics and the mean loss of one run's outputs."""
+        return SplitScores(
+            metrics=compute(names, self.metric_inputs(task, outputs, subset)),
+            loss=self.loss(task, outputs, subset),
+            examples=len(subset.examples),
+        )
 
-    def final_metrics(self, task: Task, split: str) -> Sequence[str]:
+    @abstractmethod
+    def read_outputs(
+        self, task: TaskT, given: Predictions, table: Table, rows: Rows
+    ) -> tuple[Inputs, Scores]:
+        """Return what metrics compare of a file of outputs, and scores that are no metrics.
+
+        Args:
+            task: says what the columns mean.
+            given: the file.
+            table: the references as they are.
+            rows: the references as `read` gives them.
+
+        Raises:
+            DataError: naming the file and what is wrong with it.
+        """
+
+    def final_metrics(self, task: TaskT, split: str) -> Sequence[str]:
         """Return the metrics that are computed on a split at the end."""
         return tuple(dict.fromkeys((*task.metrics, task.selection)))
 
     def calibrate(
-        self,
-        validation: tuple[Outputs, EvalSubset],
-        test: tuple[Outputs, EvalSubset],
+        self, validation: tuple[Outputs, EvalSubset], test: tuple[Outputs, EvalSubset]
     ) -> Calibration | None:
         """Return test calibration of one run, with a temperature from validation; None if none."""
         return None
 
-    def best_possible(self, task: Task, test: EncodedSplit) -> Truth | None:
+    def best_possible(self, task: TaskT, test: EncodedSplit) -> Truth | None:
         """Return what the truth scores on a test split, where it is known."""
         return None
 
     @abstractmethod
     def table(self, outputs: Outputs, subset: EvalSubset) -> pa.Table:
-        """Return one run's predictions, one row a unit."""
+        """Return one run's predictions, one row an example.
+
+        Reports resample test scores where they find ``example_id`` with ``label`` and a column
+        ``logit_0``, ``logit_1``, ... for each output, or with ``loss`` and ``tokens``.
+        """
+
+
+AnyKind: TypeAlias = TaskKind[Any]
+
+
+def by_part(inputs: Inputs, parts: Sequence[str]) -> dict[str, Inputs]:
+    """Return inputs that hold one value an example, for each part; "" belongs to none."""
+    kept = {
+        part: [row for row, each in enumerate(parts) if each == part]
+        for part in sorted({*parts} - {""})
+    }
+    return {
+        part: {
+            measured: sides and tuple([side[row] for row in rows] for side in sides)
+            for measured, sides in inputs.items()
+        }
+        for part, rows in kept.items()
+    }
 
 
 def finite(outputs: Outputs, position: int) -> bool:

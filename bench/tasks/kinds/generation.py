@@ -1,39 +1,102 @@
 """Generation: a text is written for each input, and held against one or several references."""
 
+from __future__ import annotations
+
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+from pydantic import Field, model_validator
 
-from gapbench.bench.adaptation.method import AnyMethod, TrainState
-from gapbench.bench.config.task import Task
+from gapbench.bench.config.decoding import Decoding
 from gapbench.bench.core.errors import DataError
-from gapbench.bench.data.batching import Batch
+from gapbench.bench.core.schema import FrozenModel
 from gapbench.bench.data.encoded import Arrays, CausalSplit, EncodedSplit, Texts
 from gapbench.bench.data.rows import Rows, Table, column, list_column, text_column
 from gapbench.bench.data.rows import place as place_of
-from gapbench.bench.metrics import calibration, classification
-from gapbench.bench.metrics import text as text_metrics
-from gapbench.bench.models.backbone import Reader
+from gapbench.bench.metrics import calibration
+from gapbench.bench.metrics.base import Inputs, compute
+from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.store.record import Calibration, Scores, SplitScores
-from gapbench.bench.tasks.eval_subset import EvalSubset
-from gapbench.bench.tasks.generation import decode
-from gapbench.bench.tasks.kinds.base import Outputs, TaskKind
-from gapbench.bench.tasks.kinds.causal import encode_pairs, token_outputs
+from gapbench.bench.tasks.kinds.base import Outputs, TaskKind, by_part
+from gapbench.bench.tasks.kinds.prompts import PromptedTask, encode_pairs
+
+if TYPE_CHECKING:
+    from gapbench.bench.adaptation.method import AnyMethod, TrainState
+    from gapbench.bench.models.backbone import Reader
+    from gapbench.bench.tasks.eval_subset import EvalSubset
+    from gapbench.bench.tasks.predictions import Predictions
 
 
-class Generation(TaskKind):
-    """Each unit is an input; each of its references is a sequence to train on."""
+_REFERENCES = "references"  # column of a file of references
 
+
+class Writing(FrozenModel):
+    """How a text is made from the input, and what it is held against."""
+
+    references: str | None = Field(
+        default=None,
+        description="column with a list of reference texts; None: rows of equal input belong "
+        "together, and 'label' holds one reference each",
+    )
+    parts: str | None = Field(
+        default=None,
+        description="column of the test rows, such as a category, by whose values they are also "
+        "scored in parts; blank ones belong to no part",
+    )
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="share of a target's probability spread evenly"
+    )
+    decoding: Decoding = Decoding()
+
+
+class GenerationTask(PromptedTask):
+    """An input that a text is written for."""
+
+    measures: ClassVar[tuple[str, ...]] = ("texts", "tokens")
+
+    kind: Literal["generation"]
+    generation: Writing
+
+    @model_validator(mode="after")
+    def _check_selection(self) -> Self:
+        if self.selection_metric.measures == "texts":
+            raise ValueError(
+                f"field 'checkpoint_metric' must not need decoded texts, as {self.selection!r} "
+                "does; set it to perplexity or token_accuracy"
+            )
+        return self
+
+    @property
+    def written(self) -> int:
+        """Most tokens that are decoded after a prompt."""
+        return self.generation.decoding.max_new_tokens
+
+    @property
+    def label_smoothing(self) -> float:
+        """Share of a token's probability that training spreads evenly over the vocabulary."""
+        return self.generation.label_smoothing
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """Columns that hold text: inputs and references."""
+        return (*self.text, self.label)
+
+
+class Generation(TaskKind[GenerationTask]):
+    """Each example is an input; each of its references is a sequence to train on."""
+
+    Task = GenerationTask
+    Split: ClassVar[type[EncodedSplit]] = CausalSplit
     final_train_size: ClassVar[int] = 1_000  # they are decoded
+    not_in_files: ClassVar[Mapping[str, str]] = {
+        "tokens": "it needs the model's probabilities of the references' tokens"
+    }
 
-    def read(self, task: Task, place: str, table: Mapping[str, Sequence[Any]]) -> Rows:
+    def read(self, task: GenerationTask, place: str, table: Table) -> Rows:
         """Return each distinct input once, with all its references."""
-        assert task.generation is not None  # noqa: S101 - the task's own check
-        columns = [text_column(place, table, name) for name in task.text]
-        prompts = [task.fill(texts) for texts in zip(*columns, strict=True)]
+        prompts = task.prompts(place, table)
         if task.generation.references is None:
             references = [[text] for text in text_column(place, table, task.label)]
         else:
@@ -55,11 +118,18 @@ class Generation(TaskKind):
             rows, np.zeros(len(gathered), np.int64), row_numbers=np.array([*first.values()])
         )
 
+    def read_references(self, task: GenerationTask, place: str, table: Table) -> Rows:
+        """Return rows to hold outputs against, whose references may be lists in a column."""
+        if task.label not in table and _REFERENCES in table:
+            listed = task.generation.model_copy(update={"references": _REFERENCES})
+            task = task.model_copy(update={"generation": listed})
+        return self.read(task, place, table)
+
     def inputs(self, rows: Rows) -> Sequence[Hashable]:
         """Return the prompts."""
         return list(rows.columns["prompt"])
 
-    def encode(self, task: Task, place: str, rows: Rows, reader: Reader) -> Arrays:
+    def encode(self, task: GenerationTask, place: str, rows: Rows, reader: Reader) -> Arrays:
         """Tokenise every input with each of its references."""
         prompts, references = rows.columns["prompt"], rows.columns["references"]
         pairs = [
@@ -73,23 +143,22 @@ class Generation(TaskKind):
         encoded = encode_pairs(task, place, pairs, rows.numbers, reader)
         return encoded | Texts.of(held).arrays()
 
-    def load(self, arrays: Arrays, pad_id: int) -> EncodedSplit:
-        """Return a split from its arrays."""
-        plain = {name: values for name, values in arrays.items() if "." not in name}
-        return CausalSplit(**plain, texts=Texts.from_arrays(arrays), pad_id=pad_id)
-
     def outputs(self, method: AnyMethod, state: TrainState, subset: EvalSubset) -> Outputs:
         """Return what the runs say of each token of the references; see `token_outputs`."""
+        from gapbench.bench.tasks.token_outputs import token_outputs
+
         return token_outputs(method, state, subset)
 
     def finish(
         self, method: AnyMethod, state: TrainState, subset: EvalSubset, tokenizer: Any
     ) -> Outputs:
-        """Return ``texts`` (runs, units): what the runs write for each input."""
-        split, task = subset.split, state.task
-        assert isinstance(split, CausalSplit)  # noqa: S101 - of this kind
-        assert task.generation is not None  # noqa: S101 - of this kind
-        firsts = split.units[subset.units]
+        """Return ``texts`` (runs, examples): what the runs write for each input."""
+        from gapbench.bench.data.batching import Batch
+        from gapbench.bench.tasks.generation import decode
+
+        split, task = _split(subset), state.task
+        assert isinstance(task, GenerationTask)  # noqa: S101 - of this kind
+        firsts = split.sequence_offsets[subset.examples]
         starts = split.offsets[firsts]
         prompts = [
             split.input_ids[start : start + size]
@@ -110,40 +179,47 @@ class Generation(TaskKind):
             "texts": np.array([[text.strip() for text in each] for each in texts], dtype=object)
         }
 
-    def score(
-        self, task: Task, outputs: Outputs, subset: EvalSubset, names: Sequence[str]
-    ) -> SplitScores:
-        """Return metrics of the target tokens and of the texts written."""
-        tokens = [outputs[name] for name in ("loss", "confidence", "correct")]
-        known = [classification.get(name) for name in names]
-        scores = {
-            m.name: classification.defined(m.function(*tokens)) for m in known if m.kind == "tokens"
+    def metric_inputs(self, task: GenerationTask, outputs: Outputs, subset: EvalSubset) -> Inputs:
+        """Return numbers of each target token and, at the end, texts with their references."""
+        inputs: dict[str, tuple[Any, ...] | None] = {
+            "tokens": tuple(outputs[name] for name in ("loss", "confidence", "correct"))
         }
-        written = [m.name for m in known if m.kind == "texts"]
-        parts: dict[str, Scores] = {}
-        if written:
-            parts = _score_texts(written, outputs["texts"], subset)
-            scores |= parts.pop("")
-        return SplitScores(
-            metrics={name: scores[name] for name in names},
-            loss=float(np.mean(outputs["loss"])),
-            examples=len(subset.units),
-            parts=parts,
+        if "texts" in outputs:
+            held = [each["references"] for each in _held(subset)]
+            inputs["texts"] = (list(outputs["texts"]), held)
+        return inputs
+
+    def score(
+        self, task: GenerationTask, outputs: Outputs, subset: EvalSubset, names: Sequence[str]
+    ) -> SplitScores:
+        """Return metrics of the target tokens and of the texts written, these by part too."""
+        scores = super().score(task, outputs, subset, names)
+        written = [name for name in names if get_metric(name).measures == "texts"]
+        if not written:
+            return scores
+        texts = {"texts": self.metric_inputs(task, outputs, subset)["texts"]}
+        parts = by_part(texts, [each["part"] for each in _held(subset)])
+        return scores.model_copy(
+            update={"parts": {part: compute(written, own) for part, own in parts.items()}}
         )
 
-    def final_metrics(self, task: Task, split: str) -> Sequence[str]:
+    def read_outputs(
+        self, task: GenerationTask, given: Predictions, table: Table, rows: Rows
+    ) -> tuple[Inputs, Scores]:
+        """Return the texts of a file, with their references."""
+        return {"texts": (given.texts(), rows.columns["references"])}, {}
+
+    def final_metrics(self, task: GenerationTask, split: str) -> Sequence[str]:
         """Return all metrics of a test split; without the dearer ones, of train and validation."""
         names = super().final_metrics(task, split)
-        dear = {m for m in task.metrics[1:] if classification.get(m).kind == "texts"}
+        dear = {m for m in task.metrics[1:] if get_metric(m).measures == "texts"}
         extra = ("perplexity", "token_accuracy", "token_ece")
         tested = split not in {"train", "validation"}
         kept = [name for name in names if tested or name not in dear]
         return tuple(dict.fromkeys((*kept, *extra)))
 
     def calibrate(
-        self,
-        validation: tuple[Outputs, EvalSubset],
-        test: tuple[Outputs, EvalSubset],
+        self, validation: tuple[Outputs, EvalSubset], test: tuple[Outputs, EvalSubset]
     ) -> Calibration:
         """Return calibration over all target tokens of test, without a temperature."""
         confidence, correct = test[0]["confidence"], test[0]["correct"]
@@ -157,15 +233,16 @@ class Generation(TaskKind):
 
     def table(self, outputs: Outputs, subset: EvalSubset) -> pa.Table:
         """Return the text written for each input, and its mean loss over references' tokens."""
-        split = subset.split
-        assert isinstance(split, CausalSplit)  # noqa: S101 - of this kind
-        counts = split.decision_counts[subset.sequences]
-        owner = np.repeat(np.arange(len(subset.units)), np.diff(split.units)[subset.units])
+        split = _split(subset)
+        counts = split.target_counts[subset.sequences]
+        owner = np.repeat(
+            np.arange(len(subset.examples)), np.diff(split.sequence_offsets)[subset.examples]
+        )
         losses = np.add.reduceat(outputs["loss"], np.cumsum(counts) - counts)
         tokens = np.bincount(owner, counts)
         return pa.table(
             {
-                "example_id": split.example_ids[subset.units],
+                "example_id": split.example_ids[subset.examples],
                 "text": list(outputs["texts"]),
                 "loss": np.bincount(owner, losses) / tokens,
                 "tokens": tokens.astype(np.int64),
@@ -173,9 +250,8 @@ class Generation(TaskKind):
         )
 
 
-def _parts(task: Task, place: str, table: Table) -> list[str] | None:
+def _parts(task: GenerationTask, place: str, table: Table) -> list[str] | None:
     """Return the part that each row belongs to, "" for none; None if the split has no parts."""
-    assert task.generation is not None  # noqa: S101 - the task's own check
     name = task.generation.parts
     # Only test rows need them: published training rows often lack the column.
     if name is None or (name not in table and place != place_of(task, "test")):
@@ -183,16 +259,12 @@ def _parts(task: Task, place: str, table: Table) -> list[str] | None:
     return [str(value or "") for value in column(place, table, name)]
 
 
-def _score_texts(
-    names: Sequence[str], texts: NDArray[Any], subset: EvalSubset
-) -> dict[str, Scores]:
-    """Return the metrics of all texts, under "", and those of each part, under its name."""
-    split = subset.split
-    assert isinstance(split, CausalSplit)  # noqa: S101 - of this kind
-    held = [split.texts[unit] for unit in subset.units]
-    scores: dict[str, Scores] = {}
-    for part in sorted({"", *(each["part"] for each in held)}):
-        chosen = [i for i, each in enumerate(held) if part in {"", each["part"]}]
-        references = [held[i]["references"] for i in chosen]
-        scores[part] = text_metrics.score(names, [texts[i] for i in chosen], references)
-    return scores
+def _split(subset: EvalSubset) -> CausalSplit:
+    assert isinstance(subset.split, CausalSplit)  # noqa: S101 - of this kind
+    return subset.split
+
+
+def _held(subset: EvalSubset) -> list[Any]:
+    """Return the references and the part of each example."""
+    texts = _split(subset).texts
+    return [texts[example] for example in subset.examples]

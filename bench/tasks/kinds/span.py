@@ -11,33 +11,99 @@ Deviations:
    by default; the paper tunes it on the development set, which here is the test set.
 """
 
+from __future__ import annotations
+
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional as F
+from pydantic import Field, model_validator
 
-from gapbench.bench.adaptation.losses import decision_losses
-from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.config.head import SPAN, Head
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import DataError
-from gapbench.bench.data.encoded import Arrays, EncodedSplit, SpanSplit, Texts
-from gapbench.bench.data.rows import Rows, column, text_column
-from gapbench.bench.metrics import classification
-from gapbench.bench.models.backbone import Reader
-from gapbench.bench.store.record import SplitScores
-from gapbench.bench.tasks.eval_subset import EvalSubset, forward
+from gapbench.bench.core.schema import FrozenModel
+from gapbench.bench.data.encoded import Arrays, EncodedSplit, GroupedSplit, Indices
+from gapbench.bench.data.rows import Rows, Table, column, text_column
+from gapbench.bench.metrics.base import Inputs
+from gapbench.bench.store.record import Scores
 from gapbench.bench.tasks.kinds.base import Outputs, TaskKind
 from gapbench.bench.tasks.kinds.squad_windows import Answer, encode_windows
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-class Span(TaskKind):
-    """Each unit is a question; each window of its context is a sequence with two decisions."""
+    from gapbench.bench.adaptation.method import AnyMethod, TrainState
+    from gapbench.bench.models.backbone import Reader
+    from gapbench.bench.tasks.eval_subset import EvalSubset
+    from gapbench.bench.tasks.predictions import Predictions
 
-    def read(self, task: Task, place: str, table: Mapping[str, Sequence[Any]]) -> Rows:
+
+class Search(FrozenModel):
+    """How an answer is looked for in a context that may be longer than the backbone's window."""
+
+    version: Literal["1.1", "2.0"] = Field(description="of SQuAD; 2.0 has questions without answer")
+    stride: int = Field(default=128, ge=1, le=10**6, description="tokens by which windows overlap")
+    max_answer_tokens: int = Field(
+        default=30, ge=1, le=10**6, description="longest answer predicted"
+    )
+
+
+class SpanTask(Task):
+    """A question about a context that holds the answer."""
+
+    head: ClassVar[Head] = SPAN
+    measures: ClassVar[tuple[str, ...]] = ("spans",)
+
+    kind: Literal["span"]
+    span: Search
+
+    @model_validator(mode="after")
+    def _check_text(self) -> Self:
+        if len(self.text) != 2:
+            raise ValueError("field 'text' must name the question's column and the context's")
+        return self
+
+    @property
+    def n_outputs(self) -> int:
+        """Return two: the ends of a span."""
+        return 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpanSplit(GroupedSplit):
+    """Each example is a question, with one sequence a window of its context.
+
+    Attributes:
+        spans: (sequences, 2) first and last token of the answer; 0, 0 where it is not inside.
+        context: (sequences, 2) first token of the context, and the one after its last.
+        characters: (all tokens, 2) start and end of every context token in the context's text.
+    """
+
+    spans: Indices
+    context: Indices
+    characters: NDArray[np.int32]
+
+    @property
+    def target_counts(self) -> Indices:
+        """Two of every sequence: the start and the end."""
+        return np.full(len(self.lengths), 2)
+
+    def inputs_and_targets(self, sequences: Indices) -> tuple[Arrays, NDArray[Any]]:
+        """Return ``context`` (sequences, 2) and the targets (sequences, 2)."""
+        return {"context": self.context[sequences]}, self.spans[sequences]
+
+
+class Span(TaskKind[SpanTask]):
+    """Each example is a question; each window of its context is a sequence with two targets."""
+
+    Task = SpanTask
+    Split: ClassVar[type[EncodedSplit]] = SpanSplit
+
+    def read(self, task: SpanTask, place: str, table: Table) -> Rows:
         """Return questions, contexts and accepted answers; targets tell which have an answer."""
         questions, contexts = (text_column(place, table, name) for name in task.text)
         answers = [
@@ -57,30 +123,28 @@ class Span(TaskKind):
         """Return questions with their contexts."""
         return list(zip(rows.columns["question"], rows.columns["context"], strict=True))
 
-    def encode(self, task: Task, place: str, rows: Rows, reader: Reader) -> Arrays:
+    def encode(self, task: SpanTask, place: str, rows: Rows, reader: Reader) -> Arrays:
         """Tokenise every question with each window of its context."""
         return encode_windows(task, place, rows, reader)
-
-    def load(self, arrays: Arrays, pad_id: int) -> EncodedSplit:
-        """Return a split from its arrays."""
-        plain = {name: values for name, values in arrays.items() if "." not in name}
-        return SpanSplit(**plain, texts=Texts.from_arrays(arrays), pad_id=pad_id)
 
     def outputs(self, method: AnyMethod, state: TrainState, subset: EvalSubset) -> Outputs:
         """Return the loss of each window, and what the runs answer to each question.
 
-        ``loss`` (runs, sequences), and (runs, units) each: ``score`` of the best span,
+        ``loss`` (runs, sequences), and (runs, examples) each: ``score`` of the best span,
         ``null_score`` of no answer, and ``start`` and ``stop``, the characters of the answer in its
         context, equal for no answer.
         """
+        from gapbench.bench.adaptation.losses import target_losses
+        from gapbench.bench.tasks.eval_subset import forward
+
         task = state.task
-        assert task.span is not None  # noqa: S101 - of this kind
+        assert isinstance(task, SpanTask)  # noqa: S101 - of this kind
         shape = (state.axis.size, len(subset.sequences))
         made: Outputs = {name: np.empty(shape) for name in ("loss", "score", "null_score")}
         made |= {name: np.empty(shape, dtype=np.int64) for name in ("first", "last")}
         for places, batch, raw in forward(method, state, subset):
             logits = raw.double()
-            losses = decision_losses(logits, batch.targets.view(logits.shape[:-1]), task.kind)
+            losses = target_losses(logits, batch.targets.view(logits.shape[:-1]), task.loss)
             found = best_spans(logits, task.span.max_answer_tokens)
             found |= {"loss": losses.mean(dim=-1), "null_score": logits[..., 0].sum(dim=-1)}
             for name, values in found.items():
@@ -89,26 +153,24 @@ class Span(TaskKind):
             made, subset, refusing=task.span.version == "2.0"
         )
 
-    def score(
-        self, task: Task, outputs: Outputs, subset: EvalSubset, names: Sequence[str]
-    ) -> SplitScores:
-        """Return metrics of the answers, and the mean loss of all windows."""
-        assert task.span is not None  # noqa: S101 - of this kind
-        texts, split = _texts(outputs, subset), _split(subset)
-        accepted = [split.texts[unit]["answers"] for unit in subset.units]
-        scores = {
-            name: classification.get(name).function(texts, accepted, task.span.version)
-            for name in names
-        }
-        return SplitScores(
-            metrics=scores, loss=float(outputs["loss"].mean()), examples=len(subset.units)
-        )
+    def metric_inputs(self, task: SpanTask, outputs: Outputs, subset: EvalSubset) -> Inputs:
+        """Return the answers with the accepted ones."""
+        held = _split(subset).texts
+        accepted = [held[example]["answers"] for example in subset.examples]
+        return {"spans": (_texts(outputs, subset), accepted, task.span.version)}
+
+    def read_outputs(
+        self, task: SpanTask, given: Predictions, table: Table, rows: Rows
+    ) -> tuple[Inputs, Scores]:
+        """Return the answers of a file with the accepted ones."""
+        accepted = [[text for _, text in answers] for answers in rows.columns["answers"]]
+        return {"spans": (given.texts(table.get("id")), accepted, task.span.version)}, {}
 
     def table(self, outputs: Outputs, subset: EvalSubset) -> pa.Table:
         """Return each answer, empty for none, with the scores of the best span and of none."""
         return pa.table(
             {
-                "example_id": subset.split.example_ids[subset.units],
+                "example_id": subset.split.example_ids[subset.examples],
                 "text": _texts(outputs, subset),
                 "score": outputs["score"],
                 "null_score": outputs["null_score"],
@@ -128,6 +190,8 @@ def best_spans(logits: Tensor, longest: int) -> dict[str, Tensor]:
     Returns:
         ``score``, ``first`` and ``last`` token, (...) each.
     """
+    from torch.nn import functional as F
+
     starts, ends = logits[..., 1:].unbind(dim=-2)
     reachable = F.pad(ends, (0, longest - 1), value=-float("inf")).unfold(-1, longest, 1)
     best_end, further = reachable.max(dim=-1)
@@ -136,9 +200,8 @@ def best_spans(logits: Tensor, longest: int) -> dict[str, Tensor]:
     return {"score": score, "first": first + 1, "last": last + 1}
 
 
-def _answers(task: Task, where: str, given: Any, context: str) -> list[Answer]:
+def _answers(task: SpanTask, where: str, given: Any, context: str) -> list[Answer]:
     """Return the accepted answers of a row, which must be where they are said to be."""
-    assert task.span is not None  # noqa: S101 - the task's own check
     found = _pairs(given)
     if found is None:
         raise DataError(
@@ -185,7 +248,7 @@ def _by_question(windows: Outputs, subset: EvalSubset, *, refusing: bool) -> Out
             its windows, is higher than that of the best span.
     """
     split = _split(subset)
-    counts = np.diff(split.units)[subset.units]
+    counts = np.diff(split.sequence_offsets)[subset.examples]
     begins, owner = np.cumsum(counts) - counts, np.repeat(np.arange(len(counts)), counts)
     score = np.maximum.reduceat(windows["score"], begins, axis=1)
     beaten = windows["score"] < score[:, owner]
@@ -213,8 +276,10 @@ def _texts(outputs: Outputs, subset: EvalSubset) -> list[str]:
     """Return the answers of one run."""
     split = _split(subset)
     return [
-        split.texts[unit]["context"][start:stop].strip()
-        for unit, start, stop in zip(subset.units, outputs["start"], outputs["stop"], strict=True)
+        split.texts[example]["context"][start:stop].strip()
+        for example, start, stop in zip(
+            subset.examples, outputs["start"], outputs["stop"], strict=True
+        )
     ]
 
 

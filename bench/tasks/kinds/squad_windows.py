@@ -4,16 +4,21 @@ Only the context is cut. Where an answer lies is kept by token for training, and
 that a predicted span can be cut out of the context as it was written.
 """
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.data.encoded import Arrays, Texts
 from gapbench.bench.data.rows import Rows
-from gapbench.bench.models.backbone import Reader
+
+if TYPE_CHECKING:
+    from gapbench.bench.models.backbone import Reader
+    from gapbench.bench.tasks.kinds.span import SpanTask
 
 _ROWS_AT_ONCE = 1000
 
@@ -32,13 +37,13 @@ class _Window:
     span: tuple[int, int]
 
 
-def encode_windows(task: Task, place: str, rows: Rows, reader: Reader) -> Arrays:
+def encode_windows(task: SpanTask, place: str, rows: Rows, reader: Reader) -> Arrays:
     """Tokenise every question with each window of its context.
 
     Args:
         task: says how long a window is, and by how many tokens neighbours overlap.
         place: how messages name the split.
-        rows: ``question``, ``context`` and ``answers`` (lists of `Answer`) of every unit; the
+        rows: ``question``, ``context`` and ``answers`` (lists of `Answer`) of every example; the
             first answer is the one to train on.
         reader: its tokenizer must tell the characters of tokens.
 
@@ -52,14 +57,14 @@ def encode_windows(task: Task, place: str, rows: Rows, reader: Reader) -> Arrays
     counts: list[int] = []
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         part = rows.take(np.arange(start, min(start + _ROWS_AT_ONCE, len(rows))))
-        for unit in _windows(task, place, part, reader):
-            windows += unit
-            counts.append(len(unit))
+        for example in _windows(task, place, part, reader):
+            windows += example
+            counts.append(len(example))
     lengths = [len(window.ids) for window in windows]
     arrays: Arrays = {
         "input_ids": np.concatenate([window.ids for window in windows]),
         "offsets": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-        "units": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
+        "sequence_offsets": np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
         "context": np.array([window.context for window in windows], dtype=np.int64),
         "characters": np.concatenate([window.characters for window in windows]),
         "spans": np.array([window.span for window in windows], dtype=np.int64),
@@ -74,9 +79,8 @@ def encode_windows(task: Task, place: str, rows: Rows, reader: Reader) -> Arrays
     return arrays | Texts.of(texts).arrays()
 
 
-def _windows(task: Task, place: str, rows: Rows, reader: Reader) -> list[list[_Window]]:
-    """Return the windows of each unit."""
-    assert task.span is not None  # noqa: S101 - the task's own check
+def _windows(task: SpanTask, place: str, rows: Rows, reader: Reader) -> list[list[_Window]]:
+    """Return the windows of each example."""
     questions = list(rows.columns["question"])
     _check_room(task, place, rows, reader)
     encoded = reader.tokenizer(
@@ -91,18 +95,18 @@ def _windows(task: Task, place: str, rows: Rows, reader: Reader) -> list[list[_W
     owners: list[int] = encoded["overflow_to_sample_mapping"]
     types = encoded.get("token_type_ids")
     made: list[list[_Window]] = [[] for _ in questions]
-    for sequence, unit in enumerate(owners):
+    for sequence, example in enumerate(owners):
         sides = encoded.sequence_ids(sequence)
         if 1 not in sides:
             raise DataError(
-                f"{place}, row {rows.numbers[unit]}: the context has no token that the backbone "
+                f"{place}, row {rows.numbers[example]}: the context has no token that the backbone "
                 "knows; take out the row"
             )
         first, stop = sides.index(1), len(sides) - sides[::-1].index(1)
         characters = np.array(encoded["offset_mapping"][sequence], dtype=np.int32)
-        answers = rows.columns["answers"][unit]
-        ends = (not made[unit], sequence + 1 == len(owners) or owners[sequence + 1] != unit)
-        made[unit].append(
+        answers = rows.columns["answers"][example]
+        ends = (not made[example], sequence + 1 == len(owners) or owners[sequence + 1] != example)
+        made[example].append(
             _Window(
                 ids=np.array(encoded["input_ids"][sequence], dtype=np.int32),
                 types=np.array(types[sequence] if types else [], dtype=np.int8),
@@ -114,9 +118,8 @@ def _windows(task: Task, place: str, rows: Rows, reader: Reader) -> list[list[_W
     return made
 
 
-def _check_room(task: Task, place: str, rows: Rows, reader: Reader) -> None:
+def _check_room(task: SpanTask, place: str, rows: Rows, reader: Reader) -> None:
     """Refuse questions after which a window could not move on."""
-    assert task.span is not None  # noqa: S101 - the task's own check
     limit = min(task.max_length, reader.window)
     special = reader.tokenizer.num_special_tokens_to_add(pair=True)
     tokens = reader.tokenizer(rows.columns["question"], add_special_tokens=False)["input_ids"]

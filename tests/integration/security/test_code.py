@@ -19,6 +19,7 @@ from gapbench.bench.core.safe_parsing import read_yaml
 from gapbench.bench.data import readers
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models.loading import load_tokenizer, unsupported_reason
+from tests.support.small_stack import make_task
 from tests.support.small_suite import REPOSITORY, SmallSuite, call
 
 Capture = pytest.CaptureFixture[str]
@@ -105,7 +106,7 @@ def test_code_for_an_unknown_family_is_refused(copy: Path, sprung: Path) -> None
     """A family that only its own code knows is refused with the way out, for all it offers."""
     trapped(copy, "config.json", sprung, auto_map={"AutoConfig": "trap.C"}, model_type="trap")
     with pytest.raises(BackboneError, match="program code of its own, which is never run; give a"):
-        unsupported_reason(str(copy), "classification")
+        unsupported_reason(str(copy), make_task())
     trapped(
         copy,
         "tokenizer_config.json",
@@ -124,7 +125,7 @@ def test_backbone_files_that_hold_anything_are_refused(copy: Path, file: str, co
     """Whatever stands in a file of a backbone, reading it is an error that names the backbone."""
     (copy / file).write_bytes(content.encode(errors="surrogateescape"))
     messages = []
-    for read in (partial(unsupported_reason, kind="classification"), load_tokenizer):
+    for read in (partial(unsupported_reason, task=make_task()), load_tokenizer):
         try:
             read(str(copy))
         except BackboneError as error:

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 
 from gapbench.bench.config.run import Cell, Run
-from gapbench.bench.metrics.classification import get, score
+from gapbench.bench.metrics.base import get
+from gapbench.bench.metrics.classification import score
 from gapbench.bench.store.record import SplitScores
 from gapbench.bench.store.store import Store
 from gapbench.reports.results.items import Scored, pseudovalues, samples

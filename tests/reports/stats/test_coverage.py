@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from gapbench.bench.metrics.classification import get
+from gapbench.bench.metrics.base import get
 from gapbench.reports.stats.estimates import Estimate, Sample, averaged, estimate
 from gapbench.reports.stats.influence import PSEUDOVALUES
 from gapbench.reports.stats.pairwise import family

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gapbench.bench.metrics.classification import get
+from gapbench.bench.metrics.base import get
 from gapbench.reports.stats.influence import PSEUDOVALUES, perplexity
 
 

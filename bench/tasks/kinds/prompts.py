@@ -1,45 +1,91 @@
 """What generation and choice share: prompts with continuations, scored token by token."""
 
+from __future__ import annotations
+
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from string import Formatter
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from pydantic import Field, model_validator
 
-from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.config.head import LANGUAGE_MODEL, Head
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import BackboneError, DataError
-from gapbench.bench.data.batching import evaluation_batches
-from gapbench.bench.data.encoded import Arrays, CausalSplit
-from gapbench.bench.data.packing import Row, batch, pack
-from gapbench.bench.models.backbone import Reader
-from gapbench.bench.tasks.eval_subset import MAX_LOGITS, MAX_TOKENS, EvalSubset
-from gapbench.bench.tasks.kinds.base import Outputs
+from gapbench.bench.data.encoded import Arrays
+from gapbench.bench.data.rows import Table, text_column
+
+if TYPE_CHECKING:
+    from gapbench.bench.models.backbone import Reader
 
 _ROWS_AT_ONCE = 1000
 
 
+class PromptedTask(Task):
+    """A task that a language model reads as a prompt and answers in tokens."""
+
+    head: ClassVar[Head] = LANGUAGE_MODEL
+
+    prompt: str | None = Field(
+        default=None,
+        description="the input with each {column} filled in; None: the text columns, one a line",
+    )
+
+    @property
+    def written(self) -> int | None:
+        """Most tokens that are decoded after a prompt; None if none are."""
+        return None
+
+    @model_validator(mode="after")
+    def _check_prompt(self) -> Self:
+        """Allow the columns and no more: a format may also ask for attributes, or for gigabytes."""
+        way_out = "write {column}, and {{ for a brace"
+        columns = f"field 'prompt' does not fit the columns {list(self.text)}"
+        try:
+            parts = list(Formatter().parse(self.prompt or ""))
+        except ValueError as error:
+            raise ValueError(f"{columns}: {error}; {way_out}") from None
+        for _, name, form, conversion in parts:
+            if name is not None and (name not in self.text or form or conversion):
+                raise ValueError(f"{columns}: {name!r} is none of them, or has a format; {way_out}")
+        return self
+
+    def fill(self, texts: Sequence[str]) -> str:
+        """Return the prompt for the text columns of one row."""
+        if self.prompt is None:
+            return "\n".join(texts)
+        return self.prompt.format(**dict(zip(self.text, texts, strict=True)))
+
+    def prompts(self, place: str, table: Table) -> list[str]:
+        """Return the prompt of every row.
+
+        Raises:
+            DataError: if a text column is missing, or holds something else.
+        """
+        columns = [text_column(place, table, name) for name in self.text]
+        return [self.fill(texts) for texts in zip(*columns, strict=True)]
+
+
 def encode_pairs(
-    task: Task,
+    task: PromptedTask,
     place: str,
-    units: Sequence[Sequence[tuple[str, str]]],
+    examples: Sequence[Sequence[tuple[str, str]]],
     numbers: NDArray[np.int64],
     reader: Reader,
 ) -> Arrays:
-    """Tokenise the prompts of every unit with their continuations.
+    """Tokenise the prompts of every example with their continuations.
 
     A sequence is the tokenizer's first token, if its texts begin with one, the prompt, the
     continuation after a space, and the end-of-text token if texts are generated. Prompts that do
     not fit are cut at their beginning; continuations never are.
 
     Args:
-        task: of generation, which leaves room for what is decoded, or of choice.
+        task: leaves room for what is decoded, if anything is.
         place: how messages name the split.
-        units: pairs of prompt and continuation, at least one each.
-        numbers: of each unit's row in the split.
+        examples: pairs of prompt and continuation, at least one each.
+        numbers: of each example's row in the split.
         reader: how the backbone reads.
 
     Raises:
@@ -47,8 +93,8 @@ def encode_pairs(
     """
     limits = _Limits.of(task, reader)
     ending = _ending(task, reader.tokenizer)
-    counts = [len(pairs) for pairs in units]
-    flat = [pair for pairs in units for pair in pairs]
+    counts = [len(pairs) for pairs in examples]
+    flat = [pair for pairs in examples for pair in pairs]
     owners = np.repeat(numbers, counts)
     tokens: list[NDArray[np.int32]] = []
     prompts: list[int] = []
@@ -64,7 +110,7 @@ def encode_pairs(
     return {
         "input_ids": np.concatenate(tokens),
         "offsets": np.cumsum([0, *map(len, tokens)], dtype=np.int64),
-        "units": begins,
+        "sequence_offsets": begins,
         "prompts": np.array(prompts, dtype=np.int64),
         "characters": np.array([len(target) for _, target in flat], dtype=np.int64),
         "cut": np.logical_or.reduceat(cut, begins[:-1]),
@@ -88,7 +134,7 @@ class _Limits:
     first: list[int]
 
     @classmethod
-    def of(cls, task: Task, reader: Reader) -> "_Limits":
+    def of(cls, task: PromptedTask, reader: Reader) -> _Limits:
         """Return the limits of a task for a backbone.
 
         Raises:
@@ -96,12 +142,12 @@ class _Limits:
         """
         whole, first = min(task.max_length, reader.window), _first_token(reader.tokenizer)
         given = whole
-        if task.generation and reader.positions is not None:
-            written = task.generation.decoding.max_new_tokens
-            given = min(whole, reader.positions - written)
+        if task.written is not None and reader.positions is not None:
+            given = min(whole, reader.positions - task.written)
             if given <= len(first):
                 raise DataError(
-                    f"task {task.name!r}: field 'generation.decoding.max_new_tokens' is {written}, "
+                    f"task {task.name!r}: field 'generation.decoding.max_new_tokens' is "
+                    f"{task.written}, "
                     f"but the backbone has places for {reader.positions} tokens, those of the "
                     "prompt included; lower it, or give another backbone"
                 )
@@ -144,19 +190,19 @@ def _first_token(tokenizer: Any) -> list[int]:
     return [made[0]] if made and made[0] == tokenizer.bos_token_id else []
 
 
-def _ending(task: Task, tokenizer: Any) -> list[int]:
+def _ending(task: PromptedTask, tokenizer: Any) -> list[int]:
     """Return the token that ends a text which is generated, in a list; empty for choices.
 
     Raises:
         BackboneError: if there is no such token.
     """
-    if task.generation and tokenizer.eos_token_id is None:
+    if task.written is not None and tokenizer.eos_token_id is None:
         raise BackboneError(
             f"backbone {tokenizer.name_or_path!r}: its tokenizer has no end-of-text token, which "
             f"texts of task {task.name!r} end with; name one of its words as 'eos_token' in its "
             "tokenizer_config.json"
         )
-    return [tokenizer.eos_token_id] if task.generation else []
+    return [] if task.written is None else [tokenizer.eos_token_id]
 
 
 def _all_tokenised(
@@ -200,52 +246,3 @@ def _boundary(ids: list[int], given: list[int], tokenizer: Any) -> int:
 
 def _text(ids: list[int], tokenizer: Any) -> str:
     return str(tokenizer.decode(ids, clean_up_tokenization_spaces=False)).rstrip()
-
-
-def token_outputs(method: AnyMethod, state: TrainState, subset: EvalSubset) -> Outputs:
-    """Return what every active run says of each target token; (runs, tokens), float64.
-
-    The tokens are those of ``subset.sequences``, one sequence after the other: ``loss`` in nats,
-    ``confidence`` of the likeliest token, ``correct`` if that is the target, and ``brier``, the
-    squared error summed over the vocabulary.
-    """
-    split, runs = subset.split, state.axis.size
-    assert isinstance(split, CausalSplit)  # noqa: S101 - of these kinds
-    shape = (runs, int(split.decision_counts[subset.sequences].sum()))
-    made: Outputs = {name: np.empty(shape) for name in ("loss", "confidence", "brier")}
-    made["correct"] = np.empty(shape, dtype=bool)
-    vocabulary = int(state.model.config.vocab_size)  # type: ignore[union-attr, arg-type]
-    rows = pack(split, subset.units)
-    most = min(MAX_TOKENS, MAX_LOGITS // vocabulary) // runs
-    state.model.eval()
-    with torch.inference_mode():
-        for places in evaluation_batches(np.array([len(row.tokens) for row in rows]), most):
-            chosen = [rows[place] for place in places]
-            logits = method.predict(state, batch(chosen, runs, split.pad_id, state.axis.device))
-            for run, each in enumerate(logits.view(runs, len(chosen), *logits.shape[1:])):
-                _fill(made, run, each, chosen)
-    return made
-
-
-def _fill(made: Outputs, run: int, logits: Tensor, rows: Sequence[Row]) -> None:
-    """Put down what a run's logits, (rows, most, vocabulary), say of the rows' targets."""
-    wanted = torch.arange(logits.shape[1]) < torch.tensor([[len(row.targets)] for row in rows])
-    targets = torch.from_numpy(np.concatenate([row.targets for row in rows]).astype(np.int64))
-    where = np.concatenate([row.numbers for row in rows])
-    found = _of_tokens(logits[wanted.to(logits.device)], targets.to(logits.device))
-    for name, values in found.items():
-        made[name][run, where] = values.cpu().numpy()
-
-
-def _of_tokens(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """Return numbers of each decision; logits (decisions, vocabulary), targets (decisions,)."""
-    log_probabilities = torch.log_softmax(logits, dim=-1)
-    chosen = log_probabilities.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
-    confidence, best = log_probabilities.max(dim=-1)
-    squares = log_probabilities.mul(2).exp().sum(dim=-1)
-    return {
-        "loss": -chosen.double(),
-        "confidence": confidence.double().exp(),
-        "correct": best == targets,
-        "brier": (squares - 2 * chosen.exp() + 1).double(),
-    }

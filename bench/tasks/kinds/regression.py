@@ -1,0 +1,69 @@
+"""Regression: one value for each text or pair of texts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import model_validator
+
+from gapbench.bench.config.task import Loss
+from gapbench.bench.data.encoded import EncodedSplit
+from gapbench.bench.data.rows import Rows, Table, column, illegal, text_column
+from gapbench.bench.metrics import classification
+from gapbench.bench.metrics.base import Inputs
+from gapbench.bench.store.record import Scores, Truth
+from gapbench.bench.tasks.kinds.labels import LabelledTask, Labels
+
+if TYPE_CHECKING:
+    from gapbench.bench.tasks.predictions import Predictions
+
+
+class RegressionTask(LabelledTask):
+    """A text or a pair of texts with one value."""
+
+    loss: ClassVar[Loss] = "squared_error"
+    measures: ClassVar[tuple[str, ...]] = ("values",)
+
+    kind: Literal["regression"]
+
+    @model_validator(mode="after")
+    def _check_range(self) -> Self:
+        if self.label_range is None:
+            raise ValueError("field 'label_range' must give the lowest and highest target")
+        return self
+
+
+class Regression(Labels[RegressionTask]):
+    """One value for each text or pair of texts."""
+
+    Task = RegressionTask
+
+    def read(self, task: RegressionTask, place: str, table: Table) -> Rows:
+        """Return texts by column, and values."""
+        texts = {name: text_column(place, table, name) for name in task.text}
+        return Rows(texts, _values(task, place, table))
+
+    def read_outputs(
+        self, task: RegressionTask, given: Predictions, table: Table, rows: Rows
+    ) -> tuple[Inputs, Scores]:
+        """Return the values of a file."""
+        return {"values": (given.values(), rows.targets)}, {}
+
+    def best_possible(self, task: RegressionTask, test: EncodedSplit) -> Truth | None:
+        """Return what the true means score."""
+        if test.truth is None:
+            return None
+        main = task.metrics[0]
+        return Truth(score=classification.score([main], test.truth, test.targets)[main])
+
+
+def _values(task: RegressionTask, place: str, table: Table) -> NDArray[Any]:
+    """Return targets, (n,) float32."""
+    values = column(place, table, task.label)
+    low, high = task.label_range or (0, 0)
+    for row, value in enumerate(values):
+        if not (isinstance(value, int | float) and low <= value <= high):
+            raise illegal(place, row, task.label, value, f"numbers from {low} to {high}")
+    return np.asarray(values, dtype=np.float32)

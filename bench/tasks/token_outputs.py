@@ -1,0 +1,63 @@
+"""What a stack of language models says of every target token, whatever the kind of task."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.data.batching import evaluation_batches
+from gapbench.bench.data.encoded import CausalSplit
+from gapbench.bench.data.packing import Row, batch, pack
+from gapbench.bench.tasks.eval_subset import MAX_LOGITS, MAX_TOKENS, EvalSubset
+from gapbench.bench.tasks.kinds.base import Outputs
+
+
+def token_outputs(method: AnyMethod, state: TrainState, subset: EvalSubset) -> Outputs:
+    """Return what every active run says of each target token; (runs, tokens), float64.
+
+    The tokens are those of ``subset.sequences``, one sequence after the other: ``loss`` in nats,
+    ``confidence`` of the likeliest token, ``correct`` if that is the target, and ``brier``, the
+    squared error summed over the vocabulary.
+    """
+    split, runs = subset.split, state.axis.size
+    assert isinstance(split, CausalSplit)  # noqa: S101 - of these kinds
+    shape = (runs, int(split.target_counts[subset.sequences].sum()))
+    made: Outputs = {name: np.empty(shape) for name in ("loss", "confidence", "brier")}
+    made["correct"] = np.empty(shape, dtype=bool)
+    vocabulary = int(state.model.config.vocab_size)  # type: ignore[union-attr, arg-type]
+    rows = pack(split, subset.examples)
+    most = min(MAX_TOKENS, MAX_LOGITS // vocabulary) // runs
+    state.model.eval()
+    with torch.inference_mode():
+        for places in evaluation_batches(np.array([len(row.tokens) for row in rows]), most):
+            chosen = [rows[place] for place in places]
+            logits = method.predict(state, batch(chosen, runs, split.pad_id, state.axis.device))
+            for run, each in enumerate(logits.view(runs, len(chosen), *logits.shape[1:])):
+                _fill(made, run, each, chosen)
+    return made
+
+
+def _fill(made: Outputs, run: int, logits: Tensor, rows: Sequence[Row]) -> None:
+    """Put down what a run's logits, (rows, most, vocabulary), say of the rows' targets."""
+    wanted = torch.arange(logits.shape[1]) < torch.tensor([[len(row.targets)] for row in rows])
+    targets = torch.from_numpy(np.concatenate([row.targets for row in rows]).astype(np.int64))
+    where = np.concatenate([row.numbers for row in rows])
+    found = _of_tokens(logits[wanted.to(logits.device)], targets.to(logits.device))
+    for name, values in found.items():
+        made[name][run, where] = values.cpu().numpy()
+
+
+def _of_tokens(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
+    """Return numbers of each target; logits (targets, vocabulary), targets (targets,)."""
+    log_probabilities = torch.log_softmax(logits, dim=-1)
+    chosen = log_probabilities.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    confidence, best = log_probabilities.max(dim=-1)
+    squares = log_probabilities.mul(2).exp().sum(dim=-1)
+    return {
+        "loss": -chosen.double(),
+        "confidence": confidence.double().exp(),
+        "correct": best == targets,
+        "brier": (squares - 2 * chosen.exp() + 1).double(),
+    }
