@@ -13,6 +13,8 @@ from gapbench.reports.figures.subset import detailed, undrawn
 from gapbench.reports.tables.terminal import label, number, short
 from gapbench.reports.tables.words import listed
 
+ORDER = 40
+
 _HOW = (
     "Seconds and memory depend on the machine and on what else ran there, and stand in a panel for "
     "each machine; trainable parameters and training FLOPs do not. A method on the front is beaten "

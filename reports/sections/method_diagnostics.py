@@ -17,6 +17,8 @@ from gapbench.reports.tables.leaderboard import rows
 from gapbench.reports.tables.terminal import label, number
 from gapbench.reports.tables.words import listed
 
+ORDER = 90
+
 _FIELDS = (
     worded("what", "", lambda finding: finding.what),
     worded("over seeds", "", lambda finding: finding.text),

@@ -11,6 +11,8 @@ from gapbench.reports.figures.subset import detailed, undrawn
 from gapbench.reports.figures.throughput import machines, relative, throughput
 from gapbench.reports.tables.terminal import label, short
 
+ORDER = 70
+
 _HOW = (
     "Each machine has figures of its own, as times of different machines do not compare; those "
     "with a GPU come first. Times compare between runs on one idle machine."

@@ -24,6 +24,8 @@ from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.tuning import Tuned
 from gapbench.reports.tables.words import listed
 
+ORDER = 80
+
 
 def _ended(state: str) -> Field:
     return counted(

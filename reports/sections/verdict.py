@@ -14,6 +14,8 @@ from gapbench.reports.stats.intervals import Interval
 from gapbench.reports.tables.suite_summary import SuiteSummary
 from gapbench.reports.tables.words import listed
 
+ORDER = 10
+
 _HOW = (
     "A score estimates what a newly trained model is to be expected to reach on new items of the "
     "task: intervals, 95 %, are over seeds and test items where predictions of single items are "

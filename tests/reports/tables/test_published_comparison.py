@@ -208,6 +208,7 @@ def test_tables_of_an_installed_package_are_read_beside_the_code(
     """A package that carries the tables reads its own; a repository reads `results/reference`."""
     repository = published._folder()
     assert str(repository).endswith(str(Path("results") / "reference" / "published"))
-    (tmp_path / "reference").mkdir()
+    shipped = tmp_path / "results" / "reference" / "published"
+    shipped.mkdir(parents=True)
     monkeypatch.setattr(published, "files", lambda _: tmp_path)
-    assert published._folder() == tmp_path / "reference"
+    assert published._folder() == shipped
