@@ -21,7 +21,7 @@ def dropped(blocks: Sequence[Block]) -> FigureArtifact | None:
     """Draw the rates of every method that drops, from the settings of the first task it ran on.
 
     Returns:
-        The picture, None if no method drops anything.
+        The figure, None if no method drops anything.
     """
     cells: dict[str, list[dict[str, Any]]] = {}
     labels: dict[str, str] = {}

@@ -106,7 +106,7 @@ class Results:
         runs: one row per planned run in plan order, then the records that no plan wants, with an
             empty suite and variant. Text that does not exist is "", a number NA or NaN. `start` is
             the name of the adapter that the run starts from. `setting` is a hash of all that a cell
-            shares with its rivals (task, data, backbone, start, budget, protocol): only rows with
+            shares with others (task, data, backbone, start, budget, protocol): only rows with
             the same setting may be compared. Metrics beside the main one follow as
             `<split>/<metric>`, those of a part as `<split>/<metric>/<part>`.
         cells: the first record of each cell by its hash, without its curve.
@@ -197,7 +197,7 @@ def _planned(store: Store, plan: PlanRow, row: dict[str, Any] | None) -> dict[st
 
 def _cell_row(record: Record) -> dict[str, Any]:
     cell = record.cell
-    # Terms that rivals share; what a method may set for itself is left out.
+    # Terms that compared cells share; what a method may set for itself is left out.
     own = {"task", "method", "config", "training"}
     terms = cell.model_dump(mode="json", exclude=own if cell.start else own | {"start"})
     text = json.dumps([terms, cell.task.identity()], sort_keys=True)

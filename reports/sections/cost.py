@@ -29,8 +29,8 @@ def section(evidence: Evidence) -> Section | None:
     parts: list[Part] = [Text(_HOW, quiet=True), *undrawn(len(found))]
     for block in found[: detailed(len(found))]:
         text = " ".join(filter(None, (_cheapest(block), _front(block), _untrained(block))))
-        picture = pareto(block)
-        parts += [heading(block.table), Text(text), *([picture] if picture else [])]
+        figure = pareto(block)
+        parts += [heading(block.table), Text(text), *([figure] if figure else [])]
     return Section("cost", "Quality against cost", tuple(parts)) if found else None
 
 

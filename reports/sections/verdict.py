@@ -39,8 +39,8 @@ def section(evidence: Evidence) -> Section:
             parts += [Subheading(title(together)), Bullets(tuple(overall(together)))]
             parts += [_about(together), _table(together, evidence)]
             parts += [each for each in (average_ranks(suite), profiles(suite)) if each is not None]
-    if picture := overview(SCORES, blocks(evidence)):
-        parts += [*([] if parts else [Subheading("All tasks at one glance")]), picture]
+    if figure := overview(SCORES, blocks(evidence)):
+        parts += [*([] if parts else [Subheading("All tasks at one glance")]), figure]
     for block in evidence.blocks:
         parts += [heading(block), Bullets(tuple(verdict(block)))]
     if not parts:
