@@ -25,6 +25,7 @@ from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.initial_adapter import InitialAdapter
 from gapbench.bench.models.merge import Adapter, peft_adapter, plain_weights
 from gapbench.bench.models.run_axis import RunAxis
+from gapbench.bench.store.diagnostic import Diagnostic, Drop
 
 
 class MethodConfig(FrozenModel):
@@ -119,6 +120,7 @@ class Method(ABC, Generic[ConfigT]):
         no_start: why its runs cannot start from an adapter, None if they can.
         learning_rates: range of the peak rate that a tuner searches, on a logarithmic scale; two
             decades for every method.
+        diagnostics: how reports draw what `notes` returns; the rest is shown in a table.
     """
 
     name: ClassVar[str]
@@ -129,6 +131,7 @@ class Method(ABC, Generic[ConfigT]):
     training: ClassVar[Mapping[str, Any]] = {}
     no_start: ClassVar[str | None] = "it trains no A and B that could begin as an adapter's"
     learning_rates: ClassVar[tuple[float, float]] = (1e-4, 1e-2)
+    diagnostics: ClassVar[tuple[Diagnostic, ...]] = ()
 
     def __init__(self, full_name: str, configs: Sequence[ConfigT], axis: RunAxis) -> None:
         self.full_name = full_name
@@ -159,6 +162,11 @@ class Method(ABC, Generic[ConfigT]):
     def width(cls, config: ConfigT) -> int:  # noqa: ARG003
         """Return what runs are ordered by inside a stack, so that those alike are neighbours."""
         return 0
+
+    @classmethod
+    def drops(cls, config: ConfigT) -> tuple[Drop, ...]:  # noqa: ARG003
+        """Return what training drops, position by position, for reports to draw."""
+        return ()
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:  # noqa: ARG003
@@ -277,7 +285,10 @@ class Method(ABC, Generic[ConfigT]):
         return logits
 
     def notes(self, state: TrainState, position: int) -> dict[str, Any]:  # noqa: ARG002
-        """Return what a record should tell about the run at ``position`` of the stack."""
+        """Return the diagnostics of the run at ``position`` of the stack, as plain data.
+
+        A record keeps them. Reports show each in a table, or draw it as `diagnostics` declares.
+        """
         return {}
 
     def merge(self, state: TrainState, position: int) -> dict[str, Tensor]:

@@ -63,7 +63,7 @@ def expected_calibration_error(
     Nguyen and O'Connor, "Posterior calibration and exploratory analysis for natural language
     processing models", 2015.
     """
-    return confidence_error(*_hits(probabilities, labels), bins, scheme)
+    return confidence_error(*confidence_of(probabilities, labels), bins, scheme)
 
 
 def confidence_error(
@@ -80,13 +80,13 @@ def confidence_error(
     Raises:
         ConfigError: `bins` or `scheme` is not allowed.
     """
-    counts, confidence, accuracy = _binned(confidence, correct, bins, scheme)
+    counts, confidence, accuracy = reliability_bins(confidence, correct, bins, scheme)
     return float(np.nansum(counts * np.abs(confidence - accuracy)) / counts.sum())
 
 
 def maximum_confidence_error(confidence: Array, correct: Array, bins: int = 15) -> float:
     """Return the largest gap of any bin of equal width; arguments as of `confidence_error`."""
-    _, confidence, accuracy = _binned(confidence, correct, bins, "equal_width")
+    _, confidence, accuracy = reliability_bins(confidence, correct, bins, "equal_width")
     return float(np.nanmax(np.abs(confidence - accuracy)))
 
 
@@ -99,7 +99,7 @@ def maximum_calibration_error(
 
     Source: Guo et al., 2017, equation 5.
     """
-    _, confidence, accuracy = _binned(*_hits(probabilities, labels), bins, scheme)
+    _, confidence, accuracy = reliability_bins(*confidence_of(probabilities, labels), bins, scheme)
     return float(np.nanmax(np.abs(confidence - accuracy)))
 
 
@@ -221,19 +221,26 @@ def _mean_loss(log_likelihoods: Floats) -> float:
     return 0.0 - float(log_likelihoods.mean())
 
 
-def _hits(probabilities: Array, labels: Array) -> tuple[Floats, NDArray[np.bool_]]:
+def confidence_of(probabilities: Array, labels: Array) -> tuple[Floats, NDArray[np.bool_]]:
     """Return the confidence of each prediction, and whether it is right; `(n,)` each."""
     probabilities = _check_probabilities(probabilities, labels)
     return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
 
 
-def _binned(
-    confidence: Array, hits: Array, bins: int, scheme: str
+def reliability_bins(
+    confidence: Array, correct: Array, bins: int = 15, scheme: str = "equal_width"
 ) -> tuple[NDArray[np.intp], Floats, Floats]:
-    """Return count, mean confidence and accuracy of each bin, the last two NaN if it is empty."""
+    """Return the bins that a calibration error sums, and that a reliability diagram draws.
+
+    Arguments and errors are those of `confidence_error`.
+
+    Returns:
+        Count, mean confidence and accuracy of each bin, the last two NaN where it is empty; of
+        equal width there are `bins + 1`, and the last holds confidence 1 alone.
+    """
     if bins < 1:
         raise ConfigError(f"bins: {bins} is too few; give at least 1")
-    confidence, correct = confidence.astype(np.float64), hits.astype(np.float64)
+    confidence, correct = confidence.astype(np.float64), correct.astype(np.float64)
     if scheme == "equal_width":
         edges = np.arange(bins + 1) / bins
         index = np.searchsorted(edges, confidence, side="right") - 1

@@ -9,11 +9,12 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
 
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.core.errors import printable
 from gapbench.bench.core.schema import FrozenModel
+from gapbench.bench.store.diagnostic import Diagnostic, Drop
 
 SCHEMA_VERSION = 1
 
@@ -154,8 +155,20 @@ class Record(FrozenModel):
     calibration: Calibration | None = None
     truth: Truth | None = None
     cost: Cost | None = None
-    notes: dict[str, Any] = Field(default={}, description="what the method reports of itself")
+    notes: dict[str, Any] = Field(default={}, description="diagnostics of the method, by name")
+    diagnostics: tuple[Diagnostic, ...] = Field(default=(), description="how notes are drawn")
+    drops: tuple[Drop, ...] = Field(default=(), description="what the method drops in training")
     provenance: Provenance
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what most methods do not declare, so that version 0.1 reads their records."""
+        content: dict[str, Any] = dump(self)
+        return {
+            name: value
+            for name, value in content.items()
+            if value or name not in {"diagnostics", "drops"}
+        }
 
     @property
     def run(self) -> Run:

@@ -73,6 +73,8 @@ def records(
             "leaked": dict(task_data.train_overlap),
             "truth": truth,
             "notes": method.notes(state, position),
+            "diagnostics": method.diagnostics,
+            "drops": method.drops(method.configs[index]),
         }
         selected = known["splits"]["validation"].metrics[run.cell.task.selection]
         known["checkpoint"] = Checkpoint(step=trace.best_step, validation_score=selected)

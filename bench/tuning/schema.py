@@ -117,3 +117,8 @@ class StudyFile(FrozenModel):
     default_test: float | None = None
     tuned_test: float | None = None
     start: str = ""
+
+
+def tuned_label(variant: str) -> str:
+    """Return what the winner of a variant's study is called in tables."""
+    return "tuned" if variant == "default" else f"{variant} tuned"

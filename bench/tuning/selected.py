@@ -8,10 +8,10 @@ from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.experiment.suite import PlannedRun
 from gapbench.bench.store.store import Store
 from gapbench.bench.tuning import analysis
-from gapbench.bench.tuning.schema import StudyFile
+from gapbench.bench.tuning.schema import StudyFile, tuned_label
 from gapbench.bench.tuning.search import folder
 from gapbench.bench.tuning.space import apply
-from gapbench.bench.tuning.study_plan import StudyPlan, tuned_label
+from gapbench.bench.tuning.study_plan import StudyPlan
 from gapbench.bench.tuning.trials import mean_of_all
 
 

@@ -19,7 +19,7 @@ from gapbench.bench.models import loading
 from gapbench.bench.tasks import dataset, kinds
 from gapbench.bench.tasks.kinds.base import TaskKind
 from gapbench.bench.tuning import budget
-from gapbench.bench.tuning.schema import Dimension, Limit, Objective, Pruner
+from gapbench.bench.tuning.schema import Dimension, Limit, Objective, Pruner, tuned_label
 from gapbench.bench.tuning.space import Level, apply, space_of
 
 SEEDS_FROM = 2**32
@@ -95,11 +95,6 @@ class StudyPlan:
         """Return the runs of a trial."""
         cell = apply(self.base, self.space, params)
         return [Run(cell, seed) for seed in self.search.seeds]
-
-
-def tuned_label(variant: str) -> str:
-    """Return what the winner of a variant's study is called in tables."""
-    return "tuned" if variant == "default" else f"{variant} tuned"
 
 
 def studies(

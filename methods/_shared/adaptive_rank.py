@@ -19,6 +19,7 @@ from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.store.diagnostic import Diagnostic
 from gapbench.methods._shared.adalora_layer import StackedAdaLora
 from gapbench.methods._shared.lowrank import LayerSettings, LowRank, LowRankConfig, StackedLora
 from gapbench.methods._shared.rank_allocation import Allocation, Schedule
@@ -127,6 +128,16 @@ class AdaptiveRank(LowRank[ConfigT]):
     layers: list[StackedAdaLora]
     allocation: Allocation
     _unfit: dict[int, str]  # why a run's schedule does not fit the steps, by index
+
+    diagnostics: ClassVar[tuple[Diagnostic, ...]] = (
+        Diagnostic(
+            kind="kept",
+            field="kept_ranks",
+            figure="kept-ranks",
+            title="Rank that each layer keeps after training",
+            noun="rank",
+        ),
+    )
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:

@@ -17,10 +17,11 @@ from gapbench.bench.adaptation.method import StepReport, TrainState
 from gapbench.bench.config.task import Task
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.store.diagnostic import Drop
 from gapbench.methods._shared import consistency
 from gapbench.methods._shared.dropout_config import DroppingConfig
 from gapbench.methods._shared.dropout_hooks import Droppings, unsupported_reason
-from gapbench.methods._shared.lowrank import LowRank, Space
+from gapbench.methods._shared.lowrank import LowRank, Space, dropped
 
 _PASSES = {"none": (1, 1), "kl": (2, 1), "kl_both": (2, 2), "js": (2, 1)}  # forward, backward
 
@@ -41,6 +42,18 @@ class DroppingLora(LowRank[ConfigT]):
     def relative_cost(cls, config: ConfigT) -> float:
         """Count the second pass of a consistency loss."""
         return sum(_PASSES[config.consistency]) / 2
+
+    @classmethod
+    def drops(cls, config: ConfigT) -> tuple[Drop, ...]:
+        """Return the positions whose rate is above zero."""
+        found = dropped(
+            ("logit", "attention before softmax", config.logit_rate, config.logit_pattern),
+            ("weight", "attention after softmax", config.weight_rate, config.weight_pattern),
+            ("embedding", "word embeddings", config.embedding_rate, config.embedding_pattern),
+            ("head", "input of the head", config.head_rate, "element"),
+            ("ffn", "feed-forward output", config.ffn, config.ffn_pattern),
+        )
+        return found + super().drops(config)
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from gapbench.bench.adaptation.method import TrainState
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.run_axis import RunAxis, Stacked
+from gapbench.bench.store.diagnostic import Diagnostic
 from gapbench.methods._shared.lowrank import LayerSettings, LowRank, LowRankConfig, StackedLora
 
 Block = int | str
@@ -77,6 +78,18 @@ class BlockLowRank(LowRank[ConfigT]):
     """
 
     no_start: ClassVar[str | None] = "it switches updates off by block, and so the adapter's too"
+    diagnostics: ClassVar[tuple[Diagnostic, ...]] = (
+        Diagnostic(
+            kind="selection",
+            field="selected_blocks",
+            figure="blocks",
+            title="Blocks that each run trains",
+            noun="block",
+            caption="The larger a mark, the further the search moved alpha_hat from 0.",
+            entries="blocks",
+            sizes="alpha_hat",
+        ),
+    )
     gates: Gates
     block_of: dict[str, int]
     labels: list[Block]

@@ -22,6 +22,7 @@ from gapbench.bench.core.errors import MergeError
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.initial_adapter import InitialAdapter, Update
 from gapbench.bench.models.run_axis import RunAxis, Stacked, replace_module
+from gapbench.bench.store.diagnostic import Drop
 
 _NARROWEST = 8
 """Ranks below it cost the same."""
@@ -43,6 +44,15 @@ class LowRankConfig(MethodConfig):
     targets: str | tuple[str, ...] = Field(
         default="default",
         description="'default' (query and value), 'all-linear', or endings of layer names",
+    )
+
+
+def dropped(*positions: tuple[str, str, float, str]) -> tuple[Drop, ...]:
+    """Return those of several positions (name, label, rate, pattern) whose rate is above zero."""
+    return tuple(
+        Drop(position=name, label=label, rate=rate, pattern=pattern)
+        for name, label, rate, pattern in positions
+        if rate > 0
     )
 
 
@@ -275,6 +285,11 @@ class LowRank(Method[ConfigT]):
         return super().unsupported_adapter_reason(
             start, backbone, config
         ) or start.settings_incompatibility(targets, config.rank, magnitudes=cls.magnitudes)
+
+    @classmethod
+    def drops(cls, config: ConfigT) -> tuple[Drop, ...]:
+        """Return the dropout of the update's input, where it is on."""
+        return dropped(("update", "input of the update", config.dropout, "element"))
 
     @classmethod
     def scaling(cls, config: ConfigT) -> float:

@@ -20,12 +20,14 @@ from gapbench.bench.adaptation.method import StepReport, TrainState
 from gapbench.bench.core.errors import MergeError
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.run_axis import RunAxis
+from gapbench.bench.store.diagnostic import Drop
 from gapbench.methods._shared.lowrank import (
     LayerSettings,
     LowRank,
     LowRankConfig,
     Space,
     StackedLora,
+    dropped,
 )
 
 _EVALUATION = -1  # in place of a step: the copies of evaluation never change
@@ -185,6 +187,12 @@ class MaskedLowRank(LowRank[ConfigT]):
     def relative_cost(cls, config: ConfigT) -> float:
         """Return one forward and backward pass for every copy."""
         return float(config.instances)
+
+    @classmethod
+    def drops(cls, config: ConfigT) -> tuple[Drop, ...]:
+        """Return the masks of A and B, after the dropout of the update's input."""
+        masks = ("rows", "rows and columns of the update", config.rate, "row, column")
+        return super().drops(config) + dropped(masks)
 
     def layer(self, base: nn.Module, site: str) -> StackedLora:
         """Return the layer that takes the place of ``base``."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gapbench.bench.adaptation.method import TrainState
 from gapbench.bench.models.run_axis import RunAxis
+from gapbench.bench.store.diagnostic import Diagnostic
 from gapbench.methods._shared.lowrank import LowRank, LowRankConfig, Space, StackedLora
 
 Form = Literal["softmax", "real", "binary"]
@@ -140,6 +141,17 @@ class PseudoSvd(LowRank[ConfigT]):
     Layer: ClassVar[type[StackedPseudoSvd]] = StackedPseudoSvd
     no_start: ClassVar[str | None] = "its updates have singular values, which an adapter lacks"
     tuned: ClassVar[Space] = {"value_lr_ratio": FloatDistribution(0.1, 10.0, log=True)}
+    diagnostics: ClassVar[tuple[Diagnostic, ...]] = (
+        Diagnostic(
+            kind="profiles",
+            field="pseudo_singular_values",
+            figure="values",
+            title="Pseudo singular values of every layer, largest first",
+            noun="value",
+            caption="Dotted: equal values of sum 1, from which a softmax starts. The steeper a "
+            "line, the fewer directions its update uses.",
+        ),
+    )
 
     @property
     def layers(self) -> list[StackedPseudoSvd]:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
 from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.block import Block, identity
@@ -22,8 +23,8 @@ from gapbench.reports.figures.layout import (
 )
 from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import INK, PAGE, style
-from gapbench.reports.results.predicted import Predicted
-from gapbench.reports.stats.reliability import Reliability, reliability
+from gapbench.reports.results.predicted import Floats, Predicted
+from gapbench.reports.stats.reliability import Reliability
 from gapbench.reports.tables.terminal import number, short
 
 _MOST = 40
@@ -39,7 +40,7 @@ def errors(block: Block, judged: Judged) -> FigureArtifact | None:
     """Draw calibration errors before and after temperature scaling, joined by a line.
 
     Returns:
-        The picture, None if no row has one.
+        The figure, None if no row has one.
     """
     known = block.table[block.table["ece"].notna()]
     if known.empty:
@@ -66,7 +67,7 @@ def errors(block: Block, judged: Judged) -> FigureArtifact | None:
         figure, axes = listed(named, [labels[name] for name in measures], keyed=True)
         for axis, name in zip(axes, measures, strict=True):
             for place, each in enumerate(named):
-                change = data[[name, f"{name}_scaled"]].iloc[place]
+                change = data[[name, f"{name}_calibrated"]].iloc[place]
                 _draw_change(axis, place, change, each.look.colour)
             axis.set_xlim(left=0)
         before = Line2D([], [], marker="o", color=INK, markerfacecolor=PAGE, label="before scaling")
@@ -80,9 +81,9 @@ def errors(block: Block, judged: Judged) -> FigureArtifact | None:
 def _errors(row: Any, predictions: Predicted | None) -> dict[str, Any]:
     return identity(row) | {
         "ece": row.ece,
-        "ece_scaled": row.ece_calibrated,
-        "distance": predictions.distance(scaled=False) if predictions else None,
-        "distance_scaled": predictions.distance(scaled=True) if predictions else None,
+        "ece_calibrated": row.ece_calibrated,
+        "distance": predictions.distance(calibrated=False) if predictions else None,
+        "distance_calibrated": predictions.distance(calibrated=True) if predictions else None,
     }
 
 
@@ -97,26 +98,27 @@ def _draw_change(axis: Axes, place: int, change: "pd.Series[float]", colour: str
 
 
 def reliability_diagrams(block: Block, judged: Judged) -> FigureArtifact | None:
-    """Draw accuracy against confidence with counts, one panel per method, seeds pooled.
+    """Draw accuracy against confidence with counts, one panel per method.
 
     Returns:
-        The picture, None if no row has class probabilities.
+        The figure, None if no row has class probabilities.
     """
     known = block.table[block.table["config_hash"].isin(list(judged)) & block.table["ece"].notna()]
     if known.empty:
         return None
     drawn = block.only(chosen(known, "ece", _PANELS))
     found = {row.config_hash: judged[row.config_hash] for row in drawn.rows}
-    bins = {name: reliability(p.logits, p.labels, p.truth) for name, p in found.items()}
-    truth = any(each.expected is not None for each in bins.values())
+    bins = {name: each.reliability for name, each in found.items()}
+    known_truth = any(each.true_probabilities is not None for each in found.values())
     title = (
-        f"Accuracy against confidence on test, {block.place}, all seeds pooled, before temperature "
-        "scaling; below the diagonal a method is overconfident. Bars count predictions. Above: "
-        "ECE before and after scaling." + left_out(len(drawn.rows), len(known), "error")
+        f"Accuracy against confidence on test, {block.place}, a line for each seed, before "
+        "temperature scaling; below the diagonal a method is overconfident. Bars count predictions "
+        "of all seeds. Above: ECE, the gaps of these bins weighted by their counts, mean over "
+        "seeds, before and after scaling." + left_out(len(drawn.rows), len(known), "error")
     )
     with style():
         figure, [axes, counts] = parted_panels(len(drawn.rows), _HEIGHTS)
-        most = max(int(each.counts.max()) for each in bins.values())
+        most = max(int(_counts(each).max()) for each in bins.values())
         for row, axis, count in zip(drawn.rows, axes, counts, strict=True):
             colour = block.named(row).look.colour
             _draw_bins(axis, count, bins[row.config_hash], colour)
@@ -127,23 +129,37 @@ def reliability_diagrams(block: Block, judged: Judged) -> FigureArtifact | None:
         for place in range(0, len(axes), ACROSS):
             axes[place].set_ylabel("accuracy")
         below(figure, "confidence: probability of the predicted class")
-        key(figure, _meanings(truth=truth))
+        key(figure, _meanings(known_truth=known_truth))
     data = [_binned(row, bins[row.config_hash]) for row in drawn.rows]
     return FigureArtifact(
         f"reliability-{block.stem}", title, figure, pd.concat(data, ignore_index=True)
     )
 
 
-def _draw_bins(axis: Axes, below: Axes, bins: Reliability, colour: str) -> None:
-    filled = bins.counts > 0
+def _counts(by_seed: Mapping[int, Reliability]) -> NDArray[np.int64]:
+    counts: NDArray[np.int64] = np.sum([bins.counts for bins in by_seed.values()], axis=0)
+    return counts
+
+
+def _draw_bins(axis: Axes, below: Axes, by_seed: Mapping[int, Reliability], colour: str) -> None:
     axis.plot([0, 1], [0, 1], color=INK, linewidth=0.7, linestyle=":")
-    where = bins.confidence[filled]
-    axis.plot(where, bins.accuracy[filled], "o-", color=colour, markersize=3.5, linewidth=1.2)
-    if bins.expected is not None:
-        axis.plot(where, bins.expected[filled], **_HOLLOW)
-    edges = np.linspace(0, 1, len(bins.counts) + 1)
-    bars: dict[str, Any] = {"width": np.diff(edges), "align": "edge", "color": colour, "alpha": 0.6}
-    below.bar(edges[:-1], bins.counts, **bars)
+    for bins in by_seed.values():
+        filled = bins.counts > 0
+        where = bins.confidence[filled]
+        axis.plot(where, bins.accuracy[filled], "o-", color=colour, **_LINE)
+        if bins.expected is not None:
+            axis.plot(where, bins.expected[filled], **_HOLLOW)
+    counts = _counts(by_seed)
+    low, high = _edges(len(counts))
+    high[-1] += 0.01  # confidence 1 alone would have no width
+    bars: dict[str, Any] = {"width": high - low, "align": "edge", "color": colour, "alpha": 0.6}
+    below.bar(low, counts, **bars)
+
+
+def _edges(bins: int) -> tuple[Floats, Floats]:
+    """Return the ends of each bin; the last one is confidence 1 alone."""
+    edges = np.minimum(np.arange(bins + 1) / (bins - 1), 1.0)
+    return edges[:-1], edges[1:]
 
 
 def _scale(axis: Axes, count: Axes, most: int) -> None:
@@ -156,6 +172,7 @@ def _scale(axis: Axes, count: Axes, most: int) -> None:
     count.set_yticks([0, most], ["0", short(most)])
 
 
+_LINE: dict[str, Any] = {"markersize": 2.5, "linewidth": 0.8}
 _HOLLOW: dict[str, Any] = {
     "linestyle": "",
     "marker": "D",
@@ -166,24 +183,26 @@ _HOLLOW: dict[str, Any] = {
 }
 
 
-def _meanings(*, truth: bool) -> list[Line2D]:
+def _meanings(*, known_truth: bool) -> list[Line2D]:
     right: dict[str, Any] = {"marker": "o", "color": INK, "markersize": 3.5, "linewidth": 1.2}
     handles = [Line2D([], [], label="share that is right", **right)]
-    if truth:
+    if known_truth:
         handles.append(Line2D([], [], label="true probability of being right", **_HOLLOW))
     return handles
 
 
-def _binned(row: Any, bins: Reliability) -> pd.DataFrame:
-    edges = np.linspace(0, 1, len(bins.counts) + 1)
-    return pd.DataFrame(
-        identity(row)
-        | {
-            "bin_low": edges[:-1],
-            "bin_high": edges[1:],
+def _binned(row: Any, by_seed: Mapping[int, Reliability]) -> pd.DataFrame:
+    frames = []
+    for seed, bins in by_seed.items():
+        low, high = _edges(len(bins.counts))
+        own = {
+            "seed": seed,
+            "bin_low": low,
+            "bin_high": high,
             "count": bins.counts,
             "confidence": bins.confidence,
             "accuracy": bins.accuracy,
             "true_probability": np.nan if bins.expected is None else bins.expected,
         }
-    )
+        frames.append(pd.DataFrame(identity(row) | own))
+    return pd.concat(frames, ignore_index=True)

@@ -14,15 +14,6 @@ from gapbench.reports.figures.measure import width, within
 from gapbench.reports.figures.theme import style
 from gapbench.reports.tables.terminal import label
 
-_POSITIONS = {
-    "logit": "attention\nbefore softmax",
-    "weight": "attention\nafter softmax",
-    "ffn": "feed-forward\noutput",
-    "embedding": "word\nembeddings",
-    "head": "input of\nthe head",
-    "update": "input of\nthe update",
-    "rows": "rows and columns\nof the update",
-}
 _MOST = 30
 
 
@@ -30,52 +21,37 @@ def dropped(blocks: Sequence[Block]) -> FigureArtifact | None:
     """Draw the rates of every method that drops, from the settings of the first task it ran on.
 
     Returns:
-        The picture, None if no method drops anything.
+        The figure, None if no method drops anything.
     """
     cells: dict[str, list[dict[str, Any]]] = {}
+    labels: dict[str, str] = {}
     for block in blocks:
         for row in block.rows:
-            record = block.results.cells.get(row.config_hash)
             name = label(row.method, row.variant)
-            if record is not None and name not in cells:
-                found = _positions(record.cell.config)
-                cells[name] = [identity(row) | {"name": name} | position for position in found]
+            if name not in cells and row.config_hash in block.results.cells:
+                drops = block.results.drops.get(row.config_hash, ())
+                cells[name] = [identity(row) | {"name": name} | dict(drop) for drop in drops]
+                labels |= {drop.position: drop.label for drop in drops}
     names = [name for name, found in cells.items() if found][:_MOST]
     if not names:
         return None
-    data = pd.DataFrame([cell for name in names for cell in cells[name]])
+    data = pd.DataFrame([cell for name in names for cell in cells[name]]).drop(columns="label")
     title = (
         "What methods drop in training: share and pattern at each position, as set for the first "
         "task that each ran on. Element: single entries; column: one token or key for all features "
         "or queries; span: neighbouring tokens or keys; empty: nothing."
     )
     with style():
-        figure = _draw(names, data)
+        figure = _draw(names, data, labels)
     return FigureArtifact("dropping", title, figure, data)
 
 
-def _positions(config: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return where a method drops by its settings: position, rate and pattern."""
-    rates = {name: config.get(f"{name}_rate") for name in ("logit", "weight", "embedding", "head")}
-    if "ffn_rate" in config:
-        tied = config["ffn_rate"] is None
-        rates["ffn"] = config.get("logit_rate") if tied else config["ffn_rate"]
-    rates |= {"update": config.get("dropout"), "rows": config.get("rate")}
-    patterns = {name: config.get(f"{name}_pattern", "") for name in rates}
-    patterns |= {"head": "element", "update": "element", "rows": "row, column"}
-    return [
-        {"position": name, "rate": float(rate), "pattern": patterns[name]}
-        for name, rate in rates.items()
-        if isinstance(rate, int | float) and rate > 0
-    ]
-
-
-def _draw(names: list[str], data: pd.DataFrame) -> Figure:
+def _draw(names: list[str], data: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
     shown = [within(name, 2.0, 7.5) for name in names]
-    used = [name for name in _POSITIONS if name in set(data["position"])]
+    used = [name for name in labels if name in set(data["position"])]
     rates = data.pivot_table("rate", "name", "position", aggfunc="first")
-    texts = data.assign(text=[f"{rate:.3g} {pattern}" for rate, pattern in _pairs(data)])
-    written = texts.pivot_table("text", "name", "position", aggfunc="first")
+    texts = [f"{rate:.3g} {kind}" for rate, kind in zip(data["rate"], data["pattern"], strict=True)]
+    written = data.assign(text=texts).pivot_table("text", "name", "position", aggfunc="first")
     left, foot = 0.15 + max(width(name, 7.5) for name in shown), 0.4
     wide = min(1.0, (WIDTH - left - 0.1) / len(used))
     height = 0.05 + LINE * len(names) + foot
@@ -84,9 +60,14 @@ def _draw(names: list[str], data: pd.DataFrame) -> Figure:
     axis = figure.add_axes(box)
     depth = rates.reindex(index=names, columns=used).set_axis(shown, axis=0)
     heatmap(axis, depth, written.reindex(index=names, columns=used), "crest")
-    axis.set_xticks(axis.get_xticks(), [_POSITIONS[name] for name in used], rotation=0, fontsize=7)
+    axis.set_xticks(
+        axis.get_xticks(), [_two_lines(labels[name]) for name in used], rotation=0, fontsize=7
+    )
     return figure
 
 
-def _pairs(data: pd.DataFrame) -> list[tuple[float, str]]:
-    return list(zip(data["rate"], data["pattern"], strict=True))
+def _two_lines(text: str) -> str:
+    """Break a label at the blank that is nearest to its middle."""
+    blanks = [place for place, letter in enumerate(text) if letter == " "]
+    middle = min(blanks, key=lambda place: abs(place - len(text) / 2), default=len(text))
+    return f"{text[:middle]}\n{text[middle + 1 :]}".rstrip()

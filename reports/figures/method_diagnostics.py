@@ -1,10 +1,10 @@
-"""Figures of what methods report of themselves: chosen blocks, kept ranks, values, what is dropped.
+"""Figures of what methods store of their runs, as they declare it: see `bench.store.diagnostic`.
 
-Each shows what the notes of records hold; `reports.tables.diagnostics` has the same in words.
+A kind of drawing is a function that is listed in `_KINDS`; no method is named here.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from gapbench.bench.store.diagnostic import Diagnostic
 from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.block import Block, identity
 from gapbench.reports.figures.heat import heatmap
@@ -27,61 +28,73 @@ _CELL = 0.42  # widest cell in inches
 _READABLE = 0.25  # narrowest cell that bears a number
 _NUMBER = re.compile(r"(.*?)\.(\d+)\.(.*)")
 
+Stored = list[tuple[Any, dict[int, Mapping[str, Any]]]]
+"""Rows of a block, and for each what its runs store, by seed."""
+Drawn = tuple[str, Figure, pd.DataFrame]
+"""What follows the declared title, the figure, and its data."""
 
-def chosen_blocks(block: Block) -> FigureArtifact | None:
-    """Draw which blocks each run trains, a line per seed.
 
-    The size of a mark follows what the search found, where it searched.
+def drawings(block: Block) -> Iterator[tuple[Diagnostic, FigureArtifact]]:
+    """Draw what the methods of a block declare, those that declare the same in one figure."""
+    declared = dict.fromkeys(
+        each for row in block.rows for each in block.results.drawings.get(row.config_hash, ())
+    )
+    for kind, draw in _KINDS.items():
+        for diagnostic in declared:
+            if diagnostic.kind == kind and (stored := _stored(block, diagnostic)):
+                with style():
+                    caption, figure, data = draw(block, diagnostic, stored)
+                name = f"{diagnostic.figure}-{block.stem}"
+                yield diagnostic, FigureArtifact(name, diagnostic.title + caption, figure, data)
 
-    Returns:
-        The picture, None if no method chooses blocks.
-    """
-    noted = _noted(block, "selected_blocks")
-    if not noted:
-        return None
+
+def _stored(block: Block, diagnostic: Diagnostic) -> Stored:
+    """Return the rows whose runs store a diagnostic, with all that these runs store by seed."""
+    known = block.results.diagnostics
+    found: dict[str, tuple[Any, dict[int, Mapping[str, Any]]]] = {}
+    for row in block.rows:
+        own: dict[int, Mapping[str, Any]] = {
+            seed: known[run]
+            for seed, run in row.ok_runs.items()
+            if diagnostic.field in known.get(run, {})
+        }
+        declared = diagnostic in block.results.drawings.get(row.config_hash, ())
+        if own and declared:
+            found.setdefault(row.config_hash, (row, own))  # two labels may share their runs
+    return list(found.values())[:_ROWS]
+
+
+def _selections(block: Block, diagnostic: Diagnostic, stored: Stored) -> Drawn:
+    """Draw which entries each run selected, a line per seed, marks sized by what is stored."""
     data = pd.DataFrame(
         [
-            identity(row) | {"seed": seed} | cell
-            for row, notes in noted
-            for seed, note in notes.items()
-            for cell in _choices(note)
+            identity(row) | {"seed": seed} | entry
+            for row, by_seed in stored
+            for seed, values in by_seed.items()
+            for entry in _entries(diagnostic, values)
         ]
     )
-    searched = data["alpha_hat"].notna().any()
-    title = f"Blocks that each run trains, {block.place}: filled are selected, hollow are not."
-    if searched:
-        title += " The larger a mark, the further the search moved alpha_hat from 0."
-    with style():
-        figure = _draw_choices(block, data)
-    return FigureArtifact(f"blocks-{block.stem}", title, figure, data)
+    sized = diagnostic.sizes and data[diagnostic.sizes].notna().any()
+    caption = f", {block.place}: filled are selected, hollow are not."
+    caption += f" {diagnostic.caption}" if sized else ""
+    return caption, _draw_selections(block, diagnostic, data), data
 
 
-def _noted(block: Block, name: str) -> list[tuple[Any, dict[int, dict[str, Any]]]]:
-    """Return the rows whose runs have a note, with all notes of these runs by seed."""
-    notes = block.results.notes
-    found = [
-        (row, {seed: notes[run] for seed, run in row.ok_runs.items() if name in notes.get(run, {})})
-        for row in block.rows
-    ]
-    # Two labels may share their runs.
-    own = {row.config_hash: (row, noted) for row, noted in reversed(found) if noted}
-    return list(reversed(own.values()))[:_ROWS]
-
-
-def _choices(note: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the blocks of a run, whether they were selected, and what the search found."""
-    selected, found = note["selected_blocks"], note.get("alpha_hat")
-    # Records of earlier versions do not name the blocks that were not selected.
-    names = note.get("blocks") or (range(len(found)) if found else selected)
-    found = found or [np.nan] * len(names)
+def _entries(diagnostic: Diagnostic, values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the entries of a run, whether they were selected, and what sizes their marks."""
+    selected, sizes = values[diagnostic.field], values.get(diagnostic.sizes)
+    # Early records of version 0.1 do not name the entries that were not selected.
+    names = values.get(diagnostic.entries) or (range(len(sizes)) if sizes else selected)
+    sizes = sizes or [np.nan] * len(names)
     return [
-        {"block": str(name), "selected": name in selected, "alpha_hat": value}
-        for name, value in zip(names, found, strict=True)
+        {diagnostic.noun: str(name), "selected": name in selected, diagnostic.sizes or "size": size}
+        for name, size in zip(names, sizes, strict=True)
     ]
 
 
-def _draw_choices(block: Block, data: pd.DataFrame) -> Figure:
-    names = sorted(dict.fromkeys(data["block"]), key=lambda name: (not name.isdigit(), len(name)))
+def _draw_selections(block: Block, diagnostic: Diagnostic, data: pd.DataFrame) -> Figure:
+    noun, sizes = diagnostic.noun, diagnostic.sizes or "size"
+    names = sorted(dict.fromkeys(data[noun]), key=lambda name: (not name.isdigit(), len(name)))
     lines: list[Any] = list(data.groupby(["config_hash", "seed"], sort=False))
     by_hash = {row.config_hash: block.named(row) for row in block.rows}
     texts = [f"{by_hash[run[0]].name}, seed {run[1]}" for run, _ in lines]
@@ -93,12 +106,10 @@ def _draw_choices(block: Block, data: pd.DataFrame) -> Figure:
     wide = min(WIDTH - left - 0.1, _CELL * len(names))
     figure = Figure(figsize=(WIDTH, height))
     axis = figure.add_axes((left / WIDTH, foot / height, wide / WIDTH, LINE * len(lines) / height))
-    largest = data["alpha_hat"].abs().max()
+    largest = data[sizes].abs().max()
     for line, (run, cells) in enumerate(lines):
         colour = by_hash[run[0]].look.colour
-        for name, selected, found in cells[["block", "selected", "alpha_hat"]].itertuples(
-            index=False
-        ):
+        for name, selected, found in cells[[noun, "selected", sizes]].itertuples(index=False):
             size = 2.5 + 5.5 * np.sqrt(abs(found) / largest) if np.isfinite(found) else 6.0
             face = colour if selected else PAGE
             axis.plot(names.index(name), line, "s", color=colour, ms=size, mfc=face, mew=0.8)
@@ -107,40 +118,31 @@ def _draw_choices(block: Block, data: pd.DataFrame) -> Figure:
     axis.set_ylim(len(lines) - 0.4, -0.6)
     axis.set_xticks(range(len(names)), names, rotation=90 if long else 0, fontsize=7)
     axis.set_yticks(range(len(lines)), texts)
-    axis.set_xlabel("block")
+    axis.set_xlabel(noun)
     return figure
 
 
-def kept_ranks(block: Block) -> FigureArtifact | None:
-    """Draw the rank that each layer keeps, mean over seeds, layers by kind and block.
-
-    Returns:
-        The picture, None if no method shares a budget of ranks between layers.
-    """
-    noted = _noted(block, "kept_ranks")
-    if not noted:
-        return None
-    data = pd.concat([_ranks(row, notes) for row, notes in noted], ignore_index=True)
-    title = f"Rank that each layer keeps after training, mean over seeds, {block.place}."
-    with style():
-        figure = _draw_ranks(block, data)
-    return FigureArtifact(f"kept-ranks-{block.stem}", title, figure, data)
+def _kept(block: Block, diagnostic: Diagnostic, stored: Stored) -> Drawn:
+    """Draw a number for each layer, mean over seeds, layers by kind and block."""
+    data = pd.concat([_layers(row, diagnostic, own) for row, own in stored], ignore_index=True)
+    return f", mean over seeds, {block.place}.", _draw_layers(block, data), data
 
 
-def _ranks(row: Any, notes: Mapping[int, Mapping[str, Any]]) -> pd.DataFrame:
-    """Return a row per layer: its kind, its block ("" if it is in none), and its mean rank."""
-    ranks = pd.DataFrame([note["kept_ranks"] for note in notes.values()])
+def _layers(row: Any, diagnostic: Diagnostic, by_seed: Mapping[int, Any]) -> pd.DataFrame:
+    """Return a row per layer: its kind, its block ("" if it is in none), and its mean number."""
+    numbers = pd.DataFrame([values[diagnostic.field] for values in by_seed.values()])
     found = []
-    for name in ranks.columns:
+    for name in numbers.columns:
         parts = _NUMBER.fullmatch(str(name))
         block, kind = (parts[2], parts[3]) if parts else ("", str(name))
-        values = {"mean": ranks[name].mean(), "lowest": ranks[name].min()}
-        cell = {"layer": name, "kind": kind, "block": block, "seeds": int(ranks[name].count())}
-        found.append(identity(row) | cell | values | {"highest": ranks[name].max()})
+        own = numbers[name]
+        cell = {"layer": name, "kind": kind, "block": block, "seeds": int(own.count())}
+        cell |= {"mean": own.mean(), "lowest": own.min(), "highest": own.max()}
+        found.append(identity(row) | cell)
     return pd.DataFrame(found)
 
 
-def _draw_ranks(block: Block, data: pd.DataFrame) -> Figure:
+def _draw_layers(block: Block, data: pd.DataFrame) -> Figure:
     """Draw a heatmap per method, one above the other, with one scale of colours."""
     kinds = [str(kind) for kind in dict.fromkeys(data["kind"])]
     numbers = sorted({str(name) for name in data["block"]}, key=lambda name: (len(name), name))
@@ -166,45 +168,36 @@ def _draw_ranks(block: Block, data: pd.DataFrame) -> Figure:
     return figure
 
 
-def value_profiles(block: Block) -> FigureArtifact | None:
-    """Draw the pseudo singular values of every layer, largest first, mean over seeds.
-
-    Returns:
-        The picture, None if no method has such values.
-    """
-    noted = _noted(block, "pseudo_singular_values")
-    if not noted:
-        return None
-    data = pd.concat([_values(row, notes) for row, notes in noted], ignore_index=True)
-    title = (
-        f"Pseudo singular values of every layer, largest first, {block.place}: thin lines are "
-        "layers, means over seeds; the thick line is their mean. Dotted: equal values of sum 1, "
-        "from which a softmax starts. The steeper a line, the fewer directions its update uses."
+def _profiles(block: Block, diagnostic: Diagnostic, stored: Stored) -> Drawn:
+    """Draw the numbers of every layer, largest first, mean over seeds."""
+    data = pd.concat([_places(row, diagnostic, own) for row, own in stored], ignore_index=True)
+    caption = (
+        f", {block.place}: thin lines are layers, means over seeds; the thick line is their mean. "
+        f"{diagnostic.caption}"
+    ).rstrip()
+    figure, axes = panels(len(stored), 1.5, heading=0.18)
+    for axis, (row, _) in zip(axes, stored, strict=True):
+        _draw_profiles(axis, block, row, data[data["config_hash"] == row.config_hash])
+    axes[0].set_ylabel(diagnostic.noun)
+    axes[0].xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    below(figure, "place in the layer")
+    key(
+        figure,
+        [
+            marking("layer", "", linestyle="-", linewidth=0.6, alpha=0.6),
+            marking("mean of layers", "", linestyle="-", linewidth=2),
+            marking("equal values", "", linestyle=":", linewidth=0.9),
+        ],
     )
-    with style():
-        figure, axes = panels(len(noted), 1.5, heading=0.18)
-        for axis, (row, _) in zip(axes, noted, strict=True):
-            _draw_values(axis, block, row, data[data["config_hash"] == row.config_hash])
-        axes[0].set_ylabel("value")
-        axes[0].xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        below(figure, "place in the layer")
-        key(
-            figure,
-            [
-                marking("layer", "", linestyle="-", linewidth=0.6, alpha=0.6),
-                marking("mean of layers", "", linestyle="-", linewidth=2),
-                marking("equal values", "", linestyle=":", linewidth=0.9),
-            ],
-        )
-    return FigureArtifact(f"values-{block.stem}", title, figure, data)
+    return caption, figure, data
 
 
-def _values(row: Any, notes: Mapping[int, Mapping[str, Any]]) -> pd.DataFrame:
+def _places(row: Any, diagnostic: Diagnostic, by_seed: Mapping[int, Any]) -> pd.DataFrame:
     """Return a row per layer and place: the mean value over seeds."""
     profiles: dict[str, list[list[float]]] = {}
-    for note in notes.values():
-        for layer, values in note["pseudo_singular_values"].items():
-            profiles.setdefault(layer, []).append(values)
+    for values in by_seed.values():
+        for layer, profile in values[diagnostic.field].items():
+            profiles.setdefault(layer, []).append(profile)
     frames = []
     for layer, found in profiles.items():
         mean = np.mean(found, axis=0)
@@ -213,13 +206,15 @@ def _values(row: Any, notes: Mapping[int, Mapping[str, Any]]) -> pd.DataFrame:
     return pd.concat(frames)
 
 
-def _draw_values(axis: Axes, block: Block, row: Any, data: pd.DataFrame) -> None:
+def _draw_profiles(axis: Axes, block: Block, row: Any, data: pd.DataFrame) -> None:
     look = block.named(row).look
     wide = data.pivot_table("value", "place", "layer", sort=False)
     axis.plot(wide.index, wide.to_numpy(), color=look.colour, linewidth=0.5, alpha=0.5)
     axis.plot(wide.index, wide.mean(axis=1), color=look.colour, linewidth=2)
-    config = block.results.cells[row.config_hash].cell.config
-    if config.get("values") == "softmax":
+    if np.allclose(wide.sum(), 1, rtol=0, atol=1e-5 * len(wide)):  # as a softmax gives them
         axis.axhline(1 / len(wide), color=INK, linewidth=0.9, linestyle=":")
     head(axis, block.named(row).name)
     axis.set_ylim(bottom=min(0.0, float(wide.min().min())))
+
+
+_KINDS = {"selection": _selections, "kept": _kept, "profiles": _profiles}

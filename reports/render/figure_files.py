@@ -28,9 +28,9 @@ _SHEETS = """
 
 
 def write(document: Document, folder: Path) -> None:
-    """Write every picture of a document as ``<name>.svg``, ``<name>.png`` and ``<name>.csv``.
+    """Write every figure of a document as ``<name>.svg``, ``<name>.png`` and ``<name>.csv``.
 
-    Files of pictures that an earlier report wrote there and this one lacks are deleted; those are
+    Files of figures that an earlier report wrote there and this one lacks are deleted; those are
     known from its index, and no other file is touched.
 
     Args:
@@ -40,34 +40,34 @@ def write(document: Document, folder: Path) -> None:
     Raises:
         OSError: if a file cannot be written.
     """
-    pictures = {picture.name: (section, picture) for section, picture in _pictures(document)}
+    artifacts = {each.name: (section, each) for section, each in _artifacts(document)}
     folder.mkdir(parents=True, exist_ok=True)
-    for name in _listed(folder) - pictures.keys():
+    for name in _listed(folder) - artifacts.keys():
         for kind in _KINDS:
             (folder / f"{name}{kind}").unlink(missing_ok=True)
     # The index comes before the files: what is interrupted here, the next report still knows.
     index = {
-        name: {"section": section.title, "title": picture.title}
-        for name, (section, picture) in pictures.items()
+        name: {"section": section.title, "title": artifact.title}
+        for name, (section, artifact) in artifacts.items()
     }
     text = json.dumps(index, indent=2, ensure_ascii=False) + "\n"
     put(folder / _INDEX, text)
-    for name, (_, picture) in pictures.items():
-        put(folder / f"{name}.svg", markup(picture))
-        put_table(folder / f"{name}.csv", picture.data)
-    if pictures:
-        sheets = typeset(_SHEETS, folder, "png", {"names": json.dumps(list(pictures))})
-        for name, sheet in zip(pictures, sheets, strict=True):
+    for name, (_, artifact) in artifacts.items():
+        put(folder / f"{name}.svg", markup(artifact))
+        put_table(folder / f"{name}.csv", artifact.data)
+    if artifacts:
+        sheets = typeset(_SHEETS, folder, "png", {"names": json.dumps(list(artifacts))})
+        for name, sheet in zip(artifacts, sheets, strict=True):
             put(folder / f"{name}.png", sheet)
 
 
-def markup(picture: FigureArtifact) -> str:
-    """Return a picture as an SVG file in light colours."""
-    text = theme.light(theme.svg(picture.figure, picture.title))
+def markup(artifact: FigureArtifact) -> str:
+    """Return a figure as an SVG file in light colours."""
+    text = theme.light(theme.svg(artifact.figure, artifact.title))
     return _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text) + "\n"
 
 
-def _pictures(document: Document) -> Iterator[tuple[Section, FigureArtifact]]:
+def _artifacts(document: Document) -> Iterator[tuple[Section, FigureArtifact]]:
     for section in document.sections:
         for part in section.parts:
             if isinstance(part, FigureArtifact):
@@ -75,7 +75,7 @@ def _pictures(document: Document) -> Iterator[tuple[Section, FigureArtifact]]:
 
 
 def _listed(folder: Path) -> set[str]:
-    """Return the names that an earlier index lists, as far as they can be names of pictures."""
+    """Return the names that an earlier index lists, as far as they can be names of figures."""
     try:
         index = parse_json((folder / _INDEX).read_text(encoding="utf-8"))
     except (OSError, ValueError):

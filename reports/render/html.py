@@ -62,8 +62,8 @@ class _Figures:
 
     names: dict[str, str] = field(default_factory=dict)
 
-    def markup(self, picture: FigureArtifact) -> Markup:
-        svg = theme.svg(picture.figure, picture.title)
+    def markup(self, artifact: FigureArtifact) -> Markup:
+        svg = theme.svg(artifact.figure, artifact.title)
         text = _TAG.sub(lambda tag: _STYLE.sub(self._named, tag[0]), svg)
         return _constant(text)  # but for text, which `svg` has escaped
 
@@ -95,7 +95,7 @@ def page(document: Document) -> str:
     # A number and its per cent sign stay on one line.
     environment.filters["tied"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
     figures = _Figures()
-    drawn = {picture.name: figures.markup(picture) for picture in _pictures(document)}
+    drawn = {artifact.name: figures.markup(artifact) for artifact in _artifacts(document)}
     script = f"\n{_source('report.js')}\n"
     return environment.get_template("report.html").render(
         document=document,
@@ -105,7 +105,7 @@ def page(document: Document) -> str:
         shared=_shared,
         own=lambda row, shared: {k: v for k, v in row.facets.items() if shared.get(k) != v},
         key=_key,
-        svg=lambda picture: drawn[picture.name],
+        svg=lambda artifact: drawn[artifact.name],
         width=_width,
         colour=theme.variable,
         light=_constant(theme.css("light")),
@@ -175,14 +175,14 @@ def _shows_number(value: Value) -> bool:
         return False
 
 
-def _pictures(document: Document) -> Iterator[FigureArtifact]:
+def _artifacts(document: Document) -> Iterator[FigureArtifact]:
     for section in document.sections:
         yield from (part for part in section.parts if isinstance(part, FigureArtifact))
 
 
-def _width(picture: FigureArtifact, scale: float) -> int:
+def _width(artifact: FigureArtifact, scale: float) -> int:
     """Return the width of a figure in pixels, of which an inch has 96."""
-    return round(picture.figure.get_figwidth() * 96 * scale)
+    return round(artifact.figure.get_figwidth() * 96 * scale)
 
 
 def _source(name: str) -> str:

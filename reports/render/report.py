@@ -1,6 +1,5 @@
-"""The report: its evidence, gathered from a results folder, and its sections, in their order."""
+"""The report: its evidence, gathered from a results folder, and its sections."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -12,39 +11,10 @@ from gapbench.reports.document.model import Document, FigureArtifact, Section
 from gapbench.reports.figures import theme
 from gapbench.reports.results.load import Results, load
 from gapbench.reports.results.selection import EVERYTHING, Selection
-from gapbench.reports.sections import (
-    calibration,
-    cost,
-    failures,
-    leaderboard,
-    limits,
-    method_diagnostics,
-    overfitting,
-    protocol,
-    published,
-    throughput,
-    tuning,
-    verdict,
-)
+from gapbench.reports.sections import sections
 from gapbench.reports.tables.leaderboard import summarise
 from gapbench.reports.tables.published_comparison import pairs
 from gapbench.reports.tables.tuning import tuned
-
-SECTIONS: tuple[Callable[[Evidence], Section | None], ...] = (
-    verdict.section,
-    leaderboard.section,
-    published.section,
-    cost.section,
-    overfitting.section,
-    calibration.section,
-    throughput.section,
-    tuning.section,
-    method_diagnostics.section,
-    failures.section,
-    protocol.section,
-    limits.section,
-)
-"""First the verdict, then the evidence, then what it cannot tell."""
 
 
 def gather(folder: Path, selection: Selection = EVERYTHING) -> Evidence:
@@ -73,17 +43,16 @@ def gather(folder: Path, selection: Selection = EVERYTHING) -> Evidence:
 
 def document(evidence: Evidence) -> Document:
     """Return the report."""
-    found = [_drawn(section(evidence)) for section in SECTIONS]
     return Document(
         title="gapbench report",
         subtitle=_counts(evidence.results),
-        sections=tuple(section for section in found if section is not None),
+        sections=tuple(map(_drawn, sections(evidence))),
     )
 
 
-def _drawn(section: Section | None) -> Section | None:
-    """Draw the pictures of a section; until then each figure holds some ten megabytes."""
-    for part in section.parts if section else ():
+def _drawn(section: Section) -> Section:
+    """Draw the figures of a section; until then each holds some ten megabytes."""
+    for part in section.parts:
         if isinstance(part, FigureArtifact):
             theme.svg(part.figure, part.title)
     return section

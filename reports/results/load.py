@@ -15,9 +15,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gapbench.bench.core.errors import RecordError, StoreError
+from gapbench.bench.store.diagnostic import Diagnostic, Drop
 from gapbench.bench.store.record import Calibration, Cost, CurvePoint, Record, Truth
 from gapbench.bench.store.store import Store
 from gapbench.bench.store.suite_plan import PlanRow
+from gapbench.reports.results import version_0_1
 
 MISSING = "missing"
 """Status of a planned run that has no readable record."""
@@ -104,12 +106,14 @@ class Results:
         runs: one row per planned run in plan order, then the records that no plan wants, with an
             empty suite and variant. Text that does not exist is "", a number NA or NaN. `start` is
             the name of the adapter that the run starts from. `setting` is a hash of all that a cell
-            shares with its rivals (task, data, backbone, start, budget, protocol): only rows with
+            shares with others (task, data, backbone, start, budget, protocol): only rows with
             the same setting may be compared. Metrics beside the main one follow as
             `<split>/<metric>`, those of a part as `<split>/<metric>/<part>`.
         cells: the first record of each cell by its hash, without its curve.
         curves: scores along training by run hash, `(points, len(CURVE))`, NaN where undefined.
-        notes: what methods report of themselves, by run hash; runs without any are absent.
+        diagnostics: what methods store of their runs, by run hash; runs without any are absent.
+        drawings: how these are drawn, by cell hash; cells that store none are absent.
+        drops: what methods drop in training, by cell hash; cells that drop nothing are absent.
         unreadable: why each unreadable record could not be read.
         part: what `runs` are limited to, "" if to nothing; see `reports.results.selection`.
     """
@@ -118,7 +122,9 @@ class Results:
     runs: pd.DataFrame
     cells: dict[str, Record] = field(default_factory=dict)
     curves: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
+    diagnostics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    drawings: dict[str, tuple[Diagnostic, ...]] = field(default_factory=dict)
+    drops: dict[str, tuple[Drop, ...]] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
     part: str = ""
 
@@ -154,8 +160,7 @@ def load(store: Store) -> Results:
         rows[record.run_hash] = {**shared[record.cell_hash], **own}
         if record.curve:
             results.curves[record.run_hash] = _curve(record)
-        if record.notes:
-            results.notes[record.run_hash] = record.notes
+        _keep_declared(results, record)
     plans = store.plans()
     planned = {plan.run_hash for plan in plans}
     content = [_planned(store, plan, rows.get(plan.run_hash)) for plan in plans]
@@ -167,6 +172,15 @@ def load(store: Store) -> Results:
         )
     results.runs = _frame(content)
     return results
+
+
+def _keep_declared(results: Results, record: Record) -> None:
+    """Keep what the method stores of a run and how it is drawn, and what it drops."""
+    if record.notes:
+        results.diagnostics[record.run_hash] = record.notes
+        results.drawings[record.cell_hash] = record.diagnostics or version_0_1.DIAGNOSTICS
+    if found := record.drops or version_0_1.drops(record.cell.config):
+        results.drops[record.cell_hash] = found
 
 
 def _planned(store: Store, plan: PlanRow, row: dict[str, Any] | None) -> dict[str, Any]:
@@ -183,7 +197,7 @@ def _planned(store: Store, plan: PlanRow, row: dict[str, Any] | None) -> dict[st
 
 def _cell_row(record: Record) -> dict[str, Any]:
     cell = record.cell
-    # Terms that rivals share; what a method may set for itself is left out.
+    # Terms that compared cells share; what a method may set for itself is left out.
     own = {"task", "method", "config", "training"}
     terms = cell.model_dump(mode="json", exclude=own if cell.start else own | {"start"})
     text = json.dumps([terms, cell.task.identity()], sort_keys=True)

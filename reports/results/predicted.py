@@ -8,6 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gapbench.reports.results.load import Results
+from gapbench.reports.stats.reliability import Reliability, reliability
 
 Floats = NDArray[np.float64]
 
@@ -19,33 +20,45 @@ class Predicted:
     Attributes:
         logits: (n, n_classes), minus infinity for a choice that an item does not have.
         labels: the classes that were drawn, (n,).
-        truth: true class probabilities, (n, n_classes); None where they are unknown.
+        true_probabilities: of the classes, (n, n_classes); None where they are unknown.
+        seeds: of the run of each prediction, (n,).
         temperatures: fitted on validation in the run of each prediction, (n,), NaN if none was.
     """
 
     logits: Floats
     labels: NDArray[np.int64]
-    truth: Floats | None
+    true_probabilities: Floats | None
+    seeds: NDArray[np.int64]
     temperatures: Floats
 
-    def distance(self, *, scaled: bool) -> float | None:
+    @property
+    def reliability(self) -> dict[int, Reliability]:
+        """The bins of each run, by seed; the mean over runs of their gaps is the printed ECE."""
+        true, found = self.true_probabilities, {}
+        for seed in dict.fromkeys(self.seeds.tolist()):
+            own = self.seeds == seed
+            known = None if true is None else true[own]
+            found[seed] = reliability(self.logits[own], self.labels[own], known)
+        return found
+
+    def distance(self, *, calibrated: bool) -> float | None:
         """Return the mean total variation distance to the true probabilities.
 
         That is half the sum over classes of the absolute differences: 0 is equal, 1 is certain of
         what is impossible. Of two classes it is the difference in the probability of one of them.
 
         Args:
-            scaled: whether each run's temperature is applied.
+            calibrated: whether each run's temperature is applied.
 
         Returns:
-            The mean over predictions; None where the truth or a temperature is unknown.
+            The mean over predictions; None where they or a temperature are unknown.
         """
-        if self.truth is None or (scaled and np.isnan(self.temperatures).any()):
+        if self.true_probabilities is None or (calibrated and np.isnan(self.temperatures).any()):
             return None
-        logits = self.logits / self.temperatures[:, None] if scaled else self.logits
+        logits = self.logits / self.temperatures[:, None] if calibrated else self.logits
         weights = np.exp(logits - logits.max(axis=1, keepdims=True))
         probabilities = weights / weights.sum(axis=1, keepdims=True)
-        return float(np.abs(probabilities - self.truth).sum(axis=1).mean() / 2)
+        return float(np.abs(probabilities - self.true_probabilities).sum(axis=1).mean() / 2)
 
 
 def predicted(results: Results, row: Any, temperatures: dict[str, float]) -> Predicted | None:
@@ -60,7 +73,7 @@ def predicted(results: Results, row: Any, temperatures: dict[str, float]) -> Pre
     for seed, run in row.ok_runs.items():
         frame = results.predictions(row.config_hash, seed)
         if frame is not None:
-            frames.append(frame.assign(temperature=temperatures.get(run, np.nan)))
+            frames.append(frame.assign(seed=seed, temperature=temperatures.get(run, np.nan)))
     if not frames:
         return None
     frame = pd.concat(frames) if len(frames) > 1 else frames[0]
@@ -69,11 +82,12 @@ def predicted(results: Results, row: Any, temperatures: dict[str, float]) -> Pre
     known = (np.isfinite(logits).sum(axis=1) > 1) & (logits < np.inf).all(axis=1)
     if not known.any():
         return None
-    truth = np.nan_to_num(_numbered(frame, "true_probability_"))
+    true = np.nan_to_num(_numbered(frame, "true_probability_"))
     return Predicted(
         logits=logits[known],
         labels=frame["label"].to_numpy()[known],
-        truth=truth[known] if truth.shape[1] else None,
+        true_probabilities=true[known] if true.shape[1] else None,
+        seeds=frame["seed"].to_numpy(np.int64)[known],
         temperatures=frame["temperature"].to_numpy(np.float64)[known],
     )
 

@@ -23,10 +23,12 @@ from gapbench.reports.results.predicted import Predicted, predicted
 from gapbench.reports.tables.leaderboard import rows
 from gapbench.reports.tables.terminal import label, number
 
+ORDER = 60
+
 FIELDS = (
     plain("ECE", "expected calibration error, 15 bins of equal width", "ece"),
     plain(
-        "ECE, scaled",
+        "ECE, calibrated",
         "after scaling by the temperature fitted on validation",
         "ece_calibrated",
     ),
@@ -55,8 +57,8 @@ def section(evidence: Evidence) -> Section:
         return Section("calibration", "Calibration", (nothing,))
     parts: list[Part] = [Text(f"{_HOW} {_DISTANCE}", quiet=True)]
     parts += undrawn(len(found))
-    if picture := overview(ERRORS, found):
-        parts.append(picture)
+    if figure := overview(ERRORS, found):
+        parts.append(figure)
     for place, block in enumerate(found):
         parts += _block(evidence, block, drawn=place < detailed(len(found)))
     return Section("calibration", "Calibration", tuple(parts))
@@ -66,15 +68,15 @@ def _block(evidence: Evidence, block: Block, *, drawn: bool) -> list[Part]:
     """Return what is said of one task and backbone; with figures, predictions are read for them."""
     known = block.only(block.table[block.table["ece"].notna()])
     judged = _judged(known) if drawn else {}
-    distances = {name: found.distance(scaled=False) for name, found in judged.items()}
+    distances = {name: found.distance(calibrated=False) for name, found in judged.items()}
     fields = (*FIELDS, _distance(distances)) if any(distances.values()) else FIELDS
     footer = best_possible(evidence, block.table, fields, _BAYES)
     name = f"Calibration: {title(block.table)}"
-    pictures = [errors(known, judged), reliability_diagrams(known, judged)] if drawn else []
+    figures = [errors(known, judged), reliability_diagrams(known, judged)] if drawn else []
     return [
         heading(block.table),
         Text(" ".join(filter(None, (_errors(known), _closest(known, distances))))),
-        *(picture for picture in pictures if picture is not None),
+        *(figure for figure in figures if figure is not None),
         table_of(known.table, name, fields, evidence, footer),
     ]
 
@@ -104,13 +106,13 @@ def _errors(block: Block) -> str:
     text = f"Mean ECE is {ends[0]}."
     if len(ends) > 1:
         text = f"Mean ECE reaches from {ends[0]} to {ends[-1]}."
-    scaled = [row for row in ordered if pd.notna(row.ece_calibrated)]
-    if not scaled:
+    calibrated = [row for row in ordered if pd.notna(row.ece_calibrated)]
+    if not calibrated:
         return text
-    lower = sum(row.ece_calibrated < row.ece for row in scaled)
-    largest = max(row.ece_calibrated for row in scaled)
+    lower = sum(row.ece_calibrated < row.ece for row in calibrated)
+    largest = max(row.ece_calibrated for row in calibrated)
     return (
-        f"{text} Scaling lowers it for {lower} of {len(scaled)} methods; the largest is then "
+        f"{text} Scaling lowers it for {lower} of {len(calibrated)} methods; the largest is then "
         f"{number(largest)}."
     )
 

@@ -13,6 +13,8 @@ from gapbench.reports.figures.subset import detailed, undrawn
 from gapbench.reports.tables.terminal import label, number, short
 from gapbench.reports.tables.words import listed
 
+ORDER = 40
+
 _HOW = (
     "Seconds and memory depend on the machine and on what else ran there, and stand in a panel for "
     "each machine; trainable parameters and training FLOPs do not. A method on the front is beaten "
@@ -27,8 +29,8 @@ def section(evidence: Evidence) -> Section | None:
     parts: list[Part] = [Text(_HOW, quiet=True), *undrawn(len(found))]
     for block in found[: detailed(len(found))]:
         text = " ".join(filter(None, (_cheapest(block), _front(block), _untrained(block))))
-        picture = pareto(block)
-        parts += [heading(block.table), Text(text), *([picture] if picture else [])]
+        figure = pareto(block)
+        parts += [heading(block.table), Text(text), *([figure] if figure else [])]
     return Section("cost", "Quality against cost", tuple(parts)) if found else None
 
 

@@ -9,6 +9,8 @@ from gapbench.reports.tables.leaderboard import PAPER, rows
 from gapbench.reports.tables.terminal import label, place
 from gapbench.reports.tables.words import listed
 
+ORDER = 100
+
 _NO_SCORE = "ok, no score"
 _FIELDS = (
     worded("method", "", lambda run: label(run.method, run.variant)),

@@ -23,6 +23,8 @@ from gapbench.reports.tables.glue_average import averages
 from gapbench.reports.tables.leaderboard import leaderboard, rows
 from gapbench.reports.tables.terminal import label
 
+ORDER = 20
+
 FIELDS = (
     plain("group", "tie group: 1 is the best and all not told apart from it", "rank_group", 0),
     plain("score", "mean test score over seeds", "score"),

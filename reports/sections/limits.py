@@ -13,6 +13,8 @@ from gapbench.reports.tables.ranking import OVER_SEEDS
 from gapbench.reports.tables.terminal import FEW_SEEDS, label, number
 from gapbench.reports.tables.words import listed
 
+ORDER = 120
+
 SMALL = 1000
 """Test examples below which chance moves an accuracy by 0.03 and more (binomial, 95 %)."""
 

@@ -11,6 +11,8 @@ from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Part, Section, Terms, Text
 from gapbench.reports.results.load import Results
 
+ORDER = 110
+
 _PROTOCOLS = (
     "Under the protocol strict, checkpoints are chosen on validation examples cut from the "
     "training split, and the test split chooses nothing. Under paper they are chosen on the test "

@@ -7,6 +7,8 @@ from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Column, Part, Row, Section, Subheading, Text
 from gapbench.reports.tables.published import DIGITS
 
+ORDER = 30
+
 _FIELDS = (
     worded("metric", "", lambda pair: pair.metric),
     plain("measured", "mean over seeds, or median where the paper gives that", "measured", DIGITS),

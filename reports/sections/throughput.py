@@ -11,6 +11,8 @@ from gapbench.reports.figures.subset import detailed, undrawn
 from gapbench.reports.figures.throughput import machines, relative, throughput
 from gapbench.reports.tables.terminal import label, short
 
+ORDER = 70
+
 _HOW = (
     "Each machine has figures of its own, as times of different machines do not compare; those "
     "with a GPU come first. Times compare between runs on one idle machine."
@@ -24,10 +26,10 @@ def section(evidence: Evidence) -> Section:
     for number, machine in enumerate(machines(found)):
         here = [block for block in found if (block.table["machine"] == machine).any()]
         drawn = [throughput(block, machine, number) for block in here[: detailed(len(here))]]
-        pictures = [picture for picture in (relative(here, machine, number), *drawn) if picture]
-        if pictures:
+        figures = [figure for figure in (relative(here, machine, number), *drawn) if figure]
+        if figures:
             parts += [Subheading(machine), Text(_fastest(here, machine))]
-            parts += [*undrawn(len(here)), *pictures]
+            parts += [*undrawn(len(here)), *figures]
     if not parts:
         parts = [Text("No run has measured costs.")]
     return Section("throughput", "Throughput", (Text(_HOW, quiet=True), *parts))

@@ -24,6 +24,8 @@ from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.tuning import Tuned
 from gapbench.reports.tables.words import listed
 
+ORDER = 80
+
 
 def _ended(state: str) -> Field:
     return counted(
@@ -113,7 +115,7 @@ def _block(evidence: Evidence, searches: Searches, *, drawn: bool) -> list[Part]
     study = searches.studies[0].summary.study
     heading = f"{searches.place} (suite {study.suite})"
     kinds = (outcomes, budget_curves, sensitivity, importances) if drawn else ()
-    pictures = [picture for kind in kinds if (picture := kind(searches)) is not None]
+    figures = [figure for kind in kinds if (figure := kind(searches)) is not None]
     return [
         Subheading(
             f"{heading}: {searches.metric}, {searches.better}",
@@ -121,7 +123,7 @@ def _block(evidence: Evidence, searches: Searches, *, drawn: bool) -> list[Part]
         ),
         Text(_gains(searches.studies)),
         _table(evidence, f"Outcome of tuning: {heading}", OUTCOME, searches.studies),
-        *pictures,
+        *figures,
         Text(_COST, quiet=True),
         _table(evidence, f"Cost of tuning: {heading}", COST, searches.studies),
         Text(_SHARES, quiet=True),

@@ -14,6 +14,8 @@ from gapbench.reports.stats.intervals import Interval
 from gapbench.reports.tables.suite_summary import SuiteSummary
 from gapbench.reports.tables.words import listed
 
+ORDER = 10
+
 _HOW = (
     "A score estimates what a newly trained model is to be expected to reach on new items of the "
     "task: intervals, 95 %, are over seeds and test items where predictions of single items are "
@@ -37,8 +39,8 @@ def section(evidence: Evidence) -> Section:
             parts += [Subheading(title(together)), Bullets(tuple(overall(together)))]
             parts += [_about(together), _table(together, evidence)]
             parts += [each for each in (average_ranks(suite), profiles(suite)) if each is not None]
-    if picture := overview(SCORES, blocks(evidence)):
-        parts += [*([] if parts else [Subheading("All tasks at one glance")]), picture]
+    if figure := overview(SCORES, blocks(evidence)):
+        parts += [*([] if parts else [Subheading("All tasks at one glance")]), figure]
     for block in evidence.blocks:
         parts += [heading(block), Bullets(tuple(verdict(block)))]
     if not parts:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gapbench.bench.metrics import calibration
 from gapbench.reports.stats.intervals import Floats
 
 
@@ -13,11 +14,13 @@ from gapbench.reports.stats.intervals import Floats
 class Reliability:
     """Confidence against correctness in bins of equal width; empty bins hold NaN.
 
+    The last bin holds confidence 1 alone.
+
     Attributes:
-        counts: examples of each bin, `(bins,)`.
-        confidence: their mean probability of the predicted class, `(bins,)`.
-        accuracy: share of them that are right, `(bins,)`.
-        expected: mean true probability of the predicted class, `(bins,)`, None where unknown.
+        counts: examples of each bin, `(bins + 1,)`.
+        confidence: their mean probability of the predicted class, `(bins + 1,)`.
+        accuracy: share of them that are right, `(bins + 1,)`.
+        expected: mean true probability of the predicted class, `(bins + 1,)`, None where unknown.
     """
 
     counts: NDArray[np.int64]
@@ -27,28 +30,23 @@ class Reliability:
 
 
 def reliability(
-    logits: NDArray[Any], labels: NDArray[Any], truth: NDArray[Any] | None = None, bins: int = 15
+    logits: NDArray[Any],
+    labels: NDArray[Any],
+    true_probabilities: NDArray[Any] | None = None,
+    bins: int = 15,
 ) -> Reliability:
-    """Bin test predictions by confidence, a value on an edge belonging to the bin above it.
+    """Return the bins whose gaps the recorded ECE sums: those of `bench.metrics.calibration`.
 
     Args:
         logits: `(n, n_classes)`; minus infinity for a class that an example does not have.
         labels: true classes, `(n,)`.
-        truth: true class probabilities, `(n, n_classes)`, where they are known.
-        bins: number of bins; confidence 1 falls into the last.
+        true_probabilities: `(n, n_classes)`, where they are known.
+        bins: number of bins of equal width; confidence 1 has one more of its own.
     """
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    weights = np.exp(shifted.astype(np.float64))
-    predicted = logits.argmax(axis=1)
-    confidence = weights.max(axis=1) / weights.sum(axis=1)
-    inner_edges = np.arange(1, bins) / bins
-    index = np.searchsorted(inner_edges, confidence, side="right")
-    counts = np.bincount(index, minlength=bins)
-    size = np.where(counts > 0, counts, np.nan)
-
-    def binned(values: Floats) -> Floats:
-        return np.bincount(index, values, bins) / size
-
-    expected = None if truth is None else binned(truth[np.arange(len(labels)), predicted])
-    correct = (predicted == labels).astype(np.float64)
-    return Reliability(counts, binned(confidence), binned(correct), expected)
+    confidence, correct = calibration.confidence_of(calibration.softmax(logits), labels)
+    counts, mean, accuracy = calibration.reliability_bins(confidence, correct, bins)
+    expected = None
+    if true_probabilities is not None:
+        own = true_probabilities[np.arange(len(labels)), logits.argmax(axis=1)]
+        _, _, expected = calibration.reliability_bins(confidence, own, bins)
+    return Reliability(counts, mean, accuracy, expected)

@@ -10,9 +10,6 @@ import numpy as np
 from gapbench.reports.results.load import Results
 from gapbench.reports.tables.terminal import label, place, short
 
-DRAWN = ("blocks", "alpha_hat", "kept_ranks", "pseudo_singular_values")
-"""Notes of a number for every block or layer: `reports.figures.method_diagnostics` draws them."""
-
 
 @dataclass(frozen=True)
 class Finding:
@@ -21,7 +18,7 @@ class Finding:
     Attributes:
         place: task and backbone.
         name: method and variant.
-        what: key of the note, in words.
+        what: name of the diagnostic, in words.
         text: its values over the seeds.
     """
 
@@ -32,21 +29,23 @@ class Finding:
 
 
 def findings(results: Results, row: Any) -> list[Finding]:
-    """Return what the finished runs of a leaderboard row report, a line each; not the `DRAWN`."""
-    notes = [results.notes[run] for run in row.ok_runs.values() if run in results.notes]
+    """Return the diagnostics of a leaderboard row's runs, a line each; not what is only drawn."""
+    known = results.diagnostics
+    stored = [known[run] for run in row.ok_runs.values() if run in known]
+    drawn = {name for each in results.drawings.get(row.config_hash, ()) for name in each.only_drawn}
     where = place(row.task, row.backbone, row.start)
     name = label(row.method, row.variant)
     found = []
-    for key in dict.fromkeys(key for note in notes for key in note):
-        if key in DRAWN:
+    for key in dict.fromkeys(key for each in stored for key in each):
+        if key in drawn:
             continue
-        values = [note[key] for note in notes if note.get(key) is not None]
+        values = [each[key] for each in stored if each.get(key) is not None]
         found.append(Finding(where, name, key.replace("_", " "), _summary(values)))
     return found
 
 
 def _summary(values: Sequence[Any]) -> str:
-    """Put one note of several seeds into words, by its type."""
+    """Put one diagnostic of several seeds into words, by its type."""
     if not values:
         return "none"
     if all(isinstance(value, list) for value in values):

@@ -1,4 +1,4 @@
-"""The leaderboard: one row per cell, averaged over its seeds and ranked among its rivals.
+"""The leaderboard: one row per cell, averaged over its seeds and ranked in its block.
 
 Statistics are in `reports.stats`, the form that the table takes in a terminal in
 `reports.tables.terminal`.
@@ -211,9 +211,9 @@ def _machine(run: dict[str, Any]) -> str:
 
 
 def _with_known_setting(table: pd.DataFrame) -> pd.DataFrame:
-    """Put cells that never ran beside their rivals, where these agree on what was asked for."""
-    rivals = table.groupby(["suite", "task", "backbone", "start"], sort=False)["setting"]
-    only = rivals.transform(lambda settings: _only(set(settings) - {""}))
+    """Put cells that never ran beside others, where these agree on what was asked for."""
+    places = table.groupby(["suite", "task", "backbone", "start"], sort=False)["setting"]
+    only = places.transform(lambda settings: _only(set(settings) - {""}))
     table["setting"] = table["setting"].where(table["setting"] != "", only)
     return table
 

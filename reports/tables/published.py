@@ -5,7 +5,7 @@ measured.
 """
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -14,6 +14,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+from gapbench.bench.store.diagnostic import Drop
 from gapbench.reports.tables.terminal import number
 
 CERTAINTIES = (
@@ -40,10 +41,10 @@ _BACKBONES = {
     "deberta-v2-xxlarge": "deberta-v2-xxl",
 }
 _TASKS = {"mnli": "mnli_matched", "web_nlg": "web_nlg_all"}
+_DROPPED_AT = {"embedding": "input", "head": "output"}
 _METRICS = {"f1": "span_f1"}  # of SQuAD, whose answers have no classes
 
-# The part of a dropping method that the tables call its rate and pattern, and the papers' choice.
-_PLACES = {"dropkey": "logit", "dropattention": "weight", "hiddencut": "ffn"}
+# The pattern that the papers chose, where the tables state none.
 _PATTERNS = {"dropkey": "column", "hiddencut": "element"}
 
 
@@ -104,7 +105,12 @@ def figures() -> tuple[PublishedScore, ...]:
 
 
 def fitting(
-    method: str, config: dict[str, Any], variant: str, task: str, backbone: str
+    method: str,
+    config: Mapping[str, Any],
+    variant: str,
+    task: str,
+    backbone: str,
+    drops: Sequence[Drop] = (),
 ) -> list[PublishedScore]:
     """Return the figures of a cell, the surest first, whatever their metric.
 
@@ -114,8 +120,9 @@ def fitting(
         variant: its label; words such as ``budget=0.16%`` state what no setting does.
         task: its name.
         backbone: name of its folder or repository, in any case.
+        drops: what it drops in training; the tables call the first one's rate and pattern its own.
     """
-    stated = _stated(method, config, variant)
+    stated = _stated(config, variant, drops)
     names = {task, _TASKS.get(task)}
     backbone = _BACKBONES.get(backbone.lower(), backbone.lower())
     found = [
@@ -153,22 +160,18 @@ def _figure(row: dict[str, str]) -> PublishedScore:
     )
 
 
-def _stated(method: str, config: dict[str, Any], variant: str) -> dict[str, str]:
+def _stated(config: Mapping[str, Any], variant: str, drops: Sequence[Drop]) -> dict[str, str]:
     """Return a cell's settings in the words of the tables; its label may state more of them."""
-    place = _PLACES.get(method)
-    fields = {
-        "rank": "rank",
-        "kl_weight": "consistency_weight",
-        "rate": f"{place}_rate",
-        "pattern": f"{place}_pattern",
-    }
+    fields = {"rank": "rank", "kl_weight": "consistency_weight"}
     stated = dict(_labelled(variant))
     stated |= {word: str(config[field]) for word, field in fields.items() if field in config}
     if config.get("consistency") == "js":
         stated["compensation"] = "js"
-    for word, field in (("input", "embedding_rate"), ("output", "head_rate")):
-        if config.get(field):
-            stated["position"] = word
+    if drops:
+        stated |= {"rate": str(drops[0].rate), "pattern": drops[0].pattern}
+    for drop in drops:
+        if drop.position in _DROPPED_AT:
+            stated["position"] = _DROPPED_AT[drop.position]
     return stated
 
 

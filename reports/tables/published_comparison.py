@@ -105,7 +105,8 @@ def _pairs(results: Results, runs: pd.DataFrame, row: Any) -> list[Pair]:
     record = results.cells.get(row.config_hash)
     if record is None or not row.ok_runs:
         return []
-    figures = fitting(row.method, record.cell.config, row.variant, row.task, row.backbone)
+    drops = results.drops.get(row.config_hash, ())
+    figures = fitting(row.method, record.cell.config, row.variant, row.task, row.backbone, drops)
     found = []
     for metric in record.cell.task.metrics if figures else ():
         main = metric == row.metric

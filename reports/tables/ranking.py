@@ -18,7 +18,7 @@ OVER_SEEDS = "seeds"
 """What the interval of a score may be over."""
 
 Key = tuple[str, str, str]
-"""Method, variant and hash of a cell, which tell it from its rivals."""
+"""Method, variant and hash of a cell, which tell it from the others."""
 
 
 def key_of(row: Any) -> Key:
@@ -29,9 +29,9 @@ def key_of(row: Any) -> Key:
 def compared(results: Results, block: pd.DataFrame) -> pd.DataFrame:
     """Fill in what the rows of one block have from standing beside each other, and sort them.
 
-    Baselines that train nothing are no rivals: each would add a comparison with every method, and
-    so cost the others power. A rival has two seeds or more. Rows of one configuration, such as a
-    tuned one that kept its default, are one rival under several names.
+    Baselines that train nothing are not ranked: each would add a comparison with every method, and
+    so cost the others power. What is ranked has two seeds or more. Rows of one configuration, such
+    as a tuned one that kept its default, are ranked as one under several names.
 
     Args:
         results: where predictions are stored.
@@ -43,9 +43,9 @@ def compared(results: Results, block: pd.DataFrame) -> pd.DataFrame:
     up = bool(block["higher_is_better"].fillna(value=True).all())
     rows: list[Any] = list(block.itertuples(index=False))
     known = samples(results, {key_of(row): scored(row) for row in rows})
-    rivals = [key_of(row) for row in rows if row.n_seeds > 1 and trains(row)]
-    pairs = _family({key: known[key] for key in rivals})
-    means = {key: float(np.mean(list(known[key].scores.values()))) for key in rivals}
+    ranked = [key_of(row) for row in rows if row.n_seeds > 1 and trains(row)]
+    pairs = _family({key: known[key] for key in ranked})
+    means = {key: float(np.mean(list(known[key].scores.values()))) for key in ranked}
     groups = tie_groups(means, pairs, higher_is_better=up)
     best = sorted(means, key=means.__getitem__, reverse=up)[:1]
     content = [
@@ -74,13 +74,13 @@ def scored(row: Any) -> Scored:
     return Scored(row.config_hash, {seed: {row.metric: one} for seed, one in row.by_seed.items()})
 
 
-def _family(rivals: Mapping[Key, Sample]) -> Family[Key]:
-    """Compare rivals, those of one configuration as the one of them that has the most seeds."""
+def _family(ranked: Mapping[Key, Sample]) -> Family[Key]:
+    """Compare what is ranked, of one configuration only the row that has the most seeds."""
     fullest: dict[str, Key] = {}
-    for key in sorted(rivals, key=lambda key: -len(rivals[key].scores)):
+    for key in sorted(ranked, key=lambda key: -len(ranked[key].scores)):
         fullest.setdefault(key[2], key)
-    chosen = {key: fullest[key[2]] for key in rivals}
-    pairs = family({key: rivals[key] for key in dict.fromkeys(chosen.values())})
+    chosen = {key: fullest[key[2]] for key in ranked}
+    pairs = family({key: ranked[key] for key in dict.fromkeys(chosen.values())})
     return replace(pairs, places={key: pairs.places[own] for key, own in chosen.items()})
 
 
@@ -104,7 +104,7 @@ def _uncertainty(sample: Sample, n: int) -> dict[str, Any]:
 
 
 def _detectable(pairs: Family[Key], best: list[Key], key: Key) -> float | None:
-    """Return the least true difference to the best rival that such a study would find, if any."""
+    """Return the least true difference to the best one that such a study would find, if any."""
     if key not in pairs.places or key in best:
         return None
     found = pairs.compare(best[0], key).detectable

@@ -145,7 +145,7 @@ def suite_summaries(results: Results, summary: pd.DataFrame) -> list[SuiteSummar
     for _, block in summary[summary["suite"] != ""].groupby(BLOCK, sort=False):
         first = block.iloc[0]
         groups.setdefault((first["suite"], first["start"], first["protocol"]), []).append(block)
-    found = [_across(results, part) for group in groups.values() for part in _parts(group)]
+    found = [_suite_summary(results, part) for group in groups.values() for part in _parts(group)]
     return [each for each in found if each is not None]
 
 
@@ -158,7 +158,7 @@ def _parts(blocks: list[pd.DataFrame]) -> list[list[pd.DataFrame]]:
     return [[b for b in blocks if b["backbone"].iloc[0] == backbone] for backbone in backbones]
 
 
-def _across(results: Results, blocks: list[pd.DataFrame]) -> SuiteSummary | None:
+def _suite_summary(results: Results, blocks: list[pd.DataFrame]) -> SuiteSummary | None:
     names = [str(block["task"].iloc[0]) for block in blocks]
     glue = set(GLUE) <= set(names)
     left_out = {

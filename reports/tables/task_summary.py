@@ -29,7 +29,7 @@ class TaskSummary:
         rows: as `reports.tables.leaderboard.summarise` returns them.
         scores: by seed.
         estimates: of the mean score.
-        pairs: all pairs of rivals.
+        pairs: all pairs that are ranked.
     """
 
     name: str
@@ -68,7 +68,7 @@ def task_of(results: Results, block: pd.DataFrame, *, glue: bool) -> TaskSummary
     known: dict[str, Any] = {}
     for row in rows(block[block["n_seeds"] > 0]):
         known.setdefault(label(row.method, row.variant), row)
-    name, rivals = block["task"].iloc[0], block["family"].iloc[0]
+    name, ranked = block["task"].iloc[0], block["family"].iloc[0]
     if glue and len(GLUE[name]) > 1:
         parts = recorded(results.runs, name, next(rows(block)).metric)
         found = samples(results, {n: scored(row, parts) for n, row in known.items()})
@@ -83,8 +83,8 @@ def task_of(results: Results, block: pd.DataFrame, *, glue: bool) -> TaskSummary
         scores = {n: row.by_seed for n, row in known.items()}
         estimates = {n: row.estimate for n, row in known.items()}
         keys = {n: key_of(row) for n, row in known.items()}
-        places = {n: rivals.places[key] for n, key in keys.items() if key in rivals.places}
-        pairs = replace(rivals, places=places)
+        places = {n: ranked.places[key] for n, key in keys.items() if key in ranked.places}
+        pairs = replace(ranked, places=places)
     metrics = [results.cells[row.config_hash].cell.task.metric for row in known.values()]
     return TaskSummary(
         name=name,

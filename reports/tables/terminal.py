@@ -75,14 +75,14 @@ def number(value: Any, digits: int = 3) -> str:
 
 
 def label(method: str, variant: str) -> str:
-    """Return the name of a cell among its rivals: its method and, where it has one, its variant."""
+    """Return the name of a cell among others: its method and, where it has one, its variant."""
     plain = variant.removesuffix(PAPER.strip()).strip()
     mark = PAPER if variant.endswith(PAPER.strip()) else ""
     return (method if plain in {"", "default"} else f"{method} / {plain}") + mark
 
 
 def place(task: str, backbone: str, start: str = "") -> str:
-    """Return where rivals meet: a task, a backbone, and the adapter they start from, if any."""
+    """Return where methods meet: task, backbone, and the adapter they start from, if any."""
     return f"{task} on {backbone}" + (f", from {start}" if start else "")
 
 

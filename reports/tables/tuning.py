@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from gapbench.bench.store.record import Record
+from gapbench.bench.tuning.schema import tuned_label
 from gapbench.bench.tuning.summary import Summary, score_of
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.estimates import Sample
@@ -99,15 +100,10 @@ def with_tuning(leaderboard: pd.DataFrame, found: Sequence[Tuned]) -> pd.DataFra
     )
 
 
-def winners_variant(variant: str) -> str:
-    """Return the variant under which the winner of a variant's study stands in the leaderboard."""
-    return "tuned" if variant == "default" else f"{variant} tuned"
-
-
 def _tuned(results: Results, summary: Summary, known: dict[Key, Any]) -> Tuned:
     study = summary.study
     place = (study.suite, study.task, study.backbone, study.start, study.method)
-    winner_key: Key = (*place, winners_variant(study.variant))
+    winner_key: Key = (*place, tuned_label(study.variant))
     winner = known.get(winner_key)
     if winner is not None and not _chosen(results.cells[winner.config_hash], summary):
         winner = None  # left from another study, whose space was another one

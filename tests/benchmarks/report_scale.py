@@ -8,6 +8,7 @@ set, libraries included. The folder is made first where there is none, which tak
 """
 
 import argparse
+import pkgutil
 import subprocess
 import sys
 import time
@@ -16,7 +17,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from gapbench.reports.render import build, report
+from gapbench.reports import sections
+from gapbench.reports.render import build
 
 PARTS = (
     ("gapbench.reports.render.report", "load"),
@@ -82,10 +84,9 @@ def main() -> None:
         module = import_module(module_name)
         shown = name if name != "write" else module_name.rpartition(".")[2]
         setattr(module, name, meter.around(shown, getattr(module, name)))
-    report.SECTIONS = tuple(
-        meter.around(f"section {section.__module__.rpartition('.')[2]}", section)
-        for section in report.SECTIONS
-    )
+    for each in pkgutil.iter_modules(sections.__path__):
+        module = import_module(f"{sections.__name__}.{each.name}")
+        module.section = meter.around(f"section {each.name}", module.section)
     out = options.folder / "report"
     meter.around("all", build.build)(options.folder, out)
     print(f"peak of all {meter.peak / 2**20:.0f} MiB")

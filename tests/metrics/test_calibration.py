@@ -109,7 +109,7 @@ def test_equal_width_errors_edge_cases_agree_with_torchmetrics(
 def test_bins_of_equal_width_place_edges_above_and_keep_empty_bins() -> None:
     """A value on an edge opens the next bin, 1 has its own, and empty bins hold no numbers."""
     certain, right = np.array([0.5, 0.75, 0.875, 1.0]), np.array([1, 1, 0, 1])
-    counts, confidence, accuracy = calibration._binned(certain, right, 4, "equal_width")
+    counts, confidence, accuracy = calibration.reliability_bins(certain, right, 4, "equal_width")
     assert counts.tolist() == [0, 0, 1, 2, 1]
     np.testing.assert_array_equal(confidence, [math.nan, math.nan, 0.5, 0.8125, 1.0])
     np.testing.assert_array_equal(accuracy, [math.nan, math.nan, 1.0, 0.5, 1.0])
@@ -131,14 +131,16 @@ def test_equal_mass_errors_random_inputs_agree_with_array_split(n_classes: int, 
     arguments: Arguments = (probabilities, labels, 15, "equal_mass")
     assert calibration.expected_calibration_error(*arguments) == pytest.approx(expected, abs=1e-12)
     assert calibration.maximum_calibration_error(*arguments) == pytest.approx(max(gaps), abs=1e-12)
-    counts, *_ = calibration._binned(*calibration._hits(probabilities, labels), 15, "equal_mass")
+    pair = calibration.confidence_of(probabilities, labels)
+    counts, *_ = calibration.reliability_bins(*pair, 15, "equal_mass")
     assert counts.tolist() == [len(part) for part in np.array_split(np.arange(n), 15)]
 
 
 def test_equal_mass_tied_confidences_share_their_accuracy() -> None:
     """Constant predictions that are right as often as stated are perfectly calibrated."""
     probabilities, labels = confident([0.75] * 8), np.array([0] * 6 + [1] * 2)
-    bins = calibration._binned(*calibration._hits(probabilities, labels), 4, "equal_mass")
+    pair = calibration.confidence_of(probabilities, labels)
+    bins = calibration.reliability_bins(*pair, 4, "equal_mass")
     assert [values.tolist() for values in bins] == [[2] * 4, [0.75] * 4, [0.75] * 4]
 
 
@@ -207,7 +209,8 @@ def test_calibration_errors_any_examples_are_bounded_and_ignore_order(
     shuffled: Arguments = (probabilities[order], labels[order], bins, scheme)
     assert calibration.expected_calibration_error(*shuffled) == pytest.approx(expected, abs=1e-12)
     assert calibration.maximum_calibration_error(*shuffled) == pytest.approx(maximum, abs=1e-12)
-    counts, *_ = calibration._binned(*calibration._hits(*shuffled[:2]), bins, scheme)
+    pair = calibration.confidence_of(*shuffled[:2])
+    counts, *_ = calibration.reliability_bins(*pair, bins, scheme)
     assert counts.sum() == len(labels)
 
 

@@ -35,7 +35,7 @@ def test_choices_that_an_item_lacks_have_no_probability(tmp_path: Path) -> None:
     assert len(found.labels) == 3
     bins = reliability(found.logits, found.labels, bins=1)
     own = [softmax(each).max() for each in ([1.0, 0.0, 2.0], [3.0, 1.0], [0.5, 0.0])]
-    assert bins.counts.tolist() == [3]
+    assert bins.counts.tolist() == [3, 0]
     assert bins.confidence[0] == pytest.approx(np.mean(own))
     assert bins.accuracy[0] == pytest.approx(1 / 3)
 
@@ -46,8 +46,8 @@ def test_distance_counts_no_choice_that_an_item_lacks(tmp_path: Path) -> None:
              "true_probability_2": [None, 0.0]}  # fmt: skip
     found = stored(tmp_path, [[0.0, 0.0, None], [2.0, 0.0, 0.0]], **truth)
     assert found is not None
-    assert found.distance(scaled=False) == pytest.approx((1 - softmax([2, 0, 0])[0]) / 2)
-    assert found.distance(scaled=True) == pytest.approx((1 - softmax([1, 0, 0])[0]) / 2)
+    assert found.distance(calibrated=False) == pytest.approx((1 - softmax([2, 0, 0])[0]) / 2)
+    assert found.distance(calibrated=True) == pytest.approx((1 - softmax([1, 0, 0])[0]) / 2)
 
 
 def test_items_without_two_logits_give_no_probability(tmp_path: Path) -> None:

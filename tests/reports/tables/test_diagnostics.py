@@ -49,5 +49,5 @@ def test_notes_of_seeds_are_put_together_by_type(
 def test_runs_without_notes_report_nothing(tmp_path: Path) -> None:
     """Most methods have nothing to say."""
     results = load(_filled(tmp_path, [{}, {}]))
-    assert results.notes == {}
+    assert results.diagnostics == {}
     assert findings(results, next(rows(summarise(results)))) == []

@@ -11,6 +11,7 @@ from gapbench.bench.config.run import Cell, Fingerprint, Run
 from gapbench.bench.store.store import Store
 from gapbench.reports.render.build import build, terminal
 from gapbench.reports.results.load import load
+from gapbench.reports.results.version_0_1 import drops
 from gapbench.reports.tables import published
 from gapbench.reports.tables.leaderboard import leaderboard, summarise
 from gapbench.reports.tables.published import CERTAINTIES, figures, fitting
@@ -111,7 +112,7 @@ def test_fitting_figure_is_the_one_with_the_settings_of_the_cell(
     method: str, config: dict[str, Any], value: float
 ) -> None:
     """Patterns, added positions and compensations tell the rows of HiddenKey's Table 1 apart."""
-    fit = fitting(method, config, "default", "rte", "roberta-large")
+    fit = fitting(method, config, "default", "rte", "roberta-large", drops(config))
     table = [figure for figure in fit if figure.source == "hiddenkey Table 1"]
     assert [figure.value for figure in table] == [value]
     departs = bool(config.get("embedding_rate") or config.get("head_rate"))
@@ -126,17 +127,8 @@ def test_fitting_figure_of_a_stated_rank_rate_or_budget_needs_the_same() -> None
     assert at_4 - at_8 == {"bilora BiDoRA Table 1"}
     assert at_8 - at_4 == set()
     plotted = [
-        {
-            f.source
-            for f in fitting(
-                "dropkey",
-                {"logit_pattern": "column", "logit_rate": rate},
-                "",
-                "rte",
-                "roberta-large",
-            )
-        }
-        for rate in (0.2, 0.1)
+        {f.source for f in fitting("dropkey", config, "", "rte", "roberta-large", drops(config))}
+        for config in ({"logit_pattern": "column", "logit_rate": rate} for rate in (0.2, 0.1))
     ]
     assert plotted[0] - plotted[1] == {"hiddenkey Figure 4"}
     by_label = fitting("lora", LORA, "budget=0.16% [paper]", "squad_v2", "deberta-v3-base")

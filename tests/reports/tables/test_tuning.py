@@ -16,7 +16,6 @@ from gapbench.bench.store.record import Record, SplitScores
 from gapbench.bench.store.store import Store
 from gapbench.bench.tuning.analysis import write
 from gapbench.bench.tuning.schema import Dimension, StudyFile
-from gapbench.bench.tuning.study_plan import tuned_label
 from gapbench.bench.tuning.summary import read_summaries
 from gapbench.reports.document.model import Text
 from gapbench.reports.render.build import build
@@ -24,7 +23,7 @@ from gapbench.reports.render.report import gather
 from gapbench.reports.results.load import load
 from gapbench.reports.sections.tuning import section
 from gapbench.reports.tables.leaderboard import summarise
-from gapbench.reports.tables.tuning import Tuned, tuned, winners_variant
+from gapbench.reports.tables.tuning import Tuned, tuned
 from tests.reports.render.test_build import Page
 from tests.support.fabricated_studies import SPACE, make_study, make_trial, search
 from tests.support.results_folder import fill, make_cell, make_record, make_task, put
@@ -187,12 +186,6 @@ def test_tuned_of_a_variant_finds_the_rows_named_after_it(tmp_path: Path) -> Non
     assert each.name == "lora / rate 0.5"
     assert each.row is not None
     assert each.row[-1] == "rate 0.5 tuned"
-
-
-@pytest.mark.parametrize("variant", ["default", "rate 0.5"])
-def test_tuned_looks_for_winners_under_the_name_that_tuning_gives(variant: str) -> None:
-    """The engine, which reports may not import, names the rows that they look for."""
-    assert winners_variant(variant) == tuned_label(variant)
 
 
 def test_build_with_studies_fills_the_columns_of_tuned_rows_alone(tmp_path: Path) -> None:

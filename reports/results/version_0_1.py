@@ -1,0 +1,65 @@
+"""What methods of version 0.1 have drawn: their records do not say so themselves.
+
+Later records carry what their method declares, so nothing is ever added here.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gapbench.bench.store.diagnostic import Diagnostic, Drop
+
+DIAGNOSTICS = (
+    Diagnostic(
+        kind="selection",
+        field="selected_blocks",
+        figure="blocks",
+        title="Blocks that each run trains",
+        noun="block",
+        caption="The larger a mark, the further the search moved alpha_hat from 0.",
+        entries="blocks",
+        sizes="alpha_hat",
+    ),
+    Diagnostic(
+        kind="kept",
+        field="kept_ranks",
+        figure="kept-ranks",
+        title="Rank that each layer keeps after training",
+        noun="rank",
+    ),
+    Diagnostic(
+        kind="profiles",
+        field="pseudo_singular_values",
+        figure="values",
+        title="Pseudo singular values of every layer, largest first",
+        noun="value",
+        caption="Dotted: equal values of sum 1, from which a softmax starts. The steeper a line, "
+        "the fewer directions its update uses.",
+    ),
+)
+
+# Position, label, setting of the rate, and pattern, or the setting that holds it.
+_POSITIONS = (
+    ("logit", "attention before softmax", "logit_rate", "logit_pattern"),
+    ("weight", "attention after softmax", "weight_rate", "weight_pattern"),
+    ("embedding", "word embeddings", "embedding_rate", "embedding_pattern"),
+    ("head", "input of the head", "head_rate", "element"),
+    ("ffn", "feed-forward output", "ffn_rate", "ffn_pattern"),
+    ("update", "input of the update", "dropout", "element"),
+    ("rows", "rows and columns of the update", "rate", "row, column"),
+)
+
+
+def drops(config: Mapping[str, Any]) -> tuple[Drop, ...]:
+    """Return what a method with these settings drops in training."""
+    rates: dict[str, Any] = {rate: config.get(rate) for _, _, rate, _ in _POSITIONS}
+    if "ffn_rate" in config and rates["ffn_rate"] is None:
+        rates["ffn_rate"] = config.get("logit_rate")  # it is tied
+
+    def found(pattern: str) -> str:
+        return str(config.get(pattern, "")) if pattern.endswith("_pattern") else pattern
+
+    return tuple(
+        Drop(position=name, label=label, rate=rates[rate], pattern=found(pattern))
+        for name, label, rate, pattern in _POSITIONS
+        if isinstance(rates[rate], int | float) and rates[rate] > 0
+    )
