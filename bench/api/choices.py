@@ -1,0 +1,42 @@
+"""What may be given for an argument, and how a call ends; imports nothing that takes time."""
+
+from collections.abc import Sequence
+from importlib.resources import files
+
+from gapbench.bench.core.errors import ConfigError
+
+CHECKPOINT_MINUTES = 10.0  # a checkpoint takes a second or so; this much may be lost at most
+DEVICES = ("auto", "cpu", "cuda")
+OBJECTIVES = ("score", "score+ece", "score+gap")
+PRECISIONS = ("fp32", "bf16", "fp64")
+PRUNERS = ("none", "asha", "wilcoxon")
+RETRYABLE = ("failed", "out_of_memory", "interrupted")
+"""Statuses from which a run is tried again."""
+SPACES = ("default", "full")
+
+OK, USAGE, FAILED_RUNS, INTERRUPTED = 0, 2, 3, 130
+"""How a call ends, in the exit codes of the command line."""
+
+
+def engine_names() -> tuple[str, ...]:
+    """Return the names of the engines, each of which is a file."""
+    folder = files("gapbench.bench") / "execution" / "engines"  # importing it would load torch
+    found = {entry.name.removesuffix(".py") for entry in folder.iterdir()}
+    return tuple(sorted(found - {"__init__", "__pycache__", "base"}))
+
+
+def names(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return names as a tuple, empty for all."""
+    parts = given.split(",") if isinstance(given, str) else given or ()
+    return tuple(name.strip() for name in parts if name.strip())
+
+
+def one_of(field: str, given: str, allowed: Sequence[str]) -> str:
+    """Return a word if it is allowed.
+
+    Raises:
+        ConfigError: if it is not.
+    """
+    if given not in allowed:
+        raise ConfigError(f"{field} {given!r} is unknown; give one of {', '.join(allowed)}")
+    return given
