@@ -80,7 +80,7 @@ class Results:
         """Runs that failed, diverged or were stopped, with their causes; unreadable records too."""
         runs = self._loaded.runs
         failed = runs[~runs["status"].isin(_NO_FAILURE)]
-        cause = failed["detail"].str.strip().str.rpartition("\n")[2]
+        cause = failed["detail"].str.strip().str.split("\n").str[-1]
         table = failed[["status", *_CELL, "path"]].assign(cause=cause)
         unreadable = [{"status": "unreadable", "cause": why} for why in self._loaded.unreadable]
         return pd.concat([table, pd.DataFrame(unreadable)] if unreadable else [table]).reset_index(

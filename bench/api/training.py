@@ -193,6 +193,6 @@ def _spelled(function: Callable[..., Any], given: Mapping[str, Any]) -> str:
     others = [
         f"{name}={value!r}"
         for name, value in plain.items()
-        if name not in {"suite", "retry", "progress"} and value != usual[name]
+        if name not in {"suite", "retry", "progress"} and value != usual.get(name, value)
     ]
     return f"gapbench.{function.__name__}({', '.join([suite, *others])})"

@@ -76,7 +76,17 @@ class Comparison:
         return format_comparison(self.found)
 
     def _repr_html_(self) -> str:
-        shown = ["task", "seeds", "items", "first", "second", "difference", "low", "high"]
+        shown = [
+            "task",
+            "backbone",
+            "seeds",
+            "items",
+            "first",
+            "second",
+            "difference",
+            "low",
+            "high",
+        ]
         table = self.table[[*shown, "corrected", "verdict"]].rename(
             columns={"first": self.found.first, "second": self.found.second}
         )

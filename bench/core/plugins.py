@@ -47,6 +47,6 @@ def _texts(cls: type) -> Iterator[str]:
         code = getattr(inspect.unwrap(getattr(value, "__func__", value)), "__code__", None)
         if isinstance(code, CodeType):
             lines = linecache.getlines(code.co_filename)
-            yield "".join(lines) or f"{code.co_code.hex()} {code.co_consts!r}"
+            yield "".join(lines) or f"{code.co_code.hex()} {code.co_consts!r} {code.co_names!r}"
         elif not callable(value):
             yield repr(value)
