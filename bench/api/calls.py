@@ -5,11 +5,12 @@ Nothing here takes time to import: the training libraries are loaded when a func
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
 
-from gapbench.bench.api.choices import CHECKPOINT_MINUTES
+from gapbench.bench.api.choices import CHECKPOINT_MINUTES, IDLE_THREADS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,6 +79,7 @@ def run(
         KeyboardInterrupt: if the work was interrupted; finished runs are stored.
     """
     given = locals()
+    os.environ.setdefault(*IDLE_THREADS)
     from gapbench.bench.api.training import Work, train
 
     return Work.of(run, given).recorded(train)
@@ -156,6 +158,7 @@ def tune(
         KeyboardInterrupt: if the work was interrupted; finished trials and runs are stored.
     """
     given = locals()
+    os.environ.setdefault(*IDLE_THREADS)
     from gapbench.bench.api.tuning import tuned
 
     return tuned(**given)

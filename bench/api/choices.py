@@ -8,6 +8,9 @@ from gapbench.bench.core.errors import ConfigError
 CHECKPOINT_MINUTES = 10.0  # a checkpoint takes a second or so; this much may be lost at most
 DEVICES = ("auto", "cpu", "cuda")
 OBJECTIVES = ("score", "score+ece", "score+gap")
+IDLE_THREADS = ("OMP_WAIT_POLICY", "PASSIVE")
+"""Set in the environment before numerical libraries load: their idle threads spin by default, which
+on a machine with other work was measured to make a run seven times slower."""
 PRECISIONS = ("fp32", "bf16", "fp64")
 PRUNERS = ("none", "asha", "wilcoxon")
 RETRYABLE = ("failed", "out_of_memory", "interrupted")

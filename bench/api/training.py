@@ -1,6 +1,5 @@
 """Training a suite: what is missing is run, a log is kept, and what became of it is told."""
 
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -54,7 +53,6 @@ class Work:
             ConfigError, DataError, BackboneError: naming what is invalid or not at hand; nothing
                 has been written then.
         """
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see `bench.cli.main`
         engines.find(one_of("engine", given["engine"], engine_names()))
         device = one_of("device", given["device"], DEVICES)
         if given["engine"] == "local":  # the computers of a cluster have devices of their own

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from gapbench.bench.api.choices import INTERRUPTED, OK, USAGE
+from gapbench.bench.api.choices import IDLE_THREADS, INTERRUPTED, OK, USAGE
 from gapbench.bench.cli.command import Command
 from gapbench.bench.cli.parser import build_parser
 from gapbench.bench.core.errors import BenchError, one_line
@@ -21,9 +21,7 @@ def main(given: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = build_parser().parse_args(given)
     options.words = list(sys.argv[1:] if given is None else given)
-    # Idle threads of the numerical libraries spin by default, which on a machine with other work
-    # was measured to make a run seven times slower. It must be set before they load.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault(*IDLE_THREADS)
     logging.getLogger("huggingface_hub").propagate = False  # it prints by itself
     logging.basicConfig(level=logging.WARNING, handlers=[_warnings()])
     try:
