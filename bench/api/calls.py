@@ -138,7 +138,7 @@ def tune(
         objective: on validation: "score"; "score+ece" and "score+gap" give a Pareto front.
         trial_seeds: runs of a trial, its score their mean.
         pruner: "asha" or "wilcoxon" end poor trials early; or "none".
-        storage: URL of the studies, as Optuna takes it, or ``event_log:FILE``; None keeps them in
+        storage: URL of the studies, as Optuna takes it, or ``journal:FILE``; None keeps them in
             the results folder.
         seed: of the search.
         stack: most runs that share one copy of the backbone; None lets a whole wave share it.

@@ -1,7 +1,6 @@
 """What may be given for an argument, and how a call ends; imports nothing that takes time."""
 
 from collections.abc import Sequence
-from importlib.resources import files
 
 from gapbench.bench.core.errors import ConfigError
 
@@ -19,13 +18,6 @@ SPACES = ("default", "full")
 
 OK, USAGE, FAILED_RUNS, INTERRUPTED = 0, 2, 3, 130
 """How a call ends, in the exit codes of the command line."""
-
-
-def engine_names() -> tuple[str, ...]:
-    """Return the names of the engines, each of which is a file."""
-    folder = files("gapbench.bench") / "execution" / "engines"  # importing it would load torch
-    found = {entry.name.removesuffix(".py") for entry in folder.iterdir()}
-    return tuple(sorted(found - {"__init__", "__pycache__", "base"}))
 
 
 def names(given: str | Sequence[str] | None) -> tuple[str, ...]:

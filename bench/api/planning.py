@@ -163,8 +163,7 @@ def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
         return {"verdict": unfit}
     backbone = load_backbone(cell, sources)
     splits = dataset.prepare(cell, sources, backbone.reader)
-    method = registry.get(cell.method)
-    config = method.Config.model_validate(cell.config)
+    method, config = registry.of_cell(cell)
     return {
         "train": len(splits.train),
         "validation": len(splits.validation),

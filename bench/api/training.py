@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from gapbench.bench.adaptation.registry import bound_here
-from gapbench.bench.api.choices import DEVICES, RETRYABLE, engine_names, names, one_of
+from gapbench.bench.api.choices import DEVICES, RETRYABLE, names, one_of
 from gapbench.bench.api.outcome import Outcome
 from gapbench.bench.api.planning import Request, request
 from gapbench.bench.api.progress import progress_bar, say
@@ -53,7 +53,7 @@ class Work:
             ConfigError, DataError, BackboneError: naming what is invalid or not at hand; nothing
                 has been written then.
         """
-        engines.find(one_of("engine", given["engine"], engine_names()))
+        engines.find(one_of("engine", given["engine"], engines.names()))
         device = one_of("device", given["device"], DEVICES)
         if given["engine"] == "local":  # the computers of a cluster have devices of their own
             choose_device(device)

@@ -9,7 +9,6 @@ from gapbench.bench.api.choices import (
     DEVICES,
     PRECISIONS,
     RETRYABLE,
-    engine_names,
 )
 from gapbench.bench.cli.argument_types import (
     duration,
@@ -19,6 +18,7 @@ from gapbench.bench.cli.argument_types import (
     positive,
     retryable,
 )
+from gapbench.bench.execution import engines
 
 if TYPE_CHECKING:
     from gapbench.bench.data.sources import Sources
@@ -165,7 +165,7 @@ def workers(parser: argparse.ArgumentParser) -> None:
     """Add who works, and how many of them."""
     parser.add_argument(
         "--engine",
-        choices=engine_names(),
+        choices=engines.names(),
         default="local",
         help="processes of this computer, tasks of a Ray cluster, or a Slurm job array "
         "(default: local)",
