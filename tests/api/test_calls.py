@@ -32,12 +32,12 @@ def test_run_leaves_what_the_command_leaves(small: SmallSuite, capsys: Capture) 
     assert "6 runs, 0 done before" in told.err
     assert call(capsys, "run", *small.running).code == 0
     assert numbers(Store(ours)) == numbers(Store(small.results))
-    for run, _ in zip(*planned_runs(small), strict=True):
+    for run in planned(small)[0]:
         assert Store(ours).predictions(run) == Store(small.results).predictions(run)
-    plans = [[vars(row) | {"command": ""} for row in Store(f).plan("small")] for f in both(small)]
+    plans = [[vars(row) | {"command": ""} for row in Store(f).plans()] for f in both(small)]
     assert plans[0] == plans[1]
     command = f"gapbench.run({str(small.path)!r}, data={str(small.data)!r}, results={str(ours)!r})"
-    assert {row.command for row in Store(ours).plan("small")} == {command}
+    assert {row.command for row in Store(ours).plans()} == {command}
     (log,) = log_files(Store(ours))
     start, *_, end = events(log)
     assert (start["command"], end["exit_code"]) == (command, 0)
@@ -48,12 +48,6 @@ def test_run_leaves_what_the_command_leaves(small: SmallSuite, capsys: Capture) 
 def both(small: SmallSuite) -> tuple[Path, Path]:
     """Return the folders of the API and of the command."""
     return small.folder / "ours", small.results
-
-
-def planned_runs(small: SmallSuite) -> tuple[list[Any], list[Any]]:
-    """Return the runs of a suite, twice."""
-    runs, _ = planned(small)
-    return runs, runs
 
 
 def test_second_call_trains_nothing_and_parts_are_what_is_asked_for(
@@ -90,7 +84,7 @@ def test_suite_as_object_or_fields_gives_the_same_runs(small: SmallSuite) -> Non
             suite, data=small.data, results=small.folder / str(number), methods="majority"
         )
         assert set(results.runs["run_hash"]) < wanted
-        assert {row.command for row in Store(results.path).plan("small")} == {
+        assert {row.command for row in Store(results.path).plans()} == {
             f"gapbench.run(suite, methods='majority', data={str(small.data)!r}, "
             f"results={str(results.path)!r})"
         }
@@ -143,7 +137,7 @@ def test_tune_leaves_studies_and_winners(small: SmallSuite) -> None:
     assert results.studies["trials"].tolist() == [8]
     assert results.studies["name"].tolist() == [study["study"]]
     assert set(results.leaderboard()["variant"]) == {"default", "tuned"}
-    (command,) = {row.command for row in Store(small.results).plan("small")}
+    (command,) = {row.command for row in Store(small.results).plans()}
     assert command.startswith("gapbench.tune(")
 
 
