@@ -1,31 +1,95 @@
 """From a method's name to its class; the only link between the engine and the methods.
 
-Built-in methods are the public modules of the package `methods`; third-party ones come through the
-entry-point group ``gapbench.methods``. A name may carry an argument after a colon (``peft:LORA``),
-which only its class interprets. Adding a method edits no list.
+Built-in methods are the public modules of the package `methods`. Those of other packages come
+through the entry-point group ``gapbench.methods``, those of a script or notebook through
+`register`. A name may carry an argument after a colon (``peft:LORA``), which only its class
+interprets. Adding a method edits no list.
 """
 
 import inspect
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 from gapbench.bench.adaptation.method import AnyMethod, Method, MethodConfig
 from gapbench.bench.config.run import Cell
+from gapbench.bench.core import plugins
 from gapbench.bench.core.errors import ConfigError
-from gapbench.bench.core.plugins import method_entry_points
-from gapbench.bench.core.schema import suggest, validate
+from gapbench.bench.core.schema import Name, suggest, validate
+
+MethodT = TypeVar("MethodT", bound=type[AnyMethod])
 
 
-@cache
+class _Described(BaseModel):
+    """What a class must say of itself."""
+
+    name: Name
+    reference: str
+
+
 def discover() -> Mapping[str, type[AnyMethod]]:
-    """Return every method class by name, built-in ones first.
+    """Return every method class by name.
 
     Raises:
         ConfigError: if two classes claim one name.
     """
+    own = {name: cls for name, (cls, _) in plugins.registered.items()}
+    return dict(sorted({**_installed(), **own}.items()))
+
+
+def register(cls: MethodT) -> MethodT:
+    """Let suites name a method class that no installed package has; usable as a decorator.
+
+    A class that registers again under its name takes the place of the earlier one, as when a cell
+    of a notebook is run again.
+
+    Args:
+        cls: a class with all that `Method` asks for, `name` and `reference` included.
+
+    Raises:
+        ConfigError: if it is incomplete, or an installed method has its name.
+    """
+    if not (inspect.isclass(cls) and issubclass(cls, Method)) or inspect.isabstract(cls):
+        raise ConfigError(f"{cls!r} is no method; derive a class from Method and define 'adapt'")
+    said = {field: getattr(cls, field, None) for field in _Described.model_fields}
+    name = validate(_Described, said, f"method class {cls.__qualname__}").name
+    if name in _installed():
+        raise ConfigError(f"an installed method is called {name!r}; give {cls!r} another name")
+    plugins.registered[name] = cls, plugins.source_of(cls)
+    return cls
+
+
+class Registered(tuple[type[AnyMethod], ...]):
+    """The registered classes; another process that unpickles them has them registered too."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _register_all, (tuple(self),)
+
+
+def registered() -> Registered:
+    """Return the registered classes that another process can import."""
+    classes = (cls for cls, _ in plugins.registered.values())
+    return Registered(cls for cls in classes if plugins.has_file(cls))
+
+
+def bound_here(names: Iterable[str]) -> list[str]:
+    """Return those of the names whose classes no other process can import."""
+    known = {name: cls for name, (cls, _) in plugins.registered.items()}
+    return sorted(n for n in {*names} & known.keys() if not plugins.has_file(known[n]))
+
+
+def _register_all(classes: Iterable[type[AnyMethod]]) -> Registered:
+    return Registered(map(register, classes))
+
+
+@cache
+def _installed() -> Mapping[str, type[AnyMethod]]:
     package = import_module("gapbench.methods")
     modules = [
         import_module(f"gapbench.methods.{info.name}")
@@ -33,7 +97,7 @@ def discover() -> Mapping[str, type[AnyMethod]]:
         if not info.name.startswith("_")
     ]
     classes = [cls for module in modules for cls in _methods_in(module)]
-    classes += [entry.load() for entry in method_entry_points()]
+    classes += [entry.load() for entry in plugins.method_entry_points()]
     found: dict[str, type[AnyMethod]] = {}
     for cls in classes:
         if cls.name in found:
@@ -42,7 +106,7 @@ def discover() -> Mapping[str, type[AnyMethod]]:
                 f"{cls.__module__}; rename one"
             )
         found[cls.name] = cls
-    return dict(sorted(found.items()))
+    return found
 
 
 def get(name: str) -> type[AnyMethod]:

@@ -4,9 +4,7 @@ import argparse
 import math
 import re
 
-PRECISIONS = ("fp32", "bf16", "fp64")
-RETRYABLE = ("failed", "out_of_memory", "interrupted")
-"""Statuses from which a run is tried again."""
+from gapbench.bench.api.choices import PRECISIONS, RETRYABLE
 
 _MOST_DIGITS = 18
 _DURATION = re.compile(r"(?:(\d{1,9})d)?(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s)?")

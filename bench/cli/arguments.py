@@ -1,31 +1,27 @@
-"""Groups of arguments that commands share; `bench.cli.parser` puts them together."""
+"""Groups of arguments that commands share."""
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from gapbench.bench.cli.argument_types import (
+from gapbench.bench.api.choices import (
+    CHECKPOINT_MINUTES,
+    DEVICES,
     PRECISIONS,
     RETRYABLE,
+)
+from gapbench.bench.cli.argument_types import (
     duration,
     minutes,
     names,
-    natural,
     number_or_auto,
-    numbers,
     positive,
-    precisions,
     retryable,
-    seconds,
 )
+from gapbench.bench.execution import engines
 
-CHECKPOINT_MINUTES = 10.0  # a checkpoint takes a second or so; this much may be lost at most
-ENGINES = ("local", "ray", "slurm")
-_UNITS = {
-    "trials": "number of trials, 8 or more (default: 24)",
-    "steps": "updates of all its trials",
-    "examples": "training examples of all its trials, each pass over one counted",
-    "seconds": "training and scoring of all its trials",
-}
+if TYPE_CHECKING:
+    from gapbench.bench.data.sources import Sources
 
 
 def suite(parser: argparse.ArgumentParser) -> None:
@@ -101,6 +97,18 @@ def stored_run(parser: argparse.ArgumentParser) -> None:
     device(parser)
 
 
+def sources_of(options: argparse.Namespace) -> "Sources":
+    """Return the data, backbone and adapter that a command on a stored run was given."""
+    from gapbench.bench.data.sources import Sources
+
+    sources = Sources(options.data, offline=options.offline)
+    if options.backbone:
+        sources.backbone(options.backbone)
+    if options.start:
+        sources.start(options.start)
+    return sources
+
+
 def results(parser: argparse.ArgumentParser, *, positional: bool = False) -> None:
     """Add the results folder, as a flag or in its place."""
     help_text = "results folder (default: results)"
@@ -135,7 +143,7 @@ def device(parser: argparse.ArgumentParser) -> None:
     """Add where to compute."""
     parser.add_argument(
         "--device",
-        choices=["auto", "cpu", "cuda"],
+        choices=DEVICES,
         default="auto",
         help="where to compute (default: auto)",
     )
@@ -157,7 +165,7 @@ def workers(parser: argparse.ArgumentParser) -> None:
     """Add who works, and how many of them."""
     parser.add_argument(
         "--engine",
-        choices=ENGINES,
+        choices=engines.names(),
         default="local",
         help="processes of this computer, tasks of a Ray cluster, or a Slurm job array "
         "(default: local)",
@@ -196,37 +204,6 @@ def checkpoints(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def steps_measured(parser: argparse.ArgumentParser) -> None:
-    """Add which steps are to be timed."""
-    parser.add_argument(
-        "--methods", type=names, default=("lora",), metavar="A,B", help="(default: lora)"
-    )
-    parser.add_argument(
-        "--stacks",
-        type=numbers,
-        default=(1, 2, 4, 8, 16),
-        metavar="N,M",
-        help="runs in a stack (default: 1,2,4,8,16)",
-    )
-    parser.add_argument(
-        "--precision",
-        type=precisions,
-        default=("fp32", "bf16"),
-        metavar="A,B",
-        help="(default: fp32,bf16)",
-    )
-    for name, default, what in (
-        ("--batch-size", 16, "examples of a run's step"),
-        ("--tokens", 64, "of every example"),
-    ):
-        parser.add_argument(
-            name, type=positive, default=default, metavar="N", help=f"{what} (default: {default})"
-        )
-    parser.add_argument(
-        "--threads", type=positive, default=None, metavar="N", help="(default: one a core)"
-    )
-
-
 def retry(parser: argparse.ArgumentParser) -> None:
     """Add which failures to try again although they would be left alone."""
     parser.add_argument(
@@ -236,63 +213,6 @@ def retry(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help=f"try runs of these statuses again ({', '.join(RETRYABLE)}), also those that failed "
         "twice in the same way, which are left alone otherwise",
-    )
-
-
-def observing(parser: argparse.ArgumentParser) -> None:
-    """Add the forms in which a results folder can be watched."""
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument(
-        "--watch",
-        nargs="?",
-        type=seconds,
-        const=5.0,
-        default=None,
-        metavar="SECONDS",
-        help="look again every so often (default: 5) until all is done; in a pipe, a line a change",
-    )
-    form.add_argument(
-        "--prometheus", action="store_true", help="print metrics for Prometheus to collect"
-    )
-    json(form)
-
-
-def tuning(parser: argparse.ArgumentParser) -> None:
-    """Add what is searched, at what cost, and where it is kept."""
-    budget = parser.add_mutually_exclusive_group()
-    for unit, what in _UNITS.items():
-        budget.add_argument(
-            f"--{unit}", type=positive, default=None, metavar="N", help=f"budget of a study: {what}"
-        )
-    parser.add_argument(
-        "--space",
-        choices=["default", "full"],
-        default="default",
-        help="as many dimensions for every method, or all it has (default: default)",
-    )
-    parser.add_argument(
-        "--objective",
-        choices=["score", "score+ece", "score+gap"],
-        default="score",
-        help="on validation; a pair gives a Pareto front (default: score)",
-    )
-    parser.add_argument(
-        "--trial-seeds", type=positive, default=1, metavar="K", help="runs of a trial (default: 1)"
-    )
-    parser.add_argument(
-        "--pruner",
-        choices=["none", "asha", "wilcoxon"],
-        default="none",
-        help="end poor trials early: within a run, or between its seeds (default: none)",
-    )
-    parser.add_argument(
-        "--storage",
-        default=None,
-        metavar="URL",
-        help="of studies, as Optuna takes it, or journal:FILE (default: RESULTS/studies.db)",
-    )
-    parser.add_argument(
-        "--seed", type=natural, default=0, metavar="N", help="of the search (default: 0)"
     )
 
 

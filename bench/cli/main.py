@@ -1,6 +1,6 @@
 """The command line: parse, call, and turn what went wrong into a message and an exit code.
 
-What can be typed is in `bench.cli.parser`, what a command does in `bench.cli.commands`.
+What can be typed and what it does is in `bench.cli.commands`, one file a command.
 
 Results go to stdout, progress and messages to stderr. Exit codes: 0 all runs ok, 2 bad usage or
 invalid input, 3 finished with failed runs, 130 interrupted or out of time, and resumable.
@@ -11,40 +11,38 @@ import os
 import sys
 from collections.abc import Sequence
 
-from gapbench.bench.cli.parser import Command, build_parser
+from gapbench.bench.api.choices import IDLE_THREADS, INTERRUPTED, OK, USAGE
+from gapbench.bench.cli.command import Command
+from gapbench.bench.cli.parser import build_parser
 from gapbench.bench.core.errors import BenchError, one_line
-
-EXIT_OK, EXIT_USAGE, EXIT_FAILED_RUNS, EXIT_INTERRUPTED = 0, 2, 3, 130
 
 
 def main(given: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     options = build_parser().parse_args(given)
     options.words = list(sys.argv[1:] if given is None else given)
-    # Idle threads of the numerical libraries spin by default, which on a machine with other work
-    # was measured to make a run seven times slower. It must be set before they load.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault(*IDLE_THREADS)
     logging.getLogger("huggingface_hub").propagate = False  # it prints by itself
     logging.basicConfig(level=logging.WARNING, handlers=[_warnings()])
     try:
         command: Command = options.command
-        return command(options)
+        return command.main(options)
     except BenchError as error:
         if options.debug:
             raise
         print(f"gapbench: error: {error}", file=sys.stderr)
-        return EXIT_USAGE
+        return USAGE
     except KeyboardInterrupt:
         print("gapbench: interrupted; the same command goes on from here", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return INTERRUPTED
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         sys.stderr.close()
-        return EXIT_OK
+        return OK
     except OSError as error:  # a permission, a name that is too long: what is wrong lies outside
         if options.debug:
             raise
         print(f"gapbench: error: {one_line(str(error))}", file=sys.stderr)
-        return EXIT_USAGE
+        return USAGE
 
 
 class _OneLine(logging.Formatter):

@@ -8,15 +8,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, Union
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.config.run import Budget, Cell, Fingerprint, Precision, Protocol, Run, Training
+from gapbench.bench.config.task import Task
 from gapbench.bench.config.task import load as load_task
 from gapbench.bench.config.task import parse as parse_task
+from gapbench.bench.config.task_sources import OwnSource
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.safe_parsing import read_yaml
 from gapbench.bench.core.schema import (
@@ -31,6 +34,7 @@ from gapbench.bench.core.schema import (
 from gapbench.bench.data.sources import Sources
 
 WantedPrecision = Literal[Precision, "auto"]
+SuiteLike = Union[str, PathLike[str], Mapping[str, Any], "Suite"]
 MOST_RUNS = 100_000
 """Runs of one suite: a mistyped number of seeds must not fill the memory before it is noticed."""
 _MOST_SHOWN = 5
@@ -47,6 +51,9 @@ class TaskEntry(FrozenModel):
     """A task of the grid, and what is otherwise on it; all of it shows in the resolved cells."""
 
     task: Name
+    definition: Task | None = Field(
+        default=None, description="the task itself, where there is no file of that name"
+    )
     backbones: tuple[PathStr, ...] = Field(default=(), description="instead of the suite's own")
     settings: dict[str, Any] = Field(
         default={}, description="laid over the task's own file, part by part; makes another task"
@@ -65,6 +72,12 @@ class TaskEntry(FrozenModel):
         default={}, description="by method for all its variants, or by 'method/variant'"
     )
 
+    @model_validator(mode="after")
+    def _one_name(self) -> Self:
+        if self.definition is not None and self.definition.name != self.task:
+            raise ValueError(f"task {self.task!r} is defined as {self.definition.name!r}")
+        return self
+
 
 class MethodEntry(FrozenModel):
     """A method of the grid with the settings that differ from its defaults."""
@@ -80,6 +93,17 @@ def _named(field: str) -> BeforeValidator:
     return BeforeValidator(lambda value: {field: value} if isinstance(value, str) else value)
 
 
+def _task_entry(value: object) -> object:
+    """Accept a task, or the fields of one, where an entry or its task's name is expected."""
+    if isinstance(value, str | Task) or (isinstance(value, Mapping) and "kind" in value):
+        value = {"task": value}
+    if not isinstance(value, Mapping) or not isinstance(value.get("task"), Mapping | Task):
+        return value
+    defined = value["task"]
+    name = defined.name if isinstance(defined, Task) else defined.get("name")
+    return {**value, "task": name, "definition": defined}
+
+
 def _seed_list(value: object) -> object:
     if isinstance(value, int) and not isinstance(value, bool):
         if not 1 <= value <= MOST_RUNS:
@@ -93,7 +117,7 @@ class Suite(FrozenModel):
 
     name: Name
     description: str = ""
-    tasks: tuple[Annotated[TaskEntry, _named("task")], ...] = Field(min_length=1)
+    tasks: tuple[Annotated[TaskEntry, BeforeValidator(_task_entry)], ...] = Field(min_length=1)
     backbones: tuple[PathStr, ...] = Field(min_length=1)
     methods: tuple[Annotated[MethodEntry, _named("method")], ...] = Field(min_length=1)
     seeds: Annotated[
@@ -162,19 +186,16 @@ def builtin_names() -> list[str]:
     ]
 
 
-def load(name: str) -> tuple[Suite, Path]:
-    """Read a suite by built-in name or by path; return it with the file it came from.
+def load(given: SuiteLike) -> tuple[Suite, Path | None]:
+    """Return a suite, and the file it came from, if any.
+
+    Args:
+        given: a built-in name, the path of a YAML file, the suite itself, or its fields.
 
     Raises:
-        ConfigError: if there is no such suite, or the file is invalid.
+        ConfigError: if there is no such suite, or it is invalid.
     """
-    path = Path(name)
-    if path.suffix not in {".yaml", ".yml"}:
-        if name not in builtin_names():
-            allowed = suggest(name, builtin_names())
-            raise ConfigError(f"unknown suite {name!r}; {allowed}; or give the path of a YAML file")
-        path = Path(str(files("gapbench.suites") / f"{name}.yaml"))
-    suite = validate(Suite, read_yaml(path), str(path))
+    suite, path = _read(given)
     # Here and not in the model: a restricted suite keeps what it says of methods it left out.
     known = [name for entry in suite.methods for name in (entry.method, _label(entry))]
     for entry in suite.tasks:
@@ -182,12 +203,27 @@ def load(name: str) -> tuple[Suite, Path]:
     return suite, path
 
 
+def _read(given: SuiteLike) -> tuple[Suite, Path | None]:
+    if isinstance(given, Suite):
+        return given, None
+    if isinstance(given, Mapping):
+        return validate(Suite, given, "suite"), None
+    path = Path(given)
+    if path.suffix not in {".yaml", ".yml"}:
+        name = str(given)
+        if name not in builtin_names():
+            allowed = suggest(name, builtin_names())
+            raise ConfigError(f"unknown suite {name!r}; {allowed}; or give the path of a YAML file")
+        path = Path(str(files("gapbench.suites") / f"{name}.yaml"))
+    return validate(Suite, read_yaml(path), str(path)), path
+
+
 def restrict(
     suite: Suite,
     *,
     methods: Sequence[str] = (),
     task_names: Sequence[str] = (),
-    seeds: int | None = None,
+    seeds: int | Sequence[int] | None = None,
     backbone: str | None = None,
     precision: WantedPrecision | None = None,
 ) -> Suite:
@@ -237,7 +273,7 @@ def _cells(
     place = f"suite {suite.name!r}: task {entry.task!r}"
     replaced = {"epochs", "steps"} if {"epochs", "steps"} & entry.budget.keys() else set()
     budget = suite.budget.model_dump(exclude=replaced) | entry.budget
-    task = load_task(entry.task, folder)
+    task = _task(entry, folder)
     if entry.settings:
         task = parse_task(_laid_over(task.model_dump(), entry.settings), f"{place}: settings")
     shared = {
@@ -253,6 +289,16 @@ def _cells(
     for backbone in map(sources.backbone, entry.backbones or suite.backbones):
         for method, own in zip(suite.methods, resolved, strict=True):
             yield Cell(**shared, backbone=backbone, method=method.method, **own), method.variant
+
+
+def _task(entry: TaskEntry, folder: Path | None) -> Task:
+    """Return the task of an entry; the paths of a definition are relative to the suite's file."""
+    task = entry.definition
+    if task is None:
+        return load_task(entry.task, folder)
+    if isinstance(task.source, OwnSource):
+        return task.model_copy(update={"source": task.source.beside(folder or Path())})
+    return task
 
 
 def _start(entry: TaskEntry, folder: Path | None, sources: Sources) -> Fingerprint | None:

@@ -226,7 +226,11 @@ def _brief(path: Path, record: Record) -> _Entry:
 def _retry(command: str, status: str) -> str:
     if status in _HOPELESS or not command:
         return ""
-    return f"{command} --retry {status}" if status in _NAMED_AGAIN else command
+    if status not in _NAMED_AGAIN:
+        return command
+    if command.startswith(event_log.PYTHON):
+        return f"{command.removesuffix(')')}, retry={str(status)!r})"
+    return f"{command} --retry {status}"
 
 
 def _told(log: Path) -> Iterator[Event]:

@@ -38,6 +38,8 @@ from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
 
 KEPT = 100  # log files
+PYTHON = "gapbench."
+"""What calls of Python begin with, where logs and plans name them in place of command lines."""
 
 # As `bench.cli.main` ends with; the first that fits counts.
 _CODES = {BrokenPipeError: 0, BenchError: 2, OSError: 2, KeyboardInterrupt: 130}
@@ -142,14 +144,14 @@ def _figures(records: Sequence[Record]) -> Event:
 
 
 def recorded(
-    store: Store, command: str, words: Sequence[str], work: Callable[[EventLog], int]
+    store: Store, command: str, words: Sequence[str] | str, work: Callable[[EventLog], int]
 ) -> int:
     """Do the work of a command, which gets the log file, and return its exit code.
 
     Args:
         store: a results folder that is open for writing.
         command: its name.
-        words: the command line after the program's name.
+        words: the command line after the program's name, or a call of Python as text.
         work: what to do.
     """
     journal = EventLog(_new_file(store, command).resolve(), platform.node())
@@ -211,8 +213,10 @@ def events(log: Path) -> Iterator[Event]:
                 yield dict(event)
 
 
-def typed(words: Sequence[str]) -> str:
-    """Return a command line as one types it, without the passwords of URLs."""
+def typed(words: Sequence[str] | str) -> str:
+    """Return a command line as one types it, without the passwords of URLs; likewise a call."""
+    if isinstance(words, str):
+        return without_password(words)
     return " ".join(["gapbench", *(without_password(shlex.quote(word)) for word in words)])
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import torch
 
-from gapbench.bench.core.plugins import method_entry_points
+from gapbench.bench.core import plugins
+from gapbench.bench.core.schema import content_hash
 from gapbench.bench.store.record import Provenance
 
 _PACKAGES = ("gapbench", "torch", "transformers", "datasets", "numpy", "peft")
@@ -65,9 +66,14 @@ def versions() -> dict[str, str]:
     return found
 
 
-@cache
 def code_hash() -> str:
-    """Return the hash of the source of bench and of all methods, those of other packages too."""
+    """Return the hash of the source of bench and of all methods, installed and registered."""
+    own = sorted((name, source) for name, (_, source) in plugins.registered.items())
+    return content_hash([_installed_hash(), own])[:16] if own else _installed_hash()
+
+
+@cache
+def _installed_hash() -> str:
     digest = hashlib.sha256()
     for path in _sources():
         digest.update(path.name.encode())
@@ -78,7 +84,7 @@ def code_hash() -> str:
 def _sources() -> Iterator[Path]:
     for package in ("gapbench.bench", "gapbench.methods"):
         yield from sorted(Path(str(files(package))).rglob("*.py"))
-    found = {entry.module.partition(".")[0] for entry in method_entry_points()}
+    found = {entry.module.partition(".")[0] for entry in plugins.method_entry_points()}
     for name in sorted(found):
         spec = find_spec(name)
         if spec is not None and spec.origin is not None:

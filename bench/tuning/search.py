@@ -6,12 +6,13 @@ process that died; where everything is in other hands it goes on to the next.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import torch
 
+from gapbench.bench.adaptation.registry import Registered, registered
 from gapbench.bench.config.run import Run
 from gapbench.bench.core import signals
 from gapbench.bench.core.files import refuse_outside
@@ -41,6 +42,7 @@ class SearchContext:
             tries must not hang on measured seconds, as the size that suits a machine does.
         threads: of each process.
         event_log: where each stack is noted.
+        methods: classes that other processes must register before they work.
     """
 
     results: Path
@@ -50,6 +52,7 @@ class SearchContext:
     stack: int | None = None
     threads: int = 1
     event_log: EventLog | None = None
+    methods: Registered = field(default_factory=registered)
 
 
 def folder(results: Path, plan: StudyPlan) -> Path:

@@ -20,7 +20,7 @@ from gapbench.bench.store.store import Store
 from gapbench.bench.tuning.summary import read_summaries
 from gapbench.reports.render import latex_markdown
 from gapbench.reports.render.files import put_table
-from gapbench.reports.results.load import load
+from gapbench.reports.results.load import Results, load
 from gapbench.reports.results.selection import EVERYTHING, Selection
 from gapbench.reports.tables.glue_average import averages
 from gapbench.reports.tables.leaderboard import leaderboard, summarise
@@ -132,6 +132,22 @@ def _whole(
     return with_published(with_tuning(_leaderboard(summary, together), studies), list(published))
 
 
+def whole_leaderboard(loaded: Results, summary: pd.DataFrame, selection: Selection) -> pd.DataFrame:
+    """Return the table of ``leaderboard.csv``.
+
+    Args:
+        loaded: the selected part of a results folder.
+        summary: what `summarise` makes of it.
+        selection: what was selected.
+
+    Raises:
+        RecordError: if a study in the folder cannot be read.
+    """
+    studies = tuned(loaded, summary, selection.studies(read_summaries(loaded.store.root)))
+    together, published = suite_summaries(loaded, summary), pairs(loaded, summary)
+    return _whole(summary, together, studies, published)
+
+
 def terminal(results: Path, selection: Selection = EVERYTHING, form: Form = "text") -> str:
     """Return what is printed of a results folder: its leaderboard, then its unreadable records.
 
@@ -147,11 +163,10 @@ def terminal(results: Path, selection: Selection = EVERYTHING, form: Form = "tex
     """
     loaded = selection.of(load(Store(results)))
     summary = summarise(loaded)
-    published, together = pairs(loaded, summary), suite_summaries(loaded, summary)
     if form == "json":
-        studies = tuned(loaded, summary, selection.studies(read_summaries(results)))
-        rows = _whole(summary, together, studies, published).to_json(orient="records")
+        rows = whole_leaderboard(loaded, summary, selection).to_json(orient="records")
         return json.dumps({"rows": json.loads(rows), "unreadable": loaded.unreadable}) + "\n"
+    published, together = pairs(loaded, summary), suite_summaries(loaded, summary)
     table = _leaderboard(summary, together)
     notes = [f"Only {loaded.part}."] if loaded.part else []
     notes += [f"unreadable: {reason}" for reason in loaded.unreadable]

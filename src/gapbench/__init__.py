@@ -1,1 +1,91 @@
-"""gapbench: which overfitting control for LoRA fine-tuning, on which task, and how sure."""
+"""gapbench: which overfitting control for LoRA fine-tuning, on which task, and how sure.
+
+    import gapbench
+
+    results = gapbench.run("quickstart", methods=["lora", "hiddenkey"], seeds=3)
+    results.leaderboard()
+    results.compare("lora", "hiddenkey")
+    results.verdict()
+
+Names mean what they mean on the command line. `run` and `tune` train and return `Results`; `check`
+and `plan` look at a suite; `load` reads a results folder. `register` makes a `Method` of a script
+or notebook known to suites. Everything is imported when it is first used: reading results loads no
+training libraries. All errors raised on purpose are `BenchError`s.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from gapbench.bench import __version__
+
+if TYPE_CHECKING:
+    from gapbench.bench.adaptation.method import (
+        DataPartition,
+        Method,
+        MethodConfig,
+        Phase,
+        StepReport,
+        TrainState,
+    )
+    from gapbench.bench.adaptation.registry import register
+    from gapbench.bench.api.calls import check, plan, run, tune
+    from gapbench.bench.api.outcome import Outcome
+    from gapbench.bench.api.results import Results, load
+    from gapbench.bench.api.views import Comparison, Verdict
+    from gapbench.bench.config.task import Task
+    from gapbench.bench.core.errors import BenchError
+    from gapbench.bench.data.batching import Batch
+    from gapbench.bench.experiment.suite import Suite
+    from gapbench.bench.models.backbone import Backbone
+
+__all__ = [
+    "Backbone",
+    "Batch",
+    "BenchError",
+    "Comparison",
+    "DataPartition",
+    "Method",
+    "MethodConfig",
+    "Outcome",
+    "Phase",
+    "Results",
+    "StepReport",
+    "Suite",
+    "Task",
+    "TrainState",
+    "Verdict",
+    "__version__",
+    "check",
+    "load",
+    "plan",
+    "register",
+    "run",
+    "tune",
+]
+
+_HOMES = {
+    "adaptation.method": (
+        *("DataPartition", "Method", "MethodConfig", "Phase", "StepReport", "TrainState"),
+    ),
+    "adaptation.registry": ("register",),
+    "api.calls": ("check", "plan", "run", "tune"),
+    "api.outcome": ("Outcome",),
+    "api.results": ("Results", "load"),
+    "api.views": ("Comparison", "Verdict"),
+    "config.task": ("Task",),
+    "core.errors": ("BenchError",),
+    "data.batching": ("Batch",),
+    "experiment.suite": ("Suite",),
+    "models.backbone": ("Backbone",),
+}
+
+
+def __getattr__(name: str) -> Any:
+    home = next((home for home, names in _HOMES.items() if name in names), None)
+    if home is None:
+        raise AttributeError(f"module 'gapbench' has no attribute {name!r}")
+    return getattr(import_module(f"gapbench.bench.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -14,7 +14,7 @@ import pytest
 
 from gapbench.bench import __version__
 from gapbench.bench.adaptation import registry
-from gapbench.bench.cli.commands import find
+from gapbench.bench.cli import commands as command_files
 from gapbench.bench.cli.main import main
 from gapbench.bench.cli.parser import build_parser
 from gapbench.bench.metrics.base import discover
@@ -60,10 +60,12 @@ def test_help_of_a_command_has_an_example_that_parses(name: str, capsys: Capture
     build_parser().parse_args(example)
 
 
-@pytest.mark.parametrize("name", commands())
-def test_every_command_of_the_parser_has_its_function(name: str) -> None:
-    """No command is offered that nothing stands behind."""
-    assert find(name).__name__ == f"{name}_command"
+def test_commands_are_the_files_of_their_folder() -> None:
+    """A new file is a new command; help lists all of them in the order that they declare."""
+    folder = Path(str(command_files.__file__)).parent
+    assert {path.stem for path in folder.glob("*.py")} == {*commands(), "__init__"}
+    assert list(commands()) == list(command_files.discover())
+    assert len({command.ORDER for command in command_files.discover().values()}) == len(commands())
 
 
 @pytest.mark.parametrize("name", commands())

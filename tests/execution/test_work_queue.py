@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from gapbench.bench.api.progress import span
 from gapbench.bench.cli.argument_types import duration
-from gapbench.bench.cli.commands.printing import span
 from gapbench.bench.config.run import Fingerprint, Run
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.cost_model import Costs, cost_key, makespan, seconds_a_unit

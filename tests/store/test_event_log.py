@@ -169,7 +169,7 @@ def test_last_line_has_the_code_that_the_command_ends_with(
     def fail(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("gapbench.bench.cli.commands.train.run_planned", fail)
+    monkeypatch.setattr("gapbench.bench.api.training.execute", fail)
     code = call(capsys, "run", *small.running).code
     (log,) = log_files(Store(small.results))
     assert [*events(log)][-1]["exit_code"] == code

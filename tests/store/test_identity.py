@@ -173,14 +173,14 @@ def test_methods_of_other_packages_are_part_of_the_code(
     path = tmp_path / place
     path.parent.mkdir(exist_ok=True)
     (path.parent / "__init__.py").touch()
-    hashes = [provenance.code_hash.__wrapped__()]
+    hashes = [provenance._installed_hash.__wrapped__()]
     entry = EntryPoint("mine", "outside:Mine", "gapbench.methods")
-    monkeypatch.setattr(provenance, "method_entry_points", lambda: [entry])
+    monkeypatch.setattr(provenance.plugins, "method_entry_points", lambda: [entry])
     monkeypatch.syspath_prepend(tmp_path)
     for content in ("a = 1", "a = 2"):
         path.write_text(content)
         importlib.invalidate_caches()
-        hashes.append(provenance.code_hash.__wrapped__())
+        hashes.append(provenance._installed_hash.__wrapped__())
     assert len(set(hashes)) == 3
 
 

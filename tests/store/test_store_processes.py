@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gapbench.bench.cli.main import EXIT_INTERRUPTED
+from gapbench.bench.api.choices import INTERRUPTED
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store, store_at
@@ -108,7 +108,7 @@ def test_two_commands_on_one_folder_train_every_run_once(
     for command in commands:
         command.join()
     # Whoever ends while the other still has runs in hand says so; the last one sees all of them.
-    assert 0 in {command.exitcode for command in commands} <= {0, EXIT_INTERRUPTED}
+    assert 0 in {command.exitcode for command in commands} <= {0, INTERRUPTED}
     done = [json.loads(out.read_text())["now"].get("ok", 0) for out in outs]
     assert sum(done) == 15
     assert len(small.records()) == 15

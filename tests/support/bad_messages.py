@@ -385,8 +385,8 @@ CASES = [
     Bad(
         "unknown field of a task entry",
         entry(seed=3),
-        "{suite}: unknown field 'tasks.0.seed'; allowed: backbones, budget, methods, "
-        "settings, start, task, training",
+        "{suite}: unknown field 'tasks.0.seed'; allowed: backbones, budget, definition, "
+        "methods, settings, start, task, training",
     ),
     Bad(
         "unknown field of a budget",

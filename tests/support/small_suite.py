@@ -83,7 +83,7 @@ PROCESSES = multiprocessing.get_context("forkserver")
 """Processes that start in milliseconds, since their server has imported the engine already."""
 PROCESSES.set_forkserver_preload(
     [
-        "gapbench.bench.cli.commands.train",
+        "gapbench.bench.api.training",
         "gapbench.reports.render.build",
         "transformers.models.bert.modeling_bert",
     ]

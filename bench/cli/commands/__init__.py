@@ -1,27 +1,15 @@
-"""What each command does: one function each, from parsed options to an exit code.
+"""The commands, one file each, which nothing lists: a new file is a new command."""
 
-A command loads the modules that it needs and no others: a report takes no training libraries.
-"""
-
-import argparse
-from collections.abc import Callable
 from importlib import import_module
+from pkgutil import iter_modules
 
-_HOMES = {
-    "files": ("fetch", "init", "score"),
-    "inspect": ("check", "list", "plan"),
-    "measure": ("bench",),
-    "records": ("export", "reproduce"),
-    "reports": ("compare", "leaderboard", "report"),
-    "status": ("status",),
-    "train": ("run",),
-    "tune": ("tune",),
-}
+from gapbench.bench.cli.command import Command
 
 
-def find(name: str) -> Callable[[argparse.Namespace], int]:
-    """Return the function of a command."""
-    home = next(home for home, names in _HOMES.items() if name in names)
-    command: Callable[[argparse.Namespace], int]
-    command = getattr(import_module(f"gapbench.bench.cli.commands.{home}"), f"{name}_command")
-    return command
+def discover() -> dict[str, Command]:
+    """Return all commands by name, in the order of the help."""
+    names = [info.name for info in iter_modules(__path__)]
+    found: dict[str, Command] = {
+        name: import_module(f"gapbench.bench.cli.commands.{name}") for name in names
+    }
+    return dict(sorted(found.items(), key=lambda item: (item[1].ORDER, item[0])))

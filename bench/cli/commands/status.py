@@ -1,24 +1,52 @@
-"""The command status: how far a results folder is, once, again and again, or for Prometheus."""
+"""Show how far every suite is, what failed and why, and how to try it again."""
 
 import argparse
 import json
 import sys
 import time
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
-from gapbench.bench.cli.commands.printing import print_rows
-from gapbench.bench.cli.main import EXIT_OK
+from gapbench.bench.api.choices import OK
+from gapbench.bench.cli import arguments
+from gapbench.bench.cli.argument_types import seconds
+from gapbench.bench.cli.printing import print_notes, print_rows
 from gapbench.bench.core.errors import StoreError, printable
-from gapbench.bench.monitor import prometheus
-from gapbench.bench.monitor.status import FolderStatus, ResultsFolder, SuiteStatus, Worker
-from gapbench.bench.tuning import selected
+
+if TYPE_CHECKING:
+    from gapbench.bench.monitor.status import FolderStatus, ResultsFolder, SuiteStatus, Worker
+
+EXAMPLE = "gapbench status results --watch 10"
+ORDER = 70
 
 _MIB = 2**20
 _TOP_AND_CLEAR = "\x1b[H\x1b[2J"
 
 
-def status_command(options: argparse.Namespace) -> int:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what can be typed after the name."""
+    arguments.results(parser, positional=True)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "--watch",
+        nargs="?",
+        type=seconds,
+        const=5.0,
+        default=None,
+        metavar="SECONDS",
+        help="look again every so often (default: 5) until all is done; in a pipe, a line a change",
+    )
+    form.add_argument(
+        "--prometheus", action="store_true", help="print metrics for Prometheus to collect"
+    )
+    arguments.json(form)
+
+
+def main(options: argparse.Namespace) -> int:
     """Print counts by suite and status, workers, and every failure with cause and way out."""
+    from gapbench.bench.monitor import prometheus
+    from gapbench.bench.monitor.status import ResultsFolder
+
     folder = ResultsFolder(options.results)
     status = folder.look()
     if status.empty:
@@ -33,14 +61,13 @@ def status_command(options: argparse.Namespace) -> int:
     elif options.watch is None:
         _print_tables(status)
     else:
-        _watch(folder, status, options.watch)
-        return EXIT_OK
-    _print_failures(status)
-    return EXIT_OK
+        status = _watched(folder, status, options.watch)
+    print_notes(_failures(status))
+    return OK
 
 
-def _watch(folder: ResultsFolder, status: FolderStatus, pause_s: float) -> None:
-    """Show the folder until all is done or the user has seen enough."""
+def _watched(folder: "ResultsFolder", status: "FolderStatus", pause_s: float) -> "FolderStatus":
+    """Show the folder until all is done or the user has seen enough; return what was seen last."""
     shown: dict[str, str] = {}
     try:
         while True:
@@ -58,14 +85,13 @@ def _watch(folder: ResultsFolder, status: FolderStatus, pause_s: float) -> None:
             status = folder.look()
     except KeyboardInterrupt:
         pass  # that is how one leaves it
-    _print_failures(status)
+    return status
 
 
-def _lines(status: FolderStatus) -> dict[str, str]:
+def _lines(status: "FolderStatus") -> dict[str, str]:
     """Return a line for each suite, study and worker, by a key of its own."""
     lines = {f"suite {name}": f"{name}: {_counted(s)}" for name, s in status.suites.items()}
-    for summary in status.studies:
-        row = selected.table(summary.study)
+    for row in _studies(status):
         left = f"{row['trials']} trials, {row['left']} {row['unit']} left, best {row['best']}"
         lines[f"study {row['study']}"] = f"{row['study']}: {left}"
     for worker in status.workers:
@@ -74,23 +100,23 @@ def _lines(status: FolderStatus) -> dict[str, str]:
     return {key: printable(line) for key, line in lines.items()}
 
 
-def _counted(share: SuiteStatus) -> str:
+def _counted(share: "SuiteStatus") -> str:
     return ", ".join(f"{count} {status}" for status, count in sorted(share.statuses.items()))
 
 
-def _print_tables(status: FolderStatus) -> None:
+def _print_tables(status: "FolderStatus") -> None:
     for rows in (_suites(status), _studies(status), _workers(status)):
-        print_rows(rows, as_json=False)
+        print_rows(rows)
 
 
-def _print_failures(status: FolderStatus) -> None:
+def _failures(status: "FolderStatus") -> Iterator[str]:
     for failure in status.failures:
-        print(printable(str(failure)), file=sys.stderr)
+        yield printable(str(failure))
         if failure.retry:
-            print(f"  try again: {printable(failure.retry)}", file=sys.stderr)
+            yield f"  try again: {printable(failure.retry)}"
 
 
-def _rows(status: FolderStatus) -> list[dict[str, Any]]:
+def _rows(status: "FolderStatus") -> list[dict[str, Any]]:
     failures = [
         {
             "failure": failure.status,
@@ -103,19 +129,21 @@ def _rows(status: FolderStatus) -> list[dict[str, Any]]:
     return [*_suites(status), *_studies(status), *_workers(status), *failures]
 
 
-def _suites(status: FolderStatus) -> list[dict[str, Any]]:
+def _suites(status: "FolderStatus") -> list[dict[str, Any]]:
     return [{"suite": name, **share.statuses} for name, share in status.suites.items()]
 
 
-def _studies(status: FolderStatus) -> list[dict[str, Any]]:
+def _studies(status: "FolderStatus") -> list[dict[str, Any]]:
+    from gapbench.bench.tuning import selected
+
     return [selected.table(summary.study) for summary in status.studies]
 
 
-def _workers(status: FolderStatus) -> list[dict[str, Any]]:
+def _workers(status: "FolderStatus") -> list[dict[str, Any]]:
     return [_worker(worker) for worker in status.workers]
 
 
-def _worker(worker: Worker) -> dict[str, Any]:
+def _worker(worker: "Worker") -> dict[str, Any]:
     rate, peak = worker.tokens_per_second, worker.peak_memory_bytes
     return {
         "worker": worker.name,

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from gapbench.bench.adaptation.registry import Registered, registered
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.work_queue import Job, WorkQueue
 from gapbench.bench.store.event_log import EventLog
@@ -27,6 +28,7 @@ class Settings:
         budget_s: seconds after which no stack is begun; None sets no limit.
         checkpoint_minutes: from one checkpoint of a stack in training to its next.
         event_log: where each stack is noted.
+        methods: classes that other processes must register before they work.
     """
 
     results: Path
@@ -38,6 +40,7 @@ class Settings:
     budget_s: float | None = None
     checkpoint_minutes: float = math.inf
     event_log: EventLog | None = None
+    methods: Registered = field(default_factory=registered)
 
 
 class Engine(Protocol):

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from gapbench.bench.cli import arguments
 from gapbench.bench.execution import engines
 from tests.support.small_suite import SmallSuite, call, make
 
@@ -39,7 +38,7 @@ def test_missing_extra_is_an_error_with_the_command_that_brings_it(
 
 def test_every_engine_of_the_command_line_has_its_file() -> None:
     """No engine is offered that nothing stands behind."""
-    assert engines.names() == sorted(arguments.ENGINES) == ["local", "ray", "slurm"]
+    assert engines.names() == ["local", "ray", "slurm"]
 
 
 @pytest.mark.parametrize("engine", engines.names())

@@ -1,33 +1,15 @@
-"""How commands print: tables and progress bars."""
+"""How far work is, told on stderr: lines, progress bars and times in words."""
 
-import json
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from tqdm import tqdm
 
-from gapbench.bench.core.errors import printable
 
-
-def print_rows(rows: Sequence[dict[str, Any]], *, as_json: bool) -> None:
-    """Print rows as an aligned table, or as JSON."""
-    if as_json:
-        print(json.dumps(list(rows)))
-    elif rows:
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        cells = [names] + [[_cell(row.get(name)) for name in names] for row in rows]
-        widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
-        for line in cells:
-            print(
-                "  ".join(
-                    text.ljust(width) for text, width in zip(line, widths, strict=True)
-                ).rstrip()
-            )
-
-
-def _cell(value: object) -> str:
-    return "-" if value is None else printable(str(value))
+def say(line: str, *, progress: bool = True) -> None:
+    """Print a line to stderr if progress is wanted."""
+    if progress:
+        print(line, file=sys.stderr)
 
 
 def span(seconds: float) -> str:
@@ -41,7 +23,7 @@ def span(seconds: float) -> str:
     return " ".join(parts[:2])
 
 
-def progress_bar(total: int, unit: str) -> Any:
+def progress_bar(total: int, unit: str, *, progress: bool = True) -> Any:
     """Return a progress bar with an estimate of the time left."""
     shape = f"{{l_bar}}{{bar}}| {{n:.1f}}/{{total}}{unit}, {{elapsed}} gone, {{remaining}} left"
     pause = 0.5 if sys.stderr.isatty() else 30.0  # seconds between lines; a log needs few
@@ -52,4 +34,5 @@ def progress_bar(total: int, unit: str) -> Any:
         file=sys.stderr,
         mininterval=pause,
         smoothing=0,
+        disable=not progress,
     )

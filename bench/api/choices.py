@@ -1,0 +1,37 @@
+"""What may be given for an argument, and how a call ends; imports nothing that takes time."""
+
+from collections.abc import Sequence
+
+from gapbench.bench.core.errors import ConfigError
+
+CHECKPOINT_MINUTES = 10.0  # a checkpoint takes a second or so; this much may be lost at most
+DEVICES = ("auto", "cpu", "cuda")
+OBJECTIVES = ("score", "score+ece", "score+gap")
+IDLE_THREADS = ("OMP_WAIT_POLICY", "PASSIVE")
+"""Set in the environment before numerical libraries load: their idle threads spin by default, which
+on a machine with other work was measured to make a run seven times slower."""
+PRECISIONS = ("fp32", "bf16", "fp64")
+PRUNERS = ("none", "asha", "wilcoxon")
+RETRYABLE = ("failed", "out_of_memory", "interrupted")
+"""Statuses from which a run is tried again."""
+SPACES = ("default", "full")
+
+OK, USAGE, FAILED_RUNS, INTERRUPTED = 0, 2, 3, 130
+"""How a call ends, in the exit codes of the command line."""
+
+
+def names(given: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return names as a tuple, empty for all."""
+    parts = given.split(",") if isinstance(given, str) else given or ()
+    return tuple(name.strip() for name in parts if name.strip())
+
+
+def one_of(field: str, given: str, allowed: Sequence[str]) -> str:
+    """Return a word if it is allowed.
+
+    Raises:
+        ConfigError: if it is not.
+    """
+    if given not in allowed:
+        raise ConfigError(f"{field} {given!r} is unknown; give one of {', '.join(allowed)}")
+    return given

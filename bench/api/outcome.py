@@ -1,0 +1,61 @@
+"""What one call of `run` or `tune` did, and the sentences about it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gapbench.bench.api.choices import FAILED_RUNS, INTERRUPTED, OK
+from gapbench.bench.api.progress import span
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one call of `run` or `tune` did.
+
+    Attributes:
+        suite: its name.
+        runs: how many the suite wants.
+        now: how many ended in this call, by status.
+        left: how many were not begun because the time was over.
+        seconds_left: what those will probably take one worker; None where nobody can know.
+        elsewhere: how many are in the hands of another process.
+        troubles: status, run and cause of each run that has no result.
+        studies: of `tune`, a row for each study.
+        fruitless: studies of which no trial is complete.
+    """
+
+    suite: str = ""
+    runs: int = 0
+    now: Mapping[str, int] = field(default_factory=dict)
+    left: int = 0
+    seconds_left: float | None = None
+    elsewhere: int = 0
+    troubles: Sequence[tuple[str, str, str]] = ()
+    studies: Sequence[Mapping[str, Any]] = ()
+    fruitless: Sequence[str] = ()
+
+    @property
+    def counts(self) -> dict[str, Any]:
+        """Suite, number of runs and what happened now, for programs."""
+        return {"suite": self.suite, "runs": self.runs, "now": dict(self.now)}
+
+    @property
+    def code(self) -> int:
+        """`OK`, `FAILED_RUNS` or `INTERRUPTED`, the last of which means that work is left."""
+        stopped = any(status == "interrupted" for status, *_ in self.troubles)
+        if self.left or self.elsewhere or stopped:
+            return INTERRUPTED
+        return FAILED_RUNS if self.troubles or self.fruitless else OK
+
+    @property
+    def messages(self) -> list[str]:
+        """A sentence on every run that is not ok, and on what is left."""
+        said = [f"{status}: {run}: {cause}" for status, run, cause in self.troubles]
+        if self.left:
+            about = f", about {span(self.seconds_left)} of one worker" if self.seconds_left else ""
+            said.append(f"{self.left} runs are left{about}; the same command goes on")
+        elif self.elsewhere:
+            said.append(f"{self.elsewhere} runs are in the hands of another process")
+        return said + [
+            f"no trial of {name} is complete; see gapbench status" for name in self.fruitless
+        ]

@@ -1,0 +1,258 @@
+"""A results folder in Python: its runs as data frames, and what they say together."""
+
+from functools import cached_property
+from html import escape
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gapbench.bench.api.calls import Names
+from gapbench.bench.api.choices import names
+from gapbench.bench.api.outcome import Outcome
+from gapbench.bench.api.views import Comparison, Verdict
+from gapbench.bench.core.errors import RecordError
+from gapbench.bench.store.record_io import read_predictions
+from gapbench.bench.store.store import Store
+from gapbench.bench.tuning.summary import read_summaries
+from gapbench.reports.document.columns import title
+from gapbench.reports.prose import suite_verdict
+from gapbench.reports.prose.verdict import verdict
+from gapbench.reports.render.build import build, whole_leaderboard
+from gapbench.reports.results import load as loading
+from gapbench.reports.results.load import CURVE, SPLITS
+from gapbench.reports.results.load import Results as Loaded
+from gapbench.reports.results.selection import Selection
+from gapbench.reports.tables.compare import compare
+from gapbench.reports.tables.leaderboard import BLOCK, summarise
+from gapbench.reports.tables.suite_summary import suite_summaries
+
+_NO_FAILURE = ("ok", "skipped", "missing")
+_MOST_SHOWN = 5
+_CELL = ["task", "backbone", "method", "variant", "seed"]
+
+
+def load(folder: str | PathLike[str] = "results") -> "Results":
+    """Read a results folder, however its runs were made.
+
+    Raises:
+        StoreError: if it holds neither a plan nor a record.
+        RecordError: if a plan in it cannot be read.
+    """
+    results = Results(folder)
+    _ = results.runs  # what is wrong shows now
+    return results
+
+
+class Results:
+    """A results folder.
+
+    It is read when something of it is first asked for, and not again: `load` it anew to see what
+    has been added since.
+
+    Attributes:
+        path: the folder.
+        outcome: what the call of `run` or `tune` that returned this did; nothing after `load`.
+    """
+
+    def __init__(self, path: str | PathLike[str], outcome: Outcome | None = None) -> None:
+        self.path = Path(path)
+        self.outcome = outcome or Outcome()
+        self._parts: dict[Selection, tuple[Loaded, pd.DataFrame]] = {}
+
+    @cached_property
+    def _loaded(self) -> Loaded:
+
+        return loading.load(Store(self.path))
+
+    @property
+    def runs(self) -> pd.DataFrame:
+        """One row for each run that a suite wants, and for each stray record.
+
+        Identity, status, scores, calibration, cost and origin; the columns are those of
+        ``runs.csv``, which `docs/report.md` explains.
+        """
+        return self._loaded.runs.copy()
+
+    @property
+    def failures(self) -> pd.DataFrame:
+        """Runs that failed, diverged or were stopped, with their causes; unreadable records too."""
+        runs = self._loaded.runs
+        failed = runs[~runs["status"].isin(_NO_FAILURE)]
+        cause = failed["detail"].str.strip().str.split("\n").str[-1]
+        table = failed[["status", *_CELL, "path"]].assign(cause=cause)
+        unreadable = [{"status": "unreadable", "cause": why} for why in self._loaded.unreadable]
+        return pd.concat([table, pd.DataFrame(unreadable)] if unreadable else [table]).reset_index(
+            drop=True
+        )
+
+    @property
+    def studies(self) -> pd.DataFrame:
+        """One row for each search of settings; empty if nothing was tuned."""
+        rows = [
+            summary.study.model_dump(exclude={"trials", "space"})
+            | {"dimensions": list(summary.study.space), "trials": len(summary.study.trials)}
+            | summary.model_dump(include={"optimism", "gain"})
+            for summary in read_summaries(self.path)
+        ]
+        return pd.DataFrame(rows)
+
+    def leaderboard(
+        self, *, tasks: Names = None, backbones: Names = None, methods: Names = None
+    ) -> pd.DataFrame:
+        """Return a row for each cell, the best of each task first, with intervals and groups.
+
+        The columns are those of ``leaderboard.csv``. Methods are compared among those asked for.
+
+        Raises:
+            StoreError: if the folder has no such task, backbone or method.
+        """
+        selection, loaded, summary = self._part(tasks, backbones, methods)
+        return whole_leaderboard(loaded, summary, selection)
+
+    def compare(
+        self, first: str, second: str, task: str | None = None, backbone: str | None = None
+    ) -> Comparison:
+        """Compare two methods on the seeds and test items that both have.
+
+        Args:
+            first: a method, or "method / variant".
+            second: another one.
+            task: on this task alone; None on all that both have.
+            backbone: likewise.
+
+        Raises:
+            ConfigError: if both are the same, or a name fits several variants.
+            StoreError: if the folder does not have them, or nothing that they share.
+        """
+        return Comparison(
+            compare(self.path, first, second, Selection(names(task), names(backbone)))
+        )
+
+    def verdict(
+        self, *, tasks: Names = None, backbones: Names = None, methods: Names = None
+    ) -> Verdict:
+        """Return what the report concludes: of all tasks of a suite together, then of each task.
+
+        Raises:
+            StoreError: if the folder has no such task, backbone or method.
+        """
+        _, loaded, summary = self._part(tasks, backbones, methods)
+        said = {
+            suite_verdict.title(together): suite_verdict.overall(together)
+            for together in suite_summaries(loaded, summary)
+            if len(together.rivals) > 1
+        }
+        blocks = [block for _, block in summary.groupby(BLOCK, sort=False)]
+        return Verdict(said | {title(block): verdict(block) for block in blocks})
+
+    def predictions(self, run: Any) -> pd.DataFrame:
+        """Return what a run gave for each test item: logits or texts beside what was right.
+
+        Args:
+            run: its run hash, or the start of it; or a row of `runs`.
+
+        Raises:
+            RecordError: if there is no such run, or it has no stored predictions.
+        """
+        wanted = str(run if isinstance(run, str) else run["run_hash"])
+        runs = self._loaded.runs.drop_duplicates("run_hash")
+        found = runs[runs["run_hash"].str.startswith(wanted)]
+        if len(found) != 1 or not wanted:
+            raise RecordError(f"{len(found)} run hashes under {self.path} begin with {wanted!r}")
+        row = found.iloc[0]
+        table = read_predictions((self.path / row["path"]).with_suffix(".parquet"))
+        if table is None:
+            raise RecordError(
+                f"run {row['run_hash']} has no stored predictions; its status is {row['status']}"
+            )
+        frame: pd.DataFrame = table.to_pandas()
+        return frame
+
+    def curves(self) -> pd.DataFrame:
+        """Return scores and losses along training, one row for each run, step and split.
+
+        `score` is that of the metric that picks checkpoints, on about 500 examples at most.
+        """
+        runs = self._loaded.runs.drop_duplicates("run_hash").set_index("run_hash")
+        whole = {
+            run: pd.DataFrame(points, columns=list(CURVE))
+            for run, points in self._loaded.curves.items()
+        }
+        columns = ["run_hash", *_CELL, "step", "split", "score", "loss"]
+        if not whole:
+            return pd.DataFrame(columns=columns)
+        wide = (
+            pd.concat(whole, names=["run_hash", None])
+            .reset_index(level=0)
+            .join(runs[_CELL], on="run_hash")
+        )
+        parts = [
+            wide.assign(split=split, score=wide[f"{split}_score"], loss=wide[f"{split}_loss"])
+            for split in SPLITS
+        ]
+        table = pd.concat(parts)[columns].astype({"step": "int64"})
+        return table.sort_values(["run_hash", "step"], kind="stable", ignore_index=True)
+
+    def report(
+        self,
+        out: str | PathLike[str] | None = None,
+        *,
+        tasks: Names = None,
+        backbones: Names = None,
+        methods: Names = None,
+    ) -> tuple[Path, ...]:
+        """Write the report: a page, a PDF, two tables and the figures.
+
+        Args:
+            out: folder to write to, made where needed; None for ``report`` in the results folder.
+            tasks: report on these alone; likewise ``backbones`` and ``methods``.
+            backbones: on these.
+            methods: on these.
+
+        Returns:
+            What was written.
+
+        Raises:
+            StoreError: if the folder has no such part, or ``out`` cannot be written.
+        """
+        selection = Selection(names(tasks), names(backbones), names(methods))
+        return build(self.path, Path(out or self.path / "report"), selection).paths
+
+    def _part(
+        self, tasks: Names, backbones: Names, methods: Names
+    ) -> tuple[Selection, Loaded, pd.DataFrame]:
+
+        selection = Selection(names(tasks), names(backbones), names(methods))
+        if selection not in self._parts:
+            part = selection.of(self._loaded)
+            self._parts[selection] = part, summarise(part)
+        return selection, *self._parts[selection]
+
+    def __repr__(self) -> str:
+        failed = self._told_failures()
+        return "\n".join([self._counted(), *(f"  {line}" for line in failed)])
+
+    def _repr_html_(self) -> str:
+        counts = self._loaded.runs.pivot_table(
+            index="task", columns="method", values="seed", aggfunc="count", fill_value=0
+        )
+        told = "".join(f"<li>{escape(line)}</li>" for line in self._told_failures())
+        return f"<p>{escape(self._counted())}</p>{counts.to_html()}<ul>{told}</ul>"
+
+    def _counted(self) -> str:
+        runs = self._loaded.runs
+        statuses = ", ".join(f"{n} {status}" for status, n in runs["status"].value_counts().items())
+        return f"Results in {str(self.path)!r}: {len(runs)} runs ({statuses or 'none'})"
+
+    def _told_failures(self) -> list[str]:
+        table = self.failures
+        shown = [
+            f"{row.status}: {row.task}/{row.backbone}/{row.method} seed {row.seed}: {row.cause}"
+            if row.status != "unreadable"
+            else f"unreadable: {row.cause}"
+            for row in table.head(_MOST_SHOWN).itertuples()
+        ]
+        rest = len(table) - len(shown)
+        return shown + ([f"and {rest} more; see .failures"] if rest else [])

@@ -1,0 +1,196 @@
+"""Training a suite: what is missing is run, a log is kept, and what became of it is told."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from inspect import signature
+from os import PathLike
+from pathlib import Path
+from typing import Any, Self
+
+from gapbench.bench.adaptation.registry import bound_here
+from gapbench.bench.api.choices import DEVICES, RETRYABLE, names, one_of
+from gapbench.bench.api.outcome import Outcome
+from gapbench.bench.api.planning import Request, request
+from gapbench.bench.api.progress import progress_bar, say
+from gapbench.bench.api.results import Results
+from gapbench.bench.config.run import Run
+from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.core.process import choose_device
+from gapbench.bench.execution import engines
+from gapbench.bench.execution.engines.base import Settings
+from gapbench.bench.execution.scheduler import GridResult, execute
+from gapbench.bench.store.event_log import EventLog, recorded, typed
+from gapbench.bench.store.failure import ENOUGH, left_alone
+from gapbench.bench.store.record import Status
+from gapbench.bench.store.store import Store, store_at
+from gapbench.bench.training.checkpoint import Checkpoints
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a call asks for, and how it is done.
+
+    Attributes:
+        name: of the function that was called.
+        command: what was typed: the words of a command line, or a call of Python.
+        retry: statuses of runs to try again.
+        progress: whether to tell how far the work is.
+    """
+
+    name: str
+    command: Sequence[str] | str
+    wanted: Request
+    settings: Settings
+    retry: tuple[str, ...]
+    progress: bool
+
+    @classmethod
+    def of(cls, function: Callable[..., Results], given: Mapping[str, Any]) -> Self:
+        """Return what a call of a function with these arguments asks for.
+
+        Raises:
+            ConfigError, DataError, BackboneError: naming what is invalid or not at hand; nothing
+                has been written then.
+        """
+        engines.find(one_of("engine", given["engine"], engines.names()))
+        device = one_of("device", given["device"], DEVICES)
+        if given["engine"] == "local":  # the computers of a cluster have devices of their own
+            choose_device(device)
+        for name in ("stack", "workers", "time_budget", "checkpoint_minutes"):
+            if given.get(name) is not None and not given[name] > 0:
+                raise ConfigError(f"{name} must be above 0, got {given[name]!r}")
+        retry = tuple(one_of("retry", status, RETRYABLE) for status in names(given["retry"]))
+        part = {name: given[name] for name in signature(request).parameters}
+        wanted = request(**part)
+        settings = Settings(
+            results=Path(given["results"]),
+            sources=wanted.sources,
+            device=device,
+            stack=given["stack"],
+            workers=_workers(wanted, given),
+            engine=given["engine"],
+            budget_s=given.get("time_budget"),
+            checkpoint_minutes=given["checkpoint_minutes"],
+        )
+        command = given["command"] or _spelled(function, given)
+        return cls(function.__name__, command, wanted, settings, retry, given["progress"])
+
+    def recorded(self, work: "Callable[[Work], Outcome]") -> Results:
+        """Do the work and keep a log of it; return the results folder."""
+        outcomes = list[Outcome]()
+        results = self.settings.results
+
+        def keep(event_log: EventLog) -> int:
+            told = replace(self, settings=replace(self.settings, event_log=event_log))
+            outcomes.append(work(told))
+            return outcomes[0].code
+
+        recorded(store_at(results), self.name, self.command, keep)
+        if isinstance(self.command, str):  # the command line tells them below the leaderboard
+            for message in outcomes[0].messages:
+                say(message, progress=self.progress)
+        return Results(results, outcomes[0])
+
+    @property
+    def repeated_by(self) -> str:
+        """What does the same again, as plans name it: without what was tried again."""
+        if isinstance(self.command, str):
+            return typed(self.command)
+        kept: list[str] = []
+        words = iter(self.command)
+        for word in words:
+            flag, given, _ = word.partition("=")
+            if len(flag) > len("--re") and "--retry".startswith(flag):  # as argparse takes it
+                if not given:
+                    next(words)
+                continue
+            kept.append(word)
+        return typed(kept)
+
+
+def train(work: Work) -> Outcome:
+    """Run what is missing of a suite, and return what became of it."""
+    wanted, settings, runs = work.wanted, work.settings, work.wanted.runs
+    store = store_at(settings.results)
+    rows = [(entry.run, entry.variant) for entry in wanted.planned]
+    store.write_plan(wanted.suite.name, rows, work.repeated_by)
+    unsettled = store.unsettled(runs)
+    alone = {r.hash for r in store.recorded(unsettled) if left_alone(store.find(r), work.retry)}
+    todo = [run for run in unsettled if run.hash not in alone]
+    Checkpoints(store, choose_device("cpu")).clear()
+    done_before = f"{len(runs)} runs, {len(runs) - len(unsettled)} done before"
+    say(done_before, progress=work.progress)
+    if alone:
+        say(
+            f"{len(alone)} of them failed {ENOUGH} times in the same way and are left alone; "
+            "--retry with their statuses tries them again, see gapbench status",
+            progress=work.progress,
+        )
+    done = _executed(todo, settings, progress=work.progress) if todo else GridResult(Counter())
+    return _outcome(wanted.suite.name, runs, store, done)
+
+
+def _executed(todo: Sequence[Run], settings: Settings, *, progress: bool) -> GridResult:
+    with progress_bar(len(todo), " runs", progress=progress) as bar:
+
+        def show(done: float, statuses: Counter[Status]) -> None:
+            trouble = {s.value: n for s, n in statuses.items() if s != Status.OK}
+            bar.set_postfix(trouble, refresh=False)
+            bar.update(done - bar.n)
+
+        return execute(todo, settings, show)
+
+
+def _outcome(suite: str, runs: Sequence[Run], store: Store, done: GridResult) -> Outcome:
+    """Return what became of every run."""
+    troubles, missing = [], 0
+    for run in runs:
+        status = store.status(run)
+        record = None if status in {None, Status.OK, Status.SKIPPED} else store.find(run)
+        missing += status is None
+        if record is not None:
+            troubles.append((str(status), str(run), record.cause))
+    return Outcome(
+        suite=suite,
+        runs=len(runs),
+        now={status.value: count for status, count in done.statuses.items()},
+        left=done.left,
+        seconds_left=done.seconds_left,
+        elsewhere=0 if done.left else missing,
+        troubles=tuple(troubles),
+    )
+
+
+def _workers(wanted: Request, given: Mapping[str, Any]) -> int | None:
+    """Return how many workers a call asks for, or 1 where methods cannot reach other processes.
+
+    Raises:
+        ConfigError: if the engine has no other than such.
+    """
+    workers: int | None = given["workers"]
+    here = bound_here({run.cell.method for run in wanted.runs})
+    if not here:
+        return workers
+    why = (
+        f"method {here[0]!r} is defined in a notebook or inside a function, from where no other "
+        "process can import it"
+    )
+    if given["engine"] != "local":
+        raise ConfigError(f"engine {given['engine']!r}: {why}; put its class into a module")
+    if workers not in {None, 1}:
+        say(f"{why}: all runs are done in this process", progress=given["progress"])
+    return 1
+
+
+def _spelled(function: Callable[..., Any], given: Mapping[str, Any]) -> str:
+    """Return a call as Python spells it, without what is as by default."""
+    usual = {name: each.default for name, each in signature(function).parameters.items()}
+    plain = {n: str(each) if isinstance(each, PathLike) else each for n, each in given.items()}
+    suite = repr(plain["suite"]) if isinstance(plain["suite"], str) else "suite"
+    others = [
+        f"{name}={value!r}"
+        for name, value in plain.items()
+        if name not in {"suite", "retry", "progress"} and value != usual.get(name, value)
+    ]
+    return f"gapbench.{function.__name__}({', '.join([suite, *others])})"

@@ -1,0 +1,93 @@
+"""Tuning a suite: settings are searched, then defaults and winners are trained."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any, get_args
+
+import torch
+
+from gapbench.bench.api.calls import tune
+from gapbench.bench.api.choices import CHECKPOINT_MINUTES
+from gapbench.bench.api.outcome import Outcome
+from gapbench.bench.api.progress import progress_bar, say
+from gapbench.bench.api.results import Results
+from gapbench.bench.api.training import Work, train
+from gapbench.bench.config.run import Run
+from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.core.process import choose_device
+from gapbench.bench.core.schema import validate
+from gapbench.bench.execution.engines.local import suitable_workers
+from gapbench.bench.execution.work_queue import Job
+from gapbench.bench.store.store import Store
+from gapbench.bench.tuning import selected, study_plan
+from gapbench.bench.tuning.schema import Unit
+from gapbench.bench.tuning.search import SearchContext, search
+from gapbench.bench.tuning.storage import default_url
+from gapbench.bench.tuning.study_plan import Search, StudyPlan
+
+
+def tuned(**given: Any) -> Results:
+    """Do what a call of `tune` asks for."""
+    if given["engine"] != "local":
+        raise ConfigError(
+            f"--engine {given['engine']}: tune searches with the processes of this computer; leave "
+            "it out, and start the same command on as many computers as you like with one "
+            "--results folder and one --storage URL"
+        )
+    how = _search(given)
+    # Of winners and defaults.
+    work = Work.of(tune, {**given, "checkpoint_minutes": CHECKPOINT_MINUTES})
+    wanted = work.wanted
+    plans, without = study_plan.studies(wanted.suite, wanted.planned, wanted.sources, how)
+    for label, reason in without.items():
+        say(f"no study of {label}: {reason}", progress=work.progress)
+    limit = how.limit
+    say(f"{len(plans)} studies of {limit.amount:g} {limit.unit} each", progress=work.progress)
+    storage = given["storage"] or default_url(work.settings.results)
+    return work.recorded(partial(_search_and_train, plans, storage))
+
+
+def _search(given: Mapping[str, Any]) -> Search:
+    """Return how to tune.
+
+    Raises:
+        ConfigError: if a value is not allowed, or several budgets are given.
+    """
+    limits = {unit: given[unit] for unit in get_args(Unit) if given[unit] is not None}
+    if len(limits) > 1:
+        raise ConfigError(f"a study has one budget, got {', '.join(limits)}; give one of them")
+    content = {
+        "limit": next(({"unit": unit, "amount": n} for unit, n in limits.items()), {}),
+        "level": given["space"],
+        "objectives": tuple(given["objective"].split("+")),
+        **{name: given[name] for name in ("trial_seeds", "pruner", "seed")},
+    }
+    return validate(Search, content, "tune")
+
+
+def _search_and_train(plans: list[StudyPlan], storage: str, work: Work) -> Outcome:
+    wanted, settings = work.wanted, work.settings
+    device = choose_device(settings.device)
+    jobs = [Job([Run(plan.base, 0)]) for plan in plans for _ in range(2)]
+    workers = settings.workers or suitable_workers(jobs, wanted.sources, device)
+    context = SearchContext(
+        settings.results,
+        storage,
+        wanted.sources,
+        device,
+        settings.stack,
+        max(1, torch.get_num_threads() // workers),
+        settings.event_log,
+    )
+    with progress_bar(100, "% of all budgets", progress=work.progress) as bar:
+        files = search(plans, context, workers, lambda share: bar.update(100 * share - bar.n))
+    seeds = wanted.suite.seeds
+    planned = [*wanted.planned, *selected.planned(plans, files, seeds)]
+    outcome = train(replace(work, wanted=replace(wanted, planned=planned)))
+    selected.complete(plans, files, seeds, Store(settings.results), settings.results)
+    return replace(
+        outcome,
+        studies=[selected.table(file) for file in files],
+        fruitless=[file.name for file in files if file.best_number is None],
+    )

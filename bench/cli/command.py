@@ -1,0 +1,33 @@
+"""What a command is: a file of `bench.cli.commands` that has its name and defines what is below."""
+
+import argparse
+from typing import Any, Protocol
+
+_OWN = {"command", "debug", "json", "words"}  # options about a command line, not about the work
+
+
+class Command(Protocol):
+    """A command. The first line of its docstring, without the full stop, is its summary.
+
+    Attributes:
+        EXAMPLE: a command line that works.
+        ORDER: its place in the help, from small to large.
+    """
+
+    EXAMPLE: str
+    ORDER: int
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Add what can be typed after the name."""
+
+    def main(self, options: argparse.Namespace) -> int:
+        """Do it and return the exit code.
+
+        It imports what it needs only now: help and usage errors must not wait for the training
+        libraries.
+        """
+
+
+def given(options: argparse.Namespace, *without: str) -> dict[str, Any]:
+    """Return the options that a function of `bench.api` takes by the same names."""
+    return {name: value for name, value in vars(options).items() if name not in {*_OWN, *without}}

@@ -1,0 +1,30 @@
+"""Compare two methods on the seeds and test items that both have."""
+
+import argparse
+import json
+
+from gapbench.bench.api.choices import OK
+from gapbench.bench.cli import arguments
+from gapbench.bench.cli.command import given
+
+EXAMPLE = "gapbench compare lora hiddenkey results --task rte"
+ORDER = 100
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what can be typed after the name."""
+    for name, metavar in (("first", "A"), ("second", "B")):
+        parser.add_argument(name, metavar=metavar, help="a method, or 'method / variant'")
+    arguments.results(parser, positional=True)
+    parser.add_argument("--task", default=None, help="on this task only")
+    parser.add_argument("--backbone", default=None, help="on this backbone only")
+    arguments.json(parser)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print how two methods differ, task by task."""
+    from gapbench.bench.api.results import Results
+
+    found = Results(options.results).compare(**given(options, "results"))
+    print(json.dumps(found.content) if options.json else found)
+    return OK

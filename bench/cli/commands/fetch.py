@@ -1,0 +1,40 @@
+"""Copy a suite's data and backbones to a folder, for computers without a network."""
+
+import argparse
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from gapbench.bench.api.choices import OK
+from gapbench.bench.cli import arguments
+
+EXAMPLE = "gapbench fetch glue_small --out mirror"
+ORDER = 150
+
+_SHAPE = "{l_bar}{bar}| {n}/{total} items, {elapsed} gone, {remaining} left"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what can be typed after the name."""
+    arguments.suite_tasks(parser)
+    parser.add_argument(
+        "--out", type=Path, required=True, metavar="DIR", help="gets DIR/data and DIR/backbones"
+    )
+    arguments.sources(parser)
+    arguments.json(parser)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Fill a folder with what a suite needs, and print what is in it."""
+    from tqdm import tqdm
+
+    from gapbench.bench.cli.printing import print_notes, print_rows
+    from gapbench.bench.data.sources import Sources
+    from gapbench.bench.experiment.mirror import fetch, wanted
+
+    sources, out = Sources(options.data, offline=options.offline), options.out
+    items = wanted(options.suite, sources, options.tasks, options.backbone)
+    bar = tqdm(fetch(items, out), total=len(items), bar_format=_SHAPE, file=sys.stderr)
+    print_rows([asdict(fetched) for fetched in bar], as_json=options.json)
+    print_notes([f"use it by --data {out / 'data'} and --backbone {out / 'backbones'}/NAME"])
+    return OK

@@ -1,0 +1,62 @@
+"""Write a suite and its task file about your own rows."""
+
+import argparse
+from pathlib import Path
+
+from gapbench.bench.api.choices import OK
+from gapbench.bench.cli.argument_types import names
+
+EXAMPLE = "gapbench init mine.yaml --data train.csv --text review --label stars"
+ORDER = 30
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what can be typed after the name."""
+    parser.add_argument("suite", metavar="SUITE", type=Path, help="the YAML file to write")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="rows to train on: .csv, .tsv, .jsonl or .parquet",
+    )
+    parser.add_argument(
+        "--test",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="rows to score on (default: a fifth of --data is set aside)",
+    )
+    parser.add_argument(
+        "--text", type=names, required=True, metavar="A,B", help="columns the model reads"
+    )
+    predicted = parser.add_mutually_exclusive_group(required=True)
+    predicted.add_argument("--label", metavar="COLUMN", help="class or value to predict")
+    predicted.add_argument("--target", metavar="COLUMN", help="text to write")
+    parser.add_argument(
+        "--kind",
+        choices=["classification", "regression"],
+        default=None,
+        help="of the label (default: as its values suggest)",
+    )
+    parser.add_argument(
+        "--group",
+        default=None,
+        metavar="COLUMN",
+        help="rows of equal value here stay together in every cut",
+    )
+    parser.add_argument("--force", action="store_true", help="write over files that exist")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Write a suite about the user's own rows and print what was found in them."""
+    from gapbench.bench.experiment.scaffold import Columns, init
+
+    columns = Columns(
+        text=options.text,
+        label=options.target or options.label,
+        kind="generation" if options.target else options.kind,
+        group=options.group,
+    )
+    print(init(options.suite, options.data, options.test, columns, force=options.force))
+    return OK

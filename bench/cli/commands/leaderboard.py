@@ -1,0 +1,35 @@
+"""Print the leaderboard, also as a table for a paper."""
+
+import argparse
+
+from gapbench.bench.api.choices import OK
+from gapbench.bench.cli import arguments
+
+EXAMPLE = "gapbench leaderboard results --tasks rte,mrpc --latex"
+ORDER = 90
+_FORMS = {
+    "markdown": "print Markdown as GitHub reads it",
+    "latex": "print a LaTeX tabular with booktabs",
+    "json": "print JSON for a program to read",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what can be typed after the name."""
+    arguments.results(parser, positional=True)
+    arguments.selection(parser)
+    form = parser.add_mutually_exclusive_group()
+    for name, what in _FORMS.items():
+        form.add_argument(
+            f"--{name}", action="store_const", const=name, dest="form", default="text", help=what
+        )
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print the leaderboard in the form that is asked for."""
+    from gapbench.reports.render.build import terminal
+    from gapbench.reports.results.selection import Selection
+
+    selection = Selection(options.tasks, options.backbones, options.methods)
+    print(terminal(options.results, selection, options.form), end="")
+    return OK

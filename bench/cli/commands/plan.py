@@ -1,0 +1,29 @@
+"""Show what a suite would run, and what is done already."""
+
+import argparse
+
+from gapbench.bench.api.choices import OK
+from gapbench.bench.cli import arguments
+from gapbench.bench.cli.command import given
+
+EXAMPLE = "gapbench plan quickstart --results results --workers 4"
+ORDER = 40
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what can be typed after the name."""
+    arguments.suite(parser)
+    arguments.results(parser)
+    arguments.workers(parser)
+    arguments.json(parser)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print the grid, what is done, and the time left as far as stored runs tell it."""
+    from gapbench.bench.api.planning import planned
+    from gapbench.bench.cli.printing import print_notes, print_rows
+
+    overview = planned(**given(options))
+    print_rows(overview.rows, as_json=options.json)
+    print_notes(overview.notes)
+    return OK

@@ -1,0 +1,33 @@
+"""Write report.html, report.pdf, leaderboard.csv, runs.csv and the figures."""
+
+import argparse
+from pathlib import Path
+
+from gapbench.bench.api.choices import OK
+from gapbench.bench.cli import arguments
+from gapbench.bench.cli.command import given
+
+EXAMPLE = "gapbench report results --out results/report"
+ORDER = 80
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what can be typed after the name."""
+    arguments.results(parser, positional=True)
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help="where to write (default: RESULTS/report)",
+    )
+    arguments.selection(parser)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Write the report's files and print where they are."""
+    from gapbench.bench.api.results import Results
+
+    for path in Results(options.results).report(**given(options, "results")):
+        print(path)
+    return OK

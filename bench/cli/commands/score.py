@@ -1,0 +1,72 @@
+"""Score the outputs of any system with a task's metrics."""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from gapbench.bench.api.choices import OK
+from gapbench.bench.cli import arguments
+from gapbench.bench.cli.argument_types import names
+
+EXAMPLE = "gapbench score --task e2e_nlg --predictions out.txt --references test.parquet"
+ORDER = 140
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what can be typed after the name."""
+    parser.add_argument(
+        "--task", required=True, metavar="TASK", help="name of a built-in task, or its YAML file"
+    )
+    parser.add_argument(
+        "--predictions",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="texts: .txt, one a line, or .json; anything: .csv, .tsv, .jsonl or .parquet with a "
+        "column prediction, or logit_0, logit_1, ..., or prob_0, prob_1, ...",
+    )
+    parser.add_argument(
+        "--references",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="rows with the task's columns: .csv, .tsv, .jsonl or .parquet",
+    )
+    parser.add_argument(
+        "--metrics",
+        type=names,
+        default=(),
+        metavar="A,B",
+        help="instead of the task's own; calibration is scored wherever probabilities are given",
+    )
+    arguments.json(parser)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Print what outputs score, and why a score is missing."""
+    from tqdm import tqdm
+
+    from gapbench.bench.cli.printing import print_notes, print_rows
+    from gapbench.bench.tasks.score import score
+
+    track = partial(tqdm, desc="metrics", file=sys.stderr, delay=1.0, leave=False)
+    scored = score(options.task, options.predictions, options.references, options.metrics, track)
+    if options.json:
+        print(json.dumps(asdict(scored)))
+    else:
+        rows: list[dict[str, Any]] = [
+            {
+                **({"part": part} if scored.parts else {}),
+                "metric": name,
+                "score": None if value is None else f"{value:.4f}",
+            }
+            for part, scores in ({"all": scored.scores} | scored.parts).items()
+            for name, value in scores.items()
+        ]
+        print_rows(rows)
+    print_notes(f"no {name}: {reason}" for name, reason in scored.reasons.items())
+    return OK

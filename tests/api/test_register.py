@@ -1,0 +1,166 @@
+"""Methods that no installed package has: registered by a script or a notebook, and run."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from torch import nn
+
+import gapbench
+from gapbench.bench.adaptation import registry
+from gapbench.bench.core import plugins
+from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.store import provenance
+from gapbench.methods.head import Head
+from tests.support.small_suite import SmallSuite
+
+SCRIPT = '''
+import sys
+
+import gapbench
+from gapbench.methods.head import Head
+
+
+@gapbench.register
+class Mine(Head):
+    """Head tuning by another name."""
+
+    name = "mine"
+    reference = "this script"
+
+    def adapt(self, model, backbone):
+        """Leave the backbone as it is."""
+        return model
+
+
+def main(path, data, results, workers):
+    done = gapbench.run(path, data=data, results=results, workers=int(workers))
+    print(done.outcome.now, done.failures.to_dict("records"))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
+'''
+
+
+class Mine(Head):
+    """Head tuning by another name."""
+
+    name = "mine"
+    reference = "this test"
+
+    def adapt(self, model: nn.Module, backbone: object) -> nn.Module:  # noqa: ARG002
+        """Leave the backbone as it is."""
+        return model
+
+
+def scores(results: gapbench.Results, method: str) -> list[float]:
+    """Return the test losses of a method by seed."""
+    runs = results.runs.query(f"method == {method!r}").sort_values("seed")
+    return [float(loss) for loss in runs["test_loss"]]
+
+
+def test_registered_method_runs_as_an_installed_one(small: SmallSuite) -> None:
+    """It is listed, checked, run, compared with others and gives the numbers of its like."""
+    assert gapbench.register(Mine) is Mine
+    assert registry.get("mine") is Mine
+    small.write_suite(methods=["head", "mine"])
+    assert set(gapbench.check(small.path, data=small.data)["verdict"]) == {"ok"}
+    results = gapbench.run(small.path, data=small.data, results=small.results, progress=False)
+    assert results.outcome.now == {"ok": 4}
+    assert scores(results, "mine") == scores(results, "head")
+    assert results.compare("mine", "head").table["difference"].tolist() == [0.0]
+
+
+def test_code_hash_covers_registered_classes_and_nothing_else() -> None:
+    """An edited class is other code; without any, the hash is that of the installation."""
+    hashes = [provenance.code_hash()]
+    for text in ("return model", "return model.train()"):
+        names: dict[str, type[Head]] = {}
+        body = "class Edited(Head):\n    name = 'edited'\n    def adapt(self, model, backbone):\n"
+        exec(f"{body}        {text}\n", {"Head": Head, "__name__": "notebook"}, names)  # noqa: S102
+        gapbench.register(names["Edited"])
+        hashes.append(provenance.code_hash())
+    assert len(set(hashes)) == 3
+    plugins.registered.clear()
+    assert provenance.code_hash() == hashes[0]
+
+
+def test_source_of_a_class_is_its_file_and_those_of_its_bases() -> None:
+    """Helpers beside a class count, the package itself does not count twice."""
+    assert plugins.source_of(Mine) == Path(__file__).read_text()
+    assert plugins.source_of(Head) == ""
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"name": "lora"}, "an installed method is called 'lora'"),
+        ({"name": "a/b"}, "method class Bad: field 'name': may hold letters"),
+        ({"name": None}, "field 'name'"),
+        ({"reference": None}, "field 'reference'"),
+    ],
+)
+def test_incomplete_class_is_refused(fields: dict[str, object], message: str) -> None:
+    """With the attribute that is wrong."""
+    with pytest.raises(ConfigError, match=message):
+        gapbench.register(type("Bad", (Mine,), fields))
+    assert plugins.registered == {}
+
+
+@pytest.mark.parametrize("thing", [3, object, gapbench.Method])
+def test_what_is_no_method_is_refused(thing: object) -> None:
+    """An abstract class is none yet."""
+    with pytest.raises(ConfigError, match="is no method; derive a class from Method"):
+        gapbench.register(thing)  # type: ignore[type-var]
+
+
+def test_class_that_registers_again_takes_the_place(small: SmallSuite) -> None:
+    """As when a cell of a notebook is run again."""
+    gapbench.register(type("Mine", (Mine,), {}))
+    again = gapbench.register(Mine)
+    assert registry.get("mine") is again
+    assert len(plugins.registered) == 1
+    assert small.path.exists()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_method_of_a_script_runs_in_workers(
+    small: SmallSuite, tmp_path: Path, workers: str
+) -> None:
+    """Worker processes import the script, and have its class."""
+    small.write_suite(methods=["head", "mine"], seeds=2)
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    given = [str(small.path), str(small.data), str(small.results), workers]
+    command = [sys.executable, str(script), *given]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "{'ok': 4} []\n"
+    assert "in this process" not in done.stderr
+
+
+def test_method_without_a_file_runs_in_this_process(small: SmallSuite, tmp_path: Path) -> None:
+    """Worker processes could not import it, so there are none, and this is said."""
+    small.write_suite(methods=["head", "mine"], seeds=2)
+    code = SCRIPT.replace('if __name__ == "__main__":\n    main', "main")
+    given = [str(small.path), str(small.data), str(small.results), "2"]
+    command = [sys.executable, "-c", code.replace("\nmain(*", "\nmain(*").rstrip(), *given]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert done.stdout == "{'ok': 4} []\n"
+    assert "method 'mine' is defined in a notebook or inside a function" in done.stderr
+    assert "all runs are done in this process" in done.stderr
+
+
+def test_method_without_a_file_is_refused_by_engines_elsewhere(small: SmallSuite) -> None:
+    """Before anything is written."""
+    pytest.importorskip("ray")
+
+    class Local(Mine):
+        """A class of a function."""
+
+    gapbench.register(Local)
+    small.write_suite(methods=["mine"])
+    with pytest.raises(ConfigError, match="engine 'ray': method 'mine' is defined in a notebook"):
+        gapbench.run(small.path, data=small.data, results=small.results, engine="ray")
+    assert not small.results.exists()

@@ -1,0 +1,144 @@
+"""A results folder in Python: frames and small objects that say what the reports say."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import gapbench
+from gapbench.bench.core.errors import RecordError, StoreError
+from tests.support.small_suite import call
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def old(old_results: Path) -> gapbench.Results:
+    """Results of version 0.1."""
+    return gapbench.load(old_results)
+
+
+def test_folder_without_results_is_refused(tmp_path: Path) -> None:
+    """At once, with the way out."""
+    with pytest.raises(StoreError, match="holds no plan and no record"):
+        gapbench.load(tmp_path)
+
+
+def test_runs_are_one_row_a_run_and_a_copy(old: gapbench.Results) -> None:
+    """Who changes a frame changes no other answer."""
+    runs = old.runs
+    assert len(runs) == 28
+    assert runs.groupby("status").size().to_dict() == {"ok": 22, "skipped": 6}
+    runs["status"] = "lost"
+    assert "lost" not in set(old.runs["status"])
+    assert old.outcome.runs == 0
+
+
+def test_leaderboard_is_that_of_the_command(old: gapbench.Results, capsys: Capture) -> None:
+    """The same rows in the same order, also of a part."""
+    for names in ({}, {"methods": "lora,head", "tasks": ["syn_sentiment"]}):
+        flags = [f"--{n}={v if isinstance(v, str) else ','.join(v)}" for n, v in names.items()]
+        answer = call(capsys, "leaderboard", old.path, "--json", *flags)
+        ours = json.loads(old.leaderboard(**names).to_json(orient="records"))
+        assert ours == answer.json["rows"]
+    with pytest.raises(StoreError, match="has no method 'dora'; it has"):
+        old.leaderboard(methods="dora")
+
+
+def test_comparison_says_what_the_command_says(old: gapbench.Results, capsys: Capture) -> None:
+    """As text, as a table and in a notebook."""
+    found = old.compare("lora / tuned", "bitfit", task="syn_sentiment")
+    given = ("compare", "lora / tuned", "bitfit", old.path, "--task", "syn_sentiment")
+    assert f"{found!r}\n" == call(capsys, *given).out
+    content = call(capsys, *given, "--json").json
+    assert found.content == content
+    assert found.conclusion == content["conclusion"]
+    assert found.table["difference"].tolist() == [content["tasks"][0]["difference"]]
+    html = found._repr_html_()
+    assert "lora / tuned" in html
+    assert found.conclusion in html
+
+
+def test_verdict_is_that_of_the_report(old: gapbench.Results, tmp_path: Path) -> None:
+    """Every sentence stands in the page, and is found by its task."""
+    verdict = old.verdict()
+    assert list(verdict.sentences) == [
+        "All 2 tasks (suite tiny)",
+        "syn_sentiment on tiny-encoder (suite tiny)",
+        "syn_choice on tiny-decoder (suite tiny)",
+    ]
+    paths = old.report(tmp_path / "out")
+    assert all(path.exists() for path in paths)
+    page = paths[0].read_text().replace("\N{NO-BREAK SPACE}", " ")
+    for said in verdict.sentences.values():
+        for sentence in said:
+            assert sentence in page
+            assert f"- {sentence}" in repr(verdict)
+            assert f"<li>{sentence}</li>" in verdict._repr_html_()
+    assert verdict["syn_choice"] == verdict.sentences["syn_choice on tiny-decoder (suite tiny)"]
+    with pytest.raises(KeyError, match="'syn_' begins 2"):
+        _ = verdict["syn_"]
+    table = pd.read_csv(paths[2])
+    assert table["config_hash"].tolist() == old.leaderboard()["config_hash"].tolist()
+
+
+def test_predictions_of_a_run(old: gapbench.Results) -> None:
+    """By hash, by the start of it or by its row; with what was right and what was given."""
+    row = old.runs.query("task == 'syn_sentiment' and method == 'head'").iloc[0]
+    frame = old.predictions(row)
+    assert len(frame) == row["test_examples"]
+    assert {"example_id", "label", "logit_0", "logit_1"} <= set(frame.columns)
+    right = frame[["logit_0", "logit_1"]].to_numpy().argmax(axis=1) == frame["label"]
+    assert right.mean() == pytest.approx(row["test_score"])
+    pd.testing.assert_frame_equal(old.predictions(row["run_hash"][:8]), frame)
+    skipped = old.runs.query("status == 'skipped'").iloc[0]
+    with pytest.raises(RecordError, match="has no stored predictions; its status is skipped"):
+        old.predictions(skipped)
+    with pytest.raises(RecordError, match=r"0 run hashes under .* begin with 'xyz'"):
+        old.predictions("xyz")
+    with pytest.raises(RecordError, match="run hashes under"):
+        old.predictions("")
+
+
+def test_curves_are_long(old: gapbench.Results) -> None:
+    """One row for each run, step and split, ready to be drawn."""
+    curves = old.curves()
+    assert set(curves["split"]) == {"train", "validation", "test"}
+    keys = ["run_hash", "step", "split"]
+    assert not curves.duplicated(keys).any()
+    trained = old.runs.query("status == 'ok' and trainable_params > 0")
+    assert set(trained["run_hash"]) <= set(curves["run_hash"])
+    content = next(old.path.glob("runs/*/*/lora/*/seed-0.json")).read_text()
+    record = json.loads(content)
+    mine = curves[(curves["run_hash"] == record["run_hash"]) & (curves["split"] == "validation")]
+    assert mine["score"].tolist() == [point["validation_score"] for point in record["curve"]]
+    assert mine["loss"].tolist() == [point["validation_loss"] for point in record["curve"]]
+
+
+def test_studies_and_representations(old: gapbench.Results) -> None:
+    """A search is a row; a folder is told in a line, in a notebook with a table of runs."""
+    assert old.studies["method"].tolist() == ["lora", "lora"]
+    assert repr(old) == f"Results in {str(old.path)!r}: 28 runs (22 ok, 6 skipped)"
+    assert "<td>" in old._repr_html_()
+    assert old.failures.empty
+
+
+def test_unreadable_record_is_a_failure(old_results: Path) -> None:
+    """Nothing vanishes."""
+    path = next(old_results.glob("runs/*/*/*/*/seed-0.json"))
+    path.write_text("{")
+    results = gapbench.load(old_results)
+    (failure,) = results.failures.to_dict("records")
+    assert failure["status"] == "unreadable"
+    assert str(path) in failure["cause"]
+    assert str(path) in repr(results)
+
+
+def test_runs_are_those_of_the_report(old: gapbench.Results, tmp_path: Path) -> None:
+    """The frame has the columns of the file."""
+    out = old.report(tmp_path / "out", methods="head")[3]
+    header = next(csv.reader(io.StringIO(out.read_text())))
+    assert header == list(old.runs.columns)
