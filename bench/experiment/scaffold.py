@@ -6,6 +6,7 @@ splits and budget. Both files say what each field is for; what they hold is the 
 
 import math
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,10 +63,11 @@ class Written:
     def __str__(self) -> str:
         sizes = ", ".join(f"{size} {split}" for split, size in self.sizes.items())
         of = f" of {len(self.task.labels)} classes" if self.task.labels else ""
+        suite = shlex.quote(str(self.suite))
         return (
             f"{self.suite}: the suite\n{self.task_file}: its task, {self.task.kind}{of}\n"
             f"examples: {sizes}; {self.task.validation_size} of train serve as validation\n"
-            f"next: gapbench check {self.suite}, then gapbench run {self.suite}"
+            f"next: gapbench check {suite}, then gapbench run {suite}"
         )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from sqlalchemy import URL
 
 from gapbench.bench.core.errors import StoreError, without_password
 from gapbench.bench.core.files import lock, refuse_outside
@@ -16,8 +17,9 @@ _WAIT_S = 60  # for another process that writes to the same SQLite file
 
 
 def default_url(results: Path) -> str:
-    """Return the URL of the results folder's own storage."""
-    return f"sqlite:///{results / _FILES[0]}"
+    """Return the URL of the results folder's own storage; the path may hold any character."""
+    path = str((results / _FILES[0]).absolute())  # SQLite would take `file:` for a URL of its own
+    return URL.create("sqlite", database=path).render_as_string()
 
 
 def connect(url: str, results: Path) -> BaseStorage:

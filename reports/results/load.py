@@ -6,6 +6,7 @@ the numbers mean together is the work of `reports.tables.leaderboard` and `repor
 
 import hashlib
 import json
+import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -168,7 +169,7 @@ def load(store: Store) -> Results:
     if not content and not results.unreadable:
         raise StoreError(
             f"results folder {store.root} holds no plan and no record; run a suite first "
-            f"(gapbench run quickstart --results {store.root}), or give another folder"
+            f"(gapbench run quickstart --results {shlex.quote(str(store.root))}), or give another folder"
         )
     results.runs = _frame(content)
     return results

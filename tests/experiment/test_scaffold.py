@@ -1,6 +1,7 @@
 """`gapbench init`: from a file of rows to a suite that checks and runs as it is."""
 
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,22 @@ def test_files_say_what_every_setting_is_for(
     assert "source: {train: ../rows.csv, test_share: 0.2}" in content
     suite, _ = suites.load(str(tmp_path / "mine.yaml"))
     assert [entry.task for entry in suite.tasks] == ["mine"]
+
+
+def test_any_path_can_be_read_and_the_next_commands_pasted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A path may hold what means something to YAML, to a URL or to a shell."""
+    folder = tmp_path / "it's; $(mine) [a]*"
+    folder.mkdir()
+    data = folder / "rows #1, {b}?%20.csv"
+    pd.DataFrame({"text": SENTENCES, "label": MOODS}).to_csv(data, index=False)
+    suite = folder / "mine.yaml"
+    answer = call(capsys, "init", suite, "--data", data, "--text", "text", "--label", "label")
+    check, run = answer.out.splitlines()[-1].removeprefix("next: ").split(", then ")
+    assert shlex.split(check) == ["gapbench", "check", str(suite)]
+    assert shlex.split(run) == ["gapbench", "run", str(suite)]
+    assert call(capsys, "check", suite).code == 0
 
 
 def test_init_writes_over_nothing_without_force(

@@ -66,8 +66,14 @@ def work(queue: WorkQueue, settings: Settings) -> None:
     """Work off a queue with a job array, and wait for its end.
 
     Raises:
-        ConfigError: if this computer cannot send jobs, or Slurm refuses them.
+        ConfigError: if this computer cannot send jobs, Slurm refuses them, or the folder's path
+            holds a "%", after which Slurm puts numbers of jobs into the names of log files.
     """
+    if "%" in str(settings.results.resolve()):
+        raise ConfigError(
+            f"--results {settings.results}: Slurm replaces what follows a % in a path; give a "
+            "folder without one, or use --engine local"
+        )
     jobs = queue.take_all()  # the elements mind the time
     settings = replace(settings, results=settings.results.resolve())
     array = _submit(jobs, settings)

@@ -8,7 +8,10 @@ import pytest
 
 pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
 
+from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.engines import slurm
+from gapbench.bench.execution.engines.base import Settings
 from gapbench.bench.execution.work_queue import WorkQueue
 from gapbench.bench.store.store import Store
 
@@ -70,3 +73,12 @@ def test_array_is_followed_past_a_failing_question(
     queue = WorkQueue([], lambda *_: None, None)
     assert slurm._wait(queue, jobs, Store(tmp_path / "results"), "77") == jobs  # type: ignore[arg-type]
     assert (programs / "asked").read_text().count("\n") == 4
+
+
+@pytest.mark.parametrize("name", ["100%20", "%j", "50%"])
+def test_folder_whose_log_files_slurm_would_put_elsewhere_is_refused(
+    name: str, tmp_path: Path
+) -> None:
+    """Slurm replaces a percent sign and what follows it in the paths of log files."""
+    with pytest.raises(ConfigError, match=r"Slurm replaces what follows a % in a path"):
+        slurm.work(WorkQueue([], lambda *_: None, None), Settings(tmp_path / name, Sources()))
