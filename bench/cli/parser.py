@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gapbench.bench import __version__
 from gapbench.bench.cli.commands import discover
+from gapbench.bench.core.errors import without_password
 
 
 class _CommandParser(argparse.ArgumentParser):
@@ -19,7 +20,8 @@ class _CommandParser(argparse.ArgumentParser):
             known = [flag for action in self._actions for flag in action.option_strings]
             close = difflib.get_close_matches(unknown[0].partition("=")[0], known, n=1)
             hint = f" (did you mean {close[0]}?)" if close else ""
-            self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+            shown = " ".join(map(without_password, unknown))
+            self.error(f"unrecognized arguments: {shown}{hint}")
         return options, unknown
 
 

@@ -6,7 +6,15 @@ that the command line can print it alone, without a traceback.
 
 import re
 
-_PASSWORD = re.compile(r"(?P<user>(?<=://)[^/@:]*:).+(?=@)|(?<=password=)[^&'\s]+")
+# Behind a user's name up to the last @, since users forget to escape one, with or without a scheme;
+# no file of SQLite or of a journal is meant. Without any @, what is no port. Or an option's value.
+# Each alternative has two groups: before the password, and the password.
+_PASSWORD = re.compile(
+    r"(^(?:--[\w-]+=)?(?!journal:|sqlite(?:\+\w+)?:///)(?:[^:@]*://)?[^:]*:)(.+)(?=@)"
+    r"|(://[^:/]*:)(?!\d*(?:[/?]|$))([^/?]+)"
+    r"|((?:pass\w*|pwd|secret\w*|token\w*)=)([^&]+)",
+    re.IGNORECASE | re.DOTALL,
+)
 
 
 class BenchError(Exception):
@@ -29,9 +37,14 @@ def printable(text: str) -> str:
     return text if text.isprintable() else "".join(map(_printable, text))
 
 
-def without_password(text: str) -> str:
+def without_password(word: str) -> str:
     """Return a word of a command line, such as a URL, as messages and logs may show it."""
-    return _PASSWORD.sub(lambda found: f"{found['user'] or ''}***", text)
+    return _PASSWORD.sub(lambda found: "".join(filter(None, found.group(1, 3, 5))) + "***", word)
+
+
+def passwords(url: str) -> list[str]:
+    """Return what `without_password` hides of a URL."""
+    return ["".join(filter(None, found.group(2, 4, 6))) for found in _PASSWORD.finditer(url)]
 
 
 def _printable(character: str) -> str:

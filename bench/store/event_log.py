@@ -43,6 +43,7 @@ PYTHON = "gapbench."
 
 # As `bench.cli.main` ends with; the first that fits counts.
 _CODES = {BrokenPipeError: 0, BenchError: 2, OSError: 2, KeyboardInterrupt: 130}
+_LITERAL = re.compile(r"""(['"])((?:\\.|(?!\1).)*)\1""")  # a text in a call
 _NAME = re.compile(r"[0-9]+-[a-z]+\.jsonl")  # of the log file of an invocation
 # Not through a link that somebody has put there.
 _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
@@ -216,8 +217,8 @@ def events(log: Path) -> Iterator[Event]:
 def typed(words: Sequence[str] | str) -> str:
     """Return a command line as one types it, without the passwords of URLs; likewise a call."""
     if isinstance(words, str):
-        return without_password(words)
-    return " ".join(["gapbench", *(without_password(shlex.quote(word)) for word in words)])
+        return _LITERAL.sub(lambda found: found[1] + without_password(found[2]) + found[1], words)
+    return " ".join(["gapbench", *(shlex.quote(without_password(word)) for word in words)])
 
 
 def _totals(told: Iterator[Event]) -> Event:

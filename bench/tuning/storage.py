@@ -1,13 +1,15 @@
 """Where studies are kept: SQLite in the results folder, a database, or a journal file."""
 
+import re
 from pathlib import Path
+from urllib.parse import unquote_plus
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy import URL
 
-from gapbench.bench.core.errors import StoreError, without_password
+from gapbench.bench.core.errors import StoreError, passwords, without_password
 from gapbench.bench.core.files import lock, refuse_outside
 
 JOURNAL = "journal:"
@@ -51,8 +53,20 @@ def connect(url: str, results: Path) -> BaseStorage:
         ) from None
     # What else goes wrong depends on the database's driver.
     except Exception as error:
-        cause = str(error).replace(url, shown).strip().splitlines()
         raise StoreError(
-            f"--storage {shown}: cannot be reached: {cause[0] if cause else type(error).__name__}; "
+            f"--storage {shown}: cannot be reached: {_cause(error, url)}; "
             f"give sqlite:///FILE, postgresql://USER@HOST/NAME or {JOURNAL}FILE"
         ) from None
+
+
+def _cause(error: Exception, url: str) -> str:
+    """Return the first line of an error without the password, even where a driver repeats that."""
+    hidden = passwords(url)
+    if any(re.search(r"[@:/?#\s]", password) for password in hidden):  # drivers may repeat a part
+        escaped = "@ as %40, : as %3A, / as %2F, ? as %3F, # as %23"
+        return f"{type(error).__name__}; in a password write {escaped}"
+    cause = next(iter(str(error).replace(url, without_password(url)).strip().splitlines()), "")
+    for password in hidden:
+        for form in (password, unquote_plus(password)):
+            cause = cause.replace(form, "***")
+    return cause or type(error).__name__

@@ -167,9 +167,10 @@ def load(store: Store) -> Results:
     content = [_planned(store, plan, rows.get(plan.run_hash)) for plan in plans]
     content += [row for run_hash, row in rows.items() if run_hash not in planned]
     if not content and not results.unreadable:
+        command = f"gapbench run quickstart --results {shlex.quote(str(store.root))}"
         raise StoreError(
             f"results folder {store.root} holds no plan and no record; run a suite first "
-            f"(gapbench run quickstart --results {shlex.quote(str(store.root))}), or give another folder"
+            f"({command}), or give another folder"
         )
     results.runs = _frame(content)
     return results

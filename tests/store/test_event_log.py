@@ -88,8 +88,14 @@ def _press_ctrl_c(*_: object) -> None:
 @pytest.mark.parametrize(
     ("url", "shown"),
     [
-        ("postgresql://me:secret@host/db", "postgresql://me:***@host/db"),
-        ("mysql+pymysql://me:se:cret@host/db", "mysql+pymysql://me:***@host/db"),
+        ("postgresql://me:secret@host/db", "'postgresql://me:***@host/db'"),
+        ("mysql+pymysql://me:se:cret@host/db", "'mysql+pymysql://me:***@host/db'"),
+        ("postgresql://a@corp:se'c@ret@host/db", "'postgresql://a@corp:***@host/db'"),
+        ("me:secret@host", "'me:***@host'"),
+        ("postgresql//me:secret@host", "'postgresql//me:***@host'"),
+        ("postgresql://me:secret/db", "'postgresql://me:***/db'"),
+        ("postgresql://host/db?PASSWD=se'cret", "'postgresql://host/db?PASSWD=***'"),
+        ("sqlite+pysqlcipher://:secret@/a.db", "'sqlite+pysqlcipher://:***@/a.db'"),
         ("postgresql://host/db?password=se&a=b", "'postgresql://host/db?password=***&a=b'"),
         ("postgresql://host/db", "postgresql://host/db"),
         ("sqlite:///a@b:c/studies.db", "sqlite:///a@b:c/studies.db"),
@@ -99,7 +105,8 @@ def test_password_of_a_url_is_left_out(url: str, shown: str) -> None:
     """A command line is kept as typed, but for that."""
     assert typed(["tune", "a suite", "--storage", url]).endswith(shown)
     assert "'a suite'" in typed(["tune", "a suite"])
-    assert "secret" not in typed([url])
+    for word in (url, f"--storage={url}"):
+        assert "secret" not in typed([word])
 
 
 def test_log_of_ten_thousand_stacks_stays_small(store: Store) -> None:

@@ -67,6 +67,13 @@ def test_search_for_secrets_finds_one_that_is_there(tmp_path: Path) -> None:
         f"postgresql://me:{SECRET}@localhost:1/studies",
         f"nothing://me:{SECRET}@host/studies",
         f"postgresql://localhost:1/studies?user=me&password={SECRET}",
+        f"postgresql://localhost:1/studies?user=me&passwd={SECRET}",
+        f"postgresql://me:{SECRET}",
+        f"postgresql://me:a/{SECRET}@localhost:1/studies",
+        f"postgresql://me:a?b={SECRET}@localhost:1/studies",
+        f"postgresql://me@corp:{SECRET}@localhost:1/studies",
+        f"postgresql:me:{SECRET}@localhost:1/studies",
+        f"me:{SECRET}@localhost",
     ],
 )
 def test_password_of_a_storage_is_in_no_message(
@@ -81,7 +88,31 @@ def test_password_of_a_storage_is_in_no_message(
     assert holding(small.folder, SECRET) == []
 
 
-@pytest.mark.parametrize("url", ["sqlite:///a@b.db", "journal:a@b", "postgresql://host/name"])
+def test_unescaped_password_is_in_no_message_and_the_escape_is_told(
+    small: SmallSuite, capsys: Capture
+) -> None:
+    """A driver takes what follows the first @ for the host, and names it."""
+    pytest.importorskip("psycopg", reason="needs the driver psycopg")
+    url = f"postgresql://me:p@{SECRET}@127.0.0.1:1/studies"
+    arguments = ("--methods", "head", "--trials", "8", "--storage", url)
+    answer = call(capsys, "tune", *small.running, *arguments)
+    assert answer.code == 2
+    assert "write @ as %40" in answer.err
+    assert SECRET not in answer.out + answer.err
+    assert holding(small.folder, SECRET) == []
+
+
+def test_password_of_an_unknown_argument_is_not_repeated(
+    small: SmallSuite, capsys: Capture
+) -> None:
+    """A command that takes no storage names the argument, not the password."""
+    answer = call(capsys, "run", *small.running, "--storage", f"postgresql://me:{SECRET}@host/db")
+    assert answer.code == 2
+    assert "--storage" in answer.err
+    assert SECRET not in answer.out + answer.err
+
+
+@pytest.mark.parametrize("url", ["sqlite:///a@b.db", "journal:a@b", "postgresql://host:5432/name"])
 def test_storage_without_a_password_is_named_as_it_is(url: str) -> None:
     """Nothing but passwords is hidden."""
     assert without_password(url) == url
