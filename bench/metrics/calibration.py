@@ -47,10 +47,8 @@ def expected_calibration_error(
             the predicted class, and its value the confidence.
         labels: true classes, `(n,)`.
         bins: number of bins, at least 1.
-        scheme: "equal_width" cuts [0, 1] at `i / bins`, a value on an edge belonging to the bin
-            above it. Confidence 1 has no bin above, and gets a last one of its own: there are
-            `bins + 1` in all. torchmetrics does the same, but on confidences rounded to float32,
-            so that there all above 1 - 3e-8 land in the last bin.
+        scheme: "equal_width" cuts [0, 1] at `i / bins`. A value on an edge belongs to the bin above
+            it, and 1 to the last bin. torchmetrics gives 1 a further bin of its own.
             "equal_mass" sorts by confidence and cuts into `bins` parts that differ in size by at
             most one, the larger ones first. Examples tied in confidence share their mean accuracy,
             so that neither their order nor a cut through them changes anything.
@@ -235,29 +233,27 @@ def reliability_bins(
     Arguments and errors are those of `confidence_error`.
 
     Returns:
-        Count, mean confidence and accuracy of each bin, the last two NaN where it is empty; of
-        equal width there are `bins + 1`, and the last holds confidence 1 alone.
+        Count, mean confidence and accuracy of each bin, `(bins,)`, the last two NaN where it is
+        empty.
     """
     if bins < 1:
         raise ConfigError(f"bins: {bins} is too few; give at least 1")
     confidence, correct = confidence.astype(np.float64), correct.astype(np.float64)
     if scheme == "equal_width":
-        edges = np.arange(bins + 1) / bins
-        index = np.searchsorted(edges, confidence, side="right") - 1
-        n_bins = bins + 1
+        index = np.searchsorted(np.arange(1, bins) / bins, confidence, side="right")
     elif scheme == "equal_mass":
         correct = _shared_among_ties(confidence, correct)
-        index, n_bins = _equal_mass_index(confidence, bins), bins
+        index = _equal_mass_index(confidence, bins)
     else:
         raise ConfigError(
             f"scheme: {scheme!r} is unknown; use one of {', '.join(get_args(Scheme))}"
         )
-    counts = np.bincount(index, minlength=n_bins)
+    counts = np.bincount(index, minlength=bins)
     size = np.where(counts > 0, counts, np.nan)
     return (
         counts,
-        np.bincount(index, confidence, n_bins) / size,
-        np.bincount(index, correct, n_bins) / size,
+        np.bincount(index, confidence, bins) / size,
+        np.bincount(index, correct, bins) / size,
     )
 
 

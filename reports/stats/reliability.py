@@ -41,7 +41,7 @@ def reliability(
         logits: `(n, n_classes)`; minus infinity for a class that an example does not have.
         labels: true classes, `(n,)`.
         true_probabilities: `(n, n_classes)`, where they are known.
-        bins: number of bins of equal width; confidence 1 has one more of its own.
+        bins: number of bins of equal width; confidence 1 falls into the last.
     """
     confidence, correct = calibration.confidence_of(calibration.softmax(logits), labels)
     counts, mean, accuracy = calibration.reliability_bins(confidence, correct, bins)

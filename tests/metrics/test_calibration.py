@@ -18,6 +18,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from gapbench.bench.core.errors import ConfigError, DataError, DivergedError
 from gapbench.bench.metrics import calibration
 from gapbench.bench.metrics.calibration import Scheme
+from gapbench.reports.stats.reliability import reliability
 
 Array = NDArray[Any]
 Arguments = tuple[Array, Array, int, Scheme]
@@ -92,27 +93,63 @@ def test_equal_width_errors_random_inputs_agree_with_torchmetrics(
         pytest.param([0.8], [0], 15, id="one example"),
         pytest.param([0.71, 0.74, 0.99], [0, 0, 0], 15, id="one class"),
         pytest.param([0.7, 0.7, 0.7, 0.7], [0, 1, 0, 0], 15, id="constant predictions"),
-        pytest.param([1.0, 1.0, 0.99, 0.98], [1, 0, 0, 0], 15, id="confidence 1"),
         pytest.param([1.0, 1.0], [0, 0], 15, id="confidence 1 and right"),
         pytest.param([0.75, 0.76, 0.74, 0.625, 0.6], [0, 1, 0, 1, 0], 8, id="on an edge of 8"),
         pytest.param([11 / 15, 0.72, 12 / 15, 0.81], [0, 0, 1, 0], 15, id="on an edge of 15"),
-        pytest.param([0.6, 1.0], [0, 1], 1, id="one bin"),
+        pytest.param([0.6, 0.9], [0, 1], 1, id="one bin"),
     ],
 )
 def test_equal_width_errors_edge_cases_agree_with_torchmetrics(
     confidence: list[float], labels: list[int], bins: int
 ) -> None:
-    """Edges, saturated confidences and empty bins are treated as in torchmetrics."""
+    """Edges and empty bins are treated as in torchmetrics."""
     assert_equal_width_agrees(confident(confidence), np.array(labels), bins)
 
 
+@pytest.mark.parametrize(
+    ("confidence", "labels", "bins", "expected", "maximum"),
+    [
+        pytest.param([0.95, 1.0], [0, 1], 15, 0.475, 0.475, id="a right guess hides a wrong one"),
+        pytest.param([1.0, 1.0, 0.99, 0.98], [1, 0, 0, 0], 15, 0.2425, 0.2425, id="15 bins"),
+        pytest.param([0.6, 1.0], [0, 1], 1, 0.3, 0.3, id="one bin"),
+        pytest.param([0.6, 0.7, 1.0, 0.8], [0, 1, 1, 0], 2, 0.275, 0.275, id="two bins"),
+        pytest.param([0.6, 1.0, 0.8, 0.8], [0, 1, 0, 0], 4, 0.25, 0.4, id="four bins"),
+        pytest.param([1.0, 1.0, 1.0, 1.0], [1, 1, 1, 1], 15, 1.0, 1.0, id="all wrong"),
+    ],
+)
+def test_confidence_one_is_in_the_last_bin(
+    confidence: list[float], labels: list[int], bins: int, expected: float, maximum: float
+) -> None:
+    """By hand, from equations 3 and 5 of Guo et al.; logits that saturate give the same."""
+    probabilities, truth = confident(confidence), np.array(labels)
+    logits = np.log(np.clip(probabilities, 1e-300, 1))
+    for shown in (probabilities, calibration.softmax(logits)):
+        assert calibration.expected_calibration_error(shown, truth, bins) == pytest.approx(expected)
+        assert calibration.maximum_calibration_error(shown, truth, bins) == pytest.approx(maximum)
+    hits = np.array(labels) == 0
+    certain = np.array(confidence)
+    assert calibration.confidence_error(certain, hits, bins) == pytest.approx(expected)
+    assert calibration.maximum_confidence_error(certain, hits, bins) == pytest.approx(maximum)
+
+
+def test_number_and_figure_share_their_bins() -> None:
+    """The reliability diagram's bins give the stored errors, certain predictions included."""
+    logits, labels = classified(0, 3)
+    logits[::3] *= 40
+    report, bins = calibration.calibration_report(logits, labels, 1.0), reliability(logits, labels)
+    gaps = np.abs(bins.confidence - bins.accuracy)
+    assert (calibration.softmax(logits).max(axis=1) == 1).any()
+    assert report["ece"] == pytest.approx(np.nansum(bins.counts * gaps) / len(labels), abs=1e-12)
+    assert report["mce"] == pytest.approx(np.nanmax(gaps), abs=1e-12)
+
+
 def test_bins_of_equal_width_place_edges_above_and_keep_empty_bins() -> None:
-    """A value on an edge opens the next bin, 1 has its own, and empty bins hold no numbers."""
+    """A value on an edge opens the next bin, 1 closes the last, empty bins hold no numbers."""
     certain, right = np.array([0.5, 0.75, 0.875, 1.0]), np.array([1, 1, 0, 1])
     counts, confidence, accuracy = calibration.reliability_bins(certain, right, 4, "equal_width")
-    assert counts.tolist() == [0, 0, 1, 2, 1]
-    np.testing.assert_array_equal(confidence, [math.nan, math.nan, 0.5, 0.8125, 1.0])
-    np.testing.assert_array_equal(accuracy, [math.nan, math.nan, 1.0, 0.5, 1.0])
+    assert counts.tolist() == [0, 0, 1, 3]
+    np.testing.assert_array_equal(confidence, [math.nan, math.nan, 0.5, 0.875])
+    np.testing.assert_allclose(accuracy, [math.nan, math.nan, 1.0, 2 / 3])
 
 
 @pytest.mark.parametrize("n", [1, 4, 15, 100, 401])
