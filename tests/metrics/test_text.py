@@ -263,6 +263,23 @@ def test_words_of_a_sentence_equal_the_stanford_tokeniser(text: str, expected: s
     assert " ".join(words(text)) == expected
 
 
+def test_words_of_unusual_characters_equal_the_stanford_tokeniser() -> None:
+    """Emoji, quotes, fractions, marks, invisible characters, smileys, languages: as it prints."""
+    path = Path(__file__).with_name("stanford_tokens.json")
+    expected: dict[str, str] = dict(json.loads(path.read_text()))
+    assert len(expected) > 150
+    assert {text: " ".join(words(text)) for text in expected} == expected
+
+
+def test_rouge_and_cider_of_unusual_characters_are_those_of_coco_caption() -> None:
+    """The values come from pycocoevalcap with its own tokeniser."""
+    outputs = ["Great pub near the river \U0001f600", "Il a dit « bonjour »", "He writes C code"]
+    references = ["Great pub near the river", "Il a dit bonjour", "He writes C++ code"]
+    listed = [[reference] for reference in references]
+    assert text_metrics.rouge_l(outputs, listed) == pytest.approx(0.9167, abs=5e-5)
+    assert text_metrics.cider(outputs, listed) == pytest.approx(7.569, abs=5e-4)
+
+
 def test_score_named_metrics_come_in_order() -> None:
     """Scores are the functions' values under the names asked for."""
     outputs, references = corpus(5)
