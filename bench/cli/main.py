@@ -9,7 +9,10 @@ invalid input, 3 finished with failed runs, 130 interrupted or out of time, and 
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from io import TextIOWrapper
+from pathlib import Path
 
 from gapbench.bench.api.choices import IDLE_THREADS, INTERRUPTED, OK, USAGE
 from gapbench.bench.cli.command import Command
@@ -19,6 +22,7 @@ from gapbench.bench.core.errors import BenchError, one_line
 
 def main(given: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    _print_anything()
     options = build_parser().parse_args(given)
     options.words = list(sys.argv[1:] if given is None else given)
     os.environ.setdefault(*IDLE_THREADS)
@@ -43,6 +47,27 @@ def main(given: Sequence[str] | None = None) -> int:
             raise
         print(f"gapbench: error: {one_line(str(error))}", file=sys.stderr)
         return USAGE
+
+
+def _print_anything() -> None:
+    """Escape what an encoding lacks, and let no stream that is closed or full end a command."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    for name in ("write", "flush"):  # of progress and messages; without results a command fails
+        setattr(sys.stderr, name, _lenient(getattr(sys.stderr, name)))
+
+
+def _lenient(call: Callable[..., object]) -> Callable[..., object]:
+    def attempt(*given: object) -> object:
+        with suppress(OSError):
+            return call(*given)
+        return None
+
+    return attempt
 
 
 class _OneLine(logging.Formatter):
