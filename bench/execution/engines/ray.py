@@ -7,11 +7,14 @@ and leave: the number of tasks follows what the cluster has.
 
 import logging
 import os
+import socket
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 import pyarrow as pa
 import ray
@@ -30,6 +33,7 @@ from gapbench.bench.training.checkpoint import Checkpoints
 
 _log = logging.getLogger(__name__)
 _POLL_S = 1.0
+_ANSWER_S = 5.0  # for a connection to the cluster that an address names
 _SMALL_SHARE = 0.25  # of a GPU, for a stack on a small backbone
 
 
@@ -97,7 +101,7 @@ def work(queue: WorkQueue, settings: Settings) -> None:
     here and now.
 
     Raises:
-        ConfigError: if cuda is asked for and no computer of the cluster has a GPU.
+        ConfigError: if the cluster cannot be reached, or has no GPU although cuda is asked for.
     """
     with _cluster():
         if settings.device == "cuda" and not _resources().get("GPU"):
@@ -223,7 +227,8 @@ def _cluster() -> Iterator[None]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to the network
     try:
-        ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        _refuse_dead(os.environ.get("RAY_ADDRESS", ""))
+        _connect()
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"--engine ray: no cluster can be reached or started: {error}; mend RAY_ADDRESS, or "
@@ -233,3 +238,36 @@ def _cluster() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _refuse_dead(address: str) -> None:
+    """Make sure that something listens at an address, which Ray itself tries for many minutes.
+
+    Raises:
+        OSError: if nothing does.
+        ValueError: if it has no port that could be.
+    """
+    parts = urlsplit(f"//{address.rpartition('://')[2]}")
+    if parts.hostname and parts.port:  # not "auto" or "local"
+        try:
+            socket.create_connection((parts.hostname, parts.port), _ANSWER_S).close()
+        except OSError as error:
+            raise OSError(f"nothing answers at {address}: {error}") from None
+
+
+def _connect() -> None:
+    """Connect to a cluster or start one, in a thread, since what waits there hears no signal."""
+    failed: list[Exception] = []
+
+    def connect() -> None:
+        try:
+            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+        except Exception as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(_POLL_S)
+    if failed:
+        raise failed[0]

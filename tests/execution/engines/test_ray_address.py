@@ -1,0 +1,56 @@
+"""Addresses at which no Ray cluster answers: refused at once, and no wait outlasts SIGTERM."""
+
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.small_suite import SmallSuite, call, make, start
+
+pytest.importorskip("ray", reason="the extra `ray` is not installed")
+
+
+@pytest.fixture
+def small(tmp_path: Path, make_backbone: Callable[[str], Path]) -> SmallSuite:
+    """A suite of one run."""
+    return make(tmp_path / "small", make_backbone("bert"), methods=["majority"], seeds=1)
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1", "no-such-host.invalid:1", "a:99999"]
+)
+def test_dead_address_is_refused_at_once(
+    small: SmallSuite,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    address: str,
+) -> None:
+    """Ray alone would try for a quarter of an hour."""
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    began = time.monotonic()
+    answer = call(capsys, "run", *small.running, "--engine", "ray")
+    assert time.monotonic() - began < 30
+    assert answer.code == 2
+    assert "--engine ray: no cluster can be reached" in answer.err
+    assert "mend RAY_ADDRESS" in answer.err
+
+
+@pytest.mark.slow
+def test_waiting_for_a_cluster_ends_at_sigterm(
+    small: SmallSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something listens that never answers; the command ends in seconds, and can be resumed."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{server.getsockname()[1]}")
+        process = start("run", *small.running, "--engine", "ray")
+        server.accept()[0].close()
+        time.sleep(2)
+        asked = time.monotonic()
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+        assert time.monotonic() - asked < 20
+    assert process.returncode == 130
+    assert "the same command goes on from here" in err
