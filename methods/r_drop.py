@@ -7,8 +7,10 @@ Deviations (the paper's value, then ours; the shared ones are in `methods.unifie
 1. The backbone's ordinary dropout, dropout of LoRA's input and of feed-forward outputs at the same
    rate: with LoRA the backbone's own is off unless a suite sets ``backbone_dropout``.
 2. KL summed over the batch (authors' code), its mean (``reduction: sum`` restores theirs).
-3. Weight 0.7, in regression 0.8, and half of the first pass's task loss (authors' code for
-   RoBERTa), the paper's loss with weight 1.
+3. The sum of both passes' task losses, their mean: the paper's loss with weight alpha is twice ours
+   with ``consistency_weight`` alpha / 2, so that a weight means the same in all methods.
+4. Weight 0.7, in regression 0.8, and half of the first pass's task loss (authors' code for
+   RoBERTa), weight 1 and the mean of both.
 
 In regression predictions are compared by their squared difference, as in the authors' code.
 """

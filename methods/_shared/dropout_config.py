@@ -35,7 +35,13 @@ Consistency = Annotated[
         "(kl) or both (kl_both); KL from a pass without dropping (js)"
     ),
 ]
-Weight = Annotated[float, Field(ge=0, description="what multiplies the consistency loss")]
+Weight = Annotated[
+    float,
+    Field(
+        ge=0,
+        description="what multiplies the consistency loss, beside the mean task loss of the passes",
+    ),
+]
 Layers = Annotated[
     Literal["auto", "all", "latter_half"] | tuple[int, int],
     Field(

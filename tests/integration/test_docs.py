@@ -7,6 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from gapbench.bench.adaptation import registry
+
 REPOSITORY = Path(__file__).parents[2]
 PAGES = sorted((REPOSITORY / "docs" / "methods").glob("*.md"))
 NAMED = re.compile(
@@ -24,6 +26,16 @@ def test_page_shows_the_stored_results(page: Path) -> None:
     """A page is what `python docs/measured.py` writes from the stored tables."""
     text = page.read_text(encoding="utf-8")
     assert measured.filled(text, page.stem, measured.load()) == text
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_page_names_what_a_tuner_may_vary(page: Path) -> None:
+    """The fields are those of the method's search space."""
+    if page.stem == "peft":  # the space is that of the wrapped method
+        return
+    space = registry.get(page.stem).search_space()
+    said = re.search(r"A tuner may vary([^.]*)\.", page.read_text(encoding="utf-8"))
+    assert set(re.findall(r"`(\w+)`", said[1] if said else "")) == set(space)
 
 
 def test_section_puts_a_method_beside_lora() -> None:

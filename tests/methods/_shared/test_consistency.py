@@ -91,6 +91,8 @@ def test_both_branches_share_the_task_loss_and_the_gradient(make_backbone: MakeB
     torch.testing.assert_close(task, sum(losses) / 2)
     torch.testing.assert_close(state.bank.grads, expected, rtol=0, atol=1e-14)
     assert not torch.equal(first, second)
+    paper = sum(losses) + 6.0 * symmetric_kl(first, second).mean()  # equation 3 with alpha 6
+    torch.testing.assert_close(2 * (task + 3.0 * divergence), paper)
 
 
 def test_js_pass_is_one_without_dropping(make_backbone: MakeBackbone) -> None:
