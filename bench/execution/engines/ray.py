@@ -227,8 +227,7 @@ def _cluster() -> Iterator[None]:
         return
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to the network
     try:
-        _refuse_dead(os.environ.get("RAY_ADDRESS", ""))
-        _connect()
+        _connect(os.environ.get("RAY_ADDRESS", ""))
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(
             f"--engine ray: no cluster can be reached or started: {error}; mend RAY_ADDRESS, or "
@@ -240,28 +239,30 @@ def _cluster() -> Iterator[None]:
         ray.shutdown()
 
 
-def _refuse_dead(address: str) -> None:
-    """Make sure that something listens at an address, which Ray itself tries for many minutes.
+def _connect(address: str) -> None:
+    """Connect to the cluster at an address, or to one of this computer, which may be started now.
+
+    Ray itself tries a dead address for many minutes, and hears no signal meanwhile. So something
+    must listen there, and a thread connects. What is started here is not: Linux ends it with the
+    thread that started it.
 
     Raises:
-        OSError: if nothing does.
+        OSError: if nothing listens at the address.
         ValueError: if it has no port that could be.
     """
     parts = urlsplit(f"//{address.rpartition('://')[2]}")
-    if parts.hostname and parts.port:  # not "auto" or "local"
-        try:
-            socket.create_connection((parts.hostname, parts.port), _ANSWER_S).close()
-        except OSError as error:
-            raise OSError(f"nothing answers at {address}: {error}") from None
-
-
-def _connect() -> None:
-    """Connect to a cluster or start one, in a thread, since what waits there hears no signal."""
+    if not (parts.hostname and parts.port):  # such as "auto" or "local"
+        _init()
+        return
+    try:
+        socket.create_connection((parts.hostname, parts.port), _ANSWER_S).close()
+    except OSError as error:
+        raise OSError(f"nothing answers at {address}: {error}") from None
     failed: list[Exception] = []
 
     def connect() -> None:
         try:
-            ray.init(log_to_driver=False, logging_level=logging.ERROR)
+            _init()
         except Exception as error:
             failed.append(error)
 
@@ -271,3 +272,7 @@ def _connect() -> None:
         thread.join(_POLL_S)
     if failed:
         raise failed[0]
+
+
+def _init() -> None:
+    ray.init(log_to_driver=False, logging_level=logging.ERROR)
