@@ -4,6 +4,8 @@ What the columns must hold is checked by those who ask for them (`bench.data.row
 `bench.experiment.scaffold`).
 """
 
+import json
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,10 @@ from gapbench.bench.core.errors import DataError
 from gapbench.bench.core.safe_parsing import parse_json
 
 Columns = dict[str, list[Any]]
+
+_HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
+# Those of the library, but for not-a-number, which is a number that is not finite.
+_NULLS = [name for name in pc.ConvertOptions().null_values if "nan" not in name.lower()]
 
 
 def read(path: Path, texts: Sequence[str] = ()) -> Columns:
@@ -61,7 +67,9 @@ def _separated(path: Path, texts: Sequence[str], delimiter: str) -> Columns:
         path,
         read_options=pc.ReadOptions(block_size=whole),
         parse_options=pc.ParseOptions(delimiter=delimiter, newlines_in_values=True),
-        convert_options=pc.ConvertOptions(column_types=dict.fromkeys(texts, pa.string())),
+        convert_options=pc.ConvertOptions(
+            column_types=dict.fromkeys(texts, pa.string()), null_values=_NULLS
+        ),
     )
     return _plain(table)
 
@@ -77,11 +85,24 @@ def _json_lines(path: Path, _: Sequence[str]) -> Columns:
             if not line.strip():
                 continue
             row = parse_json(line)
+            if _HALF_PAIR.search(line):  # by an escape; files cannot hold one otherwise
+                _refuse_half_pairs(row, number)
             if not isinstance(row, dict):
                 raise ValueError(f"line {number} is no object with a value for each column")  # noqa: TRY004
             rows.append(row)
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
+
+
+def _refuse_half_pairs(row: Any, number: int) -> None:
+    try:
+        json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start : error.end].encode("ascii", "backslashreplace").decode()
+        raise ValueError(
+            f"line {number} holds {half}, one half of a pair that is a character, such as an "
+            "emoji that was cut; give both halves or none"
+        ) from None
 
 
 _READERS: dict[str, tuple[str, Callable[[Path, Sequence[str]], Columns]]] = {

@@ -23,6 +23,8 @@ Scheme = Literal["equal_width", "equal_mass"]
 TEMPERATURE_RANGE = (0.05, 20.0)
 """Lowest and highest temperature that `fit_temperature` returns."""
 
+_LARGEST = 1e300  # of a logit: differences and quotients stay finite
+
 
 def log_softmax(logits: Array) -> Floats:
     """Return the log-probabilities of logits `(n, n_classes)`, without overflow."""
@@ -279,17 +281,19 @@ def _check_logits(logits: Array, labels: Array) -> Floats:
             f"logits: {int(np.sum(~np.isfinite(logits)))} of {logits.size} are not finite, so no "
             f"probability follows from them; lower the learning rate or use fp32"
         )
-    return logits
+    return np.clip(logits, -_LARGEST, _LARGEST)
 
 
 def _check_probabilities(probabilities: Array, labels: Array) -> Floats:
     probabilities = np.asarray(probabilities, dtype=np.float64)
     _check_shapes("probabilities", probabilities, labels)
     # Loose enough for a float32 softmax; NaN fails both comparisons.
-    sums_to_one = np.abs(probabilities.sum(axis=1) - 1) < 1e-4
-    if not (sums_to_one.all() and (probabilities >= 0).all()):
+    sums = probabilities.sum(axis=1)
+    for row in np.flatnonzero(~((np.abs(sums - 1) < 1e-4) & (probabilities >= 0).all(axis=1))):
         raise DataError(
-            "probabilities: rows must be at least 0 and sum to 1; pass logits through softmax first"
+            f"probabilities, row {row}: the lowest is {probabilities[row].min():g} and the sum is "
+            f"{sums[row]:g}; each must be at least 0 and a row sum to 1 within 0.0001: pass logits "
+            "through softmax, or write rounded probabilities with more digits"
         )
     return probabilities
 

@@ -4,6 +4,8 @@ All of it comes from plans, records and log files. `ResultsFolder` may be looked
 while others work on it; what is settled is read once.
 """
 
+import argparse
+import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -202,13 +204,24 @@ class ResultsFolder:
                 if at and place in missing - seen:
                     seen.add(place)
                     cause = f"{at['runs']} runs of {_named(at)} were under way when it died"
-                    yield Failure(LOST, cause, command, (log,))
+                    yield Failure(LOST, cause, self._here(command), (log,))
             if log == logs[-1] and ended and ended.get("stopped") and ended["exit_code"] != 130:
-                yield Failure(STOPPED, str(ended["stopped"]), command, (log,))
+                yield Failure(STOPPED, str(ended["stopped"]), self._here(command), (log,))
 
     def _command(self, row: PlanRow) -> str:
-        known = row.command
-        return known or event_log.typed(["run", row.suite, "--results", str(self._store.root)])
+        return self._here(row.command or event_log.typed(["run", row.suite]))
+
+    def _here(self, command: str) -> str:
+        """Return a command with this folder as the one of its results, if it has been moved."""
+        parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
+        parser.add_argument("--results", default="results")
+        try:
+            given, others = parser.parse_known_args(shlex.split(command)[1:])
+        except (ValueError, argparse.ArgumentError):  # of a log that others wrote
+            return command
+        if Path(given.results).resolve() == self._store.root.resolve():
+            return command
+        return event_log.typed([*others, "--results", str(self._store.root)])
 
 
 def _brief(path: Path, record: Record) -> _Entry:

@@ -370,6 +370,32 @@ def test_calibration_errors_invalid_arrays_raise(
             getattr(calibration, name)(probabilities, labels)
 
 
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ([0.333, 0.333, 0.333], r"row 1: the lowest is 0.333 and the sum is 0.999; .*more digits"),
+        ([0.6, 0.5, -0.1], r"row 1: the lowest is -0.1 and the sum is 1; .*softmax"),
+        ([2.0, 1.0, -3.0], r"row 1: the lowest is -3 and the sum is 0"),
+    ],
+)
+def test_probabilities_that_are_none_are_named_by_row(row: list[float], message: str) -> None:
+    """The first such row is named, with what is wrong and the way out."""
+    probabilities = np.array([[0.2, 0.3, 0.5], row, row])
+    with pytest.raises(DataError, match=message):
+        calibration.expected_calibration_error(probabilities, np.array([0, 1, 2]))
+
+
+@pytest.mark.parametrize("size", [1e38, 1e300, 1.7e308])
+@pytest.mark.filterwarnings("error")
+def test_huge_logits_cost_no_warning(size: float) -> None:
+    """Differences of finite logits do not overflow, and errors are those of certain classes."""
+    logits, labels = np.array([[size, -size], [-size, size]]), np.array([0, 0])
+    for temperature in (1.0, calibration.fit_temperature(logits, labels)):
+        report = calibration.calibration_report(logits, labels, temperature)
+        assert all(map(math.isfinite, report.values()))
+        assert report["ece"] == 0.5
+
+
 def test_calibration_report_bad_settings_raise() -> None:
     """Settings outside their range, and logits that are not finite, are refused by name."""
     logits, labels = classified(0, 2, n=5)

@@ -271,6 +271,11 @@ def test_words_of_unusual_characters_equal_the_stanford_tokeniser() -> None:
     assert {text: " ".join(words(text)) for text in expected} == expected
 
 
+def test_half_of_a_surrogate_pair_is_no_word() -> None:
+    """No encoding holds one, and so no line to METEOR's program may."""
+    assert words("a\ud83d \ude00b \ud83d") == ("a", "b")
+
+
 def test_rouge_and_cider_of_unusual_characters_are_those_of_coco_caption() -> None:
     """The values come from pycocoevalcap with its own tokeniser."""
     outputs = ["Great pub near the river \U0001f600", "Il a dit « bonjour »", "He writes C code"]

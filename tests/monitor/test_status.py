@@ -2,6 +2,7 @@
 
 import json
 import platform
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,8 +27,9 @@ COMMAND = "gapbench run small.yaml --data 'my data'"
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """A results folder with a plan of four runs, and no record."""
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """A results folder with a plan of four runs, and no record, in the current folder."""
+    monkeypatch.chdir(tmp_path)
     store = store_at(tmp_path / "results")
     store.write_plan("small", [(run, "default") for run in RUNS], COMMAND)
     return store
@@ -133,6 +135,20 @@ def test_failures_of_one_cause_are_one_line(store: Store, capsys: Capture) -> No
         f"  try again: {COMMAND} --retry failed",
         f"diverged: {last}: loss is nan at step 3",
     ]
+
+
+@pytest.mark.parametrize("typed", [COMMAND, f"{COMMAND} --results=old", f"{COMMAND} --res old"])
+def test_advice_names_the_folder_where_it_is_now(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, typed: str
+) -> None:
+    """A folder may be moved, and looked at from elsewhere, after the command was typed."""
+    monkeypatch.chdir(tmp_path)
+    old = store_at(tmp_path / "old")
+    old.write_plan("small", [(RUNS[0], "default")], typed)
+    old.write(blank(RUNS[0], Status.FAILED, detail="broken"))
+    new = old.root.rename(tmp_path / "it's new")
+    advice = f"{COMMAND} --results {shlex.quote(str(new))} --retry failed"
+    assert f"  try again: {advice}\n" in call(capsys, "status", new).err
 
 
 def watch(
