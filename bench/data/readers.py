@@ -19,6 +19,7 @@ from gapbench.bench.core.safe_parsing import parse_json
 
 Columns = dict[str, list[Any]]
 
+_QUOTED = re.compile(rb'"(?:[^"]|"")*"')  # a field of a program that doubles quotes inside
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 # Those of the library, but for not-a-number, which is a number that is not finite.
 _NULLS = [name for name in pc.ConvertOptions().null_values if "nan" not in name.lower()]
@@ -54,19 +55,46 @@ def _parquet(path: Path, _: Sequence[str]) -> Columns:
 
 
 def _csv(path: Path, texts: Sequence[str]) -> Columns:
-    return _separated(path, texts, ",")
+    return _separated(path, texts, pc.ParseOptions(newlines_in_values=True))
 
 
 def _tsv(path: Path, texts: Sequence[str]) -> Columns:
-    return _separated(path, texts, "\t")
+    """Read a file with tabs, in which most quotes are characters, as in the files of GLUE."""
+    quoted = _is_quoted(path.read_bytes())
+    try:
+        return _separated(
+            path, texts, pc.ParseOptions(delimiter="\t", quote_char='"' if quoted else False)
+        )
+    except pa.ArrowException as error:
+        quotes = "around fields" if quoted else "characters"
+        raise ValueError(
+            f"{error}; quotes are {quotes} here: a text with a tab or line break in it needs "
+            "another format, such as .csv or .jsonl"
+        ) from None
 
 
-def _separated(path: Path, texts: Sequence[str], delimiter: str) -> Columns:
+def _is_quoted(content: bytes) -> bool:
+    """Whether quotes in a file with tabs stand around fields, as a program writes them.
+
+    It closes all that it opens in the same line, and quotes all fields or those that need it: in
+    a file without line breaks in texts those that hold a quote, which it then doubles.
+    """
+    if b'"' not in content:
+        return False
+    lines = content.removeprefix(b"\xef\xbb\xbf").splitlines()
+    fields = [field for line in lines if line for field in line.split(b"\t")]
+    opened = [field for field in fields if field.startswith(b'"')]
+    closed = all(map(_QUOTED.fullmatch, opened))
+    doubled = any(b'""' in field[1:-1] for field in opened)
+    return closed and (len(opened) == len(fields) or doubled)
+
+
+def _separated(path: Path, texts: Sequence[str], parsing: pc.ParseOptions) -> Columns:
     whole = path.stat().st_size + 1  # one block, so that a column's type is that of all its rows
     table = pc.read_csv(
         path,
         read_options=pc.ReadOptions(block_size=whole),
-        parse_options=pc.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        parse_options=parsing,
         convert_options=pc.ConvertOptions(
             column_types=dict.fromkeys(texts, pa.string()), null_values=_NULLS
         ),

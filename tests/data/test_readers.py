@@ -1,8 +1,10 @@
 """Files of rows: what their cells become, and what is refused with its place."""
 
+import csv
 import math
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from gapbench.bench.core.errors import DataError
@@ -39,3 +41,32 @@ def test_whole_surrogate_pair_is_its_character(tmp_path: Path) -> None:
     """JSON writes what is beyond the basic plane as two escapes."""
     path = written(tmp_path, "rows.jsonl", '{"a": "\\ud83d\\ude00"}\n')
     assert read(path) == {"a": ["\U0001f600"]}
+
+
+SAID = ['"Gone" said he', '"He went away', 'she said "yes', '"all of it"', 'he "" said', "it's"]
+
+
+def test_quotes_in_a_file_with_tabs_are_characters(tmp_path: Path) -> None:
+    """As in GLUE's files, which hold one row a line whatever quotes open and never close."""
+    lines = [f"{text}\t{row % 2}" for row, text in enumerate(SAID)]
+    path = written(tmp_path, "rows.tsv", "\n".join(["text\tlabel", *lines, ""]))
+    assert read(path) == {"text": SAID, "label": [0, 1, 0, 1, 0, 1]}
+    path = written(tmp_path, "rows.tsv", "\r\n".join(["text\tlabel", *lines, ""]))
+    assert read(path)["text"] == SAID
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
+def test_quotes_that_a_program_put_around_fields_are_none(tmp_path: Path, quoting: int) -> None:
+    """Such a program doubles quotes inside, or quotes every field."""
+    path = tmp_path / "rows.tsv"
+    rows = {"text": SAID, "label": [str(row % 2) for row in range(len(SAID))]}
+    pd.DataFrame(rows).to_csv(path, sep="\t", index=False, quoting=quoting)
+    assert read(path, ["text", "label"]) == rows
+
+
+def test_quoted_field_with_a_line_break_or_a_tab_is_refused(tmp_path: Path) -> None:
+    """Lines are rows there; the message says what to do."""
+    for text in ('"a\nb"', '"a\tb"', '"say ""x\ny"" now"'):
+        path = written(tmp_path, "rows.tsv", f"text\tlabel\nfine\t0\n{text}\t1\n")
+        with pytest.raises(DataError, match=r"rows.tsv is not a readable TSV file.*another format"):
+            read(path)
