@@ -133,6 +133,8 @@ def _refuse_half_pairs(row: Any, number: int) -> None:
         ) from None
 
 
+UNTYPED = {".csv", ".tsv"}
+"""Formats that do not tell text from what looks like a number."""
 _READERS: dict[str, tuple[str, Callable[[Path, Sequence[str]], Columns]]] = {
     ".csv": ("CSV", _csv),
     ".tsv": ("TSV", _tsv),

@@ -105,9 +105,32 @@ def _official(task: Task, split: str, sources: Sources) -> Table:
     else:
         raise DataError(f"task {task.name!r} exists only as files; give --data DIR")
     try:
-        return readers.read(path, task.text_columns)
+        return read_classes(path, task, task.label, task.text_columns)
     except DataError as error:
         raise DataError(f"task {task.name!r}: {error}") from None
+
+
+def read_classes(path: Path, task: Task, name: str, texts: Sequence[str] = ()) -> Table:
+    """Return the columns of a file, with what looks like a number as text where it names a class.
+
+    Files of CSV and TSV do not tell "01" from 1. If no row holds a name, numbers count the classes.
+
+    Args:
+        path: the file.
+        task: whose classes they are.
+        name: the column of classes, if the task has named ones.
+        texts: columns that hold text.
+
+    Raises:
+        DataError: if the file cannot be read.
+    """
+    plain = readers.read(path, texts)
+    if path.suffix not in readers.UNTYPED or not task.labels or not _are_names(task.labels):
+        return plain
+    if name in texts or any(isinstance(value, bool) for value in plain.get(name, [True])):
+        return plain
+    cells = readers.read(path, (*texts, name))[name]
+    return {**plain, name: cells} if {*cells} & {*task.labels} else plain
 
 
 def hub_split(task: Task, source: HubSource, split: str) -> Any:

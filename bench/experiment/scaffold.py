@@ -6,6 +6,7 @@ splits and budget. Both files say what each field is for; what they hold is the 
 
 import math
 import os
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -89,7 +90,10 @@ def init(
     """
     task_file = suite.parent / "tasks" / f"{suite.stem}.yaml"
     _refuse(suite, task_file, force=force)
-    labels = [label for path in (train, test) if path for label in _labels(path, columns)]
+    files = [path for path in (train, test) if path]
+    labels = [label for path in files for label in _labels(path, columns)]
+    if {type(label) for label in labels} > {str}:  # a file that holds only names like numbers
+        labels = [label for path in files for label in _labels(path, columns, columns.label)]
     folder = task_file.parent
     found = _found(train, labels, columns)
     fields = {
@@ -123,9 +127,9 @@ def _refuse(suite: Path, task_file: Path, *, force: bool) -> None:
             raise ConfigError(f"{path} exists; give another name, or --force to write over it")
 
 
-def _labels(path: Path, columns: Columns) -> list[Any]:
+def _labels(path: Path, columns: Columns, *texts: str) -> list[Any]:
     """Return the label of every row of a file, all of them present."""
-    texts = (*columns.text, columns.label) if columns.kind == "generation" else columns.text
+    texts += (*columns.text, columns.label) if columns.kind == "generation" else columns.text
     table = readers.read(path, texts)
     for name in (*columns.text, columns.label, *([columns.group] if columns.group else [])):
         if name not in table:
@@ -186,7 +190,7 @@ def _classes(place: str, labels: Sequence[Any], *, parted: bool) -> list[str] | 
         raise DataError(
             f"{place} holds {some}; classes must be all text or all whole numbers; mend the column"
         )
-    classes = sorted(set(labels))
+    classes = sorted(set(labels), key=_natural if named else None)
     if len(classes) < 2:
         raise DataError(f"{place} holds {classes[0]!r} alone; classes must be at least two")
     if len(classes) > len(labels) // 2:
@@ -196,6 +200,12 @@ def _classes(place: str, labels: Sequence[Any], *, parted: bool) -> list[str] | 
             "text to be written, or --kind regression for numbers"
         )
     return classes if named else [int(number) for number in classes]
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return what sorts names that hold numbers by these, as "class 2" before "class 10"."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(int(part) if part.isdecimal() else -1, part) for part in parts]
 
 
 def _source(folder: Path, train: Path, test: Path | None) -> dict[str, Any]:

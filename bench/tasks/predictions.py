@@ -16,7 +16,7 @@ from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.core.safe_parsing import parse_json
 from gapbench.bench.data import readers
-from gapbench.bench.data.rows import Table, class_column, column
+from gapbench.bench.data.rows import Table, class_column, column, read_classes
 from gapbench.bench.metrics import calibration
 from gapbench.bench.store.record import Scores
 
@@ -100,7 +100,8 @@ class Predictions:
 
         They come from a column ``prediction``, or from ``logit_k`` or ``prob_k`` for every class.
         """
-        table = self._table()
+        table = read_classes(self.path, task, COLUMN)
+        self._check(len(next(iter(table.values()), [])))
         every = np.ones((self.size, len(task.labels)), dtype=bool)
         made = self._likelihoods(table, every)
         if made is None:

@@ -151,14 +151,13 @@ def _draw_bins(axis: Axes, below: Axes, by_seed: Mapping[int, Reliability], colo
             axis.plot(where, bins.expected[filled], **_HOLLOW)
     counts = _counts(by_seed)
     low, high = _edges(len(counts))
-    high[-1] += 0.01  # confidence 1 alone would have no width
     bars: dict[str, Any] = {"width": high - low, "align": "edge", "color": colour, "alpha": 0.6}
     below.bar(low, counts, **bars)
 
 
 def _edges(bins: int) -> tuple[Floats, Floats]:
-    """Return the ends of each bin; the last one is confidence 1 alone."""
-    edges = np.minimum(np.arange(bins + 1) / (bins - 1), 1.0)
+    """Return the ends of each bin."""
+    edges = np.arange(bins + 1) / bins
     return edges[:-1], edges[1:]
 
 

@@ -17,10 +17,10 @@ class Reliability:
     The last bin holds confidence 1 alone.
 
     Attributes:
-        counts: examples of each bin, `(bins + 1,)`.
-        confidence: their mean probability of the predicted class, `(bins + 1,)`.
-        accuracy: share of them that are right, `(bins + 1,)`.
-        expected: mean true probability of the predicted class, `(bins + 1,)`, None where unknown.
+        counts: examples of each bin, `(bins,)`.
+        confidence: their mean probability of the predicted class, `(bins,)`.
+        accuracy: share of them that are right, `(bins,)`.
+        expected: mean true probability of the predicted class, `(bins,)`, None where unknown.
     """
 
     counts: NDArray[np.int64]
