@@ -107,6 +107,10 @@ def test_password_of_a_url_is_left_out(url: str, shown: str) -> None:
     assert "'a suite'" in typed(["tune", "a suite"])
     for word in (url, f"--storage={url}"):
         assert "secret" not in typed([word])
+    call = f"gapbench.tune('a:b', {{'x': 1}}, storage={url!r}, backbone='c@d')"
+    assert "secret" not in typed(call)
+    assert typed(call).startswith("gapbench.tune('a:b', {'x': 1}, storage=")
+    assert typed(call).endswith(", backbone='c@d')")
 
 
 def test_log_of_ten_thousand_stacks_stays_small(store: Store) -> None:
