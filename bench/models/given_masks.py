@@ -9,7 +9,7 @@ and zeros and large negative numbers where attention adds its mask instead of as
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gapbench.bench.models.attention import IMPLEMENTATION
 
@@ -39,7 +39,7 @@ def attach(model: Any) -> None:
 def _convert(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     mask, queries = kwargs.get("attention_mask"), kwargs.get("position_ids")
     keys = kwargs.pop("key_positions", queries)
-    if not isinstance(mask, Tensor) or mask.dim() != 4:
+    if not isinstance(mask, Tensor) or mask.dim() != 4 or queries is None or keys is None:
         return args, kwargs
     config = model.config
     kinds = dict.fromkeys(getattr(config, "layer_types", None) or ())
@@ -56,9 +56,9 @@ def _convert(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
     return args, kwargs
 
 
-def _form(model: nn.Module, mask: Tensor) -> Tensor:
+def _form(model: Any, mask: Tensor) -> Tensor:
     """Return a mask as it is, or as numbers to add, by what the model's attention takes."""
-    if model.config._attn_implementation in _ASKED:  # type: ignore[union-attr]
+    if model.config._attn_implementation in _ASKED:
         return mask
     dtype = next(model.parameters()).dtype
     hidden = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
