@@ -16,18 +16,23 @@ import transformers
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gapbench.bench.adaptation.build import load_backbone
 from gapbench.bench.config.decoding import Decoding
 from gapbench.bench.config.head import LANGUAGE_MODEL
+from gapbench.bench.config.run import Cell
 from gapbench.bench.data.encoded import CausalSplit, Texts
 from gapbench.bench.data.packing import batch, pack
-from gapbench.bench.models import attention, head_hooks
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.models import attention, head_hooks, loading
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.profiling import measurement_cache
 from gapbench.bench.store.failure import status_of
 from gapbench.bench.store.record import Status
 from gapbench.bench.tasks.beam_search import take
 from gapbench.bench.tasks.generation import Search
+from gapbench.bench.tasks.kinds.prompts import PromptedTask
 
+_CPU = torch.device("cpu")
 TOLERANCE = 1e-3  # nats between the two ways, of logits in single precision
 _PROMPTS, _RESTS = (24, 5), (4, 9, 6)
 _BEYOND = 8  # tokens that a prompt goes beyond the longest window of the model's layers
@@ -65,6 +70,26 @@ class SelfCheck:
             off = "fails" if self.decoded is None else f"is off by {self.decoded:.1g} nats"
             return f"a step of decoding from the cache {off} beside the whole text; it writes none"
         return None
+
+
+def checked_backbone(cell: Cell, sources: Sources, device: torch.device = _CPU) -> Backbone | str:
+    """Return the backbone of a cell, or the reason why it cannot be asked the cell's task.
+
+    Raises:
+        BackboneError: if it cannot be read.
+    """
+    task = cell.task
+    reason = loading.unsupported_reason(sources.locate(cell.backbone), task)
+    if reason is not None:
+        return reason
+    backbone = load_backbone(cell, sources)
+    if not isinstance(task, PromptedTask):
+        return backbone
+    longest = min(task.max_length, backbone.reader.window) + (task.written or 0)
+    found = check(backbone, longest, device)
+    backbone.packs = found.packs
+    reason = found.unsupported_reason(writes=task.written is not None)
+    return backbone if reason is None else f"backbone {cell.backbone.name!r}: {reason}"
 
 
 def check(backbone: Backbone, longest: int, device: torch.device) -> SelfCheck:
