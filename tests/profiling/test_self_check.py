@@ -114,13 +114,16 @@ def test_windows_that_no_text_reaches_are_not_measured(monkeypatch: pytest.Monke
         return split
 
     monkeypatch.setattr(self_check, "_random_texts", noting)
-    self_check.check(backbone("mistral"), 12, CPU)
-    self_check.check(backbone("mistral"), 200, CPU)
-    assert lengths[0] == 33
-    assert lengths[1] == 33  # 24 tokens of a prompt are beyond a window of 16
+    monkeypatch.setitem(
+        CONFIGS, "mistral", lambda: transformers.MistralConfig(**SIZES, sliding_window=40)
+    )
+    monkeypatch.setattr(measurement_cache, "recall", lambda _: None)
+    for longest in (40, 200):
+        assert self_check.check(backbone("mistral"), longest, CPU).packs
+    assert lengths == [24 + 9, 40 + 8 + 9]
 
 
-def test_result_is_remembered_by_backbone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_result_is_remembered_by_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same backbone is measured once; another one, or an unreadable entry, anew."""
     asked = []
     measure = self_check._measure
@@ -129,6 +132,7 @@ def test_result_is_remembered_by_backbone(monkeypatch: pytest.MonkeyPatch) -> No
         asked.append(each.fingerprint.name)
         return measure(each, window, device)
 
+    monkeypatch.setenv("GAPBENCH_CACHE", str(tmp_path))
     monkeypatch.setattr(self_check, "_measure", noting)
     first = self_check.check(backbone("llama"), 200, CPU)
     assert self_check.check(backbone("llama"), 200, CPU) == first
