@@ -51,5 +51,6 @@ def set_up(
         axis=axis,
         bank=ParameterBank(model, axis),
         train_targets=torch.from_numpy(task_data.train.targets),
+        packs=backbone.packs,
     )
     return method, state

@@ -81,6 +81,7 @@ class TrainState:
             of shape (runs * batch, ..., outputs): one softmax (or value) for each of the targets.
         train_targets: targets of the whole training set, (examples,).
         optimizers: one for each group of the bank's parameters, made anew for every phase.
+        packs: whether several sequences may share a row where the model scores texts.
     """
 
     task: Task
@@ -89,6 +90,7 @@ class TrainState:
     train_targets: Tensor
     bank: ParameterBank
     optimizers: dict[str, StackedAdamW] = field(default_factory=dict)
+    packs: bool = True
 
 
 @dataclass(frozen=True)

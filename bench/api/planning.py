@@ -10,7 +10,6 @@ from typing import Any
 import pandas as pd
 
 from gapbench.bench.adaptation import registry
-from gapbench.bench.adaptation.build import load_backbone
 from gapbench.bench.api.calls import Names, Place, Seeds
 from gapbench.bench.api.choices import DEVICES, names, one_of
 from gapbench.bench.api.progress import say, span
@@ -23,8 +22,8 @@ from gapbench.bench.execution.engines.local import suitable_workers
 from gapbench.bench.execution.scheduler import stacks
 from gapbench.bench.experiment import suite as suites
 from gapbench.bench.experiment.suite import PlannedRun, Suite, SuiteLike
-from gapbench.bench.models import loading
 from gapbench.bench.profiling import auto_precision
+from gapbench.bench.profiling.self_check import checked_backbone
 from gapbench.bench.profiling.stack_size import MOST
 from gapbench.bench.store.failure import left_alone
 from gapbench.bench.store.store import Store
@@ -158,10 +157,9 @@ def _named(cell: Cell, variant: str) -> dict[str, Any]:
 
 def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
     """Return the sizes of a cell's splits, and whether its method can do it."""
-    unfit = loading.unsupported_reason(sources.locate(cell.backbone), cell.task)
-    if unfit is not None:
-        return {"verdict": unfit}
-    backbone = load_backbone(cell, sources)
+    backbone = checked_backbone(cell, sources)
+    if isinstance(backbone, str):
+        return {"verdict": backbone}
     splits = dataset.prepare(cell, sources, backbone.reader)
     method, config = registry.of_cell(cell)
     return {

@@ -3,10 +3,13 @@
 A row holds the tokens that several sequences of an example begin with, then the rest of each. A
 mask keeps the rests from seeing each other, and all of them count on from where the shared part
 ends. So a question's prompt is read once for all choices, and a record once for several references.
+
+Models whose layers cannot be told which tokens see which have a row for each sequence instead.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,12 +43,23 @@ class Row:
     numbers: Indices
 
 
-def pack(split: CausalSplit, examples: Indices) -> list[Row]:
-    """Return rows with every sequence of some examples; their targets are numbered in order."""
+def pack(split: CausalSplit, examples: Indices, *, together: bool = True) -> list[Row]:
+    """Return rows with every sequence of some examples; their targets are numbered in order.
+
+    Args:
+        split: holds the sequences.
+        examples: some of its examples.
+        together: whether sequences of an example share rows; otherwise each has its own.
+    """
     rows: list[Row] = []
     number = 0
     for example in examples:
         members = np.arange(split.sequence_offsets[example], split.sequence_offsets[example + 1])
+        if not together:
+            for member in members:
+                rows.append(_row(split, np.array([member]), int(split.lengths[member]), number))
+                number += len(rows[-1].numbers)
+            continue
         shared = _shared(split, members)
         rests = np.cumsum(split.lengths[members] - shared)
         for part in np.split(members, np.flatnonzero(np.diff(rests // _ROOM)) + 1):
@@ -57,20 +71,28 @@ def pack(split: CausalSplit, examples: Indices) -> list[Row]:
 def batch(rows: Sequence[Row], runs: int, pad_id: int, device: torch.device) -> Batch:
     """Return rows as a batch that every run reads alike; run-major, without targets."""
     owners = _padded([row.owners for row in rows], _PADDING)
-    places = np.arange(owners.shape[1])
-    seen = (owners[:, None] == 0) | (owners[:, None] == owners[:, :, None])
-    seen &= (owners[:, None] != _PADDING) & (places <= places[:, None])
-    seen |= places == places[:, None]  # padding sees itself: to see nothing would be no number
-    inputs = {
+    inputs: dict[str, NDArray[Any]] = {
         "input_ids": _padded([row.tokens for row in rows], pad_id),
-        "attention_mask": seen[:, None],
-        "position_ids": _padded([row.positions for row in rows], 0),
         "positions": _padded([row.wanted for row in rows], 0),
     }
+    if owners.max() > 0:
+        inputs["attention_mask"] = _seen(owners)
+        inputs["position_ids"] = _padded([row.positions for row in rows], 0)
+    else:  # sequences that need no more than the model knows by itself
+        inputs["attention_mask"] = (owners != _PADDING).astype(np.int64)
     tensors = {name: torch.from_numpy(values).to(device) for name, values in inputs.items()}
     return Batch.of_prompts(
         {name: each.repeat(runs, *[1] * (each.dim() - 1)) for name, each in tensors.items()}
     )
+
+
+def _seen(owners: Indices) -> NDArray[np.bool_]:
+    """Return which tokens see which, (rows, 1, tokens, tokens), from the owners of the tokens."""
+    places = np.arange(owners.shape[1])
+    seen = (owners[:, None] == 0) | (owners[:, None] == owners[:, :, None])
+    seen &= (owners[:, None] != _PADDING) & (places <= places[:, None])
+    seen |= places == places[:, None]  # padding sees itself: to see nothing would be no number
+    return np.asarray(seen[:, None])
 
 
 def _shared(split: CausalSplit, members: Indices) -> int:

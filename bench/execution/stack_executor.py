@@ -17,14 +17,14 @@ import pyarrow as pa
 import torch
 
 from gapbench.bench.adaptation import registry
-from gapbench.bench.adaptation.build import load_backbone, set_up
+from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.config.run import Run
 from gapbench.bench.core import signals
 from gapbench.bench.core.errors import SealedError, SettledError, StoreError
 from gapbench.bench.core.memory import MemoryPeak
 from gapbench.bench.data.sources import Sources
-from gapbench.bench.models import loading
 from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.profiling.self_check import checked_backbone
 from gapbench.bench.profiling.stack_size import divide
 from gapbench.bench.store import provenance
 from gapbench.bench.store.event_log import EventLogger
@@ -158,11 +158,10 @@ class Executor:
         """
         started = provenance.now()
         cell = runs[0].cell
-        reason = loading.unsupported_reason(self.sources.locate(cell.backbone), cell.task)
-        if reason is not None:
-            made += self._give_up(runs, Status.SKIPPED, reason, started)
+        backbone = checked_backbone(cell, self.sources, self.device)
+        if isinstance(backbone, str):
+            made += self._give_up(runs, Status.SKIPPED, backbone, started)
             return []
-        backbone = load_backbone(cell, self.sources)
         able = []
         for run in runs:
             method, config = registry.of_cell(run.cell)

@@ -61,9 +61,11 @@ class Backbone:
 
     Attributes:
         start: the adapter that methods start from; it is not in the weights of `model`.
+        packs: whether several texts may share a row; see `bench.profiling.self_check`.
     """
 
     start: InitialAdapter | None = None
+    packs: bool = True
 
     def __init__(
         self, fingerprint: Fingerprint, pristine: nn.Module, tokenizer: Any, head: Sequence[str]

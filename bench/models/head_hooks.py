@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gapbench.bench.config.head import LANGUAGE_MODEL, SPAN, Head
+from gapbench.bench.models import given_masks
 
 _RULED_OUT = -1e9  # logit of a place that is no answer; finite, so that logits can be averaged
 
@@ -20,6 +21,7 @@ def attach(model: nn.Module, head: Head) -> None:
     """Let ``model`` take the inputs and give the logits of a task with this head."""
     if head == LANGUAGE_MODEL:
         _Positions().attach(model)
+        given_masks.attach(model)
     elif head == SPAN:
         _Ends().attach(model)
 

@@ -47,8 +47,9 @@ def decode(
         predict: the model in evaluation mode, which uses its library's fused attention. It is
             called with keyword arguments of the model, rows run-major, (runs, inputs): `input_ids`
             and `position_ids`, (rows, tokens); `attention_mask`, (rows, tokens) or (rows, 1,
-            tokens, cached tokens) bool; `past_key_values` and `use_cache`; and `positions`, (rows,
-            wanted), the tokens to predict from. It returns logits or log-probabilities, (rows,
+            tokens, cached tokens) bool, then with `key_positions`, (rows, cached tokens);
+            `past_key_values` and `use_cache`; and `positions`, (rows, wanted), the tokens to
+            predict from. It returns logits or log-probabilities, (rows,
             wanted, vocabulary). In the cache it may keep several copies of each run, (runs,
             copies, inputs).
         prompts: token ids of each, at least one.
@@ -72,7 +73,7 @@ def decode(
     with torch.inference_mode():
         for places in evaluation_batches(most, MAX_TOKENS // runs):
             batch = [torch.as_tensor(prompts[i], dtype=torch.int64) for i in places]
-            search = _Search(predict, batch, runs, decoding, pad_id, device)
+            search = Search(predict, batch, runs, decoding, pad_id, device)
             answers = search.run(end_id).view(runs, len(places), -1)
             for own, answer in zip(texts, answers.tolist(), strict=True):
                 for place, tokens in zip(places, answer, strict=True):
@@ -80,11 +81,12 @@ def decode(
     return texts
 
 
-class _Search:
+class Search:
     """The decoding of one batch of prompts.
 
     Attributes:
         visible: (runs * inputs, beams, cached tokens) which of them are the past of each beam.
+        places: (runs * inputs, cached tokens) the position of each in its text.
     """
 
     def __init__(
@@ -106,45 +108,47 @@ class _Search:
         self.beams = Beams.start(left.to(device).repeat(runs, 1), decoding.beams)
         present = torch.arange(padded.shape[1], device=device) < self.beams.lengths.unsqueeze(1)
         self.visible = present.unsqueeze(1).expand(-1, decoding.beams, -1)
+        self.places = torch.arange(padded.shape[1], device=device).expand_as(self.input_ids)
 
     def run(self, end_id: int) -> Tensor:
         """Return the answers, (runs * prompts, max_new_tokens), `NOTHING` after their ends."""
         shape = (len(self.input_ids), self.decoding.max_new_tokens)
         answers = self.input_ids.new_full(shape, NOTHING)
-        logits = self._read_prompts()
+        logits = self.read_prompts()
         while True:
             parents = self.beams.advance(logits, self.decoding, end_id, answers)
             self.visible = take(self.visible, parents)
             if not self._tidy():
                 return answers
-            logits = self._read_tokens()
+            logits = self.read_tokens()
 
-    def _read_prompts(self) -> Tensor:
+    def read_prompts(self) -> Tensor:
         """Run every prompt; return what follows it, (runs * inputs, 1, vocabulary)."""
-        positions = torch.arange(self.input_ids.shape[1], device=self.input_ids.device)
         return self.predict(
             {
                 "input_ids": self.input_ids,
                 "attention_mask": self.visible[:, 0].long(),
-                "position_ids": positions.expand_as(self.input_ids),
+                "position_ids": self.places,
                 "past_key_values": self.cache,
                 "use_cache": True,
                 "positions": self.beams.lengths.unsqueeze(1) - 1,
             }
         )
 
-    def _read_tokens(self) -> Tensor:
+    def read_tokens(self) -> Tensor:
         """Run the newest token of every beam; return (runs * inputs, beams, vocabulary)."""
         newest = self.beams.tokens[:, :, -1]
         beams = torch.arange(newest.shape[1], device=newest.device)
         itself = (beams == beams.unsqueeze(1)).expand(len(newest), -1, -1)
         self.visible = torch.cat([self.visible, itself], dim=2)
-        last = self.beams.lengths + self.beams.tokens.shape[2] - 1
+        last = (self.beams.lengths + self.beams.tokens.shape[2] - 1).unsqueeze(1).expand_as(newest)
+        self.places = torch.cat([self.places, last], dim=1)
         return self.predict(
             {
                 "input_ids": newest,
                 "attention_mask": self.visible.unsqueeze(1),
-                "position_ids": last.unsqueeze(1).expand_as(newest),
+                "position_ids": last,
+                "key_positions": self.places,
                 "past_key_values": self.cache,
                 "use_cache": True,
                 "positions": beams.expand_as(newest),
@@ -171,6 +175,7 @@ class _Search:
         flat = _flat(rows, before)
         self.beams = self.beams.keep(flat)
         self.visible = self.visible[flat].take_along_dim(slots[flat].unsqueeze(1), dim=2)
+        self.places = self.places[flat].take_along_dim(slots[flat], dim=1)
         # A method that keeps copies of each run has as many equal blocks of rows in the cache.
         copies = len(self.cache.layers[0].keys) // (self.runs * before)
         held = _flat(rows.repeat_interleave(copies, dim=0), before).unsqueeze(1)

@@ -27,7 +27,7 @@ def token_outputs(method: AnyMethod, state: TrainState, subset: EvalSubset) -> O
     made: Outputs = {name: np.empty(shape) for name in ("loss", "confidence", "brier")}
     made["correct"] = np.empty(shape, dtype=bool)
     vocabulary = int(state.model.config.vocab_size)  # type: ignore[union-attr, arg-type]
-    rows = pack(split, subset.examples)
+    rows = pack(split, subset.examples, together=state.packs)
     most = min(MAX_TOKENS, MAX_LOGITS // vocabulary) // runs
     state.model.eval()
     with torch.inference_mode():

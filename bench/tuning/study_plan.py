@@ -8,14 +8,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from gapbench.bench.adaptation import registry
-from gapbench.bench.adaptation.build import load_backbone
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.schema import FrozenModel, content_hash
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.experiment.suite import PlannedRun, Suite
 from gapbench.bench.metrics.base import get as get_metric
-from gapbench.bench.models import loading
+from gapbench.bench.profiling.self_check import checked_backbone
 from gapbench.bench.tasks import dataset, kinds
 from gapbench.bench.tasks.kinds.base import TaskKind
 from gapbench.bench.tuning import budget
@@ -126,10 +125,9 @@ def _study(
     method, config = registry.of_cell(cell)
     if not method.trains:
         return "nothing trains"
-    unfit = loading.unsupported_reason(sources.locate(cell.backbone), cell.task)
-    if unfit is not None:
-        return unfit
-    backbone = load_backbone(cell, sources)
+    backbone = checked_backbone(cell, sources)
+    if isinstance(backbone, str):
+        return backbone
     reason = method.unsupported_reason(cell.task, backbone, config)
     if reason is not None:
         return reason

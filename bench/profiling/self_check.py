@@ -1,0 +1,228 @@
+"""Whether a language model means the same by packed rows and cached tokens as by single texts.
+
+Before the numbers of a backbone count, random tokens are scored in both ways. A model that cannot
+be told which tokens see which (its layers carry a state, or know places of their own) scores every
+text in a row of its own, and writes none.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gapbench.bench.adaptation.build import load_backbone
+from gapbench.bench.config.decoding import Decoding
+from gapbench.bench.config.head import LANGUAGE_MODEL
+from gapbench.bench.config.run import Cell
+from gapbench.bench.data.encoded import CausalSplit, Texts
+from gapbench.bench.data.packing import batch, pack
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.models import attention, head_hooks, loading
+from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.profiling import measurement_cache
+from gapbench.bench.store.failure import status_of
+from gapbench.bench.store.record import Status
+from gapbench.bench.tasks.beam_search import take
+from gapbench.bench.tasks.generation import Search
+from gapbench.bench.tasks.kinds.prompts import PromptedTask
+
+_CPU = torch.device("cpu")
+TOLERANCE = 1e-3  # nats between the two ways, of logits in single precision
+_PROMPTS, _RESTS = (24, 5), (4, 9, 6)
+_BEYOND = 8  # tokens that a prompt goes beyond the longest window of the model's layers
+_WINDOWS = ("sliding_window", "window_size", "attention_window", "attention_chunk_size")
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """How far a backbone is off, in nats; None where it could not be asked at all.
+
+    Attributes:
+        future: how much the logits of a token change with the tokens behind it.
+        packed: packed rows beside single sequences.
+        decoded: the step after a cached prompt beside single sequences.
+    """
+
+    future: float | None
+    packed: float | None
+    decoded: float | None
+
+    @property
+    def packs(self) -> bool:
+        """Whether packed rows can be trusted."""
+        return _close(self.packed)
+
+    def unsupported_reason(self, *, writes: bool) -> str | None:
+        """Return why the backbone cannot be asked tasks of texts, None if it can.
+
+        Args:
+            writes: whether texts are decoded, or only scored.
+        """
+        if not _close(self.future):
+            return "a token's logits depend on the tokens behind it, so that it is no decoder"
+        if writes and not _close(self.decoded):
+            off = "fails" if self.decoded is None else f"is off by {self.decoded:.1g} nats"
+            return f"a step of decoding from the cache {off} beside the whole text; it writes none"
+        return None
+
+
+def checked_backbone(cell: Cell, sources: Sources, device: torch.device = _CPU) -> Backbone | str:
+    """Return the backbone of a cell, or the reason why it cannot be asked the cell's task.
+
+    Raises:
+        BackboneError: if it cannot be read.
+    """
+    task = cell.task
+    reason = loading.unsupported_reason(sources.locate(cell.backbone), task)
+    if reason is not None:
+        return reason
+    backbone = load_backbone(cell, sources)
+    if not isinstance(task, PromptedTask):
+        return backbone
+    longest = min(task.max_length, backbone.reader.window) + (task.written or 0)
+    found = check(backbone, longest, device)
+    backbone.packs = found.packs
+    reason = found.unsupported_reason(writes=task.written is not None)
+    return backbone if reason is None else f"backbone {cell.backbone.name!r}: {reason}"
+
+
+def check(backbone: Backbone, longest: int, device: torch.device) -> SelfCheck:
+    """Return how far a backbone is off on texts of up to ``longest`` tokens.
+
+    It is measured once for each backbone, window within ``longest``, and version of the libraries.
+    """
+    config = backbone.config
+    windows = {int(w) for name in _WINDOWS if (w := getattr(config, name, None))}
+    windows = {w for w in windows if w + _BEYOND + max(_RESTS) <= longest}
+    subject = {
+        "self check": 1,
+        "backbone": backbone.fingerprint.model_dump(mode="json"),
+        "window": max(windows, default=0),
+        "versions": [torch.__version__, transformers.__version__],
+    }
+    key = measurement_cache.key_of(subject, device)
+    known = measurement_cache.recall(key)
+    if isinstance(known, dict) and known.keys() == SelfCheck.__annotations__.keys():
+        return SelfCheck(**known)
+    found = _measure(backbone, max(windows, default=0), device)
+    measurement_cache.remember(key, asdict(found))
+    return found
+
+
+def _measure(backbone: Backbone, window: int, device: torch.device) -> SelfCheck:
+    model: Any = backbone.model().to(device).eval()
+    attention.take_over(model)
+    head_hooks.attach(model, LANGUAGE_MODEL)
+    split = _random_texts(backbone, window)
+    with torch.inference_mode():
+        alone = partial(_alone, model, split)
+        return SelfCheck(
+            _apart(partial(_scored, model, split, together=False), alone),
+            _apart(partial(_scored, model, split, together=True), alone),
+            _apart(partial(_step, model, split), partial(_after_step, model, split)),
+        )
+
+
+def _random_texts(backbone: Backbone, window: int) -> CausalSplit:
+    """Return examples of several texts each, whose first prompt goes beyond a window."""
+    rng = np.random.default_rng(0)
+    vocabulary = int(backbone.config.vocab_size)
+    special = set(backbone.tokenizer.all_special_ids)
+    tokens = [token for token in range(min(vocabulary, 1000)) if token not in special]
+    texts: list[Any] = []
+    for size in (max(_PROMPTS[0], window + _BEYOND if window else 0), _PROMPTS[1]):
+        prompt = rng.choice(tokens, size)
+        texts += [np.append(prompt, rng.choice(tokens, rest)) for rest in _RESTS]
+    lengths = [len(text) for text in texts]
+    prompts = np.repeat([lengths[0] - _RESTS[0], _PROMPTS[1]], len(_RESTS))
+    return CausalSplit(
+        input_ids=np.concatenate(texts).astype(np.int32),
+        offsets=np.cumsum([0, *lengths]),
+        targets=np.zeros(2, np.int64),
+        example_ids=np.arange(2),
+        pad_id=int(backbone.tokenizer.pad_token_id),
+        prompts=prompts,
+        sequence_offsets=np.array([0, len(_RESTS), 2 * len(_RESTS)]),
+        texts=Texts.of([{}, {}]),
+        characters=np.ones(len(texts), np.int64),
+    )
+
+
+def _scored(model: Any, split: CausalSplit, *, together: bool) -> Tensor:
+    """Return the logits before every target, (targets, vocabulary), as runs are scored."""
+    rows = pack(split, np.arange(len(split)), together=together)
+    given = batch(rows, 1, split.pad_id, _device(model))
+    logits = model(**given.inputs).logits
+    return torch.cat([each[: len(row.targets)] for each, row in zip(logits, rows, strict=True)])
+
+
+def _alone(model: Any, split: CausalSplit) -> Tensor:
+    """Return the same, each text by itself and without its last token."""
+    texts = np.split(split.input_ids, split.offsets[1:-1])
+    pairs = zip(texts, split.prompts, strict=True)
+    return torch.cat([_last(model, text[:-1], len(text) - prompt) for text, prompt in pairs])
+
+
+def _step(model: Any, split: CausalSplit) -> Tensor:
+    """Return the logits after the first token of two beams for each prompt, by the cache."""
+    search = _search(model, split)
+    answers = search.input_ids.new_zeros((len(search.input_ids), search.decoding.max_new_tokens))
+    parents = search.beams.advance(search.read_prompts(), search.decoding, -1, answers)
+    search.visible = take(search.visible, parents)
+    return search.read_tokens().flatten(0, 1)
+
+
+def _after_step(model: Any, split: CausalSplit) -> Tensor:
+    """Return the same, each prompt with its token as a text by itself."""
+    search = _search(model, split)
+    logits = torch.stack([_last(model, prompt, 1) for prompt in _prompts(split)])
+    best = logits[:, 0].topk(search.decoding.beams).indices.tolist()
+    pairs = zip(_prompts(split), best, strict=True)
+    longer = [np.append(prompt, token) for prompt, tokens in pairs for token in tokens]
+    return torch.cat([_last(model, text, 1) for text in longer])
+
+
+def _search(model: Any, split: CausalSplit) -> Search:
+    prompts = [torch.from_numpy(prompt.astype(np.int64)) for prompt in _prompts(split)]
+    decoding = Decoding(beams=2, max_new_tokens=4, no_repeat_ngram=0)
+    device = _device(model)
+    return Search(lambda given: model(**given).logits, prompts, 1, decoding, split.pad_id, device)
+
+
+def _prompts(split: CausalSplit) -> list[NDArray[np.int32]]:
+    firsts = split.sequence_offsets[:-1]
+    pairs = zip(split.offsets[firsts], split.prompts[firsts], strict=True)
+    return [split.input_ids[start : start + size] for start, size in pairs]
+
+
+def _last(model: Any, text: NDArray[np.integer[Any]], count: int) -> Tensor:
+    """Return the logits of the last ``count`` tokens of a text, (count, vocabulary)."""
+    ids = torch.from_numpy(text.astype(np.int64)).to(_device(model))
+    logits: Tensor = model(input_ids=ids[None]).logits[0, -count:]
+    return logits
+
+
+def _apart(one: Callable[[], Tensor], other: Callable[[], Tensor]) -> float | None:
+    """Return the largest difference in log-probability; None where a way cannot be gone."""
+    try:
+        difference = (one().log_softmax(-1) - other().log_softmax(-1)).abs().max()
+    except Exception as error:  # a model that does not know such inputs may raise anything
+        if status_of(error) == Status.OUT_OF_MEMORY:
+            raise
+        return None
+    return float(difference) if bool(difference.isfinite()) else None
+
+
+def _close(difference: float | None) -> bool:
+    return difference is not None and difference <= TOLERANCE
+
+
+def _device(model: Any) -> torch.device:
+    device: torch.device = next(model.parameters()).device
+    return device
