@@ -15,8 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gapbench.bench.core.errors import StoreError
-from gapbench.bench.core.files import write_text
+from gapbench.bench.core.files import explained, write_text
 from gapbench.bench.tuning.importance import importances
 from gapbench.bench.tuning.schema import StudyFile, TrialRow, TrialState
 from gapbench.bench.tuning.summary import BudgetPoint, Summary, Tally, score_of
@@ -54,12 +53,10 @@ def write(folder: Path, study: StudyFile) -> Summary:
         StoreError: if they cannot be written.
     """
     summary = summarise(study)
-    try:
+    with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "trials.csv", _table(study))
         write_text(folder / "summary.json", summary.model_dump_json(indent=1) + "\n")
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot be written: {error.strerror}") from None
     return summary
 
 
@@ -142,18 +139,8 @@ def _quantile(values: Floats, weights: Floats, level: float) -> float:
     return float(values[np.argmax(reached)])
 
 
-_COLUMNS = (
-    "validation_score",
-    "train_score",
-    "gap",
-    "ece",
-    "seconds",
-    "steps",
-    "examples",
-    "flops",
-    "status",
-    "detail",
-)
+_APART = {"number", "state", "origin", "params", "values", "seeds"}
+_COLUMNS = [name for name in TrialRow.model_fields if name not in _APART]
 
 
 def _table(study: StudyFile) -> str:

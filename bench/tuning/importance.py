@@ -1,8 +1,5 @@
 """Which searched settings made the best trials the best: optuna's PED-ANOVA on a stored study."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-
 import numpy as np
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
@@ -29,7 +26,7 @@ def importances(study: StudyFile) -> Importances:
     Source: Watanabe et al., "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in
     Arbitrary Subspaces", 2023.
     """
-    trials = [t for t in study.trials if score_of(t) is not None and _drawable(t, study.space)]
+    trials = [t for t in study.trials if score_of(t) is not None and _drawable(t, study)]
     if len(trials) < FEWEST:
         return Importances(absent=f"{len(trials)} scored trials, {FEWEST} needed")
     scores = np.array([score_of(trial) for trial in trials], dtype=np.float64)
@@ -42,20 +39,20 @@ def importances(study: StudyFile) -> Importances:
     if len(varied) < 2:
         return Importances(absent="fewer than two settings were varied")
     space = {name: distribution(study.space[name]) for name in varied}
-    with _quiet():
-        rebuilt = optuna.create_study(direction="minimize")
-        for trial, loss in zip(trials, losses.tolist(), strict=True):
-            params = {name: trial.params[name] for name in varied}
-            rebuilt.add_trial(create_trial(value=loss, params=params, distributions=space))
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces every study
+    rebuilt = optuna.create_study(direction="minimize")
+    for trial, loss in zip(trials, losses.tolist(), strict=True):
+        params = {name: trial.params[name] for name in varied}
+        rebuilt.add_trial(create_trial(value=loss, params=params, distributions=space))
     # Half a trial less, so that rounding cannot make the number of the best one more.
     evaluator = PedAnovaImportanceEvaluator(target_quantile=(least - 0.5) / len(trials))
     shares = get_param_importances(rebuilt, evaluator=evaluator, params=varied)
     return Importances(shares=shares, top=best)
 
 
-def _drawable(trial: TrialRow, space: Mapping[str, Dimension]) -> bool:
+def _drawable(trial: TrialRow, study: StudyFile) -> bool:
     """Whether all values of a trial could have been drawn from the space."""
-    return all(_holds(dimension, trial.params.get(name)) for name, dimension in space.items())
+    return all(_holds(each, trial.params.get(name)) for name, each in study.space.items())
 
 
 def _holds(dimension: Dimension, value: Value | None) -> bool:
@@ -64,14 +61,3 @@ def _holds(dimension: Dimension, value: Value | None) -> bool:
     if not isinstance(value, int | float) or dimension.low is None or dimension.high is None:
         return False
     return dimension.low <= value <= dimension.high
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep optuna from announcing a study that lives for one calculation."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
-        yield
-    finally:
-        optuna.logging.set_verbosity(before)

@@ -10,14 +10,14 @@ for: whoever comes after a killed process finds either all of it or what is miss
 """
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
 
 import optuna
-from optuna.distributions import BaseDistribution
+from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner, WilcoxonPruner
-from optuna.samplers import BaseSampler, TPESampler
+from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPESampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as State
@@ -137,7 +137,7 @@ class Session:
             spent=budget.spent(limit, rows, plan.each),
             pruner=plan.search.pruner,
             best_number=best(plan, rows),
-            front=front(plan, rows),
+            front=tuple(trial.number for trial in self._study.best_trials),
             trials=tuple(rows),
         )
 
@@ -247,52 +247,19 @@ class Session:
     def _sampler(self, number: int) -> BaseSampler:
         """Return the sampler of one trial: always the same, whoever asks."""
         if number < START:
-            return _Point(start_points(self.plan.space, self.plan.search.seed)[number])
+            point = start_points(self.plan.space, self.plan.search.seed)[number]
+            with _experiments_allowed():
+                return PartialFixedSampler(point, RandomSampler())
         seed = seed_of("sampler", self.plan.name, number) % 2**32
         return TPESampler(multivariate=True, constant_liar=True, n_startup_trials=1, seed=seed)
 
 
-class _Point(BaseSampler):
-    """Gives the values of one point."""
-
-    def __init__(self, point: Mapping[str, Any]) -> None:
-        self._point = point
-
-    def infer_relative_search_space(self, *_: Any) -> dict[str, BaseDistribution]:
-        return {}
-
-    def sample_relative(self, *_: Any) -> dict[str, Any]:
-        return {}
-
-    def sample_independent(
-        self, _study: optuna.Study, _trial: FrozenTrial, name: str, _drawn: BaseDistribution
-    ) -> Any:
-        return self._point[name]
-
-
 def best(plan: StudyPlan, rows: list[TrialRow]) -> int | None:
     """Return the complete trial with the best score, ties broken by later objectives, then age."""
+    sign = -1 if plan.direction == "maximize" else 1
     complete = [row for row in rows if row.state == TrialState.COMPLETE]
-    losses = {row.number: (*_losses(plan, row), row.number) for row in complete}
-    return min(losses, key=lambda number: losses[number]) if losses else None
-
-
-def front(plan: StudyPlan, rows: list[TrialRow]) -> tuple[int, ...]:
-    """Return the complete trials that no other is at least as good as in all, better in one."""
-    losses = {r.number: _losses(plan, r) for r in rows if r.state == TrialState.COMPLETE}
-
-    def beaten(own: tuple[float, ...]) -> bool:
-        return any(
-            other != own and all(a <= b for a, b in zip(other, own, strict=True))
-            for other in losses.values()
-        )
-
-    return tuple(number for number, own in losses.items() if not beaten(own))
-
-
-def _losses(plan: StudyPlan, row: TrialRow) -> tuple[float, ...]:
-    first, *others = row.values
-    return (-first if plan.direction == "maximize" else first, *others)
+    losses = [(sign * row.values[0], *row.values[1:], row.number) for row in complete]
+    return int(min(losses)[-1]) if losses else None
 
 
 def _pruner(plan: StudyPlan) -> BasePruner:
@@ -300,8 +267,11 @@ def _pruner(plan: StudyPlan) -> BasePruner:
         points = plan.base.budget.evaluations
         return SuccessiveHalvingPruner(min_resource=1, reduction_factor=2 if points < 9 else 3)
     if plan.search.pruner == "wilcoxon":
-        with warnings.catch_warnings():
-            # It is called experimental since 3.6; what it decides is covered by our tests.
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        with _experiments_allowed():
             return WilcoxonPruner()
     return NopPruner()
+
+
+def _experiments_allowed() -> AbstractContextManager[object]:
+    """Silence Optuna's warnings of what it calls experimental; our tests cover what we use."""
+    return warnings.catch_warnings(action="ignore", category=ExperimentalWarning)
