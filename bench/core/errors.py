@@ -34,7 +34,7 @@ def one_line(text: str) -> str:
 
 def printable(text: str) -> str:
     """Return a text with escape sequences written out instead of sent to a terminal."""
-    return text if text.isprintable() else "".join(map(_printable, text))
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
 
 
 def without_password(word: str) -> str:
@@ -45,10 +45,6 @@ def without_password(word: str) -> str:
 def passwords(url: str) -> list[str]:
     """Return what `without_password` hides of a URL."""
     return ["".join(filter(None, found.group(2, 4, 6))) for found in _PASSWORD.finditer(url)]
-
-
-def _printable(character: str) -> str:
-    return character if character.isprintable() else repr(character)[1:-1]
 
 
 class ConfigError(BenchError, ValueError):

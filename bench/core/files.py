@@ -115,10 +115,8 @@ def is_whole(parquet: Path) -> bool:
     try:
         with parquet.open("rb") as file:
             size = file.seek(0, os.SEEK_END)
-            if size < _LEAST_PARQUET:
-                return False
-            file.seek(-len(_PARQUET_END), os.SEEK_END)
-            return file.read() == _PARQUET_END
+            file.seek(max(0, size - len(_PARQUET_END)))
+            return size >= _LEAST_PARQUET and file.read() == _PARQUET_END
     except FileNotFoundError:
         return True
     except OSError:

@@ -2,6 +2,7 @@
 
 import os
 import resource
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -26,19 +27,15 @@ class MemoryPeak:
             torch.cuda.reset_peak_memory_stats(device)
         else:
             give_back()
-            try:
+            with suppress(OSError):  # or the peak is that of the whole process life
                 _CLEAR_PEAK.write_text("5")
-            except OSError:
-                pass  # the peak is then that of the whole process life
 
     def bytes(self) -> int:
         """Return the peak in bytes."""
         if self._device.type == "cuda":
             return int(torch.cuda.max_memory_allocated(self._device))
-        try:
-            return _kilobytes(_STATUS, "VmHWM:")
-        except (OSError, StopIteration):
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        peak = _bytes(_STATUS, "VmHWM:")
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 if peak is None else peak
 
 
 def available(device: torch.device) -> int:
@@ -49,13 +46,20 @@ def available(device: torch.device) -> int:
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return int(torch.cuda.mem_get_info(device)[0]) + kept
+    free = _bytes(_MACHINE, "MemAvailable:")
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if free is None else free
+
+
+def kernel_value(file: Path, name: str) -> str | None:
+    """Return what follows a name in a file of the kernel, None where nothing does."""
     try:
-        return _kilobytes(_MACHINE, "MemAvailable:")
-    except (OSError, StopIteration):
-        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return None
+    found = (line.removeprefix(name).strip() for line in lines if line.startswith(name))
+    return next(found, None)
 
 
-def _kilobytes(path: Path, name: str) -> int:
-    """Return a line of a file of the kernel in bytes."""
-    lines = path.read_text().splitlines()
-    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(name))
+def _bytes(file: Path, name: str) -> int | None:
+    kilobytes = kernel_value(file, name)
+    return None if kilobytes is None else int(kilobytes.removesuffix("kB")) * 1024

@@ -59,9 +59,8 @@ def prepare(threads: int | None = None) -> None:
         torch.set_num_threads(threads)
     _let_libraries_be()
     setting = _of_glibc("mallopt")
-    if setting is not None:
-        setting(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
-        setting(_M_TRIM_THRESHOLD, _MOST_KEPT)
+    setting(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
+    setting(_M_TRIM_THRESHOLD, _MOST_KEPT)
 
 
 @cache
@@ -73,16 +72,15 @@ def _let_libraries_be() -> None:
 
 def give_back() -> None:
     """Return freed memory that is kept to the system; where that is not glibc, nothing is kept."""
-    trim = _of_glibc("malloc_trim")
-    if trim is not None:
-        trim(0)
+    _of_glibc("malloc_trim")(0)
 
 
-def _of_glibc(name: str) -> Callable[..., int] | None:
+def _of_glibc(name: str) -> Callable[..., int]:
+    """Return a function of glibc, or one that does nothing where the library is another."""
     try:
         function: Callable[..., int] = getattr(ctypes.CDLL("libc.so.6"), name)
     except (OSError, AttributeError):
-        return None
+        return lambda *_: 0
     return function
 
 

@@ -44,10 +44,9 @@ def read_yaml(path: Path) -> Any:
     """
     try:
         text = read_text(path)
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"{path}: cannot be read: {error}") from None
+    except (OSError, ValueError) as error:
+        cause = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{path}: cannot be read: {cause}") from None
     try:
         _measure(yaml.parse(text, Loader=yaml.SafeLoader))
         return _Loader(text).get_single_data()

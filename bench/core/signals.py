@@ -9,6 +9,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import ParamSpec
+
+Told = ParamSpec("Told")
 
 _asked = threading.Event()
 
@@ -63,14 +66,17 @@ def heeding(*numbers: signal.Signals) -> Iterator[set[int]]:
 
 
 @contextmanager
-def interruptible() -> Iterator[Callable[[], None]]:
+def interruptible(progress: Callable[Told, None]) -> Iterator[Callable[Told, None]]:
     """Make sure that Ctrl-C stops the work inside, and that a request to terminate does the same.
 
     It is an exception that Python drops, with a traceback on stderr, where it strikes inside a
     destructor. So it is remembered, and raised once more at the next check.
 
+    Args:
+        progress: what the work reports to.
+
     Yields:
-        A check to call now and then, which raises where an interrupt was dropped.
+        The same for the work to call now and then, which raises where an interrupt was dropped.
     """
     struck = threading.Event()
 
@@ -78,9 +84,10 @@ def interruptible() -> Iterator[Callable[[], None]]:
         struck.set()
         raise KeyboardInterrupt
 
-    def check() -> None:
+    def heedful(*told: Told.args, **named: Told.kwargs) -> None:
         if struck.is_set():
             raise KeyboardInterrupt
+        progress(*told, **named)
 
     def dropped(what: "sys.UnraisableHookArgs") -> None:
         if not isinstance(what.exc_value, KeyboardInterrupt):
@@ -89,6 +96,6 @@ def interruptible() -> Iterator[Callable[[], None]]:
     with _handling(strike, signal.SIGINT, signal.SIGTERM):
         hook, sys.unraisablehook = sys.unraisablehook, dropped
         try:
-            yield check
+            yield heedful
         finally:
             sys.unraisablehook = hook

@@ -77,12 +77,7 @@ def execute(runs: Sequence[Run], settings: Settings, progress: GridProgress) -> 
     work = engines.find(settings.engine)
     costs = Costs.measured(store_at(settings.results), settings.sources)
     jobs = costs.ordered(stacks(runs, settings.stack or most(settings)))
-    with signals.interruptible() as check:
-
-        def heedful(done: float, statuses: Counter[Status]) -> None:
-            check()
-            progress(done, statuses)
-
+    with signals.interruptible(progress) as heedful:
         queue = WorkQueue(jobs, heedful, settings.budget_s)
         work(queue, settings)
     left = sum(len(job.runs) for job in queue.left)

@@ -5,11 +5,11 @@ answer is remembered, so that a study that goes on later keeps its precision. It
 as any other setting does.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gapbench.bench.config.run import Precision
 from gapbench.bench.models.bf16 import halve
@@ -57,15 +57,13 @@ def gain(widths: tuple[int, int], rows: int, device: torch.device) -> float:
 def _measured(widths: tuple[int, int], rows: int, device: torch.device) -> float:
     layer = nn.Linear(*widths, device=device).requires_grad_(requires_grad=False)
     x = torch.randn(rows, widths[0], device=device, requires_grad=True)
-    plain = timed(_pass(layer, x), device, _ROUNDS)
-    return plain / timed(_pass(halve(layer), x), device, _ROUNDS)
 
-
-def _pass(layer: nn.Module, x: Tensor) -> Callable[[], None]:
     def forward_and_backward() -> None:
         layer(x).sum().backward()
 
-    return forward_and_backward
+    plain = timed(forward_and_backward, device, _ROUNDS)
+    halve(layer)
+    return plain / timed(forward_and_backward, device, _ROUNDS)
 
 
 def _widths(config: Any) -> tuple[int, int]:

@@ -21,7 +21,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
@@ -107,14 +107,9 @@ class EventLog(EventLogger):
         here = platform.node()
         path = self.path if here == self.host else self.path.with_suffix(f".{here}.jsonl")
         line = json.dumps(event, allow_nan=False).encode() + b"\n"
-        try:
-            file = os.open(path, _APPENDING, 0o666)
-            try:
-                os.write(file, line)
-            finally:
-                os.close(file)
-        except OSError:
-            pass  # a log is not worth a run
+        # A log is not worth a run.
+        with suppress(OSError), os.fdopen(os.open(path, _APPENDING, 0o666), "ab", 0) as file:
+            file.write(line)
 
 
 @dataclass(frozen=True)

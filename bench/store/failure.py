@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from gapbench.bench.core.errors import BenchError
+from gapbench.bench.core.memory import kernel_value
 from gapbench.bench.store.record import Record, Status
 
 ENOUGH = 2
@@ -45,11 +46,7 @@ def left_alone(record: Record | None, retry: Collection[str] = ()) -> bool:
 
 def oom_kills() -> int:
     """Return how many processes this system has killed for memory, 0 where it does not tell."""
-    try:
-        lines = _VMSTAT.read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+    return int(kernel_value(_VMSTAT, "oom_kill ") or 0)
 
 
 def death_of(exit_code: int | None, kills_before: int) -> tuple[Status, str]:

@@ -4,6 +4,7 @@ import hashlib
 import platform
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -14,6 +15,7 @@ from pathlib import Path
 import torch
 
 from gapbench.bench.core import plugins
+from gapbench.bench.core.memory import kernel_value
 from gapbench.bench.core.schema import content_hash
 from gapbench.bench.store.record import Provenance
 
@@ -45,13 +47,8 @@ def device_name(device: torch.device) -> str:
     """Return what the maker calls a device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        return next(
-            line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")
-        )
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    name = kernel_value(Path("/proc/cpuinfo"), "model name")
+    return name.lstrip(": ") if name else platform.processor() or platform.machine()
 
 
 @cache
@@ -59,10 +56,8 @@ def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that numbers depend on."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
-        try:
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return found
 
 

@@ -137,16 +137,13 @@ class Store:
     def recorded(self, runs: Sequence[Run]) -> list[Run]:
         """Return those of ``runs`` that have a record, whatever stands in it."""
         present: dict[str, set[str]] = {}
-        return [run for run in runs if self._listed(run, present)]
-
-    def _listed(self, run: Run, present: dict[str, set[str]]) -> bool:
-        key = run.cell.hash
-        if key not in present:
-            try:
-                present[key] = set(os.listdir(self.record_path(run).parent))  # noqa: PTH208
-            except FileNotFoundError:
-                present[key] = set()
-        return _file_name(run) in present[key]
+        for run in runs:
+            if run.cell.hash not in present:
+                folder = self.record_path(run).parent
+                present[run.cell.hash] = (
+                    {path.name for path in folder.iterdir()} if folder.exists() else set()
+                )
+        return [run for run in runs if _file_name(run) in present[run.cell.hash]]
 
     def samples(self, count: int) -> Iterator[Record | RecordError]:
         """Yield at most ``count`` records of each task, backbone and method, as `records` does."""

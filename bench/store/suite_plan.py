@@ -71,24 +71,6 @@ def read_plan(path: Path) -> list[PlanRow]:
         raise RecordError(f"{path}: not a plan; delete it and run the suite again") from None
 
 
-def read_plan_of(suite: str, path: Path) -> list[PlanRow]:
-    """Read the plan of a suite, empty if there is none.
-
-    Raises:
-        RecordError: if the file holds no plan.
-        StoreError: if it is that of another suite, as where names differ in case alone on a disk
-            that does not tell the two apart.
-    """
-    rows = read_plan(path) if path.is_file() else []
-    for row in rows:
-        if row.suite != suite:
-            raise StoreError(
-                f"{path} is the plan of suite {row.suite!r}, and would be that of {suite!r} "
-                "too; rename one of them, or give another folder with --results DIR"
-            )
-    return rows
-
-
 def lay_over(suite: str, path: Path, rows: Sequence[PlanRow]) -> None:
     """Add rows to the plan of a suite; they replace what stood under the same labels.
 
@@ -96,8 +78,17 @@ def lay_over(suite: str, path: Path, rows: Sequence[PlanRow]) -> None:
 
     Raises:
         OSError: if it cannot be written.
-        StoreError: as `read_plan_of` does.
+        RecordError: if the file that is there holds no plan.
+        StoreError: if it is the plan of another suite, as where names differ in case alone on a
+            disk that does not tell the two apart.
     """
-    merged = {row.label: row for row in [*read_plan_of(suite, path), *rows]}
+    merged = {row.label: row for row in read_plan(path)} if path.is_file() else {}
+    for row in merged.values():
+        if row.suite != suite:
+            raise StoreError(
+                f"{path} is the plan of suite {row.suite!r}, and would be that of {suite!r} "
+                "too; rename one of them, or give another folder with --results DIR"
+            )
+    merged |= {row.label: row for row in rows}
     content = {"suite": suite, "runs": [asdict(row) for row in merged.values()]}
     write_text(path, json_text(content), locked=True)

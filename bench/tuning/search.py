@@ -72,12 +72,7 @@ def search(
     starts = [len(plans) * number // workers for number in range(1, workers)]
     others = [start(_work_beside, [*plans[n:], *plans[:n]], context) for n in starts]
     try:
-        with signals.interruptible() as check:
-
-            def heedful(share: float) -> None:
-                check()
-                progress(share)
-
+        with signals.interruptible(progress) as heedful:
             prepare(context.threads)
             _work(sessions, context, heedful)
     finally:

@@ -24,7 +24,7 @@ def test_interrupt_that_a_destructor_swallows_is_heeded_at_the_next_progress() -
             sum(range(1000))  # gives the handler a place to run
 
     def work() -> None:
-        with signals.interruptible() as check:
+        with signals.interruptible(lambda: None) as check:
             check()
             seen.append(1.0)
             struck = Struck()
@@ -40,7 +40,7 @@ def test_interrupt_that_a_destructor_swallows_is_heeded_at_the_next_progress() -
 def test_handler_of_interrupts_is_put_back() -> None:
     """Outside the work, Ctrl-C means what it meant before."""
     before = signal.getsignal(signal.SIGINT)
-    with signals.interruptible():
+    with signals.interruptible(lambda: None):
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
 
