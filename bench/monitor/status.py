@@ -173,7 +173,12 @@ class ResultsFolder:
         return entry
 
     def _of_records(self, entries: list[_Entry], plans: list[PlanRow]) -> Iterator[Failure]:
-        commands = {self._store.root / row.path: self._command(row) for row in plans}
+        commands = {
+            self._store.root / row.path: self._here(
+                row.command or event_log.typed(["run", row.suite])
+            )
+            for row in plans
+        }
         alike: dict[tuple[str, str, str], list[Path]] = defaultdict(list)
         for entry in entries:
             if entry.status != Status.OK:
@@ -190,8 +195,8 @@ class ResultsFolder:
         by_hash: Mapping[str, _Entry],
     ) -> Iterator[Failure]:
         """Yield what left no record: processes that died, and what stopped the last command."""
-        missing = {_place(row) for row in plans if row.run_hash not in by_hash}
-        seen = set[tuple[str, str, str]]()
+        holes = [row for row in plans if row.run_hash not in by_hash]
+        missing = {(row.task, row.backbone, row.method) for row in holes}
         for log in reversed([log for log in logs if log not in alive] if missing else []):
             command, ended = "", None
             told = list(_told(log))
@@ -200,16 +205,12 @@ class ResultsFolder:
                 ended = event if event["event"] == "end" else ended
             for worker in _replayed(log, told).values() if ended is None else ():
                 at = worker.at
-                place = _place(at) if at else ("", "", "")
-                if at and place in missing - seen:
-                    seen.add(place)
+                if at and (place := (at["task"], at["backbone"], at["method"])) in missing:
+                    missing.remove(place)
                     cause = f"{at['runs']} runs of {_named(at)} were under way when it died"
                     yield Failure(LOST, cause, self._here(command), (log,))
             if log == logs[-1] and ended and ended.get("stopped") and ended["exit_code"] != 130:
                 yield Failure(STOPPED, str(ended["stopped"]), self._here(command), (log,))
-
-    def _command(self, row: PlanRow) -> str:
-        return self._here(row.command or event_log.typed(["run", row.suite]))
 
     def _here(self, command: str) -> str:
         """Return a command with this folder as the one of its results, if it has been moved."""
@@ -285,12 +286,6 @@ def _replayed(log: Path, told: Iterator[Event] | Sequence[Event]) -> dict[str, W
             peaks = [event["peak_memory_bytes"], worker.peak_memory_bytes]
             worker.peak_memory_bytes = max((p for p in peaks if p is not None), default=None)
     return workers
-
-
-def _place(of: PlanRow | Event) -> tuple[str, str, str]:
-    if isinstance(of, PlanRow):
-        return of.task, of.backbone, of.method
-    return of["task"], of["backbone"], of["method"]
 
 
 def _named(event: Event) -> str:
