@@ -37,10 +37,7 @@ class Costs:
     sources: Sources
     seconds: dict[CostKey, float] = field(default_factory=dict)
     memory_bytes: dict[CostKey, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._units: dict[str, float] = {}  # by cell hash
-        self._bytes: dict[Fingerprint, float] = {}
+    _bytes: dict[Fingerprint, float] = field(default_factory=dict, init=False)
 
     @classmethod
     def measured(cls, store: Store, sources: Sources) -> "Costs":
@@ -60,12 +57,9 @@ class Costs:
 
     def units(self, cell: Cell) -> float:
         """Return the cost of a run beside others: relative cost x steps x bytes of weights."""
-        if cell.hash not in self._units:
-            method, config = registry.of_cell(cell)
-            passes = method.relative_cost(config)
-            steps = cell.budget.total_steps(_rows(cell)) if method.trains else 1
-            self._units[cell.hash] = passes * steps * self._weight_bytes(cell)
-        return self._units[cell.hash]
+        method, config = registry.of_cell(cell)
+        steps = cell.budget.total_steps(_rows(cell)) if method.trains else 1
+        return method.relative_cost(config) * steps * self._weight_bytes(cell)
 
     def job(self, runs: Sequence[Run]) -> Job:
         """Return a stack with what it will probably take."""
@@ -86,13 +80,11 @@ class Costs:
         """
         jobs = [self.job(runs) for runs in stacks]
         rate = seconds_a_unit(jobs) or 1.0
-        groups: dict[CostKey, list[tuple[float, Job]]] = defaultdict(list)
-        for job in jobs:
-            groups[cost_key(job.runs[0].cell)].append((expected(job, rate), job))
-        for group in groups.values():
-            group.sort(key=lambda pair: -pair[0])
-        order = sorted(groups.items(), key=lambda item: (-item[1][0][0], item[0]))
-        return [job for _, group in order for _, job in group]
+        groups: dict[CostKey, list[Job]] = defaultdict(list)
+        for job in sorted(jobs, key=lambda job: -expected(job, rate)):
+            groups[cost_key(job.runs[0].cell)].append(job)
+        order = sorted(groups.items(), key=lambda item: (-expected(item[1][0], rate), item[0]))
+        return [job for _, group in order for job in group]
 
     def _weight_bytes(self, cell: Cell) -> float:
         backbone = cell.backbone

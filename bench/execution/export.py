@@ -22,7 +22,7 @@ from gapbench.bench.core.errors import RecordError, StoreError
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.data.sources import Sources, backbone_folder
 from gapbench.bench.execution.reproduce import Reproduction, compare, stored
-from gapbench.bench.execution.stack_executor import Attempt
+from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.models.merge import Adapter
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
@@ -69,8 +69,8 @@ def export(store: Store, name: str, sources: Sources, device: str, out: Path) ->
     if record.status != Status.OK:
         raise RecordError(f"{record.run} is {record.status}; only a run that is ok has an adapter")
     backbone = load_backbone(record.cell, sources)
-    where = choose_device(device)
-    attempt = Attempt.prepare([record.run], backbone, sources, where, lambda _: None)
+    executor = Executor(store, sources, choose_device(device))
+    attempt = executor.prepare([record.run], backbone, lambda _: None)
     method, state = attempt.trainer.method, attempt.trainer.state
     method.export(state, 0)  # if it is refused, then before the time is spent
     attempt.train()
@@ -119,28 +119,23 @@ def _base_model(backbone: Fingerprint, sources: Sources) -> dict[str, Any]:
     """Return what PEFT's configuration says of the backbone: a folder, or a pinned hub id."""
     location = sources.locate(backbone)
     folder = backbone_folder(location)
-    repository, _, revision = location.partition("@")
-    if folder is not None:
-        return {"base_model_name_or_path": str(folder), "revision": None}
-    return {"base_model_name_or_path": repository, "revision": revision}
+    name, _, revision = (str(folder), "", None) if folder else location.partition("@")
+    return {"base_model_name_or_path": name, "revision": revision}
 
 
 def _notes(record: Record, again: Record) -> dict[str, Any]:
     """Return what a user of the adapter needs beside it, and where it comes from."""
-    cell = record.cell
+    cell, task = record.cell, record.cell.task
     return {
         "gapbench": __version__,
         "run_hash": record.run_hash,
         "seed": record.seed,
-        "task": cell.task.name,
-        "text": list(cell.task.text),
-        "prompt": getattr(cell.task, "prompt", None),
-        "labels": list(cell.task.labels),
-        "max_length": cell.task.max_length,
-        "backbone": cell.backbone.model_dump(mode="json"),
-        "start": cell.start.model_dump(mode="json") if cell.start else None,
-        "method": cell.method,
-        "config": cell.config,
+        "task": task.name,
+        "text": list(task.text),
+        "prompt": getattr(task, "prompt", None),
+        "labels": list(task.labels),
+        "max_length": task.max_length,
+        **cell.model_dump(mode="json", include={"backbone", "start", "method", "config"}),
         "checkpoint_step": again.checkpoint.step if again.checkpoint else None,
         "test_recorded": record.splits["test"].metrics,
         "test_now": again.splits["test"].metrics,

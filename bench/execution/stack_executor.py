@@ -8,7 +8,7 @@ import gc
 import logging
 from collections import deque
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -105,7 +105,10 @@ class Executor:
         except SealedError:
             raise
         except StoreError as error:
-            self._note_full_store(_left(runs, made), error, started)
+            # Where predictions find no room any more, a blank record may, which is small. If not
+            # even that does, the run has no record, and whoever started it gets the error.
+            with suppress(StoreError):
+                self._give_up(_left(runs, made), Status.INTERRUPTED, str(error), started)
             raise
         except KeyboardInterrupt as stop:
             cause = str(stop) or "stopped by the user"
@@ -199,14 +202,7 @@ class Executor:
         """Set a stack up, and put it where its checkpoint was taken if it has one."""
         every_s = self.checkpoint_s
         step_callback = None if every_s is None else self._checkpoints.saver(runs, every_s)
-
-        def prepared() -> Attempt:
-            place = self.sources, self.device
-            return Attempt.prepare(
-                runs, backbone, *place, progress, self.pruning_callback, step_callback
-            )
-
-        attempt = prepared()
+        attempt = self.prepare(runs, backbone, progress, step_callback)
         if saved is None:
             return attempt
         try:
@@ -215,9 +211,27 @@ class Executor:
             if status_of(error) == Status.OUT_OF_MEMORY:
                 raise
             _log.warning("%s: cannot be used: %s; starting afresh", saved.path, error)
-            return prepared()
+            return self.prepare(runs, backbone, progress, step_callback)
         _log.info("%s: going on from step %d", saved.path, saved.step)
         return attempt
+
+    def prepare(
+        self,
+        runs: Sequence[Run],
+        backbone: Backbone,
+        progress: Progress,
+        step_callback: StepCallback | None = None,
+    ) -> "Attempt":
+        """Return a stack that is ready for its first step."""
+        started = provenance.now()
+        task_data = dataset.prepare(runs[0].cell, self.sources, backbone.reader)
+        if self.pruning_callback is not None:
+            task_data = task_data.seal()
+        peak = MemoryPeak(self.device)
+        method, state = set_up(runs, backbone, task_data, self.device)
+        callbacks = self.pruning_callback, step_callback
+        trainer = Trainer(runs, method, state, task_data, progress, *callbacks)
+        return Attempt(trainer, backbone.tokenizer, peak, started)
 
     def give_up(
         self, runs: Sequence[Run], cause: str, status: Status = Status.FAILED
@@ -236,13 +250,6 @@ class Executor:
                 given_up.append(self.store_record(blank, None))
         return given_up
 
-    def _note_full_store(self, runs: Sequence[Run], error: StoreError, started: datetime) -> None:
-        """Leave a word where predictions found no room any more: a blank record is small."""
-        try:
-            self._give_up(runs, Status.INTERRUPTED, str(error), started)
-        except StoreError:
-            pass  # not even that: the run has no record, and whoever started it gets the error
-
 
 @dataclass(frozen=True)
 class Attempt:
@@ -252,27 +259,6 @@ class Attempt:
     tokenizer: Any
     peak: MemoryPeak
     started: datetime
-
-    @classmethod
-    def prepare(
-        cls,
-        runs: Sequence[Run],
-        backbone: Backbone,
-        sources: Sources,
-        device: torch.device,
-        progress: Progress,
-        pruning_callback: PruningCallback | None = None,
-        step_callback: StepCallback | None = None,
-    ) -> "Attempt":
-        """Return a stack that is ready for its first step."""
-        started = provenance.now()
-        task_data = dataset.prepare(runs[0].cell, sources, backbone.reader)
-        if pruning_callback is not None:
-            task_data = task_data.seal()
-        peak = MemoryPeak(device)
-        method, state = set_up(runs, backbone, task_data, device)
-        trainer = Trainer(runs, method, state, task_data, progress, pruning_callback, step_callback)
-        return cls(trainer, backbone.tokenizer, peak, started)
 
     def train(self) -> None:
         """Train, if the method does that at all."""

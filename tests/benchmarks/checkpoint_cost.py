@@ -15,7 +15,7 @@ import torch
 
 from gapbench.bench.adaptation.build import load_backbone
 from gapbench.bench.data.sources import Sources
-from gapbench.bench.execution.stack_executor import Attempt, store_at
+from gapbench.bench.execution.stack_executor import Executor, store_at
 from gapbench.bench.experiment import suite as suites
 from gapbench.bench.training.checkpoint import Checkpoints
 from gapbench.bench.training.trainer import Trainer
@@ -32,7 +32,8 @@ def main() -> None:
     sources, device = Sources(), torch.device("cpu")
     runs = [planned.run for planned in suites.expand(suite, sources, path)][: options.runs]
     with tempfile.TemporaryDirectory() as folder:
-        checkpoints = Checkpoints(store_at(Path(folder)), device)
+        store = store_at(Path(folder))
+        checkpoints = Checkpoints(store, device)
         idle = checkpoints.saver(runs, math.inf)
         looks: list[float] = []
         saves: list[float] = []
@@ -50,12 +51,12 @@ def main() -> None:
                 saves.append(time.perf_counter() - started)
 
         backbone = load_backbone(runs[0].cell, sources)
-        place = sources, device
-        Attempt.prepare(runs, backbone, *place, lambda _: None, None, measure).train()
+        executor = Executor(store, sources, device)
+        executor.prepare(runs, backbone, lambda _: None, measure).train()
         (file,) = (Path(folder) / "checkpoints").iterdir()
         size = file.stat().st_size
         ((_, saved),) = checkpoints.divide(runs)
-        resumed = Attempt.prepare(runs, backbone, *place, lambda _: None)
+        resumed = executor.prepare(runs, backbone, lambda _: None)
         started = time.perf_counter()
         assert saved is not None
         resumed.trainer.restore(saved.snapshot(runs))

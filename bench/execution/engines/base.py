@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Protocol
 
 from gapbench.bench.adaptation.registry import Registered, registered
+from gapbench.bench.core.process import choose_device
 from gapbench.bench.data.sources import Sources
+from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.execution.work_queue import Job, WorkQueue
 from gapbench.bench.store.event_log import EventLog
+from gapbench.bench.store.store import Store, store_at
 
 SMALL_BYTES = 32e6  # of weights; layers of smaller backbones are too small for several threads
 STACKS_A_WORKER = 4  # fewer are not worth starting one more
@@ -53,6 +56,18 @@ class Engine(Protocol):
             StoreError: if the results folder cannot be written.
             ConfigError: if the device does not exist.
         """
+
+
+def executor_of(settings: Settings, store: Store | None = None) -> Executor:
+    """Return what works on stacks; without a size from the user, it measures what suits."""
+    return Executor(
+        store or store_at(settings.results),
+        settings.sources,
+        choose_device(settings.device),
+        divides=settings.stack is None,
+        checkpoint_s=60 * settings.checkpoint_minutes,
+        event_log=settings.event_log,
+    )
 
 
 def small(jobs: Sequence[Job], sources: Sources) -> bool:

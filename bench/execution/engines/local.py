@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -21,15 +22,15 @@ from gapbench.bench.core import signals
 from gapbench.bench.core.errors import BenchError
 from gapbench.bench.core.process import SPAWN, choose_device, kill, prepare, start, take_gpu
 from gapbench.bench.data.sources import Sources
-from gapbench.bench.execution.engines.base import STACKS_A_WORKER, Settings, small
+from gapbench.bench.execution.engines.base import STACKS_A_WORKER, Settings, executor_of, small
 from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.execution.work_queue import ATTEMPTS, Job, WorkQueue
 from gapbench.bench.store.failure import death_of, oom_kills
 from gapbench.bench.store.record import Status
-from gapbench.bench.store.store import store_at
 
 _log = logging.getLogger(__name__)
 _POLL_S = 1.0
+_READY = "ready"  # a worker has loaded everything and waits for its first stack
 _REPORT_S = 0.2  # between two messages of a worker about its progress
 
 
@@ -58,29 +59,11 @@ def suitable_workers(jobs: Sequence[Job], sources: Sources, device: torch.device
 def work_here(queue: WorkQueue, settings: Settings) -> None:
     """Work off a queue in this process."""
     prepare()
-    executor = _executor(settings)
+    executor = executor_of(settings)
     while (job := queue.next()) is not None:
         began = time.monotonic()
         statuses = executor.run(job.runs, partial(queue.advance, job))
         queue.end(job, statuses, time.monotonic() - began)
-
-
-def _executor(settings: Settings) -> Executor:
-    """Return what works on stacks; without a size from the user, it measures what suits."""
-    store, device = store_at(settings.results), choose_device(settings.device)
-    return Executor(
-        store,
-        settings.sources,
-        device,
-        divides=settings.stack is None,
-        checkpoint_s=60 * settings.checkpoint_minutes,
-        event_log=settings.event_log,
-    )
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """A worker has loaded everything and waits for its first stack."""
 
 
 @dataclass(frozen=True)
@@ -157,7 +140,7 @@ class WorkerPool:
             return
         if isinstance(message, BaseException):
             raise message
-        if isinstance(message, _Ready):
+        if message == _READY:
             worker.ready = True
         elif worker.job is not None and isinstance(message, _Ended):
             job, worker.job = worker.job, None
@@ -184,13 +167,10 @@ class WorkerPool:
             _log.warning("a worker process %s; another one goes on", how)
         else:
             cause = f"{ATTEMPTS} worker processes died at it; the last {how}"
-            self._give_up(worker.job, status, cause)
+            executor = executor_of(self._settings)
+            with executor.store.claim(worker.job.runs) as mine:
+                self._queue.end(worker.job, executor.give_up(mine, cause, status))
         self._hire()
-
-    def _give_up(self, job: Job, status: Status, cause: str) -> None:
-        executor = _executor(self._settings)
-        with executor.store.claim(job.runs) as mine:
-            self._queue.end(job, executor.give_up(mine, cause, status))
 
     def _interrupt(self) -> None:
         """Stop what is under way as this process was told to; one still loading notes nothing."""
@@ -208,15 +188,13 @@ def _serve(pipe: Connection, threads: int, slot: int, settings: Settings) -> Non
     """Do the stacks that come through a pipe until it closes."""
     tqdm.set_lock(RLock())  # its own lock is a system semaphore, which a killed process leaves
     prepare(threads)
-    executor = _executor(settings)
+    executor = executor_of(settings)
     take_gpu(executor.device, slot)
-    try:
+    with suppress(EOFError, OSError, KeyboardInterrupt):  # nothing more to do, or for nobody
         signal.signal(signal.SIGINT, _stop)
-        pipe.send(_Ready())
+        pipe.send(_READY)
         while True:
             _do(executor, pipe.recv(), pipe)
-    except (EOFError, OSError, KeyboardInterrupt):
-        pass  # nothing more to do, or nobody to do it for
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,7 +23,7 @@ from ray.exceptions import RayError, RayTaskError
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import BenchError, ConfigError
 from gapbench.bench.core.process import choose_device, prepare
-from gapbench.bench.execution.engines.base import Settings, small
+from gapbench.bench.execution.engines.base import Settings, executor_of, small
 from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.execution.work_queue import ATTEMPTS, Job, WorkQueue
 from gapbench.bench.store.event_log import Event, InMemoryLog
@@ -79,17 +79,10 @@ def do(runs: Sequence[Run], settings: Settings, threads: int) -> Carried:
     """Run a stack in a worker process of the cluster, which keeps the backbone for the next one."""
     prepare(threads)
     began = time.monotonic()
-    carrier = RemoteStore(settings)
-    device, divides = choose_device(settings.device), settings.stack is None
-    in_memory_log = InMemoryLog()
-    executor = Executor(
-        carrier,
-        settings.sources,
-        device,
-        divides=divides,
-        checkpoint_s=60 * settings.checkpoint_minutes if carrier.shares_claims(runs) else None,
-        event_log=in_memory_log,
-    )
+    carrier, in_memory_log = RemoteStore(settings), InMemoryLog()
+    executor = replace(executor_of(settings, carrier), event_log=in_memory_log)
+    if not carrier.shares_claims(runs):
+        executor = replace(executor, checkpoint_s=None)
     statuses = executor.run(runs, lambda _share: None)
     return Carried(carrier.carried, statuses, time.monotonic() - began, in_memory_log.told)
 
@@ -104,7 +97,7 @@ def work(queue: WorkQueue, settings: Settings) -> None:
         ConfigError: if the cluster cannot be reached, or has no GPU although cuda is asked for.
     """
     with _cluster():
-        if settings.device == "cuda" and not _resources().get("GPU"):
+        if settings.device == "cuda" and not ray.cluster_resources().get("GPU"):
             raise ConfigError(
                 "--device cuda: no computer of the Ray cluster has a GPU; use --device cpu or auto"
             )
@@ -212,11 +205,6 @@ def capacity(asked: dict[str, float]) -> int:
 
 def _nodes() -> list[dict[str, float]]:
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-
-def _resources() -> dict[str, float]:
-    found: dict[str, float] = ray.cluster_resources()
-    return found
 
 
 @contextmanager
