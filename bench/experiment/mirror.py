@@ -8,7 +8,6 @@ an interrupted fetch goes on where it stopped.
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -153,20 +152,17 @@ class _Filling:
 
     def _put(self, item: Item, name: str, write: Write) -> None:
         """Write one file, unless it is there; its hash is stored before it takes its place."""
-        path = self._folder / name
-        if self._relative(path) in item.files and self._unchanged(self._relative(path)):
+        key = f"{self._item.folder}/{name}"
+        if key in item.files and self._unchanged(key):
             return
-        with replacing(path, locked=True) as own:
+        with replacing(self._folder / name, locked=True) as own:
             write(own)
-            item.files[self._relative(path)] = _measured(own)
+            item.files[key] = _measured(own)
             self._save(item)
 
     def _save(self, item: Item) -> None:
         self._mirror.items[item.folder] = item
         self._mirror.save(self._out)
-
-    def _relative(self, path: Path) -> str:
-        return path.relative_to(self._out).as_posix()
 
     def _unchanged(self, path: str) -> bool:
         known = self._mirror.items[self._item.folder].files[path]
@@ -216,8 +212,8 @@ def _backbone(name: str, sources: Sources) -> Wanted:
     known = sources.backbone(name)
     folder = backbone_folder(name)
     if folder is not None:
-        paths = filter(_of_backbone, sorted(folder.iterdir()))
-        copies = {path.name: partial(shutil.copyfile, path) for path in paths}
+        paths = sorted(path for each in BACKBONE_PATTERNS for path in folder.glob(each))
+        copies = {path.name: partial(shutil.copyfile, path) for path in paths if path.is_file()}
         return Wanted("backbones", known.name, {"files": known.digest}, copies)
     repository = name.partition("@")[0]
     said = {"hub": repository, "revision": known.digest}
@@ -261,10 +257,6 @@ def _snapshot(repository: str, revision: str, folder: Path) -> list[str]:
             raise BackboneError(f"{folder / name} was cut off; it should have {size} bytes")
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's notes on downloads
     return sorted(sizes)
-
-
-def _of_backbone(path: Path) -> bool:
-    return path.is_file() and any(fnmatch(path.name, pattern) for pattern in BACKBONE_PATTERNS)
 
 
 def _measured(path: Path) -> File:

@@ -251,14 +251,9 @@ def _settings(task: Task, train: int) -> dict[str, Any]:
 
 def _commented(fields: Mapping[str, Any], comments: Mapping[str, str]) -> str:
     """Return fields as YAML, each but the empty ones with its comment in the line above it."""
-    lines = [
-        f"# {comments[name]}\n{name}: {_flow(value)}"
-        if name in comments
-        else f"{name}: {_flow(value)}"
-        for name, value in fields.items()
-        if value is not None
-    ]
-    return "\n".join(lines) + "\n"
+    notes = {name: f"# {comment}\n" for name, comment in comments.items()}
+    given = {name: _flow(value) for name, value in fields.items() if value is not None}
+    return "".join(f"{notes.get(name, '')}{name}: {text}\n" for name, text in given.items())
 
 
 def _flow(value: Any) -> str:

@@ -83,9 +83,8 @@ class Checkpoints:
             runs: whose claims are held.
         """
         usable = [saved for saved in self._all(runs) if self._fits(saved, runs)]
-        usable.sort(key=lambda saved: saved.step, reverse=True)
         left, parts = list(runs), list[tuple[list[Run], Saved | None]]()
-        for saved in usable:
+        for saved in sorted(usable, key=lambda saved: saved.step, reverse=True):
             own = [run for run in left if run.hash in saved.runs]
             if own:
                 left = [run for run in left if run.hash not in saved.runs]
@@ -172,13 +171,13 @@ class Checkpoints:
         """Whether a checkpoint holds some of ``runs`` and comes from what runs here."""
         if not any(run.hash in saved.runs for run in runs):
             return False
-        other = [name for name, here in self._origin.items() if saved.origin.get(name) != here]
+        other = ", ".join(
+            f"{name} is {saved.origin.get(name)!r}, here {here!r}"
+            for name, here in self._origin.items()
+            if saved.origin.get(name) != here
+        )
         if other:
-            differences = ", ".join(
-                f"{name} is {saved.origin.get(name)!r}, here {self._origin[name]!r}"
-                for name in other
-            )
-            _log.warning("%s: made elsewhere: %s; starting afresh", saved.path, differences)
+            _log.warning("%s: made elsewhere: %s; starting afresh", saved.path, other)
         return not other
 
     def _path(self, runs: Sequence[Run]) -> Path:

@@ -1,6 +1,6 @@
 """From a trained stack to records: best parameters, scores of every split, calibration, cost."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -45,11 +45,7 @@ def records(
 ) -> list[tuple[Record, pa.Table | None]]:
     """Score every run at its best checkpoint; return its record and its test predictions."""
     method, state, task_data = trainer.method, trainer.state, trainer.data
-    finished = [
-        i
-        for i, trace in enumerate(trainer.traces)
-        if trace.diverged is None and trace.pruned is None
-    ]
+    finished = [i for i, t in enumerate(trainer.traces) if t.diverged is None and t.pruned is None]
     scored = _score_finished(trainer, tokenizer, finished)
     for position, index in enumerate(finished):
         # Training saw a subset of each split only; one of the other examples may still overflow.
@@ -58,32 +54,29 @@ def records(
     kind = kinds.get(state.task.kind)
     truth = None if task_data.sealed else kind.best_possible(state.task, task_data.test)
     made: list[tuple[Record, pa.Table | None]] = []
-    for index, run in enumerate(trainer.runs):
-        trace = trainer.traces[index]
-        cost = _cost(trainer, peak, index)
-        known: dict[str, Any] = {"curve": trace.curve, "cost": cost}
-        if trace.diverged is not None or trace.pruned is not None:
-            status = Status.PRUNED if trace.diverged is None else Status.DIVERGED
-            known |= {"status": status, "detail": trace.diverged or trace.pruned}
-            made.append((blank_record(run, state.axis.device, started, **known), None))
-            continue
-        position = finished.index(index)
-        known |= _scores(run, scored, position, task_data.eval_split) | {
-            "status": Status.OK,
-            "leaked": dict(task_data.train_overlap),
-            "truth": truth,
-            "notes": method.notes(state, position),
-            "diagnostics": method.diagnostics,
-            "drops": method.drops(method.configs[index]),
-        }
-        selected = known["splits"]["validation"].metrics[run.cell.task.selection]
-        known["checkpoint"] = Checkpoint(step=trace.best_step, validation_score=selected)
-        record = blank_record(run, state.axis.device, started, **known)
-        if task_data.sealed:
-            made.append((record, None))
-            continue
-        test, outputs = scored["test"]
-        made.append((record, kind.table(of_run(outputs, position), test)))
+    for index, (run, trace) in enumerate(zip(trainer.runs, trainer.traces, strict=True)):
+        known: dict[str, Any] = {"curve": trace.curve, "cost": _cost(trainer, peak, index)}
+        predictions = None
+        if trace.diverged is not None:
+            known |= {"status": Status.DIVERGED, "detail": trace.diverged}
+        elif trace.pruned is not None:
+            known |= {"status": Status.PRUNED, "detail": trace.pruned}
+        else:
+            position = finished.index(index)
+            known |= _scores(run, scored, position, task_data.eval_split) | {
+                "status": Status.OK,
+                "leaked": dict(task_data.train_overlap),
+                "truth": truth,
+                "notes": method.notes(state, position),
+                "diagnostics": method.diagnostics,
+                "drops": method.drops(method.configs[index]),
+            }
+            selected = known["splits"]["validation"].metrics[run.cell.task.selection]
+            known["checkpoint"] = Checkpoint(step=trace.best_step, validation_score=selected)
+            if not task_data.sealed:
+                test, outputs = scored["test"]
+                predictions = kind.table(of_run(outputs, position), test)
+        made.append((blank_record(run, state.axis.device, started, **known), predictions))
     return made
 
 
@@ -135,16 +128,12 @@ def _score_finished(trainer: Trainer, tokenizer: Any, finished: list[int]) -> Sc
             along = trainer.subsets.get(name)
             whole = along is not None and len(subset.examples) == len(along.examples)
             if method.trains and whole:
-                outputs = _stacked([trace.best_outputs[name] for trace in traces])
+                best = [trace.best_outputs[name] for trace in traces]
+                outputs = {part: np.stack([each[part] for each in best]) for part in best[0]}
             else:
                 outputs = kind.outputs(method, state, subset)
             scored[name] = (subset, outputs | kind.finish(method, state, subset, tokenizer))
     return scored
-
-
-def _stacked(outputs: Sequence[Outputs]) -> Outputs:
-    """Lay the outputs of single runs together, (runs, ...)."""
-    return {name: np.stack([each[name] for each in outputs]) for name in outputs[0]}
 
 
 def _cost(trainer: Trainer, peak: MemoryPeak, index: int) -> Cost:

@@ -264,11 +264,8 @@ class Trainer:
         state, axis = self.state, self.state.axis
         for index, healthy in zip(axis.active, self._finite.tolist(), strict=True):
             if not healthy:
-                self.traces[
-                    index
-                ].diverged = (
-                    f"loss or gradient is not finite by step {axis.step}; try a lower learning_rate"
-                )
+                told = f"loss or gradient is not finite by step {axis.step}"
+                self.traces[index].diverged = f"{told}; try a lower learning_rate"
         positions = [p for p, index in enumerate(axis.active) if not self._ended(index)]
         if len(positions) == axis.size:
             return

@@ -177,25 +177,23 @@ class Session:
             seeds=self.plan.search.seeds,
         )
 
-    def _records(self, trial: FrozenTrial) -> list[Record | None]:
-        """Return what is known of each run of a trial."""
+    def _known(self, trial: FrozenTrial) -> list[tuple[Run, Record | None]]:
+        """Return each run of a trial with what is known of it."""
         runs = self.plan.runs(trial.params)
         self._ids.update({run.hash: trial._trial_id for run in runs})
-        found = [self.store.find(run) for run in runs]
-        return [r if r is not None and r.status != Status.INTERRUPTED else None for r in found]
+        found = [(run, self.store.find(run)) for run in runs]
+        return [(run, r if r and r.status != Status.INTERRUPTED else None) for run, r in found]
 
     def _missing(self, trial: FrozenTrial) -> list[Run]:
         """Return what is to be run next for a trial: all its runs, or the one that decides."""
-        records = self._records(trial)
-        runs = self.plan.runs(trial.params)
-        missing = [run for run, record in zip(runs, records, strict=True) if record is None]
+        missing = [run for run, record in self._known(trial) if record is None]
         return missing[:1] if self.plan.search.pruner == "wilcoxon" else missing
 
     def _tell(self) -> None:
         for trial in self._running():
             if len(trial.params) < len(self._distributions):
                 continue  # its process was killed while asking
-            records = [record for record in self._records(trial) if record is not None]
+            records = [record for _, record in self._known(trial) if record is not None]
             whole = len(records) == len(self.plan.search.seeds)
             failed = any(record.status != Status.OK for record in records)
             if not (whole or failed or self._outdone(trial, records)):
