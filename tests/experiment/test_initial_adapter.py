@@ -12,6 +12,7 @@ from gapbench.bench.config.run import Fingerprint, Run
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.experiment import suite as suites
 from gapbench.bench.experiment.suite import PlannedRun
+from gapbench.bench.store.record_io import read_record
 from gapbench.bench.store.store import Store
 from gapbench.bench.tuning.space import space_of
 from gapbench.reports.results.load import load
@@ -132,7 +133,7 @@ def test_reproduce_and_export_need_the_adapter_or_say_so(
     record = next(
         path
         for path in sorted(small.results.glob("runs/*/*/lora/*/seed-0.json"))
-        if Store(small.results).read(path).status == "ok"
+        if read_record(path).status == "ok"
     )
     given = ("--data", small.data, "--backbone", small.backbone, "--results", small.results)
     start = small.folder / "adapters" / "mnli"
