@@ -57,8 +57,8 @@ def read_status(path: Path) -> Status | None:
         else:
             version, status = int(found[1]), found[2].decode()
         newer = version > SCHEMA_VERSION
-        known = Status(status) if version == SCHEMA_VERSION else None
-        known = known if is_whole(path.with_suffix(".parquet")) else None
+        whole = version == SCHEMA_VERSION and is_whole(path.with_suffix(".parquet"))
+        known = Status(status) if whole else None
     except (OSError, ValueError, KeyError, TypeError):
         return None  # nothing there, or cut off by a crash of the machine: it will be redone
     if newer:

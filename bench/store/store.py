@@ -95,11 +95,8 @@ class Store:
 
     def find(self, run: Run) -> Record | None:
         """Return the readable record of ``run``, None if there is none."""
-        path = self.record_path(run)
-        if not path.exists():
-            return None
         try:
-            return read_record(path)
+            return read_record(self.record_path(run))
         except RecordError:
             return None
 

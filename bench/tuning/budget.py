@@ -49,7 +49,7 @@ def spent(limit: Limit, rows: Sequence[TrialRow], each: float) -> float:
         rows: all trials so far.
         each: what `planned` gives.
     """
-    known = [_cost(limit, row) for row in rows]
+    known = [1.0 if limit.unit == "trials" else float(getattr(row, limit.unit)) for row in rows]
     full = max([each, *known]) or _UNKNOWN_S
     return sum(
         max(cost, full) if _unknown(row, cost) else cost
@@ -85,9 +85,3 @@ def check(limit: Limit, each: float, place: str) -> None:
 def _unknown(row: TrialRow, cost: float) -> bool:
     """Whether what a trial will have cost, or has, is not known."""
     return row.state is TrialState.RUNNING or (row.state is TrialState.FAILED and not cost)
-
-
-def _cost(limit: Limit, row: TrialRow) -> float:
-    if limit.unit == "trials":
-        return 1.0
-    return float(getattr(row, limit.unit))
