@@ -70,3 +70,37 @@ def test_files_that_pages_name_exist() -> None:
     }
     assert len(named) > 50
     assert not [f"{page}: {name}" for page, name in named if not (REPOSITORY / name).exists()]
+
+
+def test_glossary_names_what_exists() -> None:
+    """Every symbol of the glossary is in the file beside it."""
+    page = (REPOSITORY / "docs" / "glossary.md").read_text(encoding="utf-8")
+    rows = [line.strip("| ").split(" | ") for line in page.splitlines() if line.count("|") == 5]
+    words = [row for row in rows if "`" in row[-1]]
+    assert len(words) > 50
+    wrong = [
+        symbol
+        for *_, symbols, files in words
+        for symbol in re.findall(r"`([^`]+)`", symbols)
+        for text in ["".join((REPOSITORY / f).read_text() for f in re.findall(r"`([^`]+)`", files))]
+        if not all(re.search(rf"\b{part}\b", text) for part in symbol.split("."))
+    ]
+    assert not wrong
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    """A link to a file of the repository is not broken."""
+    pages = [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")]
+    links = {
+        (page, link)
+        for page in pages
+        for link in re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+        if "://" not in link
+    }
+    assert len(links) > 50
+    assert not [f"{page}: {link}" for page, link in links if not (page.parent / link).exists()]
+
+
+def test_readme_is_short() -> None:
+    """The README is what a first reader needs; everything else has a page."""
+    assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").split()) <= 1000
