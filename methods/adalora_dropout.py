@@ -5,7 +5,7 @@ equations 4 to 8, on AdaLoRA (Zhang et al. 2023). Deviations and choices are tho
 `methods.adalora` and of `methods.lora_dropout`.
 
 Where the paper is silent:
-1. The orthogonality penalty is on the unmasked P and Q: it concerns the parameters.
+1. The orthogonality penalty is on the unmasked P and Q, since it concerns the parameters.
 2. Importance comes from the gradient averaged over the copies and from the unmasked parameters.
 """
 
@@ -37,5 +37,5 @@ class AdaLoraDropout(MaskedLowRank[AdaLoraDropoutConfig], AdaptiveRank[AdaLoraDr
     Config = AdaLoraDropoutConfig
 
     def layer(self, base: nn.Module, site: str) -> StackedLora:
-        """Return the layer that takes the place of ``base``."""
+        """Return the layer that replaces ``base``."""
         return MaskedAdaLora(self.axis, base, site, masking=self.masking, **self.layer_settings())

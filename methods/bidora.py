@@ -1,8 +1,8 @@
 """BiDoRA: directions and magnitudes of weights are fitted on different parts of the training set.
 
 Source: Qin, Zhang, Xie 2025, "BiDoRA: Bi-level Optimization-Based Weight-Decomposed Low-Rank
-Adaptation", TMLR 07/2025, arXiv:2410.09758; code t2ance/BiDoRA at e7922af. Abstract and code could
-be read, the body of the paper could not.
+Adaptation", TMLR 07/2025, arXiv:2410.09758; code t2ance/BiDoRA at e7922af. Only the abstract and
+the code could be read, not the body of the paper.
 
 ``W' = m * V' / ||V'||`` where ``V' = W + scaling * B A``: A, B and the head are the lower level,
 with the penalty `orthogonality` on the directions; the magnitudes m are the upper level.
@@ -10,17 +10,18 @@ with the penalty `orthogonality` on the directions; the magnitudes m are the upp
 Deviations and choices:
 1. Norms are per output row here, as in DoRA's own code; the public layer takes them per input
    column (over dim 0 of an (out, in) weight).
-2. alpha / rank scales the update here; by reading, the public layer never uses its scaling. It also
-   drops the base layer's bias and begins with A from N(0, 1); here LoRA's first values.
+2. alpha / rank scales the update here; the public layer, as far as its code shows, never uses its
+   scaling. It also drops the base layer's bias and draws A from N(0, 1); here A and B have LoRA's
+   initial values.
 3. The norm is a constant in the backward pass, as in DoRA (section 4.3); the public layer
    differentiates it.
 4. Orthogonality: in the code the mean over layers of ``||D'D - I||_F``, columns of D of length 1;
-   here ``||DD' - I||_F``, rows of length 1, which goes with 1. The weight is 0.1 in the code's
-   function and 1e-5 in its script for RTE; here 0, as the tables' weight is unknown, and as the
-   penalty takes a full weight matrix a layer and run.
+   here ``||DD' - I||_F``, rows of length 1, which follows from 1. The weight is 0.1 in the code's
+   function and 1e-5 in its script for RTE; here 0, because the weight behind the paper's tables
+   is unknown and the penalty needs a full weight matrix per layer and run.
 5. Rates: one for both levels in the scripts read (1e-5), as here (`magnitude_lr_ratio` 1);
    magnitudes have weight decay 0.1 there and, being vectors, none here.
-6. The second fit: in the scripts read (RTE) with a rate of its own (3e-5) and as many steps again;
+6. The second fit: in the scripts read (RTE) with a separate rate (3e-5) and as many steps again;
    here an option, at the run's own rate and within the budget.
 """
 
@@ -68,7 +69,7 @@ class StackedBidora(StackedDora):
         self.rate = rate
 
     def rate_factor(self, parameter: str) -> Tensor | None:
-        """Return what multiplies the learning rate of the magnitudes, (all runs,)."""
+        """Return the factor on the learning rate of the magnitudes, (all runs,)."""
         return self.rate if parameter == "lora_magnitude" else None
 
     def skewness(self) -> Tensor:
@@ -91,7 +92,7 @@ class Bidora(Bilevel[BidoraConfig]):
     tuned: ClassVar[Space] = {"magnitude_lr_ratio": FloatDistribution(0.1, 10.0, log=True)}
 
     def layer(self, base: nn.Module, site: str) -> StackedBidora:
-        """Return the layer that takes the place of ``base``."""
+        """Return the layer that replaces ``base``."""
         rate = self.axis.vector([c.magnitude_lr_ratio for c in self.configs])
         return StackedBidora(self.axis, base, site, rate, **self.layer_settings())
 

@@ -1,20 +1,20 @@
 """BiLoRA: pseudo singular vectors and values are fitted on different parts of the training set.
 
 Source: Qiang, Zhang, Xie 2024, "BiLoRA: A Bi-level Optimization Framework for Overfitting-Resilient
-Low-Rank Adaptation of Large Pre-trained Models", arXiv:2403.13037. Its text could not be read; what
-is known comes from its abstract, from reviews, and from the code of two later works of the same
-authors with the same solver (AutoLoRA; BiDoRA, t2ance/BiDoRA at e7922af; Betty 0.2.1).
+Low-Rank Adaptation of Large Pre-trained Models", arXiv:2403.13037. Its text could not be read.
+Facts about it come from its abstract, from reviews, and from the code of two later works of the
+same authors with the same solver (AutoLoRA; BiDoRA, t2ance/BiDoRA at e7922af; Betty 0.2.1).
 
 Update ``scaling * P diag(values) Q``; P, Q and the head are the lower level, with the penalty
-`orthogonality` on P and Q; the raw numbers of the values are the upper level.
+`orthogonality` on P and Q; the raw values are the upper level.
 
 Deviations and choices where the source is silent:
-1. Hypergradient: which one the paper means is unknown; 't1t2' is what its solver computes.
+1. Hypergradient: the paper's choice is unknown; its solver computes 't1t2'.
    'unrolled' repeats one lower batch in all its steps.
-2. First values: unknown; raw numbers 0, Q from N(0, 0.02), P = 0, and for 'real' values
+2. Initial values: unknown; raw values 0, Q from N(0, 0.02), P = 0, and for 'real' values
    P from N(0, 0.02) as in AdaLoRA.
-3. Orthogonality: that there is a penalty is known, its form is that of AdaLoRA's paper, a sum over
-   matrices of the squared norm; here their mean, so that the weight does not depend on depth.
+3. Orthogonality: the paper has a penalty in the form of AdaLoRA's paper, a sum over matrices of
+   the squared norm; here their mean, so that the weight does not depend on depth.
    Weight 0.1 as in AdaLoRA's code; the paper swept it.
 4. Learning rates: unknown ("larger than LoRA's"); here the run's own on both levels
    (`value_lr_ratio` 1), as in BiDoRA's scripts.
@@ -23,7 +23,7 @@ Deviations and choices where the source is silent:
    1 / rank at first and are not rescaled (`times_rank`).
 7. Weight decay: vectors are never decayed here; BiDoRA's scripts decay the upper level by 0.1.
 8. Checkpoint: the engine's validation split; the paper's dev-set practice is unknown.
-9. Binary values: that they have a penalty is known, its form is not; their entropy is recalled.
+9. Binary values: the paper has a penalty on them of unknown form; here it is their entropy.
 """
 
 from typing import ClassVar
@@ -48,5 +48,5 @@ class Bilora(Bilevel[BiloraConfig], PseudoSvd[BiloraConfig]):
     Config = BiloraConfig
 
     def upper_penalty(self) -> Tensor | float:
-        """Return what each run adds to its upper task loss, (runs,)."""
+        """Return the penalty on the upper task loss of each run, (runs,)."""
         return self.value_penalty()

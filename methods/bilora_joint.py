@@ -1,12 +1,12 @@
-"""BiLoRA's update trained on one level: the control that tells what the two levels are worth.
+"""BiLoRA's update trained on one level: the control that shows the effect of the two levels.
 
-The same ``scaling * P diag(values) Q`` and the same penalties as in `bilora`, all numbers trained
-together on the whole training set by one optimiser. Reviewers of BiLoRA asked for this comparison
+Same ``scaling * P diag(values) Q`` and same penalties as in `bilora`, but one optimiser trains all
+parameters together on the whole training set. Reviewers of BiLoRA asked for this comparison
 (reports on the version submitted to ICLR 2024); the paper has none that could be read.
 
 Deviations:
-1. Those of `bilora` in first values, penalties, scaling and weight decay (2, 3, 6, 7 and 9).
-2. Gradients of all numbers are clipped by one common norm; `bilora` clips each level by its own.
+1. Those of `bilora` in initial values, penalties, scaling and weight decay (2, 3, 6, 7 and 9).
+2. Gradients of all parameters are clipped by one common norm; `bilora` clips each level by its own.
 """
 
 from collections.abc import Mapping

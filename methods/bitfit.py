@@ -3,12 +3,12 @@
 Source: Ben Zaken et al. 2022, "BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based
 Masked Language-models", section 3.
 
-A run's bias is stored as its difference from the pretrained one. That is the same training: the
-gradients are equal, and biases are never decayed.
+A run's bias is stored as its difference from the pretrained bias. Training is the same: gradients
+are equal, and biases are never decayed.
 
 Deviations, all on DeBERTa; the paper trains every bias, and its backbones have none of these:
 1. The bias of the norm of relative positions stays frozen: all runs of a stack share its output.
-2. So does that of the convolution beside the first layer, whose features do not come last.
+2. So does the bias of the convolution beside the first layer, whose features do not come last.
 3. So do query and value biases of the first DeBERTa, which belong to no layer of their own.
 """
 
@@ -23,7 +23,7 @@ from gapbench.bench.models.run_axis import RunAxis, Stacked, replace_module
 
 
 class StackedShift(Stacked):
-    """A frozen layer with a bias, plus one trained change of that bias a run: (runs, out)."""
+    """A frozen layer with a bias, plus a trained change of that bias per run: (runs, out)."""
 
     def __init__(self, axis: RunAxis, base: nn.Module) -> None:
         super().__init__(axis)
@@ -38,7 +38,7 @@ class StackedShift(Stacked):
         return (self.runs_first(out) + self.shift.unsqueeze(1)).view_as(out)
 
     def plain(self, position: int) -> dict[str, Tensor]:
-        """Return the layer's parameters with the run's own bias."""
+        """Return the layer's parameters with the run's bias."""
         own = {name: values.detach().clone() for name, values in self.base.named_parameters()}
         return own | {"bias": own["bias"] + self.shift[position].detach()}
 

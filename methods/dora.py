@@ -1,10 +1,10 @@
-"""DoRA: magnitude and direction of every weight row are trained apart.
+"""DoRA: magnitude and direction of every weight row are trained separately.
 
 Source: Liu et al. 2024, "DoRA: Weight-Decomposed Low-Rank Adaptation", equations 5 and 6 and
 section 4.3 (the norm is a constant in the backward pass).
 
 Deviations:
-1. The norm is taken over the input features, one an output, as in the authors' code and in PEFT;
+1. The norm is taken over the input features, one per output, as in the authors' code and in PEFT;
    the paper writes it as the norm of the columns of a transposed weight.
 2. Rank 8, alpha 16 on query and value, as for LoRA here; the paper's language models have rank 16
    or 32 with alpha twice that, on five projections a layer.
@@ -27,5 +27,5 @@ class Dora(LowRank[LowRankConfig]):
     magnitudes: ClassVar[bool] = True
 
     def layer(self, base: nn.Module, site: str) -> StackedDora:
-        """Return the layer that takes the place of ``base``."""
+        """Return the layer that replaces ``base``."""
         return StackedDora(self.axis, base, site, **self.layer_settings())

@@ -1,4 +1,4 @@
-"""DropAttention: attention weights are dropped after the softmax, and the rest sums to one again.
+"""DropAttention: attention weights are dropped after the softmax, and the rest is renormalised.
 
 Source: Lin et al. 2019, "DropAttention", arXiv:1907.11065; under LoRA Wang et al. 2024,
 arXiv:2403.00812, equations 1 and 2, where the normaliser is a constant in the backward pass. With

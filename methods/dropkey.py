@@ -1,13 +1,13 @@
-"""DropKey: keys are dropped before the softmax of attention, so that the rest needs no rescaling.
+"""DropKey: keys are dropped before the softmax of attention, so the rest needs no rescaling.
 
 Source: Li et al. 2023, "DropKey for Vision Transformer", CVPR, arXiv:2208.02646; under LoRA Wang et
 al. 2024, arXiv:2403.00812, equation 3.
 
 Deviations (the paper's value, then ours; the shared ones are in `methods.unified_dropout`):
-1. A mask of its own for every query, one for all queries of a head (``logit_pattern: element``
+1. A separate mask for every query, one for all queries of a head (``logit_pattern: element``
    restores it): what Wang et al. found best under LoRA.
 2. A rate that falls with depth, one rate: as Wang et al.
-3. A last stretch of training without dropping, none.
+3. A final part of training without dropping, none.
 """
 
 from typing import ClassVar

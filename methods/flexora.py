@@ -1,28 +1,28 @@
-"""Flexora: search for the blocks that are worth adapting, then train LoRA on those alone.
+"""Flexora: search for the blocks that are worth adapting, then train LoRA on them alone.
 
 Source: Wei, Shu, He, Yu, "Flexora: Flexible Low-Rank Adaptation for Large Language Models", ACL
-2025, arXiv:2408.10774; code kithib/Flexora. The paper's text could not be read, its code could.
+2025, arXiv:2408.10774; code kithib/Flexora. The code could be read, the paper's text could not.
 
 Search: the update of block l is multiplied by ``N softmax(alpha_hat)_l``. LoRA and head train on
-one part of the training set, ``alpha_hat`` on the other by Adam. Then: blocks with alpha_hat > 0
-are kept, all other numbers are set back to their first values, and LoRA trains on those blocks.
+one part of the training set, ``alpha_hat`` on the other by Adam. Then blocks with alpha_hat > 0
+are kept, all other parameters are reset to their initial values, and LoRA trains on those blocks.
 
 Deviations and choices:
 1. Unrolling: the paper's text differentiates through the inner steps; its code, and the default
    here ('first_order'), does not. 'unrolled' does, through SGD steps ahead on one inner batch.
-2. Held out for the search: 200 of 5000 examples (0.04) in the code; here 0.2, as 0.04 of a small
-   training set is a handful.
+2. Held out for the search: 200 of 5000 examples (0.04) in the code; here 0.2, since 0.04 of a
+   small training set is too few examples.
 3. Length of the search: one epoch of search and three of training in the code; here a quarter of
-   the steps, so that the budget is that of every other method.
+   the steps, so that the budget equals that of other methods.
 4. The multiplier acts once, as the formula has it (`power` 1); the code's hooks act on three
-   submodules, which makes the cube (`power` 3).
+   submodules, which amounts to the cube (`power` 3).
 5. Validation gradient: the sum over 8 batches of 1 in the code; here the mean over one batch of the
-   suite's size, reshuffled every pass. Adam does not see the difference between sum and mean.
+   suite's size, reshuffled every pass. For Adam, sum and mean are equivalent.
 6. The inner optimiser keeps its state; the code clears it at every step.
 7. Inner rate and schedule: 1e-4 and cosine in the code; here the suite's, run once over the search
    and once over the training. The search has no warm-up, in the code and here.
-8. A run whose search selects nothing ends without a result; a random or a full choice would not be
-   Flexora.
+8. A run whose search selects nothing ends without a result; choosing blocks at random or all of
+   them would not be Flexora.
 """
 
 import logging
@@ -121,7 +121,7 @@ class SearchedGates(Gates):
         return (self.alpha_hat.softmax(dim=1) * self.alpha_hat.shape[1]) ** self.power
 
     def parameter_count(self, index: int) -> int:  # noqa: ARG002 - the same for all runs
-        """Count alpha_hat while it is searched; it has no part in what is trained then."""
+        """Count alpha_hat during the search; the training after it has no such parameter."""
         return self.alpha_hat.shape[1] if self.searching else 0
 
 
@@ -169,7 +169,7 @@ class Flexora(BlockLowRank[FlexoraConfig]):
     def begin(
         self, state: TrainState, phase: Phase, trainings: Sequence[Training], steps: int
     ) -> None:
-        """Make the optimisers; after the search, choose blocks and set all else back."""
+        """Make the optimisers; after the search, choose blocks and reset everything else."""
         self.gates.searching = "held out" in phase.parts
         if not self.gates.searching:
             super().begin(state, phase, trainings, steps)
@@ -209,7 +209,7 @@ class Flexora(BlockLowRank[FlexoraConfig]):
         return {position: reason for position, some in enumerate(chosen) if not some}
 
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
-        """Make an inner step and, in the search where a batch for it is due, an outer step."""
+        """Make an inner step and, in the search if a batch for it is due, an outer step."""
         learning_rates = state.optimizers["main"].learning_rates
         with frozen(state.bank.parameters("upper")):
             report = super().step(state, batches)
@@ -239,7 +239,7 @@ class Flexora(BlockLowRank[FlexoraConfig]):
         state.optimizers["upper"].step()
 
     def notes(self, state: TrainState, position: int) -> dict[str, Any]:
-        """Return the selected blocks, and what the search found for every block."""
+        """Return the selected blocks and alpha_hat of every block."""
         alpha_hat = self.gates.alpha_hat.detach()[position].double()
         found = {
             "alpha_hat": alpha_hat.tolist(),
@@ -249,9 +249,9 @@ class Flexora(BlockLowRank[FlexoraConfig]):
 
 
 def select(alpha_hat: Tensor, count: int | None = None) -> Tensor:
-    """Return which blocks to keep, (blocks,) bool: those above 0, or the ``count`` largest.
+    """Return the mask of blocks to keep, (blocks,) bool: those above 0, or the ``count`` largest.
 
-    Of equal ones the earlier comes first.
+    Among equal values, earlier blocks come first.
     """
     if count is None:
         return alpha_hat > 0

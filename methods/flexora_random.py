@@ -6,8 +6,8 @@ arXiv:2408.10774, whose code compares with random selections of equal size (kith
 There is no search: the whole budget trains the chosen blocks. With all blocks chosen it is LoRA.
 
 Deviations:
-1. Number of blocks: the paper's control takes as many as Flexora selected; here a setting, half of
-   the blocks unless given, since a control cannot know the outcome of another run.
+1. Number of blocks: the paper's control takes as many as Flexora selected; here it is a setting, by
+   default half of the blocks, since a control cannot know the result of another run.
 """
 
 from typing import ClassVar

@@ -3,7 +3,7 @@
 Source: Alain & Bengio 2016, "Understanding intermediate layers using linear classifier probes".
 
 Deviations:
-1. The probe sits on what the model library's head reads (a pooled or last token); the paper probes
+1. The probe reads the input of the model library's head (a pooled or last token); the paper probes
    every layer.
 """
 
@@ -23,11 +23,11 @@ class Head(Method[MethodConfig]):
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: MethodConfig) -> str | None:  # noqa: ARG003
-        """Refuse tasks that are answered by the backbone's own head."""
+        """Refuse tasks that use the backbone's own head."""
         if not backbone.head:
             return f"a {task.kind} task has no head of its own that could be trained alone"
         return None
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:  # noqa: ARG002
-        """Leave the frozen backbone as it is."""
+        """Return the frozen backbone unchanged."""
         return model

@@ -6,7 +6,7 @@ Source: Chen et al. 2021, "HiddenCut", ACL; under LoRA Wang et al. 2024, arXiv:2
 Deviations (the paper's value, then ours; the shared ones are in `methods.unified_dropout`):
 1. A contiguous span set to zero, single elements rescaled (``ffn_pattern: span`` restores it): what
    Wang et al. found best under LoRA.
-2. A span that begins at one of the tokens that get most attention, one that begins anywhere.
+2. A span that begins at one of the tokens with most attention, one that begins anywhere.
 3. A second pass without cuts, whose task loss is added, and a Jensen-Shannon loss between the two;
    one pass (``consistency: js`` adds a pass without dropping and KL from it).
 """

@@ -4,10 +4,10 @@ Source: Wang et al. 2024, "LoRA Meets Dropout under a Unified Framework", arXiv:
 4 and equation 11.
 
 Deviations: those of `methods.unified_dropout`, and
-1. Whether the two positions share a rate is not said; they do unless ``ffn_rate`` is set.
+1. Whether the two positions share a rate is unknown; they do unless ``ffn_rate`` is set.
 2. The weight of the KL loss is searched from 0.01 to 10 and not reported; 1 here.
-3. Whether both passes carry task loss is not said; the first alone, as figure 3 marks the gradient
-   (``consistency: kl_both``: both).
+3. The paper does not say whether both passes have a task loss; here only the first, as figure 3
+   marks the gradient (``consistency: kl_both``: both).
 """
 
 from typing import ClassVar
@@ -26,7 +26,7 @@ class HiddenKeyConfig(DroppingConfig):
 
 
 class HiddenKey(DroppingLora[HiddenKeyConfig]):
-    """LoRA with keys and feed-forward outputs dropped, and two passes held together."""
+    """LoRA with keys and feed-forward outputs dropped, and a consistency loss on two passes."""
 
     name = "hiddenkey"
     reference = "Wang et al. 2024, arXiv:2403.00812, section 4 and equation 11"

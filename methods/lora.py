@@ -7,8 +7,8 @@ Deviations:
 1. A is drawn uniformly as PEFT and the authors' code do (Kaiming, a = sqrt(5)); the paper says
    Gaussian.
 2. Where query, key and value are one fused projection (GPT-2, GPT-NeoX, Phi-3), the default adapts
-   all of it, the key included, by one update of the given rank; the authors' code for GPT-2 gives
-   query and value one each of that rank. In GPT-2 both train as many numbers.
+   all of it, including the key, by one update of the given rank; the authors' code for GPT-2 gives
+   query and value an update of that rank each. In GPT-2 both have equally many parameters.
 """
 
 from gapbench.methods._shared.lowrank import LowRank, LowRankConfig

@@ -3,8 +3,8 @@
 Source: Prechelt 1998, "Early Stopping - But When?", criterion UP with strips of one evaluation.
 
 Every method here is scored at its best checkpoint on validation, so stopping early can only lose a
-later improvement; what it saves is cost. The patience is 3 evaluations: one or two bad points do
-not end a run, and one that overfits from the start ends at the 4th evaluation. A budget of 3
+later improvement. Its benefit is lower cost. The patience is 3 evaluations: one or two bad points
+do not end a run, and a run that overfits from the start ends at the 4th evaluation. A budget of 3
 evaluations or fewer is never cut short.
 
 Deviations:

@@ -1,12 +1,12 @@
-"""LoRA scored with an exponential average of its trained numbers.
+"""LoRA scored with an exponential moving average of its parameters.
 
 Source: Kingma & Ba 2015, "Adam", section 7.2 (after Polyak & Juditsky 1992): after each update
-``average = decay * average + (1 - decay) * numbers``, from zero, and ``average / (1 - decay^t)`` is
-scored. Training itself is that of LoRA; the head is averaged too.
+``average = decay * average + (1 - decay) * parameters``, from zero, and the scored parameters are
+``average / (1 - decay^t)``. Training is that of LoRA; the head is averaged too.
 
 Deviations:
-1. Decay 0.99, an average over about 100 updates, because trainings here have a few hundred; the
-   paper does not evaluate one, and 0.999 to 0.9999 are usual where there are many thousands.
+1. Decay 0.99, an average over about 100 updates, because runs here have a few hundred; the paper
+   does not evaluate one, and 0.999 to 0.9999 are usual for many thousands of updates.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from gapbench.methods._shared.lowrank import LowRank, LowRankConfig, Space
 
 
 class LoraEmaConfig(LowRankConfig):
-    """LoRA's settings and the memory of the average."""
+    """LoRA's settings and the decay of the average."""
 
     PER_RUN: ClassVar[frozenset[str]] = LowRankConfig.PER_RUN | {"decay"}
 
@@ -38,7 +38,7 @@ class LoraEmaConfig(LowRankConfig):
 
 
 class LoraEma(LowRank[LoraEmaConfig]):
-    """LoRA with averaged numbers."""
+    """LoRA with averaged parameters."""
 
     name = "lora_ema"
     reference = "Kingma & Ba 2015, arXiv:1412.6980, section 7.2"
@@ -51,14 +51,14 @@ class LoraEma(LowRank[LoraEmaConfig]):
     def begin(
         self, state: TrainState, phase: Phase, trainings: Sequence[Training], steps: int
     ) -> None:
-        """Start the average from nothing."""
+        """Start the average from zero."""
         super().begin(state, phase, trainings, steps)
         numbers = state.bank.values.shape[1]
         self._sums = state.bank.values.new_zeros(len(self.axis.seeds), numbers)
         self._updates = 0
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the sums, and how many updates are in them."""
+        """Return the sums and the number of updates in them."""
         updates = torch.full((len(self._sums),), self._updates)
         return super().state_dict() | {"sums": self._sums, "updates": updates}
 
@@ -68,7 +68,7 @@ class LoraEma(LowRank[LoraEmaConfig]):
         self._updates = int(tensors["updates"].max())
 
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
-        """Make LoRA's update and take its numbers into the average."""
+        """Make LoRA's update and add its parameters to the average."""
         report = super().step(state, batches)
         kept = 1 - self.axis.select(self._decays)
         active = list(self.axis.active)
@@ -78,7 +78,7 @@ class LoraEma(LowRank[LoraEmaConfig]):
 
     @contextmanager
     def scoring(self, state: TrainState) -> Iterator[None]:
-        """Put the averages in the place of the numbers; before the first update there are none."""
+        """Replace the parameters by their averages; before the first update there are none."""
         if self._updates == 0:
             yield
             return

@@ -7,8 +7,8 @@ all data, and their probabilities are averaged. Wang et al. 2023 do so with LoRA
 Each member learns as it would alone: by its own mean loss and with its own gradient clipping.
 
 Deviations:
-1. Members see the same batches in the same order (the paper shuffles for each); only the initial
-   values, and input dropout if there is any, tell them apart.
+1. Members see the same batches in the same order (the paper shuffles for each); they differ only by
+   their initial values, and by input dropout if there is any.
 2. Four members; the paper uses 5. No adversarial examples (the paper's optional part).
 3. In regression the means are averaged, without the predicted variances of the paper.
 """
@@ -39,7 +39,7 @@ class MemberLora(StackedLora):
     """A low-rank layer with several members a run, which share its scaling."""
 
     def strength(self) -> Tensor:
-        """Return what multiplies the inner features of every member, (runs * members, 1, 1)."""
+        """Return the scaling of the inner features of every member, (runs * members, 1, 1)."""
         members = self.lora_A.shape[1] if self.lora_A.dim() == 4 else 1
         return super().strength().repeat_interleave(members, dim=0)
 
@@ -51,7 +51,7 @@ class LoraEnsemble(LowRank[LoraEnsembleConfig]):
     reference = "Lakshminarayanan et al. 2017, arXiv:1612.01474, section 2.4"
     Config = LoraEnsembleConfig
 
-    _owners: Tensor  # (numbers,), the member that each trained number of a run belongs to
+    _owners: Tensor  # (parameters,), the member that each trained number of a run belongs to
     _max_norms: Tensor  # (all runs, 1)
 
     @property
@@ -61,17 +61,17 @@ class LoraEnsemble(LowRank[LoraEnsembleConfig]):
 
     @classmethod
     def relative_cost(cls, config: LoraEnsembleConfig) -> float:
-        """Return the number of members: each has passes of its own."""
+        """Return the number of members: each has its own passes."""
         return float(config.members)
 
     def layer(self, base: nn.Module, site: str) -> StackedLora:
-        """Return the layer that takes the place of ``base``."""
+        """Return the layer that replaces ``base``."""
         return MemberLora(self.axis, base, site, **self.layer_settings())
 
     def begin(
         self, state: TrainState, phase: Phase, trainings: Sequence[Training], steps: int
     ) -> None:
-        """Make the optimiser without clipping, which is done here for each member by itself."""
+        """Make the optimiser without clipping; `step` clips each member by itself."""
         unclipped = [t.model_copy(update={"max_grad_norm": None}) for t in trainings]
         super().begin(state, phase, unclipped, steps)
         norms = [math.inf] * len(self.configs)

@@ -5,8 +5,8 @@ learning rate of B = ratio * learning rate of A, because with equal rates A and 
 features efficiently in wide models.
 
 Deviations:
-1. Only B has the higher rate, as in the paper's equations; the authors' code and PEFT give it to
-   every vector that trains too, here the bias of the head (ratio 16 there, 1 here).
+1. Only B has the higher rate, as in the paper's equations; the authors' code and PEFT also give it
+   to every trained vector, here the bias of the head (ratio 16 there, 1 here).
 """
 
 from typing import ClassVar
@@ -31,7 +31,7 @@ class LoraPlusConfig(LowRankConfig):
 
 
 class FasterB(StackedLora):
-    """A low-rank layer whose B has a learning rate of its own; ``ratios`` is (all runs,)."""
+    """A low-rank layer whose B has its own learning rate; ``ratios`` is (all runs,)."""
 
     ratios: Tensor
 
@@ -49,7 +49,7 @@ class LoraPlus(LowRank[LoraPlusConfig]):
     tuned: ClassVar[Space] = {"ratio": FloatDistribution(1.0, 64.0, log=True)}
 
     def layer(self, base: nn.Module, site: str) -> StackedLora:
-        """Return the layer that takes the place of ``base``."""
+        """Return the layer that replaces ``base``."""
         layer = FasterB(self.axis, base, site, **self.layer_settings())
         layer.ratios = self.axis.vector([config.ratio for config in self.configs])
         return layer

@@ -1,16 +1,15 @@
 """LoRA with decoupled weight decay on A and B: the oldest control.
 
-Source: Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization". The decay is 0.1 because
-that is what LoRA's authors set in their scripts for RoBERTa on GLUE (microsoft/LoRA, commit
-c18b175, ``examples/NLU/roberta_base_rte.sh``); `lora` here has none, so that the two can be
-compared.
+Source: Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization". The decay is 0.1, as
+in the scripts of LoRA's authors for RoBERTa on GLUE (microsoft/LoRA, commit c18b175,
+``examples/NLU/roberta_base_rte.sh``). `lora` here has none, so the two can be compared.
 
-A step at rate r multiplies every decayed number by 1 - 0.1 r. Over a whole training that is
-exp(-0.1 * sum of rates): at a peak of 1e-3 and 1,000 steps with linear decay 5 %, so the control is
-mild unless the rate or the number of steps is high.
+A step at learning rate r multiplies every decayed parameter by 1 - 0.1 r. Over a whole training
+this is exp(-0.1 * sum of rates). A peak of 1e-3 and 1,000 steps with linear decay shrink it by
+5 %, so the control is mild unless the rate or the number of steps is high.
 
 Deviations:
-1. The decay is that of the optimiser and so falls on the head's matrices too; vectors are exempt.
+1. The optimiser's decay also acts on the head's matrices; vectors are exempt.
 """
 
 from collections.abc import Mapping

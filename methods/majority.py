@@ -18,7 +18,7 @@ class Majority(Method[MethodConfig]):
     name = "majority"
     reference = "baseline"
     trains = False
-    no_start: ClassVar[str | None] = None  # it looks at no model
+    no_start: ClassVar[str | None] = None  # it uses no model
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: MethodConfig) -> str | None:  # noqa: ARG003
@@ -28,7 +28,7 @@ class Majority(Method[MethodConfig]):
         return None
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:  # noqa: ARG002
-        """Leave the model as it is: it is not asked."""
+        """Return the model unchanged; it is never called."""
         return model
 
     def predict(self, state: TrainState, batch: Batch) -> Tensor:

@@ -1,4 +1,4 @@
-"""Any configuration of the PEFT library in the same engine, as a reference for our own methods.
+"""Any configuration of the PEFT library in the same engine, as a reference for our methods.
 
 The name carries PEFT's type: ``peft:LORA``, ``peft:IA3``, ``peft:VERA``. Runs are not stacked, and
 random draws come from the framework's generator, seeded anew for every step of every run.
@@ -22,7 +22,7 @@ from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.merge import Adapter, head_parts, head_tensors, plain_weights
 
-# Types that need calls of their own in the loop, add tokens to the input, or load other weights.
+# Types that need extra calls in the loop, add tokens to the input, or load other weights.
 _UNSUPPORTED = {
     "ADALORA",
     "ADAPTION_PROMPT",
@@ -43,7 +43,7 @@ _IMPORTING = {"auto_mapping", "megatron_config", "megatron_core"}
 
 
 class PeftSettings(MethodConfig):
-    """Settings handed to PEFT as they are."""
+    """Settings passed to PEFT unchanged."""
 
     settings: dict[str, Any] = Field(
         default={}, description="fields of PEFT's own configuration class, such as r and lora_alpha"
@@ -67,7 +67,7 @@ class Peft(Method[PeftSettings]):
 
     @classmethod
     def check_name(cls, name: str) -> None:
-        """Demand a type that PEFT knows and that the plain loop can train."""
+        """Require a type that PEFT knows and that the plain loop can train."""
         kind = name.partition(":")[2]
         allowed = sorted(set(_config_classes()) - _UNSUPPORTED)
         if kind not in allowed:
@@ -77,7 +77,7 @@ class Peft(Method[PeftSettings]):
             )
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
-        """Let PEFT inject its adapter; our own head goes on training beside it."""
+        """Let PEFT inject its adapter; our head still trains beside it."""
         from peft import get_peft_model
 
         kind = self.full_name.partition(":")[2]
@@ -128,7 +128,7 @@ class Peft(Method[PeftSettings]):
 
     @contextmanager
     def _seeded(self, *parts: str) -> Iterator[None]:
-        """Seed the framework's generators for a while, and restore them."""
+        """Seed the framework's generators inside the block, and restore them after it."""
         device = self.axis.device
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
             torch.manual_seed(seed_of("masks", self.axis.seeds[0], *parts))
@@ -136,7 +136,7 @@ class Peft(Method[PeftSettings]):
 
 
 def _plain_data(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return PEFT's settings as JSON can hold them."""
+    """Return PEFT's settings as plain data for JSON."""
     return {
         name: sorted(value) if isinstance(value, set) else getattr(value, "value", value)
         for name, value in settings.items()

@@ -1,4 +1,4 @@
-"""R-Drop: two passes with independent dropout, held together by a symmetric KL through both.
+"""R-Drop: two passes with independent dropout and a symmetric KL loss between them.
 
 Source: Wu et al. 2021, "R-Drop: Regularized Dropout for Neural Networks", NeurIPS,
 arXiv:2106.14448, equations 1 to 3.

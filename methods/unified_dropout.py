@@ -5,18 +5,19 @@ Source: Wang et al. 2024, "LoRA Meets Dropout under a Unified Framework", arXiv:
 DropAttention and R-Drop are presets of it.
 
 Deviations, and choices where the paper is silent:
-1. Equation 1 prints a keep mask of Bernoulli(p) for rate p; ours keeps with 1 - p, as equation 3.
-2. A query that has lost all its keys gets all of them back; the paper says nothing, and a causal
-   model's first query, which sees one key, would be lost at every p-th draw.
+1. Equation 1 prints a keep mask of Bernoulli(p) for rate p; ours keeps with probability 1 - p, as
+   equation 3 does.
+2. A query that has lost all its keys gets all of them back; the paper is silent. In a causal model
+   the first query sees one key and would otherwise lose it with probability p.
 3. A span has length max(1, round(p * tokens)) and a start uniform among those at which it fits.
-4. What is kept is rescaled for elements and columns of the feed-forward output, not for spans, not
-   in embeddings (`rescale`); the paper specifies elements only.
+4. Kept values are rescaled for elements and columns of the feed-forward output, but not for spans
+   and not in embeddings (`rescale`); the paper specifies elements only.
 5. The consistency loss is a mean over examples (`reduction`); R-Drop's code sums over the batch.
 6. With `kl` the gradient goes through the first pass only, as figure 3 marks it (`kl_both`: both).
 7. In regression, P is the softmax over the features that the head gets (`regression_consistency`);
-   the paper says "the last layer's representation", which is no distribution.
+   the paper says "the last layer's representation", which is not a distribution.
 8. Embeddings are dropped before positions are added, whole tokens at a time, as in cutoff.
-9. No token is exempt, and dropout that the backbone has of its own stays as the suite sets it.
+9. No token is exempt, and the backbone's own dropout stays as the suite sets it.
 """
 
 from gapbench.methods._shared.dropout_config import DroppingConfig

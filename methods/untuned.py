@@ -1,6 +1,6 @@
-"""The pretrained backbone with a freshly drawn head: where every method starts. No training.
+"""The pretrained backbone with a freshly drawn head, before any training.
 
-Where runs start from an adapter, it is the backbone with that adapter.
+If runs have an initial adapter, it is the backbone with that adapter.
 """
 
 from typing import ClassVar
@@ -21,7 +21,7 @@ class Untuned(Method[MethodConfig]):
     no_start: ClassVar[str | None] = None
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
-        """Leave the model as it is, but for the adapter that all start from."""
+        """Return the model with the initial adapter folded in, if there is one."""
         if backbone.start is not None:
             fold(model, backbone.start)
         return model

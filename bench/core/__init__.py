@@ -1,1 +1,1 @@
-"""What every room uses: errors, validation, files, seeds, processes; no models."""
+"""Shared by every room: errors, validation, files, seeds, processes. No models."""

@@ -1,7 +1,7 @@
-"""Every error that gapbench raises on purpose, each built on the nearest standard exception.
+"""The errors that gapbench raises on purpose, each derived from the nearest standard exception.
 
-A message names the place (file and field), what was given, what is allowed and the way out, so
-that the command line can print it alone, without a traceback.
+A message names the place (file and field), the given value, the allowed values and the way out.
+The command line can therefore print it alone, without a traceback.
 """
 
 import re
@@ -20,7 +20,7 @@ _PASSWORD = re.compile(
 class BenchError(Exception):
     """Base of all errors that a user can act on.
 
-    The message is made one line that a terminal can show: what it says of a file may hold anything.
+    The message becomes one line that is safe to print, since it may quote any text from a file.
     """
 
     def __init__(self, message: str) -> None:
@@ -28,7 +28,7 @@ class BenchError(Exception):
 
 
 def one_line(text: str) -> str:
-    """Return a text, which may hold anything, as one line that a terminal can show."""
+    """Return any text as one line that is safe to print on a terminal."""
     return printable(" ".join(line.strip() for line in text.splitlines() if line.strip()))
 
 
@@ -38,7 +38,7 @@ def printable(text: str) -> str:
 
 
 def without_password(word: str) -> str:
-    """Return a word of a command line, such as a URL, as messages and logs may show it."""
+    """Return a word of a command line, such as a URL, without passwords, for messages and logs."""
     return _PASSWORD.sub(lambda found: "".join(filter(None, found.group(1, 3, 5))) + "***", word)
 
 
@@ -56,7 +56,7 @@ class DataError(BenchError, ValueError):
 
 
 class BackboneError(BenchError, ValueError):
-    """A backbone cannot be loaded, or does not fit what is asked of it."""
+    """A backbone cannot be loaded, or does not fit the task."""
 
 
 class StoreError(BenchError, OSError):

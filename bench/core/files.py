@@ -1,8 +1,8 @@
-"""Files: names as parts of paths, writing that is whole or nothing, and the locks of writers.
+"""Files: names as parts of paths, atomic writing, and locks of writers.
 
-A file is written under a temporary name beside its place, flushed to disk and renamed, so that a
-reader or a crash never sees half of one. A results folder may be shared, and whoever can write to
-it can plant a link there. A new file replaces such a link instead of following it.
+A file is written under a temporary name beside its final path, flushed to disk and renamed, so
+neither a reader nor a crash ever sees half of one. Anyone who can write to a shared results folder
+can plant a link there. A new file replaces such a link instead of following it.
 """
 
 import errno
@@ -25,7 +25,7 @@ _LEAST_PARQUET = 12  # bytes: the mark at both ends, and the length of the foote
 
 
 def path_part(name: str) -> str:
-    """Return a name that is one safe path part on every file system; two names may share it."""
+    """Return a name as one path part, safe on every file system; two names may give the same."""
     safe = re.sub(r"[^A-Za-z0-9_.-]", "_", name).lstrip(".")[:_LONGEST] or "_"
     if safe.endswith("."):  # Windows drops it
         safe += "_"
@@ -33,7 +33,7 @@ def path_part(name: str) -> str:
 
 
 def refuse_outside(root: Path, path: Path) -> None:
-    """Make sure that no link below a folder leads a path out of it.
+    """Check that no link below a folder leads a path out of it.
 
     Raises:
         StoreError: if one does.
@@ -43,32 +43,32 @@ def refuse_outside(root: Path, path: Path) -> None:
 
 
 def lock(path: Path) -> FileLock:
-    """Return a lock that the kernel holds; a file that merely exists would outlive its process."""
+    """Return a lock held by the kernel; a mere lock file would outlive its process."""
     return FileLock(path, fallback_to_soft=False)
 
 
 def part(path: Path) -> Path:
-    """Return the temporary file beside ``path`` of whoever holds a lock on it."""
+    """Return the temporary file beside ``path`` that the holder of its lock writes."""
     return path.with_name(path.name + ".part")
 
 
 @contextmanager
 def replacing(path: Path, *, locked: bool = False) -> Iterator[Path]:
-    """Give a temporary name to write under.
+    """Yield a temporary path to write to.
 
-    What is written there takes the place of ``path`` at the end, and goes after an error.
+    The file then replaces ``path``. After an error it is deleted.
 
     Args:
-        path: what is replaced.
-        locked: whether the caller holds a lock on it. The name is then always the same, so that
-            a process that is killed leaves no more than one file; else only this process has it.
+        path: the file to replace.
+        locked: whether the caller holds a lock on it. The name is then always the same, so a
+            killed process leaves at most one file. Otherwise only this process uses the name.
     """
     own = part(path) if locked else path.with_name(f"{path.name}.{os.getpid()}.part")
-    own.unlink(missing_ok=True)  # no link that stands there is followed
+    own.unlink(missing_ok=True)  # a link at that path is not followed
     try:
         yield own
         with own.open("rb") as file:
-            os.fsync(file.fileno())  # or a crash of the machine could leave zeros under the name
+            os.fsync(file.fileno())  # else a crash of the machine could leave zeros under the name
         own.replace(path)
     finally:
         own.unlink(missing_ok=True)
@@ -76,26 +76,26 @@ def replacing(path: Path, *, locked: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def new_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that is new: a file or link that stands in its place goes first."""
+    """Open a new file for writing; a file or link at its path is deleted first."""
     path.unlink(missing_ok=True)
-    with path.open("xb") as file:  # exclusive: no link is followed that comes in between
+    with path.open("xb") as file:  # exclusive: a link made in between is not followed
         yield file
 
 
 def write_text(path: Path, text: str, *, locked: bool = False) -> None:
-    """Write a text in the place of ``path``; see `replacing`."""
+    """Replace the content of ``path`` by a text; see `replacing`."""
     with replacing(path, locked=locked) as own, new_file(own) as file:
         file.write(text.encode())
 
 
 def json_text(content: Any) -> str:
-    """Return ``content`` as it stands in a file."""
+    """Return ``content`` as the text of a JSON file."""
     return json.dumps(content, allow_nan=False, indent=1) + "\n"
 
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn what the system refuses while ``path`` is written into a `StoreError`."""
+    """Turn an error of the system while ``path`` is written into a `StoreError`."""
     try:
         yield
     except (StoreError, Timeout):
@@ -111,7 +111,7 @@ def explained(path: Path) -> Iterator[None]:
 
 
 def is_whole(parquet: Path) -> bool:
-    """Whether a parquet file has its end, which is written last; true where there is no file."""
+    """Whether a Parquet file has its footer, which is written last; true if there is no file."""
     try:
         with parquet.open("rb") as file:
             size = file.seek(0, os.SEEK_END)

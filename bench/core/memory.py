@@ -1,4 +1,4 @@
-"""Memory: the peak of what is used, and what is left."""
+"""Memory: peak use and free memory."""
 
 import os
 import resource
@@ -17,8 +17,8 @@ _MACHINE = Path("/proc/meminfo")
 class MemoryPeak:
     """Peak memory since construction: of the GPU, or the resident set of this process.
 
-    Freed memory that this process keeps (see `bench.core.process`) goes back to the system first,
-    or a peak would be that of whatever was here before.
+    Freed memory that this process keeps (see `bench.core.process`) is returned to the system first,
+    or the peak would include earlier work.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -39,9 +39,9 @@ class MemoryPeak:
 
 
 def available(device: torch.device) -> int:
-    """Return the bytes that are free: of the GPU, or of the machine.
+    """Return the free bytes of the GPU or of the machine.
 
-    What the allocator of a GPU keeps of tensors that are gone is free for the next.
+    Memory that the GPU allocator keeps from deleted tensors counts as free.
     """
     if device.type == "cuda":
         kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -1,6 +1,6 @@
-"""Methods from outside the package: installed ones by entry point, and those that a program made.
+"""Methods from outside the package: installed by entry point, or registered by a program.
 
-Here because both the registry of methods and the hash of the code need them.
+They are here because both the registry of methods and the hash of the code need them.
 """
 
 import inspect
@@ -13,10 +13,10 @@ from types import CodeType
 from typing import Any
 
 METHODS = "gapbench.methods"
-_KNOWN = {"gapbench", "builtins", "abc", "typing"}  # top packages whose source is no user's
+_KNOWN = {"gapbench", "builtins", "abc", "typing"}  # top packages whose source is not the user's
 
 registered: dict[str, tuple[type[Any], str]] = {}
-"""Method classes that this process registered, by name, with their source at that time."""
+"""Registered method classes by name, each with its source at the time of registration."""
 
 
 def method_entry_points() -> Iterable[EntryPoint]:
@@ -27,14 +27,14 @@ def method_entry_points() -> Iterable[EntryPoint]:
 def source_of(cls: type) -> str:
     """Return the text of the files, or notebook cells, in which a class and its bases are defined.
 
-    Python keeps no text of what was typed at its prompt. The compiled code stands for it.
+    For code typed at the Python prompt there is no text; its compiled form is used.
     """
     bases = (base for base in cls.__mro__ if base.__module__.partition(".")[0] not in _KNOWN)
     return "\n".join(dict.fromkeys(text for base in bases for text in _texts(base)))
 
 
 def has_file(cls: type) -> bool:
-    """Whether another process can import a class: it is no local one, nor one of a notebook."""
+    """Whether another process can import a class: it is neither local nor defined in a notebook."""
     module = sys.modules.get(cls.__module__)
     return "<locals>" not in cls.__qualname__ and bool(getattr(module, "__file__", None))
 

@@ -1,4 +1,4 @@
-"""How a process that trains uses its share of the machine: device, threads, freed memory."""
+"""Processes that train: device, threads, freed memory, starting and ending."""
 
 import ctypes
 import gc
@@ -18,9 +18,9 @@ import torch
 from gapbench.bench.core.errors import ConfigError
 
 SPAWN = multiprocessing.get_context("spawn")
-"""How processes are started: a fork would share the threads and the GPU of this one."""
+"""How processes are started. A fork would share the threads and the GPU of this one."""
 
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # glibc's names of its settings
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # numbers of glibc's settings
 _LARGEST_KEPT = 32 * 2**20  # bytes; glibc takes no more
 _MOST_KEPT = 2**30
 
@@ -39,21 +39,22 @@ def choose_device(name: str) -> torch.device:
 
 
 def take_gpu(device: torch.device, slot: int) -> None:
-    """Let one of several processes work on a GPU of its own, as far as there are enough."""
+    """Give each of several processes its own GPU, as far as there are enough."""
     if device.type == "cuda":
         torch.cuda.set_device(slot % torch.cuda.device_count())
 
 
 def prepare(threads: int | None = None) -> None:
-    """Set the number of threads, if given, keep freed memory, and let the libraries be.
+    """Set the number of threads if given, keep freed memory, and exempt libraries from collection.
 
-    What is loaded by now stays: the garbage collector need not look through it again, which took it
-    a fifth of a second each time. The modelling code of the model library is a good part of that;
-    it is loaded here, and not by processes that only plan, list or hand out work.
+    Loaded modules stay, so the garbage collector need not scan them again, which took a fifth of a
+    second each time. A large part of them is the modelling code of the model library. It is loaded
+    here, and not in processes that only plan, list or distribute work.
 
-    A step frees and asks for the same tensors over and over. The C library gives those above some
-    hundred kilobytes back to the system each time, which then clears their pages anew: 6 to 12 % of
-    a step of LoRA Dropout on the built-in encoder. Where the library is not glibc, nothing changes.
+    A step frees and allocates the same tensors over and over. By default, the C library returns
+    tensors above some hundred kilobytes to the system each time, and the system then clears their
+    pages: 6 to 12 % of a step of LoRA Dropout on the built-in encoder. This changes nothing where
+    the library is not glibc.
     """
     if threads is not None:
         torch.set_num_threads(threads)
@@ -65,13 +66,13 @@ def prepare(threads: int | None = None) -> None:
 
 @cache
 def _let_libraries_be() -> None:
-    """Keep what is loaded from the garbage collector; once, or what a stack leaves would stay."""
+    """Exempt loaded modules from garbage collection; once, or garbage of a stack would stay too."""
     import_module("transformers.modeling_utils")
     gc.freeze()
 
 
 def give_back() -> None:
-    """Return freed memory that is kept to the system; where that is not glibc, nothing is kept."""
+    """Return freed memory to the system; without glibc none is kept."""
     _of_glibc("malloc_trim")(0)
 
 
@@ -85,13 +86,13 @@ def _of_glibc(name: str) -> Callable[..., int]:
 
 
 def start(work: Callable[..., None], *arguments: Any) -> BaseProcess:
-    """Start a process that does some work beside this one, and ends with it however it dies.
+    """Start a process that works beside this one and ends when this one dies in any way.
 
-    A killed parent cannot tell its children. They would train on, hold claims, and compete with
-    whoever runs the suite again. What they were at has no record then, and is done again.
+    A killed parent cannot tell its children. They would train on, hold claims, and compete with the
+    next command. Their current work leaves no record and is done again.
     """
     process = SPAWN.Process(target=_work_beside, args=(work, *arguments))
-    # A terminal interrupts the whole group. What is ignored is inherited, from the first line.
+    # A terminal interrupts the whole group. An ignored signal is inherited, from the first line.
     heeded = signal.signal(signal.SIGINT, signal.SIG_IGN)
     process.start()
     signal.signal(signal.SIGINT, heeded)
@@ -107,7 +108,7 @@ def kill(processes: Iterable[BaseProcess]) -> None:
 
 def _work_beside(work: Callable[..., None], *arguments: Any) -> None:
     parent = multiprocessing.parent_process()
-    assert parent is not None  # noqa: S101 - `start` is what calls this, in another process
+    assert parent is not None  # noqa: S101 - `start` calls this, in another process
 
     def watch() -> None:
         wait([parent.sentinel])

@@ -1,7 +1,7 @@
 """YAML and JSON text from files that others may have written: read as plain data, within limits.
 
-A short file can stand for an endless structure: lists nested thousands deep, or aliases of aliases
-that grow tenfold a line. Both are measured before anything is built.
+A short file can describe a huge structure: lists nested thousands deep, or aliases of aliases that
+grow tenfold with every line. Both are measured before anything is built.
 """
 
 import json
@@ -16,13 +16,13 @@ from gapbench.bench.core.errors import ConfigError
 MOST_BYTES = 1_000_000
 """Size of a YAML file, or of a JSON file of settings."""
 MOST_LEVELS = 50
-"""Lists and mappings inside one another."""
+"""Nested lists and mappings."""
 MOST_VALUES = 200_000
-"""Values of a YAML file, those behind an alias counted each time that it stands for them."""
+"""Values of a YAML file; values behind an alias count at every use of the alias."""
 
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, which would let the later of two equal keys win."""
+    """The safe loader, which also refuses equal keys; by itself it lets the later one win."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -52,7 +52,7 @@ def read_yaml(path: Path) -> Any:
         return _Loader(text).get_single_data()
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {_told(error)}") from None
-    # What the library raises for a tag on a value that it does not fit, such as `!!bool maybe`.
+    # The library raises these for a tag that does not fit its value, such as `!!bool maybe`.
     except (ValueError, LookupError, AttributeError, OverflowError) as error:
         raise ConfigError(
             f"{path}: not valid YAML: a value does not fit its type: {error}"
@@ -60,7 +60,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def _told(error: yaml.YAMLError) -> str:
-    """Return what the library found and where, in one line."""
+    """Return the error of the library, with its place, in one line."""
     if isinstance(error, yaml.reader.ReaderError):
         return f"{error.reason} at character {error.position}: {chr(error.character)!r}"
     if not isinstance(error, yaml.MarkedYAMLError):
@@ -87,7 +87,7 @@ def read_text(path: Path) -> str:
 
 
 def parse_json(text: str) -> Any:
-    """Return what JSON holds.
+    """Return the content of a JSON text.
 
     Raises:
         ValueError: if it is not JSON, or deeper than `MOST_LEVELS`.
@@ -106,19 +106,19 @@ def parse_json(text: str) -> Any:
 
 
 def _inside(content: Any) -> Iterator[Any]:
-    """Yield the lists and mappings that one of them holds."""
+    """Yield the lists and mappings directly inside a list or mapping."""
     if isinstance(content, dict | list):
         values = content.values() if isinstance(content, dict) else content
         yield from (value for value in values if isinstance(value, dict | list))
 
 
 def _measure(events: Iterator[yaml.Event]) -> None:
-    """Refuse what is too deep or, with its aliases written out, too much.
+    """Refuse a file that is too deep or, with its aliases written out, too large.
 
     Raises:
         YAMLError: naming the line.
     """
-    sizes: dict[str, int] = {}  # of what an anchor names, once it is complete
+    sizes: dict[str, int] = {}  # of the node that an anchor names, once it is complete
     open_parts: list[tuple[str | None, int]] = []  # anchor, and values seen before it
     count = 0
     for event in events:
@@ -139,7 +139,7 @@ def _measure(events: Iterator[yaml.Event]) -> None:
 
 
 def _size(event: yaml.NodeEvent, sizes: Mapping[str, int]) -> int:
-    """Return how many values an event stands for."""
+    """Return the number of values of an event."""
     if not isinstance(event, yaml.AliasEvent):
         return 1
     anchor = str(event.anchor)

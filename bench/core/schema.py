@@ -1,7 +1,7 @@
-"""How data becomes validated objects: frozen models, canonical hashes, and their errors.
+"""Validation: frozen models, canonical hashes, and error messages.
 
-Suites, tasks, run settings and method settings all go through `validate`, so that every invalid
-value is reported in the same words: where, what was given, what is allowed.
+Suites, tasks, run settings and method settings all go through `validate`, so every invalid value
+is reported in the same words: the place, the given value, the allowed values.
 """
 
 import difflib
@@ -35,7 +35,7 @@ def _shows(text: str) -> str:
 
 
 def matching(pattern: str, rule: str) -> AfterValidator:
-    """Return what lets pass only what a pattern matches as a whole, and else says the rule."""
+    """Return a validator that a pattern must match as a whole; its error states the rule."""
 
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text, re.ASCII):
@@ -46,9 +46,9 @@ def matching(pattern: str, rule: str) -> AfterValidator:
 
 
 DisplayName = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_shows)]
-"""A label that people see, in terminals too."""
+"""A label that is safe to show, in terminals too."""
 PathStr = Annotated[str, Field(min_length=1, max_length=4000), AfterValidator(_shows)]
-"""A file or folder, or what may stand in its place."""
+"""A file or folder, or a name used in place of one, such as a hub id."""
 Name = Annotated[
     str,
     Field(max_length=100),
@@ -57,11 +57,11 @@ Name = Annotated[
         "may hold letters, digits, _ . and -, and begins with a letter or digit",
     ),
 ]
-"""What names a thing in suites, tables and folders."""
+"""The name of a thing in suites, tables and folders."""
 
 Model = TypeVar("Model", bound=BaseModel)
 _WORDS = {"tuple_type": "should be a list", "model_type": "should be a mapping of fields"}
-"""Instead of the validator's, which are about Python; by kind of error."""
+"""Messages by kind of error, in place of the validator's, which are about Python."""
 _MOST_ERRORS = 10  # of one file in one message
 
 
@@ -105,14 +105,14 @@ def changed(content: Model, changes: Mapping[str, Any], place: str) -> Model:
 def read_versioned(
     path: Path, model: type[Model], version: int, *, damaged: str, foreign: str
 ) -> Model:
-    """Read a JSON file whose field ``schema_version`` says how to.
+    """Read a JSON file that states its ``schema_version``.
 
     Args:
         path: the file.
-        model: what it holds.
+        model: class of its content.
         version: the only one that is read.
-        damaged: the way out where the file is damaged.
-        foreign: the way out where it is of another version.
+        damaged: the way out if the file is damaged.
+        foreign: the way out if it is of another version.
 
     Raises:
         RecordError: if the file is truncated, of another version, or does not fit the model.
@@ -133,21 +133,21 @@ def read_versioned(
 
 
 def other_version(path: Path, found: object, version: int, remedy: str) -> RecordError:
-    """Return the error for a file of another schema version than the one that is read."""
+    """Return the error for a file of another schema version."""
     return RecordError(
         f"{path}: field 'schema_version' is {found!r}, this version reads {version}; {remedy}"
     )
 
 
 def suggest(given: str, allowed: list[str]) -> str:
-    """Return a clause that lists what is allowed and, where close, what was probably meant."""
+    """Return a clause that lists the allowed values and, if one is close, suggests it."""
     close = difflib.get_close_matches(given, allowed, n=1)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     return f"allowed: {', '.join(sorted(allowed))}{hint}"
 
 
 def _innermost(errors: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Leave out what is wrong with a field only because something inside it is."""
+    """Leave out errors of a field that only follow from an error inside it."""
     outer = {place["loc"][:depth] for place in errors for depth in range(len(place["loc"]))}
     return [details for details in errors if not details["loc"] or details["loc"] not in outer]
 
@@ -170,7 +170,7 @@ def _allowed_fields(model: type[BaseModel], location: tuple[int | str, ...]) -> 
     for part, following in pairwise(location):
         if isinstance(part, str) and part in owner.model_fields:
             nested = list(_nested_models(owner.model_fields[part].annotation))
-            # One of several is told by the field that only it has.
+            # One of several models is recognised by a field that only it has.
             told = [inner for inner in nested if following in inner.model_fields]
             owner = next(iter([*told, *nested]), owner)
     return suggest(str(location[-1]), list(owner.model_fields))
@@ -186,7 +186,7 @@ def _nested_models(annotation: Any) -> Iterator[type[BaseModel]]:
 def _shown(value: object) -> str:
     try:
         text = repr(value)
-    except ValueError:  # Python writes out no integer of more than some thousand digits
+    except ValueError:  # Python refuses to print integers of more than some thousand digits
         text = "a number of thousands of digits"
     return _cut(text)
 

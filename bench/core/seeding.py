@@ -1,4 +1,4 @@
-"""Named seeds: every random draw is keyed by what it may depend on, and by nothing else.
+"""Named seeds: every random draw has a key that names all it may depend on.
 
 A seed is a hash of named parts, so the data order of seed 3 is the same for all methods, and a
 run's masks do not depend on its neighbours in a stack. Nothing here touches a global generator.

@@ -1,7 +1,7 @@
-"""Being asked to end: by SIGTERM above all, which schedulers send before they take a machine.
+"""Requests to end, above all SIGTERM, which schedulers send before they take a machine away.
 
-Work in training heeds it between two steps, after saving itself (`bench.training.checkpoint`).
-Signals are the process's, and so is the answer to whether one has come.
+Training saves a checkpoint and ends between two steps (`bench.training.checkpoint`). Signals belong
+to the whole process, and so does the note that one has arrived.
 """
 
 import signal
@@ -17,17 +17,17 @@ _asked = threading.Event()
 
 
 class Stopped(KeyboardInterrupt):
-    """Work has ended because the process was asked to end."""
+    """The process was asked to end, and its work has ended."""
 
 
 def asked() -> bool:
-    """Whether this process was asked to end by a signal that it heeds."""
+    """Whether this process has received a signal to end."""
     return _asked.is_set()
 
 
 @contextmanager
 def _handling(hear: Callable[[int, object], None], *numbers: signal.Signals) -> Iterator[None]:
-    """Let signals be handled by ``hear`` inside, and mean what they meant before afterwards."""
+    """Let ``hear`` handle signals inside the block; restore the earlier handlers after it."""
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may handle signals
         return
@@ -41,13 +41,13 @@ def _handling(hear: Callable[[int, object], None], *numbers: signal.Signals) -> 
 
 @contextmanager
 def heeding(*numbers: signal.Signals) -> Iterator[set[int]]:
-    """Let signals be heard by `asked` inside, and mean what they meant before afterwards.
+    """Note signals for `asked` inside the block; restore the earlier handlers after it.
 
     Yields:
-        The signals that have come.
+        The signals received so far.
 
     Raises:
-        Stopped: at the end, if what is inside has come to its end although it was asked to stop.
+        Stopped: at the end of the block, if a signal has arrived in it.
     """
     heard: set[int] = set()
 
@@ -69,8 +69,8 @@ def heeding(*numbers: signal.Signals) -> Iterator[set[int]]:
 def interruptible(progress: Callable[Told, None]) -> Iterator[Callable[Told, None]]:
     """Make sure that Ctrl-C stops the work inside, and that a request to terminate does the same.
 
-    It is an exception that Python drops, with a traceback on stderr, where it strikes inside a
-    destructor. So it is remembered, and raised once more at the next check.
+    Python drops the exception of an interrupt, with a traceback on stderr, if it strikes inside a
+    destructor. The interrupt is therefore noted and raised again at the next check.
 
     Args:
         progress: what the work reports to.

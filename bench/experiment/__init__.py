@@ -1,1 +1,1 @@
-"""Suites: grids as data, a suite for one's own rows, copies for computers without a network."""
+"""Suites: loading and expansion, suites for a user's own rows, copies for offline computers."""

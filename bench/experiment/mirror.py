@@ -1,8 +1,8 @@
 """A suite's data and backbones as one folder, for computers without a network.
 
 ``gapbench fetch`` fills it at the pinned revisions, in the layout that ``--data`` and
-``--backbone`` read, with a manifest of hashes. Files that are there and unchanged are kept, so that
-an interrupted fetch goes on where it stopped.
+``--backbone`` read, with a manifest of hashes. Existing unchanged files are kept, so an interrupted
+fetch continues where it stopped.
 """
 
 import shutil
@@ -25,7 +25,7 @@ from gapbench.bench.data.manifest import File, Item, Manifest, Part, load
 from gapbench.bench.data.sources import Sources, backbone_folder, file_digest
 from gapbench.bench.experiment import suite as suites
 
-# What the model library needs of a backbone; weights in other formats and code stay behind.
+# The files of a backbone that the model library needs; no code, no weights in other formats.
 BACKBONE_PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors"]
 
 Write = Callable[[Path], object]
@@ -36,11 +36,11 @@ class Wanted:
     """An item to be fetched.
 
     Attributes:
-        source: what the manifest says of it.
-        files: how each file is written, by name.
-        download: writes all files into a folder and returns their names, where they are not known
+        source: its description in the manifest.
+        files: functions that write each file, by name.
+        download: writes all files into a folder and returns their names, if these are not known
             before.
-        nothing: why there is nothing to fetch, None if there is.
+        nothing: why there is nothing to fetch, None if there is something.
     """
 
     part: Part
@@ -52,13 +52,13 @@ class Wanted:
 
     @property
     def folder(self) -> str:
-        """Where it belongs, under the folder that is filled."""
+        """Its folder, relative to the folder that is filled."""
         return f"{self.part}/{self.name}"
 
 
 @dataclass(frozen=True)
 class Fetched:
-    """What became of an item: "fetched", "kept" or why there was nothing to do."""
+    """The result for an item: "fetched", "kept" or why there was nothing to do."""
 
     part: Part
     name: str
@@ -70,7 +70,7 @@ class Fetched:
 def wanted(
     name: str, sources: Sources, task_names: tuple[str, ...] = (), backbone: str | None = None
 ) -> list[Wanted]:
-    """Return what a suite, or the part of it that flags ask for, needs.
+    """Return the items that a suite, or the part selected by flags, needs.
 
     Raises:
         ConfigError: if there is no such suite or task, or two backbones have one name.
@@ -93,10 +93,10 @@ def wanted(
 
 
 def fetch(items: list[Wanted], out: Path) -> Iterator[Fetched]:
-    """Put items into a folder one by one; yield what became of each.
+    """Fetch items into a folder one by one; yield the result of each.
 
     Raises:
-        BenchError: naming the item that could not be had, and those that are there.
+        BenchError: naming the item that could not be fetched, and those that are complete.
     """
     mirror = load(out) or Manifest(gapbench=__version__)
     for item in items:
@@ -118,7 +118,7 @@ def fetch(items: list[Wanted], out: Path) -> Iterator[Fetched]:
 
 
 class _Filling:
-    """One item on its way into a folder, whose manifest says so from beginning to end."""
+    """One item while it is fetched; the manifest of its folder is kept up to date."""
 
     def __init__(self, out: Path, mirror: Manifest, item: Wanted) -> None:
         self._out, self._mirror, self._item = out, mirror, item
@@ -151,7 +151,7 @@ class _Filling:
         return done, "fetched"
 
     def _put(self, item: Item, name: str, write: Write) -> None:
-        """Write one file, unless it is there; its hash is stored before it takes its place."""
+        """Write one file unless it exists; its hash is stored before the file is renamed."""
         key = f"{self._item.folder}/{name}"
         if key in item.files and self._unchanged(key):
             return
@@ -170,7 +170,7 @@ class _Filling:
         return there.is_file() and file_digest(there) == known.sha256
 
     def _refuse_links(self) -> None:
-        """Refuse folders that lead elsewhere; links at files are replaced."""
+        """Refuse links at folders; links at files are replaced."""
         refuse_outside(self._out, self._folder)
         for place in self._folder.rglob("*"):
             if place.is_dir():
@@ -222,7 +222,7 @@ def _backbone(name: str, sources: Sources) -> Wanted:
 
 
 def _snapshot(repository: str, revision: str, folder: Path) -> list[str]:
-    """Download a backbone and return its files; the hub's client goes on with what it had begun.
+    """Download a backbone and return its files; the hub's client resumes partial downloads.
 
     Raises:
         BackboneError: if it cannot be reached, or has no safe weights.
@@ -236,7 +236,7 @@ def _snapshot(repository: str, revision: str, folder: Path) -> list[str]:
         ignore_patterns=["*/*"],  # copies in other formats
     )
     try:
-        # Without the hub the client takes whatever is in the folder for the whole; a list it cannot
+        # Without the hub, the client takes the files of the folder for complete; a list it cannot
         # make without it.
         sizes = {file.filename: file.file_size for file in ask(dry_run=True)}
         safe = any(name.endswith(".safetensors") for name in sizes)

@@ -1,7 +1,7 @@
-"""From a user's own file of rows to a suite and its task file: what `gapbench init` does.
+"""`gapbench init`: write a suite and its task file for a user's own file of rows.
 
-Everything is found out from the rows: the kind of task, its classes or its range, the sizes of
-splits and budget. Both files say what each field is for; what they hold is the user's to change.
+Everything is inferred from the rows: the kind of task, its classes or range, the sizes of splits,
+the budget. Both files explain each field, and the user may change everything in them.
 """
 
 import math
@@ -26,20 +26,20 @@ from gapbench.bench.experiment.suite import Suite
 from gapbench.bench.tasks import dataset
 
 FEWEST_ROWS = 20
-MOST_NUMBERED_CLASSES = 20  # more different numbers than this are values, not classes
+MOST_NUMBERED_CLASSES = 20  # more distinct numbers than this are values, not classes
 TEST_SHARE = 0.2
 UPDATES = 1500  # of 16 examples: less than a minute of LoRA on a tiny backbone
 
 
 @dataclass(frozen=True)
 class Columns:
-    """What the columns of the user's file are for.
+    """The roles of the columns in the user's file.
 
     Attributes:
-        text: what the model reads, one column or a pair.
+        text: the input of the model, one column or a pair.
         label: class, value or, for generation, the text to be written.
-        kind: of task; None: class or value, as the label suggests.
-        group: column whose equal values stay together in every cut; None: equal inputs do.
+        kind: kind of the task; None infers classes or values from the label.
+        group: rows of equal value stay in the same split; None keeps equal inputs together.
     """
 
     text: tuple[str, ...]
@@ -50,7 +50,7 @@ class Columns:
 
 @dataclass(frozen=True)
 class Written:
-    """What was written, and what was found.
+    """The written files, and the inferred task.
 
     Attributes:
         sizes: examples of each split, before validation is cut from train.
@@ -75,18 +75,18 @@ class Written:
 def init(
     suite: Path, train: Path, test: Path | None, columns: Columns, *, force: bool = False
 ) -> Written:
-    """Write a suite and, in the folder ``tasks`` beside it, its task about a file of rows.
+    """Write a suite and, in the folder ``tasks`` beside it, a task for a file of rows.
 
     Args:
         suite: the file to write.
         train: rows to train on.
         test: rows to score on; None: a part of ``train`` is set aside for it.
-        columns: what the columns are for.
-        force: write over files that exist.
+        columns: the roles of the columns.
+        force: overwrite existing files.
 
     Raises:
         ConfigError: if a file exists already, has no fitting name, or cannot be written.
-        DataError: if the rows are not what ``columns`` says.
+        DataError: if the rows do not fit ``columns``.
     """
     task_file = suite.parent / "tasks" / f"{suite.stem}.yaml"
     _refuse(suite, task_file, force=force)
@@ -128,7 +128,7 @@ def _refuse(suite: Path, task_file: Path, *, force: bool) -> None:
 
 
 def _labels(path: Path, columns: Columns, *texts: str) -> list[Any]:
-    """Return the label of every row of a file, all of them present."""
+    """Return the label of every row of a file; none may be missing."""
     texts += (*columns.text, columns.label) if columns.kind == "generation" else columns.text
     table = readers.read(path, texts)
     for name in (*columns.text, columns.label, *([columns.group] if columns.group else [])):
@@ -152,7 +152,7 @@ def _labels(path: Path, columns: Columns, *texts: str) -> list[Any]:
 
 
 def _found(path: Path, labels: Sequence[Any], columns: Columns) -> dict[str, Any]:
-    """Return the fields of the task that its labels tell."""
+    """Return the fields of the task that follow from its labels."""
     if len(labels) < FEWEST_ROWS:
         raise DataError(f"{path}: {len(labels)} rows in all; give at least {FEWEST_ROWS}")
     if columns.kind == "generation":
@@ -203,7 +203,7 @@ def _classes(place: str, labels: Sequence[Any], *, parted: bool) -> list[str] | 
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Return what sorts names that hold numbers by these, as "class 2" before "class 10"."""
+    """Return a sort key that compares numbers in names, as "class 2" before "class 10"."""
     parts = re.split(r"([0-9]+)", name)
     return [(int(part) if part.isdecimal() else -1, part) for part in parts]
 
@@ -217,9 +217,9 @@ def _source(folder: Path, train: Path, test: Path | None) -> dict[str, Any]:
 
 
 def _read(fields: Mapping[str, Any], task_file: Path) -> tuple[Task, dict[str, Rows]]:
-    """Return the task that a file with such fields would hold, and its rows."""
+    """Return the task of a file with these fields, and its rows."""
     task = parse(fields, str(task_file))
-    assert isinstance(task.source, OwnSource)  # noqa: S101 - it was just written so
+    assert isinstance(task.source, OwnSource)  # noqa: S101 - it was just written like this
     task = task.model_copy(update={"source": task.source.beside(task_file.parent)})
     return task, dataset.read_rows(task, Sources())
 

@@ -36,19 +36,19 @@ from gapbench.bench.data.sources import Sources
 WantedPrecision = Literal[Precision, "auto"]
 SuiteLike = Union[str, PathLike[str], Mapping[str, Any], "Suite"]
 MOST_RUNS = 100_000
-"""Runs of one suite: a mistyped number of seeds must not fill the memory before it is noticed."""
+"""Most runs of a suite: a mistyped number of seeds must not fill the memory unnoticed."""
 _MOST_SHOWN = 5
 
 
 class MethodChange(FrozenModel):
-    """What one method does otherwise on one task."""
+    """Changes of one method on one task."""
 
     config: dict[str, Any] = Field(default={}, description="laid over the entry's config")
     training: dict[str, Any] = Field(default={}, description="laid over the entry's training")
 
 
 class TaskEntry(FrozenModel):
-    """A task of the grid, and what is otherwise on it; all of it shows in the resolved cells."""
+    """A task of the grid with its changes to the suite; the resolved cells contain them."""
 
     task: Name
     definition: Task | None = Field(
@@ -80,7 +80,7 @@ class TaskEntry(FrozenModel):
 
 
 class MethodEntry(FrozenModel):
-    """A method of the grid with the settings that differ from its defaults."""
+    """A method of the grid, with settings that differ from its defaults."""
 
     method: DisplayName
     variant: DisplayName = Field(default="default", description="label in tables")
@@ -89,12 +89,12 @@ class MethodEntry(FrozenModel):
 
 
 def _named(field: str) -> BeforeValidator:
-    """Accept a bare name where an entry with a single field is meant."""
+    """Accept a bare name in place of an entry with a single field."""
     return BeforeValidator(lambda value: {field: value} if isinstance(value, str) else value)
 
 
 def _task_entry(value: object) -> object:
-    """Accept a task, or the fields of one, where an entry or its task's name is expected."""
+    """Accept a task, or its fields, in place of an entry or its task's name."""
     if isinstance(value, str | Task) or (isinstance(value, Mapping) and "kind" in value):
         value = {"task": value}
     if not isinstance(value, Mapping) or not isinstance(value.get("task"), Mapping | Task):
@@ -161,7 +161,7 @@ class Suite(FrozenModel):
 
     @property
     def all_backbones(self) -> list[str]:
-        """Every backbone that some task is run on."""
+        """Every backbone that any task runs on."""
         named = [name for entry in self.tasks for name in entry.backbones or self.backbones]
         return list(dict.fromkeys(named))
 
@@ -196,7 +196,7 @@ def load(given: SuiteLike) -> tuple[Suite, Path | None]:
         ConfigError: if there is no such suite, or it is invalid.
     """
     suite, path = _read(given)
-    # Here and not in the model: a restricted suite keeps what it says of methods it left out.
+    # Not in the model: a restricted suite keeps changes of methods that it leaves out.
     known = [name for entry in suite.methods for name in (entry.method, _label(entry))]
     for entry in suite.tasks:
         _require(list(entry.methods), known, suite.name, "method")
@@ -227,7 +227,7 @@ def restrict(
     backbone: str | None = None,
     precision: WantedPrecision | None = None,
 ) -> Suite:
-    """Return the part of a suite that command-line flags ask for; its hashes stay the same.
+    """Return the part of a suite that flags select; its hashes stay the same.
 
     Raises:
         ConfigError: if a name is not in the suite.
@@ -252,7 +252,7 @@ def restrict(
 
 
 def expand(suite: Suite, sources: Sources, path: Path | None = None) -> list[PlannedRun]:
-    """Return every run of the grid, seeds innermost; identical runs appear once a label.
+    """Return every run of the grid, seeds innermost; identical runs appear once per label.
 
     Raises:
         ConfigError: if a task, method or method setting is invalid.
@@ -309,7 +309,7 @@ def _start(entry: TaskEntry, folder: Path | None, sources: Sources) -> Fingerpri
 
 
 def _resolve(suite: Suite, entry: TaskEntry, method: MethodEntry) -> dict[str, Any]:
-    """Return the config and training of a method on a task, from the general to the particular."""
+    """Return the config and training of a method on a task; the most specific value wins."""
     names = (method.method, _label(method))
     changes = [entry.methods[name] for name in names if name in entry.methods]
     where = f" on task {entry.task!r}" if changes or entry.training else ""
@@ -335,7 +335,7 @@ def _label(method: MethodEntry) -> str:
 
 
 def _laid_over(content: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `content` with other values; a mapping changes only the fields that it names."""
+    """Return `content` with some values replaced; mappings are merged field by field."""
     changed = {
         name: _laid_over(content[name], value)
         if isinstance(value, Mapping) and isinstance(content.get(name), Mapping)

@@ -1,11 +1,10 @@
-"""The attention of a stack: by which kernel, and what is dropped inside it.
+"""The attention of a stack: its kernel, and dropout inside it.
 
-A layer's attention is reached through the library's registry of attention functions: the copy of
-the backbone is told to use ours. That hands over to the library's fused one, with a mask that lacks
-the dropped keys, or multiplies plainly: where weights are dropped, and over few tokens on a CPU,
-for which its fused kernel is not made. DeBERTa's attention does not ask the registry; it is reached
-by hooks on its mask and on its weights. Which masks are drawn is the methods' affair
-(`methods._shared.dropout_masks`).
+A layer's attention is replaced through the library's registry of attention functions: the copy of
+the backbone is told to use ours. Ours calls the library's fused function with a mask that excludes
+dropped keys, or uses plain products: where weights are dropped, and over few tokens on a CPU, for
+which the fused kernel is slow. DeBERTa's attention does not use the registry; hooks on its mask and
+its weights reach it. Methods choose the masks (`methods._shared.dropout_masks`).
 """
 
 import inspect
@@ -22,10 +21,10 @@ from gapbench.bench.models.deberta import is_disentangled
 
 IMPLEMENTATION = "gapbench_dropping"
 _ATTRIBUTE = "_gapbench_dropping"
-_FEW = 64  # keys; up to them the fused kernel of a CPU is the slower one
+_FEW = 64  # keys; up to this many, the fused kernel of a CPU is slower
 _MANY = (
     2**23
-)  # weights; more are a tensor whose memory is not kept between steps (`bench.core.process`)
+)  # weights; the memory of a larger tensor is not kept between steps (`bench.core.process`)
 _VECTOR = 16  # keys; shorter rows are summed number by number, four times as slow as along columns
 
 Draw = Callable[[int, int, int, int], Tensor]
@@ -33,14 +32,14 @@ Draw = Callable[[int, int, int, int], Tensor]
 
 @dataclass(frozen=True)
 class AttentionDropping:
-    """What one attention layer drops in training.
+    """Dropout of one attention layer in training.
 
-    A mask is drawn by (rows, heads, queries, keys) and is (rows, heads, 1 or queries, keys), True
-    for keep.
+    A mask is drawn for a shape (rows, heads, queries, keys). It is (rows, heads, 1 or queries,
+    keys), True for keep.
 
     Attributes:
-        logits: draws what is dropped before the softmax (DropKey); None for nothing.
-        weights: draws what is dropped after it (DropAttention); None for nothing.
+        logits: draws the mask before the softmax (DropKey); None drops nothing.
+        weights: draws the mask after it (DropAttention); None drops nothing.
         stop_gradient: whether the normaliser of dropped weights is a constant in the backward pass.
     """
 
@@ -53,7 +52,7 @@ _NOTHING = AttentionDropping()
 
 
 def surviving(visible: Tensor | None, keep: Tensor) -> Tensor:
-    """Return which keys a query still sees; a query that has lost all gets all of them back.
+    """Return the keys that a query still sees; a query that has lost all gets all back.
 
     Args:
         visible: (rows, 1 or heads, 1 or queries, keys) bool, before dropping; None for all.
@@ -65,10 +64,10 @@ def surviving(visible: Tensor | None, keep: Tensor) -> Tensor:
 
 
 def drop_weights(weights: Tensor, keep: Tensor, *, stop_gradient: bool) -> Tensor:
-    """Zero attention weights and bring the rest of each query's row to sum one again.
+    """Zero dropped attention weights and rescale each query's row to sum one.
 
     Source: Lin et al. 2019, arXiv:1907.11065, as Wang et al. 2024 restate it in equations 1 and 2.
-    A row whose whole weight is dropped stays as it was.
+    A row whose whole weight is dropped stays unchanged.
 
     Args:
         weights: (rows, heads, queries, keys), each row a distribution.
@@ -93,21 +92,21 @@ def attend(
     is_causal: bool | None = None,  # noqa: FBT001 - the library's own signature
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attend as the library's fused function does, in training without what is dropped.
+    """Compute attention as the library's fused function does, with dropout in training.
 
     Args:
         module: an attention layer of the library.
         query: (rows, heads, queries, width).
         key: (rows, heads or fewer, keys, width); so is ``value``.
-        value: what is averaged.
-        attention_mask: (rows, 1, queries, keys) bool, True for visible; None if all keys are, or
-            all up to the query's own in a causal layer.
+        value: the values that are averaged.
+        attention_mask: (rows, 1, queries, keys) bool, True for visible; None if all keys are
+            visible, or all up to the query's own in a causal layer.
         scaling: of the logits; 1 / sqrt(width) if None.
         is_causal: whether a missing mask means a causal one; the layer's own attribute if None.
-        kwargs: handed to the library.
+        kwargs: passed to the library.
 
     Returns:
-        (rows, queries, heads, width), and the weights where they were made.
+        (rows, queries, heads, width), and the weights if they were computed.
     """
     dropping: AttentionDropping = vars(module).get(_ATTRIBUTE, _NOTHING)
     if not module.training:
@@ -131,7 +130,7 @@ def attend(
 
 
 def layers(model: "transformers.PreTrainedModel") -> list[nn.Module]:
-    """Return the transformer layers in their order; empty where there is no list of them."""
+    """Return the transformer layers in order; empty if the model has no list of them."""
     count = model.config.num_hidden_layers
     for module in model.modules():
         if isinstance(module, nn.ModuleList) and len(module) == count and attentions(module[0]):
@@ -140,7 +139,7 @@ def layers(model: "transformers.PreTrainedModel") -> list[nn.Module]:
 
 
 def attentions(layer: nn.Module) -> list[nn.Module]:
-    """Return the attention modules of a layer, known by what fused kernels ask them for."""
+    """Return the attention modules of a layer: those with the attributes fused kernels need."""
     return [
         module
         for module in layer.modules()
@@ -155,13 +154,13 @@ def is_causal(model: "transformers.PreTrainedModel") -> bool:
 
 
 def droppable(model: "transformers.PreTrainedModel") -> bool:
-    """Whether the attention of a model can be reached, by registry or by hooks."""
+    """Whether dropout can act in the attention of a model, by registry or by hooks."""
     by_registry = bool(getattr(model, "_supports_attention_backend", False))
     return by_registry or any(is_disentangled(m) for m in model.modules())
 
 
 def take_over(model: "transformers.PreTrainedModel") -> None:
-    """Let the layers of a model attend by `attend`, unless they ask for another than fused."""
+    """Make the layers of a model use `attend`, unless they need another than fused attention."""
     by_registry = getattr(model, "_supports_attention_backend", False)
     if by_registry and model.config._attn_implementation == "sdpa":
         _ask_ours(model)
@@ -170,7 +169,7 @@ def take_over(model: "transformers.PreTrainedModel") -> None:
 def drop_in(
     model: "transformers.PreTrainedModel", layer: nn.Module, dropping: AttentionDropping
 ) -> None:
-    """Make the attention of one layer of a model drop in training."""
+    """Add dropout to the attention of one layer of a model."""
     for module in attentions(layer):
         if is_disentangled(module):
             _hook(module, dropping)
@@ -186,20 +185,20 @@ def _ask_ours(model: "transformers.PreTrainedModel") -> None:
 
 @cache
 def _register() -> None:
-    """Make our attention known; not on import, which would load the library's modelling code."""
+    """Register our attention; not on import, which would load the library's modelling code."""
     transformers.AttentionInterface.register(IMPLEMENTATION, attend)
     masks = transformers.AttentionMaskInterface()
     masks.register(IMPLEMENTATION, masks["sdpa"])
 
 
 def _visible(mask: Tensor | None, query: Tensor, key: Tensor, *, causal: bool) -> Tensor | None:
-    """Return who sees whom: the library's mask, the causal one that it implied, or None for all."""
+    """Return the mask of visible keys: the library's, the implied causal one, or None for all."""
     queries, keys = query.shape[2], key.shape[2]
     if mask is None:
         if not causal or queries == 1:
             return None
         return torch.ones(queries, keys, dtype=torch.bool, device=query.device).tril()[None, None]
-    # The library expands a mask of padding over the queries: one of them tells of all.
+    # The library expands a padding mask over the queries, so one query represents all.
     return mask[:, :, :1] if mask.stride(2) == 0 else mask
 
 
@@ -215,7 +214,7 @@ def _of_library() -> Callable[..., Any]:
 
 
 def _is_small(query: Tensor, key: Tensor, asked: Mapping[str, Any]) -> bool:
-    """Whether plain products are the faster way to what is asked of the library's function."""
+    """Whether plain products are faster than the library's function for this call."""
     if asked.get("position_bias") is not None or asked.get("dropout"):
         return False
     rows, heads, queries = query.shape[:3]
@@ -242,7 +241,7 @@ def _each_head(shared: Tensor, query: Tensor) -> Tensor:
 
 
 def _hook(module: Any, dropping: AttentionDropping) -> None:
-    """Drop in DeBERTa's attention, which takes a mask of (rows, 1, queries, keys)."""
+    """Add dropout to DeBERTa's attention, whose mask is (rows, 1, queries, keys)."""
     signature = inspect.signature(module.forward)
 
     def mask_keys(

@@ -1,6 +1,6 @@
-"""A pretrained model with a task head: it hands out copies, and names its adaptable layers.
+"""A pretrained model with a task head: gives copies, and names its adaptable layers.
 
-How it comes from files is the matter of `bench.models.loading`.
+`bench.models.loading` loads it from files.
 """
 
 import copy
@@ -44,9 +44,9 @@ class Reader:
     """How a backbone reads text.
 
     Attributes:
-        window: most tokens of one sequence.
-        positions: most tokens that the model has places for, written ones included; None if it
-            has no bound. A tokenizer may set a smaller window than that.
+        window: most tokens of one input sequence.
+        positions: most tokens that the model has positions for, decoded ones included; None if
+            unbounded. A tokenizer may set a smaller window.
     """
 
     tokenizer: Any
@@ -57,10 +57,10 @@ class Reader:
 class Backbone:
     """A pretrained model with a head of ``outputs`` outputs; `model` gives fresh copies.
 
-    Copies share the frozen weights, so that one more stack costs no second copy of them.
+    Copies share the frozen weights, so another stack costs no second copy of them.
 
     Attributes:
-        start: the adapter that methods start from; it is not in the weights of `model`.
+        start: the initial adapter of methods; it is not in the weights of `model`.
         packs: whether several texts may share a row; see `bench.profiling.self_check`.
     """
 
@@ -87,9 +87,9 @@ class Backbone:
 
     @property
     def reader(self) -> "Reader":
-        """What encoding needs: the tokenizer and how much the model can read."""
+        """The tokenizer and the window of the model, as encoding needs them."""
         positions = getattr(self.config, "max_position_embeddings", None)
-        # RoBERTa and its kin count positions from the one after the padding token.
+        # RoBERTa and related models count positions from the one after the padding token.
         taken = self.config.pad_token_id + 1 if "roberta" in self.family else 0
         places = int(positions) - taken if positions else None
         longest = int(self.tokenizer.model_max_length)
@@ -104,11 +104,11 @@ class Backbone:
         return copy.deepcopy(self._pristine, dict(shared))
 
     def starting_from(self, start: InitialAdapter) -> "Backbone":
-        """Return the same backbone with an adapter that methods start from.
+        """Return the same backbone with an initial adapter.
 
         Raises:
-            BackboneError: if the adapter is that of another backbone, or changes more than
-                low-rank updates can.
+            BackboneError: if the adapter belongs to another backbone, or is not made of low-rank
+                updates.
         """
         parts = {name for name, _ in self._pristine.named_children()}
         own = [n for n in start.saved if n.split(".")[0] in parts and not self.in_head(n)]

@@ -3,11 +3,11 @@
 A frozen weight has no update that rounding could lose, and its products are most of the work. So
 `precision: bf16` rounds the inputs, weights and outputs of frozen linear layers to bfloat16, in the
 forward and in the backward pass, and nothing else: adapters, heads, attention, normalisation,
-losses and the optimiser are those of float32. Differences of two nearby passes, which rounding
-would drown, are taken `exactly`.
+losses and the optimiser stay in float32. Rounding would hide the difference of two nearby passes,
+so such passes run `exactly`.
 
 Between the two layers of a feed-forward block there is only an activation, whose input and output
-are so rounded anyway: numbers stay in bfloat16 there, which saves two conversions each way.
+are rounded anyway. Numbers stay in bfloat16 there, which saves two conversions each way.
 """
 
 from collections.abc import Iterator
@@ -23,8 +23,8 @@ from transformers.pytorch_utils import Conv1D
 
 from gapbench.bench.models.run_axis import output_rows
 
-# Of a feed-forward block: the layers before the activation, and the one behind it. GPT-2 is not
-# here: its activation is a chain of operations, each of which would round.
+# The layers of a feed-forward block before and after the activation. GPT-2 is not here: its
+# activation is a chain of operations, each of which would round.
 _AROUND_ACTIVATION = (
     (("intermediate.dense",), "output.dense"),
     (("gate_proj", "up_proj"), "down_proj"),
@@ -36,7 +36,7 @@ _exact = ContextVar("_exact", default=False)
 
 @contextmanager
 def exactly() -> Iterator[None]:
-    """Let frozen layers multiply in float32 for once."""
+    """Make frozen layers multiply in float32 inside the block."""
     token = _exact.set(True)
     try:
         yield
@@ -45,7 +45,7 @@ def exactly() -> Iterator[None]:
 
 
 class _Half:
-    """What a frozen layer becomes that multiplies in bfloat16; its float32 weight stays at hand.
+    """A frozen layer that multiplies in bfloat16; its float32 weight stays available.
 
     Attributes:
         returns: type of the outputs.
@@ -75,14 +75,14 @@ class HalfConv1D(_Half, Conv1D):  # type: ignore[misc]  # the library has no typ
 
 
 def without_bias(layer: nn.Module, x: Tensor) -> Tensor:
-    """Multiply by the weight of a frozen linear layer, as precisely as the layer does itself."""
+    """Multiply by the weight of a frozen linear layer, in the precision of the layer."""
     if isinstance(layer, _Half) and not _exact.get():
         return layer.rounded_product(x)
     return F.linear(x, output_rows(layer))
 
 
 def multiply_in_half(model: "transformers.PreTrainedModel") -> None:
-    """Let every frozen linear layer of an adapted model multiply in bfloat16, but for logits."""
+    """Make every frozen linear layer multiply in bfloat16, except those that give logits."""
     logits = model.get_output_embeddings()
     for layer in model.modules():
         frozen = isinstance(layer, nn.Linear | Conv1D) and not layer.weight.requires_grad
@@ -92,9 +92,9 @@ def multiply_in_half(model: "transformers.PreTrainedModel") -> None:
 
 
 def halve(layer: nn.Module) -> nn.Module:
-    """Let a frozen linear layer multiply in bfloat16, and return it.
+    """Make a frozen linear layer multiply in bfloat16, and return it.
 
-    It stays the same object: methods have put hooks on it, and other layers may hold it.
+    It stays the same object, since methods have put hooks on it and other layers may hold it.
     """
     layer.__class__ = HalfConv1D if isinstance(layer, Conv1D) else HalfLinear
     half: Any = layer
@@ -104,7 +104,7 @@ def halve(layer: nn.Module) -> nn.Module:
 
 
 def _stay_in_half(model: "transformers.PreTrainedModel") -> None:
-    """Let feed-forward blocks that are frozen as a whole convert nothing at their activation."""
+    """Avoid conversions at the activation of feed-forward blocks that are frozen as a whole."""
     modules = dict(model.named_modules())
     halves = {n: m for n, m in modules.items() if isinstance(m, HalfLinear | HalfConv1D)}
     for before, behind in _AROUND_ACTIVATION:

@@ -1,8 +1,8 @@
-"""DeBERTa's attention in a stack: its relative positions are the same for all models of a pass.
+"""DeBERTa's attention in a stack, where relative positions are shared by all models of a pass.
 
-Their embeddings go through adapted projections without any axis for the runs, or for the members or
-masked copies of a run. Here every model gets the projections that are its own. Both DeBERTas are
-told by name, so that their files are not imported for other families.
+The library projects their embeddings without an axis for runs, members or masked copies, although
+the projections are adapted. Here every model gets its own projections. Both DeBERTa versions are
+recognised by name, so their files are not imported for other families.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from gapbench.bench.models.run_axis import Stacked
 
-# What the library calls the positional part of the logits, in the first DeBERTa and in the second.
+# The library's names of the positional part of the logits, in DeBERTa and in DeBERTa-v2.
 _BIASES = ("disentangled_att_bias", "disentangled_attention_bias")
 
 
 def is_disentangled(module: nn.Module) -> bool:
-    """Whether a module is the attention of one of the DeBERTas."""
+    """Whether a module is the attention of a DeBERTa version."""
     kind = type(module)
     return kind.__name__ == "DisentangledSelfAttention" and "deberta" in kind.__module__
 
@@ -29,7 +29,7 @@ def is_disentangled(module: nn.Module) -> bool:
 def positional_norms(model: nn.Module) -> list[str]:
     """Return the names of the layers that normalise embeddings of relative positions.
 
-    They act once for all runs, before any attention layer, so that a run cannot have its own.
+    They act once for all runs, before any attention layer, so a run cannot have its own.
     """
     return [
         f"{name}.LayerNorm"
@@ -39,7 +39,7 @@ def positional_norms(model: nn.Module) -> list[str]:
 
 
 def stack_positions(model: nn.Module) -> None:
-    """Let projections of relative positions serve the models of a pass one by one.
+    """Make projections of relative positions work model by model.
 
     Calling it twice is harmless. Other families have no such projections.
     """
@@ -47,7 +47,7 @@ def stack_positions(model: nn.Module) -> None:
     for module in found:
         for name in _BIASES:
             if hasattr(module, name):
-                # Weakly, or the layer would hold itself, and with it the numbers of its stack.
+                # Weakly, or the layer would hold itself, and with it the parameters of its stack.
                 setattr(module, name, partial(_bias_by_model, ref(module), name))
 
 
@@ -83,7 +83,7 @@ def _bias_by_model(
 
 @contextmanager
 def _in_turn(module: nn.Module, layers: Mapping[str, Stacked]) -> Iterator[list["_Turn"]]:
-    """Let the stacked layers of a module answer for one model at a time."""
+    """Make the stacked layers of a module compute one model at a time."""
     turns = {name: _Turn(layer) for name, layer in layers.items()}
     for name, turn in turns.items():
         setattr(module, name, turn)
@@ -95,17 +95,17 @@ def _in_turn(module: nn.Module, layers: Mapping[str, Stacked]) -> Iterator[list[
 
 
 class _Turn(nn.Module):
-    """A stacked layer that maps the same rows for every model, and gives one model's at a time.
+    """A stacked layer that maps the same rows for every model, and returns those of one.
 
     Attributes:
-        model: whose rows to give.
+        model: index of the model whose rows are returned.
     """
 
     model = 0
 
     def __init__(self, layer: Stacked) -> None:
         super().__init__()
-        self._layer = [layer]  # in a list: it is no part of this module
+        self._layer = [layer]  # in a list, so that it is not a submodule
         self._mapped: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:

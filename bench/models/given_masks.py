@@ -1,9 +1,9 @@
-"""Masks that a batch brings along, in the form that a model's attention takes.
+"""Masks that come with a batch, in the form that a model's attention takes.
 
-Packed rows and beams say themselves which tokens see which: (rows, 1, queries, keys), bool. The
-model library hands such a mask to the layers unchanged, so everything that the library would have
-put into a mask of its own must already be in it: the sliding window of the layers that have one,
-and zeros and large negative numbers where attention adds its mask instead of asking it.
+Packed rows and beams come with a mask of visible tokens: (rows, 1, queries, keys), bool. The model
+library passes such a mask to the layers unchanged. It must therefore contain everything that a mask
+of the library would: the sliding window of layers that have one, and zeros and large negative
+numbers where attention adds its mask.
 """
 
 from typing import Any
@@ -20,7 +20,7 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def unsupported_reason(model: Any) -> str | None:
-    """Return why a model cannot be given a mask of its tokens, None if it can."""
+    """Return why a model cannot take a mask of its tokens, None if it can."""
     if getattr(model, "_is_stateful", False):
         return "its layers carry a state from each token to the next, whatever a mask says"
     other = set(getattr(model.config, "layer_types", None) or ()) - _KNOWN_LAYERS
@@ -28,10 +28,10 @@ def unsupported_reason(model: Any) -> str | None:
 
 
 def attach(model: Any) -> None:
-    """Let a model take bool masks of four dimensions, and ``key_positions`` beside them.
+    """Make a model take bool masks of four dimensions, with ``key_positions``.
 
-    ``key_positions``, (rows, keys), is the place of every key in its own sequence; where it is
-    missing the keys are the queries, with their ``position_ids``.
+    ``key_positions``, (rows, keys), is the position of every key in its own sequence. Without it,
+    the keys are the queries, with their ``position_ids``.
     """
     model.register_forward_pre_hook(_convert, with_kwargs=True)
 
@@ -57,7 +57,7 @@ def _convert(model: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Call:
 
 
 def _form(model: Any, mask: Tensor) -> Tensor:
-    """Return a mask as it is, or as numbers to add, by what the model's attention takes."""
+    """Return a mask unchanged, or as numbers to add, as the model's attention needs it."""
     if model.config._attn_implementation in _ASKED:
         return mask
     dtype = next(model.parameters()).dtype

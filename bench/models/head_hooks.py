@@ -1,8 +1,8 @@
-"""Hooks that make a model answer by target: its logits where targets are, and nowhere else.
+"""Hooks that make a model compute logits at targets only.
 
-After `attach`, a call of the model takes the inputs of `EncodedSplit.inputs_and_targets` beside the
-backbone's own, and its output has ``logits`` of shape (rows, ..., outputs), one softmax (or value)
-a target. Names and parameters of the model stay as they are.
+After `attach`, a call of the model takes the inputs of `EncodedSplit.inputs_and_targets` besides
+the backbone's own. Its output has ``logits`` of shape (rows, ..., outputs), one softmax (or value)
+per target. Names and parameters of the model do not change.
 """
 
 from types import SimpleNamespace
@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from gapbench.bench.config.head import LANGUAGE_MODEL, SPAN, Head
 from gapbench.bench.models import given_masks
 
-_RULED_OUT = -1e9  # logit of a place that is no answer; finite, so that logits can be averaged
+_RULED_OUT = -1e9  # logit of a token that is not an answer; finite, so that logits can be averaged
 
 
 def attach(model: nn.Module, head: Head) -> None:
-    """Let ``model`` take the inputs and give the logits of a task with this head."""
+    """Make ``model`` take the inputs and return the logits of a task with this head."""
     if head == LANGUAGE_MODEL:
         _Positions().attach(model)
         given_masks.attach(model)
@@ -27,7 +27,7 @@ def attach(model: nn.Module, head: Head) -> None:
 
 
 class _Positions:
-    """Gives a language model's head only the hidden states that predict targets.
+    """Passes only hidden states that predict targets to the head of a language model.
 
     The vocabulary is large and targets are few, so this saves most of the head's work and memory.
     """
@@ -56,11 +56,11 @@ class _Positions:
 
 
 class _Ends:
-    """Gives the two ends of a span as targets over the tokens where an answer may lie.
+    """Gives the two ends of a span as targets over the tokens where an answer may be.
 
-    They are those of the context, and token 0, which stands for no answer: an encoder's [CLS]. A
-    decoder's token 0 sees nothing but itself, so its logits are the same for all questions that
-    begin alike: a threshold that the tokens of the context, which see the question, are held to.
+    These are the tokens of the context, and token 0 (an encoder's [CLS]), which means no answer. A
+    decoder's token 0 sees only itself, so its logits are the same for all questions that begin with
+    the same token. They act as a threshold for the tokens of the context, which see the question.
     """
 
     def __init__(self) -> None:
@@ -78,7 +78,7 @@ class _Ends:
 
     def _stack(self, _model: nn.Module, _args: Any, output: Any) -> SimpleNamespace:
         logits = torch.stack([output.start_logits, output.end_logits], dim=1)
-        assert self._context is not None  # noqa: S101 - every call of the model brings it
+        assert self._context is not None  # noqa: S101 - every call of the model passes it
         place = torch.arange(logits.shape[-1], device=logits.device)
         first, stop = self._context.unsqueeze(-1).unbind(1)
         allowed = ((place >= first) & (place < stop)) | (place == 0)

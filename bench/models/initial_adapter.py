@@ -1,7 +1,7 @@
-"""An adapter that runs start from: read from PEFT's folder, compared with a backbone, folded in.
+"""Initial adapters: read from PEFT's folder, compared with a backbone, folded in.
 
-`gapbench export` writes such folders. Where one is, is known to `bench.data.sources`; how a method
-takes over A and B is its own affair (`methods._shared.lowrank`).
+`gapbench export` writes such folders. `bench.data.sources` locates them. Each method decides how it
+takes over A and B (`methods._shared.lowrank`).
 """
 
 import math
@@ -24,10 +24,10 @@ from gapbench.bench.data.sources import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from gapbench.bench.models.run_axis import output_rows
 
 PEFT_PREFIX = "base_model.model."
-"""Where PEFT's names of tensors begin."""
+"""Prefix of PEFT's names of tensors."""
 
-# What else PEFT may put there has tensors or base weights that this reader would miss, as PiSSA's
-# and LoftQ's first values have, which change the backbone's own weights.
+# Other adapters of PEFT have tensors or base weights that this reader would miss. PiSSA and LoftQ,
+# for example, change the weights of the backbone.
 _PLAIN: Mapping[str, tuple[object, ...]] = {
     "peft_type": ("LORA",),
     "bias": ("none",),
@@ -41,12 +41,12 @@ _PART = re.compile(
 
 @dataclass(frozen=True)
 class Update:
-    """What an adapter does to one layer: its weight becomes ``W + b a``; all in float64.
+    """The update of one layer by an adapter: its weight becomes ``W + b a``; all in float64.
 
     Attributes:
         a: (rank, in).
-        b: (out, rank), with the adapter's scaling in it.
-        magnitude: (out,) lengths that the rows of the new weight are set to (DoRA), None if none.
+        b: (out, rank), multiplied by the adapter's scaling.
+        magnitude: (out,) norms of the rows of the new weight (DoRA), None if unchanged.
     """
 
     a: Tensor
@@ -54,7 +54,7 @@ class Update:
     magnitude: Tensor | None = None
 
     def applied(self, rows: Tensor) -> Tensor:
-        """Return the new weight, (out, in) in float64, for a frozen one with a row an output."""
+        """Return the new weight, (out, in) in float64, for a frozen weight (out, in)."""
         moved = rows.double() + (self.b @ self.a).to(rows.device)
         if self.magnitude is None:
             return moved
@@ -68,8 +68,8 @@ class InitialAdapter:
     """An adapter, without the head that it was trained with: every run draws its own.
 
     Attributes:
-        name: of its folder.
-        updates: by layer.
+        name: name of its folder.
+        updates: updates by layer.
         saved: names of all its other tensors.
     """
 
@@ -78,7 +78,7 @@ class InitialAdapter:
     saved: tuple[str, ...] = ()
 
     def layer_incompatibility(self, layers: Mapping[str, nn.Module]) -> str | None:
-        """Return why it is no adapter of a backbone with these layers, None if it may be one."""
+        """Return why the adapter does not fit these layers of a backbone, None if it does."""
         for name, update in self.updates.items():
             if name not in layers:
                 return f"it changes layer {name}, which the backbone lacks"
@@ -90,12 +90,12 @@ class InitialAdapter:
     def settings_incompatibility(
         self, targets: Iterable[str], rank: int, *, magnitudes: bool
     ) -> str | None:
-        """Return why updates with these settings cannot begin as the adapter's, None if they can.
+        """Return why updates with these settings cannot start from the adapter, None if they can.
 
         Args:
-            targets: names of the layers that are to be adapted.
-            rank: of every update.
-            magnitudes: whether they can hold those of a DoRA adapter.
+            targets: names of the layers to adapt.
+            rank: rank of every update.
+            magnitudes: whether they have magnitudes, as a DoRA adapter does.
         """
         for name in sorted(self.updates.keys() ^ set(targets)):
             owner, other = ("its", "'targets'") if name in self.updates else ("'targets'", "its")

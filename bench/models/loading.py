@@ -1,7 +1,7 @@
-"""Load a pretrained model with a task head from files, and its tokenizer and configuration alone.
+"""Load a pretrained model with a task head, or only its tokenizer or configuration, from files.
 
-Weights come from safetensors only, and no code is ever loaded with them. The head is whatever the
-checkpoint does not contain: drawn anew for every run from the run's own seed, the same for
+Weights come from safetensors only, and no code is ever loaded with them. The head is everything
+that the checkpoint lacks. It is drawn anew for every run from the run's seed, and is the same for
 all methods at that seed.
 """
 
@@ -26,14 +26,14 @@ from gapbench.bench.store.record import Status
 
 DTYPES: dict[Precision, torch.dtype] = {
     "fp32": torch.float32,
-    "bf16": torch.float32,  # of all numbers at rest; see `bench.models.bf16`
+    "bf16": torch.float32,  # of all stored numbers; see `bench.models.bf16`
     "fp64": torch.float64,
 }
 _HEAD_NAMES = ("classifier", "score", "pre_classifier", "qa_outputs")
 
 
 def unsupported_reason(name: str, task: Task) -> str | None:
-    """Return the reason why a backbone cannot be asked a task, None if it can.
+    """Return the reason why a backbone cannot do a task, None if it can.
 
     Raises:
         BackboneError: if its configuration cannot be read.
@@ -54,7 +54,7 @@ def load(
 ) -> Backbone:
     """Load a backbone (built-in name, folder or pinned hub id) with a task head.
 
-    The last one is kept, since stacks come in the order of tasks and backbones.
+    The last one is cached, since stacks come in the order of tasks and backbones.
 
     Raises:
         BackboneError: if it cannot be read, or has no such head.
@@ -90,16 +90,16 @@ def load(
 
 
 def _other_names(model: Any) -> list[dict[str, str]]:
-    """Return under which other names, by pattern, a checkpoint may hold a model's weights."""
-    # The library's decoders with a head for spans have another name for what is inside.
+    """Return other names, as patterns, that a checkpoint may use for a model's weights."""
+    # The library's decoders with a head for spans have another name for the model inside.
     inside = {r"^model\.": f"{model.base_model_prefix}."}
-    # An embedding tied to a language-model head may be stored under that one's name alone.
+    # An embedding tied to a language-model head may be stored only under the head's name.
     tied = {r"^lm_head\.weight$": _input_embedding(model)}
     return [inside, tied, inside | tied]
 
 
 def read_config(name: str, **settings: Any) -> Any:
-    """Return the model library's configuration of a backbone, with other settings.
+    """Return the model library's configuration of a backbone, with some settings changed.
 
     Raises:
         BackboneError: if it cannot be read.
@@ -154,9 +154,9 @@ def _switch_off_dropout(config: Any) -> None:
 
 
 def _unreadable(name: str, what: str, error: Exception) -> BackboneError:
-    """Return what to say of files that the model library cannot read.
+    """Return the error for files that the model library cannot read.
 
-    They may hold anything, so that it may raise anything, from deep inside.
+    The files may hold anything, so the library may raise any exception.
     """
     if "trust_remote_code" in str(error):
         cause = (
@@ -168,7 +168,7 @@ def _unreadable(name: str, what: str, error: Exception) -> BackboneError:
 
 
 def _location(name: str) -> dict[str, Any]:
-    """Return where the model library finds a backbone, and how far it may go for it."""
+    """Return the path or hub id of a backbone for the model library, with its options."""
     folder = backbone_folder(name)
     repository, _, revision = name.partition("@")
     return {
@@ -181,7 +181,7 @@ def _location(name: str) -> dict[str, Any]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the library's table of newly initialised weights: here they are the point."""
+    """Silence the library's table of newly initialised weights, which are expected here."""
     logger = logging.getLogger("transformers")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,7 +1,7 @@
-"""Counter-based random masks: a drop decision is a hash of where it happens, not a stream position.
+"""Counter-based random masks: a drop decision is a hash of its place, not a stream position.
 
 The key of a decision is (run seed, site, step, example in the batch, token, feature). So a run's
-masks do not depend on who else is in its stack, on padding, on the device, or on resuming, and no
+masks do not depend on other runs of its stack, on padding, on the device, or on resuming, and no
 generator state has to be saved.
 
 Cost matters here: one 32-bit word gives the decisions of two features, after five integer passes
@@ -24,7 +24,7 @@ _LEVELS = 1 << 16
 
 
 def site_keys(run_seeds: Sequence[int], site: str, step: int) -> NDArray[np.uint32]:
-    """Return one 32-bit key a run for a mask site at a step; shape (runs,)."""
+    """Return one 32-bit key per run for a mask site at a step; shape (runs,)."""
     key = np.array([(seed ^ seed >> 32) & 0xFFFFFFFF for seed in run_seeds], dtype=np.uint32)
     step_word = _mix(np.array([step & 0xFFFFFFFF], dtype=np.uint32))
     return _mix(_mix(key ^ _site_word(site)) ^ step_word)
@@ -36,7 +36,7 @@ def keep_mask(
     """Draw a Bernoulli keep-mask for every run.
 
     Args:
-        keys: one key a run, from `site_keys`.
+        keys: one key per run, from `site_keys`.
         drop_rates: (runs,) float, probability of dropping, in [0, 1).
         shape: of one run's mask, features last: (batch, tokens, features) for hidden states.
 
@@ -67,7 +67,7 @@ def _rows(keys: NDArray[np.uint32], levels: Sequence[int]) -> NDArray[np.uint32]
     return rows
 
 
-# What depends on names and shapes alone is kept: for small masks it was half of the time.
+# Parts that depend only on names and shapes are cached: for small masks they took half the time.
 
 
 @lru_cache(maxsize=4096)

@@ -1,8 +1,7 @@
-"""A trained run outside of the engine: plain weights, or an adapter in PEFT's format.
+"""A trained run as plain weights, or as an adapter in PEFT's format.
 
-Both walk over the stacked modules of a model and ask each for one run's part. What cannot be
-written faithfully is refused with the reason. Writing files is the work of
-`bench.execution.export`.
+Both ask each stacked module of a model for one run's part. A module that cannot be written
+faithfully is refused with the reason. `bench.execution.export` writes the files.
 """
 
 import math
@@ -34,9 +33,9 @@ class Adapter:
 
 
 class LowRankLayer(Protocol):
-    """What an adapter is made of: a layer whose update is ``B A``.
+    """A layer of an adapter, whose update is ``B A``.
 
-    One that also rescales its outputs (DoRA) has ``magnitudes(position)``, (out,).
+    A layer that also rescales its outputs (DoRA) has ``magnitudes(position)``, (out,).
     """
 
     axis: RunAxis
@@ -79,11 +78,11 @@ def peft_adapter(
     Args:
         model: an adapted model.
         position: the run's place among the active runs of the stack.
-        head: of the task that it was trained on.
+        head: head of the task that it was trained on.
         rank_stabilised: write the scaling as ``alpha / sqrt(rank)`` (``use_rslora``).
 
     Raises:
-        MergeError: if something trained that such an adapter cannot hold.
+        MergeError: if a trained parameter does not fit such an adapter.
     """
     layers = _low_rank_layers(model)
     tensors = head_tensors(model, position)
@@ -95,7 +94,7 @@ def peft_adapter(
         if rank == 0:
             continue
         steepness = math.sqrt(rank) if rank_stabilised else rank
-        # Seven digits are those of a float32: they bring back the alpha that was set.
+        # Seven digits, as in a float32: they restore the alpha that was set.
         scaling = float(layer.scaling[layer.axis.active[position]])
         alphas[name] = float(f"{scaling * steepness:.7g}")
         tensors[f"{PEFT_PREFIX}{name}.lora_A.weight"] = a
@@ -117,7 +116,7 @@ def peft_adapter(
 
 
 def head_tensors(model: nn.Module, position: int) -> dict[str, Tensor]:
-    """Return a run's heads by the names that PEFT gives to modules saved whole."""
+    """Return a run's heads under the names that PEFT gives to modules saved whole."""
     return {
         f"{PEFT_PREFIX}{name}.{part}": values
         for name, module in _stacked(model)
@@ -127,7 +126,7 @@ def head_tensors(model: nn.Module, position: int) -> dict[str, Tensor]:
 
 
 def head_parts(model: nn.Module) -> list[str]:
-    """Return the outermost modules that hold nothing but heads: ``classifier``, not its layers."""
+    """Return the outermost modules made of heads only: ``classifier``, not its layers."""
     heads = [name for name, module in _stacked(model) if isinstance(module, StackedLinear)]
     owned = tuple(f"{name}." for name in heads)
     foreign = [name for name, _ in model.named_parameters() if not name.startswith(owned)]
@@ -145,14 +144,14 @@ def _stacked(model: nn.Module) -> Iterator[tuple[str, Stacked]]:
     seen: list[str] = []
     for name, module in model.named_modules():
         inner = any(name.startswith(f"{outer}.") for outer in seen)
-        holds = any(True for _ in module.parameters())  # dropout, for one, is absent in evaluation
+        holds = any(True for _ in module.parameters())  # dropout, for one, has none
         if isinstance(module, Stacked) and holds and not inner:
             seen.append(name)
             yield name, module
 
 
 def _low_rank_layers(model: nn.Module) -> dict[str, LowRankLayer]:
-    """Return the low-rank layers by name; refuse everything else that trains outside the head."""
+    """Return the low-rank layers by name; refuse other trained modules outside the head."""
     layers: dict[str, LowRankLayer] = {}
     inside: tuple[str, ...] = ()
     for name, module in _stacked(model):
@@ -190,6 +189,6 @@ def _config(layers: list[LowRankLayer], heads: list[str]) -> dict[str, Any]:
 
 
 def _shared(field: str, pattern: str, values: Mapping[str, float]) -> dict[str, Any]:
-    """Return the commonest value as the default and the others by layer."""
+    """Return the most common value as the default, and the others by layer."""
     ((common, _),) = Counter(values.values()).most_common(1)
     return {field: common, pattern: {k: v for k, v in values.items() if v != common}}

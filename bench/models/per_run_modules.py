@@ -1,4 +1,4 @@
-"""What of a backbone becomes each run's own, whatever the method: the task head and the dropout."""
+"""Modules that every run gets of its own under any method: task head and backbone dropout."""
 
 import torch
 from torch import nn
@@ -14,9 +14,9 @@ def stack_head(model: nn.Module, backbone: Backbone, axis: RunAxis, members: int
 
     Args:
         model: a copy of the backbone; its head is replaced.
-        backbone: tells which modules are the head.
+        backbone: knows which modules are the head.
         axis: the runs.
-        members: heads of each run; the first is the same whatever their number.
+        members: heads of each run; the first does not depend on their number.
 
     Raises:
         BackboneError: if the head holds parameters that are not in linear layers.
@@ -34,10 +34,10 @@ def stack_head(model: nn.Module, backbone: Backbone, axis: RunAxis, members: int
 
 
 def stack_dropout(model: nn.Module, axis: RunAxis, rate: float) -> None:
-    """Put counter-based dropout of hidden states in the places where the backbone has dropout.
+    """Replace the backbone's dropout of hidden states by counter-based dropout.
 
-    Dropout of attention weights stays off: it happens inside the fused attention kernels. So does
-    that of DeBERTa's relative positions, which all runs share.
+    Dropout of attention weights stays off, since it happens inside the fused attention kernels.
+    Dropout of DeBERTa's relative positions stays off, since all runs share them.
 
     Raises:
         BackboneError: if the rate is above zero and the backbone has no such place.
@@ -66,7 +66,7 @@ def _fresh_linear(
     runs, shape = len(axis.seeds), (layer.out_features, layer.in_features)
     drawn = torch.stack(
         [
-            # The first member draws as the only one does.
+            # The first member is drawn like a single one.
             std * torch.randn(shape, generator=axis.generator(run, "head", site, *named))
             for run in range(runs)
             for named in ((), *((f"member {number}",) for number in range(1, members)))

@@ -19,9 +19,9 @@ from gapbench.bench.models import masks
 
 
 class RunAxis:
-    """The runs of a stack: their seeds, which of them are still in it, and the current step.
+    """The runs of a stack: their seeds, the active ones, and the current step.
 
-    Per-run settings are kept for all runs that began; `select` gives those of the active runs.
+    Per-run settings are kept for all runs that started; `select` gives those of active runs.
     """
 
     def __init__(self, seeds: Sequence[int], device: torch.device, dtype: torch.dtype) -> None:
@@ -55,7 +55,7 @@ class RunAxis:
 
     @contextmanager
     def branch(self, name: str) -> Iterator[None]:
-        """Draw the masks inside from streams of their own: another pass over the same batch."""
+        """Draw masks inside the block from separate streams, for another pass over the batch."""
         before, self._branch = self._branch, f"{name}/"
         try:
             yield
@@ -71,7 +71,7 @@ class RunAxis:
             drop_rates: (all runs,), probability of dropping.
             site: name of the place, so that no two places share a mask.
             shape: of one run's mask, features last, no entry of it a product of two.
-            step: key of the draw if not the current step, so that a mask can stay for many steps.
+            step: key of the draw if not the current step, so that a mask can last many steps.
 
         Returns:
             The mask, (runs, *shape) bool with True for keep, and the reciprocal of the keep
@@ -100,7 +100,7 @@ class Stacked(nn.Module):
     """A module whose own parameters all have the leading run axis.
 
     Attributes:
-        groups: own parameters that another optimiser than ``main`` updates, with its name.
+        groups: own parameters that an optimiser other than ``main`` updates, with its name.
     """
 
     groups: ClassVar[Mapping[str, str]] = {}
@@ -111,7 +111,7 @@ class Stacked(nn.Module):
 
     @property
     def models(self) -> int:
-        """Number of models in a pass: the active runs, times their members or masked copies."""
+        """Number of models in a pass: active runs times their members or masked copies."""
         return self.axis.size
 
     def runs_first(self, x: Tensor) -> Tensor:
@@ -119,15 +119,15 @@ class Stacked(nn.Module):
         return x.reshape(self.axis.size, -1, x.shape[-1])
 
     def parameter_count(self, index: int) -> int:  # noqa: ARG002 - layers with padding need it
-        """Return how many trained numbers run ``index`` has here, padding not counted."""
+        """Return the number of trained parameters of run ``index`` here, without padding."""
         return sum(p.shape[1:].numel() for p in self.parameters(recurse=False) if p.requires_grad)
 
     def rate_factor(self, parameter: str) -> Tensor | None:  # noqa: ARG002 - most have none
-        """Return what multiplies the learning rate of an own parameter, (all runs,)."""
+        """Return the factor on the learning rate of an own parameter, (all runs,)."""
         return None
 
     def plain(self, position: int) -> dict[str, Tensor]:  # noqa: ARG002
-        """Return parameters of the plain layer that acts as this one does for an active run.
+        """Return the parameters of a plain layer that acts like this one for an active run.
 
         Raises:
             MergeError: if there is no such layer.
@@ -136,7 +136,7 @@ class Stacked(nn.Module):
 
 
 class StackedLinear(Stacked):
-    """One independent linear layer a run: ``weight (runs, out, in)``, ``bias (runs, out)``.
+    """One independent linear layer per run: ``weight (runs, out, in)``, ``bias (runs, out)``.
 
     An ensemble of members inside each run has ``(runs, members, out, in)`` and
     ``(runs, members, out)``; its batch is laid out run by run, then member by member.
@@ -167,8 +167,8 @@ class StackedLinear(Stacked):
 class StackedDropout(Stacked):
     """The backbone's own dropout, drawn from counter-based masks at one rate for all runs.
 
-    Attention layers do not call their dropout module but read its rate ``p`` for their kernel,
-    which draws from the framework's generator; they are told 0.
+    Attention layers do not call their dropout module. They read its rate ``p`` for their kernel,
+    which draws from the framework's generator; that rate is set to 0.
     """
 
     p = 0.0
@@ -184,12 +184,12 @@ class StackedDropout(Stacked):
 
 
 def output_rows(layer: nn.Module) -> Tensor:
-    """Return a linear layer's weight with one row an output, (out, in)."""
+    """Return a linear layer's weight with one row per output, (out, in)."""
     weight = layer.get_parameter("weight")
     return weight.T if isinstance(layer, Conv1D) else weight
 
 
 def replace_module(model: nn.Module, name: str, new: nn.Module) -> None:
-    """Put ``new`` in the place of the submodule called ``name``."""
+    """Replace the submodule called ``name`` by ``new``."""
     parent, _, child = name.rpartition(".")
     setattr(model.get_submodule(parent), child, new)

@@ -1,1 +1,1 @@
-"""How far a results folder is, for people and for Prometheus."""
+"""The progress of a results folder, for people and for Prometheus."""

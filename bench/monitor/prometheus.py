@@ -22,7 +22,7 @@ _HELP = {
 
 
 def exposition(status: FolderStatus) -> str:
-    """Return all metrics as text; a value that does not exist has no line."""
+    """Return all metrics as text; a missing value has no line."""
     samples = _samples(status)
     return "".join(f"{line}\n" for name in _HELP for line in _metric(name, samples[name]))
 

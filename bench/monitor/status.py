@@ -1,7 +1,7 @@
-"""How far a results folder is: runs by suite, workers, and what went wrong with the way out.
+"""Progress of a results folder: runs by suite, workers, and failures with the way out.
 
-All of it comes from plans, records and log files. `ResultsFolder` may be looked at again and again
-while others work on it; what is settled is read once.
+Everything comes from plans, records and log files. `ResultsFolder` may be read again and again
+while others work in it; settled records are read once.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from gapbench.bench.tuning.schema import TrialState
 from gapbench.bench.tuning.summary import Summary, read_summaries
 
 MISSING, UNREADABLE, LOST, STOPPED = "missing", "unreadable", "lost", "stopped"
-_NAMED_AGAIN = {Status.FAILED, Status.OUT_OF_MEMORY}  # may be left alone unless they are named
+_NAMED_AGAIN = {Status.FAILED, Status.OUT_OF_MEMORY}  # tried again twice, then only if named
 _HOPELESS = {Status.DIVERGED, Status.PRUNED, Status.SKIPPED}  # would end the same way
 _Fields = dict[str, type | UnionType]
 _PLACE: _Fields = {"worker": str, "task": str, "backbone": str, "method": str, "runs": int}
@@ -40,12 +40,12 @@ _READ: dict[str, _Fields] = {
     },
     "worker_died": {"worker": str},
 }
-"""What is read of each kind of event."""
+"""The fields that are read of each kind of event."""
 
 
 @dataclass
 class SuiteStatus:
-    """What a suite has of the runs it wants."""
+    """The runs of a suite, by status."""
 
     statuses: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
@@ -54,11 +54,11 @@ class SuiteStatus:
 
 @dataclass(frozen=True)
 class Failure:
-    """What went wrong with one run, or with several in the same way.
+    """A failure of one run, or of several in the same way.
 
     Attributes:
-        status: of the runs; or unreadable, lost (their process died) or stopped (a whole command).
-        retry: the command that tries again, "" where that would end the same way.
+        status: of the runs, or unreadable, lost (their process died) or stopped (a whole command).
+        retry: the command that tries again, "" if that would end the same way.
     """
 
     status: str
@@ -73,10 +73,10 @@ class Failure:
 
 @dataclass
 class Worker:
-    """One process of an invocation, as its log file tells.
+    """One process of a command, according to the log file.
 
     Attributes:
-        now: the stack that it is at, idle, ended or died.
+        now: its current stack, idle, ended or died.
     """
 
     log: str
@@ -91,7 +91,7 @@ class Worker:
 
     @property
     def tokens_per_second(self) -> float | None:
-        """Trained tokens over all seconds of its stacks, scoring included."""
+        """Trained tokens divided by all seconds of its stacks, scoring included."""
         return self.tokens / self.seconds if self.seconds else None
 
 
@@ -103,16 +103,16 @@ class FolderStatus:
     studies: Sequence[Summary]
     workers: Sequence[Worker]
     failures: Sequence[Failure]
-    alive: int  # invocations
+    alive: int  # commands
 
     @property
     def empty(self) -> bool:
-        """Whether nothing was ever run here."""
+        """Whether nothing has ever run here."""
         return not (self.suites or self.studies or self.failures)
 
     @property
     def done(self) -> bool:
-        """Whether nobody works, and nothing waits for anybody."""
+        """Whether nobody works and no work is left."""
         waiting = {MISSING, Status.INTERRUPTED.value}
         open_runs = any(waiting & share.statuses.keys() for share in self.suites.values())
         open_trials = any(TrialState.RUNNING in s.tally.states for s in self.studies)
@@ -121,7 +121,7 @@ class FolderStatus:
 
 @dataclass(frozen=True)
 class _Entry:
-    """What is needed of a record; there may be tens of thousands."""
+    """The needed part of a record; there may be tens of thousands."""
 
     path: Path
     run_hash: str
@@ -132,14 +132,14 @@ class _Entry:
 
 
 class ResultsFolder:
-    """A results folder that is looked at."""
+    """A results folder that is watched."""
 
     def __init__(self, results: Path) -> None:
         self._store = Store(results)
         self._settled: dict[Path, _Entry] = {}
 
     def look(self) -> FolderStatus:
-        """Return how far everything is now.
+        """Return the current state.
 
         Raises:
             RecordError: if a plan or a study cannot be read.
@@ -194,7 +194,7 @@ class ResultsFolder:
         plans: list[PlanRow],
         by_hash: Mapping[str, _Entry],
     ) -> Iterator[Failure]:
-        """Yield what left no record: processes that died, and what stopped the last command."""
+        """Yield failures without a record: dead processes, and the error that stopped a command."""
         holes = [row for row in plans if row.run_hash not in by_hash]
         missing = {(row.task, row.backbone, row.method) for row in holes}
         for log in reversed([log for log in logs if log not in alive] if missing else []):
@@ -266,7 +266,7 @@ def _workers(log: Path, *, ended: bool) -> list[Worker]:
 
 
 def _replayed(log: Path, told: Iterator[Event] | Sequence[Event]) -> dict[str, Worker]:
-    """Return the workers of an invocation by name, after all that its log tells."""
+    """Return the workers of a command by name, after all events of its log."""
     workers: dict[str, Worker] = {}
     for event in told:
         if "worker" not in event:

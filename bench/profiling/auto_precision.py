@@ -1,8 +1,8 @@
-"""What `precision: auto` stands for on this machine: bfloat16 where its products pay.
+"""`precision: auto`: bfloat16 where its products are faster on this machine.
 
-One frozen layer of the backbone's shape is timed forward and backward in both precisions, and the
-answer is remembered, so that a study that goes on later keeps its precision. It stands in every run
-as any other setting does.
+One frozen layer of the backbone's shape is timed forward and backward in both precisions. The
+result is remembered, so a study that continues later keeps its precision. The chosen precision is a
+setting of every run, like any other.
 """
 
 from collections.abc import Sequence
@@ -17,8 +17,8 @@ from gapbench.bench.models.loading import read_config
 from gapbench.bench.profiling.measurement_cache import key_of, recall, remember
 from gapbench.bench.profiling.step_timer import timed
 
-_LEAST_GAIN = 1.2  # of a layer's time; what is not a product gains nothing
-_TOKENS = 32  # of an example
+_LEAST_GAIN = 1.2  # least gain of a layer's time; other operations gain nothing
+_TOKENS = 32  # tokens of an example
 _ROUNDS = 9
 
 
@@ -26,9 +26,9 @@ def choose(names: Sequence[str], batch_size: int, device: torch.device) -> Preci
     """Return the precision for a suite: bf16 if it pays with every backbone, else fp32.
 
     Args:
-        names: of the backbones: built-in names, folders or hub ids.
+        names: built-in names, folders or hub ids of the backbones.
         batch_size: examples of one run's batch.
-        device: where the runs will be.
+        device: where the runs will train.
 
     Raises:
         BackboneError: if a configuration cannot be read.
@@ -42,9 +42,9 @@ def gain(widths: tuple[int, int], rows: int, device: torch.device) -> float:
     """Return how many times faster a frozen layer is in bfloat16; measured once.
 
     Args:
-        widths: features in and out.
-        rows: of its input.
-        device: where.
+        widths: input and output features.
+        rows: rows of the input.
+        device: where to measure.
     """
     key = key_of({"precision": widths, "rows": rows}, device)
     known = recall(key)
@@ -67,6 +67,6 @@ def _measured(widths: tuple[int, int], rows: int, device: torch.device) -> float
 
 
 def _widths(config: Any) -> tuple[int, int]:
-    """Return the features in and out of a backbone's widest kind of layer."""
+    """Return the input and output features of a backbone's widest kind of layer."""
     hidden = int(config.hidden_size)
     return hidden, int(getattr(config, "intermediate_size", None) or 4 * hidden)

@@ -1,7 +1,7 @@
-"""What was measured on this machine, kept among the derived files so that it is measured once.
+"""Cache of measurements of this machine, so that each is made once.
 
-Every entry is keyed by what it depends on, the machine included. Losing the file costs the time of
-measuring again, and no number of a run: what is decided by it stands in the runs' own settings.
+The key of an entry names everything it depends on, the machine included. Losing the file costs only
+the time of measuring again: decisions based on it are stored in the settings of runs.
 """
 
 import json
@@ -25,14 +25,14 @@ def key_of(subject: Mapping[str, Any], device: torch.device) -> str:
 
 
 def recall(key: str) -> Any:
-    """Return what was measured, None if nothing was or it cannot be read."""
+    """Return a stored measurement, None if there is none or it cannot be read."""
     return _read().get(key)
 
 
 def remember(key: str, value: Any) -> None:
-    """Keep what was measured; of two processes that measured the same, the later one counts."""
+    """Store a measurement; if two processes measured the same, the later one counts."""
     path = _path()
-    with suppress(OSError):  # the disk is full, say: it will be measured again
+    with suppress(OSError):  # for example, the disk is full: it will be measured again
         path.parent.mkdir(parents=True, exist_ok=True)
         with lock(path.with_suffix(".lock")):
             write_text(path, json.dumps(_read() | {key: value}, indent=1))

@@ -1,4 +1,4 @@
-"""Backbones of well-known shapes with random weights: to measure speed, nothing is downloaded."""
+"""Backbones of well-known shapes with random weights, to measure speed without downloads."""
 
 from functools import lru_cache
 from typing import Any
@@ -33,17 +33,17 @@ SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
         {"hidden_size": 384, "num_hidden_layers": 6, "intermediate_size": 1536},
     ),
 }
-"""Family and settings that differ from its defaults in the model library."""
+"""Family, and the settings that differ from its defaults in the model library."""
 
 _FIRST_WORD = 5  # smaller ids may be special
 _BATCHES = 4
 
 
 def load(name: str, precision: Precision, *, offline: bool = False) -> Backbone:
-    """Return a backbone for two classes by name, folder or hub id, or one of a known shape.
+    """Return a backbone for two classes, by name, folder or hub id, or of a known shape.
 
     Raises:
-        BackboneError: if there is none of that name, or only on the hub while ``offline``.
+        BackboneError: if there is none of that name, or it is only on the hub while ``offline``.
     """
     if name in SHAPES:
         return draw(name, precision)
@@ -54,7 +54,7 @@ def load(name: str, precision: Precision, *, offline: bool = False) -> Backbone:
 
 @lru_cache(maxsize=1)
 def draw(shape: str, precision: Precision) -> Backbone:
-    """Return a classifier with two classes and random weights; the last one is kept."""
+    """Return a classifier with two classes and random weights; the last one is cached."""
     family, settings = SHAPES[shape]
     config = transformers.AutoConfig.for_model(family, num_labels=2, **settings)
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
@@ -68,7 +68,7 @@ def draw(shape: str, precision: Precision) -> Backbone:
 
 
 def random_rows(vocabulary: int, examples: int, tokens: int) -> TaskData:
-    """Return some batches of sequences of random tokens, all of one length, with two labels."""
+    """Return several batches of random token sequences of one length, with two labels."""
     rows = _BATCHES * examples
     rng = np.random.default_rng(0)
     split = EncodedSplit(

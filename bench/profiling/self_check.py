@@ -1,8 +1,8 @@
-"""Whether a language model means the same by packed rows and cached tokens as by single texts.
+"""Self-check: packed rows and cached tokens give a language model the logits of single texts.
 
-Before the numbers of a backbone count, random tokens are scored in both ways. A model that cannot
-be told which tokens see which (its layers carry a state, or know places of their own) scores every
-text in a row of its own, and writes none.
+Before the numbers of a backbone count, random tokens are scored both ways. A model that ignores
+masks of single tokens (its layers carry a state, or count positions by themselves) scores every
+text in a row of its own, and decodes none.
 """
 
 from collections.abc import Callable
@@ -33,20 +33,20 @@ from gapbench.bench.tasks.generation import Search
 from gapbench.bench.tasks.kinds.prompts import PromptedTask
 
 _CPU = torch.device("cpu")
-TOLERANCE = 1e-3  # nats between the two ways, of logits in single precision
+TOLERANCE = 1e-3  # nats between the two ways, for logits in float32
 _PROMPTS, _RESTS = (24, 5), (4, 9, 6)
-_BEYOND = 8  # tokens that a prompt goes beyond the longest window of the model's layers
+_BEYOND = 8  # tokens by which a prompt exceeds the longest window of the model's layers
 _WINDOWS = ("sliding_window", "window_size", "attention_window", "attention_chunk_size")
 
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """How far a backbone is off, in nats; None where it could not be asked at all.
+    """Deviations of a backbone, in nats; None where it could not be measured.
 
     Attributes:
-        future: how much the logits of a token change with the tokens behind it.
-        packed: packed rows beside single sequences.
-        decoded: the step after a cached prompt beside single sequences.
+        future: change of a token's logits when the tokens after it change.
+        packed: packed rows compared with single sequences.
+        decoded: the step after a cached prompt compared with single sequences.
     """
 
     future: float | None
@@ -59,7 +59,7 @@ class SelfCheck:
         return _close(self.packed)
 
     def unsupported_reason(self, *, writes: bool) -> str | None:
-        """Return why the backbone cannot be asked tasks of texts, None if it can.
+        """Return why the backbone cannot do tasks with prompts, None if it can.
 
         Args:
             writes: whether texts are decoded, or only scored.
@@ -73,7 +73,7 @@ class SelfCheck:
 
 
 def checked_backbone(cell: Cell, sources: Sources, device: torch.device = _CPU) -> Backbone | str:
-    """Return the backbone of a cell, or the reason why it cannot be asked the cell's task.
+    """Return the backbone of a cell, or the reason why it cannot do the cell's task.
 
     Raises:
         BackboneError: if it cannot be read.
@@ -93,7 +93,7 @@ def checked_backbone(cell: Cell, sources: Sources, device: torch.device = _CPU) 
 
 
 def check(backbone: Backbone, longest: int, device: torch.device) -> SelfCheck:
-    """Return how far a backbone is off on texts of up to ``longest`` tokens.
+    """Return the deviations of a backbone on texts of up to ``longest`` tokens.
 
     It is measured once for each backbone, window within ``longest``, and version of the libraries.
     """

@@ -1,7 +1,7 @@
-"""How many runs share a stack where the user leaves it open: measured once, then remembered.
+"""Stack size when the user gives none: measured once, then remembered.
 
-The size doubles while that makes the step of a run faster and memory has room for it. What is
-measured depends on machine, backbone, shape of the batch and work of a step, not on the task.
+The size doubles while that makes the step of a run faster and memory suffices. The measurement
+depends on machine, backbone, shape of the batch and work of a step, not on the task.
 """
 
 from collections.abc import Sequence
@@ -18,9 +18,9 @@ from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.profiling.measurement_cache import key_of, recall, remember
 from gapbench.bench.profiling.step_timer import StepSpeed, measure
 
-MOST = {"cpu": 16, "cuda": 64}  # runs; beyond it a stack only holds up what others could do
-_GAIN = 0.05  # of the step of a run, below which a doubling is not worth its memory
-_SHARE = 0.5  # of the memory available that a stack may take
+MOST = {"cpu": 16, "cuda": 64}  # runs; a larger stack only keeps work from other processes
+_GAIN = 0.05  # least gain of a run's step for which a doubling is worth its memory
+_SHARE = 0.5  # share of the available memory that a stack may take
 
 Measured = dict[str, tuple[float, int]]  # seconds and peak bytes by number of runs
 
@@ -31,10 +31,10 @@ def divide(
     """Cut runs that may share a stack into stacks of about the size that is fastest here.
 
     Args:
-        runs: in the order in which they stay.
-        backbone: what they are adapted from.
-        task_data: what they train on.
-        device: where.
+        runs: kept in this order.
+        backbone: the backbone that they adapt.
+        task_data: their data.
+        device: where they train.
     """
     if len(runs) == 1:
         return [list(runs)]
@@ -47,7 +47,7 @@ def divide(
 def _suitable(
     runs: Sequence[Run], backbone: Backbone, task_data: TaskData, device: torch.device
 ) -> tuple[int, int]:
-    """Return the size beyond which a run's step gains little, and the most that memory holds."""
+    """Return the size beyond which a run's step gains little, and the largest that fits memory."""
     cell = runs[0].cell
     key = key_of(_subject(runs[0], task_data), device)
     known: Measured = recall(key) or {}
@@ -78,7 +78,7 @@ def _most(one: StepSpeed, several: StepSpeed, room: int) -> int:
 
 
 def _subject(run: Run, task_data: TaskData) -> dict[str, object]:
-    """Return what decides the time and the memory of a step."""
+    """Return the key of a measurement: everything that decides the time and memory of a step."""
     cell = run.cell
     method, config = registry.of_cell(cell)
     return {

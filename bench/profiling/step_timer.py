@@ -1,6 +1,6 @@
-"""How fast a stack steps on this device, beside the most that the device can do.
+"""Step times of a stack on this device, and the most that the device can do.
 
-Stacks are sized by it (`bench.profiling.stack_size`), and `gapbench bench` prints it.
+`bench.profiling.stack_size` sizes stacks by them, and `gapbench bench` prints them.
 """
 
 import gc
@@ -20,7 +20,7 @@ from gapbench.bench.data.encoded import Indices, TaskData
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.training.flops_and_time import count_operations
 
-_PLENTY = 10_000  # steps; no schedule ends while it is timed
+_PLENTY = 10_000  # steps of the schedule; none ends while it is timed
 _ROUNDS = 3
 _CEILING_SIDE = {"cpu": 2048, "cuda": 8192}
 _CEILING_ROUNDS = 5
@@ -28,12 +28,12 @@ _CEILING_ROUNDS = 5
 
 @dataclass(frozen=True)
 class StepSpeed:
-    """What one step of one run of a stack takes.
+    """Time and memory of a step of a stack.
 
     Attributes:
-        runs: in the stack.
-        seconds: median over some steps, of the whole stack's step over its runs.
-        peak_bytes: of the whole stack; of the GPU, or of the process on a CPU.
+        runs: number of runs in the stack.
+        seconds: of one run: median step time of the stack, divided by its runs.
+        peak_bytes: of the whole stack, on the GPU, or of the process on a CPU.
     """
 
     runs: int
@@ -42,7 +42,7 @@ class StepSpeed:
 
 
 class Stepper:
-    """A stack that makes steps of its method's first phase on its own training data."""
+    """A stack that can be stepped in its method's first phase, on its own training data."""
 
     def __init__(
         self, runs: Sequence[Run], backbone: Backbone, task_data: TaskData, device: torch.device
@@ -81,8 +81,8 @@ def measure(
     device: torch.device,
     rounds: int = _ROUNDS,
 ) -> StepSpeed:
-    """Time some steps of a stack after a first one that is not counted."""
-    gc.collect()  # or a model of the size measured before may still be here
+    """Time several steps of a stack after a warm-up step."""
+    gc.collect()  # or a model of the size measured before may still be in memory
     peak = MemoryPeak(device)
     step = Stepper(runs, backbone, task_data, device)
     seconds = timed(step, device, rounds)
@@ -90,7 +90,7 @@ def measure(
 
 
 def timed(action: Callable[[], object], device: torch.device, rounds: int = _ROUNDS) -> float:
-    """Return the median seconds of an action, after a first time that is not counted."""
+    """Return the median seconds of an action, after a warm-up."""
     found = []
     for _ in range(rounds + 1):
         _wait(device)
@@ -109,7 +109,7 @@ def operations(step: Stepper) -> float:
 
 
 def ceiling(dtype: torch.dtype, device: torch.device) -> float:
-    """Return the operations a second of a large square matrix product, the best of some."""
+    """Return the best measured operations per second of a large square matrix product."""
     side = _CEILING_SIDE[device.type]
     a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
     best = min(timed(lambda: a @ b, device, 1) for _ in range(_CEILING_ROUNDS))

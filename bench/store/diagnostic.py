@@ -1,6 +1,6 @@
-"""How reports draw what a method stores of its runs; a method declares it, its records carry it.
+"""Diagnostics: how reports draw the values that a method stores about its runs.
 
-Reports read records alone, so that a report of a method needs neither its code nor torch.
+A method declares them and its records contain them, so a report needs neither its code nor torch.
 """
 
 from typing import Literal
@@ -46,7 +46,7 @@ class Drop(FrozenModel):
         position: names the place.
         label: the place in a few words.
         rate: share that is dropped, above 0.
-        pattern: which entries fall together; "" if there is nothing to say.
+        pattern: which entries are dropped together; "" if each by itself.
     """
 
     position: str

@@ -1,15 +1,15 @@
-"""What an invocation of a command did: a log file of JSON lines in the results folder.
+"""The event log of one command: a file of JSON lines in the results folder.
 
     start            command, versions, code_hash, host, pid
     stack_started    worker, task, backbone, method, runs
     stack_finished   the same, and statuses, seconds, tokens, tokens_per_second, peak_memory_bytes;
-                     causes of failures; stopped, if an error went through
+                     causes of failures; stopped, if an error ended it
     worker_died      worker, cause
     end              exit_code, seconds, stacks, statuses, tokens; stopped, if an error ended it
 
-There are two lines a stack, and none a step. The order of lines is that of events; `at` is the
-clock of the computer, for people. Files are numbered, and the oldest beyond a hundred are removed.
-Environment variables are never written, and the password of a URL is left out.
+There are two lines per stack and none per step. Lines are in the order of events; `at` is the clock
+of the computer, for people. Files are numbered, and only the last hundred are kept. Environment
+variables are never written, and passwords of URLs are left out.
 """
 
 import json
@@ -39,33 +39,33 @@ from gapbench.bench.store.store import Store
 
 KEPT = 100  # log files
 PYTHON = "gapbench."
-"""What calls of Python begin with, where logs and plans name them in place of command lines."""
+"""Start of a Python call, which logs and plans name in place of a command line."""
 
 # As `bench.cli.main` ends with; the first that fits counts.
 _CODES = {BrokenPipeError: 0, BenchError: 2, OSError: 2, KeyboardInterrupt: 130}
 _LITERAL = re.compile(r"""(['"])((?:\\.|(?!\1).)*)\1""")  # a text in a call
-_NAME = re.compile(r"[0-9]+-[a-z]+\.jsonl")  # of the log file of an invocation
-# Not through a link that somebody has put there.
+_NAME = re.compile(r"[0-9]+-[a-z]+\.jsonl")  # of the log file of a command
+# Not through a link that somebody has planted.
 _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 
 Event = dict[str, Any]
 
 
 class EventLogger(ABC):
-    """Whoever is told what happens."""
+    """Receives the events of a command."""
 
     @abstractmethod
     def write(self, event: Event) -> None:
         """Keep one event."""
 
     def tell(self, event: str, **fields: Any) -> None:
-        """Keep what happens now."""
+        """Keep an event of now."""
         now = provenance.now().isoformat(timespec="seconds")
         self.write({"event": event, "at": now, **fields})
 
     @contextmanager
     def stack(self, runs: Sequence[Run]) -> Iterator[list[Record]]:
-        """Tell of a stack's start, and at its end of the records that were put into the list."""
+        """Log the start of a stack and, at its end, the records that were added to the list."""
         cell = runs[0].cell
         about = {
             "worker": f"{platform.node()}:{os.getpid()}",
@@ -87,23 +87,23 @@ class EventLogger(ABC):
             self.tell("stack_finished", **about, seconds=seconds, **_figures(made), **more)
 
     def died(self, pid: int | None, cause: str) -> None:
-        """Tell that a worker process of this computer died."""
+        """Log that a worker process of this computer died."""
         self.tell("worker_died", worker=f"{platform.node()}:{pid}", cause=cause)
 
 
 @dataclass(frozen=True)
 class EventLog(EventLogger):
-    """The log file of one invocation, as every process that works for it writes it.
+    """The log file of one command, written by every process that works for it.
 
-    Processes of one computer append to one file, whose lines their system keeps whole. That does
-    not hold over a network, so a process elsewhere has a file of its own beside it.
+    Processes of one computer append to one file, and the system keeps lines whole. A network file
+    system does not, so a process on another computer writes its own file beside it.
     """
 
     path: Path
     host: str
 
     def write(self, event: Event) -> None:
-        """Append one event; where the disk is full, work goes on without it."""
+        """Append one event; if the disk is full, work continues without it."""
         here = platform.node()
         path = self.path if here == self.host else self.path.with_suffix(f".{here}.jsonl")
         line = json.dumps(event, allow_nan=False).encode() + b"\n"
@@ -124,7 +124,7 @@ class InMemoryLog(EventLogger):
 
 
 def _figures(records: Sequence[Record]) -> Event:
-    """Return what the records of a stack say together."""
+    """Return the totals over the records of a stack."""
     costs = [record.cost for record in records if record.cost is not None]
     tokens = sum(cost.train_tokens for cost in costs)
     seconds = sum(cost.train_seconds for cost in costs)
@@ -142,7 +142,7 @@ def _figures(records: Sequence[Record]) -> Event:
 def recorded(
     store: Store, command: str, words: Sequence[str] | str, work: Callable[[EventLog], int]
 ) -> int:
-    """Do the work of a command, which gets the log file, and return its exit code.
+    """Do the work of a command with a log file, and return its exit code.
 
     Args:
         store: a results folder that is open for writing.
@@ -151,7 +151,7 @@ def recorded(
         work: what to do.
     """
     journal = EventLog(_new_file(store, command).resolve(), platform.node())
-    # Whether an invocation is alive is what its lock says, not what its last line says.
+    # A command is alive as long as its lock is held, whatever its last line says.
     with lock(alive_path(store, journal.path)):
         began = time.monotonic()
         about = {"host": journal.host, "pid": os.getpid(), "code_hash": provenance.code_hash()}
@@ -172,12 +172,12 @@ def recorded(
 
 
 def alive_path(store: Store, log: Path) -> Path:
-    """Return the lock that the invocation which writes a log file holds."""
+    """Return the lock file held by the command that writes a log file."""
     return store.lock_path(f"log-{log.stem}")
 
 
 def is_alive(store: Store, log: Path) -> bool:
-    """Whether the invocation that writes a log file still runs, on this computer or another."""
+    """Whether the command that writes a log file still runs, on this computer or another."""
     path = alive_path(store, log)
     if not path.exists():
         return False
@@ -189,12 +189,12 @@ def is_alive(store: Store, log: Path) -> bool:
 
 
 def log_files(store: Store) -> list[Path]:
-    """Return the log file of every invocation, oldest first; no other files that lie there."""
+    """Return the log files of all commands, oldest first."""
     return sorted(path for path in store.logs.glob("*.jsonl") if _NAME.fullmatch(path.name))
 
 
 def events(log: Path) -> Iterator[Event]:
-    """Yield what an invocation did; lines that were cut off are passed over."""
+    """Yield the events of a command; truncated lines are skipped."""
     for path in (log, *sorted(log.parent.glob(f"{log.stem}.*.jsonl"))):
         try:
             lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -210,7 +210,7 @@ def events(log: Path) -> Iterator[Event]:
 
 
 def typed(words: Sequence[str] | str) -> str:
-    """Return a command line as one types it, without the passwords of URLs; likewise a call."""
+    """Return a command line, or a Python call, as typed but without the passwords of URLs."""
     if isinstance(words, str):
         return _LITERAL.sub(lambda found: found[1] + without_password(found[2]) + found[1], words)
     return " ".join(["gapbench", *(shlex.quote(without_password(word)) for word in words)])
@@ -227,7 +227,7 @@ def _totals(told: Iterator[Event]) -> Event:
 
 
 def _new_file(store: Store, command: str) -> Path:
-    """Make the next log file; remove the oldest ones, but none of an invocation that runs."""
+    """Make the next log file; remove the oldest ones, but none of a running command."""
     old = log_files(store)
     for path in old[: max(0, len(old) - KEPT + 1)]:
         if not is_alive(store, path):
@@ -240,7 +240,7 @@ def _new_file(store: Store, command: str) -> Path:
         try:
             path.touch(exist_ok=False)
         except FileExistsError:
-            continue  # another invocation was faster
+            continue  # another command was faster
         except OSError:
             pass  # the disk is full: the first record will say so
         return path

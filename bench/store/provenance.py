@@ -1,4 +1,4 @@
-"""Where a result comes from: versions, hash of the code, device, state of the repository."""
+"""Provenance of a result: versions, hash of the code, device, state of the repository."""
 
 import hashlib
 import platform
@@ -44,7 +44,7 @@ def now() -> datetime:
 
 @cache
 def device_name(device: torch.device) -> str:
-    """Return what the maker calls a device."""
+    """Return the maker's name of a device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     name = kernel_value(Path("/proc/cpuinfo"), "model name")
@@ -90,7 +90,7 @@ def _sources() -> Iterator[Path]:
 
 @cache
 def _git_state() -> tuple[str | None, bool | None]:
-    """Return commit and whether there are changes, if the code runs from its own repository."""
+    """Return the commit and whether files differ from it, if the code runs from its repository."""
     root = Path(str(files("gapbench.bench"))).resolve().parent  # where an editable link leads
     if not (root / ".git").exists():
         return None, None

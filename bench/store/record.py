@@ -1,7 +1,7 @@
-"""The schema of a stored run: what a record holds, field by field. Imports no torch.
+"""The schema of a stored run. Imports no torch.
 
-A value that does not exist is None, never a stand-in. Cost fields may differ between two executions
-of one run; everything else may not.
+A missing value is None, never a placeholder. Two executions of one run may differ in cost fields
+and in nothing else.
 """
 
 import re
@@ -34,15 +34,15 @@ class Status(StrEnum):
 
     @property
     def settled(self) -> bool:
-        """Whether running again would end the same way, so that a resumed suite leaves it alone."""
+        """Whether running again would end the same way, so a resumed suite leaves the run alone."""
         return self in {Status.OK, Status.SKIPPED, Status.DIVERGED, Status.PRUNED}
 
 
 class CurvePoint(FrozenModel):
     """Loss and `Task.selection` at one point along training, in evaluation mode.
 
-    The train side is a fixed probe of about 500 training sequences at most, the test side likewise.
-    The runs of a search have no test side.
+    Train and test values are of an evaluation subset of about 500 sequences at most. Runs of a
+    search have no test values.
     """
 
     step: int
@@ -68,7 +68,7 @@ class SplitScores(FrozenModel):
 class Calibration(FrozenModel):
     """Test calibration before and after scaling by the temperature fitted on validation.
 
-    Of generation it is that of the target tokens, without a temperature.
+    For generation it is the calibration of the target tokens, without a temperature.
     """
 
     temperature: float | None = None
@@ -85,7 +85,7 @@ class Calibration(FrozenModel):
 
 
 class Truth(FrozenModel):
-    """What the best possible predictor scores on this test set (built-in tasks only)."""
+    """Scores of the best possible predictor on this test set (built-in tasks only)."""
 
     score: float | None = Field(description="main metric of the Bayes-optimal predictions")
     ece: float | None = None
@@ -94,7 +94,7 @@ class Truth(FrozenModel):
 
 
 class Cost(FrozenModel):
-    """What the run cost. Seconds are the run's share of its stack's time."""
+    """The cost of a run. Seconds are the run's share of its stack's time."""
 
     train_seconds: float = Field(description="in training steps")
     evaluation_seconds: float = Field(description="in scoring, along training and at the end")
@@ -162,7 +162,7 @@ class Record(FrozenModel):
 
     @model_serializer(mode="wrap")
     def _without_empty(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out what most methods do not declare, so that version 0.1 reads their records."""
+        """Leave out empty declarations, so that version 0.1 can read records of most methods."""
         content: dict[str, Any] = dump(self)
         return {
             name: value
@@ -172,7 +172,7 @@ class Record(FrozenModel):
 
     @property
     def run(self) -> Run:
-        """The run this record answers."""
+        """The run that this record is about."""
         return Run(self.cell, self.seed)
 
     @property
@@ -182,17 +182,17 @@ class Record(FrozenModel):
         return printable(lines[-1]) if lines else "no cause given"
 
     def after(self, earlier: "Record | None") -> "Record":
-        """Return the record that takes the place of ``earlier``: it counts failures of one kind."""
+        """Return this record as the successor of ``earlier``, with failures of one kind counted."""
         if earlier is None or earlier._kind != self._kind:
             return self
         return self.model_copy(update={"attempts": earlier.attempts + 1})
 
     @property
     def _kind(self) -> tuple[Status, str]:
-        """What failures of one kind have in common; sizes and addresses may differ."""
+        """Key that failures of one kind share; sizes and addresses in the message may differ."""
         return self.status, re.sub(r"0x[0-9a-f]+|\d+(\.\d+)?", "#", self.cause)
 
     def score(self, split: str, metric: str | None = None) -> float | None:
-        """Return a metric on a split, by default the main one; None where it was not scored."""
+        """Return a metric on a split, by default the main one; None if it was not scored."""
         scores = self.splits.get(split)
         return scores.metrics.get(metric or self.cell.task.metrics[0]) if scores else None

@@ -1,6 +1,6 @@
-"""The files of one stored run, read back: its record, and beside it its test predictions.
+"""Reading the files of a stored run: its record and its test predictions.
 
-Where they lie, and who may write them, is the matter of `bench.store.store`.
+`bench.store.store` decides where they are and who may write them.
 """
 
 import re
@@ -18,8 +18,8 @@ from gapbench.bench.store.record import SCHEMA_VERSION, Record, Status
 _REDO = "delete it and run the suite again"
 _FOREIGN = "use the gapbench that wrote it, or another folder with --results DIR"
 
-# A record as the store writes it, whole to its last line. Line breaks inside of strings are
-# escaped, so one space after a break is always a field of the record itself.
+# A whole record as the store writes it. Line breaks inside strings are escaped, so one space after
+# a break always starts a field of the record itself.
 _WRITTEN = re.compile(
     rb'\{\n "schema_version": (\d+),\n.*?\n "status": "(\w+)",?\n.*\n\}\n\Z', re.DOTALL
 )
@@ -40,10 +40,10 @@ def read_record(path: Path) -> Record:
 
 
 def read_status(path: Path) -> Status | None:
-    """Return the status in a record, None without a whole one of this version.
+    """Return the status in a record, None if there is no complete record of this version.
 
-    Where its predictions were cut off, it is not whole. The file is parsed only where it does not
-    look as the store writes it, since planning asks for every run.
+    A record with truncated predictions is incomplete. The file is parsed only if it does not match
+    the form that the store writes, since planning asks for every run.
 
     Raises:
         RecordError: if a newer version wrote it, which must not be replaced.
@@ -60,7 +60,7 @@ def read_status(path: Path) -> Status | None:
         whole = version == SCHEMA_VERSION and is_whole(path.with_suffix(".parquet"))
         known = Status(status) if whole else None
     except (OSError, ValueError, KeyError, TypeError):
-        return None  # nothing there, or cut off by a crash of the machine: it will be redone
+        return None  # missing, or truncated by a crash of the machine: the run will be redone
     if newer:
         raise other_version(path, version, SCHEMA_VERSION, _FOREIGN)
     return known
@@ -75,7 +75,7 @@ def read_predictions(path: Path) -> pa.Table | None:
     if not path.is_file():
         return None
     try:
-        # Small files are read at once, and by one thread: asking for pieces, or for threads,
+        # Small files are read at once and by one thread: reading pieces, or with threads,
         # takes longer than the rest.
         with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:
             return file.read(use_threads=False)

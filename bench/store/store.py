@@ -9,9 +9,9 @@
 
 A record is the commit point of a run: predictions are written before it, and both appear by rename,
 so a reader never sees half a file. A claim is an operating-system lock, which the kernel releases
-when its process dies in any way; whoever holds a run's claim may write it, nobody else. Nothing is
-ordered or expires by a clock. `docs/reliability.md` says what file systems must provide. What
-stands in the files is the business of `bench.store.record_io`, `bench.store.suite_plan`,
+when its process dies in any way. Only the holder of a run's claim may write its record. Nothing is
+ordered or expires by a clock. `docs/reliability.md` says what file systems must provide. The
+content of the files is defined in `bench.store.record_io`, `bench.store.suite_plan`,
 `bench.training.checkpoint` and `bench.store.event_log`.
 """
 
@@ -80,17 +80,17 @@ class Store:
         return self.root / "logs"
 
     def lock_path(self, name: str) -> Path:
-        """Return where a lock with a name of its own lies."""
+        """Return the path of a named lock."""
         return self.root / "claims" / f"{path_part(name)}.lock"
 
     def record_path(self, run: Run) -> Path:
-        """Return where the record of ``run`` lies, whether or not it exists."""
+        """Return the path of the record of ``run``, whether or not it exists."""
         cell = run.cell
         parts = (cell.task.name, cell.backbone.name, cell.method, cell.hash)
         return self.root.joinpath("runs", *map(path_part, parts), _file_name(run))
 
     def place(self, run: Run) -> str:
-        """Return `record_path` as seen from the results folder, the same on every computer."""
+        """Return `record_path` relative to the results folder, the same on every computer."""
         return self.record_path(run).relative_to(self.root).as_posix()
 
     def find(self, run: Run) -> Record | None:
@@ -101,12 +101,10 @@ class Store:
             return None
 
     def status(self, run: Run) -> Status | None:
-        """Return how a stored run ended, None without a whole record of this version.
+        """Return how a stored run ended, None if there is no complete record of this version.
 
-        Where its predictions were cut off, it is not whole.
-
-        It is cheap, since planning asks for every run: the file is parsed only where it does not
-        look as `write` leaves it.
+        A record with truncated predictions is incomplete. The call is cheap, since planning asks
+        for every run: a file is parsed only if it does not match the form that `write` leaves.
 
         Raises:
             RecordError: if a newer version wrote its record, which must not be replaced.
@@ -114,7 +112,7 @@ class Store:
         return read_status(self.record_path(run))
 
     def settled(self, run: Run) -> bool:
-        """Whether ``run`` needs no (further) attempt.
+        """Whether ``run`` needs no further attempt.
 
         Raises:
             RecordError: as `status` does.
@@ -123,7 +121,7 @@ class Store:
         return status is not None and status.settled
 
     def unsettled(self, runs: Sequence[Run]) -> list[Run]:
-        """Return those of ``runs`` that are not settled, asking each folder once for what it has.
+        """Return those of ``runs`` that are not settled; each folder is listed once.
 
         Raises:
             RecordError: as `settled` does.
@@ -132,7 +130,7 @@ class Store:
         return [run for run in runs if run.hash not in settled]
 
     def recorded(self, runs: Sequence[Run]) -> list[Run]:
-        """Return those of ``runs`` that have a record, whatever stands in it."""
+        """Return those of ``runs`` that have a record, readable or not."""
         present: dict[str, set[str]] = {}
         for run in runs:
             if run.cell.hash not in present:
@@ -152,11 +150,11 @@ class Store:
         return sorted((self.root / "runs").glob("*/*/*/*/seed-*.json"))
 
     def records(self) -> Iterator[Record | RecordError]:
-        """Yield every record, and for an unreadable one the error that says why."""
+        """Yield every record, or the error that says why it cannot be read."""
         return _readable(self.record_paths())
 
     def predictions(self, run: Run) -> pa.Table | None:
-        """Return a run's test predictions: example_id, and what `TaskKind.table` puts beside it.
+        """Return a run's test predictions: example_id and the columns of `TaskKind.table`.
 
         Raises:
             RecordError: if the file is damaged.
@@ -164,10 +162,10 @@ class Store:
         return read_predictions(self.record_path(run).with_suffix(".parquet"))
 
     def write(self, record: Record, predictions: pa.Table | None = None) -> None:
-        """Store one record, and before it the predictions it speaks of.
+        """Store the predictions of a run, then its record.
 
-        The caller holds the run's claim, so the temporary names are its own, and what a killed
-        process left there is simply overwritten. A settled record is never replaced.
+        The caller holds the run's claim, so nobody else uses the temporary names, and files left by
+        a killed process are overwritten. A settled record is never replaced.
 
         Raises:
             SettledError: if a settled record exists.
@@ -178,7 +176,7 @@ class Store:
             record = record.after(self.find(record.run))
         content = json_text(record.model_dump(mode="json"))
         refuse_outside(self.root, path.parent)
-        with explained(path), ExitStack() as replaced:  # the last that is begun appears first
+        with explained(path), ExitStack() as replaced:  # the file begun last is renamed first
             path.parent.mkdir(parents=True, exist_ok=True)
             own = replaced.enter_context(replacing(path, locked=True))
             if predictions is not None:
@@ -196,7 +194,7 @@ class Store:
 
     @contextmanager
     def claim(self, runs: Sequence[Run]) -> Iterator[list[Run]]:
-        """Hold the claims of those ``runs`` that nobody works on and nobody has finished.
+        """Hold the claims of those ``runs`` that are neither finished nor claimed elsewhere.
 
         Raises:
             StoreError: if the file system refuses a lock.
@@ -214,21 +212,21 @@ class Store:
             yield [run for run, _ in locks if not self.settled(run)]
         finally:
             for run, claimed in locks:
-                # A finished run is never claimed for work again, so its lock file may go.
+                # A finished run is never claimed again, so its lock file can be deleted.
                 if self.settled(run):
                     Path(claimed.lock_file).unlink(missing_ok=True)
                 claimed.release()
 
     def write_plan(self, suite: str, wanted: Sequence[tuple[Run, str]], command: str = "") -> None:
-        """Store what a suite wants, given as (run, variant), so that a report can show holes.
+        """Store the runs of a suite, as (run, variant), so that a report can show missing ones.
 
-        It is laid over the suite's stored plan: running a part of a suite forgets nothing, and a
-        changed setting replaces what stood under the same labels.
+        The plan is merged into the suite's stored plan: running a part of a suite forgets nothing,
+        and a changed setting replaces the row with the same labels.
 
         Args:
             suite: its name.
-            wanted: what it wants.
-            command: the command line that wants it.
+            wanted: its runs and their variants.
+            command: the command line that asked for them.
 
         Raises:
             StoreError: if it cannot be written.
@@ -247,7 +245,7 @@ class Store:
 
 
 def store_at(root: Path) -> Store:
-    """Return the results folder at ``root``, ready for writing."""
+    """Open the results folder at ``root`` for writing."""
     store = Store(root)
     store.open_for_writing()
     return store

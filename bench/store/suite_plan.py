@@ -1,6 +1,6 @@
-"""Plans: what a suite wants, one row a run, kept beside the records so that holes can be seen.
+"""Plans: the runs of a suite, one row each, stored beside the records to show missing ones.
 
-Where they lie, and the lock of those who write them, is the matter of `bench.store.store`.
+`bench.store.store` decides where they are, and holds the lock while they are written.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from gapbench.bench.core.safe_parsing import parse_json
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
 class PlanRow:
-    """One run that a suite wants, and the label it has there."""
+    """One run of a suite, with its label there."""
 
     suite: str
     task: str
@@ -29,12 +29,12 @@ class PlanRow:
     seed: int
     run_hash: str
     path: str
-    start: str = ""  # name of the adapter that it starts from
-    command: str = ""  # that wanted it last, as typed
+    start: str = ""  # name of its initial adapter
+    command: str = ""  # that asked for it last, as typed
 
     @classmethod
     def of(cls, suite: str, run: Run, variant: str, path: str, command: str) -> "PlanRow":
-        """Return the row of a run whose record lies at ``path`` in the results folder."""
+        """Return the row of a run whose record is at ``path`` in the results folder."""
         cell = run.cell
         return cls(
             suite=suite,
@@ -51,7 +51,7 @@ class PlanRow:
 
     @property
     def label(self) -> tuple[str, str, str, str, int]:
-        """What a suite knows the run by, whatever its settings are."""
+        """Key of the run in its suite, independent of its settings."""
         return self.task, self.backbone, self.method, self.variant, self.seed
 
 
@@ -59,7 +59,7 @@ _ROWS = TypeAdapter(list[PlanRow])
 
 
 def read_plan(path: Path) -> list[PlanRow]:
-    """Read the plan of whatever suite it is.
+    """Read a plan of any suite.
 
     Raises:
         RecordError: if the file holds no plan.
@@ -72,7 +72,7 @@ def read_plan(path: Path) -> list[PlanRow]:
 
 
 def lay_over(suite: str, path: Path, rows: Sequence[PlanRow]) -> None:
-    """Add rows to the plan of a suite; they replace what stood under the same labels.
+    """Add rows to the plan of a suite; they replace rows with the same labels.
 
     The caller holds the plan's lock.
 
