@@ -39,7 +39,7 @@ def refuse_outside(root: Path, path: Path) -> None:
         StoreError: if one does.
     """
     if not path.resolve().is_relative_to(root.resolve()):
-        raise StoreError(f"{path}: a link leads out of the folder; take it away")
+        raise StoreError(f"{path}: a link leads out of the folder; remove it")
 
 
 def lock(path: Path) -> FileLock:
@@ -105,7 +105,7 @@ def explained(path: Path) -> Iterator[None]:
         full = error.errno in {errno.ENOSPC, errno.EDQUOT}
         raise StoreError(
             f"{path}: cannot be written: {cause}; "
-            f"{'make room' if full else 'mend it'} or give another folder with --results DIR; "
+            f"{'make room' if full else 'repair it'} or give another folder with --results DIR; "
             "the same command goes on from here"
         ) from None
 

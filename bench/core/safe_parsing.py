@@ -31,7 +31,7 @@ class _Loader(yaml.SafeLoader):
             if isinstance(key, yaml.ScalarNode):
                 if key.value in seen:
                     line = key.start_mark.line + 1 if key.start_mark else "?"
-                    raise yaml.YAMLError(f"{key.value!r} stands twice, again in line {line}")
+                    raise yaml.YAMLError(f"{key.value!r} appears twice, again in line {line}")
                 seen.add(key.value)
         return node
 
@@ -144,7 +144,7 @@ def _size(event: yaml.NodeEvent, sizes: Mapping[str, int]) -> int:
         return 1
     anchor = str(event.anchor)
     if anchor not in sizes:
-        raise _too_much(event, f"alias {anchor!r} stands for nothing that is complete")
+        raise _too_much(event, f"alias {anchor!r} refers to nothing that is complete")
     return sizes[anchor]
 
 

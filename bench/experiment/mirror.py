@@ -244,17 +244,17 @@ def _snapshot(repository: str, revision: str, folder: Path) -> list[str]:
             ask()
     except (OSError, ValueError) as error:
         raise BackboneError(
-            f"the hub's {repository}@{revision} cannot be had: {error}; without a network fetch "
-            "from a folder, by --backbone DIR"
+            f"the hub's {repository}@{revision} cannot be fetched: {error}; without a network, "
+            "fetch from a folder with --backbone DIR"
         ) from None
     if not safe:
         raise BackboneError(
-            f"the hub's {repository}@{revision} has no weights as safetensors, which alone are "
-            "safe to load; pin a revision that has, or convert them with save_pretrained"
+            f"the hub's {repository}@{revision} has no safetensors weights, the only kind that is "
+            "safe to load; pin a revision that has them, or convert with save_pretrained"
         )
     for name, size in sizes.items():
         if not (folder / name).is_file() or (folder / name).stat().st_size != size:
-            raise BackboneError(f"{folder / name} was cut off; it should have {size} bytes")
+            raise BackboneError(f"{folder / name} is truncated; it should have {size} bytes")
     shutil.rmtree(folder / ".cache", ignore_errors=True)  # the client's notes on downloads
     return sorted(sizes)
 

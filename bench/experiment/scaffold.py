@@ -124,7 +124,7 @@ def _refuse(suite: Path, task_file: Path, *, force: bool) -> None:
         raise ConfigError(f"{suite}: a suite file must end in .yaml; give another name")
     for path in (suite, task_file):
         if path.exists() and not force:
-            raise ConfigError(f"{path} exists; give another name, or --force to write over it")
+            raise ConfigError(f"{path} exists; give another name, or --force to overwrite it")
 
 
 def _labels(path: Path, columns: Columns, *texts: str) -> list[Any]:
@@ -139,14 +139,14 @@ def _labels(path: Path, columns: Columns, *texts: str) -> list[Any]:
             )
     if columns.group == columns.label:
         raise ConfigError(
-            f"--group {columns.group}: is the label too, so that no label would be in two splits; "
+            f"--group {columns.group}: is the label too, so no label would be in two splits; "
             "name another column, or leave it out"
         )
     for row, value in enumerate(table[columns.label]):
         if value is None or value == "" or value != value:
             raise DataError(
-                f"{path}, row {row}: column {columns.label!r} is empty; fill it in, or take out "
-                "the row"
+                f"{path}, row {row}: column {columns.label!r} is empty; fill it in, or remove the "
+                "row"
             )
     return table[columns.label]
 
@@ -188,15 +188,15 @@ def _classes(place: str, labels: Sequence[Any], *, parted: bool) -> list[str] | 
     if not named and (parted or not all(isinstance(label, int | float) for label in labels)):
         some = ", ".join(map(repr, list(dict.fromkeys(map(str, labels)))[:4]))
         raise DataError(
-            f"{place} holds {some}; classes must be all text or all whole numbers; mend the column"
+            f"{place} holds {some}; classes must be all text or all whole numbers; correct it"
         )
     classes = sorted(set(labels), key=_natural if named else None)
     if len(classes) < 2:
-        raise DataError(f"{place} holds {classes[0]!r} alone; classes must be at least two")
+        raise DataError(f"{place} holds only {classes[0]!r}; give at least two classes")
     if len(classes) > len(labels) // 2:
         raise DataError(
             f"{place} holds {len(classes)} different values in {len(labels)} rows, such as "
-            f"{classes[0]!r}; that is no class; give another column by --label, --target for "
+            f"{classes[0]!r}; these are not classes; give another column by --label, --target for "
             "text to be written, or --kind regression for numbers"
         )
     return classes if named else [int(number) for number in classes]

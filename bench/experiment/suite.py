@@ -145,7 +145,7 @@ class Suite(FrozenModel):
         if doubled := _doubled(map(_label, self.methods)):
             raise ValueError(f"give each entry of a method its own 'variant': {doubled}")
         if doubled := _doubled(entry.task for entry in self.tasks):
-            raise ValueError(f"a task may stand in a suite once, got {doubled} more than once")
+            raise ValueError(f"a task may appear in a suite once, got {doubled} more than once")
         return self
 
     @model_validator(mode="after")

@@ -145,7 +145,7 @@ def fold(model: nn.Module, start: InitialAdapter) -> None:
 
 def _check(config: Any, place: str) -> None:
     if not isinstance(config, dict):
-        raise BackboneError(f"{place}: {ADAPTER_CONFIG} is no mapping of fields")
+        raise BackboneError(f"{place}: {ADAPTER_CONFIG} is not a mapping of fields")
     for field, allowed in _PLAIN.items():
         value = config.get(field)
         if value not in allowed and (value is not None or field == "peft_type"):

@@ -125,7 +125,7 @@ def load_tokenizer(name: str) -> Any:
     if tokenizer.pad_token_id is None:
         raise BackboneError(
             f"backbone {name!r}: its tokenizer has neither a padding token nor an end-of-text "
-            "token, of which one fills up batches; name one of its words as 'pad_token' in its "
+            "token to pad batches with; name one of its words as 'pad_token' in its "
             "tokenizer_config.json"
         )
     tokenizer.padding_side = "right"

@@ -160,8 +160,8 @@ def _low_rank_layers(model: nn.Module) -> dict[str, LowRankLayer]:
             layers[name] = module
         elif not isinstance(module, StackedLinear):
             raise MergeError(
-                f"layer {name}: a {type(module).__name__} is no low-rank update, and PEFT's LoRA "
-                "format holds nothing else"
+                f"layer {name}: a {type(module).__name__} is not a low-rank update, and PEFT's "
+                "LoRA format holds nothing else"
             )
     loose = [n for n, p in model.named_parameters() if p.requires_grad and not n.startswith(inside)]
     if loose:

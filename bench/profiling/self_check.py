@@ -65,10 +65,10 @@ class SelfCheck:
             writes: whether texts are decoded, or only scored.
         """
         if not _close(self.future):
-            return "a token's logits depend on the tokens behind it, so that it is no decoder"
+            return "a token's logits depend on later tokens, so it is not a decoder"
         if writes and not _close(self.decoded):
             off = "fails" if self.decoded is None else f"is off by {self.decoded:.1g} nats"
-            return f"a step of decoding from the cache {off} beside the whole text; it writes none"
+            return f"decoding from the cache {off} against the whole text, so it decodes none"
         return None
 
 

@@ -41,7 +41,7 @@ CONFIGS = {"peft:IA3": {"settings": {"feedforward_modules": []}}}
 REFUSED = {
     "full": "backbone's own parameters trained",
     "head": "only the head trained",
-    "bitfit": "is no low-rank update",
+    "bitfit": "is not a low-rank update",
 }
 
 

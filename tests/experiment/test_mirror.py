@@ -230,7 +230,7 @@ def test_backbone_without_safe_weights_is_refused(
     answer = fetched(small, capsys)
     assert answer.code == 2
     assert "backbones/tiny was not fetched: " in answer.err
-    assert "has no weights as safetensors" in answer.err
+    assert "has no safetensors weights" in answer.err
 
 
 def test_task_that_exists_only_as_files_asks_for_them(small: SmallSuite, capsys: Capture) -> None:

@@ -165,7 +165,7 @@ WRONG: list[tuple[str, dict[str, Any], tuple[str, ...]]] = [
     ("no column 'text'", {"review": SENTENCES}, ("columns present: review, label", "--text")),
     ("no column 'label'", {"label": None, "class": MOODS}, ("columns present: text, class",)),
     ("row 3: column 'label' is empty", {"label": [*MOODS[:3], "", *MOODS[4:]]}, ("fill it in",)),
-    ("holds 'a' alone", {"label": ["a"] * N}, ("at least two",)),
+    ("holds only 'a'", {"label": ["a"] * N}, ("at least two",)),
     ("different values in 56 rows", {"label": SENTENCES}, ("--target", "--kind regression")),
 ]
 

@@ -115,7 +115,7 @@ QUERY = "base_model.model.bert.encoder.layer.0.attention.self.query"
             "no adapter_model.safetensors, only adapter_model.bin, which could run code on load",
         ),
         (lambda f: (f / CONFIG).write_text("{"), "cannot be read: "),
-        (lambda f: (f / CONFIG).write_text("[]"), "is no mapping of fields"),
+        (lambda f: (f / CONFIG).write_text("[]"), "is not a mapping of fields"),
         (lambda f: (f / WEIGHTS).write_bytes(b"x" * 40), "cannot be read: "),
         (_config(peft_type="IA3"), "field 'peft_type' is 'IA3', allowed: 'LORA'"),
         (_config(peft_type=None), "field 'peft_type' is None, allowed: 'LORA'"),

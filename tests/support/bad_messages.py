@@ -380,7 +380,7 @@ CASES = [
     Bad(
         "a task twice",
         suite(tasks=["animals", "animals"]),
-        "{suite}: a task may stand in a suite once, got ['animals'] more than once",
+        "{suite}: a task may appear in a suite once, got ['animals'] more than once",
     ),
     Bad(
         "unknown field of a task entry",
@@ -439,19 +439,19 @@ CASES = [
         "{suite}: not valid YAML: more than 200,000 values with its aliases written out, line 6",
     ),
     Bad(
-        "key that stands twice",
+        "key that appears twice",
         text("name: small\nseeds: 2\nseeds: 3\n"),
-        "{suite}: not valid YAML: 'seeds' stands twice, again in line 3",
+        "{suite}: not valid YAML: 'seeds' appears twice, again in line 3",
     ),
     Bad(
         "alias of itself",
         text("tasks: &a [*a]"),
-        "{suite}: not valid YAML: alias 'a' stands for nothing that is complete, line 1",
+        "{suite}: not valid YAML: alias 'a' refers to nothing that is complete, line 1",
     ),
     Bad(
         "alias of nothing",
         text("tasks: *a"),
-        "{suite}: not valid YAML: alias 'a' stands for nothing that is complete, line 1",
+        "{suite}: not valid YAML: alias 'a' refers to nothing that is complete, line 1",
     ),
     Bad(
         "large file",

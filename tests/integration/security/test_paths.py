@@ -113,7 +113,7 @@ def test_link_at_a_folder_of_a_run_is_refused(store: Store, tmp_path: Path, dept
     parts = store.record_path(RUN).relative_to(store.root).parts
     place = store.root.joinpath(*parts[: depth + 1])
     planted(place, outside)
-    with pytest.raises(StoreError, match="a link leads out of the folder; take it away"):
+    with pytest.raises(StoreError, match="a link leads out of the folder; remove it"):
         store.write(blank(RUN), PREDICTIONS)
     assert list(outside.iterdir()) == []
 
@@ -151,7 +151,7 @@ def test_link_at_a_part_of_the_results_is_refused(tmp_path: Path, folder: str) -
     """So are the folders that a results folder begins with, before anything is written."""
     (tmp_path / "outside").mkdir()
     planted(tmp_path / "results" / folder, tmp_path / "outside")
-    with pytest.raises(StoreError, match="a link leads out of the folder; take it away"):
+    with pytest.raises(StoreError, match="a link leads out of the folder; remove it"):
         Store(tmp_path / "results").open_for_writing()
     assert list((tmp_path / "outside").iterdir()) == []
 
@@ -186,7 +186,7 @@ def test_checkpoints_that_lead_elsewhere_are_refused(store: Store, tmp_path: Pat
     (tmp_path / "outside").mkdir()
     store.checkpoints.rmdir()
     planted(store.checkpoints, tmp_path / "outside")
-    with pytest.raises(StoreError, match="a link leads out of the folder; take it away"):
+    with pytest.raises(StoreError, match="a link leads out of the folder; remove it"):
         Checkpoints(store, torch.device("cpu")).write([RUN], SNAPSHOT)
     assert list((tmp_path / "outside").iterdir()) == []
 
@@ -228,7 +228,7 @@ def test_link_at_the_studies_is_refused(
     planted(small.results / f"studies.db{ending}", outside)
     answer = call(capsys, "tune", *small.running, "--methods", "head", "--trials", "8")
     assert answer.code == 2
-    assert f"studies.db{ending}: a link leads out of the folder; take it away" in answer.err
+    assert f"studies.db{ending}: a link leads out of the folder; remove it" in answer.err
     assert not outside.exists()
 
 
@@ -291,7 +291,7 @@ def test_link_at_a_folder_of_a_copy_is_refused(
     planted(folder, outside)
     answer = call(capsys, *arguments)
     assert answer.code == 2
-    assert "a link leads out of the folder; take it away" in answer.err
+    assert "a link leads out of the folder; remove it" in answer.err
     assert list(outside.iterdir()) == []
 
 
