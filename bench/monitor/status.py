@@ -248,7 +248,7 @@ def _retry(command: str, status: str) -> str:
 
 
 def _told(log: Path) -> Iterator[Event]:
-    """Yield the events of a log; others may have written it, so that what is none is left out."""
+    """Yield the events of a log; others may have written it, so malformed lines are skipped."""
     for event in event_log.events(log):
         fields = _READ.get(str(event["event"]), {})
         counts = event["statuses"].values() if isinstance(event.get("statuses"), dict) else ()

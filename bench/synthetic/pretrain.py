@@ -2,9 +2,9 @@
 
 Both learn from `bench.synthetic.language.corpus` alone, which shares the grammar with the built-in
 tasks, but neither their labels nor any of their sentences. All dropout is off; the stored encoder
-configuration keeps the library's default of 0.1 for those who fine-tune with it. The same seed,
-versions and one thread give the same weights. What is learnt is
-`bench.synthetic.pretraining_models`; loading backbones for a run is `bench.models.loading`.
+configuration keeps the library's default of 0.1 for fine-tuning. The same seed, versions and one
+thread give the same weights. The models are in `bench.synthetic.pretraining_models`; runs load
+backbones with `bench.models.loading`.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def train(
 
     Args:
         kind: `encoder` or `decoder`.
-        recipe: The settings; its schedule holds also when fewer steps are made.
-        steps: Stop early after so many steps.
+        recipe: The settings; the schedule does not change when fewer steps are made.
+        steps: Stop after this many steps.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(recipe.seed)

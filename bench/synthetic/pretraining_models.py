@@ -1,14 +1,14 @@
-"""The tiny backbones while they are pretrained: shapes, words and objectives.
+"""The tiny backbones in pretraining: shapes, vocabularies and objectives.
 
 The encoder (BERT) does five things with each batch, half of whose rows have words masked:
 
 - words: predict the masked words;
 - order: tell from the pooled [CLS] whether a sentence was disturbed (words replaced by random
   ones, neighbours swapped); scene: whether one of two sentences retells the other;
-- contents: tell from the pooled [CLS] which words stand in only the first of two sentences and
-  which in only the second (of a single sentence: which words it has);
+- contents: tell from the pooled [CLS] which words are only in the first of two sentences and
+  which only in the second (of a single sentence: which words it has);
 - neighbour: find among all the sentence that comes next to this one in a story, by pooled [CLS];
-- shared: tell from each word's own state whether it stands in the other sentence as well.
+- shared: tell from each word's own state whether it is in the other sentence as well.
 
 The decoder (Llama) predicts the next word of stories. The text is
 `bench.synthetic.language.corpus`; the loop, the settings that made the committed weights and the
@@ -46,9 +46,9 @@ DECODER_IDS = {word: k for k, word in enumerate((*WORD_IDS, *RECORD_WORDS, STOP)
 """Token ids of the decoder, which also knows the words of records and `STOP`."""
 
 VERDICT_WIDTH = 32
-"""Pooled features that order and scene are told from; contents take the others.
+"""Pooled features for order and scene; contents use the others.
 
-Apart, because the two verdicts alone would drive every pooled feature to 1 or -1.
+They are separate, because order and scene alone would drive every pooled feature to 1 or -1.
 """
 
 SPREAD = 0.5
@@ -62,13 +62,13 @@ class Recipe:
     Attributes:
         seed: Seed of text, initial weights and masks.
         steps: Optimiser updates.
-        batch_size: Rows a step: single sentences and as many pairs (encoder), or stories (decoder).
-        corpus_size: Distinct rows of each sort before they come round again.
+        batch_size: Rows per step: sentences and as many pairs (encoder), or stories (decoder).
+        corpus_size: Distinct rows of each type before they repeat.
         learning_rate: Peak of AdamW's rate, reached after `warmup_steps`, then cosine to 0.
         warmup_steps: Steps of linear warm-up.
         weight_decay: AdamW's decoupled decay.
         mask_share: Share of words masked in the encoder's masked half of a batch.
-        log_every: Steps over which one entry of the recorded curve averages.
+        log_every: Steps averaged in one entry of the recorded curve.
     """
 
     seed: int = 1
@@ -83,7 +83,7 @@ class Recipe:
 
 
 class PretrainingModel(Protocol):
-    """What the loop needs of a model in training."""
+    """A model as the pretraining loop uses it."""
 
     module: nn.Module
 
@@ -108,7 +108,7 @@ class Encoder:
         self._word_bias = nn.Parameter(torch.zeros(len(WORD_IDS)))
         self._verdicts = nn.Linear(VERDICT_WIDTH, 2)
         self._contents = nn.Linear(width - VERDICT_WIDTH, 2 * len(WORD_IDS))
-        nn.init.constant_(self._contents.bias, -4.0)  # few of all words stand in one sentence
+        nn.init.constant_(self._contents.bias, -4.0)  # one sentence has few of all words
         self._shared = nn.Linear(width, 1)
         self._places = nn.Linear(width, width)
         heads = {"verdicts": self._verdicts, "contents": self._contents, "shared": self._shared}
@@ -170,10 +170,10 @@ class Encoder:
         return loss, output.last_hidden_state[half:], output.pooler_output[half:]
 
     def _contents_loss(self, pooled: Tensor, contents: NDArray[np.float32]) -> Tensor:
-        """Return the loss of the marked words, per word that is there to be found.
+        """Return the loss of the marked words, per marked word.
 
         Features are centred over the rows, and pushed to differ by `SPREAD` (the variance term of
-        Bardes et al., VICReg, 2022): else they saturate early and say the same of every sentence.
+        Bardes et al., VICReg, 2022). Otherwise they saturate early and ignore the sentence.
         """
         features = pooled[:, VERDICT_WIDTH:]
         total = F.binary_cross_entropy_with_logits(
@@ -185,7 +185,7 @@ class Encoder:
         return total / max(1.0, float(contents.sum())) + 2.0 * too_alike
 
     def _neighbour_loss(self, pooled: Tensor, next_pooled: Tensor) -> Tensor:
-        """Ask which of all next sentences belongs to which sentence (InfoNCE, both ways)."""
+        """Return the loss of matching sentences with next sentences (InfoNCE, both ways)."""
         one, other = (F.normalize(self._places(each), dim=1) for each in (pooled, next_pooled))
         likeness = 10.0 * one @ other.T
         answer = torch.arange(len(one))
@@ -194,7 +194,7 @@ class Encoder:
     def _shared_loss(
         self, states: Tensor, ids: NDArray[np.int64], contents: NDArray[np.float32]
     ) -> Tensor:
-        """Ask of every word whether it stands in both sentences, i.e. in neither's own contents."""
+        """Return the loss of telling whether each word is in both sentences."""
         own = contents[:, : len(WORD_IDS)] + contents[:, len(WORD_IDS) :]
         shared = 1.0 - np.take_along_axis(own, ids, axis=1)
         at = torch.from_numpy(ids >= len(SPECIALS))
@@ -223,10 +223,10 @@ class Encoder:
 
 
 def _attend_to_alike(bert: Any) -> None:
-    """Let like words attend to each other in the first layer: keys equal queries, faint positions.
+    """Make equal words attend to each other in the first layer: keys equal queries, weak positions.
 
-    Comparing two sentences needs exactly that, and from random weights it takes thousands of steps
-    to arise. Later layers stay free, as [CLS], which is like nothing else, has to gather from all.
+    Comparing two sentences needs exactly this, and from random weights it takes thousands of steps
+    to emerge. Later layers stay free, since [CLS], which equals no word, must attend to all.
     Source: Trockman and Kolter, Mimetic Initialization of Self-Attention Layers, 2023.
     """
     with torch.no_grad():

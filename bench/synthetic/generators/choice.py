@@ -18,7 +18,7 @@ CHOICE_SLOPE = 14.0
 """Log-odds of one choice against another per unit of `similarity` to the prompt, in [0, 1]."""
 
 _TRIES = 30
-"""Retellings drawn in search of one choice; a quarter of all stand in the split's room."""
+"""Retellings drawn to find one choice; a quarter of all are in the split's room."""
 
 _Question = tuple[str, tuple[list[str], NDArray[np.float64]]]
 
@@ -27,16 +27,16 @@ _Question = tuple[str, tuple[list[str], NDArray[np.float64]]]
 class ChoiceTask:
     """Choose the retelling of an action; column `prompt`, lists `choices`, label its index.
 
-    All choices tell the prompt's action in other words and less detail; one of them as it is, the
-    others with one, two and three things changed. The label is drawn by a softmax in similarity, so
-    a choice that is nearly right is now and then the label.
+    All choices retell the prompt's action in other words and less detail. One changes nothing, the
+    others change one, two and three things. The label is drawn by a softmax in similarity, so a
+    nearly right choice is sometimes the label.
     """
 
     columns: tuple[str, ...] = ("prompt",)
     labels: tuple[str, ...] = ()
 
     def build(self, split: Split, n: int, inputs: Draws, labels: Draws) -> SyntheticSplit:
-        """Make the first `n` examples of a split, inputs and labels from a stream each."""
+        """Make the first `n` examples of a split, inputs and labels from separate streams."""
         drawn = draw_distinct(n, lambda: _propose(split, inputs))
         truth = np.array([p for _, p in drawn.values()])
         chosen = [int((p.cumsum()[:-1] <= labels.uniform()).sum()) for p in truth]
@@ -51,7 +51,7 @@ class ChoiceTask:
 def _propose(split: Split, draws: Draws) -> _Question | None:
     """Draw a prompt, its choices in random order and their true probabilities.
 
-    None where prompt or choices are not in the split's room, as when a prompt has no other words.
+    None if prompt or choices are not in the split's room, or the prompt cannot be reworded.
     """
     prompt = draw_action(draws, detail=0.6)
     texts = [write(Sentence(prompt))]

@@ -1,4 +1,4 @@
-"""Sentences spoilt so that they are certainly outside the grammar."""
+"""Sentences changed so that they are certainly outside the grammar."""
 
 from __future__ import annotations
 

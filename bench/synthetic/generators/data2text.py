@@ -1,6 +1,6 @@
-"""The generated task of telling a record in a sentence: several references for each input.
+"""The generated task of writing a record as a sentence, with several references per input.
 
-Records and the check of what a text tells are `bench.synthetic.language.records`.
+Records, and the check of whether a text matches one, are in `bench.synthetic.language.records`.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from gapbench.bench.synthetic.language.sampling import Draws, draw_action
 
 MOST_REFERENCES = 5
 _TRIES = 40
-"""Rewordings drawn in search of references; a quarter of all stand in the split's room."""
+"""Rewordings drawn to find references; a quarter of all are in the split's room."""
 
 
 @dataclass(frozen=True)
 class Data2TextTask:
-    """Tell an action's record in a sentence; column `record`, lists `references` (2 to 5).
+    """Write an action's record as a sentence; column `record`, lists `references` (2 to 5).
 
-    References are distinct rewordings, and each tells all of the record and nothing else. As the
-    room of a record is that of its meaning, no two splits share anything that is to be said.
+    References are distinct rewordings, and each states the whole record and nothing else. The room
+    of a record is that of its meaning, so no two splits share a meaning.
     """
 
     columns: tuple[str, ...] = ("record",)
@@ -44,7 +44,7 @@ class Data2TextTask:
 
 
 def _propose(split: Split, draws: Draws) -> tuple[str, list[str]] | None:
-    """Draw a record and its references, or None where fewer than two are in the split's room."""
+    """Draw a record and its references, or None if fewer than two are in the split's room."""
     action = meanings(draw_action(draws))
     record = write_record(action)
     if room(record) != split:

@@ -46,7 +46,7 @@ _LABEL_DECIMALS = 3
 
 @dataclass(frozen=True)
 class LabelledTask:
-    """A task whose label is drawn from a distribution that the input decides.
+    """A task whose label is drawn from a distribution that depends on the input.
 
     Attributes:
         columns: Names of the text columns, one or two.
@@ -60,7 +60,7 @@ class LabelledTask:
     propose: Callable[[Draws], tuple[tuple[str, ...], float]]
 
     def build(self, split: Split, n: int, inputs: Draws, labels: Draws) -> SyntheticSplit:
-        """Make the first `n` examples of a split, inputs and labels from a stream each."""
+        """Make the first `n` examples of a split, inputs and labels from separate streams."""
 
         def in_room() -> tuple[tuple[str, ...], float] | None:
             texts, truth = self.propose(inputs)
@@ -91,7 +91,7 @@ def clipped_mean(centre: float, sd: float) -> float:
 
     With z = (bound - centre) / sd at each bound, and P, p the standard normal distribution and
     density: low P(z_low) + high (1 - P(z_high)) + centre (P(z_high) - P(z_low))
-    + sd (p(z_low) - p(z_high)). Labels are then rounded to 3 decimals, which moves it by far less.
+    + sd (p(z_low) - p(z_high)). Labels are then rounded to 3 decimals, which hardly changes it.
     """
     low, high = SIMILARITY_RANGE
     normal = NormalDist()

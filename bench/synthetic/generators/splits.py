@@ -1,6 +1,6 @@
-"""What a generated split holds, which sentences it may hold, and the best score on it.
+"""Generated splits: their content, the texts they may use, and the best possible score.
 
-The tasks that fill it are the other modules of this package.
+The other modules of this package are the tasks that fill them.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class SyntheticSplit:
     lists: Mapping[str, list[list[str]]] = field(default_factory=dict)
 
     def table(self) -> dict[str, list[Any]]:
-        """Return what a file of these rows would hold: texts, lists of texts, `label` if any."""
+        """Return the columns of a file of these rows: texts, lists of texts, `label` if any."""
         label = {"label": self.labels.tolist()} if self.labels.size else {}
         return {**self.columns, **self.lists, **label}
 
@@ -60,27 +60,27 @@ class SyntheticSplit:
 
 
 class SyntheticTask(Protocol):
-    """How a generated task looks and how its splits are made."""
+    """A generated task: its columns and labels, and how its splits are made."""
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns of texts that are read together, one or two."""
+        """Names of the text columns that a model reads together, one or two."""
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the classes in label order; empty except for classification."""
 
     def build(self, split: Split, n: int, inputs: Draws, labels: Draws) -> SyntheticSplit:
-        """Make the first `n` examples of a split, inputs and labels from a stream each."""
+        """Make the first `n` examples of a split, inputs and labels from separate streams."""
 
 
 def room(text: str) -> Room:
-    """Return the only split in which a text may be used, a fair share of all for each."""
+    """Return the only split that may use a text; each split gets an equal share."""
     return ROOMS[hashlib.sha256(text.encode()).digest()[0] % len(ROOMS)]
 
 
 def draw_distinct(n: int, propose: Callable[[], tuple[K, V] | None]) -> dict[K, V]:
-    """Collect `n` proposals of distinct keys; None and keys that are there already are left out."""
+    """Collect `n` proposals with distinct keys; None and repeated keys are left out."""
     drawn: dict[K, V] = {}
     while len(drawn) < n:
         example = propose()

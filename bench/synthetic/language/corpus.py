@@ -1,10 +1,10 @@
 """Text of the built-in grammar for pretraining: neighbours, pairs and stories.
 
-All of it comes from the `pretrain` room of `bench.synthetic.generators`, so no text of any task is
-among it, and its draws are named apart from those of the tasks. What tasks and corpus share is the
-grammar: its words, and the habits of its text (what retellings keep, that opinions joined by `and`
-agree, how a record is written, and that a retelling of it may follow). No label of a task is used.
-Models and objectives live in `bench.synthetic.pretraining_models`.
+All of it comes from the `pretrain` room of `bench.synthetic.generators`, so it contains no text of
+any task, and its random streams have other names than those of the tasks. Tasks and corpus share
+the grammar: its words, and the habits of its text (what retellings keep, that opinions joined by
+`and` agree, how a record is written, and that a retelling of it may follow). No label of a task is
+used. Models and objectives are in `bench.synthetic.pretraining_models`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from gapbench.bench.synthetic.language.sampling import (
 
 STORY_SENTENCES = 4
 RECORD_SENTENCES = 2
-"""Sentences after a record, which is about as long as two of them."""
+"""Sentences after a record; a record is about as long as two sentences."""
 
 RECORD_SHARE = 0.4
 """Share of stories that begin with the record of an action."""
@@ -38,7 +38,7 @@ T = TypeVar("T")
 
 
 class Corpus(Generic[T]):
-    """A fixed number of items, drawn when first needed and then gone through in rounds.
+    """A fixed number of items, drawn when first needed and then repeated in the same order.
 
     Attributes:
         size: Number of distinct draws; item `size` is item 0 again.
@@ -74,7 +74,7 @@ def draw_pair(draws: Draws) -> tuple[str, str, bool]:
 
 
 def draw_story(draws: Draws) -> list[str]:
-    """Draw a few sentences that keep their habits, so that what was says what will be.
+    """Draw a few sentences with consistent habits, so that earlier text predicts later text.
 
     A steady story retells its action or keeps its mood, a drifting one changes something each time,
     and in a garbled one every sentence has a word replaced or two neighbours swapped. Some begin
@@ -132,7 +132,7 @@ def _in_room(propose: Callable[[], Sentence]) -> Sentence:
 
 
 def _starter(draws: Draws) -> Sentence:
-    """Draw a sentence that something can follow from: an action, or an opinion with a mood."""
+    """Draw a sentence that can be continued: an action, or an opinion with a mood."""
     while True:
         sentence = draw_sentence(draws) if draws.chance(0.7) else draw_opinion(draws)
         if _is_action(sentence) or valence(sentence) != 0.0:
@@ -152,7 +152,7 @@ def _next(before: Sentence, draws: Draws) -> Sentence:
 
 
 def _break(before: Sentence, draws: Draws) -> Sentence:
-    """Tell something else: mostly the same action with one thing changed, or the opposite mood."""
+    """Draw a break: mostly the same action with one thing changed, or the opposite mood."""
     if not isinstance(before.first, Action) or before.second is not None:
         return _opinion(draws, kind=valence(before) <= 0)
     if draws.chance(0.1):

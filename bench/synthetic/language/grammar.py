@@ -72,7 +72,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Description:
-    """A clause that says what something is like."""
+    """A clause that describes something."""
 
     subject: NounPhrase
     past: bool
@@ -155,7 +155,7 @@ def _phrase_words(phrase: NounPhrase) -> list[str]:
 
 
 class _NotInGrammarError(ValueError):
-    """The words at hand cannot go on as any sentence of the grammar."""
+    """The words read so far do not begin any sentence of the grammar."""
 
 
 _SINGULARS = {plural: noun for noun, plural in PLURALS.items()}
@@ -173,7 +173,7 @@ _DO_FORMS = {"does": (False, False), "do": (True, False), "did": (None, True)}
 
 
 class _Reader:
-    """Reads a sentence left to right; one word always decides how to go on."""
+    """Reads a sentence left to right; the next word always decides how to continue."""
 
     def __init__(self, words: Sequence[str]) -> None:
         self._words = words

@@ -1,7 +1,7 @@
 """The words of the built-in grammar: forms, categories, synonyms, opinions and selection.
 
-Tables of words and what follows from them directly live here; how words make sentences is
-`bench.synthetic.language.grammar`. A table entry `doctor=physician` names two words of one meaning.
+Tables of words, and tables derived from them, are here. `bench.synthetic.language.grammar` makes
+sentences of words. A table entry `doctor=physician` names two words of one meaning.
 Every written form belongs to one word and one part of speech, which keeps the grammar unambiguous.
 """
 
@@ -96,7 +96,7 @@ PLACES = ("park", "garden", "kitchen", "market", "river", "school", "station", "
 CONJUNCTIONS = ("and", "but")
 
 STOP = "."
-"""What stands between the sentences of a running text; no word of the grammar."""
+"""Separator between the sentences of a running text; not a word of the grammar."""
 
 BE = {(False, False): "is", (True, False): "are", (False, True): "was", (True, True): "were"}
 """Form of the copula by (plural, past)."""
@@ -181,7 +181,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
 
 
 def meaning(word: str) -> str:
-    """Return the word that stands for all synonyms of `word` (the first of its group)."""
+    """Return the word that represents all synonyms of `word` (the first of its group)."""
     return SYNONYMS.get(word, (word,))[0]
 
 

@@ -1,10 +1,10 @@
-"""An action as a record: pairs of slot and value in words, and whether a text tells them.
+"""An action as a record: pairs of slot and value in words, and whether a text matches them.
 
 The record of `the hound did not chase two old cats near the port` is
 `what : not chase | when : past | who : the dog | whom : two old cats | where : near harbor`. It
-stands for everything that says the same: every word is the first of its synonyms, the verb is in
-its base form, and empty slots are left out. Telling it takes word order, tense, agreement and `an`.
-Which records make a task is `bench.synthetic.generators.data2text`.
+represents every sentence with the same meaning: every word is the first of its synonyms, the verb
+is in its base form, and empty slots are left out. Writing it as a sentence takes word order, tense,
+agreement and `an`. `bench.synthetic.generators.data2text` chooses the records of the task.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gapbench.bench.synthetic.language.lexicon import PLURALS, STOP
 from gapbench.bench.synthetic.language.rewriting import meanings
 
 PAIR, SEPARATOR = ":", "|"
-"""What stands between a slot and its value, and between two slots."""
+"""Separators between a slot and its value, and between two slots."""
 
 SLOTS = ("what", "when", "who", "whom", "how", "where")
 TENSES = {False: "present", True: "past"}
@@ -25,7 +25,7 @@ RECORD_WORDS = (PAIR, SEPARATOR, *SLOTS, *TENSES.values())
 
 
 def write_record(action: Action) -> str:
-    """Return the slots and values of what an action means, in the order of `SLOTS`."""
+    """Return the slots and values of an action, in the order of `SLOTS`."""
     values = _values(action)
     filled = (f"{slot} {PAIR} {values[slot]}" for slot in SLOTS if values[slot])
     return f" {SEPARATOR} ".join(filled)
@@ -51,14 +51,14 @@ def _phrase(phrase: NounPhrase) -> str:
 
 
 def slot_accuracy(text: str, record: str) -> float:
-    """Return the share of slots that a text tells as the record does, in [0, 1].
+    """Return the share of slots in which a text agrees with the record, in [0, 1].
 
-    Slots that both leave empty do not count. A text that is not a single action of the grammar
-    tells nothing.
+    Slots that are empty in both do not count. A text that is not a single action of the grammar
+    has no slots.
 
     Args:
         text: Words separated by single spaces.
-        record: What `write_record` gives, perhaps followed by `STOP`.
+        record: A result of `write_record`, perhaps followed by `STOP`.
     """
     told = _told(text)
     if told is None:
@@ -70,7 +70,7 @@ def slot_accuracy(text: str, record: str) -> float:
 
 
 def says_record(text: str, record: str) -> bool:
-    """Tell whether a text is a sentence of the grammar that says exactly what the record does."""
+    """Whether a text is a sentence of the grammar with exactly the meaning of the record."""
     return slot_accuracy(text, record) == 1.0
 
 

@@ -1,7 +1,7 @@
-"""Rewrites of an action, and what they do to its meaning: what follows, how much is shared.
+"""Rewrites of an action, and their effect on meaning: entailment and similarity.
 
-Each rewrite keeps the sentence inside the grammar. Which rewrite makes which label is decided in
-`bench.synthetic.generators`.
+Each rewrite keeps the sentence inside the grammar. `bench.synthetic.generators` decides which
+rewrite gives which label.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gapbench.bench.synthetic.language.sampling import Draws, draw_adjective
 
 
 def entails(premise: Action, hypothesis: Action) -> bool:
-    """Tell whether whatever the premise says makes the hypothesis true.
+    """Whether the premise entails the hypothesis.
 
     An affirmed action entails the same action with fewer details, more general nouns and synonyms
     (determiners of this grammar say that something exists, so nouns may only widen). A denied
@@ -154,7 +154,7 @@ def generalise(action: Action, draws: Draws, share: float = 0.4) -> Action:
 
 
 def alter(action: Action, draws: Draws) -> Action:
-    """Change one thing about the action, so that it is about something else."""
+    """Change one thing about the action, and with it the meaning."""
     change = draws.pick(
         (_other_subject, _other_object, _other_verb, _swap, _deny, _other_detail, _other_detail)
     )

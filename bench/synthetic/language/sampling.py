@@ -1,6 +1,6 @@
-"""Random sentences of the built-in grammar, from streams of draws that are the same everywhere.
+"""Random sentences of the built-in grammar, from random streams that are the same everywhere.
 
-What a sentence is lives in `bench.synthetic.language.grammar`; pairs of sentences are made in
+Sentences are defined in `bench.synthetic.language.grammar`; pairs of sentences are made in
 `bench.synthetic.language.rewriting`.
 """
 
@@ -36,7 +36,7 @@ from gapbench.bench.synthetic.language.lexicon import (
 )
 
 MAX_WORDS = 16
-"""Longest sentence that is ever drawn, in words."""
+"""Length of the longest sentence, in words."""
 
 COHERENCE = 0.9
 """Share of joined opinions that agree after `and` and disagree after `but`."""
@@ -45,10 +45,10 @@ T = TypeVar("T")
 
 
 class Draws:
-    """A stream of random draws that depends only on the named parts it is made from.
+    """A stream of random draws that depends only on its named parts.
 
-    Everything comes from `Generator.random`, which passes the generator's bits on; the methods that
-    numpy builds on top of it may change between versions.
+    All draws use `Generator.random`, which passes on the generator's bits. Numpy's other methods
+    may change between versions.
     """
 
     def __init__(self, *parts: str | int) -> None:
@@ -97,10 +97,10 @@ def draw_sentence(draws: Draws) -> Sentence:
 
 
 def draw_opinion(draws: Draws) -> Sentence:
-    """Draw a sentence that says how good or bad somebody or something is.
+    """Draw a sentence with an opinion on somebody or something.
 
     Opinions joined by `and` mostly agree and those joined by `but` mostly disagree, as in real
-    text; that is how a language model can learn which words are kind without being told.
+    text. From this a language model can learn which words are positive without labels.
     """
     if draws.chance(0.4):
         return Sentence(_description(draws, tuple(OPINIONS)))
@@ -113,10 +113,10 @@ def draw_opinion(draws: Draws) -> Sentence:
 
 
 def draw_action(draws: Draws, detail: float = 0.5) -> Action:
-    """Draw a clause about what happens.
+    """Draw a clause about an action.
 
     Args:
-        draws: Where randomness comes from.
+        draws: The stream of random draws.
         detail: Probability of each adjective, adverb and place, in [0, 1].
     """
     verb = VERBS[draws.pick(tuple(VERBS))]
