@@ -103,7 +103,7 @@ def test_no_escape_sequence_of_a_log_or_plan_reaches_a_terminal(
     answer = call(capsys, "status", store.root, *more)
     assert "x\\x1b[2J" in answer.out
     assert "stopped: " in answer.err
-    assert "try again: gapbench run x\\x1b[2J" in answer.err
+    assert "try again: gapbench run 'x\\x1b[2J" in answer.err
     assert not {"\x1b", "\x07", "\u202e"} & {*answer.out, *answer.err}
 
 
