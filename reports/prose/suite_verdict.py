@@ -58,7 +58,7 @@ def _means(together: SuiteSummary) -> list[str]:
 
 
 def _ahead(together: SuiteSummary, best: str) -> list[str]:
-    """Return the rows, with their means, that are ahead of the best ranked row but are not ranked."""
+    """Return rows with their means that beat the best ranked row without being ranked."""
     means = {name: float(each.mean) for name, each in together.means.items()}
     return [
         f"{name} ({number(mean)})"

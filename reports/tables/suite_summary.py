@@ -121,7 +121,7 @@ class SuiteSummary:
 
     @cached_property
     def profile(self) -> Profile[str] | None:
-        """Shares of ranked rows' runs by distance to a task's best mean; None without ranked rows."""
+        """Shares of ranked rows' runs by distance to a task's best mean; None if none rank."""
         if not self.averageable or not self.ranked:
             return None
         tops = [max(task.mean(name) for name in self.ranked) for task in self.tasks]
