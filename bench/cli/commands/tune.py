@@ -41,7 +41,7 @@ def _search(parser: argparse.ArgumentParser) -> None:
         "--space",
         choices=SPACES,
         default="default",
-        help="search space: equal number of dimensions for every method, or all (default: default)",
+        help="search space: as many dimensions for every method (default), or all of them (full)",
     )
     parser.add_argument(
         "--objective",
