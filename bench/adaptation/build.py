@@ -18,7 +18,7 @@ from gapbench.bench.models.run_axis import RunAxis
 
 
 def load_backbone(cell: Cell, sources: Sources) -> Backbone:
-    """Return the backbone of a cell, and the adapter to start from, from where they are at hand."""
+    """Load the backbone of a cell and its initial adapter from their local folders."""
     location = sources.locate(cell.backbone)
     task = cell.task
     loaded = loading.load(location, cell.backbone, task.head, task.n_outputs, cell.precision)

@@ -80,7 +80,7 @@ class TrainState:
         model: the adapted backbone; called with ``Batch.inputs`` it returns an object with `logits`
             of shape (runs * batch, ..., outputs): one softmax (or value) for each of the targets.
         train_targets: targets of the whole training set, (examples,).
-        optimizers: one for each group of the bank's parameters, made anew for every phase.
+        optimizers: one for each group of the bank's parameters, created for every phase.
         packs: whether several sequences may share a row where the model scores texts.
     """
 
@@ -239,7 +239,7 @@ class Method(ABC, Generic[ConfigT]):
         state.optimizers = {"main": StackedAdamW(state.bank, trainings, steps, self.axis)}
 
     def stopped(self, state: TrainState) -> Mapping[int, str]:  # noqa: ARG002
-        """Return the runs that cannot go on after `begin`: position in the stack and the reason.
+        """Return the runs that cannot continue after `begin`: position in the stack and the reason.
 
         They end with the status of a run that diverges, and the reason as its detail.
         """

@@ -162,7 +162,7 @@ class StackedAdamW:
         self.columns = bank.columns(group)
         self._first = torch.zeros_like(bank.values[:, self.columns])
         self._second = torch.zeros_like(self._first)
-        self._scratch = torch.empty_like(self._first)  # large ones are slow to make anew
+        self._scratch = torch.empty_like(self._first)  # reused: allocating large ones is slow
         self._decays = any(s.weight_decay for s in settings)
         self._decay = self._column([s.weight_decay for s in settings], axis)
         norms = [s.max_grad_norm or math.inf for s in settings]

@@ -47,7 +47,7 @@ def run(
 ) -> Results:
     """Run what a suite wants and the results folder lacks.
 
-    Calling it again goes on: finished runs are kept, whatever ended the call before.
+    Calling it again resumes: finished runs are kept, however the last call ended.
 
     Args:
         suite: name of a built-in suite, path of a YAML file, a `Suite`, or its fields. Tasks in it
@@ -74,7 +74,7 @@ def run(
         All that the results folder holds now; its `outcome` says what this call did.
 
     Raises:
-        ConfigError, DataError, BackboneError: naming what is invalid or not at hand.
+        ConfigError, DataError, BackboneError: naming the invalid or missing input.
         StoreError: if the results folder cannot be written.
         KeyboardInterrupt: if the work was interrupted; finished runs are stored.
     """
@@ -116,7 +116,7 @@ def tune(
 ) -> Results:
     """Search every method's settings on validation, then score winners and defaults on fresh seeds.
 
-    Calling it again goes on, as `run` does.
+    Calling it again resumes, as with `run`.
 
     Args:
         suite: whose methods are tuned, each on each task; all arguments without an explanation here
@@ -153,7 +153,7 @@ def tune(
         All that the results folder holds now; its `studies` are the searches.
 
     Raises:
-        ConfigError, DataError, BackboneError: naming what is invalid or not at hand.
+        ConfigError, DataError, BackboneError: naming the invalid or missing input.
         StoreError: if the results folder or the storage cannot be written.
         KeyboardInterrupt: if the work was interrupted; finished trials and runs are stored.
     """
@@ -191,7 +191,7 @@ def check(
         A row for each cell with the sizes of its splits, and "ok" or why it will be skipped.
 
     Raises:
-        ConfigError, DataError, BackboneError: naming what is invalid or not at hand.
+        ConfigError, DataError, BackboneError: naming the invalid or missing input.
     """
     given = locals()
     from gapbench.bench.api.planning import checked
@@ -233,7 +233,7 @@ def plan(
         no stored run tells.
 
     Raises:
-        ConfigError, DataError, BackboneError: naming what is invalid or not at hand.
+        ConfigError, DataError, BackboneError: naming the invalid or missing input.
     """
     given = locals()
     from gapbench.bench.api.planning import planned

@@ -49,13 +49,13 @@ class Outcome:
 
     @property
     def messages(self) -> list[str]:
-        """A sentence on every run that is not ok, and on what is left."""
+        """A sentence for every run that is not ok, and for the runs left."""
         said = [f"{status}: {run}: {cause}" for status, run, cause in self.troubles]
         if self.left:
             about = f", about {span(self.seconds_left)} of one worker" if self.seconds_left else ""
-            said.append(f"{self.left} runs are left{about}; the same command goes on")
+            said.append(f"{self.left} runs are left{about}; run the same command again to resume")
         elif self.elsewhere:
-            said.append(f"{self.elsewhere} runs are in the hands of another process")
+            said.append(f"{self.elsewhere} runs are claimed by another process")
         return said + [
             f"no trial of {name} is complete; see gapbench status" for name in self.fruitless
         ]

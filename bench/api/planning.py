@@ -74,7 +74,7 @@ def request(
     """Return what a suite asks for, or the part of it that is wanted.
 
     Raises:
-        ConfigError, DataError, BackboneError: naming what is invalid or not at hand.
+        ConfigError, DataError, BackboneError: naming the invalid or missing input.
     """
     loaded, path = suites.load(suite)
     wanted = suites.restrict(
@@ -137,7 +137,7 @@ def planned(
         left = lefts[task, backbone, method, variant]
         each = costs.seconds.get((task, backbone, method))
         row["seconds_left"] = None if left and each is None else round(left * (each or 0), 1)
-    failed = f", {len(alone)} left alone (see gapbench status)" if alone else ""
+    failed = f", {len(alone)} skipped (see gapbench status)" if alone else ""
     notes = [f"{len(wanted.planned)} runs, {len(todo)} to do{failed}"]
     if todo:
         notes.append(_estimate(list(todo.values()), costs, store.root, engine, workers))
@@ -180,7 +180,7 @@ def _doubts(row: dict[str, Any]) -> Iterator[str]:
         if count := row.get(f"leaked_{split}"):
             yield (
                 f"task {row['task']!r}: {count} of {row[split]} {split} inputs are in train too; "
-                "their scores tell of memory; take them out of one of the two"
+                "their scores reward memorisation; remove them from one of the two"
             )
     for split in ("train", "validation", "test"):
         if count := row.get(f"cut_{split}"):

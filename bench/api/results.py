@@ -48,7 +48,7 @@ def load(folder: str | PathLike[str] = "results") -> "Results":
 class Results:
     """A results folder.
 
-    It is read when something of it is first asked for, and not again: `load` it anew to see what
+    It is read once, on first access: call `load` again to see what
     has been added since.
 
     Attributes:
@@ -142,7 +142,7 @@ class Results:
         said = {
             suite_verdict.title(together): suite_verdict.overall(together)
             for together in suite_summaries(loaded, summary)
-            if len(together.rivals) > 1
+            if len(together.ranked) > 1
         }
         blocks = [block for _, block in summary.groupby(BLOCK, sort=False)]
         return Verdict(said | {title(block): verdict(block) for block in blocks})

@@ -1,4 +1,4 @@
-"""Training a suite: what is missing is run, a log is kept, and what became of it is told."""
+"""Train a suite: execute the missing runs, keep a log and return the outcome."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -50,7 +50,7 @@ class Work:
         """Return what a call of a function with these arguments asks for.
 
         Raises:
-            ConfigError, DataError, BackboneError: naming what is invalid or not at hand; nothing
+            ConfigError, DataError, BackboneError: naming the invalid or missing input; nothing
                 has been written then.
         """
         engines.find(one_of("engine", given["engine"], engines.names()))
@@ -110,7 +110,7 @@ class Work:
 
 
 def train(work: Work) -> Outcome:
-    """Run what is missing of a suite, and return what became of it."""
+    """Execute the missing runs of a suite and return the outcome."""
     wanted, settings, runs = work.wanted, work.settings, work.wanted.runs
     store = store_at(settings.results)
     rows = [(entry.run, entry.variant) for entry in wanted.planned]
@@ -123,7 +123,7 @@ def train(work: Work) -> Outcome:
     say(done_before, progress=work.progress)
     if alone:
         say(
-            f"{len(alone)} of them failed {ENOUGH} times in the same way and are left alone; "
+            f"{len(alone)} of them failed {ENOUGH} times in the same way and are skipped; "
             "--retry with their statuses tries them again, see gapbench status",
             progress=work.progress,
         )
@@ -143,7 +143,7 @@ def _executed(todo: Sequence[Run], settings: Settings, *, progress: bool) -> Gri
 
 
 def _outcome(suite: str, runs: Sequence[Run], store: Store, done: GridResult) -> Outcome:
-    """Return what became of every run."""
+    """Return the outcome of every run."""
     troubles, missing = [], 0
     for run in runs:
         status = store.status(run)

@@ -35,14 +35,14 @@ def suite(parser: argparse.ArgumentParser) -> None:
         type=positive,
         default=None,
         metavar="N",
-        help="seeds 0 to N-1 instead of the suite's own",
+        help="use seeds 0 to N-1 instead of the suite's seeds",
     )
     parser.add_argument(
         "--precision",
         choices=["auto", *PRECISIONS],
         default=None,
-        help="of all arithmetic; bf16: of the products of frozen layers, the rest in fp32; auto: "
-        "bf16 where that is measured to be faster (default: the suite's)",
+        help="fp32: compute everything in float32; bf16: only products of frozen layers in "
+        "bfloat16; auto: bf16 where it measures faster (default: the suite's)",
     )
     sources(parser)
 
@@ -59,7 +59,7 @@ def sources(parser: argparse.ArgumentParser) -> None:
         "--backbone",
         default=None,
         metavar="ID|DIR",
-        help="instead of the suite's: built-in name, folder, or owner/name@revision",
+        help="override the suite's backbone: built-in name, folder, or owner/name@revision",
     )
     parser.add_argument(
         "--data",
@@ -76,14 +76,14 @@ def offline(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--offline",
         action="store_true",
-        help="refuse what only the hub has, before any connection is tried",
+        help="never connect to the hub; fail if data or a backbone is only there",
     )
 
 
 def stored_run(parser: argparse.ArgumentParser) -> None:
     """Add a stored run, where all that it was made of is now, and where to compute."""
     parser.add_argument(
-        "run", metavar="RUN", help="a record's file, or its run hash or the start of it"
+        "run", metavar="RUN", help="record file, run hash, or first characters of the hash"
     )
     results(parser)
     sources(parser)
@@ -92,7 +92,7 @@ def stored_run(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=None,
         metavar="DIR",
-        help="adapter folder that the run starts from, if it starts from one",
+        help="folder of the run's initial adapter, if it has one",
     )
     device(parser)
 
@@ -145,7 +145,7 @@ def device(parser: argparse.ArgumentParser) -> None:
         "--device",
         choices=DEVICES,
         default="auto",
-        help="where to compute (default: auto)",
+        help="device to compute on (default: auto)",
     )
 
 
@@ -156,7 +156,7 @@ def parallel(parser: argparse.ArgumentParser) -> None:
         type=number_or_auto,
         default=None,
         metavar="auto|N",
-        help="most runs that share one copy of the backbone (default: auto)",
+        help="maximum number of runs that share one backbone (default: auto)",
     )
     workers(parser)
 
@@ -167,16 +167,15 @@ def workers(parser: argparse.ArgumentParser) -> None:
         "--engine",
         choices=engines.names(),
         default="local",
-        help="processes of this computer, tasks of a Ray cluster, or a Slurm job array "
-        "(default: local)",
+        help="run in local processes, Ray tasks, or a Slurm job array (default: local)",
     )
     parser.add_argument(
         "--workers",
         type=number_or_auto,
         default=None,
         metavar="auto|N",
-        help="processes, between which the threads are divided; of ray: tasks at once; of slurm: "
-        "jobs of the array (default: auto)",
+        help="number of workers. local: processes, which share the threads; ray: concurrent tasks; "
+        "slurm: jobs of the array (default: auto)",
     )
 
 
@@ -187,8 +186,8 @@ def time_budget(parser: argparse.ArgumentParser) -> None:
         type=duration,
         default=None,
         metavar="TIME",
-        help="begin nothing that would probably end after this time, such as 45m or 1h30m; what is "
-        "running ends, and the same command goes on later",
+        help="start no run that would probably end after this time (for example 45m or 1h30m); "
+        "active runs finish, and the same command resumes later",
     )
 
 
@@ -199,23 +198,23 @@ def checkpoints(parser: argparse.ArgumentParser) -> None:
         type=minutes,
         default=CHECKPOINT_MINUTES,
         metavar="N",
-        help="save what is in training every N minutes, so that a killed run goes on from there "
+        help="save active runs every N minutes, so that a killed run resumes from its checkpoint "
         f"(default: {CHECKPOINT_MINUTES:g})",
     )
 
 
 def retry(parser: argparse.ArgumentParser) -> None:
-    """Add which failures to try again although they would be left alone."""
+    """Add the choice of failed runs to retry that would otherwise be skipped."""
     parser.add_argument(
         "--retry",
         type=retryable,
         default=(),
         metavar="A,B",
-        help=f"try runs of these statuses again ({', '.join(RETRYABLE)}), also those that failed "
-        "twice in the same way, which are left alone otherwise",
+        help=f"retry runs with these statuses ({', '.join(RETRYABLE)}), including those that "
+        "failed twice in the same way, which are skipped otherwise",
     )
 
 
 def json(parser: "argparse._ActionsContainer") -> None:
-    """Add the form of output for programs."""
+    """Add the option for machine-readable output."""
     parser.add_argument("--json", action="store_true", help="print JSON for a program to read")

@@ -26,7 +26,7 @@ def main(given: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(given)
     options.words = list(sys.argv[1:] if given is None else given)
     os.environ.setdefault(*IDLE_THREADS)
-    logging.getLogger("huggingface_hub").propagate = False  # it prints by itself
+    logging.getLogger("huggingface_hub").propagate = False  # it has its own handler
     logging.basicConfig(level=logging.WARNING, handlers=[_warnings()])
     try:
         command: Command = options.command
@@ -37,7 +37,7 @@ def main(given: Sequence[str] | None = None) -> int:
         print(f"gapbench: error: {error}", file=sys.stderr)
         return USAGE
     except KeyboardInterrupt:
-        print("gapbench: interrupted; the same command goes on from here", file=sys.stderr)
+        print("gapbench: interrupted; run the same command again to resume", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output, such as `head`, has gone
         sys.stderr.close()

@@ -43,8 +43,8 @@ class Splits(FrozenModel):
 class Task(FrozenModel):
     """One task. `metrics[0]` is the main metric: leaderboards use it.
 
-    `checkpoint_metric` picks the checkpoint: the main metric, unless that is too dear to compute
-    at every evaluation point, as metrics of decoded texts are.
+    `checkpoint_metric` picks the checkpoint: the main metric, unless that is too expensive to
+    compute at every evaluation point, as metrics of decoded texts are.
 
     Each kind of task adds its fields and checks in a class of its own, which `Task(...)` and
     validation pick by the field ``kind``.
@@ -130,7 +130,7 @@ class Task(FrozenModel):
 
     @property
     def n_outputs(self) -> int:
-        """Width of a head that is drawn anew."""
+        """Output width of a newly initialised head."""
         return 1
 
     @property

@@ -68,7 +68,7 @@ class OwnSource(FrozenModel):
 
 
 def _kind_of_source(source: object) -> str | None:
-    """Return the field that tells of which kind a source is."""
+    """Return the field that determines the kind of a source."""
     for name in ("hub", "builtin", "files", "train"):
         if name in source if isinstance(source, Mapping) else hasattr(source, name):
             return name

@@ -86,7 +86,7 @@ class GroupedSplit(EncodedSplit):
 
     Attributes:
         sequence_offsets: (examples + 1,) first sequence of each example.
-        texts: of each example, what its outputs are held against.
+        texts: of each example, the references its outputs are scored against.
     """
 
     sequence_offsets: Indices

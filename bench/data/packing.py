@@ -78,7 +78,7 @@ def batch(rows: Sequence[Row], runs: int, pad_id: int, device: torch.device) -> 
     if owners.max() > 0:
         inputs["attention_mask"] = _seen(owners)
         inputs["position_ids"] = _padded([row.positions for row in rows], 0)
-    else:  # sequences that need no more than the model knows by itself
+    else:  # the model needs no extra inputs for these sequences
         inputs["attention_mask"] = (owners != _PADDING).astype(np.int64)
     tensors = {name: torch.from_numpy(values).to(device) for name, values in inputs.items()}
     return Batch.of_prompts(

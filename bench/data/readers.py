@@ -1,4 +1,4 @@
-"""Files of rows as plain columns: Parquet, CSV, TSV and JSON lines, told apart by their suffix.
+"""Read files of rows as columns: Parquet, CSV, TSV and JSON lines, chosen by suffix.
 
 What the columns must hold is checked by those who ask for them (`bench.data.rows`,
 `bench.experiment.scaffold`).
@@ -90,7 +90,7 @@ def _is_quoted(content: bytes) -> bool:
 
 
 def _separated(path: Path, texts: Sequence[str], parsing: pc.ParseOptions) -> Columns:
-    whole = path.stat().st_size + 1  # one block, so that a column's type is that of all its rows
+    whole = path.stat().st_size + 1  # one block, so that all rows decide a column's type
     table = pc.read_csv(
         path,
         read_options=pc.ReadOptions(block_size=whole),

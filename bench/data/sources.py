@@ -137,8 +137,8 @@ class Sources:
                 self.backbone(name)
         if backbone.digest not in self.locations:
             raise BackboneError(
-                f"backbone {backbone.name!r} with digest {backbone.digest} is not at hand; give "
-                "the folder it was run with by --backbone DIR"
+                f"backbone {backbone.name!r} with digest {backbone.digest} was not found; pass "
+                "the folder it was run with as --backbone DIR"
             )
         return self.locations[backbone.digest]
 
@@ -160,8 +160,8 @@ class Sources:
         """
         if start.digest not in self.locations:
             raise BackboneError(
-                f"adapter {start.name!r} with digest {start.digest}, from which the run starts, is "
-                "not at hand; give its folder by --start DIR"
+                f"adapter {start.name!r} with digest {start.digest}, from which the run starts, "
+                "was not found; pass its folder as --start DIR"
             )
         return Path(self.locations[start.digest])
 
@@ -180,7 +180,7 @@ class Sources:
             )
 
     def weight_bytes(self, backbone: Fingerprint) -> float:
-        """Return the size of a backbone's weight files, infinite where they are not at hand."""
+        """Return the size of a backbone's weight files, infinite if they are not found."""
         folder = backbone_folder(self.locate(backbone))
         if folder is None:
             return float("inf")

@@ -1,7 +1,7 @@
 """Exact match and F1 of answer spans, equal to the official evaluation scripts of SQuAD.
 
 Scores are fractions where the scripts print percentages. The two versions of SQuAD differ on empty
-answers, so each function is told which one it scores. Not here: the search for a threshold on
+answers, so each function takes the one that it scores. Not here: the search for a threshold on
 no-answer probabilities, which chooses on the data it reports.
 """
 

@@ -29,7 +29,7 @@ def stack_head(model: nn.Module, backbone: Backbone, axis: RunAxis, members: int
             elif any(True for _ in module.parameters(recurse=False)):
                 raise BackboneError(
                     f"backbone {backbone.fingerprint.name!r}: the checkpoint lacks {path}, a "
-                    f"{type(module).__name__}; only linear layers can be initialised anew"
+                    f"{type(module).__name__}; only linear layers can be reinitialised"
                 )
 
 

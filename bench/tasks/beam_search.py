@@ -1,4 +1,4 @@
-"""Beam search over many inputs at once: which sequences go on, which end, when an input is done.
+"""Beam search over a batch: which sequences continue, which end, when an input is done.
 
 The rules are those of the model library's `generate` with ``early_stopping=False`` (transformers 5,
 `generation/utils.py`), so that published decoding settings mean the same here; this is a tensor
@@ -7,7 +7,7 @@ algebra of its own. Running the model is the work of `bench.tasks.generation`.
 At every step the best ``2 * beams`` continuations of an input are looked at. Those among the first
 ``beams`` that end are answers, scored by log-probability / tokens ** length_penalty; the best
 ``beams`` that do not end go on. An input is done when ``beams`` answers are all at least as good
-as the best sequence that goes on would be if it ended now.
+as the best continuing sequence would be if it ended now.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -31,7 +31,7 @@ class Beams:
         tokens: (inputs, beams, generated tokens) of the sequences that go on.
         scores: (inputs, beams) their log-probabilities; -inf for a beam that is not there.
         ended: (inputs, beams) the best answers' scores; -inf for an answer that is not there.
-        open: (inputs,) whether the search of an input goes on.
+        open: (inputs,) whether the search for an input continues.
     """
 
     places: Tensor
@@ -69,7 +69,7 @@ class Beams:
             answers: (all inputs, max_new_tokens), into which the best answers are written.
 
         Returns:
-            (inputs, beams) the sequence from which each of the new ones goes on.
+            (inputs, beams) the sequence that each new one continues.
         """
         count = self.tokens.shape[2] + 1
         totals, parents, tokens = self._candidates(logits, decoding.no_repeat_ngram)

@@ -156,7 +156,7 @@ class Search:
         )
 
     def _tidy(self) -> bool:
-        """Drop what is of no more use, once it is a good part; return whether to go on.
+        """Drop finished rows once they are a large share; return whether to continue.
 
         Rows are as many in every run, as long as any run needs them, and so are cached tokens in
         every row: some of no use stay, without effect.

@@ -121,7 +121,7 @@ class AdaptiveRank(LowRank[ConfigT]):
 
     Attributes:
         layers: the injected layers in the order of `adapters`.
-        allocation: which triplets each run keeps; made anew at the start of training.
+        allocation: which triplets each run keeps; created at the start of training.
     """
 
     no_start: ClassVar[str | None] = "its updates have singular values, which an adapter lacks"

@@ -1,7 +1,7 @@
 """What a report consists of, apart from any format: sections of text, tables and figures.
 
 Sections are made in `reports.sections`; `reports.render.html` and `reports.render.pdf` write the
-same document. All text is plain: whoever writes a format escapes it.
+same document. All text is plain; each output format escapes it.
 """
 
 from collections.abc import Mapping

@@ -16,7 +16,7 @@ def gaps(block: Block) -> FigureArtifact | None:
     """Draw each method's gap with its interval, and its score against its gap.
 
     Returns:
-        The picture, None if no gap is known.
+        The figure, None if no gap is known.
     """
     known = block.table[block.table["generalization_gap"].notna()]
     if known.empty:

@@ -29,7 +29,7 @@ class Overview:
     """What a map of methods and tasks shows.
 
     Attributes:
-        name: of its picture.
+        name: of its figure.
         title: states it.
         value: of a row; NaN or None where there is none.
         palette: seaborn's name of the colours from the lowest value to the highest.
@@ -58,8 +58,8 @@ def _difference(block: Block, row: Any) -> float | None:
 _DEPTH = " Depth of colour is relative to the largest value of the same metric."
 SCORES = Overview(
     "score-map",
-    f"Test score minus that of {REFERENCE}, mean over common seeds, sign flipped where lower is "
-    "better: above zero is better." + _DEPTH,
+    f"Test score minus the score of {REFERENCE}, mean over common seeds, sign flipped where lower "
+    "is better: above zero is better." + _DEPTH,
     _difference,
     "vlag_r",
     {1.0: "better", 0.0: f"as {REFERENCE}", -1.0: "worse"},
@@ -93,7 +93,7 @@ def overview(what: Overview, blocks: Sequence[Block]) -> FigureArtifact | None:
         blocks: of the report.
 
     Returns:
-        The picture, None with fewer than two tasks or two methods.
+        The figure, None with fewer than two tasks or two methods.
     """
     data = _data(what, blocks)
     if data.empty or data["place"].nunique() < 2 or data["name"].nunique() < 2:

@@ -1,4 +1,4 @@
-"""Smaller SVG: what matplotlib writes, with nothing in it that a reader of the picture would miss.
+"""Shrink matplotlib's SVG without changing how the figure looks.
 
 A report holds dozens of figures and should open at once; this takes more than half off each.
 """
@@ -23,7 +23,7 @@ _INVISIBLE = re.compile(r'<path [^>]*style="fill:none"/>')
 
 
 def compact(text: str) -> str:
-    """Return the same picture in fewer characters, as one ``<svg>`` element.
+    """Return the same figure in fewer characters, as one ``<svg>`` element.
 
     Text stays text. Identifiers are made from the content, so that equal figures give equal markup
     and different ones may share a page.

@@ -92,7 +92,7 @@ def pareto(block: Block) -> FigureArtifact | None:
     nothing are left out.
 
     Returns:
-        The picture, None if no scored run has a cost.
+        The figure, None if no scored run has a cost.
     """
     drawn = _panels(block)
     if not drawn:

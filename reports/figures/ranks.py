@@ -69,7 +69,7 @@ def average_ranks(suite: Suite) -> FigureArtifact | None:
     """Draw each method's average rank with a bar as long as the critical difference.
 
     Returns:
-        The picture, None with too few methods or tasks for ranks.
+        The figure, None with too few methods or tasks for ranks.
     """
     found = suite.together.ranks
     if found is None:
@@ -77,7 +77,8 @@ def average_ranks(suite: Suite) -> FigureArtifact | None:
     names = list(found.average)[:_MOST]
     title = (
         f"Average rank over {suite.place}, 1 is best. {_bars(found)} Right: lines join methods "
-        f"that are not told apart. Friedman's test that all are equal: p = {number(found.p_value)}."
+        f"that do not differ significantly. Friedman's test that all are equal: "
+        f"p = {number(found.p_value)}."
     )
     if len(names) < len(found.average):
         title += f" The first {len(names)} of {len(found.average)} methods are drawn."
@@ -132,7 +133,7 @@ def _ends(found: Ranks[str], name: str) -> tuple[float, float]:
 
 
 def _draw_cliques(axis: Axes, found: Ranks[str], names: list[str]) -> None:
-    """Draw a line for each set of methods that are not told apart, over the lines of the list."""
+    """Draw a line for each set of tied methods, above the lines of the list."""
     for column, clique in enumerate(found.cliques):
         ends = [names.index(name) for name in (clique[0], clique[-1]) if name in names]
         if ends:
@@ -151,7 +152,7 @@ def profiles(suite: Suite) -> FigureArtifact | None:
     """Draw what share of a method's runs comes within each distance of the best method.
 
     Returns:
-        The picture, None where scores have several scales.
+        The figure, None where scores have several scales.
     """
     found = suite.together.profile
     if found is None:
@@ -163,7 +164,7 @@ def profiles(suite: Suite) -> FigureArtifact | None:
         "lies at most so far below the best mean score of their task; higher lines are better, and "
         "a line that is nowhere below another one belongs to a method that is nowhere worse."
         + (" Bands: 95 % intervals over seeds." if banded else "")
-        + left_out(len(names), len(suite.together.rivals), "mean score")
+        + left_out(len(names), len(suite.together.ranked), "mean score")
     )
     with style():
         figure = _draw_profiles(suite, found, names, banded=banded)
@@ -190,7 +191,7 @@ def _shown(suite: Suite) -> list[str]:
     names = [label(row.method, row.variant) for row in rows(table)]
     means = {name: float(each.mean) for name, each in suite.together.means.items()}
     table = table.assign(name=names, mean=[means.get(name, np.nan) for name in names])
-    table = table[table["name"].isin(suite.together.rivals)]
+    table = table[table["name"].isin(suite.together.ranked)]
     table = table.sort_values("mean", ascending=False, kind="stable")
     return [str(name) for name in chosen(table, "mean", _CURVES)["name"]]
 

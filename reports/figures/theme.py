@@ -2,7 +2,7 @@
 
 A figure is drawn in placeholder colours, and `svg` puts CSS variables in their place, so that
 inside a page it follows the theme; `light` makes it an ordinary light figure.
-What figures show is the work of the other modules here, how they are laid out that of `layout`.
+The other modules here draw the figures; `layout` arranges them.
 """
 
 import io

@@ -32,10 +32,10 @@ def throughput(block: Block, machine: str, number: int) -> FigureArtifact | None
     Args:
         block: rows that may be compared.
         machine: as `summarise` calls it; rows of others are passed over.
-        number: of the machine, for the picture's name.
+        number: of the machine, for the figure's name.
 
     Returns:
-        The picture, None if nothing was measured there.
+        The figure, None if nothing was measured there.
     """
     measured = _measured(block, machine)
     if measured.empty:
@@ -62,7 +62,7 @@ def relative(blocks: Sequence[Block], machine: str, number: int) -> FigureArtifa
     on the machine are passed over.
 
     Returns:
-        The picture, None if fewer than two blocks have anything to compare.
+        The figure, None if fewer than two blocks have anything to compare.
     """
     frames = [_ratios(_measured(block, machine)) for block in blocks]
     data = pd.concat([frame for frame in frames if len(frame)] or [pd.DataFrame()])

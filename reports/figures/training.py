@@ -34,7 +34,7 @@ def curves(block: Block) -> FigureArtifact | None:
     highest seed.
 
     Returns:
-        The picture, None if no run of the block has a curve.
+        The figure, None if no run of the block has a curve.
     """
     stored = block.results.curves
     found = [
@@ -51,7 +51,7 @@ def curves(block: Block) -> FigureArtifact | None:
     title = (
         f"Along training, {block.place}: {metric} above ({better}), loss below. Lines are "
         "means over seeds, bands reach from the lowest to the highest. Where test turns away from "
-        "train, a method overfits; the gap is that of the chosen checkpoints."
+        "train, a method overfits; the gap is measured at the chosen checkpoints."
         + left_out(len(drawn.rows), len(found), "gap")
     )
     with style():

@@ -20,7 +20,7 @@ def importances(searches: Searches) -> FigureArtifact | None:
     """Draw the share that each setting has in what makes the best trials the best.
 
     Returns:
-        The picture, None where no study knows.
+        The figure, None where no study knows.
     """
     drawn = [each for each in searches.studies if each.summary.importances.shares][:_MOST]
     if not drawn:
@@ -54,7 +54,7 @@ def outcomes(searches: Searches) -> FigureArtifact | None:
     """Draw how far the search flattered and what tuning brought, both on seeds it never used.
 
     Returns:
-        The picture, None where no winner has run on such seeds.
+        The figure, None where no winner has run on such seeds.
     """
     drawn = [each for each in searches.studies if each.optimism.n][:_MOST]
     if not drawn:

@@ -100,7 +100,7 @@ def budget_curves(searches: Searches) -> FigureArtifact | None:
     """Draw the expected best validation score against the number of trials, a line per study.
 
     Returns:
-        The picture, None if no trial has a score.
+        The figure, None if no trial has a score.
     """
     drawn = [each for each in searches.best(_CURVES) if each.summary.expected_best]
     if not drawn:
@@ -148,7 +148,7 @@ def sensitivity(searches: Searches) -> FigureArtifact | None:
     Learning rate and rank come first, then what mattered most.
 
     Returns:
-        The picture, None if no trial has a score.
+        The figure, None if no trial has a score.
     """
     drawn = [each for each in searches.best(_METHODS) if _settings(each)]
     if not drawn:

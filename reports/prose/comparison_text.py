@@ -69,7 +69,7 @@ def content(found: Compared) -> dict[str, Any]:
 
 
 def verdict(each: Difference, found: Compared) -> str:
-    """Say what the data tell of two methods on one task, and what they could have told."""
+    """Describe the difference between two methods on one task, and the detectable difference."""
     comparison = each.comparison
     n = comparison.difference.n
     if n < 2:

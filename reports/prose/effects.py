@@ -1,4 +1,4 @@
-"""How far methods are apart, in sentences that claim no more than the tests do."""
+"""Sentences on the differences between methods; they claim only what the tests support."""
 
 import math
 from collections import defaultdict
@@ -44,7 +44,7 @@ def effects(pairs: Family[Key], names: Mapping[Key, str], *, upward: bool) -> li
     if ahead := found["ahead"]:
         sentences += [f"Ahead of it on common seeds: {_sizes(ahead, -sign, 'by')}; {_UNEQUAL}."]
     if tied := found["tied"]:
-        sentences += [f"Not told apart from it: {_sizes(tied, sign, 'behind by')}."]
+        sentences += [f"Tied with it: {_sizes(tied, sign, 'behind by')}."]
         for name in dict.fromkeys((next(iter(tied)), next(reversed(tied)))):
             sentences.append(_power(names[best], name, tied[name]))
     if untested := found["untested"]:
@@ -72,7 +72,7 @@ def gains(pairs: Family[Key], names: Mapping[Key, str], *, upward: bool) -> list
 
     Args:
         pairs: of the methods.
-        names: of their rows; that of a tuned one ends in "tuned".
+        names: of their rows; the name of a tuned one ends in "tuned".
         upward: whether higher scores are better.
     """
     sign = 1 if upward else -1

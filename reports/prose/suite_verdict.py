@@ -14,9 +14,9 @@ def overall(together: SuiteSummary) -> list[str]:
     """Return the verdict on several tasks, the most important sentence first.
 
     Args:
-        together: with two rivals or more.
+        together: with two or more ranked rows.
     """
-    alike = same(together.pairs, {name: name for name in together.rivals})
+    alike = same(together.pairs, {name: name for name in together.ranked})
     sentences = [*_means(together), _ranks(together), *alike, _left_out(together)]
     return [sentence for sentence in sentences if sentence]
 
@@ -58,12 +58,12 @@ def _means(together: SuiteSummary) -> list[str]:
 
 
 def _ahead(together: SuiteSummary, best: str) -> list[str]:
-    """Return the rows, with their means, that are ahead of the best rival and no rivals."""
+    """Return rows with their means that beat the best ranked row without being ranked."""
     means = {name: float(each.mean) for name, each in together.means.items()}
     return [
         f"{name} ({number(mean)})"
         for name, mean in means.items()
-        if mean > means[best] and name not in together.rivals
+        if mean > means[best] and name not in together.ranked
     ]
 
 
@@ -75,12 +75,14 @@ def _ranks(together: SuiteSummary) -> str:
     p_value = f"Friedman's test, p = {number(found.p_value)}"
     if found.p_value >= 0.05:
         return (
-            f"Ranks on {found.n_tasks} tasks tell no methods apart ({p_value}): whether an order "
-            "holds on other tasks is open."
+            f"Ranks on {found.n_tasks} tasks show no significant difference ({p_value}): the "
+            "order may not hold on other tasks."
         )
     first = found.average[best]
     worse = [n for n in others if found.average[n] - first >= found.critical_difference]
-    apart = f"Nemenyi's test tells it from {named(worse)}" if worse else "it is not told apart"
+    apart = (
+        f"Nemenyi's test separates it from {named(worse)}" if worse else "no pair with it differs"
+    )
     return (
         f"Ranks on {found.n_tasks} tasks differ ({p_value}): {best} has the best average, "
         f"{number(first, 1)}; {apart} (critical difference {number(found.critical_difference, 1)})."

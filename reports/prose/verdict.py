@@ -1,4 +1,4 @@
-"""What the numbers of one task say, in sentences that claim no more than the statistics do."""
+"""Sentences on the results of one task; they claim only what the statistics support."""
 
 from typing import Any
 

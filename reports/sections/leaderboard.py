@@ -26,7 +26,7 @@ from gapbench.reports.tables.terminal import label
 ORDER = 20
 
 FIELDS = (
-    plain("group", "tie group: 1 is the best and all not told apart from it", "rank_group", 0),
+    plain("group", "tie group: 1 is the best and all that tie with it", "rank_group", 0),
     plain("score", "mean test score over seeds", "score"),
     ends(
         "95 %",

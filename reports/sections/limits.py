@@ -81,7 +81,7 @@ def _families(evidence: Evidence) -> str:
         return ""
     return (
         f"Tests are corrected within a task and not over all {len(evidence.blocks)}: with 5 % on "
-        "each, some methods may be told apart on some task by chance alone."
+        "each, some methods may differ significantly on some task by chance."
     )
 
 
@@ -238,7 +238,7 @@ def _stacks(evidence: Evidence) -> str:
         return ""
     return (
         f"Up to {int(most)} runs trained together on one copy of the backbone: seconds are each "
-        "run's share, and memory is that of all of them."
+        "run's share, and memory is the total of all of them."
     )
 
 

@@ -79,8 +79,8 @@ def _sentences(block: Block) -> str:
     """Say what the figures of a block show."""
     known = list(rows(_known(block)))
     if len(known) == 1:
-        return f"The only gap is that of {_gap(known[0])}."
-    text = f"Gaps reach from that of {_gap(known[0])} to that of {_gap(known[-1])}."
+        return f"The only gap is from {_gap(known[0])}."
+    text = f"Gaps range from {_gap(known[0])} to {_gap(known[-1])}."
     trained = _trained(block).dropna(subset=["score"])
     if len(trained) < _ENOUGH or trained["score"].nunique() < 2:
         return text
@@ -123,7 +123,7 @@ def selection_bias(block: Block) -> str:
     if _by_test(block):
         return (
             "The test split chose these checkpoints: on the sample of it that curves are of, their "
-            f"{metric} is better than that of the last ones by {spread}."
+            f"{metric} is better than at the last ones by {spread}."
         )
     return (
         "Chosen on the test split instead, as under the protocol paper, checkpoints would flatter: "

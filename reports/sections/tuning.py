@@ -72,7 +72,7 @@ SEARCHED = (
 )
 _HOW = (
     "Every method had the same budget and was judged on validation alone; how many settings it "
-    "searched stands in its row. The winner was then trained anew on the suite's seeds, which the "
+    "searched stands in its row. The winner was then retrained on the suite's seeds, which the "
     "search never used, and so were the method's own settings. Optimism is how far the best "
     "validation score of the search lies above the test score of the winner; gain is what tuning "
     "brought on test, seed by seed."

@@ -21,8 +21,8 @@ _HOW = (
     "task: intervals, 95 %, are over seeds and test items where predictions of single items are "
     "stored and give the metric, else over seeds alone, and then hold for this test set. Methods "
     "are compared on common seeds and items. Sizes have the interval of their pair alone; which "
-    "methods are told apart is tested for all pairs together (Holm, 5 %), so that an interval "
-    "without zero may belong to two methods that are not told apart."
+    "methods differ is tested for all pairs together (Holm, 5 %), so that an interval "
+    "without zero may belong to two methods that do not differ significantly."
 )
 _ACROSS = (
     "Of {tasks}. Means count every task alike, and their intervals are over seeds and test items "
@@ -35,7 +35,7 @@ def section(evidence: Evidence) -> Section:
     parts: list[Part] = []
     for suite in suites(evidence.suite_summaries, evidence.colours):
         together = suite.together
-        if len(together.rivals) > 1:
+        if len(together.ranked) > 1:
             parts += [Subheading(title(together)), Bullets(tuple(overall(together)))]
             parts += [_about(together), _table(together, evidence)]
             parts += [each for each in (average_ranks(suite), profiles(suite)) if each is not None]
@@ -68,7 +68,7 @@ class _Line:
 
 _RANK = plain("mean rank", "average over tasks of the rank by mean score, 1 is best", "rank", 1)
 _FIELDS = (
-    plain("group", "tie group by means: 1 is the best and all not told apart from it", "group", 0),
+    plain("group", "tie group by means: 1 is the best and all that tie with it", "group", 0),
     plain("mean", "mean over tasks of mean test scores", "mean.mean"),
     ends("95 %", "of the mean, over seeds and known test items", "mean.low", "mean.high"),
     plain("IQM", "mean of the middle half of all runs of all tasks", "interquartile.mean"),
@@ -109,6 +109,6 @@ def _line(together: SuiteSummary, name: str, rank: float | None) -> _Line:
     group = together.groups.get(name) if together.averageable else None
     best = next(iter(together.groups), name) if together.averageable else name
     beaten = nothing
-    if name in together.rivals and name != best:
+    if name in together.ranked and name != best:
         beaten = together.improvement(best, name).interval(n, (0.0, 1.0))
     return _Line(name, first.method, group, mean, middle, rank, beaten)

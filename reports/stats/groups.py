@@ -1,4 +1,4 @@
-"""Tie groups: methods by their means, those that cannot be told apart together."""
+"""Tie groups: methods ordered by mean; those that do not differ significantly share a group."""
 
 from collections.abc import Hashable, Mapping
 from typing import TypeVar
@@ -15,7 +15,7 @@ def tie_groups(
 
     From the top: the method with the best mean leads group 1, and takes in every method that is not
     significantly worse than it; the best of the others leads group 2, and so on. A pair that cannot
-    be tested counts as not told apart, and so does one whose difference on common seeds is
+    be tested counts as a tie, and so does one whose difference on common seeds is
     significant against the order of the means: these are then of unequal seeds.
 
     The family is all pairs, and not the leader's pairs alone, because the leader is chosen by

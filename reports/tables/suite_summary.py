@@ -66,11 +66,11 @@ class SuiteSummary:
 
     @cached_property
     def pairs(self) -> Family[str]:
-        """All pairs of rivals by their means over tasks; a rival has two seeds on every task."""
+        """All pairs of ranked rows by mean over tasks; a ranked row has two seeds on every task."""
         return averaged_family([task.pairs for task in self.tasks])
 
     @property
-    def rivals(self) -> tuple[str, ...]:
+    def ranked(self) -> tuple[str, ...]:
         """Rows that are compared with each other."""
         return tuple(self.pairs.places)
 
@@ -95,13 +95,13 @@ class SuiteSummary:
 
     @cached_property
     def groups(self) -> Mapping[str, int]:
-        """Tie groups of rivals by means over tasks; none where scores have several scales."""
-        means = {name: float(each.mean) for name, each in self.means.items() if name in self.rivals}
+        """Tie groups of ranked rows by mean over tasks; none where scores have several scales."""
+        means = {name: float(each.mean) for name, each in self.means.items() if name in self.ranked}
         return tie_groups(means, self.pairs, higher_is_better=True)  # in the order of means
 
     @cached_property
     def ranks(self) -> Ranks[str] | None:
-        """Average ranks of rivals over tasks, None with fewer than three.
+        """Average ranks of rows over tasks, None with fewer than three.
 
         Names of the same runs have one rank, that of the first.
         """
@@ -121,15 +121,15 @@ class SuiteSummary:
 
     @cached_property
     def profile(self) -> Profile[str] | None:
-        """Shares of rivals' runs by distance to the best mean of a task; None without rivals."""
-        if not self.averageable or not self.rivals:
+        """Shares of ranked rows' runs by distance to a task's best mean; None if none rank."""
+        if not self.averageable or not self.ranked:
             return None
-        tops = [max(task.mean(name) for name in self.rivals) for task in self.tasks]
+        tops = [max(task.mean(name) for name in self.ranked) for task in self.tasks]
         together = list(zip(self.tasks, tops, strict=True))
         return profile(
             {
                 name: [[top - one for one in task.scores[name].values()] for task, top in together]
-                for name in self.rivals
+                for name in self.ranked
             }
         )
 

@@ -23,7 +23,7 @@ def format_table(table: pd.DataFrame) -> str:
         table: the columns of the leaderboard, in its row order.
     """
     found = ["\n".join(_part(title, part)) for title, part in parts(table)]
-    notes = ["* not told apart from the best (group 1).", *statistics(table)]
+    notes = ["* not significantly different from the best (group 1).", *statistics(table)]
     below = fill(" ".join(notes), WIDTH, break_on_hyphens=False)
     return "\n\n".join([*found, below]) + "\n" if found else "No runs.\n"
 
@@ -97,8 +97,8 @@ def too_few(table: pd.DataFrame) -> str:
     few = int(scored["n_seeds"].max())
     if len(ranked) > 1 and ranked.max() == 1 and few < FEW_SEEDS:
         return (
-            f"Too few seeds for a verdict: with {few}, no method here is told apart from the best. "
-            f"Run {FEW_SEEDS} or more (--seeds {FEW_SEEDS})."
+            f"Too few seeds for a verdict: with {few}, no method differs significantly from the "
+            f"best. Run {FEW_SEEDS} or more (--seeds {FEW_SEEDS})."
         )
     return ""
 

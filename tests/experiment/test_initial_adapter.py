@@ -142,7 +142,7 @@ def test_reproduce_and_export_need_the_adapter_or_say_so(
         answer = call(capsys, *command, *given)
         assert answer.code == 2
         assert "adapter 'mnli' with digest " in answer.err
-        assert "is not at hand; give its folder by --start DIR" in answer.err
+        assert "was not found; pass its folder as --start DIR" in answer.err
         again: Answer = call(capsys, *command, *given, "--start", start, "--json")
         assert again.code == 0
     assert sorted(p.name for p in out.iterdir())[0] == "adapter_config.json"

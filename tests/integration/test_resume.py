@@ -110,7 +110,7 @@ def test_interrupted_run_ends_with_130_and_goes_on(
     os.killpg(process.pid, signal.SIGINT)  # the terminal signals every process
     _, progress = process.communicate()
     assert process.returncode == 130, progress
-    assert progress.endswith("gapbench: interrupted; the same command goes on from here\n")
+    assert progress.endswith("gapbench: interrupted; run the same command again to resume\n")
     assert "Traceback" not in progress
     store = Store(small.results)
     before = finished(store)

@@ -98,9 +98,9 @@ def test_failure_is_tried_twice_and_then_only_on_request(
         assert run(small, capsys).json["now"] == {"failed": 2}
         answer = run(small, capsys)
         assert (answer.code, answer.json["now"]) == (3, {})
-        assert "2 of them failed 2 times in the same way and are left alone" in answer.err
+        assert "2 of them failed 2 times in the same way and are skipped" in answer.err
         planned = call(capsys, "plan", *small.running)
-        assert "4 runs, 0 to do, 2 left alone (see gapbench status)" in planned.err
+        assert "4 runs, 0 to do, 2 skipped (see gapbench status)" in planned.err
         assert run(small, capsys, "--retry", "out_of_memory").json["now"] == {}
         assert run(small, capsys, "--retry", "failed").json["now"] == {"failed": 2}
     attempts = {r.attempts for r in Store(small.results).records() if isinstance(r, Record)}

@@ -154,7 +154,7 @@ def test_interrupted_tuning_ends_with_130_and_goes_on(
     os.killpg(process.pid, signal.SIGINT)
     _, progress = process.communicate()
     assert process.returncode == 130, progress
-    assert progress.endswith("gapbench: interrupted; the same command goes on from here\n")
+    assert progress.endswith("gapbench: interrupted; run the same command again to resume\n")
     assert "Traceback" not in progress
     before = told(small.results)
     assert call(capsys, *command).code == 0

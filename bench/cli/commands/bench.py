@@ -23,21 +23,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     arguments.offline(parser)
     parser.add_argument(
-        "--methods", type=names, default=("lora",), metavar="A,B", help="(default: lora)"
+        "--methods",
+        type=names,
+        default=("lora",),
+        metavar="A,B",
+        help="methods to measure (default: lora)",
     )
     parser.add_argument(
         "--stacks",
         type=numbers,
         default=(1, 2, 4, 8, 16),
         metavar="N,M",
-        help="runs in a stack (default: 1,2,4,8,16)",
+        help="stack sizes to measure (default: 1,2,4,8,16)",
     )
     parser.add_argument(
         "--precision",
         type=precisions,
         default=("fp32", "bf16"),
         metavar="A,B",
-        help="(default: fp32,bf16)",
+        help="precisions to measure (default: fp32,bf16)",
     )
     for name, default, what in (
         ("--batch-size", 16, "examples of a run's step"),
@@ -47,7 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             name, type=positive, default=default, metavar="N", help=f"{what} (default: {default})"
         )
     parser.add_argument(
-        "--threads", type=positive, default=None, metavar="N", help="(default: one a core)"
+        "--threads",
+        type=positive,
+        default=None,
+        metavar="N",
+        help="number of threads (default: one per core)",
     )
     arguments.device(parser)
     arguments.json(parser)

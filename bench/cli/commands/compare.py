@@ -16,8 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, metavar in (("first", "A"), ("second", "B")):
         parser.add_argument(name, metavar=metavar, help="a method, or 'method / variant'")
     arguments.results(parser, positional=True)
-    parser.add_argument("--task", default=None, help="on this task only")
-    parser.add_argument("--backbone", default=None, help="on this backbone only")
+    parser.add_argument("--task", default=None, help="compare on this task only")
+    parser.add_argument("--backbone", default=None, help="compare on this backbone only")
     arguments.json(parser)
 
 

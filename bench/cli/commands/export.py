@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="DIR",
-        help="where to write: a new or empty folder",
+        help="output folder: new or empty",
     )
     arguments.stored_run(parser)
     arguments.json(parser)

@@ -18,7 +18,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what can be typed after the name."""
     arguments.suite_tasks(parser)
     parser.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="gets DIR/data and DIR/backbones"
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="output folder; creates DIR/data and DIR/backbones",
     )
     arguments.sources(parser)
     arguments.json(parser)

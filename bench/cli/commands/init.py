@@ -25,27 +25,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=None,
         metavar="FILE",
-        help="rows to score on (default: a fifth of --data is set aside)",
+        help="rows to test on (default: hold out a fifth of --data)",
     )
     parser.add_argument(
         "--text", type=names, required=True, metavar="A,B", help="columns the model reads"
     )
     predicted = parser.add_mutually_exclusive_group(required=True)
     predicted.add_argument("--label", metavar="COLUMN", help="class or value to predict")
-    predicted.add_argument("--target", metavar="COLUMN", help="text to write")
+    predicted.add_argument("--target", metavar="COLUMN", help="text to generate")
     parser.add_argument(
         "--kind",
         choices=["classification", "regression"],
         default=None,
-        help="of the label (default: as its values suggest)",
+        help="type of the label (default: inferred from its values)",
     )
     parser.add_argument(
         "--group",
         default=None,
         metavar="COLUMN",
-        help="rows of equal value here stay together in every cut",
+        help="keep rows with equal values in this column in one split",
     )
-    parser.add_argument("--force", action="store_true", help="write over files that exist")
+    parser.add_argument("--force", action="store_true", help="overwrite existing files")
 
 
 def main(options: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         default=None,
         metavar="DIR",
-        help="where to write (default: RESULTS/report)",
+        help="output folder (default: RESULTS/report)",
     )
     arguments.selection(parser)
 

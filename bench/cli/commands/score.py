@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help="texts: .txt, one a line, or .json; anything: .csv, .tsv, .jsonl or .parquet with a "
-        "column prediction, or logit_0, logit_1, ..., or prob_0, prob_1, ...",
+        help="texts: .txt with one per line, or .json; any predictions: .csv, .tsv, .jsonl or "
+        ".parquet with a column prediction, or logit_0, logit_1, ..., or prob_0, prob_1, ...",
     )
     parser.add_argument(
         "--references",
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=names,
         default=(),
         metavar="A,B",
-        help="instead of the task's own; calibration is scored wherever probabilities are given",
+        help="override the task's metrics; probabilities always add calibration",
     )
     arguments.json(parser)
 

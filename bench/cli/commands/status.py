@@ -34,7 +34,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const=5.0,
         default=None,
         metavar="SECONDS",
-        help="look again every so often (default: 5) until all is done; in a pipe, a line a change",
+        help="refresh at this interval (default: 5) until all runs are done; in a pipe, "
+        "print changes",
     )
     form.add_argument(
         "--prometheus", action="store_true", help="print metrics for Prometheus to collect"
@@ -67,7 +68,7 @@ def main(options: argparse.Namespace) -> int:
 
 
 def _watched(folder: "ResultsFolder", status: "FolderStatus", pause_s: float) -> "FolderStatus":
-    """Show the folder until all is done or the user has seen enough; return what was seen last."""
+    """Show the status until all runs are done or the user interrupts; return the last status."""
     shown: dict[str, str] = {}
     try:
         while True:

@@ -41,31 +41,31 @@ def _search(parser: argparse.ArgumentParser) -> None:
         "--space",
         choices=SPACES,
         default="default",
-        help="as many dimensions for every method, or all it has (default: default)",
+        help="search space: as many dimensions for every method (default), or all of them (full)",
     )
     parser.add_argument(
         "--objective",
         choices=OBJECTIVES,
         default="score",
-        help="on validation; a pair gives a Pareto front (default: score)",
+        help="objective on validation; a pair gives a Pareto front (default: score)",
     )
     parser.add_argument(
-        "--trial-seeds", type=positive, default=1, metavar="K", help="runs of a trial (default: 1)"
+        "--trial-seeds", type=positive, default=1, metavar="K", help="runs per trial (default: 1)"
     )
     parser.add_argument(
         "--pruner",
         choices=PRUNERS,
         default="none",
-        help="end poor trials early: within a run, or between its seeds (default: none)",
+        help="stop poor trials early: within a run, or between seeds (default: none)",
     )
     parser.add_argument(
         "--storage",
         default=None,
         metavar="URL",
-        help="of studies, as Optuna takes it, or journal:FILE (default: RESULTS/studies.db)",
+        help="Optuna storage URL, or journal:FILE (default: RESULTS/studies.db)",
     )
     parser.add_argument(
-        "--seed", type=natural, default=0, metavar="N", help="of the search (default: 0)"
+        "--seed", type=natural, default=0, metavar="N", help="seed of the search (default: 0)"
     )
 
 

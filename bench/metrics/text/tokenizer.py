@@ -102,7 +102,7 @@ _UNDERSCORES = re.compile(
 def words(text: str) -> tuple[str, ...]:
     """Return the lower-cased words of a text, without punctuation.
 
-    Brackets stay, as `-lrb-` and the like, because coco-caption's list of punctuation names them in
+    Brackets stay, as `-lrb-` and so on, because coco-caption's list of punctuation names them in
     capitals and so misses them.
 
     Args:

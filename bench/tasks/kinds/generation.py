@@ -1,4 +1,4 @@
-"""Generation: a text is written for each input, and held against one or several references."""
+"""Generation: compare a written text with one or more references."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _REFERENCES = "references"  # column of a file of references
 
 
 class Writing(FrozenModel):
-    """How a text is made from the input, and what it is held against."""
+    """How a text is generated from the input, and the references it is scored against."""
 
     references: str | None = Field(
         default=None,
@@ -212,10 +212,10 @@ class Generation(TaskKind[GenerationTask]):
     def final_metrics(self, task: GenerationTask, split: str) -> Sequence[str]:
         """Return all metrics of a test split; without the dearer ones, of train and validation."""
         names = super().final_metrics(task, split)
-        dear = {m for m in task.metrics[1:] if get_metric(m).measures == "texts"}
+        expensive = {m for m in task.metrics[1:] if get_metric(m).measures == "texts"}
         extra = ("perplexity", "token_accuracy", "token_ece")
         tested = split not in {"train", "validation"}
-        kept = [name for name in names if tested or name not in dear]
+        kept = [name for name in names if tested or name not in expensive]
         return tuple(dict.fromkeys((*kept, *extra)))
 
     def calibrate(

@@ -73,7 +73,7 @@ class Labels(TaskKind[TaskT]):
         return {"logits": out}
 
     def metric_inputs(self, task: TaskT, outputs: Outputs, subset: EvalSubset) -> Inputs:
-        """Return the likeliest classes, or the values, and what they should be."""
+        """Return the most likely classes (or the predicted values) and the targets."""
         return classification.inputs(outputs["logits"], subset.targets)
 
     def loss(self, task: TaskT, outputs: Outputs, subset: EvalSubset) -> float:

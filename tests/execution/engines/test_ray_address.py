@@ -53,4 +53,4 @@ def test_waiting_for_a_cluster_ends_at_sigterm(
         _, err = process.communicate(timeout=60)
         assert time.monotonic() - asked < 20
     assert process.returncode == 130
-    assert "the same command goes on from here" in err
+    assert "run the same command again to resume" in err

@@ -125,7 +125,7 @@ def test_names_of_the_same_runs_have_one_rank_and_one_test(tmp_path: Path) -> No
     for task in TASKS:
         plan(store, make_cell("lora", task=task), variant="tuned")
     (together,) = found(tmp_path)
-    assert set(together.rivals) == {*FEW, "lora / tuned"}
+    assert set(together.ranked) == {*FEW, "lora / tuned"}
     assert together.ranks == before.ranks
     assert together.pairs.strictest == before.pairs.strictest
     assert any("compared once: lora = lora / tuned." in said for said in overall(together))
@@ -172,7 +172,7 @@ def test_one_seed_gives_means_without_intervals_and_no_rivals(tmp_path: Path) ->
     fill(tmp_path, methods=FEW, seeds=1, tasks=TASKS)
     (together,) = found(tmp_path)
     assert all(np.isnan(mean.ends()).all() for mean in together.means.values())
-    assert (together.rivals, together.groups) == ((), {})
+    assert (together.ranked, together.groups) == ((), {})
     assert (together.ranks, together.profile) == (None, None)
 
 
