@@ -238,14 +238,14 @@ class Flexora(BlockLowRank[FlexoraConfig]):
         )
         state.optimizers["upper"].step()
 
-    def notes(self, state: TrainState, position: int) -> dict[str, Any]:
+    def diagnostic_values(self, state: TrainState, position: int) -> dict[str, Any]:
         """Return the selected blocks and alpha_hat of every block."""
         alpha_hat = self.gates.alpha_hat.detach()[position].double()
         found = {
             "alpha_hat": alpha_hat.tolist(),
             "alpha_hat_sum": float(alpha_hat.sum()),
         }
-        return super().notes(state, position) | found
+        return super().diagnostic_values(state, position) | found
 
 
 def select(alpha_hat: Tensor, count: int | None = None) -> Tensor:

@@ -122,7 +122,7 @@ class Method(ABC, Generic[ConfigT]):
         no_start: why its runs cannot start from an adapter, None if they can.
         learning_rates: range of the peak rate that a tuner searches, on a logarithmic scale; two
             decades for every method.
-        diagnostics: how reports draw what `notes` returns; the rest is shown in a table.
+        diagnostics: how reports draw `diagnostic_values`; values without a drawing are in a table.
     """
 
     name: ClassVar[str]
@@ -286,7 +286,7 @@ class Method(ABC, Generic[ConfigT]):
         logits: Tensor = state.model(**batch.inputs).logits
         return logits
 
-    def notes(self, state: TrainState, position: int) -> dict[str, Any]:  # noqa: ARG002
+    def diagnostic_values(self, state: TrainState, position: int) -> dict[str, Any]:  # noqa: ARG002
         """Return the diagnostics of the run at ``position`` of the stack, as plain data.
 
         A record keeps them. Reports show each in a table, or draw it as `diagnostics` declares.

@@ -19,9 +19,9 @@ class Outcome:
         left: how many were not begun because the time was over.
         seconds_left: what those will probably take one worker; None where nobody can know.
         elsewhere: how many are in the hands of another process.
-        troubles: status, run and cause of each run that has no result.
+        failures: status, run and cause of each run that has no result.
         studies: of `tune`, a row for each study.
-        fruitless: studies of which no trial is complete.
+        studies_without_result: studies of which no trial is complete.
     """
 
     suite: str = ""
@@ -30,9 +30,9 @@ class Outcome:
     left: int = 0
     seconds_left: float | None = None
     elsewhere: int = 0
-    troubles: Sequence[tuple[str, str, str]] = ()
+    failures: Sequence[tuple[str, str, str]] = ()
     studies: Sequence[Mapping[str, Any]] = ()
-    fruitless: Sequence[str] = ()
+    studies_without_result: Sequence[str] = ()
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -42,20 +42,21 @@ class Outcome:
     @property
     def code(self) -> int:
         """`OK`, `FAILED_RUNS` or `INTERRUPTED`, the last of which means that work is left."""
-        stopped = any(status == "interrupted" for status, *_ in self.troubles)
+        stopped = any(status == "interrupted" for status, *_ in self.failures)
         if self.left or self.elsewhere or stopped:
             return INTERRUPTED
-        return FAILED_RUNS if self.troubles or self.fruitless else OK
+        return FAILED_RUNS if self.failures or self.studies_without_result else OK
 
     @property
     def messages(self) -> list[str]:
         """A sentence for every run that is not ok, and for the runs left."""
-        said = [f"{status}: {run}: {cause}" for status, run, cause in self.troubles]
+        said = [f"{status}: {run}: {cause}" for status, run, cause in self.failures]
         if self.left:
             about = f", about {span(self.seconds_left)} of one worker" if self.seconds_left else ""
             said.append(f"{self.left} runs are left{about}; run the same command again to resume")
         elif self.elsewhere:
             said.append(f"{self.elsewhere} runs are claimed by another process")
         return said + [
-            f"no trial of {name} is complete; see gapbench status" for name in self.fruitless
+            f"no trial of {name} is complete; see gapbench status"
+            for name in self.studies_without_result
         ]

@@ -12,7 +12,7 @@ from gapbench.bench.api.calls import Names
 from gapbench.bench.api.choices import names
 from gapbench.bench.api.outcome import Outcome
 from gapbench.bench.api.views import Comparison, Verdict
-from gapbench.bench.core.errors import RecordError
+from gapbench.bench.core.errors import RecordError, StoreError
 from gapbench.bench.store.record_io import read_predictions
 from gapbench.bench.store.store import Store
 from gapbench.bench.tuning.summary import read_summaries
@@ -40,6 +40,8 @@ def load(folder: str | PathLike[str] = "results") -> "Results":
         StoreError: if it holds neither a plan nor a record.
         RecordError: if a plan in it cannot be read.
     """
+    if Path(folder).is_file():
+        raise StoreError(f"{folder} is a file; give the folder that `--results` named")
     results = Results(folder)
     _ = results.runs  # what is wrong shows now
     return results

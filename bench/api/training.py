@@ -144,13 +144,13 @@ def _executed(todo: Sequence[Run], settings: Settings, *, progress: bool) -> Gri
 
 def _outcome(suite: str, runs: Sequence[Run], store: Store, done: GridResult) -> Outcome:
     """Return the outcome of every run."""
-    troubles, missing = [], 0
+    failures, missing = [], 0
     for run in runs:
         status = store.status(run)
         record = None if status in {None, Status.OK, Status.SKIPPED} else store.find(run)
         missing += status is None
         if record is not None:
-            troubles.append((str(status), str(run), record.cause))
+            failures.append((str(status), str(run), record.cause))
     return Outcome(
         suite=suite,
         runs=len(runs),
@@ -158,7 +158,7 @@ def _outcome(suite: str, runs: Sequence[Run], store: Store, done: GridResult) ->
         left=done.left,
         seconds_left=done.seconds_left,
         elsewhere=0 if done.left else missing,
-        troubles=tuple(troubles),
+        failures=tuple(failures),
     )
 
 

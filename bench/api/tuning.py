@@ -89,5 +89,5 @@ def _search_and_train(plans: list[StudyPlan], storage: str, work: Work) -> Outco
     return replace(
         outcome,
         studies=[selected.table(file) for file in files],
-        fruitless=[file.name for file in files if file.best_number is None],
+        studies_without_result=[file.name for file in files if file.best_number is None],
     )

@@ -208,6 +208,11 @@ def _read(given: SuiteLike) -> tuple[Suite, Path | None]:
         return given, None
     if isinstance(given, Mapping):
         return validate(Suite, given, "suite"), None
+    if not isinstance(given, str | PathLike):
+        raise ConfigError(
+            f"suite: got {type(given).__name__}; give the name of a built-in suite, the path of a "
+            "YAML file, a Suite, or a dict of its fields"
+        )
     path = Path(given)
     if path.suffix not in {".yaml", ".yml"}:
         name = str(given)

@@ -67,7 +67,7 @@ def records(
                 "status": Status.OK,
                 "leaked": dict(task_data.train_overlap),
                 "truth": truth,
-                "notes": method.notes(state, position),
+                "notes": method.diagnostic_values(state, position),
                 "diagnostics": method.diagnostics,
                 "drops": method.drops(method.configs[index]),
             }

@@ -216,10 +216,10 @@ class AdaptiveRank(LowRank[ConfigT]):
         self.allocation.prune(state.bank, number)
         return StepReport(losses.detach(), norms)
 
-    def notes(self, state: TrainState, position: int) -> dict[str, Any]:
+    def diagnostic_values(self, state: TrainState, position: int) -> dict[str, Any]:
         """Return the rank that each layer keeps in what is scored."""
         ranks = {
             name: layer.kept_rank(position)
             for name, layer in zip(self.adapters, self.layers, strict=True)
         }
-        return super().notes(state, position) | {"kept_ranks": ranks}
+        return super().diagnostic_values(state, position) | {"kept_ranks": ranks}

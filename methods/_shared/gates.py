@@ -121,10 +121,10 @@ class BlockLowRank(LowRank[ConfigT]):
         block = self.block_of[site.removeprefix("lora.")]
         return StackedGated(self.axis, base, site, self.gates, block, **self.layer_settings())
 
-    def notes(self, state: TrainState, position: int) -> dict[str, Any]:
+    def diagnostic_values(self, state: TrainState, position: int) -> dict[str, Any]:
         """Return the labels of all blocks, and of those that the run trains."""
         found = {"blocks": [*self.labels], "selected_blocks": self.selected(position)}
-        return super().notes(state, position) | found
+        return super().diagnostic_values(state, position) | found
 
     def selected(self, position: int) -> list[Block]:
         """Return the labels of the blocks that train in an active run."""

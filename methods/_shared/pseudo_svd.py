@@ -187,7 +187,7 @@ class PseudoSvd(LowRank[ConfigT]):
         entropies = [layer.entropy() for layer in self.layers]
         return self.axis.select(weights) * torch.stack(entropies).sum(dim=0)
 
-    def notes(self, state: TrainState, position: int) -> dict[str, Any]:
+    def diagnostic_values(self, state: TrainState, position: int) -> dict[str, Any]:
         """Return the run's values by layer, largest first, and the ends of their range."""
         rank = self.active_configs[position].rank
         with torch.no_grad():
@@ -199,7 +199,7 @@ class PseudoSvd(LowRank[ConfigT]):
             "largest_value": float(values.max()),
             "pseudo_singular_values": dict(zip(self.adapters, rounded, strict=True)),
         }
-        return super().notes(state, position) | found
+        return super().diagnostic_values(state, position) | found
 
 
 def skewness(errors: Tensor, form: Literal["squared", "norm"]) -> Tensor:

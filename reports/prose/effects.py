@@ -44,7 +44,7 @@ def effects(pairs: Family[Key], names: Mapping[Key, str], *, upward: bool) -> li
     if ahead := found["ahead"]:
         sentences += [f"Ahead of it on common seeds: {_sizes(ahead, -sign, 'by')}; {_UNEQUAL}."]
     if tied := found["tied"]:
-        sentences += [f"Tied with it: {_sizes(tied, sign, 'behind by')}."]
+        sentences += [f"No significant difference from it: {_sizes(tied, sign, 'behind by')}."]
         for name in dict.fromkeys((next(iter(tied)), next(reversed(tied)))):
             sentences.append(_power(names[best], name, tied[name]))
     if untested := found["untested"]:

@@ -50,7 +50,7 @@ def latex(table: pd.DataFrame, notes: list[str]) -> str:
         notes: sentences to add to the comment.
     """
     across = len(HEADINGS)
-    comment = ["Needs booktabs. Bold: tied with the best.", *statistics(table)]
+    comment = ["Needs booktabs. Bold: no significant difference from the best.", *statistics(table)]
     lines = [rf"\begin{{tabular}}{{l{'r' * (across - 1)}}}", r"\toprule"]
     lines += [_latex_row(map(_escaped_latex, HEADINGS))]
     for title, part in parts(table):
@@ -77,7 +77,7 @@ def markdown(table: pd.DataFrame, notes: list[str]) -> str:
         blocks.append("**" + _escaped_markdown(", ".join(title)) + "**")
         blocks.append("\n".join(f"| {' | '.join(texts)} |" for texts in lines))
         blocks.append(_escaped_markdown(too_few(part)))
-    below = ["Bold: tied with the best.", *statistics(table), *notes]
+    below = ["Bold: no significant difference from the best.", *statistics(table), *notes]
     blocks.append(_escaped_markdown(" ".join(below)))
     return "\n\n".join(filter(None, blocks)) + "\n"
 

@@ -47,7 +47,7 @@ def _name(row: Any) -> str:
 
 
 def _cheapest(block: Block) -> str:
-    """Say which of the methods tied with the best costs least."""
+    """Say which of the methods in the group of the best costs least."""
     tied = [row for row in _costly(block) if pd.notna(row.rank_group) and row.rank_group == 1]
     if len(tied) < 2:
         return ""
@@ -56,7 +56,7 @@ def _cheapest(block: Block) -> str:
     if least.train_flops == most.train_flops:
         return ""
     return (
-        f"Of the {len(tied)} methods tied with the best, {_name(least)} takes the fewest "
+        f"Of the {len(tied)} methods in the best group, {_name(least)} takes the fewest "
         f"training FLOPs ({short(least.train_flops)}), {_name(most)} the most "
         f"({short(most.train_flops)})."
     )

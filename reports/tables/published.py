@@ -11,7 +11,6 @@ from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import Any
 
 from gapbench.bench.store.diagnostic import Drop
@@ -90,14 +89,14 @@ class PublishedScore:
 
 
 @cache
-def figures() -> tuple[PublishedScore, ...]:
+def scores() -> tuple[PublishedScore, ...]:
     """Read the published scores of all papers, in the order of the tables."""
     paths = sorted(
         (path for path in _folder().iterdir() if path.name.endswith(".csv")),
         key=lambda path: path.name,
     )
     return tuple(
-        _figure(row)
+        _score(row)
         for path in paths
         for row in csv.DictReader(path.read_text(encoding="utf-8").splitlines())
         if row["unit"] in _UNITS
@@ -112,7 +111,7 @@ def fitting(
     backbone: str,
     drops: Sequence[Drop] = (),
 ) -> list[PublishedScore]:
-    """Return the figures of a cell, the surest first, whatever their metric.
+    """Return the published scores of a cell, the surest first, whatever their metric.
 
     Args:
         method: its name.
@@ -126,24 +125,21 @@ def fitting(
     names = {task, _TASKS.get(task)}
     backbone = _BACKBONES.get(backbone.lower(), backbone.lower())
     found = [
-        figure
-        for figure in figures()
-        if (figure.method, figure.backbone) == (method, backbone)
-        and figure.task in names
-        and _agrees(figure, stated)
+        score
+        for score in scores()
+        if (score.method, score.backbone) == (method, backbone)
+        and score.task in names
+        and _agrees(score, stated)
     ]
-    return sorted(found, key=lambda figure: CERTAINTIES.index(figure.certainty))
+    return sorted(found, key=lambda score: CERTAINTIES.index(score.certainty))
 
 
 def _folder() -> Traversable:
-    """Return the folder of the tables: shipped beside this module, or in the repository."""
-    shipped = files("gapbench") / "results" / "reference" / "published"
-    if shipped.is_dir():
-        return shipped
-    return Path(__file__).parents[2] / "results" / "reference" / "published"
+    """Return the folder of the tables, installed or linked to the repository."""
+    return files("gapbench") / "results" / "reference" / "published"
 
 
-def _figure(row: dict[str, str]) -> PublishedScore:
+def _score(row: dict[str, str]) -> PublishedScore:
     factor, squad = _UNITS[row["unit"]], row["task"].startswith("squad")
     return PublishedScore(
         source=f"{row['paper']} {row['table']}",

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import gapbench
-from gapbench.bench.core.errors import BackboneError, ConfigError, DataError
+from gapbench.bench.core.errors import BackboneError, ConfigError, DataError, StoreError
 from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.store.event_log import events, log_files
 from gapbench.bench.store.store import Store
@@ -240,3 +240,18 @@ def test_definition_of_a_task_is_checked(small: SmallSuite) -> None:
     wrong = {"task": "plants", "definition": TASK}
     with pytest.raises(ConfigError, match="task 'plants' is defined as 'animals'"):
         gapbench.plan(fields(small) | {"tasks": [wrong]}, data=small.data)
+
+
+@pytest.mark.parametrize("suite", [None, 3, ["quickstart"]])
+def test_suite_of_a_wrong_type_is_refused_with_what_is_allowed(suite: Any, tmp_path: Path) -> None:
+    """The message names the argument and every form it may have."""
+    with pytest.raises(ConfigError, match="suite: got .*built-in suite.*YAML file.*dict"):
+        gapbench.run(suite, results=tmp_path)
+
+
+def test_file_instead_of_a_results_folder_is_named(tmp_path: Path) -> None:
+    """A file cannot be read as a folder, and running into it is no way out."""
+    path = tmp_path / "records.csv"
+    path.touch()
+    with pytest.raises(StoreError, match="is a file"):
+        gapbench.load(path)

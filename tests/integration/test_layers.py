@@ -168,6 +168,32 @@ def test_imports_at_module_level_form_no_cycle() -> None:
     TopologicalSorter(graph).prepare()  # raises CycleError, which names the cycle
 
 
+# Folders in which every file is found by its name; what loads them stands below some of them.
+FOUND_BY_NAME = {
+    "bench/adaptation/registry.py": "methods",
+    "bench/cli/commands/__init__.py": "bench.cli.commands",
+    "bench/config/task.py": "bench.tasks.kinds",
+    "bench/execution/engines/__init__.py": "bench.execution.engines",
+    "bench/metrics/base.py": "bench.metrics",
+    "bench/tasks/kinds/__init__.py": "bench.tasks.kinds",
+    "reports/sections/__init__.py": "reports.sections",
+}
+
+
+def test_only_folders_of_like_files_are_loaded_by_name() -> None:
+    """No import hides from the tests above in a string, but those of discovery."""
+    found = {
+        path.relative_to(REPOSITORY).as_posix()
+        for package in PACKAGES
+        for path in modules(package).values()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "id", getattr(node.func, "attr", "")) == "import_module"
+    }
+    loads_a_library = {"bench/core/process.py"}
+    assert found - loads_a_library == set(FOUND_BY_NAME)
+
+
 def test_methods_do_not_know_each_other() -> None:
     """A method imports the pieces in `methods/_shared`, and no other method."""
     wrong = [

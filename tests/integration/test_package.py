@@ -216,7 +216,7 @@ def test_installed_package_reads_the_published_figures_it_carries(
     """From any folder, the figures are those of the repository, read beside the code."""
     code = (
         "from gapbench.reports.tables import published as p; print(p._folder()); "
-        "print(sorted(path.name for path in p._folder().iterdir())); print(len(p.figures()))"
+        "print(sorted(path.name for path in p._folder().iterdir())); print(len(p.scores()))"
     )
     where, names, count = run(
         [sys.executable, "-c", code], tmp_path, PYTHONPATH=str(installed)

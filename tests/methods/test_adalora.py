@@ -87,7 +87,7 @@ def test_adalora_equals_peft_step_by_step_and_keeps_the_same_ranks(
         assert _kept(reference) == [layer.lora_E[0].ne(0).tolist() for layer in method.layers]
     for ours, theirs in _pairs(state, reference):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-9)
-    ranks = list(method.notes(state, 0)["kept_ranks"].values())
+    ranks = list(method.diagnostic_values(state, 0)["kept_ranks"].values())
     assert sum(ranks) == 2 * 6
     assert len(set(ranks)) > 1
 
@@ -234,13 +234,15 @@ def test_each_run_of_a_stack_keeps_its_own_budget(make_backbone: MakeBackbone) -
     runs = make_runs("adalora", range(4), configs=VARIED, steps=30)
     stacked = train(folder, runs, data)
     for position, solo in enumerate(assert_same_alone(folder, runs, stacked, data)):
-        assert stacked.method.notes(stacked.state, position) == solo.method.notes(solo.state, 0)
+        assert stacked.method.diagnostic_values(
+            stacked.state, position
+        ) == solo.method.diagnostic_values(solo.state, 0)
     assert [sum(_ranks(stacked, position)) for position in range(4)] == [6, 12, 18, 24]
     assert any(len(set(_ranks(stacked, position))) > 1 for position in range(3))
 
 
 def _ranks(trained: Trained, position: int) -> list[int]:
-    return list(trained.method.notes(trained.state, position)["kept_ranks"].values())
+    return list(trained.method.diagnostic_values(trained.state, position)["kept_ranks"].values())
 
 
 def test_run_that_leaves_the_stack_takes_no_budget_along(make_backbone: MakeBackbone) -> None:
@@ -272,7 +274,7 @@ def test_pruned_run_folds_into_plain_weights(make_backbone: MakeBackbone) -> Non
     runs = make_runs("adalora", (3,), configs=[SETTINGS], steps=30)
     trained = train(make_backbone("bert"), runs, random_data())
     assert isinstance(trained.method, AdaLora)
-    kept = trained.method.notes(trained.state, 0)["kept_ranks"]
+    kept = trained.method.diagnostic_values(trained.state, 0)["kept_ranks"]
     for name, layer in trained.method.adapters.items():
         x = torch.randn(3, 4, layer.in_features, generator=torch.manual_seed(0)).double()
         folded = layer.plain(0)

@@ -100,7 +100,9 @@ def test_rate_zero_is_adalora(instances: int, make_backbone: MakeBackbone) -> No
     torch.testing.assert_close(
         ours.state.bank.values, adalora.state.bank.values, rtol=0, atol=tolerance
     )
-    assert ours.method.notes(ours.state, 0) == adalora.method.notes(adalora.state, 0)
+    assert ours.method.diagnostic_values(ours.state, 0) == adalora.method.diagnostic_values(
+        adalora.state, 0
+    )
 
 
 def test_masked_training_ends_at_the_budget_and_pays_for_its_copies(
@@ -109,7 +111,7 @@ def test_masked_training_ends_at_the_budget_and_pays_for_its_copies(
     """After training, the average rank is the target; every copy was a pass."""
     runs = make_runs("adalora_dropout", (0,), configs=[SETTINGS | {"instances": 2}])
     trained = train(make_backbone("bert"), runs, random_data())
-    ranks = trained.method.notes(trained.state, 0)["kept_ranks"]
+    ranks = trained.method.diagnostic_values(trained.state, 0)["kept_ranks"]
     assert sum(ranks.values()) == 2 * 6
     (trace,) = trained.trainer.traces
     assert (trace.forward_passes, trace.backward_passes) == (40, 40)
@@ -126,4 +128,6 @@ def test_runs_of_different_settings_equal_solo_runs(make_backbone: MakeBackbone)
     runs = make_runs("adalora_dropout", range(3), configs=varied, outputs=3)
     stacked = train(folder, runs, data)
     for position, solo in enumerate(assert_same_alone(folder, runs, stacked, data)):
-        assert stacked.method.notes(stacked.state, position) == solo.method.notes(solo.state, 0)
+        assert stacked.method.diagnostic_values(
+            stacked.state, position
+        ) == solo.method.diagnostic_values(solo.state, 0)

@@ -67,7 +67,7 @@ def test_notes_hold_the_values_of_every_layer_largest_first(
         raw = np.array([[0.1, 0.7, -0.4], [0.2, 0.9, 0.0]])[position, :rank]
         forms = {"softmax": np.exp(raw) / np.exp(raw).sum(), "real": raw, "binary": expit(raw)}
         expected = np.sort(forms[form])[::-1]
-        notes = json.loads(json.dumps(method.notes(state, position)))
+        notes = json.loads(json.dumps(method.diagnostic_values(state, position)))
         assert list(notes["pseudo_singular_values"]) == list(method.adapters)
         for values in notes["pseudo_singular_values"].values():
             np.testing.assert_allclose(values, expected, rtol=0, atol=1e-5)

@@ -286,7 +286,7 @@ def _assert_same(stacked: Trained, position: int, solo: Trained) -> None:
     np.testing.assert_equal(together.work, alone.work)
     counts = [t.state.bank.trained_count(i) for t, i in ((stacked, position), (solo, 0))]
     assert counts[0] == counts[1]
-    notes = [t.method.notes(t.state, i) for t, i in ((stacked, position), (solo, 0))]
+    notes = [t.method.diagnostic_values(t.state, i) for t, i in ((stacked, position), (solo, 0))]
     assert notes[0].keys() == notes[1].keys()
 
 

@@ -69,7 +69,7 @@ def test_unselected_blocks_stay_as_they_are(name: str, make_backbone: MakeBackbo
     for run in (0, 1):
         selected = method.selected(run)
         assert len(selected) == 1
-        notes = method.notes(found.state, run)
+        notes = method.diagnostic_values(found.state, run)
         assert notes["selected_blocks"] == selected
         assert notes["blocks"] == [0, 1]
         assert found.state.bank.trained_count(run) == 2 * 8 * (24 + 24) + 3 * 24 + 3

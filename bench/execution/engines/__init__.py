@@ -29,7 +29,7 @@ def find(name: str) -> "Engine":
     try:
         module = import_module(f"gapbench.bench.execution.engines.{name}")
     except ModuleNotFoundError as error:
-        if error.name is None or error.name.partition(".")[0] not in {"ray", "submitit"}:
+        if error.name is None or error.name.startswith("gapbench"):
             raise
         raise ConfigError(
             f"--engine {name}: the package {error.name.partition('.')[0]!r} is not installed; "

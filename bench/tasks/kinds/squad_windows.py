@@ -48,7 +48,7 @@ def encode_windows(task: SpanTask, place: str, rows: Rows, reader: Reader) -> Ar
         reader: its tokenizer must tell the characters of tokens.
 
     Returns:
-        The arrays of `bench.data.encoded.SpanSplit`, without targets and row numbers.
+        The arrays of `bench.tasks.kinds.span.SpanSplit`, without targets and row numbers.
 
     Raises:
         DataError: if a question leaves no room for its context, or a context has no tokens.

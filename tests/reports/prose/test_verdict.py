@@ -68,7 +68,7 @@ def test_effects_state_sizes_with_intervals_for_what_is_told_apart() -> None:
     assert c.low is not None
     assert c.high is not None
     assert beats == f"It beats c by {c.mean:.3f} ({c.low:.3f} to {c.high:.3f})."
-    assert tied.startswith("Tied with it: b behind by ")
+    assert tied.startswith("No significant difference from it: b behind by ")
     more = compared.compare("a", "b").more_seeds
     assert needs.startswith(f"Not enough seeds to tell a from b: {more:.0f} more seeds would be")
     assert f"would find a difference of {compared.compare('a', 'b').detectable:.3f}." in needs
@@ -219,7 +219,7 @@ def test_verdict_of_single_seeds_says_what_to_do(tmp_path: Path) -> None:
     assert "lora has the highest mean accuracy: 0.700 (1 seed)." in text
     assert "Too few seeds for a verdict" in text
     assert "significantly" not in text
-    assert "Tied with" not in text
+    assert "No significant difference" not in text
 
 
 def test_verdict_and_text_table_warn_of_too_few_seeds_alike(tmp_path: Path) -> None:

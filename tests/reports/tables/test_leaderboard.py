@@ -217,7 +217,7 @@ def test_verdict_of_separated_methods_names_ties_and_losers(tmp_path: Path) -> N
     text = " ".join(verdict(summary))
     assert text.startswith("lora_dropout has the highest mean accuracy: ")
     assert "It beats lora by " in text
-    assert "Tied with" not in text
+    assert "No significant difference" not in text
 
 
 def test_verdict_of_a_failed_cell_claims_nothing_about_it(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from gapbench.reports.results.load import load
 from gapbench.reports.results.version_0_1 import drops
 from gapbench.reports.tables import published
 from gapbench.reports.tables.leaderboard import leaderboard, summarise
-from gapbench.reports.tables.published import CERTAINTIES, figures, fitting
+from gapbench.reports.tables.published import CERTAINTIES, fitting, scores
 from gapbench.reports.tables.published_comparison import (
     COLUMNS,
     Pair,
@@ -58,14 +58,14 @@ def found_in(store: Store) -> list[Pair]:
 
 def test_figures_are_those_of_the_stored_tables_in_units_of_gapbench() -> None:
     """Percents become fractions, digits and all; fractions and unbounded scores stay."""
-    by_key = {(f.source, f.method, f.backbone, f.task, f.metric): f for f in figures()}
+    by_key = {(f.source, f.method, f.backbone, f.task, f.metric): f for f in scores()}
     lora = by_key["hiddenkey Table 2", "lora", "gpt2-medium", "e2e_nlg", "bleu"]
     assert (lora.value, lora.spread, lora.aggregate) == (0.685, 0.009, "mean")
     assert by_key["hiddenkey Table 2", "lora", "gpt2-medium", "e2e_nlg", "nist"].value == 8.615
     ter = by_key["hiddenkey Table 3", "lora", "gpt2-medium", "web_nlg_all", "ter"]
     assert ter.value == 0.395
-    assert {figure.certainty for figure in figures()} == set(CERTAINTIES)
-    assert len({figure.source.partition(" ")[0] for figure in figures()}) == 4
+    assert {score.certainty for score in scores()} == set(CERTAINTIES)
+    assert len({score.source.partition(" ")[0] for score in scores()}) == 4
 
 
 def test_pair_holds_the_median_where_the_paper_prints_one(tmp_path: Path) -> None:
