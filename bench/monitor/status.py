@@ -214,6 +214,8 @@ class ResultsFolder:
 
     def _here(self, command: str) -> str:
         """Return a command with this folder as the one of its results, if it has been moved."""
+        if command.startswith(event_log.PYTHON):
+            return command  # a call, whose variables only its author knows
         parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
         parser.add_argument("--results", default="results")
         try:

@@ -245,7 +245,7 @@ def test_definition_of_a_task_is_checked(small: SmallSuite) -> None:
 @pytest.mark.parametrize("suite", [None, 3, ["quickstart"]])
 def test_suite_of_a_wrong_type_is_refused_with_what_is_allowed(suite: Any, tmp_path: Path) -> None:
     """The message names the argument and every form it may have."""
-    with pytest.raises(ConfigError, match="suite: got .*built-in suite.*YAML file.*dict"):
+    with pytest.raises(ConfigError, match=r"suite: got .*built-in suite.*YAML file.*dict"):
         gapbench.run(suite, results=tmp_path)
 
 
