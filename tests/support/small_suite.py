@@ -83,7 +83,9 @@ PROCESSES = multiprocessing.get_context("forkserver")
 """Processes that start in milliseconds, since their server has imported the engine already."""
 PROCESSES.set_forkserver_preload(
     [
+        "tests.support.small_suite",
         "gapbench.bench.api.training",
+        "gapbench.bench.tasks.score",
         "gapbench.reports.render.build",
         "transformers.models.bert.modeling_bert",
     ]

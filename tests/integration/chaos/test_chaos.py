@@ -129,18 +129,20 @@ def test_nothing_is_lost_or_doubled_by_a_hundred_kills(
     chaos = Chaos(store_at(disk / "results").root, tmp_path / "ledgers", draw)
     limited = os.path.ismount(disk)
     writers = [chaos.start(for_ever=True) for _ in range(WRITERS)]
-    while chaos.done["kills"] < KILLS:
-        time.sleep(draw.uniform(0, 0.1))
-        chaos.kill(writers)
-        for _ in range(6):
-            chaos.cut()
-        if chaos.done["kills"] % 10 == 5:
-            chaos.set_clock()
-            if limited:
-                chaos.fill_up()
-    for writer in writers:
-        writer.kill()
-        writer.join()
+    try:
+        while chaos.done["kills"] < KILLS:
+            time.sleep(draw.uniform(0, 0.1))
+            chaos.kill(writers)
+            for _ in range(6):
+                chaos.cut()
+            if chaos.done["kills"] % 10 == 5:
+                chaos.set_clock()
+                if limited:
+                    chaos.fill_up()
+    finally:
+        for writer in writers:
+            writer.kill()
+            writer.join()
     _check(chaos)
     for writer in [chaos.start(for_ever=False) for _ in range(WRITERS)]:
         writer.join()
