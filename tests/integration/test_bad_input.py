@@ -183,7 +183,7 @@ def test_missing_device_is_named(
         ([""], "begins with ''; "),
         (["nothing.json"], "nothing.json: cannot be read: No such file"),
         (["{record}"], "give their folder by --data DIR"),
-        (["{record}", "--data", "{data}"], "give the folder it was run with by --backbone DIR"),
+        (["{record}", "--data", "{data}"], "pass the folder it was run with as --backbone DIR"),
         (["{record}", "--data", "{other}"], "the data at hand differ from those it was trained on"),
     ],
 )

@@ -189,5 +189,5 @@ def test_identity_of_an_adapter_is_its_content_not_its_place(
     second = sources.start(there)
     _config(lora_alpha=9)(here)
     assert len({first.digest, second.digest, sources.start(here).digest}) == 3
-    with pytest.raises(BackboneError, match=r"adapter 'mine'.*give its folder by --start DIR"):
+    with pytest.raises(BackboneError, match=r"adapter 'mine'.*pass its folder as --start DIR"):
         Sources().locate_start(first)

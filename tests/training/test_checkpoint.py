@@ -131,6 +131,7 @@ def test_stack_on_a_gpu_goes_on_from_its_checkpoint(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_process_that_is_killed_goes_on_from_its_last_checkpoint(
     tmp_path: Path, make_backbone: Callable[[str], Path], capsys: Capture
 ) -> None:
