@@ -130,9 +130,7 @@ class Results:
     unreadable: list[str] = field(default_factory=list)
     part: str = ""
 
-    def predictions(
-        self, config_hash: str, seed: int, split: str = TEST
-    ) -> pd.DataFrame | None:
+    def predictions(self, config_hash: str, seed: int, split: str = TEST) -> pd.DataFrame | None:
         """Return a run's stored predictions of a split, None if there are none or are damaged."""
         try:
             table = self.store.predictions(replace(self.cells[config_hash].run, seed=seed), split)

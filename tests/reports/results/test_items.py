@@ -45,7 +45,9 @@ def stored(root: Path, cell: Cell, tables: dict[int, pa.Table | None]) -> Result
             **make_record(cell, seed).splits,
             "test": SplitScores(metrics=found, loss=1.0, examples=N),
         }
-        store.write(make_record(cell, seed, splits=splits), {} if table is None else {"test": table})
+        store.write(
+            make_record(cell, seed, splits=splits), {} if table is None else {"test": table}
+        )
     return load(store)
 
 
