@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -87,6 +88,15 @@ def test_help_names_every_command(capsys: Capture) -> None:
 def test_version_is_that_of_the_package(capsys: Capture) -> None:
     """`--version` prints one line."""
     assert call(capsys, "--version").out == f"gapbench {__version__}\n"
+
+
+def test_version_as_json_says_what_a_fault_report_needs(capsys: Capture) -> None:
+    """Versions of all packages, code, platform and device; an absent package is null."""
+    shown = json.loads(call(capsys, "--version", "--json").out)
+    assert shown["gapbench"] == __version__
+    assert shown["packages"]["torch"] == version("torch")
+    assert {"python", "platform", "device", "code_hash", "git_commit"} <= set(shown)
+    assert call(capsys, "--version", "--jso").code == 2
 
 
 def test_help_is_shown_without_loading_the_engine() -> None:
