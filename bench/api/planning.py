@@ -195,7 +195,7 @@ def _estimate(
     todo: list[Run], costs: Costs, results: Path, engine: str, workers: int | None
 ) -> str:
     """Return how long the rest takes one worker, and several of an engine."""
-    jobs = costs.ordered(stacks(todo, MOST["cpu"]))
+    jobs = costs.longest_first(stacks(todo, MOST["cpu"]))
     rate = seconds_a_unit(jobs)
     if rate is None:
         return f"no estimate yet: {results} holds no finished run like these"

@@ -72,7 +72,13 @@ class Costs:
             _HEADROOM * peak if peak else _PROCESS_BYTES + _COPIES * self._weight_bytes(cell),
         )
 
-    def ordered(self, stacks: Iterable[Sequence[Run]]) -> list[Job]:
+    def cheapest_first(self, stacks: Iterable[Sequence[Run]]) -> list[Job]:
+        """Return stacks as jobs: those first that will probably end first."""
+        jobs = [self.job(runs) for runs in stacks]
+        rate = seconds_a_unit(jobs) or 1.0
+        return sorted(jobs, key=lambda job: expected(job, rate))
+
+    def longest_first(self, stacks: Iterable[Sequence[Run]]) -> list[Job]:
         """Return stacks as jobs: longest first, those of a task, backbone and method together.
 
         So the last worker to end does not begin the longest stack when all others are done, and a
