@@ -186,7 +186,7 @@ def time_budget(parser: argparse.ArgumentParser) -> None:
         type=duration,
         default=None,
         metavar="TIME",
-        help="end after this time (for example 45m or 1h30m), every method's first seed first; what "
+        help="end after this time (such as 45m or 1h30m), every method's first seed first; what "
         "is in training then is saved, and the same command resumes later",
     )
 
