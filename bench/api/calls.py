@@ -63,7 +63,8 @@ def run(
         stack: most runs that share one copy of the backbone; None measures what suits.
         workers: processes at once, of Ray tasks, of Slurm jobs; None lets the engine choose.
         engine: "local", "ray" or "slurm".
-        time_budget: seconds after which nothing is begun that would probably end later.
+        time_budget: seconds after which all work ends; what is in training is saved then. Every
+            method gets its first seed before any gets a second.
         checkpoint_minutes: between two checkpoints of what is in training.
         retry: statuses of runs to try again although they failed twice in the same way.
         offline: refuse what only the hub has, before any connection is tried.

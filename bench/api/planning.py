@@ -12,10 +12,11 @@ import pandas as pd
 from gapbench.bench.adaptation import registry
 from gapbench.bench.api.calls import Names, Place, Seeds
 from gapbench.bench.api.choices import DEVICES, names, one_of
-from gapbench.bench.api.progress import say, span
+from gapbench.bench.api.progress import progress_bar, say, span
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.data.sources import Sources
+from gapbench.bench.execution.calibration import calibrate
 from gapbench.bench.execution.cost_model import Costs, cost_key, expected, makespan, seconds_a_unit
 from gapbench.bench.execution.engines.base import STACKS_A_WORKER
 from gapbench.bench.execution.engines.local import suitable_workers
@@ -106,6 +107,7 @@ def checked(suite: SuiteLike, **part: Any) -> Overview:
     notes = list(dict.fromkeys(doubt for row in rows.values() for doubt in _doubts(row)))
     skipped = sum(rows[p.run.cell.hash, p.variant]["verdict"] != "ok" for p in wanted.planned)
     rest = f", of which {skipped} will be skipped (see their verdict)" if skipped else ""
+    notes.append(_estimate(wanted.runs, Costs(wanted.sources)))
     notes.append(f"suite {wanted.suite.name!r} is valid: {len(wanted.planned)} runs{rest}")
     return Overview(list(rows.values()), notes)
 
@@ -125,6 +127,10 @@ def planned(
     unsettled = {run.hash: run for run in store.unsettled([p.run for p in wanted.planned])}
     alone = {r.hash for r in store.recorded([*unsettled.values()]) if left_alone(store.find(r))}
     todo = {key: run for key, run in unsettled.items() if key not in alone}
+    failed = f", {len(alone)} skipped (see gapbench status)" if alone else ""
+    notes = [f"{len(wanted.planned)} runs, {len(todo)} to do{failed}"]
+    if todo:
+        notes.append(_estimate(list(todo.values()), costs, engine, workers))
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     lefts = Counter[tuple[str, ...]]()
     for entry in wanted.planned:
@@ -137,10 +143,6 @@ def planned(
         left = lefts[task, backbone, method, variant]
         each = costs.seconds.get((task, backbone, method))
         row["seconds_left"] = None if left and each is None else round(left * (each or 0), 1)
-    failed = f", {len(alone)} skipped (see gapbench status)" if alone else ""
-    notes = [f"{len(wanted.planned)} runs, {len(todo)} to do{failed}"]
-    if todo:
-        notes.append(_estimate(list(todo.values()), costs, store.root, engine, workers))
     return Overview(list(rows.values()), notes)
 
 
@@ -192,13 +194,19 @@ def _doubts(row: dict[str, Any]) -> Iterator[str]:
 
 
 def _estimate(
-    todo: list[Run], costs: Costs, results: Path, engine: str, workers: int | None
+    todo: list[Run], costs: Costs, engine: str = "local", workers: int | None = None
 ) -> str:
-    """Return how long the rest takes one worker, and several of an engine."""
-    jobs = costs.ordered(stacks(todo, MOST["cpu"]))
+    """Return how long some runs take one worker, and several of an engine.
+
+    What no record tells is measured by a few steps.
+    """
+    measured = costs.seconds.keys() >= {cost_key(run.cell) for run in todo}
+    if not measured:
+        _calibrate(costs, todo)
+    jobs = costs.longest_first(stacks(todo, MOST["cpu"]))
     rate = seconds_a_unit(jobs)
     if rate is None:
-        return f"no estimate yet: {results} holds no finished run like these"
+        return "no estimate: no run like these has ended yet, and their backbones are not here"
     seconds = [expected(job, rate) for job in jobs]
     usual = suitable_workers(jobs, costs.sources, choose_device("auto"))
     workers = workers or (usual if engine == "local" else STACKS_A_WORKER)
@@ -206,6 +214,19 @@ def _estimate(
         f"{span(makespan(seconds, count))} with {count}" for count in sorted({1, workers})
     )
     guessed = sum(len(job.runs) for job in jobs if job.seconds is None)
-    doubt = f"; {guessed} of the runs are guessed from what others took" if guessed else ""
+    doubt = f"; {guessed} of the runs are guessed from what others take" if guessed else ""
+    if not measured:
+        doubt += "; measured on this machine by a few steps, as no such run has ended yet"
     waiting = {"ray": " at once", "slurm": " in the array, once they have begun"}
     return f"about {times} workers{waiting.get(engine, '')}{doubt}"
+
+
+def _calibrate(costs: Costs, todo: list[Run]) -> None:
+    """Measure what kinds of run take that have not ended yet, telling how far that is."""
+    with progress_bar(1, " kinds of run measured", progress=True) as bar:
+
+        def show(done: int, kinds: int) -> None:
+            bar.total = kinds
+            bar.update(done - bar.n)
+
+        calibrate(costs, todo, choose_device("auto"), show)

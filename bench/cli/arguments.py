@@ -186,8 +186,8 @@ def time_budget(parser: argparse.ArgumentParser) -> None:
         type=duration,
         default=None,
         metavar="TIME",
-        help="start no run that would probably end after this time (for example 45m or 1h30m); "
-        "active runs finish, and the same command resumes later",
+        help="end after this time (such as 45m or 1h30m), every method's first seed first; what "
+        "is in training then is saved, and the same command resumes later",
     )
 
 

@@ -72,7 +72,13 @@ class Costs:
             _HEADROOM * peak if peak else _PROCESS_BYTES + _COPIES * self._weight_bytes(cell),
         )
 
-    def ordered(self, stacks: Iterable[Sequence[Run]]) -> list[Job]:
+    def cheapest_first(self, stacks: Iterable[Sequence[Run]]) -> list[Job]:
+        """Return stacks as jobs: those first that will probably end first."""
+        jobs = [self.job(runs) for runs in stacks]
+        rate = seconds_a_unit(jobs) or 1.0
+        return sorted(jobs, key=lambda job: expected(job, rate))
+
+    def longest_first(self, stacks: Iterable[Sequence[Run]]) -> list[Job]:
         """Return stacks as jobs: longest first, those of a task, backbone and method together.
 
         So the last worker to end does not begin the longest stack when all others are done, and a
@@ -86,6 +92,10 @@ class Costs:
         order = sorted(groups.items(), key=lambda item: (-expected(item[1][0], rate), item[0]))
         return [job for _, group in order for job in group]
 
+    def at_hand(self, cell: Cell) -> bool:
+        """Whether the backbone of a cell is on this computer."""
+        return self.sources.weight_bytes(cell.backbone) < float("inf")
+
     def _weight_bytes(self, cell: Cell) -> float:
         backbone = cell.backbone
         if backbone not in self._bytes:
@@ -94,9 +104,9 @@ class Costs:
 
 
 def seconds_a_unit(jobs: Iterable[Job]) -> float | None:
-    """Return what a unit took where both are known, None where nothing is measured."""
-    ratios = {cost_key(job.runs[0].cell): job.seconds / job.units for job in jobs if job.seconds}
-    return median(ratios.values()) if ratios else None
+    """Return what a unit takes over all jobs whose seconds are known, None without any."""
+    known = [(job.seconds, job.units) for job in jobs if job.seconds]
+    return sum(s for s, _ in known) / sum(units for _, units in known) if known else None
 
 
 def expected(job: Job, seconds_a_unit: float) -> float:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import torch
 
 from gapbench.bench.config.run import Run
+from gapbench.bench.core import signals
 from gapbench.bench.core.memory import MemoryPeak
 from gapbench.bench.core.seeding import seed_of
 from gapbench.bench.metrics.base import get as get_metric
@@ -125,6 +126,8 @@ def _score_finished(trainer: Trainer, tokenizer: Any, finished: list[int]) -> Sc
     scored: Scored = {}
     with trainer.stopwatch.measure("evaluation", state.axis.active):
         for name, subset in subsets.items():
+            if signals.past_deadline():
+                signals.check()
             along = trainer.subsets.get(name)
             whole = along is not None and len(subset.examples) == len(along.examples)
             if method.trains and whole:

@@ -81,6 +81,11 @@ class Trainer:
     def _spans(self) -> list[PhaseWindow]:
         return spans(self.method, self._total)
 
+    @property
+    def at_end(self) -> bool:
+        """Whether all steps are made."""
+        return self.state.axis.step >= self._total
+
     def train(self) -> None:
         """Train every run to the end of the budget, to its patience, or until it diverges."""
         axis = self.state.axis
