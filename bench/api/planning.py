@@ -166,7 +166,7 @@ def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
         "train": len(splits.train),
         "validation": len(splits.validation),
         "test": len(splits.test),
-        **{f"leaked_{split}": count for split, count in splits.train_overlap.items()},
+        **{f"train_overlap_{split}": count for split, count in splits.train_overlap.items()},
         **{f"cut_{n}": int(s.cut.sum()) for n, s in splits.open.items() if s.cut is not None},
         "mean_tokens": round(float(splits.train.lengths.mean()), 1),
         "steps": cell.budget.total_steps(len(splits.train.trained)),
@@ -177,7 +177,7 @@ def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
 def _doubts(row: dict[str, Any]) -> Iterator[str]:
     """Yield a sentence for each split of a row of `check` that shares inputs, or has cut ones."""
     for split in ("validation", "test"):
-        if count := row.get(f"leaked_{split}"):
+        if count := row.get(f"train_overlap_{split}"):
             yield (
                 f"task {row['task']!r}: {count} of {row[split]} {split} inputs are in train too; "
                 "their scores reward memorisation; remove them from one of the two"
