@@ -16,7 +16,13 @@ from gapbench.bench.api.progress import say, span
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.data.sources import Sources
-from gapbench.bench.execution.cost_model import Costs, cost_key, expected, makespan, seconds_a_unit
+from gapbench.bench.execution.cost_model import (
+    Costs,
+    cost_key,
+    expected,
+    makespan,
+    seconds_per_cost,
+)
 from gapbench.bench.execution.engines.base import STACKS_A_WORKER
 from gapbench.bench.execution.engines.local import suitable_workers
 from gapbench.bench.execution.scheduler import stacks
@@ -196,7 +202,7 @@ def _estimate(
 ) -> str:
     """Return how long the rest takes one worker, and several of an engine."""
     jobs = costs.ordered(stacks(todo, MOST["cpu"]))
-    rate = seconds_a_unit(jobs)
+    rate = seconds_per_cost(jobs)
     if rate is None:
         return f"no estimate yet: {results} holds no finished run like these"
     seconds = [expected(job, rate) for job in jobs]

@@ -135,8 +135,8 @@ def _executed(todo: Sequence[Run], settings: Settings, *, progress: bool) -> Gri
     with progress_bar(len(todo), " runs", progress=progress) as bar:
 
         def show(done: float, statuses: Counter[Status]) -> None:
-            trouble = {s.value: n for s, n in statuses.items() if s != Status.OK}
-            bar.set_postfix(trouble, refresh=False)
+            not_ok = {s.value: n for s, n in statuses.items() if s != Status.OK}
+            bar.set_postfix(not_ok, refresh=False)
             bar.update(done - bar.n)
 
         return execute(todo, settings, show)

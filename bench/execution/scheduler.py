@@ -42,7 +42,7 @@ def most(settings: Settings) -> int:
     """Return how many runs at most may share a stack where the user leaves it open."""
     if settings.engine == "local":
         return MOST[choose_device(settings.device).type]
-    return MOST["cuda" if settings.device == "cuda" else "cpu"]  # nobody knows where it will run
+    return MOST["cuda" if settings.device == "cuda" else "cpu"]  # it may run anywhere
 
 
 def stacks(runs: Sequence[Run], limit: int) -> list[list[Run]]:
@@ -77,8 +77,8 @@ def execute(runs: Sequence[Run], settings: Settings, progress: GridProgress) -> 
     work = engines.find(settings.engine)
     costs = Costs.measured(store_at(settings.results), settings.sources)
     jobs = costs.ordered(stacks(runs, settings.stack or most(settings)))
-    with signals.interruptible(progress) as heedful:
-        queue = WorkQueue(jobs, heedful, settings.budget_s)
+    with signals.interruptible(progress) as checked:
+        queue = WorkQueue(jobs, checked, settings.budget_s)
         work(queue, settings)
     left = sum(len(job.runs) for job in queue.left)
     seconds = sum(queue.expected(job) for job in queue.left)

@@ -26,13 +26,13 @@ class Job:
     Attributes:
         runs: may share a backbone.
         seconds: expected; None where nothing like it has been measured.
-        units: its cost beside other stacks, in a unit that nobody knows.
+        relative_cost: beside other stacks; the unit means nothing.
         memory_bytes: a worker needs about that much.
     """
 
     runs: Sequence[Run]
     seconds: float | None = None
-    units: float = 1.0
+    relative_cost: float = 1.0
     memory_bytes: float = 0.0
 
 
@@ -59,7 +59,7 @@ class WorkQueue:
         self._shares: dict[Job, float] = {}  # of stacks under way
         self._done = 0
         self._began: float | None = None
-        self._spent = self._spent_units = 0.0
+        self._spent = self._spent_cost = 0.0
 
     def __len__(self) -> int:
         """Return how many stacks nobody has taken yet."""
@@ -100,7 +100,7 @@ class WorkQueue:
         self.statuses.update(statuses.values())
         if seconds is not None and statuses:
             self._spent += seconds
-            self._spent_units += job.units
+            self._spent_cost += job.relative_cost
         self.show()
 
     def died(self, job: Job) -> bool:
@@ -121,7 +121,7 @@ class WorkQueue:
         for runs in (job.runs[middle:], job.runs[:middle]):
             part = len(runs) / len(job.runs)
             seconds = None if job.seconds is None else job.seconds * part
-            half = replace(job, runs=runs, seconds=seconds, units=job.units * part)
+            half = replace(job, runs=runs, seconds=seconds, relative_cost=job.relative_cost * part)
             self._waiting.appendleft(half)
 
     def show(self) -> None:
@@ -139,4 +139,4 @@ class WorkQueue:
         """Return the seconds of a stack: measured, else judged by what others took just now."""
         if job.seconds is not None:
             return job.seconds
-        return job.units * self._spent / self._spent_units if self._spent_units else 0.0
+        return job.relative_cost * self._spent / self._spent_cost if self._spent_cost else 0.0
