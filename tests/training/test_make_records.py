@@ -9,6 +9,8 @@ import torch
 from scipy.special import softmax
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from gapbench.bench.config import task as task_config
+from gapbench.bench.config.task import Task
 from gapbench.bench.core.schema import validate
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.engines.base import Settings
@@ -18,9 +20,20 @@ from gapbench.bench.experiment.suite import Suite
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store, store_at
 
+TEST_ROWS = 150
+
+
+def _shorter(name: str) -> Task:
+    """Return a built-in task with fewer rows, which are scored sooner."""
+    task = task_config.load(name)
+    sizes = {"train": 100, "test": TEST_ROWS}
+    source = task.source.model_copy(update={"sizes": sizes})
+    return task.model_copy(update={"source": source, "validation_size": 40})
+
+
 SUITE = {
     "name": "outcome",
-    "tasks": ["syn_sentiment", "syn_similarity"],
+    "tasks": [_shorter("syn_sentiment"), _shorter("syn_similarity")],
     "backbones": ["tiny-encoder"],
     "methods": ["lora", "majority"],
     "seeds": 3,
@@ -69,7 +82,7 @@ def test_test_scores_follow_from_the_stored_predictions(
     for record in records:
         logits, labels, _ = _logits(store, record)
         scores = record.splits["test"]
-        assert scores.examples == len(labels) == 800
+        assert scores.examples == len(labels) == TEST_ROWS
         if record.cell.task.kind == "regression":
             assert scores.loss == pytest.approx(((logits[:, 0] - labels) ** 2).mean(), rel=1e-6)
             if record.cell.method == "majority":
