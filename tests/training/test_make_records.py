@@ -19,6 +19,7 @@ from gapbench.bench.experiment import suite as suites
 from gapbench.bench.experiment.suite import Suite
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store, store_at
+from tests.support.counting import counting
 
 TEST_ROWS = 150
 
@@ -57,7 +58,8 @@ def _run(results: Path, stack: int) -> tuple[Store, list[Record]]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Record]]:
     """Twelve finished runs in stacks of three, and their store."""
-    store, records = _run(tmp_path_factory.mktemp("stacked"), stack=3)
+    with counting():
+        store, records = _run(tmp_path_factory.mktemp("stacked"), stack=3)
     assert [record.status for record in records] == ["ok"] * 12
     return store, records
 
@@ -150,7 +152,8 @@ def test_stacked_record_differs_from_the_solo_record_only_in_cost_and_time(
     finished: tuple[Store, list[Record]], tmp_path: Path
 ) -> None:
     """Scores, curves, calibration, operations and hashes do not depend on the stack."""
-    _, alone = _run(tmp_path, stack=1)
+    with counting():
+        _, alone = _run(tmp_path, stack=1)
     timed = {"train_seconds", "evaluation_seconds", "tokens_per_second", "peak_memory_bytes"}
     timed |= {"stack_size", "train_flops"}
     for stacked, solo in zip(finished[1], alone, strict=True):
