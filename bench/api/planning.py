@@ -17,7 +17,13 @@ from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.calibration import calibrate
-from gapbench.bench.execution.cost_model import Costs, cost_key, expected, makespan, seconds_a_unit
+from gapbench.bench.execution.cost_model import (
+    Costs,
+    cost_key,
+    expected,
+    makespan,
+    seconds_per_cost,
+)
 from gapbench.bench.execution.engines.base import STACKS_A_WORKER
 from gapbench.bench.execution.engines.local import suitable_workers
 from gapbench.bench.execution.scheduler import stacks
@@ -168,7 +174,7 @@ def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
         "train": len(splits.train),
         "validation": len(splits.validation),
         "test": len(splits.test),
-        **{f"leaked_{split}": count for split, count in splits.train_overlap.items()},
+        **{f"train_overlap_{split}": count for split, count in splits.train_overlap.items()},
         **{f"cut_{n}": int(s.cut.sum()) for n, s in splits.open.items() if s.cut is not None},
         "mean_tokens": round(float(splits.train.lengths.mean()), 1),
         "steps": cell.budget.total_steps(len(splits.train.trained)),
@@ -179,7 +185,7 @@ def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
 def _doubts(row: dict[str, Any]) -> Iterator[str]:
     """Yield a sentence for each split of a row of `check` that shares inputs, or has cut ones."""
     for split in ("validation", "test"):
-        if count := row.get(f"leaked_{split}"):
+        if count := row.get(f"train_overlap_{split}"):
             yield (
                 f"task {row['task']!r}: {count} of {row[split]} {split} inputs are in train too; "
                 "their scores reward memorisation; remove them from one of the two"
@@ -204,7 +210,7 @@ def _estimate(
     if not measured:
         _calibrate(costs, todo)
     jobs = costs.longest_first(stacks(todo, MOST["cpu"]))
-    rate = seconds_a_unit(jobs)
+    rate = seconds_per_cost(jobs)
     if rate is None:
         return "no estimate: no run like these has ended yet, and their backbones are not here"
     seconds = [expected(job, rate) for job in jobs]

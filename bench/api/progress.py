@@ -65,3 +65,8 @@ def progress_bar(total: int, unit: str, *, progress: bool = True) -> Any:
         smoothing=0,
         disable=not progress,
     )
+
+
+def tracked(items: list[Any]) -> Any:
+    """Iterate over metrics, and show how many are done if they take more than a second."""
+    return tqdm(items, desc="metrics", file=sys.stderr, delay=1.0, leave=False)

@@ -138,8 +138,8 @@ def _executed(
     with progress_bar(len(todo), " runs", progress=progress) as bar:
 
         def show(done: float, statuses: Counter[Status]) -> None:
-            trouble = {s.value: n for s, n in statuses.items() if s != Status.OK}
-            bar.set_postfix(trouble, refresh=False)
+            not_ok = {s.value: n for s, n in statuses.items() if s != Status.OK}
+            bar.set_postfix(not_ok, refresh=False)
             bar.update(done - bar.n)
 
         def tell(runs: Sequence[Run], statuses: Mapping[str, Status]) -> None:

@@ -77,7 +77,7 @@ def _handling(hear: Callable[[int, object], None], *numbers: signal.Signals) -> 
 
 
 @contextmanager
-def heeding(*numbers: signal.Signals) -> Iterator[set[int]]:
+def noting(*numbers: signal.Signals) -> Iterator[set[int]]:
     """Note signals for `asked` inside the block; restore the earlier handlers after it.
 
     Yields:
@@ -121,7 +121,7 @@ def interruptible(progress: Callable[Told, None]) -> Iterator[Callable[Told, Non
         struck.set()
         raise KeyboardInterrupt
 
-    def heedful(*told: Told.args, **named: Told.kwargs) -> None:
+    def checked(*told: Told.args, **named: Told.kwargs) -> None:
         if struck.is_set():
             raise KeyboardInterrupt
         progress(*told, **named)
@@ -133,6 +133,6 @@ def interruptible(progress: Callable[Told, None]) -> Iterator[Callable[Told, Non
     with _handling(strike, signal.SIGINT, signal.SIGTERM):
         hook, sys.unraisablehook = sys.unraisablehook, dropped
         try:
-            yield heedful
+            yield checked
         finally:
             sys.unraisablehook = hook

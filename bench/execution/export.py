@@ -28,7 +28,7 @@ from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Exported:
     """What an export left.
 
@@ -50,7 +50,7 @@ class Exported:
         """The same as plain data."""
         return asdict(self) | {"folder": str(self.folder)}
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         scores = f"{self.score_before} in the record, {self.score_now} now"
         first = f"{self.folder}: test {self.metric} {scores}"
         return "\n".join([first, *self.outcome.drift_lines])

@@ -42,7 +42,7 @@ def most(settings: Settings) -> int:
     """Return how many runs at most may share a stack where the user leaves it open."""
     if settings.engine == "local":
         return MOST[choose_device(settings.device).type]
-    return MOST["cuda" if settings.device == "cuda" else "cpu"]  # nobody knows where it will run
+    return MOST["cuda" if settings.device == "cuda" else "cpu"]  # it may run anywhere
 
 
 def stacks(runs: Sequence[Run], limit: int) -> list[list[Run]]:
@@ -100,8 +100,8 @@ def execute(
         jobs = costs.longest_first(stacks(runs, limit))
     else:
         jobs = [j for part in rounds(runs) for j in costs.cheapest_first(stacks(part, limit))]
-    with signals.interruptible(progress) as heedful:
-        queue = WorkQueue(jobs, heedful, settings.budget_s, ended)
+    with signals.interruptible(progress) as checked:
+        queue = WorkQueue(jobs, checked, settings.budget_s, ended)
         work(queue, settings)
     left = sum(len(job.runs) for job in queue.left)
     seconds = sum(queue.expected(job) for job in queue.left)

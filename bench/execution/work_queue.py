@@ -28,13 +28,13 @@ class Job:
     Attributes:
         runs: may share a backbone.
         seconds: expected; None where nothing like it has been measured.
-        units: its cost beside other stacks, in a unit that nobody knows.
+        relative_cost: beside other stacks; the unit means nothing.
         memory_bytes: a worker needs about that much.
     """
 
     runs: Sequence[Run]
     seconds: float | None = None
-    units: float = 1.0
+    relative_cost: float = 1.0
     memory_bytes: float = 0.0
 
 
@@ -63,7 +63,7 @@ class WorkQueue:
         self._shares: dict[Job, float] = {}  # of stacks under way
         self._done = 0
         self._began: float | None = None
-        self._spent = self._spent_units = 0.0
+        self._spent = self._spent_cost = 0.0
 
     def __len__(self) -> int:
         """Return how many stacks nobody has taken yet."""
@@ -108,7 +108,7 @@ class WorkQueue:
             self.left.append(self._part(job, cut))
         if seconds is not None and statuses:
             self._spent += seconds
-            self._spent_units += job.units
+            self._spent_cost += job.relative_cost
         self.show()
 
     def died(self, job: Job) -> bool:
@@ -149,10 +149,10 @@ class WorkQueue:
         """Return a stack of some of a stack's runs."""
         share = len(runs) / len(job.runs)
         seconds = None if job.seconds is None else job.seconds * share
-        return replace(job, runs=runs, seconds=seconds, units=job.units * share)
+        return replace(job, runs=runs, seconds=seconds, relative_cost=job.relative_cost * share)
 
     def expected(self, job: Job) -> float:
         """Return the seconds of a stack: measured, else judged by what others took just now."""
         if job.seconds is not None:
             return job.seconds
-        return job.units * self._spent / self._spent_units if self._spent_units else 0.0
+        return job.relative_cost * self._spent / self._spent_cost if self._spent_cost else 0.0

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.core.errors import printable
@@ -130,7 +130,9 @@ class Provenance(FrozenModel):
 
 
 class Record(FrozenModel):
-    """One run, as stored."""
+    """One run, as stored. Files call a field by its alias, which version 0.1 knows."""
+
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
 
     schema_version: int = SCHEMA_VERSION
     run_hash: str
@@ -142,8 +144,8 @@ class Record(FrozenModel):
     attempts: int = Field(default=1, ge=1, description="that failed alike, this one included")
     seeds: dict[str, int] = Field(default={})
     splits: dict[str, SplitScores] = Field(default={})
-    leaked: dict[str, int] = Field(
-        default={}, description="by split, its examples whose input is in train too"
+    train_overlap: dict[str, int] = Field(
+        default={}, alias="leaked", description="by split, its examples whose input is in train too"
     )
     generalization_gap: float | None = Field(
         default=None, description="train minus test main score, sign flipped where lower is better"

@@ -66,7 +66,7 @@ def records(
             position = finished.index(index)
             known |= _scores(run, scored, position, task_data.eval_split) | {
                 "status": Status.OK,
-                "leaked": dict(task_data.train_overlap),
+                "train_overlap": dict(task_data.train_overlap),
                 "truth": truth,
                 "notes": method.diagnostic_values(state, position),
                 "diagnostics": method.diagnostics,

@@ -185,8 +185,8 @@ class Trainer:
         step = {}
         for name, batch in batches.items():
             examples, width = batch.inputs["input_ids"].shape
-            decisions = batch.targets[0].numel()
-            step[_charged_to(phase, batches, name)] = work(examples // runs, width, decisions)
+            targets = batch.targets[0].numel()
+            step[_charged_to(phase, batches, name)] = work(examples // runs, width, targets)
         return self.flops.count(step, runs) if self.flops.wants(step) else nullcontext()
 
     def _account(
@@ -204,11 +204,11 @@ class Trainer:
             for name, indices in drawn.items():
                 trace.tokens += int(batches[name].tokens[position])
                 own = indices[position]
-                width, decisions = (
+                width, targets = (
                     int(counts[own].max())
                     for counts in (self.data.train.lengths, self.data.train.target_counts)
                 )
-                done = work(len(own), width, decisions)
+                done = work(len(own), width, targets)
                 key = _charged_to(phase, drawn, name)
                 trace.work[key] = trace.work.get(key, 0.0) + done
 

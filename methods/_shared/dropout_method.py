@@ -114,7 +114,7 @@ class DroppingLora(LowRank[ConfigT]):
         return entered
 
     def _divergence(self, state: TrainState, first: Tensor, second: Tensor) -> Tensor:
-        """Return the consistency loss of each decision, (rows, ...)."""
+        """Return the consistency loss of each target, (rows, ...)."""
         if state.task.loss == "squared_error" and not self._compares_features(state):
             return consistency.squared_distance(first, second)
         if self.configs[0].consistency == "js":

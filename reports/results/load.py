@@ -48,8 +48,8 @@ _SCORES = (
     "metric",
     "higher_is_better",
     *(f"{split}_{value}" for value in ("score", "loss", "examples") for split in SPLITS),
-    "leaked_validation",
-    "leaked_test",
+    "train_overlap_validation",
+    "train_overlap_test",
     "generalization_gap",
     "loss_gap",
     "checkpoint_step",
@@ -90,8 +90,8 @@ _TEXT = {
 _WHOLE = {
     "seed",
     "checkpoint_step",
-    "leaked_validation",
-    "leaked_test",
+    "train_overlap_validation",
+    "train_overlap_test",
     "threads",
     *(f"{split}_examples" for split in SPLITS),
     *(name for name, info in Cost.model_fields.items() if info.annotation in {int, int | None}),
@@ -235,7 +235,7 @@ def _row(record: Record) -> dict[str, Any]:
 def _scores(record: Record) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for split, scores in record.splits.items():
-        row[f"leaked_{split}"] = record.leaked.get(split)
+        row[f"train_overlap_{split}"] = record.train_overlap.get(split)
         row[f"{split}_score"] = record.score(split)
         row[f"{split}_loss"] = scores.loss
         row[f"{split}_examples"] = scores.examples

@@ -1,4 +1,4 @@
-"""How runs are grouped into stacks and spread over processes, and that Ctrl-C is always heeded."""
+"""How runs are grouped into stacks and spread over processes; Ctrl-C always stops the work."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from gapbench.bench.execution.work_queue import Job
 from tests.support.small_stack import CPU, make_runs
 
 
-def test_interrupt_that_a_destructor_swallows_is_heeded_at_the_next_progress() -> None:
+def test_interrupt_that_a_destructor_swallows_is_raised_at_the_next_progress() -> None:
     """Python drops an exception inside `__del__`; the work stops all the same, and quietly."""
     seen: list[float] = []
 

@@ -12,7 +12,7 @@ from gapbench.bench.api.progress import span
 from gapbench.bench.cli.argument_types import duration
 from gapbench.bench.config.run import Fingerprint, Run
 from gapbench.bench.data.sources import Sources
-from gapbench.bench.execution.cost_model import Costs, cost_key, makespan, seconds_a_unit
+from gapbench.bench.execution.cost_model import Costs, cost_key, makespan, seconds_per_cost
 from gapbench.bench.execution.work_queue import ATTEMPTS, Job, WorkQueue
 from gapbench.bench.store.record import Cost, Status
 from gapbench.bench.store.store import Store, store_at
@@ -27,7 +27,7 @@ def ignore(_done: float, _statuses: Counter[Status]) -> None:
 def jobs(*seconds: float | None, runs: int = 1) -> list[Job]:
     """Return stacks that are expected to take so long."""
     return [
-        Job(make_runs("head", range(runs)), each, units=1.0 if each is None else each)
+        Job(make_runs("head", range(runs)), each, relative_cost=1.0 if each is None else each)
         for each in seconds
     ]
 
@@ -150,13 +150,13 @@ def known_sources(runs: Sequence[Run]) -> Sources:
 def test_stack_that_does_not_fit_into_memory_comes_back_as_two_halves() -> None:
     """They come next, in order, and expect their share of what the whole would have taken."""
     runs = make_runs("lora", range(5))
-    queue = WorkQueue([Job(runs, seconds=10, units=5), Job(runs[:1])], lambda *_: None)
+    queue = WorkQueue([Job(runs, seconds=10, relative_cost=5), Job(runs[:1])], lambda *_: None)
     first = queue.next()
     assert first is not None
     queue.halve(first)
     halves = [queue.next(), queue.next()]
     assert [half.runs for half in halves if half] == [runs[:2], runs[2:]]
-    assert [(half.seconds, half.units) for half in halves if half] == [(4, 2), (6, 3)]
+    assert [(half.seconds, half.relative_cost) for half in halves if half] == [(4, 2), (6, 3)]
     assert len(queue) == 1
 
 
@@ -206,7 +206,7 @@ def test_unmeasured_stacks_are_ordered_by_passes_steps_and_weights() -> None:
     found = costs.longest_first([majority, plain, dearer, longer])
     names = [(job.runs[0].cell.method, job.runs[0].cell.budget.steps) for job in found]
     assert names == [("hiddenkey", 15), ("lora", 20), ("lora", 10), ("majority", 20)]
-    assert seconds_a_unit(found) is None
+    assert seconds_per_cost(found) is None
 
 
 def test_makespan_is_that_of_the_last_worker() -> None:

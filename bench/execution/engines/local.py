@@ -38,7 +38,7 @@ def work(queue: WorkQueue, settings: Settings) -> None:
     """Work off a queue with the processes of this computer."""
     device = choose_device(settings.device)
     workers = settings.workers or suitable_workers(queue.waiting(), settings.sources, device)
-    with signals.heeding(signal.SIGTERM):
+    with signals.noting(signal.SIGTERM):
         if workers == 1 or len(queue) < 2:
             work_here(queue, settings)
         else:
@@ -213,7 +213,7 @@ def _do(executor: Executor, runs: Sequence[Run], seconds: float | None, pipe: Co
             pipe.send(share)
 
     try:
-        with signals.heeding(signal.SIGTERM):
+        with signals.noting(signal.SIGTERM):
             statuses = executor.run(runs, report, seconds)
     except Exception as error:
         pipe.send(error)
