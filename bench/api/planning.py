@@ -150,6 +150,7 @@ def _named(cell: Cell, variant: str) -> dict[str, Any]:
         "task": cell.task.name,
         "backbone": cell.backbone.name,
         **({"start": cell.start.name} if cell.start else {}),
+        **({"head": cell.head} if cell.head else {}),
         "method": cell.method,
         "variant": variant,
     }

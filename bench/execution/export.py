@@ -135,7 +135,7 @@ def _notes(record: Record, again: Record) -> dict[str, Any]:
         "prompt": getattr(task, "prompt", None),
         "labels": list(task.labels),
         "max_length": task.max_length,
-        **cell.model_dump(mode="json", include={"backbone", "start", "method", "config"}),
+        **cell.model_dump(mode="json", include={"backbone", "start", "head", "method", "config"}),
         "checkpoint_step": again.checkpoint.step if again.checkpoint else None,
         "test_recorded": record.splits["test"].metrics,
         "test_now": again.splits["test"].metrics,

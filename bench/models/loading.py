@@ -1,19 +1,17 @@
 """Load a pretrained model with a task head, or only its tokenizer or configuration, from files.
 
-Weights come from safetensors only, and no code is ever loaded with them. The head is everything
-that the checkpoint lacks. It is drawn anew for every run from the run's seed, and is the same for
-all methods at that seed.
+Weights come from safetensors only, and no code is ever loaded with them. A head that the checkpoint
+has is replaced: every run draws its own from its seed, the same for all methods at that seed.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any
 
 import torch
 import transformers
-from torch import nn
 
 from gapbench.bench.config.head import LANGUAGE_MODEL, Head
 from gapbench.bench.config.run import Fingerprint, Precision
@@ -21,6 +19,7 @@ from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.data.sources import backbone_folder
 from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.pretrained_weights import head_modules, require_whole
 from gapbench.bench.store.failure import status_of
 from gapbench.bench.store.record import Status
 
@@ -29,7 +28,6 @@ DTYPES: dict[Precision, torch.dtype] = {
     "bf16": torch.float32,  # of all stored numbers; see `bench.models.bf16`
     "fp64": torch.float64,
 }
-_HEAD_NAMES = ("classifier", "score", "pre_classifier", "qa_outputs")
 
 
 def unsupported_reason(name: str, task: Task) -> str | None:
@@ -72,6 +70,7 @@ def load(
                 dtype=DTYPES[precision],
                 use_safetensors=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # of a head for other classes; refused elsewhere
                 attn_implementation=None,  # fused where the family has it, else plain
             )
             model, info = read()
@@ -85,8 +84,11 @@ def load(
     if getattr(model, "_hf_peft_config_loaded", False):
         raise BackboneError(f"backbone {name!r} holds an adapter too; give one without")
     model.eval()
-    missing = set(info["missing_keys"]) - set(getattr(model, "_tied_weights_keys", None) or ())
-    return Backbone(fingerprint, model, tokenizer, _head_modules(model, sorted(missing)))
+    info["missing_keys"] = set(info["missing_keys"]) - set(model.all_tied_weights_keys)
+    parts = head_modules(model, head, info["missing_keys"])
+    require_whole(f"backbone {name!r}", model, parts, info)
+    absent = info["missing_keys"] | {each for each, *_ in info["mismatched_keys"]}
+    return Backbone(fingerprint, model, tokenizer, parts, sorted(absent))
 
 
 def _other_names(model: Any) -> list[dict[str, str]]:
@@ -136,15 +138,6 @@ def _input_embedding(model: Any) -> str:
     """Return the name of the weight that embeds the tokens."""
     weight = model.get_input_embeddings().weight
     return str(next(name for name, p in model.named_parameters() if p is weight))
-
-
-def _head_modules(model: nn.Module, missing_keys: Sequence[str]) -> list[str]:
-    owners = {key.rpartition(".")[0] for key in missing_keys}
-    owners |= {name for name in _HEAD_NAMES if hasattr(model, name)}
-    # Only the outermost modules: `classifier` stands for `classifier.dense`.
-    return sorted(
-        name for name in owners if not any(name.startswith(other + ".") for other in owners)
-    )
 
 
 def _switch_off_dropout(config: Any) -> None:
