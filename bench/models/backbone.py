@@ -6,6 +6,7 @@
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from torch import Tensor, nn
@@ -67,11 +68,13 @@ class Backbone:
     Attributes:
         head: names of the outermost modules of the head.
         absent: weights of the head that the checkpoint lacks, or has in another size.
+        reading: settings without which the model library would not read all of the checkpoint.
         kept: first values of the head's weights; None if every run draws its own.
         start: the initial adapter of methods; it is not in the weights of `model`.
         packs: whether several texts may share a row; see `bench.profiling.self_check`.
     """
 
+    reading: Mapping[str, Any] = MappingProxyType({})
     kept: Mapping[str, Tensor] | None = None
     start: InitialAdapter | None = None
     packs: bool = True
@@ -104,11 +107,12 @@ class Backbone:
     def reader(self) -> "Reader":
         """The tokenizer and the window of the model, as encoding needs them."""
         positions, longest = self._positions, int(self.tokenizer.model_max_length)
+        embedding = embedding_weight(self._pristine)
         return Reader(
             self.tokenizer,
             min(longest, positions or longest),
             positions,
-            self._pristine.get_input_embeddings().weight.shape[0],
+            None if embedding is None else len(embedding),
             getattr(self.config, "type_vocab_size", None) or None,
         )
 
@@ -119,7 +123,7 @@ class Backbone:
             padding = getattr(module, "padding_idx", None)
             if name.endswith("position_embeddings") and padding is not None:
                 # RoBERTa and its kin count positions from the one after the padding token.
-                return len(module.weight) - padding - 1
+                return len(module.get_parameter("weight")) - int(padding) - 1
         positions = getattr(self.config, "max_position_embeddings", None)
         return int(positions) if positions and positions > 0 else None  # -1 in XLNet: unbounded
 
@@ -198,6 +202,12 @@ class Backbone:
                     + suggest(ending, present)
                 )
         return [name for name in layers if any(_ends_with(name, ending) for ending in endings)]
+
+
+def embedding_weight(model: Any) -> Tensor | None:
+    """Return the weight that embeds the tokens, None if no single one does."""
+    weight: Tensor | None = getattr(model.get_input_embeddings(), "weight", None)
+    return weight
 
 
 def _ends_with(name: str, ending: str) -> bool:

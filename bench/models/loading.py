@@ -18,7 +18,7 @@ from gapbench.bench.config.run import Fingerprint, Precision
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.data.sources import backbone_folder
-from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.backbone import Backbone, embedding_weight
 from gapbench.bench.models.pretrained_weights import head_modules, require_whole
 from gapbench.bench.store.failure import status_of
 from gapbench.bench.store.record import Status
@@ -73,10 +73,12 @@ def load(
                 ignore_mismatched_sizes=True,  # of a head for other classes; refused elsewhere
                 attn_implementation=None,  # fused where the family has it, else plain
             )
+            reading: dict[str, Any] = {}
             model, info = read()
             for names in _other_names(model):
                 if _input_embedding(model) in info["missing_keys"]:
-                    model, info = read(key_mapping=names)
+                    reading = {"key_mapping": names}
+                    model, info = read(**reading)
     except Exception as error:
         if status_of(error) == Status.OUT_OF_MEMORY:
             raise
@@ -87,8 +89,20 @@ def load(
     info["missing_keys"] = set(info["missing_keys"]) - set(model.all_tied_weights_keys)
     parts = head_modules(model, head, info["missing_keys"])
     require_whole(f"backbone {name!r}", model, parts, info)
+    embedding = embedding_weight(model)
+    if embedding is not None and tokenizer.pad_token_id >= len(embedding):
+        raise BackboneError(
+            f"backbone {name!r}: its padding token {tokenizer.pad_token!r} has the id "
+            f"{tokenizer.pad_token_id}, but its embedding has {len(embedding)} rows; name another "
+            "'pad_token' in its tokenizer_config.json, or save the model again after "
+            "resize_token_embeddings(len(tokenizer))"
+        )
     absent = info["missing_keys"] | {each for each, *_ in info["mismatched_keys"]}
-    return Backbone(fingerprint, model, tokenizer, parts, sorted(absent))
+    loaded = Backbone(fingerprint, model, tokenizer, parts, sorted(absent))
+    loaded.reading = reading | (
+        {"ignore_mismatched_sizes": True} if info["mismatched_keys"] else {}
+    )
+    return loaded
 
 
 def _other_names(model: Any) -> list[dict[str, str]]:
@@ -96,7 +110,7 @@ def _other_names(model: Any) -> list[dict[str, str]]:
     # The library's decoders with a head for spans have another name for the model inside.
     inside = {r"^model\.": f"{model.base_model_prefix}."}
     # An embedding tied to a language-model head may be stored only under the head's name.
-    tied = {r"^lm_head\.weight$": _input_embedding(model)}
+    tied = {r"^lm_head\.weight$": name} if (name := _input_embedding(model)) else {}
     return [inside, tied, inside | tied]
 
 
@@ -134,10 +148,10 @@ def load_tokenizer(name: str) -> Any:
     return tokenizer
 
 
-def _input_embedding(model: Any) -> str:
-    """Return the name of the weight that embeds the tokens."""
-    weight = model.get_input_embeddings().weight
-    return str(next(name for name, p in model.named_parameters() if p is weight))
+def _input_embedding(model: Any) -> str | None:
+    """Return the name of the weight that embeds the tokens, None if no single one does."""
+    weight = embedding_weight(model)
+    return next((name for name, p in model.named_parameters() if p is weight), None)
 
 
 def _switch_off_dropout(config: Any) -> None:
