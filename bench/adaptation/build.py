@@ -15,13 +15,20 @@ from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.bf16 import multiply_in_half
 from gapbench.bench.models.deberta import stack_positions
 from gapbench.bench.models.run_axis import RunAxis
+from gapbench.bench.models.trained_head import keep_head
 
 
 def load_backbone(cell: Cell, sources: Sources) -> Backbone:
-    """Load the backbone of a cell and its initial adapter from their local folders."""
+    """Load the backbone of a cell and its initial adapter from their local folders.
+
+    Raises:
+        BackboneError: if they cannot be read, or do not belong together.
+    """
     location = sources.locate(cell.backbone)
     task = cell.task
     loaded = loading.load(location, cell.backbone, task.head, task.n_outputs, cell.precision)
+    if cell.head == "keep":
+        loaded = keep_head(loaded, task)
     if cell.start is None:
         return loaded
     return loaded.starting_from(initial_adapter.read(sources.locate_start(cell.start)))

@@ -189,7 +189,8 @@ def check(
         offline: refuse what only the hub has, before any connection is tried.
 
     Returns:
-        A row for each cell with the sizes of its splits, and "ok" or why it will be skipped.
+        A row for each cell with the sizes of its splits, and "ok", why it will be skipped, or why
+        it would fail: its longest inputs are tried on the real model, forward and backward.
 
     Raises:
         ConfigError, DataError, BackboneError: naming the invalid or missing input.

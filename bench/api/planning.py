@@ -15,6 +15,7 @@ from gapbench.bench.api.choices import DEVICES, names, one_of
 from gapbench.bench.api.progress import progress_bar, say, span
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.core.process import choose_device
+from gapbench.bench.core.schema import content_hash
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.calibration import calibrate
 from gapbench.bench.execution.cost_model import (
@@ -29,12 +30,14 @@ from gapbench.bench.execution.engines.local import suitable_workers
 from gapbench.bench.execution.scheduler import stacks
 from gapbench.bench.experiment import suite as suites
 from gapbench.bench.experiment.suite import PlannedRun, Suite, SuiteLike
-from gapbench.bench.profiling import auto_precision
+from gapbench.bench.profiling import auto_precision, trial
 from gapbench.bench.profiling.self_check import checked_backbone
 from gapbench.bench.profiling.stack_size import MOST
 from gapbench.bench.store.failure import left_alone
 from gapbench.bench.store.store import Store
 from gapbench.bench.tasks import dataset
+
+_FAILS = "fails: "
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Overview:
-    """A table about a suite, and sentences that belong to it."""
+    """A table about a suite, and sentences that belong to it.
+
+    Attributes:
+        failing: runs that would fail.
+    """
 
     rows: list[dict[str, Any]]
     notes: list[str]
+    failing: int = 0
 
     def frame(self) -> pd.DataFrame:
         """Return the table; print the sentences to stderr."""
@@ -106,16 +114,24 @@ def request(
 def checked(suite: SuiteLike, **part: Any) -> Overview:
     """Return a row for each cell of a suite, and what is wrong or doubtful; see `calls.check`."""
     wanted = request(suite, **part)
-    cells = {(p.run.cell.hash, p.variant): p.run.cell for p in wanted.planned}
+    runs = {(p.run.cell.hash, p.variant): p.run for p in wanted.planned}
+    trials: dict[str, str | None] = {}
     rows = {
-        key: _named(cell, key[1]) | _checked(cell, wanted.sources) for key, cell in cells.items()
+        key: _named(run.cell, key[1]) | _checked(run, wanted.sources, trials)
+        for key, run in runs.items()
     }
     notes = list(dict.fromkeys(doubt for row in rows.values() for doubt in _doubts(row)))
-    skipped = sum(rows[p.run.cell.hash, p.variant]["verdict"] != "ok" for p in wanted.planned)
+    verdicts = [rows[p.run.cell.hash, p.variant]["verdict"] for p in wanted.planned]
+    failing = sum(verdict.startswith(_FAILS) for verdict in verdicts)
+    skipped = len(verdicts) - failing - verdicts.count("ok")
     rest = f", of which {skipped} will be skipped (see their verdict)" if skipped else ""
-    notes.append(_estimate(wanted.runs, Costs(wanted.sources)))
-    notes.append(f"suite {wanted.suite.name!r} is valid: {len(wanted.planned)} runs{rest}")
-    return Overview(list(rows.values()), notes)
+    if not failing:
+        notes.append(_estimate(wanted.runs, Costs(wanted.sources)))
+    state = (
+        f"is not valid: {failing} runs would fail (see their verdict);" if failing else "is valid:"
+    )
+    notes.append(f"suite {wanted.suite.name!r} {state} {len(verdicts)} runs{rest}")
+    return Overview(list(rows.values()), notes, failing)
 
 
 def planned(
@@ -158,32 +174,51 @@ def _named(cell: Cell, variant: str) -> dict[str, Any]:
         "task": cell.task.name,
         "backbone": cell.backbone.name,
         **({"start": cell.start.name} if cell.start else {}),
+        **({"head": cell.head} if cell.head else {}),
         "method": cell.method,
         "variant": variant,
     }
 
 
-def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
-    """Return the sizes of a cell's splits, and whether its method can do it."""
-    backbone = checked_backbone(cell, sources)
+def _checked(run: Run, sources: Sources, trials: dict[str, str | None]) -> dict[str, Any]:
+    """Return the sizes of a cell's splits, and whether its method can do it.
+
+    Args:
+        run: of the cell.
+        sources: where data and backbones are.
+        trials: known results of trials, which cells share that differ in numbers alone.
+    """
+    cell, device = run.cell, choose_device("auto")
+    backbone = checked_backbone(cell, sources, device)
     if isinstance(backbone, str):
         return {"verdict": backbone}
     splits = dataset.prepare(cell, sources, backbone.reader)
     method, config = registry.of_cell(cell)
+    reason = method.unsupported_reason(cell.task, backbone, config)
+    if reason is None:
+        key = content_hash(cell.model_dump(mode="json", exclude={"training"}))
+        if key not in trials:
+            trials[key] = trial.failure(run, backbone, splits, device)
+        reason = trials[key] and f"{_FAILS}{trials[key]}"
     return {
         "train": len(splits.train),
         "validation": len(splits.validation),
         "test": len(splits.test),
         **{f"train_overlap_{split}": count for split, count in splits.train_overlap.items()},
         **{f"cut_{n}": int(s.cut.sum()) for n, s in splits.open.items() if s.cut is not None},
+        **{
+            f"escaped_{n}": int(s.escaped.sum())
+            for n, s in splits.open.items()
+            if s.escaped is not None and s.escaped.any()
+        },
         "mean_tokens": round(float(splits.train.lengths.mean()), 1),
         "steps": cell.budget.total_steps(len(splits.train.trained)),
-        "verdict": method.unsupported_reason(cell.task, backbone, config) or "ok",
+        "verdict": reason or "ok",
     }
 
 
 def _doubts(row: dict[str, Any]) -> Iterator[str]:
-    """Yield a sentence for each split of a row of `check` that shares inputs, or has cut ones."""
+    """Yield a sentence for each split of a row of `check` with inputs that may surprise."""
     for split in ("validation", "test"):
         if count := row.get(f"train_overlap_{split}"):
             yield (
@@ -196,6 +231,12 @@ def _doubts(row: dict[str, Any]) -> Iterator[str]:
                 f"task {row['task']!r}: {count} of {row[split]} {split} inputs are too long for "
                 f"backbone {row['backbone']!r} or for the task's field 'max_length', and lose "
                 "words; raise it as far as the backbone allows, or shorten them"
+            )
+        if count := row.get(f"escaped_{split}"):
+            yield (
+                f"task {row['task']!r}: {count} of {row[split]} {split} inputs hold words that are "
+                f"special tokens of backbone {row['backbone']!r}, and are read as plain text; for "
+                "a pair of texts give two columns in 'text'"
             )
 
 

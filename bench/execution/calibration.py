@@ -41,7 +41,9 @@ def calibrate(
         if cost_key(run.cell) not in costs.seconds and costs.at_hand(run.cell):
             kinds.setdefault(cost_key(run.cell), []).append(run)
     began = time.monotonic()
-    order = sorted(kinds.items(), key=lambda item: -sum(costs.relative_cost(r.cell) for r in item[1]))
+    order = sorted(
+        kinds.items(), key=lambda item: -sum(costs.relative_cost(r.cell) for r in item[1])
+    )
     for done, (key, group) in enumerate(order):
         if time.monotonic() - began > LONGEST_S:
             return

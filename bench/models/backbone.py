@@ -4,17 +4,19 @@
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from gapbench.bench.config.run import Fingerprint
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.core.schema import suggest
 from gapbench.bench.models.initial_adapter import InitialAdapter
+from gapbench.bench.models.pretrained_weights import is_inside
 
 # The projections that LoRA adapts by default: query and value (Hu et al. 2021, section 4.2), or the
 # fused projection where a family has only that.
@@ -47,11 +49,15 @@ class Reader:
         window: most tokens of one input sequence.
         positions: most tokens that the model has positions for, decoded ones included; None if
             unbounded. A tokenizer may set a smaller window.
+        vocabulary: rows of the embedding, None if not known.
+        segments: texts of an input that the model tells apart; None if it does not, or not so.
     """
 
     tokenizer: Any
     window: int
     positions: int | None = None
+    vocabulary: int | None = None
+    segments: int | None = None
 
 
 class Backbone:
@@ -60,19 +66,31 @@ class Backbone:
     Copies share the frozen weights, so another stack costs no second copy of them.
 
     Attributes:
+        head: names of the outermost modules of the head.
+        absent: weights of the head that the checkpoint lacks, or has in another size.
+        reading: settings without which the model library would not read all of the checkpoint.
+        kept: first values of the head's weights; None if every run draws its own.
         start: the initial adapter of methods; it is not in the weights of `model`.
         packs: whether several texts may share a row; see `bench.profiling.self_check`.
     """
 
+    reading: Mapping[str, Any] = MappingProxyType({})
+    kept: Mapping[str, Tensor] | None = None
     start: InitialAdapter | None = None
     packs: bool = True
 
     def __init__(
-        self, fingerprint: Fingerprint, pristine: nn.Module, tokenizer: Any, head: Sequence[str]
+        self,
+        fingerprint: Fingerprint,
+        pristine: nn.Module,
+        tokenizer: Any,
+        head: Sequence[str],
+        absent: Sequence[str] = (),
     ) -> None:
         self.fingerprint = fingerprint
         self.tokenizer = tokenizer
         self.head = tuple(head)
+        self.absent = tuple(absent)
         self._pristine = pristine
 
     @property
@@ -88,12 +106,26 @@ class Backbone:
     @property
     def reader(self) -> "Reader":
         """The tokenizer and the window of the model, as encoding needs them."""
+        positions, longest = self._positions, int(self.tokenizer.model_max_length)
+        embedding = embedding_weight(self._pristine)
+        return Reader(
+            self.tokenizer,
+            min(longest, positions or longest),
+            positions,
+            None if embedding is None else len(embedding),
+            getattr(self.config, "type_vocab_size", None) or None,
+        )
+
+    @property
+    def _positions(self) -> int | None:
+        """Most tokens that the model has positions for, None if unbounded."""
+        for name, module in self._pristine.named_modules():
+            padding = getattr(module, "padding_idx", None)
+            if name.endswith("position_embeddings") and padding is not None:
+                # RoBERTa and its kin count positions from the one after the padding token.
+                return len(module.get_parameter("weight")) - int(padding) - 1
         positions = getattr(self.config, "max_position_embeddings", None)
-        # RoBERTa and related models count positions from the one after the padding token.
-        taken = self.config.pad_token_id + 1 if "roberta" in self.family else 0
-        places = int(positions) - taken if positions else None
-        longest = int(self.tokenizer.model_max_length)
-        return Reader(self.tokenizer, min(longest, places or longest), places)
+        return int(positions) if positions and positions > 0 else None  # -1 in XLNet: unbounded
 
     def model(self) -> nn.Module:
         """Return a copy with every parameter frozen and sharing storage with the original."""
@@ -140,7 +172,7 @@ class Backbone:
 
     def in_head(self, name: str) -> bool:
         """Whether a module belongs to the task head."""
-        return any(name == part or name.startswith(part + ".") for part in self.head)
+        return is_inside(name, self.head)
 
     def target_layers(self, targets: str | Sequence[str]) -> list[str]:
         """Resolve LoRA targets to layer names.
@@ -170,6 +202,12 @@ class Backbone:
                     + suggest(ending, present)
                 )
         return [name for name in layers if any(_ends_with(name, ending) for ending in endings)]
+
+
+def embedding_weight(model: Any) -> Tensor | None:
+    """Return the weight that embeds the tokens, None if no single one does."""
+    weight: Tensor | None = getattr(model.get_input_embeddings(), "weight", None)
+    return weight
 
 
 def _ends_with(name: str, ending: str) -> bool:

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from gapbench.bench.core.errors import MergeError
@@ -135,17 +136,34 @@ class Stacked(nn.Module):
         raise MergeError(f"a {type(self).__name__} cannot be folded into plain weights")
 
 
-class StackedLinear(Stacked):
-    """One independent linear layer per run: ``weight (runs, out, in)``, ``bias (runs, out)``.
+class StackedHead(Stacked):
+    """A layer of a task head for each run: ``weight (runs, ...)``, ``bias (runs, out)``.
 
-    An ensemble of members inside each run has ``(runs, members, out, in)`` and
-    ``(runs, members, out)``; its batch is laid out run by run, then member by member.
+    An ensemble of members inside each run has a second axis for them; its batch is laid out run by
+    run, then member by member.
+
+    Attributes:
+        weight_axes: axes of one run's weight.
     """
+
+    weight_axes: ClassVar[int]
 
     def __init__(self, axis: RunAxis, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__(axis)
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(bias) if bias is not None else None
+
+    def plain(self, position: int) -> dict[str, Tensor]:
+        """Return the run's own weight and bias."""
+        if self.weight.dim() > 1 + self.weight_axes:
+            raise MergeError("an ensemble has several heads; it cannot be folded into one model")
+        return {name: p[position].detach().clone() for name, p in self.named_parameters()}
+
+
+class StackedLinear(StackedHead):
+    """One linear layer per run: ``weight (runs, out, in)``."""
+
+    weight_axes = 2
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply each run's layer to its own rows; (runs * batch, ..., in) to (..., out)."""
@@ -157,11 +175,26 @@ class StackedLinear(Stacked):
             out = torch.baddbmm(self.bias.flatten(0, -2).unsqueeze(1), rows, weight)
         return out.view(*x.shape[:-1], -1)
 
-    def plain(self, position: int) -> dict[str, Tensor]:
-        """Return the run's own weight and bias."""
-        if self.weight.dim() > 3:
-            raise MergeError("an ensemble has several heads; it cannot be folded into one model")
-        return {name: p[position].detach().clone() for name, p in self.named_parameters()}
+
+class StackedLayerNorm(StackedHead):
+    """One layer normalisation per run: ``weight (runs, width)``."""
+
+    weight_axes = 1
+
+    def __init__(self, axis: RunAxis, weight: Tensor, bias: Tensor | None, eps: float) -> None:
+        super().__init__(axis, weight, bias)
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (runs * batch, ..., width) over the width, and scale each run's own rows."""
+        weight = self.weight.flatten(0, -2).unsqueeze(1)
+        rows = functional.layer_norm(x, x.shape[-1:], eps=self.eps).reshape(
+            len(weight), -1, x.shape[-1]
+        )
+        out = rows * weight
+        if self.bias is not None:
+            out = out + self.bias.flatten(0, -2).unsqueeze(1)
+        return out.view_as(x)
 
 
 class StackedDropout(Stacked):

@@ -73,6 +73,7 @@ def _terms(results: Results, block: pd.DataFrame, settings: Settings) -> dict[st
         "data": f"{cell.data.name} {cell.data.digest[:16]}",
         "backbone": f"{cell.backbone.name} {cell.backbone.digest[:16]}",
         **({"start": f"{cell.start.name} {cell.start.digest}"} if cell.start else {}),
+        **({"head": "kept from the checkpoint"} if cell.head else {}),
         **({"settings of all rows": _worded(settings)} if settings else {}),
     }
 

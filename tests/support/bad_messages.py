@@ -386,7 +386,7 @@ CASES = [
         "unknown field of a task entry",
         entry(seed=3),
         "{suite}: unknown field 'tasks.0.seed'; allowed: backbones, budget, definition, "
-        "methods, settings, start, task, training",
+        "head, methods, settings, start, task, training",
     ),
     Bad(
         "unknown field of a budget",

@@ -16,14 +16,12 @@ from gapbench.bench.data.rows import Rows
 from gapbench.bench.metrics import classification
 from gapbench.bench.metrics.base import Inputs
 from gapbench.bench.tasks.kinds.base import Outputs, TaskKind, TaskT
+from gapbench.bench.tasks.kinds.input_tokens import require_tokens, tokenised
 
 if TYPE_CHECKING:
     from gapbench.bench.adaptation.method import AnyMethod, TrainState
     from gapbench.bench.models.backbone import Reader
     from gapbench.bench.tasks.eval_subset import EvalSubset
-
-
-_ROWS_AT_ONCE = 1000
 
 
 class LabelledTask(Task):
@@ -45,19 +43,16 @@ class Labels(TaskKind[TaskT]):
         """Tokenise each text or pair, cut at the end if it is too long."""
         limit = min(task.max_length, reader.window)
         texts = list(rows.columns.values())
-        parts = [
-            reader.tokenizer(
-                *(each[start : start + _ROWS_AT_ONCE] for each in texts),
-                truncation=True,
-                max_length=limit,
-            )
-            for start in range(0, len(rows), _ROWS_AT_ONCE)
-        ]
+        settings = {"truncation": True, "max_length": limit}
+        made = list(tokenised(place, rows.numbers, texts, reader.tokenizer, **settings))
+        parts = [part for _, _, part in made]
         lengths = np.array([len(ids) for part in parts for ids in part["input_ids"]])
+        require_tokens(place, "texts", rows.numbers, lengths)
         arrays: Arrays = {
             "input_ids": _flat(parts, "input_ids", np.int32),
             "offsets": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
             "cut": _cut(rows, lengths, limit, reader),
+            "escaped": np.concatenate([np.full(len(p["input_ids"]), e) for _, e, p in made]),
         }
         if "token_type_ids" in parts[0]:
             arrays["token_type_ids"] = _flat(parts, "token_type_ids", np.int8)
