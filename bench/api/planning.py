@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from gapbench.bench.profiling.self_check import checked_backbone
 from gapbench.bench.profiling.stack_size import MOST
 from gapbench.bench.store.failure import left_alone
 from gapbench.bench.store.store import Store
-from gapbench.bench.tasks import dataset
+from gapbench.bench.tasks import dataset, kinds
 
 
 @dataclass(frozen=True)
@@ -162,12 +163,14 @@ def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
         return {"verdict": backbone}
     splits = dataset.prepare(cell, sources, backbone.reader)
     method, config = registry.of_cell(cell)
+    absent = partial(kinds.get(cell.task.kind).absent_classes, cell.task)
     return {
         "train": len(splits.train),
         "validation": len(splits.validation),
         "test": len(splits.test),
         **{f"leaked_{split}": count for split, count in splits.train_overlap.items()},
         **{f"cut_{n}": int(s.cut.sum()) for n, s in splits.open.items() if s.cut is not None},
+        **{f"absent_{n}": ", ".join(found) for n, s in splits.open.items() if (found := absent(s))},
         "mean_tokens": round(float(splits.train.lengths.mean()), 1),
         "steps": cell.budget.total_steps(len(splits.train.trained)),
         "verdict": method.unsupported_reason(cell.task, backbone, config) or "ok",
@@ -175,7 +178,7 @@ def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
 
 
 def _doubts(row: dict[str, Any]) -> Iterator[str]:
-    """Yield a sentence for each split of a row of `check` that shares inputs, or has cut ones."""
+    """Yield a sentence for each split of a row of `check` that shares, cuts or lacks something."""
     for split in ("validation", "test"):
         if count := row.get(f"leaked_{split}"):
             yield (
@@ -188,6 +191,12 @@ def _doubts(row: dict[str, Any]) -> Iterator[str]:
                 f"task {row['task']!r}: {count} of {row[split]} {split} inputs are too long for "
                 f"backbone {row['backbone']!r} or for the task's field 'max_length', and lose "
                 "words; raise it as far as the backbone allows, or shorten them"
+            )
+        if names := row.get(f"absent_{split}"):
+            what = "no model can learn it" if split == "train" else "its scores say nothing of it"
+            yield (
+                f"task {row['task']!r}: {split} has no example of class {names}, so that {what}; "
+                "add some, or take it out of the task's field 'labels'"
             )
 
 
