@@ -98,6 +98,25 @@ def read_text(path: Path) -> str:
     return text
 
 
+def parse_rows(text: str) -> Any:
+    """Return the content of a JSON text that holds rows, whose texts must be whole characters.
+
+    Raises:
+        ValueError: if it is not JSON, or has half a character.
+    """
+    content = parse_json(text)
+    if _HALF_PAIR.search(text):  # by an escape; files cannot hold one otherwise
+        try:
+            json.dumps(content, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = error.object[error.start : error.end].encode("ascii", "backslashreplace")
+            raise ValueError(
+                f"it holds {half.decode()}, one half of a pair that is a character, such as an "
+                "emoji that was cut; give both halves or none"
+            ) from None
+    return content
+
+
 def _parquet(path: Path, _: Sequence[str]) -> Columns:
     _refuse_doubled(pq.read_schema(path).names)
     return _plain(pq.read_table(path))
@@ -235,7 +254,7 @@ def _json_lines(path: Path, _: Sequence[str]) -> Columns:
 
 def _json_row(line: str, number: int) -> dict[str, Any]:
     try:
-        row = parse_json(line)
+        row = parse_rows(line)
     except json.JSONDecodeError as error:
         raise ValueError(
             f"line {number}, character {error.colno}: {error.msg}; every line must be one object"
@@ -244,20 +263,7 @@ def _json_row(line: str, number: int) -> dict[str, Any]:
         raise ValueError(f"line {number}: {error}") from None
     if not isinstance(row, dict):
         raise ValueError(f"line {number} is no object with a value for each column")  # noqa: TRY004
-    if _HALF_PAIR.search(line):  # by an escape; files cannot hold one otherwise
-        _refuse_half_pairs(row, number)
     return row
-
-
-def _refuse_half_pairs(row: Any, number: int) -> None:
-    try:
-        json.dumps(row, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        half = error.object[error.start : error.end].encode("ascii", "backslashreplace").decode()
-        raise ValueError(
-            f"line {number} holds {half}, one half of a pair that is a character, such as an "
-            "emoji that was cut; give both halves or none"
-        ) from None
 
 
 _READERS: dict[str, tuple[str, Callable[[Path, Sequence[str]], Columns]]] = {

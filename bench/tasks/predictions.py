@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import DataError
-from gapbench.bench.core.safe_parsing import parse_json
 from gapbench.bench.data import readers
 from gapbench.bench.data.rows import Table, choice_numbers, class_column, column, read_classes
 from gapbench.bench.metrics import calibration
@@ -209,13 +208,14 @@ class Predictions:
         return column(self._place, table, name)
 
     def _lines(self) -> list[Any]:
-        lines = self._read().split("\n")
+        text = self._read()
+        lines = text.split("\n" if "\n" in text else "\r")
         # The end of the last line begins no line; a blank line before it is an empty output.
         return [line.removesuffix("\r") for line in lines[: -1 if lines[-1] == "" else None]]
 
     def _of_json(self, ids: Sequence[Any] | None) -> list[Any]:
         try:
-            made = parse_json(self._read())
+            made = readers.parse_rows(self._read())
         except ValueError as error:
             raise DataError(f"{self._place}: not valid JSON: {error}") from None
         if isinstance(made, list):
@@ -235,9 +235,9 @@ class Predictions:
 
     def _read(self) -> str:
         try:
-            return self.path.read_bytes().decode("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{self._place}: not readable as UTF-8 text: {error}") from None
+            return readers.read_text(self.path)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self._place}: not readable as text: {error}") from None
 
     def _check(self, found: int) -> None:
         if found != self.size:

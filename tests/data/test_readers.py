@@ -36,7 +36,7 @@ def test_not_a_number_is_a_number_that_is_not_finite(tmp_path: Path, cell: str) 
 def test_half_of_a_surrogate_pair_is_named_by_line(tmp_path: Path, text: str) -> None:
     """No encoding holds one, so that it would fail later, far from its row."""
     path = written(tmp_path, "rows.jsonl", f'{{"a": "fine \\ud83d\\ude00"}}\n{{"a": ["{text}"]}}\n')
-    with pytest.raises(DataError, match=r"line 2 holds \\u[dD][0-9a-f]+, one half of a pair"):
+    with pytest.raises(DataError, match=r"line 2: it holds \\u[dD][0-9a-f]+, one half of"):
         read(path)
 
 

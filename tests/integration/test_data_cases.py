@@ -141,7 +141,7 @@ def test_outputs_in_another_order_are_aligned_by_id(copied: Copied, run: Command
     ("data", "said"),
     [
         ("twice.csv", "it has 2 columns 'label'; rename or remove all but one"),
-        ("half.jsonl", r"line 4 holds \ud83d, one half of a pair"),
+        ("half.jsonl", r"line 4: it holds \ud83d, one half of a pair"),
         ("big.csv", "at most 2,147,483,646 of this format are read; save it as .parquet"),
     ],
 )

@@ -107,7 +107,7 @@ def scored(
     pd.DataFrame(changes.get("references", REFERENCES[kind])).to_parquet(references)
     path = folder / f"predictions{suffix}"
     if isinstance(predictions, str):
-        path.write_text(predictions, encoding="utf-8")
+        path.write_bytes(predictions.encode())
     elif suffix == ".csv":
         pd.DataFrame(predictions).to_csv(path, index=False)
     else:
@@ -254,10 +254,12 @@ def test_choices_by_likelihood_are_normalised_by_their_characters(
     [
         ('{"z": "", "x": "a cat", "y": "house", "w": "more"}', ".json"),
         ("a cat\nhouse\n\n", ".txt"),
+        ("a cat\rhouse\r\r", ".TXT"),
+        ("\ufeffa cat\r\nhouse\r\n\r\n", ".txt"),
         ({"prediction": ["a cat", "house", ""]}, ".csv"),
         ({"text": ["a cat", "house", ""]}, ".parquet"),
     ],
-    ids=["json", "txt", "csv", "parquet"],
+    ids=["json", "txt", "old Mac", "Windows", "csv", "parquet"],
 )
 def test_answers_of_every_layout_score_alike(
     tmp_path: Path, capsys: Capture, content: Any, suffix: str
@@ -284,6 +286,16 @@ def test_answers_of_every_layout_score_alike(
         ("choice", {"prediction": [2, 0, 0]}, ".csv", ("row 0", "the number of a choice, 0 to 1")),
         ("span", '{"x": "a cat", "z": ""}', ".json", ("1 of 3", "have no answer", "'y'")),
         ("span", "{", ".json", ("not valid JSON",)),
+        ("span", '["a \\ud83d", "b", "c"]', ".json", ("it holds \\ud83d, one half of a pair",)),
+        ("span", '{"x": "a", "y": "b", "z": "c", "x": "d"}', ".json", ("'x' appears twice",)),
+        ("regression", {"prediction": [1, "NaN", 2]}, ".csv", ("row 1", "holds nan, expected")),
+        ("classification", {"prediction": ["no", "NaN", "yes", "no"]}, ".csv", ("row 1", "'NaN'")),
+        (
+            "classification",
+            {"prob_0": [1, 0.333, 0, 0], "prob_1": [0, 0.333, 1, 0], "prob_2": [0, 0.333, 0, 1]},
+            ".csv",
+            ("row 1", "the sum is 0.999", "with more digits"),
+        ),
     ],
 )
 def test_file_that_does_not_fit_is_refused(
