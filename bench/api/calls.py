@@ -97,6 +97,7 @@ def tune(
     results: str | PathLike[str] = "results",
     device: str = "auto",
     precision: str | None = None,
+    compute: float | None = None,
     trials: int | None = None,
     steps: int | None = None,
     examples: int | None = None,
@@ -130,8 +131,10 @@ def tune(
         results: see `run`.
         device: see `run`.
         precision: see `run`.
-        trials: budget of a study: number of trials, 8 or more. Give at most one of this and the
-            next three; without any, a study has 24 trials.
+        compute: budget of a study: what so many trials of plain LoRA train on; a method that passes
+            over each example twice has half as many trials. Give at most one of this and the next
+            four; without any, a study has the compute of 32 trials.
+        trials: or number of trials, 8 or more.
         steps: or updates of all its trials.
         examples: or training examples of all its trials, each pass over one counted.
         seconds: or training and scoring of all its trials.

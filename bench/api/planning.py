@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from gapbench.bench.profiling.self_check import checked_backbone
 from gapbench.bench.profiling.stack_size import MOST
 from gapbench.bench.store.failure import left_alone
 from gapbench.bench.store.store import Store
-from gapbench.bench.tasks import dataset
+from gapbench.bench.tasks import dataset, kinds
 
 _FAILS = "fails: "
 
@@ -200,6 +201,7 @@ def _checked(run: Run, sources: Sources, trials: dict[str, str | None]) -> dict[
         if key not in trials:
             trials[key] = trial.failure(run, backbone, splits, device)
         reason = trials[key] and f"{_FAILS}{trials[key]}"
+    absent = partial(kinds.get(cell.task.kind).absent_classes, cell.task)
     return {
         "train": len(splits.train),
         "validation": len(splits.validation),
@@ -211,6 +213,7 @@ def _checked(run: Run, sources: Sources, trials: dict[str, str | None]) -> dict[
             for n, s in splits.open.items()
             if s.escaped is not None and s.escaped.any()
         },
+        **{f"absent_{n}": ", ".join(found) for n, s in splits.open.items() if (found := absent(s))},
         "mean_tokens": round(float(splits.train.lengths.mean()), 1),
         "steps": cell.budget.total_steps(len(splits.train.trained)),
         "verdict": reason or "ok",
@@ -237,6 +240,12 @@ def _doubts(row: dict[str, Any]) -> Iterator[str]:
                 f"task {row['task']!r}: {count} of {row[split]} {split} inputs hold words that are "
                 f"special tokens of backbone {row['backbone']!r}, and are read as plain text; for "
                 "a pair of texts give two columns in 'text'"
+            )
+        if names := row.get(f"absent_{split}"):
+            what = "no model can learn it" if split == "train" else "its scores say nothing of it"
+            yield (
+                f"task {row['task']!r}: {split} has no example of class {names}, so that {what}; "
+                "add some, or take it out of the task's field 'labels'"
             )
 
 

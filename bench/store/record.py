@@ -107,6 +107,11 @@ class Cost(FrozenModel):
     forward_passes: int
     backward_passes: int
     stack_size: int = Field(description="runs that shared the backbone when training began")
+    drawn: dict[str, int] | None = Field(
+        default=None,
+        description="training examples drawn, counted at every draw, by the part of the training "
+        "set; the last batch of an epoch may be partial, also that of a part",
+    )
 
 
 class Checkpoint(FrozenModel):

@@ -154,4 +154,5 @@ def _cost(trainer: Trainer, peak: MemoryPeak, index: int) -> Cost:
         forward_passes=trace.forward_passes,
         backward_passes=trace.backward_passes,
         stack_size=len(trainer.runs),
+        drawn=trace.drawn,
     )

@@ -204,6 +204,7 @@ class Trainer:
             for name, indices in drawn.items():
                 trace.tokens += int(batches[name].tokens[position])
                 own = indices[position]
+                trace.drawn[name] = trace.drawn.get(name, 0) + len(own)
                 width, targets = (
                     int(counts[own].max())
                     for counts in (self.data.train.lengths, self.data.train.target_counts)

@@ -6,7 +6,7 @@ losses in `methods._shared.consistency`; sources and deviations in `methods.unif
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 import torch
 from optuna.distributions import FloatDistribution
@@ -21,7 +21,7 @@ from gapbench.bench.store.diagnostic import Drop
 from gapbench.methods._shared import consistency
 from gapbench.methods._shared.dropout_config import DroppingConfig
 from gapbench.methods._shared.dropout_hooks import Droppings, unsupported_reason
-from gapbench.methods._shared.lowrank import LowRank, Space, dropped
+from gapbench.methods._shared.lowrank import LowRank, dropped
 
 _PASSES = {"none": (1, 1), "kl": (2, 1), "kl_both": (2, 2), "js": (2, 1)}  # forward, backward
 
@@ -35,8 +35,6 @@ ConfigT = TypeVar("ConfigT", bound=DroppingConfig)
 
 class DroppingLora(LowRank[ConfigT]):
     """LoRA that drops in training, with an optional consistency loss between two passes."""
-
-    tuned: ClassVar[Space] = {"logit_rate": RATE, "ffn_rate": RATE}
 
     @classmethod
     def relative_cost(cls, config: ConfigT) -> float:

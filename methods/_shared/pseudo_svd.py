@@ -15,7 +15,13 @@ from torch import Tensor, nn
 from gapbench.bench.adaptation.method import TrainState
 from gapbench.bench.models.run_axis import RunAxis
 from gapbench.bench.store.diagnostic import Diagnostic
-from gapbench.methods._shared.lowrank import LowRank, LowRankConfig, Space, StackedLora
+from gapbench.methods._shared.lowrank import (
+    ORTHOGONALITY,
+    LowRank,
+    LowRankConfig,
+    Space,
+    StackedLora,
+)
 
 Form = Literal["softmax", "real", "binary"]
 
@@ -140,7 +146,10 @@ class PseudoSvd(LowRank[ConfigT]):
 
     Layer: ClassVar[type[StackedPseudoSvd]] = StackedPseudoSvd
     no_start: ClassVar[str | None] = "its updates have singular values, which an adapter lacks"
-    tuned: ClassVar[Space] = {"value_lr_ratio": FloatDistribution(0.1, 10.0, log=True)}
+    tuned: ClassVar[Space] = {
+        "value_lr_ratio": FloatDistribution(0.1, 10.0, log=True),
+        "orthogonality": ORTHOGONALITY,
+    }
     diagnostics: ClassVar[tuple[Diagnostic, ...]] = (
         Diagnostic(
             kind="profiles",

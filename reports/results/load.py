@@ -7,6 +7,7 @@ the numbers mean together is the work of `reports.tables.leaderboard` and `repor
 import hashlib
 import json
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Any
@@ -77,6 +78,7 @@ _COLUMNS = (
 _TEXT = {
     *_IDENTITY,
     "metric",
+    "drawn",
     "device",
     "device_type",
     "precision",
@@ -250,7 +252,13 @@ def _scores(record: Record) -> dict[str, Any]:
 def _measured(record: Record) -> dict[str, Any]:
     row: dict[str, Any] = dict(record.calibration or {})
     row |= {f"bayes_{name}": value for name, value in record.truth or {}}
-    return row | dict(record.cost or {})
+    row |= dict(record.cost or {})
+    return row | {"drawn": counted(record.cost.drawn if record.cost else None)}
+
+
+def counted(parts: Mapping[str, int] | None) -> str:
+    """Return numbers by name in words, empty if there are none."""
+    return ", ".join(f"{name} {count}" for name, count in (parts or {}).items())
 
 
 def _origin(record: Record) -> dict[str, Any]:

@@ -471,7 +471,7 @@ CASES = [
     ),
     Bad(
         "date that is none",
-        text("name: 2001-99-99"),
+        text("name: !!timestamp 2001-99-99"),
         "{suite}: not valid YAML: a value does not fit its type: month must be in 1..12",
     ),
     Bad(

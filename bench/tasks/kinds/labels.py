@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
     from gapbench.bench.tasks.eval_subset import EvalSubset
 
 
+_ROWS_AT_ONCE = 1000
+MOST_NUMBERED_CLASSES = 20
+"""More distinct numbers than this are values, not classes, if nobody says otherwise."""
+
+
 class LabelledTask(Task):
     """A text or a pair of texts with one label."""
 
@@ -38,6 +44,8 @@ class LabelledTask(Task):
 
 class Labels(TaskKind[TaskT]):
     """One class or value for each text or pair of texts."""
+
+    init_option = "label"
 
     def encode(self, task: TaskT, place: str, rows: Rows, reader: Reader) -> Arrays:
         """Tokenise each text or pair, cut at the end if it is too long."""
@@ -88,6 +96,18 @@ class Labels(TaskKind[TaskT]):
             name = "true_probability_" if truth.shape[1] > 1 else "true_mean_"
             columns |= {f"{name}{k}": truth[subset.examples, k] for k in range(truth.shape[1])}
         return pa.table(columns)
+
+
+def are_values(labels: Sequence[Any]) -> bool:
+    """Whether labels are numbers of which some are not whole, or too many differ for classes."""
+    numbers = numbers_of(labels)
+    parted = any(not float(number).is_integer() for number in numbers)
+    return len(numbers) == len(labels) and (parted or len({*numbers}) > MOST_NUMBERED_CLASSES)
+
+
+def numbers_of(labels: Sequence[Any]) -> list[float]:
+    """Return those of the labels that are numbers."""
+    return [v for v in labels if isinstance(v, int | float) and not isinstance(v, bool)]
 
 
 def _flat(parts: list[Any], name: str, dtype: type[np.integer[Any]]) -> NDArray[Any]:
