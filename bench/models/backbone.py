@@ -97,11 +97,7 @@ class Backbone:
 
     def model(self) -> nn.Module:
         """Return a copy with every parameter frozen and sharing storage with the original."""
-        shared = {
-            id(p): nn.Parameter(p.detach(), requires_grad=False)
-            for p in self._pristine.parameters()
-        }
-        return copy.deepcopy(self._pristine, dict(shared))
+        return sharing_copy(self._pristine)
 
     def starting_from(self, start: InitialAdapter) -> "Backbone":
         """Return the same backbone with an initial adapter.
@@ -170,6 +166,14 @@ class Backbone:
                     + suggest(ending, present)
                 )
         return [name for name in layers if any(_ends_with(name, ending) for ending in endings)]
+
+
+def sharing_copy(model: nn.Module) -> nn.Module:
+    """Return a copy of a model with every parameter frozen and sharing storage with its own."""
+    shared: dict[int, Any] = {
+        id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()
+    }
+    return copy.deepcopy(model, shared)
 
 
 def _ends_with(name: str, ending: str) -> bool:
