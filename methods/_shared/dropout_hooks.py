@@ -38,6 +38,8 @@ def unsupported_reason(backbone: Backbone, config: DroppingConfig) -> str | None
     family, layers = backbone.family, attention.layers(model)
     if isinstance(config.layers, tuple) and config.layers[1] > len(layers):
         return f"layers end at {config.layers[1]}, but the backbone has {len(layers)}"
+    if config.consistency in {"kl", "js"} and config.consistency_weight == 0:
+        return "consistency_weight is 0, so the second pass does nothing; set consistency to 'none'"
     if config.head_rate > 0 and not backbone.head:
         return "the task is answered by the backbone's own head, so no input of a classifier drops"
     if not (inside or config.ffn > 0):
@@ -46,6 +48,9 @@ def unsupported_reason(backbone: Backbone, config: DroppingConfig) -> str | None
         return f"a {family} backbone keeps no list of its layers, so none can drop"
     if backbone.config.is_encoder_decoder:
         return f"a {family} backbone has layers of two kinds, encoder and decoder, to drop in"
+    if not chosen(config.layers, len(layers), causal=attention.is_causal(model)):
+        is_none = f"is the latter half of {len(layers)} layer, so none drops"
+        return f"layers is {config.layers!r}, which {is_none}; set it to 'all'"
     if config.ffn > 0 and _feed_forward(layers[0]) is None:
         return f"no feed-forward output is known in the layers of a {family} backbone"
     reason = _attention_reason(backbone) if inside else None

@@ -1,11 +1,17 @@
 """Tiny random models of any family of the model library, from its own default configuration."""
 
+import hashlib
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
+from gapbench.bench.config.head import LANGUAGE_MODEL, Head
+from gapbench.bench.config.run import Fingerprint
 from gapbench.bench.models import loading
+from gapbench.bench.models.backbone import Backbone
 
 VOCABULARY = 64
 _WIDTHS = dict.fromkeys(
@@ -105,6 +111,60 @@ def config(family: str, **settings: Any) -> Any:
 def decoder(family: str, **settings: Any) -> Any:
     """Return a causal language model whose weights are large enough for errors to show."""
     return _drawn(transformers.AutoModelForCausalLM, config(family, **settings))
+
+
+def save(family: str, folder: Path, head: Head, **settings: Any) -> Path:
+    """Save a tiny checkpoint and a tokenizer of whole words, as a backbone for tasks with a head.
+
+    Heads are not saved, except that of a language model.
+    """
+    made, writes = config(family, **settings), head == LANGUAGE_MODEL
+    auto = transformers.AutoModelForCausalLM if writes else transformers.AutoModel
+    _drawn(auto, made).save_pretrained(folder)
+    encodes = made.is_encoder_decoder or not (writes or _is_causal(made))
+    tokenizer(special=encodes).save_pretrained(folder)
+    return folder
+
+
+def load(family: str, folder: Path, head: Head, outputs: int = 2, **settings: Any) -> Backbone:
+    """Save a tiny checkpoint and load it as the engine does."""
+    save(family, folder, head, **settings)
+    fingerprint = Fingerprint(name=family, digest=hashlib.sha256(str(folder).encode()).hexdigest())
+    return loading.load(str(folder), fingerprint, head, outputs, "fp32")
+
+
+def tokenizer(*, special: bool) -> Any:
+    """Return a tokenizer of the words ``w4`` to ``w63``.
+
+    Args:
+        special: whether it puts a token before a text and one behind it, as encoders have them.
+    """
+    names = ["[PAD]", "[BOS]", "[EOS]", "[UNK]"]
+    words = [*names, *(f"w{number}" for number in range(len(names), VOCABULARY))]
+    vocabulary = {word: number for number, word in enumerate(words)}
+    made = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))  # noqa: S106
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    if special:
+        made.post_processor = processors.TemplateProcessing(
+            single="[BOS] $A [EOS]",
+            pair="[BOS] $A [EOS] $B [EOS]",
+            special_tokens=[("[BOS]", 1), ("[EOS]", 2)],
+        )
+    return transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        pad_token="[PAD]",  # noqa: S106
+        bos_token="[BOS]",  # noqa: S106
+        eos_token="[EOS]",  # noqa: S106
+        unk_token="[UNK]",  # noqa: S106
+        model_max_length=250,
+        model_input_names=["input_ids", "attention_mask"],
+    )
+
+
+def _is_causal(made: Any) -> bool:
+    """Whether a configuration is of a decoder-only family."""
+    masked = type(made) in transformers.MODEL_FOR_MASKED_LM_MAPPING
+    return type(made) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING and not masked
 
 
 def _drawn(auto: Any, settings: Any) -> Any:
