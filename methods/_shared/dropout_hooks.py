@@ -20,7 +20,7 @@ from gapbench.methods._shared.dropout_config import DroppingConfig
 from gapbench.methods._shared.dropout_masks import Pattern, Site, Tokens
 
 # Where the feed-forward part of a layer ends, before the residual sum, by names the library uses.
-_FEED_FORWARD = ("mlp", "output.dense", "ffn")
+_FEED_FORWARD = ("mlp", "output.dense", "ffn", "fc2", "feed_forward", "block_sparse_moe")
 
 
 def chosen(layers: str | tuple[int, int], count: int, *, causal: bool) -> range:
@@ -176,7 +176,11 @@ def _drop_output(module: nn.Module | None, site: Site | None) -> None:
     if module is None or site is None:
         return
 
-    def drop(module: nn.Module, _: tuple[Any, ...], output: Tensor) -> Tensor:
-        return site.drop(output) if module.training else output
+    def drop(module: nn.Module, _: tuple[Any, ...], output: Any) -> Any:
+        if not module.training:
+            return output
+        if isinstance(output, tuple):  # experts, with what their router gave
+            return (site.drop(output[0]), *output[1:])
+        return site.drop(output)
 
     module.register_forward_hook(drop)
