@@ -130,6 +130,8 @@ class ParameterBank:
         return factors.to(self._axis.dtype)
 
     def _bind(self) -> None:
+        if not len(self.values):
+            return  # every run has left the stack, and a lone one may have no run axis to shrink
         for slot in self._slots:
             shape = (len(self.values), *slot.shape) if slot.stacked else slot.shape
             slot.parameter.data = self.values[:, slot.start : slot.stop].view(shape)

@@ -237,7 +237,7 @@ class Executor:
         if self.pruning_callback is not None:
             task_data = task_data.seal()
         peak = MemoryPeak(self.device)
-        method, state = set_up(runs, backbone, task_data, self.device)
+        method, state = set_up(runs, backbone, task_data, self.device, check=True)
         callbacks = self.pruning_callback, step_callback
         trainer = Trainer(runs, method, state, task_data, progress, *callbacks)
         return Attempt(trainer, backbone.tokenizer, peak, started)

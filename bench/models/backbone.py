@@ -4,6 +4,7 @@
 """
 
 import copy
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -18,27 +19,25 @@ from gapbench.bench.core.schema import suggest
 from gapbench.bench.models.initial_adapter import InitialAdapter
 from gapbench.bench.models.pretrained_weights import is_inside
 
-# The projections that LoRA adapts by default: query and value (Hu et al. 2021, section 4.2), or the
-# fused projection where a family has only that.
-DEFAULT_TARGETS: dict[str, tuple[str, ...]] = {
-    "bert": ("query", "value"),
-    "roberta": ("query", "value"),
-    "xlm-roberta": ("query", "value"),
-    "electra": ("query", "value"),
-    "deberta": ("in_proj",),
-    "deberta-v2": ("query_proj", "value_proj"),
-    "distilbert": ("q_lin", "v_lin"),
-    "gpt2": ("c_attn",),
-    "gpt_neox": ("query_key_value",),
-    "llama": ("q_proj", "v_proj"),
-    "mistral": ("q_proj", "v_proj"),
-    "qwen2": ("q_proj", "v_proj"),
-    "qwen3": ("q_proj", "v_proj"),
-    "gemma": ("q_proj", "v_proj"),
-    "gemma2": ("q_proj", "v_proj"),
-    "phi3": ("qkv_proj",),
-    "opt": ("q_proj", "v_proj"),
-}
+# The projections that LoRA adapts by default, by the names that families give to layers of an
+# attention module: query and value (Hu et al. 2021, section 4.2), or the fused projection where
+# there is only that.
+_DEFAULT_TARGETS = (
+    ("q_proj", "v_proj"),
+    ("query", "value"),
+    ("query_proj", "value_proj"),
+    ("q_lin", "v_lin"),
+    ("q", "v"),
+    ("q_head", "v_head"),
+    ("project_q", "project_v"),
+    ("Wq", "Wv"),
+    ("query_key_value",),
+    ("qkv_proj",),
+    ("Wqkv",),
+    ("c_attn",),
+)
+# The first DeBERTa's fused projection; elsewhere it is the name of what is no attention.
+_DEBERTA_TARGETS = (("in_proj",),)
 
 
 @dataclass(frozen=True)
@@ -129,11 +128,7 @@ class Backbone:
 
     def model(self) -> nn.Module:
         """Return a copy with every parameter frozen and sharing storage with the original."""
-        shared = {
-            id(p): nn.Parameter(p.detach(), requires_grad=False)
-            for p in self._pristine.parameters()
-        }
-        return copy.deepcopy(self._pristine, dict(shared))
+        return sharing_copy(self._pristine)
 
     def starting_from(self, start: InitialAdapter) -> "Backbone":
         """Return the same backbone with an initial adapter.
@@ -170,6 +165,19 @@ class Backbone:
             and not self.in_head(name)
         }
 
+    def stacked_weights(self) -> list[str]:
+        """Return the weights of several linear maps in one tensor, as those of experts are.
+
+        They are of no linear layer, so nothing adapts them.
+        """
+        return [
+            f"{name}.{own}" if name else own
+            for name, module in self._pristine.named_modules()
+            if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+            for own, parameter in module.named_parameters(recurse=False)
+            if parameter.dim() == 3 and len(parameter) > 1
+        ]
+
     def in_head(self, name: str) -> bool:
         """Whether a module belongs to the task head."""
         return is_inside(name, self.head)
@@ -178,21 +186,23 @@ class Backbone:
         """Resolve LoRA targets to layer names.
 
         Args:
-            targets: "default" (query and value, by family), "all-linear", or name endings.
+            targets: "default" (query and value), "all-linear", or name endings.
 
         Raises:
-            BackboneError: if a target matches no layer, or the family has no default.
+            BackboneError: if a target matches no layer, or there is no default.
         """
         layers = list(self.linear_layers())
         if targets == "all-linear":
             return layers
         if targets == "default":
-            if self.family not in DEFAULT_TARGETS:
+            found = self._default_targets(layers)
+            if not found:
                 raise BackboneError(
                     f"backbone {self.fingerprint.name!r}: no default targets for the family "
-                    f"{self.family!r}; set 'targets' to layer names or 'all-linear'"
+                    f"{self.family!r}, where no query and value projections are known; set "
+                    "'targets' to layer names or 'all-linear'"
                 )
-            targets = DEFAULT_TARGETS[self.family]
+            return found
         endings = [targets] if isinstance(targets, str) else list(targets)
         for ending in endings:
             if not any(_ends_with(name, ending) for name in layers):
@@ -202,6 +212,28 @@ class Backbone:
                     + suggest(ending, present)
                 )
         return [name for name in layers if any(_ends_with(name, ending) for ending in endings)]
+
+    def _default_targets(self, layers: Sequence[str]) -> list[str]:
+        """Return the query and value projections of every attention module."""
+        names: dict[str, set[str]] = defaultdict(set)
+        for layer in layers:
+            parent, _, own = layer.rpartition(".")
+            names[parent].add(own)
+        known = _DEFAULT_TARGETS + (_DEBERTA_TARGETS if self.family == "deberta" else ())
+        chosen = {
+            f"{parent}.{own}"
+            for parent, present in names.items()
+            for own in next((each for each in known if present.issuperset(each)), ())
+        }
+        return [layer for layer in layers if layer in chosen]
+
+
+def sharing_copy(model: nn.Module) -> nn.Module:
+    """Return a copy of a model with every parameter frozen and sharing storage with its own."""
+    shared: dict[int, Any] = {
+        id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()
+    }
+    return copy.deepcopy(model, shared)
 
 
 def embedding_weight(model: Any) -> Tensor | None:

@@ -93,6 +93,8 @@ class Trainer:
         if axis.step == 0:  # else it goes on from a snapshot
             self._evaluate(choose=False)
         for span in self._spans:
+            if not axis.size:
+                return
             if axis.step <= span.start:
                 self._begin(span)
                 for position, reason in self.method.stopped(self.state).items():

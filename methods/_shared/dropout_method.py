@@ -56,9 +56,7 @@ class DroppingLora(LowRank[ConfigT]):
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:
         """Refuse ranks that do not fit, and positions that a backbone does not have."""
-        return super().supports(task, backbone, config) or unsupported_reason(
-            backbone.model(), backbone.head, config
-        )
+        return super().supports(task, backbone, config) or unsupported_reason(backbone, config)
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
         """Put updates beside the target layers and hooks at the positions."""

@@ -278,8 +278,13 @@ class LowRank(Method[ConfigT]):
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:  # noqa: ARG003
-        """Refuse a rank above the width of a target layer."""
-        layers = backbone.linear_layers()
+        """Refuse a rank above the width of a target layer, and to leave experts out unsaid."""
+        layers, experts = backbone.linear_layers(), backbone.stacked_weights()
+        if config.targets == "all-linear" and experts:
+            return (
+                f"targets is 'all-linear', but {len(experts)} weights, {experts[0]} for one, hold "
+                "several linear maps in one tensor, which no update can adapt; name the layers"
+            )
         for name in backbone.target_layers(config.targets):
             width = min(layer_shape(layers[name]))
             if config.rank > width:

@@ -35,7 +35,7 @@ from tests.support.small_stack import (
 )
 from tests.support.small_suite import CELL, SmallSuite, blank, call, make, rows
 from tests.support.span_files import FIND
-from tests.support.tiny_families import DECODERS, load, save
+from tests.support.tiny_checkpoints import DECODERS, load, save
 
 Capture = pytest.CaptureFixture[str]
 

@@ -13,7 +13,7 @@ from gapbench.bench.config.head import LANGUAGE_MODEL, SEQUENCE_CLASSIFICATION, 
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.models.per_run_modules import stack_head
 from gapbench.bench.models.run_axis import RunAxis, StackedHead
-from tests.support.tiny_families import load, save
+from tests.support.tiny_checkpoints import load, save
 
 CPU = torch.device("cpu")
 CLASSIFIERS = {

@@ -11,7 +11,7 @@ import transformers
 import gapbench
 from gapbench.bench.core.errors import BackboneError
 from tests.support.small_suite import CELL, SmallSuite, call, make, rows
-from tests.support.tiny_families import save
+from tests.support.tiny_checkpoints import save
 
 Capture = pytest.CaptureFixture[str]
 ENTRY = {"task": "animals", "head": "keep"}

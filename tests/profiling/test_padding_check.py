@@ -8,7 +8,7 @@ import torch
 from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION, SPAN, Head
 from gapbench.bench.profiling import padding_check
 from tests.support.small_suite import call, make
-from tests.support.tiny_families import load, save
+from tests.support.tiny_checkpoints import load, save
 
 CPU = torch.device("cpu")
 EXACT = [

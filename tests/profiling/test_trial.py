@@ -20,7 +20,7 @@ from tests.support.small_stack import (
     random_data,
 )
 from tests.support.small_suite import call, make
-from tests.support.tiny_families import load, save
+from tests.support.tiny_checkpoints import load, save
 
 Capture = pytest.CaptureFixture[str]
 METHODS = [name for name in registry.discover() if name != "peft"] + ["peft:LORA"]

@@ -16,7 +16,7 @@ from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.kinds.input_tokens import require_known
 from tests.support import span_files
 from tests.support.small_suite import TASK
-from tests.support.tiny_families import VOCABULARY, load, save, tokenizer
+from tests.support.tiny_checkpoints import VOCABULARY, load, save, tokenizer
 
 CLASSIFY = Task.model_validate(TASK)
 PAIR = Task.model_validate(TASK | {"text": ["sentence", "other"]})
