@@ -27,6 +27,7 @@ from gapbench.bench.core.errors import MergeError
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.merge import Adapter, peft_adapter, plain_weights
 from gapbench.methods._shared.lowrank import LowRank, LowRankConfig, StackedLora
+from gapbench.methods._shared.mean_prediction import mean_prediction
 
 
 class LoraEnsembleConfig(LowRankConfig):
@@ -98,10 +99,7 @@ class LoraEnsemble(LowRank[LoraEnsembleConfig]):
         if self.members == 1:
             return logits
         each = logits.view(self.axis.size, self.members, -1, *logits.shape[1:])
-        if state.task.loss == "squared_error":
-            return each.mean(dim=1).flatten(0, 1)
-        pooled = torch.logsumexp(each.log_softmax(dim=-1), dim=1) - math.log(self.members)
-        return pooled.flatten(0, 1)
+        return mean_prediction(each, state.task.loss)
 
     def merge(self, state: TrainState, position: int) -> dict[str, Tensor]:
         """Return plain weights; only an ensemble of one has them."""

@@ -191,8 +191,7 @@ class StackedAdamW:
         """
         bank, columns = self._bank, self.columns
         values, grads = bank.values[:, columns], bank.grads[:, columns]
-        norms: Tensor = torch.linalg.vector_norm(grads, dim=1, keepdim=True)
-        grads.mul_((self._max_norm / (norms + _CLIP_EPS)).clamp_(max=1.0))
+        norms = self._clip(grads)
         rate = self.learning_rates * bank.rate_factors(columns) * rate_factors
         self._count += 1
         beta1, beta2 = _ADAM_BETAS
@@ -205,6 +204,12 @@ class StackedAdamW:
         torch.div(self._first, change, out=change).mul_(rate / (1 - beta1**self._count))
         values.sub_(change)
         grads.zero_()
+        return norms
+
+    def _clip(self, grads: Tensor) -> Tensor:
+        """Clip the gradient of each run; return its norm before, (runs,)."""
+        norms: Tensor = torch.linalg.vector_norm(grads, dim=1, keepdim=True)
+        grads.mul_((self._max_norm / (norms + _CLIP_EPS)).clamp_(max=1.0))
         return norms.squeeze(1)
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -122,9 +122,11 @@ class Stacked(nn.Module):
 
     Attributes:
         groups: own parameters that an optimiser other than ``main`` updates, with its name.
+        scratch: whether they serve training alone, so that a written model leaves them out.
     """
 
     groups: ClassVar[Mapping[str, str]] = {}
+    scratch: ClassVar[bool] = False
 
     def __init__(self, axis: RunAxis) -> None:
         super().__init__()

@@ -20,6 +20,7 @@ CONTEXT: dict[str, dict[str, Any]] = {
     # Smoothing matters where the ranking of triplets does: between two far ranks.
     "beta1": {"rank": 2, "init_rank": 12},
     "beta2": {"rank": 2, "init_rank": 12},
+    "ivon.beta2": {},
     # What is dropped, and how, matters at a rate above zero.
     "logit_pattern": {"logit_rate": 0.3},
     "weight_pattern": {"weight_rate": 0.3},
@@ -61,6 +62,7 @@ VALUES: dict[str, list[Any]] = {
     "tfinal": [0.1, 0.6, 3],
     "beta1": [0.425, 0.3],
     "beta2": [0.425, 0.3],
+    "ivon.beta2": [0.9, 0.999],
     "ffn_rate": [0.25],
     **{f"{name}.rescale": ["never"] for name in DROPPING},  # of elements, "auto" is "always"
     "layers": ["latter_half", [0, 1]],
