@@ -24,19 +24,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gapbench.bench.adaptation.method import Phase, StepReport, TrainState
-from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.config.run import Training
-from gapbench.bench.config.task import Task
-from gapbench.bench.core.errors import MergeError
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.backbone import Backbone
-from gapbench.bench.models.merge import Adapter, peft_adapter, plain_weights
 from gapbench.methods._shared.ivon_optimizer import GROUP, Curvature, StackedIvon
-from gapbench.methods._shared.lowrank import LowRank, LowRankConfig, Space
-from gapbench.methods._shared.mean_prediction import mean_prediction
+from gapbench.methods._shared.lowrank import LowRankConfig, Space
+from gapbench.methods._shared.posterior_samples import SampledConfig, SampledLora
 
 
-class IvonConfig(LowRankConfig):
+class IvonConfig(SampledConfig):
     """LoRA's settings and those of the optimiser. Defaults: the code's for its small tasks."""
 
     PER_RUN: ClassVar[frozenset[str]] = (LowRankConfig.PER_RUN - {"rank"}) | {
@@ -55,16 +51,9 @@ class IvonConfig(LowRankConfig):
         gt=0,
         description="largest step of a number, before the learning rate multiplies it",
     )
-    samples: int = Field(
-        default=0,
-        ge=0,
-        le=100,
-        description="samples of the posterior whose probabilities are averaged; 0 predicts at "
-        "the mean",
-    )
 
 
-class Ivon(LowRank[IvonConfig]):
+class Ivon(SampledLora[IvonConfig]):
     """LoRA trained by IVON."""
 
     name = "ivon"
@@ -75,13 +64,6 @@ class Ivon(LowRank[IvonConfig]):
     tuned: ClassVar[Space] = {"ess": FloatDistribution(1e5, 1e8, log=True)}
 
     _decays: Tensor | None = None  # (all runs,), the prior's precision; None before a phase
-
-    @classmethod
-    def supports(cls, task: Task, backbone: Backbone, config: IvonConfig) -> str | None:
-        """Refuse samples where texts are written: one cache serves one set of weights."""
-        if config.samples > 0 and task.head == LANGUAGE_MODEL:
-            return f"samples is {config.samples}, but a language model writes at the mean: set 0"
-        return super().supports(task, backbone, config)
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
         """Put updates beside the target layers, and h of every trained number into the model."""
@@ -111,10 +93,10 @@ class Ivon(LowRank[IvonConfig]):
                 clip_radius=[c.clip_radius for c in configs],
             )
         }
-        decays = torch.zeros(len(self.configs))
+        decays = [0.0] * len(self.configs)
         for index, training in zip(self.axis.active, trainings, strict=True):
             decays[index] = training.weight_decay
-        self._decays = self.axis.vector(decays.tolist())
+        self._decays = self.axis.vector(decays)
 
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
         """Take the gradient at a sample of the posterior, and make the update at its mean."""
@@ -139,30 +121,13 @@ class Ivon(LowRank[IvonConfig]):
             for each in (self.axis.vector([c.ess for c in self.configs]), self._decays)
         )
         deviations = (ess * (bank.values[:, bank.columns(GROUP)] + decay)).rsqrt()
-        drawn = []
-        for number in range(samples):
+
+        def move_to(number: int) -> None:
             values.copy_(means + deviations * self._noise(state, "posterior", number))
-            drawn.append(super().predict(state, batch))
+
+        predicted = self.mean_of_samples(state, batch, move_to)
         values.copy_(means)
-        each = torch.stack([logits.unflatten(0, (self.axis.size, -1)) for logits in drawn], dim=1)
-        return mean_prediction(each, state.task.loss)
-
-    def merge(self, state: TrainState, position: int) -> dict[str, Tensor]:
-        """Return plain weights at the mean; samples have none."""
-        self._refuse_samples()
-        return plain_weights(state.model, position)
-
-    def export(self, state: TrainState, position: int) -> Adapter:
-        """Return a PEFT adapter at the mean; samples have none."""
-        self._refuse_samples()
-        return peft_adapter(state.model, position, state.task.head)
-
-    def _refuse_samples(self) -> None:
-        if self.configs[0].samples > 0:
-            raise MergeError(
-                f"method {self.name!r}: the mean prediction of {self.configs[0].samples} samples "
-                "cannot be written as one model; train with samples = 0"
-            )
+        return predicted
 
     def _noise(self, state: TrainState, site: str, step: int | None = None) -> Tensor:
         """Return standard normal noise for every trained number, (runs, numbers)."""

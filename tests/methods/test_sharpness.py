@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -144,6 +145,54 @@ def test_bidirectional_ascent_is_adamw_on_the_negative_gradient(
         method.step(state, {"train": batch})
         state.axis.step += 1
         torch.testing.assert_close(state.bank.values[0, columns], shadow.data, rtol=0, atol=1e-12)
+
+
+def test_bidirectional_lora_of_radius_zero_is_lora(make_backbone: MakeBackbone) -> None:
+    """Without a perturbation, curve and first updates are LoRA's bit for bit."""
+    folder, data = make_backbone("bert"), random_data()
+    ours, lora = (
+        train(folder, make_runs(name, (2,), configs=[config]), data)
+        for name, config in (("bidirectional_lora", {"radius": 0.0}), ("lora", {}))
+    )
+    assert ours.trainer.traces[0].curve == lora.trainer.traces[0].curve
+    main = ours.state.bank.columns("main")
+    assert torch.equal(ours.state.bank.values[:, main], lora.state.bank.values)
+
+
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_flat_lora_is_a_pass_at_noisy_weights(family: str, make_backbone: MakeBackbone) -> None:
+    """Outputs and gradients are those at the authors' noisy weight: ``logTrainer.py`` by hand."""
+    configs = [{"radius": 0.4}, {"radius": 0.1}]
+    runs = make_runs("flat_lora", (3, 5), configs=configs, outputs=3)
+    data = random_data(outputs=3)
+    method, state = set_up(runs, load_backbone(make_backbone(family), runs), data, CPU)
+    method.begin(state, Phase(), [run.cell.training for run in runs], 20)
+    state.axis.step = 7
+    state.model.train()
+    method.step(state, {"train": collate(data.train, np.arange(12).reshape(2, 6), CPU)})
+    layer = next(iter(method.adapters.values()))
+    x = torch.randn(4, 5, layer.in_features, generator=_seeded(), dtype=torch.float64)
+    layer(x).square().sum().backward()
+    unit = state.axis.normal(f"weight noise.{layer.site}", (layer.out_features, layer.in_features))
+    for run, rho in enumerate((0.4, 0.1)):
+        a = layer.lora_A[run].detach().requires_grad_()
+        b = layer.lora_B[run].detach().requires_grad_()
+        weight = output_rows(layer.base) + float(layer.scaling[run]) * b @ a
+        factor = 0.5 * (1 - np.cos(7 / 20 * np.pi))
+        size = factor * rho / np.sqrt(weight.shape[1]) * weight.norm(dim=1, keepdim=True).detach()
+        own = x.view(2, 2, 5, -1)[run]
+        out = nn.functional.linear(own, weight + size * unit[run], layer.base.bias)
+        torch.testing.assert_close(layer(x).view(2, 2, 5, -1)[run], out, rtol=0, atol=1e-12)
+        out.square().sum().backward()
+        torch.testing.assert_close(layer.lora_A.grad[run], a.grad, rtol=0, atol=1e-10)
+        torch.testing.assert_close(layer.lora_B.grad[run], b.grad, rtol=0, atol=1e-10)
+    plain = layer.eval()(x).view(2, 2, 5, -1)[1]
+    expected = nn.functional.linear(own, weight, layer.base.bias)
+    torch.testing.assert_close(plain, expected, rtol=0, atol=1e-12)
+
+
+def _seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
 
 
 def test_what_sharpness_costs(make_backbone: MakeBackbone) -> None:
