@@ -40,7 +40,8 @@ FROM_A_AND_B = [
     *("lora_ensemble", "unified_dropout", "dropkey", "dropattention", "hiddencut"),
     *("hiddenkey_minus", "hiddenkey", "r_drop", "dora", "bidora"),
     *("neftune", "label_smoothing", "mixup_hidden", "allora", "lora_swa", "drop_lora", "ivon"),
-    *("sam_lora", "bidirectional_lora", "lora_ensemble_equal_passes"),
+    *("sam_lora", "bidirectional_lora", "lora_ensemble_equal_passes", "flat_lora", "blob"),
+    "monteclora",
 ]
 CANNOT = {
     "full": "trains no A and B",

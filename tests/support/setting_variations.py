@@ -24,6 +24,9 @@ CONTEXT: dict[str, dict[str, Any]] = {
     # The divergence has almost no weight until a period ends.
     "prior_deviation": {"divergence_period": 2},
     "divergence_rate": {"divergence_period": 2},
+    # AdamW sees no size of a gradient that has one source.
+    "divergence_weight": {"noise_scale": 1.0},
+    "concentration": {"noise_scale": 1.0, "divergence_weight": 0.1},
     # What is dropped, and how, matters at a rate above zero.
     "logit_pattern": {"logit_rate": 0.3},
     "weight_pattern": {"weight_rate": 0.3},
@@ -67,6 +70,7 @@ VALUES: dict[str, list[Any]] = {
     "beta2": [0.425, 0.3],
     "ivon.beta2": [0.9, 0.999],
     "divergence_period": [2, 3],
+    "divergence_weight": [0.1, 1.0],
     "ffn_rate": [0.25],
     **{f"{name}.rescale": ["never"] for name in DROPPING},  # of elements, "auto" is "always"
     "layers": ["latter_half", [0, 1]],
