@@ -64,7 +64,8 @@ def plain_weights(model: nn.Module, position: int) -> dict[str, Tensor]:
         if not name.startswith(inside)
     }
     for name, module in stacked.items():
-        weights |= {f"{name}.{part}": values for part, values in module.plain(position).items()}
+        if not module.scratch:
+            weights |= {f"{name}.{part}": rows for part, rows in module.plain(position).items()}
     return weights
 
 
@@ -158,7 +159,7 @@ def _low_rank_layers(model: nn.Module) -> dict[str, LowRankLayer]:
         inside += (f"{name}.",)
         if _is_low_rank(module):
             layers[name] = module
-        elif not isinstance(module, StackedHead):
+        elif not (isinstance(module, StackedHead) or module.scratch):
             raise MergeError(
                 f"layer {name}: a {type(module).__name__} is not a low-rank update, and PEFT's "
                 "LoRA format holds nothing else"

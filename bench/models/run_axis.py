@@ -9,7 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
@@ -33,6 +35,7 @@ class RunAxis:
         self.active: tuple[int, ...] = tuple(range(len(self.seeds)))
         self._mask_seeds = [seed_of("masks", seed) for seed in self.seeds]
         self._branch = ""
+        self._like = torch.empty(0, device=device, dtype=dtype)
 
     @property
     def size(self) -> int:
@@ -78,10 +81,28 @@ class RunAxis:
             The mask, (runs, *shape) bool with True for keep, and the reciprocal of the keep
             probability, (runs, 1, ...) with as many axes.
         """
+        return masks.keep_mask(self._keys(site, step), self.select(drop_rates), shape)
+
+    def uniform(self, site: str, shape: Sequence[int], step: int | None = None) -> Tensor:
+        """Draw counter-based numbers between 0 and 1 for the active runs; see `keep_mask`.
+
+        Returns:
+            (runs, *shape), above 0 and at most 1.
+        """
+        return masks.uniform(self._keys(site, step), shape, self._like)
+
+    def normal(self, site: str, shape: Sequence[int], step: int | None = None) -> Tensor:
+        """Draw counter-based standard normal numbers for the active runs; see `keep_mask`.
+
+        Returns:
+            (runs, *shape)
+        """
+        return masks.normal(self._keys(site, step), shape, self._like)
+
+    def _keys(self, site: str, step: int | None) -> NDArray[np.uint32]:
+        """Return the keys of the active runs at a site, (runs,)."""
         seeds = [self._mask_seeds[index] for index in self.active]
-        when = self.step if step is None else step
-        keys = masks.site_keys(seeds, self._branch + site, when)
-        return masks.keep_mask(keys, self.select(drop_rates), shape)
+        return masks.site_keys(seeds, self._branch + site, self.step if step is None else step)
 
     def dropout(self, x: Tensor, drop_rates: Tensor, site: str) -> Tensor:
         """Drop features of a run-major tensor by counter-based masks and rescale the rest.
@@ -102,9 +123,11 @@ class Stacked(nn.Module):
 
     Attributes:
         groups: own parameters that an optimiser other than ``main`` updates, with its name.
+        scratch: whether they serve training alone, so that a written model leaves them out.
     """
 
     groups: ClassVar[Mapping[str, str]] = {}
+    scratch: ClassVar[bool] = False
 
     def __init__(self, axis: RunAxis) -> None:
         super().__init__()

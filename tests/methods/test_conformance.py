@@ -49,7 +49,15 @@ NEUTRAL: dict[str, dict[str, Any]] = {
     "lora": {},
     "lora_plus": {"ratio": 1.0},
     "lora_ema": {"decay": 0.0},
+    "lora_swa": {"start": 1.0},
+    "neftune": {"noise_alpha": 0.0},
+    "label_smoothing": {"smoothing": 0.0},
+    "mixup_hidden": {"mixing": 0.0},
+    "drop_lora": {"rank_rate": 0.0},
+    "sam_lora": {"radius": 0.0},
+    "flat_lora": {"radius": 0.0},
     "lora_ensemble": {"members": 1},
+    "lora_ensemble_equal_passes": {"members": 1},
     "lora_early_stop": {},
     "lora_weight_decay": {},
     "lora_dropout": {"rate": 0.0, "instances": 1},
@@ -73,6 +81,8 @@ EAGER: dict[str, tuple[float, dict[str, Any]]] = {
     "bilora": (0.02, {"split": False, "orthogonality": 0.0}),
     "bilora_joint": (0.02, {"orthogonality": 0.0}),
     "bidora": (0.05, {"split": False}),
+    "neftune": (0.02, {"noise_alpha": 0.1}),  # a random backbone's embeddings are small
+    "ivon": (0.2, {}),  # its steps are the rate times the clipping radius
 }
 
 # Reasons why a method cannot fit 32 examples with any settings.
