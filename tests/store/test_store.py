@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gapbench.bench.config.run import Cell, Fingerprint, Run
 from gapbench.bench.core.errors import RecordError, StoreError
 from gapbench.bench.store.record import Record, Status
-from gapbench.bench.store.record_io import read_record
+from gapbench.bench.store.record_io import predictions_path, read_record
 from gapbench.bench.store.store import Store, store_at
 from tests.support.small_suite import CELL, blank
 
@@ -35,7 +35,7 @@ def cell(**changes: Any) -> Cell:
 def test_written_record_is_read_back_equal(store: Store) -> None:
     """A record and its predictions survive the way to the disk and back."""
     written = blank(RUN, notes={"rank": 2})
-    store.write(written, PREDICTIONS)
+    store.write(written, {"test": PREDICTIONS})
     assert store.find(RUN) == written
     assert store.settled(RUN)
     assert store.predictions(RUN) == PREDICTIONS
@@ -58,12 +58,12 @@ def test_write_that_is_cut_off_leaves_nothing_to_read(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", die)
         with pytest.raises(KeyboardInterrupt):
-            store.write(blank(RUN), PREDICTIONS)
+            store.write(blank(RUN), {"test": PREDICTIONS})
     assert list(store.record_path(RUN).parent.glob(f"*{suffix}.part"))
     assert store.find(RUN) is None
     assert not store.settled(RUN)
     assert list(store.records()) == []
-    store.write(blank(RUN), PREDICTIONS)
+    store.write(blank(RUN), {"test": PREDICTIONS})
     assert store.settled(RUN)
     assert not list(store.root.rglob("*.part"))
 
@@ -79,19 +79,33 @@ def test_leftover_of_a_killed_writer_is_never_read(store: Store) -> None:
     assert not store.settled(RUN)
 
 
+@pytest.mark.parametrize("split", ["test", "train", "validation"])
+def test_predictions_of_every_split_belong_to_a_run(store: Store, split: str) -> None:
+    """Each has its file, and a run with a truncated one is done again."""
+    store.write(blank(RUN), dict.fromkeys(("test", "train", "validation", "hard"), PREDICTIONS))
+    assert store.predictions(RUN, split) == store.predictions(RUN, "hard") == PREDICTIONS
+    assert store.predictions(RUN, "other") is None
+    assert store.settled(RUN)
+    path = predictions_path(store.record_path(RUN), split)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert store.status(RUN) is None
+    with pytest.raises(RecordError, match="damaged predictions"):
+        store.predictions(RUN, split)
+
+
 def test_full_disk_is_reported_and_leaves_finished_runs_alone(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A write that the system refuses names the file and the cause."""
     store.write(blank(RUN))
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pq, "write_table", refuse)
     other = Run(CELL, 1)
     with pytest.raises(StoreError, match=r"seed-1\.json: cannot be written: No space left"):
-        store.write(blank(other), PREDICTIONS)
+        store.write(blank(other), {"test": PREDICTIONS})
     assert store.settled(RUN)
     assert not store.settled(other)
 

@@ -6,7 +6,6 @@ from scipy import stats as reference
 
 from gapbench.bench.metrics.base import get
 from gapbench.reports.stats.estimates import Estimate, Sample, averaged, estimate
-from gapbench.reports.stats.influence import PSEUDOVALUES
 from gapbench.reports.stats.pairwise import family
 from tests.support.simulated_runs import Floats, correct, expected, sample
 
@@ -124,7 +123,7 @@ def test_intervals_of_other_metrics_cover_the_expected_score(metric: str) -> Non
     hits = []
     for _ in range(600):
         predictions, references = classes(rng, metric, 5, 250)
-        values = np.array([PSEUDOVALUES[metric](each, references) for each in predictions])
+        values = np.array([get(metric).pseudovalues(each, references) for each in predictions])
         low, high = estimate(sample(values)).ends()
         hits.append(bool(low <= truth <= high))
     assert LOW < np.mean(hits) < HIGH + 0.005
