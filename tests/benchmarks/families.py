@@ -1,4 +1,4 @@
-"""Table family x kind of task on tiny random models of the installed library: docs/families.md.
+"""Tables of families on tiny random models of the installed library: docs/families.md.
 
 Prints a line a cell and writes the page; exits with 1 if a cell is wrong. Ten minutes on two cores.
 
@@ -14,10 +14,20 @@ from pathlib import Path
 
 import transformers
 
-from tests.support.family_checks import TASKS, Cell, checked
+from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
+from gapbench.bench.core.errors import BenchError
+from tests.support import tiny_families
+from tests.support.family_checks import TASKS, Cell, checked, trained
 from tests.support.tiny_families import buildable, families
 
 Table = dict[str, dict[str, Cell]]
+
+ENCODERS = ["bert", "roberta", "electra", "albert", "distilbert", "deberta", "deberta-v2"]
+ENCODERS += ["modernbert", "mpnet", "t5", "bart"]
+DECODERS = ["gpt2", "gpt_neox", "opt", "bloom", "falcon", "phi", "phi3", "llama", "mistral"]
+DECODERS += ["mixtral", "qwen2", "qwen3", "gemma2", "gemma3_text", "olmo2", "granite", "gpt_oss"]
+METHODS = ["lora", "dora", "adalora", "bitfit", "lora_dropout", "dropkey", "dropattention"]
+METHODS += ["hiddencut", "hiddenkey", "bilora", "bidora", "flexora", "full", "head"]
 
 
 def main() -> int:
@@ -34,15 +44,16 @@ def main() -> int:
         [name for name in group if options.families is None or name in options.families]
         for group in families()
     ]
+    by_method = _train([name for name in ENCODERS + DECODERS if name in wanted[0] + wanted[1]])
     absent: dict[str, str] = {}
     decoders, encoders = (_fill(group, absent) for group in wanted)
     for name, reason in absent.items():
         print(f"{name}: not built: {reason}")
     if options.page is not None:
-        options.page.write_text(_page(decoders, encoders, absent), encoding="utf-8")
+        options.page.write_text(_page(decoders, encoders, by_method, absent), encoding="utf-8")
     cells = [
         str(cell)
-        for table in (decoders, encoders)
+        for table in (decoders, encoders, by_method)
         for row in table.values()
         for cell in row.values()
     ]
@@ -70,7 +81,28 @@ def _fill(names: list[str], absent: dict[str, str]) -> Table:
     return table
 
 
-def _page(decoders: Table, encoders: Table, absent: dict[str, str]) -> str:
+def _train(names: list[str]) -> Table:
+    """Train every method for a few steps on each of some families that classify."""
+    table: Table = {}
+    for name in names:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                backbone = tiny_families.load(name, Path(folder), SEQUENCE_CLASSIFICATION)
+            except BenchError as error:
+                print(f"{name}: {error}")
+                continue
+            table[name] = {}
+            for method in METHODS:
+                try:
+                    table[name][method] = trained(backbone, method)
+                except Exception as error:
+                    print(f"{name}: {method}: WRONG: {type(error).__name__}: {error}"[:300])
+                    table[name][method] = Cell(float("nan"))
+                print(f"{name}: {method}: {table[name][method]}", flush=True)
+    return table
+
+
+def _page(decoders: Table, encoders: Table, by_method: Table, absent: dict[str, str]) -> str:
     """Return the page, from what was measured."""
     reasons: dict[str, int] = {}
     kinds = list(TASKS)
@@ -83,7 +115,12 @@ def _page(decoders: Table, encoders: Table, absent: dict[str, str]) -> str:
             shown = [_shown(row[kind], reasons) for kind in kinds]
             lines.append(f"| `{name}` | " + " | ".join(shown) + " |")
         lines.append("")
-    lines += ["## Reasons", ""]
+    lines += [_METHODS, "| family | " + " | ".join(f"`{name}`" for name in METHODS) + " |"]
+    lines += ["| --- " * (len(METHODS) + 1) + "|"]
+    for name, row in by_method.items():
+        shown = [_shown(row[method], reasons).replace("exact", "yes") for method in METHODS]
+        lines.append(f"| `{name}` | " + " | ".join(shown) + " |")
+    lines += ["", "## Reasons", ""]
     lines += [f"{number}. {reason}" for reason, number in reasons.items()]
     lines += ["", "## Not built", ""]
     lines.append("No tiny model is made of these, so nothing is said about them: ")
@@ -96,6 +133,12 @@ def _shown(cell: Cell, reasons: dict[str, int]) -> str:
         return str(cell)
     return f"no ({reasons.setdefault(cell.reason, len(reasons) + 1)})"
 
+
+_METHODS = """## Methods
+
+Whether a method with its default settings trains a classifier of a family: the adapted model begins
+as the plain one, and its numbers move.
+"""
 
 _HEAD = """# Model families
 

@@ -1,4 +1,4 @@
-"""One cell of the table family x kind of task: exact, refused with a reason, or wrong.
+"""One cell of the tables of families: exact (or trained), refused with a reason, or wrong.
 
 A tiny random checkpoint of the family goes the way of a real one: from its folder through the
 engine's loading, self-check, heads and attention. What comes out for several sequences at once is
@@ -14,11 +14,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gapbench.bench.adaptation import registry
+from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.config import task as task_config
 from gapbench.bench.config.decoding import Decoding
 from gapbench.bench.config.head import LANGUAGE_MODEL, SPAN, Head
 from gapbench.bench.core.errors import BenchError
-from gapbench.bench.data.encoded import CausalSplit, Texts
+from gapbench.bench.data.encoded import CausalSplit, EncodedSplit, TaskData, Texts
 from gapbench.bench.data.packing import batch, pack
 from gapbench.bench.models import attention, head_hooks, loading
 from gapbench.bench.models.backbone import Backbone
@@ -26,7 +28,9 @@ from gapbench.bench.models.per_run_modules import stack_head
 from gapbench.bench.models.run_axis import RunAxis
 from gapbench.bench.profiling import self_check
 from gapbench.bench.tasks.generation import decode
+from gapbench.bench.training.trainer import Trainer
 from tests.support import tiny_families
+from tests.support.small_stack import make_runs, without_counting
 from tests.support.tiny_families import VOCABULARY
 
 TASKS = {
@@ -74,11 +78,11 @@ def checked(family: str, kind: str, folder: Path) -> Cell:
     """
     task = task_config.load(TASKS[kind])
     try:
-        tiny_families.save(family, folder, task.head)
+        tiny_families.config(family).save_pretrained(folder)
         reason = loading.unsupported_reason(str(folder), task)
         if reason is not None:
             return Cell(None, reason.partition(": ")[0].rpartition("' ")[2])
-        backbone = tiny_families.loaded(family, folder, task.head, task.n_outputs)
+        backbone = tiny_families.load(family, folder, task.head, task.n_outputs)
         if task.head != LANGUAGE_MODEL:
             return Cell(_head_off(backbone, task.head))
         found = self_check.check(backbone, task.max_length, _CPU)
@@ -199,4 +203,42 @@ def _choices(backbone: Backbone) -> CausalSplit:
         sequence_offsets=np.array([0, 3, 6]),
         texts=Texts.of([{}, {}]),
         characters=np.ones(6, np.int64),
+    )
+
+
+def trained(backbone: Backbone, method: str) -> Cell:
+    """Return whether a method trains a classifier of a family, from a start that is checked.
+
+    Args:
+        backbone: as `tiny_families.load` gives it, with a head for two classes.
+        method: a method's name; its settings are the defaults.
+    """
+    runs = make_runs(method, (0,), precision="fp32", steps=4, evaluations=1)
+    cls, settings = registry.of_cell(runs[0].cell)
+    try:
+        reason = cls.unsupported_reason(runs[0].cell.task, backbone, settings)
+        if reason is not None:
+            return Cell(None, reason)
+        data = TaskData(*(_labelled(backbone, size) for size in (24, 8, 8)))
+        made, state = set_up(runs, backbone, data, _CPU, check=True)
+        before = state.bank.values.clone()
+        trainer = Trainer(runs, made, state, data, lambda _: None)
+        with without_counting():
+            trainer.train()
+    except BenchError as error:
+        return Cell(None, str(error).removeprefix(f"backbone {backbone.family!r}: "))
+    moved = trainer.traces[0].diverged is None and not torch.equal(before, state.bank.values)
+    return Cell(0.0 if moved else 1.0)
+
+
+def _labelled(backbone: Backbone, count: int) -> EncodedSplit:
+    """Return random sequences with one of two classes."""
+    rng = np.random.default_rng(count)
+    rows = _sequences(backbone, rng.integers(4, 12, count).tolist())
+    return EncodedSplit(
+        input_ids=np.concatenate(rows),
+        offsets=np.cumsum([0, *map(len, rows)]),
+        targets=rng.integers(0, 2, count),
+        example_ids=np.arange(count),
+        pad_id=int(backbone.tokenizer.pad_token_id),
     )

@@ -141,13 +141,8 @@ def save(family: str, folder: Path, head: Head, **settings: Any) -> Path:
 
 
 def load(family: str, folder: Path, head: Head, outputs: int = 2, **settings: Any) -> Backbone:
-    """Save a tiny checkpoint and load it."""
+    """Save a tiny checkpoint and load it as the engine does."""
     save(family, folder, head, **settings)
-    return loaded(family, folder, head, outputs)
-
-
-def loaded(family: str, folder: Path, head: Head, outputs: int) -> Backbone:
-    """Load a saved checkpoint as the engine does."""
     fingerprint = Fingerprint(name=family, digest=hashlib.sha256(str(folder).encode()).hexdigest())
     return loading.load(str(folder), fingerprint, head, outputs, "fp32")
 
@@ -200,10 +195,17 @@ def buildable(family: str) -> str | None:
             auto = transformers.AutoModel
         with torch.device("meta"):
             model = auto.from_config(made)
+        size = sum(parameter.numel() for parameter in model.parameters())
+        if size > _LARGEST:
+            return f"{size / 1e6:.0f} M parameters at the least"
+        inputs = {"input_ids": torch.arange(4, 12)[None]}
+        if made.is_encoder_decoder:
+            inputs["decoder_input_ids"] = inputs["input_ids"]
+        with torch.no_grad():
+            auto.from_config(made).eval()(**inputs)
     except Exception as error:  # its defaults may fit no small size
         return f"{type(error).__name__}: {error}".splitlines()[0][:100]
-    size = sum(parameter.numel() for parameter in model.parameters())
-    return None if size <= _LARGEST else f"{size / 1e6:.0f} M parameters at the least"
+    return None
 
 
 def _is_causal(made: Any) -> bool:
