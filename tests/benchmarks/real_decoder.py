@@ -2,7 +2,8 @@
 
 Choices: the largest difference, in nats, between the log-likelihoods that a run stores and those of
 single sequences in the library's own model. Texts: how many prompts are continued as `generate`
-does. Training: the loss of a batch at the first and the last step of LoRA. Exits with 1 if one differs.
+does. Training: the loss of a batch at the first and the last step of LoRA. Exits with 1 if one
+differs.
 
     python -m tests.benchmarks.real_decoder --data DATA --backbone FOLDER
 """
