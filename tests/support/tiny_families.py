@@ -14,6 +14,7 @@ from gapbench.bench.models import loading
 from gapbench.bench.models.backbone import Backbone
 
 VOCABULARY = 64
+_HEAD_PRETRAINED = {"modernbert"}  # part of what stands before its heads comes with checkpoints
 _LARGEST = 3_000_000  # parameters
 _WIDTHS = dict.fromkeys(
     (
@@ -134,6 +135,8 @@ def save(family: str, folder: Path, head: Head, **settings: Any) -> Path:
     made = config(family, **settings)
     writes = head == LANGUAGE_MODEL and type(made) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
     auto = transformers.AutoModelForCausalLM if writes else transformers.AutoModel
+    if family in _HEAD_PRETRAINED:
+        auto = transformers.AutoModelForMaskedLM
     _drawn(auto, made).save_pretrained(folder)
     encodes = made.is_encoder_decoder or not (writes or _is_causal(made))
     tokenizer(special=encodes).save_pretrained(folder)
