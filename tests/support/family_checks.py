@@ -30,7 +30,8 @@ from gapbench.bench.profiling import self_check
 from gapbench.bench.tasks.generation import decode
 from gapbench.bench.training.trainer import Trainer
 from tests.support import tiny_families
-from tests.support.small_stack import make_runs, without_counting
+from tests.support.counting import without_counting
+from tests.support.small_stack import make_runs
 from tests.support.tiny_families import VOCABULARY
 
 TASKS = {
