@@ -31,7 +31,7 @@ from gapbench.bench.execution.engines.local import suitable_workers
 from gapbench.bench.execution.scheduler import stacks
 from gapbench.bench.experiment import suite as suites
 from gapbench.bench.experiment.suite import PlannedRun, Suite, SuiteLike
-from gapbench.bench.profiling import auto_precision, trial
+from gapbench.bench.profiling import auto_precision, dry_run
 from gapbench.bench.profiling.self_check import checked_backbone
 from gapbench.bench.profiling.stack_size import MOST
 from gapbench.bench.store.failure import left_alone
@@ -116,9 +116,9 @@ def checked(suite: SuiteLike, **part: Any) -> Overview:
     """Return a row for each cell of a suite, and what is wrong or doubtful; see `calls.check`."""
     wanted = request(suite, **part)
     runs = {(p.run.cell.hash, p.variant): p.run for p in wanted.planned}
-    trials: dict[str, str | None] = {}
+    dry_runs: dict[str, str | None] = {}
     rows = {
-        key: _named(run.cell, key[1]) | _checked(run, wanted.sources, trials)
+        key: _named(run.cell, key[1]) | _checked(run, wanted.sources, dry_runs)
         for key, run in runs.items()
     }
     notes = list(dict.fromkeys(doubt for row in rows.values() for doubt in _doubts(row)))
@@ -181,13 +181,13 @@ def _named(cell: Cell, variant: str) -> dict[str, Any]:
     }
 
 
-def _checked(run: Run, sources: Sources, trials: dict[str, str | None]) -> dict[str, Any]:
+def _checked(run: Run, sources: Sources, dry_runs: dict[str, str | None]) -> dict[str, Any]:
     """Return the sizes of a cell's splits, and whether its method can do it.
 
     Args:
         run: of the cell.
         sources: where data and backbones are.
-        trials: known results of trials, which cells share that differ in numbers alone.
+        dry_runs: known results of dry runs, which cells share that differ in numbers alone.
     """
     cell, device = run.cell, choose_device("auto")
     backbone = checked_backbone(cell, sources, device)
@@ -198,9 +198,9 @@ def _checked(run: Run, sources: Sources, trials: dict[str, str | None]) -> dict[
     reason = method.unsupported_reason(cell.task, backbone, config)
     if reason is None:
         key = content_hash(cell.model_dump(mode="json", exclude={"training"}))
-        if key not in trials:
-            trials[key] = trial.failure(run, backbone, splits, device)
-        reason = trials[key] and f"{_FAILS}{trials[key]}"
+        if key not in dry_runs:
+            dry_runs[key] = dry_run.failure(run, backbone, splits, device)
+        reason = dry_runs[key] and f"{_FAILS}{dry_runs[key]}"
     absent = partial(kinds.get(cell.task.kind).absent_classes, cell.task)
     return {
         "train": len(splits.train),
