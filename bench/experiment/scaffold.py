@@ -23,7 +23,7 @@ from gapbench.bench.data import readers
 from gapbench.bench.data.rows import Rows
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.experiment import first_look
-from gapbench.bench.experiment.suite import Suite
+from gapbench.bench.experiment.schema import Suite
 from gapbench.bench.tasks import dataset, kinds
 
 FEWEST_ROWS = 20
