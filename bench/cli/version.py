@@ -21,6 +21,7 @@ class ShowVersion(argparse.Action):
             option_strings,
             dest,
             nargs=argparse.REMAINDER,
+            default=argparse.SUPPRESS,  # commands take what is left in the namespace
             metavar="",
             help="show the version; --version --json shows the installation, for reports of faults",
         )
