@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from gapbench.bench.api.results import Results
-    from gapbench.bench.experiment.suite import SuiteLike
+    from gapbench.bench.experiment.schema import SuiteLike
 
 Names = str | Sequence[str] | None
 """Names as a list, or as text with commas between them; None for all."""

@@ -30,7 +30,8 @@ from gapbench.bench.execution.engines.base import STACKS_A_WORKER
 from gapbench.bench.execution.engines.local import suitable_workers
 from gapbench.bench.execution.scheduler import stacks
 from gapbench.bench.experiment import suite as suites
-from gapbench.bench.experiment.suite import PlannedRun, Suite, SuiteLike
+from gapbench.bench.experiment.schema import Suite, SuiteLike
+from gapbench.bench.experiment.suite import PlannedRun
 from gapbench.bench.profiling import auto_precision, dry_run
 from gapbench.bench.profiling.self_check import checked_backbone
 from gapbench.bench.profiling.stack_size import MOST

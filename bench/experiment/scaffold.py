@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -18,12 +18,12 @@ from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.config.task import Task, parse
 from gapbench.bench.config.task_sources import OwnSource
 from gapbench.bench.core.errors import ConfigError, DataError
-from gapbench.bench.core.schema import validate
+from gapbench.bench.core.schema import suggest, validate
 from gapbench.bench.data import readers
 from gapbench.bench.data.rows import Rows
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.experiment import first_look
-from gapbench.bench.experiment.suite import Suite
+from gapbench.bench.experiment.schema import Suite
 from gapbench.bench.tasks import dataset, kinds
 
 FEWEST_ROWS = 20
@@ -38,12 +38,14 @@ class Columns:
     Attributes:
         text: the input of the model, one column or a pair.
         label: class, value or, for generation, the text to be written.
-        kind: kind of the task; None infers classes or values from the label.
+        option: how ``label`` was named, which tells kinds of task apart.
+        kind: kind of the task; None infers it from the labels.
         group: rows of equal value stay in the same split; None keeps equal inputs together.
     """
 
     text: tuple[str, ...]
     label: str
+    option: Literal["label", "target"] = "label"
     kind: str | None = None
     group: str | None = None
 
@@ -136,8 +138,7 @@ def _refuse(suite: Path, task_file: Path, *, force: bool) -> None:
 
 def _tables(files: Sequence[Path], columns: Columns) -> list[readers.Columns]:
     """Return the columns of every file; labels are names in all, or in none."""
-    option = columns.kind and kinds.get(columns.kind).init_option
-    texts = (*columns.text, columns.label) if option == "target" else columns.text
+    texts = (*columns.text, columns.label) if columns.option == "target" else columns.text
     tables = [readers.read(path, texts) for path in files]
     for path, table in zip(files, tables, strict=True):
         _check(path, table, columns)
@@ -174,9 +175,14 @@ def _found(path: Path, labels: Sequence[Any], columns: Columns) -> tuple[str, di
     """Return the kind of the task, and the fields that follow from its labels."""
     if len(labels) < FEWEST_ROWS:
         raise DataError(f"{path}: {len(labels)} rows in all; give at least {FEWEST_ROWS}")
-    name = columns.kind or next(n for n, kind in kinds.discover().items() if kind.infers(labels))
+    fitting = {n: k for n, k in kinds.discover().items() if k.init_option == columns.option}
+    if columns.kind is not None and columns.kind not in fitting:
+        raise ConfigError(
+            f"--kind {columns.kind} with --{columns.option}: {suggest(columns.kind, [*fitting])}"
+        )
+    wanted = columns.kind or next(name for name, kind in fitting.items() if kind.infers(labels))
     try:
-        return name, kinds.get(name).from_labels(columns.label, labels)
+        return wanted, fitting[wanted].from_labels(columns.label, labels)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 

@@ -101,6 +101,18 @@ def test_kind_option_overrides_what_the_labels_suggest(
     assert (task.kind, task.label_range) == ("regression", (1.0, 5.0))
 
 
+@pytest.mark.parametrize("kind", ["regresion", "generation", "span"])
+def test_kind_that_no_label_makes_is_refused(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message lists the kinds that the option can make."""
+    data = write(tmp_path, {"text": SENTENCES, "label": MOODS})
+    columns = ("--text", "text", "--label", "label", "--kind", kind)
+    answer = call(capsys, "init", tmp_path / "mine.yaml", "--data", data, *columns)
+    assert answer.code == 2
+    assert f"--kind {kind} with --label: allowed: classification, regression" in answer.err
+
+
 def test_numbers_and_dates_as_text_stay_text(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

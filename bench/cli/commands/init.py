@@ -35,9 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     predicted.add_argument("--target", metavar="COLUMN", help="text to generate")
     parser.add_argument(
         "--kind",
-        choices=["classification", "regression"],
+        metavar="KIND",
         default=None,
-        help="type of the label (default: inferred from its values)",
+        help="kind of task, such as classification or regression (default: inferred from the "
+        "values of the label)",
     )
     parser.add_argument(
         "--group",
@@ -55,7 +56,8 @@ def main(options: argparse.Namespace) -> int:
     columns = Columns(
         text=options.text,
         label=options.target or options.label,
-        kind="generation" if options.target else options.kind,
+        option="target" if options.target else "label",
+        kind=options.kind,
         group=options.group,
     )
     print(init(options.suite, options.data, options.test, columns, force=options.force))

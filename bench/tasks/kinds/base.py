@@ -60,7 +60,7 @@ class TaskKind(ABC, Generic[TaskT]):
         """
 
     def infers(self, labels: Sequence[Any]) -> bool:
-        """Whether `gapbench init` takes labels for those of this kind, if it is told no kind."""
+        """Whether `gapbench init` takes labels for this kind's, among kinds of its option."""
         return False
 
     def from_labels(self, column: str, labels: Sequence[Any]) -> dict[str, Any]:
