@@ -137,7 +137,7 @@ def score(
     from gapbench.bench.tasks.score import score as scored
 
     track = tracked if progress else iter
-    return scored(str(task), Path(predictions), Path(references), names(metrics), track)
+    return scored(str(task), Path(predictions), Path(references), names("metrics", metrics), track)
 
 
 def _name(run: Any) -> str:

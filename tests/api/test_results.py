@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import gapbench
-from gapbench.bench.core.errors import RecordError, StoreError
+from gapbench.bench.core.errors import ConfigError, RecordError, StoreError
 from tests.support.small_suite import call
 
 Capture = pytest.CaptureFixture[str]
@@ -46,6 +46,8 @@ def test_leaderboard_is_that_of_the_command(old: gapbench.Results, capsys: Captu
         assert ours == answer.json["rows"]
     with pytest.raises(StoreError, match="has no method 'dora'; it has"):
         old.leaderboard(methods="dora")
+    with pytest.raises(ConfigError, match="backbones: got"):
+        old.verdict(backbones=[])
 
 
 def test_comparison_says_what_the_command_says(old: gapbench.Results, capsys: Capture) -> None:
