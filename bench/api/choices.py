@@ -50,7 +50,7 @@ def check_above_zero(given: Any, *fields: str, whole: bool = True) -> None:
     """
     for field in fields:
         value = given.get(field)
-        fits = isinstance(value, Integral if whole else Real) and value > 0
+        fits = isinstance(value, Integral if whole else Real) and float(value) > 0
         if value is not None and not fits:
             kind = "whole number" if whole else "number"
             raise ConfigError(f"{field} must be a {kind} above 0, got {value!r}")

@@ -120,8 +120,8 @@ class Results:
         Args:
             first: a method, or "method / variant".
             second: another one.
-            task: on this task alone; None on all that both have.
-            backbone: likewise.
+            task: compare on this task alone; None compares on all that both have.
+            backbone: compare on this backbone alone, likewise.
 
         Raises:
             ConfigError: if both are the same, or a name fits several variants.
@@ -148,10 +148,10 @@ class Results:
         return Verdict(said | {title(block): verdict(block) for block in blocks})
 
     def predictions(self, run: Any) -> pd.DataFrame:
-        """Return what a run gave for each test item: logits or texts beside what was right.
+        """Return the logits or texts of a run for each test item, beside the right answers.
 
         Args:
-            run: its run hash, or the start of it; or a row of `runs`.
+            run: run hash, or the start of it, or a row of `runs`.
 
         Raises:
             RecordError: if there is no such run, or it has no stored predictions.
@@ -207,9 +207,9 @@ class Results:
 
         Args:
             out: folder to write to, made where needed; None for ``report`` in the results folder.
-            tasks: report on these alone; likewise ``backbones`` and ``methods``.
-            backbones: on these.
-            methods: on these.
+            tasks: report on these tasks alone; likewise ``backbones`` and ``methods``.
+            backbones: see ``tasks``.
+            methods: see ``tasks``.
 
         Returns:
             What was written.

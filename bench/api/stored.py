@@ -39,7 +39,7 @@ def reproduce(
         backbone: the backbone, where it is not built in or on the hub.
         start: folder of the run's initial adapter, if it has one.
         offline: refuse what only the hub has, before any connection is tried.
-        device: where to compute: "auto", "cpu" or "cuda".
+        device: device to compute on: "auto", "cpu" or "cuda".
 
     Returns:
         What differs; its `same` is true if status and all numbers agree.
@@ -123,7 +123,7 @@ def score(
             .jsonl or .parquet with a column ``prediction``, or ``logit_0, logit_1, ...``, or
             ``prob_0, prob_1, ...``.
         references: rows with the task's columns: .csv, .tsv, .jsonl or .parquet.
-        metrics: instead of the task's own.
+        metrics: metrics instead of the task's own.
         progress: whether to show on stderr how far slow metrics are.
 
     Returns:

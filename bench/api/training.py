@@ -33,10 +33,10 @@ class Work:
     """What a call asks for, and how it is done.
 
     Attributes:
-        name: of the function that was called.
-        command: what was typed: the words of a command line, or a call of Python.
+        name: name of the function that was called.
+        command: the words of the command line, or the Python call as text.
         retry: statuses of runs to try again.
-        progress: whether to tell how far the work is.
+        progress: whether to show progress.
     """
 
     name: str

@@ -30,8 +30,8 @@ class Costs:
     """What runs took so far, and what others will probably take.
 
     Attributes:
-        seconds: of a run, by kind; medians.
-        memory_bytes: peak, by kind; the largest.
+        seconds: median seconds of a run, by kind.
+        memory_bytes: largest peak memory, by kind.
     """
 
     sources: Sources

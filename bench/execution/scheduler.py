@@ -28,7 +28,7 @@ class GridResult:
     """What `execute` did.
 
     Attributes:
-        statuses: how many runs ended in which.
+        statuses: number of runs that ended, by status.
         left: runs that were not begun or not finished because the time was over.
         seconds_left: what those will probably take one worker; None where nobody can know.
     """

@@ -60,7 +60,7 @@ class Failure:
     """A failure of one run, or of several in the same way.
 
     Attributes:
-        status: of the runs, or unreadable, lost (their process died) or stopped (a whole command).
+        status: status of the runs, or unreadable, lost (their process died) or stopped (a command).
         retry: the command that tries again, "" if that would end the same way.
     """
 

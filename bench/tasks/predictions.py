@@ -31,8 +31,8 @@ class Classes:
     """Predicted classes or choices, (n,), and numbers of all of them, (n, most), where given.
 
     Attributes:
-        logits: of classes, or log-likelihoods of choices.
-        probabilities: given instead of logits.
+        logits: logits of classes, or log-likelihoods of choices.
+        probabilities: probabilities, if these were given instead of logits.
     """
 
     predicted: NDArray[np.int64]

@@ -80,7 +80,7 @@ class Checkpoints:
         """Divide runs by the checkpoint that they can go on from, the farthest if several.
 
         Args:
-            runs: whose claims are held.
+            runs: runs whose claims the caller holds.
         """
         usable = [saved for saved in self._all(runs) if self._fits(saved, runs)]
         left, parts = list(runs), list[tuple[list[Run], Saved | None]]()

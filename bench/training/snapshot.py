@@ -28,7 +28,7 @@ class Snapshot:
         active: indices of the runs that are still in the stack.
         active_rows: tensors by name with one row for each active run.
         rows: tensors by name with one row for each run that began.
-        traces: of each run that began.
+        traces: trace of each run that began.
         seconds: spent by activity, (runs,).
         counted: steps whose operations were counted, and how many those were.
     """

@@ -29,8 +29,8 @@ class Settings:
         workers: processes or tasks at once; None lets the engine choose.
         engine: one of `bench.execution.engines.names`.
         budget_s: seconds after which no stack is begun; None sets no limit.
-        checkpoint_minutes: from one checkpoint of a stack in training to its next.
-        event_log: where each stack is noted.
+        checkpoint_minutes: time between two checkpoints of a stack in training.
+        event_log: log that notes each stack.
         methods: classes that other processes must register before they work.
     """
 

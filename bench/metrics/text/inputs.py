@@ -20,8 +20,8 @@ def checked(
 
     Args:
         metric: name of the metric, for messages.
-        hypotheses: one output an example.
-        references: one or more texts an example, in the order of the hypotheses.
+        hypotheses: one output per example.
+        references: one or more texts per example, in the order of the hypotheses.
 
     Raises:
         DataError: There is no example, the two differ in length, or an example has no reference.
@@ -29,7 +29,7 @@ def checked(
     if not len(hypotheses) or len(hypotheses) != len(references):
         raise DataError(
             f"metric {metric}: given {len(hypotheses)} hypotheses and references for "
-            f"{len(references)} examples; give one hypothesis an example, for at least 1 example"
+            f"{len(references)} examples; give one hypothesis per example, for at least 1 example"
         )
     kept = []
     for index, texts in enumerate(references):

@@ -54,8 +54,8 @@ def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> fl
     normalisation on, as coco-caption does. Loading the tables takes about ten seconds a call.
 
     Args:
-        hypotheses: one output an example.
-        references: one or more texts an example; blank ones are ignored.
+        hypotheses: one output per example.
+        references: one or more texts per example; blank ones are ignored.
 
     Raises:
         DataError: See `bench.metrics.text.inputs.checked`; or the program fails.
@@ -85,7 +85,7 @@ def _corpus_score(jar: Path, questions: list[str]) -> float:
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
     ) as program:
         counts = [_ask(program, question) for question in questions]
-        # The answer is one score an example, then the score of all.
+        # The answer is one score per example, then the score of all.
         answers = [_ask(program, " ||| ".join(["EVAL", *counts]))]
         answers += [_ask(program, None) for _ in questions]
         program.communicate()

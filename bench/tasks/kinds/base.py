@@ -160,7 +160,7 @@ class TaskKind(ABC, Generic[TaskT]):
 
     @abstractmethod
     def table(self, outputs: Outputs, subset: EvalSubset) -> pa.Table:
-        """Return one run's predictions, one row an example.
+        """Return one run's predictions, one row per example.
 
         Reports resample test scores where they find ``example_id`` with ``label`` and a column
         ``logit_0``, ``logit_1``, ... for each output, or with ``loss`` and ``tokens``.
