@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import pickle
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,7 @@ import pytest
 
 import gapbench
 from gapbench.bench.core.errors import ConfigError, RecordError, StoreError
-from tests.support.small_suite import call
+from tests.support.small_suite import SmallSuite, call
 
 Capture = pytest.CaptureFixture[str]
 
@@ -126,6 +127,18 @@ def test_studies_and_representations(old: gapbench.Results) -> None:
     assert repr(old) == f"Results in {str(old.path)!r}: 28 runs (22 ok, 6 skipped)"
     assert "<td>" in old._repr_html_()
     assert old.failures.empty
+
+
+def test_markup_in_names_stays_text_and_results_can_be_pickled(small: SmallSuite) -> None:
+    """A notebook shows the name of a variant, and does not run it; copies show the same."""
+    name = "<b>bold</b>&"
+    small.write_suite(methods=[{"method": "head", "variant": name}, "majority"], seeds=1)
+    made = gapbench.run(small.path, data=small.data, results=small.results, progress=False)
+    views = (made, made.verdict(), made.compare("head", "majority"))
+    for view in views:
+        assert "<b>" not in view._repr_html_()
+        assert repr(pickle.loads(pickle.dumps(view))) == repr(view)  # noqa: S301 - our own
+    assert name in repr(views[1])
 
 
 def test_unreadable_record_is_a_failure(old_results: Path) -> None:
