@@ -45,8 +45,8 @@ def reproduce(
         What differs; its `same` is true if status and all numbers agree.
 
     Raises:
-        RecordError: if there is no such run, or its data are not at hand.
-        BackboneError: if its backbone, or the adapter it starts from, is not at hand.
+        RecordError: if there is no such run, or its data are missing.
+        BackboneError: if its backbone, or the adapter it starts from, is missing.
     """
     from gapbench.bench.execution.reproduce import reproduce as repeat
     from gapbench.bench.store.store import Store

@@ -57,7 +57,7 @@ class Predictions:
     another number of outputs.
 
     Attributes:
-        path: the file; its suffix tells the format.
+        path: the file; its suffix is the format.
         size: number of examples.
         examples: what they are, for messages, such as "630 inputs in refs.parquet".
         keys: columns of the references, one value an example. Those that the file has too, such as

@@ -1,4 +1,4 @@
-"""Checkpoints of stacks in training, which a killed or interrupted stack goes on from.
+"""Checkpoints of stacks in training, from which a killed or interrupted stack resumes.
 
 One file a stack: the tensors of a `Snapshot` in safetensors, and its other parts as JSON in that
 file's header. It appears whole, by rename. Whoever holds the claims of its runs may write it, and

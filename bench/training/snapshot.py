@@ -1,4 +1,4 @@
-"""What of a stack in training must be kept so that it goes on as if it had never stopped.
+"""The state of a stack in training that it needs to resume as if it had never stopped.
 
 Masks, batches and first values are functions of seeds, and phases can be begun again; so it is the
 trained numbers, the optimisers' moments, what a method gathers in its steps, and the traces. Files

@@ -1,4 +1,4 @@
-"""What an engine is, and what all engines know of how to execute."""
+"""The interface of an engine, and the settings that all engines share."""
 
 import math
 from collections.abc import Sequence
@@ -47,10 +47,10 @@ class Settings:
 
 
 class Engine(Protocol):
-    """Works off a queue."""
+    """Executes the stacks of a queue."""
 
     def __call__(self, queue: WorkQueue, settings: Settings) -> None:
-        """Take stacks from ``queue`` until there are none, and tell it what became of each.
+        """Take stacks from ``queue`` until it is empty, and report the result of each to it.
 
         Raises:
             StoreError: if the results folder cannot be written.

@@ -1,6 +1,6 @@
 """What every generation metric asks of its inputs, checked in one place.
 
-How a metric cuts or compares text is its own affair and stands in its own file.
+How a metric cuts or compares text is in its own file.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def encode_windows(task: SpanTask, place: str, rows: Rows, reader: Reader) -> Ar
         place: name of the split in messages.
         rows: ``question``, ``context`` and ``answers`` (lists of `Answer`) of every example; the
             first answer is the one to train on.
-        reader: its tokenizer must tell the characters of tokens.
+        reader: its tokenizer must give the characters of each token.
 
     Returns:
         The arrays of `bench.tasks.kinds.span.SpanSplit`, without targets and row numbers.
