@@ -132,8 +132,8 @@ def tune(
         device: see `run`.
         precision: see `run`.
         compute: budget of a study: the examples of so many trials of plain LoRA; a method that
-            passes over each example twice has half as many trials. Give at most one of this and the next
-            four; without any, a study has the compute of 32 trials.
+            passes over each example twice has half as many trials. Give at most one of this and
+            the next four; without any, a study has the compute of 32 trials.
         trials: or number of trials, 8 or more.
         steps: or number of updates of all its trials.
         examples: or number of training examples of all its trials, each pass counted.

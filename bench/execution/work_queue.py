@@ -45,7 +45,7 @@ class WorkQueue:
     Attributes:
         budget_s: seconds after the first stack was asked for at which all work ends. No stack is
             begun that would probably end later; what runs then is saved. None sets no limit.
-        ended: told of every stack that ends.
+        ended: called with every stack that ends.
         statuses: number of runs that have ended, by status.
         left: stacks that did not fit into the time, and what is left of those that were cut off.
     """
