@@ -12,12 +12,13 @@ import pandas as pd
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.api.calls import Names, Place, Seeds
-from gapbench.bench.api.choices import DEVICES, names, one_of
+from gapbench.bench.api.choices import DEVICES, check_above_zero, names, one_of
 from gapbench.bench.api.progress import progress_bar, say, span
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.core.schema import content_hash
 from gapbench.bench.data.sources import Sources
+from gapbench.bench.execution import engines
 from gapbench.bench.execution.calibration import calibrate
 from gapbench.bench.execution.cost_model import (
     Costs,
@@ -96,8 +97,8 @@ def request(
     loaded, path = suites.load(suite)
     wanted = suites.restrict(
         loaded,
-        methods=names(methods),
-        task_names=names(tasks),
+        methods=names("methods", methods),
+        task_names=names("tasks", tasks),
         seeds=seeds,
         backbone=None if backbone is None else str(backbone),
         precision=precision,
@@ -145,6 +146,8 @@ def planned(
     **part: Any,
 ) -> Overview:
     """Return the grid, what is done, and how long the rest takes; see `calls.plan`."""
+    one_of("engine", engine, engines.names())
+    check_above_zero({"workers": workers}, "workers")
     wanted = request(suite, **part)
     store = Store(Path(results))
     costs = Costs.measured(store, wanted.sources)

@@ -65,7 +65,6 @@ class Results:
 
     @cached_property
     def _loaded(self) -> Loaded:
-
         return loading.load(Store(self.path))
 
     @property
@@ -121,16 +120,15 @@ class Results:
         Args:
             first: a method, or "method / variant".
             second: another one.
-            task: on this task alone; None on all that both have.
-            backbone: likewise.
+            task: compare on this task alone; None compares on all that both have.
+            backbone: compare on this backbone alone, likewise.
 
         Raises:
             ConfigError: if both are the same, or a name fits several variants.
             StoreError: if the folder does not have them, or nothing that they share.
         """
-        return Comparison(
-            compare(self.path, first, second, Selection(names(task), names(backbone)))
-        )
+        where = Selection(names("task", task), names("backbone", backbone))
+        return Comparison(compare(self.path, first, second, where))
 
     def verdict(
         self, *, tasks: Names = None, backbones: Names = None, methods: Names = None
@@ -211,9 +209,9 @@ class Results:
 
         Args:
             out: folder to write to, made where needed; None for ``report`` in the results folder.
-            tasks: report on these alone; likewise ``backbones`` and ``methods``.
-            backbones: on these.
-            methods: on these.
+            tasks: report on these tasks alone; likewise ``backbones`` and ``methods``.
+            backbones: see ``tasks``.
+            methods: see ``tasks``.
 
         Returns:
             What was written.
@@ -221,14 +219,13 @@ class Results:
         Raises:
             StoreError: if the folder has no such part, or ``out`` cannot be written.
         """
-        selection = Selection(names(tasks), names(backbones), names(methods))
+        selection = _selection(tasks, backbones, methods)
         return build(self.path, Path(out or self.path / "report"), selection).paths
 
     def _part(
         self, tasks: Names, backbones: Names, methods: Names
     ) -> tuple[Selection, Loaded, pd.DataFrame]:
-
-        selection = Selection(names(tasks), names(backbones), names(methods))
+        selection = _selection(tasks, backbones, methods)
         if selection not in self._parts:
             part = selection.of(self._loaded)
             self._parts[selection] = part, summarise(part)
@@ -260,3 +257,9 @@ class Results:
         ]
         rest = len(table) - len(shown)
         return shown + ([f"and {rest} more; see .failures"] if rest else [])
+
+
+def _selection(tasks: Names, backbones: Names, methods: Names) -> Selection:
+    return Selection(
+        names("tasks", tasks), names("backbones", backbones), names("methods", methods)
+    )

@@ -22,7 +22,6 @@ class ShowVersion(argparse.Action):
             dest,
             default=argparse.SUPPRESS,  # or it would be an option of every command
             nargs=argparse.REMAINDER,
-            default=argparse.SUPPRESS,  # commands take what is left in the namespace
             metavar="",
             help="show the version; --version --json shows the installation, for reports of faults",
         )

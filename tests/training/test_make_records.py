@@ -17,8 +17,8 @@ from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.engines.base import Settings
 from gapbench.bench.execution.scheduler import execute
 from gapbench.bench.experiment import suite as suites
-from gapbench.bench.metrics.classification import score
 from gapbench.bench.experiment.schema import Suite
+from gapbench.bench.metrics.classification import score
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store, store_at
 from tests.support.counting import counting
