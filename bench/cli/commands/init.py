@@ -46,6 +46,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="COLUMN",
         help="keep rows with equal values in this column in one split",
     )
+    parser.add_argument(
+        "--backbone",
+        metavar="ID|DIR",
+        default=None,
+        help="model to train: built-in, a folder, or owner/name@revision (default: the built-in "
+        "one that fits the task)",
+    )
     parser.add_argument("--force", action="store_true", help="overwrite existing files")
 
 
@@ -60,5 +67,13 @@ def main(options: argparse.Namespace) -> int:
         kind=options.kind,
         group=options.group,
     )
-    print(init(options.suite, options.data, options.test, columns, force=options.force))
+    written = init(
+        options.suite,
+        options.data,
+        options.test,
+        columns,
+        backbone=options.backbone,
+        force=options.force,
+    )
+    print(written)
     return OK
