@@ -88,7 +88,7 @@ def checked(family: str, kind: str, folder: Path) -> Cell:
         if task.head != LANGUAGE_MODEL:
             reason = padding_check.unsupported_reason(backbone, task.head, _CPU)
             if reason is not None:
-                return Cell(None, re.sub(r"by [\d.]+% ", "", reason))
+                return Cell(None, re.sub(r" by [\d.]+% of their size", "", reason))
             return Cell(_head_off(backbone, task.head))
         found = self_check.check(backbone, task.max_length, _CPU)
         reason = found.unsupported_reason(writes=task.written is not None)
@@ -97,7 +97,8 @@ def checked(family: str, kind: str, folder: Path) -> Cell:
         backbone.packs = found.packs
         return Cell(_choice_off(backbone) if kind == "choice" else _writing_off(backbone))
     except BenchError as error:
-        return Cell(None, str(error).removeprefix(f"backbone {family!r}: "))
+        told = str(error).removeprefix(f"backbone {family!r}: ")
+        return Cell(None, told.replace(f"backbone {str(folder)!r}", "it"))
     except AssertionError as error:  # Longformer's, on spans
         return Cell(None, f"not measured: {str(error).partition('.')[0]}")
 
