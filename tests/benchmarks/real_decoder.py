@@ -48,14 +48,16 @@ def main() -> int:
     ).eval()
     agree = True
     for name in options.tasks:
-        run = _run(options, load(name), "untuned")
+        run = _run(options, load(name, options.beside), "untuned")
         backbone, data = _prepared(run, options)
         off, scores = _choices(run, backbone, data, plain, options.rows)
         print(f"{name}: {scores} choices of {options.rows} rows, off by {off:.1e} nats", flush=True)
         agree &= off <= TOLERANCE
     same = _texts(backbone, data, plain, options.prompts)
     print(f"greedy texts: {same} of {options.prompts} as 'generate' writes them", flush=True)
-    before, after = _training(_run(options, load(options.tasks[0]), "lora"), options)
+    before, after = _training(
+        _run(options, load(options.tasks[0], options.beside), "lora"), options
+    )
     print(f"LoRA on {options.tasks[0]}: loss of a batch {before:.4f}, then {after:.4f}")
     return int(not (agree and same == options.prompts and after < before))
 
@@ -167,6 +169,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, required=True, help="folder with a folder a task")
     parser.add_argument("--backbone", required=True, help="folder of a decoder")
     parser.add_argument("--tasks", nargs="+", default=["arc_easy", "piqa"])
+    parser.add_argument("--beside", type=Path, help="folder whose tasks/ comes first")
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--prompts", type=int, default=50)
     parser.add_argument("--steps", type=int, default=10)
