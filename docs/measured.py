@@ -24,6 +24,7 @@ Means over {seeds} seeds, ± half of the 95 % interval over seeds. Suites {suite
 the same budget, data and order for all methods, nothing tuned. Gap: train minus test score. Costs
 are in `results/reference/measured/`.
 """
+VARIANTS = "Behind a task stands the variant whose settings differ from the defaults.\n"
 
 
 def load(folder: Path = MEASURED) -> pd.DataFrame:
@@ -42,15 +43,19 @@ def section(name: str, table: pd.DataFrame) -> str:
     own = table[(table["method"].str.partition(":")[0] == name) & table["score"].notna()]
     if own.empty:
         return "Not yet.\n"
-    lora = table[table["method"] == "lora"].set_index(["suite", "task", "backbone"])
+    plain = table[(table["method"] == "lora") & (table["variant"] == "default")]
+    lora = plain.set_index(["suite", "task", "backbone"])
     lines = [_line(row, lora.loc[(row.suite, row.task, row.backbone)]) for row in own.itertuples()]
     seeds = _joined(str(int(n)) for n in own["n_seeds"].unique())
     suites = _joined(f"`{suite}`" for suite in own["suite"].unique())
-    return HEADER.format(name=name) + "".join(lines) + FOOTER.format(seeds=seeds, suites=suites)
+    varied = "" if (own["variant"] == "default").all() else VARIANTS
+    text = HEADER.format(name=name) + "".join(lines) + FOOTER.format(seeds=seeds, suites=suites)
+    return text + varied
 
 
 def _line(row: object, lora: pd.Series) -> str:  # type: ignore[type-arg]
-    cells = [row.task, row.backbone, row.metric]  # type: ignore[attr-defined]
+    variant = "" if row.variant == "default" else f", {row.variant}"  # type: ignore[attr-defined]
+    cells = [f"{row.task}{variant}", row.backbone, row.metric]  # type: ignore[attr-defined]
     own = pd.Series(row._asdict())  # type: ignore[attr-defined]
     for field, low, high in (
         ("score", "score_ci_low", "score_ci_high"),
