@@ -45,7 +45,11 @@ def section(name: str, table: pd.DataFrame) -> str:
         return "Not yet.\n"
     plain = table[(table["method"] == "lora") & (table["variant"] == "default")]
     lora = plain.set_index(["suite", "task", "backbone"])
-    lines = [_line(row, lora.loc[(row.suite, row.task, row.backbone)]) for row in own.itertuples()]
+    several = len(own["suite"].unique()) > 1
+    lines = [
+        _line(row, lora.loc[(row.suite, row.task, row.backbone)], several=several)
+        for row in own.itertuples()
+    ]
     seeds = _joined(str(int(n)) for n in own["n_seeds"].unique())
     suites = _joined(f"`{suite}`" for suite in own["suite"].unique())
     varied = "" if (own["variant"] == "default").all() else VARIANTS
@@ -53,10 +57,11 @@ def section(name: str, table: pd.DataFrame) -> str:
     return text + varied
 
 
-def _line(row: object, lora: pd.Series) -> str:  # type: ignore[type-arg]
-    variant = "" if row.variant == "default" else f", {row.variant}"  # type: ignore[attr-defined]
-    cells = [f"{row.task}{variant}", row.backbone, row.metric]  # type: ignore[attr-defined]
+def _line(row: object, lora: pd.Series, *, several: bool) -> str:  # type: ignore[type-arg]
     own = pd.Series(row._asdict())  # type: ignore[attr-defined]
+    variant = "" if own.variant == "default" else f", {own.variant}"
+    suite = f" ({own.suite})" if several else ""
+    cells = [f"{own.task}{suite}{variant}", own.backbone, own.metric]
     for field, low, high in (
         ("score", "score_ci_low", "score_ci_high"),
         ("generalization_gap", "gap_ci_low", "gap_ci_high"),
