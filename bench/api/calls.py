@@ -199,7 +199,7 @@ def check(
         ConfigError, DataError, BackboneError: naming the invalid or missing input.
     """
     given = locals()
-    from gapbench.bench.api.planning import checked
+    from gapbench.bench.api.checking import checked
 
     return checked(**given).frame()
 
