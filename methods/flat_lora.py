@@ -67,7 +67,7 @@ class NoisyLora(StackedLora):
         """Return what is added to the merged weight of each active run, (runs, out, in)."""
         a, b = self.matrices()
         merged = output_rows(self.base) + torch.bmm(b * self.strength(), a)
-        lengths = torch.linalg.vector_norm(merged, dim=2, keepdim=True)
+        lengths: Tensor = torch.linalg.vector_norm(merged, dim=2, keepdim=True)
         radii = self.axis.select(self.radii).view(-1, 1, 1) / math.sqrt(self.in_features)
         shape = (self.out_features, self.in_features)
         unit = self.axis.normal(f"weight noise.{self.site}", shape)

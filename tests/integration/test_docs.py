@@ -51,13 +51,19 @@ def test_section_puts_a_method_beside_lora() -> None:
     rows = [
         {"method": "lora", "score": 0.5, "generalization_gap": 0.2, "ece": 0.1},
         {"method": "dora", "score": 0.6, "score_ci_low": 0.5, "score_ci_high": 0.7},
+        {"method": "lora", "score": 0.4, "variant": "rank 1"},
     ]
     shared = {"suite": "toy", "task": "rte", "backbone": "tiny", "metric": "accuracy", "n_seeds": 3}
+    shared |= {"variant": "default"}
     columns = ["score_ci_low", "score_ci_high", "gap_ci_low", "gap_ci_high"]
     table = pd.DataFrame([shared | row for row in rows], columns=[*shared, *rows[0], *columns])
     lines = measured.section("dora", table).splitlines()
     assert lines[2] == "| rte | tiny | accuracy | 0.600 ± 0.100 | 0.500 | - | 0.200 | - | 0.100 |"
     assert measured.section("bilora", table) == "Not yet.\n"
+    varied = measured.section("lora", table)
+    assert "| rte, rank 1 | tiny | accuracy | 0.400 | 0.500 |" in varied
+    both = pd.concat([table, table.assign(suite="other")])
+    assert "| rte (other), rank 1 | tiny |" in measured.section("lora", both)
 
 
 def test_every_suite_of_reference_results_is_stored() -> None:
