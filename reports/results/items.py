@@ -64,7 +64,7 @@ def samples(results: Results, cells: Mapping[Key, Scored]) -> dict[Key, Sample]:
         whole = len(values) == len(scores) > 0
         record = results.cells.get(cell.config_hash)
         possible = record.cell.task.metric.range if record else (-math.inf, math.inf)
-        found[key] = Sample(scores, values if whole else None, possible)
+        found[key] = Sample(scores, (values,) if whole else (), possible)
     return found
 
 

@@ -15,11 +15,8 @@ from gapbench.bench.store.record import Record
 from gapbench.bench.tuning.schema import tuned_label
 from gapbench.bench.tuning.summary import Summary, score_of
 from gapbench.reports.results.load import Results
-from gapbench.reports.stats.estimates import Sample
 from gapbench.reports.stats.intervals import Interval, mean_interval
-from gapbench.reports.stats.pairwise import paired
 from gapbench.reports.tables.leaderboard import rows
-from gapbench.reports.tables.ranking import key_of
 from gapbench.reports.tables.terminal import label
 
 COLUMN = "tuned_dimensions"
@@ -132,11 +129,12 @@ def _gain(winner: Any, default: Any, *, upward: bool) -> Interval:
     if winner is None or default is None:
         return Interval(0, None)
     first, second = (winner, default) if upward else (default, winner)
-    pairs = winner.family
-    if key_of(first) in pairs.places and key_of(second) in pairs.places:
-        found: Interval = pairs.compare(key_of(first), key_of(second)).difference
-        return found
-    return paired(Sample(first.by_seed), Sample(second.by_seed)).difference
+    pairs = winner.standing.families["score"]
+    if {first.name, second.name} <= pairs.places.keys():
+        found = pairs.pair(first.name, second.name)
+        return Interval(found.n_seeds, found.difference, found.low, found.high)
+    common = sorted(first.by_seed.keys() & second.by_seed.keys())
+    return mean_interval([first.by_seed[seed] - second.by_seed[seed] for seed in common])
 
 
 def _chosen(record: Record, summary: Summary) -> bool:

@@ -4,28 +4,12 @@ A claim is made exactly where the simultaneous interval of a difference excludes
 terminal, `compare`, JSON and the Python API show these objects and add words only.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-Outcome = Literal["score", "gap", "ece", "nll"]
-OUTCOMES: tuple[Outcome, ...] = ("score", "gap", "ece", "nll")
-"""What methods are compared on: test score, generalization gap, calibration error, test NLL.
-
-The direction of the score is that of its metric; of the others less is better.
-"""
-
-Claim = Literal["better", "worse", ""]
-Status = Literal["ranked", "reference", "untrained", "incomplete", "failed", "single"]
-"""What a row is in its comparison.
-
-- ranked: compared with all others.
-- reference: likewise, and the one that others are compared with first.
-- untrained: trains nothing, and shows what training gains; it is not ranked.
-- incomplete: has fewer seeds than the fullest row, since some were not run yet.
-- failed: some of its runs have no score, and there is no untrained row to count them as.
-- single: has one seed, whose variation cannot be seen.
-"""
+from gapbench.reports.tables.standing import RANKED, Claim, Outcome, Status
 
 
 @dataclass(frozen=True)
@@ -79,6 +63,19 @@ class Contrast:
     confidence: float
     withheld: str = ""
 
+    def reversed(self) -> "Contrast":
+        """Return second minus first."""
+        flipped: dict[Claim, Claim] = {"better": "worse", "worse": "better", "": ""}
+        return replace(
+            self,
+            first=self.second,
+            second=self.first,
+            difference=_minus(self.difference),
+            low=_minus(self.high),
+            high=_minus(self.low),
+            claim=flipped[self.claim],
+        )
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -90,7 +87,7 @@ class Entry:
         variant: its variant, "" if it is the default.
         config_hash: of its cell; "" over several tasks.
         settings: what the method was set to; empty over several tasks where they differ.
-        status: see `Status`.
+        status: what it is; `reports.tables.standing` says what each word means.
         why: what keeps it from being ranked, or how failed runs were counted; "" if nothing.
         command: that completes the row; "" if it is complete.
         levels: by outcome; those unknown are absent.
@@ -124,7 +121,7 @@ class Entry:
     @property
     def starred(self) -> bool:
         """Whether it is ranked and beaten by nobody."""
-        return self.status in ("ranked", "reference") and not self.beaten_by
+        return self.status in RANKED and not self.beaten_by
 
 
 @dataclass(frozen=True)
@@ -167,8 +164,8 @@ class Verdict:
         higher_is_better: its direction.
         reference: name of the row that others are compared with; "" if there is none.
         entries: all rows: ranked ones by score, best first, then the others.
-        pairs: all contrasts in score between ranked rows, by (first, second), first being the one
-            that stands higher in `entries`.
+        pairs: all contrasts between ranked rows, by outcome and by (first, second), first being the
+            one that stands higher in `entries`.
         recommended: name of the cheapest row that is beaten by nobody; the reference where
             nothing beats it; "" if there is nothing to recommend.
         why: the rule that chose it: "nothing beats the reference", "cheapest of those that beat the
@@ -197,7 +194,7 @@ class Verdict:
     higher_is_better: bool
     reference: str
     entries: tuple[Entry, ...]
-    pairs: Mapping[tuple[str, str], Contrast]
+    pairs: Mapping[Outcome, Mapping[tuple[str, str], Contrast]]
     recommended: str
     why: str
     ties: tuple[str, ...]
@@ -219,3 +216,30 @@ class Verdict:
             if each.name == name:
                 return each
         raise KeyError(name)
+
+    def contrast(self, first: str, second: str, outcome: Outcome = "score") -> Contrast:
+        """Return first minus second.
+
+        Raises:
+            KeyError: if one of them is no row of this verdict.
+        """
+        known = self.pairs[outcome]
+        if (first, second) in known:
+            return known[first, second]
+        if (second, first) in known:
+            return known[second, first].reversed()
+        why = next(
+            (f"{each.name}: {each.why}" for each in (self[first], self[second]) if each.why), ""
+        )
+        return Contrast(
+            first, second, outcome, None, None, None, "", 0, 0, math.nan, why or "not compared"
+        )
+
+    @property
+    def everything(self) -> tuple["Verdict", ...]:
+        """This verdict and those on its single tasks."""
+        return (self, *self.tasks)
+
+
+def _minus(value: float | None) -> float | None:
+    return None if value is None else -value

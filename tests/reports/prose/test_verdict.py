@@ -5,16 +5,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from gapbench.reports.prose.effects import effects, gains
 
 from gapbench.bench.config.run import Run
 from gapbench.bench.store.record import Cost
 from gapbench.bench.store.store import Store
-from gapbench.reports.prose.effects import effects, gains
 from gapbench.reports.prose.verdict import verdict
 from gapbench.reports.results.load import load
 from gapbench.reports.stats.estimates import Sample
 from gapbench.reports.stats.pairwise import family
-from gapbench.reports.tables.leaderboard import leaderboard, summarise
+from gapbench.reports.tables.leaderboard import leaderboard
+from gapbench.reports.tables.summary import summarise
 from gapbench.reports.tables.terminal import format_table
 from gapbench.reports.tables.words import listed, more_seeds, named
 from tests.support.results_folder import make_cell, make_record, put

@@ -11,7 +11,8 @@ from gapbench.bench.config.run import Fingerprint, Run
 from gapbench.bench.store.store import Store
 from gapbench.reports.render import latex_markdown
 from gapbench.reports.results.load import load
-from gapbench.reports.tables.leaderboard import leaderboard, summarise
+from gapbench.reports.tables.leaderboard import leaderboard
+from gapbench.reports.tables.summary import summarise
 from gapbench.reports.tables.terminal import label, short
 from tests.support.results_folder import FEW, fill, make_cell, make_record, make_task
 

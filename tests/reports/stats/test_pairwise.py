@@ -4,11 +4,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from gapbench.reports.stats.groups import tie_groups
 from scipy import stats as reference
 from statsmodels.stats.multitest import multipletests  # type: ignore[import-untyped]
 
 from gapbench.reports.stats.estimates import Sample
-from gapbench.reports.stats.groups import tie_groups
 from gapbench.reports.stats.pairwise import family, holm, paired
 
 

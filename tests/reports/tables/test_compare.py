@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gapbench.reports.tables.compare import Compared, compare
 from scipy import stats as reference
 from statsmodels.stats.multitest import multipletests
 
@@ -15,7 +16,6 @@ from gapbench.bench.store.record import SplitScores, Status
 from gapbench.bench.store.store import Store
 from gapbench.reports.prose.comparison_text import content, format_comparison, verdict
 from gapbench.reports.results.selection import EVERYTHING, Selection
-from gapbench.reports.tables.compare import Compared, compare
 from gapbench.reports.tables.terminal import WIDTH
 from tests.support.results_folder import make_cell, make_record, make_task
 

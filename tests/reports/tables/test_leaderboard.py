@@ -11,7 +11,8 @@ from gapbench.bench.store.record import SplitScores, Status
 from gapbench.bench.store.store import Store
 from gapbench.reports.prose.verdict import verdict
 from gapbench.reports.results.load import load
-from gapbench.reports.tables.leaderboard import COLUMNS, UNCERTAINTY, leaderboard, summarise
+from gapbench.reports.tables.leaderboard import COLUMNS, UNCERTAINTY, leaderboard
+from gapbench.reports.tables.summary import summarise
 from gapbench.reports.tables.terminal import format_table
 from tests.support.results_folder import FEW, fill, make_cell, make_record, make_task, put
 

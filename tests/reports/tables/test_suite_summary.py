@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gapbench.reports.prose.suite_verdict import overall, title
 
 from gapbench.bench.config.run import Budget, Cell, Fingerprint, Run
 from gapbench.bench.config.task import Task
@@ -13,12 +14,11 @@ from gapbench.bench.store.store import Store
 from gapbench.reports.document.model import Subheading, Table
 from gapbench.reports.figures.ranks import average_ranks, suites
 from gapbench.reports.figures.theme import colours
-from gapbench.reports.prose.suite_verdict import overall, title
 from gapbench.reports.render.report import gather
 from gapbench.reports.results.load import load
 from gapbench.reports.sections.verdict import section
-from gapbench.reports.tables.leaderboard import summarise
 from gapbench.reports.tables.suite_summary import SuiteSummary, suite_summaries
+from gapbench.reports.tables.summary import summarise
 from tests.support.results_folder import FEW, fill, make_cell, make_record, make_task, put
 
 TASKS = (make_task(), make_task("syn_acceptability"), make_task("syn_entailment"))
