@@ -13,7 +13,7 @@ from gapbench.bench.api.choices import names
 from gapbench.bench.api.outcome import Outcome
 from gapbench.bench.api.views import Comparison, Verdict
 from gapbench.bench.core.errors import RecordError, StoreError
-from gapbench.bench.store.record_io import read_predictions
+from gapbench.bench.store.record_io import TEST, predictions_path, read_predictions
 from gapbench.bench.store.store import Store
 from gapbench.bench.tuning.summary import read_summaries
 from gapbench.reports.render.build import build, whole_leaderboard
@@ -168,14 +168,15 @@ class Results:
         _, loaded, summary = self._part(tasks, backbones, methods, reference)
         return Verdict(tuple(verdicts(loaded, summary, matters)))
 
-    def predictions(self, run: Any) -> pd.DataFrame:
-        """Return what a run gave for each test item: logits or texts beside what was right.
+    def predictions(self, run: Any, split: str = TEST) -> pd.DataFrame:
+        """Return what a run gave for each item: logits or texts beside what was right.
 
         Args:
             run: its run hash, or the start of it; or a row of `runs`.
+            split: "test", "train", "validation" or a further test split.
 
         Raises:
-            RecordError: if there is no such run, or it has no stored predictions.
+            RecordError: if there is no such run, or it has no stored predictions of the split.
         """
         wanted = str(run if isinstance(run, str) else run["run_hash"])
         runs = self._loaded.runs.drop_duplicates("run_hash")
@@ -183,10 +184,11 @@ class Results:
         if len(found) != 1 or not wanted:
             raise RecordError(f"{len(found)} run hashes under {self.path} begin with {wanted!r}")
         row = found.iloc[0]
-        table = read_predictions((self.path / row["path"]).with_suffix(".parquet"))
+        table = read_predictions(predictions_path(self.path / row["path"], split))
         if table is None:
             raise RecordError(
-                f"run {row['run_hash']} has no stored predictions; its status is {row['status']}"
+                f"run {row['run_hash']} has no stored predictions of split {split!r}; its status "
+                f"is {row['status']}"
             )
         frame: pd.DataFrame = table.to_pandas()
         return frame

@@ -72,6 +72,7 @@ class Work:
             engine=given["engine"],
             budget_s=given.get("time_budget"),
             checkpoint_minutes=given["checkpoint_minutes"],
+            predictions=wanted.suite.predictions,
         )
         command = given["command"] or _spelled(function, given)
         return cls(function.__name__, command, wanted, settings, retry, given["progress"])

@@ -8,13 +8,23 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Self
 
-from pydantic import Field, SerializeAsAny, model_validator
+from pydantic import (
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.schema import FrozenModel, content_hash
 
 Protocol = Literal["strict", "paper"]
 Precision = Literal["fp32", "bf16", "fp64"]
+StoredPredictions = Literal["test", "all"]
+"""Of which splits a run stores predictions: of the main test split, or of all that are scored."""
+Resample = Literal["fixed", "per_seed"]
+"""Whether all seeds train on one sample of `Budget.train_size` examples, or draw their own."""
 
 
 class Budget(FrozenModel):
@@ -105,6 +115,15 @@ class Cell(FrozenModel):
         description="rate of the backbone's own hidden-state dropout; 0 as in the HiddenKey paper",
     )
     precision: Precision = "fp32"
+    resample: Resample = "fixed"
+
+    @model_serializer(mode="wrap")
+    def _without_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out `resample` where it is fixed, as it was before: that keeps all hashes."""
+        content: dict[str, Any] = dump(self)
+        if self.resample == "fixed":
+            content.pop("resample", None)
+        return content
 
     @cached_property
     def hash(self) -> str:

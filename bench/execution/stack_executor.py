@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import pyarrow as pa
 import torch
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.config.run import Run
+from gapbench.bench.config.run import Run, StoredPredictions
 from gapbench.bench.core import signals
 from gapbench.bench.core.errors import SealedError, SettledError, StoreError
 from gapbench.bench.core.memory import MemoryPeak
@@ -30,7 +29,7 @@ from gapbench.bench.store import provenance
 from gapbench.bench.store.event_log import EventLogger
 from gapbench.bench.store.failure import cause_of, status_of
 from gapbench.bench.store.record import Record, Status
-from gapbench.bench.store.store import Store
+from gapbench.bench.store.store import Predictions, Store
 from gapbench.bench.tasks import dataset
 from gapbench.bench.training.checkpoint import UNREADABLE, Checkpoints, Saved
 from gapbench.bench.training.make_records import blank_record, records
@@ -56,6 +55,7 @@ class Executor:
         checkpoint_s: seconds from one checkpoint of a stack in training to its next; None neither
             saves nor looks for what was saved.
         event_log: where each stack is noted.
+        predictions: of which splits predictions are stored.
     """
 
     store: Store
@@ -65,6 +65,7 @@ class Executor:
     divides: bool = False
     checkpoint_s: float | None = None
     event_log: EventLogger | None = None
+    predictions: StoredPredictions = "test"
 
     def run(self, runs: Sequence[Run], progress: Progress) -> dict[str, Status]:
         """Run what is still missing of a stack; another process may hold or have done some of it.
@@ -176,17 +177,17 @@ class Executor:
         if not able:
             return []
         if self.divides and saved is None:
-            task_data = dataset.prepare(cell, self.sources, backbone.reader)
+            task_data = dataset.prepare(cell, self.sources, backbone.reader, runs[0].seed)
             parts = divide(able, backbone, task_data, self.device)
             if len(parts) > 1:
                 return parts
         attempt = self._ready(able, saved, backbone, progress)
         attempt.train()
-        for record, predictions in attempt.records():
+        for record, predictions in attempt.records(self.predictions):
             made.append(self.store_record(record, predictions))
         return []
 
-    def store_record(self, record: Record, predictions: pa.Table | None) -> Record:
+    def store_record(self, record: Record, predictions: Predictions) -> Record:
         """Store what came of a run; return that, or what another process stored before."""
         try:
             self.store.write(record, predictions)
@@ -224,7 +225,8 @@ class Executor:
     ) -> "Attempt":
         """Return a stack that is ready for its first step."""
         started = provenance.now()
-        task_data = dataset.prepare(runs[0].cell, self.sources, backbone.reader)
+        first = runs[0]
+        task_data = dataset.prepare(first.cell, self.sources, backbone.reader, first.seed)
         if self.pruning_callback is not None:
             task_data = task_data.seal()
         peak = MemoryPeak(self.device)
@@ -247,7 +249,7 @@ class Executor:
         for run in runs:
             if not self.store.settled(run):
                 blank = blank_record(run, self.device, started, status=status, detail=detail)
-                given_up.append(self.store_record(blank, None))
+                given_up.append(self.store_record(blank, {}))
         return given_up
 
 
@@ -265,9 +267,13 @@ class Attempt:
         if self.trainer.method.trains:
             self.trainer.train()
 
-    def records(self) -> list[tuple[Record, pa.Table | None]]:
-        """Score every run at its best checkpoint, whose numbers stay in place afterwards."""
-        return records(self.trainer, self.tokenizer, self.peak, self.started)
+    def records(self, kept: StoredPredictions = "test") -> list[tuple[Record, Predictions]]:
+        """Score every run at its best checkpoint, whose numbers stay in place afterwards.
+
+        Args:
+            kept: of which splits to return predictions.
+        """
+        return records(self.trainer, self.tokenizer, self.peak, self.started, kept)
 
 
 def _left(runs: Sequence[Run], made: Sequence[Record]) -> list[Run]:

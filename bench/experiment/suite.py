@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self, Union
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from gapbench.bench.adaptation import registry
-from gapbench.bench.config.run import Budget, Cell, Fingerprint, Precision, Protocol, Run, Training
+from gapbench.bench.config.run import Budget, Cell, Fingerprint, Precision, Protocol, Resample, Run, StoredPredictions, Training
 from gapbench.bench.config.task import Task
 from gapbench.bench.config.task import load as load_task
 from gapbench.bench.config.task import parse as parse_task
@@ -131,6 +131,16 @@ class Suite(FrozenModel):
     backbone_dropout: float = Field(default=0.0, ge=0, lt=1)
     precision: WantedPrecision = Field(
         default="fp32", description="auto: bf16 where its products pay on this machine"
+    )
+    resample: Resample = Field(
+        default="fixed",
+        description="fixed: all seeds train on the same 'train_size' examples; per_seed: each "
+        "seed draws its own",
+    )
+    predictions: StoredPredictions = Field(
+        default="all",
+        description="splits whose predictions are stored; test: the main test split alone, so that "
+        "intervals of gaps say nothing of items. No part of a run's hash",
     )
 
     @field_validator("seeds")
@@ -277,18 +287,26 @@ def _cells(
 ) -> Iterator[tuple[Cell, str]]:
     place = f"suite {suite.name!r}: task {entry.task!r}"
     replaced = {"epochs", "steps"} if {"epochs", "steps"} & entry.budget.keys() else set()
-    budget = suite.budget.model_dump(exclude=replaced) | entry.budget
+    changes = suite.budget.model_dump(exclude=replaced) | entry.budget
     task = _task(entry, folder)
     if entry.settings:
         task = parse_task(_laid_over(task.model_dump(), entry.settings), f"{place}: settings")
+    budget = validate(Budget, changes, f"{place}: budget")
+    if suite.resample == "per_seed" and budget.train_size is None:
+        raise ConfigError(
+            f"{place}: field 'resample' is 'per_seed', but the budget has no 'train_size', so that "
+            "every seed would train on all examples; give 'train_size', or set 'resample' to "
+            "'fixed'"
+        )
     shared = {
         "task": task,
         "data": sources.data(task),
         "start": _start(entry, folder, sources),
-        "budget": validate(Budget, budget, f"{place}: budget"),
+        "budget": budget,
         "protocol": suite.protocol,
         "backbone_dropout": suite.backbone_dropout,
         "precision": suite.precision,
+        "resample": suite.resample,
     }
     resolved = [_resolve(suite, entry, method) for method in suite.methods]
     for backbone in map(sources.backbone, entry.backbones or suite.backbones):

@@ -12,7 +12,11 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.metrics.influence import grouped_jackknife
 
 _PACKAGE = "gapbench.bench.metrics"
 MEASURED: Mapping[str, str] = MappingProxyType(
@@ -30,11 +34,16 @@ MEASURED: Mapping[str, str] = MappingProxyType(
 Inputs = Mapping[str, tuple[Any, ...] | None]
 """Arguments of metrics by what they measure; None where they hold NaN, so that no score exists."""
 
+Floats = NDArray[np.float64]
 Function = TypeVar("Function", bound=Callable[..., float | None])
 
 
 def _always() -> None:
     """Give no reason: the metric can be computed anywhere."""
+
+
+def no_items(*_: Any) -> None:
+    """Give no values: declared by a metric whose chance in the examples cannot be told."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,10 @@ class Metric:
         reference: where the definition comes from.
         unsupported_reason: returns the reason why it cannot be computed on this machine, None if
             it can.
+        items: takes the arguments of ``function`` and returns a pseudo-value for each entry, `(n,)`,
+            whose mean is the score (see `bench.metrics.influence`). Without it groups of examples
+            are left out in turn, which computes the metric a hundred times; `no_items` says that
+            there are none.
     """
 
     name: str
@@ -61,6 +74,20 @@ class Metric:
     range: tuple[float, float] = (0.0, 1.0)
     higher_is_better: bool = True
     unsupported_reason: Callable[[], str | None] = _always
+    items: Callable[..., Floats | None] | None = None
+
+    def pseudovalues(self, *arguments: Any) -> Floats | None:
+        """Return what each entry of the arguments adds to the score, None if that is unknown.
+
+        Numbers are finite and their mean is the score.
+        """
+        if self.items is not None:
+            values = self.items(*arguments)
+        elif self.measures == "tokens":  # not the examples that chance draws
+            values = None
+        else:
+            values = grouped_jackknife(self.function, arguments)
+        return values if values is not None and np.isfinite(values).all() else None
 
 
 _declared: dict[str, Metric] = {}

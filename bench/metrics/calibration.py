@@ -227,6 +227,24 @@ def confidence_of(probabilities: Array, labels: Array) -> tuple[Floats, NDArray[
     return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
 
 
+def ece_items(logits: Array, labels: Array) -> Floats:
+    """Return what each example adds to the expected calibration error, `(n,)`; see below."""
+    return confidence_error_items(*confidence_of(softmax(logits), labels))
+
+
+def confidence_error_items(confidence: Array, correct: Array, bins: int = 15) -> Floats:
+    """Return pseudo-values of `confidence_error` with bins of equal width, `(n,)`."""
+    index = _equal_width_index(confidence, bins)
+    moves = correct - confidence.astype(np.float64)
+    gaps = np.bincount(index, moves, bins)
+    return np.asarray(np.sign(gaps)[index] * moves)
+
+
+def nll_items(logits: Array, labels: Array) -> Floats:
+    """Return the loss of each example in nats, `(n,)`, whose mean is `nll` of the report."""
+    return np.asarray(-log_softmax(logits)[np.arange(len(labels)), labels])
+
+
 def reliability_bins(
     confidence: Array, correct: Array, bins: int = 15, scheme: str = "equal_width"
 ) -> tuple[NDArray[np.intp], Floats, Floats]:
@@ -242,7 +260,7 @@ def reliability_bins(
         raise ConfigError(f"bins: {bins} is too few; give at least 1")
     confidence, correct = confidence.astype(np.float64), correct.astype(np.float64)
     if scheme == "equal_width":
-        index = np.searchsorted(np.arange(1, bins) / bins, confidence, side="right")
+        index = _equal_width_index(confidence, bins)
     elif scheme == "equal_mass":
         correct = _shared_among_ties(confidence, correct)
         index = _equal_mass_index(confidence, bins)
@@ -257,6 +275,10 @@ def reliability_bins(
         np.bincount(index, confidence, bins) / size,
         np.bincount(index, correct, bins) / size,
     )
+
+
+def _equal_width_index(confidence: Floats, bins: int) -> NDArray[np.intp]:
+    return np.searchsorted(np.arange(1, bins) / bins, confidence, side="right")
 
 
 def _equal_mass_index(confidence: Floats, bins: int) -> NDArray[np.intp]:

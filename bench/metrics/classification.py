@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gapbench.bench.core.errors import DataError
+from gapbench.bench.metrics import pseudovalues
 from gapbench.bench.metrics.base import Inputs, compute, metric
 
 Array = NDArray[Any]
@@ -23,6 +24,7 @@ Array = NDArray[Any]
     "labels",
     description="Share of examples whose predicted class is the true one.",
     reference="sklearn.metrics.accuracy_score",
+    items=pseudovalues.accuracy,
 )
 def accuracy(predictions: Array, references: Array) -> float:
     """Return the share of predicted classes, `(n,)`, that equal the true ones, `(n,)`.
@@ -39,6 +41,7 @@ def accuracy(predictions: Array, references: Array) -> float:
     "labels",
     description="Harmonic mean of precision and recall of class 1, for two classes.",
     reference="sklearn.metrics.f1_score with zero_division=0",
+    items=pseudovalues.f1,
 )
 def f1(predictions: Array, references: Array) -> float:
     """Return the F1 score of class 1, for two classes numbered 0 and 1.
@@ -71,6 +74,7 @@ def f1(predictions: Array, references: Array) -> float:
     description="Correlation of predicted and true classes; 0 is chance.",
     reference="sklearn.metrics.matthews_corrcoef",
     range=(-1.0, 1.0),
+    items=pseudovalues.matthews_correlation,
 )
 def matthews_correlation(predictions: Array, references: Array) -> float:
     """Return the Matthews correlation coefficient, for two or more classes.
@@ -104,6 +108,7 @@ def matthews_correlation(predictions: Array, references: Array) -> float:
     description="Linear correlation of predicted and true values.",
     reference="scipy.stats.pearsonr",
     range=(-1.0, 1.0),
+    items=pseudovalues.pearson,
 )
 def pearson(predictions: Array, references: Array) -> float:
     """Return Pearson's linear correlation of two `(n,)` arrays, NaN where either is constant.
@@ -121,6 +126,7 @@ def pearson(predictions: Array, references: Array) -> float:
     description="Correlation of the ranks of predicted and true values.",
     reference="scipy.stats.spearmanr",
     range=(-1.0, 1.0),
+    items=pseudovalues.spearman,
 )
 def spearman(predictions: Array, references: Array) -> float:
     """Return Spearman's rank correlation of two `(n,)` arrays, NaN where either is constant.
@@ -144,6 +150,7 @@ def spearman(predictions: Array, references: Array) -> float:
     reference="sklearn.metrics.mean_squared_error",
     range=(0.0, math.inf),
     higher_is_better=False,
+    items=pseudovalues.mse,
 )
 def mse(predictions: Array, references: Array) -> float:
     """Return the mean squared error of two `(n,)` arrays.
@@ -158,11 +165,17 @@ def mse(predictions: Array, references: Array) -> float:
         return float(np.mean(error * error))
 
 
+def _right_by_length(log_likelihoods: Array, characters: Array, references: Array) -> Array:
+    chosen = np.argmax(log_likelihoods / characters, axis=1)
+    return pseudovalues.accuracy(chosen, references)
+
+
 @metric(
     "accuracy_norm",
     "choices",
     description="Share of questions whose right choice has the highest score a character.",
     reference="acc_norm of lm-evaluation-harness",
+    items=_right_by_length,
 )
 def accuracy_norm(log_likelihoods: Array, characters: Array, references: Array) -> float:
     """Return the share of questions whose right choice has the highest score a character.

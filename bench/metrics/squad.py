@@ -13,6 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Literal, get_args
 
+import numpy as np
+
 from gapbench.bench.core.errors import ConfigError, DataError
 from gapbench.bench.metrics.base import metric
 
@@ -27,11 +29,24 @@ def normalised(answer: str) -> str:
     return " ".join(_ARTICLE.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
 
 
+def _matches(prediction: str, answer: str, version: Version) -> float:  # noqa: ARG001
+    return float(prediction == answer)
+
+
+def _overlap(prediction: str, answer: str, version: Version) -> float:
+    words, wanted = prediction.split(), answer.split()
+    if version == "2.0" and not (words and wanted):
+        return float(words == wanted)
+    shared = (Counter(words) & Counter(wanted)).total()
+    return 2 * shared / (len(words) + len(wanted)) if shared else 0.0
+
+
 @metric(
     "exact_match",
     "spans",
     description="Share of answers that equal one of the accepted ones once normalised.",
     reference="evaluate-v1.1.py and evaluate-v2.0.py of SQuAD",
+    items=lambda *given: np.array(_best(_matches, *given)),
 )
 def exact_match(
     predictions: Sequence[str], references: Sequence[Sequence[str]], version: Version
@@ -52,11 +67,7 @@ def exact_match(
 
     Source: Rajpurkar et al. 2016 and 2018; evaluate-v1.1.py and evaluate-v2.0.py of SQuAD.
     """
-
-    def matches(prediction: str, answer: str) -> float:
-        return float(prediction == answer)
-
-    return _mean_of_best(matches, predictions, references, version)
+    return _mean(_best(_matches, predictions, references, version))
 
 
 @metric(
@@ -64,6 +75,7 @@ def exact_match(
     "spans",
     description="Mean F1 of words shared with the best of the accepted answers.",
     reference="evaluate-v1.1.py and evaluate-v2.0.py of SQuAD",
+    items=lambda *given: np.array(_best(_overlap, *given)),
 )
 def f1(predictions: Sequence[str], references: Sequence[Sequence[str]], version: Version) -> float:
     """Return the mean F1 of words shared with the best of the accepted answers, in [0, 1].
@@ -84,24 +96,20 @@ def f1(predictions: Sequence[str], references: Sequence[Sequence[str]], version:
 
     Source: Rajpurkar et al. 2016 and 2018; evaluate-v1.1.py and evaluate-v2.0.py of SQuAD.
     """
-
-    def overlap(prediction: str, answer: str) -> float:
-        words, wanted = prediction.split(), answer.split()
-        if version == "2.0" and not (words and wanted):
-            return float(words == wanted)
-        shared = (Counter(words) & Counter(wanted)).total()
-        return 2 * shared / (len(words) + len(wanted)) if shared else 0.0
-
-    return _mean_of_best(overlap, predictions, references, version)
+    return _mean(_best(_overlap, predictions, references, version))
 
 
-def _mean_of_best(
-    measure: Callable[[str, str], float],
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _best(
+    measure: Callable[[str, str, Version], float],
     predictions: Sequence[str],
     references: Sequence[Sequence[str]],
     version: Version,
-) -> float:
-    """Return the mean over questions of the highest value of a measure over accepted answers."""
+) -> list[float]:
+    """Return the highest value of a measure over accepted answers, of each question."""
     if version not in get_args(Version):
         raise ConfigError(
             f"span metrics: version {version!r} is unknown; use one of {get_args(Version)}"
@@ -111,11 +119,13 @@ def _mean_of_best(
             f"span metrics: given {len(predictions)} predictions and answers of "
             f"{len(references)} questions; give one prediction a question, for at least 1 question"
         )
-    total = 0.0
-    for index, (prediction, answers) in enumerate(zip(predictions, references, strict=True)):
-        accepted = _accepted(index, answers, version)
-        total += max(measure(normalised(prediction), answer) for answer in accepted)
-    return total / len(predictions)
+    return [
+        max(
+            measure(normalised(prediction), answer, version)
+            for answer in _accepted(index, answers, version)
+        )
+        for index, (prediction, answers) in enumerate(zip(predictions, references, strict=True))
+    ]
 
 
 def _accepted(index: int, answers: Sequence[str], version: Version) -> list[str]:

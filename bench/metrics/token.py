@@ -25,6 +25,7 @@ Array = NDArray[Any]
     reference="definition",
     range=(1.0, math.inf),
     higher_is_better=False,
+    items=lambda losses, *_: np.exp(np.mean(losses)) * (1 + losses - np.mean(losses)),
 )
 def perplexity(losses: Array, confidences: Array, correct: Array) -> float:  # noqa: ARG001
     """Return e to the mean loss.
@@ -43,6 +44,7 @@ def perplexity(losses: Array, confidences: Array, correct: Array) -> float:  # n
     "tokens",
     description="Share of target tokens that are the most likely ones in their places.",
     reference="sklearn.metrics.accuracy_score",
+    items=lambda _losses, _confidences, correct: correct.astype(np.float64),
 )
 def token_accuracy(losses: Array, confidences: Array, correct: Array) -> float:  # noqa: ARG001
     """Return the share of places where the most likely token is the target; see `perplexity`."""

@@ -1,4 +1,4 @@
-"""Reading the files of a stored run: its record and its test predictions.
+"""Reading the files of a stored run: its record and its predictions.
 
 `bench.store.store` decides where they are and who may write them.
 """
@@ -15,6 +15,13 @@ from gapbench.bench.core.safe_parsing import parse_json
 from gapbench.bench.core.schema import other_version, read_versioned
 from gapbench.bench.store.record import SCHEMA_VERSION, Record, Status
 
+TEST = "test"
+"""The split whose predictions every run that was scored has."""
+
+ITEM = "item_"
+"""Begins the columns of what each example adds to a score; the metric's name follows."""
+
+_USUAL = (TEST, "train", "validation")
 _REDO = "delete it and run the suite again"
 _FOREIGN = "use the gapbench that wrote it, or another folder with --results DIR"
 
@@ -25,6 +32,11 @@ _WRITTEN = re.compile(
 )
 
 
+def predictions_path(record: Path, split: str = TEST) -> Path:
+    """Return the path of a run's predictions of a split, beside its record."""
+    return record.with_suffix(".parquet" if split == TEST else f".{split}.parquet")
+
+
 def read_record(path: Path) -> Record:
     """Read one record.
 
@@ -32,11 +44,18 @@ def read_record(path: Path) -> Record:
         RecordError: if the file is truncated, not a record, or of another schema version.
     """
     record = read_versioned(path, Record, SCHEMA_VERSION, damaged=_REDO, foreign=_FOREIGN)
-    if not is_whole(path.with_suffix(".parquet")):
-        raise RecordError(
-            f"{path.with_suffix('.parquet')}: truncated predictions; run the suite again"
-        )
+    if truncated := _truncated(path):
+        raise RecordError(f"{truncated}: truncated predictions; run the suite again")
     return record
+
+
+def _truncated(record: Path) -> Path | None:
+    """Return the first file of predictions that is not complete, None if all are.
+
+    Those of further test splits are not looked at, since nobody knows their names at this point.
+    """
+    paths = (predictions_path(record, split) for split in _USUAL)
+    return next((path for path in paths if not is_whole(path)), None)
 
 
 def read_status(path: Path) -> Status | None:
@@ -57,7 +76,7 @@ def read_status(path: Path) -> Status | None:
         else:
             version, status = int(found[1]), found[2].decode()
         newer = version > SCHEMA_VERSION
-        whole = version == SCHEMA_VERSION and is_whole(path.with_suffix(".parquet"))
+        whole = version == SCHEMA_VERSION and _truncated(path) is None
         known = Status(status) if whole else None
     except (OSError, ValueError, KeyError, TypeError):
         return None  # missing, or truncated by a crash of the machine: the run will be redone

@@ -2,6 +2,7 @@
 
     <root>/runs/<task>/<backbone>/<method>/<cell hash>/seed-<n>.json      one record
     <root>/runs/<task>/<backbone>/<method>/<cell hash>/seed-<n>.parquet   its test predictions
+    <root>/runs/<task>/<backbone>/<method>/<cell hash>/seed-<n>.<split>.parquet  those of a split
     <root>/plans/<suite>.json                                             what a suite wants
     <root>/claims/<run hash>.lock                                         who works on what
     <root>/checkpoints/<hash of the runs>.safetensors                     a stack in training
@@ -16,10 +17,11 @@ content of the files is defined in `bench.store.record_io`, `bench.store.suite_p
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -37,8 +39,17 @@ from gapbench.bench.core.files import (
     replacing,
 )
 from gapbench.bench.store.record import Record, Status
-from gapbench.bench.store.record_io import read_predictions, read_record, read_status
+from gapbench.bench.store.record_io import (
+    TEST,
+    predictions_path,
+    read_predictions,
+    read_record,
+    read_status,
+)
 from gapbench.bench.store.suite_plan import PlanRow, lay_over, read_plan
+
+Predictions = Mapping[str, pa.Table]
+"""Predictions of one run by split: example_id and the columns of `TaskKind.predictions`."""
 
 _FOLDERS = ("runs", "plans", "claims", "checkpoints", "logs")
 
@@ -153,15 +164,15 @@ class Store:
         """Yield every record, or the error that says why it cannot be read."""
         return _readable(self.record_paths())
 
-    def predictions(self, run: Run) -> pa.Table | None:
-        """Return a run's test predictions: example_id and the columns of `TaskKind.table`.
+    def predictions(self, run: Run, split: str = TEST) -> pa.Table | None:
+        """Return a run's predictions of a split, None if they are not stored.
 
         Raises:
             RecordError: if the file is damaged.
         """
-        return read_predictions(self.record_path(run).with_suffix(".parquet"))
+        return read_predictions(predictions_path(self.record_path(run), split))
 
-    def write(self, record: Record, predictions: pa.Table | None = None) -> None:
+    def write(self, record: Record, predictions: Predictions = MappingProxyType({})) -> None:
         """Store the predictions of a run, then its record.
 
         The caller holds the run's claim, so nobody else uses the temporary names, and files left by
@@ -179,10 +190,10 @@ class Store:
         with explained(path), ExitStack() as replaced:  # the file begun last is renamed first
             path.parent.mkdir(parents=True, exist_ok=True)
             own = replaced.enter_context(replacing(path, locked=True))
-            if predictions is not None:
-                beside = replacing(path.with_suffix(".parquet"), locked=True)
+            for split, table in predictions.items():
+                beside = replacing(predictions_path(path, split), locked=True)
                 with new_file(replaced.enter_context(beside)) as file:
-                    pq.write_table(predictions, file)
+                    pq.write_table(table, file)
             with new_file(own) as file:
                 file.write(content.encode())
             # Only now: over a network, it may take until a file is made in a folder for those that

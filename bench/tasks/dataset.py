@@ -38,15 +38,22 @@ _open: dict[str, TaskData] = {}  # the last ones, by key
 _TRAIN_OVERLAP = "train_overlap."  # prefix of the counts among the cached arrays
 
 
-def prepare(cell: Cell, sources: Sources, reader: Reader) -> TaskData:
+def prepare(cell: Cell, sources: Sources, reader: Reader, seed: int = 0) -> TaskData:
     """Return the encoded splits of a cell's task, from the cache where they were made before.
 
     The last ones are kept open, since stacks come in the order of tasks and backbones.
+
+    Args:
+        cell: names the task and how much of it is trained on.
+        sources: where its rows are.
+        reader: of the backbone.
+        seed: of a run, which matters only where each draws a training sample of its own.
 
     Raises:
         DataError: if rows are missing, or contradict the task.
     """
     task = cell.task
+    own = (seed,) if cell.resample == "per_seed" else ()
     key = content_hash(
         [
             FORMAT_VERSION,
@@ -56,13 +63,14 @@ def prepare(cell: Cell, sources: Sources, reader: Reader) -> TaskData:
             cell.backbone.digest,
             cell.protocol,
             cell.budget.train_size,
+            *own,
         ]
     )
     if key not in _open:
         path = cache_folder() / "tokens" / f"{task.name}-{key[:16]}.safetensors"
         arrays = _load(path)
         if arrays is None:
-            arrays = _encode_splits(cell, sources, reader)
+            arrays = _encode_splits(cell, sources, reader, own)
             _save(path, arrays)
         _open.clear()
         _open[key] = _task_data(task, arrays, reader)
@@ -133,7 +141,9 @@ def _extras(task: Task, place: str, table: Table, rows: Rows) -> dict[str, Any]:
     return extras
 
 
-def _encode_splits(cell: Cell, sources: Sources, reader: Reader) -> Arrays:
+def _encode_splits(
+    cell: Cell, sources: Sources, reader: Reader, own_seed: Sequence[int]
+) -> Arrays:
     task = cell.task
     rows = read_rows(task, sources)
     parts = dict(rows)
@@ -143,7 +153,7 @@ def _encode_splits(cell: Cell, sources: Sources, reader: Reader) -> Arrays:
         parts["train"], parts["validation"] = _cut_validation(task, rows["train"])
     kept = cell.budget.train_size
     if kept is not None:
-        parts["train"] = _subset(task, parts["train"], kept)
+        parts["train"] = _subset(task, parts["train"], kept, own_seed)
     arrays: Arrays = {}
     cut_from = "test" if cell.protocol == "paper" else "train"
     for split, part in parts.items():
@@ -196,13 +206,14 @@ def _divide(task: Task, rows: Rows, size: int, seed: int, field: str) -> tuple[R
     return rows.take(np.flatnonzero(~chosen)), rows.take(np.flatnonzero(chosen))
 
 
-def _subset(task: Task, train: Rows, size: int) -> Rows:
+def _subset(task: Task, train: Rows, size: int, own_seed: Sequence[int]) -> Rows:
     if size > len(train):
         raise DataError(
             f"task {task.name!r}: field 'train_size' is {size}, but only {len(train)} training "
             "examples are left beside validation; make it smaller or leave it out"
         )
-    return train.take(np.flatnonzero(_cut(task, train, size, seed_of("subset", task.name))))
+    seed = seed_of("subset", task.name, *own_seed)
+    return train.take(np.flatnonzero(_cut(task, train, size, seed)))
 
 
 def _cut(task: Task, rows: Rows, size: int, seed: int) -> NDArray[np.bool_]:

@@ -8,12 +8,14 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from gapbench.bench.config.run import Run
+from gapbench.bench.config.run import Run, StoredPredictions
 from gapbench.bench.core.memory import MemoryPeak
 from gapbench.bench.core.seeding import seed_of
 from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.store import provenance
 from gapbench.bench.store.record import Checkpoint, Cost, Record, SplitScores, Status
+from gapbench.bench.store.record_io import TEST
+from gapbench.bench.store.store import Predictions
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds import Outputs, finite, of_run
@@ -41,9 +43,17 @@ def blank_record(run: Run, device: torch.device, started: datetime, **fields: An
 
 
 def records(
-    trainer: Trainer, tokenizer: Any, peak: MemoryPeak, started: datetime
-) -> list[tuple[Record, pa.Table | None]]:
-    """Score every run at its best checkpoint; return its record and its test predictions."""
+    trainer: Trainer,
+    tokenizer: Any,
+    peak: MemoryPeak,
+    started: datetime,
+    kept: StoredPredictions = "test",
+) -> list[tuple[Record, Predictions]]:
+    """Score every run at its best checkpoint; return its record and predictions by split.
+
+    Predictions are those that the scores are computed from. While the test split is sealed there
+    are none.
+    """
     method, state, task_data = trainer.method, trainer.state, trainer.data
     finished = [i for i, t in enumerate(trainer.traces) if t.diverged is None and t.pruned is None]
     scored = _score_finished(trainer, tokenizer, finished)
@@ -53,10 +63,10 @@ def records(
             trainer.traces[index].diverged = "an output of the chosen checkpoint is not finite"
     kind = kinds.get(state.task.kind)
     truth = None if task_data.sealed else kind.best_possible(state.task, task_data.test)
-    made: list[tuple[Record, pa.Table | None]] = []
+    made: list[tuple[Record, Predictions]] = []
     for index, (run, trace) in enumerate(zip(trainer.runs, trainer.traces, strict=True)):
         known: dict[str, Any] = {"curve": trace.curve, "cost": _cost(trainer, peak, index)}
-        predictions = None
+        predictions: Predictions = {}
         if trace.diverged is not None:
             known |= {"status": Status.DIVERGED, "detail": trace.diverged}
         elif trace.pruned is not None:
@@ -74,8 +84,7 @@ def records(
             selected = known["splits"]["validation"].metrics[run.cell.task.selection]
             known["checkpoint"] = Checkpoint(step=trace.best_step, validation_score=selected)
             if not task_data.sealed:
-                test, outputs = scored["test"]
-                predictions = kind.table(of_run(outputs, position), test)
+                predictions = _predictions(run, scored, position, kept)
         made.append((blank_record(run, state.axis.device, started, **known), predictions))
     return made
 
@@ -94,6 +103,20 @@ def _scores(run: Run, scored: Scored, position: int, eval_split: str) -> dict[st
         "gaps": gaps,
         "loss_gap": splits[eval_split].loss - splits["train"].loss,
         "calibration": kind.calibrate(own["validation"], own[eval_split]),
+    }
+
+
+def _predictions(
+    run: Run, scored: Scored, position: int, kept: StoredPredictions
+) -> dict[str, pa.Table]:
+    """Return the predictions of a run by split."""
+    task, kind = run.cell.task, kinds.get(run.cell.task.kind)
+    return {
+        name: kind.predictions(
+            task, of_run(outputs, position), subset, kind.final_metrics(task, name)
+        )
+        for name, (subset, outputs) in scored.items()
+        if kept == "all" or name == TEST
     }
 
 

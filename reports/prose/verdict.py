@@ -120,7 +120,9 @@ def _sizes(found: list[Contrast]) -> list[str]:
     said = []
     for each in found:
         low, high = sorted(abs(end or 0.0) for end in (each.low, each.high))
-        said.append(f"{each.first} by {number(abs(each.difference or 0.0))} ({interval(low, high)})")
+        said.append(
+            f"{each.first} by {number(abs(each.difference or 0.0))} ({interval(low, high)})"
+        )
     return said
 
 

@@ -1,25 +1,34 @@
-"""What single test items say of the runs of one task: stored predictions as samples of values.
+"""What single items say of the runs of one task: stored predictions as samples of values.
 
 Statistics are in `reports.stats`. Predictions are read run by run, and of a run only one number an
-item is kept.
+item is kept. Every metric says itself what an item adds to its score (`bench.metrics.influence`).
 """
 
 import math
-from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeVar
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from gapbench.bench.core.errors import RecordError
+from gapbench.bench.metrics import calibration
+from gapbench.bench.metrics.base import get as get_metric
+from gapbench.bench.store.record_io import ITEM, TEST
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.estimates import Sample
-from gapbench.reports.stats.influence import PSEUDOVALUES
 from gapbench.reports.stats.intervals import Floats
 
 Key = TypeVar("Key", bound=Hashable)
+Outcome = Literal["score", "train_score", "validation_score", "gap", "ece", "nll"]
+"""What a sample is of: the scores that are given, or what the records say beside them.
+
+`gap` is the generalization gap, train against test; `ece` and `nll` are the test calibration error
+and loss before scaling. Of these three less is better; scores follow their metric.
+"""
 
 
 @dataclass(frozen=True)
@@ -36,83 +45,195 @@ class Scored:
     scores: Mapping[int, Mapping[str, float]]
 
 
-def samples(results: Results, cells: Mapping[Key, Scored]) -> dict[Key, Sample]:
-    """Return the runs of cells that share their task and test set, as samples.
+@dataclass(frozen=True)
+class Term:
+    """A recorded value of one split, as part of an outcome.
 
-    A cell's items count only if all of its runs have stored predictions, of the same items as the
-    other cells, and these give the recorded scores; otherwise its sample has scores alone.
+    Attributes:
+        split: whose items it is computed from.
+        metric: its name; "ece" and "nll" too.
+        weight: what it is multiplied with before all terms are added up.
+        recorded: its value.
+    """
+
+    split: str
+    metric: str
+    weight: float
+    recorded: float
+
+
+def samples(
+    results: Results, cells: Mapping[Key, Scored], outcome: Outcome = "score"
+) -> dict[Key, Sample]:
+    """Return the runs of cells that share their task and its splits, as samples.
+
+    A cell's items count only if all of its runs have stored predictions of every split that the
+    outcome needs, of the same items as the other cells, and these give the recorded values;
+    otherwise its sample has scores alone. Items of each split are a set of their own. Training
+    items that every seed draws anew vary with the seed, and so are counted there.
 
     Args:
         results: where predictions are stored.
-        cells: of one task and setting.
+        cells: of one task and setting; their seeds are those of the samples, as far as the outcome
+            is recorded.
+        outcome: of what.
     """
-    ids: NDArray[Any] | None = None
-    found = {}
-    for key, cell in cells.items():
-        scores = {seed: float(np.mean(list(each.values()))) for seed, each in cell.scores.items()}
-        values: dict[int, Floats] = {}
-        for seed, recorded in cell.scores.items():
-            table = _read(results, cell.config_hash, seed)
-            if table is None or table.num_rows < 2:
-                break
-            own = table["example_id"].to_numpy()
-            ids = own if ids is None else ids
-            items = pseudovalues(table, recorded)
-            if items is None or not np.array_equal(own, ids):
-                break
-            values[seed] = items
-        whole = len(values) == len(scores) > 0
-        record = results.cells.get(cell.config_hash)
-        possible = record.cell.task.metric.range if record else (-math.inf, math.inf)
-        found[key] = Sample(scores, (values,) if whole else (), possible)
-    return found
+    reader = _Reader(results)
+    return {key: reader.sample(cell, outcome) for key, cell in cells.items()}
 
 
-def pseudovalues(table: pa.Table, recorded: Mapping[str, float]) -> Floats | None:
-    """Return the values of a run's test items, whose mean is its score, `(n,)`.
+@dataclass
+class _Reader:
+    """Reads the items of cells that are compared, and sees to it that they are the same.
 
-    A metric that stored predictions cannot give adds what was recorded to every item.
+    Attributes:
+        ids: of the items of each split, by the first run that was read.
+    """
+
+    results: Results
+    ids: dict[str, NDArray[Any]] = field(default_factory=dict)
+
+    def sample(self, cell: Scored, outcome: Outcome) -> Sample:
+        terms = dict(self._terms(cell, outcome))
+        scores = {
+            seed: math.fsum(term.weight * term.recorded for term in each)
+            for seed, each in terms.items()
+        }
+        strata: dict[str, dict[int, Floats]] = {}
+        for seed, each in terms.items():
+            found = self._items(cell.config_hash, seed, each)
+            if found is None:
+                return Sample(scores, (), self._possible(cell, outcome))
+            for split, values in found.items():
+                strata.setdefault(split, {})[seed] = values
+        return Sample(scores, tuple(strata.values()), self._possible(cell, outcome))
+
+    def _terms(self, cell: Scored, outcome: Outcome) -> Iterator[tuple[int, list[Term]]]:
+        """Yield what an outcome is made of for every seed for which it is recorded."""
+        if outcome == "score":
+            for seed, recorded in cell.scores.items():
+                parts = [(name.rpartition("/"), value) for name, value in recorded.items()]
+                yield (
+                    seed,
+                    [Term(s or TEST, m, 1 / len(parts), value) for (s, _, m), value in parts],
+                )
+            return
+        runs = self.results.runs
+        runs = runs[(runs["config_hash"] == cell.config_hash) & runs["seed"].isin(cell.scores)]
+        for row in runs.drop_duplicates("run_hash").to_dict("records"):
+            sign = 1 if row["higher_is_better"] else -1
+            weights: dict[Outcome, dict[tuple[str, str], int]] = {
+                "train_score": {("train", "score"): 1},
+                "validation_score": {("validation", "score"): 1},
+                "gap": {("train", "score"): sign, (TEST, "score"): -sign},
+                "ece": {(TEST, "ece"): 1},
+                "nll": {(TEST, "nll"): 1},
+            }
+            terms = [
+                Term(split, row["metric"], weight, row[f"{split}_score"])
+                if name == "score"
+                else Term(split, name, weight, row[name])
+                for (split, name), weight in weights[outcome].items()
+            ]
+            if all(pd.notna(term.recorded) for term in terms):
+                yield row["seed"], terms
+
+    def _items(
+        self, config_hash: str, seed: int, terms: Sequence[Term]
+    ) -> dict[str, Floats] | None:
+        """Return the values of the items of each split, whose means add up to the outcome.
+
+        None if unknown.
+        """
+        parts: dict[str, Floats] = {}
+        for term in terms:
+            if term.split == "train" and self._redrawn(config_hash):
+                continue
+            items = self._split_items(config_hash, seed, term)
+            if items is None:
+                return None
+            moves = term.weight * (items - items.mean())
+            parts[term.split] = parts.get(term.split, 0.0) + moves
+        if not parts:
+            return None
+        score = math.fsum(term.weight * term.recorded for term in terms)
+        first = next(iter(parts))
+        return parts | {first: parts[first] + score}
+
+    def _split_items(self, config_hash: str, seed: int, term: Term) -> Floats | None:
+        try:
+            run = replace(self.results.cells[config_hash].run, seed=seed)
+            table = self.results.store.predictions(run, term.split)
+        except RecordError:
+            return None
+        if table is None or table.num_rows < 2:
+            return None
+        own = table["example_id"].to_numpy()
+        if not np.array_equal(own, self.ids.setdefault(term.split, own)):
+            return None
+        return checked_items(table, term.metric, term.recorded)
+
+    def _redrawn(self, config_hash: str) -> bool:
+        return self.results.cells[config_hash].cell.resample == "per_seed"
+
+    def _possible(self, cell: Scored, outcome: Outcome) -> tuple[float, float]:
+        """Return the lowest and the highest possible value of an outcome."""
+        if outcome in {"ece", "nll"}:
+            return 0.0, 1.0 if outcome == "ece" else math.inf
+        record = self.results.cells.get(cell.config_hash)
+        low, high = record.cell.task.metric.range if record else (-math.inf, math.inf)
+        return (low - high, high - low) if outcome == "gap" else (low, high)
+
+
+def checked_items(table: pa.Table, metric: str, recorded: float) -> Floats | None:
+    """Return `item_values`, None where they do not give the recorded value."""
+    values = item_values(table, metric)
+    if values is None or not np.isfinite(values).all():
+        return None
+    # Stored values have the digits of float32.
+    close = math.isclose(
+        values.mean(), recorded, rel_tol=1e-6, abs_tol=1e-9 + 1e-6 * float(values.std())
+    )
+    return values if close else None
+
+
+def item_values(table: pa.Table, metric: str) -> Floats | None:
+    """Return what each item adds to a value of a run, `(n,)`; None if predictions do not tell.
 
     Args:
-        table: predictions as stored.
-        recorded: the metrics whose mean the score is.
-
-    Returns:
-        None if predictions give none of the metrics, or another value than was recorded.
+        table: predictions of one split, as stored.
+        metric: name of a metric, "ece" or "nll".
     """
-    pair = _pair(table)
-    if pair is None:
-        return None
-    total = np.zeros(table.num_rows)
-    known = False
-    for metric, score in recorded.items():
-        if metric not in PSEUDOVALUES:
-            total += score
-            continue
-        items = PSEUDOVALUES[metric](*pair)
-        if not math.isclose(items.mean(), score, rel_tol=1e-6, abs_tol=1e-9):
-            return None
-        total += items
-        known = True
-    return total / len(recorded) if known else None
-
-
-def _read(results: Results, config_hash: str, seed: int) -> pa.Table | None:
-    """Return the predictions of a run, None if there are none or the file is damaged."""
-    try:
-        return results.store.predictions(replace(results.cells[config_hash].run, seed=seed))
-    except RecordError:
-        return None
-
-
-def _pair(table: pa.Table) -> tuple[NDArray[Any], NDArray[Any]] | None:
-    """Return what the metrics of a kind of task compare; None if it is not in the table."""
-    width = sum(name.startswith("logit_") for name in table.column_names)
-    if width:
-        logits = np.stack([table[f"logit_{place}"].to_numpy() for place in range(width)])
-        # A question may have fewer choices than others, and null in their places.
-        decided = logits[0] if width == 1 else np.argmax(np.fmax(logits, -np.inf), axis=0)
-        return decided, table["label"].to_numpy()
+    for name in (metric, f"token_{metric}"):
+        if f"{ITEM}{name}" in table.column_names:
+            return table[f"{ITEM}{name}"].to_numpy().astype(np.float64)
     if "tokens" in table.column_names:
-        return table["loss"].to_numpy(), table["tokens"].to_numpy()
-    return None
+        return _of_losses(table, metric)
+    width = sum(name.startswith("logit_") for name in table.column_names)
+    if not width:
+        return None
+    labels = table["label"].to_numpy()
+    logits = np.stack([table[f"logit_{place}"].to_numpy() for place in range(width)], axis=1)
+    if width == 1:
+        known = metric not in _CALIBRATION and get_metric(metric).measures == "values"
+        return get_metric(metric).pseudovalues(logits[:, 0], labels) if known else None
+    # A question may have fewer choices than others, and null in their places.
+    logits = np.where(np.isnan(logits), -np.inf, logits)
+    if metric in _CALIBRATION:
+        return _CALIBRATION[metric](logits, labels)
+    known = get_metric(metric).measures == "labels"
+    return get_metric(metric).pseudovalues(np.argmax(logits, axis=1), labels) if known else None
+
+
+_CALIBRATION = {"ece": calibration.ece_items, "nll": calibration.nll_items}
+
+
+def _of_losses(table: pa.Table, metric: str) -> Floats | None:
+    """Return what the mean losses of items with their tokens say of a value, if they do."""
+    losses, tokens = table["loss"].to_numpy(), table["tokens"].to_numpy()
+    mean = np.average(losses, weights=tokens)
+    moves = tokens * (losses - mean) / tokens.mean()
+    if metric == "nll":
+        return np.asarray(mean + moves)
+    # Before version 0.2 items of perplexity were not stored.
+    return np.asarray(np.exp(mean) * (1 + moves)) if metric == "perplexity" else None

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from gapbench.bench.core.errors import RecordError, StoreError
 from gapbench.bench.store.diagnostic import Diagnostic, Drop
 from gapbench.bench.store.record import Calibration, Cost, CurvePoint, Record, Truth
+from gapbench.bench.store.record_io import TEST
 from gapbench.bench.store.store import Store
 from gapbench.bench.store.suite_plan import PlanRow
 from gapbench.reports.results import version_0_1
@@ -136,10 +137,10 @@ class Results:
     commands: dict[str, str] = field(default_factory=dict)
     terms: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def predictions(self, config_hash: str, seed: int) -> pd.DataFrame | None:
-        """Return the stored test predictions of one run, None if there are none or are damaged."""
+    def predictions(self, config_hash: str, seed: int, split: str = TEST) -> pd.DataFrame | None:
+        """Return a run's stored predictions of a split, None if there are none or are damaged."""
         try:
-            table = self.store.predictions(replace(self.cells[config_hash].run, seed=seed))
+            table = self.store.predictions(replace(self.cells[config_hash].run, seed=seed), split)
         except RecordError:
             return None
         return None if table is None else table.to_pandas()

@@ -220,7 +220,7 @@ def standing(results: Results, block: pd.DataFrame, wanted: str, alpha: float) -
     counts: dict[Outcome, Mapping[str, tuple[int, int]]] = {"score": _counts(known)}
     families: dict[Outcome, Family[str]] = {"score": _family(rows, ranked, alpha, reference)}
     for outcome in OUTCOMES[1:]:
-        found = _of(rows, outcome)
+        found = _of(results, rows, outcome)
         estimates[outcome] = {name: estimate(each) for name, each in found.items()}
         counts[outcome] = _counts(found)
         whole = {
@@ -361,14 +361,15 @@ def _spread(values: Any) -> float:
     return float(np.sqrt(np.mean((upper - np.median(values)) ** 2)))
 
 
-def _of(rows: Mapping[str, Any], outcome: Outcome) -> dict[str, Sample]:
-    """Return the samples of rows in another outcome than the score."""
-    found = {}
-    for name, row in rows.items():
-        scores = row.outcomes[outcome]
-        if scores:
-            found[name] = Sample(scores)
-    return found
+def _of(results: Results, rows: Mapping[str, Any], outcome: Outcome) -> dict[str, Sample]:
+    """Return the samples of rows in another outcome than the score, of those that have any."""
+    found = samples(results, {name: _ended(row) for name, row in rows.items()}, outcome)
+    return {name: each for name, each in found.items() if each.scores}
+
+
+def _ended(row: Any) -> Scored:
+    """Return the runs of a row that ended well, whatever was recorded of them."""
+    return Scored(row.config_hash, {seed: {} for seed in row.ok_runs})
 
 
 def _family(

@@ -136,7 +136,7 @@ def _put(store: Store, place: Place, run: Run, skill: float, rng: np.random.Gene
         return
     else:
         table, content = scored(place, run.cell.method, skill, rng)
-        store.write(make_record(run.cell, run.seed, device=device, **content), table)
+        store.write(make_record(run.cell, run.seed, device=device, **content), {"test": table})
         return
     store.write(make_record(run.cell, run.seed, status=status, detail=detail, device=device))
 

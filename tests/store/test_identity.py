@@ -79,6 +79,7 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "protocol": {"protocol": "paper"},
     "backbone_dropout": {"backbone_dropout": 0.1},
     "precision": {"precision": "fp64"},
+    "resample": {"resample": "per_seed"},
 }
 TEXTS_ONLY = {"task.description", "task.licence", "task.citation"}
 

@@ -35,7 +35,7 @@ def cell(**changes: Any) -> Cell:
 def test_written_record_is_read_back_equal(store: Store) -> None:
     """A record and its predictions survive the way to the disk and back."""
     written = blank(RUN, notes={"rank": 2})
-    store.write(written, PREDICTIONS)
+    store.write(written, {"test": PREDICTIONS})
     assert store.find(RUN) == written
     assert store.settled(RUN)
     assert store.predictions(RUN) == PREDICTIONS
@@ -58,12 +58,12 @@ def test_write_that_is_cut_off_leaves_nothing_to_read(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", die)
         with pytest.raises(KeyboardInterrupt):
-            store.write(blank(RUN), PREDICTIONS)
+            store.write(blank(RUN), {"test": PREDICTIONS})
     assert list(store.record_path(RUN).parent.glob(f"*{suffix}.part"))
     assert store.find(RUN) is None
     assert not store.settled(RUN)
     assert list(store.records()) == []
-    store.write(blank(RUN), PREDICTIONS)
+    store.write(blank(RUN), {"test": PREDICTIONS})
     assert store.settled(RUN)
     assert not list(store.root.rglob("*.part"))
 
@@ -91,7 +91,7 @@ def test_full_disk_is_reported_and_leaves_finished_runs_alone(
     monkeypatch.setattr(pq, "write_table", refuse)
     other = Run(CELL, 1)
     with pytest.raises(StoreError, match=r"seed-1\.json: cannot be written: No space left"):
-        store.write(blank(other), PREDICTIONS)
+        store.write(blank(other), {"test": PREDICTIONS})
     assert store.settled(RUN)
     assert not store.settled(other)
 

@@ -156,7 +156,7 @@ def fill(
 def put(store: Store, record: Record) -> None:
     """Store a record, with predictions where it is a classifier that ended well."""
     scored = record.status is Status.OK and record.cell.task.kind == "classification"
-    store.write(record, make_predictions(record) if scored else None)
+    store.write(record, {"test": make_predictions(record)} if scored else {})
 
 
 def make_predictions(record: Record, n: int = 400) -> pa.Table:

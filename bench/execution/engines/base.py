@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from gapbench.bench.adaptation.registry import Registered, registered
+from gapbench.bench.config.run import StoredPredictions
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.stack_executor import Executor
@@ -31,6 +32,7 @@ class Settings:
         budget_s: seconds after which no stack is begun; None sets no limit.
         checkpoint_minutes: from one checkpoint of a stack in training to its next.
         event_log: where each stack is noted.
+        predictions: of which splits predictions are stored.
         methods: classes that other processes must register before they work.
     """
 
@@ -43,6 +45,7 @@ class Settings:
     budget_s: float | None = None
     checkpoint_minutes: float = math.inf
     event_log: EventLog | None = None
+    predictions: StoredPredictions = "test"
     methods: Registered = field(default_factory=registered)
 
 
@@ -67,6 +70,7 @@ def executor_of(settings: Settings, store: Store | None = None) -> Executor:
         divides=settings.stack is None,
         checkpoint_s=60 * settings.checkpoint_minutes,
         event_log=settings.event_log,
+        predictions=settings.predictions,
     )
 
 

@@ -13,10 +13,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-import pyarrow as pa
 import ray
 from ray.exceptions import RayError, RayTaskError
 
@@ -28,7 +28,7 @@ from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.execution.work_queue import ATTEMPTS, Job, WorkQueue
 from gapbench.bench.store.event_log import Event, InMemoryLog
 from gapbench.bench.store.record import Record, Status
-from gapbench.bench.store.store import Store, store_at
+from gapbench.bench.store.store import Predictions, Store, store_at
 from gapbench.bench.training.checkpoint import Checkpoints
 
 _log = logging.getLogger(__name__)
@@ -41,7 +41,7 @@ _SMALL_SHARE = 0.25  # of a GPU, for a stack on a small backbone
 class Carried:
     """What a task brings home."""
 
-    records: list[tuple[Record, pa.Table | None]]
+    records: list[tuple[Record, Predictions]]
     statuses: dict[str, Status]
     seconds: float
     told: list[Event]
@@ -55,7 +55,7 @@ class RemoteStore(Store):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings.results)
-        self.carried: list[tuple[Record, pa.Table | None]] = []
+        self.carried: list[tuple[Record, Predictions]] = []
 
     def settled(self, run: Run) -> bool:  # noqa: ARG002
         """Return False: only what is not settled is sent."""
@@ -70,7 +70,7 @@ class RemoteStore(Store):
         """Whether the sender's folder is seen here too, since the claims that it holds are."""
         return all((self.root / "claims" / f"{run.hash}.lock").exists() for run in runs)
 
-    def write(self, record: Record, predictions: pa.Table | None = None) -> None:
+    def write(self, record: Record, predictions: Predictions = MappingProxyType({})) -> None:
         """Keep a record with its predictions."""
         self.carried.append((record, predictions))
 

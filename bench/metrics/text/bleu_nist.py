@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import math
 import string
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from functools import reduce
 from operator import or_
 
+import numpy as np
+from numpy.typing import NDArray
 from sacrebleu.tokenizers.tokenizer_13a import Tokenizer13a
 
 from gapbench.bench.metrics.base import metric
-from gapbench.bench.metrics.text.inputs import checked
+from gapbench.bench.metrics.influence import centred, jackknife
+from gapbench.bench.metrics.text.inputs import Hypotheses, References, remembered
 
+Floats = NDArray[np.float64]
 Ngram = tuple[str, ...]
 
 _tokenise = Tokenizer13a()
@@ -32,6 +36,7 @@ _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
     "texts",
     description="Precision of word 1- to 4-grams, without case, with a brevity penalty.",
     reference="mteval-v13a.pl of tuetschek/e2e-metrics",
+    items=lambda *texts: jackknife(_bleu_counts(*texts), _bleu),
 )
 def bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return BLEU of a corpus, in [0, 1]: 1- to 4-grams, without case, closest reference length.
@@ -49,25 +54,34 @@ def bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> floa
 
     Source: Papineni et al., "BLEU", 2002; mteval-v13a.pl as called by tuetschek/e2e-metrics.
     """
-    matched, possible = [0] * 4, [0] * 4
-    length = closest = 0
-    for hypothesis, texts in zip(hypotheses, checked("bleu", hypotheses, references), strict=True):
+    return float(_bleu(_bleu_counts(hypotheses, references).sum(axis=0)))
+
+
+@remembered("bleu")
+def _bleu_counts(hypotheses: Hypotheses, references: References) -> Floats:
+    """Return what BLEU sums of each example, `(n, 10)`.
+
+    These are the matched and the possible n-grams of four orders, the words of the output, and
+    those of the reference that comes closest in length.
+    """
+    rows = []
+    for hypothesis, texts in zip(hypotheses, references, strict=True):
         words, others = _words(hypothesis), [_words(text) for text in texts]
-        for n, (n_matched, n_possible) in enumerate(_overlap(words, others, longest=4)):
-            matched[n] += n_matched
-            possible[n] += n_possible
-        length += len(words)
-        closest += min((abs(len(o) - len(words)), len(o)) for o in others)[1]
-    if not length:
-        return 0.0
-    log_precision, halving = 0.0, 1
-    for n_matched, n_possible in zip(matched, possible, strict=True):
-        if n_possible and not n_matched:
-            halving *= 2
-            log_precision -= math.log(halving * n_possible)
-        elif n_possible:
-            log_precision += math.log(n_matched / n_possible)
-    return math.exp(log_precision / 4 + min(0.0, 1 - closest / length))
+        matched, possible = zip(*_overlap(words, others, longest=4), strict=True)
+        closest = min((abs(len(o) - len(words)), len(o)) for o in others)[1]
+        rows.append([*matched, *possible, len(words), closest])
+    return np.array(rows, dtype=np.float64)
+
+
+def _bleu(sums: Floats) -> Floats:
+    """Return BLEU of sums of `_bleu_counts`; `(..., 10)` gives `(...)`."""
+    matched, possible, length, closest = sums[..., :4], sums[..., 4:8], sums[..., 8], sums[..., 9]
+    unmatched = (possible > 0) & (matched == 0)
+    smoothed = np.where(unmatched, 0.5 ** np.cumsum(unmatched, axis=-1), matched)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        logs = np.where(possible > 0, np.log(smoothed / possible), 0.0)
+        brevity = np.minimum(0.0, 1 - closest / length)
+        return np.where(length > 0, np.exp(logs.mean(axis=-1) + brevity), 0.0)
 
 
 @metric(
@@ -76,6 +90,7 @@ def bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> floa
     description="Matching word 1- to 5-grams, weighted by their information in bits.",
     reference="mteval-v13a.pl of tuetschek/e2e-metrics",
     range=(0.0, math.inf),
+    items=lambda *texts: _nist_items(*texts),  # noqa: PLW0108 - it is defined below
 )
 def nist(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return NIST of a corpus, from 0 upwards: 1- to 5-grams weighted by their information.
@@ -95,30 +110,77 @@ def nist(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> floa
     Source: Doddington, "Automatic evaluation of machine translation quality using n-gram
     co-occurrence statistics", 2002; mteval-v13a.pl as called by tuetschek/e2e-metrics.
     """
-    texts = checked("nist", hypotheses, references)
-    outputs = [_words(hypothesis) for hypothesis in hypotheses]
-    targets = [[_words(text) for text in each] for each in texts]
-    counts = Counter(ngram for each in targets for words in each for ngram in _ngrams(words, 5))
-    n_words = sum(len(words) for each in targets for words in each)
-    n_references = sum(len(each) for each in targets)
+    return float(_nist(_nist_sums(hypotheses, references)[0].sum(axis=0)))
 
-    information, possible = [0.0] * 5, [0] * 5
-    for words, others in zip(outputs, targets, strict=True):
+
+def _nist_items(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Floats:
+    """Return the pseudo-values of NIST, `(n,)`.
+
+    An example counts twice: by its own matches, and by its references, which make n-grams more
+    common and so change what the matches of all examples are worth.
+    """
+    sums, moves = _nist_sums(hypotheses, references)
+    total = sums.sum(axis=0)
+    bits = (moves / np.maximum(total[5:10], 1)).sum(axis=1) * _length_penalty(_length_ratio(total))
+    return jackknife(sums, _nist) + centred(0.0, len(sums) * bits)
+
+
+@remembered("nist")
+def _nist_sums(hypotheses: Hypotheses, references: References) -> tuple[Floats, Floats]:
+    """Return what NIST sums of each example, `(n, 13)`, and how it moves what others count.
+
+    The sums are of information and number of the n-grams of five orders, words of the references,
+    number of these, and 1. The moves, `(n, 5)`, are the derivative of the information of all
+    matches by the number of times that the example's references count.
+    """
+    outputs = [_words(hypothesis) for hypothesis in hypotheses]
+    targets = [[_words(text) for text in each] for each in references]
+    counts = [_reference_counts(each) for each in targets]
+    weights = Counter[Ngram]()
+    for own in counts:
+        weights.update(own)
+
+    sums, moves = np.zeros((len(outputs), 13)), np.zeros((len(outputs), 5))
+    slopes: dict[Ngram, Floats] = defaultdict(lambda: np.zeros(5))
+    for row, words, others in zip(sums, outputs, targets, strict=True):
         for ngram, count in _matches(words, others, longest=5).items():
             # Perl takes the text "0" for nothing, so a word after it counts as a first word.
-            context = n_words if ngram[:-1] in ((), ("0",)) else counts[ngram[:-1]]
-            information[len(ngram) - 1] += count * math.log2(context / counts[ngram])
-        for n in range(5):
-            possible[n] += max(len(words) - n, 0)
-    score = sum(bits / max(n, 1) for bits, n in zip(information, possible, strict=True))
-    return score * _length_penalty(possible[0] / (max(n_words, 1) / n_references * len(texts)))
+            context = () if ngram[:-1] == ("0",) else ngram[:-1]
+            order = len(ngram) - 1
+            row[order] += count * math.log2(weights[context] / weights[ngram])
+            slopes[context][order] += count / math.log(2) / weights[context]
+            slopes[ngram][order] -= count / math.log(2) / weights[ngram]
+        row[5:10] = [max(len(words) - n, 0) for n in range(5)]
+        row[10:] = sum(map(len, others)), len(others), 1
+    for move, own in zip(moves, counts, strict=True):
+        for ngram in own.keys() & slopes.keys():
+            move += own[ngram] * slopes[ngram]
+    return sums, moves
 
 
-def _length_penalty(ratio: float) -> float:
+def _reference_counts(texts: list[list[str]]) -> Counter[Ngram]:
+    """Count the n-grams of an example's references; the empty one stands for their words."""
+    counts = Counter(ngram for words in texts for ngram in _ngrams(words, 5))
+    counts[()] = sum(map(len, texts))
+    return counts
+
+
+def _nist(sums: Floats) -> Floats:
+    """Return NIST of sums of `_nist_sums`; `(..., 13)` gives `(...)`."""
+    bits = (sums[..., :5] / np.maximum(sums[..., 5:10], 1)).sum(axis=-1)
+    return np.asarray(bits * _length_penalty(_length_ratio(sums)))
+
+
+def _length_ratio(sums: Floats) -> Floats:
+    n_words, n_references, n_examples = np.moveaxis(sums[..., 10:], -1, 0)
+    return np.asarray(sums[..., 5] / (np.maximum(n_words, 1) / n_references * n_examples))
+
+
+def _length_penalty(ratio: Floats) -> Floats:
     """Return 1 for output as long as a reference, 0.5 for two thirds of it, 0 for none."""
-    if not ratio:
-        return 0.0
-    return math.exp(math.log(0.5) * (math.log(min(ratio, 1)) / math.log(1.5)) ** 2)
+    with np.errstate(divide="ignore"):
+        shortness = np.log(np.minimum(ratio, 1)) / math.log(1.5)
+    return np.asarray(0.5**shortness**2)
 
 
 def _words(text: str) -> list[str]:

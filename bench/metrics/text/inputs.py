@@ -5,9 +5,46 @@ How a metric cuts or compares text is its own affair and stands in its own file.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import lru_cache, wraps
+from typing import TypeVar
 
 from gapbench.bench.core.errors import DataError
+
+_SPLITS = 4  # whose texts are remembered: train, validation, test and one more
+
+Hypotheses = tuple[str, ...]
+References = tuple[tuple[str, ...], ...]
+Made = TypeVar("Made")
+
+
+def remembered(
+    metric: str,
+) -> Callable[
+    [Callable[[Hypotheses, References], Made]],
+    Callable[[Sequence[str], Sequence[Sequence[str]]], Made],
+]:
+    """Let a function see texts that `checked` has passed, and remember what it made of the last.
+
+    A score, and what each example adds to it, are asked for in turn and need the same counts.
+
+    Args:
+        metric: name of the metric, for messages.
+    """
+
+    def wrap(
+        function: Callable[[Hypotheses, References], Made],
+    ) -> Callable[[Sequence[str], Sequence[Sequence[str]]], Made]:
+        known = lru_cache(maxsize=_SPLITS)(function)
+
+        @wraps(function)
+        def count(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Made:
+            texts = checked(metric, hypotheses, references)
+            return known(tuple(hypotheses), tuple(map(tuple, texts)))
+
+        return count
+
+    return wrap
 
 
 def checked(

@@ -14,10 +14,16 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.metrics.base import metric
-from gapbench.bench.metrics.text.inputs import checked
+from gapbench.bench.metrics.influence import centred
+from gapbench.bench.metrics.text.inputs import Hypotheses, References, remembered
 from gapbench.bench.metrics.text.tokenizer import words
+
+Floats = NDArray[np.float64]
 
 JAR_VARIABLE = "GAPBENCH_METEOR_JAR"
 """Environment variable with the path of the program, where it is not the installed package's."""
@@ -46,6 +52,7 @@ def unsupported_reason() -> str | None:
     description="Aligned words, stems, synonyms and paraphrases; needs Java.",
     reference="meteor-1.5.jar as called by coco-caption",
     unsupported_reason=unsupported_reason,
+    items=lambda *texts: _items(*texts),  # noqa: PLW0108 - it is defined below
 )
 def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float | None:
     """Return METEOR of a corpus, in [0, 1], None where `unsupported_reason` gives a reason.
@@ -63,33 +70,52 @@ def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> fl
     Source: Denkowski and Lavie, "Meteor Universal", 2014; coco-caption,
         pycocoevalcap/meteor/meteor.py.
     """
-    texts = checked("meteor", hypotheses, references)
-    jar = _jar()
-    if jar is None or unsupported_reason():
+    return None if unsupported_reason() else _scores(hypotheses, references)[0]
+
+
+def _items(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Floats | None:
+    """Return the pseudo-values of METEOR, `(n,)`, None where it cannot be computed."""
+    if unsupported_reason():
         return None
+    score, without = _scores(hypotheses, references)
+    return centred(score, (1 - len(without)) * np.array(without))
+
+
+@remembered("meteor")
+def _scores(hypotheses: Hypotheses, references: References) -> tuple[float, list[float]]:
+    """Return the score of the corpus, and of the corpus without each example."""
     questions = [
         " ||| ".join(["SCORE", *(_line(text) for text in each), _line(hypothesis)])
-        for hypothesis, each in zip(hypotheses, texts, strict=True)
+        for hypothesis, each in zip(hypotheses, references, strict=True)
     ]
     try:
-        return _corpus_score(jar, questions)
+        return _answers(questions)
     except BrokenPipeError as error:
         raise DataError(_STOPPED) from error
 
 
-def _corpus_score(jar: Path, questions: list[str]) -> float:
-    """Send the program one question an example, and return its score of all."""
-    command = ["java", "-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
+def _answers(questions: list[str]) -> tuple[float, list[float]]:
+    """Send the program one question an example, and return its score of all, and without each."""
+    command = ["java", "-Xmx2G", "-jar", str(_jar()), "-", "-", "-stdio", "-l", "en", "-norm"]
     # A path from the environment is run on purpose: it is the user's own program.
     with subprocess.Popen(  # noqa: S603
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
     ) as program:
         counts = [_ask(program, question) for question in questions]
-        # The answer is one score an example, then the score of all.
-        answers = [_ask(program, " ||| ".join(["EVAL", *counts]))]
-        answers += [_ask(program, None) for _ in questions]
+        *_, score = _evaluated(program, counts)
+        # The program adds up what it counted of examples; so it scores any sums that it is given.
+        each = np.array([line.split() for line in counts], dtype=np.float64)
+        left = each.sum(axis=0) - each
+        without = _evaluated(program, [" ".join(f"{n:.17g}" for n in row) for row in left])[:-1]
         program.communicate()
-    return float(answers[-1])
+    return score, without
+
+
+def _evaluated(program: subprocess.Popen[str], counts: list[str]) -> list[float]:
+    """Return the score of each example by its counts, then the score of all."""
+    answers = [_ask(program, " ||| ".join(["EVAL", *counts]))]
+    answers += [_ask(program, None) for _ in counts]
+    return [float(answer) for answer in answers]
 
 
 def _jar() -> Path | None:

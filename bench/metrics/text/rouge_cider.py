@@ -10,12 +10,17 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gapbench.bench.metrics.base import metric
-from gapbench.bench.metrics.text.inputs import checked
+from gapbench.bench.metrics.influence import centred
+from gapbench.bench.metrics.text.inputs import Hypotheses, References, remembered
 from gapbench.bench.metrics.text.tokenizer import words
 
+Floats = NDArray[np.float64]
 Ngram = tuple[str, ...]
 
 _BETA = 1.2  # of ROUGE-L: recall weighs more than precision
@@ -28,6 +33,7 @@ _SIGMA = 6.0  # of CIDEr: width of the length penalty, in bigrams
     "texts",
     description="F measure of the longest common subsequence of words.",
     reference="coco-caption, pycocoevalcap/rouge",
+    items=lambda *texts: np.array(_rouge_l(*texts)),
 )
 def rouge_l(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return ROUGE-L, the mean over examples, in [0, 1].
@@ -45,9 +51,15 @@ def rouge_l(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> f
 
     Source: Lin, "ROUGE", 2004; coco-caption, pycocoevalcap/rouge/rouge.py.
     """
-    texts = checked("rouge_l", hypotheses, references)
+    scores = _rouge_l(hypotheses, references)
+    return math.fsum(scores) / len(scores)
+
+
+@remembered("rouge_l")
+def _rouge_l(hypotheses: Hypotheses, references: References) -> list[float]:
+    """Return ROUGE-L of each example."""
     scores = []
-    for hypothesis, each in zip(hypotheses, texts, strict=True):
+    for hypothesis, each in zip(hypotheses, references, strict=True):
         output = words(hypothesis) or ("",)
         targets = [words(text) or ("",) for text in each]
         common = [_common_subsequence(output, target) for target in targets]
@@ -55,7 +67,7 @@ def rouge_l(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> f
         recall = max(n / len(target) for n, target in zip(common, targets, strict=True))
         weighted = recall + _BETA**2 * precision
         scores.append((1 + _BETA**2) * precision * recall / weighted if weighted else 0.0)
-    return math.fsum(scores) / len(scores)
+    return scores
 
 
 def _common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
@@ -75,6 +87,7 @@ def _common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
     description="Cosine of word 1- to 4-grams, weighted by their rarity in the references.",
     reference="coco-caption, pycocoevalcap/cider",
     range=(0.0, 10.0),
+    items=lambda *texts: _cider_items(*texts),  # noqa: PLW0108 - it is defined below
 )
 def cider(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return CIDEr, the mean over examples, in [0, 10].
@@ -91,19 +104,43 @@ def cider(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> flo
 
     Source: Vedantam et al., "CIDEr", 2015; coco-caption, pycocoevalcap/cider/cider_scorer.py.
     """
-    texts = checked("cider", hypotheses, references)
-    targets = [[_ngrams(text) for text in each] for each in texts]
-    examples_with = Counter(ngram for each in targets for ngram in set().union(*each))
+    scores, _ = _cider(hypotheses, references)
+    return math.fsum(scores) / len(scores)
+
+
+def _cider_items(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Floats:
+    """Return the pseudo-values of CIDEr, `(n,)`.
+
+    An example counts twice: by its own score, and by its references, which make n-grams less rare
+    and so change what they weigh everywhere.
+    """
+    scores, moves = _cider(hypotheses, references)
+    return centred(np.mean(scores), np.add(scores, moves))
+
+
+@remembered("cider")
+def _cider(hypotheses: Hypotheses, references: References) -> tuple[list[float], list[float]]:
+    """Return the CIDEr of each example, and how it moves the sum of all.
+
+    The latter is the derivative by the number of times that the example's references count.
+    """
+    targets = [[_ngrams(text) for text in each] for each in references]
+    own = [set[Ngram]().union(*each) for each in targets]
+    examples_with = Counter(ngram for ngrams in own for ngram in ngrams)
 
     def weight(ngram: Ngram) -> float:
-        return math.log(len(texts)) - math.log(max(examples_with[ngram], 1))
+        return math.log(len(references)) - math.log(max(examples_with[ngram], 1))
 
-    scores = []
+    scores, slopes = [], Counter[Ngram]()  # of the sum by the weight of each n-gram
     for hypothesis, each in zip(hypotheses, targets, strict=True):
         output = _Weighted(_ngrams(hypothesis), weight)
-        similarities = [output.similarity(_Weighted(target, weight)) for target in each]
-        scores.append(10 * math.fsum(similarities) / len(similarities))
-    return math.fsum(scores) / len(scores)
+        pairs = [_Pair(output, _Weighted(target, weight)) for target in each]
+        scores.append(10 * math.fsum(pair.similarity for pair in pairs) / len(pairs))
+        for pair in pairs:
+            for ngram, slope in pair.slopes():
+                slopes[ngram] += 10 * slope / len(pairs)
+    moves = [-sum(slopes[ngram] / examples_with[ngram] for ngram in ngrams) for ngrams in own]
+    return scores, moves
 
 
 def _ngrams(text: str) -> Counter[Ngram]:
@@ -118,17 +155,43 @@ class _Weighted:
         self.values: list[dict[Ngram, float]] = [{} for _ in range(_ORDERS)]
         for ngram, count in counts.items():
             self.values[len(ngram) - 1][ngram] = count * weight(ngram)
+        self.counts = counts
         self.norms = [math.sqrt(sum(v * v for v in vector.values())) for vector in self.values]
         self.n_bigrams = sum(count for ngram, count in counts.items() if len(ngram) == 2)
 
-    def similarity(self, target: _Weighted) -> float:
-        """Return the clipped cosine, the mean over orders, times the length penalty."""
-        total = 0.0
-        for n in range(_ORDERS):
-            norm = self.norms[n] * target.norms[n]
-            if norm:
-                goal = target.values[n]
-                shared = self.values[n].keys() & goal.keys()
-                total += sum(min(self.values[n][g], goal[g]) * goal[g] for g in shared) / norm
-        gap = self.n_bigrams - target.n_bigrams
-        return total / _ORDERS * math.exp(-(gap**2) / (2 * _SIGMA**2))
+
+class _Pair:
+    """An output beside one of its example's references.
+
+    Attributes:
+        similarity: the clipped cosine, the mean over orders, times the length penalty.
+    """
+
+    def __init__(self, output: _Weighted, target: _Weighted) -> None:
+        self._output, self._target = output, target
+        gap = output.n_bigrams - target.n_bigrams
+        self._penalty = math.exp(-(gap**2) / (2 * _SIGMA**2)) / _ORDERS
+        self._cosines = [self._cosine(n) for n in range(_ORDERS)]
+        self.similarity = self._penalty * sum(self._cosines)
+
+    def _cosine(self, n: int) -> float:
+        norm = self._output.norms[n] * self._target.norms[n]
+        if not norm:
+            return 0.0
+        made, goal = self._output.values[n], self._target.values[n]
+        return sum(min(made[g], goal[g]) * goal[g] for g in made.keys() & goal.keys()) / norm
+
+    def slopes(self) -> Iterator[tuple[Ngram, float]]:
+        """Yield n-grams with the derivative of the similarity by their weights."""
+        for n, cosine in enumerate(self._cosines):
+            if not cosine:
+                continue
+            made, goal = self._output.values[n], self._target.values[n]
+            first_norm, second_norm = self._output.norms[n], self._target.norms[n]
+            for ngram in made.keys() | goal.keys():
+                first, second = made.get(ngram, 0.0), goal.get(ngram, 0.0)
+                if largest := max(first, second):
+                    shared = 2 * min(first, second) * second / (first_norm * second_norm)
+                    lost = cosine * ((first / first_norm) ** 2 + (second / second_norm) ** 2)
+                    counts = self._output.counts[ngram], self._target.counts[ngram]
+                    yield ngram, self._penalty * (shared - lost) * max(counts) / largest

@@ -12,14 +12,20 @@ from collections.abc import Sequence
 from itertools import zip_longest
 from typing import cast
 
+import numpy as np
+from numpy.typing import NDArray
 from sacrebleu.metrics import lib_ter
 from sacrebleu.metrics.chrf import CHRF
 from sacrebleu.tokenizers.tokenizer_ter import TercomTokenizer
 
 from gapbench.bench.metrics.base import metric
+from gapbench.bench.metrics.influence import jackknife
 from gapbench.bench.metrics.text.distance import WordDistance
-from gapbench.bench.metrics.text.inputs import checked
+from gapbench.bench.metrics.text.inputs import Hypotheses, References, remembered
 
+Floats = NDArray[np.float64]
+
+_BETA = 2  # of chrF: recall weighs more than precision
 
 @metric(
     "ter",
@@ -28,6 +34,7 @@ from gapbench.bench.metrics.text.inputs import checked
     reference="sacrebleu.metrics.TER, divided by 100",
     range=(0.0, math.inf),
     higher_is_better=False,
+    items=lambda *texts: jackknife(_ter_counts(*texts), _ratio),
 )
 def ter(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return the translation edit rate of a corpus: edits a reference word, from 0 upwards.
@@ -45,14 +52,23 @@ def ter(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float
 
     Source: Snover et al., "A study of translation edit rate", 2006; sacrebleu.metrics.TER.
     """
-    texts = checked("ter", hypotheses, references)
+    return float(_ratio(_ter_counts(hypotheses, references).sum(axis=0)))
+
+
+@remembered("ter")
+def _ter_counts(hypotheses: Hypotheses, references: References) -> Floats:
+    """Return the fewest edits and the mean reference length of each example, `(n, 2)`."""
     tokenise = TercomTokenizer()
-    n_edits, length = 0, 0.0
-    for hypothesis, each in zip(hypotheses, texts, strict=True):
+    rows = []
+    for hypothesis, each in zip(hypotheses, references, strict=True):
         targets = [tokenise(text.rstrip()).split() for text in each]
-        n_edits += _fewest_edits(tokenise(hypothesis.rstrip()).split(), targets)
-        length += sum(map(len, targets)) / len(targets)
-    return n_edits / length
+        n_edits = _fewest_edits(tokenise(hypothesis.rstrip()).split(), targets)
+        rows.append((n_edits, sum(map(len, targets)) / len(targets)))
+    return np.array(rows, dtype=np.float64)
+
+
+def _ratio(sums: Floats) -> Floats:
+    return np.asarray(sums[..., 0] / sums[..., 1])
 
 
 def _fewest_edits(words: list[str], targets: list[list[str]]) -> int:
@@ -94,6 +110,7 @@ def _edits(words: list[str], target: list[str]) -> int:
     "texts",
     description="F measure (beta 2) of character 1- to 6-grams.",
     reference="sacrebleu.metrics.CHRF, divided by 100",
+    items=lambda *texts: jackknife(_chrf_counts(*texts), _chrf),
 )
 def chrf(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return chrF2 of a corpus, in [0, 1]: F measure (beta 2) of character 1- to 6-grams.
@@ -109,8 +126,27 @@ def chrf(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> floa
 
     Source: Popovic, "chrF", 2015; sacrebleu.metrics.CHRF.
     """
-    texts = checked("chrf", hypotheses, references)
+    return float(_chrf(_chrf_counts(hypotheses, references).sum(axis=0)))
+
+
+@remembered("chrf")
+def _chrf_counts(hypotheses: Hypotheses, references: References) -> Floats:
+    """Return n-grams of output and of reference, and those shared, of six orders, `(n, 18)`."""
     # sacrebleu asks for one list a reference number, with None where an example has fewer, which
     # its annotations leave out.
-    columns = cast("list[tuple[str, ...]]", list(zip_longest(*texts)))
-    return float(CHRF().corpus_score(hypotheses, columns).score) / 100
+    columns = cast("list[tuple[str, ...]]", list(zip_longest(*references)))
+    return np.array(CHRF()._extract_corpus_statistics(hypotheses, columns), dtype=np.float64)
+
+
+def _chrf(sums: Floats) -> Floats:
+    """Return chrF of sums of `_chrf_counts`, as sacrebleu does; `(..., 18)` gives `(...)`."""
+    made, wanted, shared = (sums[..., part::3] for part in range(3))
+    counted = (made > 0) & (wanted > 0)
+    n_counted = np.maximum(counted.sum(axis=-1), 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision, recall = (
+            np.where(counted, shared / side, 0.0).sum(axis=-1) / n_counted
+            for side in (made, wanted)
+        )
+        score = (1 + _BETA**2) * precision * recall / (_BETA**2 * precision + recall)
+    return np.where(precision + recall > 0, score, 0.0)

@@ -17,8 +17,10 @@ from numpy.typing import NDArray
 from gapbench.bench.config import task as task_config
 from gapbench.bench.data.encoded import Arrays, EncodedSplit, Texts
 from gapbench.bench.data.rows import Rows, Table
-from gapbench.bench.metrics.base import Inputs, compute
+from gapbench.bench.metrics.base import Inputs, Metric, compute
+from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.store.record import Calibration, Scores, SplitScores, Truth
+from gapbench.bench.store.record_io import ITEM
 
 if TYPE_CHECKING:
     from gapbench.bench.adaptation.method import AnyMethod, TrainState
@@ -137,11 +139,40 @@ class TaskKind(ABC, Generic[TaskT]):
 
     @abstractmethod
     def table(self, outputs: Outputs, subset: EvalSubset) -> pa.Table:
-        """Return one run's predictions, one row an example.
+        """Return one run's outputs, one row an example: ``example_id`` and what a reader may want.
 
-        Reports resample test scores where they find ``example_id`` with ``label`` and a column
-        ``logit_0``, ``logit_1``, ... for each output, or with ``loss`` and ``tokens``.
+        Labels or values with the outputs for them are ``label`` and ``logit_0``, ``logit_1``, ...
         """
+
+    def predictions(
+        self, task: TaskT, outputs: Outputs, subset: EvalSubset, names: Sequence[str]
+    ) -> pa.Table:
+        """Return what is stored of one run and split: `table`, and what examples add to scores.
+
+        The latter are a column ``item_<metric>`` for each of the named metrics, except those that
+        reports compute from the columns ``label`` and ``logit_0``, ``logit_1``, ...
+        """
+        table, inputs = self.table(outputs, subset), self.metric_inputs(task, outputs, subset)
+        for metric in map(get_metric, names):
+            if metric.measures not in {"labels", "values"}:
+                values = self.item_values(metric, inputs, subset)
+                if values is not None:
+                    column = pa.array(values.astype(np.float32))
+                    table = table.append_column(f"{ITEM}{metric.name}", column)
+        return table
+
+    def item_values(
+        self, metric: Metric, inputs: Inputs, subset: EvalSubset
+    ) -> NDArray[np.float64] | None:
+        """Return what each example adds to a score, (examples,), None if that is unknown.
+
+        Args:
+            metric: the score.
+            inputs: what `metric_inputs` gives.
+            subset: the examples.
+        """
+        arguments = inputs.get(metric.measures)
+        return None if arguments is None else metric.pseudovalues(*arguments)
 
 
 AnyKind: TypeAlias = TaskKind[Any]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from gapbench.bench.config.decoding import Decoding
@@ -16,8 +17,9 @@ from gapbench.bench.data.encoded import Arrays, CausalSplit, EncodedSplit, Texts
 from gapbench.bench.data.rows import Rows, Table, column, list_column, text_column
 from gapbench.bench.data.rows import place as place_of
 from gapbench.bench.metrics import calibration
-from gapbench.bench.metrics.base import Inputs, compute
+from gapbench.bench.metrics.base import Inputs, Metric, compute
 from gapbench.bench.metrics.base import get as get_metric
+from gapbench.bench.metrics.influence import centred
 from gapbench.bench.store.record import Calibration, Scores, SplitScores
 from gapbench.bench.tasks.kinds.base import Outputs, TaskKind, by_part
 from gapbench.bench.tasks.kinds.prompts import PromptedTask, encode_pairs
@@ -231,21 +233,26 @@ class Generation(TaskKind[GenerationTask]):
             nll=float(test[0]["loss"].mean()),
         )
 
+    def item_values(
+        self, metric: Metric, inputs: Inputs, subset: EvalSubset
+    ) -> NDArray[np.float64] | None:
+        """Return what each example adds to a score: of target tokens, what all of its own add."""
+        values = super().item_values(metric, inputs, subset)
+        if values is None or metric.measures != "tokens":
+            return values
+        tokens = _tokens(subset)
+        score = values.mean()
+        return centred(score, _sums(values - score, tokens) / tokens.mean())
+
     def table(self, outputs: Outputs, subset: EvalSubset) -> pa.Table:
         """Return the text written for each input, and its mean loss over references' tokens."""
-        split = _split(subset)
-        counts = split.target_counts[subset.sequences]
-        owner = np.repeat(
-            np.arange(len(subset.examples)), np.diff(split.sequence_offsets)[subset.examples]
-        )
-        losses = np.add.reduceat(outputs["loss"], np.cumsum(counts) - counts)
-        tokens = np.bincount(owner, counts)
+        split, tokens = _split(subset), _tokens(subset)
         return pa.table(
             {
                 "example_id": split.example_ids[subset.examples],
                 "text": list(outputs["texts"]),
-                "loss": np.bincount(owner, losses) / tokens,
-                "tokens": tokens.astype(np.int64),
+                "loss": _sums(outputs["loss"], tokens) / tokens,
+                "tokens": tokens,
             }
         )
 
@@ -262,6 +269,19 @@ def _parts(task: GenerationTask, place: str, table: Table) -> list[str] | None:
 def _split(subset: EvalSubset) -> CausalSplit:
     assert isinstance(subset.split, CausalSplit)  # noqa: S101 - of this kind
     return subset.split
+
+
+def _tokens(subset: EvalSubset) -> NDArray[np.int64]:
+    """Return the target tokens of each example, in all of its references."""
+    split = _split(subset)
+    counts = split.target_counts[subset.sequences]
+    return _sums(counts, np.diff(split.sequence_offsets)[subset.examples])
+
+
+def _sums(values: NDArray[Any], sizes: NDArray[np.int64]) -> NDArray[Any]:
+    """Return the sum of each run of values; ``sizes`` of them, none 0, follow one another."""
+    sums: NDArray[Any] = np.add.reduceat(values, np.cumsum(sizes) - sizes)
+    return sums
 
 
 def _held(subset: EvalSubset) -> list[Any]:

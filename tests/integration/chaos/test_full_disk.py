@@ -23,19 +23,19 @@ def test_write_on_a_full_disk_leaves_nothing_and_harms_nothing(tmp_path: Path, l
     with small_disk(tmp_path / "disk", 256) as disk:
         store = store_at(disk / "results")
         first, second = Run(CELL, 0), Run(CELL, 1)
-        store.write(blank(first), TABLE)
+        store.write(blank(first), {"test": TABLE})
         before = store.record_path(first).read_bytes()
         (disk / "spare").write_bytes(bytes(4096 * left))
         fill(disk / "ballast")
         (disk / "spare").unlink()
         with pytest.raises(StoreError, match=r"seed-1.* No space left on device; make room or"):
-            store.write(blank(second), TABLE)
+            store.write(blank(second), {"test": TABLE})
         assert not list(disk.rglob("*.part"))
         assert not store.settled(second)
         assert store.record_path(first).read_bytes() == before
         assert store.predictions(first) == TABLE
         (disk / "ballast").unlink()
-        store.write(blank(second), TABLE)
+        store.write(blank(second), {"test": TABLE})
         assert store.settled(second)
 
 

@@ -98,7 +98,7 @@ def test_link_at_a_file_of_a_run_is_replaced(store: Store, victim: Path, ending:
     """A record and its predictions are written in place of a link, not through it."""
     record = store.record_path(RUN)
     planted(record.with_name(record.stem + ending), victim)
-    store.write(blank(RUN), PREDICTIONS)
+    store.write(blank(RUN), {"test": PREDICTIONS})
     assert victim.read_text() == "precious"
     assert store.find(RUN) == blank(RUN)
     assert store.predictions(RUN) == PREDICTIONS
@@ -114,7 +114,7 @@ def test_link_at_a_folder_of_a_run_is_refused(store: Store, tmp_path: Path, dept
     place = store.root.joinpath(*parts[: depth + 1])
     planted(place, outside)
     with pytest.raises(StoreError, match="a link leads out of the folder; remove it"):
-        store.write(blank(RUN), PREDICTIONS)
+        store.write(blank(RUN), {"test": PREDICTIONS})
     assert list(outside.iterdir()) == []
 
 

@@ -29,7 +29,7 @@ def test_gaps_of_the_drawn_bins_add_up_to_the_printed_error(tmp_path: Path) -> N
         table = table.set_column(3, "logit_1", [logits[:, 1]])
         report = calibration_report(logits, table["label"].to_numpy(), 1.5)
         measured = Calibration(temperature=1.5, **report)
-        store.write(make_record(cell, seed, calibration=measured), table)
+        store.write(make_record(cell, seed, calibration=measured), {"test": table})
     (block,) = blocks(gather(tmp_path))
     (row,) = block.rows
     found = predicted(block.results, row, {})

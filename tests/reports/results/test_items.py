@@ -7,12 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from gapbench.bench.config.run import Cell, Run
+from gapbench.bench.config.run import Cell, Resample, Run
 from gapbench.bench.metrics.base import get
 from gapbench.bench.metrics.classification import score
 from gapbench.bench.store.record import SplitScores
 from gapbench.bench.store.store import Store
-from gapbench.reports.results.items import Scored, pseudovalues, samples
+from gapbench.reports.results.items import Outcome, Scored, checked_items, item_values, samples
 from gapbench.reports.results.load import Results, load
 from tests.support.results_folder import make_cell, make_record, make_task
 
@@ -45,7 +45,7 @@ def stored(root: Path, cell: Cell, tables: dict[int, pa.Table | None]) -> Result
             **make_record(cell, seed).splits,
             "test": SplitScores(metrics=found, loss=1.0, examples=N),
         }
-        store.write(make_record(cell, seed, splits=splits), table)
+        store.write(make_record(cell, seed, splits=splits), {} if table is None else {"test": table})
     return load(store)
 
 
@@ -114,27 +114,32 @@ def test_damaged_predictions_are_none(tmp_path: Path) -> None:
     assert len(found.scores) == 2
 
 
-def test_metric_that_predictions_do_not_give_adds_what_was_recorded() -> None:
-    """A second test set shifts every item alike; by itself it gives no items."""
-    table = predicted(3)
-    accuracy = metrics_of(table)["accuracy"] or 0.0
-    found = pseudovalues(table, {"accuracy": accuracy, "mismatched/accuracy": 0.9})
-    assert found is not None
-    assert found.mean() == pytest.approx((accuracy + 0.9) / 2)
-    assert np.ptp(found) == pytest.approx(0.5)
-    assert pseudovalues(table, {"bleu": 0.3}) is None
+def test_no_part_of_a_score_counts_as_certain(tmp_path: Path) -> None:
+    """Where one of several values has no items, there is no interval over those of the others."""
+    cell = make_cell(task=make_task())
+    results = stored(tmp_path, cell, {0: predicted(0), 1: predicted(1)})
+    recorded = {
+        seed: {**each, "mismatched/accuracy": 0.9}
+        for seed, each in scored(results, cell, "accuracy").scores.items()
+    }
+    found = samples(results, {"a": Scored(cell.hash, recorded)})["a"]
+    assert found.values is None
+    assert found.scores[0] == pytest.approx((recorded[0]["accuracy"] + 0.9) / 2)
 
 
 def test_choices_that_a_question_lacks_are_never_chosen() -> None:
-    """They are null in the table, and the others decide."""
+    """They are null in the table, and the others decide; the rest have all probability."""
     third = pa.array([None, 5.0, None], from_pandas=True)
     table = pa.table(
         {"label": [1, 2, 0], "logit_0": [-2.0, -1.0, -1.0], "logit_1": [-1.0, 0, 0.5],
          "logit_2": third}
     )  # fmt: skip
-    found = pseudovalues(table, {"accuracy": 2 / 3})
+    found = checked_items(table, "accuracy", 2 / 3)
     assert found is not None
     assert found.tolist() == [1, 1, 0]
+    losses = item_values(table, "nll")
+    assert losses is not None
+    assert losses[0] == pytest.approx(np.log1p(np.exp(-1)))
 
 
 def test_values_and_tokens_have_items_too() -> None:
@@ -143,9 +148,95 @@ def test_values_and_tokens_have_items_too() -> None:
     truth, output = rng.normal(size=30), rng.normal(size=30)
     table = pa.table({"label": truth, "logit_0": output})
     expected = get("pearson").function(output, truth) or 0.0
-    assert pseudovalues(table, {"pearson": expected}) is not None
+    assert checked_items(table, "pearson", expected) is not None
+    assert item_values(table, "nll") is None
     tokens, losses = rng.integers(1, 9, 30), rng.random(30)
     table = pa.table({"text": ["a"] * 30, "loss": losses, "tokens": tokens})
-    perplexity = float(np.exp(np.average(losses, weights=tokens)))
-    assert pseudovalues(table, {"perplexity": perplexity}) is not None
-    assert pseudovalues(pa.table({"text": ["a"]}), {"span_f1": 0.5}) is None
+    nll = float(np.average(losses, weights=tokens))
+    assert checked_items(table, "nll", nll) is not None
+    assert checked_items(table, "perplexity", float(np.exp(nll))) is not None
+    assert item_values(table, "bleu") is None
+    assert item_values(pa.table({"text": ["a"]}), "span_f1") is None
+
+
+def test_stored_items_of_a_metric_are_used_as_they_are() -> None:
+    """What a run has stored of a metric needs no references in a report."""
+    values = np.array([0.1, 0.7, 0.4], dtype=np.float32)
+    table = pa.table({"text": ["a", "b", "c"], "item_bleu": values, "item_token_ece": values})
+    for metric in ("bleu", "ece"):
+        found = checked_items(table, metric, 0.4)
+        assert found is not None
+        np.testing.assert_array_equal(found, values)
+    assert checked_items(table, "bleu", 0.41) is None
+
+
+def with_splits(root: Path, resample: Resample = "fixed", *, kept: bool = True) -> Results:
+    """Return a folder with the predictions of all splits of two runs, 20 of them of train."""
+    cell = make_cell(task=make_task()).model_copy(update={"resample": resample})
+    store = Store(root)
+    store.open_for_writing()
+    store.write_plan("s", [(Run(cell, seed), "default") for seed in (0, 1)])
+    for seed in (0, 1):
+        tables = {
+            "train": predicted(seed + 10).slice(0, 20),
+            "validation": predicted(seed + 20),
+            "test": predicted(seed),
+        }
+        found = {split: metrics_of(table) for split, table in tables.items()}
+        splits = {
+            split: SplitScores(metrics=metrics, loss=1.0, examples=tables[split].num_rows)
+            for split, metrics in found.items()
+        }
+        gap = (found["train"]["accuracy"] or 0) - (found["test"]["accuracy"] or 0)
+        record = make_record(cell, seed, splits=splits, generalization_gap=gap)
+        store.write(record, tables if kept else {"test": tables["test"]})
+    return load(store)
+
+
+def main_scores(results: Results) -> Scored:
+    """Return the recorded main scores of the only cell."""
+    (config_hash,) = results.cells
+    runs = results.runs.set_index("seed")
+    return Scored(config_hash, {int(s): {"accuracy": runs.loc[s, "test_score"]} for s in (0, 1)})
+
+
+@pytest.mark.parametrize("outcome", ["train_score", "validation_score", "gap"])
+def test_outcomes_of_other_splits_have_the_items_of_these(tmp_path: Path, outcome: Outcome) -> None:
+    """Their means are what the records say; without stored predictions there are seeds alone."""
+    results = with_splits(tmp_path / "all")
+    runs = results.runs.set_index("seed")
+    column = "generalization_gap" if outcome == "gap" else outcome
+    found = samples(results, {"a": main_scores(results)}, outcome)["a"]
+    assert found.values is not None
+    assert found.n_items == {"train_score": 20, "validation_score": N, "gap": 20 + N}[outcome]
+    for seed in (0, 1):
+        assert found.scores[seed] == pytest.approx(runs.loc[seed, column])
+        assert found.values[seed].mean() == pytest.approx(runs.loc[seed, column])
+    only_test = with_splits(tmp_path / "test", kept=False)
+    assert samples(only_test, {"a": main_scores(only_test)}, outcome)["a"].values is None
+
+
+def test_variance_of_a_gap_is_that_of_both_splits(tmp_path: Path) -> None:
+    """Of two independent means the variances add up, each over its own number of items."""
+    results = with_splits(tmp_path)
+    wanted = {"a": main_scores(results)}
+    gap, test, train = (
+        samples(results, wanted, outcome)["a"].values for outcome in ("gap", "score", "train_score")
+    )
+    assert gap is not None
+    assert test is not None
+    assert train is not None
+    for seed in (0, 1):
+        expected = np.var(test[seed]) / N + np.var(train[seed]) / 20
+        assert np.var(gap[seed]) / (N + 20) == pytest.approx(expected)
+
+
+def test_training_items_that_seeds_draw_anew_count_as_chance_of_the_seeds(tmp_path: Path) -> None:
+    """Only the test items of a gap are the same for all seeds; of the train score, none are."""
+    results = with_splits(tmp_path, "per_seed")
+    wanted = {"a": main_scores(results)}
+    gap = samples(results, wanted, "gap")["a"]
+    assert gap.n_items == N
+    assert gap.values is not None
+    assert gap.values[0].mean() == pytest.approx(gap.scores[0])
+    assert samples(results, wanted, "train_score")["a"].values is None

@@ -23,7 +23,7 @@ def stored(root: Path, logits: list[list[float | None]], **more: Any) -> Predict
     store.open_for_writing()
     columns = {f"logit_{place}": list(each) for place, each in enumerate(zip(*logits, strict=True))}
     content = {"example_id": range(len(logits)), "label": [0] * len(logits), **columns, **more}
-    store.write(make_record(make_cell(), 0), pa.table(content))
+    store.write(make_record(make_cell(), 0), {"test": pa.table(content)})
     results = load(store)
     (row,) = rows(summarise(results))
     return predicted(results, row, dict.fromkeys(row.ok_runs.values(), 2.0))

@@ -1,28 +1,16 @@
-"""Metrics as means over test items, to first order: what each item adds to a score.
+"""Pseudo-values of the metrics of labels and values, in closed form; see `bench.metrics.influence`.
 
-A metric of the whole test set is a function of the items' distribution. To first order, the score
-on other items is the mean over them of
-
-    pseudo-value = score + influence of the item,
-
-where the influence is the derivative of the metric by the item's weight (Hampel, "The influence
-curve and its role in robust estimation", 1974). The mean of the pseudo-values is the score itself,
-and their variance is what the infinitesimal jackknife makes of it. For a share or a mean the
-pseudo-values are the items' own values, and nothing is approximate.
-
-Metrics that cannot be told from stored predictions, such as BLEU, are absent.
+Every function takes predictions and references, `(n,)` each, and returns `(n,)` numbers whose mean
+is the score.
 """
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gapbench.reports.stats.intervals import Floats
-
 Array = NDArray[Any]
+Floats = NDArray[np.float64]
 
 
 def accuracy(predictions: Array, references: Array) -> Floats:
@@ -88,26 +76,6 @@ def spearman(predictions: Array, references: Array) -> Floats:
 def mse(predictions: Array, references: Array) -> Floats:
     """Return the squared errors, `(n,)`."""
     return np.square(predictions.astype(np.float64) - references)
-
-
-def perplexity(losses: Array, tokens: Array) -> Floats:
-    """Return the pseudo-values of e to the mean loss over all tokens.
-
-    Args:
-        losses: mean loss of an item's tokens, in nats, `(n,)`.
-        tokens: their number, `(n,)`.
-    """
-    mean = np.average(losses, weights=tokens)
-    return np.asarray(np.exp(mean) * (1 + tokens * (losses - mean) / tokens.mean()))
-
-
-PSEUDOVALUES: Mapping[str, Callable[[Array, Array], Floats]] = MappingProxyType(
-    {
-        each.__name__: each
-        for each in (accuracy, f1, matthews_correlation, pearson, spearman, mse, perplexity)
-    }
-)
-"""Pseudo-values by the name of the metric."""
 
 
 def _standardised(values: Array) -> Floats:
