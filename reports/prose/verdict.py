@@ -78,8 +78,8 @@ def _untrained(verdict: Verdict) -> str:
 
 def _best(verdict: Verdict) -> str:
     ranked = [each for each in verdict.entries if each.status in ("ranked", "reference")]
-    scored = ranked or [each for each in verdict.entries if each.levels.get("score")]
-    scored = [each for each in scored if each.levels["score"].mean is not None]
+    every = ranked or [each for each in verdict.entries if each.status != "untrained"]
+    scored = [e for e in every if "score" in e.levels and e.levels["score"].mean is not None]
     if not scored:
         return "No trained method of this task has a score yet." if verdict.task else ""
     best = scored[0]

@@ -110,8 +110,8 @@ def floored(differences: Estimate, n_seeds: NDArray[np.int64]) -> Floats:
     if not upper.any():
         return differences.seed_variance
     per_seed = float(np.mean((differences.seed_variance * n_seeds)[upper]))
-    least: Floats = per_seed / np.maximum(n_seeds, 1)
-    return np.asarray(np.maximum(differences.seed_variance, least))
+    least = per_seed / np.maximum(n_seeds, 1)
+    return np.maximum(differences.seed_variance, least)
 
 
 def seed_thresholds(alpha: float, df: Floats, methods: int, kind: Pairs) -> Floats:
@@ -120,7 +120,7 @@ def seed_thresholds(alpha: float, df: Floats, methods: int, kind: Pairs) -> Floa
     known = {
         place: seed_threshold(alpha, float(_DF[place]), methods, kind) for place in set(places.flat)
     }
-    return np.vectorize(known.__getitem__, otypes=[np.float64])(places)
+    return np.asarray(np.vectorize(known.__getitem__, otypes=[np.float64])(places))
 
 
 @lru_cache(maxsize=4096)

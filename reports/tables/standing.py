@@ -52,14 +52,6 @@ RANKED = ("ranked", "reference")
 REFERENCE = "lora"
 """What methods are compared with first if nothing else is asked for."""
 
-COLUMN: Mapping[Outcome, str] = {
-    "score": "test_score",
-    "gap": "generalization_gap",
-    "ece": "ece",
-    "nll": "nll",
-}
-"""Where the value of a run is in the table of runs."""
-
 MEAN: Mapping[Outcome, str] = {
     "score": "score",
     "gap": "generalization_gap",

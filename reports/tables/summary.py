@@ -19,7 +19,6 @@ from gapbench.reports.tables.leaderboard import (
     UNCERTAINTY,
 )
 from gapbench.reports.tables.standing import (
-    COLUMN,
     MEAN,
     OUTCOMES,
     REFERENCE,
@@ -58,7 +57,7 @@ _MEANS = (
 _FITTED_ON_VALIDATION = ("ece_calibrated", "temperature")
 _ON_ONE_MACHINE = ("train_seconds", "evaluation_seconds", "tokens_per_second", "peak_memory_bytes")
 _FROM_RECORDS = ("metric", "setting", "protocol", "higher_is_better")
-_OBJECTS = ("by_seed", "ok_runs", "checkpoints", "lost", "pending", "outcomes", "standing")
+_OBJECTS = ("by_seed", "ok_runs", "checkpoints", "lost", "pending", "standing")
 _PART = ("task", "backbone", "method")
 _EXTRA = (
     *UNCERTAINTY,
@@ -117,7 +116,7 @@ def summarise(results: Results, reference: str = REFERENCE) -> pd.DataFrame:
         `bayes_ece`, `machine` (device and threads, "" if several), and of the runs
         that ended well `by_seed`, scores by seed, `ok_runs`, hashes by seed, and `checkpoints`, the
         steps that were chosen; `lost` and `pending`, seeds without a score and those not run yet;
-        `outcomes`, values by seed; `name`, of the row in `standing`, its block.
+        `name`, of the row in `standing`, its block.
     """
     if results.whole is not None:
         table = summarise(results.whole, reference)
@@ -233,10 +232,6 @@ def _cell(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "lost": _seeds(run for run in runs if run["status"] not in NOT_FAILED)
         + _seeds(run for run in ok if pd.isna(run["test_score"])),
         "pending": _seeds(run for run in runs if run["status"] in PENDING),
-        "outcomes": {
-            outcome: {run["seed"]: run[column] for run in ok if pd.notna(run[column])}
-            for outcome, column in COLUMN.items()
-        },
         "n_failed": sum(run["status"] not in NOT_FAILED for run in runs),
         "n_unscored": len(ok) - score.n,
         "n_stopped": sum(run["status"] == STOPPED for run in runs),

@@ -190,8 +190,8 @@ def _row_over_tasks(suite: SuiteSummary, name: str, counts: Mapping[Outcome, Any
     standings = [task.standing for task in suite.tasks]
     first = standings[0].rows[name]
     statuses = [each.status[name] for each in standings]
-    bad = next((place for place, each in enumerate(statuses) if each not in RANKED), None)
-    said = bad is not None and standings[bad].why[name]
+    bad = [place for place, each in enumerate(statuses) if each not in RANKED][:1]
+    reasons = [(suite.tasks[place].name, standings[place].why[name]) for place in bad]
     levels: dict[Outcome, Level] = {}
     if name in suite.means:
         n_seeds, n_items = counts["score"][name]
@@ -207,8 +207,8 @@ def _row_over_tasks(suite: SuiteSummary, name: str, counts: Mapping[Outcome, Any
         variant=first.variant,
         config_hash="",
         settings={},
-        status=statuses[0] if bad is None else statuses[bad],
-        why=f"{suite.tasks[bad].name}: {standings[bad].why[name]}" if said else "",
+        status=statuses[bad[0]] if bad else statuses[0],
+        why="; ".join(f"{task}: {why}" for task, why in reasons if why),
         levels=levels,
         n_failed=sum(each.rows[name].n_failed for each in standings),
     )
