@@ -133,6 +133,8 @@ def seed_threshold(alpha: float, df: float, methods: int, kind: Pairs) -> float:
         methods: M.
         kind: whether differences are to one reference or those of all other pairs.
     """
+    if methods == 2:
+        return float(student(df, alpha))
     cases = [_case(varying, df, methods, kind) for varying in _tested(methods)]
 
     def missed(threshold: float) -> float:
