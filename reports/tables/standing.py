@@ -64,10 +64,10 @@ FLOORS = ("majority", "untuned")
 """Methods that lost runs count as, the first that is there."""
 
 _ANY = (-np.inf, np.inf)
-_FAR = 5.0
+_FAR = 6.0
 _FARTHER = 8.0
-"""How many usual standard deviations below its row's median a collapsed seed lies, with and without
-an untrained row that tells what has learned nothing."""
+"""How many usual standard deviations below its row's best a collapsed seed lies, with and without an
+untrained row that tells what has learned nothing."""
 
 
 @dataclass(frozen=True)
@@ -325,8 +325,8 @@ def _collapsed(
 ) -> dict[str, int]:
     """Return how many seeds of a row collapsed, of rows where some did and others did not.
 
-    With an untrained row, a collapsed seed has lost half of what the median of its row gains over
-    it, and lies `_FAR` usual standard deviations below that median; without one, `_FARTHER`.
+    With an untrained row, a collapsed seed has lost half of what the best of its row gains over it,
+    and lies `_FAR` usual standard deviations below that best; without one, `_FARTHER`.
     """
     sign = 1.0 if up else -1.0
     every = {name: sign * np.array(list(each.values())) for name, each in scores.items()}
@@ -336,11 +336,11 @@ def _collapsed(
     usual = float(np.median([_spread(each) for each in every.values()]))
     found = {}
     for name, each in every.items():
-        below = np.median(each) - each
+        below = each.max() - each
         if floor is None:
             gone = below > _FARTHER * usual
         else:
-            gained = np.median(each) - sign * float(np.mean(list(floor.scores.values())))
+            gained = each.max() - sign * float(np.mean(list(floor.scores.values())))
             gone = (below > _FAR * usual) & (below > gained / 2) & (gained > 0)
         if usual > 0 and 0 < gone.sum() < len(each):
             found[name] = int(gone.sum())
