@@ -113,7 +113,10 @@ def compare(before: Record, now: Record) -> Reproduction:
     """Return what differs between a stored record and its repetition."""
     old, new = dict(_numbers(before)), dict(_numbers(now))
     drifts, largest = {}, 0.0
-    for field in sorted(old.keys() | new.keys()):
+    # Records of older versions lack the measures of calibration that were added since.
+    fields = old.keys() | (new.keys() if before.calibration is None else ())
+    fields |= {field for field in new if not field.startswith("calibration.")}
+    for field in sorted(fields):
         first, second = old.get(field), new.get(field)
         if first is None or second is None:
             differs = first is not second
@@ -135,7 +138,7 @@ def _numbers(record: Record) -> Iterator[tuple[str, float | None]]:
             for metric, value in values.items():
                 yield f"{split}.{metric}.{part}", value
     if record.calibration:
-        for name, value in record.calibration.model_dump().items():
+        for name, value in record.calibration.model_dump(exclude_unset=True).items():
             yield f"calibration.{name}", value
     if record.checkpoint:
         yield "checkpoint.step", record.checkpoint.step

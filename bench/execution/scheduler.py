@@ -49,7 +49,8 @@ def stacks(runs: Sequence[Run], limit: int) -> list[list[Run]]:
     """Group runs that may share a stack, in the order of the first of each group.
 
     They must agree on everything but seed, optimiser settings and the fields that their method
-    declares as `PER_RUN`; on the seed too where it decides the training sample. Inside, they are ordered by their method's `width`.
+    declares as `PER_RUN`; on the seed too where it decides the training sample. Inside, they are
+    ordered by their method's `width`.
     """
     groups: dict[tuple[str, int | None], list[Run]] = {}
     for run in runs:

@@ -15,7 +15,17 @@ from typing import Annotated, Any, Literal, Self, Union
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from gapbench.bench.adaptation import registry
-from gapbench.bench.config.run import Budget, Cell, Fingerprint, Precision, Protocol, Resample, Run, StoredPredictions, Training
+from gapbench.bench.config.run import (
+    Budget,
+    Cell,
+    Fingerprint,
+    Precision,
+    Protocol,
+    Resample,
+    Run,
+    StoredPredictions,
+    Training,
+)
 from gapbench.bench.config.task import Task
 from gapbench.bench.config.task import load as load_task
 from gapbench.bench.config.task import parse as parse_task

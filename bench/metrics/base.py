@@ -60,7 +60,7 @@ class Metric:
         reference: where the definition comes from.
         unsupported_reason: returns the reason why it cannot be computed on this machine, None if
             it can.
-        items: takes the arguments of ``function`` and returns a pseudo-value for each entry, `(n,)`,
+        items: takes the arguments of ``function`` and returns pseudo-values, `(n,)`,
             whose mean is the score (see `bench.metrics.influence`). Without it groups of examples
             are left out in turn, which computes the metric a hundred times; `no_items` says that
             there are none.

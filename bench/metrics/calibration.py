@@ -23,6 +23,7 @@ Scheme = Literal["equal_width", "equal_mass"]
 TEMPERATURE_RANGE = (0.05, 20.0)
 """Lowest and highest temperature that `fit_temperature` returns."""
 
+_EXACT = 200  # examples of a bin up to which the noise floor is exact, and normal beyond
 _LARGEST = 1e300  # of a logit: differences and quotients stay finite
 
 
@@ -43,6 +44,8 @@ def expected_calibration_error(
     probabilities: Array, labels: Array, bins: int = 15, scheme: Scheme = "equal_width"
 ) -> float:
     """Return the mean gap between confidence and accuracy over bins, weighted by their counts.
+
+    It is of the top label: of several classes, only the probability of the predicted one counts.
 
     Args:
         probabilities: `(n, n_classes)`, rows summing to 1. The first of tied largest entries is
@@ -82,6 +85,46 @@ def confidence_error(
     """
     counts, confidence, accuracy = reliability_bins(confidence, correct, bins, scheme)
     return float(np.nansum(counts * np.abs(confidence - accuracy)) / counts.sum())
+
+
+def calibrated_confidence_error(confidence: Array, bins: int = 15) -> float:
+    """Return the calibration error to be expected of a perfectly calibrated model.
+
+    Its predictions are right as often as these confidences say, and only chance in the examples
+    makes the error more than 0. An error near this floor shows no miscalibration.
+
+    Args:
+        confidence: probability of each predicted class, `(n,)`.
+        bins: number of bins of equal width.
+    """
+    index = _equal_width_index(confidence, bins)
+    parts = [confidence[index == place].astype(np.float64) for place in np.unique(index)]
+    return float(sum(map(_mean_deviation, parts)) / len(confidence))
+
+
+def _mean_deviation(chances: Floats) -> float:
+    """Return the mean absolute deviation of the number of independent events that happen."""
+    if len(chances) > _EXACT:
+        return math.sqrt(2 / math.pi * float(np.sum(chances * (1 - chances))))
+    shares = np.ones(1)  # probability of each number of events
+    for chance in chances:
+        shares = np.append(shares * (1 - chance), 0.0) + np.append(0.0, shares * chance)
+    return float(shares @ np.abs(np.arange(len(shares)) - chances.sum()))
+
+
+def classwise_calibration_error(probabilities: Array, labels: Array, bins: int = 15) -> float:
+    """Return the calibration error of the probability of each class, the mean over classes.
+
+    Unlike the error of the top label it sees the probabilities of the other classes too.
+
+    Raises:
+        DataError: The arrays do not pair up, or are not probabilities and classes.
+
+    Source: Kull et al., "Beyond temperature scaling", 2019, equation 5, with bins of equal width.
+    """
+    probabilities = _check_probabilities(probabilities, labels)
+    each = [confidence_error(column, labels == k, bins) for k, column in enumerate(probabilities.T)]
+    return float(np.mean(each))
 
 
 def maximum_confidence_error(confidence: Array, correct: Array, bins: int = 15) -> float:
@@ -177,9 +220,10 @@ def calibration_report(logits: Array, labels: Array, temperature: float) -> dict
         temperature: from `fit_temperature` on the validation split of the same run.
 
     Returns:
-        `ece` (15 bins of equal width), `ece_equal_mass` (15), `mce` (15 of equal width), `brier`
-        and `nll` (nats, not clipped) of the logits as they are, and the same five with the suffix
-        `_calibrated` of the logits divided by the temperature.
+        `ece` (15 bins of equal width), `ece_floor` (what a perfectly calibrated model would show),
+        `ece_classwise`, `ece_equal_mass` (15), `mce` (15 of equal width), `brier` and `nll` (nats,
+        not clipped) of the logits as they are, and the same with the suffix `_calibrated` of the
+        logits divided by the temperature.
 
     Raises:
         ConfigError: The temperature is not a positive number.
@@ -196,13 +240,15 @@ def calibration_report(logits: Array, labels: Array, temperature: float) -> dict
 
 
 def errors(probabilities: Array, labels: Array) -> dict[str, float]:
-    """Return the five measures of `calibration_report` for probabilities, which clip the loss.
+    """Return the measures of `calibration_report` for probabilities, which clip the loss.
 
     Raises:
         DataError: The arrays do not pair up, or are not probabilities and classes.
     """
     return {
         "ece": expected_calibration_error(probabilities, labels),
+        "ece_floor": calibrated_confidence_error(confidence_of(probabilities, labels)[0]),
+        "ece_classwise": classwise_calibration_error(probabilities, labels),
         "ece_equal_mass": expected_calibration_error(probabilities, labels, scheme="equal_mass"),
         "mce": maximum_calibration_error(probabilities, labels),
         "brier": brier_score(probabilities, labels),
@@ -228,12 +274,21 @@ def confidence_of(probabilities: Array, labels: Array) -> tuple[Floats, NDArray[
 
 
 def ece_items(logits: Array, labels: Array) -> Floats:
-    """Return what each example adds to the expected calibration error, `(n,)`; see below."""
+    """Return what each example adds to the calibration error of logits, `(n,)`.
+
+    See `confidence_error_items`.
+    """
     return confidence_error_items(*confidence_of(softmax(logits), labels))
 
 
 def confidence_error_items(confidence: Array, correct: Array, bins: int = 15) -> Floats:
-    """Return pseudo-values of `confidence_error` with bins of equal width, `(n,)`."""
+    """Return pseudo-values of `confidence_error` with bins of equal width, `(n,)`.
+
+    In a bin that is too sure on the whole, an example adds its confidence and subtracts 1 where it
+    is right; in others it is the other way round. The mean is the error, and their spread foretells
+    how far the error of other examples, as many of them, is from the one to be expected. That is
+    above the error of endlessly many: see `calibrated_confidence_error`.
+    """
     index = _equal_width_index(confidence, bins)
     moves = correct - confidence.astype(np.float64)
     gaps = np.bincount(index, moves, bins)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gapbench.bench.metrics.base import metric
-from gapbench.bench.metrics.calibration import confidence_error
+from gapbench.bench.metrics.calibration import confidence_error, confidence_error_items
 
 Array = NDArray[Any]
 
@@ -57,6 +57,7 @@ def token_accuracy(losses: Array, confidences: Array, correct: Array) -> float: 
     description="Mean distance of stated confidence from accuracy over target tokens.",
     reference="Guo et al. 2017, equation 3, with 15 bins",
     higher_is_better=False,
+    items=lambda _losses, *given: confidence_error_items(*given),
 )
 def token_ece(losses: Array, confidences: Array, correct: Array) -> float:  # noqa: ARG001
     """Return the expected calibration error of the most likely tokens; see `perplexity`.

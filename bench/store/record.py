@@ -68,7 +68,8 @@ class SplitScores(FrozenModel):
 class Calibration(FrozenModel):
     """Test calibration before and after scaling by the temperature fitted on validation.
 
-    For generation it is the calibration of the target tokens, without a temperature.
+    `ece` and `mce` are of the top label, `ece_classwise` of every class. For generation it
+    is the calibration of the target tokens, without a temperature.
     """
 
     temperature: float | None = None
@@ -82,6 +83,12 @@ class Calibration(FrozenModel):
     brier_calibrated: float | None = None
     nll: float
     nll_calibrated: float | None = None
+    ece_floor: float | None = Field(
+        default=None, description="`ece` to be expected of a calibrated model so confident"
+    )
+    ece_floor_calibrated: float | None = None
+    ece_classwise: float | None = None
+    ece_classwise_calibrated: float | None = None
 
 
 class Truth(FrozenModel):

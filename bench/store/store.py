@@ -193,7 +193,7 @@ class Store:
             for split, table in predictions.items():
                 beside = replacing(predictions_path(path, split), locked=True)
                 with new_file(replaced.enter_context(beside)) as file:
-                    pq.write_table(table, file)
+                    pq.write_table(table, file, compression="zstd")
             with new_file(own) as file:
                 file.write(content.encode())
             # Only now: over a network, it may take until a file is made in a folder for those that

@@ -141,9 +141,7 @@ def _extras(task: Task, place: str, table: Table, rows: Rows) -> dict[str, Any]:
     return extras
 
 
-def _encode_splits(
-    cell: Cell, sources: Sources, reader: Reader, own_seed: Sequence[int]
-) -> Arrays:
+def _encode_splits(cell: Cell, sources: Sources, reader: Reader, own_seed: Sequence[int]) -> Arrays:
     task = cell.task
     rows = read_rows(task, sources)
     parts = dict(rows)

@@ -206,7 +206,7 @@ def item_values(table: pa.Table, metric: str) -> Floats | None:
     """
     for name in (metric, f"token_{metric}"):
         if f"{ITEM}{name}" in table.column_names:
-            return table[f"{ITEM}{name}"].to_numpy().astype(np.float64)
+            return np.asarray(table[f"{ITEM}{name}"].to_numpy(), dtype=np.float64)
     if "tokens" in table.column_names:
         return _of_losses(table, metric)
     width = sum(name.startswith("logit_") for name in table.column_names)

@@ -78,6 +78,21 @@ def _items(evidence: Evidence) -> str:
     )
 
 
+def _training_samples(evidence: Evidence) -> str:
+    cells = evidence.results.cells
+    known = [cells[key].cell for key in _scored(evidence)["config_hash"] if key in cells]
+    drawn = {cell.resample for cell in known if cell.budget.train_size is not None}
+    if not drawn:
+        return ""
+    own = "each seed trains on a sample of its own, and chance in drawing it counts as that of seeds"
+    one = (
+        "all seeds train on one sample, so that intervals hold for it and not for others; "
+        "`resample: per_seed` draws one for each seed"
+    )
+    said = [text for kind, text in (("fixed", one), ("per_seed", own)) if kind in drawn]
+    return f"Training sets are cut to a fixed size: {'; elsewhere '.join(said)}."
+
+
 def _last_checkpoints(evidence: Evidence) -> str:
     curves = evidence.results.curves
     ends = {name: curve[-1, CURVE.index("step")] for name, curve in curves.items() if len(curve)}
@@ -263,6 +278,7 @@ _LIMITS: tuple[Callable[[Evidence], str], ...] = (
     _seeds,
     _tests,
     _items,
+    _training_samples,
     _last_checkpoints,
     _scope,
     _generated,

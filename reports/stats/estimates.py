@@ -26,7 +26,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import expit, logit, stdtrit
 
 from gapbench.reports.stats.intervals import Floats, Interval
 
@@ -119,12 +119,22 @@ class Estimate:
     def interval(self, n: int, possible: tuple[float, float] = (-np.inf, np.inf)) -> Interval:
         """Return a single mean with its 95 % interval.
 
+        Where a mean has both a lowest and a highest possible value, the interval is symmetric in
+        its log odds between the two, to first order. Near a bound it is skewed as the mean is, and
+        it never exceeds the bound.
+
         Args:
             n: seeds seen.
             possible: lowest and highest possible mean, which the interval does not exceed.
         """
-        ends = np.clip(self.ends(), *possible)
-        low, high = (None if np.isnan(end) else float(end) for end in ends)
+        ends = self.ends()
+        least, width = possible[0], possible[1] - possible[0]
+        share = (self.mean - least) / width if np.isfinite(width) else np.nan
+        if 0 < share < 1:
+            half = (ends[1] - self.mean) / (width * share * (1 - share))
+            ends = tuple(least + width * expit(logit(share) + way * half) for way in (-1, 1))
+        found = np.clip(ends, *possible)
+        low, high = (None if np.isnan(end) else float(end) for end in found)
         return Interval(n, None if np.isnan(self.mean) else float(self.mean), low, high)
 
 

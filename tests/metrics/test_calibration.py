@@ -18,6 +18,7 @@ from torchmetrics.functional.classification import multiclass_calibration_error
 from gapbench.bench.core.errors import ConfigError, DataError, DivergedError
 from gapbench.bench.metrics import calibration
 from gapbench.bench.metrics.calibration import Scheme
+from gapbench.reports.stats.estimates import Sample, estimate
 from gapbench.reports.stats.reliability import reliability
 
 Array = NDArray[Any]
@@ -319,6 +320,8 @@ def test_calibration_report_temperature_changes_only_the_calibrated_half(n_class
             "ece_equal_mass": calibration.expected_calibration_error(
                 probabilities, labels, scheme="equal_mass"
             ),
+            "ece_floor": calibration.calibrated_confidence_error(probabilities.max(axis=1)),
+            "ece_classwise": calibration.classwise_calibration_error(probabilities, labels),
             "mce": calibration.maximum_calibration_error(probabilities, labels),
             "brier": calibration.brier_score(probabilities, labels),
             "nll": calibration.negative_log_likelihood(probabilities, labels),
@@ -326,6 +329,53 @@ def test_calibration_report_temperature_changes_only_the_calibrated_half(n_class
         for name, value in given_errors.items():
             assert report.pop(name + suffix) == pytest.approx(value, abs=1e-12)
     assert not report
+
+
+@pytest.mark.parametrize("n", [20, 300, 2000])
+def test_floor_is_the_mean_error_of_calibrated_predictions(n: int) -> None:
+    """Drawn anew many times, right as often as they say, predictions err by the floor."""
+    rng = np.random.default_rng(n)
+    confidence = 0.5 + 0.5 * rng.beta(2, 1, n)
+    drawn = rng.random((1500, n)) < confidence
+    errors = [calibration.confidence_error(confidence, correct) for correct in drawn]
+    floor = calibration.calibrated_confidence_error(confidence)
+    assert floor == pytest.approx(np.mean(errors), rel=0.02)
+
+
+def test_classwise_error_sees_what_the_top_label_hides() -> None:
+    """With the right class always on top but the others confused, the second class is at fault."""
+    probabilities = np.tile([0.6, 0.4, 0.0], (100, 1))
+    labels = np.repeat([0, 2], [60, 40])
+    assert calibration.expected_calibration_error(probabilities, labels) == pytest.approx(0)
+    found = calibration.classwise_calibration_error(probabilities, labels)
+    assert found == pytest.approx((0 + 0.4 + 0.4) / 3)
+
+
+@pytest.mark.parametrize("kind", ["calibrated", "overconfident"])
+@pytest.mark.parametrize("n", [100, 800])
+def test_interval_of_the_error_covers_what_other_items_show_on_average(kind: str, n: int) -> None:
+    """Over seeds and items, in 92 to 98 % of 150 studies of 5 seeds, which chance moves by 2 %."""
+    slope = {"calibrated": 0.74, "overconfident": 1.2}[kind]
+    rng = np.random.default_rng(n)
+
+    def study() -> list[tuple[Array, Array]]:
+        true, shared = rng.normal(0, 1.5, n), rng.normal(0, 0.6, n)
+        positive = rng.random(n) < 1 / (1 + np.exp(-true))
+        made = (
+            slope
+            * np.exp(rng.normal(0, 0.15, (5, 1)))
+            * (true + shared + rng.normal(0, 0.6, (5, n)))
+        )
+        return [(1 / (1 + np.exp(-np.abs(logit))), (logit > 0) == positive) for logit in made]
+
+    expected = np.mean([calibration.confidence_error(*run) for _ in range(400) for run in study()])
+    hits = []
+    for _ in range(150):
+        values = dict(enumerate(calibration.confidence_error_items(*run) for run in study()))
+        scores = {seed: float(each.mean()) for seed, each in values.items()}
+        low, high = estimate(Sample(scores, values)).ends()
+        hits.append(bool(low <= expected <= high))
+    assert 0.9 <= np.mean(hits) <= 0.995
 
 
 def test_calibration_report_certain_and_right_is_zero_throughout() -> None:

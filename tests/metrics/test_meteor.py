@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from gapbench.bench.core.errors import DataError
-from gapbench.bench.metrics.base import compute
+from gapbench.bench.metrics.base import compute, get
 from gapbench.bench.metrics.text.meteor import JAR_VARIABLE, meteor, unsupported_reason
 
 SYSTEM = "train-orig_test-orig_tgen-std.run0"
@@ -36,16 +36,26 @@ def fake_meteor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[st
 def test_meteor_sends_references_first_and_reads_the_corpus_score(
     fake_meteor: Callable[[str], None],
 ) -> None:
-    """The program gets words, references before output, and its last answer is the score."""
+    """The program gets words, references before output, and its last answer is the score.
+
+    Its counts are summed without each example, whose scores then tell what the example adds.
+    """
     fake_meteor(
+        "counts = {'it is ||| a pub ||| a cafe': '6 8', 'b ||| c': '2 1'}\n"
         "for line in sys.stdin:\n"
-        "    kind, *parts = line.strip('\\n').split(' ||| ')\n"
-        "    if kind == 'SCORE': print('-'.join(parts).replace(' ', '_'), flush=True)\n"
-        "    else:\n"
-        "        assert parts == ['it_is-a_pub-a_cafe', 'b-c'], parts\n"
-        "        print(0.1, 0.2, 0.375, sep='\\n', flush=True)\n"
+        "    kind, _, rest = line.strip('\\n').partition(' ||| ')\n"
+        "    if kind == 'SCORE':\n"
+        "        print(counts[rest], flush=True)\n"
+        "        continue\n"
+        "    each = [tuple(map(float, part.split())) for part in rest.split(' ||| ')]\n"
+        "    for a, b in [*each, map(sum, zip(*each))]: print(a / (a + b), flush=True)\n"
     )
-    assert meteor(["A cafe.", "c"], [["It is", "a pub!"], ["b"]]) == 0.375
+    texts = ["A cafe.", "c"], [["It is", "a pub!"], ["b"]]
+    assert meteor(*texts) == 8 / 17
+    values = get("meteor").pseudovalues(*texts)
+    assert values is not None
+    assert values.mean() == pytest.approx(8 / 17)
+    assert values[1] - values[0] == pytest.approx(2 / 3 - 6 / 14)
 
 
 @pytest.mark.parametrize("program", ["input()", "", "import os; os.close(0); input()"])

@@ -82,6 +82,29 @@ def test_train_size_keeps_a_stratified_subset_outside_validation(
     assert small.validation.example_ids.tolist() == whole.validation.example_ids.tolist()
 
 
+def test_resampled_training_sets_differ_by_seed_and_nothing_else_does(
+    sources: Sources, reader: Reader
+) -> None:
+    """Each is stratified and outside validation; a fixed one is the same for every seed."""
+    fixed = _cell(sources, train_size=18)
+    own = fixed.model_copy(update={"resample": "per_seed"})
+    whole = set(prepare(_cell(sources), sources, reader).train.example_ids)
+    made = {}
+    for cell in (fixed, own):
+        for seed in (0, 1):
+            data = prepare(cell, sources, reader, seed)
+            assert len(data.train) == 18
+            assert data.train.targets.sum() == 6
+            assert set(data.train.example_ids) < whole
+            made[cell.resample, seed] = data
+    for split in ("validation", "test"):
+        ids = [getattr(data, split).example_ids.tolist() for data in made.values()]
+        assert ids.count(ids[0]) == len(ids)
+    drawn = {key: tuple(data.train.example_ids) for key, data in made.items()}
+    assert drawn["fixed", 0] == drawn["fixed", 1]
+    assert len(set(drawn.values())) == 3
+
+
 def test_encoding_equals_the_tokenizer_and_is_read_back_from_the_cache(
     sources: Sources, reader: Reader
 ) -> None:

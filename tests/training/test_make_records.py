@@ -1,6 +1,7 @@
 """What a record says, recomputed from its stored predictions by other libraries."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from gapbench.bench.execution.engines.base import Settings
 from gapbench.bench.execution.scheduler import execute
 from gapbench.bench.experiment import suite as suites
 from gapbench.bench.experiment.suite import Suite
+from gapbench.bench.metrics.classification import score
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store, store_at
 
@@ -30,12 +32,13 @@ SUITE = {
 }
 
 
-def _run(results: Path, stack: int) -> tuple[Store, list[Record]]:
-    suite = validate(Suite, SUITE, "test")
+def _run(results: Path, stack: int, **change: Any) -> tuple[Store, list[Record]]:
+    suite = validate(Suite, SUITE | change, "test")
     sources = Sources()
     planned = suites.expand(suite, sources)
     runs = [entry.run for entry in planned]
-    execute(runs, Settings(results, sources, "cpu", stack), lambda _done, _statuses: None)
+    settings = Settings(results, sources, "cpu", stack, predictions=suite.predictions)
+    execute(runs, settings, lambda _done, _statuses: None)
     store = store_at(results)
     found = [store.find(run) for run in runs]
     return store, [record for record in found if record is not None]
@@ -47,6 +50,56 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Reco
     store, records = _run(tmp_path_factory.mktemp("stacked"), stack=3)
     assert [record.status for record in records] == ["ok"] * 12
     return store, records
+
+
+def test_scores_of_every_split_follow_from_its_stored_predictions(
+    finished: tuple[Store, list[Record]],
+) -> None:
+    """The metrics of train and validation too, to the last digit: these are what was scored."""
+    store, records = finished
+    for record in records:
+        for split, scores in record.splits.items():
+            table = store.predictions(record.run, split)
+            assert table is not None
+            assert table.num_rows == scores.examples
+            logits = table.to_pandas().filter(like="logit_").to_numpy()
+            found = score([*scores.metrics], logits, table["label"].to_numpy())
+            assert found == scores.metrics
+        assert record.splits["train"].examples == 40
+
+
+def test_predictions_of_test_alone_take_one_file(tmp_path: Path) -> None:
+    """The setting changes what is stored, and no run."""
+    only = {"methods": ["majority"], "seeds": 1, "predictions": "test"}
+    store, records = _run(tmp_path / "test", 1, **only)
+    for record in records:
+        assert store.predictions(record.run) is not None
+        assert store.predictions(record.run, "train") is None
+    _, others = _run(tmp_path / "all", 1, **only | {"predictions": "all"})
+    assert [each.run_hash for each in others] == [each.run_hash for each in records]
+
+
+def test_stacked_runs_on_samples_of_their_own_equal_single_ones(tmp_path: Path) -> None:
+    """Runs of one seed share a stack and their sample; those of other seeds differ in both."""
+    rates = [
+        {"method": "lora", "variant": str(r), "training": {"learning_rate": r}}
+        for r in (0.01, 0.02)
+    ]
+    change = {"tasks": ["syn_sentiment"], "methods": rates, "seeds": 2, "resample": "per_seed"}
+    (stacked, together), (single, alone) = (
+        _run(tmp_path / str(stack), stack, **change) for stack in (4, 1)
+    )
+    assert [each.cost.stack_size for each in together if each.cost] == [2] * 4
+    for one, other in zip(together, alone, strict=True):
+        assert one.splits["test"].loss == pytest.approx(other.splits["test"].loss, abs=1e-9)
+        assert (
+            stacked.predictions(one.run, "train")["example_id"]
+            == single.predictions(  # type: ignore[index]
+                other.run, "train"
+            )["example_id"]
+        )
+    ids = {each.seed: stacked.predictions(each.run, "train") for each in together}
+    assert ids[0]["example_id"] != ids[1]["example_id"]  # type: ignore[index]
 
 
 def _logits(store: Store, record: Record) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

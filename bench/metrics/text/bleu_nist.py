@@ -31,32 +31,6 @@ _tokenise = Tokenizer13a()
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
-@metric(
-    "bleu",
-    "texts",
-    description="Precision of word 1- to 4-grams, without case, with a brevity penalty.",
-    reference="mteval-v13a.pl of tuetschek/e2e-metrics",
-    items=lambda *texts: jackknife(_bleu_counts(*texts), _bleu),
-)
-def bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Return BLEU of a corpus, in [0, 1]: 1- to 4-grams, without case, closest reference length.
-
-    An order without a match counts as 1 / 2^k matches, k being how many such orders there are up to
-    it; an order that no hypothesis is long enough for counts as a precision of 1. Hypotheses
-    without a word score 0.
-
-    Args:
-        hypotheses: one output an example.
-        references: one or more texts an example; blank ones are ignored.
-
-    Raises:
-        DataError: See `bench.metrics.text.inputs.checked`.
-
-    Source: Papineni et al., "BLEU", 2002; mteval-v13a.pl as called by tuetschek/e2e-metrics.
-    """
-    return float(_bleu(_bleu_counts(hypotheses, references).sum(axis=0)))
-
-
 @remembered("bleu")
 def _bleu_counts(hypotheses: Hypotheses, references: References) -> Floats:
     """Return what BLEU sums of each example, `(n, 10)`.
@@ -85,20 +59,18 @@ def _bleu(sums: Floats) -> Floats:
 
 
 @metric(
-    "nist",
+    "bleu",
     "texts",
-    description="Matching word 1- to 5-grams, weighted by their information in bits.",
+    description="Precision of word 1- to 4-grams, without case, with a brevity penalty.",
     reference="mteval-v13a.pl of tuetschek/e2e-metrics",
-    range=(0.0, math.inf),
-    items=lambda *texts: _nist_items(*texts),  # noqa: PLW0108 - it is defined below
+    items=lambda *texts: jackknife(_bleu_counts(*texts), _bleu),
 )
-def nist(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Return NIST of a corpus, from 0 upwards: 1- to 5-grams weighted by their information.
+def bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Return BLEU of a corpus, in [0, 1]: 1- to 4-grams, without case, closest reference length.
 
-    The unit is bits; good output for E2E reaches about 9. Output shorter than a reference loses,
-    and the length of a reference is the mean over all references of the corpus, so an example with
-    many counts for much. That is the official script; its Python twin averages over examples first,
-    and so differs where output is short and examples have different numbers of references.
+    An order without a match counts as 1 / 2^k matches, k being how many such orders there are up to
+    it; an order that no hypothesis is long enough for counts as a precision of 1. Hypotheses
+    without a word score 0.
 
     Args:
         hypotheses: one output an example.
@@ -107,22 +79,9 @@ def nist(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> floa
     Raises:
         DataError: See `bench.metrics.text.inputs.checked`.
 
-    Source: Doddington, "Automatic evaluation of machine translation quality using n-gram
-    co-occurrence statistics", 2002; mteval-v13a.pl as called by tuetschek/e2e-metrics.
+    Source: Papineni et al., "BLEU", 2002; mteval-v13a.pl as called by tuetschek/e2e-metrics.
     """
-    return float(_nist(_nist_sums(hypotheses, references)[0].sum(axis=0)))
-
-
-def _nist_items(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Floats:
-    """Return the pseudo-values of NIST, `(n,)`.
-
-    An example counts twice: by its own matches, and by its references, which make n-grams more
-    common and so change what the matches of all examples are worth.
-    """
-    sums, moves = _nist_sums(hypotheses, references)
-    total = sums.sum(axis=0)
-    bits = (moves / np.maximum(total[5:10], 1)).sum(axis=1) * _length_penalty(_length_ratio(total))
-    return jackknife(sums, _nist) + centred(0.0, len(sums) * bits)
+    return float(_bleu(_bleu_counts(hypotheses, references).sum(axis=0)))
 
 
 @remembered("nist")
@@ -156,6 +115,47 @@ def _nist_sums(hypotheses: Hypotheses, references: References) -> tuple[Floats, 
         for ngram in own.keys() & slopes.keys():
             move += own[ngram] * slopes[ngram]
     return sums, moves
+
+
+def _nist_items(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Floats:
+    """Return the pseudo-values of NIST, `(n,)`.
+
+    An example counts twice: by its own matches, and by its references, which make n-grams more
+    common and so change what the matches of all examples are worth.
+    """
+    sums, moves = _nist_sums(hypotheses, references)
+    total = sums.sum(axis=0)
+    bits = (moves / np.maximum(total[5:10], 1)).sum(axis=1) * _length_penalty(_length_ratio(total))
+    return jackknife(sums, _nist) + centred(0.0, len(sums) * bits)
+
+
+@metric(
+    "nist",
+    "texts",
+    description="Matching word 1- to 5-grams, weighted by their information in bits.",
+    reference="mteval-v13a.pl of tuetschek/e2e-metrics",
+    range=(0.0, math.inf),
+    items=_nist_items,
+)
+def nist(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Return NIST of a corpus, from 0 upwards: 1- to 5-grams weighted by their information.
+
+    The unit is bits; good output for E2E reaches about 9. Output shorter than a reference loses,
+    and the length of a reference is the mean over all references of the corpus, so an example with
+    many counts for much. That is the official script; its Python twin averages over examples first,
+    and so differs where output is short and examples have different numbers of references.
+
+    Args:
+        hypotheses: one output an example.
+        references: one or more texts an example; blank ones are ignored.
+
+    Raises:
+        DataError: See `bench.metrics.text.inputs.checked`.
+
+    Source: Doddington, "Automatic evaluation of machine translation quality using n-gram
+    co-occurrence statistics", 2002; mteval-v13a.pl as called by tuetschek/e2e-metrics.
+    """
+    return float(_nist(_nist_sums(hypotheses, references)[0].sum(axis=0)))
 
 
 def _reference_counts(texts: list[list[str]]) -> Counter[Ngram]:

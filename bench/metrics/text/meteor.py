@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.metrics.base import metric
 from gapbench.bench.metrics.influence import centred
-from gapbench.bench.metrics.text.inputs import Hypotheses, References, remembered
+from gapbench.bench.metrics.text.inputs import Hypotheses, References, checked, remembered
 from gapbench.bench.metrics.text.tokenizer import words
 
 Floats = NDArray[np.float64]
@@ -52,7 +52,7 @@ def unsupported_reason() -> str | None:
     description="Aligned words, stems, synonyms and paraphrases; needs Java.",
     reference="meteor-1.5.jar as called by coco-caption",
     unsupported_reason=unsupported_reason,
-    items=lambda *texts: _items(*texts),  # noqa: PLW0108 - it is defined below
+    items=lambda *texts: _items(*texts),
 )
 def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float | None:
     """Return METEOR of a corpus, in [0, 1], None where `unsupported_reason` gives a reason.
@@ -70,6 +70,7 @@ def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> fl
     Source: Denkowski and Lavie, "Meteor Universal", 2014; coco-caption,
         pycocoevalcap/meteor/meteor.py.
     """
+    checked("meteor", hypotheses, references)
     return None if unsupported_reason() else _scores(hypotheses, references)[0]
 
 

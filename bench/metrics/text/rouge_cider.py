@@ -9,7 +9,7 @@ are those of `bench.metrics.text.tokenizer`.
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -26,6 +26,21 @@ Ngram = tuple[str, ...]
 _BETA = 1.2  # of ROUGE-L: recall weighs more than precision
 _ORDERS = 4  # of CIDEr: 1- to 4-grams
 _SIGMA = 6.0  # of CIDEr: width of the length penalty, in bigrams
+
+
+@remembered("rouge_l")
+def _rouge_l(hypotheses: Hypotheses, references: References) -> list[float]:
+    """Return ROUGE-L of each example."""
+    scores = []
+    for hypothesis, each in zip(hypotheses, references, strict=True):
+        output = words(hypothesis) or ("",)
+        targets = [words(text) or ("",) for text in each]
+        common = [_common_subsequence(output, target) for target in targets]
+        precision = max(common) / len(output)
+        recall = max(n / len(target) for n, target in zip(common, targets, strict=True))
+        weighted = recall + _BETA**2 * precision
+        scores.append((1 + _BETA**2) * precision * recall / weighted if weighted else 0.0)
+    return scores
 
 
 @metric(
@@ -55,21 +70,6 @@ def rouge_l(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> f
     return math.fsum(scores) / len(scores)
 
 
-@remembered("rouge_l")
-def _rouge_l(hypotheses: Hypotheses, references: References) -> list[float]:
-    """Return ROUGE-L of each example."""
-    scores = []
-    for hypothesis, each in zip(hypotheses, references, strict=True):
-        output = words(hypothesis) or ("",)
-        targets = [words(text) or ("",) for text in each]
-        common = [_common_subsequence(output, target) for target in targets]
-        precision = max(common) / len(output)
-        recall = max(n / len(target) for n, target in zip(common, targets, strict=True))
-        weighted = recall + _BETA**2 * precision
-        scores.append((1 + _BETA**2) * precision * recall / weighted if weighted else 0.0)
-    return scores
-
-
 def _common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
     """Return the length of the longest common subsequence."""
     previous = [0] * (len(second) + 1)
@@ -81,13 +81,49 @@ def _common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
     return previous[-1]
 
 
+@remembered("cider")
+def _cider(hypotheses: Hypotheses, references: References) -> tuple[list[float], list[float]]:
+    """Return the CIDEr of each example, and how it moves the sum of all.
+
+    The latter is the derivative by the number of times that the example's references count.
+    """
+    targets = [[_ngrams(text) for text in each] for each in references]
+    own = [set[Ngram]().union(*each) for each in targets]
+    examples_with = Counter(ngram for ngrams in own for ngram in ngrams)
+
+    def weight(ngram: Ngram) -> float:
+        return math.log(len(references)) - math.log(max(examples_with[ngram], 1))
+
+    scores: list[float] = []
+    slopes: dict[Ngram, float] = defaultdict(float)  # of the sum by the weight of each n-gram
+    for hypothesis, each in zip(hypotheses, targets, strict=True):
+        output = _Weighted(_ngrams(hypothesis), weight)
+        pairs = [_Pair(output, _Weighted(target, weight)) for target in each]
+        scores.append(10 * math.fsum(pair.similarity for pair in pairs) / len(pairs))
+        for pair in pairs:
+            for ngram, slope in pair.slopes():
+                slopes[ngram] += 10 * slope / len(pairs)
+    moves = [-sum(slopes[ngram] / examples_with[ngram] for ngram in ngrams) for ngrams in own]
+    return scores, moves
+
+
+def _cider_items(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Floats:
+    """Return the pseudo-values of CIDEr, `(n,)`.
+
+    An example counts twice: by its own score, and by its references, which make n-grams less rare
+    and so change what they weigh everywhere.
+    """
+    scores, moves = _cider(hypotheses, references)
+    return centred(np.mean(scores), np.add(scores, moves))
+
+
 @metric(
     "cider",
     "texts",
     description="Cosine of word 1- to 4-grams, weighted by their rarity in the references.",
     reference="coco-caption, pycocoevalcap/cider",
     range=(0.0, 10.0),
-    items=lambda *texts: _cider_items(*texts),  # noqa: PLW0108 - it is defined below
+    items=_cider_items,
 )
 def cider(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return CIDEr, the mean over examples, in [0, 10].
@@ -106,41 +142,6 @@ def cider(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> flo
     """
     scores, _ = _cider(hypotheses, references)
     return math.fsum(scores) / len(scores)
-
-
-def _cider_items(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Floats:
-    """Return the pseudo-values of CIDEr, `(n,)`.
-
-    An example counts twice: by its own score, and by its references, which make n-grams less rare
-    and so change what they weigh everywhere.
-    """
-    scores, moves = _cider(hypotheses, references)
-    return centred(np.mean(scores), np.add(scores, moves))
-
-
-@remembered("cider")
-def _cider(hypotheses: Hypotheses, references: References) -> tuple[list[float], list[float]]:
-    """Return the CIDEr of each example, and how it moves the sum of all.
-
-    The latter is the derivative by the number of times that the example's references count.
-    """
-    targets = [[_ngrams(text) for text in each] for each in references]
-    own = [set[Ngram]().union(*each) for each in targets]
-    examples_with = Counter(ngram for ngrams in own for ngram in ngrams)
-
-    def weight(ngram: Ngram) -> float:
-        return math.log(len(references)) - math.log(max(examples_with[ngram], 1))
-
-    scores, slopes = [], Counter[Ngram]()  # of the sum by the weight of each n-gram
-    for hypothesis, each in zip(hypotheses, targets, strict=True):
-        output = _Weighted(_ngrams(hypothesis), weight)
-        pairs = [_Pair(output, _Weighted(target, weight)) for target in each]
-        scores.append(10 * math.fsum(pair.similarity for pair in pairs) / len(pairs))
-        for pair in pairs:
-            for ngram, slope in pair.slopes():
-                slopes[ngram] += 10 * slope / len(pairs)
-    moves = [-sum(slopes[ngram] / examples_with[ngram] for ngram in ngrams) for ngrams in own]
-    return scores, moves
 
 
 def _ngrams(text: str) -> Counter[Ngram]:

@@ -27,6 +27,23 @@ Floats = NDArray[np.float64]
 
 _BETA = 2  # of chrF: recall weighs more than precision
 
+
+@remembered("ter")
+def _ter_counts(hypotheses: Hypotheses, references: References) -> Floats:
+    """Return the fewest edits and the mean reference length of each example, `(n, 2)`."""
+    tokenise = TercomTokenizer()
+    rows = []
+    for hypothesis, each in zip(hypotheses, references, strict=True):
+        targets = [tokenise(text.rstrip()).split() for text in each]
+        n_edits = _fewest_edits(tokenise(hypothesis.rstrip()).split(), targets)
+        rows.append((n_edits, sum(map(len, targets)) / len(targets)))
+    return np.array(rows, dtype=np.float64)
+
+
+def _ratio(sums: Floats) -> Floats:
+    return np.asarray(sums[..., 0] / sums[..., 1])
+
+
 @metric(
     "ter",
     "texts",
@@ -53,22 +70,6 @@ def ter(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float
     Source: Snover et al., "A study of translation edit rate", 2006; sacrebleu.metrics.TER.
     """
     return float(_ratio(_ter_counts(hypotheses, references).sum(axis=0)))
-
-
-@remembered("ter")
-def _ter_counts(hypotheses: Hypotheses, references: References) -> Floats:
-    """Return the fewest edits and the mean reference length of each example, `(n, 2)`."""
-    tokenise = TercomTokenizer()
-    rows = []
-    for hypothesis, each in zip(hypotheses, references, strict=True):
-        targets = [tokenise(text.rstrip()).split() for text in each]
-        n_edits = _fewest_edits(tokenise(hypothesis.rstrip()).split(), targets)
-        rows.append((n_edits, sum(map(len, targets)) / len(targets)))
-    return np.array(rows, dtype=np.float64)
-
-
-def _ratio(sums: Floats) -> Floats:
-    return np.asarray(sums[..., 0] / sums[..., 1])
 
 
 def _fewest_edits(words: list[str], targets: list[list[str]]) -> int:
@@ -105,6 +106,29 @@ def _edits(words: list[str], target: list[str]) -> int:
         n_shifts, words = n_shifts + 1, shifted
 
 
+@remembered("chrf")
+def _chrf_counts(hypotheses: Hypotheses, references: References) -> Floats:
+    """Return n-grams of output and of reference, and those shared, of six orders, `(n, 18)`."""
+    # sacrebleu asks for one list a reference number, with None where an example has fewer, which
+    # its annotations leave out.
+    columns = cast("list[tuple[str, ...]]", list(zip_longest(*references)))
+    return np.array(CHRF()._extract_corpus_statistics(hypotheses, columns), dtype=np.float64)
+
+
+def _chrf(sums: Floats) -> Floats:
+    """Return chrF of sums of `_chrf_counts`, as sacrebleu does; `(..., 18)` gives `(...)`."""
+    made, wanted, shared = (sums[..., part::3] for part in range(3))
+    counted = (made > 0) & (wanted > 0)
+    n_counted = np.maximum(counted.sum(axis=-1), 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        precision, recall = (
+            np.where(counted, shared / side, 0.0).sum(axis=-1) / n_counted
+            for side in (made, wanted)
+        )
+        score = (1 + _BETA**2) * precision * recall / (_BETA**2 * precision + recall)
+    return np.where(precision + recall > 0, score, 0.0)
+
+
 @metric(
     "chrf",
     "texts",
@@ -127,26 +151,3 @@ def chrf(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> floa
     Source: Popovic, "chrF", 2015; sacrebleu.metrics.CHRF.
     """
     return float(_chrf(_chrf_counts(hypotheses, references).sum(axis=0)))
-
-
-@remembered("chrf")
-def _chrf_counts(hypotheses: Hypotheses, references: References) -> Floats:
-    """Return n-grams of output and of reference, and those shared, of six orders, `(n, 18)`."""
-    # sacrebleu asks for one list a reference number, with None where an example has fewer, which
-    # its annotations leave out.
-    columns = cast("list[tuple[str, ...]]", list(zip_longest(*references)))
-    return np.array(CHRF()._extract_corpus_statistics(hypotheses, columns), dtype=np.float64)
-
-
-def _chrf(sums: Floats) -> Floats:
-    """Return chrF of sums of `_chrf_counts`, as sacrebleu does; `(..., 18)` gives `(...)`."""
-    made, wanted, shared = (sums[..., part::3] for part in range(3))
-    counted = (made > 0) & (wanted > 0)
-    n_counted = np.maximum(counted.sum(axis=-1), 1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision, recall = (
-            np.where(counted, shared / side, 0.0).sum(axis=-1) / n_counted
-            for side in (made, wanted)
-        )
-        score = (1 + _BETA**2) * precision * recall / (_BETA**2 * precision + recall)
-    return np.where(precision + recall > 0, score, 0.0)

@@ -227,6 +227,7 @@ class Generation(TaskKind[GenerationTask]):
         confidence, correct = test[0]["confidence"], test[0]["correct"]
         return Calibration(
             ece=calibration.confidence_error(confidence, correct),
+            ece_floor=calibration.calibrated_confidence_error(confidence),
             ece_equal_mass=calibration.confidence_error(confidence, correct, scheme="equal_mass"),
             mce=calibration.maximum_confidence_error(confidence, correct),
             brier=float(test[0]["brier"].mean()),

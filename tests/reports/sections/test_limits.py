@@ -54,6 +54,19 @@ def count(found: list[str], phrase: str) -> int:
     return sum(phrase in sentence for sentence in found)
 
 
+@pytest.mark.parametrize("resample", ["fixed", "per_seed"])
+def test_training_sample_is_said_to_be_one_or_one_a_seed(tmp_path: Path, resample: str) -> None:
+    """Where rows are left out of training, intervals count chance in that or not."""
+    cell = make_cell()
+    budget = cell.budget.model_copy(update={"train_size": 50})
+    cell = cell.model_copy(update={"budget": budget, "resample": resample})
+    store = fill(tmp_path, methods=FEW, tasks=(make_task(),), seeds=SEEDS)
+    put(store, make_record(cell, 0))
+    found = sentences(store)
+    assert count(found, "all seeds train on one sample") == (resample == "fixed")
+    assert count(found, "a sample of its own") == (resample == "per_seed")
+
+
 def test_plain_study_has_its_plain_limits(tmp_path: Path) -> None:
     """Nothing that did not happen is held against it."""
     found = sentences(fill(tmp_path, methods=FEW, tasks=(make_task(),), seeds=SEEDS))
