@@ -84,7 +84,9 @@ def _training_samples(evidence: Evidence) -> str:
     drawn = {cell.resample for cell in known if cell.budget.train_size is not None}
     if not drawn:
         return ""
-    own = "each seed trains on a sample of its own, and chance in drawing it counts as that of seeds"
+    own = (
+        "each seed trains on a sample of its own, and chance in drawing it counts as that of seeds"
+    )
     one = (
         "all seeds train on one sample, so that intervals hold for it and not for others; "
         "`resample: per_seed` draws one for each seed"

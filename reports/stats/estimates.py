@@ -132,10 +132,10 @@ class Estimate:
         share = (self.mean - least) / width if np.isfinite(width) else np.nan
         if 0 < share < 1:
             half = (ends[1] - self.mean) / (width * share * (1 - share))
-            ends = tuple(least + width * expit(logit(share) + way * half) for way in (-1, 1))
-        found = np.clip(ends, *possible)
-        low, high = (None if np.isnan(end) else float(end) for end in found)
-        return Interval(n, None if np.isnan(self.mean) else float(self.mean), low, high)
+            low, high = (expit(logit(share) + way * half) for way in (-1, 1))
+            ends = least + width * low, least + width * high
+        first, last = (None if np.isnan(end) else float(end) for end in np.clip(ends, *possible))
+        return Interval(n, None if np.isnan(self.mean) else float(self.mean), first, last)
 
 
 def student(df: Any, alpha: Any) -> Floats:

@@ -66,8 +66,8 @@ FLOORS = ("majority", "untuned")
 _ANY = (-np.inf, np.inf)
 _FAR = 6.0
 _FARTHER = 8.0
-"""How many usual standard deviations below its row's best a collapsed seed lies, with and without an
-untrained row that tells what has learned nothing."""
+"""Usual standard deviations that a collapsed seed lies below the best of its row, with an untrained
+row that tells what has learned nothing, and without."""
 
 
 @dataclass(frozen=True)

@@ -83,6 +83,7 @@ CASES = {
     "skewed": Case(skewed=True),
     "accuracy .8": Case(level=2.0, seed=0.1, possible=(0.0, 1.0)),
     "accuracy .98": Case(level=5.2, seed=0.2, possible=(0.0, 1.0)),
+    "accuracy .98, 100 items": Case(items=100, level=5.2, seed=0.2, possible=(0.0, 1.0)),
     "items dominate": Case(items=100, seed=0.002),
     "seeds dominate": Case(seed=0.05),
 }
@@ -101,13 +102,13 @@ def samples(values: Floats, case: Case) -> dict[int, Sample]:
 # Intervals of single rows
 
 
-def score(rng: np.random.Generator, case: Case, seeds: int) -> bool:
+def score(rng: np.random.Generator, case: Case, seeds: int) -> float:
     """Draw a study; return whether the interval of a score holds it."""
     values, truth = case.draw(rng, [0.0], seeds)
     return _holds(estimate(sample(values[0], case)), seeds, float(truth[0]), case.possible)
 
 
-def gap(rng: np.random.Generator, case: Case, seeds: int) -> bool:
+def gap(rng: np.random.Generator, case: Case, seeds: int) -> float:
     """The generalization gap, over train items and test items."""
     train, above = case.draw(rng, [0.08], seeds)
     test, below = case.draw(rng, [0.0], seeds)
@@ -117,7 +118,7 @@ def gap(rng: np.random.Generator, case: Case, seeds: int) -> bool:
     return _holds(found, seeds, float(above[0] - below[0]), (-np.inf, np.inf))
 
 
-def corpus(rng: np.random.Generator, case: Case, seeds: int) -> bool:
+def corpus(rng: np.random.Generator, case: Case, seeds: int) -> float:
     """A corpus metric, the geometric mean of two ratios of sums, by its jackknife."""
     size = rng.integers(5, 25, case.items).astype(np.float64)
     values, _ = case.draw(rng, [0.0], seeds)
@@ -129,7 +130,7 @@ def corpus(rng: np.random.Generator, case: Case, seeds: int) -> bool:
     return _holds(found, seeds, _corpus_truth(case), (-np.inf, np.inf))
 
 
-def overall(rng: np.random.Generator, case: Case, seeds: int) -> bool:
+def overall(rng: np.random.Generator, case: Case, seeds: int) -> float:
     """The mean over three tasks of other levels."""
     drawn = [case.draw(rng, [shift], seeds) for shift in (-0.05, 0.0, 0.05)]
     found = averaged([estimate(sample(values[0], case)) for values, _ in drawn])
@@ -155,12 +156,15 @@ def _jackknifed(hits: Floats, size: Floats) -> Floats:
     return np.asarray(n * whole - (n - 1) * without)
 
 
-def _holds(found: Estimate, seeds: int, truth: float, possible: tuple[float, float]) -> bool:
+def _holds(found: Estimate, seeds: int, truth: float, possible: tuple[float, float]) -> float:
+    """Return whether an interval holds the truth, NaN where there is none."""
     ends = found.interval(seeds, possible)
-    return ends.low is not None and ends.high is not None and ends.low <= truth <= ends.high
+    if ends.low is None or ends.high is None:
+        return float("nan")
+    return float(ends.low <= truth <= ends.high)
 
 
-SINGLE: dict[str, Callable[[np.random.Generator, Case, int], bool]] = {
+SINGLE: dict[str, Callable[[np.random.Generator, Case, int], float]] = {
     "score": score,
     "gap": gap,
     "corpus metric": corpus,
@@ -290,9 +294,10 @@ VARIANCES = {
 
 
 def rates(studies: int, drawn: Callable[[np.random.Generator], object], seed: int) -> Floats:
-    """Return the means over studies of what each gives."""
+    """Return the means over studies of what each gives; NaN counts for nothing."""
     rng = np.random.default_rng(seed)
-    return np.mean([np.atleast_1d(drawn(rng)) for _ in range(studies)], axis=0)
+    found = np.array([np.atleast_1d(drawn(rng)) for _ in range(studies)], dtype=np.float64)
+    return np.asarray(np.nanmean(found, axis=0))
 
 
 def coverage(studies: int) -> Iterator[str]:

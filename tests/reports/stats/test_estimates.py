@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats as reference
+from scipy.special import expit, logit
 
 from gapbench.reports.stats.estimates import Estimate, Sample, averaged, estimate
 from tests.support.simulated_runs import correct, sample
@@ -116,10 +117,15 @@ def test_estimate_in_another_unit_is_scaled_as_a_whole() -> None:
 
 
 def test_interval_stays_within_what_is_possible() -> None:
-    """A mean of shares has no end above 1."""
-    ends = made(0.9, 0.01, 0.0).interval(3, (0.0, 1.0))
-    assert ends.low == pytest.approx(0.9 - 0.1 * reference.t.ppf(0.975, 2))
-    assert ends.high == 1.0
+    """A mean of shares has its interval on the scale of log odds, and no end above 1."""
+    ends = made(0.9, 1e-4, 0.0).interval(3, (0.0, 1.0))
+    half = 0.01 * reference.t.ppf(0.975, 2) / (0.9 * 0.1)
+    expected = [expit(logit(0.9) - half), expit(logit(0.9) + half)]
+    assert [ends.low, ends.high] == pytest.approx(expected)
+    assert made(0.9, 0.01, 0.0).interval(3, (0.0, np.inf)).low == pytest.approx(
+        0.9 - 0.1 * reference.t.ppf(0.975, 2)
+    )
+    assert (made(0.9, 9.0, 0.0).interval(3, (0.0, 1.0)).high or 0) <= 1
 
 
 def test_average_adds_variances_and_degrees_of_freedom_of_equal_tasks() -> None:
