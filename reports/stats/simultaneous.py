@@ -135,7 +135,7 @@ def seed_threshold(alpha: float, df: float, methods: int, kind: Pairs) -> float:
     """
     if methods == 2:
         return float(student(df, alpha))
-    cases = [_case(varying, df, methods, kind) for varying in _tested(methods)]
+    cases = [case for k in _tested(methods) for case in _cases(k, df, methods, kind)]
 
     def missed(threshold: float) -> float:
         return max(
@@ -159,27 +159,30 @@ def _tested(methods: int) -> list[int]:
     return sorted({*range(1, min(methods, 6) + 1), *map(int, many)})
 
 
-def _case(varying: int, df: float, methods: int, kind: Pairs) -> list[tuple[float, Floats]]:
+def _cases(varying: int, df: float, methods: int, kind: Pairs) -> list[list[tuple[float, Floats]]]:
     """Return kinds of false claims if so many methods vary alike, the others not at all.
 
+    Differences of a varying method to all that do not vary are one event; nearly so if these vary a
+    little, which is worse, and so they are counted as two. Their variance is half of that of two
+    varying methods, so that the mean over all pairs is twice as large beside it.
+
     Returns:
-        How many there may be of each kind, and by what variances their differences are divided, as
-        standard deviations in true ones, `(own, others)`, over likely values of both.
+        For each case how many claims of each kind there may be, and by what variances their
+        differences are divided, as standard deviations in true ones, `(own, others)`, over likely
+        values of both.
     """
     own = (chdtri(df, 1 - _LOW) / df)[:, None]
-    others = (
-        chdtri((varying - 1) * df, 1 - _EVEN) / ((varying - 1) * df)
-        if varying > 1
-        else _EVEN * 0 + 1
-    )
+    rest = (varying - 1) * df
+    others = chdtri(rest, 1 - _EVEN) / rest if varying > 1 else np.ones_like(_EVEN)
     average = (own + (varying - 1) * others) / varying
-    if kind == "reference":
-        kinds: list[tuple[float, float]] = [(min(varying, methods - 1), varying / methods)]
-    else:  # two that vary; one that varies and any that does not, which are one event
-        kinds = [(varying * (varying - 1) / 2, varying / methods)]
-        kinds += [(varying, 2 * varying / methods)] if varying < methods else []
+    both, one = varying / methods, min(2 * varying / methods, 1.0)
+    if kind == "all":
+        counts = [[(varying * (varying - 1) / 2, both), (2.0 * varying, one)]]
+    else:  # the reference is one of those that do not vary, or of those that do
+        counts = [[(float(varying), one)], [(varying - 1.0, both), (2.0, one)]]
+    if varying == methods:  # all differences are of two that vary
+        counts = [[counts[-1][0]]]
     return [
-        (count, np.sqrt(np.maximum(own, min(share, 1.0) * average)))
-        for count, share in kinds
-        if count
+        [(count, np.sqrt(np.maximum(own, share * average))) for count, share in case if count]
+        for case in counts
     ]
