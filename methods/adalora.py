@@ -26,12 +26,7 @@ Deviations (1 to 4 are the authors' code and PEFT against the paper):
    record's ``kept_ranks`` are the ranks of the scored checkpoint.
 """
 
-from typing import ClassVar
-
-from optuna.distributions import FloatDistribution
-
 from gapbench.methods._shared.adaptive_rank import AdaLoraConfig, AdaptiveRank
-from gapbench.methods._shared.lowrank import Space
 
 
 class AdaLora(AdaptiveRank[AdaLoraConfig]):
@@ -40,4 +35,3 @@ class AdaLora(AdaptiveRank[AdaLoraConfig]):
     name = "adalora"
     reference = "Zhang et al. 2023, arXiv:2303.10512, sections 3.1 to 3.3"
     Config = AdaLoraConfig
-    tuned: ClassVar[Space] = {"orthogonality": FloatDistribution(0.05, 0.5, log=True)}

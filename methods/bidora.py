@@ -38,7 +38,7 @@ from gapbench.bench.adaptation.method import TrainState
 from gapbench.bench.models.run_axis import RunAxis
 from gapbench.methods._shared.bilevel import Bilevel, BilevelConfig
 from gapbench.methods._shared.dora import StackedDora
-from gapbench.methods._shared.lowrank import Space
+from gapbench.methods._shared.lowrank import ORTHOGONALITY, Space
 
 
 class BidoraConfig(BilevelConfig):
@@ -89,7 +89,10 @@ class Bidora(Bilevel[BidoraConfig]):
     reference = "Qin, Zhang, Xie 2025, arXiv:2410.09758; code t2ance/BiDoRA at e7922af"
     Config = BidoraConfig
     magnitudes: ClassVar[bool] = True
-    tuned: ClassVar[Space] = {"magnitude_lr_ratio": FloatDistribution(0.1, 10.0, log=True)}
+    tuned: ClassVar[Space] = {
+        "magnitude_lr_ratio": FloatDistribution(0.1, 10.0, log=True),
+        "orthogonality": ORTHOGONALITY,
+    }
 
     def layer(self, base: nn.Module, site: str) -> StackedBidora:
         """Return the layer that replaces ``base``."""

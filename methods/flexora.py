@@ -38,9 +38,11 @@ from torch import Tensor, nn
 from gapbench.bench.adaptation.method import DataPartition, Phase, StepReport, TrainState
 from gapbench.bench.adaptation.optim import StackedAdamW
 from gapbench.bench.config.run import Training
+from gapbench.bench.config.task import Task
 from gapbench.bench.data.batching import Batch
+from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.run_axis import RunAxis
-from gapbench.methods._shared.gates import Block, BlockLowRank, Gates
+from gapbench.methods._shared.gates import Block, BlockLowRank, Gates, block_path
 from gapbench.methods._shared.hypergradient import (
     BankFunctions,
     LowerStep,
@@ -136,6 +138,18 @@ class Flexora(BlockLowRank[FlexoraConfig]):
     gates: SearchedGates
     functions: BankFunctions
     first_values: Tensor
+
+    @classmethod
+    def supports(cls, task: Task, backbone: Backbone, config: FlexoraConfig) -> str | None:
+        """Refuse a search that has nothing to choose."""
+        names = backbone.target_layers(config.targets)
+        by_block = config.granularity == "block"
+        present = len({block_path(name) for name in names}) if by_block else len(names)
+        if present == 1:
+            return f"there is one {config.granularity} to choose from; give more layers as targets"
+        if config.selection == "top_k" and config.blocks is not None and config.blocks >= present:
+            return f"blocks is {config.blocks}, but 'top_k' chooses 1 to {present - 1} of {present}"
+        return super().supports(task, backbone, config)
 
     @classmethod
     def relative_cost(cls, config: FlexoraConfig) -> float:

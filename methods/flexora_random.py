@@ -41,11 +41,13 @@ class FlexoraRandom(BlockLowRank[FlexoraRandomConfig]):
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: FlexoraRandomConfig) -> str | None:
-        """Refuse to choose more blocks than there are."""
+        """Refuse to choose more blocks than there are, or all of them, which would be LoRA."""
         names = backbone.target_layers(config.targets)
         present = len({block_path(name) for name in names})
         if config.blocks is not None and config.blocks > present:
             return f"blocks is {config.blocks}, but the target layers are in {present}"
+        if (config.blocks or (present + 1) // 2) == present:
+            return f"all {present} blocks of the target layers would be chosen, which is 'lora'"
         return super().supports(task, backbone, config)
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:

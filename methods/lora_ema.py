@@ -9,19 +9,14 @@ Deviations:
    does not evaluate one, and 0.999 to 0.9999 are usual for many thousands of updates.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import ClassVar
 
-import torch
 from optuna.distributions import FloatDistribution
 from pydantic import Field
 from torch import Tensor
 
-from gapbench.bench.adaptation.method import Phase, StepReport, TrainState
-from gapbench.bench.config.run import Training
-from gapbench.bench.data.batching import Batch
-from gapbench.methods._shared.lowrank import LowRank, LowRankConfig, Space
+from gapbench.methods._shared.averaging import AveragedLora
+from gapbench.methods._shared.lowrank import LowRankConfig, Space
 
 
 class LoraEmaConfig(LowRankConfig):
@@ -37,7 +32,7 @@ class LoraEmaConfig(LowRankConfig):
     )
 
 
-class LoraEma(LowRank[LoraEmaConfig]):
+class LoraEma(AveragedLora[LoraEmaConfig]):
     """LoRA with averaged parameters."""
 
     name = "lora_ema"
@@ -45,51 +40,14 @@ class LoraEma(LowRank[LoraEmaConfig]):
     Config = LoraEmaConfig
     tuned: ClassVar[Space] = {"decay": FloatDistribution(0.9, 0.999)}
 
-    _sums: Tensor  # (all runs, numbers), before the correction
-    _updates = 0
+    def newest_weight(self, updates: int) -> Tensor:  # noqa: ARG002 - the same at all times
+        """Return one minus the decay."""
+        return 1 - self._decays
 
-    def begin(
-        self, state: TrainState, phase: Phase, trainings: Sequence[Training], steps: int
-    ) -> None:
-        """Start the average from zero."""
-        super().begin(state, phase, trainings, steps)
-        numbers = state.bank.values.shape[1]
-        self._sums = state.bank.values.new_zeros(len(self.axis.seeds), numbers)
-        self._updates = 0
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return the sums and the number of updates in them."""
-        updates = torch.full((len(self._sums),), self._updates)
-        return super().state_dict() | {"sums": self._sums, "updates": updates}
-
-    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take back what `state_dict` returned."""
-        super().load_state_dict(tensors)
-        self._updates = int(tensors["updates"].max())
-
-    def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
-        """Make LoRA's update and add its parameters to the average."""
-        report = super().step(state, batches)
-        kept = 1 - self.axis.select(self._decays)
-        active = list(self.axis.active)
-        self._sums[active] = torch.lerp(self._sums[active], state.bank.values, kept)
-        self._updates += 1
-        return report
-
-    @contextmanager
-    def scoring(self, state: TrainState) -> Iterator[None]:
-        """Replace the parameters by their averages; before the first update there are none."""
-        if self._updates == 0:
-            yield
-            return
-        before = state.bank.values.clone()
-        weight = 1 - self.axis.select(self._decays) ** self._updates
-        state.bank.values.copy_(self.axis.select(self._sums) / weight)
-        try:
-            yield
-        finally:
-            state.bank.values.copy_(before)
+    def total_weight(self, updates: int) -> Tensor:
+        """Return the weights' sum, which is below 1 since the average starts from zero."""
+        return 1 - self._decays**updates
 
     @property
     def _decays(self) -> Tensor:
-        return self.axis.vector([config.decay for config in self.configs]).unsqueeze(1)
+        return self.axis.vector([config.decay for config in self.configs])

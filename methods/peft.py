@@ -34,9 +34,14 @@ _UNSUPPORTED = {
     "PREFIX_TUNING",
     "PROMPT_TUNING",
     "P_TUNING",
+    "SHADOW",
     "TRAINABLE_TOKENS",
     "XLORA",
 }
+
+# Types that begin beside the backbone by default, and values of `init_...` that make others do so.
+_BEGINS_ELSEWHERE = {"C3A", "FOURIERFT", "UNILORA", "VBLORA"}
+_RANDOM_STARTS = (False, "loftq")
 
 # Settings that name a module which PEFT then imports.
 _IMPORTING = {"auto_mapping", "megatron_config", "megatron_core"}
@@ -76,13 +81,26 @@ class Peft(Method[PeftSettings]):
                 + suggest(kind, allowed)
             )
 
+    @property
+    def starts_at_backbone(self) -> bool:
+        """Whether the type and its initial values leave the logits as they are."""
+        settings = self.configs[0].settings
+        first = [value for name, value in settings.items() if name.startswith("init_")]
+        return self.kind not in _BEGINS_ELSEWHERE and not any(v in _RANDOM_STARTS for v in first)
+
+    @property
+    def kind(self) -> str:
+        """PEFT's name of the type."""
+        return self.full_name.partition(":")[2]
+
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
         """Let PEFT inject its adapter; our head still trains beside it."""
         from peft import get_peft_model
 
-        kind = self.full_name.partition(":")[2]
+        for parameter in model.parameters():  # PEFT changes some in place; other runs share them
+            parameter.data = parameter.data.clone()
         try:
-            config = _config_classes()[kind](**self.configs[0].settings)
+            config = _config_classes()[self.kind](**self.configs[0].settings)
             with self._seeded("peft", "initial values"), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 wrapped: nn.Module = get_peft_model(model, config)

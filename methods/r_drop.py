@@ -50,4 +50,4 @@ class RDrop(DroppingLora[RDropConfig]):
     name = "r_drop"
     reference = "Wu et al. 2021, arXiv:2106.14448, equations 1 to 3"
     Config = RDropConfig
-    tuned: ClassVar[Space] = {"consistency_weight": WEIGHT, "ffn_rate": RATE}
+    tuned: ClassVar[Space] = {"ffn_rate": RATE, "consistency_weight": WEIGHT}

@@ -20,8 +20,11 @@ Deviations, and choices where the paper is silent:
 9. No token is exempt, and the backbone's own dropout stays as the suite sets it.
 """
 
+from typing import ClassVar
+
 from gapbench.methods._shared.dropout_config import DroppingConfig
-from gapbench.methods._shared.dropout_method import DroppingLora
+from gapbench.methods._shared.dropout_method import RATE, DroppingLora
+from gapbench.methods._shared.lowrank import Space
 
 
 class UnifiedDropout(DroppingLora[DroppingConfig]):
@@ -30,3 +33,4 @@ class UnifiedDropout(DroppingLora[DroppingConfig]):
     name = "unified_dropout"
     reference = "Wang et al. 2024, arXiv:2403.00812, sections 3 and 4"
     Config = DroppingConfig
+    tuned: ClassVar[Space] = {"logit_rate": RATE, "ffn_rate": RATE}

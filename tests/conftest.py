@@ -12,6 +12,8 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from tests.support.counting import without_counting
+
 WORDS = ["the", "a", "cat", "dog", "bird", "sees", "likes", "red", "small", "and", "not", "old"]
 WORDS += ["hears", "very", "tree", "house", "is"]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
@@ -36,6 +38,13 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 def _stacks_as_large_as_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     """Stacks of tests are as large as they may be, whatever the clock of a busy machine says."""
     monkeypatch.setattr("gapbench.bench.profiling.stack_size._GAIN", float("-inf"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _without_counting() -> Iterator[None]:
+    """Count no operations, except in tests that are about them."""
+    with without_counting():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -4,41 +4,65 @@ from collections.abc import Sequence
 
 import torch
 
-from gapbench.bench.adaptation import registry
+from gapbench.bench.adaptation import registry, start_check
 from gapbench.bench.adaptation.method import AnyMethod, TrainState
 from gapbench.bench.adaptation.optim import ParameterBank
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.data.encoded import TaskData
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models import attention, head_hooks, initial_adapter, loading, per_run_modules
-from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.backbone import Backbone, sharing_copy
 from gapbench.bench.models.bf16 import multiply_in_half
 from gapbench.bench.models.deberta import stack_positions
 from gapbench.bench.models.run_axis import RunAxis
+from gapbench.bench.models.trained_head import keep_head
 
 
 def load_backbone(cell: Cell, sources: Sources) -> Backbone:
-    """Load the backbone of a cell and its initial adapter from their local folders."""
+    """Load the backbone of a cell and its initial adapter from their local folders.
+
+    Raises:
+        BackboneError: if they cannot be read, or do not belong together.
+    """
     location = sources.locate(cell.backbone)
     task = cell.task
     loaded = loading.load(location, cell.backbone, task.head, task.n_outputs, cell.precision)
+    if cell.head == "keep":
+        loaded = keep_head(loaded, task)
     if cell.start is None:
         return loaded
     return loaded.starting_from(initial_adapter.read(sources.locate_start(cell.start)))
 
 
 def set_up(
-    runs: Sequence[Run], backbone: Backbone, task_data: TaskData, device: torch.device
+    runs: Sequence[Run],
+    backbone: Backbone,
+    task_data: TaskData,
+    device: torch.device,
+    *,
+    check: bool = False,
 ) -> tuple[AnyMethod, TrainState]:
-    """Adapt a copy of the backbone for a stack of runs, ready for its first step."""
+    """Adapt a copy of the backbone for a stack of runs, ready for its first step.
+
+    Args:
+        runs: runs that share a stack.
+        backbone: what they adapt.
+        task_data: what they train on.
+        device: where they train.
+        check: whether to compare the adapted model with the plain one.
+
+    Raises:
+        StartError: if they differ.
+    """
     cell = runs[0].cell
     method_class, _ = registry.of_cell(cell)
     configs = [registry.of_cell(run.cell)[1] for run in runs]
     axis = RunAxis([run.seed for run in runs], device, loading.DTYPES[cell.precision])
     method = method_class(cell.method, configs, axis)
     model = backbone.model().to(device)
-    attention.take_over(model)
     per_run_modules.stack_head(model, backbone, axis, method.members)
+    plain = sharing_copy(model) if check else None
+    attention.take_over(model)
     per_run_modules.stack_dropout(model, axis, cell.backbone_dropout)
     model = method.adapt(model, backbone)
     if cell.precision == "bf16":
@@ -53,4 +77,9 @@ def set_up(
         train_targets=torch.from_numpy(task_data.train.targets),
         packs=backbone.packs,
     )
+    if plain is not None:
+        if backbone.start is not None:
+            initial_adapter.fold(plain, backbone.start)
+        head_hooks.attach(plain, cell.task.head)
+        start_check.check(method, state, plain, task_data.train)
     return method, state

@@ -205,6 +205,11 @@ class Method(ABC, Generic[ConfigT]):
         return 1
 
     @property
+    def starts_at_backbone(self) -> bool:
+        """Whether the adapted model gives the backbone's logits before the first step."""
+        return True
+
+    @property
     def active_configs(self) -> list[ConfigT]:
         """Settings of the active runs, in the order of the stack."""
         return [self.configs[index] for index in self.axis.active]
@@ -216,6 +221,7 @@ class Method(ABC, Generic[ConfigT]):
         ``model`` comes with frozen weights and with fresh stacked heads that train. Before the
         first step its outputs must equal the backbone's, or those of the backbone with the adapter
         ``backbone.start``, if there is one and `unsupported_adapter_reason` does not refuse it.
+        Every run is checked for that, unless `starts_at_backbone` is false.
 
         Returns:
             The model to call, usually ``model`` itself.

@@ -86,6 +86,11 @@ class ParameterBank:
         """Return the parameters of an optimiser group, in the order of their columns."""
         return [slot.parameter for slot in self._slots if slot.group == group]
 
+    def columns_of(self, parameter: nn.Parameter) -> slice:
+        """Return the range of columns that holds a parameter."""
+        slot = next(slot for slot in self._slots if slot.parameter is parameter)
+        return slice(slot.start, slot.stop)
+
     def rate_factors(self, columns: slice) -> Tensor | float:
         """Return what multiplies the learning rate of each number, (runs, numbers) or 1."""
         if self._rate_factors is None:
@@ -130,6 +135,8 @@ class ParameterBank:
         return factors.to(self._axis.dtype)
 
     def _bind(self) -> None:
+        if not len(self.values):
+            return  # every run has left the stack, and a lone one may have no run axis to shrink
         for slot in self._slots:
             shape = (len(self.values), *slot.shape) if slot.stacked else slot.shape
             slot.parameter.data = self.values[:, slot.start : slot.stop].view(shape)
@@ -174,17 +181,20 @@ class StackedAdamW:
         now = [learning_rate_at(self._count, self._total_steps, s) for s in self._settings]
         return self._bank.values.new_tensor(now).unsqueeze(1)
 
-    def step(self) -> Tensor:
+    def step(self, rate_factors: Tensor | float = 1.0) -> Tensor:
         """Update the group's numbers of every run and clear their gradients.
+
+        Args:
+            rate_factors: what multiplies the learning rate of each number in this step beside the
+                bank's own factors, (runs, numbers) or one number.
 
         Returns:
             (runs,) gradient norm of each run before clipping.
         """
         bank, columns = self._bank, self.columns
         values, grads = bank.values[:, columns], bank.grads[:, columns]
-        norms: Tensor = torch.linalg.vector_norm(grads, dim=1, keepdim=True)
-        grads.mul_((self._max_norm / (norms + _CLIP_EPS)).clamp_(max=1.0))
-        rate = self.learning_rates * bank.rate_factors(columns)
+        norms = self._clip(grads)
+        rate = self.learning_rates * bank.rate_factors(columns) * rate_factors
         self._count += 1
         beta1, beta2 = _ADAM_BETAS
         if self._decays:
@@ -196,6 +206,12 @@ class StackedAdamW:
         torch.div(self._first, change, out=change).mul_(rate / (1 - beta1**self._count))
         values.sub_(change)
         grads.zero_()
+        return norms
+
+    def _clip(self, grads: Tensor) -> Tensor:
+        """Clip the gradient of each run; return its norm before, (runs,)."""
+        norms: Tensor = torch.linalg.vector_norm(grads, dim=1, keepdim=True)
+        grads.mul_((self._max_norm / (norms + _CLIP_EPS)).clamp_(max=1.0))
         return norms.squeeze(1)
 
     def state_dict(self) -> dict[str, Tensor]:

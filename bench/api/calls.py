@@ -63,7 +63,8 @@ def run(
         stack: most runs that share one copy of the backbone; None measures what suits.
         workers: processes at once, of Ray tasks, of Slurm jobs; None lets the engine choose.
         engine: "local", "ray" or "slurm".
-        time_budget: seconds after which nothing is begun that would probably end later.
+        time_budget: seconds after which all work ends; what is in training is saved then. Every
+            method gets its first seed before any gets a second.
         checkpoint_minutes: between two checkpoints of what is in training.
         retry: statuses of runs to try again although they failed twice in the same way.
         offline: refuse what only the hub has, before any connection is tried.
@@ -96,6 +97,7 @@ def tune(
     results: str | PathLike[str] = "results",
     device: str = "auto",
     precision: str | None = None,
+    compute: float | None = None,
     trials: int | None = None,
     steps: int | None = None,
     examples: int | None = None,
@@ -129,8 +131,10 @@ def tune(
         results: see `run`.
         device: see `run`.
         precision: see `run`.
-        trials: budget of a study: number of trials, 8 or more. Give at most one of this and the
-            next three; without any, a study has 24 trials.
+        compute: budget of a study: what so many trials of plain LoRA train on; a method that passes
+            over each example twice has half as many trials. Give at most one of this and the next
+            four; without any, a study has the compute of 32 trials.
+        trials: or number of trials, 8 or more.
         steps: or updates of all its trials.
         examples: or training examples of all its trials, each pass over one counted.
         seconds: or training and scoring of all its trials.
@@ -188,7 +192,8 @@ def check(
         offline: refuse what only the hub has, before any connection is tried.
 
     Returns:
-        A row for each cell with the sizes of its splits, and "ok" or why it will be skipped.
+        A row for each cell with the sizes of its splits, and "ok", why it will be skipped, or why
+        it would fail: its longest inputs are tried on the real model, forward and backward.
 
     Raises:
         ConfigError, DataError, BackboneError: naming the invalid or missing input.

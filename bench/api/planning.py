@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -12,22 +13,32 @@ import pandas as pd
 from gapbench.bench.adaptation import registry
 from gapbench.bench.api.calls import Names, Place, Seeds
 from gapbench.bench.api.choices import DEVICES, names, one_of
-from gapbench.bench.api.progress import say, span
+from gapbench.bench.api.progress import progress_bar, say, span
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.core.process import choose_device
+from gapbench.bench.core.schema import content_hash
 from gapbench.bench.data.sources import Sources
-from gapbench.bench.execution.cost_model import Costs, cost_key, expected, makespan, seconds_a_unit
+from gapbench.bench.execution.calibration import calibrate
+from gapbench.bench.execution.cost_model import (
+    Costs,
+    cost_key,
+    expected,
+    makespan,
+    seconds_per_cost,
+)
 from gapbench.bench.execution.engines.base import STACKS_A_WORKER
 from gapbench.bench.execution.engines.local import suitable_workers
 from gapbench.bench.execution.scheduler import stacks
 from gapbench.bench.experiment import suite as suites
 from gapbench.bench.experiment.suite import PlannedRun, Suite, SuiteLike
-from gapbench.bench.profiling import auto_precision
+from gapbench.bench.profiling import auto_precision, trial
 from gapbench.bench.profiling.self_check import checked_backbone
 from gapbench.bench.profiling.stack_size import MOST
 from gapbench.bench.store.failure import left_alone
 from gapbench.bench.store.store import Store
-from gapbench.bench.tasks import dataset
+from gapbench.bench.tasks import dataset, kinds
+
+_FAILS = "fails: "
 
 
 @dataclass(frozen=True)
@@ -46,10 +57,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Overview:
-    """A table about a suite, and sentences that belong to it."""
+    """A table about a suite, and sentences that belong to it.
+
+    Attributes:
+        failing: runs that would fail.
+    """
 
     rows: list[dict[str, Any]]
     notes: list[str]
+    failing: int = 0
 
     def frame(self) -> pd.DataFrame:
         """Return the table; print the sentences to stderr."""
@@ -99,15 +115,24 @@ def request(
 def checked(suite: SuiteLike, **part: Any) -> Overview:
     """Return a row for each cell of a suite, and what is wrong or doubtful; see `calls.check`."""
     wanted = request(suite, **part)
-    cells = {(p.run.cell.hash, p.variant): p.run.cell for p in wanted.planned}
+    runs = {(p.run.cell.hash, p.variant): p.run for p in wanted.planned}
+    trials: dict[str, str | None] = {}
     rows = {
-        key: _named(cell, key[1]) | _checked(cell, wanted.sources) for key, cell in cells.items()
+        key: _named(run.cell, key[1]) | _checked(run, wanted.sources, trials)
+        for key, run in runs.items()
     }
     notes = list(dict.fromkeys(doubt for row in rows.values() for doubt in _doubts(row)))
-    skipped = sum(rows[p.run.cell.hash, p.variant]["verdict"] != "ok" for p in wanted.planned)
+    verdicts = [rows[p.run.cell.hash, p.variant]["verdict"] for p in wanted.planned]
+    failing = sum(verdict.startswith(_FAILS) for verdict in verdicts)
+    skipped = len(verdicts) - failing - verdicts.count("ok")
     rest = f", of which {skipped} will be skipped (see their verdict)" if skipped else ""
-    notes.append(f"suite {wanted.suite.name!r} is valid: {len(wanted.planned)} runs{rest}")
-    return Overview(list(rows.values()), notes)
+    if not failing:
+        notes.append(_estimate(wanted.runs, Costs(wanted.sources)))
+    state = (
+        f"is not valid: {failing} runs would fail (see their verdict);" if failing else "is valid:"
+    )
+    notes.append(f"suite {wanted.suite.name!r} {state} {len(verdicts)} runs{rest}")
+    return Overview(list(rows.values()), notes, failing)
 
 
 def planned(
@@ -125,6 +150,10 @@ def planned(
     unsettled = {run.hash: run for run in store.unsettled([p.run for p in wanted.planned])}
     alone = {r.hash for r in store.recorded([*unsettled.values()]) if left_alone(store.find(r))}
     todo = {key: run for key, run in unsettled.items() if key not in alone}
+    failed = f", {len(alone)} skipped (see gapbench status)" if alone else ""
+    notes = [f"{len(wanted.planned)} runs, {len(todo)} to do{failed}"]
+    if todo:
+        notes.append(_estimate(list(todo.values()), costs, engine, workers))
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     lefts = Counter[tuple[str, ...]]()
     for entry in wanted.planned:
@@ -137,10 +166,6 @@ def planned(
         left = lefts[task, backbone, method, variant]
         each = costs.seconds.get((task, backbone, method))
         row["seconds_left"] = None if left and each is None else round(left * (each or 0), 1)
-    failed = f", {len(alone)} skipped (see gapbench status)" if alone else ""
-    notes = [f"{len(wanted.planned)} runs, {len(todo)} to do{failed}"]
-    if todo:
-        notes.append(_estimate(list(todo.values()), costs, store.root, engine, workers))
     return Overview(list(rows.values()), notes)
 
 
@@ -150,34 +175,55 @@ def _named(cell: Cell, variant: str) -> dict[str, Any]:
         "task": cell.task.name,
         "backbone": cell.backbone.name,
         **({"start": cell.start.name} if cell.start else {}),
+        **({"head": cell.head} if cell.head else {}),
         "method": cell.method,
         "variant": variant,
     }
 
 
-def _checked(cell: Cell, sources: Sources) -> dict[str, Any]:
-    """Return the sizes of a cell's splits, and whether its method can do it."""
-    backbone = checked_backbone(cell, sources)
+def _checked(run: Run, sources: Sources, trials: dict[str, str | None]) -> dict[str, Any]:
+    """Return the sizes of a cell's splits, and whether its method can do it.
+
+    Args:
+        run: of the cell.
+        sources: where data and backbones are.
+        trials: known results of trials, which cells share that differ in numbers alone.
+    """
+    cell, device = run.cell, choose_device("auto")
+    backbone = checked_backbone(cell, sources, device)
     if isinstance(backbone, str):
         return {"verdict": backbone}
     splits = dataset.prepare(cell, sources, backbone.reader)
     method, config = registry.of_cell(cell)
+    reason = method.unsupported_reason(cell.task, backbone, config)
+    if reason is None:
+        key = content_hash(cell.model_dump(mode="json", exclude={"training"}))
+        if key not in trials:
+            trials[key] = trial.failure(run, backbone, splits, device)
+        reason = trials[key] and f"{_FAILS}{trials[key]}"
+    absent = partial(kinds.get(cell.task.kind).absent_classes, cell.task)
     return {
         "train": len(splits.train),
         "validation": len(splits.validation),
         "test": len(splits.test),
-        **{f"leaked_{split}": count for split, count in splits.train_overlap.items()},
+        **{f"train_overlap_{split}": count for split, count in splits.train_overlap.items()},
         **{f"cut_{n}": int(s.cut.sum()) for n, s in splits.open.items() if s.cut is not None},
+        **{
+            f"escaped_{n}": int(s.escaped.sum())
+            for n, s in splits.open.items()
+            if s.escaped is not None and s.escaped.any()
+        },
+        **{f"absent_{n}": ", ".join(found) for n, s in splits.open.items() if (found := absent(s))},
         "mean_tokens": round(float(splits.train.lengths.mean()), 1),
         "steps": cell.budget.total_steps(len(splits.train.trained)),
-        "verdict": method.unsupported_reason(cell.task, backbone, config) or "ok",
+        "verdict": reason or "ok",
     }
 
 
 def _doubts(row: dict[str, Any]) -> Iterator[str]:
-    """Yield a sentence for each split of a row of `check` that shares inputs, or has cut ones."""
+    """Yield a sentence for each split of a row of `check` with inputs that may surprise."""
     for split in ("validation", "test"):
-        if count := row.get(f"leaked_{split}"):
+        if count := row.get(f"train_overlap_{split}"):
             yield (
                 f"task {row['task']!r}: {count} of {row[split]} {split} inputs are in train too; "
                 "their scores reward memorisation; remove them from one of the two"
@@ -189,16 +235,34 @@ def _doubts(row: dict[str, Any]) -> Iterator[str]:
                 f"backbone {row['backbone']!r} or for the task's field 'max_length', and lose "
                 "words; raise it as far as the backbone allows, or shorten them"
             )
+        if count := row.get(f"escaped_{split}"):
+            yield (
+                f"task {row['task']!r}: {count} of {row[split]} {split} inputs hold words that are "
+                f"special tokens of backbone {row['backbone']!r}, and are read as plain text; for "
+                "a pair of texts give two columns in 'text'"
+            )
+        if names := row.get(f"absent_{split}"):
+            what = "no model can learn it" if split == "train" else "its scores say nothing of it"
+            yield (
+                f"task {row['task']!r}: {split} has no example of class {names}, so that {what}; "
+                "add some, or take it out of the task's field 'labels'"
+            )
 
 
 def _estimate(
-    todo: list[Run], costs: Costs, results: Path, engine: str, workers: int | None
+    todo: list[Run], costs: Costs, engine: str = "local", workers: int | None = None
 ) -> str:
-    """Return how long the rest takes one worker, and several of an engine."""
-    jobs = costs.ordered(stacks(todo, MOST["cpu"]))
-    rate = seconds_a_unit(jobs)
+    """Return how long some runs take one worker, and several of an engine.
+
+    What no record tells is measured by a few steps.
+    """
+    measured = costs.seconds.keys() >= {cost_key(run.cell) for run in todo}
+    if not measured:
+        _calibrate(costs, todo)
+    jobs = costs.longest_first(stacks(todo, MOST["cpu"]))
+    rate = seconds_per_cost(jobs)
     if rate is None:
-        return f"no estimate yet: {results} holds no finished run like these"
+        return "no estimate: no run like these has ended yet, and their backbones are not here"
     seconds = [expected(job, rate) for job in jobs]
     usual = suitable_workers(jobs, costs.sources, choose_device("auto"))
     workers = workers or (usual if engine == "local" else STACKS_A_WORKER)
@@ -206,6 +270,19 @@ def _estimate(
         f"{span(makespan(seconds, count))} with {count}" for count in sorted({1, workers})
     )
     guessed = sum(len(job.runs) for job in jobs if job.seconds is None)
-    doubt = f"; {guessed} of the runs are guessed from what others took" if guessed else ""
+    doubt = f"; {guessed} of the runs are guessed from what others take" if guessed else ""
+    if not measured:
+        doubt += "; measured on this machine by a few steps, as no such run has ended yet"
     waiting = {"ray": " at once", "slurm": " in the array, once they have begun"}
     return f"about {times} workers{waiting.get(engine, '')}{doubt}"
+
+
+def _calibrate(costs: Costs, todo: list[Run]) -> None:
+    """Measure what kinds of run take that have not ended yet, telling how far that is."""
+    with progress_bar(1, " kinds of run measured", progress=True) as bar:
+
+        def show(done: int, kinds: int) -> None:
+            bar.total = kinds
+            bar.update(done - bar.n)
+
+        calibrate(costs, todo, choose_device("auto"), show)

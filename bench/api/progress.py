@@ -1,15 +1,44 @@
 """How far work is, told on stderr: lines, progress bars and times in words."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from tqdm import tqdm
+
+from gapbench.bench.store.record import Record
 
 
 def say(line: str, *, progress: bool = True) -> None:
     """Print a line to stderr if progress is wanted."""
     if progress:
         print(line, file=sys.stderr)
+
+
+def ended_rows(records: Sequence[Record]) -> list[str]:
+    """Return a line about the runs of each cell: scores by seed, gap, time; or what went wrong."""
+    cells: dict[str, list[Record]] = {}
+    for record in sorted(records, key=lambda record: record.seed):
+        cells.setdefault(f"{record.cell_hash} {record.status}", []).append(record)
+    return [_ended_row(runs) for runs in cells.values()]
+
+
+def _ended_row(runs: Sequence[Record]) -> str:
+    first = runs[0]
+    seeds = f"seed{'s' * (len(runs) > 1)} {' '.join(str(run.seed) for run in runs)}"
+    name = f"{first.cell.task.name} {first.cell.method} {seeds}:"
+    if first.cost is None or not first.splits:
+        return f"{name} {first.status}: {first.cause}"
+    scores = " ".join(_number(run.score("test")) for run in runs)
+    gaps = [run.generalization_gap for run in runs if run.generalization_gap is not None]
+    gap = f", gap {_number(sum(gaps) / len(gaps))}" if gaps else ""
+    costs = [run.cost.train_seconds + run.cost.evaluation_seconds for run in runs if run.cost]
+    each = f", {span(sum(costs) / len(costs))} a run"
+    return f"{name} {first.cell.task.metrics[0]} {scores}{gap}{each}"
+
+
+def _number(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.3f}"
 
 
 def span(seconds: float) -> str:
@@ -36,3 +65,8 @@ def progress_bar(total: int, unit: str, *, progress: bool = True) -> Any:
         smoothing=0,
         disable=not progress,
     )
+
+
+def tracked(items: list[Any]) -> Any:
+    """Iterate over metrics, and show how many are done if they take more than a second."""
+    return tqdm(items, desc="metrics", file=sys.stderr, delay=1.0, leave=False)

@@ -1,5 +1,6 @@
 """Train a suite: execute the missing runs, keep a log and return the outcome."""
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +13,7 @@ from gapbench.bench.adaptation.registry import bound_here
 from gapbench.bench.api.choices import DEVICES, RETRYABLE, names, one_of
 from gapbench.bench.api.outcome import Outcome
 from gapbench.bench.api.planning import Request, request
-from gapbench.bench.api.progress import progress_bar, say
+from gapbench.bench.api.progress import ended_rows, progress_bar, say
 from gapbench.bench.api.results import Results
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import ConfigError
@@ -128,19 +129,27 @@ def train(work: Work) -> Outcome:
             "--retry with their statuses tries them again, see gapbench status",
             progress=work.progress,
         )
-    done = _executed(todo, settings, progress=work.progress) if todo else GridResult(Counter())
+    done = _executed(todo, store, settings, progress=work.progress) if todo else GridResult()
     return _outcome(wanted.suite.name, runs, store, done)
 
 
-def _executed(todo: Sequence[Run], settings: Settings, *, progress: bool) -> GridResult:
+def _executed(
+    todo: Sequence[Run], store: Store, settings: Settings, *, progress: bool
+) -> GridResult:
     with progress_bar(len(todo), " runs", progress=progress) as bar:
 
         def show(done: float, statuses: Counter[Status]) -> None:
-            trouble = {s.value: n for s, n in statuses.items() if s != Status.OK}
-            bar.set_postfix(trouble, refresh=False)
+            not_ok = {s.value: n for s, n in statuses.items() if s != Status.OK}
+            bar.set_postfix(not_ok, refresh=False)
             bar.update(done - bar.n)
 
-        return execute(todo, settings, show)
+        def tell(runs: Sequence[Run], statuses: Mapping[str, Status]) -> None:
+            if progress:
+                found = [store.find(run) for run in runs if run.hash in statuses]
+                for line in ended_rows([record for record in found if record is not None]):
+                    bar.write(line, file=sys.stderr)
+
+        return execute(todo, settings, show, tell)
 
 
 def _outcome(suite: str, runs: Sequence[Run], store: Store, done: GridResult) -> Outcome:

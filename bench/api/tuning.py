@@ -1,6 +1,6 @@
 """Tuning a suite: settings are searched, then defaults and winners are trained."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, get_args
@@ -42,10 +42,23 @@ def tuned(**given: Any) -> Results:
     plans, without = study_plan.studies(wanted.suite, wanted.planned, wanted.sources, how)
     for label, reason in without.items():
         say(f"no study of {label}: {reason}", progress=work.progress)
-    limit = how.limit
-    say(f"{len(plans)} studies of {limit.amount:g} {limit.unit} each", progress=work.progress)
+    for line in _budgets(plans, how):
+        say(line, progress=work.progress)
     storage = given["storage"] or default_url(work.settings.results)
     return work.recorded(partial(_search_and_train, plans, storage))
+
+
+def _budgets(plans: list[StudyPlan], how: Search) -> Iterator[str]:
+    """Yield what studies may spend, in their own unit, in trials and in compute."""
+    meant = " (trials of plain LoRA)" if how.limit.unit == "compute" else ""
+    yield f"{len(plans)} studies of {how.limit.amount:g} {how.limit.unit}{meant} each"
+    expected: dict[tuple[float, float], list[str]] = {}
+    for plan in plans:
+        if plan.expected is not None:
+            expected.setdefault(plan.expected, []).append(plan.base.method)
+    for (trials, compute), methods in sorted(expected.items(), reverse=True):
+        of = ", ".join(dict.fromkeys(methods))
+        yield f"  {trials:g} trials with the compute of {compute:g} of plain LoRA: {of}"
 
 
 def _search(given: Mapping[str, Any]) -> Search:

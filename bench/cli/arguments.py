@@ -2,7 +2,6 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from gapbench.bench.api.choices import (
     CHECKPOINT_MINUTES,
@@ -19,9 +18,6 @@ from gapbench.bench.cli.argument_types import (
     retryable,
 )
 from gapbench.bench.execution import engines
-
-if TYPE_CHECKING:
-    from gapbench.bench.data.sources import Sources
 
 
 def suite(parser: argparse.ArgumentParser) -> None:
@@ -95,18 +91,6 @@ def stored_run(parser: argparse.ArgumentParser) -> None:
         help="folder of the run's initial adapter, if it has one",
     )
     device(parser)
-
-
-def sources_of(options: argparse.Namespace) -> "Sources":
-    """Return the data, backbone and adapter that a command on a stored run was given."""
-    from gapbench.bench.data.sources import Sources
-
-    sources = Sources(options.data, offline=options.offline)
-    if options.backbone:
-        sources.backbone(options.backbone)
-    if options.start:
-        sources.start(options.start)
-    return sources
 
 
 def results(parser: argparse.ArgumentParser, *, positional: bool = False) -> None:
@@ -186,8 +170,8 @@ def time_budget(parser: argparse.ArgumentParser) -> None:
         type=duration,
         default=None,
         metavar="TIME",
-        help="start no run that would probably end after this time (for example 45m or 1h30m); "
-        "active runs finish, and the same command resumes later",
+        help="end after this time (such as 45m or 1h30m), every method's first seed first; what "
+        "is in training then is saved, and the same command resumes later",
     )
 
 

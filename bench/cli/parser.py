@@ -4,8 +4,8 @@ import argparse
 import difflib
 from collections.abc import Sequence
 
-from gapbench.bench import __version__
 from gapbench.bench.cli.commands import discover
+from gapbench.bench.cli.version import ShowVersion
 from gapbench.bench.core.errors import without_password
 
 
@@ -32,7 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Compare overfitting controls for LoRA fine-tuning under one fair protocol.",
         epilog="example: gapbench run quickstart && gapbench report",
     )
-    parser.add_argument("--version", action="version", version=f"gapbench {__version__}")
+    parser.add_argument("--version", action=ShowVersion)
     commands = parser.add_subparsers(
         title="commands", required=True, metavar="COMMAND", parser_class=_CommandParser
     )

@@ -103,6 +103,9 @@ class Cell(FrozenModel):
     start: Fingerprint | None = Field(
         default=None, description="adapter that runs start from; None starts from the backbone"
     )
+    head: Literal["keep"] | None = Field(
+        default=None, description="keep: runs start from the checkpoint's head; None draws new ones"
+    )
     method: str
     config: dict[str, Any] = Field(description="resolved method settings")
     training: Training

@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, cast
 
-from pydantic import Field, ModelWrapValidatorHandler, StrictInt, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, StrictInt, field_validator, model_validator
 
 from gapbench.bench.config.head import Head
 from gapbench.bench.config.task_sources import OwnSource, Source
@@ -100,6 +100,17 @@ class Task(FrozenModel):
         if cls is Task:
             return cast("Self", task_class(content).model_validate(content))
         return validate_fields(_without_foreign(cls, content))
+
+    @field_validator("labels", mode="before")
+    @classmethod
+    def _check_names(cls, labels: Any) -> Any:
+        if not isinstance(labels, list | tuple):
+            return labels
+        if {type(label) for label in labels} not in ({str}, {int}, set()):
+            raise ValueError("must be all names or all whole numbers; put names in quotes")
+        if len({*labels}) < len(labels):
+            raise ValueError("must differ from each other")
+        return labels
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -79,5 +79,9 @@ class DivergedError(BenchError, ArithmeticError):
     """A run's loss or gradient stopped being a finite number."""
 
 
+class StartError(BenchError, ArithmeticError):
+    """An adapted model does not begin as the backbone that it adapts."""
+
+
 class MergeError(BenchError, TypeError):
     """A trained run cannot be written as plain weights, or not in the format asked for."""

@@ -58,15 +58,15 @@ def prepare(threads: int | None = None) -> None:
     """
     if threads is not None:
         torch.set_num_threads(threads)
-    _let_libraries_be()
+    _exempt_loaded_modules()
     setting = _of_glibc("mallopt")
     setting(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
     setting(_M_TRIM_THRESHOLD, _MOST_KEPT)
 
 
 @cache
-def _let_libraries_be() -> None:
-    """Exempt loaded modules from garbage collection; once, or garbage of a stack would stay too."""
+def _exempt_loaded_modules() -> None:
+    """Exempt loaded modules from garbage collection; once, or garbage of a stack would stay."""
     import_module("transformers.modeling_utils")
     gc.freeze()
 
@@ -93,9 +93,9 @@ def start(work: Callable[..., None], *arguments: Any) -> BaseProcess:
     """
     process = SPAWN.Process(target=_work_beside, args=(work, *arguments))
     # A terminal interrupts the whole group. An ignored signal is inherited, from the first line.
-    heeded = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     process.start()
-    signal.signal(signal.SIGINT, heeded)
+    signal.signal(signal.SIGINT, handler)
     return process
 
 

@@ -5,6 +5,7 @@ grow tenfold with every line. Both are measured before anything is built.
 """
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,20 @@ MOST_LEVELS = 50
 MOST_VALUES = 200_000
 """Values of a YAML file; values behind an alias count at every use of the alias."""
 
+_PLAIN = {
+    "bool": re.compile(r"(true|True|TRUE|false|False|FALSE)$"),
+    "int": re.compile(r"[-+]?(0|[1-9][0-9]*|0x[0-9a-fA-F]+)$"),
+}
+"""What is no text although it has no quotes, beside null and numbers with a point."""
+_YAML_1_1 = {*_PLAIN, "timestamp"}
+
 
 class _Loader(yaml.SafeLoader):
-    """The safe loader, which also refuses equal keys; by itself it lets the later one win."""
+    """The safe loader, which also refuses equal keys; by itself it lets the later one win.
+
+    Names stay text: `no`, `012`, `12:30` and dates are not the bools, numbers and dates that YAML
+    1.1 makes of them.
+    """
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -34,6 +46,14 @@ class _Loader(yaml.SafeLoader):
                     raise yaml.YAMLError(f"{key.value!r} appears twice, again in line {line}")
                 seen.add(key.value)
         return node
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in known if tag.rpartition(":")[2] not in _YAML_1_1]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _tag, _pattern in _PLAIN.items():
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, None)
 
 
 def read_yaml(path: Path) -> Any:
@@ -90,11 +110,11 @@ def parse_json(text: str) -> Any:
     """Return the content of a JSON text.
 
     Raises:
-        ValueError: if it is not JSON, or deeper than `MOST_LEVELS`.
+        ValueError: if it is not JSON, deeper than `MOST_LEVELS`, or names a key twice.
     """
     too_deep = ValueError(f"nested deeper than {MOST_LEVELS} levels")
     try:
-        content = json.loads(text)
+        content = json.loads(text, object_pairs_hook=_distinct)
     except RecursionError:
         raise too_deep from None
     level = [content]
@@ -103,6 +123,16 @@ def parse_json(text: str) -> Any:
         if not level:
             return content
     raise too_deep
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a mapping; the library by itself lets the later one of equal keys win."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        names = [name for name, _ in pairs]
+        doubled = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"{doubled!r} appears twice")
+    return made
 
 
 def _inside(content: Any) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Requests to end, above all SIGTERM, which schedulers send before they take a machine away.
+"""Requests to end: SIGTERM, which schedulers send before they take a machine away, and a deadline.
 
 Training saves a checkpoint and ends between two steps (`bench.training.checkpoint`). Signals belong
 to the whole process, and so does the note that one has arrived.
@@ -7,6 +7,7 @@ to the whole process, and so does the note that one has arrived.
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import ParamSpec
@@ -14,6 +15,7 @@ from typing import ParamSpec
 Told = ParamSpec("Told")
 
 _asked = threading.Event()
+_deadlines: list[float] = []  # of the blocks of `until` that are open, by the monotonic clock
 
 
 class Stopped(KeyboardInterrupt):
@@ -21,8 +23,43 @@ class Stopped(KeyboardInterrupt):
 
 
 def asked() -> bool:
-    """Whether this process has received a signal to end."""
-    return _asked.is_set()
+    """Whether this process has received a signal to end, or is past its deadline."""
+    return _asked.is_set() or past_deadline()
+
+
+def past_deadline() -> bool:
+    """Whether the time of a surrounding block of `until` is over."""
+    return bool(_deadlines) and time.monotonic() >= min(_deadlines)
+
+
+def has_deadline() -> bool:
+    """Whether a block of `until` with a limit is open."""
+    return bool(_deadlines)
+
+
+def check() -> None:
+    """Raise `Stopped` where `asked` says yes."""
+    if asked():
+        raise Stopped(reason())
+
+
+def reason() -> str:
+    """Return why `asked` says yes."""
+    return "the process was asked to end" if _asked.is_set() else "the time budget is over"
+
+
+@contextmanager
+def until(seconds: float | None) -> Iterator[None]:
+    """Let `asked` say yes once so many seconds have passed in the block; None sets no limit."""
+    if seconds is None:
+        yield
+        return
+    deadline = time.monotonic() + seconds
+    _deadlines.append(deadline)
+    try:
+        yield
+    finally:
+        _deadlines.remove(deadline)
 
 
 @contextmanager
@@ -40,7 +77,7 @@ def _handling(hear: Callable[[int, object], None], *numbers: signal.Signals) -> 
 
 
 @contextmanager
-def heeding(*numbers: signal.Signals) -> Iterator[set[int]]:
+def noting(*numbers: signal.Signals) -> Iterator[set[int]]:
     """Note signals for `asked` inside the block; restore the earlier handlers after it.
 
     Yields:
@@ -84,7 +121,7 @@ def interruptible(progress: Callable[Told, None]) -> Iterator[Callable[Told, Non
         struck.set()
         raise KeyboardInterrupt
 
-    def heedful(*told: Told.args, **named: Told.kwargs) -> None:
+    def checked(*told: Told.args, **named: Told.kwargs) -> None:
         if struck.is_set():
             raise KeyboardInterrupt
         progress(*told, **named)
@@ -96,6 +133,6 @@ def interruptible(progress: Callable[Told, None]) -> Iterator[Callable[Told, Non
     with _handling(strike, signal.SIGINT, signal.SIGTERM):
         hook, sys.unraisablehook = sys.unraisablehook, dropped
         try:
-            yield heedful
+            yield checked
         finally:
             sys.unraisablehook = hook

@@ -36,6 +36,8 @@ class EncodedSplit:
         example_ids: (examples,) row number in the official split.
         truth: true probabilities (examples, classes) or true means (examples, 1) of built-in tasks.
         cut: (examples,) whether some of the input was dropped to fit; None where none ever is.
+        escaped: (examples,) whether words in its texts are special tokens of the backbone, here
+            read as plain text; None where they are not looked for.
         pad_id: token id used for padding.
     """
 
@@ -46,6 +48,7 @@ class EncodedSplit:
     example_ids: Indices
     truth: NDArray[np.float64] | None = None
     cut: NDArray[np.bool_] | None = None
+    escaped: NDArray[np.bool_] | None = None
     pad_id: int
 
     def __len__(self) -> int:

@@ -1,9 +1,13 @@
 """Read files of rows as columns: Parquet, CSV, TSV and JSON lines, chosen by suffix.
 
-What the columns must hold is checked by those who ask for them (`bench.data.rows`,
+Nothing is guessed from the content that could be guessed wrong: a file that contradicts its suffix
+is refused. What the columns must hold is checked by those who ask for them (`bench.data.rows`,
 `bench.experiment.scaffold`).
 """
 
+import codecs
+import csv
+import io
 import json
 import re
 from collections.abc import Callable, Sequence
@@ -19,10 +23,21 @@ from gapbench.bench.core.safe_parsing import parse_json
 
 Columns = dict[str, list[Any]]
 
-_QUOTED = re.compile(rb'"(?:[^"]|"")*"')  # a field of a program that doubles quotes inside
+MOST_BYTES = 2**31 - 2
+"""Size of a CSV or TSV file: the library reads one block, so that all rows decide a type."""
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')  # a field of a program that doubles quotes inside
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 # Those of the library, but for not-a-number, which is a number that is not finite.
 _NULLS = [name for name in pc.ConvertOptions().null_values if "nan" not in name.lower()]
+_SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
+_MARKS = {  # of an encoding, at the start of a file; the longer ones first
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF8: "utf-8-sig",
+}
+csv.field_size_limit(MOST_BYTES)  # by itself it takes no text above 128 KiB
 
 
 def read(path: Path, texts: Sequence[str] = ()) -> Columns:
@@ -36,35 +51,93 @@ def read(path: Path, texts: Sequence[str] = ()) -> Columns:
     Raises:
         DataError: if the suffix is unknown, or the file cannot be read as what it says.
     """
-    if path.suffix not in _READERS:
+    if suffix(path) not in _READERS:
         raise DataError(
             f"{path}: a file of rows must end in {', '.join(_READERS)}, got {path.suffix!r}; "
             "save it in one of these formats"
         )
     if not path.is_file():
         raise DataError(f"{path} does not exist; give the path of a file of rows")
-    what, reader = _READERS[path.suffix]
+    what, reader = _READERS[suffix(path)]
     try:
         return reader(path, texts)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise DataError(f"{path} is not a readable {what} file: {error}") from None
 
 
+def suffix(path: Path) -> str:
+    """Return the suffix that tells a file's format, in lower case."""
+    return path.suffix.lower()
+
+
+def is_typed(path: Path) -> bool:
+    """Whether a file's format tells text from what looks like a number."""
+    return suffix(path) not in {".csv", ".tsv"}
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file: UTF-8, or another encoding that its first bytes name.
+
+    Raises:
+        OSError: if it cannot be read.
+        ValueError: naming the line, if it is of another encoding, or holds NUL characters.
+    """
+    content = path.read_bytes()
+    encoding = next((name for mark, name in _MARKS.items() if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = len(content[: error.start + 1].splitlines())
+        raise ValueError(
+            f"line {line} is not {encoding.upper()} (byte {content[error.start]:#04x}); save it "
+            "as UTF-8"
+        ) from None
+    if "\0" in text:
+        line = len(text[: text.index("\0") + 1].splitlines())
+        raise ValueError(f"line {line} holds a NUL character; save it as text, in UTF-8")
+    return text
+
+
+def parse_rows(text: str) -> Any:
+    """Return the content of a JSON text that holds rows, whose texts must be whole characters.
+
+    Raises:
+        ValueError: if it is not JSON, or has half a character.
+    """
+    content = parse_json(text)
+    if _HALF_PAIR.search(text):  # by an escape; files cannot hold one otherwise
+        try:
+            json.dumps(content, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            half = error.object[error.start : error.end].encode("ascii", "backslashreplace")
+            raise ValueError(
+                f"it holds {half.decode()}, one half of a pair that is a character, such as an "
+                "emoji that was cut; give both halves or none"
+            ) from None
+    return content
+
+
 def _parquet(path: Path, _: Sequence[str]) -> Columns:
+    _refuse_doubled(pq.read_schema(path).names)
     return _plain(pq.read_table(path))
 
 
 def _csv(path: Path, texts: Sequence[str]) -> Columns:
-    return _separated(path, texts, pc.ParseOptions(newlines_in_values=True))
+    text = _small_text(path)
+    _check_header(text, ",")
+    if '"' in text:
+        _check_quotes(text)
+    return _separated(text, texts, pc.ParseOptions(newlines_in_values=True))
 
 
 def _tsv(path: Path, texts: Sequence[str]) -> Columns:
     """Read a file with tabs, in which most quotes are characters, as in the files of GLUE."""
-    quoted = _is_quoted(path.read_bytes())
+    text = _small_text(path)
+    quoted = _is_quoted(text)
+    _check_header(text, "\t", quoted=quoted)
+    parsing = pc.ParseOptions(delimiter="\t", quote_char='"' if quoted else False)
     try:
-        return _separated(
-            path, texts, pc.ParseOptions(delimiter="\t", quote_char='"' if quoted else False)
-        )
+        return _separated(text, texts, parsing)
     except pa.ArrowException as error:
         quotes = "around fields" if quoted else "characters"
         raise ValueError(
@@ -73,68 +146,126 @@ def _tsv(path: Path, texts: Sequence[str]) -> Columns:
         ) from None
 
 
-def _is_quoted(content: bytes) -> bool:
+def _small_text(path: Path) -> str:
+    size = path.stat().st_size
+    if size > MOST_BYTES:
+        raise ValueError(
+            f"it has {size:,} bytes, and at most {MOST_BYTES:,} of this format are read; save it "
+            "as .parquet or .jsonl, or in parts"
+        )
+    return read_text(path)
+
+
+def _check_header(text: str, separator: str, *, quoted: bool = True) -> None:
+    """Refuse a first line that is separated otherwise than the suffix says.
+
+    Raises:
+        ValueError: naming what separates it.
+    """
+    rows = csv.reader(
+        io.StringIO(text, newline=""),
+        delimiter=separator,
+        quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+    )
+    names = next(filter(None, rows), [])
+    other = next((each for each in _SEPARATORS if len(names) == 1 and each in names[0]), None)
+    if other is not None:
+        raise ValueError(
+            f"its first line, {names[0][:60]!r}, has a {_SEPARATORS[other]} and no "
+            f"{_SEPARATORS[separator]}; it must name the columns, with commas between them in a "
+            ".csv file and tabs in a .tsv file"
+        )
+
+
+def _check_quotes(text: str) -> None:
+    """Refuse quotes that open a field and do not close it, as they swallow the rows behind them.
+
+    Raises:
+        ValueError: naming the line where the row begins.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    begin = 1
+    try:
+        for _ in reader:
+            begin = reader.line_num + 1
+    except csv.Error:
+        raise ValueError(
+            f"a quote opens a field of the row in line {begin}, and does not close it as far as "
+            f'line {reader.line_num}; put quotes around the whole field, and write "" for a quote '
+            "inside it"
+        ) from None
+
+
+def _is_quoted(text: str) -> bool:
     """Whether quotes in a file with tabs stand around fields, as a program writes them.
 
     It closes all that it opens in the same line, and quotes all fields or those that need it: in
     a file without line breaks in texts those that hold a quote, which it then doubles.
     """
-    if b'"' not in content:
+    if '"' not in text:
         return False
-    lines = content.removeprefix(b"\xef\xbb\xbf").splitlines()
-    fields = [field for line in lines if line for field in line.split(b"\t")]
-    opened = [field for field in fields if field.startswith(b'"')]
+    lines = re.split(r"[\r\n]+", text)
+    fields = [field for line in lines if line for field in line.split("\t")]
+    opened = [field for field in fields if field.startswith('"')]
     closed = all(map(_QUOTED.fullmatch, opened))
-    doubled = any(b'""' in field[1:-1] for field in opened)
+    doubled = any('""' in field[1:-1] for field in opened)
     return closed and (len(opened) == len(fields) or doubled)
 
 
-def _separated(path: Path, texts: Sequence[str], parsing: pc.ParseOptions) -> Columns:
-    whole = path.stat().st_size + 1  # one block, so that all rows decide a column's type
+def _separated(text: str, texts: Sequence[str], parsing: pc.ParseOptions) -> Columns:
+    content = text.encode()
     table = pc.read_csv(
-        path,
-        read_options=pc.ReadOptions(block_size=whole),
+        pa.BufferReader(content),
+        read_options=pc.ReadOptions(block_size=len(content) + 1),
         parse_options=parsing,
         convert_options=pc.ConvertOptions(
-            column_types=dict.fromkeys(texts, pa.string()), null_values=_NULLS
+            column_types=dict.fromkeys(texts, pa.string()),
+            null_values=_NULLS,
+            # Without 1 and 0, which are numbers.
+            true_values=["true", "True", "TRUE"],
+            false_values=["false", "False", "FALSE"],
         ),
     )
     return _plain(table)
 
 
 def _plain(table: pa.Table) -> Columns:
-    return {name: table.column(place).to_pylist() for place, name in enumerate(table.column_names)}
+    _refuse_doubled(table.column_names)
+    return {name: table.column(name).to_pylist() for name in table.column_names}
+
+
+def _refuse_doubled(names: Sequence[str]) -> None:
+    doubled = next((name for name in names if names.count(name) > 1), None)
+    if doubled is not None:
+        raise ValueError(
+            f"it has {names.count(doubled)} columns {doubled!r}; rename or remove all but one"
+        )
 
 
 def _json_lines(path: Path, _: Sequence[str]) -> Columns:
     rows = []
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            row = parse_json(line)
-            if _HALF_PAIR.search(line):  # by an escape; files cannot hold one otherwise
-                _refuse_half_pairs(row, number)
-            if not isinstance(row, dict):
-                raise ValueError(f"line {number} is no object with a value for each column")  # noqa: TRY004
-            rows.append(row)
+    # Lines end as in any text file; a break inside a text is an escape.
+    for number, line in enumerate(io.StringIO(read_text(path), newline=None), 1):
+        if line.strip():
+            rows.append(_json_row(line, number))
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: [row.get(name) for row in rows] for name in names}
 
 
-def _refuse_half_pairs(row: Any, number: int) -> None:
+def _json_row(line: str, number: int) -> dict[str, Any]:
     try:
-        json.dumps(row, ensure_ascii=False).encode()
-    except UnicodeEncodeError as error:
-        half = error.object[error.start : error.end].encode("ascii", "backslashreplace").decode()
+        row = parse_rows(line)
+    except json.JSONDecodeError as error:
         raise ValueError(
-            f"line {number} holds {half}, one half of a pair that is a character, such as an "
-            "emoji that was cut; give both halves or none"
+            f"line {number}, character {error.colno}: {error.msg}; every line must be one object"
         ) from None
+    except ValueError as error:
+        raise ValueError(f"line {number}: {error}") from None
+    if not isinstance(row, dict):
+        raise ValueError(f"line {number} is no object with a value for each column")  # noqa: TRY004
+    return row
 
 
-UNTYPED = {".csv", ".tsv"}
-"""Formats that do not tell text from what looks like a number."""
 _READERS: dict[str, tuple[str, Callable[[Path, Sequence[str]], Columns]]] = {
     ".csv": ("CSV", _csv),
     ".tsv": ("TSV", _tsv),

@@ -4,7 +4,7 @@ What a row must hold depends on the kind of task: `bench.tasks.kinds` reads colu
 here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,7 @@ def _official(task: Task, split: str, sources: Sources) -> Table:
 def read_classes(path: Path, task: Task, name: str, texts: Sequence[str] = ()) -> Table:
     """Return the columns of a file, with what looks like a number as text where it names a class.
 
-    Files of CSV and TSV do not tell "01" from 1. If no row holds a name, numbers count the classes.
+    Files of CSV and TSV do not tell "01" from 1.
 
     Args:
         path: the file.
@@ -125,12 +125,12 @@ def read_classes(path: Path, task: Task, name: str, texts: Sequence[str] = ()) -
         DataError: if the file cannot be read.
     """
     plain = readers.read(path, texts)
-    if path.suffix not in readers.UNTYPED or not task.labels or not _are_names(task.labels):
+    if readers.is_typed(path) or name in texts or name not in plain or not are_named(task):
         return plain
-    if name in texts or any(isinstance(value, bool) for value in plain.get(name, [True])):
+    if any(isinstance(value, bool) for value in plain[name]):
         return plain
     cells = readers.read(path, (*texts, name))[name]
-    return {**plain, name: cells} if {*cells} & {*task.labels} else plain
+    return {**plain, name: cells} if _name_any(cells, task.labels) else plain
 
 
 def hub_split(task: Task, source: HubSource, split: str) -> Any:
@@ -226,42 +226,80 @@ def class_column(task: Task, place: str, table: Table) -> NDArray[np.int64]:
     """
     classes = ", ".join(map(str, task.labels))
     counted = f"whole numbers 0 to {len(task.labels) - 1} ({classes})"
-    allowed = counted if _are_names(task.labels) else classes
-    return class_numbers(task, place, table, len(task.labels), allowed)
+    allowed = counted if are_named(task) else classes
+    return _class_numbers(task, place, table, [len(task.labels)], lambda _: allowed)
 
 
-def class_numbers(
-    task: Task, place: str, table: Table, sizes: int | Sequence[int], allowed: str
-) -> NDArray[np.int64]:
-    """Return the number of each row's class or choice, (n,), of as many as ``sizes`` says.
+def choice_numbers(task: Task, place: str, table: Table, sizes: Sequence[int]) -> NDArray[np.int64]:
+    """Return the number of each row's choice, (n,), of as many as ``sizes`` says.
 
     Raises:
-        DataError: naming the first row that holds none, and what is ``allowed``.
+        DataError: naming the first row that holds none of its choices.
     """
+    names = f", or one of {', '.join(map(str, task.labels))}" if task.labels else ""
+
+    def allowed(size: int) -> str:
+        return f"the number of a choice, 0 to {size - 1}{names}"
+
+    return _class_numbers(task, place, table, sizes, allowed)
+
+
+def _class_numbers(
+    task: Task, place: str, table: Table, sizes: Sequence[int], allowed: Callable[[int], str]
+) -> NDArray[np.int64]:
     values = column(place, table, task.label)
-    numbers = [_class(value, task.labels) for value in values]
+    numbers = _numbers(values, task.labels)
     for row, (number, size) in enumerate(
         zip(numbers, np.broadcast_to(sizes, len(values)).tolist(), strict=True)
     ):
-        legal = isinstance(number, int | float) and float(number).is_integer()
-        if not (legal and 0 <= number < size):
-            raise illegal(place, row, task.label, values[row], allowed)
+        if number is None or not 0 <= number < size:
+            raise illegal(place, row, task.label, values[row], allowed(size))
     return np.asarray(numbers, dtype=np.int64)
 
 
-def _class(value: Any, labels: Sequence[str | int]) -> Any:
-    """Return the number of the class that a value names or counts; anything else if it does not."""
-    if not _are_names(labels):
-        known = isinstance(value, int | float) and value in labels
-        return labels.index(value) if known else None
-    if isinstance(value, bool) and labels:  # what readers of CSV make of `true` and `False`
-        value = next((name for name in labels if str(name).lower() == str(value).lower()), None)
-    return labels.index(value) if value in labels else value
+def _numbers(values: Sequence[Any], labels: Sequence[str | int]) -> list[int | None]:
+    """Return the number of the class that each value names or counts, None where it does neither.
+
+    Numbers are names where any of them is one: they count classes only if none is. Bools are the
+    names that they spell, and never numbers.
+    """
+    known: dict[Any, int] = {name: number for number, name in enumerate(labels)}
+    spelt = {str(name).lower(): number for name, number in known.items()}
+    counts = all(isinstance(name, str) for name in labels) and not _name_any(values, labels)
+
+    def number(value: Any) -> int | None:
+        if isinstance(value, bool):
+            return spelt.get(str(value).lower())
+        if counts and isinstance(value, int | float):
+            return int(value) if _is_whole(value) else None
+        if isinstance(value, str | int | float) and value in known:
+            return known[value]
+        return known.get(_name(value))
+
+    return [number(value) for value in values]
 
 
-def _are_names(labels: Sequence[str | int]) -> bool:
-    """Whether a number in the label column counts the classes, and is none of them itself."""
-    return all(isinstance(label, str) for label in labels)
+def _name_any(values: Sequence[Any], labels: Sequence[str | int]) -> bool:
+    """Whether any value that looks like a number, or is text, names a class."""
+    return not {_name(value) for value in values}.isdisjoint(labels)
+
+
+def _name(value: Any) -> str | None:
+    """Return a value as the name that it may be: text without blanks around it, or a number."""
+    if isinstance(value, str):
+        return value.strip()
+    return str(int(value)) if _is_whole(value) else None
+
+
+def _is_whole(value: Any) -> bool:
+    if isinstance(value, float):
+        return value.is_integer()
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def are_named(task: Task) -> bool:
+    """Whether a task's classes have names, so that a number that is none counts them."""
+    return bool(task.labels) and all(isinstance(label, str) for label in task.labels)
 
 
 def illegal(place: str, row: int, name: str, value: Any, allowed: str) -> DataError:

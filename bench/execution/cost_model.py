@@ -55,7 +55,7 @@ class Costs:
             {kind: max(values) for kind, values in memory.items()},
         )
 
-    def units(self, cell: Cell) -> float:
+    def relative_cost(self, cell: Cell) -> float:
         """Return the cost of a run beside others: relative cost x steps x bytes of weights."""
         method, config = registry.of_cell(cell)
         steps = cell.budget.total_steps(_rows(cell)) if method.trains else 1
@@ -68,23 +68,33 @@ class Costs:
         return Job(
             runs,
             None if each is None else each * len(runs),
-            sum(self.units(run.cell) for run in runs),
+            sum(self.relative_cost(run.cell) for run in runs),
             _HEADROOM * peak if peak else _PROCESS_BYTES + _COPIES * self._weight_bytes(cell),
         )
 
-    def ordered(self, stacks: Iterable[Sequence[Run]]) -> list[Job]:
+    def cheapest_first(self, stacks: Iterable[Sequence[Run]]) -> list[Job]:
+        """Return stacks as jobs: those first that will probably end first."""
+        jobs = [self.job(runs) for runs in stacks]
+        rate = seconds_per_cost(jobs) or 1.0
+        return sorted(jobs, key=lambda job: expected(job, rate))
+
+    def longest_first(self, stacks: Iterable[Sequence[Run]]) -> list[Job]:
         """Return stacks as jobs: longest first, those of a task, backbone and method together.
 
         So the last worker to end does not begin the longest stack when all others are done, and a
         worker mostly finds the data and the backbone of its next stack loaded already.
         """
         jobs = [self.job(runs) for runs in stacks]
-        rate = seconds_a_unit(jobs) or 1.0
+        rate = seconds_per_cost(jobs) or 1.0
         groups: dict[CostKey, list[Job]] = defaultdict(list)
         for job in sorted(jobs, key=lambda job: -expected(job, rate)):
             groups[cost_key(job.runs[0].cell)].append(job)
         order = sorted(groups.items(), key=lambda item: (-expected(item[1][0], rate), item[0]))
         return [job for _, group in order for job in group]
+
+    def at_hand(self, cell: Cell) -> bool:
+        """Whether the backbone of a cell is on this computer."""
+        return self.sources.weight_bytes(cell.backbone) < float("inf")
 
     def _weight_bytes(self, cell: Cell) -> float:
         backbone = cell.backbone
@@ -93,15 +103,15 @@ class Costs:
         return self._bytes[backbone]
 
 
-def seconds_a_unit(jobs: Iterable[Job]) -> float | None:
-    """Return what a unit took where both are known, None where nothing is measured."""
-    ratios = {cost_key(job.runs[0].cell): job.seconds / job.units for job in jobs if job.seconds}
-    return median(ratios.values()) if ratios else None
+def seconds_per_cost(jobs: Iterable[Job]) -> float | None:
+    """Return seconds per relative cost over all jobs that were measured; None without any."""
+    known = [(job.seconds, job.relative_cost) for job in jobs if job.seconds]
+    return sum(s for s, _ in known) / sum(cost for _, cost in known) if known else None
 
 
-def expected(job: Job, seconds_a_unit: float) -> float:
-    """Return the seconds of a job, judged by its units where nothing like it was measured."""
-    return job.units * seconds_a_unit if job.seconds is None else job.seconds
+def expected(job: Job, seconds_per_cost: float) -> float:
+    """Return the seconds of a job, judged by its relative cost where nothing was measured."""
+    return job.relative_cost * seconds_per_cost if job.seconds is None else job.seconds
 
 
 def cost_key(cell: Cell) -> CostKey:

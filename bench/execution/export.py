@@ -21,6 +21,7 @@ from gapbench.bench.config.run import Fingerprint
 from gapbench.bench.core.errors import RecordError, StoreError
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.data.sources import Sources, backbone_folder
+from gapbench.bench.execution import adapter_readme
 from gapbench.bench.execution.reproduce import Reproduction, compare, stored
 from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.models.merge import Adapter
@@ -28,12 +29,13 @@ from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Exported:
     """What an export left.
 
     Attributes:
-        folder: holds ``adapter_config.json``, ``adapter_model.safetensors`` and ``gapbench.json``.
+        folder: holds ``adapter_config.json``, ``adapter_model.safetensors``, ``gapbench.json``, the
+            tokenizer with its padding token, and a README with the code that loads it.
         metric: the task's main metric.
         score_before, score_now: its value on the test split, as recorded and of this adapter.
         outcome: everything in which the repetition differs from the record.
@@ -50,7 +52,7 @@ class Exported:
         """The same as plain data."""
         return asdict(self) | {"folder": str(self.folder)}
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         scores = f"{self.score_before} in the record, {self.score_now} now"
         first = f"{self.folder}: test {self.metric} {scores}"
         return "\n".join([first, *self.outcome.drift_lines])
@@ -79,14 +81,18 @@ def export(store: Store, name: str, sources: Sources, device: str, out: Path) ->
         raise RecordError(f"{record.run} was ok, now it is {again.status}: {again.detail}")
     adapter = method.export(state, 0)
     location = _base_model(record.cell.backbone, sources)
-    write(out, Adapter(dict(adapter.config) | location, adapter.tensors), _notes(record, again))
+    adapter = Adapter(dict(adapter.config) | location, adapter.tensors)
+    notes = _notes(record, again) | {"padding_token": backbone.tokenizer.pad_token}
+    write(out, adapter, notes, backbone.tokenizer, adapter_readme.page(record, backbone, location))
     metric = record.cell.task.metrics[0]
     scores = (record.score("test"), again.score("test"))
     return Exported(out, metric, *scores, compare(record, again))
 
 
-def write(out: Path, adapter: Adapter, notes: Mapping[str, Any]) -> None:
-    """Write an adapter folder; it appears whole or not at all.
+def write(
+    out: Path, adapter: Adapter, notes: Mapping[str, Any], tokenizer: Any = None, readme: str = ""
+) -> None:
+    """Write an adapter folder, with the tokenizer if there is one; it appears whole or not at all.
 
     Raises:
         StoreError: if it cannot be written, or holds anything already.
@@ -101,6 +107,10 @@ def write(out: Path, adapter: Adapter, notes: Mapping[str, Any]) -> None:
         for file, content in (("adapter_config", adapter.config), ("gapbench", notes)):
             text = json.dumps(content, indent=2, sort_keys=True) + "\n"
             (part / f"{file}.json").write_text(text, encoding="utf-8")
+        if tokenizer is not None:
+            tokenizer.save_pretrained(part)
+        if readme:
+            (part / "README.md").write_text(readme, encoding="utf-8")
         if out.exists():
             out.rmdir()  # it is empty
         part.replace(out)
@@ -135,7 +145,7 @@ def _notes(record: Record, again: Record) -> dict[str, Any]:
         "prompt": getattr(task, "prompt", None),
         "labels": list(task.labels),
         "max_length": task.max_length,
-        **cell.model_dump(mode="json", include={"backbone", "start", "method", "config"}),
+        **cell.model_dump(mode="json", include={"backbone", "start", "head", "method", "config"}),
         "checkpoint_step": again.checkpoint.step if again.checkpoint else None,
         "test_recorded": record.splits["test"].metrics,
         "test_now": again.splits["test"].metrics,

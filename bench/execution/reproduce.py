@@ -16,7 +16,7 @@ from gapbench.bench.store.store import Store, store_at
 TOLERANCE = 1e-4  # on float32 numbers; the same machine and threads usually give equality
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Reproduction:
     """Differences between a stored record and its repetition.
 
@@ -43,7 +43,7 @@ class Reproduction:
         """A line for people on every number that drifted."""
         return [f"drifted: {name}: {a} before, {b} now" for name, (a, b) in self.drifts.items()]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         lines = [f"{self.run}: {self.status_before} before, {self.status_now} now"]
         if self.same:
             lines.append(f"same: no number differs by more than {self.largest:.2g}")

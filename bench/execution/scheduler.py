@@ -4,9 +4,9 @@ Who works, this process or a whole cluster, is the matter of `bench.execution.en
 reach the store from there; only progress and status come back here.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 from gapbench.bench.adaptation import registry
@@ -17,7 +17,7 @@ from gapbench.bench.core.schema import content_hash
 from gapbench.bench.execution import engines
 from gapbench.bench.execution.cost_model import Costs
 from gapbench.bench.execution.engines.base import Settings
-from gapbench.bench.execution.work_queue import GridProgress, WorkQueue
+from gapbench.bench.execution.work_queue import Ended, GridProgress, WorkQueue
 from gapbench.bench.profiling.stack_size import MOST
 from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import store_at
@@ -29,11 +29,11 @@ class GridResult:
 
     Attributes:
         statuses: how many runs ended in which.
-        left: runs that were not begun because the time was over.
+        left: runs that were not begun or not finished because the time was over.
         seconds_left: what those will probably take one worker; None where nobody can know.
     """
 
-    statuses: Counter[Status]
+    statuses: Counter[Status] = field(default_factory=Counter)
     left: int = 0
     seconds_left: float | None = None
 
@@ -42,7 +42,7 @@ def most(settings: Settings) -> int:
     """Return how many runs at most may share a stack where the user leaves it open."""
     if settings.engine == "local":
         return MOST[choose_device(settings.device).type]
-    return MOST["cuda" if settings.device == "cuda" else "cpu"]  # nobody knows where it will run
+    return MOST["cuda" if settings.device == "cuda" else "cpu"]  # it may run anywhere
 
 
 def stacks(runs: Sequence[Run], limit: int) -> list[list[Run]]:
@@ -64,13 +64,32 @@ def stacks(runs: Sequence[Run], limit: int) -> list[list[Run]]:
     return made
 
 
-def execute(runs: Sequence[Run], settings: Settings, progress: GridProgress) -> GridResult:
+def rounds(runs: Sequence[Run]) -> list[list[Run]]:
+    """Divide runs so that, whenever the time ends, every cell has had about as many seeds.
+
+    The first round has the first seed of every cell, the second the second, and then each has twice
+    as many as the one before, since runs of one cell are faster in a stack.
+    """
+    seen, parts = Counter[str](), defaultdict[int, list[Run]](list)
+    for run in runs:
+        parts[seen[run.cell.hash].bit_length()].append(run)
+        seen[run.cell.hash] += 1
+    return [parts[number] for number in sorted(parts)]
+
+
+def execute(
+    runs: Sequence[Run],
+    settings: Settings,
+    progress: GridProgress,
+    ended: Ended = lambda *_: None,
+) -> GridResult:
     """Run everything that is not settled yet; return how the runs ended.
 
     Args:
         runs: what is wanted; runs that are settled or claimed elsewhere are left alone.
         settings: engine, device, workers, stack size and time.
         progress: called with the number of runs done (fractional) and the statuses so far.
+        ended: told of every stack that ends.
 
     Raises:
         StoreError: if the results folder cannot be written.
@@ -78,9 +97,13 @@ def execute(runs: Sequence[Run], settings: Settings, progress: GridProgress) -> 
     """
     work = engines.find(settings.engine)
     costs = Costs.measured(store_at(settings.results), settings.sources)
-    jobs = costs.ordered(stacks(runs, settings.stack or most(settings)))
-    with signals.interruptible(progress) as heedful:
-        queue = WorkQueue(jobs, heedful, settings.budget_s)
+    limit = settings.stack or most(settings)
+    if settings.budget_s is None:
+        jobs = costs.longest_first(stacks(runs, limit))
+    else:
+        jobs = [j for part in rounds(runs) for j in costs.cheapest_first(stacks(part, limit))]
+    with signals.interruptible(progress) as checked:
+        queue = WorkQueue(jobs, checked, settings.budget_s, ended)
         work(queue, settings)
     left = sum(len(job.runs) for job in queue.left)
     seconds = sum(queue.expected(job) for job in queue.left)

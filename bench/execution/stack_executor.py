@@ -42,6 +42,7 @@ from gapbench.bench.training.trainer import (
 )
 
 _log = logging.getLogger(__name__)
+_FEW = 4  # runs that share a stack under a time budget without measuring what suits
 
 
 @dataclass(frozen=True)
@@ -67,12 +68,15 @@ class Executor:
     event_log: EventLogger | None = None
     predictions: StoredPredictions = "test"
 
-    def run(self, runs: Sequence[Run], progress: Progress) -> dict[str, Status]:
+    def run(
+        self, runs: Sequence[Run], progress: Progress, seconds: float | None = None
+    ) -> dict[str, Status]:
         """Run what is still missing of a stack; another process may hold or have done some of it.
 
         Args:
             runs: runs that may share a stack.
             progress: called with the share of this stack that is done.
+            seconds: when they have passed, what is in training is saved, and the rest left undone.
 
         Returns:
             Status by run hash, of the runs that this call has settled or attempted.
@@ -81,7 +85,7 @@ class Executor:
         with self.store.claim(runs) as mine:
             if mine:
                 noted = self.event_log.stack(mine) if self.event_log else nullcontext(made)
-                with noted as made:
+                with noted as made, signals.until(seconds):
                     self._work_off(mine, made, progress)
                 if self.checkpoint_s is not None:
                     self._checkpoints.clear(mine)
@@ -97,8 +101,7 @@ class Executor:
         waiting = deque(self._by_checkpoint([runs]))
         try:
             while waiting:
-                if signals.asked():
-                    raise signals.Stopped("the process was asked to end")
+                signals.check()
                 stack, saved = waiting.popleft()
                 begun, share = len(made) / len(runs), len(stack) / len(runs)
                 smaller = self._attempt(stack, saved, made, part_of(progress, begun, share))
@@ -111,6 +114,11 @@ class Executor:
             with suppress(StoreError):
                 self._give_up(_left(runs, made), Status.INTERRUPTED, str(error), started)
             raise
+        except signals.Stopped as stop:
+            if not signals.past_deadline():
+                self._give_up(_left(runs, made), Status.INTERRUPTED, str(stop), started)
+                raise
+            _log.info("%s", stop)
         except KeyboardInterrupt as stop:
             cause = str(stop) or "stopped by the user"
             self._give_up(_left(runs, made), Status.INTERRUPTED, cause, started)
@@ -176,7 +184,8 @@ class Executor:
                 made += self._give_up([run], Status.SKIPPED, reason, started)
         if not able:
             return []
-        if self.divides and saved is None:
+        few = signals.has_deadline() and len(able) <= _FEW  # measuring would take their time
+        if self.divides and saved is None and not few:
             task_data = dataset.prepare(cell, self.sources, backbone.reader, runs[0].seed)
             parts = divide(able, backbone, task_data, self.device)
             if len(parts) > 1:
@@ -230,7 +239,7 @@ class Executor:
         if self.pruning_callback is not None:
             task_data = task_data.seal()
         peak = MemoryPeak(self.device)
-        method, state = set_up(runs, backbone, task_data, self.device)
+        method, state = set_up(runs, backbone, task_data, self.device, check=True)
         callbacks = self.pruning_callback, step_callback
         trainer = Trainer(runs, method, state, task_data, progress, *callbacks)
         return Attempt(trainer, backbone.tokenizer, peak, started)

@@ -17,6 +17,8 @@ ATTEMPTS = 3
 
 GridProgress = Callable[[float, Counter[Status]], None]
 """Called with the number of runs done (fractional) and the statuses so far."""
+Ended = Callable[[Sequence[Run], Mapping[str, Status]], None]
+"""Called with a stack that has ended, and the statuses of its runs by hash."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,13 +28,13 @@ class Job:
     Attributes:
         runs: may share a backbone.
         seconds: expected; None where nothing like it has been measured.
-        units: its cost beside other stacks, in a unit that nobody knows.
+        relative_cost: beside other stacks; the unit means nothing.
         memory_bytes: a worker needs about that much.
     """
 
     runs: Sequence[Run]
     seconds: float | None = None
-    units: float = 1.0
+    relative_cost: float = 1.0
     memory_bytes: float = 0.0
 
 
@@ -41,15 +43,17 @@ class WorkQueue:
     """The stacks of one invocation.
 
     Attributes:
-        budget_s: no stack is begun that would probably end later than so many seconds after the
-            first was asked for; None begins all.
+        budget_s: seconds after the first stack was asked for at which all work ends. No stack is
+            begun that would probably end later; what runs then is saved. None sets no limit.
+        ended: told of every stack that ends.
         statuses: how many runs have ended in which.
-        left: stacks that did not fit into the time.
+        left: stacks that did not fit into the time, and what is left of those that were cut off.
     """
 
     jobs: Iterable[Job]
     progress: GridProgress
     budget_s: float | None = None
+    ended: Ended = lambda *_: None
     statuses: Counter[Status] = field(default_factory=Counter)
     left: list[Job] = field(default_factory=list)
 
@@ -59,7 +63,7 @@ class WorkQueue:
         self._shares: dict[Job, float] = {}  # of stacks under way
         self._done = 0
         self._began: float | None = None
-        self._spent = self._spent_units = 0.0
+        self._spent = self._spent_cost = 0.0
 
     def __len__(self) -> int:
         """Return how many stacks nobody has taken yet."""
@@ -98,9 +102,13 @@ class WorkQueue:
         del self._shares[job]
         self._done += len(job.runs)
         self.statuses.update(statuses.values())
+        self.ended(job.runs, statuses)
+        cut = [run for run in job.runs if run.hash not in statuses]
+        if cut and self.seconds_left() == 0.0:
+            self.left.append(self._part(job, cut))
         if seconds is not None and statuses:
             self._spent += seconds
-            self._spent_units += job.units
+            self._spent_cost += job.relative_cost
         self.show()
 
     def died(self, job: Job) -> bool:
@@ -119,24 +127,32 @@ class WorkQueue:
         del self._shares[job]
         middle = len(job.runs) // 2
         for runs in (job.runs[middle:], job.runs[:middle]):
-            part = len(runs) / len(job.runs)
-            seconds = None if job.seconds is None else job.seconds * part
-            half = replace(job, runs=runs, seconds=seconds, units=job.units * part)
-            self._waiting.appendleft(half)
+            self._waiting.appendleft(self._part(job, runs))
 
     def show(self) -> None:
         """Report the progress."""
         under_way = sum(len(job.runs) * share for job, share in self._shares.items())
         self.progress(self._done + under_way, self.statuses)
 
-    def _fits(self, job: Job) -> bool:
+    def seconds_left(self) -> float | None:
+        """Return what is left of the time; None without a limit."""
         if self.budget_s is None or self._began is None:
-            return True
-        left_s = self.budget_s - (time.monotonic() - self._began)
-        return left_s > 0 and self.expected(job) <= left_s
+            return self.budget_s
+        return max(0.0, self.budget_s - (time.monotonic() - self._began))
+
+    def _fits(self, job: Job) -> bool:
+        left_s = self.seconds_left()
+        return left_s is None or (left_s > 0 and self.expected(job) <= left_s)
+
+    @staticmethod
+    def _part(job: Job, runs: Sequence[Run]) -> Job:
+        """Return a stack of some of a stack's runs."""
+        share = len(runs) / len(job.runs)
+        seconds = None if job.seconds is None else job.seconds * share
+        return replace(job, runs=runs, seconds=seconds, relative_cost=job.relative_cost * share)
 
     def expected(self, job: Job) -> float:
         """Return the seconds of a stack: measured, else judged by what others took just now."""
         if job.seconds is not None:
             return job.seconds
-        return job.units * self._spent / self._spent_units if self._spent_units else 0.0
+        return job.relative_cost * self._spent / self._spent_cost if self._spent_cost else 0.0

@@ -6,7 +6,6 @@ the budget. Both files explain each field, and the user may change everything in
 
 import math
 import os
-import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.config.task import Task, parse
 from gapbench.bench.config.task_sources import OwnSource
 from gapbench.bench.core.errors import ConfigError, DataError
@@ -22,11 +22,11 @@ from gapbench.bench.core.schema import validate
 from gapbench.bench.data import readers
 from gapbench.bench.data.rows import Rows
 from gapbench.bench.data.sources import Sources
+from gapbench.bench.experiment import first_look
 from gapbench.bench.experiment.suite import Suite
-from gapbench.bench.tasks import dataset
+from gapbench.bench.tasks import dataset, kinds
 
 FEWEST_ROWS = 20
-MOST_NUMBERED_CLASSES = 20  # more distinct numbers than this are values, not classes
 TEST_SHARE = 0.2
 UPDATES = 1500  # of 16 examples: less than a minute of LoRA on a tiny backbone
 
@@ -54,18 +54,21 @@ class Written:
 
     Attributes:
         sizes: examples of each split, before validation is cut from train.
+        look: what was read, in lines.
     """
 
     suite: Path
     task_file: Path
     task: Task
     sizes: Mapping[str, int]
+    look: str
 
     def __str__(self) -> str:
         sizes = ", ".join(f"{size} {split}" for split, size in self.sizes.items())
         of = f" of {len(self.task.labels)} classes" if self.task.labels else ""
         suite = shlex.quote(str(self.suite))
         return (
+            f"{self.look}\n"
             f"{self.suite}: the suite\n{self.task_file}: its task, {self.task.kind}{of}\n"
             f"examples: {sizes}; {self.task.validation_size} of train serve as validation\n"
             f"next: gapbench check {suite}, then gapbench run {suite}"
@@ -91,15 +94,14 @@ def init(
     task_file = suite.parent / "tasks" / f"{suite.stem}.yaml"
     _refuse(suite, task_file, force=force)
     files = [path for path in (train, test) if path]
-    labels = [label for path in files for label in _labels(path, columns)]
-    if {type(label) for label in labels} > {str}:  # a file that holds only names like numbers
-        labels = [label for path in files for label in _labels(path, columns, columns.label)]
+    tables = _tables(files, columns)
+    labels = [label for table in tables for label in table[columns.label]]
     folder = task_file.parent
-    found = _found(train, labels, columns)
+    kind, found = _found(train, labels, columns)
     fields = {
         "name": suite.stem,
         "version": 1,
-        "kind": found.pop("kind"),
+        "kind": kind,
         "description": f"Made by gapbench init from {train.name}.",
         "source": _source(folder, train, test),
         "text": list(columns.text),
@@ -116,7 +118,12 @@ def init(
     _write(task_file, _commented(fields, _TASK_COMMENTS))
     _write(suite, _commented(settings, _SUITE_COMMENTS))
     task = task.model_copy(update={"validation_size": size})
-    return Written(suite, task_file, task, {split: len(part) for split, part in rows.items()})
+    looks = [
+        first_look.lines(path, table, columns.text, columns.label)
+        for path, table in zip(files, tables, strict=True)
+    ]
+    sizes = {split: len(part) for split, part in rows.items()}
+    return Written(suite, task_file, task, sizes, "\n".join(looks))
 
 
 def _refuse(suite: Path, task_file: Path, *, force: bool) -> None:
@@ -127,15 +134,28 @@ def _refuse(suite: Path, task_file: Path, *, force: bool) -> None:
             raise ConfigError(f"{path} exists; give another name, or --force to overwrite it")
 
 
-def _labels(path: Path, columns: Columns, *texts: str) -> list[Any]:
-    """Return the label of every row of a file; none may be missing."""
-    texts += (*columns.text, columns.label) if columns.kind == "generation" else columns.text
-    table = readers.read(path, texts)
+def _tables(files: Sequence[Path], columns: Columns) -> list[readers.Columns]:
+    """Return the columns of every file; labels are names in all, or in none."""
+    option = columns.kind and kinds.get(columns.kind).init_option
+    texts = (*columns.text, columns.label) if option == "target" else columns.text
+    tables = [readers.read(path, texts) for path in files]
+    for path, table in zip(files, tables, strict=True):
+        _check(path, table, columns)
+    plain = {type(label) for table in tables for label in table[columns.label]}
+    if plain <= {bool} or plain <= {int, float}:
+        return tables
+    # A file that holds only names like numbers, dates and the like.
+    return [readers.read(path, (*texts, columns.label)) for path in files]
+
+
+def _check(path: Path, table: readers.Columns, columns: Columns) -> None:
+    """Refuse a file without the columns, or with a row without a label."""
     for name in (*columns.text, columns.label, *([columns.group] if columns.group else [])):
         if name not in table:
             raise DataError(
                 f"{path}: no column {name!r}; columns present: {', '.join(table)}; name one of "
-                "these with --text, --label, --target or --group"
+                "these with --text, --label, --target or --group, or give the file a first line "
+                "with names"
             )
     if columns.group == columns.label:
         raise ConfigError(
@@ -148,64 +168,17 @@ def _labels(path: Path, columns: Columns, *texts: str) -> list[Any]:
                 f"{path}, row {row}: column {columns.label!r} is empty; fill it in, or remove the "
                 "row"
             )
-    return table[columns.label]
 
 
-def _found(path: Path, labels: Sequence[Any], columns: Columns) -> dict[str, Any]:
-    """Return the fields of the task that follow from its labels."""
+def _found(path: Path, labels: Sequence[Any], columns: Columns) -> tuple[str, dict[str, Any]]:
+    """Return the kind of the task, and the fields that follow from its labels."""
     if len(labels) < FEWEST_ROWS:
         raise DataError(f"{path}: {len(labels)} rows in all; give at least {FEWEST_ROWS}")
-    if columns.kind == "generation":
-        listed = isinstance(labels[0], list)
-        return {
-            "kind": "generation",
-            "generation": ({"references": columns.label} if listed else {})
-            | {"decoding": {"beams": 4, "max_new_tokens": 64}},
-            "metrics": ["bleu", "rouge_l", "chrf"],
-            "checkpoint_metric": "perplexity",
-        }
-    numbers = [v for v in labels if isinstance(v, int | float) and not isinstance(v, bool)]
-    parted = any(not float(number).is_integer() for number in numbers)
-    many = len(set(numbers)) > MOST_NUMBERED_CLASSES
-    valued = len(numbers) == len(labels) and (parted or many)
-    kind = columns.kind or ("regression" if valued else "classification")
-    place = f"{path}: column {columns.label!r}"
-    if kind == "classification":
-        classes = _classes(place, labels, parted=parted)
-        return {"kind": kind, "labels": classes, "metrics": ["accuracy", "matthews_correlation"]}
-    if len(numbers) < len(labels) or len(set(numbers)) < 2:
-        odd = next((value for value in labels if value not in numbers), labels[0])
-        raise DataError(f"{place} holds {odd!r}; a regression needs numbers that differ")
-    ends = [math.floor(min(numbers)), math.ceil(max(numbers))]
-    return {"kind": kind, "label_range": ends, "metrics": ["pearson", "spearman", "mse"]}
-
-
-def _classes(place: str, labels: Sequence[Any], *, parted: bool) -> list[str] | list[int]:
-    """Return the classes in order: names, or whole numbers."""
-    if all(isinstance(label, bool) for label in labels):
-        return ["false", "true"]
-    named = all(isinstance(label, str) for label in labels)
-    if not named and (parted or not all(isinstance(label, int | float) for label in labels)):
-        some = ", ".join(map(repr, list(dict.fromkeys(map(str, labels)))[:4]))
-        raise DataError(
-            f"{place} holds {some}; classes must be all text or all whole numbers; correct it"
-        )
-    classes = sorted(set(labels), key=_natural if named else None)
-    if len(classes) < 2:
-        raise DataError(f"{place} holds only {classes[0]!r}; give at least two classes")
-    if len(classes) > len(labels) // 2:
-        raise DataError(
-            f"{place} holds {len(classes)} different values in {len(labels)} rows, such as "
-            f"{classes[0]!r}; these are not classes; give another column by --label, --target for "
-            "text to be written, or --kind regression for numbers"
-        )
-    return classes if named else [int(number) for number in classes]
-
-
-def _natural(name: str) -> list[tuple[int, str]]:
-    """Return a sort key that compares numbers in names, as "class 2" before "class 10"."""
-    parts = re.split(r"([0-9]+)", name)
-    return [(int(part) if part.isdecimal() else -1, part) for part in parts]
+    name = columns.kind or next(n for n, kind in kinds.discover().items() if kind.infers(labels))
+    try:
+        return name, kinds.get(name).from_labels(columns.label, labels)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
 
 
 def _source(folder: Path, train: Path, test: Path | None) -> dict[str, Any]:
@@ -231,7 +204,7 @@ def _validation_size(train: int) -> int:
 
 def _settings(task: Task, train: int) -> dict[str, Any]:
     """Return the fields of a suite that a tiny backbone can run in minutes."""
-    writes = task.kind == "generation"
+    writes = task.head == LANGUAGE_MODEL
     methods = ["full", "head", "lora", "lora_dropout", "hiddenkey", "bilora", "majority", "untuned"]
     return {
         "name": task.name,

@@ -78,6 +78,11 @@ class TaskEntry(FrozenModel):
         default=None,
         description="adapter folder that all methods start from; relative to the suite's file",
     )
+    head: Literal["keep"] | None = Field(
+        default=None,
+        description="keep: all methods start from the checkpoint's trained head, whose label names "
+        "must be the task's; None: every run draws a new head",
+    )
     methods: dict[str, MethodChange] = Field(
         default={}, description="by method for all its variants, or by 'method/variant'"
     )
@@ -312,6 +317,7 @@ def _cells(
         "task": task,
         "data": sources.data(task),
         "start": _start(entry, folder, sources),
+        "head": entry.head,
         "budget": budget,
         "protocol": suite.protocol,
         "backbone_dropout": suite.backbone_dropout,

@@ -2,14 +2,12 @@
 
 A layer's attention is replaced through the library's registry of attention functions: the copy of
 the backbone is told to use ours. Ours calls the library's fused function with a mask that excludes
-dropped keys, or uses plain products: where weights are dropped, and over few tokens on a CPU, for
-which the fused kernel is slow. DeBERTa's attention does not use the registry; hooks on its mask and
-its weights reach it. Methods choose the masks (`methods._shared.dropout_masks`).
+dropped keys, or uses plain products: where weights are dropped, where the fused function lacks what
+the layer asks for (a cap on logits, a sink), and over few tokens on a CPU, for which the fused
+kernel is slow. DeBERTa's attention does not use the registry (see `bench.models.deberta`).
 """
 
-import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -17,6 +15,13 @@ import torch
 import transformers
 from torch import Tensor, nn
 
+from gapbench.bench.core.errors import BackboneError
+from gapbench.bench.models.attention_dropping import (
+    AttentionDropping,
+    drop_weights,
+    hook,
+    surviving,
+)
 from gapbench.bench.models.deberta import is_disentangled
 
 IMPLEMENTATION = "gapbench_dropping"
@@ -26,60 +31,12 @@ _MANY = (
     2**23
 )  # weights; the memory of a larger tensor is not kept between steps (`bench.core.process`)
 _VECTOR = 16  # keys; shorter rows are summed number by number, four times as slow as along columns
-
-Draw = Callable[[int, int, int, int], Tensor]
-
-
-@dataclass(frozen=True)
-class AttentionDropping:
-    """Dropout of one attention layer in training.
-
-    A mask is drawn for a shape (rows, heads, queries, keys). It is (rows, heads, 1 or queries,
-    keys), True for keep.
-
-    Attributes:
-        logits: draws the mask before the softmax (DropKey); None drops nothing.
-        weights: draws the mask after it (DropAttention); None drops nothing.
-        stop_gradient: whether the normaliser of dropped weights is a constant in the backward pass.
-    """
-
-    logits: Draw | None = None
-    weights: Draw | None = None
-    stop_gradient: bool = True
-
+_TOLERANCE = 1e-3  # of the largest output: between our attention without dropping and the model's
+# What layers pass along that changes nothing in the products: positions are in the queries and
+# keys by then, and windows are in the mask.
+_HARMLESS = {"position_bias", "position_ids", "cache_position", "sliding_window"}
 
 _NOTHING = AttentionDropping()
-
-
-def surviving(visible: Tensor | None, keep: Tensor) -> Tensor:
-    """Return the keys that a query still sees; a query that has lost all gets all back.
-
-    Args:
-        visible: (rows, 1 or heads, 1 or queries, keys) bool, before dropping; None for all.
-        keep: (rows, heads, 1 or queries, keys) bool.
-    """
-    left = keep if visible is None else visible & keep
-    lost = ~left.any(dim=-1, keepdim=True)
-    return left | (lost if visible is None else lost & visible)
-
-
-def drop_weights(weights: Tensor, keep: Tensor, *, stop_gradient: bool) -> Tensor:
-    """Zero dropped attention weights and rescale each query's row to sum one.
-
-    Source: Lin et al. 2019, arXiv:1907.11065, as Wang et al. 2024 restate it in equations 1 and 2.
-    A row whose whole weight is dropped stays unchanged.
-
-    Args:
-        weights: (rows, heads, queries, keys), each row a distribution.
-        keep: (rows, heads, 1 or queries, keys) bool.
-        stop_gradient: whether the normaliser carries no gradient.
-    """
-    kept = weights * keep
-    total = kept.sum(dim=-1, keepdim=True)
-    if stop_gradient:
-        total = total.detach()
-    lost = total == 0
-    return torch.where(lost, weights, kept / total.masked_fill(lost, 1.0))
 
 
 def attend(
@@ -90,9 +47,11 @@ def attend(
     attention_mask: Tensor | None,
     scaling: float | None = None,
     is_causal: bool | None = None,  # noqa: FBT001 - the library's own signature
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """Compute attention as the library's fused function does, with dropout in training.
+    """Compute attention as the layer's own function does, with dropout in training.
 
     Args:
         module: an attention layer of the library.
@@ -103,16 +62,24 @@ def attend(
             visible, or all up to the query's own in a causal layer.
         scaling: of the logits; 1 / sqrt(width) if None.
         is_causal: whether a missing mask means a causal one; the layer's own attribute if None.
-        kwargs: passed to the library.
+        softcap: bound that a tanh puts on the logits (Gemma 2).
+        s_aux: (heads,), logits of sinks, which take weight from the keys (GPT-OSS).
+        kwargs: passed to the library, ``position_bias`` of the logits among them.
 
     Returns:
         (rows, queries, heads, width), and the weights if they were computed.
+
+    Raises:
+        BackboneError: if there is dropout, and the layer asks for more than is known here.
     """
     dropping: AttentionDropping = vars(module).get(_ATTRIBUTE, _NOTHING)
     if not module.training:
         dropping = _NOTHING
+    if dropping is not _NOTHING:
+        _refuse_unknown(kwargs)
     causal = bool(getattr(module, "is_causal", True)) if is_causal is None else is_causal
-    plainly = dropping.weights is not None or _is_small(query, key, kwargs)
+    special = softcap is not None or s_aux is not None
+    plainly = dropping.weights is not None or special or _is_small(query, key, kwargs)
     visible = attention_mask
     if plainly or dropping.logits is not None:
         visible, causal = _visible(attention_mask, query, key, causal=causal), False
@@ -122,10 +89,11 @@ def attend(
     if not plainly:
         kwargs |= {"scaling": scaling, "is_causal": causal}
         return _fused(module, query, key, value, visible, **kwargs)
-    weights = _weights(query, key, visible, scaling)
+    logits = _logits(query, key, scaling, softcap, kwargs.get("position_bias"))
+    weights, sink = _softmax(logits, visible, s_aux)
     if dropping.weights is not None:
-        keep = dropping.weights(*shape)
-        weights = drop_weights(weights, keep, stop_gradient=dropping.stop_gradient)
+        keep, stop = dropping.weights(*shape), dropping.stop_gradient
+        weights = drop_weights(weights, keep, stop_gradient=stop, sink=sink)
     return (weights @ _each_head(value, query)).transpose(1, 2).contiguous(), weights
 
 
@@ -153,10 +121,44 @@ def is_causal(model: "transformers.PreTrainedModel") -> bool:
     return all(bool(getattr(module, "is_causal", False)) for module in attentions(first))
 
 
-def droppable(model: "transformers.PreTrainedModel") -> bool:
-    """Whether dropout can act in the attention of a model, by registry or by hooks."""
-    by_registry = bool(getattr(model, "_supports_attention_backend", False))
-    return by_registry or any(is_disentangled(m) for m in model.modules())
+def dropping_unsupported_reason(
+    model: "transformers.PreTrainedModel", inputs: Mapping[str, Tensor]
+) -> str | None:
+    """Return why dropout cannot act in the attention of a model, None if it can.
+
+    It can if every layer asks for masks, and the outputs are the model's own when nothing falls.
+
+    Args:
+        model: with layers; its attention is replaced.
+        inputs: of a small batch with padding.
+    """
+    asked: set[int] = set()
+
+    def keep_all(place: int, shape: tuple[int, ...]) -> Tensor:
+        asked.add(place)
+        return torch.ones(*shape[:2], 1, shape[3], dtype=torch.bool)
+
+    by_hooks = any(is_disentangled(m) for m in model.modules())
+    if not (by_hooks or getattr(model, "_supports_attention_backend", False)):
+        return "it uses no attention function of the library's registry"
+    found = layers(model)
+    try:
+        own = _output(model, inputs)
+        for place, layer in enumerate(found):
+
+            def draw(*shape: int, place: int = place) -> Tensor:
+                return keep_all(place, shape)
+
+            drop_in(model, layer, AttentionDropping(draw, draw))
+        ours = _output(model, inputs)
+    except BackboneError as error:
+        return str(error)
+    except Exception as error:  # a model that needs other inputs may raise anything
+        return f"a pass with it fails: {type(error).__name__}: {error}"
+    if len(asked) < len(found):
+        return f"only {len(asked)} of its {len(found)} layers use the library's registry"
+    off = float((ours - own).abs().max() / own.abs().max())
+    return None if off <= _TOLERANCE else f"without dropping, outputs are off by {off:.1g}"
 
 
 def take_over(model: "transformers.PreTrainedModel") -> None:
@@ -172,7 +174,7 @@ def drop_in(
     """Add dropout to the attention of one layer of a model."""
     for module in attentions(layer):
         if is_disentangled(module):
-            _hook(module, dropping)
+            hook(module, dropping)
         else:
             setattr(module, _ATTRIBUTE, dropping)
             _ask_ours(model)
@@ -189,6 +191,22 @@ def _register() -> None:
     transformers.AttentionInterface.register(IMPLEMENTATION, attend)
     masks = transformers.AttentionMaskInterface()
     masks.register(IMPLEMENTATION, masks["sdpa"])
+
+
+def _output(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Return what a model in training mode makes of a batch."""
+    with torch.no_grad(), torch.random.fork_rng():
+        torch.manual_seed(0)
+        output: Tensor = model.train()(**inputs)[0]
+    return output
+
+
+def _refuse_unknown(asked: Mapping[str, Any]) -> None:
+    """Refuse arguments of a layer that would be lost: numbers and tensors, as flags are not."""
+    for name, value in asked.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool) and value != 0
+        if name not in _HARMLESS and (number or isinstance(value, Tensor)):
+            raise BackboneError(f"its attention takes {name!r}, which dropping does not know")
 
 
 def _visible(mask: Tensor | None, query: Tensor, key: Tensor, *, causal: bool) -> Tensor | None:
@@ -223,44 +241,34 @@ def _is_small(query: Tensor, key: Tensor, asked: Mapping[str, Any]) -> bool:
     return on_cpu and keys <= _FEW and rows * heads * queries * keys <= _MANY
 
 
-def _weights(query: Tensor, key: Tensor, visible: Tensor | None, scaling: float | None) -> Tensor:
+def _logits(
+    query: Tensor, key: Tensor, scaling: float | None, softcap: float | None, bias: Tensor | None
+) -> Tensor:
+    """Return the logits of all keys before any mask; (rows, heads, queries, keys)."""
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     logits = (query * scale) @ _each_head(key, query).transpose(-1, -2)
+    if softcap is not None:
+        logits = softcap * torch.tanh(logits / softcap)
+    return logits if bias is None else logits + bias
+
+
+def _softmax(
+    logits: Tensor, visible: Tensor | None, sinks: Tensor | None
+) -> tuple[Tensor, Tensor | None]:
+    """Return the weights of the visible keys, and that of the sink, (rows, heads, queries, 1)."""
     if visible is not None:
         hidden = torch.zeros(visible.shape, dtype=logits.dtype, device=logits.device)
         logits += hidden.masked_fill_(~visible, torch.finfo(logits.dtype).min)
+    if sinks is not None:
+        sunk = sinks.to(logits.dtype).view(-1, 1, 1).expand(*logits.shape[:-1], 1)
+        weights = torch.cat([logits, sunk], dim=-1).softmax(-1)
+        return weights[..., :-1], weights[..., -1:]
     if logits.shape[-1] >= _VECTOR:
-        return logits.softmax(-1)
-    return logits.mT.contiguous().softmax(-2).mT
+        return logits.softmax(-1), None
+    return logits.mT.contiguous().softmax(-2).mT, None
 
 
 def _each_head(shared: Tensor, query: Tensor) -> Tensor:
     """Repeat keys or values that a group of query heads shares; (rows, heads, keys, width)."""
     group = query.shape[1] // shared.shape[1]
     return shared if group == 1 else shared.repeat_interleave(group, dim=1)
-
-
-def _hook(module: Any, dropping: AttentionDropping) -> None:
-    """Add dropout to DeBERTa's attention, whose mask is (rows, 1, queries, keys)."""
-    signature = inspect.signature(module.forward)
-
-    def mask_keys(
-        _: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
-        if not module.training or dropping.logits is None:
-            return None
-        call = signature.bind(*args, **kwargs)
-        visible = call.arguments["attention_mask"].bool()
-        rows, _, queries, keys = visible.shape
-        keep = dropping.logits(rows, module.num_attention_heads, queries, keys)
-        call.arguments["attention_mask"] = surviving(visible, keep)
-        return call.args, call.kwargs
-
-    def drop_output(_: nn.Module, __: tuple[Any, ...], weights: Tensor) -> Tensor:
-        if not module.training or dropping.weights is None:
-            return weights
-        keep = dropping.weights(*weights.shape)
-        return drop_weights(weights, keep, stop_gradient=dropping.stop_gradient)
-
-    module.register_forward_pre_hook(mask_keys, with_kwargs=True)
-    module.dropout.register_forward_hook(drop_output)

@@ -4,39 +4,40 @@
 """
 
 import copy
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from gapbench.bench.config.run import Fingerprint
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.core.schema import suggest
 from gapbench.bench.models.initial_adapter import InitialAdapter
+from gapbench.bench.models.pretrained_weights import is_inside
 
-# The projections that LoRA adapts by default: query and value (Hu et al. 2021, section 4.2), or the
-# fused projection where a family has only that.
-DEFAULT_TARGETS: dict[str, tuple[str, ...]] = {
-    "bert": ("query", "value"),
-    "roberta": ("query", "value"),
-    "xlm-roberta": ("query", "value"),
-    "electra": ("query", "value"),
-    "deberta": ("in_proj",),
-    "deberta-v2": ("query_proj", "value_proj"),
-    "distilbert": ("q_lin", "v_lin"),
-    "gpt2": ("c_attn",),
-    "gpt_neox": ("query_key_value",),
-    "llama": ("q_proj", "v_proj"),
-    "mistral": ("q_proj", "v_proj"),
-    "qwen2": ("q_proj", "v_proj"),
-    "qwen3": ("q_proj", "v_proj"),
-    "gemma": ("q_proj", "v_proj"),
-    "gemma2": ("q_proj", "v_proj"),
-    "phi3": ("qkv_proj",),
-    "opt": ("q_proj", "v_proj"),
-}
+# The projections that LoRA adapts by default, by the names that families give to layers of an
+# attention module: query and value (Hu et al. 2021, section 4.2), or the fused projection where
+# there is only that.
+_DEFAULT_TARGETS = (
+    ("q_proj", "v_proj"),
+    ("query", "value"),
+    ("query_proj", "value_proj"),
+    ("q_lin", "v_lin"),
+    ("q", "v"),
+    ("q_head", "v_head"),
+    ("project_q", "project_v"),
+    ("Wq", "Wv"),
+    ("query_key_value",),
+    ("qkv_proj",),
+    ("Wqkv",),
+    ("c_attn",),
+)
+# The first DeBERTa's fused projection; elsewhere it is the name of what is no attention.
+_DEBERTA_TARGETS = (("in_proj",),)
 
 
 @dataclass(frozen=True)
@@ -47,11 +48,15 @@ class Reader:
         window: most tokens of one input sequence.
         positions: most tokens that the model has positions for, decoded ones included; None if
             unbounded. A tokenizer may set a smaller window.
+        vocabulary: rows of the embedding, None if not known.
+        segments: texts of an input that the model tells apart; None if it does not, or not so.
     """
 
     tokenizer: Any
     window: int
     positions: int | None = None
+    vocabulary: int | None = None
+    segments: int | None = None
 
 
 class Backbone:
@@ -60,19 +65,31 @@ class Backbone:
     Copies share the frozen weights, so another stack costs no second copy of them.
 
     Attributes:
+        head: names of the outermost modules of the head.
+        absent: weights of the head that the checkpoint lacks, or has in another size.
+        reading: settings without which the model library would not read all of the checkpoint.
+        kept: first values of the head's weights; None if every run draws its own.
         start: the initial adapter of methods; it is not in the weights of `model`.
         packs: whether several texts may share a row; see `bench.profiling.self_check`.
     """
 
+    reading: Mapping[str, Any] = MappingProxyType({})
+    kept: Mapping[str, Tensor] | None = None
     start: InitialAdapter | None = None
     packs: bool = True
 
     def __init__(
-        self, fingerprint: Fingerprint, pristine: nn.Module, tokenizer: Any, head: Sequence[str]
+        self,
+        fingerprint: Fingerprint,
+        pristine: nn.Module,
+        tokenizer: Any,
+        head: Sequence[str],
+        absent: Sequence[str] = (),
     ) -> None:
         self.fingerprint = fingerprint
         self.tokenizer = tokenizer
         self.head = tuple(head)
+        self.absent = tuple(absent)
         self._pristine = pristine
 
     @property
@@ -88,20 +105,30 @@ class Backbone:
     @property
     def reader(self) -> "Reader":
         """The tokenizer and the window of the model, as encoding needs them."""
+        positions, longest = self._positions, int(self.tokenizer.model_max_length)
+        embedding = embedding_weight(self._pristine)
+        return Reader(
+            self.tokenizer,
+            min(longest, positions or longest),
+            positions,
+            None if embedding is None else len(embedding),
+            getattr(self.config, "type_vocab_size", None) or None,
+        )
+
+    @property
+    def _positions(self) -> int | None:
+        """Most tokens that the model has positions for, None if unbounded."""
+        for name, module in self._pristine.named_modules():
+            padding = getattr(module, "padding_idx", None)
+            if name.endswith("position_embeddings") and padding is not None:
+                # RoBERTa and its kin count positions from the one after the padding token.
+                return len(module.get_parameter("weight")) - int(padding) - 1
         positions = getattr(self.config, "max_position_embeddings", None)
-        # RoBERTa and related models count positions from the one after the padding token.
-        taken = self.config.pad_token_id + 1 if "roberta" in self.family else 0
-        places = int(positions) - taken if positions else None
-        longest = int(self.tokenizer.model_max_length)
-        return Reader(self.tokenizer, min(longest, places or longest), places)
+        return int(positions) if positions and positions > 0 else None  # -1 in XLNet: unbounded
 
     def model(self) -> nn.Module:
         """Return a copy with every parameter frozen and sharing storage with the original."""
-        shared = {
-            id(p): nn.Parameter(p.detach(), requires_grad=False)
-            for p in self._pristine.parameters()
-        }
-        return copy.deepcopy(self._pristine, dict(shared))
+        return sharing_copy(self._pristine)
 
     def starting_from(self, start: InitialAdapter) -> "Backbone":
         """Return the same backbone with an initial adapter.
@@ -138,29 +165,44 @@ class Backbone:
             and not self.in_head(name)
         }
 
+    def stacked_weights(self) -> list[str]:
+        """Return the weights of several linear maps in one tensor, as those of experts are.
+
+        They are of no linear layer, so nothing adapts them.
+        """
+        return [
+            f"{name}.{own}" if name else own
+            for name, module in self._pristine.named_modules()
+            if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
+            for own, parameter in module.named_parameters(recurse=False)
+            if parameter.dim() == 3 and len(parameter) > 1
+        ]
+
     def in_head(self, name: str) -> bool:
         """Whether a module belongs to the task head."""
-        return any(name == part or name.startswith(part + ".") for part in self.head)
+        return is_inside(name, self.head)
 
     def target_layers(self, targets: str | Sequence[str]) -> list[str]:
         """Resolve LoRA targets to layer names.
 
         Args:
-            targets: "default" (query and value, by family), "all-linear", or name endings.
+            targets: "default" (query and value), "all-linear", or name endings.
 
         Raises:
-            BackboneError: if a target matches no layer, or the family has no default.
+            BackboneError: if a target matches no layer, or there is no default.
         """
         layers = list(self.linear_layers())
         if targets == "all-linear":
             return layers
         if targets == "default":
-            if self.family not in DEFAULT_TARGETS:
+            found = self._default_targets(layers)
+            if not found:
                 raise BackboneError(
                     f"backbone {self.fingerprint.name!r}: no default targets for the family "
-                    f"{self.family!r}; set 'targets' to layer names or 'all-linear'"
+                    f"{self.family!r}, where no query and value projections are known; set "
+                    "'targets' to layer names or 'all-linear'"
                 )
-            targets = DEFAULT_TARGETS[self.family]
+            return found
         endings = [targets] if isinstance(targets, str) else list(targets)
         for ending in endings:
             if not any(_ends_with(name, ending) for name in layers):
@@ -170,6 +212,34 @@ class Backbone:
                     + suggest(ending, present)
                 )
         return [name for name in layers if any(_ends_with(name, ending) for ending in endings)]
+
+    def _default_targets(self, layers: Sequence[str]) -> list[str]:
+        """Return the query and value projections of every attention module."""
+        names: dict[str, set[str]] = defaultdict(set)
+        for layer in layers:
+            parent, _, own = layer.rpartition(".")
+            names[parent].add(own)
+        known = _DEFAULT_TARGETS + (_DEBERTA_TARGETS if self.family == "deberta" else ())
+        chosen = {
+            f"{parent}.{own}"
+            for parent, present in names.items()
+            for own in next((each for each in known if present.issuperset(each)), ())
+        }
+        return [layer for layer in layers if layer in chosen]
+
+
+def sharing_copy(model: nn.Module) -> nn.Module:
+    """Return a copy of a model with every parameter frozen and sharing storage with its own."""
+    shared: dict[int, Any] = {
+        id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()
+    }
+    return copy.deepcopy(model, shared)
+
+
+def embedding_weight(model: Any) -> Tensor | None:
+    """Return the weight that embeds the tokens, None if no single one does."""
+    weight: Tensor | None = getattr(model.get_input_embeddings(), "weight", None)
+    return weight
 
 
 def _ends_with(name: str, ending: str) -> bool:

@@ -85,8 +85,9 @@ def multiply_in_half(model: "transformers.PreTrainedModel") -> None:
     """Make every frozen linear layer multiply in bfloat16, except those that give logits."""
     logits = model.get_output_embeddings()
     for layer in model.modules():
-        frozen = isinstance(layer, nn.Linear | Conv1D) and not layer.weight.requires_grad
-        if frozen and layer is not logits:
+        # Some of PEFT's layers are linear by class; their weight is that of a layer inside.
+        own = isinstance(layer, nn.Linear | Conv1D) and "weight" in layer._parameters
+        if own and not layer.weight.requires_grad and layer is not logits:
             halve(layer)
     _stay_in_half(model)
 

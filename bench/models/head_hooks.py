@@ -24,6 +24,8 @@ def attach(model: nn.Module, head: Head) -> None:
         given_masks.attach(model)
     elif head == SPAN:
         _Ends().attach(model)
+    elif getattr(getattr(model, "sequence_summary", None), "summary_type", None) == "last":
+        _LastToken().attach(model)
 
 
 class _Positions:
@@ -83,3 +85,24 @@ class _Ends:
         first, stop = self._context.unsqueeze(-1).unbind(1)
         allowed = ((place >= first) & (place < stop)) | (place == 0)
         return SimpleNamespace(logits=logits.masked_fill(~allowed.unsqueeze(1), _RULED_OUT))
+
+
+class _LastToken:
+    """Gives a head that reads the last place of a row (XLNet) the last token of each text."""
+
+    def __init__(self) -> None:
+        self._mask: Tensor | None = None
+
+    def attach(self, model: Any) -> None:
+        model.register_forward_pre_hook(self._take, with_kwargs=True)
+        model.sequence_summary.register_forward_pre_hook(self._choose)
+
+    def _take(self, _model: nn.Module, _args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        self._mask = kwargs["attention_mask"]
+
+    def _choose(self, _head: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """Turn hidden states (rows, tokens, width) into (rows, 1, width)."""
+        hidden, *rest = args
+        assert self._mask is not None  # noqa: S101 - every call of the model passes it
+        last = self._mask.sum(dim=1).view(-1, 1, 1) - 1
+        return (hidden.gather(1, last.expand(-1, -1, hidden.shape[-1])), *rest)

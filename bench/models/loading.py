@@ -1,26 +1,25 @@
 """Load a pretrained model with a task head, or only its tokenizer or configuration, from files.
 
-Weights come from safetensors only, and no code is ever loaded with them. The head is everything
-that the checkpoint lacks. It is drawn anew for every run from the run's seed, and is the same for
-all methods at that seed.
+Weights come from safetensors only, and no code is ever loaded with them. A head that the checkpoint
+has is replaced: every run draws its own from its seed, the same for all methods at that seed.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any
 
 import torch
 import transformers
-from torch import nn
 
 from gapbench.bench.config.head import LANGUAGE_MODEL, Head
 from gapbench.bench.config.run import Fingerprint, Precision
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.data.sources import backbone_folder
-from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.backbone import Backbone, embedding_weight
+from gapbench.bench.models.pretrained_weights import head_modules, require_whole
 from gapbench.bench.store.failure import status_of
 from gapbench.bench.store.record import Status
 
@@ -29,7 +28,6 @@ DTYPES: dict[Precision, torch.dtype] = {
     "bf16": torch.float32,  # of all stored numbers; see `bench.models.bf16`
     "fp64": torch.float64,
 }
-_HEAD_NAMES = ("classifier", "score", "pre_classifier", "qa_outputs")
 
 
 def unsupported_reason(name: str, task: Task) -> str | None:
@@ -72,12 +70,15 @@ def load(
                 dtype=DTYPES[precision],
                 use_safetensors=True,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # of a head for other classes; refused elsewhere
                 attn_implementation=None,  # fused where the family has it, else plain
             )
+            reading: dict[str, Any] = {}
             model, info = read()
             for names in _other_names(model):
                 if _input_embedding(model) in info["missing_keys"]:
-                    model, info = read(key_mapping=names)
+                    reading = {"key_mapping": names}
+                    model, info = read(**reading)
     except Exception as error:
         if status_of(error) == Status.OUT_OF_MEMORY:
             raise
@@ -85,8 +86,23 @@ def load(
     if getattr(model, "_hf_peft_config_loaded", False):
         raise BackboneError(f"backbone {name!r} holds an adapter too; give one without")
     model.eval()
-    missing = set(info["missing_keys"]) - set(getattr(model, "_tied_weights_keys", None) or ())
-    return Backbone(fingerprint, model, tokenizer, _head_modules(model, sorted(missing)))
+    info["missing_keys"] = set(info["missing_keys"]) - set(model.all_tied_weights_keys)
+    parts = head_modules(model, head, info["missing_keys"])
+    require_whole(f"backbone {name!r}", model, parts, info)
+    embedding = embedding_weight(model)
+    if embedding is not None and tokenizer.pad_token_id >= len(embedding):
+        raise BackboneError(
+            f"backbone {name!r}: its padding token {tokenizer.pad_token!r} has the id "
+            f"{tokenizer.pad_token_id}, but its embedding has {len(embedding)} rows; name another "
+            "'pad_token' in its tokenizer_config.json, or save the model again after "
+            "resize_token_embeddings(len(tokenizer))"
+        )
+    absent = info["missing_keys"] | {each for each, *_ in info["mismatched_keys"]}
+    loaded = Backbone(fingerprint, model, tokenizer, parts, sorted(absent))
+    loaded.reading = reading | (
+        {"ignore_mismatched_sizes": True} if info["mismatched_keys"] else {}
+    )
+    return loaded
 
 
 def _other_names(model: Any) -> list[dict[str, str]]:
@@ -94,7 +110,7 @@ def _other_names(model: Any) -> list[dict[str, str]]:
     # The library's decoders with a head for spans have another name for the model inside.
     inside = {r"^model\.": f"{model.base_model_prefix}."}
     # An embedding tied to a language-model head may be stored only under the head's name.
-    tied = {r"^lm_head\.weight$": _input_embedding(model)}
+    tied = {r"^lm_head\.weight$": name} if (name := _input_embedding(model)) else {}
     return [inside, tied, inside | tied]
 
 
@@ -132,19 +148,10 @@ def load_tokenizer(name: str) -> Any:
     return tokenizer
 
 
-def _input_embedding(model: Any) -> str:
-    """Return the name of the weight that embeds the tokens."""
-    weight = model.get_input_embeddings().weight
-    return str(next(name for name, p in model.named_parameters() if p is weight))
-
-
-def _head_modules(model: nn.Module, missing_keys: Sequence[str]) -> list[str]:
-    owners = {key.rpartition(".")[0] for key in missing_keys}
-    owners |= {name for name in _HEAD_NAMES if hasattr(model, name)}
-    # Only the outermost modules: `classifier` stands for `classifier.dense`.
-    return sorted(
-        name for name in owners if not any(name.startswith(other + ".") for other in owners)
-    )
+def _input_embedding(model: Any) -> str | None:
+    """Return the name of the weight that embeds the tokens, None if no single one does."""
+    weight = embedding_weight(model)
+    return next((name for name, p in model.named_parameters() if p is weight), None)
 
 
 def _switch_off_dropout(config: Any) -> None:

@@ -1,14 +1,15 @@
-"""Counter-based random masks: a drop decision is a hash of its place, not a stream position.
+"""Counter-based random masks and noise: a draw is a hash of its place, not a stream position.
 
-The key of a decision is (run seed, site, step, example in the batch, token, feature). So a run's
-masks do not depend on other runs of its stack, on padding, on the device, or on resuming, and no
-generator state has to be saved.
+The key of a draw is (run seed, site, step, example in the batch, token, feature). So a run's draws
+do not depend on other runs of its stack, on padding, on the device, or on resuming, and no
+generator state has to be saved. (Normal noise is equal on two devices up to rounding.)
 
-Cost matters here: one 32-bit word gives the decisions of two features, after five integer passes
-over half the elements. Rates are therefore resolved to 1/65,536, and the rescaling uses the
-resolved rate, so that the expectation is kept exactly.
+Cost matters in masks: one 32-bit word gives the decisions of two features, after five integer
+passes over half the elements. Rates are therefore resolved to 1/65,536, and the rescaling uses the
+resolved rate, so that the expectation is kept exactly. Noise takes a word for each feature.
 """
 
+import math
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -21,6 +22,7 @@ _MULTIPLIERS = (0x7FEB352D, 0x846CA68B)
 _FEATURE_STRIDE = 0x9E3779B9
 _LEVEL_STRIDE = 0x5BD1E995
 _LEVELS = 1 << 16
+_WORDS = 1 << 32
 
 
 def site_keys(run_seeds: Sequence[int], site: str, step: int) -> NDArray[np.uint32]:
@@ -45,18 +47,48 @@ def keep_mask(
         probability, (runs, 1, ...) with as many axes, in the dtype of ``drop_rates``.
     """
     features = shape[-1]
-    device = drop_rates.device
-    rows = _rows(keys, shape[:-1])
-    words = _signed(rows, device).unsqueeze(-1) ^ _signed(_feature_words(features), device)
-    words.mul_(_wrapped(_MULTIPLIERS[0]))
-    # The shift is arithmetic; it costs one of 32 bits, and saves a pass over the tensor.
-    words.bitwise_xor_(words >> 16)
-    words.mul_(_wrapped(_MULTIPLIERS[1]))
+    words = _words(keys, (*shape[:-1], (features + 1) // 2), drop_rates.device)
     levels = (drop_rates.double() * _LEVELS).round().clamp(max=_LEVELS - 1)  # a rate is below 1
     threshold = (levels - _LEVELS // 2).to(torch.int16).view(-1, *(1,) * len(shape))
     keep = words.view(torch.int16)[..., :features] >= threshold
     scale = (_LEVELS / (_LEVELS - levels)).to(drop_rates.dtype).view(-1, *(1,) * len(shape))
     return keep, scale
+
+
+def uniform(keys: NDArray[np.uint32], shape: Sequence[int], like: Tensor) -> Tensor:
+    """Draw numbers between 0 and 1 for every run; see `keep_mask` for the arguments.
+
+    Args:
+        keys: one key per run, from `site_keys`.
+        shape: of one run's numbers, features last.
+        like: gives device and dtype.
+
+    Returns:
+        (runs, *shape), above 0 and at most 1.
+    """
+    return _words(keys, shape, like.device).to(like.dtype).div_(_WORDS).add_(0.5).add_(0.5 / _WORDS)
+
+
+def normal(keys: NDArray[np.uint32], shape: Sequence[int], like: Tensor) -> Tensor:
+    """Draw numbers from the standard normal distribution for every run; see `uniform`.
+
+    Two uniform numbers give those of two neighbouring features (Box & Muller 1958).
+    """
+    pairs = uniform(keys, (*shape[:-1], (shape[-1] + 1) // 2 * 2), like).unflatten(-1, (-1, 2))
+    radius = pairs[..., 0].log().mul_(-2).sqrt_()
+    angle = pairs[..., 1] * (2 * math.pi)
+    drawn = torch.stack([radius * angle.cos(), radius * angle.sin()], dim=-1)
+    return drawn.flatten(-2)[..., : shape[-1]]
+
+
+def _words(keys: NDArray[np.uint32], shape: Sequence[int], device: torch.device) -> Tensor:
+    """Hash the run key and the position of every entry into a word; (runs, *shape) int32."""
+    rows = _rows(keys, shape[:-1])
+    words = _signed(rows, device).unsqueeze(-1) ^ _signed(_feature_words(shape[-1]), device)
+    words.mul_(_wrapped(_MULTIPLIERS[0]))
+    # The shift is arithmetic; it costs one of 32 bits, and saves a pass over the tensor.
+    words.bitwise_xor_(words >> 16)
+    return words.mul_(_wrapped(_MULTIPLIERS[1]))
 
 
 def _rows(keys: NDArray[np.uint32], levels: Sequence[int]) -> NDArray[np.uint32]:
@@ -83,9 +115,9 @@ def _level_words(depth: int, count: int) -> NDArray[np.uint32]:
 
 
 @lru_cache(maxsize=64)
-def _feature_words(features: int) -> NDArray[np.uint32]:
-    """Return one word for every two features."""
-    counters = np.arange(1, (features + 1) // 2 + 1, dtype=np.uint32)
+def _feature_words(count: int) -> NDArray[np.uint32]:
+    """Return the words of the last level."""
+    counters = np.arange(1, count + 1, dtype=np.uint32)
     return _mix(counters * np.uint32(_FEATURE_STRIDE))
 
 

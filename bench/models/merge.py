@@ -16,7 +16,7 @@ from transformers.pytorch_utils import Conv1D
 from gapbench.bench.config.head import Head
 from gapbench.bench.core.errors import MergeError
 from gapbench.bench.models.initial_adapter import PEFT_PREFIX
-from gapbench.bench.models.run_axis import RunAxis, Stacked, StackedLinear
+from gapbench.bench.models.run_axis import RunAxis, Stacked, StackedHead
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def plain_weights(model: nn.Module, position: int) -> dict[str, Tensor]:
         if not name.startswith(inside)
     }
     for name, module in stacked.items():
-        weights |= {f"{name}.{part}": values for part, values in module.plain(position).items()}
+        if not module.scratch:
+            weights |= {f"{name}.{part}": rows for part, rows in module.plain(position).items()}
     return weights
 
 
@@ -120,14 +121,14 @@ def head_tensors(model: nn.Module, position: int) -> dict[str, Tensor]:
     return {
         f"{PEFT_PREFIX}{name}.{part}": values
         for name, module in _stacked(model)
-        if isinstance(module, StackedLinear)
+        if isinstance(module, StackedHead)
         for part, values in module.plain(position).items()
     }
 
 
 def head_parts(model: nn.Module) -> list[str]:
     """Return the outermost modules made of heads only: ``classifier``, not its layers."""
-    heads = [name for name, module in _stacked(model) if isinstance(module, StackedLinear)]
+    heads = [name for name, module in _stacked(model) if isinstance(module, StackedHead)]
     owned = tuple(f"{name}." for name in heads)
     foreign = [name for name, _ in model.named_parameters() if not name.startswith(owned)]
 
@@ -158,7 +159,7 @@ def _low_rank_layers(model: nn.Module) -> dict[str, LowRankLayer]:
         inside += (f"{name}.",)
         if _is_low_rank(module):
             layers[name] = module
-        elif not isinstance(module, StackedLinear):
+        elif not (isinstance(module, StackedHead) or module.scratch):
             raise MergeError(
                 f"layer {name}: a {type(module).__name__} is not a low-rank update, and PEFT's "
                 "LoRA format holds nothing else"

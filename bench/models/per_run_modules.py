@@ -1,16 +1,29 @@
 """Modules that every run gets of its own under any method: task head and backbone dropout."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.deberta import is_disentangled
-from gapbench.bench.models.run_axis import RunAxis, StackedDropout, StackedLinear, replace_module
+from gapbench.bench.models.run_axis import (
+    RunAxis,
+    StackedDropout,
+    StackedHead,
+    StackedLayerNorm,
+    StackedLinear,
+    replace_module,
+)
 
 
 def stack_head(model: nn.Module, backbone: Backbone, axis: RunAxis, members: int = 1) -> None:
-    """Give every run its own head: linear layers drawn from N(0, initializer_range), zero biases.
+    """Give every run its own head: the trained one where `Backbone.kept` says so, else a new one.
+
+    New linear layers are drawn from N(0, initializer_range) with zero biases; normalisations begin
+    without effect.
 
     Args:
         model: a copy of the backbone; its head is replaced.
@@ -19,18 +32,26 @@ def stack_head(model: nn.Module, backbone: Backbone, axis: RunAxis, members: int
         members: heads of each run; the first does not depend on their number.
 
     Raises:
-        BackboneError: if the head holds parameters that are not in linear layers.
+        BackboneError: if the head holds parameters in layers of other kinds.
     """
     std = float(getattr(backbone.config, "initializer_range", 0.02))
     for part in backbone.head:
         for path, module in list(model.get_submodule(part).named_modules(prefix=part)):
-            if isinstance(module, nn.Linear):
-                replace_module(model, path, _fresh_linear(module, axis, std, path, members))
-            elif any(True for _ in module.parameters(recurse=False)):
+            if not any(True for _ in module.parameters(recurse=False)):
+                continue
+            if not isinstance(module, nn.Linear | nn.LayerNorm):
                 raise BackboneError(
-                    f"backbone {backbone.fingerprint.name!r}: the checkpoint lacks {path}, a "
-                    f"{type(module).__name__}; only linear layers can be reinitialised"
+                    f"backbone {backbone.fingerprint.name!r}: its head has {path}, a "
+                    f"{type(module).__name__}; only linear layers and layer normalisations can be "
+                    "drawn anew"
                 )
+            layer: Any = module
+            if backbone.kept is None:
+                weight = _fresh(layer, axis, std, path, members)
+                bias = None if layer.bias is None else weight.new_zeros(len(layer.bias))
+            else:
+                weight, bias = backbone.kept[f"{path}.weight"], backbone.kept.get(f"{path}.bias")
+            replace_module(model, path, _stacked(layer, axis, weight, bias, members))
 
 
 def stack_dropout(model: nn.Module, axis: RunAxis, rate: float) -> None:
@@ -60,9 +81,10 @@ def stack_dropout(model: nn.Module, axis: RunAxis, rate: float) -> None:
         replace_module(model, name, StackedDropout(axis, rate, f"backbone.{name}"))
 
 
-def _fresh_linear(
-    layer: nn.Linear, axis: RunAxis, std: float, site: str, members: int
-) -> StackedLinear:
+def _fresh(layer: Any, axis: RunAxis, std: float, site: str, members: int) -> Tensor:
+    """Return new weights of a layer, (runs, [members,] ...) for linear ones, else one for all."""
+    if isinstance(layer, nn.LayerNorm):
+        return torch.ones_like(layer.weight)
     runs, shape = len(axis.seeds), (layer.out_features, layer.in_features)
     drawn = torch.stack(
         [
@@ -73,6 +95,20 @@ def _fresh_linear(
         ]
     )
     several = () if members == 1 else (members,)
-    weight = drawn.view(runs, *several, *shape).to(axis.device, axis.dtype)
-    bias = weight.new_zeros(weight.shape[:-1]) if layer.bias is not None else None
-    return StackedLinear(axis, weight, bias)
+    return drawn.view(runs, *several, *shape)
+
+
+def _stacked(
+    layer: Any, axis: RunAxis, weight: Tensor, bias: Tensor | None, members: int
+) -> StackedHead:
+    """Return a layer with numbers for every run; those given for one are the same for all."""
+    lead = (len(axis.seeds),) if members == 1 else (len(axis.seeds), members)
+
+    def wide(values: Tensor, own: Sequence[int]) -> Tensor:
+        return values.to(axis.device, axis.dtype).expand(*lead, *own).clone()
+
+    everywhere = wide(weight, layer.weight.shape)
+    shift = None if bias is None else wide(bias, bias.shape)
+    if isinstance(layer, nn.LayerNorm):
+        return StackedLayerNorm(axis, everywhere, shift, layer.eps)
+    return StackedLinear(axis, everywhere, shift)

@@ -9,8 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import ClassVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers.pytorch_utils import Conv1D
 
 from gapbench.bench.core.errors import MergeError
@@ -32,6 +35,7 @@ class RunAxis:
         self.active: tuple[int, ...] = tuple(range(len(self.seeds)))
         self._mask_seeds = [seed_of("masks", seed) for seed in self.seeds]
         self._branch = ""
+        self._like = torch.empty(0, device=device, dtype=dtype)
 
     @property
     def size(self) -> int:
@@ -77,10 +81,28 @@ class RunAxis:
             The mask, (runs, *shape) bool with True for keep, and the reciprocal of the keep
             probability, (runs, 1, ...) with as many axes.
         """
+        return masks.keep_mask(self._keys(site, step), self.select(drop_rates), shape)
+
+    def uniform(self, site: str, shape: Sequence[int], step: int | None = None) -> Tensor:
+        """Draw counter-based numbers between 0 and 1 for the active runs; see `keep_mask`.
+
+        Returns:
+            (runs, *shape), above 0 and at most 1.
+        """
+        return masks.uniform(self._keys(site, step), shape, self._like)
+
+    def normal(self, site: str, shape: Sequence[int], step: int | None = None) -> Tensor:
+        """Draw counter-based standard normal numbers for the active runs; see `keep_mask`.
+
+        Returns:
+            (runs, *shape)
+        """
+        return masks.normal(self._keys(site, step), shape, self._like)
+
+    def _keys(self, site: str, step: int | None) -> NDArray[np.uint32]:
+        """Return the keys of the active runs at a site, (runs,)."""
         seeds = [self._mask_seeds[index] for index in self.active]
-        when = self.step if step is None else step
-        keys = masks.site_keys(seeds, self._branch + site, when)
-        return masks.keep_mask(keys, self.select(drop_rates), shape)
+        return masks.site_keys(seeds, self._branch + site, self.step if step is None else step)
 
     def dropout(self, x: Tensor, drop_rates: Tensor, site: str) -> Tensor:
         """Drop features of a run-major tensor by counter-based masks and rescale the rest.
@@ -101,9 +123,11 @@ class Stacked(nn.Module):
 
     Attributes:
         groups: own parameters that an optimiser other than ``main`` updates, with its name.
+        scratch: whether they serve training alone, so that a written model leaves them out.
     """
 
     groups: ClassVar[Mapping[str, str]] = {}
+    scratch: ClassVar[bool] = False
 
     def __init__(self, axis: RunAxis) -> None:
         super().__init__()
@@ -135,17 +159,34 @@ class Stacked(nn.Module):
         raise MergeError(f"a {type(self).__name__} cannot be folded into plain weights")
 
 
-class StackedLinear(Stacked):
-    """One independent linear layer per run: ``weight (runs, out, in)``, ``bias (runs, out)``.
+class StackedHead(Stacked):
+    """A layer of a task head for each run: ``weight (runs, ...)``, ``bias (runs, out)``.
 
-    An ensemble of members inside each run has ``(runs, members, out, in)`` and
-    ``(runs, members, out)``; its batch is laid out run by run, then member by member.
+    An ensemble of members inside each run has a second axis for them; its batch is laid out run by
+    run, then member by member.
+
+    Attributes:
+        weight_axes: axes of one run's weight.
     """
+
+    weight_axes: ClassVar[int]
 
     def __init__(self, axis: RunAxis, weight: Tensor, bias: Tensor | None) -> None:
         super().__init__(axis)
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(bias) if bias is not None else None
+
+    def plain(self, position: int) -> dict[str, Tensor]:
+        """Return the run's own weight and bias."""
+        if self.weight.dim() > 1 + self.weight_axes:
+            raise MergeError("an ensemble has several heads; it cannot be folded into one model")
+        return {name: p[position].detach().clone() for name, p in self.named_parameters()}
+
+
+class StackedLinear(StackedHead):
+    """One linear layer per run: ``weight (runs, out, in)``."""
+
+    weight_axes = 2
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply each run's layer to its own rows; (runs * batch, ..., in) to (..., out)."""
@@ -157,11 +198,26 @@ class StackedLinear(Stacked):
             out = torch.baddbmm(self.bias.flatten(0, -2).unsqueeze(1), rows, weight)
         return out.view(*x.shape[:-1], -1)
 
-    def plain(self, position: int) -> dict[str, Tensor]:
-        """Return the run's own weight and bias."""
-        if self.weight.dim() > 3:
-            raise MergeError("an ensemble has several heads; it cannot be folded into one model")
-        return {name: p[position].detach().clone() for name, p in self.named_parameters()}
+
+class StackedLayerNorm(StackedHead):
+    """One layer normalisation per run: ``weight (runs, width)``."""
+
+    weight_axes = 1
+
+    def __init__(self, axis: RunAxis, weight: Tensor, bias: Tensor | None, eps: float) -> None:
+        super().__init__(axis, weight, bias)
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (runs * batch, ..., width) over the width, and scale each run's own rows."""
+        weight = self.weight.flatten(0, -2).unsqueeze(1)
+        rows = functional.layer_norm(x, x.shape[-1:], eps=self.eps).reshape(
+            len(weight), -1, x.shape[-1]
+        )
+        out = rows * weight
+        if self.bias is not None:
+            out = out + self.bias.flatten(0, -2).unsqueeze(1)
+        return out.view_as(x)
 
 
 class StackedDropout(Stacked):

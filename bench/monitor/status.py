@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import UnionType
 
-from gapbench.bench.core.errors import RecordError
+from gapbench.bench.core.errors import RecordError, StoreError, printable
 from gapbench.bench.store import event_log
 from gapbench.bench.store.event_log import Event
 from gapbench.bench.store.record import Record, Status
@@ -50,6 +50,9 @@ class SuiteStatus:
     statuses: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
     tokens: int = 0
+
+    def __str__(self) -> str:
+        return ", ".join(f"{count} {status}" for status, count in sorted(self.statuses.items()))
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class Worker:
         return self.tokens / self.seconds if self.seconds else None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FolderStatus:
     """A results folder at one moment."""
 
@@ -105,10 +108,9 @@ class FolderStatus:
     failures: Sequence[Failure]
     alive: int  # commands
 
-    @property
-    def empty(self) -> bool:
-        """Whether nothing has ever run here."""
-        return not (self.suites or self.studies or self.failures)
+    def __repr__(self) -> str:
+        suites = [f"{name}: {share}" for name, share in self.suites.items()]
+        return "\n".join(map(printable, [*suites, *map(str, self.failures)]))
 
     @property
     def done(self) -> bool:
@@ -142,6 +144,7 @@ class ResultsFolder:
         """Return the current state.
 
         Raises:
+            StoreError: if nothing has ever run here.
             RecordError: if a plan or a study cannot be read.
         """
         entries = [self._entry(path) for path in self._store.record_paths()]
@@ -158,6 +161,11 @@ class ResultsFolder:
         workers = [w for log in alive or logs[-1:] for w in _workers(log, ended=log not in alive)]
         failures = [*self._of_records(entries, plans), *self._of_logs(logs, alive, plans, by_hash)]
         studies = read_summaries(self._store.root)
+        if not (suites or studies or failures):
+            raise StoreError(
+                f"results folder {self._store.root} holds no plan and no record; run a suite "
+                "first, or give another folder"
+            )
         return FolderStatus(dict(suites), studies, workers, failures, len(alive))
 
     def _entry(self, path: Path) -> _Entry:

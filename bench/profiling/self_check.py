@@ -25,7 +25,7 @@ from gapbench.bench.data.packing import batch, pack
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models import attention, head_hooks, loading
 from gapbench.bench.models.backbone import Backbone
-from gapbench.bench.profiling import measurement_cache
+from gapbench.bench.profiling import measurement_cache, padding_check
 from gapbench.bench.store.failure import status_of
 from gapbench.bench.store.record import Status
 from gapbench.bench.tasks.beam_search import take
@@ -83,13 +83,15 @@ def checked_backbone(cell: Cell, sources: Sources, device: torch.device = _CPU) 
     if reason is not None:
         return reason
     backbone = load_backbone(cell, sources)
+    place = f"backbone {cell.backbone.name!r}"
     if not isinstance(task, PromptedTask):
-        return backbone
+        reason = padding_check.unsupported_reason(backbone, task.head, device)
+        return backbone if reason is None else f"{place}: {reason}"
     longest = min(task.max_length, backbone.reader.window) + (task.written or 0)
     found = check(backbone, longest, device)
     backbone.packs = found.packs
     reason = found.unsupported_reason(writes=task.written is not None)
-    return backbone if reason is None else f"backbone {cell.backbone.name!r}: {reason}"
+    return backbone if reason is None else f"{place}: {reason}"
 
 
 def check(backbone: Backbone, longest: int, device: torch.device) -> SelfCheck:

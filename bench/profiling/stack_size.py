@@ -49,7 +49,7 @@ def _suitable(
 ) -> tuple[int, int]:
     """Return the size beyond which a run's step gains little, and the largest that fits memory."""
     cell = runs[0].cell
-    key = key_of(_subject(runs[0], task_data), device)
+    key = key_of(subject(runs[0], task_data), device)
     known: Measured = recall(key) or {}
 
     def at(size: int) -> StepSpeed:
@@ -77,7 +77,7 @@ def _most(one: StepSpeed, several: StepSpeed, room: int) -> int:
     return max(1, int(_SHARE * room / each))
 
 
-def _subject(run: Run, task_data: TaskData) -> dict[str, object]:
+def subject(run: Run, task_data: TaskData) -> dict[str, object]:
     """Return the key of a measurement: everything that decides the time and memory of a step."""
     cell = run.cell
     method, config = registry.of_cell(cell)

@@ -42,29 +42,35 @@ class StepSpeed:
 
 
 class Stepper:
-    """A stack that can be stepped in its method's first phase, on its own training data."""
+    """A stack that can be stepped in its method's first phase, on its own training data.
+
+    Attributes:
+        runs: number of runs in the stack.
+        method: what trains.
+        state: what is trained.
+    """
 
     def __init__(
         self, runs: Sequence[Run], backbone: Backbone, task_data: TaskData, device: torch.device
     ) -> None:
         self.runs = len(runs)
         self._data = task_data.train
-        self._method, self._state = set_up(runs, backbone, task_data, device)
-        self._phase = self._method.phases(self._method.configs[0])[0]
+        self.method, self.state = set_up(runs, backbone, task_data, device)
+        self._phase = self.method.phases(self.method.configs[0])[0]
         settings = [run.cell.training for run in runs]
-        self._method.begin(self._state, self._phase, settings, _PLENTY)
-        self._state.model.train()
+        self.method.begin(self.state, self._phase, settings, _PLENTY)
+        self.state.model.train()
         self._orders = [self._order(run) for run in runs]
 
     def __call__(self) -> None:
         """Make one step."""
-        axis = self._state.axis
+        axis = self.state.axis
         batches = {
             name: collate(self._data, np.stack([next(o) for o in self._orders]), axis.device)
             for name, cut in self._phase.parts.items()
             if axis.step % cut.every == 0
         }
-        self._method.step(self._state, batches)
+        self.method.step(self.state, batches)
         axis.step += 1
 
     def _order(self, run: Run) -> Iterator[Indices]:

@@ -150,24 +150,24 @@ def recorded(
         words: the command line after the program's name, or a call of Python as text.
         work: what to do.
     """
-    journal = EventLog(_new_file(store, command).resolve(), platform.node())
+    log = EventLog(_new_file(store, command).resolve(), platform.node())
     # A command is alive as long as its lock is held, whatever its last line says.
-    with lock(alive_path(store, journal.path)):
+    with lock(alive_path(store, log.path)):
         began = time.monotonic()
-        about = {"host": journal.host, "pid": os.getpid(), "code_hash": provenance.code_hash()}
-        journal.tell("start", command=typed(words), versions=provenance.versions(), **about)
+        about = {"host": log.host, "pid": os.getpid(), "code_hash": provenance.code_hash()}
+        log.tell("start", command=typed(words), versions=provenance.versions(), **about)
         code, stopped = 1, dict[str, str]()
         try:
-            code = work(journal)
+            code = work(log)
         except BaseException as error:
             code = next((code for kind, code in _CODES.items() if isinstance(error, kind)), 1)
             stopped = {"stopped": _line(error)}
             raise
         finally:
-            total = _totals(events(journal.path))
+            total = _totals(events(log.path))
             seconds = round(time.monotonic() - began, 3)
-            journal.tell("end", exit_code=code, seconds=seconds, **total, **stopped)
-            alive_path(store, journal.path).unlink(missing_ok=True)
+            log.tell("end", exit_code=code, seconds=seconds, **total, **stopped)
+            alive_path(store, log.path).unlink(missing_ok=True)
     return code
 
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer
+from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.core.errors import printable
@@ -114,6 +114,11 @@ class Cost(FrozenModel):
     forward_passes: int
     backward_passes: int
     stack_size: int = Field(description="runs that shared the backbone when training began")
+    drawn: dict[str, int] | None = Field(
+        default=None,
+        description="training examples drawn, counted at every draw, by the part of the training "
+        "set; the last batch of an epoch may be partial, also that of a part",
+    )
 
 
 class Checkpoint(FrozenModel):
@@ -137,7 +142,9 @@ class Provenance(FrozenModel):
 
 
 class Record(FrozenModel):
-    """One run, as stored."""
+    """One run, as stored. Files call a field by its alias, which version 0.1 knows."""
+
+    model_config = ConfigDict(validate_by_name=True, serialize_by_alias=True)
 
     schema_version: int = SCHEMA_VERSION
     run_hash: str
@@ -149,8 +156,8 @@ class Record(FrozenModel):
     attempts: int = Field(default=1, ge=1, description="that failed alike, this one included")
     seeds: dict[str, int] = Field(default={})
     splits: dict[str, SplitScores] = Field(default={})
-    leaked: dict[str, int] = Field(
-        default={}, description="by split, its examples whose input is in train too"
+    train_overlap: dict[str, int] = Field(
+        default={}, alias="leaked", description="by split, its examples whose input is in train too"
     )
     generalization_gap: float | None = Field(
         default=None, description="train minus test main score, sign flipped where lower is better"

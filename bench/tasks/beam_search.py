@@ -92,7 +92,7 @@ class Beams:
             self.open &= self.scores[:, 0] / width > self.ended[:, -1]
         return parents.gather(1, going_on)
 
-    def keep(self, rows: Tensor) -> "Beams":
+    def select(self, rows: Tensor) -> "Beams":
         """Return the search for some of the inputs, (fewer inputs,)."""
         return replace(
             self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)}

@@ -30,8 +30,9 @@ from gapbench.bench.data.rows import TRUTH, Rows, Table, column, place, read_tab
 from gapbench.bench.data.sources import Sources, cache_folder
 from gapbench.bench.models.backbone import Reader
 from gapbench.bench.tasks import kinds
+from gapbench.bench.tasks.kinds.input_tokens import require_known
 
-FORMAT_VERSION = 6  # of the cached arrays; raised when their meaning changes
+FORMAT_VERSION = 7  # of the cached arrays; raised when their meaning changes
 _TOKENIZERS = (version("transformers"), version("tokenizers"))  # which make the arrays
 _VALUE_STRATA = 10
 _open: dict[str, TaskData] = {}  # the last ones, by key
@@ -50,7 +51,7 @@ def prepare(cell: Cell, sources: Sources, reader: Reader, seed: int = 0) -> Task
         seed: of a run, which matters only where each draws a training sample of its own.
 
     Raises:
-        DataError: if rows are missing, or contradict the task.
+        DataError: if rows are missing, contradict the task, or cannot be read by the backbone.
     """
     task = cell.task
     own = (seed,) if cell.resample == "per_seed" else ()
@@ -157,6 +158,7 @@ def _encode_splits(cell: Cell, sources: Sources, reader: Reader, own_seed: Seque
     for split, part in parts.items():
         where = place(task, split if split in rows else cut_from)
         encoded = kinds.get(task.kind).encode(task, where, part, reader)
+        require_known(where, encoded, reader)
         encoded |= {"targets": part.targets, "example_ids": part.numbers.astype(np.int64)}
         if part.truth is not None:
             encoded["truth"] = part.truth

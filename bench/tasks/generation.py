@@ -173,7 +173,7 @@ class Search:
         """Keep some rows of each run, (runs, fewer), and some tokens of each row, (rows, fewer)."""
         before = len(slots) // self.runs
         flat = _flat(rows, before)
-        self.beams = self.beams.keep(flat)
+        self.beams = self.beams.select(flat)
         self.visible = self.visible[flat].take_along_dim(slots[flat].unsqueeze(1), dim=2)
         self.places = self.places[flat].take_along_dim(slots[flat], dim=1)
         # A method that keeps copies of each run has as many equal blocks of rows in the cache.

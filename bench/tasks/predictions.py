@@ -1,11 +1,11 @@
 """Files with the outputs of any system: texts, classes, values, or likelihoods of classes.
 
-A file is read against the number of examples it is to be scored on, so that one that does not fit
-is refused here; scoring is the work of `bench.tasks.score`.
+A file is read against the examples it is to be scored on, so that one that does not fit is refused
+here, and one in another order is put into theirs; scoring is the work of `bench.tasks.score`.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import DataError
-from gapbench.bench.core.safe_parsing import parse_json
 from gapbench.bench.data import readers
-from gapbench.bench.data.rows import Table, class_column, column, read_classes
+from gapbench.bench.data.rows import Table, choice_numbers, class_column, column, read_classes
 from gapbench.bench.metrics import calibration
 from gapbench.bench.store.record import Scores
 
@@ -61,11 +60,14 @@ class Predictions:
         path: the file; its suffix tells the format.
         size: number of examples.
         examples: what they are, for messages, such as "630 inputs in refs.parquet".
+        keys: columns of the references, one value an example. Those that the file has too, such as
+            an id, say which output is of which example.
     """
 
     path: Path
     size: int
     examples: str
+    keys: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def texts(self, ids: Sequence[Any] | None = None) -> list[str]:
         """Return one text an example.
@@ -76,13 +78,14 @@ class Predictions:
         Args:
             ids: names of the examples, in their order; None: they have none.
         """
-        if self.path.suffix == ".txt":
+        if readers.suffix(self.path) == ".txt":
             made = self._lines()
-        elif self.path.suffix == ".json":
+        elif readers.suffix(self.path) == ".json":
             made = self._of_json(ids)
         else:
-            table = self._table((COLUMN, _OWN_TEXT))
-            made = self._column(table, COLUMN if COLUMN in table else _OWN_TEXT)
+            table = readers.read(self.path, (COLUMN, _OWN_TEXT, *self._text_keys))
+            name = COLUMN if COLUMN in table else _OWN_TEXT
+            made = self._column(self._in_order(table, name), name)
         self._check(len(made))
         for row, text in enumerate(made):
             if not isinstance(text, str):
@@ -91,7 +94,7 @@ class Predictions:
 
     def values(self) -> Floats:
         """Return one number an example, from the column ``prediction`` or ``logit_0``."""
-        table = self._table()
+        table = self._in_order(readers.read(self.path, self._text_keys))
         name = "logit_0" if COLUMN not in table and "logit_0" in table else COLUMN
         return self._numbers(table, [name])[:, 0]
 
@@ -100,8 +103,7 @@ class Predictions:
 
         They come from a column ``prediction``, or from ``logit_k`` or ``prob_k`` for every class.
         """
-        table = read_classes(self.path, task, COLUMN)
-        self._check(len(next(iter(table.values()), [])))
+        table = self._in_order(read_classes(self.path, task, COLUMN, self._text_keys))
         every = np.ones((self.size, len(task.labels)), dtype=bool)
         made = self._likelihoods(table, every)
         if made is None:
@@ -109,24 +111,21 @@ class Predictions:
             made = Classes(class_column(named, self._place, table))
         return made
 
-    def choices(self, sizes: NDArray[np.int64]) -> Classes:
-        """Return the choice of each question, counted from 0; columns are those of `classes`.
+    def choices(self, task: Task, sizes: NDArray[np.int64]) -> Classes:
+        """Return the choice of each question, by the task's names or counted from 0.
+
+        Columns are those of `classes`.
 
         Args:
+            task: may name its choices.
             sizes: (n,) number of choices of each question.
         """
-        table = self._table()
+        table = self._in_order(read_classes(self.path, task, COLUMN, self._text_keys))
         made = self._likelihoods(table, np.arange(sizes.max()) < sizes[:, None])
         if made is not None:
             return made
-        numbers = self._numbers(table, [COLUMN])[:, 0]
-        illegal = (numbers != numbers.round()) | (numbers < 0) | (numbers >= sizes)
-        for row in np.flatnonzero(illegal):
-            raise DataError(
-                f"{self._place}, row {row}: column {COLUMN!r} holds {numbers[row]:g}, allowed: "
-                f"the number of a choice, 0 to {sizes[row] - 1}"
-            )
-        return Classes(numbers.astype(np.int64))
+        named = task.model_copy(update={"label": COLUMN})
+        return Classes(choice_numbers(named, self._place, table, sizes.tolist()))
 
     def _likelihoods(self, table: Table, present: NDArray[np.bool_]) -> Classes | None:
         """Return what ``logit_k`` or ``prob_k`` say, None if only ``prediction`` is there."""
@@ -154,21 +153,54 @@ class Predictions:
         """Return columns of numbers, (n, columns), finite wherever one is to be present."""
         made = np.zeros((self.size, len(names)))
         for place, name in enumerate(names):
-            for row, number in enumerate(self._column(table, name)):
+            for row, value in enumerate(self._column(table, name)):
                 if present is not None and not present[row, place]:
                     continue
-                if not isinstance(number, int | float) or not np.isfinite(number):
+                number = _number(value)
+                if number is None:
                     raise DataError(
-                        f"{self._place}, row {row}: column {name!r} holds {number!r}, expected a "
+                        f"{self._place}, row {row}: column {name!r} holds {value!r}, expected a "
                         "finite number"
                     )
                 made[row, place] = number
         return made
 
-    def _table(self, texts: Sequence[str] = ()) -> Table:
-        table = readers.read(self.path, texts)
+    @property
+    def _text_keys(self) -> list[str]:
+        return [name for name, values in self.keys.items() if isinstance(values[0], str)]
+
+    def _in_order(self, table: Table, *outputs: str) -> Table:
+        """Return a table with its rows in the order of the examples.
+
+        Columns that the references have too decide; without any, the order is that of the file.
+
+        Args:
+            table: the file.
+            outputs: columns that are outputs, whatever the references have under their names.
+
+        Raises:
+            DataError: if the shared columns do not name every example once.
+        """
         self._check(len(next(iter(table.values()), [])))
-        return table
+        shared = [name for name in table if name in self.keys and name not in {COLUMN, *outputs}]
+        given, wanted = (
+            list(zip(*([_key(value) for value in rows[name]] for name in shared), strict=True))
+            for rows in (table, self.keys)
+        )
+        if given == wanted:
+            return table
+        places = {key: row for row, key in enumerate(given)}
+        if set(places) == set(wanted) and len(places) == self.size:
+            order = [places[key] for key in wanted]
+            return {name: [values[row] for row in order] for name, values in table.items()}
+        row = next(
+            row for row, pair in enumerate(zip(given, wanted, strict=True)) if len({*pair}) > 1
+        )
+        raise DataError(
+            f"{self._place}, row {row}: {', '.join(shared)} is {', '.join(given[row])[:60]!r}, but "
+            f"{', '.join(wanted[row])[:60]!r} in the references, and the rows cannot be ordered by "
+            "it; name every example of the references once, or take out what both files have"
+        )
 
     def _column(self, table: Table, name: str) -> list[Any]:
         if name not in table:
@@ -176,13 +208,14 @@ class Predictions:
         return column(self._place, table, name)
 
     def _lines(self) -> list[Any]:
-        lines = self._read().split("\n")
+        text = self._read()
+        lines = text.split("\n" if "\n" in text else "\r")
         # The end of the last line begins no line; a blank line before it is an empty output.
         return [line.removesuffix("\r") for line in lines[: -1 if lines[-1] == "" else None]]
 
     def _of_json(self, ids: Sequence[Any] | None) -> list[Any]:
         try:
-            made = parse_json(self._read())
+            made = readers.parse_rows(self._read())
         except ValueError as error:
             raise DataError(f"{self._place}: not valid JSON: {error}") from None
         if isinstance(made, list):
@@ -202,9 +235,9 @@ class Predictions:
 
     def _read(self) -> str:
         try:
-            return self.path.read_bytes().decode("utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{self._place}: not readable as UTF-8 text: {error}") from None
+            return readers.read_text(self.path)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{self._place}: not readable as text: {error}") from None
 
     def _check(self, found: int) -> None:
         if found != self.size:
@@ -222,3 +255,18 @@ class Predictions:
         return DataError(
             f"{self._place}: no column {wanted}; columns present: {', '.join(table)}; rename one"
         )
+
+
+def _key(value: Any) -> str:
+    """Return what is compared of a value that two files have, whatever their formats."""
+    whole = isinstance(value, float) and value.is_integer()
+    return str(int(value) if whole else value).strip()
+
+
+def _number(value: Any) -> float | None:
+    """Return a finite number, which may be written as text; None if it is none."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return number if np.isfinite(number) and not isinstance(value, bool) else None

@@ -13,8 +13,7 @@ from gapbench.bench.config import task as task_config
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.core.safe_parsing import read_yaml
-from gapbench.bench.data import readers
-from gapbench.bench.data.rows import Rows, Table
+from gapbench.bench.data.rows import Rows, Table, read_classes
 from gapbench.bench.metrics.base import compute
 from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.store.record import Scores
@@ -67,11 +66,17 @@ def score(
     """
     task = _task(name, chosen)
     kind = kinds.get(task.kind)
-    table, place = readers.read(references, task.text_columns), f"references {references}"
+    table = read_classes(references, task, task.label, task.text_columns)
+    place = f"references {references}"
     if not any(len(values) for values in table.values()):
         raise DataError(f"{place}: the file is empty; give at least one row")
     rows = kind.read_references(task, place, table)
-    given = Predictions(predictions, len(rows), _examples(table, rows, references))
+    keys = {
+        name: [values[row] for row in rows.numbers]
+        for name, values in table.items()
+        if name != task.label
+    }
+    given = Predictions(predictions, len(rows), _examples(table, rows, references), keys)
     whole, extra = kind.read_outputs(task, given, table, rows)
     inputs = {"": whole} | by_part(whole, rows.columns.get("part", []))
     made: dict[str, Scores] = {part: {} for part in inputs}

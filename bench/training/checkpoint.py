@@ -92,13 +92,17 @@ class Checkpoints:
         return [*parts, (left, None)] if left else parts
 
     def saver(self, runs: Sequence[Run], every_s: float) -> StepCallback:
-        """Return what saves a stack between its steps, when due or when the process shall end."""
+        """Return what saves a stack between its steps: when due, and when the process shall end.
+
+        Under a deadline the last step is saved too, so that scoring may be cut off after it.
+        """
         due = time.monotonic() + every_s
 
         def save(trainer: Trainer) -> None:
             nonlocal due
             ending = signals.asked()
-            if not ending and time.monotonic() < due:
+            last = signals.has_deadline() and trainer.at_end
+            if not ending and not last and time.monotonic() < due:
                 return
             snapshot = trainer.snapshot()
             kept = self.write(runs, snapshot)
@@ -106,8 +110,7 @@ class Checkpoints:
             if ending:
                 what = "is" if kept else "could not be"
                 raise signals.Stopped(
-                    f"the process was asked to end; what was in training {what} saved at step "
-                    f"{snapshot.step}"
+                    f"{signals.reason()}; what was in training {what} saved at step {snapshot.step}"
                 )
 
         return save

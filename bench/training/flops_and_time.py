@@ -105,16 +105,16 @@ def count_operations() -> FlopCounterMode:
     return FlopCounterMode(display=False, custom_mapping=_FUSED)
 
 
-def work(examples: int, tokens: int, decisions: int = 1) -> NDArray[np.float64]:
+def work(examples: int, tokens: int, targets: int = 1) -> NDArray[np.float64]:
     """Return what a step on a batch of ``tokens``-wide examples is charged by; (5,).
 
     A transformer takes B (c + a T + b T^2 + d D) operations for B examples of T tokens with D
-    decisions: head, linear layers, attention, a language model's head. A penalty on the weights
+    targets: head, linear layers, attention, a language model's head. A penalty on the weights
     takes some a step, whatever the batch. Widths are counted in units of 64 tokens, to keep the
     numbers alike in size.
     """
     widths = examples * (tokens / 64) ** np.arange(3.0)
-    return np.array([*widths, 1.0, examples * decisions / 64])
+    return np.array([*widths, 1.0, examples * targets / 64])
 
 
 Work = Mapping[str, NDArray[np.float64]]  # by part of the training set that a step draws from

@@ -9,6 +9,7 @@ import pyarrow as pa
 import torch
 
 from gapbench.bench.config.run import Run, StoredPredictions
+from gapbench.bench.core import signals
 from gapbench.bench.core.memory import MemoryPeak
 from gapbench.bench.core.seeding import seed_of
 from gapbench.bench.metrics.base import get as get_metric
@@ -75,7 +76,7 @@ def records(
             position = finished.index(index)
             known |= _scores(run, scored, position, task_data.eval_split) | {
                 "status": Status.OK,
-                "leaked": dict(task_data.train_overlap),
+                "train_overlap": dict(task_data.train_overlap),
                 "truth": truth,
                 "notes": method.diagnostic_values(state, position),
                 "diagnostics": method.diagnostics,
@@ -148,6 +149,8 @@ def _score_finished(trainer: Trainer, tokenizer: Any, finished: list[int]) -> Sc
     scored: Scored = {}
     with trainer.stopwatch.measure("evaluation", state.axis.active):
         for name, subset in subsets.items():
+            if signals.past_deadline():
+                signals.check()
             along = trainer.subsets.get(name)
             whole = along is not None and len(subset.examples) == len(along.examples)
             if method.trains and whole:
@@ -174,4 +177,5 @@ def _cost(trainer: Trainer, peak: MemoryPeak, index: int) -> Cost:
         forward_passes=trace.forward_passes,
         backward_passes=trace.backward_passes,
         stack_size=len(trainer.runs),
+        drawn=trace.drawn,
     )

@@ -18,6 +18,7 @@ class Trace:
     Attributes:
         best_row: its parameters at the best evaluation point so far, (numbers,).
         best_outputs: what it put out there on the subset of each split.
+        drawn: training examples drawn so far, by part.
         work: sum of what its steps are charged by, by phase and part (see
             `bench.training.flops_and_time`).
     """
@@ -30,6 +31,7 @@ class Trace:
     evaluations_without_improvement: int = 0
     steps: int = 0
     tokens: int = 0
+    drawn: dict[str, int] = field(default_factory=dict)
     work: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     forward_passes: int = 0
     backward_passes: int = 0

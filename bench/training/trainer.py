@@ -81,6 +81,11 @@ class Trainer:
     def _spans(self) -> list[PhaseWindow]:
         return spans(self.method, self._total)
 
+    @property
+    def at_end(self) -> bool:
+        """Whether all steps are made."""
+        return self.state.axis.step >= self._total
+
     def train(self) -> None:
         """Train every run to the end of the budget, to its patience, or until it diverges."""
         axis = self.state.axis
@@ -88,6 +93,8 @@ class Trainer:
         if axis.step == 0:  # else it goes on from a snapshot
             self._evaluate(choose=False)
         for span in self._spans:
+            if not axis.size:
+                return
             if axis.step <= span.start:
                 self._begin(span)
                 for position, reason in self.method.stopped(self.state).items():
@@ -180,8 +187,8 @@ class Trainer:
         step = {}
         for name, batch in batches.items():
             examples, width = batch.inputs["input_ids"].shape
-            decisions = batch.targets[0].numel()
-            step[_charged_to(phase, batches, name)] = work(examples // runs, width, decisions)
+            targets = batch.targets[0].numel()
+            step[_charged_to(phase, batches, name)] = work(examples // runs, width, targets)
         return self.flops.count(step, runs) if self.flops.wants(step) else nullcontext()
 
     def _account(
@@ -199,11 +206,12 @@ class Trainer:
             for name, indices in drawn.items():
                 trace.tokens += int(batches[name].tokens[position])
                 own = indices[position]
-                width, decisions = (
+                trace.drawn[name] = trace.drawn.get(name, 0) + len(own)
+                width, targets = (
                     int(counts[own].max())
                     for counts in (self.data.train.lengths, self.data.train.target_counts)
                 )
-                done = work(len(own), width, decisions)
+                done = work(len(own), width, targets)
                 key = _charged_to(phase, drawn, name)
                 trace.work[key] = trace.work.get(key, 0.0) + done
 

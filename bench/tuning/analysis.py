@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from gapbench.bench.core.files import explained, write_text
 from gapbench.bench.tuning.importance import importances
-from gapbench.bench.tuning.schema import StudyFile, TrialRow, TrialState
+from gapbench.bench.tuning.schema import StudyFile, TrialRow, TrialState, compute
 from gapbench.bench.tuning.summary import BudgetPoint, Summary, Tally, score_of
 
 BAND = (0.1, 0.9)
@@ -34,7 +34,7 @@ def summarise(study: StudyFile) -> Summary:
     best = next((score_of(t) for t in study.trials if t.number == study.best_number), None)
     return Summary(
         study=study,
-        tally=tally(study.trials),
+        tally=tally(study.trials).model_copy(update={"compute": compute(study)}),
         expected_best=expected_best([score_of(t) for t in ended], higher_is_better=upward),
         importances=importances(study),
         optimism=_difference(best, study.tuned_test, sign),

@@ -18,24 +18,38 @@ WAVE = 8
 _UNKNOWN_S = 1.0  # of a trial, while none has left its time: failures must not go on for ever
 
 
-def planned(cell: Cell, limit: Limit, seeds: int, n_train: int) -> float:
+def plain_examples(cell: Cell, seeds: int, n_train: int) -> float:
+    """Return what a trial of plain LoRA trains on, in examples.
+
+    Args:
+        cell: what is tuned.
+        seeds: runs of a trial.
+        n_train: training examples of the task.
+    """
+    return float(cell.budget.total_steps(n_train) * seeds * cell.budget.batch_size)
+
+
+def planned(cell: Cell, limit: Limit, plain: float) -> float:
     """Return the most that a trial can cost, in the unit of the budget; 0 if nobody can know.
 
     Args:
         cell: what is tuned.
         limit: names the unit.
-        seeds: runs of a trial.
-        n_train: training examples of the task.
+        plain: training examples of a trial of plain LoRA.
     """
-    steps = cell.budget.total_steps(n_train) * seeds
-    method, config = registry.of_cell(cell)
     costs = {
         "trials": 1.0,
-        "steps": steps,
-        "examples": steps * cell.budget.batch_size * method.relative_cost(config),
+        "steps": plain / cell.budget.batch_size,
+        "examples": plain * relative_cost(cell),
         "seconds": 0.0,
     }
     return costs[limit.unit]
+
+
+def relative_cost(cell: Cell) -> float:
+    """Return the compute of a trial, in trials of plain LoRA."""
+    method, config = registry.of_cell(cell)
+    return float(method.relative_cost(config))
 
 
 def spent(limit: Limit, rows: Sequence[TrialRow], each: float) -> float:
@@ -49,37 +63,48 @@ def spent(limit: Limit, rows: Sequence[TrialRow], each: float) -> float:
         rows: all trials so far.
         each: what `planned` gives.
     """
-    known = [1.0 if limit.unit == "trials" else float(getattr(row, limit.unit)) for row in rows]
-    full = max([each, *known]) or _UNKNOWN_S
-    return sum(
-        max(cost, full) if _unknown(row, cost) else cost
-        for row, cost in zip(rows, known, strict=True)
-    )
+    dearest = _dearest(limit, rows, each)
+    costs = ((row, _used(limit, row)) for row in rows)
+    return sum(dearest if _unknown(row, cost) else cost for row, cost in costs)
 
 
 def wave(limit: Limit, rows: Sequence[TrialRow], each: float) -> int:
     """Return how many trials may be begun together now, at most `WAVE`."""
+    if limit.unit == "seconds" and not rows:
+        return 1
     left = limit.amount - spent(limit, rows, each)
-    if limit.unit == "seconds":
-        if not rows:
-            return 1
-        each = max(row.seconds for row in rows) or _UNKNOWN_S
-    return max(0, min(WAVE, int(left / each + 1e-9)))
+    return max(0, min(WAVE, int(left / _dearest(limit, rows, each) + 1e-9)))
 
 
-def check(limit: Limit, each: float, place: str) -> None:
+def check(asked: Limit, plain: float, each: float, place: str) -> None:
     """Refuse a budget that ends before the first spread points.
+
+    Args:
+        asked: the budget as it was given.
+        plain: training examples of a trial of plain LoRA.
+        each: what `planned` gives.
+        place: the study, for messages.
 
     Raises:
         ConfigError: saying how much it takes.
     """
-    least = START * each
-    if limit.amount < least:
+    limit = asked.charged(plain)
+    least = START * each * asked.amount / limit.amount
+    if asked.amount < least:
         raise ConfigError(
-            f"{place}: a budget of {limit.amount:g} {limit.unit} is too small for the "
+            f"{place}: a budget of {asked.amount:g} {asked.unit} is too small for the "
             f"{START} trials before the search proper (the method's own settings and {START - 1} "
-            f"spread points); give --{limit.unit} {least:g} or more"
+            f"spread points); give --{asked.unit} {least:g} or more"
         )
+
+
+def _dearest(limit: Limit, rows: Sequence[TrialRow], each: float) -> float:
+    """Return what a further trial may cost: the most that is planned, or that any has cost."""
+    return max([each, *(_used(limit, row) for row in rows)]) or _UNKNOWN_S
+
+
+def _used(limit: Limit, row: TrialRow) -> float:
+    return 1.0 if limit.unit == "trials" else float(getattr(row, limit.unit))
 
 
 def _unknown(row: TrialRow, cost: float) -> bool:

@@ -11,7 +11,7 @@ from pydantic import Field
 from gapbench.bench.core.schema import FrozenModel
 
 Value = float | int | bool | str
-Unit = Literal["trials", "steps", "examples", "seconds"]
+Unit = Literal["compute", "trials", "steps", "examples", "seconds"]
 Objective = Literal["score", "ece", "gap"]
 Pruner = Literal["none", "asha", "wilcoxon"]
 
@@ -74,10 +74,25 @@ class TrialRow(FrozenModel):
 
 
 class Limit(FrozenModel):
-    """What a study may spend."""
+    """What a study may spend.
 
-    unit: Unit = "trials"
-    amount: float = Field(default=24, gt=0)
+    Attributes:
+        unit: ``compute`` is what trials of plain LoRA train on: examples, each once forward and
+            once backward.
+    """
+
+    unit: Unit = "compute"
+    amount: float = Field(default=32, gt=0)
+
+    def charged(self, plain: float) -> "Limit":
+        """Return the limit that trials are charged against: compute as examples.
+
+        Args:
+            plain: training examples of a trial of plain LoRA.
+        """
+        if self.unit != "compute":
+            return self
+        return Limit(unit="examples", amount=self.amount * plain)
 
 
 class StudyFile(FrozenModel):
@@ -90,6 +105,7 @@ class StudyFile(FrozenModel):
         objectives: what `TrialRow.values` holds; all but the score are minimised.
         space: the dimensions, by name.
         spent: of the budget, in its unit; trials under way count in full.
+        plain_examples: training examples of a trial of plain LoRA; None in studies of 0.1.
         default_number: the trial of the method's own settings.
         best_number: the complete trial with the best score (ties: the earliest); None without any.
         front: numbers of the complete trials that no other one beats in every objective.
@@ -109,6 +125,7 @@ class StudyFile(FrozenModel):
     space: dict[str, Dimension]
     budget: Limit
     spent: float = 0.0
+    plain_examples: float | None = None
     pruner: Pruner = "none"
     default_number: int = 0
     best_number: int | None = None
@@ -117,6 +134,13 @@ class StudyFile(FrozenModel):
     default_test: float | None = None
     tuned_test: float | None = None
     start: str = ""
+
+
+def compute(study: StudyFile) -> float | None:
+    """Return what all trials of a study trained on, in trials of plain LoRA; None if unknown."""
+    if study.plain_examples is None:
+        return None
+    return sum(trial.examples for trial in study.trials) / study.plain_examples
 
 
 def tuned_label(variant: str) -> str:

@@ -72,9 +72,9 @@ def search(
     starts = [len(plans) * number // workers for number in range(1, workers)]
     others = [start(_work_beside, [*plans[n:], *plans[:n]], context) for n in starts]
     try:
-        with signals.interruptible(progress) as heedful:
+        with signals.interruptible(progress) as checked:
             prepare(context.threads)
-            _work(sessions, context, heedful)
+            _work(sessions, context, checked)
     finally:
         kill(others)  # nothing is left to do, or what is left will be taken up again
     return [session.publish(folder(context.results, session.plan)) for session in sessions]

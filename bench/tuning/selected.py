@@ -8,7 +8,7 @@ from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.experiment.suite import PlannedRun
 from gapbench.bench.store.store import Store
 from gapbench.bench.tuning import analysis
-from gapbench.bench.tuning.schema import StudyFile, tuned_label
+from gapbench.bench.tuning.schema import StudyFile, compute, tuned_label
 from gapbench.bench.tuning.search import folder
 from gapbench.bench.tuning.space import apply
 from gapbench.bench.tuning.study_plan import StudyPlan
@@ -58,6 +58,7 @@ def table(file: StudyFile) -> dict[str, Any]:
         "study": file.name,
         "dimensions": f"{len(file.space)}: {', '.join(file.space)}",
         "trials": len(file.trials),
+        "compute": _rounded(compute(file)),
         "metric": file.metric,
         "default": _rounded(scores.get(file.default_number)),
         "best": _rounded(best),

@@ -154,7 +154,7 @@ def _dimension(cell: Cell, name: str, drawn: BaseDistribution) -> Dimension:
 
 
 def _fitting(cell: Cell, rank: Dimension, backbone: Backbone) -> Dimension:
-    """Return the range of ranks up to the largest that the method can do on a backbone."""
+    """Return the range of ranks that the method can do on a backbone."""
     method = registry.get(cell.method)
 
     def fits(value: int) -> bool:
@@ -167,4 +167,6 @@ def _fitting(cell: Cell, rank: Dimension, backbone: Backbone) -> Dimension:
     low, high = int(rank.low or 1), int(rank.high or 1)
     while low < high and not fits(high):
         high -= 1
-    return rank.model_copy(update={"high": float(high)})
+    while low < high and not fits(low):
+        low += 1
+    return rank.model_copy(update={"low": float(low), "high": float(high)})

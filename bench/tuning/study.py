@@ -105,7 +105,7 @@ class Session:
 
     def shares(self) -> tuple[float, float]:
         """Return the share of the budget that is spent, without and with the trials under way."""
-        limit, rows = self.plan.search.limit, self.rows()
+        limit, rows = self.plan.limit, self.rows()
         told = [row for row in rows if row.state != TrialState.RUNNING]
         without, full = (budget.spent(limit, part, self.plan.each) for part in (told, rows))
         return min(1.0, without / limit.amount), min(1.0, full / limit.amount)
@@ -120,7 +120,7 @@ class Session:
     def file(self) -> StudyFile:
         """Return the study as it stands."""
         plan, rows = self.plan, self.rows()
-        cell, limit = plan.base, plan.search.limit
+        cell, limit = plan.base, plan.limit
         return StudyFile(
             name=plan.name,
             suite=plan.suite,
@@ -135,6 +135,7 @@ class Session:
             space=dict(plan.space),
             budget=limit,
             spent=budget.spent(limit, rows, plan.each),
+            plain_examples=plan.plain,
             pruner=plan.search.pruner,
             best_number=best(plan, rows),
             front=tuple(trial.number for trial in self._study.best_trials),
@@ -225,7 +226,7 @@ class Session:
         first, size = self._study.user_attrs.get(_WAVE, (0, 0))
         if len(rows) < first + size:
             return  # it was begun, and its process killed
-        size = budget.wave(self.plan.search.limit, rows, self.plan.each)
+        size = budget.wave(self.plan.limit, rows, self.plan.each)
         if size:
             self._study.set_user_attr(_WAVE, [len(rows), size])
 

@@ -52,7 +52,7 @@ class StudyPlan:
     Attributes:
         base: what is tuned, with the settings that it has without tuning.
         space: by name of the dimension.
-        each: the most that a trial can cost, in the budget's unit; 0 if nobody can know.
+        plain: training examples of a trial of plain LoRA.
     """
 
     suite: str
@@ -60,7 +60,25 @@ class StudyPlan:
     base: Cell
     space: Mapping[str, Dimension]
     search: Search
-    each: float
+    plain: float
+
+    @cached_property
+    def limit(self) -> Limit:
+        """What trials are charged against."""
+        return self.search.limit.charged(self.plain)
+
+    @cached_property
+    def each(self) -> float:
+        """The most that a trial can cost, in the budget's unit; 0 if nobody can know."""
+        return budget.planned(self.base, self.limit, self.plain)
+
+    @property
+    def expected(self) -> tuple[float, float] | None:
+        """Trials that the budget allows if none ends early, and their compute; None if unknown."""
+        if not self.each:
+            return None
+        trials = self.limit.amount // self.each
+        return trials, trials * budget.relative_cost(self.base)
 
     @cached_property
     def name(self) -> str:
@@ -133,10 +151,12 @@ def _study(
         return reason
     _check_objectives(cell, search)
     train = dataset.prepare(cell, sources, backbone.reader).train
-    each = budget.planned(cell, search.limit, search.trial_seeds, len(train.trained))
-    budget.check(search.limit, each, f"task {cell.task.name!r}, method {cell.method!r}")
+    plain = budget.plain_examples(cell, search.trial_seeds, len(train.trained))
     space = space_of(cell, search.level, backbone)
-    return StudyPlan(suite.name, variant, cell, space, search, each)
+    plan = StudyPlan(suite.name, variant, cell, space, search, plain)
+    place = f"task {cell.task.name!r}, method {cell.method!r}"
+    budget.check(search.limit, plain, plan.each, place)
+    return plan
 
 
 def _check(suite: Suite, search: Search) -> None:

@@ -36,6 +36,7 @@ class Tally(FrozenModel):
     steps: int
     examples: int
     flops: float
+    compute: float | None = Field(default=None, description="examples, in trials of plain LoRA")
 
 
 class Importances(FrozenModel):

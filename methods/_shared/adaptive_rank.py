@@ -21,7 +21,14 @@ from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.store.diagnostic import Diagnostic
 from gapbench.methods._shared.adalora_layer import StackedAdaLora
-from gapbench.methods._shared.lowrank import LayerSettings, LowRank, LowRankConfig, StackedLora
+from gapbench.methods._shared.lowrank import (
+    ORTHOGONALITY,
+    LayerSettings,
+    LowRank,
+    LowRankConfig,
+    Space,
+    StackedLora,
+)
 from gapbench.methods._shared.rank_allocation import Allocation, Schedule
 
 _RANK_EPS = 1e-5  # as in the authors' code and PEFT
@@ -125,6 +132,7 @@ class AdaptiveRank(LowRank[ConfigT]):
     """
 
     no_start: ClassVar[str | None] = "its updates have singular values, which an adapter lacks"
+    tuned: ClassVar[Space] = {"orthogonality": ORTHOGONALITY}
     layers: list[StackedAdaLora]
     allocation: Allocation
     _unfit: dict[int, str]  # why a run's schedule does not fit the steps, by index

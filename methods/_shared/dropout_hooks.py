@@ -6,19 +6,21 @@ The settings are in `methods._shared.dropout_config`, the shapes of masks in
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import transformers
 from torch import Tensor, nn
 
 from gapbench.bench.models import attention
-from gapbench.bench.models.attention import AttentionDropping
+from gapbench.bench.models.attention_dropping import AttentionDropping
+from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.run_axis import RunAxis
 from gapbench.methods._shared.dropout_config import DroppingConfig
 from gapbench.methods._shared.dropout_masks import Pattern, Site, Tokens
 
 # Where the feed-forward part of a layer ends, before the residual sum, by names the library uses.
-_FEED_FORWARD = ("mlp", "output.dense", "ffn")
+_FEED_FORWARD = ("mlp", "output.dense", "ffn", "fc2", "feed_forward", "block_sparse_moe")
 
 
 def chosen(layers: str | tuple[int, int], count: int, *, causal: bool) -> range:
@@ -29,25 +31,40 @@ def chosen(layers: str | tuple[int, int], count: int, *, causal: bool) -> range:
     return range((count + 1) // 2 if half else 0, count)
 
 
-def unsupported_reason(
-    model: "transformers.PreTrainedModel", head: Sequence[str], config: DroppingConfig
-) -> str | None:
+def unsupported_reason(backbone: Backbone, config: DroppingConfig) -> str | None:
     """Return why a backbone cannot drop where the settings say, None if it can."""
+    model: Any = backbone.model()
     inside = config.logit_rate > 0 or config.weight_rate > 0
-    family, layers = model.config.model_type, attention.layers(model)
+    family, layers = backbone.family, attention.layers(model)
     if isinstance(config.layers, tuple) and config.layers[1] > len(layers):
         return f"layers end at {config.layers[1]}, but the backbone has {len(layers)}"
-    if config.head_rate > 0 and not head:
+    if config.consistency in {"kl", "js"} and config.consistency_weight == 0:
+        return "consistency_weight is 0, so the second pass does nothing; set consistency to 'none'"
+    if config.head_rate > 0 and not backbone.head:
         return "the task is answered by the backbone's own head, so no input of a classifier drops"
     if not (inside or config.ffn > 0):
         return None
     if not layers:
         return f"a {family} backbone keeps no list of its layers, so none can drop"
-    if inside and not attention.droppable(model):
-        return f"the attention of a {family} backbone cannot be reached for dropping"
+    if backbone.config.is_encoder_decoder:
+        return f"a {family} backbone has layers of two kinds, encoder and decoder, to drop in"
+    if not chosen(config.layers, len(layers), causal=attention.is_causal(model)):
+        is_none = f"is the latter half of {len(layers)} layer, so none drops"
+        return f"layers is {config.layers!r}, which {is_none}; set it to 'all'"
     if config.ffn > 0 and _feed_forward(layers[0]) is None:
         return f"no feed-forward output is known in the layers of a {family} backbone"
-    return None
+    reason = _attention_reason(backbone) if inside else None
+    return reason and f"the attention of a {family} backbone cannot drop: {reason}"
+
+
+@lru_cache(maxsize=1)  # runs of one backbone come one after another
+def _attention_reason(backbone: Backbone) -> str | None:
+    """Return why nothing can drop in the attention of a backbone, None if it can."""
+    model: Any = backbone.model()
+    texts = ["the first of two texts is longer", "than this"]
+    encoded = backbone.tokenizer(texts, padding=True, return_tensors="pt")
+    inputs = {name: encoded[name] for name in ("input_ids", "attention_mask")}
+    return attention.dropping_unsupported_reason(model, inputs)
 
 
 class Droppings:
@@ -159,7 +176,11 @@ def _drop_output(module: nn.Module | None, site: Site | None) -> None:
     if module is None or site is None:
         return
 
-    def drop(module: nn.Module, _: tuple[Any, ...], output: Tensor) -> Tensor:
-        return site.drop(output) if module.training else output
+    def drop(module: nn.Module, _: tuple[Any, ...], output: Any) -> Any:
+        if not module.training:
+            return output
+        if isinstance(output, tuple):  # experts, with what their router gave
+            return (site.drop(output[0]), *output[1:])
+        return site.drop(output)
 
     module.register_forward_hook(drop)

@@ -6,7 +6,7 @@ losses in `methods._shared.consistency`; sources and deviations in `methods.unif
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 import torch
 from optuna.distributions import FloatDistribution
@@ -21,7 +21,7 @@ from gapbench.bench.store.diagnostic import Drop
 from gapbench.methods._shared import consistency
 from gapbench.methods._shared.dropout_config import DroppingConfig
 from gapbench.methods._shared.dropout_hooks import Droppings, unsupported_reason
-from gapbench.methods._shared.lowrank import LowRank, Space, dropped
+from gapbench.methods._shared.lowrank import LowRank, dropped
 
 _PASSES = {"none": (1, 1), "kl": (2, 1), "kl_both": (2, 2), "js": (2, 1)}  # forward, backward
 
@@ -35,8 +35,6 @@ ConfigT = TypeVar("ConfigT", bound=DroppingConfig)
 
 class DroppingLora(LowRank[ConfigT]):
     """LoRA that drops in training, with an optional consistency loss between two passes."""
-
-    tuned: ClassVar[Space] = {"logit_rate": RATE, "ffn_rate": RATE}
 
     @classmethod
     def relative_cost(cls, config: ConfigT) -> float:
@@ -58,9 +56,7 @@ class DroppingLora(LowRank[ConfigT]):
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:
         """Refuse ranks that do not fit, and positions that a backbone does not have."""
-        return super().supports(task, backbone, config) or unsupported_reason(
-            backbone.model(), backbone.head, config
-        )
+        return super().supports(task, backbone, config) or unsupported_reason(backbone, config)
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
         """Put updates beside the target layers and hooks at the positions."""
@@ -114,7 +110,7 @@ class DroppingLora(LowRank[ConfigT]):
         return entered
 
     def _divergence(self, state: TrainState, first: Tensor, second: Tensor) -> Tensor:
-        """Return the consistency loss of each decision, (rows, ...)."""
+        """Return the consistency loss of each target, (rows, ...)."""
         if state.task.loss == "squared_error" and not self._compares_features(state):
             return consistency.squared_distance(first, second)
         if self.configs[0].consistency == "js":

@@ -28,6 +28,8 @@ _NARROWEST = 8
 """Ranks below it cost the same."""
 
 Space = Mapping[str, BaseDistribution]
+ORTHOGONALITY = FloatDistribution(0.05, 0.5, log=True)
+"""Range of the weight of a penalty on what should be orthogonal, around AdaLoRA's choices."""
 """What a tuner may vary, by field of a method's settings."""
 
 
@@ -246,7 +248,8 @@ class LowRank(Method[ConfigT]):
     """A method that puts a low-rank update beside every target layer.
 
     Attributes:
-        tuned: what a tuner may vary besides rank and learning rate.
+        tuned: what a tuner may vary besides rank and learning rate, beside what parent classes
+            name; what comes first is searched by default.
         magnitudes: whether the layers also train the lengths of the weight's rows, as in DoRA.
         adapters: the injected layers by the name of the layer they stand for.
     """
@@ -258,8 +261,15 @@ class LowRank(Method[ConfigT]):
 
     @classmethod
     def search_space(cls) -> Space:
-        """Rank as in LoRA's study (Hu et al. 2021, section 7.2), and what is `tuned`."""
-        return {"rank": IntDistribution(1, 64, log=True), **cls.tuned}
+        """Rank as in LoRA's study (Hu et al. 2021, section 7.2), and what is `tuned`.
+
+        Methods of one family search the same kinds of settings, since all have those of the family.
+        """
+        found: dict[str, BaseDistribution] = {"rank": IntDistribution(1, 64, log=True)}
+        for parent in cls.__mro__:
+            for name, drawn in vars(parent).get("tuned", {}).items():
+                found.setdefault(name, drawn)
+        return found
 
     @classmethod
     def width(cls, config: ConfigT) -> int:
@@ -268,8 +278,13 @@ class LowRank(Method[ConfigT]):
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:  # noqa: ARG003
-        """Refuse a rank above the width of a target layer."""
-        layers = backbone.linear_layers()
+        """Refuse a rank above the width of a target layer, and to leave experts out unsaid."""
+        layers, experts = backbone.linear_layers(), backbone.stacked_weights()
+        if config.targets == "all-linear" and experts:
+            return (
+                f"targets is 'all-linear', but {len(experts)} weights, {experts[0]} for one, hold "
+                "several linear maps in one tensor, which no update can adapt; name the layers"
+            )
         for name in backbone.target_layers(config.targets):
             width = min(layer_shape(layers[name]))
             if config.rank > width:

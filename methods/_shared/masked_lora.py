@@ -17,8 +17,10 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from gapbench.bench.adaptation.method import StepReport, TrainState
+from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import MergeError
 from gapbench.bench.data.batching import Batch
+from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.run_axis import RunAxis
 from gapbench.bench.store.diagnostic import Drop
 from gapbench.methods._shared.lowrank import (
@@ -182,6 +184,13 @@ class MaskedLowRank(LowRank[ConfigT]):
     def __init__(self, full_name: str, configs: Sequence[ConfigT], axis: RunAxis) -> None:
         super().__init__(full_name, configs, axis)
         self.masking = Masking(axis, configs)
+
+    @classmethod
+    def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:
+        """Refuse to zero all of every update."""
+        if config.rate == 1:
+            return "rate is 1, so every update is zeroed and none can train; give one below 1"
+        return super().supports(task, backbone, config)
 
     @classmethod
     def relative_cost(cls, config: ConfigT) -> float:

@@ -13,9 +13,17 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from gapbench.bench.adaptation.method import TrainState
+from gapbench.bench.config.task import Task
+from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.run_axis import RunAxis
 from gapbench.bench.store.diagnostic import Diagnostic
-from gapbench.methods._shared.lowrank import LowRank, LowRankConfig, Space, StackedLora
+from gapbench.methods._shared.lowrank import (
+    ORTHOGONALITY,
+    LowRank,
+    LowRankConfig,
+    Space,
+    StackedLora,
+)
 
 Form = Literal["softmax", "real", "binary"]
 
@@ -140,7 +148,10 @@ class PseudoSvd(LowRank[ConfigT]):
 
     Layer: ClassVar[type[StackedPseudoSvd]] = StackedPseudoSvd
     no_start: ClassVar[str | None] = "its updates have singular values, which an adapter lacks"
-    tuned: ClassVar[Space] = {"value_lr_ratio": FloatDistribution(0.1, 10.0, log=True)}
+    tuned: ClassVar[Space] = {
+        "value_lr_ratio": FloatDistribution(0.1, 10.0, log=True),
+        "orthogonality": ORTHOGONALITY,
+    }
     diagnostics: ClassVar[tuple[Diagnostic, ...]] = (
         Diagnostic(
             kind="profiles",
@@ -152,6 +163,13 @@ class PseudoSvd(LowRank[ConfigT]):
             "line, the fewer directions its update uses.",
         ),
     )
+
+    @classmethod
+    def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:
+        """Refuse the softmax over a single value, which is 1 whatever is trained."""
+        if config.values == "softmax" and config.rank == 1:
+            return "rank is 1, where values of the form 'softmax' never move; give 2 or more"
+        return super().supports(task, backbone, config)
 
     @property
     def layers(self) -> list[StackedPseudoSvd]:

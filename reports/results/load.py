@@ -50,8 +50,8 @@ _SCORES = (
     "metric",
     "higher_is_better",
     *(f"{split}_{value}" for value in ("score", "loss", "examples") for split in SPLITS),
-    "leaked_validation",
-    "leaked_test",
+    "train_overlap_validation",
+    "train_overlap_test",
     "generalization_gap",
     "loss_gap",
     "checkpoint_step",
@@ -79,6 +79,7 @@ _COLUMNS = (
 _TEXT = {
     *_IDENTITY,
     "metric",
+    "drawn",
     "device",
     "device_type",
     "precision",
@@ -92,8 +93,8 @@ _TEXT = {
 _WHOLE = {
     "seed",
     "checkpoint_step",
-    "leaked_validation",
-    "leaked_test",
+    "train_overlap_validation",
+    "train_overlap_test",
     "threads",
     *(f"{split}_examples" for split in SPLITS),
     *(name for name, info in Cost.model_fields.items() if info.annotation in {int, int | None}),
@@ -257,7 +258,7 @@ def _row(record: Record) -> dict[str, Any]:
 def _scores(record: Record) -> dict[str, Any]:
     row: dict[str, Any] = {}
     for split, scores in record.splits.items():
-        row[f"leaked_{split}"] = record.leaked.get(split)
+        row[f"train_overlap_{split}"] = record.train_overlap.get(split)
         row[f"{split}_score"] = record.score(split)
         row[f"{split}_loss"] = scores.loss
         row[f"{split}_examples"] = scores.examples
@@ -272,7 +273,13 @@ def _scores(record: Record) -> dict[str, Any]:
 def _measured(record: Record) -> dict[str, Any]:
     row: dict[str, Any] = dict(record.calibration or {})
     row |= {f"bayes_{name}": value for name, value in record.truth or {}}
-    return row | dict(record.cost or {})
+    row |= dict(record.cost or {})
+    return row | {"drawn": counted(record.cost.drawn if record.cost else None)}
+
+
+def counted(parts: Mapping[str, int] | None) -> str:
+    """Return numbers by name in words, empty if there are none."""
+    return ", ".join(f"{name} {count}" for name, count in (parts or {}).items())
 
 
 def _origin(record: Record) -> dict[str, Any]:

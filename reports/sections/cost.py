@@ -10,6 +10,7 @@ from gapbench.reports.document.model import Part, Section, Text
 from gapbench.reports.figures.block import Block, blocks, untrained
 from gapbench.reports.figures.pareto import front, pareto
 from gapbench.reports.figures.subset import detailed, undrawn
+from gapbench.reports.results.load import counted
 from gapbench.reports.tables.terminal import label, number, short
 from gapbench.reports.tables.words import listed
 
@@ -28,7 +29,8 @@ def section(evidence: Evidence) -> Section | None:
     found = [block for block in blocks(evidence) if _costly(block)]
     parts: list[Part] = [Text(_HOW, quiet=True), *undrawn(len(found))]
     for block in found[: detailed(len(found))]:
-        text = " ".join(filter(None, (_cheapest(block), _front(block), _untrained(block))))
+        said = (_cheapest(block), _front(block), _drawn(block), _untrained(block))
+        text = " ".join(filter(None, said))
         figure = pareto(block)
         parts += [heading(block.table), Text(text), *([figure] if figure else [])]
     return Section("cost", "Quality against cost", tuple(parts)) if found else None
@@ -70,6 +72,23 @@ def _front(block: Block) -> str:
     best = front(costs, [row.score for row in costly], upward=block.upward)
     names = listed([_name(costly[place]) for place in best])
     return f"On the front of {block.metric} against training FLOPs, cheapest first: {names}."
+
+
+def _drawn(block: Block) -> str:
+    """Say how many training examples methods drew, where that is known and differs."""
+    drawn: dict[str, list[str]] = {}
+    for row in block.rows:
+        record = block.results.cells.get(row.config_hash)
+        if record is not None and record.cost is not None and record.cost.drawn:
+            drawn.setdefault(counted(record.cost.drawn), []).append(_name(row))
+    if len(drawn) < 2:
+        return ""
+    said = "; ".join(f"{parts} ({listed(names)})" for parts, names in drawn.items())
+    return (
+        f"Training examples drawn, by the part of the training set that a step draws from: {said}. "
+        "The last batch of an epoch may be partial, so parts of other sizes draw a few more or "
+        "less."
+    )
 
 
 def _untrained(block: Block) -> str:

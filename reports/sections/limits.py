@@ -153,7 +153,7 @@ def _shared_inputs(evidence: Evidence) -> str:
     found = [
         f"{counts.max()} of the {split} inputs of {task}"
         for split in ("test", "validation")
-        for task, counts in ok.groupby("task", sort=False)[f"leaked_{split}"]
+        for task, counts in ok.groupby("task", sort=False)[f"train_overlap_{split}"]
         if counts.fillna(0).max() > 0
     ]
     if not found:

@@ -61,7 +61,7 @@ def _terms(results: Results, block: pd.DataFrame, settings: Settings) -> dict[st
     record = results.cells[known[0]]
     cell, budget = record.cell, record.cell.budget
     length = f"{budget.steps} steps" if budget.steps else f"{budget.epochs:g} epochs"
-    shared = [f"{split} {count}" for split, count in record.leaked.items()]
+    shared = [f"{split} {count}" for split, count in record.train_overlap.items()]
     sizes = [f"{split} {scores.examples}" for split, scores in record.splits.items()]
     return {
         "protocol": cell.protocol,
@@ -73,6 +73,7 @@ def _terms(results: Results, block: pd.DataFrame, settings: Settings) -> dict[st
         "data": f"{cell.data.name} {cell.data.digest[:16]}",
         "backbone": f"{cell.backbone.name} {cell.backbone.digest[:16]}",
         **({"start": f"{cell.start.name} {cell.start.digest}"} if cell.start else {}),
+        **({"head": "kept from the checkpoint"} if cell.head else {}),
         **({"settings of all rows": _worded(settings)} if settings else {}),
     }
 

@@ -59,6 +59,7 @@ COST = (
         "tuned settings", "number of settings searched", lambda each: len(each.summary.study.space)
     ),
     plain("trials", "trials charged", "summary.tally.trials", 0),
+    plain("compute", "training examples, in trials of plain LoRA", "summary.tally.compute", 1),
     *(_ended(state) for state in ("complete", "pruned", "failed", "running")),
     shortened("seconds", "of training and scoring, all trials", "summary.tally.seconds"),
     shortened("steps", "optimiser updates, all trials", "summary.tally.steps"),
@@ -71,11 +72,12 @@ SEARCHED = (
     worded("importance", "share of a setting in what sets the best apart", lambda e: _shares(e)),
 )
 _HOW = (
-    "Every method had the same budget and was judged on validation alone; how many settings it "
-    "searched stands in its row. The winner was then retrained on the suite's seeds, which the "
-    "search never used, and so were the method's own settings. Optimism is how far the best "
-    "validation score of the search lies above the test score of the winner; gain is what tuning "
-    "brought on test, seed by seed."
+    "Every method had the same budget and was judged on validation alone. A budget is equal in one "
+    "unit, such as trials or compute; the table of costs shows both, and how many settings were "
+    "searched. The winner was then retrained on the suite's seeds, which the search never used, "
+    "and so were the method's own settings. Optimism is how far the best validation score of the "
+    "search lies above the test score of the winner; gain is what tuning brought on test, seed by "
+    "seed."
 )
 _CURVES = (
     "Budget curves are exact for trials drawn at random from those in hand (Dodge et al. 2019); as "

@@ -19,9 +19,6 @@ from gapbench.reports.stats.intervals import Interval, mean_interval
 from gapbench.reports.tables.leaderboard import rows
 from gapbench.reports.tables.terminal import label
 
-COLUMN = "tuned_dimensions"
-"""What a leaderboard has more where anything was tuned; trials and seconds have columns anyway."""
-
 Key = tuple[str, str, str, str, str, str]
 """Suite, task, backbone, start, method and variant."""
 
@@ -77,6 +74,8 @@ def tuned(results: Results, table: pd.DataFrame, summaries: Sequence[Summary]) -
 def with_tuning(leaderboard: pd.DataFrame, found: Sequence[Tuned]) -> pd.DataFrame:
     """Return a leaderboard whose tuned rows say what tuning took; as it is without studies.
 
+    It has two more columns, as trials and seconds have some anyway.
+
     Args:
         leaderboard: its table.
         found: the studies beside it.
@@ -93,7 +92,10 @@ def with_tuning(leaderboard: pd.DataFrame, found: Sequence[Tuned]) -> pd.DataFra
     return leaderboard.assign(
         tune_trials=pd.array([s.tally.trials if s else None for s in studies], dtype="Int64"),
         tune_seconds=np.array([s.tally.seconds if s else np.nan for s in studies]),
-        **{COLUMN: pd.array([len(s.study.space) if s else None for s in studies], dtype="Int64")},
+        tune_compute=np.array([s and s.tally.compute for s in studies], dtype=np.float64),
+        tuned_dimensions=pd.array(
+            [len(s.study.space) if s else None for s in studies], dtype="Int64"
+        ),
     )
 
 

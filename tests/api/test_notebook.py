@@ -7,6 +7,8 @@ import pytest
 from tests.support.small_suite import REPOSITORY
 
 nbformat = pytest.importorskip("nbformat")
+BUDGET = r"{\"epochs\": 6, \"evaluations\": 6}"
+SHORTER = BUDGET.replace("6", "2")
 NOTEBOOK = REPOSITORY / "docs" / "notebooks" / "first_study.ipynb"
 
 
@@ -21,9 +23,14 @@ def test_notebook_is_stored_without_outputs() -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 def test_notebook_runs_and_shows_its_results(tmp_path: Path) -> None:
-    """Every cell runs, a method of the notebook included, and the last says what it did."""
+    """Every cell runs, a method of the notebook included, and the last says what it did.
+
+    Runs are a third as long as those of a reader, and the rest is the same.
+    """
     nbclient = pytest.importorskip("nbclient")
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    text = NOTEBOOK.read_text(encoding="utf-8")
+    assert text.count(BUDGET) == 1
+    notebook = nbformat.reads(text.replace(BUDGET, SHORTER), as_version=4)
     where = {"metadata": {"path": str(tmp_path)}}
     nbclient.NotebookClient(notebook, timeout=300, resources=where).execute()
     shown = [

@@ -73,7 +73,7 @@ def scored(
             )
             for name, value in scores.items()
         },
-        "leaked": {"validation": 0, "test": 0},
+        "train_overlap": {"validation": 0, "test": 0},
         "generalization_gap": train - test,
         "gaps": dict.fromkeys(place.task.metrics, train - test),
         "loss_gap": _loss(test) - _loss(train),

@@ -93,7 +93,7 @@ def plan(runs: int, cells: int) -> None:
     mark("unsettled")
     made = stacks(todo, MOST["cpu"])
     mark("stacks")
-    Costs(Sources()).ordered(made)
+    Costs(Sources()).longest_first(made)
     mark("ordered")
     for name, seconds, memory in marks:
         print(f"{name:<14} {seconds:8.2f} s {memory / 2**20:8.0f} MiB")
@@ -120,7 +120,7 @@ def pass_through(engine: str, runs: int, workers: int) -> None:
     """Print what it takes to pass runs through an engine, for each of them."""
     wanted = grid("majority", runs, 1, TASKS[2:3])
     sources = Sources()
-    jobs = Costs(sources).ordered([[run] for run in wanted])
+    jobs = Costs(sources).longest_first([[run] for run in wanted])
     queue = Timed(jobs, lambda *_: None)
     with tempfile.TemporaryDirectory() as folder:
         began = time.monotonic()

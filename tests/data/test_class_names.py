@@ -6,8 +6,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from gapbench.bench.config.task import Task
-from gapbench.bench.core.errors import DataError
+from gapbench.bench.config.task import Task, parse
+from gapbench.bench.core.errors import ConfigError, DataError
+from gapbench.bench.core.safe_parsing import read_yaml
 from gapbench.bench.data.rows import class_column, read_classes
 from tests.support.small_suite import TASK, call
 
@@ -20,6 +21,10 @@ NAMES = {
     "signs": (("-1", "+1"), ["-1", "+1"], [0, 1]),
     "counted": (("no", "yes"), ["0", "1", "1"], [0, 1, 1]),
     "truth": (("false", "true"), ["True", "false", "true"], [1, 0, 1]),
+    "blanks around": (("neg", "pos"), ["pos ", " neg", "pos"], [1, 0, 1]),
+    "dates": (("2020-01-01", "2021-01-01"), ["2021-01-01", "2020-01-01"], [1, 0]),
+    "times": (("12:30", "13:30"), ["13:30", "12:30"], [1, 0]),
+    "missing": (("NA", "null"), ["null", "NA"], [1, 0]),
 }
 
 
@@ -34,6 +39,82 @@ def test_names_that_look_like_numbers_are_names(tmp_path: Path, case: str, suffi
     path.write_text("\n".join([f"label{separator}x", *(f"{cell}{separator}a" for cell in cells)]))
     table = read_classes(path, task, "label")
     assert class_column(task, "here", table).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "values", "expected"),
+    [
+        (["1", "2", "3"], [1, 2, 1], [0, 1, 0]),
+        (["0", "1", "10", "2"], [10, 2.0, 0], [2, 3, 0]),
+        (["no", "yes"], [1, 0, 1.0], [1, 0, 1]),
+        (["false", "true"], [True, False], [1, 0]),
+        ([1, 2, 3], [3, 1.0], [2, 0]),
+        (["pos", "pos "], ["pos ", "pos"], [1, 0]),
+    ],
+)
+def test_numbers_of_typed_files_are_names_where_any_is_one(
+    labels: list[Any], values: list[Any], expected: list[int]
+) -> None:
+    """Formats with types follow the same rule as those without: a name first, a count else."""
+    task = Task.model_validate(TASK | {"labels": labels})
+    assert class_column(task, "here", {"label": values}).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("labels", "values", "row"),
+    [
+        ([0, 1], [0, 1, True], 2),
+        (["no", "yes"], [1, True], 1),
+        (["false", "true"], [True, 1, "1"], 2),
+        (["1", "2"], [1, 2, 0], 2),
+        (["no", "yes"], [1, float("nan")], 1),
+        (["no", "yes"], ["yes", None], 1),
+        ([1, 2], [1, "2"], 1),
+        (["no", "yes"], ["yes", 1e300], 1),
+    ],
+)
+def test_value_that_is_no_class_is_named_by_its_row(
+    labels: list[Any], values: list[Any], row: int
+) -> None:
+    """Bools are no numbers, and numbers no places beside a number that is a name."""
+    task = Task.model_validate(TASK | {"labels": labels})
+    with pytest.raises(DataError, match=f"row {row}: column 'label' holds"):
+        class_column(task, "here", {"label": values})
+
+
+@pytest.mark.parametrize(
+    ("written", "labels"),
+    [
+        ("[yes, no]", ("yes", "no")),
+        ("[on, off]", ("on", "off")),
+        ("[010, 020]", ("010", "020")),
+        ("[12:30, 13:30]", ("12:30", "13:30")),
+        ("[2020-01-01, 2021-01-01]", ("2020-01-01", "2021-01-01")),
+        ("[1, 2]", (1, 2)),
+    ],
+)
+def test_names_in_yaml_stay_names(tmp_path: Path, written: str, labels: tuple[Any, ...]) -> None:
+    """The classes of a suite or task file are as they are typed."""
+    path = tmp_path / "task.yaml"
+    path.write_text(f"labels: {written}\n")
+    assert Task.model_validate(TASK | read_yaml(path)).labels == labels
+
+
+@pytest.mark.parametrize(
+    "labels", ["[01, 02, 10]", "[1, x]", "[1.5, 2.5]", "[true, maybe]", "[~, x]"]
+)
+def test_mixed_classes_in_yaml_are_refused_with_the_way_out(tmp_path: Path, labels: str) -> None:
+    """Half of them would never be found in a column."""
+    path = tmp_path / "task.yaml"
+    path.write_text(f"labels: {labels}\n")
+    with pytest.raises(ConfigError, match=r"'labels': must be all names or all .* in quotes"):
+        parse(TASK | read_yaml(path), "here")
+
+
+def test_classes_of_one_name_are_refused() -> None:
+    """The second one could never be found."""
+    with pytest.raises(ConfigError, match="'labels': must differ from each other"):
+        parse(TASK | {"labels": ["a", "b", "a"]}, "here")
 
 
 def test_place_among_names_is_refused(tmp_path: Path) -> None:

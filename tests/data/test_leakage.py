@@ -59,9 +59,9 @@ def test_check_counts_shared_inputs_and_says_so(
     """Test rows that went from train into validation are not in train any more."""
     answer = call(capsys, "check", *small.planning, "--json")
     assert answer.code == 0
-    count = answer.json[0]["leaked_test"]
+    count = answer.json[0]["train_overlap_test"]
     assert 0 < count < 16
-    assert answer.json[0]["leaked_validation"] == 0
+    assert answer.json[0]["train_overlap_validation"] == 0
     sentence = f"task 'animals': {count} of 16 test inputs are in train too"
     assert answer.err.count(sentence) == 1
 
@@ -70,11 +70,11 @@ def test_records_and_tables_show_shared_inputs(
     small: SmallSuite, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """What `check` counts stands in every run's row and on the page."""
-    count = call(capsys, "check", *small.planning, "--json").json[0]["leaked_test"]
+    count = call(capsys, "check", *small.planning, "--json").json[0]["train_overlap_test"]
     assert call(capsys, "run", *small.running, "--methods", "majority").code == 0
     built = build(small.results, small.folder / "report")
     runs = [line.split(",") for line in built.runs.read_text().splitlines()]
-    place = runs[0].index("leaked_test")
+    place = runs[0].index("train_overlap_test")
     assert {row[place] for row in runs[1:]} == {str(count)}
     assert f"test {count}, validation 0" in built.report.read_text()
 

@@ -13,12 +13,16 @@ import transformers
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.config.run import Run
+from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import MergeError, StoreError
 from gapbench.bench.data.batching import collate
+from gapbench.bench.execution import adapter_readme
 from gapbench.bench.execution.export import write
 from gapbench.bench.models.merge import Adapter
 from gapbench.bench.store.record_io import read_record
 from gapbench.bench.store.store import Store
+from tests.support.causal_files import TELL
 from tests.support.small_stack import (
     CPU,
     MakeBackbone,
@@ -29,7 +33,9 @@ from tests.support.small_stack import (
     random_data,
     train,
 )
-from tests.support.small_suite import SmallSuite, call, make, rows
+from tests.support.small_suite import CELL, SmallSuite, blank, call, make, rows
+from tests.support.span_files import FIND
+from tests.support.tiny_checkpoints import DECODERS, load, save
 
 Capture = pytest.CaptureFixture[str]
 
@@ -203,8 +209,8 @@ def test_export_command_writes_what_the_record_scored(done: SmallSuite, capsys: 
     record = json.loads(path.read_text())
     score = record["splits"]["test"]["metrics"]["accuracy"]
     assert answer.out == f"{out}: test accuracy {score} in the record, {score} now\n"
-    names = ["adapter_config.json", "adapter_model.safetensors", "gapbench.json"]
-    assert sorted(p.name for p in out.iterdir()) == names
+    names = {"adapter_config.json", "adapter_model.safetensors", "gapbench.json", "README.md"}
+    assert {p.name for p in out.iterdir()} == names | {"tokenizer.json", "tokenizer_config.json"}
     notes = json.loads((out / "gapbench.json").read_text())
     assert notes["run_hash"] == record["run_hash"]
     assert notes["labels"] == ["no", "yes"]
@@ -226,6 +232,59 @@ def _logits_of_text(out: Path, sentences: list[str]) -> np.ndarray:
     with torch.no_grad():
         inputs = [tokenizer(text, return_tensors="pt") for text in sentences]
         return torch.cat([model.eval()(**each).logits for each in inputs]).numpy()
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama", "gpt_neox", "falcon", "bart", "modernbert"])
+def test_readme_loads_the_adapter_for_batches(
+    family: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its code, run in the folder, scores a batch as the record did, padding included.
+
+    The checkpoints have no padding token, or a head for three classes.
+    """
+    class_name = "AutoModelForSequenceClassification"
+    folder = tmp_path / family
+    if family in DECODERS:
+        save(folder, family, "AutoModelForCausalLM", pad_token_id=None)
+    else:
+        save(folder, family, class_name, num_labels=3)
+    method = {"method": "lora", "config": {"rank": 2, "targets": "all-linear"}}
+    small = make(tmp_path / "small", folder, methods=[method], seeds=1)
+    small.write_task(max_length=48)
+    assert call(capsys, "run", *small.running).code == 0
+    (path,) = (small.results / "runs").rglob("seed-0.json")
+    out = tmp_path / "adapter"
+    arguments = ("--results", small.results, "--data", small.data, "--backbone", folder)
+    assert call(capsys, "export", path, *arguments, "--out", out).code == 0
+    monkeypatch.chdir(out)
+    page = (out / "README.md").read_text()
+    load, use = (part.partition("```")[0] for part in page.split("```python")[1:])
+    names: dict[str, Any] = {"sentences": rows("validation")["sentence"]}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        exec(load + use, names)  # noqa: S102 - what a reader would type
+    stored = Store(small.results).predictions(read_record(path).run).sort_by("example_id")
+    expected = np.stack([stored[f"logit_{k}"].to_numpy() for k in (0, 1)], axis=1)
+    np.testing.assert_allclose(names["outputs"].logits.numpy(), expected, atol=2e-5)
+    assert json.loads((out / "gapbench.json").read_text())["padding_token"] in {"[SEP]", "[PAD]"}
+    assert str(tmp_path) not in (out / "tokenizer_config.json").read_text()
+
+
+@pytest.mark.parametrize("kind", ["generation", "span"])
+def test_readme_of_other_kinds_of_task(kind: str, tmp_path: Path) -> None:
+    """Language models have no number of labels; span models of decoders need other names."""
+    content = FIND if kind == "span" else TELL
+    cell = CELL.model_copy(update={"task": Task.model_validate(content)})
+    folder = save(tmp_path / "llama", "llama", "AutoModelForCausalLM")
+    backbone = load(folder, cell.task.head)
+    base = {"base_model_name_or_path": "owner/llama", "revision": "0" * 40}
+    page = adapter_readme.page(blank(Run(cell, 0)), backbone, base)
+    assert f"'owner/llama', revision='{'0' * 40}'" in page
+    assert ("num_labels=2, key_mapping={" in page) == (kind == "span")
+    expected = (
+        "tokenizer(questions, contexts, padding" if kind == "span" else "tokenizer(prompts, p"
+    )
+    assert expected in page
 
 
 def test_export_command_with_json_reports_a_drift(done: SmallSuite, capsys: Capture) -> None:

@@ -1,4 +1,4 @@
-"""How runs are grouped into stacks and spread over processes, and that Ctrl-C is always heeded."""
+"""How runs are grouped into stacks and spread over processes; Ctrl-C always stops the work."""
 
 import os
 import signal
@@ -9,12 +9,12 @@ import torch
 from gapbench.bench.core import signals
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.engines.local import suitable_workers
-from gapbench.bench.execution.scheduler import stacks
+from gapbench.bench.execution.scheduler import rounds, stacks
 from gapbench.bench.execution.work_queue import Job
 from tests.support.small_stack import CPU, make_runs
 
 
-def test_interrupt_that_a_destructor_swallows_is_heeded_at_the_next_progress() -> None:
+def test_interrupt_that_a_destructor_swallows_is_raised_at_the_next_progress() -> None:
     """Python drops an exception inside `__del__`; the work stops all the same, and quietly."""
     seen: list[float] = []
 
@@ -43,6 +43,17 @@ def test_handler_of_interrupts_is_put_back() -> None:
     with signals.interruptible(lambda: None):
         assert signal.getsignal(signal.SIGINT) is not before
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_rounds_give_every_cell_its_first_seed_before_any_has_two() -> None:
+    """Of seven seeds, rounds have one, one, two and three, whatever order they come in."""
+    runs = [
+        run for seed in range(7) for name in ("lora", "head") for run in make_runs(name, [seed])
+    ]
+    parts = rounds(runs)
+    assert [sorted({run.seed for run in part}) for part in parts] == [[0], [1], [2, 3], [4, 5, 6]]
+    assert all({run.cell.method for run in part} == {"lora", "head"} for part in parts)
+    assert sorted(map(str, runs)) == sorted(str(run) for part in parts for run in part)
 
 
 def test_runs_share_a_stack_only_where_they_may() -> None:

@@ -1,7 +1,7 @@
 """Which stack comes next, what still fits into the time, and what stacks are expected to take."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +12,7 @@ from gapbench.bench.api.progress import span
 from gapbench.bench.cli.argument_types import duration
 from gapbench.bench.config.run import Fingerprint, Run
 from gapbench.bench.data.sources import Sources
-from gapbench.bench.execution.cost_model import Costs, cost_key, makespan, seconds_a_unit
+from gapbench.bench.execution.cost_model import Costs, cost_key, makespan, seconds_per_cost
 from gapbench.bench.execution.work_queue import ATTEMPTS, Job, WorkQueue
 from gapbench.bench.store.record import Cost, Status
 from gapbench.bench.store.store import Store, store_at
@@ -27,7 +27,7 @@ def ignore(_done: float, _statuses: Counter[Status]) -> None:
 def jobs(*seconds: float | None, runs: int = 1) -> list[Job]:
     """Return stacks that are expected to take so long."""
     return [
-        Job(make_runs("head", range(runs)), each, units=1.0 if each is None else each)
+        Job(make_runs("head", range(runs)), each, relative_cost=1.0 if each is None else each)
         for each in seconds
     ]
 
@@ -64,6 +64,22 @@ def test_stack_of_unknown_length_is_judged_by_those_just_done(clock: list[float]
     assert queue.expected(second) == 30
     assert queue.next() is None
     assert queue.left == [second]
+
+
+def test_runs_that_the_end_of_the_time_cuts_off_are_left(clock: list[float]) -> None:
+    """A stack of three of which one had ended leaves two, and their share of the seconds."""
+    (job,) = jobs(30, runs=3)
+    told: list[Mapping[str, Status]] = []
+    queue = WorkQueue([job], ignore, 50, lambda _, statuses: told.append(statuses))
+    assert queue.seconds_left() == 50
+    assert queue.next() is job
+    clock[0] += 60
+    assert queue.seconds_left() == 0
+    done = {job.runs[0].hash: Status.OK}
+    queue.end(job, done, 60)
+    assert told == [done]
+    assert [list(left.runs) for left in queue.left] == [list(job.runs[1:])]
+    assert queue.expected(queue.left[0]) == 20
 
 
 def test_agenda_without_a_time_begins_everything_in_order() -> None:
@@ -134,13 +150,13 @@ def known_sources(runs: Sequence[Run]) -> Sources:
 def test_stack_that_does_not_fit_into_memory_comes_back_as_two_halves() -> None:
     """They come next, in order, and expect their share of what the whole would have taken."""
     runs = make_runs("lora", range(5))
-    queue = WorkQueue([Job(runs, seconds=10, units=5), Job(runs[:1])], lambda *_: None)
+    queue = WorkQueue([Job(runs, seconds=10, relative_cost=5), Job(runs[:1])], lambda *_: None)
     first = queue.next()
     assert first is not None
     queue.halve(first)
     halves = [queue.next(), queue.next()]
     assert [half.runs for half in halves if half] == [runs[:2], runs[2:]]
-    assert [(half.seconds, half.units) for half in halves if half] == [(4, 2), (6, 3)]
+    assert [(half.seconds, half.relative_cost) for half in halves if half] == [(4, 2), (6, 3)]
     assert len(queue) == 1
 
 
@@ -161,7 +177,7 @@ def test_stacks_come_longest_first_and_kinds_together(tmp_path: Path) -> None:
     head, lora, full = (make_runs(name, range(6)) for name in ("head", "lora", "full"))
     done = store_with(tmp_path, [head[0], lora[0], full[0]], [2, 9, 5])
     stacks = [head[1:2], lora[1:2], full[1:2], head[2:6], lora[2:5], full[2:3]]
-    found = Costs.measured(done, known_sources(head)).ordered(stacks)
+    found = Costs.measured(done, known_sources(head)).longest_first(stacks)
     assert [(cost_key(j.runs[0].cell)[2], j.seconds) for j in found] == [
         ("lora", 27),
         ("lora", 9),
@@ -172,16 +188,25 @@ def test_stacks_come_longest_first_and_kinds_together(tmp_path: Path) -> None:
     ]
 
 
+def test_under_a_budget_stacks_come_cheapest_first(tmp_path: Path) -> None:
+    """Kinds are not kept together, so that whatever ends soon comes soon."""
+    head, lora = (make_runs(name, range(6)) for name in ("head", "lora"))
+    done = store_with(tmp_path, [head[0], lora[0]], [2, 9])
+    stacks = [lora[1:2], head[1:6], head[2:3]]
+    found = Costs.measured(done, known_sources(head)).cheapest_first(stacks)
+    assert [job.seconds for job in found] == [2, 9, 10]
+
+
 def test_unmeasured_stacks_are_ordered_by_passes_steps_and_weights() -> None:
     """More steps, or more passes a step, come first; untrained methods come last."""
     longer, plain = make_runs("lora", (0,), steps=20), make_runs("lora", (0,), steps=10)
     dearer = make_runs("hiddenkey", (0,), steps=15)
     majority = make_runs("majority", (0,))
     costs = Costs(known_sources(plain))
-    found = costs.ordered([majority, plain, dearer, longer])
+    found = costs.longest_first([majority, plain, dearer, longer])
     names = [(job.runs[0].cell.method, job.runs[0].cell.budget.steps) for job in found]
     assert names == [("hiddenkey", 15), ("lora", 20), ("lora", 10), ("majority", 20)]
-    assert seconds_a_unit(found) is None
+    assert seconds_per_cost(found) is None
 
 
 def test_makespan_is_that_of_the_last_worker() -> None:
@@ -220,5 +245,5 @@ def test_backbone_in_the_hub_counts_as_large(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(Sources, "weight_bytes", lambda *_: float("inf"))
     costs = Costs(Sources())
     few, many = make_runs("lora", (0,), steps=3), make_runs("lora", (0,), steps=30)
-    assert [job.runs for job in costs.ordered([few, many])] == [many, few]
+    assert [job.runs for job in costs.longest_first([few, many])] == [many, few]
     assert isinstance(few[0].cell.backbone, Fingerprint)

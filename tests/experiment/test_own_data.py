@@ -196,12 +196,12 @@ def test_init_check_run_and_reproduce_follow_without_an_edit(
     short(suite)
     running = (suite, "--methods", method, "--seeds", 1)
     (row,) = call(capsys, "check", *running, "--json").json
-    assert (row["verdict"], row["leaked_test"]) == ("ok", 0)
+    assert (row["verdict"], row["train_overlap_test"]) == ("ok", 0)
     answer = call(capsys, "run", *running, "--results", results, "--workers", 1)
     assert answer.code == 0, answer.err
     (record,) = Store(results).records()
     assert isinstance(record, Record)
-    assert record.leaked == {"test": 0, "validation": 0}
+    assert record.train_overlap == {"test": 0, "validation": 0}
     monkeypatch.chdir("/")
     again = call(capsys, "reproduce", record.run_hash, "--results", results)
     assert (again.code, "same" in again.out) == (0, True)

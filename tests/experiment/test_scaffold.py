@@ -11,7 +11,7 @@ import pytest
 
 from gapbench.bench.config.task import Task, load
 from gapbench.bench.experiment import suite as suites
-from gapbench.bench.experiment.scaffold import MOST_NUMBERED_CLASSES
+from gapbench.bench.tasks.kinds.labels import MOST_NUMBERED_CLASSES
 from tests.support.small_suite import call, rows
 
 SENTENCES = rows("train")["sentence"] + rows("validation")["sentence"]

@@ -6,6 +6,7 @@ import random
 import signal
 import time
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,75 @@ def test_interruption_is_recorded_and_tried_again(
     answer = call(capsys, "run", *small.running, "--json")
     assert answer.code == 0
     assert answer.json["now"] == {"ok": 12}
+
+
+@pytest.mark.parametrize("at", ["training", "scoring"])
+def test_time_budget_cuts_off_what_runs_and_the_next_call_goes_on_from_there(
+    small: SmallSuite,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    at: str,
+) -> None:
+    """The stack in training is saved, nothing failed, and the whole has the numbers of one run."""
+    small.write_suite(methods=METHODS[2:3])
+    assert call(capsys, "run", *small.running, "--stack", "1").code == 0
+    reference = numbers(Store(small.results))
+    other = ["run", *small.planning, "--results", small.folder / "other", "--stack", "1"]
+    clock = Clock(monkeypatch)
+    with monkeypatch.context() as patch:
+        where = {"training": "Trainer._account", "scoring": "Trainer._choose"}[at]
+        calls = {"training": 5, "scoring": 3}[at]  # the first run; after its last evaluation
+        clock.jump_at(patch, f"gapbench.bench.training.trainer.{where}", calls)
+        answer = call(capsys, *other, "--time-budget", "5m", "--json")
+    assert (answer.code, answer.json["now"]) == (130, {})
+    assert answer.json["left"] == 3
+    assert "3 runs are left" in answer.err
+    assert list((small.folder / "other" / "checkpoints").glob("*.safetensors"))
+    clock.steps.clear()
+    with monkeypatch.context() as patch:
+        clock.count(patch)
+        assert call(capsys, *other).code == 0
+    assert numbers(Store(small.folder / "other")) == reference
+    assert 0 < len(clock.steps) < 3 * 12
+
+
+class Clock:
+    """The monotonic clock, which jumps by an hour when something has happened often enough."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.late = 0.0
+        self.steps: list[int] = []
+        real = time.monotonic
+        monkeypatch.setattr(time, "monotonic", lambda: real() + self.late)
+
+    def jump_at(self, patch: pytest.MonkeyPatch, name: str, calls: int) -> None:
+        """Jump at the given call of a method."""
+        seen: list[int] = []
+
+        def watched(*given: Any) -> Any:
+            seen.append(1)
+            self.late += 3600 * (len(seen) == calls)
+            return original(*given)
+
+        original = _original(name)
+        patch.setattr(name, watched)
+
+    def count(self, patch: pytest.MonkeyPatch) -> None:
+        """Note every step of training."""
+        name = "gapbench.bench.training.trainer.Trainer._step"
+
+        def counted(*given: Any) -> Any:
+            self.steps.append(1)
+            return original(*given)
+
+        original = _original(name)
+        patch.setattr(name, counted)
+
+
+def _original(name: str) -> Callable[..., Any]:
+    module, owner, method = name.rsplit(".", 2)
+    found: Callable[..., Any] = getattr(getattr(import_module(module), owner), method)
+    return found
 
 
 def _press_ctrl_c(*_: object) -> None:

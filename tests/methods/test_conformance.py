@@ -17,6 +17,7 @@ from gapbench.bench.data.batching import collate
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.run_axis import StackedLinear
 from gapbench.bench.training.trainer import Trainer
+from tests.support.counting import counting, counting_once
 from tests.support.setting_variations import OUTPUTS, SLOW_TO_SHOW, context, fields, illegal, others
 from tests.support.small_stack import (
     CPU,
@@ -27,7 +28,6 @@ from tests.support.small_stack import (
     make_task,
     random_data,
     train,
-    without_counting,
 )
 from tests.support.solo_runs import assert_same_alone
 
@@ -49,7 +49,15 @@ NEUTRAL: dict[str, dict[str, Any]] = {
     "lora": {},
     "lora_plus": {"ratio": 1.0},
     "lora_ema": {"decay": 0.0},
+    "lora_swa": {"start": 1.0},
+    "neftune": {"noise_alpha": 0.0},
+    "label_smoothing": {"smoothing": 0.0},
+    "mixup_hidden": {"mixing": 0.0},
+    "drop_lora": {"rank_rate": 0.0},
+    "sam_lora": {"radius": 0.0},
+    "flat_lora": {"radius": 0.0},
     "lora_ensemble": {"members": 1},
+    "lora_ensemble_equal_passes": {"members": 1},
     "lora_early_stop": {},
     "lora_weight_decay": {},
     "lora_dropout": {"rate": 0.0, "instances": 1},
@@ -73,6 +81,8 @@ EAGER: dict[str, tuple[float, dict[str, Any]]] = {
     "bilora": (0.02, {"split": False, "orthogonality": 0.0}),
     "bilora_joint": (0.02, {"orthogonality": 0.0}),
     "bidora": (0.05, {"split": False}),
+    "neftune": (0.02, {"noise_alpha": 0.1}),  # a random backbone's embeddings are small
+    "ivon": (0.2, {}),  # its steps are the rate times the clipping radius
 }
 
 # Reasons why a method cannot fit 32 examples with any settings.
@@ -174,7 +184,8 @@ def test_method_trains_on_every_family(name: str, family: str, make_backbone: Ma
     """Two-layer heads, Conv1D layers, grouped queries and last-token pooling all work."""
     runs = make_runs(name, (0,), steps=4, outputs=3, evaluations=1)
     _skip_unsupported(name, load_backbone(make_backbone(family), runs))
-    trained = train(make_backbone(family), runs, random_data(outputs=3), count_operations=True)
+    with counting_once():
+        trained = train(make_backbone(family), runs, random_data(outputs=3))
     assert np.isfinite(trained.logits(random_data(outputs=3))).all()
     assert trained.trainer.traces[0].diverged is None
 
@@ -194,7 +205,8 @@ def training(request: pytest.FixtureRequest, make_backbone: MakeBackbone) -> Tra
     folder, runs = make_backbone("bert"), make_runs(request.param, (0,))
     backbone = load_backbone(folder, runs)
     before = {k: v.clone() for k, v in backbone.model().state_dict().items()}
-    trained = train(folder, runs, random_data(), count_operations=True)
+    with counting():
+        trained = train(folder, runs, random_data())
     return Training(backbone, before, trained)
 
 
@@ -238,7 +250,7 @@ def test_method_memorises_32_examples(name: str, make_backbone: MakeBackbone) ->
     data = random_data(train=32)
     method, state = set_up(runs, load_backbone(make_backbone("bert"), runs), data, CPU)
     trainer = Trainer(runs, method, state, data, lambda _: None, step_callback=_stop_when_fitted)
-    with without_counting(), pytest.raises(_FittedError):
+    with pytest.raises(_FittedError):
         trainer.train()
 
 

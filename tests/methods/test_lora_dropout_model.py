@@ -17,6 +17,7 @@ from gapbench.bench.core.errors import MergeError
 from gapbench.bench.data.batching import Batch, collate
 from gapbench.bench.models.run_axis import StackedLinear
 from gapbench.methods.lora_dropout import LoraDropout
+from tests.support.counting import counting
 from tests.support.small_stack import (
     CPU,
     MakeBackbone,
@@ -265,10 +266,11 @@ def test_every_copy_is_a_pass_that_is_paid_for(make_backbone: MakeBackbone) -> N
     folder, data = make_backbone("bert"), random_data()
     settings = SETTINGS | {"instances": 3}
     assert LoraDropout.relative_cost(LoraDropout.Config(instances=3)) == 3
-    ours, lora = (
-        train(folder, make_runs(name, configs=[own], steps=5), data, count_operations=True).trainer
-        for name, own in (("lora_dropout", settings), ("lora", SETTINGS))
-    )
+    with counting():
+        ours, lora = (
+            train(folder, make_runs(name, configs=[own], steps=5), data).trainer
+            for name, own in (("lora_dropout", settings), ("lora", SETTINGS))
+        )
     assert (ours.traces[0].forward_passes, ours.traces[0].backward_passes) == (15, 15)
     operations = [t.flops.total(t.traces[0].work) for t in (ours, lora)]
     assert operations[0] == pytest.approx(3 * operations[1], rel=1e-6)

@@ -20,8 +20,8 @@ from gapbench.bench.store.record import CurvePoint
 from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds.classification import Classification
 from gapbench.bench.training.trainer import Trainer
+from gapbench.methods._shared.ensemble import EnsembleConfig
 from gapbench.methods._shared.lowrank import LowRankConfig, StackedLora
-from gapbench.methods.lora_ensemble import LoraEnsembleConfig
 from gapbench.methods.rslora import RsLora
 from tests.support.peft_twin import RATE, TARGETS, assert_same_training, ready, twin
 from tests.support.small_stack import (
@@ -274,7 +274,32 @@ def test_lora_ensemble_counts_and_costs_its_members(make_backbone: MakeBackbone)
     assert counts[0] == 3 * counts[1]
     passes = [t.trainer.traces[0].forward_passes for t in (several, one)]
     assert passes == [6, 2]
-    assert registry.get("lora_ensemble").relative_cost(LoraEnsembleConfig(members=3)) == 3
+    assert registry.get("lora_ensemble").relative_cost(EnsembleConfig(members=3)) == 3
+
+
+def test_lora_ensemble_at_equal_passes_deals_out_each_batch(make_backbone: MakeBackbone) -> None:
+    """Members divide a run's examples, an uneven batch repeats some, and passes are LoRA's."""
+    folder, data = make_backbone("bert"), random_data()
+    name, config = "lora_ensemble_equal_passes", {"members": 3}
+    trained = train(folder, make_runs(name, (0, 1), configs=[config], steps=2), data)
+    trace = trained.trainer.traces[0]
+    assert (trace.forward_passes, trace.backward_passes) == (2, 2)
+    assert registry.get(name).relative_cost(EnsembleConfig(members=3)) == 1
+    drawn = np.stack([np.arange(8), np.arange(10, 18)])
+    batch = collate(data.train, drawn, CPU)
+    dealt = trained.method._dealt(batch)
+    expected = np.concatenate([[*run, run[0]] for run in drawn])
+    width = batch.inputs["input_ids"].shape[1]
+    ids = collate(data.train, expected.reshape(2, 9), CPU).inputs["input_ids"]
+    assert torch.equal(dealt.inputs["input_ids"], ids[:, :width])
+    losses = trained.method._member_losses(trained.state, batch)
+    whole = trained.state.model(**collate(data.train, drawn.repeat(3, 0), CPU).inputs).logits
+    logits = whole.view(2, 3, 8, -1)
+    for run in range(2):
+        for member, places in enumerate(([0, 1, 2], [3, 4, 5], [6, 7, 0])):
+            targets = torch.from_numpy(data.train.targets[drawn[run][places]])
+            alone = torch.nn.functional.cross_entropy(logits[run, member, places], targets)
+            torch.testing.assert_close(losses[run, member], alone, rtol=0, atol=1e-12)
 
 
 def test_stacks_of_small_relatives_equal_solo_runs(make_backbone: MakeBackbone) -> None:

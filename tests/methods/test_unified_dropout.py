@@ -1,5 +1,6 @@
 """The unified dropout framework: its identity with LoRA, its positions, stacks and presets."""
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,7 @@ from gapbench.bench.adaptation import registry
 from gapbench.bench.config.run import Fingerprint
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.models import attention
-from gapbench.bench.models.attention import surviving
+from gapbench.bench.models.attention_dropping import surviving
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.run_axis import RunAxis
 from gapbench.methods._shared.dropout_config import DroppingConfig
@@ -322,8 +323,10 @@ def test_positions_that_a_backbone_lacks_are_skipped_with_the_reason(
     )
     assert reason(ffn_rate=0.1, layers=[1, 3]) == "layers end at 3, but the backbone has 2"
     monkeypatch.setattr(transformers.BertPreTrainedModel, "_supports_attention_backend", False)
-    assert (
-        reason(logit_rate=0.1) == "the attention of a bert backbone cannot be reached for dropping"
+    backbone = copy.copy(backbone)  # what was found of the first is remembered
+    assert reason(logit_rate=0.1) == (
+        "the attention of a bert backbone cannot drop: "
+        "it uses no attention function of the library's registry"
     )
     assert reason(ffn_rate=0.1) is None
     monkeypatch.setattr("gapbench.methods._shared.dropout_hooks._FEED_FORWARD", ("elsewhere",))

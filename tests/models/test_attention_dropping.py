@@ -5,13 +5,18 @@ weights; so the functions that train are the ones tested here. Reference forms: 
 equations 4 to 10, worked out as Jacobians.
 """
 
+from typing import Any
+
 import pytest
 import torch
 import transformers
 from torch import Tensor, nn
 
+from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.models import attention
-from gapbench.bench.models.attention import AttentionDropping, attend, drop_in, surviving
+from gapbench.bench.models.attention import attend, drop_in
+from gapbench.bench.models.attention_dropping import AttentionDropping, surviving
+from tests.support.tiny_families import VOCABULARY, decoder
 
 BATCH, HEADS, QUERIES, KEYS = 3, 2, 5, 7
 KINDS = ("dropkey", "dropattention", "with gradient")
@@ -46,6 +51,7 @@ def _weights(
     *,
     visible: Tensor | None = None,
     is_causal: bool = False,
+    **asked: Any,
 ) -> Tensor:
     """Return the weights that a way of dropping makes of (rows, heads, queries, keys) logits."""
 
@@ -61,7 +67,7 @@ def _weights(
     module = _Attention(is_causal=is_causal)
     drop_in(_Model(), module, dropping)
     unit = torch.eye(logits.shape[-1], dtype=logits.dtype).expand(*logits.shape[:2], -1, -1)
-    out, _ = attend(module, logits, unit, unit, visible, scaling=1.0)
+    out, _ = attend(module, logits, unit, unit, visible, scaling=1.0, **asked)
     return out.transpose(1, 2)
 
 
@@ -316,3 +322,104 @@ def test_deberta_drops_nothing_in_evaluation(kind: type[transformers.PretrainedC
     )
     drop_in(model, layer, nothing)
     assert torch.equal(model(**inputs).last_hidden_state, plain)
+
+
+CAPPED, SUNK = {"softcap": 2.0}, {"s_aux": torch.tensor([0.5, -1.0], dtype=torch.float64)}
+
+
+def _reference(logits: Tensor, keep: Tensor, asked: dict[str, Any]) -> Tensor:
+    """Return softmax weights under a cap, beside a sink, or with a bias, worked out plainly."""
+    cap, sinks, bias = (asked.get(name) for name in ("softcap", "s_aux", "position_bias"))
+    capped = logits if cap is None else cap * torch.tanh(logits / cap)
+    exponentials = ((capped if bias is None else capped + bias) * 1.0).exp() * keep
+    total = exponentials.sum(-1, keepdim=True)
+    return exponentials / (total if sinks is None else total + sinks.exp().view(-1, 1, 1))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [CAPPED, SUNK, CAPPED | SUNK, {"position_bias": _logits()[:1]}],
+    ids=lambda a: "+".join(a),
+)
+@pytest.mark.parametrize("kind", [*KINDS, "nothing"])
+def test_caps_sinks_and_biases_stay_where_keys_fall(kind: str, asked: dict[str, Any]) -> None:
+    """Dropped keys leave the weight of a sink, the cap of logits and a bias in place."""
+    keep = torch.ones_like(_keep("element")) if kind == "nothing" else _keep("element")
+    weights = _weights(_logits(), keep, kind, **asked)
+    torch.testing.assert_close(weights, _reference(_logits(), keep, asked), rtol=0, atol=1e-14)
+
+
+FAMILIES = {
+    "gemma2": {"attn_logit_softcapping": 2.0},
+    "vaultgemma": {"attn_logit_softcapping": 2.0},
+    "gpt_oss": {},
+    "llama": {},
+    "opt": {},
+}
+
+
+@pytest.mark.parametrize("tokens", [9, 70])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_outputs_are_the_models_own_where_nothing_falls(family: str, tokens: int) -> None:
+    """Training and scoring: logits and gradients equal those of the model's own attention."""
+    model = decoder(family, **FAMILIES[family])
+    length = torch.tensor([tokens, tokens - 4])
+    mask = (torch.arange(tokens) < length[:, None]).long()
+    ids = torch.randint(3, VOCABULARY, (2, tokens), generator=torch.Generator().manual_seed(0))
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    before = _logits_and_gradient(model.train(), inputs)
+    asked = []
+
+    def all_kept(*shape: int) -> Tensor:
+        asked.append(shape)
+        return torch.ones(*shape[:2], 1, shape[3], dtype=torch.bool)
+
+    for layer in attention.layers(model):
+        drop_in(model, layer, AttentionDropping(all_kept, all_kept))
+    close = {"rtol": 1e-3, "atol": 1e-4}
+    torch.testing.assert_close(_logits_and_gradient(model, inputs), before, **close)
+    assert len(asked) == 2 * len(attention.layers(model))
+    torch.testing.assert_close(_logits_and_gradient(model.eval(), inputs), before, **close)
+
+
+def _logits_and_gradient(model: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
+    embedding = model.get_input_embeddings().weight
+    logits = model(**inputs).logits[inputs["attention_mask"].bool()]
+    return [logits, *torch.autograd.grad(logits.square().mean(), [embedding])]
+
+
+def test_what_a_layer_asks_for_and_dropping_does_not_know_is_refused() -> None:
+    """An argument that would be lost is named, and a model that passes it is told before a run."""
+    module = _Attention()
+    drop_in(_Model(), module, AttentionDropping(logits=lambda *_: _keep("column")))
+    inputs = [torch.randn(BATCH, HEADS, KEYS, 4) for _ in range(3)]
+    for lost in ({"indices": torch.ones(1)}, {"temperature": 0.5}):
+        with pytest.raises(
+            BackboneError, match=f"takes '{next(iter(lost))}', which dropping does not"
+        ):
+            attend(module, *inputs, None, **lost)
+    attend(module, *inputs, None, sliding_window=3, output_attentions=True, max_length_q=None)
+    attend(module.eval(), *inputs, None, indices=torch.ones(1))
+
+
+def test_model_whose_attention_cannot_drop_is_told_from_one_whose_can() -> None:
+    """A model must ask for a mask in each layer, and be itself where nothing falls."""
+    inputs = {
+        "input_ids": torch.tensor([[3, 4, 5], [6, 7, 0]]),
+        "attention_mask": torch.tensor([[1, 1, 1], [1, 1, 0]]),
+    }
+
+    def reason(model: Any) -> str:
+        return attention.dropping_unsupported_reason(model, inputs) or "none"
+
+    assert reason(decoder("gpt_oss")) == "none"
+    assert "no attention function" in reason(decoder("bloom"))
+    softmax = attention._softmax
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            attention, "_softmax", lambda logits, seen, _sinks: softmax(logits, seen, None)
+        )
+        assert "outputs are off by" in reason(decoder("gpt_oss"))
+    lacking = decoder("llama")
+    lacking.model.layers[1].self_attn.forward = lambda hidden_states, **_: (hidden_states, None)
+    assert "only 1 of its 2 layers" in reason(lacking)

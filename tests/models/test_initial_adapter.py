@@ -30,11 +30,18 @@ from tests.support.started_stacks import (
     started,
 )
 
-ONE_MODEL = {"lora_ensemble": {"members": 1}, "lora_dropout": {"inference": "raw"}}
+ONE_MODEL = {
+    "lora_ensemble": {"members": 1},
+    "lora_ensemble_equal_passes": {"members": 1},
+    "lora_dropout": {"inference": "raw"},
+}
 FROM_A_AND_B = [
     *("lora", "rslora", "lora_plus", "lora_weight_decay", "lora_early_stop", "lora_ema"),
     *("lora_ensemble", "unified_dropout", "dropkey", "dropattention", "hiddencut"),
     *("hiddenkey_minus", "hiddenkey", "r_drop", "dora", "bidora"),
+    *("neftune", "label_smoothing", "mixup_hidden", "allora", "lora_swa", "drop_lora", "ivon"),
+    *("sam_lora", "bidirectional_lora", "lora_ensemble_equal_passes", "flat_lora", "blob"),
+    "monteclora",
 ]
 CANNOT = {
     "full": "trains no A and B",

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from gapbench.bench.models.masks import keep_mask, site_keys
+from gapbench.bench.models.masks import keep_mask, normal, site_keys, uniform
 
 SHAPE = (16, 32, 63)
 
@@ -76,3 +76,31 @@ def test_masks_are_the_same_on_every_machine() -> None:
     """A mask is integer arithmetic alone, so its bits can be pinned."""
     packed = np.packbits(_mask(123, 0.5)[:1, :1, :32]).tobytes().hex()
     assert packed == "b2801311"
+
+
+LIKE = torch.empty(0, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("draw", [uniform, normal])
+def test_noise_has_its_distribution(draw: object) -> None:
+    """A Kolmogorov-Smirnov test finds nothing; neighbours along every axis are uncorrelated."""
+    drawn = draw(site_keys([3], "a", 0), SHAPE, LIKE)[0].numpy()
+    law = stats.uniform if draw is uniform else stats.norm
+    assert stats.kstest(drawn.ravel(), law.cdf).pvalue > 1e-3
+    for values in (drawn, (drawn - law.mean()) ** 2):
+        for lag in [(0, 0, 1), (0, 0, 2), (0, 1, 0), (1, 0, 0)]:
+            found = stats.pearsonr(values.ravel(), np.roll(values, lag, axis=(0, 1, 2)).ravel())
+            assert found.pvalue > 1e-4
+    other = draw(site_keys([3], "a", 1), SHAPE, LIKE)[0].numpy()
+    assert stats.pearsonr(drawn.ravel(), other.ravel()).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("draw", [uniform, normal])
+def test_noise_of_a_place_does_not_depend_on_padding_or_neighbours(draw: object) -> None:
+    """More runs, rows or features leave every number as it was; float32 rounds float64."""
+    wide = draw(site_keys([9, 4], "a", 2), (5, 6, 9), LIKE)
+    narrow = draw(site_keys([4], "a", 2), (3, 6, 4), LIKE)
+    assert torch.equal(wide[1:, :3, :, :4], narrow)
+    single = draw(site_keys([4], "a", 2), (3, 6, 4), LIKE.float())
+    torch.testing.assert_close(single.double(), narrow, rtol=0, atol=1e-5)
+    assert torch.isfinite(single).all()

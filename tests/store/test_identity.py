@@ -80,6 +80,7 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "backbone_dropout": {"backbone_dropout": 0.1},
     "precision": {"precision": "fp64"},
     "resample": {"resample": "per_seed"},
+    "head": {"head": "keep"},
 }
 TEXTS_ONLY = {"task.description", "task.licence", "task.citation"}
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from gapbench.bench.config.run import Cell, Fingerprint, Run
 from gapbench.bench.core.errors import RecordError, StoreError
 from gapbench.bench.store.record import Record, Status
-from gapbench.bench.store.record_io import read_record
+from gapbench.bench.store.record_io import predictions_path, read_record
 from gapbench.bench.store.store import Store, store_at
 from tests.support.small_suite import CELL, blank
 
@@ -79,13 +79,27 @@ def test_leftover_of_a_killed_writer_is_never_read(store: Store) -> None:
     assert not store.settled(RUN)
 
 
+@pytest.mark.parametrize("split", ["test", "train", "validation"])
+def test_predictions_of_every_split_belong_to_a_run(store: Store, split: str) -> None:
+    """Each has its file, and a run with a truncated one is done again."""
+    store.write(blank(RUN), dict.fromkeys(("test", "train", "validation", "hard"), PREDICTIONS))
+    assert store.predictions(RUN, split) == store.predictions(RUN, "hard") == PREDICTIONS
+    assert store.predictions(RUN, "other") is None
+    assert store.settled(RUN)
+    path = predictions_path(store.record_path(RUN), split)
+    path.write_bytes(path.read_bytes()[:-1])
+    assert store.status(RUN) is None
+    with pytest.raises(RecordError, match="damaged predictions"):
+        store.predictions(RUN, split)
+
+
 def test_full_disk_is_reported_and_leaves_finished_runs_alone(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A write that the system refuses names the file and the cause."""
     store.write(blank(RUN))
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(pq, "write_table", refuse)

@@ -386,7 +386,7 @@ CASES = [
         "unknown field of a task entry",
         entry(seed=3),
         "{suite}: unknown field 'tasks.0.seed'; allowed: backbones, budget, definition, "
-        "methods, settings, start, task, training",
+        "head, methods, settings, start, task, training",
     ),
     Bad(
         "unknown field of a budget",
@@ -471,7 +471,7 @@ CASES = [
     ),
     Bad(
         "date that is none",
-        text("name: 2001-99-99"),
+        text("name: !!timestamp 2001-99-99"),
         "{suite}: not valid YAML: a value does not fit its type: month must be in 1..12",
     ),
     Bad(

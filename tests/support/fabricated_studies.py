@@ -57,7 +57,8 @@ def make_study(scores: list[float | None] | None = None, **change: Any) -> Study
         "metric": "accuracy",
         "direction": "maximize",
         "space": SPACE,
-        "budget": Limit(amount=24),
+        "budget": Limit(unit="trials", amount=24),
+        "plain_examples": 640.0,
         "trials": trials,
     }
     content |= change

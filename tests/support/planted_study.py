@@ -39,12 +39,12 @@ Evaluate = Callable[[Run], dict[str, Any]]
 
 def plan(trials: float = 24, **search: Any) -> StudyPlan:
     """Return a study of LoRA, with a budget of trials unless `limit` is given."""
-    asked = Search(**{"limit": Limit(amount=trials)} | search)
+    asked = Search(**{"limit": Limit(unit="trials", amount=trials)} | search)
     # A copy would keep the hash that another test may have asked for.
     fields = {name: getattr(CELL, name) for name in Cell.model_fields}
     cell = Cell(**fields | {"budget": Budget(steps=STEPS, evaluations=2)})
-    each = {"trials": 1.0, "steps": STEPS * asked.trial_seeds}
-    return StudyPlan("planted", "default", cell, SPACE, asked, each.get(asked.limit.unit, 0.0))
+    plain = float(STEPS * asked.trial_seeds * cell.budget.batch_size)
+    return StudyPlan("planted", "default", cell, SPACE, asked, plain)
 
 
 def session(study: StudyPlan, folder: Path, storage: BaseStorage | None = None) -> Session:

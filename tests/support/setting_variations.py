@@ -20,6 +20,13 @@ CONTEXT: dict[str, dict[str, Any]] = {
     # Smoothing matters where the ranking of triplets does: between two far ranks.
     "beta1": {"rank": 2, "init_rank": 12},
     "beta2": {"rank": 2, "init_rank": 12},
+    "ivon.beta2": {},
+    # The divergence has almost no weight until a period ends.
+    "prior_deviation": {"divergence_period": 2},
+    "divergence_rate": {"divergence_period": 2},
+    # AdamW sees no size of a gradient that has one source.
+    "divergence_weight": {"noise_scale": 1.0},
+    "concentration": {"noise_scale": 1.0, "divergence_weight": 0.1},
     # What is dropped, and how, matters at a rate above zero.
     "logit_pattern": {"logit_rate": 0.3},
     "weight_pattern": {"weight_rate": 0.3},
@@ -61,6 +68,9 @@ VALUES: dict[str, list[Any]] = {
     "tfinal": [0.1, 0.6, 3],
     "beta1": [0.425, 0.3],
     "beta2": [0.425, 0.3],
+    "ivon.beta2": [0.9, 0.999],
+    "divergence_period": [2, 3],
+    "divergence_weight": [0.1, 1.0],
     "ffn_rate": [0.25],
     **{f"{name}.rescale": ["never"] for name in DROPPING},  # of elements, "auto" is "always"
     "layers": ["latter_half", [0, 1]],

@@ -1,11 +1,9 @@
 """A stack of runs on a small random backbone and random data, ready for its first step."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
@@ -21,7 +19,6 @@ from gapbench.bench.models import loading
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.eval_subset import EvalSubset
-from gapbench.bench.training.flops_and_time import FlopEstimate
 from gapbench.bench.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -128,24 +125,12 @@ class Trained:
         return kind.outputs(self.method, self.state, EvalSubset.of(data.test))["logits"]
 
 
-def train(
-    folder: Path, runs: Sequence[Run], data: TaskData, *, count_operations: bool = False
-) -> Trained:
-    """Train a stack to the end of its budget; the state is that of the last step.
-
-    Counting the operations of a few steps takes longer than all steps of so small a model, so it
-    is done on demand.
-    """
+def train(folder: Path, runs: Sequence[Run], data: TaskData) -> Trained:
+    """Train a stack to the end of its budget; the state is that of the last step."""
     method, state = set_up(runs, load_backbone(folder, runs), data, CPU)
     trainer = Trainer(runs, method, state, data, lambda _: None)
-    with nullcontext() if count_operations else without_counting():
-        trainer.train()
+    trainer.train()
     return Trained(method, state, trainer)
-
-
-def without_counting() -> AbstractContextManager[object]:
-    """Return a context in which no step's operations are counted."""
-    return mock.patch.object(FlopEstimate, "wants", return_value=False)
 
 
 MakeBackbone = Callable[[str], Path]

@@ -34,6 +34,7 @@ from gapbench.bench.experiment import suite as suites
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
 from gapbench.bench.training.make_records import blank_record
+from tests.support.counting import without_counting
 
 REPOSITORY = Path(__file__).parents[2]
 WORDS = ("the", "a", "cat", "dog", "bird", "sees", "likes", "red", "small", "tree", "house")
@@ -230,7 +231,7 @@ def run_command(out: Path, *arguments: object) -> None:
     """Run a command as the target of a process, with one thread; what it prints goes to files."""
     torch.set_num_threads(1)
     tqdm.set_lock(RLock())  # its own lock is a system semaphore, which a killed process leaves
-    with ExitStack() as files:
+    with without_counting(), ExitStack() as files:
         files.enter_context(redirect_stdout(files.enter_context(out.open("w"))))
         log = out.with_suffix(".err")
         files.enter_context(redirect_stderr(files.enter_context(log.open("w"))))

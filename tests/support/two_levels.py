@@ -14,7 +14,7 @@ from gapbench.bench.adaptation.method import AnyMethod, Phase, StepReport, Train
 from gapbench.bench.data.batching import Batch, collate, training_batches
 from gapbench.bench.data.encoded import TaskData
 from gapbench.bench.training.trainer import Trainer
-from tests.support.small_stack import CPU, load_backbone, make_runs, random_data, without_counting
+from tests.support.small_stack import CPU, load_backbone, make_runs, random_data
 
 CONSTANT = {"learning_rate": 0.01, "warmup_fraction": 0.0, "schedule": "constant"}
 
@@ -82,8 +82,7 @@ def watched(
     runs = make_runs(name, (seed,), configs=[config], steps=steps, outputs=3)
     method, state = set_up(runs, load_backbone(folder, runs), data, CPU)
     trainer = NotingTrainer(runs, method, state, data, lambda _: None)
-    with without_counting():
-        trainer.train()
+    trainer.train()
     return trainer
 
 

@@ -245,7 +245,7 @@ def test_empty_input_is_refused_only_where_nothing_stands_before_its_target(
     rows = {"who": ["cat", " "], "what": ["old", " "], "telling": ["a cat", "a dog"]}
     tables = dict.fromkeys(("train", "validation", "test"), rows)
     task = make_task(TELL, prompt="{who}{what}")
-    with pytest.raises(DataError, match=r"row 1, target 'a dog': the input before it has no token"):
+    with pytest.raises(DataError, match=r"1 of 2 prompts have no tokens, the first in row 1"):
         make(decoder("gpt2"), task, tables)
     assert make(decoder("llama"), task, tables).data.train.lengths.min() > 1
 

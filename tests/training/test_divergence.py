@@ -1,5 +1,6 @@
 """Runs whose numbers overflow: what becomes of them, and of the others in their stack."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,15 +8,26 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gapbench.bench.adaptation import registry
+from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.adaptation.method import AnyMethod, TrainState
-from gapbench.bench.store.record import Record
+from gapbench.bench.config.run import Run
+from gapbench.bench.core.memory import MemoryPeak
+from gapbench.bench.data.encoded import TaskData
+from gapbench.bench.store import provenance
+from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
 from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds import Outputs
 from gapbench.bench.tasks.kinds.classification import Classification
+from gapbench.bench.training.make_records import records
+from gapbench.bench.training.trainer import StepCallback, Trainer
+from tests.support.small_stack import CPU, load_backbone, make_runs, random_data, without_counting
 from tests.support.small_suite import SmallSuite, call, make
 
 Capture = pytest.CaptureFixture[str]
+NAMES = ["peft:LORA" if name == "peft" else name for name in registry.discover()]
+TRAINED = [name for name in NAMES if registry.get(name).trains]
 
 
 @pytest.fixture
@@ -85,6 +97,66 @@ def test_overflow_in_the_final_scoring_ends_one_run_only(
     answer = call(capsys, "run", *small.running, *part, "--json")
     assert (answer.code, answer.json["now"]) == (3, {"ok": 2, "diverged": 1})
     assert "an output of the chosen checkpoint is not finite" in answer.err
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_method_that_overflows_ends_as_diverged(
+    name: str, make_backbone: Callable[[str], Path]
+) -> None:
+    """From the first step on, or at the last; alone, or beside a run that goes on."""
+    folder, seeds = make_backbone("bert"), (0, 1) if registry.get(name).stackable else (0,)
+    configs = [{"settings": {"target_modules": ["query"]}} if name.startswith("peft") else {}]
+    runs = make_runs(name, seeds, configs=configs, precision="fp32", steps=4, outputs=1)
+    data = random_data(outputs=1)
+    data.train.targets[:] = 1e30  # its square overflows
+    first = _records(folder, runs, data)
+    for record in first:
+        assert record.status == Status.DIVERGED
+        assert "loss or gradient is not finite by step" in (record.detail or "")
+        assert record.cost is not None
+        assert record.cost.steps <= 2
+
+
+@pytest.mark.parametrize(
+    "name", ["full", "peft:LORA", "lora_ensemble", "lora", "bilora", "flexora"]
+)
+def test_numbers_that_overflow_later_end_as_diverged(
+    name: str, make_backbone: Callable[[str], Path]
+) -> None:
+    """Finite losses whose parameters have become so large that outputs are not."""
+    configs = [{"settings": {"target_modules": ["query"]}} if name.startswith("peft") else {}]
+    runs = make_runs(name, (0,), configs=configs, precision="fp32", steps=6, evaluations=3)
+
+    def spoil(trainer: Trainer) -> None:
+        if trainer.state.axis.step == 3:
+            trainer.state.bank.values.fill_(3e38)
+        trainer.snapshot()
+
+    (record,) = _records(make_backbone("bert"), runs, random_data(), spoil)
+    assert record.status == Status.DIVERGED
+    assert record.curve
+
+
+def test_one_enormous_value_ends_full_fine_tuning_as_it_ends_lora(
+    shared_folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """A training value of 1e30 in a data file."""
+    case = tmp_path / "case"
+    shutil.copytree(shared_folder / "cases" / "12-full-diverges-as-failed", case)
+    placed = ("--backbone", case / "bert", "--workers", "1", "--results", tmp_path / "results")
+    answer = call(capsys, "run", case / "big2.yaml", *placed, "--json")
+    assert (answer.code, answer.json["now"]) == (3, {"diverged": 2})
+
+
+def _records(
+    folder: Path, runs: list[Run], data: TaskData, callback: StepCallback | None = None
+) -> list[Record]:
+    """Train and score a stack as the engine does."""
+    method, state = set_up(runs, load_backbone(folder, runs), data, CPU, check=True)
+    trainer = Trainer(runs, method, state, data, lambda _: None, step_callback=callback)
+    with without_counting():
+        trainer.train()
+    return [r for r, _ in records(trainer, None, MemoryPeak(CPU), provenance.now())]
 
 
 def _scores(record: Record) -> list[float]:

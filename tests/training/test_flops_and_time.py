@@ -1,7 +1,7 @@
 """Cost accounting: operations against hand counts, time shared by runs, memory peaks."""
 
 import platform
-from functools import partial
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,9 +11,15 @@ from gapbench.bench.core.memory import MemoryPeak, available
 from gapbench.bench.core.process import prepare, take_gpu
 from gapbench.bench.models import attention
 from gapbench.bench.training.flops_and_time import FlopEstimate, Stopwatch, work
+from tests.support.counting import counting
 from tests.support.small_stack import CPU, MakeBackbone, make_runs, random_data, train
 
-counted = partial(train, count_operations=True)
+
+@pytest.fixture(autouse=True)
+def _counting() -> Iterator[None]:
+    """Count the operations of steps."""
+    with counting():
+        yield
 
 
 def test_three_counted_widths_give_the_cost_of_a_fourth() -> None:
@@ -57,7 +63,7 @@ def test_fused_attention_is_counted_like_plain_attention(
     totals = []
     for name, few in (("dropkey", 0), ("dropkey", 1000), ("dropattention", 0)):
         monkeypatch.setattr(attention, "_FEW", few)
-        trainer = counted(folder, make_runs(name, (0,), steps=12), data).trainer
+        trainer = train(folder, make_runs(name, (0,), steps=12), data).trainer
         totals.append(trainer.flops.total(trainer.traces[0].work))
     fused, plain, with_weights = totals
     assert plain == with_weights
@@ -72,8 +78,8 @@ def test_work_that_no_example_causes_is_charged_by_the_step(
     """Penalties and norms cost the same alone and in a stack, partial batches included."""
     folder, data = make_backbone("bert"), random_data(train=204)
     runs = make_runs(name, (0, 1, 2), steps=30)
-    stacked = counted(folder, runs, data).trainer
-    solo = counted(folder, runs[:1], data).trainer
+    stacked = train(folder, runs, data).trainer
+    solo = train(folder, runs[:1], data).trainer
     totals = [t.flops.total(t.traces[0].work) for t in (stacked, solo)]
     assert totals[0] == pytest.approx(totals[1], rel=1e-9)
 
@@ -93,10 +99,10 @@ def test_estimate_is_what_counting_every_step_gives(
     """A few counted steps stand for all, those included that do more than others."""
     folder, data = make_backbone("bert"), random_data(train=160)
     runs = make_runs(name, (0,), configs=[config], steps=24)
-    trainer = counted(folder, runs, data).trainer
+    trainer = train(folder, runs, data).trainer
     estimate = trainer.flops.total(trainer.traces[0].work)
     monkeypatch.setattr(FlopEstimate, "wants", lambda *_: True)
-    every = counted(folder, runs, data).trainer.flops.counted
+    every = train(folder, runs, data).trainer.flops.counted
     assert len(every) == 24 > len(trainer.flops.counted)
     assert estimate == pytest.approx(sum(count for _, count in every), rel=1e-3)
 
@@ -131,9 +137,9 @@ def test_training_operations_do_not_depend_on_the_stack(make_backbone: MakeBackb
     """A run is charged the same alone and beside others, once widths of all sizes have been."""
     folder, data = make_backbone("bert"), random_data(train=400)
     runs = make_runs("lora", (0, 1, 2), steps=50)
-    stacked = counted(folder, runs, data).trainer
+    stacked = train(folder, runs, data).trainer
     for index, run in enumerate(runs):
-        solo = counted(folder, [run], data).trainer
+        solo = train(folder, [run], data).trainer
         totals = [
             t.flops.total(trace.work)
             for t, trace in ((stacked, stacked.traces[index]), (solo, solo.traces[0]))
@@ -146,7 +152,7 @@ def test_lora_training_costs_about_two_thirds_of_full(make_backbone: MakeBackbon
     folder, data = make_backbone("bert"), random_data()
     totals = {}
     for name in ("lora", "full"):
-        trainer = counted(folder, make_runs(name, (0,), steps=6), data).trainer
+        trainer = train(folder, make_runs(name, (0,), steps=6), data).trainer
         trace = trainer.traces[0]
         totals[name] = trainer.flops.total(trace.work)
     assert 0.5 < totals["lora"] / totals["full"] < 1.0

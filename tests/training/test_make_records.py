@@ -10,6 +10,8 @@ import torch
 from scipy.special import softmax
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from gapbench.bench.config import task as task_config
+from gapbench.bench.config.task import Task
 from gapbench.bench.core.schema import validate
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.engines.base import Settings
@@ -19,10 +21,22 @@ from gapbench.bench.experiment.suite import Suite
 from gapbench.bench.metrics.classification import score
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store, store_at
+from tests.support.counting import counting
+
+TEST_ROWS = 150
+
+
+def _shorter(name: str) -> Task:
+    """Return a built-in task with fewer rows, which are scored sooner."""
+    task = task_config.load(name)
+    sizes = {"train": 100, "test": TEST_ROWS}
+    source = task.source.model_copy(update={"sizes": sizes})
+    return task.model_copy(update={"source": source, "validation_size": 40})
+
 
 SUITE = {
     "name": "outcome",
-    "tasks": ["syn_sentiment", "syn_similarity"],
+    "tasks": [_shorter("syn_sentiment"), _shorter("syn_similarity")],
     "backbones": ["tiny-encoder"],
     "methods": ["lora", "majority"],
     "seeds": 3,
@@ -47,7 +61,8 @@ def _run(results: Path, stack: int, **change: Any) -> tuple[Store, list[Record]]
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, list[Record]]:
     """Twelve finished runs in stacks of three, and their store."""
-    store, records = _run(tmp_path_factory.mktemp("stacked"), stack=3)
+    with counting():
+        store, records = _run(tmp_path_factory.mktemp("stacked"), stack=3)
     assert [record.status for record in records] == ["ok"] * 12
     return store, records
 
@@ -122,7 +137,7 @@ def test_test_scores_follow_from_the_stored_predictions(
     for record in records:
         logits, labels, _ = _logits(store, record)
         scores = record.splits["test"]
-        assert scores.examples == len(labels) == 800
+        assert scores.examples == len(labels) == TEST_ROWS
         if record.cell.task.kind == "regression":
             assert scores.loss == pytest.approx(((logits[:, 0] - labels) ** 2).mean(), rel=1e-6)
             if record.cell.method == "majority":
@@ -190,7 +205,8 @@ def test_stacked_record_differs_from_the_solo_record_only_in_cost_and_time(
     finished: tuple[Store, list[Record]], tmp_path: Path
 ) -> None:
     """Scores, curves, calibration, operations and hashes do not depend on the stack."""
-    _, alone = _run(tmp_path, stack=1)
+    with counting():
+        _, alone = _run(tmp_path, stack=1)
     timed = {"train_seconds", "evaluation_seconds", "tokens_per_second", "peak_memory_bytes"}
     timed |= {"stack_size", "train_flops"}
     for stacked, solo in zip(finished[1], alone, strict=True):

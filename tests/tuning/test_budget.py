@@ -4,11 +4,16 @@ from typing import Any
 
 import pytest
 
+from gapbench.bench.adaptation import registry
+from gapbench.bench.config.run import Cell
+from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.tuning import analysis
-from gapbench.bench.tuning.budget import spent
+from gapbench.bench.tuning.budget import check, planned, spent, wave
 from gapbench.bench.tuning.schema import Limit, TrialRow, TrialState, Unit
-from tests.support.fabricated_studies import make_trial
+from tests.support.fabricated_studies import make_study, make_trial
+from tests.support.small_suite import CELL
 
+COSTS = {"lora": 1.0, "hiddenkey": 1.5, "r_drop": 2.0, "lora_dropout": 4.0, "bilora": 4.0}
 NOTHING: dict[str, Any] = {"steps": 0, "examples": 0, "seconds": 0.0}
 WHOLE = {"trials": 1.0, "steps": 40.0, "examples": 640.0, "seconds": 0.0}
 UNITS: tuple[Unit, ...] = ("trials", "steps", "examples", "seconds")
@@ -49,3 +54,43 @@ def test_spent_agrees_with_the_table_of_costs_where_all_trials_left_figures(unit
     )
     tally = analysis.tally(rows)
     assert charged(unit, *rows) == pytest.approx(getattr(tally, unit))
+
+
+def of_method(name: str) -> Cell:
+    """Return the cell of a method with its defaults."""
+    fields = {field: getattr(CELL, field) for field in Cell.model_fields}
+    config = registry.resolve_config(name, {}, "here")
+    return Cell(**fields | {"method": name, "config": config})
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_default_budget_is_equal_compute(name: str) -> None:
+    """A method has as many trials as cost what 32 trials of plain LoRA do, by its passes."""
+    cell, plain = of_method(name), 640.0
+    limit = Limit().charged(plain)
+    assert (limit.unit, limit.amount) == ("examples", 32 * plain)
+    each = planned(cell, limit, plain)
+    assert each == COSTS[name] * plain
+    rows = [make_trial(n, examples=round(each)) for n in range(int(32 / COSTS[name]))]
+    assert wave(limit, rows, each) == 0
+    assert wave(limit, rows[:-1], each) == 1
+    assert spent(limit, rows, each) == pytest.approx(32 * plain, rel=each / (32 * plain))
+
+
+def test_default_budget_lets_every_method_begin_its_search() -> None:
+    """The dearest built-in method has its first spread points; one dearer is told what it takes."""
+    for name, method in registry.discover().items():
+        if method.trains and name != "peft":
+            cell = of_method(name)
+            check(Limit(), 640.0, planned(cell, Limit().charged(640.0), 640.0), name)
+    with pytest.raises(ConfigError, match=r"budget of 32 compute is too .*give --compute 64"):
+        check(Limit(), 640.0, 8 * 640.0, "here")
+
+
+def test_compute_of_a_study_is_counted_in_trials_of_plain_lora() -> None:
+    """Early ends count what they used; studies of 0.1 do not say what a plain trial is."""
+    trials = (make_trial(0, examples=2560), make_trial(1, None, examples=320))
+    study = make_study(trials=trials)
+    assert analysis.summarise(study).tally.compute == pytest.approx(4.5)
+    old = study.model_copy(update={"plain_examples": None})
+    assert analysis.summarise(old).tally.compute is None

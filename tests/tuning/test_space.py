@@ -56,6 +56,39 @@ def test_every_method_has_as_many_dimensions(name: str, backbone: Backbone) -> N
     assert set(registry.get(own.method).search_space()) <= set(full)
 
 
+FAMILIES = {
+    "drop rate": (
+        *("dropkey", "dropattention", "hiddencut", "r_drop", "hiddenkey", "hiddenkey_minus"),
+        *("unified_dropout", "lora_dropout", "adalora_dropout"),
+    ),
+    "ratio of learning rates": ("bilora", "bilora_joint", "bidora"),
+    "dropout": ("lora", "rslora", "dora", "lora_ensemble", "flexora_random"),
+}
+ENDINGS = {"drop rate": "rate", "ratio of learning rates": "_lr_ratio", "dropout": "dropout"}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_methods_of_a_family_search_the_same_kind_of_setting(
+    family: str, backbone: Backbone
+) -> None:
+    """After learning rate and rank comes what the family has in common."""
+    for name in FAMILIES[family]:
+        *_, own = space_of(cell(name), "default", backbone)
+        assert own.endswith(ENDINGS[family]), name
+
+
+def test_setting_that_methods_share_is_searched_for_all_or_none() -> None:
+    """The full spaces of methods with a dropout, a consistency loss or a penalty hold them."""
+    for name in TRAINED:
+        method = registry.get(cell(name).method)
+        space, config = method.search_space(), method.Config()
+        for field in ("rank", "dropout", "orthogonality"):
+            if name != "peft":
+                assert (field in space) == hasattr(config, field), (name, field)
+        consistent = getattr(config, "consistency", "none") != "none"
+        assert ("consistency_weight" in space) == consistent, name
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_ends_of_every_dimension_are_legal_and_hold_the_default(
     name: str, backbone: Backbone

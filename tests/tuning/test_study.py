@@ -142,6 +142,23 @@ def test_trials_that_end_early_leave_budget_for_more(tmp_path: Path) -> None:
     assert opened.file().spent == 37  # three steps are left, and a trial may take four
 
 
+def test_budget_in_compute_counts_passes(tmp_path: Path) -> None:
+    """A trial whose runs pass over each example twice as often as LoRA's leaves half as many."""
+    limit = Limit(unit="compute", amount=20)
+    opened = session(plan(limit=limit, trial_seeds=2), tmp_path / "plain")
+    carry_out(opened)
+    assert (len(opened.rows()), opened.plan.expected) == (20, (20, 20))
+    assert opened.file().spent == opened.file().budget.amount
+
+    def evaluate(run: Run) -> dict[str, Any]:
+        twice = cost(run).model_copy(update={"forward_passes": 3 * STEPS})
+        return scored(run, bowl(run)) | {"cost": twice}
+
+    opened = session(plan(limit=limit), tmp_path / "twice")
+    carry_out(opened, evaluate)
+    assert (len(opened.rows()), opened.file().spent) == (10, opened.file().budget.amount)
+
+
 def test_budget_in_seconds_ends(tmp_path: Path) -> None:
     """No trial begins for which there is no time left, even where all of them fail."""
     limit = Limit(unit="seconds", amount=50)

@@ -2,7 +2,7 @@
 
 import argparse
 
-from gapbench.bench.api.choices import OK
+from gapbench.bench.api.choices import OK, USAGE
 from gapbench.bench.cli import arguments
 from gapbench.bench.cli.command import given
 
@@ -24,4 +24,4 @@ def main(options: argparse.Namespace) -> int:
     overview = checked(**given(options))
     print_rows(overview.rows, as_json=options.json)
     print_notes(overview.notes)
-    return OK
+    return USAGE if overview.failing else OK

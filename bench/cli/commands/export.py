@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gapbench.bench.api.choices import OK
 from gapbench.bench.cli import arguments
+from gapbench.bench.cli.command import given
 
 EXAMPLE = "gapbench export 3f1c0a9be2d45678 --out adapter"
 ORDER = 120
@@ -26,10 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Train one record again and write its adapter; a drift is shown, and is no failure."""
-    from gapbench.bench.execution.export import export
-    from gapbench.bench.store.store import Store
+    from gapbench.bench.api.stored import export
 
-    store, sources = Store(options.results), arguments.sources_of(options)
-    exported = export(store, options.run, sources, options.device, options.out)
+    exported = export(**given(options))
     print(json.dumps(exported.report) if options.json else exported)
     return OK

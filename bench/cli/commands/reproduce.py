@@ -6,6 +6,7 @@ from dataclasses import asdict
 
 from gapbench.bench.api.choices import FAILED_RUNS, OK
 from gapbench.bench.cli import arguments
+from gapbench.bench.cli.command import given
 
 EXAMPLE = "gapbench reproduce 3f1c0a9be2d45678"
 ORDER = 110
@@ -19,12 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Run one record again and print what is the same and what drifted."""
+    from gapbench.bench.api.stored import reproduce
     from gapbench.bench.core.errors import printable
-    from gapbench.bench.execution.reproduce import reproduce
-    from gapbench.bench.store.store import Store
 
-    store, sources = Store(options.results), arguments.sources_of(options)
-    outcome = reproduce(store, options.run, sources, options.device)
+    outcome = reproduce(**given(options))
     if options.json:
         print(json.dumps(asdict(outcome)))
     else:

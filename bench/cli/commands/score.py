@@ -2,15 +2,14 @@
 
 import argparse
 import json
-import sys
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gapbench.bench.api.choices import OK
 from gapbench.bench.cli import arguments
 from gapbench.bench.cli.argument_types import names
+from gapbench.bench.cli.command import given
 
 EXAMPLE = "gapbench score --task e2e_nlg --predictions out.txt --references test.parquet"
 ORDER = 140
@@ -48,13 +47,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Print what outputs score, and why a score is missing."""
-    from tqdm import tqdm
-
+    from gapbench.bench.api.stored import score
     from gapbench.bench.cli.printing import print_notes, print_rows
-    from gapbench.bench.tasks.score import score
 
-    track = partial(tqdm, desc="metrics", file=sys.stderr, delay=1.0, leave=False)
-    scored = score(options.task, options.predictions, options.references, options.metrics, track)
+    scored = score(**given(options))
     if options.json:
         print(json.dumps(asdict(scored)))
     else:

@@ -11,10 +11,10 @@ from gapbench.bench.api.choices import OK
 from gapbench.bench.cli import arguments
 from gapbench.bench.cli.argument_types import seconds
 from gapbench.bench.cli.printing import print_notes, print_rows
-from gapbench.bench.core.errors import StoreError, printable
+from gapbench.bench.core.errors import printable
 
 if TYPE_CHECKING:
-    from gapbench.bench.monitor.status import FolderStatus, ResultsFolder, SuiteStatus, Worker
+    from gapbench.bench.monitor.status import FolderStatus, ResultsFolder, Worker
 
 EXAMPLE = "gapbench status results --watch 10"
 ORDER = 70
@@ -50,11 +50,6 @@ def main(options: argparse.Namespace) -> int:
 
     folder = ResultsFolder(options.results)
     status = folder.look()
-    if status.empty:
-        raise StoreError(
-            f"results folder {options.results} holds no plan and no record; run a suite first, or "
-            "give another folder"
-        )
     if options.prometheus:
         print(prometheus.exposition(status), end="")
     elif options.json:
@@ -91,7 +86,7 @@ def _watched(folder: "ResultsFolder", status: "FolderStatus", pause_s: float) ->
 
 def _lines(status: "FolderStatus") -> dict[str, str]:
     """Return a line for each suite, study and worker, by a key of its own."""
-    lines = {f"suite {name}": f"{name}: {_counted(s)}" for name, s in status.suites.items()}
+    lines = {f"suite {name}": f"{name}: {share}" for name, share in status.suites.items()}
     for row in _studies(status):
         left = f"{row['trials']} trials, {row['left']} {row['unit']} left, best {row['best']}"
         lines[f"study {row['study']}"] = f"{row['study']}: {left}"
@@ -99,10 +94,6 @@ def _lines(status: "FolderStatus") -> dict[str, str]:
         about = f"{worker.name}: {worker.now}, {worker.runs} runs done"
         lines[f"worker {worker.log} {worker.name}"] = about
     return {key: printable(line) for key, line in lines.items()}
-
-
-def _counted(share: "SuiteStatus") -> str:
-    return ", ".join(f"{count} {status}" for status, count in sorted(share.statuses.items()))
 
 
 def _print_tables(status: "FolderStatus") -> None:

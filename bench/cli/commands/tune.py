@@ -8,11 +8,12 @@ from gapbench.bench.cli import arguments
 from gapbench.bench.cli.argument_types import natural, positive
 from gapbench.bench.cli.command import given
 
-EXAMPLE = "gapbench tune quickstart --trials 24 --workers 2"
+EXAMPLE = "gapbench tune quickstart --workers 2"
 ORDER = 60
 
 _UNITS = {
-    "trials": "number of trials, 8 or more (default: 24)",
+    "compute": "that of N trials of plain LoRA (default: 32)",
+    "trials": "number of trials, 8 or more",
     "steps": "updates of all its trials",
     "examples": "training examples of all its trials, each pass over one counted",
     "seconds": "training and scoring of all its trials",

@@ -38,7 +38,7 @@ def work(queue: WorkQueue, settings: Settings) -> None:
     """Work off a queue with the processes of this computer."""
     device = choose_device(settings.device)
     workers = settings.workers or suitable_workers(queue.waiting(), settings.sources, device)
-    with signals.heeding(signal.SIGTERM):
+    with signals.noting(signal.SIGTERM):
         if workers == 1 or len(queue) < 2:
             work_here(queue, settings)
         else:
@@ -62,7 +62,7 @@ def work_here(queue: WorkQueue, settings: Settings) -> None:
     executor = executor_of(settings)
     while (job := queue.next()) is not None:
         began = time.monotonic()
-        statuses = executor.run(job.runs, partial(queue.advance, job))
+        statuses = executor.run(job.runs, partial(queue.advance, job), queue.seconds_left())
         queue.end(job, statuses, time.monotonic() - began)
 
 
@@ -129,7 +129,7 @@ class WorkerPool:
             if worker.ready and worker.job is None:
                 worker.job = self._queue.next()
                 if worker.job is not None:
-                    worker.pipe.send(worker.job.runs)
+                    worker.pipe.send((worker.job.runs, self._queue.seconds_left()))
         return len(self._queue) > 0 or any(worker.job for worker in self._workers)
 
     def _listen(self, worker: _Worker) -> None:
@@ -194,7 +194,8 @@ def _serve(pipe: Connection, threads: int, slot: int, settings: Settings) -> Non
         signal.signal(signal.SIGINT, _stop)
         pipe.send(_READY)
         while True:
-            _do(executor, pipe.recv(), pipe)
+            runs, seconds = pipe.recv()
+            _do(executor, runs, seconds, pipe)
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
@@ -202,7 +203,7 @@ def _stop(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _do(executor: Executor, runs: Sequence[Run], pipe: Connection) -> None:
+def _do(executor: Executor, runs: Sequence[Run], seconds: float | None, pipe: Connection) -> None:
     began = told = time.monotonic()
 
     def report(share: float) -> None:
@@ -212,8 +213,8 @@ def _do(executor: Executor, runs: Sequence[Run], pipe: Connection) -> None:
             pipe.send(share)
 
     try:
-        with signals.heeding(signal.SIGTERM):
-            statuses = executor.run(runs, report)
+        with signals.noting(signal.SIGTERM):
+            statuses = executor.run(runs, report, seconds)
     except Exception as error:
         pipe.send(error)
         return

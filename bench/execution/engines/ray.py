@@ -75,7 +75,7 @@ class RemoteStore(Store):
         self.carried.append((record, predictions))
 
 
-def do(runs: Sequence[Run], settings: Settings, threads: int) -> Carried:
+def do(runs: Sequence[Run], settings: Settings, threads: int, seconds: float | None) -> Carried:
     """Run a stack in a worker process of the cluster, which keeps the backbone for the next one."""
     prepare(threads)
     began = time.monotonic()
@@ -83,7 +83,7 @@ def do(runs: Sequence[Run], settings: Settings, threads: int) -> Carried:
     executor = replace(executor_of(settings, carrier), event_log=in_memory_log)
     if not carrier.shares_claims(runs):
         executor = replace(executor, checkpoint_s=None)
-    statuses = executor.run(runs, lambda _share: None)
+    statuses = executor.run(runs, lambda _share: None, seconds)
     return Carried(carrier.carried, statuses, time.monotonic() - began, in_memory_log.told)
 
 
@@ -134,7 +134,8 @@ class _Tasks:
                 continue
             self._demand = demand(job, self._settings)
             threads = int(self._demand["num_cpus"])
-            task = self._do.options(**self._demand).remote(mine, self._settings, threads)
+            own = mine, self._settings, threads, self._queue.seconds_left()
+            task = self._do.options(**self._demand).remote(*own)
             self.under_way[task] = job, mine, claims
             sent = True
         return sent

@@ -50,7 +50,7 @@ class Element:
         queue = WorkQueue(self.jobs, lambda *_: None, self.settings.budget_s)
         try:
             # Pre-emption is told by the first, the end of the time by the second.
-            with signals.heeding(signal.SIGTERM, signal.SIGUSR2) as heard:
+            with signals.noting(signal.SIGTERM, signal.SIGUSR2) as heard:
                 work_here(queue, self.settings)
         except signals.Stopped:
             if signal.SIGUSR2 in heard:  # back in submitit's hands, which queues the element again

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeAlias, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -41,12 +41,15 @@ class TaskKind(ABC, Generic[TaskT]):
         final_train_size: training sequences scored at the end; the record says of how many
             examples.
         not_in_files: what metrics may measure that no file of outputs tells, with the reason.
+        init_option: option of `gapbench init` that names the column of labels, "label" or "target";
+            None where it makes no tasks of this kind.
     """
 
     Task: ClassVar[type[task_config.Task]]
     Split: ClassVar[type[EncodedSplit]] = EncodedSplit
     final_train_size: ClassVar[int] = 10_000
     not_in_files: ClassVar[Mapping[str, str]] = {}
+    init_option: ClassVar[Literal["label", "target"] | None] = None
 
     @abstractmethod
     def read(self, task: TaskT, place: str, table: Table) -> Rows:
@@ -55,6 +58,26 @@ class TaskKind(ABC, Generic[TaskT]):
         Raises:
             DataError: naming ``place``, column, row and value at fault.
         """
+
+    def infers(self, labels: Sequence[Any]) -> bool:
+        """Whether `gapbench init` takes labels for those of this kind, if it is told no kind."""
+        return False
+
+    def from_labels(self, column: str, labels: Sequence[Any]) -> dict[str, Any]:
+        """Return the fields of a task that follow from its labels, for `gapbench init`.
+
+        Args:
+            column: its name.
+            labels: of all rows, none missing.
+
+        Raises:
+            DataError: if they are none of this kind.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no 'init_option'")
+
+    def absent_classes(self, task: TaskT, split: EncodedSplit) -> list[str]:
+        """Return the names of the classes of which a split has no example."""
+        return []
 
     def read_references(self, task: TaskT, place: str, table: Table) -> Rows:
         """Return the rows of a file that outputs are scored against; as `read`."""

@@ -22,7 +22,7 @@ from gapbench.bench.data.encoded import Arrays, CausalSplit, EncodedSplit, Indic
 from gapbench.bench.data.rows import (
     Rows,
     Table,
-    class_numbers,
+    choice_numbers,
     column,
     illegal,
     list_column,
@@ -91,6 +91,12 @@ class ChoiceTask(PromptedTask):
 
     kind: Literal["choice"]
     choice: Choices
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """Columns that hold text: the question's, and one for each choice where they are so."""
+        options = self.choice.options
+        return self.text if isinstance(options, str) else (*self.text, *options)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +167,7 @@ class Choice(TaskKind[ChoiceTask]):
     ) -> tuple[Inputs, Scores]:
         """Return the choices of a file, and with likelihoods also what these say."""
         lengths = [[len(text) for _, text in pairs] for pairs in rows.columns["pairs"]]
-        found = given.choices(np.array([len(each) for each in lengths]))
+        found = given.choices(task, np.array([len(each) for each in lengths]))
         inputs: dict[str, tuple[Any, ...] | None] = {"labels": (found.predicted, rows.targets)}
         if found.logits is not None:
             most = found.logits.shape[1]
@@ -202,9 +208,7 @@ def _right(task: ChoiceTask, place: str, table: Table, sizes: Sequence[int]) -> 
         DataError: naming the first row that holds none of its choices.
     """
     if task.choice.names is None:
-        names = f", or one of {', '.join(map(str, task.labels))}" if task.labels else ""
-        allowed = "the number of a choice, counted from 0" + names
-        return class_numbers(task, place, table, sizes, allowed)
+        return choice_numbers(task, place, table, sizes)
     values = column(place, table, task.label)
     names_of_rows = list_column(place, table, task.choice.names)
     for row, (value, known) in enumerate(zip(values, names_of_rows, strict=True)):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 from pydantic import model_validator
 
+from gapbench.bench.core.errors import DataError
 from gapbench.bench.data.encoded import EncodedSplit
 from gapbench.bench.data.rows import Rows, Table, class_column, text_column
 from gapbench.bench.metrics import calibration, classification
 from gapbench.bench.metrics.base import Inputs
 from gapbench.bench.store.record import Calibration, Scores, Truth
 from gapbench.bench.tasks.kinds.base import Outputs
-from gapbench.bench.tasks.kinds.labels import LabelledTask, Labels
+from gapbench.bench.tasks.kinds.labels import LabelledTask, Labels, are_values, numbers_of
 
 if TYPE_CHECKING:
     from gapbench.bench.tasks.eval_subset import EvalSubset
@@ -44,6 +47,20 @@ class Classification(Labels[ClassificationTask]):
 
     Task = ClassificationTask
 
+    def infers(self, labels: Sequence[Any]) -> bool:
+        """Whether labels are anything but numbers that are no classes."""
+        return not are_values(labels)
+
+    def from_labels(self, column: str, labels: Sequence[Any]) -> dict[str, Any]:
+        """Return the classes in order: names, or whole numbers."""
+        metrics = ["accuracy", "matthews_correlation"]
+        return {"labels": _classes(column, labels), "metrics": metrics}
+
+    def absent_classes(self, task: ClassificationTask, split: EncodedSplit) -> list[str]:
+        """Return the names of the classes of which a split has no example."""
+        present = {*split.targets.tolist()}
+        return [str(name) for number, name in enumerate(task.labels) if number not in present]
+
     def read(self, task: ClassificationTask, place: str, table: Table) -> Rows:
         """Return texts by column, and classes."""
         texts = {name: text_column(place, table, name) for name in task.text}
@@ -65,6 +82,36 @@ class Classification(Labels[ClassificationTask]):
     def best_possible(self, task: ClassificationTask, test: EncodedSplit) -> Truth | None:
         """Return what the true probabilities score."""
         return truth_of_classes(test, task.metrics[0])
+
+
+def _classes(column: str, labels: Sequence[Any]) -> list[str] | list[int]:
+    if all(isinstance(label, bool) for label in labels):
+        return ["false", "true"]
+    named = all(isinstance(label, str) for label in labels)
+    whole = [number for number in numbers_of(labels) if float(number).is_integer()]
+    if not named and len(whole) < len(labels):
+        some = ", ".join(map(repr, list(dict.fromkeys(map(str, labels)))[:4]))
+        raise DataError(
+            f"column {column!r} holds {some}; classes must be all text or all whole numbers; "
+            "correct it"
+        )
+    known = {label.strip() if named else label for label in labels}
+    classes = sorted(known, key=_natural if named else None)
+    if len(classes) < 2:
+        raise DataError(f"column {column!r} holds only {classes[0]!r}; give at least two classes")
+    if len(classes) > len(labels) // 2:
+        raise DataError(
+            f"column {column!r} holds {len(classes)} different values in {len(labels)} rows, such "
+            f"as {classes[0]!r}; these are not classes; give another column by --label, --target "
+            "for text to be written, or --kind regression for numbers"
+        )
+    return classes if named else [int(number) for number in classes]
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return a sort key that compares numbers in names, as "class 2" before "class 10"."""
+    parts = re.split(r"([0-9]+)", name)
+    return [(int(part) if part.isdecimal() else -1, part) for part in parts]
 
 
 def calibrated(

@@ -90,11 +90,22 @@ class Generation(TaskKind[GenerationTask]):
     """Each example is an input; each of its references is a sequence to train on."""
 
     Task = GenerationTask
+    init_option = "target"
     Split: ClassVar[type[EncodedSplit]] = CausalSplit
     final_train_size: ClassVar[int] = 1_000  # they are decoded
     not_in_files: ClassVar[Mapping[str, str]] = {
         "tokens": "it needs the model's probabilities of the references' tokens"
     }
+
+    def from_labels(self, column: str, labels: Sequence[Any]) -> dict[str, Any]:
+        """Return how texts are decoded and scored; lists of texts are references."""
+        listed = isinstance(labels[0], list)
+        references = {"references": column} if listed else {}
+        return {
+            "generation": references | {"decoding": {"beams": 4, "max_new_tokens": 64}},
+            "metrics": ["bleu", "rouge_l", "chrf"],
+            "checkpoint_metric": "perplexity",
+        }
 
     def read(self, task: GenerationTask, place: str, table: Table) -> Rows:
         """Return each distinct input once, with all its references."""

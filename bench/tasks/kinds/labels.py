@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
@@ -16,6 +17,7 @@ from gapbench.bench.data.rows import Rows
 from gapbench.bench.metrics import classification
 from gapbench.bench.metrics.base import Inputs
 from gapbench.bench.tasks.kinds.base import Outputs, TaskKind, TaskT
+from gapbench.bench.tasks.kinds.input_tokens import require_tokens, tokenised
 
 if TYPE_CHECKING:
     from gapbench.bench.adaptation.method import AnyMethod, TrainState
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 
 _ROWS_AT_ONCE = 1000
+MOST_NUMBERED_CLASSES = 20
+"""More distinct numbers than this are values, not classes, if nobody says otherwise."""
 
 
 class LabelledTask(Task):
@@ -41,23 +45,22 @@ class LabelledTask(Task):
 class Labels(TaskKind[TaskT]):
     """One class or value for each text or pair of texts."""
 
+    init_option = "label"
+
     def encode(self, task: TaskT, place: str, rows: Rows, reader: Reader) -> Arrays:
         """Tokenise each text or pair, cut at the end if it is too long."""
         limit = min(task.max_length, reader.window)
         texts = list(rows.columns.values())
-        parts = [
-            reader.tokenizer(
-                *(each[start : start + _ROWS_AT_ONCE] for each in texts),
-                truncation=True,
-                max_length=limit,
-            )
-            for start in range(0, len(rows), _ROWS_AT_ONCE)
-        ]
+        settings = {"truncation": True, "max_length": limit}
+        made = list(tokenised(place, rows.numbers, texts, reader.tokenizer, **settings))
+        parts = [part for _, _, part in made]
         lengths = np.array([len(ids) for part in parts for ids in part["input_ids"]])
+        require_tokens(place, "texts", rows.numbers, lengths)
         arrays: Arrays = {
             "input_ids": _flat(parts, "input_ids", np.int32),
             "offsets": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
             "cut": _cut(rows, lengths, limit, reader),
+            "escaped": np.concatenate([np.full(len(p["input_ids"]), e) for _, e, p in made]),
         }
         if "token_type_ids" in parts[0]:
             arrays["token_type_ids"] = _flat(parts, "token_type_ids", np.int8)
@@ -93,6 +96,18 @@ class Labels(TaskKind[TaskT]):
             name = "true_probability_" if truth.shape[1] > 1 else "true_mean_"
             columns |= {f"{name}{k}": truth[subset.examples, k] for k in range(truth.shape[1])}
         return pa.table(columns)
+
+
+def are_values(labels: Sequence[Any]) -> bool:
+    """Whether labels are numbers of which some are not whole, or too many differ for classes."""
+    numbers = numbers_of(labels)
+    parted = any(not float(number).is_integer() for number in numbers)
+    return len(numbers) == len(labels) and (parted or len({*numbers}) > MOST_NUMBERED_CLASSES)
+
+
+def numbers_of(labels: Sequence[Any]) -> list[float]:
+    """Return those of the labels that are numbers."""
+    return [v for v in labels if isinstance(v, int | float) and not isinstance(v, bool)]
 
 
 def _flat(parts: list[Any], name: str, dtype: type[np.integer[Any]]) -> NDArray[Any]:

@@ -16,6 +16,7 @@ from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import BackboneError, DataError
 from gapbench.bench.data.encoded import Arrays
 from gapbench.bench.data.rows import Table, text_column
+from gapbench.bench.tasks.kinds.input_tokens import require_tokens
 
 if TYPE_CHECKING:
     from gapbench.bench.models.backbone import Reader
@@ -99,14 +100,17 @@ def encode_pairs(
     tokens: list[NDArray[np.int32]] = []
     prompts: list[int] = []
     cut: list[bool] = []
+    given: list[int] = []
     for sequence, (prompt, target) in enumerate(_all_tokenised(flat, reader.tokenizer)):
         where = f"{place}, row {owners[sequence]}, target {flat[sequence][1][:60]!r}"
+        given.append(len(limits.first) + len(prompt))
         target += ending
-        kept = limits.kept(where, prompt, target)
+        kept = limits.kept(where, prompt, target) if given[-1] else []
         tokens.append(np.array(kept + target, dtype=np.int32))
         prompts.append(len(kept))
-        cut.append(len(kept) < len(limits.first) + len(prompt))
+        cut.append(len(kept) < given[-1])
     begins = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    require_tokens(place, "prompts", numbers, np.minimum.reduceat(given, begins[:-1]))
     return {
         "input_ids": np.concatenate(tokens),
         "offsets": np.cumsum([0, *map(len, tokens)], dtype=np.int64),
@@ -162,17 +166,12 @@ class _Limits:
             target: likewise, with the token that ends it.
 
         Raises:
-            DataError: if there is no target, no room for it, or nothing before it.
+            DataError: if there is no target, or no room for it.
         """
         if not target:
             raise DataError(
                 f"{where}: it has no tokens: the tokenizer drops its characters; take out the row, "
                 "or give another backbone"
-            )
-        if not self.first and not prompt:
-            raise DataError(
-                f"{where}: the input before it has no tokens, so that it follows nothing; give the "
-                "input some text, or take out the row"
             )
         left = min(self.whole - len(target), self.given) - len(self.first)
         if left < 0 or not (self.first or left):

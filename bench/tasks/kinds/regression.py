@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -9,12 +11,13 @@ from numpy.typing import NDArray
 from pydantic import model_validator
 
 from gapbench.bench.config.task import Loss
+from gapbench.bench.core.errors import DataError
 from gapbench.bench.data.encoded import EncodedSplit
 from gapbench.bench.data.rows import Rows, Table, column, illegal, text_column
 from gapbench.bench.metrics import classification
 from gapbench.bench.metrics.base import Inputs
 from gapbench.bench.store.record import Scores, Truth
-from gapbench.bench.tasks.kinds.labels import LabelledTask, Labels
+from gapbench.bench.tasks.kinds.labels import LabelledTask, Labels, are_values, numbers_of
 
 if TYPE_CHECKING:
     from gapbench.bench.tasks.predictions import Predictions
@@ -39,6 +42,21 @@ class Regression(Labels[RegressionTask]):
     """One value for each text or pair of texts."""
 
     Task = RegressionTask
+
+    def infers(self, labels: Sequence[Any]) -> bool:
+        """Whether labels are numbers that are no classes."""
+        return are_values(labels)
+
+    def from_labels(self, column: str, labels: Sequence[Any]) -> dict[str, Any]:
+        """Return a range around the values."""
+        numbers = numbers_of(labels)
+        if len(numbers) < len(labels) or len({*numbers}) < 2:
+            odd = next((value for value in labels if value not in numbers), labels[0])
+            raise DataError(
+                f"column {column!r} holds {odd!r}; a regression needs numbers that differ"
+            )
+        ends = [math.floor(min(numbers)), math.ceil(max(numbers))]
+        return {"label_range": ends, "metrics": ["pearson", "spearman", "mse"]}
 
     def read(self, task: RegressionTask, place: str, table: Table) -> Rows:
         """Return texts by column, and values."""

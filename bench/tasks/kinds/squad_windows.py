@@ -7,7 +7,7 @@ that a predicted span can be cut out of the context as it was written.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.data.encoded import Arrays, Texts
 from gapbench.bench.data.rows import Rows
+from gapbench.bench.tasks.kinds.input_tokens import require_tokens, tokenised
 
 if TYPE_CHECKING:
     from gapbench.bench.models.backbone import Reader
     from gapbench.bench.tasks.kinds.span import SpanTask
-
-_ROWS_AT_ONCE = 1000
 
 Answer = tuple[int, str]
 """Character of the context at which an accepted answer begins, and its text."""
@@ -51,15 +50,27 @@ def encode_windows(task: SpanTask, place: str, rows: Rows, reader: Reader) -> Ar
         The arrays of `bench.tasks.kinds.span.SpanSplit`, without targets and row numbers.
 
     Raises:
-        DataError: if a question leaves no room for its context, or a context has no tokens.
+        DataError: if a question leaves no room for its context, or one of them has no tokens.
     """
-    windows: list[_Window] = []
-    counts: list[int] = []
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        part = rows.take(np.arange(start, min(start + _ROWS_AT_ONCE, len(rows))))
-        for example in _windows(task, place, part, reader):
-            windows += example
-            counts.append(len(example))
+    _check_room(task, place, rows, reader)
+    settings = {
+        "truncation": "only_second",
+        "max_length": min(task.max_length, reader.window),
+        "stride": task.span.stride,
+        "return_overflowing_tokens": True,
+        "return_offsets_mapping": True,
+    }
+    texts = [rows.columns["question"], rows.columns["context"]]
+    made = tokenised(place, rows.numbers, texts, reader.tokenizer, **settings)
+    examples = [
+        example
+        for part, _, encoded in made
+        for example in _windows(place, rows.take(np.arange(part.start, part.stop)), encoded)
+    ]
+    # A first token of the context would be the one that stands for no answer.
+    before = [example[0].context[0] for example in examples]
+    require_tokens(place, "questions", rows.numbers, before)
+    windows, counts = [each for example in examples for each in example], list(map(len, examples))
     lengths = [len(window.ids) for window in windows]
     arrays: Arrays = {
         "input_ids": np.concatenate([window.ids for window in windows]),
@@ -72,29 +83,18 @@ def encode_windows(task: SpanTask, place: str, rows: Rows, reader: Reader) -> Ar
     types = np.concatenate([window.types for window in windows])
     if len(types):  # else the backbone has no segments
         arrays["token_type_ids"] = types
-    texts = [
+    stored = [
         {"context": context, "answers": [text for _, text in answers]}
         for context, answers in zip(rows.columns["context"], rows.columns["answers"], strict=True)
     ]
-    return arrays | Texts.of(texts).arrays()
+    return arrays | Texts.of(stored).arrays()
 
 
-def _windows(task: SpanTask, place: str, rows: Rows, reader: Reader) -> list[list[_Window]]:
-    """Return the windows of each example."""
-    questions = list(rows.columns["question"])
-    _check_room(task, place, rows, reader)
-    encoded = reader.tokenizer(
-        questions,
-        list(rows.columns["context"]),
-        truncation="only_second",
-        max_length=min(task.max_length, reader.window),
-        stride=task.span.stride,
-        return_overflowing_tokens=True,
-        return_offsets_mapping=True,
-    )
+def _windows(place: str, rows: Rows, encoded: Any) -> list[list[_Window]]:
+    """Return the windows of each example, from what the tokenizer returns for them."""
     owners: list[int] = encoded["overflow_to_sample_mapping"]
     types = encoded.get("token_type_ids")
-    made: list[list[_Window]] = [[] for _ in questions]
+    made: list[list[_Window]] = [[] for _ in range(len(rows))]
     for sequence, example in enumerate(owners):
         sides = encoded.sequence_ids(sequence)
         if 1 not in sides:

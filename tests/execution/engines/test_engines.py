@@ -2,13 +2,14 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
-from itertools import count
 from pathlib import Path
 
 import pytest
 
 from gapbench.bench.execution import engines
+from gapbench.bench.execution.work_queue import Job, WorkQueue
 from tests.support.small_suite import SmallSuite, call, make
 
 Capture = pytest.CaptureFixture[str]
@@ -83,8 +84,12 @@ def test_time_that_is_over_leaves_runs_for_the_next_command(
 ) -> None:
     """What does not fit is not begun; the exit code and a line say so, and the rest is done."""
     with monkeypatch.context() as patch:
-        times = count(step=20)
-        patch.setattr("gapbench.bench.execution.work_queue.time.monotonic", lambda: next(times))
+        real, ended = time.monotonic, list[Job]()
+        end = WorkQueue.end
+        patch.setattr(
+            WorkQueue, "end", lambda queue, *told: (ended.append(told[0]), end(queue, *told))
+        )
+        patch.setattr(time, "monotonic", lambda: real() + 25 * len(ended))
         answer = call(
             capsys, "run", *small.running, "--stack", "1", "--time-budget", "1m", "--json"
         )
@@ -99,11 +104,12 @@ def test_time_that_is_over_leaves_runs_for_the_next_command(
 
 
 def test_plan_tells_the_time_of_one_worker_and_of_several(
-    small: SmallSuite, capsys: Capture
+    small: SmallSuite, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """More workers take less time; how much of it is guessed is said."""
+    """More workers take less time; what is guessed, as time for measuring was over, is said."""
     assert call(capsys, "run", *small.running, "--seeds", "1", "--methods", "head").code == 0
+    monkeypatch.setattr("gapbench.bench.execution.calibration.LONGEST_S", 0.0)
     answer = call(capsys, "plan", *small.running, "--seeds", "40", "--workers", "3")
     line = answer.err.splitlines()[-1]
     assert " with 1, " in line
-    assert " with 3 workers; 80 of the runs are guessed from what others took" in line
+    assert " with 3 workers; 80 of the runs are guessed from what others take" in line

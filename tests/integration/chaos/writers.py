@@ -56,5 +56,5 @@ def _do(store: Store, run: Run, ledger: int, draw: random.Random) -> None:
             time.sleep(draw.uniform(0, 0.05))  # training
             values = [draw.random() for _ in range(ROWS)]
             table = pa.table({"example_id": range(ROWS), "logit_0": values})
-            store.write(blank(claimed, notes={"token": token}), table)
+            store.write(blank(claimed, notes={"token": token}), {"test": table})
             os.write(ledger, f"finished {claimed.seed} {token}\n".encode())

@@ -75,4 +75,4 @@ def test_records_of_methods_that_declare_nothing_are_as_in_version_0_1(tmp_path:
     store.open_for_writing()
     store.write(record)
     content = json.loads(store.record_path(record.run).read_text())
-    assert content.keys().isdisjoint({"diagnostics", "drops"})
+    assert content.keys().isdisjoint({"diagnostics", "drops", "train_overlap"})

@@ -16,6 +16,7 @@ from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Bullets, Row, Section, Table, Terms
 from gapbench.reports.render.report import document, gather
 from gapbench.reports.sections import failures, leaderboard, protocol
+from gapbench.reports.sections.cost import section as cost_section
 from tests.reports.tables.test_published_comparison import cell_of, folder_of
 from tests.reports.tables.test_tuning import found_in, search
 from tests.reports.tables.test_tuning import stored as tuned_store
@@ -176,3 +177,22 @@ def test_protocol_states_shared_settings_once(tmp_path: Path) -> None:
     [table] = tables(section)
     own = {name: row["settings of its own"] for name, row in by_name(table).items()}
     assert own == {"lora": "rank: 4", "dora": "rank: 8"}
+
+
+def test_cost_says_what_methods_drew_where_it_differs(tmp_path: Path) -> None:
+    """Parts of the training set have partial batches of their own."""
+    store = Store(tmp_path)
+    store.open_for_writing()
+    drawn = {"lora": {"train": 240}, "dora": {"train": 240}, "bilora": {"train": 228, "upper": 90}}
+    for method, parts in drawn.items():
+        record = make_record(make_cell(method, task=make_task()))
+        assert record.cost is not None
+        cost = record.cost.model_copy(update={"drawn": parts})
+        put(store, record.model_copy(update={"cost": cost}))
+    evidence = gather(store.root)
+    section = cost_section(evidence)
+    assert section is not None
+    [said] = [part.text for part in section.parts if "drawn" in getattr(part, "text", "")]
+    assert "train 240 (lora and dora); train 228, upper 90 (bilora)" in said
+    runs = evidence.results.runs.set_index("method")
+    assert runs.loc["bilora", "drawn"] == "train 228, upper 90"

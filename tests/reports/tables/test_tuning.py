@@ -193,9 +193,9 @@ def test_build_with_studies_fills_the_columns_of_tuned_rows_alone(tmp_path: Path
     store = stored(tmp_path / "results", search(24), search(24, method="dora", name="d"))
     built = build(store.root, tmp_path / "out")
     table = pd.read_csv(built.leaderboard)
-    rows = table[["tuned_dimensions", "tune_trials", "tune_seconds"]]
+    rows = table[["tuned_dimensions", "tune_trials", "tune_compute", "tune_seconds"]]
     winners = table["variant"] == "tuned"
-    assert rows[winners].to_numpy().tolist() == [[3, 24, 48.0]] * 2
+    assert rows[winners].to_numpy().tolist() == [[3, 24, 24.0, 48.0]] * 2
     assert set(table["method"][winners]) == {"lora", "dora"}
     assert rows[~winners].isna().all(axis=None)
 

@@ -1,0 +1,68 @@
+"""Self-check of an adapted model: before the first step, its logits are the plain backbone's.
+
+The plain model has the same heads and the library's own attention, so an adapter with a wrong
+start, an update in the wrong place and a replaced attention that is not the model's all show. Two
+examples of a stack go through both models, which is less than a tenth of a training step.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.core.errors import StartError
+from gapbench.bench.data.batching import Batch, collate
+from gapbench.bench.data.encoded import EncodedSplit
+from gapbench.bench.models.bf16 import exactly
+
+TOLERANCE = 1e-3  # of the largest logit; models in float32 differ by about 1e-6
+_SHOWN = -1e6  # logits below it rule a token out
+
+
+def check(method: AnyMethod, state: TrainState, plain: Any, split: EncodedSplit) -> None:
+    """Compare an adapted model with the one that it adapts, on a padded batch.
+
+    Args:
+        method: what adapted it; one that does not start at the backbone is not checked.
+        state: its stack, before the first step.
+        plain: the same model with the same heads before it was adapted, in evaluation mode.
+        split: examples to compare on.
+
+    Raises:
+        StartError: if their logits differ.
+    """
+    if not (method.trains and method.starts_at_backbone):
+        return
+    batch = _padded(split, state).replicated(state.axis.size, method.members)
+    state.model.eval()
+    with torch.inference_mode(), exactly():
+        expected, actual = (model(**batch.inputs).logits for model in (plain, state.model))
+    off = _apart(expected, actual)
+    if off > TOLERANCE:
+        raise StartError(
+            f"method {method.full_name!r}: before the first step its logits differ from those of "
+            f"the backbone by {off:.2g} of the largest, which would spoil every comparison. Mend "
+            "its 'adapt', or define 'starts_at_backbone' if it begins elsewhere by design"
+        )
+
+
+def _padded(split: EncodedSplit, state: TrainState) -> Batch:
+    """Return the shortest example and one of median length, the same for every run."""
+    order = split.trained[np.argsort(split.lengths[split.trained], kind="stable")]
+    chosen = order[[0, len(order) // 2]]
+    return collate(split, np.tile(chosen, (state.axis.size, 1)), state.axis.device)
+
+
+def _apart(expected: Tensor, actual: Tensor) -> float:
+    """Return the largest difference, as a share of the largest logit.
+
+    Numbers that overflow are no matter of the start: such a run ends as diverged.
+    """
+    shown = expected.isfinite() & actual.isfinite() & (expected > _SHOWN)
+    if not shown.any():
+        return 0.0
+    expected, actual = expected[shown], actual[shown]
+    largest = expected.abs().max().clamp(min=torch.finfo(expected.dtype).tiny)
+    return float((expected - actual).abs().max() / largest)

@@ -1,0 +1,155 @@
+"""The functions of the Python API on what is stored: single runs, a folder, a file of outputs.
+
+As in `bench.api.calls`, the training libraries are loaded when a function is called.
+"""
+
+from __future__ import annotations
+
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gapbench.bench.api.choices import DEVICES, names, one_of
+
+if TYPE_CHECKING:
+    from gapbench.bench.api.calls import Names, Place
+    from gapbench.bench.data.sources import Sources
+    from gapbench.bench.execution.export import Exported
+    from gapbench.bench.execution.reproduce import Reproduction
+    from gapbench.bench.monitor.status import FolderStatus
+    from gapbench.bench.tasks.score import Scored
+
+
+def reproduce(
+    run: Any,
+    *,
+    results: str | PathLike[str] = "results",
+    data: Place = None,
+    backbone: Place = None,
+    start: Place = None,
+    offline: bool = False,
+    device: str = "auto",
+) -> Reproduction:
+    """Run a stored run again, alone, and compare; the results folder stays as it is.
+
+    Args:
+        run: its run hash, the start of it, its record file, or a row of `Results.runs`.
+        results: the results folder.
+        data: folder of local data, as it was given to `run`.
+        backbone: the backbone, where it is not built in or on the hub.
+        start: folder of the run's initial adapter, if it has one.
+        offline: refuse what only the hub has, before any connection is tried.
+        device: where to compute: "auto", "cpu" or "cuda".
+
+    Returns:
+        What differs; its `same` is true if status and all numbers agree.
+
+    Raises:
+        RecordError: if there is no such run, or its data are not at hand.
+        BackboneError: if its backbone, or the adapter it starts from, is not at hand.
+    """
+    from gapbench.bench.execution.reproduce import reproduce as repeat
+    from gapbench.bench.store.store import Store
+
+    one_of("device", device, DEVICES)
+    sources = _sources(data, backbone, start, offline=offline)
+    return repeat(Store(Path(results)), _name(run), sources, device)
+
+
+def export(
+    run: Any,
+    out: str | PathLike[str],
+    *,
+    results: str | PathLike[str] = "results",
+    data: Place = None,
+    backbone: Place = None,
+    start: Place = None,
+    offline: bool = False,
+    device: str = "auto",
+) -> Exported:
+    """Train a stored run again and write it as an adapter folder for PEFT.
+
+    Args:
+        run: its run hash, the start of it, its record file, or a row of `Results.runs`.
+        out: folder to write: a new or an empty one.
+        results: the results folder; this and all that follow are explained by `reproduce`.
+        data: see `reproduce`.
+        backbone: see `reproduce`.
+        start: see `reproduce`.
+        offline: see `reproduce`.
+        device: see `reproduce`.
+
+    Returns:
+        The folder, and the test scores as recorded and now.
+
+    Raises:
+        StoreError: if `out` is not empty or cannot be written.
+        RecordError: if there is no such run, or it did not end ok, then or now.
+        MergeError: if PEFT has no adapter for what the method trains.
+    """
+    from gapbench.bench.execution.export import export as write
+    from gapbench.bench.store.store import Store
+
+    one_of("device", device, DEVICES)
+    sources = _sources(data, backbone, start, offline=offline)
+    return write(Store(Path(results)), _name(run), sources, device, Path(out))
+
+
+def status(results: str | PathLike[str] = "results") -> FolderStatus:
+    """Return how far the suites of a results folder are, who works there, and what failed.
+
+    Raises:
+        StoreError: if the folder holds neither a plan nor a record.
+        RecordError: if a plan or a study in it cannot be read.
+    """
+    from gapbench.bench.monitor.status import ResultsFolder
+
+    return ResultsFolder(Path(results)).look()
+
+
+def score(
+    task: str,
+    predictions: str | PathLike[str],
+    references: str | PathLike[str],
+    *,
+    metrics: Names = None,
+    progress: bool = True,
+) -> Scored:
+    """Score the outputs of any system with a task's metrics.
+
+    Args:
+        task: name of a built-in task, or its YAML file.
+        predictions: texts, one a line in .txt or a list in .json; or any predictions in .csv, .tsv,
+            .jsonl or .parquet with a column ``prediction``, or ``logit_0, logit_1, ...``, or
+            ``prob_0, prob_1, ...``.
+        references: rows with the task's columns: .csv, .tsv, .jsonl or .parquet.
+        metrics: instead of the task's own.
+        progress: whether to show on stderr how far slow metrics are.
+
+    Returns:
+        The scores by metric, with the reason of each that is missing.
+
+    Raises:
+        ConfigError: if there is no such task or metric.
+        DataError: if a file cannot be read, or the two do not fit each other.
+    """
+    from gapbench.bench.api.progress import tracked
+    from gapbench.bench.tasks.score import score as scored
+
+    track = tracked if progress else iter
+    return scored(str(task), Path(predictions), Path(references), names(metrics), track)
+
+
+def _name(run: Any) -> str:
+    return str(run if isinstance(run, str | PathLike) else run["run_hash"])
+
+
+def _sources(data: Place, backbone: Place, start: Place, *, offline: bool) -> Sources:
+    from gapbench.bench.data.sources import Sources
+
+    sources = Sources(None if data is None else Path(data), offline=offline)
+    if backbone is not None:
+        sources.backbone(str(backbone))
+    if start is not None:
+        sources.start(Path(start))
+    return sources

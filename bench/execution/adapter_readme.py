@@ -1,0 +1,80 @@
+"""The README of an exported adapter: the lines of code that load it, and what to give it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gapbench.bench import __version__
+from gapbench.bench.config.head import LANGUAGE_MODEL
+from gapbench.bench.config.task import Task
+from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.store.record import Record
+
+_PAGE = """\
+# {method} on {task}
+
+A LoRA adapter of `{base}`, trained by gapbench {version} (run {run}, seed {seed}). Code in this
+folder loads it, with the tokenizer and padding token that it was trained with:
+
+```python
+from peft import PeftModel
+from transformers import AutoTokenizer, {auto_class}
+
+tokenizer = AutoTokenizer.from_pretrained(".")
+base = {auto_class}.from_pretrained({arguments})
+model = PeftModel.from_pretrained(base, ".")
+```
+
+{inputs}
+
+```python
+inputs = tokenizer({texts}, padding=True{limit}, return_tensors="pt")
+outputs = model(**inputs)
+```
+"""
+
+
+def page(record: Record, backbone: Backbone, base: Mapping[str, Any]) -> str:
+    """Return the README of a record's adapter.
+
+    Args:
+        record: of the run.
+        backbone: that it adapts.
+        base: what PEFT's configuration says of the backbone.
+    """
+    cell, task = record.cell, record.cell.task
+    settings: dict[str, Any] = {}
+    if base["revision"] is not None:
+        settings["revision"] = base["revision"]
+    if task.head != LANGUAGE_MODEL:
+        settings["num_labels"] = task.n_outputs
+    settings |= backbone.reading
+    given = [
+        repr(base["base_model_name_or_path"]),
+        *(f"{key}={value!r}" for key, value in settings.items()),
+    ]
+    prompted = task.head == LANGUAGE_MODEL
+    longest = min(task.max_length, backbone.reader.window)
+    return _PAGE.format(
+        method=cell.method,
+        task=task.name,
+        base=cell.backbone.name,
+        version=__version__,
+        run=record.run_hash,
+        seed=record.seed,
+        auto_class=task.head.auto_class,
+        arguments=", ".join([*given, "pad_token_id=tokenizer.pad_token_id"]),
+        inputs=_inputs(task),
+        texts="prompts" if prompted else ", ".join(f"{name}s" for name in task.text),
+        limit="" if prompted else f", truncation=True, max_length={longest}",
+    )
+
+
+def _inputs(task: Task) -> str:
+    """Return what the model takes and gives, in sentences."""
+    if task.head == LANGUAGE_MODEL:
+        prompt = getattr(task, "prompt", None) or "\n".join(f"{{{name}}}" for name in task.text)
+        return f"Prompts are {prompt!r}, and what follows begins after a space."
+    columns = " and ".join(f"`{name}`" for name in task.text)
+    takes = f"It takes batches of texts: {columns}."
+    labels = ", ".join(f"{number} is {label!r}" for number, label in enumerate(task.labels))
+    return f"{takes} Of its outputs, {labels}." if labels else takes

@@ -1,0 +1,100 @@
+"""A first look at a file of rows, for people: what was read, and what is odd about it.
+
+Nothing here is refused. Most of what a reader can do wrong shows as a text that differs from all
+others: rows joined by a quote that never closed, a table with tabs read as one column, text in
+another encoding.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+_SHOWN_ROWS, _SHOWN_CLASSES, _SHOWN_CHARACTERS = 3, 12, 60
+_SPREADS = 5.0  # of the logarithm of length around its median, beyond which a text is odd
+_LEAST_SPREAD = 0.2  # texts of nearly one length may differ by a factor of e without being odd
+_FEW = 0.05  # share of rows up to which line breaks are an exception
+_MISREAD = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]")
+
+
+def lines(path: Path, table: Mapping[str, Sequence[Any]], texts: Sequence[str], label: str) -> str:
+    """Return how many rows and columns a file has, its first rows, its classes and its oddities.
+
+    Args:
+        path: the file.
+        table: its columns, which hold text under ``texts``.
+        texts: columns that a model reads.
+        label: the column that it predicts.
+    """
+    labels = table[label]
+    shown = [f"{path}: {len(labels)} rows with columns {', '.join(table)}"]
+    for row in range(min(_SHOWN_ROWS, len(labels))):
+        cells = ", ".join(f"{name} {_short(table[name][row])}" for name in (*texts, label))
+        shown.append(f"  row {row}: {cells}")
+    counts = Counter(str(value).strip() for value in labels)
+    if len(counts) <= _SHOWN_CLASSES:
+        shown.append("  classes: " + ", ".join(f"{name} {n}" for name, n in counts.most_common()))
+        padded = sum(isinstance(value, str) and value != value.strip() for value in labels)
+        if padded:
+            shown.append(f"  odd: {padded} labels have blanks around them, which do not count")
+        shown += [f"  odd: {what}" for what in _alike([*counts])]
+    for name in texts:
+        shown += [f"  odd: column {name!r}: {what}" for what in _oddities(table[name])]
+    return "\n".join(shown)
+
+
+def _oddities(values: Sequence[Any]) -> Iterator[str]:
+    """Yield a sentence for each way in which some texts differ from the others."""
+    texts = [value if isinstance(value, str) else "" for value in values]
+    lengths = np.array([len(text) for text in texts])
+    breaks = [row for row, text in enumerate(texts) if re.search(r"[\r\n]", text.strip())]
+    found = {
+        f"far longer than the others, of which half have at most {np.median(lengths):.0f} "
+        "characters": _far_longer(lengths),
+        "with a tab inside": [row for row, text in enumerate(texts) if "\t" in text],
+        "with a line break inside": breaks if len(breaks) <= _FEW * len(texts) else [],
+        "without any text": [row for row, text in enumerate(texts) if not text.strip()],
+        "with characters of a wrong encoding": [
+            row for row, text in enumerate(texts) if _MISREAD.search(text)
+        ],
+    }
+    for what, rows in found.items():
+        if rows:
+            first = f"row {rows[0]}: {_short(texts[rows[0]])} ({lengths[rows[0]]} characters)"
+            yield f"{len(rows)} {'text' if len(rows) == 1 else 'texts'} {what}, as in {first}"
+
+
+def _far_longer(lengths: "np.ndarray[Any, Any]") -> list[int]:
+    """Return the rows whose text is longer than the spread of the others explains."""
+    logs = np.log(np.maximum(lengths, 1))
+    middle = np.median(logs)
+    spread = max(_LEAST_SPREAD, 1.4826 * float(np.median(np.abs(logs - middle))))
+    return [int(row) for row in np.flatnonzero(logs > middle + _SPREADS * spread)]
+
+
+def _alike(names: Sequence[str]) -> Iterator[str]:
+    """Yield a sentence for classes that a reader may take for one."""
+    same: dict[str, list[str]] = {}
+    for name in sorted(names):
+        same.setdefault(_skeleton(name), []).append(name)
+    for group in same.values():
+        if len(group) > 1:
+            names_of = ", ".join(map(repr, group))
+            yield f"classes {names_of} look alike, and stay {len(group)} classes; make them equal"
+
+
+def _skeleton(name: str) -> str:
+    """Return a name without what is easily typed or encoded in two ways."""
+    plain = unicodedata.normalize("NFKC", name).casefold()
+    seen = "".join(c for c in plain if unicodedata.category(c) != "Cf")
+    word = " ".join(re.split(r"[\s_-]+", seen)).strip()
+    return {"1": "true", "0": "false"}.get(word, word)
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else f"{text[: _SHOWN_CHARACTERS - 3]}..."

@@ -1,0 +1,75 @@
+"""Padding check: a text has the same logits alone and beside a longer one.
+
+Batches pad on the right. A model that reads its answer from the last place of a row, or mixes
+places whatever the mask says, would score a text by its neighbours.
+"""
+
+import math
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+
+from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION, Head
+from gapbench.bench.models import attention, head_hooks
+from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.profiling import measurement_cache
+from gapbench.bench.store.failure import status_of
+from gapbench.bench.store.record import Status
+
+TOLERANCE = 1e-3  # of the largest logit, in float32
+_SHORT, _LONG = "one", "one two three four five six seven eight nine ten"
+
+
+def unsupported_reason(backbone: Backbone, head: Head, device: torch.device) -> str | None:
+    """Return why a backbone cannot be scored in batches, None if it can.
+
+    It is measured once for each backbone, head, and version of the libraries.
+    """
+    subject = {
+        "padding check": 1,
+        "backbone": backbone.fingerprint.model_dump(mode="json"),
+        "head": head.auto_class,
+        "versions": [torch.__version__, transformers.__version__],
+    }
+    key = measurement_cache.key_of(subject, device)
+    found = measurement_cache.recall(key)
+    if not isinstance(found, dict) or "moved" not in found:
+        found = {"moved": _moved(backbone, head, device)}
+        measurement_cache.remember(key, found)
+    moved = found["moved"]
+    if moved is None or moved <= TOLERANCE:
+        return None
+    return (
+        f"padding after a text moves its logits by {moved:.1%} of their size, so that its score "
+        "would depend on the texts beside it"
+    )
+
+
+def _moved(backbone: Backbone, head: Head, device: torch.device) -> float | None:
+    """Return how far padding moves logits, relative to the largest; None if that has no answer."""
+    model: Any = backbone.model().to(device).eval()
+    attention.take_over(model)
+    if head == SEQUENCE_CLASSIFICATION:
+        head_hooks.attach(model, head)
+    try:
+        with torch.inference_mode():
+            alone = _logits(model, backbone, [_SHORT])[0]
+            beside = _logits(model, backbone, [_SHORT, _LONG])[0, ..., : alone.shape[-1]]
+    except Exception as error:  # a model on inputs unfit for it may raise anything; runs tell
+        if status_of(error) == Status.OUT_OF_MEMORY:
+            raise
+        return None
+    moved = float((beside - alone).abs().max() / alone.abs().max().clamp(min=1e-12))
+    return moved if math.isfinite(moved) else None
+
+
+def _logits(model: Any, backbone: Backbone, texts: list[str]) -> Tensor:
+    """Return the logits of texts, (texts, outputs), or of the two ends, (texts, 2, tokens)."""
+    inputs = backbone.tokenizer(texts, padding=True, return_tensors="pt")
+    out = model(**inputs.to(next(model.parameters()).device))
+    if hasattr(out, "logits"):
+        logits: Tensor = out.logits
+        return logits
+    return torch.stack([out.start_logits, out.end_logits], dim=1)

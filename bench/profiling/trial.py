@@ -1,0 +1,64 @@
+"""A trial of a cell: what `gapbench check` tries before an hour is spent.
+
+The longest sequence of train and the shortest, side by side, go forward and backward through the
+real model, once in each phase of the method; those of the other splits are scored. That costs about
+as much as one or two training steps of a batch of two for each row of the table of `check`.
+"""
+
+import gc
+
+import numpy as np
+import torch
+
+from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.config.run import Run
+from gapbench.bench.core.errors import BenchError
+from gapbench.bench.data.batching import collate
+from gapbench.bench.data.encoded import EncodedSplit, Indices, TaskData
+from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.tasks import kinds
+from gapbench.bench.tasks.eval_subset import EvalSubset
+from gapbench.bench.training.phase_schedule import spans
+
+
+def failure(run: Run, backbone: Backbone, task_data: TaskData, device: torch.device) -> str | None:
+    """Return why a run would fail on its longest inputs, None if it would not."""
+    try:
+        method, state = set_up([run], backbone, task_data, device)
+        if method.trains:
+            finite = _train(run, method, state, task_data.train)
+            if not finite:
+                return "the loss of the first step is not a finite number"
+        with method.scoring(state):
+            for name, split in task_data.open.items():
+                if name != "train":
+                    subset = EvalSubset(split, _extremes(split))
+                    kinds.get(run.cell.task.kind).outputs(method, state, subset)
+    except BenchError as error:
+        return str(error)
+    except Exception as error:
+        return f"on the longest inputs, {type(error).__name__}: {error}"
+    finally:
+        gc.collect()
+    return None
+
+
+def _train(run: Run, method: AnyMethod, state: TrainState, train: EncodedSplit) -> bool:
+    """Make one step in each phase; return whether all losses are finite."""
+    order = train.trained[np.argsort(train.lengths[train.trained], kind="stable")]
+    batch = collate(train, order[[-1, 0]][None], state.axis.device)
+    finite = True
+    for span in spans(method, run.cell.budget.total_steps(len(train.trained))):
+        method.begin(state, span.phase, [run.cell.training], span.stop - span.start)
+        state.model.train()
+        report = method.step(state, dict.fromkeys(span.phase.parts, batch))
+        finite &= bool(report.losses.isfinite().all())
+    return finite
+
+
+def _extremes(split: EncodedSplit) -> Indices:
+    """Return the examples with the longest and the shortest sequence, in their order."""
+    offsets = getattr(split, "sequence_offsets", np.arange(len(split) + 1))
+    ends = [int(split.lengths.argmax()), int(split.lengths.argmin())]
+    return np.unique(np.searchsorted(offsets, ends, side="right") - 1)

@@ -1,0 +1,79 @@
+"""Methods that predict with samples of a posterior over their weights: the part they share."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from gapbench.bench.adaptation.method import TrainState
+from gapbench.bench.config.head import LANGUAGE_MODEL
+from gapbench.bench.config.task import Task
+from gapbench.bench.core.errors import MergeError
+from gapbench.bench.data.batching import Batch
+from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.merge import Adapter, peft_adapter, plain_weights
+from gapbench.methods._shared.lowrank import LowRank, LowRankConfig
+from gapbench.methods._shared.mean_prediction import mean_prediction
+
+
+class SampledConfig(LowRankConfig):
+    """LoRA's settings and the number of samples of a prediction."""
+
+    samples: int = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="samples of the posterior whose probabilities are averaged, each a pass at "
+        "inference; 0 predicts at the mean",
+    )
+
+
+ConfigT = TypeVar("ConfigT", bound=SampledConfig)
+
+
+class SampledLora(LowRank[ConfigT]):
+    """LoRA with a posterior; a relative says how to move to a sample of it."""
+
+    @classmethod
+    def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:
+        """Refuse samples where texts are written: one cache serves one set of weights."""
+        if config.samples > 0 and task.head == LANGUAGE_MODEL:
+            return f"samples is {config.samples}, but a language model writes at the mean: set 0"
+        return super().supports(task, backbone, config)
+
+    def mean_of_samples(
+        self, state: TrainState, batch: Batch, move_to: Callable[[int], None]
+    ) -> Tensor:
+        """Return the log of the mean probabilities, or the mean of real values.
+
+        Args:
+            state: the stack in evaluation mode.
+            batch: what to predict.
+            move_to: puts the sample of a number into the model.
+        """
+        drawn = []
+        for number in range(self.configs[0].samples):
+            move_to(number)
+            logits = state.model(**batch.inputs).logits
+            drawn.append(logits.unflatten(0, (self.axis.size, -1)))
+        return mean_prediction(torch.stack(drawn, dim=1), state.task.loss)
+
+    def merge(self, state: TrainState, position: int) -> dict[str, Tensor]:
+        """Return plain weights at the mean; samples have none."""
+        self._refuse_samples()
+        return plain_weights(state.model, position)
+
+    def export(self, state: TrainState, position: int) -> Adapter:
+        """Return a PEFT adapter at the mean; samples have none."""
+        self._refuse_samples()
+        return peft_adapter(state.model, position, state.task.head)
+
+    def _refuse_samples(self) -> None:
+        samples = self.configs[0].samples
+        if samples > 0:
+            raise MergeError(
+                f"method {self.name!r}: the mean prediction of {samples} samples cannot be written "
+                "as one model; train with samples = 0"
+            )

@@ -1,0 +1,112 @@
+"""Manifold mixup: the model is trained on mixtures of two examples' features and targets.
+
+Source: Verma et al. 2019, "Manifold Mixup: Better Representations by Interpolating Hidden States",
+section 2: features ``lam h + (1 - lam) h'`` and loss ``lam L(y) + (1 - lam) L(y')``, lam drawn from
+Beta(alpha, alpha), h' and y' those of another example of the batch.
+
+Deviations:
+1. Mixed is what the head gets: the features of one token. The paper draws one of several layers at
+   each step; texts differ in length, so that hidden states before pooling have no common places.
+2. LoRA in place of full training.
+"""
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from optuna.distributions import FloatDistribution
+from pydantic import Field
+from scipy.special import betaincinv
+from torch import Tensor, nn
+
+from gapbench.bench.adaptation.losses import run_losses
+from gapbench.bench.adaptation.method import TrainState
+from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
+from gapbench.bench.config.task import Task
+from gapbench.bench.data.batching import Batch
+from gapbench.bench.models import attention
+from gapbench.bench.models.backbone import Backbone
+from gapbench.methods._shared.dropout_masks import Tokens
+from gapbench.methods._shared.lowrank import LowRank, LowRankConfig, Space
+
+
+class MixupHiddenConfig(LowRankConfig):
+    """LoRA's settings and the distribution of the shares."""
+
+    PER_RUN: ClassVar[frozenset[str]] = LowRankConfig.PER_RUN | {"mixing"}
+
+    mixing: float = Field(
+        default=2.0,
+        ge=0,
+        description="alpha of Beta(alpha, alpha), from which the share of an example in its "
+        "mixture is drawn at every step (the paper's 2); 0 mixes nothing",
+    )
+
+
+class MixupHidden(LowRank[MixupHiddenConfig]):
+    """LoRA trained on mixed features of the head."""
+
+    name = "mixup_hidden"
+    reference = "Verma et al. 2019, arXiv:1806.05236, section 2"
+    Config = MixupHiddenConfig
+    tuned: ClassVar[Space] = {"mixing": FloatDistribution(0.1, 4.0, log=True)}
+
+    _partners: Tensor | None = None  # (rows,), the other example of each mixture, while mixing
+    _shares: Tensor  # (rows,), of the first
+
+    @classmethod
+    def supports(cls, task: Task, backbone: Backbone, config: MixupHiddenConfig) -> str | None:
+        """Refuse tasks with more than one target a text, whose features cannot be paired."""
+        if task.head != SEQUENCE_CLASSIFICATION:
+            return "examples have no single feature vector to mix; it needs one target a text"
+        return super().supports(task, backbone, config)
+
+    def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
+        """Put updates beside the target layers, and mix what the first part of the head gets."""
+        layers = attention.layers(model)
+        self._reads_last = bool(layers) and attention.is_causal(model)
+        model = super().adapt(model, backbone)
+        self._tokens = Tokens()
+        self._tokens.watch(model)
+        model.get_submodule(backbone.head[0]).register_forward_pre_hook(self._mix)
+        return model
+
+    def losses(self, state: TrainState, batch: Batch) -> Tensor:
+        """Return each run's mean loss on its mixtures, (runs,)."""
+        runs = self.axis.size
+        self._draw(len(batch.targets) // runs)
+        first, partners = self._run_shares, self._partners
+        logits = state.model(**batch.inputs).logits
+        self._partners = None
+        own = run_losses(logits, batch.targets, state.task, runs)
+        other = run_losses(logits, batch.targets[partners], state.task, runs)
+        return first * own + (1 - first) * other
+
+    def _draw(self, examples: int) -> None:
+        """Draw a share for each run and a partner for each example of its batch."""
+        runs = self.axis.size
+        order = self.axis.uniform("mixup partners", (examples,)).argsort(dim=1)
+        starts = torch.arange(runs, device=order.device).unsqueeze(1) * examples
+        uniform = self.axis.uniform("mixup shares", (1,)).double().cpu().numpy()[:, 0]
+        alphas = np.array([config.mixing for config in self.active_configs])
+        beta = np.ones(runs)
+        mixed = alphas > 0
+        beta[mixed] = betaincinv(alphas[mixed], alphas[mixed], uniform[mixed])
+        self._partners = (order + starts).flatten()
+        self._run_shares = torch.from_numpy(beta).to(self.axis.device, self.axis.dtype)
+        self._shares = self._run_shares.repeat_interleave(examples)
+
+    def _mix(self, _: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """Replace the features that the head reads, in (rows, [tokens,] features)."""
+        if self._partners is None:
+            return None
+        x: Tensor = args[0]
+        wide = x if x.dim() == 3 else x.unsqueeze(1)
+        rows = torch.arange(len(x), device=x.device)
+        places = torch.zeros_like(rows)
+        if self._reads_last and x.dim() == 3:
+            places = self._tokens.lengths(len(x), x.shape[1], x.device) - 1
+        own = wide[rows, places]
+        change = (1 - self._shares).unsqueeze(1) * (own[self._partners] - own)
+        mixed = wide.index_put((rows, places), own + change)
+        return (mixed.view_as(x), *args[1:])

@@ -1,0 +1,89 @@
+"""What `gapbench init` shows of a file of rows."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gapbench.bench.experiment.first_look import lines
+from tests.support.small_suite import call, rows
+
+TEXTS = rows("train")["sentence"]
+
+
+def look(**changed: Any) -> list[str]:
+    """Return what is said of forty rows, of which the one with number 7 has other values."""
+    table = {"text": list(TEXTS), "label": ["pos", "neg"] * (len(TEXTS) // 2)}
+    for name, value in changed.items():
+        table[name][7] = value
+    return lines(Path("rows.csv"), table, ["text"], "label").splitlines()
+
+
+def test_rows_columns_and_classes_are_shown() -> None:
+    """Counts, names and the first rows tell at a glance whether a file was read as meant."""
+    first, *others = look()
+    assert first == "rows.csv: 40 rows with columns text, label"
+    assert others[0] == f"  row 0: text {TEXTS[0]!r}, label 'pos'"
+    assert others[3:] == ["  classes: pos 20, neg 20"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("\n".join(TEXTS), "1 text far longer than the others"),
+        (f"{TEXTS[0]}\t1", "1 text with a tab inside, as in row 7"),
+        (f"{TEXTS[0]},1\n{TEXTS[1]}", "1 text with a line break inside, as in row 7"),
+        (" ", "1 text without any text"),
+        (None, "1 text without any text"),
+        ("caf\ufffd", "1 text with characters of a wrong encoding"),
+        ("quoted \x93word\x94", "1 text with characters of a wrong encoding"),
+    ],
+)
+def test_text_unlike_the_others_is_named(text: str | None, said: str) -> None:
+    """Merged rows, unsplit rows and another encoding show as texts that stand out."""
+    assert any(said in line for line in look(text=text))
+
+
+@pytest.mark.parametrize("name", ["POS", "p\u200bos", "\uff50os", "pos\u00a0"])
+def test_classes_that_look_alike_are_named(name: str) -> None:
+    """A typing error makes a class of its own; blanks around a name alone do not."""
+    said = [line for line in look(label=name) if "odd" in line]
+    assert len(said) == 1
+    assert ("look alike" in said[0]) != name.startswith("pos")
+
+
+def test_bools_and_numbers_look_alike() -> None:
+    """A column of 1, true and 0 is one of bools that two programs wrote."""
+    table = {"text": TEXTS, "label": ["1", "true", "0", "0"] * (len(TEXTS) // 4)}
+    assert "  odd: classes '1', 'true' look alike, and stay 2 classes; make them equal" in lines(
+        Path("rows.csv"), table, ["text"], "label"
+    )
+
+
+def test_texts_of_natural_lengths_are_not_odd() -> None:
+    """Lengths of documents spread over decades; their longest are no mistake."""
+    lengths = np.exp(np.random.default_rng(0).normal(5.0, 0.8, 5000)).astype(int)
+    table = {"text": ["x" * n for n in lengths], "label": ["a", "b"] * 2500}
+    assert "odd" not in lines(Path("rows.csv"), table, ["text"], "label")
+
+
+def test_blanks_around_a_class_do_not_count(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`init` finds two classes, says so, and `check` names the class that test lacks."""
+    labels = ["pos", "neg", "pos ", " neg"] * (len(TEXTS) // 4)
+    pd.DataFrame({"text": TEXTS, "label": labels}).to_csv(tmp_path / "rows.csv", index=False)
+    pd.DataFrame({"text": ["a cat"] * 4, "label": ["pos "] * 4}).to_csv(
+        tmp_path / "test.csv", index=False
+    )
+    files = ("--data", tmp_path / "rows.csv", "--test", tmp_path / "test.csv")
+    answer = call(
+        capsys, "init", tmp_path / "mine.yaml", *files, "--text", "text", "--label", "label"
+    )
+    assert "20 labels have blanks around them" in answer.out
+    assert "labels: [neg, pos]" in (tmp_path / "tasks" / "mine.yaml").read_text()
+    checked = call(capsys, "check", tmp_path / "mine.yaml", "--methods", "lora")
+    assert checked.code == 0
+    assert "test has no example of class neg, so that its scores say nothing of it" in checked.err

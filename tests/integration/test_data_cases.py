@@ -1,0 +1,158 @@
+"""Files that once gave silently wrong numbers, each with the commands of its README."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from tests.support.small_suite import Answer, call
+
+Command = Callable[..., Answer]
+Copied = Callable[[str], Path]
+
+
+@pytest.fixture
+def copied(
+    shared_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], Path]:
+    """Return a function that copies the files of a case and works beside them."""
+
+    def copy(name: str) -> Path:
+        if not (shared_folder / "cases" / name).is_dir():
+            pytest.skip(f"no cases in {shared_folder}")
+        folder = Path(shutil.copytree(shared_folder / "cases" / name, tmp_path / name))
+        monkeypatch.chdir(folder)
+        return folder
+
+    return copy
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Command:
+    """Return a function that calls a command as it stands in a README."""
+    return lambda line: call(capsys, *line.split())
+
+
+def accuracy(run: Command, files: str) -> float:
+    """Return what a file of outputs scores."""
+    answer = run(f"score --task {files} --metrics accuracy --json")
+    assert answer.code == 0, answer.err
+    return float(answer.json["scores"]["accuracy"])
+
+
+@pytest.mark.parametrize(
+    ("case", "data", "columns", "rows"),
+    [
+        ("02-tsv-quotes", "sentences.tsv", "--text sentence --label label", 600),
+        ("203-tsv-quotes", "mine.tsv", "--text text --label label", 200),
+    ],
+)
+def test_every_line_of_a_file_with_tabs_is_a_row(
+    copied: Copied, run: Command, case: str, data: str, columns: str, rows: int
+) -> None:
+    """Quotes in it join no rows, and `init` says how many it read."""
+    copied(case)
+    answer = run(f"init new.yaml --data {data} {columns}")
+    assert answer.out.startswith(f"{data}: {rows} rows with columns ")
+    assert "odd" not in answer.out
+    assert run("check new.yaml --methods lora").code == 0
+
+
+def test_outputs_for_quoted_lines_are_counted_right(copied: Copied, run: Command) -> None:
+    """Every line of the references wants an output, whatever quotes it holds."""
+    folder = copied("203-tsv-quotes")
+    lines = len((folder / "refs.tsv").read_text().splitlines()) - 1
+    given = {f"p{n}.csv": len(pd.read_csv(folder / f"p{n}.csv")) for n in (3, 5)}
+    for name, count in given.items():
+        answer = run(f"score --task sst2 --predictions {name} --references refs.tsv")
+        assert answer.code == (0 if count == lines else 2)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_classes_that_are_numbers_are_names(copied: Copied, run: Command, suffix: str) -> None:
+    """Perfect outputs score 1 in either format, with the task of then and with a new one."""
+    copied("03-class-names-that-are-numbers")
+    assert run("init new.yaml --data nums.jsonl --text text --label label").code == 0
+    for task in ("nums", "new"):
+        files = f"tasks/{task}.yaml --predictions perfect.{suffix} --references nums.jsonl"
+        assert accuracy(run, files) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("files", "score"),
+    [
+        ("stars.yaml --predictions pred12.csv --references refs.jsonl", 0.8),
+        ("stars.yaml --predictions pred12.jsonl --references refs.jsonl", 0.8),
+        ("codes.yaml --predictions codes.csv --references refs2.jsonl", 0.8),
+        ("codes.yaml --predictions codes.jsonl --references refs2.jsonl", 0.8),
+        ("codes.yaml --predictions codes.csv --references refs3.csv", 1.0),
+    ],
+)
+def test_digits_are_names_in_every_format(
+    copied: Copied, run: Command, files: str, score: float
+) -> None:
+    """Outputs and references may be in formats that tell numbers from names, or not."""
+    copied("204-digit-names")
+    assert accuracy(run, files) == score
+
+
+def test_number_that_names_no_class_is_a_class_of_a_larger_task(
+    copied: Copied, run: Command
+) -> None:
+    """Star 3 of three is an output like any other, and not refused as a fourth place."""
+    copied("204-digit-names")
+    assert 0 <= accuracy(run, "stars.yaml --predictions pred123.csv --references refs.jsonl") <= 1
+
+
+def test_test_file_without_one_class_names_it(copied: Copied, run: Command) -> None:
+    """Where test holds only names like numbers they stay names, and `check` says what lacks."""
+    folder = copied("204-digit-names")
+    names = ["1", "2", "3", "none"]
+    for name, chosen in (("train", names), ("test", names[:2])):
+        labels = [chosen[row % len(chosen)] for row in range(60)]
+        rows = pd.DataFrame({"text": [f"text {row}" for row in range(60)], "label": labels})
+        rows.to_csv(folder / f"{name}.csv", index=False)
+    answer = run("init new.yaml --data train.csv --test test.csv --text text --label label")
+    assert answer.code == 0, answer.err
+    checked = run("check s/b.yaml --methods lora")
+    assert (checked.code, "test has no example of class 3, none" in checked.err) == (0, True)
+    ran = run("run s/b.yaml --methods majority --seeds 1 --workers 1 --results r")
+    assert ran.code == 0, ran.err
+    (row,) = pd.read_parquet(next((folder / "r").rglob("*.parquet")))[["label"]].nunique()
+    assert row == 2
+
+
+def test_outputs_in_another_order_are_aligned_by_id(copied: Copied, run: Command) -> None:
+    """Perfect outputs score 1 in any order that an id tells; an unknown id is refused."""
+    folder = copied("06-score-ignores-ids")
+    for name in ("in_order", "by_idx"):
+        assert accuracy(run, f"rte --predictions {name}.csv --references rte.parquet") == 1.0
+    table = pd.read_csv(folder / "by_idx.csv")
+    table.loc[3, "idx"] = -1
+    table.to_csv(folder / "unknown.csv", index=False)
+    answer = run("score --task rte --predictions unknown.csv --references rte.parquet")
+    assert (answer.code, answer.out) == (2, "")
+    assert "idx is " in answer.err
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ("twice.csv", "it has 2 columns 'label'; rename or remove all but one"),
+        ("half.jsonl", r"line 4: it holds \ud83d, one half of a pair"),
+        ("big.csv", "at most 2,147,483,646 of this format are read; save it as .parquet"),
+    ],
+)
+def test_files_that_broke_a_reader_are_refused_in_a_line(
+    copied: Copied, run: Command, data: str, said: str
+) -> None:
+    """Nothing is written, and the message names what to do."""
+    folder = copied("11-data-files")
+    with (folder / "big.csv").open("wb") as file:
+        file.truncate(2200 * 2**20)
+    answer = run(f"init new.yaml --data {data} --text text --label label")
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert said in answer.err
+    assert not (folder / "new.yaml").exists()

@@ -1,0 +1,94 @@
+"""Settings under which a method would be another one, or could not move, are refused by name."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gapbench.bench.adaptation import registry
+from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
+from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.tuning.space import space_of
+from tests.support import tiny_families
+from tests.support.small_stack import MakeBackbone, load_backbone, make_runs, make_task
+
+
+@pytest.fixture(scope="module", params=["llama", "bert"])
+def shallow(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Backbone:
+    """A decoder and an encoder of one layer."""
+    folder: Path = tmp_path_factory.mktemp("shallow")
+    family: str = request.param
+    return tiny_families.load(family, folder, SEQUENCE_CLASSIFICATION, num_hidden_layers=1)
+
+
+def _reason(name: str, backbone: Backbone, **config: Any) -> str:
+    cls = registry.get(name)
+    return cls.supports(make_task(), backbone, cls.Config.model_validate(config)) or "none"
+
+
+@pytest.mark.parametrize("name", ["hiddenkey", "hiddenkey_minus", "dropkey", "hiddencut"])
+def test_latter_half_of_one_layer_is_none_of_it(name: str, shallow: Backbone) -> None:
+    """HiddenKey would be LoRA at twice its passes."""
+    told = "is the latter half of 1 layer, so none drops; set it to 'all'"
+    by_default = _reason(name, shallow)
+    assert (told in by_default) == (shallow.family == "llama")
+    assert told in _reason(name, shallow, layers="latter_half")
+    assert _reason(name, shallow, layers="all") == "none"
+
+
+def test_choice_among_one_block_is_refused(shallow: Backbone) -> None:
+    """Flexora's search could move nothing, and would end every run."""
+    assert "there is one block to choose from" in _reason("flexora", shallow)
+    assert "there is one block to choose from" in _reason("flexora", shallow, selection="top_k")
+    assert _reason("flexora", shallow, granularity="module") == "none"
+    assert "which is 'lora'" in _reason("flexora_random", shallow)
+
+
+@pytest.fixture
+def backbone(make_backbone: MakeBackbone) -> Backbone:
+    """An encoder of two layers."""
+    return load_backbone(make_backbone("bert"), make_runs("lora"))
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "told"),
+    [
+        ("flexora", {"selection": "top_k", "blocks": 2}, "'top_k' chooses 1 to 1 of 2"),
+        ("flexora_random", {"blocks": 2}, "all 2 blocks"),
+        ("bilora", {"rank": 1}, "'softmax' never move"),
+        ("bilora_joint", {"rank": 1}, "'softmax' never move"),
+        ("lora_dropout", {"rate": 1.0}, "every update is zeroed"),
+        ("adalora_dropout", {"rate": 1.0}, "every update is zeroed"),
+        ("hiddenkey", {"consistency_weight": 0.0}, "the second pass does nothing"),
+        ("unified_dropout", {"consistency": "js", "consistency_weight": 0.0}, "does nothing"),
+    ],
+)
+def test_setting_without_effect_is_refused(
+    name: str, config: dict[str, Any], told: str, backbone: Backbone
+) -> None:
+    """The reason says why, and the method's default is not touched."""
+    assert told in _reason(name, backbone, **config)
+    assert _reason(name, backbone) == "none"
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("bilora", {"rank": 1, "values": "real"}),
+        ("flexora", {"selection": "top_k", "blocks": 1}),
+        ("r_drop", {"consistency_weight": 0.0}),  # both passes still have a task loss
+        ("lora_dropout", {"rate": 0.0}),  # copies may differ by the backbone's dropout
+    ],
+)
+def test_setting_with_some_effect_is_left(
+    name: str, config: dict[str, Any], backbone: Backbone
+) -> None:
+    """Only what can do nothing at all is refused."""
+    assert _reason(name, backbone, **config) == "none"
+
+
+def test_tuner_proposes_no_rank_that_is_refused(backbone: Backbone) -> None:
+    """The range begins where the method begins to work."""
+    for name, low in (("bilora", 2), ("lora", 1)):
+        cell = make_runs(name)[0].cell
+        assert space_of(cell, "full", backbone)["rank"].low == low

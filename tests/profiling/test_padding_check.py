@@ -1,0 +1,48 @@
+"""A text has the same logits alone and beside a longer one, or the backbone is refused."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION, SPAN, Head
+from gapbench.bench.profiling import padding_check
+from tests.support.small_suite import call, make
+from tests.support.tiny_checkpoints import load, save
+
+CPU = torch.device("cpu")
+EXACT = [
+    *(("bert", head) for head in (SEQUENCE_CLASSIFICATION, SPAN)),
+    *((family, SEQUENCE_CLASSIFICATION) for family in ("xlnet", "xlm", "bart", "t5", "mpnet")),
+    *((family, SEQUENCE_CLASSIFICATION) for family in ("gpt2", "llama", "falcon", "opt")),
+    *((family, SPAN) for family in ("gpt2", "xlnet", "splinter")),
+]
+
+
+@pytest.mark.parametrize(("family", "head"), EXACT)
+def test_padding_leaves_logits_alone(family: str, head: Head, tmp_path: Path) -> None:
+    """XLNet reads its answer from the last place of a row, which is the text's own last token."""
+    backbone = load(save(tmp_path / family, family), head)
+    assert padding_check.unsupported_reason(backbone, head, CPU) is None
+    moved = padding_check._moved(backbone, head, CPU)
+    assert moved is not None
+    assert moved < 1e-4
+
+
+@pytest.mark.parametrize("family", ["fnet", "convbert", "nystromformer", "yoso"])
+def test_model_that_mixes_places_is_skipped(
+    family: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Fourier transforms, convolutions and landmarks pay no heed to a mask."""
+    small = make(tmp_path / "small", save(tmp_path / family, family), methods=["head"])
+    (row,) = call(capsys, "check", *small.planning, "--json").json
+    assert row["verdict"].startswith(f"backbone '{family}': padding after a text moves its logits")
+
+
+def test_result_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same backbone and head are measured once."""
+    backbone = load(save(tmp_path / "fnet", "fnet"))
+    reason = padding_check.unsupported_reason(backbone, SEQUENCE_CLASSIFICATION, CPU)
+    monkeypatch.setattr(padding_check, "_moved", None)
+    assert reason is not None
+    assert padding_check.unsupported_reason(backbone, SEQUENCE_CLASSIFICATION, CPU) == reason

@@ -1,0 +1,128 @@
+"""`check` tries the longest inputs of every cell; what would fail is a reason in its table."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gapbench.bench.adaptation import registry
+from gapbench.bench.adaptation.method import Method
+from gapbench.bench.profiling import trial
+from tests.support import causal_files
+from tests.support.small_stack import (
+    CPU,
+    MakeBackbone,
+    load_backbone,
+    make_runs,
+    make_task,
+    random_data,
+)
+from tests.support.small_suite import call, make
+from tests.support.tiny_checkpoints import load, save
+
+Capture = pytest.CaptureFixture[str]
+METHODS = [name for name in registry.discover() if name != "peft"] + ["peft:LORA"]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_passes_on_a_sound_backbone(name: str, make_backbone: MakeBackbone) -> None:
+    """Each phase makes its step; the method is told nothing else than in a run."""
+    runs = make_runs(name, outputs=3, precision="fp32")
+    backbone, cell = load_backbone(make_backbone("bert"), runs), runs[0].cell
+    method, config = registry.of_cell(cell)
+    if reason := method.unsupported_reason(make_task(3), backbone, config):
+        pytest.skip(reason)
+    assert trial.failure(runs[0], backbone, random_data(outputs=3), CPU) is None
+
+
+@pytest.mark.parametrize("task", [causal_files.TELL, causal_files.CHOOSE])
+def test_language_models_pass(task: dict[str, Any], tmp_path: Path) -> None:
+    """Packed rows are scored as runs do."""
+    folder = causal_files.make_decoder(tmp_path / "gpt2", "gpt2")
+    made = causal_files.make(folder, causal_files.make_task(task))
+    (run,) = causal_files.make_runs(made.task)
+    assert trial.failure(run, made.backbone, made.data, CPU) is None
+
+
+@pytest.mark.parametrize("family", ["roberta", "camembert", "mpnet", "xlm-roberta", "xlnet", "t5"])
+def test_window_is_as_long_as_the_model_reads(family: str, tmp_path: Path, capsys: Capture) -> None:
+    """Positions that begin after the padding token are not counted; -1 means no bound."""
+    folder = save(tmp_path / family, family)
+    (folder / "tokenizer_config.json").write_text(
+        (folder / "tokenizer_config.json").read_text().replace('"model_max_length": 64', '"x": 1')
+    )
+    reader = load(folder).reader
+    assert reader.window in {64, 63, 62} or reader.positions is None
+    small = make(tmp_path / "small", folder, methods=["untuned", "head"])
+    small.write_task(max_length=512)
+    long = {"sentence": ["cat " * 300, *["dog"] * 39], "label": [0, 1] * 20}
+    small.write_rows("train", long)
+    small.write_rows("validation", long)
+    answer = call(capsys, "check", *small.planning, "--json")
+    assert [row["verdict"] for row in answer.json] == ["ok", "ok"]
+
+
+def test_failure_is_a_verdict_and_makes_the_suite_invalid(tmp_path: Path, capsys: Capture) -> None:
+    """A head that cannot be drawn is told by the table, with the number of runs."""
+    folder = save(tmp_path / "perceiver", "perceiver", "AutoModelForSequenceClassification")
+    small = make(tmp_path / "small", folder, methods=["untuned", "head"])
+    answer = call(capsys, "check", *small.planning, "--json")
+    assert answer.code == 2
+    for row in answer.json:
+        assert row["verdict"].startswith("fails: backbone 'perceiver': its head has perceiver.dec")
+    assert "is not valid: 4 runs would fail (see their verdict); 4 runs" in answer.err
+
+
+def test_index_beyond_an_embedding_is_told(make_backbone: MakeBackbone) -> None:
+    """Whatever the model raises on the longest input is the reason."""
+    runs = make_runs("head", outputs=3, precision="fp32")
+    data = random_data(outputs=3)
+    longest = np.flatnonzero(data.train.lengths == data.train.lengths.max())
+    data.train.input_ids[data.train.offsets[longest]] = 999
+    backbone = load_backbone(make_backbone("bert"), runs)
+    reason = trial.failure(runs[0], backbone, data, CPU)
+    assert reason == "on the longest inputs, IndexError: index out of range in self"
+
+
+def test_loss_that_is_no_number_is_told(
+    make_backbone: MakeBackbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As from weights that overflow."""
+    losses = Method.losses
+    monkeypatch.setattr(Method, "losses", lambda *args: losses(*args) * torch.nan)
+    runs = make_runs("head", outputs=3)
+    reason = trial.failure(
+        runs[0], load_backbone(make_backbone("bert"), runs), random_data(outputs=3), CPU
+    )
+    assert reason == "the loss of the first step is not a finite number"
+
+
+def test_cells_that_differ_in_the_optimiser_alone_share_a_trial(
+    tmp_path: Path,
+    make_backbone: MakeBackbone,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A grid of learning rates costs one."""
+    tried = []
+
+    def noting(run: Any, *_: Any) -> None:
+        tried.append(run.cell.method)
+
+    monkeypatch.setattr(trial, "failure", noting)
+    rates = [
+        {"method": "lora", "variant": f"{rate}", "training": {"learning_rate": rate}}
+        for rate in (0.001, 0.01)
+    ]
+    small = make(tmp_path / "small", make_backbone("bert"), methods=["head", *rates])
+    assert len(call(capsys, "check", *small.planning, "--json").json) == 3
+    assert tried == ["head", "lora"]
+
+
+def test_longest_and_shortest_are_tried() -> None:
+    """Each is found among the examples of a split."""
+    split = random_data().test
+    found = split.lengths[trial._extremes(split)]
+    assert {*found} == {split.lengths.min(), split.lengths.max()}
