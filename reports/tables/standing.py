@@ -66,8 +66,9 @@ FLOORS = ("majority", "untuned")
 _ANY = (-np.inf, np.inf)
 _FAR = 6.0
 _FARTHER = 8.0
+_LOSS = 0.2
 """Usual standard deviations that a collapsed seed lies below the best of its row, with an untrained
-row that tells what has learned nothing, and without."""
+row that tells what has learned nothing, and without; and the share of the best that it then lost."""
 
 
 @dataclass(frozen=True)
@@ -326,7 +327,8 @@ def _collapsed(
     """Return how many seeds of a row collapsed, of rows where some did and others did not.
 
     With an untrained row, a collapsed seed has lost half of what the best of its row gains over it,
-    and lies `_FAR` usual standard deviations below that best; without one, `_FARTHER`.
+    and lies `_FAR` usual standard deviations below that best; without one, it has lost a fifth of
+    the best and lies `_FARTHER` below.
     """
     sign = 1.0 if up else -1.0
     every = {name: sign * np.array(list(each.values())) for name, each in scores.items()}
@@ -338,7 +340,7 @@ def _collapsed(
     for name, each in every.items():
         below = each.max() - each
         if floor is None:
-            gone = below > _FARTHER * usual
+            gone = (below > _FARTHER * usual) & (below > _LOSS * np.abs(each.max()))
         else:
             gained = each.max() - sign * float(np.mean(list(floor.scores.values())))
             gone = (below > _FAR * usual) & (below > gained / 2) & (gained > 0)

@@ -228,6 +228,10 @@ class Verdict:
             return known[first, second]
         if (second, first) in known:
             return known[second, first].reversed()
+        if second == self.reference and outcome in self[first].to_reference:
+            return self[first].to_reference[outcome]
+        if first == self.reference and outcome in self[second].to_reference:
+            return self[second].to_reference[outcome].reversed()
         why = next(
             (f"{each.name}: {each.why}" for each in (self[first], self[second]) if each.why), ""
         )
