@@ -68,7 +68,7 @@ _FAR = 6.0
 _FARTHER = 8.0
 _LOSS = 0.2
 """Usual standard deviations that a collapsed seed lies below the best of its row, with an untrained
-row that tells what has learned nothing, and without; and the share of the best that it then lost."""
+row and without one; and the share of that best that it has lost in the second case."""
 
 
 @dataclass(frozen=True)
