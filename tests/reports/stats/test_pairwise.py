@@ -87,7 +87,7 @@ def test_a_claim_is_an_interval_without_zero(up: bool) -> None:
 def test_pairs_with_the_reference_have_narrower_intervals() -> None:
     """They are what a study is made for, and have most of its level."""
     rng = np.random.default_rng(4)
-    runs = {name: noisy(0.5, rng, 5) for name in "abcdef"}
+    runs = {name: noisy(0.5, rng, 10) for name in "abcdef"}
     with_it, without = family(samples(runs), 0.05, "a"), family(samples(runs), 0.05)
     half = with_it.bounds.half / without.bounds.half
     assert (half[0, 1:] < 1).all()
