@@ -24,6 +24,7 @@ Means over {seeds} seeds, ± half of the 95 % interval over seeds. Suites {suite
 the same budget, data and order for all methods, nothing tuned. Gap: train minus test score. Costs
 are in `results/reference/measured/`.
 """
+VARIANTS = "Behind a task stands the variant whose settings differ from the defaults.\n"
 
 
 def load(folder: Path = MEASURED) -> pd.DataFrame:
@@ -42,16 +43,25 @@ def section(name: str, table: pd.DataFrame) -> str:
     own = table[(table["method"].str.partition(":")[0] == name) & table["score"].notna()]
     if own.empty:
         return "Not yet.\n"
-    lora = table[table["method"] == "lora"].set_index(["suite", "task", "backbone"])
-    lines = [_line(row, lora.loc[(row.suite, row.task, row.backbone)]) for row in own.itertuples()]
+    plain = table[(table["method"] == "lora") & (table["variant"] == "default")]
+    lora = plain.set_index(["suite", "task", "backbone"])
+    several = len(own["suite"].unique()) > 1
+    lines = [
+        _line(row, lora.loc[(row.suite, row.task, row.backbone)], several=several)
+        for row in own.itertuples()
+    ]
     seeds = _joined(str(int(n)) for n in own["n_seeds"].unique())
     suites = _joined(f"`{suite}`" for suite in own["suite"].unique())
-    return HEADER.format(name=name) + "".join(lines) + FOOTER.format(seeds=seeds, suites=suites)
+    varied = "" if (own["variant"] == "default").all() else VARIANTS
+    text = HEADER.format(name=name) + "".join(lines) + FOOTER.format(seeds=seeds, suites=suites)
+    return text + varied
 
 
-def _line(row: object, lora: pd.Series) -> str:  # type: ignore[type-arg]
-    cells = [row.task, row.backbone, row.metric]  # type: ignore[attr-defined]
+def _line(row: object, lora: pd.Series, *, several: bool) -> str:  # type: ignore[type-arg]
     own = pd.Series(row._asdict())  # type: ignore[attr-defined]
+    variant = "" if own.variant == "default" else f", {own.variant}"
+    suite = f" ({own.suite})" if several else ""
+    cells = [f"{own.task}{suite}{variant}", own.backbone, own.metric]
     for field, low, high in (
         ("score", "score_ci_low", "score_ci_high"),
         ("generalization_gap", "gap_ci_low", "gap_ci_high"),

@@ -6,10 +6,12 @@ Masked Language-models", section 3.
 A run's bias is stored as its difference from the pretrained bias. Training is the same: gradients
 are equal, and biases are never decayed.
 
-Deviations, all on DeBERTa; the paper trains every bias, and its backbones have none of these:
-1. The bias of the norm of relative positions stays frozen: all runs of a stack share its output.
+Deviations; the paper trains every bias, and its backbones have none of these:
+1. The bias of the norm of relative positions (DeBERTa) stays frozen: all runs of a stack share its
+   output.
 2. So does the bias of the convolution beside the first layer, whose features do not come last.
 3. So do query and value biases of the first DeBERTa, which belong to no layer of their own.
+4. Likewise the biases of routers and experts (GPT-OSS), whose outputs are no hidden states.
 """
 
 import torch
@@ -78,4 +80,5 @@ def _biased(model: nn.Module, backbone: Backbone) -> list[str]:
         and isinstance(module._parameters.get("bias"), nn.Parameter)
         and not backbone.in_head(name)
         and name not in shared
+        and "router" not in type(module).__name__.lower()
     ]

@@ -70,7 +70,8 @@ class NoisyLora(StackedLora):
         lengths = torch.linalg.vector_norm(merged, dim=2, keepdim=True)
         radii = self.axis.select(self.radii).view(-1, 1, 1) / math.sqrt(self.in_features)
         shape = (self.out_features, self.in_features)
-        return self.axis.normal(f"weight noise.{self.site}", shape) * (lengths * radii)
+        unit = self.axis.normal(f"weight noise.{self.site}", shape)
+        return unit * (lengths * radii)
 
 
 class FlatLora(LowRank[FlatLoraConfig]):

@@ -18,6 +18,7 @@ Deviations, and choices where the paper is silent:
    the paper says "the last layer's representation", which is not a distribution.
 8. Embeddings are dropped before positions are added, whole tokens at a time, as in cutoff.
 9. No token is exempt, and the backbone's own dropout stays as the suite sets it.
+10. A sink (GPT-OSS) is never dropped and keeps its share of a query's weight; the paper knows none.
 """
 
 from typing import ClassVar

@@ -152,7 +152,7 @@ class StackedAdamW:
         STATE: names of the tensors in `state_dict`.
     """
 
-    STATE: ClassVar = ("first", "second", "updates")
+    STATE: ClassVar[tuple[str, ...]] = ("first", "second", "updates")
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 The plain model has the same heads and the library's own attention, so an adapter with a wrong
 start, an update in the wrong place and a replaced attention that is not the model's all show. Two
-examples of a stack go through both models, which is less than a tenth of a training step.
+examples of a stack go through both models, once, which takes less than a training step.
 """
 
 from typing import Any

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from gapbench.bench.api.results import Results
-    from gapbench.bench.experiment.suite import SuiteLike
+    from gapbench.bench.experiment.schema import SuiteLike
 
 Names = str | Sequence[str] | None
 """Names as a list, or as text with commas between them; None for all."""
@@ -45,34 +45,34 @@ def run(
     progress: bool = True,
     command: Sequence[str] | None = None,
 ) -> Results:
-    """Run what a suite wants and the results folder lacks.
+    """Run all runs of a suite that are not in the results folder yet.
 
     Calling it again resumes: finished runs are kept, however the last call ended.
 
     Args:
         suite: name of a built-in suite, path of a YAML file, a `Suite`, or its fields. Tasks in it
             are names, or `Task` objects or their fields.
-        methods: only these methods of the suite; likewise ``tasks``.
-        tasks: only these.
-        seeds: instead of the suite's own: a list, or a number of seeds counted from 0.
-        backbone: instead of the suite's: built-in name, folder, or ``owner/name@revision``.
-        data: read ``<data>/<task>/<split>.parquet`` instead of the hub.
-        results: the results folder, made where needed.
-        device: where to compute: "auto", "cpu" or "cuda".
-        precision: of all arithmetic: "fp32", "bf16", "fp64" or "auto"; None takes the suite's.
-        stack: most runs that share one copy of the backbone; None measures what suits.
-        workers: processes at once, of Ray tasks, of Slurm jobs; None lets the engine choose.
+        methods: methods of the suite to take; None takes all.
+        tasks: tasks of the suite to take; None takes all.
+        seeds: seeds instead of the suite's: a list, or the number of seeds counted from 0.
+        backbone: backbone instead of the suite's: name, folder, or ``owner/name@revision``.
+        data: folder to read ``<data>/<task>/<split>.parquet`` from, instead of the hub.
+        results: the results folder, created if needed.
+        device: device to compute on: "auto", "cpu" or "cuda".
+        precision: "fp32", "bf16", "fp64" or "auto"; None takes the suite's.
+        stack: most runs that share one copy of the backbone; None measures the best number.
+        workers: number of processes, Ray tasks or Slurm jobs; None lets the engine choose.
         engine: "local", "ray" or "slurm".
         time_budget: seconds after which all work ends; what is in training is saved then. Every
             method gets its first seed before any gets a second.
-        checkpoint_minutes: between two checkpoints of what is in training.
+        checkpoint_minutes: minutes between two checkpoints of the runs in training.
         retry: statuses of runs to try again although they failed twice in the same way.
         offline: refuse what only the hub has, before any connection is tried.
-        progress: whether to tell on stderr how far the work is.
+        progress: whether to show progress on stderr.
         command: the command line to name in plans and logs; None names this call.
 
     Returns:
-        All that the results folder holds now; its `outcome` says what this call did.
+        The whole results folder; its `outcome` says what this call did.
 
     Raises:
         ConfigError, DataError, BackboneError: naming the invalid or missing input.
@@ -121,31 +121,31 @@ def tune(
     Calling it again resumes, as with `run`.
 
     Args:
-        suite: whose methods are tuned, each on each task; all arguments without an explanation here
-            are explained by `run`.
+        suite: the suite whose methods are tuned, each on each task. Arguments that are not
+            explained here are explained by `run`.
         methods: see `run`.
         tasks: see `run`.
-        seeds: of the runs at the end; trials have others.
+        seeds: seeds of the final runs; trials have others.
         backbone: see `run`.
         data: see `run`.
         results: see `run`.
         device: see `run`.
         precision: see `run`.
-        compute: budget of a study: what so many trials of plain LoRA train on; a method that passes
-            over each example twice has half as many trials. Give at most one of this and the next
-            four; without any, a study has the compute of 32 trials.
+        compute: budget of a study: the examples of so many trials of plain LoRA; a method that
+            passes over each example twice has half as many trials. Give at most one of this and
+            the next four; without any, a study has the compute of 32 trials.
         trials: or number of trials, 8 or more.
-        steps: or updates of all its trials.
-        examples: or training examples of all its trials, each pass over one counted.
-        seconds: or training and scoring of all its trials.
-        space: "default" tunes as many dimensions of every method, "full" all it has.
+        steps: or number of updates of all its trials.
+        examples: or number of training examples of all its trials, each pass counted.
+        seconds: or seconds of training and scoring of all its trials.
+        space: "default" tunes equally many dimensions of every method, "full" tunes all.
         objective: on validation: "score"; "score+ece" and "score+gap" give a Pareto front.
-        trial_seeds: runs of a trial, its score their mean.
+        trial_seeds: number of runs of a trial; its score is their mean.
         pruner: "asha" or "wilcoxon" end poor trials early; or "none".
         storage: URL of the studies, as Optuna takes it, or ``journal:FILE``; None keeps them in
             the results folder.
-        seed: of the search.
-        stack: most runs that share one copy of the backbone; None lets a whole wave share it.
+        seed: seed of the search.
+        stack: most runs that share one copy of the backbone; None lets a wave of trials share it.
         workers: see `run`.
         engine: "local"; more computers take part by the same call with the same storage.
         retry: see `run`.
@@ -154,7 +154,7 @@ def tune(
         command: see `run`.
 
     Returns:
-        All that the results folder holds now; its `studies` are the searches.
+        The whole results folder; its `studies` are the searches.
 
     Raises:
         ConfigError, DataError, BackboneError: naming the invalid or missing input.
@@ -183,12 +183,12 @@ def check(
 
     Args:
         suite: name of a built-in suite, path of a YAML file, a `Suite`, or its fields.
-        methods: only these methods of the suite; likewise ``tasks``.
-        tasks: only these.
-        seeds: instead of the suite's own: a list, or a number of seeds counted from 0.
-        backbone: instead of the suite's: built-in name, folder, or ``owner/name@revision``.
-        data: read ``<data>/<task>/<split>.parquet`` instead of the hub.
-        precision: of all arithmetic, or "auto"; None takes the suite's.
+        methods: methods of the suite to take; None takes all.
+        tasks: tasks of the suite to take; None takes all.
+        seeds: seeds instead of the suite's: a list, or the number of seeds counted from 0.
+        backbone: backbone instead of the suite's: name, folder, or ``owner/name@revision``.
+        data: folder to read ``<data>/<task>/<split>.parquet`` from, instead of the hub.
+        precision: "fp32", "bf16", "fp64" or "auto"; None takes the suite's.
         offline: refuse what only the hub has, before any connection is tried.
 
     Returns:
@@ -199,7 +199,7 @@ def check(
         ConfigError, DataError, BackboneError: naming the invalid or missing input.
     """
     given = locals()
-    from gapbench.bench.api.planning import checked
+    from gapbench.bench.api.checking import checked
 
     return checked(**given).frame()
 
@@ -221,21 +221,21 @@ def plan(
     """Show what `run` would do with the same arguments, and what is done already.
 
     Args:
-        suite: as for `check`, and so are all that follow but the last three.
-        methods: only these methods of the suite; likewise ``tasks``.
-        tasks: only these.
-        seeds: instead of the suite's own: a list, or a number of seeds counted from 0.
-        backbone: instead of the suite's.
-        data: folder to read instead of the hub.
-        precision: of all arithmetic.
+        suite: see `check`, which explains all arguments but the last three.
+        methods: methods of the suite to take; None takes all.
+        tasks: tasks of the suite to take; None takes all.
+        seeds: seeds instead of the suite's: a list, or the number of seeds counted from 0.
+        backbone: backbone instead of the suite's.
+        data: see `check`.
+        precision: precision instead of the suite's.
         offline: refuse what only the hub has.
         results: the results folder.
-        engine: for which the time is estimated, as for `run`.
-        workers: likewise; None takes as many as `run` would.
+        engine: the engine for which the time is estimated; see `run`.
+        workers: number of workers for the estimate; None takes as many as `run` would.
 
     Returns:
-        A row for each cell: its runs, how many are done, and seconds left on one worker, NaN where
-        no stored run tells.
+        A row for each cell: its runs, how many are done, and the seconds left on one worker, NaN
+        if no stored run allows an estimate.
 
     Raises:
         ConfigError, DataError, BackboneError: naming the invalid or missing input.

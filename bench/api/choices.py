@@ -1,6 +1,8 @@
 """What may be given for an argument, and how a call ends; imports nothing that takes time."""
 
 from collections.abc import Sequence
+from numbers import Integral, Real
+from typing import Any
 
 from gapbench.bench.core.errors import ConfigError
 
@@ -20,10 +22,38 @@ OK, USAGE, FAILED_RUNS, INTERRUPTED = 0, 2, 3, 130
 """How a call ends, in the exit codes of the command line."""
 
 
-def names(given: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return names as a tuple, empty for all."""
-    parts = given.split(",") if isinstance(given, str) else given or ()
-    return tuple(name.strip() for name in parts if name.strip())
+def names(field: str, given: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Return names as a tuple, empty if None was given, which stands for all.
+
+    Raises:
+        ConfigError: if there is no name, or one is no text.
+    """
+    if given is None:
+        return ()
+    parts = given.split(",") if isinstance(given, str) else given
+    try:
+        found = tuple(name.strip() for name in parts if name.strip())
+    except (TypeError, AttributeError):
+        raise ConfigError(
+            f"{field}: got {given!r}; give a list of names, or None for all"
+        ) from None
+    if not found:
+        raise ConfigError(f"{field}: got {given!r}; give at least one name, or None for all")
+    return found
+
+
+def check_above_zero(given: Any, *fields: str, whole: bool = True) -> None:
+    """Check that fields of a call are numbers above 0, or None.
+
+    Raises:
+        ConfigError: naming the first that is not.
+    """
+    for field in fields:
+        value = given.get(field)
+        fits = isinstance(value, Integral if whole else Real) and float(value) > 0
+        if value is not None and not fits:
+            kind = "whole number" if whole else "number"
+            raise ConfigError(f"{field} must be a {kind} above 0, got {value!r}")
 
 
 def one_of(field: str, given: str, allowed: Sequence[str]) -> str:

@@ -13,14 +13,14 @@ class Outcome:
     """What one call of `run` or `tune` did.
 
     Attributes:
-        suite: its name.
-        runs: how many the suite wants.
-        now: how many ended in this call, by status.
-        left: how many were not begun because the time was over.
-        seconds_left: what those will probably take one worker; None where nobody can know.
-        elsewhere: how many are in the hands of another process.
+        suite: name of the suite.
+        runs: number of runs in the suite.
+        now: number of runs that ended in this call, by status.
+        left: number of runs that were not begun because the time was over.
+        seconds_left: seconds that those will probably take one worker; None if unknown.
+        elsewhere: number of runs that another process is working on.
         failures: status, run and cause of each run that has no result.
-        studies: of `tune`, a row for each study.
+        studies: a row for each study of `tune`.
         studies_without_result: studies of which no trial is complete.
     """
 

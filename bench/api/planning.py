@@ -1,23 +1,20 @@
-"""Suites before they run: which runs they ask for, which can be done, how long they take."""
+"""Suites before they run: which runs they ask for, what is done, how long the rest takes."""
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from gapbench.bench.adaptation import registry
 from gapbench.bench.api.calls import Names, Place, Seeds
-from gapbench.bench.api.choices import DEVICES, names, one_of
+from gapbench.bench.api.choices import DEVICES, check_above_zero, names, one_of
 from gapbench.bench.api.progress import progress_bar, say, span
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.core.process import choose_device
-from gapbench.bench.core.schema import content_hash
 from gapbench.bench.data.sources import Sources
+from gapbench.bench.execution import engines
 from gapbench.bench.execution.calibration import calibrate
 from gapbench.bench.execution.cost_model import (
     Costs,
@@ -30,15 +27,12 @@ from gapbench.bench.execution.engines.base import STACKS_A_WORKER
 from gapbench.bench.execution.engines.local import suitable_workers
 from gapbench.bench.execution.scheduler import stacks
 from gapbench.bench.experiment import suite as suites
-from gapbench.bench.experiment.suite import PlannedRun, Suite, SuiteLike
-from gapbench.bench.profiling import auto_precision, trial
-from gapbench.bench.profiling.self_check import checked_backbone
+from gapbench.bench.experiment.schema import Suite, SuiteLike
+from gapbench.bench.experiment.suite import PlannedRun
+from gapbench.bench.profiling import auto_precision
 from gapbench.bench.profiling.stack_size import MOST
 from gapbench.bench.store.failure import left_alone
 from gapbench.bench.store.store import Store
-from gapbench.bench.tasks import dataset, kinds
-
-_FAILS = "fails: "
 
 
 @dataclass(frozen=True)
@@ -95,8 +89,8 @@ def request(
     loaded, path = suites.load(suite)
     wanted = suites.restrict(
         loaded,
-        methods=names(methods),
-        task_names=names(tasks),
+        methods=names("methods", methods),
+        task_names=names("tasks", tasks),
         seeds=seeds,
         backbone=None if backbone is None else str(backbone),
         precision=precision,
@@ -112,29 +106,6 @@ def request(
     return Request(wanted, sources, suites.expand(wanted, sources, path))
 
 
-def checked(suite: SuiteLike, **part: Any) -> Overview:
-    """Return a row for each cell of a suite, and what is wrong or doubtful; see `calls.check`."""
-    wanted = request(suite, **part)
-    runs = {(p.run.cell.hash, p.variant): p.run for p in wanted.planned}
-    trials: dict[str, str | None] = {}
-    rows = {
-        key: _named(run.cell, key[1]) | _checked(run, wanted.sources, trials)
-        for key, run in runs.items()
-    }
-    notes = list(dict.fromkeys(doubt for row in rows.values() for doubt in _doubts(row)))
-    verdicts = [rows[p.run.cell.hash, p.variant]["verdict"] for p in wanted.planned]
-    failing = sum(verdict.startswith(_FAILS) for verdict in verdicts)
-    skipped = len(verdicts) - failing - verdicts.count("ok")
-    rest = f", of which {skipped} will be skipped (see their verdict)" if skipped else ""
-    if not failing:
-        notes.append(_estimate(wanted.runs, Costs(wanted.sources)))
-    state = (
-        f"is not valid: {failing} runs would fail (see their verdict);" if failing else "is valid:"
-    )
-    notes.append(f"suite {wanted.suite.name!r} {state} {len(verdicts)} runs{rest}")
-    return Overview(list(rows.values()), notes, failing)
-
-
 def planned(
     suite: SuiteLike,
     *,
@@ -144,6 +115,8 @@ def planned(
     **part: Any,
 ) -> Overview:
     """Return the grid, what is done, and how long the rest takes; see `calls.plan`."""
+    one_of("engine", engine, engines.names())
+    check_above_zero({"workers": workers}, "workers")
     wanted = request(suite, **part)
     store = Store(Path(results))
     costs = Costs.measured(store, wanted.sources)
@@ -153,12 +126,12 @@ def planned(
     failed = f", {len(alone)} skipped (see gapbench status)" if alone else ""
     notes = [f"{len(wanted.planned)} runs, {len(todo)} to do{failed}"]
     if todo:
-        notes.append(_estimate(list(todo.values()), costs, engine, workers))
+        notes.append(estimate(list(todo.values()), costs, engine, workers))
     rows: dict[tuple[str, ...], dict[str, Any]] = {}
     lefts = Counter[tuple[str, ...]]()
     for entry in wanted.planned:
         key = (*cost_key(entry.run.cell), entry.variant)
-        row = rows.setdefault(key, _named(entry.run.cell, entry.variant) | {"runs": 0, "done": 0})
+        row = rows.setdefault(key, named(entry.run.cell, entry.variant) | {"runs": 0, "done": 0})
         row["runs"] += 1
         row["done"] += entry.run.hash not in unsettled
         lefts[key] += entry.run.hash in todo
@@ -169,7 +142,7 @@ def planned(
     return Overview(list(rows.values()), notes)
 
 
-def _named(cell: Cell, variant: str) -> dict[str, Any]:
+def named(cell: Cell, variant: str) -> dict[str, Any]:
     """Return the columns that say which cell of a suite a row is about."""
     return {
         "task": cell.task.name,
@@ -181,75 +154,7 @@ def _named(cell: Cell, variant: str) -> dict[str, Any]:
     }
 
 
-def _checked(run: Run, sources: Sources, trials: dict[str, str | None]) -> dict[str, Any]:
-    """Return the sizes of a cell's splits, and whether its method can do it.
-
-    Args:
-        run: of the cell.
-        sources: where data and backbones are.
-        trials: known results of trials, which cells share that differ in numbers alone.
-    """
-    cell, device = run.cell, choose_device("auto")
-    backbone = checked_backbone(cell, sources, device)
-    if isinstance(backbone, str):
-        return {"verdict": backbone}
-    splits = dataset.prepare(cell, sources, backbone.reader)
-    method, config = registry.of_cell(cell)
-    reason = method.unsupported_reason(cell.task, backbone, config)
-    if reason is None:
-        key = content_hash(cell.model_dump(mode="json", exclude={"training"}))
-        if key not in trials:
-            trials[key] = trial.failure(run, backbone, splits, device)
-        reason = trials[key] and f"{_FAILS}{trials[key]}"
-    absent = partial(kinds.get(cell.task.kind).absent_classes, cell.task)
-    return {
-        "train": len(splits.train),
-        "validation": len(splits.validation),
-        "test": len(splits.test),
-        **{f"train_overlap_{split}": count for split, count in splits.train_overlap.items()},
-        **{f"cut_{n}": int(s.cut.sum()) for n, s in splits.open.items() if s.cut is not None},
-        **{
-            f"escaped_{n}": int(s.escaped.sum())
-            for n, s in splits.open.items()
-            if s.escaped is not None and s.escaped.any()
-        },
-        **{f"absent_{n}": ", ".join(found) for n, s in splits.open.items() if (found := absent(s))},
-        "mean_tokens": round(float(splits.train.lengths.mean()), 1),
-        "steps": cell.budget.total_steps(len(splits.train.trained)),
-        "verdict": reason or "ok",
-    }
-
-
-def _doubts(row: dict[str, Any]) -> Iterator[str]:
-    """Yield a sentence for each split of a row of `check` with inputs that may surprise."""
-    for split in ("validation", "test"):
-        if count := row.get(f"train_overlap_{split}"):
-            yield (
-                f"task {row['task']!r}: {count} of {row[split]} {split} inputs are in train too; "
-                "their scores reward memorisation; remove them from one of the two"
-            )
-    for split in ("train", "validation", "test"):
-        if count := row.get(f"cut_{split}"):
-            yield (
-                f"task {row['task']!r}: {count} of {row[split]} {split} inputs are too long for "
-                f"backbone {row['backbone']!r} or for the task's field 'max_length', and lose "
-                "words; raise it as far as the backbone allows, or shorten them"
-            )
-        if count := row.get(f"escaped_{split}"):
-            yield (
-                f"task {row['task']!r}: {count} of {row[split]} {split} inputs hold words that are "
-                f"special tokens of backbone {row['backbone']!r}, and are read as plain text; for "
-                "a pair of texts give two columns in 'text'"
-            )
-        if names := row.get(f"absent_{split}"):
-            what = "no model can learn it" if split == "train" else "its scores say nothing of it"
-            yield (
-                f"task {row['task']!r}: {split} has no example of class {names}, so that {what}; "
-                "add some, or take it out of the task's field 'labels'"
-            )
-
-
-def _estimate(
+def estimate(
     todo: list[Run], costs: Costs, engine: str = "local", workers: int | None = None
 ) -> str:
     """Return how long some runs take one worker, and several of an engine.

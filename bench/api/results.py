@@ -63,7 +63,6 @@ class Results:
 
     @cached_property
     def _loaded(self) -> Loaded:
-
         return loading.load(Store(self.path))
 
     @property
@@ -132,8 +131,8 @@ class Results:
         Args:
             first: a method, or "method / variant".
             second: another one.
-            task: on this task alone; None on all that both have.
-            backbone: likewise.
+            task: compare on this task alone; None compares on all that both have.
+            backbone: compare on this backbone alone, likewise.
             reference: name of the row that others are compared with first.
             matters: least difference in score that matters; None for a default by metric.
 
@@ -141,8 +140,8 @@ class Results:
             ConfigError: if both are the same, or a name fits several variants.
             StoreError: if the folder does not have them, or nothing that they share.
         """
-        selection = Selection(names(task), names(backbone))
-        return Comparison(compare(self._loaded, first, second, selection, reference, matters))
+        where = Selection(names("task", task), names("backbone", backbone))
+        return Comparison(compare(self._loaded, first, second, where, reference, matters))
 
     def verdict(
         self,
@@ -230,9 +229,9 @@ class Results:
 
         Args:
             out: folder to write to, made where needed; None for ``report`` in the results folder.
-            tasks: report on these alone; likewise ``backbones`` and ``methods``.
-            backbones: on these.
-            methods: on these.
+            tasks: report on these tasks alone; likewise ``backbones`` and ``methods``.
+            backbones: see ``tasks``.
+            methods: see ``tasks``.
 
         Returns:
             What was written.
@@ -240,13 +239,13 @@ class Results:
         Raises:
             StoreError: if the folder has no such part, or ``out`` cannot be written.
         """
-        selection = Selection(names(tasks), names(backbones), names(methods))
+        selection = _selection(tasks, backbones, methods)
         return build(self.path, Path(out or self.path / "report"), selection).paths
 
     def _part(
         self, tasks: Names, backbones: Names, methods: Names, reference: str
     ) -> tuple[Selection, Loaded, pd.DataFrame]:
-        selection = Selection(names(tasks), names(backbones), names(methods))
+        selection = _selection(tasks, backbones, methods)
         if (selection, reference) not in self._parts:
             part = selection.of(self._loaded)
             self._parts[selection, reference] = part, summarise(part, reference)
@@ -278,3 +277,9 @@ class Results:
         ]
         rest = len(table) - len(shown)
         return shown + ([f"and {rest} more; see .failures"] if rest else [])
+
+
+def _selection(tasks: Names, backbones: Names, methods: Names) -> Selection:
+    return Selection(
+        names("tasks", tasks), names("backbones", backbones), names("methods", methods)
+    )

@@ -39,14 +39,14 @@ def reproduce(
         backbone: the backbone, where it is not built in or on the hub.
         start: folder of the run's initial adapter, if it has one.
         offline: refuse what only the hub has, before any connection is tried.
-        device: where to compute: "auto", "cpu" or "cuda".
+        device: device to compute on: "auto", "cpu" or "cuda".
 
     Returns:
         What differs; its `same` is true if status and all numbers agree.
 
     Raises:
-        RecordError: if there is no such run, or its data are not at hand.
-        BackboneError: if its backbone, or the adapter it starts from, is not at hand.
+        RecordError: if there is no such run, or its data are missing.
+        BackboneError: if its backbone, or the adapter it starts from, is missing.
     """
     from gapbench.bench.execution.reproduce import reproduce as repeat
     from gapbench.bench.store.store import Store
@@ -123,7 +123,7 @@ def score(
             .jsonl or .parquet with a column ``prediction``, or ``logit_0, logit_1, ...``, or
             ``prob_0, prob_1, ...``.
         references: rows with the task's columns: .csv, .tsv, .jsonl or .parquet.
-        metrics: instead of the task's own.
+        metrics: metrics instead of the task's own.
         progress: whether to show on stderr how far slow metrics are.
 
     Returns:
@@ -137,7 +137,7 @@ def score(
     from gapbench.bench.tasks.score import score as scored
 
     track = tracked if progress else iter
-    return scored(str(task), Path(predictions), Path(references), names(metrics), track)
+    return scored(str(task), Path(predictions), Path(references), names("metrics", metrics), track)
 
 
 def _name(run: Any) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from gapbench.bench.adaptation.registry import bound_here
-from gapbench.bench.api.choices import DEVICES, RETRYABLE, names, one_of
+from gapbench.bench.api.choices import DEVICES, RETRYABLE, check_above_zero, names, one_of
 from gapbench.bench.api.outcome import Outcome
 from gapbench.bench.api.planning import Request, request
 from gapbench.bench.api.progress import ended_rows, progress_bar, say
@@ -33,10 +33,10 @@ class Work:
     """What a call asks for, and how it is done.
 
     Attributes:
-        name: of the function that was called.
-        command: what was typed: the words of a command line, or a call of Python.
+        name: name of the function that was called.
+        command: the words of the command line, or the Python call as text.
         retry: statuses of runs to try again.
-        progress: whether to tell how far the work is.
+        progress: whether to show progress.
     """
 
     name: str
@@ -58,10 +58,11 @@ class Work:
         device = one_of("device", given["device"], DEVICES)
         if given["engine"] == "local":  # the computers of a cluster have devices of their own
             choose_device(device)
-        for name in ("stack", "workers", "time_budget", "checkpoint_minutes"):
-            if given.get(name) is not None and not given[name] > 0:
-                raise ConfigError(f"{name} must be above 0, got {given[name]!r}")
-        retry = tuple(one_of("retry", status, RETRYABLE) for status in names(given["retry"]))
+        check_above_zero(given, "stack", "workers")
+        check_above_zero(given, "time_budget", "checkpoint_minutes", whole=False)
+        retry = tuple(
+            one_of("retry", status, RETRYABLE) for status in names("retry", given["retry"])
+        )
         part = {name: given[name] for name in signature(request).parameters}
         wanted = request(**part)
         settings = Settings(

@@ -50,15 +50,16 @@ def tuned(**given: Any) -> Results:
 
 def _budgets(plans: list[StudyPlan], how: Search) -> Iterator[str]:
     """Yield what studies may spend, in their own unit, in trials and in compute."""
-    meant = " (trials of plain LoRA)" if how.limit.unit == "compute" else ""
-    yield f"{len(plans)} studies of {how.limit.amount:g} {how.limit.unit}{meant} each"
+    unit = how.limit.unit
+    meant = "compute of that many trials of plain LoRA" if unit == "compute" else unit
+    yield f"{len(plans)} studies of {how.limit.amount:g} each: {meant}"
     expected: dict[tuple[float, float], list[str]] = {}
     for plan in plans:
         if plan.expected is not None:
             expected.setdefault(plan.expected, []).append(plan.base.method)
     for (trials, compute), methods in sorted(expected.items(), reverse=True):
         of = ", ".join(dict.fromkeys(methods))
-        yield f"  {trials:g} trials with the compute of {compute:g} of plain LoRA: {of}"
+        yield f"  up to {trials:g} trials, with the compute of {compute:g} of plain LoRA: {of}"
 
 
 def _search(given: Mapping[str, Any]) -> Search:

@@ -13,7 +13,10 @@ _SECONDS = (86400, 3600, 60, 1)
 
 def names(text: str) -> tuple[str, ...]:
     """Parse names with commas between them."""
-    return tuple(name.strip() for name in text.split(",") if name.strip())
+    found = tuple(name.strip() for name in text.split(",") if name.strip())
+    if not found:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected names with commas between them")
+    return found
 
 
 def positive(text: str) -> int:
@@ -96,8 +99,8 @@ def precisions(text: str) -> tuple[str, ...]:
 def _some_of(allowed: tuple[str, ...], text: str) -> tuple[str, ...]:
     given = names(text)
     wrong = [repr(name) for name in given if name not in allowed]
-    if wrong or not given:
+    if wrong:
         raise argparse.ArgumentTypeError(
-            f"got {', '.join(wrong) or repr(text)}, expected some of {', '.join(allowed)}"
+            f"got {', '.join(wrong)}, expected some of {', '.join(allowed)}"
         )
     return given

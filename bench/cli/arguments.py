@@ -24,7 +24,7 @@ def suite(parser: argparse.ArgumentParser) -> None:
     """Add the suite and the flags that pick a part of it."""
     suite_tasks(parser)
     parser.add_argument(
-        "--methods", type=names, default=(), metavar="A,B", help="only these methods"
+        "--methods", type=names, default=None, metavar="A,B", help="only these methods"
     )
     parser.add_argument(
         "--seeds",
@@ -46,7 +46,7 @@ def suite(parser: argparse.ArgumentParser) -> None:
 def suite_tasks(parser: argparse.ArgumentParser) -> None:
     """Add the suite and the flag that picks some of its tasks."""
     parser.add_argument("suite", metavar="SUITE", help="name of a built-in suite, or a YAML file")
-    parser.add_argument("--tasks", type=names, default=(), metavar="A,B", help="only these tasks")
+    parser.add_argument("--tasks", type=names, default=None, metavar="A,B", help="only these tasks")
 
 
 def sources(parser: argparse.ArgumentParser) -> None:
@@ -117,7 +117,7 @@ def selection(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{names_of}",
             type=names,
-            default=(),
+            default=None,
             metavar="A,B",
             help=f"only these {names_of}",
         )
@@ -192,7 +192,7 @@ def retry(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--retry",
         type=retryable,
-        default=(),
+        default=None,
         metavar="A,B",
         help=f"retry runs with these statuses ({', '.join(RETRYABLE)}), including those that "
         "failed twice in the same way, which are skipped otherwise",

@@ -20,6 +20,7 @@ class ShowVersion(argparse.Action):
         super().__init__(
             option_strings,
             dest,
+            default=argparse.SUPPRESS,  # else it would be an option of every command
             nargs=argparse.REMAINDER,
             metavar="",
             help="show the version; --version --json shows the installation, for reports of faults",

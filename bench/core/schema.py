@@ -77,7 +77,7 @@ def validate(model: type[Model], content: object, place: str) -> Model:
     Args:
         model: the class to build.
         content: mapping as read from YAML or JSON.
-        place: where the data comes from, named first in an error.
+        place: source of the data, named first in an error.
 
     Raises:
         ConfigError: naming every invalid field, the value given and what is allowed.

@@ -204,6 +204,23 @@ def backbone_folder(name: str) -> Path | None:
         return None
 
 
+def hidden_size(name: str) -> int | None:
+    """Return how many numbers stand for a token in a backbone, None if it is not on this computer.
+
+    Raises:
+        BackboneError: if its folder has no readable configuration.
+    """
+    folder = backbone_folder(name)
+    if folder is None:
+        return None
+    try:
+        config = parse_json((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise BackboneError(f"backbone {folder}: config.json cannot be read: {error}") from None
+    known = (config.get(key) for key in ("hidden_size", "d_model", "n_embd", "dim"))
+    return next((size for size in known if isinstance(size, int)), None)
+
+
 def _backbone_digest(folder: Path) -> str:
     weights = sorted(folder.glob("*.safetensors"))
     config = folder / "config.json"

@@ -1,4 +1,4 @@
-"""What runs take: measured where the store has their like, else judged by steps and weights."""
+"""Expected seconds and memory of runs: measured on similar runs, or estimated from their size."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store
 
 CostKey = tuple[str, str, str]
-"""Task, backbone and method: what costs are measured by."""
+"""Task, backbone and method: the kind of a run, by which costs are measured."""
 
 _SAMPLES = 5  # records read of each kind
 _UNKNOWN_ROWS = 10_000  # of training sets that are counted only when they are read
@@ -27,11 +27,11 @@ _COPIES = 3  # of weights: as read, as used, and what a pass leaves behind
 
 @dataclass
 class Costs:
-    """What runs took so far, and what others will probably take.
+    """Costs of stored runs, and estimates for others.
 
     Attributes:
-        seconds: of a run, by kind; medians.
-        memory_bytes: peak, by kind; the largest.
+        seconds: median seconds of a run, by kind.
+        memory_bytes: largest peak memory, by kind.
     """
 
     sources: Sources
@@ -41,7 +41,7 @@ class Costs:
 
     @classmethod
     def measured(cls, store: Store, sources: Sources) -> "Costs":
-        """Return what the records of a store tell, read from a few of each kind."""
+        """Return the costs in the records of a store; a few of each kind are read."""
         seconds: dict[CostKey, list[float]] = defaultdict(list)
         memory: dict[CostKey, list[float]] = defaultdict(list)
         for record in store.samples(_SAMPLES):
@@ -62,7 +62,7 @@ class Costs:
         return method.relative_cost(config) * steps * self._weight_bytes(cell)
 
     def job(self, runs: Sequence[Run]) -> Job:
-        """Return a stack with what it will probably take."""
+        """Return a stack with its expected cost."""
         cell = runs[0].cell
         each, peak = self.seconds.get(cost_key(cell)), self.memory_bytes.get(cost_key(cell))
         return Job(
@@ -81,8 +81,8 @@ class Costs:
     def longest_first(self, stacks: Iterable[Sequence[Run]]) -> list[Job]:
         """Return stacks as jobs: longest first, those of a task, backbone and method together.
 
-        So the last worker to end does not begin the longest stack when all others are done, and a
-        worker mostly finds the data and the backbone of its next stack loaded already.
+        So no worker begins the longest stack when all others are done, and a worker has mostly
+        loaded the data and the backbone of its next stack already.
         """
         jobs = [self.job(runs) for runs in stacks]
         rate = seconds_per_cost(jobs) or 1.0
@@ -115,12 +115,12 @@ def expected(job: Job, seconds_per_cost: float) -> float:
 
 
 def cost_key(cell: Cell) -> CostKey:
-    """Return what the costs of a cell are measured by."""
+    """Return the kind of a cell's runs."""
     return cell.task.name, cell.backbone.name, cell.method
 
 
 def makespan(seconds: Iterable[float], workers: int) -> float:
-    """Return when the last of so many workers ends that take jobs in this order."""
+    """Return the seconds until all jobs are done, if workers take them in this order."""
     ends = [0.0] * workers
     heapify(ends)
     for each in seconds:

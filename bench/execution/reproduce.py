@@ -1,4 +1,4 @@
-"""Run a stored record again, alone, and say what came out the same and what drifted."""
+"""Run a stored record again, alone, and compare the numbers."""
 
 import tempfile
 from collections.abc import Iterator
@@ -56,8 +56,8 @@ def reproduce(store: Store, name: str, sources: Sources, device: str) -> Reprodu
     """Run the record called ``name`` (file or run hash) again without storing the result.
 
     Raises:
-        RecordError: if there is no such record, or its data are not at hand.
-        BackboneError: if its backbone, or the adapter that it starts from, is not at hand.
+        RecordError: if there is no such record, or its data are missing.
+        BackboneError: if its backbone, or the adapter that it starts from, is missing.
     """
     record = stored(store, name, sources)
     run = record.run
@@ -71,11 +71,11 @@ def reproduce(store: Store, name: str, sources: Sources, device: str) -> Reprodu
 
 
 def stored(store: Store, name: str, sources: Sources) -> Record:
-    """Return the record called ``name`` (file or run hash) if all that it was made of is at hand.
+    """Return the record called ``name`` (file or run hash) if its data and backbone are there.
 
     Raises:
-        RecordError: if there is no such record, or its data are not at hand.
-        BackboneError: if its backbone, or the adapter that it starts from, is not at hand.
+        RecordError: if there is no such record, or its data are missing.
+        BackboneError: if its backbone, or the adapter that it starts from, is missing.
     """
     record = _find(store, name)
     run = record.run
@@ -83,10 +83,10 @@ def stored(store: Store, name: str, sources: Sources) -> Record:
         raise RecordError(f"{run} was trained on local files; give their folder by --data DIR")
     if sources.data(record.cell.task).digest != record.cell.data.digest:
         raise RecordError(
-            f"{run}: the data at hand differ from those it was trained on "
+            f"{run}: the data here differ from those it was trained on "
             f"(digest {record.cell.data.digest})"
         )
-    sources.locate(record.cell.backbone)  # fails here, not inside a run that nobody keeps
+    sources.locate(record.cell.backbone)  # fails here and not inside the run
     if record.cell.start is not None:
         sources.locate_start(record.cell.start)
     return record

@@ -1,7 +1,7 @@
-"""Which runs go into which stack, in which order; an engine then works on them.
+"""Group runs into stacks, order them, and give them to an engine.
 
-Who works, this process or a whole cluster, is the matter of `bench.execution.engines`. Results
-reach the store from there; only progress and status come back here.
+The engine (`bench.execution.engines`) executes them in this process, in others or on a cluster, and
+writes the records. Only progress and statuses come back here.
 """
 
 from collections import Counter, defaultdict
@@ -28,9 +28,9 @@ class GridResult:
     """What `execute` did.
 
     Attributes:
-        statuses: how many runs ended in which.
+        statuses: number of runs that ended, by status.
         left: runs that were not begun or not finished because the time was over.
-        seconds_left: what those will probably take one worker; None where nobody can know.
+        seconds_left: seconds that those will probably take one worker; None if unknown.
     """
 
     statuses: Counter[Status] = field(default_factory=Counter)
@@ -39,7 +39,7 @@ class GridResult:
 
 
 def most(settings: Settings) -> int:
-    """Return how many runs at most may share a stack where the user leaves it open."""
+    """Return the largest number of runs per stack, if the user sets none."""
     if settings.engine == "local":
         return MOST[choose_device(settings.device).type]
     return MOST["cuda" if settings.device == "cuda" else "cpu"]  # it may run anywhere
@@ -86,7 +86,7 @@ def execute(
     """Run everything that is not settled yet; return how the runs ended.
 
     Args:
-        runs: what is wanted; runs that are settled or claimed elsewhere are left alone.
+        runs: runs to execute; those that are settled or claimed elsewhere are skipped.
         settings: engine, device, workers, stack size and time.
         progress: called with the number of runs done (fractional) and the statuses so far.
         ended: told of every stack that ends.

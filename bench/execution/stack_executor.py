@@ -55,7 +55,7 @@ class Executor:
         divides: whether it cuts stacks to the size that it measures to be fastest.
         checkpoint_s: seconds from one checkpoint of a stack in training to its next; None neither
             saves nor looks for what was saved.
-        event_log: where each stack is noted.
+        event_log: log that notes each stack.
         predictions: of which splits predictions are stored.
     """
 

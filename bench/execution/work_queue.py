@@ -1,7 +1,7 @@
-"""What is still to be done, in order, within which time, and how far all of it is.
+"""The queue of stacks: their order, the time budget and the progress.
 
-An engine takes stacks from here and tells here what became of them; which of them comes next, and
-whether it still fits into the time, is decided here and nowhere else.
+An engine takes stacks from the queue and reports their results to it. Only the queue decides which
+stack comes next, and whether it still fits into the time.
 """
 
 import time
@@ -23,13 +23,13 @@ Ended = Callable[[Sequence[Run], Mapping[str, Status]], None]
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """A stack, and what it will probably take.
+    """A stack, and its expected cost.
 
     Attributes:
-        runs: may share a backbone.
-        seconds: expected; None where nothing like it has been measured.
-        relative_cost: beside other stacks; the unit means nothing.
-        memory_bytes: a worker needs about that much.
+        runs: runs that may share a backbone.
+        seconds: expected seconds; None if no similar stack has been measured.
+        relative_cost: cost relative to other stacks; its unit has no meaning.
+        memory_bytes: memory that a worker needs, about.
     """
 
     runs: Sequence[Run]
@@ -45,8 +45,8 @@ class WorkQueue:
     Attributes:
         budget_s: seconds after the first stack was asked for at which all work ends. No stack is
             begun that would probably end later; what runs then is saved. None sets no limit.
-        ended: told of every stack that ends.
-        statuses: how many runs have ended in which.
+        ended: called with every stack that ends.
+        statuses: number of runs that have ended, by status.
         left: stacks that did not fit into the time, and what is left of those that were cut off.
     """
 
@@ -66,11 +66,11 @@ class WorkQueue:
         self._spent = self._spent_cost = 0.0
 
     def __len__(self) -> int:
-        """Return how many stacks nobody has taken yet."""
+        """Return the number of stacks that wait."""
         return len(self._waiting)
 
     def waiting(self) -> list[Job]:
-        """Return the stacks that nobody has taken yet."""
+        """Return the stacks that wait."""
         return list(self._waiting)
 
     def next(self) -> Job | None:
@@ -98,7 +98,7 @@ class WorkQueue:
         self.show()
 
     def end(self, job: Job, statuses: Mapping[str, Status], seconds: float | None = None) -> None:
-        """Note what became of a stack, by run hash, and how long it took."""
+        """Note the statuses of a stack's runs, by run hash, and the time it took."""
         del self._shares[job]
         self._done += len(job.runs)
         self.statuses.update(statuses.values())
@@ -119,7 +119,7 @@ class WorkQueue:
         if again:
             self._waiting.appendleft(job)
         else:
-            self._shares[job] = 0.0  # until its end is told
+            self._shares[job] = 0.0  # until `end` is called
         return again
 
     def halve(self, job: Job) -> None:
@@ -152,7 +152,7 @@ class WorkQueue:
         return replace(job, runs=runs, seconds=seconds, relative_cost=job.relative_cost * share)
 
     def expected(self, job: Job) -> float:
-        """Return the seconds of a stack: measured, else judged by what others took just now."""
+        """Return the seconds of a stack: measured, or estimated from stacks of this invocation."""
         if job.seconds is not None:
             return job.seconds
         return job.relative_cost * self._spent / self._spent_cost if self._spent_cost else 0.0

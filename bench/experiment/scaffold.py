@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -18,17 +18,22 @@ from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.config.task import Task, parse
 from gapbench.bench.config.task_sources import OwnSource
 from gapbench.bench.core.errors import ConfigError, DataError
-from gapbench.bench.core.schema import validate
+from gapbench.bench.core.schema import suggest, validate
 from gapbench.bench.data import readers
 from gapbench.bench.data.rows import Rows
-from gapbench.bench.data.sources import Sources
+from gapbench.bench.data.sources import Sources, hidden_size
 from gapbench.bench.experiment import first_look
-from gapbench.bench.experiment.suite import Suite
+from gapbench.bench.experiment.schema import Suite
 from gapbench.bench.tasks import dataset, kinds
 
 FEWEST_ROWS = 20
 TEST_SHARE = 0.2
-UPDATES = 1500  # of 16 examples: less than a minute of LoRA on a tiny backbone
+UPDATES = {"tiny": 1500, "other": 500}
+"""Updates of 16 examples: less than a minute of LoRA on a tiny backbone, minutes on others."""
+_TINY = 128  # hidden numbers of a token; a backbone of no more is called tiny here
+_RATES = {_TINY: 3.0e-3, 512: 1.0e-3, 1024: 5.0e-4, math.inf: 2.0e-4}  # of LoRA, up to a width
+_USUAL_WIDTH = 768  # where that of a backbone is not known before it is fetched
+_BESIDE_LORA = {"full": 0.05, "head": 5.0}  # learning rates as multiples of LoRA's
 
 
 @dataclass(frozen=True)
@@ -38,12 +43,14 @@ class Columns:
     Attributes:
         text: the input of the model, one column or a pair.
         label: class, value or, for generation, the text to be written.
-        kind: kind of the task; None infers classes or values from the label.
+        option: how ``label`` was named, which tells kinds of task apart.
+        kind: kind of the task; None infers it from the labels.
         group: rows of equal value stay in the same split; None keeps equal inputs together.
     """
 
     text: tuple[str, ...]
     label: str
+    option: Literal["label", "target"] = "label"
     kind: str | None = None
     group: str | None = None
 
@@ -76,7 +83,13 @@ class Written:
 
 
 def init(
-    suite: Path, train: Path, test: Path | None, columns: Columns, *, force: bool = False
+    suite: Path,
+    train: Path,
+    test: Path | None,
+    columns: Columns,
+    *,
+    backbone: str | None = None,
+    force: bool = False,
 ) -> Written:
     """Write a suite and, in the folder ``tasks`` beside it, a task for a file of rows.
 
@@ -85,6 +98,7 @@ def init(
         train: rows to train on.
         test: rows to score on; None: a part of ``train`` is set aside for it.
         columns: the roles of the columns.
+        backbone: what to train; None for the built-in one that fits the task.
         force: overwrite existing files.
 
     Raises:
@@ -113,7 +127,7 @@ def init(
     }
     task, rows = _read(fields, task_file)
     fields["validation_size"] = size = _validation_size(len(rows["train"]))
-    settings = _settings(task, len(rows["train"]) - size)
+    settings = _settings(task, len(rows["train"]) - size, backbone)
     validate(Suite, settings, str(suite))
     _write(task_file, _commented(fields, _TASK_COMMENTS))
     _write(suite, _commented(settings, _SUITE_COMMENTS))
@@ -136,8 +150,7 @@ def _refuse(suite: Path, task_file: Path, *, force: bool) -> None:
 
 def _tables(files: Sequence[Path], columns: Columns) -> list[readers.Columns]:
     """Return the columns of every file; labels are names in all, or in none."""
-    option = columns.kind and kinds.get(columns.kind).init_option
-    texts = (*columns.text, columns.label) if option == "target" else columns.text
+    texts = (*columns.text, columns.label) if columns.option == "target" else columns.text
     tables = [readers.read(path, texts) for path in files]
     for path, table in zip(files, tables, strict=True):
         _check(path, table, columns)
@@ -174,9 +187,14 @@ def _found(path: Path, labels: Sequence[Any], columns: Columns) -> tuple[str, di
     """Return the kind of the task, and the fields that follow from its labels."""
     if len(labels) < FEWEST_ROWS:
         raise DataError(f"{path}: {len(labels)} rows in all; give at least {FEWEST_ROWS}")
-    name = columns.kind or next(n for n, kind in kinds.discover().items() if kind.infers(labels))
+    fitting = {n: k for n, k in kinds.discover().items() if k.init_option == columns.option}
+    if columns.kind is not None and columns.kind not in fitting:
+        raise ConfigError(
+            f"--kind {columns.kind} with --{columns.option}: {suggest(columns.kind, [*fitting])}"
+        )
+    wanted = columns.kind or next(name for name, kind in fitting.items() if kind.infers(labels))
     try:
-        return name, kinds.get(name).from_labels(columns.label, labels)
+        return wanted, fitting[wanted].from_labels(columns.label, labels)
     except DataError as error:
         raise DataError(f"{path}: {error}") from None
 
@@ -202,23 +220,43 @@ def _validation_size(train: int) -> int:
     return min(max(round(0.15 * train), 10), train // 2, 1000)
 
 
-def _settings(task: Task, train: int) -> dict[str, Any]:
-    """Return the fields of a suite that a tiny backbone can run in minutes."""
+def _settings(task: Task, train: int, backbone: str | None) -> dict[str, Any]:
+    """Return the fields of a suite that runs in minutes, with rates that fit the backbone.
+
+    Rates are those of the built-in suites and of the papers' suites for models of such a width.
+    """
     writes = task.head == LANGUAGE_MODEL
+    backbone = backbone or ("tiny-decoder" if writes else "tiny-encoder")
+    width = hidden_size(backbone) or _USUAL_WIDTH
+    rate = next(rate for most, rate in _RATES.items() if width <= most)
+    updates = UPDATES["tiny" if width <= _TINY else "other"]
     methods = ["full", "head", "lora", "lora_dropout", "hiddenkey", "bilora", "majority", "untuned"]
     return {
         "name": task.name,
         "description": task.description,
         "tasks": [task.name],
-        "backbones": ["tiny-decoder" if writes else "tiny-encoder"],
-        "methods": [name for name in methods if not (writes and name in {"head", "majority"})],
-        "seeds": 3,
+        "backbones": [backbone],
+        "methods": [
+            _entry(name, rate) for name in methods if not (writes and name in {"head", "majority"})
+        ],
+        "seeds": 5,
         "budget": {
-            "epochs": min(max(round(UPDATES * 16 / train), 3), 25),
+            "epochs": min(max(round(updates * 16 / train), 3), 25),
             "batch_size": 16,
-            "evaluations": 5,
+            "evaluations": 8,
         },
-        "training": {"learning_rate": 3.0e-3},
+        "training": {"learning_rate": rate},
+        "precision": "auto",
+    }
+
+
+def _entry(name: str, rate: float) -> str | dict[str, Any]:
+    """Return a method as a suite names it, with its own rate where LoRA's does not suit it."""
+    if name not in _BESIDE_LORA:
+        return name
+    return {
+        "method": name,
+        "training": {"learning_rate": float(f"{rate * _BESIDE_LORA[name]:.1g}")},
     }
 
 
@@ -266,5 +304,6 @@ _SUITE_COMMENTS = {
     "methods": "all there are: gapbench list methods",
     "seeds": "a number, or a list; 5 or more tell methods apart",
     "budget": "the same for every method",
-    "training": "a rate for the tiny backbones; most larger ones want about 5.0e-4",
+    "training": "a rate for LoRA on backbones of this width; gapbench tune finds a better one",
+    "precision": "auto: bf16 where its products pay on this machine; or fp32",
 }

@@ -1,194 +1,33 @@
-"""A suite: a grid of tasks x backbones x methods x seeds as one YAML file, and its expansion.
+"""Suites: where they are, which part of one is wanted, and which runs it asks for.
 
 `expand` turns a suite into runs. It needs the sources (which data, which backbones), because their
 hashes are part of a run's identity.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, Union
-
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from typing import Any
 
 from gapbench.bench.adaptation import registry
-from gapbench.bench.config.run import (
-    Budget,
-    Cell,
-    Fingerprint,
-    Precision,
-    Protocol,
-    Resample,
-    Run,
-    StoredPredictions,
-    Training,
-)
+from gapbench.bench.config.run import Budget, Cell, Fingerprint, Run
 from gapbench.bench.config.task import Task
 from gapbench.bench.config.task import load as load_task
 from gapbench.bench.config.task import parse as parse_task
 from gapbench.bench.config.task_sources import OwnSource
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.safe_parsing import read_yaml
-from gapbench.bench.core.schema import (
-    DisplayName,
-    FrozenModel,
-    Name,
-    PathStr,
-    changed,
-    suggest,
-    validate,
-)
+from gapbench.bench.core.schema import changed, suggest, validate
 from gapbench.bench.data.sources import Sources
-
-WantedPrecision = Literal[Precision, "auto"]
-SuiteLike = Union[str, PathLike[str], Mapping[str, Any], "Suite"]
-MOST_RUNS = 100_000
-"""Most runs of a suite: a mistyped number of seeds must not fill the memory unnoticed."""
-_MOST_SHOWN = 5
-
-
-class MethodChange(FrozenModel):
-    """Changes of one method on one task."""
-
-    config: dict[str, Any] = Field(default={}, description="laid over the entry's config")
-    training: dict[str, Any] = Field(default={}, description="laid over the entry's training")
-
-
-class TaskEntry(FrozenModel):
-    """A task of the grid with its changes to the suite; the resolved cells contain them."""
-
-    task: Name
-    definition: Task | None = Field(
-        default=None, description="the task itself, where there is no file of that name"
-    )
-    backbones: tuple[PathStr, ...] = Field(default=(), description="instead of the suite's own")
-    settings: dict[str, Any] = Field(
-        default={}, description="laid over the task's own file, part by part; makes another task"
-    )
-    budget: dict[str, Any] = Field(
-        default={}, description="laid over the suite's, for all methods alike"
-    )
-    training: dict[str, Any] = Field(
-        default={}, description="laid over the suite's, under what a method has of its own"
-    )
-    start: PathStr | None = Field(
-        default=None,
-        description="adapter folder that all methods start from; relative to the suite's file",
-    )
-    head: Literal["keep"] | None = Field(
-        default=None,
-        description="keep: all methods start from the checkpoint's trained head, whose label names "
-        "must be the task's; None: every run draws a new head",
-    )
-    methods: dict[str, MethodChange] = Field(
-        default={}, description="by method for all its variants, or by 'method/variant'"
-    )
-
-    @model_validator(mode="after")
-    def _one_name(self) -> Self:
-        if self.definition is not None and self.definition.name != self.task:
-            raise ValueError(f"task {self.task!r} is defined as {self.definition.name!r}")
-        return self
-
-
-class MethodEntry(FrozenModel):
-    """A method of the grid, with settings that differ from its defaults."""
-
-    method: DisplayName
-    variant: DisplayName = Field(default="default", description="label in tables")
-    config: dict[str, Any] = Field(default={})
-    training: dict[str, Any] = Field(default={}, description="laid over the suite's training")
-
-
-def _named(field: str) -> BeforeValidator:
-    """Accept a bare name in place of an entry with a single field."""
-    return BeforeValidator(lambda value: {field: value} if isinstance(value, str) else value)
-
-
-def _task_entry(value: object) -> object:
-    """Accept a task, or its fields, in place of an entry or its task's name."""
-    if isinstance(value, str | Task) or (isinstance(value, Mapping) and "kind" in value):
-        value = {"task": value}
-    if not isinstance(value, Mapping) or not isinstance(value.get("task"), Mapping | Task):
-        return value
-    defined = value["task"]
-    name = defined.name if isinstance(defined, Task) else defined.get("name")
-    return {**value, "task": name, "definition": defined}
-
-
-def _seed_list(value: object) -> object:
-    if isinstance(value, int) and not isinstance(value, bool):
-        if not 1 <= value <= MOST_RUNS:
-            raise ValueError(f"a number of seeds must be at least 1 and at most {MOST_RUNS}")
-        return list(range(value))
-    return value
-
-
-class Suite(FrozenModel):
-    """A grid and the protocol that all of it shares."""
-
-    name: Name
-    description: str = ""
-    tasks: tuple[Annotated[TaskEntry, BeforeValidator(_task_entry)], ...] = Field(min_length=1)
-    backbones: tuple[PathStr, ...] = Field(min_length=1)
-    methods: tuple[Annotated[MethodEntry, _named("method")], ...] = Field(min_length=1)
-    seeds: Annotated[
-        tuple[Annotated[int, Field(ge=0, lt=2**63)], ...],
-        BeforeValidator(_seed_list),
-        Field(min_length=1),
-    ] = Field(default=(0, 1, 2), description="a list, or a number of seeds counted from 0")
-    budget: Budget
-    training: Training = Training()
-    protocol: Protocol = "strict"
-    backbone_dropout: float = Field(default=0.0, ge=0, lt=1)
-    precision: WantedPrecision = Field(
-        default="fp32", description="auto: bf16 where its products pay on this machine"
-    )
-    resample: Resample = Field(
-        default="fixed",
-        description="fixed: all seeds train on the same 'train_size' examples; per_seed: each "
-        "seed draws its own",
-    )
-    predictions: StoredPredictions = Field(
-        default="all",
-        description="splits whose predictions are stored; test: the main test split alone, so that "
-        "intervals of gaps say nothing of items. No part of a run's hash",
-    )
-
-    @field_validator("seeds")
-    @classmethod
-    def _distinct_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(seeds)) != len(seeds):
-            raise ValueError("seeds must differ")
-        return seeds
-
-    @model_validator(mode="after")
-    def _distinct_entries(self) -> Self:
-        if doubled := _doubled(map(_label, self.methods)):
-            raise ValueError(f"give each entry of a method its own 'variant': {doubled}")
-        if doubled := _doubled(entry.task for entry in self.tasks):
-            raise ValueError(f"a task may appear in a suite once, got {doubled} more than once")
-        return self
-
-    @model_validator(mode="after")
-    def _bounded(self) -> Self:
-        cells = sum(len(entry.backbones or self.backbones) for entry in self.tasks)
-        runs = cells * len(self.methods) * len(self.seeds)
-        if runs > MOST_RUNS:
-            raise ValueError(
-                f"fields 'tasks', 'backbones', 'methods' and 'seeds' make {runs} runs, a suite may "
-                f"have at most {MOST_RUNS}; split it"
-            )
-        return self
-
-    @property
-    def all_backbones(self) -> list[str]:
-        """Every backbone that any task runs on."""
-        named = [name for entry in self.tasks for name in entry.backbones or self.backbones]
-        return list(dict.fromkeys(named))
+from gapbench.bench.experiment.schema import (
+    MethodEntry,
+    Suite,
+    SuiteLike,
+    TaskEntry,
+    WantedPrecision,
+)
 
 
 @dataclass(frozen=True)
@@ -222,7 +61,7 @@ def load(given: SuiteLike) -> tuple[Suite, Path | None]:
     """
     suite, path = _read(given)
     # Not in the model: a restricted suite keeps changes of methods that it leaves out.
-    known = [name for entry in suite.methods for name in (entry.method, _label(entry))]
+    known = [name for entry in suite.methods for name in (entry.method, entry.label)]
     for entry in suite.tasks:
         _require(list(entry.methods), known, suite.name, "method")
     return suite, path
@@ -349,7 +188,7 @@ def _start(entry: TaskEntry, folder: Path | None, sources: Sources) -> Fingerpri
 
 def _resolve(suite: Suite, entry: TaskEntry, method: MethodEntry) -> dict[str, Any]:
     """Return the config and training of a method on a task; the most specific value wins."""
-    names = (method.method, _label(method))
+    names = (method.method, method.label)
     changes = [entry.methods[name] for name in names if name in entry.methods]
     where = f" on task {entry.task!r}" if changes or entry.training else ""
     place = f"suite {suite.name!r}: method {method.method!r}{where}"
@@ -362,15 +201,6 @@ def _resolve(suite: Suite, entry: TaskEntry, method: MethodEntry) -> dict[str, A
         "config": registry.resolve_config(method.method, config, f"{place}: config"),
         "training": changed(suite.training, training, f"{place}: training"),
     }
-
-
-def _doubled(names: Iterable[str]) -> list[str]:
-    """Return the first few names that occur more than once."""
-    return [name for name, count in Counter(names).items() if count > 1][:_MOST_SHOWN]
-
-
-def _label(method: MethodEntry) -> str:
-    return f"{method.method}/{method.variant}"
 
 
 def _laid_over(content: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:

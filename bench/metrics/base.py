@@ -57,7 +57,7 @@ class Metric:
         range: lowest and highest possible score.
         higher_is_better: direction of improvement.
         description: one sentence for listings.
-        reference: where the definition comes from.
+        reference: source of the definition.
         unsupported_reason: returns the reason why it cannot be computed on this machine, None if
             it can.
         items: takes the arguments of ``function`` and returns pseudo-values, `(n,)`,

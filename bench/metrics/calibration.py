@@ -72,13 +72,13 @@ def expected_calibration_error(
 def confidence_error(
     confidence: Array, correct: Array, bins: int = 15, scheme: Scheme = "equal_width"
 ) -> float:
-    """Return the expected calibration error of predictions of which no more is known than these.
+    """Return the expected calibration error from confidences and correctness alone.
 
     Args:
         confidence: probability of each predicted class, `(n,)`.
         correct: whether it is the true one, `(n,)`.
         bins: number of bins, at least 1.
-        scheme: as in `expected_calibration_error`.
+        scheme: see `expected_calibration_error`.
 
     Raises:
         ConfigError: `bins` or `scheme` is not allowed.
@@ -217,7 +217,7 @@ def calibration_report(logits: Array, labels: Array, temperature: float) -> dict
     Args:
         logits: `(n, n_classes)`.
         labels: true classes, `(n,)`.
-        temperature: from `fit_temperature` on the validation split of the same run.
+        temperature: result of `fit_temperature` on the validation split of the same run.
 
     Returns:
         `ece` (15 bins of equal width), `ece_floor` (what a perfectly calibrated model would show),

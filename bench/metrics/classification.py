@@ -173,16 +173,16 @@ def _right_by_length(log_likelihoods: Array, characters: Array, references: Arra
 @metric(
     "accuracy_norm",
     "choices",
-    description="Share of questions whose right choice has the highest score a character.",
+    description="Share of questions whose right choice has the highest score per character.",
     reference="acc_norm of lm-evaluation-harness",
     items=_right_by_length,
 )
 def accuracy_norm(log_likelihoods: Array, characters: Array, references: Array) -> float:
-    """Return the share of questions whose right choice has the highest score a character.
+    """Return the share of questions whose right choice has the highest score per character.
 
     Args:
-        log_likelihoods: of every choice given its question, `(n, choices)`; far below all others
-            where a question has fewer choices.
+        log_likelihoods: one for every choice given its question, `(n, choices)`; far
+            below all others where a question has fewer choices.
         characters: length of every choice, `(n, choices)`, above 0.
         references: right choices, `(n,)`.
 

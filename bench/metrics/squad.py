@@ -54,7 +54,7 @@ def exact_match(
     """Return the share of predictions that equal one of their answers once normalised, in [0, 1].
 
     Args:
-        predictions: one answer a question; the empty text says that there is none.
+        predictions: one answer per question; the empty text says that there is none.
         references: accepted answers of each question; none, in version 2.0, where the question
             cannot be answered.
         version: version of SQuAD. In 2.0 an accepted answer that normalises to nothing is left out
@@ -84,7 +84,7 @@ def f1(predictions: Sequence[str], references: Sequence[Sequence[str]], version:
     gives 0 either way, though such a pair is an exact match.
 
     Args:
-        predictions: one answer a question; the empty text says that there is none.
+        predictions: one answer per question; the empty text says that there is none.
         references: accepted answers of each question; none, in version 2.0, where the question
             cannot be answered.
         version: version of SQuAD.
@@ -117,7 +117,7 @@ def _best(
     if not len(predictions) or len(predictions) != len(references):
         raise DataError(
             f"span metrics: given {len(predictions)} predictions and answers of "
-            f"{len(references)} questions; give one prediction a question, for at least 1 question"
+            f"{len(references)} questions; give one prediction per question, and at least 1"
         )
     return [
         max(

@@ -58,8 +58,8 @@ def attend(
         query: (rows, heads, queries, width).
         key: (rows, heads or fewer, keys, width); so is ``value``.
         value: the values that are averaged.
-        attention_mask: (rows, 1, queries, keys) bool, True for visible; None if all keys are
-            visible, or all up to the query's own in a causal layer.
+        attention_mask: (rows, 1, queries, keys) bool, True for visible, or numbers to add to the
+            logits; None if all keys are visible, or all up to the query's own in a causal layer.
         scaling: of the logits; 1 / sqrt(width) if None.
         is_causal: whether a missing mask means a causal one; the layer's own attribute if None.
         softcap: bound that a tanh puts on the logits (Gemma 2).
@@ -76,7 +76,7 @@ def attend(
     if not module.training:
         dropping = _NOTHING
     if dropping is not _NOTHING:
-        _refuse_unknown(kwargs)
+        _refuse_unknown(attention_mask, kwargs)
     causal = bool(getattr(module, "is_causal", True)) if is_causal is None else is_causal
     special = softcap is not None or s_aux is not None
     plainly = dropping.weights is not None or special or _is_small(query, key, kwargs)
@@ -201,8 +201,10 @@ def _output(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
     return output
 
 
-def _refuse_unknown(asked: Mapping[str, Any]) -> None:
+def _refuse_unknown(mask: Tensor | None, asked: Mapping[str, Any]) -> None:
     """Refuse arguments of a layer that would be lost: numbers and tensors, as flags are not."""
+    if mask is not None and mask.dtype != torch.bool:
+        raise BackboneError("its mask adds numbers to the logits, which dropping does not know")
     for name, value in asked.items():
         number = isinstance(value, int | float) and not isinstance(value, bool) and value != 0
         if name not in _HARMLESS and (number or isinstance(value, Tensor)):
@@ -255,10 +257,12 @@ def _logits(
 def _softmax(
     logits: Tensor, visible: Tensor | None, sinks: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
-    """Return the weights of the visible keys, and that of the sink, (rows, heads, queries, 1)."""
+    """Return the weights of the visible keys, and that of the sink, (rows, heads, queries, 1).
+
+    The mask is bool, or of numbers to add.
+    """
     if visible is not None:
-        hidden = torch.zeros(visible.shape, dtype=logits.dtype, device=logits.device)
-        logits += hidden.masked_fill_(~visible, torch.finfo(logits.dtype).min)
+        logits += visible if visible.is_floating_point() else _hidden(visible, logits)
     if sinks is not None:
         sunk = sinks.to(logits.dtype).view(-1, 1, 1).expand(*logits.shape[:-1], 1)
         weights = torch.cat([logits, sunk], dim=-1).softmax(-1)
@@ -266,6 +270,12 @@ def _softmax(
     if logits.shape[-1] >= _VECTOR:
         return logits.softmax(-1), None
     return logits.mT.contiguous().softmax(-2).mT, None
+
+
+def _hidden(visible: Tensor, logits: Tensor) -> Tensor:
+    """Return what takes keys that are not visible out of a softmax, by addition."""
+    zeros = torch.zeros(visible.shape, dtype=logits.dtype, device=logits.device)
+    return zeros.masked_fill_(~visible, torch.finfo(logits.dtype).min)
 
 
 def _each_head(shared: Tensor, query: Tensor) -> Tensor:

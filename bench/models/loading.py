@@ -108,7 +108,7 @@ def load(
 def _other_names(model: Any) -> list[dict[str, str]]:
     """Return other names, as patterns, that a checkpoint may use for a model's weights."""
     # The library's decoders with a head for spans have another name for the model inside.
-    inside = {r"^model\.": f"{model.base_model_prefix}."}
+    inside = {r"^(model|transformer)\.": f"{model.base_model_prefix}."}
     # An embedding tied to a language-model head may be stored only under the head's name.
     tied = {r"^lm_head\.weight$": name} if (name := _input_embedding(model)) else {}
     return [inside, tied, inside | tied]

@@ -92,11 +92,7 @@ class RunAxis:
         return masks.uniform(self._keys(site, step), shape, self._like)
 
     def normal(self, site: str, shape: Sequence[int], step: int | None = None) -> Tensor:
-        """Draw counter-based standard normal numbers for the active runs; see `keep_mask`.
-
-        Returns:
-            (runs, *shape)
-        """
+        """Draw standard normal numbers in the same way, (runs, *shape)."""
         return masks.normal(self._keys(site, step), shape, self._like)
 
     def _keys(self, site: str, step: int | None) -> NDArray[np.uint32]:

@@ -18,7 +18,7 @@ _HELP = {
     "worker_tokens_per_second": "Tokens trained on over the seconds of a worker's stacks.",
     "worker_peak_memory_bytes": "Peak memory of a worker.",
 }
-"""What each metric tells; those that end in `_total` are counters, the others gauges."""
+"""Meaning of each metric; those that end in `_total` are counters, the others gauges."""
 
 
 def exposition(status: FolderStatus) -> str:

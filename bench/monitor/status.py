@@ -60,7 +60,7 @@ class Failure:
     """A failure of one run, or of several in the same way.
 
     Attributes:
-        status: of the runs, or unreadable, lost (their process died) or stopped (a whole command).
+        status: status of the runs, or unreadable, lost (their process died) or stopped (a command).
         retry: the command that tries again, "" if that would end the same way.
     """
 
@@ -114,7 +114,7 @@ class FolderStatus:
 
     @property
     def done(self) -> bool:
-        """Whether nobody works and no work is left."""
+        """Whether no command works and no work is left."""
         waiting = {MISSING, Status.INTERRUPTED.value}
         open_runs = any(waiting & share.statuses.keys() for share in self.suites.values())
         open_trials = any(TrialState.RUNNING in s.tally.states for s in self.studies)

@@ -28,7 +28,7 @@ def choose(names: Sequence[str], batch_size: int, device: torch.device) -> Preci
     Args:
         names: built-in names, folders or hub ids of the backbones.
         batch_size: examples of one run's batch.
-        device: where the runs will train.
+        device: device on which the runs will train.
 
     Raises:
         BackboneError: if a configuration cannot be read.
@@ -44,7 +44,7 @@ def gain(widths: tuple[int, int], rows: int, device: torch.device) -> float:
     Args:
         widths: input and output features.
         rows: rows of the input.
-        device: where to measure.
+        device: device to measure on.
     """
     key = key_of({"precision": widths, "rows": rows}, device)
     known = recall(key)

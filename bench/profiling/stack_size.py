@@ -34,7 +34,7 @@ def divide(
         runs: kept in this order.
         backbone: the backbone that they adapt.
         task_data: their data.
-        device: where they train.
+        device: device on which they train.
     """
     if len(runs) == 1:
         return [list(runs)]

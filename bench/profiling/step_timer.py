@@ -32,8 +32,8 @@ class StepSpeed:
 
     Attributes:
         runs: number of runs in the stack.
-        seconds: of one run: median step time of the stack, divided by its runs.
-        peak_bytes: of the whole stack, on the GPU, or of the process on a CPU.
+        seconds: seconds per run: median step time of the stack, divided by its runs.
+        peak_bytes: peak memory of the stack on a GPU, of the process on a CPU.
     """
 
     runs: int

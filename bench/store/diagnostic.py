@@ -20,8 +20,8 @@ class Diagnostic(FrozenModel):
         title: begins the figure's title, as in "Rank that each layer keeps after training".
         noun: of one entry or number, as in "block" or "rank".
         caption: a sentence that explains the sizes of marks, or the lines of profiles.
-        entries: of a selection, key of the list of all entries.
-        sizes: of a selection, key of the list of a number for every entry, which sizes its mark.
+        entries: for a selection, key of the list of all entries.
+        sizes: for a selection, key of a list with the size of the mark of every entry.
     """
 
     kind: Literal["selection", "kept", "profiles"]

@@ -53,7 +53,7 @@ def death_of(exit_code: int | None, kills_before: int) -> tuple[Status, str]:
     """Return the status of runs whose worker process died, and how it died.
 
     Args:
-        exit_code: of the process, negative if a signal ended it.
+        exit_code: the exit code of the process, negative if a signal ended it.
         kills_before: result of `oom_kills` while the process was alive.
     """
     if exit_code is None or exit_code >= 0:

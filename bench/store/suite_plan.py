@@ -80,7 +80,7 @@ def lay_over(suite: str, path: Path, rows: Sequence[PlanRow]) -> None:
         OSError: if it cannot be written.
         RecordError: if the file that is there holds no plan.
         StoreError: if it is the plan of another suite, as where names differ in case alone on a
-            disk that does not tell the two apart.
+            disk that does not distinguish the two.
     """
     merged = {row.label: row for row in read_plan(path)} if path.is_file() else {}
     for row in merged.values():

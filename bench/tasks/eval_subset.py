@@ -53,7 +53,7 @@ def forward(
     Args:
         method: predicts.
         state: what predicts.
-        subset: which sequences; the order in which they come is the engine's.
+        subset: the sequences; the engine chooses their order.
 
     Yields:
         Places of the sequences in ``subset.sequences``, (batch,); the batch; its logits,

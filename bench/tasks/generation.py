@@ -53,11 +53,11 @@ def decode(
             wanted, vocabulary). In the cache it may keep several copies of each run, (runs,
             copies, inputs).
         prompts: token ids of each, at least one.
-        runs: how many runs the model carries.
+        runs: number of runs that the model carries.
         decoding: the settings of the search.
         end_id: token that ends a text.
         pad_id: what stands on the right of shorter prompts; it is never attended to.
-        device: where the model is.
+        device: device of the model.
 
     Returns:
         Token ids without the end token: a list for each run, in it one for each prompt.

@@ -31,8 +31,8 @@ class Classes:
     """Predicted classes or choices, (n,), and numbers of all of them, (n, most), where given.
 
     Attributes:
-        logits: of classes, or log-likelihoods of choices.
-        probabilities: given instead of logits.
+        logits: logits of classes, or log-likelihoods of choices.
+        probabilities: probabilities, if these were given instead of logits.
     """
 
     predicted: NDArray[np.int64]
@@ -57,7 +57,7 @@ class Predictions:
     another number of outputs.
 
     Attributes:
-        path: the file; its suffix tells the format.
+        path: the file; its suffix is the format.
         size: number of examples.
         examples: what they are, for messages, such as "630 inputs in refs.parquet".
         keys: columns of the references, one value an example. Those that the file has too, such as

@@ -31,8 +31,8 @@ class Scored:
     Attributes:
         task: name of the task.
         examples: number of outputs.
-        scores: by metric; of classes with likelihoods also their calibration.
-        parts: likewise of each part that the task sets apart.
+        scores: scores by metric; for classes with likelihoods also their calibration.
+        parts: the same for each part that the task scores separately.
         reasons: why a score is None, by metric.
     """
 
@@ -53,7 +53,7 @@ def score(
     """Score a file of outputs against a file of references.
 
     Args:
-        name: of a built-in task, or a task's YAML file.
+        name: name of a built-in task, or a task's YAML file.
         predictions: see `bench.tasks.predictions`.
         references: rows with the task's own columns; or, for generation, with lists of texts in
             a column ``references``.

@@ -1,4 +1,4 @@
-"""Checkpoints of stacks in training, which a killed or interrupted stack goes on from.
+"""Checkpoints of stacks in training, from which a killed or interrupted stack resumes.
 
 One file a stack: the tensors of a `Snapshot` in safetensors, and its other parts as JSON in that
 file's header. It appears whole, by rename. Whoever holds the claims of its runs may write it, and
@@ -80,7 +80,7 @@ class Checkpoints:
         """Divide runs by the checkpoint that they can go on from, the farthest if several.
 
         Args:
-            runs: whose claims are held.
+            runs: runs whose claims the caller holds.
         """
         usable = [saved for saved in self._all(runs) if self._fits(saved, runs)]
         left, parts = list(runs), list[tuple[list[Run], Saved | None]]()

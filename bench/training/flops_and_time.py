@@ -1,7 +1,7 @@
 """What a run costs: the time of its device, and floating-point operations.
 
-Operations are counted by the framework on real steps, so that a method with extra passes pays for
-them without telling anyone.
+The framework counts operations on real steps, so that extra passes of a method are counted without
+a declaration.
 """
 
 import time
@@ -22,8 +22,8 @@ _MOST_UNREAD = 1000  # pairs of marks
 class Stopwatch:
     """Seconds of named activities, shared evenly by the runs that were active.
 
-    A GPU is still at work when the program has gone on. Its clock is made of marks in its own
-    queue, which are read later, so that measuring never waits for it.
+    A GPU still works on a step when the program has moved on. Its time is taken between events in
+    its own queue, which are read later, so that measuring never waits for it.
     """
 
     def __init__(self, runs: int, device: torch.device) -> None:
@@ -88,8 +88,8 @@ def _attention_backward_flops(
     return 2 * _attention_flops(query, key, value)
 
 
-# The framework's counter knows the fused attention of GPUs, not that of CPUs; and what a run costs
-# should not hang on the kernel, which depends on device and length (`bench.models.attention`).
+# The framework's counter knows the fused attention of GPUs, not that of CPUs. The cost of a run
+# should not depend on the kernel, which varies with device and length (`bench.models.attention`).
 _ATEN = torch.ops.aten
 _FUSED = {
     _ATEN._scaled_dot_product_flash_attention_for_cpu: _attention_flops,
@@ -125,8 +125,8 @@ class FlopEstimate:
 
     Operations are a linear function of `work`, so a few counted steps of different widths give
     its coefficients. Every step is then charged by its own width: the figure does not depend on
-    the padding of examples. Rank padding is charged: in a stack of different ranks, the update's
-    small part of the operations is that of the largest.
+    the padding of examples. Rank padding is charged: in a stack of different ranks, each
+    update costs as much as that of the largest rank, a small part of all operations.
 
     Attributes:
         counted: the work of each counted step, and its operations.
@@ -136,7 +136,7 @@ class FlopEstimate:
         self.counted: list[tuple[Work, float]] = []
 
     def wants(self, step: Work) -> bool:
-        """Whether counting a step with this work would teach anything new."""
+        """Whether counting a step with this work would add information."""
         steps = [work for work, _ in self.counted]
         before, after = self._matrix(steps), self._matrix([*steps, step])
         return bool(np.linalg.matrix_rank(after) > np.linalg.matrix_rank(before))
@@ -170,7 +170,7 @@ class FlopEstimate:
 
 
 def _independent_columns(matrix: NDArray[np.float64]) -> list[int]:
-    """Choose columns from the left that the rows can tell apart."""
+    """Choose linearly independent columns, from the left."""
     chosen: list[int] = []
     for column in range(matrix.shape[1]):
         wider = matrix[:, [*chosen, column]]

@@ -66,7 +66,7 @@ def streams(
 
     Args:
         span: the phase.
-        run: whose order it is.
+        run: the run whose order it is.
         train: the training set.
         step: updates made so far; what those drew in this phase is left out.
     """

@@ -1,4 +1,4 @@
-"""What of a stack in training must be kept so that it goes on as if it had never stopped.
+"""The state of a stack in training that it needs to resume as if it had never stopped.
 
 Masks, batches and first values are functions of seeds, and phases can be begun again; so it is the
 trained numbers, the optimisers' moments, what a method gathers in its steps, and the traces. Files
@@ -28,7 +28,7 @@ class Snapshot:
         active: indices of the runs that are still in the stack.
         active_rows: tensors by name with one row for each active run.
         rows: tensors by name with one row for each run that began.
-        traces: of each run that began.
+        traces: trace of each run that began.
         seconds: spent by activity, (runs,).
         counted: steps whose operations were counted, and how many those were.
     """

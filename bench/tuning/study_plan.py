@@ -12,7 +12,8 @@ from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.schema import FrozenModel, content_hash
 from gapbench.bench.data.sources import Sources
-from gapbench.bench.experiment.suite import PlannedRun, Suite
+from gapbench.bench.experiment.schema import Suite
+from gapbench.bench.experiment.suite import PlannedRun
 from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.profiling.self_check import checked_backbone
 from gapbench.bench.tasks import dataset, kinds

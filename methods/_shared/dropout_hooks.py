@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+import torch
 import transformers
 from torch import Tensor, nn
 
@@ -61,9 +62,9 @@ def unsupported_reason(backbone: Backbone, config: DroppingConfig) -> str | None
 def _attention_reason(backbone: Backbone) -> str | None:
     """Return why nothing can drop in the attention of a backbone, None if it can."""
     model: Any = backbone.model()
-    texts = ["the first of two texts is longer", "than this"]
-    encoded = backbone.tokenizer(texts, padding=True, return_tensors="pt")
-    inputs = {name: encoded[name] for name in ("input_ids", "attention_mask")}
+    ids = torch.arange(1, 13).view(2, 6) % int(backbone.config.vocab_size)
+    mask = (torch.arange(6) < torch.tensor([[6], [4]])).long()
+    inputs = {"input_ids": ids, "attention_mask": mask}
     return attention.dropping_unsupported_reason(model, inputs)
 
 

@@ -42,7 +42,7 @@ class StackedIvon(StackedAdamW):
         STATE: names of the tensors in `state_dict`.
     """
 
-    STATE: ClassVar = ("first", "updates")
+    STATE: ClassVar[tuple[str, ...]] = ("first", "updates")
 
     def __init__(
         self,

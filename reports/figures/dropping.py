@@ -10,7 +10,7 @@ from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.block import Block, identity
 from gapbench.reports.figures.heat import heatmap
 from gapbench.reports.figures.layout import LINE, WIDTH
-from gapbench.reports.figures.measure import width, within
+from gapbench.reports.figures.measure import all_within, width
 from gapbench.reports.figures.theme import style
 from gapbench.reports.tables.terminal import label
 
@@ -47,7 +47,7 @@ def dropped(blocks: Sequence[Block]) -> FigureArtifact | None:
 
 
 def _draw(names: list[str], data: pd.DataFrame, labels: Mapping[str, str]) -> Figure:
-    shown = [within(name, 2.0, 7.5) for name in names]
+    shown = all_within(names, 2.0, 7.5)
     used = [name for name in labels if name in set(data["position"])]
     rates = data.pivot_table("rate", "name", "position", aggfunc="first")
     texts = [f"{rate:.3g} {kind}" for rate, kind in zip(data["rate"], data["pattern"], strict=True)]

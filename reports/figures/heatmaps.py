@@ -13,7 +13,7 @@ from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.block import REFERENCE, Block, identity, untrained
 from gapbench.reports.figures.heat import heatmap
 from gapbench.reports.figures.layout import KEY, LINE, WIDTH, key
-from gapbench.reports.figures.measure import width, within
+from gapbench.reports.figures.measure import all_within, width, within
 from gapbench.reports.figures.theme import RULE, style
 from gapbench.reports.tables.terminal import label, short
 
@@ -155,7 +155,7 @@ def _places(blocks: Sequence[Block]) -> list[str]:
 def _draw(what: Overview, depth: pd.DataFrame, values: pd.DataFrame) -> Figure:
     """Draw the cells; the tables have a row per method and a column per task."""
     numbered = len(depth.columns) <= _NUMBERED
-    rows = [within(str(name), _LONGEST, 7.5) for name in depth.index]
+    rows = all_within([str(name) for name in depth.index], _LONGEST, 7.5)
     columns = [within(str(place), 1.2 if numbered else _LONGEST, 7) for place in depth.columns]
     turn = 30 if numbered else 90
     left = 0.15 + max(width(name, 7.5) for name in rows)

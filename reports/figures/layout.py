@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
-from gapbench.reports.figures.measure import width, within
+from gapbench.reports.figures.measure import all_within, width, within
 from gapbench.reports.figures.theme import INK, PAGE
 
 WIDTH = 7.2
@@ -128,7 +128,7 @@ def listed(
         The figure and its axes, the extra panel last. Line i has its middle at y = i.
     """
     figure = _figure(0.48 + KEY * keyed + max(LINE * len(names) + 0.1, least))
-    shown = [within(each.name, _LONGEST_NAME, 7.5) for each in names]
+    shown = all_within([each.name for each in names], _LONGEST_NAME, 7.5)
     room = WIDTH - 0.5 - max(width(name, 7.5) for name in shown) - beside
     wide = room / len(labels) - 0.2
     cells = figure.add_gridspec(

@@ -3,11 +3,12 @@
 Text is measured in DejaVu Sans, which is wider than what most pages show it in.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from matplotlib.font_manager import findfont, get_font
 
-from gapbench.reports.tables.terminal import fitted
+from gapbench.reports.tables.terminal import fitted, told_apart
 
 _SHORTEST = 4
 
@@ -38,3 +39,8 @@ def within(name: str, room: float, size: float) -> str:
     while length > _SHORTEST and width(fitted(name, length), size) > room:
         length -= 1
     return fitted(name, length)
+
+
+def all_within(names: Sequence[str], room: float, size: float) -> list[str]:
+    """Return names as `within` does, none cut to the text of another one."""
+    return told_apart(names, lambda name: within(name, room, size))

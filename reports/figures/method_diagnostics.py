@@ -18,7 +18,7 @@ from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.block import Block, identity
 from gapbench.reports.figures.heat import heatmap
 from gapbench.reports.figures.layout import LINE, WIDTH, below, head, key, marking, panels
-from gapbench.reports.figures.measure import width, within
+from gapbench.reports.figures.measure import all_within, width, within
 from gapbench.reports.figures.theme import INK, PAGE, style
 
 _ROWS = 4
@@ -98,7 +98,7 @@ def _draw_selections(block: Block, diagnostic: Diagnostic, data: pd.DataFrame) -
     lines: list[Any] = list(data.groupby(["config_hash", "seed"], sort=False))
     by_hash = {row.config_hash: block.named(row) for row in block.rows}
     texts = [f"{by_hash[run[0]].name}, seed {run[1]}" for run, _ in lines]
-    texts = [within(text, 2.0, 7.5) for text in texts]
+    texts = all_within(texts, 2.0, 7.5)
     left, foot = 0.15 + max(width(text, 7.5) for text in texts), 0.4
     long = max(width(name, 7) for name in names) > _CELL
     foot += max(width(name, 7) for name in names) if long else 0.0
@@ -146,7 +146,7 @@ def _draw_layers(block: Block, data: pd.DataFrame) -> Figure:
     """Draw a heatmap per method, one above the other, with one scale of colours."""
     kinds = [str(kind) for kind in dict.fromkeys(data["kind"])]
     numbers = sorted({str(name) for name in data["block"]}, key=lambda name: (len(name), name))
-    names = [within(kind, 2.2, 7.5) for kind in kinds]
+    names = all_within(kinds, 2.2, 7.5)
     left = 0.15 + max(width(name, 7.5) for name in names)
     cell = min(_CELL, (WIDTH - left - 0.1) / len(numbers))
     each, foot = LINE * len(kinds) + 0.3, 0.4

@@ -12,6 +12,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from matplotlib.font_manager import findfont, get_font
+
 from gapbench.reports.document.model import (
     Bullets,
     Column,
@@ -46,6 +48,11 @@ _LONG = 600
 _LONG_WORD = re.compile(rf"\S{{{_WORD + 1},}}")
 _PIECE = re.compile(rf"[/_:=|-]{{0,2}}[^/_:=|-]{{1,{_WORD}}}[/_:=|-]{{0,2}}|[/_:=|-]{{1,{_WORD}}}")
 _SEAM = "\x1f"
+_NO_GLYPH = (
+    "This file has no font for some characters of names in it and shows boxes in their place: {}. "
+    "The page report.html shows them as the reader's own fonts do."
+)
+_MOST_ABSENT = 20
 _MINUS = re.compile(r"(?<![^\s(])-(?=[\d.])")
 
 
@@ -73,10 +80,24 @@ def pages(document: Document, form: Form) -> list[bytes]:
     template = (files("gapbench.reports") / "templates" / "report.typ").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        content = _Writer(folder, most_rows(document)).document(document)
+        writer = _Writer(folder, most_rows(document))
+        content = writer.document(document)
         text = json.dumps(content, ensure_ascii=False)
+        if absent := without_glyph(text):
+            notice = writer.parts((Text(_NO_GLYPH.format(" ".join(absent[:_MOST_ABSENT]))),))
+            content["sections"][:1] = [
+                {**first, "parts": [*notice, *first["parts"]]} for first in content["sections"][:1]
+            ]
+            text = json.dumps(content, ensure_ascii=False)
         (folder / "report.json").write_bytes(text.encode("utf-8", "replace"))
         return typeset(template, folder, form)
+
+
+def without_glyph(text: str) -> list[str]:
+    """Return the characters of a text that none of the PDF's fonts has, as code points."""
+    known = get_font(findfont("DejaVu Sans")).get_charmap()
+    absent = {c for c in text if ord(c) > 0x7F and c.isprintable() and ord(c) not in known}
+    return [f"U+{ord(c):04X}" for c in sorted(absent)]
 
 
 def most_rows(document: Document) -> int:

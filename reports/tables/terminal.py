@@ -1,6 +1,6 @@
 """The leaderboard as plain text, and the words and numbers that text and page share."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from textwrap import fill
 from typing import Any, cast
 
@@ -114,12 +114,15 @@ def _part(title: list[str], table: pd.DataFrame) -> Iterator[str]:
     """Yield the lines of one task."""
     yield printable(" | ".join(title))
     yield _line(_HEAD)
-    for row in rows(table):
+    found = list(rows(table))
+    names = [label(row.method, row.variant) for row in found]
+    shown = told_apart(names, lambda name: fitted(name, _WIDTHS[1]))
+    for row, name in zip(found, shown, strict=True):
         interval = f"{number(row.score_ci_low)} .. {number(row.score_ci_high)}"
         yield _line(
             (
                 "*" if pd.notna(row.rank_group) and row.rank_group == 1 else "",
-                fitted(label(row.method, row.variant), _WIDTHS[1]),
+                name,
                 str(row.n_seeds),
                 number(row.rank_group, 0),
                 number(row.score),
@@ -148,7 +151,7 @@ def short(value: Any) -> str:
 
 
 def fitted(name: str, width: int) -> str:
-    """Shorten a label to a width without losing its mark of the paper protocol.
+    """Shorten a label to a width, in its middle, as names of variants often differ at their end.
 
     Args:
         name: a `label`.
@@ -157,7 +160,28 @@ def fitted(name: str, width: int) -> str:
     if len(name) <= width:
         return name
     mark = PAPER if name.endswith(PAPER) else ""
-    return name[: width - len(mark) - 1] + "~" + mark
+    rest, room = name.removesuffix(mark), width - len(mark) - 1
+    end = room // 3
+    return f"{rest[: room - end]}~{rest[len(rest) - end :]}{mark}"
+
+
+def told_apart(names: Sequence[str], shorten: Callable[[str], str]) -> list[str]:
+    """Return shortened names; those that would be cut to one text get a number at their end.
+
+    Args:
+        names: labels; equal ones stay equal.
+        shorten: cuts one of them.
+    """
+    shown = {name: shorten(name) for name in names}
+    alike: dict[str, list[str]] = {}
+    for name, text in shown.items():
+        alike.setdefault(text, []).append(name)
+    for text, group in alike.items():
+        mark = PAPER if text.endswith(PAPER) else ""
+        for place, name in enumerate(group, 1) if len(group) > 1 else ():
+            tail = f"~{place}{mark}"
+            shown[name] = text[: len(text) - len(tail)] + tail
+    return [shown[name] for name in names]
 
 
 def _line(texts: tuple[str, ...]) -> str:

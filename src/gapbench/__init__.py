@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from gapbench.bench.config.task import Task
     from gapbench.bench.core.errors import BenchError
     from gapbench.bench.data.batching import Batch
-    from gapbench.bench.experiment.suite import Suite
+    from gapbench.bench.experiment.schema import Suite
     from gapbench.bench.models.backbone import Backbone
 
 __all__ = [
@@ -82,7 +82,7 @@ _HOMES = {
     "config.task": ("Task",),
     "core.errors": ("BenchError",),
     "data.batching": ("Batch",),
-    "experiment.suite": ("Suite",),
+    "experiment.schema": ("Suite",),
     "models.backbone": ("Backbone",),
 }
 

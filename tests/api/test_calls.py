@@ -198,8 +198,13 @@ def test_interrupt_leaves_finished_runs(small: SmallSuite, monkeypatch: pytest.M
         ({"seeds": 0}, ConfigError, "seeds"),
         ({"engine": "cloud"}, ConfigError, "engine 'cloud' is unknown; give one of local, ray"),
         ({"device": "tpu"}, ConfigError, "device 'tpu' is unknown; give one of auto, cpu, cuda"),
-        ({"workers": 0}, ConfigError, "workers must be above 0, got 0"),
-        ({"time_budget": -1.0}, ConfigError, "time_budget must be above 0"),
+        ({"methods": []}, ConfigError, r"methods: got \[\]; give at least one name, or None for"),
+        ({"tasks": " ,"}, ConfigError, "tasks: got ' ,'; give at least one name, or None for all"),
+        ({"methods": [3]}, ConfigError, r"methods: got \[3\]; give a list of names"),
+        ({"workers": 0}, ConfigError, "workers must be a whole number above 0, got 0"),
+        ({"workers": "2"}, ConfigError, "workers must be a whole number above 0, got '2'"),
+        ({"stack": 1.5}, ConfigError, "stack must be a whole number above 0, got 1.5"),
+        ({"time_budget": -1.0}, ConfigError, "time_budget must be a number above 0"),
         ({"retry": "ok"}, ConfigError, "retry 'ok' is unknown; give one of failed"),
         ({"precision": "fp8"}, ConfigError, "precision"),
         ({"data": "nowhere"}, DataError, "does not exist"),
@@ -232,6 +237,14 @@ def test_search_that_cannot_be_meant_is_refused(
     with pytest.raises(ConfigError, match=message):
         gapbench.tune(small.path, data=small.data, results=small.results, **given)
     assert not small.results.exists()
+
+
+@pytest.mark.parametrize("given", [{"engine": "cloud"}, {"workers": 0}, {"methods": []}])
+def test_plan_refuses_what_run_would(small: SmallSuite, given: dict[str, Any]) -> None:
+    """Whoever plans learns before the run that it cannot be meant."""
+    for call_of in (gapbench.plan, gapbench.run):
+        with pytest.raises(ConfigError, match=next(iter(given))):
+            call_of(small.path, data=small.data, results=small.results, **given)
 
 
 def test_definition_of_a_task_is_checked(small: SmallSuite) -> None:

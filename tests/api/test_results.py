@@ -3,14 +3,15 @@
 import csv
 import io
 import json
+import pickle
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 import gapbench
-from gapbench.bench.core.errors import RecordError, StoreError
-from tests.support.small_suite import call
+from gapbench.bench.core.errors import ConfigError, RecordError, StoreError
+from tests.support.small_suite import SmallSuite, call
 
 Capture = pytest.CaptureFixture[str]
 
@@ -46,6 +47,8 @@ def test_leaderboard_is_that_of_the_command(old: gapbench.Results, capsys: Captu
         assert ours == answer.json["rows"]
     with pytest.raises(StoreError, match="has no method 'dora'; it has"):
         old.leaderboard(methods="dora")
+    with pytest.raises(ConfigError, match="backbones: got"):
+        old.verdict(backbones=[])
 
 
 def test_comparison_says_what_the_command_says(old: gapbench.Results, capsys: Capture) -> None:
@@ -126,6 +129,18 @@ def test_studies_and_representations(old: gapbench.Results) -> None:
     assert repr(old) == f"Results in {str(old.path)!r}: 28 runs (22 ok, 6 skipped)"
     assert "<td>" in old._repr_html_()
     assert old.failures.empty
+
+
+def test_markup_in_names_stays_text_and_results_can_be_pickled(small: SmallSuite) -> None:
+    """A notebook shows the name of a variant, and does not run it; copies show the same."""
+    name = "<b>bold</b>&"
+    small.write_suite(methods=[{"method": "head", "variant": name}, "majority"], seeds=1)
+    made = gapbench.run(small.path, data=small.data, results=small.results, progress=False)
+    views = (made, made.verdict(), made.compare("head", "majority"))
+    for view in views:
+        assert "<b>" not in view._repr_html_()
+        assert repr(pickle.loads(pickle.dumps(view))) == repr(view)  # noqa: S301 - our own
+    assert name in repr(views[1])
 
 
 def test_unreadable_record_is_a_failure(old_results: Path) -> None:

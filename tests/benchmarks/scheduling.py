@@ -32,7 +32,7 @@ from gapbench.bench.execution.scheduler import execute, stacks
 from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.execution.work_queue import Job, WorkQueue
 from gapbench.bench.experiment import suite as suites
-from gapbench.bench.experiment.suite import Suite
+from gapbench.bench.experiment.schema import Suite
 from gapbench.bench.profiling.stack_size import MOST
 from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import Store

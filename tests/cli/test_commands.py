@@ -124,6 +124,8 @@ def test_help_is_shown_without_loading_the_engine() -> None:
         ["run", "x", "--stack", "-1"],
         ["run", "x", "--device", "tpu"],
         ["run", "x", "--presicion", "fp32"],
+        ["run", "x", "--methods", ""],
+        ["report", "--tasks", ","],
     ],
 )
 def test_wrong_usage_ends_with_2(arguments: list[str], capsys: Capture) -> None:

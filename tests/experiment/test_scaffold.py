@@ -101,6 +101,18 @@ def test_kind_option_overrides_what_the_labels_suggest(
     assert (task.kind, task.label_range) == ("regression", (1.0, 5.0))
 
 
+@pytest.mark.parametrize("kind", ["regresion", "generation", "span"])
+def test_kind_that_no_label_makes_is_refused(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The message lists the kinds that the option can make."""
+    data = write(tmp_path, {"text": SENTENCES, "label": MOODS})
+    columns = ("--text", "text", "--label", "label", "--kind", kind)
+    answer = call(capsys, "init", tmp_path / "mine.yaml", "--data", data, *columns)
+    assert answer.code == 2
+    assert f"--kind {kind} with --label: allowed: classification, regression" in answer.err
+
+
 def test_numbers_and_dates_as_text_stay_text(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -126,6 +138,38 @@ def test_files_say_what_every_setting_is_for(
     assert "source: {train: ../rows.csv, test_share: 0.2}" in content
     suite, _ = suites.load(str(tmp_path / "mine.yaml"))
     assert [entry.task for entry in suite.tasks] == ["mine"]
+
+
+def test_rates_and_length_fit_the_backbone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Wider backbones get lower rates; full fine-tuning and the head have rates of their own."""
+    data = write(tmp_path, {"text": SENTENCES, "label": MOODS})
+    rates = {}
+    for width in (64, 384, 768, 4096):
+        folder = tmp_path / f"model-{width}"
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps({"hidden_size": width}))
+        made(capsys, data, "--text", "text", "--label", "label", "--backbone", folder, "--force")
+        suite, _ = suites.load(str(tmp_path / "mine.yaml"))
+        assert suite.backbones == (str(folder),)
+        assert suite.precision == "auto"
+        rates[width] = suite.training.learning_rate
+        own = {entry.method: entry.training.get("learning_rate") for entry in suite.methods}
+        assert own["full"] < rates[width] < own["head"]
+    assert list(rates.values()) == [3e-3, 1e-3, 5e-4, 2e-4]
+    made(
+        capsys,
+        data,
+        "--text",
+        "text",
+        "--label",
+        "label",
+        "--backbone",
+        "o/m@" + "0" * 40,
+        "--force",
+    )
+    assert suites.load(str(tmp_path / "mine.yaml"))[0].training.learning_rate == 5e-4
 
 
 def test_any_path_can_be_read_and_the_next_commands_pasted(

@@ -184,7 +184,7 @@ def test_missing_device_is_named(
         (["nothing.json"], "nothing.json: cannot be read: No such file"),
         (["{record}"], "give their folder by --data DIR"),
         (["{record}", "--data", "{data}"], "pass the folder it was run with as --backbone DIR"),
-        (["{record}", "--data", "{other}"], "the data at hand differ from those it was trained on"),
+        (["{record}", "--data", "{other}"], "the data here differ from those it was trained on"),
     ],
 )
 def test_record_that_cannot_be_reproduced_says_why(

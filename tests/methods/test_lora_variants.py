@@ -14,7 +14,8 @@ from gapbench.bench.adaptation.method import StepReport, TrainState
 from gapbench.bench.data.batching import Batch, collate
 from gapbench.bench.data.encoded import TaskData
 from gapbench.bench.data.sources import Sources
-from gapbench.bench.experiment.suite import MethodEntry, Suite, expand, load
+from gapbench.bench.experiment.schema import MethodEntry, Suite
+from gapbench.bench.experiment.suite import expand, load
 from gapbench.bench.models.run_axis import StackedLinear
 from gapbench.bench.store.record import CurvePoint
 from gapbench.bench.tasks.eval_subset import EvalSubset

@@ -1,5 +1,6 @@
 """MonteCLoRA against PEFT's, given the same draws."""
 
+from collections.abc import Callable
 from unittest import mock
 
 import peft
@@ -13,6 +14,8 @@ from gapbench.bench.data.batching import collate, training_batches
 from gapbench.methods.monteclora import MontecloraLayer
 from tests.support.peft_twin import RATE, ready, twin
 from tests.support.small_stack import CPU, MakeBackbone, random_data
+
+Draw = tuple[Tensor, Tensor]
 
 
 class _Given:
@@ -31,6 +34,16 @@ class _Given:
             "z_wishart": torch.diag(diagonal),
             "z_dirichlet": layer._normal("mixture", count)[0],
         }
+
+
+def _exact(forward: Callable[[], Draw]) -> Callable[[], Draw]:
+    """Let PEFT factorise in the precision of everything else, and not in float32."""
+
+    def sample() -> Draw:
+        with mock.patch.object(torch.Tensor, "float", torch.Tensor.double):
+            return forward()
+
+    return sample
 
 
 @pytest.mark.parametrize("even", [False, True])
@@ -54,6 +67,7 @@ def test_training_is_that_of_peft(family: str, even: bool, make_backbone: MakeBa
     for name, layer in method.adapters.items():
         sampler = adapted.get_submodule(f"base_model.model.{name}").lora_monteclora_sampler
         sampler["default"].sampler = _Given(layer)
+        sampler["default"].forward = _exact(sampler["default"].forward)
         own_pairs.append((layer.log_deviation, sampler["default"].std_prior))
         own_pairs.append((layer.log_concentration, sampler["default"].expert_weights_prior))
     for ours, other in own_pairs:
@@ -63,9 +77,7 @@ def test_training_is_that_of_peft(family: str, even: bool, make_backbone: MakeBa
     order = training_batches(data.train.lengths, 8, "toy", 4)
     for _ in range(12):
         batch = collate(data.train, next(order)[None], CPU)
-        # PEFT factorises in float32 by default; here in the precision of everything else.
-        with mock.patch.object(torch.Tensor, "float", torch.Tensor.double):
-            logits = adapted(**batch.inputs).logits
+        logits = adapted(**batch.inputs).logits
         loss = run_losses(logits, batch.targets, state.task, 1)
         optimizer.zero_grad()
         (loss + adapted.base_model._get_monteclora_loss()).sum().backward()

@@ -121,3 +121,15 @@ def test_only_fused_attention_is_taken_over(
     )
     take_over(model)
     assert model.config._attn_implementation == then
+
+
+def test_mask_of_numbers_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Doge's layers weigh keys by their mask; the same comes out of both kernels."""
+    bias = torch.randn(ROWS, HEADS, 7, 7, generator=torch.Generator().manual_seed(0)).double()
+    asked = {"attention_mask": bias, "scaling": 0.3}
+    with patch.object(attention, "_fused", side_effect=AssertionError):
+        plain = _made(attend, _Layer(), _inputs(7, 7), **asked)
+    monkeypatch.setattr(attention, "_FEW", 0)
+    for function in (attend, sdpa_attention_forward):
+        other = _made(function, _Layer(), _inputs(7, 7), **asked)
+        torch.testing.assert_close(plain, other, rtol=1e-10, atol=1e-12)

@@ -177,6 +177,26 @@ def test_checkpoint_that_does_not_fit_is_refused_by_name(case: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
+    ("family", "saved", "head"),
+    [
+        ("electra", "AutoModelForPreTraining", SEQUENCE_CLASSIFICATION),
+        ("t5", "AutoModelForSeq2SeqLM", SEQUENCE_CLASSIFICATION),
+        ("t5", "AutoModelForQuestionAnswering", SEQUENCE_CLASSIFICATION),
+        ("bart", "AutoModelForSeq2SeqLM", SPAN),
+        ("xlnet", "AutoModelForCausalLM", SEQUENCE_CLASSIFICATION),
+        ("falcon", "AutoModelForCausalLM", SPAN),
+        ("llama", "AutoModelForQuestionAnswering", SEQUENCE_CLASSIFICATION),
+        ("llama", "AutoModelForSequenceClassification", SPAN),
+    ],
+)
+def test_checkpoint_with_a_head_of_another_kind_loads(
+    family: str, saved: str, head: Head, tmp_path: Path
+) -> None:
+    """Its head is left out, whatever the library calls the model inside."""
+    assert load(save(tmp_path / family, family, saved), head).head
+
+
+@pytest.mark.parametrize(
     ("family", "edit"),
     [
         ("bert", added("cls.predictions.bias", 9)),

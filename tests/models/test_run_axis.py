@@ -5,7 +5,12 @@ import pytest
 import torch
 
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.models.run_axis import RunAxis, StackedDropout, StackedLinear
+from gapbench.bench.models.run_axis import (
+    RunAxis,
+    StackedDropout,
+    StackedLayerNorm,
+    StackedLinear,
+)
 from gapbench.bench.training.trainer import Trainer
 from tests.support.small_stack import (
     CPU,
@@ -125,3 +130,19 @@ def test_dropout_changes_with_step_site_and_seed_and_is_off_in_evaluation() -> N
     assert not torch.equal(first, elsewhere)
     assert not torch.equal(first, StackedDropout(RunAxis([2], CPU, torch.float32), 0.5, "a")(x))
     assert torch.equal(layer.eval()(x), x)
+
+
+@pytest.mark.parametrize("members", [1, 3])
+def test_stacked_normalisation_equals_one_layer_for_each_model(members: int) -> None:
+    """Every run, and every member of it, scales and shifts its own rows."""
+    generator = torch.Generator().manual_seed(0)
+    axis = RunAxis([0, 1], torch.device("cpu"), torch.float64)
+    lead = (2,) if members == 1 else (2, members)
+    weight, bias = (
+        torch.randn(*lead, 5, generator=generator, dtype=torch.float64) for _ in range(2)
+    )
+    x = torch.randn(2 * members * 4, 3, 5, generator=generator, dtype=torch.float64)
+    out = StackedLayerNorm(axis, weight, bias, 1e-5)(x)
+    models = zip(weight.reshape(-1, 5), bias.reshape(-1, 5), x.chunk(2 * members), strict=True)
+    expected = [torch.nn.functional.layer_norm(rows, (5,), w, b, 1e-5) for w, b, rows in models]
+    torch.testing.assert_close(out, torch.cat(expected))

@@ -23,6 +23,8 @@ from gapbench.bench.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 VOCABULARY = 20
+AT_THE_MEAN = {"ivon"}
+"""Methods that predict in a way of their own, but by default as one model does."""
 
 
 def random_split(n: int, seed: int, outputs: int = 2) -> EncodedSplit:

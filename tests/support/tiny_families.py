@@ -14,6 +14,8 @@ from gapbench.bench.models import loading
 from gapbench.bench.models.backbone import Backbone
 
 VOCABULARY = 64
+_HEAD_PRETRAINED = {"modernbert"}  # part of what stands before its heads comes with checkpoints
+_LARGEST = 3_000_000  # parameters
 _WIDTHS = dict.fromkeys(
     (
         "hidden_size",
@@ -95,7 +97,11 @@ def config(family: str, **settings: Any) -> Any:
     """
     kind = type(transformers.AutoConfig.for_model(family))
     known = kind().to_dict()
-    sizes = {name: value for name, value in _SIZES.items() if name in known or hasattr(kind, name)}
+    sizes = {
+        name: value
+        for name, value in _SIZES.items()
+        if (name in known or hasattr(kind, name)) and not _is_derived(kind, name)
+    }
     if known.get("sliding_window", 0) is None:
         sizes.pop("sliding_window", None)
     if kinds := list(dict.fromkeys(known.get("layer_types") or ())):
@@ -104,8 +110,16 @@ def config(family: str, **settings: Any) -> Any:
     if "attention_types" in known:
         sizes["attention_types"] = [[["global", "local"], 1]]
     made = kind(**(sizes | settings))
+    if made.is_encoder_decoder:
+        made.decoder_start_token_id = made.pad_token_id
     loading._switch_off_dropout(made)
     return made
+
+
+def _is_derived(kind: type, name: str) -> bool:
+    """Whether a setting follows from others."""
+    own = getattr(kind, name, None)
+    return isinstance(own, property) and own.fset is None
 
 
 def decoder(family: str, **settings: Any) -> Any:
@@ -118,8 +132,11 @@ def save(family: str, folder: Path, head: Head, **settings: Any) -> Path:
 
     Heads are not saved, except that of a language model.
     """
-    made, writes = config(family, **settings), head == LANGUAGE_MODEL
+    made = config(family, **settings)
+    writes = head == LANGUAGE_MODEL and type(made) in transformers.MODEL_FOR_CAUSAL_LM_MAPPING
     auto = transformers.AutoModelForCausalLM if writes else transformers.AutoModel
+    if family in _HEAD_PRETRAINED:
+        auto = transformers.AutoModelForMaskedLM
     _drawn(auto, made).save_pretrained(folder)
     encodes = made.is_encoder_decoder or not (writes or _is_causal(made))
     tokenizer(special=encodes).save_pretrained(folder)
@@ -159,6 +176,39 @@ def tokenizer(*, special: bool) -> Any:
         model_max_length=250,
         model_input_names=["input_ids", "attention_mask"],
     )
+
+
+def families() -> tuple[list[str], list[str]]:
+    """Return the decoder-only families of the library, and all others that classify texts."""
+    writers = [c.model_type for c in transformers.MODEL_FOR_CAUSAL_LM_MAPPING]
+    readers = [c.model_type for c in transformers.MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING]
+    masked = {c.model_type for c in transformers.MODEL_FOR_MASKED_LM_MAPPING}
+    both = {c.model_type for c in transformers.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING}
+    decoders = [name for name in writers if name not in masked | both]
+    encoders = [name for name in readers if name not in decoders]
+    return sorted(set(decoders)), sorted(set(encoders))
+
+
+def buildable(family: str) -> str | None:
+    """Return why no tiny model of a family is made here, None if one can be."""
+    try:
+        made = config(family)
+        auto: Any = transformers.AutoModelForCausalLM
+        if type(made) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+            auto = transformers.AutoModel
+        with torch.device("meta"):
+            model = auto.from_config(made)
+        size = sum(parameter.numel() for parameter in model.parameters())
+        if size > _LARGEST:
+            return f"{size / 1e6:.0f} M parameters at the least"
+        inputs = {"input_ids": torch.arange(4, 12)[None]}
+        if made.is_encoder_decoder:
+            inputs["decoder_input_ids"] = inputs["input_ids"]
+        with torch.no_grad():
+            auto.from_config(made).eval()(**inputs)
+    except Exception as error:  # its defaults may fit no small size
+        return f"{type(error).__name__}: {error}".splitlines()[0][:100]
+    return None
 
 
 def _is_causal(made: Any) -> bool:

@@ -18,7 +18,6 @@ from gapbench.bench.synthetic.generators import (
     best_possible,
     clipped_mean,
     corrupt,
-    generate,
     room,
 )
 from gapbench.bench.synthetic.language.grammar import (
@@ -47,6 +46,7 @@ from gapbench.bench.synthetic.language.sampling import (
     draw_opinion,
     draw_sentence,
 )
+from tests.support.splits import generate
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 CLASSIFICATION = [name for name, task in TASKS.items() if task.labels]

@@ -12,7 +12,7 @@ import torch
 import transformers
 
 from gapbench.bench import synthetic
-from gapbench.bench.synthetic.generators import TASKS, generate, room
+from gapbench.bench.synthetic.generators import TASKS, room
 from gapbench.bench.synthetic.language.corpus import Corpus, draw_neighbours, draw_pair, draw_story
 from gapbench.bench.synthetic.language.lexicon import STOP
 from gapbench.bench.synthetic.pretrain import RECIPES, main, train
@@ -27,12 +27,13 @@ from gapbench.bench.synthetic.pretraining_models import (
     build_tokenizer,
     tokens,
 )
+from tests.support.splits import generate
 
 KINDS: tuple[Architecture, ...] = get_args(Architecture)
 FOLDERS = {kind: Path(synthetic.__file__).parent / "backbones" / f"tiny-{kind}" for kind in KINDS}
 WORDS = {"encoder": WORD_IDS, "decoder": DECODER_IDS}
 OF_SENTENCES = [name for name in TASKS if name not in ("syn_data2text", "syn_choice")]
-RERUN_STEPS = 30
+RERUN_STEPS = 20
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from gapbench.bench.synthetic.generators import best_possible, generate
+from gapbench.bench.synthetic.generators import best_possible
 from gapbench.bench.synthetic.generators.choice import CHOICE_SLOPE, N_CHOICES
 from gapbench.bench.synthetic.generators.data2text import MOST_REFERENCES
 from gapbench.bench.synthetic.language.grammar import Action, NounPhrase, Sentence, read, write
@@ -21,6 +21,7 @@ from gapbench.bench.synthetic.language.records import (
 )
 from gapbench.bench.synthetic.language.rewriting import alter, meanings, reword, similarity
 from gapbench.bench.synthetic.language.sampling import Draws, draw_action
+from tests.support.splits import generate
 
 RECORD = (
     "what : not chase | when : past | who : the dog | whom : two old cats | where : near harbor"

@@ -22,7 +22,7 @@ from gapbench.bench.tasks.kinds import Outputs
 from gapbench.bench.tasks.kinds.classification import Classification
 from gapbench.bench.training.make_records import records
 from gapbench.bench.training.trainer import StepCallback, Trainer
-from tests.support.small_stack import CPU, load_backbone, make_runs, random_data, without_counting
+from tests.support.small_stack import CPU, load_backbone, make_runs, random_data
 from tests.support.small_suite import SmallSuite, call, make
 
 Capture = pytest.CaptureFixture[str]
@@ -154,8 +154,7 @@ def _records(
     """Train and score a stack as the engine does."""
     method, state = set_up(runs, load_backbone(folder, runs), data, CPU, check=True)
     trainer = Trainer(runs, method, state, data, lambda _: None, step_callback=callback)
-    with without_counting():
-        trainer.train()
+    trainer.train()
     return [r for r, _ in records(trainer, None, MemoryPeak(CPU), provenance.now())]
 
 

@@ -17,7 +17,7 @@ from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.engines.base import Settings
 from gapbench.bench.execution.scheduler import execute
 from gapbench.bench.experiment import suite as suites
-from gapbench.bench.experiment.suite import Suite
+from gapbench.bench.experiment.schema import Suite
 from gapbench.bench.metrics.classification import score
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store, store_at

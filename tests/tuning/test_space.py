@@ -62,9 +62,15 @@ FAMILIES = {
         *("unified_dropout", "lora_dropout", "adalora_dropout"),
     ),
     "ratio of learning rates": ("bilora", "bilora_joint", "bidora"),
+    "radius of flatness": ("sam_lora", "flat_lora", "bidirectional_lora"),
     "dropout": ("lora", "rslora", "dora", "lora_ensemble", "flexora_random"),
 }
-ENDINGS = {"drop rate": "rate", "ratio of learning rates": "_lr_ratio", "dropout": "dropout"}
+ENDINGS = {
+    "drop rate": "rate",
+    "ratio of learning rates": "_lr_ratio",
+    "radius of flatness": "radius",
+    "dropout": "dropout",
+}
 
 
 @pytest.mark.parametrize("family", FAMILIES)

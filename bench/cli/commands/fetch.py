@@ -37,7 +37,7 @@ def main(options: argparse.Namespace) -> int:
     from gapbench.bench.experiment.mirror import fetch, wanted
 
     sources, out = Sources(options.data, offline=options.offline), options.out
-    items = wanted(options.suite, sources, options.tasks, options.backbone)
+    items = wanted(options.suite, sources, options.tasks or (), options.backbone)
     bar = tqdm(fetch(items, out), total=len(items), bar_format=_SHAPE, file=sys.stderr)
     print_rows([asdict(fetched) for fetched in bar], as_json=options.json)
     print_notes([f"use it by --data {out / 'data'} and --backbone {out / 'backbones'}/NAME"])

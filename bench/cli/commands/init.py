@@ -35,15 +35,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     predicted.add_argument("--target", metavar="COLUMN", help="text to generate")
     parser.add_argument(
         "--kind",
-        choices=["classification", "regression"],
+        metavar="KIND",
         default=None,
-        help="type of the label (default: inferred from its values)",
+        help="kind of task, such as classification or regression (default: inferred from the "
+        "values of the label)",
     )
     parser.add_argument(
         "--group",
         default=None,
         metavar="COLUMN",
         help="keep rows with equal values in this column in one split",
+    )
+    parser.add_argument(
+        "--backbone",
+        metavar="ID|DIR",
+        default=None,
+        help="model to train: built-in, a folder, or owner/name@revision (default: the built-in "
+        "one that fits the task)",
     )
     parser.add_argument("--force", action="store_true", help="overwrite existing files")
 
@@ -55,8 +63,17 @@ def main(options: argparse.Namespace) -> int:
     columns = Columns(
         text=options.text,
         label=options.target or options.label,
-        kind="generation" if options.target else options.kind,
+        option="target" if options.target else "label",
+        kind=options.kind,
         group=options.group,
     )
-    print(init(options.suite, options.data, options.test, columns, force=options.force))
+    written = init(
+        options.suite,
+        options.data,
+        options.test,
+        columns,
+        backbone=options.backbone,
+        force=options.force,
+    )
+    print(written)
     return OK

@@ -30,6 +30,6 @@ def main(options: argparse.Namespace) -> int:
     from gapbench.reports.render.build import terminal
     from gapbench.reports.results.selection import Selection
 
-    selection = Selection(options.tasks, options.backbones, options.methods)
+    selection = Selection(options.tasks or (), options.backbones or (), options.methods or ())
     print(terminal(options.results, selection, options.form), end="")
     return OK

@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Print the grid, what is done, and the time left as far as stored runs tell it."""
+    """Print the grid, what is done, and the time left as far as stored runs allow an estimate."""
     from gapbench.bench.api.planning import planned
     from gapbench.bench.cli.printing import print_notes, print_rows
 

@@ -1,4 +1,4 @@
-"""Run what a suite wants and the results folder lacks."""
+"""Run all runs of a suite that are not in the results folder yet."""
 
 import argparse
 import json

@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metrics",
         type=names,
-        default=(),
+        default=None,
         metavar="A,B",
         help="override the task's metrics; probabilities always add calibration",
     )

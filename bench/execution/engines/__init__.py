@@ -1,7 +1,7 @@
-"""Who works on stacks: one file an engine, each with one function `work`.
+"""The engines, which execute stacks: one file per engine, each with a function `work`.
 
 `local` is this computer's processes, `ray` the tasks of a Ray cluster, `slurm` a job array. They
-take stacks from the same queue and leave the same records; whoever holds a run's claim writes its
+take stacks from the same queue and leave the same records; the holder of a run's claim writes its
 record. The extras that an engine needs are loaded only when it is asked for.
 """
 

@@ -1,4 +1,4 @@
-"""What an engine is, and what all engines know of how to execute."""
+"""The interface of an engine, and the settings that all engines share."""
 
 import math
 from collections.abc import Sequence
@@ -31,7 +31,7 @@ class Settings:
         engine: one of `bench.execution.engines.names`.
         budget_s: seconds after which no stack is begun; None sets no limit.
         checkpoint_minutes: from one checkpoint of a stack in training to its next.
-        event_log: where each stack is noted.
+        event_log: log that notes each stack.
         predictions: of which splits predictions are stored.
         methods: classes that other processes must register before they work.
     """
@@ -50,10 +50,10 @@ class Settings:
 
 
 class Engine(Protocol):
-    """Works off a queue."""
+    """Executes the stacks of a queue."""
 
     def __call__(self, queue: WorkQueue, settings: Settings) -> None:
-        """Take stacks from ``queue`` until there are none, and tell it what became of each.
+        """Take stacks from ``queue`` until it is empty, and report the result of each to it.
 
         Raises:
             StoreError: if the results folder cannot be written.

@@ -1,8 +1,8 @@
-"""A Ray cluster: one task a stack, whose records come back to this process and are written here.
+"""A Ray cluster: one task per stack; its records come back to this process, which writes them.
 
-This process holds the claims of what is under way, so the folder need not be shared, and whoever
-tries a stack again, be it Ray after a node is lost, can never write a run twice. Computers may join
-and leave: the number of tasks follows what the cluster has.
+This process holds the claims of all runs under way. So the folder need not be shared, and a stack
+that is tried again, for example by Ray after a lost node, never writes a run twice. Computers may
+join and leave: the number of tasks follows what the cluster has.
 """
 
 import logging

@@ -45,7 +45,7 @@ class Element:
     settings: Settings
 
     def __call__(self) -> None:
-        """Work off what nobody else holds."""
+        """Execute the runs that no other element holds."""
         prepare(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
         queue = WorkQueue(self.jobs, lambda *_: None, self.settings.budget_s)
         try:

@@ -73,8 +73,8 @@ def bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> floa
     without a word score 0.
 
     Args:
-        hypotheses: one output an example.
-        references: one or more texts an example; blank ones are ignored.
+        hypotheses: one output per example.
+        references: one or more texts per example; blank ones are ignored.
 
     Raises:
         DataError: See `bench.metrics.text.inputs.checked`.
@@ -146,8 +146,8 @@ def nist(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> floa
     and so differs where output is short and examples have different numbers of references.
 
     Args:
-        hypotheses: one output an example.
-        references: one or more texts an example; blank ones are ignored.
+        hypotheses: one output per example.
+        references: one or more texts per example; blank ones are ignored.
 
     Raises:
         DataError: See `bench.metrics.text.inputs.checked`.

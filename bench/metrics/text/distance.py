@@ -2,8 +2,8 @@
 
 TER tries hundreds of orders of an output's words and needs the edits of each. A row of the edit
 matrix is two integers here, whose bits say where it rises and where it falls, and the next row
-takes a dozen operations on them. Which orders are tried is the affair of
-`bench.metrics.text.ter_chrf`.
+takes a dozen operations on them. `bench.metrics.text.ter_chrf` chooses
+the orders that are tried.
 
 Source: Hyyrö, "A bit-vector algorithm for computing Levenshtein and Damerau edit distances", 2003.
 """

@@ -1,6 +1,6 @@
 """What every generation metric asks of its inputs, checked in one place.
 
-How a metric cuts or compares text is its own affair and stands in its own file.
+How a metric cuts or compares text is in its own file.
 """
 
 from __future__ import annotations
@@ -57,8 +57,8 @@ def checked(
 
     Args:
         metric: name of the metric, for messages.
-        hypotheses: one output an example.
-        references: one or more texts an example, in the order of the hypotheses.
+        hypotheses: one output per example.
+        references: one or more texts per example, in the order of the hypotheses.
 
     Raises:
         DataError: There is no example, the two differ in length, or an example has no reference.
@@ -66,7 +66,7 @@ def checked(
     if not len(hypotheses) or len(hypotheses) != len(references):
         raise DataError(
             f"metric {metric}: given {len(hypotheses)} hypotheses and references for "
-            f"{len(references)} examples; give one hypothesis an example, for at least 1 example"
+            f"{len(references)} examples; give one hypothesis per example, for at least 1 example"
         )
     kept = []
     for index, texts in enumerate(references):

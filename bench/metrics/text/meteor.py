@@ -61,8 +61,8 @@ def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> fl
     normalisation on, as coco-caption does. Loading the tables takes about ten seconds a call.
 
     Args:
-        hypotheses: one output an example.
-        references: one or more texts an example; blank ones are ignored.
+        hypotheses: one output per example.
+        references: one or more texts per example; blank ones are ignored.
 
     Raises:
         DataError: See `bench.metrics.text.inputs.checked`; or the program fails.

@@ -58,8 +58,8 @@ def rouge_l(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> f
     that it scores 1 beside another such text and 0 elsewhere.
 
     Args:
-        hypotheses: one output an example.
-        references: one or more texts an example; blank ones are ignored.
+        hypotheses: one output per example.
+        references: one or more texts per example; blank ones are ignored.
 
     Raises:
         DataError: See `bench.metrics.text.inputs.checked`.
@@ -132,8 +132,8 @@ def cider(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> flo
     always scores 0, and scores of different test sets cannot be compared.
 
     Args:
-        hypotheses: one output an example.
-        references: one or more texts an example; blank ones are ignored.
+        hypotheses: one output per example.
+        references: one or more texts per example; blank ones are ignored.
 
     Raises:
         DataError: See `bench.metrics.text.inputs.checked`.
@@ -150,7 +150,7 @@ def _ngrams(text: str) -> Counter[Ngram]:
 
 
 class _Weighted:
-    """A text as one vector of weighted n-gram counts an order."""
+    """A text as one vector of weighted n-gram counts per order."""
 
     def __init__(self, counts: Counter[Ngram], weight: Callable[[Ngram], float]) -> None:
         self.values: list[dict[Ngram, float]] = [{} for _ in range(_ORDERS)]

@@ -47,22 +47,22 @@ def _ratio(sums: Floats) -> Floats:
 @metric(
     "ter",
     "texts",
-    description="Edits and shifts a reference word.",
+    description="Edits and shifts per reference word.",
     reference="sacrebleu.metrics.TER, divided by 100",
     range=(0.0, math.inf),
     higher_is_better=False,
     items=lambda *texts: jackknife(_ter_counts(*texts), _ratio),
 )
 def ter(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
-    """Return the translation edit rate of a corpus: edits a reference word, from 0 upwards.
+    """Return the translation edit rate of a corpus: edits per reference word, from 0 upwards.
 
     Lower is better, and output much longer than its references passes 1. Words are what spaces
     separate, in lower case. Each example counts its fewest edits to a reference, over the mean
     length of its references.
 
     Args:
-        hypotheses: one output an example.
-        references: one or more texts an example; blank ones are ignored.
+        hypotheses: one output per example.
+        references: one or more texts per example; blank ones are ignored.
 
     Raises:
         DataError: See `bench.metrics.text.inputs.checked`.
@@ -142,8 +142,8 @@ def chrf(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> floa
     Case counts, spaces do not. Each example counts the reference that suits it best.
 
     Args:
-        hypotheses: one output an example.
-        references: one or more texts an example; blank ones are ignored.
+        hypotheses: one output per example.
+        references: one or more texts per example; blank ones are ignored.
 
     Raises:
         DataError: See `bench.metrics.text.inputs.checked`.

@@ -40,7 +40,7 @@ class TaskKind(ABC, Generic[TaskT]):
         Split: class of their encoded splits.
         final_train_size: training sequences scored at the end; the record says of how many
             examples.
-        not_in_files: what metrics may measure that no file of outputs tells, with the reason.
+        not_in_files: what metrics may measure but no file of outputs holds, with the reason.
         init_option: option of `gapbench init` that names the column of labels, "label" or "target";
             None where it makes no tasks of this kind.
     """
@@ -60,7 +60,7 @@ class TaskKind(ABC, Generic[TaskT]):
         """
 
     def infers(self, labels: Sequence[Any]) -> bool:
-        """Whether `gapbench init` takes labels for those of this kind, if it is told no kind."""
+        """Whether `gapbench init` takes labels for this kind's, among kinds of its option."""
         return False
 
     def from_labels(self, column: str, labels: Sequence[Any]) -> dict[str, Any]:

@@ -125,7 +125,7 @@ def calibrated(
 
 
 def truth_of_classes(test: EncodedSplit, metric: str) -> Truth | None:
-    """Return the scores of the predictor that knows the probabilities, None if nobody does."""
+    """Return the scores of a predictor that knows the true probabilities; None if unknown."""
     if test.truth is None:
         return None
     logits: Any = np.log(np.clip(test.truth, 1e-12, None))

@@ -97,6 +97,10 @@ class Generation(TaskKind[GenerationTask]):
         "tokens": "it needs the model's probabilities of the references' tokens"
     }
 
+    def infers(self, labels: Sequence[Any]) -> bool:
+        """Take whatever is named as the text to be written."""
+        return True
+
     def from_labels(self, column: str, labels: Sequence[Any]) -> dict[str, Any]:
         """Return how texts are decoded and scored; lists of texts are references."""
         listed = isinstance(labels[0], list)

@@ -84,10 +84,10 @@ def encode_pairs(
 
     Args:
         task: leaves room for what is decoded, if anything is.
-        place: how messages name the split.
+        place: name of the split in messages.
         examples: pairs of prompt and continuation, at least one each.
-        numbers: of each example's row in the split.
-        reader: how the backbone reads.
+        numbers: row number of each example in the split.
+        reader: tokeniser and window of the backbone.
 
     Raises:
         DataError: if a continuation does not fit the window, or nothing can stand before it.
@@ -123,12 +123,12 @@ def encode_pairs(
 
 @dataclass(frozen=True)
 class _Limits:
-    """How many tokens there may be.
+    """The largest numbers of tokens.
 
     Attributes:
-        whole: of a sequence.
-        given: of a prompt, so that what is decoded after it still has places.
-        window: of the backbone, for messages.
+        whole: most tokens of a sequence.
+        given: most tokens of a prompt, so that there is room for the tokens decoded after it.
+        window: tokens that the backbone can read, for messages.
         first: the token that every text begins with, in a list; empty if there is none.
     """
 
@@ -161,7 +161,7 @@ class _Limits:
         """Return a prompt with its first token, cut where it does not fit before its target.
 
         Args:
-            where: how messages name the two.
+            where: name of the two in messages.
             prompt: token ids without special tokens.
             target: likewise, with the token that ends it.
 

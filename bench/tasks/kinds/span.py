@@ -242,7 +242,7 @@ def _by_question(windows: Outputs, subset: EvalSubset, *, refusing: bool) -> Out
     """Return the best span of all windows of a question, in characters of its context.
 
     Args:
-        windows: of every window, (runs, sequences) each.
+        windows: outputs of every window, (runs, sequences) each.
         subset: tells which windows belong to which question.
         refusing: whether a question is left without answer where the lowest score of none, of all
             its windows, is higher than that of the best span.

@@ -41,10 +41,10 @@ def encode_windows(task: SpanTask, place: str, rows: Rows, reader: Reader) -> Ar
 
     Args:
         task: says how long a window is, and by how many tokens neighbours overlap.
-        place: how messages name the split.
+        place: name of the split in messages.
         rows: ``question``, ``context`` and ``answers`` (lists of `Answer`) of every example; the
             first answer is the one to train on.
-        reader: its tokenizer must tell the characters of tokens.
+        reader: its tokenizer must give the characters of each token.
 
     Returns:
         The arrays of `bench.tasks.kinds.span.SpanSplit`, without targets and row numbers.
@@ -140,8 +140,8 @@ def _span(
     """Return the first and last token of an answer; 0, 0 if the window does not hold all of it.
 
     Args:
-        characters: of the window's context tokens, (tokens, 2).
-        answer: where it begins and its text; blanks around it do not count.
+        characters: start and end of each context token of the window, in characters, (tokens, 2).
+        answer: its start and its text; blanks around it do not count.
         first: first token of the context.
         ends: whether the window begins, and ends, where the whole context does.
     """

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gapbench.bench.config.run import Budget, Training
 from gapbench.bench.config.task import Task
-from gapbench.bench.experiment.suite import Suite
+from gapbench.bench.experiment.schema import Suite
 
 LETTERS = st.text(st.characters(categories=["L"]), min_size=1, max_size=12)
 ANY_TEXT = st.text(min_size=1, max_size=20)

@@ -18,7 +18,7 @@ from gapbench.bench.data.manifest import load as load_manifest
 from gapbench.bench.data.readers import read as read_table
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.experiment import suite as suites
-from gapbench.bench.experiment.suite import Suite
+from gapbench.bench.experiment.schema import Suite
 from gapbench.bench.models.initial_adapter import read as read_start
 from gapbench.bench.store.event_log import events
 from gapbench.bench.store.record_io import read_record

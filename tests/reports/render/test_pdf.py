@@ -488,3 +488,18 @@ def test_report_of_a_results_folder_says_all_that_the_document_says(tmp_path: Pa
         for each in said:
             assert bare(each) in text, each
     assert_margins_are_blank(made)
+
+
+@pytest.mark.parametrize("name", ["模型", "모델", "ผล", "🦙"])
+def test_characters_without_a_glyph_are_told(name: str) -> None:
+    """A reader of boxes learns which characters they stand for, and where to see them."""
+    [first, *_] = texts(read(make_document(make_table(2, name=f"{name}-"))))
+    assert "shows boxes in their place" in first
+    assert all(f"U+{ord(character):04X}" in first for character in name)
+
+
+def test_known_characters_need_no_notice() -> None:
+    """Letters with marks, Greek, Cyrillic and signs of mathematics have glyphs."""
+    name = "naïve-Ärger-κ-ж-≤±≠“”"
+    [first, *_] = texts(read(make_document(make_table(2, name=name))))
+    assert "boxes" not in first

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gapbench.reports.tables.terminal import number, short
+from gapbench.reports.tables.terminal import fitted, number, short, told_apart
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,34 @@ def test_number_shows_no_sign_of_zero_and_no_hidden_digits(
 def test_short_number_has_three_digits(value: float, text: str) -> None:
     """Also where rounding carries it over to the next letter."""
     assert short(value) == text
+
+
+LONG = "hiddenkey / learning rate 0.001, rank 16, "
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"{LONG}seed group {place}" for place in range(60)],
+        [f"{LONG}{place:02} of the variants that the paper tries" for place in range(60)],
+        [f"lora / {place:02}{'x' * 60}" for place in range(60)],
+        [f"lora / {'x' * 30}{place:02}{'x' * 30} [paper]" for place in range(60)],
+    ],
+    ids=["end", "middle", "beginning", "paper"],
+)
+def test_long_names_are_told_apart_however_they_differ(names: list[str]) -> None:
+    """Sixty variants of one length have sixty texts, none wider than there is room."""
+    shown = told_apart([*names, names[0]], lambda name: fitted(name, 25))
+    assert len({*shown}) == 60
+    assert shown[0] == shown[-1]
+    assert max(map(len, shown)) <= 25
+    assert all(text.endswith("[paper]") for text in shown) == names[0].endswith("[paper]")
+
+
+def test_short_names_stay_as_they_are() -> None:
+    """A name that fits is not touched."""
+    assert told_apart(["lora", "dora", "lora"], lambda name: fitted(name, 4)) == [
+        "lora",
+        "dora",
+        "lora",
+    ]

@@ -1,11 +1,9 @@
-"""A trial of a cell: what `gapbench check` tries before an hour is spent.
+"""A dry run of a cell: what `gapbench check` tries before an hour is spent.
 
 The longest sequence of train and the shortest, side by side, go forward and backward through the
 real model, once in each phase of the method; those of the other splits are scored. That costs about
 as much as one or two training steps of a batch of two for each row of the table of `check`.
 """
-
-import gc
 
 import numpy as np
 import torch
@@ -39,8 +37,6 @@ def failure(run: Run, backbone: Backbone, task_data: TaskData, device: torch.dev
         return str(error)
     except Exception as error:
         return f"on the longest inputs, {type(error).__name__}: {error}"
-    finally:
-        gc.collect()
     return None
 
 

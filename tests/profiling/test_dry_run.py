@@ -9,7 +9,7 @@ import torch
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.method import Method
-from gapbench.bench.profiling import trial
+from gapbench.bench.profiling import dry_run
 from tests.support import causal_files
 from tests.support.small_stack import (
     CPU,
@@ -34,7 +34,7 @@ def test_every_method_passes_on_a_sound_backbone(name: str, make_backbone: MakeB
     method, config = registry.of_cell(cell)
     if reason := method.unsupported_reason(make_task(3), backbone, config):
         pytest.skip(reason)
-    assert trial.failure(runs[0], backbone, random_data(outputs=3), CPU) is None
+    assert dry_run.failure(runs[0], backbone, random_data(outputs=3), CPU) is None
 
 
 @pytest.mark.parametrize("task", [causal_files.TELL, causal_files.CHOOSE])
@@ -43,7 +43,7 @@ def test_language_models_pass(task: dict[str, Any], tmp_path: Path) -> None:
     folder = causal_files.make_decoder(tmp_path / "gpt2", "gpt2")
     made = causal_files.make(folder, causal_files.make_task(task))
     (run,) = causal_files.make_runs(made.task)
-    assert trial.failure(run, made.backbone, made.data, CPU) is None
+    assert dry_run.failure(run, made.backbone, made.data, CPU) is None
 
 
 @pytest.mark.parametrize("family", ["roberta", "camembert", "mpnet", "xlm-roberta", "xlnet", "t5"])
@@ -82,7 +82,7 @@ def test_index_beyond_an_embedding_is_told(make_backbone: MakeBackbone) -> None:
     longest = np.flatnonzero(data.train.lengths == data.train.lengths.max())
     data.train.input_ids[data.train.offsets[longest]] = 999
     backbone = load_backbone(make_backbone("bert"), runs)
-    reason = trial.failure(runs[0], backbone, data, CPU)
+    reason = dry_run.failure(runs[0], backbone, data, CPU)
     assert reason == "on the longest inputs, IndexError: index out of range in self"
 
 
@@ -93,13 +93,13 @@ def test_loss_that_is_no_number_is_told(
     losses = Method.losses
     monkeypatch.setattr(Method, "losses", lambda *args: losses(*args) * torch.nan)
     runs = make_runs("head", outputs=3)
-    reason = trial.failure(
+    reason = dry_run.failure(
         runs[0], load_backbone(make_backbone("bert"), runs), random_data(outputs=3), CPU
     )
     assert reason == "the loss of the first step is not a finite number"
 
 
-def test_cells_that_differ_in_the_optimiser_alone_share_a_trial(
+def test_cells_that_differ_in_the_optimiser_alone_share_a_dry_run(
     tmp_path: Path,
     make_backbone: MakeBackbone,
     capsys: Capture,
@@ -111,7 +111,7 @@ def test_cells_that_differ_in_the_optimiser_alone_share_a_trial(
     def noting(run: Any, *_: Any) -> None:
         tried.append(run.cell.method)
 
-    monkeypatch.setattr(trial, "failure", noting)
+    monkeypatch.setattr(dry_run, "failure", noting)
     rates = [
         {"method": "lora", "variant": f"{rate}", "training": {"learning_rate": rate}}
         for rate in (0.001, 0.01)
@@ -124,5 +124,5 @@ def test_cells_that_differ_in_the_optimiser_alone_share_a_trial(
 def test_longest_and_shortest_are_tried() -> None:
     """Each is found among the examples of a split."""
     split = random_data().test
-    found = split.lengths[trial._extremes(split)]
+    found = split.lengths[dry_run._extremes(split)]
     assert {*found} == {split.lengths.min(), split.lengths.max()}

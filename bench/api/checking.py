@@ -1,0 +1,110 @@
+"""What `check` finds out: sizes and oddities of data, and whether every cell can be done."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from gapbench.bench.adaptation import registry
+from gapbench.bench.api.planning import Overview, estimate, named, request
+from gapbench.bench.config.run import Run
+from gapbench.bench.core.process import choose_device
+from gapbench.bench.core.schema import content_hash
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.execution.cost_model import Costs
+from gapbench.bench.experiment.schema import SuiteLike
+from gapbench.bench.profiling import dry_run
+from gapbench.bench.profiling.self_check import checked_backbone
+from gapbench.bench.tasks import dataset, kinds
+
+_FAILS = "fails: "
+
+
+def checked(suite: SuiteLike, **part: Any) -> Overview:
+    """Return a row for each cell of a suite, and what is wrong or doubtful; see `calls.check`."""
+    wanted = request(suite, **part)
+    runs = {(p.run.cell.hash, p.variant): p.run for p in wanted.planned}
+    dry_runs: dict[str, str | None] = {}
+    rows = {
+        key: named(run.cell, key[1]) | _checked(run, wanted.sources, dry_runs)
+        for key, run in runs.items()
+    }
+    notes = list(dict.fromkeys(doubt for row in rows.values() for doubt in _doubts(row)))
+    verdicts = [rows[p.run.cell.hash, p.variant]["verdict"] for p in wanted.planned]
+    failing = sum(verdict.startswith(_FAILS) for verdict in verdicts)
+    skipped = len(verdicts) - failing - verdicts.count("ok")
+    rest = f", of which {skipped} will be skipped (see their verdict)" if skipped else ""
+    if not failing:
+        notes.append(estimate(wanted.runs, Costs(wanted.sources)))
+    state = (
+        f"is not valid: {failing} runs would fail (see their verdict);" if failing else "is valid:"
+    )
+    notes.append(f"suite {wanted.suite.name!r} {state} {len(verdicts)} runs{rest}")
+    return Overview(list(rows.values()), notes, failing)
+
+
+def _checked(run: Run, sources: Sources, dry_runs: dict[str, str | None]) -> dict[str, Any]:
+    """Return the sizes of a cell's splits, and whether its method can do it.
+
+    Args:
+        run: of the cell.
+        sources: where data and backbones are.
+        dry_runs: known results of dry runs, which cells share that differ in numbers alone.
+    """
+    cell, device = run.cell, choose_device("auto")
+    backbone = checked_backbone(cell, sources, device)
+    if isinstance(backbone, str):
+        return {"verdict": backbone}
+    splits = dataset.prepare(cell, sources, backbone.reader)
+    method, config = registry.of_cell(cell)
+    reason = method.unsupported_reason(cell.task, backbone, config)
+    if reason is None:
+        key = content_hash(cell.model_dump(mode="json", exclude={"training"}))
+        if key not in dry_runs:
+            dry_runs[key] = dry_run.failure(run, backbone, splits, device)
+        reason = dry_runs[key] and f"{_FAILS}{dry_runs[key]}"
+    absent = partial(kinds.get(cell.task.kind).absent_classes, cell.task)
+    return {
+        "train": len(splits.train),
+        "validation": len(splits.validation),
+        "test": len(splits.test),
+        **{f"train_overlap_{split}": count for split, count in splits.train_overlap.items()},
+        **{f"cut_{n}": int(s.cut.sum()) for n, s in splits.open.items() if s.cut is not None},
+        **{
+            f"escaped_{n}": int(s.escaped.sum())
+            for n, s in splits.open.items()
+            if s.escaped is not None and s.escaped.any()
+        },
+        **{f"absent_{n}": ", ".join(found) for n, s in splits.open.items() if (found := absent(s))},
+        "mean_tokens": round(float(splits.train.lengths.mean()), 1),
+        "steps": cell.budget.total_steps(len(splits.train.trained)),
+        "verdict": reason or "ok",
+    }
+
+
+def _doubts(row: dict[str, Any]) -> Iterator[str]:
+    """Yield a sentence for each split of a row of `check` with inputs that may surprise."""
+    for split in ("validation", "test"):
+        if count := row.get(f"train_overlap_{split}"):
+            yield (
+                f"task {row['task']!r}: {count} of {row[split]} {split} inputs are in train too; "
+                "their scores reward memorisation; remove them from one of the two"
+            )
+    for split in ("train", "validation", "test"):
+        if count := row.get(f"cut_{split}"):
+            yield (
+                f"task {row['task']!r}: {count} of {row[split]} {split} inputs are too long for "
+                f"backbone {row['backbone']!r} or for the task's field 'max_length', and lose "
+                "words; raise it as far as the backbone allows, or shorten them"
+            )
+        if count := row.get(f"escaped_{split}"):
+            yield (
+                f"task {row['task']!r}: {count} of {row[split]} {split} inputs hold words that are "
+                f"special tokens of backbone {row['backbone']!r}, and are read as plain text; for "
+                "a pair of texts give two columns in 'text'"
+            )
+        if names := row.get(f"absent_{split}"):
+            what = "no model can learn it" if split == "train" else "its scores say nothing of it"
+            yield (
+                f"task {row['task']!r}: {split} has no example of class {names}, so that {what}; "
+                "add some, or take it out of the task's field 'labels'"
+            )

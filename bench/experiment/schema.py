@@ -1,0 +1,179 @@
+"""What a suite file says: a grid of tasks x backbones x methods x seeds, and what all of it shares.
+
+Suites are found and expanded by `bench.experiment.suite`.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from typing import Annotated, Any, Literal, Self, Union
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from gapbench.bench.config.run import (
+    Budget,
+    Precision,
+    Protocol,
+    Resample,
+    StoredPredictions,
+    Training,
+)
+from gapbench.bench.config.task import Task
+from gapbench.bench.core.schema import DisplayName, FrozenModel, Name, PathStr
+
+WantedPrecision = Literal[Precision, "auto"]
+SuiteLike = Union[str, PathLike[str], Mapping[str, Any], "Suite"]
+MOST_RUNS = 100_000
+"""Most runs of a suite: a mistyped number of seeds must not fill the memory unnoticed."""
+_MOST_SHOWN = 5
+
+
+class MethodChange(FrozenModel):
+    """Changes of one method on one task."""
+
+    config: dict[str, Any] = Field(default={}, description="laid over the entry's config")
+    training: dict[str, Any] = Field(default={}, description="laid over the entry's training")
+
+
+class TaskEntry(FrozenModel):
+    """A task of the grid with its changes to the suite; the resolved cells contain them."""
+
+    task: Name
+    definition: Task | None = Field(
+        default=None, description="the task itself, where there is no file of that name"
+    )
+    backbones: tuple[PathStr, ...] = Field(default=(), description="instead of the suite's own")
+    settings: dict[str, Any] = Field(
+        default={}, description="laid over the task's own file, part by part; makes another task"
+    )
+    budget: dict[str, Any] = Field(
+        default={}, description="laid over the suite's, for all methods alike"
+    )
+    training: dict[str, Any] = Field(
+        default={}, description="laid over the suite's, under what a method has of its own"
+    )
+    start: PathStr | None = Field(
+        default=None,
+        description="adapter folder that all methods start from; relative to the suite's file",
+    )
+    head: Literal["keep"] | None = Field(
+        default=None,
+        description="keep: all methods start from the checkpoint's trained head, whose label names "
+        "must be the task's; None: every run draws a new head",
+    )
+    methods: dict[str, MethodChange] = Field(
+        default={}, description="by method for all its variants, or by 'method/variant'"
+    )
+
+    @model_validator(mode="after")
+    def _one_name(self) -> Self:
+        if self.definition is not None and self.definition.name != self.task:
+            raise ValueError(f"task {self.task!r} is defined as {self.definition.name!r}")
+        return self
+
+
+class MethodEntry(FrozenModel):
+    """A method of the grid, with settings that differ from its defaults."""
+
+    method: DisplayName
+    variant: DisplayName = Field(default="default", description="label in tables")
+    config: dict[str, Any] = Field(default={})
+    training: dict[str, Any] = Field(default={}, description="laid over the suite's training")
+
+    @property
+    def label(self) -> str:
+        """How a task's changes name the entry alone."""
+        return f"{self.method}/{self.variant}"
+
+
+def _named(field: str) -> BeforeValidator:
+    """Accept a bare name in place of an entry with a single field."""
+    return BeforeValidator(lambda value: {field: value} if isinstance(value, str) else value)
+
+
+def _task_entry(value: object) -> object:
+    """Accept a task, or its fields, in place of an entry or its task's name."""
+    if isinstance(value, str | Task) or (isinstance(value, Mapping) and "kind" in value):
+        value = {"task": value}
+    if not isinstance(value, Mapping) or not isinstance(value.get("task"), Mapping | Task):
+        return value
+    defined = value["task"]
+    name = defined.name if isinstance(defined, Task) else defined.get("name")
+    return {**value, "task": name, "definition": defined}
+
+
+def _seed_list(value: object) -> object:
+    if isinstance(value, int) and not isinstance(value, bool):
+        if not 1 <= value <= MOST_RUNS:
+            raise ValueError(f"a number of seeds must be at least 1 and at most {MOST_RUNS}")
+        return list(range(value))
+    return value
+
+
+class Suite(FrozenModel):
+    """A grid and the protocol that all of it shares."""
+
+    name: Name
+    description: str = ""
+    tasks: tuple[Annotated[TaskEntry, BeforeValidator(_task_entry)], ...] = Field(min_length=1)
+    backbones: tuple[PathStr, ...] = Field(min_length=1)
+    methods: tuple[Annotated[MethodEntry, _named("method")], ...] = Field(min_length=1)
+    seeds: Annotated[
+        tuple[Annotated[int, Field(ge=0, lt=2**63)], ...],
+        BeforeValidator(_seed_list),
+        Field(min_length=1),
+    ] = Field(default=(0, 1, 2), description="a list, or a number of seeds counted from 0")
+    budget: Budget
+    training: Training = Training()
+    protocol: Protocol = "strict"
+    backbone_dropout: float = Field(default=0.0, ge=0, lt=1)
+    precision: WantedPrecision = Field(
+        default="fp32", description="auto: bf16 where its products pay on this machine"
+    )
+    resample: Resample = Field(
+        default="fixed",
+        description="fixed: all seeds train on the same 'train_size' examples; per_seed: each "
+        "seed draws its own",
+    )
+    predictions: StoredPredictions = Field(
+        default="all",
+        description="splits whose predictions are stored; test: the main test split alone, so that "
+        "intervals of gaps say nothing of items. No part of a run's hash",
+    )
+
+    @field_validator("seeds")
+    @classmethod
+    def _distinct_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(seeds)) != len(seeds):
+            raise ValueError("seeds must differ")
+        return seeds
+
+    @model_validator(mode="after")
+    def _distinct_entries(self) -> Self:
+        if doubled := _doubled(entry.label for entry in self.methods):
+            raise ValueError(f"give each entry of a method its own 'variant': {doubled}")
+        if doubled := _doubled(entry.task for entry in self.tasks):
+            raise ValueError(f"a task may appear in a suite once, got {doubled} more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Self:
+        cells = sum(len(entry.backbones or self.backbones) for entry in self.tasks)
+        runs = cells * len(self.methods) * len(self.seeds)
+        if runs > MOST_RUNS:
+            raise ValueError(
+                f"fields 'tasks', 'backbones', 'methods' and 'seeds' make {runs} runs, a suite may "
+                f"have at most {MOST_RUNS}; split it"
+            )
+        return self
+
+    @property
+    def all_backbones(self) -> list[str]:
+        """Every backbone that any task runs on."""
+        named = [name for entry in self.tasks for name in entry.backbones or self.backbones]
+        return list(dict.fromkeys(named))
+
+
+def _doubled(names: Iterable[str]) -> list[str]:
+    """Return the first few names that occur more than once."""
+    return [name for name, count in Counter(names).items() if count > 1][:_MOST_SHOWN]

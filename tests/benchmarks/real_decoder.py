@@ -1,0 +1,181 @@
+"""A real decoder beside the model library: scores of choices, greedy texts, LoRA training.
+
+Choices: the largest difference, in nats, between the log-likelihoods that a run stores and those of
+single sequences in the library's own model. Texts: how many prompts are continued as `generate`
+does. Training: the loss of a batch at the first and the last step of LoRA. Exits with 1 if one
+differs.
+
+    python -m tests.benchmarks.real_decoder --data DATA --backbone FOLDER
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import transformers
+
+from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.adaptation.registry import resolve_config
+from gapbench.bench.config.decoding import Decoding
+from gapbench.bench.config.head import LANGUAGE_MODEL
+from gapbench.bench.config.run import Budget, Cell, Run, Training
+from gapbench.bench.config.task import Task, load
+from gapbench.bench.data.batching import collate
+from gapbench.bench.data.encoded import TaskData
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.models import attention, head_hooks
+from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.profiling.self_check import checked_backbone
+from gapbench.bench.tasks import dataset, kinds
+from gapbench.bench.tasks.eval_subset import EvalSubset
+from gapbench.bench.tasks.generation import decode
+
+TOLERANCE = 1e-3  # nats
+_CPU = torch.device("cpu")
+
+
+def main() -> int:
+    """Compare on every task, then decode, then train."""
+    options = _parser().parse_args()
+    options.sources = Sources(options.data)
+    torch.set_num_threads(options.threads)
+    transformers.utils.logging.set_verbosity_error()
+    plain: Any = transformers.AutoModelForCausalLM.from_pretrained(
+        options.backbone, dtype=torch.float32
+    ).eval()
+    agree = True
+    for name in options.tasks:
+        run = _run(options, load(name, options.beside), "untuned")
+        backbone, data = _prepared(run, options)
+        off, scores = _choices(run, backbone, data, plain, options.rows)
+        print(f"{name}: {scores} choices of {options.rows} rows, off by {off:.1e} nats", flush=True)
+        agree &= off <= TOLERANCE
+    same = _texts(backbone, data, plain, options.prompts)
+    print(f"greedy texts: {same} of {options.prompts} as 'generate' writes them", flush=True)
+    before, after = _training(
+        _run(options, load(options.tasks[0], options.beside), "lora"), options
+    )
+    print(f"LoRA on {options.tasks[0]}: loss of a batch {before:.4f}, then {after:.4f}")
+    return int(not (agree and same == options.prompts and after < before))
+
+
+def _run(options: argparse.Namespace, task: Task, method: str) -> Run:
+    cell = Cell(
+        task=task,
+        data=options.sources.data(task),
+        backbone=options.sources.backbone(options.backbone),
+        method=method,
+        config=resolve_config(method, {}, "here"),
+        training=Training(learning_rate=1e-3, warmup_fraction=0.0),
+        budget=Budget(steps=options.steps, batch_size=8, train_size=200, evaluations=1),
+        precision="fp32",
+    )
+    return Run(cell, 0)
+
+
+def _prepared(run: Run, options: argparse.Namespace) -> tuple[Backbone, TaskData]:
+    backbone = checked_backbone(run.cell, options.sources)
+    if isinstance(backbone, str):
+        sys.exit(backbone)
+    return backbone, dataset.prepare(run.cell, options.sources, backbone.reader)
+
+
+def _choices(
+    run: Run, backbone: Backbone, data: TaskData, plain: Any, rows: int
+) -> tuple[float, int]:
+    """Return the largest difference of a choice's log-likelihood, and the number of choices."""
+    method, state = set_up([run], backbone, data, _CPU)
+    subset = EvalSubset.of(data.test, rows)
+    outputs = kinds.get(run.cell.task.kind).outputs(method, state, subset)
+    split: Any = data.test
+    expected = []
+    for example in subset.examples:
+        for number in range(split.sequence_offsets[example], split.sequence_offsets[example + 1]):
+            ids = split.input_ids[split.offsets[number] : split.offsets[number + 1]]
+            expected.append(_log_likelihood(plain, ids, int(split.prompts[number])))
+    sizes = np.diff(split.sequence_offsets)[subset.examples]
+    chosen = zip(outputs["logits"][0], sizes, strict=True)
+    ours = np.concatenate([each[:size] for each, size in chosen])
+    return float(np.abs(ours - expected).max()), len(expected)
+
+
+def _log_likelihood(model: Any, ids: Any, prompt: int) -> float:
+    text = torch.from_numpy(ids.astype(np.int64))
+    with torch.inference_mode():
+        logits = model(input_ids=text[None]).logits[0, prompt - 1 : -1].double().log_softmax(-1)
+    return float(logits.gather(1, text[prompt:, None]).sum())
+
+
+def _texts(backbone: Backbone, data: TaskData, plain: Any, count: int) -> int:
+    """Return how many prompts are continued as the library continues them, greedily."""
+    split: Any = data.test
+    firsts = split.sequence_offsets[:count]
+    prompts = [
+        split.input_ids[start : start + size].astype(np.int64)
+        for start, size in zip(split.offsets[firsts], split.prompts[firsts], strict=True)
+    ]
+    ends, pad = int(backbone.tokenizer.eos_token_id), int(backbone.tokenizer.pad_token_id)
+    settings = Decoding(beams=1, max_new_tokens=20, no_repeat_ngram=0)
+    model: Any = _decoder(backbone)
+    (ours,) = decode(
+        lambda given: model(**given).logits,
+        prompts,
+        1,
+        settings,
+        end_id=ends,
+        pad_id=pad,
+        device=_CPU,
+    )
+    same = 0
+    for prompt, written in zip(prompts, ours, strict=True):
+        text = plain.generate(
+            torch.from_numpy(prompt)[None],
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.int64),
+            do_sample=False,
+            max_new_tokens=20,
+            eos_token_id=ends,
+            pad_token_id=pad,
+        )[0, len(prompt) :]
+        same += [token for token in text.tolist() if token != ends] == written
+    return same
+
+
+def _decoder(backbone: Backbone) -> Any:
+    model: Any = backbone.model()
+    attention.take_over(model)
+    head_hooks.attach(model, LANGUAGE_MODEL)
+    return model
+
+
+def _training(run: Run, options: argparse.Namespace) -> tuple[float, float]:
+    """Return the loss of LoRA on one batch at its first and at its last step."""
+    backbone, data = _prepared(run, options)
+    method, state = set_up([run], backbone, data, _CPU, check=True)
+    method.begin(state, method.phases(method.configs[0])[0], [run.cell.training], options.steps)
+    state.model.train()
+    batch = collate(data.train, data.train.trained[None, :4], _CPU)
+    losses = []
+    for _ in range(options.steps):
+        losses.append(float(method.step(state, {"train": batch}).losses))
+        state.axis.step += 1
+    return losses[0], losses[-1]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="folder with a folder a task")
+    parser.add_argument("--backbone", required=True, help="folder of a decoder")
+    parser.add_argument("--tasks", nargs="+", default=["arc_easy", "piqa"])
+    parser.add_argument("--beside", type=Path, help="folder whose tasks/ comes first")
+    parser.add_argument("--rows", type=int, default=200)
+    parser.add_argument("--prompts", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--threads", type=int, default=2)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
