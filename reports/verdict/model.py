@@ -121,7 +121,12 @@ class Entry:
     @property
     def starred(self) -> bool:
         """Whether it is ranked and beaten by nobody."""
-        return self.status in RANKED and not self.beaten_by
+        return self.compared and not self.beaten_by
+
+    @property
+    def compared(self) -> bool:
+        """Whether it is ranked, or the reference of those that are."""
+        return self.status in RANKED
 
 
 @dataclass(frozen=True)
@@ -232,11 +237,15 @@ class Verdict:
             return self[first].to_reference[outcome]
         if first == self.reference and outcome in self[second].to_reference:
             return self[second].to_reference[outcome].reversed()
-        why = next(
-            (f"{each.name}: {each.why}" for each in (self[first], self[second]) if each.why), ""
-        )
+        rows = self[first], self[second]
+        why = next((f"{each.name} is {each.status}" for each in rows if not each.compared), "")
+        levels = [each.levels.get(outcome) for each in rows]
+        means = [each.mean for each in levels if each is not None and each.mean is not None]
+        n_seeds = min(each.n_seeds if each is not None else 0 for each in levels)
+        difference = means[0] - means[1] if len(means) == len(rows) else None
         return Contrast(
-            first, second, outcome, None, None, None, "", 0, 0, math.nan, why or "not compared"
+            *(first, second, outcome, difference, None, None, "", n_seeds, 0, math.nan),
+            withheld=why or "some of the runs have no value",
         )
 
     @property
