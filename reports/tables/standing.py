@@ -13,6 +13,7 @@ Rules that keep what is lost or lacking from counting for a row:
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
@@ -197,7 +198,7 @@ def standing(results: Results, block: pd.DataFrame, wanted: str, alpha: float) -
         wanted: name of the reference.
         alpha: level of all comparisons of one outcome.
     """
-    rows = named(list(block.itertuples(index=False)))
+    rows = named([SimpleNamespace(**row) for row in block.to_dict("records")])
     up = bool(block["higher_is_better"].fillna(value=True).all())
     known = samples(results, {name: scored(row) for name, row in rows.items()})
     floor = _floor(rows)
