@@ -14,7 +14,7 @@ Rules that keep what is lost or lacking from counting for a row:
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -198,7 +198,8 @@ def standing(results: Results, block: pd.DataFrame, wanted: str, alpha: float) -
         wanted: name of the reference.
         alpha: level of all comparisons of one outcome.
     """
-    rows = named([SimpleNamespace(**row) for row in block.to_dict("records")])
+    records = cast("list[dict[str, Any]]", block.to_dict("records"))
+    rows = named([SimpleNamespace(**row) for row in records])
     up = bool(block["higher_is_better"].fillna(value=True).all())
     known = samples(results, {name: scored(row) for name, row in rows.items()})
     floor = _floor(rows)
