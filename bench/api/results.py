@@ -16,17 +16,15 @@ from gapbench.bench.core.errors import RecordError, StoreError
 from gapbench.bench.store.record_io import TEST, predictions_path, read_predictions
 from gapbench.bench.store.store import Store
 from gapbench.bench.tuning.summary import read_summaries
-from gapbench.reports.document.columns import title
-from gapbench.reports.prose import suite_verdict
-from gapbench.reports.prose.verdict import verdict
 from gapbench.reports.render.build import build, whole_leaderboard
 from gapbench.reports.results import load as loading
 from gapbench.reports.results.load import CURVE, SPLITS
 from gapbench.reports.results.load import Results as Loaded
 from gapbench.reports.results.selection import Selection
-from gapbench.reports.tables.compare import compare
-from gapbench.reports.tables.leaderboard import BLOCK, summarise
-from gapbench.reports.tables.suite_summary import suite_summaries
+from gapbench.reports.tables.standing import REFERENCE
+from gapbench.reports.tables.summary import summarise
+from gapbench.reports.verdict.build import verdicts
+from gapbench.reports.verdict.compare import compare
 
 _NO_FAILURE = ("ok", "skipped", "missing")
 _MOST_SHOWN = 5
@@ -61,7 +59,7 @@ class Results:
     def __init__(self, path: str | PathLike[str], outcome: Outcome | None = None) -> None:
         self.path = Path(path)
         self.outcome = outcome or Outcome()
-        self._parts: dict[Selection, tuple[Loaded, pd.DataFrame]] = {}
+        self._parts: dict[tuple[Selection, str], tuple[Loaded, pd.DataFrame]] = {}
 
     @cached_property
     def _loaded(self) -> Loaded:
@@ -100,20 +98,33 @@ class Results:
         return pd.DataFrame(rows)
 
     def leaderboard(
-        self, *, tasks: Names = None, backbones: Names = None, methods: Names = None
+        self,
+        *,
+        tasks: Names = None,
+        backbones: Names = None,
+        methods: Names = None,
+        reference: str = REFERENCE,
     ) -> pd.DataFrame:
         """Return a row for each cell, the best of each task first, with intervals and groups.
 
-        The columns are those of ``leaderboard.csv``. Methods are compared among those asked for.
+        The columns are those of ``leaderboard.csv``. All methods of the folder are compared, also
+        where some alone are asked for; ``reference`` is what others are compared with first.
 
         Raises:
             StoreError: if the folder has no such task, backbone or method.
         """
-        selection, loaded, summary = self._part(tasks, backbones, methods)
+        selection, loaded, summary = self._part(tasks, backbones, methods, reference)
         return whole_leaderboard(loaded, summary, selection)
 
     def compare(
-        self, first: str, second: str, task: str | None = None, backbone: str | None = None
+        self,
+        first: str,
+        second: str,
+        task: str | None = None,
+        backbone: str | None = None,
+        *,
+        reference: str = REFERENCE,
+        matters: float | None = None,
     ) -> Comparison:
         """Compare two methods on the seeds and test items that both have.
 
@@ -122,30 +133,39 @@ class Results:
             second: another one.
             task: compare on this task alone; None compares on all that both have.
             backbone: compare on this backbone alone, likewise.
+            reference: name of the row that others are compared with first.
+            matters: least difference in score that matters; None for a default by metric.
 
         Raises:
             ConfigError: if both are the same, or a name fits several variants.
             StoreError: if the folder does not have them, or nothing that they share.
         """
         where = Selection(names("task", task), names("backbone", backbone))
-        return Comparison(compare(self.path, first, second, where))
+        return Comparison(compare(self._loaded, first, second, where, reference, matters))
 
     def verdict(
-        self, *, tasks: Names = None, backbones: Names = None, methods: Names = None
+        self,
+        *,
+        tasks: Names = None,
+        backbones: Names = None,
+        methods: Names = None,
+        reference: str = REFERENCE,
+        matters: float | None = None,
     ) -> Verdict:
         """Return what the report concludes: of all tasks of a suite together, then of each task.
+
+        Args:
+            tasks: show these alone; likewise ``backbones`` and ``methods``.
+            backbones: these.
+            methods: these; all are compared nevertheless.
+            reference: name of the row that others are compared with first.
+            matters: least difference in score that matters; None for a default by metric.
 
         Raises:
             StoreError: if the folder has no such task, backbone or method.
         """
-        _, loaded, summary = self._part(tasks, backbones, methods)
-        said = {
-            suite_verdict.title(together): suite_verdict.overall(together)
-            for together in suite_summaries(loaded, summary)
-            if len(together.ranked) > 1
-        }
-        blocks = [block for _, block in summary.groupby(BLOCK, sort=False)]
-        return Verdict(said | {title(block): verdict(block) for block in blocks})
+        _, loaded, summary = self._part(tasks, backbones, methods, reference)
+        return Verdict(tuple(verdicts(loaded, summary, matters)))
 
     def predictions(self, run: Any, split: str = TEST) -> pd.DataFrame:
         """Return what a run gave for each item: logits or texts beside what was right.
@@ -223,13 +243,13 @@ class Results:
         return build(self.path, Path(out or self.path / "report"), selection).paths
 
     def _part(
-        self, tasks: Names, backbones: Names, methods: Names
+        self, tasks: Names, backbones: Names, methods: Names, reference: str
     ) -> tuple[Selection, Loaded, pd.DataFrame]:
         selection = _selection(tasks, backbones, methods)
-        if selection not in self._parts:
+        if (selection, reference) not in self._parts:
             part = selection.of(self._loaded)
-            self._parts[selection] = part, summarise(part)
-        return selection, *self._parts[selection]
+            self._parts[selection, reference] = part, summarise(part, reference)
+        return selection, *self._parts[selection, reference]
 
     def __repr__(self) -> str:
         failed = self._told_failures()

@@ -9,7 +9,9 @@ import pandas as pd
 
 from gapbench.bench.core.errors import printable
 from gapbench.reports.prose.comparison_text import content, format_comparison
-from gapbench.reports.tables.compare import Compared
+from gapbench.reports.prose.verdict import sentences, title
+from gapbench.reports.verdict.compare import Compared
+from gapbench.reports.verdict.model import Verdict as Found
 
 
 @dataclass(frozen=True, repr=False)
@@ -17,11 +19,16 @@ class Verdict:
     """What the report's verdict says.
 
     Attributes:
-        sentences: the most important one first, by what they are about: first all tasks of a suite
-            together, where there are several, then each task.
+        found: the facts: of suites of several tasks, each with its `tasks`, then of other tasks.
     """
 
-    sentences: Mapping[str, Sequence[str]]
+    found: tuple[Found, ...]
+
+    @property
+    def sentences(self) -> Mapping[str, Sequence[str]]:
+        """What is said, by what it is about: first all tasks of a suite, then each task."""
+        every = [one for each in self.found for one in each.everything]
+        return {title(each): sentences(each) for each in every}
 
     def __getitem__(self, name: str) -> Sequence[str]:
         """Return the sentences on a task by the start of its heading, such as its name."""
@@ -64,8 +71,8 @@ class Comparison:
 
     @property
     def table(self) -> pd.DataFrame:
-        """A row for each task: both means, their difference with its interval, and p values."""
-        return pd.DataFrame(self.content["tasks"])
+        """A row for each task: both means, their difference with its interval, and the claim."""
+        return pd.DataFrame(self.content["tasks"]).drop(columns="outcomes")
 
     @property
     def conclusion(self) -> str:
@@ -87,7 +94,7 @@ class Comparison:
             "low",
             "high",
         ]
-        table = self.table[[*shown, "corrected", "verdict"]].rename(
+        table = self.table[[*shown, "claim", "withheld"]].rename(
             columns={"first": self.found.first, "second": self.found.second}
         )
         html = table.to_html(index=False, float_format="{:.3f}".format, na_rep="")

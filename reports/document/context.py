@@ -11,6 +11,8 @@ from gapbench.reports.tables.leaderboard import BLOCK
 from gapbench.reports.tables.published_comparison import Pair
 from gapbench.reports.tables.suite_summary import SuiteSummary, suite_summaries
 from gapbench.reports.tables.tuning import Tuned
+from gapbench.reports.verdict.build import verdicts
+from gapbench.reports.verdict.model import Verdict
 
 
 @dataclass(frozen=True)
@@ -23,6 +25,7 @@ class Evidence:
         published: figures of papers beside its rows.
         studies: what was tuned.
         colours: placeholder colour of each method.
+        matters: least difference in score that matters; None for a default by metric.
     """
 
     results: Results
@@ -30,6 +33,7 @@ class Evidence:
     published: Sequence[Pair]
     studies: Sequence[Tuned]
     colours: Mapping[str, str]
+    matters: float | None = None
 
     @cached_property
     def blocks(self) -> list[pd.DataFrame]:
@@ -40,3 +44,8 @@ class Evidence:
     def suite_summaries(self) -> list[SuiteSummary]:
         """What the tasks of each suite say together."""
         return suite_summaries(self.results, self.summary)
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        """What the data say: of suites of several tasks, then of other single tasks."""
+        return verdicts(self.results, self.summary, self.matters, self.suite_summaries)

@@ -6,30 +6,32 @@ from textwrap import wrap
 from typing import Any
 
 from gapbench.bench.core.errors import printable
-from gapbench.reports.prose.effects import found_as_it_is
-from gapbench.reports.tables.compare import Compared, Difference
+from gapbench.reports.prose.verdict import design
 from gapbench.reports.tables.terminal import WIDTH, fitted, number
-from gapbench.reports.tables.words import PRACTICABLE, more_seeds
+from gapbench.reports.verdict.compare import Compared, Difference
+from gapbench.reports.verdict.model import Contrast, Verdict
 
-_HEAD = ("", "seeds", "items", "A", "B", "A - B", "95 %", "p", "Holm p")
-_WIDTHS = (32, 5, 6, 8, 8, 8, 18, 8, 8)
+_HEAD = ("", "seeds", "items", "A - B", "95 %", "")
+_WIDTHS = (44, 5, 6, 8, 18, 12)
+_NAMES = {"score": "score", "gap": "generalization gap", "ece": "ECE", "nll": "test NLL"}
 _NOTES = (
-    "95 %: interval of A - B for this task alone. Holm p: p corrected for the tests on all tasks. "
-    "Items: test items that both are over, beside seeds; without, they hold for this test set only."
+    "95 %: all intervals of one outcome in this results folder hold together with 95 % confidence. "
+    "A is better or worse exactly where its interval excludes zero. Items: test items that it is "
+    "over, beside seeds; without, it holds for this test set only."
 )
 
 
 def format_comparison(found: Compared) -> str:
     """Return a comparison as plain text of at most `WIDTH` columns."""
-    lines = [f"A: {found.first}", f"B: {found.second}", "", _line(_HEAD)]
+    lines = [f"A: {found.first}", f"B: {found.second}", ""]
+    lines.append(_line(_HEAD))
     for each in found.differences:
-        lines.append(_line((each.place, *_numbers(each))))
-        lines += wrap(
-            f"{metric(each)}: {verdict(each, found)}",
-            WIDTH,
-            initial_indent="  ",
-            subsequent_indent="  ",
-        )
+        lines.append(f"{each.place}: {metric(each.verdict)}")
+        for outcome, contrast in each.contrasts.items():
+            if outcome == "score" or contrast.difference is not None:
+                lines += _lines(_NAMES[outcome], contrast)
+        if each.verdict.design and each.contrasts["score"].claim == "":
+            lines += _wrapped(design(each.verdict.design))
     below = [conclusion(found), _NOTES]
     lines += ["", *(line for text in below for line in wrap(text, WIDTH))]
     return "\n".join(map(printable, lines))
@@ -42,25 +44,17 @@ def content(found: Compared) -> dict[str, Any]:
         "second": found.second,
         "tasks": [
             {
-                "suite": each.suite,
-                "task": each.task,
-                "backbone": each.backbone,
-                "start": each.start,
-                "metric": each.metric,
-                "higher_is_better": each.higher_is_better,
-                "seeds": each.comparison.difference.n,
-                "items": each.n_items or None,
-                "first": each.first,
-                "second": each.second,
-                "difference": each.comparison.difference.mean,
-                "low": each.comparison.difference.low,
-                "high": each.comparison.difference.high,
-                "p_value": each.comparison.p_value,
-                "corrected": each.comparison.corrected,
-                "detectable": _finite(each.comparison.detectable),
-                "more_seeds": _whole(each.comparison.more_seeds),
-                "better": each.better or None,
-                "verdict": verdict(each, found),
+                "suite": each.verdict.suite,
+                "task": each.verdict.task or None,
+                "backbone": each.verdict.backbone,
+                "start": each.verdict.start,
+                "setting": each.verdict.setting,
+                "metric": each.verdict.metric,
+                "higher_is_better": each.verdict.higher_is_better,
+                "first": _mean(each, found.first),
+                "second": _mean(each, found.second),
+                **_numbers(each.contrasts["score"]),
+                "outcomes": {o: _numbers(c) for o, c in each.contrasts.items() if o != "score"},
             }
             for each in found.differences
         ],
@@ -68,69 +62,69 @@ def content(found: Compared) -> dict[str, Any]:
     }
 
 
-def verdict(each: Difference, found: Compared) -> str:
-    """Describe the difference between two methods on one task, and the detectable difference."""
-    comparison = each.comparison
-    n = comparison.difference.n
-    if n < 2:
-        return f"{'one common seed' if n else 'no common seed'}, so nothing can be told."
-    if comparison.p_value is None:
-        same = "equal" if comparison.difference.mean == 0 else "apart by the same"
-        return f"{same} on all {n} seeds, which no test can judge."
-    if each.better:
-        name = found.first if each.better == "first" else found.second
-        return f"{name} is better."
-    seen = f"no difference is found; {found_as_it_is(comparison)}."
-    if comparison.more_seeds is None or not comparison.difference.mean:
-        return seen
-    if math.isinf(comparison.more_seeds) and comparison.items:
-        return f"{seen} With so few test items, no number of seeds would find one as small as seen."
-    if comparison.more_seeds > PRACTICABLE:
-        return f"{seen} No practicable number of seeds would find one as small as seen."
-    return f"{seen} One as large as seen would take {more_seeds(comparison.more_seeds)}."
-
-
 def conclusion(found: Compared) -> str:
     """Say on how many tasks each of the two is better."""
-    counts = Counter(each.better for each in found.differences)
-    total = len(found.differences)
-    tasks = "1 task" if total == 1 else f"{total} tasks"
-    return (
-        f"Of {tasks}, {found.first} is better on {counts['first']}, {found.second} on "
-        f"{counts['second']}; on {counts['']} the data tell no difference."
+    tasks = [each for each in found.differences if each.verdict.task]
+    counts = Counter(each.contrasts["score"].claim for each in tasks)
+    total = "1 task" if len(tasks) == 1 else f"{len(tasks)} tasks"
+    said = (
+        f"Of {total}, {found.first} is better on {counts['better']}, {found.second} on "
+        f"{counts['worse']}; on {counts['']} the data tell no difference."
     )
+    for each in found.differences:
+        claim = each.contrasts["score"].claim
+        if not each.verdict.task:
+            better = found.first if claim == "better" else found.second
+            over = f"{better} is better" if claim else "the data tell no difference"
+            said = f"Over {each.place}, {over}. {said}"
+    return said
 
 
-def metric(each: Difference) -> str:
+def metric(verdict: Verdict) -> str:
     """Return the metric of a task, with its direction where less is better."""
-    return each.metric if each.higher_is_better else f"{each.metric}, lower is better"
+    what = verdict.metric or "no mean over unlike metrics"
+    return what if verdict.higher_is_better else f"{what}, lower is better"
 
 
-def _numbers(each: Difference) -> tuple[str, ...]:
-    comparison = each.comparison
-    ends = comparison.difference
-    known = ends.low is not None
-    return (
-        str(ends.n),
-        str(each.n_items or ""),
-        number(each.first),
-        number(each.second),
-        number(ends.mean),
-        f"{number(ends.low)} .. {number(ends.high)}" if known else "",
-        number(comparison.p_value),
-        number(comparison.corrected),
+def _mean(each: Difference, name: str) -> float | None:
+    level = each.verdict[name].levels.get("score")
+    return level.mean if level else None
+
+
+def _numbers(contrast: Contrast) -> dict[str, Any]:
+    return {
+        "seeds": contrast.n_seeds,
+        "items": contrast.n_items or None,
+        "difference": contrast.difference,
+        "low": contrast.low,
+        "high": contrast.high,
+        "confidence": None if math.isnan(contrast.confidence) else contrast.confidence,
+        "claim": contrast.claim,
+        "withheld": contrast.withheld,
+    }
+
+
+def _lines(name: str, contrast: Contrast) -> list[str]:
+    known = contrast.low is not None
+    texts = (
+        f"  {name}",
+        str(contrast.n_seeds),
+        str(contrast.n_items or ""),
+        number(contrast.difference),
+        f"{number(contrast.low)} .. {number(contrast.high)}" if known else "",
+        f"A is {contrast.claim}" if contrast.claim else "",
     )
+    return [
+        _line(texts),
+        *(_wrapped(f"No interval: {contrast.withheld}.") if contrast.withheld else []),
+    ]
+
+
+def _wrapped(text: str) -> list[str]:
+    return wrap(text, WIDTH, initial_indent="    ", subsequent_indent="    ")
 
 
 def _line(texts: tuple[str, ...]) -> str:
     first, *others = zip(texts, _WIDTHS, strict=True)
     cells = [fitted(*first).ljust(first[1]), *(text.rjust(width) for text, width in others)]
     return " ".join(cells).rstrip()
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or math.isinf(value) else value
-
-
-def _whole(value: float | None) -> int | None:
-    return None if value is None or math.isinf(value) else int(value)

@@ -23,9 +23,10 @@ from gapbench.reports.render.files import put_table
 from gapbench.reports.results.load import Results, load
 from gapbench.reports.results.selection import EVERYTHING, Selection
 from gapbench.reports.tables.glue_average import averages
-from gapbench.reports.tables.leaderboard import leaderboard, summarise
+from gapbench.reports.tables.leaderboard import leaderboard
 from gapbench.reports.tables.published_comparison import Pair, format_pairs, pairs, with_published
 from gapbench.reports.tables.suite_summary import SuiteSummary, suite_summaries
+from gapbench.reports.tables.summary import summarise
 from gapbench.reports.tables.terminal import format_table
 from gapbench.reports.tables.tuning import Tuned, tuned, with_tuning
 

@@ -69,10 +69,8 @@ def samples(
 
     A cell's items count only if all of its runs have stored predictions of every split that the
     outcome needs, of the same items as the other cells, and these give the recorded values;
-    otherwise its sample has scores alone. Items of several splits stand one after the other:
-    each part is scaled so that the variance of the whole over the number of items is the sum of
-    the variances of the parts, which are drawn independently. Training items that every seed draws
-    anew vary with the seed, and so are counted there.
+    otherwise its sample has scores alone. Items of each split are a set of their own. Training
+    items that every seed draws anew vary with the seed, and so are counted there.
 
     Args:
         results: where predictions are stored.
@@ -101,14 +99,14 @@ class _Reader:
             seed: math.fsum(term.weight * term.recorded for term in each)
             for seed, each in terms.items()
         }
-        values: dict[int, Floats] = {}
+        strata: dict[str, dict[int, Floats]] = {}
         for seed, each in terms.items():
             found = self._items(cell.config_hash, seed, each)
             if found is None:
-                break
-            values[seed] = found
-        whole = len(values) == len(scores) > 0
-        return Sample(scores, values if whole else None, self._possible(cell, outcome))
+                return Sample(scores, (), self._possible(cell, outcome))
+            for split, values in found.items():
+                strata.setdefault(split, {})[seed] = values
+        return Sample(scores, tuple(strata.values()), self._possible(cell, outcome))
 
     def _terms(self, cell: Scored, outcome: Outcome) -> Iterator[tuple[int, list[Term]]]:
         """Yield what an outcome is made of for every seed for which it is recorded."""
@@ -140,8 +138,13 @@ class _Reader:
             if all(pd.notna(term.recorded) for term in terms):
                 yield row["seed"], terms
 
-    def _items(self, config_hash: str, seed: int, terms: Sequence[Term]) -> Floats | None:
-        """Return the value of every item, `(N,)`, whose mean is the outcome; None if unknown."""
+    def _items(
+        self, config_hash: str, seed: int, terms: Sequence[Term]
+    ) -> dict[str, Floats] | None:
+        """Return the values of the items of each split, whose means add up to the outcome.
+
+        None if unknown.
+        """
         parts: dict[str, Floats] = {}
         for term in terms:
             if term.split == "train" and self._redrawn(config_hash):
@@ -153,9 +156,9 @@ class _Reader:
             parts[term.split] = parts.get(term.split, 0.0) + moves
         if not parts:
             return None
-        total = sum(map(len, parts.values()))
         score = math.fsum(term.weight * term.recorded for term in terms)
-        return score + np.concatenate([total / len(each) * each for each in parts.values()])
+        first = next(iter(parts))
+        return parts | {first: parts[first] + score}
 
     def _split_items(self, config_hash: str, seed: int, term: Term) -> Floats | None:
         try:

@@ -120,6 +120,9 @@ class Results:
         drops: what methods drop in training, by cell hash; cells that drop nothing are absent.
         unreadable: why each unreadable record could not be read.
         part: what `runs` are limited to, "" if to nothing; see `reports.results.selection`.
+        whole: the folder that this is a part of, None if it is the whole.
+        commands: what was typed last to run each suite, "" if that is unknown.
+        terms: what each `setting` stands for, flat: "budget.epochs": 3.
     """
 
     store: Store
@@ -131,6 +134,9 @@ class Results:
     drops: dict[str, tuple[Drop, ...]] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
     part: str = ""
+    whole: "Results | None" = None
+    commands: dict[str, str] = field(default_factory=dict)
+    terms: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def predictions(self, config_hash: str, seed: int, split: str = TEST) -> pd.DataFrame | None:
         """Return a run's stored predictions of a split, None if there are none or are damaged."""
@@ -157,7 +163,8 @@ def load(store: Store) -> Results:
             continue
         if record.cell_hash not in shared:
             results.cells[record.cell_hash] = record.model_copy(update={"curve": ()})
-            shared[record.cell_hash] = _cell_row(record)
+            shared[record.cell_hash], terms = _cell_row(record)
+            results.terms[shared[record.cell_hash]["setting"]] = terms
         # Seeds share their cell, so that the hashes in its path are worked out once.
         run = replace(results.cells[record.cell_hash].run, seed=record.seed)
         own = {**_row(record), "path": store.place(run)}
@@ -166,6 +173,7 @@ def load(store: Store) -> Results:
             results.curves[record.run_hash] = _curve(record)
         _keep_declared(results, record)
     plans = store.plans()
+    results.commands = {plan.suite: plan.command for plan in plans}
     planned = {plan.run_hash for plan in plans}
     content = [_planned(store, plan, rows.get(plan.run_hash)) for plan in plans]
     content += [row for run_hash, row in rows.items() if run_hash not in planned]
@@ -200,13 +208,15 @@ def _planned(store: Store, plan: PlanRow, row: dict[str, Any] | None) -> dict[st
     return row | vars(plan)
 
 
-def _cell_row(record: Record) -> dict[str, Any]:
+def _cell_row(record: Record) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what all runs of a cell share, and the terms that `setting` is the hash of."""
     cell = record.cell
     # Terms that compared cells share; what a method may set for itself is left out.
     own = {"task", "method", "config", "training"}
     terms = cell.model_dump(mode="json", exclude=own if cell.start else own | {"start"})
-    text = json.dumps([terms, cell.task.identity()], sort_keys=True)
-    return {
+    identity = cell.task.identity()
+    text = json.dumps([terms, identity], sort_keys=True)
+    row = {
         "suite": "",
         "variant": "",
         "task": cell.task.name,
@@ -220,6 +230,16 @@ def _cell_row(record: Record) -> dict[str, Any]:
         "precision": cell.precision,
         "setting": hashlib.sha256(text.encode()).hexdigest()[:8],
     }
+    return row, _flat(terms | {"task": identity})
+
+
+def _flat(terms: Mapping[str, Any], under: str = "") -> dict[str, Any]:
+    """Return nested terms as one level, by dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in terms.items():
+        nested = isinstance(value, Mapping)
+        found |= _flat(value, f"{under}{name}.") if nested else {under + name: value}
+    return found
 
 
 def _row(record: Record) -> dict[str, Any]:

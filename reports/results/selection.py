@@ -41,7 +41,14 @@ class Selection:
             raise StoreError(
                 f"results folder {results.store.root} has no run of {self}; ask for more names"
             )
-        return replace(results, runs=runs.reset_index(drop=True), part=str(self))
+        if not self._given():
+            return results
+        return replace(
+            results,
+            runs=runs.reset_index(drop=True),
+            part=str(self),
+            whole=results.whole or results,
+        )
 
     def studies(self, found: Iterable[Summary]) -> list[Summary]:
         """Return the studies that belong to the part."""

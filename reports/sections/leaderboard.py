@@ -26,7 +26,12 @@ from gapbench.reports.tables.terminal import label
 ORDER = 20
 
 FIELDS = (
-    plain("group", "tie group: 1 is the best and all that tie with it", "rank_group", 0),
+    plain(
+        "group",
+        "1: beaten by no other row; else one more than the rows that beat it",
+        "rank_group",
+        0,
+    ),
     plain("score", "mean test score over seeds", "score"),
     ends(
         "95 %",
@@ -41,7 +46,12 @@ FIELDS = (
         "train minus test score; sign flipped where lower is better",
         "generalization_gap",
     ),
-    ends("gap 95 %", "Student t interval of the gap over seeds", "gap_ci_low", "gap_ci_high"),
+    ends(
+        "gap 95 %",
+        "of the gap, over seeds and, where they are known, items",
+        "gap_ci_low",
+        "gap_ci_high",
+    ),
     plain("loss gap", "test minus train loss", "loss_gap"),
     plain("ECE", "expected calibration error before temperature scaling", "ece"),
     shortened("seconds", "training seconds per run", "train_seconds"),
@@ -67,10 +77,9 @@ _PUBLISHED = Field(
 )
 _BAYES = {"score": "score", "ECE": "ece"}
 _HOW = (
-    "Scores are means over seeds at the checkpoint that validation chose. Group 1 holds the method "
-    "with the best mean and all that are not significantly worse: paired tests on common seeds "
-    "and test items, all pairs of a task, Holm correction, 5 %. An interval or group is empty "
-    "where the seeds cannot give one."
+    "Scores are means over seeds at the checkpoint that validation chose. Group 1 holds the "
+    "methods that no other one beats, by the simultaneous intervals of their differences. An "
+    "interval or group is empty where the runs cannot give one."
 )
 _PAPER = (
     "Rows marked [paper] follow the papers' protocol: their checkpoint was chosen on the test "

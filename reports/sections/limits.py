@@ -9,14 +9,17 @@ from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Bullets, Section, Text
 from gapbench.reports.results.load import CURVE, MISSING
 from gapbench.reports.tables.leaderboard import NOT_FAILED, STOPPED, rows
-from gapbench.reports.tables.ranking import OVER_SEEDS
-from gapbench.reports.tables.terminal import FEW_SEEDS, label, number
+from gapbench.reports.tables.summary import OVER_SEEDS
+from gapbench.reports.tables.terminal import label, number
 from gapbench.reports.tables.words import listed
 
 ORDER = 120
 
 SMALL = 1000
 """Test examples below which chance moves an accuracy by 0.03 and more (binomial, 95 %)."""
+
+FEW_SEEDS = 5
+"""Below this many seeds a tie says more about the study than about the methods."""
 
 _NOTHING = "There is no run with a score, and so nothing to judge."
 
@@ -90,16 +93,6 @@ def _training_samples(evidence: Evidence) -> str:
     )
     said = [text for kind, text in (("fixed", one), ("per_seed", own)) if kind in drawn]
     return f"Training sets are cut to a fixed size: {'; elsewhere '.join(said)}."
-
-
-def _families(evidence: Evidence) -> str:
-    ranked = [block for block in evidence.blocks if (block["rank_group"] > 1).any()]
-    if len(evidence.blocks) < 2 or not ranked:
-        return ""
-    return (
-        f"Tests are corrected within a task and not over all {len(evidence.blocks)}: with 5 % on "
-        "each, some methods may differ significantly on some task by chance."
-    )
 
 
 def _last_checkpoints(evidence: Evidence) -> str:
@@ -288,7 +281,6 @@ _LIMITS: tuple[Callable[[Evidence], str], ...] = (
     _tests,
     _items,
     _training_samples,
-    _families,
     _last_checkpoints,
     _scope,
     _generated,

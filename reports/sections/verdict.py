@@ -2,14 +2,13 @@
 
 from dataclasses import dataclass
 
-from gapbench.reports.document.columns import ends, heading, plain, read, table
+from gapbench.reports.document.columns import ends, plain, read, table
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Bullets, Part, Row, Section, Subheading, Table, Text
 from gapbench.reports.figures.block import blocks
 from gapbench.reports.figures.heatmaps import SCORES, overview
 from gapbench.reports.figures.ranks import average_ranks, profiles, suites
-from gapbench.reports.prose.suite_verdict import overall, title
-from gapbench.reports.prose.verdict import verdict
+from gapbench.reports.prose.verdict import sentences, title
 from gapbench.reports.stats.intervals import Interval
 from gapbench.reports.tables.suite_summary import SuiteSummary
 from gapbench.reports.tables.words import listed
@@ -20,9 +19,9 @@ _HOW = (
     "A score estimates what a newly trained model is to be expected to reach on new items of the "
     "task: intervals, 95 %, are over seeds and test items where predictions of single items are "
     "stored and give the metric, else over seeds alone, and then hold for this test set. Methods "
-    "are compared on common seeds and items. Sizes have the interval of their pair alone; which "
-    "methods differ is tested for all pairs together (Holm, 5 %), so that an interval "
-    "without zero may belong to two methods that do not differ significantly."
+    "are compared on common seeds and items. All intervals of differences in one suite hold "
+    "together with 95 % confidence, and a method is called better or worse exactly where its "
+    "interval excludes zero."
 )
 _ACROSS = (
     "Of {tasks}. Means count every task alike, and their intervals are over seeds and test items "
@@ -33,20 +32,28 @@ _ACROSS = (
 def section(evidence: Evidence) -> Section:
     """Return the verdict on every suite of several tasks, and on every task."""
     parts: list[Part] = []
-    for suite in suites(evidence.suite_summaries, evidence.colours):
-        together = suite.together
-        if len(together.ranked) > 1:
-            parts += [Subheading(title(together)), Bullets(tuple(overall(together)))]
-            parts += [_about(together), _table(together, evidence)]
+    drawn = {
+        _key(each.together): each for each in suites(evidence.suite_summaries, evidence.colours)
+    }
+    for found in (each for each in evidence.verdicts if not each.task):
+        suite = drawn[found.suite, found.backbone, found.start, found.protocol]
+        if len(suite.together.ranked) > 1:
+            parts += [Subheading(title(found)), Bullets(tuple(sentences(found)))]
+            parts += [_about(suite.together), _table(suite.together, evidence, title(found))]
             parts += [each for each in (average_ranks(suite), profiles(suite)) if each is not None]
     if figure := overview(SCORES, blocks(evidence)):
         parts += [*([] if parts else [Subheading("All tasks at one glance")]), figure]
-    for block in evidence.blocks:
-        parts += [heading(block), Bullets(tuple(verdict(block)))]
+    for found in (one for each in evidence.verdicts for one in each.everything if one.task):
+        about = {"task": found.task, "backbone": found.backbone}
+        parts += [Subheading(title(found), about), Bullets(tuple(sentences(found)))]
     if not parts:
         return Section("verdict", "Verdict", (Text("There is no readable run."),))
     parts += [Subheading("How to read these sentences"), Text(_HOW)]
     return Section("verdict", "Verdict", tuple(parts))
+
+
+def _key(together: SuiteSummary) -> tuple[str, str, str, str]:
+    return together.suite, together.backbone, together.start, together.protocol
 
 
 def _about(together: SuiteSummary) -> Text:
@@ -68,7 +75,9 @@ class _Line:
 
 _RANK = plain("mean rank", "average over tasks of the rank by mean score, 1 is best", "rank", 1)
 _FIELDS = (
-    plain("group", "tie group by means: 1 is the best and all that tie with it", "group", 0),
+    plain(
+        "group", "1: beaten by no other row; else one more than the rows that beat it", "group", 0
+    ),
     plain("mean", "mean over tasks of mean test scores", "mean.mean"),
     ends("95 %", "of the mean, over seeds and known test items", "mean.low", "mean.high"),
     plain("IQM", "mean of the middle half of all runs of all tasks", "interquartile.mean"),
@@ -85,17 +94,19 @@ _FIELDS = (
 )
 
 
-def _table(together: SuiteSummary, evidence: Evidence) -> Table:
+def _table(together: SuiteSummary, evidence: Evidence, name: str) -> Table:
     """Return a table of all rows that have a score on every task."""
     fields = _FIELDS if together.averageable else (_RANK,)
     ranked = dict(together.ranks.average) if together.ranks else {}
-    ranked |= {name: ranked[own] for name, own in together.pairs.twins().items() if own in ranked}
+    if together.averageable:
+        twins = together.pairs.twins()
+        ranked |= {name: ranked[own] for name, own in twins.items() if own in ranked}
     names = [*together.means] or [*ranked, *(n for n in together.names if n not in ranked)]
     found = [
         Row(line.name, read(line, fields), evidence.colours[line.method], {"method": line.method})
         for line in (_line(together, name, ranked.get(name)) for name in names)
     ]
-    return table(title(together), "method", fields, found)
+    return table(name, "method", fields, found)
 
 
 def _line(together: SuiteSummary, name: str, rank: float | None) -> _Line:

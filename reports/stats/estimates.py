@@ -14,16 +14,19 @@ random factors (Searle, Casella and McCulloch, "Variance Components", 1992, sect
 scores of different trainings happen to be equal, as shares of few items may be, the rest over S N
 stands for the first and the last, which are no less.
 
+A score may be a sum of means over several sets of items, each drawn by itself: the generalization
+gap is the mean over train items minus that over test items. Their item variances add.
+
 Where values of single items are unknown, the mean is over seeds alone, and says nothing of other
 test sets.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import expit, logit, stdtrit
 
 from gapbench.reports.stats.intervals import Floats, Interval
 
@@ -34,20 +37,26 @@ class Sample:
 
     Attributes:
         scores: finite score by seed.
-        values: `(N,)` by seed, where the value of every test item is known: their mean is the
-            score. All samples of a task have the same items in the same order. None where items
-            are unknown.
+        strata: for each set of items, `(N,)` by seed: the sum over sets of the means over items is
+            the score. A score has one set, the test items; a gap has two, and the values of the
+            one that is subtracted have their sign flipped. All samples of a task have the same
+            items in the same order. Empty where the values of items are unknown.
         possible: lowest and highest possible score.
     """
 
     scores: Mapping[int, float]
-    values: Mapping[int, Floats] | None = None
+    strata: tuple[Mapping[int, Floats], ...] = ()
     possible: tuple[float, float] = (-np.inf, np.inf)
 
     @property
+    def sizes(self) -> tuple[int, ...]:
+        """Items of each set."""
+        return tuple(len(next(iter(each.values()))) for each in self.strata)
+
+    @property
     def n_items(self) -> int:
-        """Test items, 0 where they are unknown."""
-        return len(next(iter(self.values.values()))) if self.values else 0
+        """Items of the smallest set, 0 where they are unknown."""
+        return min(self.sizes, default=0)
 
     @property
     def width(self) -> float:
@@ -77,6 +86,15 @@ class Estimate:
     def __getitem__(self, index: Any) -> "Estimate":
         return Estimate(*(np.asarray(part)[index] for part in vars(self).values()))
 
+    def scaled(self, factor: float) -> "Estimate":
+        """Return what is known of the mean in another unit, of which one is ``1 / factor``."""
+        return replace(
+            self,
+            mean=self.mean * factor,
+            seed_variance=self.seed_variance * factor**2,
+            item_variance=self.item_variance * factor**2,
+        )
+
     @property
     def error(self) -> Floats:
         """Standard error of the mean, NaN where nothing varies: that is no certainty."""
@@ -90,8 +108,7 @@ class Estimate:
         seeds by the seeds' share of the variance to the power of 5/4. That is exact where one of
         them is all; between them the coverage of 95 % intervals of normal values is 93.0 to 97.1 %
         with two seeds, 94.7 to 96.5 % with three, and closer with more. With three seeds
-        Satterthwaite's approximation falls to 92.2 %, and the tests of `p_value`, turned round,
-        would rise to 97.7 %.
+        Satterthwaite's approximation falls to 92.2 %.
         """
         with np.errstate(invalid="ignore", divide="ignore"):
             share = self.seed_variance / (self.seed_variance + self.item_variance)
@@ -99,44 +116,26 @@ class Estimate:
         half = (items + (seeds - items) * share**1.25) * self.error
         return self.mean - half, self.mean + half
 
-    def threshold(self, alpha: Any) -> Floats:
-        """Return the mean, in size, from which on it is significantly different from zero.
-
-        The test holds its level at any alpha, for any share of seeds and items; far in the tails,
-        where corrections for many tests lead, intervals like those of `ends` do not.
-
-        Source: Banerjee, "Approximate confidence interval for linear functions of means of k
-        populations when the population variances are not equal", 1960.
-        """
-        seeds, items = (student(df, alpha) for df in (self.seed_df, self.item_df))
-        return np.hypot(np.sqrt(self.seed_variance) * seeds, np.sqrt(self.item_variance) * items)
-
-    def p_value(self) -> Floats:
-        """Return the two-sided p-value of a mean of zero, NaN where it cannot be tested.
-
-        It is the alpha whose `threshold` is just reached, found by bisection.
-        """
-        size = np.abs(self.mean)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            ratio = size / self.error
-            bounds = [2 * stdtr(df, -ratio) for df in (self.seed_df, self.item_df)]
-        low, high = (np.log(np.maximum(side(*bounds), 1e-300)) for side in (np.minimum, np.maximum))
-        for _ in range(30):
-            middle = (low + high) / 2
-            missed = self.threshold(np.exp(middle)) > size
-            low, high = np.where(missed, middle, low), np.where(missed, high, middle)
-        return np.where(np.isnan(ratio), np.nan, np.exp((low + high) / 2))
-
     def interval(self, n: int, possible: tuple[float, float] = (-np.inf, np.inf)) -> Interval:
         """Return a single mean with its 95 % interval.
+
+        Where a mean has both a lowest and a highest possible value, the interval is symmetric in
+        its log odds between the two, to first order. Near a bound it is skewed as the mean is, and
+        it never exceeds the bound.
 
         Args:
             n: seeds seen.
             possible: lowest and highest possible mean, which the interval does not exceed.
         """
-        ends = np.clip(self.ends(), *possible)
-        low, high = (None if np.isnan(end) else float(end) for end in ends)
-        return Interval(n, None if np.isnan(self.mean) else float(self.mean), low, high)
+        ends = self.ends()
+        least, width = possible[0], possible[1] - possible[0]
+        share = (self.mean - least) / width if np.isfinite(width) else np.nan
+        if 0 < share < 1:
+            half = (ends[1] - self.mean) / (width * share * (1 - share))
+            low, high = (expit(logit(share) + way * half) for way in (-1, 1))
+            ends = least + width * low, least + width * high
+        first, last = (None if np.isnan(end) else float(end) for end in np.clip(ends, *possible))
+        return Interval(n, None if np.isnan(self.mean) else float(self.mean), first, last)
 
 
 def student(df: Any, alpha: Any) -> Floats:
@@ -147,9 +146,8 @@ def student(df: Any, alpha: Any) -> Floats:
 def estimate(sample: Sample) -> Estimate:
     """Return the mean of a sample over its seeds and, where they are known, its items."""
     scores = np.array(list(sample.scores.values()))
-    values = sample.values or {}
-    known = covariance([values[seed] for seed in sample.scores]) if values else None
-    return two_level(scores, known, sample.n_items)
+    shared = [covariance([values[seed] for seed in sample.scores]) for values in sample.strata]
+    return two_level(scores, shared, sample.sizes)
 
 
 def covariance(values: Sequence[Floats]) -> Floats:
@@ -164,14 +162,14 @@ def covariance(values: Sequence[Floats]) -> Floats:
 
 
 def two_level(
-    scores: Floats, shared: Floats | None, n_items: int, scale: Floats | None = None
+    scores: Floats, shared: Sequence[Floats], sizes: Sequence[int], scale: Floats | None = None
 ) -> Estimate:
     """Return means over seeds and items.
 
     Args:
         scores: of every seed, `(..., S)`.
-        shared: covariance of the seeds' values over items, `(..., S, S)`; None if unknown.
-        n_items: test items N.
+        shared: for each set of items, covariance of the seeds' values over them, `(..., S, S)`.
+        sizes: items N of each set.
         scale: size of the numbers that scores were computed from, `(...)`; spreads that rounding
             may have made are measured against it. The largest score if None.
 
@@ -180,24 +178,29 @@ def two_level(
     """
     n, size = scores.shape[-1], scores.shape[:-1]
     scale = np.abs(scores).max(axis=-1, initial=0.0) if scale is None else scale
-    seeds, items, item_df = np.zeros(size), np.zeros(size), np.inf
+    seeds, unseen, weighted = np.zeros(size), np.zeros(size), np.zeros(size)
+    items = np.zeros(size)
     if n > 1:
         varies = np.ptp(scores, axis=-1) > 1e-12 * scale
         seeds = np.where(varies, np.var(scores, axis=-1, ddof=1) / n, 0.0)
-    if shared is not None and n > 1 and n_items > 1:
-        trace = np.trace(shared, axis1=-2, axis2=-1)
-        common = (shared.sum(axis=(-2, -1)) - trace) / (n * (n - 1))
+    known = [pair for pair in zip(shared, sizes, strict=True) if n > 1 and pair[1] > 1]
+    for covariances, n_items in known:
+        trace = np.trace(covariances, axis1=-2, axis2=-1)
+        common = (covariances.sum(axis=(-2, -1)) - trace) / (n * (n - 1))
         rest = trace / n - common
-        items = np.where(common > 1e-12 * scale**2, common / n_items, 0.0)
-        unseen = (seeds == 0) & (rest > 1e-12 * scale**2)
-        seeds = np.where(unseen, rest / (n * n_items), seeds)
-        item_df = n_items - 1.0
+        own = np.where(common > 1e-12 * scale**2, common / n_items, 0.0)
+        items = items + own
+        weighted = weighted + own**2 / (n_items - 1)
+        unseen = unseen + np.where(rest > 1e-12 * scale**2, rest / (n * n_items), 0.0)
+    least = min((n_items - 1.0 for _, n_items in known), default=np.inf)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        item_df = np.where(items > 0, items**2 / weighted, least)
     return Estimate(
         mean=np.asarray(scores.mean(axis=-1)) if n else np.full(size, np.nan),
-        seed_variance=seeds if n > 1 else np.full(size, np.nan),
+        seed_variance=np.where(seeds > 0, seeds, unseen) if n > 1 else np.full(size, np.nan),
         item_variance=items,
         seed_df=np.full(size, max(n - 1.0, 1.0)),
-        item_df=np.full(size, item_df),
+        item_df=item_df,
     )
 
 

@@ -6,50 +6,79 @@ by side.
 """
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gapbench.reports.stats.comparison import ALPHA, Comparison
 from gapbench.reports.stats.estimates import Estimate, Sample, averaged, covariance, two_level
 from gapbench.reports.stats.intervals import Floats
+from gapbench.reports.stats.simultaneous import ALPHA, WITH_REFERENCE, Bounds, bounds
 
 Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
-class Family(Generic[Key]):
-    """All pairs of some methods, corrected together.
+class Pair:
+    """What is known of two methods.
 
     Attributes:
-        places: row and column of each method in what follows, which are all `(C, C)`. Names of the
+        difference: mean of first minus second; None without common seeds.
+        low: lower end of the simultaneous interval; None where nothing is known to vary.
+        high: upper end, likewise.
+        n_seeds: common seeds.
+        alpha: level of this interval by itself.
+        items: whether it is over items beside seeds.
+    """
+
+    difference: float | None
+    low: float | None
+    high: float | None
+    n_seeds: int
+    alpha: float
+    items: bool
+
+    @property
+    def apart(self) -> bool:
+        """Whether the interval excludes zero, which is what every claim rests on."""
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+
+
+@dataclass(frozen=True)
+class Family(Generic[Key]):
+    """All pairs of some methods, whose intervals hold together.
+
+    Attributes:
+        places: row and column of each method in what follows, which are all `(M, M)`. Names of the
             same runs share theirs, so that these are compared with others once.
         n_seeds: common seeds of each pair.
         estimate: first minus second.
-        p_values: of its being zero; NaN where untested.
-        corrected: by `holm`, all pairs as one family.
+        bounds: of the simultaneous intervals.
         width: largest possible difference.
     """
 
     places: Mapping[Key, int]
     n_seeds: NDArray[np.int64]
     estimate: Estimate
-    p_values: Floats
-    corrected: Floats
+    bounds: Bounds
     width: float = np.inf
 
-    @property
-    def strictest(self) -> float:
-        """Level at which Holm tests the smallest p-value."""
-        return ALPHA / max(1, int(np.isfinite(self.p_values).sum()) // 2)
-
     def beats(self, first: Key, second: Key, *, higher_is_better: bool) -> bool:
-        """Return whether a method is significantly better than another; never if untested."""
-        apart = bool(self.corrected[self.places[first], self.places[second]] < ALPHA)
-        return apart and (self.difference(first, second) > 0) == higher_is_better
+        """Return whether a method is better than another; never if the data do not tell."""
+        found = self.pair(first, second)
+        return found.apart and ((found.difference or 0.0) > 0) == higher_is_better
+
+    def beaten_by(self, *, higher_is_better: bool) -> dict[Key, tuple[Key, ...]]:
+        """Return for each method those that are better, in the order of `places`."""
+        mean = self.estimate.mean if higher_is_better else -self.estimate.mean
+        with np.errstate(invalid="ignore"):
+            better = mean > self.bounds.half
+        keys = list(self.places.items())
+        return {
+            key: tuple(other for other, row in keys if better[row, place]) for key, place in keys
+        }
 
     def twins(self) -> dict[Key, Key]:
         """Return for each method the first one of the same runs, which may be itself."""
@@ -60,25 +89,44 @@ class Family(Generic[Key]):
         """Return the mean of first minus second; NaN without common seeds."""
         return float(self.estimate.mean[self.places[first], self.places[second]])
 
-    def compare(self, first: Key, second: Key) -> Comparison:
+    def pair(self, first: Key, second: Key) -> Pair:
         """Return what is known of one pair."""
         place = self.places[first], self.places[second]
-        return Comparison(
-            self.estimate[place],
-            int(self.n_seeds[place]),
-            _known(self.p_values[place]),
-            _known(self.corrected[place]),
-            self.strictest,
-            self.width,
+        mean, half = float(self.estimate.mean[place]), float(self.bounds.half[place])
+        known = not np.isnan(half)
+        return Pair(
+            difference=None if np.isnan(mean) else mean,
+            low=max(mean - half, -self.width) if known else None,
+            high=min(mean + half, self.width) if known else None,
+            n_seeds=int(self.n_seeds[place]),
+            alpha=float(self.bounds.alpha[place]),
+            items=bool(np.isfinite(self.estimate.item_df[place])),
         )
 
 
-def family(samples: Mapping[Key, Sample]) -> Family[Key]:
-    """Compare all pairs of methods on one task."""
+def family(
+    samples: Mapping[Key, Sample],
+    alpha: float = ALPHA,
+    reference: Key | None = None,
+    share: float = WITH_REFERENCE,
+) -> Family[Key]:
+    """Compare all pairs of methods on one task.
+
+    Args:
+        samples: of each method.
+        alpha: level of all intervals together.
+        reference: the method that the others are to be compared with first, if any.
+        share: of the level for comparisons with it.
+    """
     every, size = list(samples.values()), len(samples)
-    runs = [(place, seed) for place, each in enumerate(every) for seed in each.values or {}]
+    sets = max((len(each.strata) for each in every), default=0)
+    runs = [
+        (place, seed) for place, each in enumerate(every) for seed in each.scores if each.strata
+    ]
     rows = {run: row for row, run in enumerate(runs)}
-    shared = covariance([(every[place].values or {})[seed] for place, seed in runs])
+    shared = [
+        covariance([every[place].strata[k][seed] for place, seed in runs]) for k in range(sets)
+    ]
     n_seeds = np.zeros((size, size), dtype=np.int64)
     tables = {part: np.full((size, size), np.nan) for part in Estimate.__dataclass_fields__}
     for (seeds, over_items), pairs in _alike(every).items():
@@ -86,15 +134,16 @@ def family(samples: Mapping[Key, Sample]) -> Family[Key]:
         scores = np.array(
             [[[every[place].scores[seed] for seed in seeds] for place in side] for side in sides]
         )
-        known = None
+        known: list[Floats] = []
         if over_items:
             ours, theirs = (
                 np.array([[rows[place, seed] for seed in seeds] for place in side], dtype=np.intp)
                 for side in sides
             )
-            known = _of_differences(shared, ours, theirs)
+            known = [_of_differences(each, ours, theirs) for each in shared]
         scale = np.abs(scores).max(axis=(0, 2), initial=0.0)
-        found = two_level(scores[0] - scores[1], known, every[sides[0][0]].n_items, scale)
+        sizes = every[sides[0][0]].sizes if over_items else ()
+        found = two_level(scores[0] - scores[1], known, sizes, scale)
         for first, second, sign in ((*sides, 1), (*sides[::-1], -1)):
             n_seeds[first, second] = len(seeds)
             for part, table in tables.items():
@@ -105,15 +154,28 @@ def family(samples: Mapping[Key, Sample]) -> Family[Key]:
             tables[part][place, place] = value
     places = {key: place for place, key in enumerate(samples)}
     width = min((each.width for each in every), default=np.inf)
-    return _tested(places, n_seeds, Estimate(**tables), width)
+    first_place = None if reference is None else places[reference]
+    mean = Estimate(**tables)
+    return Family(places, n_seeds, mean, bounds(mean, n_seeds, alpha, first_place, share), width)
 
 
-def averaged_family(families: Sequence[Family[Key]]) -> Family[Key]:
+def averaged_family(
+    families: Sequence[Family[Key]],
+    scales: Sequence[float] | None = None,
+    alpha: float = ALPHA,
+    reference: Key | None = None,
+    share: float = WITH_REFERENCE,
+) -> Family[Key]:
     """Compare the means over tasks of those methods that all families have, in their order.
 
     Args:
         families: one for each task; at least one.
+        scales: what differences on each task are multiplied by before they are averaged; 1 if None.
+        alpha: level of all intervals together.
+        reference: the method that the others are to be compared with first, if any.
+        share: of the level for comparisons with it.
     """
+    factors = [1.0] * len(families) if scales is None else scales
     own = {
         key: tuple(each.places[key] for each in families)
         for key in families[0].places
@@ -121,48 +183,15 @@ def averaged_family(families: Sequence[Family[Key]]) -> Family[Key]:
     }
     lines = list(dict.fromkeys(own.values()))  # one for names of the same runs on every task
     chosen = [np.ix_(*2 * [[line[task] for line in lines]]) for task in range(len(families))]
-    parts = zip(families, chosen, strict=True)
-    n_seeds = np.min([each.n_seeds[index] for each, index in parts], axis=0)
-    parts = zip(families, chosen, strict=True)
-    mean = averaged([each.estimate[index] for each, index in parts])
-    width = float(np.mean([each.width for each in families]))
-    return _tested({key: lines.index(line) for key, line in own.items()}, n_seeds, mean, width)
-
-
-def task_by_task(pairs: Sequence[tuple[Sample, Sample]]) -> list[Comparison]:
-    """Compare two methods on several tasks, whose tests are corrected as one family.
-
-    Args:
-        pairs: first and second method on each task.
-    """
-    found = [family(dict(enumerate(pair))) for pair in pairs]
-    p_values = np.array([each.p_values[0, 1] for each in found])
-    strictest = ALPHA / max(1, int(np.isfinite(p_values).sum()))
-    return [
-        replace(each.compare(0, 1), corrected=_known(corrected), strictest=strictest)
-        for each, corrected in zip(found, holm(p_values), strict=True)
+    pairs = [
+        (each, index, factor) for each, index, factor in zip(families, chosen, factors, strict=True)
     ]
-
-
-def paired(first: Sample, second: Sample) -> Comparison:
-    """Compare two methods by themselves, which needs no correction."""
-    return family({0: first, 1: second}).compare(0, 1)
-
-
-def holm(p_values: Floats) -> Floats:
-    """Adjust p-values for testing all of them at once; NaN stays NaN and counts as no test.
-
-    Args:
-        p_values: `(n,)`.
-
-    Source: Holm, "A simple sequentially rejective multiple test procedure", 1979.
-    """
-    order = np.argsort(p_values)
-    order = order[: int(np.isfinite(p_values).sum())]  # NaN is sorted to the end
-    steps = len(order) - np.arange(len(order))
-    adjusted = np.full(len(p_values), np.nan)
-    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(steps * p_values[order]))
-    return adjusted
+    n_seeds = np.min([each.n_seeds[index] for each, index, _ in pairs], axis=0)
+    mean = averaged([each.estimate[index].scaled(factor) for each, index, factor in pairs])
+    width = float(np.mean([each.width * abs(factor) for each, _, factor in pairs]))
+    places = {key: lines.index(line) for key, line in own.items()}
+    place = None if reference is None else places.get(reference)
+    return Family(places, n_seeds, mean, bounds(mean, n_seeds, alpha, place, share), width)
 
 
 def _alike(
@@ -175,7 +204,7 @@ def _alike(
     found: dict[tuple[tuple[int, ...], bool], list[tuple[int, int]]] = {}
     for (i, one), (j, other) in combinations(enumerate(every), 2):
         seeds = tuple(sorted(one.scores.keys() & other.scores.keys()))
-        over_items = one.values is not None and other.values is not None
+        over_items = bool(one.strata and other.strata)
         found.setdefault((seeds, over_items), []).append((i, j))
     return found
 
@@ -195,20 +224,3 @@ def _of_differences(shared: Floats, ours: NDArray[Any], theirs: NDArray[Any]) ->
 
     both = block(ours, theirs)
     return block(ours, ours) + block(theirs, theirs) - both - both.transpose(0, 2, 1)
-
-
-def _tested(
-    places: Mapping[Key, int], n_seeds: NDArray[np.int64], mean: Estimate, width: float
-) -> Family[Key]:
-    size = len(n_seeds)
-    upper = np.triu_indices(size, 1)
-    p_values, corrected = (np.full((size, size), np.nan) for _ in range(2))
-    p_values[upper] = mean[upper].p_value()
-    corrected[upper] = holm(p_values[upper])
-    for table in (p_values, corrected):
-        table.T[upper] = table[upper]
-    return Family(places, n_seeds, mean, p_values, corrected, width)
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

@@ -5,9 +5,11 @@ tasks of GLUE count by that benchmark's rules where all nine are there; see `rep
 Statistics are in `reports.stats`.
 """
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -22,11 +24,14 @@ from gapbench.reports.stats.across_tasks import (
     ranks,
 )
 from gapbench.reports.stats.estimates import Estimate, averaged
-from gapbench.reports.stats.groups import tie_groups
 from gapbench.reports.stats.pairwise import Family, averaged_family
+from gapbench.reports.stats.simultaneous import ALPHA, TOGETHER
 from gapbench.reports.tables.glue import GLUE
 from gapbench.reports.tables.leaderboard import BLOCK
+from gapbench.reports.tables.standing import OUTCOMES, Outcome, depths
 from gapbench.reports.tables.task_summary import TaskSummary, task_of
+
+Scale = Literal["score", "share", ""]
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,8 @@ class SuiteSummary:
         names: of the rows, at least one.
         left_out: other rows and tasks, and why they are no part of it.
         glue: whether scores are those of the GLUE average.
+        reference: name of the row that others are compared with first, "" if there is none.
+        alpha: level of all comparisons of one outcome over tasks.
     """
 
     suite: str
@@ -52,35 +59,86 @@ class SuiteSummary:
     names: tuple[str, ...]
     left_out: Mapping[str, str]
     glue: bool
+    reference: str = ""
+    alpha: float = ALPHA * TOGETHER
+
+    @property
+    def scale(self) -> Scale:
+        """What the mean over tasks is of.
+
+        "score": plain scores, where all tasks have one metric, whose best is 1, or make up GLUE.
+        "share": elsewhere, the share of the way from the untrained row of a task (`majority`, else
+        `untuned`) to its best ranked row; unlike metrics have no common unit otherwise.
+        "": there is no mean, as some task lacks such a row, or nothing is better than it.
+        """
+        if self.glue or (len({task.metric for task in self.tasks}) == 1 and self.tasks[0].bounded):
+            return "score"
+        return "share" if all(task.way for task in self.tasks) else ""
 
     @property
     def averageable(self) -> bool:
-        """Whether scores of all tasks are on one scale."""
-        return all(task.bounded for task in self.tasks)
+        """Whether there is a mean over tasks."""
+        return self.scale != ""
 
     @property
     def possible(self) -> tuple[float, float]:
         """Lowest and highest possible mean over tasks."""
+        if self.scale != "score":
+            return -np.inf, np.inf
         low, high = np.mean([task.possible for task in self.tasks], axis=0)
         return float(low), float(high)
 
+    @property
+    def factors(self) -> list[float]:
+        """What differences in score on each task are multiplied by before they are averaged."""
+        if self.scale != "share":
+            return [1.0] * len(self.tasks)
+        return [1 / (task.way[1] - task.way[0]) if task.way else np.nan for task in self.tasks]
+
     @cached_property
-    def pairs(self) -> Family[str]:
-        """All pairs of ranked rows by mean over tasks; a ranked row has two seeds on every task."""
-        return averaged_family([task.pairs for task in self.tasks])
+    def families(self) -> Mapping[Outcome, Family[str]]:
+        """All pairs of rows that are ranked on every task, by mean over tasks, by outcome."""
+        found: dict[Outcome, Family[str]] = {}
+        for outcome in OUTCOMES if self.averageable else ():
+            parts = [task.families[outcome] for task in self.tasks]
+            factors = [abs(one) if outcome == "gap" else one for one in self.factors]
+            factors = factors if outcome in ("score", "gap") else [1.0] * len(parts)
+            found[outcome] = averaged_family(parts, factors, self.alpha, self.reference)
+        return found
 
     @property
+    def pairs(self) -> Family[str]:
+        """All pairs of rows that are ranked on every task, by mean score."""
+        return self.families["score"]
+
+    @cached_property
     def ranked(self) -> tuple[str, ...]:
-        """Rows that are compared with each other."""
-        return tuple(self.pairs.places)
+        """Rows that are ranked on every task, best mean first."""
+        names = [name for name in self.names if all(name in t.standing.ranked for t in self.tasks)]
+        return tuple(name for name in self.means if name in names) or tuple(names)
 
     @cached_property
     def means(self) -> Mapping[str, Estimate]:
         """The mean over tasks of each row, best first; none where scores have several scales."""
         if not self.averageable:
             return {}
-        found = {name: averaged([t.estimates[name] for t in self.tasks]) for name in self.names}
+        found = {}
+        for name in self.names:
+            parts = []
+            for task, factor in zip(self.tasks, self.factors, strict=True):
+                start = task.way[0] if task.way and self.scale == "share" else 0.0
+                own = task.estimates[name]
+                parts.append(replace(own, mean=own.mean - start).scaled(factor))
+            found[name] = averaged(parts)
         return dict(sorted(found.items(), key=lambda item: -float(item[1].mean)))
+
+    @cached_property
+    def beaten_by(self) -> Mapping[str, tuple[str, ...]]:
+        """For each ranked row those that are better by mean over tasks, best first."""
+        if not self.averageable:
+            return {}
+        found = self.pairs.beaten_by(higher_is_better=True)
+        return {n: tuple(each for each in self.ranked if each in found[n]) for n in self.ranked}
 
     @cached_property
     def interquartile(self) -> Mapping[str, Estimate]:
@@ -90,14 +148,13 @@ class SuiteSummary:
                 [list(task.scores[name].values()) for task in self.tasks],
                 [task.estimates[name] for task in self.tasks],
             )
-            for name in self.means
+            for name in (self.means if self.scale == "score" else ())
         }
 
     @cached_property
     def groups(self) -> Mapping[str, int]:
-        """Tie groups of ranked rows by mean over tasks; none where scores have several scales."""
-        means = {name: float(each.mean) for name, each in self.means.items() if name in self.ranked}
-        return tie_groups(means, self.pairs, higher_is_better=True)  # in the order of means
+        """Groups of ranked rows by mean over tasks; see `reports.tables.standing.depths`."""
+        return depths(self.beaten_by)
 
     @cached_property
     def ranks(self) -> Ranks[str] | None:
@@ -105,7 +162,10 @@ class SuiteSummary:
 
         Names of the same runs have one rank, that of the first.
         """
-        names = dict.fromkeys(self.pairs.twins().values())
+        twins = self.tasks[0].families["score"].twins()
+        names = [
+            name for name in self.ranked if twins[name] == name or twins[name] not in self.ranked
+        ]
         return ranks({name: [task.mean(name) for task in self.tasks] for name in names})
 
     def improvement(self, first: str, second: str) -> Estimate:
@@ -122,7 +182,7 @@ class SuiteSummary:
     @cached_property
     def profile(self) -> Profile[str] | None:
         """Shares of ranked rows' runs by distance to a task's best mean; None if none rank."""
-        if not self.averageable or not self.ranked:
+        if self.scale != "score" or not self.ranked:
             return None
         tops = [max(task.mean(name) for name in self.ranked) for task in self.tasks]
         together = list(zip(self.tasks, tops, strict=True))
@@ -146,7 +206,9 @@ def suite_summaries(results: Results, summary: pd.DataFrame) -> list[SuiteSummar
         first = block.iloc[0]
         groups.setdefault((first["suite"], first["start"], first["protocol"]), []).append(block)
     found = [_suite_summary(results, part) for group in groups.values() for part in _parts(group)]
-    return [each for each in found if each is not None]
+    kept = [each for each in found if each is not None]
+    several = Counter(each.suite for each in kept)
+    return [replace(each, alpha=ALPHA * TOGETHER / several[each.suite]) for each in kept]
 
 
 def _parts(blocks: list[pd.DataFrame]) -> list[list[pd.DataFrame]]:
@@ -191,4 +253,5 @@ def _suite_summary(results: Results, blocks: list[pd.DataFrame]) -> SuiteSummary
         names=whole,
         left_out=left_out,
         glue=glue and len(tasks) == len(GLUE),
+        reference=tasks[0].standing.reference,
     )

@@ -1,7 +1,7 @@
 """The tasks of a suite as strata of what they say together: rows by name, and how they compare."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,7 @@ from gapbench.reports.stats.estimates import Estimate, estimate
 from gapbench.reports.stats.pairwise import Family, family
 from gapbench.reports.tables.glue import GLUE, recorded, scored
 from gapbench.reports.tables.leaderboard import rows
-from gapbench.reports.tables.ranking import key_of, trains
-from gapbench.reports.tables.terminal import label
+from gapbench.reports.tables.standing import Outcome, Standing
 
 
 @dataclass(frozen=True)
@@ -24,32 +23,51 @@ class TaskSummary:
     Attributes:
         name: of the task.
         backbone: what it was run on.
-        upward: whether higher scores are better.
-        possible: lowest and highest possible score.
-        rows: as `reports.tables.leaderboard.summarise` returns them.
+        metric: of its scores.
+        standing: its rows beside each other.
+        rows: as `reports.tables.summary.summarise` returns them.
         scores: by seed.
         estimates: of the mean score.
-        pairs: all pairs that are ranked.
+        families: all pairs that are ranked, by outcome.
     """
 
     name: str
     backbone: str
-    upward: bool
-    possible: tuple[float, float]
+    metric: str
+    standing: Standing
     rows: Mapping[str, Any]
     scores: Mapping[str, Mapping[int, float]]
     estimates: Mapping[str, Estimate]
-    pairs: Family[str]
+    families: Mapping[Outcome, Family[str]]
+
+    @property
+    def upward(self) -> bool:
+        """Whether higher scores are better."""
+        return self.standing.upward
+
+    @property
+    def possible(self) -> tuple[float, float]:
+        """Lowest and highest possible score."""
+        return self.standing.possible
 
     @property
     def bounded(self) -> bool:
-        """Whether 1 is the best possible score, so that it may be averaged with others."""
+        """Whether 1 is the best possible score, so that it may be averaged with others alike."""
         return self.upward and self.possible[1] == 1
 
     @property
     def items(self) -> bool:
         """Whether test items are part of all estimates."""
         return all(np.isfinite(each.item_df) for each in self.estimates.values())
+
+    @property
+    def way(self) -> tuple[float, float] | None:
+        """Mean scores of the untrained row and of the best ranked one; None without such a way."""
+        floor, ranked = self.standing.floor, self.standing.ranked
+        if not floor or not ranked:
+            return None
+        start, end = (float(self.estimates[name].mean) for name in (floor, ranked[0]))
+        return (start, end) if start != end and (end > start) == self.upward else None
 
     def mean(self, name: str) -> float:
         """Return the mean score of a row, sign flipped where lower is better."""
@@ -65,34 +83,27 @@ def task_of(results: Results, block: pd.DataFrame, *, glue: bool) -> TaskSummary
         block: rows of `summarise` that share task and setting.
         glue: whether several metrics or test sets count as in the GLUE average.
     """
-    known: dict[str, Any] = {}
-    for row in rows(block[block["n_seeds"] > 0]):
-        known.setdefault(label(row.method, row.variant), row)
-    name, ranked = block["task"].iloc[0], block["family"].iloc[0]
-    if glue and len(GLUE[name]) > 1:
-        parts = recorded(results.runs, name, next(rows(block)).metric)
-        found = samples(results, {n: scored(row, parts) for n, row in known.items()})
-        found = {n: sample for n, sample in found.items() if sample.scores}
-        known = {n: known[n] for n in found}
-        scores = {n: sample.scores for n, sample in found.items()}
-        estimates = {n: estimate(sample) for n, sample in found.items()}
-        pairs = family(
-            {n: each for n, each in found.items() if len(each.scores) > 1 and trains(known[n])}
-        )
-    else:
-        scores = {n: row.by_seed for n, row in known.items()}
-        estimates = {n: row.estimate for n, row in known.items()}
-        keys = {n: key_of(row) for n, row in known.items()}
-        places = {n: ranked.places[key] for n, key in keys.items() if key in ranked.places}
-        pairs = replace(ranked, places=places)
-    metrics = [results.cells[row.config_hash].cell.task.metric for row in known.values()]
+    first = next(rows(block))
+    found: Standing = first.standing
+    known = {row.name: row for row in rows(block) if found.scores[row.name]}
+    scores = {name: found.scores[name] for name in known}
+    estimates = {name: found.estimates["score"][name] for name in known}
+    families = dict(found.families)
+    if glue and len(GLUE[first.task]) > 1:
+        parts = recorded(results.runs, first.task, first.metric)
+        several = samples(results, {name: scored(row, parts) for name, row in known.items()})
+        several = {name: sample for name, sample in several.items() if sample.scores}
+        known = {name: known[name] for name in several}
+        scores = {name: sample.scores for name, sample in several.items()}
+        estimates = {name: estimate(sample) for name, sample in several.items()}
+        families["score"] = family({n: each for n, each in several.items() if n in found.ranked})
     return TaskSummary(
-        name=name,
-        backbone=block["backbone"].iloc[0],
-        upward=all(metric.higher_is_better for metric in metrics),
-        possible=metrics[0].range if metrics else (-np.inf, np.inf),
+        name=first.task,
+        backbone=first.backbone,
+        metric=first.metric,
+        standing=found,
         rows=known,
         scores=scores,
         estimates=estimates,
-        pairs=pairs,
+        families=families,
     )

@@ -15,11 +15,8 @@ from gapbench.bench.store.record import Record
 from gapbench.bench.tuning.schema import tuned_label
 from gapbench.bench.tuning.summary import Summary, score_of
 from gapbench.reports.results.load import Results
-from gapbench.reports.stats.estimates import Sample
 from gapbench.reports.stats.intervals import Interval, mean_interval
-from gapbench.reports.stats.pairwise import paired
 from gapbench.reports.tables.leaderboard import rows
-from gapbench.reports.tables.ranking import key_of
 from gapbench.reports.tables.terminal import label
 
 Key = tuple[str, str, str, str, str, str]
@@ -130,15 +127,17 @@ def _tuned(results: Results, summary: Summary, known: dict[Key, Any]) -> Tuned:
 
 
 def _gain(winner: Any, default: Any, *, upward: bool) -> Interval:
-    """Return what a row gains over another, as the verdict compares the two where it does."""
+    """Return what a row gains over another, with the interval of this pair alone."""
     if winner is None or default is None:
         return Interval(0, None)
     first, second = (winner, default) if upward else (default, winner)
-    pairs = winner.family
-    if key_of(first) in pairs.places and key_of(second) in pairs.places:
-        found: Interval = pairs.compare(key_of(first), key_of(second)).difference
+    pairs = winner.standing.families["score"]
+    if {first.name, second.name} <= pairs.places.keys():
+        place = pairs.places[first.name], pairs.places[second.name]
+        found: Interval = pairs.estimate[place].interval(int(pairs.n_seeds[place]))
         return found
-    return paired(Sample(first.by_seed), Sample(second.by_seed)).difference
+    common = sorted(first.by_seed.keys() & second.by_seed.keys())
+    return mean_interval([first.by_seed[seed] - second.by_seed[seed] for seed in common])
 
 
 def _chosen(record: Record, summary: Summary) -> bool:

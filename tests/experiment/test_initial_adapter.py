@@ -16,7 +16,8 @@ from gapbench.bench.store.record_io import read_record
 from gapbench.bench.store.store import Store
 from gapbench.bench.tuning.space import space_of
 from gapbench.reports.results.load import load
-from gapbench.reports.tables.leaderboard import COLUMNS, UNCERTAINTY, leaderboard, summarise
+from gapbench.reports.tables.leaderboard import COLUMNS, UNCERTAINTY, leaderboard
+from gapbench.reports.tables.summary import summarise
 from gapbench.reports.tables.terminal import format_table
 from tests.support.results_folder import fill, make_cell, make_record, put
 from tests.support.small_suite import Answer, SmallSuite, call, make

@@ -18,7 +18,8 @@ ROOMS = {
         *("api", "cli"),
     ),
     "reports": (
-        *("stats", "results", "tables", "document", "prose", "figures", "sections", "render"),
+        *("stats", "results", "tables", "verdict", "document", "prose", "figures"),
+        *("sections", "render"),
     ),
 }
 ABOVE_ALL = ("bench.api", "bench.cli")  # the Python API and the command line, a layer of their own

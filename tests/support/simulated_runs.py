@@ -41,4 +41,4 @@ def expected(level: float, deviation: float) -> float:
 
 def sample(values: Floats) -> Sample:
     """Return runs whose items have these values, `(S, N)`."""
-    return Sample(dict(enumerate(values.mean(axis=1))), dict(enumerate(values)))
+    return Sample(dict(enumerate(values.mean(axis=1))), (dict(enumerate(values)),))

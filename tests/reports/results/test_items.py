@@ -69,11 +69,13 @@ def test_samples_hold_the_values_of_every_item(tmp_path: Path) -> None:
     two = scored(results, cell, "accuracy", "f1")
     for wanted in (one, two):
         found = samples(results, {"a": wanted})["a"]
-        assert found.values is not None
+        assert found.strata
         assert found.n_items == N
         for seed, recorded in wanted.scores.items():
             assert found.scores[seed] == pytest.approx(np.mean(list(recorded.values())))
-            assert found.values[seed].mean() == pytest.approx(found.scores[seed])
+            assert sum(each[seed].mean() for each in found.strata) == pytest.approx(
+                found.scores[seed]
+            )
 
 
 @pytest.mark.parametrize(
@@ -92,7 +94,7 @@ def test_items_count_only_if_all_runs_have_the_same(
     cell = make_cell(task=make_task())
     results = stored(tmp_path, cell, tables)
     found = samples(results, {"a": scored(results, cell, "accuracy")})["a"]
-    assert found.values is None
+    assert found.strata == ()
     assert sorted(found.scores) == [0, 1]
 
 
@@ -102,7 +104,7 @@ def test_predictions_that_do_not_give_the_recorded_score_are_not_used(tmp_path: 
     results = stored(tmp_path, cell, {0: predicted(0), 1: predicted(1)})
     recorded = scored(results, cell, "accuracy")
     wrong = {seed: {"accuracy": each["accuracy"] + 0.01} for seed, each in recorded.scores.items()}
-    assert samples(results, {"a": Scored(cell.hash, wrong)})["a"].values is None
+    assert samples(results, {"a": Scored(cell.hash, wrong)})["a"].strata == ()
 
 
 def test_damaged_predictions_are_none(tmp_path: Path) -> None:
@@ -112,7 +114,7 @@ def test_damaged_predictions_are_none(tmp_path: Path) -> None:
     path = results.store.record_path(Run(cell, 1)).with_suffix(".parquet")
     path.write_bytes(path.read_bytes()[:40])
     found = samples(results, {"a": scored(results, cell, "accuracy")})["a"]
-    assert found.values is None
+    assert found.strata == ()
     assert len(found.scores) == 2
 
 
@@ -125,7 +127,7 @@ def test_no_part_of_a_score_counts_as_certain(tmp_path: Path) -> None:
         for seed, each in scored(results, cell, "accuracy").scores.items()
     }
     found = samples(results, {"a": Scored(cell.hash, recorded)})["a"]
-    assert found.values is None
+    assert found.strata == ()
     assert found.scores[0] == pytest.approx((recorded[0]["accuracy"] + 0.9) / 2)
 
 
@@ -209,13 +211,16 @@ def test_outcomes_of_other_splits_have_the_items_of_these(tmp_path: Path, outcom
     runs = results.runs.set_index("seed")
     column = "generalization_gap" if outcome == "gap" else outcome
     found = samples(results, {"a": main_scores(results)}, outcome)["a"]
-    assert found.values is not None
-    assert found.n_items == {"train_score": 20, "validation_score": N, "gap": 20 + N}[outcome]
+    assert found.strata
+    sizes = {"train_score": (20,), "validation_score": (N,), "gap": (20, N)}
+    assert found.sizes == sizes[outcome]
     for seed in (0, 1):
         assert found.scores[seed] == pytest.approx(runs.loc[seed, column])
-        assert found.values[seed].mean() == pytest.approx(runs.loc[seed, column])
+        assert sum(each[seed].mean() for each in found.strata) == pytest.approx(
+            runs.loc[seed, column]
+        )
     only_test = with_splits(tmp_path / "test", kept=False)
-    assert samples(only_test, {"a": main_scores(only_test)}, outcome)["a"].values is None
+    assert samples(only_test, {"a": main_scores(only_test)}, outcome)["a"].strata == ()
 
 
 def test_variance_of_a_gap_is_that_of_both_splits(tmp_path: Path) -> None:
@@ -223,14 +228,11 @@ def test_variance_of_a_gap_is_that_of_both_splits(tmp_path: Path) -> None:
     results = with_splits(tmp_path)
     wanted = {"a": main_scores(results)}
     gap, test, train = (
-        samples(results, wanted, outcome)["a"].values for outcome in ("gap", "score", "train_score")
+        samples(results, wanted, outcome)["a"].strata for outcome in ("gap", "score", "train_score")
     )
-    assert gap is not None
-    assert test is not None
-    assert train is not None
     for seed in (0, 1):
-        expected = np.var(test[seed]) / N + np.var(train[seed]) / 20
-        assert np.var(gap[seed]) / (N + 20) == pytest.approx(expected)
+        assert np.var(gap[0][seed]) == pytest.approx(np.var(train[0][seed]))
+        assert np.var(gap[1][seed]) == pytest.approx(np.var(test[0][seed]))
 
 
 def test_training_items_that_seeds_draw_anew_count_as_chance_of_the_seeds(tmp_path: Path) -> None:
@@ -239,6 +241,6 @@ def test_training_items_that_seeds_draw_anew_count_as_chance_of_the_seeds(tmp_pa
     wanted = {"a": main_scores(results)}
     gap = samples(results, wanted, "gap")["a"]
     assert gap.n_items == N
-    assert gap.values is not None
-    assert gap.values[0].mean() == pytest.approx(gap.scores[0])
-    assert samples(results, wanted, "train_score")["a"].values is None
+    assert gap.strata
+    assert sum(each[0].mean() for each in gap.strata) == pytest.approx(gap.scores[0])
+    assert samples(results, wanted, "train_score")["a"].strata == ()

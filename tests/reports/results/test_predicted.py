@@ -12,7 +12,8 @@ from gapbench.bench.store.store import Store
 from gapbench.reports.results.load import load
 from gapbench.reports.results.predicted import Predicted, predicted
 from gapbench.reports.stats.reliability import reliability
-from gapbench.reports.tables.leaderboard import rows, summarise
+from gapbench.reports.tables.leaderboard import rows
+from gapbench.reports.tables.summary import summarise
 from tests.support.results_folder import make_cell, make_record
 
 

@@ -9,7 +9,8 @@ from gapbench.bench.config.run import Run
 from gapbench.bench.store.store import Store
 from gapbench.reports.results.load import load
 from gapbench.reports.tables.diagnostics import findings
-from gapbench.reports.tables.leaderboard import rows, summarise
+from gapbench.reports.tables.leaderboard import rows
+from gapbench.reports.tables.summary import summarise
 from tests.support.results_folder import make_cell, make_record, put
 
 

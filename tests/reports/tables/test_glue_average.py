@@ -52,7 +52,7 @@ def fill(root: Path, *, without: str = "", lacking: int = 1, seeds: int = 2) -> 
             for split, scores in SCORES[name].items()
         }
         if (name, run.seed) != (without, lacking):
-            store.write(blank(run, splits=splits, cost=cost), None)
+            store.write(blank(run, splits=splits, cost=cost))
 
 
 def average(root: Path) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from gapbench.reports.render.build import build, terminal
 from gapbench.reports.results.load import load
 from gapbench.reports.results.version_0_1 import drops
 from gapbench.reports.tables import published
-from gapbench.reports.tables.leaderboard import leaderboard, summarise
+from gapbench.reports.tables.leaderboard import leaderboard
 from gapbench.reports.tables.published import CERTAINTIES, fitting, scores
 from gapbench.reports.tables.published_comparison import (
     COLUMNS,
@@ -22,6 +22,7 @@ from gapbench.reports.tables.published_comparison import (
     pairs,
     with_published,
 )
+from gapbench.reports.tables.summary import summarise
 from tests.support.results_folder import make_cell, make_record, make_task, put
 
 LORA = {"rank": 8, "alpha": 16.0}

@@ -22,7 +22,7 @@ from gapbench.reports.render.build import build
 from gapbench.reports.render.report import gather
 from gapbench.reports.results.load import load
 from gapbench.reports.sections.tuning import section
-from gapbench.reports.tables.leaderboard import summarise
+from gapbench.reports.tables.summary import summarise
 from gapbench.reports.tables.tuning import Tuned, tuned
 from tests.reports.render.test_build import Page
 from tests.support.fabricated_studies import SPACE, make_study, make_trial, search

@@ -1,0 +1,188 @@
+"""Intervals of many differences that all hold together, however unlike the methods vary.
+
+With few seeds, the variance of a single difference is known badly: from three seeds, a difference
+has to be 39 standard errors large to count among 21. But false claims come from variances that look
+too small by chance, and the other methods of the study tell what is small. So the variance of each
+difference between seeds is taken to be no less than the mean over all pairs,
+
+    v = max(own, mean of all).
+
+Methods need not vary alike for this: if k of M methods vary and the others do not, the mean is
+at least k/M of what k varying methods show on average. `seed_threshold` bounds the rate of false
+claims for each k (one method varies, two do, ..., all do) by the union of their events, and
+takes the worst k. It is Student's t where one pair is compared.
+
+Items are many, so that their variance needs no such help. A difference with variances v of seeds
+and w of items is told from zero if it exceeds sqrt(v c^2 + w z^2), c and z being the thresholds of
+each alone (Banerjee, "Approximate confidence interval for linear functions of means of k
+populations when the population variances are not equal", 1960).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import chdtri, ndtr
+
+from gapbench.reports.stats.estimates import Estimate, student
+from gapbench.reports.stats.intervals import Floats
+
+ALPHA = 0.05
+"""Rate of studies with any false claim on one outcome."""
+
+WITH_REFERENCE = 0.8
+"""Share of it for comparisons with the reference; all other pairs have the rest."""
+
+TOGETHER = 0.5
+"""Share of it for the mean over tasks, where there are several; single tasks have the rest."""
+
+Pairs = Literal["reference", "all"]
+
+_PLACES = (np.arange(120) + 0.5) / 120
+_LOW, _WEIGHTS = _PLACES**4, _PLACES**3 / (_PLACES**3).sum()  # dense where variances look small
+_EVEN = (np.arange(16) + 0.5) / 16
+_DF = np.array([*range(1, 21), 25, 30, 40, 60, 100, 200, 500, 10_000], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Half the widths of simultaneous intervals of all pairs, `(M, M)`; NaN where there is none.
+
+    Attributes:
+        half: what a difference has to exceed to be told from zero.
+        alpha: level of each interval by itself.
+    """
+
+    half: Floats
+    alpha: Floats
+
+
+def bounds(
+    differences: Estimate,
+    n_seeds: NDArray[np.int64],
+    alpha: float,
+    reference: int | None,
+    share: float = WITH_REFERENCE,
+) -> Bounds:
+    """Return simultaneous intervals of the differences of all pairs of M methods.
+
+    Args:
+        differences: of row minus column, `(M, M)`.
+        n_seeds: seeds of each pair, `(M, M)`.
+        alpha: level of all of them together.
+        reference: place of the method whose pairs have their own share of it; None if there is
+            none, so that all pairs share alike.
+        share: of the pairs with the reference; with all of it, other pairs have no interval.
+    """
+    size = len(n_seeds)
+    half, own = np.full((size, size), np.nan), np.full((size, size), np.nan)
+    seeds = floored(differences, n_seeds)
+    first = np.zeros((size, size), dtype=bool)
+    if reference is not None:
+        first[reference], first[:, reference] = True, True
+    off = ~np.eye(size, dtype=bool)
+    groups: Sequence[tuple[Pairs, NDArray[np.bool_], float]] = (
+        ("reference", first & off, share),
+        ("all", ~first & off, 1 - share),
+    )
+    groups = [group for group in groups if group[1].any() and group[2] > 0]
+    for kind, chosen, part_of in groups:
+        level = alpha * (part_of if len(groups) > 1 else 1.0)
+        count = int(chosen.sum()) // 2
+        part = differences[chosen]
+        thresholds = seed_thresholds(level, part.seed_df, size, kind)
+        items = student(part.item_df, level / count)
+        half[chosen] = np.hypot(
+            np.sqrt(seeds[chosen]) * thresholds, np.sqrt(part.item_variance) * items
+        )
+        own[chosen] = level / count
+    half[half == 0] = np.nan
+    return Bounds(half, own)
+
+
+def floored(differences: Estimate, n_seeds: NDArray[np.int64]) -> Floats:
+    """Return the variance of each difference between seeds, no less than the mean of all pairs."""
+    upper = np.triu(np.isfinite(differences.seed_variance), 1)
+    if not upper.any():
+        return differences.seed_variance
+    per_seed = float(np.mean((differences.seed_variance * n_seeds)[upper]))
+    least = per_seed / np.maximum(n_seeds, 1)
+    return np.maximum(differences.seed_variance, least)
+
+
+def seed_thresholds(alpha: float, df: Floats, methods: int, kind: Pairs) -> Floats:
+    """Return `seed_threshold` for many degrees of freedom, each rounded down."""
+    places = np.searchsorted(_DF, np.maximum(df, 1.0) * (1 + 1e-9), side="right") - 1
+    known = {
+        place: seed_threshold(alpha, float(_DF[place]), methods, kind) for place in set(places.flat)
+    }
+    return np.asarray(np.vectorize(known.__getitem__, otypes=[np.float64])(places))
+
+
+@lru_cache(maxsize=4096)
+def seed_threshold(alpha: float, df: float, methods: int, kind: Pairs) -> float:
+    """Return how many standard errors all differences stay within, if only seeds vary.
+
+    Args:
+        alpha: rate of studies where some difference does not.
+        df: degrees of freedom of each variance.
+        methods: M.
+        kind: whether differences are to one reference or those of all other pairs.
+    """
+    if methods == 2:
+        return float(student(df, alpha))
+    cases = [case for k in _tested(methods) for case in _cases(k, df, methods, kind)]
+
+    def missed(threshold: float) -> float:
+        return max(
+            sum(
+                count * 2 * float(_WEIGHTS @ ndtr(-threshold * root).mean(axis=1))
+                for count, root in case
+            )
+            for case in cases
+        )
+
+    high = 2.0  # half of it misses more than any level asked for
+    while missed(high) > alpha:
+        high *= 2
+    found = brentq(lambda threshold: np.log(missed(threshold) / alpha), high / 2, high, xtol=1e-3)
+    return float(found) + 1e-3
+
+
+def _tested(methods: int) -> list[int]:
+    """Return numbers of varying methods to look at: all up to six, then fewer."""
+    many = np.geomspace(6, methods, 5).round().astype(int) if methods > 6 else ()
+    return sorted({*range(1, min(methods, 6) + 1), *map(int, many)})
+
+
+def _cases(varying: int, df: float, methods: int, kind: Pairs) -> list[list[tuple[float, Floats]]]:
+    """Return kinds of false claims if so many methods vary alike, the others not at all.
+
+    Differences of a varying method to all that do not vary are one event; nearly so if these vary a
+    little, which is worse, and so they are counted as two. Their variance is half of that of two
+    varying methods, so that the mean over all pairs is twice as large beside it.
+
+    Returns:
+        For each case how many claims of each kind there may be, and by what variances their
+        differences are divided, as standard deviations in true ones, `(own, others)`, over likely
+        values of both.
+    """
+    own = (chdtri(df, 1 - _LOW) / df)[:, None]
+    rest = (varying - 1) * df
+    others = chdtri(rest, 1 - _EVEN) / rest if varying > 1 else np.ones_like(_EVEN)
+    average = (own + (varying - 1) * others) / varying
+    both, one = varying / methods, min(2 * varying / methods, 1.0)
+    if kind == "all":
+        counts = [[(varying * (varying - 1) / 2, both), (2.0 * varying, one)]]
+    else:  # the reference is one of those that do not vary, or of those that do
+        counts = [[(float(varying), one)], [(varying - 1.0, both), (2.0, one)]]
+    if varying == methods:  # all differences are of two that vary
+        counts = [[counts[-1][0]]]
+    return [
+        [(count, np.sqrt(np.maximum(own, share * average))) for count, share in case if count]
+        for case in counts
+    ]

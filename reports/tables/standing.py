@@ -1,0 +1,381 @@
+"""The rows of one block beside each other: what each is, how sure its means are, what beats it.
+
+Rules that keep what is lost or lacking from counting for a row:
+
+- A run that failed, diverged or has no score counts as the untrained row of its task on that seed:
+  `majority`, or where it is absent `untuned`. Without such a row, the row that lost it is not
+  ranked. In other outcomes than the score, which training nothing does well in, a row that lost
+  a run is not compared.
+- A row that has fewer seeds than the fullest trained row is not ranked before they are run.
+- A row some of whose seeds collapsed, so that they lie far below the others, is not ranked: the
+  mean of two kinds of runs describes neither, and few seeds do not show how frequent each is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any, Literal, cast
+
+import numpy as np
+import pandas as pd
+
+from gapbench.reports.results.items import Scored, samples
+from gapbench.reports.results.load import Results
+from gapbench.reports.stats.estimates import Estimate, Sample, estimate
+from gapbench.reports.stats.intervals import Interval
+from gapbench.reports.stats.pairwise import Family, Pair, family
+from gapbench.reports.tables.terminal import label
+
+Outcome = Literal["score", "gap", "ece", "nll"]
+OUTCOMES: tuple[Outcome, ...] = ("score", "gap", "ece", "nll")
+"""What methods are compared on: test score, generalization gap, calibration error, test NLL.
+
+The direction of the score is that of its metric; of the others less is better.
+"""
+
+Status = Literal[
+    "ranked", "reference", "untrained", "incomplete", "failed", "collapsed", "single", "skipped"
+]
+"""What a row is in its comparison.
+
+- ranked: compared with all others.
+- reference: likewise, and the one that others are compared with first.
+- untrained: trains nothing, and shows what training gains; it is not ranked.
+- incomplete: has fewer seeds than the fullest row, since some were not run yet.
+- failed: some of its runs have no score, and there is no untrained row to count them as.
+- collapsed: some of its seeds lie far below the others.
+- single: has one seed, whose variation cannot be seen.
+- skipped: none of its runs can be had here.
+"""
+Claim = Literal["better", "worse", ""]
+RANKED = ("ranked", "reference")
+
+REFERENCE = "lora"
+"""What methods are compared with first if nothing else is asked for."""
+
+MEAN: Mapping[Outcome, str] = {
+    "score": "score",
+    "gap": "generalization_gap",
+    "ece": "ece",
+    "nll": "nll",
+}
+"""Where its mean is in the leaderboard."""
+
+FLOORS = ("majority", "untuned")
+"""Methods that lost runs count as, the first that is there."""
+
+_ANY = (-np.inf, np.inf)
+_FAR = 6.0
+_FARTHER = 8.0
+_LOSS = 0.2
+"""Usual standard deviations that a collapsed seed lies below the best of its row, with an untrained
+row and without one; and the share of that best that it has lost in the second case."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One block.
+
+    Attributes:
+        reference: name of the row that others are compared with first, "" if there is none.
+        upward: whether higher scores are better.
+        possible: lowest and highest possible score.
+        rows: rows of the leaderboard by name.
+        status: of each.
+        why: what keeps a row from being ranked, or how lost runs were counted; "" if nothing.
+        estimates: of the mean of each row that has any value, by outcome.
+        scores: of each row by seed, with those that lost runs counted as.
+        counts: seeds and items of each of the estimates; 0 items where they are unknown.
+        families: of the rows that are compared, by outcome; the score's holds the ranked ones.
+        untrained: for each untrained row, the family of it and the ranked ones, in score.
+        alpha: level of all comparisons of one outcome in this block.
+    """
+
+    reference: str
+    upward: bool
+    possible: tuple[float, float]
+    rows: Mapping[str, Any]
+    status: Mapping[str, Status]
+    why: Mapping[str, str]
+    estimates: Mapping[Outcome, Mapping[str, Estimate]]
+    scores: Mapping[str, Mapping[int, float]]
+    counts: Mapping[Outcome, Mapping[str, tuple[int, int]]]
+    families: Mapping[Outcome, Family[str]]
+    untrained: Mapping[str, Family[str]] = field(default_factory=dict)
+    alpha: float = 0.05
+
+    @property
+    def floor(self) -> str:
+        """Name of the untrained row that lost runs count as; "" if there is none."""
+        return _floor(self.rows)
+
+    @property
+    def ranked(self) -> list[str]:
+        """Names of the ranked rows, best first."""
+        names = [name for name, status in self.status.items() if status in RANKED]
+        sign = -1 if self.upward else 1
+        return sorted(names, key=lambda name: sign * float(self.estimates["score"][name].mean))
+
+    def level(self, outcome: Outcome, name: str) -> Interval:
+        """Return what a row reaches by itself, with a 95 % interval where it can have one."""
+        own = self.estimates[outcome].get(name)
+        if own is None:
+            return Interval(0, None)
+        n, _ = self.counts[outcome][name]
+        if self.status[name] == "collapsed":
+            return Interval(n, float(own.mean))
+        if outcome == "score":
+            return own.interval(n, self.possible)
+        width = self.possible[1] - self.possible[0]
+        return own.interval(n, {"gap": (-width, width), "ece": (0.0, 1.0)}.get(outcome, _ANY))
+
+    def beaten_by(self) -> dict[str, tuple[str, ...]]:
+        """Return for each ranked row those that are better, best first."""
+        found = self.families["score"].beaten_by(higher_is_better=self.upward)
+        order = self.ranked
+        return {name: tuple(other for other in order if other in found[name]) for name in order}
+
+
+def claim(pair: Pair, *, upward: bool) -> Claim:
+    """Return whether the first of a pair is better or worse; "" if the data do not tell."""
+    if not pair.apart or pair.difference is None:
+        return ""
+    return "better" if (pair.difference > 0) == upward else "worse"
+
+
+def upward(outcome: Outcome, standing: Standing) -> bool:
+    """Return whether higher values of an outcome are better."""
+    return standing.upward if outcome == "score" else False
+
+
+def depths(beaten_by: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
+    """Return the group of each row: 1 if nothing beats it, else one more than what beats it.
+
+    So no row is beaten by another one of its own group.
+
+    Args:
+        beaten_by: of each row, best first.
+    """
+    found: dict[str, int] = {}
+    for name, better in beaten_by.items():
+        found[name] = 1 + max((found.get(other, 0) for other in better), default=0)
+    return found
+
+
+def trains(row: Any) -> bool:
+    """Return whether the runs of a row train anything; where that is unknown, they may."""
+    return bool(pd.isna(row.trainable_params) or row.trainable_params)
+
+
+def scored(row: Any) -> Scored:
+    """Return the runs of a row that have a main score."""
+    return Scored(row.config_hash, {seed: {row.metric: one} for seed, one in row.by_seed.items()})
+
+
+def named(rows: list[Any]) -> dict[str, Any]:
+    """Return rows by name; those that share one are told apart by the hashes of their cells."""
+    names = [label(row.method, row.variant) for row in rows]
+    return {
+        name if names.count(name) == 1 else f"{name} [{row.config_hash[:6]}]": row
+        for name, row in zip(names, rows, strict=True)
+    }
+
+
+def reference_of(rows: Mapping[str, Any], wanted: str) -> str:
+    """Return the name of the row that is the reference; "" if there is none."""
+    if wanted in rows:
+        return wanted
+    own = [name for name, row in rows.items() if wanted in (row.method, f"{row.method} [paper]")]
+    return own[0] if len(own) == 1 else ""
+
+
+def standing(results: Results, block: pd.DataFrame, wanted: str, alpha: float) -> Standing:
+    """Compare the rows of one block.
+
+    Args:
+        results: where predictions are stored.
+        block: rows of one setting, each with its runs.
+        wanted: name of the reference.
+        alpha: level of all comparisons of one outcome.
+    """
+    records = cast("list[dict[str, Any]]", block.to_dict("records"))
+    rows = named([SimpleNamespace(**row) for row in records])
+    up = bool(block["higher_is_better"].fillna(value=True).all())
+    known = samples(results, {name: scored(row) for name, row in rows.items()})
+    floor = _floor(rows)
+    known = {name: _filled(known[name], rows[name], known.get(floor), up=up) for name in rows}
+    status, why = _statuses(rows, known, floor, up=up)
+    reference = reference_of(rows, wanted)
+    if status.get(reference) == "ranked":
+        status[reference] = "reference"
+    ranked = {name: known[name] for name in rows if status[name] in RANKED}
+    estimates: dict[Outcome, Mapping[str, Estimate]] = {
+        "score": {name: estimate(each) for name, each in known.items() if each.scores}
+    }
+    counts: dict[Outcome, Mapping[str, tuple[int, int]]] = {"score": _counts(known)}
+    families: dict[Outcome, Family[str]] = {"score": _family(rows, ranked, alpha, reference)}
+    for outcome in OUTCOMES[1:]:
+        found = _of(results, rows, outcome)
+        estimates[outcome] = {name: estimate(each) for name, each in found.items()}
+        counts[outcome] = _counts(found)
+        whole = {
+            n: found[n]
+            for n in ranked
+            if n in found and found[n].scores.keys() == known[n].scores.keys()
+        }
+        families[outcome] = _family(rows, whole, alpha, reference)
+    bare = [name for name in rows if status[name] == "untrained" and known[name].scores]
+    untrained = {
+        name: family({**ranked, name: known[name]}, alpha / len(bare), name, share=1.0)
+        for name in bare
+        if ranked
+    }
+    possible = next((each.possible for each in known.values()), (-np.inf, np.inf))
+    scores = {name: each.scores for name, each in known.items()}
+    return Standing(
+        reference=reference,
+        upward=up,
+        possible=possible,
+        rows=rows,
+        status=status,
+        why=why,
+        estimates=estimates,
+        scores=scores,
+        counts=counts,
+        families=families,
+        untrained=untrained,
+        alpha=alpha,
+    )
+
+
+def _counts(found: Mapping[str, Sample]) -> dict[str, tuple[int, int]]:
+    return {name: (len(each.scores), each.n_items) for name, each in found.items()}
+
+
+def _floor(rows: Mapping[str, Any]) -> str:
+    """Return the name of the row that lost runs count as; "" if there is none."""
+    for method in FLOORS:
+        for name, row in rows.items():
+            if row.method == method and row.by_seed:
+                return name
+    return ""
+
+
+def _filled(own: Sample, row: Any, floor: Sample | None, *, up: bool) -> Sample:
+    """Return the runs of a row with those that it lost counted as the untrained row.
+
+    A row that is worse than that has its own worst run in their place, so that no lost run raises
+    its mean.
+    """
+    if not row.lost or not own.scores or floor is None:
+        return own
+    worst = min if up else max
+    least = worst(own.scores, key=own.scores.__getitem__)
+    scores = dict(own.scores)
+    strata = [dict(each) for each in own.strata] if len(own.strata) == len(floor.strata) else []
+    for seed in row.lost:
+        like = seed if seed in floor.scores else next(iter(floor.scores))
+        source, place = (floor, like)
+        if (floor.scores[like] > own.scores[least]) == up:
+            source, place = own, least
+        scores[seed] = source.scores[place]
+        for filled, values in zip(strata, source.strata, strict=False):
+            filled[seed] = values[place]
+    return replace(own, scores=scores, strata=tuple(strata))
+
+
+def _statuses(
+    rows: Mapping[str, Any], known: Mapping[str, Sample], floor: str, *, up: bool
+) -> tuple[dict[str, Status], dict[str, str]]:
+    """Return what each row is, and why."""
+    trained = {name: len(known[name].scores) for name in rows if trains(rows[name])}
+    fullest = max(trained.values(), default=0)
+    collapsed = _collapsed({name: known[name].scores for name in trained}, known.get(floor), up=up)
+    status: dict[str, Status] = {}
+    why: dict[str, str] = {}
+    for name, row in rows.items():
+        n, lost = len(known[name].scores), len(row.lost)
+        runs = f"{lost} run{'' if lost == 1 else 's'}"
+        if not trains(row):
+            status[name], why[name] = "untrained", ""
+        elif not n and not row.pending:
+            status[name] = "failed" if lost else "skipped"
+            why[name] = f"all {runs} failed" if lost else "none of its runs can be had here"
+        elif lost and not floor:
+            status[name], why[name] = (
+                "failed",
+                f"{runs} have no score" if lost > 1 else f"{runs} has no score",
+            )
+        elif n < fullest or not n:
+            status[name], why[name] = "incomplete", f"{n} of {max(fullest, 1)} seeds"
+        elif n < 2:
+            status[name], why[name] = "single", "one seed has no interval"
+        elif name in collapsed:
+            status[name], why[name] = (
+                "collapsed",
+                f"{collapsed[name]} of {n} seeds lie far below the others",
+            )
+        else:
+            status[name], why[name] = "ranked", ""
+        if lost and floor and n:
+            said = f"{runs} without a score counted as {floor}"
+            why[name] = f"{why[name]}; {said}" if why[name] else said
+    return status, why
+
+
+def _collapsed(
+    scores: Mapping[str, Mapping[int, float]], floor: Sample | None, *, up: bool
+) -> dict[str, int]:
+    """Return how many seeds of a row collapsed, of rows where some did and others did not.
+
+    With an untrained row, a collapsed seed has lost half of what the best of its row gains over it,
+    and lies `_FAR` usual standard deviations below that best; without one, it has lost a fifth of
+    the best and lies `_FARTHER` below.
+    """
+    sign = 1.0 if up else -1.0
+    every = {name: sign * np.array(list(each.values())) for name, each in scores.items()}
+    every = {name: each for name, each in every.items() if len(each) > 2}
+    if not every:
+        return {}
+    usual = float(np.median([_spread(each) for each in every.values()]))
+    found = {}
+    for name, each in every.items():
+        below = each.max() - each
+        if floor is None:
+            gone = (below > _FARTHER * usual) & (below > _LOSS * np.abs(each.max()))
+        else:
+            gained = each.max() - sign * float(np.mean(list(floor.scores.values())))
+            gone = (below > _FAR * usual) & (below > gained / 2) & (gained > 0)
+        if usual > 0 and 0 < gone.sum() < len(each):
+            found[name] = int(gone.sum())
+    return found
+
+
+def _spread(values: Any) -> float:
+    """Return a standard deviation that a few far values do not move: that of the upper half."""
+    upper = np.sort(values)[len(values) // 2 :]
+    return float(np.sqrt(np.mean((upper - np.median(values)) ** 2)))
+
+
+def _of(results: Results, rows: Mapping[str, Any], outcome: Outcome) -> dict[str, Sample]:
+    """Return the samples of rows in another outcome than the score, of those that have any."""
+    found = samples(results, {name: _ended(row) for name, row in rows.items()}, outcome)
+    return {name: each for name, each in found.items() if each.scores}
+
+
+def _ended(row: Any) -> Scored:
+    """Return the runs of a row that ended well, whatever was recorded of them."""
+    return Scored(row.config_hash, {seed: {} for seed in row.ok_runs})
+
+
+def _family(
+    rows: Mapping[str, Any], ranked: Mapping[str, Sample], alpha: float, reference: str
+) -> Family[str]:
+    """Compare what is ranked, the rows of one configuration as one under several names."""
+    first: dict[str, str] = {}
+    for name in sorted(ranked, key=lambda name: name != reference):
+        first.setdefault(rows[name].config_hash, name)
+    own = {name: ranked[name] for name in ranked if first[rows[name].config_hash] == name}
+    pairs = family(own, alpha, reference if reference in own else None)
+    places = {name: pairs.places[first[rows[name].config_hash]] for name in ranked}
+    return replace(pairs, places=places)

@@ -1,0 +1,164 @@
+"""Two rows compared on everything that both have, as the verdicts of their folder compare them.
+
+A folder is compared as a whole, whichever two rows are asked for, so that asking often does not
+make claims by chance.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from gapbench.bench.core.errors import ConfigError, StoreError
+from gapbench.reports.results.load import Results
+from gapbench.reports.results.selection import Selection
+from gapbench.reports.tables.leaderboard import PAPER
+from gapbench.reports.tables.standing import OUTCOMES, REFERENCE, Outcome
+from gapbench.reports.tables.summary import summarise
+from gapbench.reports.tables.terminal import label, place
+from gapbench.reports.verdict.build import verdicts
+from gapbench.reports.verdict.model import Contrast, Verdict
+from gapbench.reports.verdict.settings import told_apart
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Two rows on one task, or on all tasks of a suite.
+
+    Attributes:
+        verdict: on that task, with all its rows.
+        contrasts: first minus second, by outcome.
+    """
+
+    verdict: Verdict
+    contrasts: Mapping[Outcome, Contrast]
+
+    @property
+    def place(self) -> str:
+        """Task, backbone and start in words."""
+        task = self.verdict.task or f"all {len(self.verdict.tasks)} tasks"
+        if not self.verdict.backbone:
+            return task
+        return place(task, self.verdict.backbone, self.verdict.start)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Two rows on all that both have.
+
+    Attributes:
+        first: name of a method and, where it has one, its variant.
+        second: likewise.
+        differences: means over the tasks of suites first, then task by task; at least one.
+    """
+
+    first: str
+    second: str
+    differences: tuple[Difference, ...]
+
+
+def compare(
+    results: Results,
+    first: str,
+    second: str,
+    selection: Selection,
+    reference: str = REFERENCE,
+    matters: float | None = None,
+) -> Compared:
+    """Compare two rows of a results folder.
+
+    Args:
+        results: the whole folder.
+        first: a method, or "method / variant".
+        second: another one.
+        selection: tasks and backbones to show.
+        reference: name of the row that others are compared with first.
+        matters: least difference in score that matters; None for a default by metric.
+
+    Raises:
+        ConfigError: if both are the same, or a name fits several variants.
+        StoreError: if the folder does not have them, or they have no task or no seed in common.
+    """
+    selection.of(results)  # that its names are known
+    found = verdicts(results, summarise(results, reference), matters)
+    shown = [one for each in found for one in each.everything if _wanted(one, selection)]
+    ours, theirs = (_resolved(results, shown, name) for name in (first, second))
+    if ours == theirs:
+        raise ConfigError(f"{ours!r} is to be compared with itself; name two methods or variants")
+    differences = tuple(
+        Difference(each, {outcome: each.contrast(ours, theirs, outcome) for outcome in OUTCOMES})
+        for each in shown
+        if {ours, theirs} <= {entry.name for entry in each.entries}
+    )
+    if not differences:
+        raise StoreError(_nothing_shared(results, shown, ours, theirs))
+    if not any(each.contrasts["score"].n_seeds for each in differences):
+        raise StoreError(
+            f"{ours!r} and {theirs!r} have no seed in common in results folder "
+            f"{results.store.root} on which both have a score; run them on the same seeds, or see "
+            "gapbench status for what failed"
+        )
+    return Compared(ours, theirs, differences)
+
+
+def _wanted(verdict: Verdict, selection: Selection) -> bool:
+    """Whether a verdict belongs to what is asked for; means over tasks only if no task is named."""
+    if verdict.task:
+        asked = not selection.task or verdict.task in selection.task
+    else:
+        asked = not selection.task
+    return asked and (not selection.backbone or verdict.backbone in selection.backbone)
+
+
+def _resolved(results: Results, shown: Sequence[Verdict], given: str) -> str:
+    """Return the whole name of a row, whose only variant goes without saying.
+
+    Raises:
+        StoreError: if there is no such method.
+        ConfigError: if it has no such variant, or several and none of them is the default.
+    """
+    method, _, variant = given.removesuffix(PAPER).partition("/")
+    name = label(method.strip(), variant.strip())
+    entries = [entry for each in shown for entry in each.entries]
+    known = {entry.name: entry.method for entry in entries}
+    own = [each for each, of in known.items() if of == method.strip()]
+    if not own:
+        methods = ", ".join(sorted(set(known.values()))) or "none"
+        raise StoreError(
+            f"results folder {results.store.root} has no method {method.strip()!r}; it has "
+            f"{methods}"
+        )
+    fitting = [each for each in own if name in (each, each.removesuffix(PAPER))]
+    if len(fitting) == 1:
+        return fitting[0]
+    if name == method.strip() and len(own) == 1:
+        return own[0]
+    raise ConfigError(f"there is no {name!r} here; name one of {', '.join(map(repr, own))}")
+
+
+def _nothing_shared(results: Results, shown: Sequence[Verdict], first: str, second: str) -> str:
+    """Say why two rows meet nowhere, and by what settings they differ on a task that both have."""
+    places: dict[str, list[Verdict]] = {first: [], second: []}
+    for each in shown:
+        for name, own in places.items():
+            if each.task and name in {entry.name for entry in each.entries}:
+                own.append(each)
+    for ours in places[first]:
+        for theirs in places[second]:
+            here = ours.task, ours.backbone, ours.start
+            if here == (theirs.task, theirs.backbone, theirs.start):
+                terms = [results.terms.get(one.setting, {}) for one in (ours, theirs)]
+                differ = told_apart(terms[0], terms[1:])
+                other = told_apart(terms[1], terms[:1])
+                said = "; ".join(f"{n} is {differ[n]} and {other[n]}" for n in differ)
+                return (
+                    f"{first!r} and {second!r} were run under different settings on {place(*here)} "
+                    f"in results folder {results.store.root}: {said or 'they are of two suites'}; "
+                    "run both under one"
+                )
+    where = {
+        name: ", ".join(dict.fromkeys(place(v.task, v.backbone, v.start) for v in own)) or "none"
+        for name, own in places.items()
+    }
+    return (
+        f"{first!r} and {second!r} have no task in common in results folder {results.store.root}: "
+        f"{first!r} has {where[first]}; {second!r} has {where[second]}; run both on one"
+    )

@@ -1,0 +1,64 @@
+"""Which row to use, by a stated rule, from what beats what and what it costs."""
+
+from collections.abc import Sequence
+
+from gapbench.reports.verdict.model import Contrast, Entry
+
+NOTHING_BEATS = "nothing beats the reference"
+CHEAPEST_BETTER = "cheapest of those that beat the reference"
+CHEAPEST = "cheapest of those that nothing beats"
+ALONE = "only one row is compared"
+TOO_FEW = "too few seeds"
+UNTRAINED = "nothing beats what is untrained"
+NO_ROW = "no row has a score"
+
+
+def recommend(
+    entries: Sequence[Entry],
+    beats_reference: Sequence[str],
+    reference: str,
+    *,
+    learned: bool | None,
+    costs: dict[str, tuple[float, ...]],
+) -> tuple[str, str]:
+    """Return the name of the row to use, "" if none, and the rule that chose it.
+
+    The reference, where nothing beats it: what is not shown to be better is not worth a change.
+    Else the cheapest of the rows that beat it and that nothing beats; without a reference, or if
+    there is no such row, the cheapest of those that nothing beats. Nothing where training
+    gained nothing.
+
+    Args:
+        entries: ranked ones by score, best first, then the others.
+        beats_reference: names of those that do.
+        reference: its name, "" if there is none.
+        learned: whether some trained row is better than every untrained one.
+        costs: of each row, to be compared one after the other; the first is training.
+    """
+    ranked = [each for each in entries if each.status in ("ranked", "reference")]
+    if learned is False:
+        return "", UNTRAINED
+    if not ranked:
+        scored = any(each.levels.get("score") for each in entries if each.status != "untrained")
+        known = reference in {each.name for each in entries if each.levels.get("score")}
+        return (reference if known else "", TOO_FEW) if scored else ("", NO_ROW)
+    if len(ranked) == 1:
+        return ranked[0].name, ALONE
+    best = [each.name for each in ranked if not each.beaten_by]
+    if reference in best:
+        return reference, NOTHING_BEATS
+    better = [name for name in best if name in beats_reference]
+    chosen = min(better or best, key=costs.__getitem__)
+    return chosen, CHEAPEST_BETTER if better else CHEAPEST
+
+
+def ruled_out(contrasts: Sequence[Contrast], *, upward: bool) -> float | None:
+    """Return the advantage over the reference that no row has; None without intervals.
+
+    Args:
+        contrasts: rows minus the reference, in score.
+        upward: whether higher scores are better.
+    """
+    ends = [each.high if upward else each.low for each in contrasts]
+    known = [end if upward else -end for end in ends if end is not None]
+    return max(0.0, *known) if known and len(known) == len(ends) else None

@@ -1,0 +1,51 @@
+"""Thresholds that hold together: Student's t for one pair, and a stated rate for any variances."""
+
+import numpy as np
+import pytest
+from scipy import stats as reference
+
+from gapbench.reports.stats.simultaneous import Pairs, seed_threshold
+
+
+@pytest.mark.parametrize("df", [1, 2, 4, 9, 30])
+@pytest.mark.parametrize("alpha", [0.05, 0.001])
+def test_threshold_of_one_pair_is_that_of_student(df: int, alpha: float) -> None:
+    """There is nothing to correct for."""
+    expected = reference.t.isf(alpha / 2, df)
+    assert seed_threshold(alpha, df, 2, "reference") == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("kind", ["reference", "all"])
+@pytest.mark.parametrize("methods", [3, 7, 20])
+@pytest.mark.parametrize("df", [2, 4, 9])
+def test_threshold_lies_between_one_pair_and_bonferroni(methods: int, kind: Pairs, df: int) -> None:
+    """It is never bolder than a single test, nor stricter than one for each pair by itself."""
+    count = methods - 1 if kind == "reference" else (methods - 1) * (methods - 2) // 2
+    found = seed_threshold(0.04, df, methods, kind)
+    assert found >= 0.999 * reference.t.isf(0.02, df)
+    events = max(count, 2 if kind == "reference" else 6)
+    assert found <= 1.06 * reference.t.isf(0.02 / events, df)
+
+
+@pytest.mark.parametrize("varying", [1, 2, 4, 7])
+@pytest.mark.parametrize("kind", ["reference", "all"])
+def test_rate_of_false_claims_holds_however_many_methods_vary(varying: int, kind: Pairs) -> None:
+    """Seven methods, five seeds, of which some vary and the others do not at all."""
+    rng = np.random.default_rng(varying)
+    scores = np.zeros((20_000, 5, 7))
+    scores[:, :, -varying:] = rng.normal(size=(20_000, 5, varying))
+    pairs = [(0, j) for j in range(1, 7)]
+    if kind == "all":
+        pairs = [(i, j) for i in range(1, 7) for j in range(i + 1, 7)]
+    every = [(i, j) for i in range(7) for j in range(i + 1, 7)]
+    variances = {
+        p: (scores[:, :, p[0]] - scores[:, :, p[1]]).var(axis=1, ddof=1) / 5 for p in every
+    }
+    least = np.mean(list(variances.values()), axis=0)
+    reach = seed_threshold(0.04, 4, 7, kind)
+    means = scores.mean(axis=1)
+    false = [
+        np.abs(means[:, i] - means[:, j]) > reach * np.sqrt(np.maximum(variances[i, j], least))
+        for i, j in pairs
+    ]
+    assert np.any(false, axis=0).mean() < 0.043

@@ -1,0 +1,264 @@
+"""Verdicts on results folders whose truth is known."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gapbench.bench.config.run import Budget, Run
+from gapbench.bench.core.errors import ConfigError, StoreError
+from gapbench.bench.store.record import Status
+from gapbench.reports.results.load import load
+from gapbench.reports.results.selection import EVERYTHING
+from gapbench.reports.verdict import recommend
+from gapbench.reports.verdict.compare import compare
+from tests.support.known_truth import MISSING, verdicts_of, write
+from tests.support.results_folder import fill, make_cell, make_record, make_task, put
+
+EQUAL = dict.fromkeys(("lora", "dora", "bitfit", "head", "bilora"), 2.0)
+BARE = {"majority": 0.0, "untuned": -0.2}
+
+
+def test_equal_methods_end_with_the_reference(tmp_path: Path) -> None:
+    """No claim, the reference recommended, all others ties, and what was ruled out is said."""
+    (found,) = verdicts_of(write(tmp_path, EQUAL | BARE))
+    assert {each.status for each in found.entries} == {"ranked", "reference", "untrained"}
+    assert all(each.claim == "" for each in found.pairs["score"].values())
+    assert (found.recommended, found.why) == ("lora", recommend.NOTHING_BEATS)
+    assert set(found.ties) == set(EQUAL) - {"lora"}
+    assert found.learned is True
+    assert {each.claim for each in found.untrained} == {"better"}
+    highs = [each.to_reference["score"].high or 0 for each in found.entries
+             if each.status == "ranked"]  # fmt: skip
+    assert found.ruled_out == pytest.approx(max(highs))
+    assert found.optimism is not None
+    assert 0 < found.optimism < 0.02
+    assert found["lora"].levels["score"].n_items == 800
+
+
+def test_one_better_method_is_recommended(tmp_path: Path) -> None:
+    """It beats the reference, and its interval of the difference to the best is above zero."""
+    (found,) = verdicts_of(write(tmp_path, EQUAL | BARE | {"dora": 3.2}))
+    assert (found.recommended, found.why) == ("dora", recommend.CHEAPEST_BETTER)
+    assert found.ties == ()
+    best = found["dora"]
+    assert (best.to_reference["score"].claim, best.beaten_by) == ("better", ())
+    assert best.to_best is not None
+    assert best.to_best.claim == "better"
+    assert found["head"].beaten_by == ("dora",)
+    assert found["head"].starred is False
+    for entry in found.entries[1:5]:
+        assert entry.to_best is not None
+        assert entry.to_best.second == "dora"
+
+
+def test_every_claim_is_an_interval_without_zero(tmp_path: Path) -> None:
+    """Of every outcome and pair."""
+    (found,) = verdicts_of(write(tmp_path, EQUAL | {"dora": 2.8, "head": 1.0}))
+    for pairs in found.pairs.values():
+        for each in pairs.values():
+            if each.low is not None:
+                assert (each.claim != "") == (not each.low <= 0 <= (each.high or 0))
+
+
+def test_lower_is_better_turns_the_claims_round(tmp_path: Path) -> None:
+    """The lowest error leads, and the difference that is below zero is the better one."""
+    task = make_task("syn_similarity", kind="regression")
+    store = fill(tmp_path, methods=("head", "lora", "lora_dropout"), seeds=5, tasks=(task,))
+    (found,) = verdicts_of(store)
+    assert found.entries[0].name == "lora_dropout"
+    contrast = found["lora_dropout"].to_reference["score"]
+    assert contrast.claim == "better"
+    assert (contrast.high or 0) < 0
+    assert found.recommended == "lora_dropout"
+    best = found["lora_dropout"].to_best
+    assert best is not None
+    assert best.claim == "better"
+
+
+def test_failed_runs_count_as_the_untrained_row(tmp_path: Path) -> None:
+    """A method that loses most of its seeds is far worse, and never recommended."""
+    fates = {("dora", seed): Status.DIVERGED for seed in range(4)}
+    (found,) = verdicts_of(write(tmp_path, EQUAL | BARE | {"dora": 3.5}, fates=fates))
+    dora = found["dora"]
+    assert dora.status == "collapsed"
+    assert not dora.starred
+    assert "4 runs without a score counted as majority" in dora.why
+    assert (dora.levels["score"].mean or 1) < 0.65
+    assert found.recommended == "lora"
+    assert dora.n_failed == 4
+
+
+def test_failed_runs_without_an_untrained_row_leave_the_ranking(tmp_path: Path) -> None:
+    """The others are compared without it."""
+    fates = {("dora", 0): Status.FAILED}
+    (found,) = verdicts_of(write(tmp_path, EQUAL | {"dora": 3.5}, fates=fates))
+    assert (found["dora"].status, found["dora"].why) == ("failed", "1 run has no score")
+    assert found["dora"].to_reference["score"].withheld.startswith("failed: ")
+    assert found["dora"].to_reference["score"].claim == ""
+    assert found.recommended == "lora"
+
+
+def test_row_with_missing_seeds_is_incomplete_and_leads_nothing(tmp_path: Path) -> None:
+    """Two lucky seeds of five make no leader; the command that completes them is given."""
+    fates = {("dora", seed): MISSING for seed in (2, 3, 4)}
+    levels = EQUAL | BARE | {"dora": 3.5}
+    (found,) = verdicts_of(write(tmp_path, levels, fates=fates))
+    assert (found["dora"].status, found["dora"].why) == ("incomplete", "2 of 5 seeds")
+    assert found["dora"].command == "gapbench run known"
+    assert found.recommended == "lora"
+    assert set(found.ties) == set(EQUAL) - {"lora", "dora"}
+    without = {name: level for name, level in levels.items() if name != "dora"}
+    (alone,) = verdicts_of(write(tmp_path / "alone", without, draw=1))
+    assert alone.entries[0].to_best is not None
+
+
+def test_collapsed_seeds_withhold_interval_and_rank(tmp_path: Path) -> None:
+    """A mean of two kinds of runs describes neither."""
+    store = write(tmp_path, EQUAL | BARE)
+    cell = make_cell("olora")
+    store.write_plan("known", [(Run(cell, seed), "default") for seed in range(5)])
+    for seed, score in enumerate((0.78, 0.79, 0.5, 0.785, 0.5)):
+        record = make_record(cell, seed)
+        test = record.splits["test"].model_copy(
+            update={"metrics": {"accuracy": score, "f1": score}}
+        )
+        store.write(record.model_copy(update={"splits": record.splits | {"test": test}}))
+    (found,) = verdicts_of(store)
+    row = found["olora"]
+    assert (row.status, row.why) == ("collapsed", "2 of 5 seeds lie far below the others")
+    assert row.levels["score"].low is None
+    assert row.levels["score"].withheld == row.why
+    assert not row.starred
+
+
+@pytest.mark.parametrize("seeds", [1, 2, 3])
+def test_few_seeds_claim_little_and_say_what_it_takes(tmp_path: Path, seeds: int) -> None:
+    """One seed has no interval; two and three give wide ranges of what could be found."""
+    (found,) = verdicts_of(write(tmp_path, EQUAL, seeds=seeds), matters=0.02)
+    assert found.recommended == "lora"
+    if seeds == 1:
+        assert {each.status for each in found.entries} == {"single"}
+        assert found.why == recommend.TOO_FEW
+        assert found.design is None
+        assert found["lora"].levels["score"].withheld == "one seed"
+        return
+    assert found.design is not None
+    few, many = found.design.seeds
+    assert found.design.matters == 0.02
+    assert seeds < few <= many
+    low, high = found.design.detectable
+    assert 0 < low < high
+
+
+def test_nothing_that_beats_the_untrained_is_said_first(tmp_path: Path) -> None:
+    """Training gained nothing: there is nothing to recommend."""
+    (found,) = verdicts_of(write(tmp_path, dict.fromkeys(EQUAL, 0.0) | {"untuned": 0.5}))
+    assert found.learned is False
+    assert (found.recommended, found.why) == ("", recommend.UNTRAINED)
+
+
+def test_identical_predictions_have_their_own_reason(tmp_path: Path) -> None:
+    """More seeds would not tell them apart."""
+    store = write(tmp_path, {"lora": 2.0, "dora": 2.0, "head": 1.0})
+    twin = make_cell("bitfit")
+    store.write_plan("known", [(Run(twin, seed), "default") for seed in range(5)])
+    for seed in range(5):
+        like = Run(make_cell("lora"), seed)
+        record = store.find(like)
+        assert record is not None
+        copied = make_record(twin, seed).model_copy(update={"splits": record.splits})
+        store.write(copied, {"test": store.predictions(like)})
+    (found,) = verdicts_of(store)
+    contrast = found["bitfit"].to_reference["score"]
+    assert contrast.difference == 0
+    assert contrast.withheld.startswith("identical on every seed")
+    assert (contrast.low, contrast.claim) == (None, "")
+
+
+def test_without_the_reference_all_pairs_share_the_level(tmp_path: Path) -> None:
+    """There is no contrast to it, and the cheapest of the best is recommended."""
+    levels = {"dora": 2.0, "head": 2.0, "bitfit": 2.0}
+    (found,) = verdicts_of(write(tmp_path, levels))
+    assert found.reference == ""
+    assert found.why == recommend.CHEAPEST
+    assert len({each.confidence for each in found.pairs["score"].values()}) == 1
+    assert all(not each.to_reference for each in found.entries)
+
+
+def test_several_tasks_have_a_verdict_together_and_each(tmp_path: Path) -> None:
+    """Half of the level is for the mean, the rest for the tasks."""
+    for draw, name in enumerate(("syn_sentiment", "syn_acceptability", "syn_entailment")):
+        levels = EQUAL | BARE | {"dora": 2.8}
+        store = write(tmp_path, levels, task=make_task(name), draw=draw)
+    (found,) = verdicts_of(store)
+    assert (found.task, len(found.tasks)) == ("", 3)
+    assert found.recommended == "dora"
+    assert found.learned is True
+    difference = np.mean([each["dora"].to_reference["score"].difference for each in found.tasks])
+    assert found["dora"].to_reference["score"].difference == pytest.approx(difference)
+    together, alone = (
+        1 - each["dora"].to_reference["score"].confidence for each in (found, found.tasks[0])
+    )
+    assert together == pytest.approx(0.05 / 2 * 0.8 / 4)
+    assert alone == pytest.approx(together / 3)
+
+
+def test_compare_says_what_the_verdict_says(tmp_path: Path) -> None:
+    """The same contrast, whichever way round, and over all tasks too."""
+    for draw, name in enumerate(("syn_sentiment", "syn_acceptability")):
+        store = write(tmp_path, EQUAL | {"dora": 3.0}, task=make_task(name), draw=draw)
+    (verdict,) = verdicts_of(store)
+    found = compare(load(store), "dora", "lora", EVERYTHING)
+    assert [each.verdict.task for each in found.differences] == [
+        "",
+        "syn_sentiment",
+        "syn_acceptability",
+    ]
+    for each, one in zip(found.differences, verdict.everything, strict=True):
+        assert each.contrasts["score"] == one["dora"].to_reference["score"]
+    turned = compare(load(store), "lora", "dora", EVERYTHING).differences[0].contrasts["score"]
+    assert turned == found.differences[0].contrasts["score"].reversed()
+    other = compare(load(store), "head", "bitfit", EVERYTHING).differences[1].contrasts["score"]
+    assert other in (verdict.tasks[0].contrast("head", "bitfit"),)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kind", "message"),
+    [
+        ("lora", "adalora", StoreError, r"has no method 'adalora'; it has bilora, bitfit"),
+        ("lora", "lora/x", ConfigError, r"there is no 'lora / x' here; name one of 'lora'"),
+        ("lora", "lora / default", ConfigError, r"'lora' is to be compared with itself"),
+    ],
+)
+def test_compare_of_unknown_names_says_what_there_is(
+    tmp_path: Path, first: str, second: str, kind: type[Exception], message: str
+) -> None:
+    """Every name that leads nowhere is answered with those that do."""
+    with pytest.raises(kind, match=message):
+        compare(load(write(tmp_path, EQUAL, seeds=2, items=20)), first, second, EVERYTHING)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"budget": Budget(steps=400)}, r"budget\.steps is 200 and 400"),
+        ({"precision": "bf16"}, r"precision is fp32 and bf16"),
+        ({"backbone_dropout": 0.1}, r"backbone_dropout is 0.0 and 0.1"),
+    ],
+)
+def test_settings_of_one_task_are_apart_and_told(
+    tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    """A re-run under another budget is another table; compare names what differs."""
+    store = fill(tmp_path, methods=("lora", "head"), seeds=3, tasks=(make_task(),))
+    other = make_cell("dora").model_copy(update=change)
+    store.write_plan("quickstart", [(Run(other, seed), "default") for seed in range(3)])
+    for seed in range(3):
+        put(store, make_record(other, seed))
+    one, two = verdicts_of(store)
+    assert one.setting != two.setting
+    (name,) = one.differs
+    assert one.differs[name] != two.differs[name]
+    with pytest.raises(StoreError, match=said):
+        compare(load(store), "lora", "dora", EVERYTHING)
