@@ -6,7 +6,7 @@ A field may be dotted, and so reach into what a row holds.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -28,10 +28,12 @@ class Field:
     read: Callable[[Any], Value]
 
 
-def plain(heading: str, hint: str, field: str, digits: int = 3) -> Field:
+def plain(
+    heading: str, hint: str, field: str, digits: int = 3, best: Literal["high", "low"] = "low"
+) -> Field:
     """Show a number with fixed decimals."""
     read = attrgetter(field)
-    return Field(Column(heading, hint), lambda row: value(read(row), number(read(row), digits)))
+    return Field(Column(heading, hint, best=best), lambda row: value(read(row), number(read(row), digits)))
 
 
 def shortened(heading: str, hint: str, field: str, one: float = 1) -> Field:

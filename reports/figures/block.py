@@ -11,13 +11,11 @@ import pandas as pd
 
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.figures.layout import MarkerStyle, Named
-from gapbench.reports.figures.theme import markers
+from gapbench.reports.figures.theme import marker, tip
 from gapbench.reports.results.load import Results
 from gapbench.reports.tables.leaderboard import rows
 from gapbench.reports.tables.terminal import label, place
-
-REFERENCE = "lora"
-"""The method that others are set against, as most of them are changes of it."""
+from gapbench.reports.verdict.model import Verdict
 
 _FILLS = ("full", "none", "left", "bottom", "right", "top")
 
@@ -31,12 +29,14 @@ class Block:
         table: the rows.
         looks: how each row looks, by its label.
         stem: names the block in the names of files, unique in the report.
+        verdict: what the data say of the rows.
     """
 
     results: Results
     table: pd.DataFrame
     looks: Mapping[str, MarkerStyle]
     stem: str
+    verdict: Verdict
 
     @cached_property
     def rows(self) -> list[Any]:
@@ -65,12 +65,6 @@ class Block:
         return direction(upward=self.upward)
 
     @cached_property
-    def reference(self) -> Any:
-        """The row that others are set against, with its own settings; None if it is not there."""
-        plain = (row for row in self.rows if row.variant in {"", "default"})
-        return next((row for row in plain if row.method == REFERENCE), None)
-
-    @cached_property
     def runs(self) -> pd.DataFrame:
         """The finished runs of the rows, by run hash."""
         hashes = {run for row in self.rows for run in row.ok_runs.values()}
@@ -81,6 +75,10 @@ class Block:
         """Return a row's name and look."""
         name = label(row.method, row.variant)
         return Named(name, self.looks[name])
+
+    def tip(self, row: Any, text: str) -> str:
+        """Return the `gid` of a mark of a row: its method, and what it shows in words."""
+        return tip(row.method, f"{label(row.method, row.variant)}: {text}")
 
     def only(self, table: pd.DataFrame) -> "Block":
         """Return the block with some of its rows."""
@@ -98,8 +96,8 @@ def blocks(evidence: Evidence) -> list[Block]:
     fields = ("task", "backbone", "suite", "start", "setting")
     found = stems([[getattr(row, name) for name in fields] for row in firsts])
     return [
-        Block(evidence.results, table, looks(table, evidence.colours), stem)
-        for table, stem in zip(evidence.blocks, found, strict=True)
+        Block(evidence.results, table, looks(table, evidence.colours), stem, verdict)
+        for table, stem, verdict in zip(evidence.blocks, found, evidence.by_block, strict=True)
     ]
 
 
@@ -110,13 +108,12 @@ def looks(table: pd.DataFrame, colours: Mapping[str, str]) -> dict[str, MarkerSt
         table: rows of `summarise` that may be compared.
         colours: placeholder colour of each method of the report.
     """
-    shapes = markers(colours)
     found: dict[str, MarkerStyle] = {}
     variants: Counter[str] = Counter()
     for row in sorted(rows(table), key=lambda row: row.variant != "default"):
         fill = _FILLS[variants[row.method] % len(_FILLS)]
         variants[row.method] += 1
-        look = MarkerStyle(colours[row.method], shapes[row.method], fill)
+        look = MarkerStyle(colours[row.method], marker(row.method), fill)
         found[label(row.method, row.variant)] = look
     return found
 

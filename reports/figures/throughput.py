@@ -9,12 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from gapbench.reports.document.model import FigureArtifact
-from gapbench.reports.figures.block import REFERENCE, Block, identity
+from gapbench.reports.figures.block import Block, identity
 from gapbench.reports.figures.layout import MarkerStyle, Named, listed, mark
 from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import INK, style
 from gapbench.reports.tables.leaderboard import rows
 from gapbench.reports.tables.terminal import label, short
+from gapbench.reports.tables.words import times
 
 _MOST = 40
 _MEASURES = {
@@ -23,7 +24,7 @@ _MEASURES = {
     "peak_memory_mib": "peak memory, MiB",
 }
 
-_RATIOS = [f"{word}, relative to {REFERENCE}" for word in ("tokens/s", "step time", "peak memory")]
+_RATIOS = ("tokens/s", "step time", "peak memory")
 
 
 def throughput(block: Block, machine: str, number: int) -> FigureArtifact | None:
@@ -40,19 +41,22 @@ def throughput(block: Block, machine: str, number: int) -> FigureArtifact | None
     measured = _measured(block, machine)
     if measured.empty:
         return None
-    drawn = chosen(measured, "tokens_per_second", _MOST)
+    reference = block.verdict.reference
+    drawn = chosen(measured, "tokens_per_second", _MOST, reference)
     title = (
         f"Speed and memory on {machine}, {block.place}: training tokens per second (more is "
         "better), time per optimiser step and peak memory (less is better), means over seeds. Time "
         "is a run's share of what its stack took."
-        + left_out(len(drawn), len(measured), "throughput")
+        + left_out(len(drawn), len(measured), "throughput", reference)
     )
     names = [Named(name, block.looks[name]) for name in _labels(drawn)]
     with style():
         figure, axes = listed(names, list(_MEASURES.values()))
         for axis, column in zip(axes, _MEASURES, strict=True):
             _draw_bars(axis, drawn[column].tolist(), [each.look.colour for each in names])
-    return FigureArtifact(f"throughput-{number}-{block.stem}", title, figure, drawn)
+    return FigureArtifact(
+        f"throughput-{number}-{block.stem}", _fastest(drawn), title, figure, drawn
+    )
 
 
 def relative(blocks: Sequence[Block], machine: str, number: int) -> FigureArtifact | None:
@@ -64,7 +68,8 @@ def relative(blocks: Sequence[Block], machine: str, number: int) -> FigureArtifa
     Returns:
         The figure, None if fewer than two blocks have anything to compare.
     """
-    frames = [_ratios(_measured(block, machine)) for block in blocks]
+    frames = [_ratios(_measured(block, machine), block.verdict.reference) for block in blocks]
+    reference = blocks[0].verdict.reference
     data = pd.concat([frame for frame in frames if len(frame)] or [pd.DataFrame()])
     if data.empty or data.groupby(["suite", "task", "backbone", "start"]).ngroups < 2:
         return None
@@ -73,18 +78,39 @@ def relative(blocks: Sequence[Block], machine: str, number: int) -> FigureArtifa
     speed = data.groupby("name")["tokens_per_second"].median().sort_values(ascending=False)
     names = list(speed.index[:_MOST])
     title = (
-        f"Speed and memory on {machine} relative to {REFERENCE} on the same task and backbone: a "
+        f"Speed and memory on {machine} relative to {reference} on the same task and backbone: a "
         "small dot is one task, a large one the median over tasks. Right of 1 is more; more tokens "
-        f"per second are better, more time and memory are worse. {REFERENCE} itself is the line."
+        f"per second are better, more time and memory are worse. {reference} itself is the line."
     )
     with style():
-        figure, axes = listed([Named(name, looks[name]) for name in names], _RATIOS)
+        figure, axes = listed(
+            [Named(name, looks[name]) for name in names],
+            [f"{what}, relative to {reference}" for what in _RATIOS],
+        )
         for axis, column in zip(axes, _MEASURES, strict=True):
             for place, name in enumerate(names):
                 ratios = data.loc[data["name"] == name, column].dropna()
                 _draw_ratios(axis, place, ratios.tolist(), looks[name])
             _by_doubling(axis)
-    return FigureArtifact(f"relative-throughput-{number}", title, figure, data)
+    finding = (
+        f"Relative to {reference}, the most tokens per second at the median are those of "
+        f"{names[0]} ({times(speed.iloc[0])}), the fewest those of {names[-1]} "
+        f"({times(speed[names[-1]])})."
+    )
+    return FigureArtifact(f"relative-throughput-{number}", finding, title, figure, data)
+
+
+def _fastest(drawn: pd.DataFrame) -> str:
+    known = drawn.dropna(subset=["tokens_per_second"]).sort_values("tokens_per_second")
+    if known.empty:
+        return "Tokens per second were not measured."
+    slow, fast = (
+        f"{name} ({short(speed)})"
+        for name, speed in zip(
+            _labels(known.iloc[[0, -1]]), known["tokens_per_second"].iloc[[0, -1]], strict=True
+        )
+    )
+    return f"Most training tokens per second: {fast}; fewest: {slow}."
 
 
 def machines(blocks: Sequence[Block]) -> list[str]:
@@ -118,11 +144,11 @@ def _float(value: Any) -> float:
     return np.nan if pd.isna(value) else float(value)
 
 
-def _ratios(measured: pd.DataFrame) -> pd.DataFrame:
+def _ratios(measured: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Return measures over those of the reference; nothing where it is not there."""
     if measured.empty:
         return measured
-    plain = (measured["method"] == REFERENCE) & (measured["variant"].isin(["", "default"]))
+    plain = np.array([name == reference for name in _labels(measured)])
     if not plain.any():
         return measured.iloc[:0]
     columns = list(_MEASURES)

@@ -58,17 +58,16 @@ def statistics(table: pd.DataFrame) -> list[str]:
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """Return a number with fixed decimals, or in short form where those would hide it; "" if none.
+    """Return a number with fixed decimals; "" if none.
 
     Args:
         value: a number, None, NaN or NA.
-        digits: decimals of the fixed form.
+        digits: decimals; what rounds to zero shows as zero.
     """
     if value is None or pd.isna(value):
         return ""
-    value = value + 0.0  # no minus before zero
-    small = value != 0 and abs(value) < 10**-digits
-    return f"{value:.{digits}g}" if small or abs(value) >= 10_000 else f"{value:.{digits}f}"
+    text = f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.{digits}f}"
+    return text if text.strip("-0.") else text.removeprefix("-")
 
 
 def label(method: str, variant: str) -> str:
@@ -144,10 +143,29 @@ def short(value: Any) -> str:
     if value is None or pd.isna(value):
         return ""
     rounded = float(f"{value:.3g}")  # first, or 999,600 would be a thousand thousands
-    for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for factor, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(rounded) >= factor:
             return f"{rounded / factor:#.3g}".removesuffix(".") + letter
+    if 0 < abs(rounded) < 1e-4:
+        return f"{value:.6f}".rstrip("0").rstrip(".").replace("-0", "0")
     return f"{rounded:.3g}"
+
+
+def memory(value: Any) -> str:
+    """Return a number of bytes in MiB or GiB; "" if none."""
+    if value is None or pd.isna(value):
+        return ""
+    mib = value / 2**20
+    return f"{mib:.0f} MiB" if mib < 1000 else f"{mib / 1024:.1f} GiB"
+
+
+def duration(value: Any) -> str:
+    """Return seconds as seconds, minutes or hours; "" if none."""
+    if value is None or pd.isna(value):
+        return ""
+    if value < 100:
+        return f"{value:.0f} s" if value >= 10 else f"{value:.1f} s"
+    return f"{value / 60:.0f} min" if value < 6000 else f"{value / 3600:.1f} h"
 
 
 def fitted(name: str, width: int) -> str:
