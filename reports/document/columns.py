@@ -33,7 +33,9 @@ def plain(
 ) -> Field:
     """Show a number with fixed decimals."""
     read = attrgetter(field)
-    return Field(Column(heading, hint, best=best), lambda row: value(read(row), number(read(row), digits)))
+    return Field(
+        Column(heading, hint, best=best), lambda row: value(read(row), number(read(row), digits))
+    )
 
 
 def shortened(heading: str, hint: str, field: str, one: float = 1) -> Field:

@@ -11,9 +11,10 @@ from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.block import Block
 from gapbench.reports.figures.layout import MarkerStyle, Named, key, listed, mark, marking
 from gapbench.reports.figures.theme import INK, style, tip
+from gapbench.reports.tables.standing import RANKED, Outcome
 from gapbench.reports.tables.words import listed as names_of
 from gapbench.reports.tables.words import signed, times
-from gapbench.reports.verdict.model import Contrast, Entry, Outcome, Verdict
+from gapbench.reports.verdict.model import Contrast, Entry, Verdict
 
 NAMES: dict[Outcome, str] = {"score": "score", "gap": "gap", "ece": "ECE"}
 _MOST = 40
@@ -45,12 +46,16 @@ def forest(block: Block) -> FigureArtifact | None:
                 _draw(axis, place, each, each.to_reference.get(outcome), named[place].look)
         _draw_costs(axes[-1], entries, named)
         key(figure, _meanings())
-    data = [_row(block, e, e.to_reference[o]) for e in entries for o in NAMES if o in e.to_reference]
-    return FigureArtifact(f"forest-{block.stem}", _finding(block), title, figure, pd.DataFrame(data))
+    data = [
+        _row(block, e, e.to_reference[o]) for e in entries for o in NAMES if o in e.to_reference
+    ]
+    return FigureArtifact(
+        f"forest-{block.stem}", _finding(block), title, figure, pd.DataFrame(data)
+    )
 
 
 def _compared(entry: Entry) -> bool:
-    return bool(entry.to_reference) and entry.status in {"ranked", "reference"}
+    return bool(entry.to_reference) and entry.status in RANKED
 
 
 def _label(verdict: Verdict, outcome: Outcome, metric: str) -> str:
@@ -79,15 +84,15 @@ def _finding(block: Block) -> str:
     return f"Against {verdict.reference} on {verdict.task}: {shown}."
 
 
-def _draw(
-    axis: Axes, place: int, entry: Entry, found: Contrast | None, look: MarkerStyle
-) -> None:
+def _draw(axis: Axes, place: int, entry: Entry, found: Contrast | None, look: MarkerStyle) -> None:
     if found is None or found.difference is None:
         return
     said = tip(entry.method, f"{entry.name}: {_said(found)}")
     width = 2.0 if found.claim else 1.0
     if found.low is not None and found.high is not None:
-        axis.plot([found.low, found.high], [place] * 2, color=look.colour, linewidth=width, gid=said)
+        axis.plot(
+            [found.low, found.high], [place] * 2, color=look.colour, linewidth=width, gid=said
+        )
     shown = MarkerStyle(look.colour, look.marker, "full" if found.claim else "none")
     mark(axis, found.difference, place, shown, gid=said)
 

@@ -10,9 +10,10 @@ from gapbench.reports.figures.block import Block, identity
 from gapbench.reports.figures.layout import listed, mark
 from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import style
+from gapbench.reports.tables.standing import Outcome
 from gapbench.reports.tables.terminal import label, number
 from gapbench.reports.tables.words import interval
-from gapbench.reports.verdict.model import Level, Outcome
+from gapbench.reports.verdict.model import Level
 
 _MOST = 40
 _NAMES: dict[Outcome, str] = {"score": "score", "gap": "gap", "ece": "ECE"}
@@ -74,8 +75,8 @@ def _draw(axis: Axes, place: int, block: Block, row: Any, level: Level | None) -
     look = block.named(row).look
     ends = interval(level.low, level.high)
     said = f"{number(level.mean)}{f' ({ends})' if ends else ''}, {level.n_seeds} seeds"
-    if ends:
-        axis.hlines(place, level.low, level.high, colors=look.colour, linewidth=1.3)
+    if level.low is not None and level.high is not None:
+        axis.plot([level.low, level.high], [place] * 2, color=look.colour, linewidth=1.3)
     mark(axis, level.mean, place, look, gid=block.tip(row, said))
 
 

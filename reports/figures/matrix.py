@@ -14,8 +14,9 @@ from gapbench.reports.figures.heat import heatmap
 from gapbench.reports.figures.layout import KEY, LINE, WIDTH, key
 from gapbench.reports.figures.measure import width, within
 from gapbench.reports.figures.theme import RULE, style
+from gapbench.reports.tables.standing import Outcome
 from gapbench.reports.tables.words import signed
-from gapbench.reports.verdict.model import Outcome, Verdict
+from gapbench.reports.verdict.model import Verdict
 
 _NUMBERED = 12
 """Up to so many tasks, cells bear their numbers."""
@@ -117,9 +118,7 @@ def _draw(depth: pd.DataFrame, texts: pd.DataFrame, reference: str) -> Figure:
     height = KEY + 0.06 + LINE * len(rows) + foot
     wide = min(WIDTH - left - 0.1, 1.1 * len(columns))
     figure = Figure(figsize=(WIDTH, height))
-    axis = figure.add_axes(
-        (left / WIDTH, foot / height, wide / WIDTH, LINE * len(rows) / height)
-    )
+    axis = figure.add_axes((left / WIDTH, foot / height, wide / WIDTH, LINE * len(rows) / height))
     shown = texts if numbered else None
     colour = heatmap(axis, depth.set_axis(rows, axis=0), shown, "vlag_r", low=-1.0)
     anchor: dict[str, Any] = {"ha": "right", "rotation_mode": "anchor"} if numbered else {}

@@ -48,9 +48,8 @@ def reliability_diagrams(block: Block, judged: Judged) -> FigureArtifact | None:
         f"Accuracy against confidence on test, {block.place}, a line for each seed, before "
         "temperature scaling; below the diagonal a method is overconfident. Bars count predictions "
         "of all seeds. Above: ECE, the gaps of these bins weighted by their counts, mean over "
-        "seeds, before and after scaling." + left_out(
-            len(drawn.rows), len(known), "error", block.verdict.reference
-        )
+        "seeds, before and after scaling."
+        + left_out(len(drawn.rows), len(known), "error", block.verdict.reference)
     )
     with style():
         figure, [axes, counts] = parted_panels(len(drawn.rows), _HEIGHTS)
@@ -68,7 +67,11 @@ def reliability_diagrams(block: Block, judged: Judged) -> FigureArtifact | None:
         key(figure, _meanings(known_truth=known_truth))
     data = [_binned(row, bins[row.config_hash]) for row in drawn.rows]
     return FigureArtifact(
-        f"reliability-{block.stem}", _finding(drawn), title, figure, pd.concat(data, ignore_index=True)
+        f"reliability-{block.stem}",
+        _finding(drawn),
+        title,
+        figure,
+        pd.concat(data, ignore_index=True),
     )
 
 

@@ -17,6 +17,7 @@ from gapbench.reports.figures.layout import mark, panels
 from gapbench.reports.figures.measure import within
 from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import INK, style
+from gapbench.reports.tables.leaderboard import rows
 from gapbench.reports.tables.terminal import label, number, short
 from gapbench.reports.tables.words import listed
 
@@ -70,18 +71,18 @@ def tradeoff(block: Block) -> FigureArtifact | None:
             write_names(axis, _points(drawn, column))
     names = {**AXES, "score": (f"test {block.metric}", "", "high" if block.upward else "low")}
     return FigureArtifact(
-        f"tradeoff-{block.stem}", _finding(drawn), title, figure, _data(block, drawn.rows), names
+        f"tradeoff-{block.stem}", _finding(drawn), title, figure, _data(drawn.rows), names
     )
 
 
-def _data(block: Block, rows: Sequence[Any]) -> pd.DataFrame:
+def _data(found: Sequence[Any]) -> pd.DataFrame:
     fields = [*AXES, "n_seeds", "score_ci_low", "score_ci_high", "gap_ci_low", "gap_ci_high"]
     return pd.DataFrame(
         [
             identity(row)
             | {name: getattr(row, name) / _ONE.get(name, 1) for name in fields}
             | {"name": label(row.method, row.variant)}
-            for row in rows
+            for row in found
         ]
     )
 
@@ -94,8 +95,9 @@ def _draw(axis: Axes, block: Block, column: str) -> None:
         if pd.isna(x):
             continue
         look = block.named(row).look
-        said = block.tip(row, f"{name} {short(x)}, {block.metric} {number(row.score)}, "
-                              f"{row.n_seeds} seeds")
+        said = block.tip(
+            row, f"{name} {short(x)}, {block.metric} {number(row.score)}, {row.n_seeds} seeds"
+        )
         if pd.notna(row.score_ci_low):
             ends = (row.score_ci_low, row.score_ci_high)
             axis.plot([x, x], ends, color=look.colour, linewidth=0.9, alpha=0.6, zorder=1.5)
@@ -132,13 +134,13 @@ def _finding(block: Block) -> str:
     table = block.table.dropna(subset=["generalization_gap", "score"])
     if table.empty:
         return f"Scores on {block.rows[0].task} against their cost."
-    worth = table["score"] if block.upward else -table["score"]
+    worth = table["score"].to_numpy() * (1 if block.upward else -1)
+    gaps = table["generalization_gap"].to_numpy()
+    names = [label(row.method, row.variant) for row in rows(table)]
     best = [
-        label(row["method"], row["variant"])
-        for place, row in table.iterrows()
-        if not (
-            (worth > worth[place]) & (table["generalization_gap"] <= row["generalization_gap"])
-        ).any()
+        name
+        for name, own, gap in zip(names, worth, gaps, strict=True)
+        if not ((worth > own) & (gaps <= gap)).any()
     ]
     return (
         f"On {block.rows[0].task}, no other method has both a better mean {block.metric} and a "

@@ -46,7 +46,9 @@ def curves(block: Block) -> FigureArtifact | None:
     ]
     if not found:
         return None
-    drawn = block.only(chosen(block.table.iloc[found], "generalization_gap", _MOST, block.verdict.reference))
+    drawn = block.only(
+        chosen(block.table.iloc[found], "generalization_gap", _MOST, block.verdict.reference)
+    )
     task = block.results.cells[drawn.rows[0].config_hash].cell.task
     metric = task.selection
     better = direction(upward=task.selection_metric.higher_is_better)

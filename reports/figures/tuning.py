@@ -157,7 +157,9 @@ def sensitivity(searches: Searches) -> FigureArtifact | None:
         figure = _draw_sensitivity(searches, drawn)
     data = [about(each) | _trial(trial) for each in drawn for trial in each.summary.study.trials]
     finding = f"Best validation {searches.metric} of each search: {_best(drawn)}."
-    return FigureArtifact(f"sensitivity-{searches.stem}", finding, title, figure, pd.DataFrame(data))
+    return FigureArtifact(
+        f"sensitivity-{searches.stem}", finding, title, figure, pd.DataFrame(data)
+    )
 
 
 def _best(drawn: Sequence[Tuned]) -> str:

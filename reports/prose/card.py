@@ -1,12 +1,21 @@
 """The answer in words: what a verdict says, short enough for one screen."""
 
 from collections.abc import Iterator
-from math import isinf
+from math import isfinite, isinf, isnan
 
 from gapbench.reports.document.model import Card, Measure
-from gapbench.reports.tables.terminal import FEW_SEEDS, number
+from gapbench.reports.tables.standing import RANKED, Outcome
+from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.words import interval, listed, named, signed, times
-from gapbench.reports.verdict.model import Contrast, Entry, Level, Outcome, Verdict
+from gapbench.reports.verdict.model import Contrast, Design, Entry, Level, Verdict
+from gapbench.reports.verdict.recommend import (
+    ALONE,
+    CHEAPEST,
+    CHEAPEST_BETTER,
+    NO_ROW,
+    NOTHING_BEATS,
+    UNTRAINED,
+)
 
 NAMES: dict[Outcome, str] = {
     "score": "score",
@@ -17,7 +26,8 @@ NAMES: dict[Outcome, str] = {
 _SHOWN: tuple[Outcome, ...] = ("score", "gap", "ece")
 _READINGS = {"better": "better", "worse": "worse", "": "no difference shown"}
 _TOGETHER = "(95 % confidence, all comparisons together)"
-_MOST_SETTINGS = 8
+_MOST_SETTINGS, _MOST_COUNTED = 8, 4
+_EXPECTED = (*RANKED, "untrained")
 
 
 def card(verdict: Verdict) -> Card:
@@ -31,7 +41,8 @@ def card(verdict: Verdict) -> Card:
         measures=tuple(_measures(verdict, subject, beside)),
         points={name: said for name, said in _points(verdict) if said},
         tasks=tuple(
-            (each.task, each.recommended or "none", in_short(each)) for each in verdict.tasks
+            (_task(verdict, each), each.recommended or "none", in_short(each))
+            for each in verdict.tasks
         ),
     )
 
@@ -47,6 +58,11 @@ def about(verdict: Verdict) -> str:
     return ", ".join(parts)
 
 
+def _task(verdict: Verdict, task: Verdict) -> str:
+    """Return the name of a task among those of its suite."""
+    return task.task if verdict.backbone else f"{task.task} on {task.backbone}"
+
+
 def metric(verdict: Verdict) -> str:
     """Return what the score of a verdict is."""
     return verdict.metric or "score"
@@ -55,25 +71,25 @@ def metric(verdict: Verdict) -> str:
 def headline(verdict: Verdict) -> str:
     """Say what to use."""
     name, reference = verdict.recommended, verdict.reference
-    match verdict.why:
-        case "nothing beats the reference":
-            return f"Keep {name}. No other method is shown to be better."
-        case "cheapest of those that beat the reference":
-            return f"Use {name}. It is shown to be better than {reference}."
-        case "cheapest of those that nothing beats":
-            return f"Use {name}. Of the methods that nothing beats, it costs the least to train."
-        case "only one row":
-            return f"Only {name or 'one method'} has a score, so there is nothing to compare."
-        case "nothing beats what is untrained":
-            names = listed([each.second for each in verdict.untrained if each.claim != "better"])
-            return f"Use none of them yet: no training is shown to be better than {names}."
-        case _:
-            return "Too few seeds for an answer."
+    if verdict.why == NOTHING_BEATS:
+        return f"Keep {name}. No other method is shown to be better."
+    if verdict.why == CHEAPEST_BETTER:
+        return f"Use {name}. It is shown to be better than {reference}."
+    if verdict.why == CHEAPEST:
+        return f"Use {name}. Of the methods that nothing beats, it costs the least to train."
+    if verdict.why == ALONE:
+        return f"Only {name} can be judged, so there is nothing to compare it with."
+    if verdict.why == UNTRAINED:
+        names = listed([each.second for each in verdict.untrained if each.claim != "better"])
+        return f"Use none of them yet: no trained method is shown to be better than {names}."
+    if verdict.why == NO_ROW:
+        return "No trained method has a score yet."
+    return "Too few seeds for an answer."
 
 
 def _sides(verdict: Verdict) -> tuple[Entry | None, Entry | None]:
     """Return the row that the answer is about and the one that it is set beside."""
-    ranked = [each for each in verdict.entries if each.status in {"ranked", "reference"}]
+    ranked = [each for each in verdict.entries if each.status in RANKED]
     known = {each.name: each for each in verdict.entries}
     reference = known.get(verdict.reference)
     chosen = known.get(verdict.recommended) or next(iter(ranked), None)
@@ -93,8 +109,8 @@ def _head(verdict: Verdict, entry: Entry | None) -> tuple[str, str]:
 
 def _certainty(verdict: Verdict) -> str:
     """Say how sure the headline is."""
-    ranked = [each for each in verdict.entries if each.status in {"ranked", "reference"}]
-    if verdict.why == "nothing beats the reference":
+    ranked = [each for each in verdict.entries if each.status in RANKED]
+    if verdict.why == NOTHING_BEATS:
         if verdict.ruled_out is None:
             return "The data rule out no difference: they are too few to give intervals."
         if verdict.ruled_out <= 0:
@@ -169,14 +185,16 @@ def settings(entry: Entry) -> str:
     plain = {name: v for name, v in entry.settings.items() if isinstance(v, int | float | str)}
     shown = list(plain.items())[:_MOST_SETTINGS]
     more = f" and {len(plain) - len(shown)} more" if len(plain) > len(shown) else ""
-    said = ", ".join(f"{n.replace('_', ' ')} {v:g}" if isinstance(v, float) else
-                     f"{n.replace('_', ' ')} {v}" for n, v in shown)
+    said = ", ".join(
+        f"{n.replace('_', ' ')} {v:g}" if isinstance(v, float) else f"{n.replace('_', ' ')} {v}"
+        for n, v in shown
+    )
     return f"{entry.name}: {said}{more}" if said else ""
 
 
 def _ties(verdict: Verdict) -> str:
     if not verdict.ties:
-        return "" if verdict.why == "only one row" else "nothing"
+        return "" if verdict.why == ALONE or not verdict.recommended else "nothing"
     return f"{named(list(verdict.ties))}. No difference between these is shown."
 
 
@@ -194,27 +212,33 @@ def _learned(verdict: Verdict) -> str:
 
 
 def _design(verdict: Verdict) -> str:
-    """Say what it would take to see a difference that matters."""
-    found = verdict.design
-    if found is None:
-        return f"More seeds: run {FEW_SEEDS} or more (--seeds {FEW_SEEDS})."
+    """Say what could change the answer."""
+    if verdict.design is None or not verdict.design.n_seeds:
+        return "More seeds: run 5 or more (--seeds 5)."
+    return design(verdict.design)
+
+
+def design(found: Design) -> str:
+    """Say what a study of this size can tell, and how many seeds would tell what matters."""
     least, most = found.detectable
-    seen = f"one of {number(least)} to {number(most)}"
-    if isinf(most):
-        seen = "no difference that the metric allows" if isinf(least) else (
-            f"only one of {number(least)} or more"
-        )
-    now = f"Four in five studies of this size ({found.n_seeds} seeds) would see {seen}."
-    few, many = found.seeds
-    if isinf(few):
-        needed = "no number of seeds would do: the test set is too small"
-    elif isinf(many):
-        needed = f"it takes {few:.0f} seeds or more, and perhaps a larger test set"
-    elif many <= found.n_seeds:
-        return f"{now} More seeds would change little."
+    if isinf(least):
+        seen = "no difference to the reference that is possible"
     else:
-        needed = f"it takes {few:.0f} to {many:.0f} seeds in all"
-    return f"{now} To see a difference of {number(found.matters)}, {needed}."
+        upto = f" to {number(most)}" if isfinite(most) else " or more"
+        seen = f"a true difference to the reference of {number(least)}{upto}"
+    seeds = f"{found.n_seeds} seed{'' if found.n_seeds == 1 else 's'}"
+    said = f"Four in five studies of this size ({seeds}) would find {seen}."
+    few, many = found.seeds
+    if isnan(found.matters):
+        return said
+    if isinf(few):
+        return f"{said} No number of seeds would find {number(found.matters)} on so few test items."
+    count = (
+        f"{few:.0f}"
+        if few == many
+        else (f"{few:.0f} to {many:.0f}" if isfinite(many) else f"{few:.0f} or more")
+    )
+    return f"{said} To find one of {number(found.matters)}, it takes {count} seeds in all."
 
 
 def _cautions(verdict: Verdict) -> Iterator[str]:
@@ -226,25 +250,26 @@ def _cautions(verdict: Verdict) -> Iterator[str]:
             f"The best mean is too good by about {number(verdict.optimism)}, as it was chosen for "
             "being the best."
         )
-    for word, status in (("runs failed", "failed"), ("runs are missing", "incomplete")):
-        names = [each.name for each in verdict.entries if each.status == status]
-        if names:
-            yield f"Not ranked, since {word}: {named(names)}."
+    out = [each for each in verdict.entries if each.why and each.status not in _EXPECTED]
+    if out:
+        yield f"Not compared: {named([f'{each.name} ({each.why})' for each in out])}."
+    counted = [each for each in verdict.entries if each.why and each.status in RANKED]
+    yield from (f"{each.name}: {each.why}." for each in counted[:_MOST_COUNTED])
+    commands = dict.fromkeys(each.command for each in out if each.command)
+    yield from (f"To complete them: {each}" for each in commands)
     if verdict.left_out:
         yield f"Not compared over all tasks: {named(list(verdict.left_out))}."
 
 
 def in_short(verdict: Verdict) -> str:
     """Return what is shown on one task, for its line below the answer over all tasks."""
-    if verdict.why == "nothing beats the reference":
+    if verdict.why == NOTHING_BEATS:
         if verdict.ruled_out is None:
             return "no other method is shown to be better"
         if verdict.ruled_out <= 0:
             return "shown to be better than every other method"
         return f"no other is shown to be better; more than {signed(verdict.ruled_out)} is ruled out"
-    if verdict.why == "cheapest of those that beat the reference":
+    if verdict.why == CHEAPEST_BETTER:
         found = verdict[verdict.recommended].to_reference["score"]
         return f"better than {verdict.reference} by {_change(found)}"
     return headline(verdict)
-
-

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from textwrap import wrap
 
 from gapbench.bench.core.errors import printable
-from gapbench.reports.document.model import Card, Measure
+from gapbench.reports.document.model import Card
 from gapbench.reports.tables.terminal import fitted
 
 WIDTH = 80
@@ -34,11 +34,9 @@ def _table(card: Card) -> Iterator[str]:
     yield _line("", first, second, "difference")
     yield _line("", role, other, "(95 % interval)")
     for each in card.measures:
-        sides = (side.partition(" (")[0] for side in (each.first, each.second))
-        yield _line(each.name, *sides, each.difference, _BRIEF.get(each.reading, each.reading))
-
-
-_BRIEF = {"no difference shown": "-"}
+        own, beside = (side.partition(" (")[0] for side in (each.first, each.second))
+        reading = "-" if each.reading == "no difference shown" else each.reading
+        yield _line(each.name, own, beside, each.difference, reading)
 
 
 def _line(name: str, first: str, second: str, difference: str, reading: str = "") -> str:

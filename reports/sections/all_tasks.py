@@ -8,9 +8,10 @@ from gapbench.reports.document.model import Column, Folded, Part, Row, Section, 
 from gapbench.reports.figures.block import blocks
 from gapbench.reports.figures.matrix import matrix
 from gapbench.reports.prose.card import about
+from gapbench.reports.tables.standing import RANKED, Outcome
 from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.words import interval, signed, times
-from gapbench.reports.verdict.model import Entry, Outcome, Verdict
+from gapbench.reports.verdict.model import Entry, Verdict
 
 ORDER = 20
 
@@ -49,8 +50,9 @@ def _table(verdict: Verdict, colours: Mapping[str, str]) -> Table:
             each.name,
             tuple(_values(each)),
             colours.get(each.method),
-            {"method": each.method, "backbone": verdict.backbone} if verdict.backbone else
-            {"method": each.method},
+            {"method": each.method, "backbone": verdict.backbone}
+            if verdict.backbone
+            else {"method": each.method},
         )
         for each in verdict.entries
     ]
@@ -67,7 +69,7 @@ def _values(entry: Entry) -> list[Value]:
             ends = (level.low, level.high) if level else (None, None)
             levels.append(value(ends[0], interval(*ends)))
         levels.append(difference(entry, name))
-    ranked = entry.status in {"ranked", "reference"}
+    ranked = entry.status in RANKED
     beaten = value(len(entry.beaten_by), str(len(entry.beaten_by))) if ranked else Value("")
     return [beaten, *levels, value(entry.training, times(entry.training))]
 

@@ -15,7 +15,6 @@ from gapbench.reports.document.columns import (
     table_of,
     title,
     value,
-    worded,
 )
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Bullets, Column, Folded, Part, Section, Text, Value
@@ -30,6 +29,7 @@ from gapbench.reports.prose.card import in_short
 from gapbench.reports.results.predicted import Predicted, predicted
 from gapbench.reports.sections.all_tasks import difference
 from gapbench.reports.tables.leaderboard import rows
+from gapbench.reports.tables.standing import RANKED
 from gapbench.reports.tables.terminal import duration, label, memory, number, short
 from gapbench.reports.tables.words import times
 from gapbench.reports.verdict.model import Entry, Verdict
@@ -71,7 +71,13 @@ def _block(evidence: Evidence, block: Block, *, drawn: bool) -> list[Part]:
     table = table_of(block.table, name, fields, evidence, footer)
     said = Text(f"{block.verdict.recommended or 'No answer'}: {in_short(block.verdict)}.")
     figures = (forest(block), tradeoff(block), curves(block)) if drawn else (None, None, None)
-    parts = [heading(block.table, measured=True), said, figures[0], table, *figures[1:]]
+    parts: list[Part | None] = [
+        heading(block.table, measured=True),
+        said,
+        figures[0],
+        table,
+        *figures[1:],
+    ]
     folded = tuple(_folded(evidence, block, drawn=drawn))
     if folded:
         parts.append(Folded(f"Single scores and calibration: {block.place}", folded))
@@ -145,7 +151,7 @@ def _of_entry(verdict: Verdict, column: Column, read: Any) -> Field:
 
 
 def _beaten(entry: Entry) -> Value:
-    if entry.status not in {"ranked", "reference"}:
+    if entry.status not in RANKED:
         return Value(entry.status)
     return value(len(entry.beaten_by), str(len(entry.beaten_by) or "nobody"))
 
@@ -172,7 +178,7 @@ def _calibration(evidence: Evidence, block: Block, *, drawn: bool) -> Iterator[P
     if drawn and (figure := reliability_diagrams(known, judged)):
         yield figure
     distances = {name: found.distance(calibrated=False) for name, found in judged.items()}
-    fields = (
+    fields: tuple[Field, ...] = (
         plain("ECE", "expected calibration error, 15 bins of equal width", "ece"),
         plain("ECE, scaled", "after the temperature fitted on validation", "ece_calibrated"),
         plain("temperature", "above 1: the model was overconfident", "temperature", 2),
