@@ -65,7 +65,12 @@ def _task(verdict: Verdict, task: Verdict) -> str:
 
 def metric(verdict: Verdict) -> str:
     """Return what the score of a verdict is."""
-    return verdict.metric or "score"
+    return "share of the way to the best" if _shared(verdict) else verdict.metric or "score"
+
+
+def _shared(verdict: Verdict) -> bool:
+    """Whether scores of unlike metrics are on one scale, from untrained to the best method."""
+    return verdict.metric.startswith("mean share")
 
 
 def headline(verdict: Verdict) -> str:
@@ -243,6 +248,8 @@ def design(found: Design) -> str:
 
 def _cautions(verdict: Verdict) -> Iterator[str]:
     """Yield what a reader should know before believing the answer."""
+    if _shared(verdict):
+        yield "Tasks of unlike metrics are on one scale: 0 is untrained, 1 the best method."
     if verdict.protocol == "paper":
         yield "Checkpoints were chosen on the test split, so scores are too good."
     if verdict.optimism and verdict.optimism >= 0.0005:
@@ -272,4 +279,4 @@ def in_short(verdict: Verdict) -> str:
     if verdict.why == CHEAPEST_BETTER:
         found = verdict[verdict.recommended].to_reference["score"]
         return f"better than {verdict.reference} by {_change(found)}"
-    return headline(verdict)
+    return headline(verdict).removeprefix("Use none of them yet: ").rstrip(".")

@@ -12,7 +12,7 @@ from gapbench.reports.verdict.compare import Compared, Difference
 from gapbench.reports.verdict.model import Contrast, Verdict
 
 _HEAD = ("", "seeds", "items", "A - B", "95 %", "")
-_WIDTHS = (44, 5, 6, 8, 18, 12)
+_WIDTHS = (24, 5, 5, 7, 17, 11)
 _NAMES = {"score": "score", "gap": "generalization gap", "ece": "ECE", "nll": "test NLL"}
 _NOTES = (
     "95 %: all intervals of one outcome in this results folder hold together with 95 % confidence. "

@@ -70,13 +70,13 @@ def _block(evidence: Evidence, block: Block, *, drawn: bool) -> list[Part]:
     name = f"Comparison: {title(block.table)}"
     table = table_of(block.table, name, fields, evidence, footer)
     said = Text(f"{block.verdict.recommended or 'No answer'}: {in_short(block.verdict)}.")
-    figures = (forest(block), tradeoff(block), curves(block)) if drawn else (None, None, None)
+    first, *others = (forest(block), tradeoff(block), curves(block)) if drawn else (None,)
     parts: list[Part | None] = [
         heading(block.table, measured=True),
         said,
-        figures[0],
+        first,
         table,
-        *figures[1:],
+        *others,
     ]
     folded = tuple(_folded(evidence, block, drawn=drawn))
     if folded:

@@ -65,7 +65,6 @@ _EXTRA = (
     "n_unscored",
     "n_stopped",
     "protocol",
-    "higher_is_better",
     "name",
     "bayes_score",
     "bayes_ece",

@@ -1,7 +1,7 @@
 """The leaderboard as plain text, and the words and numbers that text and page share."""
 
 from collections.abc import Callable, Iterator, Sequence
-from textwrap import fill
+from textwrap import fill, wrap
 from typing import Any, cast
 
 import pandas as pd
@@ -9,7 +9,7 @@ import pandas as pd
 from gapbench.bench.core.errors import printable
 from gapbench.reports.tables.leaderboard import PAPER, rows
 
-WIDTH = 110
+WIDTH = 80
 """Most columns of what is printed to a terminal."""
 
 
@@ -20,7 +20,7 @@ def format_table(table: pd.DataFrame) -> str:
         table: the columns of the leaderboard, in its row order.
     """
     found = ["\n".join(_part(title, part)) for title, part in parts(table)]
-    notes = ["* beaten by no other method (group 1).", *statistics(table)]
+    notes = ["* beaten by no other method.", *statistics(table)]
     below = fill(" ".join(notes), WIDTH, break_on_hyphens=False)
     return "\n\n".join([*found, below]) + "\n" if found else "No runs.\n"
 
@@ -45,16 +45,19 @@ def statistics(table: pd.DataFrame) -> list[str]:
     Args:
         table: the columns of the leaderboard.
     """
+    references = ", ".join(sorted(set(table["reference"]) - {""}))
     sentences = [
         "Intervals: 95 %, over seeds and, where stored, test items.",
-        "Groups: simultaneous 95 % intervals of all differences.",
-        "Gap: train minus test score, above zero where train is better.",
+        f"Minus: score minus that of {references}; ^ shown to be better, v worse."
+        if references
+        else "",
+        "Gap: train minus test score.",
         "ECE: before temperature scaling.",
-        "FLOPs: of training, alike on every machine, as seconds are not.",
+        "FLOPs: of training.",
     ]
     if table["variant"].str.endswith(PAPER.strip()).any():
         sentences += [f"{PAPER.strip()}: checkpoint chosen on the test split; such scores flatter."]
-    return sentences
+    return [each for each in sentences if each]
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -92,50 +95,38 @@ def too_few(table: pd.DataFrame) -> str:
     return ""
 
 
-_HEAD = (
-    "",
-    "method",
-    "seeds",
-    "group",
-    "score",
-    "95 %",
-    "gap",
-    "ECE",
-    "seconds",
-    "FLOPs",
-    "params",
-    "failed",
-)
-_WIDTHS = (1, 25, 5, 5, 8, 16, 8, 6, 7, 6, 6, 6)
+_HEAD = ("", "method", "seeds", "score", "95 %", "minus", "gap", "ECE", "FLOPs")
+_WIDTHS = (1, 20, 5, 7, 14, 8, 7, 5, 5)
+_MARKS = {"better": "^", "worse": "v"}
 
 
 def _part(title: list[str], table: pd.DataFrame) -> Iterator[str]:
     """Yield the lines of one task."""
-    yield printable(" | ".join(title))
+    yield printable(fitted(" | ".join(title), WIDTH))
     yield _line(_HEAD)
     found = list(rows(table))
     names = [label(row.method, row.variant) for row in found]
     shown = told_apart(names, lambda name: fitted(name, _WIDTHS[1]))
     for row, name in zip(found, shown, strict=True):
         interval = f"{number(row.score_ci_low)} .. {number(row.score_ci_high)}"
+        difference = number(row.vs_reference)
         yield _line(
             (
                 "*" if pd.notna(row.rank_group) and row.rank_group == 1 else "",
                 name,
                 str(row.n_seeds),
-                number(row.rank_group, 0),
                 number(row.score),
                 interval if pd.notna(row.score_ci_low) else "",
+                difference + (_MARKS.get(row.vs_reference_claim, " ") if difference else ""),
                 number(row.generalization_gap),
                 number(row.ece),
-                number(row.train_seconds, 1),
                 short(row.train_flops),
-                short(row.trainable_params),
-                str(row.n_failed or ""),
             )
         )
+    if failed := int(table["n_failed"].sum()):
+        yield f"{failed} run{'' if failed == 1 else 's'} failed; see gapbench status."
     if warning := too_few(table):
-        yield warning
+        yield from wrap(warning, WIDTH)
 
 
 def short(value: Any) -> str:

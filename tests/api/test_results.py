@@ -53,7 +53,7 @@ def test_leaderboard_is_that_of_the_command(old: gapbench.Results, capsys: Captu
 
 def test_comparison_says_what_the_command_says(old: gapbench.Results, capsys: Capture) -> None:
     """As text, as a table and in a notebook."""
-    found = old.compare("lora / tuned", "bitfit", task="syn_sentiment")
+    found = old.compare("lora / tuned", "bitfit", tasks="syn_sentiment")
     given = ("compare", "lora / tuned", "bitfit", old.path, "--task", "syn_sentiment")
     assert f"{found!r}\n" == call(capsys, *given).out
     content = call(capsys, *given, "--json").json
