@@ -1,4 +1,4 @@
-"""Settings of methods and optimisers as columns, and curves as a table: what CSV files hold more."""
+"""What CSV files hold beside scores: settings, paths of predictions, and curves."""
 
 from typing import Any
 

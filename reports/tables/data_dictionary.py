@@ -1,6 +1,6 @@
 """What every column of the CSV files means: the one definition, for docs and `columns.json`.
 
-`python -m gapbench.reports.tables.data_dictionary` prints docs/data.md.
+A test tells how to write docs/data.md anew where it differs.
 """
 
 import re
@@ -151,7 +151,3 @@ def _lines() -> Iterator[str]:
 def page() -> str:
     """Return docs/data.md."""
     return _FIRST_WORDS + "\n".join(_lines()) + "\n"
-
-
-if __name__ == "__main__":
-    print(page(), end="")
