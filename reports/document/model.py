@@ -116,20 +116,25 @@ class FigureArtifact:
 
     Attributes:
         name: of its files, unique in the report: letters, digits, "-" and "_".
-        finding: a sentence that says what it shows; a screen reader says it in the figure's place.
         title: how to read it; drawn by the document, not in the figure.
         figure: drawn in the placeholder colours of `reports.figures.theme`.
         data: a row for each thing drawn.
+        finding: a sentence that says what it shows, "" if the title does.
         axes: measures of `data` that a reader may choose as axes, each with its name, its unit and
             which values are best ("low" or "high"); empty if nothing can be chosen.
     """
 
     name: str
-    finding: str
     title: str
     figure: "Figure"
     data: pd.DataFrame
+    finding: str = ""
     axes: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
+
+    @property
+    def alternative(self) -> str:
+        """What a screen reader says in its place."""
+        return self.finding or self.title
 
 
 @dataclass(frozen=True)

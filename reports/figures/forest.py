@@ -50,7 +50,7 @@ def forest(block: Block) -> FigureArtifact | None:
         _row(block, e, e.to_reference[o]) for e in entries for o in NAMES if o in e.to_reference
     ]
     return FigureArtifact(
-        f"forest-{block.stem}", _finding(block), title, figure, pd.DataFrame(data)
+        f"forest-{block.stem}", title, figure, pd.DataFrame(data), _finding(block)
     )
 
 

@@ -57,7 +57,7 @@ def levels(block: Block) -> FigureArtifact | None:
         for name, each in found[row.config_hash].items()
     ]
     return FigureArtifact(
-        f"levels-{block.stem}", _finding(drawn), title, figure, pd.DataFrame(data)
+        f"levels-{block.stem}", title, figure, pd.DataFrame(data), _finding(drawn)
     )
 
 

@@ -59,7 +59,7 @@ def matrix(blocks: Sequence[Block], outcome: Outcome) -> FigureArtifact | None:
     with style():
         figure = _draw(depth, texts, reference)
     return FigureArtifact(
-        f"matrix-{outcome}", _finding(data, outcome, reference), title, figure, data
+        f"matrix-{outcome}", title, figure, data, _finding(data, outcome, reference)
     )
 
 

@@ -46,7 +46,7 @@ def drawings(block: Block) -> Iterator[tuple[Diagnostic, FigureArtifact]]:
                     caption, figure, data = draw(block, diagnostic, stored)
                 name = f"{diagnostic.figure}-{block.stem}"
                 title = diagnostic.title + caption
-                yield diagnostic, FigureArtifact(name, "", title, figure, data)
+                yield diagnostic, FigureArtifact(name, title, figure, data)
 
 
 def _stored(block: Block, diagnostic: Diagnostic) -> Stored:

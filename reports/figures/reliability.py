@@ -68,10 +68,10 @@ def reliability_diagrams(block: Block, judged: Judged) -> FigureArtifact | None:
     data = [_binned(row, bins[row.config_hash]) for row in drawn.rows]
     return FigureArtifact(
         f"reliability-{block.stem}",
-        _finding(drawn),
         title,
         figure,
         pd.concat(data, ignore_index=True),
+        _finding(drawn),
     )
 
 

@@ -55,7 +55,7 @@ def throughput(block: Block, machine: str, number: int) -> FigureArtifact | None
         for axis, column in zip(axes, _MEASURES, strict=True):
             _draw_bars(axis, drawn[column].tolist(), [each.look.colour for each in names])
     return FigureArtifact(
-        f"throughput-{number}-{block.stem}", _fastest(drawn), title, figure, drawn
+        f"throughput-{number}-{block.stem}", title, figure, drawn, _fastest(drawn)
     )
 
 
@@ -97,7 +97,7 @@ def relative(blocks: Sequence[Block], machine: str, number: int) -> FigureArtifa
         f"{names[0]} ({times(speed.iloc[0])}), the fewest those of {names[-1]} "
         f"({times(speed[names[-1]])})."
     )
-    return FigureArtifact(f"relative-throughput-{number}", finding, title, figure, data)
+    return FigureArtifact(f"relative-throughput-{number}", title, figure, data, finding)
 
 
 def _fastest(drawn: pd.DataFrame) -> str:

@@ -71,7 +71,7 @@ def tradeoff(block: Block) -> FigureArtifact | None:
             write_names(axis, _points(drawn, column))
     names = {**AXES, "score": (f"test {block.metric}", "", "high" if block.upward else "low")}
     return FigureArtifact(
-        f"tradeoff-{block.stem}", _finding(drawn), title, figure, _data(drawn.rows), names
+        f"tradeoff-{block.stem}", title, figure, _data(drawn.rows), _finding(drawn), names
     )
 
 

@@ -61,7 +61,7 @@ def curves(block: Block) -> FigureArtifact | None:
     with style():
         figure, frames = _draw(drawn, metric)
     return FigureArtifact(
-        f"curves-{block.stem}", _finding(drawn), title, figure, pd.concat(frames, ignore_index=True)
+        f"curves-{block.stem}", title, figure, pd.concat(frames, ignore_index=True), _finding(drawn)
     )
 
 

@@ -120,7 +120,7 @@ def outcomes(searches: Searches) -> FigureArtifact | None:
     data = pd.DataFrame([_outcome(each) for each in drawn])
     helped = [each.name for each in drawn if (each.gain.low or 0.0) > 0]
     finding = f"The interval of the gain lies above zero for {words(helped) or 'no method'}."
-    return FigureArtifact(f"outcomes-{searches.stem}", finding, title, figure, data)
+    return FigureArtifact(f"outcomes-{searches.stem}", title, figure, data, finding)
 
 
 _ENDS = ("mean", "low", "high")
@@ -158,7 +158,7 @@ def sensitivity(searches: Searches) -> FigureArtifact | None:
     data = [about(each) | _trial(trial) for each in drawn for trial in each.summary.study.trials]
     finding = f"Best validation {searches.metric} of each search: {_best(drawn)}."
     return FigureArtifact(
-        f"sensitivity-{searches.stem}", finding, title, figure, pd.DataFrame(data)
+        f"sensitivity-{searches.stem}", title, figure, pd.DataFrame(data), finding
     )
 
 

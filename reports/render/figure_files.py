@@ -63,7 +63,7 @@ def write(document: Document, folder: Path) -> None:
 
 def markup(artifact: FigureArtifact) -> str:
     """Return a figure as an SVG file in light colours."""
-    text = theme.light(theme.svg(artifact.figure, artifact.finding))
+    text = theme.light(theme.svg(artifact.figure, artifact.alternative))
     return _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text) + "\n"
 
 

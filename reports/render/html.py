@@ -66,7 +66,7 @@ class _Figures:
     names: dict[str, str] = field(default_factory=dict)
 
     def markup(self, artifact: FigureArtifact) -> Markup:
-        svg = theme.svg(artifact.figure, artifact.finding)
+        svg = theme.svg(artifact.figure, artifact.alternative)
         text = _TAG.sub(lambda tag: _STYLE.sub(self._named, tag[0]), svg)
         return _constant(text)  # but for text, which `svg` has escaped
 

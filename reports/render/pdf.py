@@ -172,7 +172,7 @@ class _Writer:
                 file = self.folder / f"{part.name}.svg"
                 file.write_text(figure_files.markup(part), encoding="utf-8")
                 names = {"finding": _pieces(part.finding), "title": _pieces(_ended(part.title))}
-                alternative = part.finding or part.title
+                alternative = _ended(part.alternative)
                 return {"part": "picture", "name": part.name, "alternative": alternative, **names}
 
     def table(self, table: Table) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def _drawn(section: Section) -> Section:
     """Draw the figures of a section; until then each holds some ten megabytes."""
     for part in section.flat:
         if isinstance(part, FigureArtifact):
-            theme.svg(part.figure, part.finding)
+            theme.svg(part.figure, part.alternative)
     return section
 
 
