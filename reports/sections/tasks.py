@@ -21,16 +21,16 @@ from gapbench.reports.document.model import Bullets, Column, Folded, Part, Secti
 from gapbench.reports.figures.block import Block, blocks
 from gapbench.reports.figures.forest import forest
 from gapbench.reports.figures.levels import levels
-from gapbench.reports.figures.reliability import reliability_diagrams
 from gapbench.reports.figures.subset import detailed, undrawn
 from gapbench.reports.figures.tradeoff import tradeoff
 from gapbench.reports.figures.training import curves
 from gapbench.reports.prose.card import in_short
-from gapbench.reports.results.predicted import Predicted, predicted
+from gapbench.reports.sections._calibration import BAYES, calibration
+from gapbench.reports.sections._selection_bias import selection_bias
 from gapbench.reports.sections.all_tasks import difference
 from gapbench.reports.tables.leaderboard import rows
 from gapbench.reports.tables.standing import RANKED
-from gapbench.reports.tables.terminal import duration, label, memory, number, short
+from gapbench.reports.tables.terminal import duration, label, memory, short
 from gapbench.reports.tables.words import times
 from gapbench.reports.verdict.model import Entry, Verdict
 
@@ -40,7 +40,6 @@ _PAPER = (
     "Rows marked [paper] follow the papers' protocol: their checkpoint was chosen on the test "
     "split, so their scores are too good."
 )
-_BAYES = {"score": "score", "ECE": "ece", "Brier": "brier", "NLL": "nll"}
 _TUNED = (
     plain("default", "of a tuned row: test score of the method's own settings", "default"),
     plain("gain", "tuned minus default, seed by seed; flipped where lower is better", "gain.mean"),
@@ -66,7 +65,7 @@ def section(evidence: Evidence) -> Section:
 def _block(evidence: Evidence, block: Block, *, drawn: bool) -> list[Part]:
     """Return what is said of one task and backbone."""
     fields = (*_fields(block), *_beside(evidence, block.table))
-    footer = best_possible(evidence, block.table, fields, _BAYES)
+    footer = best_possible(evidence, block.table, fields, BAYES)
     name = f"Comparison: {title(block.table)}"
     table = table_of(block.table, name, fields, evidence, footer)
     said = Text(f"{block.verdict.recommended or 'No answer'}: {in_short(block.verdict)}.")
@@ -166,47 +165,11 @@ def _folded(evidence: Evidence, block: Block, *, drawn: bool) -> Iterator[Part]:
         if each.beaten_by
     ]
     not_ranked = [f"{e.name} is not ranked: {e.why}" for e in block.verdict.entries if e.why]
-    if beaten or not_ranked:
-        yield Bullets((*beaten, *not_ranked))
+    bias = selection_bias(block)
+    if said := (*beaten, *not_ranked, *([bias] if bias else [])):
+        yield Bullets(said)
     if block.table["ece"].notna().any():
-        yield from _calibration(evidence, block, drawn=drawn)
-
-
-def _calibration(evidence: Evidence, block: Block, *, drawn: bool) -> Iterator[Part]:
-    known = block.only(block.table[block.table["ece"].notna()])
-    judged = _judged(known) if drawn else {}
-    if drawn and (figure := reliability_diagrams(known, judged)):
-        yield figure
-    distances = {name: found.distance(calibrated=False) for name, found in judged.items()}
-    fields: tuple[Field, ...] = (
-        plain("ECE", "expected calibration error, 15 bins of equal width", "ece"),
-        plain("ECE, scaled", "after the temperature fitted on validation", "ece_calibrated"),
-        plain("temperature", "above 1: the model was overconfident", "temperature", 2),
-        plain("Brier", "squared error of the probabilities", "brier"),
-        plain("NLL", "negative log-likelihood, nats", "nll"),
-    )
-    if any(distances.values()):
-        fields = (*fields, _distance(distances))
-    footer = best_possible(evidence, block.table, fields, _BAYES)
-    yield table_of(known.table, f"Calibration: {title(block.table)}", fields, evidence, footer)
-
-
-def _judged(block: Block) -> dict[str, Predicted]:
-    strict = block.runs[block.runs["protocol"] != "paper"]
-    temperatures = {
-        str(run): float(fitted) for run, fitted in strict["temperature"].dropna().items()
-    }
-    found = {row.config_hash: predicted(block.results, row, temperatures) for row in block.rows}
-    return {name: each for name, each in found.items() if each is not None}
-
-
-def _distance(distances: dict[str, float | None]) -> Field:
-    def read(row: Any) -> Value:
-        distance = distances.get(row.config_hash)
-        return value(distance, number(distance))
-
-    hint = "mean total variation distance to the true class probabilities, before scaling"
-    return Field(Column("distance", hint), read)
+        yield from calibration(evidence, block, drawn=drawn)
 
 
 def _beside(evidence: Evidence, block: pd.DataFrame) -> Iterator[Field]:

@@ -36,7 +36,7 @@ from gapbench.reports.document.model import (
     Text,
     Value,
 )
-from gapbench.reports.figures.theme import colours, style
+from gapbench.reports.figures.theme import colour, style
 from gapbench.reports.render import pdf
 from gapbench.reports.render.report import document, gather
 from tests.support.results_folder import FEW, fill
@@ -48,7 +48,7 @@ SCORES = (
     Column("95 %", "interval of the mean"),
     Column("seeds"),
 )
-COLOURS = [*colours("abcdefgh").values()]
+COLOURS = [*map(colour, "abcdefgh")]
 
 
 def make_row(place: int, name: str | None = None, *, fold: int = 1) -> Row:

@@ -8,7 +8,7 @@ from gapbench.bench.store.record import Checkpoint, Record
 from gapbench.bench.store.store import Store
 from gapbench.reports.figures.block import Block, blocks
 from gapbench.reports.render.report import gather
-from gapbench.reports.sections.overfitting import _amounts, selection_bias
+from gapbench.reports.sections._selection_bias import _amounts, selection_bias
 from gapbench.reports.tables.terminal import number
 from tests.support.results_folder import make_cell, make_record, make_task, put
 
