@@ -78,7 +78,9 @@ def test_measures_are_those_of_the_verdict(tmp_path: Path) -> None:
     assert first.first.startswith(f"{entry.levels['score'].mean:.3f} (")
     assert first.difference.startswith(f"+{entry.to_reference['score'].difference:.3f} (+")
     assert first.reading == "better"
-    assert {each.second for each in made.measures if "cost" in each.name} == {"1.0×"}
+    assert {each.second for each in made.measures if "cost" in each.name} == {
+        "1.0\N{MULTIPLICATION SIGN}"
+    }
 
 
 def test_text_fits_80_columns_whatever_it_holds(tmp_path: Path) -> None:
