@@ -79,6 +79,7 @@ _TEXT = {
 _WHOLE = (
     "n_seeds",
     "rank_group",
+    "forward_passes",
     "peak_memory_bytes",
     "trainable_params",
     "tune_trials",
