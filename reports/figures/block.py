@@ -12,6 +12,7 @@ import pandas as pd
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.figures.layout import MarkerStyle, Named
 from gapbench.reports.figures.theme import marker, tip
+from gapbench.reports.prose.card import settings
 from gapbench.reports.results.load import Results
 from gapbench.reports.tables.leaderboard import rows
 from gapbench.reports.tables.terminal import label, place
@@ -77,8 +78,15 @@ class Block:
         return Named(name, self.looks[name])
 
     def tip(self, row: Any, text: str) -> str:
-        """Return the `gid` of a mark of a row: its method, and what it shows in words."""
-        return tip(row.method, f"{label(row.method, row.variant)}: {text}")
+        """Return the `gid` of a mark of a row: its method, what it shows, and its settings."""
+        name = label(row.method, row.variant)
+        return tip(row.method, f"{name}: {text}. {self.about(row)}")
+
+    def about(self, row: Any) -> str:
+        """Return seeds and settings of a row in words."""
+        said = settings(self.verdict[label(row.method, row.variant)])
+        seeds = f"{row.n_seeds} seed{'' if row.n_seeds == 1 else 's'}"
+        return ", ".join(filter(None, (seeds, said)))
 
     def only(self, table: pd.DataFrame) -> "Block":
         """Return the block with some of its rows."""

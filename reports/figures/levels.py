@@ -74,7 +74,7 @@ def _draw(axis: Axes, place: int, block: Block, row: Any, level: Level | None) -
         return
     look = block.named(row).look
     ends = interval(level.low, level.high)
-    said = f"{number(level.mean)}{f' ({ends})' if ends else ''}, {level.n_seeds} seeds"
+    said = f"{number(level.mean)}{f' ({ends})' if ends else ''}"
     if level.low is not None and level.high is not None:
         axis.plot([level.low, level.high], [place] * 2, color=look.colour, linewidth=1.3)
     mark(axis, level.mean, place, look, gid=block.tip(row, said))

@@ -3,9 +3,6 @@
 The page lets a reader choose both axes; what may be chosen travels with the figure's data.
 """
 
-from collections.abc import Sequence
-from typing import Any
-
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -71,18 +68,18 @@ def tradeoff(block: Block) -> FigureArtifact | None:
             write_names(axis, _points(drawn, column))
     names = {**AXES, "score": (f"test {block.metric}", "", "high" if block.upward else "low")}
     return FigureArtifact(
-        f"tradeoff-{block.stem}", title, figure, _data(drawn.rows), _finding(drawn), names
+        f"tradeoff-{block.stem}", title, figure, _data(drawn), _finding(drawn), names
     )
 
 
-def _data(found: Sequence[Any]) -> pd.DataFrame:
+def _data(block: Block) -> pd.DataFrame:
     fields = [*AXES, "n_seeds", "score_ci_low", "score_ci_high", "gap_ci_low", "gap_ci_high"]
     return pd.DataFrame(
         [
             identity(row)
             | {name: getattr(row, name) / _ONE.get(name, 1) for name in fields}
-            | {"name": label(row.method, row.variant)}
-            for row in found
+            | {"name": label(row.method, row.variant), "about": block.about(row)}
+            for row in block.rows
         ]
     )
 
@@ -95,9 +92,7 @@ def _draw(axis: Axes, block: Block, column: str) -> None:
         if pd.isna(x):
             continue
         look = block.named(row).look
-        said = block.tip(
-            row, f"{name} {short(x)}, {block.metric} {number(row.score)}, {row.n_seeds} seeds"
-        )
+        said = block.tip(row, f"{name} {short(x)}, {block.metric} {number(row.score)}")
         if pd.notna(row.score_ci_low):
             ends = (row.score_ci_low, row.score_ci_high)
             axis.plot([x, x], ends, color=look.colour, linewidth=0.9, alpha=0.6, zorder=1.5)

@@ -1,6 +1,7 @@
 """The answer in words: what a verdict says, short enough for one screen."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from math import isfinite, isinf, isnan
 
 from gapbench.reports.document.model import Card, Measure
@@ -178,11 +179,23 @@ def _change(found: Contrast) -> str:
 def _points(verdict: Verdict) -> Iterator[tuple[str, str]]:
     """Yield further answers, each under its question."""
     chosen = next((each for each in verdict.entries if each.name == verdict.recommended), None)
-    yield "Settings", settings(chosen) if chosen else ""
+    said = settings(_shared_settings(verdict, chosen)) if chosen else ""
+    yield "Settings", f"{verdict.recommended}: {said}." if said else ""
     yield "Also unbeaten", _ties(verdict)
     yield "Does training help?", _learned(verdict)
     yield "What would change this", _design(verdict)
     yield "Read with care", " ".join(_cautions(verdict))
+
+
+def _shared_settings(verdict: Verdict, entry: Entry) -> Entry:
+    """Return a row with the settings that it has on all tasks, where there are several."""
+    own = [each[entry.name].settings for each in verdict.tasks]
+    alike = {
+        name: value
+        for name, value in (own[0] if own else entry.settings).items()
+        if all(name in other and other[name] == value for other in own)
+    }
+    return replace(entry, settings=alike)
 
 
 def settings(entry: Entry) -> str:
@@ -194,7 +207,7 @@ def settings(entry: Entry) -> str:
         f"{n.replace('_', ' ')} {v:g}" if isinstance(v, float) else f"{n.replace('_', ' ')} {v}"
         for n, v in shown
     )
-    return f"{entry.name}: {said}{more}" if said else ""
+    return f"{said}{more}" if said else ""
 
 
 def _ties(verdict: Verdict) -> str:

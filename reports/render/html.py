@@ -149,6 +149,7 @@ def _points(artifact: FigureArtifact) -> str:
         {
             "name": row["name"],
             "method": row["method"],
+            "about": row["about"],
             "colour": theme.variable(theme.colour(row["method"])),
         }
         | {name: None if pd.isna(row[name]) else float(f"{row[name]:.5g}") for name in axes}

@@ -224,7 +224,7 @@ function chart({ axes, points }, x, y) {
     const spot = spots.find(free) ?? spots[0];
     taken.push(spot);
     const mark = element("g", { "data-method": point.method });
-    mark.append(element("title", {}, `${point.name}: ${axes[x][0]} ${brief(point[x])}, ${axes[y][0]} ${brief(point[y])}`));
+    mark.append(element("title", {}, `${point.name}: ${axes[x][0]} ${brief(point[x])}, ${axes[y][0]} ${brief(point[y])}. ${point.about}`));
     mark.append(element("circle", { cx, cy, r: 5, style: `fill: ${point.colour}` }), element("text", { x: spot[0], y: spot[1] + 11 }, point.name));
     svg.append(mark);
     marks.push(mark);
