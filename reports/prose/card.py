@@ -28,6 +28,7 @@ _SHOWN: tuple[Outcome, ...] = ("score", "gap", "ece")
 _READINGS = {"better": "better", "worse": "worse", "": "no difference shown"}
 _TOGETHER = "(95 % confidence, all comparisons together)"
 _MOST_SETTINGS, _MOST_COUNTED = 8, 4
+_NONE_YET = "No recommendation yet. "
 _EXPECTED = (*RANKED, "untrained")
 
 
@@ -42,7 +43,7 @@ def card(verdict: Verdict) -> Card:
         measures=tuple(_measures(verdict, subject, beside)),
         points={name: said for name, said in _points(verdict) if said},
         tasks=tuple(
-            (_task(verdict, each), each.recommended or "none", in_short(each))
+            (_task(verdict, each), each.recommended or "none yet", in_short(each))
             for each in verdict.tasks
         ),
     )
@@ -87,7 +88,7 @@ def headline(verdict: Verdict) -> str:
         return f"Only {name} can be judged, so there is nothing to compare it with."
     if verdict.why == UNTRAINED:
         names = listed([each.second for each in verdict.untrained if each.claim != "better"])
-        return f"Use none of them yet: no trained method is shown to be better than {names}."
+        return f"{_NONE_YET}No trained method is shown to be better than {names}."
     if verdict.why == NO_ROW:
         return "No trained method has a score yet."
     return "Too few seeds for an answer."
@@ -292,4 +293,9 @@ def in_short(verdict: Verdict) -> str:
     if verdict.why == CHEAPEST_BETTER:
         found = verdict[verdict.recommended].to_reference["score"]
         return f"better than {verdict.reference} by {_change(found)}"
-    return headline(verdict).removeprefix("Use none of them yet: ").rstrip(".")
+    return _continued(headline(verdict).removeprefix(_NONE_YET))
+
+
+def _continued(sentence: str) -> str:
+    """Return a sentence as the end of another one."""
+    return f"{sentence[:1].lower()}{sentence[1:].rstrip('.')}"
