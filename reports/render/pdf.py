@@ -216,7 +216,9 @@ _FOLDED = (
 def _unfolded(parts: tuple[Part, ...]) -> tuple[Part, ...]:
     """Return what stands on paper: no folded parts, and no subheading with nothing below it."""
     kept = [part for part in parts if not isinstance(part, Folded)]
-    following = [*kept[1:], None]
+    if len(kept) == len(parts):
+        return parts
+    following = [*kept[1:], None][: len(kept)]
     return tuple(
         part
         for part, after in zip(kept, following, strict=True)

@@ -49,7 +49,8 @@ def recommend(
         return (reference if reference in scored else "", TOO_FEW) if scored else ("", NO_ROW)
     if len(ranked) == 1:
         return ranked[0].name, ALONE
-    best = [each.name for each in ranked if not each.beaten_by]
+    shown = {each.name for each in ranked}  # of a part of a folder, what beats a row may be hidden
+    best = [each.name for each in ranked if shown.isdisjoint(each.beaten_by)]
     if reference in best:
         return reference, NOTHING_BEATS
     better = [name for name in best if name in beats_reference]

@@ -15,7 +15,7 @@ from gapbench.bench.store.store import Store
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Bullets, Row, Section, Table, Terms
 from gapbench.reports.render.report import document, gather
-from gapbench.reports.sections import failures, protocol, tasks
+from gapbench.reports.sections import all_tasks, failures, protocol, tasks
 from tests.reports.tables.test_published_comparison import cell_of, folder_of
 from tests.reports.tables.test_tuning import found_in, search
 from tests.reports.tables.test_tuning import stored as tuned_store
@@ -66,6 +66,21 @@ def test_comparison_without_tuning_and_figures_has_no_columns_for_them(tmp_path:
     assert not {"default", "gain", "published"} & {column.heading for column in table.columns}
     assert table.footer is not None
     assert shown(table, table.footer)["score"] == "0.860"
+
+
+def test_all_tasks_have_means_and_differences_in_one_table(tmp_path: Path) -> None:
+    """Over two tasks or more, a row has its mean and what it differs by; one task has none."""
+    two = (make_task(), make_task("other"))
+    section = all_tasks.section(gather(fill(tmp_path / "two", methods=FEW, tasks=two).root))
+    assert section is not None
+    [table] = tables(section)
+    rows = by_name(table)
+    assert set(rows) == set(FEW)
+    assert rows["lora"]["Δ score"] == ""
+    assert all(row["mean score"] for row in rows.values())
+    assert (
+        all_tasks.section(gather(fill(tmp_path / "one", methods=FEW, tasks=two[:1]).root)) is None
+    )
 
 
 def test_every_row_about_a_method_has_its_colour_and_facets(tmp_path: Path) -> None:
