@@ -99,9 +99,8 @@ def test_predictions_of_a_run(old: gapbench.Results) -> None:
     assert right.mean() == pytest.approx(row["test_score"])
     pd.testing.assert_frame_equal(old.predictions(row["run_hash"][:8]), frame)
     skipped = old.runs.query("status == 'skipped'").iloc[0]
-    with pytest.raises(
-        RecordError, match="has no stored predictions of split 'test'; its status is skipped"
-    ):
+    reason = "has no stored predictions of split 'test'; its status is skipped"
+    with pytest.raises(RecordError, match=reason):
         old.predictions(skipped)
     with pytest.raises(RecordError, match=r"0 run hashes under .* begin with 'xyz'"):
         old.predictions("xyz")

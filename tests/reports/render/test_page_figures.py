@@ -1,4 +1,4 @@
-"""Figures in a real browser: what marks say, how filters reach them, and axes that can be chosen."""
+"""Figures in a real browser: what marks say, how filters reach them, and the choice of axes."""
 
 from pathlib import Path
 

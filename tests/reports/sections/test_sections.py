@@ -78,9 +78,8 @@ def test_all_tasks_have_means_and_differences_in_one_table(tmp_path: Path) -> No
     assert set(rows) == set(FEW)
     assert rows["lora"]["Δ score"] == ""
     assert all(row["mean score"] for row in rows.values())
-    assert (
-        all_tasks.section(gather(fill(tmp_path / "one", methods=FEW, tasks=two[:1]).root)) is None
-    )
+    one = fill(tmp_path / "one", methods=FEW, tasks=two[:1])
+    assert all_tasks.section(gather(one.root)) is None
 
 
 def test_every_row_about_a_method_has_its_colour_and_facets(tmp_path: Path) -> None:
