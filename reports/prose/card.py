@@ -289,7 +289,8 @@ def in_short(verdict: Verdict) -> str:
             return "no other method is shown to be better"
         if verdict.ruled_out <= 0:
             return "shown to be better than every other method"
-        return f"no other is shown to be better; more than {signed(verdict.ruled_out)} is ruled out"
+        most = number(verdict.ruled_out)
+        return f"no other is shown to be better; an advantage above {most} is ruled out"
     if verdict.why == CHEAPEST_BETTER:
         found = verdict[verdict.recommended].to_reference["score"]
         return f"better than {verdict.reference} by {_change(found)}"

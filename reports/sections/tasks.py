@@ -68,7 +68,9 @@ def _block(evidence: Evidence, block: Block, *, drawn: bool) -> list[Part]:
     footer = best_possible(evidence, block.table, fields, BAYES)
     name = f"Comparison: {title(block.table)}"
     table = table_of(block.table, name, fields, evidence, footer)
-    said = Text(f"{block.verdict.recommended or 'No answer'}: {in_short(block.verdict)}.")
+    said = Text(
+        f"{block.verdict.recommended or 'No recommendation yet'}: {in_short(block.verdict)}."
+    )
     first, *others = (forest(block), tradeoff(block), curves(block)) if drawn else (None,)
     parts: list[Part | None] = [
         heading(block.table, measured=True),

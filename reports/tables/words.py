@@ -40,7 +40,7 @@ def interval(low: Any, high: Any) -> str:
 def signed(value: Any) -> str:
     """Return a difference with its sign; "" if none."""
     text = number(value)
-    return text if not text or text.startswith("-") or float(value) == 0 else f"+{text}"
+    return f"+{text}" if text.strip("-0.,") and not text.startswith("-") else text
 
 
 def times(multiple: Any) -> str:
