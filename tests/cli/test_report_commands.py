@@ -132,7 +132,7 @@ def test_compare_prints_a_line_per_task_or_json(store: Store, capsys: Capture) -
     assert [task["task"] for task in made["tasks"]] == [None, "syn_sentiment", "syn_similarity"]
     assert made["conclusion"] in " ".join(answer.out.split())
     assert max(map(len, answer.out.splitlines())) <= 80
-    for task in made["tasks"]:
+    for task in made["tasks"][1:]:  # there is no mean over unlike metrics of two methods
         assert f"{task['difference']:.3f}" in answer.out
 
 

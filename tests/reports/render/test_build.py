@@ -78,8 +78,8 @@ def test_build_writes_a_page_with_every_section(built: Built) -> None:
         "answer all-tasks tasks throughput failures protocol limits glossary"
     )
     # Matrices of scores and gaps; forest, tradeoff, curves and levels of two tasks; reliability of
-    # the classification task; throughput of one machine, relative and of two tasks.
-    assert page.count("svg") == 14
+    # the classification task; speed on one machine.
+    assert page.count("svg") == 12
     text = "".join(page.text)
     assert "Every planned run ended well." in text
     assert "best possible" in text
