@@ -16,10 +16,13 @@ def with_settings(table: pd.DataFrame, results: Results) -> pd.DataFrame:
         table: with a column `config_hash`.
         results: where the cells are.
     """
-    found = pd.DataFrame([_settings(results, name) for name in table["config_hash"]], table.index)
-    whole = [name for name in found if _counts(found[name])]
-    found = found.astype(dict.fromkeys(whole, "Int64"))
-    return pd.concat([table, found[sorted(found)]], axis=1)
+    if not results.cells:
+        return table
+    # Columns are those of the whole folder, whatever part of it the table is about.
+    known = pd.DataFrame({name: _settings(results, name) for name in results.cells}).T
+    known = known.apply(lambda column: column.astype("Int64") if _counts(column) else column)
+    names = sorted(str(name) for name in known.columns)
+    return table.join(known[names].infer_objects(), on="config_hash")
 
 
 def with_predictions(runs: pd.DataFrame, results: Results) -> pd.DataFrame:
@@ -34,9 +37,7 @@ def with_predictions(runs: pd.DataFrame, results: Results) -> pd.DataFrame:
 
 
 def _settings(results: Results, config_hash: str) -> dict[str, Any]:
-    record = results.cells.get(config_hash)
-    if record is None:
-        return {}
+    record = results.cells[config_hash]
     training = record.cell.training.model_dump(mode="json", exclude_none=True)
     found = {f"config.{name}": value for name, value in record.cell.config.items()}
     found |= {f"training.{name}": value for name, value in training.items()}
