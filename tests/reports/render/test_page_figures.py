@@ -46,7 +46,7 @@ def test_both_axes_of_a_plot_can_be_chosen_and_taken_back(open_page: Open, repor
     expect(drawn).to_be_visible()
     label = str(drawn.get_attribute("aria-label"))
     assert label.startswith("calibration error (ECE) (lower is better) against training time, s")
-    names = {name.strip() for name in drawn.locator("g text").all_inner_texts()}
+    names = {name.strip() for name in drawn.locator("g text").all_text_contents()}
     assert names == set(FEW)
     for choice in (across, up):
         choice.select_option("")
