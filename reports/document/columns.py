@@ -13,7 +13,7 @@ import pandas as pd
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Column, Row, Subheading, Table, Value
 from gapbench.reports.tables.leaderboard import rows
-from gapbench.reports.tables.terminal import label, number, place, short
+from gapbench.reports.tables.terminal import number, place, short
 from gapbench.reports.tables.words import interval
 
 NOTHING = Value("")
@@ -102,7 +102,7 @@ def table_of(
     """
     found = (
         Row(
-            label(row.method, row.variant),
+            row.name,
             read(row, fields),
             evidence.colours[row.method],
             facets(row),

@@ -15,7 +15,7 @@ from gapbench.reports.figures.theme import marker, tip
 from gapbench.reports.prose.card import settings
 from gapbench.reports.results.load import Results
 from gapbench.reports.tables.leaderboard import rows
-from gapbench.reports.tables.terminal import label, place
+from gapbench.reports.tables.terminal import place
 from gapbench.reports.verdict.model import Verdict
 
 _FILLS = ("full", "none", "left", "bottom", "right", "top")
@@ -28,7 +28,7 @@ class Block:
     Attributes:
         results: where their runs are.
         table: the rows.
-        looks: how each row looks, by its label.
+        looks: how each row looks, by its name.
         stem: names the block in the names of files, unique in the report.
         verdict: what the data say of the rows.
     """
@@ -74,17 +74,15 @@ class Block:
 
     def named(self, row: Any) -> Named:
         """Return a row's name and look."""
-        name = label(row.method, row.variant)
-        return Named(name, self.looks[name])
+        return Named(row.name, self.looks[row.name])
 
     def tip(self, row: Any, text: str) -> str:
         """Return the `gid` of a mark of a row: its method, what it shows, and its settings."""
-        name = label(row.method, row.variant)
-        return tip(row.method, f"{name}: {text}. {self.about(row)}")
+        return tip(row.method, f"{row.name}: {text}. {self.about(row)}")
 
     def about(self, row: Any) -> str:
         """Return seeds and settings of a row in words."""
-        said = settings(self.verdict[label(row.method, row.variant)])
+        said = settings(self.verdict[row.name])
         seeds = f"{row.n_seeds} seed{'' if row.n_seeds == 1 else 's'}"
         return ", ".join(filter(None, (seeds, said)))
 
@@ -110,7 +108,7 @@ def blocks(evidence: Evidence) -> list[Block]:
 
 
 def looks(table: pd.DataFrame, colours: Mapping[str, str]) -> dict[str, MarkerStyle]:
-    """Return how rows look, by their labels; variants of a method differ in how they are filled.
+    """Return how rows look, by their names; variants of a method differ in how they are filled.
 
     Args:
         table: rows of `summarise` that may be compared.
@@ -122,7 +120,7 @@ def looks(table: pd.DataFrame, colours: Mapping[str, str]) -> dict[str, MarkerSt
         fill = _FILLS[variants[row.method] % len(_FILLS)]
         variants[row.method] += 1
         look = MarkerStyle(colours[row.method], marker(row.method), fill)
-        found[label(row.method, row.variant)] = look
+        found[row.name] = look
     return found
 
 

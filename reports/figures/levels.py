@@ -11,7 +11,7 @@ from gapbench.reports.figures.layout import listed, mark
 from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import style
 from gapbench.reports.tables.standing import Outcome
-from gapbench.reports.tables.terminal import label, number
+from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.words import interval
 from gapbench.reports.verdict.model import Level
 
@@ -65,7 +65,7 @@ _PARTS = ("mean", "low", "high", "n_seeds", "n_items", "withheld")
 
 
 def _levels(block: Block, row: Any) -> dict[Outcome, Level]:
-    levels = block.verdict[label(row.method, row.variant)].levels
+    levels = block.verdict[row.name].levels
     return {name: level for name, level in levels.items() if name in _NAMES}
 
 
@@ -82,6 +82,6 @@ def _draw(axis: Axes, place: int, block: Block, row: Any, level: Level | None) -
 
 def _finding(block: Block) -> str:
     first, last = block.rows[0], block.rows[-1]
-    name, other = (label(row.method, row.variant) for row in (first, last))
+    name, other = (row.name for row in (first, last))
     ends = f"{name} with {number(first.score)} to {other} with {number(last.score)}"
     return f"Mean test {block.metric} on {first.task} reaches from {ends}."

@@ -4,7 +4,6 @@ import pandas as pd
 
 from gapbench.reports.document.model import Text
 from gapbench.reports.tables.leaderboard import rows
-from gapbench.reports.tables.terminal import label
 
 _ALL, _FIRST = 8, 2
 
@@ -24,7 +23,7 @@ def chosen(table: pd.DataFrame, by: str, most: int, reference: str) -> pd.DataFr
     if len(table) <= most:
         return table
     places = [0]
-    names = [label(row.method, row.variant) for row in rows(table)]
+    names = [row.name for row in rows(table)]
     places += [names.index(reference)] if reference in names else []
     order = [int(place) for place in table[by].reset_index(drop=True).sort_values().index]
     ends = [end for pair in zip(reversed(order), order, strict=True) for end in pair]

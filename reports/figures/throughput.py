@@ -12,8 +12,6 @@ from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.block import Block, identity
 from gapbench.reports.figures.layout import MarkerStyle, Named, listed, mark
 from gapbench.reports.figures.theme import INK, style, tip
-from gapbench.reports.tables.leaderboard import rows
-from gapbench.reports.tables.terminal import label
 from gapbench.reports.tables.words import times
 
 _MOST = 40
@@ -41,7 +39,6 @@ def throughput(blocks: Sequence[Block], machine: str, number: int) -> FigureArti
     if data.empty:
         return None
     looks = {name: look for block in reversed(blocks) for name, look in block.looks.items()}
-    data = data.assign(name=_labels(data))
     speed = data.groupby("name")["tokens_per_second"].median().sort_values(ascending=False)
     names = list(speed.index[:_MOST])
     title = (
@@ -91,7 +88,7 @@ def _measured(block: Block, machine: str) -> pd.DataFrame:
             "peak_memory_mib": _float(row.peak_memory_bytes) / 2**20,
         }
         if row.machine == machine and np.isfinite(list(values.values())).any():
-            found.append(identity(row) | {"machine": machine} | values)
+            found.append(identity(row) | {"name": row.name, "machine": machine} | values)
     return pd.DataFrame(found)
 
 
@@ -103,16 +100,12 @@ def _ratios(measured: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Return measures over those of the reference; nothing where it is not there."""
     if measured.empty:
         return measured
-    plain = np.array([name == reference for name in _labels(measured)])
+    plain = measured["name"] == reference
     if not plain.any():
         return measured.iloc[:0]
     columns = list(_MEASURES)
     ratios = measured[columns] / measured.loc[plain, columns].iloc[0]
     return measured.assign(**{name: ratios[name] for name in columns})[~plain]
-
-
-def _labels(frame: pd.DataFrame) -> list[str]:
-    return [label(row.method, row.variant) for row in rows(frame)]
 
 
 def _draw_ratios(

@@ -15,7 +15,7 @@ from gapbench.reports.figures.measure import within
 from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import INK, style
 from gapbench.reports.tables.leaderboard import rows
-from gapbench.reports.tables.terminal import label, number, short
+from gapbench.reports.tables.terminal import number, short
 from gapbench.reports.tables.words import listed
 
 AXES = {
@@ -78,7 +78,7 @@ def _data(block: Block) -> pd.DataFrame:
         [
             identity(row)
             | {name: getattr(row, name) / _ONE.get(name, 1) for name in fields}
-            | {"name": label(row.method, row.variant), "about": block.about(row)}
+            | {"name": row.name, "about": block.about(row)}
             for row in block.rows
         ]
     )
@@ -116,7 +116,7 @@ def _points(block: Block, column: str) -> list[Point]:
         Point(
             getattr(row, column),
             row.score,
-            within(label(row.method, row.variant), 1.4, SIZE),
+            within(row.name, 1.4, SIZE),
             *((row.score_ci_low, row.score_ci_high) if pd.notna(row.score_ci_low) else ()),
         )
         for row in block.rows
@@ -131,7 +131,7 @@ def _finding(block: Block) -> str:
         return f"Scores on {block.rows[0].task} against their cost."
     worth = table["score"].to_numpy() * (1 if block.upward else -1)
     gaps = table["generalization_gap"].to_numpy()
-    names = [label(row.method, row.variant) for row in rows(table)]
+    names = [row.name for row in rows(table)]
     best = [
         name
         for name, own, gap in zip(names, worth, gaps, strict=True)

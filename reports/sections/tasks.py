@@ -148,7 +148,7 @@ def shown(heading: str, hint: str, field: str, form: Any) -> Field:
 
 def _of_entry(verdict: Verdict, column: Column, read: Any) -> Field:
     """Return a field that reads a row's entry in the verdict."""
-    return Field(column, lambda row: read(verdict[label(row.method, row.variant)]))
+    return Field(column, lambda row: read(verdict[row.name]))
 
 
 def _beaten(entry: Entry) -> Value:
