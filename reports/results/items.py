@@ -7,6 +7,7 @@ item is kept. Every metric says itself what an item adds to its score (`bench.me
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -62,6 +63,13 @@ class Term:
     recorded: float
 
 
+_RECORDED = [
+    *("run_hash", "seed", "metric", "higher_is_better"),
+    *("train_score", "validation_score", "test_score", "ece", "nll"),
+]
+"""What outcomes are made of, in the table of runs."""
+
+
 def samples(
     results: Results, cells: Mapping[Key, Scored], outcome: Outcome = "score"
 ) -> dict[Key, Sample]:
@@ -93,6 +101,15 @@ class _Reader:
     results: Results
     ids: dict[str, NDArray[Any]] = field(default_factory=dict)
 
+    @cached_property
+    def _runs(self) -> pd.DataFrame:
+        return self.results.runs[_RECORDED]
+
+    @cached_property
+    def _places(self) -> Mapping[Any, NDArray[Any]]:
+        """Places of the runs of each cell, as looking through all runs for each takes long."""
+        return self.results.runs.groupby("config_hash").indices
+
     def sample(self, cell: Scored, outcome: Outcome) -> Sample:
         terms = dict(self._terms(cell, outcome))
         scores = {
@@ -118,8 +135,8 @@ class _Reader:
                     [Term(s or TEST, m, 1 / len(parts), value) for (s, _, m), value in parts],
                 )
             return
-        runs = self.results.runs
-        runs = runs[(runs["config_hash"] == cell.config_hash) & runs["seed"].isin(cell.scores)]
+        runs = self._runs.iloc[self._places.get(cell.config_hash, [])]
+        runs = runs[runs["seed"].isin(cell.scores)]
         for row in runs.drop_duplicates("run_hash").to_dict("records"):
             sign = 1 if row["higher_is_better"] else -1
             weights: dict[Outcome, dict[tuple[str, str], int]] = {
