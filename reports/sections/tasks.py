@@ -26,6 +26,7 @@ from gapbench.reports.figures.tradeoff import tradeoff
 from gapbench.reports.figures.training import curves
 from gapbench.reports.prose.card import in_short
 from gapbench.reports.sections._calibration import BAYES, calibration
+from gapbench.reports.sections._draws import draws
 from gapbench.reports.sections._selection_bias import selection_bias
 from gapbench.reports.sections.all_tasks import difference
 from gapbench.reports.tables.leaderboard import rows
@@ -167,9 +168,9 @@ def _folded(evidence: Evidence, block: Block, *, drawn: bool) -> Iterator[Part]:
         if each.beaten_by
     ]
     not_ranked = [f"{e.name} is not ranked: {e.why}" for e in block.verdict.entries if e.why]
-    bias = selection_bias(block)
-    if said := (*beaten, *not_ranked, *([bias] if bias else [])):
-        yield Bullets(said)
+    said = (*beaten, *not_ranked, draws(block), selection_bias(block))
+    if found := tuple(filter(None, said)):
+        yield Bullets(found)
     if block.table["ece"].notna().any():
         yield from calibration(evidence, block, drawn=drawn)
 

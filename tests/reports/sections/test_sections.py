@@ -190,3 +190,22 @@ def test_protocol_states_shared_settings_once(tmp_path: Path) -> None:
     [table] = tables(section)
     own = {name: row["settings of its own"] for name, row in by_name(table).items()}
     assert own == {"lora": "rank: 4", "dora": "rank: 8"}
+
+
+def test_tasks_say_what_methods_drew_where_it_differs(tmp_path: Path) -> None:
+    """Parts of the training set have partial batches of their own."""
+    store = Store(tmp_path)
+    store.open_for_writing()
+    drawn = {"lora": {"train": 240}, "dora": {"train": 240}, "bilora": {"train": 228, "upper": 90}}
+    for method, parts in drawn.items():
+        record = make_record(make_cell(method, task=make_task()))
+        assert record.cost is not None
+        cost = record.cost.model_copy(update={"drawn": parts})
+        put(store, record.model_copy(update={"cost": cost}))
+    evidence = gather(store.root)
+    found = [part for part in tasks.section(evidence).flat if isinstance(part, Bullets)]
+    [said] = [item for part in found for item in part.items if "drawn" in item]
+    for part in ("train 240 (", "train 228, upper 90 (bilora)"):
+        assert part in said
+    runs = evidence.results.runs.set_index("method")
+    assert runs.loc["bilora", "drawn"] == "train 228, upper 90"
