@@ -106,7 +106,7 @@ class _Reader:
         return self.results.runs[_RECORDED]
 
     @cached_property
-    def _places(self) -> Mapping[Any, NDArray[Any]]:
+    def _places(self) -> Mapping[Any, Any]:
         """Places of the runs of each cell, as looking through all runs for each takes long."""
         return self.results.runs.groupby("config_hash").indices
 

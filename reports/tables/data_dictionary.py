@@ -92,6 +92,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "stack_size": ("count", "runs that trained together"),
     "tune_trials": ("count", "trials of the search that chose the settings"),
     "tune_seconds": ("s", "time of that search"),
+    "tune_compute": ("", "compute of that search, in runs of the plain method"),
     "tuned_dimensions": ("count", "settings that were searched"),
     "n_seeds": ("count", "seeds with a score"),
     "n_failed": ("count", "runs that failed, diverged or ran out of memory"),

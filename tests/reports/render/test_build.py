@@ -237,7 +237,7 @@ def test_colours_stand_out_from_the_page_in_both_themes(theme: str, page: str) -
 
 
 def test_colour_and_marker_of_a_method_come_from_its_name() -> None:
-    """No two built-in methods look alike, and those of `quickstart` differ in colour alone."""
+    """Built-in methods have looks of their own; those of `quickstart` differ in colour alone."""
     folder = Path(figure_theme.__file__).parents[2] / "methods"
     names = [path.stem for path in folder.glob("[a-z]*.py")]
     trained = [name for name in names if name not in {"majority", "untuned"}]
