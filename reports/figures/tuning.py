@@ -80,8 +80,7 @@ class Searches:
         scored = [each for each in self.studies if each.best is not None]
         table = pd.DataFrame(
             {
-                "method": [each.summary.study.method for each in scored],
-                "variant": [each.summary.study.variant for each in scored],
+                "name": [each.name for each in scored],
                 "best": [each.best for each in scored],
             }
         )

@@ -171,8 +171,8 @@ def _whole(
     published: Sequence[Pair],
 ) -> pd.DataFrame:
     """Return the leaderboard with settings, what tuning took and what papers print."""
-    table = with_tuning(_leaderboard(summary, together), studies)
-    return with_settings(with_published(table, list(published)), loaded)
+    table = with_settings(_leaderboard(summary, together), loaded)
+    return with_published(with_tuning(table, studies), list(published))
 
 
 def whole_leaderboard(loaded: Results, summary: pd.DataFrame, selection: Selection) -> pd.DataFrame:

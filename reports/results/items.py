@@ -63,6 +63,9 @@ class Term:
     recorded: float
 
 
+_KEPT = 2000
+"""So many tables of predictions are kept in memory, those of one task."""
+
 _RECORDED = [
     *("run_hash", "seed", "metric", "higher_is_better"),
     *("train_score", "validation_score", "test_score", "ece", "nll"),
@@ -179,8 +182,7 @@ class _Reader:
 
     def _split_items(self, config_hash: str, seed: int, term: Term) -> Floats | None:
         try:
-            run = replace(self.results.cells[config_hash].run, seed=seed)
-            table = self.results.store.predictions(run, term.split)
+            table = self._table(config_hash, seed, term.split)
         except RecordError:
             return None
         if table is None or table.num_rows < 2:
@@ -189,6 +191,16 @@ class _Reader:
         if not np.array_equal(own, self.ids.setdefault(term.split, own)):
             return None
         return checked_items(table, term.metric, term.recorded)
+
+    def _table(self, config_hash: str, seed: int, split: str) -> pa.Table | None:
+        """Return stored predictions; several outcomes need the same ones."""
+        known, key = self.results.read, (config_hash, seed, split)
+        if key not in known:
+            if len(known) >= _KEPT:
+                known.clear()
+            run = replace(self.results.cells[config_hash].run, seed=seed)
+            known[key] = self.results.store.predictions(run, split)
+        return known[key]
 
     def _redrawn(self, config_hash: str) -> bool:
         return self.results.cells[config_hash].cell.resample == "per_seed"

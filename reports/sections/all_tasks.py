@@ -56,7 +56,8 @@ def _table(verdict: Verdict, colours: Mapping[str, str]) -> Table:
         )
         for each in verdict.entries
     ]
-    return Table(f"Means over {about(verdict)}", "method", tuple(columns), tuple(lines))
+    average = "GLUE average: means" if verdict.metric == "mean of GLUE" else "Means"
+    return Table(f"{average} over {about(verdict)}", "method", tuple(columns), tuple(lines))
 
 
 def _values(entry: Entry) -> list[Value]:
