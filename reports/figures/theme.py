@@ -47,7 +47,7 @@ _METHODS = (
 )
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 _SALT = 888335
-"""Gives the methods of `quickstart` different colours, and nearly all built-in ones their own look."""
+"""Gives the methods of `quickstart` different colours, and nearly all others their own look."""
 
 _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
