@@ -55,11 +55,13 @@ class Overview:
 
     Attributes:
         failing: runs that would fail.
+        left: runs that are not done, None if that was not looked at.
     """
 
     rows: list[dict[str, Any]]
     notes: list[str]
     failing: int = 0
+    left: int | None = None
 
     def frame(self) -> pd.DataFrame:
         """Return the table; print the sentences to stderr."""
@@ -139,7 +141,7 @@ def planned(
         left = lefts[task, backbone, method, variant]
         each = costs.seconds.get((task, backbone, method))
         row["seconds_left"] = None if left and each is None else round(left * (each or 0), 1)
-    return Overview(list(rows.values()), notes)
+    return Overview(list(rows.values()), notes, left=len(todo))
 
 
 def named(cell: Cell, variant: str) -> dict[str, Any]:

@@ -18,9 +18,9 @@ from gapbench.bench.store.store import Store
 from gapbench.bench.tuning.summary import read_summaries
 from gapbench.reports.render.build import build, whole_leaderboard
 from gapbench.reports.results import load as loading
-from gapbench.reports.results.load import CURVE, SPLITS
 from gapbench.reports.results.load import Results as Loaded
 from gapbench.reports.results.selection import Selection
+from gapbench.reports.tables.csv_columns import curves, with_predictions, with_settings
 from gapbench.reports.tables.standing import REFERENCE
 from gapbench.reports.tables.summary import summarise
 from gapbench.reports.verdict.build import verdicts
@@ -70,9 +70,10 @@ class Results:
         """One row for each run that a suite wants, and for each stray record.
 
         Identity, status, scores, calibration, cost and origin; the columns are those of
-        ``runs.csv``, which `docs/report.md` explains.
+        ``runs.csv``, which `docs/data.md` explains.
         """
-        return self._loaded.runs.copy()
+        loaded = self._loaded
+        return with_settings(with_predictions(loaded.runs, loaded), loaded)
 
     @property
     def failures(self) -> pd.DataFrame:
@@ -120,9 +121,9 @@ class Results:
         self,
         first: str,
         second: str,
-        task: str | None = None,
-        backbone: str | None = None,
         *,
+        tasks: Names = None,
+        backbones: Names = None,
         reference: str = REFERENCE,
         matters: float | None = None,
     ) -> Comparison:
@@ -131,8 +132,8 @@ class Results:
         Args:
             first: a method, or "method / variant".
             second: another one.
-            task: compare on this task alone; None compares on all that both have.
-            backbone: compare on this backbone alone, likewise.
+            tasks: on these alone; None on all that both have.
+            backbones: likewise.
             reference: name of the row that others are compared with first.
             matters: least difference in score that matters; None for a default by metric.
 
@@ -140,7 +141,7 @@ class Results:
             ConfigError: if both are the same, or a name fits several variants.
             StoreError: if the folder does not have them, or nothing that they share.
         """
-        where = Selection(names("task", task), names("backbone", backbone))
+        where = Selection(names("tasks", tasks), names("backbones", backbones))
         return Comparison(compare(self._loaded, first, second, where, reference, matters))
 
     def verdict(
@@ -197,25 +198,7 @@ class Results:
 
         `score` is that of the metric that picks checkpoints, on about 500 examples at most.
         """
-        runs = self._loaded.runs.drop_duplicates("run_hash").set_index("run_hash")
-        whole = {
-            run: pd.DataFrame(points, columns=list(CURVE))
-            for run, points in self._loaded.curves.items()
-        }
-        columns = ["run_hash", *_CELL, "step", "split", "score", "loss"]
-        if not whole:
-            return pd.DataFrame(columns=columns)
-        wide = (
-            pd.concat(whole, names=["run_hash", None])
-            .reset_index(level=0)
-            .join(runs[_CELL], on="run_hash")
-        )
-        parts = [
-            wide.assign(split=split, score=wide[f"{split}_score"], loss=wide[f"{split}_loss"])
-            for split in SPLITS
-        ]
-        table = pd.concat(parts)[columns].astype({"step": "int64"})
-        return table.sort_values(["run_hash", "step"], kind="stable", ignore_index=True)
+        return curves(self._loaded)
 
     def report(
         self,
@@ -224,14 +207,18 @@ class Results:
         tasks: Names = None,
         backbones: Names = None,
         methods: Names = None,
+        reference: str = REFERENCE,
+        matters: float | None = None,
     ) -> tuple[Path, ...]:
-        """Write the report: a page, a PDF, two tables and the figures.
+        """Write the report: a page, a PDF, CSV files and the figures.
 
         Args:
             out: folder to write to, made where needed; None for ``report`` in the results folder.
             tasks: report on these tasks alone; likewise ``backbones`` and ``methods``.
             backbones: see ``tasks``.
             methods: see ``tasks``.
+            reference: name of the row that others are compared with first.
+            matters: least difference in score that matters; None for a default by metric.
 
         Returns:
             What was written.
@@ -240,7 +227,8 @@ class Results:
             StoreError: if the folder has no such part, or ``out`` cannot be written.
         """
         selection = _selection(tasks, backbones, methods)
-        return build(self.path, Path(out or self.path / "report"), selection).paths
+        folder = Path(out or self.path / "report")
+        return build(self.path, folder, selection, reference, matters).paths
 
     def _part(
         self, tasks: Names, backbones: Names, methods: Names, reference: str

@@ -1,22 +1,22 @@
 """Answers about results as small objects: what notebooks show of them, and their tables."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 import pandas as pd
 
-from gapbench.bench.core.errors import printable
+from gapbench.reports.document.model import Card
+from gapbench.reports.prose.card import about, card, headline
 from gapbench.reports.prose.comparison_text import content, format_comparison
-from gapbench.reports.prose.verdict import sentences, title
+from gapbench.reports.render import card_text
 from gapbench.reports.verdict.compare import Compared
 from gapbench.reports.verdict.model import Verdict as Found
 
 
 @dataclass(frozen=True, repr=False)
 class Verdict:
-    """What the report's verdict says.
+    """The answer, as a card for each suite of several tasks and each other task.
 
     Attributes:
         found: the facts: of suites of several tasks, each with its `tasks`, then of other tasks.
@@ -24,34 +24,33 @@ class Verdict:
 
     found: tuple[Found, ...]
 
-    @property
-    def sentences(self) -> Mapping[str, Sequence[str]]:
-        """What is said, by what it is about: first all tasks of a suite, then each task."""
-        every = [one for each in self.found for one in each.everything]
-        return {title(each): sentences(each) for each in every}
+    def __getitem__(self, task: str) -> Found:
+        """Return the facts on a task, or on all tasks of a suite, by its name.
 
-    def __getitem__(self, name: str) -> Sequence[str]:
-        """Return the sentences on a task by the start of its heading, such as its name."""
-        found = [said for about, said in self.sentences.items() if about.startswith(name)]
+        Raises:
+            KeyError: if there is none of this name, or there are several.
+        """
+        every = [one for each in self.found for one in each.everything]
+        found = [one for one in every if task == (one.task or one.suite)]
         if len(found) != 1:
-            raise KeyError(f"{name!r} begins {len(found)} of {list(self.sentences)}")
+            raise KeyError(f"{task!r} names {len(found)} of {[about(one) for one in every]}")
         return found[0]
 
+    @property
+    def headlines(self) -> dict[str, str]:
+        """What to use, by what it is about: first all tasks of a suite, then each task."""
+        every = [one for each in self.found for one in each.everything]
+        return {about(one): headline(one) for one in every}
+
     def __repr__(self) -> str:
-        lines = [
-            line
-            for about, said in self.sentences.items()
-            for line in (about, *(f"  - {each}" for each in said))
-        ]
-        return "\n".join(map(printable, lines)) or "There is no readable run."
+        return "".join(map(card_text.text, self._cards)) or "There is no readable run."
 
     def _repr_html_(self) -> str:
-        return "".join(
-            f"<h4>{escape(about)}</h4><ul>"
-            + "".join(f"<li>{escape(each)}</li>" for each in said)
-            + "</ul>"
-            for about, said in self.sentences.items()
-        )
+        return "".join(f"<pre>{escape(card_text.text(each))}</pre>" for each in self._cards)
+
+    @property
+    def _cards(self) -> list[Card]:
+        return list(map(card, self.found))
 
 
 @dataclass(frozen=True, repr=False)

@@ -59,6 +59,14 @@ def seconds(text: str) -> float:
     return value
 
 
+def difference(text: str) -> float:
+    """Parse a difference above 0."""
+    value = _number(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number above 0, such as 0.01")
+    return value
+
+
 def minutes(text: str) -> float:
     """Parse a number of minutes above 0, whole or not."""
     value = _number(text)

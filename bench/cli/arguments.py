@@ -10,6 +10,7 @@ from gapbench.bench.api.choices import (
     RETRYABLE,
 )
 from gapbench.bench.cli.argument_types import (
+    difference,
     duration,
     minutes,
     names,
@@ -113,7 +114,17 @@ def results(parser: argparse.ArgumentParser, *, positional: bool = False) -> Non
 
 def selection(parser: argparse.ArgumentParser) -> None:
     """Add the flags that pick a part of a results folder."""
-    for names_of in ("tasks", "backbones", "methods"):
+    places(parser)
+    _only(parser, "methods")
+
+
+def places(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that pick tasks and backbones of a results folder."""
+    _only(parser, "tasks", "backbones")
+
+
+def _only(parser: argparse.ArgumentParser, *kinds: str) -> None:
+    for names_of in kinds:
         parser.add_argument(
             f"--{names_of}",
             type=names,
@@ -121,6 +132,23 @@ def selection(parser: argparse.ArgumentParser) -> None:
             metavar="A,B",
             help=f"only these {names_of}",
         )
+
+
+def comparison(parser: argparse.ArgumentParser) -> None:
+    """Add what methods are compared with, and which difference matters."""
+    parser.add_argument(
+        "--reference",
+        default="lora",
+        metavar="METHOD",
+        help="compare all others with this method first (default: lora)",
+    )
+    parser.add_argument(
+        "--matters",
+        type=difference,
+        default=None,
+        metavar="SCORE",
+        help="least difference in score that matters to you (default: 1 %% of the best possible)",
+    )
 
 
 def device(parser: argparse.ArgumentParser) -> None:

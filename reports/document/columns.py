@@ -6,14 +6,14 @@ A field may be dotted, and so reach into what a row holds.
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Column, Row, Subheading, Table, Value
 from gapbench.reports.tables.leaderboard import rows
-from gapbench.reports.tables.terminal import label, number, place, short
+from gapbench.reports.tables.terminal import number, place, short
 from gapbench.reports.tables.words import interval
 
 NOTHING = Value("")
@@ -28,10 +28,14 @@ class Field:
     read: Callable[[Any], Value]
 
 
-def plain(heading: str, hint: str, field: str, digits: int = 3) -> Field:
+def plain(
+    heading: str, hint: str, field: str, digits: int = 3, best: Literal["high", "low"] = "low"
+) -> Field:
     """Show a number with fixed decimals."""
     read = attrgetter(field)
-    return Field(Column(heading, hint), lambda row: value(read(row), number(read(row), digits)))
+    return Field(
+        Column(heading, hint, best=best), lambda row: value(read(row), number(read(row), digits))
+    )
 
 
 def shortened(heading: str, hint: str, field: str, one: float = 1) -> Field:
@@ -98,7 +102,7 @@ def table_of(
     """
     found = (
         Row(
-            label(row.method, row.variant),
+            row.name,
             read(row, fields),
             evidence.colours[row.method],
             facets(row),

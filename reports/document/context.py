@@ -49,3 +49,10 @@ class Evidence:
     def verdicts(self) -> list[Verdict]:
         """What the data say: of suites of several tasks, then of other single tasks."""
         return verdicts(self.results, self.summary, self.matters, self.suite_summaries)
+
+    @cached_property
+    def by_block(self) -> list[Verdict]:
+        """The verdict on each of `blocks`."""
+        single = [one for each in self.verdicts for one in each.everything if one.task]
+        known = {tuple(getattr(one, name) for name in BLOCK): one for one in single}
+        return [known[tuple(block[BLOCK].iloc[0])] for block in self.blocks]

@@ -1,12 +1,12 @@
-"""What a report consists of, apart from any format: sections of text, tables and figures.
+"""What a report consists of, apart from any format: the answer, then sections of its evidence.
 
 Sections are made in `reports.sections`; `reports.render.html` and `reports.render.pdf` write the
 same document. All text is plain; each output format escapes it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
@@ -57,11 +57,13 @@ class Column:
         heading: a word or two.
         hint: explanation; "" if the heading says it all.
         kind: "number" (set to the right), "text", or "code" (to be typed by a reader).
+        best: which numbers are best; the first click on the heading sorts them to the top.
     """
 
     heading: str
     hint: str = ""
     kind: str = "number"
+    best: Literal["low", "high"] = "low"
 
 
 @dataclass(frozen=True)
@@ -114,18 +116,83 @@ class FigureArtifact:
 
     Attributes:
         name: of its files, unique in the report: letters, digits, "-" and "_".
-        title: a sentence or two that state what it shows; drawn by the document, not in the figure.
+        title: how to read it; drawn by the document, not in the figure.
         figure: drawn in the placeholder colours of `reports.figures.theme`.
         data: a row for each thing drawn.
+        finding: a sentence that says what it shows, "" if the title does.
+        axes: measures of `data` that a reader may choose as axes, each with its name, its unit and
+            which values are best ("low" or "high"); empty if nothing can be chosen.
     """
 
     name: str
     title: str
     figure: "Figure"
     data: pd.DataFrame
+    finding: str = ""
+    axes: Mapping[str, tuple[str, str, str]] = field(default_factory=dict)
+
+    @property
+    def alternative(self) -> str:
+        """What a screen reader says in its place."""
+        return self.finding or self.title
 
 
-Part = Text | Subheading | Bullets | Terms | Table | FigureArtifact
+@dataclass(frozen=True)
+class Measure:
+    """A line of the answer's table: one measure of two methods, and how they differ.
+
+    Attributes:
+        name: what is measured.
+        first: of the method that the answer is about.
+        second: of the method beside it.
+        difference: first minus second with its interval, or a multiple; "" if unknown.
+        reading: "better", "worse", "no difference shown", or "" where nothing is tested.
+    """
+
+    name: str
+    first: str
+    second: str
+    difference: str
+    reading: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """The answer, short enough for one screen.
+
+    Attributes:
+        about: which tasks, backbone and suite.
+        headline: what to use.
+        certainty: how sure that is.
+        heads: name and role of the two methods in `measures`.
+        measures: what the method does and costs beside another.
+        points: further answers, each under its question.
+        tasks: a line for each task, where there are several: task, method to use, what is shown.
+    """
+
+    about: str
+    headline: str
+    certainty: str
+    heads: tuple[tuple[str, str], tuple[str, str]]
+    measures: tuple[Measure, ...]
+    points: Mapping[str, str]
+    tasks: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Folded:
+    """Detail that the page folds away, and the PDF leaves to the page.
+
+    Attributes:
+        title: names what is inside.
+        parts: in their order.
+    """
+
+    title: str
+    parts: "tuple[Part, ...]"
+
+
+Part = Text | Subheading | Bullets | Terms | Table | FigureArtifact | Card | Folded
 
 
 @dataclass(frozen=True)
@@ -136,11 +203,33 @@ class Section:
     title: str
     parts: tuple[Part, ...]
 
+    @property
+    def flat(self) -> Iterator[Part]:
+        """All parts, those inside of others too."""
+        return flattened(self.parts)
+
+
+def flattened(parts: Iterable[Part]) -> Iterator[Part]:
+    """Yield parts and, in their place, what folded ones hold."""
+    for part in parts:
+        if isinstance(part, Folded):
+            yield from flattened(part.parts)
+        else:
+            yield part
+
 
 @dataclass(frozen=True)
 class Document:
-    """The whole report."""
+    """The whole report.
+
+    Attributes:
+        title: suite, data and backbone.
+        subtitle: runs, date and versions.
+        sections: the answer first.
+        glossary: a sentence for each statistical term.
+    """
 
     title: str
     subtitle: str
     sections: tuple[Section, ...]
+    glossary: Mapping[str, str] = field(default_factory=dict)

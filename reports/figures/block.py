@@ -11,13 +11,12 @@ import pandas as pd
 
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.figures.layout import MarkerStyle, Named
-from gapbench.reports.figures.theme import markers
+from gapbench.reports.figures.theme import marker, tip
+from gapbench.reports.prose.card import settings
 from gapbench.reports.results.load import Results
 from gapbench.reports.tables.leaderboard import rows
-from gapbench.reports.tables.terminal import label, place
-
-REFERENCE = "lora"
-"""The method that others are set against, as most of them are changes of it."""
+from gapbench.reports.tables.terminal import place
+from gapbench.reports.verdict.model import Verdict
 
 _FILLS = ("full", "none", "left", "bottom", "right", "top")
 
@@ -29,14 +28,16 @@ class Block:
     Attributes:
         results: where their runs are.
         table: the rows.
-        looks: how each row looks, by its label.
+        looks: how each row looks, by its name.
         stem: names the block in the names of files, unique in the report.
+        verdict: what the data say of the rows.
     """
 
     results: Results
     table: pd.DataFrame
     looks: Mapping[str, MarkerStyle]
     stem: str
+    verdict: Verdict
 
     @cached_property
     def rows(self) -> list[Any]:
@@ -65,12 +66,6 @@ class Block:
         return direction(upward=self.upward)
 
     @cached_property
-    def reference(self) -> Any:
-        """The row that others are set against, with its own settings; None if it is not there."""
-        plain = (row for row in self.rows if row.variant in {"", "default"})
-        return next((row for row in plain if row.method == REFERENCE), None)
-
-    @cached_property
     def runs(self) -> pd.DataFrame:
         """The finished runs of the rows, by run hash."""
         hashes = {run for row in self.rows for run in row.ok_runs.values()}
@@ -79,8 +74,17 @@ class Block:
 
     def named(self, row: Any) -> Named:
         """Return a row's name and look."""
-        name = label(row.method, row.variant)
-        return Named(name, self.looks[name])
+        return Named(row.name, self.looks[row.name])
+
+    def tip(self, row: Any, text: str) -> str:
+        """Return the `gid` of a mark of a row: its method, what it shows, and its settings."""
+        return tip(row.method, f"{row.name}: {text}. {self.about(row)}")
+
+    def about(self, row: Any) -> str:
+        """Return seeds and settings of a row in words."""
+        said = settings(self.verdict[row.name])
+        seeds = f"{row.n_seeds} seed{'' if row.n_seeds == 1 else 's'}"
+        return ", ".join(filter(None, (seeds, said)))
 
     def only(self, table: pd.DataFrame) -> "Block":
         """Return the block with some of its rows."""
@@ -98,26 +102,25 @@ def blocks(evidence: Evidence) -> list[Block]:
     fields = ("task", "backbone", "suite", "start", "setting")
     found = stems([[getattr(row, name) for name in fields] for row in firsts])
     return [
-        Block(evidence.results, table, looks(table, evidence.colours), stem)
-        for table, stem in zip(evidence.blocks, found, strict=True)
+        Block(evidence.results, table, looks(table, evidence.colours), stem, verdict)
+        for table, stem, verdict in zip(evidence.blocks, found, evidence.by_block, strict=True)
     ]
 
 
 def looks(table: pd.DataFrame, colours: Mapping[str, str]) -> dict[str, MarkerStyle]:
-    """Return how rows look, by their labels; variants of a method differ in how they are filled.
+    """Return how rows look, by their names; variants of a method differ in how they are filled.
 
     Args:
         table: rows of `summarise` that may be compared.
         colours: placeholder colour of each method of the report.
     """
-    shapes = markers(colours)
     found: dict[str, MarkerStyle] = {}
     variants: Counter[str] = Counter()
     for row in sorted(rows(table), key=lambda row: row.variant != "default"):
         fill = _FILLS[variants[row.method] % len(_FILLS)]
         variants[row.method] += 1
-        look = MarkerStyle(colours[row.method], shapes[row.method], fill)
-        found[label(row.method, row.variant)] = look
+        look = MarkerStyle(colours[row.method], marker(row.method), fill)
+        found[row.name] = look
     return found
 
 

@@ -111,7 +111,6 @@ def listed(
     names: Sequence[Named],
     labels: Sequence[str],
     *,
-    beside: float = 0.0,
     least: float = 0.6,
     keyed: bool = False,
 ) -> tuple[Figure, list[Axes]]:
@@ -120,20 +119,17 @@ def listed(
     Args:
         names: with the marks that stand beside them.
         labels: of the axes of measures.
-        beside: width of one more panel to the right, for a plot of its own; 0 for none.
         least: least height of the axes.
         keyed: whether to leave room for a `key`.
 
     Returns:
-        The figure and its axes, the extra panel last. Line i has its middle at y = i.
+        The figure and its axes. Line i has its middle at y = i.
     """
     figure = _figure(0.48 + KEY * keyed + max(LINE * len(names) + 0.1, least))
     shown = all_within([each.name for each in names], _LONGEST_NAME, 7.5)
-    room = WIDTH - 0.5 - max(width(name, 7.5) for name in shown) - beside
+    room = WIDTH - 0.5 - max(width(name, 7.5) for name in shown)
     wide = room / len(labels) - 0.2
-    cells = figure.add_gridspec(
-        1, len(labels) + bool(beside), width_ratios=[wide] * len(labels) + [beside] * bool(beside)
-    )
+    cells = figure.add_gridspec(1, len(labels))
     axes: list[Axes] = []
     for column, text in enumerate(labels):
         axis = figure.add_subplot(cells[column], sharey=axes[0] if axes else None)
@@ -148,29 +144,12 @@ def listed(
     left = axes[0].get_yaxis_transform() + ScaledTranslation(-0.09, 0, figure.dpi_scale_trans)
     for place, each in enumerate(names):
         mark(axes[0], 0, place, each.look, transform=left, clip_on=False)
-    if beside:
-        axes.append(figure.add_subplot(cells[-1]))
     return figure, axes
 
 
 def mark(axis: Axes, x: float, y: float, look: MarkerStyle, **settings: Any) -> None:
-    """Draw the mark of a method."""
+    """Draw the mark of a method; a ``gid`` made by `theme.tip` says what it shows."""
     axis.plot([x], [y], **_mark(look), **settings)
-
-
-def beside_names(lines: int) -> tuple[Figure, Axes]:
-    """Lay out one panel with room to its right for the names of its lines.
-
-    Args:
-        lines: number of names.
-    """
-    figure = _figure(max(2.6, 0.7 + 0.17 * lines))
-    return figure, figure.add_subplot()
-
-
-def name_lines(figure: Figure) -> None:
-    """Write the names of lines beside the panel of `beside_names`."""
-    figure.legend(loc="outside right upper")
 
 
 def head(axis: Axes, name: str, text: str = "") -> None:
@@ -192,11 +171,6 @@ def marking(label: str, marker: str, **settings: Any) -> Line2D:
     """Return an entry of a `key`: a mark, or with a ``linestyle`` a line, and what it means."""
     look: dict[str, Any] = {"linestyle": "", "color": INK, "marker": marker}
     return Line2D([], [], label=label, **(look | settings))
-
-
-def handle(look: MarkerStyle, label: str) -> Line2D:
-    """Return an entry of a `key`: the mark of a method."""
-    return Line2D([], [], label=label, **_mark(look))
 
 
 def _mark(look: MarkerStyle) -> dict[str, Any]:

@@ -6,6 +6,9 @@ A report holds dozens of figures and should open at once; this takes more than h
 import hashlib
 import re
 
+TIP = "\N{SYMBOL FOR UNIT SEPARATOR}"
+"""Begins the name of a group that is the mark of a method, and parts that from what it says."""
+
 _FONTS = "DejaVu Sans, sans-serif"
 """The font that figures are measured with; it ships with matplotlib and is wider than most."""
 
@@ -51,6 +54,10 @@ def _tag(tag: str, kept: list[bool]) -> str:
     """
     if tag == "</g>":
         return tag if kept.pop() else ""
+    if tag.startswith(f'<g id="{TIP}'):
+        _, method, text = tag[len('<g id="') : -len('">')].split(TIP)
+        kept.append(True)
+        return f'<g data-method="{method}"><title>{text}</title>'
     if tag.startswith("<g"):
         tag = re.sub(r' id="[^"]*"', "", tag)
         if tag.endswith("/>"):

@@ -45,7 +45,8 @@ def drawings(block: Block) -> Iterator[tuple[Diagnostic, FigureArtifact]]:
                 with style():
                     caption, figure, data = draw(block, diagnostic, stored)
                 name = f"{diagnostic.figure}-{block.stem}"
-                yield diagnostic, FigureArtifact(name, diagnostic.title + caption, figure, data)
+                title = diagnostic.title + caption
+                yield diagnostic, FigureArtifact(name, title, figure, data)
 
 
 def _stored(block: Block, diagnostic: Diagnostic) -> Stored:

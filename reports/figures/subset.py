@@ -3,19 +3,19 @@
 import pandas as pd
 
 from gapbench.reports.document.model import Text
-from gapbench.reports.figures.block import REFERENCE
 from gapbench.reports.tables.leaderboard import rows
 
 _ALL, _FIRST = 8, 2
 
 
-def chosen(table: pd.DataFrame, by: str, most: int) -> pd.DataFrame:
+def chosen(table: pd.DataFrame, by: str, most: int, reference: str) -> pd.DataFrame:
     """Return at most so many rows: the leader, the reference, then the extremes by turns.
 
     Args:
         table: rows that may be compared, best first.
         by: the column whose largest and smallest values are wanted.
         most: number of rows, at least 1.
+        reference: name of the row that others are compared with.
 
     Returns:
         The rows in their order.
@@ -23,32 +23,29 @@ def chosen(table: pd.DataFrame, by: str, most: int) -> pd.DataFrame:
     if len(table) <= most:
         return table
     places = [0]
-    reference = [
-        (row.variant != "default", place)
-        for place, row in enumerate(rows(table))
-        if row.method == REFERENCE
-    ]
-    places += [place for _, place in sorted(reference)[:1]]
+    names = [row.name for row in rows(table)]
+    places += [names.index(reference)] if reference in names else []
     order = [int(place) for place in table[by].reset_index(drop=True).sort_values().index]
     ends = [end for pair in zip(reversed(order), order, strict=True) for end in pair]
     picked = list(dict.fromkeys([*places, *ends]))[:most]
     return table.iloc[sorted(picked)]
 
 
-def left_out(drawn: int, of: int, extremes: str, where: str = "runs.csv") -> str:
+def left_out(drawn: int, of: int, extremes: str, reference: str) -> str:
     """Say which methods are drawn where not all are, as a sentence with a space before it.
 
     Args:
         drawn: number of methods in the figure.
         of: number that could be.
         extremes: what the extremes are in, such as "gap".
-        where: the file that has the numbers of all.
+        reference: name of the row that others are compared with, "" if there is none.
     """
     if drawn == of:
         return ""
+    leaders = " and ".join(filter(None, ("the leader", reference)))
     return (
-        f" {drawn} of {of} methods are drawn: the leader, {REFERENCE}, and those with the largest "
-        f"and the smallest {extremes}; the tables and {where} hold all."
+        f" {drawn} of {of} methods are drawn: {leaders}, and those with the largest and the "
+        f"smallest {extremes}; the tables hold all."
     )
 
 

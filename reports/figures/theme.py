@@ -5,10 +5,11 @@ inside a page it follows the theme; `light` makes it an ordinary light figure.
 The other modules here draw the figures; `layout` arranges them.
 """
 
+import hashlib
 import io
 import re
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from html import escape
 from typing import Any
@@ -17,17 +18,19 @@ from weakref import WeakKeyDictionary
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from gapbench.reports.figures.markup import compact
+from gapbench.reports.figures.markup import TIP, compact
 
 INK = "#010203"
 RULE = "#010204"
 PAGE = "#010205"
+UNTRAINED = "#010206"
 _FIRST_METHOD = 0x010210
 
 _THEME = {
     "ink": (INK, "#1c2127", "#e4e8ec"),
     "rule": (RULE, "#c9ced6", "#454d57"),
     "page": (PAGE, "#ffffff", "#14171b"),
+    "untrained": (UNTRAINED, "#767f8a", "#8f99a5"),
 }
 # Found by search from eight named hues: each has a contrast of at least 3 to 1 against the page in
 # its theme, and any two stay apart for readers with any of the three kinds of colour blindness
@@ -42,8 +45,9 @@ _METHODS = (
     ("#7883ed", "#cba6fc"),  # lilac
     ("#e55ca1", "#ff4a5e"),  # rose
 )
-# Seven markers beside eight colours: the pair comes back after 56 methods only.
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+_SALT = 888335
+"""Gives the methods of `quickstart` different colours, and nearly all others their own look."""
 
 _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
@@ -86,18 +90,18 @@ _drawn: WeakKeyDictionary[Figure, str] = WeakKeyDictionary()
 """The markup of figures that were drawn before: a page and the files beside it share it."""
 
 
-def colours(methods: Iterable[str]) -> dict[str, str]:
-    """Give each method its colour; they repeat after eight, and `markers` tell them apart."""
-    distinct = dict.fromkeys(methods)
-    return {name: _placeholder(place % len(_METHODS)) for place, name in enumerate(distinct)}
+def colour(method: str) -> str:
+    """Return the placeholder colour of a method, the same in every report."""
+    return _placeholder(_digest(method)[0] % len(_METHODS))
 
 
-def markers(colours: Mapping[str, str]) -> dict[str, str]:
-    """Return a marker for each method that has a colour, in their order.
+def marker(method: str) -> str:
+    """Return the marker of a method, which tells it from others of its colour."""
+    return _MARKERS[_digest(method)[1] % len(_MARKERS)]
 
-    No two of the first 56 share both, and no two of the first seven a marker.
-    """
-    return {name: _MARKERS[place % len(_MARKERS)] for place, name in enumerate(colours)}
+
+def _digest(method: str) -> bytes:
+    return hashlib.sha256(f"{_SALT}:{method}".encode()).digest()
 
 
 def css(theme: str) -> str:
@@ -132,12 +136,22 @@ def svg(figure: Figure, description: str) -> str:
     Args:
         figure: drawn inside `style`; empty after the first call, as it takes a hundred times the
             memory of its markup, which is kept.
-        description: what a screen reader says in its place.
+        description: what a screen reader says of it.
     """
     if figure not in _drawn:
         _drawn[figure] = _draw(figure)
         figure.clear()
     return _drawn[figure].replace("<svg", f'<svg role="img" aria-label="{escape(description)}"', 1)
+
+
+def tip(method: str, text: str) -> str:
+    """Return the `gid` of a mark that says what it shows, and which method's it is.
+
+    Args:
+        method: its filters hide the mark.
+        text: shown where the pointer rests.
+    """
+    return f"{TIP}{method}{TIP}{text}"
 
 
 def light(markup: str) -> str:

@@ -9,82 +9,60 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from gapbench.reports.document.model import FigureArtifact
-from gapbench.reports.figures.block import REFERENCE, Block, identity
+from gapbench.reports.figures.block import Block, identity
 from gapbench.reports.figures.layout import MarkerStyle, Named, listed, mark
-from gapbench.reports.figures.subset import chosen, left_out
-from gapbench.reports.figures.theme import INK, style
-from gapbench.reports.tables.leaderboard import rows
-from gapbench.reports.tables.terminal import label, short
+from gapbench.reports.figures.theme import INK, style, tip
+from gapbench.reports.tables.words import times
 
 _MOST = 40
 _MEASURES = {
     "tokens_per_second": "tokens per second",
-    "milliseconds_per_step": "ms per step",
-    "peak_memory_mib": "peak memory, MiB",
+    "milliseconds_per_step": "time per step",
+    "peak_memory_mib": "peak memory",
 }
 
-_RATIOS = [f"{word}, relative to {REFERENCE}" for word in ("tokens/s", "step time", "peak memory")]
 
-
-def throughput(block: Block, machine: str, number: int) -> FigureArtifact | None:
-    """Draw tokens per second, step time and peak memory of a block's rows on one machine.
+def throughput(blocks: Sequence[Block], machine: str, number: int) -> FigureArtifact | None:
+    """Draw speed and memory of each method in multiples of the reference's on the same task.
 
     Args:
-        block: rows that may be compared.
+        blocks: of the report; those without the reference on the machine are passed over.
         machine: as `summarise` calls it; rows of others are passed over.
         number: of the machine, for the figure's name.
 
     Returns:
-        The figure, None if nothing was measured there.
+        The figure, None if there is nothing to compare.
     """
-    measured = _measured(block, machine)
-    if measured.empty:
-        return None
-    drawn = chosen(measured, "tokens_per_second", _MOST)
-    title = (
-        f"Speed and memory on {machine}, {block.place}: training tokens per second (more is "
-        "better), time per optimiser step and peak memory (less is better), means over seeds. Time "
-        "is a run's share of what its stack took."
-        + left_out(len(drawn), len(measured), "throughput")
-    )
-    names = [Named(name, block.looks[name]) for name in _labels(drawn)]
-    with style():
-        figure, axes = listed(names, list(_MEASURES.values()))
-        for axis, column in zip(axes, _MEASURES, strict=True):
-            _draw_bars(axis, drawn[column].tolist(), [each.look.colour for each in names])
-    return FigureArtifact(f"throughput-{number}-{block.stem}", title, figure, drawn)
-
-
-def relative(blocks: Sequence[Block], machine: str, number: int) -> FigureArtifact | None:
-    """Draw each method's measures relative to the reference's on the same task and machine.
-
-    Arguments are those of `throughput`, for all blocks of the report; those without the reference
-    on the machine are passed over.
-
-    Returns:
-        The figure, None if fewer than two blocks have anything to compare.
-    """
-    frames = [_ratios(_measured(block, machine)) for block in blocks]
+    frames = [_ratios(_measured(block, machine), block.verdict.reference) for block in blocks]
+    reference = blocks[0].verdict.reference
     data = pd.concat([frame for frame in frames if len(frame)] or [pd.DataFrame()])
-    if data.empty or data.groupby(["suite", "task", "backbone", "start"]).ngroups < 2:
+    if data.empty:
         return None
     looks = {name: look for block in reversed(blocks) for name, look in block.looks.items()}
-    data = data.assign(name=_labels(data))
     speed = data.groupby("name")["tokens_per_second"].median().sort_values(ascending=False)
     names = list(speed.index[:_MOST])
     title = (
-        f"Speed and memory on {machine} relative to {REFERENCE} on the same task and backbone: a "
-        "small dot is one task, a large one the median over tasks. Right of 1 is more; more tokens "
-        f"per second are better, more time and memory are worse. {REFERENCE} itself is the line."
+        f"Multiples of {reference} on the same task, {machine}: a small dot is one task, a large "
+        "mark the median over tasks. More tokens per second are better; more time and memory are "
+        "worse. Time is a run's share of what its stack took."
     )
     with style():
-        figure, axes = listed([Named(name, looks[name]) for name in names], _RATIOS)
+        named = [Named(name, looks[name]) for name in names]
+        figure, axes = listed(named, [*_MEASURES.values()])
         for axis, column in zip(axes, _MEASURES, strict=True):
             for place, name in enumerate(names):
                 ratios = data.loc[data["name"] == name, column].dropna()
-                _draw_ratios(axis, place, ratios.tolist(), looks[name])
+                _draw_ratios(axis, place, ratios.tolist(), looks[name], name)
             _by_doubling(axis)
-    return FigureArtifact(f"relative-throughput-{number}", title, figure, data)
+    known = speed.dropna()
+    finding = (
+        f"Of the methods that train, {known.index[0]} is the fastest ({times(known.iloc[0])} the "
+        f"tokens per second of {reference}), {known.index[-1]} the slowest "
+        f"({times(known.iloc[-1])})."
+        if len(known)
+        else ""
+    )
+    return FigureArtifact(f"throughput-{number}", title, figure, data, finding)
 
 
 def machines(blocks: Sequence[Block]) -> list[str]:
@@ -110,7 +88,7 @@ def _measured(block: Block, machine: str) -> pd.DataFrame:
             "peak_memory_mib": _float(row.peak_memory_bytes) / 2**20,
         }
         if row.machine == machine and np.isfinite(list(values.values())).any():
-            found.append(identity(row) | {"machine": machine} | values)
+            found.append(identity(row) | {"name": row.name, "machine": machine} | values)
     return pd.DataFrame(found)
 
 
@@ -118,11 +96,11 @@ def _float(value: Any) -> float:
     return np.nan if pd.isna(value) else float(value)
 
 
-def _ratios(measured: pd.DataFrame) -> pd.DataFrame:
+def _ratios(measured: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Return measures over those of the reference; nothing where it is not there."""
     if measured.empty:
         return measured
-    plain = (measured["method"] == REFERENCE) & (measured["variant"].isin(["", "default"]))
+    plain = measured["name"] == reference
     if not plain.any():
         return measured.iloc[:0]
     columns = list(_MEASURES)
@@ -130,33 +108,16 @@ def _ratios(measured: pd.DataFrame) -> pd.DataFrame:
     return measured.assign(**{name: ratios[name] for name in columns})[~plain]
 
 
-def _labels(frame: pd.DataFrame) -> list[str]:
-    return [label(row.method, row.variant) for row in rows(frame)]
-
-
-def _draw_bars(axis: Axes, values: Sequence[float], colours: Sequence[str]) -> None:
-    known = [value if np.isfinite(value) else 0.0 for value in values]
-    axis.barh(range(len(known)), known, color=list(colours), height=0.66)
-    for place, value in enumerate(values):
-        text = short(value) if np.isfinite(value) else "not measured"
-        axis.annotate(
-            text,
-            (known[place], place),
-            (3, 0),
-            textcoords="offset points",
-            va="center_baseline",
-            fontsize=7,
-        )
-    axis.set_xlim(0, max(known) * 1.22 or 1)
-    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-
-
-def _draw_ratios(axis: Axes, place: int, ratios: Sequence[float], look: MarkerStyle) -> None:
+def _draw_ratios(
+    axis: Axes, place: int, ratios: Sequence[float], look: MarkerStyle, name: str
+) -> None:
     axis.plot(
         ratios, [place] * len(ratios), "o", color=look.colour, markersize=2.5, alpha=0.5, mew=0
     )
     if ratios:
-        mark(axis, float(np.median(ratios)), place, look, markersize=5.5)
+        median = float(np.median(ratios))
+        said = tip(name.partition(" / ")[0], f"{name}: {times(median)} at the median task")
+        mark(axis, median, place, look, markersize=5.5, gid=said)
 
 
 def _by_doubling(axis: Axes) -> None:

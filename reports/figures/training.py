@@ -25,6 +25,8 @@ _MOST = 8
 _LINES: dict[str, Any] = {"train": "--", "validation": ":", "test": "-"}
 _WIDTHS = {"train": 1.2, "validation": 1.0, "test": 1.6}
 _HEIGHTS = (0.96, 0.85)
+_RISE = 0.01
+"""Least rise of a mean loss that is called clear."""
 
 
 def curves(block: Block) -> FigureArtifact | None:
@@ -44,7 +46,9 @@ def curves(block: Block) -> FigureArtifact | None:
     ]
     if not found:
         return None
-    drawn = block.only(chosen(block.table.iloc[found], "generalization_gap", _MOST))
+    drawn = block.only(
+        chosen(block.table.iloc[found], "generalization_gap", _MOST, block.verdict.reference)
+    )
     task = block.results.cells[drawn.rows[0].config_hash].cell.task
     metric = task.selection
     better = direction(upward=task.selection_metric.higher_is_better)
@@ -52,12 +56,29 @@ def curves(block: Block) -> FigureArtifact | None:
         f"Along training, {block.place}: {metric} above ({better}), loss below. Lines are "
         "means over seeds, bands reach from the lowest to the highest. Where test turns away from "
         "train, a method overfits; the gap is measured at the chosen checkpoints."
-        + left_out(len(drawn.rows), len(found), "gap")
+        + left_out(len(drawn.rows), len(found), "gap", block.verdict.reference)
     )
     with style():
         figure, frames = _draw(drawn, metric)
     return FigureArtifact(
-        f"curves-{block.stem}", title, figure, pd.concat(frames, ignore_index=True)
+        f"curves-{block.stem}", title, figure, pd.concat(frames, ignore_index=True), _finding(drawn)
+    )
+
+
+def _finding(block: Block) -> str:
+    """Say whose test loss ends the furthest above its lowest point, which is overfitting."""
+    rises = {}
+    for row in block.rows:
+        losses = _curves(block, row)[:, :, CURVE.index("test_loss")].mean(axis=0)
+        if np.isfinite(losses).all():
+            rises[block.named(row).name] = float(losses[-1] - losses.min())
+    rose = {name: rise for name, rise in rises.items() if rise >= _RISE}
+    if not rose:
+        return f"On {block.rows[0].task}, no test loss ends clearly above its lowest point."
+    most = max(rose, key=rose.__getitem__)
+    return (
+        f"On {block.rows[0].task}, the test loss of {len(rose)} of {len(rises)} methods ends above "
+        f"its lowest point, by the most for {most} ({number(rose[most])}): they overfit."
     )
 
 

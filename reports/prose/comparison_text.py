@@ -6,13 +6,13 @@ from textwrap import wrap
 from typing import Any
 
 from gapbench.bench.core.errors import printable
-from gapbench.reports.prose.verdict import design
+from gapbench.reports.prose.card import design
 from gapbench.reports.tables.terminal import WIDTH, fitted, number
 from gapbench.reports.verdict.compare import Compared, Difference
 from gapbench.reports.verdict.model import Contrast, Verdict
 
 _HEAD = ("", "seeds", "items", "A - B", "95 %", "")
-_WIDTHS = (44, 5, 6, 8, 18, 12)
+_WIDTHS = (24, 5, 5, 7, 17, 11)
 _NAMES = {"score": "score", "gap": "generalization gap", "ece": "ECE", "nll": "test NLL"}
 _NOTES = (
     "95 %: all intervals of one outcome in this results folder hold together with 95 % confidence. "

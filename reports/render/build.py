@@ -18,17 +18,23 @@ import pandas as pd
 from gapbench.bench.core.errors import StoreError
 from gapbench.bench.store.store import Store
 from gapbench.bench.tuning.summary import read_summaries
-from gapbench.reports.render import latex_markdown
-from gapbench.reports.render.files import put_table
+from gapbench.reports.prose.card import card
+from gapbench.reports.render import card_text, latex_markdown
+from gapbench.reports.render.files import put, put_table
 from gapbench.reports.results.load import Results, load
 from gapbench.reports.results.selection import EVERYTHING, Selection
+from gapbench.reports.tables.csv_columns import curves, with_predictions, with_settings
+from gapbench.reports.tables.data_dictionary import described
 from gapbench.reports.tables.glue_average import averages
 from gapbench.reports.tables.leaderboard import leaderboard
 from gapbench.reports.tables.published_comparison import Pair, format_pairs, pairs, with_published
+from gapbench.reports.tables.standing import REFERENCE
 from gapbench.reports.tables.suite_summary import SuiteSummary, suite_summaries
 from gapbench.reports.tables.summary import summarise
 from gapbench.reports.tables.terminal import format_table
 from gapbench.reports.tables.tuning import Tuned, tuned, with_tuning
+from gapbench.reports.verdict.build import verdicts
+from gapbench.reports.verdict.plain import plain
 
 Form = Literal["text", "markdown", "latex", "json"]
 
@@ -44,6 +50,8 @@ class Built:
         `reports.tables.published_comparison` where papers
             print a score of one, and that of `reports.tables.tuning` where anything was tuned.
         runs: CSV, one row per run.
+        curves: CSV, scores and losses along training.
+        columns: JSON, what the columns of these mean.
         figures: the folder with every figure as SVG, PNG and CSV.
         table: the leaderboard.
     """
@@ -52,13 +60,23 @@ class Built:
     pdf: Path
     leaderboard: Path
     runs: Path
+    curves: Path
+    columns: Path
     figures: Path
     table: pd.DataFrame
 
     @property
     def paths(self) -> tuple[Path, ...]:
         """All that was written."""
-        return (self.report, self.pdf, self.leaderboard, self.runs, self.figures)
+        return (
+            self.report,
+            self.pdf,
+            self.leaderboard,
+            self.runs,
+            self.curves,
+            self.columns,
+            self.figures,
+        )
 
 
 @contextmanager
@@ -73,13 +91,21 @@ def _collecting_seldom() -> Iterator[None]:
 
 
 @_collecting_seldom()
-def build(results: Path, out: Path, selection: Selection = EVERYTHING) -> Built:
+def build(
+    results: Path,
+    out: Path,
+    selection: Selection = EVERYTHING,
+    reference: str = REFERENCE,
+    matters: float | None = None,
+) -> Built:
     """Write a report about a results folder: as a page, a PDF, tables and figures.
 
     Args:
         results: the results folder.
         out: folder to write to, created where needed.
         selection: the part of the results folder to report on.
+        reference: name of the row that others are compared with first.
+        matters: least difference in score that matters; None for a default by metric.
 
     Raises:
         StoreError: if the results folder is empty or has no such part, or ``out`` cannot be
@@ -89,22 +115,36 @@ def build(results: Path, out: Path, selection: Selection = EVERYTHING) -> Built:
     from gapbench.reports.render import figure_files, html, pdf
     from gapbench.reports.render.report import document, gather
 
-    evidence = gather(results, selection)
+    evidence = gather(results, selection, reference, matters)
     loaded = evidence.results
-    table = _whole(evidence.summary, evidence.suite_summaries, evidence.studies, evidence.published)
+    table = _whole(
+        loaded,
+        evidence.summary,
+        evidence.suite_summaries,
+        evidence.studies,
+        evidence.published,
+    )
     built = Built(
         report=out / "report.html",
         pdf=out / "report.pdf",
         leaderboard=out / "leaderboard.csv",
         runs=out / "runs.csv",
+        curves=out / "curves.csv",
+        columns=out / "columns.json",
         figures=out / "figures",
         table=table,
     )
+    runs = with_settings(with_predictions(loaded.runs, loaded), loaded)
+    points = curves(loaded)
+    files = {built.leaderboard: table, built.runs: runs, built.curves: points}
+    meanings = {path.name: described(frame.columns) for path, frame in files.items()}
     content = document(evidence)
     try:
         out.mkdir(parents=True, exist_ok=True)
         put_table(built.leaderboard, table)
-        put_table(built.runs, loaded.runs)
+        put_table(built.runs, runs)
+        put_table(built.curves, points)
+        put(built.columns, json.dumps(meanings, indent=1) + "\n")
         html.write(content, built.report)
         with ThreadPoolExecutor(1) as beside:  # both spend most of their time outside of Python
             drawn = beside.submit(figure_files.write, content, built.figures)
@@ -124,13 +164,15 @@ def _leaderboard(summary: pd.DataFrame, together: Sequence[SuiteSummary]) -> pd.
 
 
 def _whole(
+    loaded: Results,
     summary: pd.DataFrame,
     together: Sequence[SuiteSummary],
     studies: Sequence[Tuned],
     published: Sequence[Pair],
 ) -> pd.DataFrame:
-    """Return the leaderboard with what tuning took and what papers print, where there is any."""
-    return with_published(with_tuning(_leaderboard(summary, together), studies), list(published))
+    """Return the leaderboard with settings, what tuning took and what papers print."""
+    table = with_settings(_leaderboard(summary, together), loaded)
+    return with_published(with_tuning(table, studies), list(published))
 
 
 def whole_leaderboard(loaded: Results, summary: pd.DataFrame, selection: Selection) -> pd.DataFrame:
@@ -146,31 +188,44 @@ def whole_leaderboard(loaded: Results, summary: pd.DataFrame, selection: Selecti
     """
     studies = tuned(loaded, summary, selection.studies(read_summaries(loaded.store.root)))
     together, published = suite_summaries(loaded, summary), pairs(loaded, summary)
-    return _whole(summary, together, studies, published)
+    return _whole(loaded, summary, together, studies, published)
 
 
-def terminal(results: Path, selection: Selection = EVERYTHING, form: Form = "text") -> str:
-    """Return what is printed of a results folder: its leaderboard, then its unreadable records.
+def terminal(
+    results: Path,
+    selection: Selection = EVERYTHING,
+    form: Form = "text",
+    reference: str = REFERENCE,
+    matters: float | None = None,
+) -> str:
+    """Return what is printed of a results folder: its leaderboard, and the answer at the end.
 
     Args:
         results: the results folder.
         selection: the part of it to print.
         form: "text" for people, who also see published figures; "markdown" and "latex" for papers;
-            "json" for programs, with the columns of ``leaderboard.csv``.
+            "json" for programs, with the columns of ``leaderboard.csv`` and every verdict.
+        reference: name of the row that others are compared with first.
+        matters: least difference in score that matters; None for a default by metric.
 
     Raises:
         StoreError: if the results folder is empty, or has no such part.
         RecordError: if a plan in it cannot be read, or, for JSON, a study.
     """
     loaded = selection.of(load(Store(results)))
-    summary = summarise(loaded)
+    summary = summarise(loaded, reference)
+    together = suite_summaries(loaded, summary)
     if form == "json":
         rows = whole_leaderboard(loaded, summary, selection).to_json(orient="records")
-        return json.dumps({"rows": json.loads(rows), "unreadable": loaded.unreadable}) + "\n"
-    published, together = pairs(loaded, summary), suite_summaries(loaded, summary)
+        found = verdicts(loaded, summary, matters, together)
+        content = {"rows": json.loads(rows), "verdicts": list(map(plain, found))}
+        return json.dumps(content | {"unreadable": loaded.unreadable}) + "\n"
     table = _leaderboard(summary, together)
     notes = [f"Only {loaded.part}."] if loaded.part else []
     notes += [f"unreadable: {reason}" for reason in loaded.unreadable]
     if form == "text":
-        return format_table(table) + format_pairs(published) + "".join(f"{n}\n" for n in notes)
+        parts = [format_table(table) + format_pairs(pairs(loaded, summary))]
+        parts += ["".join(f"{note}\n" for note in notes)] if notes else []
+        parts += map(card_text.text, map(card, verdicts(loaded, summary, matters, together)))
+        return "\n".join(parts)
     return {"markdown": latex_markdown.markdown, "latex": latex_markdown.latex}[form](table, notes)

@@ -47,7 +47,7 @@ def write(document: Document, folder: Path) -> None:
             (folder / f"{name}{kind}").unlink(missing_ok=True)
     # The index comes before the files: what is interrupted here, the next report still knows.
     index = {
-        name: {"section": section.title, "title": artifact.title}
+        name: {"section": section.title, "finding": artifact.finding, "title": artifact.title}
         for name, (section, artifact) in artifacts.items()
     }
     text = json.dumps(index, indent=2, ensure_ascii=False) + "\n"
@@ -63,13 +63,13 @@ def write(document: Document, folder: Path) -> None:
 
 def markup(artifact: FigureArtifact) -> str:
     """Return a figure as an SVG file in light colours."""
-    text = theme.light(theme.svg(artifact.figure, artifact.title))
+    text = theme.light(theme.svg(artifact.figure, artifact.alternative))
     return _NOT_IN_XML.sub("\N{REPLACEMENT CHARACTER}", text) + "\n"
 
 
 def _artifacts(document: Document) -> Iterator[tuple[Section, FigureArtifact]]:
     for section in document.sections:
-        for part in section.parts:
+        for part in section.flat:
             if isinstance(part, FigureArtifact):
                 yield section, part
 

@@ -1,4 +1,4 @@
-"""A document as one self-contained HTML page: no network, no script beyond sorting and filtering.
+"""A document as one self-contained HTML page that asks for nothing from the network.
 
 `templates/report.html` lays out what it is given and has no content of its own. It escapes all
 text; the only markup passed to it are figures, in which matplotlib has escaped all text.
@@ -6,14 +6,16 @@ text; the only markup passed to it are figures, in which matplotlib has escaped 
 
 import base64
 import hashlib
+import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from gapbench.reports.document.model import (
     Document,
@@ -25,6 +27,7 @@ from gapbench.reports.document.model import (
     Value,
 )
 from gapbench.reports.figures import theme
+from gapbench.reports.prose.glossary import GLOSSARY, PATTERN, anchor, term_of
 from gapbench.reports.render.files import put
 
 FACETS = ("task", "backbone", "method", "variant")
@@ -63,7 +66,7 @@ class _Figures:
     names: dict[str, str] = field(default_factory=dict)
 
     def markup(self, artifact: FigureArtifact) -> Markup:
-        svg = theme.svg(artifact.figure, artifact.title)
+        svg = theme.svg(artifact.figure, artifact.alternative)
         text = _TAG.sub(lambda tag: _STYLE.sub(self._named, tag[0]), svg)
         return _constant(text)  # but for text, which `svg` has escaped
 
@@ -94,6 +97,7 @@ def page(document: Document) -> str:
     )
     # A number and its per cent sign stay on one line.
     environment.filters["tied"] = lambda text: text.replace(" %", "\N{NO-BREAK SPACE}%")
+    environment.filters["explained"] = _explained
     figures = _Figures()
     drawn = {artifact.name: figures.markup(artifact) for artifact in _artifacts(document)}
     script = f"\n{_source('report.js')}\n"
@@ -101,7 +105,7 @@ def page(document: Document) -> str:
         document=document,
         sections=[_outline(section) for section in document.sections],
         choices=_choices(document),
-        kind=lambda part: type(part).__name__,
+        kind_of=lambda part: type(part).__name__,
         shared=_shared,
         own=lambda row, shared: {k: v for k, v in row.facets.items() if shared.get(k) != v},
         key=_key,
@@ -112,6 +116,8 @@ def page(document: Document) -> str:
         dark=_constant(theme.css("dark")),
         style=_constant(_source("report.css")),
         drawing=figures.css(),
+        points=_points,
+        anchor=anchor,
         script=_constant(_source("report.js")),
         policy=_policy(script),
     )
@@ -123,6 +129,35 @@ def _policy(script: str) -> str:
     return f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
 
 
+def _explained(text: str) -> Markup:
+    """Return text in which every statistical term leads to its sentence in the glossary."""
+    escaped = str(escape(text.replace(" %", "\N{NO-BREAK SPACE}%")))
+    return _constant(PATTERN.sub(_link, escaped))
+
+
+def _link(found: re.Match[str]) -> str:
+    term = term_of(found)
+    said = escape(GLOSSARY[term])
+    return f'<a class="term" href="#{anchor(term)}" title="{said}">{found[0]}</a>'
+
+
+def _points(artifact: FigureArtifact) -> str:
+    """Return what a reader may draw anew with other axes, as JSON."""
+    data = artifact.data
+    axes = {name: each for name, each in artifact.axes.items() if data[name].notna().any()}
+    points = [
+        {
+            "name": row["name"],
+            "method": row["method"],
+            "about": row["about"],
+            "colour": theme.variable(theme.colour(row["method"])),
+        }
+        | {name: None if pd.isna(row[name]) else float(f"{row[name]:.5g}") for name in axes}
+        for _, row in data.iterrows()
+    ]
+    return json.dumps({"axes": axes, "points": points})
+
+
 def _outline(section: Section) -> _Outline:
     blocks: list[_Block] = []
     for part in section.parts:
@@ -131,7 +166,7 @@ def _outline(section: Section) -> _Outline:
         else:
             last = blocks.pop() if blocks else _Block(None, ())
             blocks.append(_Block(last.heading, (*last.parts, part)))
-    tables = [part for part in section.parts if isinstance(part, Table)]
+    tables = [part for part in section.flat if isinstance(part, Table)]
     columns = dict.fromkeys(column for part in tables for column in part.columns if column.hint)
     hints: dict[str, str] = {}
     for column in columns:
@@ -144,7 +179,7 @@ def _choices(document: Document) -> dict[str, list[str]]:
     """Return the values of each facet, where there are several to choose from."""
     found: dict[str, set[str]] = {name: set() for name in FACETS}
     for section in document.sections:
-        for part in section.parts:
+        for part in section.flat:
             if isinstance(part, Table):
                 for row in part.rows:
                     for name, value in row.facets.items():
@@ -177,7 +212,7 @@ def _shows_number(value: Value) -> bool:
 
 def _artifacts(document: Document) -> Iterator[FigureArtifact]:
     for section in document.sections:
-        yield from (part for part in section.parts if isinstance(part, FigureArtifact))
+        yield from (part for part in section.flat if isinstance(part, FigureArtifact))
 
 
 def _width(artifact: FigureArtifact, scale: float) -> int:

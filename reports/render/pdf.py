@@ -16,9 +16,11 @@ from matplotlib.font_manager import findfont, get_font
 
 from gapbench.reports.document.model import (
     Bullets,
+    Card,
     Column,
     Document,
     FigureArtifact,
+    Folded,
     Part,
     Row,
     Subheading,
@@ -102,7 +104,7 @@ def without_glyph(text: str) -> list[str]:
 
 def most_rows(document: Document) -> int:
     """Return how many rows a table may have so that all have at most `MOST_ROWS` together."""
-    parts = [part for section in document.sections for part in section.parts]
+    parts = [part for section in document.sections for part in _unfolded(section.parts)]
     lengths = sorted(len(part.rows) for part in parts if isinstance(part, Table))
     left = MOST_ROWS
     for place, length in enumerate(lengths):
@@ -130,12 +132,17 @@ class _Writer:
     explained: dict[Column, int] = field(default_factory=dict)
 
     def document(self, document: Document) -> dict[str, Any]:
+        shown = [(section, _unfolded(section.parts)) for section in document.sections]
         sections = [
-            {"title": _pieces(section.title), "parts": self.parts(section.parts)}
-            for section in document.sections
+            {"title": _pieces(section.title), "parts": self.parts(parts)}
+            for section, parts in shown
+            if any(not isinstance(part, Text | Subheading) for part in parts)
+            or len(parts) == len(section.parts)
         ]
-        subtitle = _pieces(document.subtitle)
-        return {"title": document.title, "subtitle": subtitle, "sections": sections}
+        words = [{"part": "terms", "terms": list(document.glossary.items()), "leads": False}]
+        sections += [{"title": "Words", "parts": words}] if document.glossary else []
+        subtitle = _pieces(f"{document.subtitle} {_FOLDED}")
+        return {"title": _pieces(document.title), "subtitle": subtitle, "sections": sections}
 
     def parts(self, parts: tuple[Part, ...]) -> list[dict[str, Any]]:
         followers = [*parts[1:], None][: len(parts)]
@@ -157,12 +164,16 @@ class _Writer:
                 return {"part": "terms", "terms": terms}
             case Table():
                 return self.table(part)
+            case Card():
+                return _card(part)
+            case Folded():
+                raise AssertionError("folded parts are left to the page")
             case FigureArtifact():
                 file = self.folder / f"{part.name}.svg"
                 file.write_text(figure_files.markup(part), encoding="utf-8")
-                title = _ended(part.title)
-                names = {"name": part.name, "title": _pieces(title), "alternative": title}
-                return {"part": "picture", **names}
+                names = {"finding": _pieces(part.finding), "title": _pieces(_ended(part.title))}
+                alternative = _ended(part.alternative)
+                return {"part": "picture", "name": part.name, "alternative": alternative, **names}
 
     def table(self, table: Table) -> dict[str, Any]:
         self.tables += 1
@@ -196,6 +207,46 @@ class _Writer:
         }
 
 
+_FOLDED = (
+    "Settings of every row, single scores and calibration in detail are in report.html, where they "
+    "are folded away."
+)
+
+
+def _unfolded(parts: tuple[Part, ...]) -> tuple[Part, ...]:
+    """Return what stands on paper: no folded parts, and no subheading with nothing below it."""
+    kept = [part for part in parts if not isinstance(part, Folded)]
+    if len(kept) == len(parts):
+        return parts
+    following = [*kept[1:], None][: len(kept)]
+    return tuple(
+        part
+        for part, after in zip(kept, following, strict=True)
+        if not (isinstance(part, Subheading) and (after is None or isinstance(after, Subheading)))
+    )
+
+
+def _card(card: Card) -> dict[str, Any]:
+    rows = [
+        (each.name, *map(_minus, (each.first, each.second, each.difference)), each.reading)
+        for each in card.measures
+    ]
+    return {
+        "part": "card",
+        "about": _pieces(card.about),
+        "headline": _pieces(card.headline),
+        "certainty": _pieces(_minus(card.certainty)),
+        "heads": card.heads,
+        "measures": rows,
+        "points": [(name, _pieces(_minus(said))) for name, said in card.points.items()],
+        "tasks": [tuple(map(_pieces, map(_minus, task))) for task in card.tasks],
+    }
+
+
+def _minus(text: str) -> str:
+    return _MINUS.sub("\N{MINUS SIGN}", text)
+
+
 def _leads(part: Part, follower: Part | None, *, first: bool) -> bool:
     """Tell whether a part stays on the page of what follows.
 
@@ -213,7 +264,7 @@ def _texts(row: Row, columns: tuple[Column, ...]) -> list[str]:
     return [
         row.name,
         *(
-            _MINUS.sub("\N{MINUS SIGN}", value.text) if column.kind == "number" else value.text
+            _minus(value.text) if column.kind == "number" else value.text
             for value, column in values
         ),
     ]

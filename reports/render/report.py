@@ -1,5 +1,6 @@
 """The report: its evidence, gathered from a results folder, and its sections."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -9,13 +10,17 @@ from gapbench.bench.tuning.summary import read_summaries
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Document, FigureArtifact, Section
 from gapbench.reports.figures import theme
+from gapbench.reports.prose.glossary import GLOSSARY
 from gapbench.reports.results.load import Results, load
 from gapbench.reports.results.selection import EVERYTHING, Selection
 from gapbench.reports.sections import sections
 from gapbench.reports.tables.published_comparison import pairs
 from gapbench.reports.tables.standing import REFERENCE
 from gapbench.reports.tables.summary import summarise
-from gapbench.reports.tables.tuning import tuned
+from gapbench.reports.tables.tuning import Tuned, tuned
+
+_NAMED = 8
+"""Up to so many tasks are named below the title."""
 
 
 def gather(
@@ -39,40 +44,74 @@ def gather(
     results = selection.of(load(Store(folder)))
     summary = summarise(results, reference)
     studies = tuned(results, summary, selection.studies(read_summaries(folder)))
-    methods = {*summary["method"], *(each.summary.study.method for each in studies)}
     return Evidence(
         results=results,
         summary=summary,
         published=pairs(results, summary),
         studies=studies,
-        colours=theme.colours(sorted(methods)),
+        colours=_colours(summary, studies),
         matters=matters,
     )
+
+
+def _colours(summary: pd.DataFrame, studies: Sequence[Tuned]) -> dict[str, str]:
+    """Return the colour of each method by its name; those that train nothing are grey."""
+    methods = {*summary["method"], *(each.summary.study.method for each in studies)}
+    sizes = summary.groupby("method")["trainable_params"].max()
+    untrained = set(sizes.index[(sizes == 0).fillna(value=False)])
+    return {
+        name: theme.UNTRAINED if name in untrained else theme.colour(name)
+        for name in sorted(methods)
+    }
 
 
 def document(evidence: Evidence) -> Document:
     """Return the report."""
     return Document(
-        title="gapbench report",
-        subtitle=_counts(evidence.results),
+        title=_title(evidence),
+        subtitle=_subtitle(evidence.results),
         sections=tuple(map(_drawn, sections(evidence))),
+        glossary=GLOSSARY,
     )
 
 
 def _drawn(section: Section) -> Section:
     """Draw the figures of a section; until then each holds some ten megabytes."""
-    for part in section.parts:
+    for part in section.flat:
         if isinstance(part, FigureArtifact):
-            theme.svg(part.figure, part.title)
+            theme.svg(part.figure, part.alternative)
     return section
 
 
-def _counts(results: Results) -> str:
-    """Say how many runs there are, by how they ended."""
-    ended: pd.Series[int] = results.runs["status"].value_counts()
+def _title(evidence: Evidence) -> str:
+    """Name the suite, the tasks and the backbone."""
+    runs = evidence.results.runs
+    suites, tasks, backbones = (
+        sorted(set(runs[name]) - {""}) for name in ("suite", "task", "backbone")
+    )
+    what = tasks[0] if len(tasks) == 1 else f"{len(tasks)} tasks"
+    on = backbones[0] if len(backbones) == 1 else f"{len(backbones)} backbones"
+    return f"{' and '.join(suites[:2]) or 'Runs'}: {what} on {on}" if tasks else "gapbench report"
+
+
+def _subtitle(results: Results) -> str:
+    """Say which data there are, how many runs, when they were made, and by which versions."""
+    runs = results.runs
+    ended: pd.Series[int] = runs["status"].value_counts()
     counts = [f"{count} {str(status).replace('_', ' ')}" for status, count in ended.items()]
-    text = f"Runs: {', '.join(counts) or 'none'}."
-    if results.part:
-        text = f"Only {results.part}; comparisons are those of the whole folder. {text}"
-    unreadable = len(results.unreadable)
-    return f"{text} Unreadable records: {unreadable}." if unreadable else text
+    days = sorted({day[:10] for day in runs["started_at"] if day})
+    tasks = list(dict.fromkeys(runs["task"]))
+    said = [
+        f"Data: {', '.join(tasks[:_NAMED])}{' and others' if len(tasks) > _NAMED else ''}.",
+        f"Runs: {', '.join(counts) or 'none'}.",
+        f"Made {days[0]}{f' to {days[-1]}' if len(days) > 1 else ''}." if days else "",
+        *(_version(runs, name) for name in ("gapbench", "torch")),
+        f"Only {results.part}; comparisons are among these alone." if results.part else "",
+        f"Unreadable records: {len(results.unreadable)}." if results.unreadable else "",
+    ]
+    return " ".join(filter(None, said))
+
+
+def _version(runs: pd.DataFrame, name: str) -> str:
+    found = sorted(set(runs[name]) - {""})
+    return f"{name} {', '.join(found)}." if found else ""

@@ -7,6 +7,7 @@ item is kept. Every metric says itself what an item adds to its score (`bench.me
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -62,6 +63,16 @@ class Term:
     recorded: float
 
 
+_KEPT = 2000
+"""So many tables of predictions are kept in memory, those of one task."""
+
+_RECORDED = [
+    *("run_hash", "seed", "metric", "higher_is_better"),
+    *("train_score", "validation_score", "test_score", "ece", "nll"),
+]
+"""What outcomes are made of, in the table of runs."""
+
+
 def samples(
     results: Results, cells: Mapping[Key, Scored], outcome: Outcome = "score"
 ) -> dict[Key, Sample]:
@@ -93,6 +104,15 @@ class _Reader:
     results: Results
     ids: dict[str, NDArray[Any]] = field(default_factory=dict)
 
+    @cached_property
+    def _runs(self) -> pd.DataFrame:
+        return self.results.runs[_RECORDED]
+
+    @cached_property
+    def _places(self) -> Mapping[Any, Any]:
+        """Places of the runs of each cell, as looking through all runs for each takes long."""
+        return self.results.runs.groupby("config_hash").indices
+
     def sample(self, cell: Scored, outcome: Outcome) -> Sample:
         terms = dict(self._terms(cell, outcome))
         scores = {
@@ -118,8 +138,8 @@ class _Reader:
                     [Term(s or TEST, m, 1 / len(parts), value) for (s, _, m), value in parts],
                 )
             return
-        runs = self.results.runs
-        runs = runs[(runs["config_hash"] == cell.config_hash) & runs["seed"].isin(cell.scores)]
+        runs = self._runs.iloc[self._places.get(cell.config_hash, [])]
+        runs = runs[runs["seed"].isin(cell.scores)]
         for row in runs.drop_duplicates("run_hash").to_dict("records"):
             sign = 1 if row["higher_is_better"] else -1
             weights: dict[Outcome, dict[tuple[str, str], int]] = {
@@ -162,8 +182,7 @@ class _Reader:
 
     def _split_items(self, config_hash: str, seed: int, term: Term) -> Floats | None:
         try:
-            run = replace(self.results.cells[config_hash].run, seed=seed)
-            table = self.results.store.predictions(run, term.split)
+            table = self._table(config_hash, seed, term.split)
         except RecordError:
             return None
         if table is None or table.num_rows < 2:
@@ -172,6 +191,16 @@ class _Reader:
         if not np.array_equal(own, self.ids.setdefault(term.split, own)):
             return None
         return checked_items(table, term.metric, term.recorded)
+
+    def _table(self, config_hash: str, seed: int, split: str) -> pa.Table | None:
+        """Return stored predictions; several outcomes need the same ones."""
+        known, key = self.results.read, (config_hash, seed, split)
+        if key not in known:
+            if len(known) >= _KEPT:
+                known.clear()
+            run = replace(self.results.cells[config_hash].run, seed=seed)
+            known[key] = self.results.store.predictions(run, split)
+        return known[key]
 
     def _redrawn(self, config_hash: str) -> bool:
         return self.results.cells[config_hash].cell.resample == "per_seed"

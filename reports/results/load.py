@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from gapbench.bench.core.errors import RecordError, StoreError
@@ -123,6 +124,7 @@ class Results:
         whole: the folder that this is a part of, None if it is the whole.
         commands: what was typed last to run each suite, "" if that is unknown.
         terms: what each `setting` stands for, flat: "budget.epochs": 3.
+        read: predictions that were read and are kept, by cell hash, seed and split.
     """
 
     store: Store
@@ -137,6 +139,7 @@ class Results:
     whole: "Results | None" = None
     commands: dict[str, str] = field(default_factory=dict)
     terms: dict[str, dict[str, Any]] = field(default_factory=dict)
+    read: dict[tuple[str, int, str], pa.Table | None] = field(default_factory=dict, repr=False)
 
     def predictions(self, config_hash: str, seed: int, split: str = TEST) -> pd.DataFrame | None:
         """Return a run's stored predictions of a split, None if there are none or are damaged."""

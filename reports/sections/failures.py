@@ -9,7 +9,7 @@ from gapbench.reports.tables.leaderboard import PAPER, rows
 from gapbench.reports.tables.terminal import label, place
 from gapbench.reports.tables.words import listed
 
-ORDER = 100
+ORDER = 80
 
 _NO_SCORE = "ok, no score"
 _FIELDS = (

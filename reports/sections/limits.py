@@ -13,7 +13,7 @@ from gapbench.reports.tables.summary import OVER_SEEDS
 from gapbench.reports.tables.terminal import label, number
 from gapbench.reports.tables.words import listed
 
-ORDER = 120
+ORDER = 100
 
 SMALL = 1000
 """Test examples below which chance moves an accuracy by 0.03 and more (binomial, 95 %)."""
@@ -28,8 +28,14 @@ def section(evidence: Evidence) -> Section:
     """Return the section."""
     if not (evidence.summary["n_seeds"] > 0).any():
         return Section("limits", "Limits", (Text(_NOTHING),))
-    found = [sentence for limit in _LIMITS if (sentence := limit(evidence))]
-    return Section("limits", "Limits", (Bullets(tuple(found)),))
+    return Section("limits", "Limits", (Bullets(tuple(found_limits(evidence))),))
+
+
+def found_limits(evidence: Evidence) -> list[str]:
+    """Return what limits the answer, from what weakens it most to what touches single numbers."""
+    if not (evidence.summary["n_seeds"] > 0).any():
+        return []
+    return [sentence for limit in _LIMITS if (sentence := limit(evidence))]
 
 
 def _ok(evidence: Evidence) -> pd.DataFrame:

@@ -1,5 +1,6 @@
-"""What methods report of themselves, as they declare it, and what they drop."""
+"""What methods report of themselves, as they declare it."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,8 @@ import pandas as pd
 
 from gapbench.reports.document.columns import facets, heading, read, table, title, worded
 from gapbench.reports.document.context import Evidence
-from gapbench.reports.document.model import Part, Row, Section, Text
+from gapbench.reports.document.model import Folded, Part, Row, Section, Text
 from gapbench.reports.figures.block import Block, blocks
-from gapbench.reports.figures.dropping import dropped
 from gapbench.reports.figures.method_diagnostics import drawings
 from gapbench.reports.figures.subset import detailed, undrawn
 from gapbench.reports.tables.diagnostics import findings
@@ -17,7 +17,7 @@ from gapbench.reports.tables.leaderboard import rows
 from gapbench.reports.tables.terminal import label, number
 from gapbench.reports.tables.words import listed
 
-ORDER = 90
+ORDER = 70
 
 _FIELDS = (
     worded("what", "", lambda finding: finding.what),
@@ -29,19 +29,20 @@ _HOW = (
 )
 
 
-def section(evidence: Evidence) -> Section:
-    """Return the section; it says so where no method reports anything."""
+def section(evidence: Evidence) -> Section | None:
+    """Return the section; None where no method reports anything."""
     found = blocks(evidence)
     telling = [block for block in found if _diagnosed(block)]
     parts: list[Part] = []
-    if figure := dropped(found):
-        parts.append(figure)
     parts += undrawn(len(telling))
     for place, block in enumerate(telling):
         parts += _block(evidence, block, drawn=place < detailed(len(telling)))
-    how = [Text(_HOW, quiet=True)] if telling else []
-    parts = [*how, *parts] if parts else [Text("No method of these runs does.")]
-    return Section("findings", "What methods report of themselves", tuple(parts))
+    if not parts:
+        return None
+    folded = Folded("Chosen layers, kept ranks and other diagnostics", tuple(parts))
+    return Section(
+        "findings", "What methods report of themselves", (Text(_HOW, quiet=True), folded)
+    )
 
 
 def _diagnosed(block: Block) -> bool:
@@ -58,7 +59,7 @@ def _block(evidence: Evidence, block: Block, *, drawn: bool) -> list[Part]:
         by_row = figure.data.groupby(["method", "variant", "config_hash"], sort=False)
         named = [(label(str(key[0]), str(key[1])), data) for key, data in by_row]
         said = [_SENTENCES[diagnostic.kind](name, diagnostic.noun, data) for name, data in named]
-        parts += [Text(" ".join(said)), figure]
+        parts.append(replace(figure, finding=" ".join(said)))
     return [*parts, table(name, "method", _FIELDS, lines)] if lines else parts
 
 

@@ -8,10 +8,10 @@ import pandas as pd
 
 from gapbench.reports.document.columns import Field, heading, table_of, title, worded
 from gapbench.reports.document.context import Evidence
-from gapbench.reports.document.model import Part, Section, Terms, Text
+from gapbench.reports.document.model import Folded, Part, Section, Terms, Text
 from gapbench.reports.results.load import Results
 
-ORDER = 110
+ORDER = 90
 
 _PROTOCOLS = (
     "Under the protocol strict, checkpoints are chosen on validation examples cut from the "
@@ -41,15 +41,16 @@ def section(evidence: Evidence) -> Section:
     parts: list[Part] = [Text(_PROTOCOLS)]
     if versions := _versions(results.runs):
         parts.append(Terms(versions))
-    parts.append(Text(_AGAIN))
+    folded: list[Part] = [Text(_AGAIN)]
     for block in evidence.blocks:
         settings = {name: _settings(results, name) for name in block["config_hash"]}
         shared = _shared([found for found in settings.values() if found])
-        parts.append(heading(block))
+        folded.append(heading(block))
         if terms := _terms(results, block, shared):
-            parts.append(Terms(terms))
+            folded.append(Terms(terms))
         name = f"Where each row comes from: {title(block)}"
-        parts.append(table_of(block, name, _fields(results, settings, shared), evidence))
+        folded.append(table_of(block, name, _fields(results, settings, shared), evidence))
+    parts.append(Folded("Settings of every row, and how to run it again", tuple(folded)))
     return Section("protocol", "Protocol and origin", tuple(parts))
 
 

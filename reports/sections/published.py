@@ -4,10 +4,10 @@ from itertools import groupby
 
 from gapbench.reports.document.columns import Field, plain, read, table, value, worded
 from gapbench.reports.document.context import Evidence
-from gapbench.reports.document.model import Column, Part, Row, Section, Subheading, Text
+from gapbench.reports.document.model import Column, Folded, Part, Row, Section, Subheading, Text
 from gapbench.reports.tables.published import DIGITS
 
-ORDER = 30
+ORDER = 60
 
 _FIELDS = (
     worded("metric", "", lambda pair: pair.metric),
@@ -41,4 +41,5 @@ def section(evidence: Evidence) -> Section | None:
     for where, pairs in groupby(evidence.published, key=lambda pair: pair.place):
         lines = [Row(pair.name, read(pair, _FIELDS)) for pair in pairs]
         parts += [Subheading(where), table(f"Published: {where}", "method", _FIELDS, lines)]
-    return Section("published", "Published figures beside measured ones", tuple(parts))
+    folded = Folded(f"{len(evidence.published)} published scores", tuple(parts[1:]))
+    return Section("published", "Published scores beside measured ones", (parts[0], folded))

@@ -15,16 +15,15 @@ from gapbench.reports.document.columns import (
     worded,
 )
 from gapbench.reports.document.context import Evidence
-from gapbench.reports.document.model import Part, Row, Section, Subheading, Table, Text
+from gapbench.reports.document.model import Folded, Part, Row, Section, Subheading, Table, Text
 from gapbench.reports.figures.block import stems
 from gapbench.reports.figures.subset import detailed, undrawn
-from gapbench.reports.figures.tuning_results import importances, outcomes
-from gapbench.reports.figures.tuning_trials import Searches, budget_curves, sensitivity
+from gapbench.reports.figures.tuning import Searches, outcomes, sensitivity
 from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.tuning import Tuned
 from gapbench.reports.tables.words import listed
 
-ORDER = 80
+ORDER = 50
 
 
 def _ended(state: str) -> Field:
@@ -79,11 +78,6 @@ _HOW = (
     "search lies above the test score of the winner; gain is what tuning brought on test, seed by "
     "seed."
 )
-_CURVES = (
-    "Budget curves are exact for trials drawn at random from those in hand (Dodge et al. 2019); as "
-    "a sampler that learns chose the later ones, they describe this search and do not foretell "
-    "another. A trial that failed or was pruned uses up budget and scores nothing."
-)
 _UNCOMPARED = "the winner has not run, few seeds are common, or the difference never varies"
 _COST = "What the search took, all trials counted, failed and pruned ones too:"
 _SHARES = (
@@ -97,7 +91,7 @@ def section(evidence: Evidence) -> Section | None:
     if not evidence.studies:
         return None
     groups = [(key, list(block)) for key, block in groupby(evidence.studies, key=_shared)]
-    parts: list[Part] = [Text(_HOW, quiet=True), Text(_CURVES, quiet=True)]
+    parts: list[Part] = [Text(_HOW, quiet=True)]
     parts += undrawn(len(groups))
     names = stems([key for key, _ in groups])
     for count, ((_, block), stem) in enumerate(zip(groups, names, strict=True)):
@@ -116,7 +110,7 @@ def _block(evidence: Evidence, searches: Searches, *, drawn: bool) -> list[Part]
     """Return what is said of one task and backbone."""
     study = searches.studies[0].summary.study
     heading = f"{searches.place} (suite {study.suite})"
-    kinds = (outcomes, budget_curves, sensitivity, importances) if drawn else ()
+    kinds = (outcomes, sensitivity) if drawn else ()
     figures = [figure for kind in kinds if (figure := kind(searches)) is not None]
     return [
         Subheading(
@@ -126,10 +120,15 @@ def _block(evidence: Evidence, searches: Searches, *, drawn: bool) -> list[Part]
         Text(_gains(searches.studies)),
         _table(evidence, f"Outcome of tuning: {heading}", OUTCOME, searches.studies),
         *figures,
-        Text(_COST, quiet=True),
-        _table(evidence, f"Cost of tuning: {heading}", COST, searches.studies),
-        Text(_SHARES, quiet=True),
-        _table(evidence, f"Searched settings: {heading}", SEARCHED, searches.studies),
+        Folded(
+            f"Cost and settings of tuning: {heading}",
+            (
+                Text(_COST, quiet=True),
+                _table(evidence, f"Cost of tuning: {heading}", COST, searches.studies),
+                Text(_SHARES, quiet=True),
+                _table(evidence, f"Searched settings: {heading}", SEARCHED, searches.studies),
+            ),
+        ),
     ]
 
 

@@ -19,6 +19,7 @@ COLUMNS = (
     "variant",
     "n_seeds",
     "metric",
+    "higher_is_better",
     "score",
     "score_ci_low",
     "score_ci_high",

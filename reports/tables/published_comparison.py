@@ -13,7 +13,7 @@ from gapbench.bench.core.errors import printable
 from gapbench.reports.results.load import Results
 from gapbench.reports.tables.leaderboard import rows
 from gapbench.reports.tables.published import DIGITS, PublishedScore, fitting
-from gapbench.reports.tables.terminal import fitted, label, number, place
+from gapbench.reports.tables.terminal import WIDTH, fitted, label, number, place
 
 COLUMNS = ("published", "published_source", "published_certainty")
 """What a leaderboard has more where any of its rows has a published figure."""
@@ -75,7 +75,7 @@ def with_published(leaderboard: pd.DataFrame, found: list[Pair]) -> pd.DataFrame
 
 
 def format_pairs(found: list[Pair]) -> str:
-    """Return pairs as plain text of at most 110 columns; "" if there are none."""
+    """Return pairs as plain text of at most 80 columns; "" if there are none."""
     if not found:
         return ""
     lines = ["", "Published beside measured: context, not pass marks; settings may differ."]
@@ -96,8 +96,8 @@ def format_pairs(found: list[Pair]) -> str:
 
 
 def _line(name: str, metric: str, measured: str, published: str, where: str) -> str:
-    name = fitted(printable(name), 22)
-    return fitted(f"  {name:<22} {metric:<20} {measured:>8} {published:<15} {where}", 110)
+    name = fitted(printable(name), 18)
+    return fitted(f"  {name:<18} {metric:<12.12} {measured:>8} {published:<12} {where}", WIDTH)
 
 
 def _pairs(results: Results, runs: pd.DataFrame, row: Any) -> list[Pair]:

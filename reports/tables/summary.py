@@ -65,7 +65,6 @@ _EXTRA = (
     "n_unscored",
     "n_stopped",
     "protocol",
-    "higher_is_better",
     "name",
     "bayes_score",
     "bayes_ece",
@@ -80,6 +79,7 @@ _TEXT = {
 _WHOLE = (
     "n_seeds",
     "rank_group",
+    "forward_passes",
     "peak_memory_bytes",
     "trainable_params",
     "tune_trials",

@@ -1,7 +1,7 @@
 """The leaderboard as plain text, and the words and numbers that text and page share."""
 
 from collections.abc import Callable, Iterator, Sequence
-from textwrap import fill
+from textwrap import fill, wrap
 from typing import Any, cast
 
 import pandas as pd
@@ -9,7 +9,7 @@ import pandas as pd
 from gapbench.bench.core.errors import printable
 from gapbench.reports.tables.leaderboard import PAPER, rows
 
-WIDTH = 110
+WIDTH = 80
 """Most columns of what is printed to a terminal."""
 
 
@@ -20,7 +20,7 @@ def format_table(table: pd.DataFrame) -> str:
         table: the columns of the leaderboard, in its row order.
     """
     found = ["\n".join(_part(title, part)) for title, part in parts(table)]
-    notes = ["* beaten by no other method (group 1).", *statistics(table)]
+    notes = ["* beaten by no other method.", *statistics(table)]
     below = fill(" ".join(notes), WIDTH, break_on_hyphens=False)
     return "\n\n".join([*found, below]) + "\n" if found else "No runs.\n"
 
@@ -45,30 +45,32 @@ def statistics(table: pd.DataFrame) -> list[str]:
     Args:
         table: the columns of the leaderboard.
     """
+    references = ", ".join(sorted(set(table["reference"]) - {""}))
     sentences = [
         "Intervals: 95 %, over seeds and, where stored, test items.",
-        "Groups: simultaneous 95 % intervals of all differences.",
-        "Gap: train minus test score, above zero where train is better.",
+        f"Minus: score minus that of {references}; ^ shown to be better, v worse."
+        if references
+        else "",
+        "Gap: train minus test score.",
         "ECE: before temperature scaling.",
-        "FLOPs: of training, alike on every machine, as seconds are not.",
+        "FLOPs: of training.",
     ]
     if table["variant"].str.endswith(PAPER.strip()).any():
         sentences += [f"{PAPER.strip()}: checkpoint chosen on the test split; such scores flatter."]
-    return sentences
+    return [each for each in sentences if each]
 
 
 def number(value: Any, digits: int = 3) -> str:
-    """Return a number with fixed decimals, or in short form where those would hide it; "" if none.
+    """Return a number with fixed decimals; "" if none.
 
     Args:
         value: a number, None, NaN or NA.
-        digits: decimals of the fixed form.
+        digits: decimals; what rounds to zero shows as zero.
     """
     if value is None or pd.isna(value):
         return ""
-    value = value + 0.0  # no minus before zero
-    small = value != 0 and abs(value) < 10**-digits
-    return f"{value:.{digits}g}" if small or abs(value) >= 10_000 else f"{value:.{digits}f}"
+    text = f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.{digits}f}"
+    return text if text.strip("-0.") else text.removeprefix("-")
 
 
 def label(method: str, variant: str) -> str:
@@ -93,50 +95,38 @@ def too_few(table: pd.DataFrame) -> str:
     return ""
 
 
-_HEAD = (
-    "",
-    "method",
-    "seeds",
-    "group",
-    "score",
-    "95 %",
-    "gap",
-    "ECE",
-    "seconds",
-    "FLOPs",
-    "params",
-    "failed",
-)
-_WIDTHS = (1, 25, 5, 5, 8, 16, 8, 6, 7, 6, 6, 6)
+_HEAD = ("", "method", "seeds", "score", "95 %", "minus", "gap", "ECE", "FLOPs")
+_WIDTHS = (1, 20, 5, 7, 14, 8, 7, 5, 5)
+_MARKS = {"better": "^", "worse": "v"}
 
 
 def _part(title: list[str], table: pd.DataFrame) -> Iterator[str]:
     """Yield the lines of one task."""
-    yield printable(" | ".join(title))
+    yield printable(fitted(" | ".join(title), WIDTH))
     yield _line(_HEAD)
     found = list(rows(table))
     names = [label(row.method, row.variant) for row in found]
     shown = told_apart(names, lambda name: fitted(name, _WIDTHS[1]))
     for row, name in zip(found, shown, strict=True):
         interval = f"{number(row.score_ci_low)} .. {number(row.score_ci_high)}"
+        difference = number(row.vs_reference)
         yield _line(
             (
                 "*" if pd.notna(row.rank_group) and row.rank_group == 1 else "",
                 name,
                 str(row.n_seeds),
-                number(row.rank_group, 0),
                 number(row.score),
                 interval if pd.notna(row.score_ci_low) else "",
+                difference + (_MARKS.get(row.vs_reference_claim, " ") if difference else ""),
                 number(row.generalization_gap),
                 number(row.ece),
-                number(row.train_seconds, 1),
                 short(row.train_flops),
-                short(row.trainable_params),
-                str(row.n_failed or ""),
             )
         )
+    if failed := int(table["n_failed"].sum()):
+        yield f"{failed} run{'' if failed == 1 else 's'} failed; see gapbench status."
     if warning := too_few(table):
-        yield warning
+        yield from wrap(warning, WIDTH)
 
 
 def short(value: Any) -> str:
@@ -144,10 +134,29 @@ def short(value: Any) -> str:
     if value is None or pd.isna(value):
         return ""
     rounded = float(f"{value:.3g}")  # first, or 999,600 would be a thousand thousands
-    for factor, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for factor, letter in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(rounded) >= factor:
             return f"{rounded / factor:#.3g}".removesuffix(".") + letter
+    if 0 < abs(rounded) < 1e-4:
+        return f"{value:.6f}".rstrip("0").rstrip(".").replace("-0", "0")
     return f"{rounded:.3g}"
+
+
+def memory(value: Any) -> str:
+    """Return a number of bytes in MiB or GiB; "" if none."""
+    if value is None or pd.isna(value):
+        return ""
+    mib = value / 2**20
+    return f"{mib:.0f} MiB" if mib < 1000 else f"{mib / 1024:.1f} GiB"
+
+
+def duration(value: Any) -> str:
+    """Return seconds as seconds, minutes or hours; "" if none."""
+    if value is None or pd.isna(value):
+        return ""
+    if value < 100:
+        return f"{value:.0f} s" if value >= 10 else f"{value:.1f} s"
+    return f"{value / 60:.0f} min" if value < 6000 else f"{value / 3600:.1f} h"
 
 
 def fitted(name: str, width: int) -> str:

@@ -35,3 +35,17 @@ def named(names: list[str]) -> str:
 def interval(low: Any, high: Any) -> str:
     """Return the ends of an interval as text; "" if there is none."""
     return "" if pd.isna(low) or pd.isna(high) else f"{number(low)} to {number(high)}"
+
+
+def signed(value: Any) -> str:
+    """Return a difference with its sign; "" if none."""
+    text = number(value)
+    return f"+{text}" if text.strip("-0.,") and not text.startswith("-") else text
+
+
+def times(multiple: Any) -> str:
+    """Return a multiple, such as "1.2 x"; "" if none."""
+    if multiple is None or pd.isna(multiple):
+        return ""
+    digits = 0 if multiple >= 10 else 1
+    return f"{multiple:.{digits}f}\N{MULTIPLICATION SIGN}"

@@ -1,20 +1,22 @@
 "use strict";
-// Sorting, filtering and the choice of colours. Without it the page reads the same.
+// Sorting, filtering, copying, choosing axes and colours. Without it the page reads the same.
 
 const FACETS = ["task", "backbone", "method", "variant"];
 const filters = document.getElementById("filters");
 const clear = document.getElementById("clear");
 const boxes = [...filters.querySelectorAll("input")];
-const rows = [...document.querySelectorAll("tbody tr")];
+const rows = [...document.querySelectorAll("figure.table tbody tr, .tasks tbody tr")];
+const marks = [...document.querySelectorAll("svg [data-method]")];
 
-// Sort a table by the column whose heading was pressed; empty cells stay at the end.
+// Sort a table by the column whose heading was pressed, the best first; empty cells stay at the end.
 for (const button of document.querySelectorAll("thead button")) {
   button.addEventListener("click", () => {
     const heading = button.parentElement;
     const place = heading.cellIndex;
     const numeric = heading.classList.contains("number");
     const body = heading.closest("table").tBodies[0];
-    const up = heading.getAttribute("aria-sort") !== "ascending";
+    const sorted = heading.getAttribute("aria-sort");
+    const up = sorted ? sorted !== "ascending" : heading.dataset.best !== "high";
     for (const other of heading.parentElement.cells) other.removeAttribute("aria-sort");
     heading.setAttribute("aria-sort", up ? "ascending" : "descending");
     const key = (row) => {
@@ -25,8 +27,8 @@ for (const button of document.querySelectorAll("thead button")) {
       if (a === null || b === null) return (a === null) - (b === null);
       return (up ? 1 : -1) * (numeric ? a - b : a.localeCompare(b, "en", { numeric: true }));
     };
-    const sorted = [...body.rows].map((row) => [key(row), row]).sort(compare);
-    body.append(...sorted.map(([, row]) => row));
+    const order = [...body.rows].map((row) => [key(row), row]).sort(compare);
+    body.append(...order.map(([, row]) => row));
   });
 }
 
@@ -50,12 +52,17 @@ function apply() {
     return value === undefined || !wanted.get(name).size || wanted.get(name).has(value);
   });
   for (const row of rows) row.hidden = !fits(row);
+  for (const mark of marks) mark.classList.toggle("dim", !fits(mark));
   for (const table of document.querySelectorAll("figure.table")) {
     table.hidden = !table.querySelector("tbody tr:not([hidden])");
   }
   for (const block of document.querySelectorAll(".block")) {
     const tables = [...block.querySelectorAll("figure.table")];
     block.hidden = !fits(block) || (tables.length > 0 && tables.every((table) => table.hidden));
+  }
+  for (const fold of document.querySelectorAll("details.fold")) {
+    const tables = [...fold.querySelectorAll("figure.table")];
+    fold.hidden = tables.length > 0 && tables.every((table) => table.hidden);
   }
   const hidden = rows.filter((row) => row.hidden).length;
   const count = `${rows.length - hidden} of ${rows.length} table rows shown, ${hidden} hidden`;
@@ -79,12 +86,20 @@ function save() {
   history.replaceState(null, "", "#" + parts.join("&"));
 }
 
+// What an address names may be folded away.
+function reveal() {
+  const target = document.getElementById(section());
+  const fold = target?.closest("details");
+  if (fold) fold.open = true;
+  target?.scrollIntoView();
+}
+
 function restore() {
   const pairs = new URLSearchParams(stated().filter((part) => part.includes("=")).join("&"));
   if (pairs.size) {
     for (const box of boxes) box.checked = pairs.getAll(box.name).includes(box.value);
     apply();
-    document.getElementById(section())?.scrollIntoView();
+    reveal();
   } else if (boxes.some((box) => box.checked)) {
     save();
   }
@@ -112,6 +127,132 @@ theme.addEventListener("click", () => {
 });
 system.addEventListener("change", name);
 name();
+
+// What a mark shows, where the pointer rests; the same text is its title in the drawing.
+const tip = document.getElementById("tip");
+addEventListener("pointermove", (event) => {
+  const mark = event.target.closest?.("svg [data-method]");
+  tip.hidden = !mark;
+  if (!mark) return;
+  tip.textContent = mark.querySelector("title").textContent;
+  tip.style.left = `${Math.min(event.clientX + 14, innerWidth - tip.offsetWidth - 8)}px`;
+  tip.style.top = `${event.clientY + 16}px`;
+});
+
+// Copy a table as it is sorted and filtered.
+const texts = (row) => [...row.cells].map((cell) => cell.textContent.trim());
+const shown = (table) => [...table.rows].filter((row) => !row.hidden).map(texts);
+const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+const inLatex = (text) => text
+  .replace(/[\\&%$#_{}~^]/g, (letter) => ({ "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}" })[letter] ?? `\\${letter}`)
+  .replaceAll("Δ", "$\\Delta$").replaceAll("▲", "$\\uparrow$").replaceAll("▼", "$\\downarrow$").replaceAll("×", "$\\times$");
+const forms = {
+  csv: (table) => shown(table).map((row) => row.map(quoted).join(",")).join("\n") + "\n",
+  latex: (table) => {
+    const [head, ...body] = shown(table).map((row) => row.map(inLatex).join(" & ") + " \\\\");
+    const columns = "l" + "r".repeat(table.tHead.rows[0].cells.length - 1);
+    return ["\\begin{tabular}{" + columns + "}", "\\toprule", head, "\\midrule", ...body, "\\bottomrule", "\\end{tabular}"].join("\n") + "\n";
+  },
+};
+for (const group of document.querySelectorAll(".copy")) group.hidden = false;
+document.addEventListener("click", async (event) => {
+  const button = event.target.closest(".copy button");
+  if (!button) return;
+  const said = button.textContent;
+  const text = forms[button.dataset.form](button.closest("figure").querySelector("table"));
+  try {
+    await navigator.clipboard.writeText(text);
+    button.textContent = "Copied";
+  } catch {
+    button.textContent = "Copying is not allowed here";
+  }
+  setTimeout(() => { button.textContent = said; }, 1500);
+});
+
+// Draw a figure of points anew, with the axes that a reader chooses.
+const WIDE = 860, HIGH = 420, LEFT = 70, RIGHT = 24, TOP = 16, BOTTOM = 52;
+function element(name, attributes, text) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+const brief = (value) => new Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 }).format(value);
+
+function scale(values, from, to) {
+  let low = Math.min(...values), high = Math.max(...values);
+  const log = low > 0 && high > 8 * low;
+  const move = log ? Math.log10 : (value) => value;
+  [low, high] = [move(low), move(high)];
+  const room = 0.08 * (high - low) || 0.1 * Math.abs(high) || 1;
+  [low, high] = [low - room, high + room];
+  const place = (value) => from + (to - from) * (move(value) - low) / (high - low);
+  const ticks = [];
+  if (log) {
+    for (let power = Math.floor(low); power <= high; power++) for (const one of [1, 2, 5]) ticks.push(one * 10 ** power);
+  } else {
+    const rough = (high - low) / 5, power = 10 ** Math.floor(Math.log10(rough));
+    const step = [1, 2, 5, 10].find((one) => one * power >= rough) * power;
+    for (let tick = Math.ceil(low / step); tick * step <= high; tick++) ticks.push(tick * step);
+  }
+  return { place, ticks: ticks.filter((tick) => move(tick) >= low && move(tick) <= high) };
+}
+
+function chart({ axes, points }, x, y) {
+  const known = points.filter((point) => point[x] !== null && point[y] !== null);
+  const title = (name) => axes[name][0] + (axes[name][1] ? `, ${axes[name][1]}` : "") + ` (${axes[name][2]}er is better)`;
+  const svg = element("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, role: "img", "aria-label": `${title(y)} against ${title(x)}: ` + known.map((p) => `${p.name} ${brief(p[x])}, ${brief(p[y])}`).join("; "), class: "drawn" });
+  if (!known.length) return svg;
+  const across = scale(known.map((point) => point[x]), LEFT, WIDE - RIGHT);
+  const up = scale(known.map((point) => point[y]), HIGH - BOTTOM, TOP);
+  for (const tick of across.ticks) {
+    const at = across.place(tick);
+    svg.append(element("line", { x1: at, x2: at, y1: TOP, y2: HIGH - BOTTOM }), element("text", { x: at, y: HIGH - BOTTOM + 16, "text-anchor": "middle" }, brief(tick)));
+  }
+  for (const tick of up.ticks) {
+    const at = up.place(tick);
+    svg.append(element("line", { x1: LEFT, x2: WIDE - RIGHT, y1: at, y2: at }), element("text", { x: LEFT - 8, y: at + 4, "text-anchor": "end" }, brief(tick)));
+  }
+  svg.append(element("text", { x: (LEFT + WIDE) / 2, y: HIGH - 10, "text-anchor": "middle" }, title(x)));
+  svg.append(element("text", { x: 0, y: 0, "text-anchor": "middle", transform: `translate(16 ${(HIGH - BOTTOM) / 2}) rotate(-90)` }, title(y)));
+  const taken = known.map((point) => [across.place(point[x]) - 5, up.place(point[y]) - 5, 10, 10]);
+  const free = ([left, top, wide, high]) => left > LEFT && left + wide < WIDE && !taken.some(([l, t, w, h]) => left < l + w && l < left + wide && top < t + h && t < top + high);
+  for (const point of known) {
+    const [cx, cy] = [across.place(point[x]), up.place(point[y])];
+    const wide = 6.6 * point.name.length;
+    const spots = [[8, -7], [-8 - wide, -7], [-wide / 2, -22], [-wide / 2, 8], [8, 8], [8, -22], [-8 - wide, 8], [-8 - wide, -22]].map(([dx, dy]) => [cx + dx, cy + dy, wide, 14]);
+    const spot = spots.find(free) ?? spots[0];
+    taken.push(spot);
+    const mark = element("g", { "data-method": point.method });
+    mark.append(element("title", {}, `${point.name}: ${axes[x][0]} ${brief(point[x])}, ${axes[y][0]} ${brief(point[y])}. ${point.about}`));
+    mark.append(element("circle", { cx, cy, r: 5, style: `fill: ${point.colour}` }), element("text", { x: spot[0], y: spot[1] + 11 }, point.name));
+    svg.append(mark);
+    marks.push(mark);
+  }
+  return svg;
+}
+
+for (const figure of document.querySelectorAll("figure[data-points]")) {
+  const data = JSON.parse(figure.dataset.points);
+  const frame = figure.querySelector(".scroll"), printed = frame.firstElementChild;
+  const [up, across] = ["Up", "Across"].map((name) => {
+    const label = document.createElement("label"), select = document.createElement("select");
+    select.autocomplete = "off";
+    select.append(new Option("as printed", ""), ...Object.entries(data.axes).map(([key, [text]]) => new Option(text, key)));
+    label.append(`${name}: `, select);
+    return { label, select };
+  });
+  const choose = document.createElement("div");
+  choose.className = "axes";
+  choose.append("Choose the axes. ", up.label, across.label);
+  figure.prepend(choose);
+  choose.addEventListener("change", () => {
+    const both = [across, up].map(({ select }) => select.value);
+    if (both.every((value) => !value)) frame.replaceChildren(printed);
+    else frame.replaceChildren(chart(data, both[0] || "generalization_gap", both[1] || "score"));
+    apply();
+  });
+}
 
 // What is folded away on the screen belongs on paper.
 addEventListener("beforeprint", () => {

@@ -228,7 +228,7 @@ class Verdict:
         Raises:
             KeyError: if one of them is no row of this verdict.
         """
-        known = self.pairs[outcome]
+        known = self.pairs.get(outcome, {})
         if (first, second) in known:
             return known[first, second]
         if (second, first) in known:

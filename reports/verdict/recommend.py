@@ -39,12 +39,18 @@ def recommend(
     if learned is False:
         return "", UNTRAINED
     if not ranked:
-        scored = any(each.levels.get("score") for each in entries if each.status != "untrained")
-        known = reference in {each.name for each in entries if each.levels.get("score")}
-        return (reference if known else "", TOO_FEW) if scored else ("", NO_ROW)
+        scored = {
+            each.name
+            for each in entries
+            if each.status != "untrained"
+            and "score" in each.levels
+            and each.levels["score"].mean is not None
+        }
+        return (reference if reference in scored else "", TOO_FEW) if scored else ("", NO_ROW)
     if len(ranked) == 1:
         return ranked[0].name, ALONE
-    best = [each.name for each in ranked if not each.beaten_by]
+    shown = {each.name for each in ranked}  # of a part of a folder, what beats a row may be hidden
+    best = [each.name for each in ranked if shown.isdisjoint(each.beaten_by)]
     if reference in best:
         return reference, NOTHING_BEATS
     better = [name for name in best if name in beats_reference]

@@ -23,7 +23,8 @@ from gapbench.reports.render import build
 PARTS = (
     ("gapbench.reports.render.report", "load"),
     ("gapbench.reports.render.report", "summarise"),
-    ("gapbench.reports.document.context", "across"),
+    ("gapbench.reports.document.context", "suite_summaries"),
+    ("gapbench.reports.document.context", "verdicts"),
     ("gapbench.reports.render.report", "pairs"),
     ("gapbench.reports.render.report", "read_summaries"),
     ("gapbench.reports.render.report", "tuned"),
@@ -85,6 +86,8 @@ def main() -> None:
         shown = name if name != "write" else module_name.rpartition(".")[2]
         setattr(module, name, meter.around(shown, getattr(module, name)))
     for each in pkgutil.iter_modules(sections.__path__):
+        if each.name.startswith("_"):
+            continue
         module = import_module(f"{sections.__name__}.{each.name}")
         module.section = meter.around(f"section {each.name}", module.section)
     out = options.folder / "report"

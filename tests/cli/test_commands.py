@@ -283,11 +283,12 @@ def test_status_of_an_unreadable_record_names_the_file(done: SmallSuite, capsys:
 
 
 def test_report_writes_its_files_and_prints_their_paths(done: SmallSuite, capsys: Capture) -> None:
-    """`report` leaves a page, a PDF, two tables (a row a cell, a row a run) and figures."""
+    """`report` leaves a page, a PDF, tables (a row a cell, a row a run) and figures."""
     out = done.folder / "out"
     answer = call(capsys, "report", done.results, "--out", out)
     assert answer.code == 0
-    names = ["report.html", "report.pdf", "leaderboard.csv", "runs.csv", "figures"]
+    tables = ["leaderboard.csv", "runs.csv", "curves.csv", "columns.json"]
+    names = ["report.html", "report.pdf", *tables, "figures"]
     assert answer.out.split() == [str(out / name) for name in names]
     with (out / "leaderboard.csv").open() as file:
         methods = [row["method"] for row in csv.DictReader(file)]

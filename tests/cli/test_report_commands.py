@@ -41,6 +41,9 @@ def test_leaderboard_prints_the_table_in_every_form(store: Store, capsys: Captur
     made = call(capsys, "leaderboard", store.root, "--json").json
     assert {row["method"] for row in made["rows"]} == set(METHODS)
     assert made["unreadable"] == []
+    assert [each["tasks"] for each in made["verdicts"]]
+    assert max(map(len, plain.out.splitlines())) <= 80
+    assert plain.out.rstrip().endswith("=" * 80)
 
 
 def test_leaderboard_as_json_is_that_of_the_report(
@@ -126,18 +129,19 @@ def test_compare_prints_a_line_per_task_or_json(store: Store, capsys: Capture) -
     assert answer.code == 0
     assert answer.out.startswith("A: lora_dropout\nB: head\n")
     made = call(capsys, "compare", "lora_dropout", "head", store.root, "--json").json
-    assert [task["task"] for task in made["tasks"]] == ["syn_sentiment", "syn_similarity"]
+    assert [task["task"] for task in made["tasks"]] == [None, "syn_sentiment", "syn_similarity"]
     assert made["conclusion"] in " ".join(answer.out.split())
-    for task in made["tasks"]:
+    assert max(map(len, answer.out.splitlines())) <= 80
+    for task in made["tasks"][1:]:  # there is no mean over unlike metrics of two methods
         assert f"{task['difference']:.3f}" in answer.out
 
 
 def test_compare_on_one_task_and_backbone(store: Store, capsys: Capture) -> None:
-    """`--task` and `--backbone` pick what is compared, and unknown ones are refused."""
-    arguments = ("compare", "lora", "head", store.root, "--json", "--backbone", "tiny-bert")
-    [task] = call(capsys, *arguments, "--task", "syn_sentiment").json["tasks"]
+    """`--tasks` and `--backbones` pick what is compared, and unknown ones are refused."""
+    arguments = ("compare", "lora", "head", store.root, "--json", "--backbones", "tiny-bert")
+    [task] = call(capsys, *arguments, "--tasks", "syn_sentiment").json["tasks"]
     assert task["task"] == "syn_sentiment"
-    assert "has no task 'rte'" in refused(call(capsys, *arguments, "--task", "rte"))
+    assert "has no task 'rte'" in refused(call(capsys, *arguments, "--tasks", "rte"))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from gapbench.bench.api.choices import OK
 from gapbench.bench.cli import arguments
 from gapbench.bench.cli.command import given
 
-EXAMPLE = "gapbench compare lora hiddenkey results --task rte"
+EXAMPLE = "gapbench compare lora hiddenkey results --tasks rte"
 ORDER = 100
 
 
@@ -16,8 +16,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, metavar in (("first", "A"), ("second", "B")):
         parser.add_argument(name, metavar=metavar, help="a method, or 'method / variant'")
     arguments.results(parser, positional=True)
-    parser.add_argument("--task", default=None, help="compare on this task only")
-    parser.add_argument("--backbone", default=None, help="compare on this backbone only")
+    arguments.places(parser)
+    arguments.comparison(parser)
     arguments.json(parser)
 
 

@@ -1,4 +1,4 @@
-"""Print the leaderboard, also as a table for a paper."""
+"""Print the leaderboard and the answer, also as a table for a paper."""
 
 import argparse
 
@@ -18,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what can be typed after the name."""
     arguments.results(parser, positional=True)
     arguments.selection(parser)
+    arguments.comparison(parser)
     form = parser.add_mutually_exclusive_group()
     for name, what in _FORMS.items():
         form.add_argument(
@@ -31,5 +32,6 @@ def main(options: argparse.Namespace) -> int:
     from gapbench.reports.results.selection import Selection
 
     selection = Selection(options.tasks or (), options.backbones or (), options.methods or ())
-    print(terminal(options.results, selection, options.form), end="")
+    wanted = (options.form, options.reference, options.matters)
+    print(terminal(options.results, selection, *wanted), end="")
     return OK

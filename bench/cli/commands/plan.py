@@ -24,6 +24,9 @@ def main(options: argparse.Namespace) -> int:
     from gapbench.bench.cli.printing import print_notes, print_rows
 
     overview = planned(**given(options))
+    if overview.left == 0 and not options.json:
+        print(f"Nothing is left: {overview.notes[0]}. See gapbench leaderboard {options.results}")
+        return OK
     print_rows(overview.rows, as_json=options.json)
     print_notes(overview.notes)
     return OK

@@ -1,4 +1,4 @@
-"""Write report.html, report.pdf, leaderboard.csv, runs.csv and the figures."""
+"""Write the report: a page, a PDF, CSV files and the figures."""
 
 import argparse
 from pathlib import Path
@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="output folder (default: RESULTS/report)",
     )
     arguments.selection(parser)
+    arguments.comparison(parser)
 
 
 def main(options: argparse.Namespace) -> int:

@@ -70,18 +70,16 @@ def built(results: Path) -> Built:
     return made
 
 
-def test_build_writes_a_page_and_two_tables(built: Built) -> None:
-    """All three files exist; the page holds every section, table and figure."""
+def test_build_writes_a_page_with_every_section(built: Built) -> None:
+    """The page holds every section, table and figure, the answer first."""
     page = Page(built.report)
     sections = [attrs.get("id") for tag, attrs in page.tags if tag == "section"]
     assert " ".join(filter(None, sections)) == (
-        "verdict leaderboard cost overfitting calibration throughput findings failures protocol "
-        "limits"
+        "answer all-tasks tasks throughput failures protocol limits glossary"
     )
-    # Ranks over tasks, maps of scores and gaps; costs, gaps and curves of two tasks; calibration
-    # and reliability of the classification task; throughput of one machine, relative and of two
-    # tasks.
-    assert page.count("svg") == 14
+    # Matrices of scores and gaps; forest, tradeoff, curves and levels of two tasks; reliability of
+    # the classification task; speed on one machine.
+    assert page.count("svg") == 12
     text = "".join(page.text)
     assert "Every planned run ended well." in text
     assert "best possible" in text
@@ -174,7 +172,7 @@ def test_build_without_any_score_still_makes_a_page(tmp_path: Path, status: Stat
     put(store, make_record(make_cell("lora"), status=status, detail="because"))
     page = Page(build(store.root, tmp_path / "out").report)
     assert page.count("svg") == 0
-    assert "No trained method of this task has a score yet." in "".join(page.text)
+    assert "No trained method has a score yet." in "".join(page.text)
 
 
 def test_build_with_one_seed_of_one_method_without_extras_makes_a_page(tmp_path: Path) -> None:
@@ -182,10 +180,10 @@ def test_build_with_one_seed_of_one_method_without_extras_makes_a_page(tmp_path:
     store = fill(tmp_path / "results", methods=(), tasks=(make_task(),))
     bare: dict[str, Any] = dict.fromkeys(("calibration", "truth", "checkpoint", "cost"))
     store.write(make_record(make_cell("lora"), curve=(), **bare))
-    text = "".join(Page(build(store.root, tmp_path / "out").report).text)
-    assert "lora alone has a score" in text
-    assert "No run has class probabilities to judge." in text
-    assert "No run has measured costs." in text
+    page = Page(build(store.root, tmp_path / "out").report)
+    text = "".join(page.text)
+    assert "Too few seeds for an answer." in text
+    assert page.count("svg") == 1
 
 
 def test_build_into_an_unwritable_place_says_what_to_do(tmp_path: Path) -> None:
@@ -230,7 +228,7 @@ def luminance(colour: str) -> float:
 def test_colours_stand_out_from_the_page_in_both_themes(theme: str, page: str) -> None:
     """Method colours reach a contrast of 3 to 1, text 4.5 to 1."""
     found = dict(re.findall(r"--([a-z]+(?:-\d)?): (#[0-9a-f]{6});", figure_theme.css(theme)))
-    assert len(found) == 11
+    assert len(found) == 12
     for name, colour in found.items():
         first, second = sorted((luminance(colour), luminance(page)), reverse=True)
         contrast = (first + 0.05) / (second + 0.05)
@@ -238,8 +236,12 @@ def test_colours_stand_out_from_the_page_in_both_themes(theme: str, page: str) -
             assert contrast >= (4.5 if name == "ink" else 3.0), name
 
 
-def test_colours_of_many_methods_repeat_after_eight() -> None:
-    """Each name keeps one colour, and more names than colours start again from the first."""
-    found = figure_theme.colours([*"abcdefghi", "a"])
-    assert len(set(found.values())) == 8
-    assert found["a"] == found["i"]
+def test_colour_and_marker_of_a_method_come_from_its_name() -> None:
+    """Built-in methods have looks of their own; those of `quickstart` differ in colour alone."""
+    folder = Path(figure_theme.__file__).parents[2] / "methods"
+    names = [path.stem for path in folder.glob("[a-z]*.py")]
+    trained = [name for name in names if name not in {"majority", "untuned"}]
+    looks = {(figure_theme.colour(name), figure_theme.marker(name)) for name in trained}
+    assert len(looks) > 0.9 * len(trained) > 20
+    shipped = ("full", "head", "lora", "hiddenkey", "lora_dropout", "bilora", "flexora")
+    assert len({figure_theme.colour(name) for name in shipped}) == len(shipped)

@@ -15,7 +15,7 @@ from gapbench.reports.document.model import Document, FigureArtifact, Section, T
 from gapbench.reports.figures import theme
 from gapbench.reports.figures.block import blocks
 from gapbench.reports.figures.layout import below, key, marking, panels
-from gapbench.reports.figures.theme import INK, colours, style
+from gapbench.reports.figures.theme import INK, colour, style
 from gapbench.reports.figures.training import curves
 from gapbench.reports.render import figure_files
 from gapbench.reports.render.report import gather
@@ -35,7 +35,7 @@ def make_picture(name: str = "scores", *, label: str = "lora") -> FigureArtifact
     with style():
         figure = Figure(figsize=(3, 2))
         axis = figure.add_subplot()
-        axis.plot([0, 1], [0, 1], color=colours(["lora"])["lora"])
+        axis.plot([0, 1], [0, 1], color=colour("lora"))
         axis.set_xlabel(label, color=INK)
     return FigureArtifact(name, "Scores rise & fall.", figure, DATA)
 
@@ -58,7 +58,7 @@ def test_every_picture_has_three_files(tmp_path: Path) -> None:
     files = {f"{name}.{kind}" for name in ("one", "two-2") for kind in ("svg", "png", "csv")}
     assert names(tmp_path / "figures") == files | {"index.json"}
     index = json.loads((tmp_path / "figures" / "index.json").read_text(encoding="utf-8"))
-    entry = {"section": "Cost", "title": "Scores rise & fall."}
+    entry = {"section": "Cost", "finding": "", "title": "Scores rise & fall."}
     assert index == {"one": entry, "two-2": entry}
 
 
@@ -86,7 +86,7 @@ def test_png_is_the_svg_at_two_pixels_a_point(tmp_path: Path) -> None:
     pixels = np.asarray(image).reshape(-1, 3)
     assert (pixels[0] == 255).all(), "the page is white"
     drawn = {f"#{r:02x}{g:02x}{b:02x}" for r, g, b in np.unique(pixels, axis=0)}
-    assert theme.light(theme.variable(colours(["lora"])["lora"])) in drawn
+    assert theme.light(theme.variable(colour("lora"))) in drawn
 
 
 def test_csv_holds_the_numbers_in_full(tmp_path: Path) -> None:

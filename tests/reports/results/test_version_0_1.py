@@ -11,11 +11,11 @@ from gapbench.bench.config.run import Run
 from gapbench.bench.store.diagnostic import Diagnostic, Drop
 from gapbench.bench.store.store import Store
 from gapbench.reports.figures.block import blocks
-from gapbench.reports.figures.dropping import dropped
 from gapbench.reports.figures.method_diagnostics import drawings
 from gapbench.reports.render.report import gather
 from gapbench.reports.results import version_0_1
 from gapbench.reports.sections import sections
+from gapbench.reports.tables.csv_columns import with_settings
 from tests.support.results_folder import make_cell, make_record
 
 
@@ -62,11 +62,9 @@ def test_a_method_of_its_own_is_drawn_from_its_records_alone(tmp_path: Path) -> 
     assert diagnostic == shared
     assert figure.data["mean"].tolist() == [0.5, 0.75]
     assert figure.title.startswith("Share, mean over seeds, ")
-    drops = dropped(blocks(evidence))
-    assert drops is not None
-    assert drops.data[["position", "rate"]].to_numpy().tolist() == [["values", 0.25]]
+    assert with_settings(evidence.results.runs, evidence.results)["drop.values"].eq(0.25).all()
     [section] = [each for each in sections(evidence) if each.name == "findings"]
-    assert any(getattr(part, "name", "").startswith("shares-") for part in section.parts)
+    assert any(getattr(part, "name", "").startswith("shares-") for part in section.flat)
 
 
 def test_records_of_methods_that_declare_nothing_are_as_in_version_0_1(tmp_path: Path) -> None:

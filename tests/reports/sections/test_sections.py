@@ -1,6 +1,6 @@
-"""What sections put into their tables: rows of the leaderboard, failures, and where rows come from.
+"""What sections put into their tables: comparisons, failures, and where rows come from.
 
-Verdict, limits and figures have files of their own.
+Limits and figures have files of their own.
 """
 
 import re
@@ -15,8 +15,7 @@ from gapbench.bench.store.store import Store
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Bullets, Row, Section, Table, Terms
 from gapbench.reports.render.report import document, gather
-from gapbench.reports.sections import failures, leaderboard, protocol
-from gapbench.reports.sections.cost import section as cost_section
+from gapbench.reports.sections import all_tasks, failures, protocol, tasks
 from tests.reports.tables.test_published_comparison import cell_of, folder_of
 from tests.reports.tables.test_tuning import found_in, search
 from tests.reports.tables.test_tuning import stored as tuned_store
@@ -25,7 +24,7 @@ from tests.support.results_folder import FEW, fill, make_cell, make_record, make
 
 def tables(section: Section) -> list[Table]:
     """Return the tables of a section."""
-    return [part for part in section.parts if isinstance(part, Table)]
+    return [part for part in section.flat if isinstance(part, Table)]
 
 
 def shown(table: Table, row: Row) -> dict[str, str]:
@@ -39,11 +38,11 @@ def by_name(table: Table) -> dict[str, dict[str, str]]:
     return {row.name: shown(table, row) for row in table.rows}
 
 
-def test_leaderboard_puts_tuned_beside_default(tmp_path: Path) -> None:
+def test_comparison_puts_tuned_beside_default(tmp_path: Path) -> None:
     """A tuned row has the default's score, the gain and its interval; others have them empty."""
     store = tuned_store(tmp_path, search(24))
     [study] = found_in(store)
-    [table] = [t for t in tables(leaderboard.section(gather(store.root))) if "sentiment" in t.title]
+    table = next(t for t in tables(tasks.section(gather(store.root))) if "sentiment" in t.title)
     rows = by_name(table)
     assert rows["lora / tuned"]["default"] == rows["lora"]["score"] == f"{study.default:.3f}"
     assert rows["lora / tuned"]["gain"] == f"{study.gain.mean:.3f}"
@@ -52,21 +51,35 @@ def test_leaderboard_puts_tuned_beside_default(tmp_path: Path) -> None:
     assert {row[name] for row in others for name in ("default", "gain", "gain 95 %")} == {""}
 
 
-def test_leaderboard_puts_published_beside_measured(tmp_path: Path) -> None:
+def test_comparison_puts_published_beside_measured(tmp_path: Path) -> None:
     """A row has the surest figure of its main metric, and a question mark where it is recalled."""
     cells = [cell_of(method, "rte", "roberta-base") for method in ("lora", "bilora", "head")]
-    [table] = tables(leaderboard.section(gather(folder_of(tmp_path, *cells).root)))
+    table = tables(tasks.section(gather(folder_of(tmp_path, *cells).root)))[0]
     published = {name: row["published"] for name, row in by_name(table).items()}
     assert published == {"lora": "0.8660 ± 0.0070", "bilora": "0.8720?", "head": ""}
 
 
-def test_leaderboard_without_tuning_and_figures_has_no_columns_for_them(tmp_path: Path) -> None:
+def test_comparison_without_tuning_and_figures_has_no_columns_for_them(tmp_path: Path) -> None:
     """Columns that would be empty throughout are left out; what is best possible stands below."""
     store = fill(tmp_path, methods=FEW, tasks=(make_task(),))
-    [table] = tables(leaderboard.section(gather(store.root)))
+    table = tables(tasks.section(gather(store.root)))[0]
     assert not {"default", "gain", "published"} & {column.heading for column in table.columns}
     assert table.footer is not None
     assert shown(table, table.footer)["score"] == "0.860"
+
+
+def test_all_tasks_have_means_and_differences_in_one_table(tmp_path: Path) -> None:
+    """Over two tasks or more, a row has its mean and what it differs by; one task has none."""
+    two = (make_task(), make_task("other"))
+    section = all_tasks.section(gather(fill(tmp_path / "two", methods=FEW, tasks=two).root))
+    assert section is not None
+    [table] = tables(section)
+    rows = by_name(table)
+    assert set(rows) == set(FEW)
+    assert rows["lora"]["Δ score"] == ""
+    assert all(row["mean score"] for row in rows.values())
+    one = fill(tmp_path / "one", methods=FEW, tasks=two[:1])
+    assert all_tasks.section(gather(one.root)) is None
 
 
 def test_every_row_about_a_method_has_its_colour_and_facets(tmp_path: Path) -> None:
@@ -170,7 +183,7 @@ def test_protocol_states_shared_settings_once(tmp_path: Path) -> None:
         put(store, make_record(make_cell(method, config={"rank": rank, "alpha": 16.0})))
     section = protocol.section(gather(store.root))
     [terms] = [
-        part.terms for part in section.parts if isinstance(part, Terms) and "task" in part.terms
+        part.terms for part in section.flat if isinstance(part, Terms) and "task" in part.terms
     ]
     assert "alpha: 16.0" in terms["settings of all rows"]
     assert "rank" not in terms["settings of all rows"]
@@ -179,7 +192,7 @@ def test_protocol_states_shared_settings_once(tmp_path: Path) -> None:
     assert own == {"lora": "rank: 4", "dora": "rank: 8"}
 
 
-def test_cost_says_what_methods_drew_where_it_differs(tmp_path: Path) -> None:
+def test_tasks_say_what_methods_drew_where_it_differs(tmp_path: Path) -> None:
     """Parts of the training set have partial batches of their own."""
     store = Store(tmp_path)
     store.open_for_writing()
@@ -190,9 +203,9 @@ def test_cost_says_what_methods_drew_where_it_differs(tmp_path: Path) -> None:
         cost = record.cost.model_copy(update={"drawn": parts})
         put(store, record.model_copy(update={"cost": cost}))
     evidence = gather(store.root)
-    section = cost_section(evidence)
-    assert section is not None
-    [said] = [part.text for part in section.parts if "drawn" in getattr(part, "text", "")]
-    assert "train 240 (lora and dora); train 228, upper 90 (bilora)" in said
+    found = [part for part in tasks.section(evidence).flat if isinstance(part, Bullets)]
+    [said] = [item for part in found for item in part.items if "drawn" in item]
+    for part in ("train 240 (", "train 228, upper 90 (bilora)"):
+        assert part in said
     runs = evidence.results.runs.set_index("method")
     assert runs.loc["bilora", "drawn"] == "train 228, upper 90"

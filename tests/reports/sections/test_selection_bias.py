@@ -8,7 +8,7 @@ from gapbench.bench.store.record import Checkpoint, Record
 from gapbench.bench.store.store import Store
 from gapbench.reports.figures.block import Block, blocks
 from gapbench.reports.render.report import gather
-from gapbench.reports.sections.overfitting import _amounts, selection_bias
+from gapbench.reports.sections._selection_bias import _amounts, selection_bias
 from gapbench.reports.tables.terminal import number
 from tests.support.results_folder import make_cell, make_record, make_task, put
 
@@ -65,7 +65,7 @@ def test_strict_rows_are_told_what_the_papers_choice_would_add(tmp_path: Path) -
     most = max(means, key=means.__getitem__)
     assert f"by {number(sum(means.values()) / 2)} on average" in said
     assert f"by {number(means[most])} for {most}." in said
-    assert "would flatter" in said
+    assert "would look too good" in said
 
 
 def test_paper_rows_are_compared_with_the_last_checkpoint(tmp_path: Path) -> None:

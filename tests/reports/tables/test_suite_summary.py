@@ -10,12 +10,7 @@ from gapbench.bench.config.run import Budget, Cell, Fingerprint, Run
 from gapbench.bench.config.task import Task
 from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import Store
-from gapbench.reports.document.model import Subheading, Table
-from gapbench.reports.figures.ranks import average_ranks, suites
-from gapbench.reports.figures.theme import colours
-from gapbench.reports.render.report import gather
 from gapbench.reports.results.load import load
-from gapbench.reports.sections.verdict import section
 from gapbench.reports.tables.suite_summary import SuiteSummary, suite_summaries
 from gapbench.reports.tables.summary import summarise
 from tests.support.results_folder import FEW, fill, make_cell, make_record, make_task, put
@@ -141,26 +136,6 @@ def test_names_of_the_same_runs_have_one_rank_and_one_test(tmp_path: Path) -> No
     assert together.pairs.n_seeds.shape == (4, 4)
 
 
-@pytest.mark.parametrize("n_tasks", [2, 3])
-def test_bars_of_ranks_stay_within_the_ranks_that_there_are(n_tasks: int, tmp_path: Path) -> None:
-    """Of three methods on two tasks ranks cannot differ by 2.34: then there are no bars."""
-    fill(tmp_path, methods=FEW, seeds=3, tasks=TASKS[:n_tasks])
-    (suite,) = suites(found(tmp_path), colours(FEW))
-    picture = average_ranks(suite)
-    assert picture is not None
-    bars = picture.data[["bar_low", "bar_high"]]
-    if n_tasks == 2:
-        assert bars.isna().all(axis=None)
-        assert "No bars: the critical difference of Nemenyi's test at 5 % (2.34 ranks)" in (
-            picture.title
-        )
-    else:
-        assert bars.min(axis=None) == 1
-        assert bars.max(axis=None) == 3
-    low, high = picture.figure.axes[0].get_xlim()
-    assert (low, high) == pytest.approx((0.94, 3.06))
-
-
 def test_one_task_is_nothing_to_look_at_together(tmp_path: Path) -> None:
     """Nor are tasks that have no row in common."""
     fill(tmp_path / "one", methods=FEW, tasks=TASKS[:1])
@@ -217,31 +192,3 @@ def test_runs_in_no_suite_are_not_looked_at_together(task: Task, tmp_path: Path)
     put(store, make_record(make_cell(task=task), 0))
     put(store, make_record(make_cell(task=TASKS[1]), 0))
     assert found(tmp_path) == []
-
-
-@pytest.mark.parametrize(
-    ("tasks", "headings"),
-    [
-        (TASKS, "group, mean, 95 %, IQM, IQM 95 %, mean rank, beaten, beaten 95 %"),
-        ((TASKS[0], REGRESSION), "mean rank"),
-    ],
-)
-def test_section_has_a_table_of_what_the_tasks_say_together(
-    tasks: tuple[Task, ...], headings: str, tmp_path: Path
-) -> None:
-    """It comes before the tasks, and has columns for what can be told."""
-    fill(tmp_path, methods=FEW, seeds=3, tasks=tasks)
-    parts = section(gather(tmp_path)).parts
-    (table,) = [part for part in parts if isinstance(part, Table)]
-    assert ", ".join(column.heading for column in table.columns) == headings
-    assert {row.name for row in table.rows} == set(FEW)
-    headlines = [part.text for part in parts if isinstance(part, Subheading)]
-    assert headlines[0].startswith(f"All {len(tasks)} tasks")
-    assert len(headlines) == len(tasks) + 2
-
-
-def test_section_of_one_task_has_no_table_over_tasks(tmp_path: Path) -> None:
-    """There is nothing to look at together."""
-    fill(tmp_path, methods=FEW, seeds=3, tasks=TASKS[:1])
-    parts = section(gather(tmp_path)).parts
-    assert not [part for part in parts if isinstance(part, Table)]

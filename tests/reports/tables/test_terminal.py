@@ -7,13 +7,14 @@ from gapbench.reports.tables.terminal import fitted, number, short, told_apart
 
 @pytest.mark.parametrize(
     ("value", "digits", "said"),
-    [(0.12345, 3, "0.123"), (-0.0, 3, "0.000"), (-0.0, 0, "0"), (0.00012345, 3, "0.000123"),
-     (-0.25, 2, "-0.25"), (12345.6, 3, "1.23e+04"), (float("nan"), 3, ""), (None, 3, "")],
+    [(0.12345, 3, "0.123"), (-0.0, 3, "0.000"), (-0.0, 0, "0"), (0.00012345, 3, "0.000"),
+     (-0.0004, 3, "0.000"),
+     (-0.25, 2, "-0.25"), (12345.6, 3, "12,346"), (float("nan"), 3, ""), (None, 3, "")],
 )  # fmt: skip
-def test_number_shows_no_sign_of_zero_and_no_hidden_digits(
+def test_number_has_fixed_decimals_and_no_sign_of_zero(
     value: float | None, digits: int, said: str
 ) -> None:
-    """Fixed decimals, a short form where these would hide it, nothing where there is none."""
+    """What rounds to zero shows as zero; nothing where there is none."""
     assert number(value, digits) == said
 
 

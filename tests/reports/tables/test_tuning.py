@@ -207,18 +207,17 @@ def test_build_without_studies_has_neither_section_nor_column(tmp_path: Path) ->
     assert 'id="tuning"' not in built.report.read_text(encoding="utf-8")
 
 
-def test_build_draws_two_figures_of_each_tuned_task(tmp_path: Path) -> None:
-    """Budget curves and sensitivity stand in the section once a task, for all its methods."""
+def test_build_draws_the_trials_of_each_tuned_task(tmp_path: Path) -> None:
+    """Sensitivity stands in the section once a task, for all its methods."""
     studies = (search(24), search(24, method="dora", name="d"), search(24, **REGRESSION))
     store = stored(tmp_path / "results", *studies)
     page = Page(build(store.root, tmp_path / "out").report)
     labels = [attrs.get("aria-label") or "" for tag, attrs in page.tags if tag == "svg"]
-    assert sum(label.startswith("Expected best validation") for label in labels) == 2
-    assert sum(label.startswith("Validation") for label in labels) == 2
+    assert sum(label.startswith("Best validation") for label in labels) == 2
     text = " ".join("".join(page.text).split())
     assert "syn_similarity on tiny-bert (suite quickstart): mse, lower is better" in text
     assert "learning_rate 0.0001 to 0.01, by order; rank in 2, 4, 8, 16; dropout 0 to 0.5" in text
-    assert "$" not in text.partition("Tuning")[2].partition("Overfitting")[0]
+    assert "$" not in text.partition("Tuning")[2].partition("Protocol")[0]
 
 
 def test_build_with_studies_twice_gives_equal_pages(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Figures of calibration: how far probabilities may be believed, before and after scaling."""
+"""The figure of calibration: how far probabilities may be believed, before scaling."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,88 +13,22 @@ from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.block import Block, identity
 from gapbench.reports.figures.layout import (
     ACROSS,
-    MarkerStyle,
     below,
     head,
     key,
-    listed,
-    mark,
     parted_panels,
 )
 from gapbench.reports.figures.subset import chosen, left_out
-from gapbench.reports.figures.theme import INK, PAGE, style
+from gapbench.reports.figures.theme import INK, style
 from gapbench.reports.results.predicted import Floats, Predicted
 from gapbench.reports.stats.reliability import Reliability
-from gapbench.reports.tables.terminal import number, short
+from gapbench.reports.tables.terminal import label, number, short
 
-_MOST = 40
 _PANELS = 8
 _HEIGHTS = (1.33, 0.33)
-_DISTANCE = "distance to the true probabilities"
 
 Judged = Mapping[str, Predicted]
 """The stored predictions of a block's rows, by config hash, where there are any."""
-
-
-def errors(block: Block, judged: Judged) -> FigureArtifact | None:
-    """Draw calibration errors before and after temperature scaling, joined by a line.
-
-    Returns:
-        The figure, None if no row has one.
-    """
-    known = block.table[block.table["ece"].notna()]
-    if known.empty:
-        return None
-    drawn = block.only(chosen(known, "ece", _MOST).sort_values("ece", kind="stable"))
-    data = pd.DataFrame([_errors(row, judged.get(row.config_hash)) for row in drawn.rows])
-    measures = ["ece", "distance"] if data["distance"].notna().any() else ["ece"]
-    bayes = drawn.table["bayes_ece"].dropna()
-    title = (
-        f"Expected calibration error on test, {block.place}: mean over seeds, hollow before and "
-        "filled after scaling by the temperature fitted on validation; lower is better."
-        + (" Dotted line: the error that the true probabilities have." if len(bayes) else "")
-        + (
-            " Right: mean total variation distance between predicted and true class "
-            "probabilities, 0 if equal, at most 1."
-            if "distance" in measures
-            else ""
-        )
-        + left_out(len(drawn.rows), len(known), "error")
-    )
-    labels = {"ece": "ECE, 15 bins", "distance": _DISTANCE}
-    with style():
-        named = [block.named(row) for row in drawn.rows]
-        figure, axes = listed(named, [labels[name] for name in measures], keyed=True)
-        for axis, name in zip(axes, measures, strict=True):
-            for place, each in enumerate(named):
-                change = data[[name, f"{name}_calibrated"]].iloc[place]
-                _draw_change(axis, place, change, each.look.colour)
-            axis.set_xlim(left=0)
-        before = Line2D([], [], marker="o", color=INK, markerfacecolor=PAGE, label="before scaling")
-        after = Line2D([], [], marker="o", color=INK, label="after scaling")
-        key(figure, [before, after])
-        if len(bayes):
-            axes[0].axvline(float(bayes.iloc[0]), color=INK, linewidth=0.8, linestyle=":")
-    return FigureArtifact(f"calibration-{block.stem}", title, figure, data)
-
-
-def _errors(row: Any, predictions: Predicted | None) -> dict[str, Any]:
-    return identity(row) | {
-        "ece": row.ece,
-        "ece_calibrated": row.ece_calibrated,
-        "distance": predictions.distance(calibrated=False) if predictions else None,
-        "distance_calibrated": predictions.distance(calibrated=True) if predictions else None,
-    }
-
-
-def _draw_change(axis: Axes, place: int, change: "pd.Series[float]", colour: str) -> None:
-    before, after = change
-    if change.notna().all():
-        axis.plot([before, after], [place, place], color=colour, linewidth=1.0, zorder=1.5)
-    if pd.notna(before):
-        mark(axis, before, place, MarkerStyle(colour, fill="none"), markersize=5)
-    if pd.notna(after):
-        mark(axis, after, place, MarkerStyle(colour), markersize=4)
 
 
 def reliability_diagrams(block: Block, judged: Judged) -> FigureArtifact | None:
@@ -106,7 +40,7 @@ def reliability_diagrams(block: Block, judged: Judged) -> FigureArtifact | None:
     known = block.table[block.table["config_hash"].isin(list(judged)) & block.table["ece"].notna()]
     if known.empty:
         return None
-    drawn = block.only(chosen(known, "ece", _PANELS))
+    drawn = block.only(chosen(known, "ece", _PANELS, block.verdict.reference))
     found = {row.config_hash: judged[row.config_hash] for row in drawn.rows}
     bins = {name: each.reliability for name, each in found.items()}
     known_truth = any(each.true_probabilities is not None for each in found.values())
@@ -114,7 +48,8 @@ def reliability_diagrams(block: Block, judged: Judged) -> FigureArtifact | None:
         f"Accuracy against confidence on test, {block.place}, a line for each seed, before "
         "temperature scaling; below the diagonal a method is overconfident. Bars count predictions "
         "of all seeds. Above: ECE, the gaps of these bins weighted by their counts, mean over "
-        "seeds, before and after scaling." + left_out(len(drawn.rows), len(known), "error")
+        "seeds, before and after scaling."
+        + left_out(len(drawn.rows), len(known), "error", block.verdict.reference)
     )
     with style():
         figure, [axes, counts] = parted_panels(len(drawn.rows), _HEIGHTS)
@@ -132,8 +67,22 @@ def reliability_diagrams(block: Block, judged: Judged) -> FigureArtifact | None:
         key(figure, _meanings(known_truth=known_truth))
     data = [_binned(row, bins[row.config_hash]) for row in drawn.rows]
     return FigureArtifact(
-        f"reliability-{block.stem}", title, figure, pd.concat(data, ignore_index=True)
+        f"reliability-{block.stem}",
+        title,
+        figure,
+        pd.concat(data, ignore_index=True),
+        _finding(drawn),
     )
+
+
+def _finding(block: Block) -> str:
+    """Say whose stated confidence is the furthest from the truth, and whose the nearest."""
+    table = block.table.sort_values("ece", kind="stable")
+    least, most = (
+        f"{label(row['method'], row['variant'])} ({number(row['ece'])})"
+        for _, row in table.iloc[[0, -1]].iterrows()
+    )
+    return f"On {block.rows[0].task}, the mean ECE is lowest for {least}, highest for {most}."
 
 
 def _counts(by_seed: Mapping[int, Reliability]) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ from gapbench.bench.metrics.calibration import calibration_report
 from gapbench.bench.store.record import Calibration
 from gapbench.bench.store.store import Store
 from gapbench.reports.figures.block import blocks
-from gapbench.reports.figures.calibration import reliability_diagrams
+from gapbench.reports.figures.reliability import reliability_diagrams
 from gapbench.reports.render.report import gather
 from gapbench.reports.results.predicted import predicted
 from tests.support.results_folder import make_cell, make_predictions, make_record

@@ -1,7 +1,4 @@
-"""Figures of searches: what a budget buys, and how a method answers to what it sets.
-
-Studies come from `reports.tables.tuning`; what their winners are worth is drawn in `winners`.
-"""
+"""Figures of searches: what tuning gained, and how a method answers to what it sets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,19 +17,20 @@ from gapbench.reports.figures.layout import (
     WIDTH,
     MarkerStyle,
     Named,
-    beside_names,
+    estimates,
     key,
+    listed,
     marking,
-    name_lines,
     panel_width,
 )
 from gapbench.reports.figures.measure import within
 from gapbench.reports.figures.subset import chosen, left_out
-from gapbench.reports.figures.theme import INK, markers, style
-from gapbench.reports.tables.terminal import place
+from gapbench.reports.figures.theme import INK, marker, style
+from gapbench.reports.tables.terminal import number, place
 from gapbench.reports.tables.tuning import Tuned
+from gapbench.reports.tables.words import listed as words
 
-_CURVES, _BANDS, _METHODS, _SETTINGS = 10, 4, 6, 3
+_MOST, _METHODS, _SETTINGS = 40, 6, 3
 _FIRST = ("learning_rate", "rank")
 """Settings whose sensitivity is always drawn: what a reader of any method has to set."""
 
@@ -75,71 +73,66 @@ class Searches:
     def named(self, each: Tuned) -> Named:
         """Return a study's name and look."""
         method = each.summary.study.method
-        return Named(each.name, MarkerStyle(self.colours[method], markers(self.colours)[method]))
+        return Named(each.name, MarkerStyle(self.colours[method], marker(method)))
 
     def best(self, most: int) -> list[Tuned]:
-        """Return at most so many studies with a score, best first; see `choice.chosen`."""
+        """Return at most so many studies with a score, best first; see `subset.chosen`."""
         scored = [each for each in self.studies if each.best is not None]
         table = pd.DataFrame(
             {
-                "method": [each.summary.study.method for each in scored],
-                "variant": [each.summary.study.variant for each in scored],
+                "name": [each.name for each in scored],
                 "best": [each.best for each in scored],
             }
         )
         table = table.sort_values("best", ascending=not self.upward, kind="stable")
-        return [scored[int(place)] for place in chosen(table, "best", most).index]
+        return [scored[int(place)] for place in chosen(table, "best", most, "").index]
 
     def left_out(self, drawn: int) -> str:
         """Say which studies with a score are not drawn."""
         of = sum(each.best is not None for each in self.studies)
-        return left_out(drawn, of, f"best {self.metric}", "trials.csv of each study")
+        return left_out(drawn, of, f"best {self.metric}", "")
 
 
-def budget_curves(searches: Searches) -> FigureArtifact | None:
-    """Draw the expected best validation score against the number of trials, a line per study.
+def outcomes(searches: Searches) -> FigureArtifact | None:
+    """Draw how far the search flattered and what tuning brought, both on seeds it never used.
 
     Returns:
-        The figure, None if no trial has a score.
+        The figure, None where no winner has run on such seeds.
     """
-    drawn = [each for each in searches.best(_CURVES) if each.summary.expected_best]
+    drawn = [each for each in searches.studies if each.optimism.n][:_MOST]
     if not drawn:
         return None
-    banded = len(drawn) <= _BANDS
     title = (
-        f"Expected best validation {searches.metric} ({searches.better}) of so many trials, "
-        f"{searches.place}; mean over draws from the trials in hand."
-        + (" Band: 10 to 90 % of these draws." if banded else "")
-        + searches.left_out(len(drawn))
+        f"Left: best validation {searches.metric} of the search minus test {searches.metric} of "
+        "its winner. Right: test score of the winner minus that of the method's own settings, on "
+        f"the same seeds. {searches.place}; signs are flipped where lower is better; 95 % "
+        "intervals."
     )
     with style():
-        figure, axis = beside_names(len(drawn))
-        for each in drawn:
-            _draw_budget(axis, each, searches.named(each), banded=banded)
-        axis.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-        axis.set_xlabel("trials")
-        axis.set_ylabel(f"validation {searches.metric}")
-        name_lines(figure)
-    data = [
-        about(each) | point.model_dump() for each in drawn for point in each.summary.expected_best
-    ]
-    return FigureArtifact(f"budget-{searches.stem}", title, figure, pd.DataFrame(data))
+        names = [searches.named(each) for each in drawn]
+        figure, axes = listed(names, ["optimism of the search", "gain by tuning"])
+        for axis, part in zip(axes, ("optimism", "gain"), strict=True):
+            axis.axvline(0, color=INK, linewidth=0.8)
+            found = [getattr(each, part) for each in drawn]
+            means, low, high = ([getattr(f, end) for f in found] for end in _ENDS)
+            estimates(axis, means, (low, high), names)
+    data = pd.DataFrame([_outcome(each) for each in drawn])
+    helped = [each.name for each in drawn if (each.gain.low or 0.0) > 0]
+    finding = f"The interval of the gain lies above zero for {words(helped) or 'no method'}."
+    return FigureArtifact(f"outcomes-{searches.stem}", title, figure, data, finding)
 
 
-def _draw_budget(axis: Axes, each: Tuned, named: Named, *, banded: bool) -> None:
-    points = each.summary.expected_best
-    trials = [point.trials for point in points]
-    low, high = [point.low for point in points], [point.high for point in points]
-    if banded:
-        axis.fill_between(trials, low, high, color=named.look.colour, alpha=0.1, linewidth=0)
-    axis.plot(
-        trials,
-        [point.expected for point in points],
-        color=named.look.colour,
-        marker=named.look.marker,
-        markevery=max(1, len(points) // 4),
-        label=within(named.name, 1.45, 7.5),
-    )
+_ENDS = ("mean", "low", "high")
+
+
+def _outcome(each: Tuned) -> dict[str, object]:
+    scores = {"best": each.best, "again": each.again, "test": each.test, "default": each.default}
+    intervals = {
+        f"{name}_{part}": getattr(getattr(each, name), part)
+        for name in ("optimism", "gain")
+        for part in (*_ENDS, "n")
+    }
+    return about(each) | scores | intervals
 
 
 def sensitivity(searches: Searches) -> FigureArtifact | None:
@@ -162,7 +155,14 @@ def sensitivity(searches: Searches) -> FigureArtifact | None:
     with style():
         figure = _draw_sensitivity(searches, drawn)
     data = [about(each) | _trial(trial) for each in drawn for trial in each.summary.study.trials]
-    return FigureArtifact(f"sensitivity-{searches.stem}", title, figure, pd.DataFrame(data))
+    finding = f"Best validation {searches.metric} of each search: {_best(drawn)}."
+    return FigureArtifact(
+        f"sensitivity-{searches.stem}", title, figure, pd.DataFrame(data), finding
+    )
+
+
+def _best(drawn: Sequence[Tuned]) -> str:
+    return words([f"{each.name} {number(each.best)}" for each in drawn])
 
 
 def _draw_sensitivity(searches: Searches, drawn: Sequence[Tuned]) -> Figure:
@@ -216,10 +216,10 @@ def _draw_trials(
     foot = [_place(trial, name, dimension) for trial in without]
     at_foot = axis.get_xaxis_transform()
     axis.plot(foot, [0.06] * len(foot), "x", color=INK, markersize=3.5, transform=at_foot)
-    for number, marker, size in ((study.best_number, "o", 8), (study.default_number, "D", 6)):
+    for trial_number, shape, size in ((study.best_number, "o", 8), (study.default_number, "D", 6)):
         for where, value, trial in zip(places, values, scored, strict=True):
-            if trial.number == number:
-                axis.plot(where, value, marker, color=INK, markersize=size, fillstyle="none")
+            if trial.number == trial_number:
+                axis.plot(where, value, shape, color=INK, markersize=size, fillstyle="none")
     axis.margins(y=0.2)  # room for the rings above and the crosses below
     _scale(axis, dimension)
     if dimension.low is not None and dimension.high is not None:

@@ -1,0 +1,151 @@
+"""Figures of differences to the reference: of one task, and of all tasks at one glance."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+from gapbench.reports.document.model import FigureArtifact
+from gapbench.reports.figures.block import Block
+from gapbench.reports.figures.layout import MarkerStyle, Named, key, listed, mark, marking
+from gapbench.reports.figures.theme import INK, style, tip
+from gapbench.reports.tables.standing import RANKED, Outcome
+from gapbench.reports.tables.words import listed as names_of
+from gapbench.reports.tables.words import signed, times
+from gapbench.reports.verdict.model import Contrast, Entry, Verdict
+
+NAMES: dict[Outcome, str] = {"score": "score", "gap": "gap", "ece": "ECE"}
+_MOST = 40
+
+
+def forest(block: Block) -> FigureArtifact | None:
+    """Draw how each trained row differs from the reference in score, gap and ECE, and its cost.
+
+    Returns:
+        The figure, None if nothing is compared with a reference.
+    """
+    verdict = block.verdict
+    entries = [each for each in verdict.entries if _compared(each)][:_MOST]
+    if not entries:
+        return None
+    outcomes = [name for name in NAMES if any(name in each.to_reference for each in entries)]
+    title = (
+        f"Each method minus {verdict.reference}, {block.place}: mean and 95 % interval, wide "
+        "enough for all comparisons together. Filled marks: shown to be better or worse. Hollow "
+        f"marks: no difference shown. Training cost is in multiples of {verdict.reference}'s."
+    )
+    with style():
+        named = [Named(each.name, block.looks[each.name]) for each in entries]
+        labels = [_label(verdict, name, block.metric) for name in outcomes]
+        figure, axes = listed(named, [*labels, "training cost"], keyed=True)
+        for axis, outcome in zip(axes, outcomes, strict=False):
+            axis.axvline(0, color=INK, linewidth=0.8)
+            for place, each in enumerate(entries):
+                _draw(axis, place, each, each.to_reference.get(outcome), named[place].look)
+        _draw_costs(axes[-1], entries, named)
+        key(figure, _meanings())
+    data = [
+        _row(block, e, e.to_reference[o]) for e in entries for o in NAMES if o in e.to_reference
+    ]
+    return FigureArtifact(
+        f"forest-{block.stem}", title, figure, pd.DataFrame(data), _finding(block)
+    )
+
+
+def _compared(entry: Entry) -> bool:
+    return bool(entry.to_reference) and entry.status in RANKED
+
+
+def _label(verdict: Verdict, outcome: Outcome, metric: str) -> str:
+    better = verdict.higher_is_better and outcome == "score"
+    what = metric if outcome == "score" else NAMES[outcome]
+    return f"{what}, {'right' if better else 'left'} is better"
+
+
+def _finding(block: Block) -> str:
+    """Say what the differences show."""
+    verdict = block.verdict
+    said = []
+    for outcome in NAMES:
+        for claim in ("better", "worse"):
+            found = [
+                each.name
+                for each in verdict.entries
+                if _compared(each)
+                and (contrast := each.to_reference.get(outcome))
+                and contrast.claim == claim
+            ]
+            if found:
+                name = block.metric if outcome == "score" else NAMES[outcome]
+                said.append(f"{claim} in {name}: {names_of(found)}")
+    shown = "; ".join(said) or "no method is shown to differ in score, gap or ECE"
+    return f"Against {verdict.reference} on {verdict.task}: {shown}."
+
+
+def _draw(axis: Axes, place: int, entry: Entry, found: Contrast | None, look: MarkerStyle) -> None:
+    if found is None or found.difference is None:
+        return
+    said = tip(entry.method, f"{entry.name}: {_said(found)}")
+    width = 2.0 if found.claim else 1.0
+    if found.low is not None and found.high is not None:
+        axis.plot(
+            [found.low, found.high], [place] * 2, color=look.colour, linewidth=width, gid=said
+        )
+    shown = MarkerStyle(look.colour, look.marker, "full" if found.claim else "none")
+    mark(axis, found.difference, place, shown, gid=said)
+
+
+def _said(found: Contrast) -> str:
+    ends = "" if found.low is None else f" ({signed(found.low)} to {signed(found.high)})"
+    claim = f"shown to be {found.claim}" if found.claim else "no difference shown"
+    return f"{signed(found.difference)}{ends}, {claim}, {found.n_seeds} seeds"
+
+
+def _draw_costs(axis: Axes, entries: Sequence[Entry], named: Sequence[Named]) -> None:
+    """Draw the cost of training as a multiple of the reference's."""
+    costs = [each.training for each in entries]
+    known = [cost for cost in costs if cost]
+    axis.axvline(1, color=INK, linewidth=0.8)
+    for place, (cost, each) in enumerate(zip(costs, named, strict=True)):
+        if cost:
+            axis.plot([1, cost], [place] * 2, color=each.look.colour, linewidth=1)
+            said = tip(entries[place].method, f"{each.name}: {times(cost)} the training cost")
+            mark(axis, cost, place, each.look, gid=said)
+            axis.annotate(
+                times(cost),
+                (max(cost, 1), place),
+                (6, 0),
+                textcoords="offset points",
+                va="center_baseline",
+                fontsize=7,
+            )
+    axis.set_xscale("log", base=2)
+    low, high = min([*known, 1.0]), max([*known, 1.0])
+    axis.set_xlim(low / 1.4, high * 1.4 * (high / low) ** 0.35)
+    axis.xaxis.set_major_locator(LogLocator(base=2, numticks=5))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_minor_locator(NullLocator())
+
+
+def _meanings() -> list[Any]:
+    return [
+        marking("shown to be better or worse", "o", linestyle="-", linewidth=2.0),
+        marking("no difference shown", "o", linestyle="-", linewidth=1.0, fillstyle="none"),
+    ]
+
+
+def _row(block: Block, entry: Entry, found: Contrast) -> dict[str, Any]:
+    verdict = block.verdict
+    place = {name: getattr(verdict, name) for name in ("suite", "task", "backbone", "start")}
+    names = ("difference", "low", "high", "claim", "confidence", "n_seeds", "n_items", "withheld")
+    return place | {
+        "method": entry.method,
+        "variant": entry.variant,
+        "config_hash": entry.config_hash,
+        "reference": verdict.reference,
+        "outcome": found.outcome,
+        **{name: getattr(found, name) for name in names},
+        "training_multiple": entry.training,
+    }

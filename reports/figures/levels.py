@@ -1,0 +1,87 @@
+"""The figure of what every method reaches: score, gap and ECE, each with its own interval."""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from gapbench.reports.document.model import FigureArtifact
+from gapbench.reports.figures.block import Block, identity
+from gapbench.reports.figures.layout import listed, mark
+from gapbench.reports.figures.subset import chosen, left_out
+from gapbench.reports.figures.theme import style
+from gapbench.reports.tables.standing import Outcome
+from gapbench.reports.tables.terminal import number
+from gapbench.reports.tables.words import interval
+from gapbench.reports.verdict.model import Level
+
+_MOST = 40
+_NAMES: dict[Outcome, str] = {"score": "score", "gap": "gap", "ece": "ECE"}
+_SQUASHED = 20.0
+"""Scores above zero that span more than this factor are drawn by orders of magnitude."""
+
+
+def levels(block: Block) -> FigureArtifact | None:
+    """Draw mean and interval of every row, those that train nothing too.
+
+    Returns:
+        The figure, None if no row has a score.
+    """
+    known = block.table[block.table["score"].notna()]
+    if known.empty:
+        return None
+    drawn = block.only(chosen(known, "score", _MOST, block.verdict.reference))
+    found = {row.config_hash: _levels(block, row) for row in drawn.rows}
+    outcomes = [name for name in _NAMES if any(name in each for each in found.values())]
+    better = "higher" if block.upward else "lower"
+    title = (
+        f"Test {block.metric} ({better} is better), generalization gap and ECE (lower is better), "
+        f"{block.place}: mean and 95 % interval of each method alone. Two intervals that overlap "
+        "do not mean that the methods are equal; the differences above tell."
+        + left_out(len(drawn.rows), len(known), "score", block.verdict.reference)
+    )
+    with style():
+        names = [block.named(row) for row in drawn.rows]
+        labels = [block.metric if name == "score" else _NAMES[name] for name in outcomes]
+        figure, axes = listed(names, labels)
+        for axis, outcome in zip(axes, outcomes, strict=True):
+            shown = [found[row.config_hash].get(outcome) for row in drawn.rows]
+            for place, (row, level) in enumerate(zip(drawn.rows, shown, strict=True)):
+                _draw(axis, place, block, row, level)
+            means = [each.mean for each in shown if each and each.mean is not None]
+            if means and min(means) > 0 and max(means) > _SQUASHED * min(means):
+                axis.set_xscale("log")
+    data = [
+        identity(row) | {"outcome": name} | {part: getattr(each, part) for part in _PARTS}
+        for row in drawn.rows
+        for name, each in found[row.config_hash].items()
+    ]
+    return FigureArtifact(
+        f"levels-{block.stem}", title, figure, pd.DataFrame(data), _finding(drawn)
+    )
+
+
+_PARTS = ("mean", "low", "high", "n_seeds", "n_items", "withheld")
+
+
+def _levels(block: Block, row: Any) -> dict[Outcome, Level]:
+    levels = block.verdict[row.name].levels
+    return {name: level for name, level in levels.items() if name in _NAMES}
+
+
+def _draw(axis: Axes, place: int, block: Block, row: Any, level: Level | None) -> None:
+    if level is None or level.mean is None:
+        return
+    look = block.named(row).look
+    ends = interval(level.low, level.high)
+    said = f"{number(level.mean)}{f' ({ends})' if ends else ''}"
+    if level.low is not None and level.high is not None:
+        axis.plot([level.low, level.high], [place] * 2, color=look.colour, linewidth=1.3)
+    mark(axis, level.mean, place, look, gid=block.tip(row, said))
+
+
+def _finding(block: Block) -> str:
+    first, last = block.rows[0], block.rows[-1]
+    name, other = (row.name for row in (first, last))
+    ends = f"{name} with {number(first.score)} to {other} with {number(last.score)}"
+    return f"Mean test {block.metric} on {first.task} reaches from {ends}."

@@ -1,0 +1,132 @@
+"""The figure of every method on every task: differences to the reference as coloured cells."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from gapbench.reports.document.model import FigureArtifact
+from gapbench.reports.figures.block import Block
+from gapbench.reports.figures.heat import heatmap
+from gapbench.reports.figures.layout import KEY, LINE, WIDTH, key
+from gapbench.reports.figures.measure import width, within
+from gapbench.reports.figures.theme import RULE, style
+from gapbench.reports.tables.standing import Outcome
+from gapbench.reports.tables.words import signed
+from gapbench.reports.verdict.model import Verdict
+
+_NUMBERED = 12
+"""Up to so many tasks, cells bear their numbers."""
+
+_MOST = 45
+_LONGEST = 2.0
+_NAMES: dict[Outcome, str] = {
+    "score": "Test score",
+    "gap": "Generalization gap",
+    "ece": "Calibration error (ECE)",
+}
+_SIGNS = {"better": "\N{BLACK UP-POINTING TRIANGLE}", "worse": "\N{BLACK DOWN-POINTING TRIANGLE}"}
+
+
+def matrix(blocks: Sequence[Block], outcome: Outcome) -> FigureArtifact | None:
+    """Draw how every method differs from the reference on every task.
+
+    Returns:
+        The figure, None with fewer than two tasks or one method to compare.
+    """
+    data = _data(blocks, outcome)
+    if data.empty or data["place"].nunique() < 2:
+        return None
+    means = data.groupby("name", sort=False)["depth"].mean().sort_values(ascending=False)
+    order = [str(name) for name in means.index]
+    if len(order) > _MOST:
+        order = order[: _MOST // 2] + order[_MOST // 2 - _MOST :]
+    columns = [str(place) for place in dict.fromkeys(data["place"])]
+    depth, texts = (
+        data.pivot_table(part, "name", "place", aggfunc="first").reindex(order, columns=columns)
+        for part in ("depth", "text")
+    )
+    reference = blocks[0].verdict.reference
+    title = (
+        f"{_NAMES[outcome]} of each method minus that of {reference}, by task, best row first. "
+        f"{_SIGNS['better']} shown to be better, {_SIGNS['worse']} shown to be worse; without a "
+        "sign no difference is shown. Depth of colour is relative to the largest difference of "
+        "the same metric."
+    )
+    with style():
+        figure = _draw(depth, texts, reference)
+    return FigureArtifact(
+        f"matrix-{outcome}", title, figure, data, _finding(data, outcome, reference)
+    )
+
+
+def _data(blocks: Sequence[Block], outcome: Outcome) -> pd.DataFrame:
+    """Return a row for each cell; its depth of colour is above zero where it is better."""
+    found = []
+    for block, place in zip(blocks, _places([each.verdict for each in blocks]), strict=True):
+        verdict = block.verdict
+        sign = 1 if outcome == "score" and verdict.higher_is_better else -1
+        for entry in verdict.entries:
+            contrast = entry.to_reference.get(outcome)
+            if entry.status == "untrained" or contrast is None or contrast.difference is None:
+                continue
+            text = signed(contrast.difference) + _SIGNS.get(contrast.claim, "")
+            cell = {name: getattr(verdict, name) for name in ("suite", "task", "backbone", "start")}
+            cell |= {"name": entry.name, "place": place, "method": entry.method}
+            cell |= {"metric": block.metric if outcome == "score" else outcome}
+            cell |= {"difference": contrast.difference, "low": contrast.low, "high": contrast.high}
+            found.append(cell | {"claim": contrast.claim, "text": text, "sign": sign})
+    data = pd.DataFrame(found)
+    if data.empty:
+        return data
+    largest = data["difference"].abs().groupby(data["metric"]).transform("max")
+    return data.assign(depth=(data.pop("sign") * data["difference"] / largest).fillna(0.0))
+
+
+def _finding(data: pd.DataFrame, outcome: Outcome, reference: str) -> str:
+    counts = data["claim"].value_counts()
+    better, worse = (int(counts.get(claim, 0)) for claim in ("better", "worse"))
+    return (
+        f"{_NAMES[outcome]}: of {len(data)} comparisons with {reference}, {better} "
+        f"show{'s' if better == 1 else ''} a better method, {worse} a worse one, and "
+        f"{len(data) - better - worse} show no difference."
+    )
+
+
+def _places(verdicts: Sequence[Verdict]) -> list[str]:
+    """Return what tells tasks apart, as short as it can be."""
+    fields = ["task"]
+    for name in ("backbone", "start", "suite", "setting"):
+        if len({tuple(getattr(v, field) for field in fields) for v in verdicts}) == len(verdicts):
+            break
+        if len({getattr(each, name) for each in verdicts}) > 1:
+            fields.append(name)
+    return [", ".join(filter(None, (getattr(v, name) for name in fields))) for v in verdicts]
+
+
+def _draw(depth: pd.DataFrame, texts: pd.DataFrame, reference: str) -> Figure:
+    """Draw the cells; the tables have a row per method and a column per task."""
+    numbered = len(depth.columns) <= _NUMBERED
+    rows = [within(str(name), _LONGEST, 7.5) for name in depth.index]
+    columns = [within(str(place), 1.3 if numbered else _LONGEST, 7) for place in depth.columns]
+    turn = 30 if numbered else 90
+    left = 0.15 + max(width(name, 7.5) for name in rows)
+    foot = 0.2 + np.sin(np.radians(turn)) * max(width(place, 7) for place in columns)
+    height = KEY + 0.06 + LINE * len(rows) + foot
+    wide = min(WIDTH - left - 0.1, 1.1 * len(columns))
+    figure = Figure(figsize=(WIDTH, height))
+    axis = figure.add_axes((left / WIDTH, foot / height, wide / WIDTH, LINE * len(rows) / height))
+    shown = texts if numbered else None
+    colour = heatmap(axis, depth.set_axis(rows, axis=0), shown, "vlag_r", low=-1.0)
+    anchor: dict[str, Any] = {"ha": "right", "rotation_mode": "anchor"} if numbered else {}
+    axis.set_xticks(axis.get_xticks(), columns, rotation=turn, fontsize=7, **anchor)
+    meanings = {1.0: "better", 0.0: f"as {reference}", -1.0: "worse"}
+    handles = [
+        Patch(facecolor=colour(at), edgecolor=RULE, linewidth=0.5, label=text)
+        for at, text in meanings.items()
+    ]
+    key(figure, handles)
+    return figure

@@ -1,0 +1,143 @@
+"""The figure of score against gap and against cost, with a name beside every point.
+
+The page lets a reader choose both axes; what may be chosen travels with the figure's data.
+"""
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from gapbench.reports.document.model import FigureArtifact
+from gapbench.reports.figures.block import Block, identity
+from gapbench.reports.figures.labels import SIZE, Point, write_names
+from gapbench.reports.figures.layout import mark, panels
+from gapbench.reports.figures.measure import within
+from gapbench.reports.figures.subset import chosen, left_out
+from gapbench.reports.figures.theme import INK, style
+from gapbench.reports.tables.leaderboard import rows
+from gapbench.reports.tables.terminal import number, short
+from gapbench.reports.tables.words import listed
+
+AXES = {
+    "score": ("test score", "", "high"),
+    "generalization_gap": ("generalization gap", "", "low"),
+    "ece": ("calibration error (ECE)", "", "low"),
+    "nll": ("NLL", "nats", "low"),
+    "train_flops": ("training FLOPs", "", "low"),
+    "train_seconds": ("training time", "s", "low"),
+    "peak_memory_bytes": ("peak memory", "MiB", "low"),
+    "trainable_params": ("trainable parameters", "", "low"),
+}
+"""What an axis may show: its name, its unit, and which values are best."""
+
+_ONE = {"peak_memory_bytes": 2**20}
+_SHOWN = ("generalization_gap", "train_flops")
+_MOST = 30
+_SPAN = 8.0  # values above zero that span more than this factor are drawn by orders of magnitude
+_HEIGHT = 2.3
+
+
+def tradeoff(block: Block) -> FigureArtifact | None:
+    """Draw test score against the generalization gap, and against training FLOPs.
+
+    Returns:
+        The figure, None if no trained row has a score and either.
+    """
+    known = block.table[block.table["score"].notna() & (block.table["trainable_params"] != 0)]
+    known = known[known[list(_SHOWN)].notna().any(axis=1)]
+    if known.empty:
+        return None
+    drawn = block.only(chosen(known, "score", _MOST, block.verdict.reference))
+    columns = [name for name in _SHOWN if drawn.table[name].notna().any()]
+    word = "higher" if block.upward else "lower"
+    title = (
+        f"Test {block.metric} ({word} is better) against generalization gap and training cost "
+        f"(further left is better), {block.place}, means over seeds. Upright bars: 95 % intervals."
+        + left_out(len(drawn.rows), len(known), "score", block.verdict.reference)
+    )
+    with style():
+        figure, axes = panels(len(columns), _HEIGHT, across=2, heading=0.1, alike=False)
+        for axis, column in zip(axes, columns, strict=True):
+            _draw(axis, drawn, column)
+        axes[0].set_ylabel(f"test {block.metric}")
+        if not block.upward:
+            axes[0].invert_yaxis()
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # names are placed around what stands where it is
+        for axis, column in zip(axes, columns, strict=True):
+            write_names(axis, _points(drawn, column))
+    names = {**AXES, "score": (f"test {block.metric}", "", "high" if block.upward else "low")}
+    return FigureArtifact(
+        f"tradeoff-{block.stem}", title, figure, _data(drawn), _finding(drawn), names
+    )
+
+
+def _data(block: Block) -> pd.DataFrame:
+    fields = [*AXES, "n_seeds", "score_ci_low", "score_ci_high", "gap_ci_low", "gap_ci_high"]
+    return pd.DataFrame(
+        [
+            identity(row)
+            | {name: getattr(row, name) / _ONE.get(name, 1) for name in fields}
+            | {"name": row.name, "about": block.about(row)}
+            for row in block.rows
+        ]
+    )
+
+
+def _draw(axis: Axes, block: Block, column: str) -> None:
+    name, unit, _ = AXES[column]
+    axis.set_xlabel(f"{name}, {unit}" if unit else name)
+    for row in block.rows:
+        x = getattr(row, column)
+        if pd.isna(x):
+            continue
+        look = block.named(row).look
+        said = block.tip(row, f"{name} {short(x)}, {block.metric} {number(row.score)}")
+        if pd.notna(row.score_ci_low):
+            ends = (row.score_ci_low, row.score_ci_high)
+            axis.plot([x, x], ends, color=look.colour, linewidth=0.9, alpha=0.6, zorder=1.5)
+        mark(axis, x, row.score, look, gid=said)
+    values = [float(v) for v in block.table[column].dropna()]
+    if min(values) > 0 and max(values) > _SPAN * min(values):
+        axis.set_xscale("log")
+        axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
+        axis.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+    if column == "generalization_gap":
+        axis.axvline(0, color=INK, linewidth=0.8)
+    else:
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+    axis.margins(0.12)
+
+
+def _points(block: Block, column: str) -> list[Point]:
+    return [
+        Point(
+            getattr(row, column),
+            row.score,
+            within(row.name, 1.4, SIZE),
+            *((row.score_ci_low, row.score_ci_high) if pd.notna(row.score_ci_low) else ()),
+        )
+        for row in block.rows
+        if pd.notna(getattr(row, column))
+    ]
+
+
+def _finding(block: Block) -> str:
+    """Say which methods no other one beats in both score and gap."""
+    table = block.table.dropna(subset=["generalization_gap", "score"])
+    if table.empty:
+        return f"Scores on {block.rows[0].task} against their cost."
+    worth = table["score"].to_numpy() * (1 if block.upward else -1)
+    gaps = table["generalization_gap"].to_numpy()
+    names = [row.name for row in rows(table)]
+    best = [
+        name
+        for name, own, gap in zip(names, worth, gaps, strict=True)
+        if not ((worth > own) & (gaps <= gap)).any()
+    ]
+    return (
+        f"On {block.rows[0].task}, no other method has both a better mean {block.metric} and a "
+        f"narrower mean gap than {listed(best)}."
+    )

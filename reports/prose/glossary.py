@@ -1,0 +1,61 @@
+"""The statistical terms that a report uses, a sentence for each."""
+
+import re
+from collections.abc import Mapping
+
+GLOSSARY: Mapping[str, str] = {
+    "score": "The main metric on test items that no training and no choice has used, mean over "
+    "seeds.",
+    "generalization gap": "Train score minus test score, turned round where lower is better: how "
+    "much better a model does on what it has seen.",
+    "calibration error (ECE)": "How far stated confidence and the share of right answers lie "
+    "apart, averaged over 15 groups of confidence.",
+    "NLL": "Negative log-likelihood: the mean surprise at the right answers, in nats; lower is "
+    "better.",
+    "reference": "The method that all others are compared with, plain LoRA unless the suite names "
+    "another.",
+    "seed": "A number that fixes all chance in a training run; several seeds show how far chance "
+    "moves the result.",
+    "95 % interval": "A range that holds the true value in 95 of 100 such studies.",
+    "all comparisons together": "Intervals of differences are wide enough that in 95 of 100 such "
+    "studies not one of them misses the true difference.",
+    "shown to be better": "The whole interval of the difference lies on the better side of zero.",
+    "no difference shown": "The interval of the difference includes zero: the data fit either "
+    "order, which is not proof that the methods are equal.",
+    "unbeaten": "No other method is shown to be better in score.",
+    "ruled out": "A difference this large does not fit the data, with 95 % confidence.",
+    "training cost": "Floating-point operations of training, which do not depend on the machine.",
+    "peak memory": "The most memory in use at once; runs that train together share it.",
+}
+"""Each term in the form that the page lists, with its explanation."""
+
+_FORMS: Mapping[str, str] = {
+    "generalization gap": "generalization gap",
+    "calibration error (ECE)": r"calibration error(?: \(ECE\))?|ECE",
+    "NLL": "NLL",
+    "reference": "reference",
+    "seed": "seeds?",
+    "95 % interval": r"95\s% (?:interval|confidence)",
+    "all comparisons together": "all comparisons (?:taken )?together",
+    "shown to be better": "shown to (?:be better|beat)",
+    "no difference shown": "no difference (?:is )?shown",
+    "unbeaten": "unbeaten",
+    "ruled out": "rules? out|ruled out",
+    "training cost": "training cost|FLOPs",
+    "peak memory": "peak memory",
+}
+PATTERN = re.compile(
+    "|".join(rf"(?P<t{place}>\b(?:{form}))(?!\w)" for place, form in enumerate(_FORMS.values())),
+    re.IGNORECASE,
+)
+"""Finds a term in a text; `term_of` says which one."""
+
+
+def term_of(found: re.Match[str]) -> str:
+    """Return the term of a match of `PATTERN`."""
+    return list(_FORMS)[int((found.lastgroup or "t0")[1:])]
+
+
+def anchor(term: str) -> str:
+    """Return the name under which the page lists a term."""
+    return "term-" + re.sub(r"[^a-z]+", "-", term.lower()).strip("-")

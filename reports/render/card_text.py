@@ -1,0 +1,66 @@
+"""The answer as plain text, for a terminal of 80 columns."""
+
+from collections.abc import Iterator
+from textwrap import wrap
+
+from gapbench.bench.core.errors import printable
+from gapbench.reports.document.model import Card
+from gapbench.reports.tables.terminal import fitted
+
+WIDTH = 80
+_LABEL = 24
+
+
+def text(card: Card) -> str:
+    """Return the answer as lines of at most `WIDTH` columns."""
+    lines = [_ruled(f" ANSWER: {card.about} "), *wrap(card.headline, WIDTH)]
+    lines += wrap(card.certainty, WIDTH)
+    if card.measures:
+        lines += ["", *_table(card), "(-: no difference shown)"]
+    lines += ["", *(line for name, said in card.points.items() for line in _point(name, said))]
+    if card.tasks:
+        lines += ["", "Task by task:"]
+        lines += [line for task in card.tasks for line in _task(*task)]
+    return "\n".join(printable(line.rstrip()) for line in [*lines, "=" * WIDTH]) + "\n"
+
+
+def _ruled(title: str) -> str:
+    return f"=={fitted(title, WIDTH - 4)}".ljust(WIDTH, "=")
+
+
+def _table(card: Card) -> Iterator[str]:
+    """Yield a line for each measure; intervals of each method alone stand on the page."""
+    (first, second), (role, other) = zip(*card.heads, strict=True)
+    yield _line("", first, second, "difference")
+    yield _line("", role, other, "(95 % interval)")
+    for each in card.measures:
+        own, beside = (side.partition(" (")[0] for side in (each.first, each.second))
+        reading = "-" if each.reading == "no difference shown" else each.reading
+        yield _line(each.name, own, beside, each.difference, reading)
+
+
+def _line(name: str, first: str, second: str, difference: str, reading: str = "") -> str:
+    name = name.removesuffix(" (ECE)")
+    return (
+        f"{fitted(name, 18):<18} {fitted(first, 12):>12} {fitted(second, 12):>12}"
+        f" {difference:>25} {reading}"
+    )
+
+
+def _point(name: str, said: str) -> list[str]:
+    return wrap(
+        said,
+        WIDTH,
+        initial_indent=f"{name}:".ljust(_LABEL),
+        subsequent_indent=" " * _LABEL,
+        break_on_hyphens=False,
+    )
+
+
+def _task(task: str, use: str, shown: str) -> list[str]:
+    return wrap(
+        shown,
+        WIDTH,
+        initial_indent=f"  {fitted(task, 20):<20} {fitted(use, 14):<14} ",
+        subsequent_indent=" " * 38,
+    )

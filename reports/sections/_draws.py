@@ -1,0 +1,22 @@
+"""How many training examples methods drew, where that differs."""
+
+from gapbench.reports.figures.block import Block
+from gapbench.reports.results.load import counted
+from gapbench.reports.tables.words import listed
+
+
+def draws(block: Block) -> str:
+    """Say how many training examples the methods of a task drew; "" where all drew alike."""
+    drawn: dict[str, list[str]] = {}
+    for row in block.rows:
+        record = block.results.cells.get(row.config_hash)
+        if record is not None and record.cost is not None and record.cost.drawn:
+            drawn.setdefault(counted(record.cost.drawn), []).append(row.name)
+    if len(drawn) < 2:
+        return ""
+    said = "; ".join(f"{parts} ({listed(names)})" for parts, names in drawn.items())
+    return (
+        f"Training examples drawn, by the part of the training set that a step draws from: {said}. "
+        "The last batch of an epoch may be partial, so parts of other sizes draw a few more or "
+        "less."
+    )

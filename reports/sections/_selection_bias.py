@@ -1,0 +1,60 @@
+"""How much better scores look where the test split chooses the checkpoints."""
+
+from typing import Any
+
+import numpy as np
+
+from gapbench.reports.figures.block import Block
+from gapbench.reports.results.load import CURVE
+from gapbench.reports.tables.terminal import label, number
+
+
+def selection_bias(block: Block) -> str:
+    """Say by how much the test split's choice of checkpoints moves the scores of a block.
+
+    Empty where no run that trained was scored more than once along its training.
+    """
+    found = {row.config_hash: _amounts(block, row) for row in block.rows if row.ok_runs}
+    known = [row for row in block.rows if found.get(row.config_hash)]
+    if not known:
+        return ""
+    means = {label(r.method, r.variant): float(np.mean(found[r.config_hash])) for r in known}
+    metric = block.results.cells[known[0].config_hash].cell.task.selection
+    most = max(means, key=means.__getitem__)
+    average = number(float(np.mean(list(means.values()))))
+    whom = f"{number(means[most])} for {most}"
+    spread = f"{average} on average and by {whom}" if len(means) > 1 else whom
+    if _by_test(block):
+        return (
+            "The test split chose these checkpoints: on the sample of it that curves are of, their "
+            f"{metric} is better than at the last ones by {spread}."
+        )
+    return (
+        "Had the test split chosen the checkpoints, as under the protocol paper, scores would look "
+        f"too good: on the sample that curves are of, {metric} would be better by {spread}."
+    )
+
+
+def _amounts(block: Block, row: Any) -> list[float]:
+    """Return for each run how much better its best test score is than that of its checkpoint.
+
+    Where the test split chose the checkpoint, it is compared with the last one. Never negative.
+    """
+    task = block.results.cells[row.config_hash].cell.task
+    sign = 1 if task.selection_metric.higher_is_better else -1
+    found = []
+    for run in row.ok_runs.values():
+        curve = block.results.curves.get(run)
+        if curve is None or len(curve) < 2:
+            continue
+        scores = sign * curve[:, CURVE.index("test_score")]
+        steps = curve[:, CURVE.index("step")]
+        chosen = steps[-1] if _by_test(block) else block.runs.loc[run, "checkpoint_step"]
+        own = scores[steps == chosen]
+        if len(own) == 1 and np.isfinite(own[0]):
+            found.append(float(np.nanmax(scores) - own[0]))
+    return found
+
+
+def _by_test(block: Block) -> bool:
+    return bool((block.table["protocol"] == "paper").all())

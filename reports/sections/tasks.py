@@ -1,0 +1,205 @@
+"""Task by task: differences to the reference, one table, and how overfitting came about."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal
+
+import pandas as pd
+
+from gapbench.reports.document.columns import (
+    NOTHING,
+    Field,
+    best_possible,
+    ends,
+    heading,
+    plain,
+    table_of,
+    title,
+    value,
+)
+from gapbench.reports.document.context import Evidence
+from gapbench.reports.document.model import Bullets, Column, Folded, Part, Section, Text, Value
+from gapbench.reports.figures.block import Block, blocks
+from gapbench.reports.figures.forest import forest
+from gapbench.reports.figures.levels import levels
+from gapbench.reports.figures.subset import detailed, undrawn
+from gapbench.reports.figures.tradeoff import tradeoff
+from gapbench.reports.figures.training import curves
+from gapbench.reports.prose.card import in_short
+from gapbench.reports.sections._calibration import BAYES, calibration
+from gapbench.reports.sections._draws import draws
+from gapbench.reports.sections._selection_bias import selection_bias
+from gapbench.reports.sections.all_tasks import difference
+from gapbench.reports.tables.leaderboard import rows
+from gapbench.reports.tables.standing import RANKED
+from gapbench.reports.tables.terminal import duration, label, memory, short
+from gapbench.reports.tables.words import times
+from gapbench.reports.verdict.model import Entry, Verdict
+
+ORDER = 30
+
+_PAPER = (
+    "Rows marked [paper] follow the papers' protocol: their checkpoint was chosen on the test "
+    "split, so their scores are too good."
+)
+_TUNED = (
+    plain("default", "of a tuned row: test score of the method's own settings", "default"),
+    plain("gain", "tuned minus default, seed by seed; flipped where lower is better", "gain.mean"),
+    ends("gain 95 %", "paired interval, over seeds and known test items", "gain.low", "gain.high"),
+)
+_PUBLISHED = Field(
+    Column("published", "what a paper prints; ?: from memory"),
+    lambda pair: value(pair.figure.value, pair.figure.text),
+)
+
+
+def section(evidence: Evidence) -> Section:
+    """Return the section."""
+    found = blocks(evidence)
+    parts: list[Part] = [*undrawn(len(found))]
+    if (evidence.summary["protocol"] == "paper").any():
+        parts.append(Text(_PAPER))
+    for place, block in enumerate(found):
+        parts += _block(evidence, block, drawn=place < detailed(len(found)))
+    return Section("tasks", "Task by task", tuple(parts))
+
+
+def _block(evidence: Evidence, block: Block, *, drawn: bool) -> list[Part]:
+    """Return what is said of one task and backbone."""
+    fields = (*_fields(block), *_beside(evidence, block.table))
+    footer = best_possible(evidence, block.table, fields, BAYES)
+    name = f"Comparison: {title(block.table)}"
+    table = table_of(block.table, name, fields, evidence, footer)
+    said = Text(
+        f"{block.verdict.recommended or 'No recommendation yet'}: {in_short(block.verdict)}."
+    )
+    first, *others = (forest(block), tradeoff(block), curves(block)) if drawn else (None,)
+    parts: list[Part | None] = [
+        heading(block.table, measured=True),
+        said,
+        first,
+        table,
+        *others,
+    ]
+    folded = tuple(_folded(evidence, block, drawn=drawn))
+    if folded:
+        parts.append(Folded(f"Single scores and calibration: {block.place}", folded))
+    return [part for part in parts if part is not None]
+
+
+def _fields(block: Block) -> Iterator[Field]:
+    """Yield the columns of the comparison."""
+    verdict, reference = block.verdict, block.verdict.reference or "the reference"
+    yield _of_entry(
+        verdict,
+        Column("beaten by", "how many methods are shown to be better in score"),
+        _beaten,
+    )
+    best: Literal["high", "low"] = "high" if block.upward else "low"
+    yield plain("score", "mean test score over seeds", "score", best=best)
+    yield ends(
+        "95 %",
+        "interval of the score, for this method alone",
+        "score_ci_low",
+        "score_ci_high",
+    )
+    yield _of_entry(
+        verdict,
+        Column(
+            "Δ score",
+            f"score minus that of {reference}, on common seeds; a triangle up is shown to be "
+            "better, one down shown to be worse",
+            best=best,
+        ),
+        lambda entry: difference(entry, "score"),
+    )
+    yield plain(
+        "gap", "train minus test score; sign flipped where lower is better", "generalization_gap"
+    )
+    yield _of_entry(
+        verdict,
+        Column("Δ gap", f"gap minus that of {reference}; below zero, it overfits less"),
+        lambda entry: difference(entry, "gap"),
+    )
+    if block.table["ece"].notna().any():
+        yield plain("ECE", "calibration error before temperature scaling", "ece")
+        yield _of_entry(
+            verdict,
+            Column("Δ ECE", f"ECE minus that of {reference}; below zero is better"),
+            lambda entry: difference(entry, "ece"),
+        )
+    yield _of_entry(
+        verdict,
+        Column("training", f"training FLOPs in multiples of those of {reference}"),
+        lambda entry: value(entry.training, times(entry.training)),
+    )
+    yield shown("time", "training time of a run", "train_seconds", duration)
+    yield shown("memory", "peak memory", "peak_memory_bytes", memory)
+    yield shown("params", "trainable parameters", "trainable_params", short)
+    yield plain("seeds", "seeds with a score", "n_seeds", 0, best="high")
+    if (block.table["n_failed"] > 0).any():
+        yield plain("failed", "runs that failed, diverged or ran out of memory", "n_failed", 0)
+
+
+def shown(heading: str, hint: str, field: str, form: Any) -> Field:
+    """Show a number in a form with its unit."""
+    return Field(
+        Column(heading, hint), lambda row: value(getattr(row, field), form(getattr(row, field)))
+    )
+
+
+def _of_entry(verdict: Verdict, column: Column, read: Any) -> Field:
+    """Return a field that reads a row's entry in the verdict."""
+    return Field(column, lambda row: read(verdict[row.name]))
+
+
+def _beaten(entry: Entry) -> Value:
+    if entry.status not in RANKED:
+        return Value(entry.status)
+    return value(len(entry.beaten_by), str(len(entry.beaten_by) or "nobody"))
+
+
+def _folded(evidence: Evidence, block: Block, *, drawn: bool) -> Iterator[Part]:
+    """Yield the detail that few readers look for."""
+    if drawn and (figure := levels(block)):
+        yield figure
+    beaten = [
+        f"{each.name} is beaten by {', '.join(each.beaten_by)}"
+        for each in block.verdict.entries
+        if each.beaten_by
+    ]
+    not_ranked = [f"{e.name} is not ranked: {e.why}" for e in block.verdict.entries if e.why]
+    said = (*beaten, *not_ranked, draws(block), selection_bias(block))
+    if found := tuple(filter(None, said)):
+        yield Bullets(found)
+    if block.table["ece"].notna().any():
+        yield from calibration(evidence, block, drawn=drawn)
+
+
+def _beside(evidence: Evidence, block: pd.DataFrame) -> Iterator[Field]:
+    """Yield what some rows have beside their scores: the default of tuned ones, a published one."""
+    studies = {each.row: each for each in reversed(evidence.studies)}
+    keys = {
+        _name(row): (row.suite, row.task, row.backbone, row.start, row.method, row.variant)
+        for row in rows(block)
+    }
+    tuned = {name: studies[key] for name, key in keys.items() if key in studies}
+    if tuned:
+        yield from (_of(field, tuned) for field in _TUNED)
+    pairs = [pair for pair in reversed(evidence.published) if pair.main]
+    printed = {(pair.config_hash, pair.name): pair for pair in pairs}
+    if not printed.keys().isdisjoint(keys):
+        yield _of(_PUBLISHED, printed)
+
+
+def _name(row: Any) -> tuple[str, str]:
+    return row.config_hash, label(row.method, row.variant)
+
+
+def _of(field: Field, found: Mapping[tuple[str, str], Any]) -> Field:
+    """Return a field that reads what was found for a row in place of the row."""
+
+    def read(row: Any) -> Value:
+        beside = found.get(_name(row))
+        return NOTHING if beside is None else field.read(beside)
+
+    return Field(field.column, read)

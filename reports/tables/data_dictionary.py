@@ -1,0 +1,154 @@
+"""What every column of the CSV files means: the one definition, for docs and `columns.json`.
+
+A test tells how to write docs/data.md anew where it differs.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+
+_FIRST_WORDS = """\
+# The data files
+
+`gapbench report` writes three tables beside the page, and `columns.json`, which says of each of
+their columns what this page says. Text that does not exist is empty, and so is a number. Counts are
+whole numbers. Seconds, memory and tokens per second are of the machine that the row names.
+
+| file | a row is |
+| --- | --- |
+| `leaderboard.csv` | a cell (suite, task, backbone, method, variant), over its seeds |
+| `runs.csv` | a run (a cell and a seed), failed, skipped and missing ones too |
+| `curves.csv` | a run, a step and a split: scores and losses along training |
+
+Columns that few results folders have are there only where they are used. `NAME` stands for any
+name.
+
+| column | unit | meaning |
+| --- | --- | --- |
+"""
+
+COLUMNS: dict[str, tuple[str, str]] = {
+    "suite": ("", "suite that the row belongs to"),
+    "task": ("", "name of the task"),
+    "backbone": ("", "name of the frozen model"),
+    "start": ("", "adapter that training starts from"),
+    "method": ("", "name of the method"),
+    "variant": ("", "variant of the method; [paper]: its checkpoint was chosen on the test split"),
+    "seed": ("", "number that fixes all chance in the run"),
+    "run_hash": ("", "identifies the run; gapbench reproduce takes it"),
+    "config_hash": ("", "identifies the cell, which is the run without its seed"),
+    "setting": ("", "hash of all that compared cells share; only rows alike in it compare"),
+    "protocol": ("", "strict: validation chooses checkpoints; paper: the test split does"),
+    "status": ("", "runs: how it ended; leaderboard: what the row is in its comparison"),
+    "detail": ("", "why a run was skipped or failed"),
+    "path": ("", "record of the run, in the results folder"),
+    "predictions": ("", "its stored predictions, in the results folder"),
+    "metric": ("", "main metric of the task"),
+    "higher_is_better": ("boolean", "direction of the main metric"),
+    "score": ("of the metric", "mean of the main test metric over seeds"),
+    "score_ci_low": ("of the metric", "lower end of its 95 % interval, for this row alone"),
+    "score_ci_high": ("of the metric", "upper end of it"),
+    "score_ci_over": ("", "what the interval is over: seeds, or seeds and items"),
+    "rank_group": ("count", "1 where no method is shown to be better, else more"),
+    "beaten_by": ("", "methods that are shown to be better in score"),
+    "reference": ("", "method that the row is compared with"),
+    "vs_reference": ("of the metric", "score minus that of the reference, on common seeds"),
+    "vs_reference_low": ("of the metric", "lower end of its simultaneous 95 % interval"),
+    "vs_reference_high": ("of the metric", "upper end of it"),
+    "vs_reference_claim": ("", "better or worse where that interval excludes zero"),
+    "SPLIT_score": ("of the metric", "main metric on train, validation or test"),
+    "SPLIT_loss": ("nats", "mean loss on the split"),
+    "SPLIT_examples": ("count", "examples of the split that were scored"),
+    "train_overlap_SPLIT": ("count", "examples of the split whose input is in train too"),
+    "generalization_gap": ("of the metric", "train minus test score; flipped if lower is better"),
+    "gap_ci_low": ("of the metric", "lower end of its 95 % interval"),
+    "gap_ci_high": ("of the metric", "upper end of it"),
+    "loss_gap": ("nats", "test minus train loss"),
+    "checkpoint_step": ("steps", "step of the checkpoint that was chosen"),
+    "temperature": ("", "fitted on validation; above 1: the model was overconfident"),
+    "ece": ("share", "expected calibration error, 15 bins of equal width"),
+    "ece_ci_low": ("share", "lower end of its 95 % interval"),
+    "ece_ci_high": ("share", "upper end of it"),
+    "ece_equal_mass": ("share", "the same with bins of equal counts"),
+    "ece_floor": ("share", "error that a perfectly calibrated model would show on so few items"),
+    "ece_classwise": ("share", "mean over classes of the error of each class's probability"),
+    "mce": ("share", "largest calibration error of a bin"),
+    "brier": ("", "mean squared error of the probabilities"),
+    "nll": ("nats", "negative log-likelihood on test"),
+    "nll_ci_low": ("nats", "lower end of its 95 % interval"),
+    "nll_ci_high": ("nats", "upper end of it"),
+    "NAME_calibrated": ("", "the same after the temperature fitted on validation"),
+    "bayes_NAME": ("", "what the best possible predictor reaches, on built-in tasks"),
+    "train_seconds": ("s", "time in training steps; a run's share of its stack"),
+    "evaluation_seconds": ("s", "time in scoring, along training and at the end"),
+    "steps": ("count", "optimiser updates"),
+    "train_tokens": ("count", "tokens trained on, padding not counted"),
+    "tokens_per_second": ("1/s", "training tokens over training seconds"),
+    "peak_memory_bytes": ("bytes", "most memory in use, of all runs that trained together"),
+    "trainable_params": ("count", "trainable parameters"),
+    "train_flops": ("count", "floating-point operations of training"),
+    "forward_passes": ("count", "passes forward through the model in training"),
+    "backward_passes": ("count", "passes backward"),
+    "drawn": ("", "training examples that steps drew, by the part of the training set"),
+    "stack_size": ("count", "runs that trained together"),
+    "tune_trials": ("count", "trials of the search that chose the settings"),
+    "tune_seconds": ("s", "time of that search"),
+    "tune_compute": ("", "compute of that search, in runs of the plain method"),
+    "tuned_dimensions": ("count", "settings that were searched"),
+    "n_seeds": ("count", "seeds with a score"),
+    "n_failed": ("count", "runs that failed, diverged or ran out of memory"),
+    "device": ("", "processor"),
+    "device_type": ("", "cpu, cuda or mps"),
+    "threads": ("count", "threads of the processor"),
+    "precision": ("", "fp32 or bf16"),
+    "started_at": ("time", "when the run began, UTC"),
+    "gapbench": ("", "version of gapbench"),
+    "torch": ("", "version of torch"),
+    "code_hash": ("", "hash of the source that made the run"),
+    "git_commit": ("", "commit of that source, where it was a clone"),
+    "published": ("of the metric", "score that a paper prints for the same cell"),
+    "published_source": ("", "paper and table"),
+    "published_certainty": ("", "how the printed score is known"),
+    "step": ("count", "optimiser updates so far"),
+    "split": ("", "train, validation or test"),
+    "loss": ("nats", "mean loss on the sample of the split that curves are of"),
+    "config.NAME": ("", "setting of the method, such as its rank"),
+    "training.NAME": ("", "setting of the optimiser, such as the learning rate"),
+    "drop.POSITION": ("share", "what the method drops there in training"),
+    "SPLIT/NAME": ("of that metric", "another metric of the split"),
+    "SPLIT/NAME/PART": ("of that metric", "a metric on a part of the split"),
+}
+"""Unit and meaning of each column; words in capitals stand for any name."""
+
+_ANY = re.compile(r"(?:SPLIT|NAME|PART|POSITION)")
+_PATTERNS = {
+    name: re.compile(_ANY.sub(lambda w: "[a-z]+" if w[0] == "SPLIT" else "[^/]+", re.escape(name)))
+    for name in COLUMNS
+}
+
+
+def described(columns: Iterable[str]) -> dict[str, dict[str, str]]:
+    """Return unit and meaning of columns of a file.
+
+    Raises:
+        KeyError: if one has no definition.
+    """
+    return {name: dict(zip(("unit", "meaning"), _found(name), strict=True)) for name in columns}
+
+
+def _found(column: str) -> tuple[str, str]:
+    if column in COLUMNS:
+        return COLUMNS[column]
+    fitting = [name for name, pattern in _PATTERNS.items() if pattern.fullmatch(column)]
+    if not fitting:
+        raise KeyError(f"column {column!r} has no definition in {__name__}")
+    return COLUMNS[fitting[0]]
+
+
+def _lines() -> Iterator[str]:
+    for name, (unit, meaning) in COLUMNS.items():
+        yield f"| `{name}` | {unit} | {meaning} |"
+
+
+def page() -> str:
+    """Return docs/data.md."""
+    return _FIRST_WORDS + "\n".join(_lines()) + "\n"

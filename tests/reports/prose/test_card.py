@@ -1,0 +1,114 @@
+"""The answer in words: that it says what the verdict says, plainly, on page and in a terminal."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gapbench.bench.config.run import Run
+from gapbench.bench.store.store import Store
+from gapbench.reports.document.model import Card
+from gapbench.reports.prose.card import card
+from gapbench.reports.prose.glossary import GLOSSARY, PATTERN, anchor, term_of
+from gapbench.reports.render import card_text
+from gapbench.reports.results.load import load
+from gapbench.reports.tables.summary import summarise
+from gapbench.reports.verdict.build import verdicts
+from gapbench.reports.verdict.model import Verdict
+from gapbench.reports.verdict.plain import plain
+from tests.support.results_folder import make_cell, make_record
+
+SEEDS = 6
+
+
+def found(root: Path, levels: dict[str, float], spread: float = 0.01) -> Verdict:
+    """Return the verdict on methods whose test scores lie about a level."""
+    store = Store(root)
+    store.open_for_writing()
+    cells = {name: make_cell(name) for name in levels}
+    store.write_plan(
+        "s", [(Run(c, seed), "default") for c in cells.values() for seed in range(SEEDS)]
+    )
+    for place, (name, level) in enumerate(levels.items()):
+        noise = np.random.default_rng(place).normal(0, spread, SEEDS)
+        for seed in range(SEEDS):
+            record = make_record(cells[name], seed)
+            scores = record.splits["test"]
+            metrics = dict(scores.metrics) | {"accuracy": float(level + noise[seed])}
+            splits = {**record.splits, "test": scores.model_copy(update={"metrics": metrics})}
+            store.write(record.model_copy(update={"splits": splits}))
+    loaded = load(store)
+    [verdict] = verdicts(loaded, summarise(loaded))
+    return verdict
+
+
+@pytest.mark.parametrize(
+    ("levels", "headline"),
+    [
+        ({"lora": 0.7, "dora": 0.705, "full": 0.7}, "Keep lora. No other method is shown"),
+        ({"lora": 0.6, "dora": 0.75, "full": 0.6}, "Use dora. It is shown to be better than lora."),
+        ({"lora": 0.7}, "Only lora can be judged"),
+    ],
+)
+def test_headline_follows_the_verdict(
+    tmp_path: Path, levels: dict[str, float], headline: str
+) -> None:
+    """It names the method that the verdict recommends, and its reason."""
+    verdict = found(tmp_path, levels)
+    made = card(verdict)
+    assert made.headline.startswith(headline)
+    assert (verdict.recommended in made.headline) == bool(verdict.recommended)
+
+
+def test_no_difference_is_said_with_what_is_ruled_out(tmp_path: Path) -> None:
+    """A tie names the largest advantage that fits the data, and does not pass for equality."""
+    verdict = found(tmp_path, {"lora": 0.7, "dora": 0.702})
+    said = card(verdict).certainty
+    assert said.startswith("This does not prove them equal.")
+    assert f"better by more than {verdict.ruled_out:.3f} in accuracy" in said
+
+
+def test_measures_are_those_of_the_verdict(tmp_path: Path) -> None:
+    """Score, difference and reading are the verdict's; cost is a multiple of the reference's."""
+    verdict = found(tmp_path, {"lora": 0.6, "dora": 0.75})
+    made = card(verdict)
+    entry = verdict["dora"]
+    first = made.measures[0]
+    assert made.heads == (("dora", "use this"), ("lora", "reference"))
+    assert first.first.startswith(f"{entry.levels['score'].mean:.3f} (")
+    assert first.difference.startswith(f"+{entry.to_reference['score'].difference:.3f} (+")
+    assert first.reading == "better"
+    assert {each.second for each in made.measures if "cost" in each.name} == {
+        "1.0\N{MULTIPLICATION SIGN}"
+    }
+
+
+def test_text_fits_80_columns_whatever_it_holds(tmp_path: Path) -> None:
+    """Long names and sentences are cut or broken, and nothing a terminal would obey is printed."""
+    long = "a_name_" * 20
+    made = Card(
+        long, long + " x" * 80, "sure \x1b[31m", ((long, "use this"), (long, "reference")),
+        card(found(tmp_path, {"lora": 0.6, "dora": 0.75})).measures, {"Why": "because " * 40},
+        ((long, long, "shown " * 40),),
+    )  # fmt: skip
+    text = card_text.text(made)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\x1b" not in text
+
+
+def test_plain_verdict_has_nothing_that_json_lacks(tmp_path: Path) -> None:
+    """Infinite and unknown numbers are None; pairs of rows are a list of contrasts."""
+    content = plain(found(tmp_path, {"lora": 0.7, "dora": 0.7}))
+    assert content["recommended"] == "lora"
+    assert [pair["first"] for pair in content["pairs"]["score"]]
+    assert content["pairs"]["score"][0].keys() >= {"low", "high", "claim"}
+
+
+def test_every_term_is_found_and_explained_in_a_sentence(tmp_path: Path) -> None:
+    """Each term of the glossary has an anchor of its own; the card's words lead there."""
+    assert len({anchor(term) for term in GLOSSARY}) == len(GLOSSARY)
+    assert all(said.endswith(".") for said in GLOSSARY.values())
+    made = card(found(tmp_path, {"lora": 0.6, "dora": 0.75}))
+    said = " ".join([made.headline, made.certainty, *made.points.values()])
+    terms = {term_of(match) for match in PATTERN.finditer(said)}
+    assert terms >= {"shown to be better", "95 % interval", "all comparisons together", "seed"}

@@ -1,0 +1,78 @@
+"""Figures in a real browser: what marks say, how filters reach them, and the choice of axes."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from gapbench.reports.render import html
+from gapbench.reports.render.report import document, gather
+from tests.reports.conftest import Open
+from tests.support.results_folder import FEW, fill
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the page of three methods on two tasks."""
+    folder = tmp_path_factory.mktemp("figures")
+    store = fill(folder / "results", methods=FEW, seeds=4)
+    html.write(document(gather(store.root)), folder / "report.html")
+    return folder / "report.html"
+
+
+def test_marks_say_what_they_show_and_follow_the_filter(open_page: Open, report: Path) -> None:
+    """A mark names its method, its values and its seeds; those of other methods fade."""
+    page = open_page(report, "#method=lora", width=1400)
+    marks = page.locator("svg [data-method=lora]")
+    assert "seeds" in str(marks.first.locator("title").text_content())
+    assert page.locator("svg [data-method=head]:not(.dim)").count() == 0
+    assert page.locator("svg [data-method=lora].dim").count() == 0
+    figure = page.locator("figure[data-points]").first
+    mark = figure.locator("svg [data-method=lora]").last
+    mark.scroll_into_view_if_needed()
+    mark.hover()
+    expect(page.locator("#tip")).to_contain_text("lora: ")
+
+
+def test_both_axes_of_a_plot_can_be_chosen_and_taken_back(open_page: Open, report: Path) -> None:
+    """The plot is drawn anew with a name at every point; "as printed" brings the first one back."""
+    page = open_page(report, width=1400)
+    figure = page.locator("figure[data-points]").first
+    printed = figure.locator("svg").inner_html()
+    up, across = figure.get_by_role("combobox").all()
+    across.select_option("train_seconds")
+    up.select_option("ece")
+    drawn = figure.locator("svg.drawn")
+    expect(drawn).to_be_visible()
+    label = str(drawn.get_attribute("aria-label"))
+    assert label.startswith("calibration error (ECE) (lower is better) against training time, s")
+    names = {name.strip() for name in drawn.locator("g text").all_text_contents()}
+    assert names == set(FEW)
+    for choice in (across, up):
+        choice.select_option("")
+    assert figure.locator("svg").inner_html() == printed
+
+
+def test_table_is_copied_as_it_is_sorted(open_page: Open, report: Path) -> None:
+    """Both forms hold the rows that are shown, in their order, and escape what their form needs."""
+    page = open_page(report, "#method=lora", width=1400)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    table = page.locator("figure.table:visible").first
+    for button, start in (("Copy CSV", "method,"), ("Copy LaTeX", "\\begin{tabular}{lr")):
+        table.get_by_role("button", name=button).click()
+        expect(table.get_by_text("Copied").last).to_be_visible()
+        text = page.evaluate("navigator.clipboard.readText()")
+        assert text.startswith(start)
+        assert "lora" in text
+        assert "head" not in text
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault(open_page: Open, report: Path, scheme: str) -> None:
+    """The checks of axe-core, with everything folded out."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = open_page(report, width=1400, scheme=scheme)  # type: ignore[arg-type]
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    faults = axe.run(page).response["violations"]
+    serious = [each["id"] for each in faults if each["impact"] in {"serious", "critical"}]
+    assert serious == []

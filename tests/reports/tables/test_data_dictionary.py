@@ -1,0 +1,42 @@
+"""The data dictionary: one definition for the page in docs and for `columns.json`."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from gapbench.reports.render.build import build
+from gapbench.reports.tables import data_dictionary
+from tests.support.results_folder import FEW, fill, make_task
+from tests.support.small_suite import REPOSITORY
+
+
+def test_page_in_docs_is_the_definition() -> None:
+    """Written anew by `Path("docs/data.md").write_text(data_dictionary.page())`."""
+    assert (REPOSITORY / "docs" / "data.md").read_text(encoding="utf-8") == data_dictionary.page()
+
+
+def test_every_column_is_described_and_counts_are_whole(tmp_path: Path) -> None:
+    """`columns.json` has each column of each file, settings and predictions are columns too."""
+    store = fill(tmp_path / "results", methods=FEW, tasks=(make_task(),))
+    built = build(store.root, tmp_path / "out")
+    meanings = json.loads(built.columns.read_text(encoding="utf-8"))
+    for path in (built.leaderboard, built.runs, built.curves):
+        read = pd.read_csv(path, dtype="str", keep_default_na=False)
+        assert list(meanings[path.name]) == list(read.columns)
+        for name, about in meanings[path.name].items():
+            if about["unit"] == "count" and name != "train_flops":
+                assert not read[name].str.contains(".", regex=False).any(), name
+    runs = pd.read_csv(built.runs)
+    assert runs["config.rank"].eq(8).all()
+    assert all((store.root / path).exists() for path in runs["predictions"])
+    assert set(pd.read_csv(built.curves)["split"]) == {"train", "validation", "test"}
+    assert pd.read_csv(built.leaderboard)["higher_is_better"].all()
+
+
+def test_column_without_a_definition_is_refused() -> None:
+    """A new column cannot be written without saying what it means."""
+    with pytest.raises(KeyError, match="no definition"):
+        data_dictionary.described(["surprise"])
+    assert data_dictionary.described(["test/f1"])["test/f1"]["unit"] == "of that metric"
