@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.benchmarks.statistics import CASES, SINGLE, Case, differences, null, power, rates
+from tests.benchmarks.drawing import CASES, Case, rates
+from tests.benchmarks.statistics import SINGLE, differences, null, power
 
 LOW, HIGH = 0.93, 0.98
 """95 % within what chance does to 300 studies is 92.5 to 97.5 %; three seeds may reach 97.5 %."""
