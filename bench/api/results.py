@@ -108,7 +108,8 @@ class Results:
         """Return a row for each cell, the best of each task first, with intervals and groups.
 
         The columns are those of ``leaderboard.csv``. All methods of the folder are compared, also
-        where some alone are asked for; ``reference`` is what others are compared with first.
+        where some alone are asked for; ``reference`` is what others are compared with first, "" for
+        what the suite names.
 
         Raises:
             StoreError: if the folder has no such task, backbone or method.
@@ -133,7 +134,7 @@ class Results:
             second: another one.
             task: compare on this task alone; None compares on all that both have.
             backbone: compare on this backbone alone, likewise.
-            reference: name of the row that others are compared with first.
+            reference: name of the row that others are compared with first; "" for the suite's.
             matters: least difference in score that matters; None for a default by metric.
 
         Raises:
@@ -158,7 +159,7 @@ class Results:
             tasks: show these alone; likewise ``backbones`` and ``methods``.
             backbones: these.
             methods: these; all are compared nevertheless.
-            reference: name of the row that others are compared with first.
+            reference: name of the row that others are compared with first; "" for the suite's.
             matters: least difference in score that matters; None for a default by metric.
 
         Raises:

@@ -51,28 +51,25 @@ def patterns(methods: int) -> dict[str, Floats]:
     }
 
 
-def claims(
-    rng: np.random.Generator, studies: int, deviations: Floats, seeds: int, items: float
+def told_apart(
+    scores: Floats, means: Floats, items: float, *, bare: bool = False
 ) -> NDArray[np.bool_]:
-    """Draw studies of equal methods; return for each whether anything is claimed, `(studies,)`.
+    """Return for each study whether any two of its methods are told apart, `(studies,)`.
 
     Args:
-        rng: of the draws.
-        studies: how many.
-        deviations: between seeds, `(methods,)`. A reference of 0 is an untrained row, in whose
-            family other pairs have no interval.
-        seeds: of each method.
+        scores: what seeds add to means, `(studies, seeds, methods)`.
+        means: over seeds and items, `(studies, methods)`.
         items: standard deviation of each mean over items.
+        bare: whether the reference is an untrained row, in whose family other pairs have no
+            interval.
     """
-    methods = len(deviations)
-    scores = rng.normal(size=(studies, seeds, methods)) * deviations
-    means = scores.mean(axis=1) + items * rng.normal(size=(studies, methods))
+    _, seeds, methods = scores.shape
     centred = scores - scores.mean(axis=1, keepdims=True)
     shared = centred.transpose(0, 2, 1) @ centred / (seeds * (seeds - 1))
     first, second = np.triu_indices(methods, 1)
     variances = shared[:, first, first] + shared[:, second, second] - 2 * shared[:, first, second]
     floored = np.maximum(variances, variances.mean(axis=1, keepdims=True))
-    of_seeds, of_items = _thresholds(first == 0, methods, seeds, bare=deviations[0] == 0)
+    of_seeds, of_items = _thresholds(first == 0, methods, seeds, bare=bare)
     half = np.hypot(np.sqrt(floored) * of_seeds, np.sqrt(2) * items * of_items)
     found = np.abs(means[:, first] - means[:, second]) > half
     return np.asarray(found.any(axis=1))
@@ -96,10 +93,23 @@ def _thresholds(
 
 
 def rate(studies: int, seed: list[int], deviations: Floats, seeds: int, items: float) -> float:
-    """Return the share of studies in which anything is claimed."""
+    """Return the share of studies of equal methods in which anything is claimed.
+
+    Args:
+        studies: how many.
+        seed: of the draws.
+        deviations: between seeds, `(methods,)`; a reference of 0 is an untrained row.
+        seeds: of each method.
+        items: standard deviation of each mean over items.
+    """
     rng = np.random.default_rng(seed)
-    parts = [min(_AT_ONCE, studies - done) for done in range(0, studies, _AT_ONCE)]
-    return sum(int(claims(rng, n, deviations, seeds, items).sum()) for n in parts) / studies
+    wrong = 0
+    for done in range(0, studies, _AT_ONCE):
+        count = min(_AT_ONCE, studies - done)
+        scores = rng.normal(size=(count, seeds, len(deviations))) * deviations
+        means = scores.mean(axis=1) + items * rng.normal(size=(count, len(deviations)))
+        wrong += int(told_apart(scores, means, items, bare=deviations[0] == 0).sum())
+    return wrong / studies
 
 
 def largest(studies: int) -> Iterator[str]:
