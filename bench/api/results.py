@@ -109,7 +109,8 @@ class Results:
         """Return a row for each cell, the best of each task first, with intervals and groups.
 
         The columns are those of ``leaderboard.csv``. All methods of the folder are compared, also
-        where some alone are asked for; ``reference`` is what others are compared with first.
+        where some alone are asked for; ``reference`` is what others are compared with first, "" for
+        what the suite names.
 
         Raises:
             StoreError: if the folder has no such task, backbone or method.
@@ -134,7 +135,7 @@ class Results:
             second: another one.
             tasks: on these alone; None on all that both have.
             backbones: likewise.
-            reference: name of the row that others are compared with first.
+            reference: name of the row that others are compared with first; "" for the suite's.
             matters: least difference in score that matters; None for a default by metric.
 
         Raises:
@@ -159,7 +160,7 @@ class Results:
             tasks: show these alone; likewise ``backbones`` and ``methods``.
             backbones: these.
             methods: these; all are compared nevertheless.
-            reference: name of the row that others are compared with first.
+            reference: name of the row that others are compared with first; "" for the suite's.
             matters: least difference in score that matters; None for a default by metric.
 
         Raises:
@@ -217,7 +218,7 @@ class Results:
             tasks: report on these tasks alone; likewise ``backbones`` and ``methods``.
             backbones: see ``tasks``.
             methods: see ``tasks``.
-            reference: name of the row that others are compared with first.
+            reference: name of the row that others are compared with first; "" for the suite's.
             matters: least difference in score that matters; None for a default by metric.
 
         Returns:

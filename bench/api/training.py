@@ -117,7 +117,7 @@ def train(work: Work) -> Outcome:
     wanted, settings, runs = work.wanted, work.settings, work.wanted.runs
     store = store_at(settings.results)
     rows = [(entry.run, entry.variant) for entry in wanted.planned]
-    store.write_plan(wanted.suite.name, rows, work.repeated_by)
+    store.write_plan(wanted.suite.name, rows, work.repeated_by, wanted.suite.reference)
     unsettled = store.unsettled(runs)
     alone = {r.hash for r in store.recorded(unsettled) if left_alone(store.find(r), work.retry)}
     todo = [run for run in unsettled if run.hash not in alone]

@@ -20,6 +20,7 @@ from gapbench.bench.config.run import (
 )
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.schema import DisplayName, FrozenModel, Name, PathStr
+from gapbench.bench.store.suite_plan import REFERENCE
 
 WantedPrecision = Literal[Precision, "auto"]
 SuiteLike = Union[str, PathLike[str], Mapping[str, Any], "Suite"]
@@ -139,6 +140,11 @@ class Suite(FrozenModel):
         default="all",
         description="splits whose predictions are stored; test: the main test split alone, so that "
         "intervals of gaps say nothing of items. No part of a run's hash",
+    )
+    reference: DisplayName = Field(
+        default=REFERENCE,
+        description="method, or 'method / variant', that reports compare all others with first. No "
+        "part of a run's hash",
     )
 
     @field_validator("seeds")

@@ -28,6 +28,7 @@ from gapbench.bench.experiment.schema import (
     TaskEntry,
     WantedPrecision,
 )
+from gapbench.bench.store.suite_plan import REFERENCE
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,26 @@ def load(given: SuiteLike) -> tuple[Suite, Path | None]:
     known = [name for entry in suite.methods for name in (entry.method, entry.label)]
     for entry in suite.tasks:
         _require(list(entry.methods), known, suite.name, "method")
+    if suite.reference != REFERENCE:
+        _check_reference(suite)
     return suite, path
+
+
+def _check_reference(suite: Suite) -> None:
+    """Refuse a reference that is no row of the suite, or may be several."""
+    method, _, variant = (part.strip() for part in suite.reference.partition("/"))
+    own = [entry.variant for entry in suite.methods if entry.method == method]
+    if (variant or "default") in own or (not variant and len(own) == 1):
+        return
+    rows = [
+        entry.method if entry.variant == "default" else f"{entry.method} / {entry.variant}"
+        for entry in suite.methods
+    ]
+    raise ConfigError(
+        f"suite {suite.name!r}: field 'reference' is {suite.reference!r}, which "
+        f"{'may be any of several variants' if own and not variant else 'the suite does not run'}; "
+        f"{suggest(suite.reference, rows)}"
+    )
 
 
 def _read(given: SuiteLike) -> tuple[Suite, Path | None]:

@@ -46,7 +46,7 @@ from gapbench.bench.store.record_io import (
     read_record,
     read_status,
 )
-from gapbench.bench.store.suite_plan import PlanRow, lay_over, read_plan
+from gapbench.bench.store.suite_plan import REFERENCE, PlanRow, lay_over, read_plan
 
 Predictions = Mapping[str, pa.Table]
 """Predictions of one run by split: example_id and the columns of `TaskKind.predictions`."""
@@ -228,7 +228,13 @@ class Store:
                     Path(claimed.lock_file).unlink(missing_ok=True)
                 claimed.release()
 
-    def write_plan(self, suite: str, wanted: Sequence[tuple[Run, str]], command: str = "") -> None:
+    def write_plan(
+        self,
+        suite: str,
+        wanted: Sequence[tuple[Run, str]],
+        command: str = "",
+        reference: str = REFERENCE,
+    ) -> None:
         """Store the runs of a suite, as (run, variant), so that a report can show missing ones.
 
         The plan is merged into the suite's stored plan: running a part of a suite forgets nothing,
@@ -238,12 +244,14 @@ class Store:
             suite: its name.
             wanted: its runs and their variants.
             command: the command line that asked for them.
+            reference: what the suite compares its methods with first.
 
         Raises:
             StoreError: if it cannot be written.
         """
         rows = [
-            PlanRow.of(suite, run, variant, self.place(run), command) for run, variant in wanted
+            PlanRow.of(suite, run, variant, self.place(run), command, reference)
+            for run, variant in wanted
         ]
         path = self.root / "plans" / f"{path_part(suite)}.json"
         with explained(path), lock(self.lock_path(f"plan-{suite}")):

@@ -15,6 +15,9 @@ from gapbench.bench.core.errors import RecordError, StoreError
 from gapbench.bench.core.files import json_text, write_text
 from gapbench.bench.core.safe_parsing import parse_json
 
+REFERENCE = "lora"
+"""What methods of a suite are compared with first, where the suite names nothing else."""
+
 
 @with_config(ConfigDict(extra="forbid"))
 @dataclass(frozen=True)
@@ -31,9 +34,12 @@ class PlanRow:
     path: str
     start: str = ""  # name of its initial adapter
     command: str = ""  # that asked for it last, as typed
+    reference: str = REFERENCE  # what the suite compares others with first
 
     @classmethod
-    def of(cls, suite: str, run: Run, variant: str, path: str, command: str) -> "PlanRow":
+    def of(
+        cls, suite: str, run: Run, variant: str, path: str, command: str, reference: str = REFERENCE
+    ) -> "PlanRow":
         """Return the row of a run whose record is at ``path`` in the results folder."""
         cell = run.cell
         return cls(
@@ -47,6 +53,7 @@ class PlanRow:
             path=path,
             start=cell.start.name if cell.start else "",
             command=command,
+            reference=reference,
         )
 
     @property
@@ -74,6 +81,8 @@ def read_plan(path: Path) -> list[PlanRow]:
 def lay_over(suite: str, path: Path, rows: Sequence[PlanRow]) -> None:
     """Add rows to the plan of a suite; they replace rows with the same labels.
 
+    The reference is that of the new rows.
+
     The caller holds the plan's lock.
 
     Raises:
@@ -90,5 +99,6 @@ def lay_over(suite: str, path: Path, rows: Sequence[PlanRow]) -> None:
                 "too; rename one of them, or give another folder with --results DIR"
             )
     merged |= {row.label: row for row in rows}
-    content = {"suite": suite, "runs": [asdict(row) for row in merged.values()]}
+    newest = {"reference": rows[-1].reference} if rows else {}
+    content = {"suite": suite, "runs": [asdict(row) | newest for row in merged.values()]}
     write_text(path, json_text(content), locked=True)

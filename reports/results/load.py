@@ -123,6 +123,7 @@ class Results:
         part: what `runs` are limited to, "" if to nothing; see `reports.results.selection`.
         whole: the folder that this is a part of, None if it is the whole.
         commands: what was typed last to run each suite, "" if that is unknown.
+        references: what each suite compares its methods with first.
         terms: what each `setting` stands for, flat: "budget.epochs": 3.
         read: predictions that were read and are kept, by cell hash, seed and split.
     """
@@ -138,6 +139,7 @@ class Results:
     part: str = ""
     whole: "Results | None" = None
     commands: dict[str, str] = field(default_factory=dict)
+    references: dict[str, str] = field(default_factory=dict)
     terms: dict[str, dict[str, Any]] = field(default_factory=dict)
     read: dict[tuple[str, int, str], pa.Table | None] = field(default_factory=dict, repr=False)
 
@@ -177,6 +179,7 @@ def load(store: Store) -> Results:
         _keep_declared(results, record)
     plans = store.plans()
     results.commands = {plan.suite: plan.command for plan in plans}
+    results.references = {plan.suite: plan.reference for plan in plans}
     planned = {plan.run_hash for plan in plans}
     content = [_planned(store, plan, rows.get(plan.run_hash)) for plan in plans]
     content += [row for run_hash, row in rows.items() if run_hash not in planned]

@@ -19,6 +19,7 @@ from typing import Any, Literal, cast
 import numpy as np
 import pandas as pd
 
+from gapbench.bench.store.suite_plan import REFERENCE as SUITE_REFERENCE
 from gapbench.reports.results.items import Scored, samples
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.estimates import Estimate, Sample, estimate
@@ -50,8 +51,8 @@ Status = Literal[
 Claim = Literal["better", "worse", ""]
 RANKED = ("ranked", "reference")
 
-REFERENCE = "lora"
-"""What methods are compared with first if nothing else is asked for."""
+REFERENCE = ""
+"""What methods are compared with first if nothing else is asked for: what their suite names."""
 
 MEAN: Mapping[Outcome, str] = {
     "score": "score",
@@ -183,8 +184,9 @@ def named(rows: list[Any]) -> dict[str, Any]:
 
 def reference_of(rows: Mapping[str, Any], wanted: str) -> str:
     """Return the name of the row that is the reference; "" if there is none."""
-    if wanted in rows:
-        return wanted
+    method, _, variant = wanted.partition("/")
+    if (name := label(method.strip(), variant.strip())) in rows:
+        return name
     own = [name for name, row in rows.items() if wanted in (row.method, f"{row.method} [paper]")]
     return own[0] if len(own) == 1 else ""
 
@@ -195,7 +197,7 @@ def standing(results: Results, block: pd.DataFrame, wanted: str, alpha: float) -
     Args:
         results: where predictions are stored.
         block: rows of one setting, each with its runs.
-        wanted: name of the reference.
+        wanted: name of the reference; "" for what the suite names.
         alpha: level of all comparisons of one outcome.
     """
     records = cast("list[dict[str, Any]]", block.to_dict("records"))
@@ -205,7 +207,8 @@ def standing(results: Results, block: pd.DataFrame, wanted: str, alpha: float) -
     floor = _floor(rows)
     known = {name: _filled(known[name], rows[name], known.get(floor), up=up) for name in rows}
     status, why = _statuses(rows, known, floor, up=up)
-    reference = reference_of(rows, wanted)
+    named_by_suite = results.references.get(records[0]["suite"], SUITE_REFERENCE)
+    reference = reference_of(rows, wanted or named_by_suite)
     if status.get(reference) == "ranked":
         status[reference] = "reference"
     ranked = {name: known[name] for name in rows if status[name] in RANKED}

@@ -107,7 +107,8 @@ def summarise(results: Results, reference: str = REFERENCE) -> pd.DataFrame:
 
     Args:
         results: a results folder, whose stored predictions are read run by run.
-        reference: name of the row, or of its method, that others are compared with first.
+        reference: name of the row, or of its method, that others are compared with first; "" for
+            what each suite names.
 
     Returns:
         The columns of the leaderboard and, after them, `start` (adapter that runs start from, "" if

@@ -70,7 +70,7 @@ def compare(
         first: a method, or "method / variant".
         second: another one.
         selection: tasks and backbones to show.
-        reference: name of the row that others are compared with first.
+        reference: name of the row that others are compared with first; "" for the suite's.
         matters: least difference in score that matters; None for a default by metric.
 
     Raises:

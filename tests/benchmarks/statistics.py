@@ -9,95 +9,29 @@ short form.
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import combinations
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.special import expit, stdtr
+from scipy.special import stdtr
 
 from gapbench.reports.stats.estimates import Estimate, Sample, averaged, estimate, student
-from gapbench.reports.stats.pairwise import Family, averaged_family, family
+from gapbench.reports.stats.pairwise import averaged_family, family
+from tests.benchmarks.drawing import (
+    CASES,
+    SEEDS,
+    Case,
+    Floats,
+    claimed,
+    holds,
+    rates,
+    sample,
+    samples,
+)
+from tests.benchmarks.normal_studies import largest
+from tests.benchmarks.other_outcomes import outcomes
 from tests.support.simulated_runs import expected
-
-Floats = NDArray[np.float64]
-SEEDS = (3, 5, 10)
-
-
-@dataclass(frozen=True)
-class Case:
-    """A world that studies are drawn from.
-
-    Attributes:
-        items: test items.
-        seed: standard deviation between seeds; of right answers, of their log odds.
-        level: log odds of a right answer, None where values are continuous.
-        skewed: whether effects of seeds and items are exponential and not normal.
-        own: what methods disagree about on items, as `seed`.
-        spread: factors of `seed`, method by method, from first to last; 1 if methods are alike.
-        noisy: place of a method whose seeds vary four times as much, if any.
-    """
-
-    items: int = 400
-    seed: float = 0.015
-    level: float | None = None
-    skewed: bool = False
-    own: float = 0.15
-    spread: float = 1.0
-    noisy: int | None = None
-    possible: tuple[float, float] = field(default=(-np.inf, np.inf))
-
-    def draw(
-        self, rng: np.random.Generator, shifts: Sequence[float], seeds: int
-    ) -> tuple[Floats, Floats]:
-        """Return values `(methods, seeds, items)` and true means `(methods,)`."""
-        count = len(shifts)
-        factors = np.geomspace(1, self.spread, count)
-        if self.noisy is not None:
-            factors[self.noisy] *= 4
-        bits = self.level is not None
-        one = (1.5, 0.5, 0.0) if bits else (0.3, self.own, 0.25)
-        hard = one[0] * self._noise(rng, (1, 1, self.items))
-        likings = one[1] * rng.normal(size=(count, 1, self.items))
-        trained = self.seed * factors[:, None, None] * self._noise(rng, (count, seeds, 1))
-        total = np.asarray(shifts)[:, None, None] + hard + likings + trained
-        if not bits:
-            values = 0.7 + total + one[2] * rng.normal(size=(count, seeds, self.items))
-            return values, 0.7 + np.asarray(shifts)
-        level = self.level or 0.0
-        right = rng.random(total.shape) < expit(level + total)
-        deviations = np.sqrt(one[0] ** 2 + one[1] ** 2 + (self.seed * factors) ** 2)
-        truth = [_expected(level + s, float(d)) for s, d in zip(shifts, deviations, strict=True)]
-        return right.astype(np.float64), np.array(truth)
-
-    def _noise(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Floats:
-        return 1 - rng.exponential(size=shape) if self.skewed else rng.normal(size=shape)
-
-
-_expected = cache(expected)
-
-CASES = {
-    "normal": Case(),
-    "skewed": Case(skewed=True),
-    "accuracy .8": Case(level=2.0, seed=0.1, possible=(0.0, 1.0)),
-    "accuracy .98": Case(level=5.2, seed=0.2, possible=(0.0, 1.0)),
-    "accuracy .98, 100 items": Case(items=100, level=5.2, seed=0.2, possible=(0.0, 1.0)),
-    "items dominate": Case(items=100, seed=0.002),
-    "seeds dominate": Case(seed=0.05),
-}
-
-
-def sample(values: Floats, case: Case = CASES["normal"]) -> Sample:
-    """Return runs whose items have these values, `(seeds, items)`."""
-    return Sample(dict(enumerate(values.mean(axis=1))), (dict(enumerate(values)),), case.possible)
-
-
-def samples(values: Floats, case: Case) -> dict[int, Sample]:
-    """Return methods, each with its runs."""
-    return {method: sample(each, case) for method, each in enumerate(values)}
-
 
 # Intervals of single rows
 
@@ -105,7 +39,7 @@ def samples(values: Floats, case: Case) -> dict[int, Sample]:
 def score(rng: np.random.Generator, case: Case, seeds: int) -> float:
     """Draw a study; return whether the interval of a score holds it."""
     values, truth = case.draw(rng, [0.0], seeds)
-    return _holds(estimate(sample(values[0], case)), seeds, float(truth[0]), case.possible)
+    return holds(estimate(sample(values[0], case)), seeds, float(truth[0]), case.possible)
 
 
 def gap(rng: np.random.Generator, case: Case, seeds: int) -> float:
@@ -115,7 +49,7 @@ def gap(rng: np.random.Generator, case: Case, seeds: int) -> float:
     strata = dict(enumerate(train[0])), dict(enumerate(-test[0]))
     scores = {s: float(train[0, s].mean() - test[0, s].mean()) for s in range(seeds)}
     found = estimate(Sample(scores, strata))
-    return _holds(found, seeds, float(above[0] - below[0]), (-np.inf, np.inf))
+    return holds(found, seeds, float(above[0] - below[0]), (-np.inf, np.inf))
 
 
 def corpus(rng: np.random.Generator, case: Case, seeds: int) -> float:
@@ -127,7 +61,7 @@ def corpus(rng: np.random.Generator, case: Case, seeds: int) -> float:
     scores = {s: float(np.sqrt(each.sum() / size.sum())) for s, each in enumerate(hits)}
     centred = {s: one - one.mean() + scores[s] for s, one in enumerate(pseudo)}
     found = estimate(Sample(scores, (centred,)))
-    return _holds(found, seeds, _corpus_truth(case), (-np.inf, np.inf))
+    return holds(found, seeds, _corpus_truth(case), (-np.inf, np.inf))
 
 
 def overall(rng: np.random.Generator, case: Case, seeds: int) -> float:
@@ -135,7 +69,7 @@ def overall(rng: np.random.Generator, case: Case, seeds: int) -> float:
     drawn = [case.draw(rng, [shift], seeds) for shift in (-0.05, 0.0, 0.05)]
     found = averaged([estimate(sample(values[0], case)) for values, _ in drawn])
     truth = float(np.mean([each[0] for _, each in drawn]))
-    return _holds(found, seeds, truth, case.possible)
+    return holds(found, seeds, truth, case.possible)
 
 
 @cache
@@ -154,14 +88,6 @@ def _jackknifed(hits: Floats, size: Floats) -> Floats:
     whole = np.sqrt(hits.sum() / size.sum())
     without = np.sqrt((hits.sum() - hits) / (size.sum() - size))
     return np.asarray(n * whole - (n - 1) * without)
-
-
-def _holds(found: Estimate, seeds: int, truth: float, possible: tuple[float, float]) -> float:
-    """Return whether an interval holds the truth, NaN where there is none."""
-    ends = found.interval(seeds, possible)
-    if ends.low is None or ends.high is None:
-        return float("nan")
-    return float(ends.low <= truth <= ends.high)
 
 
 SINGLE: dict[str, Callable[[np.random.Generator, Case, int], float]] = {
@@ -228,27 +154,23 @@ def null(
     found = list(families)
     if tasks > 1:
         found.append(averaged_family(families, alpha=0.025, reference=0))
-    return any(_claims(each).any() for each in found)
-
-
-def _claims(found: Family[int]) -> NDArray[np.bool_]:
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.abs(found.estimate.mean) > found.bounds.half)
+    return any(map(claimed, found))
 
 
 def power(
     rng: np.random.Generator, seeds: int, methods: int = 7, items: int = 800
-) -> tuple[bool, bool]:
-    """Draw accuracies of which one is better by 0.03; return whether it is found, now and before.
+) -> tuple[bool, bool, bool]:
+    """Draw accuracies of which one is better by 0.03; return by which rules this is found.
 
-    Found is that it is better than the reference. Before, all pairs were tested by Holm's method,
-    each with its own variance alone.
+    Found is that it is better than the reference: now; if all pairs shared the level alike; and
+    before, when all pairs were tested by Holm's method, each with its own variance alone.
     """
     case = Case(items=items, level=2.0, seed=0.1, possible=(0.0, 1.0))
     values, _ = case.draw(rng, [0.0] * (methods - 1) + [_better()], seeds)
     found = family(samples(values, case), 0.05, 0)
-    now = found.pair(methods - 1, 0)
-    return now.apart and (now.difference or 0) > 0, _before(found.estimate)
+    alike = family(samples(values, case), 0.05)
+    now, even = (each.beats(methods - 1, 0, higher_is_better=True) for each in (found, alike))
+    return now, even, _before(found.estimate)
 
 
 @cache
@@ -291,13 +213,6 @@ VARIANCES = {
     "one noisy": {"noisy": 1},
     "noisy reference": {"noisy": 0},
 }
-
-
-def rates(studies: int, drawn: Callable[[np.random.Generator], object], seed: int) -> Floats:
-    """Return the means over studies of what each gives; NaN counts for nothing."""
-    rng = np.random.default_rng(seed)
-    found = np.array([np.atleast_1d(drawn(rng)) for _ in range(studies)], dtype=np.float64)
-    return np.asarray(np.nanmean(found, axis=0))
 
 
 def coverage(studies: int) -> Iterator[str]:
@@ -343,13 +258,19 @@ def errors(studies: int) -> Iterator[str]:
 
 def powers(studies: int) -> Iterator[str]:
     """Yield lines of power in per cent, for a true difference of 0.03 to the reference."""
-    yield "| seeds | now | before |"
+    yield "| seeds | now | all pairs alike | before |"
     for seeds in SEEDS:
-        now, before = rates(studies, lambda rng, n=seeds: power(rng, n), seeds)
-        yield f"| {seeds} | {100 * now:.0f} | {100 * before:.0f} |"
+        found = rates(studies, lambda rng, n=seeds: power(rng, n), seeds)
+        yield f"| {seeds} | " + " | ".join(f"{100 * each:.0f}" for each in found) + " |"
 
 
-PARTS = {"coverage": coverage, "errors": errors, "power": powers}
+PARTS = {
+    "coverage": coverage,
+    "errors": errors,
+    "settings": largest,
+    "outcomes": outcomes,
+    "power": powers,
+}
 
 
 def main() -> None:

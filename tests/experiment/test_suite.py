@@ -29,6 +29,11 @@ def expand(small: SmallSuite) -> list[PlannedRun]:
     return suites.expand(suite, Sources(small.data), path)
 
 
+VARIANTS = [
+    {"method": "dora", "variant": f"rank {rank}", "config": {"rank": rank}} for rank in (2, 4)
+]
+
+
 def hashes(small: SmallSuite) -> list[str]:
     """Return the run hashes of a suite file in order."""
     return [planned.run.hash for planned in expand(small)]
@@ -167,6 +172,39 @@ def test_change_for_a_method_that_the_suite_lacks_is_refused(small: SmallSuite) 
     suite, path = suites.load(str(small.path))
     part = suites.restrict(suite, methods=["head"])
     assert len(suites.expand(part, Sources(small.data), path)) == 2
+
+
+@pytest.mark.parametrize(
+    ("reference", "cause"),
+    [
+        ("lara", r"'lara', which the suite does not run; .*did you mean 'lora'"),
+        ("lora / rank 9", "which the suite does not run"),
+        ("dora", "which may be any of several variants"),
+        ("bitfit", "which the suite does not run"),
+    ],
+)
+def test_reference_that_the_suite_does_not_run_is_refused(
+    small: SmallSuite, reference: str, cause: str
+) -> None:
+    """A misspelt one would leave every method without its comparison."""
+    small.write_suite(methods=["head", "lora", *VARIANTS], reference=reference)
+    with pytest.raises(ConfigError, match=cause):
+        expand(small)
+
+
+@pytest.mark.parametrize("reference", ["head", "lora", "dora / rank 2", "dora/rank 4"])
+def test_reference_changes_no_hash(small: SmallSuite, reference: str) -> None:
+    """It is a choice of what is compared, not of what is run."""
+    small.write_suite(methods=["head", "lora", *VARIANTS])
+    before = hashes(small)
+    small.write_suite(methods=["head", "lora", *VARIANTS], reference=reference)
+    assert hashes(small) == before
+
+
+def test_suite_without_lora_needs_no_reference(small: SmallSuite) -> None:
+    """Its methods are then compared with each other alike."""
+    small.write_suite(methods=["head", "bitfit"])
+    assert expand(small)
 
 
 @pytest.mark.parametrize("field", [*Budget.model_fields, "budget"])

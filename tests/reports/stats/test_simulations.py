@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
-from tests.benchmarks.statistics import CASES, SINGLE, Case, differences, null, power, rates
+from gapbench.reports.stats.estimates import Estimate
+from gapbench.reports.stats.simultaneous import bounds
+from tests.benchmarks.drawing import CASES, Case, rates
+from tests.benchmarks.normal_studies import patterns, rate, told_apart
+from tests.benchmarks.statistics import SINGLE, differences, null, power
 
 LOW, HIGH = 0.93, 0.98
 """95 % within what chance does to 300 studies is 92.5 to 97.5 %; three seeds may reach 97.5 %."""
@@ -40,8 +44,38 @@ def test_null_studies_seldom_make_a_claim(change: dict[str, float], tasks: int) 
     assert wrong[0] <= 0.07
 
 
+@pytest.mark.parametrize("bare", [False, True])
+@pytest.mark.parametrize("items", [0.0, 0.4])
+def test_many_studies_at_once_are_judged_as_the_reports_judge_one(
+    items: float, *, bare: bool
+) -> None:
+    """The fast simulation claims what `bounds` claims."""
+    rng = np.random.default_rng(5)
+    scores = rng.normal(size=(60, 5, 4)) * [2.0, 1.0, 1.0, 0.5]
+    means = scores.mean(axis=1) + np.array([1.5, -1.0, 0.0, 1.0])
+    off = ~np.eye(4)[None].astype(bool)
+    expected = []
+    for runs, mean in zip(scores, means, strict=True):
+        seed_variance = (runs[:, :, None] - runs[:, None, :]).var(axis=0, ddof=1) / 5
+        like = np.ones((4, 4))
+        estimate = Estimate(
+            mean[:, None] - mean, seed_variance, 2 * items**2 * off[0], 4 * like, np.inf * like
+        )
+        half = bounds(estimate, 5 * like.astype(int), 0.05, 0, 1.0 if bare else 0.8).half
+        expected.append((np.abs(estimate.mean) > half)[off[0]].any())
+    assert 5 < sum(expected) < 55
+    assert told_apart(scores, means, items, bare=bare).tolist() == expected
+
+
+@pytest.mark.parametrize("methods", [3, 7])
+def test_no_pattern_of_variances_makes_claims_too_often(methods: int) -> None:
+    """Of many methods that are equal, whoever varies more."""
+    for name, deviations in patterns(methods).items():
+        assert rate(2000, [6], deviations, 5, 0.0) < 0.06, name
+
+
 def test_claims_that_are_right_are_made_oftener_than_before() -> None:
     """Seven methods, ten seeds, one that is better by 0.03."""
-    now, before = rates(40, lambda rng: power(rng, 10), 3)
+    now, _, before = rates(40, lambda rng: power(rng, 10), 3)
     assert now >= before
     assert now > np.mean([0.4, 0.5])

@@ -36,6 +36,16 @@ def test_equal_methods_end_with_the_reference(tmp_path: Path) -> None:
     assert found["lora"].levels["score"].n_items == 800
 
 
+def test_suite_names_the_reference_unless_the_reader_does(tmp_path: Path) -> None:
+    """What its plan names comes first; parts that were planned before follow the newest plan."""
+    store = write(tmp_path, EQUAL | BARE)
+    assert verdicts_of(store, "")[0].reference == "lora"
+    store.write_plan("known", [(Run(make_cell("head"), 0), "default")], reference="dora")
+    (found,) = verdicts_of(store, "")
+    assert (found.reference, found.recommended) == ("dora", "dora")
+    assert verdicts_of(store, "head")[0].reference == "head"
+
+
 def test_one_better_method_is_recommended(tmp_path: Path) -> None:
     """It beats the reference, and its interval of the difference to the best is above zero."""
     (found,) = verdicts_of(write(tmp_path, EQUAL | BARE | {"dora": 3.2}))
