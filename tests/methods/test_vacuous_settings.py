@@ -38,8 +38,9 @@ def test_latter_half_of_one_layer_is_none_of_it(name: str, shallow: Backbone) ->
 
 def test_choice_among_one_block_is_refused(shallow: Backbone) -> None:
     """Flexora's search could move nothing, and would end every run."""
-    assert "there is only one block to choose from" in _reason("flexora", shallow)
-    assert "there is only one block to choose from" in _reason("flexora", shallow, selection="top_k")
+    words = "there is only one block to choose from"
+    assert words in _reason("flexora", shallow)
+    assert words in _reason("flexora", shallow, selection="top_k")
     assert _reason("flexora", shallow, granularity="module") == "none"
     assert "which is 'lora'" in _reason("flexora_random", shallow)
 
