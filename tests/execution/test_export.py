@@ -80,7 +80,7 @@ def _load(folder: Path, out: Path, dtype: torch.dtype) -> torch.nn.Module:
 def _refusal(name: str) -> str | None:
     own = registry.get(name).predict is not registry.get("lora").predict
     if own and name not in AT_THE_MEAN:
-        return "predicts in a way of its own|cannot be written as one model|test time"
+        return "has its own prediction rule|cannot be written as one model|test time"
     return REFUSED.get(name)
 
 
