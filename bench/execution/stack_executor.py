@@ -220,7 +220,7 @@ class Executor:
         except (*UNREADABLE, RuntimeError) as error:
             if status_of(error) == Status.OUT_OF_MEMORY:
                 raise
-            _log.warning("%s: cannot be used: %s; starting afresh", saved.path, error)
+            _log.warning("%s: cannot be used: %s; starting from scratch", saved.path, error)
             return self.prepare(runs, backbone, progress, step_callback)
         _log.info("%s: going on from step %d", saved.path, saved.step)
         return attempt
