@@ -20,8 +20,8 @@ def importances(study: StudyFile) -> Importances:
     """Return the importance of each searched setting for the best trials.
 
     The best are the top tenth, but at least `TOP` trials. Trials outside the space, such as a
-    method's own settings, are left out. Shares from few trials are rough, and sum to 1 even if no setting
-    matters.
+    method's own settings, are left out. Shares from few trials are rough, and sum to 1 even if no
+    setting matters.
 
     Source: Watanabe et al., "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in
     Arbitrary Subspaces", 2023.

@@ -325,7 +325,7 @@ def test_export_command_refuses_a_folder_that_holds_something(
     (out / "mine.txt").write_text("mine")
     answer = call(capsys, "export", _record(done, "lora"), *_arguments(done), "--out", out)
     assert answer.code == 2
-    assert "holds something already; give a new or empty folder with --out" in answer.err
+    assert "is not empty; give a new or empty folder with --out" in answer.err
     assert [p.name for p in out.iterdir()] == ["mine.txt"]
 
 

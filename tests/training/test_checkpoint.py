@@ -316,7 +316,7 @@ def test_going_on_is_logged(
     (path,) = files(small.results)
     with caplog.at_level(logging.INFO, "gapbench.bench.execution.stack_executor"):
         assert call(capsys, "run", *small.running, "--methods", "lora").code == 0
-    assert f"{path}: going on from step 13" in caplog.text
+    assert f"{path}: continuing from step 13" in caplog.text
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "soon", "inf"])
