@@ -1,4 +1,4 @@
-"""A results folder in Python: its runs as data frames, and what they say together."""
+"""A results folder in Python: runs as data frames, comparisons and reports."""
 
 from functools import cached_property
 from html import escape
@@ -34,7 +34,7 @@ _CELL = ["task", "backbone", "method", "variant", "seed"]
 
 
 def load(folder: str | PathLike[str] = "results") -> "Results":
-    """Read a results folder, however its runs were made.
+    """Read a results folder, whatever command or call made it.
 
     Raises:
         StoreError: if it holds neither a plan nor a record.
@@ -43,7 +43,7 @@ def load(folder: str | PathLike[str] = "results") -> "Results":
     if Path(folder).is_file():
         raise StoreError(f"{folder} is a file; give the folder that `--results` named")
     results = Results(folder)
-    _ = results.runs  # what is wrong shows now
+    _ = results.runs  # errors appear now
     return results
 
 
@@ -55,7 +55,7 @@ class Results:
 
     Attributes:
         path: the folder.
-        outcome: what the call of `run` or `tune` that returned this did; nothing after `load`.
+        outcome: outcome of the call of `run` or `tune` that returned this; None after `load`.
     """
 
     def __init__(self, path: str | PathLike[str], outcome: Outcome | None = None) -> None:
@@ -104,7 +104,7 @@ class Results:
     ) -> pd.DataFrame:
         """Return a row for each cell, the best of each task first, with intervals and groups.
 
-        The columns are those of ``leaderboard.csv``. Methods are compared among those asked for.
+        The columns are those of ``leaderboard.csv``. Only the selected methods are compared.
 
         Raises:
             StoreError: if the folder has no such task, backbone or method.
@@ -119,13 +119,13 @@ class Results:
 
         Args:
             first: a method, or "method / variant".
-            second: another one.
-            task: compare on this task alone; None compares on all that both have.
-            backbone: compare on this backbone alone, likewise.
+            second: another method.
+            task: task to compare on; None uses all that both have.
+            backbone: backbone to compare on; None uses all that both have.
 
         Raises:
             ConfigError: if both are the same, or a name fits several variants.
-            StoreError: if the folder does not have them, or nothing that they share.
+            StoreError: if the folder lacks one of them, or any data that they share.
         """
         where = Selection(names("task", task), names("backbone", backbone))
         return Comparison(compare(self.path, first, second, where))
@@ -133,7 +133,7 @@ class Results:
     def verdict(
         self, *, tasks: Names = None, backbones: Names = None, methods: Names = None
     ) -> Verdict:
-        """Return what the report concludes: of all tasks of a suite together, then of each task.
+        """Return the report's conclusions: for all tasks of a suite together, then for each task.
 
         Raises:
             StoreError: if the folder has no such task, backbone or method.
@@ -148,10 +148,10 @@ class Results:
         return Verdict(said | {title(block): verdict(block) for block in blocks})
 
     def predictions(self, run: Any, split: str = TEST) -> pd.DataFrame:
-        """Return what a run gave for each item: logits or texts beside what was right.
+        """Return a run's output for each item, logits or texts, with the right answer.
 
         Args:
-            run: its run hash, or the start of it; or a row of `runs`.
+            run: run hash, or the start of one; or a row of `runs`.
             split: "test", "train", "validation" or a further test split.
 
         Raises:
@@ -173,9 +173,9 @@ class Results:
         return frame
 
     def curves(self) -> pd.DataFrame:
-        """Return scores and losses along training, one row for each run, step and split.
+        """Return scores and losses during training, one row for each run, step and split.
 
-        `score` is that of the metric that picks checkpoints, on about 500 examples at most.
+        `score` is the metric that picks checkpoints, on at most about 500 examples.
         """
         runs = self._loaded.runs.drop_duplicates("run_hash").set_index("run_hash")
         whole = {
@@ -208,13 +208,13 @@ class Results:
         """Write the report: a page, a PDF, two tables and the figures.
 
         Args:
-            out: folder to write to, made where needed; None for ``report`` in the results folder.
-            tasks: report on these tasks alone; likewise ``backbones`` and ``methods``.
-            backbones: see ``tasks``.
-            methods: see ``tasks``.
+            out: folder to write to, created if needed; None means ``report`` in the results folder.
+            tasks: tasks to report on; None reports on all.
+            backbones: backbones to report on; None reports on all.
+            methods: methods to report on; None reports on all.
 
         Returns:
-            What was written.
+            The written files.
 
         Raises:
             StoreError: if the folder has no such part, or ``out`` cannot be written.

@@ -1,4 +1,4 @@
-"""Answers about results as small objects: what notebooks show of them, and their tables."""
+"""Answers about results as small objects, with tables and a notebook view."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ from gapbench.reports.tables.compare import Compared
 
 @dataclass(frozen=True, repr=False)
 class Verdict:
-    """What the report's verdict says.
+    """The verdict of the report.
 
     Attributes:
-        sentences: the most important one first, by what they are about: first all tasks of a suite
-            together, where there are several, then each task.
+        sentences: sentences by heading, most important first: all tasks of a suite together, if
+            there are several, then each task.
     """
 
     sentences: Mapping[str, Sequence[str]]
@@ -59,7 +59,7 @@ class Comparison:
 
     @property
     def content(self) -> dict[str, Any]:
-        """All numbers and sentences as plain data; what does not exist is None."""
+        """All numbers and sentences as plain data; missing ones are None."""
         return content(self.found)
 
     @property
@@ -69,7 +69,7 @@ class Comparison:
 
     @property
     def conclusion(self) -> str:
-        """On how many tasks each of the two is better."""
+        """Number of tasks on which each of the two is better."""
         return str(self.content["conclusion"])
 
     def __repr__(self) -> str:
