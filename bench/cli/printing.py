@@ -1,4 +1,4 @@
-"""How commands print tables."""
+"""Printing of tables and sentences by commands."""
 
 import json
 import sys
@@ -22,7 +22,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool = False) -> N
 
 
 def print_notes(notes: Iterable[str]) -> None:
-    """Print sentences to stderr, one a line."""
+    """Print sentences to stderr, one per line."""
     for note in notes:
         print(note, file=sys.stderr)
 

@@ -23,7 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Run what is missing, then print the leaderboard."""
+    """Run the missing runs, then print the leaderboard."""
     from gapbench.bench.api.calls import run
     from gapbench.bench.cli.printing import print_notes
     from gapbench.reports.render.build import terminal
