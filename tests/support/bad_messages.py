@@ -126,7 +126,7 @@ CASES = [
     Bad(
         "too many runs",
         suite(seeds=40_000),
-        "{suite}: fields 'tasks', 'backbones', 'methods' and 'seeds' make 120000 runs, a "
+        "{suite}: fields 'tasks', 'backbones', 'methods' and 'seeds' make 120000 runs, but a "
         "suite may have at most 100000; split it",
     ),
     Bad(
