@@ -1,10 +1,10 @@
-"""ALLoRA: no dropout, no scaling, and rows learn the slower the longer they are.
+"""ALLoRA: no dropout, no scaling, and longer rows learn more slowly.
 
 Source: Huang & Balestriero 2024, "ALLoRA: Adaptive Learning Rate Mitigates LoRA Fatal Flaws". Each
 row w of A and of B learns at ``rate / sqrt(|w| + 1 / eta^2)``, so that B leaves zero faster.
 
-Only the paper's abstract could be had. The formula, its use on the rows of both matrices and
-eta = 2 are those of public optimisers by others that name the paper; nothing could be checked
+Only the paper's abstract was available. The formula, its use on the rows of both matrices and
+eta = 2 come from public optimisers by third parties that cite the paper; nothing could be checked
 against the authors' text or code.
 
 Deviations:
@@ -34,16 +34,16 @@ class AlloraConfig(LowRankConfig):
     alpha: float = Field(
         default=1.0,
         gt=0,
-        description="what multiplies the update, whatever its rank; 1 is the paper's method, which "
-        "has no scaling",
+        description="factor on the update at any rank; 1 is the paper's method, which has no "
+        "scaling",
     )
     eta: float = Field(
-        default=2.0, gt=0, description="factor on the rate of a row of zeros (see the module)"
+        default=2.0, gt=0, description="factor on the learning rate of a row of zeros"
     )
 
 
 class Allora(LowRank[AlloraConfig]):
-    """LoRA whose rows learn at rates that fall with their lengths."""
+    """LoRA with learning rates that fall with the length of a row."""
 
     name = "allora"
     reference = "Huang & Balestriero 2024, arXiv:2410.09692"
@@ -52,11 +52,11 @@ class Allora(LowRank[AlloraConfig]):
 
     @classmethod
     def scaling(cls, config: AlloraConfig) -> float:
-        """Return what multiplies the update: ``alpha`` itself."""
+        """Return the factor on the update: ``alpha`` itself."""
         return config.alpha
 
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
-        """Make LoRA's update at a rate for each row."""
+        """Make LoRA's update with a learning rate for each row."""
         losses = self.losses(state, batches["train"])
         losses.sum().backward()
         norms = state.optimizers["main"].step(self._rate_factors(state))
@@ -64,7 +64,7 @@ class Allora(LowRank[AlloraConfig]):
 
     @torch.no_grad()
     def _rate_factors(self, state: TrainState) -> Tensor:
-        """Return the factor on the rate of each number, (runs, numbers)."""
+        """Return the factor on the learning rate of each parameter, (runs, parameters)."""
         factors = torch.ones_like(state.bank.values)
         etas = self.axis.select(self.axis.vector([config.eta for config in self.configs]))
         for layer in self.adapters.values():

@@ -1,19 +1,19 @@
 """Bi-directional LoRA: a second update, trained by ascent, perturbs the first and is thrown away.
 
 Source: Liu et al. 2025, "Bi-LoRA: Efficient Sharpness-Aware Minimization for Fine-Tuning
-Large-Scale Models", arXiv:2508.19564v2, equations 7 to 10 and algorithm 1. It is no relative of
-BiLoRA (`bilora` here), which splits the training set between two levels.
+Large-Scale Models", arXiv:2508.19564v2, equations 7 to 10 and algorithm 1. It is unrelated
+to BiLoRA (`bilora` here), which splits the training set between two levels.
 
 In training ``W0 + s B1 A1 + s B2 A2``: the first pair descends, the second ascends on the same
 gradient, and is scaled down where the norm of all ``s B2 A2`` of a run exceeds a radius.
 
-The authors' code (CrazyElements/Bi-LoRA) could not be had; the text is that of version 2.
+The authors' code (CrazyElements/Bi-LoRA) was not available; the text used is version 2.
 
 Deviations:
 1. Both pairs are trained by AdamW with the suite's settings, each with its own clipping of
    gradients; the second has no weight decay. The paper's equation 9 is plain gradient descent and
    ascent, and it does not say how its optimiser clips.
-2. No dropout on the input of the second pair where the first has some.
+2. The input of the second pair has no dropout, even if the first has.
 """
 
 from collections.abc import Mapping, Sequence
@@ -68,7 +68,7 @@ class PerturbedLora(StackedLora):
     ) -> None:
         super().__init__(axis, base, site, **settings)
         runs = range(len(axis.seeds))
-        self.site = f"auxiliary.{site}"  # the second A is drawn apart from the first
+        self.site = f"auxiliary.{site}"  # the second A is drawn independently of the first
         drawn = [self.initial(run, rank, 0) for run in runs]
         self.site = site
         a, b = (torch.stack(each).to(axis.device, axis.dtype) for each in zip(*drawn, strict=True))
@@ -97,7 +97,7 @@ class PerturbedLora(StackedLora):
 
 
 class BidirectionalLora(LowRank[BidirectionalLoraConfig]):
-    """LoRA beside an update that ascends."""
+    """LoRA with a second update that ascends."""
 
     name = "bidirectional_lora"
     reference = "Liu et al. 2025, arXiv:2508.19564, equations 7 to 10"
@@ -120,7 +120,7 @@ class BidirectionalLora(LowRank[BidirectionalLoraConfig]):
         )
 
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
-        """Descend with the first update, ascend with the second, and keep that one small."""
+        """Descend with the first update, ascend with the second, and keep the second small."""
         losses = self.losses(state, batches["train"])
         losses.sum().backward()
         norms = state.optimizers["main"].step()
@@ -132,7 +132,7 @@ class BidirectionalLora(LowRank[BidirectionalLoraConfig]):
 
     @torch.no_grad()
     def _keep_small(self, state: TrainState, columns: slice) -> None:
-        """Scale the second update of a run down to the radius where it is larger."""
+        """Scale the second update of a run down to the radius if it is larger."""
         layers = [layer for layer in self.adapters.values() if isinstance(layer, PerturbedLora)]
         length = torch.stack([layer.squared_norm() for layer in layers]).sum(dim=0).sqrt()
         radius = self.axis.select(self.axis.vector([c.radius for c in self.configs]))

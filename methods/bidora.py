@@ -10,7 +10,7 @@ with the penalty `orthogonality` on the directions; the magnitudes m are the upp
 Deviations and choices:
 1. Norms are per output row here, as in DoRA's own code; the public layer takes them per input
    column (over dim 0 of an (out, in) weight).
-2. alpha / rank scales the update here; the public layer, as far as its code shows, never uses its
+2. alpha / rank scales the update here; the code of the public layer never uses its
    scaling. It also drops the base layer's bias and draws A from N(0, 1); here A and B have LoRA's
    initial values.
 3. The norm is a constant in the backward pass, as in DoRA (section 4.3); the public layer
@@ -19,10 +19,10 @@ Deviations and choices:
    here ``||DD' - I||_F``, rows of length 1, which follows from 1. The weight is 0.1 in the code's
    function and 1e-5 in its script for RTE; here 0, because the weight behind the paper's tables
    is unknown and the penalty needs a full weight matrix per layer and run.
-5. Rates: one for both levels in the scripts read (1e-5), as here (`magnitude_lr_ratio` 1);
-   magnitudes have weight decay 0.1 there and, being vectors, none here.
-6. The second fit: in the scripts read (RTE) with a separate rate (3e-5) and as many steps again;
-   here an option, at the run's own rate and within the budget.
+5. Learning rates: the scripts read use one for both levels (1e-5), as here (`magnitude_lr_ratio`
+   1). Magnitudes have weight decay 0.1 there, and none here because they are vectors.
+6. Refit: the script read (RTE) uses a separate learning rate (3e-5) and the same number of steps
+   again; here it is an option, at the run's own learning rate and within the budget.
 """
 
 from collections.abc import Mapping
@@ -53,7 +53,7 @@ class BidoraConfig(BilevelConfig):
         default=1.0, gt=0, description="learning rate of magnitudes, relative to the run's own"
     )
     orthogonality: float = Field(
-        default=0.0, ge=0, description="weight of the penalty on directions that are not orthogonal"
+        default=0.0, ge=0, description="weight of the orthogonality penalty on the directions"
     )
 
 
@@ -83,7 +83,7 @@ class StackedBidora(StackedDora):
 
 
 class Bidora(Bilevel[BidoraConfig]):
-    """DoRA on two levels: directions below, magnitudes above."""
+    """DoRA on two levels: directions on the lower, magnitudes on the upper."""
 
     name = "bidora"
     reference = "Qin, Zhang, Xie 2025, arXiv:2410.09758; code t2ance/BiDoRA at e7922af"

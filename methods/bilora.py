@@ -41,12 +41,12 @@ class BiloraConfig(PseudoSvdConfig, BilevelConfig):
 
 
 class Bilora(Bilevel[BiloraConfig], PseudoSvd[BiloraConfig]):
-    """Low-rank fine-tuning on two levels: singular vectors below, singular values above."""
+    """Low-rank fine-tuning on two levels: lower singular vectors, upper singular values."""
 
     name = "bilora"
     reference = "Qiang, Zhang, Xie 2024, arXiv:2403.13037"
     Config = BiloraConfig
 
     def upper_penalty(self) -> Tensor | float:
-        """Return the penalty on the upper task loss of each run, (runs,)."""
+        """Return the penalty added to the upper task loss of each run, (runs,)."""
         return self.value_penalty()

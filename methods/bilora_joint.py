@@ -2,7 +2,8 @@
 
 Same ``scaling * P diag(values) Q`` and same penalties as in `bilora`, but one optimiser trains all
 parameters together on the whole training set. Reviewers of BiLoRA asked for this comparison
-(reports on the version submitted to ICLR 2024); the paper has none that could be read.
+(reports on the version submitted to ICLR 2024); the text of the paper, which may have one,
+could not be read.
 
 Deviations:
 1. Those of `bilora` in initial values, penalties, scaling and weight decay (2, 3, 6, 7 and 9).

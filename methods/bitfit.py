@@ -6,12 +6,12 @@ Masked Language-models", section 3.
 A run's bias is stored as its difference from the pretrained bias. Training is the same: gradients
 are equal, and biases are never decayed.
 
-Deviations; the paper trains every bias, and its backbones have none of these:
+Deviations. The paper trains every bias; its backbones have none of the following:
 1. The bias of the norm of relative positions (DeBERTa) stays frozen: all runs of a stack share its
    output.
 2. So does the bias of the convolution beside the first layer, whose features do not come last.
-3. So do query and value biases of the first DeBERTa, which belong to no layer of their own.
-4. Likewise the biases of routers and experts (GPT-OSS), whose outputs are no hidden states.
+3. So do query and value biases of DeBERTa v1, which do not belong to a layer.
+4. So do the biases of routers and experts (GPT-OSS), because their outputs are not hidden states.
 """
 
 import torch
@@ -51,7 +51,7 @@ class StackedShift(Stacked):
 
 
 class BitFit(Method[MethodConfig]):
-    """Train biases."""
+    """Train only biases and the head."""
 
     name = "bitfit"
     reference = "Ben Zaken et al. 2022, arXiv:2106.10199, section 3"

@@ -1,18 +1,19 @@
-"""BLoB: Bayesian LoRA by backpropagation, with a normal posterior of every number of A.
+"""BLoB: Bayesian LoRA by backpropagation, with a normal posterior over every entry of A.
 
 Source: Wang et al. 2024, "BLoB: Bayesian Low-Rank Adaptation by Backpropagation for Large Language
 Models", NeurIPS, arXiv:2406.11675, and the authors' code (Wang-ML-Lab/bayesian-peft, commit
 bc6a4a7, ``modelwrappers/blob.py``). A has the mean M and the deviation ``G^2``; a pass in training
-draws A by flipout, ``B (M x + s * ((G^2 * noise) (r * x)))`` with random signs r and s of every
-token. One step of the optimiser follows the task loss, then one of plain gradient descent the
-divergence from the prior N(0, beta^2), weighted ``2^i / (2^(P + 1) - 1)`` at the i-th of every P
-steps, so that the weights add up to one. Predictions average the probabilities of samples of A.
+draws A by flipout, ``B (M x + s * ((G^2 * noise) (r * x)))`` with random signs r and s for every
+token. After each optimiser step on the task loss, a step of plain gradient descent lowers the
+divergence from the prior N(0, beta^2). Its weight is ``2^i / (2^(P + 1) - 1)`` at the i-th of
+every P steps, so that the weights add up to one. Predictions average probabilities over samples
+of A.
 
-The paper's text could not be had; equations, settings and their values are the code's.
+The paper's text was not available; equations, settings and their values come from the code.
 
 Deviations:
-1. At inference one sample of A serves all examples and tokens; the code draws signs for each token.
-   So a prediction does not depend on its neighbours in a batch.
+1. At inference one sample of A serves all examples and tokens, so that a prediction does not
+   depend on its neighbours in a batch; the code draws signs for each token.
 2. The head is not adapted by LoRA, as in all methods here; their scripts adapt it
    (``apply-classhead-lora``).
 3. P is a setting; the code computes it, ``100 n^(pi / gamma) / batch`` for n training examples and
@@ -37,7 +38,7 @@ from gapbench.bench.models.run_axis import RunAxis
 from gapbench.methods._shared.lowrank import LayerSettings, LowRankConfig, Space, StackedLora
 from gapbench.methods._shared.posterior_samples import SampledConfig, SampledLora
 
-_EPS = 1e-6  # of the divergence, as in the code
+_EPS = 1e-6  # for the divergence, as in the code
 _SPAN = 1 - 1 / math.sqrt(2)
 
 
@@ -52,13 +53,13 @@ class BlobConfig(SampledConfig):
         default=10,
         ge=0,
         le=100,
-        description="samples of A whose probabilities are averaged, each a pass at inference; 0 "
+        description="samples of A to average probabilities over, each one a pass at inference; 0 "
         "predicts at the mean",
     )
     first_deviation: float = Field(
         default=0.05,
         gt=0,
-        description="G is drawn at first between this over sqrt(2) and this (eps of the code)",
+        description="G is drawn initially between this / sqrt(2) and this (eps of the code)",
     )
     prior_deviation: float = Field(
         default=0.2, gt=0, description="standard deviation of the prior (beta of the code)"
@@ -66,11 +67,11 @@ class BlobConfig(SampledConfig):
     divergence_rate: float = Field(
         default=0.002,
         ge=0,
-        description="peak rate of the steps on the divergence, on the schedule of the learning "
-        "rate (kllr of the code)",
+        description="peak learning rate of the divergence steps, with the same schedule as the "
+        "task loss (kllr of the code)",
     )
     divergence_period: int = Field(
-        default=55, ge=1, description="steps over which the divergence has a weight of one in all"
+        default=55, ge=1, description="steps over which the weights of the divergence sum to one"
     )
 
 
@@ -111,7 +112,7 @@ class BlobLayer(StackedLora):
         return noisy.view_as(out)
 
     def matrices(self) -> tuple[Tensor, Tensor]:
-        """Return A, in evaluation the sample in use, and B."""
+        """Return A (in evaluation, the sample in use) and B."""
         if self.training or self.sample is None:
             return self.lora_A, self.lora_B
         return self.lora_A + self._noise("posterior", self.sample), self.lora_B
@@ -125,7 +126,7 @@ class BlobLayer(StackedLora):
         return each.sum(dim=(1, 2))
 
     def parameter_count(self, index: int) -> int:
-        """Count the deviations beside LoRA's numbers."""
+        """Count the deviations and LoRA's parameters."""
         return super().parameter_count(index) + self.ranks[index] * self.in_features
 
     def _noise(self, site: str, step: int | None = None) -> Tensor:
@@ -142,7 +143,7 @@ class BlobLayer(StackedLora):
 
 
 class Blob(SampledLora[BlobConfig]):
-    """LoRA with a trained posterior of A."""
+    """LoRA with a trained posterior over A."""
 
     name = "blob"
     reference = "Wang et al. 2024, arXiv:2406.11675; Wang-ML-Lab/bayesian-peft, commit bc6a4a7"
@@ -160,7 +161,7 @@ class Blob(SampledLora[BlobConfig]):
     def begin(
         self, state: TrainState, phase: Phase, trainings: Sequence[Training], steps: int
     ) -> None:
-        """Note the schedule, which the steps on the divergence share."""
+        """Store the schedule, which the steps on the divergence share."""
         super().begin(state, phase, trainings, steps)
         self._steps, self._schedules = steps, dict(zip(self.axis.active, trainings, strict=True))
 
@@ -193,7 +194,7 @@ class Blob(SampledLora[BlobConfig]):
             layer.sample = number
 
     def _divergence_rate(self, index: int) -> float:
-        """Return the rate of a run's step on the divergence, times the weight of this step."""
+        """Return the learning rate of a run's divergence step times the weight of this step."""
         config, step = self.configs[index], self.axis.step
         peak = self._schedules[index].learning_rate
         share = learning_rate_at(step, self._steps, self._schedules[index]) / peak

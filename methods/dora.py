@@ -7,7 +7,7 @@ Deviations:
 1. The norm is taken over the input features, one per output, as in the authors' code and in PEFT;
    the paper writes it as the norm of the columns of a transposed weight.
 2. Rank 8, alpha 16 on query and value, as for LoRA here; the paper's language models have rank 16
-   or 32 with alpha twice that, on five projections a layer.
+   or 32 with alpha twice that, on five projections per layer.
 """
 
 from typing import ClassVar

@@ -5,7 +5,7 @@ the author's code (TayeeChang/DropLoRA, commit a65ce19): ``B dropout(A x) * scal
 
 Deviations:
 1. The code's variant with learned logits in place of random masks (``dynamic_pruning``, off by
-   default there) is not offered.
+   default) is not offered.
 """
 
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ class RankDropped(StackedLora):
 
     rank_rates: Tensor
     shared: bool
-    _kept: Tensor | None = None  # of the current pass: the reciprocal keep rate, or zero
+    _kept: Tensor | None = None  # factors of the current pass: the reciprocal keep rate, or zero
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (runs * batch, tokens, in) to (runs * batch, tokens, out)."""
@@ -60,7 +60,7 @@ class RankDropped(StackedLora):
         return out
 
     def strength(self) -> Tensor:
-        """Return scaling, in a pass in training times what is kept, (runs, 1 or tokens, rank)."""
+        """Return scaling, in training times the mask factors, (runs, 1 or tokens, rank)."""
         return super().strength() if self._kept is None else super().strength() * self._kept
 
     def _draw(self, rows: Sequence[int]) -> Tensor:

@@ -1,13 +1,13 @@
 """DropKey: keys are dropped before the softmax of attention, so the rest needs no rescaling.
 
-Source: Li et al. 2023, "DropKey for Vision Transformer", CVPR, arXiv:2208.02646; under LoRA Wang et
-al. 2024, arXiv:2403.00812, equation 3.
+Source: Li et al. 2023, "DropKey for Vision Transformer", CVPR, arXiv:2208.02646; under LoRA: Wang
+et al. 2024, arXiv:2403.00812, equation 3.
 
-Deviations (the paper's value, then ours; the shared ones are in `methods.unified_dropout`):
-1. A separate mask for every query, one for all queries of a head (``logit_pattern: element``
-   restores it): what Wang et al. found best under LoRA.
-2. A rate that falls with depth, one rate: as Wang et al.
-3. A final part of training without dropping, none.
+Deviations (the paper's choice, then ours; shared ones are in `methods.unified_dropout`):
+1. Paper: a separate mask for every query (``logit_pattern: element``). Ours: one for all queries of
+   a head, the best under LoRA in Wang et al.
+2. Paper: a rate that falls with depth. Ours: one rate, as in Wang et al.
+3. Paper: no dropping in the last part of training. Ours: dropping throughout.
 """
 
 from typing import ClassVar

@@ -1,4 +1,4 @@
-"""Flat-LoRA: noise on the merged weights in training, so that LoRA settles where loss is flat.
+"""Flat-LoRA: noise on the merged weights in training, so that LoRA finds flat minima.
 
 Source: Li et al. 2025, "Flat-LoRA: Low-Rank Adaptation over a Flat Loss Landscape", ICML,
 arXiv:2409.14396, and the authors' code (nblt/Flat-LoRA, commit 16d48ae, ``logTrainer.py``). At step
@@ -6,12 +6,12 @@ t of T every adapted weight ``W = W0 + s B A`` (out, in) becomes, for that step,
 ``W + rho f_t |W_i| / sqrt(in) * noise`` with standard normal noise, |W_i| the length of a row, and
 ``f_t = (1 - cos(pi t / T)) / 2``.
 
-Every run has noise of its own, although the runs of a stack share W0: the noise acts as a further
-product beside the frozen one, and is drawn anew from its key wherever it is needed.
+Every run has its own noise, although the runs of a stack share W0: the noise is a separate product
+beside the frozen one, and is drawn again from its key wherever it is needed.
 
 Deviations:
-1. The code adds the noise to the frozen weight and takes it off; here it is a product of its own,
-   which is the same function and the same gradient.
+1. The code adds the noise to the frozen weight and removes it again; here it is a separate product,
+   which gives the same function and the same gradient.
 """
 
 import math
@@ -38,13 +38,13 @@ class FlatLoraConfig(LowRankConfig):
     radius: float = Field(
         default=0.05,
         ge=0,
-        description="length of the noise on a row of a weight, relative to the row's own, at the "
+        description="length of the noise on a weight row, relative to the row's length, at the "
         "end of training; rho in the authors' command (0.05)",
     )
 
 
 class NoisyLora(StackedLora):
-    """A low-rank layer whose merged weight is noisy in training.
+    """A low-rank layer with noise on its merged weight in training.
 
     Attributes:
         radii: (all runs,), relative length of the noise in this step.
@@ -64,7 +64,7 @@ class NoisyLora(StackedLora):
 
     @torch.no_grad()
     def noise(self) -> Tensor:
-        """Return what is added to the merged weight of each active run, (runs, out, in)."""
+        """Return the noise on the merged weight of each active run, (runs, out, in)."""
         a, b = self.matrices()
         merged = output_rows(self.base) + torch.bmm(b * self.strength(), a)
         lengths: Tensor = torch.linalg.vector_norm(merged, dim=2, keepdim=True)
@@ -93,12 +93,12 @@ class FlatLora(LowRank[FlatLoraConfig]):
     def begin(
         self, state: TrainState, phase: Phase, trainings: Sequence[Training], steps: int
     ) -> None:
-        """Note how long the phase is: the noise grows to its end."""
+        """Store the length of the phase: the noise grows until its end."""
         super().begin(state, phase, trainings, steps)
         self._steps = steps
 
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
-        """Make LoRA's update by the gradient at noisy weights."""
+        """Make LoRA's update with the gradient at noisy weights."""
         growth = 0.5 * (1 - math.cos(math.pi * self.axis.step / self._steps))
         radii = self.axis.vector([config.radius * growth for config in self.configs])
         for layer in self.adapters.values():

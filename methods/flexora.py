@@ -1,28 +1,28 @@
-"""Flexora: search for the blocks that are worth adapting, then train LoRA on them alone.
+"""Flexora: search for the blocks that are worth adapting, then train LoRA on those only.
 
 Source: Wei, Shu, He, Yu, "Flexora: Flexible Low-Rank Adaptation for Large Language Models", ACL
-2025, arXiv:2408.10774; code kithib/Flexora. The code could be read, the paper's text could not.
+2025, arXiv:2408.10774; code kithib/Flexora. The code was available, the paper's text was not.
 
 Search: the update of block l is multiplied by ``N softmax(alpha_hat)_l``. LoRA and head train on
-one part of the training set, ``alpha_hat`` on the other by Adam. Then blocks with alpha_hat > 0
+one part of the training set, ``alpha_hat`` on the other with Adam. Then blocks with alpha_hat > 0
 are kept, all other parameters are reset to their initial values, and LoRA trains on those blocks.
 
 Deviations and choices:
-1. Unrolling: the paper's text differentiates through the inner steps; its code, and the default
-   here ('first_order'), does not. 'unrolled' does, through SGD steps ahead on one inner batch.
+1. Unrolling: the paper's text differentiates through the inner steps; its code and the default
+   here ('first_order') do not. 'unrolled' does, through SGD steps ahead on one inner batch.
 2. Held out for the search: 200 of 5000 examples (0.04) in the code; here 0.2, since 0.04 of a
-   small training set is too few examples.
+   small training set is too little.
 3. Length of the search: one epoch of search and three of training in the code; here a quarter of
    the steps, so that the budget equals that of other methods.
-4. The multiplier acts once, as the formula has it (`power` 1); the code's hooks act on three
+4. The multiplier acts once, as in the formula (`power` 1); the code's hooks act on three
    submodules, which amounts to the cube (`power` 3).
 5. Validation gradient: the sum over 8 batches of 1 in the code; here the mean over one batch of the
    suite's size, reshuffled every pass. For Adam, sum and mean are equivalent.
 6. The inner optimiser keeps its state; the code clears it at every step.
 7. Inner rate and schedule: 1e-4 and cosine in the code; here the suite's, run once over the search
    and once over the training. The search has no warm-up, in the code and here.
-8. A run whose search selects nothing ends without a result; choosing blocks at random or all of
-   them would not be Flexora.
+8. A run whose search selects nothing ends without a result; with random or all blocks it would
+   not be Flexora.
 """
 
 import logging
@@ -56,12 +56,12 @@ _log = logging.getLogger(__name__)
 
 
 class FlexoraConfig(LowRankConfig):
-    """Settings of Flexora. Defaults: the authors' code, unless the module says otherwise."""
+    """Settings of Flexora. Defaults: the authors' code, unless noted above."""
 
     PER_RUN: ClassVar[frozenset[str]] = LowRankConfig.PER_RUN | {"outer_learning_rate", "blocks"}
 
     search_share: float = Field(
-        default=0.25, gt=0, lt=1, description="share of the steps to search"
+        default=0.25, gt=0, lt=1, description="share of the steps spent on the search"
     )
     lower_share: float = Field(
         default=0.8,
@@ -71,13 +71,14 @@ class FlexoraConfig(LowRankConfig):
         "alpha_hat",
     )
     estimator: Literal["first_order", "unrolled"] = Field(
-        default="first_order", description="whether alpha_hat sees how LoRA would follow it"
+        default="first_order",
+        description="whether alpha_hat's gradient includes LoRA's response",
     )
     unroll_steps: int = Field(
         default=1, ge=1, description="SGD steps that 'unrolled' looks ahead on the inner batch"
     )
     upper_every: int = Field(
-        default=1, ge=1, description="inner steps for each outer step; the first has one"
+        default=1, ge=1, description="inner steps per outer step; the first outer step follows one"
     )
     outer_learning_rate: float = Field(
         default=0.01, gt=0, le=1, description="Adam's rate for alpha_hat"
@@ -86,13 +87,15 @@ class FlexoraConfig(LowRankConfig):
         default=1, description="power of the multiplier; 3 is what the authors' code amounts to"
     )
     granularity: Literal["block", "module"] = Field(
-        default="block", description="what has a multiplier: a block, or each target layer"
+        default="block", description="unit that has a multiplier: a block, or each target layer"
     )
     selection: Literal["sign", "top_k"] = Field(
-        default="sign", description="keep what has alpha_hat > 0, or the largest `blocks`"
+        default="sign", description="keep blocks with alpha_hat > 0, or the largest `blocks`"
     )
     blocks: int | None = Field(
-        default=None, ge=1, description="how many 'top_k' keeps; None is half of them, rounded up"
+        default=None,
+        ge=1,
+        description="blocks that 'top_k' keeps; None means half, rounded up",
     )
     reuse_held_out: bool = Field(
         default=True, description="whether the training after the search uses held-out examples"
@@ -100,10 +103,10 @@ class FlexoraConfig(LowRankConfig):
 
 
 class SearchedGates(Gates):
-    """Gates that follow ``alpha_hat`` (runs, blocks), zero at first, until blocks are chosen.
+    """Gates that follow ``alpha_hat`` (runs, blocks) until blocks are chosen; it starts at zero.
 
     Attributes:
-        searching: whether the multipliers are those of the search.
+        searching: whether the search is still running.
     """
 
     groups: ClassVar[Mapping[str, str]] = {"alpha_hat": "upper"}
@@ -141,12 +144,12 @@ class Flexora(BlockLowRank[FlexoraConfig]):
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: FlexoraConfig) -> str | None:
-        """Refuse a search that has nothing to choose."""
+        """Refuse a search that has no choice."""
         names = backbone.target_layers(config.targets)
         by_block = config.granularity == "block"
         present = len({block_path(name) for name in names}) if by_block else len(names)
         if present == 1:
-            return f"there is one {config.granularity} to choose from; give more layers as targets"
+            return f"there is only one {config.granularity} to choose from; add target layers"
         if config.selection == "top_k" and config.blocks is not None and config.blocks >= present:
             return f"blocks is {config.blocks}, but 'top_k' chooses 1 to {present - 1} of {present}"
         return super().supports(task, backbone, config)
@@ -214,16 +217,16 @@ class Flexora(BlockLowRank[FlexoraConfig]):
         return super().state_dict() | {"chosen": self.gates.chosen}
 
     def stopped(self, state: TrainState) -> Mapping[int, str]:  # noqa: ARG002
-        """Return the runs for which no block was selected."""
+        """Return the runs without a selected block, with the reason."""
         chosen = self.axis.select(self.gates.chosen).any(dim=1).tolist()
         reason = (
-            "the search selected no block, so that nothing is left to train; raise "
+            "the search selected no block, so nothing is left to train; raise "
             "outer_learning_rate or search_share, or set selection to 'top_k'"
         )
         return {position: reason for position, some in enumerate(chosen) if not some}
 
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
-        """Make an inner step and, in the search if a batch for it is due, an outer step."""
+        """Make an inner step and, in the search when an outer batch is due, an outer step."""
         learning_rates = state.optimizers["main"].learning_rates
         with frozen(state.bank.parameters("upper")):
             report = super().step(state, batches)
@@ -237,7 +240,7 @@ class Flexora(BlockLowRank[FlexoraConfig]):
         return StepReport(report.losses, report.gradient_norms, spent, spent)
 
     def _outer_step(self, state: TrainState, inner: LowerStep, batch: Batch) -> None:
-        """Update alpha_hat alone, from losses in evaluation mode."""
+        """Update only alpha_hat, from losses in evaluation mode."""
 
         def objective() -> Tensor:
             state.model.eval()

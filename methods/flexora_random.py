@@ -28,7 +28,7 @@ class FlexoraRandomConfig(LowRankConfig):
     PER_RUN: ClassVar[frozenset[str]] = LowRankConfig.PER_RUN | {"blocks"}
 
     blocks: int | None = Field(
-        default=None, ge=1, description="blocks to choose; None is half of them, rounded up"
+        default=None, ge=1, description="number of blocks to choose; None means half, rounded up"
     )
 
 
@@ -41,7 +41,7 @@ class FlexoraRandom(BlockLowRank[FlexoraRandomConfig]):
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: FlexoraRandomConfig) -> str | None:
-        """Refuse to choose more blocks than there are, or all of them, which would be LoRA."""
+        """Refuse to choose more blocks than exist, or all of them, which would be LoRA."""
         names = backbone.target_layers(config.targets)
         present = len({block_path(name) for name in names})
         if config.blocks is not None and config.blocks > present:
@@ -51,7 +51,7 @@ class FlexoraRandom(BlockLowRank[FlexoraRandomConfig]):
         return super().supports(task, backbone, config)
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
-        """Put a gated update beside every target layer and draw each run's blocks."""
+        """Add a gated update to every target layer and draw each run's blocks."""
         model = super().adapt(model, backbone)
         total = len(self.labels)
         for index, config in enumerate(self.configs):

@@ -1,4 +1,4 @@
-"""Full fine-tuning: every parameter trains. Runs cannot share a backbone that they change.
+"""Full fine-tuning: every parameter trains. Runs change the backbone, so they cannot share it.
 
 Source: Devlin et al. 2019, "BERT", section 3.2.
 

@@ -15,7 +15,7 @@ from gapbench.bench.models.backbone import Backbone
 
 
 class Head(Method[MethodConfig]):
-    """Train the head alone."""
+    """Train only the head."""
 
     name = "head"
     reference = "Alain & Bengio 2016, arXiv:1610.01644 (linear probes)"

@@ -1,14 +1,14 @@
 """HiddenCut: parts of the feed-forward output are dropped before the residual sum.
 
-Source: Chen et al. 2021, "HiddenCut", ACL; under LoRA Wang et al. 2024, arXiv:2403.00812, section
-3, whose element-wise form is the default here.
+Source: Chen et al. 2021, "HiddenCut", ACL; under LoRA: Wang et al. 2024, arXiv:2403.00812,
+section 3. The element-wise form of the latter is the default here.
 
-Deviations (the paper's value, then ours; the shared ones are in `methods.unified_dropout`):
-1. A contiguous span set to zero, single elements rescaled (``ffn_pattern: span`` restores it): what
-   Wang et al. found best under LoRA.
-2. A span that begins at one of the tokens with most attention, one that begins anywhere.
-3. A second pass without cuts, whose task loss is added, and a Jensen-Shannon loss between the two;
-   one pass (``consistency: js`` adds a pass without dropping and KL from it).
+Deviations (the paper's choice, then ours; shared ones are in `methods.unified_dropout`):
+1. Paper: a contiguous span is zeroed (``ffn_pattern: span``). Ours: single elements are zeroed and
+   the rest rescaled, the best under LoRA in Wang et al.
+2. Paper: a span begins at one of the tokens with most attention. Ours: it begins anywhere.
+3. Paper: a second pass without cuts adds its task loss, and a Jensen-Shannon loss between the two.
+   Ours: one pass (``consistency: js`` adds a pass without dropping and KL from it).
 """
 
 from typing import ClassVar

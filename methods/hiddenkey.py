@@ -4,10 +4,10 @@ Source: Wang et al. 2024, "LoRA Meets Dropout under a Unified Framework", arXiv:
 4 and equation 11.
 
 Deviations: those of `methods.unified_dropout`, and
-1. Whether the two positions share a rate is unknown; they do unless ``ffn_rate`` is set.
-2. The weight of the KL loss is searched from 0.01 to 10 and not reported; 1 here.
-3. The paper does not say whether both passes have a task loss; here only the first, as figure 3
-   marks the gradient (``consistency: kl_both``: both).
+1. Whether the two positions share a rate is unknown; here they do unless ``ffn_rate`` is set.
+2. The paper searches the weight of the KL loss from 0.01 to 10 and does not report it; 1 here.
+3. The paper does not say whether both passes have a task loss; here only the first has, following
+   the gradient marks in figure 3 (``consistency: kl_both``: both).
 """
 
 from typing import ClassVar

@@ -4,7 +4,7 @@ Source: Wang et al. 2024, "LoRA Meets Dropout under a Unified Framework", arXiv:
 4.
 
 Deviations: those of `methods.unified_dropout`, and
-1. Whether the two positions share a rate is unknown; they do unless ``ffn_rate`` is set.
+1. Whether the two positions share a rate is unknown; here they do unless ``ffn_rate`` is set.
 """
 
 from typing import ClassVar

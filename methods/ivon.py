@@ -1,18 +1,18 @@
-"""IVON-LoRA: LoRA trained by variational learning, with a normal posterior of every number.
+"""IVON-LoRA: LoRA trained by variational learning, with a normal posterior per parameter.
 
 Source: Cong et al. 2025, "Improving LoRA with Variational Learning", arXiv:2506.14280 (Cong et al.
 2024, arXiv:2411.04421), and the authors' code (team-approx-bayes/ivon-lora, commit 043ce23). The
-optimiser is in `methods._shared.ivon_optimizer`. It predicts at the mean of the posterior, or by
-the mean probability of several samples of it.
+optimiser is in `methods._shared.ivon_optimizer`. It predicts at the posterior mean, or with
+the mean probability over several samples.
 
-The papers' texts could not be had beyond their abstracts; equations and settings are the code's.
+Only the papers' abstracts were available; equations and settings come from the code.
 
 Deviations:
-1. A step of a number is at most ``clip_radius`` 0.1 times the learning rate; theirs is 0.001, for
-   10,000 steps at the rate 0.03. Runs here have a few hundred.
+1. A step of a parameter is at most ``clip_radius`` 0.1 times the learning rate; theirs is 0.001,
+   for 10,000 steps at learning rate 0.03. Runs here have a few hundred.
 2. The head is part of the posterior; their tasks use the language model's own.
 3. Gradients are clipped as the suite says; theirs are not.
-4. One sample in a step, as theirs; the runs of a stack share ranks.
+4. One sample per step, as in theirs; the runs of a stack share ranks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -44,12 +44,12 @@ class IvonConfig(SampledConfig):
         gt=0,
         description="effective sample size: the posterior's variance is 1 / (ess (h + decay))",
     )
-    hess_init: float = Field(default=1e-3, gt=0, description="first value of h")
-    beta2: float = Field(default=0.99999, ge=0, lt=1, description="what h keeps at an update")
+    hess_init: float = Field(default=1e-3, gt=0, description="initial value of h")
+    beta2: float = Field(default=0.99999, ge=0, lt=1, description="decay of h per update")
     clip_radius: float = Field(
         default=0.1,
         gt=0,
-        description="largest step of a number, before the learning rate multiplies it",
+        description="largest step of a parameter before the learning rate multiplies it",
     )
 
 
@@ -63,10 +63,10 @@ class Ivon(SampledLora[IvonConfig]):
     learning_rates: ClassVar[tuple[float, float]] = (1e-2, 1.0)
     tuned: ClassVar[Space] = {"ess": FloatDistribution(1e5, 1e8, log=True)}
 
-    _decays: Tensor | None = None  # (all runs,), the prior's precision; None before a phase
+    _decays: Tensor | None = None  # (all runs,), precision of the prior; None before a phase
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
-        """Put updates beside the target layers, and h of every trained number into the model."""
+        """Add updates to the target layers, and h of every trained parameter to the model."""
         model = super().adapt(model, backbone)
         numbers = sum(p[0].numel() for p in model.parameters() if p.requires_grad)
         first = [config.hess_init for config in self.configs]
@@ -130,7 +130,7 @@ class Ivon(SampledLora[IvonConfig]):
         return predicted
 
     def _noise(self, state: TrainState, site: str, step: int | None = None) -> Tensor:
-        """Return standard normal noise for every trained number, (runs, numbers)."""
+        """Return standard normal noise for every trained parameter, (runs, parameters)."""
         names = {id(p): name for name, p in state.model.named_parameters()}
         drawn = [
             self.axis.normal(f"{site}.{names[id(p)]}", p.shape[1:], step).flatten(1)

@@ -4,8 +4,8 @@ Source: Szegedy et al. 2016, "Rethinking the Inception Architecture for Computer
 targets ``(1 - s) onehot + s / K``. Müller, Kornblith & Hinton 2019 show that it calibrates.
 
 Deviations:
-1. It acts on LoRA's training loss alone; every score is measured against the true labels. Where a
-   task smooths its own targets, this method's share stands in place of the task's.
+1. It acts only on LoRA's training loss; every score uses the true labels. If a task smooths its own
+   targets, this method's share replaces the task's.
 """
 
 from typing import ClassVar
@@ -23,7 +23,7 @@ from gapbench.methods._shared.lowrank import LowRank, LowRankConfig, Space
 
 
 class LabelSmoothingConfig(LowRankConfig):
-    """LoRA's settings and the share that is spread."""
+    """LoRA's settings and the smoothing share."""
 
     PER_RUN: ClassVar[frozenset[str]] = LowRankConfig.PER_RUN | {"smoothing"}
 

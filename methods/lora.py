@@ -8,7 +8,7 @@ Deviations:
    Gaussian.
 2. Where query, key and value are one fused projection (GPT-2, GPT-NeoX, Phi-3), the default adapts
    all of it, including the key, by one update of the given rank; the authors' code for GPT-2 gives
-   query and value an update of that rank each. In GPT-2 both have equally many parameters.
+   query and value an update of that rank each. In GPT-2 both have the same number of parameters.
 """
 
 from gapbench.methods._shared.lowrank import LowRank, LowRankConfig

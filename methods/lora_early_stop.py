@@ -9,7 +9,7 @@ evaluations or fewer is never cut short.
 
 Deviations:
 1. An evaluation counts as bad when it does not beat the best one so far; Prechelt's UP compares
-   with the evaluation before.
+   with the previous evaluation.
 """
 
 from collections.abc import Mapping

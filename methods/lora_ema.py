@@ -5,8 +5,8 @@ Source: Kingma & Ba 2015, "Adam", section 7.2 (after Polyak & Juditsky 1992): af
 ``average / (1 - decay^t)``. Training is that of LoRA; the head is averaged too.
 
 Deviations:
-1. Decay 0.99, an average over about 100 updates, because runs here have a few hundred; the paper
-   does not evaluate one, and 0.999 to 0.9999 are usual for many thousands of updates.
+1. Decay 0.99, an average over about 100 updates, because runs here have a few hundred. The
+   paper evaluates no decay; 0.999 to 0.9999 are usual for many thousands of updates.
 """
 
 from typing import ClassVar
@@ -28,7 +28,7 @@ class LoraEmaConfig(LowRankConfig):
         default=0.99,
         ge=0,
         lt=1,
-        description="what the average keeps at an update; 0 scores the last numbers alone",
+        description="decay of the average per update; 0 scores the last parameters alone",
     )
 
 

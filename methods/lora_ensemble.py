@@ -4,7 +4,7 @@ Source: Lakshminarayanan, Pritzel & Blundell 2017, "Simple and Scalable Predicti
 Estimation using Deep Ensembles", section 2.4: members that differ in their initial values train on
 all data, and their probabilities are averaged. Wang et al. 2023 do so with LoRA.
 
-Each member learns as it would alone: by its own mean loss and with its own gradient clipping.
+Each member learns as it would alone: from its own mean loss and with its own gradient clipping.
 
 Deviations:
 1. Members see the same batches in the same order (the paper shuffles for each); they differ only by

@@ -1,15 +1,15 @@
-"""A LoRA ensemble that trains for the price of one LoRA: the control for claims of ensembles.
+"""A LoRA ensemble at the training cost of one LoRA: the control for claims of ensembles.
 
-It is `lora_ensemble`, except that the examples of every batch are dealt out to the members. So all
-members together pass as many examples forward and backward as LoRA does; at inference each example
-still passes through every member. Members see disjoint examples in an epoch, and updates of a
-member are made of fewer of them, which are the two prices of equal passes.
+It is `lora_ensemble`, except that every batch is divided between the members. All members together
+thus pass as many examples forward and backward as LoRA does; at inference each example still passes
+through every member. Equal passes have two costs: members see disjoint examples in an epoch, and
+each update of a member uses fewer examples.
 
 Source: Lakshminarayanan, Pritzel & Blundell 2017, section 2.4, for the ensemble; the division is
 ours.
 
 Deviations:
-1. Those of `lora_ensemble`, but members see different examples in place of the same.
+1. Those of `lora_ensemble`, but members see different examples.
 2. A batch that the members cannot share evenly repeats some of its first examples.
 """
 

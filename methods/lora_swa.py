@@ -4,8 +4,8 @@ Source: Izmailov et al. 2018, "Averaging Weights Leads to Wider Optima and Bette
 algorithm 1: after a share of training, ``average = (average * n + numbers) / (n + 1)``.
 
 Deviations:
-1. The iterate after every update counts; the paper's after every epoch, with a cyclical or constant
-   learning rate. Here the schedule is the suite's, the same for all methods, and falls.
+1. The iterate after every update counts; in the paper, after every epoch, with a cyclical or
+   constant learning rate. Here the schedule is the suite's, the same for all methods, and falls.
 2. No recomputed batch normalisation: the backbones have none.
 """
 
@@ -32,8 +32,8 @@ class LoraSwaConfig(LowRankConfig):
         default=0.75,
         ge=0,
         le=1,
-        description="share of the updates before the first that counts (the paper's 75 %); until "
-        "then, and at 1 always, the latest numbers are scored",
+        description="share of the updates before averaging begins (the paper's 75 %); until then, "
+        "and always at 1, the latest parameters are scored",
     )
 
 
@@ -50,12 +50,12 @@ class LoraSwa(AveragedLora[LoraSwaConfig]):
     def begin(
         self, state: TrainState, phase: Phase, trainings: Sequence[Training], steps: int
     ) -> None:
-        """Note where averaging begins."""
+        """Store where averaging begins."""
         super().begin(state, phase, trainings, steps)
         self._firsts = self.axis.vector([int(config.start * steps) for config in self.configs])
 
     def newest_weight(self, updates: int) -> Tensor:
-        """Return one over the number of iterates that count, the newest included."""
+        """Return 1 / the number of iterates that count, including the newest."""
         return 1 / (updates - self._firsts + 1).clamp(min=1)
 
     def total_weight(self, updates: int) -> Tensor:  # noqa: ARG002 - the same at all times

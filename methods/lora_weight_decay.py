@@ -5,8 +5,8 @@ in the scripts of LoRA's authors for RoBERTa on GLUE (microsoft/LoRA, commit c18
 ``examples/NLU/roberta_base_rte.sh``). `lora` here has none, so the two can be compared.
 
 A step at learning rate r multiplies every decayed parameter by 1 - 0.1 r. Over a whole training
-this is exp(-0.1 * sum of rates). A peak of 1e-3 and 1,000 steps with linear decay shrink them
-by 5 %, so the control is mild unless the rate or the number of steps is high.
+this is exp(-0.1 * sum of learning rates). A peak of 1e-3 and 1,000 steps with linear decay shrink
+them by 5 %, so the control is mild unless the learning rate or the number of steps is high.
 
 Deviations:
 1. The optimiser's decay also acts on the head's matrices; vectors are exempt.

@@ -24,7 +24,7 @@ class Majority(Method[MethodConfig]):
     def supports(cls, task: Task, backbone: Backbone, config: MethodConfig) -> str | None:  # noqa: ARG003
         """Refuse tasks whose answers are not classes or values."""
         if task.head != SEQUENCE_CLASSIFICATION:
-            return f"no answer to a {task.kind} task is the same for all examples"
+            return f"a {task.kind} task has no answer that is the same for all examples"
         return None
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:  # noqa: ARG002

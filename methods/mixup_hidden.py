@@ -2,12 +2,12 @@
 
 Source: Verma et al. 2019, "Manifold Mixup: Better Representations by Interpolating Hidden States",
 section 2: features ``lam h + (1 - lam) h'`` and loss ``lam L(y) + (1 - lam) L(y')``, lam drawn from
-Beta(alpha, alpha), h' and y' those of another example of the batch.
+Beta(alpha, alpha), h' and y' from another example of the batch.
 
 Deviations:
-1. Mixed is what the head gets: the features of one token. The paper draws one of several layers at
-   each step; texts differ in length, so that hidden states before pooling have no common places.
-2. LoRA in place of full training.
+1. The input of the head is mixed: the features of one token. The paper draws one of several layers
+   at each step; texts differ in length, so hidden states before pooling have no common positions.
+2. LoRA replaces full training.
 """
 
 from typing import Any, ClassVar
@@ -38,8 +38,8 @@ class MixupHiddenConfig(LowRankConfig):
     mixing: float = Field(
         default=2.0,
         ge=0,
-        description="alpha of Beta(alpha, alpha), from which the share of an example in its "
-        "mixture is drawn at every step (the paper's 2); 0 mixes nothing",
+        description="alpha of Beta(alpha, alpha), the distribution of an example's share in its "
+        "mixture, drawn at every step (the paper's 2); 0 mixes nothing",
     )
 
 
@@ -52,17 +52,17 @@ class MixupHidden(LowRank[MixupHiddenConfig]):
     tuned: ClassVar[Space] = {"mixing": FloatDistribution(0.1, 4.0, log=True)}
 
     _partners: Tensor | None = None  # (rows,), the other example of each mixture, while mixing
-    _shares: Tensor  # (rows,), of the first
+    _shares: Tensor  # (rows,), shares of the first example
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: MixupHiddenConfig) -> str | None:
-        """Refuse tasks with more than one target a text, whose features cannot be paired."""
+        """Refuse tasks with more than one target per text: their features cannot be paired."""
         if task.head != SEQUENCE_CLASSIFICATION:
-            return "examples have no single feature vector to mix; it needs one target a text"
+            return "examples have no single feature vector to mix; it needs one target per text"
         return super().supports(task, backbone, config)
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
-        """Put updates beside the target layers, and mix what the first part of the head gets."""
+        """Add updates to the target layers, and mix the input of the head's first part."""
         layers = attention.layers(model)
         self._reads_last = bool(layers) and attention.is_causal(model)
         model = super().adapt(model, backbone)

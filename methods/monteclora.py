@@ -1,18 +1,18 @@
-"""MonteCLoRA: A plus a sampled mixture of normal noise, with penalties that hold the mixture.
+"""MonteCLoRA: A plus a sampled mixture of normal noise, with penalties on the mixture.
 
 Source: Sengupta et al. 2024, "Robust and Efficient Fine-tuning of LLMs with Bayesian
 Reparameterization of Low-Rank Adaptation", arXiv:2411.04358, as PEFT 0.21 implements it
 (``monteclora_config``). In training A becomes ``A + sum over n of w_n eps E_n diag(v)^(1/2)``:
 v is the diagonal of a Wishart draw with scale ``diag(sigma^2)``, w the softmax of a normal draw
 that approximates a Dirichlet distribution. The loss gains a weighted sum of three divergences, one
-of each distribution, averaged over layers. Predictions use A alone.
+per distribution, averaged over layers. Predictions use A alone.
 
-The paper's text could not be had beyond its abstract.
+Only the paper's abstract was available.
 
 Deviations from PEFT:
-1. Draws are keyed by run, step and layer; PEFT takes them from a buffer that it fills now and then.
-2. Only the diagonal of the Wishart draw is used there, so only that is drawn here: independent
-   chi-squared numbers with as many degrees of freedom as the rank.
+1. Draws are keyed by run, step and layer; PEFT takes them from a buffer that it sometimes refills.
+2. PEFT uses only the diagonal of the Wishart draw, so only that is drawn here: independent
+   chi-squared values with the rank as degrees of freedom.
 3. The runs of a stack share ranks.
 """
 
@@ -44,10 +44,10 @@ class MontecloraConfig(LowRankConfig):
         *("noise_scale", "divergence_weight", "concentration")
     }
 
-    mixture: int = Field(default=8, ge=1, description="draws of A that are mixed in a step")
-    noise_scale: float = Field(default=1e-4, ge=0, description="what multiplies the noise on A")
+    mixture: int = Field(default=8, ge=1, description="number of draws of A mixed in a step")
+    noise_scale: float = Field(default=1e-4, ge=0, description="factor on the noise on A")
     divergence_weight: float = Field(
-        default=1e-5, ge=0, description="what multiplies the three divergences in the loss"
+        default=1e-5, ge=0, description="weight of the three divergences in the loss"
     )
     concentration: float = Field(
         default=0.1, gt=0, description="concentration of the Dirichlet prior of the mixture"
@@ -60,9 +60,9 @@ class MontecloraConfig(LowRankConfig):
 
 
 class MontecloraLayer(StackedLora):
-    """A low-rank layer whose A is noisy in training.
+    """A low-rank layer with noise on A in training.
 
-    ``log_deviation`` is (runs, rank), ``log_concentration`` is (runs, mixture); both begin uniform
+    ``log_deviation`` is (runs, rank), ``log_concentration`` is (runs, mixture); both start uniform
     between 0 and 1. ``noise_scales`` is (all runs,).
     """
 
@@ -76,7 +76,7 @@ class MontecloraLayer(StackedLora):
         self.log_concentration = self._uniform("log_concentration", mixture)
 
     def matrices(self) -> tuple[Tensor, Tensor]:
-        """Return A, in training with noise, and B."""
+        """Return A (with noise in training) and B."""
         if not self.training:
             return self.lora_A, self.lora_B
         mixture = self.log_concentration.shape[1]
@@ -118,7 +118,7 @@ class MontecloraLayer(StackedLora):
         return mixture + scale + normal
 
     def parameter_count(self, index: int) -> int:
-        """Count the deviations and concentrations beside LoRA's numbers."""
+        """Count the deviations, concentrations and LoRA's parameters."""
         return super().parameter_count(index) + self.ranks[index] + self.log_concentration.shape[1]
 
     def _uniform(self, name: str, count: int) -> nn.Parameter:

@@ -44,14 +44,14 @@ class Neftune(LowRank[NeftuneConfig]):
     tuned: ClassVar[Space] = {"noise_alpha": FloatDistribution(1.0, 15.0, log=True)}
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
-        """Put updates beside the target layers and noise behind the word embeddings."""
+        """Add updates to the target layers and noise to the word embeddings."""
         model = super().adapt(model, backbone)
         add_noise(model, self.axis, [config.noise_alpha for config in self.configs])
         return model
 
 
 def add_noise(model: Any, axis: RunAxis, alphas: Sequence[float]) -> None:
-    """Make the word embeddings of a model noisy in training; one alpha for each of all runs."""
+    """Make the word embeddings of a model noisy in training, with an alpha for each run."""
     tokens = Tokens()
     tokens.watch(model)
     sizes = axis.vector(alphas)

@@ -1,7 +1,7 @@
 """Any configuration of the PEFT library in the same engine, as a reference for our methods.
 
 The name carries PEFT's type: ``peft:LORA``, ``peft:IA3``, ``peft:VERA``. Runs are not stacked, and
-random draws come from the framework's generator, seeded anew for every step of every run.
+random draws come from the framework's generator, seeded again for every step of every run.
 """
 
 import copy
@@ -39,7 +39,7 @@ _UNSUPPORTED = {
     "XLORA",
 }
 
-# Types that begin beside the backbone by default, and values of `init_...` that make others do so.
+# Types that change the backbone's logits at the start, and values of `init_...` that do so.
 _BEGINS_ELSEWHERE = {"C3A", "FOURIERFT", "UNILORA", "VBLORA"}
 _RANDOM_STARTS = (False, "loftq")
 
@@ -97,7 +97,9 @@ class Peft(Method[PeftSettings]):
         """Let PEFT inject its adapter; our head still trains beside it."""
         from peft import get_peft_model
 
-        for parameter in model.parameters():  # PEFT changes some in place; other runs share them
+        for (
+            parameter
+        ) in model.parameters():  # PEFT changes some in place, but other runs share them
             parameter.data = parameter.data.clone()
         try:
             config = _config_classes()[self.kind](**self.configs[0].settings)

@@ -3,14 +3,14 @@
 Source: Wu et al. 2021, "R-Drop: Regularized Dropout for Neural Networks", NeurIPS,
 arXiv:2106.14448, equations 1 to 3.
 
-Deviations (the paper's value, then ours; the shared ones are in `methods.unified_dropout`):
-1. The backbone's ordinary dropout, dropout of LoRA's input and of feed-forward outputs at the same
-   rate: with LoRA the backbone's own is off unless a suite sets ``backbone_dropout``.
-2. KL summed over the batch (authors' code), its mean (``reduction: sum`` restores theirs).
-3. The sum of both passes' task losses, their mean: the paper's loss with weight alpha is twice ours
-   with ``consistency_weight`` alpha / 2, so that a weight means the same in all methods.
-4. Weight 0.7, in regression 0.8, and half of the first pass's task loss (authors' code for
-   RoBERTa), weight 1 and the mean of both.
+Deviations (the paper's choice, then ours; shared ones are in `methods.unified_dropout`):
+1. Paper: the backbone's ordinary dropout. Ours: dropout of LoRA's input and of feed-forward outputs
+   at the same rate; the backbone's own dropout is off unless a suite sets ``backbone_dropout``.
+2. Authors' code: KL summed over the batch (``reduction: sum``). Ours: its mean.
+3. Paper: the sum of both passes' task losses. Ours: their mean. The paper's loss with weight alpha
+   is twice ours with ``consistency_weight`` alpha / 2; a weight thus means the same in all methods.
+4. Authors' code for RoBERTa: weight 0.7 (regression 0.8) and half of the first pass's task loss.
+   Ours: weight 1 and the mean of both.
 
 In regression predictions are compared by their squared difference, as in the authors' code.
 """
@@ -45,7 +45,7 @@ class RDropConfig(DroppingConfig):
 
 
 class RDrop(DroppingLora[RDropConfig]):
-    """LoRA with two passes a step, both with gradient."""
+    """LoRA with two passes per step, both with gradient."""
 
     name = "r_drop"
     reference = "Wu et al. 2021, arXiv:2106.14448, equations 1 to 3"

@@ -5,8 +5,8 @@ section 3.2: with alpha / rank the update of a high rank shrinks, and high ranks
 low ones.
 
 Deviations:
-1. Alpha 16 as for LoRA here. At rank 8 the scaling is then 5.7, and LoRA's is 2, so learning rates
-   tuned for LoRA may be too high. The two agree at rank 1.
+1. Alpha 16 as for LoRA here. At rank 8 the scaling is then 5.7 instead of LoRA's 2, so learning
+   rates tuned for LoRA may be too high. The two agree at rank 1.
 """
 
 import math

@@ -5,8 +5,8 @@ algorithm 1: with g the gradient at w, the update follows the gradient at ``w + 
 LoRA's parameters this is LoRA-SAM of Liu et al. 2025 (arXiv:2508.19564, equations 3 and 4).
 
 Deviations:
-1. The head is perturbed with A and B, by one common norm: all that a run trains (Foret et al.); the
-   equations of Liu et al. name A and B alone.
+1. All trained parameters share one norm and are perturbed, including the head (Foret et al.); the
+   equations of Liu et al. name only A and B.
 2. Both passes of a step drop the same features where dropout is on.
 """
 
@@ -37,7 +37,7 @@ class SamLoraConfig(LowRankConfig):
 
 
 class SamLora(LowRank[SamLoraConfig]):
-    """LoRA that descends by the gradient at perturbed parameters."""
+    """LoRA that descends along the gradient at perturbed parameters."""
 
     name = "sam_lora"
     reference = "Foret et al. 2021, arXiv:2010.01412, algorithm 1"
@@ -50,7 +50,7 @@ class SamLora(LowRank[SamLoraConfig]):
         return 2.0
 
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
-        """Climb, take the gradient there, go back, and make the update."""
+        """Ascend, take the gradient there, go back, and make the update."""
         bank = state.bank
         losses = self.losses(state, batches["train"])
         losses.sum().backward()

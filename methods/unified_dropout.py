@@ -1,7 +1,7 @@
 """The unified dropout framework: LoRA with dropping at any position, in any pattern, compensated.
 
 Source: Wang et al. 2024, "LoRA Meets Dropout under a Unified Framework", arXiv:2403.00812, sections
-3 and 4. With its own defaults nothing is dropped and this is LoRA; HiddenKey, DropKey, HiddenCut,
+3 and 4. With its defaults nothing is dropped and this is LoRA; HiddenKey, DropKey, HiddenCut,
 DropAttention and R-Drop are presets of it.
 
 Deviations, and choices where the paper is silent:
@@ -18,7 +18,7 @@ Deviations, and choices where the paper is silent:
    the paper says "the last layer's representation", which is not a distribution.
 8. Embeddings are dropped before positions are added, whole tokens at a time, as in cutoff.
 9. No token is exempt, and the backbone's own dropout stays as the suite sets it.
-10. A sink (GPT-OSS) is never dropped and keeps its share of a query's weight; the paper knows none.
+10. A sink (GPT-OSS) is never dropped and keeps its share of a query's weight; the paper has none.
 """
 
 from typing import ClassVar

@@ -1,6 +1,6 @@
-"""The pretrained backbone with a freshly drawn head, before any training.
+"""The pretrained backbone with a newly drawn head, before any training.
 
-If runs have an initial adapter, it is the backbone with that adapter.
+If runs have an initial adapter, the backbone includes it.
 """
 
 from typing import ClassVar
@@ -13,7 +13,7 @@ from gapbench.bench.models.initial_adapter import fold
 
 
 class Untuned(Method[MethodConfig]):
-    """Score the start."""
+    """Score the model before training."""
 
     name = "untuned"
     reference = "baseline"

@@ -1,1 +1,1 @@
-"""What a method is, how it is found by name, and the optimiser that trains it."""
+"""The interface of methods, their registry, and the optimiser that trains them."""

@@ -1,4 +1,4 @@
-"""From runs to a model that can step: load a backbone, adapt a copy, lay out its numbers."""
+"""From runs to a trainable model: load a backbone, adapt a copy, lay out its parameters."""
 
 from collections.abc import Sequence
 
@@ -46,13 +46,13 @@ def set_up(
 
     Args:
         runs: runs that share a stack.
-        backbone: what they adapt.
-        task_data: what they train on.
-        device: where they train.
+        backbone: backbone that they adapt.
+        task_data: data that they train on.
+        device: device that they train on.
         check: whether to compare the adapted model with the plain one.
 
     Raises:
-        StartError: if they differ.
+        StartError: if the two models differ.
     """
     cell = runs[0].cell
     method_class, _ = registry.of_cell(cell)

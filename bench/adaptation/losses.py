@@ -1,7 +1,7 @@
-"""The loss of a run: what is summed over its targets, whatever the kind of task.
+"""The loss of a run, summed over its targets, for every kind of task.
 
 Logits have one more axis than targets, `outputs`; each target is one class, token or value, and
-`IGNORED` marks those that only fill up a batch.
+`IGNORED` marks padding.
 """
 
 import torch
@@ -19,7 +19,7 @@ def target_losses(logits: Tensor, targets: Tensor, loss: Loss, smoothing: float 
         logits: (..., outputs).
         targets: (...), class indices or real targets.
         loss: squared error, or cross-entropy in nats.
-        smoothing: share of a target's probability that is spread evenly over all outputs.
+        smoothing: share of a target's probability spread evenly over all outputs.
 
     Returns:
         (...)
@@ -43,17 +43,17 @@ def run_losses(logits: Tensor, targets: Tensor, task: Task, runs: int) -> Tensor
 
 
 def run_means(values: Tensor, targets: Tensor, runs: int) -> Tensor:
-    """Return each run's mean of a number a target, over those not ignored; (runs,)."""
+    """Return each run's mean of a value per target, without ignored targets; (runs,)."""
     return run_sums(values, targets, runs) / (~_ignored(targets)).view(runs, -1).sum(dim=1)
 
 
 def run_sums(values: Tensor, targets: Tensor, runs: int) -> Tensor:
-    """Return each run's sum of a number a target, over those not ignored; (runs,)."""
+    """Return each run's sum of a value per target, without ignored targets; (runs,)."""
     return values.masked_fill(_ignored(targets), 0).view(runs, -1).sum(dim=1)
 
 
 def _ignored(targets: Tensor) -> Tensor:
-    """Return which targets do not count; of real targets, any number may be a true one."""
+    """Return which targets do not count; among real targets, any value may be a true one."""
     if targets.is_floating_point():
         return torch.zeros_like(targets, dtype=torch.bool)
     return targets == IGNORED
@@ -62,8 +62,8 @@ def _ignored(targets: Tensor) -> Tensor:
 def constant_logits(targets: Tensor, outputs: int) -> Tensor:
     """Return the best constant prediction on ``targets``; shape (outputs,).
 
-    The mean of real targets; for classes the log frequencies, where a class that never occurs gets
-    half a count.
+    It is the mean of real targets; for classes it is the log frequencies, where a class that never
+    occurs gets half a count.
     """
     if targets.is_floating_point():
         return targets.double().mean().reshape(1)

@@ -29,7 +29,7 @@ from gapbench.bench.store.diagnostic import Diagnostic, Drop
 
 
 class MethodConfig(FrozenModel):
-    """Settings of a method. Every field has meaning, unit, legal range and source of its default.
+    """Settings of a method. Every field has a meaning, unit, legal range and source of its default.
 
     Attributes:
         PER_RUN: fields that may differ between the runs of one stack.
@@ -47,7 +47,7 @@ class DataPartition:
 
     Attributes:
         start, stop: fractions of the training set in an order keyed by the run's seed.
-        every: a batch is drawn at every so many steps, the first included.
+        every: number of steps from one batch to the next; the first step draws one.
     """
 
     start: float = 0.0
@@ -60,10 +60,10 @@ class Phase:
     """A stage of training.
 
     Attributes:
-        name: shown in progress.
-        share: part of the step budget.
-        parts: for each batch that a step draws, where in the training set it comes from.
-        eligible: whether the checkpoint to be scored may come from this phase.
+        name: name of the phase in progress displays.
+        share: share of the step budget.
+        parts: for each batch of a step, the part of the training set that it comes from.
+        eligible: whether the chosen checkpoint may come from this phase.
     """
 
     name: str = "train"
@@ -74,13 +74,13 @@ class Phase:
 
 @dataclass
 class TrainState:
-    """What a step works on.
+    """The state of a stack that a step works on.
 
     Attributes:
         model: the adapted backbone; called with ``Batch.inputs`` it returns an object with `logits`
             of shape (runs * batch, ..., outputs): one softmax (or value) for each of the targets.
         train_targets: targets of the whole training set, (examples,).
-        optimizers: one for each group of the bank's parameters, created for every phase.
+        optimizers: one per group of the bank's parameters, created for every phase.
         packs: whether several sequences may share a row where the model scores texts.
     """
 
@@ -95,7 +95,7 @@ class TrainState:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one counted update did.
+    """Results of one counted update.
 
     Attributes:
         losses: (runs,) task loss of each run on its batch.
@@ -112,17 +112,17 @@ class Method(ABC, Generic[ConfigT]):
     """One way to adapt a backbone, for a stack of runs with one config each.
 
     Attributes:
-        name: as suites and tables call it.
-        reference: paper, with the equation or section.
+        name: name in suites and tables.
+        reference: paper, with equation or section.
         Config: the class of its settings.
         stackable: whether several runs can share one copy of the backbone.
-        trains: whether there are training steps at all.
-        training: optimiser settings that belong to the method; they are laid over the suite's, and
-            a suite's entry for the method over both.
-        no_start: why its runs cannot start from an adapter, None if they can.
-        learning_rates: range of the peak rate that a tuner searches, on a logarithmic scale; two
+        trains: whether there are any training steps.
+        training: optimiser settings of the method; they override the suite's, and a suite's entry
+            for the method overrides both.
+        no_start: reason why runs cannot start from an adapter, None if they can.
+        learning_rates: range of the peak learning rate in a search, on a logarithmic scale; two
             decades for every method.
-        diagnostics: how reports draw `diagnostic_values`; values without a drawing are in a table.
+        diagnostics: how reports draw `diagnostic_values`; values without a drawing go into a table.
     """
 
     name: ClassVar[str]
@@ -131,7 +131,7 @@ class Method(ABC, Generic[ConfigT]):
     stackable: ClassVar[bool] = True
     trains: ClassVar[bool] = True
     training: ClassVar[Mapping[str, Any]] = {}
-    no_start: ClassVar[str | None] = "it trains no A and B that could begin as an adapter's"
+    no_start: ClassVar[str | None] = "it trains no A and B that an adapter could initialise"
     learning_rates: ClassVar[tuple[float, float]] = (1e-4, 1e-2)
     diagnostics: ClassVar[tuple[Diagnostic, ...]] = ()
 
@@ -142,42 +142,42 @@ class Method(ABC, Generic[ConfigT]):
 
     @classmethod
     def check_name(cls, name: str) -> None:
-        """Refuse a name that the class cannot serve; only ``peft`` takes an argument in its name.
+        """Refuse a name that does not fit the class; only ``peft`` takes an argument in its name.
 
         Raises:
-            ConfigError: naming what is allowed.
+            ConfigError: naming the allowed names.
         """
         if name != cls.name:
             raise ConfigError(f"method {cls.name!r} takes no argument in its name, got {name!r}")
 
     @classmethod
     def search_space(cls) -> Mapping[str, BaseDistribution]:
-        """Return what a tuner may vary besides the learning rate, by field of `Config`."""
+        """Return the ranges that a tuner may search besides the learning rate, by field."""
         return {}
 
     @classmethod
     def relative_cost(cls, config: ConfigT) -> float:  # noqa: ARG003
-        """Return forward plus backward passes of a step, relative to one of each."""
+        """Return the forward and backward passes of a step, relative to one of each."""
         return 1.0
 
     @classmethod
     def width(cls, config: ConfigT) -> int:  # noqa: ARG003
-        """Return what runs are ordered by inside a stack, so that those alike are neighbours."""
+        """Return the sort key of runs inside a stack, which makes similar runs neighbours."""
         return 0
 
     @classmethod
     def drops(cls, config: ConfigT) -> tuple[Drop, ...]:  # noqa: ARG003
-        """Return what training drops, position by position, for reports to draw."""
+        """Return the dropout of training at every position, for reports to draw."""
         return ()
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:  # noqa: ARG003
-        """Return the reason why this method cannot do a case, None if it can."""
+        """Return the reason why this method does not support a case, None if it does."""
         return None
 
     @classmethod
     def unsupported_reason(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:
-        """Return why a cell cannot be done, None if it can: `supports`, then its adapter."""
+        """Return why a cell is unsupported, None if it is not: `supports`, then its adapter."""
         reason = cls.supports(task, backbone, config)
         if reason is None and backbone.start is not None:
             reason = cls.unsupported_adapter_reason(backbone.start, backbone, config)
@@ -201,7 +201,7 @@ class Method(ABC, Generic[ConfigT]):
 
     @property
     def members(self) -> int:
-        """How many models each run trains side by side; above 1, its heads are as many."""
+        """Number of models, each with its own head, that a run trains side by side."""
         return 1
 
     @property
@@ -216,9 +216,9 @@ class Method(ABC, Generic[ConfigT]):
 
     @abstractmethod
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
-        """Inject the method's parameters and choose what trains.
+        """Inject the method's parameters and mark those that train.
 
-        ``model`` comes with frozen weights and with fresh stacked heads that train. Before the
+        ``model`` comes with frozen weights and with new stacked heads that train. Before the
         first step its outputs must equal the backbone's, or those of the backbone with the adapter
         ``backbone.start``, if there is one and `unsupported_adapter_reason` does not refuse it.
         Every run is checked for that, unless `starts_at_backbone` is false.
@@ -237,31 +237,31 @@ class Method(ABC, Generic[ConfigT]):
         """Prepare for a phase: make its optimisers.
 
         Args:
-            state: what the phase trains.
+            state: stack that the phase trains.
             phase: one of `phases`.
             trainings: optimiser settings of the active runs.
-            steps: how many updates the phase will make.
+            steps: number of updates in the phase.
         """
         state.optimizers = {"main": StackedAdamW(state.bank, trainings, steps, self.axis)}
 
     def stopped(self, state: TrainState) -> Mapping[int, str]:  # noqa: ARG002
         """Return the runs that cannot continue after `begin`: position in the stack and the reason.
 
-        They end with the status of a run that diverges, and the reason as its detail.
+        They end with the status `diverged`, and with the reason as its detail.
         """
         return {}
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return what a checkpoint must keep of the method; a row for each run that began.
+        """Return the state that a checkpoint must keep of the method, one row per run that began.
 
-        That is what its steps gather, or `begin` makes of trained numbers, outside of the bank and
-        the optimisers. What `begin` makes of settings and of first values is no part of it: before
-        it is loaded, all phases that had begun are begun again on a stack that was just set up.
+        This is state outside the bank and the optimisers that steps gather, or that `begin` derives
+        from trained parameters. State that `begin` derives from settings and initial values is left
+        out: before loading, all phases so far are begun again on a new stack.
         """
         return {}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take back what `state_dict` returned, by default into the tensors that it returns."""
+        """Restore the state from `state_dict`, by default into the tensors that it returns."""
         for name, own in self.state_dict().items():
             own.copy_(tensors[name])
 
@@ -271,7 +271,7 @@ class Method(ABC, Generic[ConfigT]):
         return run_losses(logits, batch.targets, state.task, self.axis.size)
 
     def penalty(self, state: TrainState) -> Tensor | float:  # noqa: ARG002
-        """Return what each run adds to its task loss, (runs,)."""
+        """Return the penalty added to each run's task loss, (runs,)."""
         return 0.0
 
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
@@ -281,9 +281,9 @@ class Method(ABC, Generic[ConfigT]):
         return StepReport(losses.detach(), state.optimizers["main"].step())
 
     def scoring(self, state: TrainState) -> AbstractContextManager[None]:  # noqa: ARG002
-        """Put in place what is scored, such as averaged weights, and restore it afterwards.
+        """Use the scored parameters, such as averages, inside the block; then restore the others.
 
-        The numbers in the bank meanwhile are those that a checkpoint keeps.
+        Inside the block, the bank holds the parameters that a checkpoint keeps.
         """
         return nullcontext()
 
@@ -302,11 +302,11 @@ class Method(ABC, Generic[ConfigT]):
     def merge(self, state: TrainState, position: int) -> dict[str, Tensor]:
         """Return plain weights of the unadapted model, head included, with a run folded in.
 
-        They are made of the numbers in the bank: after scoring, those of the chosen checkpoint.
+        They come from the parameters in the bank: after scoring, those of the chosen checkpoint.
 
         Args:
             state: a trained stack.
-            position: the run's place among the active runs.
+            position: index of the run among the active runs.
 
         Raises:
             MergeError: if no single set of weights gives the outputs that are scored.
@@ -326,8 +326,8 @@ class Method(ABC, Generic[ConfigT]):
     def _refuse_own_predictions(self) -> None:
         if type(self).predict is not Method.predict:
             raise MergeError(
-                f"method {self.full_name!r} predicts in a way of its own, which no single set of "
-                "weights can stand for"
+                f"method {self.full_name!r} has its own prediction rule, which no single set of "
+                "weights can represent"
             )
 
 

@@ -1,8 +1,8 @@
 """Per-run AdamW: one fused update over all runs of a stack, with vectors of settings.
 
-`ParameterBank` lays the trainable numbers of all runs into one matrix (runs, numbers), of which the
-modules' parameters and gradients are views. A step is then a handful of matrix operations whatever
-the number of layers, a run's gradient norm is a row norm, and a checkpoint is a row.
+`ParameterBank` stores the parameters of all runs in one matrix (runs, parameters); the modules'
+parameters and gradients are views of it. A step is then a handful of matrix operations for any
+number of layers, a run's gradient norm is a row norm, and a checkpoint is a row.
 """
 
 import math
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from gapbench.bench.config.run import Training
 from gapbench.bench.models.run_axis import RunAxis, Stacked
 
-# Views of one matrix have the matrix's strides; accumulation into them is what we want.
+# Views of one matrix have the matrix's strides; accumulation into them is intended.
 warnings.filterwarnings("ignore", message="grad and param do not obey the gradient layout")
 
 _ADAM_BETAS = (0.9, 0.999)
@@ -38,13 +38,13 @@ class _Slot:
 
 
 class ParameterBank:
-    """All trainable numbers of a model as one matrix, one row a run.
+    """All trainable parameters of a model as one matrix, one row per run.
 
     Parameters of one optimiser group are neighbours, so that each group is a range of columns.
 
     Attributes:
-        values, grads: (runs, numbers).
-        decayed: (numbers,), 1 where weight decay applies: to matrices, not to vectors.
+        values, grads: (runs, parameters).
+        decayed: (parameters,), 1 where weight decay applies: to matrices, not to vectors.
 
     Raises:
         ValueError: if a trainable parameter has no run axis although there are several runs.
@@ -92,13 +92,13 @@ class ParameterBank:
         return slice(slot.start, slot.stop)
 
     def rate_factors(self, columns: slice) -> Tensor | float:
-        """Return what multiplies the learning rate of each number, (runs, numbers) or 1."""
+        """Return the factor on the learning rate of each parameter, (runs, parameters) or 1."""
         if self._rate_factors is None:
             return 1.0
         return self._axis.select(self._rate_factors)[:, columns]
 
     def load(self, values: Tensor) -> None:
-        """Set all numbers, (runs, numbers), from any device; the active runs may have changed."""
+        """Set all parameters, (runs, parameters), from any device; active runs may have changed."""
         self.values = values.to(self._axis.device, copy=True)
         self.grads = torch.zeros_like(self.values)
         self._bind()
@@ -108,7 +108,7 @@ class ParameterBank:
         self.load(self.values[list(positions)])
 
     def trained_count(self, index: int) -> int:
-        """Return the number of trained numbers of run ``index``, rank padding not counted."""
+        """Return the number of trained parameters of run ``index``, without rank padding."""
         stacked = {id(slot.parameter) for slot in self._slots if slot.stacked}
         plain = sum(slot.stop - slot.start for slot in self._slots if not slot.stacked)
         return plain + sum(
@@ -119,7 +119,7 @@ class ParameterBank:
         )
 
     def _collect_rate_factors(self) -> Tensor | None:
-        """Lay the factors of all parameters side by side; None where every factor is 1."""
+        """Join the factors of all parameters; None if every factor is 1."""
         runs = len(self._axis.seeds)
         found = {
             slot: factor
@@ -136,7 +136,7 @@ class ParameterBank:
 
     def _bind(self) -> None:
         if not len(self.values):
-            return  # every run has left the stack, and a lone one may have no run axis to shrink
+            return  # every run has left the stack, and a single run may have no run axis to shrink
         for slot in self._slots:
             shape = (len(self.values), *slot.shape) if slot.stacked else slot.shape
             slot.parameter.data = self.values[:, slot.start : slot.stop].view(shape)
@@ -144,7 +144,7 @@ class ParameterBank:
 
 
 class StackedAdamW:
-    """AdamW (Loshchilov & Hutter 2019) with per-run rate, decay, clipping, warm-up and schedule.
+    """AdamW (Loshchilov & Hutter 2019) with all settings and the schedule per run.
 
     It updates one group of the bank's columns; gradients of the others stay as they are.
 
@@ -182,11 +182,11 @@ class StackedAdamW:
         return self._bank.values.new_tensor(now).unsqueeze(1)
 
     def step(self, rate_factors: Tensor | float = 1.0) -> Tensor:
-        """Update the group's numbers of every run and clear their gradients.
+        """Update the group's parameters of every run and clear their gradients.
 
         Args:
-            rate_factors: what multiplies the learning rate of each number in this step beside the
-                bank's own factors, (runs, numbers) or one number.
+            rate_factors: factors on the learning rate of each parameter in this step, on top of the
+                bank's own factors, (runs, parameters) or one number.
 
         Returns:
             (runs,) gradient norm of each run before clipping.
@@ -209,18 +209,18 @@ class StackedAdamW:
         return norms
 
     def _clip(self, grads: Tensor) -> Tensor:
-        """Clip the gradient of each run; return its norm before, (runs,)."""
+        """Clip the gradient of each run; return its norm before clipping, (runs,)."""
         norms: Tensor = torch.linalg.vector_norm(grads, dim=1, keepdim=True)
         grads.mul_((self._max_norm / (norms + _CLIP_EPS)).clamp_(max=1.0))
         return norms.squeeze(1)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return what updates have changed, one row for each active run."""
+        """Return the state that updates change, one row per active run."""
         updates = torch.full((len(self._first),), self._count)
         return {"first": self._first, "second": self._second, "updates": updates}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take back what `state_dict` returned."""
+        """Restore the state that `state_dict` returned."""
         self._first.copy_(tensors["first"])
         self._second.copy_(tensors["second"])
         self._count = max(tensors["updates"].tolist(), default=0)
@@ -256,7 +256,7 @@ def learning_rate_at(step: int, total: int, settings: Training) -> float:
 
 
 def _trainable(model: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Parameter]]:
-    """Yield (owner, name, parameter), each parameter once even where modules share it."""
+    """Yield (owner, name, parameter), each parameter once even if modules share it."""
     seen: set[int] = set()
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):

@@ -1,4 +1,4 @@
-"""From a method's name to its class; the only link between the engine and the methods.
+"""Maps a method's name to its class; the only link between the engine and the methods.
 
 Built-in methods are the public modules of the package `methods`. Those of other packages come
 through the entry-point group ``gapbench.methods``, those of a script or notebook through
@@ -25,7 +25,7 @@ MethodT = TypeVar("MethodT", bound=type[AnyMethod])
 
 
 class _Described(BaseModel):
-    """What a class must say of itself."""
+    """Facts that a method class must declare."""
 
     name: Name
     reference: str
@@ -42,19 +42,19 @@ def discover() -> Mapping[str, type[AnyMethod]]:
 
 
 def register(cls: MethodT) -> MethodT:
-    """Let suites name a method class that no installed package has; usable as a decorator.
+    """Register a method class from outside installed packages; usable as a decorator.
 
-    A class that registers again under its name takes the place of the earlier one, as when a cell
-    of a notebook is run again.
+    A class that registers under its name again replaces the earlier one, as when a notebook cell
+    runs again.
 
     Args:
-        cls: a class with all that `Method` asks for, `name` and `reference` included.
+        cls: a class that implements `Method`, including `name` and `reference`.
 
     Raises:
         ConfigError: if it is incomplete, or an installed method has its name.
     """
     if not (inspect.isclass(cls) and issubclass(cls, Method)) or inspect.isabstract(cls):
-        raise ConfigError(f"{cls!r} is no method; derive a class from Method and define 'adapt'")
+        raise ConfigError(f"{cls!r} is not a method; derive a class from Method and define 'adapt'")
     said = {field: getattr(cls, field, None) for field in _Described.model_fields}
     name = validate(_Described, said, f"method class {cls.__qualname__}").name
     if name in _installed():
@@ -64,7 +64,7 @@ def register(cls: MethodT) -> MethodT:
 
 
 class Registered(tuple[type[AnyMethod], ...]):
-    """The registered classes; another process that unpickles them has them registered too."""
+    """The registered classes; unpickling registers them in another process."""
 
     __slots__ = ()
 
@@ -79,7 +79,7 @@ def registered() -> Registered:
 
 
 def bound_here(names: Iterable[str]) -> list[str]:
-    """Return those of the names whose classes no other process can import."""
+    """Return the names of classes that no other process can import."""
     known = {name: cls for name, (cls, _) in plugins.registered.items()}
     return sorted(n for n in {*names} & known.keys() if not plugins.has_file(known[n]))
 
@@ -124,7 +124,7 @@ def get(name: str) -> type[AnyMethod]:
 
 
 def resolve_config(name: str, config: Mapping[str, Any], place: str) -> dict[str, Any]:
-    """Return a method's complete settings as plain data: defaults with ``config`` laid over them.
+    """Return a method's complete settings as plain data: defaults overridden by ``config``.
 
     Raises:
         ConfigError: naming the invalid field and its legal range.

@@ -1,8 +1,9 @@
-"""Self-check of an adapted model: before the first step, its logits are the plain backbone's.
+"""Self-check of an adapted model: before the first step, its logits equal the backbone's.
 
-The plain model has the same heads and the library's own attention, so an adapter with a wrong
-start, an update in the wrong place and a replaced attention that is not the model's all show. Two
-examples of a stack go through both models, once, which takes less than a training step.
+The plain model has the same heads and the library's own attention, so the check
+finds an adapter with wrong initial values, an update in the wrong place, and a replaced attention
+that differs from the model's. Two examples of a stack pass once through both models, in less time
+than a training step.
 """
 
 from typing import Any
@@ -17,17 +18,17 @@ from gapbench.bench.data.batching import Batch, collate
 from gapbench.bench.data.encoded import EncodedSplit
 from gapbench.bench.models.bf16 import exactly
 
-TOLERANCE = 1e-3  # of the largest logit; models in float32 differ by about 1e-6
-_SHOWN = -1e6  # logits below it rule a token out
+TOLERANCE = 1e-3  # share of the largest logit; models in float32 differ by about 1e-6
+_SHOWN = -1e6  # lower logits rule a token out
 
 
 def check(method: AnyMethod, state: TrainState, plain: Any, split: EncodedSplit) -> None:
-    """Compare an adapted model with the one that it adapts, on a padded batch.
+    """Compare an adapted model with the plain one, on a padded batch.
 
     Args:
-        method: what adapted it; one that does not start at the backbone is not checked.
-        state: its stack, before the first step.
-        plain: the same model with the same heads before it was adapted, in evaluation mode.
+        method: its method; one that does not start at the backbone is not checked.
+        state: stack before the first step.
+        plain: the same model and heads before adaptation, in evaluation mode.
         split: examples to compare on.
 
     Raises:
@@ -43,8 +44,8 @@ def check(method: AnyMethod, state: TrainState, plain: Any, split: EncodedSplit)
     if off > TOLERANCE:
         raise StartError(
             f"method {method.full_name!r}: before the first step its logits differ from those of "
-            f"the backbone by {off:.2g} of the largest, which would spoil every comparison. Mend "
-            "its 'adapt', or define 'starts_at_backbone' if it begins elsewhere by design"
+            f"the backbone by {off:.2g} of the largest, which would spoil every comparison. Fix "
+            "its 'adapt', or define 'starts_at_backbone' if it starts elsewhere by design"
         )
 
 
@@ -58,7 +59,7 @@ def _padded(split: EncodedSplit, state: TrainState) -> Batch:
 def _apart(expected: Tensor, actual: Tensor) -> float:
     """Return the largest difference, as a share of the largest logit.
 
-    Numbers that overflow are no matter of the start: such a run ends as diverged.
+    Overflow is ignored here: such a run ends as diverged.
     """
     shown = expected.isfinite() & actual.isfinite() & (expected > _SHOWN)
     if not shown.any():

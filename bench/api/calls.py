@@ -1,6 +1,6 @@
-"""The functions of the Python API: what they take and return; the work is done in other files.
+"""The functions of the Python API, with arguments and results; other files do the work.
 
-Nothing here takes time to import: the training libraries are loaded when a function is called.
+Importing this is fast: the training libraries are loaded when a function is called.
 """
 
 from __future__ import annotations
@@ -52,27 +52,27 @@ def run(
     Args:
         suite: name of a built-in suite, path of a YAML file, a `Suite`, or its fields. Tasks in it
             are names, or `Task` objects or their fields.
-        methods: methods of the suite to take; None takes all.
-        tasks: tasks of the suite to take; None takes all.
+        methods: methods of the suite to use; None uses all.
+        tasks: tasks of the suite to use; None uses all.
         seeds: seeds instead of the suite's: a list, or the number of seeds counted from 0.
         backbone: backbone instead of the suite's: name, folder, or ``owner/name@revision``.
         data: folder to read ``<data>/<task>/<split>.parquet`` from, instead of the hub.
-        results: the results folder, created if needed.
+        results: results folder, created if needed.
         device: device to compute on: "auto", "cpu" or "cuda".
-        precision: "fp32", "bf16", "fp64" or "auto"; None takes the suite's.
-        stack: most runs that share one copy of the backbone; None measures the best number.
+        precision: "fp32", "bf16", "fp64" or "auto"; None uses the suite's.
+        stack: largest number of runs that share one copy of the backbone; None measures the best.
         workers: number of processes, Ray tasks or Slurm jobs; None lets the engine choose.
         engine: "local", "ray" or "slurm".
-        time_budget: seconds after which all work ends; what is in training is saved then. Every
+        time_budget: seconds after which all work ends; runs in training are saved then. Every
             method gets its first seed before any gets a second.
         checkpoint_minutes: minutes between two checkpoints of the runs in training.
-        retry: statuses of runs to try again although they failed twice in the same way.
-        offline: refuse what only the hub has, before any connection is tried.
+        retry: statuses of runs to try again even if they failed twice in the same way.
+        offline: refuse sources that only the hub has, without trying to connect.
         progress: whether to show progress on stderr.
-        command: the command line to name in plans and logs; None names this call.
+        command: command line to show in plans and logs; None shows this call.
 
     Returns:
-        The whole results folder; its `outcome` says what this call did.
+        The whole results folder; its `outcome` describes this call.
 
     Raises:
         ConfigError, DataError, BackboneError: naming the invalid or missing input.
@@ -116,38 +116,38 @@ def tune(
     progress: bool = True,
     command: Sequence[str] | None = None,
 ) -> Results:
-    """Search every method's settings on validation, then score winners and defaults on fresh seeds.
+    """Search every method's settings on validation, then score winners and defaults on new seeds.
 
     Calling it again resumes, as with `run`.
 
     Args:
-        suite: the suite whose methods are tuned, each on each task. Arguments that are not
-            explained here are explained by `run`.
+        suite: suite to tune, every method on every task. See `run` for arguments that are not
+            explained here.
         methods: see `run`.
         tasks: see `run`.
-        seeds: seeds of the final runs; trials have others.
+        seeds: seeds of the final runs; trials use others.
         backbone: see `run`.
         data: see `run`.
         results: see `run`.
         device: see `run`.
         precision: see `run`.
-        compute: budget of a study: the examples of so many trials of plain LoRA; a method that
-            passes over each example twice has half as many trials. Give at most one of this and
-            the next four; without any, a study has the compute of 32 trials.
-        trials: or number of trials, 8 or more.
-        steps: or number of updates of all its trials.
-        examples: or number of training examples of all its trials, each pass counted.
-        seconds: or seconds of training and scoring of all its trials.
-        space: "default" tunes equally many dimensions of every method, "full" tunes all.
-        objective: on validation: "score"; "score+ece" and "score+gap" give a Pareto front.
-        trial_seeds: number of runs of a trial; its score is their mean.
+        compute: budget of a study, in trials of plain LoRA; a method that passes over each example
+            twice has half as many trials. Give at most one of this and the next four; without any,
+            a study has the compute of 32 trials.
+        trials: budget as a number of trials, 8 or more.
+        steps: budget as the number of updates of all trials.
+        examples: budget as the number of training examples of all trials, each pass counted.
+        seconds: budget as seconds of training and scoring of all trials.
+        space: "default" tunes the same number of dimensions of every method, "full" tunes all.
+        objective: validation objective: "score"; "score+ece" and "score+gap" give a Pareto front.
+        trial_seeds: number of runs per trial; its score is their mean.
         pruner: "asha" or "wilcoxon" end poor trials early; or "none".
-        storage: URL of the studies, as Optuna takes it, or ``journal:FILE``; None keeps them in
-            the results folder.
+        storage: URL of the studies in Optuna's form, or ``journal:FILE``; None keeps them in the
+            results folder.
         seed: seed of the search.
-        stack: most runs that share one copy of the backbone; None lets a wave of trials share it.
+        stack: largest number of runs that share a backbone; None lets a wave of trials share it.
         workers: see `run`.
-        engine: "local"; more computers take part by the same call with the same storage.
+        engine: "local"; more computers join with the same call and the same storage.
         retry: see `run`.
         offline: see `run`.
         progress: see `run`.
@@ -179,7 +179,7 @@ def check(
     precision: str | None = None,
     offline: bool = False,
 ) -> pd.DataFrame:
-    """Verify everything that can be wrong with a suite before an hour is spent on it.
+    """Verify a suite before an hour is spent on it.
 
     Args:
         suite: name of a built-in suite, path of a YAML file, a `Suite`, or its fields.
@@ -192,8 +192,8 @@ def check(
         offline: refuse what only the hub has, before any connection is tried.
 
     Returns:
-        A row for each cell with the sizes of its splits, and "ok", why it will be skipped, or why
-        it would fail: its longest inputs are tried on the real model, forward and backward.
+        A row for each cell with the sizes of its splits, and "ok" or the reason why it will be
+        skipped or would fail: its longest inputs pass forward and backward through the real model.
 
     Raises:
         ConfigError, DataError, BackboneError: naming the invalid or missing input.
@@ -218,7 +218,7 @@ def plan(
     engine: str = "local",
     workers: int | None = None,
 ) -> pd.DataFrame:
-    """Show what `run` would do with the same arguments, and what is done already.
+    """Show the work of `run` with the same arguments, and the part already done.
 
     Args:
         suite: see `check`, which explains all arguments but the last three.
@@ -230,8 +230,8 @@ def plan(
         precision: precision instead of the suite's.
         offline: refuse what only the hub has.
         results: the results folder.
-        engine: the engine for which the time is estimated; see `run`.
-        workers: number of workers for the estimate; None takes as many as `run` would.
+        engine: engine for the time estimate; see `run`.
+        workers: number of workers for the estimate; None uses the number that `run` would.
 
     Returns:
         A row for each cell: its runs, how many are done, and the seconds left on one worker, NaN

@@ -1,4 +1,4 @@
-"""What `check` finds out: sizes and oddities of data, and whether every cell can be done."""
+"""Results of `check`: sizes and oddities of data, and whether every cell can run."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -20,7 +20,7 @@ _FAILS = "fails: "
 
 
 def checked(suite: SuiteLike, **part: Any) -> Overview:
-    """Return a row for each cell of a suite, and what is wrong or doubtful; see `calls.check`."""
+    """Return a row for each cell of a suite, with errors and doubts; see `calls.check`."""
     wanted = request(suite, **part)
     runs = {(p.run.cell.hash, p.variant): p.run for p in wanted.planned}
     dry_runs: dict[str, str | None] = {}
@@ -43,12 +43,12 @@ def checked(suite: SuiteLike, **part: Any) -> Overview:
 
 
 def _checked(run: Run, sources: Sources, dry_runs: dict[str, str | None]) -> dict[str, Any]:
-    """Return the sizes of a cell's splits, and whether its method can do it.
+    """Return the sizes of a cell's splits, and whether its method supports it.
 
     Args:
-        run: of the cell.
-        sources: where data and backbones are.
-        dry_runs: known results of dry runs, which cells share that differ in numbers alone.
+        run: run of the cell.
+        sources: sources of data and backbones.
+        dry_runs: results of dry runs, shared by cells that differ only in numbers.
     """
     cell, device = run.cell, choose_device("auto")
     backbone = checked_backbone(cell, sources, device)
@@ -94,7 +94,7 @@ def _doubts(row: dict[str, Any]) -> Iterator[str]:
             yield (
                 f"task {row['task']!r}: {count} of {row[split]} {split} inputs are too long for "
                 f"backbone {row['backbone']!r} or for the task's field 'max_length', and lose "
-                "words; raise it as far as the backbone allows, or shorten them"
+                "words; raise it up to the backbone's limit, or shorten them"
             )
         if count := row.get(f"escaped_{split}"):
             yield (
@@ -105,6 +105,6 @@ def _doubts(row: dict[str, Any]) -> Iterator[str]:
         if names := row.get(f"absent_{split}"):
             what = "no model can learn it" if split == "train" else "its scores say nothing of it"
             yield (
-                f"task {row['task']!r}: {split} has no example of class {names}, so that {what}; "
-                "add some, or take it out of the task's field 'labels'"
+                f"task {row['task']!r}: {split} has no example of class {names}, so {what}; "
+                "add some, or remove it from the task's field 'labels'"
             )

@@ -1,4 +1,4 @@
-"""What may be given for an argument, and how a call ends; imports nothing that takes time."""
+"""Allowed values of arguments, and exit codes of calls; quick to import."""
 
 from collections.abc import Sequence
 from numbers import Integral, Real
@@ -6,7 +6,7 @@ from typing import Any
 
 from gapbench.bench.core.errors import ConfigError
 
-CHECKPOINT_MINUTES = 10.0  # a checkpoint takes a second or so; this much may be lost at most
+CHECKPOINT_MINUTES = 10.0  # a checkpoint takes about a second; at most this much is lost
 DEVICES = ("auto", "cpu", "cuda")
 OBJECTIVES = ("score", "score+ece", "score+gap")
 IDLE_THREADS = ("OMP_WAIT_POLICY", "PASSIVE")
@@ -15,18 +15,18 @@ on a machine with other work was measured to make a run seven times slower."""
 PRECISIONS = ("fp32", "bf16", "fp64")
 PRUNERS = ("none", "asha", "wilcoxon")
 RETRYABLE = ("failed", "out_of_memory", "interrupted")
-"""Statuses from which a run is tried again."""
+"""Statuses of runs that can be tried again."""
 SPACES = ("default", "full")
 
 OK, USAGE, FAILED_RUNS, INTERRUPTED = 0, 2, 3, 130
-"""How a call ends, in the exit codes of the command line."""
+"""Exit codes of the command line."""
 
 
 def names(field: str, given: str | Sequence[str] | None) -> tuple[str, ...]:
-    """Return names as a tuple, empty if None was given, which stands for all.
+    """Return names as a tuple; it is empty for None, which means all.
 
     Raises:
-        ConfigError: if there is no name, or one is no text.
+        ConfigError: if there is no name, or one is not text.
     """
     if given is None:
         return ()

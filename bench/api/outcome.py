@@ -1,4 +1,4 @@
-"""What one call of `run` or `tune` did, and the sentences about it."""
+"""Outcome of one call of `run` or `tune`, with sentences about it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,18 +10,18 @@ from gapbench.bench.api.progress import span
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one call of `run` or `tune` did.
+    """Outcome of one call of `run` or `tune`.
 
     Attributes:
         suite: name of the suite.
         runs: number of runs in the suite.
         now: number of runs that ended in this call, by status.
-        left: number of runs that were not begun because the time was over.
-        seconds_left: seconds that those will probably take one worker; None if unknown.
+        left: number of runs that were not begun because time ran out.
+        seconds_left: expected seconds of these runs on one worker; None if unknown.
         elsewhere: number of runs that another process is working on.
-        failures: status, run and cause of each run that has no result.
+        failures: status, run and cause of each run without a result.
         studies: a row for each study of `tune`.
-        studies_without_result: studies of which no trial is complete.
+        studies_without_result: studies without a complete trial.
     """
 
     suite: str = ""
@@ -36,12 +36,12 @@ class Outcome:
 
     @property
     def counts(self) -> dict[str, Any]:
-        """Suite, number of runs and what happened now, for programs."""
+        """Suite, number of runs and statuses of this call, for programs."""
         return {"suite": self.suite, "runs": self.runs, "now": dict(self.now)}
 
     @property
     def code(self) -> int:
-        """`OK`, `FAILED_RUNS` or `INTERRUPTED`, the last of which means that work is left."""
+        """`OK`, `FAILED_RUNS` or `INTERRUPTED`; the last means that work is left."""
         stopped = any(status == "interrupted" for status, *_ in self.failures)
         if self.left or self.elsewhere or stopped:
             return INTERRUPTED

@@ -1,4 +1,4 @@
-"""Suites before they run: which runs they ask for, what is done, how long the rest takes."""
+"""Suites before they run: their runs, the part already done, and the time for the rest."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -37,7 +37,7 @@ from gapbench.bench.store.store import Store
 
 @dataclass(frozen=True)
 class Request:
-    """A suite as it is asked for, its runs, and where its data and backbones are."""
+    """A requested suite, its runs, and the sources of its data and backbones."""
 
     suite: Suite
     sources: Sources
@@ -51,7 +51,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Overview:
-    """A table about a suite, and sentences that belong to it.
+    """A table about a suite, with sentences.
 
     Attributes:
         failing: runs that would fail.
@@ -83,7 +83,7 @@ def request(
     device: str = "auto",
     progress: bool = True,
 ) -> Request:
-    """Return what a suite asks for, or the part of it that is wanted.
+    """Return the requested suite, or the selected part of it.
 
     Raises:
         ConfigError, DataError, BackboneError: naming the invalid or missing input.
@@ -100,7 +100,7 @@ def request(
     sources = Sources(None if data is None else Path(data), offline=offline)
     if wanted.precision == "auto":
         for name in wanted.all_backbones:
-            sources.backbone(name)  # refused here, where it must not be asked for
+            sources.backbone(name)  # an offline source is refused here
         size, where = wanted.budget.batch_size, choose_device(one_of("device", device, DEVICES))
         chosen = auto_precision.choose(wanted.all_backbones, size, where)
         say(f"precision auto: {chosen} on this machine", progress=progress)
@@ -116,7 +116,7 @@ def planned(
     workers: int | None = None,
     **part: Any,
 ) -> Overview:
-    """Return the grid, what is done, and how long the rest takes; see `calls.plan`."""
+    """Return the grid, the part already done, and the time left; see `calls.plan`."""
     one_of("engine", engine, engines.names())
     check_above_zero({"workers": workers}, "workers")
     wanted = request(suite, **part)
@@ -145,7 +145,7 @@ def planned(
 
 
 def named(cell: Cell, variant: str) -> dict[str, Any]:
-    """Return the columns that say which cell of a suite a row is about."""
+    """Return the columns that identify a row's cell."""
     return {
         "task": cell.task.name,
         "backbone": cell.backbone.name,
@@ -159,9 +159,9 @@ def named(cell: Cell, variant: str) -> dict[str, Any]:
 def estimate(
     todo: list[Run], costs: Costs, engine: str = "local", workers: int | None = None
 ) -> str:
-    """Return how long some runs take one worker, and several of an engine.
+    """Return the time of some runs on one worker, and on several workers of an engine.
 
-    What no record tells is measured by a few steps.
+    Times without a record are measured with a few steps.
     """
     measured = costs.seconds.keys() >= {cost_key(run.cell) for run in todo}
     if not measured:
@@ -169,7 +169,9 @@ def estimate(
     jobs = costs.longest_first(stacks(todo, MOST["cpu"]))
     rate = seconds_per_cost(jobs)
     if rate is None:
-        return "no estimate: no run like these has ended yet, and their backbones are not here"
+        return (
+            "no estimate: no similar run has ended yet, and the backbones are not on this computer"
+        )
     seconds = [expected(job, rate) for job in jobs]
     usual = suitable_workers(jobs, costs.sources, choose_device("auto"))
     workers = workers or (usual if engine == "local" else STACKS_A_WORKER)
@@ -185,7 +187,7 @@ def estimate(
 
 
 def _calibrate(costs: Costs, todo: list[Run]) -> None:
-    """Measure what kinds of run take that have not ended yet, telling how far that is."""
+    """Measure the time of kinds of run without a record, with a progress bar."""
     with progress_bar(1, " kinds of run measured", progress=True) as bar:
 
         def show(done: int, kinds: int) -> None:

@@ -1,4 +1,4 @@
-"""How far work is, told on stderr: lines, progress bars and times in words."""
+"""Progress on stderr: lines, progress bars and times in words."""
 
 import sys
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ def say(line: str, *, progress: bool = True) -> None:
 
 
 def ended_rows(records: Sequence[Record]) -> list[str]:
-    """Return a line about the runs of each cell: scores by seed, gap, time; or what went wrong."""
+    """Return a line about the runs of each cell: scores by seed, gap, time; or the failure."""
     cells: dict[str, list[Record]] = {}
     for record in sorted(records, key=lambda record: record.seed):
         cells.setdefault(f"{record.cell_hash} {record.status}", []).append(record)
@@ -68,5 +68,5 @@ def progress_bar(total: int, unit: str, *, progress: bool = True) -> Any:
 
 
 def tracked(items: list[Any]) -> Any:
-    """Iterate over metrics, and show how many are done if they take more than a second."""
+    """Iterate over metrics, and show progress if they take more than a second."""
     return tqdm(items, desc="metrics", file=sys.stderr, delay=1.0, leave=False)

@@ -1,4 +1,4 @@
-"""A results folder in Python: its runs as data frames, and what they say together."""
+"""A results folder in Python: runs as data frames, comparisons and reports."""
 
 from functools import cached_property
 from html import escape
@@ -32,7 +32,7 @@ _CELL = ["task", "backbone", "method", "variant", "seed"]
 
 
 def load(folder: str | PathLike[str] = "results") -> "Results":
-    """Read a results folder, however its runs were made.
+    """Read a results folder, whatever command or call made it.
 
     Raises:
         StoreError: if it holds neither a plan nor a record.
@@ -41,7 +41,7 @@ def load(folder: str | PathLike[str] = "results") -> "Results":
     if Path(folder).is_file():
         raise StoreError(f"{folder} is a file; give the folder that `--results` named")
     results = Results(folder)
-    _ = results.runs  # what is wrong shows now
+    _ = results.runs  # errors appear now
     return results
 
 
@@ -53,7 +53,7 @@ class Results:
 
     Attributes:
         path: the folder.
-        outcome: what the call of `run` or `tune` that returned this did; nothing after `load`.
+        outcome: outcome of the call of `run` or `tune` that returned this; None after `load`.
     """
 
     def __init__(self, path: str | PathLike[str], outcome: Outcome | None = None) -> None:
@@ -140,7 +140,7 @@ class Results:
 
         Raises:
             ConfigError: if both are the same, or a name fits several variants.
-            StoreError: if the folder does not have them, or nothing that they share.
+            StoreError: if the folder lacks one of them, or any data that they share.
         """
         where = Selection(names("tasks", tasks), names("backbones", backbones))
         return Comparison(compare(self._loaded, first, second, where, reference, matters))
@@ -154,7 +154,7 @@ class Results:
         reference: str = REFERENCE,
         matters: float | None = None,
     ) -> Verdict:
-        """Return what the report concludes: of all tasks of a suite together, then of each task.
+        """Return the report's conclusions: for all tasks of a suite together, then for each task.
 
         Args:
             tasks: show these alone; likewise ``backbones`` and ``methods``.
@@ -170,10 +170,10 @@ class Results:
         return Verdict(tuple(verdicts(loaded, summary, matters)))
 
     def predictions(self, run: Any, split: str = TEST) -> pd.DataFrame:
-        """Return what a run gave for each item: logits or texts beside what was right.
+        """Return a run's output for each item, logits or texts, with the right answer.
 
         Args:
-            run: its run hash, or the start of it; or a row of `runs`.
+            run: run hash, or the start of one; or a row of `runs`.
             split: "test", "train", "validation" or a further test split.
 
         Raises:
@@ -195,9 +195,9 @@ class Results:
         return frame
 
     def curves(self) -> pd.DataFrame:
-        """Return scores and losses along training, one row for each run, step and split.
+        """Return scores and losses during training, one row for each run, step and split.
 
-        `score` is that of the metric that picks checkpoints, on about 500 examples at most.
+        `score` is the metric that picks checkpoints, on at most about 500 examples.
         """
         return curves(self._loaded)
 
@@ -222,7 +222,7 @@ class Results:
             matters: least difference in score that matters; None for a default by metric.
 
         Returns:
-            What was written.
+            The written files.
 
         Raises:
             StoreError: if the folder has no such part, or ``out`` cannot be written.

@@ -1,4 +1,4 @@
-"""The functions of the Python API on what is stored: single runs, a folder, a file of outputs.
+"""The functions of the Python API on stored data: single runs, a folder, a file of outputs.
 
 As in `bench.api.calls`, the training libraries are loaded when a function is called.
 """
@@ -33,16 +33,16 @@ def reproduce(
     """Run a stored run again, alone, and compare; the results folder stays as it is.
 
     Args:
-        run: its run hash, the start of it, its record file, or a row of `Results.runs`.
-        results: the results folder.
-        data: folder of local data, as it was given to `run`.
-        backbone: the backbone, where it is not built in or on the hub.
+        run: run hash, the start of one, a record file, or a row of `Results.runs`.
+        results: results folder.
+        data: folder of local data, as given to `run`.
+        backbone: backbone, if it is not built in or on the hub.
         start: folder of the run's initial adapter, if it has one.
         offline: refuse what only the hub has, before any connection is tried.
         device: device to compute on: "auto", "cpu" or "cuda".
 
     Returns:
-        What differs; its `same` is true if status and all numbers agree.
+        The differences; `same` is true if status and all numbers agree.
 
     Raises:
         RecordError: if there is no such run, or its data are missing.
@@ -70,9 +70,9 @@ def export(
     """Train a stored run again and write it as an adapter folder for PEFT.
 
     Args:
-        run: its run hash, the start of it, its record file, or a row of `Results.runs`.
-        out: folder to write: a new or an empty one.
-        results: the results folder; this and all that follow are explained by `reproduce`.
+        run: run hash, the start of one, a record file, or a row of `Results.runs`.
+        out: folder to write, new or empty.
+        results: results folder; see `reproduce`.
         data: see `reproduce`.
         backbone: see `reproduce`.
         start: see `reproduce`.
@@ -96,7 +96,7 @@ def export(
 
 
 def status(results: str | PathLike[str] = "results") -> FolderStatus:
-    """Return how far the suites of a results folder are, who works there, and what failed.
+    """Return the progress of a results folder's suites, its workers and its failures.
 
     Raises:
         StoreError: if the folder holds neither a plan nor a record.
@@ -119,19 +119,19 @@ def score(
 
     Args:
         task: name of a built-in task, or its YAML file.
-        predictions: texts, one a line in .txt or a list in .json; or any predictions in .csv, .tsv,
-            .jsonl or .parquet with a column ``prediction``, or ``logit_0, logit_1, ...``, or
+        predictions: texts, one per line in .txt or a list in .json; or any predictions in .csv,
+            .tsv, .jsonl or .parquet with a column ``prediction``, or ``logit_0, logit_1, ...``, or
             ``prob_0, prob_1, ...``.
         references: rows with the task's columns: .csv, .tsv, .jsonl or .parquet.
         metrics: metrics instead of the task's own.
-        progress: whether to show on stderr how far slow metrics are.
+        progress: whether to show the progress of slow metrics on stderr.
 
     Returns:
-        The scores by metric, with the reason of each that is missing.
+        The scores by metric, with the reason for each missing one.
 
     Raises:
         ConfigError: if there is no such task or metric.
-        DataError: if a file cannot be read, or the two do not fit each other.
+        DataError: if a file cannot be read, or the two files do not match.
     """
     from gapbench.bench.api.progress import tracked
     from gapbench.bench.tasks.score import score as scored

@@ -30,7 +30,7 @@ from gapbench.bench.training.checkpoint import Checkpoints
 
 @dataclass(frozen=True)
 class Work:
-    """What a call asks for, and how it is done.
+    """A requested call, and how to do it.
 
     Attributes:
         name: name of the function that was called.
@@ -48,7 +48,7 @@ class Work:
 
     @classmethod
     def of(cls, function: Callable[..., Results], given: Mapping[str, Any]) -> Self:
-        """Return what a call of a function with these arguments asks for.
+        """Return the work of a call of a function with these arguments.
 
         Raises:
             ConfigError, DataError, BackboneError: naming the invalid or missing input; nothing
@@ -56,7 +56,7 @@ class Work:
         """
         engines.find(one_of("engine", given["engine"], engines.names()))
         device = one_of("device", given["device"], DEVICES)
-        if given["engine"] == "local":  # the computers of a cluster have devices of their own
+        if given["engine"] == "local":  # the computers of a cluster have their own devices
             choose_device(device)
         check_above_zero(given, "stack", "workers")
         check_above_zero(given, "time_budget", "checkpoint_minutes", whole=False)
@@ -97,7 +97,7 @@ class Work:
 
     @property
     def repeated_by(self) -> str:
-        """What does the same again, as plans name it: without what was tried again."""
+        """The command that repeats this call, as stored in plans: without its retries."""
         if isinstance(self.command, str):
             return typed(self.command)
         kept: list[str] = []
@@ -174,10 +174,10 @@ def _outcome(suite: str, runs: Sequence[Run], store: Store, done: GridResult) ->
 
 
 def _workers(wanted: Request, given: Mapping[str, Any]) -> int | None:
-    """Return how many workers a call asks for, or 1 where methods cannot reach other processes.
+    """Return the number of workers of a call, or 1 if methods cannot reach other processes.
 
     Raises:
-        ConfigError: if the engine has no other than such.
+        ConfigError: if the engine only has other processes.
     """
     workers: int | None = given["workers"]
     here = bound_here({run.cell.method for run in wanted.runs})
@@ -195,7 +195,7 @@ def _workers(wanted: Request, given: Mapping[str, Any]) -> int | None:
 
 
 def _spelled(function: Callable[..., Any], given: Mapping[str, Any]) -> str:
-    """Return a call as Python spells it, without what is as by default."""
+    """Return a call as Python code, without default values."""
     usual = {name: each.default for name, each in signature(function).parameters.items()}
     plain = {n: str(each) if isinstance(each, PathLike) else each for n, each in given.items()}
     suite = repr(plain["suite"]) if isinstance(plain["suite"], str) else "suite"

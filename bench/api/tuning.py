@@ -28,7 +28,7 @@ from gapbench.bench.tuning.study_plan import Search, StudyPlan
 
 
 def tuned(**given: Any) -> Results:
-    """Do what a call of `tune` asks for."""
+    """Do the work of a call of `tune`."""
     if given["engine"] != "local":
         raise ConfigError(
             f"--engine {given['engine']}: tune searches with the processes of this computer; leave "
@@ -36,7 +36,7 @@ def tuned(**given: Any) -> Results:
             "--results folder and one --storage URL"
         )
     how = _search(given)
-    # Of winners and defaults.
+    # The runs of winners and defaults.
     work = Work.of(tune, {**given, "checkpoint_minutes": CHECKPOINT_MINUTES})
     wanted = work.wanted
     plans, without = study_plan.studies(wanted.suite, wanted.planned, wanted.sources, how)
@@ -49,7 +49,7 @@ def tuned(**given: Any) -> Results:
 
 
 def _budgets(plans: list[StudyPlan], how: Search) -> Iterator[str]:
-    """Yield what studies may spend, in their own unit, in trials and in compute."""
+    """Yield the budgets of studies, in their own unit, in trials and in compute."""
     unit = how.limit.unit
     meant = "compute of that many trials of plain LoRA" if unit == "compute" else unit
     yield f"{len(plans)} studies of {how.limit.amount:g} each: {meant}"
@@ -63,7 +63,7 @@ def _budgets(plans: list[StudyPlan], how: Search) -> Iterator[str]:
 
 
 def _search(given: Mapping[str, Any]) -> Search:
-    """Return how to tune.
+    """Return the settings of the search.
 
     Raises:
         ConfigError: if a value is not allowed, or several budgets are given.

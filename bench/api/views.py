@@ -1,4 +1,4 @@
-"""Answers about results as small objects: what notebooks show of them, and their tables."""
+"""Answers about results as small objects, with tables and a notebook view."""
 
 from dataclasses import dataclass
 from html import escape
@@ -65,7 +65,7 @@ class Comparison:
 
     @property
     def content(self) -> dict[str, Any]:
-        """All numbers and sentences as plain data; what does not exist is None."""
+        """All numbers and sentences as plain data; missing ones are None."""
         return content(self.found)
 
     @property
@@ -75,7 +75,7 @@ class Comparison:
 
     @property
     def conclusion(self) -> str:
-        """On how many tasks each of the two is better."""
+        """Number of tasks on which each of the two is better."""
         return str(self.content["conclusion"])
 
     def __repr__(self) -> str:

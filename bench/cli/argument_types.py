@@ -1,4 +1,4 @@
-"""How the values of arguments are parsed: text to value, or an error that says what is expected."""
+"""Parsers of argument values: from text to a value, or an error with the expected form."""
 
 import argparse
 import math
@@ -54,7 +54,7 @@ def seconds(text: str) -> float:
     value = _number(text)
     if not 0.1 <= value <= 86400:
         raise argparse.ArgumentTypeError(
-            f"got {text!r}, expected seconds from 0.1 to 86400; a results folder comes before it"
+            f"got {text!r}, expected seconds from 0.1 to 86400; put a results folder before it"
         )
     return value
 
@@ -79,7 +79,7 @@ def _number(text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        return math.nan  # which is in no range
+        return math.nan  # not in any range
 
 
 def duration(text: str) -> float:

@@ -22,7 +22,7 @@ from gapbench.bench.execution import engines
 
 
 def suite(parser: argparse.ArgumentParser) -> None:
-    """Add the suite and the flags that pick a part of it."""
+    """Add the suite and the flags that select a part of it."""
     suite_tasks(parser)
     parser.add_argument(
         "--methods", type=names, default=None, metavar="A,B", help="only these methods"
@@ -45,13 +45,13 @@ def suite(parser: argparse.ArgumentParser) -> None:
 
 
 def suite_tasks(parser: argparse.ArgumentParser) -> None:
-    """Add the suite and the flag that picks some of its tasks."""
+    """Add the suite and the flag that selects some of its tasks."""
     parser.add_argument("suite", metavar="SUITE", help="name of a built-in suite, or a YAML file")
     parser.add_argument("--tasks", type=names, default=None, metavar="A,B", help="only these tasks")
 
 
 def sources(parser: argparse.ArgumentParser) -> None:
-    """Add where data and backbones come from."""
+    """Add the sources of data and backbones."""
     parser.add_argument(
         "--backbone",
         default=None,
@@ -69,7 +69,7 @@ def sources(parser: argparse.ArgumentParser) -> None:
 
 
 def offline(parser: argparse.ArgumentParser) -> None:
-    """Add the flag that keeps a command from asking the hub."""
+    """Add the flag that forbids connections to the hub."""
     parser.add_argument(
         "--offline",
         action="store_true",
@@ -78,7 +78,7 @@ def offline(parser: argparse.ArgumentParser) -> None:
 
 
 def stored_run(parser: argparse.ArgumentParser) -> None:
-    """Add a stored run, where all that it was made of is now, and where to compute."""
+    """Add a stored run, the folders of its inputs, and the device."""
     parser.add_argument(
         "run", metavar="RUN", help="record file, run hash, or first characters of the hash"
     )
@@ -95,7 +95,7 @@ def stored_run(parser: argparse.ArgumentParser) -> None:
 
 
 def results(parser: argparse.ArgumentParser, *, positional: bool = False) -> None:
-    """Add the results folder, as a flag or in its place."""
+    """Add the results folder, as a flag or as a positional argument."""
     help_text = "results folder (default: results)"
     if positional:
         parser.add_argument(
@@ -152,7 +152,7 @@ def comparison(parser: argparse.ArgumentParser) -> None:
 
 
 def device(parser: argparse.ArgumentParser) -> None:
-    """Add where to compute."""
+    """Add the device."""
     parser.add_argument(
         "--device",
         choices=DEVICES,
@@ -162,7 +162,7 @@ def device(parser: argparse.ArgumentParser) -> None:
 
 
 def parallel(parser: argparse.ArgumentParser) -> None:
-    """Add how much is done at once, and where."""
+    """Add the stack size and the device."""
     parser.add_argument(
         "--stack",
         type=number_or_auto,
@@ -174,7 +174,7 @@ def parallel(parser: argparse.ArgumentParser) -> None:
 
 
 def workers(parser: argparse.ArgumentParser) -> None:
-    """Add who works, and how many of them."""
+    """Add the engine and the number of workers."""
     parser.add_argument(
         "--engine",
         choices=engines.names(),
@@ -192,19 +192,19 @@ def workers(parser: argparse.ArgumentParser) -> None:
 
 
 def time_budget(parser: argparse.ArgumentParser) -> None:
-    """Add after which time to stop."""
+    """Add the time budget."""
     parser.add_argument(
         "--time-budget",
         type=duration,
         default=None,
         metavar="TIME",
-        help="end after this time (such as 45m or 1h30m), every method's first seed first; what "
-        "is in training then is saved, and the same command resumes later",
+        help="stop after this time (such as 45m or 1h30m), with every method's first seed first; "
+        "runs in training are saved, and the same command resumes later",
     )
 
 
 def checkpoints(parser: argparse.ArgumentParser) -> None:
-    """Add how often a stack in training is saved."""
+    """Add the interval between checkpoints."""
     parser.add_argument(
         "--checkpoint-minutes",
         type=minutes,

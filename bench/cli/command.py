@@ -1,4 +1,4 @@
-"""What a command is: a file of `bench.cli.commands` that has its name and defines what is below."""
+"""The interface of a command: a file of `bench.cli.commands` with its name defines all below."""
 
 import argparse
 from typing import Any, Protocol
@@ -10,8 +10,8 @@ class Command(Protocol):
     """A command. The first line of its docstring, without the full stop, is its summary.
 
     Attributes:
-        EXAMPLE: a command line that works.
-        ORDER: its place in the help, from small to large.
+        EXAMPLE: a valid command line.
+        ORDER: position in the help, in ascending order.
     """
 
     EXAMPLE: str
@@ -21,13 +21,13 @@ class Command(Protocol):
         """Add what can be typed after the name."""
 
     def main(self, options: argparse.Namespace) -> int:
-        """Do it and return the exit code.
+        """Run the command and return the exit code.
 
-        It imports what it needs only now: help and usage errors must not wait for the training
+        Imports happen only here, because help and usage errors must not wait for the training
         libraries.
         """
 
 
 def given(options: argparse.Namespace, *without: str) -> dict[str, Any]:
-    """Return the options that a function of `bench.api` takes by the same names."""
+    """Return the options that a function of `bench.api` takes under the same names."""
     return {name: value for name, value in vars(options).items() if name not in {*_OWN, *without}}

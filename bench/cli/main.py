@@ -1,9 +1,9 @@
-"""The command line: parse, call, and turn what went wrong into a message and an exit code.
+"""The command line: parse, call, and turn errors into a message and an exit code.
 
-What can be typed and what it does is in `bench.cli.commands`, one file a command.
+The commands are in `bench.cli.commands`, one file each.
 
 Results go to stdout, progress and messages to stderr. Exit codes: 0 all runs ok, 2 bad usage or
-invalid input, 3 finished with failed runs, 130 interrupted or out of time, and resumable.
+invalid input, 3 finished with failed runs, 130 interrupted or out of time (resumable).
 """
 
 import logging
@@ -39,10 +39,10 @@ def main(given: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("gapbench: interrupted; run the same command again to resume", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output, such as `head`, has gone
+    except BrokenPipeError:  # the reader of our output, such as `head`, has exited
         sys.stderr.close()
         return OK
-    except OSError as error:  # a permission, a name that is too long: what is wrong lies outside
+    except OSError as error:  # a permission, a name that is too long: an error outside gapbench
         if options.debug:
             raise
         print(f"gapbench: error: {one_line(str(error))}", file=sys.stderr)
@@ -50,14 +50,17 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def _print_anything() -> None:
-    """Escape what an encoding lacks, and let no stream that is closed or full end a command."""
+    """Escape unsupported characters, and keep a closed or full stream from ending a command."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
         elif isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    for name in ("write", "flush"):  # of progress and messages; without results a command fails
+    for name in (
+        "write",
+        "flush",
+    ):  # only for progress and messages; without results a command fails
         setattr(sys.stderr, name, _lenient(getattr(sys.stderr, name)))
 
 
@@ -76,7 +79,7 @@ class _OneLine(logging.Formatter):
 
 
 def _warnings() -> logging.Handler:
-    """Return what prints warnings; an interrupt that some library logs on its way is none."""
+    """Return the handler that prints warnings, without interrupts that libraries log."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_OneLine("gapbench: %(message)s"))
     handler.addFilter(lambda record: not _interrupted(record))

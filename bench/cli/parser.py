@@ -1,4 +1,4 @@
-"""From what is typed to a command and its options; the commands are in `bench.cli.commands`."""
+"""Parse a command line; the commands are in `bench.cli.commands`."""
 
 import argparse
 import difflib
@@ -10,7 +10,7 @@ from gapbench.bench.core.errors import without_password
 
 
 class _CommandParser(argparse.ArgumentParser):
-    """Refuses an unknown argument itself, with its own usage and what was probably meant."""
+    """Refuses an unknown argument with its own usage and a likely correction."""
 
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None

@@ -1,4 +1,4 @@
-"""How commands print tables."""
+"""Printing of tables and sentences by commands."""
 
 import json
 import sys
@@ -39,7 +39,7 @@ def _fit(cells: list[list[str]], widths: list[int]) -> None:
 
 
 def print_notes(notes: Iterable[str]) -> None:
-    """Print sentences to stderr, one a line."""
+    """Print sentences to stderr, one per line."""
     for note in notes:
         print(note, file=sys.stderr)
 

@@ -1,4 +1,4 @@
-"""`--version`, and `--version --json`: what a report of a fault should say of the installation."""
+"""`--version`, and `--version --json`: facts about the installation for bug reports."""
 
 import argparse
 import json
@@ -14,16 +14,16 @@ _FOR_DEVELOPERS = re.compile(r"extra == .(test|docs|dev)")
 
 
 class ShowVersion(argparse.Action):
-    """Print the version, or with `--json` after it the installation, and end."""
+    """Print the version, or the installation with `--json` after it, and exit."""
 
     def __init__(self, option_strings: Sequence[str], dest: str) -> None:
         super().__init__(
             option_strings,
             dest,
-            default=argparse.SUPPRESS,  # else it would be an option of every command
+            default=argparse.SUPPRESS,  # otherwise it would be an option of every command
             nargs=argparse.REMAINDER,
             metavar="",
-            help="show the version; --version --json shows the installation, for reports of faults",
+            help="show the version; --version --json shows the installation, for bug reports",
         )
 
     def __call__(
@@ -31,12 +31,12 @@ class ShowVersion(argparse.Action):
         parser: argparse.ArgumentParser,
         namespace: argparse.Namespace,  # noqa: ARG002 - the interface of an action
         values: str | Sequence[Any] | None,
-        option_string: str | None = None,  # noqa: ARG002 - likewise
+        option_string: str | None = None,  # noqa: ARG002 - the interface of an action
     ) -> None:
-        """Print and end; anything but `--json` after the flag is refused."""
+        """Print and exit; anything but `--json` after the flag is refused."""
         if values not in ([], ["--json"]):
             parser.error(
-                f"--version takes nothing or --json after it, got {' '.join(values or ())}"
+                f"--version takes nothing, or --json after it; got {' '.join(values or ())}"
             )
         text = json.dumps(installation(), indent=2) if values else f"gapbench {__version__}"
         print(text)
@@ -64,7 +64,7 @@ def installation() -> dict[str, Any]:
 
 
 def _packages() -> dict[str, str | None]:
-    """Return the version of every package that gapbench works with, None where it is absent."""
+    """Return the version of every package that gapbench uses, None if absent."""
     used = [line for line in requires("gapbench") or () if not _FOR_DEVELOPERS.search(line)]
     names = {re.split(r"[\s\[<>=!~;]", line, maxsplit=1)[0] for line in used}
     return {name: _version(name) for name in sorted(names, key=str.lower)}

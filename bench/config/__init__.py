@@ -1,1 +1,1 @@
-"""What a run is asked to do: the validated configs of runs, tasks and their sources."""
+"""Validated configs of runs, tasks and their sources."""

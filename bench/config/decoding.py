@@ -1,4 +1,4 @@
-"""How text is decoded: the settings alone, so that tasks can hold them without loading torch.
+"""Settings of decoding, apart from the search so that tasks can hold them without torch.
 
 The search itself is `bench.tasks.generation`.
 """
@@ -12,7 +12,7 @@ class Decoding(FrozenModel):
     """Settings of beam search; one beam is greedy decoding.
 
     The defaults are those of LoRA's GPT-2 experiments on WebNLG and DART (Hu et al. 2022), which
-    HiddenKey and BiLoRA keep; for E2E their length penalty is 0.9.
+    HiddenKey and BiLoRA keep; for E2E the length penalty there is 0.9.
     """
 
     beams: int = Field(
@@ -22,18 +22,18 @@ class Decoding(FrozenModel):
         default=0.8,
         ge=0.0,
         le=100.0,
-        description="power of the token count that divides a sequence's log-probability; the "
-        "higher, the longer the texts, and 0 for none",
+        description="power of the token count that divides a sequence's log-probability; higher "
+        "values give longer texts, 0 turns it off",
     )
     no_repeat_ngram: int = Field(
         default=4,
         ge=0,
         le=1000,
-        description="no run of so many tokens occurs twice, prompt included; 0 allows all",
+        description="size of the n-grams that must not repeat, prompt included; 0 allows all",
     )
     max_new_tokens: int = Field(
         default=64,
         ge=1,
         le=100_000,
-        description="tokens after which a text is cut, end token included",
+        description="largest number of tokens in a text, end token included",
     )

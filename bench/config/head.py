@@ -1,4 +1,4 @@
-"""Which head of the model library a task puts on a backbone; plain data, without torch."""
+"""The model library's head for a task, as plain data without torch."""
 
 from dataclasses import dataclass
 
@@ -9,8 +9,8 @@ class Head:
 
     Attributes:
         auto_class: the model library's class that loads a backbone with this head.
-        families: the library's mapping that names the architectures which have it.
-        peft_task: PEFT's name of what such a model does.
+        families: the library's mapping of the architectures with this head.
+        peft_task: PEFT's name of the task type.
     """
 
     auto_class: str

@@ -1,7 +1,7 @@
 """The settings of one run: cell (task x backbone x method x config) and seed, with their hashes.
 
 Method settings are already resolved here (defaults filled in by the method's own `Config`), so that
-two ways to write the same run share one hash.
+two spellings of the same run share one hash.
 """
 
 from dataclasses import dataclass
@@ -22,24 +22,24 @@ from gapbench.bench.core.schema import FrozenModel, content_hash
 Protocol = Literal["strict", "paper"]
 Precision = Literal["fp32", "bf16", "fp64"]
 StoredPredictions = Literal["test", "all"]
-"""Of which splits a run stores predictions: of the main test split, or of all that are scored."""
+"""Splits whose predictions a run stores: the main test split, or all that are scored."""
 Resample = Literal["fixed", "per_seed"]
 """Whether all seeds train on one sample of `Budget.train_size` examples, or draw their own."""
 
 
 class Budget(FrozenModel):
-    """What every method of a suite gets alike; no method may override it."""
+    """The budget, equal for all methods of a suite; no method may override it."""
 
     epochs: float | None = Field(
         default=None, gt=0, le=1e6, description="passes over the training set"
     )
     steps: int | None = Field(default=None, ge=1, le=10**9, description="optimiser updates")
-    batch_size: int = Field(default=16, ge=1, le=10**6, description="examples an update, a run")
+    batch_size: int = Field(default=16, ge=1, le=10**6, description="examples per update and run")
     evaluations: int = Field(
         default=10,
         ge=1,
         le=10**5,
-        description="points along training at which all splits are scored",
+        description="number of points in training at which all splits are scored",
     )
     train_size: int | None = Field(
         default=None,
@@ -57,7 +57,7 @@ class Budget(FrozenModel):
         """Return the number of updates for ``n_train`` examples (a partial batch counts as one)."""
         if self.steps is not None:
             return self.steps
-        assert self.epochs is not None  # noqa: S101 - `_one_length` has made sure
+        assert self.epochs is not None  # noqa: S101 - `_one_length` guarantees it
         return max(1, round(self.epochs * -(-n_train // self.batch_size)))
 
 
@@ -71,10 +71,13 @@ class Training(FrozenModel):
     learning_rate: float = Field(default=5e-4, gt=0, le=1, description="peak rate")
     weight_decay: float = Field(default=0.0, ge=0, le=1, description="decoupled decay")
     warmup_fraction: float = Field(
-        default=0.06, ge=0, lt=1, description="share of all steps with a linearly rising rate"
+        default=0.06,
+        ge=0,
+        lt=1,
+        description="share of all steps with a linearly rising learning rate",
     )
     schedule: Literal["linear", "cosine", "constant"] = Field(
-        default="linear", description="shape of the rate after warm-up"
+        default="linear", description="shape of the learning rate after warm-up"
     )
     max_grad_norm: float | None = Field(
         default=1.0, gt=0, description="global gradient norm of one run; None does not clip"
@@ -101,7 +104,7 @@ class Cell(FrozenModel):
     data: Fingerprint
     backbone: Fingerprint
     start: Fingerprint | None = Field(
-        default=None, description="adapter that runs start from; None starts from the backbone"
+        default=None, description="adapter that runs start from; None: the backbone"
     )
     head: Literal["keep"] | None = Field(
         default=None, description="keep: runs start from the checkpoint's head; None draws new ones"
@@ -115,14 +118,14 @@ class Cell(FrozenModel):
         default=0.0,
         ge=0,
         lt=1,
-        description="rate of the backbone's own hidden-state dropout; 0 as in the HiddenKey paper",
+        description="drop rate of the backbone's hidden-state dropout; 0 as in the HiddenKey paper",
     )
     precision: Precision = "fp32"
     resample: Resample = "fixed"
 
     @model_serializer(mode="wrap")
     def _without_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out `resample` where it is fixed, as it was before: that keeps all hashes."""
+        """Leave out `resample` if it is fixed, so that older hashes stay the same."""
         content: dict[str, Any] = dump(self)
         if self.resample == "fixed":
             content.pop("resample", None)

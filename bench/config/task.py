@@ -1,7 +1,7 @@
-"""Task definitions as data: what a task's columns, labels, splits and metrics are.
+"""Task definitions as data: columns, labels, splits and metrics.
 
-A task is one YAML file, built in (`suites/tasks/`) or the user's own. Here stands what tasks of all
-kinds share; the fields of one kind, and all else about it, are in its file in `bench.tasks.kinds`.
+A task is one YAML file, built in (`suites/tasks/`) or the user's own. This file holds the fields of
+all kinds; everything about one kind is in its file in `bench.tasks.kinds`.
 """
 
 from collections.abc import Mapping
@@ -21,11 +21,11 @@ from gapbench.bench.metrics.base import Metric
 from gapbench.bench.metrics.base import get as get_metric
 
 Loss = Literal["cross_entropy", "squared_error"]
-_KINDS = "gapbench.bench.tasks.kinds"  # where each kind has its file, found as methods are
+_KINDS = "gapbench.bench.tasks.kinds"  # package of the kinds, one file each, found like methods
 
 
 class Splits(FrozenModel):
-    """Which official split serves for training and which for the final score."""
+    """The official splits for training and for the final score."""
 
     train: Name = "train"
     test: Name = "test"
@@ -36,7 +36,7 @@ class Splits(FrozenModel):
 
     @property
     def official(self) -> dict[str, str]:
-        """Official splits by what they serve for."""
+        """Official splits by their role."""
         return {"train": self.train, "test": self.test} | (self.more or {})
 
 
@@ -44,15 +44,15 @@ class Task(FrozenModel):
     """One task. `metrics[0]` is the main metric: leaderboards use it.
 
     `checkpoint_metric` picks the checkpoint: the main metric, unless that is too expensive to
-    compute at every evaluation point, as metrics of decoded texts are.
+    compute at every evaluation point, as for metrics of decoded texts.
 
-    Each kind of task adds its fields and checks in a class of its own, which `Task(...)` and
-    validation pick by the field ``kind``.
+    Each kind of task has a class with its fields and checks; `Task(...)` and validation pick it by
+    the field ``kind``.
 
     Attributes:
-        head: what a model of this kind answers with.
-        loss: of one target.
-        measures: what the metrics of this kind may measure (see `bench.metrics.base`).
+        head: head of the models for this kind.
+        loss: loss of one target.
+        measures: quantities that metrics of this kind may measure (see `bench.metrics.base`).
     """
 
     head: ClassVar[Head]
@@ -60,7 +60,7 @@ class Task(FrozenModel):
     measures: ClassVar[tuple[str, ...]]
 
     name: Name
-    version: int = Field(ge=1, description="raised by any change that can move a score")
+    version: int = Field(ge=1, description="raised by any change that can alter a score")
     kind: str
     description: str
     source: Source
@@ -75,11 +75,11 @@ class Task(FrozenModel):
         default=None, description="lowest and highest legal target of a regression task"
     )
     group: str | None = Field(
-        default=None, description="column whose equal values stay together in every cut"
+        default=None, description="column of groups; a group stays together in every cut"
     )
     metrics: tuple[str, ...] = Field(min_length=1)
     checkpoint_metric: str | None = Field(
-        default=None, description="what picks the checkpoint; None: the first of 'metrics'"
+        default=None, description="metric that picks the checkpoint; None: the first of 'metrics'"
     )
     splits: Splits = Splits()
     validation_size: int = Field(ge=1, description="examples cut from the official train split")
@@ -88,7 +88,7 @@ class Task(FrozenModel):
     citation: str = ""
 
     def __new__(cls, *_: object, **fields: object) -> Self:
-        """Return an empty task of the class that belongs to the kind."""
+        """Return an empty task of the kind's class."""
         owner = task_class(fields) if cls is Task else cls
         return cast("Self", super().__new__(owner))
 
@@ -155,12 +155,12 @@ class Task(FrozenModel):
         return self.text
 
     def identity(self) -> dict[str, Any]:
-        """Return every field that can move a score, for hashing.
+        """Return every field that can alter a score, for hashing.
 
-        What is None is left out, so that a field added later changes no hash of those without it.
+        Fields that are None are left out, so that a new field keeps the hashes of tasks without it.
         """
         words = {"description": True, "licence": True, "citation": True}
-        # Of a user's own files the content counts, which the fingerprint of the data says.
+        # For a user's own files the content counts; the fingerprint of the data covers it.
         excluded = words | {"source": {"train": True, "test": True}}
         return self.model_dump(mode="json", exclude=excluded, exclude_none=True)
 
@@ -214,7 +214,7 @@ def parse(content: object, place: str) -> Task:
 
 
 def builtin_names() -> list[str]:
-    """Return the names of the tasks that travel with the package."""
+    """Return the names of the tasks in the package."""
     folder = files("gapbench.suites") / "tasks"
     return sorted(
         entry.name.removesuffix(".yaml")
@@ -224,7 +224,7 @@ def builtin_names() -> list[str]:
 
 
 def load(name: str, folder: Path | None = None) -> Task:
-    """Read the task ``name`` from ``folder`` (a suite's own neighbours first) or the built-in ones.
+    """Read the task ``name`` from ``folder`` (files beside a suite) or the built-in tasks.
 
     Raises:
         ConfigError: if there is no such task, or its file is invalid.

@@ -1,6 +1,6 @@
 """Where a task's rows come from: the hub, a generator of this package, or files.
 
-What is in such a place is found by `bench.data.sources`, and read by `bench.data.rows`.
+`bench.data.sources` finds these places, and `bench.data.rows` reads them.
 """
 
 from collections.abc import Mapping
@@ -48,7 +48,7 @@ class OwnSource(FrozenModel):
 
     train: PathStr = Field(description="path, relative to the task file")
     test: PathStr | None = Field(
-        default=None, description="likewise; None: cut from the train file"
+        default=None, description="path, as for train; None: cut from the train file"
     )
     test_share: float | None = Field(
         default=None, gt=0, lt=1, description="share of the train file cut as test, without 'test'"
@@ -61,7 +61,7 @@ class OwnSource(FrozenModel):
         return self
 
     def beside(self, folder: Path) -> Self:
-        """Return the same with paths that do not depend on where the task file is."""
+        """Return the same source with paths that do not depend on the place of the task file."""
         paths = {"train": self.train, "test": self.test}
         made = {name: str((folder / path).resolve()) for name, path in paths.items() if path}
         return self.model_copy(update=made)

@@ -1,7 +1,7 @@
-"""Encoded splits: token sequences as flat arrays, and what a model must decide in each of them.
+"""Encoded splits: token sequences as flat arrays, with their targets.
 
-An *example* is what the task counts: a sentence, a question, a record to be told. It is
-one sequence, or several neighbours: one for each reference, choice or window. A *target* is one
+An *example* is the unit that a task counts: a sentence, a question, a record. It has
+one sequence or several adjacent ones: one for each reference, choice or window. A *target* is one
 softmax (or one value) that a sequence is trained on. `bench.tasks.kinds` makes the arrays.
 """
 
@@ -26,7 +26,7 @@ Arrays = dict[str, NDArray[Any]]
 class EncodedSplit:
     """Sequences, concatenated; sequence i is ``input_ids[offsets[i]:offsets[i + 1]]``.
 
-    As it stands it is for tasks whose examples are single sequences with one target each.
+    This base class is for tasks whose examples are single sequences with one target each.
 
     Attributes:
         input_ids: (all tokens,) int32.
@@ -35,9 +35,9 @@ class EncodedSplit:
         targets: (examples,) int64 class indices, or float32 values for regression.
         example_ids: (examples,) row number in the official split.
         truth: true probabilities (examples, classes) or true means (examples, 1) of built-in tasks.
-        cut: (examples,) whether some of the input was dropped to fit; None where none ever is.
+        cut: (examples,) whether some of the input was dropped to fit; None if that never happens.
         escaped: (examples,) whether words in its texts are special tokens of the backbone, here
-            read as plain text; None where they are not looked for.
+            read as plain text; None if not checked.
         pad_id: token id used for padding.
     """
 
@@ -67,7 +67,7 @@ class EncodedSplit:
 
     @property
     def trained(self) -> Indices:
-        """Sequences that training draws from."""
+        """Indices of the sequences that training draws from."""
         return np.arange(len(self.lengths))
 
     def sequences(self, examples: Indices) -> Indices:
@@ -75,10 +75,10 @@ class EncodedSplit:
         return examples
 
     def inputs_and_targets(self, sequences: Indices) -> tuple[Arrays, NDArray[Any]]:
-        """Return more inputs of the model, and the targets: (sequences, ...), `IGNORED` for none.
+        """Return extra model inputs, and the targets: (sequences, ...), padded with `IGNORED`.
 
         Args:
-            sequences: which, (sequences,).
+            sequences: indices of the sequences, (sequences,).
         """
         return {}, self.targets[sequences]
 
@@ -89,7 +89,7 @@ class GroupedSplit(EncodedSplit):
 
     Attributes:
         sequence_offsets: (examples + 1,) first sequence of each example.
-        texts: of each example, the references its outputs are scored against.
+        texts: references of each example, for scoring.
     """
 
     sequence_offsets: Indices
@@ -109,7 +109,7 @@ class CausalSplit(GroupedSplit):
     """Texts that continue prompts; every token after the prompt is a target.
 
     Attributes:
-        prompts: (sequences,) tokens of each sequence that are given.
+        prompts: (sequences,) number of prompt tokens in each sequence.
         characters: (sequences,) length of the target text.
     """
 
@@ -133,10 +133,10 @@ class CausalSplit(GroupedSplit):
 
 
 class SealedSplit(EncodedSplit):
-    """A split that is not to be looked at: whatever is asked of it, it refuses."""
+    """A split that must not be read: every access is refused."""
 
     def __init__(self) -> None:
-        """Hold nothing: there is no way to open the seal."""
+        """Store nothing, so that the seal cannot be opened."""
 
     def __len__(self) -> int:
         """Refuse.
@@ -165,10 +165,9 @@ class TaskData:
     """The splits of a task as one backbone reads them.
 
     Attributes:
-        train, validation, test: what training, the choice of a checkpoint and the score are from.
+        train, validation, test: splits for training, checkpoint choice and the score.
         more: further test splits by name.
-        train_overlap: of each split but train, how many of its examples have an input that train
-            has too.
+        train_overlap: number of examples in each split except train whose input is in train too.
     """
 
     train: EncodedSplit
@@ -179,29 +178,29 @@ class TaskData:
 
     @property
     def sealed(self) -> bool:
-        """Whether the test splits are out of reach, because settings are being chosen."""
+        """Whether the test splits are sealed, because settings are being chosen."""
         return isinstance(self.test, SealedSplit)
 
     @property
     def eval_split(self) -> str:
-        """The split that gaps are measured on: test, or validation where that is sealed."""
+        """The split that gaps are measured on: test, or validation if test is sealed."""
         return "validation" if self.sealed else "test"
 
     @property
     def open(self) -> dict[str, EncodedSplit]:
-        """Return every split that may be looked at, by name."""
+        """Return every split that may be read, by name."""
         splits = {"train": self.train, "validation": self.validation}
         return splits if self.sealed else splits | {"test": self.test, **self.more}
 
     def seal(self) -> "TaskData":
-        """Return the same without anything that is known of the test splits."""
+        """Return the same data with sealed test splits."""
         overlap = {name: n for name, n in self.train_overlap.items() if name == "validation"}
         return replace(self, test=SealedSplit(), more={}, train_overlap=overlap)
 
 
 @dataclass(frozen=True)
 class Texts:
-    """One JSON value an example, kept as bytes so that a file of them can be mapped into memory."""
+    """One JSON value per example, as bytes, so that a file of them can be mapped into memory."""
 
     content: NDArray[np.uint8]
     ends: Indices
@@ -215,11 +214,11 @@ class Texts:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> "Texts":
-        """Read what `arrays` gives."""
+        """Read the result of `arrays`."""
         return cls(arrays["texts.content"], arrays["texts.ends"])
 
     def arrays(self) -> Arrays:
-        """Return what is stored, by name."""
+        """Return the stored arrays by name."""
         return {"texts.content": self.content, "texts.ends": self.ends}
 
     def __getitem__(self, example: int) -> Any:

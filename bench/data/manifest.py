@@ -1,8 +1,7 @@
-"""The list of what `gapbench fetch` put into a folder, by which changed files are told.
+"""The manifest of a folder that `gapbench fetch` filled, for detecting changed files.
 
-The folder holds ``data/<task>/<split>.parquet``, ``backbones/<name>/...`` and this list. Filling it
-is the work of `bench.experiment.mirror`; `bench.data.sources` checks files against it when they are
-used.
+The folder holds ``data/<task>/<split>.parquet``, ``backbones/<name>/...`` and this list.
+`bench.experiment.mirror` fills it; `bench.data.sources` checks files against it when they are used.
 """
 
 from pathlib import Path
@@ -23,7 +22,7 @@ Inside = Annotated[str, Field(pattern=r"^(data|backbones)(/[^/\\\x00]+){2}$")]
 
 
 class File(FrozenModel):
-    """One file as it was fetched."""
+    """One file as fetched."""
 
     sha256: str
     bytes: int
@@ -34,7 +33,7 @@ class Item(FrozenModel):
 
     Attributes:
         source: repository, configuration and revision; or the hash of local files.
-        files: by their path in the folder.
+        files: files by their path in the folder.
         complete: False while files may be missing.
     """
 
@@ -52,7 +51,7 @@ class Item(FrozenModel):
 
     @property
     def folder(self) -> str:
-        """Where its files are, under the folder of the manifest."""
+        """Path of its files under the folder of the manifest."""
         return f"{self.part}/{self.name}"
 
 
@@ -70,7 +69,7 @@ class Manifest(FrozenModel):
 
 
 def load(folder: Path) -> Manifest | None:
-    """Return the manifest of a folder, None if it has none of ours.
+    """Return the manifest of a folder, None if it has none from gapbench.
 
     Raises:
         StoreError: if it is damaged.
@@ -85,8 +84,8 @@ def load(folder: Path) -> Manifest | None:
         return Manifest.model_validate(content)
     except (OSError, ValueError, ValidationError) as error:
         raise StoreError(
-            f"{path} is no manifest that can be read: {error}; fetch into another folder, or take "
-            "the manifest out to use the files unchecked"
+            f"{path} is not a readable manifest: {error}; fetch into another folder, or remove "
+            "the manifest to use the files unchecked"
         ) from None
 
 

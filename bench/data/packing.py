@@ -1,10 +1,10 @@
-"""Sequences laid out for scoring, so that what the sequences of an example share is read once.
+"""Packing of sequences for scoring, so that their shared prefix is read only once.
 
-A row holds the tokens that several sequences of an example begin with, then the rest of each. A
-mask keeps the rests from seeing each other, and all of them count on from where the shared part
-ends. So a question's prompt is read once for all choices, and a record once for several references.
+A row holds the shared prefix of several sequences of an example, then the rest of each. A mask
+keeps the rests from seeing each other, and their positions continue from the end of the prefix. A
+question's prompt is thus read once for all choices, and a record once for several references.
 
-Models whose layers cannot be told which tokens see which have a row for each sequence instead.
+Models that ignore such masks get one row per sequence instead.
 """
 
 from collections.abc import Sequence
@@ -18,21 +18,21 @@ from numpy.typing import NDArray
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.data.encoded import CausalSplit, Indices
 
-_ROOM = 256  # tokens of a row beside the shared ones; attention costs the square of its length
+_ROOM = 256  # tokens of a row after the prefix; attention costs the square of its length
 _PADDING = -1
 
 
 @dataclass(frozen=True)
 class Row:
-    """One row, and what is asked of it.
+    """One row, and the targets to predict from it.
 
     Attributes:
-        tokens: (width,) shared ones first.
-        positions: (width,) place of each token in its own sequence.
+        tokens: (width,) shared prefix first.
+        positions: (width,) position of each token in its own sequence.
         owners: (width,) 0 for shared tokens, else the number of the sequence in the row.
         wanted: (targets,) which tokens of the row to predict from.
-        targets: (targets,) the tokens that follow them.
-        numbers: (targets,) of each among the targets of all rows.
+        targets: (targets,) the tokens that follow.
+        numbers: (targets,) index of each among the targets of all rows.
     """
 
     tokens: NDArray[np.int32]
@@ -47,7 +47,7 @@ def pack(split: CausalSplit, examples: Indices, *, together: bool = True) -> lis
     """Return rows with every sequence of some examples; their targets are numbered in order.
 
     Args:
-        split: holds the sequences.
+        split: split with the sequences.
         examples: some of its examples.
         together: whether sequences of an example share rows; otherwise each has its own.
     """
@@ -69,7 +69,7 @@ def pack(split: CausalSplit, examples: Indices, *, together: bool = True) -> lis
 
 
 def batch(rows: Sequence[Row], runs: int, pad_id: int, device: torch.device) -> Batch:
-    """Return rows as a batch that every run reads alike; run-major, without targets."""
+    """Return rows as a batch shared by all runs; run-major, without targets."""
     owners = _padded([row.owners for row in rows], _PADDING)
     inputs: dict[str, NDArray[Any]] = {
         "input_ids": _padded([row.tokens for row in rows], pad_id),
@@ -91,12 +91,12 @@ def _seen(owners: Indices) -> NDArray[np.bool_]:
     places = np.arange(owners.shape[1])
     seen = (owners[:, None] == 0) | (owners[:, None] == owners[:, :, None])
     seen &= (owners[:, None] != _PADDING) & (places <= places[:, None])
-    seen |= places == places[:, None]  # padding sees itself: to see nothing would be no number
+    seen |= places == places[:, None]  # padding sees itself: seeing nothing would give NaN
     return np.asarray(seen[:, None])
 
 
 def _shared(split: CausalSplit, members: Indices) -> int:
-    """Return how many tokens of their prompts all of some sequences begin with."""
+    """Return the length of the prompt prefix that all sequences share."""
     most = int(split.prompts[members].min())
     begins = split.input_ids[split.offsets[members][:, None] + np.arange(most)]
     differs = (begins != begins[0]).any(axis=0)
@@ -123,7 +123,7 @@ def _row(split: CausalSplit, members: Indices, shared: int, number: int) -> Row:
 
 
 def _padded(values: Sequence[NDArray[np.integer]], filling: int) -> Indices:
-    """Lay arrays out as (rows, longest)."""
+    """Pad arrays to (rows, longest)."""
     out = np.full((len(values), max(map(len, values))), filling, dtype=np.int64)
     for row, each in zip(out, values, strict=True):
         row[: len(each)] = each

@@ -1,8 +1,7 @@
 """Read files of rows as columns: Parquet, CSV, TSV and JSON lines, chosen by suffix.
 
-Nothing is guessed from the content that could be guessed wrong: a file that contradicts its suffix
-is refused. What the columns must hold is checked by those who ask for them (`bench.data.rows`,
-`bench.experiment.scaffold`).
+No guess is made that could be wrong: a file that contradicts its suffix is refused. The callers
+(`bench.data.rows`, `bench.experiment.scaffold`) check the content of columns.
 """
 
 import codecs
@@ -25,31 +24,31 @@ Columns = dict[str, list[Any]]
 
 MOST_BYTES = 2**31 - 2
 """Size of a CSV or TSV file: the library reads one block, so that all rows decide a type."""
-_QUOTED = re.compile(r'"(?:[^"]|"")*"')  # a field of a program that doubles quotes inside
+_QUOTED = re.compile(r'"(?:[^"]|"")*"')  # a field in which quotes are doubled
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
-# Those of the library, but for not-a-number, which is a number that is not finite.
+# The library's marks except NaN, which is a number.
 _NULLS = [name for name in pc.ConvertOptions().null_values if "nan" not in name.lower()]
 _SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
-_MARKS = {  # of an encoding, at the start of a file; the longer ones first
+_MARKS = {  # byte-order marks of encodings, longer ones first
     codecs.BOM_UTF32_LE: "utf-32",
     codecs.BOM_UTF32_BE: "utf-32",
     codecs.BOM_UTF16_LE: "utf-16",
     codecs.BOM_UTF16_BE: "utf-16",
     codecs.BOM_UTF8: "utf-8-sig",
 }
-csv.field_size_limit(MOST_BYTES)  # by itself it takes no text above 128 KiB
+csv.field_size_limit(MOST_BYTES)  # the default limit is 128 KiB
 
 
 def read(path: Path, texts: Sequence[str] = ()) -> Columns:
     """Return the columns of a file, in the file's order.
 
     Args:
-        path: its suffix says what it is.
-        texts: columns that hold text, even if it looks like numbers or dates; of CSV and TSV only,
-            as the other formats tell them apart.
+        path: path of the file; its suffix is the format.
+        texts: columns that hold text, even if it looks like numbers or dates; needed for CSV
+            and TSV only, since other formats are typed.
 
     Raises:
-        DataError: if the suffix is unknown, or the file cannot be read as what it says.
+        DataError: if the suffix is unknown, or the file cannot be read in that format.
     """
     if suffix(path) not in _READERS:
         raise DataError(
@@ -66,12 +65,12 @@ def read(path: Path, texts: Sequence[str] = ()) -> Columns:
 
 
 def suffix(path: Path) -> str:
-    """Return the suffix that tells a file's format, in lower case."""
+    """Return the suffix that names a file's format, in lower case."""
     return path.suffix.lower()
 
 
 def is_typed(path: Path) -> bool:
-    """Whether a file's format tells text from what looks like a number."""
+    """Whether a file's format distinguishes text from numbers."""
     return suffix(path) not in {".csv", ".tsv"}
 
 
@@ -99,13 +98,13 @@ def read_text(path: Path) -> str:
 
 
 def parse_rows(text: str) -> Any:
-    """Return the content of a JSON text that holds rows, whose texts must be whole characters.
+    """Return the content of a JSON text of rows; texts must not hold half a surrogate pair.
 
     Raises:
         ValueError: if it is not JSON, or has half a character.
     """
     content = parse_json(text)
-    if _HALF_PAIR.search(text):  # by an escape; files cannot hold one otherwise
+    if _HALF_PAIR.search(text):  # through an escape; files cannot hold one otherwise
         try:
             json.dumps(content, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
@@ -157,10 +156,10 @@ def _small_text(path: Path) -> str:
 
 
 def _check_header(text: str, separator: str, *, quoted: bool = True) -> None:
-    """Refuse a first line that is separated otherwise than the suffix says.
+    """Refuse a first line with another separator than the suffix implies.
 
     Raises:
-        ValueError: naming what separates it.
+        ValueError: naming the separator.
     """
     rows = csv.reader(
         io.StringIO(text, newline=""),
@@ -178,7 +177,7 @@ def _check_header(text: str, separator: str, *, quoted: bool = True) -> None:
 
 
 def _check_quotes(text: str) -> None:
-    """Refuse quotes that open a field and do not close it, as they swallow the rows behind them.
+    """Refuse quotes that open a field but do not close it, because they swallow later rows.
 
     Raises:
         ValueError: naming the line where the row begins.
@@ -190,17 +189,17 @@ def _check_quotes(text: str) -> None:
             begin = reader.line_num + 1
     except csv.Error:
         raise ValueError(
-            f"a quote opens a field of the row in line {begin}, and does not close it as far as "
+            f"a quote opens a field of the row in line {begin}, and does not close it by "
             f'line {reader.line_num}; put quotes around the whole field, and write "" for a quote '
             "inside it"
         ) from None
 
 
 def _is_quoted(text: str) -> bool:
-    """Whether quotes in a file with tabs stand around fields, as a program writes them.
+    """Whether quotes in a file with tabs enclose fields, as programs write them.
 
-    It closes all that it opens in the same line, and quotes all fields or those that need it: in
-    a file without line breaks in texts those that hold a quote, which it then doubles.
+    A program closes each quote in the same line, and quotes all fields or those that need it:
+    without line breaks in texts, those that hold a quote, which is then doubled.
     """
     if '"' not in text:
         return False
@@ -262,7 +261,7 @@ def _json_row(line: str, number: int) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"line {number}: {error}") from None
     if not isinstance(row, dict):
-        raise ValueError(f"line {number} is no object with a value for each column")  # noqa: TRY004
+        raise ValueError(f"line {number} is not an object with a value for each column")  # noqa: TRY004
     return row
 
 

@@ -1,7 +1,7 @@
 """A task's official rows: generated, from local files or from the hub, and checked on the way.
 
-What a row must hold depends on the kind of task: `bench.tasks.kinds` reads columns by the functions
-here.
+The content of a row depends on the kind of task: `bench.tasks.kinds` reads columns with these
+functions.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,14 +26,14 @@ TRUTH = "truth"
 
 @dataclass(frozen=True)
 class Rows:
-    """Units of one split: what they are made of, targets and, where known, the truth.
+    """Examples of one split: their content, targets and, where known, the truth.
 
     Attributes:
-        columns: what the kind of task encodes, each of length n.
+        columns: columns that the kind of task encodes, each of length n.
         targets: (n,), classes or values.
         truth: true probabilities (n, classes) or means (n, 1).
-        row_numbers: (n,) of each example in the official split; None if they are its rows in order.
-        groups: (n,) group that an example stays with in every cut; None if all differ.
+        row_numbers: (n,) row of each example in the official split; None if all rows in order.
+        groups: (n,) group of each example, kept together in every cut; None if all differ.
     """
 
     columns: Mapping[str, Sequence[Any]]
@@ -47,7 +47,7 @@ class Rows:
 
     @property
     def numbers(self) -> NDArray[np.int64]:
-        """Number of each example's row in the official split, (n,)."""
+        """Row number of each example in the official split, (n,)."""
         return np.arange(len(self)) if self.row_numbers is None else self.row_numbers
 
     def take(self, indices: NDArray[np.int64]) -> "Rows":
@@ -62,17 +62,15 @@ class Rows:
 
 
 def read_table(task: Task, split: str, sources: Sources) -> Table:
-    """Return the columns of one official split, named by what it serves for.
+    """Return the columns of one official split, named by its role.
 
     Raises:
-        DataError: naming the file or repository that cannot be had.
+        DataError: naming the file or repository that is not available.
     """
     source = task.source
     if isinstance(source, BuiltinSource):
         if split not in source.sizes:
-            raise DataError(
-                f"built-in tasks have no further test splits, got {split!r}; take it out"
-            )
+            raise DataError(f"built-in tasks have no further test splits, got {split!r}; remove it")
         made = generators.generate(source.builtin, split, source.sizes[split], source.seed)
         truth = made.true_mean[:, None] if made.true_mean is not None else made.true_probabilities
         return made.table() if truth is None else made.table() | {TRUTH: truth.tolist()}
@@ -83,14 +81,14 @@ def read_table(task: Task, split: str, sources: Sources) -> Table:
 
 
 def place(task: Task, split: str) -> str:
-    """Return how messages name a split."""
+    """Return the name of a split in messages."""
     if isinstance(task.source, OwnSource):
         return f"task {task.name!r}, file {own_file(task.source, split)}"
     return f"task {task.name!r}, split {task.splits.official[split]!r}"
 
 
 def own_file(source: OwnSource, split: str) -> Path:
-    """Return the file that a split is in; a test split may be part of the train file."""
+    """Return the file with a split; a test split may be part of the train file."""
     return Path(source.test if split == "test" and source.test else source.train)
 
 
@@ -111,14 +109,14 @@ def _official(task: Task, split: str, sources: Sources) -> Table:
 
 
 def read_classes(path: Path, task: Task, name: str, texts: Sequence[str] = ()) -> Table:
-    """Return the columns of a file, with what looks like a number as text where it names a class.
+    """Return the columns of a file; class names that look like numbers stay text.
 
-    Files of CSV and TSV do not tell "01" from 1.
+    CSV and TSV files do not distinguish "01" from 1.
 
     Args:
-        path: the file.
-        task: whose classes they are.
-        name: the column of classes, if the task has named ones.
+        path: path of the file.
+        task: task with the classes.
+        name: name of the column of classes, if the task has named classes.
         texts: columns that hold text.
 
     Raises:
@@ -139,17 +137,17 @@ def hub_split(task: Task, source: HubSource, split: str) -> Any:
     Raises:
         DataError: if neither has it.
     """
-    import datasets  # here, since it takes long to load and most tasks need no hub
+    import datasets  # imported here: it loads slowly and most tasks need no hub
 
     cache = str(cache_folder() / "datasets")
-    datasets.disable_progress_bars()  # they would run across the bar of the runs
+    datasets.disable_progress_bars()  # they would overwrite the progress bar of the runs
     try:
         return datasets.load_dataset(
             source.hub, source.config, revision=source.revision, split=split, cache_dir=cache
         )
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise DataError(
-            f"task {task.name!r}: the hub's {source.hub} ({split}) cannot be had: {error}; "
+            f"task {task.name!r}: the hub's {source.hub} ({split}) is not available: {error}; "
             "without a network give --data DIR"
         ) from None
 
@@ -187,7 +185,7 @@ def text_column(place: str, table: Table, name: str) -> list[str]:
 
 
 def linearised(value: Any) -> Any:
-    """Return a list of texts, or of lists of texts, as one text; anything else as it is.
+    """Return a list of texts, or of lists of texts, as one text; anything else unchanged.
 
     Items are joined by `` | ``, the parts of an item by `` : ``, as in LoRA's own data sets
     (Hu et al. 2021, WebNLG and DART). Parts may be a list, or a text with `` | `` between them.
@@ -222,7 +220,7 @@ def class_column(task: Task, place: str, table: Table) -> NDArray[np.int64]:
     """Return class numbers, (n,).
 
     Raises:
-        DataError: naming the first row that holds no legal label.
+        DataError: naming the first row without a legal label.
     """
     classes = ", ".join(map(str, task.labels))
     counted = f"whole numbers 0 to {len(task.labels) - 1} ({classes})"
@@ -231,10 +229,10 @@ def class_column(task: Task, place: str, table: Table) -> NDArray[np.int64]:
 
 
 def choice_numbers(task: Task, place: str, table: Table, sizes: Sequence[int]) -> NDArray[np.int64]:
-    """Return the number of each row's choice, (n,), of as many as ``sizes`` says.
+    """Return the number of each row's choice, (n,), among ``sizes`` choices.
 
     Raises:
-        DataError: naming the first row that holds none of its choices.
+        DataError: naming the first row without one of its choices.
     """
     names = f", or one of {', '.join(map(str, task.labels))}" if task.labels else ""
 
@@ -258,10 +256,10 @@ def _class_numbers(
 
 
 def _numbers(values: Sequence[Any], labels: Sequence[str | int]) -> list[int | None]:
-    """Return the number of the class that each value names or counts, None where it does neither.
+    """Return the class number that each value names or counts, None if it does neither.
 
-    Numbers are names where any of them is one: they count classes only if none is. Bools are the
-    names that they spell, and never numbers.
+    If any number is a class name, all numbers are names; otherwise they count classes. Bools are
+    names as spelled, never numbers.
     """
     known: dict[Any, int] = {name: number for number, name in enumerate(labels)}
     spelt = {str(name).lower(): number for name, number in known.items()}
@@ -280,12 +278,12 @@ def _numbers(values: Sequence[Any], labels: Sequence[str | int]) -> list[int | N
 
 
 def _name_any(values: Sequence[Any], labels: Sequence[str | int]) -> bool:
-    """Whether any value that looks like a number, or is text, names a class."""
+    """Whether any value that is text, or looks like a number, names a class."""
     return not {_name(value) for value in values}.isdisjoint(labels)
 
 
 def _name(value: Any) -> str | None:
-    """Return a value as the name that it may be: text without blanks around it, or a number."""
+    """Return a value as a possible name: stripped text, or a number."""
     if isinstance(value, str):
         return value.strip()
     return str(int(value)) if _is_whole(value) else None
@@ -298,13 +296,13 @@ def _is_whole(value: Any) -> bool:
 
 
 def are_named(task: Task) -> bool:
-    """Whether a task's classes have names, so that a number that is none counts them."""
+    """Whether a task's classes have names, so that other numbers count the classes."""
     return bool(task.labels) and all(isinstance(label, str) for label in task.labels)
 
 
 def illegal(place: str, row: int, name: str, value: Any, allowed: str) -> DataError:
-    """Return the error of a label that is not among those allowed."""
-    # What data sets write where they keep labels to themselves.
+    """Return the error for a label that is not allowed."""
+    # Placeholders in data sets that keep labels private.
     private = value in (None, -1, "", "-1")
     why = "; a test split without public labels cannot be scored" if private else ""
     return DataError(

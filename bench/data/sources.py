@@ -1,8 +1,8 @@
-"""Where data and backbones come from, and the fingerprints that make them part of a run's identity.
+"""Sources of data and backbones, and the fingerprints that make them part of a run's identity.
 
 Three kinds of each: built into the package, a local folder (`--data`, `--backbone`), or a hub
-repository at a pinned revision. Adapters that runs start from are local folders. Reading all these
-is the work of `bench.tasks.dataset`, `bench.models.loading` and `bench.models.initial_adapter`.
+repository at a pinned revision. Adapters that runs start from are local folders. They are
+read by `bench.tasks.dataset`, `bench.models.loading` and `bench.models.initial_adapter`.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ BACKBONE_FILES = (
     "config.json",
     "tokenizer.json",
     "tokenizer_config.json",
-    # What tokenizers are made of where there is no tokenizer.json, by the library's names.
+    # Files of tokenizers without a tokenizer.json, by the library's names.
     "special_tokens_map.json",
     "added_tokens.json",
     "vocab.txt",
@@ -36,7 +36,7 @@ BACKBONE_FILES = (
     "sentencepiece.bpe.model",
     "tokenizer.model",
 )
-"""Decides, beside the weights, what a backbone makes of a text."""
+"""Files that, besides the weights, decide how a backbone reads a text."""
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _HUB_ID = re.compile(
     r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)@(?P<revision>[0-9a-f]{40})"
@@ -54,8 +54,8 @@ class Sources:
     """Where this invocation finds data and backbones; runs themselves know only their hashes.
 
     Attributes:
-        data_folder: holds ``<task>/{train,validation,test}.parquet``, used instead of the hub.
-        offline: whether what only the hub has is refused, before any connection is tried.
+        data_folder: folder with ``<task>/{train,validation,test}.parquet``, in place of the hub.
+        offline: whether sources that only the hub has are refused without trying to connect.
         locations: name or folder of every backbone and adapter fingerprinted so far, by digest.
     """
 
@@ -67,7 +67,7 @@ class Sources:
         """Return the identity of a task's rows: generated, local files or a pinned revision.
 
         Raises:
-            DataError: if local files are missing, or the hub has the rows and must not be asked.
+            DataError: if local files are missing, or only the hub has the rows and offline is set.
         """
         source = task.source
         if isinstance(source, BuiltinSource):
@@ -107,7 +107,7 @@ class Sources:
 
         Raises:
             BackboneError: if the folder holds no safe weights, or a hub id has no pinned revision
-                or must not be asked for.
+                or offline is set.
         """
         folder = backbone_folder(name)
         if folder is not None:
@@ -146,7 +146,7 @@ class Sources:
         """Return the identity of an adapter folder that runs start from.
 
         Raises:
-            BackboneError: if it is none, or its weights are no safetensors.
+            BackboneError: if it is not an adapter folder, or its weights are not safetensors.
         """
         fingerprint = Fingerprint(name=folder.resolve().name, digest=_adapter_digest(folder))
         self.locations[fingerprint.digest] = str(folder)
@@ -166,11 +166,11 @@ class Sources:
         return Path(self.locations[start.digest])
 
     def _hub(self, what: str, repository: str, flag: str, error: type[BenchError]) -> None:
-        """Refuse a repository that must not be asked for, or that a folder would be taken for."""
+        """Refuse a repository if offline, or if a local folder has the same name."""
         if self.offline:
             raise error(
                 f"{what} would come from the hub ({repository}), which --offline forbids; copy it "
-                "with 'gapbench fetch' where there is a network, and give its folder by "
+                "with 'gapbench fetch' where there is a network, and give its folder with "
                 f"--{flag} DIR"
             )
         if Path(repository).exists():
@@ -188,7 +188,7 @@ class Sources:
 
 
 def builtin_backbones() -> list[str]:
-    """Return the names of the backbones that travel with the package."""
+    """Return the names of the backbones in the package."""
     folder = files("gapbench.bench.synthetic") / "backbones"
     return sorted(entry.name for entry in folder.iterdir() if entry.is_dir())
 
@@ -200,12 +200,12 @@ def backbone_folder(name: str) -> Path | None:
     try:
         path = Path(name).expanduser()
         return path if path.is_dir() else None
-    except (OSError, RuntimeError):  # a name longer than names can be, or of a user who is not
+    except (OSError, RuntimeError):  # a name that is too long, or of an unknown user
         return None
 
 
 def hidden_size(name: str) -> int | None:
-    """Return how many numbers stand for a token in a backbone, None if it is not on this computer.
+    """Return the hidden size of a backbone, None if it is not on this computer.
 
     Raises:
         BackboneError: if its folder has no readable configuration.
@@ -265,12 +265,12 @@ def _adapter_digest(folder: Path) -> str:
 
 
 def _own_digest(task: str, source: OwnSource) -> str:
-    """Return the hash of the files' content, wherever they are and whatever they are called."""
+    """Return the hash of the files' content, independent of their paths and names."""
     paths = [Path(path) for path in (source.train, source.test) if path]
     for path in paths:
         if not path.is_file():
             raise DataError(
-                f"task {task!r}: {path} does not exist; put it back, or mend the field 'source'"
+                f"task {task!r}: {path} does not exist; put it back, or correct the field 'source'"
             )
     return content_hash([file_digest(path) for path in paths])[:16]
 
@@ -282,12 +282,12 @@ def _spoilt(path: Path) -> str | None:
         return None
     again = "fetch the suite again into the same folder"
     if not item.complete:
-        return f"{path.parent} was not fetched to the end; {again}"
+        return f"{path.parent} was not fetched completely; {again}"
     known = item.files.get(f"{item.folder}/{path.name}")
     if known is not None and file_digest(path) == known.sha256:
         return None
     how = "has changed since it was fetched" if known else "is not what was fetched"
-    return f"{path} {how}; {again}, or take {manifest.NAME} out to use it unchecked"
+    return f"{path} {how}; {again}, or remove {manifest.NAME} to use it unchecked"
 
 
 def _joint_digest(paths: list[Path]) -> str:
@@ -295,10 +295,10 @@ def _joint_digest(paths: list[Path]) -> str:
 
 
 def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, remembered by path, size and all that the system says changed.
+    """Return the SHA-256 of a file, cached by path, size and all change times of the system.
 
-    Backbones can be many gigabytes, and planning must not read them again every time. The time of
-    modification can be set to anything, as by an archive or a wrong clock; the inode's can not.
+    Backbones can be many gigabytes, and planning must not read them again every time. The
+    modification time can be set to any value, for example by an archive; the inode's cannot.
     """
     stat = path.stat()
     changed = [stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
@@ -314,5 +314,5 @@ def file_digest(path: Path) -> str:
         memo.parent.mkdir(parents=True, exist_ok=True)
         memo.write_text(json.dumps({"sha256": digest}))
     except OSError:
-        pass  # the memo only saves time
+        pass  # the cache only saves time
     return digest

@@ -1,4 +1,4 @@
-"""The README of an exported adapter: the lines of code that load it, and what to give it."""
+"""The README of an exported adapter: code that loads it, and its inputs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -37,9 +37,9 @@ def page(record: Record, backbone: Backbone, base: Mapping[str, Any]) -> str:
     """Return the README of a record's adapter.
 
     Args:
-        record: of the run.
-        backbone: that it adapts.
-        base: what PEFT's configuration says of the backbone.
+        record: record of the run.
+        backbone: backbone of the adapter.
+        base: name of the backbone in PEFT's configuration.
     """
     cell, task = record.cell, record.cell.task
     settings: dict[str, Any] = {}
@@ -70,10 +70,10 @@ def page(record: Record, backbone: Backbone, base: Mapping[str, Any]) -> str:
 
 
 def _inputs(task: Task) -> str:
-    """Return what the model takes and gives, in sentences."""
+    """Return sentences about the model's inputs and outputs."""
     if task.head == LANGUAGE_MODEL:
         prompt = getattr(task, "prompt", None) or "\n".join(f"{{{name}}}" for name in task.text)
-        return f"Prompts are {prompt!r}, and what follows begins after a space."
+        return f"Prompts are {prompt!r}; the continuation begins after a space."
     columns = " and ".join(f"`{name}`" for name in task.text)
     takes = f"It takes batches of texts: {columns}."
     labels = ", ".join(f"{number} is {label!r}" for number, label in enumerate(task.labels))

@@ -1,6 +1,6 @@
-"""Costs of runs before the first has ended: measured on this machine by `bench.profiling.forecast`.
+"""Costs of runs before any has ended: measured on this machine by `bench.profiling.forecast`.
 
-What a few seconds of measuring do not reach is judged from what they did.
+Runs that are not measured within a few seconds are estimated from those that are.
 """
 
 import time
@@ -16,7 +16,7 @@ from gapbench.bench.profiling.forecast import run_seconds
 from gapbench.bench.profiling.self_check import checked_backbone
 from gapbench.bench.tasks import dataset
 
-LONGEST_S = 60.0  # after which no other kind of run is measured
+LONGEST_S = 60.0  # after this time no other kind of run is measured
 
 
 def calibrate(
@@ -25,16 +25,15 @@ def calibrate(
     device: torch.device,
     show: Callable[[int, int], None] = lambda *_: None,
 ) -> None:
-    """Add the seconds of every kind of run to costs that lack them, the most work first.
+    """Add missing seconds to the costs of every kind of run, those with the most work first.
 
-    Kinds whose backbone is still in the hub are left out, and so is what would be measured after
-    `LONGEST_S`.
+    Kinds with a backbone still on the hub are left out, as are kinds not reached in `LONGEST_S`.
 
     Args:
-        costs: to be completed.
-        runs: whose kinds are wanted.
-        device: where they will train.
-        show: called with the number of kinds measured so far and of all.
+        costs: costs to complete.
+        runs: runs of the kinds to measure.
+        device: device that they will train on.
+        show: called with the number of kinds measured so far and the total.
     """
     kinds: dict[CostKey, list[Run]] = {}
     for run in runs:
@@ -54,7 +53,7 @@ def calibrate(
 
 
 def _seconds(costs: Costs, runs: Sequence[Run], device: torch.device) -> float:
-    """Return what each of some runs of one cell takes; 0 where it will be skipped or fails."""
+    """Return the seconds of each of some runs of one cell; 0 if it will be skipped or fail."""
     cell = runs[0].cell
     try:
         backbone = checked_backbone(cell, costs.sources, device)
@@ -65,5 +64,5 @@ def _seconds(costs: Costs, runs: Sequence[Run], device: torch.device) -> float:
             return 0.0
         task_data = dataset.prepare(cell, costs.sources, backbone.reader)
         return run_seconds(runs, backbone, task_data, device)
-    except (BenchError, RuntimeError):  # what is wrong with it is for `check` and `run` to say
+    except (BenchError, RuntimeError):  # `check` and `run` report the error
         return 0.0

@@ -15,14 +15,14 @@ from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store
 
 CostKey = tuple[str, str, str]
-"""Task, backbone and method: the kind of a run, by which costs are measured."""
+"""Task, backbone and method: the kind of a run, for which costs are measured."""
 
-_SAMPLES = 5  # records read of each kind
-_UNKNOWN_ROWS = 10_000  # of training sets that are counted only when they are read
-_UNKNOWN_BYTES = 1e9  # of weights that are still in the hub
-_PROCESS_BYTES = 1e9  # of a worker with its libraries loaded
-_HEADROOM = 1.25  # over the largest peak of a few runs
-_COPIES = 3  # of weights: as read, as used, and what a pass leaves behind
+_SAMPLES = 5  # records read for each kind
+_UNKNOWN_ROWS = 10_000  # assumed rows of training sets that are not yet read
+_UNKNOWN_BYTES = 1e9  # assumed bytes of weights still on the hub
+_PROCESS_BYTES = 1e9  # memory of a worker with its libraries loaded
+_HEADROOM = 1.25  # factor on the largest peak of a few runs
+_COPIES = 3  # copies of the weights: as read, as used, and left over from a pass
 
 
 @dataclass
@@ -41,7 +41,7 @@ class Costs:
 
     @classmethod
     def measured(cls, store: Store, sources: Sources) -> "Costs":
-        """Return the costs in the records of a store; a few of each kind are read."""
+        """Return the costs from a store, reading a few records of each kind."""
         seconds: dict[CostKey, list[float]] = defaultdict(list)
         memory: dict[CostKey, list[float]] = defaultdict(list)
         for record in store.samples(_SAMPLES):
@@ -56,7 +56,7 @@ class Costs:
         )
 
     def relative_cost(self, cell: Cell) -> float:
-        """Return the cost of a run beside others: relative cost x steps x bytes of weights."""
+        """Return the cost of a run relative to others: relative cost x steps x bytes of weights."""
         method, config = registry.of_cell(cell)
         steps = cell.budget.total_steps(_rows(cell)) if method.trains else 1
         return method.relative_cost(config) * steps * self._weight_bytes(cell)
@@ -73,16 +73,16 @@ class Costs:
         )
 
     def cheapest_first(self, stacks: Iterable[Sequence[Run]]) -> list[Job]:
-        """Return stacks as jobs: those first that will probably end first."""
+        """Return stacks as jobs, those expected to end first in front."""
         jobs = [self.job(runs) for runs in stacks]
         rate = seconds_per_cost(jobs) or 1.0
         return sorted(jobs, key=lambda job: expected(job, rate))
 
     def longest_first(self, stacks: Iterable[Sequence[Run]]) -> list[Job]:
-        """Return stacks as jobs: longest first, those of a task, backbone and method together.
+        """Return stacks as jobs: longest first, grouped by task, backbone and method.
 
-        So no worker begins the longest stack when all others are done, and a worker has mostly
-        loaded the data and the backbone of its next stack already.
+        This way no worker begins the longest stack after all others are done, and a worker has
+        usually loaded the data and backbone of its next stack already.
         """
         jobs = [self.job(runs) for runs in stacks]
         rate = seconds_per_cost(jobs) or 1.0
@@ -110,7 +110,7 @@ def seconds_per_cost(jobs: Iterable[Job]) -> float | None:
 
 
 def expected(job: Job, seconds_per_cost: float) -> float:
-    """Return the seconds of a job, judged by its relative cost where nothing was measured."""
+    """Return the seconds of a job, estimated from its relative cost if not measured."""
     return job.relative_cost * seconds_per_cost if job.seconds is None else job.seconds
 
 
@@ -120,7 +120,7 @@ def cost_key(cell: Cell) -> CostKey:
 
 
 def makespan(seconds: Iterable[float], workers: int) -> float:
-    """Return the seconds until all jobs are done, if workers take them in this order."""
+    """Return the seconds until all jobs are done if workers take them in this order."""
     ends = [0.0] * workers
     heapify(ends)
     for each in seconds:

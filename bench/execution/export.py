@@ -1,7 +1,7 @@
 """Train a stored run again and write it as an adapter folder that PEFT loads.
 
 Records keep no weights, so an export repeats the training, as `bench.execution.reproduce` does, and
-says how far the repetition's scores are from the recorded ones.
+reports how far the repetition's scores are from the recorded ones.
 """
 
 import json
@@ -31,14 +31,14 @@ from gapbench.bench.store.store import Store
 
 @dataclass(frozen=True, repr=False)
 class Exported:
-    """What an export left.
+    """Result of an export.
 
     Attributes:
-        folder: holds ``adapter_config.json``, ``adapter_model.safetensors``, ``gapbench.json``, the
+        folder: has ``adapter_config.json``, ``adapter_model.safetensors``, ``gapbench.json``, the
             tokenizer with its padding token, and a README with the code that loads it.
         metric: the task's main metric.
-        score_before, score_now: its value on the test split, as recorded and of this adapter.
-        outcome: everything in which the repetition differs from the record.
+        score_before, score_now: its value on the test split, in the record and for this adapter.
+        outcome: all differences between the repetition and the record.
     """
 
     folder: Path
@@ -62,7 +62,7 @@ def export(store: Store, name: str, sources: Sources, device: str, out: Path) ->
     """Train the record called ``name`` (file or run hash) again and write its adapter to ``out``.
 
     Raises:
-        StoreError: if ``out`` holds anything already.
+        StoreError: if ``out`` is not empty.
         RecordError: if there is no such record, or it is not ok, then or now.
         MergeError: if PEFT has no adapter for what the method trains.
     """
@@ -74,7 +74,7 @@ def export(store: Store, name: str, sources: Sources, device: str, out: Path) ->
     executor = Executor(store, sources, choose_device(device))
     attempt = executor.prepare([record.run], backbone, lambda _: None)
     method, state = attempt.trainer.method, attempt.trainer.state
-    method.export(state, 0)  # if it is refused, then before the time is spent
+    method.export(state, 0)  # a refusal must come before time is spent
     attempt.train()
     ((again, _),) = attempt.records()
     if again.status != Status.OK:
@@ -95,7 +95,7 @@ def write(
     """Write an adapter folder, with the tokenizer if there is one; it appears whole or not at all.
 
     Raises:
-        StoreError: if it cannot be written, or holds anything already.
+        StoreError: if it cannot be written, or is not empty.
     """
     _refuse_full(out)
     out = out.resolve()
@@ -122,11 +122,11 @@ def write(
 
 def _refuse_full(out: Path) -> None:
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise StoreError(f"{out} holds something already; give a new or empty folder with --out")
+        raise StoreError(f"{out} is not empty; give a new or empty folder with --out")
 
 
 def _base_model(backbone: Fingerprint, sources: Sources) -> dict[str, Any]:
-    """Return what PEFT's configuration says of the backbone: a folder, or a pinned hub id."""
+    """Return the backbone for PEFT's configuration: a folder, or a pinned hub id."""
     location = sources.locate(backbone)
     folder = backbone_folder(location)
     name, _, revision = (str(folder), "", None) if folder else location.partition("@")
@@ -134,7 +134,7 @@ def _base_model(backbone: Fingerprint, sources: Sources) -> dict[str, Any]:
 
 
 def _notes(record: Record, again: Record) -> dict[str, Any]:
-    """Return what a user of the adapter needs beside it, and where it comes from."""
+    """Return the adapter's origin and other information that its users need."""
     cell, task = record.cell, record.cell.task
     return {
         "gapbench": __version__,

@@ -13,7 +13,7 @@ from gapbench.bench.store.record import Record
 from gapbench.bench.store.record_io import read_record
 from gapbench.bench.store.store import Store, store_at
 
-TOLERANCE = 1e-4  # on float32 numbers; the same machine and threads usually give equality
+TOLERANCE = 1e-4  # for float32 numbers; the same machine and threads usually give equality
 
 
 @dataclass(frozen=True, repr=False)
@@ -21,9 +21,9 @@ class Reproduction:
     """Differences between a stored record and its repetition.
 
     Attributes:
-        drifts: field to (stored, repeated), of numbers further apart than `TOLERANCE`.
+        drifts: (stored, repeated) by field, for numbers further apart than `TOLERANCE`.
         largest: largest absolute difference of any number.
-        detail: why the repetition is not ok.
+        detail: reason why the repetition is not ok.
     """
 
     run: str
@@ -40,7 +40,7 @@ class Reproduction:
 
     @property
     def drift_lines(self) -> list[str]:
-        """A line for people on every number that drifted."""
+        """A readable line for every number that drifted."""
         return [f"drifted: {name}: {a} before, {b} now" for name, (a, b) in self.drifts.items()]
 
     def __repr__(self) -> str:
@@ -80,13 +80,13 @@ def stored(store: Store, name: str, sources: Sources) -> Record:
     record = _find(store, name)
     run = record.run
     if record.cell.data.name == "files" and sources.data_folder is None:
-        raise RecordError(f"{run} was trained on local files; give their folder by --data DIR")
+        raise RecordError(f"{run} was trained on local files; give their folder with --data DIR")
     if sources.data(record.cell.task).digest != record.cell.data.digest:
         raise RecordError(
             f"{run}: the data here differ from those it was trained on "
             f"(digest {record.cell.data.digest})"
         )
-    sources.locate(record.cell.backbone)  # fails here and not inside the run
+    sources.locate(record.cell.backbone)  # fails here, not inside the run
     if record.cell.start is not None:
         sources.locate_start(record.cell.start)
     return record
@@ -100,7 +100,7 @@ def _find(store: Store, name: str) -> Record:
     found = [record for record in records if name and record.run_hash.startswith(name)]
     if len(found) > 1:
         raise RecordError(
-            f"{len(found)} run hashes under {store.root} begin with {name!r}; give more of it"
+            f"{len(found)} run hashes under {store.root} begin with {name!r}; give more characters"
         )
     if not found:
         raise RecordError(
@@ -110,10 +110,10 @@ def _find(store: Store, name: str) -> Record:
 
 
 def compare(before: Record, now: Record) -> Reproduction:
-    """Return what differs between a stored record and its repetition."""
+    """Return the differences between a stored record and its repetition."""
     old, new = dict(_numbers(before)), dict(_numbers(now))
     drifts, largest = {}, 0.0
-    # Records of older versions lack the measures of calibration that were added since.
+    # Records of older versions lack calibration measures that were added later.
     fields = old.keys() | (new.keys() if before.calibration is None else ())
     fields |= {field for field in new if not field.startswith("calibration.")}
     for field in sorted(fields):

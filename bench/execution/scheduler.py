@@ -1,7 +1,7 @@
 """Group runs into stacks, order them, and give them to an engine.
 
-The engine (`bench.execution.engines`) executes them in this process, in others or on a cluster, and
-writes the records. Only progress and statuses come back here.
+The engine (`bench.execution.engines`) executes them in this process, in others or on a cluster,
+and writes the records. Only progress and statuses come back here.
 """
 
 from collections import Counter, defaultdict
@@ -25,12 +25,12 @@ from gapbench.bench.store.store import store_at
 
 @dataclass(frozen=True)
 class GridResult:
-    """What `execute` did.
+    """Result of `execute`.
 
     Attributes:
         statuses: number of runs that ended, by status.
-        left: runs that were not begun or not finished because the time was over.
-        seconds_left: seconds that those will probably take one worker; None if unknown.
+        left: runs that were not begun or not finished because time ran out.
+        seconds_left: expected seconds of these runs on one worker; None if unknown.
     """
 
     statuses: Counter[Status] = field(default_factory=Counter)
@@ -42,14 +42,14 @@ def most(settings: Settings) -> int:
     """Return the largest number of runs per stack, if the user sets none."""
     if settings.engine == "local":
         return MOST[choose_device(settings.device).type]
-    return MOST["cuda" if settings.device == "cuda" else "cpu"]  # it may run anywhere
+    return MOST["cuda" if settings.device == "cuda" else "cpu"]  # it may run on any machine
 
 
 def stacks(runs: Sequence[Run], limit: int) -> list[list[Run]]:
     """Group runs that may share a stack, in the order of the first of each group.
 
     They must agree on everything but seed, optimiser settings and the fields that their method
-    declares as `PER_RUN`; on the seed too where it decides the training sample. Inside, they are
+    declares as `PER_RUN`; and also on the seed if it decides the training sample. Inside, they are
     ordered by their method's `width`.
     """
     groups: dict[tuple[str, int | None], list[Run]] = {}
@@ -65,10 +65,10 @@ def stacks(runs: Sequence[Run], limit: int) -> list[list[Run]]:
 
 
 def rounds(runs: Sequence[Run]) -> list[list[Run]]:
-    """Divide runs so that, whenever the time ends, every cell has had about as many seeds.
+    """Divide runs so that, whenever time runs out, all cells have about the same number of seeds.
 
-    The first round has the first seed of every cell, the second the second, and then each has twice
-    as many as the one before, since runs of one cell are faster in a stack.
+    The first round has the first seed of every cell, the second round the second seed; each further
+    round doubles the number of seeds, since runs of one cell are faster in a stack.
     """
     seen, parts = Counter[str](), defaultdict[int, list[Run]](list)
     for run in runs:
@@ -89,7 +89,7 @@ def execute(
         runs: runs to execute; those that are settled or claimed elsewhere are skipped.
         settings: engine, device, workers, stack size and time.
         progress: called with the number of runs done (fractional) and the statuses so far.
-        ended: told of every stack that ends.
+        ended: called with every stack that ends.
 
     Raises:
         StoreError: if the results folder cannot be written.

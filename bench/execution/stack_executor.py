@@ -1,7 +1,7 @@
-"""One stack of runs to its records: load, adapt, train, score, store.
+"""From a stack of runs to its records: load, adapt, train, score, store.
 
-Whatever happens to a stack ends in a defined status of each of its runs; the runs that are finished
-stay as they are.
+Whatever happens to a stack, each of its runs ends with a defined status; finished runs stay as they
+are.
 """
 
 import gc
@@ -42,21 +42,21 @@ from gapbench.bench.training.trainer import (
 )
 
 _log = logging.getLogger(__name__)
-_FEW = 4  # runs that share a stack under a time budget without measuring what suits
+_FEW = 4  # largest stack under a time budget that is not measured for its best size
 
 
 @dataclass(frozen=True)
 class Executor:
-    """Runs stacks on one device and stores what comes of them.
+    """Runs stacks on one device and stores the results.
 
     Attributes:
-        pruning_callback: given while settings are tuned: sees every evaluation and may end a run.
-            The test split is then sealed, and records are of train and validation alone.
-        divides: whether it cuts stacks to the size that it measures to be fastest.
-        checkpoint_s: seconds from one checkpoint of a stack in training to its next; None neither
-            saves nor looks for what was saved.
+        pruning_callback: set during tuning: sees every evaluation and may end a run. The test split
+            is then sealed, and records cover only train and validation.
+        divides: whether stacks are cut to the size that is measured to be fastest.
+        checkpoint_s: seconds between two checkpoints of a stack in training; None neither saves
+            nor loads checkpoints.
         event_log: log that notes each stack.
-        predictions: of which splits predictions are stored.
+        predictions: splits whose predictions are stored.
     """
 
     store: Store
@@ -71,15 +71,15 @@ class Executor:
     def run(
         self, runs: Sequence[Run], progress: Progress, seconds: float | None = None
     ) -> dict[str, Status]:
-        """Run what is still missing of a stack; another process may hold or have done some of it.
+        """Run the missing runs of a stack; other processes may hold or have finished some.
 
         Args:
             runs: runs that may share a stack.
             progress: called with the share of this stack that is done.
-            seconds: when they have passed, what is in training is saved, and the rest left undone.
+            seconds: time limit, after which the stack in training is saved and the rest is skipped.
 
         Returns:
-            Status by run hash, of the runs that this call has settled or attempted.
+            Status by run hash, for the runs that this call has settled or attempted.
         """
         made: list[Record] = []
         with self.store.claim(runs) as mine:
@@ -93,9 +93,9 @@ class Executor:
         return {record.run_hash: record.status for record in made}
 
     def _work_off(self, runs: list[Run], made: list[Record], progress: Progress) -> None:
-        """Add the records of a stack to ``made``; what ends all work is noted in those of the rest.
+        """Add the records of a stack to ``made``; if all work ends, the other records say why.
 
-        The smaller stacks that one has to be cut into are attempted in its place.
+        If a stack has to be cut, the smaller stacks are attempted in its place.
         """
         started = provenance.now()
         waiting = deque(self._by_checkpoint([runs]))
@@ -109,8 +109,8 @@ class Executor:
         except SealedError:
             raise
         except StoreError as error:
-            # Where predictions find no room any more, a blank record may, which is small. If not
-            # even that does, the run has no record, and whoever started it gets the error.
+            # If the disk has no room for predictions, a blank record, which is small, may fit.
+            # If not, the run has no record, and the caller gets the error.
             with suppress(StoreError):
                 self._give_up(_left(runs, made), Status.INTERRUPTED, str(error), started)
             raise
@@ -125,7 +125,7 @@ class Executor:
             raise
 
     def _by_checkpoint(self, stacks: Sequence[list[Run]]) -> list[tuple[list[Run], Saved | None]]:
-        """Return stacks with their checkpoints; what goes on from one is a stack of its own."""
+        """Return stacks with their checkpoints; runs that resume one form a separate stack."""
         if self.checkpoint_s is None:
             return [(runs, None) for runs in stacks]
         return [part for runs in stacks for part in self._checkpoints.divide(runs)]
@@ -137,7 +137,7 @@ class Executor:
     def _attempt(
         self, runs: list[Run], saved: Saved | None, made: list[Record], progress: Progress
     ) -> list[list[Run]]:
-        """Add the records of a stack to ``made``, also those of runs that fail.
+        """Add the records of a stack to ``made``, including those of failed runs.
 
         Returns:
             Smaller stacks to attempt instead of the runs that have no record yet.
@@ -152,18 +152,18 @@ class Executor:
             if status != Status.OUT_OF_MEMORY or len(runs) == 1:
                 made += self._give_up(left, status, cause_of(error), started)
                 return []
-        # Only here, outside the handler, are the tensors of the failed attempt free.
+        # The tensors of the failed attempt are freed only here, outside the handler.
         gc.collect()
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
         half = -(-len(left) // 2)
-        _log.warning("out of memory with %d runs in a stack; going on with %d", len(runs), half)
+        _log.warning("out of memory with %d runs in a stack; continuing with %d", len(runs), half)
         return [part for part in (left[:half], left[half:]) if part]
 
     def _execute(
         self, runs: list[Run], saved: Saved | None, made: list[Record], progress: Progress
     ) -> list[list[Run]]:
-        """Add each record to ``made`` once it is stored: what fails later has no part in it.
+        """Add each record to ``made`` once it is stored, so that later failures do not affect it.
 
         Returns:
             Stacks of the size that is fastest here, if this one is larger.
@@ -184,7 +184,7 @@ class Executor:
                 made += self._give_up([run], Status.SKIPPED, reason, started)
         if not able:
             return []
-        few = signals.has_deadline() and len(able) <= _FEW  # measuring would take their time
+        few = signals.has_deadline() and len(able) <= _FEW  # measuring would use up their time
         if self.divides and saved is None and not few:
             task_data = dataset.prepare(cell, self.sources, backbone.reader, runs[0].seed)
             parts = divide(able, backbone, task_data, self.device)
@@ -197,19 +197,21 @@ class Executor:
         return []
 
     def store_record(self, record: Record, predictions: Predictions) -> Record:
-        """Store what came of a run; return that, or what another process stored before."""
+        """Store a record; return it, or the record that another process stored before."""
         try:
             self.store.write(record, predictions)
         except SettledError:
-            # Where a shared folder shows new files late, two processes may have done one run.
-            _log.warning("%s was finished elsewhere in the meantime; that is kept", record.run)
+            # If a shared folder shows new files late, two processes may do the same run.
+            _log.warning(
+                "%s was finished elsewhere in the meantime; that record is kept", record.run
+            )
             return self.store.find(record.run) or record
         return record
 
     def _ready(
         self, runs: list[Run], saved: Saved | None, backbone: Backbone, progress: Progress
     ) -> "Attempt":
-        """Set a stack up, and put it where its checkpoint was taken if it has one."""
+        """Set up a stack, and restore its checkpoint if it has one."""
         every_s = self.checkpoint_s
         step_callback = None if every_s is None else self._checkpoints.saver(runs, every_s)
         attempt = self.prepare(runs, backbone, progress, step_callback)
@@ -220,9 +222,9 @@ class Executor:
         except (*UNREADABLE, RuntimeError) as error:
             if status_of(error) == Status.OUT_OF_MEMORY:
                 raise
-            _log.warning("%s: cannot be used: %s; starting afresh", saved.path, error)
+            _log.warning("%s: cannot be used: %s; starting from scratch", saved.path, error)
             return self.prepare(runs, backbone, progress, step_callback)
-        _log.info("%s: going on from step %d", saved.path, saved.step)
+        _log.info("%s: continuing from step %d", saved.path, saved.step)
         return attempt
 
     def prepare(
@@ -247,7 +249,7 @@ class Executor:
     def give_up(
         self, runs: Sequence[Run], cause: str, status: Status = Status.FAILED
     ) -> dict[str, Status]:
-        """Record runs whose claims the caller holds, and which no worker survives."""
+        """Record runs that no worker survives; the caller holds their claims."""
         records = self._give_up(runs, status, cause, provenance.now())
         return {record.run_hash: record.status for record in records}
 
@@ -264,7 +266,7 @@ class Executor:
 
 @dataclass(frozen=True)
 class Attempt:
-    """A stack of runs on its way from set-up through training to records."""
+    """One try at training a stack, from set-up to records."""
 
     trainer: Trainer
     tokenizer: Any
@@ -272,15 +274,15 @@ class Attempt:
     started: datetime
 
     def train(self) -> None:
-        """Train, if the method does that at all."""
+        """Train, if the method trains."""
         if self.trainer.method.trains:
             self.trainer.train()
 
     def records(self, kept: StoredPredictions = "test") -> list[tuple[Record, Predictions]]:
-        """Score every run at its best checkpoint, whose numbers stay in place afterwards.
+        """Score every run at its best checkpoint, whose parameters stay in place afterwards.
 
         Args:
-            kept: of which splits to return predictions.
+            kept: splits to return predictions of.
         """
         return records(self.trainer, self.tokenizer, self.peak, self.started, kept)
 

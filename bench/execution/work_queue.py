@@ -13,12 +13,12 @@ from gapbench.bench.config.run import Run
 from gapbench.bench.store.record import Status
 
 ATTEMPTS = 3
-"""How often a stack is begun whose worker dies."""
+"""Number of times that a stack is tried if its worker dies."""
 
 GridProgress = Callable[[float, Counter[Status]], None]
 """Called with the number of runs done (fractional) and the statuses so far."""
 Ended = Callable[[Sequence[Run], Mapping[str, Status]], None]
-"""Called with a stack that has ended, and the statuses of its runs by hash."""
+"""Called with a stack that has ended and the statuses of its runs by hash."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +28,8 @@ class Job:
     Attributes:
         runs: runs that may share a backbone.
         seconds: expected seconds; None if no similar stack has been measured.
-        relative_cost: cost relative to other stacks; its unit has no meaning.
-        memory_bytes: memory that a worker needs, about.
+        relative_cost: cost relative to other stacks, in an arbitrary unit.
+        memory_bytes: approximate memory that a worker needs.
     """
 
     runs: Sequence[Run]
@@ -43,11 +43,11 @@ class WorkQueue:
     """The stacks of one invocation.
 
     Attributes:
-        budget_s: seconds after the first stack was asked for at which all work ends. No stack is
-            begun that would probably end later; what runs then is saved. None sets no limit.
+        budget_s: seconds from the first request for a stack until all work ends. A stack that would
+            probably end later is not begun; running stacks are saved. None sets no limit.
         ended: called with every stack that ends.
         statuses: number of runs that have ended, by status.
-        left: stacks that did not fit into the time, and what is left of those that were cut off.
+        left: stacks that did not fit into the time, and the rest of those that were cut off.
     """
 
     jobs: Iterable[Job]
@@ -60,21 +60,21 @@ class WorkQueue:
     def __post_init__(self) -> None:
         self._waiting = deque(self.jobs)
         self._deaths: Counter[Job] = Counter()
-        self._shares: dict[Job, float] = {}  # of stacks under way
+        self._shares: dict[Job, float] = {}  # shares of running stacks
         self._done = 0
         self._began: float | None = None
         self._spent = self._spent_cost = 0.0
 
     def __len__(self) -> int:
-        """Return the number of stacks that wait."""
+        """Return the number of waiting stacks."""
         return len(self._waiting)
 
     def waiting(self) -> list[Job]:
-        """Return the stacks that wait."""
+        """Return the waiting stacks."""
         return list(self._waiting)
 
     def next(self) -> Job | None:
-        """Return the next stack that fits into the time; it is under way from now on."""
+        """Return the next stack that fits into the time, and mark it as running."""
         if self._began is None:
             self._began = time.monotonic()
         while self._waiting:
@@ -86,14 +86,14 @@ class WorkQueue:
         return None
 
     def take_all(self) -> list[Job]:
-        """Return all stacks; they are under way from now on."""
+        """Return all stacks, and mark them as running."""
         jobs = list(self._waiting)
         self._waiting.clear()
         self._shares |= dict.fromkeys(jobs, 0.0)
         return jobs
 
     def advance(self, job: Job, share: float) -> None:
-        """Note which share of a stack is done."""
+        """Note the share of a stack that is done."""
         self._shares[job] = share
         self.show()
 
@@ -123,7 +123,7 @@ class WorkQueue:
         return again
 
     def halve(self, job: Job) -> None:
-        """Put a stack that does not fit into memory back as two smaller ones."""
+        """Put a stack that does not fit into memory back as two smaller stacks."""
         del self._shares[job]
         middle = len(job.runs) // 2
         for runs in (job.runs[middle:], job.runs[:middle]):
@@ -135,7 +135,7 @@ class WorkQueue:
         self.progress(self._done + under_way, self.statuses)
 
     def seconds_left(self) -> float | None:
-        """Return what is left of the time; None without a limit."""
+        """Return the time left; None without a limit."""
         if self.budget_s is None or self._began is None:
             return self.budget_s
         return max(0.0, self.budget_s - (time.monotonic() - self._began))
@@ -152,7 +152,7 @@ class WorkQueue:
         return replace(job, runs=runs, seconds=seconds, relative_cost=job.relative_cost * share)
 
     def expected(self, job: Job) -> float:
-        """Return the seconds of a stack: measured, or estimated from stacks of this invocation."""
+        """Return the seconds of a stack, measured or estimated from stacks of this invocation."""
         if job.seconds is not None:
             return job.seconds
         return job.relative_cost * self._spent / self._spent_cost if self._spent_cost else 0.0

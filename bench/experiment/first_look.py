@@ -1,6 +1,6 @@
-"""A first look at a file of rows, for people: what was read, and what is odd about it.
+"""A readable first look at a file of rows: its content, and its oddities.
 
-Nothing here is refused. Most of what a reader can do wrong shows as a text that differs from all
+Nothing here is refused. Most reading errors show as a text that differs from all
 others: rows joined by a quote that never closed, a table with tabs read as one column, text in
 another encoding.
 """
@@ -15,20 +15,20 @@ from typing import Any
 import numpy as np
 
 _SHOWN_ROWS, _SHOWN_CLASSES, _SHOWN_CHARACTERS = 3, 12, 60
-_SPREADS = 5.0  # of the logarithm of length around its median, beyond which a text is odd
-_LEAST_SPREAD = 0.2  # texts of nearly one length may differ by a factor of e without being odd
+_SPREADS = 5.0  # spreads of the log-length around its median beyond which a text is odd
+_LEAST_SPREAD = 0.2  # texts of similar length may differ by a factor of e without being odd
 _FEW = 0.05  # share of rows up to which line breaks are an exception
 _MISREAD = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]")
 
 
 def lines(path: Path, table: Mapping[str, Sequence[Any]], texts: Sequence[str], label: str) -> str:
-    """Return how many rows and columns a file has, its first rows, its classes and its oddities.
+    """Return the size of a file, its first rows, its classes and its oddities, as lines.
 
     Args:
-        path: the file.
-        table: its columns, which hold text under ``texts``.
-        texts: columns that a model reads.
-        label: the column that it predicts.
+        path: path of the file.
+        table: columns of the file; those in ``texts`` hold text.
+        texts: names of the columns that a model reads.
+        label: name of the column that it predicts.
     """
     labels = table[label]
     shown = [f"{path}: {len(labels)} rows with columns {', '.join(table)}"]
@@ -69,7 +69,7 @@ def _oddities(values: Sequence[Any]) -> Iterator[str]:
 
 
 def _far_longer(lengths: "np.ndarray[Any, Any]") -> list[int]:
-    """Return the rows whose text is longer than the spread of the others explains."""
+    """Return the rows with texts much longer than the spread of the others."""
     logs = np.log(np.maximum(lengths, 1))
     middle = np.median(logs)
     spread = max(_LEAST_SPREAD, 1.4826 * float(np.median(np.abs(logs - middle))))
@@ -77,7 +77,7 @@ def _far_longer(lengths: "np.ndarray[Any, Any]") -> list[int]:
 
 
 def _alike(names: Sequence[str]) -> Iterator[str]:
-    """Yield a sentence for classes that a reader may take for one."""
+    """Yield a sentence for classes that are easily mistaken for one."""
     same: dict[str, list[str]] = {}
     for name in sorted(names):
         same.setdefault(_skeleton(name), []).append(name)
@@ -88,7 +88,7 @@ def _alike(names: Sequence[str]) -> Iterator[str]:
 
 
 def _skeleton(name: str) -> str:
-    """Return a name without what is easily typed or encoded in two ways."""
+    """Return a name without characters that have several common spellings."""
     plain = unicodedata.normalize("NFKC", name).casefold()
     seen = "".join(c for c in plain if unicodedata.category(c) != "Cf")
     word = " ".join(re.split(r"[\s_-]+", seen)).strip()

@@ -38,9 +38,9 @@ class Wanted:
     Attributes:
         source: its description in the manifest.
         files: functions that write each file, by name.
-        download: writes all files into a folder and returns their names, if these are not known
-            before.
-        nothing: why there is nothing to fetch, None if there is something.
+        download: function that writes all files into a folder and returns their names, if these
+            are not known in advance.
+        nothing: reason why there is nothing to fetch, None if there is something.
     """
 
     part: Part
@@ -52,7 +52,7 @@ class Wanted:
 
     @property
     def folder(self) -> str:
-        """Its folder, relative to the folder that is filled."""
+        """Its folder, relative to the folder to fill."""
         return f"{self.part}/{self.name}"
 
 
@@ -74,7 +74,7 @@ def wanted(
 
     Raises:
         ConfigError: if there is no such suite or task, or two backbones have one name.
-        DataError, BackboneError: if a source is neither at hand nor pinned.
+        DataError, BackboneError: if a source is neither local nor pinned.
     """
     suite, path = suites.load(name)
     suite = suites.restrict(suite, task_names=task_names, backbone=backbone)
@@ -87,7 +87,7 @@ def wanted(
         if folders.count(folder) > 1:
             raise ConfigError(
                 f"suite {suite.name!r}: two backbones would be put into {folder}; fetch them into "
-                "folders of their own, by --tasks or --backbone"
+                "separate folders with --tasks or --backbone"
             )
     return items
 
@@ -110,7 +110,7 @@ def fetch(items: list[Wanted], out: Path) -> Iterator[Fetched]:
             there = [known.folder for known in mirror.items.values() if known.complete]
             raise kind(
                 f"{item.folder} was not fetched: {error}; complete in {out}: "
-                f"{', '.join(there) or 'nothing'}; the same command goes on from there"
+                f"{', '.join(there) or 'nothing'}; run the same command again to resume"
             ) from None
         mirror.items[item.folder] = done
         size = sum(file.bytes for file in done.files.values()) / 1e6
@@ -180,7 +180,7 @@ class _Filling:
         if self._folder.is_dir() and any(self._folder.iterdir()):
             raise StoreError(
                 f"{self._folder} holds files that no fetch wrote; move them away, or give another "
-                "folder by --out"
+                "folder with --out"
             )
 
 
@@ -189,7 +189,7 @@ def _data(cell: Cell, sources: Sources) -> Wanted:
     if isinstance(source, BuiltinSource):
         return Wanted("data", task.name, {}, {}, nothing="built in")
     if isinstance(source, OwnSource):
-        return Wanted("data", task.name, {}, {}, nothing="own files: take them along")
+        return Wanted("data", task.name, {}, {}, nothing="own files: copy them yourself")
     if sources.data_folder is None and isinstance(source, HubSource):
         said: dict[str, str | None] = source.model_dump()
         write = partial(_from_hub, task, source)
@@ -236,8 +236,8 @@ def _snapshot(repository: str, revision: str, folder: Path) -> list[str]:
         ignore_patterns=["*/*"],  # copies in other formats
     )
     try:
-        # Without the hub, the client takes the files of the folder for complete; a list it cannot
-        # make without it.
+        # Without the hub, the client assumes that the files in the folder are complete, because it
+        # cannot list them.
         sizes = {file.filename: file.file_size for file in ask(dry_run=True)}
         safe = any(name.endswith(".safetensors") for name in sizes)
         if safe:

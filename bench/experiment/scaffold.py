@@ -30,9 +30,14 @@ FEWEST_ROWS = 20
 TEST_SHARE = 0.2
 UPDATES = {"tiny": 1500, "other": 500}
 """Updates of 16 examples: less than a minute of LoRA on a tiny backbone, minutes on others."""
-_TINY = 128  # hidden numbers of a token; a backbone of no more is called tiny here
-_RATES = {_TINY: 3.0e-3, 512: 1.0e-3, 1024: 5.0e-4, math.inf: 2.0e-4}  # of LoRA, up to a width
-_USUAL_WIDTH = 768  # where that of a backbone is not known before it is fetched
+_TINY = 128  # largest hidden size of a backbone that counts as tiny
+_RATES = {
+    _TINY: 3.0e-3,
+    512: 1.0e-3,
+    1024: 5.0e-4,
+    math.inf: 2.0e-4,
+}  # learning rates of LoRA, up to a width
+_USUAL_WIDTH = 768  # assumed for a backbone that is not yet fetched
 _BESIDE_LORA = {"full": 0.05, "head": 5.0}  # learning rates as multiples of LoRA's
 
 
@@ -41,11 +46,11 @@ class Columns:
     """The roles of the columns in the user's file.
 
     Attributes:
-        text: the input of the model, one column or a pair.
-        label: class, value or, for generation, the text to be written.
-        option: how ``label`` was named, which tells kinds of task apart.
+        text: input of the model, one column or a pair.
+        label: class, value or, for generation, the text to generate.
+        option: option that named ``label``, which narrows the kind of task.
         kind: kind of the task; None infers it from the labels.
-        group: rows of equal value stay in the same split; None keeps equal inputs together.
+        group: column whose equal values stay in the same split; None keeps equal inputs together.
     """
 
     text: tuple[str, ...]
@@ -61,7 +66,7 @@ class Written:
 
     Attributes:
         sizes: examples of each split, before validation is cut from train.
-        look: what was read, in lines.
+        look: first look at the files, in lines.
     """
 
     suite: Path
@@ -94,12 +99,12 @@ def init(
     """Write a suite and, in the folder ``tasks`` beside it, a task for a file of rows.
 
     Args:
-        suite: the file to write.
+        suite: suite file to write.
         train: rows to train on.
-        test: rows to score on; None: a part of ``train`` is set aside for it.
+        test: rows to score on; None sets aside a part of ``train``.
         columns: the roles of the columns.
-        backbone: what to train; None for the built-in one that fits the task.
-        force: overwrite existing files.
+        backbone: backbone to train; None takes the built-in one that fits the task.
+        force: whether to overwrite existing files.
 
     Raises:
         ConfigError: if a file exists already, has no fitting name, or cannot be written.
@@ -157,7 +162,7 @@ def _tables(files: Sequence[Path], columns: Columns) -> list[readers.Columns]:
     plain = {type(label) for table in tables for label in table[columns.label]}
     if plain <= {bool} or plain <= {int, float}:
         return tables
-    # A file that holds only names like numbers, dates and the like.
+    # A file with only names that look like numbers, dates and so on.
     return [readers.read(path, (*texts, columns.label)) for path in files]
 
 
@@ -186,7 +191,7 @@ def _check(path: Path, table: readers.Columns, columns: Columns) -> None:
 def _found(path: Path, labels: Sequence[Any], columns: Columns) -> tuple[str, dict[str, Any]]:
     """Return the kind of the task, and the fields that follow from its labels."""
     if len(labels) < FEWEST_ROWS:
-        raise DataError(f"{path}: {len(labels)} rows in all; give at least {FEWEST_ROWS}")
+        raise DataError(f"{path}: {len(labels)} rows in total; give at least {FEWEST_ROWS}")
     fitting = {n: k for n, k in kinds.discover().items() if k.init_option == columns.option}
     if columns.kind is not None and columns.kind not in fitting:
         raise ConfigError(
@@ -221,9 +226,9 @@ def _validation_size(train: int) -> int:
 
 
 def _settings(task: Task, train: int, backbone: str | None) -> dict[str, Any]:
-    """Return the fields of a suite that runs in minutes, with rates that fit the backbone.
+    """Return the fields of a suite that runs in minutes, with learning rates for the backbone.
 
-    Rates are those of the built-in suites and of the papers' suites for models of such a width.
+    They are those of the built-in suites and of the papers' suites for models of this width.
     """
     writes = task.head == LANGUAGE_MODEL
     backbone = backbone or ("tiny-decoder" if writes else "tiny-encoder")
@@ -251,7 +256,7 @@ def _settings(task: Task, train: int, backbone: str | None) -> dict[str, Any]:
 
 
 def _entry(name: str, rate: float) -> str | dict[str, Any]:
-    """Return a method as a suite names it, with its own rate where LoRA's does not suit it."""
+    """Return a method's entry in a suite, with its own learning rate if LoRA's does not fit."""
     if name not in _BESIDE_LORA:
         return name
     return {
@@ -261,7 +266,7 @@ def _entry(name: str, rate: float) -> str | dict[str, Any]:
 
 
 def _commented(fields: Mapping[str, Any], comments: Mapping[str, str]) -> str:
-    """Return fields as YAML, each but the empty ones with its comment in the line above it."""
+    """Return fields as YAML; each non-empty field has its comment in the line above."""
     notes = {name: f"# {comment}\n" for name, comment in comments.items()}
     given = {name: _flow(value) for name, value in fields.items() if value is not None}
     return "".join(f"{notes.get(name, '')}{name}: {text}\n" for name, text in given.items())
@@ -284,7 +289,7 @@ def _write(path: Path, text: str) -> None:
 
 _TASK_COMMENTS = {
     "name": "must equal the file's name",
-    "version": "raise it with every change that can move a score; it also seeds the cuts",
+    "version": "raise it with every change that can alter a score; it also seeds the cuts",
     "labels": "classes, in the order of the model's outputs; whole numbers are the values "
     "themselves",
     "label_range": "lowest and highest legal value; others are refused",
@@ -294,16 +299,16 @@ _TASK_COMMENTS = {
     "source": "relative to this file; without a test file, 'test_share' of the rows is cut from it",
     "text": "what the model reads",
     "label": "what it must predict",
-    "group": "rows of equal value stay together in every cut",
-    "validation_size": "examples cut from train, to choose checkpoints by",
+    "group": "rows with equal values stay together in every cut",
+    "validation_size": "examples cut from train, to choose checkpoints",
     "max_length": "tokens kept of one input; the backbone's window may be shorter",
 }
 _SUITE_COMMENTS = {
     "tasks": "the file of the same name in the folder 'tasks'; built-in ones: gapbench list tasks",
     "backbones": "built-in, a folder with a model, or owner/name@revision; or give --backbone",
-    "methods": "all there are: gapbench list methods",
-    "seeds": "a number, or a list; 5 or more tell methods apart",
+    "methods": "for all methods: gapbench list methods",
+    "seeds": "a number, or a list; give 5 or more to separate methods",
     "budget": "the same for every method",
-    "training": "a rate for LoRA on backbones of this width; gapbench tune finds a better one",
-    "precision": "auto: bf16 where its products pay on this machine; or fp32",
+    "training": "learning rate of LoRA for this backbone width; gapbench tune finds a better one",
+    "precision": "auto: bf16 where it is faster on this machine; or fp32",
 }

@@ -1,6 +1,6 @@
-"""What a suite file says: a grid of tasks x backbones x methods x seeds, and what all of it shares.
+"""Schema of a suite file: a grid of tasks x backbones x methods x seeds, and shared settings.
 
-Suites are found and expanded by `bench.experiment.suite`.
+`bench.experiment.suite` finds and expands suites.
 """
 
 from collections import Counter
@@ -25,15 +25,15 @@ from gapbench.bench.store.suite_plan import REFERENCE
 WantedPrecision = Literal[Precision, "auto"]
 SuiteLike = Union[str, PathLike[str], Mapping[str, Any], "Suite"]
 MOST_RUNS = 100_000
-"""Most runs of a suite: a mistyped number of seeds must not fill the memory unnoticed."""
+"""Largest number of runs in a suite, so that a mistyped number of seeds is noticed."""
 _MOST_SHOWN = 5
 
 
 class MethodChange(FrozenModel):
     """Changes of one method on one task."""
 
-    config: dict[str, Any] = Field(default={}, description="laid over the entry's config")
-    training: dict[str, Any] = Field(default={}, description="laid over the entry's training")
+    config: dict[str, Any] = Field(default={}, description="overrides of the entry's config")
+    training: dict[str, Any] = Field(default={}, description="overrides of the entry's training")
 
 
 class TaskEntry(FrozenModel):
@@ -41,17 +41,21 @@ class TaskEntry(FrozenModel):
 
     task: Name
     definition: Task | None = Field(
-        default=None, description="the task itself, where there is no file of that name"
+        default=None, description="the task itself, if there is no file of that name"
     )
-    backbones: tuple[PathStr, ...] = Field(default=(), description="instead of the suite's own")
+    backbones: tuple[PathStr, ...] = Field(
+        default=(), description="backbones instead of the suite's"
+    )
     settings: dict[str, Any] = Field(
-        default={}, description="laid over the task's own file, part by part; makes another task"
+        default={},
+        description="overrides of the task's file, field by field; they make another task",
     )
     budget: dict[str, Any] = Field(
-        default={}, description="laid over the suite's, for all methods alike"
+        default={}, description="overrides of the suite's budget, for all methods"
     )
     training: dict[str, Any] = Field(
-        default={}, description="laid over the suite's, under what a method has of its own"
+        default={},
+        description="overrides of the suite's training; a method's own settings override them",
     )
     start: PathStr | None = Field(
         default=None,
@@ -63,7 +67,7 @@ class TaskEntry(FrozenModel):
         "must be the task's; None: every run draws a new head",
     )
     methods: dict[str, MethodChange] = Field(
-        default={}, description="by method for all its variants, or by 'method/variant'"
+        default={}, description="changes by method for all its variants, or by 'method/variant'"
     )
 
     @model_validator(mode="after")
@@ -79,11 +83,11 @@ class MethodEntry(FrozenModel):
     method: DisplayName
     variant: DisplayName = Field(default="default", description="label in tables")
     config: dict[str, Any] = Field(default={})
-    training: dict[str, Any] = Field(default={}, description="laid over the suite's training")
+    training: dict[str, Any] = Field(default={}, description="overrides of the suite's training")
 
     @property
     def label(self) -> str:
-        """How a task's changes name the entry alone."""
+        """Name of this entry in a task's changes."""
         return f"{self.method}/{self.variant}"
 
 
@@ -112,7 +116,7 @@ def _seed_list(value: object) -> object:
 
 
 class Suite(FrozenModel):
-    """A grid and the protocol that all of it shares."""
+    """A grid and its shared protocol."""
 
     name: Name
     description: str = ""
@@ -129,7 +133,7 @@ class Suite(FrozenModel):
     protocol: Protocol = "strict"
     backbone_dropout: float = Field(default=0.0, ge=0, lt=1)
     precision: WantedPrecision = Field(
-        default="fp32", description="auto: bf16 where its products pay on this machine"
+        default="fp32", description="auto: bf16 where it is faster on this machine"
     )
     resample: Resample = Field(
         default="fixed",
@@ -138,8 +142,8 @@ class Suite(FrozenModel):
     )
     predictions: StoredPredictions = Field(
         default="all",
-        description="splits whose predictions are stored; test: the main test split alone, so that "
-        "intervals of gaps say nothing of items. No part of a run's hash",
+        description="splits whose predictions are stored; test: only the main test split, so that "
+        "intervals of gaps ignore items. Not part of a run's hash",
     )
     reference: DisplayName = Field(
         default=REFERENCE,
@@ -168,8 +172,8 @@ class Suite(FrozenModel):
         runs = cells * len(self.methods) * len(self.seeds)
         if runs > MOST_RUNS:
             raise ValueError(
-                f"fields 'tasks', 'backbones', 'methods' and 'seeds' make {runs} runs, a suite may "
-                f"have at most {MOST_RUNS}; split it"
+                f"fields 'tasks', 'backbones', 'methods' and 'seeds' make {runs} runs, but a suite "
+                f"may have at most {MOST_RUNS}; split it"
             )
         return self
 

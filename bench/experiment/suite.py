@@ -1,6 +1,6 @@
-"""Suites: where they are, which part of one is wanted, and which runs it asks for.
+"""Suites: finding them, selecting a part, and expanding it into runs.
 
-`expand` turns a suite into runs. It needs the sources (which data, which backbones), because their
+`expand` turns a suite into runs. It needs the sources of data and backbones, because their
 hashes are part of a run's identity.
 """
 
@@ -40,7 +40,7 @@ class PlannedRun:
 
 
 def builtin_names() -> list[str]:
-    """Return the names of the suites that travel with the package, those in `papers` last."""
+    """Return the names of the suites in the package, those in `papers` last."""
     return [
         f"{prefix}{name.removesuffix('.yaml')}"
         for prefix in ("", "papers/")
@@ -168,7 +168,7 @@ def _cells(
     budget = validate(Budget, changes, f"{place}: budget")
     if suite.resample == "per_seed" and budget.train_size is None:
         raise ConfigError(
-            f"{place}: field 'resample' is 'per_seed', but the budget has no 'train_size', so that "
+            f"{place}: field 'resample' is 'per_seed', but the budget has no 'train_size', so "
             "every seed would train on all examples; give 'train_size', or set 'resample' to "
             "'fixed'"
         )

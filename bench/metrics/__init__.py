@@ -1,1 +1,1 @@
-"""What a score is: metrics of labels, tokens, spans and texts, and calibration."""
+"""Scores: metrics of labels, tokens, spans and texts, and calibration."""

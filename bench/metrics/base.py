@@ -1,6 +1,6 @@
 """Metrics by name: each is declared where it is computed, and found in the modules of this package.
 
-A new metric is one function in one file, under the decorator `metric`; there is no list of them.
+A new metric is one function in one file, under the decorator `metric`; there is no list to edit.
 """
 
 import math
@@ -29,10 +29,10 @@ MEASURED: Mapping[str, str] = MappingProxyType(
         "spans": "answers; lists of accepted answers; version of SQuAD",
     }
 )
-"""What metrics may measure, with the arguments of their functions, in the order of listings."""
+"""Quantities that metrics may measure, with their functions' arguments, in listing order."""
 
 Inputs = Mapping[str, tuple[Any, ...] | None]
-"""Arguments of metrics by what they measure; None where they hold NaN, so that no score exists."""
+"""Arguments of metrics by quantity measured; None if they hold NaN, so that no score exists."""
 
 Floats = NDArray[np.float64]
 Function = TypeVar("Function", bound=Callable[..., float | None])
@@ -43,17 +43,17 @@ def _always() -> None:
 
 
 def no_items(*_: Any) -> None:
-    """Give no values: declared by a metric whose chance in the examples cannot be told."""
+    """Give no values: for a metric without a known contribution of each example."""
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One named score, and what a reader needs to know to compare two values of it.
+    """One named score, with the facts needed to compare two of its values.
 
     Attributes:
         name: key of the metric in tasks, records and reports.
-        function: returns the score, None or NaN where there is none.
-        measures: what the function compares; its arguments are those that `MEASURED` names.
+        function: returns the score, None or NaN if undefined.
+        measures: quantity that the function compares; `MEASURED` lists its arguments.
         range: lowest and highest possible score.
         higher_is_better: direction of improvement.
         description: one sentence for listings.
@@ -61,9 +61,9 @@ class Metric:
         unsupported_reason: returns the reason why it cannot be computed on this machine, None if
             it can.
         items: takes the arguments of ``function`` and returns pseudo-values, `(n,)`,
-            whose mean is the score (see `bench.metrics.influence`). Without it groups of examples
-            are left out in turn, which computes the metric a hundred times; `no_items` says that
-            there are none.
+            whose mean is the score (see `bench.metrics.influence`). Without it, groups of examples
+            are left out in turn, which computes the metric a hundred times; `no_items` declares
+            that there are none.
     """
 
     name: str
@@ -77,13 +77,13 @@ class Metric:
     items: Callable[..., Floats | None] | None = None
 
     def pseudovalues(self, *arguments: Any) -> Floats | None:
-        """Return what each entry of the arguments adds to the score, None if that is unknown.
+        """Return the contribution of each entry of the arguments to the score, None if unknown.
 
-        Numbers are finite and their mean is the score.
+        The values are finite and their mean is the score.
         """
         if self.items is not None:
             values = self.items(*arguments)
-        elif self.measures == "tokens":  # not the examples that chance draws
+        elif self.measures == "tokens":  # tokens are not the sampled unit
             values = None
         else:
             values = grouped_jackknife(self.function, arguments)
@@ -97,7 +97,7 @@ def metric(name: str, measures: str, **facts: Any) -> Callable[[Function], Funct
     """Declare the decorated function as a metric; see `Metric` for the facts.
 
     Raises:
-        ConfigError: Another function has the name.
+        ConfigError: Another metric has the name.
     """
 
     def declare(function: Function) -> Function:
@@ -151,7 +151,7 @@ def _score(metric: Metric, inputs: Inputs) -> float | None:
     if metric.measures not in inputs:
         fitting = [each.name for each in discover().values() if each.measures in inputs]
         raise ConfigError(
-            f"metric {metric.name}: compares {metric.measures}, but there are only "
+            f"metric {metric.name}: compares {metric.measures}, but the inputs are only "
             f"{' and '.join(inputs)}; use one of {', '.join(fitting)}"
         )
     arguments = inputs[metric.measures]
@@ -159,5 +159,5 @@ def _score(metric: Metric, inputs: Inputs) -> float | None:
 
 
 def defined(value: float | None) -> float | None:
-    """Return a score, None where it is not a finite number."""
+    """Return a score, None if it is not a finite number."""
     return value if value is not None and math.isfinite(value) else None

@@ -1,8 +1,8 @@
-"""Calibration: how far a classifier's stated confidence is from how often it is right.
+"""Calibration: the gap between a classifier's confidence and its accuracy.
 
-Here live binned calibration errors, proper scores and temperature scaling, in float64 on numpy
-arrays. Quality metrics are in `bench.metrics.classification`; which split a temperature is fitted
-on is decided by the caller, and must be validation.
+This file holds binned calibration errors, proper scores and temperature scaling, in float64 on
+numpy arrays. Quality metrics are in `bench.metrics.classification`. The caller decides which split
+a temperature is fitted on; it must be validation.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ Scheme = Literal["equal_width", "equal_mass"]
 TEMPERATURE_RANGE = (0.05, 20.0)
 """Lowest and highest temperature that `fit_temperature` returns."""
 
-_EXACT = 200  # examples of a bin up to which the noise floor is exact, and normal beyond
-_LARGEST = 1e300  # of a logit: differences and quotients stay finite
+_EXACT = (
+    200  # examples in a bin up to which the noise floor is exact; a normal approximation beyond
+)
+_LARGEST = 1e300  # largest logit; differences and quotients stay finite
 
 
 def log_softmax(logits: Array) -> Floats:
@@ -45,7 +47,7 @@ def expected_calibration_error(
 ) -> float:
     """Return the mean gap between confidence and accuracy over bins, weighted by their counts.
 
-    It is of the top label: of several classes, only the probability of the predicted one counts.
+    It uses the top label: of several classes, only the probability of the predicted one counts.
 
     Args:
         probabilities: `(n, n_classes)`, rows summing to 1. The first of tied largest entries is
@@ -53,10 +55,10 @@ def expected_calibration_error(
         labels: true classes, `(n,)`.
         bins: number of bins, at least 1.
         scheme: "equal_width" cuts [0, 1] at `i / bins`. A value on an edge belongs to the bin above
-            it, and 1 to the last bin. torchmetrics gives 1 a further bin of its own.
+            it, and 1 to the last bin. torchmetrics has a separate bin for 1.
             "equal_mass" sorts by confidence and cuts into `bins` parts that differ in size by at
             most one, the larger ones first. Examples tied in confidence share their mean accuracy,
-            so that neither their order nor a cut through them changes anything.
+            so neither their order nor a cut between them matters.
 
     Raises:
         ConfigError: `bins` or `scheme` is not allowed.
@@ -76,7 +78,7 @@ def confidence_error(
 
     Args:
         confidence: probability of each predicted class, `(n,)`.
-        correct: whether it is the true one, `(n,)`.
+        correct: whether the predicted class is the true one, `(n,)`.
         bins: number of bins, at least 1.
         scheme: see `expected_calibration_error`.
 
@@ -88,10 +90,10 @@ def confidence_error(
 
 
 def calibrated_confidence_error(confidence: Array, bins: int = 15) -> float:
-    """Return the calibration error to be expected of a perfectly calibrated model.
+    """Return the expected calibration error of a perfectly calibrated model.
 
-    Its predictions are right as often as these confidences say, and only chance in the examples
-    makes the error more than 0. An error near this floor shows no miscalibration.
+    Its accuracy equals these confidences; its error exceeds 0 only by chance in the examples. An
+    error near this floor shows no miscalibration.
 
     Args:
         confidence: probability of each predicted class, `(n,)`.
@@ -103,7 +105,7 @@ def calibrated_confidence_error(confidence: Array, bins: int = 15) -> float:
 
 
 def _mean_deviation(chances: Floats) -> float:
-    """Return the mean absolute deviation of the number of independent events that happen."""
+    """Return the mean absolute deviation of a count of independent events."""
     if len(chances) > _EXACT:
         return math.sqrt(2 / math.pi * float(np.sum(chances * (1 - chances))))
     shares = np.ones(1)  # probability of each number of events
@@ -113,9 +115,9 @@ def _mean_deviation(chances: Floats) -> float:
 
 
 def classwise_calibration_error(probabilities: Array, labels: Array, bins: int = 15) -> float:
-    """Return the calibration error of the probability of each class, the mean over classes.
+    """Return the calibration error of class probabilities, averaged over classes.
 
-    Unlike the error of the top label it sees the probabilities of the other classes too.
+    Unlike the error of the top label, it also covers the probabilities of the other classes.
 
     Raises:
         DataError: The arrays do not pair up, or are not probabilities and classes.
@@ -128,7 +130,7 @@ def classwise_calibration_error(probabilities: Array, labels: Array, bins: int =
 
 
 def maximum_confidence_error(confidence: Array, correct: Array, bins: int = 15) -> float:
-    """Return the largest gap of any bin of equal width; arguments as of `confidence_error`."""
+    """Return the largest gap in bins of equal width; arguments as in `confidence_error`."""
     _, confidence, accuracy = reliability_bins(confidence, correct, bins, "equal_width")
     return float(np.nanmax(np.abs(confidence - accuracy)))
 
@@ -136,7 +138,7 @@ def maximum_confidence_error(confidence: Array, correct: Array, bins: int = 15) 
 def maximum_calibration_error(
     probabilities: Array, labels: Array, bins: int = 15, scheme: Scheme = "equal_width"
 ) -> float:
-    """Return the largest gap between confidence and accuracy over the bins that are not empty.
+    """Return the largest gap between confidence and accuracy over non-empty bins.
 
     Arguments and errors are those of `expected_calibration_error`.
 
@@ -150,7 +152,7 @@ def brier_score(probabilities: Array, labels: Array) -> float:
     """Return the mean over examples of the squared error summed over all classes.
 
     This is Brier's own form, in [0, 2]. With two classes it is twice the value of the common form
-    that looks at the positive class only.
+    for the positive class only.
 
     Raises:
         DataError: The arrays do not pair up, or are not probabilities and classes.
@@ -163,10 +165,10 @@ def brier_score(probabilities: Array, labels: Array) -> float:
 
 
 def negative_log_likelihood(probabilities: Array, labels: Array) -> float:
-    """Return the mean of minus the log-probability of the true class, in nats.
+    """Return the mean negative log-probability of the true class, in nats.
 
     Probabilities are clipped to at least the float64 machine epsilon, 2.2e-16, so that a certain
-    mistake costs 36.04 nats and not infinity; scikit-learn's `log_loss` does the same. From logits
+    mistake costs 36.04 nats, not infinity; scikit-learn's `log_loss` does the same. From logits
     `calibration_report` computes it without clipping.
 
     Raises:
@@ -181,9 +183,9 @@ def fit_temperature(logits: Array, labels: Array) -> float:
     """Return the temperature that makes the labels most likely under `softmax(logits / T)`.
 
     The negative log-likelihood is convex in `1 / T`, so its slope has one change of sign, which is
-    found by bracketing. Where the best value lies outside `TEMPERATURE_RANGE` (for instance every
-    example is right, or the logits point away from the labels) the nearer end is returned. Logits
-    that are equal within every row say nothing about T, and give 1.
+    found by bracketing. If the best value lies outside `TEMPERATURE_RANGE` (for instance because
+    every example is right, or the logits point away from the labels), the nearer end is returned.
+    Logits that are equal within every row do not determine T, and give 1.
 
     Args:
         logits: validation logits, `(n, n_classes)`.
@@ -220,10 +222,10 @@ def calibration_report(logits: Array, labels: Array, temperature: float) -> dict
         temperature: result of `fit_temperature` on the validation split of the same run.
 
     Returns:
-        `ece` (15 bins of equal width), `ece_floor` (what a perfectly calibrated model would show),
+        `ece` (15 bins of equal width), `ece_floor` (value for a perfectly calibrated model),
         `ece_classwise`, `ece_equal_mass` (15), `mce` (15 of equal width), `brier` and `nll` (nats,
-        not clipped) of the logits as they are, and the same with the suffix `_calibrated` of the
-        logits divided by the temperature.
+        not clipped) for the unchanged logits, and with the suffix `_calibrated` for the logits
+        divided by the temperature.
 
     Raises:
         ConfigError: The temperature is not a positive number.
@@ -232,7 +234,7 @@ def calibration_report(logits: Array, labels: Array, temperature: float) -> dict
     """
     if not 0 < temperature < math.inf:
         raise ConfigError(
-            f"temperature: {temperature} is not a positive number; fit it by fit_temperature"
+            f"temperature: {temperature} is not a positive number; fit it with fit_temperature"
         )
     logits = _check_logits(logits, labels)
     before, after = (_errors_of_logits(logits / t, labels) for t in (1.0, temperature))
@@ -240,7 +242,7 @@ def calibration_report(logits: Array, labels: Array, temperature: float) -> dict
 
 
 def errors(probabilities: Array, labels: Array) -> dict[str, float]:
-    """Return the measures of `calibration_report` for probabilities, which clip the loss.
+    """Return the measures of `calibration_report` from probabilities, with a clipped loss.
 
     Raises:
         DataError: The arrays do not pair up, or are not probabilities and classes.
@@ -263,7 +265,7 @@ def _errors_of_logits(logits: Floats, labels: Array) -> dict[str, float]:
 
 
 def _mean_loss(log_likelihoods: Floats) -> float:
-    # Subtracted from zero, because a minus sign would make a perfect score -0.0.
+    # Subtracted from zero, because a minus sign would turn a perfect score into -0.0.
     return 0.0 - float(log_likelihoods.mean())
 
 
@@ -274,7 +276,7 @@ def confidence_of(probabilities: Array, labels: Array) -> tuple[Floats, NDArray[
 
 
 def ece_items(logits: Array, labels: Array) -> Floats:
-    """Return what each example adds to the calibration error of logits, `(n,)`.
+    """Return the contribution of each example to the calibration error of logits, `(n,)`.
 
     See `confidence_error_items`.
     """
@@ -284,10 +286,10 @@ def ece_items(logits: Array, labels: Array) -> Floats:
 def confidence_error_items(confidence: Array, correct: Array, bins: int = 15) -> Floats:
     """Return pseudo-values of `confidence_error` with bins of equal width, `(n,)`.
 
-    In a bin that is too sure on the whole, an example adds its confidence and subtracts 1 where it
-    is right; in others it is the other way round. The mean is the error, and their spread foretells
-    how far the error of other examples, as many of them, is from the one to be expected. That is
-    above the error of endlessly many: see `calibrated_confidence_error`.
+    In an overconfident bin, an example adds its confidence and subtracts 1 if it is right; in other
+    bins the signs are reversed. The mean is the error. The spread estimates how far the error on
+    another sample of the same size is from its expectation, which exceeds the error on infinitely
+    many examples: see `calibrated_confidence_error`.
     """
     index = _equal_width_index(confidence, bins)
     moves = correct - confidence.astype(np.float64)
@@ -303,12 +305,12 @@ def nll_items(logits: Array, labels: Array) -> Floats:
 def reliability_bins(
     confidence: Array, correct: Array, bins: int = 15, scheme: str = "equal_width"
 ) -> tuple[NDArray[np.intp], Floats, Floats]:
-    """Return the bins that a calibration error sums, and that a reliability diagram draws.
+    """Return the bins of a calibration error and a reliability diagram.
 
     Arguments and errors are those of `confidence_error`.
 
     Returns:
-        Count, mean confidence and accuracy of each bin, `(bins,)`, the last two NaN where it is
+        Count, mean confidence and accuracy of each bin, `(bins,)`; the last two are NaN if it is
         empty.
     """
     if bins < 1:
@@ -355,8 +357,8 @@ def _check_logits(logits: Array, labels: Array) -> Floats:
     _check_shapes("logits", logits, labels)
     if not np.isfinite(logits).all():
         raise DivergedError(
-            f"logits: {int(np.sum(~np.isfinite(logits)))} of {logits.size} are not finite, so no "
-            f"probability follows from them; lower the learning rate or use fp32"
+            f"logits: {int(np.sum(~np.isfinite(logits)))} of {logits.size} are not finite, so they "
+            f"define no probability; lower the learning rate or use fp32"
         )
     return np.clip(logits, -_LARGEST, _LARGEST)
 
@@ -369,8 +371,8 @@ def _check_probabilities(probabilities: Array, labels: Array) -> Floats:
     for row in np.flatnonzero(~((np.abs(sums - 1) < 1e-4) & (probabilities >= 0).all(axis=1))):
         raise DataError(
             f"probabilities, row {row}: the lowest is {probabilities[row].min():g} and the sum is "
-            f"{sums[row]:g}; each must be at least 0 and a row sum to 1 within 0.0001: pass logits "
-            "through softmax, or write rounded probabilities with more digits"
+            f"{sums[row]:g}; each must be at least 0 and a row must sum to 1 within 0.0001; pass "
+            "logits through softmax, or write rounded probabilities with more digits"
         )
     return probabilities
 

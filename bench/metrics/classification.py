@@ -1,6 +1,6 @@
-"""Quality metrics of classes, values and choices, as scikit-learn and scipy define them.
+"""Quality metrics of classes, values and choices, as defined by scikit-learn and scipy.
 
-Nothing here reads data or knows torch. Calibration is in `bench.metrics.calibration`.
+Nothing here reads data or uses torch. Calibration is in `bench.metrics.calibration`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def accuracy(predictions: Array, references: Array) -> float:
 def f1(predictions: Array, references: Array) -> float:
     """Return the F1 score of class 1, for two classes numbered 0 and 1.
 
-    Where class 1 is neither predicted nor present the score is 0.0, as in scikit-learn with
+    If class 1 is neither predicted nor present, the score is 0.0, as in scikit-learn with
     `zero_division=0`.
 
     Args:
@@ -54,7 +54,7 @@ def f1(predictions: Array, references: Array) -> float:
         references: true classes, `(n,)`.
 
     Raises:
-        DataError: The two do not pair up, or hold a class other than 0 and 1.
+        DataError: The arrays do not pair up, or hold a class other than 0 and 1.
     """
     _check_pair(predictions, references)
     others = set(np.union1d(predictions, references).tolist()) - {0, 1}
@@ -79,7 +79,7 @@ def f1(predictions: Array, references: Array) -> float:
 def matthews_correlation(predictions: Array, references: Array) -> float:
     """Return the Matthews correlation coefficient, for two or more classes.
 
-    It is 0.0 where either side holds one class only, as in scikit-learn.
+    It is 0.0 if either side holds only one class, as in scikit-learn.
 
     Args:
         predictions: predicted classes, `(n,)`.
@@ -136,7 +136,7 @@ def spearman(predictions: Array, references: Array) -> float:
     Raises:
         DataError: The two are empty, not flat, or of different lengths.
     """
-    from scipy.stats import rankdata  # here, since it takes long to load and few tasks need it
+    from scipy.stats import rankdata  # imported here: it loads slowly and few tasks need it
 
     _check_pair(predictions, references)
     ranks = (rankdata(side, nan_policy="propagate") for side in (predictions, references))
@@ -181,13 +181,13 @@ def accuracy_norm(log_likelihoods: Array, characters: Array, references: Array) 
     """Return the share of questions whose right choice has the highest score per character.
 
     Args:
-        log_likelihoods: one for every choice given its question, `(n, choices)`; far
-            below all others where a question has fewer choices.
+        log_likelihoods: log-likelihood of every choice given its question, `(n, choices)`; far
+            below all others for missing choices.
         characters: length of every choice, `(n, choices)`, above 0.
         references: right choices, `(n,)`.
 
     Raises:
-        DataError: There is no question, or the two differ in length.
+        DataError: There is no question, or the arrays differ in length.
 
     Source: `acc_norm` of EleutherAI's lm-evaluation-harness.
     """
@@ -195,8 +195,8 @@ def accuracy_norm(log_likelihoods: Array, characters: Array, references: Array) 
 
 
 def _correlation(first: Array, second: Array) -> float:
-    # A constant side is found by comparison: its mean may round away from its value, and the
-    # remainder would pass for a signal.
+    # Constants are detected by comparison: their mean may be rounded, and the remainder would look
+    # like a signal.
     if np.all(first == first[0]) or np.all(second == second[0]):
         return math.nan
     with np.errstate(invalid="ignore", over="ignore"):
@@ -215,15 +215,15 @@ def _check_pair(predictions: Array, references: Array) -> None:
     if predictions.ndim != 1 or predictions.shape != references.shape or not len(predictions):
         raise DataError(
             f"metric inputs: predictions have shape {predictions.shape} and references "
-            f"{references.shape}; give two flat arrays of one length, at least 1"
+            f"{references.shape}; give two flat arrays of the same length, at least 1"
         )
 
 
 def inputs(logits: Array, targets: Array) -> Inputs:
-    """Return what metrics compare of a model's raw outputs, None if these hold NaN.
+    """Return the inputs of metrics from a model's raw outputs, None if these hold NaN.
 
     Args:
-        logits: `(n, n_classes)` for classes, the prediction being the largest entry of a row;
+        logits: `(n, n_classes)` for classes, where the largest entry of a row is the prediction;
             `(n,)` or `(n, 1)` for values.
         targets: true classes or values, `(n,)`.
 
@@ -236,14 +236,14 @@ def inputs(logits: Array, targets: Array) -> Inputs:
     _check_pair(predictions, targets)
     if measured == "labels":
         _check_classes(targets, logits.shape[1])
-    # The largest entry of a row with NaN is no prediction, so nothing may be counted from it.
+    # A row with NaN has no prediction, so no metric may count it.
     return {measured: None if np.isnan(logits).any() else (predictions, targets)}
 
 
 def score(names: Sequence[str], logits: Array, targets: Array) -> dict[str, float | None]:
     """Return the named metrics of a model's raw outputs; see `inputs` and `compute`.
 
-    A score is None where it is undefined: a correlation with a constant side, an infinite error,
+    A score is None if it is undefined: a correlation with a constant side, an infinite error,
     or outputs that hold NaN.
     """
     return compute(names, inputs(logits, targets))
@@ -253,7 +253,7 @@ def _check_classes(targets: Array, n_classes: int) -> None:
     strays = np.setdiff1d(targets, np.arange(n_classes))
     if len(strays):
         raise DataError(
-            f"targets: found classes {strays[:5].tolist()} where the model knows 0 to "
+            f"targets: found classes {strays[:5].tolist()} where the model has 0 to "
             f"{n_classes - 1}; score a split with public labels, and check the task's field "
             "'labels'"
         )

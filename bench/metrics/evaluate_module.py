@@ -24,14 +24,14 @@ _TYPES: dict[str, str] = {
 def as_evaluate(name: str) -> evaluate.Metric:
     """Wrap the metric `name` for the `evaluate` package, so that both report the same number.
 
-    The wrapper needs no network and holds its inputs in memory. It is a usual module of that
+    The wrapper needs no network and holds its inputs in memory. It is an ordinary module of that
     package: `compute(predictions=..., references=...)`, `add_batch` and `evaluate.combine` work.
-    For texts and spans, `references` holds a list of texts for each prediction. What else the
-    metric's function asks for, such as the version of SQuAD, is given to `compute`. An undefined
-    score is what the function returns: NaN, or None for texts.
+    For texts and spans, `references` holds a list of texts for each prediction. Further
+    arguments of the metric's function, such as the version of SQuAD, go to `compute`. An undefined
+    score is NaN, or None for texts, as the function returns it.
 
     Raises:
-        ConfigError: There is no such metric, or it is of what a model says of given tokens or
+        ConfigError: There is no such metric, or it measures a model's outputs for given tokens or
             choices.
     """
     metric = get(name)
@@ -40,7 +40,7 @@ def as_evaluate(name: str) -> evaluate.Metric:
             f"metric {name}: measures {metric.measures}, which the `evaluate` package cannot pass "
             f"on; wrap a metric of {', '.join(_TYPES)}"
         )
-    # Imported here because the two packages take seconds, and most users never call this.
+    # Imported here because both packages take seconds to load, and most users never call this.
     import datasets
     import evaluate
 

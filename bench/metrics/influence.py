@@ -1,7 +1,7 @@
-"""Scores as means over examples, to first order: what each example adds to a score.
+"""Scores as means over examples, to first order: the contribution of each example.
 
 A score of a whole split is a function of the distribution of its examples. To first order, the
-score on other examples is the mean over them of
+score on other examples is their mean of
 
     pseudo-value = score + influence of the example,
 
@@ -9,10 +9,10 @@ where the influence is the derivative of the score by the example's weight (Hamp
 curve and its role in robust estimation", 1974). The mean of the pseudo-values is the score itself,
 and their variance over n, divided by n, is the squared standard error that the infinitesimal
 jackknife gives. For a share or a mean the pseudo-values are the examples' own values, and nothing
-is approximate.
+is approximated.
 
-A metric declares its pseudo-values beside its function (see `bench.metrics.base`). Where the score
-is a function of sums over examples, `jackknife` gives them; `grouped_jackknife` serves any metric.
+A metric declares its pseudo-values beside its function (see `bench.metrics.base`). If the score
+is a function of sums over examples, `jackknife` gives them; `grouped_jackknife` fits any metric.
 """
 
 from collections.abc import Callable, Sequence
@@ -31,11 +31,11 @@ GROUPS = 100
 def jackknife(statistics: Array, score_of: Callable[[Floats], Floats]) -> Floats:
     """Return the pseudo-values of a score that is a function of sums over examples, `(n,)`.
 
-    Each example is left out in turn. The mean is shifted to the score, so that the bias that the
-    jackknife sees stays in, as it is in the score.
+    Each example is left out in turn. The mean is shifted to the score, so that the values keep the
+    bias of the score that the jackknife would remove.
 
     Args:
-        statistics: what each example adds to the sums, `(n, k)`.
+        statistics: contribution of each example to the sums, `(n, k)`.
         score_of: maps sums `(..., k)` to scores `(...)`.
 
     Source: Tukey, "Bias and confidence in not quite large samples", 1958.
@@ -47,12 +47,12 @@ def jackknife(statistics: Array, score_of: Callable[[Floats], Floats]) -> Floats
 def grouped_jackknife(function: Callable[..., float | None], arguments: Sequence[Any]) -> Floats:
     """Return pseudo-values of any metric, `(n,)`: groups of examples are left out in turn.
 
-    Example i is in group i modulo `GROUPS`, for every run alike. The values of a group are equal,
-    and so scaled that their variance over n is what single examples would show.
+    Example i is in group i modulo `GROUPS` for every run. The values of a group are equal, and
+    scaled so that their variance over n equals that of single examples.
 
     Args:
         function: the metric.
-        arguments: its arguments; those that hold one entry an example are arrays or lists.
+        arguments: its arguments; those with one entry per example are arrays or lists.
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, section 11.
     """

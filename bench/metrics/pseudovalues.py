@@ -19,7 +19,7 @@ def accuracy(predictions: Array, references: Array) -> Floats:
 
 
 def f1(predictions: Array, references: Array) -> Floats:
-    """Return the pseudo-values of F1 of class 1, the ratio of two means; all 0 where undefined."""
+    """Return the pseudo-values of F1 of class 1, the ratio of two means; all 0 if undefined."""
     shared = 2.0 * ((predictions == 1) & (references == 1))
     either = (predictions == 1).astype(np.float64) + (references == 1)
     if not either.any():
@@ -29,7 +29,7 @@ def f1(predictions: Array, references: Array) -> Floats:
 
 
 def matthews_correlation(predictions: Array, references: Array) -> Floats:
-    """Return the pseudo-values of the Matthews correlation; all 0 where a side is constant.
+    """Return the pseudo-values of the Matthews correlation; all 0 if a side is constant.
 
     With shares p of predicted and t of true classes, and c of right ones, the score is
     (c - p.t) / sqrt((1 - p.p) (1 - t.t)).
@@ -49,15 +49,15 @@ def matthews_correlation(predictions: Array, references: Array) -> Floats:
 
 
 def pearson(predictions: Array, references: Array) -> Floats:
-    """Return the pseudo-values of Pearson's correlation; NaN where a side is constant."""
+    """Return the pseudo-values of Pearson's correlation; NaN if a side is constant."""
     first, second = _standardised(predictions), _standardised(references)
     return _correlation(first, second)
 
 
 def spearman(predictions: Array, references: Array) -> Floats:
-    """Return the pseudo-values of Spearman's correlation; NaN where a side is constant.
+    """Return the pseudo-values of Spearman's correlation; NaN if a side is constant.
 
-    An item counts twice: by its own ranks, and by lifting the ranks of all that lie above it.
+    An item counts twice: through its own ranks, and by raising the ranks of all items above it.
     """
     ranks = [_shares_below(side, np.ones(len(side))) for side in (predictions, references)]
     first, second = (_standardised(side) for side in ranks)
@@ -91,11 +91,11 @@ def _correlation(first: Floats, second: Floats) -> Floats:
 
 
 def _shares_below(values: Array, weights: Floats) -> Floats:
-    """Return for each value the mean weight, over all items, of those below it; equals count half.
+    """Return, for each value, the mean weight of the items below it; ties count half.
 
     Args:
         values: `(n,)`.
-        weights: of the items, `(n,)`.
+        weights: weights of the items, `(n,)`.
     """
     order = np.argsort(values, kind="stable")
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)

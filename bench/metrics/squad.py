@@ -1,8 +1,8 @@
 """Exact match and F1 of answer spans, equal to the official evaluation scripts of SQuAD.
 
 Scores are fractions where the scripts print percentages. The two versions of SQuAD differ on empty
-answers, so each function takes the one that it scores. Not here: the search for a threshold on
-no-answer probabilities, which chooses on the data it reports.
+answers, so each function takes the version. The search for a threshold on no-answer probabilities
+is left out, because it chooses on the data it reports.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ARTICLE = re.compile(r"\b(?:a|an|the)\b")
 
 
 def normalised(answer: str) -> str:
-    """Return an answer in lower case, without ASCII punctuation, articles and needless spaces."""
+    """Return an answer in lower case, without ASCII punctuation, articles and extra spaces."""
     return " ".join(_ARTICLE.sub(" ", answer.lower().translate(_PUNCTUATION)).split())
 
 
@@ -57,8 +57,8 @@ def exact_match(
         predictions: one answer per question; the empty text says that there is none.
         references: accepted answers of each question; none, in version 2.0, where the question
             cannot be answered.
-        version: version of SQuAD. In 2.0 an accepted answer that normalises to nothing is left out
-            beside others.
+        version: version of SQuAD. In 2.0 an accepted answer that normalises to nothing is ignored
+            if there are others.
 
     Raises:
         ConfigError: The version is unknown.
@@ -80,8 +80,8 @@ def exact_match(
 def f1(predictions: Sequence[str], references: Sequence[Sequence[str]], version: Version) -> float:
     """Return the mean F1 of words shared with the best of the accepted answers, in [0, 1].
 
-    Where a side normalises to nothing, version 2.0 gives 1 if both do and 0 otherwise; version 1.1
-    gives 0 either way, though such a pair is an exact match.
+    If a side normalises to nothing, version 2.0 gives 1 if both do and 0 otherwise; version 1.1
+    always gives 0, even if the pair is an exact match.
 
     Args:
         predictions: one answer per question; the empty text says that there is none.
@@ -109,14 +109,14 @@ def _best(
     references: Sequence[Sequence[str]],
     version: Version,
 ) -> list[float]:
-    """Return the highest value of a measure over accepted answers, of each question."""
+    """Return each question's highest value of a measure over its accepted answers."""
     if version not in get_args(Version):
         raise ConfigError(
             f"span metrics: version {version!r} is unknown; use one of {get_args(Version)}"
         )
     if not len(predictions) or len(predictions) != len(references):
         raise DataError(
-            f"span metrics: given {len(predictions)} predictions and answers of "
+            f"span metrics: given {len(predictions)} predictions and the answers of "
             f"{len(references)} questions; give one prediction per question, and at least 1"
         )
     return [
@@ -129,7 +129,7 @@ def _best(
 
 
 def _accepted(index: int, answers: Sequence[str], version: Version) -> list[str]:
-    """Return the normalised answers of a question, the empty text where it has none."""
+    """Return the normalised answers of a question, the empty text if it has none."""
     if isinstance(answers, str):
         raise DataError(
             f"span metrics: answers of question {index} are the single text {answers[:40]!r}; give "

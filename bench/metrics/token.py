@@ -1,7 +1,7 @@
 """Metrics of next-token predictions on given texts: perplexity, accuracy, calibration.
 
-All take what a model says of every target token, `(n,)` each, whatever text it belongs to. Metrics
-of texts that a model writes itself are in `bench.metrics.text`.
+All take a model's outputs for every target token, `(n,)` each, whatever its text. Metrics
+of generated texts are in `bench.metrics.text`.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def perplexity(losses: Array, confidences: Array, correct: Array) -> float:  # n
     """Return e to the mean loss.
 
     Args:
-        losses: minus the log-probability of each target token, in nats.
-        confidences: probability of the most likely token in each place.
+        losses: negative log-probability of each target token, in nats.
+        confidences: probability of the most likely token in each position.
         correct: whether that token is the target.
     """
     mean = float(np.mean(losses))
@@ -42,19 +42,19 @@ def perplexity(losses: Array, confidences: Array, correct: Array) -> float:  # n
 @metric(
     "token_accuracy",
     "tokens",
-    description="Share of target tokens that are the most likely ones in their places.",
+    description="Share of target tokens that are the most likely in their positions.",
     reference="sklearn.metrics.accuracy_score",
     items=lambda _losses, _confidences, correct: correct.astype(np.float64),
 )
 def token_accuracy(losses: Array, confidences: Array, correct: Array) -> float:  # noqa: ARG001
-    """Return the share of places where the most likely token is the target; see `perplexity`."""
+    """Return the share of positions where the most likely token is the target."""
     return float(np.mean(correct))
 
 
 @metric(
     "token_ece",
     "tokens",
-    description="Mean distance of stated confidence from accuracy over target tokens.",
+    description="Mean gap between confidence and accuracy over target tokens.",
     reference="Guo et al. 2017, equation 3, with 15 bins",
     higher_is_better=False,
     items=lambda _losses, *given: confidence_error_items(*given),

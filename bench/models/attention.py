@@ -60,17 +60,17 @@ def attend(
         value: the values that are averaged.
         attention_mask: (rows, 1, queries, keys) bool, True for visible, or numbers to add to the
             logits; None if all keys are visible, or all up to the query's own in a causal layer.
-        scaling: of the logits; 1 / sqrt(width) if None.
+        scaling: scaling of the logits; 1 / sqrt(width) if None.
         is_causal: whether a missing mask means a causal one; the layer's own attribute if None.
         softcap: bound that a tanh puts on the logits (Gemma 2).
         s_aux: (heads,), logits of sinks, which take weight from the keys (GPT-OSS).
-        kwargs: passed to the library, ``position_bias`` of the logits among them.
+        kwargs: arguments passed to the library, including ``position_bias`` of the logits.
 
     Returns:
         (rows, queries, heads, width), and the weights if they were computed.
 
     Raises:
-        BackboneError: if there is dropout, and the layer asks for more than is known here.
+        BackboneError: if there is dropout, and the layer needs arguments that are unknown here.
     """
     dropping: AttentionDropping = vars(module).get(_ATTRIBUTE, _NOTHING)
     if not module.training:
@@ -126,11 +126,11 @@ def dropping_unsupported_reason(
 ) -> str | None:
     """Return why dropout cannot act in the attention of a model, None if it can.
 
-    It can if every layer asks for masks, and the outputs are the model's own when nothing falls.
+    It can if every layer asks for masks, and the outputs are unchanged when nothing is dropped.
 
     Args:
-        model: with layers; its attention is replaced.
-        inputs: of a small batch with padding.
+        model: model with layers; its attention is replaced.
+        inputs: inputs of a small batch with padding.
     """
     asked: set[int] = set()
 
@@ -162,7 +162,7 @@ def dropping_unsupported_reason(
 
 
 def take_over(model: "transformers.PreTrainedModel") -> None:
-    """Make the layers of a model use `attend`, unless they need another than fused attention."""
+    """Make the layers of a model use `attend`, unless they need attention that is not fused."""
     by_registry = getattr(model, "_supports_attention_backend", False)
     if by_registry and model.config._attn_implementation == "sdpa":
         _ask_ours(model)
@@ -194,7 +194,7 @@ def _register() -> None:
 
 
 def _output(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
-    """Return what a model in training mode makes of a batch."""
+    """Return the output of a model in training mode for a batch."""
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(0)
         output: Tensor = model.train()(**inputs)[0]
@@ -202,13 +202,13 @@ def _output(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
 
 
 def _refuse_unknown(mask: Tensor | None, asked: Mapping[str, Any]) -> None:
-    """Refuse arguments of a layer that would be lost: numbers and tensors, as flags are not."""
+    """Refuse arguments of a layer that would be ignored: numbers and tensors, but not flags."""
     if mask is not None and mask.dtype != torch.bool:
-        raise BackboneError("its mask adds numbers to the logits, which dropping does not know")
+        raise BackboneError("its mask adds numbers to the logits, which dropping does not support")
     for name, value in asked.items():
         number = isinstance(value, int | float) and not isinstance(value, bool) and value != 0
         if name not in _HARMLESS and (number or isinstance(value, Tensor)):
-            raise BackboneError(f"its attention takes {name!r}, which dropping does not know")
+            raise BackboneError(f"its attention takes {name!r}, which dropping does not support")
 
 
 def _visible(mask: Tensor | None, query: Tensor, key: Tensor, *, causal: bool) -> Tensor | None:
@@ -273,7 +273,7 @@ def _softmax(
 
 
 def _hidden(visible: Tensor, logits: Tensor) -> Tensor:
-    """Return what takes keys that are not visible out of a softmax, by addition."""
+    """Return the numbers that remove hidden keys from a softmax when added to logits."""
     zeros = torch.zeros(visible.shape, dtype=logits.dtype, device=logits.device)
     return zeros.masked_fill_(~visible, torch.finfo(logits.dtype).min)
 

@@ -23,8 +23,8 @@ class AttentionDropping:
     keys), True for keep.
 
     Attributes:
-        logits: draws the mask before the softmax (DropKey); None drops nothing.
-        weights: draws the mask after it (DropAttention); None drops nothing.
+        logits: function that draws the mask before the softmax (DropKey); None drops nothing.
+        weights: function that draws the mask after it (DropAttention); None drops nothing.
         stop_gradient: whether the normaliser of dropped weights is a constant in the backward pass.
     """
 
@@ -34,7 +34,7 @@ class AttentionDropping:
 
 
 def surviving(visible: Tensor | None, keep: Tensor) -> Tensor:
-    """Return the keys that a query still sees; a query that has lost all gets all back.
+    """Return the keys that a query still sees; a query that lost all keys gets all back.
 
     Args:
         visible: (rows, 1 or heads, 1 or queries, keys) bool, before dropping; None for all.
@@ -58,8 +58,7 @@ def drop_weights(
         weights: (rows, heads, queries, keys), each row a distribution, with its sink if any.
         keep: (rows, heads, 1 or queries, keys) bool.
         stop_gradient: whether the normaliser carries no gradient.
-        sink: (rows, heads, queries, 1), the weight that a row gives to no key; None if there is
-            none.
+        sink: (rows, heads, queries, 1), the weight that a row gives to no key; None without a sink.
     """
     kept = weights * keep
     total = kept.sum(dim=-1, keepdim=True)

@@ -36,7 +36,7 @@ _DEFAULT_TARGETS = (
     ("Wqkv",),
     ("c_attn",),
 )
-# The first DeBERTa's fused projection; elsewhere it is the name of what is no attention.
+# DeBERTa v1's fused projection; other families use the name outside attention.
 _DEBERTA_TARGETS = (("in_proj",),)
 
 
@@ -45,11 +45,11 @@ class Reader:
     """How a backbone reads text.
 
     Attributes:
-        window: most tokens of one input sequence.
-        positions: most tokens that the model has positions for, decoded ones included; None if
+        window: largest number of tokens in one input sequence.
+        positions: number of positions of the model, for decoded tokens too; None if
             unbounded. A tokenizer may set a smaller window.
         vocabulary: rows of the embedding, None if not known.
-        segments: texts of an input that the model tells apart; None if it does not, or not so.
+        segments: number of segment embeddings (texts of an input); None if there are none.
     """
 
     tokenizer: Any
@@ -66,10 +66,10 @@ class Backbone:
 
     Attributes:
         head: names of the outermost modules of the head.
-        absent: weights of the head that the checkpoint lacks, or has in another size.
+        absent: weights of the head that are missing from the checkpoint, or have another size.
         reading: settings without which the model library would not read all of the checkpoint.
-        kept: first values of the head's weights; None if every run draws its own.
-        start: the initial adapter of methods; it is not in the weights of `model`.
+        kept: initial values of the head's weights; None if every run draws its own.
+        start: the initial adapter of methods; the weights of `model` do not include it.
         packs: whether several texts may share a row; see `bench.profiling.self_check`.
     """
 
@@ -117,11 +117,11 @@ class Backbone:
 
     @property
     def _positions(self) -> int | None:
-        """Most tokens that the model has positions for, None if unbounded."""
+        """Number of positions of the model, None if unbounded."""
         for name, module in self._pristine.named_modules():
             padding = getattr(module, "padding_idx", None)
             if name.endswith("position_embeddings") and padding is not None:
-                # RoBERTa and its kin count positions from the one after the padding token.
+                # RoBERTa and related models count positions from the one after the padding token.
                 return len(module.get_parameter("weight")) - int(padding) - 1
         positions = getattr(self.config, "max_position_embeddings", None)
         return int(positions) if positions and positions > 0 else None  # -1 in XLNet: unbounded
@@ -166,9 +166,9 @@ class Backbone:
         }
 
     def stacked_weights(self) -> list[str]:
-        """Return the weights of several linear maps in one tensor, as those of experts are.
+        """Return the weights that hold several linear maps in one tensor, as in experts.
 
-        They are of no linear layer, so nothing adapts them.
+        They do not belong to linear layers, so nothing adapts them.
         """
         return [
             f"{name}.{own}" if name else own
@@ -229,7 +229,7 @@ class Backbone:
 
 
 def sharing_copy(model: nn.Module) -> nn.Module:
-    """Return a copy of a model with every parameter frozen and sharing storage with its own."""
+    """Return a copy of a model with every parameter frozen and sharing storage with it."""
     shared: dict[int, Any] = {
         id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()
     }

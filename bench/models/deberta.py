@@ -47,7 +47,7 @@ def stack_positions(model: nn.Module) -> None:
     for module in found:
         for name in _BIASES:
             if hasattr(module, name):
-                # Weakly, or the layer would hold itself, and with it the parameters of its stack.
+                # A weak reference: the layer must not keep itself and its stack alive.
                 setattr(module, name, partial(_bias_by_model, ref(module), name))
 
 
@@ -57,12 +57,12 @@ def _bias_by_model(
     """Compute the positional part of the logits for each model with its own projections.
 
     Args:
-        place: refers to a DeBERTa attention layer.
-        name: of the library's function for one model.
+        place: reference to a DeBERTa attention layer.
+        name: name of the library's function for one model.
         query: (models * batch [* heads], ...), model by model; so is ``key``.
         key: see ``query``.
         shared: relative positions and their embeddings, the same for all models.
-        named: likewise.
+        named: the same, as keyword arguments.
     """
     module = place()
     bias = getattr(type(module), name)
@@ -114,5 +114,5 @@ class _Turn(nn.Module):
             layer = self._layer[0]
             mapped: Tensor = layer(x.expand(layer.models, -1, -1))
             self._mapped = mapped
-        # A copy, for the library divides it in place.
+        # A copy, because the library divides it in place.
         return self._mapped[self.model : self.model + 1].clone()

@@ -88,7 +88,7 @@ class _Ends:
 
 
 class _LastToken:
-    """Gives a head that reads the last place of a row (XLNet) the last token of each text."""
+    """Gives a head that reads the last position of a row (XLNet) the last token of each text."""
 
     def __init__(self) -> None:
         self._mask: Tensor | None = None

@@ -102,7 +102,7 @@ class InitialAdapter:
             return f"layers differ: {name} is among {owner} layers, not among {other}"
         ranks = sorted({len(update.a) for update in self.updates.values()})
         if ranks != [rank]:
-            return f"rank is {rank}, but its own is {' and '.join(map(str, ranks))}"
+            return f"rank is {rank}, but the adapter's is {' and '.join(map(str, ranks))}"
         if not magnitudes and any(u.magnitude is not None for u in self.updates.values()):
             return "it has magnitudes, which only 'dora' and 'bidora' train"
         return None

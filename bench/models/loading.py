@@ -52,7 +52,7 @@ def load(
 ) -> Backbone:
     """Load a backbone (built-in name, folder or pinned hub id) with a task head.
 
-    The last one is cached, since stacks come in the order of tasks and backbones.
+    The latest one is cached, since stacks are ordered by task and backbone.
 
     Raises:
         BackboneError: if it cannot be read, or has no such head.
@@ -141,7 +141,7 @@ def load_tokenizer(name: str) -> Any:
     if tokenizer.pad_token_id is None:
         raise BackboneError(
             f"backbone {name!r}: its tokenizer has neither a padding token nor an end-of-text "
-            "token to pad batches with; name one of its words as 'pad_token' in its "
+            "token to pad batches with; name one of its tokens as 'pad_token' in its "
             "tokenizer_config.json"
         )
     tokenizer.padding_side = "right"

@@ -40,7 +40,7 @@ def keep_mask(
     Args:
         keys: one key per run, from `site_keys`.
         drop_rates: (runs,) float, probability of dropping, in [0, 1).
-        shape: of one run's mask, features last: (batch, tokens, features) for hidden states.
+        shape: shape of one run's mask, features last: (batch, tokens, features) for hidden states.
 
     Returns:
         The mask, (runs, *shape) bool with True for keep, and the reciprocal of the keep
@@ -60,8 +60,8 @@ def uniform(keys: NDArray[np.uint32], shape: Sequence[int], like: Tensor) -> Ten
 
     Args:
         keys: one key per run, from `site_keys`.
-        shape: of one run's numbers, features last.
-        like: gives device and dtype.
+        shape: shape of one run's numbers, features last.
+        like: tensor with the device and dtype to use.
 
     Returns:
         (runs, *shape), above 0 and at most 1.

@@ -145,7 +145,7 @@ def _stacked(model: nn.Module) -> Iterator[tuple[str, Stacked]]:
     seen: list[str] = []
     for name, module in model.named_modules():
         inner = any(name.startswith(f"{outer}.") for outer in seen)
-        holds = any(True for _ in module.parameters())  # dropout, for one, has none
+        holds = any(True for _ in module.parameters())  # dropout, for example, has none
         if isinstance(module, Stacked) and holds and not inner:
             seen.append(name)
             yield name, module
@@ -167,8 +167,8 @@ def _low_rank_layers(model: nn.Module) -> dict[str, LowRankLayer]:
     loose = [n for n, p in model.named_parameters() if p.requires_grad and not n.startswith(inside)]
     if loose:
         raise MergeError(
-            f"{len(loose)} of the backbone's own parameters trained, {loose[0]} for one; an "
-            "adapter leaves them as they are"
+            f"{len(loose)} of the backbone's own parameters trained, such as {loose[0]}; an "
+            "adapter cannot hold them"
         )
     return layers
 

@@ -1,4 +1,4 @@
-"""Modules that every run gets of its own under any method: task head and backbone dropout."""
+"""Modules that every run has for itself under any method: task head and backbone dropout."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,12 +22,12 @@ from gapbench.bench.models.run_axis import (
 def stack_head(model: nn.Module, backbone: Backbone, axis: RunAxis, members: int = 1) -> None:
     """Give every run its own head: the trained one where `Backbone.kept` says so, else a new one.
 
-    New linear layers are drawn from N(0, initializer_range) with zero biases; normalisations begin
-    without effect.
+    New linear layers are drawn from N(0, initializer_range) with zero biases; normalisations start
+    as the identity.
 
     Args:
         model: a copy of the backbone; its head is replaced.
-        backbone: knows which modules are the head.
+        backbone: backbone that names the modules of the head.
         axis: the runs.
         members: heads of each run; the first does not depend on their number.
 
@@ -43,7 +43,7 @@ def stack_head(model: nn.Module, backbone: Backbone, axis: RunAxis, members: int
                 raise BackboneError(
                     f"backbone {backbone.fingerprint.name!r}: its head has {path}, a "
                     f"{type(module).__name__}; only linear layers and layer normalisations can be "
-                    "drawn anew"
+                    "drawn by each run"
                 )
             layer: Any = module
             if backbone.kept is None:
@@ -61,7 +61,7 @@ def stack_dropout(model: nn.Module, axis: RunAxis, rate: float) -> None:
     Dropout of DeBERTa's relative positions stays off, since all runs share them.
 
     Raises:
-        BackboneError: if the rate is above zero and the backbone has no such place.
+        BackboneError: if the rate is above zero and the backbone has no dropout layers.
     """
     if rate == 0:
         return
@@ -82,7 +82,7 @@ def stack_dropout(model: nn.Module, axis: RunAxis, rate: float) -> None:
 
 
 def _fresh(layer: Any, axis: RunAxis, std: float, site: str, members: int) -> Tensor:
-    """Return new weights of a layer, (runs, [members,] ...) for linear ones, else one for all."""
+    """Return new weights of a layer: (runs, [members,] ...) if linear, else shared."""
     if isinstance(layer, nn.LayerNorm):
         return torch.ones_like(layer.weight)
     runs, shape = len(axis.seeds), (layer.out_features, layer.in_features)
@@ -101,7 +101,7 @@ def _fresh(layer: Any, axis: RunAxis, std: float, site: str, members: int) -> Te
 def _stacked(
     layer: Any, axis: RunAxis, weight: Tensor, bias: Tensor | None, members: int
 ) -> StackedHead:
-    """Return a layer with numbers for every run; those given for one are the same for all."""
+    """Return a layer with values for every run; values given for one run serve all."""
     lead = (len(axis.seeds),) if members == 1 else (len(axis.seeds), members)
 
     def wide(values: Tensor, own: Sequence[int]) -> Tensor:

@@ -1,8 +1,8 @@
 """Which weights belong to a task head, and whether a checkpoint holds all the others.
 
-The head is what a model of the library has beside its bare model; every run draws it anew. All
-other weights must come from the checkpoint, or runs would train, and tables would compare, layers
-of random numbers.
+The head is every module of a library model outside its bare model; each run draws its own. All
+other weights must come from the checkpoint. Otherwise runs would train, and tables would compare,
+layers of random numbers.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,8 +29,8 @@ def head_modules(model: Any, head: Head, missing: Iterable[str]) -> tuple[str, .
     lacks, as masked language models do, belongs to the head.
 
     Args:
-        model: of the model library.
-        head: what it answers with.
+        model: model of the model library.
+        head: head of the task.
         missing: names of the weights that its checkpoint lacks.
     """
     if head == LANGUAGE_MODEL:
@@ -53,13 +53,13 @@ def require_whole(
     """Refuse a checkpoint that does not hold exactly the weights of the model outside its head.
 
     Args:
-        place: how messages name the backbone.
-        model: as loaded.
-        head: from `head_modules`.
-        info: what the library says of the loading (``output_loading_info``).
+        place: name of the backbone in messages.
+        model: model as loaded.
+        head: result of `head_modules`.
+        info: the library's report on loading (``output_loading_info``).
 
     Raises:
-        BackboneError: naming the weights that are missing, misshapen or of no use.
+        BackboneError: naming the weights that are missing, unused or of the wrong shape.
     """
     missing = [name for name in sorted(info["missing_keys"]) if not is_inside(name, head)]
     extra = sorted(info["unexpected_keys"])
@@ -78,7 +78,7 @@ def require_whole(
             )
         raise BackboneError(
             f"{place}: the checkpoint lacks {_listed(missing)}; only the head of a classifier or "
-            f"span model may be absent, as it is drawn anew; {way_out}"
+            f"span model may be absent, as each run draws it; {way_out}"
         )
     for name, given, wanted in sorted(info["mismatched_keys"]):
         if not is_inside(name, head):
@@ -96,7 +96,7 @@ def require_whole(
 
 
 def _absent_poolers(model: Any, parts: tuple[str, ...], missing: set[str]) -> set[str]:
-    """Return the poolers inside the bare model of which the checkpoint has nothing."""
+    """Return the poolers inside the bare model that are missing from the checkpoint."""
     poolers = (
         name
         for name, _ in model.named_modules()
@@ -113,8 +113,8 @@ def _absent_poolers(model: Any, parts: tuple[str, ...], missing: set[str]) -> se
 def _is_of_backbone(name: str, model: Any, head: tuple[str, ...]) -> bool:
     """Return whether a weight that the model lacks belongs to the bare model, not to a head.
 
-    Checkpoints may have heads of other tasks, poolers, and what older versions of the library
-    stored beside weights in modules that have none of their own.
+    Checkpoints may have heads of other tasks, poolers, and buffers that older versions of the
+    library stored in modules without weights.
     """
     name = name.removeprefix(f"{model.base_model_prefix}.")
     base = model.base_model
@@ -127,7 +127,7 @@ def _is_of_backbone(name: str, model: Any, head: tuple[str, ...]) -> bool:
 
 
 def _wrapper(missing: list[str], extra: list[str], base: str) -> str | None:
-    """Return what the names in the checkpoint have before the names in the model, if anything."""
+    """Return the prefix of names in the checkpoint relative to names in the model, if any."""
     wanted = missing[0].removeprefix(f"{base}.")
     found = next((name for name in extra if name.endswith(f".{wanted}")), None)
     prefix = None if found is None else found.removesuffix(wanted).removesuffix(f"{base}.")

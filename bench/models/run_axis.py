@@ -74,8 +74,8 @@ class RunAxis:
         Args:
             drop_rates: (all runs,), probability of dropping.
             site: name of the place, so that no two places share a mask.
-            shape: of one run's mask, features last, no entry of it a product of two.
-            step: key of the draw if not the current step, so that a mask can last many steps.
+            shape: shape of one run's mask, features last, with one entry per axis.
+            step: key of the draw in place of the current step, so that a mask can last many steps.
 
         Returns:
             The mask, (runs, *shape) bool with True for keep, and the reciprocal of the keep
@@ -101,7 +101,7 @@ class RunAxis:
         return masks.site_keys(seeds, self._branch + site, self.step if step is None else step)
 
     def dropout(self, x: Tensor, drop_rates: Tensor, site: str) -> Tensor:
-        """Drop features of a run-major tensor by counter-based masks and rescale the rest.
+        """Drop features of a run-major tensor with counter-based masks and rescale the rest.
 
         Args:
             x: (runs * batch, tokens, features) or (runs * batch, features).
@@ -119,7 +119,7 @@ class Stacked(nn.Module):
 
     Attributes:
         groups: own parameters that an optimiser other than ``main`` updates, with its name.
-        scratch: whether they serve training alone, so that a written model leaves them out.
+        scratch: whether they serve only training, so that an exported model leaves them out.
     """
 
     groups: ClassVar[Mapping[str, str]] = {}

@@ -14,8 +14,8 @@ from gapbench.bench.models.backbone import Backbone
 def keep_head(backbone: Backbone, task: Task) -> Backbone:
     """Return the same backbone with its trained head as the first values of every run's head.
 
-    The labels of its configuration must be those of the task, upper or lower case. In another
-    order, its outputs are put into the order of the task.
+    The labels of its configuration must be those of the task, upper or lower case. If their
+    order differs, the outputs are reordered.
 
     Raises:
         BackboneError: if it has no whole head for the task, or one for other labels.
@@ -40,7 +40,7 @@ def keep_head(backbone: Backbone, task: Task) -> Backbone:
 
 
 def _last_layer(backbone: Backbone, outputs: int) -> str:
-    """Return the name of the head's layer that puts out one number for each label."""
+    """Return the name of the head's layer with one output per label."""
     model: Any = backbone.model()
     linear = [(n, m) for n, m in model.named_modules() if isinstance(m, nn.Linear)]
     last, _ = [(n, m) for n, m in linear if backbone.in_head(n) and m.out_features == outputs][-1]
@@ -54,8 +54,8 @@ def _order(place: str, names: Mapping[int, str], task: Task) -> list[int]:
     if sorted(given) != sorted(wanted) or len(set(given)) < len(given):
         raise BackboneError(
             f"{place}: its labels are {_shown(names)}, but task {task.name!r} has "
-            f"{', '.join(map(repr, task.labels))}; if they mean the same, name them alike in "
-            "'id2label' of its config.json, else leave it out"
+            f"{', '.join(map(repr, task.labels))}; if they mean the same, use the same names in "
+            "'id2label' of its config.json; otherwise leave it out"
         )
     return [given.index(label) for label in wanted]
 

@@ -17,8 +17,8 @@ from gapbench.bench.models.loading import read_config
 from gapbench.bench.profiling.measurement_cache import key_of, recall, remember
 from gapbench.bench.profiling.step_timer import timed
 
-_LEAST_GAIN = 1.2  # least gain of a layer's time; other operations gain nothing
-_TOKENS = 32  # tokens of an example
+_LEAST_GAIN = 1.2  # minimum speed-up of a layer; other operations gain nothing
+_TOKENS = 32  # tokens per example
 _ROUNDS = 9
 
 

@@ -1,7 +1,7 @@
-"""A dry run of a cell: what `gapbench check` tries before an hour is spent.
+"""A dry run of a cell, which `gapbench check` makes before an hour is spent.
 
-The longest sequence of train and the shortest, side by side, go forward and backward through the
-real model, once in each phase of the method; those of the other splits are scored. That costs about
+The longest and the shortest sequence of train go forward and backward through the real model in
+one batch, once in each phase of the method; those of the other splits are scored. That costs about
 as much as one or two training steps of a batch of two for each row of the table of `check`.
 """
 

@@ -1,6 +1,6 @@
-"""What a run will take, from a few steps and a little scoring, measured once and remembered.
+"""Time of a run, predicted from a few steps and a little scoring, measured once and cached.
 
-A run is its steps, its scoring along training and its scoring at the end. The time of a step and of
+A run consists of steps, scoring during training and scoring at the end. The time of a step and of
 scoring a sequence depend on the machine, the backbone, the method and the length of the texts, so
 they are measured for each of these; everything else is counting.
 """
@@ -22,10 +22,13 @@ from gapbench.bench.profiling.step_timer import Stepper, timed
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.eval_subset import PROBE_SIZE, EvalSubset
 
-MOST_RUNS = 4  # in the stack that is measured; larger ones change little
-_SEQUENCES, _WRITTEN = 32, 4  # scored, and written by a model, to take their time
+MOST_RUNS = 4  # runs in the measured stack; larger stacks change little
+_SEQUENCES, _WRITTEN = (
+    32,
+    4,
+)  # number of sequences scored, and of texts generated, to measure the time
 _ROUNDS = 2
-_IDLE = 0.8  # of a core that this process has had, at least, on a computer with nothing else to do
+_IDLE = 0.8  # minimum share of a core that this process gets on an otherwise idle computer
 
 
 @dataclass(frozen=True)
@@ -33,9 +36,9 @@ class Pace:
     """Seconds of one run in a stack.
 
     Attributes:
-        step: of an update; 0 of a method that trains nothing.
-        sequence: of scoring a sequence.
-        finish: of what only the final scores need, such as writing a text, for an example.
+        step: seconds of an update; 0 for a method that trains nothing.
+        sequence: seconds of scoring a sequence.
+        finish: seconds per example of work for final scores only, such as generating a text.
     """
 
     step: float
@@ -46,13 +49,13 @@ class Pace:
 def run_seconds(
     runs: Sequence[Run], backbone: Backbone, task_data: TaskData, device: torch.device
 ) -> float:
-    """Return what each of some runs will take that share a stack.
+    """Return the expected seconds of each of some runs that share a stack.
 
     Args:
-        runs: of one cell.
+        runs: runs of one cell.
         backbone: the backbone that they adapt.
-        task_data: their data.
-        device: where they will train.
+        task_data: data of the runs.
+        device: device that they will train on.
     """
     cell = runs[0].cell
     method = registry.get(cell.method)
@@ -66,7 +69,7 @@ def run_seconds(
         wall, busy = time.monotonic(), time.process_time()
         pace = measure(stack, backbone, task_data, device)
         share = (time.process_time() - busy) / (time.monotonic() - wall)
-        if device.type != "cpu" or share > _IDLE:  # else other work has slowed this down
+        if device.type != "cpu" or share > _IDLE:  # otherwise other work has slowed this down
             remember(key, asdict(pace))
     steps = cell.budget.total_steps(len(task_data.train.trained)) if method.trains else 0
     points = cell.budget.evaluations + 1 if method.trains else 0
@@ -78,7 +81,7 @@ def run_seconds(
 def measure(
     stack: Sequence[Run], backbone: Backbone, task_data: TaskData, device: torch.device
 ) -> Pace:
-    """Take the time of some steps and of scoring a few sequences."""
+    """Time some steps and the scoring of a few sequences."""
     kind = kinds.get(stack[0].cell.task.kind)
     stepper = Stepper(stack, backbone, task_data, device)
     method, state, runs = stepper.method, stepper.state, len(stack)
@@ -96,9 +99,9 @@ def measure(
 
 
 def _counts(kind: str, task_data: TaskData) -> tuple[int, int, int]:
-    """Return the sequences of an evaluation along training, those that the end adds, and examples.
+    """Return the number of sequences scored during training, those added at the end, and examples.
 
-    What an evaluation along training has scored whole is not scored again at the end.
+    A split that is scored in full during training is not scored again at the end.
     """
     probes = {"train": PROBE_SIZE, "validation": None, "test": PROBE_SIZE}
     finals = {"train": kinds.get(kind).final_train_size}

@@ -1,7 +1,7 @@
-"""Padding check: a text has the same logits alone and beside a longer one.
+"""Padding check: a text has the same logits alone and in a batch with a longer one.
 
-Batches pad on the right. A model that reads its answer from the last place of a row, or mixes
-places whatever the mask says, would score a text by its neighbours.
+Batches pad on the right. A model that reads its answer from the last position of a row, or mixes
+positions despite the mask, would score a text by its neighbours.
 """
 
 import math
@@ -18,7 +18,7 @@ from gapbench.bench.profiling import measurement_cache
 from gapbench.bench.store.failure import status_of
 from gapbench.bench.store.record import Status
 
-TOLERANCE = 1e-3  # of the largest logit, in float32
+TOLERANCE = 1e-3  # share of the largest logit, in float32
 _SHORT, _LONG = "one", "one two three four five six seven eight nine ten"
 
 
@@ -48,7 +48,7 @@ def unsupported_reason(backbone: Backbone, head: Head, device: torch.device) -> 
 
 
 def _moved(backbone: Backbone, head: Head, device: torch.device) -> float | None:
-    """Return how far padding moves logits, relative to the largest; None if that has no answer."""
+    """Return how far padding moves logits, relative to the largest; None if unknown."""
     model: Any = backbone.model().to(device).eval()
     attention.take_over(model)
     if head == SEQUENCE_CLASSIFICATION:
@@ -57,7 +57,7 @@ def _moved(backbone: Backbone, head: Head, device: torch.device) -> float | None
         with torch.inference_mode():
             alone = _logits(model, backbone, [_SHORT])[0]
             beside = _logits(model, backbone, [_SHORT, _LONG])[0, ..., : alone.shape[-1]]
-    except Exception as error:  # a model on inputs unfit for it may raise anything; runs tell
+    except Exception as error:  # a model may raise anything on unsuitable inputs; runs report it
         if status_of(error) == Status.OUT_OF_MEMORY:
             raise
         return None

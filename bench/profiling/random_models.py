@@ -40,7 +40,7 @@ _BATCHES = 4
 
 
 def load(name: str, precision: Precision, *, offline: bool = False) -> Backbone:
-    """Return a backbone for two classes, by name, folder or hub id, or of a known shape.
+    """Return a backbone for two classes, by name, folder, hub id or known shape.
 
     Raises:
         BackboneError: if there is none of that name, or it is only on the hub while ``offline``.

@@ -1,8 +1,8 @@
 """Self-check: packed rows and cached tokens give a language model the logits of single texts.
 
 Before the numbers of a backbone count, random tokens are scored both ways. A model that ignores
-masks of single tokens (its layers carry a state, or count positions by themselves) scores every
-text in a row of its own, and decodes none.
+masks of single tokens (its layers carry a state, or count positions by themselves) scores each
+text in its own row, and decodes none.
 """
 
 from collections.abc import Callable
@@ -165,14 +165,14 @@ def _scored(model: Any, split: CausalSplit, *, together: bool) -> Tensor:
 
 
 def _alone(model: Any, split: CausalSplit) -> Tensor:
-    """Return the same, each text by itself and without its last token."""
+    """Return the same from each text alone, without its last token."""
     texts = np.split(split.input_ids, split.offsets[1:-1])
     pairs = zip(texts, split.prompts, strict=True)
     return torch.cat([_last(model, text[:-1], len(text) - prompt) for text, prompt in pairs])
 
 
 def _step(model: Any, split: CausalSplit) -> Tensor:
-    """Return the logits after the first token of two beams for each prompt, by the cache."""
+    """Return the logits after the first token of two beams for each prompt, with the cache."""
     search = _search(model, split)
     answers = search.input_ids.new_zeros((len(search.input_ids), search.decoding.max_new_tokens))
     parents = search.beams.advance(search.read_prompts(), search.decoding, -1, answers)
@@ -181,7 +181,7 @@ def _step(model: Any, split: CausalSplit) -> Tensor:
 
 
 def _after_step(model: Any, split: CausalSplit) -> Tensor:
-    """Return the same, each prompt with its token as a text by itself."""
+    """Return the same from each prompt with its token as a separate text."""
     search = _search(model, split)
     logits = torch.stack([_last(model, prompt, 1) for prompt in _prompts(split)])
     best = logits[:, 0].topk(search.decoding.beams).indices.tolist()
@@ -211,7 +211,7 @@ def _last(model: Any, text: NDArray[np.integer[Any]], count: int) -> Tensor:
 
 
 def _apart(one: Callable[[], Tensor], other: Callable[[], Tensor]) -> float | None:
-    """Return the largest difference in log-probability; None where a way cannot be gone."""
+    """Return the largest difference in log-probability; None if either way fails."""
     try:
         difference = (one().log_softmax(-1) - other().log_softmax(-1)).abs().max()
     except Exception as error:  # a model that does not know such inputs may raise anything

@@ -1,6 +1,6 @@
 """Stack size when the user gives none: measured once, then remembered.
 
-The size doubles while that makes the step of a run faster and memory suffices. The measurement
+The size doubles while this makes the step of a run faster and memory suffices. The measurement
 depends on machine, backbone, shape of the batch and work of a step, not on the task.
 """
 
@@ -18,8 +18,8 @@ from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.profiling.measurement_cache import key_of, recall, remember
 from gapbench.bench.profiling.step_timer import StepSpeed, measure
 
-MOST = {"cpu": 16, "cuda": 64}  # runs; a larger stack only keeps work from other processes
-_GAIN = 0.05  # least gain of a run's step for which a doubling is worth its memory
+MOST = {"cpu": 16, "cuda": 64}  # runs; a larger stack only takes work from other processes
+_GAIN = 0.05  # minimum gain in a run's step time that is worth doubling the memory
 _SHARE = 0.5  # share of the available memory that a stack may take
 
 Measured = dict[str, tuple[float, int]]  # seconds and peak bytes by number of runs
@@ -31,9 +31,9 @@ def divide(
     """Cut runs that may share a stack into stacks of about the size that is fastest here.
 
     Args:
-        runs: kept in this order.
+        runs: runs to divide, in this order.
         backbone: the backbone that they adapt.
-        task_data: their data.
+        task_data: data of the runs.
         device: device on which they train.
     """
     if len(runs) == 1:

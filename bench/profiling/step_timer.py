@@ -1,4 +1,4 @@
-"""Step times of a stack on this device, and the most that the device can do.
+"""Step times of a stack on this device, and the peak speed of the device.
 
 `bench.profiling.stack_size` sizes stacks by them, and `gapbench bench` prints them.
 """
@@ -20,7 +20,7 @@ from gapbench.bench.data.encoded import Indices, TaskData
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.training.flops_and_time import count_operations
 
-_PLENTY = 10_000  # steps of the schedule; none ends while it is timed
+_PLENTY = 10_000  # steps of the schedule, enough for any timing
 _ROUNDS = 3
 _CEILING_SIDE = {"cpu": 2048, "cuda": 8192}
 _CEILING_ROUNDS = 5
@@ -46,8 +46,8 @@ class Stepper:
 
     Attributes:
         runs: number of runs in the stack.
-        method: what trains.
-        state: what is trained.
+        method: method that trains.
+        state: state of the stack.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ def measure(
     rounds: int = _ROUNDS,
 ) -> StepSpeed:
     """Time several steps of a stack after a warm-up step."""
-    gc.collect()  # or a model of the size measured before may still be in memory
+    gc.collect()  # otherwise the model measured before may still be in memory
     peak = MemoryPeak(device)
     step = Stepper(runs, backbone, task_data, device)
     seconds = timed(step, device, rounds)

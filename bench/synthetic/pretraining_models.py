@@ -64,7 +64,7 @@ class Recipe:
         steps: Optimiser updates.
         batch_size: Rows per step: sentences and as many pairs (encoder), or stories (decoder).
         corpus_size: Distinct rows of each type before they repeat.
-        learning_rate: Peak of AdamW's rate, reached after `warmup_steps`, then cosine to 0.
+        learning_rate: AdamW's peak learning rate, reached after `warmup_steps`, then cosine to 0.
         warmup_steps: Steps of linear warm-up.
         weight_decay: AdamW's decoupled decay.
         mask_share: Share of words masked in the encoder's masked half of a batch.
@@ -83,7 +83,7 @@ class Recipe:
 
 
 class PretrainingModel(Protocol):
-    """A model as the pretraining loop uses it."""
+    """The interface of models for the pretraining loop."""
 
     module: nn.Module
 

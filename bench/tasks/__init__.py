@@ -1,1 +1,1 @@
-"""What a task kind is, and how a trained run is scored on its data."""
+"""Task kinds, and how a trained run is scored on their data."""

@@ -1,10 +1,10 @@
-"""Beam search over a batch: which sequences continue, which end, when an input is done.
+"""Beam search over a batch: which sequences continue, which end, and when an input is done.
 
 The rules are those of the model library's `generate` with ``early_stopping=False`` (transformers 5,
-`generation/utils.py`), so that published decoding settings mean the same here; this is a tensor
-algebra of its own. Running the model is the work of `bench.tasks.generation`.
+`generation/utils.py`), so that published decoding settings mean the same here; the tensor
+code is our own. `bench.tasks.generation` runs the model.
 
-At every step the best ``2 * beams`` continuations of an input are looked at. Those among the first
+Every step considers the best ``2 * beams`` continuations of an input. Those among the first
 ``beams`` that end are answers, scored by log-probability / tokens ** length_penalty; the best
 ``beams`` that do not end go on. An input is done when ``beams`` answers are all at least as good
 as the best continuing sequence would be if it ended now.
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gapbench.bench.config.decoding import Decoding
 
-NOTHING = -1  # where a sequence has no token
+NOTHING = -1  # marks the absence of a token
 
 
 @dataclass
@@ -25,12 +25,12 @@ class Beams:
     """The search for a batch of inputs, best sequences first.
 
     Attributes:
-        places: (inputs,) where each input's answer goes.
+        places: (inputs,) row of each input's answer.
         lengths: (inputs,) tokens of each prompt.
-        prompts: (inputs, prompt tokens), with `NOTHING` on the left of shorter ones.
-        tokens: (inputs, beams, generated tokens) of the sequences that go on.
-        scores: (inputs, beams) their log-probabilities; -inf for a beam that is not there.
-        ended: (inputs, beams) the best answers' scores; -inf for an answer that is not there.
+        prompts: (inputs, prompt tokens), with `NOTHING` to the left of shorter ones.
+        tokens: (inputs, beams, generated tokens) of the sequences that continue.
+        scores: (inputs, beams) log-probabilities of the sequences; -inf for a missing beam.
+        ended: (inputs, beams) scores of the best answers; -inf for a missing answer.
         open: (inputs,) whether the search for an input continues.
     """
 
@@ -63,8 +63,8 @@ class Beams:
         """Add one token to every sequence.
 
         Args:
-            logits: (inputs, beams, vocabulary), or (inputs, 1, vocabulary) for all beams alike.
-            decoding: the settings.
+            logits: (inputs, beams, vocabulary), or (inputs, 1, vocabulary) shared by all beams.
+            decoding: settings of the search.
             end_id: token that ends a sequence.
             answers: (all inputs, max_new_tokens), into which the best answers are written.
 
@@ -106,7 +106,7 @@ class Beams:
         normaliser = logits.logsumexp(dim=-1, keepdim=True)
         if no_repeat:
             logits = self._without_repeats(logits, no_repeat)
-        # No more than this many of one sequence's continuations can be among the best of all.
+        # At most this many continuations of one sequence can be among the best overall.
         best = logits.topk(min(2 * beams, logits.shape[-1]), dim=-1)
         totals = self.scores.unsqueeze(2) + (best.values - normaliser).double()
         tokens = best.indices.expand(-1, beams, -1)
@@ -115,7 +115,7 @@ class Beams:
         return chosen.values, parents, tokens.flatten(1).gather(1, chosen.indices)
 
     def _without_repeats(self, logits: Tensor, n: int) -> Tensor:
-        """Forbid every token that would complete an n-gram for the second time."""
+        """Forbid every token that would repeat an n-gram."""
         beams = self.scores.shape[1]
         prompts = self.prompts.unsqueeze(1).expand(-1, beams, -1)
         sequences = torch.cat([prompts, self.tokens], dim=2)
@@ -133,21 +133,21 @@ class Beams:
         return logits
 
     def _answer(self, sequences: Tensor, scores: Tensor, answers: Tensor) -> None:
-        """Count ended sequences among the answers, and write down those that are the best yet.
+        """Add ended sequences to the answers, and store the best so far.
 
         Args:
             sequences: (inputs, 2 * beams, tokens).
-            scores: (inputs, beams) of the first ones; -inf for a sequence that has not ended.
+            scores: (inputs, beams) of the first sequences; -inf if a sequence has not ended.
             answers: see `advance`.
         """
         best, beam = scores.max(dim=1)
         (better,) = (self.open & (best > self.ended[:, 0])).nonzero(as_tuple=True)
-        # An answer that comes later is longer, so nothing of the earlier one is left over.
+        # A later answer is longer, so it overwrites all of the earlier one.
         answers[self.places[better], : sequences.shape[2]] = sequences[better, beam[better]]
         merged = torch.cat([self.ended, scores], dim=1)
         self.ended = merged.topk(self.ended.shape[1], dim=1).values
 
 
 def take(sequences: Tensor, which: Tensor) -> Tensor:
-    """Return (inputs, chosen, tokens): of each input's sequences those at ``which``."""
+    """Return each input's sequences at ``which``, (inputs, chosen, tokens)."""
     return sequences.take_along_dim(which.unsqueeze(2), dim=1)

@@ -1,4 +1,4 @@
-"""From a task's rows to tokenised train, validation and test splits, made once and memory-mapped.
+"""Tokenised train, validation and test splits of a task, made once and memory-mapped.
 
 Validation is always cut from the official train split (stratified, keyed by the task alone), and
 the official test split is only ever scored, never used to choose. Under the protocol `paper` the
@@ -32,23 +32,23 @@ from gapbench.bench.models.backbone import Reader
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.kinds.input_tokens import require_known
 
-FORMAT_VERSION = 7  # of the cached arrays; raised when their meaning changes
-_TOKENIZERS = (version("transformers"), version("tokenizers"))  # which make the arrays
+FORMAT_VERSION = 7  # version of the cached arrays; raised when their meaning changes
+_TOKENIZERS = (version("transformers"), version("tokenizers"))  # the libraries that make the arrays
 _VALUE_STRATA = 10
-_open: dict[str, TaskData] = {}  # the last ones, by key
+_open: dict[str, TaskData] = {}  # the latest data sets, by key
 _TRAIN_OVERLAP = "train_overlap."  # prefix of the counts among the cached arrays
 
 
 def prepare(cell: Cell, sources: Sources, reader: Reader, seed: int = 0) -> TaskData:
-    """Return the encoded splits of a cell's task, from the cache where they were made before.
+    """Return the encoded splits of a cell's task, from the cache if possible.
 
-    The last ones are kept open, since stacks come in the order of tasks and backbones.
+    The latest are kept open, since stacks are ordered by task and backbone.
 
     Args:
-        cell: names the task and how much of it is trained on.
-        sources: where its rows are.
-        reader: of the backbone.
-        seed: of a run, which matters only where each draws a training sample of its own.
+        cell: cell with the task and the size of its training set.
+        sources: places of the task's rows.
+        reader: tokeniser and window of the backbone.
+        seed: seed of a run; it matters only if each run draws its own training sample.
 
     Raises:
         DataError: if rows are missing, contradict the task, or cannot be read by the backbone.
@@ -89,7 +89,7 @@ def _task_data(task: Task, arrays: Arrays, reader: Reader) -> TaskData:
 
 
 def cut(targets: NDArray[Any], size: int, seed: int) -> NDArray[np.bool_]:
-    """Choose ``size`` examples so that every class, or tenth of the values, keeps its share.
+    """Choose ``size`` examples so that every class, or decile of the values, keeps its share.
 
     Returns:
         (examples,) True for the chosen ones; the same on every machine.
@@ -101,7 +101,7 @@ def cut(targets: NDArray[Any], size: int, seed: int) -> NDArray[np.bool_]:
     shuffled = permutation(len(targets), seed)
     ordered = shuffled[np.argsort(strata[shuffled], kind="stable")]
     chosen = np.zeros(len(targets), dtype=bool)
-    # Evenly spaced places in an order grouped by class take the same share of each class.
+    # Evenly spaced positions in an order grouped by class take the same share of each class.
     places = ((np.arange(size) + 0.5) * len(targets) / size).astype(np.int64)
     chosen[ordered[places]] = True
     return chosen
@@ -129,13 +129,13 @@ def _read(task: Task, split: str, sources: Sources) -> Rows:
 
 
 def _extras(task: Task, place: str, table: Table, rows: Rows) -> dict[str, Any]:
-    """Return what any kind of rows may come with: groups and the truth."""
+    """Return the optional columns of all kinds: groups and the truth."""
     extras: dict[str, Any] = {}
     if task.group is not None:
         values = column(place, table, task.group)
         names = [str(values[row]) for row in rows.numbers]
         extras["groups"] = np.unique(names, return_inverse=True)[1]
-    elif isinstance(task.source, OwnSource):  # published data keep the cut that they always had
+    elif isinstance(task.source, OwnSource):  # published data keep their original cut
         extras["groups"] = _numbered(kinds.get(task.kind).inputs(rows))
     if isinstance(task.source, BuiltinSource) and TRUTH in table:
         extras["truth"] = np.asarray(table[TRUTH], dtype=np.float64)[rows.numbers]
@@ -168,7 +168,7 @@ def _encode_splits(cell: Cell, sources: Sources, reader: Reader, own_seed: Seque
 
 
 def count_overlap(task: Task, parts: Mapping[str, Rows]) -> dict[str, int]:
-    """Return how many examples of each split but train have an input that occurs in train."""
+    """Count the examples of each split except train whose input occurs in train."""
     inputs = kinds.get(task.kind).inputs
     known = set(inputs(parts["train"]))
     return {
@@ -190,7 +190,7 @@ def _cut_validation(task: Task, train: Rows) -> tuple[Rows, Rows]:
 
 
 def _divide(task: Task, rows: Rows, size: int, seed: int, field: str) -> tuple[Rows, Rows]:
-    """Return what is left and what is cut off, as much as a field of the task says.
+    """Split rows into a rest and a cut part of the size in a field of the task.
 
     Raises:
         DataError: if nothing is left.
@@ -200,7 +200,7 @@ def _divide(task: Task, rows: Rows, size: int, seed: int, field: str) -> tuple[R
         alike = f"of one {task.group!r}" if task.group else "of equal input"
         raise DataError(
             f"task {task.name!r}: field {field!r} asks for {size} of {len(rows)} examples, but "
-            f"those {alike} stay together, so that none would be left to train on; make it "
+            f"those {alike} stay together, so none would be left to train on; make it "
             "smaller, or give rows that differ more"
         )
     return rows.take(np.flatnonzero(~chosen)), rows.take(np.flatnonzero(chosen))
@@ -210,7 +210,7 @@ def _subset(task: Task, train: Rows, size: int, own_seed: Sequence[int]) -> Rows
     if size > len(train):
         raise DataError(
             f"task {task.name!r}: field 'train_size' is {size}, but only {len(train)} training "
-            "examples are left beside validation; make it smaller or leave it out"
+            "examples are left after validation; make it smaller or leave it out"
         )
     seed = seed_of("subset", task.name, *own_seed)
     return train.take(np.flatnonzero(_cut(task, train, size, seed)))
@@ -221,7 +221,7 @@ def _cut(task: Task, rows: Rows, size: int, seed: int) -> NDArray[np.bool_]:
         return cut(rows.targets, size, seed)
     if task.group is not None:
         return cut_groups(rows.groups, size, seed)
-    # Equal inputs mostly have equal labels: the first of each stands for all.
+    # Equal inputs mostly have equal labels: the first represents all of them.
     _, first, groups = np.unique(rows.groups, return_index=True, return_inverse=True)
     if len(first) < 2:
         raise DataError(f"task {task.name!r}: all inputs are equal; give rows that differ")
@@ -230,7 +230,7 @@ def _cut(task: Task, rows: Rows, size: int, seed: int) -> NDArray[np.bool_]:
 
 
 def _numbered(values: Sequence[Hashable]) -> NDArray[np.int64]:
-    """Return a number for each value, the same for equal ones, in order of appearance."""
+    """Number the values in order of appearance; equal values share a number."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
 
@@ -259,10 +259,10 @@ def _part(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:
 
 def _load(path: Path) -> dict[str, NDArray[Any]] | None:
     try:
-        # The torch reader maps the file into memory; the numpy one would read it all.
+        # The torch reader maps the file into memory; the numpy reader would read all of it.
         return {name: tensor.numpy() for name, tensor in load_file(path).items()}
     except (OSError, SafetensorError):
-        return None  # not there, or cut off by a crash: made again
+        return None  # missing, or truncated by a crash: made again
 
 
 def _save(path: Path, arrays: dict[str, NDArray[Any]]) -> None:

@@ -13,9 +13,9 @@ from gapbench.bench.adaptation.method import AnyMethod, TrainState
 from gapbench.bench.data.batching import Batch, collate, evaluation_batches
 from gapbench.bench.data.encoded import EncodedSplit, Indices
 
-PROBE_SIZE = 500  # sequences of a split that are scored along training
+PROBE_SIZE = 500  # sequences of a split that are scored during training
 MAX_TOKENS = 16384  # padded tokens of one evaluation batch, over all runs
-MAX_LOGITS = 2**25  # numbers that one evaluation batch of a language model may put out
+MAX_LOGITS = 2**25  # logits that one evaluation batch of a language model may produce
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class EvalSubset:
 
     @classmethod
     def of(cls, split: EncodedSplit, size: int | None = None) -> "EvalSubset":
-        """Take examples of about ``size`` sequences at most; the whole split if None."""
+        """Take examples with at most about ``size`` sequences; the whole split if None."""
         sequences = len(split.lengths)
         share = 1.0 if size is None else min(1.0, size / sequences)
         count = max(1, round(share * len(split)))
@@ -35,7 +35,7 @@ class EvalSubset:
 
     @cached_property
     def sequences(self) -> Indices:
-        """Sequences of the chosen examples, example after example."""
+        """Sequences of the chosen examples, in the order of the examples."""
         return self.split.sequences(self.examples)
 
     @property
@@ -51,12 +51,12 @@ def forward(
     """Yield the logits of every active run on all sequences of a subset, in evaluation mode.
 
     Args:
-        method: predicts.
-        state: what predicts.
-        subset: the sequences; the engine chooses their order.
+        method: method that predicts.
+        state: stack that predicts.
+        subset: sequences to predict; the engine chooses their order.
 
     Yields:
-        Places of the sequences in ``subset.sequences``, (batch,); the batch; its logits,
+        Indices of the sequences in ``subset.sequences``, (batch,); the batch; its logits,
         (runs, batch, ...).
     """
     state.model.eval()

@@ -1,11 +1,11 @@
 """Decoding for a whole stack of runs: prompts in, generated token ids out.
 
-All runs decode the same prompts, each with its own weights, in the same passes. An input is one row
-for all of its beams: they are the tokens of a pass, and a mask tells each of them which cached
-tokens are its own past. So a prompt is read and kept once, and nothing moves when beams swap
-places. Inputs that are done, and tokens that no beam has any more, leave the cache in time.
+All runs decode the same prompts, each with its own weights, in the same passes. All beams
+of an input share one row: they are the tokens of a pass, and a mask shows each beam which cached
+tokens are its own past. A prompt is thus read and kept once, and nothing moves when beams swap.
+Finished inputs, and tokens that no beam uses any more, leave the cache in time.
 
-The search is `bench.tasks.beam_search`; a model is only known as a function.
+The search is in `bench.tasks.beam_search`; the model is just a function here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,9 +23,9 @@ from gapbench.bench.core.errors import DataError
 from gapbench.bench.data.batching import evaluation_batches
 from gapbench.bench.tasks.beam_search import NOTHING, Beams, take
 
-# In the cache of one batch, over all runs; a single input is decoded whatever its length.
+# Limit for the cache of one batch, over all runs; a single input of any length is decoded.
 MAX_TOKENS = 65536
-_WORTH_KEEPING = 0.75  # share of the cache still in use, below which the rest is thrown out
+_WORTH_KEEPING = 0.75  # below this share of the cache in use, the rest is dropped
 
 Predict = Callable[[Mapping[str, Any]], Tensor]
 Tokens = NDArray[np.integer[Any]]
@@ -41,7 +41,7 @@ def decode(
     pad_id: int,
     device: torch.device,
 ) -> list[list[list[int]]]:
-    """Return what every run makes of every prompt.
+    """Return the continuation of every prompt by every run.
 
     Args:
         predict: the model in evaluation mode, which uses its library's fused attention. It is
@@ -52,15 +52,15 @@ def decode(
             predict from. It returns logits or log-probabilities, (rows,
             wanted, vocabulary). In the cache it may keep several copies of each run, (runs,
             copies, inputs).
-        prompts: token ids of each, at least one.
+        prompts: token ids of each prompt, at least one.
         runs: number of runs that the model carries.
         decoding: the settings of the search.
         end_id: token that ends a text.
-        pad_id: what stands on the right of shorter prompts; it is never attended to.
+        pad_id: padding on the right of shorter prompts; it is never attended to.
         device: device of the model.
 
     Returns:
-        Token ids without the end token: a list for each run, in it one for each prompt.
+        Token ids without the end token: for each run, a list with one entry per prompt.
 
     Raises:
         DataError: if a prompt is empty.
@@ -85,8 +85,8 @@ class Search:
     """The decoding of one batch of prompts.
 
     Attributes:
-        visible: (runs * inputs, beams, cached tokens) which of them are the past of each beam.
-        places: (runs * inputs, cached tokens) the position of each in its text.
+        visible: (runs * inputs, beams, cached tokens) which cached tokens are each beam's past.
+        places: (runs * inputs, cached tokens) position of each token in its text.
     """
 
     def __init__(
@@ -158,8 +158,8 @@ class Search:
     def _tidy(self) -> bool:
         """Drop finished rows once they are a large share; return whether to continue.
 
-        Rows are as many in every run, as long as any run needs them, and so are cached tokens in
-        every row: some of no use stay, without effect.
+        All runs keep the same number of rows, and all rows the same number of cached tokens: the
+        largest that any of them needs. Unused ones have no effect.
         """
         is_open = self.beams.open.view(self.runs, -1)
         used = self.visible.any(dim=1) & self.beams.open.unsqueeze(1)
@@ -170,13 +170,13 @@ class Search:
         return bool(inputs)
 
     def _keep(self, rows: Tensor, slots: Tensor) -> None:
-        """Keep some rows of each run, (runs, fewer), and some tokens of each row, (rows, fewer)."""
+        """Keep chosen rows of each run, (runs, fewer), and tokens of each row, (rows, fewer)."""
         before = len(slots) // self.runs
         flat = _flat(rows, before)
         self.beams = self.beams.select(flat)
         self.visible = self.visible[flat].take_along_dim(slots[flat].unsqueeze(1), dim=2)
         self.places = self.places[flat].take_along_dim(slots[flat], dim=1)
-        # A method that keeps copies of each run has as many equal blocks of rows in the cache.
+        # With several copies of each run, the cache has one equal block of rows per copy.
         copies = len(self.cache.layers[0].keys) // (self.runs * before)
         held = _flat(rows.repeat_interleave(copies, dim=0), before).unsqueeze(1)
         each = slots[flat].view(self.runs, 1, *rows.shape[1:], -1).expand(-1, copies, -1, -1)
@@ -188,11 +188,11 @@ class Search:
 
 
 def _first(chosen: Tensor, count: int) -> Tensor:
-    """Return where ``count`` entries of each row are, the chosen ones before others."""
+    """Return the indices of ``count`` entries of each row, chosen entries first."""
     return chosen.int().argsort(dim=1, descending=True, stable=True)[:, :count]
 
 
 def _flat(rows: Tensor, size: int) -> Tensor:
-    """Turn row numbers within blocks of ``size`` rows, (blocks, some), into those of all rows."""
+    """Turn row numbers within blocks of ``size`` rows, (blocks, some), into global ones."""
     first = torch.arange(len(rows), device=rows.device) * size
     return (rows + first.unsqueeze(1)).flatten()

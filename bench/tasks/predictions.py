@@ -1,7 +1,7 @@
 """Files with the outputs of any system: texts, classes, values, or likelihoods of classes.
 
-A file is read against the examples it is to be scored on, so that one that does not fit is refused
-here, and one in another order is put into theirs; scoring is the work of `bench.tasks.score`.
+A file is checked against the examples to score and put into their order; `bench.tasks.score` scores
+it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,19 +20,19 @@ from gapbench.bench.metrics import calibration
 from gapbench.bench.store.record import Scores
 
 COLUMN = "prediction"
-_OWN_TEXT = "text"  # the column of texts in the predictions that runs store
-_ABSENT = {"logit": -1e9, "prob": 0.0}  # of a choice that a question does not have
+_OWN_TEXT = "text"  # column of texts in stored predictions
+_ABSENT = {"logit": -1e9, "prob": 0.0}  # for a missing choice
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Classes:
-    """Predicted classes or choices, (n,), and numbers of all of them, (n, most), where given.
+    """Predicted classes or choices, (n,), and values for all of them, (n, most), if given.
 
     Attributes:
         logits: logits of classes, or log-likelihoods of choices.
-        probabilities: probabilities, if these were given instead of logits.
+        probabilities: probabilities, if given instead of logits.
     """
 
     predicted: NDArray[np.int64]
@@ -51,17 +51,17 @@ class Classes:
 
 @dataclass(frozen=True)
 class Predictions:
-    """A file of outputs, one an example.
+    """A file of outputs, one per example.
 
-    Every method raises `DataError` if the file is empty, unreadable, of another layout, or of
-    another number of outputs.
+    Every method raises `DataError` if the file is empty, unreadable, or has the wrong layout
+    or number of outputs.
 
     Attributes:
-        path: the file; its suffix is the format.
+        path: path of the file; its suffix is the format.
         size: number of examples.
-        examples: what they are, for messages, such as "630 inputs in refs.parquet".
-        keys: columns of the references, one value an example. Those that the file has too, such as
-            an id, say which output is of which example.
+        examples: description of the examples for messages, such as "630 inputs in refs.parquet".
+        keys: columns of the references, one value per example. Columns that are in both files, such
+            as an id, assign outputs to examples.
     """
 
     path: Path
@@ -70,13 +70,13 @@ class Predictions:
     keys: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
     def texts(self, ids: Sequence[Any] | None = None) -> list[str]:
-        """Return one text an example.
+        """Return one text per example.
 
-        A ``.txt`` file holds one a line; a ``.json`` file a list, or SQuAD's mapping from ids to
-        answers; any other file a column ``prediction`` or ``text``.
+        A ``.txt`` file holds one per line; a ``.json`` file holds a list, or SQuAD's mapping from
+        ids to answers; any other file has a column ``prediction`` or ``text``.
 
         Args:
-            ids: names of the examples, in their order; None: they have none.
+            ids: ids of the examples in order, None if they have none.
         """
         if readers.suffix(self.path) == ".txt":
             made = self._lines()
@@ -93,7 +93,7 @@ class Predictions:
         return made
 
     def values(self) -> Floats:
-        """Return one number an example, from the column ``prediction`` or ``logit_0``."""
+        """Return one number per example, from the column ``prediction`` or ``logit_0``."""
         table = self._in_order(readers.read(self.path, self._text_keys))
         name = "logit_0" if COLUMN not in table and "logit_0" in table else COLUMN
         return self._numbers(table, [name])[:, 0]
@@ -117,7 +117,7 @@ class Predictions:
         Columns are those of `classes`.
 
         Args:
-            task: may name its choices.
+            task: task that may name its choices.
             sizes: (n,) number of choices of each question.
         """
         table = self._in_order(read_classes(self.path, task, COLUMN, self._text_keys))
@@ -128,7 +128,7 @@ class Predictions:
         return Classes(choice_numbers(named, self._place, table, sizes.tolist()))
 
     def _likelihoods(self, table: Table, present: NDArray[np.bool_]) -> Classes | None:
-        """Return what ``logit_k`` or ``prob_k`` say, None if only ``prediction`` is there."""
+        """Return the columns ``logit_k`` or ``prob_k``, None if only ``prediction`` is present."""
         for prefix, absent in _ABSENT.items():
             wanted = [f"{prefix}_{k}" for k in range(present.shape[1])]
             given = [name for name in table if name.startswith(f"{prefix}_")]
@@ -150,7 +150,7 @@ class Predictions:
     def _numbers(
         self, table: Table, names: Sequence[str], present: NDArray[np.bool_] | None = None
     ) -> Floats:
-        """Return columns of numbers, (n, columns), finite wherever one is to be present."""
+        """Return columns of numbers, (n, columns), finite wherever a value is required."""
         made = np.zeros((self.size, len(names)))
         for place, name in enumerate(names):
             for row, value in enumerate(self._column(table, name)):
@@ -172,11 +172,11 @@ class Predictions:
     def _in_order(self, table: Table, *outputs: str) -> Table:
         """Return a table with its rows in the order of the examples.
 
-        Columns that the references have too decide; without any, the order is that of the file.
+        Columns shared with the references decide; without any, the order of the file is kept.
 
         Args:
-            table: the file.
-            outputs: columns that are outputs, whatever the references have under their names.
+            table: content of the file.
+            outputs: names of output columns, which never decide the order.
 
         Raises:
             DataError: if the shared columns do not name every example once.
@@ -199,7 +199,7 @@ class Predictions:
         raise DataError(
             f"{self._place}, row {row}: {', '.join(shared)} is {', '.join(given[row])[:60]!r}, but "
             f"{', '.join(wanted[row])[:60]!r} in the references, and the rows cannot be ordered by "
-            "it; name every example of the references once, or take out what both files have"
+            "it; name every example of the references once, or remove the shared columns"
         )
 
     def _column(self, table: Table, name: str) -> list[Any]:
@@ -210,7 +210,7 @@ class Predictions:
     def _lines(self) -> list[Any]:
         text = self._read()
         lines = text.split("\n" if "\n" in text else "\r")
-        # The end of the last line begins no line; a blank line before it is an empty output.
+        # The final line break starts no new line; a blank line before it is an empty output.
         return [line.removesuffix("\r") for line in lines[: -1 if lines[-1] == "" else None]]
 
     def _of_json(self, ids: Sequence[Any] | None) -> list[Any]:
@@ -228,7 +228,7 @@ class Predictions:
         missing = [name for name in ids if name not in made]
         if missing:
             raise DataError(
-                f"{self._place}: {len(missing)} of {self.examples} have no answer, the first is "
+                f"{self._place}: {len(missing)} of {self.examples} have no answer; the first is "
                 f"{missing[0]!r}; give one each, empty for none"
             )
         return [made[name] for name in ids]
@@ -243,8 +243,8 @@ class Predictions:
         if found != self.size:
             what = f"{found} outputs" if found else "it is empty"
             raise DataError(
-                f"{self._place}: {what}, but there are {self.examples}; give one output each, in "
-                "their order"
+                f"{self._place}: {what}, but there are {self.examples}; give one output per "
+                "example, in their order"
             )
 
     @property
@@ -258,13 +258,13 @@ class Predictions:
 
 
 def _key(value: Any) -> str:
-    """Return what is compared of a value that two files have, whatever their formats."""
+    """Return a value in a form that can be compared across file formats."""
     whole = isinstance(value, float) and value.is_integer()
     return str(int(value) if whole else value).strip()
 
 
 def _number(value: Any) -> float | None:
-    """Return a finite number, which may be written as text; None if it is none."""
+    """Return a finite number, possibly given as text, or None."""
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):

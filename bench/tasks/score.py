@@ -1,7 +1,7 @@
-"""Scores of outputs that any system made: what `gapbench score` does.
+"""Scores of the outputs of any system, for `gapbench score`.
 
-References are read as a run reads its test split, and metrics are those of runs, so that the
-numbers stand beside a run's own. Files of outputs are read by `bench.tasks.predictions`.
+References are read like a run's test split, and metrics are those of runs, so that scores can be
+compared with those of a run. Files of outputs are read by `bench.tasks.predictions`.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -26,13 +26,13 @@ Track = Callable[[list[Any]], Iterable[Any]]
 
 @dataclass(frozen=True)
 class Scored:
-    """What outputs score.
+    """Scores of a file of outputs.
 
     Attributes:
         task: name of the task.
         examples: number of outputs.
-        scores: scores by metric; for classes with likelihoods also their calibration.
-        parts: the same for each part that the task scores separately.
+        scores: scores by metric; for classes with likelihoods, calibration too.
+        parts: scores of each part that the task scores separately.
         reasons: why a score is None, by metric.
     """
 
@@ -54,15 +54,15 @@ def score(
 
     Args:
         name: name of a built-in task, or a task's YAML file.
-        predictions: see `bench.tasks.predictions`.
-        references: rows with the task's own columns; or, for generation, with lists of texts in
-            a column ``references``.
+        predictions: file of outputs; see `bench.tasks.predictions`.
+        references: file with the task's columns; for generation, optionally with lists of texts
+            in a column ``references``.
         chosen: metrics instead of the task's own.
-        track: passes on items of work that may take seconds each, and shows how far they are.
+        track: wrapper that shows progress over items that may take seconds each.
 
     Raises:
         ConfigError: if there is no such task or metric.
-        DataError: if a file cannot be read, or the two do not fit each other.
+        DataError: if a file cannot be read, or the two files do not match.
     """
     task = _task(name, chosen)
     kind = kinds.get(task.kind)
@@ -104,7 +104,7 @@ def _task(name: str, chosen: Sequence[str]) -> Task:
 
 
 def _examples(table: Table, rows: Rows, path: Path) -> str:
-    """Return what outputs are wanted for, in words."""
+    """Return a description of the examples that need outputs."""
     n_rows = len(next(iter(table.values())))
-    grouped = f" ({n_rows} rows, of which those of equal input are one)"
+    grouped = f" ({n_rows} rows; rows with equal input count as one)"
     return f"{len(rows)} examples in {path}{grouped if n_rows != len(rows) else ''}"

@@ -1,4 +1,4 @@
-"""What a stack of language models says of every target token, whatever the kind of task."""
+"""Outputs of a stack of language models for every target token, for every kind of task."""
 
 from collections.abc import Sequence
 
@@ -15,14 +15,14 @@ from gapbench.bench.tasks.kinds.base import Outputs
 
 
 def token_outputs(method: AnyMethod, state: TrainState, subset: EvalSubset) -> Outputs:
-    """Return what every active run says of each target token; (runs, tokens), float64.
+    """Return every active run's outputs for each target token; (runs, tokens), float64.
 
     The tokens are those of ``subset.sequences``, one sequence after the other: ``loss`` in nats,
-    ``confidence`` of the likeliest token, ``correct`` if that is the target, and ``brier``, the
-    squared error summed over the vocabulary.
+    ``confidence`` (probability of the likeliest token), ``correct`` (whether that token is the
+    target) and ``brier`` (squared error summed over the vocabulary).
     """
     split, runs = subset.split, state.axis.size
-    assert isinstance(split, CausalSplit)  # noqa: S101 - of these kinds
+    assert isinstance(split, CausalSplit)  # noqa: S101 - for the type
     shape = (runs, int(split.target_counts[subset.sequences].sum()))
     made: Outputs = {name: np.empty(shape) for name in ("loss", "confidence", "brier")}
     made["correct"] = np.empty(shape, dtype=bool)
@@ -40,7 +40,7 @@ def token_outputs(method: AnyMethod, state: TrainState, subset: EvalSubset) -> O
 
 
 def _fill(made: Outputs, run: int, logits: Tensor, rows: Sequence[Row]) -> None:
-    """Put down what a run's logits, (rows, most, vocabulary), say of the rows' targets."""
+    """Store the outputs for the rows' targets from a run's logits, (rows, most, vocabulary)."""
     wanted = torch.arange(logits.shape[1]) < torch.tensor([[len(row.targets)] for row in rows])
     targets = torch.from_numpy(np.concatenate([row.targets for row in rows]).astype(np.int64))
     where = np.concatenate([row.numbers for row in rows])
@@ -50,7 +50,7 @@ def _fill(made: Outputs, run: int, logits: Tensor, rows: Sequence[Row]) -> None:
 
 
 def _of_tokens(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
-    """Return numbers of each target; logits (targets, vocabulary), targets (targets,)."""
+    """Return the outputs of each target; logits (targets, vocabulary), targets (targets,)."""
     log_probabilities = torch.log_softmax(logits, dim=-1)
     chosen = log_probabilities.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
     confidence, best = log_probabilities.max(dim=-1)

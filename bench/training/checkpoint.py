@@ -1,9 +1,9 @@
 """Checkpoints of stacks in training, from which a killed or interrupted stack resumes.
 
-One file a stack: the tensors of a `Snapshot` in safetensors, and its other parts as JSON in that
-file's header. It appears whole, by rename. Whoever holds the claims of its runs may write it, and
-who holds those of some of them may go on with these. It goes when the last of its runs is settled.
-A checkpoint that cannot be read, or was made by other code, costs a line in the log and no more.
+There is one file per stack, with the tensors of a `Snapshot` in safetensors and the rest as JSON in
+its header. It is written atomically, by rename. A process that holds the claims of all its runs may
+write it; one that holds some of them may resume these. The file is deleted when its last run is
+settled. A checkpoint that cannot be read, or comes from other code, only adds a line to the log.
 """
 
 import json
@@ -30,9 +30,9 @@ from gapbench.bench.training.snapshot import Snapshot
 from gapbench.bench.training.trainer import StepCallback, Trainer
 
 UNREADABLE = (OSError, SafetensorError, ValueError, KeyError, TypeError, AttributeError)
-"""What reading a file may raise that is no checkpoint, or a part of one."""
+"""Errors from reading a file that is not a whole checkpoint."""
 
-_KEY = "gapbench"  # of the JSON in a file's header
+_KEY = "gapbench"  # key of the JSON in a file's header
 
 _log = logging.getLogger(__name__)
 
@@ -41,9 +41,9 @@ class Saved(FrozenModel):
     """The header of a checkpoint.
 
     Attributes:
-        step: when it was taken.
-        runs: hash of each run of the stack, in its order, and where its record will lie.
-        origin: code, versions and type of device that made it.
+        step: step at which it was taken.
+        runs: hash of each run of the stack, in order, and the path of its record.
+        origin: code, versions and type of device at writing.
         state: the parts of the snapshot that are not tensors.
     """
 
@@ -55,13 +55,13 @@ class Saved(FrozenModel):
 
     @classmethod
     def at(cls, path: Path) -> "Saved":
-        """Read the header of a checkpoint; may raise anything of `UNREADABLE`."""
+        """Read the header of a checkpoint; may raise any of `UNREADABLE`."""
         with safe_open(path, framework="pt") as file:
             header = parse_json(file.metadata()[_KEY])
         return cls(path=path, step=header["state"]["step"], **header)
 
     def snapshot(self, runs: Sequence[Run]) -> Snapshot:
-        """Read the state of some of its runs; may raise anything of `UNREADABLE`."""
+        """Read the state of some of its runs; may raise any of `UNREADABLE`."""
         with safe_open(self.path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         order = list(self.runs)
@@ -69,7 +69,7 @@ class Saved(FrozenModel):
 
 
 class Checkpoints:
-    """The checkpoints of one results folder, made and used on one type of device."""
+    """The checkpoints of one results folder for one type of device."""
 
     def __init__(self, store: Store, device: torch.device) -> None:
         self._store = store
@@ -77,7 +77,7 @@ class Checkpoints:
         self._origin = here.model_dump(include={"versions", "code_hash", "device_type"})
 
     def divide(self, runs: Sequence[Run]) -> list[tuple[list[Run], Saved | None]]:
-        """Divide runs by the checkpoint that they can go on from, the farthest if several.
+        """Group runs by the checkpoint that they can resume from, the most advanced if several.
 
         Args:
             runs: runs whose claims the caller holds.
@@ -92,9 +92,9 @@ class Checkpoints:
         return [*parts, (left, None)] if left else parts
 
     def saver(self, runs: Sequence[Run], every_s: float) -> StepCallback:
-        """Return what saves a stack between its steps: when due, and when the process shall end.
+        """Return a step callback that saves a stack when due, and when the process must end.
 
-        Under a deadline the last step is saved too, so that scoring may be cut off after it.
+        Under a deadline the last step is saved too, so that scoring can be resumed.
         """
         due = time.monotonic() + every_s
 
@@ -110,16 +110,16 @@ class Checkpoints:
             if ending:
                 what = "is" if kept else "could not be"
                 raise signals.Stopped(
-                    f"{signals.reason()}; what was in training {what} saved at step {snapshot.step}"
+                    f"{signals.reason()}; the training {what} saved at step {snapshot.step}"
                 )
 
         return save
 
     def write(self, runs: Sequence[Run], snapshot: Snapshot) -> bool:
-        """Save a stack, whose claims are held, in the place of its earlier checkpoint.
+        """Save a stack with held claims in place of its earlier checkpoint.
 
         Returns:
-            Whether that was possible. A full disk costs the checkpoint and not the runs.
+            Whether that succeeded. A full disk costs the checkpoint, not the runs.
 
         Raises:
             StoreError: if a link leads out of the results folder.
@@ -136,15 +136,15 @@ class Checkpoints:
             dense = {name: values.contiguous() for name, values in tensors.items()}
             with replacing(path, locked=True) as own:
                 save_file(dense, own, {_KEY: json.dumps(header)})
-                # The library leaves it to its owner alone.
+                # The library makes it readable by its owner only.
                 own.chmod(path.parent.stat().st_mode & 0o666)
         except (OSError, SafetensorError) as error:
-            _log.warning("%s: cannot be written: %s; training goes on without it", path, error)
+            _log.warning("%s: cannot be written: %s; training continues without it", path, error)
             return False
         return True
 
     def clear(self, runs: Sequence[Run] = ()) -> None:
-        """Delete the checkpoints of which every run is settled, and all of a stack that is."""
+        """Delete checkpoints with all runs settled, and all those of a settled stack."""
         if runs and all(self._store.settled(run) for run in runs):
             part(self._path(runs)).unlink(missing_ok=True)
         for saved in self._all(runs):
@@ -154,7 +154,7 @@ class Checkpoints:
     def _done(self, record: str) -> bool:
         try:
             status = read_status(self._store.root / record)
-        except RecordError:  # of a newer version, which will see to its checkpoints itself
+        except RecordError:  # from a newer version, which handles its own checkpoints
             return False
         return status is not None and status.settled
 
@@ -166,12 +166,14 @@ class Checkpoints:
                 found.append(Saved.at(path))
             except UNREADABLE as error:
                 if path == own:
-                    _log.warning("%s: not a whole checkpoint (%s); starting afresh", path, error)
+                    _log.warning(
+                        "%s: not a whole checkpoint (%s); starting from scratch", path, error
+                    )
                     path.unlink(missing_ok=True)
         return found
 
     def _fits(self, saved: Saved, runs: Sequence[Run]) -> bool:
-        """Whether a checkpoint holds some of ``runs`` and comes from what runs here."""
+        """Whether a checkpoint holds some of ``runs`` and matches the code and device here."""
         if not any(run.hash in saved.runs for run in runs):
             return False
         other = ", ".join(
@@ -180,7 +182,7 @@ class Checkpoints:
             if saved.origin.get(name) != here
         )
         if other:
-            _log.warning("%s: made elsewhere: %s; starting afresh", saved.path, other)
+            _log.warning("%s: made elsewhere: %s; starting from scratch", saved.path, other)
         return not other
 
     def _path(self, runs: Sequence[Run]) -> Path:

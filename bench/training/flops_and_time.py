@@ -1,6 +1,6 @@
-"""What a run costs: the time of its device, and floating-point operations.
+"""Cost of a run: device time and floating-point operations.
 
-The framework counts operations on real steps, so that extra passes of a method are counted without
+The framework counts operations on real steps, so extra passes of a method are counted without
 a declaration.
 """
 
@@ -22,8 +22,8 @@ _MOST_UNREAD = 1000  # pairs of marks
 class Stopwatch:
     """Seconds of named activities, shared evenly by the runs that were active.
 
-    A GPU still works on a step when the program has moved on. Its time is taken between events in
-    its own queue, which are read later, so that measuring never waits for it.
+    A GPU is still working on a step when the program has moved on. Its time is measured between
+    events in its queue and read later, so that measuring never waits for it.
     """
 
     def __init__(self, runs: int, device: torch.device) -> None:
@@ -34,7 +34,7 @@ class Stopwatch:
 
     @contextmanager
     def measure(self, activity: str, active: tuple[int, ...]) -> Iterator[None]:
-        """Charge the device's time inside to ``active``."""
+        """Charge the device time of the block to ``active``."""
         began = self._mark()
         try:
             yield
@@ -84,7 +84,7 @@ def _attention_flops(query: Shape, key: Shape, value: Shape, *_: Any, **__: Any)
 def _attention_backward_flops(
     _gradient: Shape, query: Shape, key: Shape, value: Shape, *_: Any, **__: Any
 ) -> int:
-    """Return two products for each forward one, not the one that fused kernels do again."""
+    """Return two products per forward product, without the one that fused kernels repeat."""
     return 2 * _attention_flops(query, key, value)
 
 
@@ -106,12 +106,12 @@ def count_operations() -> FlopCounterMode:
 
 
 def work(examples: int, tokens: int, targets: int = 1) -> NDArray[np.float64]:
-    """Return what a step on a batch of ``tokens``-wide examples is charged by; (5,).
+    """Return the work of a step on a batch of ``tokens``-wide examples; (5,).
 
     A transformer takes B (c + a T + b T^2 + d D) operations for B examples of T tokens with D
     targets: head, linear layers, attention, a language model's head. A penalty on the weights
-    takes some a step, whatever the batch. Widths are counted in units of 64 tokens, to keep the
-    numbers alike in size.
+    takes a constant per step. Widths are counted in units of 64 tokens, so that the numbers have
+    similar size.
     """
     widths = examples * (tokens / 64) ** np.arange(3.0)
     return np.array([*widths, 1.0, examples * targets / 64])
@@ -124,12 +124,12 @@ class FlopEstimate:
     """Training operations of one run from the work of its steps.
 
     Operations are a linear function of `work`, so a few counted steps of different widths give
-    its coefficients. Every step is then charged by its own width: the figure does not depend on
+    its coefficients. Every step is then charged by its own width, so the result does not depend on
     the padding of examples. Rank padding is charged: in a stack of different ranks, each
     update costs as much as that of the largest rank, a small part of all operations.
 
     Attributes:
-        counted: the work of each counted step, and its operations.
+        counted: work and operations of each counted step.
     """
 
     def __init__(self) -> None:
@@ -161,7 +161,7 @@ class FlopEstimate:
 
     @staticmethod
     def _matrix(steps: Sequence[Work]) -> NDArray[np.float64]:
-        """Lay steps one below the other: all linear columns, then the others by their weight."""
+        """Stack steps as rows: all linear columns, then the others by their weight."""
         parts = sorted({part for step in steps for part in step})
         absent = np.zeros(5)
         order = (1, 0, 4, 3, 2)
@@ -170,7 +170,7 @@ class FlopEstimate:
 
 
 def _independent_columns(matrix: NDArray[np.float64]) -> list[int]:
-    """Choose linearly independent columns, from the left."""
+    """Choose linearly independent columns, from left to right."""
     chosen: list[int] = []
     for column in range(matrix.shape[1]):
         wider = matrix[:, [*chosen, column]]

@@ -52,14 +52,13 @@ def records(
 ) -> list[tuple[Record, Predictions]]:
     """Score every run at its best checkpoint; return its record and predictions by split.
 
-    Predictions are those that the scores are computed from. While the test split is sealed there
-    are none.
+    Scores are computed from these predictions. There are none while the test split is sealed.
     """
     method, state, task_data = trainer.method, trainer.state, trainer.data
     finished = [i for i, t in enumerate(trainer.traces) if t.diverged is None and t.pruned is None]
     scored = _score_finished(trainer, tokenizer, finished)
     for position, index in enumerate(finished):
-        # Training saw a subset of each split only; one of the other examples may still overflow.
+        # Training scored only a subset of each split; another example may still overflow.
         if not all(finite(outputs, position) for _, outputs in scored.values()):
             trainer.traces[index].diverged = "an output of the chosen checkpoint is not finite"
     kind = kinds.get(state.task.kind)
@@ -129,9 +128,9 @@ def _gap(splits: Mapping[str, SplitScores], metric: str, eval_split: str) -> flo
 
 
 def _score_finished(trainer: Trainer, tokenizer: Any, finished: list[int]) -> Scored:
-    """Bring back the best parameters of all finished runs and predict every split with them.
+    """Restore the best parameters of all finished runs and predict every split with them.
 
-    What the choice of the checkpoint has predicted already is not predicted again.
+    Predictions made when the checkpoint was chosen are reused.
     """
     if not finished:
         return {}

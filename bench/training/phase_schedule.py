@@ -1,6 +1,6 @@
-"""The course of a training: which of its steps belong to which phase, and what they draw.
+"""Schedule of a training: which steps belong to which phase, and the data they draw.
 
-Every stream of batches is a function of names and seeds, so that one can begin anywhere.
+Every stream of batches is a function of names and seeds, so it can start anywhere.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ from gapbench.bench.data.encoded import EncodedSplit, Indices
 
 @dataclass(frozen=True)
 class PhaseWindow:
-    """A phase in the steps of a training.
+    """The steps of a phase in a training.
 
     Attributes:
         start, stop: updates made before its first and after its last.
@@ -30,11 +30,11 @@ class PhaseWindow:
     stop: int
 
     def drawn(self, step: int) -> list[str]:
-        """Return the parts that the update draws from before which ``step`` were made."""
+        """Return the parts that the update after ``step`` updates draws from."""
         return [name for name, cut in self.phase.parts.items() if step % cut.every == 0]
 
     def draws(self, cut: DataPartition, step: int) -> int:
-        """Return how many batches of a part the phase has drawn when ``step`` updates are made."""
+        """Return the number of batches of a part drawn in the phase by ``step`` updates."""
         return -(-step // cut.every) + (-self.start // cut.every)
 
 
@@ -45,7 +45,7 @@ def spans(method: AnyMethod, total: int) -> list[PhaseWindow]:
         ConfigError: if a phase has no step.
     """
     phases = method.phases(method.configs[0])
-    # Of the running sum, so that none is lost.
+    # Rounded from the running sum, so that no step is lost.
     ends = [round(total * share) for share in accumulate(phase.share for phase in phases)]
     made = []
     for phase, (start, stop) in zip(phases, pairwise([0, *ends]), strict=True):
@@ -66,9 +66,9 @@ def streams(
 
     Args:
         span: the phase.
-        run: the run whose order it is.
+        run: run that determines the order.
         train: the training set.
-        step: updates made so far; what those drew in this phase is left out.
+        step: updates made so far; the batches that they drew in this phase are skipped.
     """
     cell, trained = run.cell, train.trained
     n = len(trained)
@@ -92,5 +92,5 @@ def streams(
 
 
 def evaluation_points(total: int, count: int) -> set[int]:
-    """Return at most ``count`` evenly spaced steps, the last being ``total``."""
+    """Return at most ``count`` evenly spaced steps; the last is ``total``."""
     return {max(1, round(total * (i + 1) / count)) for i in range(count)}

@@ -1,4 +1,4 @@
-"""What is known of one run while it trains."""
+"""State of one run in training."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,13 +13,13 @@ from gapbench.bench.tasks.kinds import Outputs
 
 @dataclass
 class Trace:
-    """What is known of one run while it trains.
+    """State of one run in training.
 
     Attributes:
-        best_row: its parameters at the best evaluation point so far, (numbers,).
-        best_outputs: what it put out there on the subset of each split.
+        best_row: parameters at the best evaluation point so far, (parameters,).
+        best_outputs: outputs at that point on the subset of each split.
         drawn: training examples drawn so far, by part.
-        work: sum of what its steps are charged by, by phase and part (see
+        work: sum of the work of its steps, by phase and part (see
             `bench.training.flops_and_time`).
     """
 

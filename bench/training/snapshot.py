@@ -1,8 +1,8 @@
-"""The state of a stack in training that it needs to resume as if it had never stopped.
+"""The state of a stack that it needs to resume as if it had never stopped.
 
-Masks, batches and first values are functions of seeds, and phases can be begun again; so it is the
-trained numbers, the optimisers' moments, what a method gathers in its steps, and the traces. Files
-are the work of `bench.training.checkpoint`.
+Masks, batches and initial values are functions of seeds, and phases can be begun again. The state
+is therefore the parameters, the optimisers' moments, the state of the method and the traces.
+`bench.training.checkpoint` handles files.
 """
 
 from collections.abc import Mapping, Sequence
@@ -29,8 +29,8 @@ class Snapshot:
         active_rows: tensors by name with one row for each active run.
         rows: tensors by name with one row for each run that began.
         traces: trace of each run that began.
-        seconds: spent by activity, (runs,).
-        counted: steps whose operations were counted, and how many those were.
+        seconds: seconds spent, by activity, (runs,).
+        counted: steps with counted operations, and the counts.
     """
 
     step: int
@@ -42,7 +42,7 @@ class Snapshot:
     counted: list[tuple[Work, float]]
 
     def of(self, indices: Sequence[int]) -> "Snapshot":
-        """Return the snapshot of the stack as it would be with these of its runs alone."""
+        """Return the snapshot of a stack with only some of the runs."""
         if list(indices) == list(range(len(self.traces))):
             return self
         chosen = list(indices)
@@ -58,13 +58,13 @@ class Snapshot:
         )
 
     def pack(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """Return all of it as JSON data and as tensors by name, which are not copied."""
+        """Return the snapshot as JSON data and as tensors by name, which are not copied."""
         tensors: dict[str, Tensor] = {}
         return {name: _pack(part, name, tensors) for name, part in vars(self).items()}, tensors
 
     @classmethod
     def unpack(cls, content: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> "Snapshot":
-        """Return what `pack` was given."""
+        """Return the snapshot that `pack` packed."""
         parts = _unpack(content, tensors)
         for trace in parts["traces"]:
             trace["curve"] = [CurvePoint.model_validate(point) for point in trace["curve"]]

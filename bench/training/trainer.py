@@ -1,6 +1,6 @@
 """The one training loop: steps, evaluation points, checkpoint choice, runs that leave the stack.
 
-It knows phases and steps, and no method's name. Validation alone chooses the checkpoint.
+It knows phases and steps, but no method by name. Only validation chooses the checkpoint.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -29,21 +29,21 @@ _PROBE_SIZES = {"train": PROBE_SIZE, "validation": None, "test": PROBE_SIZE}
 Progress = Callable[[float], None]
 """Called with the share of the work that is done."""
 PruningCallback = Callable[[Run, Sequence[CurvePoint]], str | None]
-"""Sees the evaluations of a run so far, and says why it should end there, if it should."""
+"""Called with the evaluations of a run so far; returns a reason to end it, or None."""
 StepCallback = Callable[["Trainer"], None]
-"""Called between steps, when a snapshot can be taken; it may raise to end the training there."""
+"""Called between steps, when a snapshot can be taken; it may raise to end the training."""
 
 
 def part_of(progress: Progress, begun: float, share: float) -> Progress:
-    """Return the progress of a part that has a share of the whole, which has ``begun`` by then."""
+    """Return the progress of a part that starts at ``begun`` and has a share of the whole."""
     return lambda done: progress(begun + share * done)
 
 
 class Trainer:
     """Trains one stack of runs that agree on task, backbone, method and budget.
 
-    An *index* counts all runs that began, a *position* those still active: run ``index`` is at
-    ``axis.active.index(index)`` of every tensor with a run axis.
+    An *index* counts all runs that began, a *position* only active ones: run ``index`` is at
+    position ``axis.active.index(index)`` of every tensor with a run axis.
     """
 
     def __init__(
@@ -83,14 +83,14 @@ class Trainer:
 
     @property
     def at_end(self) -> bool:
-        """Whether all steps are made."""
+        """Whether all steps are done."""
         return self.state.axis.step >= self._total
 
     def train(self) -> None:
-        """Train every run to the end of the budget, to its patience, or until it diverges."""
+        """Train every run until the budget or its patience ends, or it diverges."""
         axis = self.state.axis
         points = evaluation_points(self._total, self.runs[0].cell.budget.evaluations)
-        if axis.step == 0:  # else it goes on from a snapshot
+        if axis.step == 0:  # otherwise it continues from a snapshot
             self._evaluate(choose=False)
         for span in self._spans:
             if not axis.size:
@@ -121,10 +121,10 @@ class Trainer:
                 self._evaluate(choose=span.phase.eligible)
             if self._step_callback is not None and axis.size:
                 self._step_callback(self)
-        self._drop_ended()  # before the next phase builds on the numbers of this one
+        self._drop_ended()  # before the next phase builds on these parameters
 
     def snapshot(self) -> Snapshot:
-        """Return what `restore` needs; nothing is copied, so the next step makes it invalid."""
+        """Return the state for `restore`; nothing is copied, so the next step invalidates it."""
         state = self.state
         own = {"numbers": state.bank.values, "finite": self._finite}
         for name, optimizer in state.optimizers.items():
@@ -140,10 +140,10 @@ class Trainer:
         )
 
     def restore(self, saved: Snapshot) -> None:
-        """Put a stack that was just set up where a snapshot of the same runs was taken.
+        """Bring a new stack to the state of a snapshot of the same runs.
 
-        The phases begun by then are begun again: that makes optimisers, and what methods keep of
-        first values. Then everything that steps have changed since is put in place.
+        All phases so far are begun again, which creates the optimisers and the methods' copies of
+        initial values. Then everything that steps changed is restored.
         """
         state, axis = self.state, self.state.axis
         for span in self._spans:
@@ -182,7 +182,7 @@ class Trainer:
         return report
 
     def _counted(self, phase: Phase, batches: Mapping[str, Batch]) -> AbstractContextManager[None]:
-        """Count the operations of this step if it adds to what is known of them."""
+        """Count the operations of this step if that adds information."""
         runs = self.state.axis.size
         step = {}
         for name, batch in batches.items():
@@ -252,7 +252,7 @@ class Trainer:
     def _choose(
         self, position: int, trace: Trace, validation: SplitScores, outputs: Mapping[str, Outputs]
     ) -> None:
-        """Keep the parameters if validation is better than ever; ties keep the earlier ones."""
+        """Keep the parameters if validation has improved; ties keep the earlier ones."""
         task = self.state.task
         value = validation.metrics[task.selection]
         sign = 1 if task.selection_metric.higher_is_better else -1
@@ -268,7 +268,7 @@ class Trainer:
         )
 
     def _drop_ended(self) -> None:
-        """Let go of the runs that diverge, are pruned or run out of patience."""
+        """Drop the runs that diverge, are pruned or run out of patience."""
         state, axis = self.state, self.state.axis
         for index, healthy in zip(axis.active, self._finite.tolist(), strict=True):
             if not healthy:
@@ -290,8 +290,8 @@ class Trainer:
 
 
 def _charged_to(phase: Phase, drawn: Iterable[str], part: str) -> str:
-    """Return what the work on a batch is charged to.
+    """Return the key that the work on a batch is charged to.
 
-    A step that draws from several parts does other work on each than one that draws from it alone.
+    Work on a part may differ between steps that draw only from it and steps that draw from several.
     """
     return f"{phase.name}.{'+'.join(sorted(drawn))}.{part}"

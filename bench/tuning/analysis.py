@@ -1,9 +1,9 @@
-"""What the trials of a study say about tuning itself, and the files that keep it for reports.
+"""Analysis of a study's trials, and its files for reports.
 
-The formulas take trials as independent draws from the space. Quasi-random points come close to
-that, those of a sampler that learns do not: a budget curve shuffles the trials in hand, and does
-not foretell another study. Differences over fresh seeds have intervals in `reports.tables.tuning`,
-which sees the records.
+The formulas treat trials as independent draws from the space. Quasi-random points come close to
+that, those of a learning sampler do not: a budget curve shuffles the trials of this study, and does
+not predict another study. `reports.tables.tuning`, which reads the records, has intervals for
+differences over new seeds.
 """
 
 import csv
@@ -21,7 +21,7 @@ from gapbench.bench.tuning.schema import StudyFile, TrialRow, TrialState, comput
 from gapbench.bench.tuning.summary import BudgetPoint, Summary, Tally, score_of
 
 BAND = (0.1, 0.9)
-"""Quantiles of the best of n trials between which a budget curve's band lies."""
+"""Quantiles of the best of n trials that bound the band of a budget curve."""
 
 Floats = NDArray[np.float64]
 
@@ -46,8 +46,8 @@ def write(folder: Path, study: StudyFile) -> Summary:
     """Write ``summary.json`` and ``trials.csv`` of a study; each appears whole or not at all.
 
     Args:
-        folder: of this study, ``<results>/tuning/<study>``; created where needed.
-        study: as it stands, finished or not.
+        folder: folder of this study, ``<results>/tuning/<study>``; created if needed.
+        study: the study, finished or not.
 
     Raises:
         StoreError: if they cannot be written.
@@ -61,7 +61,7 @@ def write(folder: Path, study: StudyFile) -> Summary:
 
 
 def tally(trials: Sequence[TrialRow]) -> Tally:
-    """Return what trials took together, whatever became of them."""
+    """Return the total cost of trials, whatever their outcome."""
     return Tally(
         trials=len(trials),
         states=dict(sorted(Counter(trial.state.value for trial in trials).items())),
@@ -75,13 +75,13 @@ def tally(trials: Sequence[TrialRow]) -> Tally:
 def expected_best(
     scores: Sequence[float | None], *, higher_is_better: bool
 ) -> tuple[BudgetPoint, ...]:
-    """Return what the best of 1, 2, ... trials scores, in expectation and with its spread.
+    """Return the expected score of the best of 1, 2, ... trials, with its spread.
 
-    A trial without a score (failed, pruned) uses up a trial and is worse than any with one; the
-    values are those given that at least one trial of the n has a score.
+    A trial without a score (failed, pruned) uses up a trial and is worse than any with one. The
+    values are conditional on at least one of the n trials having a score.
 
     Sources: Dodge et al., "Show Your Work: Improved Reporting of Experimental Results", 2019, for
-    draws with replacement from the trials in hand; Tang et al., "Showing Your Work Doesn't Always
+    draws with replacement from the trials; Tang et al., "Showing Your Work Doesn't Always
     Work", 2020, for draws without, whose mean is unbiased.
 
     Args:
@@ -89,14 +89,14 @@ def expected_best(
         higher_is_better: direction of the score.
 
     Returns:
-        A point for each number of trials up to those in hand; none if no trial has a score.
+        A point for each number of trials up to all; none if no trial has a score.
     """
     sign = 1.0 if higher_is_better else -1.0
     values = np.sort(np.array([sign * score for score in scores if score is not None]))
     if not len(values):
         return ()
     total = len(scores)
-    # Trials at most as good as each value, and before them those without a score.
+    # Number of trials at most as good as each value, preceded by those without a score.
     ranks = np.arange(total - len(values), total + 1)
     points = []
     distinct = np.ones(len(ranks))
@@ -124,7 +124,7 @@ def _difference(first: float | None, second: float | None, sign: float) -> float
 
 
 def _weights(at_most: Floats) -> Floats:
-    """Return the probability of each value being the best, given that there is a best.
+    """Return the probability that each value is the best, given that there is a best.
 
     Args:
         at_most: probability that no trial scores, then that the best is at most each value.

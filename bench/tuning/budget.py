@@ -1,8 +1,8 @@
-"""What trials cost, and how many more the budget allows; the same for every method.
+"""Cost of trials, and how many more the budget allows; the same for every method.
 
-A trial is begun only if all of it fits, so that no budget in trials, steps or examples is ever
-exceeded. What a trial takes in seconds is known only afterwards: there the dearest so far stands
-for the next, and a budget can be exceeded by what a trial takes longer than that.
+A trial begins only if all of it fits, so a budget in trials, steps or examples is never exceeded.
+The seconds of a trial are known only afterwards: the most expensive trial so far is the estimate
+for the next, and a budget in seconds is exceeded if the next takes longer.
 """
 
 from collections.abc import Sequence
@@ -14,27 +14,27 @@ from gapbench.bench.tuning.schema import Limit, TrialRow, TrialState
 from gapbench.bench.tuning.space import START
 
 WAVE = 8
-"""Most trials that are asked for together, each not knowing how the others turn out."""
-_UNKNOWN_S = 1.0  # of a trial, while none has left its time: failures must not go on for ever
+"""Largest number of trials in a wave; none knows the results of the others."""
+_UNKNOWN_S = 1.0  # for a trial, while no time is known: failures must not go on for ever
 
 
 def plain_examples(cell: Cell, seeds: int, n_train: int) -> float:
-    """Return what a trial of plain LoRA trains on, in examples.
+    """Return the number of training examples of a trial of plain LoRA.
 
     Args:
-        cell: what is tuned.
-        seeds: runs of a trial.
+        cell: cell to tune.
+        seeds: number of runs in a trial.
         n_train: training examples of the task.
     """
     return float(cell.budget.total_steps(n_train) * seeds * cell.budget.batch_size)
 
 
 def planned(cell: Cell, limit: Limit, plain: float) -> float:
-    """Return the most that a trial can cost, in the unit of the budget; 0 if nobody can know.
+    """Return the largest cost of a trial, in the unit of the budget; 0 if unknown.
 
     Args:
-        cell: what is tuned.
-        limit: names the unit.
+        cell: cell to tune.
+        limit: limit with the unit.
         plain: training examples of a trial of plain LoRA.
     """
     costs = {
@@ -53,15 +53,15 @@ def relative_cost(cell: Cell) -> float:
 
 
 def spent(limit: Limit, rows: Sequence[TrialRow], each: float) -> float:
-    """Return what trials have cost, in the unit of the budget.
+    """Return the cost of trials so far, in the unit of the budget.
 
-    Those under way count in full, and so do those that failed and left no figures; others count
-    with what they used.
+    Running trials and failed trials without records count in full; others count with their actual
+    use.
 
     Args:
-        limit: names the unit.
+        limit: limit with the unit.
         rows: all trials so far.
-        each: what `planned` gives.
+        each: result of `planned`.
     """
     dearest = _dearest(limit, rows, each)
     costs = ((row, _used(limit, row)) for row in rows)
@@ -69,7 +69,7 @@ def spent(limit: Limit, rows: Sequence[TrialRow], each: float) -> float:
 
 
 def wave(limit: Limit, rows: Sequence[TrialRow], each: float) -> int:
-    """Return how many trials may be begun together now, at most `WAVE`."""
+    """Return how many trials may begin together now, at most `WAVE`."""
     if limit.unit == "seconds" and not rows:
         return 1
     left = limit.amount - spent(limit, rows, each)
@@ -80,13 +80,13 @@ def check(asked: Limit, plain: float, each: float, place: str) -> None:
     """Refuse a budget that ends before the first spread points.
 
     Args:
-        asked: the budget as it was given.
+        asked: the budget as given.
         plain: training examples of a trial of plain LoRA.
-        each: what `planned` gives.
-        place: the study, for messages.
+        each: result of `planned`.
+        place: name of the study in messages.
 
     Raises:
-        ConfigError: saying how much it takes.
+        ConfigError: naming the smallest budget.
     """
     limit = asked.charged(plain)
     least = START * each * asked.amount / limit.amount
@@ -99,7 +99,7 @@ def check(asked: Limit, plain: float, each: float, place: str) -> None:
 
 
 def _dearest(limit: Limit, rows: Sequence[TrialRow], each: float) -> float:
-    """Return what a further trial may cost: the most that is planned, or that any has cost."""
+    """Return the assumed cost of another trial: planned, or the largest so far if higher."""
     return max([each, *(_used(limit, row) for row in rows)]) or _UNKNOWN_S
 
 
@@ -108,5 +108,5 @@ def _used(limit: Limit, row: TrialRow) -> float:
 
 
 def _unknown(row: TrialRow, cost: float) -> bool:
-    """Whether what a trial will have cost, or has, is not known."""
+    """Whether the cost of a trial is unknown."""
     return row.state is TrialState.RUNNING or (row.state is TrialState.FAILED and not cost)

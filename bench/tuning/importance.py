@@ -1,4 +1,4 @@
-"""Which searched settings made the best trials the best: optuna's PED-ANOVA on a stored study."""
+"""Importance of searched settings for the best trials: optuna's PED-ANOVA on a study."""
 
 import numpy as np
 import optuna
@@ -10,18 +10,18 @@ from gapbench.bench.tuning.space import distribution
 from gapbench.bench.tuning.summary import Importances, score_of
 
 TOP = 5
-"""Least number of trials that count as the best: below it optuna calls its estimate unstable."""
+"""Minimum number of best trials; optuna calls its estimate unstable below it."""
 
 FEWEST = 2 * TOP
 """With fewer scored trials, the best would be most of them."""
 
 
 def importances(study: StudyFile) -> Importances:
-    """Return which searched settings set the best trials apart.
+    """Return the importance of each searched setting for the best trials.
 
-    The best are the top tenth, yet at least `TOP` trials. Trials outside the space, as a method's
-    own settings may be, do not take part. Shares of few trials are rough, and sum to 1 even where
-    no setting matters.
+    The best are the top tenth, but at least `TOP` trials. Trials outside the space, such as a
+    method's own settings, are left out. Shares from few trials are rough, and sum to 1 even if no
+    setting matters.
 
     Source: Watanabe et al., "PED-ANOVA: Efficiently Quantifying Hyperparameter Importance in
     Arbitrary Subspaces", 2023.
@@ -32,9 +32,9 @@ def importances(study: StudyFile) -> Importances:
     scores = np.array([score_of(trial) for trial in trials], dtype=np.float64)
     losses = -scores if study.direction == "maximize" else scores
     least = max(TOP, -(-len(trials) // 10))
-    best = int((losses <= np.sort(losses)[least - 1]).sum())  # ties stand together
+    best = int((losses <= np.sort(losses)[least - 1]).sum())  # ties count together
     if best == len(trials):
-        return Importances(absent="the best trials cannot be told from the others")
+        return Importances(absent="the best trials cannot be separated from the others")
     varied = [name for name in study.space if len({t.params[name] for t in trials}) > 1]
     if len(varied) < 2:
         return Importances(absent="fewer than two settings were varied")
@@ -44,7 +44,7 @@ def importances(study: StudyFile) -> Importances:
     for trial, loss in zip(trials, losses.tolist(), strict=True):
         params = {name: trial.params[name] for name in varied}
         rebuilt.add_trial(create_trial(value=loss, params=params, distributions=space))
-    # Half a trial less, so that rounding cannot make the number of the best one more.
+    # Half a trial less, so that rounding cannot add a trial to the best.
     evaluator = PedAnovaImportanceEvaluator(target_quantile=(least - 0.5) / len(trials))
     shares = get_param_importances(rebuilt, evaluator=evaluator, params=varied)
     return Importances(shares=shares, top=best)

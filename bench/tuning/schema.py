@@ -1,6 +1,6 @@
-"""What is known of a study, as one value: who is tuned, over what, at what cost, trial by trial.
+"""A study as one value: the tuned cell, the space, the cost and every trial.
 
-Neither torch nor Optuna is needed to read it: analysis and reports work on this alone.
+Reading it needs neither torch nor Optuna: analysis and reports use only this.
 """
 
 from enum import StrEnum
@@ -17,7 +17,7 @@ Pruner = Literal["none", "asha", "wilcoxon"]
 
 
 class TrialState(StrEnum):
-    """How far a trial is."""
+    """State of a trial."""
 
     RUNNING = "running"
     COMPLETE = "complete"
@@ -29,8 +29,8 @@ class Dimension(FrozenModel):
     """One tuned setting: a range of numbers, or a choice.
 
     Attributes:
-        where: the part of a run's settings that it belongs to.
-        default: what the method has without tuning.
+        where: part of a run's settings that it belongs to.
+        default: value without tuning.
     """
 
     where: Literal["config", "training"]
@@ -45,15 +45,16 @@ class Dimension(FrozenModel):
 class TrialRow(FrozenModel):
     """One trial. Scores are means over its seeds; costs are sums.
 
-    All scores are of the checkpoint that validation chose, in the study's metric.
+    All scores are those of the chosen checkpoint, in the study's metric.
     """
 
     number: int = Field(ge=0)
     state: TrialState
     origin: Literal["default", "quasi-random", "sampler"]
-    params: dict[str, Value | None] = Field(description="by name of the dimension")
+    params: dict[str, Value | None] = Field(description="settings by name of the dimension")
     values: tuple[float, ...] = Field(
-        default=(), description="as told to the sampler, in the order of the study's objectives"
+        default=(),
+        description="values given to the sampler, in the order of the study's objectives",
     )
     validation_score: float | None = None
     train_score: float | None = None
@@ -62,30 +63,33 @@ class TrialRow(FrozenModel):
         description="train minus validation score, sign flipped where lower is better",
     )
     ece: float | None = Field(default=None, description="on validation")
-    seconds: float = Field(default=0.0, description="of training and scoring, its stack's share")
+    seconds: float = Field(
+        default=0.0, description="training and scoring time, its share of the stack"
+    )
     steps: int = 0
     examples: int = Field(
-        default=0, description="trained on, times passes: one forward and backward pass is one"
+        default=0,
+        description="examples trained on, times passes (forward plus backward counts as one)",
     )
     flops: float = 0.0
     seeds: tuple[int, ...] = ()
-    status: str | None = Field(default=None, description="of its worst run")
+    status: str | None = Field(default=None, description="status of its worst run")
     detail: str | None = Field(default=None, description="why it failed or was pruned")
 
 
 class Limit(FrozenModel):
-    """What a study may spend.
+    """The budget of a study.
 
     Attributes:
-        unit: ``compute`` is what trials of plain LoRA train on: examples, each once forward and
-            once backward.
+        unit: ``compute`` counts in trials of plain LoRA, whose examples pass once forward and once
+            backward.
     """
 
     unit: Unit = "compute"
     amount: float = Field(default=32, gt=0)
 
     def charged(self, plain: float) -> "Limit":
-        """Return the limit that trials are charged against: compute as examples.
+        """Return the limit that trials are charged against, with compute as examples.
 
         Args:
             plain: training examples of a trial of plain LoRA.
@@ -99,17 +103,18 @@ class StudyFile(FrozenModel):
     """One study.
 
     Attributes:
-        name: readable parts, and a hash of all that decides the outcome but budget and space.
-        metric: what `validation_score` is; the first objective.
-        direction: of the metric.
-        objectives: what `TrialRow.values` holds; all but the score are minimised.
+        name: readable parts, and a hash of everything that decides the outcome except budget and
+            space.
+        metric: metric of `validation_score`, the first objective.
+        direction: direction of the metric.
+        objectives: names of `TrialRow.values`; all but the score are minimised.
         space: the dimensions, by name.
-        spent: of the budget, in its unit; trials under way count in full.
+        spent: part of the budget spent, in its unit; running trials count in full.
         plain_examples: training examples of a trial of plain LoRA; None in studies of 0.1.
-        default_number: the trial of the method's own settings.
-        best_number: the complete trial with the best score (ties: the earliest); None without any.
-        front: numbers of the complete trials that no other one beats in every objective.
-        start: name of the adapter that its runs start from, "" if none.
+        default_number: number of the trial of the method's own settings.
+        best_number: number of the complete trial with the best score (ties: the earliest), or None.
+        front: numbers of the complete trials that no other trial beats in every objective.
+        start: name of the adapter that its runs start from, "" without one.
         default_test, tuned_test: mean test score over the suite's seeds, once those runs are done.
     """
 
@@ -137,12 +142,12 @@ class StudyFile(FrozenModel):
 
 
 def compute(study: StudyFile) -> float | None:
-    """Return what all trials of a study trained on, in trials of plain LoRA; None if unknown."""
+    """Return the compute of all trials of a study, in trials of plain LoRA; None if unknown."""
     if study.plain_examples is None:
         return None
     return sum(trial.examples for trial in study.trials) / study.plain_examples
 
 
 def tuned_label(variant: str) -> str:
-    """Return what the winner of a variant's study is called in tables."""
+    """Return the name in tables for the winner of a variant's study."""
     return "tuned" if variant == "default" else f"{variant} tuned"

@@ -1,7 +1,7 @@
 """Works on studies until their budgets are spent: one process, or several side by side.
 
-A process goes round all studies. In each it takes up what nobody else holds, be it new or left by a
-process that died; where everything is in other hands it goes on to the next.
+A process visits all studies in turn. In each it runs whatever no other process holds, whether new
+or left by a process that died. If others hold everything, it moves on to the next study.
 """
 
 import time
@@ -28,7 +28,7 @@ from gapbench.bench.tuning.storage import connect
 from gapbench.bench.tuning.study import Session
 from gapbench.bench.tuning.study_plan import StudyPlan
 
-_POLL_S = 0.2  # where every study waits for another process
+_POLL_S = 0.2  # wait when every study waits for another process
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ class SearchContext:
 
     Attributes:
         results: the results folder.
-        storage: URL of the studies.
-        stack: most runs that may share a backbone; None lets a whole wave share it. What a search
-            tries must not hang on measured seconds, as the size that suits a machine does.
-        threads: of each process.
-        event_log: where each stack is noted.
+        storage: URL of the studies' storage.
+        stack: largest number of runs that share a backbone; None lets a whole wave share it. The
+            size is not measured, because a search must not depend on measured seconds.
+        threads: number of threads of each process.
+        event_log: log that notes each stack.
         methods: classes that other processes must register before they work.
     """
 
@@ -56,7 +56,7 @@ class SearchContext:
 
 
 def folder(results: Path, plan: StudyPlan) -> Path:
-    """Return where a study's own runs and its analysis lie."""
+    """Return the folder of a study's own runs and its analysis."""
     return results / "tuning" / plan.name
 
 
@@ -68,7 +68,7 @@ def search(
     Raises:
         StoreError: if the storage cannot be reached, or holds a study made with another space.
     """
-    sessions = _open(plans, context)  # what is wrong shows before other processes start
+    sessions = _open(plans, context)  # errors appear before other processes start
     starts = [len(plans) * number // workers for number in range(1, workers)]
     others = [start(_work_beside, [*plans[n:], *plans[:n]], context) for n in starts]
     try:
@@ -76,12 +76,12 @@ def search(
             prepare(context.threads)
             _work(sessions, context, checked)
     finally:
-        kill(others)  # nothing is left to do, or what is left will be taken up again
+        kill(others)  # nothing is left to do, or a later search will resume it
     return [session.publish(folder(context.results, session.plan)) for session in sessions]
 
 
 def _work_beside(plans: Sequence[StudyPlan], context: SearchContext) -> None:
-    """Work on the same studies in another process, which begins with another one."""
+    """Work on the same studies in another process, which starts with a different one."""
     prepare(context.threads)
     _work(_open(plans, context), context, lambda _share: None)
 
@@ -117,7 +117,7 @@ def _work(sessions: Sequence[Session], context: SearchContext, progress: Progres
 
 
 def _run(session: Session, runs: list[Run], context: SearchContext, report: Progress) -> bool:
-    """Run what can be had of a study's wave; return whether that was anything."""
+    """Run the free part of a study's wave; return whether there was any."""
     executor = Executor(
         session.store,
         context.sources,

@@ -40,7 +40,7 @@ def complete(
     store: Store,
     results: Path,
 ) -> None:
-    """Write into every study what its winner and its default scored on test."""
+    """Write the test scores of its winner and its default into every study."""
     for plan, file in zip(plans, files, strict=True):
         cell = winner(plan, file)
         tests = {
@@ -69,7 +69,7 @@ def table(file: StudyFile) -> dict[str, Any]:
 
 
 def _test_score(plan: StudyPlan, cell: Cell, seeds: Sequence[int], store: Store) -> float | None:
-    """Return the mean test score over the seeds, None where one is missing."""
+    """Return the mean test score over the seeds, None if one is missing."""
     found = [store.find(Run(cell, seed)) for seed in seeds]
     return mean_of_all([record.score("test", plan.metric) if record else None for record in found])
 

@@ -1,8 +1,8 @@
-"""What is searched: a method's dimensions, their spread first points, and a trial's settings.
+"""Search space: a method's dimensions, their initial points, and a trial's settings.
 
 Every method has the same number of dimensions by default: the learning rate, the rank and the first
-setting of its own. Whatever it lacks of these is made up by optimiser settings, and the others stay
-at the paper's value.
+of its own settings. Optimiser settings replace missing ones, and all others stay at the paper's
+values.
 """
 
 import math
@@ -33,7 +33,7 @@ Params = Mapping[str, Value | None]
 DIMENSIONS = 3
 """Number of dimensions of every method's default space."""
 START = 8
-"""Trials before the sampler learns from any: the method's own settings, then spread points."""
+"""Trials before the sampler learns: the method's own settings, then spread points."""
 
 _TRAINING: Mapping[str, BaseDistribution] = {
     "weight_decay": FloatDistribution(0.0, 0.3),
@@ -46,9 +46,8 @@ _SPARE = ("weight_decay", "warmup_fraction")  # for methods with too few setting
 def space_of(cell: Cell, level: Level, backbone: Backbone) -> dict[str, Dimension]:
     """Return the dimensions of a cell's method, learning rate first and rank, if any, second.
 
-    Ranges are widened where the cell's own value lies outside, since that is the first trial, and
-    ranks end at the largest that fits the backbone. Where runs start from an adapter, the rank is
-    the adapter's and not searched.
+    Ranges are widened if the cell's own value, the first trial, lies outside; ranks end at the
+    largest that fits the backbone. If runs start from an adapter, its rank is kept.
 
     Raises:
         ConfigError: if a range is empty.
@@ -73,7 +72,7 @@ def space_of(cell: Cell, level: Level, backbone: Backbone) -> dict[str, Dimensio
 
 
 def distribution(dimension: Dimension) -> BaseDistribution:
-    """Return a dimension as the sampler takes it."""
+    """Return the sampler's distribution for a dimension."""
     if dimension.kind == "choice":
         return CategoricalDistribution(dimension.choices)
     low, high = dimension.low or 0.0, dimension.high or 0.0
@@ -83,10 +82,10 @@ def distribution(dimension: Dimension) -> BaseDistribution:
 
 
 def start_points(space: Space, seed: int) -> list[dict[str, Value | None]]:
-    """Return the first trials: what the cell has without tuning, then points spread evenly.
+    """Return the first trials: the cell's own settings, then points spread evenly.
 
-    The points are a Sobol net whose every dimension is shifted by an amount that its name and the
-    seed decide. So all methods try the same learning rates with the same ranks.
+    The points are a Sobol net; each dimension is shifted by an amount set by its name and the seed.
+    All methods thus try the same learning rates with the same ranks.
     """
     net = qmc.Sobol(len(space), scramble=False).random_base2(int(math.log2(START)))
     points: list[dict[str, Value | None]] = [{n: d.default for n, d in space.items()}]
@@ -154,13 +153,13 @@ def _dimension(cell: Cell, name: str, drawn: BaseDistribution) -> Dimension:
 
 
 def _fitting(cell: Cell, rank: Dimension, backbone: Backbone) -> Dimension:
-    """Return the range of ranks that the method can do on a backbone."""
+    """Return the range of ranks that the method supports on a backbone."""
     method = registry.get(cell.method)
 
     def fits(value: int) -> bool:
         try:
             config = method.Config.model_validate(cell.config | {"rank": value})
-        except ValidationError:  # as where another setting must not be smaller
+        except ValidationError:  # for example, another setting must not be smaller
             return False
         return method.supports(cell.task, backbone, config) is None
 

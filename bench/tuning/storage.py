@@ -1,4 +1,4 @@
-"""Where studies are kept: SQLite in the results folder, a database, or a journal file."""
+"""Storage of studies: SQLite in the results folder, a database, or a journal file."""
 
 import re
 from pathlib import Path
@@ -13,26 +13,26 @@ from gapbench.bench.core.errors import StoreError, passwords, without_password
 from gapbench.bench.core.files import lock, refuse_outside
 
 JOURNAL = "journal:"
-"""What comes before the path of a journal file."""
-_FILES = ("studies.db", "studies.db-journal", "studies.db-wal", "studies.db-shm")  # of SQLite
-_WAIT_S = 60  # for another process that writes to the same SQLite file
+"""Prefix of the path of a journal file."""
+_FILES = ("studies.db", "studies.db-journal", "studies.db-wal", "studies.db-shm")  # files of SQLite
+_WAIT_S = 60  # limit of waiting for another process that writes to the same SQLite file
 
 
 def default_url(results: Path) -> str:
     """Return the URL of the results folder's own storage; the path may hold any character."""
-    path = str((results / _FILES[0]).absolute())  # SQLite would take `file:` for a URL of its own
+    path = str((results / _FILES[0]).absolute())  # SQLite would read `file:` as its own URL
     return URL.create("sqlite", database=path).render_as_string()
 
 
 def connect(url: str, results: Path) -> BaseStorage:
-    """Open a storage, making its tables where needed.
+    """Open a storage, and create its tables if needed.
 
     Args:
-        url: as Optuna takes it, or ``journal:PATH``.
-        results: an existing results folder; one process at a time makes tables.
+        url: URL in Optuna's form, or ``journal:PATH``.
+        results: existing results folder; one process at a time creates tables.
 
     Raises:
-        StoreError: if it cannot be reached, or leads out of the results folder that it belongs to.
+        StoreError: if it cannot be reached, or leads out of its results folder.
     """
     if url == default_url(results):  # SQLite would follow a link; another URL is the user's own
         for name in _FILES:
@@ -51,7 +51,7 @@ def connect(url: str, results: Path) -> BaseStorage:
             f"--storage {shown}: the driver of such a database is not installed; that of "
             "PostgreSQL is psycopg (pip install 'psycopg[binary]')"
         ) from None
-    # What else goes wrong depends on the database's driver.
+    # Other errors depend on the database's driver.
     except Exception as error:
         raise StoreError(
             f"--storage {shown}: cannot be reached: {_cause(error, url)}; "
@@ -60,7 +60,7 @@ def connect(url: str, results: Path) -> BaseStorage:
 
 
 def _cause(error: Exception, url: str) -> str:
-    """Return the first line of an error without the password, even where a driver repeats that."""
+    """Return the first line of an error without the password, even if a driver repeats it."""
     hidden = passwords(url)
     if any(re.search(r"[@:/?#\s]", password) for password in hidden):  # drivers may repeat a part
         escaped = "@ as %40, : as %3A, / as %2F, ? as %3F, # as %23"

@@ -1,12 +1,12 @@
-"""One study in its storage: asking for trials, telling what came of them, each exactly once.
+"""One study in its storage: asking for trials and telling their results, each exactly once.
 
-Trials are asked for in waves, and a wave is asked for only when all earlier trials are told. So a
-trial depends on the study and on nothing of how it is executed: not on the size of stacks, on the
-number of processes, or on where one of them was killed. (Pruning between runs, and a budget in
-seconds, depend on time by nature.)
+Trials are asked for in waves, and only after all earlier trials have been told. A trial thus
+depends only on the study, not on its execution: neither on the size of stacks, nor on the number
+of processes, nor on where one was killed. (Pruning between runs and a budget in seconds depend on
+time by nature.)
 
-Everything happens under one file lock, and the wave is written down before its trials are asked
-for: whoever comes after a killed process finds either all of it or what is missing.
+Everything happens under one file lock, and the size of a wave is stored before its trials are asked
+for: after a killed process, the next one finds the whole wave or completes it.
 """
 
 import warnings
@@ -43,10 +43,10 @@ _TOLD = {
 
 
 class Session:
-    """A study as one process works on it."""
+    """A study in the hands of one process."""
 
     def __init__(self, plan: StudyPlan, storage: BaseStorage, store: Store) -> None:
-        """Open the study, or make it.
+        """Open or create the study.
 
         Raises:
             StoreError: if it was made with another space.
@@ -56,7 +56,7 @@ class Session:
         self.store = store
         self._lock = lock(store.lock_path(f"study-{plan.name}"))
         self._distributions = {name: distribution(d) for name, d in plan.space.items()}
-        self._ids: dict[str, int] = {}  # of the trial, by run hash
+        self._ids: dict[str, int] = {}  # id of the trial, by run hash
         with self._lock:
             better = {"score": plan.direction, "ece": "minimize", "gap": "minimize"}
             self._study = optuna.create_study(
@@ -77,15 +77,15 @@ class Session:
             changed = sorted(n for n in {*space, *stored} if space.get(n) != stored.get(n))
             raise StoreError(
                 f"study {self.plan.name!r} was made with another space: {', '.join(changed)} "
-                "differ; keep it and search anew with another --storage URL or --seed N"
+                "differ; keep it and start a new search with another --storage URL or --seed N"
             )
 
     def advance(self) -> list[Run]:
-        """Tell what is finished, ask for what the budget still allows, and return what to run.
+        """Tell finished trials, ask for new ones within the budget, and return the runs to do.
 
         Returns:
-            Runs without a record of the trials under way, which other processes may hold; none
-            means that the study is finished.
+            Runs of open trials that have no record; other processes may hold them. If there are
+            none, the study is finished.
         """
         with self._lock:
             while True:
@@ -97,28 +97,28 @@ class Session:
                 missing = [run for trial in running for run in self._missing(trial)]
                 if missing or not running:
                     return missing
-                # All is on disk already, as where the storage was lost: tell it.
+                # All records exist, for example because the storage was lost: tell them.
 
     def rows(self) -> list[TrialRow]:
         """Return all trials."""
         return [self._row(trial) for trial in self._trials()]
 
     def shares(self) -> tuple[float, float]:
-        """Return the share of the budget that is spent, without and with the trials under way."""
+        """Return the share of the budget spent, without and with running trials."""
         limit, rows = self.plan.limit, self.rows()
         told = [row for row in rows if row.state != TrialState.RUNNING]
         without, full = (budget.spent(limit, part, self.plan.each) for part in (told, rows))
         return min(1.0, without / limit.amount), min(1.0, full / limit.amount)
 
     def publish(self, folder: Path) -> StudyFile:
-        """Write the study and its analysis, as they stand, into a folder."""
+        """Write the current study and its analysis into a folder."""
         with self._lock:
             file = self.file()
             analysis.write(folder, file)
         return file
 
     def file(self) -> StudyFile:
-        """Return the study as it stands."""
+        """Return the current study."""
         plan, rows = self.plan, self.rows()
         cell, limit = plan.base, plan.limit
         return StudyFile(
@@ -143,7 +143,7 @@ class Session:
         )
 
     def prune(self, run: Run, curve: Sequence[CurvePoint]) -> str | None:
-        """Report an evaluation of a run, and say why it should end there, if it should.
+        """Report an evaluation of a run; return a reason to end it, or None.
 
         The trial of the method's own settings never ends early: the winner must not be worse.
         """
@@ -151,7 +151,7 @@ class Session:
         if self.plan.search.pruner != "asha" or value is None:
             return None
         trial_id = self._ids[run.hash]
-        # Evaluations count from 1: the halving would take steps for so many rungs at once.
+        # Evaluations are counted from 1: steps would make the halving jump over many rungs.
         place = len(curve) - 1
         value = value if self.plan.alike else -value
         self._storage.set_trial_intermediate_value(trial_id, place, value)
@@ -179,14 +179,14 @@ class Session:
         )
 
     def _known(self, trial: FrozenTrial) -> list[tuple[Run, Record | None]]:
-        """Return each run of a trial with what is known of it."""
+        """Return each run of a trial with its record, if any."""
         runs = self.plan.runs(trial.params)
         self._ids.update({run.hash: trial._trial_id for run in runs})
         found = [(run, self.store.find(run)) for run in runs]
         return [(run, r if r and r.status != Status.INTERRUPTED else None) for run, r in found]
 
     def _missing(self, trial: FrozenTrial) -> list[Run]:
-        """Return what is to be run next for a trial: all its runs, or the one that decides."""
+        """Return the next runs of a trial: all of them, or the one that decides."""
         missing = [run for run, record in self._known(trial) if record is None]
         return missing[:1] if self.plan.search.pruner == "wilcoxon" else missing
 
@@ -204,7 +204,7 @@ class Session:
                 trial._trial_id, _ROW, row.model_dump(mode="json", exclude_defaults=True)
             )
             values = list(row.values) if row.state == TrialState.COMPLETE else None
-            # A sampler that is not told of them would draw again where training diverges.
+            # A sampler that is not told of failures would draw again where training diverges.
             diverged = row.status == Status.DIVERGED
             state = State.PRUNED if diverged else _TOLD[row.state]
             self._study.tell(trial.number, values, state)
@@ -221,11 +221,11 @@ class Session:
         return trial.number > 0 and self._study.pruner.prune(self._study, now)
 
     def _begin_wave(self) -> None:
-        """Write down how many trials come next."""
+        """Store the number of trials in the next wave."""
         rows = self.rows()
         first, size = self._study.user_attrs.get(_WAVE, (0, 0))
         if len(rows) < first + size:
-            return  # it was begun, and its process killed
+            return  # the wave was begun, but its process was killed
         size = budget.wave(self.plan.limit, rows, self.plan.each)
         if size:
             self._study.set_user_attr(_WAVE, [len(rows), size])
@@ -238,13 +238,13 @@ class Session:
                 self._study.sampler = self._sampler(trial.number)
                 begun = optuna.trial.Trial(self._study, trial._trial_id)
                 for name, drawn in self._distributions.items():
-                    begun._suggest(name, drawn)  # what its process was killed before
+                    begun._suggest(name, drawn)  # its process was killed before this
         for number in range(len(trials), first + size):
             self._study.sampler = self._sampler(number)
             self._study.ask(self._distributions)
 
     def _sampler(self, number: int) -> BaseSampler:
-        """Return the sampler of one trial: always the same, whoever asks."""
+        """Return the sampler of one trial: the same in every process."""
         if number < START:
             point = start_points(self.plan.space, self.plan.search.seed)[number]
             with _experiments_allowed():
@@ -272,5 +272,5 @@ def _pruner(plan: StudyPlan) -> BasePruner:
 
 
 def _experiments_allowed() -> AbstractContextManager[object]:
-    """Silence Optuna's warnings of what it calls experimental; our tests cover what we use."""
+    """Silence Optuna's warnings of what it calls experimental; our tests cover the parts in use."""
     return warnings.catch_warnings(action="ignore", category=ExperimentalWarning)

@@ -1,4 +1,4 @@
-"""Which studies a suite asks for: what each of them tunes, over what, on which seeds."""
+"""The studies of a suite: the cell, space and seeds of each."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,20 +25,22 @@ from gapbench.bench.tuning.space import Level, apply, space_of
 SEEDS_FROM = 2**32
 """First seed that trials may use; suites count from 0."""
 _MOST_NAMED = 200  # bytes
-_FEWEST_FOR_WILCOXON = 5  # four seeds that all lose reach the test's p only when all is spent
+_FEWEST_FOR_WILCOXON = (
+    5  # with four seeds, even losing all of them reaches the test's p only at the end
+)
 
 
 class Search(FrozenModel):
-    """How a suite is tuned; the same for all methods."""
+    """Settings of tuning a suite; the same for all methods."""
 
     limit: Limit = Limit()
     level: Level = "default"
     objectives: tuple[Objective, ...] = ("score",)
     trial_seeds: int = Field(
-        default=1, ge=1, le=1000, description="runs of a trial, its score their mean"
+        default=1, ge=1, le=1000, description="runs per trial; the trial's score is their mean"
     )
     pruner: Pruner = "none"
-    seed: int = Field(default=0, ge=0, description="of the spread points and of the sampler")
+    seed: int = Field(default=0, ge=0, description="seed of the spread points and of the sampler")
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -51,8 +53,8 @@ class StudyPlan:
     """One study.
 
     Attributes:
-        base: what is tuned, with the settings that it has without tuning.
-        space: by name of the dimension.
+        base: cell to tune, with its settings before tuning.
+        space: dimensions by name.
         plain: training examples of a trial of plain LoRA.
     """
 
@@ -65,17 +67,17 @@ class StudyPlan:
 
     @cached_property
     def limit(self) -> Limit:
-        """What trials are charged against."""
+        """The limit that trials are charged against."""
         return self.search.limit.charged(self.plain)
 
     @cached_property
     def each(self) -> float:
-        """The most that a trial can cost, in the budget's unit; 0 if nobody can know."""
+        """Largest cost of a trial, in the budget's unit; 0 if unknown."""
         return budget.planned(self.base, self.limit, self.plain)
 
     @property
     def expected(self) -> tuple[float, float] | None:
-        """Trials that the budget allows if none ends early, and their compute; None if unknown."""
+        """Number of trials in the budget if none ends early, and their compute; None if unknown."""
         if not self.each:
             return None
         trials = self.limit.amount // self.each
@@ -83,7 +85,7 @@ class StudyPlan:
 
     @cached_property
     def name(self) -> str:
-        """Readable parts, and a hash of all that decides the outcome but budget and space."""
+        """Readable parts, and a hash of all that decides the outcome except budget and space."""
         cell, search = self.base, self.search.model_dump(mode="json", exclude={"limit"})
         parts = (self.suite, cell.task.name, cell.backbone.name, cell.method, self.variant)
         digest = content_hash([self.suite, cell.hash, self.variant, search])[:12]
@@ -93,19 +95,19 @@ class StudyPlan:
 
     @property
     def metric(self) -> str:
-        """The main metric, or what chooses checkpoints where validation has no main metric."""
+        """The main metric, or the checkpoint metric if validation has no main metric."""
         task = self.base.task
         scored = kinds.get(task.kind).final_metrics(task, "validation")
         return task.metrics[0] if task.metrics[0] in scored else task.selection
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:
-        """Which way the metric is better."""
+        """Direction in which the metric improves."""
         return "maximize" if get_metric(self.metric).higher_is_better else "minimize"
 
     @property
     def alike(self) -> bool:
-        """Whether what chooses checkpoints is better in the same direction as the metric."""
+        """Whether the checkpoint metric improves in the same direction as the metric."""
         selection = self.base.task.selection_metric
         return selection.higher_is_better == get_metric(self.metric).higher_is_better
 
@@ -118,7 +120,7 @@ class StudyPlan:
 def studies(
     suite: Suite, planned: Sequence[PlannedRun], sources: Sources, search: Search
 ) -> tuple[list[StudyPlan], dict[str, str]]:
-    """Return a study for each cell of a suite that trains; and why others have none, by label.
+    """Return a study for each trainable cell of a suite, and why others have none, by label.
 
     Raises:
         ConfigError: if the suite cannot be tuned this way, or the budget is too small.
@@ -164,20 +166,20 @@ def _check(suite: Suite, search: Search) -> None:
     place = f"suite {suite.name!r}"
     if suite.protocol == "paper":
         raise ConfigError(
-            f"{place}: under protocol 'paper' validation is the test split, so that tuning would "
+            f"{place}: under protocol 'paper' validation is the test split, so tuning would "
             "choose on it; tune a suite with protocol 'strict'"
         )
     variants = {(entry.method, entry.variant) for entry in suite.methods}
     for method, variant in sorted(variants):
         if (method, tuned_label(variant)) in variants:
             raise ConfigError(
-                f"{place}: method {method!r} has a variant {tuned_label(variant)!r} already, which "
-                f"is what the winner of {variant!r} would be called; rename it"
+                f"{place}: method {method!r} has a variant {tuned_label(variant)!r} already, the "
+                f"name of the winner of {variant!r}; rename it"
             )
     shared = sorted({*search.seeds} & {*suite.seeds})
     if shared:
         raise ConfigError(
-            f"{place}: seeds {shared} are those of trials, and winners need fresh ones; give seeds "
+            f"{place}: seeds {shared} belong to trials, and winners need other seeds; give seeds "
             f"below {SEEDS_FROM}"
         )
     if search.pruner != "none" and len(search.objectives) > 1:

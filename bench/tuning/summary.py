@@ -17,7 +17,7 @@ SUMMARY_VERSION = 1
 
 
 class BudgetPoint(FrozenModel):
-    """What the best of a number of trials scores on validation, in the metric's own direction."""
+    """Validation score of the best of a number of trials, in the metric's own direction."""
 
     trials: int = Field(ge=1)
     expected: float = Field(description="mean over draws with replacement, Dodge et al. 2019")
@@ -28,7 +28,7 @@ class BudgetPoint(FrozenModel):
 
 
 class Tally(FrozenModel):
-    """What all trials of a study took together, failed, pruned and unfinished ones included."""
+    """Total cost of a study's trials, including failed, pruned and unfinished ones."""
 
     trials: int
     states: dict[str, int] = Field(description="number of trials by state")
@@ -36,19 +36,19 @@ class Tally(FrozenModel):
     steps: int
     examples: int
     flops: float
-    compute: float | None = Field(default=None, description="examples, in trials of plain LoRA")
+    compute: float | None = Field(default=None, description="compute in trials of plain LoRA")
 
 
 class Importances(FrozenModel):
-    """Shares of the searched settings in what made the best trials the best, largest first."""
+    """Shares of the searched settings in the success of the best trials, largest first."""
 
-    shares: dict[str, float] | None = Field(default=None, description="by setting, sum 1")
-    absent: str | None = Field(default=None, description="why there are none")
-    top: int | None = Field(default=None, description="trials that count as the best")
+    shares: dict[str, float] | None = Field(default=None, description="shares by setting, sum 1")
+    absent: str | None = Field(default=None, description="reason why there are none")
+    top: int | None = Field(default=None, description="number of trials that count as the best")
 
 
 class Summary(FrozenModel):
-    """One study and what its trials say."""
+    """One study and its analysis."""
 
     schema_version: int = SUMMARY_VERSION
     study: StudyFile
@@ -60,12 +60,13 @@ class Summary(FrozenModel):
         description="best validation score minus `tuned_test`, sign flipped where lower is better",
     )
     gain: float | None = Field(
-        default=None, description="`tuned_test` minus `default_test`, sign flipped likewise"
+        default=None,
+        description="`tuned_test` minus `default_test`, sign flipped where lower is better",
     )
 
 
 def score_of(trial: TrialRow) -> float | None:
-    """Return a trial's validation score; only a complete trial has any: others stopped early."""
+    """Return a trial's validation score; only complete trials have one: others stopped early."""
     return trial.validation_score if trial.state is TrialState.COMPLETE else None
 
 
@@ -75,7 +76,7 @@ def read_summaries(results: Path) -> list[Summary]:
     Raises:
         RecordError: if one cannot be read.
     """
-    remedy = "run 'gapbench tune' again, which writes it anew"
+    remedy = "run 'gapbench tune' again to rewrite it"
     found = [
         read_versioned(path, Summary, SUMMARY_VERSION, damaged=remedy, foreign=remedy)
         for path in sorted((results / "tuning").glob("*/summary.json"))

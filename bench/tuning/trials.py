@@ -24,9 +24,9 @@ def finished_row(plan: StudyPlan, started: TrialRow, records: Sequence[Record]) 
     """Return the row of a trial whose runs have all ended.
 
     Args:
-        plan: the study.
+        plan: plan of the study.
         started: number, origin and params of the trial.
-        records: of its runs; fewer than its seeds where a pruner spared the others.
+        records: records of its runs; fewer than its seeds if a pruner skipped the others.
     """
     worst = min(records, key=lambda record: _WORST_FIRST.index(record.status))
     known = _costs(plan, records) | {"status": worst.status.value, "detail": worst.detail}
@@ -39,7 +39,7 @@ def finished_row(plan: StudyPlan, started: TrialRow, records: Sequence[Record]) 
 
 
 def _verdict(plan: StudyPlan, records: Sequence[Record]) -> dict[str, Any]:
-    """Return the scores of a trial whose runs are all ok, and what they make of it."""
+    """Return the scores of a trial with all runs ok, and its state."""
     scores = _scores(plan, records)
     values = [scores[_FIELDS[name]] for name in plan.search.objectives]
     if None in values:
@@ -79,6 +79,6 @@ def _costs(plan: StudyPlan, records: Sequence[Record]) -> dict[str, Any]:
 
 
 def mean_of_all(values: Sequence[float | None]) -> float | None:
-    """Return the mean, None where any value is missing."""
+    """Return the mean, None if any value is missing."""
     known = [value for value in values if value is not None]
     return fmean(known) if len(known) == len(values) else None

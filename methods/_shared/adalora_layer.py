@@ -1,7 +1,7 @@
-"""AdaLoRA's layer: an update in the form of a singular value decomposition, one a run.
+"""AdaLoRA's layer: one update per run, in the form of a singular value decomposition.
 
-A *triplet* is one singular value with its two vectors. Which triplets are pruned is decided in
-`methods._shared.rank_allocation`.
+A *triplet* is one singular value with its two vectors.
+`methods._shared.rank_allocation` decides which triplets are pruned.
 """
 
 from typing import Unpack
@@ -16,7 +16,7 @@ _INITIAL_STD = 0.02
 
 
 class StackedAdaLora(StackedLora):
-    """A frozen layer plus one update a run in the form of a singular value decomposition.
+    """A frozen layer plus one update per run in the form of a singular value decomposition.
 
     ``W x + scaling * B diag(E) A x`` with the paper's Q as ``lora_A`` (runs, rank, in), its P as
     ``lora_B`` (runs, out, rank), both drawn from N(0, 0.02), and its Lambda as ``lora_E``
@@ -67,5 +67,5 @@ class StackedAdaLora(StackedLora):
         return (a[kept], b[:, kept]) if kept.any() else (a, b)
 
     def parameter_count(self, index: int) -> int:
-        """Count P, Lambda and Q at the run's initial rank, as PEFT does: all of them train."""
+        """Count P, Lambda and Q at the run's initial rank, as PEFT does; all are trained."""
         return self.ranks[index] * (self.in_features + self.out_features + 1)

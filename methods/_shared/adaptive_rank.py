@@ -32,11 +32,11 @@ from gapbench.methods._shared.lowrank import (
 from gapbench.methods._shared.rank_allocation import Allocation, Schedule
 
 _RANK_EPS = 1e-5  # as in the authors' code and PEFT
-_SHORTEST = 2  # steps: importance must have been seen once before the last allocation
+_SHORTEST = 2  # steps: the last allocation needs importance from at least one step
 
 
 class AdaLoraConfig(LowRankConfig):
-    """Settings of AdaLoRA. Defaults: the authors' code and its script for RTE, unless said."""
+    """Settings of AdaLoRA. Defaults: the authors' code and script for RTE, unless noted."""
 
     PER_RUN: ClassVar[frozenset[str]] = LowRankConfig.PER_RUN | {
         "init_rank",
@@ -48,24 +48,22 @@ class AdaLoraConfig(LowRankConfig):
         "orthogonality",
     }
 
-    rank: int = Field(
-        default=8, ge=1, description="average rank that a layer keeps in the end (target)"
-    )
+    rank: int = Field(default=8, ge=1, description="average rank per layer after pruning (target)")
     alpha: float = Field(
         default=16.0, gt=0, description="numerator of scaling = alpha / (init_rank + 1e-5)"
     )
     init_rank: int | None = Field(
-        default=None, ge=1, description="rank before pruning; None is 1.5 x rank, rounded up"
+        default=None, ge=1, description="rank before pruning; None means 1.5 x rank, rounded up"
     )
     tinit: float = Field(
         default=0.15,
         ge=0,
-        description="warm-up before pruning: a share of the steps below 1, else a number of steps",
+        description="warm-up before pruning: below 1 a share of the steps, else a number of steps",
     )
     tfinal: float = Field(
         default=0.45,
         ge=0,
-        description="tuning after pruning: a share of the steps below 1, else a number of steps",
+        description="tuning after pruning: below 1 a share of the steps, else a number of steps",
     )
     delta_t: int = Field(default=1, ge=1, description="steps between two allocations")
     beta1: float = Field(default=0.85, gt=0, lt=1, description="smoothing of the sensitivity")
@@ -73,14 +71,14 @@ class AdaLoraConfig(LowRankConfig):
     orthogonality: float = Field(
         default=0.1,
         ge=0,
-        description="weight of the penalty on P and Q that are not orthogonal (gamma)",
+        description="weight of the orthogonality penalty on P and Q (gamma)",
     )
 
     @field_validator("tinit", "tfinal")
     @classmethod
     def _whole_steps(cls, value: float) -> float:
         if value >= 1 and value != int(value):
-            raise ValueError("from 1 on it is a number of steps and must be whole")
+            raise ValueError("a value of 1 or more is a number of steps and must be whole")
         return value
 
     @model_validator(mode="after")
@@ -88,7 +86,7 @@ class AdaLoraConfig(LowRankConfig):
         if self.first_rank < self.rank:
             raise ValueError(f"init_rank must be at least rank = {self.rank}")
         if max(self.tinit, self.tfinal) < 1 and self.tinit + self.tfinal >= 1:
-            raise ValueError("tinit and tfinal leave no step for pruning; their sum must be < 1")
+            raise ValueError("tinit and tfinal leave no steps for pruning; their sum must be < 1")
         return self
 
     @property
@@ -108,8 +106,8 @@ class AdaLoraConfig(LowRankConfig):
         )
         if warmup >= steps - final or steps - final < _SHORTEST:
             raise ConfigError(
-                f"tinit = {warmup} and tfinal = {final} steps leave none for pruning in a "
-                f"training of {steps}; lower them, give them as shares below 1, or train longer"
+                f"tinit = {warmup} and tfinal = {final} steps leave none for pruning in {steps} "
+                "steps of training; lower them, give them as shares below 1, or train longer"
             )
         return Schedule(
             initial=self.first_rank * layers,
@@ -128,10 +126,10 @@ class AdaptiveRank(LowRank[ConfigT]):
 
     Attributes:
         layers: the injected layers in the order of `adapters`.
-        allocation: which triplets each run keeps; created at the start of training.
+        allocation: the triplets that each run keeps; created at the start of training.
     """
 
-    no_start: ClassVar[str | None] = "its updates have singular values, which an adapter lacks"
+    no_start: ClassVar[str | None] = "its updates have singular values, which an adapter does not"
     tuned: ClassVar[Space] = {"orthogonality": ORTHOGONALITY}
     layers: list[StackedAdaLora]
     allocation: Allocation
@@ -156,17 +154,17 @@ class AdaptiveRank(LowRank[ConfigT]):
 
     @classmethod
     def scaling(cls, config: ConfigT) -> float:
-        """Return what multiplies the update; pruning does not change it."""
+        """Return the factor on the update; pruning does not change it."""
         return config.alpha / (config.first_rank + _RANK_EPS)
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
-        """Put a stacked update beside every target layer."""
+        """Add a stacked update to every target layer."""
         model = super().adapt(model, backbone)
         self.layers = [m for m in self.adapters.values() if isinstance(m, StackedAdaLora)]
         return model
 
     def layer(self, base: nn.Module, site: str) -> StackedLora:
-        """Return the layer that takes the place of ``base``."""
+        """Return the layer that replaces ``base``."""
         return StackedAdaLora(self.axis, base, site, **self.layer_settings())
 
     def layer_settings(self) -> LayerSettings:
@@ -187,11 +185,11 @@ class AdaptiveRank(LowRank[ConfigT]):
         self.allocation = Allocation(self.axis, self.layers, schedules, betas, numbers)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the importance of all numbers and the triplets kept."""
+        """Return the importance of all parameters and the triplets kept."""
         return super().state_dict() | self.allocation.state_dict()
 
     def _schedule(self, index: int, steps: int) -> Schedule:
-        """Return a run's budget by step; where it has none, note why and prune nothing."""
+        """Return a run's budget by step; without one, note the reason and prune nothing."""
         config, layers = self.configs[index], len(self.layers)
         try:
             return config.schedule(layers, steps)
@@ -225,7 +223,7 @@ class AdaptiveRank(LowRank[ConfigT]):
         return StepReport(losses.detach(), norms)
 
     def diagnostic_values(self, state: TrainState, position: int) -> dict[str, Any]:
-        """Return the rank that each layer keeps in what is scored."""
+        """Return the rank of each layer in the scored checkpoint."""
         ranks = {
             name: layer.kept_rank(position)
             for name, layer in zip(self.adapters, self.layers, strict=True)

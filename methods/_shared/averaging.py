@@ -1,7 +1,7 @@
-"""LoRA scored with an average of the numbers that its updates pass through: the base of both.
+"""LoRA scored with an average of its parameters over training: base class of EMA and SWA.
 
-Training is LoRA's. After each update ``average += weight * (numbers - average)``; a relative says
-what the weight of the newest numbers is, and what the average is divided by when it is scored.
+Training is LoRA's. After each update ``average += weight * (parameters - average)``. A
+subclass defines this weight, and the divisor of the average at scoring.
 """
 
 from abc import abstractmethod
@@ -28,11 +28,11 @@ class AveragedLora(LowRank[ConfigT]):
 
     @abstractmethod
     def newest_weight(self, updates: int) -> Tensor:
-        """Return the weight of the newest numbers after so many updates before, (all runs,)."""
+        """Return the weight of the newest parameters after ``updates`` updates, (all runs,)."""
 
     @abstractmethod
     def total_weight(self, updates: int) -> Tensor:
-        """Return the sum of all weights after so many updates, (all runs,)."""
+        """Return the sum of all weights after ``updates`` updates, (all runs,)."""
 
     def begin(
         self, state: TrainState, phase: Phase, trainings: Sequence[Training], steps: int
@@ -49,7 +49,7 @@ class AveragedLora(LowRank[ConfigT]):
         return super().state_dict() | {"sums": self._sums, "updates": updates}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take back what `state_dict` returned."""
+        """Restore the state that `state_dict` returned."""
         super().load_state_dict(tensors)
         self._updates = int(tensors["updates"].max())
 
@@ -64,7 +64,7 @@ class AveragedLora(LowRank[ConfigT]):
 
     @contextmanager
     def scoring(self, state: TrainState) -> Iterator[None]:
-        """Replace the parameters by their averages; before the first update there are none."""
+        """Replace the parameters by their averages, which exist after the first update."""
         if self._updates == 0:
             yield
             return

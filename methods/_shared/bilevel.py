@@ -1,8 +1,8 @@
 """Two levels of training on two parts of the training set, shared by `bilora` and `bidora`.
 
-A step fits the lower numbers (optimiser group ``main``) on the lower part of the data, then moves
-the upper numbers (group ``upper``) by their hypergradient on the upper part. What belongs to which
-level, and the penalties of both, is up to the method.
+A step fits the lower parameters (optimiser group ``main``) on the lower part of the data, then
+moves the upper parameters (group ``upper``) by their hypergradient on the upper part. The method
+assigns parameters to levels and defines the penalties of both.
 """
 
 import math
@@ -29,7 +29,7 @@ from gapbench.methods._shared.lowrank import LowRank, LowRankConfig
 
 
 class BilevelConfig(LowRankConfig):
-    """Settings of two-level training. Defaults: the public code of BiDoRA, unless said."""
+    """Settings of two-level training. Defaults: the public code of BiDoRA, unless noted."""
 
     estimator: Estimator = Field(
         default="t1t2",
@@ -40,22 +40,22 @@ class BilevelConfig(LowRankConfig):
         default=1, ge=1, description="SGD steps that 'unrolled' looks ahead on the lower batch"
     )
     upper_every: int = Field(
-        default=1, ge=1, description="lower steps for each upper step; the first has one"
+        default=1, ge=1, description="lower steps per upper step; the first upper step follows one"
     )
     split: bool = Field(
         default=True,
         description="whether the levels see disjoint parts of the training set; if not, both see "
-        "all of it, in the same batches (a control)",
+        "all of it in the same batches (a control)",
     )
     lower_share: float = Field(
-        default=0.8, gt=0, lt=1, description="share of the training set of the lower level"
+        default=0.8, gt=0, lt=1, description="share of the training set for the lower level"
     )
     retrain: bool = Field(
         default=False,
-        description="whether to fit the lower level afresh on all data, upper level frozen",
+        description="whether to refit the lower level from scratch on all data, upper level frozen",
     )
     retrain_share: float = Field(
-        default=0.5, gt=0, lt=1, description="share of the steps for that second fit"
+        default=0.5, gt=0, lt=1, description="share of the steps for this refit"
     )
 
 
@@ -66,8 +66,8 @@ class Bilevel(LowRank[ConfigT]):
     """A low-rank method with a second level; its layers put parameters in the group ``upper``.
 
     Attributes:
-        functions: the losses of the stack as functions of the numbers of both levels.
-        first_values: all numbers as they are before the first step, (all runs, numbers).
+        functions: the losses of the stack as functions of the parameters of both levels.
+        first_values: all parameters before the first step, (all runs, parameters).
     """
 
     functions: BankFunctions
@@ -75,7 +75,7 @@ class Bilevel(LowRank[ConfigT]):
 
     @classmethod
     def phases(cls, config: ConfigT) -> tuple[Phase, ...]:
-        """Return the two-level phase, and the second fit if there is one."""
+        """Return the two-level phase, and the refit if there is one."""
         lower, upper = (
             DataPartition(0.0, config.lower_share),
             DataPartition(config.lower_share, 1.0),
@@ -100,7 +100,7 @@ class Bilevel(LowRank[ConfigT]):
     def begin(
         self, state: TrainState, phase: Phase, trainings: Sequence[Training], steps: int
     ) -> None:
-        """Make the optimisers; before the second fit, bring back the first lower numbers."""
+        """Make the optimisers; before the refit, restore the initial lower parameters."""
         super().begin(state, phase, trainings, steps)
         if "upper" in phase.parts:
             updates = math.ceil(steps / phase.parts["upper"].every)
@@ -114,11 +114,11 @@ class Bilevel(LowRank[ConfigT]):
         state.bank.values[:, lower] = self.axis.select(self.first_values)[:, lower]
 
     def upper_penalty(self) -> Tensor | float:
-        """Return what each run adds to its upper task loss, (runs,)."""
+        """Return the penalty added to the upper task loss of each run, (runs,)."""
         return 0.0
 
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
-        """Make a lower step and, where a batch for it is due, an upper step."""
+        """Make a lower step and, when an upper batch is due, an upper step."""
         config, values = self.configs[0], self.functions.numbers("main")
         before = values.clone() if config.estimator == "darts" else values
         learning_rates = state.optimizers["main"].learning_rates
@@ -135,7 +135,7 @@ class Bilevel(LowRank[ConfigT]):
         return replace(report, forward_passes=spent, backward_passes=spent)
 
     def _upper_step(self, state: TrainState, lower: LowerStep, batch: Batch) -> None:
-        """Update the upper numbers alone."""
+        """Update only the upper parameters."""
 
         def objective() -> Tensor:
             with self.axis.branch("upper"):

@@ -1,7 +1,7 @@
-"""Losses that hold two passes over one batch together.
+"""Losses on the difference between two passes over one batch.
 
 Sources: Wu et al. 2021 (R-Drop), arXiv:2106.14448, equation 2; Wang et al. 2024 (HiddenKey),
-arXiv:2403.00812, equations 11 and 12. All are sums over the last axis, one number an example.
+arXiv:2403.00812, equations 11 and 12. All are sums over the last axis, one value per example.
 """
 
 import torch
@@ -19,7 +19,7 @@ def symmetric_kl(first: Tensor, second: Tensor) -> Tensor:
 
     Args:
         first: (examples, classes) before the softmax.
-        second: likewise, of the other pass.
+        second: the same for the other pass.
 
     Returns:
         (examples,) nats.
@@ -33,7 +33,7 @@ def kl_to_reference(first: Tensor, reference: Tensor) -> Tensor:
 
     Args:
         first: (examples, classes) before the softmax.
-        reference: likewise, of the pass that it is held to.
+        reference: the same for the reference pass.
 
     Returns:
         (examples,) nats.

@@ -1,6 +1,6 @@
-"""The stacked DoRA layer: a weight taken apart into magnitude and direction (Liu et al. 2024).
+"""The stacked DoRA layer: a weight split into magnitude and direction (Liu et al. 2024).
 
-    W' = m * V' / ||V'||        V' = W + B diag(strength) A        m, ||V'||: one number per output
+    W' = m * V' / ||V'||        V' = W + B diag(strength) A        m, ||V'||: one value per output
 
 The magnitude ``m`` trains, and low-rank factors move the direction. The method `dora` itself is in
 `methods.dora`; others build on the layer.
@@ -43,7 +43,7 @@ class StackedDora(StackedLora):
 
     @torch.no_grad()
     def start_from(self, update: Update) -> None:
-        """Give every run an adapter's numbers; without magnitudes there, nothing is rescaled."""
+        """Load an adapter into every run; without magnitudes in it, nothing is rescaled."""
         super().start_from(update)
         given = update.magnitude
         self.lora_magnitude.copy_(self.norms() if given is None else given)
@@ -51,7 +51,7 @@ class StackedDora(StackedLora):
     def forward(self, x: Tensor) -> Tensor:
         """Map (runs * batch, tokens, in) to (runs * batch, tokens, out).
 
-        With the update's input features dropped, x~, the frozen layer itself still sees all of x:
+        When input features of the update are dropped (x~), the frozen layer still sees all of x:
         ``W x + (m / n - 1) W x~ + (m / n) B A x~``, as the authors' code and PEFT compute it.
         """
         dropped = self.update_input(x)
@@ -74,8 +74,8 @@ class StackedDora(StackedLora):
     def norms(self) -> Tensor:
         """Return the norm of every row of ``W + B diag(strength) A``, (runs, out), as a constant.
 
-        From ``||w||^2 + 2 b A w + b (A A^T) b`` for each row w of W and b of B: small products
-        only. In float32 this agrees with the norm of the full weight to a few roundings.
+        Computed as ``||w||^2 + 2 b A w + b (A A^T) b`` for each row w of W and b of B, with small
+        products only. In float32 this agrees with the norm of the full weight to a few roundings.
         """
         a, up = self.lora_A, (self.lora_B * self.strength()).transpose(1, 2)  # (runs, rank, in/out)
         cross = torch.baddbmm(F.linear(a, self._frozen_rows), a @ a.transpose(1, 2), up, beta=2)

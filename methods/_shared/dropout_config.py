@@ -1,8 +1,8 @@
-"""Settings of the unified dropout framework; its presets give some of them other defaults.
+"""Settings of the unified dropout framework; its presets change some defaults.
 
 Source: Wang et al. 2024, "LoRA Meets Dropout under a Unified Framework", arXiv:2403.00812. The
 choices where the paper is silent are numbered in `methods.unified_dropout`. The settings act in
-`methods._shared.dropout_hooks`, those of the consistency loss in `methods._shared.dropout_method`.
+`methods._shared.dropout_hooks`; the consistency loss is in `methods._shared.dropout_method`.
 """
 
 from typing import Annotated, ClassVar, Literal
@@ -16,30 +16,30 @@ LogitRate = Annotated[float, Field(ge=0, lt=1, description="keys dropped before 
 WeightRate = Annotated[float, Field(ge=0, lt=1, description="keys dropped after the softmax")]
 TiedRate = Annotated[
     float | None,
-    Field(ge=0, lt=1, description="share of feed-forward outputs dropped; null: as logit_rate"),
+    Field(ge=0, lt=1, description="share of feed-forward outputs dropped; null: logit_rate"),
 ]
 EmbeddingRate = Annotated[float, Field(ge=0, lt=1, description="share of word embeddings dropped")]
 HeadRate = Annotated[
-    float, Field(ge=0, lt=1, description="share of features dropped where the head begins")
+    float, Field(ge=0, lt=1, description="share of features dropped at the input of the head")
 ]
 InputRate = Annotated[
-    float, Field(ge=0, lt=1, description="share of the update's input features dropped a token")
+    float, Field(ge=0, lt=1, description="share of the update's input features dropped per token")
 ]
 StructuralPattern = Annotated[
-    Pattern, Field(description="which entries fall together at this position")
+    Pattern, Field(description="which entries are dropped together at this position")
 ]
 Consistency = Annotated[
     Literal["none", "kl", "kl_both", "js"],
     Field(
         description="loss between two passes: none; symmetric KL with gradient through the first "
-        "(kl) or both (kl_both); KL from a pass without dropping (js)"
+        "(kl) or both (kl_both) passes; KL from a pass without dropping (js)"
     ),
 ]
 Weight = Annotated[
     float,
     Field(
         ge=0,
-        description="what multiplies the consistency loss, beside the mean task loss of the passes",
+        description="weight of the consistency loss relative to the mean task loss of the passes",
     ),
 ]
 Layers = Annotated[
@@ -54,7 +54,7 @@ Layers = Annotated[
 class DroppingConfig(LowRankConfig):
     """Settings of LoRA with dropping. No position drops until its rate is set.
 
-    Appendix E searches rates from 0.01 to 0.2, on RTE to 0.3.
+    Appendix E searches rates from 0.01 to 0.2 (0.3 on RTE).
     """
 
     PER_RUN: ClassVar[frozenset[str]] = LowRankConfig.PER_RUN | {
@@ -72,7 +72,7 @@ class DroppingConfig(LowRankConfig):
     weight_pattern: StructuralPattern = "column"
     normaliser: Literal["stop_gradient", "gradient"] = Field(
         default="stop_gradient",
-        description="whether gradient flows through the sum that dropped weights are divided by",
+        description="whether gradient flows through the sum that normalises the remaining weights",
     )
     ffn_rate: TiedRate = 0.0
     ffn_pattern: StructuralPattern = "element"
@@ -81,14 +81,14 @@ class DroppingConfig(LowRankConfig):
     head_rate: HeadRate = 0.0
     rescale: Literal["auto", "always", "never"] = Field(
         default="auto",
-        description="1 / (1 - rate) on what is kept of hidden states; auto: in the feed-forward "
-        "output unless spans are cut there",
+        description="whether kept hidden states are multiplied by 1 / (1 - rate); auto: in the "
+        "feed-forward output unless spans are cut there",
     )
     layers: Layers = "auto"
     consistency: Consistency = "none"
     consistency_weight: Weight = 1.0
     reduction: Literal["mean", "sum"] = Field(
-        default="mean", description="of the consistency loss over the examples of a batch"
+        default="mean", description="reduction of the consistency loss over a batch"
     )
     regression_consistency: Literal["features", "predictions"] = Field(
         default="features",

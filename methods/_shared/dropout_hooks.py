@@ -1,7 +1,7 @@
-"""The hooks of the unified dropout framework: where an adapted model drops in training.
+"""Hooks of the unified dropout framework: the places that drop in training.
 
 The settings are in `methods._shared.dropout_config`, the shapes of masks in
-`methods._shared.dropout_masks`, the way into the model library's attention in
+`methods._shared.dropout_masks`, the access to the model library's attention in
 `bench.models.attention`. Nothing here acts in evaluation mode.
 """
 
@@ -20,7 +20,7 @@ from gapbench.bench.models.run_axis import RunAxis
 from gapbench.methods._shared.dropout_config import DroppingConfig
 from gapbench.methods._shared.dropout_masks import Pattern, Site, Tokens
 
-# Where the feed-forward part of a layer ends, before the residual sum, by names the library uses.
+# Names that the library uses for the end of a layer's feed-forward part, before the residual sum.
 _FEED_FORWARD = ("mlp", "output.dense", "ffn", "fc2", "feed_forward", "block_sparse_moe")
 
 
@@ -33,12 +33,12 @@ def chosen(layers: str | tuple[int, int], count: int, *, causal: bool) -> range:
 
 
 def unsupported_reason(backbone: Backbone, config: DroppingConfig) -> str | None:
-    """Return why a backbone cannot drop where the settings say, None if it can."""
+    """Return why a backbone cannot drop at the positions set, None if it can."""
     model: Any = backbone.model()
     inside = config.logit_rate > 0 or config.weight_rate > 0
     family, layers = backbone.family, attention.layers(model)
     if isinstance(config.layers, tuple) and config.layers[1] > len(layers):
-        return f"layers end at {config.layers[1]}, but the backbone has {len(layers)}"
+        return f"layers ends at {config.layers[1]}, but the backbone has {len(layers)}"
     if config.consistency in {"kl", "js"} and config.consistency_weight == 0:
         return "consistency_weight is 0, so the second pass does nothing; set consistency to 'none'"
     if config.head_rate > 0 and not backbone.head:
@@ -88,7 +88,7 @@ class Droppings:
         self._at_head(model, head)
 
     def take_features(self) -> Tensor:
-        """Return what the head got in the latest pass, (rows, features), and forget it."""
+        """Return and forget the input of the head in the latest pass, (rows, features)."""
         features, self._features = self._features, None
         assert features is not None, "no pass has reached the head"  # noqa: S101 - for the type
         return features
@@ -96,7 +96,7 @@ class Droppings:
     def _site(
         self, name: str, drop_rates: Sequence[float], pattern: Pattern, *, rescale: bool = False
     ) -> Site | None:
-        """Return a place to drop, None if no run does."""
+        """Return a place to drop, None if no run drops there."""
         if not any(drop_rates):
             return None
         vector = self._axis.vector(drop_rates)
@@ -143,7 +143,7 @@ class Droppings:
         _drop_output(model.get_input_embeddings(), site)
 
     def _at_head(self, model: "transformers.PreTrainedModel", head: Sequence[str]) -> None:
-        """Drop in what the first part of the head gets, and note it for the consistency loss."""
+        """Drop in the input of the head's first part, and keep it for the consistency loss."""
         drop_rates = [c.head_rate for c in self._configs]
         site = self._site("head", drop_rates, "element", rescale=True)
         last = bool(attention.layers(model)) and attention.is_causal(model)
@@ -180,7 +180,7 @@ def _drop_output(module: nn.Module | None, site: Site | None) -> None:
     def drop(module: nn.Module, _: tuple[Any, ...], output: Any) -> Any:
         if not module.training:
             return output
-        if isinstance(output, tuple):  # experts, with what their router gave
+        if isinstance(output, tuple):  # experts, with the output of their router
             return (site.drop(output[0]), *output[1:])
         return site.drop(output)
 

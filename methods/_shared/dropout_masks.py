@@ -2,8 +2,8 @@
 
 Source: Wang et al. 2024, arXiv:2403.00812, figure 2 and section 3. A column is a key for all
 queries of a head, or a token with all its features; heads and examples are drawn independently.
-Masks come from the run axis, so a run's draws depend on neither its neighbours nor padding; what
-needs to know padding asks `Tokens`.
+Masks come from the run axis, so a run's draws depend neither on its neighbours nor on padding.
+`Tokens` says where padding is.
 """
 
 from collections.abc import Sequence
@@ -17,20 +17,20 @@ from gapbench.bench.models.run_axis import RunAxis
 
 Pattern = Literal["element", "column", "span"]
 
-_LEVELS = 1 << 16  # rates and starts of spans are resolved to this, as masks are
+_LEVELS = 1 << 16  # resolution of rates and of span starts, as of masks
 
 
 class Tokens:
-    """How many tokens the rows of the current forward pass have.
+    """Token counts of the rows in the current forward pass.
 
-    Padding is on the right, as `bench.data.batching` lays it.
+    Padding is on the right, as `bench.data.batching` puts it.
     """
 
     def __init__(self) -> None:
         self._mask: Tensor | None = None
 
     def watch(self, model: nn.Module) -> None:
-        """Look at the attention mask of every call of a model."""
+        """Read the attention mask at every call of a model."""
 
         def note(_: nn.Module, __: tuple[Any, ...], inputs: dict[str, Any]) -> None:
             self._mask = inputs.get("attention_mask")
@@ -38,7 +38,7 @@ class Tokens:
         model.register_forward_pre_hook(note, with_kwargs=True)
 
     def lengths(self, rows: int, tokens: int, device: torch.device) -> Tensor:
-        """Return the tokens of each row that are not padding; (rows,) integers."""
+        """Return the number of tokens in each row without padding; (rows,) integers."""
         if self._mask is None:
             return torch.full((rows,), tokens, device=device)
         return self._mask.sum(dim=1)
@@ -58,11 +58,11 @@ class Site:
 
     Attributes:
         axis: the runs.
-        name: of the place, so that no two share a mask.
+        name: name of the place; unique, so that no two share a mask.
         drop_rates: (all runs,), probability of dropping.
-        pattern: which entries fall together.
-        tokens: tells what is padding.
-        rescale: whether what is kept is multiplied by 1 / (1 - rate); attention has its own ways.
+        pattern: which entries are dropped together.
+        tokens: token counts, which exclude padding.
+        rescale: whether kept entries are multiplied by 1 / (1 - rate); attention rescales itself.
     """
 
     axis: RunAxis
@@ -95,7 +95,7 @@ class Site:
         return (wide.view(runs, *shape) * factor).view_as(x)
 
     def _columns(self, groups: Sequence[int], positions: int) -> tuple[Tensor, Tensor]:
-        """Draw the kept positions of each group; groups begin with those of the batch.
+        """Draw the kept positions of each group; the first group axis is the batch.
 
         Returns:
             (runs, *groups, positions) bool, and the reciprocal keep rate, (runs, 1, ...).

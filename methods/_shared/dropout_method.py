@@ -1,4 +1,4 @@
-"""LoRA that drops in training, with an optional consistency loss: the base of all its presets.
+"""LoRA that drops in training, with an optional consistency loss: base class of all presets.
 
 Settings are in `methods._shared.dropout_config`, positions in `methods._shared.dropout_hooks`, the
 losses in `methods._shared.consistency`; sources and deviations in `methods.unified_dropout`.
@@ -55,11 +55,11 @@ class DroppingLora(LowRank[ConfigT]):
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:
-        """Refuse ranks that do not fit, and positions that a backbone does not have."""
+        """Refuse ranks that do not fit, and positions that the backbone lacks."""
         return super().supports(task, backbone, config) or unsupported_reason(backbone, config)
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
-        """Put updates beside the target layers and hooks at the positions."""
+        """Add updates to the target layers and hooks at the positions."""
         model = super().adapt(model, backbone)
         self._droppings = Droppings(model, backbone.head, self.axis, self.configs)
         self._weights = self.axis.vector([c.consistency_weight for c in self.configs])
@@ -91,14 +91,14 @@ class DroppingLora(LowRank[ConfigT]):
         return task, reduce(each, batch.targets, runs)
 
     def _pass(self, state: TrainState, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Return logits and what is compared between passes, (rows, ..., numbers) each."""
+        """Return the logits and the values compared between passes, (rows, ..., values) each."""
         logits: Tensor = state.model(**batch.inputs).logits
         if not self._compares_features(state):
             return logits, logits
         return logits, self._droppings.take_features()
 
     def _other_pass(self, state: TrainState) -> AbstractContextManager[object]:
-        """Enter the state of the second pass: other masks or none, and gradient only for two."""
+        """Enter the state of the second pass: other masks or none, gradient only with `kl_both`."""
         kind = self.configs[0].consistency
         entered = ExitStack()
         entered.enter_context(self.axis.branch("second pass"))

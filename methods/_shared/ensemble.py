@@ -1,8 +1,8 @@
 """An ensemble of LoRA adapters and heads inside each run, on one copy of the backbone.
 
-Members are a second axis of every trained tensor, and further rows of the batch. Each learns as it
-would alone: by its own mean loss and with its own gradient clipping. `methods.lora_ensemble` has
-source and deviations.
+Members are a second axis of every trained tensor, and extra rows of the batch. Each learns as it
+would alone: from its own mean loss and with its own gradient clipping. `methods.lora_ensemble`
+lists source and deviations.
 """
 
 import math
@@ -26,11 +26,11 @@ from gapbench.methods._shared.mean_prediction import mean_prediction
 class EnsembleConfig(LowRankConfig):
     """LoRA's settings, the same for all members, and their number."""
 
-    members: int = Field(default=4, ge=1, description="adapters and heads that a run trains")
+    members: int = Field(default=4, ge=1, description="number of adapters and heads in a run")
 
 
 class MemberLora(StackedLora):
-    """A low-rank layer with several members a run, which share its scaling."""
+    """A low-rank layer with several members per run, which share its scaling."""
 
     def strength(self) -> Tensor:
         """Return the scaling of the inner features of every member, (runs * members, 1, 1)."""
@@ -42,19 +42,19 @@ class Ensemble(LowRank[EnsembleConfig]):
     """Several LoRA adapters whose probabilities are averaged.
 
     Attributes:
-        divides: whether the examples of a batch are dealt out to the members, so that an update
-            costs what LoRA's does, and not so many times as much.
+        divides: whether each batch is divided between the members, so that an update costs as
+            much as LoRA's, not a multiple of it.
     """
 
     Config = EnsembleConfig
     divides: ClassVar[bool] = False
 
-    _owners: Tensor  # (parameters,), the member that each trained number of a run belongs to
+    _owners: Tensor  # (parameters,), the member that owns each parameter of a run
     _max_norms: Tensor  # (all runs, 1)
 
     @property
     def members(self) -> int:
-        """How many models each run trains side by side."""
+        """Number of models that each run trains side by side."""
         return self.configs[0].members
 
     @classmethod
@@ -69,7 +69,7 @@ class Ensemble(LowRank[EnsembleConfig]):
     def begin(
         self, state: TrainState, phase: Phase, trainings: Sequence[Training], steps: int
     ) -> None:
-        """Make the optimiser without clipping; `step` clips each member by itself."""
+        """Make the optimiser without clipping; `step` clips each member separately."""
         unclipped = [t.model_copy(update={"max_grad_norm": None}) for t in trainings]
         super().begin(state, phase, unclipped, steps)
         norms = [math.inf] * len(self.configs)
@@ -101,12 +101,12 @@ class Ensemble(LowRank[EnsembleConfig]):
         return mean_prediction(each, state.task.loss)
 
     def merge(self, state: TrainState, position: int) -> dict[str, Tensor]:
-        """Return plain weights; only an ensemble of one has them."""
+        """Return plain weights; only an ensemble of one member has them."""
         self._refuse_several()
         return plain_weights(state.model, position)
 
     def export(self, state: TrainState, position: int) -> Adapter:
-        """Return a PEFT adapter; only an ensemble of one has it."""
+        """Return a PEFT adapter; only an ensemble of one member has one."""
         self._refuse_several()
         return peft_adapter(state.model, position, state.task.head)
 
@@ -119,7 +119,7 @@ class Ensemble(LowRank[EnsembleConfig]):
         return losses.view(runs, members)
 
     def _dealt(self, batch: Batch) -> Batch:
-        """Return each run's examples, a part for each member; an uneven batch repeats some."""
+        """Split each run's examples between its members; an uneven batch repeats some."""
         runs, examples = self.axis.size, len(batch.targets) // self.axis.size
         dealt = torch.arange(-(-examples // self.members) * self.members) % examples
         rows = (torch.arange(runs).unsqueeze(1) * examples + dealt).flatten().to(self.axis.device)
@@ -130,7 +130,7 @@ class Ensemble(LowRank[EnsembleConfig]):
         return Batch(inputs, batch.targets[rows], batch.tokens)
 
     def _clip(self, state: TrainState) -> Tensor:
-        """Clip the gradient of each member; return the largest norm of each run before, (runs,)."""
+        """Clip the gradient of each member; return each run's largest norm before, (runs,)."""
         grads = state.bank.grads
         order = self._owners.argsort(stable=True)
         own = grads[:, order].view(len(grads), self.members, -1)
@@ -140,7 +140,7 @@ class Ensemble(LowRank[EnsembleConfig]):
         return norms.amax(dim=1)
 
     def _assign(self, state: TrainState) -> Tensor:
-        """Return the member of each column of the bank; exempt the members' vectors from decay."""
+        """Return the member of each column of the bank; exempt vectors from decay."""
         owners: list[Tensor] = []
         start = 0
         for parameter in state.bank.parameters("main"):
@@ -155,5 +155,5 @@ class Ensemble(LowRank[EnsembleConfig]):
         if self.members > 1:
             raise MergeError(
                 f"method {self.name!r}: an ensemble of {self.members} members cannot be written as "
-                "one model; train with members = 1, or 'lora'"
+                "one model; train with members = 1, or use 'lora'"
             )

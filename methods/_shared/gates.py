@@ -1,8 +1,8 @@
 """Low-rank updates that can be switched on and off block by block, shared by the Flexora methods.
 
 A block is one transformer layer, found by the first number in the names of its modules; a layer
-without a number (a pooler) is a block of its own. How blocks are chosen is up to `flexora` and
-`flexora_random`.
+without a number (a pooler) is a block of its own. `flexora` and `flexora_random` choose the
+blocks.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ Block = int | str
 
 
 class Gates(Stacked):
-    """What multiplies the update of every block, for each run; it holds no numbers of its own.
+    """Multipliers of the update of every block, for each run; it holds no parameters.
 
     Attributes:
         chosen: (all runs, blocks) bool, the blocks that train; all of them at first.
@@ -37,7 +37,7 @@ class Gates(Stacked):
 
 
 class StackedGated(StackedLora):
-    """A frozen layer plus ``gate * B A x`` a run, where the gate is shared by a block's layers.
+    """A frozen layer plus ``gate * B A x`` per run; the layers of a block share the gate.
 
     With gate 0 neither A nor B has a gradient, so that B stays exactly zero.
     """
@@ -73,11 +73,11 @@ class BlockLowRank(LowRank[ConfigT]):
 
     Attributes:
         gates: the multipliers of all blocks.
-        block_of: for each target layer, the place of its block in `labels`.
+        block_of: for each target layer, the index of its block in `labels`.
         labels: the blocks' numbers (names where there are none), in the model's order.
     """
 
-    no_start: ClassVar[str | None] = "it switches updates off by block, and so the adapter's too"
+    no_start: ClassVar[str | None] = "it switches updates off by block, including the adapter's"
     diagnostics: ClassVar[tuple[Diagnostic, ...]] = (
         Diagnostic(
             kind="selection",
@@ -85,7 +85,7 @@ class BlockLowRank(LowRank[ConfigT]):
             figure="blocks",
             title="Blocks that each run trains",
             noun="block",
-            caption="The larger a mark, the further the search moved alpha_hat from 0.",
+            caption="Larger marks: the search moved alpha_hat further from 0.",
             entries="blocks",
             sizes="alpha_hat",
         ),
@@ -95,14 +95,14 @@ class BlockLowRank(LowRank[ConfigT]):
     labels: list[Block]
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
-        """Put a gated update beside every target layer."""
+        """Add a gated update to every target layer."""
         names = backbone.target_layers(self.configs[0].targets)
         self.block_of, self.labels = self.group(names)
         self.gates = self.make_gates(len(self.labels))
         return super().adapt(model, backbone)
 
     def group(self, names: Sequence[str]) -> tuple[dict[str, int], list[Block]]:
-        """Return each layer's group and the groups' labels: here blocks and their numbers."""
+        """Return each layer's group and the groups' labels: blocks and their numbers here."""
         order = list(dict.fromkeys(map(block_path, names)))
         ends = [path.rpartition(".")[2] for path in order]
         plain = len(set(ends)) == len(ends)
@@ -117,12 +117,12 @@ class BlockLowRank(LowRank[ConfigT]):
         return Gates(self.axis, blocks)
 
     def layer(self, base: nn.Module, site: str) -> StackedGated:
-        """Return the layer that takes the place of ``base``."""
+        """Return the layer that replaces ``base``."""
         block = self.block_of[site.removeprefix("lora.")]
         return StackedGated(self.axis, base, site, self.gates, block, **self.layer_settings())
 
     def diagnostic_values(self, state: TrainState, position: int) -> dict[str, Any]:
-        """Return the labels of all blocks, and of those that the run trains."""
+        """Return the labels of all blocks and of the blocks that the run trains."""
         found = {"blocks": [*self.labels], "selected_blocks": self.selected(position)}
         return super().diagnostic_values(state, position) | found
 

@@ -1,10 +1,10 @@
-"""Hypergradients: how the upper loss changes with the upper numbers, the lower ones following.
+"""Hypergradients: gradients of the upper loss through the response of the lower parameters.
 
-Both levels are functions of two matrices, (runs, n) lower and (runs, m) upper numbers, and give one
-loss a run. A row never meets another row, so gradients of the sum over the runs are those of each
-run, and every norm is taken per run. A toy problem is such a function as it stands; `BankFunctions`
-makes them of a stack in training. Nothing here writes to a parameter: probes are evaluated beside
-the stored numbers, which therefore need no restoring.
+Both levels are functions of two matrices, (runs, n) lower and (runs, m) upper parameters, and give
+one loss per run. Rows never interact, so the gradient of the sum over runs holds each run's own
+gradient, and every norm is taken per run. A toy problem can be such a function directly;
+`BankFunctions` makes them from a stack in training. Nothing here writes to a parameter: probes are
+evaluated on copies, so nothing needs restoring.
 
 Sources: `darts` and its finite differences, Liu et al. 2019, arXiv:1806.09055, section 2.3; `t1t2`,
 Luketina et al. 2016, arXiv:1511.06727, section 2.2, with the finite differences of Betty 0.2.1
@@ -25,22 +25,22 @@ from gapbench.bench.adaptation.method import TrainState
 from gapbench.bench.models.bf16 import exactly
 
 Losses = Callable[[Tensor, Tensor], Tensor]
-"""From lower numbers (runs, n) and upper numbers (runs, m) to losses (runs,)."""
+"""From lower parameters (runs, n) and upper parameters (runs, m) to losses (runs,)."""
 
 Estimator = Literal["first_order", "t1t2", "darts", "unrolled"]
 
-_PROBE = 0.01  # norm of the change of a run's lower numbers in a probe
+_PROBE = 0.01  # norm of the change of a run's lower parameters in a probe
 _NORM_FLOOR = 1e-15
 
 
 @dataclass(frozen=True)
 class LowerStep:
-    """What the last lower step did.
+    """The last lower step.
 
     Attributes:
-        losses: its objective, a function on its batch.
-        before, after: lower numbers before and after it, (runs, n).
-        learning_rates: its learning rates, (runs, 1).
+        losses: objective on its batch, as a function.
+        before, after: lower parameters before and after the step, (runs, n).
+        learning_rates: learning rates of the step, (runs, 1).
     """
 
     losses: Losses
@@ -52,16 +52,16 @@ class LowerStep:
 def hypergradient(
     estimator: Estimator, lower: LowerStep, upper: Losses, e: Tensor, unroll_steps: int
 ) -> Tensor:
-    """Return an estimate of d upper / d e at the present lower numbers, (runs, m).
+    """Return an estimate of d upper / d e at the current lower parameters, (runs, m).
 
     Args:
-        estimator: ``first_order`` keeps the direct term alone; ``t1t2`` takes the identity for the
+        estimator: ``first_order`` keeps only the direct term; ``t1t2`` takes the identity for the
             lower Hessian; ``darts`` differentiates the last step as if it had been SGD;
             ``unrolled`` differentiates exactly through ``unroll_steps`` SGD steps ahead.
         lower: the last lower step.
         upper: the upper objective.
-        e: upper numbers, (runs, m).
-        unroll_steps: of ``unrolled``.
+        e: upper parameters, (runs, m).
+        unroll_steps: number of SGD steps for ``unrolled``.
     """
     if estimator == "first_order":
         return first_order(upper, lower.after, e)
@@ -73,9 +73,9 @@ def hypergradient(
 
 
 def passes(estimator: Estimator, unroll_steps: int) -> int:
-    """Return how many forward, and as many backward, passes one hypergradient takes.
+    """Return the number of forward passes, equal to the backward passes, of a hypergradient.
 
-    A step that is unrolled counts twice: once for itself, once for its second derivatives.
+    An unrolled step counts twice: once for itself, once for its second derivatives.
     """
     return {"first_order": 1, "t1t2": 3, "darts": 3, "unrolled": 1 + 2 * unroll_steps}[estimator]
 
@@ -87,7 +87,7 @@ def first_order(upper: Losses, v: Tensor, e: Tensor) -> Tensor:
 
 
 def t1t2(lower: Losses, upper: Losses, v: Tensor, e: Tensor) -> Tensor:
-    """Return the direct term minus mixed derivative times q, q the upper gradient in ``v``."""
+    """Return the direct term minus mixed derivative times q, the upper gradient in ``v``."""
     direct, q = _partials(upper, v, e)
     return direct - mixed_product(lower, v, e, q)
 
@@ -97,7 +97,7 @@ def darts(
 ) -> Tensor:
     """Return the hypergradient through one SGD step from ``before`` to ``after``.
 
-    The upper gradients are those at ``after``, the mixed derivative is that at ``before``.
+    The upper gradients are taken at ``after``, the mixed derivative at ``before``.
     """
     direct, q = _partials(upper, after, e)
     return direct - learning_rates * mixed_product(lower, before, e, q)
@@ -121,8 +121,8 @@ def unrolled(
 def mixed_product(lower: Losses, v: Tensor, e: Tensor, q: Tensor) -> Tensor:
     """Return the mixed derivative d2 lower / (de dv) times ``q`` by central differences, (runs, m).
 
-    The probes change each run's ``v`` by 0.01 in norm, whatever the norm of ``q``; rounding would
-    drown that.
+    The probes change each run's ``v`` by 0.01 in norm, whatever the norm of ``q``: a change in
+    proportion to a small ``q`` would be lost in rounding.
     """
     norms: Tensor = torch.linalg.vector_norm(q, dim=1, keepdim=True)
     epsilon = _PROBE / (norms + _NORM_FLOOR)
@@ -142,10 +142,10 @@ def _partials(upper: Losses, v: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class BankFunctions:
-    """The losses of a stack as functions of its lower (main) and upper numbers.
+    """The losses of a stack as functions of its lower (main) and upper parameters.
 
     Args:
-        state: whose bank has the groups ``main`` and ``upper``.
+        state: state of a stack with the optimiser groups ``main`` and ``upper``.
     """
 
     def __init__(self, state: TrainState) -> None:
@@ -155,12 +155,12 @@ class BankFunctions:
         self._names = [f"model.{names[id(p)]}" for p in self._parameters]
 
     def numbers(self, group: str) -> Tensor:
-        """Return the present numbers of an optimiser group, a view; (runs, numbers)."""
+        """Return a view of the current parameters of an optimiser group; (runs, parameters)."""
         bank = self._state.bank
         return bank.values[:, bank.columns(group)]
 
     def of(self, losses: Callable[[], Tensor]) -> Losses:
-        """Return what ``losses``, (runs,), would be if the model had other numbers."""
+        """Return ``losses``, (runs,), as a function of the model's parameters."""
         view = _Evaluation(self._state.model, losses)
 
         def evaluate(v: Tensor, e: Tensor) -> Tensor:
@@ -171,9 +171,9 @@ class BankFunctions:
         return evaluate
 
     def _shaped(self, v: Tensor, e: Tensor) -> list[Tensor]:
-        """Cut the numbers into tensors of the parameters' shapes.
+        """Split the values into tensors of the parameters' shapes.
 
-        The whole is split at once: the gradient of many slices would be as many full matrices.
+        One split does it all: the gradients of many slices would be as many full matrices.
         """
         numbers = torch.cat([v, e], dim=1)
         sizes = [p[0].numel() for p in self._parameters]
@@ -182,7 +182,7 @@ class BankFunctions:
 
 
 class _Evaluation(nn.Module):
-    """A model whose call is a computation with it, as `functional_call` wants to see it."""
+    """A computation with a model in the form of a module, as `functional_call` needs it."""
 
     def __init__(self, model: nn.Module, losses: Callable[[], Tensor]) -> None:
         super().__init__()
@@ -196,7 +196,7 @@ class _Evaluation(nn.Module):
 
 @contextmanager
 def frozen(parameters: Sequence[nn.Parameter]) -> Iterator[None]:
-    """Build no graph to ``parameters`` inside."""
+    """Record no gradients for ``parameters`` inside the block."""
     for parameter in parameters:
         parameter.requires_grad = False
     try:

@@ -1,8 +1,8 @@
-"""IVON, a variational optimiser in AdamW's place: one update over all runs of a stack.
+"""IVON, a variational optimiser in place of AdamW: one update over all runs of a stack.
 
 Source: Shen et al. 2024, "Variational Learning is Effective for Large Deep Networks",
 arXiv:2402.17641, algorithm 1, and the authors' package `ivon-opt` 0.1.3 with ``rescale_lr=False``,
-as their scripts for LoRA set it. The posterior of each number is normal, with the variance
+as their scripts for LoRA set it. The posterior of each parameter is normal with variance
 ``1 / (ess (h + delta))``; h is part of the bank, so that a checkpoint keeps it with the mean.
 """
 
@@ -21,7 +21,7 @@ _BETA1 = 0.9
 
 
 class Curvature(Stacked):
-    """h of every trained number of a model, (runs, numbers); nothing but IVON changes it."""
+    """h of every trained parameter of a model, (runs, parameters); only IVON changes it."""
 
     groups: ClassVar[Mapping[str, str]] = {"h": GROUP}
     scratch = True
@@ -31,7 +31,7 @@ class Curvature(Stacked):
         self.h = nn.Parameter(axis.vector(first).unsqueeze(1).repeat(1, numbers))
 
     def parameter_count(self, index: int) -> int:  # noqa: ARG002 - the same for all
-        """Count nothing: no gradient trains it."""
+        """Return 0: no gradient trains h."""
         return 0
 
 
@@ -58,13 +58,13 @@ class StackedIvon(StackedAdamW):
         """Make the optimiser of the main group for the active runs.
 
         Args:
-            bank: all numbers, h included.
-            settings: of each run; ``weight_decay`` is the precision of the prior, delta.
-            steps: how many updates there will be.
+            bank: all parameters, including h.
+            settings: settings of each run; ``weight_decay`` is the precision of the prior, delta.
+            steps: total number of updates.
             axis: the runs.
             ess: effective sample size of each run.
             beta2: decay of h.
-            clip_radius: largest step of a number, before the learning rate multiplies it.
+            clip_radius: largest step of a parameter before the learning rate multiplies it.
         """
         super().__init__(bank, settings, steps, axis)
         self._curvature = bank.columns(GROUP)
@@ -74,17 +74,17 @@ class StackedIvon(StackedAdamW):
 
     @property
     def precisions(self) -> Tensor:
-        """Return h + delta, (runs, numbers); ess times this is the posterior's precision."""
+        """Return h + delta, (runs, parameters); ess times this is the posterior's precision."""
         return self._bank.values[:, self._curvature] + self._decay
 
     def perturb(self, noise: Tensor) -> Tensor:
-        """Move the numbers to a sample of the posterior, where `step` expects the gradient.
+        """Move the parameters to a sample of the posterior, where `step` expects the gradient.
 
         Args:
-            noise: (runs, numbers), standard normal.
+            noise: (runs, parameters), standard normal.
 
         Returns:
-            (runs, numbers), the means, which must be in their place again before `step`.
+            (runs, parameters), the means, which must be restored before `step`.
         """
         values = self._bank.values[:, self.columns]
         means = values.clone()
@@ -111,11 +111,11 @@ class StackedIvon(StackedAdamW):
         return norms
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return what updates have changed outside of the bank, one row for each active run."""
+        """Return the state outside the bank that updates change, one row per active run."""
         return {name: values for name, values in super().state_dict().items() if name in self.STATE}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take back what `state_dict` returned."""
+        """Restore the state that `state_dict` returned."""
         super().load_state_dict({**tensors, "second": self._second})
 
     def keep_runs(self, positions: Sequence[int]) -> None:

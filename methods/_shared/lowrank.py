@@ -1,7 +1,7 @@
-"""What LoRA and its relatives share: settings, the stacked low-rank update, its injection.
+"""Base of LoRA and its variants: settings, the stacked low-rank update, its injection.
 
-A relative overrides a piece: `LowRank.layer` (another layer), `LowRank.scaling`,
-`StackedLora.strength` (what multiplies the inner features), `StackedLora.matrices` (A and B as a
+A variant overrides a piece: `LowRank.layer` (another layer), `LowRank.scaling`,
+`StackedLora.strength` (factors on the inner features), `StackedLora.matrices` (A and B as a
 pass uses them), `StackedLora.initial` (first values).
 """
 
@@ -25,12 +25,12 @@ from gapbench.bench.models.run_axis import RunAxis, Stacked, replace_module
 from gapbench.bench.store.diagnostic import Drop
 
 _NARROWEST = 8
-"""Ranks below it cost the same."""
+"""All lower ranks cost the same."""
 
 Space = Mapping[str, BaseDistribution]
 ORTHOGONALITY = FloatDistribution(0.05, 0.5, log=True)
-"""Range of the weight of a penalty on what should be orthogonal, around AdaLoRA's choices."""
-"""What a tuner may vary, by field of a method's settings."""
+"""Range of the weight of an orthogonality penalty, around AdaLoRA's choices."""
+"""Ranges that a tuner may search, by field of a method's settings."""
 
 
 class LowRankConfig(MethodConfig):
@@ -38,10 +38,13 @@ class LowRankConfig(MethodConfig):
 
     PER_RUN: ClassVar[frozenset[str]] = frozenset({"rank", "alpha", "dropout"})
 
-    rank: int = Field(default=8, ge=1, description="inner width; at most the layer's own")
+    rank: int = Field(default=8, ge=1, description="inner width; at most the width of the layer")
     alpha: float = Field(default=16.0, gt=0, description="numerator of scaling = alpha / rank")
     dropout: float = Field(
-        default=0.0, ge=0, lt=1, description="share of the update's input features dropped a token"
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the update's inputs dropped per token",
     )
     targets: str | tuple[str, ...] = Field(
         default="default",
@@ -68,12 +71,12 @@ def layer_shape(layer: nn.Module) -> tuple[int, int]:
 
 
 class StackedLora(Stacked):
-    """A frozen layer plus one low-rank update a run: ``W x + B diag(strength) A x``.
+    """A frozen layer plus one low-rank update per run: ``W x + B diag(strength) A x``.
 
     ``lora_A`` is (runs, rank, in), uniform as `torch.nn.Linear` draws it; ``lora_B`` is
     (runs, out, rank), zero; ``strength`` is scaling for all inner features. Ranks are padded with
     zeros to the largest of the stack: a zero row of A and a zero column of B get zero gradients,
-    so they stay zero. With several members in a run, both have a second axis for them.
+    so they stay zero. With several members per run, both have a second axis for them.
     """
 
     def __init__(
@@ -104,7 +107,7 @@ class StackedLora(Stacked):
         self.reset()
 
     def reset(self) -> None:
-        """Set every run to the values that it has before the first step."""
+        """Set every run to its initial values."""
         for run in range(len(self.lora_A)):
             self.reset_run(run, run)
 
@@ -128,14 +131,14 @@ class StackedLora(Stacked):
 
     @torch.no_grad()
     def start_from(self, update: Update) -> None:
-        """Give every run, and every member, an adapter's A, and its B for the run's own scaling."""
+        """Load an adapter's A, and its B at the run's own scaling, into every run and member."""
         for run, scaling in enumerate(self.scaling.flatten().tolist()):
             for _, a, b in self._members(run):
                 a.copy_(update.a)
                 b.copy_(update.b / scaling)
 
     def strength(self) -> Tensor:
-        """Return what multiplies the inner features of the active runs, (runs, 1, 1 or rank)."""
+        """Return the factors on the inner features of the active runs, (runs, 1, 1 or rank)."""
         return self.axis.select(self.scaling)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -146,8 +149,8 @@ class StackedLora(Stacked):
     def add_update(self, out: Tensor, x: Tensor) -> Tensor:
         """Return ``out + B diag(strength) A x``, (models, batch * tokens, out).
 
-        Neighbours of like rank are multiplied together, so that a run pays for about its own rank
-        whatever the largest one of the stack is.
+        Neighbours of similar rank are multiplied together, so that a run costs about as much as its
+        own rank requires, whatever the largest rank of the stack.
         """
         a, b = self.matrices()
         models, ranks = self._neighbours(len(a))
@@ -171,14 +174,14 @@ class StackedLora(Stacked):
         return made[0] if len(made) == 1 else torch.cat(made)
 
     def _neighbours(self, models: int) -> tuple[list[int], list[int]]:
-        """Return how many models stand together, and the rank that they are multiplied at."""
+        """Return the number of models in each group and the rank of its product."""
         widths = [_multiplied(self.ranks[index]) for index in self.axis.active]
         groups = [(width, len(list(same))) for width, same in groupby(widths)]
         each, largest = models // len(widths), self.lora_A.shape[-2]
         return [each * n for _, n in groups], [min(width, largest) for width, _ in groups]
 
     def matrices(self) -> tuple[Tensor, Tensor]:
-        """Return A, (models, rank, in), and B, (models, out, rank), one of each model that runs."""
+        """Return A, (models, rank, in), and B, (models, out, rank), of all models in the pass."""
         return self.lora_A.flatten(0, -3), self.lora_B.flatten(0, -3)
 
     @property
@@ -187,7 +190,7 @@ class StackedLora(Stacked):
         return self.lora_A.shape[:-2].numel()
 
     def update_input(self, x: Tensor) -> Tensor:
-        """Return the input of the update: ``x``, in training with features dropped."""
+        """Return the input of the update: ``x``, with features dropped in training."""
         if not (self.training and self._drops):
             return x
         return self.axis.dropout(x, self.drop_rates, self.site)
@@ -220,7 +223,7 @@ class StackedLora(Stacked):
         return self.base.get_parameter("weight")
 
     def _members(self, position: int) -> list[tuple[int, Tensor, Tensor]]:
-        """Return (member, its A, its B) of a run, as views to write into."""
+        """Return writable views (member, its A, its B) of a run."""
         a, b = self.lora_A.data[position], self.lora_B.data[position]
         if a.dim() == 2:
             return [(0, a, b)]
@@ -228,12 +231,12 @@ class StackedLora(Stacked):
 
 
 def _multiplied(rank: int) -> int:
-    """Return the rank at which a run is multiplied: the next power of two, so that few differ."""
+    """Return the rank for a run's product: the next power of two, so that few ranks differ."""
     return max(_NARROWEST, 1 << (rank - 1).bit_length())
 
 
 class LayerSettings(TypedDict):
-    """Arguments that every kind of low-rank layer takes, one entry a run."""
+    """Arguments of every type of low-rank layer, one entry per run."""
 
     ranks: Sequence[int]
     scalings: Sequence[float]
@@ -245,13 +248,13 @@ ConfigT = TypeVar("ConfigT", bound=LowRankConfig)
 
 
 class LowRank(Method[ConfigT]):
-    """A method that puts a low-rank update beside every target layer.
+    """A method that adds a low-rank update to every target layer.
 
     Attributes:
-        tuned: what a tuner may vary besides rank and learning rate, beside what parent classes
-            name; what comes first is searched by default.
+        tuned: search ranges besides rank, learning rate and those of parent classes; the first
+            is searched by default.
         magnitudes: whether the layers also train the lengths of the weight's rows, as in DoRA.
-        adapters: the injected layers by the name of the layer they stand for.
+        adapters: the injected layers, by the name of the layer that each replaces.
     """
 
     no_start: ClassVar[str | None] = None
@@ -261,9 +264,9 @@ class LowRank(Method[ConfigT]):
 
     @classmethod
     def search_space(cls) -> Space:
-        """Rank as in LoRA's study (Hu et al. 2021, section 7.2), and what is `tuned`.
+        """Return the rank as in LoRA's study (Hu et al. 2021, section 7.2), and `tuned`.
 
-        Methods of one family search the same kinds of settings, since all have those of the family.
+        Methods of one family search the same settings, since all inherit them.
         """
         found: dict[str, BaseDistribution] = {"rank": IntDistribution(1, 64, log=True)}
         for parent in cls.__mro__:
@@ -273,16 +276,16 @@ class LowRank(Method[ConfigT]):
 
     @classmethod
     def width(cls, config: ConfigT) -> int:
-        """Return the rank: neighbours of like rank are multiplied together."""
+        """Return the rank: neighbours of similar rank are multiplied together."""
         return config.rank
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:  # noqa: ARG003
-        """Refuse a rank above the width of a target layer, and to leave experts out unsaid."""
+        """Refuse ranks above a target layer's width, and targets that would skip experts."""
         layers, experts = backbone.linear_layers(), backbone.stacked_weights()
         if config.targets == "all-linear" and experts:
             return (
-                f"targets is 'all-linear', but {len(experts)} weights, {experts[0]} for one, hold "
+                f"targets is 'all-linear', but {len(experts)} weights, such as {experts[0]}, hold "
                 "several linear maps in one tensor, which no update can adapt; name the layers"
             )
         for name in backbone.target_layers(config.targets):
@@ -295,7 +298,7 @@ class LowRank(Method[ConfigT]):
     def unsupported_adapter_reason(
         cls, start: InitialAdapter, backbone: Backbone, config: ConfigT
     ) -> str | None:
-        """Refuse an adapter of other layers or ranks, or of another form."""
+        """Refuse an adapter with other layers, ranks or form."""
         targets = backbone.target_layers(config.targets)
         return super().unsupported_adapter_reason(
             start, backbone, config
@@ -303,16 +306,16 @@ class LowRank(Method[ConfigT]):
 
     @classmethod
     def drops(cls, config: ConfigT) -> tuple[Drop, ...]:
-        """Return the dropout of the update's input, where it is on."""
+        """Return the dropout of the update's input, if any."""
         return dropped(("update", "input of the update", config.dropout, "element"))
 
     @classmethod
     def scaling(cls, config: ConfigT) -> float:
-        """Return what multiplies the update."""
+        """Return the factor on the update."""
         return config.alpha / config.rank
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
-        """Put a stacked update beside every target layer."""
+        """Add a stacked update to every target layer."""
         self.adapters = {}
         for name in backbone.target_layers(self.configs[0].targets):
             layer = self.layer(model.get_submodule(name), f"lora.{name}")
@@ -323,7 +326,7 @@ class LowRank(Method[ConfigT]):
         return model
 
     def layer(self, base: nn.Module, site: str) -> StackedLora:
-        """Return the layer that takes the place of ``base``."""
+        """Return the layer that replaces ``base``."""
         return StackedLora(self.axis, base, site, **self.layer_settings())
 
     def layer_settings(self) -> LayerSettings:

@@ -1,8 +1,8 @@
-"""Masked copies of a low-rank update: what LoRA Dropout adds to any method with such updates.
+"""Masked copies of a low-rank update: LoRA Dropout for any low-rank method.
 
 Source: Lin et al. 2024, arXiv:2404.09610, equations 2 to 8; `methods.lora_dropout` numbers the
-deviations. A mask zeroes columns of A and rows of B, never inner features. The copies of a run are
-one wide batch, ``(runs * copies * batch, ...)``: no loop runs over them.
+deviations. A mask zeroes columns of A and rows of B, never inner features. The copies of a run form
+one wide batch, ``(runs * copies * batch, ...)``: there is no loop over them.
 """
 
 import math
@@ -32,7 +32,7 @@ from gapbench.methods._shared.lowrank import (
     dropped,
 )
 
-_EVALUATION = -1  # in place of a step: the copies of evaluation never change
+_EVALUATION = -1  # used as the step: copies for evaluation never change
 
 
 class MaskingConfig(LowRankConfig):
@@ -43,12 +43,15 @@ class MaskingConfig(LowRankConfig):
     rate: float = Field(
         default=0.5, ge=0, le=1, description="probability that a column of A or row of B is zeroed"
     )
-    instances: int = Field(default=4, ge=1, description="masked copies that a step averages over")
+    instances: int = Field(default=4, ge=1, description="masked copies per training step")
     test_instances: int | None = Field(
-        default=None, ge=1, description="masked copies of the ensemble; None: as in training"
+        default=None,
+        ge=1,
+        description="masked copies in the ensemble; None: same as instances",
     )
     rescale: bool = Field(
-        default=False, description="divide what is kept by 1 - rate, once for A and once for B"
+        default=False,
+        description="whether kept entries of A and of B are divided by 1 - rate",
     )
     inference: Literal["ensemble", "expected", "raw"] = Field(
         default="ensemble",
@@ -56,13 +59,13 @@ class MaskingConfig(LowRankConfig):
         "update, or by the unmasked update",
     )
     average: Literal["logits", "probabilities"] = Field(
-        default="logits", description="what the ensemble averages; regression has logits only"
+        default="logits", description="what the ensemble averages; regression allows logits only"
     )
 
     @model_validator(mode="after")
     def _something_to_rescale(self) -> Self:
         if self.rescale and self.rate == 1:
-            raise ValueError("rescale needs a rate below 1: at 1 nothing is kept")
+            raise ValueError("rescale needs a rate below 1; at 1 nothing is kept")
         return self
 
     @property
@@ -72,12 +75,12 @@ class MaskingConfig(LowRankConfig):
 
 
 class Masking:
-    """The masks of one stack: which copies the present pass runs, and their draws.
+    """The masks of one stack: the copies in the current pass, and their draws.
 
     Attributes:
-        copies: masked copies of each run in the present pass; 0 for a plain pass without masks.
-        factor: (all runs, 1, 1), multiplies the update in a plain pass.
-        ensemble_size: masked copies that score a run together, None if one plain pass does.
+        copies: masked copies of each run in the current pass; 0 for a plain pass without masks.
+        factor: (all runs, 1, 1), factor on the update in a plain pass.
+        ensemble_size: masked copies that score a run together, None if a plain pass scores it.
     """
 
     def __init__(self, axis: RunAxis, configs: Sequence[MaskingConfig]) -> None:
@@ -91,13 +94,13 @@ class Masking:
         self._axis = axis
         self._step: int | None = None
         self._rescale = first.rescale
-        # A draw needs a rate below 1; where it is 1, all is zeroed afterwards.
+        # A draw needs a rate below 1; at rate 1 everything is zeroed afterwards.
         self._some = (drop_rates < 1).to(axis.dtype).view(-1, 1, 1)
         self._drop_rates = torch.where(drop_rates < 1, drop_rates, 0)
 
     @contextmanager
     def running(self, copies: int, step: int | None = None) -> Iterator[None]:
-        """Let passes inside run masked copies, drawn at ``step`` or else at the current one."""
+        """Run masked copies in passes inside the block, drawn at ``step`` or the current step."""
         before = self.copies, self._step
         self.copies, self._step = copies, step
         try:
@@ -106,7 +109,7 @@ class Masking:
             self.copies, self._step = before
 
     def draw(self, site: str, features: int) -> Tensor:
-        """Return what multiplies the features of each copy at a site, (runs, copies, features)."""
+        """Return the factors on the features of each copy at a site, (runs, copies, features)."""
         shape = (self.copies, features)
         keep, scale = self._axis.keep_mask(self._drop_rates, site, shape, self._step)
         some = self._axis.select(self._some)
@@ -114,10 +117,10 @@ class Masking:
 
 
 class MaskedLora(StackedLora):
-    """A stacked update that a pass may run in several masked copies.
+    """A stacked update that can run in several masked copies per pass.
 
-    Masking A and B is masking the update's input and output by features, with one mask for all
-    tokens and examples of a copy, but touches ``rank * (in + out)`` numbers only.
+    Masking A and B equals masking the input and output features of the update, with one mask for
+    all tokens and examples of a copy, but touches only ``rank * (in + out)`` values.
     """
 
     def __init__(
@@ -134,7 +137,7 @@ class MaskedLora(StackedLora):
 
     @property
     def models(self) -> int:
-        """Number of models in the present pass: the active runs, times their copies."""
+        """Number of models in the current pass: the active runs, times their copies."""
         return super().models * max(self.masking.copies, 1)
 
     def matrices(self) -> tuple[Tensor, Tensor]:
@@ -149,7 +152,7 @@ class MaskedLora(StackedLora):
         return masked_a.flatten(0, 1), masked_b.flatten(0, 1)
 
     def strength(self) -> Tensor:
-        """Return what multiplies the inner features of every copy, or of the plain pass."""
+        """Return the factors on the inner features of every copy, or of the plain pass."""
         strength = super().strength()
         if self.masking.copies:
             return strength.repeat_interleave(self.masking.copies, dim=0)
@@ -164,7 +167,7 @@ class MaskedLora(StackedLora):
         if self.masking.ensemble_size is not None:
             raise MergeError(
                 f"the run is scored by an ensemble of {self.masking.ensemble_size} masked models, "
-                "which cannot be written as one model; with 'inference: expected' a run is one"
+                "which cannot be written as one model; train with 'inference: expected'"
             )
         return super().factors(position)
 
@@ -173,7 +176,7 @@ ConfigT = TypeVar("ConfigT", bound=MaskingConfig)
 
 
 class MaskedLowRank(LowRank[ConfigT]):
-    """A low-rank method whose steps average over masked copies of its updates.
+    """A low-rank method that averages each step over masked copies of its updates.
 
     Attributes:
         masking: the masks, shared with the layers.
@@ -189,12 +192,12 @@ class MaskedLowRank(LowRank[ConfigT]):
     def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:
         """Refuse to zero all of every update."""
         if config.rate == 1:
-            return "rate is 1, so every update is zeroed and none can train; give one below 1"
+            return "rate is 1, so every update is zeroed and none can train; give a rate below 1"
         return super().supports(task, backbone, config)
 
     @classmethod
     def relative_cost(cls, config: ConfigT) -> float:
-        """Return one forward and backward pass for every copy."""
+        """Return one forward and one backward pass for every copy."""
         return float(config.instances)
 
     @classmethod
@@ -204,7 +207,7 @@ class MaskedLowRank(LowRank[ConfigT]):
         return super().drops(config) + dropped(masks)
 
     def layer(self, base: nn.Module, site: str) -> StackedLora:
-        """Return the layer that takes the place of ``base``."""
+        """Return the layer that replaces ``base``."""
         return MaskedLora(self.axis, base, site, masking=self.masking, **self.layer_settings())
 
     def losses(self, state: TrainState, batch: Batch) -> Tensor:
@@ -214,7 +217,7 @@ class MaskedLowRank(LowRank[ConfigT]):
             return super().losses(state, batch.replicated(self.axis.size, copies))
 
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
-        """Make one update, and charge a pass for every copy."""
+        """Make one update, and count a pass for every copy."""
         copies = self.configs[0].instances
         report = super().step(state, batches)
         return replace(report, forward_passes=copies, backward_passes=copies)
@@ -234,4 +237,4 @@ class MaskedLowRank(LowRank[ConfigT]):
         return mean.flatten(0, 1)
 
     def _refuse_own_predictions(self) -> None:
-        """Leave it to the layers: they refuse where an ensemble scores the run."""
+        """Do nothing: the layers refuse if an ensemble scores the run."""

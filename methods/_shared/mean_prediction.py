@@ -1,4 +1,4 @@
-"""The prediction of several models together: the mean of their probabilities, or of their values.
+"""Joint prediction of several models: the mean of their probabilities or values.
 
 Source: Lakshminarayanan et al. 2017, arXiv:1612.01474, section 2.4.
 """
@@ -16,7 +16,7 @@ def mean_prediction(logits: Tensor, loss: Loss) -> Tensor:
 
     Args:
         logits: (runs, models, rows, ..., outputs).
-        loss: of the task.
+        loss: loss of the task.
 
     Returns:
         (runs * rows, ..., outputs)

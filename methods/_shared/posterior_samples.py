@@ -1,4 +1,4 @@
-"""Methods that predict with samples of a posterior over their weights: the part they share."""
+"""Shared base of methods that predict with samples of a posterior over their weights."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -25,8 +25,8 @@ class SampledConfig(LowRankConfig):
         default=0,
         ge=0,
         le=100,
-        description="samples of the posterior whose probabilities are averaged, each a pass at "
-        "inference; 0 predicts at the mean",
+        description="number of posterior samples to average probabilities over, each one a pass "
+        "at inference; 0 predicts at the mean",
     )
 
 
@@ -34,13 +34,13 @@ ConfigT = TypeVar("ConfigT", bound=SampledConfig)
 
 
 class SampledLora(LowRank[ConfigT]):
-    """LoRA with a posterior; a relative says how to move to a sample of it."""
+    """LoRA with a posterior; a subclass defines how to move to a sample."""
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:
-        """Refuse samples where texts are written: one cache serves one set of weights."""
+        """Refuse samples for text generation: one cache serves one set of weights."""
         if config.samples > 0 and task.head == LANGUAGE_MODEL:
-            return f"samples is {config.samples}, but a language model writes at the mean: set 0"
+            return f"samples is {config.samples}, but text is generated at the mean; set it to 0"
         return super().supports(task, backbone, config)
 
     def mean_of_samples(
@@ -50,8 +50,8 @@ class SampledLora(LowRank[ConfigT]):
 
         Args:
             state: the stack in evaluation mode.
-            batch: what to predict.
-            move_to: puts the sample of a number into the model.
+            batch: batch to predict.
+            move_to: puts the sample with a given index into the model.
         """
         drawn = []
         for number in range(self.configs[0].samples):
@@ -61,12 +61,12 @@ class SampledLora(LowRank[ConfigT]):
         return mean_prediction(torch.stack(drawn, dim=1), state.task.loss)
 
     def merge(self, state: TrainState, position: int) -> dict[str, Tensor]:
-        """Return plain weights at the mean; samples have none."""
+        """Return plain weights at the mean; refuse several samples."""
         self._refuse_samples()
         return plain_weights(state.model, position)
 
     def export(self, state: TrainState, position: int) -> Adapter:
-        """Return a PEFT adapter at the mean; samples have none."""
+        """Return a PEFT adapter at the mean; refuse several samples."""
         self._refuse_samples()
         return peft_adapter(state.model, position, state.task.head)
 

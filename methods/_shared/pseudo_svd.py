@@ -1,7 +1,7 @@
 """An update in the form of a singular value decomposition, ``scaling * P diag(values) Q``.
 
-Here are the layer, its three forms of values, the two penalties and what `bilora` and
-`bilora_joint` share. How the parts are trained is up to those two.
+This file holds the layer, its three forms of values, the two penalties and the common base of
+`bilora` and `bilora_joint`, which define how the parts are trained.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ from gapbench.methods._shared.lowrank import (
 Form = Literal["softmax", "real", "binary"]
 
 _INITIAL_STD = 0.02
-_NOTED = 5  # decimals of values in a record, which holds one for each rank of every layer
+_NOTED = 5  # decimals of values in a record, which holds rank values for every layer
 _CLAMP = 1e-6  # keeps the logarithms of the binary penalty finite
 
 
@@ -44,8 +44,8 @@ class PseudoSvdConfig(LowRankConfig):
 
     values: Form = Field(
         default="softmax",
-        description="pseudo singular values from raw numbers: 'softmax' over the rank, 'real' as "
-        "they are, 'binary' by a sigmoid",
+        description="pseudo singular values from raw parameters: 'softmax' over the rank, 'real' "
+        "unchanged, 'binary' by a sigmoid",
     )
     times_rank: bool = Field(
         default=False, description="whether to multiply the values by the rank (softmax: mean 1)"
@@ -54,11 +54,11 @@ class PseudoSvdConfig(LowRankConfig):
         default=1.0, gt=0, description="learning rate of the values, relative to the run's own"
     )
     orthogonality: float = Field(
-        default=0.1, ge=0, description="weight of the penalty on P and Q that are not orthogonal"
+        default=0.1, ge=0, description="weight of the orthogonality penalty on P and Q"
     )
     orthogonality_form: Literal["squared", "norm"] = Field(
         default="squared",
-        description="that penalty's measure: the squared Frobenius norm, or the norm",
+        description="measure of that penalty: the squared Frobenius norm, or the norm",
     )
     binary_penalty: float = Field(
         default=1e-4, ge=0, description="weight of the entropy of 'binary' values, summed"
@@ -66,11 +66,11 @@ class PseudoSvdConfig(LowRankConfig):
 
 
 class StackedPseudoSvd(StackedLora):
-    """A frozen layer plus ``scaling * P diag(values) Q`` a run.
+    """A frozen layer plus ``scaling * P diag(values) Q`` per run.
 
-    ``lora_A`` is Q (runs, rank, in), ``lora_B`` is P (runs, out, rank), ``lora_E`` (runs, rank) are
-    the raw numbers of the values, zero at first. 'real' values are zero then, so that P and Q both
-    start from N(0, 0.02); the other forms are not, so that P starts at zero.
+    ``lora_A`` is Q (runs, rank, in), ``lora_B`` is P (runs, out, rank), ``lora_E`` (runs, rank)
+    holds the raw values, zero at first. 'real' values are then zero, so P and Q both start from
+    N(0, 0.02); the other forms are not, so P starts at zero.
     """
 
     groups: ClassVar[Mapping[str, str]] = {"lora_E": "upper"}
@@ -96,7 +96,7 @@ class StackedPseudoSvd(StackedLora):
         self.lora_E = nn.Parameter(self.lora_A.new_zeros(runs, rank))
 
     def initial(self, index: int, rank: int, member: int) -> tuple[Tensor, Tensor]:  # noqa: ARG002
-        """Return the first Q, (rank, in), and P, (out, rank), of a run."""
+        """Return the initial Q, (rank, in), and P, (out, rank), of a run."""
 
         def normal(part: str, *shape: int) -> Tensor:
             generator = self.axis.generator(index, part, self.site)
@@ -132,7 +132,7 @@ class StackedPseudoSvd(StackedLora):
         return (entropy * self.axis.select(self.own)).sum(dim=1)
 
     def rate_factor(self, parameter: str) -> Tensor | None:
-        """Return what multiplies the learning rate of the raw numbers, (all runs,)."""
+        """Return the factor on the learning rate of the raw values, (all runs,)."""
         return self.rate if parameter == "lora_E" else None
 
     def parameter_count(self, index: int) -> int:
@@ -147,7 +147,7 @@ class PseudoSvd(LowRank[ConfigT]):
     """A low-rank method whose layers are `StackedPseudoSvd`."""
 
     Layer: ClassVar[type[StackedPseudoSvd]] = StackedPseudoSvd
-    no_start: ClassVar[str | None] = "its updates have singular values, which an adapter lacks"
+    no_start: ClassVar[str | None] = "its updates have singular values, which an adapter does not"
     tuned: ClassVar[Space] = {
         "value_lr_ratio": FloatDistribution(0.1, 10.0, log=True),
         "orthogonality": ORTHOGONALITY,
@@ -159,16 +159,16 @@ class PseudoSvd(LowRank[ConfigT]):
             figure="values",
             title="Pseudo singular values of every layer, largest first",
             noun="value",
-            caption="Dotted: equal values of sum 1, from which a softmax starts. The steeper a "
-            "line, the fewer directions its update uses.",
+            caption="Dotted: equal values with sum 1, where a softmax starts. Steeper lines use "
+            "fewer directions.",
         ),
     )
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:
-        """Refuse the softmax over a single value, which is 1 whatever is trained."""
+        """Refuse the softmax over a single value, which is always 1."""
         if config.values == "softmax" and config.rank == 1:
-            return "rank is 1, where values of the form 'softmax' never move; give 2 or more"
+            return "rank is 1, where 'softmax' values never change; give rank 2 or more"
         return super().supports(task, backbone, config)
 
     @property
@@ -177,7 +177,7 @@ class PseudoSvd(LowRank[ConfigT]):
         return [m for m in self.adapters.values() if isinstance(m, StackedPseudoSvd)]
 
     def layer(self, base: nn.Module, site: str) -> StackedPseudoSvd:
-        """Return the layer that takes the place of ``base``."""
+        """Return the layer that replaces ``base``."""
         vector = self.axis.vector
         return self.Layer(
             self.axis,
@@ -206,7 +206,7 @@ class PseudoSvd(LowRank[ConfigT]):
         return self.axis.select(weights) * torch.stack(entropies).sum(dim=0)
 
     def diagnostic_values(self, state: TrainState, position: int) -> dict[str, Any]:
-        """Return the run's values by layer, largest first, and the ends of their range."""
+        """Return the run's values by layer, largest first, and their range."""
         rank = self.active_configs[position].rank
         with torch.no_grad():
             values = torch.stack([layer.values()[position, :rank] for layer in self.layers])
@@ -221,11 +221,11 @@ class PseudoSvd(LowRank[ConfigT]):
 
 
 def skewness(errors: Tensor, form: Literal["squared", "norm"]) -> Tensor:
-    """Return each run's mean over its matrices of how far they are from orthonormal, (runs,).
+    """Return each run's mean distance of its matrices from orthonormality, (runs,).
 
     Args:
         errors: Gram matrices minus identity, (matrices, runs, rank, rank).
-        form: measure of one matrix, its squared Frobenius norm or that norm.
+        form: measure of one matrix, the squared Frobenius norm or the norm.
     """
     flat = errors.flatten(2)
     if form == "squared":

@@ -1,7 +1,7 @@
-"""AdaLoRA's budget: when triplets are pruned, how many stay, and which.
+"""AdaLoRA's budget: when triplets are pruned, and how many and which are kept.
 
-Source: Zhang et al. 2023, arXiv:2303.10512, sections 3.2 and 3.3. Budgets, schedules and smoothing
-are a run's own; the arithmetic is done for all runs of a stack at once.
+Source: Zhang et al. 2023, arXiv:2303.10512, sections 3.2 and 3.3. Every run
+has its own budget, schedule and smoothing; all runs of a stack are computed at once.
 """
 
 import math
@@ -18,12 +18,12 @@ from gapbench.methods._shared.adalora_layer import StackedAdaLora
 
 @dataclass(frozen=True)
 class Schedule:
-    """How many triplets one run keeps, by step (equation 12; steps count from 1).
+    """Number of triplets that one run keeps, by step (equation 12; steps count from 1).
 
     Attributes:
-        initial, target: triplets of all layers together, at first and in the end.
-        warmup: last step at which nothing is pruned yet.
-        end: step of the last allocation; afterwards the same triplets stay pruned.
+        initial, target: triplets of all layers together, before and after pruning.
+        warmup: last step before pruning begins.
+        end: step of the last allocation; the same triplets stay pruned after it.
         interval: steps between two allocations.
     """
 
@@ -34,7 +34,7 @@ class Schedule:
     interval: int
 
     def budget(self, step: int) -> int | None:
-        """Return how many triplets to keep at ``step``, None if it allocates nothing."""
+        """Return the number of triplets to keep at ``step``, None if the step allocates nothing."""
         if step == self.end:
             return self.target
         if not self.warmup < step < self.end or step % self.interval:
@@ -44,7 +44,7 @@ class Schedule:
 
 
 class Allocation:
-    """Importance of every number and the triplets kept, for all runs that began."""
+    """Importance of every parameter and the triplets kept, for all runs that began."""
 
     def __init__(
         self,
@@ -70,7 +70,7 @@ class Allocation:
         self._kept = torch.ones_like(self._own)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return what steps change, one row for each run that began."""
+        """Return the state that steps change, one row per run that began."""
         return {
             "sensitivity": self._sensitivity,
             "uncertainty": self._uncertainty,
@@ -85,7 +85,7 @@ class Allocation:
         """Smooth sensitivity |value * gradient| and its uncertainty (equations 8 to 10).
 
         Args:
-            values: all trained numbers of the active runs, (runs, numbers).
+            values: all parameters of the active runs, (runs, parameters).
             grads: their gradients.
             step: counted from 1.
         """
@@ -103,7 +103,7 @@ class Allocation:
         """Set the singular values of the triplets that a run does not keep to zero.
 
         Args:
-            bank: the stack's trained numbers, of which the layers' parameters are views.
+            bank: parameter bank of the stack; the layers' parameters are views of it.
             step: counted from 1.
         """
         schedules = [self._schedules[index] for index in self._axis.active]

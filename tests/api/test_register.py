@@ -112,7 +112,7 @@ def test_incomplete_class_is_refused(fields: dict[str, object], message: str) ->
 @pytest.mark.parametrize("thing", [3, object, gapbench.Method])
 def test_what_is_no_method_is_refused(thing: object) -> None:
     """An abstract class is none yet."""
-    with pytest.raises(ConfigError, match="is no method; derive a class from Method"):
+    with pytest.raises(ConfigError, match="is not a method; derive a class from Method"):
         gapbench.register(thing)  # type: ignore[type-var]
 
 

@@ -314,7 +314,7 @@ def test_start_of_several_hashes_is_refused(done: SmallSuite, capsys: Capture) -
     answer = call(capsys, "reproduce", "77", "--results", done.results)
     assert answer.code == 2
     assert "6 run hashes under " in answer.err
-    assert "begin with '77'; give more of it" in answer.err
+    assert "begin with '77'; give more characters" in answer.err
 
 
 @pytest.mark.parametrize("method", ["majority", "lora"])

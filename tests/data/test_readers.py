@@ -111,7 +111,7 @@ REFUSED = {
     "inner keys": ("rows.jsonl", '{"a": {"b": 1, "b": 2}}\n', "line 1: 'b' appears twice"),
     "quote never closed": ("rows.csv", 'a,b\nx,0\n"y,1\nz,2\n', "row in line 3, and does not"),
     "quotes that swallow rows": ("rows.csv", 'a,b\n"x,0\ny,1\n"z,2\n', "row in line 2, and does"),
-    "quotes of a word": ("rows.csv", 'a,b\n"x" said he,0\n', "as far as line 2"),
+    "quotes of a word": ("rows.csv", 'a,b\n"x" said he,0\n', "does not close it by line 2"),
     "latin-1": (
         "rows.csv",
         "a,b\nx,1\ncafé,2\n".encode("latin-1"),

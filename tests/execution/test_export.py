@@ -80,7 +80,7 @@ def _load(folder: Path, out: Path, dtype: torch.dtype) -> torch.nn.Module:
 def _refusal(name: str) -> str | None:
     own = registry.get(name).predict is not registry.get("lora").predict
     if own and name not in AT_THE_MEAN:
-        return "predicts in a way of its own|cannot be written as one model|test time"
+        return "has its own prediction rule|cannot be written as one model|test time"
     return REFUSED.get(name)
 
 
@@ -325,7 +325,7 @@ def test_export_command_refuses_a_folder_that_holds_something(
     (out / "mine.txt").write_text("mine")
     answer = call(capsys, "export", _record(done, "lora"), *_arguments(done), "--out", out)
     assert answer.code == 2
-    assert "holds something already; give a new or empty folder with --out" in answer.err
+    assert "is not empty; give a new or empty folder with --out" in answer.err
     assert [p.name for p in out.iterdir()] == ["mine.txt"]
 
 

@@ -86,4 +86,4 @@ def test_blanks_around_a_class_do_not_count(
     assert "labels: [neg, pos]" in (tmp_path / "tasks" / "mine.yaml").read_text()
     checked = call(capsys, "check", tmp_path / "mine.yaml", "--methods", "lora")
     assert checked.code == 0
-    assert "test has no example of class neg, so that its scores say nothing of it" in checked.err
+    assert "test has no example of class neg, so its scores say nothing of it" in checked.err

@@ -72,9 +72,9 @@ def test_check_and_plan_show_the_start(small: SmallSuite, capsys: Capture) -> No
     assert verdicts == {
         ("majority", "default"): "ok",
         ("untuned", "default"): "ok",
-        ("head", "default"): f"{begins}it trains no A and B that could begin as an adapter's",
+        ("head", "default"): f"{begins}it trains no A and B that an adapter could initialise",
         ("lora", "default"): "ok",
-        ("lora", "other rank"): f"{begins}rank is 3, but its own is 2",
+        ("lora", "other rank"): f"{begins}rank is 3, but the adapter's is 2",
     }
     plan = call(capsys, "plan", *small.running)
     assert {line.split()[2] for line in plan.out.splitlines()} == {"start", "mnli"}

@@ -179,7 +179,7 @@ def test_manifest_of_something_else_is_left_alone(small: SmallSuite, capsys: Cap
     (small.folder / "manifest.json").write_text('{"gapbench": "0.1.0", "items": 3}')
     answer = call(capsys, "check", *small.planning)
     assert answer.code == 2
-    assert "no manifest that can be read" in answer.err
+    assert "is not a readable manifest" in answer.err
 
 
 def test_hub_sources_are_fetched_at_their_revision(
@@ -212,7 +212,7 @@ def test_broken_download_goes_on_where_it_stopped(
     assert f"{item} was not fetched: " in answer.err
     assert f"complete in {small.folder / 'mirror'}: {complete};" in answer.err
     if broken != "validation":
-        assert "was not fetched to the end" in used(small, capsys, "tiny").err
+        assert "was not fetched completely" in used(small, capsys, "tiny").err
     hub.broken, hub.calls = "", []
     made = states(fetched(small, capsys))
     assert made[item] == "fetched"

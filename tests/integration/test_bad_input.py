@@ -182,7 +182,7 @@ def test_missing_device_is_named(
         (["0123456789abcdef"], "begins with '0123456789abcdef'; `gapbench report` lists them"),
         ([""], "begins with ''; "),
         (["nothing.json"], "nothing.json: cannot be read: No such file"),
-        (["{record}"], "give their folder by --data DIR"),
+        (["{record}"], "give their folder with --data DIR"),
         (["{record}", "--data", "{data}"], "pass the folder it was run with as --backbone DIR"),
         (["{record}", "--data", "{other}"], "the data here differ from those it was trained on"),
     ],

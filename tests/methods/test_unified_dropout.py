@@ -321,7 +321,7 @@ def test_positions_that_a_backbone_lacks_are_skipped_with_the_reason(
     assert reason(rank=25) == "rank is 25, but layer bert.encoder.layer.0.attention.self.query " + (
         "allows 1 to 24"
     )
-    assert reason(ffn_rate=0.1, layers=[1, 3]) == "layers end at 3, but the backbone has 2"
+    assert reason(ffn_rate=0.1, layers=[1, 3]) == "layers ends at 3, but the backbone has 2"
     monkeypatch.setattr(transformers.BertPreTrainedModel, "_supports_attention_backend", False)
     backbone = copy.copy(backbone)  # what was found of the first is remembered
     assert reason(logit_rate=0.1) == (

@@ -104,7 +104,7 @@ def test_span_metrics_several_questions_are_averaged() -> None:
     ("predictions", "references", "version", "error", "message"),
     [
         ([], [], "1.1", DataError, "0 predictions"),
-        (["a"], [["a"], ["b"]], "2.0", DataError, "1 predictions and answers of 2"),
+        (["a"], [["a"], ["b"]], "2.0", DataError, "1 predictions and the answers of 2"),
         (["a"], ["tea"], "2.0", DataError, "single text 'tea'"),
         (["a", "b"], [["a"], []], "1.1", DataError, "question 1 has no answer.*'2.0'"),
         (["a"], [["a"]], "2", ConfigError, "'2' is unknown.*'1.1', '2.0'"),

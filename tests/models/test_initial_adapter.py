@@ -203,7 +203,7 @@ def test_method_without_plain_a_and_b_is_skipped_with_the_reason(
 @pytest.mark.parametrize(
     ("source", "method", "change", "says"),
     [
-        ("lora", "lora", {"rank": 4}, "rank is 4, but its own is 3"),
+        ("lora", "lora", {"rank": 4}, "rank is 4, but the adapter's is 3"),
         ("lora", "lora", {"targets": ("query",)}, "output.dense is among its layers, not among"),
         ("lora", "lora", {"targets": ("query", "output.dense", "key")}, "'targets' layers, not"),
         ("dora", "lora", {}, "it has magnitudes, which only 'dora' and 'bidora' train"),

@@ -131,7 +131,7 @@ def test_merge_of_a_constant_prediction_is_refused(make_backbone: MakeBackbone) 
     runs = make_runs("majority")
     backbone = load_backbone(make_backbone("bert"), runs)
     method, state = set_up(runs, backbone, random_data(), CPU)
-    with pytest.raises(MergeError, match="predicts in a way of its own"):
+    with pytest.raises(MergeError, match="has its own prediction rule"):
         method.merge(state, 0)
 
 

@@ -74,7 +74,7 @@ def test_untuned_is_the_checkpoint_s_own_classifier(
     ("names", "message"),
     [
         (["cat", "dog"], r"its labels are 'cat', 'dog', but task 'animals' has 'no', 'yes'"),
-        (["LABEL_0", "LABEL_1"], r"name them alike in 'id2label' of its config.json"),
+        (["LABEL_0", "LABEL_1"], r"use the same names in 'id2label' of its config.json"),
         (["no", "yes", "maybe"], r"no classifier.bias of the size that the task needs"),
     ],
 )

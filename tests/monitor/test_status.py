@@ -208,7 +208,7 @@ def test_pause_that_is_none_is_refused(store: Store, capsys: Capture, value: str
     """The message says where a folder belongs."""
     answer = call(capsys, "status", f"--watch={value}", store.root)
     assert answer.code == 2
-    assert "expected seconds from 0.1 to 86400; a results folder comes before it" in answer.err
+    assert "expected seconds from 0.1 to 86400; put a results folder before it" in answer.err
 
 
 def metrics(text: str) -> dict[str, dict[tuple[str, ...], float]]:

@@ -126,7 +126,7 @@ CASES = [
     Bad(
         "too many runs",
         suite(seeds=40_000),
-        "{suite}: fields 'tasks', 'backbones', 'methods' and 'seeds' make 120000 runs, a "
+        "{suite}: fields 'tasks', 'backbones', 'methods' and 'seeds' make 120000 runs, but a "
         "suite may have at most 100000; split it",
     ),
     Bad(
@@ -567,7 +567,7 @@ CASES = [
     Bad(
         "own file that is not there",
         task(source={"train": "a.csv", "test_share": 0.2}),
-        "task 'animals': {folder}/tasks/a.csv does not exist; put it back, or mend the "
+        "task 'animals': {folder}/tasks/a.csv does not exist; put it back, or correct the "
         "field 'source'",
     ),
     Bad(
@@ -580,7 +580,7 @@ CASES = [
         "hub data offline",
         task(source={"hub": "a/b", "revision": HASH}),
         "task 'animals': its data would come from the hub (a/b), which --offline forbids; "
-        "copy it with 'gapbench fetch' where there is a network, and give its folder by "
+        "copy it with 'gapbench fetch' where there is a network, and give its folder with "
         "--data DIR",
         ("--offline",),
         data=False,
@@ -590,7 +590,7 @@ CASES = [
         suite(backbones=[f"owner/name@{HASH}"]),
         "backbone 'owner/name@0123456789abcdef0123456789abcdef01234567' would come from the"
         " hub (owner/name), which --offline forbids; copy it with 'gapbench fetch' where "
-        "there is a network, and give its folder by --backbone DIR",
+        "there is a network, and give its folder with --backbone DIR",
         ("--offline",),
     ),
     Bad(

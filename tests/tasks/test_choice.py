@@ -202,7 +202,7 @@ def test_replacements_clean_prompt_and_choices() -> None:
 
 def test_replacement_that_is_no_pattern_is_refused() -> None:
     """A broken regular expression is named when the task is read."""
-    with pytest.raises(ConfigError, match=r"'\(' is no regular expression"):
+    with pytest.raises(ConfigError, match=r"'\(' is not a regular expression"):
         validate(
             task_config.Task,
             CHOOSE | {"choice": {"options": "choices", "replace": [["(", ""]]}},

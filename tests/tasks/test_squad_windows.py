@@ -123,11 +123,11 @@ BAD_ANSWERS: dict[str, tuple[Any, str]] = {
         {"text": [], "answer_start": []},
         r"no answer, which version 1\.1 does not allow.*2\.0",
     ),
-    "lengths": ({"text": ["red"], "answer_start": []}, "expected texts and where they start"),
-    "no mapping": ("red cat", "holds 'red cat', expected texts and where they start"),
+    "lengths": ({"text": ["red"], "answer_start": []}, "expected texts and their starts"),
+    "no mapping": ("red cat", "holds 'red cat', expected texts and their starts"),
     "missing": (None, "holds 'None', expected texts"),
-    "no starts": ({"text": ["red"]}, "expected texts and where they start, such as"),
-    "numbers": ({"text": [3], "answer_start": [0]}, "expected texts and where they start"),
+    "no starts": ({"text": ["red"]}, "expected texts and their starts, such as"),
+    "numbers": ({"text": [3], "answer_start": [0]}, "expected texts and their starts"),
 }
 
 

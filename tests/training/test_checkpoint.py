@@ -106,7 +106,7 @@ def test_process_that_is_asked_to_end_saves_the_step_and_goes_on_from_it(
     stop(small, monkeypatch, capsys, methods="lora,flexora")
     found = [r for r in Store(small.results).records() if isinstance(r, Record)]
     assert [r.status for r in found] == [Status.INTERRUPTED] * 3
-    detail = "the process was asked to end; what was in training is saved at step 13"
+    detail = "the process was asked to end; the training is saved at step 13"
     assert {r.detail for r in found} == {detail}
     assert [path.suffix for path in files(small.results)] == [".safetensors"]
     with counted(monkeypatch) as seen:
@@ -178,7 +178,7 @@ def test_checkpoint_that_is_cut_off_costs_no_more_than_itself(
         assert seen == [(3, 1), (3, 2)], length
         (line,) = caplog.messages
         assert line.startswith(f"{path}: not a whole checkpoint (")
-        assert line.endswith("); starting afresh")
+        assert line.endswith("); starting from scratch")
 
 
 @pytest.mark.parametrize("changed", ["code_hash", "versions", "device_type"])
@@ -207,7 +207,7 @@ def test_checkpoint_that_does_not_fit_its_method_is_not_used(
         patch.setattr(Trainer, "restore", refuse)
         assert call(capsys, "run", *small.running, "--methods", "lora").code == 0
     assert seen[0] == (3, 1)
-    assert "cannot be used: 'sums'; starting afresh" in caplog.text
+    assert "cannot be used: 'sums'; starting from scratch" in caplog.text
 
 
 def refuse(*_: object) -> None:
@@ -227,7 +227,7 @@ def test_full_disk_costs_the_checkpoint_and_not_the_runs(
     monkeypatch.setattr("gapbench.bench.training.checkpoint.save_file", full)
     command = ("run", *small.running, "--methods", "lora", "--checkpoint-minutes", "1e-9")
     assert call(capsys, *command).code == 0
-    assert "No space left on device; training goes on without it" in caplog.text
+    assert "No space left on device; training continues without it" in caplog.text
     assert files(small.results) == []
 
 
@@ -316,7 +316,7 @@ def test_going_on_is_logged(
     (path,) = files(small.results)
     with caplog.at_level(logging.INFO, "gapbench.bench.execution.stack_executor"):
         assert call(capsys, "run", *small.running, "--methods", "lora").code == 0
-    assert f"{path}: going on from step 13" in caplog.text
+    assert f"{path}: continuing from step 13" in caplog.text
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "soon", "inf"])

@@ -210,7 +210,7 @@ def test_bad_flag_is_refused_with_the_way_out(
     ("changes", "says"),
     [
         ({"protocol": "paper"}, "protocol 'paper' validation is the test split"),
-        ({"seeds": [SEEDS_FROM]}, "are those of trials, and winners need fresh ones"),
+        ({"seeds": [SEEDS_FROM]}, "belong to trials, and winners need other seeds"),
         (
             {"methods": ["head", {"method": "head", "variant": "tuned"}]},
             "has a variant 'tuned' already",

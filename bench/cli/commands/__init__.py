@@ -1,4 +1,4 @@
-"""The commands, one file each, which nothing lists: a new file is a new command."""
+"""The commands, one file each, without a list: a new file is a new command."""
 
 from importlib import import_module
 from pkgutil import iter_modules

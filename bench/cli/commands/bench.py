@@ -1,4 +1,4 @@
-"""Measure what a step takes here, by method, precision and size of stack."""
+"""Measure the time of a step here, by method, precision and stack size."""
 
 import argparse
 from collections.abc import Iterator, Sequence
@@ -44,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="precisions to measure (default: fp32,bf16)",
     )
     for name, default, what in (
-        ("--batch-size", 16, "examples of a run's step"),
-        ("--tokens", 64, "of every example"),
+        ("--batch-size", 16, "examples per step of a run"),
+        ("--tokens", 64, "tokens per example"),
     ):
         parser.add_argument(
             name, type=positive, default=default, metavar="N", help=f"{what} (default: {default})"
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Print what a step of a run takes, by precision, method and size of stack."""
+    """Print the time of a run's step, by precision, method and stack size."""
     import torch
 
     from gapbench.bench.adaptation import registry
@@ -81,7 +81,7 @@ def main(options: argparse.Namespace) -> int:
         for method in options.methods
         if (sizes := options.stacks if registry.get(method).stackable else [1])
     ]
-    dtypes = {**DTYPES, "bf16": torch.bfloat16}  # of the products of frozen layers
+    dtypes = {**DTYPES, "bf16": torch.bfloat16}  # types of the products of frozen layers
     most = {name: ceiling(dtypes[name], device) for name in options.precision}
     products = ", ".join(f"{rate / 1e9:.0f} GFLOP/s in {name}" for name, rate in most.items())
     machine = f"{device_name(device)}, {torch.get_num_threads()} threads"
@@ -99,7 +99,7 @@ def main(options: argparse.Namespace) -> int:
 def _measured(
     options: argparse.Namespace, precision: Any, method: str, sizes: Sequence[int], most: float
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row for each size of stack, beside the rate ``most`` of matrix products, FLOP/s."""
+    """Yield a row for each stack size, relative to ``most`` FLOP/s of matrix products."""
     from gapbench.bench.config.run import Run
     from gapbench.bench.core.process import choose_device
     from gapbench.bench.profiling import random_models

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Verify everything that can be wrong with a suite before an hour is spent on it."""
+    """Verify a suite before an hour is spent on it."""
     from gapbench.bench.api.checking import checked
     from gapbench.bench.cli.printing import print_notes, print_rows
 

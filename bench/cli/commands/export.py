@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Train one record again and write its adapter; a drift is shown, and is no failure."""
+    """Train one record again and write its adapter; a drift is shown but is not a failure."""
     from gapbench.bench.api.stored import export
 
     exported = export(**given(options))

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Fill a folder with what a suite needs, and print what is in it."""
+    """Fill a folder with a suite's data and backbones, and print its content."""
     from tqdm import tqdm
 
     from gapbench.bench.cli.printing import print_notes, print_rows
@@ -40,5 +40,5 @@ def main(options: argparse.Namespace) -> int:
     items = wanted(options.suite, sources, options.tasks or (), options.backbone)
     bar = tqdm(fetch(items, out), total=len(items), bar_format=_SHAPE, file=sys.stderr)
     print_rows([asdict(fetched) for fetched in bar], as_json=options.json)
-    print_notes([f"use it by --data {out / 'data'} and --backbone {out / 'backbones'}/NAME"])
+    print_notes([f"use it with --data {out / 'data'} and --backbone {out / 'backbones'}/NAME"])
     return OK

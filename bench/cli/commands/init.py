@@ -1,4 +1,4 @@
-"""Write a suite and its task file about your own rows."""
+"""Write a suite and its task file for your own rows."""
 
 import argparse
 from pathlib import Path
@@ -12,7 +12,7 @@ ORDER = 30
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what can be typed after the name."""
-    parser.add_argument("suite", metavar="SUITE", type=Path, help="the YAML file to write")
+    parser.add_argument("suite", metavar="SUITE", type=Path, help="YAML file to write")
     parser.add_argument(
         "--data",
         type=Path,
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="rows to test on (default: hold out a fifth of --data)",
     )
     parser.add_argument(
-        "--text", type=names, required=True, metavar="A,B", help="columns the model reads"
+        "--text", type=names, required=True, metavar="A,B", help="columns that the model reads"
     )
     predicted = parser.add_mutually_exclusive_group(required=True)
     predicted.add_argument("--label", metavar="COLUMN", help="class or value to predict")
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Write a suite about the user's own rows and print what was found in them."""
+    """Write a suite for the user's own rows and print a first look at them."""
     from gapbench.bench.experiment.scaffold import Columns, init
 
     columns = Columns(

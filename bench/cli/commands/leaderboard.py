@@ -8,7 +8,7 @@ from gapbench.bench.cli import arguments
 EXAMPLE = "gapbench leaderboard results --tasks rte,mrpc --latex"
 ORDER = 90
 _FORMS = {
-    "markdown": "print Markdown as GitHub reads it",
+    "markdown": "print GitHub Markdown",
     "latex": "print a LaTeX tabular with booktabs",
     "json": "print JSON for a program to read",
 }
@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Print the leaderboard in the form that is asked for."""
+    """Print the leaderboard in the requested form."""
     from gapbench.reports.render.build import terminal
     from gapbench.reports.results.selection import Selection
 

@@ -13,7 +13,7 @@ Listing = list[dict[str, Any]]
 
 
 def _methods() -> Listing:
-    """Return methods, what a tuner may vary and what they cost beside LoRA."""
+    """Return methods, their search spaces and their costs relative to LoRA."""
     from gapbench.bench.adaptation import registry
 
     return [
@@ -61,7 +61,7 @@ def _suites() -> Listing:
 
 
 def _metrics() -> Listing:
-    """Return metrics and what they measure."""
+    """Return metrics and the quantities that they measure."""
     from gapbench.bench.metrics.base import discover
 
     return [
@@ -76,7 +76,7 @@ def _metrics() -> Listing:
 
 
 def _backbones() -> Listing:
-    """Return the backbones that travel with the package."""
+    """Return the backbones in the package."""
     from gapbench.bench.data.sources import builtin_backbones
 
     return [{"name": name} for name in builtin_backbones()]

@@ -1,4 +1,4 @@
-"""Show what a suite would run, and what is done already."""
+"""Show the runs of a suite, and which are already done."""
 
 import argparse
 
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Print the grid, what is done, and the time left as far as stored runs allow an estimate."""
+    """Print the grid, the part already done, and an estimate of the time left."""
     from gapbench.bench.api.planning import planned
     from gapbench.bench.cli.printing import print_notes, print_rows
 

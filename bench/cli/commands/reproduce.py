@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Run one record again and print what is the same and what drifted."""
+    """Run one record again and print agreements and drifts."""
     from gapbench.bench.api.stored import reproduce
     from gapbench.bench.core.errors import printable
 

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Print what outputs score, and why a score is missing."""
+    """Print the scores of outputs, and the reasons for missing ones."""
     from gapbench.bench.api.stored import score
     from gapbench.bench.cli.printing import print_notes, print_rows
 

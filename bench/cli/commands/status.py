@@ -1,4 +1,4 @@
-"""Show how far every suite is, what failed and why, and how to try it again."""
+"""Show the progress of every suite, failures with their causes, and how to retry them."""
 
 import argparse
 import json
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Print counts by suite and status, workers, and every failure with cause and way out."""
+    """Print counts by suite and status, workers, and every failure with cause and remedy."""
     from gapbench.bench.monitor import prometheus
     from gapbench.bench.monitor.status import ResultsFolder
 
@@ -80,12 +80,12 @@ def _watched(folder: "ResultsFolder", status: "FolderStatus", pause_s: float) ->
             time.sleep(pause_s)
             status = folder.look()
     except KeyboardInterrupt:
-        pass  # that is how one leaves it
+        pass  # the usual way to leave
     return status
 
 
 def _lines(status: "FolderStatus") -> dict[str, str]:
-    """Return a line for each suite, study and worker, by a key of its own."""
+    """Return a line for each suite, study and worker, by a unique key."""
     lines = {f"suite {name}": f"{name}: {share}" for name, share in status.suites.items()}
     for row in _studies(status):
         left = f"{row['trials']} trials, {row['left']} {row['unit']} left, best {row['best']}"

@@ -1,4 +1,4 @@
-"""Search every method's settings on validation, then score winners on fresh seeds."""
+"""Search every method's settings on validation, then score winners on new seeds."""
 
 import argparse
 import json
@@ -12,11 +12,11 @@ EXAMPLE = "gapbench tune quickstart --workers 2"
 ORDER = 60
 
 _UNITS = {
-    "compute": "that of N trials of plain LoRA (default: 32)",
+    "compute": "compute of N trials of plain LoRA (default: 32)",
     "trials": "number of trials, 8 or more",
-    "steps": "updates of all its trials",
-    "examples": "training examples of all its trials, each pass over one counted",
-    "seconds": "training and scoring of all its trials",
+    "steps": "number of updates of all trials",
+    "examples": "training examples of all trials, each pass counted",
+    "seconds": "seconds of training and scoring of all trials",
 }
 
 
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _search(parser: argparse.ArgumentParser) -> None:
-    """Add what is searched, at what cost, and where it is kept."""
+    """Add the space, the budget and the storage of the search."""
     budget = parser.add_mutually_exclusive_group()
     for unit, what in _UNITS.items():
         budget.add_argument(
@@ -42,7 +42,7 @@ def _search(parser: argparse.ArgumentParser) -> None:
         "--space",
         choices=SPACES,
         default="default",
-        help="search space: as many dimensions for every method (default), or all of them (full)",
+        help="search space: equally many dimensions for every method (default), or all (full)",
     )
     parser.add_argument(
         "--objective",

@@ -1,8 +1,8 @@
 """The engines, which execute stacks: one file per engine, each with a function `work`.
 
 `local` is this computer's processes, `ray` the tasks of a Ray cluster, `slurm` a job array. They
-take stacks from the same queue and leave the same records; the holder of a run's claim writes its
-record. The extras that an engine needs are loaded only when it is asked for.
+take stacks from the same queue and write the same records; the holder of a run's claim writes its
+record. An engine's extras are loaded only when it is used.
 """
 
 import pkgutil
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def names() -> list[str]:
-    """Return the names of all engines: those of the files beside this one, without `base`."""
+    """Return the names of all engines: the files beside this one, except `base`."""
     return sorted({module.name for module in pkgutil.iter_modules(__path__)} - {"base"})
 
 

@@ -15,8 +15,10 @@ from gapbench.bench.execution.work_queue import Job, WorkQueue
 from gapbench.bench.store.event_log import EventLog
 from gapbench.bench.store.store import Store, store_at
 
-SMALL_BYTES = 32e6  # of weights; layers of smaller backbones are too small for several threads
-STACKS_A_WORKER = 4  # fewer are not worth starting one more
+SMALL_BYTES = (
+    32e6  # bytes of weights; layers of smaller backbones are too small for several threads
+)
+STACKS_A_WORKER = 4  # with fewer, another worker is not worth starting
 
 
 @dataclass(frozen=True)
@@ -26,13 +28,13 @@ class Settings:
     Attributes:
         results: the results folder.
         device: auto, cpu or cuda.
-        stack: most runs that may share a backbone; None lets the engine measure what suits.
+        stack: largest number of runs that share a backbone; None lets the engine measure it.
         workers: processes or tasks at once; None lets the engine choose.
         engine: one of `bench.execution.engines.names`.
         budget_s: seconds after which no stack is begun; None sets no limit.
-        checkpoint_minutes: from one checkpoint of a stack in training to its next.
+        checkpoint_minutes: minutes between two checkpoints of a stack in training.
         event_log: log that notes each stack.
-        predictions: of which splits predictions are stored.
+        predictions: splits whose predictions are stored.
         methods: classes that other processes must register before they work.
     """
 
@@ -62,7 +64,7 @@ class Engine(Protocol):
 
 
 def executor_of(settings: Settings, store: Store | None = None) -> Executor:
-    """Return what works on stacks; without a size from the user, it measures what suits."""
+    """Return the executor of stacks; it measures the stack size if the user gives none."""
     return Executor(
         store or store_at(settings.results),
         settings.sources,
@@ -75,6 +77,6 @@ def executor_of(settings: Settings, store: Store | None = None) -> Executor:
 
 
 def small(jobs: Sequence[Job], sources: Sources) -> bool:
-    """Whether all backbones are so small that a stack makes no use of several threads."""
+    """Whether all backbones are too small for a stack to use several threads."""
     backbones = {run.cell.backbone for job in jobs for run in job.runs[:1]}
     return all(sources.weight_bytes(backbone) <= SMALL_BYTES for backbone in backbones)

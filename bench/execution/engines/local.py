@@ -1,4 +1,4 @@
-"""This computer: one process, or several that are each replaced when they die."""
+"""This computer: one process, or several, each replaced when it dies."""
 
 import logging
 import os
@@ -31,11 +31,11 @@ from gapbench.bench.store.record import Status
 _log = logging.getLogger(__name__)
 _POLL_S = 1.0
 _READY = "ready"  # a worker has loaded everything and waits for its first stack
-_REPORT_S = 0.2  # between two messages of a worker about its progress
+_REPORT_S = 0.2  # seconds between two progress messages of a worker
 
 
 def work(queue: WorkQueue, settings: Settings) -> None:
-    """Work off a queue with the processes of this computer."""
+    """Process a queue with the processes of this computer."""
     device = choose_device(settings.device)
     workers = settings.workers or suitable_workers(queue.waiting(), settings.sources, device)
     with signals.noting(signal.SIGTERM):
@@ -46,10 +46,10 @@ def work(queue: WorkQueue, settings: Settings) -> None:
 
 
 def suitable_workers(jobs: Sequence[Job], sources: Sources, device: torch.device) -> int:
-    """Return one process a core for small backbones on a CPU, else one.
+    """Return one process per core for small backbones on a CPU, otherwise one.
 
     Layers of a small backbone are too small for several threads: quickstart took 229 s in one
-    process of two threads and 133 s in two of one. A process must have some stacks to be worth it.
+    process of two threads and 133 s in two of one. A process needs several stacks to be worth it.
     """
     if device.type != "cpu" or not small(jobs, sources):
         return 1
@@ -57,7 +57,7 @@ def suitable_workers(jobs: Sequence[Job], sources: Sources, device: torch.device
 
 
 def work_here(queue: WorkQueue, settings: Settings) -> None:
-    """Work off a queue in this process."""
+    """Process a queue in this process."""
     prepare()
     executor = executor_of(settings)
     while (job := queue.next()) is not None:
@@ -76,12 +76,12 @@ class _Ended:
 
 @dataclass(eq=False)
 class _Worker:
-    """One process, as the one that started it sees it."""
+    """A worker process, as seen by the process that started it."""
 
     process: BaseProcess
     pipe: Connection
-    oom_kills: int  # of this computer, when the worker began
-    slot: int  # its place among the workers, taken over by whoever replaces it
+    oom_kills: int  # count on this computer when the worker began
+    slot: int  # its index among the workers, which its replacement inherits
     ready: bool = False
     job: Job | None = None
 
@@ -97,7 +97,7 @@ class WorkerPool:
         self._workers: list[_Worker] = []
 
     def work(self) -> None:
-        """Work until nothing is left to begin and nothing is under way."""
+        """Work until no stack is left and none is running."""
         try:
             for _ in range(self._size):
                 self._hire()
@@ -109,7 +109,7 @@ class WorkerPool:
                 if signals.asked():
                     raise signals.Stopped
         except KeyboardInterrupt:
-            _log.warning("stopping; each worker notes what it was at")
+            _log.warning("stopping; each worker records its current runs")
             self._interrupt()
             raise
         finally:
@@ -120,11 +120,11 @@ class WorkerPool:
         before = oom_kills()
         slot = min({*range(self._size)} - {worker.slot for worker in self._workers})
         process = start(_serve, theirs, self._threads, slot, self._settings)
-        theirs.close()  # so that its end shows here
+        theirs.close()  # so that its end is noticed here
         self._workers.append(_Worker(process, ours, before, slot))
 
     def _hand_out(self) -> bool:
-        """Give every idle worker a stack; return whether anything is under way or to come."""
+        """Give every idle worker a stack; return whether any stack is running or left."""
         for worker in self._workers:
             if worker.ready and worker.job is None:
                 worker.job = self._queue.next()
@@ -149,7 +149,7 @@ class WorkerPool:
             self._queue.advance(worker.job, message)
 
     def _bury(self, worker: _Worker) -> None:
-        """Replace a worker that died; its stack is begun again, unless too many died of it."""
+        """Replace a worker that died; its stack is tried again unless too many died on it."""
         self._workers.remove(worker)
         worker.process.join()
         status, how = death_of(worker.process.exitcode, worker.oom_kills)
@@ -158,22 +158,22 @@ class WorkerPool:
         if not worker.ready and not self._workers:
             raise BenchError(f"the last worker {how} before its first stack; try --workers 1")
         if not worker.ready:
-            _log.warning("a worker process %s while it was starting; the others go on", how)
+            _log.warning("a worker process %s while it was starting; the others continue", how)
             return
         if status == Status.OUT_OF_MEMORY and worker.job and len(worker.job.runs) > 1:
             self._queue.halve(worker.job)
-            _log.warning("a worker process %s; going on with a smaller stack", how)
+            _log.warning("a worker process %s; continuing with a smaller stack", how)
         elif worker.job is None or self._queue.died(worker.job):
-            _log.warning("a worker process %s; another one goes on", how)
+            _log.warning("a worker process %s; another one continues", how)
         else:
-            cause = f"{ATTEMPTS} worker processes died at it; the last {how}"
+            cause = f"{ATTEMPTS} worker processes died on it; the last one {how}"
             executor = executor_of(self._settings)
             with executor.store.claim(worker.job.runs) as mine:
                 self._queue.end(worker.job, executor.give_up(mine, cause, status))
         self._hire()
 
     def _interrupt(self) -> None:
-        """Stop what is under way as this process was told to; one still loading notes nothing."""
+        """Stop all workers as this process was stopped; one still loading records nothing."""
         number = signal.SIGTERM if signals.asked() else signal.SIGINT
         for worker in self._workers:
             if worker.ready:
@@ -185,12 +185,14 @@ class WorkerPool:
 
 
 def _serve(pipe: Connection, threads: int, slot: int, settings: Settings) -> None:
-    """Do the stacks that come through a pipe until it closes."""
-    tqdm.set_lock(RLock())  # its own lock is a system semaphore, which a killed process leaves
+    """Run the stacks that arrive through a pipe until it closes."""
+    tqdm.set_lock(
+        RLock()
+    )  # its own lock is a system semaphore, which a killed process leaves behind
     prepare(threads)
     executor = executor_of(settings)
     take_gpu(executor.device, slot)
-    with suppress(EOFError, OSError, KeyboardInterrupt):  # nothing more to do, or for nobody
+    with suppress(EOFError, OSError, KeyboardInterrupt):  # no more work, or the parent is gone
         signal.signal(signal.SIGINT, _stop)
         pipe.send(_READY)
         while True:
@@ -199,7 +201,7 @@ def _serve(pipe: Connection, threads: int, slot: int, settings: Settings) -> Non
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it comes from the terminal and the parent alike
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it comes from both the terminal and the parent
     raise KeyboardInterrupt
 
 

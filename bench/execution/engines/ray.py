@@ -1,8 +1,8 @@
 """A Ray cluster: one task per stack; its records come back to this process, which writes them.
 
-This process holds the claims of all runs under way. So the folder need not be shared, and a stack
-that is tried again, for example by Ray after a lost node, never writes a run twice. Computers may
-join and leave: the number of tasks follows what the cluster has.
+This process holds the claims of all active runs. The folder therefore need not be shared, and a
+stack that is tried again, for example by Ray after a lost node, never writes a run twice. Computers
+may join and leave: the number of tasks follows the size of the cluster.
 """
 
 import logging
@@ -33,13 +33,13 @@ from gapbench.bench.training.checkpoint import Checkpoints
 
 _log = logging.getLogger(__name__)
 _POLL_S = 1.0
-_ANSWER_S = 5.0  # for a connection to the cluster that an address names
-_SMALL_SHARE = 0.25  # of a GPU, for a stack on a small backbone
+_ANSWER_S = 5.0  # limit for a connection to the cluster at an address
+_SMALL_SHARE = 0.25  # share of a GPU for a stack on a small backbone
 
 
 @dataclass(frozen=True)
 class Carried:
-    """What a task brings home."""
+    """The results that a task returns."""
 
     records: list[tuple[Record, Predictions]]
     statuses: dict[str, Status]
@@ -48,7 +48,7 @@ class Carried:
 
 
 class RemoteStore(Store):
-    """Stands in for the results folder where a task runs: keeps what is written, to carry it home.
+    """Replaces the results folder inside a task: keeps what is written, to be sent back.
 
     The process that sent the task holds the claims and knows what is settled.
     """
@@ -58,7 +58,7 @@ class RemoteStore(Store):
         self.carried: list[tuple[Record, Predictions]] = []
 
     def settled(self, run: Run) -> bool:  # noqa: ARG002
-        """Return False: only what is not settled is sent."""
+        """Return False: only unsettled runs are sent."""
         return False
 
     @contextmanager
@@ -67,7 +67,7 @@ class RemoteStore(Store):
         yield list(runs)
 
     def shares_claims(self, runs: Sequence[Run]) -> bool:
-        """Whether the sender's folder is seen here too, since the claims that it holds are."""
+        """Whether the sender's folder is visible here, judged by the claims that it holds."""
         return all((self.root / "claims" / f"{run.hash}.lock").exists() for run in runs)
 
     def write(self, record: Record, predictions: Predictions = MappingProxyType({})) -> None:
@@ -76,7 +76,7 @@ class RemoteStore(Store):
 
 
 def do(runs: Sequence[Run], settings: Settings, threads: int, seconds: float | None) -> Carried:
-    """Run a stack in a worker process of the cluster, which keeps the backbone for the next one."""
+    """Run a stack in a worker process of the cluster, which keeps the backbone for the next."""
     prepare(threads)
     began = time.monotonic()
     carrier, in_memory_log = RemoteStore(settings), InMemoryLog()
@@ -88,10 +88,9 @@ def do(runs: Sequence[Run], settings: Settings, threads: int, seconds: float | N
 
 
 def work(queue: WorkQueue, settings: Settings) -> None:
-    """Work off a queue with the tasks of a cluster.
+    """Process a queue with the tasks of a cluster.
 
-    That is the one that ``RAY_ADDRESS`` names, else the one of this computer, else one started
-    here and now.
+    It is the cluster at ``RAY_ADDRESS``, otherwise the one on this computer, otherwise a new one.
 
     Raises:
         ConfigError: if the cluster cannot be reached, or has no GPU although cuda is asked for.
@@ -110,7 +109,7 @@ def work(queue: WorkQueue, settings: Settings) -> None:
 
 
 class _Tasks:
-    """The stacks that are under way in the cluster, with the claims on their runs."""
+    """The stacks running in the cluster, with the claims on their runs."""
 
     def __init__(self, queue: WorkQueue, settings: Settings) -> None:
         self._queue = queue
@@ -118,11 +117,11 @@ class _Tasks:
         self._store = store_at(settings.results)
         self._executor = Executor(self._store, settings.sources, choose_device("cpu"))
         self._do: Any = ray.remote(max_retries=ATTEMPTS - 1)(do)
-        self._demand: dict[str, float] = {"num_cpus": 1.0}  # of the last stack
+        self._demand: dict[str, float] = {"num_cpus": 1.0}  # demand of the last stack
         self.under_way: dict[Any, tuple[Job, list[Run], ExitStack]] = {}
 
     def send(self) -> bool:
-        """Send stacks while there is room; return whether any was sent."""
+        """Send stacks while there is capacity; return whether any was sent."""
         sent = False
         room = self._settings.workers or max(1, capacity(self._demand))
         while len(self.under_way) < room and (job := self._queue.next()) is not None:
@@ -141,7 +140,7 @@ class _Tasks:
         return sent
 
     def collect(self) -> None:
-        """Store what has come back within a second."""
+        """Store the results that arrive within a second."""
         pending = list(self.under_way)
         ready, _ = ray.wait(pending, num_returns=1, timeout=_POLL_S)
         for task in ready:
@@ -158,7 +157,7 @@ class _Tasks:
                 raise error.cause from None
             raise
         except RayError as error:
-            cause = f"{ATTEMPTS} worker processes died at it; Ray says: {error}"
+            cause = f"{ATTEMPTS} worker processes died on it; Ray says: {error}"
             self._queue.end(job, self._executor.give_up(runs, cause))
             return
         for record, predictions in carried.records:
@@ -170,7 +169,7 @@ class _Tasks:
         self._queue.end(job, carried.statuses, carried.seconds)
 
     def cancel(self) -> None:
-        """Stop what is still under way, note that of its runs, and let them go."""
+        """Stop running stacks, record their runs as interrupted, and release the claims."""
         for task in self.under_way:
             ray.cancel(task, force=True)
         for _, runs, claims in self.under_way.values():
@@ -179,9 +178,9 @@ class _Tasks:
 
 
 def demand(job: Job, settings: Settings) -> dict[str, float]:
-    """Return what a task asks of the cluster: cores, share of a GPU, memory in bytes.
+    """Return the demand of a task: cores, share of a GPU, memory in bytes.
 
-    More memory than the largest computer has would never be found.
+    It is capped at the memory of the largest computer, since more would never be found.
     """
     nodes = _nodes()
     little = small([job], settings.sources)
@@ -195,7 +194,7 @@ def demand(job: Job, settings: Settings) -> dict[str, float]:
 
 
 def capacity(asked: dict[str, float]) -> int:
-    """Return how many such tasks the cluster can run at once now."""
+    """Return how many such tasks the cluster can run at once."""
     names = {"num_cpus": "CPU", "num_gpus": "GPU", "memory": "memory"}
     needs = {names[name]: amount for name, amount in asked.items() if amount}
     return sum(
@@ -210,16 +209,18 @@ def _nodes() -> list[dict[str, float]]:
 
 @contextmanager
 def _cluster() -> Iterator[None]:
-    """Be connected to a cluster; a connection that was there before stays."""
+    """Connect to a cluster inside the block; an existing connection stays open."""
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to the network
+    os.environ.setdefault(
+        "RAY_USAGE_STATS_ENABLED", "0"
+    )  # otherwise Ray reports usage over the network
     try:
         _connect(os.environ.get("RAY_ADDRESS", ""))
     except (OSError, RuntimeError, ValueError) as error:
         raise ConfigError(
-            f"--engine ray: no cluster can be reached or started: {error}; mend RAY_ADDRESS, or "
+            f"--engine ray: no cluster can be reached or started: {error}; correct RAY_ADDRESS, or "
             "unset it to start one on this computer"
         ) from None
     try:
@@ -229,15 +230,15 @@ def _cluster() -> Iterator[None]:
 
 
 def _connect(address: str) -> None:
-    """Connect to the cluster at an address, or to one of this computer, which may be started now.
+    """Connect to the cluster at an address, or to one on this computer, started if needed.
 
-    Ray itself tries a dead address for many minutes, and hears no signal meanwhile. So something
-    must listen there, and a thread connects. What is started here is not: Linux ends it with the
-    thread that started it.
+    Ray itself tries a dead address for many minutes and ignores signals meanwhile. Therefore the
+    address is probed first, and a thread connects. A cluster started here is started outside a
+    thread, because Linux would end it with the thread.
 
     Raises:
         OSError: if nothing listens at the address.
-        ValueError: if it has no port that could be.
+        ValueError: if its port is impossible.
     """
     parts = urlsplit(f"//{address.rpartition('://')[2]}")
     if not (parts.hostname and parts.port):  # such as "auto" or "local"

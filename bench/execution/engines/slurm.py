@@ -1,9 +1,9 @@
-"""A Slurm cluster: a job array whose elements go through the stacks and take what nobody holds.
+"""A Slurm cluster: a job array whose elements visit all stacks and run the unclaimed ones.
 
-The results folder is shared with the computers of the cluster, and the claims in it divide the
-work. An element that is pre-empted or out of time is queued again and takes up what is left, so
-that it needs nobody who remembers what it was at. Partition, account and the like come from the
-variables that ``sbatch`` reads, such as ``SBATCH_PARTITION``.
+The computers of the cluster share the results folder, and its claims divide the work. An element
+that is pre-empted or out of time is queued again and continues with what is left, so no process
+needs to remember its state. Partition, account and so on come from the variables that ``sbatch``
+reads, such as ``SBATCH_PARTITION``.
 """
 
 import logging
@@ -28,18 +28,18 @@ from gapbench.bench.execution.work_queue import Job, WorkQueue
 from gapbench.bench.store.store import Store, store_at
 
 _log = logging.getLogger(__name__)
-_MOST_WORKERS = 16  # of its own accord
-_LARGE_CPUS = 4  # for an element whose backbones make use of several threads
-_LONGEST_MIN = 24 * 60  # without a time budget
-_GRACE_MIN = 10  # for what runs when the time budget ends
-_REQUEUES = 100  # after as many times out of time, an element has made no progress to speak of
+_MOST_WORKERS = 16  # if the user sets none
+_LARGE_CPUS = 4  # for an element with backbones that can use several threads
+_LONGEST_MIN = 24 * 60  # limit without a time budget
+_GRACE_MIN = 10  # for stacks that run when the time budget ends
+_REQUEUES = 100  # limit for an element that repeatedly runs out of time without real progress
 _POLL_S = 2.0
-_POLL_SHARE = 0.1  # of its time that waiting may spend on looking
+_POLL_SHARE = 0.1  # share of the waiting time that may be spent on polling
 
 
 @dataclass(frozen=True)
 class Element:
-    """What one element of the array does, from its start and from every new start."""
+    """The work of one element of the array, at its start and at every restart."""
 
     jobs: Sequence[Job]
     settings: Settings
@@ -49,32 +49,32 @@ class Element:
         prepare(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
         queue = WorkQueue(self.jobs, lambda *_: None, self.settings.budget_s)
         try:
-            # Pre-emption is told by the first, the end of the time by the second.
+            # The first signals pre-emption, the second the end of the time.
             with signals.noting(signal.SIGTERM, signal.SIGUSR2) as heard:
                 work_here(queue, self.settings)
         except signals.Stopped:
-            if signal.SIGUSR2 in heard:  # back in submitit's hands, which queues the element again
+            if signal.SIGUSR2 in heard:  # submitit then queues the element again
                 signal.raise_signal(signal.SIGUSR2)
             raise
 
     def checkpoint(self) -> DelayedSubmission:
-        """Return what to do after a pre-emption: the same; records and checkpoints say the rest."""
+        """Return the work after a pre-emption: the same, resumed from records and checkpoints."""
         return DelayedSubmission(self)
 
 
 def work(queue: WorkQueue, settings: Settings) -> None:
-    """Work off a queue with a job array, and wait for its end.
+    """Process a queue with a job array, and wait for its end.
 
     Raises:
         ConfigError: if this computer cannot send jobs, Slurm refuses them, or the folder's path
-            holds a "%", after which Slurm puts numbers of jobs into the names of log files.
+            holds a "%", which Slurm expands in the names of log files.
     """
     if "%" in str(settings.results.resolve()):
         raise ConfigError(
             f"--results {settings.results}: Slurm replaces what follows a % in a path; give a "
             "folder without one, or use --engine local"
         )
-    jobs = queue.take_all()  # the elements mind the time
+    jobs = queue.take_all()  # the elements watch the time
     settings = replace(settings, results=settings.results.resolve())
     array = _submit(jobs, settings)
     _log.warning("job array %s; its log files are in %s", array, _folder(settings))
@@ -120,7 +120,7 @@ def _submit(jobs: list[Job], settings: Settings) -> str:
 
 
 def _wait(queue: WorkQueue, jobs: list[Job], store: Store, array: str) -> list[Job]:
-    """Follow the records until the array has ended; return the stacks that are not done."""
+    """Watch the records until the array has ended; return the stacks that are not done."""
     left = jobs
     alive = True
     while alive and left:
@@ -136,7 +136,7 @@ def _wait(queue: WorkQueue, jobs: list[Job], store: Store, array: str) -> list[J
 def _in_queue(array: str) -> bool:
     """Whether any element waits or runs; Slurm forgets an array some minutes after its end.
 
-    A controller that does not answer says nothing of the array, which is then asked for again.
+    If the controller does not answer, it is asked again.
     """
     asked = ["squeue", "--noheader", "--jobs", array]
     found = subprocess.run(asked, capture_output=True, text=True, check=False)  # noqa: S603

@@ -1,9 +1,9 @@
 """BLEU and NIST, equal to the official script of the E2E challenge.
 
 That script runs NIST's mteval-v13a over the whole test set as one document. sacrebleu supplies
-mteval's tokenisation; the counting is here, because no library gives its scores to the last digit:
-sacrebleu has no NIST, lower-cases letters that mteval leaves alone, and scores 0 where a corpus is
-too short for 4-grams. Metrics of captions are in `bench.metrics.text.rouge_cider`.
+mteval's tokenisation; the counting is our own, because no library matches its scores to the last
+digit: sacrebleu has no NIST, lower-cases letters that mteval leaves alone, and scores 0 if a corpus
+is too short for 4-grams. Caption metrics are in `bench.metrics.text.rouge_cider`.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 @remembered("bleu")
 def _bleu_counts(hypotheses: Hypotheses, references: References) -> Floats:
-    """Return what BLEU sums of each example, `(n, 10)`.
+    """Return the terms of BLEU's sums for each example, `(n, 10)`.
 
-    These are the matched and the possible n-grams of four orders, the words of the output, and
-    those of the reference that comes closest in length.
+    These are the matched and the possible n-grams of four orders, and the words of the output and
+    of the reference closest in length.
     """
     rows = []
     for hypothesis, texts in zip(hypotheses, references, strict=True):
@@ -48,7 +48,7 @@ def _bleu_counts(hypotheses: Hypotheses, references: References) -> Floats:
 
 
 def _bleu(sums: Floats) -> Floats:
-    """Return BLEU of sums of `_bleu_counts`; `(..., 10)` gives `(...)`."""
+    """Return BLEU from sums of `_bleu_counts`; `(..., 10)` gives `(...)`."""
     matched, possible, length, closest = sums[..., :4], sums[..., 4:8], sums[..., 8], sums[..., 9]
     unmatched = (possible > 0) & (matched == 0)
     smoothed = np.where(unmatched, 0.5 ** np.cumsum(unmatched, axis=-1), matched)
@@ -68,9 +68,8 @@ def _bleu(sums: Floats) -> Floats:
 def bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return BLEU of a corpus, in [0, 1]: 1- to 4-grams, without case, closest reference length.
 
-    An order without a match counts as 1 / 2^k matches, k being how many such orders there are up to
-    it; an order that no hypothesis is long enough for counts as a precision of 1. Hypotheses
-    without a word score 0.
+    The k-th order without a match counts as 1 / 2^k matches; an order that no hypothesis is long
+    enough for counts as a precision of 1. Hypotheses without a word score 0.
 
     Args:
         hypotheses: one output per example.
@@ -86,11 +85,11 @@ def bleu(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> floa
 
 @remembered("nist")
 def _nist_sums(hypotheses: Hypotheses, references: References) -> tuple[Floats, Floats]:
-    """Return what NIST sums of each example, `(n, 13)`, and how it moves what others count.
+    """Return the terms of NIST's sums for each example, `(n, 13)`, and its effect on the others.
 
-    The sums are of information and number of the n-grams of five orders, words of the references,
-    number of these, and 1. The moves, `(n, 5)`, are the derivative of the information of all
-    matches by the number of times that the example's references count.
+    The terms are the information and number of n-grams of five orders, the words of the references,
+    the number of references, and 1. The effects, `(n, 5)`, are the derivatives of the information
+    of all matches by the weight of the example's references.
     """
     outputs = [_words(hypothesis) for hypothesis in hypotheses]
     targets = [[_words(text) for text in each] for each in references]
@@ -103,7 +102,7 @@ def _nist_sums(hypotheses: Hypotheses, references: References) -> tuple[Floats, 
     slopes: dict[Ngram, Floats] = defaultdict(lambda: np.zeros(5))
     for row, words, others in zip(sums, outputs, targets, strict=True):
         for ngram, count in _matches(words, others, longest=5).items():
-            # Perl takes the text "0" for nothing, so a word after it counts as a first word.
+            # Perl treats the text "0" as false, so a word after it counts as a first word.
             context = () if ngram[:-1] == ("0",) else ngram[:-1]
             order = len(ngram) - 1
             row[order] += count * math.log2(weights[context] / weights[ngram])
@@ -120,8 +119,8 @@ def _nist_sums(hypotheses: Hypotheses, references: References) -> tuple[Floats, 
 def _nist_items(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Floats:
     """Return the pseudo-values of NIST, `(n,)`.
 
-    An example counts twice: by its own matches, and by its references, which make n-grams more
-    common and so change what the matches of all examples are worth.
+    An example counts twice: through its own matches, and through its references, which make n-grams
+    more common and thus change the value of all matches.
     """
     sums, moves = _nist_sums(hypotheses, references)
     total = sums.sum(axis=0)
@@ -140,10 +139,10 @@ def _nist_items(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) 
 def nist(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return NIST of a corpus, from 0 upwards: 1- to 5-grams weighted by their information.
 
-    The unit is bits; good output for E2E reaches about 9. Output shorter than a reference loses,
-    and the length of a reference is the mean over all references of the corpus, so an example with
-    many counts for much. That is the official script; its Python twin averages over examples first,
-    and so differs where output is short and examples have different numbers of references.
+    The unit is bits; good output for E2E reaches about 9. Output shorter than a reference is
+    penalised. The reference length is the mean over all references of the corpus, so examples with
+    many references weigh more. This is the official script; its Python port averages over examples
+    first, and differs if output is short and examples have different numbers of references.
 
     Args:
         hypotheses: one output per example.
@@ -159,14 +158,14 @@ def nist(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> floa
 
 
 def _reference_counts(texts: list[list[str]]) -> Counter[Ngram]:
-    """Count the n-grams of an example's references; the empty one stands for their words."""
+    """Count the n-grams of an example's references; the empty n-gram counts their words."""
     counts = Counter(ngram for words in texts for ngram in _ngrams(words, 5))
     counts[()] = sum(map(len, texts))
     return counts
 
 
 def _nist(sums: Floats) -> Floats:
-    """Return NIST of sums of `_nist_sums`; `(..., 13)` gives `(...)`."""
+    """Return NIST from sums of `_nist_sums`; `(..., 13)` gives `(...)`."""
     bits = (sums[..., :5] / np.maximum(sums[..., 5:10], 1)).sum(axis=-1)
     return np.asarray(bits * _length_penalty(_length_ratio(sums)))
 
@@ -177,7 +176,7 @@ def _length_ratio(sums: Floats) -> Floats:
 
 
 def _length_penalty(ratio: Floats) -> Floats:
-    """Return 1 for output as long as a reference, 0.5 for two thirds of it, 0 for none."""
+    """Return 1 for output as long as a reference, 0.5 at two thirds of its length, 0 if empty."""
     with np.errstate(divide="ignore"):
         shortness = np.log(np.minimum(ratio, 1)) / math.log(1.5)
     return np.asarray(0.5**shortness**2)
@@ -188,13 +187,13 @@ def _words(text: str) -> list[str]:
 
 
 def _ngrams(words: list[str], longest: int) -> list[Ngram]:
-    """List the n-grams of 1 to `longest` words, repeated ones repeatedly."""
+    """List the n-grams of 1 to `longest` words, with repetitions."""
     orders = range(1, longest + 1)
     return [tuple(words[i : i + n]) for n in orders for i in range(len(words) - n + 1)]
 
 
 def _matches(words: list[str], others: list[list[str]], longest: int) -> Counter[Ngram]:
-    """Count the n-grams shared with a reference, each at most as often as one reference has it."""
+    """Count the n-grams shared with references, each at most as often as in one reference."""
     allowed = reduce(or_, (Counter(_ngrams(other, longest)) for other in others))
     return Counter(_ngrams(words, longest)) & allowed
 

@@ -1,15 +1,15 @@
-"""How the Stanford tokeniser reads each character, before words are cut.
+"""How the Stanford tokeniser reads each character, before it splits words.
 
-CoreNLP 3.4.1 folds look-alikes, sets symbols and numerals apart, keeps combining marks in words,
-and takes characters that it does not know for spaces: those that Unicode has got since version 6,
-most quotes and brackets, and all beyond the basic plane, such as most emoji. The tables were read
-off its output for every character of the basic plane and a sample of the others.
+CoreNLP 3.4.1 folds look-alikes, separates symbols and numerals, keeps combining marks in words, and
+treats unknown characters as spaces: those added to Unicode after version 6, most quotes and
+brackets, and all beyond the basic plane, such as most emoji. The tables come from its output for
+every character of the basic plane and a sample of the others.
 """
 
 import re
 
 HYPHENS = "\u058a\u2010\u2011"
-"""Hyphens that are part of a word between two of its letters, besides the one of ASCII."""
+"""Hyphens that belong to a word between two letters, besides the ASCII hyphen."""
 
 _FOLDED = {
     "\N{RIGHT SINGLE QUOTATION MARK}": "'",
@@ -51,13 +51,13 @@ _UNKNOWN_LETTERS = re.compile(
     "\u9fcd-\u9fff\ua698-\ua69d\ua6e6-\ua6ef\ua78f\ua794-\ua79f\ua7ab-\ua7f7\ua830-\ua835"
     "\ua8fd\ua8fe\ua9e0-\ua9fe\uaa7e\uaa7f\uab30-\uabbf\U00010000-\U0010ffff]"
 )
-# Marks in words are no letters to `re`: letters of a plane that is not known stand in for them.
+# `re` does not treat marks as letters, so letters of an unknown plane stand in for them.
 _PLANE = 0x20000
 _INNER_HYPHEN = re.compile(rf"(?<=\w)[{HYPHENS}](?=\w)")
 
 
 class _Folding(dict[int, str]):
-    """How each character is read, found out when it is first met."""
+    """The reading of each character, computed on first use."""
 
     def __missing__(self, code: int) -> str:
         self[code] = read = _reading(chr(code))
@@ -83,11 +83,11 @@ _UNFOLDING = {_PLANE + code: code for code in range(0x80, 0x2100)}
 
 
 def folded(text: str) -> str:
-    """Return a text as the original reads it, with marks and inner hyphens as stand-in letters."""
+    """Return a text as the tokeniser reads it, with stand-in letters for marks and hyphens."""
     text = text.translate(_FOLDING)
     return _INNER_HYPHEN.sub(lambda hyphen: chr(_PLANE + ord(hyphen[0])), text)
 
 
 def unfolded(token: str) -> str:
-    """Return a token of a folded text with its own marks and hyphens."""
+    """Return a token of a folded text with its original marks and hyphens."""
     return token.translate(_UNFOLDING)

@@ -1,9 +1,9 @@
-"""Edit distance of words on bit vectors: sacrebleu's numbers at a tenth of the time.
+"""Edit distance of words on bit vectors: sacrebleu's results in a tenth of the time.
 
-TER tries hundreds of orders of an output's words and needs the edits of each. A row of the edit
-matrix is two integers here, whose bits say where it rises and where it falls, and the next row
-takes a dozen operations on them. `bench.metrics.text.ter_chrf` chooses
-the orders that are tried.
+TER tries hundreds of orders of an output's words and needs the edits of each. Here a row of the
+edit matrix is two integers; their bits mark where it rises and falls, and the next row takes a
+dozen operations. `bench.metrics.text.ter_chrf`
+chooses the orders to try.
 
 Source: Hyyrö, "A bit-vector algorithm for computing Levenshtein and Damerau edit distances", 2003.
 """
@@ -18,10 +18,10 @@ _SAFE = 44
 
 
 class WordDistance:
-    """Edits between any words and one target, called as sacrebleu's search calls its own class.
+    """Edits between any words and one target, with the interface of sacrebleu's own class.
 
     Attributes:
-        traced: the one list of words of which the edits are wanted and not only their number.
+        traced: the only list of words that needs the edits themselves, not just their number.
 
     Args:
         target: words of a reference, at least one.
@@ -37,12 +37,12 @@ class WordDistance:
         self._beam = BeamEditDistance(target)
 
     def __call__(self, words: list[str]) -> tuple[int, str]:
-        """Return the fewest edits that make the target of words, and which they are, in order.
+        """Return the smallest number of edits from words to the target, and the edits in order.
 
-        The edits themselves are "" unless ``words`` is `traced`. A space stands for a word that is
-        kept, ``s`` for one replaced, ``d`` for one of ``words`` left out and ``i`` for one of the
-        target put in. Of several ways it is the one sacrebleu finds: from the end, a word is rather
-        kept or replaced than left out, and rather left out than put in.
+        The edits themselves are "" unless ``words`` is `traced`. A space marks a word
+        kept, ``s`` a word replaced, ``d`` a word deleted from ``words`` and ``i`` a word of the
+        target inserted. Ties are broken as in sacrebleu: from the end, keeping or replacing comes
+        before deleting, and deleting before inserting.
         """
         rows = self._rows(words)
         edits = _cell(rows, len(words), len(self._target))
@@ -52,7 +52,7 @@ class WordDistance:
         return edits, self._trace(rows, edits) if words is self.traced else ""
 
     def _rows(self, words: list[str]) -> list[tuple[int, int]]:
-        """Return of each row of the matrix where it rises and where it falls by one, as bits."""
+        """Return, as bits, where each row of the matrix rises and falls by one."""
         everywhere, places = self._all, self._places
         rises, falls = everywhere, 0
         rows = [(rises, falls)]

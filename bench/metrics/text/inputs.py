@@ -1,6 +1,6 @@
-"""What every generation metric asks of its inputs, checked in one place.
+"""Checks of the inputs of all generation metrics.
 
-How a metric cuts or compares text is in its own file.
+Each metric's file holds its own splitting and comparison of text.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from gapbench.bench.core.errors import DataError
 
-_SPLITS = 4  # whose texts are remembered: train, validation, test and one more
+_SPLITS = 4  # number of splits with remembered texts: train, validation, test and one more
 
 Hypotheses = tuple[str, ...]
 References = tuple[tuple[str, ...], ...]
@@ -24,9 +24,9 @@ def remembered(
     [Callable[[Hypotheses, References], Made]],
     Callable[[Sequence[str], Sequence[Sequence[str]]], Made],
 ]:
-    """Let a function see texts that `checked` has passed, and remember what it made of the last.
+    """Give a function only texts that `checked` accepted, and cache its latest results.
 
-    A score, and what each example adds to it, are asked for in turn and need the same counts.
+    A score and the contribution of each example are requested in turn and need the same counts.
 
     Args:
         metric: name of the metric, for messages.
@@ -50,10 +50,10 @@ def remembered(
 def checked(
     metric: str, hypotheses: Sequence[str], references: Sequence[Sequence[str]]
 ) -> list[list[str]]:
-    """Return the references of each example without blank ones.
+    """Return the non-blank references of each example.
 
-    The reference scripts take a blank reference for padding, where examples have different numbers
-    of them. A blank hypothesis is an answer like any other.
+    The reference scripts treat a blank reference as padding for examples with fewer references. A
+    blank hypothesis is an answer like any other.
 
     Args:
         metric: name of the metric, for messages.
@@ -78,7 +78,7 @@ def checked(
         kept.append([text for text in texts if text.strip()])
         if not kept[-1]:
             raise DataError(
-                f"metric {metric}: example {index} has {len(texts)} references, none of which "
-                f"holds text; give at least 1, or leave the example out"
+                f"metric {metric}: example {index} has {len(texts)} references, but none of "
+                f"them holds text; give at least 1, or leave the example out"
             )
     return kept

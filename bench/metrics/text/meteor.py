@@ -1,8 +1,8 @@
 """METEOR 1.5, computed by its authors' own program.
 
-METEOR compares stems, synonyms and a paraphrase table of 60 MB, which no Python package carries
-apart from that program; the Python versions that exist leave paraphrases out and are off by several
-hundredths. So the score exists where `meteor-1.5.jar` and a Java runtime do, and is None elsewhere.
+METEOR compares stems, synonyms and paraphrases from a table of 60 MB, which comes only with that
+program; the Python versions leave paraphrases out and are off by several hundredths. The score is
+therefore None unless `meteor-1.5.jar` and a Java runtime are present.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from gapbench.bench.metrics.text.tokenizer import words
 Floats = NDArray[np.float64]
 
 JAR_VARIABLE = "GAPBENCH_METEOR_JAR"
-"""Environment variable with the path of the program, where it is not the installed package's."""
+"""Environment variable with the path of the program, if not from the installed package."""
 
 _STOPPED = (
     "metric meteor: the program stopped without an answer; check that meteor-1.5.jar, its folder "
@@ -57,8 +57,8 @@ def unsupported_reason() -> str | None:
 def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float | None:
     """Return METEOR of a corpus, in [0, 1], None where `unsupported_reason` gives a reason.
 
-    Texts are cut by `bench.metrics.text.tokenizer` and scored with English settings and
-    normalisation on, as coco-caption does. Loading the tables takes about ten seconds a call.
+    Texts are tokenised by `bench.metrics.text.tokenizer` and scored with English settings and
+    normalisation on, as coco-caption does. Loading the tables takes about ten seconds per call.
 
     Args:
         hypotheses: one output per example.
@@ -75,7 +75,7 @@ def meteor(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> fl
 
 
 def _items(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Floats | None:
-    """Return the pseudo-values of METEOR, `(n,)`, None where it cannot be computed."""
+    """Return the pseudo-values of METEOR, `(n,)`, None if it cannot be computed."""
     if unsupported_reason():
         return None
     score, without = _scores(hypotheses, references)
@@ -84,7 +84,7 @@ def _items(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Fl
 
 @remembered("meteor")
 def _scores(hypotheses: Hypotheses, references: References) -> tuple[float, list[float]]:
-    """Return the score of the corpus, and of the corpus without each example."""
+    """Return the score of the corpus, and the score without each example."""
     questions = [
         " ||| ".join(["SCORE", *(_line(text) for text in each), _line(hypothesis)])
         for hypothesis, each in zip(hypotheses, references, strict=True)
@@ -96,15 +96,15 @@ def _scores(hypotheses: Hypotheses, references: References) -> tuple[float, list
 
 
 def _answers(questions: list[str]) -> tuple[float, list[float]]:
-    """Send the program one question an example, and return its score of all, and without each."""
+    """Query the program for each example; return the score of all, and without each."""
     command = ["java", "-Xmx2G", "-jar", str(_jar()), "-", "-", "-stdio", "-l", "en", "-norm"]
-    # A path from the environment is run on purpose: it is the user's own program.
+    # Running a path from the environment is intended: it is the user's own program.
     with subprocess.Popen(  # noqa: S603
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
     ) as program:
         counts = [_ask(program, question) for question in questions]
         *_, score = _evaluated(program, counts)
-        # The program adds up what it counted of examples; so it scores any sums that it is given.
+        # The program sums counts over examples, so it can score any sums.
         each = np.array([line.split() for line in counts], dtype=np.float64)
         left = each.sum(axis=0) - each
         without = _evaluated(program, [" ".join(f"{n:.17g}" for n in row) for row in left])[:-1]
@@ -113,7 +113,7 @@ def _answers(questions: list[str]) -> tuple[float, list[float]]:
 
 
 def _evaluated(program: subprocess.Popen[str], counts: list[str]) -> list[float]:
-    """Return the score of each example by its counts, then the score of all."""
+    """Return the score of each example from its counts, then the score of all."""
     answers = [_ask(program, " ||| ".join(["EVAL", *counts]))]
     answers += [_ask(program, None) for _ in counts]
     return [float(answer) for answer in answers]
@@ -130,7 +130,7 @@ def _jar() -> Path | None:
 
 
 def _line(text: str) -> str:
-    # No word holds the program's separator: a bar is always a word of its own.
+    # No word contains the program's separator: a bar is always a separate word.
     return " ".join(words(text))
 
 

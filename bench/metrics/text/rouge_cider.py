@@ -1,9 +1,9 @@
 """ROUGE-L and CIDEr as coco-caption computes them, without Java.
 
 The rouge packages average or pick the best reference; coco-caption combines the best precision of
-one reference with the best recall of another, which no library does. Its CIDEr is CIDEr-D of the
-paper (clipped, with a length penalty), weighted by the references that are scored against. Words
-are those of `bench.metrics.text.tokenizer`.
+one reference with the best recall of another, unlike any library. Its CIDEr is CIDEr-D of the
+paper (clipped, with a length penalty), weighted by the references of the test set. Words
+come from `bench.metrics.text.tokenizer`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from gapbench.bench.metrics.text.tokenizer import words
 Floats = NDArray[np.float64]
 Ngram = tuple[str, ...]
 
-_BETA = 1.2  # of ROUGE-L: recall weighs more than precision
-_ORDERS = 4  # of CIDEr: 1- to 4-grams
-_SIGMA = 6.0  # of CIDEr: width of the length penalty, in bigrams
+_BETA = 1.2  # in ROUGE-L: recall weighs more than precision
+_ORDERS = 4  # in CIDEr: 1- to 4-grams
+_SIGMA = 6.0  # in CIDEr: width of the length penalty, in bigrams
 
 
 @remembered("rouge_l")
@@ -53,9 +53,9 @@ def _rouge_l(hypotheses: Hypotheses, references: References) -> list[float]:
 def rouge_l(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return ROUGE-L, the mean over examples, in [0, 1].
 
-    Of an example, the F measure (beta 1.2) of the highest precision and the highest recall of the
-    longest common subsequence with any reference. A text without words counts as one empty word, so
-    that it scores 1 beside another such text and 0 elsewhere.
+    The score of an example is the F measure (beta 1.2) of the highest precision and the highest
+    recall of the longest common subsequence with any reference. A text without words counts as one
+    empty word: it scores 1 against another such text and 0 otherwise.
 
     Args:
         hypotheses: one output per example.
@@ -83,9 +83,9 @@ def _common_subsequence(first: Sequence[str], second: Sequence[str]) -> int:
 
 @remembered("cider")
 def _cider(hypotheses: Hypotheses, references: References) -> tuple[list[float], list[float]]:
-    """Return the CIDEr of each example, and how it moves the sum of all.
+    """Return the CIDEr of each example, and its effect on the sum of all.
 
-    The latter is the derivative by the number of times that the example's references count.
+    The latter is the derivative with respect to the weight of the example's references.
     """
     targets = [[_ngrams(text) for text in each] for each in references]
     own = [set[Ngram]().union(*each) for each in targets]
@@ -95,7 +95,9 @@ def _cider(hypotheses: Hypotheses, references: References) -> tuple[list[float],
         return math.log(len(references)) - math.log(max(examples_with[ngram], 1))
 
     scores: list[float] = []
-    slopes: dict[Ngram, float] = defaultdict(float)  # of the sum by the weight of each n-gram
+    slopes: dict[Ngram, float] = defaultdict(
+        float
+    )  # derivatives of the sum by the weight of each n-gram
     for hypothesis, each in zip(hypotheses, targets, strict=True):
         output = _Weighted(_ngrams(hypothesis), weight)
         pairs = [_Pair(output, _Weighted(target, weight)) for target in each]
@@ -110,8 +112,8 @@ def _cider(hypotheses: Hypotheses, references: References) -> tuple[list[float],
 def _cider_items(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Floats:
     """Return the pseudo-values of CIDEr, `(n,)`.
 
-    An example counts twice: by its own score, and by its references, which make n-grams less rare
-    and so change what they weigh everywhere.
+    An example counts twice: through its own score, and through its references, which make n-grams
+    less rare and thus change their weights everywhere.
     """
     scores, moves = _cider(hypotheses, references)
     return centred(np.mean(scores), np.add(scores, moves))
@@ -128,7 +130,7 @@ def _cider_items(hypotheses: Sequence[str], references: Sequence[Sequence[str]])
 def cider(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return CIDEr, the mean over examples, in [0, 10].
 
-    An n-gram that occurs in the references of every example weighs nothing, so a single example
+    An n-gram that occurs in the references of every example has weight 0, so a single example
     always scores 0, and scores of different test sets cannot be compared.
 
     Args:
@@ -162,7 +164,7 @@ class _Weighted:
 
 
 class _Pair:
-    """An output beside one of its example's references.
+    """An output and one of its example's references.
 
     Attributes:
         similarity: the clipped cosine, the mean over orders, times the length penalty.

@@ -1,6 +1,6 @@
 """TER and chrF: sacrebleu's values, as fractions.
 
-Both are sacrebleu with its defaults. TER calls its edit search itself, to spare references that
+Both are sacrebleu with its defaults. TER calls the edit search directly, to skip references that
 cannot be the nearest: the search is slow, and most references of an example can be ruled out.
 """
 
@@ -25,7 +25,7 @@ from gapbench.bench.metrics.text.inputs import Hypotheses, References, remembere
 
 Floats = NDArray[np.float64]
 
-_BETA = 2  # of chrF: recall weighs more than precision
+_BETA = 2  # in chrF: recall weighs more than precision
 
 
 @remembered("ter")
@@ -56,9 +56,9 @@ def _ratio(sums: Floats) -> Floats:
 def ter(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return the translation edit rate of a corpus: edits per reference word, from 0 upwards.
 
-    Lower is better, and output much longer than its references passes 1. Words are what spaces
-    separate, in lower case. Each example counts its fewest edits to a reference, over the mean
-    length of its references.
+    Lower is better, and output much longer than its references exceeds 1. Words are lower-cased and
+    separated by spaces. Each example counts the fewest edits to any reference, over the mean length
+    of its references.
 
     Args:
         hypotheses: one output per example.
@@ -75,8 +75,8 @@ def ter(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float
 def _fewest_edits(words: list[str], targets: list[list[str]]) -> int:
     """Return the edits that sacrebleu finds between words and the nearest target.
 
-    Shifts leave the words of a text as they are and any other edit mends one of them, so the words
-    without a partner are a lower bound on the edits.
+    Shifts do not change the words of a text and any other edit fixes one word, so the words without
+    a match are a lower bound on the edits.
     """
     counts = Counter(words)
     bounds = [
@@ -94,7 +94,7 @@ def _fewest_edits(words: list[str], targets: list[list[str]]) -> int:
 def _edits(words: list[str], target: list[str]) -> int:
     """Return shifts and other edits between words and a target: sacrebleu's search for shifts.
 
-    Each round makes the shift that spares the most edits, until none does, or too many were tried.
+    Each round makes the shift that saves the most edits, until none does or too many were tried.
     """
     distance = WordDistance(target)
     n_shifts = n_tried = 0
@@ -108,15 +108,15 @@ def _edits(words: list[str], target: list[str]) -> int:
 
 @remembered("chrf")
 def _chrf_counts(hypotheses: Hypotheses, references: References) -> Floats:
-    """Return n-grams of output and of reference, and those shared, of six orders, `(n, 18)`."""
-    # sacrebleu asks for one list a reference number, with None where an example has fewer, which
-    # its annotations leave out.
+    """Count n-grams of output and reference, and shared ones, for six orders, `(n, 18)`."""
+    # sacrebleu takes one list per reference number, with None if an example has fewer, which its
+    # annotations omit.
     columns = cast("list[tuple[str, ...]]", list(zip_longest(*references)))
     return np.array(CHRF()._extract_corpus_statistics(hypotheses, columns), dtype=np.float64)
 
 
 def _chrf(sums: Floats) -> Floats:
-    """Return chrF of sums of `_chrf_counts`, as sacrebleu does; `(..., 18)` gives `(...)`."""
+    """Return chrF from sums of `_chrf_counts`, as sacrebleu does; `(..., 18)` gives `(...)`."""
     made, wanted, shared = (sums[..., part::3] for part in range(3))
     counted = (made > 0) & (wanted > 0)
     n_counted = np.maximum(counted.sum(axis=-1), 1)
@@ -139,7 +139,7 @@ def _chrf(sums: Floats) -> Floats:
 def chrf(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
     """Return chrF2 of a corpus, in [0, 1]: F measure (beta 2) of character 1- to 6-grams.
 
-    Case counts, spaces do not. Each example counts the reference that suits it best.
+    Case counts, spaces do not. Each example counts its best reference.
 
     Args:
         hypotheses: one output per example.

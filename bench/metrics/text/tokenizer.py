@@ -1,14 +1,14 @@
-"""Penn-Treebank words of a sentence, as the caption metrics see them.
+"""Penn Treebank tokens of a sentence, as in the caption metrics.
 
-coco-caption cuts hypotheses and references with the Stanford tokeniser (CoreNLP 3.4.1, lower-cased)
-and drops punctuation before it computes ROUGE-L, CIDEr and METEOR. That tokeniser needs Java. Here
-lives a Python reading of its documented conventions, made from what it prints on the references of
-E2E, WebNLG and DART; how it reads single characters is in `bench.metrics.text.characters`. Other
-metrics cut text in other ways; nothing here counts anything.
+coco-caption splits hypotheses and references with the Stanford tokeniser (CoreNLP 3.4.1,
+lower-cased) and drops punctuation before it computes ROUGE-L, CIDEr and METEOR. That tokeniser
+needs Java. This file implements its documented conventions in Python, fitted to its output on the
+references of E2E, WebNLG and DART; `bench.metrics.text.characters` holds its reading of single
+characters. Other metrics split text in other ways.
 
 Deviations: of the texts of those three sets, 1 of 51,240, 61 of 25,213 and 28 of 16,232 come out
-differently. Most end in a single letter, whose full stop the original gives to either side by what
-the next line of its file begins with. HTML attributes and the rarer abbreviations are the rest.
+differently. Most end in a single letter and a full stop, which the original assigns to either side
+depending on the next line of its file. The rest are HTML attributes and rarer abbreviations.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _DROPPED = frozenset([*"'`\".?!,:;", *HYPHENS, "..."])
 _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 _ENTITIES = {"&quot;": '"', "&apos;": "'", "&amp;": "&", "&lt;": "<", "&gt;": ">", "&nbsp;": " "}
 
-# Words whose full stop belongs to them in any spelling, and states, which only count capitalised
-# because most are words of their own.
+# Words that keep their full stop in any case, and states, which must be capitalised because most
+# are also ordinary words.
 _ABBREVIATIONS = """
     mr mrs ms messrs dr prof rev gen sen rep gov lt col capt cpl sgt maj cmdr adm pres hon st ste jr
     sr esq inc co corp ltd plc bros cos assn dept univ mfg intl natl jan feb mar apr jun jul aug sep
@@ -36,7 +36,7 @@ _STATES = """
     Okla Ore Pa Penn Tenn Tex Va Vt Wash Wis Wisc Wyo
 """
 _BEFORE_NUMBERS = "no nos fig op pp ca"
-# After a single letter, these open a sentence, so that the stop between is no part of the letter.
+# After a single letter these words open a sentence, so the full stop does not belong to the letter.
 _OPENERS = """
     A After An As At But He However If In It Many One Our She Since So Some That The There These
     They This We What When While Who You
@@ -80,7 +80,7 @@ _WORD = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 
-# Where one run of letters is two words, a space is put between them first.
+# If one run of letters is two words, a space is put between them first.
 _JOINTS = re.compile(
     r"""
       (?<=[\w.])(?=(?:n't|'(?:s|re|ve|ll|d|m))(?!\w))           # do|n't, it|'s
@@ -102,8 +102,8 @@ _UNDERSCORES = re.compile(
 def words(text: str) -> tuple[str, ...]:
     """Return the lower-cased words of a text, without punctuation.
 
-    Brackets stay, as `-lrb-` and so on, because coco-caption's list of punctuation names them in
-    capitals and so misses them.
+    Brackets stay, as `-lrb-` and so on, because coco-caption's list of punctuation has them in
+    capitals and misses them.
 
     Args:
         text: one hypothesis or reference; line breaks count as spaces.
@@ -117,5 +117,5 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def _bracketed(token: str) -> str:
-    """Return a token with its brackets written out; those of a smiley only if they are round."""
+    """Return a token with its brackets spelled out; in a smiley, only round brackets."""
     return _BRACKETS.get(token) or token.replace("(", "-lrb-").replace(")", "-rrb-")

@@ -1,8 +1,8 @@
 """Tasks generated from the built-in grammar, whose truth is known for every example.
 
 Each task draws its inputs from the grammar, computes the exact distribution of the label given the
-input, and draws the label from it. The best score that any model can reach is therefore known, and
-so is the perfectly calibrated prediction. numpy only; nothing here trains or tokenises.
+input, and draws the label from it. The best possible score and the perfectly calibrated prediction
+are therefore known. The code needs numpy only; nothing here trains or tokenises.
 
 | task | input | label | truth |
 | --- | --- | --- | --- |
@@ -13,7 +13,7 @@ so is the perfectly calibrated prediction. numpy only; nothing here trains or to
 | `syn_choice` | `prompt`, `choices` | which retells | softmax in similarity to the prompt |
 | `syn_data2text` | `record` | `references`, 2 to 5 sentences | every one tells the record exactly |
 
-No sentence, record or choice is in two splits, for any sizes and seeds: the hash of a text gives
+No sentence, record or choice is in two splits, for any sizes and seeds: the hash of a text sets
 the only split that may use it (`room`). A fourth room is reserved for pretraining, so a backbone
 made by `bench.synthetic.pretrain` has seen no text of any task.
 """

@@ -13,7 +13,7 @@ def corrupt(text: str, draws: Draws) -> str:
     """Change a sentence a little, so that it is certainly outside the grammar.
 
     One of: a word in another of its forms (agreement), two neighbours swapped (order), a noun of
-    another category (selection), or a word left out.
+    another category (selection), or a word omitted.
     """
     while True:
         words = text.split(" ")

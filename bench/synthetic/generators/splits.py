@@ -95,9 +95,9 @@ def best_possible(split: SyntheticSplit) -> dict[str, float]:
     Returns:
         For classification and choice, expected `accuracy`, `nll` (nats) and `brier` (summed over
         classes), and for two classes the `matthews_corrcoef` of the expected confusion counts;
-        these use the probabilities and not the drawn labels. For regression, `pearson` and `mse` of
+        these use the probabilities, not the drawn labels. For regression, `pearson` and `mse` of
         the true mean against the labels. For generation, `says_record` and `slot_accuracy`, which
-        every reference has in full.
+        are 1 for every reference.
     """
     if split.true_probabilities is not None:
         return _best_of_classes(split.true_probabilities)
@@ -108,7 +108,7 @@ def best_possible(split: SyntheticSplit) -> dict[str, float]:
         }
     if "references" in split.lists:
         return {"says_record": 1.0, "slot_accuracy": 1.0}
-    raise ValueError("split holds neither true_probabilities nor true_mean nor references")
+    raise ValueError("the split has no true_probabilities, true_mean or references")
 
 
 def _best_of_classes(p: NDArray[np.float64]) -> dict[str, float]:

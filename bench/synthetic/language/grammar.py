@@ -1,7 +1,7 @@
 """The built-in grammar: sentences as structures, written out as words and read back.
 
-`write` and `read` are inverse to each other, so `read` decides exactly which word strings belong to
-the grammar. Words live in `bench.synthetic.language.lexicon`, random sentences in
+`write` and `read` are inverses, so `read` decides exactly which word strings belong to the
+grammar. Words are in `bench.synthetic.language.lexicon`, random sentences in
 `bench.synthetic.language.sampling`.
 
     sentence    = clause [("and" | "but") clause]
@@ -43,7 +43,7 @@ NOT_FACTOR = -0.75
 
 @dataclass(frozen=True)
 class NounPhrase:
-    """A determiner, perhaps an adjective, and a noun given by its singular."""
+    """A determiner, an optional adjective, and a noun in the singular."""
 
     determiner: str
     adjective: str | None
@@ -58,7 +58,7 @@ class NounPhrase:
 
 @dataclass(frozen=True)
 class Action:
-    """A clause about what happens; the verb is given by its base form."""
+    """A clause about an event; the verb is in its base form."""
 
     subject: NounPhrase
     verb: str

@@ -1,7 +1,7 @@
 """The words of the built-in grammar: forms, categories, synonyms, opinions and selection.
 
-Tables of words, and tables derived from them, are here. `bench.synthetic.language.grammar` makes
-sentences of words. A table entry `doctor=physician` names two words of one meaning.
+This file holds tables of words, and tables derived from them. `bench.synthetic.language.grammar`
+makes sentences of words. A table entry `doctor=physician` names two words of one meaning.
 Every written form belongs to one word and one part of speech, which keeps the grammar unambiguous.
 """
 
@@ -177,7 +177,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     if len(group) > 1
     for word in group
 }
-"""For each word that has synonyms: the words of its meaning, itself included."""
+"""Words with the same meaning, for each word that has synonyms, including itself."""
 
 
 def meaning(word: str) -> str:

@@ -154,7 +154,7 @@ def generalise(action: Action, draws: Draws, share: float = 0.4) -> Action:
 
 
 def alter(action: Action, draws: Draws) -> Action:
-    """Change one thing about the action, and with it the meaning."""
+    """Change one thing about the action, and thereby its meaning."""
     change = draws.pick(
         (_other_subject, _other_object, _other_verb, _swap, _deny, _other_detail, _other_detail)
     )

@@ -97,7 +97,7 @@ def draw_sentence(draws: Draws) -> Sentence:
 
 
 def draw_opinion(draws: Draws) -> Sentence:
-    """Draw a sentence with an opinion on somebody or something.
+    """Draw a sentence with an opinion about somebody or something.
 
     Opinions joined by `and` mostly agree and those joined by `but` mostly disagree, as in real
     text. From this a language model can learn which words are positive without labels.
@@ -143,7 +143,7 @@ def draw_noun_phrase(draws: Draws, categories: Sequence[str], detail: float) -> 
 
 
 def draw_adjective(draws: Draws) -> str:
-    """Draw a plain adjective, or now and then an opinion."""
+    """Draw a plain adjective, or occasionally an opinion."""
     return draws.pick(tuple(OPINIONS) if draws.chance(0.2) else PLAIN_ADJECTIVES)
 
 

@@ -1,6 +1,6 @@
-"""The kinds of task, one file each, found by their files; see `bench.tasks.kinds.base`.
+"""The kinds of task, one file each, found by file; see `bench.tasks.kinds.base`.
 
-Nothing here loads torch before a model is asked: reports read tasks too.
+Nothing here loads torch until a model is used, because reports read tasks too.
 """
 
 import pkgutil
@@ -17,7 +17,7 @@ __all__ = ["Outputs", "TaskKind", "discover", "finite", "get", "of_run", "task_c
 
 @cache
 def discover() -> Mapping[str, AnyKind]:
-    """Return every kind by name: the classes that say of which tasks they are, in all files."""
+    """Return every kind by name, from the classes in all files that name their tasks."""
     found: dict[str, AnyKind] = {}
     for info in pkgutil.iter_modules(__path__):
         module = import_module(f"{__name__}.{info.name}")
@@ -30,10 +30,10 @@ def discover() -> Mapping[str, AnyKind]:
 
 
 def task_classes() -> Mapping[str, type[Task]]:
-    """Return the class of the tasks of every kind."""
+    """Return the task class of every kind."""
     return {name: kind.Task for name, kind in discover().items()}
 
 
 def get(kind: str) -> AnyKind:
-    """Return what a kind of task means."""
+    """Return the `TaskKind` with a name."""
     return discover()[kind]

@@ -1,7 +1,7 @@
 """The interface of a kind of task: its fields, its sequences, and how its outputs are scored.
 
 A new kind is one file here, with a class of tasks and a `TaskKind` that names it. Such files load
-torch in the methods that ask a model, not when they are imported.
+torch in the methods that use a model, not when they are imported.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ TaskT = TypeVar("TaskT", bound=task_config.Task)
 
 
 class TaskKind(ABC, Generic[TaskT]):
-    """What one kind of task means for data and scores; methods and the training loop know none.
+    """One kind of task: its data and scores. Methods and the training loop know no kinds.
 
     Attributes:
-        Task: class of the tasks of this kind; it also says what head and loss they have.
-        Split: class of their encoded splits.
-        final_train_size: training sequences scored at the end; the record says of how many
+        Task: class of the tasks of this kind; it also defines their head and loss.
+        Split: class of the encoded splits of these tasks.
+        final_train_size: training sequences scored at the end; the record holds the number of
             examples.
-        not_in_files: what metrics may measure but no file of outputs holds, with the reason.
+        not_in_files: quantities that metrics measure but no file of outputs holds, with the reason.
         init_option: option of `gapbench init` that names the column of labels, "label" or "target";
-            None where it makes no tasks of this kind.
+            None if it makes no tasks of this kind.
     """
 
     Task: ClassVar[type[task_config.Task]]
@@ -60,31 +60,31 @@ class TaskKind(ABC, Generic[TaskT]):
         """
 
     def infers(self, labels: Sequence[Any]) -> bool:
-        """Whether `gapbench init` takes labels for this kind's, among kinds of its option."""
+        """Whether `gapbench init` assigns labels to this kind, among the kinds of its option."""
         return False
 
     def from_labels(self, column: str, labels: Sequence[Any]) -> dict[str, Any]:
         """Return the fields of a task that follow from its labels, for `gapbench init`.
 
         Args:
-            column: its name.
-            labels: of all rows, none missing.
+            column: name of the column.
+            labels: labels of all rows, none missing.
 
         Raises:
-            DataError: if they are none of this kind.
+            DataError: if the labels do not fit this kind.
         """
         raise NotImplementedError(f"{type(self).__name__} has no 'init_option'")
 
     def absent_classes(self, task: TaskT, split: EncodedSplit) -> list[str]:
-        """Return the names of the classes of which a split has no example."""
+        """Return the names of the classes without an example in a split."""
         return []
 
     def read_references(self, task: TaskT, place: str, table: Table) -> Rows:
-        """Return the rows of a file that outputs are scored against; as `read`."""
+        """Return the rows of a reference file for scoring, like `read`."""
         return self.read(task, place, table)
 
     def inputs(self, rows: Rows) -> Sequence[Hashable]:
-        """Return what a model is given of each example, to find examples with equal inputs."""
+        """Return the model input of each example, to find examples with equal inputs."""
         return list(zip(*rows.columns.values(), strict=True))
 
     @abstractmethod
@@ -92,11 +92,11 @@ class TaskKind(ABC, Generic[TaskT]):
         """Return the arrays of the split that `load` takes, without targets and row numbers.
 
         Raises:
-            DataError: naming ``place`` and row, if what must not be cut does not fit the window.
+            DataError: naming ``place`` and row, if uncuttable text does not fit the window.
         """
 
     def load(self, arrays: Arrays, pad_id: int) -> EncodedSplit:
-        """Return a split from its arrays, among which may be those of `Texts`."""
+        """Return a split from its arrays, which may include those of `Texts`."""
         fields: dict[str, Any] = {n: values for n, values in arrays.items() if "." not in n}
         if len(fields) < len(arrays):
             fields["texts"] = Texts.from_arrays(arrays)
@@ -104,17 +104,17 @@ class TaskKind(ABC, Generic[TaskT]):
 
     @abstractmethod
     def outputs(self, method: AnyMethod, state: TrainState, subset: EvalSubset) -> Outputs:
-        """Return what scores need of every active run; each array is (runs, ...)."""
+        """Return the outputs of every active run that scores need; each array is (runs, ...)."""
 
     def finish(
         self, method: AnyMethod, state: TrainState, subset: EvalSubset, tokenizer: Any
     ) -> Outputs:
-        """Return what only the final scores need, such as decoded texts; each array (runs, ...)."""
+        """Return outputs for the final scores only, such as decoded texts; arrays (runs, ...)."""
         return {}
 
     @abstractmethod
     def metric_inputs(self, task: TaskT, outputs: Outputs, subset: EvalSubset) -> Inputs:
-        """Return what metrics compare of one run's outputs."""
+        """Return the inputs of metrics from one run's outputs."""
 
     def loss(self, task: TaskT, outputs: Outputs, subset: EvalSubset) -> float:
         """Return the mean loss of one run's outputs."""
@@ -134,16 +134,16 @@ class TaskKind(ABC, Generic[TaskT]):
     def read_outputs(
         self, task: TaskT, given: Predictions, table: Table, rows: Rows
     ) -> tuple[Inputs, Scores]:
-        """Return what metrics compare of a file of outputs, and scores that are no metrics.
+        """Return the inputs of metrics from a file of outputs, and scores that are not metrics.
 
         Args:
-            task: says what the columns mean.
-            given: the file.
-            table: the references as they are.
-            rows: the references as `read` gives them.
+            task: task that defines the columns.
+            given: file of outputs.
+            table: references as stored.
+            rows: references as `read` returns them.
 
         Raises:
-            DataError: naming the file and what is wrong with it.
+            DataError: naming the file and its fault.
         """
 
     def final_metrics(self, task: TaskT, split: str) -> Sequence[str]:
@@ -153,24 +153,24 @@ class TaskKind(ABC, Generic[TaskT]):
     def calibrate(
         self, validation: tuple[Outputs, EvalSubset], test: tuple[Outputs, EvalSubset]
     ) -> Calibration | None:
-        """Return test calibration of one run, with a temperature from validation; None if none."""
+        """Return test calibration of one run at the validation temperature, None if undefined."""
         return None
 
     def best_possible(self, task: TaskT, test: EncodedSplit) -> Truth | None:
-        """Return what the truth scores on a test split, where it is known."""
+        """Return the scores of the truth on a test split, where it is known."""
         return None
 
     @abstractmethod
     def table(self, outputs: Outputs, subset: EvalSubset) -> pa.Table:
-        """Return one run's outputs, one row an example: ``example_id`` and what a reader may want.
+        """Return one run's outputs, one row per example: ``example_id`` and readable outputs.
 
-        Labels or values with the outputs for them are ``label`` and ``logit_0``, ``logit_1``, ...
+        Labels or values are in ``label``, their outputs in ``logit_0``, ``logit_1``, ...
         """
 
     def predictions(
         self, task: TaskT, outputs: Outputs, subset: EvalSubset, names: Sequence[str]
     ) -> pa.Table:
-        """Return what is stored of one run and split: `table`, and what examples add to scores.
+        """Return the stored table of one run and split: `table` and example-wise score values.
 
         The latter are a column ``item_<metric>`` for each of the named metrics, except those that
         reports compute from the columns ``label`` and ``logit_0``, ``logit_1``, ...
@@ -187,12 +187,12 @@ class TaskKind(ABC, Generic[TaskT]):
     def item_values(
         self, metric: Metric, inputs: Inputs, subset: EvalSubset
     ) -> NDArray[np.float64] | None:
-        """Return what each example adds to a score, (examples,), None if that is unknown.
+        """Return the contribution of each example to a score, (examples,), None if unknown.
 
         Args:
-            metric: the score.
-            inputs: what `metric_inputs` gives.
-            subset: the examples.
+            metric: metric of the score.
+            inputs: result of `metric_inputs`.
+            subset: examples of the inputs.
         """
         arguments = inputs.get(metric.measures)
         return None if arguments is None else metric.pseudovalues(*arguments)
@@ -202,7 +202,7 @@ AnyKind: TypeAlias = TaskKind[Any]
 
 
 def by_part(inputs: Inputs, parts: Sequence[str]) -> dict[str, Inputs]:
-    """Return inputs that hold one value an example, for each part; "" belongs to none."""
+    """Split inputs with one value per example by part; "" belongs to none."""
     kept = {
         part: [row for row, each in enumerate(parts) if each == part]
         for part in sorted({*parts} - {""})
@@ -217,7 +217,7 @@ def by_part(inputs: Inputs, parts: Sequence[str]) -> dict[str, Inputs]:
 
 
 def finite(outputs: Outputs, position: int) -> bool:
-    """Whether all numbers that a run puts out are finite."""
+    """Whether all numbers in a run's outputs are finite."""
     return all(
         bool(np.isfinite(values[position]).all())
         for values in outputs.values()

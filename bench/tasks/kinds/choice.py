@@ -42,29 +42,29 @@ if TYPE_CHECKING:
     from gapbench.bench.tasks.eval_subset import EvalSubset
     from gapbench.bench.tasks.predictions import Predictions
 
-_ABSENT = -1e9  # log-likelihood of a choice that a question does not have; finite, for differences
+_ABSENT = -1e9  # log-likelihood of a missing choice; finite, so that differences are too
 
 
 class Choices(FrozenModel):
-    """Where the choices of a question are."""
+    """The columns and format of a question's choices."""
 
     options: str | tuple[str, ...] = Field(
-        description="column with a list of texts, or one column a choice"
+        description="column with a list of texts, or one column per choice"
     )
     blank: str | None = Field(
         default=None,
-        description="mark in the text that a choice is put into; the model then scores the text "
+        description="mark in the text that is replaced by a choice; the model then scores the text "
         "after the mark. None: the choice itself is scored, after the text",
     )
     names: str | None = Field(
         default=None,
         description="column with a list of the choices' names, one of which is in 'label'; None: "
-        "'label' holds the number of the choice, or its name in 'labels'",
+        "'label' holds the number of the choice, or its name from 'labels'",
     )
     replace: tuple[tuple[str, str], ...] = Field(
         default=(),
-        description="regular expressions and what stands instead of them in prompt and choices, "
-        "applied in this order",
+        description="regular expressions and their replacements in prompt and choices, applied in "
+        "this order",
     )
 
     @field_validator("replace")
@@ -74,11 +74,11 @@ class Choices(FrozenModel):
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise ValueError(f"{pattern!r} is no regular expression: {error}") from None
+                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
         return pairs
 
     def cleaned(self, text: str) -> str:
-        """Return a text with the replacements, without blanks around it."""
+        """Return a text with the replacements, stripped of surrounding blanks."""
         for pattern, new in self.replace:
             text = re.sub(pattern, new, text)
         return text.strip()
@@ -94,14 +94,14 @@ class ChoiceTask(PromptedTask):
 
     @property
     def text_columns(self) -> tuple[str, ...]:
-        """Columns that hold text: the question's, and one for each choice where they are so."""
+        """Columns that hold text: the question's, and those of choices stored one per column."""
         options = self.choice.options
         return self.text if isinstance(options, str) else (*self.text, *options)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChoiceSplit(CausalSplit):
-    """Each example is a question, with one sequence a choice; ``targets`` are the right ones."""
+    """Each example is a question with one sequence per choice; ``targets`` are the right ones."""
 
     @property
     def trained(self) -> Indices:
@@ -141,7 +141,7 @@ class Choice(TaskKind[ChoiceTask]):
         return encoded | Texts.of([[target for _, target in pairs] for pairs in questions]).arrays()
 
     def outputs(self, method: AnyMethod, state: TrainState, subset: EvalSubset) -> Outputs:
-        """Return ``logits`` (runs, examples, choices): log-likelihoods, very low where none is."""
+        """Return ``logits`` (runs, examples, choices): log-likelihoods, very low if missing."""
         from gapbench.bench.tasks.token_outputs import token_outputs
 
         loss = token_outputs(method, state, subset)["loss"]
@@ -165,7 +165,7 @@ class Choice(TaskKind[ChoiceTask]):
     def read_outputs(
         self, task: ChoiceTask, given: Predictions, table: Table, rows: Rows
     ) -> tuple[Inputs, Scores]:
-        """Return the choices of a file, and with likelihoods also what these say."""
+        """Return the choices of a file and, with likelihoods, the scores of these."""
         lengths = [[len(text) for _, text in pairs] for pairs in rows.columns["pairs"]]
         found = given.choices(task, np.array([len(each) for each in lengths]))
         inputs: dict[str, tuple[Any, ...] | None] = {"labels": (found.predicted, rows.targets)}
@@ -182,11 +182,11 @@ class Choice(TaskKind[ChoiceTask]):
         return calibrated(validation, test)
 
     def best_possible(self, task: ChoiceTask, test: EncodedSplit) -> Truth | None:
-        """Return what the true probabilities of the choices score."""
+        """Return the scores of the true probabilities of the choices."""
         return truth_of_classes(test, "accuracy")
 
     def table(self, outputs: Outputs, subset: EvalSubset) -> pa.Table:
-        """Return the right choice and the log-likelihood of each, null where there is none."""
+        """Return the right choice and the log-likelihood of each choice, null if missing."""
         logits = np.where(outputs["logits"] == _ABSENT, np.nan, outputs["logits"])
         return pa.table(label_columns({"logits": logits}, subset))
 
@@ -202,7 +202,7 @@ def _options(choice: Choices, place: str, table: Table) -> list[list[str]]:
 
 
 def _right(task: ChoiceTask, place: str, table: Table, sizes: Sequence[int]) -> NDArray[np.int64]:
-    """Return the right choice of every question, (n,), of as many as ``sizes`` says.
+    """Return the right choice of every question, (n,), among ``sizes`` choices.
 
     Raises:
         DataError: naming the first row that holds none of its choices.
@@ -221,7 +221,7 @@ def _right(task: ChoiceTask, place: str, table: Table, sizes: Sequence[int]) -> 
 def _pairs(
     place: str, row: int, prompt: str, options: Sequence[str], blank: str | None
 ) -> list[tuple[str, str]]:
-    """Return what is given and what is scored of each choice."""
+    """Return the prompt and the scored text of each choice."""
     if len(options) < 2 or not all(option.strip() for option in options):
         raise DataError(
             f"{place}, row {row}: choices are {list(options)!r}; give at least two, none empty"
@@ -232,7 +232,7 @@ def _pairs(
     if not mark or not after.strip():
         raise DataError(
             f"{place}, row {row}: expected the mark {blank!r} in the text, and words after it; got "
-            f"{prompt[:60]!r}; mend the row, or the task's field 'choice.blank'"
+            f"{prompt[:60]!r}; correct the row, or the task's field 'choice.blank'"
         )
     return [(before + option, after.strip()) for option in options]
 
@@ -240,7 +240,7 @@ def _pairs(
 def _by_example(
     subset: EvalSubset, values: NDArray[np.float64], absent: float
 ) -> NDArray[np.float64]:
-    """Lay one number a sequence out as (examples, most choices)."""
+    """Arrange one value per sequence as (examples, most choices)."""
     counts = np.diff(_split(subset).sequence_offsets)
     present = np.arange(int(counts.max())) < counts[subset.examples][:, None]
     out = np.full(present.shape, absent)
@@ -249,5 +249,5 @@ def _by_example(
 
 
 def _split(subset: EvalSubset) -> ChoiceSplit:
-    assert isinstance(subset.split, ChoiceSplit)  # noqa: S101 - of this kind
+    assert isinstance(subset.split, ChoiceSplit)  # noqa: S101 - for the type
     return subset.split

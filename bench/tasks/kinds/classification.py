@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class ClassificationTask(LabelledTask):
-    """A text or a pair of texts with one of some classes."""
+    """A text or a pair of texts with one class."""
 
     measures: ClassVar[tuple[str, ...]] = ("labels",)
 
@@ -48,7 +48,7 @@ class Classification(Labels[ClassificationTask]):
     Task = ClassificationTask
 
     def infers(self, labels: Sequence[Any]) -> bool:
-        """Whether labels are anything but numbers that are no classes."""
+        """Whether labels can be classes: not regression values."""
         return not are_values(labels)
 
     def from_labels(self, column: str, labels: Sequence[Any]) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Classification(Labels[ClassificationTask]):
         return {"labels": _classes(column, labels), "metrics": metrics}
 
     def absent_classes(self, task: ClassificationTask, split: EncodedSplit) -> list[str]:
-        """Return the names of the classes of which a split has no example."""
+        """Return the names of the classes without an example in a split."""
         present = {*split.targets.tolist()}
         return [str(name) for number, name in enumerate(task.labels) if number not in present]
 
@@ -69,7 +69,7 @@ class Classification(Labels[ClassificationTask]):
     def read_outputs(
         self, task: ClassificationTask, given: Predictions, table: Table, rows: Rows
     ) -> tuple[Inputs, Scores]:
-        """Return the classes of a file, and calibration if it holds more than these."""
+        """Return the classes of a file, and calibration if it also holds likelihoods."""
         found = given.classes(task)
         return {"labels": (found.predicted, rows.targets)}, found.calibration(rows.targets)
 
@@ -80,7 +80,7 @@ class Classification(Labels[ClassificationTask]):
         return calibrated(validation, test)
 
     def best_possible(self, task: ClassificationTask, test: EncodedSplit) -> Truth | None:
-        """Return what the true probabilities score."""
+        """Return the scores of the true probabilities."""
         return truth_of_classes(test, task.metrics[0])
 
 
@@ -103,13 +103,13 @@ def _classes(column: str, labels: Sequence[Any]) -> list[str] | list[int]:
         raise DataError(
             f"column {column!r} holds {len(classes)} different values in {len(labels)} rows, such "
             f"as {classes[0]!r}; these are not classes; give another column by --label, --target "
-            "for text to be written, or --kind regression for numbers"
+            "for text to generate, or --kind regression for numbers"
         )
     return classes if named else [int(number) for number in classes]
 
 
 def _natural(name: str) -> list[tuple[int, str]]:
-    """Return a sort key that compares numbers in names, as "class 2" before "class 10"."""
+    """Return a sort key that compares numbers in names: "class 2" before "class 10"."""
     parts = re.split(r"([0-9]+)", name)
     return [(int(part) if part.isdecimal() else -1, part) for part in parts]
 
@@ -117,7 +117,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 def calibrated(
     validation: tuple[Outputs, EvalSubset], test: tuple[Outputs, EvalSubset]
 ) -> Calibration:
-    """Fit the temperature on logits and labels of validation; measure both on those of test."""
+    """Fit the temperature on validation; measure calibration with and without it on test."""
     fitted, tested = ((made["logits"], subset.targets) for made, subset in (validation, test))
     temperature = calibration.fit_temperature(*fitted)
     report = calibration.calibration_report(*tested, temperature)

@@ -1,4 +1,4 @@
-"""Generation: compare a written text with one or more references."""
+"""Generation: compare a generated text with one or more references."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ if TYPE_CHECKING:
     from gapbench.bench.tasks.predictions import Predictions
 
 
-_REFERENCES = "references"  # column of a file of references
+_REFERENCES = "references"  # column in a file of references
 
 
 class Writing(FrozenModel):
-    """How a text is generated from the input, and the references it is scored against."""
+    """How a text is generated from the input, and its references."""
 
     references: str | None = Field(
         default=None,
-        description="column with a list of reference texts; None: rows of equal input belong "
-        "together, and 'label' holds one reference each",
+        description="column with a list of reference texts; None: rows with equal input "
+        "belong together, and 'label' holds one reference each",
     )
     parts: str | None = Field(
         default=None,
-        description="column of the test rows, such as a category, by whose values they are also "
-        "scored in parts; blank ones belong to no part",
+        description="column of the test rows, such as a category; each value is also scored "
+        "separately as a part; blank means no part",
     )
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=1, description="share of a target's probability spread evenly"
@@ -54,7 +54,7 @@ class Writing(FrozenModel):
 
 
 class GenerationTask(PromptedTask):
-    """An input that a text is written for."""
+    """An input with a text to generate."""
 
     measures: ClassVar[tuple[str, ...]] = ("texts", "tokens")
 
@@ -72,7 +72,7 @@ class GenerationTask(PromptedTask):
 
     @property
     def written(self) -> int:
-        """Most tokens that are decoded after a prompt."""
+        """Largest number of tokens decoded after a prompt."""
         return self.generation.decoding.max_new_tokens
 
     @property
@@ -92,13 +92,13 @@ class Generation(TaskKind[GenerationTask]):
     Task = GenerationTask
     init_option = "target"
     Split: ClassVar[type[EncodedSplit]] = CausalSplit
-    final_train_size: ClassVar[int] = 1_000  # they are decoded
+    final_train_size: ClassVar[int] = 1_000  # decoding is slow
     not_in_files: ClassVar[Mapping[str, str]] = {
         "tokens": "it needs the model's probabilities of the references' tokens"
     }
 
     def infers(self, labels: Sequence[Any]) -> bool:
-        """Take whatever is named as the text to be written."""
+        """Accept any column named as the text to generate."""
         return True
 
     def from_labels(self, column: str, labels: Sequence[Any]) -> dict[str, Any]:
@@ -136,7 +136,7 @@ class Generation(TaskKind[GenerationTask]):
         )
 
     def read_references(self, task: GenerationTask, place: str, table: Table) -> Rows:
-        """Return rows to hold outputs against, whose references may be lists in a column."""
+        """Return reference rows for scoring; references may be lists in a column."""
         if task.label not in table and _REFERENCES in table:
             listed = task.generation.model_copy(update={"references": _REFERENCES})
             task = task.model_copy(update={"generation": listed})
@@ -161,7 +161,7 @@ class Generation(TaskKind[GenerationTask]):
         return encoded | Texts.of(held).arrays()
 
     def outputs(self, method: AnyMethod, state: TrainState, subset: EvalSubset) -> Outputs:
-        """Return what the runs say of each token of the references; see `token_outputs`."""
+        """Return the runs' outputs for each token of the references; see `token_outputs`."""
         from gapbench.bench.tasks.token_outputs import token_outputs
 
         return token_outputs(method, state, subset)
@@ -169,7 +169,7 @@ class Generation(TaskKind[GenerationTask]):
     def finish(
         self, method: AnyMethod, state: TrainState, subset: EvalSubset, tokenizer: Any
     ) -> Outputs:
-        """Return ``texts`` (runs, examples): what the runs write for each input."""
+        """Return ``texts`` (runs, examples): the texts that runs generate for each input."""
         from gapbench.bench.data.batching import Batch
         from gapbench.bench.tasks.generation import decode
 
@@ -197,7 +197,7 @@ class Generation(TaskKind[GenerationTask]):
         }
 
     def metric_inputs(self, task: GenerationTask, outputs: Outputs, subset: EvalSubset) -> Inputs:
-        """Return numbers of each target token and, at the end, texts with their references."""
+        """Return values of each target token and, at the end, texts with their references."""
         inputs: dict[str, tuple[Any, ...] | None] = {
             "tokens": tuple(outputs[name] for name in ("loss", "confidence", "correct"))
         }
@@ -209,7 +209,7 @@ class Generation(TaskKind[GenerationTask]):
     def score(
         self, task: GenerationTask, outputs: Outputs, subset: EvalSubset, names: Sequence[str]
     ) -> SplitScores:
-        """Return metrics of the target tokens and of the texts written, these by part too."""
+        """Return metrics of target tokens and of generated texts, the latter also by part."""
         scores = super().score(task, outputs, subset, names)
         written = [name for name in names if get_metric(name).measures == "texts"]
         if not written:
@@ -227,7 +227,7 @@ class Generation(TaskKind[GenerationTask]):
         return {"texts": (given.texts(), rows.columns["references"])}, {}
 
     def final_metrics(self, task: GenerationTask, split: str) -> Sequence[str]:
-        """Return all metrics of a test split; without the dearer ones, of train and validation."""
+        """Return all metrics for a test split, only the cheaper ones for train and validation."""
         names = super().final_metrics(task, split)
         expensive = {m for m in task.metrics[1:] if get_metric(m).measures == "texts"}
         extra = ("perplexity", "token_accuracy", "token_ece")
@@ -252,7 +252,7 @@ class Generation(TaskKind[GenerationTask]):
     def item_values(
         self, metric: Metric, inputs: Inputs, subset: EvalSubset
     ) -> NDArray[np.float64] | None:
-        """Return what each example adds to a score: of target tokens, what all of its own add."""
+        """Return the contribution of each example to a score, summed over its target tokens."""
         values = super().item_values(metric, inputs, subset)
         if values is None or metric.measures != "tokens":
             return values
@@ -261,7 +261,7 @@ class Generation(TaskKind[GenerationTask]):
         return centred(score, _sums(values - score, tokens) / tokens.mean())
 
     def table(self, outputs: Outputs, subset: EvalSubset) -> pa.Table:
-        """Return the text written for each input, and its mean loss over references' tokens."""
+        """Return the text generated for each input, and the mean loss over its references."""
         split, tokens = _split(subset), _tokens(subset)
         return pa.table(
             {
@@ -276,7 +276,7 @@ class Generation(TaskKind[GenerationTask]):
 def _parts(task: GenerationTask, place: str, table: Table) -> list[str] | None:
     """Return the part that each row belongs to, "" for none; None if the split has no parts."""
     name = task.generation.parts
-    # Only test rows need them: published training rows often lack the column.
+    # Only test rows need parts: published training rows often lack the column.
     if name is None or (name not in table and place != place_of(task, "test")):
         return None
     return [str(value or "") for value in column(place, table, name)]
@@ -288,14 +288,14 @@ def _split(subset: EvalSubset) -> CausalSplit:
 
 
 def _tokens(subset: EvalSubset) -> NDArray[np.int64]:
-    """Return the target tokens of each example, in all of its references."""
+    """Return the target tokens of each example, over all of its references."""
     split = _split(subset)
     counts = split.target_counts[subset.sequences]
     return _sums(counts, np.diff(split.sequence_offsets)[subset.examples])
 
 
 def _sums(values: NDArray[Any], sizes: NDArray[np.int64]) -> NDArray[Any]:
-    """Return the sum of each run of values; ``sizes`` of them, none 0, follow one another."""
+    """Return the sum of each consecutive group of values with the given ``sizes``, none 0."""
     sums: NDArray[Any] = np.add.reduceat(values, np.cumsum(sizes) - sizes)
     return sums
 

@@ -1,8 +1,8 @@
-"""What must be true of the tokens of inputs, whatever the kind of task.
+"""Requirements on the tokens of inputs, for every kind of task.
 
-An input has a token to predict from, and no token that the backbone does not have. Words in a text
-that look like a special token, such as ``</s>`` in HTML, are text: models count end tokens, or read
-their answer at one. Prompts are an exception, so that they can have the marks of a chat.
+An input needs a token to predict from, and only tokens that the backbone knows. Words in a text
+that look like a special token, such as ``</s>`` in HTML, are read as text, because models count end
+tokens or read their answer at one. Prompts are an exception, so that they can contain chat markers.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ _STRUCTURE = ("bos_token", "eos_token", "pad_token", "cls_token", "sep_token")
 def require_tokens(
     place: str, what: str, numbers: NDArray[np.int64], sizes: Sequence[int] | NDArray[Any]
 ) -> None:
-    """Refuse inputs without a token: what a model says of them depends on their neighbours.
+    """Refuse inputs without a token: their predictions would depend on their neighbours.
 
     Args:
-        place: how messages name the split.
-        what: how they name the inputs.
-        numbers: of each input's row.
-        sizes: of each input, tokens from which the model predicts.
+        place: name of the split in messages.
+        what: name of the inputs in messages.
+        numbers: row number of each input.
+        sizes: number of tokens of each input from which the model predicts.
 
     Raises:
-        DataError: naming how many there are, and the first.
+        DataError: naming their number and the first.
     """
     empty = np.flatnonzero(np.asarray(sizes) == 0)
     if len(empty):
         raise DataError(
             f"{place}: {len(empty)} of {len(numbers)} {what} have no tokens, the first in row "
-            f"{numbers[empty[0]]}: the backbone's tokenizer puts none before a text, so that there "
-            "is nothing to predict from; give them some text, take out the rows, or give a "
-            "backbone whose texts begin with a token"
+            f"{numbers[empty[0]]}: the backbone's tokenizer puts none before a text, so there "
+            "is nothing to predict from; give them some text, remove the rows, or give a "
+            "backbone that begins texts with a token"
         )
 
 
@@ -52,7 +52,7 @@ def require_known(place: str, arrays: Arrays, reader: Reader) -> None:
     """Refuse token ids and segments for which the backbone has no embedding.
 
     Raises:
-        DataError: naming the token, its id, and what the backbone has.
+        DataError: naming the token, its id, and the size of the embedding.
     """
     top = int(arrays["input_ids"].max())
     if reader.vocabulary is not None and top >= reader.vocabulary:
@@ -66,7 +66,7 @@ def require_known(place: str, arrays: Arrays, reader: Reader) -> None:
     if reader.segments is not None and segment >= reader.segments:
         raise DataError(
             f"{place}: the tokenizer marks texts with the segments 0 to {segment}, but the "
-            f"backbone has {reader.segments} ('type_vocab_size'); take 'token_type_ids' out of "
+            f"backbone has {reader.segments} ('type_vocab_size'); remove 'token_type_ids' from "
             "'model_input_names' in its tokenizer_config.json, or give its own tokenizer"
         )
 
@@ -78,20 +78,20 @@ def tokenised(
     tokenizer: Any,
     **settings: Any,
 ) -> Iterator[tuple[slice, bool, Any]]:
-    """Tokenise neighbouring rows together, with special tokens in their texts as plain text.
+    """Tokenise rows in groups, and read special tokens in their texts as plain text.
 
     Args:
-        place: how messages name the split.
-        numbers: of each row, (n,).
-        columns: texts, each of length n.
-        tokenizer: of the backbone.
-        settings: for the tokenizer.
+        place: name of the split in messages.
+        numbers: number of each row, (n,).
+        columns: columns of texts, each of length n.
+        tokenizer: tokenizer of the backbone.
+        settings: settings of the tokenizer.
 
     Yields:
-        Some rows; whether their texts hold special tokens; what the tokenizer returns for them.
+        A group of rows; whether their texts hold special tokens; the tokenizer's output for them.
 
     Raises:
-        DataError: if the tokenizer makes a special token of a text even so.
+        DataError: if the tokenizer still makes a special token of a text.
     """
     for rows, special in _stretches(columns, tokenizer):
         plain = {"split_special_tokens": True, "return_special_tokens_mask": True}
@@ -130,5 +130,5 @@ def _require_plain(place: str, numbers: NDArray[np.int64], made: Any, tokenizer:
             raise DataError(
                 f"{place}, row {numbers[owner]}: a text holds "
                 f"{tokenizer.convert_ids_to_tokens(own)!r}, which the backbone's tokenizer reads "
-                "as its own mark even as plain text; write it differently, or take out the row"
+                "as a special token even in plain text; write it differently, or remove the row"
             )

@@ -1,4 +1,4 @@
-"""What classification and regression share: one sequence an example, one head, one target."""
+"""Base of classification and regression: one sequence, one head, one target per example."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _ROWS_AT_ONCE = 1000
 MOST_NUMBERED_CLASSES = 20
-"""More distinct numbers than this are values, not classes, if nobody says otherwise."""
+"""More distinct numbers than this are values, not classes, unless the user says otherwise."""
 
 
 class LabelledTask(Task):
@@ -48,7 +48,7 @@ class Labels(TaskKind[TaskT]):
     init_option = "label"
 
     def encode(self, task: TaskT, place: str, rows: Rows, reader: Reader) -> Arrays:
-        """Tokenise each text or pair, cut at the end if it is too long."""
+        """Tokenise each text or pair, cut at the end if too long."""
         limit = min(task.max_length, reader.window)
         texts = list(rows.columns.values())
         settings = {"truncation": True, "max_length": limit}
@@ -89,7 +89,7 @@ class Labels(TaskKind[TaskT]):
         return float(target_losses(logits, targets, task.loss).mean())
 
     def table(self, outputs: Outputs, subset: EvalSubset) -> pa.Table:
-        """Return label, logits and, where known, the truth."""
+        """Return the label, logits and, where known, the truth."""
         columns: dict[str, Any] = label_columns(outputs, subset)
         truth = subset.split.truth
         if truth is not None:
@@ -99,26 +99,26 @@ class Labels(TaskKind[TaskT]):
 
 
 def are_values(labels: Sequence[Any]) -> bool:
-    """Whether labels are numbers of which some are not whole, or too many differ for classes."""
+    """Whether labels are numbers, and some are not whole or too many are distinct for classes."""
     numbers = numbers_of(labels)
     parted = any(not float(number).is_integer() for number in numbers)
     return len(numbers) == len(labels) and (parted or len({*numbers}) > MOST_NUMBERED_CLASSES)
 
 
 def numbers_of(labels: Sequence[Any]) -> list[float]:
-    """Return those of the labels that are numbers."""
+    """Return the labels that are numbers."""
     return [v for v in labels if isinstance(v, int | float) and not isinstance(v, bool)]
 
 
 def _flat(parts: list[Any], name: str, dtype: type[np.integer[Any]]) -> NDArray[Any]:
-    """Return one number a token, of all sequences."""
+    """Return one value per token, for all sequences."""
     return np.fromiter(
         (number for part in parts for sequence in part[name] for number in sequence), dtype
     )
 
 
 def label_columns(outputs: Outputs, subset: EvalSubset) -> dict[str, Any]:
-    """Return the row number, the label and each logit of every example; null where it is NaN."""
+    """Return the row number, label and logits of every example, with null for NaN."""
     columns = {
         "example_id": subset.split.example_ids[subset.examples],
         "label": subset.targets,
@@ -128,7 +128,7 @@ def label_columns(outputs: Outputs, subset: EvalSubset) -> dict[str, Any]:
 
 
 def _cut(rows: Rows, lengths: NDArray[np.int64], limit: int, reader: Reader) -> NDArray[np.bool_]:
-    """Return which texts the tokenizer cut, (n,); only those of full length may be."""
+    """Return which texts the tokenizer cut, (n,); only full-length ones can be."""
     cut = lengths >= limit
     full = np.flatnonzero(cut)
     if len(full):

@@ -1,4 +1,4 @@
-"""What generation and choice share: prompts with continuations, scored token by token."""
+"""Base of generation and choice: prompts with continuations, scored token by token."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class PromptedTask(Task):
 
     prompt: str | None = Field(
         default=None,
-        description="the input with each {column} filled in; None: the text columns, one a line",
+        description="the input with each {column} filled in; None: the text columns, one per line",
     )
 
     @property
     def written(self) -> int | None:
-        """Most tokens that are decoded after a prompt; None if none are."""
+        """Largest number of tokens decoded after a prompt; None if none are."""
         return None
 
     @model_validator(mode="after")
     def _check_prompt(self) -> Self:
-        """Allow the columns and no more: a format may also ask for attributes, or for gigabytes."""
+        """Allow only the columns: a format could also ask for attributes, or for gigabytes."""
         way_out = "write {column}, and {{ for a brace"
         columns = f"field 'prompt' does not fit the columns {list(self.text)}"
         try:
@@ -50,7 +50,9 @@ class PromptedTask(Task):
             raise ValueError(f"{columns}: {error}; {way_out}") from None
         for _, name, form, conversion in parts:
             if name is not None and (name not in self.text or form or conversion):
-                raise ValueError(f"{columns}: {name!r} is none of them, or has a format; {way_out}")
+                raise ValueError(
+                    f"{columns}: {name!r} is not one of them, or has a format; {way_out}"
+                )
         return self
 
     def fill(self, texts: Sequence[str]) -> str:
@@ -63,7 +65,7 @@ class PromptedTask(Task):
         """Return the prompt of every row.
 
         Raises:
-            DataError: if a text column is missing, or holds something else.
+            DataError: if a text column is missing, or does not hold text.
         """
         columns = [text_column(place, table, name) for name in self.text]
         return [self.fill(texts) for texts in zip(*columns, strict=True)]
@@ -83,14 +85,14 @@ def encode_pairs(
     not fit are cut at their beginning; continuations never are.
 
     Args:
-        task: leaves room for what is decoded, if anything is.
+        task: task that sets the room for decoded tokens.
         place: name of the split in messages.
         examples: pairs of prompt and continuation, at least one each.
         numbers: row number of each example in the split.
         reader: tokeniser and window of the backbone.
 
     Raises:
-        DataError: if a continuation does not fit the window, or nothing can stand before it.
+        DataError: if a continuation, or a token before it, does not fit the window.
     """
     limits = _Limits.of(task, reader)
     ending = _ending(task, reader.tokenizer)
@@ -126,10 +128,10 @@ class _Limits:
     """The largest numbers of tokens.
 
     Attributes:
-        whole: most tokens of a sequence.
-        given: most tokens of a prompt, so that there is room for the tokens decoded after it.
-        window: tokens that the backbone can read, for messages.
-        first: the token that every text begins with, in a list; empty if there is none.
+        whole: limit for a sequence.
+        given: limit for a prompt, which leaves room for decoded tokens.
+        window: number of tokens that the backbone can read, for messages.
+        first: list with the token that begins every text; empty if there is none.
     """
 
     whole: int
@@ -142,7 +144,7 @@ class _Limits:
         """Return the limits of a task for a backbone.
 
         Raises:
-            DataError: if texts may be so long that there is no place for a prompt.
+            DataError: if the longest text leaves no room for a prompt.
         """
         whole, first = min(task.max_length, reader.window), _first_token(reader.tokenizer)
         given = whole
@@ -152,8 +154,8 @@ class _Limits:
                 raise DataError(
                     f"task {task.name!r}: field 'generation.decoding.max_new_tokens' is "
                     f"{task.written}, "
-                    f"but the backbone has places for {reader.positions} tokens, those of the "
-                    "prompt included; lower it, or give another backbone"
+                    f"but the backbone has {reader.positions} positions, including those of the "
+                    "prompt; lower it, or give another backbone"
                 )
         return cls(whole, given, reader.window, first)
 
@@ -161,36 +163,36 @@ class _Limits:
         """Return a prompt with its first token, cut where it does not fit before its target.
 
         Args:
-            where: name of the two in messages.
+            where: name of prompt and target in messages.
             prompt: token ids without special tokens.
-            target: likewise, with the token that ends it.
+            target: token ids, with the token that ends the text.
 
         Raises:
             DataError: if there is no target, or no room for it.
         """
         if not target:
             raise DataError(
-                f"{where}: it has no tokens: the tokenizer drops its characters; take out the row, "
+                f"{where}: it has no tokens: the tokenizer drops its characters; remove the row, "
                 "or give another backbone"
             )
         left = min(self.whole - len(target), self.given) - len(self.first)
         if left < 0 or not (self.first or left):
             raise DataError(
                 f"{where}: it has {len(target)} tokens, but a sequence may have {self.whole}, with "
-                "at least one before it; raise 'max_length' (the backbone's window is "
-                f"{self.window}), or take out the row"
+                "at least one before the target; raise 'max_length' (the backbone's window is "
+                f"{self.window}), or remove the row"
             )
         return self.first + (prompt[-left:] if left else [])
 
 
 def _first_token(tokenizer: Any) -> list[int]:
-    """Return the token that the tokenizer begins every text with, in a list; empty if none."""
+    """Return a list with the token that begins every text; empty if there is none."""
     made = tokenizer("a")["input_ids"]
     return [made[0]] if made and made[0] == tokenizer.bos_token_id else []
 
 
 def _ending(task: PromptedTask, tokenizer: Any) -> list[int]:
-    """Return the token that ends a text which is generated, in a list; empty for choices.
+    """Return a list with the token that ends a generated text; empty for choices.
 
     Raises:
         BackboneError: if there is no such token.
@@ -198,7 +200,7 @@ def _ending(task: PromptedTask, tokenizer: Any) -> list[int]:
     if task.written is not None and tokenizer.eos_token_id is None:
         raise BackboneError(
             f"backbone {tokenizer.name_or_path!r}: its tokenizer has no end-of-text token, which "
-            f"texts of task {task.name!r} end with; name one of its words as 'eos_token' in its "
+            f"task {task.name!r} needs; name one of its tokens as 'eos_token' in its "
             "tokenizer_config.json"
         )
     return [] if task.written is None else [tokenizer.eos_token_id]
@@ -214,11 +216,11 @@ def _all_tokenised(
 def _tokenised(
     pairs: Sequence[tuple[str, str]], tokenizer: Any
 ) -> list[tuple[list[int], list[int]]]:
-    """Return prompt and continuation tokens, as they are in the text of both together."""
+    """Return prompt and continuation tokens, as tokenised in the joined text."""
     texts = [f"{prompt} {target}" for prompt, target in pairs]
     prompts = [prompt for prompt, _ in pairs]
     whole, alone = (
-        # Not verbose: too long ones are cut, or refused, elsewhere.
+        # Not verbose: texts that are too long are cut or refused elsewhere.
         tokenizer(each, add_special_tokens=False, verbose=False)["input_ids"]
         for each in (texts, prompts)
     )
@@ -229,10 +231,10 @@ def _tokenised(
 
 
 def _boundary(ids: list[int], given: list[int], tokenizer: Any) -> int:
-    """Return where in ``ids`` the text of the tokens ``given`` ends.
+    """Return the index in ``ids`` where the text of the tokens ``given`` ends.
 
-    It is found by reading tokens back, since a token may join the end of the prompt with the space
-    behind it, and places in the text are wrong where a tokenizer drops characters.
+    It is found by decoding tokens, since a token may join the end of the prompt with the next
+    space, and character offsets are wrong if a tokenizer drops characters.
     """
     if ids[: len(given)] == given:
         return len(given)

@@ -44,7 +44,7 @@ class Regression(Labels[RegressionTask]):
     Task = RegressionTask
 
     def infers(self, labels: Sequence[Any]) -> bool:
-        """Whether labels are numbers that are no classes."""
+        """Whether labels are numbers that cannot be classes."""
         return are_values(labels)
 
     def from_labels(self, column: str, labels: Sequence[Any]) -> dict[str, Any]:
@@ -70,7 +70,7 @@ class Regression(Labels[RegressionTask]):
         return {"values": (given.values(), rows.targets)}, {}
 
     def best_possible(self, task: RegressionTask, test: EncodedSplit) -> Truth | None:
-        """Return what the true means score."""
+        """Return the scores of the true means."""
         if test.truth is None:
             return None
         main = task.metrics[0]

@@ -1,14 +1,14 @@
 """Extractive question answering: the answer is a span of a context, read in windows.
 
-Training is on every window; one that does not hold the whole answer is to point at token 0, which
-stands for no answer. A question's answer is the best span of all its windows, cut out of the
-context as it was written.
+Training is on every window; the target of a window without the whole answer is token 0,
+which means no answer. A question's answer is the best span of all its windows, cut out of the
+original context.
 
 Source: Devlin et al. 2019, BERT, sections 4.2 and 4.3, and its script for SQuAD.
 Deviations:
 1. All spans are compared; the script compares those between its 20 best starts and 20 best ends.
-2. No answer (version 2.0) must score higher than the best span: a threshold of 0, as in the script
-   by default; the paper tunes it on the development set, which here is the test set.
+2. Version 2.0 predicts no answer if that scores higher than the best span: a threshold of 0, the
+   default of the script. The paper tunes it on the development set, which is the test set here.
 """
 
 from __future__ import annotations
@@ -43,12 +43,14 @@ if TYPE_CHECKING:
 
 
 class Search(FrozenModel):
-    """How an answer is looked for in a context that may be longer than the backbone's window."""
+    """How an answer is searched in a context that may be longer than the backbone's window."""
 
-    version: Literal["1.1", "2.0"] = Field(description="of SQuAD; 2.0 has questions without answer")
-    stride: int = Field(default=128, ge=1, le=10**6, description="tokens by which windows overlap")
+    version: Literal["1.1", "2.0"] = Field(
+        description="SQuAD version; 2.0 has unanswerable questions"
+    )
+    stride: int = Field(default=128, ge=1, le=10**6, description="overlap of windows in tokens")
     max_answer_tokens: int = Field(
-        default=30, ge=1, le=10**6, description="longest answer predicted"
+        default=30, ge=1, le=10**6, description="longest predicted answer in tokens"
     )
 
 
@@ -69,18 +71,18 @@ class SpanTask(Task):
 
     @property
     def n_outputs(self) -> int:
-        """Return two: the ends of a span."""
+        """Return 2, for the two ends of a span."""
         return 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class SpanSplit(GroupedSplit):
-    """Each example is a question, with one sequence a window of its context.
+    """Each example is a question with one sequence per window of its context.
 
     Attributes:
-        spans: (sequences, 2) first and last token of the answer; 0, 0 where it is not inside.
-        context: (sequences, 2) first token of the context, and the one after its last.
-        characters: (all tokens, 2) start and end of every context token in the context's text.
+        spans: (sequences, 2) first and last token of the answer; 0, 0 if it is not inside.
+        context: (sequences, 2) first token of the context, and the token after its last.
+        characters: (all tokens, 2) start and end of every context token in the text.
     """
 
     spans: Indices
@@ -89,7 +91,7 @@ class SpanSplit(GroupedSplit):
 
     @property
     def target_counts(self) -> Indices:
-        """Two of every sequence: the start and the end."""
+        """Two per sequence: the start and the end."""
         return np.full(len(self.lengths), 2)
 
     def inputs_and_targets(self, sequences: Indices) -> tuple[Arrays, NDArray[Any]]:
@@ -104,7 +106,7 @@ class Span(TaskKind[SpanTask]):
     Split: ClassVar[type[EncodedSplit]] = SpanSplit
 
     def read(self, task: SpanTask, place: str, table: Table) -> Rows:
-        """Return questions, contexts and accepted answers; targets tell which have an answer."""
+        """Return questions, contexts and accepted answers; targets show which have an answer."""
         questions, contexts = (text_column(place, table, name) for name in task.text)
         answers = [
             _answers(task, f"{place}, row {row}", given, context)
@@ -128,10 +130,10 @@ class Span(TaskKind[SpanTask]):
         return encode_windows(task, place, rows, reader)
 
     def outputs(self, method: AnyMethod, state: TrainState, subset: EvalSubset) -> Outputs:
-        """Return the loss of each window, and what the runs answer to each question.
+        """Return the loss of each window, and each run's answer to each question.
 
         ``loss`` (runs, sequences), and (runs, examples) each: ``score`` of the best span,
-        ``null_score`` of no answer, and ``start`` and ``stop``, the characters of the answer in its
+        ``null_score`` of no answer, and ``start`` and ``stop``, the answer's characters in its
         context, equal for no answer.
         """
         from gapbench.bench.adaptation.losses import target_losses
@@ -154,7 +156,7 @@ class Span(TaskKind[SpanTask]):
         )
 
     def metric_inputs(self, task: SpanTask, outputs: Outputs, subset: EvalSubset) -> Inputs:
-        """Return the answers with the accepted ones."""
+        """Return the answers and the accepted answers."""
         held = _split(subset).texts
         accepted = [held[example]["answers"] for example in subset.examples]
         return {"spans": (_texts(outputs, subset), accepted, task.span.version)}
@@ -162,12 +164,12 @@ class Span(TaskKind[SpanTask]):
     def read_outputs(
         self, task: SpanTask, given: Predictions, table: Table, rows: Rows
     ) -> tuple[Inputs, Scores]:
-        """Return the answers of a file with the accepted ones."""
+        """Return the answers of a file and the accepted answers."""
         accepted = [[text for _, text in answers] for answers in rows.columns["answers"]]
         return {"spans": (given.texts(table.get("id")), accepted, task.span.version)}, {}
 
     def table(self, outputs: Outputs, subset: EvalSubset) -> pa.Table:
-        """Return each answer, empty for none, with the scores of the best span and of none."""
+        """Return each answer, empty for none, with the scores of the best span and of no answer."""
         return pa.table(
             {
                 "example_id": subset.split.example_ids[subset.examples],
@@ -181,11 +183,12 @@ class Span(TaskKind[SpanTask]):
 def best_spans(logits: Tensor, longest: int) -> dict[str, Tensor]:
     """Return the best span of each sequence: the highest sum of a start's and an end's logit.
 
-    The end is not before the start, and the span has at most ``longest`` tokens. Token 0 is none.
+    The end is not before the start, and the span has at most ``longest`` tokens. Token 0 is not in
+    a span.
 
     Args:
-        logits: (..., 2, tokens) of starts and ends.
-        longest: most tokens of a span.
+        logits: logits of starts and ends, (..., 2, tokens).
+        longest: largest number of tokens in a span.
 
     Returns:
         ``score``, ``first`` and ``last`` token, (...) each.
@@ -201,12 +204,12 @@ def best_spans(logits: Tensor, longest: int) -> dict[str, Tensor]:
 
 
 def _answers(task: SpanTask, where: str, given: Any, context: str) -> list[Answer]:
-    """Return the accepted answers of a row, which must be where they are said to be."""
+    """Return the accepted answers of a row, checked against their positions."""
     found = _pairs(given)
     if found is None:
         raise DataError(
-            f"{where}: column {task.label!r} holds {str(given)[:80]!r}, expected texts and where "
-            "they start, such as {'text': ['Paris'], 'answer_start': [17]}"
+            f"{where}: column {task.label!r} holds {str(given)[:80]!r}, expected texts and their "
+            "starts, such as {'text': ['Paris'], 'answer_start': [17]}"
         )
     if not found and task.span.version == "1.1":
         raise DataError(
@@ -218,14 +221,14 @@ def _answers(task: SpanTask, where: str, given: Any, context: str) -> list[Answe
         if there != text or not text.strip():
             raise DataError(
                 f"{where}: column {task.label!r} says that {text[:40]!r} starts at character "
-                f"{start} of the context, but {there[:40]!r} is there; give the text as it stands "
-                "in the context, and its place in characters, counted from 0"
+                f"{start} of the context, but {there[:40]!r} is there; give the text exactly as in "
+                "the context, and its position in characters, counted from 0"
             )
     return found
 
 
 def _pairs(given: Any) -> list[Answer] | None:
-    """Return starts with their texts, None if that is not what is given."""
+    """Return starts with their texts, None if the value has another form."""
     if not isinstance(given, Mapping) or not {"text", "answer_start"} <= set(given):
         return None
     texts, starts = given["text"], given["answer_start"]
@@ -242,10 +245,10 @@ def _by_question(windows: Outputs, subset: EvalSubset, *, refusing: bool) -> Out
     """Return the best span of all windows of a question, in characters of its context.
 
     Args:
-        windows: outputs of every window, (runs, sequences) each.
-        subset: tells which windows belong to which question.
-        refusing: whether a question is left without answer where the lowest score of none, of all
-            its windows, is higher than that of the best span.
+        windows: outputs of all windows, (runs, sequences) each.
+        subset: questions and their windows.
+        refusing: whether a question gets no answer if its lowest no-answer score over all windows
+            is higher than the score of its best span.
     """
     split = _split(subset)
     counts = np.diff(split.sequence_offsets)[subset.examples]
@@ -267,7 +270,7 @@ def _by_question(windows: Outputs, subset: EvalSubset, *, refusing: bool) -> Out
 
 
 def _character(split: SpanSplit, tokens: NDArray[np.int64], side: int) -> NDArray[np.int64]:
-    """Return the first (side 0) character of tokens, or the one after the last (side 1)."""
+    """Return the first character of tokens (side 0), or the one after the last (side 1)."""
     places: NDArray[np.int64] = split.characters[tokens, side].astype(np.int64)
     return places
 

@@ -1,7 +1,7 @@
-"""Windows: a context that may be long, read in overlapping parts, each of them after its question.
+"""Windows: a long context is read in overlapping parts, each after its question.
 
-Only the context is cut. Where an answer lies is kept by token for training, and by character so
-that a predicted span can be cut out of the context as it was written.
+Only the context is cut. Answer positions are kept by token for training, and by character so that
+a predicted span can be cut out of the original context.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Answer = tuple[int, str]
 
 @dataclass(frozen=True)
 class _Window:
-    """One sequence: its tokens, where the context is in them, and where the answer."""
+    """One sequence: its tokens, and the positions of context and answer in them."""
 
     ids: NDArray[np.int32]
     types: NDArray[np.int8]
@@ -40,17 +40,17 @@ def encode_windows(task: SpanTask, place: str, rows: Rows, reader: Reader) -> Ar
     """Tokenise every question with each window of its context.
 
     Args:
-        task: says how long a window is, and by how many tokens neighbours overlap.
+        task: task that sets the length and overlap of windows.
         place: name of the split in messages.
         rows: ``question``, ``context`` and ``answers`` (lists of `Answer`) of every example; the
-            first answer is the one to train on.
-        reader: its tokenizer must give the characters of each token.
+            first answer is trained on.
+        reader: reader with a tokenizer that gives the characters of each token.
 
     Returns:
         The arrays of `bench.tasks.kinds.span.SpanSplit`, without targets and row numbers.
 
     Raises:
-        DataError: if a question leaves no room for its context, or one of them has no tokens.
+        DataError: if a question leaves no room for its context, or either has no tokens.
     """
     _check_room(task, place, rows, reader)
     settings = {
@@ -67,7 +67,7 @@ def encode_windows(task: SpanTask, place: str, rows: Rows, reader: Reader) -> Ar
         for part, _, encoded in made
         for example in _windows(place, rows.take(np.arange(part.start, part.stop)), encoded)
     ]
-    # A first token of the context would be the one that stands for no answer.
+    # Otherwise the first token of the context would be the one that means no answer.
     before = [example[0].context[0] for example in examples]
     require_tokens(place, "questions", rows.numbers, before)
     windows, counts = [each for example in examples for each in example], list(map(len, examples))
@@ -81,7 +81,7 @@ def encode_windows(task: SpanTask, place: str, rows: Rows, reader: Reader) -> Ar
         "spans": np.array([window.span for window in windows], dtype=np.int64),
     }
     types = np.concatenate([window.types for window in windows])
-    if len(types):  # else the backbone has no segments
+    if len(types):  # otherwise the backbone has no segments
         arrays["token_type_ids"] = types
     stored = [
         {"context": context, "answers": [text for _, text in answers]}
@@ -91,7 +91,7 @@ def encode_windows(task: SpanTask, place: str, rows: Rows, reader: Reader) -> Ar
 
 
 def _windows(place: str, rows: Rows, encoded: Any) -> list[list[_Window]]:
-    """Return the windows of each example, from what the tokenizer returns for them."""
+    """Return the windows of each example from the tokenizer's output."""
     owners: list[int] = encoded["overflow_to_sample_mapping"]
     types = encoded.get("token_type_ids")
     made: list[list[_Window]] = [[] for _ in range(len(rows))]
@@ -100,7 +100,7 @@ def _windows(place: str, rows: Rows, encoded: Any) -> list[list[_Window]]:
         if 1 not in sides:
             raise DataError(
                 f"{place}, row {rows.numbers[example]}: the context has no token that the backbone "
-                "knows; take out the row"
+                "knows; remove the row"
             )
         first, stop = sides.index(1), len(sides) - sides[::-1].index(1)
         characters = np.array(encoded["offset_mapping"][sequence], dtype=np.int32)
@@ -119,7 +119,7 @@ def _windows(place: str, rows: Rows, encoded: Any) -> list[list[_Window]]:
 
 
 def _check_room(task: SpanTask, place: str, rows: Rows, reader: Reader) -> None:
-    """Refuse questions after which a window could not move on."""
+    """Refuse questions that leave no room for a window to advance."""
     limit = min(task.max_length, reader.window)
     special = reader.tokenizer.num_special_tokens_to_add(pair=True)
     tokens = reader.tokenizer(rows.columns["question"], add_special_tokens=False)["input_ids"]
@@ -130,7 +130,7 @@ def _check_room(task: SpanTask, place: str, rows: Rows, reader: Reader) -> None:
                 f"{place}, row {number}: the question has {len(question)} tokens, which leaves "
                 f"{max(room, 0)} of {limit} to the context, but windows overlap by "
                 f"{task.span.stride}; raise 'max_length' (the backbone's window is "
-                f"{reader.window}), lower 'span.stride', or take out the row"
+                f"{reader.window}), lower 'span.stride', or remove the row"
             )
 
 
@@ -141,14 +141,14 @@ def _span(
 
     Args:
         characters: start and end of each context token of the window, in characters, (tokens, 2).
-        answer: its start and its text; blanks around it do not count.
+        answer: start and text of the answer; surrounding blanks do not count.
         first: first token of the context.
-        ends: whether the window begins, and ends, where the whole context does.
+        ends: whether the window includes the first, and the last, token of the whole context.
     """
     start, text = answer
     start, stop = start + len(text) - len(text.lstrip()), start + len(text.rstrip())
     starts, stops = characters.T
-    # A tokenizer may drop characters, so that those at an end of the context belong to no token.
+    # A tokenizer may drop characters, so those at an end of the context may belong to no token.
     whole = (ends[0] or starts[0] <= start) and (ends[1] or stop <= stops[-1])
     head = int(np.searchsorted(stops, start, side="right"))
     tail = int(np.searchsorted(starts, stop, side="left")) - 1

@@ -129,5 +129,5 @@ def test_stack_that_kills_every_worker_fails_with_its_cause(small: SmallSuite) -
     assert queue.statuses == {Status.FAILED: 1}
     record = Store(small.results).find(run)
     assert record is not None
-    cause = "3 worker processes died at it; the last was killed by signal 9 (SIGKILL)"
+    cause = "3 worker processes died on it; the last one was killed by signal 9 (SIGKILL)"
     assert record.detail == cause

@@ -97,5 +97,5 @@ def test_worker_killed_for_memory(
     died = [event["cause"] for event in events(log.path) if event["event"] == "worker_died"]
     assert died == ["was killed by the system, which ran out of memory"] * times
     details = [record.detail for record in store.records() if isinstance(record, Record)]
-    given_up = f"{times} worker processes died at it; the last {died[0]}"
+    given_up = f"{times} worker processes died on it; the last one {died[0]}"
     assert details == ([None, None] if seeds == 2 else [given_up])

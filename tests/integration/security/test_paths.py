@@ -308,11 +308,11 @@ def test_manifest_that_leads_elsewhere_is_refused(
     content["items"]["data/animals"]["files"][path] = {"sha256": "0", "bytes": 1}
     content["items"]["data/animals"]["source"] = {"files": "others"}
     manifest.write_text(json.dumps(content))
-    with pytest.raises(StoreError, match="is no manifest that can be read"):
+    with pytest.raises(StoreError, match="is not a readable manifest"):
         load(mirror)
     answer = call(capsys, *arguments)
     assert answer.code == 2
-    assert "is no manifest that can be read" in answer.err
+    assert "is not a readable manifest" in answer.err
     assert victim.read_text() == "precious"
 
 
