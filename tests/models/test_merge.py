@@ -3,6 +3,7 @@
 import copy
 
 import numpy as np
+import peft
 import pytest
 import torch
 
@@ -116,13 +117,18 @@ def test_merge_of_an_ensemble_says_what_to_do(make_backbone: MakeBackbone) -> No
 
 
 def test_merge_of_a_peft_type_without_a_plain_form_gives_pefts_reason(
-    make_backbone: MakeBackbone,
+    make_backbone: MakeBackbone, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PEFT itself knows which of its types cannot be folded in, and why."""
-    runs = make_runs("peft:SHADOW", precision="fp32")
+
+    def refuse(_: object) -> None:
+        raise NotImplementedError("it has no plain form")
+
+    runs = make_runs("peft:LORA", precision="fp32")
     backbone = load_backbone(make_backbone("gpt2"), runs)
     method, state = set_up(runs, backbone, random_data(), CPU)
-    with pytest.raises(MergeError, match="'peft:SHADOW': ShadowPEFT cannot be merged"):
+    monkeypatch.setattr(peft.PeftModel, "merge_and_unload", refuse, raising=False)
+    with pytest.raises(MergeError, match="'peft:LORA': it has no plain form"):
         method.merge(state, 0)
 
 

@@ -54,7 +54,8 @@ def results(root: Path) -> dict[str, Any]:
 def test_cache_cut_off_anywhere_is_made_again(small: SmallSuite, capsys: Capture) -> None:
     """Whatever is left of the cached files, splits are the same, and the files are mended."""
     before = call(capsys, "check", *small.planning, "--json").json
-    paths = [path for path in cache_folder().rglob("*") if path.is_file()]
+    files = [path for path in cache_folder().rglob("*") if path.is_file()]
+    paths = [path for path in files if path.stem != "measured"]  # times differ each time
     assert {path.suffix for path in paths} == {".safetensors", ".json"}
     whole = {path: path.read_bytes() for path in paths}
     draw = random.Random(6)  # noqa: S311 - not for secrets
