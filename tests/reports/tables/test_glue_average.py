@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from scipy.special import logit
 
 from gapbench.bench.config.run import Run
 from gapbench.bench.config.task import load as load_task
@@ -80,7 +81,10 @@ def test_interval_of_the_average_adds_the_variances_of_tasks(tmp_path: Path) -> 
     (row,) = average(tmp_path)
     assert row["score"] == pytest.approx(BY_HAND + 0.05)
     half = 2.262 * 0.05 / 3  # t quantile of nine degrees of freedom, one of each task
-    assert row["score_ci_high"] - row["score"] == pytest.approx(half, rel=1e-3)
+    low, width = -2 / 9, 11 / 9  # possible means: two of nine tasks may reach -1, all of them 1
+    mean, *ends = ((row[name] - low) / width for name in ("score", "score_ci_low", "score_ci_high"))
+    reach = half / width / (mean * (1 - mean))  # in log odds
+    assert logit(ends) - logit(mean) == pytest.approx([-reach, reach], rel=1e-3)
 
 
 @pytest.mark.parametrize("without", ["rte", "mnli"])
