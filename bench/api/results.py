@@ -215,7 +215,7 @@ class Results:
 
         Args:
             out: folder to write to, made where needed; None for ``report`` in the results folder.
-            tasks: report on these tasks alone; likewise ``backbones`` and ``methods``.
+            tasks: tasks to report on, None for all; ``backbones`` and ``methods`` likewise.
             backbones: see ``tasks``.
             methods: see ``tasks``.
             reference: name of the row that others are compared with first; "" for the suite's.
