@@ -53,7 +53,7 @@ class Results:
 
     Attributes:
         path: the folder.
-        outcome: outcome of the call of `run` or `tune` that returned this; None after `load`.
+        outcome: outcome of the call of `run` or `tune` that returned this; empty after `load`.
     """
 
     def __init__(self, path: str | PathLike[str], outcome: Outcome | None = None) -> None:
