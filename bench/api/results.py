@@ -53,7 +53,7 @@ class Results:
 
     Attributes:
         path: the folder.
-        outcome: outcome of the call of `run` or `tune` that returned this; None after `load`.
+        outcome: outcome of the call of `run` or `tune` that returned this; empty after `load`.
     """
 
     def __init__(self, path: str | PathLike[str], outcome: Outcome | None = None) -> None:
@@ -108,9 +108,9 @@ class Results:
     ) -> pd.DataFrame:
         """Return a row for each cell, the best of each task first, with intervals and groups.
 
-        The columns are those of ``leaderboard.csv``. All methods of the folder are compared, also
-        where some alone are asked for; ``reference`` is what others are compared with first, "" for
-        what the suite names.
+        The columns are those of ``leaderboard.csv``. All methods of the folder are compared, even
+        if only some are shown; ``reference`` names the row that others are compared with first, ""
+        means the suite's.
 
         Raises:
             StoreError: if the folder has no such task, backbone or method.
@@ -132,9 +132,9 @@ class Results:
 
         Args:
             first: a method, or "method / variant".
-            second: another one.
-            tasks: on these alone; None on all that both have.
-            backbones: likewise.
+            second: another method.
+            tasks: tasks to compare on; None uses all that both have.
+            backbones: backbones to compare on; None uses all that both have.
             reference: name of the row that others are compared with first; "" for the suite's.
             matters: least difference in score that matters; None for a default by metric.
 
@@ -157,9 +157,9 @@ class Results:
         """Return the report's conclusions: for all tasks of a suite together, then for each task.
 
         Args:
-            tasks: show these alone; likewise ``backbones`` and ``methods``.
-            backbones: these.
-            methods: these; all are compared nevertheless.
+            tasks: tasks to show; None shows all.
+            backbones: backbones to show; None shows all.
+            methods: methods to show; None shows all. All methods are compared in any case.
             reference: name of the row that others are compared with first; "" for the suite's.
             matters: least difference in score that matters; None for a default by metric.
 
@@ -215,7 +215,7 @@ class Results:
 
         Args:
             out: folder to write to, made where needed; None for ``report`` in the results folder.
-            tasks: report on these tasks alone; likewise ``backbones`` and ``methods``.
+            tasks: tasks to report on, None for all; ``backbones`` and ``methods`` likewise.
             backbones: see ``tasks``.
             methods: see ``tasks``.
             reference: name of the row that others are compared with first; "" for the suite's.

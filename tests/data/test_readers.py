@@ -128,7 +128,7 @@ REFUSED = {
         "holds a NUL character",
     ),
     "cut-off JSON": ("rows.jsonl", '{"a": 1}\n{"a":', "line 2, character 6: .*one object"),
-    "an array": ("rows.jsonl", '[{"a": 1}]\n', "line 1 is no object"),
+    "an array": ("rows.jsonl", '[{"a": 1}]\n', "line 1 is not an object"),
 }
 
 
