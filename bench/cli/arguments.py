@@ -138,9 +138,9 @@ def comparison(parser: argparse.ArgumentParser) -> None:
     """Add what methods are compared with, and which difference matters."""
     parser.add_argument(
         "--reference",
-        default="lora",
+        default="",
         metavar="METHOD",
-        help="compare all others with this method first (default: lora)",
+        help="compare all others with this method first (default: what the suite names, else lora)",
     )
     parser.add_argument(
         "--matters",

@@ -122,10 +122,11 @@ def _certainty(verdict: Verdict) -> str:
             return "The data rule out no difference: they are too few to give intervals."
         if verdict.ruled_out <= 0:
             return f"{verdict.reference} is shown to be better than every other method {_TOGETHER}."
+        others = [each.name for each in ranked if each.name != verdict.reference]
+        who = others[0] if len(others) == 1 else f"any of the {len(others)} others"
         return (
-            f"This does not prove them equal. The data rule out that any of the {len(ranked) - 1} "
-            f"others is better by more than {number(verdict.ruled_out)} in {metric(verdict)} "
-            f"{_TOGETHER}."
+            f"This does not prove them equal. The data rule out that {who} is better by more than "
+            f"{number(verdict.ruled_out)} in {metric(verdict)} {_TOGETHER}."
         )
     entry = next((each for each in ranked if each.name == verdict.recommended), None)
     found = entry.to_reference.get("score") if entry else None

@@ -210,7 +210,8 @@ def test_likelihoods_of_classes_are_calibrated_too(tmp_path: Path, capsys: Captu
         for name, values in (("logit", logits), ("prob", calibration.softmax(logits)))
     ]
     report = calibration.calibration_report(logits, targets, 1.0)
-    expected = {name: report[name] for name in ("ece", "ece_equal_mass", "mce", "brier", "nll")}
+    names = ("ece", "ece_classwise", "ece_equal_mass", "ece_floor", "mce", "brier", "nll")
+    expected = {name: report[name] for name in names}
     expected |= classification.score(["accuracy", "matthews_correlation"], logits, targets)
     assert made[0] == pytest.approx(expected)
     assert made[1] == pytest.approx(expected)
