@@ -373,7 +373,7 @@ def test_interval_of_the_error_covers_what_other_items_show_on_average(kind: str
     for _ in range(150):
         values = dict(enumerate(calibration.confidence_error_items(*run) for run in study()))
         scores = {seed: float(each.mean()) for seed, each in values.items()}
-        low, high = estimate(Sample(scores, values)).ends()
+        low, high = estimate(Sample(scores, (values,))).ends()
         hits.append(bool(low <= expected <= high))
     assert 0.9 <= np.mean(hits) <= 0.995
 

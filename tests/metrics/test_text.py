@@ -225,7 +225,7 @@ def test_metric_empty_outputs_score_worst(name: str) -> None:
         ([], [], "0 hypotheses and references for 0"),
         (["a"], [["a"], ["b"]], "1 hypotheses and references for 2"),
         (["a", "b"], [["a"], []], "example 1 has 0 references"),
-        (["a"], [["", " "]], "example 0 has 2 references, none"),
+        (["a"], [["", " "]], "example 0 has 2 references, but none"),
         (["a"], ["a"], "single text 'a'"),
     ],
 )
