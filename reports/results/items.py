@@ -249,7 +249,8 @@ def item_values(table: pa.Table, metric: str) -> Floats | None:
     # A question may have fewer choices than others, and null in their places.
     logits = np.where(np.isnan(logits), -np.inf, logits)
     if metric in _CALIBRATION:
-        return _CALIBRATION[metric](logits, labels)
+        probable = np.isfinite(logits.max(axis=1)).all()  # else some item has no probabilities
+        return _CALIBRATION[metric](logits, labels) if probable else None
     known = get_metric(metric).measures == "labels"
     return get_metric(metric).pseudovalues(np.argmax(logits, axis=1), labels) if known else None
 

@@ -15,7 +15,7 @@ DIAGNOSTICS = (
         figure="blocks",
         title="Blocks that each run trains",
         noun="block",
-        caption="The larger a mark, the further the search moved alpha_hat from 0.",
+        caption="Larger marks: the search moved alpha_hat further from 0.",
         entries="blocks",
         sizes="alpha_hat",
     ),
@@ -32,8 +32,8 @@ DIAGNOSTICS = (
         figure="values",
         title="Pseudo singular values of every layer, largest first",
         noun="value",
-        caption="Dotted: equal values of sum 1, from which a softmax starts. The steeper a line, "
-        "the fewer directions its update uses.",
+        caption="Dotted: equal values with sum 1, where a softmax starts. Steeper lines use "
+        "fewer directions.",
     ),
 )
 
