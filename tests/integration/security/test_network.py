@@ -55,7 +55,7 @@ def test_offline_refuses_a_hub_id_before_any_connection(
     assert answer.code == 2
     assert "would come from the hub (owner/" in answer.err
     assert "--offline forbids" in answer.err
-    assert f"its folder by --{what} DIR" in answer.err
+    assert f"its folder with --{what} DIR" in answer.err
     assert tried == []
     assert not small.results.exists()
     assert not (small.folder / "mirror").exists()
