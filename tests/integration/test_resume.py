@@ -261,8 +261,8 @@ def test_what_is_settled_when_memory_runs_out_is_not_done_again(
         written.append((record.run_hash, record.status))
         write(store, record, *more)
 
-    def one_of_several(attempt: Attempt) -> Iterator[Any]:
-        made = scored(attempt)
+    def one_of_several(attempt: Attempt, *kept: Any) -> Iterator[Any]:
+        made = scored(attempt, *kept)
         yield made[0]
         if len(made) > 1:
             raise torch.OutOfMemoryError("no memory left")

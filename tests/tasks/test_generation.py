@@ -224,7 +224,7 @@ def test_prompt_leaves_room_for_what_is_written(
 def test_decoding_without_room_for_a_prompt_is_refused(decoder: Callable[[str], Path]) -> None:
     """What is written may not fill all places of the model."""
     task = make_task(TELL, generation={"decoding": {"max_new_tokens": WINDOW}})
-    says = rf"'generation.decoding.max_new_tokens' is {WINDOW}, .* places for {WINDOW} tokens"
+    says = rf"'generation.decoding.max_new_tokens' is {WINDOW}, .* has {WINDOW} positions"
     with pytest.raises(DataError, match=says):
         make(decoder("gpt2"), task)
 
