@@ -242,7 +242,7 @@ def test_wrong_rows_are_named_with_file_and_column(
         ("rows.xlsx", "", "must end in .csv, .tsv, .jsonl, .parquet, got '.xlsx'"),
         ("absent.csv", None, "absent.csv does not exist"),
         ("rows.csv", "a,b\n1,2,3\n", "is not a readable CSV file"),
-        ("rows.jsonl", '{"text": 1}\n[2]\n', "line 2 is no object"),
+        ("rows.jsonl", '{"text": 1}\n[2]\n', "line 2 is not an object"),
         ("rows.jsonl", "text", "is not a readable JSON lines file"),
         ("rows.parquet", "text", "is not a readable parquet file"),
     ],
