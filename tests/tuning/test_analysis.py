@@ -145,7 +145,7 @@ def test_importances_leave_out_trials_beyond_the_space() -> None:
     [
         (search(FEWEST - 1).trials, "10 needed"),
         (tuple(make_trial(place, None) for place in range(20)), "0 scored trials"),
-        (tuple(make_trial(place, 0.5) for place in range(20)), "cannot be told"),
+        (tuple(make_trial(place, 0.5) for place in range(20)), "cannot be separated"),
         (tuple(make_trial(place, place / 20) for place in range(20)), "fewer than two"),
     ],
 )

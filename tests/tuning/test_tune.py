@@ -163,7 +163,7 @@ def test_use_of_test_while_tuning_ends_the_search(
     monkeypatch.setattr(dataset, "prepare", peek)
     monkeypatch.setattr(
         "gapbench.bench.execution.stack_executor.set_up",
-        lambda _runs, _backbone, task_data, _device: len(task_data.test),
+        lambda _runs, _backbone, task_data, _device, **_: len(task_data.test),
     )
     answer = call(capsys, "tune", *small.running, "--trials", 8)
     assert answer.code == 2
