@@ -276,7 +276,9 @@ def _verdict(
 
     order = [*ranked, *(each.name for each in entries if each.name not in ranked)]
     done = sorted(map(filled, entries), key=lambda each: order.index(each.name))
-    beats = [e.name for e in done if e.to_reference and e.to_reference["score"].claim == "better"]
+    # Absent over tasks whose scores have no common mean.
+    to_reference = {e.name: e.to_reference["score"] for e in done if "score" in e.to_reference}
+    beats = [name for name, found in to_reference.items() if found.claim == "better"]
     bare = tuple(
         contrast(family, (ranked[0], name), "score", upward=upward, items=items("score"))
         for name, family in untrained.items()
@@ -286,7 +288,9 @@ def _verdict(
     recommended, why = recommend(done, beats, reference, learned=learned, costs=costs)
     unbeaten = [name for name in ranked if not beaten_by.get(name)]
     plan = _plan(families["score"], reference, alpha) if "score" in families else None
-    against = [e.to_reference["score"] for e in done if e.to_reference and e.status == "ranked"]
+    against = [
+        to_reference[e.name] for e in done if e.name in to_reference and e.status == "ranked"
+    ]
     return Verdict(
         **{"differs": {}, "left_out": {}, "tasks": (), **given},
         higher_is_better=upward,

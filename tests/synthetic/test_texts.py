@@ -174,5 +174,5 @@ def test_choice_best_possible_accuracy_equals_monte_carlo() -> None:
 def test_best_possible_of_split_without_truth_is_refused() -> None:
     """A split about which nothing is known has no best score."""
     bare = replace(generate("syn_choice", "test", 5, 0), true_probabilities=None)
-    with pytest.raises(ValueError, match="neither true_probabilities"):
+    with pytest.raises(ValueError, match="no true_probabilities"):
         best_possible(bare)
