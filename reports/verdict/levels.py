@@ -1,0 +1,34 @@
+"""What single rows reach in an outcome, each with its own interval."""
+
+import numpy as np
+
+from gapbench.reports.stats.estimates import Estimate
+from gapbench.reports.tables.standing import Outcome, Standing
+from gapbench.reports.verdict.model import Level
+
+
+def level(found: Standing, outcome: Outcome, name: str) -> Level:
+    """Return what a row of one task reaches."""
+    own = found.level(outcome, name)
+    n_seeds, n_items = found.counts[outcome].get(name, (0, 0))
+    estimate = found.estimates[outcome].get(name)
+    over = estimate is not None and bool(np.isfinite(estimate.item_df))
+    why = ""
+    if own.low is None:
+        why = found.why[name] if found.status[name] == "collapsed" else _no_interval(n_seeds)
+    return Level(own.mean, own.low, own.high, n_seeds, n_items if over else 0, why)
+
+
+def mean_level(mean: Estimate, n_seeds: int, n_items: int, possible: tuple[float, float]) -> Level:
+    """Return what an estimated mean says."""
+    own = mean.interval(n_seeds, possible)
+    over = n_items if np.isfinite(mean.item_df) else 0
+    return Level(
+        own.mean, own.low, own.high, n_seeds, over, _no_interval(n_seeds) if own.low is None else ""
+    )
+
+
+def _no_interval(n_seeds: int) -> str:
+    if not n_seeds:
+        return "no seed has a value"
+    return "one seed" if n_seeds == 1 else "equal on every seed, which is no certainty"
