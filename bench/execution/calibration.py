@@ -5,6 +5,7 @@ Runs that are not measured within a few seconds are estimated from those that ar
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import torch
 
@@ -48,21 +49,19 @@ def calibrate(
             return
         show(done, len(order))
         own = [run for run in group if run.cell.hash == group[0].cell.hash]
-        costs.seconds[key] = _seconds(costs, own, device)
+        with suppress(BenchError, RuntimeError):  # `check` and `run` report the error
+            costs.seconds[key] = _seconds(costs, own, device)
     show(len(order), len(order))
 
 
 def _seconds(costs: Costs, runs: Sequence[Run], device: torch.device) -> float:
-    """Return the seconds of each of some runs of one cell; 0 if it will be skipped or fail."""
+    """Return the seconds of each of some runs of one cell; 0 if it will be skipped."""
     cell = runs[0].cell
-    try:
-        backbone = checked_backbone(cell, costs.sources, device)
-        if isinstance(backbone, str):
-            return 0.0
-        method, config = registry.of_cell(cell)
-        if method.unsupported_reason(cell.task, backbone, config):
-            return 0.0
-        task_data = dataset.prepare(cell, costs.sources, backbone.reader)
-        return run_seconds(runs, backbone, task_data, device)
-    except (BenchError, RuntimeError):  # `check` and `run` report the error
+    backbone = checked_backbone(cell, costs.sources, device)
+    if isinstance(backbone, str):
         return 0.0
+    method, config = registry.of_cell(cell)
+    if method.unsupported_reason(cell.task, backbone, config):
+        return 0.0
+    task_data = dataset.prepare(cell, costs.sources, backbone.reader)
+    return run_seconds(runs, backbone, task_data, device)

@@ -20,13 +20,12 @@ from gapbench.bench.profiling.measurement_cache import key_of, recall, remember
 from gapbench.bench.profiling.stack_size import subject
 from gapbench.bench.profiling.step_timer import Stepper, timed
 from gapbench.bench.tasks import kinds
-from gapbench.bench.tasks.eval_subset import PROBE_SIZE, EvalSubset
+from gapbench.bench.tasks.eval_subset import EvalSubset
+from gapbench.bench.training.trainer import PROBE_SIZES
 
 MOST_RUNS = 4  # runs in the measured stack; larger stacks change little
-_SEQUENCES, _WRITTEN = (
-    32,
-    4,
-)  # number of sequences scored, and of texts generated, to measure the time
+_SEQUENCES = 32  # scored to measure the time
+_WRITTEN = 4  # texts generated to measure the time
 _ROUNDS = 2
 _IDLE = 0.8  # minimum share of a core that this process gets on an otherwise idle computer
 
@@ -103,12 +102,11 @@ def _counts(kind: str, task_data: TaskData) -> tuple[int, int, int]:
 
     A split that is scored in full during training is not scored again at the end.
     """
-    probes = {"train": PROBE_SIZE, "validation": None, "test": PROBE_SIZE}
     finals = {"train": kinds.get(kind).final_train_size}
     along = final = written = 0
     for name, split in task_data.open.items():
         whole = EvalSubset.of(split, finals.get(name))
-        part = EvalSubset.of(split, probes[name]) if name in probes else None
+        part = EvalSubset.of(split, PROBE_SIZES[name]) if name in PROBE_SIZES else None
         along += len(part.sequences) if part else 0
         again = part is None or len(part.examples) < len(whole.examples)
         final += len(whole.sequences) if again else 0

@@ -24,7 +24,8 @@ from gapbench.bench.training.run_state import Trace
 from gapbench.bench.training.snapshot import Snapshot
 
 _FINITE_CHECK_EVERY = 10  # steps; a check waits for the device
-_PROBE_SIZES = {"train": PROBE_SIZE, "validation": None, "test": PROBE_SIZE}
+PROBE_SIZES = {"train": PROBE_SIZE, "validation": None, "test": PROBE_SIZE}
+"""Sequences of each split that are scored along training; None scores all."""
 
 Progress = Callable[[float], None]
 """Called with the share of the work that is done."""
@@ -68,9 +69,9 @@ class Trainer:
         self._step_callback = step_callback
         self._finite = torch.ones(len(runs), dtype=torch.bool, device=state.axis.device)
         self.subsets = {
-            name: EvalSubset.of(split, _PROBE_SIZES[name])
+            name: EvalSubset.of(split, PROBE_SIZES[name])
             for name, split in data.open.items()
-            if name in _PROBE_SIZES
+            if name in PROBE_SIZES
         }
 
     @cached_property
