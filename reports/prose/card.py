@@ -61,8 +61,9 @@ def about(verdict: Verdict) -> str:
 
 
 def _task(verdict: Verdict, task: Verdict) -> str:
-    """Return the name of a task among those of its suite."""
-    return task.task if verdict.backbone else f"{task.task} on {task.backbone}"
+    """Return the name of a task among those of its suite, with its backbone if it has several."""
+    alike = sum(each.task == task.task for each in verdict.tasks)
+    return task.task if alike == 1 else f"{task.task} on {task.backbone}"
 
 
 def metric(verdict: Verdict) -> str:

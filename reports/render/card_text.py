@@ -40,7 +40,7 @@ def _table(card: Card) -> Iterator[str]:
 
 
 def _line(name: str, first: str, second: str, difference: str, reading: str = "") -> str:
-    name = name.removesuffix(" (ECE)")
+    name = name.removesuffix(" (ECE)").removesuffix(" to the best")
     return (
         f"{fitted(name, 18):<18} {fitted(first, 12):>12} {fitted(second, 12):>12}"
         f" {difference:>25} {reading}"
