@@ -97,9 +97,8 @@ class Peft(Method[PeftSettings]):
         """Let PEFT inject its adapter; our head still trains beside it."""
         from peft import get_peft_model
 
-        for (
-            parameter
-        ) in model.parameters():  # PEFT changes some in place, but other runs share them
+        for parameter in model.parameters():
+            # PEFT changes some in place, but other runs share them.
             parameter.data = parameter.data.clone()
         try:
             config = _config_classes()[self.kind](**self.configs[0].settings)

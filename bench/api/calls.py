@@ -235,7 +235,7 @@ def plan(
 
     Returns:
         A row for each cell: its runs, how many are done, and the seconds left on one worker, NaN
-        if no stored run allows an estimate.
+        if no run like it is stored or could be measured.
 
     Raises:
         ConfigError, DataError, BackboneError: naming the invalid or missing input.

@@ -48,7 +48,7 @@ def _checked(run: Run, sources: Sources, dry_runs: dict[str, str | None]) -> dic
     Args:
         run: run of the cell.
         sources: sources of data and backbones.
-        dry_runs: results of dry runs, shared by cells that differ only in numbers.
+        dry_runs: results of dry runs, shared by cells that differ only in optimiser settings.
     """
     cell, device = run.cell, choose_device("auto")
     backbone = checked_backbone(cell, sources, device)

@@ -169,9 +169,7 @@ def estimate(
     jobs = costs.longest_first(stacks(todo, MOST["cpu"]))
     rate = seconds_per_cost(jobs)
     if rate is None:
-        return (
-            "no estimate: no similar run has ended yet, and the backbones are not on this computer"
-        )
+        return "no estimate: no similar run has ended yet, and none could be measured here"
     seconds = [expected(job, rate) for job in jobs]
     usual = suitable_workers(jobs, costs.sources, choose_device("auto"))
     workers = workers or (usual if engine == "local" else STACKS_A_WORKER)

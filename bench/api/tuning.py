@@ -17,6 +17,7 @@ from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.core.schema import validate
+from gapbench.bench.execution.engines.base import STACKS_A_WORKER
 from gapbench.bench.execution.engines.local import suitable_workers
 from gapbench.bench.execution.work_queue import Job
 from gapbench.bench.store.store import Store
@@ -39,7 +40,9 @@ def tuned(**given: Any) -> Results:
     # The runs of winners and defaults.
     work = Work.of(tune, {**given, "checkpoint_minutes": CHECKPOINT_MINUTES})
     wanted = work.wanted
-    plans, without = study_plan.studies(wanted.suite, wanted.planned, wanted.sources, how)
+    plans, without = study_plan.studies(
+        wanted.suite, wanted.planned, wanted.sources, how, choose_device(work.settings.device)
+    )
     for label, reason in without.items():
         say(f"no study of {label}: {reason}", progress=work.progress)
     for line in _budgets(plans, how):
@@ -83,7 +86,8 @@ def _search(given: Mapping[str, Any]) -> Search:
 def _search_and_train(plans: list[StudyPlan], storage: str, work: Work) -> Outcome:
     wanted, settings = work.wanted, work.settings
     device = choose_device(settings.device)
-    jobs = [Job([Run(plan.base, 0)]) for plan in plans for _ in range(2)]
+    # As suites do: a process for every two studies, each of which trains wave after wave of stacks.
+    jobs = [Job([Run(plan.base, 0)]) for plan in plans for _ in range(STACKS_A_WORKER // 2)]
     workers = settings.workers or suitable_workers(jobs, wanted.sources, device)
     context = SearchContext(
         settings.results,

@@ -9,12 +9,11 @@ from contextlib import suppress
 
 import torch
 
-from gapbench.bench.adaptation import registry
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import BenchError
 from gapbench.bench.execution.cost_model import CostKey, Costs, cost_key
 from gapbench.bench.profiling.forecast import run_seconds
-from gapbench.bench.profiling.self_check import checked_backbone
+from gapbench.bench.profiling.self_check import supported_backbone
 from gapbench.bench.tasks import dataset
 
 LONGEST_S = 60.0  # after this time no other kind of run is measured
@@ -48,20 +47,17 @@ def calibrate(
         if time.monotonic() - began > LONGEST_S:
             return
         show(done, len(order))
-        own = [run for run in group if run.cell.hash == group[0].cell.hash]
         with suppress(BenchError, RuntimeError):  # `check` and `run` report the error
-            costs.seconds[key] = _seconds(costs, own, device)
+            costs.seconds[key] = _seconds(costs, group, device)
     show(len(order), len(order))
 
 
 def _seconds(costs: Costs, runs: Sequence[Run], device: torch.device) -> float:
-    """Return the seconds of each of some runs of one cell; 0 if it will be skipped."""
-    cell = runs[0].cell
-    backbone = checked_backbone(cell, costs.sources, device)
-    if isinstance(backbone, str):
-        return 0.0
-    method, config = registry.of_cell(cell)
-    if method.unsupported_reason(cell.task, backbone, config):
-        return 0.0
-    task_data = dataset.prepare(cell, costs.sources, backbone.reader)
-    return run_seconds(runs, backbone, task_data, device)
+    """Return the seconds of each of some runs of a kind; 0 if all of them will be skipped."""
+    for cell in {run.cell.hash: run.cell for run in runs}.values():
+        backbone = supported_backbone(cell, costs.sources, device)
+        if not isinstance(backbone, str):
+            own = [run for run in runs if run.cell.hash == cell.hash]
+            task_data = dataset.prepare(cell, costs.sources, backbone.reader)
+            return run_seconds(own, backbone, task_data, device)
+    return 0.0

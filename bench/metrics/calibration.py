@@ -23,9 +23,8 @@ Scheme = Literal["equal_width", "equal_mass"]
 TEMPERATURE_RANGE = (0.05, 20.0)
 """Lowest and highest temperature that `fit_temperature` returns."""
 
-_EXACT = (
-    200  # examples in a bin up to which the noise floor is exact; a normal approximation beyond
-)
+# Examples in a bin up to which the noise floor is exact; a normal approximation beyond.
+_EXACT = 200
 _LARGEST = 1e300  # largest logit; differences and quotients stay finite
 
 
@@ -129,9 +128,11 @@ def classwise_calibration_error(probabilities: Array, labels: Array, bins: int =
     return float(np.mean(each))
 
 
-def maximum_confidence_error(confidence: Array, correct: Array, bins: int = 15) -> float:
-    """Return the largest gap in bins of equal width; arguments as in `confidence_error`."""
-    _, confidence, accuracy = reliability_bins(confidence, correct, bins, "equal_width")
+def maximum_confidence_error(
+    confidence: Array, correct: Array, bins: int = 15, scheme: Scheme = "equal_width"
+) -> float:
+    """Return the largest gap over non-empty bins; arguments as in `confidence_error`."""
+    _, confidence, accuracy = reliability_bins(confidence, correct, bins, scheme)
     return float(np.nanmax(np.abs(confidence - accuracy)))
 
 
@@ -144,8 +145,7 @@ def maximum_calibration_error(
 
     Source: Guo et al., 2017, equation 5.
     """
-    _, confidence, accuracy = reliability_bins(*confidence_of(probabilities, labels), bins, scheme)
-    return float(np.nanmax(np.abs(confidence - accuracy)))
+    return maximum_confidence_error(*confidence_of(probabilities, labels), bins, scheme)
 
 
 def brier_score(probabilities: Array, labels: Array) -> float:

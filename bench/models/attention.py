@@ -27,9 +27,8 @@ from gapbench.bench.models.deberta import is_disentangled
 IMPLEMENTATION = "gapbench_dropping"
 _ATTRIBUTE = "_gapbench_dropping"
 _FEW = 64  # keys; up to this many, the fused kernel of a CPU is slower
-_MANY = (
-    2**23
-)  # weights; the memory of a larger tensor is not kept between steps (`bench.core.process`)
+# Weights; the memory of a larger tensor is not kept between steps (`bench.core.process`).
+_MANY = 2**23
 _VECTOR = 16  # keys; shorter rows are summed number by number, four times as slow as along columns
 _TOLERANCE = 1e-3  # of the largest output: between our attention without dropping and the model's
 # What layers pass along that changes nothing in the products: positions are in the queries and

@@ -23,7 +23,7 @@ from gapbench.bench.training.phase_schedule import spans
 def failure(run: Run, backbone: Backbone, task_data: TaskData, device: torch.device) -> str | None:
     """Return why a run would fail on its longest inputs, None if it would not."""
     try:
-        method, state = set_up([run], backbone, task_data, device)
+        method, state = set_up([run], backbone, task_data, device, check=True)
         if method.trains:
             finite = _train(run, method, state, task_data.train)
             if not finite:

@@ -59,8 +59,12 @@ def run_seconds(
     cell = runs[0].cell
     method = registry.get(cell.method)
     stack = list(runs[: MOST_RUNS if method.stackable else 1])
-    about = subject(runs[0], task_data) | {"forecast": len(stack), "method": cell.method}
-    key = key_of(about, device)
+    about = {
+        "forecast": len(stack),
+        "method": [cell.method, cell.config],
+        "task": cell.task.identity(),  # how it writes texts, and how long its own are
+    }
+    key = key_of(subject(runs[0], task_data) | about, device)
     known = recall(key)
     if known:
         pace = Pace(**known)

@@ -37,10 +37,13 @@ def unsupported_reason(backbone: Backbone, head: Head, device: torch.device) -> 
     found = measurement_cache.recall(key)
     if not isinstance(found, dict) or "moved" not in found:
         found = {"moved": _moved(backbone, head, device)}
-        measurement_cache.remember(key, found)
+        if found["moved"] is not None:
+            measurement_cache.remember(key, found)
     moved = found["moved"]
     if moved is None or moved <= TOLERANCE:
         return None
+    if math.isinf(moved):
+        return "padding after a text makes its logits infinite or undefined"
     return (
         f"padding after a text moves its logits by {moved:.1%} of their size, so that its score "
         "would depend on the texts beside it"
@@ -48,7 +51,10 @@ def unsupported_reason(backbone: Backbone, head: Head, device: torch.device) -> 
 
 
 def _moved(backbone: Backbone, head: Head, device: torch.device) -> float | None:
-    """Return how far padding moves logits, relative to the largest; None if unknown."""
+    """Return how far padding moves logits, relative to the largest; None if unknown.
+
+    That is infinitely far where logits are finite without padding and not with it.
+    """
     model: Any = backbone.model().to(device).eval()
     attention.take_over(model)
     if head == SEQUENCE_CLASSIFICATION:
@@ -62,7 +68,9 @@ def _moved(backbone: Backbone, head: Head, device: torch.device) -> float | None
             raise
         return None
     moved = float((beside - alone).abs().max() / alone.abs().max().clamp(min=1e-12))
-    return moved if math.isfinite(moved) else None
+    if not bool(alone.isfinite().all()):
+        return None
+    return moved if math.isfinite(moved) else math.inf
 
 
 def _logits(model: Any, backbone: Backbone, texts: list[str]) -> Tensor:

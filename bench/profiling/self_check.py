@@ -16,6 +16,7 @@ import transformers
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import load_backbone
 from gapbench.bench.config.decoding import Decoding
 from gapbench.bench.config.head import LANGUAGE_MODEL
@@ -32,7 +33,6 @@ from gapbench.bench.tasks.beam_search import take
 from gapbench.bench.tasks.generation import Search
 from gapbench.bench.tasks.kinds.prompts import PromptedTask
 
-_CPU = torch.device("cpu")
 TOLERANCE = 1e-3  # nats between the two ways, for logits in float32
 _PROMPTS, _RESTS = (24, 5), (4, 9, 6)
 _BEYOND = 8  # tokens by which a prompt exceeds the longest window of the model's layers
@@ -72,7 +72,7 @@ class SelfCheck:
         return None
 
 
-def checked_backbone(cell: Cell, sources: Sources, device: torch.device = _CPU) -> Backbone | str:
+def checked_backbone(cell: Cell, sources: Sources, device: torch.device) -> Backbone | str:
     """Return the backbone of a cell, or the reason why it cannot do the cell's task.
 
     Raises:
@@ -92,6 +92,19 @@ def checked_backbone(cell: Cell, sources: Sources, device: torch.device = _CPU) 
     backbone.packs = found.packs
     reason = found.unsupported_reason(writes=task.written is not None)
     return backbone if reason is None else f"{place}: {reason}"
+
+
+def supported_backbone(cell: Cell, sources: Sources, device: torch.device) -> Backbone | str:
+    """Return the backbone of a cell, or the reason why it or the method cannot do the task.
+
+    Raises:
+        BackboneError: if it cannot be read.
+    """
+    backbone = checked_backbone(cell, sources, device)
+    if isinstance(backbone, str):
+        return backbone
+    method, config = registry.of_cell(cell)
+    return method.unsupported_reason(cell.task, backbone, config) or backbone
 
 
 def check(backbone: Backbone, longest: int, device: torch.device) -> SelfCheck:

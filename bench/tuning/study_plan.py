@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
+import torch
 from pydantic import Field
 
 from gapbench.bench.adaptation import registry
@@ -15,7 +16,7 @@ from gapbench.bench.data.sources import Sources
 from gapbench.bench.experiment.schema import Suite
 from gapbench.bench.experiment.suite import PlannedRun
 from gapbench.bench.metrics.base import get as get_metric
-from gapbench.bench.profiling.self_check import checked_backbone
+from gapbench.bench.profiling.self_check import supported_backbone
 from gapbench.bench.tasks import dataset, kinds
 from gapbench.bench.tasks.kinds.base import TaskKind
 from gapbench.bench.tuning import budget
@@ -25,9 +26,8 @@ from gapbench.bench.tuning.space import Level, apply, space_of
 SEEDS_FROM = 2**32
 """First seed that trials may use; suites count from 0."""
 _MOST_NAMED = 200  # bytes
-_FEWEST_FOR_WILCOXON = (
-    5  # with four seeds, even losing all of them reaches the test's p only at the end
-)
+# With four seeds, even losing all of them reaches the test's p only at the end.
+_FEWEST_FOR_WILCOXON = 5
 
 
 class Search(FrozenModel):
@@ -118,7 +118,11 @@ class StudyPlan:
 
 
 def studies(
-    suite: Suite, planned: Sequence[PlannedRun], sources: Sources, search: Search
+    suite: Suite,
+    planned: Sequence[PlannedRun],
+    sources: Sources,
+    search: Search,
+    device: torch.device,
 ) -> tuple[list[StudyPlan], dict[str, str]]:
     """Return a study for each trainable cell of a suite, and why others have none, by label.
 
@@ -131,7 +135,7 @@ def studies(
     without: dict[str, str] = {}
     for (_, variant), cell in cells.items():
         label = f"{cell.task.name}/{cell.backbone.name}/{cell.method}/{variant}"
-        study = _study(suite, variant, cell, sources, search)
+        study = _study(suite, variant, cell, sources, search, device)
         if isinstance(study, str):
             without[label] = study
         else:
@@ -140,18 +144,14 @@ def studies(
 
 
 def _study(
-    suite: Suite, variant: str, cell: Cell, sources: Sources, search: Search
+    suite: Suite, variant: str, cell: Cell, sources: Sources, search: Search, device: torch.device
 ) -> StudyPlan | str:
     """Return the study of a cell, or why it has none."""
-    method, config = registry.of_cell(cell)
-    if not method.trains:
+    if not registry.get(cell.method).trains:
         return "nothing trains"
-    backbone = checked_backbone(cell, sources)
+    backbone = supported_backbone(cell, sources, device)
     if isinstance(backbone, str):
         return backbone
-    reason = method.unsupported_reason(cell.task, backbone, config)
-    if reason is not None:
-        return reason
     _check_objectives(cell, search)
     train = dataset.prepare(cell, sources, backbone.reader).train
     plain = budget.plain_examples(cell, search.trial_seeds, len(train.trained))

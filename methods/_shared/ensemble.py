@@ -18,7 +18,6 @@ from gapbench.bench.adaptation.method import Phase, StepReport, TrainState
 from gapbench.bench.config.run import Training
 from gapbench.bench.core.errors import MergeError
 from gapbench.bench.data.batching import Batch
-from gapbench.bench.models.merge import Adapter, peft_adapter, plain_weights
 from gapbench.methods._shared.lowrank import LowRank, LowRankConfig, StackedLora
 from gapbench.methods._shared.mean_prediction import mean_prediction
 
@@ -100,16 +99,6 @@ class Ensemble(LowRank[EnsembleConfig]):
         each = logits.view(self.axis.size, self.members, -1, *logits.shape[1:])
         return mean_prediction(each, state.task.loss)
 
-    def merge(self, state: TrainState, position: int) -> dict[str, Tensor]:
-        """Return plain weights; only an ensemble of one member has them."""
-        self._refuse_several()
-        return plain_weights(state.model, position)
-
-    def export(self, state: TrainState, position: int) -> Adapter:
-        """Return a PEFT adapter; only an ensemble of one member has one."""
-        self._refuse_several()
-        return peft_adapter(state.model, position, state.task.head)
-
     def _member_losses(self, state: TrainState, batch: Batch) -> Tensor:
         """Return each member's own mean loss, (runs, members)."""
         runs, members = self.axis.size, self.members
@@ -151,7 +140,7 @@ class Ensemble(LowRank[EnsembleConfig]):
             start += count
         return torch.cat(owners).to(self.axis.device)
 
-    def _refuse_several(self) -> None:
+    def _refuse_own_predictions(self) -> None:
         if self.members > 1:
             raise MergeError(
                 f"method {self.name!r}: an ensemble of {self.members} members cannot be written as "

@@ -28,9 +28,9 @@ _NARROWEST = 8
 """All lower ranks cost the same."""
 
 Space = Mapping[str, BaseDistribution]
+"""Ranges that a tuner may search, by field of a method's settings."""
 ORTHOGONALITY = FloatDistribution(0.05, 0.5, log=True)
 """Range of the weight of an orthogonality penalty, around AdaLoRA's choices."""
-"""Ranges that a tuner may search, by field of a method's settings."""
 
 
 class LowRankConfig(MethodConfig):

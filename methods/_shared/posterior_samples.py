@@ -13,7 +13,6 @@ from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import MergeError
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.backbone import Backbone
-from gapbench.bench.models.merge import Adapter, peft_adapter, plain_weights
 from gapbench.methods._shared.lowrank import LowRank, LowRankConfig
 from gapbench.methods._shared.mean_prediction import mean_prediction
 
@@ -60,17 +59,7 @@ class SampledLora(LowRank[ConfigT]):
             drawn.append(logits.unflatten(0, (self.axis.size, -1)))
         return mean_prediction(torch.stack(drawn, dim=1), state.task.loss)
 
-    def merge(self, state: TrainState, position: int) -> dict[str, Tensor]:
-        """Return plain weights at the mean; refuse several samples."""
-        self._refuse_samples()
-        return plain_weights(state.model, position)
-
-    def export(self, state: TrainState, position: int) -> Adapter:
-        """Return a PEFT adapter at the mean; refuse several samples."""
-        self._refuse_samples()
-        return peft_adapter(state.model, position, state.task.head)
-
-    def _refuse_samples(self) -> None:
+    def _refuse_own_predictions(self) -> None:
         samples = self.configs[0].samples
         if samples > 0:
             raise MergeError(

@@ -77,7 +77,7 @@ def _run(options: argparse.Namespace, task: Task, method: str) -> Run:
 
 
 def _prepared(run: Run, options: argparse.Namespace) -> tuple[Backbone, TaskData]:
-    backbone = checked_backbone(run.cell, options.sources)
+    backbone = checked_backbone(run.cell, options.sources, _CPU)
     if isinstance(backbone, str):
         sys.exit(backbone)
     return backbone, dataset.prepare(run.cell, options.sources, backbone.reader)

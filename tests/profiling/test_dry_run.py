@@ -10,6 +10,8 @@ import torch
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.method import Method
 from gapbench.bench.profiling import dry_run
+from gapbench.methods._shared.lowrank import StackedLora
+from gapbench.methods.lora import Lora
 from tests.support import causal_files
 from tests.support.small_stack import (
     CPU,
@@ -35,6 +37,27 @@ def test_every_method_passes_on_a_sound_backbone(name: str, make_backbone: MakeB
     if reason := method.unsupported_reason(make_task(3), backbone, config):
         pytest.skip(reason)
     assert dry_run.failure(runs[0], backbone, random_data(outputs=3), CPU) is None
+
+
+def test_wrong_start_is_found_before_any_run_is(
+    make_backbone: MakeBackbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The dry run compares the adapted model with the plain one, as a run does."""
+    runs = make_runs("lora", outputs=3, precision="fp32")
+    backbone = load_backbone(make_backbone("bert"), runs)
+    adapt = Lora.adapt
+
+    def wrong(self: Lora, *given: Any) -> Any:
+        model = adapt(self, *given)
+        for module in model.modules():
+            if isinstance(module, StackedLora):
+                torch.nn.init.ones_(module.lora_B)
+        return model
+
+    monkeypatch.setattr(Lora, "adapt", wrong)
+    found = dry_run.failure(runs[0], backbone, random_data(outputs=3), CPU)
+    assert found is not None
+    assert "before the first step its logits" in found
 
 
 @pytest.mark.parametrize("task", [causal_files.TELL, causal_files.CHOOSE])

@@ -39,6 +39,34 @@ def test_model_that_mixes_places_is_skipped(
     assert row["verdict"].startswith(f"backbone '{family}': padding after a text moves its logits")
 
 
+def test_logits_that_padding_makes_undefined_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Finite alone and undefined beside a longer text: that is the worst of all, and no unknown."""
+    backbone = load(save(tmp_path / "bert", "bert"))
+    shown = iter([torch.ones(1, 2), torch.full((2, 2), torch.nan)])
+    monkeypatch.setattr(padding_check, "_logits", lambda *_: next(shown))
+    reason = padding_check.unsupported_reason(backbone, SEQUENCE_CLASSIFICATION, CPU)
+    assert reason == "padding after a text makes its logits infinite or undefined"
+
+
+def test_what_cannot_be_measured_is_measured_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure of the measurement is no result to be remembered."""
+    backbone = load(save(tmp_path / "bert", "bert"))
+    tried: list[int] = []
+
+    def fail(*_: object) -> None:
+        tried.append(1)
+        raise RuntimeError("these inputs do not suit")
+
+    monkeypatch.setattr(padding_check, "_logits", fail)
+    for _ in range(2):
+        assert padding_check.unsupported_reason(backbone, SEQUENCE_CLASSIFICATION, CPU) is None
+    assert len(tried) == 2
+
+
 def test_result_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same backbone and head are measured once."""
     backbone = load(save(tmp_path / "fnet", "fnet"))

@@ -15,9 +15,8 @@ from gapbench.bench.execution.work_queue import Job, WorkQueue
 from gapbench.bench.store.event_log import EventLog
 from gapbench.bench.store.store import Store, store_at
 
-SMALL_BYTES = (
-    32e6  # bytes of weights; layers of smaller backbones are too small for several threads
-)
+# Bytes of weights; layers of smaller backbones are too small for several threads.
+SMALL_BYTES = 32e6
 STACKS_A_WORKER = 4  # with fewer, another worker is not worth starting
 
 

@@ -1,0 +1,64 @@
+"""Times of kinds of run that no record tells: one variant that can be done speaks for its kind."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from gapbench.bench.config.run import Run
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.execution import calibration
+from gapbench.bench.execution.cost_model import Costs, cost_key
+from tests.support.small_stack import CPU, make_runs
+
+
+@pytest.fixture
+def costs(monkeypatch: pytest.MonkeyPatch) -> Costs:
+    """Costs without records; every backbone is at hand, and ranks above 4 are refused."""
+    made = Costs(Sources())
+    monkeypatch.setattr(Sources, "weight_bytes", lambda *_: 1.0)
+
+    def supported(cell: Any, *_: object) -> object:
+        return "too high a rank" if cell.config["rank"] > 4 else _Backbone
+
+    monkeypatch.setattr(calibration, "supported_backbone", supported)
+    monkeypatch.setattr(calibration.dataset, "prepare", lambda *_: None)
+    return made
+
+
+class _Backbone:
+    reader = None
+
+
+def test_variant_that_can_be_done_is_measured_in_place_of_one_that_cannot(
+    costs: Costs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first cell of a kind is refused, the second is not; only its own runs share a stack."""
+    measured: list[Sequence[Run]] = []
+
+    def seconds(runs: Sequence[Run], *_: object) -> float:
+        measured.append(runs)
+        return 7.0
+
+    monkeypatch.setattr(calibration, "run_seconds", seconds)
+    runs = make_runs("lora", range(4), configs=[{"rank": 8}, {"rank": 2}])
+    calibration.calibrate(costs, runs, CPU)
+    assert costs.seconds == {cost_key(runs[0].cell): 7.0}
+    assert [[run.cell.config["rank"] for run in own] for own in measured] == [[2, 2]]
+
+
+def test_kind_that_will_be_skipped_takes_no_time_and_one_that_fails_is_unknown(
+    costs: Costs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error of the measurement is no time of zero."""
+    skipped = make_runs("lora", configs=[{"rank": 8}])
+    calibration.calibrate(costs, skipped, CPU)
+    assert costs.seconds == {cost_key(skipped[0].cell): 0.0}
+
+    def fail(*_: object) -> float:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(calibration, "run_seconds", fail)
+    costs.seconds.clear()
+    calibration.calibrate(costs, make_runs("lora", configs=[{"rank": 2}]), CPU)
+    assert costs.seconds == {}
