@@ -21,7 +21,7 @@ class Evidence:
 
     Attributes:
         results: its runs.
-        summary: a row per cell, as `reports.tables.leaderboard.summarise` returns it.
+        summary: a row per cell, as `reports.tables.summary.summarise` returns it.
         published: figures of papers beside its rows.
         studies: what was tuned.
         colours: placeholder colour of each method.

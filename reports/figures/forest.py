@@ -1,4 +1,4 @@
-"""Figures of differences to the reference: of one task, and of all tasks at one glance."""
+"""Differences to the reference on one task: score, gap, ECE and cost side by side."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -28,7 +28,7 @@ _NAMES: dict[Outcome, str] = {
     "gap": "Generalization gap",
     "ece": "Calibration error (ECE)",
 }
-_SIGNS = {"better": "\N{BLACK UP-POINTING TRIANGLE}", "worse": "\N{BLACK DOWN-POINTING TRIANGLE}"}
+SIGNS = {"better": "\N{BLACK UP-POINTING TRIANGLE}", "worse": "\N{BLACK DOWN-POINTING TRIANGLE}"}
 
 
 def matrix(blocks: Sequence[Block], outcome: Outcome) -> FigureArtifact | None:
@@ -52,7 +52,7 @@ def matrix(blocks: Sequence[Block], outcome: Outcome) -> FigureArtifact | None:
     reference = blocks[0].verdict.reference
     title = (
         f"{_NAMES[outcome]} of each method minus that of {reference}, by task, best row first. "
-        f"{_SIGNS['better']} shown to be better, {_SIGNS['worse']} shown to be worse; without a "
+        f"{SIGNS['better']} shown to be better, {SIGNS['worse']} shown to be worse; without a "
         "sign no difference is shown. Depth of colour is relative to the largest difference of "
         "the same metric."
     )
@@ -73,7 +73,7 @@ def _data(blocks: Sequence[Block], outcome: Outcome) -> pd.DataFrame:
             contrast = entry.to_reference.get(outcome)
             if entry.status == "untrained" or contrast is None or contrast.difference is None:
                 continue
-            text = signed(contrast.difference) + _SIGNS.get(contrast.claim, "")
+            text = signed(contrast.difference) + SIGNS.get(contrast.claim, "")
             cell = {name: getattr(verdict, name) for name in ("suite", "task", "backbone", "start")}
             cell |= {"name": entry.name, "place": place, "method": entry.method}
             cell |= {"metric": block.metric if outcome == "score" else outcome}

@@ -5,9 +5,8 @@ from textwrap import wrap
 
 from gapbench.bench.core.errors import printable
 from gapbench.reports.document.model import Card
-from gapbench.reports.tables.terminal import fitted
+from gapbench.reports.tables.terminal import WIDTH, fitted
 
-WIDTH = 80
 _LABEL = 24
 
 

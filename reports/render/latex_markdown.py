@@ -11,7 +11,16 @@ import pandas as pd
 
 from gapbench.bench.core.errors import printable
 from gapbench.reports.tables.leaderboard import rows
-from gapbench.reports.tables.terminal import label, number, parts, short, statistics, too_few
+from gapbench.reports.tables.terminal import (
+    VS_REFERENCE,
+    against_reference,
+    label,
+    meaning,
+    number,
+    parts,
+    short,
+    too_few,
+)
 
 HEADINGS = (
     "Method",
@@ -19,6 +28,7 @@ HEADINGS = (
     "Group",
     "Score",
     "95 %",
+    VS_REFERENCE,
     "Gap",
     "ECE",
     "Seconds",
@@ -50,7 +60,7 @@ def latex(table: pd.DataFrame, notes: list[str]) -> str:
         notes: sentences to add to the comment.
     """
     across = len(HEADINGS)
-    comment = ["Needs booktabs. Bold: no significant difference from the best.", *statistics(table)]
+    comment = ["Needs booktabs.", *_below(table)]
     lines = [rf"\begin{{tabular}}{{l{'r' * (across - 1)}}}", r"\toprule"]
     lines += [_latex_row(map(_escaped_latex, HEADINGS))]
     for title, part in parts(table):
@@ -77,9 +87,15 @@ def markdown(table: pd.DataFrame, notes: list[str]) -> str:
         blocks.append("**" + _escaped_markdown(", ".join(title)) + "**")
         blocks.append("\n".join(f"| {' | '.join(texts)} |" for texts in lines))
         blocks.append(_escaped_markdown(too_few(part)))
-    below = ["Bold: no significant difference from the best.", *statistics(table), *notes]
-    blocks.append(_escaped_markdown(" ".join(below)))
+    blocks.append(_escaped_markdown(" ".join([*_below(table), *notes])))
     return "\n\n".join(filter(None, blocks)) + "\n"
+
+
+def _below(table: pd.DataFrame) -> list[str]:
+    """Return what stands below a table: what bold means, and what the numbers are."""
+    reading = "its intervals hold together, and claim where they exclude zero"
+    against = against_reference(table, reading)
+    return ["Bold: no other method is shown to be better.", *against, *meaning(table)]
 
 
 def _texts(part: pd.DataFrame, escaped: Callable[[str], str], bold: str) -> Iterator[list[str]]:
@@ -99,6 +115,7 @@ def _row(row: Any) -> tuple[str, ...]:
         number(row.rank_group, 0),
         number(row.score),
         ends if pd.notna(row.score_ci_low) else "",
+        _difference(row),
         number(row.generalization_gap),
         number(row.ece),
         number(row.train_seconds, 1),
@@ -106,6 +123,14 @@ def _row(row: Any) -> tuple[str, ...]:
         short(row.trainable_params),
         str(row.n_failed or ""),
     )
+
+
+def _difference(row: Any) -> str:
+    """Return the difference to the reference with the interval that makes claims."""
+    if pd.isna(row.vs_reference):
+        return ""
+    ends = f" ({number(row.vs_reference_low)} to {number(row.vs_reference_high)})"
+    return number(row.vs_reference) + (ends if pd.notna(row.vs_reference_low) else "")
 
 
 def _seeds(part: pd.DataFrame) -> str:

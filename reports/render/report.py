@@ -106,7 +106,7 @@ def _subtitle(results: Results) -> str:
         f"Runs: {', '.join(counts) or 'none'}.",
         f"Made {days[0]}{f' to {days[-1]}' if len(days) > 1 else ''}." if days else "",
         *(_version(runs, name) for name in ("gapbench", "torch")),
-        f"Only {results.part}; comparisons are among these alone." if results.part else "",
+        f"Only {results.part}; comparisons are those of the whole folder." if results.part else "",
         f"Unreadable records: {len(results.unreadable)}." if results.unreadable else "",
     ]
     return " ".join(filter(None, said))

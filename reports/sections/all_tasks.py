@@ -6,7 +6,7 @@ from gapbench.reports.document.columns import value
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Column, Folded, Part, Row, Section, Table, Value
 from gapbench.reports.figures.block import blocks
-from gapbench.reports.figures.matrix import matrix
+from gapbench.reports.figures.matrix import SIGNS, matrix
 from gapbench.reports.prose.card import about
 from gapbench.reports.tables.standing import RANKED, Outcome
 from gapbench.reports.tables.terminal import number
@@ -14,8 +14,6 @@ from gapbench.reports.tables.words import interval, signed, times
 from gapbench.reports.verdict.model import Entry, Verdict
 
 ORDER = 20
-
-_SIGNS = {"better": "\N{BLACK UP-POINTING TRIANGLE}", "worse": "\N{BLACK DOWN-POINTING TRIANGLE}"}
 
 
 def section(evidence: Evidence) -> Section | None:
@@ -80,5 +78,5 @@ def difference(entry: Entry, outcome: Outcome) -> Value:
     found = entry.to_reference.get(outcome)
     if found is None or found.difference is None:
         return Value("")
-    sign = _SIGNS.get(found.claim, "")
+    sign = SIGNS.get(found.claim, "")
     return value(found.difference, f"{signed(found.difference)} {sign}".rstrip())

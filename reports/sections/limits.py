@@ -219,8 +219,8 @@ def _failures(evidence: Evidence) -> str:
         return ""
     which = listed([f"{count} {kind}" for kind, count in counts.items()])
     return (
-        f"{sum(counts.values())} of {len(status)} runs have no score ({which}): means are over the "
-        "others, which may flatter methods that fail, and tests have fewer seeds in common."
+        f"{sum(counts.values())} of {len(status)} runs have no score ({which}). Failed ones "
+        "count as the untrained row, or keep their method out of the ranking; missing ones do that."
     )
 
 

@@ -80,11 +80,6 @@ class Family(Generic[Key]):
             key: tuple(other for other, row in keys if better[row, place]) for key, place in keys
         }
 
-    def twins(self) -> dict[Key, Key]:
-        """Return for each method the first one of the same runs, which may be itself."""
-        first: dict[int, Key] = {}
-        return {key: first.setdefault(place, key) for key, place in self.places.items()}
-
     def difference(self, first: Key, second: Key) -> float:
         """Return the mean of first minus second; NaN without common seeds."""
         return float(self.estimate.mean[self.places[first], self.places[second]])

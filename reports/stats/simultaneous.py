@@ -1,7 +1,7 @@
 """Intervals of many differences that all hold together, however unlike the methods vary.
 
 With few seeds, the variance of a single difference is known badly: from three seeds, a difference
-has to be 39 standard errors large to count among 21. But false claims come from variances that look
+has to be 20 standard errors large to count among 21. But false claims come from variances that look
 too small by chance, and the other methods of the study tell what is small. So the variance of each
 difference between seeds is taken to be no less than the mean over all pairs,
 
@@ -9,8 +9,8 @@ difference between seeds is taken to be no less than the mean over all pairs,
 
 Methods need not vary alike for this: if k of M methods vary and the others do not, the mean is
 at least k/M of what k varying methods show on average. `seed_threshold` bounds the rate of false
-claims for each k (one method varies, two do, ..., all do) by the union of their events, and
-takes the worst k. It is Student's t where one pair is compared.
+claims by the union of their events, for k up to six, for all and for a few between, and takes the
+worst k. It is Student's t where one pair is compared.
 
 Items are many, so that their variance needs no such help. A difference with variances v of seeds
 and w of items is told from zero if it exceeds sqrt(v c^2 + w z^2), c and z being the thresholds of

@@ -50,7 +50,7 @@ def scored(row: Any, known: Mapping[str, Mapping[str, float]]) -> Scored:
     """Return the runs of a row that have all that counts.
 
     Args:
-        row: of the table of `reports.tables.leaderboard.summarise`.
+        row: of the table of `reports.tables.summary.summarise`.
         known: as `recorded` returns it, of the row's task.
     """
     runs = row.ok_runs.items()

@@ -15,14 +15,6 @@ import numpy as np
 import pandas as pd
 
 from gapbench.reports.results.load import Results
-from gapbench.reports.stats.across_tasks import (
-    Profile,
-    Ranks,
-    improvement,
-    interquartile,
-    profile,
-    ranks,
-)
 from gapbench.reports.stats.estimates import Estimate, averaged
 from gapbench.reports.stats.pairwise import Family, averaged_family
 from gapbench.reports.stats.simultaneous import ALPHA, TOGETHER
@@ -141,57 +133,9 @@ class SuiteSummary:
         return {n: tuple(each for each in self.ranked if each in found[n]) for n in self.ranked}
 
     @cached_property
-    def interquartile(self) -> Mapping[str, Estimate]:
-        """The interquartile mean over the runs of all tasks, in the order of `means`."""
-        return {
-            name: interquartile(
-                [list(task.scores[name].values()) for task in self.tasks],
-                [task.estimates[name] for task in self.tasks],
-            )
-            for name in (self.means if self.scale == "score" else ())
-        }
-
-    @cached_property
     def groups(self) -> Mapping[str, int]:
         """Groups of ranked rows by mean over tasks; see `reports.tables.standing.depths`."""
         return depths(self.beaten_by)
-
-    @cached_property
-    def ranks(self) -> Ranks[str] | None:
-        """Average ranks of rows over tasks, None with fewer than three.
-
-        Names of the same runs have one rank, that of the first.
-        """
-        twins = self.tasks[0].families["score"].twins()
-        names = [
-            name for name in self.ranked if twins[name] == name or twins[name] not in self.ranked
-        ]
-        return ranks({name: [task.mean(name) for task in self.tasks] for name in names})
-
-    def improvement(self, first: str, second: str) -> Estimate:
-        """Return how probably a run of one row beats one of another, on common seeds."""
-        sides: tuple[list[list[float]], list[list[float]]] = ([], [])
-        for task in self.tasks:
-            ours, theirs = task.scores[first], task.scores[second]
-            sign = 1 if task.upward else -1
-            seeds = sorted(ours.keys() & theirs.keys())
-            for side, scores in zip(sides, (ours, theirs), strict=True):
-                side.append([sign * scores[seed] for seed in seeds])
-        return improvement(*sides)
-
-    @cached_property
-    def profile(self) -> Profile[str] | None:
-        """Shares of ranked rows' runs by distance to a task's best mean; None if none rank."""
-        if self.scale != "score" or not self.ranked:
-            return None
-        tops = [max(task.mean(name) for name in self.ranked) for task in self.tasks]
-        together = list(zip(self.tasks, tops, strict=True))
-        return profile(
-            {
-                name: [[top - one for one in task.scores[name].values()] for task, top in together]
-                for name in self.ranked
-            }
-        )
 
 
 def suite_summaries(results: Results, summary: pd.DataFrame) -> list[SuiteSummary]:
@@ -199,7 +143,7 @@ def suite_summaries(results: Results, summary: pd.DataFrame) -> list[SuiteSummar
 
     Args:
         results: where predictions are stored.
-        summary: the table of `reports.tables.leaderboard.summarise`.
+        summary: the table of `reports.tables.summary.summarise`.
     """
     groups: dict[tuple[str, ...], list[pd.DataFrame]] = {}
     for _, block in summary[summary["suite"] != ""].groupby(BLOCK, sort=False):

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from gapbench.reports.results.items import samples
@@ -56,11 +55,6 @@ class TaskSummary:
         return self.upward and self.possible[1] == 1
 
     @property
-    def items(self) -> bool:
-        """Whether test items are part of all estimates."""
-        return all(np.isfinite(each.item_df) for each in self.estimates.values())
-
-    @property
     def way(self) -> tuple[float, float] | None:
         """Mean scores of the untrained row and of the best ranked one; None without such a way."""
         floor, ranked = self.standing.floor, self.standing.ranked
@@ -68,11 +62,6 @@ class TaskSummary:
             return None
         start, end = (float(self.estimates[name].mean) for name in (floor, ranked[0]))
         return (start, end) if start != end and (end > start) == self.upward else None
-
-    def mean(self, name: str) -> float:
-        """Return the mean score of a row, sign flipped where lower is better."""
-        mean = float(self.estimates[name].mean)
-        return mean if self.upward else -mean
 
 
 def task_of(results: Results, block: pd.DataFrame, *, glue: bool) -> TaskSummary:

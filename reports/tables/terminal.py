@@ -11,6 +11,8 @@ from gapbench.reports.tables.leaderboard import PAPER, rows
 
 WIDTH = 80
 """Most columns of what is printed to a terminal."""
+VS_REFERENCE = "vs. ref."
+"""The heading of the difference to the reference."""
 
 
 def format_table(table: pd.DataFrame) -> str:
@@ -20,7 +22,8 @@ def format_table(table: pd.DataFrame) -> str:
         table: the columns of the leaderboard, in its row order.
     """
     found = ["\n".join(_part(title, part)) for title, part in parts(table)]
-    notes = ["* beaten by no other method.", *statistics(table)]
+    against = against_reference(table, "^ shown to be better, v worse")
+    notes = ["* beaten by no other method.", *against, *meaning(table)]
     below = fill(" ".join(notes), WIDTH, break_on_hyphens=False)
     return "\n\n".join([*found, below]) + "\n" if found else "No runs.\n"
 
@@ -39,25 +42,27 @@ def parts(table: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
         yield list(filter(None, (suite or "(no suite)", task, backbone, *began, metrics))), part
 
 
-def statistics(table: pd.DataFrame) -> list[str]:
+def against_reference(table: pd.DataFrame, reading: str) -> list[str]:
+    """Return a sentence on the differences to the reference, none where there is no reference."""
+    references = ", ".join(sorted(set(table["reference"]) - {""}))
+    return [f"{VS_REFERENCE}: score minus that of {references}; {reading}."] if references else []
+
+
+def meaning(table: pd.DataFrame) -> list[str]:
     """Return what the numbers of a leaderboard are, a sentence each.
 
     Args:
         table: the columns of the leaderboard.
     """
-    references = ", ".join(sorted(set(table["reference"]) - {""}))
     sentences = [
         "Intervals: 95 %, over seeds and, where stored, test items.",
-        f"Minus: score minus that of {references}; ^ shown to be better, v worse."
-        if references
-        else "",
         "Gap: train minus test score.",
         "ECE: before temperature scaling.",
         "FLOPs: of training.",
     ]
     if table["variant"].str.endswith(PAPER.strip()).any():
         sentences += [f"{PAPER.strip()}: checkpoint chosen on the test split; such scores flatter."]
-    return [each for each in sentences if each]
+    return sentences
 
 
 def number(value: Any, digits: int = 3) -> str:
@@ -95,7 +100,7 @@ def too_few(table: pd.DataFrame) -> str:
     return ""
 
 
-_HEAD = ("", "method", "seeds", "score", "95 %", "minus", "gap", "ECE", "FLOPs")
+_HEAD = ("", "method", "seeds", "score", "95 %", VS_REFERENCE, "gap", "ECE", "FLOPs")
 _WIDTHS = (1, 20, 5, 7, 14, 8, 7, 5, 5)
 _MARKS = {"better": "^", "worse": "v"}
 

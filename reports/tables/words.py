@@ -10,18 +10,6 @@ NAMED = 8
 """Up to so many methods are named in a sentence."""
 
 
-PRACTICABLE = 100
-"""Nobody runs more seeds than these to tell two methods apart."""
-
-
-def more_seeds(needed: float) -> str:
-    """Return a number of seeds to add, in two figures, as its estimate has no more."""
-    digits = max(0, len(f"{needed:.0f}") - 2)
-    rough = round(needed, -digits)
-    said = f"{needed:.0f}" if rough == needed and not digits else f"about {rough:,.0f}"
-    return f"{said} more seed{'' if needed == 1 else 's'}"
-
-
 def listed(names: list[str]) -> str:
     """Return names as "a, b and c"."""
     return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))

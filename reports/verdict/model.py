@@ -171,11 +171,9 @@ class Verdict:
         entries: all rows: ranked ones by score, best first, then the others.
         pairs: all contrasts between ranked rows, by outcome and by (first, second), first being the
             one that stands higher in `entries`.
-        recommended: name of the cheapest row that is beaten by nobody; the reference where
-            nothing beats it; "" if there is nothing to recommend.
-        why: the rule that chose it: "nothing beats the reference", "cheapest of those that beat the
-            reference", "cheapest of those that nothing beats", "only one row", "too few seeds",
-            "nothing beats what is untrained".
+        recommended: name of the reference where nothing beats it, else of the cheapest row that
+            beats it and that nothing beats; "" if there is nothing to recommend.
+        why: the rule that chose it, one of the constants of `reports.verdict.recommend`.
         ties: the other rows that nothing beats.
         untrained: best trained row minus each untrained one, in score.
         learned: whether some trained row is better than every untrained one; None if untold.

@@ -227,7 +227,8 @@ def coverage(studies: int) -> Iterator[str]:
             ]
             yield f"| {name} | {case_name} | " + " | ".join(f"{100 * r:.1f}" for r in found) + " |"
     for case_name, case in CASES.items():
-        found = [rates(studies, lambda rng, n=n, c=case: differences(rng, c, n), n) for n in SEEDS]
+        few = studies // 2  # each looks at many intervals
+        found = [rates(few, lambda rng, n=n, c=case: differences(rng, c, n), n) for n in SEEDS]
         for place, name in enumerate(("to reference, all", "to the best, all", "all pairs")):
             said = " | ".join(f"{100 * each[place]:.1f}" for each in found)
             yield f"| {name} | {case_name} | {said} |"

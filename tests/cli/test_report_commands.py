@@ -87,7 +87,7 @@ def test_report_on_a_part_says_so_and_leaves_out_the_rest(
     answer = call(capsys, "report", store.root, "--out", tmp_path, "--methods", "lora,head")
     assert answer.code == 0
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert "Only method lora, head; comparisons are among these alone." in page
+    assert "Only method lora, head; comparisons are those of the whole folder." in page
     for name in ("leaderboard.csv", "runs.csv"):
         rows = csv.DictReader(io.StringIO((tmp_path / name).read_text()))
         assert {row["method"] for row in rows} == {"lora", "head"}

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -63,7 +64,7 @@ def latex_rows(source: str) -> list[list[str]]:
     made = []
     for line in lines:
         assert line.endswith(r" \\")
-        line = re.sub(r"^\\multicolumn\{11\}\{l\}\{\\emph\{(.*)\}\} \\\\$", r"\1 \\\\", line)
+        line = re.sub(r"^\\multicolumn\{12\}\{l\}\{\\emph\{(.*)\}\} \\\\$", r"\1 \\\\", line)
         cells = re.split(r"(?<!\\) & ", line.removesuffix(r" \\"))
         bold = [re.fullmatch(r"\\textbf\{(.*)\}", cell) for cell in cells]
         made.append(
@@ -98,6 +99,15 @@ def expected(table: pd.DataFrame) -> list[str]:
     ]
 
 
+def difference(row: Any) -> str:
+    """Return the cell of the difference to the reference; its interval where there is one."""
+    if pd.isna(row.vs_reference):
+        return ""
+    low, high = row.vs_reference_low, row.vs_reference_high
+    interval = "" if pd.isna(low) else f" ({low:.3f} to {high:.3f})"
+    return f"{row.vs_reference:.3f}{interval}"
+
+
 def test_latex_shows_every_row_with_its_name_as_it_is(table: pd.DataFrame) -> None:
     """A part per task, a row per method with all cells, and the best ones bold."""
     heading, *found = latex_rows(latex_markdown.latex(table, []))
@@ -122,7 +132,7 @@ def test_latex_is_one_balanced_tabular_below_comments(table: pd.DataFrame) -> No
     code = "\n".join(lines[len(comment) :])
     unescaped = re.sub(r"\\[{}\\]", "", code)
     assert unescaped.count("{") == unescaped.count("}")
-    assert code.startswith(r"\begin{tabular}{lrrrrrrrrrr}")
+    assert code.startswith(r"\begin{tabular}{lrrrrrrrrrrr}")
     assert code.endswith("\\bottomrule\n\\end{tabular}")
     for word in ("booktabs", "95 %", "accuracy: 4 seeds", "runs/a.json is cut off"):
         assert any(word in line for line in comment), word
@@ -151,8 +161,9 @@ def test_both_forms_hold_the_numbers_of_the_leaderboard(table: pd.DataFrame) -> 
         assert texts[1] == str(row.n_seeds)
         assert texts[2] == ("" if pd.isna(row.rank_group) else f"{row.rank_group}")
         assert texts[3].strip("*") == f"{row.score:.3f}"
-        assert texts[5] == f"{row.generalization_gap:.3f}"
-        assert texts[8:10] == [short(row.train_flops), short(row.trainable_params)]
+        assert texts[5] == difference(row)
+        assert texts[6] == f"{row.generalization_gap:.3f}"
+        assert texts[9:11] == [short(row.train_flops), short(row.trainable_params)]
         ends = "" if pd.isna(row.score_ci_low) else f"{row.score_ci_low:.3f} to "
         assert texts[4].startswith(ends)
         assert bool(texts[4]) == bool(ends)

@@ -9,8 +9,8 @@ from tests.benchmarks.drawing import CASES, Case, rates
 from tests.benchmarks.normal_studies import patterns, rate, told_apart
 from tests.benchmarks.statistics import SINGLE, differences, null, power
 
-LOW, HIGH = 0.93, 0.98
-"""95 % within what chance does to 300 studies is 92.5 to 97.5 %; three seeds may reach 97.5 %."""
+LOW, HIGH = 0.915, 0.99
+"""93 to 97.5 % and one standard error more of 300 studies; near a bound, 98.7 % was measured."""
 
 
 @pytest.mark.parametrize("name", SINGLE)
@@ -18,14 +18,14 @@ LOW, HIGH = 0.93, 0.98
 def test_intervals_of_rows_hold_the_truth(name: str, seeds: int) -> None:
     """Scores, gaps, corpus metrics and means over tasks, of normal values."""
     found = rates(300, lambda rng: SINGLE[name](rng, Case(items=150), seeds), 0)
-    assert LOW - 0.015 < found[0] < HIGH + 0.01
+    assert LOW < found[0] < HIGH
 
 
 @pytest.mark.parametrize("case", ["skewed", "accuracy .98, 100 items"])
 def test_intervals_of_unruly_scores_hold_the_truth(case: str) -> None:
     """Skewed effects, and shares near their bound."""
     found = rates(300, lambda rng: SINGLE["score"](rng, CASES[case], 5), 1)
-    assert LOW - 0.015 < found[0] < HIGH + 0.01
+    assert LOW < found[0] < HIGH
 
 
 @pytest.mark.parametrize("seeds", [3, 5, 10])
@@ -75,7 +75,7 @@ def test_no_pattern_of_variances_makes_claims_too_often(methods: int) -> None:
 
 
 def test_claims_that_are_right_are_made_oftener_than_before() -> None:
-    """Seven methods, ten seeds, one that is better by 0.03."""
+    """Seven methods, ten seeds, one that is better by 0.03; before: Holm over all pairs."""
     now, _, before = rates(40, lambda rng: power(rng, 10), 3)
     assert now >= before
-    assert now > np.mean([0.4, 0.5])
+    assert now > 0.45

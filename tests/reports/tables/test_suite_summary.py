@@ -42,7 +42,7 @@ def on(cell: Cell, **change: Any) -> Cell:
     return cell.model_copy(update=change)
 
 
-def test_tasks_of_a_suite_are_averaged_and_ranked_together(tmp_path: Path) -> None:
+def test_tasks_of_a_suite_are_averaged_and_grouped_together(tmp_path: Path) -> None:
     """Means are those of the tasks' means; the clear order of methods is found."""
     order = ("lora_dropout", "bitfit", "head")
     fill(tmp_path, methods=order, seeds=8, tasks=TASKS)
@@ -56,25 +56,18 @@ def test_tasks_of_a_suite_are_averaged_and_ranked_together(tmp_path: Path) -> No
         ]
         assert float(mean.mean) == pytest.approx(np.mean(scores))
     assert together.groups == dict(zip(order, (1, 2, 3), strict=True))
-    assert together.ranks is not None
-    assert together.ranks.average == dict(zip(order, (1, 2, 3), strict=True))
-    assert together.profile is not None
-    assert together.profile.shares["lora_dropout"][-1] == 1
-    assert float(together.improvement("lora_dropout", "head").mean) == 1
     assert together.possible == (0, 1)
     assert together.scale == "score"
 
 
-def test_tasks_on_several_scales_without_an_untrained_row_are_ranked_and_not_averaged(
+def test_tasks_on_several_scales_without_an_untrained_row_are_not_averaged(
     tmp_path: Path,
 ) -> None:
-    """An error that should be low has no mean with an accuracy; ranks mind the direction."""
+    """An error that should be low has no mean with an accuracy."""
     fill(tmp_path, methods=FEW, seeds=8, tasks=(TASKS[0], REGRESSION))
     (together,) = found(tmp_path)
     assert not together.averageable
-    assert (together.means, together.groups, together.profile) == ({}, {}, None)
-    assert together.ranks is not None
-    assert next(iter(together.ranks.average)) == "lora_dropout"
+    assert (together.means, together.groups) == ({}, {})
 
 
 def test_tasks_on_several_scales_are_averaged_by_the_way_from_untrained_to_best(
@@ -117,22 +110,19 @@ def test_task_without_any_score_is_left_out(tmp_path: Path) -> None:
     assert together.left_out == {"syn_entailment": "no row has a score"}
 
 
-def test_names_of_the_same_runs_have_one_rank_and_one_test(tmp_path: Path) -> None:
-    """A tuned row that kept its default everywhere changes no rank; elsewhere it is a rival."""
+def test_names_of_the_same_runs_have_one_test(tmp_path: Path) -> None:
+    """A tuned row that kept its default everywhere adds no comparison; elsewhere it does."""
     store = fill(tmp_path, methods=FEW, seeds=3, tasks=TASKS)
     (before,) = found(tmp_path)
     for task in TASKS:
         plan(store, make_cell("lora", task=task), variant="tuned")
     (together,) = found(tmp_path)
     assert set(together.ranked) == {*FEW, "lora / tuned"}
-    assert together.ranks == before.ranks
     np.testing.assert_array_equal(together.pairs.bounds.half, before.pairs.bounds.half)
     add(store, make_cell("lora", task=TASKS[0], config={"rank": 2}), variant="wide")
     for task in TASKS[1:]:
         plan(store, make_cell("lora", task=task), variant="wide")
     (together,) = found(tmp_path)
-    assert together.ranks is not None
-    assert set(together.ranks.average) == {*FEW, "lora / wide"}
     assert together.pairs.n_seeds.shape == (4, 4)
 
 
@@ -145,13 +135,12 @@ def test_one_task_is_nothing_to_look_at_together(tmp_path: Path) -> None:
     assert found(tmp_path / "two") == []
 
 
-def test_one_seed_gives_means_without_intervals_and_no_rivals(tmp_path: Path) -> None:
-    """What cannot be told is empty: no group, no rank, no profile."""
+def test_one_seed_gives_means_without_intervals_and_no_ranking(tmp_path: Path) -> None:
+    """What cannot be told is empty: no group."""
     fill(tmp_path, methods=FEW, seeds=1, tasks=TASKS)
     (together,) = found(tmp_path)
     assert all(np.isnan(mean.ends()).all() for mean in together.means.values())
     assert (together.ranked, together.groups) == ((), {})
-    assert (together.ranks, together.profile) == (None, None)
 
 
 def test_task_on_two_backbones_counts_once_with_each(tmp_path: Path) -> None:
