@@ -156,3 +156,14 @@ def test_files_that_broke_a_reader_are_refused_in_a_line(
     assert (answer.code, answer.err.count("\n")) == (2, 1)
     assert said in answer.err
     assert not (folder / "new.yaml").exists()
+
+
+def test_texts_are_cut_as_the_caption_metrics_cut_them(copied: Copied, run: Command) -> None:
+    """ROUGE-L and CIDEr are those of pycocoevalcap 1.2 with its Java tokeniser."""
+    copied("224-ptb")
+    answer = run(
+        "score --task e2e_nlg --predictions hyp.txt --references refs.jsonl"
+        " --metrics rouge_l,cider --json"
+    )
+    scores = answer.json["scores"]
+    assert (scores["rouge_l"], scores["cider"]) == pytest.approx((0.9167, 7.569), abs=1e-3)
