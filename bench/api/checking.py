@@ -7,6 +7,7 @@ from typing import Any
 from gapbench.bench.adaptation import registry
 from gapbench.bench.api.planning import Overview, estimate, named, request
 from gapbench.bench.config.run import Run
+from gapbench.bench.core.errors import BenchError
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.core.schema import content_hash
 from gapbench.bench.data.sources import Sources
@@ -28,7 +29,8 @@ def checked(suite: SuiteLike, **part: Any) -> Overview:
         key: named(run.cell, key[1]) | _checked(run, wanted.sources, dry_runs)
         for key, run in runs.items()
     }
-    notes = list(dict.fromkeys(doubt for row in rows.values() for doubt in _doubts(row)))
+    said = [line for row in rows.values() for line in (*_failure(row), *_doubts(row))]
+    notes = list(dict.fromkeys(said))
     verdicts = [rows[p.run.cell.hash, p.variant]["verdict"] for p in wanted.planned]
     failing = sum(verdict.startswith(_FAILS) for verdict in verdicts)
     skipped = len(verdicts) - failing - verdicts.count("ok")
@@ -43,6 +45,22 @@ def checked(suite: SuiteLike, **part: Any) -> Overview:
 
 
 def _checked(run: Run, sources: Sources, dry_runs: dict[str, str | None]) -> dict[str, Any]:
+    """Return what `_sizes_and_verdict` does, or what is wrong with the data or the backbone."""
+    try:
+        return _sizes_and_verdict(run, sources, dry_runs)
+    except BenchError as error:  # the other cells may be right, or wrong in another way
+        return {"verdict": f"{_FAILS}{error}"}
+
+
+def _failure(row: dict[str, Any]) -> Iterator[str]:
+    """Yield why a cell would fail; the table may be too narrow for it."""
+    if row["verdict"].startswith(_FAILS):
+        yield row["verdict"].removeprefix(_FAILS)
+
+
+def _sizes_and_verdict(
+    run: Run, sources: Sources, dry_runs: dict[str, str | None]
+) -> dict[str, Any]:
     """Return the sizes of a cell's splits, and whether its method supports it.
 
     Args:

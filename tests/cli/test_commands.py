@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from gapbench.bench import __version__
 from gapbench.bench.adaptation import registry
@@ -185,6 +187,23 @@ def test_check_says_what_will_be_skipped(small: SmallSuite, capsys: Capture) -> 
     (row,) = answer.json
     assert row["verdict"].startswith("rank is 25, but layer ")
     assert row["verdict"].endswith(" allows 1 to 24")
+
+
+def test_check_goes_on_after_a_broken_backbone(small: SmallSuite, capsys: Capture) -> None:
+    """What is wrong with one is the verdict of its rows and a line; the other rows are checked."""
+    broken = Path(shutil.copytree(small.backbone, small.folder / "broken"))
+    weights = load_file(broken / "model.safetensors")
+    lost = next(name for name in weights if name.endswith("attention.self.query.bias"))
+    del weights[lost]
+    save_file(weights, broken / "model.safetensors", {"format": "pt"})
+    small.write_suite(backbones=[small.backbone, str(broken)], methods=["lora"])
+    answer = call(capsys, "check", *small.planning, "--json")
+    assert answer.code == 2
+    verdicts = {row["backbone"]: row["verdict"] for row in answer.json}
+    assert verdicts.pop("broken").startswith("fails: ")
+    assert list(verdicts.values()) == ["ok"]
+    assert f"{lost};" in answer.err
+    assert "is not valid: 2 runs would fail (see their verdict); 4 runs" in answer.err
 
 
 def test_plan_counts_what_is_left(small: SmallSuite, capsys: Capture) -> None:
