@@ -1,16 +1,15 @@
 """One verdict from rows and their comparisons, for single tasks and means over tasks alike."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 from gapbench.reports.stats.pairwise import Family
-from gapbench.reports.tables.standing import OUTCOMES, RANKED, Outcome
+from gapbench.reports.tables.standing import OUTCOMES, Outcome
 from gapbench.reports.verdict.contrasts import Items, contrast, every, to_best
 from gapbench.reports.verdict.costs import multiples_of
 from gapbench.reports.verdict.design import design_of, optimism_of, plan_of
-from gapbench.reports.verdict.model import Contrast, Entry, Verdict
+from gapbench.reports.verdict.model import Contrast, Entry, Verdict, uncompared
 from gapbench.reports.verdict.recommend import recommend, ruled_out
 
 
@@ -43,20 +42,21 @@ def assemble(
         for outcome, family in families.items()
     }
 
-    def known(first: str, second: str, outcome: Outcome) -> Contrast | None:
+    others = [each for each in entries if each.name == reference]  # the reference, if it has runs
+
+    def against(entry: Entry, other: Entry, outcome: Outcome) -> Contrast:
         found = pairs.get(outcome, {})
-        flipped = found.get((second, first))
-        return found.get((first, second)) or (flipped.reversed() if flipped else None)
+        if flipped := found.get((other.name, entry.name)):
+            return flipped.reversed()
+        return found.get((entry.name, other.name)) or uncompared(entry, other, outcome)
 
     def filled(entry: Entry) -> Entry:
         contrasts = {
             outcome: found
+            for other in others
+            if entry.name != other.name
             for outcome in OUTCOMES
-            if reference and entry.name != reference
-            if (
-                found := known(entry.name, reference, outcome)
-                or _not_compared(entry, reference, outcome, entries)
-            )
+            if (found := against(entry, other, outcome)).difference is not None
         }
         multiples = multiples_of(entry.name, reference, costs, machines)
         best = (
@@ -78,6 +78,9 @@ def assemble(
     done = sorted(map(filled, entries), key=lambda each: order.index(each.name))
     # Absent over tasks whose scores have no common mean.
     to_reference = {e.name: e.to_reference["score"] for e in done if "score" in e.to_reference}
+    compared = [
+        to_reference[e.name] for e in done if e.name in to_reference and e.status == "ranked"
+    ]
     beats = [name for name, found in to_reference.items() if found.claim == "better"]
     bare = tuple(
         contrast(family, (ranked[0], name), "score", upward=upward, items=items("score"))
@@ -88,9 +91,6 @@ def assemble(
     recommended, why = recommend(done, beats, reference, learned=learned, costs=costs)
     unbeaten = [name for name in ranked if not beaten_by.get(name)]
     plan = plan_of(families["score"], reference, alpha) if "score" in families else None
-    against = [
-        to_reference[e.name] for e in done if e.name in to_reference and e.status == "ranked"
-    ]
     return Verdict(
         **{"differs": {}, "left_out": {}, "tasks": (), **given},
         higher_is_better=upward,
@@ -101,33 +101,11 @@ def assemble(
         ties=tuple(name for name in unbeaten if name != recommended),
         untrained=bare,
         learned=learned,
-        ruled_out=ruled_out(against, upward=upward) if reference in ranked else None,
+        ruled_out=ruled_out(compared, upward=upward) if reference in ranked else None,
         optimism=optimism_of(families["score"], unbeaten) if "score" in families else None,
         design=design_of(plan, families["score"], counts["score"], matters, width)
         if plan
         else None,
-    )
-
-
-def _not_compared(
-    entry: Entry, reference: str, outcome: Outcome, entries: Sequence[Entry]
-) -> Contrast | None:
-    """Return the plain difference of two rows of which one is not compared, and why it is not."""
-    other = next((each for each in entries if each.name == reference), None)
-    if other is None or outcome not in entry.levels or outcome not in other.levels:
-        return None
-    means = entry.levels[outcome].mean, other.levels[outcome].mean
-    if means[0] is None or means[1] is None:
-        return None
-    if entry.status not in RANKED:
-        why = "it trains nothing" if entry.status == "untrained" else f"{entry.status}: {entry.why}"
-    elif other.status not in RANKED:
-        why = f"{other.name} is {other.status}: {other.why}"
-    else:
-        why = "some of the runs have no value"
-    n = min(entry.levels[outcome].n_seeds, other.levels[outcome].n_seeds)
-    return Contrast(
-        entry.name, reference, outcome, means[0] - means[1], None, None, "", n, 0, math.nan, why
     )
 
 

@@ -235,21 +235,43 @@ class Verdict:
             return self[first].to_reference[outcome]
         if first == self.reference and outcome in self[second].to_reference:
             return self[second].to_reference[outcome].reversed()
-        rows = self[first], self[second]
-        why = next((f"{each.name} is {each.status}" for each in rows if not each.compared), "")
-        levels = [each.levels.get(outcome) for each in rows]
-        means = [each.mean for each in levels if each is not None and each.mean is not None]
-        n_seeds = min(each.n_seeds if each is not None else 0 for each in levels)
-        difference = means[0] - means[1] if len(means) == len(rows) else None
-        return Contrast(
-            *(first, second, outcome, difference, None, None, "", n_seeds, 0, math.nan),
-            withheld=why or "some of the runs have no value",
-        )
+        return uncompared(self[first], self[second], outcome)
 
     @property
     def everything(self) -> tuple["Verdict", ...]:
         """This verdict and those on its single tasks."""
         return (self, *self.tasks)
+
+
+def uncompared(first: Entry, second: Entry, outcome: Outcome) -> Contrast:
+    """Return the plain difference of two rows that no test compares, and why none does.
+
+    Args:
+        first: a row.
+        second: what is subtracted from it.
+        outcome: what differs.
+    """
+    levels = [row.levels.get(outcome) for row in (first, second)]
+    means = [level.mean for level in levels if level is not None and level.mean is not None]
+    reasons = [_reason(row) for row in (first, second) if not row.compared]
+    return Contrast(
+        first=first.name,
+        second=second.name,
+        outcome=outcome,
+        difference=means[0] - means[1] if len(means) == len(levels) else None,
+        low=None,
+        high=None,
+        claim="",
+        n_seeds=min(level.n_seeds if level is not None else 0 for level in levels),
+        n_items=0,
+        confidence=math.nan,
+        withheld=reasons[0] if reasons else "some of the runs have no value",
+    )
+
+
+def _reason(row: Entry) -> str:
+    why = "it trains nothing" if row.status == "untrained" else row.why
+    return f"{row.name} is {row.status}: {why}" if why else f"{row.name} is {row.status}"
 
 
 def _minus(value: float | None) -> float | None:
