@@ -23,8 +23,28 @@ Protocol = Literal["strict", "paper"]
 Precision = Literal["fp32", "bf16", "fp64"]
 StoredPredictions = Literal["test", "all"]
 """Splits whose predictions a run stores: the main test split, or all that are scored."""
-Resample = Literal["fixed", "per_seed"]
-"""Whether all seeds train on one sample of `Budget.train_size` examples, or draw their own."""
+
+
+class Block(FrozenModel):
+    """One cut of repeated K-fold, the same for every method."""
+
+    repeat: int = Field(ge=0, description="number of the cut into folds, from 0")
+    fold: int = Field(ge=0, description="fold that is the validation split, from 0")
+
+
+class Folds(FrozenModel):
+    """All rows outside of test are cut into folds; each in turn is the validation split."""
+
+    folds: int = Field(ge=2, le=1000, description="parts of one cut")
+
+    def block(self, seed: int) -> Block:
+        """Return the block of a seed: seeds count the folds of a repeat, then the next repeat."""
+        repeat, fold = divmod(seed, self.folds)
+        return Block(repeat=repeat, fold=fold)
+
+
+Resample = Literal["fixed", "per_seed"] | Folds
+"""Whether all seeds train on the same rows, draw their own `Budget.train_size`, or are blocks."""
 
 
 class Budget(FrozenModel):
@@ -148,6 +168,17 @@ class Run:
 
     cell: Cell
     seed: int
+
+    @property
+    def sample(self) -> int | None:
+        """The seed if it decides which rows the run trains on; such runs share no data."""
+        return None if self.cell.resample == "fixed" else self.seed
+
+    @property
+    def block(self) -> Block | None:
+        """The cut that the run trains on, None without folds."""
+        resample = self.cell.resample
+        return resample.block(self.seed) if isinstance(resample, Folds) else None
 
     @cached_property
     def hash(self) -> str:

@@ -168,6 +168,8 @@ class TaskData:
         train, validation, test: splits for training, checkpoint choice and the score.
         more: further test splits by name.
         train_overlap: number of examples in each split except train whose input is in train too.
+        train_share: share of the rows that training rows are drawn from; None if all seeds train on
+            the same rows.
     """
 
     train: EncodedSplit
@@ -175,6 +177,7 @@ class TaskData:
     test: EncodedSplit
     more: Mapping[str, EncodedSplit] = field(default_factory=dict)
     train_overlap: Mapping[str, int] = field(default_factory=dict)
+    train_share: float | None = None
 
     @property
     def sealed(self) -> bool:

@@ -54,8 +54,7 @@ def stacks(runs: Sequence[Run], limit: int) -> list[list[Run]]:
     """
     groups: dict[tuple[str, int | None], list[Run]] = {}
     for run in runs:
-        sample = run.seed if run.cell.resample == "per_seed" else None
-        groups.setdefault((_stack_key(run.cell), sample), []).append(run)
+        groups.setdefault((_stack_key(run.cell), run.sample), []).append(run)
     made = []
     for group in groups.values():
         group.sort(key=lambda run: _width(run.cell))

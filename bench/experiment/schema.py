@@ -12,9 +12,9 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from gapbench.bench.config.run import (
     Budget,
+    Folds,
     Precision,
     Protocol,
-    Resample,
     StoredPredictions,
     Training,
 )
@@ -115,6 +115,23 @@ def _seed_list(value: object) -> object:
     return value
 
 
+class RepeatedFolds(Folds):
+    """Repeated stratified K-fold: a block for each seed."""
+
+    repeats: int = Field(default=1, ge=1, le=1000, description="cuts into folds")
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """One seed for each block."""
+        return tuple(range(self.folds * self.repeats))
+
+
+def _default_seeds(fields: dict[str, Any]) -> tuple[int, ...]:
+    """Return every block of a suite with folds, else three seeds."""
+    resample = fields.get("resample")
+    return resample.seeds if isinstance(resample, RepeatedFolds) else (0, 1, 2)
+
+
 class Suite(FrozenModel):
     """A grid and its shared protocol."""
 
@@ -123,22 +140,26 @@ class Suite(FrozenModel):
     tasks: tuple[Annotated[TaskEntry, BeforeValidator(_task_entry)], ...] = Field(min_length=1)
     backbones: tuple[PathStr, ...] = Field(min_length=1)
     methods: tuple[Annotated[MethodEntry, _named("method")], ...] = Field(min_length=1)
+    resample: Literal["fixed", "per_seed"] | RepeatedFolds = Field(
+        default="fixed",
+        description="fixed: all seeds train on the same 'train_size' examples; per_seed: each "
+        "seed draws its own; folds and repeats: each seed is a block of repeated K-fold, whose "
+        "validation split is one fold of all rows outside of test",
+    )
     seeds: Annotated[
         tuple[Annotated[int, Field(ge=0, lt=2**63)], ...],
         BeforeValidator(_seed_list),
         Field(min_length=1),
-    ] = Field(default=(0, 1, 2), description="a list, or a number of seeds counted from 0")
+    ] = Field(
+        default_factory=_default_seeds,
+        description="a list, or a number of seeds counted from 0; all blocks of a suite with folds",
+    )
     budget: Budget
     training: Training = Training()
     protocol: Protocol = "strict"
     backbone_dropout: float = Field(default=0.0, ge=0, lt=1)
     precision: WantedPrecision = Field(
         default="fp32", description="auto: bf16 where it is faster on this machine"
-    )
-    resample: Resample = Field(
-        default="fixed",
-        description="fixed: all seeds train on the same 'train_size' examples; per_seed: each "
-        "seed draws its own",
     )
     predictions: StoredPredictions = Field(
         default="all",
@@ -164,6 +185,25 @@ class Suite(FrozenModel):
             raise ValueError(f"give each entry of a method its own 'variant': {doubled}")
         if doubled := _doubled(entry.task for entry in self.tasks):
             raise ValueError(f"a task may appear in a suite once, got {doubled} more than once")
+        return self
+
+    @model_validator(mode="after")
+    def _fits_blocks(self) -> Self:
+        if not isinstance(self.resample, RepeatedFolds):
+            return self
+        folds, repeats = self.resample.folds, self.resample.repeats
+        blocks = len(self.resample.seeds)
+        if beyond := [seed for seed in self.seeds if seed >= blocks]:
+            raise ValueError(
+                f"field 'seeds' asks for seed {max(beyond)}, but 'resample' with {folds} folds and "
+                f"{repeats} repeats has {blocks} blocks, seeds 0 to {blocks - 1}; give "
+                f"{max(beyond) // folds + 1} repeats, or fewer seeds"
+            )
+        if self.protocol == "paper":
+            raise ValueError(
+                "field 'protocol' is 'paper', whose validation split is the test split, but "
+                "'resample' has folds for that; give 'protocol: strict', or another 'resample'"
+            )
         return self
 
     @model_validator(mode="after")

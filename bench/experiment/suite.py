@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gapbench.bench.adaptation import registry
-from gapbench.bench.config.run import Budget, Cell, Fingerprint, Run
+from gapbench.bench.config.run import Budget, Cell, Fingerprint, Folds, Resample, Run
 from gapbench.bench.config.task import Task
 from gapbench.bench.config.task import load as load_task
 from gapbench.bench.config.task import parse as parse_task
@@ -181,12 +181,17 @@ def _cells(
         "protocol": suite.protocol,
         "backbone_dropout": suite.backbone_dropout,
         "precision": suite.precision,
-        "resample": suite.resample,
+        "resample": _without_repeats(suite.resample),
     }
     resolved = [_resolve(suite, entry, method) for method in suite.methods]
     for backbone in map(sources.backbone, entry.backbones or suite.backbones):
         for method, own in zip(suite.methods, resolved, strict=True):
             yield Cell(**shared, backbone=backbone, method=method.method, **own), method.variant
+
+
+def _without_repeats(resample: Resample) -> Resample:
+    """Return what decides a run: more repeats add runs and leave the others as they are."""
+    return Folds(folds=resample.folds) if isinstance(resample, Folds) else resample
 
 
 def _task(entry: TaskEntry, folder: Path | None) -> Task:

@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
-from gapbench.bench.config.run import Cell, Run
+from gapbench.bench.config.run import Block, Cell, Run
 from gapbench.bench.core.errors import printable
 from gapbench.bench.core.schema import FrozenModel
 from gapbench.bench.store.diagnostic import Diagnostic, Drop
@@ -150,6 +150,7 @@ class Record(FrozenModel):
     run_hash: str
     cell_hash: str
     seed: int
+    block: Block | None = Field(default=None, description="cut of the rows, in a suite with folds")
     cell: Cell
     status: Status
     detail: str | None = Field(default=None, description="reason of a skip, cause of a failure")
@@ -158,6 +159,11 @@ class Record(FrozenModel):
     splits: dict[str, SplitScores] = Field(default={})
     train_overlap: dict[str, int] = Field(
         default={}, alias="leaked", description="by split, its examples whose input is in train too"
+    )
+    train_share: float | None = Field(
+        default=None,
+        description="share of the rows that training rows are drawn from; None if all seeds train "
+        "on the same rows",
     )
     generalization_gap: float | None = Field(
         default=None, description="train minus test main score, sign flipped where lower is better"
@@ -176,12 +182,12 @@ class Record(FrozenModel):
 
     @model_serializer(mode="wrap")
     def _without_empty(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out empty declarations, so that version 0.1 can read records of most methods."""
+        """Leave out what most records lack, so that version 0.1 can read those."""
         content: dict[str, Any] = dump(self)
         return {
             name: value
             for name, value in content.items()
-            if value or name not in {"diagnostics", "drops"}
+            if value or name not in {"block", "train_share", "diagnostics", "drops"}
         }
 
     @property

@@ -1,11 +1,11 @@
 """Tokenised train, validation and test splits of a task, made once and memory-mapped.
 
-Validation is always cut from the official train split (stratified, keyed by the task alone), and
-the official test split is only ever scored, never used to choose. Under the protocol `paper` the
-test split serves as validation, as the papers do.
+Validation is always cut from the official train split (stratified, keyed by the task alone, or one
+fold of a run's block), and the official test split is only ever scored, never used to choose. Under
+the protocol `paper` the test split serves as validation, as the papers do.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from importlib.metadata import version
@@ -18,24 +18,24 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 from safetensors.torch import load_file
 
-from gapbench.bench.config.run import Cell
+from gapbench.bench.config.run import Cell, Folds, Run
 from gapbench.bench.config.task import Task
 from gapbench.bench.config.task_sources import BuiltinSource, OwnSource
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.core.files import replacing
 from gapbench.bench.core.schema import content_hash
-from gapbench.bench.core.seeding import permutation, seed_of
+from gapbench.bench.core.seeding import seed_of
 from gapbench.bench.data.encoded import Arrays, TaskData
 from gapbench.bench.data.rows import TRUTH, Rows, Table, column, place, read_table
 from gapbench.bench.data.sources import Sources, cache_folder
 from gapbench.bench.models.backbone import Reader
-from gapbench.bench.tasks import kinds
+from gapbench.bench.tasks import cuts, kinds
 from gapbench.bench.tasks.kinds.input_tokens import require_known
 
-FORMAT_VERSION = 7  # version of the cached arrays; raised when their meaning changes
+FORMAT_VERSION = 8  # version of the cached arrays; raised when their meaning changes
 _TOKENIZERS = (version("transformers"), version("tokenizers"))  # the libraries that make the arrays
-_VALUE_STRATA = 10
 _open: dict[str, TaskData] = {}  # the latest data sets, by key
+_TRAIN_SHARE = "train_share"
 _TRAIN_OVERLAP = "train_overlap."  # prefix of the counts among the cached arrays
 
 
@@ -48,13 +48,13 @@ def prepare(cell: Cell, sources: Sources, reader: Reader, seed: int = 0) -> Task
         cell: cell with the task and the size of its training set.
         sources: places of the task's rows.
         reader: tokeniser and window of the backbone.
-        seed: seed of a run; it matters only if each run draws its own training sample.
+        seed: seed of a run; it matters only if it decides which rows the run trains on.
 
     Raises:
         DataError: if rows are missing, contradict the task, or cannot be read by the backbone.
     """
     task = cell.task
-    own = (seed,) if cell.resample == "per_seed" else ()
+    run = Run(cell, seed)
     key = content_hash(
         [
             FORMAT_VERSION,
@@ -64,14 +64,15 @@ def prepare(cell: Cell, sources: Sources, reader: Reader, seed: int = 0) -> Task
             cell.backbone.digest,
             cell.protocol,
             cell.budget.train_size,
-            *own,
+            *([] if run.sample is None else [run.sample]),
+            *([] if run.block is None else [run.block.model_dump()]),
         ]
     )
     if key not in _open:
         path = cache_folder() / "tokens" / f"{task.name}-{key[:16]}.safetensors"
         arrays = _load(path)
         if arrays is None:
-            arrays = _encode_splits(cell, sources, reader, own)
+            arrays = _encode_splits(run, sources, reader)
             _save(path, arrays)
         _open.clear()
         _open[key] = _task_data(task, arrays, reader)
@@ -85,26 +86,8 @@ def _task_data(task: Task, arrays: Arrays, reader: Reader) -> TaskData:
     splits = {name: kind.load(_part(arrays, f"{name}."), pad_id) for name in names}
     more = {name: splits.pop(name) for name in names[3:]}
     counts = {name: int(count[0]) for name, count in _part(arrays, _TRAIN_OVERLAP).items()}
-    return TaskData(**splits, more=more, train_overlap=counts)
-
-
-def cut(targets: NDArray[Any], size: int, seed: int) -> NDArray[np.bool_]:
-    """Choose ``size`` examples so that every class, or decile of the values, keeps its share.
-
-    Returns:
-        (examples,) True for the chosen ones; the same on every machine.
-    """
-    strata = targets
-    if np.issubdtype(targets.dtype, np.floating):
-        ranks = np.argsort(np.argsort(targets, kind="stable"), kind="stable")
-        strata = ranks * _VALUE_STRATA // len(targets)
-    shuffled = permutation(len(targets), seed)
-    ordered = shuffled[np.argsort(strata[shuffled], kind="stable")]
-    chosen = np.zeros(len(targets), dtype=bool)
-    # Evenly spaced positions in an order grouped by class take the same share of each class.
-    places = ((np.arange(size) + 0.5) * len(targets) / size).astype(np.int64)
-    chosen[ordered[places]] = True
-    return chosen
+    share = float(arrays[_TRAIN_SHARE][0]) if _TRAIN_SHARE in arrays else None
+    return TaskData(**splits, more=more, train_overlap=counts, train_share=share)
 
 
 def read_rows(task: Task, sources: Sources) -> dict[str, Rows]:
@@ -142,18 +125,22 @@ def _extras(task: Task, place: str, table: Table, rows: Rows) -> dict[str, Any]:
     return extras
 
 
-def _encode_splits(cell: Cell, sources: Sources, reader: Reader, own_seed: Sequence[int]) -> Arrays:
-    task = cell.task
+def _encode_splits(run: Run, sources: Sources, reader: Reader) -> Arrays:
+    cell, task = run.cell, run.cell.task
     rows = read_rows(task, sources)
     parts = dict(rows)
     if cell.protocol == "paper":
         parts["validation"] = parts["test"]
+    elif isinstance(cell.resample, Folds):
+        parts |= cut_block(task, rows["train"], cell.resample, run.seed)
     else:
         parts["train"], parts["validation"] = _cut_validation(task, rows["train"])
-    kept = cell.budget.train_size
-    if kept is not None:
-        parts["train"] = _subset(task, parts["train"], kept, own_seed)
+    drawn_from = len(parts["train"]) + (len(parts["validation"]) if run.block else 0)
+    if cell.budget.train_size is not None:
+        parts["train"] = _subset(run, parts["train"], cell.budget.train_size)
     arrays: Arrays = {}
+    if run.sample is not None:
+        arrays[_TRAIN_SHARE] = np.array([len(parts["train"]) / drawn_from])
     cut_from = "test" if cell.protocol == "paper" else "train"
     for split, part in parts.items():
         where = place(task, split if split in rows else cut_from)
@@ -206,21 +193,51 @@ def _divide(task: Task, rows: Rows, size: int, seed: int, field: str) -> tuple[R
     return rows.take(np.flatnonzero(~chosen)), rows.take(np.flatnonzero(chosen))
 
 
-def _subset(task: Task, train: Rows, size: int, own_seed: Sequence[int]) -> Rows:
+def cut_block(task: Task, rows: Rows, resample: Folds, seed: int) -> dict[str, Rows]:
+    """Return the train and validation rows of a seed's block.
+
+    Raises:
+        DataError: if there are fewer groups of rows than folds.
+    """
+    block = resample.block(seed)
+    groups = rows.groups
+    if groups is None:
+        groups = _numbered(kinds.get(task.kind).inputs(rows))
+    distinct = len(np.unique(groups))
+    if distinct < resample.folds:
+        alike = f"those of one {task.group!r}" if task.group else "those of equal input"
+        raise DataError(
+            f"task {task.name!r}: field 'resample.folds' is {resample.folds}, but the {len(rows)} "
+            f"rows to cut make only {distinct} groups, since {alike} stay together; give at most "
+            f"{distinct} folds, or rows that differ more"
+        )
+    key = seed_of("folds", task.name, task.version, resample.folds, block.repeat)
+    held_out = cuts.folds(rows.targets, groups, resample.folds, key) == block.fold
+    return {
+        "train": rows.take(np.flatnonzero(~held_out)),
+        "validation": rows.take(np.flatnonzero(held_out)),
+    }
+
+
+def _subset(run: Run, train: Rows, size: int) -> Rows:
+    task = run.cell.task
     if size > len(train):
         raise DataError(
             f"task {task.name!r}: field 'train_size' is {size}, but only {len(train)} training "
             "examples are left after validation; make it smaller or leave it out"
         )
-    seed = seed_of("subset", task.name, *own_seed)
-    return train.take(np.flatnonzero(_cut(task, train, size, seed)))
+    seed = seed_of("subset", task.name, *([] if run.sample is None else [run.sample]))
+    cut = cuts.cut if run.block is None else cuts.cut_nested
+    return train.take(np.flatnonzero(_cut(task, train, size, seed, cut)))
 
 
-def _cut(task: Task, rows: Rows, size: int, seed: int) -> NDArray[np.bool_]:
+def _cut(
+    task: Task, rows: Rows, size: int, seed: int, cut: Callable[..., NDArray[np.bool_]] = cuts.cut
+) -> NDArray[np.bool_]:
     if rows.groups is None:
         return cut(rows.targets, size, seed)
     if task.group is not None:
-        return cut_groups(rows.groups, size, seed)
+        return cuts.cut_groups(rows.groups, size, seed)
     # Equal inputs mostly have equal labels: the first represents all of them.
     _, first, groups = np.unique(rows.groups, return_index=True, return_inverse=True)
     if len(first) < 2:
@@ -233,20 +250,6 @@ def _numbered(values: Sequence[Hashable]) -> NDArray[np.int64]:
     """Number the values in order of appearance; equal values share a number."""
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)
-
-
-def cut_groups(groups: NDArray[np.int64], size: int, seed: int) -> NDArray[np.bool_]:
-    """Choose whole groups, in an order keyed by ``seed``, until they have ``size`` examples.
-
-    Returns:
-        (examples,) True for the chosen ones; a few more than ``size`` if the last group is larger.
-    """
-    _, groups = np.unique(groups, return_inverse=True)
-    counts = np.bincount(groups)
-    order = permutation(len(counts), seed)
-    enough = int(np.searchsorted(np.cumsum(counts[order]), size)) + 1
-    chosen: NDArray[np.bool_] = np.isin(groups, order[:enough])
-    return chosen
 
 
 def _part(arrays: Mapping[str, NDArray[Any]], prefix: str) -> Arrays:

@@ -32,6 +32,7 @@ def blank_record(run: Run, device: torch.device, started: datetime, **fields: An
         run_hash=run.hash,
         cell_hash=run.cell.hash,
         seed=seed,
+        block=run.block,
         cell=run.cell,
         seeds={
             "data_order": seed_of("data order", task, seed),
@@ -76,6 +77,7 @@ def records(
             known |= _scores(run, scored, position, task_data.eval_split) | {
                 "status": Status.OK,
                 "train_overlap": dict(task_data.train_overlap),
+                "train_share": task_data.train_share,
                 "truth": truth,
                 "notes": method.diagnostic_values(state, position),
                 "diagnostics": method.diagnostics,

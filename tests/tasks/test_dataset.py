@@ -11,7 +11,8 @@ from gapbench.bench.config.run import Budget, Cell, Fingerprint, Protocol, Train
 from gapbench.bench.config.task import Splits, load
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models.backbone import Reader
-from gapbench.bench.tasks.dataset import cut, prepare, read_rows
+from gapbench.bench.tasks.cuts import cut
+from gapbench.bench.tasks.dataset import prepare, read_rows
 from tests.support.small_stack import MakeBackbone, make_task
 
 TEXT = [f"the cat number {i}" for i in range(60)]

@@ -19,7 +19,7 @@ from gapbench.bench.data.encoded import CausalSplit
 from gapbench.bench.metrics.base import compute
 from gapbench.bench.models.backbone import Reader
 from gapbench.bench.tasks import kinds
-from gapbench.bench.tasks.dataset import cut
+from gapbench.bench.tasks.cuts import cut
 from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds.base import of_run
 from gapbench.bench.tasks.kinds.prompts import encode_pairs
