@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from gapbench.bench.config.run import Folds
 from gapbench.bench.core.errors import RecordError
 from gapbench.bench.metrics import calibration
 from gapbench.bench.metrics.base import get as get_metric
@@ -22,6 +23,7 @@ from gapbench.bench.store.record_io import ITEM, TEST
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.estimates import Sample
 from gapbench.reports.stats.intervals import Floats
+from gapbench.reports.stats.resampling import Resampling
 
 Key = TypeVar("Key", bound=Hashable)
 Outcome = Literal["score", "train_score", "validation_score", "gap", "ece", "nll"]
@@ -67,7 +69,7 @@ _KEPT = 2000
 """So many tables of predictions are kept in memory, those of one task."""
 
 _RECORDED = [
-    *("run_hash", "seed", "metric", "higher_is_better"),
+    *("run_hash", "seed", "train_share", "metric", "higher_is_better"),
     *("train_score", "validation_score", "test_score", "ece", "nll"),
 ]
 """What outcomes are made of, in the table of runs."""
@@ -123,10 +125,32 @@ class _Reader:
         for seed, each in terms.items():
             found = self._items(cell.config_hash, seed, each)
             if found is None:
-                return Sample(scores, (), self._possible(cell, outcome))
+                return self._sample(cell, outcome, scores, ())
             for split, values in found.items():
                 strata.setdefault(split, {})[seed] = values
-        return Sample(scores, tuple(strata.values()), self._possible(cell, outcome))
+        return self._sample(cell, outcome, scores, tuple(strata.values()))
+
+    def _sample(
+        self,
+        cell: Scored,
+        outcome: Outcome,
+        scores: Mapping[int, float],
+        strata: tuple[Mapping[int, Floats], ...],
+    ) -> Sample:
+        possible, own = self._possible(cell, outcome), self._resampling(cell.config_hash)
+        return Sample(scores, strata, possible, own)
+
+    def _resampling(self, config_hash: str) -> Resampling | None:
+        """Return how the runs of a cell share training rows, None if they all have the same."""
+        record = self.results.cells.get(config_hash)
+        if record is None or record.cell.resample == "fixed":
+            return None
+        resample = record.cell.resample
+        folds = resample.folds if isinstance(resample, Folds) else None
+        shares = self._runs["train_share"].iloc[self._places.get(config_hash, [])]
+        usual = 1 - 1 / folds if folds else 0.0
+        share = float(shares.mean()) if shares.notna().any() else usual
+        return Resampling(share, folds) if 0 < share < 1 else None
 
     def _terms(self, cell: Scored, outcome: Outcome) -> Iterator[tuple[int, list[Term]]]:
         """Yield what an outcome is made of for every seed for which it is recorded."""
@@ -167,7 +191,7 @@ class _Reader:
         """
         parts: dict[str, Floats] = {}
         for term in terms:
-            if term.split == "train" and self._redrawn(config_hash):
+            if self._redrawn(config_hash, term.split):
                 continue
             items = self._split_items(config_hash, seed, term)
             if items is None:
@@ -202,8 +226,12 @@ class _Reader:
             known[key] = self.results.store.predictions(run, split)
         return known[key]
 
-    def _redrawn(self, config_hash: str) -> bool:
-        return self.results.cells[config_hash].cell.resample == "per_seed"
+    def _redrawn(self, config_hash: str, split: str) -> bool:
+        """Whether each seed draws the items of a split anew."""
+        resample = self.results.cells[config_hash].cell.resample
+        return (split == "train" and resample != "fixed") or (
+            split == "validation" and isinstance(resample, Folds)
+        )
 
     def _possible(self, cell: Scored, outcome: Outcome) -> tuple[float, float]:
         """Return the lowest and the highest possible value of an outcome."""

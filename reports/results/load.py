@@ -40,6 +40,8 @@ _IDENTITY = (
     "method",
     "variant",
     "seed",
+    "repeat",
+    "fold",
     "run_hash",
     "config_hash",
     "protocol",
@@ -53,6 +55,7 @@ _SCORES = (
     *(f"{split}_{value}" for value in ("score", "loss", "examples") for split in SPLITS),
     "train_overlap_validation",
     "train_overlap_test",
+    "train_share",
     "generalization_gap",
     "loss_gap",
     "checkpoint_step",
@@ -90,9 +93,9 @@ _TEXT = {
     "code_hash",
     "git_commit",
     "setting",
-} - {"seed"}
+} - {"seed", "repeat", "fold"}
 _WHOLE = {
-    "seed",
+    *("seed", "repeat", "fold"),
     "checkpoint_step",
     "train_overlap_validation",
     "train_overlap_test",
@@ -251,6 +254,9 @@ def _flat(terms: Mapping[str, Any], under: str = "") -> dict[str, Any]:
 def _row(record: Record) -> dict[str, Any]:
     row: dict[str, Any] = {
         "seed": record.seed,
+        "repeat": record.block.repeat if record.block else None,
+        "fold": record.block.fold if record.block else None,
+        "train_share": record.train_share,
         "run_hash": record.run_hash,
         "status": record.status.value,
         "detail": record.detail,

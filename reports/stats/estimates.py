@@ -17,11 +17,14 @@ stands for the first and the last, which are no less.
 A score may be a sum of means over several sets of items, each drawn by itself: the generalization
 gap is the mean over train items minus that over test items. Their item variances add.
 
+Seeds whose training rows are parts of one set are not independent: `reports.stats.resampling` says
+by how much the variance between them falls short.
+
 Where values of single items are unknown, the mean is over seeds alone, and says nothing of other
 test sets.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,6 +32,7 @@ import numpy as np
 from scipy.special import expit, logit, stdtrit
 
 from gapbench.reports.stats.intervals import Floats, Interval
+from gapbench.reports.stats.resampling import Resampling
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,13 @@ class Sample:
             one that is subtracted have their sign flipped. All samples of a task have the same
             items in the same order. Empty where the values of items are unknown.
         possible: lowest and highest possible score.
+        resampling: how seeds share training rows; None where all train on the same rows.
     """
 
     scores: Mapping[int, float]
     strata: tuple[Mapping[int, Floats], ...] = ()
     possible: tuple[float, float] = (-np.inf, np.inf)
+    resampling: Resampling | None = None
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -57,6 +63,10 @@ class Sample:
     def n_items(self) -> int:
         """Items of the smallest set, 0 where they are unknown."""
         return min(self.sizes, default=0)
+
+    def excess(self, seeds: Collection[int]) -> float:
+        """Return the variance that more seeds do not lessen, per variance of one seed's score."""
+        return self.resampling.excess(seeds) if self.resampling else 0.0
 
     @property
     def width(self) -> float:
@@ -70,8 +80,8 @@ class Estimate:
 
     Attributes:
         mean: the mean over seeds and items; NaN where there is none.
-        seed_variance: part of its variance that more seeds would lessen; NaN where there are too
-            few seeds to see how much.
+        seed_variance: part of its variance that is seen between seeds; NaN where there are too few
+            of them to see how much.
         item_variance: part that only more test items would lessen; 0 where items are unknown.
         seed_df: degrees of freedom of the former.
         item_df: of the latter, infinite where items are unknown.
@@ -147,7 +157,7 @@ def estimate(sample: Sample) -> Estimate:
     """Return the mean of a sample over its seeds and, where they are known, its items."""
     scores = np.array(list(sample.scores.values()))
     shared = [covariance([values[seed] for seed in sample.scores]) for values in sample.strata]
-    return two_level(scores, shared, sample.sizes)
+    return two_level(scores, shared, sample.sizes, excess=sample.excess(sample.scores))
 
 
 def covariance(values: Sequence[Floats]) -> Floats:
@@ -162,7 +172,11 @@ def covariance(values: Sequence[Floats]) -> Floats:
 
 
 def two_level(
-    scores: Floats, shared: Sequence[Floats], sizes: Sequence[int], scale: Floats | None = None
+    scores: Floats,
+    shared: Sequence[Floats],
+    sizes: Sequence[int],
+    scale: Floats | None = None,
+    excess: float = 0.0,
 ) -> Estimate:
     """Return means over seeds and items.
 
@@ -172,6 +186,7 @@ def two_level(
         sizes: items N of each set.
         scale: size of the numbers that scores were computed from, `(...)`; spreads that rounding
             may have made are measured against it. The largest score if None.
+        excess: variance of the mean that more seeds do not lessen, per variance of one score.
 
     Returns:
         Fields `(...)`.
@@ -197,7 +212,9 @@ def two_level(
         item_df = np.where(items > 0, items**2 / weighted, least)
     return Estimate(
         mean=np.asarray(scores.mean(axis=-1)) if n else np.full(size, np.nan),
-        seed_variance=np.where(seeds > 0, seeds, unseen) if n > 1 else np.full(size, np.nan),
+        seed_variance=np.where(seeds > 0, seeds, unseen) * (1 + n * excess)
+        if n > 1
+        else np.full(size, np.nan),
         item_variance=items,
         seed_df=np.full(size, max(n - 1.0, 1.0)),
         item_df=item_df,

@@ -27,7 +27,7 @@ class Interval:
     high: float | None = None
 
 
-def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
+def mean_interval(values: Sequence[float], level: float = 0.95, excess: float = 0.0) -> Interval:
     """Return the mean of finite values with Student's t interval.
 
     The interval is None with fewer than two values, and with values that are all equal: a spread
@@ -36,6 +36,7 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     Args:
         values: one finite value per seed.
         level: coverage of the interval, in (0, 1).
+        excess: variance of the mean that more values do not lessen, per variance of one value.
     """
     n = len(values)
     if n == 0:
@@ -43,5 +44,6 @@ def mean_interval(values: Sequence[float], level: float = 0.95) -> Interval:
     mean = float(np.mean(values))
     if n == 1 or np.ptp(values) <= 1e-12 * np.abs(values).max():  # equal, up to rounding
         return Interval(n, mean)
-    half = float(stdtrit(n - 1, (1 + level) / 2) * np.std(values, ddof=1) / np.sqrt(n))
+    error = np.std(values, ddof=1) * np.sqrt(1 / n + excess)
+    half = float(stdtrit(n - 1, (1 + level) / 2) * error)
     return Interval(n, mean, mean - half, mean + half)

@@ -57,6 +57,7 @@ class Family(Generic[Key]):
         estimate: first minus second.
         bounds: of the simultaneous intervals.
         width: largest possible difference.
+        excess: variance that more seeds do not lessen, per variance of one seed's difference.
     """
 
     places: Mapping[Key, int]
@@ -64,6 +65,7 @@ class Family(Generic[Key]):
     estimate: Estimate
     bounds: Bounds
     width: float = np.inf
+    excess: float = 0.0
 
     def beats(self, first: Key, second: Key, *, higher_is_better: bool) -> bool:
         """Return whether a method is better than another; never if the data do not tell."""
@@ -138,7 +140,8 @@ def family(
             known = [_of_differences(each, ours, theirs) for each in shared]
         scale = np.abs(scores).max(axis=(0, 2), initial=0.0)
         sizes = every[sides[0][0]].sizes if over_items else ()
-        found = two_level(scores[0] - scores[1], known, sizes, scale)
+        excess = every[sides[0][0]].excess(seeds)
+        found = two_level(scores[0] - scores[1], known, sizes, scale, excess)
         for first, second, sign in ((*sides, 1), (*sides[::-1], -1)):
             n_seeds[first, second] = len(seeds)
             for part, table in tables.items():
@@ -151,7 +154,9 @@ def family(
     width = min((each.width for each in every), default=np.inf)
     first_place = None if reference is None else places[reference]
     mean = Estimate(**tables)
-    return Family(places, n_seeds, mean, bounds(mean, n_seeds, alpha, first_place, share), width)
+    excess = max((each.excess(each.scores) for each in every), default=0.0)
+    limits = bounds(mean, n_seeds, alpha, first_place, share)
+    return Family(places, n_seeds, mean, limits, width, excess)
 
 
 def averaged_family(
@@ -186,7 +191,8 @@ def averaged_family(
     width = float(np.mean([each.width * abs(factor) for each, _, factor in pairs]))
     places = {key: lines.index(line) for key, line in own.items()}
     place = None if reference is None else places.get(reference)
-    return Family(places, n_seeds, mean, bounds(mean, n_seeds, alpha, place, share), width)
+    excess = float(np.mean([each.excess for each in families]))
+    return Family(places, n_seeds, mean, bounds(mean, n_seeds, alpha, place, share), width, excess)
 
 
 def _alike(

@@ -38,6 +38,7 @@ class Plan:
         methods: how many are compared, the reference included.
         alpha: level of all comparisons with the reference together.
         strata: degrees of freedom that each seed beyond the first adds; several over tasks.
+        excess: variance that more seeds do not lessen, per variance of one seed's difference.
     """
 
     seed_variance: float
@@ -47,6 +48,7 @@ class Plan:
     methods: int
     alpha: float
     strata: float = 1.0
+    excess: float = 0.0
 
     def power(self, effect: float, n_seeds: int) -> float:
         """Return the share of studies that find a true difference, if variances are the true ones.
@@ -54,7 +56,7 @@ class Plan:
         The variance of the mean between seeds is no less than the mean of all pairs, which is taken
         to be the true one.
         """
-        per_mean = self.seed_variance / n_seeds
+        per_mean = self.seed_variance * (1 / n_seeds + self.excess)
         df = max(n_seeds - 1.0, 1.0) * self.strata
         seen = per_mean * np.maximum(chdtri(df, _NODES) / df, 1.0 if self.methods > 2 else 0.0)
         seeds = float(seed_thresholds(self.alpha, np.asarray(df), self.methods, "reference"))
@@ -81,7 +83,7 @@ class Plan:
         ]
 
     def _detectable(self, n_seeds: int) -> float:
-        error = math.sqrt(self.seed_variance / n_seeds + self.item_variance)
+        error = math.sqrt(self.seed_variance * (1 / n_seeds + self.excess) + self.item_variance)
         if error == 0:
             return math.nan
         high = error

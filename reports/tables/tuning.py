@@ -119,7 +119,7 @@ def _tuned(results: Results, summary: Summary, known: dict[Key, Any]) -> Tuned:
         again=winner.validation_score if winner else None,
         test=winner.score if winner else None,
         default=default.score if default else None,
-        optimism=mean_interval(losses),
+        optimism=mean_interval(losses, excess=_excess(winner)),
         gain=_gain(winner, default, upward=upward),
         row=winner_key if winner else None,
         kept=bool(winner and default and winner.config_hash == default.config_hash),
@@ -137,7 +137,13 @@ def _gain(winner: Any, default: Any, *, upward: bool) -> Interval:
         found: Interval = pairs.estimate[place].interval(int(pairs.n_seeds[place]))
         return found
     common = sorted(first.by_seed.keys() & second.by_seed.keys())
-    return mean_interval([first.by_seed[seed] - second.by_seed[seed] for seed in common])
+    gains = [first.by_seed[seed] - second.by_seed[seed] for seed in common]
+    return mean_interval(gains, excess=pairs.excess)
+
+
+def _excess(row: Any) -> float:
+    """Return what the seeds of a row have in common; see `reports.stats.resampling`."""
+    return float(row.standing.families["score"].excess) if row else 0.0
 
 
 def _chosen(record: Record, summary: Summary) -> bool:

@@ -52,13 +52,14 @@ def plan_of(family: Family[str], reference: str, alpha: float) -> Plan | None:
         return None
     methods, df = len(others) + 1, float(own.seed_df.min())
     plan = Plan(
-        seed_variance=float((own.seed_variance * n).mean()),
+        seed_variance=float((own.seed_variance / (1 / n + family.excess)).mean()),
         df=df * max(methods - 1, 1),
         item_variance=float(own.item_variance.mean()),
         item_df=float(own.item_df.min()),
         methods=methods,
         alpha=alpha * (WITH_REFERENCE if methods > 2 else 1.0),
         strata=df / (float(n.min()) - 1),
+        excess=family.excess,
     )
     return plan if plan.seed_variance > 0 or plan.item_variance > 0 else None
 
