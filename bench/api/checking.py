@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from gapbench.bench.adaptation import registry
+from gapbench.bench.api import blocks
 from gapbench.bench.api.planning import Overview, estimate, named, request
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import BenchError
@@ -31,6 +32,8 @@ def checked(suite: SuiteLike, **part: Any) -> Overview:
     }
     said = [line for row in rows.values() for line in (*_failure(row), *_doubts(row))]
     notes = list(dict.fromkeys(said))
+    sound = [p.run for p in wanted.planned if "train" in rows[p.run.cell.hash, p.variant]]
+    notes += blocks.notes(sound, wanted.sources, classes=True)
     verdicts = [rows[p.run.cell.hash, p.variant]["verdict"] for p in wanted.planned]
     failing = sum(verdict.startswith(_FAILS) for verdict in verdicts)
     skipped = len(verdicts) - failing - verdicts.count("ok")
@@ -80,6 +83,7 @@ def _sizes_and_verdict(
         if key not in dry_runs:
             dry_runs[key] = dry_run.failure(run, backbone, splits, device)
         reason = dry_runs[key] and f"{_FAILS}{dry_runs[key]}"
+    whole = {"test": splits.test, **splits.more} if run.block else splits.open  # see `blocks`
     absent = partial(kinds.get(cell.task.kind).absent_classes, cell.task)
     return {
         "train": len(splits.train),
@@ -92,7 +96,7 @@ def _sizes_and_verdict(
             for n, s in splits.open.items()
             if s.escaped is not None and s.escaped.any()
         },
-        **{f"absent_{n}": ", ".join(found) for n, s in splits.open.items() if (found := absent(s))},
+        **{f"absent_{n}": ", ".join(found) for n, s in whole.items() if (found := absent(s))},
         "mean_tokens": round(float(splits.train.lengths.mean()), 1),
         "steps": cell.budget.total_steps(len(splits.train.trained)),
         "verdict": reason or "ok",

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from gapbench.bench.api import blocks
 from gapbench.bench.api.calls import Names, Place, Seeds
 from gapbench.bench.api.choices import DEVICES, check_above_zero, names, one_of
 from gapbench.bench.api.progress import progress_bar, say, span
@@ -127,6 +128,7 @@ def planned(
     todo = {key: run for key, run in unsettled.items() if key not in alone}
     failed = f", {len(alone)} skipped (see gapbench status)" if alone else ""
     notes = [f"{len(wanted.planned)} runs, {len(todo)} to do{failed}"]
+    notes += blocks.notes(wanted.runs, wanted.sources)
     if todo:
         notes.append(estimate(list(todo.values()), costs, engine, workers))
     rows: dict[tuple[str, ...], dict[str, Any]] = {}

@@ -31,6 +31,9 @@ class Block(FrozenModel):
     repeat: int = Field(ge=0, description="number of the cut into folds, from 0")
     fold: int = Field(ge=0, description="fold that is the validation split, from 0")
 
+    def __str__(self) -> str:
+        return f"repeat {self.repeat}, fold {self.fold}"
+
 
 class Folds(FrozenModel):
     """All rows outside of test are cut into folds; each in turn is the validation split."""

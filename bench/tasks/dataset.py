@@ -126,22 +126,11 @@ def _extras(task: Task, place: str, table: Table, rows: Rows) -> dict[str, Any]:
 
 
 def _encode_splits(run: Run, sources: Sources, reader: Reader) -> Arrays:
-    cell, task = run.cell, run.cell.task
+    task = run.cell.task
     rows = read_rows(task, sources)
-    parts = dict(rows)
-    if cell.protocol == "paper":
-        parts["validation"] = parts["test"]
-    elif isinstance(cell.resample, Folds):
-        parts |= cut_block(task, rows["train"], cell.resample, run.seed)
-    else:
-        parts["train"], parts["validation"] = _cut_validation(task, rows["train"])
-    drawn_from = len(parts["train"]) + (len(parts["validation"]) if run.block else 0)
-    if cell.budget.train_size is not None:
-        parts["train"] = _subset(run, parts["train"], cell.budget.train_size)
-    arrays: Arrays = {}
-    if run.sample is not None:
-        arrays[_TRAIN_SHARE] = np.array([len(parts["train"]) / drawn_from])
-    cut_from = "test" if cell.protocol == "paper" else "train"
+    parts, share = cut_splits(run, rows)
+    arrays: Arrays = {} if share is None else {_TRAIN_SHARE: np.array([share])}
+    cut_from = "test" if run.cell.protocol == "paper" else "train"
     for split, part in parts.items():
         where = place(task, split if split in rows else cut_from)
         encoded = kinds.get(task.kind).encode(task, where, part, reader)
@@ -152,6 +141,34 @@ def _encode_splits(run: Run, sources: Sources, reader: Reader) -> Arrays:
         arrays |= {f"{split}.{name}": array for name, array in encoded.items()}
     counts = count_overlap(task, parts)
     return arrays | {f"{_TRAIN_OVERLAP}{name}": np.array([count]) for name, count in counts.items()}
+
+
+def cut_splits(run: Run, rows: Mapping[str, Rows]) -> tuple[dict[str, Rows], float | None]:
+    """Cut the official splits for a run.
+
+    Args:
+        run: run that trains on them.
+        rows: result of `read_rows`.
+
+    Returns:
+        The rows by split, now with validation; and the share of those that training rows are drawn
+        from, None if all seeds train on the same rows.
+
+    Raises:
+        DataError: if there are too few rows for a cut.
+    """
+    task, resample, size = run.cell.task, run.cell.resample, run.cell.budget.train_size
+    parts, drawn_from = dict(rows), len(rows["train"])
+    if run.cell.protocol == "paper":
+        parts["validation"] = parts["test"]
+    elif isinstance(resample, Folds):
+        parts |= _cut_block(task, rows["train"], resample, run.seed)
+    else:
+        parts["train"], parts["validation"] = _cut_validation(task, rows["train"])
+        drawn_from = len(parts["train"])
+    if size is not None:
+        parts["train"] = _subset(run, parts["train"], size)
+    return parts, None if run.sample is None else len(parts["train"]) / drawn_from
 
 
 def count_overlap(task: Task, parts: Mapping[str, Rows]) -> dict[str, int]:
@@ -193,12 +210,8 @@ def _divide(task: Task, rows: Rows, size: int, seed: int, field: str) -> tuple[R
     return rows.take(np.flatnonzero(~chosen)), rows.take(np.flatnonzero(chosen))
 
 
-def cut_block(task: Task, rows: Rows, resample: Folds, seed: int) -> dict[str, Rows]:
-    """Return the train and validation rows of a seed's block.
-
-    Raises:
-        DataError: if there are fewer groups of rows than folds.
-    """
+def _cut_block(task: Task, rows: Rows, resample: Folds, seed: int) -> dict[str, Rows]:
+    """Return the train and validation rows of a seed's block."""
     block = resample.block(seed)
     groups = rows.groups
     if groups is None:

@@ -75,7 +75,7 @@ class TaskKind(ABC, Generic[TaskT]):
         """
         raise NotImplementedError(f"{type(self).__name__} has no 'init_option'")
 
-    def absent_classes(self, task: TaskT, split: EncodedSplit) -> list[str]:
+    def absent_classes(self, task: TaskT, split: EncodedSplit | Rows) -> list[str]:
         """Return the names of the classes without an example in a split."""
         return []
 

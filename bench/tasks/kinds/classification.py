@@ -56,7 +56,7 @@ class Classification(Labels[ClassificationTask]):
         metrics = ["accuracy", "matthews_correlation"]
         return {"labels": _classes(column, labels), "metrics": metrics}
 
-    def absent_classes(self, task: ClassificationTask, split: EncodedSplit) -> list[str]:
+    def absent_classes(self, task: ClassificationTask, split: EncodedSplit | Rows) -> list[str]:
         """Return the names of the classes without an example in a split."""
         present = {*split.targets.tolist()}
         return [str(name) for number, name in enumerate(task.labels) if number not in present]
