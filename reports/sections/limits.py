@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
+from gapbench.bench.config.run import Folds
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Bullets, Section, Text
 from gapbench.reports.results.load import CURVE, MISSING
@@ -87,18 +88,26 @@ def _items(evidence: Evidence) -> str:
 def _training_samples(evidence: Evidence) -> str:
     cells = evidence.results.cells
     known = [cells[key].cell for key in _scored(evidence)["config_hash"] if key in cells]
-    drawn = {cell.resample for cell in known if cell.budget.train_size is not None}
-    if not drawn:
-        return ""
-    own = (
-        "each seed trains on a sample of its own, and chance in drawing it counts as that of seeds"
-    )
-    one = (
-        "all seeds train on one sample, so that intervals hold for it and not for others; "
-        "`resample: per_seed` draws one for each seed"
-    )
-    said = [text for kind, text in (("fixed", one), ("per_seed", own)) if kind in drawn]
-    return f"Training sets are cut to a fixed size: {'; elsewhere '.join(said)}."
+    drawn = {
+        "folds" if isinstance(cell.resample, Folds) else cell.resample
+        for cell in known
+        if cell.resample != "fixed" or cell.budget.train_size is not None
+    }
+    said = [text for kind, text in _SAMPLES.items() if kind in drawn]
+    return f"Training rows: {'; elsewhere '.join(said)}." if said else ""
+
+
+_ALLOWED = (
+    "intervals allow for the rows that two seeds have in common{source}, and are too wide where "
+    "chance in training is larger than chance in drawing rows"
+)
+_SAMPLES = {
+    "fixed": "all seeds train on one sample, so that intervals hold for it and not for others; "
+    "`resample: per_seed` draws one for each seed",
+    "per_seed": f"each seed trains on a sample of its own; {_ALLOWED.format(source='')}",
+    "folds": "each seed trains on all but one fold of the same rows; "
+    + _ALLOWED.format(source=" (after Nadeau and Bengio, 2003)"),
+}
 
 
 def _last_checkpoints(evidence: Evidence) -> str:

@@ -31,6 +31,7 @@ from tests.benchmarks.drawing import (
 )
 from tests.benchmarks.normal_studies import largest
 from tests.benchmarks.other_outcomes import outcomes
+from tests.benchmarks.resampled_studies import resampled
 from tests.support.simulated_runs import expected
 
 # Intervals of single rows
@@ -270,6 +271,7 @@ PARTS = {
     "errors": errors,
     "settings": largest,
     "outcomes": outcomes,
+    "resampling": resampled,
     "power": powers,
 }
 

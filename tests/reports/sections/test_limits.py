@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gapbench.bench.config.run import Run
+from gapbench.bench.config.run import Folds, Resample, Run
 from gapbench.bench.store.record import Provenance, Record, SplitScores, Status
 from gapbench.bench.store.store import Store
 from gapbench.reports.document.model import Bullets, Section, Text
@@ -54,8 +54,10 @@ def count(found: list[str], phrase: str) -> int:
     return sum(phrase in sentence for sentence in found)
 
 
-@pytest.mark.parametrize("resample", ["fixed", "per_seed"])
-def test_training_sample_is_said_to_be_one_or_one_a_seed(tmp_path: Path, resample: str) -> None:
+@pytest.mark.parametrize("resample", ["fixed", "per_seed", Folds(folds=5)])
+def test_training_sample_is_said_to_be_one_or_one_a_seed(
+    tmp_path: Path, resample: Resample
+) -> None:
     """Where rows are left out of training, intervals count chance in that or not."""
     cell = make_cell()
     budget = cell.budget.model_copy(update={"train_size": 50})
@@ -65,6 +67,8 @@ def test_training_sample_is_said_to_be_one_or_one_a_seed(tmp_path: Path, resampl
     found = sentences(store)
     assert count(found, "all seeds train on one sample") == (resample == "fixed")
     assert count(found, "a sample of its own") == (resample == "per_seed")
+    assert count(found, "all but one fold") == isinstance(resample, Folds)
+    assert count(found, "have in common") == (resample != "fixed")
 
 
 def test_plain_study_has_its_plain_limits(tmp_path: Path) -> None:
