@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import transformers
@@ -11,7 +10,6 @@ from gapbench.bench.config.run import Budget, Cell, Fingerprint, Protocol, Train
 from gapbench.bench.config.task import Splits, load
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models.backbone import Reader
-from gapbench.bench.tasks.cuts import cut
 from gapbench.bench.tasks.dataset import prepare, read_rows
 from tests.support.small_stack import MakeBackbone, make_task
 
@@ -116,24 +114,6 @@ def test_encoding_equals_the_tokenizer_and_is_read_back_from_the_cache(
             ids = test.input_ids[test.offsets[i] : test.offsets[i + 1]].tolist()
             assert ids == reader.tokenizer(TEXT[i], truncation=True, max_length=16)["input_ids"]
         assert test.token_type_ids is not None
-
-
-def test_cut_takes_the_same_share_of_every_class() -> None:
-    """Class counts of a cut are within one of their exact share, and the cut is repeatable."""
-    targets = np.repeat([0, 1, 2], [700, 200, 100])
-    chosen = cut(targets, 90, seed=5)
-    assert chosen.sum() == 90
-    assert np.abs(np.bincount(targets[chosen]) - [63, 18, 9]).max() <= 1
-    assert (chosen == cut(targets, 90, seed=5)).all()
-    assert (chosen != cut(targets, 90, seed=6)).any()
-
-
-def test_cut_of_real_targets_covers_the_whole_range() -> None:
-    """For regression each tenth of the range keeps its share."""
-    targets = np.random.default_rng(0).gamma(2.0, size=1000)
-    chosen = cut(targets, 100, seed=0)
-    tenths = np.digitize(targets[chosen], np.quantile(targets, np.arange(0.1, 1, 0.1)))
-    assert np.abs(np.bincount(tenths, minlength=10) - 10).max() <= 1
 
 
 def test_generated_rows_carry_their_truth() -> None:
