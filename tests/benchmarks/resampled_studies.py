@@ -22,8 +22,6 @@ from tests.benchmarks.drawing import Floats, rates
 
 FEATURES = 10
 PENALTIES = (1.0, 30.0)
-OUTCOMES = ("score", "gap", "ECE", "difference")
-_ANY = (-np.inf, np.inf)
 
 
 @dataclass(frozen=True)
@@ -45,6 +43,11 @@ class Population:
     repeats: int = 2
     classes: bool = False
     noise: float = 0.0
+
+    @property
+    def outcomes(self) -> tuple[str, ...]:
+        """What intervals are asked for; the difference is that of both models' scores."""
+        return "score", "gap", *(["ECE"] if self.classes else []), "difference"
 
     @property
     def resampling(self) -> Resampling:
@@ -70,7 +73,7 @@ class Population:
 
 
 def drawn(rng: np.random.Generator, world: Population) -> dict[str, list[Sample]]:
-    """Return the samples of both models by outcome, with the resampling that they had."""
+    """Return the samples of both models by outcome but the difference."""
     inputs = rng.normal(size=(world.rows + world.items, FEATURES))
     means = inputs.sum(axis=1) * (2 / np.sqrt(FEATURES))
     if world.classes:
@@ -79,7 +82,7 @@ def drawn(rng: np.random.Generator, world: Population) -> dict[str, list[Sample]
         targets = means + rng.normal(size=len(means))
     classes = targets[: world.rows] if world.classes else np.zeros(world.rows, dtype=np.int64)
     blocks = list(world.blocks(rng, classes.astype(np.int64)))
-    made: dict[str, list[Sample]] = {name: [] for name in ("score", "gap", "ECE")}
+    made: dict[str, list[Sample]] = {name: [] for name in world.outcomes[:-1]}
     for penalty in PENALTIES:
         scores: dict[str, dict[int, float]] = {name: {} for name in made}
         items: dict[str, dict[int, Floats]] = {name: {} for name in made}
@@ -97,12 +100,10 @@ def drawn(rng: np.random.Generator, world: Population) -> dict[str, list[Sample]
                 logits = np.stack([0 * outputs, outputs], axis=1)[world.rows :]
                 items["ECE"][seed] = ece_items(logits, targets[world.rows :])
             for name, own in items.items():
-                if own:
-                    scores[name][seed] = float(own[seed].mean())
+                scores[name][seed] = float(own[seed].mean())
         for name, each in made.items():
-            if scores[name]:
-                each.append(Sample(scores[name], (items[name],), _ANY, world.resampling))
-    return {name: each for name, each in made.items() if each}
+            each.append(Sample(scores[name], (items[name],)))
+    return made
 
 
 def _ridge(inputs: Floats, targets: Floats, penalty: float) -> Floats:
@@ -121,11 +122,11 @@ def _logistic(inputs: Floats, targets: Floats, penalty: float) -> Floats:
 
 
 @cache
-def truth(world: Population, studies: int = 3000) -> dict[str, float]:
-    """Return what is expected of single trainings, by outcome; the standard error is small."""
+def truth(world: Population, runs: int = 3000) -> dict[str, float]:
+    """Return the mean outcomes of so many trainings, of one block or one repeat a population."""
     one = replace(world, repeats=1)
     rng = np.random.default_rng(77)
-    every = [drawn(rng, one) for _ in range(max(studies // (world.folds or 1), 100))]
+    every = [drawn(rng, one) for _ in range(runs // (world.folds or 1))]
     means = {
         name: [[np.mean([*each.scores.values()]) for each in study[name]] for study in every]
         for name in every[0]
@@ -137,7 +138,7 @@ def truth(world: Population, studies: int = 3000) -> dict[str, float]:
 
 
 def judged(rng: np.random.Generator, world: Population) -> Floats:
-    """Draw a study; return for each outcome what its intervals say, NaN where there is none.
+    """Draw a study; return for each outcome what its intervals say.
 
     Returns:
         (outcomes, 6): whether the interval holds the truth without a correction, with the other and
@@ -145,10 +146,8 @@ def judged(rng: np.random.Generator, world: Population) -> Floats:
     """
     study, true = drawn(rng, world), truth(world)
     corrections = (*world.naive.values(), world.resampling)
-    found = np.full((len(OUTCOMES), len(corrections) + 3), np.nan)
-    for row, outcome in enumerate(OUTCOMES):
-        if outcome not in true:
-            continue
+    found = np.empty((len(world.outcomes), len(corrections) + 3))
+    for row, outcome in enumerate(world.outcomes):
         for place, resampling in enumerate(corrections):
             name = "score" if outcome == "difference" else outcome
             own = [replace(each, resampling=resampling) for each in study[name]]
@@ -189,9 +188,8 @@ def resampled(studies: int) -> Iterator[str]:
     )
     for name, world in WORLDS.items():
         found = rates(studies, lambda rng, w=world: judged(rng, w).ravel(), 4)
-        for outcome, part in zip(OUTCOMES, found.reshape(len(OUTCOMES), -1), strict=True):
-            *shares, half, mean, square = part
-            if np.isfinite(half):
-                said = " | ".join(f"{100 * each:.1f}" for each in shares)
-                width = half / (1.96 * np.sqrt(square - mean**2))
-                yield f"| {outcome} | {name} | {said} | {width:.2f} |"
+        rows = found.reshape(len(world.outcomes), -1)
+        for outcome, (*shares, half, mean, square) in zip(world.outcomes, rows, strict=True):
+            said = " | ".join(f"{100 * each:.1f}" for each in shares)
+            width = half / (1.96 * np.sqrt(square - mean**2))
+            yield f"| {outcome} | {name} | {said} | {width:.2f} |"

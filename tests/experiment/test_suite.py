@@ -319,3 +319,44 @@ def test_listed_suites_are_all_the_files_and_each_expands(tmp_path: Path) -> Non
         grid = len(suite.tasks) * len(suite.backbones) * len(suite.methods) * len(suite.seeds)
         assert suite.name == name
         assert len(planned) == grid > 0
+
+
+FOLDS = {"folds": 5, "repeats": 2}
+
+
+def test_suite_with_folds_has_a_seed_for_each_block_and_more_repeats_add_runs(
+    small: SmallSuite,
+) -> None:
+    """What was run before stays as it is; another number of folds is another cell."""
+    content = yaml.safe_load(small.path.read_text())
+    del content["seeds"]
+    small.path.write_text(yaml.safe_dump(content | {"resample": FOLDS}))
+    assert suites.load(str(small.path))[0].seeds == tuple(range(10))
+    before = hashes(small)
+    small.write_suite(resample={"folds": 5, "repeats": 3})
+    more = hashes(small)
+    assert set(before) < set(more)
+    assert len(more) == 3 * 15
+    small.write_suite(resample={"folds": 4, "repeats": 2})
+    assert not set(hashes(small)) & set(more)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"seeds": 12}, "asks for seed 11, but .* 10 blocks, seeds 0 to 9; give 3 repeats"),
+        ({"seeds": [0, 99]}, "asks for seed 99, .* give 20 repeats, or fewer seeds"),
+        ({"protocol": "paper"}, "field 'protocol' is 'paper'"),
+        ({"resample": {"folds": 1}}, "'resample.*folds': .*greater than or equal to 2; got 1"),
+        ({"resample": {"fold": 5}}, "unknown field 'resample.*fold'; allowed: folds, repeats"),
+        ({"resample": {"repeats": 2}}, "field 'resample.*folds' is required"),
+        ({"resample": "none"}, "'fixed' or 'per_seed'.*got 'none'"),
+    ],
+)
+def test_folds_that_cannot_be_are_refused(
+    small: SmallSuite, change: dict[str, Any], says: str
+) -> None:
+    """The message names the field and the way out."""
+    small.write_suite(**({"resample": FOLDS} | change))
+    with pytest.raises(ConfigError, match=says):
+        suites.load(str(small.path))
