@@ -84,7 +84,7 @@ def test_every_interval_over_seeds_is_widened_alike() -> None:
 def test_intervals_of_trained_models_hold_the_truth_where_plain_ones_do_not() -> None:
     """The short form of `tests/benchmarks/statistics.py --part resampling`."""
     world = Population(items=500)
-    found = rates(60, lambda rng: judged(rng, world).ravel(), 5)
+    found = rates(100, lambda rng: judged(rng, world).ravel(), 6)
     plain, _, ours, *_ = found.reshape(len(world.outcomes), -1).T
     assert (plain[1:] < 0.85).all()  # gap and difference
     assert (ours > 0.9).all()
