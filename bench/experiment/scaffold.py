@@ -307,7 +307,8 @@ _SUITE_COMMENTS = {
     "tasks": "the file of the same name in the folder 'tasks'; built-in ones: gapbench list tasks",
     "backbones": "built-in, a folder with a model, or owner/name@revision; or give --backbone",
     "methods": "for all methods: gapbench list methods",
-    "seeds": "a number, or a list; give 5 or more to separate methods",
+    "seeds": "a number, or a list; give 5 or more to separate methods. With few rows put "
+    "'resample: {folds: 3, repeats: 3}' in its place",
     "budget": "the same for every method",
     "training": "learning rate of LoRA for this backbone width; gapbench tune finds a better one",
     "precision": "auto: bf16 where it is faster on this machine; or fp32",

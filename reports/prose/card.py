@@ -253,7 +253,7 @@ def design(found: Design) -> str:
     if isnan(found.matters):
         return said
     if isinf(few):
-        return f"{said} No number of seeds would find {number(found.matters)} on so few test items."
+        return f"{said} No number of seeds would find {number(found.matters)} on so few examples."
     count = (
         f"{few:.0f}"
         if few == many
