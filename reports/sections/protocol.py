@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from gapbench.bench.config.run import Folds, Resample
 from gapbench.reports.document.columns import Field, heading, table_of, title, worded
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Folded, Part, Section, Terms, Text
@@ -67,6 +68,7 @@ def _terms(results: Results, block: pd.DataFrame, settings: Settings) -> dict[st
     return {
         "protocol": cell.protocol,
         "budget": f"{length} of {budget.batch_size} examples, {budget.evaluations} evaluations",
+        **({"training rows": _training_rows(cell.resample)} if cell.resample != "fixed" else {}),
         "examples scored": ", ".join(sizes),
         "inputs shared with train": ", ".join(shared) or "not counted",
         "backbone dropout, precision": f"{cell.backbone_dropout:g}, {cell.precision}",
@@ -77,6 +79,13 @@ def _terms(results: Results, block: pd.DataFrame, settings: Settings) -> dict[st
         **({"head": "kept from the checkpoint"} if cell.head else {}),
         **({"settings of all rows": _worded(settings)} if settings else {}),
     }
+
+
+def _training_rows(resample: Resample) -> str:
+    """Return how the training rows of seeds differ."""
+    if isinstance(resample, Folds):
+        return f"each seed has one of {resample.folds} folds for validation, and trains on the rest"
+    return "each seed draws its own"
 
 
 def _versions(runs: pd.DataFrame) -> dict[str, str]:

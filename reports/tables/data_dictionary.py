@@ -61,7 +61,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "SPLIT_loss": ("nats", "mean loss on the split"),
     "SPLIT_examples": ("count", "examples of the split that were scored"),
     "train_overlap_SPLIT": ("count", "examples of the split whose input is in train too"),
-    "train_share": ("share", "training rows over those they are drawn from; empty if no seed draws"),
+    "train_share": ("share", "training rows over those that they are drawn from anew"),
     "generalization_gap": ("of the metric", "train minus test score; flipped if lower is better"),
     "gap_ci_low": ("of the metric", "lower end of its 95 % interval"),
     "gap_ci_high": ("of the metric", "upper end of it"),
