@@ -227,6 +227,7 @@ def test_check_finds_what_has_changed_since_init(
     rows = {name: values for name, values in (TOLD | changed).items() if values is not None}
     write(tmp_path, rows)
     answer = call(capsys, "check", tmp_path / "mine.yaml")
-    precision, error = answer.err.splitlines()
+    precision, error, state = answer.err.splitlines()
     assert (answer.code, precision.partition(":")[0]) == (2, "precision auto")
     assert said in error
+    assert "is not valid" in state
