@@ -62,7 +62,7 @@ class Budget(FrozenModel):
         default=10,
         ge=1,
         le=10**5,
-        description="number of points in training at which all splits are scored",
+        description="number of points in training at which validation is scored",
     )
     train_size: int | None = Field(
         default=None,
