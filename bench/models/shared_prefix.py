@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import transformers
 from torch import Tensor, nn
 
 from gapbench.bench.models import attention
@@ -81,8 +82,10 @@ class SharedPrefix:
         return _each(wide, output)
 
 
-def _leading(model: Any) -> list[nn.Module]:
+def _leading(model: nn.Module) -> list[nn.Module]:
     """Return the modules that all runs share: the embeddings, then layers in order."""
+    if not isinstance(model, transformers.PreTrainedModel):
+        return []
     layers = attention.layers(model)
     names = {module: name for name, module in model.named_modules()}
     words = names.get(model.get_input_embeddings()) if layers else None

@@ -22,12 +22,18 @@ from gapbench.bench.profiling.step_timer import Stepper, timed
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.training.phase_schedule import curve_points, evaluation_points
-from gapbench.bench.training.trainer import CURVE_POINTS, final_subsets, subsets_along
+from gapbench.bench.training.trainer import (
+    CHOOSING_MEMBERS,
+    CURVE_POINTS,
+    final_subsets,
+    subsets_along,
+)
 
 MOST_RUNS = 4  # runs in the measured stack; larger stacks change little
 _SEQUENCES = 32  # scored to measure the time
 _WRITTEN = 4  # texts generated to measure the time
 _ROUNDS = 2
+_SCORING_VERSION = 2  # raised when a sequence takes another time to score than before
 _IDLE = 0.8  # minimum share of a core that this process gets on an otherwise idle computer
 
 
@@ -62,6 +68,7 @@ def run_seconds(
     stack = list(runs[: MOST_RUNS if method.stackable else 1])
     about = {
         "forecast": len(stack),
+        "scoring": _SCORING_VERSION,
         "method": [cell.method, cell.config],
         "task": cell.task.identity(),  # how it writes texts, and how long its own are
     }
@@ -105,8 +112,12 @@ def _scored(cell: Cell, steps: int, task_data: TaskData) -> float:
     """Return the number of sequences that a run scores, along training and at the end.
 
     What is scored in full where the checkpoint is chosen is not scored again at the end. Every
-    point is taken to be chosen equally often.
+    point is taken to be chosen equally often. A sequence that few members of an ensemble score
+    counts as a part of one.
     """
+    method, config = registry.of_cell(cell)
+    members = method.predicting_members(config)
+    few = min(members, cell.budget.choosing_members or CHOOSING_MEMBERS)
     final = final_subsets(cell.task, task_data)
     sizes = {name: len(subset.sequences) for name, subset in final.items()}
     if not steps:
@@ -117,7 +128,8 @@ def _scored(cell: Cell, steps: int, task_data: TaskData) -> float:
     for name, part in subsets_along(final).items():
         size = sizes.pop(name)
         at = {0, *points} if name == "validation" else drawn
-        scored += len(at) * len(part.sequences)
-        reused = len(at & points) / len(points) if len(part.sequences) == size else 0.0
+        scored += len(at) * len(part.sequences) * few / members
+        whole = len(part.sequences) == size and few == members
+        reused = len(at & points) / len(points) if whole else 0.0
         scored += (1 - reused) * size
     return scored + sum(sizes.values())

@@ -10,6 +10,7 @@ from gapbench.bench.adaptation.method import AnyMethod, TrainState
 from gapbench.bench.data.batching import evaluation_batches
 from gapbench.bench.data.encoded import CausalSplit
 from gapbench.bench.data.packing import Row, batch, pack
+from gapbench.bench.models.shared_prefix import sharing
 from gapbench.bench.tasks.eval_subset import MAX_LOGITS, EvalSubset, most_tokens
 from gapbench.bench.tasks.kinds.base import Outputs
 

@@ -4,7 +4,7 @@ It knows phases and steps, but no method by name. Only validation chooses the ch
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 
 import numpy as np
@@ -33,6 +33,9 @@ from gapbench.bench.training.snapshot import Snapshot
 _FINITE_CHECK_EVERY = 10  # steps; a check waits for the device
 CURVE_POINTS = 5
 """Points of a run, step 0 included, at which train and test are scored for the curves."""
+
+CHOOSING_MEMBERS = 2
+"""Masked copies or samples of an ensemble that predict along training, unless the budget says."""
 
 Progress = Callable[[float], None]
 """Called with the share of the work that is done."""
@@ -89,6 +92,7 @@ class Trainer:
         self._finite = torch.ones(len(runs), dtype=torch.bool, device=state.axis.device)
         self.final_subsets = final_subsets(state.task, data)
         self.subsets = subsets_along(self.final_subsets)
+        self._members = self.runs[0].cell.budget.choosing_members or CHOOSING_MEMBERS
 
     @cached_property
     def _total(self) -> int:
@@ -242,7 +246,7 @@ class Trainer:
     def _evaluate(self, *, choose: bool) -> None:
         state, task = self.state, self.state.task
         measured = self.stopwatch.measure("evaluation", state.axis.active)
-        with measured, self.method.scoring(state):
+        with measured, self.method.scoring(state), self._few_members():
             kind = kinds.get(task.kind)
             drawn = state.axis.step in self._curve_points
             outputs = {
@@ -270,6 +274,15 @@ class Trainer:
                 trace.pruned = self._pruning_callback(self.runs[index], trace.curve)
             self._drop_ended()
 
+    @contextmanager
+    def _few_members(self) -> Iterator[None]:
+        """Let ensembles predict with few members inside the block."""
+        self.state.most_members = self._members
+        try:
+            yield
+        finally:
+            self.state.most_members = None
+
     def _choose(
         self, position: int, trace: Trace, validation: SplitScores, outputs: Mapping[str, Outputs]
     ) -> None:
@@ -283,7 +296,9 @@ class Trainer:
         if better or trace.best_row is None:
             trace.best_score, trace.best_step = value, self.state.axis.step
             trace.best_row = self.state.bank.values[position].clone()
-            trace.best_outputs = outputs
+            # Where only some members predicted, the end must score with all of them.
+            members = self.method.predicting_members(self.method.configs[0])
+            trace.best_outputs = outputs if members <= self._members else {}
         trace.evaluations_without_improvement = (
             0 if better else trace.evaluations_without_improvement + 1
         )
