@@ -42,7 +42,7 @@ class CurvePoint(FrozenModel):
     """Loss and `Task.selection` at one point along training, in evaluation mode.
 
     Validation is scored in full at every point, because it chooses the checkpoint. Train and test
-    values are of a fixed subset of about 256 sequences at most, at five points at most and at the
+    values are of a fixed subset of about 128 sequences at most, at five points at most and at the
     chosen one; they are None elsewhere. Runs of a search have no test values.
     """
 

@@ -15,7 +15,7 @@ from gapbench.bench.data.encoded import EncodedSplit, Indices
 from gapbench.bench.models.run_axis import RunAxis
 from gapbench.bench.models.shared_prefix import sharing
 
-CURVE_SIZE = 256
+CURVE_SIZE = 128
 """Sequences of train and of test, about, that are scored during training, for the curves alone."""
 
 # Padded tokens of one evaluation batch, over all runs. The activations of more leave the cache of a
