@@ -194,10 +194,9 @@ def _equal(one: EvalSubset, other: EvalSubset) -> bool:
         {n: v for n, v in vars(each.split).items() if isinstance(v, np.ndarray)}
         for each in (one, other)
     )
+    arrays = first.keys() - {"example_ids"}
     return np.array_equal(one.examples, other.examples) and all(
-        np.array_equal(values, second.get(name))
-        for name, values in first.items()
-        if name != "example_ids"
+        name in second and np.array_equal(first[name], second[name]) for name in arrays
     )
 
 

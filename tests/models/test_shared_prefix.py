@@ -51,7 +51,9 @@ def test_sharing_changes_no_output(
     assert np.abs(plain[0] - plain[1]).max() > 1e-3
 
 
-def test_layers_are_shared_up_to_the_first_adapted_one(make_backbone: Callable[[str], Path]) -> None:
+def test_layers_are_shared_up_to_the_first_adapted_one(
+    make_backbone: Callable[[str], Path],
+) -> None:
     """All layers where only the head trains; none above one that an update adapts."""
     data = random_data()
     config = {"targets": ["layer.1.attention.self.query"]}
