@@ -82,6 +82,7 @@ class TrainState:
         train_targets: targets of the whole training set, (examples,).
         optimizers: one per group of the bank's parameters, created for every phase.
         packs: whether several sequences may share a row where the model scores texts.
+        most_members: members of an ensemble that predict, at most; None for all.
     """
 
     task: Task
@@ -91,6 +92,11 @@ class TrainState:
     bank: ParameterBank
     optimizers: dict[str, StackedAdamW] = field(default_factory=dict)
     packs: bool = True
+    most_members: int | None = None
+
+    def few_of(self, members: int) -> int:
+        """Return how many of an ensemble's members predict now: the first ones."""
+        return min(members, self.most_members or members)
 
 
 @dataclass(frozen=True)
@@ -159,6 +165,15 @@ class Method(ABC, Generic[ConfigT]):
     def relative_cost(cls, config: ConfigT) -> float:  # noqa: ARG003
         """Return the forward and backward passes of a step, relative to one of each."""
         return 1.0
+
+    @classmethod
+    def predicting_members(cls, config: ConfigT) -> int:  # noqa: ARG003
+        """Return the number of copies or samples of the trained model whose outputs are averaged.
+
+        Along training a few may choose the checkpoint: `predict` uses `TrainState.few_of` them, the
+        first ones. Members that are trained side by side do not count: all of them predict.
+        """
+        return 1
 
     @classmethod
     def width(cls, config: ConfigT) -> int:  # noqa: ARG003

@@ -62,7 +62,13 @@ class Budget(FrozenModel):
         default=10,
         ge=1,
         le=10**5,
-        description="number of points in training at which all splits are scored",
+        description="number of points in training at which validation is scored",
+    )
+    choosing_members: int | None = Field(
+        default=None,
+        ge=1,
+        description="masked copies or samples of an ensemble that predict along training, where "
+        "the checkpoint is chosen; None: at most 2. All of them score the chosen one",
     )
     train_size: int | None = Field(
         default=None,

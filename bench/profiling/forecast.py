@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from gapbench.bench.adaptation import registry
-from gapbench.bench.config.run import Run
+from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.data.encoded import TaskData
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.profiling.measurement_cache import key_of, recall, remember
@@ -21,12 +21,19 @@ from gapbench.bench.profiling.stack_size import subject
 from gapbench.bench.profiling.step_timer import Stepper, timed
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.eval_subset import EvalSubset
-from gapbench.bench.training.trainer import PROBE_SIZES
+from gapbench.bench.training.phase_schedule import curve_points, evaluation_points
+from gapbench.bench.training.trainer import (
+    CHOOSING_MEMBERS,
+    CURVE_POINTS,
+    final_subsets,
+    subsets_along,
+)
 
 MOST_RUNS = 4  # runs in the measured stack; larger stacks change little
 _SEQUENCES = 32  # scored to measure the time
 _WRITTEN = 4  # texts generated to measure the time
 _ROUNDS = 2
+_SCORING_VERSION = 2  # raised when a sequence takes another time to score than before
 _IDLE = 0.8  # minimum share of a core that this process gets on an otherwise idle computer
 
 
@@ -61,6 +68,7 @@ def run_seconds(
     stack = list(runs[: MOST_RUNS if method.stackable else 1])
     about = {
         "forecast": len(stack),
+        "scoring": _SCORING_VERSION,
         "method": [cell.method, cell.config],
         "task": cell.task.identity(),  # how it writes texts, and how long its own are
     }
@@ -75,9 +83,8 @@ def run_seconds(
         if device.type != "cpu" or share > _IDLE:  # otherwise other work has slowed this down
             remember(key, asdict(pace))
     steps = cell.budget.total_steps(len(task_data.train.trained)) if method.trains else 0
-    points = cell.budget.evaluations + 1 if method.trains else 0
-    along, final, written = _counts(cell.task.kind, task_data)
-    scored = points * along + (final if method.trains else final + along)
+    written = sum(len(subset.examples) for subset in final_subsets(cell.task, task_data).values())
+    scored = _scored(cell, steps, task_data)
     return steps * pace.step + scored * pace.sequence + written * pace.finish
 
 
@@ -101,18 +108,28 @@ def measure(
     return Pace(step, scoring / runs / len(subset.sequences), finishing / runs / len(few.examples))
 
 
-def _counts(kind: str, task_data: TaskData) -> tuple[int, int, int]:
-    """Return the number of sequences scored during training, those added at the end, and examples.
+def _scored(cell: Cell, steps: int, task_data: TaskData) -> float:
+    """Return the number of sequences that a run scores, along training and at the end.
 
-    A split that is scored in full during training is not scored again at the end.
+    What is scored in full where the checkpoint is chosen is not scored again at the end. Every
+    point is taken to be chosen equally often. A sequence that few members of an ensemble score
+    counts as a part of one.
     """
-    finals = {"train": kinds.get(kind).final_train_size}
-    along = final = written = 0
-    for name, split in task_data.open.items():
-        whole = EvalSubset.of(split, finals.get(name))
-        part = EvalSubset.of(split, PROBE_SIZES[name]) if name in PROBE_SIZES else None
-        along += len(part.sequences) if part else 0
-        again = part is None or len(part.examples) < len(whole.examples)
-        final += len(whole.sequences) if again else 0
-        written += len(whole.examples)
-    return along, final, written
+    method, config = registry.of_cell(cell)
+    members = method.predicting_members(config)
+    few = min(members, cell.budget.choosing_members or CHOOSING_MEMBERS)
+    final = final_subsets(cell.task, task_data)
+    sizes = {name: len(subset.sequences) for name, subset in final.items()}
+    if not steps:
+        return sum(sizes.values())
+    points = evaluation_points(steps, cell.budget.evaluations)
+    drawn = curve_points(points, CURVE_POINTS)
+    scored = 0.0
+    for name, part in subsets_along(final).items():
+        size = sizes.pop(name)
+        at = {0, *points} if name == "validation" else drawn
+        scored += len(at) * len(part.sequences) * few / members
+        whole = len(part.sequences) == size and few == members
+        reused = len(at & points) / len(points) if whole else 0.0
+        scored += (1 - reused) * size
+    return scored + sum(sizes.values())

@@ -41,15 +41,16 @@ class Status(StrEnum):
 class CurvePoint(FrozenModel):
     """Loss and `Task.selection` at one point along training, in evaluation mode.
 
-    Train and test values are of an evaluation subset of about 500 sequences at most. Runs of a
-    search have no test values.
+    Validation is scored in full at every point, because it chooses the checkpoint. Train and test
+    values are of a fixed subset of about 128 sequences at most, at five points at most and at the
+    chosen one; they are None elsewhere. Runs of a search have no test values.
     """
 
     step: int
-    train_score: float | None
+    train_score: float | None = None
     validation_score: float | None
     test_score: float | None = None
-    train_loss: float
+    train_loss: float | None = None
     validation_loss: float
     test_loss: float | None = None
 

@@ -10,7 +10,8 @@ from gapbench.bench.adaptation.method import AnyMethod, TrainState
 from gapbench.bench.data.batching import evaluation_batches
 from gapbench.bench.data.encoded import CausalSplit
 from gapbench.bench.data.packing import Row, batch, pack
-from gapbench.bench.tasks.eval_subset import MAX_LOGITS, MAX_TOKENS, EvalSubset
+from gapbench.bench.models.shared_prefix import sharing
+from gapbench.bench.tasks.eval_subset import MAX_LOGITS, EvalSubset, most_tokens
 from gapbench.bench.tasks.kinds.base import Outputs
 
 
@@ -28,11 +29,12 @@ def token_outputs(method: AnyMethod, state: TrainState, subset: EvalSubset) -> O
     made["correct"] = np.empty(shape, dtype=bool)
     vocabulary = int(state.model.config.vocab_size)  # type: ignore[union-attr, arg-type]
     rows = pack(split, subset.examples, together=state.packs)
-    most = min(MAX_TOKENS, MAX_LOGITS // vocabulary) // runs
+    most = min(most_tokens(state.axis), MAX_LOGITS // vocabulary // runs)
     state.model.eval()
-    with torch.inference_mode():
+    with torch.inference_mode(), sharing(state.model) as prefix:
         for places in evaluation_batches(np.array([len(row.tokens) for row in rows]), most):
             chosen = [rows[place] for place in places]
+            prefix.distinct = len(chosen)
             logits = method.predict(state, batch(chosen, runs, split.pad_id, state.axis.device))
             for run, each in enumerate(logits.view(runs, len(chosen), *logits.shape[1:])):
                 _fill(made, run, each, chosen)

@@ -14,13 +14,20 @@ from gapbench.bench.core.memory import MemoryPeak
 from gapbench.bench.core.seeding import seed_of
 from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.store import provenance
-from gapbench.bench.store.record import Checkpoint, Cost, Record, SplitScores, Status
+from gapbench.bench.store.record import (
+    Checkpoint,
+    Cost,
+    CurvePoint,
+    Record,
+    SplitScores,
+    Status,
+)
 from gapbench.bench.store.record_io import TEST
 from gapbench.bench.store.store import Predictions
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds import Outputs, finite, of_run
-from gapbench.bench.training.trainer import Trainer
+from gapbench.bench.training.trainer import Trainer, curve_values
 
 Scored = dict[str, tuple[EvalSubset, Outputs]]  # by split; each output is (runs, ...)
 
@@ -76,6 +83,7 @@ def records(
             position = finished.index(index)
             known |= _scores(run, scored, position, task_data.eval_split) | {
                 "status": Status.OK,
+                "curve": _with_chosen(trainer, scored, index, position),
                 "train_overlap": dict(task_data.train_overlap),
                 "train_share": task_data.train_share,
                 "truth": truth,
@@ -132,35 +140,84 @@ def _gap(splits: Mapping[str, SplitScores], metric: str, eval_split: str) -> flo
 def _score_finished(trainer: Trainer, tokenizer: Any, finished: list[int]) -> Scored:
     """Restore the best parameters of all finished runs and predict every split with them.
 
-    Predictions made when the checkpoint was chosen are reused.
+    Nothing is computed twice: outputs of the chosen point are reused where they are of all examples
+    of a split, and so are those of an equal split, such as validation under the protocol `paper`.
     """
     if not finished:
         return {}
-    method, state, task_data = trainer.method, trainer.state, trainer.data
+    method, state = trainer.method, trainer.state
     kind = kinds.get(state.task.kind)
-    traces = [trainer.traces[index] for index in finished]
-    if method.trains:
-        state.axis.active = tuple(finished)
-        rows = [trace.best_row for trace in traces]
-        state.bank.load(torch.stack([row for row in rows if row is not None]))
-    subsets = {
-        name: EvalSubset.of(split, kind.final_train_size if name == "train" else None)
-        for name, split in task_data.open.items()
-    }
     scored: Scored = {}
-    with trainer.stopwatch.measure("evaluation", state.axis.active):
-        for name, subset in subsets.items():
-            if signals.past_deadline():
-                signals.check()
-            along = trainer.subsets.get(name)
-            whole = along is not None and len(subset.examples) == len(along.examples)
-            if method.trains and whole:
-                best = [trace.best_outputs[name] for trace in traces]
-                outputs = {part: np.stack([each[part] for each in best]) for part in best[0]}
-            else:
-                outputs = kind.outputs(method, state, subset)
-            scored[name] = (subset, outputs | kind.finish(method, state, subset, tokenizer))
+    for name, subset in trainer.final_subsets.items():
+        if signals.past_deadline():
+            signals.check()
+        equal = [made for other, made in scored.values() if _equal(other, subset)]
+        if not equal:
+            outputs = _outputs(trainer, name, subset, finished)
+            _restore(trainer, finished)
+            with trainer.stopwatch.measure("evaluation", state.axis.active):
+                outputs |= kind.finish(method, state, subset, tokenizer)
+        scored[name] = (subset, equal[0] if equal else outputs)
     return scored
+
+
+def _outputs(trainer: Trainer, name: str, subset: EvalSubset, finished: list[int]) -> Outputs:
+    """Return the outputs of all finished runs on a split; only missing ones are computed."""
+    along = trainer.subsets.get(name)
+    known: dict[int, Outputs] = {}
+    if along is not None and len(along.examples) == len(subset.examples):
+        best = {index: trainer.traces[index].best_outputs for index in finished}
+        known = {index: made[name] for index, made in best.items() if name in made}
+    missing = [index for index in finished if index not in known]
+    if missing:
+        _restore(trainer, missing)
+        kind = kinds.get(trainer.state.task.kind)
+        with trainer.stopwatch.measure("evaluation", trainer.state.axis.active):
+            outputs = kind.outputs(trainer.method, trainer.state, subset)
+        if not known:
+            return outputs
+        known |= {index: of_run(outputs, place) for place, index in enumerate(missing)}
+    return {part: np.stack([known[i][part] for i in finished]) for part in known[finished[0]]}
+
+
+def _restore(trainer: Trainer, indices: list[int]) -> None:
+    """Make the stack one of some runs, each at its best parameters."""
+    if trainer.method.trains:
+        rows = [trainer.traces[index].best_row for index in indices]
+        trainer.state.axis.active = tuple(indices)
+        trainer.state.bank.load(torch.stack([row for row in rows if row is not None]))
+
+
+def _equal(one: EvalSubset, other: EvalSubset) -> bool:
+    """Whether two subsets hold the same examples, of the same or of equal splits."""
+    first, second = (
+        {n: v for n, v in vars(each.split).items() if isinstance(v, np.ndarray)}
+        for each in (one, other)
+    )
+    arrays = first.keys() - {"example_ids"}
+    return np.array_equal(one.examples, other.examples) and all(
+        name in second and np.array_equal(first[name], second[name]) for name in arrays
+    )
+
+
+def _with_chosen(trainer: Trainer, scored: Scored, index: int, position: int) -> list[CurvePoint]:
+    """Return the curve of a run, with train and test values at the chosen point."""
+    trace, task = trainer.traces[index], trainer.state.task
+    steps = [point.step for point in trace.curve if point.train_loss is None]
+    if trace.best_step not in steps:
+        return trace.curve
+    kind = kinds.get(task.kind)
+    scores = {}
+    for name, part in trainer.subsets.items():
+        if name != "validation":
+            subset, outputs = scored[name]
+            made = kind.part(of_run(outputs, position), subset, part)
+            scores[name] = kind.score(task, made, part, [task.selection])
+    values = curve_values(task, scores)
+    return [
+        point.model_copy(update=values) if point.step == trace.best_step else point
+        for point in trace.curve
+    ]
 
 
 def _cost(trainer: Trainer, peak: MemoryPeak, index: int) -> Cost:

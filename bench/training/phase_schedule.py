@@ -3,7 +3,7 @@
 Every stream of batches is a function of names and seeds, so it can start anywhere.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 
@@ -94,3 +94,10 @@ def streams(
 def evaluation_points(total: int, count: int) -> set[int]:
     """Return at most ``count`` evenly spaced steps; the last is ``total``."""
     return {max(1, round(total * (i + 1) / count)) for i in range(count)}
+
+
+def curve_points(points: Iterable[int], most: int) -> set[int]:
+    """Return at most ``most`` of step 0 and the given steps, evenly spaced, both ends included."""
+    steps = sorted({0, *points})
+    chosen = np.linspace(0, len(steps) - 1, min(most, len(steps))).round().astype(int)
+    return {steps[place] for place in chosen}

@@ -4,7 +4,7 @@ It knows phases and steps, but no method by name. Only validation chooses the ch
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cached_property
 
 import numpy as np
@@ -12,20 +12,30 @@ import torch
 
 from gapbench.bench.adaptation.method import AnyMethod, Phase, StepReport, TrainState
 from gapbench.bench.config.run import Run
+from gapbench.bench.config.task import Task
 from gapbench.bench.data.batching import Batch, collate
 from gapbench.bench.data.encoded import Indices, TaskData
 from gapbench.bench.store.record import CurvePoint, SplitScores
 from gapbench.bench.tasks import kinds
-from gapbench.bench.tasks.eval_subset import PROBE_SIZE, EvalSubset
+from gapbench.bench.tasks.eval_subset import CURVE_SIZE, EvalSubset
 from gapbench.bench.tasks.kinds import Outputs, finite, of_run
 from gapbench.bench.training.flops_and_time import FlopEstimate, Stopwatch, work
-from gapbench.bench.training.phase_schedule import PhaseWindow, evaluation_points, spans, streams
+from gapbench.bench.training.phase_schedule import (
+    PhaseWindow,
+    curve_points,
+    evaluation_points,
+    spans,
+    streams,
+)
 from gapbench.bench.training.run_state import Trace
 from gapbench.bench.training.snapshot import Snapshot
 
 _FINITE_CHECK_EVERY = 10  # steps; a check waits for the device
-PROBE_SIZES = {"train": PROBE_SIZE, "validation": None, "test": PROBE_SIZE}
-"""Sequences of each split that are scored along training; None scores all."""
+CURVE_POINTS = 5
+"""Points of a run, step 0 included, at which train and test are scored for the curves."""
+
+CHOOSING_MEMBERS = 2
+"""Masked copies or samples of an ensemble that predict along training, unless the budget says."""
 
 Progress = Callable[[float], None]
 """Called with the share of the work that is done."""
@@ -38,6 +48,18 @@ StepCallback = Callable[["Trainer"], None]
 def part_of(progress: Progress, begun: float, share: float) -> Progress:
     """Return the progress of a part that starts at ``begun`` and has a share of the whole."""
     return lambda done: progress(begun + share * done)
+
+
+def final_subsets(task: Task, data: TaskData) -> dict[str, EvalSubset]:
+    """Return what is scored of each split at the end: all, except of a large train split."""
+    sizes = {"train": kinds.get(task.kind).final_train_size}
+    return {name: EvalSubset.of(split, sizes.get(name)) for name, split in data.open.items()}
+
+
+def subsets_along(final: Mapping[str, EvalSubset]) -> dict[str, EvalSubset]:
+    """Return what is scored along training: all of validation, small parts of train and test."""
+    parts = {name: final[name].thinned(CURVE_SIZE) for name in ("train", "test") if name in final}
+    return {"validation": final["validation"], **parts}
 
 
 class Trainer:
@@ -68,15 +90,21 @@ class Trainer:
         self._pruning_callback = pruning_callback
         self._step_callback = step_callback
         self._finite = torch.ones(len(runs), dtype=torch.bool, device=state.axis.device)
-        self.subsets = {
-            name: EvalSubset.of(split, PROBE_SIZES[name])
-            for name, split in data.open.items()
-            if name in PROBE_SIZES
-        }
+        self.final_subsets = final_subsets(state.task, data)
+        self.subsets = subsets_along(self.final_subsets)
+        self._members = self.runs[0].cell.budget.choosing_members or CHOOSING_MEMBERS
 
     @cached_property
     def _total(self) -> int:
         return self.runs[0].cell.budget.total_steps(len(self.data.train.trained))
+
+    @cached_property
+    def _points(self) -> set[int]:
+        return evaluation_points(self._total, self.runs[0].cell.budget.evaluations)
+
+    @cached_property
+    def _curve_points(self) -> set[int]:
+        return curve_points(self._points, CURVE_POINTS)
 
     @cached_property
     def _spans(self) -> list[PhaseWindow]:
@@ -90,7 +118,6 @@ class Trainer:
     def train(self) -> None:
         """Train every run until the budget or its patience ends, or it diverges."""
         axis = self.state.axis
-        points = evaluation_points(self._total, self.runs[0].cell.budget.evaluations)
         if axis.step == 0:  # otherwise it continues from a snapshot
             self._evaluate(choose=False)
         for span in self._spans:
@@ -101,20 +128,20 @@ class Trainer:
                 for position, reason in self.method.stopped(self.state).items():
                     self.traces[axis.active[position]].diverged = reason
                 self._drop_ended()
-            self._train_phase(span, points)
+            self._train_phase(span)
 
     def _begin(self, span: PhaseWindow) -> None:
         settings = [self.runs[index].cell.training for index in self.state.axis.active]
         self.method.begin(self.state, span.phase, settings, span.stop - span.start)
 
-    def _train_phase(self, span: PhaseWindow, points: set[int]) -> None:
+    def _train_phase(self, span: PhaseWindow) -> None:
         axis = self.state.axis
         loaders = [streams(span, run, self.data.train, axis.step) for run in self.runs]
         while axis.step < span.stop and axis.size:
             report = self._step(span, loaders)
             axis.step += 1
             self._finite &= report.losses.isfinite() & report.gradient_norms.isfinite()
-            due = axis.step in points
+            due = axis.step in self._points
             if due or axis.step % _FINITE_CHECK_EVERY == 0:
                 self._progress(axis.step / self._total)
                 self._drop_ended()
@@ -219,11 +246,13 @@ class Trainer:
     def _evaluate(self, *, choose: bool) -> None:
         state, task = self.state, self.state.task
         measured = self.stopwatch.measure("evaluation", state.axis.active)
-        with measured, self.method.scoring(state):
+        with measured, self.method.scoring(state), self._few_members():
             kind = kinds.get(task.kind)
+            drawn = state.axis.step in self._curve_points
             outputs = {
                 name: kind.outputs(self.method, state, subset)
                 for name, subset in self.subsets.items()
+                if drawn or name == "validation"
             }
             for position, index in enumerate(state.axis.active):
                 if not all(finite(made, position) for made in outputs.values()):
@@ -234,7 +263,8 @@ class Trainer:
                     name: kind.score(task, made, self.subsets[name], [task.selection])
                     for name, made in own.items()
                 }
-                self.traces[index].curve.append(self._point(scores))
+                values = {"step": state.axis.step, **curve_values(task, scores)}
+                self.traces[index].curve.append(CurvePoint.model_validate(values))
                 if choose:
                     self._choose(position, self.traces[index], scores["validation"], own)
         self._drop_ended()
@@ -244,11 +274,14 @@ class Trainer:
                 trace.pruned = self._pruning_callback(self.runs[index], trace.curve)
             self._drop_ended()
 
-    def _point(self, scores: Mapping[str, SplitScores]) -> CurvePoint:
-        main = self.state.task.selection
-        values = {f"{name}_score": split.metrics[main] for name, split in scores.items()}
-        losses = {f"{name}_loss": split.loss for name, split in scores.items()}
-        return CurvePoint.model_validate({"step": self.state.axis.step, **values, **losses})
+    @contextmanager
+    def _few_members(self) -> Iterator[None]:
+        """Let ensembles predict with few members inside the block."""
+        self.state.most_members = self._members
+        try:
+            yield
+        finally:
+            self.state.most_members = None
 
     def _choose(
         self, position: int, trace: Trace, validation: SplitScores, outputs: Mapping[str, Outputs]
@@ -263,7 +296,9 @@ class Trainer:
         if better or trace.best_row is None:
             trace.best_score, trace.best_step = value, self.state.axis.step
             trace.best_row = self.state.bank.values[position].clone()
-            trace.best_outputs = outputs
+            # Where only some members predicted, the end must score with all of them.
+            members = self.method.predicting_members(self.method.configs[0])
+            trace.best_outputs = outputs if members <= self._members else {}
         trace.evaluations_without_improvement = (
             0 if better else trace.evaluations_without_improvement + 1
         )
@@ -288,6 +323,12 @@ class Trainer:
         trace, patience = self.traces[index], self.runs[index].cell.training.patience
         impatient = patience is not None and trace.evaluations_without_improvement >= patience
         return impatient or trace.diverged is not None or trace.pruned is not None
+
+
+def curve_values(task: Task, scores: Mapping[str, SplitScores]) -> dict[str, float | None]:
+    """Return the fields of a `CurvePoint` that hold the scores of some splits."""
+    values = {f"{name}_score": split.metrics[task.selection] for name, split in scores.items()}
+    return values | {f"{name}_loss": split.loss for name, split in scores.items()}
 
 
 def _charged_to(phase: Phase, drawn: Iterable[str], part: str) -> str:

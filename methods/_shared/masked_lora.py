@@ -201,6 +201,11 @@ class MaskedLowRank(LowRank[ConfigT]):
         return float(config.instances)
 
     @classmethod
+    def predicting_members(cls, config: ConfigT) -> int:
+        """Return the number of masked copies in the ensemble, if one predicts."""
+        return config.ensemble_size if config.inference == "ensemble" else 1
+
+    @classmethod
     def drops(cls, config: ConfigT) -> tuple[Drop, ...]:
         """Return the masks of A and B, after the dropout of the update's input."""
         masks = ("rows", "rows and columns of the update", config.rate, "row, column")
@@ -224,9 +229,9 @@ class MaskedLowRank(LowRank[ConfigT]):
 
     def predict(self, state: TrainState, batch: Batch) -> Tensor:
         """Return the mean logits of the ensemble (equation 8), or those of the plain pass."""
-        copies = self.masking.ensemble_size
-        if copies is None:
+        if self.masking.ensemble_size is None:
             return super().predict(state, batch)
+        copies = state.few_of(self.masking.ensemble_size)
         with self.masking.running(copies, _EVALUATION):
             wide = super().predict(state, batch.replicated(self.axis.size, copies))
         logits = wide.view(self.axis.size, copies, -1, *wide.shape[1:])

@@ -42,6 +42,11 @@ class SampledLora(LowRank[ConfigT]):
             return f"samples is {config.samples}, but text is generated at the mean; set it to 0"
         return super().supports(task, backbone, config)
 
+    @classmethod
+    def predicting_members(cls, config: ConfigT) -> int:
+        """Return the number of samples of a prediction."""
+        return config.samples or 1
+
     def mean_of_samples(
         self, state: TrainState, batch: Batch, move_to: Callable[[int], None]
     ) -> Tensor:
@@ -53,7 +58,7 @@ class SampledLora(LowRank[ConfigT]):
             move_to: puts the sample with a given index into the model.
         """
         drawn = []
-        for number in range(self.configs[0].samples):
+        for number in range(state.few_of(self.configs[0].samples)):
             move_to(number)
             logits = state.model(**batch.inputs).logits
             drawn.append(logits.unflatten(0, (self.axis.size, -1)))

@@ -70,7 +70,8 @@ def _finding(block: Block) -> str:
     rises = {}
     for row in block.rows:
         losses = _curves(block, row)[:, :, CURVE.index("test_loss")].mean(axis=0)
-        if np.isfinite(losses).all():
+        losses = losses[np.isfinite(losses)]
+        if len(losses):
             rises[block.named(row).name] = float(losses[-1] - losses.min())
     rose = {name: rise for name, rise in rises.items() if rise >= _RISE}
     if not rose:
@@ -124,13 +125,17 @@ def _curves(block: Block, row: Any) -> Floats:
 def _draw_splits(
     axis: Axes, curves: Floats, kind: str, identity: dict[str, str], colour: str
 ) -> list[pd.DataFrame]:
-    """Draw score or loss of every split that has it, and return what is drawn."""
-    steps = curves[0, :, 0]
+    """Draw score or loss of every split that has it, and return what is drawn.
+
+    Train and test are drawn at the points where all seeds have them.
+    """
     frames = []
     for name in SPLITS:
         values = curves[:, :, CURVE.index(f"{name}_{kind}")]
-        if not np.isfinite(values).any():
+        known = np.isfinite(values).all(axis=0)
+        if not known.any():
             continue
+        steps, values = curves[0, known, 0], values[:, known]
         mean, low, high = values.mean(0), values.min(0), values.max(0)
         axis.fill_between(steps, low, high, color=colour, alpha=0.16, linewidth=0)
         axis.plot(steps, mean, _LINES[name], color=colour, linewidth=_WIDTHS[name])

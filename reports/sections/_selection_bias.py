@@ -26,12 +26,13 @@ def selection_bias(block: Block) -> str:
     spread = f"{average} on average and by {whom}" if len(means) > 1 else whom
     if _by_test(block):
         return (
-            "The test split chose these checkpoints: on the sample of it that curves are of, their "
-            f"{metric} is better than at the last ones by {spread}."
+            "The test split chose these checkpoints: on the sample and at the points of its curve, "
+            f"their {metric} is better than at the last ones by {spread}."
         )
     return (
         "Had the test split chosen the checkpoints, as under the protocol paper, scores would look "
-        f"too good: on the sample that curves are of, {metric} would be better by {spread}."
+        f"too good: on the sample and at the points of the curves, {metric} would be better by "
+        f"{spread}."
     )
 
 

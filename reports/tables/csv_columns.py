@@ -51,7 +51,7 @@ def _counts(values: "pd.Series[Any]") -> bool:
 
 
 def curves(results: Results) -> pd.DataFrame:
-    """Return scores and losses along training, one row for each run, step and split."""
+    """Return scores and losses along training, one row for each run, step and scored split."""
     runs = results.runs.drop_duplicates("run_hash").set_index("run_hash")
     whole = {
         run: pd.DataFrame(points, columns=list(CURVE))
@@ -68,4 +68,5 @@ def curves(results: Results) -> pd.DataFrame:
         for split in SPLITS
     ]
     table = pd.concat(parts)[columns].astype({"step": "int64"})
+    table = table.dropna(subset=["score", "loss"], how="all")
     return table.sort_values(["run_hash", "step"], kind="stable", ignore_index=True)

@@ -75,6 +75,7 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "budget.steps": {"budget.steps": 5},
     "budget.batch_size": {"budget.batch_size": 8},
     "budget.evaluations": {"budget.evaluations": 5},
+    "budget.choosing_members": {"budget.choosing_members": 3},
     "budget.train_size": {"budget.train_size": 20},
     "protocol": {"protocol": "paper"},
     "backbone_dropout": {"backbone_dropout": 0.1},

@@ -81,6 +81,7 @@ def make_runs(
     outputs: int = 2,
     backbone_dropout: float = 0.0,
     evaluations: int = 2,
+    choosing_members: int | None = None,
 ) -> list[Run]:
     """Return one run a seed; configs and trainings are cycled over the seeds."""
     return [
@@ -92,7 +93,12 @@ def make_runs(
                 method=method,
                 config=registry.resolve_config(method, configs[i % len(configs)], "test"),
                 training=Training(**{"learning_rate": 0.01, **trainings[i % len(trainings)]}),
-                budget=Budget(steps=steps, batch_size=8, evaluations=evaluations),
+                budget=Budget(
+                    steps=steps,
+                    batch_size=8,
+                    evaluations=evaluations,
+                    choosing_members=choosing_members,
+                ),
                 precision=precision,
                 backbone_dropout=backbone_dropout,
             ),

@@ -112,6 +112,14 @@ class TaskKind(ABC, Generic[TaskT]):
         """Return outputs for the final scores only, such as decoded texts; arrays (runs, ...)."""
         return {}
 
+    def part(self, outputs: Outputs, subset: EvalSubset, part: EvalSubset) -> Outputs:
+        """Return one run's outputs for those examples of a subset that ``part`` holds.
+
+        By default every array has one value per example.
+        """
+        places = np.searchsorted(subset.examples, part.examples)
+        return {name: values[places] for name, values in outputs.items()}
+
     @abstractmethod
     def metric_inputs(self, task: TaskT, outputs: Outputs, subset: EvalSubset) -> Inputs:
         """Return the inputs of metrics from one run's outputs."""
@@ -199,6 +207,13 @@ class TaskKind(ABC, Generic[TaskT]):
 
 
 AnyKind: TypeAlias = TaskKind[Any]
+
+
+def rows_of(counts: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the rows of some examples, where example i has ``counts[i]`` adjacent rows."""
+    ends = np.cumsum(counts)
+    rows = [np.arange(ends[place] - counts[place], ends[place]) for place in places]
+    return np.concatenate(rows)
 
 
 def by_part(inputs: Inputs, parts: Sequence[str]) -> dict[str, Inputs]:

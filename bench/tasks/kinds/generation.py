@@ -21,7 +21,7 @@ from gapbench.bench.metrics.base import Inputs, Metric, compute
 from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.metrics.influence import centred
 from gapbench.bench.store.record import Calibration, Scores, SplitScores
-from gapbench.bench.tasks.kinds.base import Outputs, TaskKind, by_part
+from gapbench.bench.tasks.kinds.base import Outputs, TaskKind, by_part, rows_of
 from gapbench.bench.tasks.kinds.prompts import PromptedTask, encode_pairs
 
 if TYPE_CHECKING:
@@ -194,6 +194,14 @@ class Generation(TaskKind[GenerationTask]):
         texts = [tokenizer.batch_decode(each, skip_special_tokens=True) for each in written]
         return {
             "texts": np.array([[text.strip() for text in each] for each in texts], dtype=object)
+        }
+
+    def part(self, outputs: Outputs, subset: EvalSubset, part: EvalSubset) -> Outputs:
+        """Return the outputs of some examples: values of target tokens, and texts."""
+        places = np.searchsorted(subset.examples, part.examples)
+        tokens = rows_of(_tokens(subset), places)
+        return {
+            name: values[places if name == "texts" else tokens] for name, values in outputs.items()
         }
 
     def metric_inputs(self, task: GenerationTask, outputs: Outputs, subset: EvalSubset) -> Inputs:

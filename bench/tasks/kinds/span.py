@@ -30,7 +30,7 @@ from gapbench.bench.data.encoded import Arrays, EncodedSplit, GroupedSplit, Indi
 from gapbench.bench.data.rows import Rows, Table, column, text_column
 from gapbench.bench.metrics.base import Inputs
 from gapbench.bench.store.record import Scores
-from gapbench.bench.tasks.kinds.base import Outputs, TaskKind
+from gapbench.bench.tasks.kinds.base import Outputs, TaskKind, rows_of
 from gapbench.bench.tasks.kinds.squad_windows import Answer, encode_windows
 
 if TYPE_CHECKING:
@@ -154,6 +154,13 @@ class Span(TaskKind[SpanTask]):
         return {"loss": made.pop("loss")} | _by_question(
             made, subset, refusing=task.span.version == "2.0"
         )
+
+    def part(self, outputs: Outputs, subset: EvalSubset, part: EvalSubset) -> Outputs:
+        """Return the outputs of some examples: losses of windows, and answers."""
+        places = np.searchsorted(subset.examples, part.examples)
+        windows = rows_of(np.diff(_split(subset).sequence_offsets)[subset.examples], places)
+        made = super().part({n: v for n, v in outputs.items() if n != "loss"}, subset, part)
+        return made | {"loss": outputs["loss"][windows]}
 
     def metric_inputs(self, task: SpanTask, outputs: Outputs, subset: EvalSubset) -> Inputs:
         """Return the answers and the accepted answers."""
