@@ -20,6 +20,7 @@ from gapbench.bench.store.store import Predictions
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds import Outputs, finite, of_run
+from gapbench.bench.training.fitting import fit, inference_passes
 from gapbench.bench.training.trainer import Trainer
 
 Scored = dict[str, tuple[EvalSubset, Outputs]]  # by split; each output is (runs, ...)
@@ -132,7 +133,8 @@ def _gap(splits: Mapping[str, SplitScores], metric: str, eval_split: str) -> flo
 def _score_finished(trainer: Trainer, tokenizer: Any, finished: list[int]) -> Scored:
     """Restore the best parameters of all finished runs and predict every split with them.
 
-    Predictions made when the checkpoint was chosen are reused.
+    The method then fits what predictions need. If it fits nothing, predictions made when the
+    checkpoint was chosen are reused.
     """
     if not finished:
         return {}
@@ -143,6 +145,10 @@ def _score_finished(trainer: Trainer, tokenizer: Any, finished: list[int]) -> Sc
         state.axis.active = tuple(finished)
         rows = [trace.best_row for trace in traces]
         state.bank.load(torch.stack([row for row in rows if row is not None]))
+        fit(trainer)
+    passes = inference_passes(trainer)
+    for trace in traces:
+        trace.inference_passes = passes
     subsets = {
         name: EvalSubset.of(split, kind.final_train_size if name == "train" else None)
         for name, split in task_data.open.items()
@@ -154,7 +160,7 @@ def _score_finished(trainer: Trainer, tokenizer: Any, finished: list[int]) -> Sc
                 signals.check()
             along = trainer.subsets.get(name)
             whole = along is not None and len(subset.examples) == len(along.examples)
-            if method.trains and whole:
+            if method.trains and whole and not method.fits_on:
                 best = [trace.best_outputs[name] for trace in traces]
                 outputs = {part: np.stack([each[part] for each in best]) for part in best[0]}
             else:
@@ -167,16 +173,18 @@ def _cost(trainer: Trainer, peak: MemoryPeak, index: int) -> Cost:
     trace, watch = trainer.traces[index], trainer.stopwatch
     seconds = watch.spent("train", index)
     return Cost(
-        train_seconds=seconds,
+        train_seconds=seconds + watch.spent("fit", index),
         evaluation_seconds=watch.spent("evaluation", index),
         steps=trace.steps,
         train_tokens=trace.tokens,
         tokens_per_second=trace.tokens / seconds if seconds else None,
         peak_memory_bytes=peak.bytes(),
         trainable_params=trainer.state.bank.trained_count(index) if trainer.method.trains else 0,
-        train_flops=trainer.flops.total(trace.work),
+        train_flops=trainer.flops.total(trace.work) + trace.fit_flops,
         forward_passes=trace.forward_passes,
         backward_passes=trace.backward_passes,
+        inference_passes=trace.inference_passes,
         stack_size=len(trainer.runs),
         drawn=trace.drawn,
+        fit_examples=trace.fit_examples or None,
     )

@@ -21,6 +21,8 @@ class Trace:
         drawn: training examples drawn so far, by part.
         work: sum of the work of its steps, by phase and part (see
             `bench.training.flops_and_time`).
+        fit_flops, fit_examples: operations of the fit after training, and the examples that went
+            through the model in it, by split.
     """
 
     curve: list[CurvePoint] = field(default_factory=list)
@@ -35,5 +37,8 @@ class Trace:
     work: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     forward_passes: int = 0
     backward_passes: int = 0
+    inference_passes: int | None = None
+    fit_flops: float = 0.0
+    fit_examples: dict[str, int] = field(default_factory=dict)
     diverged: str | None = None
     pruned: str | None = None
