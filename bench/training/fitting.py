@@ -79,8 +79,8 @@ def fit(trainer: Trainer) -> None:
         method.fit(state, batches)
     for index in axis.active:
         trace, size = trainer.traces[index], trainer.runs[index].cell.budget.batch_size
-        trace.forward_passes += math.ceil(found.forward / axis.size / size)
-        trace.backward_passes += math.ceil(found.backward / axis.size / size)
+        trace.fit_forward = math.ceil(found.forward / axis.size / size)
+        trace.fit_backward = math.ceil(found.backward / axis.size / size)
         trace.fit_flops = operations.get_total_flops() / axis.size
         trace.fit_examples = dict(read)
 
