@@ -228,7 +228,7 @@ class LaplaceLora(LowRank[LaplaceConfig]):
 
 def _present(batch: Batch, inputs: Tensor) -> Tensor:
     """Return 1 for tokens that are there, 0 for padding, (runs, batch, tokens, 1)."""
-    mask = batch.inputs["attention_mask"].view(*inputs.shape[:2], -1).to(inputs.dtype)
+    mask: Tensor = batch.inputs["attention_mask"].view(*inputs.shape[:2], -1).to(inputs.dtype)
     width, tokens = mask.shape[2], inputs.shape[2]
     if tokens % width:  # a layer after pooling has one token
         return torch.ones_like(inputs[..., :1])
