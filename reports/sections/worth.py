@@ -3,11 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
+from gapbench.bench.config.run import Folds
 from gapbench.reports.document.columns import Field, plain, table_of, title, value
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Column, Part, Section, Subheading, Text, Value
 from gapbench.reports.figures.block import Block, blocks
 from gapbench.reports.results.load import Results
+from gapbench.reports.stats.resampling import Resampling
 from gapbench.reports.stats.worth import Worth, worth
 from gapbench.reports.tables.leaderboard import rows
 from gapbench.reports.tables.words import listed
@@ -20,8 +24,9 @@ _HOW = (
     "those that the method had. Between two sizes, the reference's score lies on a straight line "
     "over the logarithm of the size. In brackets: 95 % interval over common seeds, for this row "
     "alone. Nothing is said beyond the sizes that were run, nor where the reference's mean score "
-    "does not rise from each size to the next. Samples of two sizes overlap, but the smaller is no "
-    "part of the larger. Chance in drawing them is in the intervals only with 'resample: per_seed'."
+    "does not rise from each size to the next. Chance in drawing the examples is in the intervals "
+    "only where 'resample' draws them anew for each seed; the smaller sample is part of the larger "
+    "only with folds."
 )
 
 
@@ -41,15 +46,16 @@ def _block(evidence: Evidence, block: Block) -> list[Part]:
     if reference is None or len(block.rows) < 2:
         return []
     size = evidence.results.terms.get(reference.setting, {}).get(_SIZE)
-    curve = _curve(evidence, reference)
+    curve, cells = _curve(evidence, reference)
     if size not in curve or len(curve) < 2:
         return []
+    resampling = _resampling(evidence.results, cells)
     hint = f"training examples more than {size} at which {reference.name} reaches this score"
 
     def read(row: Any) -> Value:
         if row.name == reference.name:
             return Value("")
-        found = worth(curve, row.by_seed, upward=block.upward)
+        found = worth(curve, row.by_seed, upward=block.upward, resampling=resampling)
         key = None if found is None else found.size or found.low or found.high
         return value(key, _worded(found, size))
 
@@ -66,16 +72,27 @@ def _block(evidence: Evidence, block: Block) -> list[Part]:
     ]
 
 
-def _curve(evidence: Evidence, reference: Any) -> dict[int, Mapping[int, float]]:
-    """Return the reference's scores by seed, by size, of cells that differ in nothing else."""
+def _curve(evidence: Evidence, reference: Any) -> tuple[dict[int, Mapping[int, float]], list[str]]:
+    """Return the reference's scores by seed, by size, and the hashes of these cells."""
     results = evidence.results
     wanted = _identity(results, reference)
     found = {
-        results.terms[row.setting][_SIZE]: row.by_seed
+        results.terms[row.setting][_SIZE]: row
         for row in rows(evidence.summary)
-        if _identity(results, row) == wanted
+        if row.by_seed and _identity(results, row) == wanted
     }
-    return {size: scores for size, scores in found.items() if size is not None and scores}
+    known = {size: row for size, row in found.items() if size is not None}
+    hashes = [row.config_hash for row in known.values()]
+    return {size: row.by_seed for size, row in known.items()}, hashes
+
+
+def _resampling(results: Results, cells: list[str]) -> Resampling | None:
+    """Return how runs share training rows at the size where they share most; None if all do."""
+    resample = results.cells[cells[0]].cell.resample
+    share = results.runs.loc[results.runs["config_hash"].isin(cells), "train_share"].max()
+    if resample == "fixed" or pd.isna(share) or not 0 < share < 1:
+        return None
+    return Resampling(float(share), resample.folds if isinstance(resample, Folds) else None)
 
 
 def _identity(results: Results, row: Any) -> Any:

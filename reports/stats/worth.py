@@ -4,10 +4,12 @@ The score of the reference at several sizes of the training set, joined by strai
 logarithm of the size, is a curve f. A score y is worth the size m with f(m) = y. Its interval is
 all sizes at which the mean over seeds of f(m) - y does not differ from zero by Student's t test
 (Fieller 1954): seeds are paired, so what they have in common cancels, and where the curve is too
-flat to tell, the interval says so by its width. Nothing is said beyond the sizes that were run, nor
+flat to tell, the interval says so by its width. Seeds that share training rows widen it as they do
+other intervals (`reports.stats.resampling`). Nothing is said beyond the sizes that were run, nor
 where the mean curve falls anywhere.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,6 +17,7 @@ from itertools import pairwise
 import numpy as np
 
 from gapbench.reports.stats.intervals import Floats, mean_interval
+from gapbench.reports.stats.resampling import Resampling
 
 LEAST_SEEDS = 3
 _STEPS = 200  # sizes tried between two that were run
@@ -36,7 +39,11 @@ class Worth:
 
 
 def worth(
-    curve: Mapping[int, Mapping[int, float]], scores: Mapping[int, float], *, upward: bool
+    curve: Mapping[int, Mapping[int, float]],
+    scores: Mapping[int, float],
+    *,
+    upward: bool,
+    resampling: Resampling | None = None,
 ) -> Worth | None:
     """Return what scores are worth in training examples of the reference.
 
@@ -44,6 +51,8 @@ def worth(
         curve: score of the reference by seed, by size of the training set.
         scores: scores to be told, by seed.
         upward: whether higher scores are better.
+        resampling: how runs share training rows, at the size where they share most; None if all
+            runs of a size train on the same.
 
     Returns:
         None where it cannot be told: with one size, fewer than `LEAST_SEEDS` common seeds, a mean
@@ -62,7 +71,9 @@ def worth(
     tried = np.unique(np.concatenate(between))
     own = sign * np.array([scores[seed] for seed in seeds])
     beyond = np.array([np.interp(tried, places, row) for row in reached]).T - own
-    fits = [place for place, row in zip(tried, beyond, strict=True) if _zero(row)]
+    excess = resampling.excess(seeds) if resampling else 0.0
+    widened = math.sqrt(1 + len(seeds) * excess)
+    fits = [place for place, row in zip(tried, beyond, strict=True) if _zero(row, widened)]
     means = beyond.mean(axis=1)
     inside = means[0] <= 0 <= means[-1]
     size = float(np.exp(np.interp(0.0, means, tried))) if inside else None
@@ -73,10 +84,12 @@ def worth(
     return None if low is None and high is None else Worth(size, low, high)
 
 
-def _zero(values: Floats) -> bool:
+def _zero(values: Floats, widened: float) -> bool:
     """Whether zero is in the 95 % interval of a mean, or equal values tell no interval."""
     found = mean_interval(values.tolist())
-    return found.low is None or found.high is None or found.low <= 0 <= found.high
+    if found.mean is None or found.high is None:
+        return True
+    return abs(found.mean) <= widened * (found.high - found.mean)
 
 
 def _outside(sizes: list[int], *, above: bool, size: float | None) -> Worth:

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from gapbench.reports.stats.resampling import Resampling
 from gapbench.reports.stats.worth import Worth, worth
 
 SIZES = (128, 256, 512, 1024)
@@ -52,6 +53,21 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         held += (low or 0) <= truth <= (high or np.inf)
     error = np.sqrt(0.95 * 0.05 / studies)
     assert held / studies == pytest.approx(0.95, abs=3 * error + 0.005)
+
+
+def test_seeds_that_share_rows_widen_the_interval() -> None:
+    """By the factor of other intervals; the size itself stays."""
+    rng = np.random.default_rng(4)
+    curve = _curve(0.005 * rng.standard_normal((5, len(SIZES))))
+    scores = {seed: _straight(360) for seed in range(5)}
+    alone = worth(curve, scores, upward=True)
+    shared = worth(curve, scores, upward=True, resampling=Resampling(0.2))
+    assert alone is not None
+    assert shared is not None
+    assert alone.size == shared.size
+    assert shared.low is not None
+    assert alone.low is not None
+    assert shared.low < alone.low
 
 
 def test_nothing_is_said_beyond_the_sizes_that_were_run() -> None:
