@@ -106,9 +106,14 @@ class LaplaceLora(LowRank[LaplaceConfig]):
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: LaplaceConfig) -> str | None:
-        """Refuse tasks other than classification of texts."""
+        """Refuse tasks other than classification of texts, and layers that read positions."""
         if task.head != SEQUENCE_CLASSIFICATION or task.loss != "cross_entropy":
             return f"it averages the classes of a text, which a {task.kind} task has not"
+        if getattr(backbone.config, "share_att_key", False):
+            return (
+                f"query and key of a {backbone.config.model_type} backbone also project positions, "
+                "which all examples share, so no example has gradients of its own there"
+            )
         return super().supports(task, backbone, config)
 
     def layer(self, base: nn.Module, site: str) -> StackedLora:
