@@ -2,14 +2,15 @@
 
 A method is one file in `methods/`: a docstring with source and deviations, a `Config`, the
 adapter's pieces and one class. The engine owns data splits, clocks, memory peaks and checkpoint
-choice; a method never sees validation or test data.
+choice. A method trains on train data alone; one that fits something after training declares the
+splits that it reads then. No method sees test data.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from optuna.distributions import BaseDistribution
 from torch import Tensor, nn
@@ -114,6 +115,10 @@ class StepReport:
     backward_passes: int = 1
 
 
+Batches = Callable[[str], Iterator[Batch]]
+"""Given the name of a split, goes once over its examples, the same for all active runs."""
+
+
 class Method(ABC, Generic[ConfigT]):
     """One way to adapt a backbone, for a stack of runs with one config each.
 
@@ -128,6 +133,7 @@ class Method(ABC, Generic[ConfigT]):
         no_start: reason why runs cannot start from an adapter, None if they can.
         learning_rates: range of the peak learning rate in a search, on a logarithmic scale; two
             decades for every method.
+        fits_on: splits that `fit` reads, train and validation at most; none if it fits nothing.
         diagnostics: how reports draw `diagnostic_values`; values without a drawing go into a table.
     """
 
@@ -139,6 +145,7 @@ class Method(ABC, Generic[ConfigT]):
     training: ClassVar[Mapping[str, Any]] = {}
     no_start: ClassVar[str | None] = "it trains no A and B that an adapter could initialise"
     learning_rates: ClassVar[tuple[float, float]] = (1e-4, 1e-2)
+    fits_on: ClassVar[tuple[Literal["train", "validation"], ...]] = ()
     diagnostics: ClassVar[tuple[Diagnostic, ...]] = ()
 
     def __init__(self, full_name: str, configs: Sequence[ConfigT], axis: RunAxis) -> None:
@@ -301,6 +308,18 @@ class Method(ABC, Generic[ConfigT]):
         Inside the block, the bank holds the parameters that a checkpoint keeps.
         """
         return nullcontext()
+
+    def fit(self, state: TrainState, batches: Batches) -> None:
+        """Fit what predictions need beside the parameters in the bank, such as a posterior.
+
+        The engine calls it once, after training, with the parameters of the chosen checkpoints,
+        the model in evaluation mode and gradients on. What it fits is a function of these and of
+        settings, since no checkpoint keeps it. Until then, `predict` must do without.
+
+        Args:
+            state: stack of the runs that ended well.
+            batches: goes over one of the splits in `fits_on`; its passes are charged to the runs.
+        """
 
     def predict(self, state: TrainState, batch: Batch) -> Tensor:
         """Return the logits of a batch in evaluation mode; (runs * batch, ..., outputs)."""

@@ -104,21 +104,31 @@ class Truth(FrozenModel):
 class Cost(FrozenModel):
     """The cost of a run. Seconds are the run's share of its stack's time."""
 
-    train_seconds: float = Field(description="in training steps")
+    train_seconds: float = Field(description="in training steps, and in a fit after them")
     evaluation_seconds: float = Field(description="in scoring, along training and at the end")
     steps: int = Field(description="optimiser updates made")
     train_tokens: int = Field(description="tokens trained on, padding not counted")
-    tokens_per_second: float | None = Field(description="train_tokens over train_seconds")
+    tokens_per_second: float | None = Field(description="train_tokens over seconds in steps")
     peak_memory_bytes: int | None = Field(description="of the device, or of the process on a CPU")
     trainable_params: int
-    train_flops: float = Field(description="floating-point operations of all training steps")
+    train_flops: float = Field(
+        description="floating-point operations of all training steps, and of a fit after them"
+    )
     forward_passes: int
     backward_passes: int
+    inference_passes: int | None = Field(
+        default=None, description="passes, forward and backward, in which one example is predicted"
+    )
     stack_size: int = Field(description="runs that shared the backbone when training began")
     drawn: dict[str, int] | None = Field(
         default=None,
         description="training examples drawn, counted at every draw, by the part of the training "
         "set; the last batch of an epoch may be partial, also that of a part",
+    )
+    fit_examples: dict[str, int] | None = Field(
+        default=None,
+        description="examples that went through the model in a fit after training, by split, "
+        "counted at every pass",
     )
 
 

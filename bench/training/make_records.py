@@ -27,6 +27,7 @@ from gapbench.bench.store.store import Predictions
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds import Outputs, finite, of_run
+from gapbench.bench.training.fitting import fit, inference_passes
 from gapbench.bench.training.trainer import Trainer, curve_values
 
 Scored = dict[str, tuple[EvalSubset, Outputs]]  # by split; each output is (runs, ...)
@@ -140,13 +141,19 @@ def _gap(splits: Mapping[str, SplitScores], metric: str, eval_split: str) -> flo
 def _score_finished(trainer: Trainer, tokenizer: Any, finished: list[int]) -> Scored:
     """Restore the best parameters of all finished runs and predict every split with them.
 
-    Nothing is computed twice: outputs of the chosen point are reused where they are of all examples
-    of a split, and so are those of an equal split, such as validation under the protocol `paper`.
+    The method first fits what predictions need. Nothing is computed twice: outputs of the chosen
+    point are reused where they are of all examples of a split and the method fits nothing, and so
+    are those of an equal split, such as validation under the protocol `paper`.
     """
     if not finished:
         return {}
     method, state = trainer.method, trainer.state
     kind = kinds.get(state.task.kind)
+    _restore(trainer, finished)
+    fit(trainer)
+    passes = inference_passes(trainer)
+    for index in finished:
+        trainer.traces[index].inference_passes = passes
     scored: Scored = {}
     for name, subset in trainer.final_subsets.items():
         if signals.past_deadline():
@@ -165,7 +172,8 @@ def _outputs(trainer: Trainer, name: str, subset: EvalSubset, finished: list[int
     """Return the outputs of all finished runs on a split; only missing ones are computed."""
     along = trainer.subsets.get(name)
     known: dict[int, Outputs] = {}
-    if along is not None and len(along.examples) == len(subset.examples):
+    whole = along is not None and len(along.examples) == len(subset.examples)
+    if whole and not trainer.method.fits_on:
         best = {index: trainer.traces[index].best_outputs for index in finished}
         known = {index: made[name] for index, made in best.items() if name in made}
     missing = [index for index in finished if index not in known]
@@ -224,16 +232,18 @@ def _cost(trainer: Trainer, peak: MemoryPeak, index: int) -> Cost:
     trace, watch = trainer.traces[index], trainer.stopwatch
     seconds = watch.spent("train", index)
     return Cost(
-        train_seconds=seconds,
+        train_seconds=seconds + watch.spent("fit", index),
         evaluation_seconds=watch.spent("evaluation", index),
         steps=trace.steps,
         train_tokens=trace.tokens,
         tokens_per_second=trace.tokens / seconds if seconds else None,
         peak_memory_bytes=peak.bytes(),
         trainable_params=trainer.state.bank.trained_count(index) if trainer.method.trains else 0,
-        train_flops=trainer.flops.total(trace.work),
-        forward_passes=trace.forward_passes,
-        backward_passes=trace.backward_passes,
+        train_flops=trainer.flops.total(trace.work) + trace.fit_flops,
+        forward_passes=trace.forward_passes + trace.fit_forward,
+        backward_passes=trace.backward_passes + trace.fit_backward,
+        inference_passes=trace.inference_passes,
         stack_size=len(trainer.runs),
         drawn=trace.drawn,
+        fit_examples=trace.fit_examples or None,
     )

@@ -21,6 +21,9 @@ class Trace:
         drawn: training examples drawn so far, by part.
         work: sum of the work of its steps, by phase and part (see
             `bench.training.flops_and_time`).
+        inference_passes: passes in which one example is predicted.
+        fit_forward, fit_backward, fit_flops: passes and operations of the fit after training.
+        fit_examples: examples that went through the model in it, by split.
     """
 
     curve: list[CurvePoint] = field(default_factory=list)
@@ -35,5 +38,10 @@ class Trace:
     work: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     forward_passes: int = 0
     backward_passes: int = 0
+    inference_passes: int | None = None
+    fit_forward: int = 0
+    fit_backward: int = 0
+    fit_flops: float = 0.0
+    fit_examples: dict[str, int] = field(default_factory=dict)
     diverged: str | None = None
     pruned: str | None = None

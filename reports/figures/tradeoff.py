@@ -25,6 +25,8 @@ AXES = {
     "nll": ("NLL", "nats", "low"),
     "train_flops": ("training FLOPs", "", "low"),
     "train_seconds": ("training time", "s", "low"),
+    "evaluation_seconds": ("scoring time", "s", "low"),
+    "inference_passes": ("passes of a prediction", "", "low"),
     "peak_memory_bytes": ("peak memory", "MiB", "low"),
     "trainable_params": ("trainable parameters", "", "low"),
 }

@@ -84,6 +84,7 @@ _TEXT = {
     *_IDENTITY,
     "metric",
     "drawn",
+    "fit_examples",
     "device",
     "device_type",
     "precision",
@@ -286,7 +287,8 @@ def _measured(record: Record) -> dict[str, Any]:
     row: dict[str, Any] = dict(record.calibration or {})
     row |= {f"bayes_{name}": value for name, value in record.truth or {}}
     row |= dict(record.cost or {})
-    return row | {"drawn": counted(record.cost.drawn if record.cost else None)}
+    parts = {name: counted(getattr(record.cost, name, None)) for name in ("drawn", "fit_examples")}
+    return row | parts
 
 
 def counted(parts: Mapping[str, int] | None) -> str:

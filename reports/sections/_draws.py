@@ -20,3 +20,19 @@ def draws(block: Block) -> str:
         "The last batch of an epoch may be partial, so parts of other sizes draw a few more or "
         "less."
     )
+
+
+def fits(block: Block) -> str:
+    """Say which methods fitted something after training, and on what; "" if none did."""
+    found: dict[str, list[str]] = {}
+    for row in block.rows:
+        record = block.results.cells.get(row.config_hash)
+        if record is not None and record.cost is not None and record.cost.fit_examples:
+            found.setdefault(counted(record.cost.fit_examples), []).append(row.name)
+    said = "; ".join(f"{parts} ({listed(names)})" for parts, names in found.items())
+    return (
+        f"Examples passed forward in a fit after training, by split: {said}. Training FLOPs and "
+        "time include it."
+        if said
+        else ""
+    )

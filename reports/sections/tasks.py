@@ -26,7 +26,7 @@ from gapbench.reports.figures.tradeoff import tradeoff
 from gapbench.reports.figures.training import curves
 from gapbench.reports.prose.card import in_short
 from gapbench.reports.sections._calibration import BAYES, calibration
-from gapbench.reports.sections._draws import draws
+from gapbench.reports.sections._draws import draws, fits
 from gapbench.reports.sections._selection_bias import selection_bias
 from gapbench.reports.sections.all_tasks import difference
 from gapbench.reports.tables.leaderboard import rows
@@ -133,6 +133,9 @@ def _fields(block: Block) -> Iterator[Field]:
         lambda entry: value(entry.training, times(entry.training)),
     )
     yield shown("time", "training time of a run", "train_seconds", duration)
+    yield shown("scoring", "time of scoring a run", "evaluation_seconds", duration)
+    if (block.table["inference_passes"] != 1).any():
+        yield plain("passes", "passes that predict one example", "inference_passes", 0, best="low")
     yield shown("memory", "peak memory", "peak_memory_bytes", memory)
     yield shown("params", "trainable parameters", "trainable_params", short)
     yield plain("seeds", "seeds with a score", "n_seeds", 0, best="high")
@@ -168,7 +171,7 @@ def _folded(evidence: Evidence, block: Block, *, drawn: bool) -> Iterator[Part]:
         if each.beaten_by
     ]
     not_ranked = [f"{e.name} is not ranked: {e.why}" for e in block.verdict.entries if e.why]
-    said = (*beaten, *not_ranked, draws(block), selection_bias(block))
+    said = (*beaten, *not_ranked, draws(block), fits(block), selection_bias(block))
     if found := tuple(filter(None, said)):
         yield Bullets(found)
     if block.table["ece"].notna().any():

@@ -51,6 +51,7 @@ COLUMNS = (
     "train_seconds",
     "evaluation_seconds",
     "forward_passes",
+    "inference_passes",
     "tokens_per_second",
     "peak_memory_bytes",
     "trainable_params",

@@ -19,6 +19,7 @@ from gapbench.bench.models import loading
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.eval_subset import EvalSubset
+from gapbench.bench.training.fitting import fit
 from gapbench.bench.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -134,10 +135,11 @@ class Trained:
 
 
 def train(folder: Path, runs: Sequence[Run], data: TaskData) -> Trained:
-    """Train a stack to the end of its budget; the state is that of the last step."""
+    """Train a stack to the end of its budget, and fit; the state is that of the last step."""
     method, state = set_up(runs, load_backbone(folder, runs), data, CPU)
     trainer = Trainer(runs, method, state, data, lambda _: None)
     trainer.train()
+    fit(trainer)
     return Trained(method, state, trainer)
 
 

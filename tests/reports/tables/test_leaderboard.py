@@ -23,8 +23,8 @@ CONTRACT = (
     "vs_reference_claim, train_score, validation_score, generalization_gap, gap_ci_low, "
     "gap_ci_high, train_loss, test_loss, loss_gap, ece, ece_ci_low, ece_ci_high, ece_calibrated, "
     "brier, nll, nll_ci_low, nll_ci_high, temperature, train_seconds, evaluation_seconds, "
-    "forward_passes, tokens_per_second, peak_memory_bytes, trainable_params, train_flops, "
-    "tune_trials, tune_seconds, n_failed, device, setting, config_hash"
+    "forward_passes, inference_passes, tokens_per_second, peak_memory_bytes, trainable_params, "
+    "train_flops, tune_trials, tune_seconds, n_failed, device, setting, config_hash"
 )
 
 

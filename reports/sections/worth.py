@@ -1,0 +1,124 @@
+"""What each method is worth in training examples, where the reference ran at several sizes."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from gapbench.bench.config.run import Folds
+from gapbench.reports.document.columns import Field, plain, table_of, title, value
+from gapbench.reports.document.context import Evidence
+from gapbench.reports.document.model import Column, Part, Section, Subheading, Text, Value
+from gapbench.reports.figures.block import Block, blocks
+from gapbench.reports.results.load import Results
+from gapbench.reports.stats.resampling import Resampling
+from gapbench.reports.stats.worth import Worth, worth
+from gapbench.reports.tables.leaderboard import rows
+from gapbench.reports.tables.words import listed
+
+ORDER = 35
+
+_SIZE = "budget.train_size"
+_HOW = (
+    "A score is worth the number of training examples at which the reference reaches it, less "
+    "those that the method had. Between two sizes, the reference's score lies on a straight line "
+    "over the logarithm of the size. In brackets: 95 % interval over common seeds, for this row "
+    "alone. Nothing is said beyond the sizes that were run, nor where the reference's mean score "
+    "does not rise from each size to the next. Chance in drawing the examples is in the intervals "
+    "only where 'resample' draws them anew for each seed; the smaller sample is part of the larger "
+    "only with folds."
+)
+
+
+def section(evidence: Evidence) -> Section | None:
+    """Return the section; None where the reference ran at one size only."""
+    parts: list[Part] = []
+    for block in blocks(evidence):
+        parts += _block(evidence, block)
+    if not parts:
+        return None
+    return Section("worth", "Worth in training examples", (Text(_HOW, quiet=True), *parts))
+
+
+def _block(evidence: Evidence, block: Block) -> list[Part]:
+    """Return what is said of the rows of one task and backbone; nothing without a curve."""
+    reference = next((row for row in block.rows if row.name == block.verdict.reference), None)
+    if reference is None or len(block.rows) < 2:
+        return []
+    size = evidence.results.terms.get(reference.setting, {}).get(_SIZE)
+    curve, cells = _curve(evidence, reference)
+    if size not in curve or len(curve) < 2:
+        return []
+    resampling = _resampling(evidence.results, cells)
+    hint = f"training examples more than {size} at which {reference.name} reaches this score"
+
+    def read(row: Any) -> Value:
+        if row.name == reference.name:
+            return Value("")
+        found = worth(curve, row.by_seed, upward=block.upward, resampling=resampling)
+        key = None if found is None else found.size or found.low or found.high
+        return value(key, _worded(found, size))
+
+    fields = (
+        plain("score", "mean test score over seeds", "score", best="high"),
+        Field(Column("worth", hint, best="high"), read),
+    )
+    where = title(block.table)
+    sizes = listed([f"{each:,}" for each in sorted(curve)])
+    return [
+        Subheading(where, {"task": reference.task, "backbone": reference.backbone}),
+        Text(f"All rows trained on {size:,} examples, {reference.name} on {sizes} in turn."),
+        table_of(block.table, f"Worth in examples: {where}", fields, evidence),
+    ]
+
+
+def _curve(evidence: Evidence, reference: Any) -> tuple[dict[int, Mapping[int, float]], list[str]]:
+    """Return the reference's scores by seed, by size, and the hashes of these cells."""
+    results = evidence.results
+    wanted = _identity(results, reference)
+    found = {
+        results.terms[row.setting][_SIZE]: row
+        for row in rows(evidence.summary)
+        if row.by_seed and _identity(results, row) == wanted
+    }
+    known = {size: row for size, row in found.items() if size is not None}
+    hashes = [row.config_hash for row in known.values()]
+    return {size: row.by_seed for size, row in known.items()}, hashes
+
+
+def _resampling(results: Results, cells: list[str]) -> Resampling | None:
+    """Return how runs share training rows at the size where they share most; None if all do."""
+    resample = results.cells[cells[0]].cell.resample
+    share = results.runs.loc[results.runs["config_hash"].isin(cells), "train_share"].max()
+    if resample == "fixed" or pd.isna(share) or not 0 < share < 1:
+        return None
+    return Resampling(float(share), resample.folds if isinstance(resample, Folds) else None)
+
+
+def _identity(results: Results, row: Any) -> Any:
+    """Return all that decides a row's scores except the size of its training set."""
+    record, terms = results.cells.get(row.config_hash), results.terms.get(row.setting)
+    if record is None or terms is None:
+        return None
+    cell = record.cell
+    others = {name: text for name, text in terms.items() if name != _SIZE}
+    return cell.method, cell.config, cell.training, others
+
+
+def _worded(found: Worth | None, size: int) -> str:
+    """Return a worth as text, in examples more than ``size``."""
+    if found is None:
+        return "not told"
+    low, high = (
+        None if end is None else f"{_rough(end - size)}" for end in (found.low, found.high)
+    )
+    if found.size is None:
+        return f"more than {low}" if high is None else f"less than {high}"
+    ends = f"{low or 'less'} to {high or 'more'}"
+    return f"about {_rough(found.size - size)} ({ends})"
+
+
+def _rough(examples: float) -> str:
+    """Return a signed number in two figures."""
+    digits = max(0, len(f"{abs(examples):.0f}") - 2)
+    return f"{round(examples, -digits):+,.0f}"
