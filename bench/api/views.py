@@ -6,7 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from gapbench.reports.claims.judge import Judged
 from gapbench.reports.document.model import Card
+from gapbench.reports.prose import claims_text
 from gapbench.reports.prose.card import about, card, headline
 from gapbench.reports.prose.comparison_text import content, format_comparison
 from gapbench.reports.render import card_text
@@ -98,3 +100,43 @@ class Comparison:
         )
         html = table.to_html(index=False, float_format="{:.3f}".format, na_rep="")
         return f"{html}<p>{escape(self.conclusion)}</p>"
+
+
+@dataclass(frozen=True, repr=False)
+class Claims:
+    """What a results folder says of claims that papers make.
+
+    Attributes:
+        found: each claim with what is said of it.
+    """
+
+    found: tuple[Judged, ...]
+
+    def __getitem__(self, claim: str) -> Judged:
+        """Return what is said of a claim, by its id.
+
+        Raises:
+            KeyError: if there is none.
+        """
+        for each in self.found:
+            if each.claim.id == claim:
+                return each
+        raise KeyError(claim)
+
+    @property
+    def content(self) -> list[dict[str, Any]]:
+        """All of it as plain data; what does not exist is None."""
+        return [claims_text.content(each) for each in self.found]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row for each claim: what is said of it, and by what difference."""
+        shown = ["id", "ruling", "difference", "low", "high", "seeds", "published", "text"]
+        return pd.DataFrame(self.content)[shown]
+
+    def __repr__(self) -> str:
+        return claims_text.format_claims(self.found)
+
+    def _repr_html_(self) -> str:
+        table = self.table.to_html(index=False, float_format="{:.3f}".format, na_rep="")
+        return f"{table}<p>{escape(claims_text.summary(self.found))}</p>"

@@ -142,6 +142,11 @@ def comparison(parser: argparse.ArgumentParser) -> None:
         metavar="METHOD",
         help="compare all others with this method first (default: what the suite names, else lora)",
     )
+    matters(parser)
+
+
+def matters(parser: argparse.ArgumentParser) -> None:
+    """Add which difference matters."""
     parser.add_argument(
         "--matters",
         type=difference,

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from gapbench.bench.api.outcome import Outcome
     from gapbench.bench.api.results import Results, load
     from gapbench.bench.api.stored import export, reproduce, score, status
-    from gapbench.bench.api.views import Comparison, Verdict
+    from gapbench.bench.api.views import Claims, Comparison, Verdict
     from gapbench.bench.config.task import Task
     from gapbench.bench.core.errors import BenchError
     from gapbench.bench.data.batching import Batch
@@ -44,6 +44,7 @@ __all__ = [
     "Backbone",
     "Batch",
     "BenchError",
+    "Claims",
     "Comparison",
     "DataPartition",
     "Method",
@@ -78,7 +79,7 @@ _HOMES = {
     "api.outcome": ("Outcome",),
     "api.results": ("Results", "load"),
     "api.stored": ("export", "reproduce", "score", "status"),
-    "api.views": ("Comparison", "Verdict"),
+    "api.views": ("Claims", "Comparison", "Verdict"),
     "config.task": ("Task",),
     "core.errors": ("BenchError",),
     "data.batching": ("Batch",),
