@@ -18,7 +18,7 @@ RETRYABLE = ("failed", "out_of_memory", "interrupted")
 """Statuses of runs that can be tried again."""
 SPACES = ("default", "full")
 
-OK, USAGE, FAILED_RUNS, INTERRUPTED = 0, 2, 3, 130
+OK, MOVED, USAGE, FAILED_RUNS, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes of the command line."""
 
 

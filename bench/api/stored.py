@@ -13,6 +13,7 @@ from gapbench.bench.api.choices import DEVICES, names, one_of
 
 if TYPE_CHECKING:
     from gapbench.bench.api.calls import Names, Place
+    from gapbench.bench.api.views import Gate
     from gapbench.bench.data.sources import Sources
     from gapbench.bench.execution.export import Exported
     from gapbench.bench.execution.reproduce import Reproduction
@@ -93,6 +94,29 @@ def export(
     one_of("device", device, DEVICES)
     sources = _sources(data, backbone, start, offline=offline)
     return write(Store(Path(results)), _name(run), sources, device, Path(out))
+
+
+def gate(results: str | PathLike[str], against: str | PathLike[str]) -> Gate:
+    """Compare runs after a change of code or libraries with the same runs before it.
+
+    Args:
+        results: results folder of the runs after the change.
+        against: that of the runs before it.
+
+    Returns:
+        What differs; `passed` is true if no method moved beyond chance and no run was lost.
+
+    Raises:
+        StoreError: if a folder is empty, or they have no run in common.
+        RecordError: if a plan in them cannot be read.
+    """
+    from gapbench.bench.api.views import Gate
+    from gapbench.bench.store.store import Store
+    from gapbench.reports.results.load import load
+    from gapbench.reports.verdict.gate import gate as compared
+
+    before, after = (load(Store(Path(folder))) for folder in (against, results))
+    return Gate(compared(before, after))
 
 
 def status(results: str | PathLike[str] = "results") -> FolderStatus:

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from gapbench.bench.api.calls import check, plan, run, tune
     from gapbench.bench.api.outcome import Outcome
     from gapbench.bench.api.results import Results, load
-    from gapbench.bench.api.stored import export, reproduce, score, status
-    from gapbench.bench.api.views import Claims, Comparison, Verdict
+    from gapbench.bench.api.stored import export, gate, reproduce, score, status
+    from gapbench.bench.api.views import Claims, Comparison, Gate, Verdict
     from gapbench.bench.config.task import Task
     from gapbench.bench.core.errors import BenchError
     from gapbench.bench.data.batching import Batch
@@ -47,6 +47,7 @@ __all__ = [
     "Claims",
     "Comparison",
     "DataPartition",
+    "Gate",
     "Method",
     "MethodConfig",
     "Outcome",
@@ -60,6 +61,7 @@ __all__ = [
     "__version__",
     "check",
     "export",
+    "gate",
     "load",
     "plan",
     "register",
@@ -78,8 +80,8 @@ _HOMES = {
     "api.calls": ("check", "plan", "run", "tune"),
     "api.outcome": ("Outcome",),
     "api.results": ("Results", "load"),
-    "api.stored": ("export", "reproduce", "score", "status"),
-    "api.views": ("Claims", "Comparison", "Verdict"),
+    "api.stored": ("export", "gate", "reproduce", "score", "status"),
+    "api.views": ("Claims", "Comparison", "Gate", "Verdict"),
     "config.task": ("Task",),
     "core.errors": ("BenchError",),
     "data.batching": ("Batch",),
