@@ -8,7 +8,7 @@ from gapbench.bench.core.errors import printable
 from gapbench.reports.tables.terminal import WIDTH, fitted, number
 from gapbench.reports.verdict.gate import TOLERANCE, Change, Gated
 
-_WIDTHS = (20, 22, 16, 6)
+_WIDTHS = (18, 20, 24, 5)
 _DIGITS = 4
 _MOST = 20
 
