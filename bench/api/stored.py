@@ -9,7 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gapbench.bench.api.choices import DEVICES, names, one_of
+from gapbench.bench.api.choices import DEVICES, check_above_zero, names, one_of
 
 if TYPE_CHECKING:
     from gapbench.bench.api.calls import Names, Place
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from gapbench.bench.data.sources import Sources
     from gapbench.bench.execution.export import Exported
     from gapbench.bench.execution.reproduce import Reproduction
+    from gapbench.bench.execution.verify import Verification
     from gapbench.bench.monitor.status import FolderStatus
+    from gapbench.bench.store.submission import Packed
     from gapbench.bench.tasks.score import Scored
 
 
@@ -55,6 +57,64 @@ def reproduce(
     one_of("device", device, DEVICES)
     sources = _sources(data, backbone, start, offline=offline)
     return repeat(Store(Path(results)), _name(run), sources, device)
+
+
+def verify(
+    folder: str | PathLike[str],
+    *,
+    rows: int = 5,
+    seed: int = 0,
+    data: Place = None,
+    backbone: Place = None,
+    start: Place = None,
+    offline: bool = False,
+    device: str = "auto",
+) -> Verification:
+    """Run a random sample of a folder's runs again and compare; the folder stays as it is.
+
+    Args:
+        folder: results folder, or what `submit` made of one, whose manifest is checked first.
+        rows: runs to draw, at most; runs that failed or were skipped are not drawn.
+        seed: of the draw.
+        data: see `reproduce`.
+        backbone: see `reproduce`.
+        start: see `reproduce`.
+        offline: see `reproduce`.
+        device: see `reproduce`.
+
+    Returns:
+        The differences of each run; `same` is true if there are none.
+
+    Raises:
+        StoreError: if a packed folder does not agree with its manifest.
+        RecordError: if there is no run to draw, or the data of one are missing.
+        BackboneError: if the backbone of one is missing.
+    """
+    from gapbench.bench.execution.verify import verify as checked
+
+    one_of("device", device, DEVICES)
+    check_above_zero({"rows": rows}, "rows")
+    sources = _sources(data, backbone, start, offline=offline)
+    return checked(Path(folder), rows, seed, sources, device)
+
+
+def submit(
+    results: str | PathLike[str], out: str | PathLike[str], *, allow_missing: bool = False
+) -> Packed:
+    """Pack a results folder for others: records, plans, studies and predictions, with a manifest.
+
+    Args:
+        results: results folder.
+        out: new folder, or an archive whose name ends in .zip.
+        allow_missing: whether planned runs may be missing.
+
+    Raises:
+        StoreError: if planned runs are missing, a record cannot be read, or ``out`` exists.
+    """
+    from gapbench.bench.store.store import Store
+    from gapbench.bench.store.submission import pack
+
+    return pack(Store(Path(results)), Path(out), allow_missing=allow_missing)
 
 
 def export(

@@ -8,7 +8,7 @@ Runs are paired by their hashes: the same cell and seed, trained twice. There ar
 - The trainings differ. Chance is what happens to a seed: another order of sums, another number of
   threads or another library changes a training a little, and it then goes its own way. Under
   chance alone the differences of a row, after minus before, are as often above zero as below. A
-  row moved where the interval of their mean lies beyond the tolerance on one side.
+  row moved where the interval of their mean lies beyond `LEAST` on one side.
 
 Of the last case, all rows are compared with a row that never differs, as methods are with an
 untrained one: with floored variances, and so that all intervals of an outcome hold together. Losses
@@ -30,7 +30,10 @@ from gapbench.reports.stats.simultaneous import ALPHA
 from gapbench.reports.tables.terminal import label, place
 
 TOLERANCE = 1e-4
-"""Differences up to this are none, as in `reproduce`."""
+"""Differences of one run up to this are none, as in `reproduce`."""
+
+LEAST = 1e-3
+"""Mean differences up to this are no move, whatever their cause."""
 
 OUTCOMES = {
     "test_score": "test score",
@@ -197,9 +200,11 @@ def _changes(
             cells[tuple(key)] = by_seed
     for key, (difference, low, high) in _intervals(cells, alpha).items():
         n_seeds = len(cells[key])
-        moved = n_seeds > 1  # without an interval: apart by the same on every seed
+        moved = (
+            n_seeds > 1 and abs(difference) > LEAST
+        )  # without an interval: apart by the same on every seed
         if low is not None and high is not None:
-            moved = low > TOLERANCE or high < -TOLERANCE
+            moved = low > LEAST or high < -LEAST
         yield _change(key, OUTCOMES[outcome], difference, low, high, n_seeds, moved=moved)
 
 

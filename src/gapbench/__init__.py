@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from gapbench.bench.api.calls import check, plan, run, tune
     from gapbench.bench.api.outcome import Outcome
     from gapbench.bench.api.results import Results, load
-    from gapbench.bench.api.stored import export, gate, reproduce, score, status
+    from gapbench.bench.api.stored import export, gate, reproduce, score, status, submit, verify
     from gapbench.bench.api.views import Claims, Comparison, Gate, Verdict
     from gapbench.bench.config.task import Task
     from gapbench.bench.core.errors import BenchError
@@ -69,7 +69,9 @@ __all__ = [
     "run",
     "score",
     "status",
+    "submit",
     "tune",
+    "verify",
 ]
 
 _HOMES = {
@@ -80,7 +82,7 @@ _HOMES = {
     "api.calls": ("check", "plan", "run", "tune"),
     "api.outcome": ("Outcome",),
     "api.results": ("Results", "load"),
-    "api.stored": ("export", "gate", "reproduce", "score", "status"),
+    "api.stored": ("export", "gate", "reproduce", "score", "status", "submit", "verify"),
     "api.views": ("Claims", "Comparison", "Gate", "Verdict"),
     "config.task": ("Task",),
     "core.errors": ("BenchError",),

@@ -19,7 +19,7 @@ from gapbench.bench.store.record import SplitScores
 from gapbench.bench.training.run_state import Trace
 from gapbench.bench.training.trainer import Trainer
 from gapbench.methods._shared.lowrank import StackedLora
-from gapbench.methods.drop_lora import RankDropped
+from gapbench.methods.hiddencut import HiddenCut
 from gapbench.methods.label_smoothing import LabelSmoothing
 
 TASK: dict[str, Any] = {
@@ -40,7 +40,7 @@ SUITE: dict[str, Any] = {
     "backbones": ["tiny-encoder"],
     "methods": [
         "lora",
-        {"method": "drop_lora", "config": {"rank_rate": 0.8}},
+        {"method": "hiddencut", "config": {"ffn_rate": 0.3}},
         {"method": "label_smoothing", "config": {"smoothing": 0.3}},
         "lora_early_stop",
         {"method": "head", "training": {"learning_rate": 1.0e-2}},
@@ -62,12 +62,10 @@ def _scaled(self: StackedLora) -> Tensor:
     return self.axis.select(self.scaling * 8)
 
 
-def _always_dropping(self: RankDropped, x: Tensor) -> Tensor:
-    """Drop in evaluation too."""
-    self._kept = self._draw(x.shape[:-1])
-    out = StackedLora.forward(self, x)
-    self._kept = None
-    return out
+def _still_dropping(self: HiddenCut, state: TrainState, batch: Batch) -> Tensor:
+    """Predict in training mode, so that masks act."""
+    state.model.train()
+    return Method.predict(self, state, batch)
 
 
 _SMOOTHED = LabelSmoothing.losses
@@ -105,7 +103,7 @@ def _with_frozen_head(
 
 BUGS: dict[str, tuple[str, type, str, Any]] = {
     "wrong scaling": ("lora", StackedLora, "strength", _scaled),
-    "mask in evaluation": ("drop_lora", RankDropped, "forward", _always_dropping),
+    "mask in evaluation": ("hiddencut", HiddenCut, "predict", _still_dropping),
     "wrong sign": ("label_smoothing", LabelSmoothing, "losses", _sharpened),
     "test leaks into choice": ("lora_early_stop", Trainer, "_choose", _chosen_on_test),
     "frozen head": ("head", Method, "step", _with_frozen_head),
@@ -121,13 +119,14 @@ def planted(name: str) -> AbstractContextManager[Any]:
 
 @contextmanager
 def other_arithmetic(draw: int, size: float = 1e-6) -> Iterator[None]:
-    """Round low-rank products otherwise, as another machine or library would."""
+    """Round low-rank updates otherwise, as another machine or library would."""
     product = StackedLora.add_update
     generator = torch.Generator().manual_seed(draw)
 
     def rounded(self: StackedLora, out: Tensor, x: Tensor) -> Tensor:
         exact = product(self, out, x)
-        return exact * (1 + size * torch.randn(exact.shape, generator=generator))
+        update = exact - out.view_as(exact)
+        return exact + update * size * torch.randn(exact.shape, generator=generator)
 
     with patch.object(StackedLora, "add_update", rounded):
         yield

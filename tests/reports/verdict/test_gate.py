@@ -107,6 +107,6 @@ def test_folders_without_a_common_run_are_refused(tmp_path: Path) -> None:
 
 def test_chance_is_seldom_stopped(before: Results) -> None:
     """At most 5 % of gates, up to chance; `tests/benchmarks/gate_chance.py` draws more."""
-    gates = 40
+    gates = 20
     rate = gate_chance.rate(before, gates, seeds=3, rows=8)
     assert rate <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / gates)
