@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from gapbench.bench.api.calls import Names
-from gapbench.bench.api.choices import names
+from gapbench.bench.api.choices import SHARED_FORMATS, names, one_of
 from gapbench.bench.api.outcome import Outcome
 from gapbench.bench.api.views import Claims, Comparison, Verdict
 from gapbench.bench.core.errors import RecordError, StoreError
@@ -18,6 +18,7 @@ from gapbench.bench.store.store import Store
 from gapbench.bench.tuning.summary import read_summaries
 from gapbench.reports.claims.judge import judge
 from gapbench.reports.claims.model import load as load_claims
+from gapbench.reports.render import shared_formats
 from gapbench.reports.render.build import build, whole_leaderboard
 from gapbench.reports.results import load as loading
 from gapbench.reports.results.load import Results as Loaded
@@ -248,6 +249,35 @@ class Results:
         selection = _selection(tasks, backbones, methods)
         folder = Path(out or self.path / "report")
         return build(self.path, folder, selection, reference, matters).paths
+
+    def publish(
+        self,
+        out: str | PathLike[str],
+        *,
+        format: str = SHARED_FORMATS[0],  # noqa: A002 - the name of the option
+        tasks: Names = None,
+        backbones: Names = None,
+        methods: Names = None,
+    ) -> tuple[Path, ...]:
+        """Write the rows that have a score in a format that other sites read.
+
+        Args:
+            out: folder to write to, made where needed.
+            format: "every-eval-ever" or "eval-results"; `docs/data.md` explains them.
+            tasks: tasks to write, None for all; ``backbones`` and ``methods`` likewise.
+            backbones: see ``tasks``.
+            methods: see ``tasks``.
+
+        Returns:
+            The written files.
+
+        Raises:
+            ConfigError: if there is no such format.
+            StoreError: if the folder has no such part or no score, or ``out`` cannot be written.
+        """
+        one_of("format", format, SHARED_FORMATS)
+        _, loaded, summary = self._part(tasks, backbones, methods, REFERENCE)
+        return tuple(shared_formats.write(loaded, summary, Path(out), format))
 
     def _part(
         self, tasks: Names, backbones: Names, methods: Names, reference: str
