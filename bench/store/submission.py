@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from gapbench.bench import __version__
-from gapbench.bench.core.errors import StoreError
+from gapbench.bench.core.errors import RecordError, StoreError
 from gapbench.bench.core.files import explained, json_text, new_file, replacing, write_text
 from gapbench.bench.core.schema import FrozenModel, read_versioned
 from gapbench.bench.store.record import Record
@@ -83,7 +83,7 @@ def pack(store: Store, out: Path, *, allow_missing: bool = False) -> Packed:
     """
     if out.exists() and (out.is_file() or any(out.iterdir())):
         raise StoreError(f"{out} exists already; give a new folder or archive")
-    records = [record for record in store.records() if _readable(record)]
+    records = [_readable(record) for record in store.records()]
     if not records:
         raise StoreError(f"results folder {store.root} holds no record; run a suite first")
     plans = store.plans()
@@ -155,9 +155,9 @@ def check(folder: Path) -> Submission | None:
     return manifest
 
 
-def _readable(record: object) -> bool:
+def _readable(record: Record | RecordError) -> Record:
     if isinstance(record, Record):
-        return True
+        return record
     raise StoreError(f"{record}; nothing was packed")
 
 

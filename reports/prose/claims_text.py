@@ -4,10 +4,10 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from textwrap import wrap
-from typing import Any
+from typing import Any, get_args
 
 from gapbench.bench.core.errors import printable
-from gapbench.reports.claims.judge import Judged
+from gapbench.reports.claims.judge import Judged, Ruling
 from gapbench.reports.tables.published import DIGITS
 from gapbench.reports.tables.terminal import WIDTH, number
 
@@ -18,8 +18,7 @@ METRICS = {
     "nll": "test NLL",
     "train_score": "train score",
 }
-RULINGS = ("shown", "contradicted", "no difference larger than d", "underpowered",
-           "not tested here")  # fmt: skip
+RULINGS: tuple[Ruling, ...] = get_args(Ruling)
 """All that can be said of a claim, the clearest first."""
 
 

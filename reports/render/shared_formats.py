@@ -19,7 +19,6 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from gapbench.bench import __version__
 from gapbench.bench.config.task_sources import HubSource
 from gapbench.bench.core.errors import StoreError
 from gapbench.bench.core.files import path_part
@@ -102,7 +101,7 @@ def _every_eval_ever(results: Results, group: list[tuple[Any, Record]]) -> tuple
         },
         "eval_library": {
             "name": "gapbench",
-            "version": record.provenance.versions.get("gapbench", __version__),
+            "version": _version(record),
         },
         "model_info": {
             "name": f"{first.backbone} fine-tuned by {name}",
@@ -156,6 +155,10 @@ def _result(row: Any, record: Record) -> dict[str, Any]:
     }
 
 
+def _version(record: Record) -> str:
+    return record.provenance.versions.get("gapbench", "unknown")
+
+
 def _bound(end: float) -> float | str:
     return {float("inf"): "Infinity", float("-inf"): "-Infinity"}.get(end, end)
 
@@ -197,7 +200,7 @@ def _eval_results(
                     },
                     "value": round(float(row.score), 6),
                     "date": record.provenance.started_at.date().isoformat(),
-                    "notes": f"gapbench {__version__}: {label(row.method, row.variant)}; "
+                    "notes": f"gapbench {_version(record)}: {label(row.method, row.variant)}; "
                     f"{row.metric} on {record.cell.task.splits.test}, mean of {row.n_seeds} "
                     f"seeds{interval}",
                 }
