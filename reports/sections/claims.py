@@ -35,7 +35,15 @@ def section(evidence: Evidence) -> Section | None:
     tested = [each for each in judged if each.tested]
     if not tested:
         return None
-    lines = [Row(each.claim.id, read(each, _FIELDS)) for each in tested]
+    lines = [
+        Row(
+            each.claim.id,
+            read(each, _FIELDS),
+            evidence.colours[each.claim.first.method],
+            {"method": each.claim.first.method},
+        )
+        for each in tested
+    ]
     rest = tuple(
         f"{each.claim.id}: {'; '.join(each.missing)}" for each in judged if not each.tested
     )
