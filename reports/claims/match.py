@@ -55,15 +55,28 @@ class Matches:
     missing: tuple[str, ...]
 
 
-def matches(results: Results, summary: pd.DataFrame, claim: PublishedClaim) -> Matches:
+Block = list[Any]
+"""The rows of one setting."""
+
+
+def blocks_of(summary: pd.DataFrame) -> list[Block]:
+    """Return the rows of a table of `reports.tables.summary.summarise`, block by block.
+
+    Those of the protocol `paper` are left out: the test split chose their checkpoints.
+    """
+    found = [list(rows(block)) for _, block in summary.groupby(BLOCK, sort=False)]
+    return [block for block in found if block[0].protocol != "paper"]
+
+
+def matches(results: Results, blocks: Sequence[Block], claim: PublishedClaim) -> Matches:
     """Return the rows of a results folder that a claim is about.
 
     Args:
         results: the folder.
-        summary: the table of `reports.tables.summary.summarise`.
+        blocks: its rows.
         claim: to look for.
     """
-    candidates = list(_candidates(results, summary, claim))
+    candidates = list(_candidates(results, blocks, claim))
     sides = {FIRST: claim.first, SECOND: claim.second}
     absent = [f"no run of {side}" for name, side in sides.items()
               if not any(name == each.side for each in candidates)]  # fmt: skip
@@ -89,7 +102,7 @@ class _Candidate:
     side: str
     row: Any
     key: tuple[Any, ...]
-    setting: tuple[Any, ...]
+    block: int
 
     @property
     def standing(self) -> Standing:
@@ -98,18 +111,17 @@ class _Candidate:
 
 
 def _candidates(
-    results: Results, summary: pd.DataFrame, claim: PublishedClaim
+    results: Results, blocks: Sequence[Block], claim: PublishedClaim
 ) -> Iterator[_Candidate]:
-    for _, block in summary.groupby(BLOCK, sort=False):
-        first = next(rows(block))
-        if first.protocol == "paper" or (claim.tasks and first.task not in claim.tasks):
-            continue  # of such runs the test split chose the checkpoint
+    for number, block in enumerate(blocks):
+        first = block[0]
+        if claim.tasks and first.task not in claim.tasks:
+            continue
         for name, side in ((FIRST, claim.first), (SECOND, claim.second)):
-            fitting = [row for row in rows(block) if _fits(results, row, side)]
+            fitting = [row for row in block if _fits(results, row, side)]
             usual = [row for row in fitting if row.variant in ("", _DEFAULT, _TUNED)] or fitting
             if len(usual) == 1:  # of several variants none is the claim's
-                key = (first.task, first.backbone, first.start)
-                yield _Candidate(name, usual[0], key, tuple(block[BLOCK].iloc[0]))
+                yield _Candidate(name, usual[0], (first.task, first.backbone, first.start), number)
 
 
 def _fits(results: Results, row: Any, side: Side) -> bool:
@@ -137,7 +149,7 @@ def _paired(
         (one, other)
         for one in firsts
         for other in seconds
-        if one.key == other.key and (across or one.setting == other.setting)
+        if one.key == other.key and (across or one.block == other.block)
     ]
 
 

@@ -42,7 +42,7 @@ def test_run_without_a_bug_passes(before: Path, tmp_path: Path, way: str) -> Non
     """On other threads, in other stacks, and with other rounding, even a rough one."""
     methods, threads = ["lora", "head"], torch.get_num_threads()
     torch.set_num_threads(2 if way == "threads" else threads)
-    with other_arithmetic(1, {"rounding": 1e-6, "rough": 1e-3}.get(way, 0.0)):
+    with other_arithmetic(1, {"rounding": 1e-6, "rough": 3e-2}.get(way, 0.0)):
         after = run(tmp_path / "after", methods, stack=2 if way == "stack" else None)
     torch.set_num_threads(threads)
     found = gapbench.gate(after, before)
