@@ -16,9 +16,10 @@ PRECISIONS = ("fp32", "bf16", "fp64")
 PRUNERS = ("none", "asha", "wilcoxon")
 RETRYABLE = ("failed", "out_of_memory", "interrupted")
 """Statuses of runs that can be tried again."""
+SHARED_FORMATS = ("every-eval-ever", "eval-results")
 SPACES = ("default", "full")
 
-OK, USAGE, FAILED_RUNS, INTERRUPTED = 0, 2, 3, 130
+OK, MOVED, USAGE, FAILED_RUNS, INTERRUPTED = 0, 1, 2, 3, 130
 """Exit codes of the command line."""
 
 

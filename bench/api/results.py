@@ -9,13 +9,16 @@ from typing import Any
 import pandas as pd
 
 from gapbench.bench.api.calls import Names
-from gapbench.bench.api.choices import names
+from gapbench.bench.api.choices import SHARED_FORMATS, names, one_of
 from gapbench.bench.api.outcome import Outcome
-from gapbench.bench.api.views import Comparison, Verdict
+from gapbench.bench.api.views import Claims, Comparison, Verdict
 from gapbench.bench.core.errors import RecordError, StoreError
 from gapbench.bench.store.record_io import TEST, predictions_path, read_predictions
 from gapbench.bench.store.store import Store
 from gapbench.bench.tuning.summary import read_summaries
+from gapbench.reports.claims.judge import judge
+from gapbench.reports.claims.model import load as load_claims
+from gapbench.reports.render import shared_formats
 from gapbench.reports.render.build import build, whole_leaderboard
 from gapbench.reports.results import load as loading
 from gapbench.reports.results.load import Results as Loaded
@@ -169,6 +172,22 @@ class Results:
         _, loaded, summary = self._part(tasks, backbones, methods, reference)
         return Verdict(tuple(verdicts(loaded, summary, matters)))
 
+    def claims(
+        self, file: str | PathLike[str] | None = None, *, matters: float | None = None
+    ) -> Claims:
+        """Return what these results say of claims that papers make.
+
+        Args:
+            file: YAML file of claims; None for those that come with gapbench.
+            matters: least difference that matters; None for 0.01.
+
+        Raises:
+            ConfigError: if the file is not one of claims.
+        """
+        claims = load_claims(None if file is None else Path(file))
+        _, loaded, summary = self._part(None, None, None, REFERENCE)
+        return Claims(judge(loaded, summary, claims, matters))
+
     def predictions(self, run: Any, split: str = TEST) -> pd.DataFrame:
         """Return a run's output for each item, logits or texts, with the right answer.
 
@@ -230,6 +249,35 @@ class Results:
         selection = _selection(tasks, backbones, methods)
         folder = Path(out or self.path / "report")
         return build(self.path, folder, selection, reference, matters).paths
+
+    def publish(
+        self,
+        out: str | PathLike[str],
+        *,
+        format: str = SHARED_FORMATS[0],  # noqa: A002 - the name of the option
+        tasks: Names = None,
+        backbones: Names = None,
+        methods: Names = None,
+    ) -> tuple[Path, ...]:
+        """Write the rows that have a score in a format that other sites read.
+
+        Args:
+            out: folder to write to, made where needed.
+            format: "every-eval-ever" or "eval-results"; `docs/data.md` explains them.
+            tasks: tasks to write, None for all; ``backbones`` and ``methods`` likewise.
+            backbones: see ``tasks``.
+            methods: see ``tasks``.
+
+        Returns:
+            The written files.
+
+        Raises:
+            ConfigError: if there is no such format.
+            StoreError: if the folder has no such part or no score, or ``out`` cannot be written.
+        """
+        one_of("format", format, SHARED_FORMATS)
+        _, loaded, summary = self._part(tasks, backbones, methods, REFERENCE)
+        return tuple(shared_formats.write(loaded, summary, Path(out), format))
 
     def _part(
         self, tasks: Names, backbones: Names, methods: Names, reference: str

@@ -9,14 +9,17 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gapbench.bench.api.choices import DEVICES, names, one_of
+from gapbench.bench.api.choices import DEVICES, check_above_zero, names, one_of
 
 if TYPE_CHECKING:
     from gapbench.bench.api.calls import Names, Place
+    from gapbench.bench.api.views import Gate
     from gapbench.bench.data.sources import Sources
     from gapbench.bench.execution.export import Exported
     from gapbench.bench.execution.reproduce import Reproduction
+    from gapbench.bench.execution.verify import Verification
     from gapbench.bench.monitor.status import FolderStatus
+    from gapbench.bench.store.submission import Packed
     from gapbench.bench.tasks.score import Scored
 
 
@@ -56,6 +59,64 @@ def reproduce(
     return repeat(Store(Path(results)), _name(run), sources, device)
 
 
+def verify(
+    folder: str | PathLike[str],
+    *,
+    rows: int = 5,
+    seed: int = 0,
+    data: Place = None,
+    backbone: Place = None,
+    start: Place = None,
+    offline: bool = False,
+    device: str = "auto",
+) -> Verification:
+    """Run a random sample of a folder's runs again and compare; the folder stays as it is.
+
+    Args:
+        folder: results folder, or what `submit` made of one, whose manifest is checked first.
+        rows: runs to draw, at most; runs that failed or were skipped are not drawn.
+        seed: of the draw.
+        data: see `reproduce`.
+        backbone: see `reproduce`.
+        start: see `reproduce`.
+        offline: see `reproduce`.
+        device: see `reproduce`.
+
+    Returns:
+        The differences of each run; `same` is true if there are none.
+
+    Raises:
+        StoreError: if a packed folder does not agree with its manifest.
+        RecordError: if there is no run to draw, or the data of one are missing.
+        BackboneError: if the backbone of one is missing.
+    """
+    from gapbench.bench.execution.verify import verify as checked
+
+    one_of("device", device, DEVICES)
+    check_above_zero({"rows": rows}, "rows")
+    sources = _sources(data, backbone, start, offline=offline)
+    return checked(Path(folder), rows, seed, sources, device)
+
+
+def submit(
+    results: str | PathLike[str], out: str | PathLike[str], *, allow_missing: bool = False
+) -> Packed:
+    """Pack a results folder for others: records, plans, studies and predictions, with a manifest.
+
+    Args:
+        results: results folder.
+        out: new folder, or an archive whose name ends in .zip.
+        allow_missing: whether planned runs may be missing.
+
+    Raises:
+        StoreError: if planned runs are missing, a record cannot be read, or ``out`` exists.
+    """
+    from gapbench.bench.store.store import Store
+    from gapbench.bench.store.submission import pack
+
+    return pack(Store(Path(results)), Path(out), allow_missing=allow_missing)
+
+
 def export(
     run: Any,
     out: str | PathLike[str],
@@ -93,6 +154,29 @@ def export(
     one_of("device", device, DEVICES)
     sources = _sources(data, backbone, start, offline=offline)
     return write(Store(Path(results)), _name(run), sources, device, Path(out))
+
+
+def gate(results: str | PathLike[str], against: str | PathLike[str]) -> Gate:
+    """Compare runs after a change of code or libraries with the same runs before it.
+
+    Args:
+        results: results folder of the runs after the change.
+        against: that of the runs before it.
+
+    Returns:
+        What differs; `passed` is true if no method moved beyond chance and no run was lost.
+
+    Raises:
+        StoreError: if a folder is empty, or they have no run in common.
+        RecordError: if a plan in them cannot be read.
+    """
+    from gapbench.bench.api.views import Gate
+    from gapbench.bench.store.store import Store
+    from gapbench.reports.results.load import load
+    from gapbench.reports.verdict.gate import gate as compared
+
+    before, after = (load(Store(Path(folder))) for folder in (against, results))
+    return Gate(compared(before, after))
 
 
 def status(results: str | PathLike[str] = "results") -> FolderStatus:

@@ -6,11 +6,14 @@ from typing import Any
 
 import pandas as pd
 
+from gapbench.reports.claims.judge import Judged
 from gapbench.reports.document.model import Card
+from gapbench.reports.prose import claims_text, gate_text
 from gapbench.reports.prose.card import about, card, headline
 from gapbench.reports.prose.comparison_text import content, format_comparison
 from gapbench.reports.render import card_text
 from gapbench.reports.verdict.compare import Compared
+from gapbench.reports.verdict.gate import Gated
 from gapbench.reports.verdict.model import Verdict as Found
 
 
@@ -98,3 +101,72 @@ class Comparison:
         )
         html = table.to_html(index=False, float_format="{:.3f}".format, na_rep="")
         return f"{html}<p>{escape(self.conclusion)}</p>"
+
+
+@dataclass(frozen=True, repr=False)
+class Claims:
+    """What a results folder says of claims that papers make.
+
+    Attributes:
+        found: each claim with what is said of it.
+    """
+
+    found: tuple[Judged, ...]
+
+    def __getitem__(self, claim: str) -> Judged:
+        """Return what is said of a claim, by its id.
+
+        Raises:
+            KeyError: if there is none.
+        """
+        for each in self.found:
+            if each.claim.id == claim:
+                return each
+        raise KeyError(claim)
+
+    @property
+    def content(self) -> list[dict[str, Any]]:
+        """All of it as plain data; what does not exist is None."""
+        return [claims_text.content(each) for each in self.found]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row for each claim: what is said of it, and by what difference."""
+        shown = ["id", "ruling", "difference", "low", "high", "seeds", "published", "text"]
+        return pd.DataFrame(self.content)[shown]
+
+    def __repr__(self) -> str:
+        return claims_text.format_claims(self.found)
+
+    def _repr_html_(self) -> str:
+        table = self.table.to_html(index=False, float_format="{:.3f}".format, na_rep="")
+        return f"{table}<p>{escape(claims_text.summary(self.found))}</p>"
+
+
+@dataclass(frozen=True, repr=False)
+class Gate:
+    """Runs before and after a change of code or libraries.
+
+    Attributes:
+        found: what differs, and whether that is more than chance.
+    """
+
+    found: Gated
+
+    @property
+    def passed(self) -> bool:
+        """Whether no method moved beyond chance and no run was lost."""
+        return self.found.passed
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """All of it as plain data; what does not exist is None."""
+        return gate_text.content(self.found)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """A row for each row of results and outcome that differs."""
+        return pd.DataFrame(self.content["changes"])
+
+    def __repr__(self) -> str:
+        return gate_text.format_gate(self.found)

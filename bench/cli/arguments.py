@@ -78,11 +78,16 @@ def offline(parser: argparse.ArgumentParser) -> None:
 
 
 def stored_run(parser: argparse.ArgumentParser) -> None:
-    """Add a stored run, the folders of its inputs, and the device."""
+    """Add a stored run, where it is, the folders of its inputs, and the device."""
     parser.add_argument(
         "run", metavar="RUN", help="record file, run hash, or first characters of the hash"
     )
     results(parser)
+    inputs(parser)
+
+
+def inputs(parser: argparse.ArgumentParser) -> None:
+    """Add the folders of the inputs of stored runs, and the device."""
     sources(parser)
     parser.add_argument(
         "--start",
@@ -142,6 +147,11 @@ def comparison(parser: argparse.ArgumentParser) -> None:
         metavar="METHOD",
         help="compare all others with this method first (default: what the suite names, else lora)",
     )
+    matters(parser)
+
+
+def matters(parser: argparse.ArgumentParser) -> None:
+    """Add which difference matters."""
     parser.add_argument(
         "--matters",
         type=difference,

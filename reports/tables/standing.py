@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from gapbench.bench.store.suite_plan import REFERENCE as SUITE_REFERENCE
+from gapbench.reports.results.items import Outcome as Measured
 from gapbench.reports.results.items import Scored, samples
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.estimates import Estimate, Sample, estimate
@@ -203,10 +204,8 @@ def standing(results: Results, block: pd.DataFrame, wanted: str, alpha: float) -
     records = cast("list[dict[str, Any]]", block.to_dict("records"))
     rows = named([SimpleNamespace(**row) for row in records])
     up = bool(block["higher_is_better"].fillna(value=True).all())
-    known = samples(results, {name: scored(row) for name, row in rows.items()})
-    floor = _floor(rows)
-    known = {name: _filled(known[name], rows[name], known.get(floor), up=up) for name in rows}
-    status, why = _statuses(rows, known, floor, up=up)
+    known = sampled(results, rows, "score", up=up)
+    status, why = _statuses(rows, known, _floor(rows), up=up)
     named_by_suite = results.references.get(records[0]["suite"], SUITE_REFERENCE)
     reference = reference_of(rows, wanted or named_by_suite)
     if status.get(reference) == "ranked":
@@ -218,7 +217,7 @@ def standing(results: Results, block: pd.DataFrame, wanted: str, alpha: float) -
     counts: dict[Outcome, Mapping[str, tuple[int, int]]] = {"score": _counts(known)}
     families: dict[Outcome, Family[str]] = {"score": _family(rows, ranked, alpha, reference)}
     for outcome in OUTCOMES[1:]:
-        found = _of(results, rows, outcome)
+        found = sampled(results, rows, outcome, up=up)
         estimates[outcome] = {name: estimate(each) for name, each in found.items()}
         counts[outcome] = _counts(found)
         whole = {
@@ -360,10 +359,23 @@ def _spread(values: Any) -> float:
     return float(np.sqrt(np.mean((upper - np.median(values)) ** 2)))
 
 
-def _of(results: Results, rows: Mapping[str, Any], outcome: Outcome) -> dict[str, Sample]:
-    """Return the samples of rows in another outcome than the score, of those that have any."""
-    found = samples(results, {name: _ended(row) for name, row in rows.items()}, outcome)
-    return {name: each for name, each in found.items() if each.scores}
+def sampled(
+    results: Results, rows: Mapping[str, Any], outcome: Measured, *, up: bool
+) -> dict[str, Sample]:
+    """Return the samples of rows in an outcome; in others than the score, of those that have any.
+
+    Args:
+        results: where predictions are stored.
+        rows: of one task, by any names; lost runs count as the untrained one among them.
+        outcome: of what.
+        up: whether higher scores are better.
+    """
+    if outcome != "score":
+        found = samples(results, {name: _ended(row) for name, row in rows.items()}, outcome)
+        return {name: each for name, each in found.items() if each.scores}
+    found = samples(results, {name: scored(row) for name, row in rows.items()})
+    floor = _floor(rows)
+    return {name: _filled(found[name], rows[name], found.get(floor), up=up) for name in rows}
 
 
 def _ended(row: Any) -> Scored:

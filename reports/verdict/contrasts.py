@@ -26,7 +26,7 @@ def contrast(
         items: of each.
     """
     found = family.pair(*pair)
-    why = _withheld(family, pair)
+    why = withheld(family, pair)
     known = not why
     return Contrast(
         first=pair[0],
@@ -101,7 +101,7 @@ def to_best(
 SAME = "the same settings and runs under two names"
 
 
-def _withheld(family: Family[str], pair: tuple[str, str]) -> str:
+def withheld(family: Family[str], pair: tuple[str, str]) -> str:
     """Return why two rows have no interval; "" if they have one."""
     place = family.places[pair[0]], family.places[pair[1]]
     own, n = family.estimate[place], int(family.n_seeds[place])

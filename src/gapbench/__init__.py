@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from gapbench.bench.api.calls import check, plan, run, tune
     from gapbench.bench.api.outcome import Outcome
     from gapbench.bench.api.results import Results, load
-    from gapbench.bench.api.stored import export, reproduce, score, status
-    from gapbench.bench.api.views import Comparison, Verdict
+    from gapbench.bench.api.stored import export, gate, reproduce, score, status, submit, verify
+    from gapbench.bench.api.views import Claims, Comparison, Gate, Verdict
     from gapbench.bench.config.task import Task
     from gapbench.bench.core.errors import BenchError
     from gapbench.bench.data.batching import Batch
@@ -44,8 +44,10 @@ __all__ = [
     "Backbone",
     "Batch",
     "BenchError",
+    "Claims",
     "Comparison",
     "DataPartition",
+    "Gate",
     "Method",
     "MethodConfig",
     "Outcome",
@@ -59,6 +61,7 @@ __all__ = [
     "__version__",
     "check",
     "export",
+    "gate",
     "load",
     "plan",
     "register",
@@ -66,7 +69,9 @@ __all__ = [
     "run",
     "score",
     "status",
+    "submit",
     "tune",
+    "verify",
 ]
 
 _HOMES = {
@@ -77,8 +82,8 @@ _HOMES = {
     "api.calls": ("check", "plan", "run", "tune"),
     "api.outcome": ("Outcome",),
     "api.results": ("Results", "load"),
-    "api.stored": ("export", "reproduce", "score", "status"),
-    "api.views": ("Comparison", "Verdict"),
+    "api.stored": ("export", "gate", "reproduce", "score", "status", "submit", "verify"),
+    "api.views": ("Claims", "Comparison", "Gate", "Verdict"),
     "config.task": ("Task",),
     "core.errors": ("BenchError",),
     "data.batching": ("Batch",),

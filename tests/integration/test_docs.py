@@ -5,6 +5,7 @@ import importlib.util
 import re
 import shlex
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 import pytest
@@ -13,6 +14,7 @@ import gapbench
 from gapbench.bench.adaptation import registry
 from gapbench.bench.cli.commands import discover
 from gapbench.bench.cli.parser import build_parser
+from gapbench.reports.claims.model import load as load_claims
 
 REPOSITORY = Path(__file__).parents[2]
 PAGES = sorted((REPOSITORY / "docs" / "methods").glob("*.md"))
@@ -22,11 +24,25 @@ NAMED = re.compile(
 TYPED = re.compile(
     rf"^\s*(?:\$ )?(?:[A-Z_]+=\S+ )?gapbench ((?:{'|'.join(discover())})\b[^`\n]*)$", re.MULTILINE
 )
-_spec = importlib.util.spec_from_file_location("measured", REPOSITORY / "docs" / "measured.py")
-assert _spec is not None
-assert _spec.loader is not None
-measured = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(measured)
+
+
+def _script(name: str) -> ModuleType:
+    """Return a script of `docs`, which is no package."""
+    spec = importlib.util.spec_from_file_location(name, REPOSITORY / "docs" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+measured, claims_table = _script("measured"), _script("claims_table")
+
+
+def test_page_of_claims_shows_the_stored_claims() -> None:
+    """It is what `python docs/claims_table.py` writes."""
+    text = claims_table.PAGE.read_text(encoding="utf-8")
+    assert claims_table.filled(text, load_claims()) == text
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

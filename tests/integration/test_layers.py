@@ -18,7 +18,7 @@ ROOMS = {
         *("api", "cli"),
     ),
     "reports": (
-        *("stats", "results", "tables", "verdict", "document", "prose", "figures"),
+        *("stats", "results", "tables", "verdict", "claims", "document", "prose", "figures"),
         *("sections", "render"),
     ),
 }

@@ -75,7 +75,7 @@ def test_build_writes_a_page_with_every_section(built: Built) -> None:
     page = Page(built.report)
     sections = [attrs.get("id") for tag, attrs in page.tags if tag == "section"]
     assert " ".join(filter(None, sections)) == (
-        "answer all-tasks tasks throughput failures protocol limits glossary"
+        "answer all-tasks tasks throughput claims failures protocol limits glossary"
     )
     # Matrices of scores and gaps; forest, tradeoff, curves and levels of two tasks; reliability of
     # the classification task; speed on one machine.

@@ -1,0 +1,57 @@
+"""What the data say of claims that papers make; shown where they can speak about any."""
+
+from gapbench.reports.claims.judge import judge
+from gapbench.reports.claims.model import load
+from gapbench.reports.document.columns import Field, ends, plain, read, table, value, worded
+from gapbench.reports.document.context import Evidence
+from gapbench.reports.document.model import Bullets, Column, Folded, Part, Row, Section, Text
+from gapbench.reports.prose.claims_text import METRICS, how, ruling, summary
+from gapbench.reports.tables.published import DIGITS
+from gapbench.reports.tables.terminal import number
+
+ORDER = 55
+
+_FIELDS = (
+    worded("ruling", "what the data say of the claim", ruling),
+    plain("difference", "first minus second, mean over tasks", "pair.difference"),
+    ends("95 %", "all intervals of the table hold together", "pair.low", "pair.high"),
+    plain("seeds", "common seeds", "pair.n_seeds", 0),
+    worded("tasks", "", lambda each: ", ".join(each.tasks)),
+    Field(
+        Column("published", "first minus second, as the paper gives it"),
+        lambda each: value(each.claim.published, number(each.claim.published, DIGITS)),
+    ),
+    worded("in", "", lambda each: METRICS[each.claim.metric]),
+    worded("claim", "", lambda each: each.claim.text),
+    worded("source", "", lambda each: f"{each.claim.source}, {each.claim.place}"),
+)
+
+
+def section(evidence: Evidence) -> Section | None:
+    """Return the section; None where no claim can be tested."""
+    if evidence.results.part:
+        return None  # a claim is judged by all tasks of the folder
+    judged = judge(evidence.results, evidence.summary, load(), evidence.matters)
+    tested = [each for each in judged if each.tested]
+    if not tested:
+        return None
+    lines = [
+        Row(
+            each.claim.id,
+            read(each, _FIELDS),
+            evidence.colours[each.claim.first.method],
+            {"method": each.claim.first.method},
+        )
+        for each in tested
+    ]
+    rest = tuple(
+        f"{each.claim.id}: {'; '.join(each.missing)}" for each in judged if not each.tested
+    )
+    parts: list[Part] = [
+        Text(summary(judged)),
+        table("Published claims and what these runs say", "claim", _FIELDS, lines),
+        Text(how(judged), quiet=True),
+    ]
+    if rest:
+        parts.append(Folded(f"{len(rest)} claims that were not tested here", (Bullets(rest),)))
+    return Section("claims", "What papers claim, and what these runs say", tuple(parts))

@@ -1,0 +1,57 @@
+"""A sample of a folder's runs, run again."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import gapbench
+from gapbench.bench.core.errors import RecordError
+from tests.support.small_suite import SmallSuite, call, make
+
+
+@pytest.fixture(scope="module")
+def done(
+    tmp_path_factory: pytest.TempPathFactory, make_backbone: Callable[[str], Path]
+) -> SmallSuite:
+    """A suite of six runs, all of them done."""
+    small = make(tmp_path_factory.mktemp("verified") / "small", make_backbone("bert"))
+    gapbench.run(small.path, data=small.data, results=small.results, progress=False)
+    return small
+
+
+def test_sample_comes_out_the_same(
+    done: SmallSuite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a folder and of an archive of it; the seed decides which runs are drawn."""
+    given = {"data": done.data, "backbone": done.backbone}
+    found = gapbench.verify(done.results, rows=2, seed=1, **given)
+    assert (found.same, found.runs, len(found.found), found.manifest) == (True, 6, 2, None)
+    assert gapbench.verify(done.results, rows=2, seed=1, **given) == found
+    archive = gapbench.submit(done.results, tmp_path / "packed.zip").path
+    sources = ("--data", done.data, "--backbone", done.backbone)
+    answer = call(capsys, "verify", archive, "--rows", 1, *sources)
+    assert answer.code == 0
+    assert "1 of 1 runs are the same, drawn from 6. All " in answer.out
+    with pytest.raises(RecordError, match="holds no run that ended"):
+        gapbench.verify(tmp_path)
+
+
+def test_run_that_drifted_is_told(
+    done: SmallSuite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With exit code 3 and the numbers that differ; the words are those of `reproduce`."""
+    folder = gapbench.submit(done.results, tmp_path / "packed").path
+    (folder / "submission.json").unlink()
+    for path in (folder / "runs").rglob("*.json"):
+        content = json.loads(path.read_text())
+        content["splits"]["test"]["loss"] += 0.01
+        path.write_text(json.dumps(content))
+    sources = ("--data", done.data, "--backbone", done.backbone)
+    answer = call(capsys, "verify", folder, "--rows", 1, *sources)
+    assert answer.code == 3
+    assert "drifted: test.loss" in answer.out
+    made = call(capsys, "verify", folder, "--rows", 1, *sources, "--json").json
+    assert made["same"] is False
+    assert made["runs"][0]["drifts"].keys() == {"test.loss"}
