@@ -13,6 +13,7 @@ from gapbench.bench.api.choices import DEVICES, names, one_of
 
 if TYPE_CHECKING:
     from gapbench.bench.api.calls import Names, Place
+    from gapbench.bench.api.tracking import Tracked
     from gapbench.bench.data.sources import Sources
     from gapbench.bench.execution.export import Exported
     from gapbench.bench.execution.reproduce import Reproduction
@@ -105,6 +106,30 @@ def status(results: str | PathLike[str] = "results") -> FolderStatus:
     from gapbench.bench.monitor.status import ResultsFolder
 
     return ResultsFolder(Path(results)).look()
+
+
+def track(results: str | PathLike[str] = "results", *, to: str, progress: bool = True) -> Tracked:
+    """Send the finished runs of a results folder to a tracker, trials of studies included.
+
+    Calling it again sends only what the tracker lacks. `docs/tracking.md` says what it gets, and
+    where each tracker keeps it.
+
+    Args:
+        results: results folder.
+        to: "trackio", "wandb", "mlflow" or "tensorboard".
+        progress: whether to show progress on stderr.
+
+    Returns:
+        How many runs were sent, and how many the tracker had.
+
+    Raises:
+        ConfigError: if there is no such tracker, or its package is not installed.
+        StoreError: if the folder holds no record.
+        TrackerError: if the tracker fails.
+    """
+    from gapbench.bench.api.tracking import track as send
+
+    return send(Path(results), to, progress=progress)
 
 
 def score(

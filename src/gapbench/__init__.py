@@ -9,9 +9,10 @@
 
 Names mean what they mean on the command line. `run` and `tune` train and return `Results`; `check`
 and `plan` look at a suite; `load` reads a results folder, and `status` says how far it is.
-`reproduce` and `export` train a stored run again; `score` scores outputs of any system. `register`
-makes a `Method` of a script or notebook known to suites. Everything is imported when it is first
-used: reading results loads no training libraries. All errors raised on purpose are `BenchError`s.
+`reproduce` and `export` train a stored run again; `track` sends stored runs to a tracker; `score`
+scores outputs of any system. `register` makes a `Method` of a script or notebook known to suites.
+Everything is imported when it is first used: reading results loads no training libraries. All
+errors raised on purpose are `BenchError`s.
 """
 
 from importlib import import_module
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from gapbench.bench.api.calls import check, plan, run, tune
     from gapbench.bench.api.outcome import Outcome
     from gapbench.bench.api.results import Results, load
-    from gapbench.bench.api.stored import export, reproduce, score, status
+    from gapbench.bench.api.stored import export, reproduce, score, status, track
     from gapbench.bench.api.views import Comparison, Verdict
     from gapbench.bench.config.task import Task
     from gapbench.bench.core.errors import BenchError
@@ -66,6 +67,7 @@ __all__ = [
     "run",
     "score",
     "status",
+    "track",
     "tune",
 ]
 
@@ -77,7 +79,7 @@ _HOMES = {
     "api.calls": ("check", "plan", "run", "tune"),
     "api.outcome": ("Outcome",),
     "api.results": ("Results", "load"),
-    "api.stored": ("export", "reproduce", "score", "status"),
+    "api.stored": ("export", "reproduce", "score", "status", "track"),
     "api.views": ("Comparison", "Verdict"),
     "config.task": ("Task",),
     "core.errors": ("BenchError",),
