@@ -5,11 +5,14 @@ As in `bench.api.calls`, the training libraries are loaded when a function is ca
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapbench.bench.api.choices import DEVICES, names, one_of
+from gapbench.bench.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from gapbench.bench.api.calls import Names, Place
@@ -67,6 +70,8 @@ def export(
     start: Place = None,
     offline: bool = False,
     device: str = "auto",
+    push: str | None = None,
+    public: bool = False,
 ) -> Exported:
     """Train a stored run again and write it as an adapter folder for PEFT.
 
@@ -79,21 +84,36 @@ def export(
         start: see `reproduce`.
         offline: see `reproduce`.
         device: see `reproduce`.
+        push: repository of the hub to upload the folder to, ``owner/name``; None uploads nothing.
+            The token is the one of `hf auth login` or HF_TOKEN.
+        public: whether everybody may read the repository, if it is new.
 
     Returns:
         The folder, and the test scores as recorded and now.
 
     Raises:
-        StoreError: if `out` is not empty or cannot be written.
+        ConfigError: if `push` is no repository, or the hub does not know you.
+        BackboneError: if it is to be pushed and its backbone is not on the hub.
+        StoreError: if `out` is not empty or cannot be written, or the hub refuses it.
         RecordError: if there is no such run, or it did not end ok, then or now.
         MergeError: if PEFT has no adapter for what the method trains.
     """
+    from gapbench.bench.api.standing import standing
+    from gapbench.bench.execution import hub
     from gapbench.bench.execution.export import export as write
     from gapbench.bench.store.store import Store
 
     one_of("device", device, DEVICES)
-    sources = _sources(data, backbone, start, offline=offline)
-    return write(Store(Path(results)), _name(run), sources, device, Path(out))
+    if push is not None:
+        if offline:
+            raise ConfigError("push: the hub cannot be reached offline; leave out one of the two")
+        hub.check(push)
+    sources, store = _sources(data, backbone, start, offline=offline), Store(Path(results))
+    found = partial(standing, store.root)
+    exported = write(store, _name(run), sources, device, Path(out), found, for_hub=push is not None)
+    if push is None:
+        return exported
+    return replace(exported, url=hub.push(exported.folder, push, public=public))
 
 
 def status(results: str | PathLike[str] = "results") -> FolderStatus:
