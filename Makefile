@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test lint docs bench audit clean
+.PHONY: help setup quickstart test lint docs bench package audit clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -33,6 +33,11 @@ docs: setup  ## Build the docs site in build/docs; a broken link is an error
 
 bench: setup  ## Measure speed (pytest-benchmark)
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-columns=min,median,rounds
+
+package: setup  ## Build sdist and wheel in dist, and check them as the package index does
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/pip install --quiet twine
+	$(BIN)/twine check --strict dist/*
 
 audit: setup  ## Look the pinned versions up among known vulnerabilities (needs a network)
 	$(BIN)/pip install --quiet --constraint constraints.txt pip-audit

@@ -42,6 +42,7 @@ def run(
     checkpoint_minutes: float = CHECKPOINT_MINUTES,
     retry: Names = None,
     offline: bool = False,
+    track: str | None = None,
     progress: bool = True,
     command: Sequence[str] | None = None,
 ) -> Results:
@@ -68,6 +69,8 @@ def run(
         checkpoint_minutes: minutes between two checkpoints of the runs in training.
         retry: statuses of runs to try again even if they failed twice in the same way.
         offline: refuse sources that only the hub has, without trying to connect.
+        track: tracker that gets each run when it has ended: "trackio", "wandb", "mlflow" or
+            "tensorboard"; None for none. If it fails, a warning says so and the work goes on.
         progress: whether to show progress on stderr.
         command: command line to show in plans and logs; None shows this call.
 
@@ -113,6 +116,7 @@ def tune(
     engine: str = "local",
     retry: Names = None,
     offline: bool = False,
+    track: str | None = None,
     progress: bool = True,
     command: Sequence[str] | None = None,
 ) -> Results:
@@ -150,6 +154,7 @@ def tune(
         engine: "local"; more computers join with the same call and the same storage.
         retry: see `run`.
         offline: see `run`.
+        track: see `run`; trials are sent when the search has ended.
         progress: see `run`.
         command: see `run`.
 

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from gapbench.bench.store.record import Record
 
@@ -55,7 +55,8 @@ def span(seconds: float) -> str:
 def progress_bar(total: int, unit: str, *, progress: bool = True) -> Any:
     """Return a progress bar with an estimate of the time left."""
     shape = f"{{l_bar}}{{bar}}| {{n:.1f}}/{{total}}{unit}, {{elapsed}} gone, {{remaining}} left"
-    pause = 0.5 if sys.stderr.isatty() else 30.0  # seconds between lines; a log needs few
+    watched = sys.stderr.isatty() or "ipykernel" in sys.modules
+    pause = 0.5 if watched else 30.0  # seconds between lines; a log needs few
     # smoothing=0: the estimate is the average so far, since single stacks differ much in length.
     return tqdm(
         total=total,

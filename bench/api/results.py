@@ -4,7 +4,7 @@ from functools import cached_property
 from html import escape
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -18,6 +18,7 @@ from gapbench.bench.store.store import Store
 from gapbench.bench.tuning.summary import read_summaries
 from gapbench.reports.claims.judge import judge
 from gapbench.reports.claims.model import load as load_claims
+from gapbench.reports.document.context import Evidence
 from gapbench.reports.render import shared_formats
 from gapbench.reports.render.build import build, whole_leaderboard
 from gapbench.reports.results import load as loading
@@ -28,6 +29,9 @@ from gapbench.reports.tables.standing import REFERENCE
 from gapbench.reports.tables.summary import summarise
 from gapbench.reports.verdict.build import verdicts
 from gapbench.reports.verdict.compare import compare
+
+if TYPE_CHECKING:
+    from gapbench.bench.api.plots import Plots
 
 _NO_FAILURE = ("ok", "skipped", "missing")
 _MOST_SHOWN = 5
@@ -219,6 +223,18 @@ class Results:
         `score` is the metric that picks checkpoints, on at most about 500 examples.
         """
         return curves(self._loaded)
+
+    @property
+    def plot(self) -> "Plots":
+        """Figures as matplotlib axes: ``results.plot.forest("mrpc", ax=ax)`` and others."""
+        from gapbench.bench.api.plots import Plots
+        from gapbench.reports.render.report import colours
+
+        def evidence(tasks: Names, backbones: Names, methods: Names, reference: str) -> Evidence:
+            _, loaded, summary = self._part(tasks, backbones, methods, reference)
+            return Evidence(loaded, summary, (), (), colours(summary, ()))
+
+        return Plots(evidence)
 
     def report(
         self,

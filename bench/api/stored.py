@@ -5,14 +5,18 @@ As in `bench.api.calls`, the training libraries are loaded when a function is ca
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gapbench.bench.api.choices import DEVICES, check_above_zero, names, one_of
+from gapbench.bench.core.errors import ConfigError
 
 if TYPE_CHECKING:
     from gapbench.bench.api.calls import Names, Place
+    from gapbench.bench.api.tracking import Tracked
     from gapbench.bench.api.views import Gate
     from gapbench.bench.data.sources import Sources
     from gapbench.bench.execution.export import Exported
@@ -127,6 +131,8 @@ def export(
     start: Place = None,
     offline: bool = False,
     device: str = "auto",
+    push: str | None = None,
+    public: bool = False,
 ) -> Exported:
     """Train a stored run again and write it as an adapter folder for PEFT.
 
@@ -139,21 +145,36 @@ def export(
         start: see `reproduce`.
         offline: see `reproduce`.
         device: see `reproduce`.
+        push: repository of the hub to upload the folder to, ``owner/name``; None uploads nothing.
+            The token is the one of `hf auth login` or HF_TOKEN.
+        public: whether everybody may read the repository, if it is new.
 
     Returns:
         The folder, and the test scores as recorded and now.
 
     Raises:
-        StoreError: if `out` is not empty or cannot be written.
+        ConfigError: if `push` is no repository, or the hub does not know you.
+        BackboneError: if it is to be pushed and its backbone is not on the hub.
+        StoreError: if `out` is not empty or cannot be written, or the hub refuses it.
         RecordError: if there is no such run, or it did not end ok, then or now.
         MergeError: if PEFT has no adapter for what the method trains.
     """
+    from gapbench.bench.api.standing import standing
+    from gapbench.bench.execution import hub
     from gapbench.bench.execution.export import export as write
     from gapbench.bench.store.store import Store
 
     one_of("device", device, DEVICES)
-    sources = _sources(data, backbone, start, offline=offline)
-    return write(Store(Path(results)), _name(run), sources, device, Path(out))
+    if push is not None:
+        if offline:
+            raise ConfigError("push: the hub cannot be reached offline; leave out one of the two")
+        hub.check(push)
+    sources, store = _sources(data, backbone, start, offline=offline), Store(Path(results))
+    found = partial(standing, store.root)
+    exported = write(store, _name(run), sources, device, Path(out), found, for_hub=push is not None)
+    if push is None:
+        return exported
+    return replace(exported, url=hub.push(exported.folder, push, public=public))
 
 
 def gate(results: str | PathLike[str], against: str | PathLike[str]) -> Gate:
@@ -189,6 +210,30 @@ def status(results: str | PathLike[str] = "results") -> FolderStatus:
     from gapbench.bench.monitor.status import ResultsFolder
 
     return ResultsFolder(Path(results)).look()
+
+
+def track(results: str | PathLike[str] = "results", *, to: str, progress: bool = True) -> Tracked:
+    """Send the finished runs of a results folder to a tracker, trials of studies included.
+
+    Calling it again sends only what the tracker lacks. `docs/tracking.md` says what it gets, and
+    where each tracker keeps it.
+
+    Args:
+        results: results folder.
+        to: "trackio", "wandb", "mlflow" or "tensorboard".
+        progress: whether to show progress on stderr.
+
+    Returns:
+        How many runs were sent, and how many the tracker had.
+
+    Raises:
+        ConfigError: if there is no such tracker, or its package is not installed.
+        StoreError: if the folder holds no record.
+        TrackerError: if the tracker fails.
+    """
+    from gapbench.bench.api.tracking import track as send
+
+    return send(Path(results), to, progress=progress)
 
 
 def score(

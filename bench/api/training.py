@@ -15,6 +15,7 @@ from gapbench.bench.api.outcome import Outcome
 from gapbench.bench.api.planning import Request, request
 from gapbench.bench.api.progress import ended_rows, progress_bar, say
 from gapbench.bench.api.results import Results
+from gapbench.bench.api.tracking import Tracker
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.process import choose_device
@@ -36,6 +37,7 @@ class Work:
         name: name of the function that was called.
         command: the words of the command line, or the Python call as text.
         retry: statuses of runs to try again.
+        tracker: tracker that gets the runs that end, None for none.
         progress: whether to show progress.
     """
 
@@ -44,6 +46,7 @@ class Work:
     wanted: Request
     settings: Settings
     retry: tuple[str, ...]
+    tracker: Tracker | None
     progress: bool
 
     @classmethod
@@ -76,8 +79,9 @@ class Work:
             checkpoint_minutes=given["checkpoint_minutes"],
             predictions=wanted.suite.predictions,
         )
+        tracker = Tracker(given["track"], settings.results) if given["track"] else None
         command = given["command"] or _spelled(function, given)
-        return cls(function.__name__, command, wanted, settings, retry, given["progress"])
+        return cls(function.__name__, command, wanted, settings, retry, tracker, given["progress"])
 
     def recorded(self, work: "Callable[[Work], Outcome]") -> Results:
         """Do the work and keep a log of it; return the results folder."""
@@ -130,14 +134,12 @@ def train(work: Work) -> Outcome:
             "--retry with their statuses tries them again, see gapbench status",
             progress=work.progress,
         )
-    done = _executed(todo, store, settings, progress=work.progress) if todo else GridResult()
+    done = _executed(todo, store, work) if todo else GridResult()
     return _outcome(wanted.suite.name, runs, store, done)
 
 
-def _executed(
-    todo: Sequence[Run], store: Store, settings: Settings, *, progress: bool
-) -> GridResult:
-    with progress_bar(len(todo), " runs", progress=progress) as bar:
+def _executed(todo: Sequence[Run], store: Store, work: Work) -> GridResult:
+    with progress_bar(len(todo), " runs", progress=work.progress) as bar:
 
         def show(done: float, statuses: Counter[Status]) -> None:
             not_ok = {s.value: n for s, n in statuses.items() if s != Status.OK}
@@ -145,12 +147,14 @@ def _executed(
             bar.update(done - bar.n)
 
         def tell(runs: Sequence[Run], statuses: Mapping[str, Status]) -> None:
-            if progress:
-                found = [store.find(run) for run in runs if run.hash in statuses]
-                for line in ended_rows([record for record in found if record is not None]):
-                    bar.write(line, file=sys.stderr)
+            found = [store.find(run) for run in runs if run.hash in statuses]
+            records = [record for record in found if record is not None]
+            for line in ended_rows(records) if work.progress else ():
+                bar.write(line, file=sys.stderr)
+            if work.tracker:
+                work.tracker.try_to_send(store, records)
 
-        return execute(todo, settings, show, tell)
+        return execute(todo, work.settings, show, tell)
 
 
 def _outcome(suite: str, runs: Sequence[Run], store: Store, done: GridResult) -> Outcome:

@@ -100,6 +100,8 @@ def _search_and_train(plans: list[StudyPlan], storage: str, work: Work) -> Outco
     )
     with progress_bar(100, "% of all budgets", progress=work.progress) as bar:
         files = search(plans, context, workers, lambda share: bar.update(100 * share - bar.n))
+    if work.tracker:
+        work.tracker.try_to_send_trials(plan.name for plan in plans)
     seeds = wanted.suite.seeds
     planned = [*wanted.planned, *selected.planned(plans, files, seeds)]
     outcome = train(replace(work, wanted=replace(wanted, planned=planned)))

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from gapbench.bench import tracking
 from gapbench.bench.api.choices import (
     CHECKPOINT_MINUTES,
     DEVICES,
@@ -234,6 +235,16 @@ def retry(parser: argparse.ArgumentParser) -> None:
         metavar="A,B",
         help=f"retry runs with these statuses ({', '.join(RETRYABLE)}), including those that "
         "failed twice in the same way, which are skipped otherwise",
+    )
+
+
+def track(parser: argparse.ArgumentParser) -> None:
+    """Add the tracker that gets runs as they end."""
+    parser.add_argument(
+        "--track",
+        choices=tracking.names(),
+        default=None,
+        help="send each run to this tracker when it has ended; if it fails, work goes on",
     )
 
 

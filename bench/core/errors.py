@@ -85,3 +85,7 @@ class StartError(BenchError, ArithmeticError):
 
 class MergeError(BenchError, TypeError):
     """A trained run cannot be written as plain weights, or not in the format asked for."""
+
+
+class TrackerError(BenchError, RuntimeError):
+    """A tracker did not take a run."""

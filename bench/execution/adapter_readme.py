@@ -1,4 +1,4 @@
-"""The README of an exported adapter: code that loads it, and its inputs."""
+"""The README of an exported adapter: code that loads it, its inputs, and its model card."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from gapbench.bench import __version__
 from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.config.task import Task
+from gapbench.bench.execution.model_card import Standing, front_matter, sections
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.store.record import Record
 
@@ -30,17 +31,26 @@ model = PeftModel.from_pretrained(base, ".")
 inputs = tokenizer({texts}, padding=True{limit}, return_tensors="pt")
 outputs = model(**inputs)
 ```
+
 """
 
 
-def page(record: Record, backbone: Backbone, base: Mapping[str, Any]) -> str:
-    """Return the README of a record's adapter.
+def page(
+    record: Record, backbone: Backbone, base: Mapping[str, Any], standing: Standing | None = None
+) -> str:
+    """Return the README of a record's adapter, which is its model card on the hub.
 
     Args:
         record: record of the run.
         backbone: backbone of the adapter.
         base: name of the backbone in PEFT's configuration.
+        standing: what all seeds of its cell say, if known.
     """
+    return front_matter(record, base) + _code(record, backbone, base) + sections(record, standing)
+
+
+def _code(record: Record, backbone: Backbone, base: Mapping[str, Any]) -> str:
+    """Return the code that loads the adapter, and what it takes."""
     cell, task = record.cell, record.cell.task
     settings: dict[str, Any] = {}
     if base["revision"] is not None:

@@ -7,7 +7,7 @@ reports how far the repetition's scores are from the recorded ones.
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,11 @@ from torch import Tensor
 from gapbench.bench import __version__
 from gapbench.bench.adaptation.build import load_backbone
 from gapbench.bench.config.run import Fingerprint
-from gapbench.bench.core.errors import RecordError, StoreError
+from gapbench.bench.core.errors import BackboneError, RecordError, StoreError
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.data.sources import Sources, backbone_folder
 from gapbench.bench.execution import adapter_readme
+from gapbench.bench.execution.model_card import Standing
 from gapbench.bench.execution.reproduce import Reproduction, compare, stored
 from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.models.merge import Adapter
@@ -39,6 +40,7 @@ class Exported:
         metric: the task's main metric.
         score_before, score_now: its value on the test split, in the record and for this adapter.
         outcome: all differences between the repetition and the record.
+        url: where it was pushed to, None if it was not.
     """
 
     folder: Path
@@ -46,6 +48,7 @@ class Exported:
     score_before: float | None
     score_now: float | None
     outcome: Reproduction
+    url: str | None = None
 
     @property
     def report(self) -> dict[str, Any]:
@@ -55,14 +58,34 @@ class Exported:
     def __repr__(self) -> str:
         scores = f"{self.score_before} in the record, {self.score_now} now"
         first = f"{self.folder}: test {self.metric} {scores}"
-        return "\n".join([first, *self.outcome.drift_lines])
+        pushed = [f"pushed: {self.url}"] if self.url else []
+        return "\n".join([first, *self.outcome.drift_lines, *pushed])
 
 
-def export(store: Store, name: str, sources: Sources, device: str, out: Path) -> Exported:
+def export(
+    store: Store,
+    name: str,
+    sources: Sources,
+    device: str,
+    out: Path,
+    standing_of: Callable[[Record], Standing | None] = lambda _: None,
+    *,
+    for_hub: bool = False,
+) -> Exported:
     """Train the record called ``name`` (file or run hash) again and write its adapter to ``out``.
+
+    Args:
+        store: results folder.
+        name: record file, or the start of a run hash.
+        sources: where data and backbones are.
+        device: device to compute on.
+        out: folder to write.
+        standing_of: returns what all seeds of a record's cell say, for the model card.
+        for_hub: whether others must be able to load it.
 
     Raises:
         StoreError: if ``out`` is not empty.
+        BackboneError: if others cannot load its backbone.
         RecordError: if there is no such record, or it is not ok, then or now.
         MergeError: if PEFT has no adapter for what the method trains.
     """
@@ -70,6 +93,13 @@ def export(store: Store, name: str, sources: Sources, device: str, out: Path) ->
     record = stored(store, name, sources)
     if record.status != Status.OK:
         raise RecordError(f"{record.run} is {record.status}; only a run that is ok has an adapter")
+    location = _base_model(record.cell.backbone, sources)
+    if for_hub and location["revision"] is None:
+        raise BackboneError(
+            f"{record.run} adapts a backbone that is no repository of the hub "
+            f"({record.cell.backbone.name}), so nobody else could load it; run the suite on "
+            "owner/name@revision, or leave out --push"
+        )
     backbone = load_backbone(record.cell, sources)
     executor = Executor(store, sources, choose_device(device))
     attempt = executor.prepare([record.run], backbone, lambda _: None)
@@ -80,10 +110,10 @@ def export(store: Store, name: str, sources: Sources, device: str, out: Path) ->
     if again.status != Status.OK:
         raise RecordError(f"{record.run} was ok, now it is {again.status}: {again.detail}")
     adapter = method.export(state, 0)
-    location = _base_model(record.cell.backbone, sources)
     adapter = Adapter(dict(adapter.config) | location, adapter.tensors)
     notes = _notes(record, again) | {"padding_token": backbone.tokenizer.pad_token}
-    write(out, adapter, notes, backbone.tokenizer, adapter_readme.page(record, backbone, location))
+    readme = adapter_readme.page(record, backbone, location, standing_of(record))
+    write(out, adapter, notes, backbone.tokenizer, readme)
     metric = record.cell.task.metrics[0]
     scores = (record.score("test"), again.score("test"))
     return Exported(out, metric, *scores, compare(record, again))

@@ -9,7 +9,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.block import Block
-from gapbench.reports.figures.layout import MarkerStyle, Named, key, listed, mark, marking
+from gapbench.reports.figures.layout import MarkerStyle, Named, key, list_on, listed, mark, marking
 from gapbench.reports.figures.theme import INK, style, tip
 from gapbench.reports.tables.standing import RANKED, Outcome
 from gapbench.reports.tables.words import listed as names_of
@@ -27,7 +27,7 @@ def forest(block: Block) -> FigureArtifact | None:
         The figure, None if nothing is compared with a reference.
     """
     verdict = block.verdict
-    entries = [each for each in verdict.entries if _compared(each)][:_MOST]
+    entries, named = _drawn(block)
     if not entries:
         return None
     outcomes = [name for name in NAMES if any(name in each.to_reference for each in entries)]
@@ -37,13 +37,10 @@ def forest(block: Block) -> FigureArtifact | None:
         f"marks: no difference shown. Training cost is in multiples of {verdict.reference}'s."
     )
     with style():
-        named = [Named(each.name, block.looks[each.name]) for each in entries]
         labels = [_label(verdict, name, block.metric) for name in outcomes]
         figure, axes = listed(named, [*labels, "training cost"], keyed=True)
         for axis, outcome in zip(axes, outcomes, strict=False):
-            axis.axvline(0, color=INK, linewidth=0.8)
-            for place, each in enumerate(entries):
-                _draw(axis, place, each, each.to_reference.get(outcome), named[place].look)
+            _draw_outcome(axis, outcome, entries, named)
         _draw_costs(axes[-1], entries, named)
         key(figure, _meanings())
     data = [
@@ -52,6 +49,32 @@ def forest(block: Block) -> FigureArtifact | None:
     return FigureArtifact(
         f"forest-{block.stem}", title, figure, pd.DataFrame(data), _finding(block)
     )
+
+
+def draw_differences(axis: Axes, block: Block, outcome: Outcome) -> bool:
+    """Draw one outcome of the forest on given axes; return whether there is anything to draw."""
+    entries, named = _drawn(block)
+    if not any(outcome in each.to_reference for each in entries):
+        return False
+    list_on(axis, named)
+    _draw_outcome(axis, outcome, entries, named)
+    verdict = block.verdict
+    axis.set_xlabel(f"minus {verdict.reference}: {_label(verdict, outcome, block.metric)}")
+    return True
+
+
+def _drawn(block: Block) -> tuple[list[Entry], list[Named]]:
+    """Return the entries that are compared with the reference, and their names and looks."""
+    entries = [each for each in block.verdict.entries if _compared(each)][:_MOST]
+    return entries, [Named(each.name, block.looks[each.name]) for each in entries]
+
+
+def _draw_outcome(
+    axis: Axes, outcome: Outcome, entries: Sequence[Entry], named: Sequence[Named]
+) -> None:
+    axis.axvline(0, color=INK, linewidth=0.8)
+    for place, each in enumerate(entries):
+        _draw(axis, place, each, each.to_reference.get(outcome), named[place].look)
 
 
 def _compared(entry: Entry) -> bool:

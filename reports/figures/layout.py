@@ -134,17 +134,34 @@ def listed(
     for column, text in enumerate(labels):
         axis = figure.add_subplot(cells[column], sharey=axes[0] if axes else None)
         axis.set_xlabel(text)
-        axis.tick_params(axis="y", labelleft=column == 0, pad=12)
-        axis.grid(visible=False, axis="y")
-        axis.spines["left"].set_visible(False)
+        _as_list(axis)
+        axis.tick_params(axis="y", labelleft=column == 0)
         axis.xaxis.set_major_locator(MaxNLocator(max(3, int(wide / 0.45))))
         axes.append(axis)
-    axes[0].set_ylim(len(names) - 0.45, -0.55)
-    axes[0].set_yticks(range(len(names)), shown)
-    left = axes[0].get_yaxis_transform() + ScaledTranslation(-0.09, 0, figure.dpi_scale_trans)
-    for place, each in enumerate(names):
-        mark(axes[0], 0, place, each.look, transform=left, clip_on=False)
+    _put_names(axes[0], names, shown)
     return figure, axes
+
+
+def list_on(axis: Axes, names: Sequence[Named]) -> None:
+    """Make given axes a list of names, whose line i has its middle at y = i."""
+    _as_list(axis)
+    _put_names(axis, names, [each.name for each in names])
+
+
+def _as_list(axis: Axes) -> None:
+    axis.tick_params(axis="y", pad=12)
+    axis.grid(visible=False, axis="y")
+    axis.spines["left"].set_visible(False)
+
+
+def _put_names(axis: Axes, names: Sequence[Named], shown: Sequence[str]) -> None:
+    """Put names, and their marks, beside the lines of a list."""
+    axis.set_ylim(len(names) - 0.45, -0.55)
+    axis.set_yticks(range(len(names)), shown)
+    scale = axis.figure.dpi_scale_trans
+    left = axis.get_yaxis_transform() + ScaledTranslation(-0.09, 0, scale)
+    for place, each in enumerate(names):
+        mark(axis, 0, place, each.look, transform=left, clip_on=False)
 
 
 def mark(axis: Axes, x: float, y: float, look: MarkerStyle, **settings: Any) -> None:

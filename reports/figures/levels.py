@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.block import Block, identity
-from gapbench.reports.figures.layout import listed, mark
+from gapbench.reports.figures.layout import list_on, listed, mark
 from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import style
 from gapbench.reports.tables.standing import Outcome
@@ -45,12 +45,7 @@ def levels(block: Block) -> FigureArtifact | None:
         labels = [block.metric if name == "score" else _NAMES[name] for name in outcomes]
         figure, axes = listed(names, labels)
         for axis, outcome in zip(axes, outcomes, strict=True):
-            shown = [found[row.config_hash].get(outcome) for row in drawn.rows]
-            for place, (row, level) in enumerate(zip(drawn.rows, shown, strict=True)):
-                _draw(axis, place, block, row, level)
-            means = [each.mean for each in shown if each and each.mean is not None]
-            if means and min(means) > 0 and max(means) > _SQUASHED * min(means):
-                axis.set_xscale("log")
+            _draw_outcome(axis, drawn, outcome)
     data = [
         identity(row) | {"outcome": name} | {part: getattr(each, part) for part in _PARTS}
         for row in drawn.rows
@@ -62,6 +57,30 @@ def levels(block: Block) -> FigureArtifact | None:
 
 
 _PARTS = ("mean", "low", "high", "n_seeds", "n_items", "withheld")
+
+
+def draw_levels(axis: Axes, block: Block, outcome: Outcome) -> bool:
+    """Draw one outcome of every row on given axes; return whether there is anything to draw."""
+    known = block.only(block.table[block.table["score"].notna()])
+    if not any(outcome in _levels(block, row) for row in known.rows):
+        return False
+    list_on(axis, [block.named(row) for row in known.rows])
+    _draw_outcome(axis, known, outcome)
+    axis.set_xlabel(
+        f"test {block.metric}, {block.better}"
+        if outcome == "score"
+        else f"{_NAMES[outcome]}, lower is better"
+    )
+    return True
+
+
+def _draw_outcome(axis: Axes, block: Block, outcome: Outcome) -> None:
+    shown = [_levels(block, row).get(outcome) for row in block.rows]
+    for place, (row, level) in enumerate(zip(block.rows, shown, strict=True)):
+        _draw(axis, place, block, row, level)
+    means = [each.mean for each in shown if each and each.mean is not None]
+    if means and min(means) > 0 and max(means) > _SQUASHED * min(means):
+        axis.set_xscale("log")
 
 
 def _levels(block: Block, row: Any) -> dict[Outcome, Level]:

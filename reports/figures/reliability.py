@@ -56,11 +56,14 @@ def reliability_diagrams(block: Block, judged: Judged) -> FigureArtifact | None:
         most = max(int(_counts(each).max()) for each in bins.values())
         for row, axis, count in zip(drawn.rows, axes, counts, strict=True):
             colour = block.named(row).look.colour
-            _draw_bins(axis, count, bins[row.config_hash], colour)
+            _draw_lines(axis, bins[row.config_hash], colour)
+            _draw_counts(count, _counts(bins[row.config_hash]), colour)
             change = filter(None, (number(row.ece), number(row.ece_calibrated)))
             text = " \N{RIGHTWARDS ARROW} ".join(change)
             head(axis, block.named(row).name, f"ECE {text}")
-        _scale(axes[0], counts[0], most)
+        _scale(axes[0])
+        counts[0].set_ylim(0, most)
+        counts[0].set_yticks([0, most], ["0", short(most)])
         for place in range(0, len(axes), ACROSS):
             axes[place].set_ylabel("accuracy")
         below(figure, "confidence: probability of the predicted class")
@@ -90,7 +93,15 @@ def _counts(by_seed: Mapping[int, Reliability]) -> NDArray[np.int64]:
     return counts
 
 
-def _draw_bins(axis: Axes, below: Axes, by_seed: Mapping[int, Reliability], colour: str) -> None:
+def draw_reliability(axis: Axes, by_seed: Mapping[int, Reliability], colour: str) -> None:
+    """Draw accuracy against confidence of one method on given axes, a line for each seed."""
+    _draw_lines(axis, by_seed, colour)
+    _scale(axis)
+    axis.set_xlabel("confidence: probability of the predicted class")
+    axis.set_ylabel("accuracy")
+
+
+def _draw_lines(axis: Axes, by_seed: Mapping[int, Reliability], colour: str) -> None:
     axis.plot([0, 1], [0, 1], color=INK, linewidth=0.7, linestyle=":")
     for bins in by_seed.values():
         filled = bins.counts > 0
@@ -98,10 +109,12 @@ def _draw_bins(axis: Axes, below: Axes, by_seed: Mapping[int, Reliability], colo
         axis.plot(where, bins.accuracy[filled], "o-", color=colour, **_LINE)
         if bins.expected is not None:
             axis.plot(where, bins.expected[filled], **_HOLLOW)
-    counts = _counts(by_seed)
+
+
+def _draw_counts(axis: Axes, counts: NDArray[np.int64], colour: str) -> None:
     low, high = _edges(len(counts))
     bars: dict[str, Any] = {"width": high - low, "align": "edge", "color": colour, "alpha": 0.6}
-    below.bar(low, counts, **bars)
+    axis.bar(low, counts, **bars)
 
 
 def _edges(bins: int) -> tuple[Floats, Floats]:
@@ -110,14 +123,12 @@ def _edges(bins: int) -> tuple[Floats, Floats]:
     return edges[:-1], edges[1:]
 
 
-def _scale(axis: Axes, count: Axes, most: int) -> None:
+def _scale(axis: Axes) -> None:
     """Set the limits and ticks that all panels share."""
     axis.set_xlim(0, 1.01)
     axis.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
     axis.set_ylim(0, 1.02)
     axis.set_yticks([0, 0.5, 1])
-    count.set_ylim(0, most)
-    count.set_yticks([0, most], ["0", short(most)])
 
 
 _LINE: dict[str, Any] = {"markersize": 2.5, "linewidth": 0.8}

@@ -16,6 +16,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgba_array
 from matplotlib.figure import Figure
 
 from gapbench.reports.figures.markup import TIP, compact
@@ -86,6 +88,11 @@ _STYLE: dict[Any, Any] = {
     "ytick.major.size": 0,
     "ytick.minor.size": 0,
 }
+_COLOURS = (
+    *("color", "facecolor", "edgecolor"),
+    *("markerfacecolor", "markerfacecoloralt", "markeredgecolor"),
+)
+"""Properties of artists that hold a colour."""
 _drawn: WeakKeyDictionary[Figure, str] = WeakKeyDictionary()
 """The markup of figures that were drawn before: a page and the files beside it share it."""
 
@@ -159,6 +166,18 @@ def light(markup: str) -> str:
     values = {name: values[1] for name, values in _THEME.items()}
     values |= {f"method-{place}": pair[0] for place, pair in enumerate(_METHODS)}
     return re.sub(r"var\(--([a-z0-9-]+)\)", lambda found: values.get(found[1], found[0]), markup)
+
+
+def paint(axis: Axes) -> None:
+    """Put the light theme's colours in place of the placeholders on axes, and remove tips."""
+    real = {placeholder: light(variable(placeholder)) for placeholder in _names()}
+    for artist in axis.findobj():
+        if (artist.get_gid() or "").startswith(TIP):
+            artist.set_gid(None)
+        for name in _COLOURS:
+            values = to_rgba_array(getattr(artist, f"get_{name}", lambda: "none")())
+            if len(values) and (found := real.get(to_hex(values[0]))):
+                getattr(artist, f"set_{name}")(found)
 
 
 def _draw(figure: Figure) -> str:

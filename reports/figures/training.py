@@ -92,11 +92,7 @@ def _draw(block: Block, metric: str) -> tuple[Figure, list[pd.DataFrame]]:
         curves = _curves(block, row)
         for axis, kind in ((score, "score"), (loss, "loss")):
             frames += _draw_splits(axis, curves, kind, identity(row), block.named(row).look.colour)
-        foot = loss.get_xaxis_transform()
-        chosen = row.checkpoints
-        loss.plot(
-            chosen, [0.0] * len(chosen), "^", color=INK, markersize=4, transform=foot, clip_on=False
-        )
+        _draw_checkpoints(loss, row)
         head(score, block.named(row).name, f"gap {number(row.generalization_gap)}")
         score.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         for axis in (score, loss):
@@ -105,13 +101,45 @@ def _draw(block: Block, metric: str) -> tuple[Figure, list[pd.DataFrame]]:
         upper[place].set_ylabel(within(metric, 0.9, 8))
         lower[place].set_ylabel("loss")
     below(figure, "optimiser step")
+    key(figure, _meanings())
+    return figure, frames
+
+
+def _meanings() -> list[Line2D]:
     lines = [
         Line2D([], [], color=INK, linestyle=_LINES[name], linewidth=_WIDTHS[name], label=name)
         for name in SPLITS
     ]
     checkpoint = Line2D([], [], color=INK, linestyle="", marker="^", label="chosen checkpoints")
-    key(figure, [*lines, checkpoint])
-    return figure, frames
+    return [*lines, checkpoint]
+
+
+def draw_curves(axis: Axes, block: Block, row: Any, of: str) -> bool:
+    """Draw the score or the loss of a row on given axes; return whether it has any.
+
+    Args:
+        axis: the axes.
+        block: the block of the row.
+        row: one of its rows.
+        of: "score" or "loss".
+    """
+    if not any(run in block.results.curves for run in row.ok_runs.values()):
+        return False
+    _draw_splits(axis, _curves(block, row), of, identity(row), block.named(row).look.colour)
+    _draw_checkpoints(axis, row)
+    task = block.results.cells[row.config_hash].cell.task
+    axis.set_xlabel("optimiser step")
+    axis.set_ylabel(task.selection if of == "score" else "loss")
+    axis.legend(handles=_meanings())
+    return True
+
+
+def _draw_checkpoints(axis: Axes, row: Any) -> None:
+    """Mark the steps of the chosen checkpoints at the foot of axes."""
+    chosen, foot = row.checkpoints, axis.get_xaxis_transform()
+    axis.plot(
+        chosen, [0.0] * len(chosen), "^", color=INK, markersize=4, transform=foot, clip_on=False
+    )
 
 
 def _curves(block: Block, row: Any) -> Floats:

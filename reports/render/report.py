@@ -49,12 +49,12 @@ def gather(
         summary=summary,
         published=pairs(results, summary),
         studies=studies,
-        colours=_colours(summary, studies),
+        colours=colours(summary, studies),
         matters=matters,
     )
 
 
-def _colours(summary: pd.DataFrame, studies: Sequence[Tuned]) -> dict[str, str]:
+def colours(summary: pd.DataFrame, studies: Sequence[Tuned]) -> dict[str, str]:
     """Return the colour of each method by its name; those that train nothing are grey."""
     methods = {*summary["method"], *(each.summary.study.method for each in studies)}
     sizes = summary.groupby("method")["trainable_params"].max()

@@ -24,10 +24,10 @@ def calibration(evidence: Evidence, block: Block, *, drawn: bool) -> Iterator[Pa
         drawn: whether to read stored predictions for the diagram.
     """
     known = block.only(block.table[block.table["ece"].notna()])
-    judged = _judged(known) if drawn else {}
-    if drawn and (figure := reliability_diagrams(known, judged)):
+    found = judged(known) if drawn else {}
+    if drawn and (figure := reliability_diagrams(known, found)):
         yield figure
-    distances = {name: found.distance(calibrated=False) for name, found in judged.items()}
+    distances = {name: each.distance(calibrated=False) for name, each in found.items()}
     fields: tuple[Field, ...] = (
         plain("ECE", "expected calibration error, 15 bins of equal width", "ece"),
         plain("ECE, scaled", "after the temperature fitted on validation", "ece_calibrated"),
@@ -41,7 +41,8 @@ def calibration(evidence: Evidence, block: Block, *, drawn: bool) -> Iterator[Pa
     yield table_of(known.table, f"Calibration: {title(block.table)}", fields, evidence, footer)
 
 
-def _judged(block: Block) -> dict[str, Predicted]:
+def judged(block: Block) -> dict[str, Predicted]:
+    """Return the stored predictions of a block's rows, by config hash, where there are any."""
     strict = block.runs[block.runs["protocol"] != "paper"]
     temperatures = {
         str(run): float(fitted) for run, fitted in strict["temperature"].dropna().items()

@@ -9,9 +9,10 @@
 
 Names mean what they mean on the command line. `run` and `tune` train and return `Results`; `check`
 and `plan` look at a suite; `load` reads a results folder, and `status` says how far it is.
-`reproduce` and `export` train a stored run again; `score` scores outputs of any system. `register`
-makes a `Method` of a script or notebook known to suites. Everything is imported when it is first
-used: reading results loads no training libraries. All errors raised on purpose are `BenchError`s.
+`reproduce` and `export` train a stored run again; `track` sends stored runs to a tracker; `score`
+scores outputs of any system. `register` makes a `Method` of a script or notebook known to suites.
+Everything is imported when it is first used: reading results loads no training libraries. All
+errors raised on purpose are `BenchError`s.
 """
 
 from importlib import import_module
@@ -32,7 +33,16 @@ if TYPE_CHECKING:
     from gapbench.bench.api.calls import check, plan, run, tune
     from gapbench.bench.api.outcome import Outcome
     from gapbench.bench.api.results import Results, load
-    from gapbench.bench.api.stored import export, gate, reproduce, score, status, submit, verify
+    from gapbench.bench.api.stored import (
+        export,
+        gate,
+        reproduce,
+        score,
+        status,
+        submit,
+        track,
+        verify,
+    )
     from gapbench.bench.api.views import Claims, Comparison, Gate, Verdict
     from gapbench.bench.config.task import Task
     from gapbench.bench.core.errors import BenchError
@@ -70,6 +80,7 @@ __all__ = [
     "score",
     "status",
     "submit",
+    "track",
     "tune",
     "verify",
 ]
@@ -82,7 +93,7 @@ _HOMES = {
     "api.calls": ("check", "plan", "run", "tune"),
     "api.outcome": ("Outcome",),
     "api.results": ("Results", "load"),
-    "api.stored": ("export", "gate", "reproduce", "score", "status", "submit", "verify"),
+    "api.stored": ("export", "gate", "reproduce", "score", "status", "submit", "track", "verify"),
     "api.views": ("Claims", "Comparison", "Gate", "Verdict"),
     "config.task": ("Task",),
     "core.errors": ("BenchError",),

@@ -1,50 +1,103 @@
-"""The notebook of the documentation, run as a reader runs it."""
+"""The notebooks of the documentation, run as a reader runs them."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.small_suite import REPOSITORY
 
 nbformat = pytest.importorskip("nbformat")
-BUDGET = r"{\"epochs\": 6, \"evaluations\": 6}"
-SHORTER = BUDGET.replace("6", "2")
-NOTEBOOK = REPOSITORY / "docs" / "notebooks" / "first_study.ipynb"
+LESS = {
+    r"{\"epochs\": 6, \"evaluations\": 6}": r"{\"epochs\": 2, \"evaluations\": 2}",
+    "range(600)": "range(160)",
+    r"\"hiddenkey\"], \"seeds\": 3": r"\"hiddenkey\"], \"seeds\": 2",
+}
+"""What a reader runs, and the smaller work of these tests."""
+FOLDER = REPOSITORY / "docs" / "notebooks"
+NOTEBOOKS = sorted(path.stem for path in FOLDER.glob("*.ipynb"))
+
+runs_cells = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 
-def test_notebook_is_stored_without_outputs() -> None:
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_notebook_is_stored_without_outputs(name: str) -> None:
     """What a machine gave is no part of it, so that changes can be read."""
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
     nbformat.validate(notebook)
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert not any(cell.outputs or cell.execution_count for cell in cells)
 
 
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_notebook_runs_and_shows_its_results(tmp_path: Path) -> None:
-    """Every cell runs, a method of the notebook included, and the last says what it did.
+def executed(name: str, folder: Path) -> list[dict[str, Any]]:
+    """Run every cell of a notebook and return what was shown, by media type.
 
-    Runs are a third as long as those of a reader, and the rest is the same.
+    Runs are shorter and fewer than those of a reader, and the rest is the same.
     """
     nbclient = pytest.importorskip("nbclient")
-    text = NOTEBOOK.read_text(encoding="utf-8")
-    assert text.count(BUDGET) == 1
-    notebook = nbformat.reads(text.replace(BUDGET, SHORTER), as_version=4)
-    where = {"metadata": {"path": str(tmp_path)}}
+    text = (FOLDER / f"{name}.ipynb").read_text(encoding="utf-8")
+    assert any(whole in text for whole in LESS)
+    for whole, less in LESS.items():
+        text = text.replace(whole, less)
+    notebook = nbformat.reads(text, as_version=4)
+    where = {"metadata": {"path": str(folder)}}
     nbclient.NotebookClient(notebook, timeout=300, resources=where).execute()
-    shown = [
-        output["data"]
+    return [
+        {"text/plain": output["text"]} if "text" in output else output["data"]
         for cell in notebook.cells
         if cell.cell_type == "code"
         for output in cell.outputs
-        if "data" in output
     ]
-    text = "\n".join(data.get("text/html", "") for data in shown)
-    assert "6 runs (6 ok)" in text
-    assert "ANSWER: syn_sentiment on tiny-encoder" in text
+
+
+def html(shown: list[dict[str, Any]]) -> str:
+    """Return all HTML that was shown."""
+    return "\n".join(data.get("text/html", "") for data in shown)
+
+
+@pytest.mark.slow
+@runs_cells
+def test_first_study_shows_its_results(tmp_path: Path) -> None:
+    """A method of the notebook included; the last cell says what it did."""
+    shown = executed("first_study", tmp_path)
+    assert "6 runs (6 ok)" in html(shown)
+    assert "ANSWER: syn_sentiment on tiny-encoder" in html(shown)
     assert any("image/png" in data for data in shown)
     last = shown[-1]["text/plain"]
     assert last.startswith("A: confidence_penalty\nB: lora\n")
     paths = list((tmp_path / "first_study" / "runs").rglob("seed-*.json"))
     assert len(paths) == 9
+
+
+@pytest.mark.slow
+@runs_cells
+def test_own_data_leads_to_an_answer(tmp_path: Path) -> None:
+    """From a CSV file over `init` and `check` to a card and a plot."""
+    shown = executed("own_data", tmp_path)
+    text = "\n".join(data["text/plain"] for data in shown)
+    assert "tasks:" in text
+    assert "ANSWER: reviews" in html(shown)
+    assert any("image/png" in data for data in shown)
+
+
+@pytest.mark.slow
+@runs_cells
+def test_own_method_is_compared_and_is_lora_where_it_is_off(tmp_path: Path) -> None:
+    """Its class is as short as the title says, and a weight of 0 gives LoRA's scores."""
+    source = nbformat.read(FOLDER / "own_method.ipynb", as_version=4).cells[2].source
+    assert len(source.splitlines()) <= 30
+    shown = executed("own_method", tmp_path)
+    assert "strong" in html(shown)
+    lines = [line.split() for line in shown[-1]["text/plain"].splitlines()[-3:]]
+    assert all(first == second for _, first, second in lines)
+
+
+@pytest.mark.slow
+@runs_cells
+def test_results_are_read_with_pandas(tmp_path: Path) -> None:
+    """An accuracy from stored outputs is the stored accuracy."""
+    shown = executed("reading_results", tmp_path)
+    said = next(d["text/plain"] for d in shown if "as stored" in d["text/plain"]).split()
+    assert said[1].rstrip(",") == said[-1]
+    assert (tmp_path / "leaderboard.csv").exists()
+    assert any("image/png" in data for data in shown)

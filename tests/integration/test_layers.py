@@ -14,7 +14,16 @@ PACKAGES = ("bench", "methods", "suites", "reports")
 ROOMS = {
     "bench": (
         *("core", "synthetic", "metrics", "config", "data", "store", "models", "adaptation"),
-        *("tasks", "training", "profiling", "experiment", "execution", "tuning", "monitor"),
+        *(
+            "tasks",
+            "training",
+            "profiling",
+            "experiment",
+            "execution",
+            "tuning",
+            "monitor",
+            "tracking",
+        ),
         *("api", "cli"),
     ),
     "reports": (
@@ -177,21 +186,23 @@ FOUND_BY_NAME = {
     "bench/execution/engines/__init__.py": "bench.execution.engines",
     "bench/metrics/base.py": "bench.metrics",
     "bench/tasks/kinds/__init__.py": "bench.tasks.kinds",
+    "bench/tracking/__init__.py": "bench.tracking",
     "reports/sections/__init__.py": "reports.sections",
 }
 
 
 def test_only_folders_of_like_files_are_loaded_by_name() -> None:
     """No import hides from the tests above in a string, but those of discovery."""
+    by_name = {"import_module", "import_extra"}
     found = {
         path.relative_to(REPOSITORY).as_posix()
         for package in PACKAGES
         for path in modules(package).values()
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call)
-        and getattr(node.func, "id", getattr(node.func, "attr", "")) == "import_module"
+        and getattr(node.func, "id", getattr(node.func, "attr", "")) in by_name
     }
-    loads_a_library = {"bench/core/process.py"}
+    loads_a_library = {"bench/core/extras.py", "bench/core/process.py"}
     assert found - loads_a_library == set(FOUND_BY_NAME)
 
 

@@ -19,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.time_budget(parser)
     arguments.checkpoints(parser)
     arguments.retry(parser)
+    arguments.track(parser)
     arguments.json(parser)
 
 

@@ -28,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _search(parser)
     arguments.parallel(parser)
     arguments.retry(parser)
+    arguments.track(parser)
     arguments.json(parser)
 
 

@@ -6,10 +6,9 @@ record. An engine's extras are loaded only when it is used.
 """
 
 import pkgutil
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.core.extras import import_extra
 
 if TYPE_CHECKING:
     from gapbench.bench.execution.engines.base import Engine
@@ -26,14 +25,6 @@ def find(name: str) -> "Engine":
     Raises:
         ConfigError: if the package it needs is not installed.
     """
-    try:
-        module = import_module(f"gapbench.bench.execution.engines.{name}")
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.startswith("gapbench"):
-            raise
-        raise ConfigError(
-            f"--engine {name}: the package {error.name.partition('.')[0]!r} is not installed; "
-            f"install it with: pip install 'gapbench[{name}]'"
-        ) from None
+    module = import_extra(f"{__name__}.{name}", f"--engine {name}", name)
     engine: Engine = module.work
     return engine

@@ -1,0 +1,28 @@
+"""Modules whose package comes with an extra of gapbench."""
+
+from importlib import import_module
+from types import ModuleType
+
+from gapbench.bench.core.errors import ConfigError
+
+
+def import_extra(module: str, asked_by: str, extra: str) -> ModuleType:
+    """Import a module of gapbench that needs the package of an extra.
+
+    Args:
+        module: dotted path.
+        asked_by: the option that asked for it, which begins the error message.
+        extra: name of the extra.
+
+    Raises:
+        ConfigError: if the package is not installed.
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("gapbench"):
+            raise
+        raise ConfigError(
+            f"{asked_by}: the package {error.name.partition('.')[0]!r} is not installed; "
+            f"install it with: pip install 'gapbench[{extra}]'"
+        ) from None
