@@ -26,7 +26,10 @@ from gapbench.bench.models.deberta import is_disentangled
 
 IMPLEMENTATION = "gapbench_dropping"
 _ATTRIBUTE = "_gapbench_dropping"
-_FEW = 64  # keys; up to this many, the fused kernel of a CPU is slower
+# Keys up to which the fused kernel of a CPU is slower. In bfloat16 its backward pass is: it takes
+# seven times as long as plain products at 32 keys, twice as long at 512.
+_FEW = 64
+_FEW_IN_HALF, _FEW_IN_HALF_FORWARD = 512, 128
 # Weights; the memory of a larger tensor is not kept between steps (`bench.core.process`).
 _MANY = 2**23
 _VECTOR = 16  # keys; shorter rows are summed number by number, four times as slow as along columns
@@ -238,8 +241,11 @@ def _is_small(query: Tensor, key: Tensor, asked: Mapping[str, Any]) -> bool:
         return False
     rows, heads, queries = query.shape[:3]
     keys = key.shape[2]
-    on_cpu = query.device.type == "cpu"
-    return on_cpu and keys <= _FEW and rows * heads * queries * keys <= _MANY
+    if query.device.type != "cpu":
+        return False
+    if query.dtype == torch.bfloat16:
+        return keys <= (_FEW_IN_HALF if torch.is_grad_enabled() else _FEW_IN_HALF_FORWARD)
+    return keys <= _FEW and rows * heads * queries * keys <= _MANY
 
 
 def _logits(
