@@ -32,6 +32,7 @@ _FEW = 64
 _FEW_IN_HALF, _FEW_IN_HALF_FORWARD = 512, 128
 # Weights; the memory of a larger tensor is not kept between steps (`bench.core.process`).
 _MANY = 2**23
+_AT_HAND = {"cpu"}  # types of device whose numbers can be read without waiting
 _VECTOR = 16  # keys; shorter rows are summed number by number, four times as slow as along columns
 _TOLERANCE = 1e-3  # of the largest output: between our attention without dropping and the model's
 # What layers pass along that changes nothing in the products: positions are in the queries and
@@ -191,8 +192,19 @@ def _ask_ours(model: "transformers.PreTrainedModel") -> None:
 def _register() -> None:
     """Register our attention; not on import, which would load the library's modelling code."""
     transformers.AttentionInterface.register(IMPLEMENTATION, attend)
-    masks = transformers.AttentionMaskInterface()
-    masks.register(IMPLEMENTATION, masks["sdpa"])
+    transformers.AttentionMaskInterface.register(IMPLEMENTATION, _mask)
+
+
+def _mask(*args: Any, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor | None:
+    """Return the library's mask of visible keys; None if it hides none, or none but later ones.
+
+    To see that it hides none, the library reads it. On a GPU this would wait for all queued work in
+    every pass, so a mask that is given there always counts.
+    """
+    if attention_mask is not None and attention_mask.device.type not in _AT_HAND:
+        kwargs |= {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}
+    made: Callable[..., Tensor | None] = transformers.AttentionMaskInterface()["sdpa"]
+    return made(*args, attention_mask=attention_mask, **kwargs)
 
 
 def _output(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
