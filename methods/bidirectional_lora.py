@@ -79,9 +79,9 @@ class PerturbedLora(StackedLora):
         out = super().forward(x)
         if not self.training:
             return out
-        inner = torch.bmm(self.runs_first(x), self.auxiliary_A.transpose(1, 2))
-        inner = inner * self.axis.select(self.scaling)
-        change = torch.baddbmm(self.runs_first(out), inner, self.auxiliary_B.transpose(1, 2))
+        inner = torch.bmm(self.runs_first(x), self.auxiliary_A.mT.to(x.dtype))
+        inner = (inner * self.axis.select(self.scaling)).to(x.dtype)
+        change = torch.baddbmm(self.runs_first(out), inner, self.auxiliary_B.mT.to(x.dtype))
         return change.view_as(out)
 
     def parameter_count(self, index: int) -> int:

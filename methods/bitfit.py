@@ -37,7 +37,7 @@ class StackedShift(Stacked):
     def forward(self, x: Tensor) -> Tensor:
         """Add each run's change to its own rows; (runs * batch, ..., out)."""
         out: Tensor = self.base(x)
-        return (self.runs_first(out) + self.shift.unsqueeze(1)).view_as(out)
+        return (self.runs_first(out) + self.shift.unsqueeze(1).to(out.dtype)).view_as(out)
 
     def plain(self, position: int) -> dict[str, Tensor]:
         """Return the layer's parameters with the run's bias."""

@@ -107,8 +107,9 @@ class BlobLayer(StackedLora):
             return out
         rows, noise = self.runs_first(self.update_input(x)), self._noise("flipout")
         signs = self._signs(x, "in", self.in_features), self._signs(x, "out", noise.shape[1])
-        inner = torch.bmm(rows * signs[0], noise.transpose(1, 2)) * signs[1] * self.strength()
-        noisy = torch.baddbmm(self.runs_first(out), inner, self.lora_B.transpose(1, 2))
+        inner = torch.bmm(rows * signs[0], noise.mT.to(x.dtype)) * signs[1]
+        inner = (inner * self.strength()).to(x.dtype)
+        noisy = torch.baddbmm(self.runs_first(out), inner, self.lora_B.mT.to(x.dtype))
         return noisy.view_as(out)
 
     def matrices(self) -> tuple[Tensor, Tensor]:

@@ -57,9 +57,8 @@ class NoisyLora(StackedLora):
         out = super().forward(x)
         if not (self.training and self.radii.any()):
             return out
-        noisy = torch.baddbmm(
-            self.runs_first(out), self.runs_first(x), self.noise().transpose(1, 2)
-        )
+        noise = self.noise().mT.to(x.dtype)
+        noisy = torch.baddbmm(self.runs_first(out), self.runs_first(x), noise)
         return noisy.view_as(out)
 
     @torch.no_grad()

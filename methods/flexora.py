@@ -232,7 +232,7 @@ class Flexora(BlockLowRank[FlexoraConfig]):
             report = super().step(state, batches)
         if "held out" not in batches:
             return report
-        objective = self.functions.of(lambda: self.losses(state, batches["train"]))
+        objective = self.functions.of(lambda: self.losses(state, batches["train"]), exact=True)
         now = self.functions.numbers("main")
         self._outer_step(state, LowerStep(objective, now, now, learning_rates), batches["held out"])
         config = self.configs[0]

@@ -108,5 +108,5 @@ class MixupHidden(LowRank[MixupHiddenConfig]):
             places = self._tokens.lengths(len(x), x.shape[1], x.device) - 1
         own = wide[rows, places]
         change = (1 - self._shares).unsqueeze(1) * (own[self._partners] - own)
-        mixed = wide.index_put((rows, places), own + change)
+        mixed = wide.index_put((rows, places), (own + change).to(x.dtype))
         return (mixed.view_as(x), *args[1:])

@@ -64,7 +64,7 @@ def add_noise(model: Any, axis: RunAxis, alphas: Sequence[float]) -> None:
         noise = axis.uniform("embedding noise", shape[1:]) * 2 - 1
         lengths = tokens.lengths(rows, width, embedded.device).view(*shape[:2], 1, 1)
         size = axis.select(sizes).view(-1, 1, 1, 1) / (lengths * features).to(noise.dtype).sqrt()
-        return embedded + (noise * size).view_as(embedded)
+        return embedded + (noise * size).view_as(embedded).to(embedded.dtype)
 
     if any(alphas):
         model.get_input_embeddings().register_forward_hook(noisy)

@@ -20,6 +20,7 @@ from gapbench.bench.core.schema import suggest
 from gapbench.bench.core.seeding import seed_of
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.bf16 import exactly
 from gapbench.bench.models.merge import Adapter, head_parts, head_tensors, plain_weights
 
 # Types that need extra calls in the loop, add tokens to the input, or load other weights.
@@ -120,7 +121,8 @@ class Peft(Method[PeftSettings]):
 
     def merge(self, state: TrainState, position: int) -> dict[str, Tensor]:
         """Return plain weights, with the adapter folded in by PEFT itself."""
-        adapted: Any = copy.deepcopy(state.model)
+        with exactly(state.model):
+            adapted: Any = copy.deepcopy(state.model)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

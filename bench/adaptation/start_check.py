@@ -38,7 +38,7 @@ def check(method: AnyMethod, state: TrainState, plain: Any, split: EncodedSplit)
         return
     batch = _padded(split, state).replicated(state.axis.size, method.members)
     state.model.eval()
-    with torch.inference_mode(), exactly():
+    with torch.inference_mode(), exactly(state.model):
         expected, actual = (model(**batch.inputs).logits for model in (plain, state.model))
     off = _apart(expected, actual)
     if off > TOLERANCE:

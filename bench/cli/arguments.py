@@ -39,8 +39,9 @@ def suite(parser: argparse.ArgumentParser) -> None:
         "--precision",
         choices=["auto", *PRECISIONS],
         default=None,
-        help="fp32: compute everything in float32; bf16: only products of frozen layers in "
-        "bfloat16; auto: bf16 where it measures faster (default: the suite's)",
+        help="fp32: compute everything in float32; bf16: the frozen backbone and the adapters' "
+        "products in bfloat16, trained numbers and logits in float32; auto: bf16 where it "
+        "measures faster (default: the suite's)",
     )
     sources(parser)
 

@@ -26,9 +26,13 @@ from gapbench.bench.models.deberta import is_disentangled
 
 IMPLEMENTATION = "gapbench_dropping"
 _ATTRIBUTE = "_gapbench_dropping"
-_FEW = 64  # keys; up to this many, the fused kernel of a CPU is slower
+# Keys up to which the fused kernel of a CPU is slower. In bfloat16 its backward pass is: it takes
+# seven times as long as plain products at 32 keys, twice as long at 512.
+_FEW = 64
+_FEW_IN_HALF, _FEW_IN_HALF_FORWARD = 512, 128
 # Weights; the memory of a larger tensor is not kept between steps (`bench.core.process`).
 _MANY = 2**23
+_AT_HAND = {"cpu"}  # types of device whose numbers can be read without waiting
 _VECTOR = 16  # keys; shorter rows are summed number by number, four times as slow as along columns
 _TOLERANCE = 1e-3  # of the largest output: between our attention without dropping and the model's
 # What layers pass along that changes nothing in the products: positions are in the queries and
@@ -188,8 +192,19 @@ def _ask_ours(model: "transformers.PreTrainedModel") -> None:
 def _register() -> None:
     """Register our attention; not on import, which would load the library's modelling code."""
     transformers.AttentionInterface.register(IMPLEMENTATION, attend)
-    masks = transformers.AttentionMaskInterface()
-    masks.register(IMPLEMENTATION, masks["sdpa"])
+    transformers.AttentionMaskInterface.register(IMPLEMENTATION, _mask)
+
+
+def _mask(*args: Any, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor | None:
+    """Return the library's mask of visible keys; None if it hides none, or none but later ones.
+
+    To see that it hides none, the library reads it. On a GPU this would wait for all queued work in
+    every pass, so a mask that is given there always counts.
+    """
+    if attention_mask is not None and attention_mask.device.type not in _AT_HAND:
+        kwargs |= {"allow_is_causal_skip": False, "allow_is_bidirectional_skip": False}
+    made: Callable[..., Tensor | None] = transformers.AttentionMaskInterface()["sdpa"]
+    return made(*args, attention_mask=attention_mask, **kwargs)
 
 
 def _output(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
@@ -238,8 +253,11 @@ def _is_small(query: Tensor, key: Tensor, asked: Mapping[str, Any]) -> bool:
         return False
     rows, heads, queries = query.shape[:3]
     keys = key.shape[2]
-    on_cpu = query.device.type == "cpu"
-    return on_cpu and keys <= _FEW and rows * heads * queries * keys <= _MANY
+    if query.device.type != "cpu":
+        return False
+    if query.dtype == torch.bfloat16:
+        return keys <= (_FEW_IN_HALF if torch.is_grad_enabled() else _FEW_IN_HALF_FORWARD)
+    return keys <= _FEW and rows * heads * queries * keys <= _MANY
 
 
 def _logits(

@@ -1,115 +1,74 @@
-"""Products of frozen layers in bfloat16; everything that trains or is summed stays in float32.
+"""`precision: bf16`: a frozen backbone in bfloat16 from end to end; what trains stays in float32.
 
 A frozen weight has no update that rounding could lose, and its products are most of the work. So
-`precision: bf16` rounds the inputs, weights and outputs of frozen linear layers to bfloat16, in the
-forward and in the backward pass, and nothing else: adapters, heads, attention, normalisation,
-losses and the optimiser stay in float32. Rounding would hide the difference of two nearby passes,
-so such passes run `exactly`.
+every frozen weight of the backbone is rounded once, and activations are bfloat16 from the
+embeddings to the head: no layer converts what the next one would convert back. Normalisation and
+softmax compute in float32 inside their kernels. Trained numbers, their gradients and the optimiser
+are float32. An adapter rounds its matrices to the type of its input for each product. A head
+computes in its own type, so that logits and losses are float32.
 
-Between the two layers of a feed-forward block there is only an activation, whose input and output
-are rounded anyway. Numbers stay in bfloat16 there, which saves two conversions each way.
+Rounding would hide the difference of two nearby passes, and has no place in exported weights. Both
+use the full weights, which stay in memory because other stacks share them.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
-import torch
-import transformers
-from torch import Tensor, nn
-from torch.nn import functional as F
-from transformers.pytorch_utils import Conv1D
+from torch import nn
 
-from gapbench.bench.models.run_axis import output_rows
-
-# The layers of a feed-forward block before and after the activation. GPT-2 is not here: its
-# activation is a chain of operations, each of which would round.
-_AROUND_ACTIVATION = (
-    (("intermediate.dense",), "output.dense"),
-    (("gate_proj", "up_proj"), "down_proj"),
-)
+_FULL = "_gapbench_full"
 
 
-_exact = ContextVar("_exact", default=False)
+def round_frozen(model: Any, weights: Iterable[nn.Parameter]) -> None:
+    """Round those weights of a model that are frozen, except in the layer that gives logits.
+
+    Args:
+        model: an adapted model.
+        weights: the backbone's own weights; those of an adapter are left as they are.
+    """
+    logits = model.get_output_embeddings()
+    if logits is not None:
+        _stay_in_full(logits)
+    kept = set() if logits is None else {id(p) for p in logits.parameters()}
+    for weight in weights:
+        if not weight.requires_grad and id(weight) not in kept:
+            setattr(weight, _FULL, nn.Parameter(weight.data, requires_grad=False))
+            weight.data = weight.data.bfloat16()
+
+
+def full(weight: nn.Parameter) -> nn.Parameter:
+    """Return a weight as it was before it was rounded."""
+    return vars(weight).get(_FULL, weight)  # type: ignore[no-any-return]
+
+
+def full_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the rounded weights of a model before they were rounded, by every name they have."""
+    return {
+        f"{path}.{name}" if path else name: full(weight)
+        for path, module in model.named_modules()
+        for name, weight in module.named_parameters(recurse=False)
+        if _FULL in vars(weight)
+    }
 
 
 @contextmanager
-def exactly() -> Iterator[None]:
-    """Make frozen layers multiply in float32 inside the block."""
-    token = _exact.set(True)
+def exactly(model: nn.Module) -> Iterator[None]:
+    """Give a model its full weights inside the block, which must hold whole passes."""
+    rounded = {p: p.data for p in model.parameters() if _FULL in vars(p)}
+    for weight in rounded:
+        weight.data = full(weight).data
     try:
         yield
     finally:
-        _exact.reset(token)
+        for weight, values in rounded.items():
+            weight.data = values
 
 
-class _Half:
-    """A frozen layer that multiplies in bfloat16; its float32 weight stays available.
-
-    Attributes:
-        returns: type of the outputs.
-    """
-
-    returns = torch.float32
-    _rows: Tensor
-    _bias: Tensor | None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (..., in) to (..., out)."""
-        if _exact.get():
-            return super().forward(x)  # type: ignore[misc,no-any-return]
-        return self.rounded_product(x, self._bias)
-
-    def rounded_product(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Multiply by the rounded weight; (..., in) to (..., out)."""
-        return F.linear(x.bfloat16(), self._rows, bias).to(self.returns)
-
-
-class HalfLinear(_Half, nn.Linear):
-    """A linear layer."""
-
-
-class HalfConv1D(_Half, Conv1D):  # type: ignore[misc]  # the library has no types
-    """A layer whose weight is transposed, (in, out)."""
-
-
-def without_bias(layer: nn.Module, x: Tensor) -> Tensor:
-    """Multiply by the weight of a frozen linear layer, in the precision of the layer."""
-    if isinstance(layer, _Half) and not _exact.get():
-        return layer.rounded_product(x)
-    return F.linear(x, output_rows(layer))
-
-
-def multiply_in_half(model: "transformers.PreTrainedModel") -> None:
-    """Make every frozen linear layer multiply in bfloat16, except those that give logits."""
-    logits = model.get_output_embeddings()
-    for layer in model.modules():
-        # Some of PEFT's layers are linear by class; their weight is that of a layer inside.
-        own = isinstance(layer, nn.Linear | Conv1D) and "weight" in layer._parameters
-        if own and not layer.weight.requires_grad and layer is not logits:
-            halve(layer)
-    _stay_in_half(model)
-
-
-def halve(layer: nn.Module) -> nn.Module:
-    """Make a frozen linear layer multiply in bfloat16, and return it.
-
-    It stays the same object, since methods have put hooks on it and other layers may hold it.
-    """
-    layer.__class__ = HalfConv1D if isinstance(layer, Conv1D) else HalfLinear
-    half: Any = layer
-    half._rows = output_rows(layer).detach().bfloat16().contiguous()
-    half._bias = None if half.bias is None else half.bias.detach().bfloat16()
-    return layer
-
-
-def _stay_in_half(model: "transformers.PreTrainedModel") -> None:
-    """Avoid conversions at the activation of feed-forward blocks that are frozen as a whole."""
-    modules = dict(model.named_modules())
-    halves = {n: m for n, m in modules.items() if isinstance(m, HalfLinear | HalfConv1D)}
-    for before, behind in _AROUND_ACTIVATION:
-        for block in [name.removesuffix(behind) for name in halves if name.endswith(behind)]:
-            if all(block + name in halves for name in before):
-                for name in before:
-                    halves[block + name].returns = torch.bfloat16
+def _stay_in_full(layer: nn.Module) -> None:
+    """Make a layer compute in the type of its weight, which it shares with no other layer."""
+    for name, own in layer.named_parameters(recurse=False):
+        if not own.requires_grad:
+            setattr(layer, name, nn.Parameter(own.detach(), requires_grad=False))
+    weight = layer.get_parameter("weight")
+    layer.register_forward_pre_hook(lambda _, args: (args[0].to(weight.dtype), *args[1:]))

@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from gapbench.bench.config.head import Head
 from gapbench.bench.core.errors import MergeError
+from gapbench.bench.models.bf16 import exactly
 from gapbench.bench.models.initial_adapter import PEFT_PREFIX
 from gapbench.bench.models.run_axis import RunAxis, Stacked, StackedHead
 
@@ -58,14 +59,15 @@ def plain_weights(model: nn.Module, position: int) -> dict[str, Tensor]:
     """
     stacked = dict(_stacked(model))
     inside = tuple(f"{name}." for name in stacked)
-    weights = {
-        name: values.detach().clone()
-        for name, values in model.state_dict().items()
-        if not name.startswith(inside)
-    }
-    for name, module in stacked.items():
-        if not module.scratch:
-            weights |= {f"{name}.{part}": rows for part, rows in module.plain(position).items()}
+    with exactly(model):
+        weights = {
+            name: values.detach().clone()
+            for name, values in model.state_dict().items()
+            if not name.startswith(inside)
+        }
+        for name, module in stacked.items():
+            if not module.scratch:
+                weights |= {f"{name}.{part}": rows for part, rows in module.plain(position).items()}
     return weights
 
 

@@ -111,7 +111,7 @@ class RunAxis:
         tokens = x.shape[1] if x.dim() == 3 else 1
         shape = (x.shape[0] // self.size, tokens, x.shape[-1])
         keep, scale = self.keep_mask(drop_rates, site, shape)
-        return (x.view(self.size, *shape) * (keep * scale)).view_as(x)
+        return (x.view(self.size, *shape) * (keep * scale)).view_as(x).to(x.dtype)
 
 
 class Stacked(nn.Module):
@@ -187,7 +187,7 @@ class StackedLinear(StackedHead):
     def forward(self, x: Tensor) -> Tensor:
         """Apply each run's layer to its own rows; (runs * batch, ..., in) to (..., out)."""
         weight = self.weight.flatten(0, -3).transpose(1, 2)
-        rows = x.reshape(len(weight), -1, x.shape[-1])
+        rows = x.reshape(len(weight), -1, x.shape[-1]).to(weight.dtype)
         if self.bias is None:
             out = torch.bmm(rows, weight)
         else:
@@ -207,7 +207,7 @@ class StackedLayerNorm(StackedHead):
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (runs * batch, ..., width) over the width, and scale each run's own rows."""
         weight = self.weight.flatten(0, -2).unsqueeze(1)
-        rows = functional.layer_norm(x, x.shape[-1:], eps=self.eps).reshape(
+        rows = functional.layer_norm(x.to(weight.dtype), x.shape[-1:], eps=self.eps).reshape(
             len(weight), -1, x.shape[-1]
         )
         out = rows * weight

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 
 from gapbench.bench.config.run import Precision
-from gapbench.bench.models.bf16 import halve
 from gapbench.bench.models.loading import read_config
 from gapbench.bench.profiling.measurement_cache import key_of, recall, remember
 from gapbench.bench.profiling.step_timer import timed
@@ -57,13 +56,10 @@ def gain(widths: tuple[int, int], rows: int, device: torch.device) -> float:
 def _measured(widths: tuple[int, int], rows: int, device: torch.device) -> float:
     layer = nn.Linear(*widths, device=device).requires_grad_(requires_grad=False)
     x = torch.randn(rows, widths[0], device=device, requires_grad=True)
-
-    def forward_and_backward() -> None:
-        layer(x).sum().backward()
-
-    plain = timed(forward_and_backward, device, _ROUNDS)
-    halve(layer)
-    return plain / timed(forward_and_backward, device, _ROUNDS)
+    rounded = x.detach().bfloat16().requires_grad_()
+    plain = timed(lambda: layer(x).sum().backward(), device, _ROUNDS)
+    layer.bfloat16()
+    return plain / timed(lambda: layer(rounded).sum().backward(), device, _ROUNDS)
 
 
 def _widths(config: Any) -> tuple[int, int]:

@@ -127,7 +127,7 @@ class Bilevel(LowRank[ConfigT]):
         if "upper" not in batches:
             return report
         objective = self.functions.of(
-            lambda: self.losses(state, batches["train"]) + self.penalty(state)
+            lambda: self.losses(state, batches["train"]) + self.penalty(state), exact=True
         )
         lower = LowerStep(objective, before, values, learning_rates)
         self._upper_step(state, lower, batches["upper"])

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
 
-from gapbench.bench.models.bf16 import without_bias
+from gapbench.bench.models.bf16 import full
 from gapbench.bench.models.initial_adapter import Update
-from gapbench.bench.models.run_axis import RunAxis
+from gapbench.bench.models.run_axis import RunAxis, output_rows
 from gapbench.methods._shared.lowrank import LayerSettings, StackedLora
 
 
@@ -58,7 +58,7 @@ class StackedDora(StackedLora):
         frozen = self.frozen(x)
         seen = frozen if dropped is x else self.frozen(dropped)
         moved = self.add_update(seen, dropped)
-        scale = (self.lora_magnitude / self.norms()).unsqueeze(1)
+        scale = (self.lora_magnitude / self.norms()).unsqueeze(1).to(moved.dtype)
         out = moved * scale
         if dropped is not x:
             out = out + self.runs_first(frozen - seen)
@@ -68,7 +68,7 @@ class StackedDora(StackedLora):
 
     def frozen(self, x: Tensor) -> Tensor:
         """Apply the frozen weight without its bias; (..., in) to (..., out)."""
-        return without_bias(self.base, x)
+        return F.linear(x, output_rows(self.base))
 
     @torch.no_grad()
     def norms(self) -> Tensor:
@@ -100,4 +100,5 @@ class StackedDora(StackedLora):
     @property
     def _frozen_rows(self) -> Tensor:
         """The frozen weight with one row an output, (out, in), in any layout of the base."""
-        return self.weight.T if isinstance(self.base, Conv1D) else self.weight
+        rows = full(self.base.get_parameter("weight"))
+        return rows.T if isinstance(self.base, Conv1D) else rows

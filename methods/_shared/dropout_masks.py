@@ -91,8 +91,8 @@ class Site:
         else:
             columns, scale = self._columns(shape[:1], shape[1])
             keep, scale = columns.unsqueeze(-1), scale.unsqueeze(-1)
-        factor = keep * scale.to(x.dtype) if self.rescale else keep.to(x.dtype)
-        return (wide.view(runs, *shape) * factor).view_as(x)
+        factor = keep * scale if self.rescale else keep
+        return (wide.view(runs, *shape) * factor).view_as(x).to(x.dtype)
 
     def _columns(self, groups: Sequence[int], positions: int) -> tuple[Tensor, Tensor]:
         """Draw the kept positions of each group; the first group axis is the batch.

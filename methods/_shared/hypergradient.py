@@ -22,7 +22,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gapbench.bench.adaptation.method import TrainState
-from gapbench.bench.models.bf16 import exactly
+from gapbench.bench.models.bf16 import full_weights
 
 Losses = Callable[[Tensor, Tensor], Tensor]
 """From lower parameters (runs, n) and upper parameters (runs, m) to losses (runs,)."""
@@ -126,9 +126,8 @@ def mixed_product(lower: Losses, v: Tensor, e: Tensor, q: Tensor) -> Tensor:
     """
     norms: Tensor = torch.linalg.vector_norm(q, dim=1, keepdim=True)
     epsilon = _PROBE / (norms + _NORM_FLOOR)
-    with exactly():
-        high = first_order(lower, torch.addcmul(v, epsilon, q), e)
-        low = first_order(lower, torch.addcmul(v, epsilon, q, value=-1), e)
+    high = first_order(lower, torch.addcmul(v, epsilon, q), e)
+    low = first_order(lower, torch.addcmul(v, epsilon, q, value=-1), e)
     return (high - low) / (2 * epsilon)
 
 
@@ -159,13 +158,19 @@ class BankFunctions:
         bank = self._state.bank
         return bank.values[:, bank.columns(group)]
 
-    def of(self, losses: Callable[[], Tensor]) -> Losses:
-        """Return ``losses``, (runs,), as a function of the model's parameters."""
+    def of(self, losses: Callable[[], Tensor], *, exact: bool = False) -> Losses:
+        """Return ``losses``, (runs,), as a function of the model's parameters.
+
+        Args:
+            losses: computes them with the model.
+            exact: whether to use the full weights of the backbone, whatever the precision.
+        """
         view = _Evaluation(self._state.model, losses)
+        frozen = full_weights(view) if exact else {}
 
         def evaluate(v: Tensor, e: Tensor) -> Tensor:
             tensors = dict(zip(self._names, self._shaped(v, e), strict=True))
-            result: Tensor = functional_call(view, tensors, (), tie_weights=False)
+            result: Tensor = functional_call(view, frozen | tensors, (), tie_weights=False)
             return result
 
         return evaluate

@@ -153,6 +153,7 @@ class StackedLora(Stacked):
         own rank requires, whatever the largest rank of the stack.
         """
         a, b = self.matrices()
+        a, b = a.to(x.dtype), b.to(x.dtype)
         models, ranks = self._neighbours(len(a))
         pieces = zip(
             ranks,
@@ -166,8 +167,8 @@ class StackedLora(Stacked):
         made = [
             torch.baddbmm(
                 wide,
-                torch.bmm(rows, a_of[:, :rank].transpose(1, 2)) * strength[..., :rank],
-                b_of[..., :rank].transpose(1, 2),
+                (torch.bmm(rows, a_of[:, :rank].mT) * strength[..., :rank]).to(x.dtype),
+                b_of[..., :rank].mT,
             )
             for rank, wide, rows, a_of, strength, b_of in pieces
         ]

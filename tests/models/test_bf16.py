@@ -1,129 +1,180 @@
-"""Products of frozen layers in bfloat16: what they round, and what stays as it is in float32."""
+"""`precision: bf16`: what it rounds, what it leaves in float32, and how near it stays to it."""
 
 from collections.abc import Callable
-from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers.pytorch_utils import Conv1D
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.adaptation.method import AnyMethod, TrainState
-from gapbench.bench.data.batching import collate
-from gapbench.bench.models.bf16 import HalfConv1D, HalfLinear, exactly, halve, without_bias
+from gapbench.bench.adaptation.method import AnyMethod, StepReport, TrainState
+from gapbench.bench.config.task import load
+from gapbench.bench.data.batching import Batch, collate
+from gapbench.bench.experiment import suite
+from gapbench.bench.models.bf16 import exactly, full, full_weights
+from gapbench.bench.models.run_axis import Stacked
+from tests.support import tiny_families
 from tests.support.small_stack import CPU, load_backbone, make_runs, random_data
 
-ROUNDING = 2.0**-8
-"""Relative error of one rounding to bfloat16."""
+QUICKSTART = [entry.method for entry in suite.load("quickstart")[0].methods]
+TRAINED = [name for name in QUICKSTART if name not in {"majority", "untuned"}]
+FAMILIES = ["bert", "roberta", "gpt2", "llama"]
 
 
 def prepared(folder: Path, precision: str, method: str = "lora") -> tuple[AnyMethod, TrainState]:
-    """Return three runs of a method, or one where it does not stack, ready for a first step."""
+    """Return three runs of a method, or one where it does not stack, in training."""
     seeds = (0,) if method == "full" else (0, 1, 2)
     runs = make_runs(method, seeds, precision=precision)
-    return set_up(runs, load_backbone(folder, runs), random_data(), CPU)
+    made, state = set_up(runs, load_backbone(folder, runs), random_data(), CPU)
+    phase = made.phases(made.configs[0])[0]
+    made.begin(state, phase, [run.cell.training for run in runs], 20)
+    state.model.train()
+    return made, state
 
 
-@pytest.mark.parametrize("conv", [False, True], ids=["linear", "conv1d"])
-def test_half_layer_multiplies_rounded_numbers(conv: bool) -> None:
-    """Outputs and input gradients are those of rounded weights, and stay float32 outside."""
-    torch.manual_seed(0)
-    plain = Conv1D(12, 7) if conv else nn.Linear(7, 12)
-    plain.requires_grad_(requires_grad=False)
-    half = halve(deepcopy(plain))
-    x = torch.randn(3, 5, 7, requires_grad=True)
-    rows = plain.weight.T if conv else plain.weight
-    exact = x.bfloat16().double() @ rows.bfloat16().double().T + plain.bias.bfloat16().double()
-    made = half(x)
-    assert made.dtype == torch.float32
-    torch.testing.assert_close(made.double(), exact, rtol=ROUNDING, atol=1e-3)
-    assert not torch.equal(made, plain(x))
-    (gradient,) = torch.autograd.grad(made.sum(), x)
-    assert gradient.dtype == torch.float32
-    expected = rows.bfloat16().double().sum(0).expand_as(gradient)
-    torch.testing.assert_close(gradient.double(), expected, rtol=ROUNDING, atol=1e-3)
+def batch_for(state: TrainState) -> Batch:
+    """Return a batch of eight examples for each run."""
+    runs = state.axis.size
+    return collate(random_data().train, np.arange(8 * runs).reshape(runs, 8), CPU)
 
 
-@pytest.mark.parametrize("conv", [False, True], ids=["linear", "conv1d"])
-def test_half_layer_can_multiply_exactly_and_without_its_bias(conv: bool) -> None:
-    """Inside `exactly` it is the layer that it was; without the bias it rounds all the same."""
-    torch.manual_seed(0)
-    plain = Conv1D(12, 7) if conv else nn.Linear(7, 12)
-    half = halve(deepcopy(plain.requires_grad_(requires_grad=False)))
-    x = torch.randn(3, 5, 7)
-    with exactly():
-        assert torch.equal(half(x), plain(x))
-        assert torch.equal(without_bias(half, x), without_bias(plain, x))
-    torch.testing.assert_close(without_bias(plain, x), plain(x) - plain.bias)
-    rounded = without_bias(half, x)
-    assert not torch.equal(rounded, without_bias(plain, x))
-    torch.testing.assert_close(rounded, half(x) - half.bias, rtol=ROUNDING, atol=2e-2)
+def stepped(made: tuple[AnyMethod, TrainState]) -> tuple[StepReport, Tensor]:
+    """Make one step away from the first values, and return its report and gradients."""
+    method, state = made
+    generator = torch.Generator().manual_seed(0)
+    state.bank.values.add_(torch.randn(state.bank.values.shape, generator=generator), alpha=0.02)
+    seen = []
+    optimizer: Any = state.optimizers["main"]
+    update = optimizer.step
+
+    def note(*given: Any) -> Tensor:
+        seen.append(state.bank.grads.clone())
+        norms: Tensor = update(*given)
+        return norms
+
+    optimizer.step = note
+    batch = batch_for(state)
+    parts = method.phases(method.configs[0])[0].parts
+    return method.step(state, dict.fromkeys(parts, batch)), seen[0]
 
 
-def test_hooks_on_a_layer_outlive_its_rounding() -> None:
-    """What a method has hung on a layer is still called, and changes what comes out."""
-    layer = nn.Linear(4, 3).requires_grad_(requires_grad=False)
-    layer.register_forward_hook(lambda *_: torch.zeros(()))
-    assert halve(layer)(torch.ones(4)) == 0
-
-
-@pytest.mark.parametrize("family", ["bert", "gpt2", "llama"])
-def test_only_frozen_layers_are_rounded(make_backbone: Callable[[str], Path], family: str) -> None:
-    """Every frozen linear layer multiplies in half; what trains is float32, and no weight moves."""
-    folder = make_backbone(family)
-    _, state = prepared(folder, "bf16")
-    layers = [m for m in state.model.modules() if isinstance(m, nn.Linear | Conv1D)]
-    assert layers
-    assert all(isinstance(layer, HalfLinear | HalfConv1D) for layer in layers)
-    assert {p.dtype for p in state.model.parameters()} == {torch.float32}
-    _, full = prepared(folder, "bf16", "full")
-    assert not any(isinstance(m, HalfLinear | HalfConv1D) for m in full.model.modules())
-
-
+@pytest.mark.parametrize("family", ["bert", "llama"])
+@pytest.mark.parametrize("method", TRAINED)
 def test_losses_and_gradients_are_near_those_of_float32(
+    make_backbone: Callable[[str], Path], method: str, family: str
+) -> None:
+    """A step of every method differs by roundings and by no more."""
+    folder = make_backbone(family)
+    (plain, exact), (report, rounded) = (
+        stepped(prepared(folder, precision, method)) for precision in ("fp32", "bf16")
+    )
+    assert rounded.dtype == report.losses.dtype == torch.float32
+    torch.testing.assert_close(report.losses, plain.losses, rtol=0.01, atol=0)
+    distance = (rounded - exact).norm(dim=1) / exact.norm(dim=1)
+    assert bool((distance < 0.05).all())
+    assert bool((distance == 0).all()) == (method == "full")  # which has nothing frozen to round
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_activations_are_bfloat16_and_logits_float32(
+    make_backbone: Callable[[str], Path], family: str
+) -> None:
+    """Every module that holds frozen or adapted weights hands bfloat16 on, whatever its kind."""
+    method, state = prepared(make_backbone(family), "bf16", "unified_dropout")
+    types: dict[str, torch.dtype] = {}
+    for name, module in state.model.named_modules():
+        if any(True for _ in module.parameters(recurse=False)) or isinstance(module, Stacked):
+            module.register_forward_hook(
+                lambda _, __, made, name=name: types.update({name: made.dtype})
+            )
+    assert method.losses(state, batch_for(state)).dtype == torch.float32
+    head = ("classifier", "score")
+    inside = {made for name, made in types.items() if not name.startswith(head)}
+    assert inside == {torch.bfloat16}
+    assert {made for name, made in types.items() if name.startswith(head)} == {torch.float32}
+
+
+def test_no_activation_is_converted_inside_the_backbone(
     make_backbone: Callable[[str], Path],
 ) -> None:
-    """One step differs by roundings and by no more."""
-    folder = make_backbone("bert")
-    examples = np.arange(24).reshape(3, 8)  # of each of three runs
-    seen: dict[str, tuple[Tensor, Tensor]] = {}
-    for precision in ("fp32", "bf16"):
-        method, state = prepared(folder, precision)
-        losses = method.losses(state, collate(random_data().train, examples, CPU))
-        losses.sum().backward()
-        seen[precision] = losses.detach(), state.bank.grads.clone()
-    (exact, gradients), (losses, rounded) = seen["fp32"], seen["bf16"]
-    assert not torch.equal(losses, exact)
-    torch.testing.assert_close(losses, exact, rtol=0.02, atol=0)
-    distance = (rounded - gradients).norm(dim=1) / gradients.norm(dim=1)
-    assert bool((distance < 0.05).all())
+    """From the embeddings of an encoder to its head, forward and backward, nothing changes type."""
+    method, state = prepared(make_backbone("bert"), "bf16")
+    batch = batch_for(state)
+    activations = batch.inputs["input_ids"].numel() * state.model.config.hidden_size
+    with _Conversions() as seen:
+        method.losses(state, batch).sum().backward()
+    assert seen.sizes
+    assert max(seen.sizes) < activations
 
 
-@pytest.mark.parametrize(("family", "staying"), [("bert", 2), ("llama", 4), ("gpt2", 0)])
-def test_activations_in_half_lose_nothing(
-    make_backbone: Callable[[str], Path], family: str, staying: int
+class _Conversions(TorchDispatchMode):
+    """Notes the sizes of tensors whose type is changed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: list[int] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run an operation, and note a conversion."""
+        made = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default and made.dtype != args[0].dtype:
+            self.sizes.append(made.numel())
+        return made
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_only_frozen_weights_are_rounded(make_backbone: Callable[[str], Path], family: str) -> None:
+    """Weights that train are float32, and what was rounded is still there in full."""
+    _, state = prepared(make_backbone(family), "bf16")
+    for weight in state.model.parameters():
+        assert weight.dtype == (torch.float32 if weight.requires_grad else torch.bfloat16)
+        if not weight.requires_grad:
+            assert torch.equal(full(weight).bfloat16(), weight)
+    assert full_weights(state.model)
+    _, whole = prepared(make_backbone(family), "bf16", "full")
+    assert not full_weights(whole.model)
+    assert {p.dtype for p in whole.model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_model_can_compute_and_be_exported_exactly(
+    make_backbone: Callable[[str], Path], family: str
 ) -> None:
-    """What is rounded before and behind an activation may as well stay rounded in between."""
-    method, state = prepared(make_backbone(family), "bf16")
-    batch = collate(random_data().train, np.arange(24).reshape(3, 8), CPU)
-    halves = [m for m in state.model.modules() if isinstance(m, HalfLinear | HalfConv1D)]
-    inside = [layer for layer in halves if layer.returns == torch.bfloat16]
-    assert len(inside) == staying
-    losses = method.losses(state, batch)
-    for layer in inside:
-        layer.returns = torch.float32
-    wider = method.losses(state, batch)
-    exact = family != "llama"  # there the product of gate and input is rounded once more
-    torch.testing.assert_close(losses, wider, rtol=0 if exact else 1e-3, atol=0)
+    """With its full weights it is the float32 model, as in exports; afterwards it rounds again."""
+    folder = make_backbone(family)
+    (_, plain), (method, state) = (prepared(folder, p) for p in ("fp32", "bf16"))
+    batch = batch_for(state)
+
+    def logits(model: nn.Module) -> Tensor:
+        with torch.no_grad():
+            found: Tensor = model(**batch.inputs).logits
+        return found
+
+    rounded = logits(state.model)
+    assert not torch.equal(rounded, logits(plain.model))
+    with exactly(state.model):
+        assert torch.equal(logits(state.model), logits(plain.model))
+    assert torch.equal(logits(state.model), rounded)
+    merged, expected = method.merge(state, 1), method.merge(plain, 1)
+    assert merged.keys() == expected.keys()
+    assert all(torch.equal(merged[name], expected[name]) for name in expected)
 
 
-def test_adapted_feed_forward_layers_get_float32(make_backbone: Callable[[str], Path]) -> None:
-    """Where the layer behind the activation trains an update, its input is not rounded."""
-    folder = make_backbone("bert")
-    runs = make_runs("lora", (0, 1), configs=[{"targets": ["output.dense"]}], precision="bf16")
-    _, state = set_up(runs, load_backbone(folder, runs), random_data(), CPU)
-    halves = [m for m in state.model.modules() if isinstance(m, HalfLinear)]
-    assert {layer.returns for layer in halves} == {torch.float32}
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_logits_of_a_language_model_are_products_in_float32(family: str, tmp_path: Path) -> None:
+    """Their layer keeps its weight, though the embedding that shares it is rounded."""
+    task = load("syn_data2text")
+    backbone = tiny_families.load(family, tmp_path, task.head, task.n_outputs)
+    run = make_runs("lora", precision="bf16")[0]
+    run = run.__class__(run.cell.model_copy(update={"task": task}), run.seed)
+    _, state = set_up([run], backbone, random_data(), CPU)
+    model: Any = state.model
+    logits, embedding = model.get_output_embeddings(), model.get_input_embeddings()
+    assert logits.weight.dtype == torch.float32
+    assert embedding.weight.dtype == torch.bfloat16
+    ids = torch.tensor([[5, 6, 7]])
+    assert model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.dtype == torch.float32
