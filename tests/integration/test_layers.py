@@ -14,8 +14,8 @@ PACKAGES = ("bench", "methods", "suites", "reports")
 ROOMS = {
     "bench": (
         *("core", "synthetic", "metrics", "config", "data", "store", "models", "adaptation"),
-        *("tasks", "training", "profiling", "experiment", "execution", "tuning", "monitor"),
-        *("api", "cli"),
+        *("tasks", "training", "profiling", "experiment", "execution", "tuning", "advice"),
+        *("monitor", "api", "cli"),
     ),
     "reports": (
         *("stats", "results", "tables", "verdict", "document", "prose", "figures"),
