@@ -2,40 +2,66 @@
 
 import pytest
 
-from gapbench.bench.advice.arms import METHODS, design
+from gapbench.bench.adaptation import registry
+from gapbench.bench.advice.arms import METHODS, Arm, design
+from gapbench.bench.config.run import Cell, Folds, Training
 from gapbench.bench.core.errors import ConfigError
-from gapbench.bench.experiment.schema import MethodEntry
+from tests.support.small_suite import CELL
 
-ENTRIES = [MethodEntry(method=name) for name in METHODS]
+
+def arms(*methods: str, rate: float = 1e-3) -> list[Arm]:
+    """Return methods at their defaults."""
+    fields = {name: getattr(CELL, name) for name in Cell.model_fields}
+    return [
+        Arm(
+            Cell(
+                **fields
+                | {
+                    "method": name,
+                    "config": registry.resolve_config(name, {}, "test"),
+                    "training": Training(learning_rate=rate),
+                }
+            )
+        )
+        for name in methods
+    ]
 
 
 def test_learning_rates_come_before_other_settings() -> None:
     """Twelve arms of four methods are three learning rates each."""
-    arms = design(ENTRIES, 1e-3, 12)
-    assert [arm.method for arm in arms] == [*METHODS] * 3
-    assert [arm.variant for arm in arms[::4]] == ["default", "rate 0.0003", "rate 0.003"]
-    assert arms[4].training == {"learning_rate": 3e-4}
+    found = design(arms(*METHODS), 12)
+    assert [arm.cell.method for arm in found] == [*METHODS] * 3
+    assert [arm.name for arm in found[::4]] == ["lora", "lora / rate 0.0003", "lora / rate 0.003"]
+    assert found[4].cell.training.learning_rate == 3e-4
 
 
 def test_more_arms_vary_the_rank_and_then_own_settings() -> None:
-    """Every arm differs from all others, and the default value is not an arm twice."""
-    arms = [arm for arm in design(ENTRIES, 1e-3, 100) if arm.method == "lora_dropout"]
-    names = [arm.variant.split()[0] for arm in arms]
+    """Every arm differs from all others, in its cell too."""
+    found = [arm for arm in design(arms(*METHODS), 100) if arm.cell.method == "lora_dropout"]
+    names = [arm.variant.split()[0] for arm in found]
     assert names[:5] == ["default", "rate", "rate", "rank", "rank"]
-    assert len({arm.variant for arm in arms}) == len(arms)
-    assert all(set(arm.config) <= {"rank", "rate", "dropout"} for arm in arms)
+    assert len({arm.name for arm in found}) == len({arm.cell.hash for arm in found}) == len(found)
 
 
-def test_plain_lora_is_always_an_arm_and_the_first() -> None:
+def test_plain_lora_is_the_first_arm() -> None:
     """It is the reference, wherever its user names it."""
-    arms = design([MethodEntry(method="hiddenkey"), MethodEntry(method="lora")], 1e-3, 2)
-    assert [arm.method for arm in arms] == ["lora", "hiddenkey"]
+    found = design(arms("hiddenkey", "lora"), 2)
+    assert [arm.name for arm in found] == ["lora", "hiddenkey"]
 
 
 def test_rates_stay_inside_the_range_of_the_method() -> None:
     """At the upper end there is no larger rate to try."""
-    arms = design([MethodEntry(method="lora")], 1e-2, 3)
-    assert [arm.variant for arm in arms] == ["default", "rate 0.003", "rank 2"]
+    found = design(arms("lora", rate=1e-2), 3)
+    assert [arm.variant for arm in found] == ["default", "rate 0.003", "rank 2"]
+
+
+def test_an_arm_on_folds_is_another_run() -> None:
+    """Its hash differs, and everything else is the same."""
+    (arm,) = arms("lora")
+    folds = arm.on(Folds(folds=5))
+    assert folds.hash != arm.cell.hash
+    assert folds.training == arm.cell.training
+    assert arm.on("fixed") == arm.cell
 
 
 @pytest.mark.parametrize(
@@ -44,4 +70,4 @@ def test_rates_stay_inside_the_range_of_the_method() -> None:
 def test_what_cannot_race_is_refused(methods: list[str], count: int, said: str) -> None:
     """An arm must train, and one alone is no race."""
     with pytest.raises(ConfigError, match=said):
-        design([MethodEntry(method=name) for name in methods], 1e-3, count)
+        design(arms(*methods), count)
