@@ -1,6 +1,6 @@
 """The blocks of a race, read from the records of its runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -135,15 +135,3 @@ class _Items:
 def seconds(record: Record) -> float:
     """Return the time of training and scoring a run."""
     return record.cost.train_seconds + record.cost.evaluation_seconds if record.cost else 0.0
-
-
-def means(records: Sequence[Record]) -> Mapping[str, float | None]:
-    """Return the mean generalization gap, calibration error and seconds of some runs."""
-    ok = [record for record in records if record.status == Status.OK]
-    values = {
-        "gap": [r.generalization_gap for r in ok],
-        "ece": [r.calibration.ece if r.calibration else None for r in ok],
-        "seconds": [seconds(r) for r in ok],
-    }
-    known = {name: [v for v in each if v is not None] for name, each in values.items()}
-    return {name: float(np.mean(each)) if each else None for name, each in known.items()}

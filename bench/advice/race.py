@@ -119,6 +119,11 @@ class State:
     resolvable: float = math.inf
 
     @property
+    def over(self) -> bool:
+        """Whether further blocks would not help."""
+        return self.decided or self.futile or not self.left
+
+    @property
     def ties(self) -> tuple[str, ...]:
         """Arms left beside the winner."""
         return tuple(arm for arm in self.left if arm != self.winner)
@@ -146,7 +151,7 @@ def race(arms: Sequence[str], blocks: Sequence[Block], rules: Rules) -> State:
             out += seen.beaten()
             left = _without(left, out)
         state = _state(left, out, done, rules, seen)
-        if state.decided or state.futile:
+        if state.over:
             break
     return state
 

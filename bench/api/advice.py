@@ -1,0 +1,274 @@
+"""The answer of `advise`: a card for the terminal, the same as plain data, and the runs."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from html import escape
+from textwrap import wrap
+from typing import Any
+
+import numpy as np
+
+from gapbench.bench.advice.blocks import seconds
+from gapbench.bench.advice.race import Departure, Rules, State
+from gapbench.bench.api.progress import span
+from gapbench.bench.api.results import Results
+from gapbench.bench.config.run import Cell
+from gapbench.bench.metrics.base import get as get_metric
+from gapbench.bench.store.record import Record, Status
+from gapbench.reports.render.card_text import WIDTH
+
+_INDENT = " " * 18
+
+
+@dataclass(frozen=True)
+class Row:
+    """An arm in the race: means over the blocks that it took part in, on their validation rows.
+
+    Attributes:
+        settings: its config, and its optimiser settings.
+        gap: train minus validation score, sign flipped where lower is better.
+        cost: time of training and scoring as a multiple of plain LoRA's.
+        left_at: block after which it left, None if it is in the race.
+        why: why it left, "" if it did not.
+    """
+
+    arm: str
+    settings: Mapping[str, Any]
+    blocks: int
+    score: float | None
+    gap: float | None
+    ece: float | None
+    seconds: float | None
+    cost: float | None
+    left_at: int | None
+    why: str
+
+    @classmethod
+    def of(
+        cls,
+        arm: str,
+        cell: Cell,
+        records: Sequence[Record],
+        score: float | None,
+        cost: float | None,
+        gone: Departure | None,
+    ) -> "Row":
+        """Return the row of an arm with these records."""
+        ok = [record for record in records if record.status == Status.OK]
+        return cls(
+            arm=arm,
+            settings=cell.config | cell.training.model_dump(),
+            blocks=len(records),
+            score=score,
+            gap=_mean([record.generalization_gap for record in ok]),
+            ece=_mean([r.calibration.ece for r in ok if r.calibration is not None]),
+            seconds=_mean([seconds(record) for record in ok]),
+            cost=cost,
+            left_at=gone.block if gone else None,
+            why=gone.reason if gone else "",
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class Advice:
+    """What to use, and how sure that is.
+
+    Attributes:
+        suite, task, backbone, metric: what the answer is about.
+        state: the race.
+        rules: its rules.
+        reference: the arm of plain LoRA that the race found best.
+        rows: all arms, in the order of the design.
+        runs: number of runs of the race.
+        grid: number of runs of all arms on all planned blocks.
+        seconds: time of this call.
+        seconds_left: expected time of the planned blocks that are left.
+        final: whether the winner was scored on the test rows.
+        results: the runs on test rows.
+    """
+
+    suite: str
+    task: str
+    backbone: str
+    metric: str
+    state: State
+    rules: Rules
+    reference: str
+    rows: Sequence[Row]
+    runs: int
+    grid: int
+    seconds: float
+    seconds_left: float
+    final: bool
+    results: Results | None = field(default=None)
+
+    @property
+    def winner(self) -> str:
+        """The advised arm, "" if there is none yet."""
+        return self.state.winner or ""
+
+    def __getitem__(self, arm: str) -> Row:
+        """Return the row of an arm.
+
+        Raises:
+            KeyError: if there is none.
+        """
+        return {row.arm: row for row in self.rows}[arm]
+
+    @property
+    def headline(self) -> str:
+        """What to use."""
+        if not self.state.left:
+            return "No arm is left: all failed or break a constraint."
+        if not self.winner:
+            return "The time ended before any comparison was possible."
+        gone = {departure.arm for departure in self.state.out}
+        if self.winner == self.rules.reference:
+            return f"Use {self.winner}: nothing was shown to be better."
+        if self.rules.reference not in gone:
+            return (
+                f"Use {self.winner}: the best of those that nothing beats. It was not shown to be "
+                f"better than {self.rules.reference}."
+            )
+        return f"Use {self.winner}: it is among the best, and {self.rules.reference} is beaten."
+
+    @property
+    def certainty(self) -> str:
+        """How sure that is, in words."""
+        state = self.state
+        if not self.winner:
+            return ""
+        sure = f"{1 - self.rules.alpha:.0%}"
+        bound = max(state.at_most, 0.0)
+        said = f"No other arm is better by more than {bound:.3f} {self.metric}, {sure} sure."
+        if state.decided:
+            return f"{said} That is within the {self.rules.margin:g} that matters: decided."
+        return f"{said} Undecided: {len(state.left)} arms are left."
+
+    @property
+    def changes(self) -> str:
+        """What would change the answer."""
+        state = self.state
+        if not self.winner:
+            return "run the same command again with more time, or with fewer arms"
+        if state.decided:
+            return "nothing that these rows can show; other rows, another backbone or more arms"
+        if state.futile:
+            return (
+                f"more rows: these tell differences of {state.resolvable:.3f} apart however often "
+                "they are cut again, and those of the arms left are smaller"
+            )
+        return (
+            f"about {span(self.seconds_left)} more would tell differences of "
+            f"{state.resolvable:.3f} apart, against {state.resolved:.3f} now; run the same command "
+            "again"
+        )
+
+    @property
+    def saved(self) -> float:
+        """Share of the runs of the full grid that were not needed so far."""
+        return 1 - self.runs / self.grid
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """All of it as plain data; unknown numbers are None."""
+        state = asdict(self.state)
+        finite = {
+            k: None if v in {np.inf, -np.inf} else v
+            for k, v in state.items()
+            if k != "losses" and k != "out" and k != "left"
+        }
+        return {
+            "suite": self.suite,
+            "task": self.task,
+            "backbone": self.backbone,
+            "metric": self.metric,
+            "winner": self.winner,
+            "headline": self.headline,
+            "certainty": self.certainty,
+            "changes": self.changes,
+            "reference": self.reference,
+            "race": finite | {"left": list(self.state.left)},
+            "rules": asdict(self.rules),
+            "arms": [dict(vars(row)) for row in self.rows],
+            "runs": self.runs,
+            "grid": self.grid,
+            "saved": self.saved,
+            "seconds": self.seconds,
+            "seconds_left": self.seconds_left,
+            "final": self.final,
+        }
+
+    def __repr__(self) -> str:
+        return "\n".join(self._lines())
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(repr(self))}</pre>"
+
+    def _lines(self) -> Iterator[str]:
+        yield f"== ADVICE: {self.task} on {self.backbone} ".ljust(WIDTH, "=")
+        yield from wrap(self.headline, WIDTH)
+        yield from wrap(self.certainty, WIDTH)
+        yield ""
+        if self.winner:
+            yield from self._table()
+            yield ""
+            others = [name for name in self.state.left if name != self.winner]
+            yield from _point("Settings", _settings(self[self.winner].settings))
+            yield from _point("Ties", ", ".join(others) or "none")
+        yield from _point("Would change it", self.changes)
+        yield from _point(
+            "Race",
+            f"{len(self.rows)} arms, {self.state.blocks} blocks, {self.runs} runs instead of "
+            f"{self.grid} ({self.saved:.0%} saved), {span(self.seconds)} in this call",
+        )
+        for departure in self.state.out:
+            yield from _point(f"  block {departure.block}", f"{departure.arm}: {departure.reason}")
+        yield "=" * WIDTH
+        if self.final and self.results is not None:
+            yield "On the test rows, which were sealed until now:"
+            yield repr(self.results.verdict(tasks=self.task))
+        elif self.winner:
+            yield "The test rows are still sealed: the time ended before the final runs."
+
+    def _table(self) -> Iterator[str]:
+        shown = list(dict.fromkeys([self.winner, self.reference]))
+        yield f"{'on validation folds':<22}" + "".join(f"{name[:27]:>28}" for name in shown)
+        names = {
+            self.metric: "score",
+            "gap to train": "gap",
+            "calibration error": "ece",
+            "cost of a run": "cost",
+        }
+        for name, attribute in names.items():
+            cells = [getattr(self[arm], attribute) for arm in shown]
+            unit = "x" if attribute == "cost" else ""
+            yield f"{name:<22}" + "".join(
+                f"{'-' if value is None else f'{value:.3f}{unit}':>28}" for value in cells
+            )
+
+
+def score_of(loss: float | None, metric: str) -> float | None:
+    """Return a mean loss of the race as a score."""
+    if loss is None:
+        return None
+    return -loss if get_metric(metric).higher_is_better else loss
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
+
+
+def _point(name: str, said: str) -> list[str]:
+    return wrap(
+        said,
+        WIDTH,
+        initial_indent=f"{name}:".ljust(len(_INDENT)),
+        subsequent_indent=_INDENT,
+        break_on_hyphens=False,
+    )
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
