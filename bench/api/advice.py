@@ -1,8 +1,9 @@
 """The answer of `advise`: a card for the terminal, the same as plain data, and the runs."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from html import escape
+from math import isfinite
 from textwrap import wrap
 from typing import Any
 
@@ -100,7 +101,7 @@ class Advice:
     seconds: float
     seconds_left: float
     final: bool
-    results: Results | None = field(default=None)
+    results: Results
 
     @property
     def winner(self) -> str:
@@ -173,11 +174,7 @@ class Advice:
     def content(self) -> dict[str, Any]:
         """All of it as plain data; unknown numbers are None."""
         state = asdict(self.state)
-        finite = {
-            k: None if v in {np.inf, -np.inf} else v
-            for k, v in state.items()
-            if k != "losses" and k != "out" and k != "left"
-        }
+        bounds = {name: state[name] for name in ("at_most", "resolved", "resolvable")}
         return {
             "suite": self.suite,
             "task": self.task,
@@ -188,7 +185,8 @@ class Advice:
             "certainty": self.certainty,
             "changes": self.changes,
             "reference": self.reference,
-            "race": finite | {"left": list(self.state.left)},
+            "race": {name: state[name] for name in ("blocks", "left", "out", "decided", "futile")}
+            | {name: value if isfinite(value) else None for name, value in bounds.items()},
             "rules": asdict(self.rules),
             "arms": [dict(vars(row)) for row in self.rows],
             "runs": self.runs,
@@ -225,7 +223,7 @@ class Advice:
         for departure in self.state.out:
             yield from _point(f"  block {departure.block}", f"{departure.arm}: {departure.reason}")
         yield "=" * WIDTH
-        if self.final and self.results is not None:
+        if self.final:
             yield "On the test rows, which were sealed until now:"
             yield repr(self.results.verdict(tasks=self.task))
         elif self.winner:

@@ -20,6 +20,7 @@ from gapbench.bench.api.advise import advise
 from gapbench.bench.api.choices import check_above_zero, names
 from gapbench.bench.api.outcome import Outcome
 from gapbench.bench.api.progress import say, span
+from gapbench.bench.api.results import Results
 from gapbench.bench.api.stored import export as export_run
 from gapbench.bench.api.training import Work, train
 from gapbench.bench.config.run import Folds, Run
@@ -52,17 +53,17 @@ def advised(given: Mapping[str, Any]) -> Advice:
     work = _work(given)
     course = _course(work, given, began)
     course.forecast()
-    made = list[Advice]()
+    ended = list[State]()
 
     def do(told: Work) -> Outcome:
         course.work = told
         state, raced = course.race()
+        ended.append(state)
         final = course.final(state) if state.winner is not None else Outcome()
-        made.append(course.advice(state))
         return final if final.runs else raced
 
     results = work.recorded(do)
-    advice = replace(made[0], results=results)
+    advice = course.advice(ended[0], results)
     if given["export"] is not None and advice.final:
         best = course.arm(advice.winner)
         run = Run(best.on("fixed"), course.seeds[0])
@@ -196,7 +197,7 @@ class Course:
                 best[name] = self.arm(name).cell.method
         return list(dict.fromkeys([*best, self.reference(state)]))
 
-    def advice(self, state: State) -> Advice:
+    def advice(self, state: State, results: Results) -> Advice:
         """Return the answer."""
         blocks, store = self.reader.blocks(), store_at(self.work.settings.results)
         final = state.winner is not None and not store.unsettled(
@@ -234,6 +235,7 @@ class Course:
             seconds=time.monotonic() - self.began,
             seconds_left=(count - state.blocks) * self._seconds(state.left),
             final=final,
+            results=results,
         )
 
     def _left(self) -> float:
