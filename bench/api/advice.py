@@ -1,10 +1,11 @@
 """The answer of `advise`: a card for the terminal, the same as plain data, and the runs."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from html import escape
 from math import isfinite
-from textwrap import wrap
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,12 @@ from gapbench.bench.advice.race import Departure, Rules, State
 from gapbench.bench.api.progress import span
 from gapbench.bench.api.results import Results
 from gapbench.bench.config.run import Cell
+from gapbench.bench.core.errors import StoreError
 from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.store.record import Record, Status
-from gapbench.reports.render.card_text import WIDTH
-
-_INDENT = " " * 18
+from gapbench.reports.document.model import Card, Measure
+from gapbench.reports.render import advice_page, card_text
+from gapbench.reports.render.files import put
 
 
 @dataclass(frozen=True)
@@ -197,53 +199,75 @@ class Advice:
             "final": self.final,
         }
 
+    @property
+    def card(self) -> Card:
+        """The answer of the race, on its validation rows."""
+        shown = list(dict.fromkeys([self.winner, self.reference])) if self.winner else []
+        first, second = (shown[0], shown[-1]) if shown else ("", "")
+        return Card(
+            about=f"{self.task} on {self.backbone}, race on validation rows",
+            headline=self.headline,
+            certainty=self.certainty,
+            heads=((first, "advised"), (second, "plain LoRA")),
+            measures=tuple(self._measures(first, second)) if len(shown) > 1 else (),
+            points={name: said for name, said in self._points() if said},
+        )
+
+    def write(self, folder: Path) -> Path:
+        """Write the page ``advice.html`` and ``advice.json``; return the page.
+
+        Raises:
+            StoreError: if they cannot be written.
+        """
+        cards = [self.card, *(self.results.verdict(tasks=self.task).cards if self.final else [])]
+        rows = [vars(row) | {"method": row.arm.partition(" / ")[0]} for row in self.rows]
+        page = advice_page.document(cards, rows, self.metric, self.winner, self.saved)
+        try:
+            put(folder / "advice.json", json.dumps(self.content, indent=1) + "\n")
+            advice_page.write(page, folder)
+        except OSError as error:
+            raise StoreError(f"{folder} cannot be written: {error.strerror}") from None
+        return folder / "advice.html"
+
     def __repr__(self) -> str:
-        return "\n".join(self._lines())
+        last = ""
+        if self.final:
+            last = "On the test rows, sealed until the race was over:\n"
+            last += repr(self.results.verdict(tasks=self.task))
+        elif self.winner:
+            last = "The test rows are still sealed: the time ended before the final runs.\n"
+        return card_text.text(self.card) + last
 
     def _repr_html_(self) -> str:
         return f"<pre>{escape(repr(self))}</pre>"
 
-    def _lines(self) -> Iterator[str]:
-        yield f"== ADVICE: {self.task} on {self.backbone} ".ljust(WIDTH, "=")
-        yield from wrap(self.headline, WIDTH)
-        yield from wrap(self.certainty, WIDTH)
-        yield ""
+    def _measures(self, first: str, second: str) -> Iterator[Measure]:
+        own, other = self[first], self[second]
+        names = {
+            "score": self.metric,
+            "gap": "generalization gap",
+            "ece": "calibration error (ECE)",
+            "cost": "cost beside LoRA",
+        }
+        for attribute, name in names.items():
+            values = getattr(own, attribute), getattr(other, attribute)
+            if None not in values:
+                texts = [f"{value:.3f}" for value in values]
+                yield Measure(name, *texts, f"{values[0] - values[1]:+.3f}", "")
+
+    def _points(self) -> Iterator[tuple[str, str]]:
         if self.winner:
-            yield from self._table()
-            yield ""
-            others = [name for name in self.state.left if name != self.winner]
-            yield from _point("Settings", _settings(self[self.winner].settings))
-            yield from _point("Ties", ", ".join(others) or "none")
-        yield from _point("Would change it", self.changes)
-        yield from _point(
+            yield "Settings", _settings(self[self.winner].settings)
+            ties = [name for name in self.state.left if name != self.winner]
+            yield "Ties", ", ".join(ties) or "none"
+        yield "Would change it", self.changes
+        yield (
             "Race",
             f"{len(self.rows)} arms, {self.state.blocks} blocks, {self.runs} runs instead of "
             f"{self.grid} ({self.saved:.0%} saved), {span(self.seconds)} in this call",
         )
-        for departure in self.state.out:
-            yield from _point(f"  block {departure.block}", f"{departure.arm}: {departure.reason}")
-        yield "=" * WIDTH
-        if self.final:
-            yield "On the test rows, which were sealed until now:"
-            yield repr(self.results.verdict(tasks=self.task))
-        elif self.winner:
-            yield "The test rows are still sealed: the time ended before the final runs."
-
-    def _table(self) -> Iterator[str]:
-        shown = list(dict.fromkeys([self.winner, self.reference]))
-        yield f"{'on validation folds':<22}" + "".join(f"{name[:27]:>28}" for name in shown)
-        names = {
-            self.metric: "score",
-            "gap to train": "gap",
-            "calibration error": "ece",
-            "cost of a run": "cost",
-        }
-        for name, attribute in names.items():
-            cells = [getattr(self[arm], attribute) for arm in shown]
-            unit = "x" if attribute == "cost" else ""
-            yield f"{name:<22}" + "".join(
-                f"{'-' if value is None else f'{value:.3f}{unit}':>28}" for value in cells
-            )
+        gone = [f"{each.arm} at block {each.block}: {each.reason}" for each in self.state.out]
+        yield "Left the race", "; ".join(gone)
 
 
 def score_of(loss: float | None, metric: str) -> float | None:
@@ -255,16 +279,6 @@ def score_of(loss: float | None, metric: str) -> float | None:
 
 def _settings(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
-
-
-def _point(name: str, said: str) -> list[str]:
-    return wrap(
-        said,
-        WIDTH,
-        initial_indent=f"{name}:".ljust(len(_INDENT)),
-        subsequent_indent=_INDENT,
-        break_on_hyphens=False,
-    )
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -24,7 +24,7 @@ from gapbench.bench.api.results import Results
 from gapbench.bench.api.stored import export as export_run
 from gapbench.bench.api.training import Work, train
 from gapbench.bench.config.run import Folds, Run
-from gapbench.bench.core.errors import ConfigError, DataError
+from gapbench.bench.core.errors import ConfigError, DataError, MergeError
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.data import readers
 from gapbench.bench.execution.calibration import calibrate
@@ -64,11 +64,17 @@ def advised(given: Mapping[str, Any]) -> Advice:
 
     results = work.recorded(do)
     advice = course.advice(ended[0], results)
+    page = advice.write(work.settings.results)
+    say(f"page: {page}", progress=work.progress)
     if given["export"] is not None and advice.final:
         best = course.arm(advice.winner)
         run = Run(best.on("fixed"), course.seeds[0])
-        exported = export_run(run.hash, given["export"], results=given["results"])
-        say(repr(exported), progress=work.progress)
+        try:
+            exported = export_run(run.hash, given["export"], results=given["results"])
+        except MergeError as error:  # the answer stands without an adapter
+            say(f"no adapter: {error}")
+        else:
+            say(repr(exported), progress=work.progress)
     return advice
 
 
