@@ -13,6 +13,7 @@ from gapbench.bench.config.run import Folds, Run
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import ConfigError, RecordError
 from gapbench.bench.metrics.base import get as get_metric
+from gapbench.bench.metrics.base import no_items
 from gapbench.bench.store.items import checked_items
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
@@ -23,9 +24,10 @@ _UNDONE = (None, Status.INTERRUPTED)
 
 
 def raced_metric(task: Task) -> str:
-    """Return the metric that arms are compared by: the main one if validation is scored with it."""
-    scored = kinds.get(task.kind).final_metrics(task, _SPLIT)
-    return task.metrics[0] if task.metrics[0] in scored else task.selection
+    """Return the metric that arms are compared by: the main one, if single examples add to it."""
+    main = task.metrics[0]
+    told = main in kinds.get(task.kind).final_metrics(task, _SPLIT)
+    return main if told and get_metric(main).items is not no_items else task.selection
 
 
 @dataclass
@@ -89,7 +91,7 @@ class Reader:
                 for name, (record, found) in ended.items()
                 if found is None
             },
-            seconds={name: seconds(record) for name, (record, _) in ended.items()},
+            seconds={name: seconds(record) for name, (record, _) in ended.items() if record.cost},
             ece={
                 name: record.calibration.ece
                 for name, (record, _) in ended.items()

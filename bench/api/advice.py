@@ -253,7 +253,7 @@ class Advice:
             values = getattr(own, attribute), getattr(other, attribute)
             if None not in values:
                 texts = [f"{value:.3f}" for value in values]
-                yield Measure(name, *texts, f"{values[0] - values[1]:+.3f}", "")
+                yield Measure(name, texts[0], texts[1], f"{values[0] - values[1]:+.3f}", "")
 
     def _points(self) -> Iterator[tuple[str, str]]:
         if self.winner:

@@ -236,7 +236,7 @@ class Course:
             rules=self.rules,
             reference=self.reference(state) if state.losses else self.rules.reference,
             rows=rows,
-            runs=sum(len(block.seconds) for block in blocks),
+            runs=sum(len(block.losses) + len(block.failed) for block in blocks),
             grid=len(rows) * count,
             seconds=time.monotonic() - self.began,
             seconds_left=(count - state.blocks) * self._seconds(state.left),

@@ -23,7 +23,7 @@ def race(rows: Sequence[Mapping[str, Any]], metric: str, winner: str) -> FigureA
     with style():
         figure = Figure(figsize=(6.5, 0.6 + 0.24 * len(data)), layout="constrained")
         axis = figure.subplots()
-        for place, row in data.iterrows():
+        for place, row in enumerate(data.to_dict("records")):
             gone = pd.notna(row["left_at"])
             axis.barh(
                 place, row["blocks"], 0.62, color=colour(row["method"]), alpha=0.5 if gone else 1
