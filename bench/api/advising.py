@@ -21,14 +21,14 @@ from gapbench.bench.api.choices import check_above_zero, names
 from gapbench.bench.api.outcome import Outcome
 from gapbench.bench.api.progress import say, span
 from gapbench.bench.api.results import Results
-from gapbench.bench.api.stored import export as export_run
 from gapbench.bench.api.training import Work, train
 from gapbench.bench.config.run import Folds, Run
-from gapbench.bench.core.errors import ConfigError, DataError, MergeError
+from gapbench.bench.core.errors import ConfigError, DataError, MergeError, StoreError
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.data import readers
 from gapbench.bench.execution.calibration import calibrate
 from gapbench.bench.execution.cost_model import Costs, cost_key
+from gapbench.bench.execution.export import export
 from gapbench.bench.experiment import scaffold
 from gapbench.bench.experiment.suite import PlannedRun
 from gapbench.bench.metrics.base import get as get_metric
@@ -62,16 +62,22 @@ def advised(given: Mapping[str, Any]) -> Advice:
         final = course.final(state) if state.winner is not None else Outcome()
         return final if final.runs else raced
 
-    results = work.recorded(do)
+    results, settings = work.recorded(do), work.settings
     advice = course.advice(ended[0], results)
-    page = advice.write(work.settings.results)
+    page = advice.write(settings.results)
     say(f"page: {page}", progress=work.progress)
     if given["export"] is not None and advice.final:
         best = course.arm(advice.winner)
         run = Run(best.on("fixed"), course.seeds[0])
         try:
-            exported = export_run(run.hash, given["export"], results=given["results"])
-        except MergeError as error:  # the answer stands without an adapter
+            exported = export(
+                store_at(settings.results),
+                run.hash,
+                settings.sources,
+                settings.device,
+                Path(given["export"]),
+            )
+        except (MergeError, StoreError) as error:  # the answer stands without an adapter
             say(f"no adapter: {error}")
         else:
             say(repr(exported), progress=work.progress)

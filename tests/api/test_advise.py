@@ -91,13 +91,28 @@ def test_the_same_call_again_trains_nothing(small: SmallSuite) -> None:
     assert (second.winner, second.state) == (first.winner, first.state)
 
 
+def test_time_that_ends_first_gives_an_unfinished_answer(
+    small: SmallSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test rows stay sealed, and the answer says what more time would do."""
+    monkeypatch.setattr(advising.Course, "final", lambda *_: advising.Outcome())
+    advice = advised(small.path, data=small.data, results=small.results)
+    assert not advice.final
+    assert "test rows are still sealed" in repr(advice)
+    assert not records(small.results)
+    monkeypatch.undo()
+    monkeypatch.setattr(advising, "SEEDS", 2)
+    assert advised(small.path, data=small.data, results=small.results).final
+
+
 def test_own_rows_as_a_file_and_as_a_frame(
     rows: Path, tmp_path: Path, make_backbone: Callable[[str], Path]
 ) -> None:
-    """Both are read alike."""
+    """Both are read alike; the adapter of the winner is written where it is wanted."""
     given = {"text": "review", "label": "stars", "backbone": make_backbone("bert")}
     given |= {"methods": "lora", "precision": "fp32"}
-    of_file = advised(rows, results=tmp_path / "one", **given)
+    of_file = advised(rows, results=tmp_path / "one", export=tmp_path / "adapter", **given)
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
     assert of_file.task == "my_reviews"
     assert of_file.final
     of_frame = advised(pd.read_csv(rows), results=tmp_path / "two", **given)
