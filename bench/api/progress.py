@@ -29,7 +29,8 @@ def _ended_row(runs: Sequence[Record]) -> str:
     name = f"{first.cell.task.name} {first.cell.method} {seeds}:"
     if first.cost is None or not first.splits:
         return f"{name} {first.status}: {first.cause}"
-    scores = " ".join(_number(run.score("test")) for run in runs)
+    split = "test" if "test" in first.splits else "validation"  # a race keeps test sealed
+    scores = " ".join(_number(run.score(split)) for run in runs)
     gaps = [run.generalization_gap for run in runs if run.generalization_gap is not None]
     gap = f", gap {_number(sum(gaps) / len(gaps))}" if gaps else ""
     costs = [run.cost.train_seconds + run.cost.evaluation_seconds for run in runs if run.cost]

@@ -50,7 +50,7 @@ class Work:
     progress: bool
 
     @classmethod
-    def of(cls, function: Callable[..., Results], given: Mapping[str, Any]) -> Self:
+    def of(cls, function: Callable[..., Any], given: Mapping[str, Any]) -> Self:
         """Return the work of a call of a function with these arguments.
 
         Raises:

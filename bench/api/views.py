@@ -46,13 +46,14 @@ class Verdict:
         return {about(one): headline(one) for one in every}
 
     def __repr__(self) -> str:
-        return "".join(map(card_text.text, self._cards)) or "There is no readable run."
+        return "".join(map(card_text.text, self.cards)) or "There is no readable run."
 
     def _repr_html_(self) -> str:
-        return "".join(f"<pre>{escape(card_text.text(each))}</pre>" for each in self._cards)
+        return "".join(f"<pre>{escape(card_text.text(each))}</pre>" for each in self.cards)
 
     @property
-    def _cards(self) -> list[Card]:
+    def cards(self) -> list[Card]:
+        """One card for each of `found`."""
         return list(map(card, self.found))
 
 

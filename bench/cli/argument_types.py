@@ -67,6 +67,14 @@ def difference(text: str) -> float:
     return value
 
 
+def multiple(text: str) -> float:
+    """Parse a multiple above 0, such as 3x."""
+    value = _number(text.removesuffix("x"))
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a multiple above 0, such as 3x")
+    return value
+
+
 def minutes(text: str) -> float:
     """Parse a number of minutes above 0, whole or not."""
     value = _number(text)

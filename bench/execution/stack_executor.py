@@ -57,6 +57,7 @@ class Executor:
             nor loads checkpoints.
         event_log: log that notes each stack.
         predictions: splits whose predictions are stored.
+        sealed: whether the test split is sealed, as it is with a pruning callback.
     """
 
     store: Store
@@ -67,6 +68,7 @@ class Executor:
     checkpoint_s: float | None = None
     event_log: EventLogger | None = None
     predictions: StoredPredictions = "test"
+    sealed: bool = False
 
     def run(
         self, runs: Sequence[Run], progress: Progress, seconds: float | None = None
@@ -238,7 +240,7 @@ class Executor:
         started = provenance.now()
         first = runs[0]
         task_data = dataset.prepare(first.cell, self.sources, backbone.reader, first.seed)
-        if self.pruning_callback is not None:
+        if self.sealed or self.pruning_callback is not None:
             task_data = task_data.seal()
         peak = MemoryPeak(self.device)
         method, state = set_up(runs, backbone, task_data, self.device, check=True)

@@ -61,6 +61,23 @@ class Columns:
 
 
 @dataclass(frozen=True)
+class Inferred:
+    """A task that was inferred from rows.
+
+    Attributes:
+        fields: fields of its file.
+        task: the task; its paths do not depend on the place of the file.
+        sizes: examples of each split, before validation is cut from train.
+        look: first look at the files, in lines.
+    """
+
+    fields: Mapping[str, Any]
+    task: Task
+    sizes: Mapping[str, int]
+    look: str
+
+
+@dataclass(frozen=True)
 class Written:
     """The written files, and the inferred task.
 
@@ -112,17 +129,36 @@ def init(
     """
     task_file = suite.parent / "tasks" / f"{suite.stem}.yaml"
     _refuse(suite, task_file, force=force)
+    found = infer(task_file, train, test, columns)
+    settings = suite_settings(found, backbone)
+    validate(Suite, settings, str(suite))
+    _write(task_file, _commented(found.fields, _TASK_COMMENTS))
+    _write(suite, _commented(settings, _SUITE_COMMENTS))
+    return Written(suite, task_file, found.task, found.sizes, found.look)
+
+
+def infer(task_file: Path, train: Path, test: Path | None, columns: Columns) -> Inferred:
+    """Return the task that a file of rows is, with what its rows say.
+
+    Args:
+        task_file: place of the task's file, which need not exist; its stem is the task's name.
+        train: rows to train on.
+        test: rows to score on; None sets aside a part of ``train``.
+        columns: the roles of the columns.
+
+    Raises:
+        DataError: if the rows do not fit ``columns``.
+    """
     files = [path for path in (train, test) if path]
     tables = _tables(files, columns)
     labels = [label for table in tables for label in table[columns.label]]
-    folder = task_file.parent
     kind, found = _found(train, labels, columns)
     fields = {
-        "name": suite.stem,
+        "name": task_file.stem,
         "version": 1,
         "kind": kind,
         "description": f"Made by gapbench init from {train.name}.",
-        "source": _source(folder, train, test),
+        "source": _source(task_file.parent, train, test),
         "text": list(columns.text),
         "label": columns.label,
         **found,
@@ -132,17 +168,16 @@ def init(
     }
     task, rows = _read(fields, task_file)
     fields["validation_size"] = size = _validation_size(len(rows["train"]))
-    settings = _settings(task, len(rows["train"]) - size, backbone)
-    validate(Suite, settings, str(suite))
-    _write(task_file, _commented(fields, _TASK_COMMENTS))
-    _write(suite, _commented(settings, _SUITE_COMMENTS))
-    task = task.model_copy(update={"validation_size": size})
     looks = [
         first_look.lines(path, table, columns.text, columns.label)
         for path, table in zip(files, tables, strict=True)
     ]
-    sizes = {split: len(part) for split, part in rows.items()}
-    return Written(suite, task_file, task, sizes, "\n".join(looks))
+    return Inferred(
+        fields,
+        task.model_copy(update={"validation_size": size}),
+        {split: len(part) for split, part in rows.items()},
+        "\n".join(looks),
+    )
 
 
 def _refuse(suite: Path, task_file: Path, *, force: bool) -> None:
@@ -225,11 +260,13 @@ def _validation_size(train: int) -> int:
     return min(max(round(0.15 * train), 10), train // 2, 1000)
 
 
-def _settings(task: Task, train: int, backbone: str | None) -> dict[str, Any]:
+def suite_settings(found: Inferred, backbone: str | None) -> dict[str, Any]:
     """Return the fields of a suite that runs in minutes, with learning rates for the backbone.
 
     They are those of the built-in suites and of the papers' suites for models of this width.
     """
+    task = found.task
+    train = found.sizes["train"] - task.validation_size
     writes = task.head == LANGUAGE_MODEL
     backbone = backbone or ("tiny-decoder" if writes else "tiny-encoder")
     width = hidden_size(backbone) or _USUAL_WIDTH

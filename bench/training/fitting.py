@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from gapbench.bench.data.batching import Batch, collate, evaluation_batches
-from gapbench.bench.tasks.eval_subset import MAX_TOKENS
+from gapbench.bench.tasks.eval_subset import most_tokens
 from gapbench.bench.training.flops_and_time import count_operations
 from gapbench.bench.training.trainer import Trainer
 
@@ -66,7 +66,7 @@ def fit(trainer: Trainer) -> None:
             raise ValueError(f"method {method.name!r} fits on {method.fits_on}, not on {name!r}")
         split = trainer.data.open[name]
         sequences = split.sequences(np.arange(len(split)))
-        for places in evaluation_batches(split.lengths[sequences], MAX_TOKENS // axis.size):
+        for places in evaluation_batches(split.lengths[sequences], most_tokens(axis)):
             read[name] += len(places)
             indices = np.broadcast_to(sequences[places], (axis.size, len(places)))
             yield collate(split, indices, axis.device)

@@ -61,7 +61,7 @@ def records(
 ) -> list[tuple[Record, Predictions]]:
     """Score every run at its best checkpoint; return its record and predictions by split.
 
-    Scores are computed from these predictions. There are none while the test split is sealed.
+    Scores are computed from these predictions. A sealed test split has none.
     """
     method, state, task_data = trainer.method, trainer.state, trainer.data
     finished = [i for i, t in enumerate(trainer.traces) if t.diverged is None and t.pruned is None]
@@ -94,8 +94,7 @@ def records(
             }
             selected = known["splits"]["validation"].metrics[run.cell.task.selection]
             known["checkpoint"] = Checkpoint(step=trace.best_step, validation_score=selected)
-            if not task_data.sealed:
-                predictions = _predictions(run, scored, position, kept)
+            predictions = _predictions(run, scored, position, kept)
         made.append((blank_record(run, state.axis.device, started, **known), predictions))
     return made
 

@@ -81,6 +81,23 @@ def distribution(dimension: Dimension) -> BaseDistribution:
     return FloatDistribution(low, high, log=dimension.log)
 
 
+def spread(drawn: BaseDistribution, share: float) -> Value | None:
+    """Return the value at a share, in [0, 1), of a range."""
+    if isinstance(drawn, CategoricalDistribution):
+        chosen: Value | None = drawn.choices[int(share * len(drawn.choices))]
+        return chosen
+    assert isinstance(drawn, FloatDistribution | IntDistribution)  # noqa: S101 - there is no other
+    low, high = drawn.low, drawn.high
+    whole = isinstance(drawn, IntDistribution)
+    first, last = (low - 0.5, high + 0.5) if whole else (low, high)
+    if drawn.log:
+        value = math.exp(math.log(first) + share * (math.log(last) - math.log(first)))
+    else:
+        value = first + share * (last - first)
+    value = min(max(value, low), high)
+    return min(max(round(value), int(low)), int(high)) if whole else value
+
+
 def start_points(space: Space, seed: int) -> list[dict[str, Value | None]]:
     """Return the first trials: the cell's own settings, then points spread evenly.
 
@@ -94,7 +111,9 @@ def start_points(space: Space, seed: int) -> list[dict[str, Value | None]]:
             name: (float(value) + seed_of("shift", name, seed) / 2**63) % 1.0
             for name, value in zip(space, row, strict=True)
         }
-        points.append({name: _at(space[name], share) for name, share in shifted.items()})
+        points.append(
+            {name: spread(distribution(space[name]), share) for name, share in shifted.items()}
+        )
     return points
 
 
@@ -113,21 +132,6 @@ def apply(cell: Cell, space: Space, params: Params) -> Cell:
     # A copy would keep the cached hash.
     fields = {name: getattr(cell, name) for name in Cell.model_fields}
     return Cell(**fields | {"config": config, "training": training})
-
-
-def _at(dimension: Dimension, share: float) -> Value | None:
-    """Return the value at a share, in [0, 1), of a dimension's range."""
-    if dimension.kind == "choice":
-        return dimension.choices[int(share * len(dimension.choices))]
-    low, high = dimension.low or 0.0, dimension.high or 0.0
-    whole = dimension.kind == "int"
-    first, last = (low - 0.5, high + 0.5) if whole else (low, high)
-    if dimension.log:
-        value = math.exp(math.log(first) + share * (math.log(last) - math.log(first)))
-    else:
-        value = first + share * (last - first)
-    value = min(max(value, low), high)
-    return min(max(round(value), int(low)), int(high)) if whole else value
 
 
 def _dimension(cell: Cell, name: str, drawn: BaseDistribution) -> Dimension:

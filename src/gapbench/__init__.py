@@ -7,7 +7,8 @@
     results.compare("lora", "hiddenkey")
     results.verdict()
 
-Names mean what they mean on the command line. `run` and `tune` train and return `Results`; `check`
+Names mean what they mean on the command line. `advise` races methods on your rows and returns
+`Advice`; `run` and `tune` train and return `Results`; `check`
 and `plan` look at a suite; `load` reads a results folder, and `status` says how far it is.
 `reproduce` and `export` train a stored run again; `track` sends stored runs to a tracker; `score`
 scores outputs of any system. `register` makes a `Method` of a script or notebook known to suites.
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
         TrainState,
     )
     from gapbench.bench.adaptation.registry import register
+    from gapbench.bench.api.advice import Advice
+    from gapbench.bench.api.advise import advise
     from gapbench.bench.api.calls import check, plan, run, tune
     from gapbench.bench.api.outcome import Outcome
     from gapbench.bench.api.results import Results, load
@@ -51,6 +54,7 @@ if TYPE_CHECKING:
     from gapbench.bench.models.backbone import Backbone
 
 __all__ = [
+    "Advice",
     "Backbone",
     "Batch",
     "BenchError",
@@ -69,6 +73,7 @@ __all__ = [
     "TrainState",
     "Verdict",
     "__version__",
+    "advise",
     "check",
     "export",
     "gate",
@@ -90,6 +95,8 @@ _HOMES = {
         *("DataPartition", "Method", "MethodConfig", "Phase", "StepReport", "TrainState"),
     ),
     "adaptation.registry": ("register",),
+    "api.advice": ("Advice",),
+    "api.advise": ("advise",),
     "api.calls": ("check", "plan", "run", "tune"),
     "api.outcome": ("Outcome",),
     "api.results": ("Results", "load"),

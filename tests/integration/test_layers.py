@@ -14,17 +14,8 @@ PACKAGES = ("bench", "methods", "suites", "reports")
 ROOMS = {
     "bench": (
         *("core", "synthetic", "metrics", "config", "data", "store", "models", "adaptation"),
-        *(
-            "tasks",
-            "training",
-            "profiling",
-            "experiment",
-            "execution",
-            "tuning",
-            "monitor",
-            "tracking",
-        ),
-        *("api", "cli"),
+        *("tasks", "training", "profiling", "experiment", "execution", "tuning", "advice"),
+        *("monitor", "tracking", "api", "cli"),
     ),
     "reports": (
         *("stats", "results", "tables", "verdict", "claims", "document", "prose", "figures"),

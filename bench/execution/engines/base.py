@@ -34,6 +34,7 @@ class Settings:
         checkpoint_minutes: minutes between two checkpoints of a stack in training.
         event_log: log that notes each stack.
         predictions: splits whose predictions are stored.
+        sealed: whether the test split stays sealed, because the runs serve a choice.
         methods: classes that other processes must register before they work.
     """
 
@@ -47,6 +48,7 @@ class Settings:
     checkpoint_minutes: float = math.inf
     event_log: EventLog | None = None
     predictions: StoredPredictions = "test"
+    sealed: bool = False
     methods: Registered = field(default_factory=registered)
 
 
@@ -72,6 +74,7 @@ def executor_of(settings: Settings, store: Store | None = None) -> Executor:
         checkpoint_s=60 * settings.checkpoint_minutes,
         event_log=settings.event_log,
         predictions=settings.predictions,
+        sealed=settings.sealed,
     )
 
 

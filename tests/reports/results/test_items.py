@@ -10,9 +10,10 @@ import pytest
 from gapbench.bench.config.run import Cell, Resample, Run
 from gapbench.bench.metrics.base import get
 from gapbench.bench.metrics.classification import score
+from gapbench.bench.store.items import checked_items, item_values
 from gapbench.bench.store.record import SplitScores
 from gapbench.bench.store.store import Store
-from gapbench.reports.results.items import Outcome, Scored, checked_items, item_values, samples
+from gapbench.reports.results.items import Outcome, Scored, samples
 from gapbench.reports.results.load import Results, load
 from tests.support.results_folder import make_cell, make_record, make_task
 

@@ -1,0 +1,117 @@
+"""The arms of a race: methods, each at several settings.
+
+Learning rates come first, since no other setting matters as much: every method at its own default,
+then at a third and at three times that. Then follow ranks and the settings that each method would
+tune, at a quarter and three quarters of their range. Methods take turns, so that a short design has
+all of them.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice, zip_longest
+from typing import Any
+
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+
+from gapbench.bench.adaptation import registry
+from gapbench.bench.config.run import Cell, Resample
+from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.core.schema import changed
+from gapbench.bench.tuning.space import spread
+
+METHODS = ("lora", "lora_dropout", "hiddenkey", "bilora")
+"""Methods of a race whose user names none: plain LoRA and the controls of the four papers."""
+REFERENCE = "lora"
+ARMS = 12
+FACTORS = (1 / 3, 3.0)
+_SHARES = (0.25, 0.75)
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A method at some settings.
+
+    Attributes:
+        cell: trained on one cut of the rows.
+        variant: its label among the arms of its method.
+    """
+
+    cell: Cell
+    variant: str = "default"
+
+    @property
+    def name(self) -> str:
+        """The name in tables."""
+        method = self.cell.method
+        return method if self.variant == "default" else f"{method} / {self.variant}"
+
+    def on(self, resample: Resample) -> Cell:
+        """Return the cell on other cuts of the rows."""
+        return _copy(self.cell, resample=resample)
+
+    def but(self, label: str, config: Mapping[str, Any] | None = None, **training: Any) -> "Arm":
+        """Return the arm with other settings."""
+        place = f"arm {self.name!r}"
+        own = self.cell.config | dict(config or {})
+        cell = _copy(
+            self.cell,
+            config=registry.resolve_config(self.cell.method, own, place),
+            training=changed(self.cell.training, training, place),
+        )
+        return Arm(cell, label if self.variant == "default" else f"{self.variant}, {label}")
+
+
+def design(methods: Sequence[Arm], count: int) -> list[Arm]:
+    """Return the arms of a race: the given ones first, LoRA leading, then others in turn.
+
+    Args:
+        methods: methods at the settings around which arms are made.
+        count: number of arms wanted; fewer if the methods have no more settings.
+
+    Raises:
+        ConfigError: if there are fewer than two arms, or one of a method without training.
+    """
+    for arm in methods:
+        if not registry.get(arm.cell.method).trains:
+            raise ConfigError(
+                f"--methods {arm.cell.method}: it trains nothing, so there is nothing to advise; "
+                "name methods that train"
+            )
+    first = sorted(methods, key=lambda arm: arm.name != REFERENCE)
+    turns = zip_longest(*map(_settings, first))
+    arms = list(islice(filter(None, chain.from_iterable(turns)), count))
+    if len(arms) < 2:
+        raise ConfigError(f"--arms {count}: a race needs at least 2 arms; give a larger number")
+    return arms
+
+
+def _settings(arm: Arm) -> Iterator[Arm]:
+    """Yield the arms of a method, its own settings first."""
+    yield arm
+    method, own = registry.get(arm.cell.method), arm.cell
+    low, high = method.learning_rates
+    middle = own.training.learning_rate
+    for factor in FACTORS:
+        rate = float(f"{min(max(middle * factor, low), high):.1g}")
+        if rate != middle and (rate < middle) == (factor < 1):
+            yield arm.but(f"rate {rate:g}", learning_rate=rate)
+    space = dict(method.search_space())
+    ranks = [("rank", space.pop("rank"))] if "rank" in space else []
+    for name, drawn in (*ranks, *space.items()):
+        for value in _levels(drawn):
+            if name in own.config and value != own.config[name]:
+                shown = f"{value:.2g}" if isinstance(value, float) else str(value)
+                yield arm.but(f"{name} {shown}", {name: value})
+
+
+def _levels(drawn: BaseDistribution) -> tuple[Any, ...]:
+    if isinstance(drawn, CategoricalDistribution):
+        return tuple(drawn.choices)
+    values = [spread(drawn, share) for share in _SHARES]
+    rounded = [float(f"{value:.2g}") if isinstance(value, float) else value for value in values]
+    return tuple(dict.fromkeys(rounded))
+
+
+def _copy(cell: Cell, **changes: Any) -> Cell:
+    """Return a cell with other fields; a copy of the model would keep the cached hash."""
+    return Cell(**{name: getattr(cell, name) for name in Cell.model_fields} | changes)

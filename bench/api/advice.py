@@ -1,0 +1,286 @@
+"""The answer of `advise`: a card for the terminal, the same as plain data, and the runs."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from html import escape
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gapbench.bench.advice.blocks import seconds
+from gapbench.bench.advice.race import Departure, Rules, State
+from gapbench.bench.api.progress import span
+from gapbench.bench.api.results import Results
+from gapbench.bench.config.run import Cell
+from gapbench.bench.core.errors import StoreError
+from gapbench.bench.metrics.base import get as get_metric
+from gapbench.bench.store.record import Record, Status
+from gapbench.reports.document.model import Card, Measure
+from gapbench.reports.render import advice_page, card_text
+from gapbench.reports.render.files import put
+
+
+@dataclass(frozen=True)
+class Row:
+    """An arm in the race: means over the blocks that it took part in, on their validation rows.
+
+    Attributes:
+        settings: its config, and its optimiser settings.
+        gap: train minus validation score, sign flipped where lower is better.
+        cost: time of training and scoring as a multiple of plain LoRA's.
+        left_at: block after which it left, None if it is in the race.
+        why: why it left, "" if it did not.
+    """
+
+    arm: str
+    settings: Mapping[str, Any]
+    blocks: int
+    score: float | None
+    gap: float | None
+    ece: float | None
+    seconds: float | None
+    cost: float | None
+    left_at: int | None
+    why: str
+
+    @classmethod
+    def of(
+        cls,
+        arm: str,
+        cell: Cell,
+        records: Sequence[Record],
+        score: float | None,
+        cost: float | None,
+        gone: Departure | None,
+    ) -> "Row":
+        """Return the row of an arm with these records."""
+        ok = [record for record in records if record.status == Status.OK]
+        return cls(
+            arm=arm,
+            settings=cell.config | cell.training.model_dump(),
+            blocks=len(records),
+            score=score,
+            gap=_mean([record.generalization_gap for record in ok]),
+            ece=_mean([r.calibration.ece for r in ok if r.calibration is not None]),
+            seconds=_mean([seconds(record) for record in ok]),
+            cost=cost,
+            left_at=gone.block if gone else None,
+            why=gone.reason if gone else "",
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class Advice:
+    """What to use, and how sure that is.
+
+    Attributes:
+        suite, task, backbone, metric: what the answer is about.
+        state: the race.
+        rules: its rules.
+        reference: the arm of plain LoRA that the race found best.
+        rows: all arms, in the order of the design.
+        runs: number of runs of the race.
+        grid: number of runs of all arms on all planned blocks.
+        seconds: time of this call.
+        seconds_left: expected time of the planned blocks that are left.
+        final: whether the winner was scored on the test rows.
+        results: the runs on test rows.
+    """
+
+    suite: str
+    task: str
+    backbone: str
+    metric: str
+    state: State
+    rules: Rules
+    reference: str
+    rows: Sequence[Row]
+    runs: int
+    grid: int
+    seconds: float
+    seconds_left: float
+    final: bool
+    results: Results
+
+    @property
+    def winner(self) -> str:
+        """The advised arm, "" if there is none yet."""
+        return self.state.winner or ""
+
+    def __getitem__(self, arm: str) -> Row:
+        """Return the row of an arm.
+
+        Raises:
+            KeyError: if there is none.
+        """
+        return {row.arm: row for row in self.rows}[arm]
+
+    @property
+    def headline(self) -> str:
+        """What to use."""
+        if not self.state.left:
+            return "No arm is left: all failed or break a constraint."
+        if not self.winner:
+            return "The time ended before any comparison was possible."
+        gone = {departure.arm for departure in self.state.out}
+        if self.winner == self.rules.reference:
+            return f"Use {self.winner}: nothing was shown to be better."
+        if self.rules.reference not in gone:
+            return (
+                f"Use {self.winner}: the best of those that nothing beats. It was not shown to be "
+                f"better than {self.rules.reference}."
+            )
+        return f"Use {self.winner}: it is among the best, and {self.rules.reference} is beaten."
+
+    @property
+    def certainty(self) -> str:
+        """How sure that is, in words."""
+        state = self.state
+        if not self.winner:
+            return ""
+        sure = f"{1 - self.rules.alpha:.0%}"
+        bound = max(state.at_most, 0.0)
+        said = f"No other arm is better by more than {bound:.3f} {self.metric}, {sure} sure."
+        if state.decided:
+            return f"{said} That is within the {self.rules.margin:g} that matters: decided."
+        return f"{said} Undecided: {len(state.left)} arms are left."
+
+    @property
+    def changes(self) -> str:
+        """What would change the answer."""
+        state = self.state
+        if not self.winner:
+            return "run the same command again with more time, or with fewer arms"
+        if state.decided:
+            return "nothing that these rows can show; other rows, another backbone or more arms"
+        if state.futile:
+            return (
+                f"more rows: these tell differences of {state.resolvable:.3f} apart however often "
+                "they are cut again, and those of the arms left are smaller"
+            )
+        return (
+            f"about {span(self.seconds_left)} more would tell differences of "
+            f"{state.resolvable:.3f} apart, against {state.resolved:.3f} now; run the same command "
+            "again"
+        )
+
+    @property
+    def saved(self) -> float:
+        """Share of the runs of the full grid that were not needed so far."""
+        return 1 - self.runs / self.grid
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """All of it as plain data; unknown numbers are None."""
+        state = asdict(self.state)
+        bounds = {name: state[name] for name in ("at_most", "resolved", "resolvable")}
+        return {
+            "suite": self.suite,
+            "task": self.task,
+            "backbone": self.backbone,
+            "metric": self.metric,
+            "winner": self.winner,
+            "headline": self.headline,
+            "certainty": self.certainty,
+            "changes": self.changes,
+            "reference": self.reference,
+            "race": {name: state[name] for name in ("blocks", "left", "out", "decided", "futile")}
+            | {name: value if isfinite(value) else None for name, value in bounds.items()},
+            "rules": asdict(self.rules),
+            "arms": [dict(vars(row)) for row in self.rows],
+            "runs": self.runs,
+            "grid": self.grid,
+            "saved": self.saved,
+            "seconds": self.seconds,
+            "seconds_left": self.seconds_left,
+            "final": self.final,
+        }
+
+    @property
+    def card(self) -> Card:
+        """The answer of the race, on its validation rows."""
+        shown = list(dict.fromkeys([self.winner, self.reference])) if self.winner else []
+        first, second = (shown[0], shown[-1]) if shown else ("", "")
+        return Card(
+            about=f"{self.task} on {self.backbone}, race on validation rows",
+            headline=self.headline,
+            certainty=self.certainty,
+            heads=((first, "advised"), (second, "plain LoRA")),
+            measures=tuple(self._measures(first, second)) if len(shown) > 1 else (),
+            points={name: said for name, said in self._points() if said},
+        )
+
+    def write(self, folder: Path) -> Path:
+        """Write the page ``advice.html`` and ``advice.json``; return the page.
+
+        Raises:
+            StoreError: if they cannot be written.
+        """
+        cards = [self.card, *(self.results.verdict(tasks=self.task).cards if self.final else [])]
+        rows = [vars(row) | {"method": row.arm.partition(" / ")[0]} for row in self.rows]
+        page = advice_page.document(cards, rows, self.metric, self.winner, self.saved)
+        try:
+            put(folder / "advice.json", json.dumps(self.content, indent=1) + "\n")
+            advice_page.write(page, folder)
+        except OSError as error:
+            raise StoreError(f"{folder} cannot be written: {error.strerror}") from None
+        return folder / "advice.html"
+
+    def __repr__(self) -> str:
+        last = ""
+        if self.final:
+            last = "On the test rows, sealed until the race was over:\n"
+            last += repr(self.results.verdict(tasks=self.task))
+        elif self.winner:
+            last = "The test rows are still sealed: the time ended before the final runs.\n"
+        return card_text.text(self.card) + last
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{escape(repr(self))}</pre>"
+
+    def _measures(self, first: str, second: str) -> Iterator[Measure]:
+        own, other = self[first], self[second]
+        names = {
+            "score": self.metric,
+            "gap": "generalization gap",
+            "ece": "calibration error (ECE)",
+            "cost": "cost beside LoRA",
+        }
+        for attribute, name in names.items():
+            values = getattr(own, attribute), getattr(other, attribute)
+            if None not in values:
+                texts = [f"{value:.3f}" for value in values]
+                yield Measure(name, texts[0], texts[1], f"{values[0] - values[1]:+.3f}", "")
+
+    def _points(self) -> Iterator[tuple[str, str]]:
+        if self.winner:
+            yield "Settings", _settings(self[self.winner].settings)
+            ties = [name for name in self.state.left if name != self.winner]
+            yield "Ties", ", ".join(ties) or "none"
+        yield "Would change it", self.changes
+        yield (
+            "Race",
+            f"{len(self.rows)} arms, {self.state.blocks} blocks, {self.runs} runs instead of "
+            f"{self.grid} ({self.saved:.0%} saved), {span(self.seconds)} in this call",
+        )
+        gone = [f"{each.arm} at block {each.block}: {each.reason}" for each in self.state.out]
+        yield "Left the race", "; ".join(gone)
+
+
+def score_of(loss: float | None, metric: str) -> float | None:
+    """Return a mean loss of the race as a score."""
+    if loss is None:
+        return None
+    return -loss if get_metric(metric).higher_is_better else loss
+
+
+def _settings(settings: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

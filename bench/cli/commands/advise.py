@@ -1,0 +1,112 @@
+"""Race methods and settings on your rows, and say which to use."""
+
+import argparse
+import json
+from pathlib import Path
+
+from gapbench.bench.cli import arguments
+from gapbench.bench.cli.argument_types import difference, duration, multiple, names, positive
+from gapbench.bench.cli.command import given
+
+EXAMPLE = "gapbench advise --data train.csv --text review --label stars --budget 45m"
+ORDER = 25
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what can be typed after the name."""
+    parser.add_argument(
+        "suite", metavar="SUITE", nargs="?", help="a suite instead of own rows: a name or a file"
+    )
+    parser.add_argument("--tasks", type=names, metavar="A", help="the task of the suite")
+    _rows(parser)
+    _race(parser)
+    parser.add_argument(
+        "--backbone",
+        metavar="ID|DIR",
+        help="model to train: built-in, a folder, or owner/name@revision (default: the built-in "
+        "one that fits the task, or the suite's)",
+    )
+    parser.add_argument(
+        "--export", type=Path, metavar="DIR", help="write the adapter of the winner to this folder"
+    )
+    arguments.results(parser)
+    arguments.device(parser)
+    arguments.workers(parser)
+    arguments.offline(parser)
+    arguments.json(parser)
+
+
+def _rows(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FILE",
+        help="your rows: .csv, .tsv, .jsonl or .parquet; with SUITE, the folder of its data",
+    )
+    parser.add_argument(
+        "--test", type=Path, metavar="FILE", help="rows to test on (default: a fifth of --data)"
+    )
+    parser.add_argument("--text", type=names, metavar="A,B", help="columns that the model reads")
+    predicted = parser.add_mutually_exclusive_group()
+    predicted.add_argument("--label", metavar="COLUMN", help="class or value to predict")
+    predicted.add_argument("--target", metavar="COLUMN", help="text to generate")
+    parser.add_argument(
+        "--kind", metavar="KIND", help="kind of task (default: inferred from the label)"
+    )
+    parser.add_argument(
+        "--group", metavar="COLUMN", help="keep rows with equal values in this column together"
+    )
+
+
+def _race(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--budget",
+        type=duration,
+        metavar="TIME",
+        help="time until the answer, such as 45m or 2h (default: until the race is over)",
+    )
+    parser.add_argument(
+        "--methods",
+        type=names,
+        metavar="A,B",
+        help="methods to race (default: lora, lora_dropout, hiddenkey, bilora; or the suite's)",
+    )
+    parser.add_argument(
+        "--arms",
+        type=positive,
+        default=12,
+        metavar="N",
+        help="number of combinations of method and settings (default: 12)",
+    )
+    parser.add_argument(
+        "--matters",
+        type=difference,
+        metavar="X",
+        help="least difference in score that matters (default: 1 %% of the best possible)",
+    )
+    parser.add_argument(
+        "--at-most-cost", type=multiple, metavar="3x", help="largest cost of a run, beside LoRA's"
+    )
+    parser.add_argument(
+        "--at-most-ece", type=difference, metavar="X", help="largest calibration error"
+    )
+    parser.add_argument(
+        "--at-most-seconds", type=difference, metavar="S", help="largest time of a run"
+    )
+
+
+def main(options: argparse.Namespace) -> int:
+    """Race, and print the answer."""
+    from gapbench.bench.api.advise import advise
+    from gapbench.bench.core.errors import ConfigError
+
+    if options.suite is None and (options.data is None or options.text is None):
+        raise ConfigError("give --data FILE, --text and --label for own rows, or a SUITE")
+    if options.suite is not None and options.text is not None:
+        raise ConfigError(f"{options.suite}: a suite has its own texts; leave out --text")
+    own = options.suite is None
+    source = options.data if own else options.suite
+    data = None if own else options.data
+    advice = advise(source, data=data, **given(options, "suite", "data"), command=options.words)
+    print(json.dumps(advice.content) if options.json else advice)
+    return advice.results.outcome.code

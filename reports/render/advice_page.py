@@ -1,0 +1,79 @@
+"""The page of `gapbench advise`: the card of the race, that of the test rows, and the race."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gapbench.reports.document.model import Card, Column, Document, Row, Section, Table, Text, Value
+from gapbench.reports.figures.race import race
+from gapbench.reports.figures.theme import colour
+from gapbench.reports.prose.glossary import GLOSSARY
+from gapbench.reports.render import figure_files, html
+
+_COLUMNS = {
+    "blocks": Column("blocks", "that it took part in", best="high"),
+    "score": Column("score", "mean on validation rows of these blocks"),
+    "gap": Column("gap", "train minus validation score"),
+    "ece": Column("ECE", "on validation rows"),
+    "cost": Column("cost", "time of training and scoring beside plain LoRA"),
+    "why": Column("why it left", kind="text"),
+}
+
+
+def document(
+    cards: Sequence[Card],
+    rows: Sequence[Mapping[str, Any]],
+    metric: str,
+    winner: str,
+    saved: float,
+) -> Document:
+    """Return the page.
+
+    Args:
+        cards: the answer of the race, then that on the test rows if there is one.
+        rows: arms with their means, as `reports.figures.race.race` takes them.
+        metric: metric of the scores.
+        winner: the advised arm, "" if there is none.
+        saved: share of the runs of the full grid that were not needed.
+    """
+    table = Table(
+        f"Arms of the race; scores are {metric}",
+        "arm",
+        tuple(_COLUMNS.values()),
+        tuple(
+            Row(
+                row["arm"],
+                tuple(_value(row[name], _COLUMNS[name]) for name in _COLUMNS),
+                colour(row["method"]),
+            )
+            for row in rows
+        ),
+    )
+    said = f"The race needed {1 - saved:.0%} of the runs of all arms on all planned blocks."
+    return Document(
+        title=f"Advice: {cards[0].about}",
+        subtitle=cards[0].headline,
+        sections=(
+            Section("answer", "Answer", tuple(cards)),
+            Section("race", "Race", (Text(said), race(rows, metric, winner), table)),
+        ),
+        glossary=GLOSSARY,
+    )
+
+
+def write(page: Document, folder: Path) -> None:
+    """Write ``advice.html``, and its figure to ``figures``.
+
+    Raises:
+        OSError: if a file cannot be written.
+    """
+    html.write(page, folder / "advice.html")
+    figure_files.write(page, folder / "figures")
+
+
+def _value(value: Any, column: Column) -> Value:
+    if column.kind == "text":
+        return Value(str(value))
+    return (
+        Value("") if value is None else Value(f"{value:.3f}".rstrip("0").rstrip("."), float(value))
+    )

@@ -1,0 +1,196 @@
+"""`advise` from rows to an answer: on a suite, on own rows, resumed, and on bad input."""
+
+import csv
+import json
+import random
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import gapbench
+from gapbench.bench.api import advising
+from gapbench.bench.experiment import scaffold
+from gapbench.bench.store.record import Record
+from gapbench.bench.store.store import Store
+from tests.support.small_suite import PROCESSES, SmallSuite, call, make, run_command
+
+Capture = pytest.CaptureFixture[str]
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+ARMS = ["--arms", "3"]
+
+
+@pytest.fixture
+def small(
+    tmp_path: Path, make_backbone: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> SmallSuite:
+    """A suite of a method that trains and one that does not."""
+    monkeypatch.setattr(advising, "SEEDS", 2)
+    return make(tmp_path / "small", make_backbone("bert"), methods=["majority", "lora", "head"])
+
+
+@pytest.fixture
+def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file of 100 rows, whose runs take few steps."""
+    monkeypatch.setattr(scaffold, "UPDATES", {"tiny": 5, "other": 5})
+    monkeypatch.setattr(advising, "SEEDS", 2)
+    draw = random.Random(0)  # noqa: S311 - not for secrets
+    path = tmp_path / "my reviews.csv"
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["review", "stars"])
+        for _ in range(100):
+            words = draw.choices(["the", "cat", "dog", "red"], k=6)
+            table.writerow([" ".join(words), "yes" if "cat" in words else "no"])
+    return path
+
+
+def advised(source: object, **given: object) -> gapbench.Advice:
+    """Call `advise` with few arms and blocks."""
+    return gapbench.advise(
+        source, **{"arms": 3, "folds": 2, "repeats": 2, "progress": False, **given}
+    )
+
+
+def records(folder: Path) -> list[Record]:
+    """Return the records of a results folder."""
+    return [each for each in Store(folder).records() if isinstance(each, Record)]
+
+
+def test_a_suite_ends_with_a_winner_scored_on_sealed_rows(small: SmallSuite) -> None:
+    """The race never sees the test rows; the final runs have seeds that no block had."""
+    advice = advised(small.path, data=small.data, results=small.results)
+    assert advice.final
+    assert advice.winner in {row.arm for row in advice.rows}
+    assert [row.arm for row in advice.rows][:2] == ["lora", "head"]
+    raced = records(small.results / "race")
+    assert len(raced) == advice.runs <= advice.grid == 12
+    assert all("test" not in each.splits for each in raced)
+    assert {each.seed for each in raced} <= set(range(4))
+    final = records(small.results)
+    assert {each.seed for each in final} == {4, 5}
+    assert all("test" in each.splits for each in final)
+    assert "On the test rows" in repr(advice)
+    assert advice.winner in repr(advice)
+    page = (small.results / "advice.html").read_text()
+    assert all(f">{row.arm}</th>" in page for row in advice.rows)
+    assert advice.headline in page
+    stored = json.loads((small.results / "advice.json").read_text())
+    assert stored == json.loads(json.dumps(advice.content))
+
+
+def test_the_same_call_again_trains_nothing(small: SmallSuite) -> None:
+    """What is stored decides: the answer is the same and no record changes."""
+    first = advised(small.path, data=small.data, results=small.results)
+    before = {p: p.read_bytes() for p in small.results.rglob("seed-*.json")}
+    second = advised(small.path, data=small.data, results=small.results)
+    assert {p: p.read_bytes() for p in small.results.rglob("seed-*.json")} == before
+    assert (second.winner, second.state) == (first.winner, first.state)
+
+
+def test_time_that_ends_first_gives_an_unfinished_answer(
+    small: SmallSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The test rows stay sealed, and the answer says what more time would do."""
+    monkeypatch.setattr(advising.Course, "final", lambda *_: advising.Outcome())
+    advice = advised(small.path, data=small.data, results=small.results)
+    assert not advice.final
+    assert "test rows are still sealed" in repr(advice)
+    assert not records(small.results)
+    monkeypatch.undo()
+    monkeypatch.setattr(advising, "SEEDS", 2)
+    assert advised(small.path, data=small.data, results=small.results).final
+
+
+def test_own_rows_as_a_file_and_as_a_frame(
+    rows: Path, tmp_path: Path, make_backbone: Callable[[str], Path]
+) -> None:
+    """Both are read alike; the adapter of the winner is written where it is wanted."""
+    given = {"text": "review", "label": "stars", "backbone": make_backbone("bert")}
+    given |= {"methods": "lora", "precision": "fp32"}
+    of_file = advised(rows, results=tmp_path / "one", export=tmp_path / "adapter", **given)
+    assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
+    assert of_file.task == "my_reviews"
+    assert of_file.final
+    of_frame = advised(pd.read_csv(rows), results=tmp_path / "two", **given)
+    assert of_frame.task == "rows"
+    assert [row.arm for row in of_frame.rows] == [row.arm for row in of_file.rows]
+
+
+def test_the_command_prints_the_card_or_json(small: SmallSuite, capsys: Capture) -> None:
+    """Both hold the winner."""
+    words = ["advise", small.path, "--data", small.data, "--results", small.results, *ARMS]
+    printed = call(capsys, *words)
+    assert printed.code == 0, printed.err
+    assert "ANSWER: animals" in printed.out
+    content = call(capsys, *words, "--json").json
+    assert content["winner"] in printed.out
+    assert len(content["arms"]) == 3
+    assert content["final"] is True
+
+
+def test_a_killed_call_resumes_to_the_same_answer(
+    small: SmallSuite, tmp_path: Path, capsys: Capture
+) -> None:
+    """After kill -9 the same command ends as if it had never been killed."""
+    words = ["advise", small.path, "--data", small.data, *ARMS, "--matters", "0.2", "--json"]
+    cut = (tmp_path / "out", *words, "--results", small.results)
+    process = PROCESSES.Process(target=run_command, args=cut)
+    process.start()
+    while not records(small.results / "race"):
+        assert process.is_alive()
+    process.kill()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    resumed = call(capsys, *words, "--results", small.results).json
+    whole = call(capsys, *words, "--results", tmp_path / "whole").json
+    # Measured times differ between calls, and so may which of equal arms is the cheapest.
+    for name in ("blocks", "left", "out", "resolved"):
+        assert resumed["race"][name] == whole["race"][name]
+    assert [a["score"] for a in resumed["arms"]] == [a["score"] for a in whole["arms"]]
+
+
+def bad(path: Path, frame: pd.DataFrame) -> Path:
+    """Write a file of rows."""
+    frame.to_csv(path, index=False)
+    return path
+
+
+TEXTS = [f"text {number}" for number in range(80)]
+TWO = ["a", "b"] * 40
+
+
+@pytest.mark.parametrize(
+    ("frame", "words", "said"),
+    [
+        ({"t": TEXTS, "y": TWO}, ["--label", "z"], "no column 'z'"),
+        ({"t": TEXTS, "y": ["a"] * 80}, ["--label", "y"], "only 'a'; give at least two classes"),
+        ({"t": TEXTS[:20], "y": TWO[:20]}, ["--label", "y"], "20 rows; fewer than 50"),
+        ({"t": [""] * 60 + TEXTS[:20], "y": TWO}, ["--label", "y"], "no text in 60 of 80 rows"),
+        ({"t": TEXTS, "y": TWO}, ["--label", "y", "--budget", "1s"], "--budget"),
+        ({"t": TEXTS, "y": TWO}, [], "one of --label and --target"),
+        ({"t": TEXTS, "y": TWO}, ["--label", "y", "--methods", "nothing"], "nothing"),
+    ],
+)
+def test_bad_input_gets_one_clear_line(
+    frame: dict[str, list[str]], words: list[str], said: str, tmp_path: Path, capsys: Capture
+) -> None:
+    """Nothing is trained, and the message names what is wrong."""
+    path = bad(tmp_path / "rows.csv", pd.DataFrame(frame))
+    answer = call(
+        capsys, "advise", "--data", path, "--text", "t", *words, "--results", tmp_path / "r"
+    )
+    assert answer.code == 2
+    last = answer.err.strip().splitlines()[-1]
+    assert last.startswith("gapbench: error: ")
+    assert said in last
+    assert not records(tmp_path / "r" / "race")
+
+
+def test_what_is_missing_is_said(capsys: Capture) -> None:
+    """Neither rows nor a suite."""
+    assert "SUITE" in call(capsys, "advise", "--budget", "10m").err
+    assert call(capsys, "advise").code == 2

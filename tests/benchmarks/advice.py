@@ -1,0 +1,199 @@
+"""Does the race of `gapbench advise` keep the best arm, and what does it save? By simulation.
+
+Errors of 0 and 1 are drawn from a probit model whose true error rates are known. An item is hard
+for all arms, and for some more than for others; every training of an arm on a block is better or
+worse as a whole, by its seed and its training set. `docs/advice.md` prints what this prints, and
+`tests/advice/test_race.py` runs a short form.
+
+    python -m tests.benchmarks.advice --races 1000
+"""
+
+import argparse
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from gapbench.bench.advice.race import Block, Rules, State, race
+
+Floats = NDArray[np.float64]
+
+ARMS = 12
+MARGIN = 0.01
+FOLDS, REPEATS = 5, 4
+REFERENCE = "arm 0"
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class World:
+    """What varies in a simulated race, on the scale of a probit model whose noise is 1.
+
+    Attributes:
+        rates: draws the true error rates of the arms, the reference's first.
+        items: rows without the sealed test part.
+        hard: spread of the difficulty of items, the same for all arms.
+        own: spread of what an item adds for a single arm, in every block.
+        blocks: spread of what a training on a block adds; of arms that differ, the largest.
+        uneven: whether arms differ in that spread, up to `blocks`.
+    """
+
+    rates: Callable[[np.random.Generator], Floats]
+    items: int
+    hard: float = 2.0
+    own: float = 0.7
+    blocks: float = 0.1
+    uneven: bool = False
+
+    def draw(self, rng: np.random.Generator) -> tuple[Floats, list[Block]]:
+        """Return the true error rates, and the results of all arms on all blocks."""
+        truth = self.rates(rng)
+        spreads = self.blocks * (rng.uniform(0, 1, len(truth)) if self.uneven else 1.0)
+        total = np.sqrt(1 + self.hard**2 + self.own**2 + np.square(spreads))
+        level = ndtri(truth) * total
+        item = level[:, None] + self.hard * rng.normal(size=self.items)
+        item = item + self.own * rng.normal(size=(len(truth), self.items))
+        seconds = {f"arm {arm}": float(rng.uniform(1, 3)) for arm in range(1, len(truth))}
+        seconds[REFERENCE] = 1.0
+        blocks = []
+        for _ in range(REPEATS):
+            for fold in np.array_split(rng.permutation(self.items), FOLDS):
+                shift = spreads * rng.normal(size=len(truth))
+                noise = rng.normal(size=(len(truth), len(fold)))
+                wrong = (item[:, fold] + shift[:, None] + noise > 0).astype(np.float64)
+                losses = {f"arm {arm}": row for arm, row in enumerate(wrong)}
+                blocks.append(Block(fold, losses, seconds=seconds))
+        return truth, blocks
+
+
+def equal(rng: np.random.Generator) -> Floats:  # noqa: ARG001
+    """All arms are equal."""
+    return np.full(ARMS, 0.15)
+
+
+def grid(rng: np.random.Generator) -> Floats:
+    """Four methods at three learning rates each, of which one is right and the others are not."""
+    methods = 0.15 + rng.normal(0, 0.01, 4)
+    wrong = np.stack([[0.0, rng.uniform(0.01, 0.06), rng.uniform(0.04, 0.25)] for _ in range(4)])
+    return rng.permuted(methods[:, None] + wrong, axis=1).ravel()
+
+
+def ladder(rng: np.random.Generator) -> Floats:
+    """Every arm is a little worse than the one before; half of them are within 0.03."""
+    return rng.permutation(0.15 + 0.06 * np.linspace(0, 1, ARMS))
+
+
+def hair(rng: np.random.Generator) -> Floats:
+    """One arm is better than all others, but by 0.002 only."""
+    return rng.permutation(np.where(np.arange(ARMS) == 0, 0.148, 0.15))
+
+
+def one_good(rng: np.random.Generator) -> Floats:
+    """One arm is better than all others by 0.03."""
+    return rng.permutation(np.where(np.arange(ARMS) == 0, 0.12, 0.15))
+
+
+WORLDS = {
+    "null, 240 rows": World(equal, 240),
+    "null, 2000 rows": World(equal, 2000),
+    "null, uneven blocks, 1000 rows": World(equal, 1000, blocks=0.4, uneven=True),
+    "grid, 240 rows": World(grid, 240),
+    "grid, 1000 rows": World(grid, 1000),
+    "grid, 4000 rows": World(grid, 4000),
+    "grid, large block effects, 1000 rows": World(grid, 1000, blocks=0.3),
+    "grid, uneven blocks, 1000 rows": World(grid, 1000, blocks=0.4, uneven=True),
+    "ladder, 1000 rows": World(ladder, 1000),
+    "one arm better by 0.002, 1000 rows": World(hair, 1000, blocks=0.4, uneven=True),
+    "one good arm, 1000 rows": World(one_good, 1000),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one race.
+
+    Attributes:
+        dropped: whether the best arm was dropped.
+        regret: true loss of the winner above that of the best arm.
+        stated: upper bound on it that the race states.
+        decided: whether the race ended before its blocks did.
+        saved: share of the runs of the full grid that were not needed.
+        claim: whether the reference was beaten.
+        full: regret of the arm with the best mean in the full grid.
+    """
+
+    dropped: bool
+    regret: float
+    stated: float
+    decided: bool
+    saved: float
+    claim: bool
+    full: float
+
+
+def one(rng: np.random.Generator, world: World) -> Outcome:
+    """Draw a race and judge it."""
+    truth, blocks = world.draw(rng)
+    arms = [f"arm {arm}" for arm in range(len(truth))]
+    state = race(arms, blocks, Rules(MARGIN, FOLDS, REFERENCE, REPEATS))
+    tops = [arm for arm, rate in zip(arms, truth, strict=True) if rate == truth.min()]
+    gone = {departure.arm for departure in state.out}
+    assert state.winner is not None
+    return Outcome(
+        dropped=gone.issuperset(tops),
+        regret=float(truth[arms.index(state.winner)] - truth.min()),
+        stated=state.at_most,
+        decided=state.decided,
+        saved=1 - runs_of(state) / (len(arms) * len(blocks)),
+        claim=REFERENCE in gone,
+        full=float(truth[_best(arms, blocks)] - truth.min()),
+    )
+
+
+def _best(arms: list[str], blocks: list[Block]) -> int:
+    """Return the arm with the best mean after all blocks, the answer of the full grid."""
+    return int(np.argmin([np.concatenate([b.losses[arm] for b in blocks]).mean() for arm in arms]))
+
+
+def runs_of(state: State) -> int:
+    """Return the number of runs that a race needed."""
+    return len(state.left) * state.blocks + sum(departure.block for departure in state.out)
+
+
+def table(races: int, seed: int = 20261128) -> Iterator[str]:
+    """Yield the rows of the table of the documentation."""
+    yield (
+        "| world | best arm dropped | regret at most the margin | of the full grid "
+        "| regret at most as stated | decided | runs saved, median | LoRA beaten |"
+    )
+    yield "| --- " * 8 + "|"
+    for number, (name, world) in enumerate(WORLDS.items()):
+        rng = np.random.default_rng([seed, number])
+        found = [one(rng, world) for _ in range(races)]
+        shares = [
+            np.mean([each.dropped for each in found]),
+            np.mean([each.regret <= MARGIN + _ROUNDING for each in found]),
+            np.mean([each.full <= MARGIN + _ROUNDING for each in found]),
+            np.mean([each.regret <= max(each.stated, MARGIN) + _ROUNDING for each in found]),
+            np.mean([each.decided for each in found]),
+            np.median([each.saved for each in found]),
+            np.mean([each.claim for each in found]),
+        ]
+        yield f"| {name} | " + " | ".join(f"{share:.1%}" for share in shares) + " |"
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--races", type=int, default=1000)
+    begun = time.monotonic()
+    for row in table(parser.parse_args().races):
+        print(row, flush=True)
+    print(f"{time.monotonic() - begun:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
