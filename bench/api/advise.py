@@ -13,7 +13,7 @@ from gapbench.bench.api.choices import CHECKPOINT_MINUTES, IDLE_THREADS
 if TYPE_CHECKING:
     import pandas as pd
 
-    from gapbench.bench.api.advice import Advice
+    from gapbench.bench.api.advising.answer import Advice
     from gapbench.bench.experiment.schema import SuiteLike
 
 
@@ -93,6 +93,6 @@ def advise(
     """
     given = locals()
     os.environ.setdefault(*IDLE_THREADS)
-    from gapbench.bench.api.advising import advised
+    from gapbench.bench.api.advising.start import advised
 
     return advised(given | {"checkpoint_minutes": CHECKPOINT_MINUTES})

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
         TrainState,
     )
     from gapbench.bench.adaptation.registry import register
-    from gapbench.bench.api.advice import Advice
     from gapbench.bench.api.advise import advise
+    from gapbench.bench.api.advising.answer import Advice
     from gapbench.bench.api.calls import check, plan, run, tune
     from gapbench.bench.api.outcome import Outcome
     from gapbench.bench.api.results import Results, load
@@ -95,7 +95,7 @@ _HOMES = {
         *("DataPartition", "Method", "MethodConfig", "Phase", "StepReport", "TrainState"),
     ),
     "adaptation.registry": ("register",),
-    "api.advice": ("Advice",),
+    "api.advising.answer": ("Advice",),
     "api.advise": ("advise",),
     "api.calls": ("check", "plan", "run", "tune"),
     "api.outcome": ("Outcome",),

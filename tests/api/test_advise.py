@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 import gapbench
-from gapbench.bench.api import advising
+from gapbench.bench.api.advising import course
 from gapbench.bench.experiment import scaffold
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store
@@ -28,7 +28,7 @@ def small(
     tmp_path: Path, make_backbone: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> SmallSuite:
     """A suite of a method that trains and one that does not."""
-    monkeypatch.setattr(advising, "SEEDS", 2)
+    monkeypatch.setattr(course, "SEEDS", 2)
     return make(tmp_path / "small", make_backbone("bert"), methods=["majority", "lora", "head"])
 
 
@@ -36,7 +36,7 @@ def small(
 def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file of 100 rows, whose runs take few steps."""
     monkeypatch.setattr(scaffold, "UPDATES", {"tiny": 5, "other": 5})
-    monkeypatch.setattr(advising, "SEEDS", 2)
+    monkeypatch.setattr(course, "SEEDS", 2)
     draw = random.Random(0)  # noqa: S311 - not for secrets
     path = tmp_path / "my reviews.csv"
     with path.open("w", newline="") as file:
@@ -95,13 +95,13 @@ def test_time_that_ends_first_gives_an_unfinished_answer(
     small: SmallSuite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The test rows stay sealed, and the answer says what more time would do."""
-    monkeypatch.setattr(advising.Course, "final", lambda *_: advising.Outcome())
+    monkeypatch.setattr(course.Course, "final", lambda *_: course.Outcome())
     advice = advised(small.path, data=small.data, results=small.results)
     assert not advice.final
     assert "test rows are still sealed" in repr(advice)
     assert not records(small.results)
     monkeypatch.undo()
-    monkeypatch.setattr(advising, "SEEDS", 2)
+    monkeypatch.setattr(course, "SEEDS", 2)
     assert advised(small.path, data=small.data, results=small.results).final
 
 

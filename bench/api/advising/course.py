@@ -1,87 +1,31 @@
-"""The work of `advise`: arms, a race block by block, and final runs on the sealed test rows."""
+"""The course of a race: block by block within the time, then final runs on the sealed test rows."""
 
 import math
-import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import pandas as pd
-
-from gapbench.bench.adaptation import registry
 from gapbench.bench.advice import arms as arms_of
-from gapbench.bench.advice.arms import Arm, design
+from gapbench.bench.advice.arms import Arm
 from gapbench.bench.advice.blocks import Reader, raced_metric
 from gapbench.bench.advice.race import FIRST, Rules, State, race, relative_cost
-from gapbench.bench.api.advice import Advice, Row, score_of
-from gapbench.bench.api.advise import advise
-from gapbench.bench.api.choices import check_above_zero, names
+from gapbench.bench.api.advising.answer import Advice, Row, score_of
 from gapbench.bench.api.outcome import Outcome
 from gapbench.bench.api.progress import say, span
 from gapbench.bench.api.results import Results
 from gapbench.bench.api.training import Work, train
-from gapbench.bench.config.run import Folds, Run
-from gapbench.bench.core.errors import ConfigError, DataError, MergeError, StoreError
+from gapbench.bench.config.run import Run
+from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.process import choose_device
-from gapbench.bench.data import readers
 from gapbench.bench.execution.calibration import calibrate
 from gapbench.bench.execution.cost_model import Costs, cost_key
-from gapbench.bench.execution.export import export
-from gapbench.bench.experiment import scaffold
 from gapbench.bench.experiment.suite import PlannedRun
-from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.store.store import store_at
 
-FEWEST_ROWS = 50
-MATTERS = 0.01
-"""Difference that matters if the user names none, as a share of the best possible score."""
 SEEDS = 5
 """Final runs of each arm, with seeds that no block had."""
-RACE = "race"
 _POLL_S = 1.0
-
-
-def advised(given: Mapping[str, Any]) -> Advice:
-    """Do the work of a call of `advise`."""
-    check_above_zero(given, "arms", "folds", "repeats")
-    check_above_zero(
-        given, "budget", "matters", "at_most_cost", "at_most_ece", "at_most_seconds", whole=False
-    )
-    began = time.monotonic()
-    work = _work(given)
-    course = _course(work, given, began)
-    course.forecast()
-    ended = list[State]()
-
-    def do(told: Work) -> Outcome:
-        course.work = told
-        state, raced = course.race()
-        ended.append(state)
-        final = course.final(state) if state.winner is not None else Outcome()
-        return final if final.runs else raced
-
-    results, settings = work.recorded(do), work.settings
-    advice = course.advice(ended[0], results)
-    page = advice.write(settings.results)
-    say(f"page: {page}", progress=work.progress)
-    if given["export"] is not None and advice.final:
-        best = course.arm(advice.winner)
-        run = Run(best.on("fixed"), course.seeds[0])
-        try:
-            exported = export(
-                store_at(settings.results),
-                run.hash,
-                settings.sources,
-                settings.device,
-                Path(given["export"]),
-            )
-        except (MergeError, StoreError) as error:  # the answer stands without an adapter
-            say(f"no adapter: {error}")
-        else:
-            say(repr(exported), progress=work.progress)
-    return advice
 
 
 @dataclass
@@ -297,116 +241,3 @@ class Course:
         lines.append(f"block {state.blocks}: {len(state.left)} arms left, best {state.left[0]}")
         for line in lines if state.left else lines[:-1]:
             say(line, progress=self.work.progress)
-
-
-def _work(given: Mapping[str, Any]) -> Work:
-    """Return the call with one cell for each method, on one task and backbone."""
-    chosen = dict(given)
-    if given["text"] is not None:
-        chosen["source"] = _own_suite(given)
-        chosen["methods"] = chosen["backbone"] = chosen["tasks"] = chosen["data"] = None
-    elif isinstance(given["source"], pd.DataFrame) or given["label"] or given["target"]:
-        raise ConfigError("text: name the columns that the model reads")
-    chosen |= {"suite": chosen.pop("source"), "seeds": None, "stack": None, "retry": None}
-    chosen["time_budget"] = given["budget"]
-    work = Work.of(advise, chosen)
-    methods = dict.fromkeys(each.run.cell for each in work.wanted.planned)
-    tasks = {cell.task.name for cell in methods}
-    places = {cell.backbone.name for cell in methods}
-    if len(tasks) > 1 or len(places) > 1:
-        raise ConfigError(
-            f"suite {work.wanted.suite.name!r} has tasks {', '.join(sorted(tasks))} on backbones "
-            f"{', '.join(sorted(places))}; pick one of each with --tasks and --backbone"
-        )
-    return work
-
-
-def _own_suite(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the suite of a user's own rows.
-
-    Raises:
-        ConfigError, DataError: if the rows cannot be advised on.
-    """
-    if (given["label"] is None) == (given["target"] is None):
-        raise ConfigError("give one of --label and --target: the column to predict or to generate")
-    columns = scaffold.Columns(
-        text=names("text", given["text"]),
-        label=given["target"] or given["label"],
-        option="target" if given["target"] else "label",
-        kind=given["kind"],
-        group=given["group"],
-    )
-    train = _file(given["source"], Path(given["results"]))
-    test = None if given["test"] is None else Path(given["test"])
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", train.stem).lstrip("_.-") or "rows"
-    found = scaffold.infer(Path.cwd() / f"{name}.yaml", train, test, columns)
-    rows = sum(found.sizes.values())
-    if rows < FEWEST_ROWS:
-        raise DataError(
-            f"{train}: {rows} rows; fewer than {FEWEST_ROWS} tell no settings apart, so there is "
-            "nothing to advise; give more rows, or train plain LoRA with its defaults"
-        )
-    _refuse_empty(train, columns.text)
-    say(found.look, progress=given["progress"])
-    backbone = None if given["backbone"] is None else str(given["backbone"])
-    wanted = names("methods", given["methods"]) or arms_of.METHODS
-    return scaffold.suite_settings(found, backbone) | {
-        "tasks": [found.task],
-        "methods": list(dict.fromkeys([arms_of.REFERENCE, *wanted])),
-    }
-
-
-def _file(source: Any, results: Path) -> Path:
-    """Return the file of rows; a data frame is written to the results folder."""
-    if not isinstance(source, pd.DataFrame):
-        return Path(source)
-    path = store_at(results).root / "rows.parquet"
-    source.to_parquet(path, index=False)
-    return path
-
-
-def _refuse_empty(path: Path, columns: Sequence[str]) -> None:
-    """Refuse a file in which half of the texts or more are empty.
-
-    Raises:
-        DataError: naming the column.
-    """
-    table = readers.read(path, columns)
-    for name in columns:
-        empty = [row for row, value in enumerate(table[name]) if not str(value or "").strip()]
-        if 2 * len(empty) >= len(table[name]):
-            raise DataError(
-                f"{path}: column {name!r} has no text in {len(empty)} of {len(table[name])} rows, "
-                f"first in row {empty[0]}; name another column with --text, or remove these rows"
-            )
-
-
-def _course(work: Work, given: Mapping[str, Any], began: float) -> Course:
-    """Lay out the race."""
-    cells = {each.run.cell: each.variant for each in work.wanted.planned}
-    named = [Arm(cell, variant) for cell, variant in cells.items()]
-    if given["methods"] is None:  # a suite may hold rows that train nothing
-        named = [arm for arm in named if registry.get(arm.cell.method).trains]
-    arms = design(named, given["arms"])
-    task = arms[0].cell.task
-    metric = get_metric(raced_metric(task))
-    best = metric.range[1] if metric.higher_is_better else math.inf
-    margin = given["matters"] or MATTERS * best
-    if math.isinf(margin):
-        raise ConfigError(
-            f"--matters: metric {metric.name!r} of task {task.name!r} has no best score, so the "
-            "least difference that matters must be given"
-        )
-    rules = Rules(
-        margin=margin,
-        folds=given["folds"],
-        reference=arms[0].name,
-        repeats=given["repeats"],
-        most_cost=given["at_most_cost"],
-        most_seconds=given["at_most_seconds"],
-        most_ece=given["at_most_ece"],
-    )
-    store = store_at(work.settings.results / RACE)
-    reader = Reader(store, arms, Folds(folds=given["folds"]))
-    ends = math.inf if given["budget"] is None else began + given["budget"]
-    return Course(work, reader, rules, ends, began)

@@ -1,0 +1,78 @@
+"""Own rows as the suite of a race, or the reason why they cannot be advised on."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gapbench.bench.advice import arms as arms_of
+from gapbench.bench.api.choices import names
+from gapbench.bench.api.progress import say
+from gapbench.bench.core.errors import ConfigError, DataError
+from gapbench.bench.data import readers
+from gapbench.bench.experiment import scaffold
+from gapbench.bench.store.store import store_at
+
+FEWEST_ROWS = 50
+
+
+def own_suite(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the suite of a user's own rows.
+
+    Raises:
+        ConfigError, DataError: if the rows cannot be advised on.
+    """
+    if (given["label"] is None) == (given["target"] is None):
+        raise ConfigError("give one of --label and --target: the column to predict or to generate")
+    columns = scaffold.Columns(
+        text=names("text", given["text"]),
+        label=given["target"] or given["label"],
+        option="target" if given["target"] else "label",
+        kind=given["kind"],
+        group=given["group"],
+    )
+    train = _file(given["source"], Path(given["results"]))
+    test = None if given["test"] is None else Path(given["test"])
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "_", train.stem).lstrip("_.-") or "rows"
+    found = scaffold.infer(Path.cwd() / f"{name}.yaml", train, test, columns)
+    rows = sum(found.sizes.values())
+    if rows < FEWEST_ROWS:
+        raise DataError(
+            f"{train}: {rows} rows; fewer than {FEWEST_ROWS} tell no settings apart, so there is "
+            "nothing to advise; give more rows, or train plain LoRA with its defaults"
+        )
+    _refuse_empty(train, columns.text)
+    say(found.look, progress=given["progress"])
+    backbone = None if given["backbone"] is None else str(given["backbone"])
+    wanted = names("methods", given["methods"]) or arms_of.METHODS
+    return scaffold.suite_settings(found, backbone) | {
+        "tasks": [found.task],
+        "methods": list(dict.fromkeys([arms_of.REFERENCE, *wanted])),
+    }
+
+
+def _file(source: Any, results: Path) -> Path:
+    """Return the file of rows; a data frame is written to the results folder."""
+    if not isinstance(source, pd.DataFrame):
+        return Path(source)
+    path = store_at(results).root / "rows.parquet"
+    source.to_parquet(path, index=False)
+    return path
+
+
+def _refuse_empty(path: Path, columns: Sequence[str]) -> None:
+    """Refuse a file in which half of the texts or more are empty.
+
+    Raises:
+        DataError: naming the column.
+    """
+    table = readers.read(path, columns)
+    for name in columns:
+        empty = [row for row, value in enumerate(table[name]) if not str(value or "").strip()]
+        if 2 * len(empty) >= len(table[name]):
+            raise DataError(
+                f"{path}: column {name!r} has no text in {len(empty)} of {len(table[name])} rows, "
+                f"first in row {empty[0]}; name another column with --text, or remove these rows"
+            )

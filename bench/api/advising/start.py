@@ -1,0 +1,125 @@
+"""From a call of `advise` to its race, and from the race to the answer."""
+
+import math
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from gapbench.bench.adaptation import registry
+from gapbench.bench.advice.arms import Arm, design
+from gapbench.bench.advice.blocks import Reader, raced_metric
+from gapbench.bench.advice.race import Rules, State
+from gapbench.bench.api.advise import advise
+from gapbench.bench.api.advising.answer import Advice
+from gapbench.bench.api.advising.course import Course
+from gapbench.bench.api.advising.own_rows import own_suite
+from gapbench.bench.api.choices import check_above_zero
+from gapbench.bench.api.outcome import Outcome
+from gapbench.bench.api.progress import say
+from gapbench.bench.api.training import Work
+from gapbench.bench.config.run import Folds, Run
+from gapbench.bench.core.errors import ConfigError, MergeError, StoreError
+from gapbench.bench.execution.export import export
+from gapbench.bench.metrics.base import get as get_metric
+from gapbench.bench.store.store import store_at
+
+MATTERS = 0.01
+"""Difference that matters if the user names none, as a share of the best possible score."""
+RACE = "race"
+
+
+def advised(given: Mapping[str, Any]) -> Advice:
+    """Do the work of a call of `advise`."""
+    check_above_zero(given, "arms", "folds", "repeats")
+    check_above_zero(
+        given, "budget", "matters", "at_most_cost", "at_most_ece", "at_most_seconds", whole=False
+    )
+    began = time.monotonic()
+    work = _work(given)
+    course = _course(work, given, began)
+    course.forecast()
+    ended = list[State]()
+
+    def do(told: Work) -> Outcome:
+        course.work = told
+        state, raced = course.race()
+        ended.append(state)
+        final = course.final(state) if state.winner is not None else Outcome()
+        return final if final.runs else raced
+
+    results, settings = work.recorded(do), work.settings
+    advice = course.advice(ended[0], results)
+    page = advice.write(settings.results)
+    say(f"page: {page}", progress=work.progress)
+    if given["export"] is not None and advice.final:
+        best = course.arm(advice.winner)
+        run = Run(best.on("fixed"), course.seeds[0])
+        try:
+            exported = export(
+                store_at(settings.results),
+                run.hash,
+                settings.sources,
+                settings.device,
+                Path(given["export"]),
+            )
+        except (MergeError, StoreError) as error:  # the answer stands without an adapter
+            say(f"no adapter: {error}")
+        else:
+            say(repr(exported), progress=work.progress)
+    return advice
+
+
+def _work(given: Mapping[str, Any]) -> Work:
+    """Return the call with one cell for each method, on one task and backbone."""
+    chosen = dict(given)
+    if given["text"] is not None:
+        chosen["source"] = own_suite(given)
+        chosen["methods"] = chosen["backbone"] = chosen["tasks"] = chosen["data"] = None
+    elif isinstance(given["source"], pd.DataFrame) or given["label"] or given["target"]:
+        raise ConfigError("text: name the columns that the model reads")
+    chosen |= {"suite": chosen.pop("source"), "seeds": None, "stack": None, "retry": None}
+    chosen["time_budget"] = given["budget"]
+    work = Work.of(advise, chosen)
+    methods = dict.fromkeys(each.run.cell for each in work.wanted.planned)
+    tasks = {cell.task.name for cell in methods}
+    places = {cell.backbone.name for cell in methods}
+    if len(tasks) > 1 or len(places) > 1:
+        raise ConfigError(
+            f"suite {work.wanted.suite.name!r} has tasks {', '.join(sorted(tasks))} on backbones "
+            f"{', '.join(sorted(places))}; pick one of each with --tasks and --backbone"
+        )
+    return work
+
+
+def _course(work: Work, given: Mapping[str, Any], began: float) -> Course:
+    """Lay out the race."""
+    cells = {each.run.cell: each.variant for each in work.wanted.planned}
+    named = [Arm(cell, variant) for cell, variant in cells.items()]
+    if given["methods"] is None:  # a suite may hold rows that train nothing
+        named = [arm for arm in named if registry.get(arm.cell.method).trains]
+    arms = design(named, given["arms"])
+    task = arms[0].cell.task
+    metric = get_metric(raced_metric(task))
+    best = metric.range[1] if metric.higher_is_better else math.inf
+    margin = given["matters"] or MATTERS * best
+    if math.isinf(margin):
+        raise ConfigError(
+            f"--matters: metric {metric.name!r} of task {task.name!r} has no best score, so the "
+            "least difference that matters must be given"
+        )
+    rules = Rules(
+        margin=margin,
+        folds=given["folds"],
+        reference=arms[0].name,
+        repeats=given["repeats"],
+        most_cost=given["at_most_cost"],
+        most_seconds=given["at_most_seconds"],
+        most_ece=given["at_most_ece"],
+    )
+    store = store_at(work.settings.results / RACE)
+    reader = Reader(store, arms, Folds(folds=given["folds"]))
+    ends = math.inf if given["budget"] is None else began + given["budget"]
+    return Course(work, reader, rules, ends, began)
