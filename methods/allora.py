@@ -59,11 +59,11 @@ class Allora(LowRank[AlloraConfig]):
         """Make LoRA's update with a learning rate for each row."""
         losses = self.losses(state, batches["train"])
         losses.sum().backward()
-        norms = state.optimizers["main"].step(self._rate_factors(state))
+        norms = state.optimizers["main"].step(self._learning_rate_factors(state))
         return StepReport(losses.detach(), norms)
 
     @torch.no_grad()
-    def _rate_factors(self, state: TrainState) -> Tensor:
+    def _learning_rate_factors(self, state: TrainState) -> Tensor:
         """Return the factor on the learning rate of each parameter, (runs, parameters)."""
         factors = torch.ones_like(state.bank.values)
         etas = self.axis.select(self.axis.vector([config.eta for config in self.configs]))

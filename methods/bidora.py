@@ -68,7 +68,7 @@ class StackedBidora(StackedDora):
         super().__init__(axis, base, site, **settings)
         self.rate = rate
 
-    def rate_factor(self, parameter: str) -> Tensor | None:
+    def learning_rate_factor(self, parameter: str) -> Tensor | None:
         """Return the factor on the learning rate of the magnitudes, (all runs,)."""
         return self.rate if parameter == "lora_magnitude" else None
 

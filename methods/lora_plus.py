@@ -35,7 +35,7 @@ class FasterB(StackedLora):
 
     ratios: Tensor
 
-    def rate_factor(self, parameter: str) -> Tensor | None:
+    def learning_rate_factor(self, parameter: str) -> Tensor | None:
         """Return the ratios for B."""
         return self.ratios if parameter == "lora_B" else None
 

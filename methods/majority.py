@@ -18,7 +18,7 @@ class Majority(Method[MethodConfig]):
     name = "majority"
     reference = "baseline"
     trains = False
-    no_start: ClassVar[str | None] = None  # it uses no model
+    no_initial_adapter: ClassVar[str | None] = None  # it uses no model
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: MethodConfig) -> str | None:  # noqa: ARG003

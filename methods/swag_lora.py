@@ -145,7 +145,9 @@ class SwagLora(SampledLora[SwagConfig]):
         """Make LoRA's update, from `start` on at a constant rate, and add it if it counts."""
         losses = self.losses(state, batches["train"])
         losses.sum().backward()
-        factors = self.axis.vector([self._rate_factor(index) for index in self.axis.active])
+        factors = self.axis.vector(
+            [self._learning_rate_factor(index) for index in self.axis.active]
+        )
         norms = state.optimizers["main"].step(factors.unsqueeze(1))
         values = state.bank.values[:, state.bank.columns("main")]
         for position, index in enumerate(self.axis.active):
@@ -203,7 +205,7 @@ class SwagLora(SampledLora[SwagConfig]):
         left = max(1, self._steps - first)
         return max(0, updates - first) * min(config.iterates, left) // left
 
-    def _rate_factor(self, index: int) -> float:
+    def _learning_rate_factor(self, index: int) -> float:
         """Return what makes a run's scheduled rate constant from `start` on."""
         config, training = self.configs[index], self._schedules[index]
         if self.axis.step < int(config.start * self._steps):

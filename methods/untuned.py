@@ -18,7 +18,7 @@ class Untuned(Method[MethodConfig]):
     name = "untuned"
     reference = "baseline"
     trains = False
-    no_start: ClassVar[str | None] = None
+    no_initial_adapter: ClassVar[str | None] = None
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
         """Return the model with the initial adapter folded in, if there is one."""

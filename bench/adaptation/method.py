@@ -130,7 +130,7 @@ class Method(ABC, Generic[ConfigT]):
         trains: whether there are any training steps.
         training: optimiser settings of the method; they override the suite's, and a suite's entry
             for the method overrides both.
-        no_start: reason why runs cannot start from an adapter, None if they can.
+        no_initial_adapter: reason why runs cannot start from an adapter, None if they can.
         learning_rates: range of the peak learning rate in a search, on a logarithmic scale; two
             decades for every method.
         fits_on: splits that `fit` reads, train and validation at most; none if it fits nothing.
@@ -143,7 +143,9 @@ class Method(ABC, Generic[ConfigT]):
     stackable: ClassVar[bool] = True
     trains: ClassVar[bool] = True
     training: ClassVar[Mapping[str, Any]] = {}
-    no_start: ClassVar[str | None] = "it trains no A and B that an adapter could initialise"
+    no_initial_adapter: ClassVar[str | None] = (
+        "it trains no A and B that an adapter could initialise"
+    )
     learning_rates: ClassVar[tuple[float, float]] = (1e-4, 1e-2)
     fits_on: ClassVar[tuple[Literal["train", "validation"], ...]] = ()
     diagnostics: ClassVar[tuple[Diagnostic, ...]] = ()
@@ -214,7 +216,7 @@ class Method(ABC, Generic[ConfigT]):
         config: ConfigT,  # noqa: ARG003 - for subclasses
     ) -> str | None:
         """Return the reason why runs cannot start from an adapter, None if they can."""
-        return cls.no_start
+        return cls.no_initial_adapter
 
     @classmethod
     def phases(cls, config: ConfigT) -> tuple[Phase, ...]:  # noqa: ARG003

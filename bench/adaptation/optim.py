@@ -74,7 +74,7 @@ class ParameterBank:
         self.decayed = torch.zeros(position, device=axis.device, dtype=axis.dtype)
         for slot in self._slots:
             self.decayed[slot.start : slot.stop] = float(len(slot.shape) > 1)
-        self._rate_factors = self._collect_rate_factors()
+        self._learning_rate_factors = self._collect_rate_factors()
         self._bind()
 
     def columns(self, group: str) -> slice:
@@ -91,11 +91,11 @@ class ParameterBank:
         slot = next(slot for slot in self._slots if slot.parameter is parameter)
         return slice(slot.start, slot.stop)
 
-    def rate_factors(self, columns: slice) -> Tensor | float:
+    def learning_rate_factors(self, columns: slice) -> Tensor | float:
         """Return the factor on the learning rate of each parameter, (runs, parameters) or 1."""
-        if self._rate_factors is None:
+        if self._learning_rate_factors is None:
             return 1.0
-        return self._axis.select(self._rate_factors)[:, columns]
+        return self._axis.select(self._learning_rate_factors)[:, columns]
 
     def load(self, values: Tensor) -> None:
         """Set all parameters, (runs, parameters), from any device; active runs may have changed."""
@@ -125,7 +125,7 @@ class ParameterBank:
             slot: factor
             for slot in self._slots
             if isinstance(slot.owner, Stacked)
-            and (factor := slot.owner.rate_factor(slot.name)) is not None
+            and (factor := slot.owner.learning_rate_factor(slot.name)) is not None
         }
         if not found:
             return None
@@ -181,12 +181,12 @@ class StackedAdamW:
         now = [learning_rate_at(self._count, self._total_steps, s) for s in self._settings]
         return self._bank.values.new_tensor(now).unsqueeze(1)
 
-    def step(self, rate_factors: Tensor | float = 1.0) -> Tensor:
+    def step(self, learning_rate_factors: Tensor | float = 1.0) -> Tensor:
         """Update the group's parameters of every run and clear their gradients.
 
         Args:
-            rate_factors: factors on the learning rate of each parameter in this step, on top of the
-                bank's own factors, (runs, parameters) or one number.
+            learning_rate_factors: of each parameter in this step, on top of the bank's own factors,
+                (runs, parameters) or one number.
 
         Returns:
             (runs,) gradient norm of each run before clipping.
@@ -194,7 +194,7 @@ class StackedAdamW:
         bank, columns = self._bank, self.columns
         values, grads = bank.values[:, columns], bank.grads[:, columns]
         norms = self._clip(grads)
-        rate = self.learning_rates * bank.rate_factors(columns) * rate_factors
+        rate = self.learning_rates * bank.learning_rate_factors(columns) * learning_rate_factors
         self._count += 1
         beta1, beta2 = _ADAM_BETAS
         if self._decays:

@@ -31,7 +31,7 @@ from gapbench.bench.store.failure import cause_of, status_of
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Predictions, Store
 from gapbench.bench.tasks import dataset
-from gapbench.bench.training.checkpoint import UNREADABLE, Checkpoints, Saved
+from gapbench.bench.training.checkpoint import UNREADABLE, Checkpoints, SavedCheckpoint
 from gapbench.bench.training.make_records import blank_record, records
 from gapbench.bench.training.trainer import (
     Progress,
@@ -126,7 +126,9 @@ class Executor:
             self._give_up(_left(runs, made), Status.INTERRUPTED, cause, started)
             raise
 
-    def _by_checkpoint(self, stacks: Sequence[list[Run]]) -> list[tuple[list[Run], Saved | None]]:
+    def _by_checkpoint(
+        self, stacks: Sequence[list[Run]]
+    ) -> list[tuple[list[Run], SavedCheckpoint | None]]:
         """Return stacks with their checkpoints; runs that resume one form a separate stack."""
         if self.checkpoint_s is None:
             return [(runs, None) for runs in stacks]
@@ -137,7 +139,7 @@ class Executor:
         return Checkpoints(self.store, self.device)
 
     def _attempt(
-        self, runs: list[Run], saved: Saved | None, made: list[Record], progress: Progress
+        self, runs: list[Run], saved: SavedCheckpoint | None, made: list[Record], progress: Progress
     ) -> list[list[Run]]:
         """Add the records of a stack to ``made``, including those of failed runs.
 
@@ -163,7 +165,7 @@ class Executor:
         return [part for part in (left[:half], left[half:]) if part]
 
     def _execute(
-        self, runs: list[Run], saved: Saved | None, made: list[Record], progress: Progress
+        self, runs: list[Run], saved: SavedCheckpoint | None, made: list[Record], progress: Progress
     ) -> list[list[Run]]:
         """Add each record to ``made`` once it is stored, so that later failures do not affect it.
 
@@ -211,7 +213,7 @@ class Executor:
         return record
 
     def _ready(
-        self, runs: list[Run], saved: Saved | None, backbone: Backbone, progress: Progress
+        self, runs: list[Run], saved: SavedCheckpoint | None, backbone: Backbone, progress: Progress
     ) -> "Attempt":
         """Set up a stack, and restore its checkpoint if it has one."""
         every_s = self.checkpoint_s

@@ -142,7 +142,7 @@ class Stacked(nn.Module):
         """Return the number of trained parameters of run ``index`` here, without padding."""
         return sum(p.shape[1:].numel() for p in self.parameters(recurse=False) if p.requires_grad)
 
-    def rate_factor(self, parameter: str) -> Tensor | None:  # noqa: ARG002 - most have none
+    def learning_rate_factor(self, parameter: str) -> Tensor | None:  # noqa: ARG002 - most have none
         """Return the factor on the learning rate of an own parameter, (all runs,)."""
         return None
 

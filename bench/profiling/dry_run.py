@@ -17,7 +17,7 @@ from gapbench.bench.data.encoded import EncodedSplit, Indices, TaskData
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.eval_subset import EvalSubset
-from gapbench.bench.training.phase_schedule import spans
+from gapbench.bench.training.phase_schedule import phase_windows
 
 
 def failure(run: Run, backbone: Backbone, task_data: TaskData, device: torch.device) -> str | None:
@@ -45,10 +45,10 @@ def _train(run: Run, method: AnyMethod, state: TrainState, train: EncodedSplit) 
     order = train.trained[np.argsort(train.lengths[train.trained], kind="stable")]
     batch = collate(train, order[[-1, 0]][None], state.axis.device)
     finite = True
-    for span in spans(method, run.cell.budget.total_steps(len(train.trained))):
-        method.begin(state, span.phase, [run.cell.training], span.stop - span.start)
+    for window in phase_windows(method, run.cell.budget.total_steps(len(train.trained))):
+        method.begin(state, window.phase, [run.cell.training], window.stop - window.start)
         state.model.train()
-        report = method.step(state, dict.fromkeys(span.phase.parts, batch))
+        report = method.step(state, dict.fromkeys(window.phase.parts, batch))
         finite &= bool(report.losses.isfinite().all())
     return finite
 

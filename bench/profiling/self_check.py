@@ -30,7 +30,7 @@ from gapbench.bench.profiling import measurement_cache, padding_check
 from gapbench.bench.store.failure import status_of
 from gapbench.bench.store.record import Status
 from gapbench.bench.tasks.beam_search import take
-from gapbench.bench.tasks.generation import Search
+from gapbench.bench.tasks.generation import BatchDecoding
 from gapbench.bench.tasks.kinds.prompts import PromptedTask
 
 TOLERANCE = 1e-3  # nats between the two ways, for logits in float32
@@ -203,11 +203,13 @@ def _after_step(model: Any, split: CausalSplit) -> Tensor:
     return torch.cat([_last(model, text, 1) for text in longer])
 
 
-def _search(model: Any, split: CausalSplit) -> Search:
+def _search(model: Any, split: CausalSplit) -> BatchDecoding:
     prompts = [torch.from_numpy(prompt.astype(np.int64)) for prompt in _prompts(split)]
     decoding = Decoding(beams=2, max_new_tokens=4, no_repeat_ngram=0)
     device = _device(model)
-    return Search(lambda given: model(**given).logits, prompts, 1, decoding, split.pad_id, device)
+    return BatchDecoding(
+        lambda given: model(**given).logits, prompts, 1, decoding, split.pad_id, device
+    )
 
 
 def _prompts(split: CausalSplit) -> list[NDArray[np.int32]]:

@@ -73,7 +73,7 @@ def decode(
     with torch.inference_mode():
         for places in evaluation_batches(most, MAX_TOKENS // runs):
             batch = [torch.as_tensor(prompts[i], dtype=torch.int64) for i in places]
-            search = Search(predict, batch, runs, decoding, pad_id, device)
+            search = BatchDecoding(predict, batch, runs, decoding, pad_id, device)
             answers = search.run(end_id).view(runs, len(places), -1)
             for own, answer in zip(texts, answers.tolist(), strict=True):
                 for place, tokens in zip(places, answer, strict=True):
@@ -81,7 +81,7 @@ def decode(
     return texts
 
 
-class Search:
+class BatchDecoding:
     """The decoding of one batch of prompts.
 
     Attributes:

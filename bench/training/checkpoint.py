@@ -37,7 +37,7 @@ _KEY = "gapbench"  # key of the JSON in a file's header
 _log = logging.getLogger(__name__)
 
 
-class Saved(FrozenModel):
+class SavedCheckpoint(FrozenModel):
     """The header of a checkpoint.
 
     Attributes:
@@ -54,7 +54,7 @@ class Saved(FrozenModel):
     state: dict[str, Any]
 
     @classmethod
-    def at(cls, path: Path) -> "Saved":
+    def at(cls, path: Path) -> "SavedCheckpoint":
         """Read the header of a checkpoint; may raise any of `UNREADABLE`."""
         with safe_open(path, framework="pt") as file:
             header = parse_json(file.metadata()[_KEY])
@@ -76,14 +76,14 @@ class Checkpoints:
         here = provenance.describe(device, provenance.now())
         self._origin = here.model_dump(include={"versions", "code_hash", "device_type"})
 
-    def divide(self, runs: Sequence[Run]) -> list[tuple[list[Run], Saved | None]]:
+    def divide(self, runs: Sequence[Run]) -> list[tuple[list[Run], SavedCheckpoint | None]]:
         """Group runs by the checkpoint that they can resume from, the most advanced if several.
 
         Args:
             runs: runs whose claims the caller holds.
         """
         usable = [saved for saved in self._all(runs) if self._fits(saved, runs)]
-        left, parts = list(runs), list[tuple[list[Run], Saved | None]]()
+        left, parts = list(runs), list[tuple[list[Run], SavedCheckpoint | None]]()
         for saved in sorted(usable, key=lambda saved: saved.step, reverse=True):
             own = [run for run in left if run.hash in saved.runs]
             if own:
@@ -158,12 +158,12 @@ class Checkpoints:
             return False
         return status is not None and status.settled
 
-    def _all(self, runs: Sequence[Run]) -> list[Saved]:
+    def _all(self, runs: Sequence[Run]) -> list[SavedCheckpoint]:
         """Return all checkpoints; delete that of ``runs`` if it cannot be read."""
         found, own = [], self._path(runs)
         for path in self._store.checkpoints.glob("*.safetensors"):
             try:
-                found.append(Saved.at(path))
+                found.append(SavedCheckpoint.at(path))
             except UNREADABLE as error:
                 if path == own:
                     _log.warning(
@@ -172,7 +172,7 @@ class Checkpoints:
                     path.unlink(missing_ok=True)
         return found
 
-    def _fits(self, saved: Saved, runs: Sequence[Run]) -> bool:
+    def _fits(self, saved: SavedCheckpoint, runs: Sequence[Run]) -> bool:
         """Whether a checkpoint holds some of ``runs`` and matches the code and device here."""
         if not any(run.hash in saved.runs for run in runs):
             return False

@@ -31,14 +31,14 @@ class PhaseWindow:
 
     def drawn(self, step: int) -> list[str]:
         """Return the parts that the update after ``step`` updates draws from."""
-        return [name for name, cut in self.phase.parts.items() if step % cut.every == 0]
+        return [name for name, partition in self.phase.parts.items() if step % partition.every == 0]
 
-    def draws(self, cut: DataPartition, step: int) -> int:
+    def draws(self, partition: DataPartition, step: int) -> int:
         """Return the number of batches of a part drawn in the phase by ``step`` updates."""
-        return -(-step // cut.every) + (-self.start // cut.every)
+        return -(-step // partition.every) + (-self.start // partition.every)
 
 
-def spans(method: AnyMethod, total: int) -> list[PhaseWindow]:
+def phase_windows(method: AnyMethod, total: int) -> list[PhaseWindow]:
     """Return the phases of a method over ``total`` steps.
 
     Raises:
@@ -60,12 +60,12 @@ def spans(method: AnyMethod, total: int) -> list[PhaseWindow]:
 
 
 def streams(
-    span: PhaseWindow, run: Run, train: EncodedSplit, step: int
+    window: PhaseWindow, run: Run, train: EncodedSplit, step: int
 ) -> Mapping[str, Iterator[Indices]]:
     """Return an endless stream of batches of ``train`` for each part that a phase draws from.
 
     Args:
-        span: the phase.
+        window: the phase.
         run: run that determines the order.
         train: the training set.
         step: updates made so far; the batches that they drew in this phase are skipped.
@@ -74,21 +74,21 @@ def streams(
     n = len(trained)
     order = permutation(n, seed_of("cut", cell.task.name, run.seed))
 
-    def stream(name: str, cut: DataPartition) -> Iterator[Indices]:
-        part = np.sort(order[round(cut.start * n) : round(cut.stop * n)])
+    def stream(name: str, partition: DataPartition) -> Iterator[Indices]:
+        part = np.sort(order[round(partition.start * n) : round(partition.stop * n)])
         if not len(part):
             raise ConfigError(
-                f"method {cell.method!r}: its part {name!r} is {cut.start:g} to {cut.stop:g} "
-                f"of {n} training examples, which is none; give it a larger share, or train "
+                f"method {cell.method!r}: its part {name!r} is {partition.start:g} to "
+                f"{partition.stop:g} of {n} training examples, which is none; give it a larger share, or train "
                 "on more examples"
             )
         part = trained[part]
         lengths, size = train.lengths[part], cell.budget.batch_size
-        before = span.draws(cut, step)
+        before = window.draws(partition, step)
         for positions in training_batches(lengths, size, cell.task.name, run.seed, before):
             yield part[positions]
 
-    return {name: stream(name, cut) for name, cut in span.phase.parts.items()}
+    return {name: stream(name, partition) for name, partition in window.phase.parts.items()}
 
 
 def evaluation_points(total: int, count: int) -> set[int]:

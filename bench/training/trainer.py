@@ -24,7 +24,7 @@ from gapbench.bench.training.phase_schedule import (
     PhaseWindow,
     curve_points,
     evaluation_points,
-    spans,
+    phase_windows,
     streams,
 )
 from gapbench.bench.training.run_state import Trace
@@ -107,8 +107,8 @@ class Trainer:
         return curve_points(self._points, CURVE_POINTS)
 
     @cached_property
-    def _spans(self) -> list[PhaseWindow]:
-        return spans(self.method, self._total)
+    def _windows(self) -> list[PhaseWindow]:
+        return phase_windows(self.method, self._total)
 
     @property
     def at_end(self) -> bool:
@@ -120,25 +120,25 @@ class Trainer:
         axis = self.state.axis
         if axis.step == 0:  # otherwise it continues from a snapshot
             self._evaluate(choose=False)
-        for span in self._spans:
+        for window in self._windows:
             if not axis.size:
                 return
-            if axis.step <= span.start:
-                self._begin(span)
+            if axis.step <= window.start:
+                self._begin(window)
                 for position, reason in self.method.stopped(self.state).items():
                     self.traces[axis.active[position]].diverged = reason
                 self._drop_ended()
-            self._train_phase(span)
+            self._train_phase(window)
 
-    def _begin(self, span: PhaseWindow) -> None:
+    def _begin(self, window: PhaseWindow) -> None:
         settings = [self.runs[index].cell.training for index in self.state.axis.active]
-        self.method.begin(self.state, span.phase, settings, span.stop - span.start)
+        self.method.begin(self.state, window.phase, settings, window.stop - window.start)
 
-    def _train_phase(self, span: PhaseWindow) -> None:
+    def _train_phase(self, window: PhaseWindow) -> None:
         axis = self.state.axis
-        loaders = [streams(span, run, self.data.train, axis.step) for run in self.runs]
-        while axis.step < span.stop and axis.size:
-            report = self._step(span, loaders)
+        loaders = [streams(window, run, self.data.train, axis.step) for run in self.runs]
+        while axis.step < window.stop and axis.size:
+            report = self._step(window, loaders)
             axis.step += 1
             self._finite &= report.losses.isfinite() & report.gradient_norms.isfinite()
             due = axis.step in self._points
@@ -146,7 +146,7 @@ class Trainer:
                 self._progress(axis.step / self._total)
                 self._drop_ended()
             if due and axis.size:
-                self._evaluate(choose=span.phase.eligible)
+                self._evaluate(choose=window.phase.eligible)
             if self._step_callback is not None and axis.size:
                 self._step_callback(self)
         self._drop_ended()  # before the next phase builds on these parameters
@@ -174,9 +174,9 @@ class Trainer:
         initial values. Then everything that steps changed is restored.
         """
         state, axis = self.state, self.state.axis
-        for span in self._spans:
-            if span.start < saved.step:
-                self._begin(span)
+        for window in self._windows:
+            if window.start < saved.step:
+                self._begin(window)
         axis.step, axis.active = saved.step, saved.active
         rows = {name: values.to(axis.device) for name, values in saved.active_rows.items()}
         state.bank.load(rows["numbers"])
@@ -193,10 +193,10 @@ class Trainer:
         self.flops.counted = saved.counted
 
     def _step(
-        self, span: PhaseWindow, loaders: list[Mapping[str, Iterator[Indices]]]
+        self, window: PhaseWindow, loaders: list[Mapping[str, Iterator[Indices]]]
     ) -> StepReport:
-        axis, phase = self.state.axis, span.phase
-        parts = span.drawn(axis.step)
+        axis, phase = self.state.axis, window.phase
+        parts = window.drawn(axis.step)
         drawn = {name: np.stack([next(loaders[i][name]) for i in axis.active]) for name in parts}
         self.state.model.train()
         with self.stopwatch.measure("train", axis.active):

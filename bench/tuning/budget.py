@@ -63,9 +63,9 @@ def spent(limit: Limit, rows: Sequence[TrialRow], each: float) -> float:
         rows: all trials so far.
         each: result of `planned`.
     """
-    dearest = _dearest(limit, rows, each)
+    another = _cost_of_another(limit, rows, each)
     costs = ((row, _used(limit, row)) for row in rows)
-    return sum(dearest if _unknown(row, cost) else cost for row, cost in costs)
+    return sum(another if _unknown(row, cost) else cost for row, cost in costs)
 
 
 def wave(limit: Limit, rows: Sequence[TrialRow], each: float) -> int:
@@ -73,7 +73,7 @@ def wave(limit: Limit, rows: Sequence[TrialRow], each: float) -> int:
     if limit.unit == "seconds" and not rows:
         return 1
     left = limit.amount - spent(limit, rows, each)
-    return max(0, min(WAVE, int(left / _dearest(limit, rows, each) + 1e-9)))
+    return max(0, min(WAVE, int(left / _cost_of_another(limit, rows, each) + 1e-9)))
 
 
 def check(asked: Limit, plain: float, each: float, place: str) -> None:
@@ -98,7 +98,7 @@ def check(asked: Limit, plain: float, each: float, place: str) -> None:
         )
 
 
-def _dearest(limit: Limit, rows: Sequence[TrialRow], each: float) -> float:
+def _cost_of_another(limit: Limit, rows: Sequence[TrialRow], each: float) -> float:
     """Return the assumed cost of another trial: planned, or the largest so far if higher."""
     return max([each, *(_used(limit, row) for row in rows)]) or _UNKNOWN_S
 

@@ -129,11 +129,13 @@ class AdaptiveRank(LowRank[ConfigT]):
         allocation: the triplets that each run keeps; created at the start of training.
     """
 
-    no_start: ClassVar[str | None] = "its updates have singular values, which an adapter does not"
+    no_initial_adapter: ClassVar[str | None] = (
+        "its updates have singular values, which an adapter does not"
+    )
     tuned: ClassVar[Space] = {"orthogonality": ORTHOGONALITY}
     layers: list[StackedAdaLora]
     allocation: Allocation
-    _unfit: dict[int, str]  # why a run's schedule does not fit the steps, by index
+    _schedule_errors: dict[int, str]  # why a run's schedule does not fit the steps, by index
 
     diagnostics: ClassVar[tuple[Diagnostic, ...]] = (
         Diagnostic(
@@ -178,7 +180,7 @@ class AdaptiveRank(LowRank[ConfigT]):
     ) -> None:
         """Make the optimiser, and lay out the budget over the steps."""
         super().begin(state, phase, trainings, steps)
-        self._unfit = {}
+        self._schedule_errors = {}
         schedules = [self._schedule(index, steps) for index in range(len(self.configs))]
         betas = [c.beta1 for c in self.configs], [c.beta2 for c in self.configs]
         numbers = state.bank.values.shape[1]
@@ -194,14 +196,18 @@ class AdaptiveRank(LowRank[ConfigT]):
         try:
             return config.schedule(layers, steps)
         except ConfigError as error:
-            self._unfit[index] = str(error)
+            self._schedule_errors[index] = str(error)
             every = config.first_rank * layers
             return Schedule(initial=every, target=every, warmup=steps, end=steps + 1, interval=1)
 
     def stopped(self, state: TrainState) -> Mapping[int, str]:  # noqa: ARG002
         """Return the runs whose settings leave no step for pruning, with the reason."""
         places = enumerate(self.axis.active)
-        return {position: self._unfit[i] for position, i in places if i in self._unfit}
+        return {
+            position: self._schedule_errors[i]
+            for position, i in places
+            if i in self._schedule_errors
+        }
 
     def penalty(self, state: TrainState) -> Tensor:  # noqa: ARG002
         """Return the weighted mean distance of all P and Q from orthogonality, (runs,)."""

@@ -77,7 +77,9 @@ class BlockLowRank(LowRank[ConfigT]):
         labels: the blocks' numbers (names where there are none), in the model's order.
     """
 
-    no_start: ClassVar[str | None] = "it switches updates off by block, including the adapter's"
+    no_initial_adapter: ClassVar[str | None] = (
+        "it switches updates off by block, including the adapter's"
+    )
     diagnostics: ClassVar[tuple[Diagnostic, ...]] = (
         Diagnostic(
             kind="selection",

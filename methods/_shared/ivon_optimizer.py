@@ -92,12 +92,14 @@ class StackedIvon(StackedAdamW):
         values.add_(self._scratch)
         return means
 
-    def step(self, rate_factors: Tensor | float = 1.0) -> Tensor:
+    def step(self, learning_rate_factors: Tensor | float = 1.0) -> Tensor:
         """Update means and h by the gradient at the latest sample; see `StackedAdamW.step`."""
         bank = self._bank
         means, grads = bank.values[:, self.columns], bank.grads[:, self.columns]
         norms = self._clip(grads)
-        rate = self.learning_rates * bank.rate_factors(self.columns) * rate_factors
+        rate = (
+            self.learning_rates * bank.learning_rate_factors(self.columns) * learning_rate_factors
+        )
         self._count += 1
         h, precision, slow = bank.values[:, self._curvature], self.precisions, 1 - self._beta2
         seen = self._scratch * grads * precision * self._ess

@@ -258,7 +258,7 @@ class LowRank(Method[ConfigT]):
         adapters: the injected layers, by the name of the layer that each replaces.
     """
 
-    no_start: ClassVar[str | None] = None
+    no_initial_adapter: ClassVar[str | None] = None
     magnitudes: ClassVar[bool] = False
     tuned: ClassVar[Space] = {"dropout": FloatDistribution(0.0, 0.3)}
     adapters: dict[str, StackedLora]

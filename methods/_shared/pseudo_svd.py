@@ -131,7 +131,7 @@ class StackedPseudoSvd(StackedLora):
         entropy = -(values * values.log() + (1 - values) * (1 - values).log())
         return (entropy * self.axis.select(self.own)).sum(dim=1)
 
-    def rate_factor(self, parameter: str) -> Tensor | None:
+    def learning_rate_factor(self, parameter: str) -> Tensor | None:
         """Return the factor on the learning rate of the raw values, (all runs,)."""
         return self.rate if parameter == "lora_E" else None
 
@@ -147,7 +147,9 @@ class PseudoSvd(LowRank[ConfigT]):
     """A low-rank method whose layers are `StackedPseudoSvd`."""
 
     Layer: ClassVar[type[StackedPseudoSvd]] = StackedPseudoSvd
-    no_start: ClassVar[str | None] = "its updates have singular values, which an adapter does not"
+    no_initial_adapter: ClassVar[str | None] = (
+        "its updates have singular values, which an adapter does not"
+    )
     tuned: ClassVar[Space] = {
         "value_lr_ratio": FloatDistribution(0.1, 10.0, log=True),
         "orthogonality": ORTHOGONALITY,

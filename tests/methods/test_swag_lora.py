@@ -85,7 +85,7 @@ def test_the_rate_is_constant_from_the_start_of_the_iterates_on(
         training = trainer.runs[run].cell.training
         for step in range(STEPS):
             method.axis.step = step
-            rate = learning_rate_at(step, STEPS, training) * method._rate_factor(run)
+            rate = learning_rate_at(step, STEPS, training) * method._learning_rate_factor(run)
             scheduled = learning_rate_at(step, STEPS, training)
             assert rate == pytest.approx(scheduled if step < first else share * 0.02)
 

@@ -38,7 +38,7 @@ _SMALL_SHARE = 0.25  # share of a GPU for a stack on a small backbone
 
 
 @dataclass(frozen=True)
-class Carried:
+class TaskResult:
     """The results that a task returns."""
 
     records: list[tuple[Record, Predictions]]
@@ -75,7 +75,7 @@ class RemoteStore(Store):
         self.carried.append((record, predictions))
 
 
-def do(runs: Sequence[Run], settings: Settings, threads: int, seconds: float | None) -> Carried:
+def do(runs: Sequence[Run], settings: Settings, threads: int, seconds: float | None) -> TaskResult:
     """Run a stack in a worker process of the cluster, which keeps the backbone for the next."""
     prepare(threads)
     began = time.monotonic()
@@ -84,7 +84,7 @@ def do(runs: Sequence[Run], settings: Settings, threads: int, seconds: float | N
     if not carrier.shares_claims(runs):
         executor = replace(executor, checkpoint_s=None)
     statuses = executor.run(runs, lambda _share: None, seconds)
-    return Carried(carrier.carried, statuses, time.monotonic() - began, in_memory_log.told)
+    return TaskResult(carrier.carried, statuses, time.monotonic() - began, in_memory_log.told)
 
 
 def work(queue: WorkQueue, settings: Settings) -> None:
@@ -151,7 +151,7 @@ class _Tasks:
 
     def _collect(self, task: Any, job: Job, runs: list[Run]) -> None:
         try:
-            carried: Carried = ray.get(task)
+            carried: TaskResult = ray.get(task)
         except RayTaskError as error:
             if isinstance(error.cause, BenchError):
                 raise error.cause from None

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from gapbench.bench.tasks.predictions import Predictions
 
 
-class Search(FrozenModel):
+class AnswerSearch(FrozenModel):
     """How an answer is searched in a context that may be longer than the backbone's window."""
 
     version: Literal["1.1", "2.0"] = Field(
@@ -61,7 +61,7 @@ class SpanTask(Task):
     measures: ClassVar[tuple[str, ...]] = ("spans",)
 
     kind: Literal["span"]
-    span: Search
+    span: AnswerSearch
 
     @model_validator(mode="after")
     def _check_text(self) -> Self:
