@@ -79,8 +79,8 @@ def streams(
         if not len(part):
             raise ConfigError(
                 f"method {cell.method!r}: its part {name!r} is {partition.start:g} to "
-                f"{partition.stop:g} of {n} training examples, which is none; give it a larger share, or train "
-                "on more examples"
+                f"{partition.stop:g} of {n} training examples, which is none; give it a "
+                "larger share, or train on more examples"
             )
         part = trained[part]
         lengths, size = train.lengths[part], cell.budget.batch_size
