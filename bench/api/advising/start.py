@@ -80,8 +80,8 @@ def _work(given: Mapping[str, Any]) -> Work:
         chosen["methods"] = chosen["backbone"] = chosen["tasks"] = chosen["data"] = None
     elif isinstance(given["source"], pd.DataFrame) or given["label"] or given["target"]:
         raise ConfigError("text: name the columns that the model reads")
-    chosen |= {"suite": chosen.pop("source"), "seeds": None, "stack": None, "retry": None}
-    chosen["time_budget"] = given["budget"]
+    chosen |= {"suite": chosen.pop("source"), "seeds": None, "stack": None}
+    chosen |= {"retry": None, "track": None, "time_budget": given["budget"]}
     work = Work.of(advise, chosen)
     methods = dict.fromkeys(each.run.cell for each in work.wanted.planned)
     tasks = {cell.task.name for cell in methods}
