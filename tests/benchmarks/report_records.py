@@ -94,7 +94,8 @@ def _places(count: int, seed: int) -> Iterator[Place]:
 def _cells(place: Place, root: Path, number: int) -> Iterator[tuple[Cell, str]]:
     """Yield the cells of a place, and their variants; write the studies of the tuned ones."""
     for entry in METHODS:
-        yield _cell(place, entry.method, {"rank": 8, "alpha": 16.0}), entry.variant
+        config = {"rank": 8, "alpha": 16.0, **entry.config}
+        yield _cell(place, entry.method, config), entry.variant
     for method in TUNED:
         study = search(
             24,
