@@ -7,7 +7,6 @@ item is kept. Every metric says itself what an item adds to its score (`bench.me
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -67,12 +66,6 @@ class Term:
 _KEPT = 2000
 """So many tables of predictions are kept in memory, those of one task."""
 
-_RECORDED = [
-    *("run_hash", "seed", "train_share", "metric", "higher_is_better"),
-    *("train_score", "validation_score", "test_score", "ece", "nll"),
-]
-"""What outcomes are made of, in the table of runs."""
-
 
 def samples(
     results: Results, cells: Mapping[Key, Scored], outcome: Outcome = "score"
@@ -104,15 +97,6 @@ class _Reader:
 
     results: Results
     ids: dict[str, NDArray[Any]] = field(default_factory=dict)
-
-    @cached_property
-    def _runs(self) -> pd.DataFrame:
-        return self.results.runs[_RECORDED]
-
-    @cached_property
-    def _places(self) -> Mapping[Any, Any]:
-        """Places of the runs of each cell, as looking through all runs for each takes long."""
-        return self.results.runs.groupby("config_hash").indices
 
     def sample(self, cell: Scored, outcome: Outcome) -> Sample:
         terms = dict(self._terms(cell, outcome))
@@ -146,9 +130,10 @@ class _Reader:
             return None
         resample = record.cell.resample
         folds = resample.folds if isinstance(resample, Folds) else None
-        shares = self._runs["train_share"].iloc[self._places.get(config_hash, [])]
+        stored = [row["train_share"] for row in self.results.outcomes.get(config_hash, [])]
+        shares = [share for share in stored if pd.notna(share)]
         usual = 1 - 1 / folds if folds else 0.0
-        share = float(shares.mean()) if shares.notna().any() else usual
+        share = math.fsum(shares) / len(shares) if shares else usual
         return Resampling(share, folds) if 0 < share < 1 else None
 
     def _terms(self, cell: Scored, outcome: Outcome) -> Iterator[tuple[int, list[Term]]]:
@@ -161,9 +146,9 @@ class _Reader:
                     [Term(s or TEST, m, 1 / len(parts), value) for (s, _, m), value in parts],
                 )
             return
-        runs = self._runs.iloc[self._places.get(cell.config_hash, [])]
-        runs = runs[runs["seed"].isin(cell.scores)]
-        for row in runs.drop_duplicates("run_hash").to_dict("records"):
+        for row in self.results.outcomes.get(cell.config_hash, []):
+            if row["seed"] not in cell.scores:
+                continue
             sign = 1 if row["higher_is_better"] else -1
             weights: dict[Outcome, dict[tuple[str, str], int]] = {
                 "train_score": {("train", "score"): 1},

@@ -7,8 +7,9 @@ the numbers mean together is the work of `reports.tables.leaderboard` and `repor
 import hashlib
 import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -106,6 +107,13 @@ _WHOLE = {
 }
 
 
+RECORDED = [
+    *("config_hash", "run_hash", "seed", "train_share", "metric", "higher_is_better"),
+    *("train_score", "validation_score", "test_score", "ece", "nll"),
+]
+"""What outcomes are made of, in the table of runs."""
+
+
 @dataclass
 class Results:
     """A results folder in memory.
@@ -146,6 +154,14 @@ class Results:
     references: dict[str, str] = field(default_factory=dict)
     terms: dict[str, dict[str, Any]] = field(default_factory=dict)
     read: dict[tuple[str, int, str], pa.Table | None] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def outcomes(self) -> dict[str, list[dict[Hashable, Any]]]:
+        """What the runs of each cell recorded of `RECORDED`, by cell hash, each run once."""
+        found: dict[str, list[dict[Hashable, Any]]] = {}
+        for row in self.runs[RECORDED].drop_duplicates("run_hash").to_dict("records"):
+            found.setdefault(row["config_hash"], []).append(row)
+        return found
 
     def predictions(self, config_hash: str, seed: int, split: str = TEST) -> pd.DataFrame | None:
         """Return a run's stored predictions of a split, None if there are none or are damaged."""
