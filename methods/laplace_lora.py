@@ -31,7 +31,6 @@ from itertools import islice
 from typing import Any, ClassVar, Literal
 
 import torch
-from optuna.distributions import FloatDistribution
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -41,7 +40,7 @@ from gapbench.bench.config.task import Task
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.backbone import Backbone
 from gapbench.methods._shared.kronecker import Kronecker
-from gapbench.methods._shared.lowrank import LowRank, LowRankConfig, Space, StackedLora
+from gapbench.methods._shared.lowrank import LowRank, LowRankConfig, StackedLora
 from gapbench.methods._shared.mean_prediction import mean_prediction
 
 Call = tuple[Tensor, Tensor]
@@ -83,13 +82,13 @@ class LaplaceLayer(StackedLora):
         """Return the layer's output, and keep what went in and out of A and B."""
         if self.calls is None:
             return super().add_update(out, x)
-        rows = self.runs_first(x)
+        rows = self.runs_first(x).to(self.lora_A.dtype)  # the curvature is summed in float32
         inner = rows @ self.lora_A.mT
         scaled = inner * self.strength()
         update = scaled @ self.lora_B.mT
         self.calls[0].append((rows.detach(), inner))
         self.calls[1].append((scaled.detach(), update))
-        return self.runs_first(out) + update
+        return self.runs_first(out) + update.to(out.dtype)
 
 
 class LaplaceLora(LowRank[LaplaceConfig]):
@@ -99,7 +98,6 @@ class LaplaceLora(LowRank[LaplaceConfig]):
     reference = "Yang et al. 2023, arXiv:2308.13111; MaximeRobeyns/bayesian_lora, commit 4e99db8"
     Config = LaplaceConfig
     fits_on: ClassVar[tuple[Literal["train", "validation"], ...]] = ("train",)
-    tuned: ClassVar[Space] = {"prior_precision": FloatDistribution(1e-2, 1e4, log=True)}
 
     precisions: Tensor | None = None  # (runs,) of the fit
     _curvatures: list[Kronecker]  # of A and B of every layer

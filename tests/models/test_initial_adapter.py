@@ -42,7 +42,7 @@ FROM_A_AND_B = [
     *("hiddenkey_minus", "hiddenkey", "r_drop", "dora", "bidora"),
     *("neftune", "label_smoothing", "mixup_hidden", "allora", "lora_swa", "drop_lora", "ivon"),
     *("sam_lora", "bidirectional_lora", "lora_ensemble_equal_passes", "flat_lora", "blob"),
-    "monteclora",
+    *("monteclora", "swag_lora", "tfb"),
 ]
 CANNOT = {
     "full": "trains no A and B",
@@ -234,5 +234,5 @@ def test_settings_that_are_not_the_adapters_are_skipped_with_the_reason(
 
 def test_every_method_says_whether_it_can_start_from_an_adapter() -> None:
     """No method is in neither list of this file."""
-    known = {*FROM_A_AND_B, *CANNOT, "lora_dropout", "majority", "untuned"}
+    known = {*FROM_A_AND_B, *CANNOT, "lora_dropout", "laplace_lora", "majority", "untuned"}
     assert {n if n != "peft" else "peft:LORA" for n in registry.discover()} == known

@@ -391,14 +391,14 @@ CASES = [
     Bad(
         "unknown field of a budget",
         budget(epoch=3),
-        "{suite}: unknown field 'budget.epoch'; allowed: batch_size, epochs, evaluations, "
-        "steps, train_size (did you mean 'epochs'?)",
+        "{suite}: unknown field 'budget.epoch'; allowed: batch_size, choosing_members, epochs, "
+        "evaluations, steps, train_size (did you mean 'epochs'?)",
     ),
     Bad(
         "unknown budget of a task",
         entry(budget={"epoch": 3}),
         "suite 'small': task 'animals': budget: unknown field 'epoch'; allowed: batch_size,"
-        " epochs, evaluations, steps, train_size (did you mean 'epochs'?)",
+        " choosing_members, epochs, evaluations, steps, train_size (did you mean 'epochs'?)",
     ),
     Bad(
         "unknown training of a task",

@@ -8,7 +8,7 @@ from gapbench.bench.cli import arguments
 from gapbench.bench.cli.command import given
 
 EXAMPLE = "gapbench track results --to tensorboard"
-ORDER = 125
+ORDER = 126
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

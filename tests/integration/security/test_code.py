@@ -194,4 +194,6 @@ def test_no_module_runs_or_unpacks_what_it_reads() -> None:
     assert "yaml.parse" in found  # the search sees calls
     assert "re" in found  # and imports
     forbidden = RUNNING | UNPACKING | {"trust_remote_code=True"}
-    assert {name: path for name, path in found.items() if name in forbidden} == {}
+    # A submission is unpacked member by member, after its names and sizes were looked at.
+    submission = REPOSITORY / "bench" / "store" / "submission.py"
+    assert {n: path for n, path in found.items() if n in forbidden} == {"zipfile": submission}
