@@ -22,8 +22,11 @@ _FIELDS = (
         lambda each: value(each.claim.published, number(each.claim.published, DIGITS)),
     ),
     worded("in", "", lambda each: METRICS[each.claim.metric]),
-    worded("claim", "", lambda each: each.claim.text),
-    worded("source", "", lambda each: f"{each.claim.source}, {each.claim.place}"),
+    worded(
+        "claim and source",
+        "",
+        lambda each: f"{each.claim.text} {each.claim.source}, {each.claim.place}",
+    ),
 )
 
 
