@@ -91,7 +91,9 @@ def differences(losses: Floats, items: Ints, blocks: Ints) -> Differences:
     rest = losses - means[:, None]
     by_block = _paired(_clustered(rest, blocks)) * n_blocks / (n_blocks - 1)
     by_item = _paired(_clustered(rest, items))
-    alone = _paired(rest @ rest.T / count**2)
+    # Equal losses on n scores do not say that arms never differ: one score counts as differing.
+    least = (np.abs(losses).max() / count) ** 2 * (1 - np.eye(len(losses)))
+    alone = np.maximum(_paired(rest @ rest.T / count**2), least)
     # An item that is scored once does not show what of its effect would last.
     repeats = float(np.sum(np.bincount(items) ** 2)) / count
     lasting = np.clip((by_item - alone) / (repeats - 1), 0.0, alone) if repeats > 1 else alone

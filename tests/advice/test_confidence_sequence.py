@@ -67,3 +67,12 @@ def test_without_repeats_all_of_an_item_may_last() -> None:
     assert np.array_equal(found.item, found.score)
     assert np.allclose(found.means, -found.means.T)
     assert np.allclose(np.diag(found.variances()), 0.0)
+
+
+def test_arms_that_never_differed_may_still_differ() -> None:
+    """Equal losses leave room for a difference on one item in as many as were seen."""
+    losses = np.tile([0.0, 1.0, 1.0, 1.0], (3, 10))
+    found = differences(losses, np.arange(40), np.arange(40) % 2)
+    apart = ~np.eye(3, dtype=bool)
+    np.testing.assert_allclose(np.sqrt(found.variances())[apart], 1 / 40)
+    np.testing.assert_array_equal(np.diag(found.variances()), 0)

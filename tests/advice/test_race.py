@@ -84,14 +84,15 @@ def test_the_order_of_arms_does_not_decide() -> None:
 
 def test_equal_arms_give_the_cheapest_one() -> None:
     """Where nothing tells arms apart, cost does."""
-    errors = (np.arange(100) < 10).astype(float)
+    errors = (np.arange(500) < 50).astype(float)
     seconds = {"lora": 2.0, "cheap": 1.0, "dear": 5.0}
     done = [
-        Block(np.arange(100) + 100 * block, dict.fromkeys(seconds, errors), seconds=seconds)
+        Block(np.arange(500) + 500 * block, dict.fromkeys(seconds, errors), seconds=seconds)
         for block in range(2)
     ]
     state = race([*seconds], done, RULES)
-    assert (state.winner, state.at_most, state.decided) == ("cheap", 0.0, True)
+    assert (state.winner, state.decided) == ("cheap", True)
+    assert 0 < state.at_most < RULES.margin
 
 
 def test_constraints_take_arms_out_with_the_reason() -> None:
