@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.theme import INK, colour, style
@@ -30,10 +31,13 @@ def race(rows: Sequence[Mapping[str, Any]], metric: str, winner: str) -> FigureA
             )
             said = "advised" if row["arm"] == winner else "left" if gone else "ties"
             score = f", {metric} {row['score']:.3f}" if pd.notna(row["score"]) else ""
-            axis.text(row["blocks"], place, f" {said}{score}", va="center", color=INK, fontsize=7.5)
+            axis.text(
+                row["blocks"], place, f"  {said}{score}", va="center", color=INK, fontsize=7.5
+            )
         axis.set_yticks(range(len(data)), data["arm"])
         axis.set_ylim(len(data) - 0.5, -0.5)
         axis.set_xlim(0, 1.4 * max(1, data["blocks"].max()))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.set_xlabel("blocks")
         axis.grid(visible=False, axis="y")
     return FigureArtifact(
