@@ -34,7 +34,9 @@ ONE_MODEL = {
     "lora_ensemble": {"members": 1},
     "lora_ensemble_equal_passes": {"members": 1},
     "lora_dropout": {"inference": "raw"},
-    **dict.fromkeys(("blob", "swag_lora", "tfb"), {"samples": 0}),
+    "blob": {"samples": 0},
+    "swag_lora": {"samples": 0},
+    "tfb": {"samples": 0},
 }
 FROM_A_AND_B = [
     *("lora", "rslora", "lora_plus", "lora_weight_decay", "lora_early_stop", "lora_ema"),
