@@ -215,7 +215,9 @@ def _separated(text: str, texts: Sequence[str], parsing: pc.ParseOptions) -> Col
     content = text.encode()
     table = pc.read_csv(
         pa.BufferReader(content),
-        read_options=pc.ReadOptions(block_size=len(content) + 1),
+        # One block has no use for threads, and the library's pool can abort a process that ends
+        # soon after, with "terminate called without an active exception".
+        read_options=pc.ReadOptions(block_size=len(content) + 1, use_threads=False),
         parse_options=parsing,
         convert_options=pc.ConvertOptions(
             column_types=dict.fromkeys(texts, pa.string()),
