@@ -65,7 +65,7 @@ def prepare(cell: Cell, sources: Sources, reader: Reader, seed: int = 0) -> Task
             cell.protocol,
             cell.budget.train_size,
             *([] if run.sample is None else [run.sample]),
-            *([] if run.block is None else [run.block.model_dump()]),
+            *([cell.resample.model_dump()] if isinstance(cell.resample, Folds) else []),
         ]
     )
     if key not in _open:

@@ -76,6 +76,16 @@ def test_blocks_are_run_resumed_reproduced_and_reported(small: SmallSuite, capsy
     assert described(["repeat", "fold", "train_share"])
 
 
+def test_cuts_into_other_numbers_of_folds_are_not_mixed_up(
+    small: SmallSuite, capsys: Capture
+) -> None:
+    """The first fold of two holds twice the rows of the first of four, whichever was cut before."""
+    for folds, rows_of_one in ((2, 20), (4, 10)):
+        small.write_suite(resample={"folds": folds}, seeds=1, methods=["majority"])
+        (row,) = call(capsys, "check", *small.planning, "--json").json
+        assert row["validation"] == pytest.approx(rows_of_one, abs=1)
+
+
 def test_check_and_plan_tell_the_rows_of_a_fold_and_what_it_lacks(
     small: SmallSuite, capsys: Capture
 ) -> None:

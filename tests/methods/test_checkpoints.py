@@ -45,7 +45,7 @@ def trainer_of(
 
 def some_steps(trainer: Trainer) -> set[int]:
     """Return a step inside and the last step of every phase."""
-    phases = trainer._spans
+    phases = trainer._windows
     return {s.stop for s in phases} | {(s.start + s.stop) // 2 for s in phases}
 
 
@@ -85,7 +85,7 @@ def test_stack_goes_on_from_a_checkpoint_bit_for_bit(
 
     whole = trainer_of(folder, runs, data, save)
     whole.train()
-    assert len(stores) == 2 * len(whole._spans)
+    assert len(stores) == 2 * len(whole._windows)
     for step, checkpoints in stores.items():
         ((own, saved),) = checkpoints.divide(runs)
         assert own == runs
