@@ -36,7 +36,7 @@ from gapbench.bench.config.run import Training
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.run_axis import RunAxis
 from gapbench.methods._shared.lowrank import LayerSettings, LowRankConfig, Space, StackedLora
-from gapbench.methods._shared.posterior_samples import SampledConfig, SampledLora
+from gapbench.methods._shared.posterior_samples import SampledConfig, SampledLora, samples
 
 _EPS = 1e-6  # for the divergence, as in the code
 _SPAN = 1 - 1 / math.sqrt(2)
@@ -49,13 +49,7 @@ class BlobConfig(SampledConfig):
         *("first_deviation", "prior_deviation", "divergence_rate", "divergence_period")
     }
 
-    samples: int = Field(
-        default=10,
-        ge=0,
-        le=100,
-        description="samples of A to average probabilities over, each one a pass at inference; 0 "
-        "predicts at the mean",
-    )
+    samples: int = samples(10, "samples of A")
     first_deviation: float = Field(
         default=0.05,
         gt=0,

@@ -38,7 +38,7 @@ from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.run_axis import RunAxis, Stacked
 from gapbench.methods._shared.lowrank import LowRankConfig, Space
-from gapbench.methods._shared.posterior_samples import SampledConfig, SampledLora
+from gapbench.methods._shared.posterior_samples import SampledConfig, SampledLora, samples
 
 _GROUP = "iterates"
 
@@ -50,13 +50,7 @@ class SwagConfig(SampledConfig):
         *("start", "rate_share", "scale")
     }
 
-    samples: int = Field(
-        default=15,
-        ge=0,
-        le=100,
-        description="samples to average probabilities over, each one a pass at inference; 0 "
-        "predicts at the mean",
-    )
+    samples: int = samples(15)
     start: float = Field(
         default=0.53, ge=0, le=1, description="share of the updates before the first iterate counts"
     )

@@ -42,7 +42,7 @@ from gapbench.bench.data.batching import Batch
 from gapbench.bench.data.encoded import IGNORED
 from gapbench.bench.models.backbone import Backbone
 from gapbench.methods._shared.lowrank import LowRankConfig, Space, StackedLora
-from gapbench.methods._shared.posterior_samples import SampledConfig, SampledLora
+from gapbench.methods._shared.posterior_samples import SampledConfig, SampledLora, samples
 
 _EPS = 1e-6  # beside singular values, as in the code
 
@@ -54,13 +54,7 @@ class TfbConfig(SampledConfig):
         *("tolerance", "largest_deviation")
     }
 
-    samples: int = Field(
-        default=10,
-        ge=0,
-        le=100,
-        description="samples to average probabilities over, each one a pass at inference and in "
-        "each round of the search; 0 predicts as LoRA and searches nothing",
-    )
+    samples: int = samples(10, also=" and in each round of the search")
     tolerance: float = Field(
         default=0.5, gt=0, description="largest relative change of the loss on the mean's answers"
     )

@@ -22,6 +22,28 @@ from gapbench.bench.cli.argument_types import (
 from gapbench.bench.execution import engines
 
 
+def columns(parser: argparse.ArgumentParser, *, required: bool) -> None:
+    """Add what says which columns of the user's own rows are what, and where to test."""
+    parser.add_argument(
+        "--test", type=Path, metavar="FILE", help="rows to test on (default: a fifth of --data)"
+    )
+    parser.add_argument(
+        "--text", type=names, required=required, metavar="A,B", help="columns that the model reads"
+    )
+    predicted = parser.add_mutually_exclusive_group(required=required)
+    predicted.add_argument("--label", metavar="COLUMN", help="class or value to predict")
+    predicted.add_argument("--target", metavar="COLUMN", help="text to generate")
+    parser.add_argument(
+        "--kind",
+        metavar="KIND",
+        help="kind of task, such as classification or regression (default: inferred from the "
+        "values of the label)",
+    )
+    parser.add_argument(
+        "--group", metavar="COLUMN", help="keep rows with equal values in this column together"
+    )
+
+
 def suite(parser: argparse.ArgumentParser) -> None:
     """Add the suite and the flags that select a part of it."""
     suite_tasks(parser)

@@ -59,6 +59,27 @@ class Columns:
     kind: str | None = None
     group: str | None = None
 
+    @classmethod
+    def of(
+        cls,
+        text: tuple[str, ...],
+        label: str | None,
+        target: str | None,
+        kind: str | None,
+        group: str | None,
+    ) -> "Columns":
+        """Return the roles as options give them.
+
+        Raises:
+            ConfigError: unless there is one of ``label`` and ``target``.
+        """
+        found = label if target is None else target
+        if found is None or (label is not None and target is not None):
+            raise ConfigError(
+                "give one of --label and --target: the column to predict or to generate"
+            )
+        return cls(text, found, "label" if target is None else "target", kind, group)
+
 
 @dataclass(frozen=True)
 class Inferred:

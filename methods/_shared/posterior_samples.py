@@ -1,7 +1,7 @@
 """Shared base of methods that predict with samples of a posterior over their weights."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from pydantic import Field
@@ -17,16 +17,21 @@ from gapbench.methods._shared.lowrank import LowRank, LowRankConfig
 from gapbench.methods._shared.mean_prediction import mean_prediction
 
 
+def samples(default: int, of: str = "samples", also: str = "") -> Any:
+    """Return the field with the number of samples of a prediction."""
+    return Field(
+        default=default,
+        ge=0,
+        le=100,
+        description=f"{of} to average probabilities over, each one a pass at inference{also}; 0 "
+        "predicts at the mean",
+    )
+
+
 class SampledConfig(LowRankConfig):
     """LoRA's settings and the number of samples of a prediction."""
 
-    samples: int = Field(
-        default=0,
-        ge=0,
-        le=100,
-        description="number of posterior samples to average probabilities over, each one a pass "
-        "at inference; 0 predicts at the mean",
-    )
+    samples: int = samples(0, "number of posterior samples")
 
 
 ConfigT = TypeVar("ConfigT", bound=SampledConfig)

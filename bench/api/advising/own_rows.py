@@ -10,7 +10,7 @@ import pandas as pd
 from gapbench.bench.advice import arms as arms_of
 from gapbench.bench.api.choices import names
 from gapbench.bench.api.progress import say
-from gapbench.bench.core.errors import ConfigError, DataError
+from gapbench.bench.core.errors import DataError
 from gapbench.bench.data import readers
 from gapbench.bench.experiment import scaffold
 from gapbench.bench.store.store import store_at
@@ -24,14 +24,9 @@ def own_suite(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError, DataError: if the rows cannot be advised on.
     """
-    if (given["label"] is None) == (given["target"] is None):
-        raise ConfigError("give one of --label and --target: the column to predict or to generate")
-    columns = scaffold.Columns(
-        text=names("text", given["text"]),
-        label=given["target"] or given["label"],
-        option="target" if given["target"] else "label",
-        kind=given["kind"],
-        group=given["group"],
+    columns = scaffold.Columns.of(
+        names("text", given["text"]) or (),
+        *(given[name] for name in ("label", "target", "kind", "group")),
     )
     train = _file(given["source"], Path(given["results"]))
     test = None if given["test"] is None else Path(given["test"])

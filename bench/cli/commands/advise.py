@@ -43,19 +43,7 @@ def _rows(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="your rows: .csv, .tsv, .jsonl or .parquet; with SUITE, the folder of its data",
     )
-    parser.add_argument(
-        "--test", type=Path, metavar="FILE", help="rows to test on (default: a fifth of --data)"
-    )
-    parser.add_argument("--text", type=names, metavar="A,B", help="columns that the model reads")
-    predicted = parser.add_mutually_exclusive_group()
-    predicted.add_argument("--label", metavar="COLUMN", help="class or value to predict")
-    predicted.add_argument("--target", metavar="COLUMN", help="text to generate")
-    parser.add_argument(
-        "--kind", metavar="KIND", help="kind of task (default: inferred from the label)"
-    )
-    parser.add_argument(
-        "--group", metavar="COLUMN", help="keep rows with equal values in this column together"
-    )
+    arguments.columns(parser, required=False)
 
 
 def _race(parser: argparse.ArgumentParser) -> None:

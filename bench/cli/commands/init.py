@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from gapbench.bench.api.choices import OK
-from gapbench.bench.cli.argument_types import names
+from gapbench.bench.cli import arguments
 
 EXAMPLE = "gapbench init mine.yaml --data train.csv --text review --label stars"
 ORDER = 30
@@ -20,32 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="rows to train on: .csv, .tsv, .jsonl or .parquet",
     )
-    parser.add_argument(
-        "--test",
-        type=Path,
-        default=None,
-        metavar="FILE",
-        help="rows to test on (default: hold out a fifth of --data)",
-    )
-    parser.add_argument(
-        "--text", type=names, required=True, metavar="A,B", help="columns that the model reads"
-    )
-    predicted = parser.add_mutually_exclusive_group(required=True)
-    predicted.add_argument("--label", metavar="COLUMN", help="class or value to predict")
-    predicted.add_argument("--target", metavar="COLUMN", help="text to generate")
-    parser.add_argument(
-        "--kind",
-        metavar="KIND",
-        default=None,
-        help="kind of task, such as classification or regression (default: inferred from the "
-        "values of the label)",
-    )
-    parser.add_argument(
-        "--group",
-        default=None,
-        metavar="COLUMN",
-        help="keep rows with equal values in this column in one split",
-    )
+    arguments.columns(parser, required=True)
     parser.add_argument(
         "--backbone",
         metavar="ID|DIR",
@@ -60,13 +35,7 @@ def main(options: argparse.Namespace) -> int:
     """Write a suite for the user's own rows and print a first look at them."""
     from gapbench.bench.experiment.scaffold import Columns, init
 
-    columns = Columns(
-        text=options.text,
-        label=options.target or options.label,
-        option="target" if options.target else "label",
-        kind=options.kind,
-        group=options.group,
-    )
+    columns = Columns.of(options.text, options.label, options.target, options.kind, options.group)
     written = init(
         options.suite,
         options.data,
