@@ -28,14 +28,12 @@ def format_gate(found: Gated) -> str:
 def conclusion(found: Gated) -> str:
     """Say whether anything moved beyond chance."""
     if found.passed:
-        return (
-            "Passed: nothing moved beyond chance."
-            if found.changes
-            else "Passed: nothing moved at all."
-        )
+        if found.changes and max(each.n_seeds for each in found.changes) == 1:
+            return "Passed, but one seed does not tell a move from chance: give two or more."
+        return f"Passed: nothing moved {'beyond chance' if found.changes else 'at all'}."
     rows = {(each.name, each.place) for each in found.moved}
     parts = [f"{len(rows)} of the rows above moved beyond chance"] if rows else []
-    parts += [f"{len(found.lost)} runs that had a score fail now"] if found.lost else []
+    parts += [f"{len(found.lost)} runs that had a score have none now"] if found.lost else []
     return f"Stopped: {', and '.join(parts)}."
 
 

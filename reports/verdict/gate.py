@@ -15,12 +15,14 @@ untrained one: with floored variances, and so that all intervals of an outcome h
 along training tell most: they average over many points, the first of which chance hardly reaches.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from gapbench.bench.core.errors import StoreError
 from gapbench.reports.results.load import CURVE, Results
@@ -48,8 +50,10 @@ CHOICE = "choice or scoring"
 
 _RESULTS = ["validation_score", "test_score", "test_loss"]
 _NO_CURVE = np.zeros((0, len(CURVE)))
-_NUMBERS = ["validation_score", "checkpoint_step", *OUTCOMES]
-LOST = ("failed", "diverged", "out_of_memory")
+_RECORDED = ["validation_score", "checkpoint_step", "test_score", "test_loss"]
+_CURVES = ("train", "test")  # the splits whose losses along training are compared
+_TURNED = 3  # validation items whose answer rounding may turn
+LOST = ("failed", "diverged", "out_of_memory", "skipped")
 _UNCHANGED = "unchanged"
 _ROW = ["task", "backbone", "start", "method", "variant", "config_hash"]
 
@@ -87,8 +91,8 @@ class Gated:
         n_runs: in both folders.
         n_equal: of these, those whose outcomes are equal up to `TOLERANCE`.
         changes: of each row and outcome that differs, those that moved first.
-        lost: runs that ended well before and fail now.
-        absent: number of runs that ended well before and have not ended now.
+        lost: runs that ended well before, and now fail, are skipped or lack a value.
+        absent: number of runs that ended well before and were not run again.
         confidence: that all intervals hold together with.
     """
 
@@ -125,16 +129,24 @@ def gate(before: Results, after: Results, alpha: float = ALPHA) -> Gated:
     first = first[first["status"] == "ok"]
     known = first.index.intersection(second.index)
     now = second.loc[known, "status"]
-    lost, both = known[now.isin(LOST)], known[now == "ok"]
+    both = known[now == "ok"]
+    empty = first.loc[both, _RESULTS].notna() & second.loc[both, _RESULTS].isna()
+    lost = known[now.isin(LOST)].union(both[empty.any(axis=1)])
+    both = both[~empty.any(axis=1)]
     if not len(both) and not len(lost):
         raise StoreError(
             f"results folders {after.store.root} and {before.store.root} have no run in common "
             "that ended in both; run the same suite on the same data and backbone, and compare "
             "with 'gapbench status'"
         )
-    differences = second.loc[both, _NUMBERS] - first.loc[both, _NUMBERS]
-    same = pd.Series([_same_training(before, after, one) for one in both], index=both)
-    otherwise = same & _chosen_or_scored_otherwise(differences)
+    curves = [_curves(before, after, one) for one in both]
+    same = pd.Series([_alike(each) for each in curves], index=both, dtype=bool)
+    differences = second.loc[both, _RECORDED] - first.loc[both, _RECORDED]
+    for split in _CURVES:
+        means = [_mean(each[:, CURVE.index(f"{split}_loss")]) for each in curves]
+        differences[f"curve_{split}_loss"] = pd.Series(means, index=both, dtype="float64")
+    items = first.loc[both, "validation_examples"].astype("float64")
+    otherwise = same & _chosen_or_scored_otherwise(differences, items)
     equal = same & (differences[_RESULTS].abs().fillna(0.0) <= TOLERANCE).all(axis=1)
     rows = first.loc[both, [*_ROW, "seed"]]
     changes = list(_otherwise(rows[otherwise], differences[otherwise]))
@@ -153,33 +165,47 @@ def gate(before: Results, after: Results, alpha: float = ALPHA) -> Gated:
 def _ended(results: Results) -> pd.DataFrame:
     """Return what is compared of the runs of a folder, by their hashes."""
     runs = results.runs.drop_duplicates("run_hash").set_index("run_hash")
-    for split in ("train", "test"):
-        place = CURVE.index(f"{split}_loss")
-        means = {
-            run_hash: float(np.mean(curve[:, place]))
-            for run_hash, curve in results.curves.items()
-            if np.isfinite(curve[:, place]).all()
-        }
-        runs[f"curve_{split}_loss"] = pd.Series(means, dtype="float64")
-    return runs[[*_ROW, "seed", "status", *_NUMBERS]]
+    return runs[[*_ROW, "seed", "status", "validation_examples", *_RECORDED]]
 
 
-def _same_training(before: Results, after: Results, run_hash: str) -> bool:
-    """Whether scores and losses along training are equal up to `TOLERANCE`."""
+def _curves(before: Results, after: Results, run_hash: str) -> NDArray[np.float64]:
+    """Return what a run's curve differs by, after minus before, where both have a value.
+
+    Points of train and test are few, and one of them is the chosen one, so that another choice has
+    values at others.
+    """
     one, other = (each.curves.get(run_hash, _NO_CURVE) for each in (before, after))
     common = min(len(one), len(other))  # another choice may have ended the training elsewhere
-    return bool(np.allclose(one[:common], other[:common], rtol=0, atol=TOLERANCE, equal_nan=True))
+    return other[:common] - one[:common]
 
 
-def _chosen_or_scored_otherwise(differences: pd.DataFrame) -> "pd.Series[bool]":
+def _alike(differences: NDArray[np.float64]) -> bool:
+    """Whether scores and losses along training are equal up to `TOLERANCE`."""
+    return bool((np.abs(differences[np.isfinite(differences)]) <= TOLERANCE).all())
+
+
+def _mean(differences: NDArray[np.float64]) -> float:
+    known = differences[np.isfinite(differences)]
+    return float(known.mean()) if len(known) else math.nan
+
+
+def _chosen_or_scored_otherwise(
+    differences: pd.DataFrame, items: "pd.Series[float]"
+) -> "pd.Series[bool]":
     """Whether runs of equal trainings have other results, which is no chance.
 
     Where validation scores tie up to the tolerance, chance may choose either checkpoint, and it may
     turn the answer to single items, but no loss.
+
+    Args:
+        differences: of the runs, after minus before.
+        items: in their validation split.
     """
-    apart = differences.abs().fillna(0.0) > TOLERANCE
-    at_same_step = differences["checkpoint_step"].fillna(0) == 0
-    return apart["validation_score"] | (at_same_step & apart["test_loss"])
+    by = differences.abs().fillna(0.0)
+    at_same_step = by["checkpoint_step"] == 0
+    turned = (_TURNED / items).fillna(0.0).where(at_same_step, 0.0)
+    chosen = by["validation_score"] > TOLERANCE + turned
+    return chosen | (at_same_step & (by["test_loss"] > TOLERANCE))
 
 
 def _otherwise(rows: pd.DataFrame, differences: pd.DataFrame) -> Iterator[Change]:
@@ -200,9 +226,8 @@ def _changes(
             cells[tuple(key)] = by_seed
     for key, (difference, low, high) in _intervals(cells, alpha).items():
         n_seeds = len(cells[key])
-        moved = (
-            n_seeds > 1 and abs(difference) > LEAST
-        )  # without an interval: apart by the same on every seed
+        # Without an interval, several seeds are apart by the same.
+        moved = n_seeds > 1 and abs(difference) > LEAST
         if low is not None and high is not None:
             moved = low > LEAST or high < -LEAST
         yield _change(key, OUTCOMES[outcome], difference, low, high, n_seeds, moved=moved)

@@ -46,7 +46,7 @@ SUITE: dict[str, Any] = {
         {"method": "head", "training": {"learning_rate": 1.0e-2}},
     ],
     "seeds": 5,
-    "budget": {"steps": 16, "batch_size": 16, "evaluations": 4, "train_size": 40},
+    "budget": {"steps": 16, "batch_size": 16, "evaluations": 8, "train_size": 40},
     "training": {"learning_rate": 3.0e-3},
 }
 

@@ -73,10 +73,45 @@ def test_differences_both_ways_pass(before: Results) -> None:
 @pytest.mark.parametrize("column", ["validation_score", "test_loss"])
 def test_other_results_of_equal_trainings_are_stopped(before: Results, column: str) -> None:
     """One seed is enough, as there is no chance in choosing and scoring."""
-    once = np.array([0.01, 0.0, 0.0, 0.0, 0.0])
+    once = np.array([0.1, 0.0, 0.0, 0.0, 0.0])
     found = gate(before, shifted(before, "lora", {column: once}))
     (moved,) = found.moved
     assert (moved.outcome, moved.n_seeds, moved.low) == (CHOICE, 1, None)
+
+
+def seldom(results: Results, chosen: int) -> Results:
+    """Return runs whose curves of train and test have few points: the ends and the chosen one."""
+    curves = {}
+    for run_hash, curve in results.curves.items():
+        few = np.repeat(curve, 4, axis=0)
+        gaps = [place for place in range(1, len(few) - 1) if place != chosen]
+        columns = [place for place, name in enumerate(CURVE) if name.startswith(("train", "test"))]
+        few[np.ix_(gaps, columns)] = np.nan
+        curves[run_hash] = few
+    return replace(results, curves=curves)
+
+
+def test_points_without_train_and_test_hide_no_move(before: Results) -> None:
+    """Curves are compared where both have values, and another choice has them elsewhere."""
+    rng = np.random.default_rng(0)
+    shift = {"test_score": -0.1 + 0.01 * rng.normal(size=5)}
+    moved = gate(seldom(before, 2), seldom(shifted(before, "lora", shift, curve=0.3), 2)).moved
+    outcomes = {"test score", "train loss along training", "test loss along training"}
+    assert outcomes <= {each.outcome for each in moved}
+    steps = {"checkpoint_step": np.full(5, 20.0), "validation_score": np.full(5, -0.05)}
+    (other,) = gate(seldom(before, 2), seldom(shifted(before, "lora", steps), 3)).moved
+    assert (other.outcome, other.n_seeds) == (CHOICE, 5)
+
+
+def test_one_seed_is_said_to_tell_nothing(before: Results) -> None:
+    """A difference of one seed is shown, and it is no reason to stop."""
+    runs = before.runs[before.runs["seed"] == 0]
+    one = replace(before, runs=runs)
+    after = shifted(before, "lora", {"test_score": 0.2}, curve=0.3)
+    found = gate(one, replace(after, runs=after.runs[after.runs["seed"] == 0]))
+    assert found.passed
+    assert found.changes
+    assert "one seed does not tell" in format_gate(found)
 
 
 def test_single_items_and_ties_may_turn(before: Results) -> None:
@@ -95,7 +130,17 @@ def test_run_that_fails_now_is_lost(tmp_path: Path) -> None:
     found = gate(load(store), load(other))
     assert found.lost == ("lora on syn_sentiment, seed 0",)
     assert (found.absent, found.passed) == (3, False)
-    assert "1 runs that had a score fail now" in format_gate(found)
+    assert "1 runs that had a score have none now" in format_gate(found)
+
+
+def test_run_that_is_skipped_or_has_no_value_now_is_lost(before: Results) -> None:
+    """Neither a method that refuses its task nor a metric that gives nothing passes."""
+    for column, value in (("status", "skipped"), ("test_score", np.nan)):
+        runs = before.runs.copy()
+        runs.loc[runs["method"] == "lora", column] = value
+        found = gate(before, replace(before, runs=runs))
+        assert len(found.lost) == 10
+        assert (found.absent, found.passed) == (0, False)
 
 
 def test_folders_without_a_common_run_are_refused(tmp_path: Path) -> None:
