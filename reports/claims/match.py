@@ -76,10 +76,14 @@ def matches(results: Results, blocks: Sequence[Block], claim: PublishedClaim) ->
         blocks: its rows.
         claim: to look for.
     """
-    candidates = list(_candidates(results, blocks, claim))
+    about = [block for block in blocks if not claim.tasks or block[0].task in claim.tasks]
+    candidates = list(_candidates(results, about, claim))
     sides = {FIRST: claim.first, SECOND: claim.second}
-    absent = [f"no run of {side}" for name, side in sides.items()
-              if not any(name == each.side for each in candidates)]  # fmt: skip
+    absent = [
+        _absent(results, about, side)
+        for name, side in sides.items()
+        if not any(name == each.side for each in candidates)
+    ]
     if absent:
         where = f" on {', '.join(claim.tasks)}" if claim.tasks else ""
         return Matches((), tuple(f"{each}{where}" for each in absent))
@@ -93,6 +97,13 @@ def matches(results: Results, blocks: Sequence[Block], claim: PublishedClaim) ->
         else:
             found.append(match)
     return Matches(_of_one_scale(claim, found, missing), tuple(missing))
+
+
+def _absent(results: Results, blocks: Sequence[Block], side: Side) -> str:
+    """Return why no row stands for a side."""
+    if any(_fits(results, row, side) for block in blocks for row in block):
+        return f"several variants of {side}, of which none is the default"
+    return f"no run of {side}"
 
 
 @dataclass(frozen=True)
@@ -115,8 +126,6 @@ def _candidates(
 ) -> Iterator[_Candidate]:
     for number, block in enumerate(blocks):
         first = block[0]
-        if claim.tasks and first.task not in claim.tasks:
-            continue
         for name, side in ((FIRST, claim.first), (SECOND, claim.second)):
             fitting = [row for row in block if _fits(results, row, side)]
             usual = [row for row in fitting if row.variant in ("", _DEFAULT, _TUNED)] or fitting
@@ -156,10 +165,14 @@ def _paired(
 def _of_one_suite(
     pairs: Sequence[tuple[_Candidate, _Candidate]],
 ) -> list[tuple[_Candidate, _Candidate]]:
-    """Return the pairs of the suite with the most to say, one a task."""
-    suites: dict[tuple[str, str], dict[tuple[Any, ...], tuple[_Candidate, _Candidate]]] = {}
+    """Return the pairs of the suite and backbone with the most to say, one a task.
+
+    Two backbones share the test items of a task, so that they are no two tasks.
+    """
+    suites: dict[tuple[str, str, str], dict[tuple[Any, ...], tuple[_Candidate, _Candidate]]] = {}
     for pair in pairs:
-        own = suites.setdefault((pair[0].row.suite, pair[1].row.suite), {})
+        _, backbone, _ = pair[0].key
+        own = suites.setdefault((pair[0].row.suite, pair[1].row.suite, backbone), {})
         if pair[0].key not in own or _seeds(pair) > _seeds(own[pair[0].key]):
             own[pair[0].key] = pair
     if not suites:

@@ -140,7 +140,7 @@ def family(
             known = [_of_differences(each, ours, theirs) for each in shared]
         scale = np.abs(scores).max(axis=(0, 2), initial=0.0)
         sizes = every[sides[0][0]].sizes if over_items else ()
-        excess = every[sides[0][0]].excess(seeds)
+        excess = max(every[place].excess(seeds) for place in np.unique(sides))
         found = two_level(scores[0] - scores[1], known, sizes, scale, excess)
         for first, second, sign in ((*sides, 1), (*sides[::-1], -1)):
             n_seeds[first, second] = len(seeds)

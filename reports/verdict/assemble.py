@@ -101,7 +101,9 @@ def assemble(
         ties=tuple(name for name in unbeaten if name != recommended),
         untrained=bare,
         learned=learned,
-        ruled_out=ruled_out(compared, upward=upward) if reference in ranked else None,
+        ruled_out=ruled_out(compared, upward=upward)
+        if reference in ranked and len(compared) == sum(e.status == "ranked" for e in done)
+        else None,
         optimism=optimism_of(families["score"], unbeaten) if "score" in families else None,
         design=design_of(plan, families["score"], counts["score"], matters, width)
         if plan

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from gapbench.bench.config.run import Run
+from gapbench.bench.config.run import Fingerprint, Run
 from gapbench.bench.config.task import Task
 from gapbench.bench.store.record import SplitScores, Status
 from gapbench.bench.store.store import Store
@@ -32,6 +32,7 @@ def write(
     task: Task | None = None,
     spread: float = 0.1,
     draw: int = 0,
+    backbone: str = "tiny-bert",
 ) -> Store:
     """Write accuracies of one task with the predictions that they come from.
 
@@ -45,6 +46,7 @@ def write(
         task: a classification task.
         spread: standard deviation of log odds between seeds.
         draw: seed of all chance.
+        backbone: name of it.
     """
     store = Store(root)
     store.open_for_writing()
@@ -53,6 +55,7 @@ def write(
     hard = rng.normal(0, 1.5, items)
     for method, level in levels.items():
         cell = make_cell(method, task=task)
+        cell = cell.model_copy(update={"backbone": Fingerprint(name=backbone, digest="b" * 64)})
         runs = [Run(cell, seed) for seed in range(seeds)]
         store.write_plan("known", [(run, "default") for run in runs], "gapbench run known")
         bare = method in {"majority", "untuned"}

@@ -7,7 +7,7 @@ from pathlib import Path
 from gapbench.bench.api.choices import MOVED, OK
 from gapbench.bench.cli import arguments
 
-EXAMPLE = "gapbench gate new --against results/reference/measured/reference"
+EXAMPLE = "gapbench gate new --against old-results"
 ORDER = 115
 
 

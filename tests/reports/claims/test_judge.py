@@ -142,12 +142,27 @@ def test_rows_that_are_not_ranked_do_not_count(tmp_path: Path) -> None:
     assert found.missing == ("syn_sentiment on tiny-bert: dora is incomplete: 4 of 5 seeds",)
 
 
+def test_two_backbones_are_not_two_tasks(tmp_path: Path) -> None:
+    """They share the test items of a task, so the one with the most to say is judged."""
+    for place, (backbone, seeds) in enumerate((("small", 4), ("large", 6))):
+        levels = {"lora": 2.0, "dora": 2.6} | BARE
+        write(tmp_path, levels, seeds=seeds, draw=place, backbone=backbone)
+    (found,) = judged(tmp_path, claim())
+    assert found.tasks == ("syn_sentiment on large",)
+    assert found.pair is not None
+    assert found.pair.n_seeds == 6
+
+
 def test_lost_runs_count_as_untrained_in_score_and_bar_other_metrics(tmp_path: Path) -> None:
     """As in the verdict: a method that loses a run is no better for it."""
     fates = {("dora", seed): Status.DIVERGED for seed in range(5)}
-    write(tmp_path, {"lora": 2.0, "dora": 2.6} | BARE, fates={("dora", 0): Status.DIVERGED})
+    near = {"lora": 0.2, "dora": 0.5} | BARE  # or the row would have collapsed
+    write(tmp_path, near, fates={("dora", 0): Status.DIVERGED}, spread=0.3)
     score, ece = judged(tmp_path, claim(), claim(id="ece", metric="ece"))
-    assert score.ruling in {"underpowered", "not tested here"}
+    runs = load_results(Store(tmp_path)).runs.set_index(["method", "seed"])["test_score"]
+    filled = [runs["majority", 0], *(runs["dora", seed] for seed in range(1, 5))]
+    assert score.pair is not None
+    assert score.pair.difference == pytest.approx(np.mean(filled) - runs["lora"].mean())
     assert ece.missing
     write(tmp_path / "all", {"lora": 2.0, "dora": 2.6} | BARE, fates=fates)
     (found,) = judged(tmp_path / "all", claim())

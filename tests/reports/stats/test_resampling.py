@@ -81,6 +81,19 @@ def test_every_interval_over_seeds_is_widened_alike() -> None:
     assert lengths[1] == pytest.approx(np.sqrt(factor) * lengths[0])
 
 
+def test_pair_of_unlike_samples_is_widened_as_the_one_that_shares_more() -> None:
+    """Whichever comes first."""
+    rng = np.random.default_rng(1)
+    unlike = [Sample(dict(enumerate(rng.normal(size=10))), resampling=Resampling(share, 5))
+              for share in (0.05, 0.8)]  # fmt: skip
+    alike = [Sample(each.scores, resampling=Resampling(0.8, 5)) for each in unlike]
+    halves = [
+        float(family(dict(enumerate(each))).bounds.half[0, 1])
+        for each in (unlike, unlike[::-1], alike)
+    ]
+    assert halves[:2] == pytest.approx([halves[2]] * 2)
+
+
 def test_intervals_of_trained_models_hold_the_truth_where_plain_ones_do_not() -> None:
     """The short form of `tests/benchmarks/statistics.py --part resampling`."""
     world = Population(items=500)
