@@ -75,7 +75,7 @@ def _sizes_and_verdict(
     backbone = checked_backbone(cell, sources, device)
     if isinstance(backbone, str):
         return {"verdict": backbone}
-    splits = dataset.prepare(cell, sources, backbone.reader)
+    splits = dataset.prepare(cell, sources, backbone.reader, run.seed)
     method, config = registry.of_cell(cell)
     reason = method.unsupported_reason(cell.task, backbone, config)
     if reason is None:

@@ -71,12 +71,12 @@ class Tracker:
         Raises:
             TrackerError: if the tracker fails.
         """
-        rows = [] if study else self._rows.get(record.run_hash, [])
-        run = tracked(store, record, rows, study)
         try:
+            rows = [] if study else self._rows.get(record.run_hash, [])
+            run = tracked(store, record, rows, study)
             with redirect_stdout(StringIO()):  # trackers chat, and ours is for results
                 return None if run is None else self._send(run, self._store.root)
-        # Anything may go wrong in a library that reaches a server.
+        # Anything may go wrong in a library that reaches a server, and nothing may end the runs.
         except Exception as error:
             raise TrackerError(
                 f"tracker {self.name}: run {record.run_hash}: {type(error).__name__}: {error}"

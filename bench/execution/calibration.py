@@ -58,6 +58,6 @@ def _seconds(costs: Costs, runs: Sequence[Run], device: torch.device) -> float:
         backbone = supported_backbone(cell, costs.sources, device)
         if not isinstance(backbone, str):
             own = [run for run in runs if run.cell.hash == cell.hash]
-            task_data = dataset.prepare(cell, costs.sources, backbone.reader)
+            task_data = dataset.prepare(cell, costs.sources, backbone.reader, own[0].seed)
             return run_seconds(own, backbone, task_data, device)
     return 0.0

@@ -27,6 +27,7 @@ from gapbench.bench.execution.reproduce import Reproduction, compare, stored
 from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.models.merge import Adapter
 from gapbench.bench.store.record import Record, Status
+from gapbench.bench.store.record_io import TEST
 from gapbench.bench.store.store import Store
 
 
@@ -93,6 +94,11 @@ def export(
     record = stored(store, name, sources)
     if record.status != Status.OK:
         raise RecordError(f"{record.run} is {record.status}; only a run that is ok has an adapter")
+    if TEST not in record.splits:
+        raise RecordError(
+            f"{record.run} served a choice of settings, and test stayed sealed; export a run that "
+            "was scored on test"
+        )
     location = _base_model(record.cell.backbone, sources)
     if for_hub and location["revision"] is None:
         raise BackboneError(

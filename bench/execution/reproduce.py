@@ -9,8 +9,8 @@ from gapbench.bench.core.errors import RecordError
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.stack_executor import Executor
-from gapbench.bench.store.record import Record
-from gapbench.bench.store.record_io import read_record
+from gapbench.bench.store.record import Record, Status
+from gapbench.bench.store.record_io import TEST, read_record
 from gapbench.bench.store.store import Store, store_at
 
 TOLERANCE = 1e-4  # for float32 numbers; the same machine and threads usually give equality
@@ -60,10 +60,11 @@ def reproduce(store: Store, name: str, sources: Sources, device: str) -> Reprodu
         BackboneError: if its backbone, or the adapter that it starts from, is missing.
     """
     record = stored(store, name, sources)
-    run = record.run
+    run, sealed = record.run, record.status == Status.OK and TEST not in record.splits
     with tempfile.TemporaryDirectory() as folder:
         scratch = store_at(Path(folder))
-        Executor(scratch, sources, choose_device(device)).run([run], lambda _: None)
+        executor = Executor(scratch, sources, choose_device(device), sealed=sealed)
+        executor.run([run], lambda _: None)
         again = scratch.find(run)
     if again is None:
         raise RecordError(f"{run}: the repetition left no record")

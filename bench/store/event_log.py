@@ -127,7 +127,7 @@ def _figures(records: Sequence[Record]) -> Event:
     """Return the totals over the records of a stack."""
     costs = [record.cost for record in records if record.cost is not None]
     tokens = sum(cost.train_tokens for cost in costs)
-    seconds = sum(cost.train_seconds for cost in costs)
+    seconds = sum(c.train_tokens / c.tokens_per_second for c in costs if c.tokens_per_second)
     peaks = [cost.peak_memory_bytes for cost in costs if cost.peak_memory_bytes is not None]
     causes = [r.cause for r in records if r.status not in {Status.OK, Status.SKIPPED}]
     return {

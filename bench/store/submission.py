@@ -8,6 +8,7 @@ import hashlib
 import shutil
 import tempfile
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,7 +116,18 @@ def opened(path: Path) -> Iterator[Path]:
         return
     if not zipfile.is_zipfile(path):
         raise StoreError(f"{path} is neither a folder nor an archive of 'gapbench submit'")
-    with tempfile.TemporaryDirectory() as folder, zipfile.ZipFile(path) as archive:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            _unpack(path, Path(folder))
+        # Damaged, cut, encrypted, or compressed in a way that is not known here.
+        except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+            raise StoreError(f"{path} cannot be unpacked: {error}; {_AGAIN}") from None
+        yield Path(folder)
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    """Write the files of an archive below a folder, and nowhere else."""
+    with zipfile.ZipFile(path) as archive:
         if sum(member.file_size for member in archive.infolist()) > MOST_BYTES:
             raise StoreError(f"{path} holds more than {MOST_BYTES:,} bytes, the most that is read")
         for member in archive.infolist():
@@ -124,11 +136,10 @@ def opened(path: Path) -> Iterator[Path]:
                 continue
             if ".." in parts or PurePosixPath(member.filename).is_absolute() or not parts:
                 raise StoreError(f"{path}: {member.filename!r} leads out of the folder; {_AGAIN}")
-            place = Path(folder, *parts)
+            place = folder.joinpath(*parts)
             place.parent.mkdir(parents=True, exist_ok=True)
             with archive.open(member) as source, new_file(place) as file:
                 shutil.copyfileobj(source, file)
-        yield Path(folder)
 
 
 def check(folder: Path) -> Submission | None:

@@ -129,7 +129,9 @@ def _scores(record: Record) -> Iterator[tuple[str, float]]:
     yield from _present("gap/", {**record.gaps, "loss": record.loss_gap})
     for name in ("calibration", "truth", "cost"):
         part = getattr(record, name)
-        yield from _present(f"{name}/", part.model_dump(exclude={"drawn"}) if part else {})
+        known = part.model_dump() if part else {}
+        numbers = {key: value for key, value in known.items() if not isinstance(value, dict)}
+        yield from _present(f"{name}/", numbers)
     if record.checkpoint:
         yield from _present("checkpoint/", record.checkpoint.model_dump())
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from gapbench.bench.core import signals
 from gapbench.bench.data.batching import Batch, collate, evaluation_batches
 from gapbench.bench.tasks.eval_subset import most_tokens
 from gapbench.bench.training.flops_and_time import count_operations
@@ -67,6 +68,8 @@ def fit(trainer: Trainer) -> None:
         split = trainer.data.open[name]
         sequences = split.sequences(np.arange(len(split)))
         for places in evaluation_batches(split.lengths[sequences], most_tokens(axis)):
+            if signals.past_deadline():
+                signals.check()
             read[name] += len(places)
             indices = np.broadcast_to(sequences[places], (axis.size, len(places)))
             yield collate(split, indices, axis.device)

@@ -148,6 +148,8 @@ def _score_finished(trainer: Trainer, tokenizer: Any, finished: list[int]) -> Sc
         return {}
     method, state = trainer.method, trainer.state
     kind = kinds.get(state.task.kind)
+    if signals.past_deadline():
+        signals.check()
     _restore(trainer, finished)
     fit(trainer)
     passes = inference_passes(trainer)

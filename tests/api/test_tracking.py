@@ -52,6 +52,17 @@ def test_runs_are_sent_as_they_end(
     assert len(sent) == 6
 
 
+def test_costs_of_a_method_with_a_fit_are_numbers(
+    small: SmallSuite, sent: list[TrackedRun]
+) -> None:
+    """What its fit read is a count by split, and is left out."""
+    small.write_suite(methods=["laplace_lora"], seeds=1)
+    gapbench.run(small.path, data=small.data, results=small.results, track="wandb", progress=False)
+    (run,) = sent
+    assert run.scores["cost/inference_passes"] >= 1
+    assert not [name for name in run.scores if "fit_examples" in name]
+
+
 def test_failing_tracker_costs_a_warning_and_no_run(
     small: SmallSuite, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -8,7 +8,10 @@ import pytest
 
 import gapbench
 from gapbench.bench.core.errors import RecordError
-from tests.support.small_suite import SmallSuite, call, make
+from gapbench.bench.core.process import choose_device
+from gapbench.bench.execution.stack_executor import Executor
+from gapbench.bench.store.store import store_at
+from tests.support.small_suite import SmallSuite, call, make, planned
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +39,19 @@ def test_sample_comes_out_the_same(
     assert "1 of 1 runs are the same, drawn from 6. All " in answer.out
     with pytest.raises(RecordError, match="holds no run that ended"):
         gapbench.verify(tmp_path)
+
+
+def test_run_that_served_a_choice_stays_sealed(done: SmallSuite, tmp_path: Path) -> None:
+    """Run again it has no test score either, and it has no adapter to give away."""
+    runs, sources = planned(done)
+    store = store_at(tmp_path / "race")
+    executor = Executor(store, sources, choose_device("cpu"), sealed=True)
+    executor.run(runs[-1:], lambda _: None)
+    given = {"data": done.data, "backbone": done.backbone}
+    found = gapbench.verify(store.root, rows=1, **given)
+    assert (found.same, found.runs) == (True, 1)
+    with pytest.raises(RecordError, match="test stayed sealed"):
+        gapbench.export(runs[-1].hash, out=tmp_path / "out", results=store.root, **given)
 
 
 def test_run_that_drifted_is_told(

@@ -83,6 +83,16 @@ def test_changed_files_are_found(store: Store, tmp_path: Path, change: str) -> N
         check(folder)
 
 
+def test_damaged_archive_is_refused(store: Store, tmp_path: Path) -> None:
+    """A byte that a transfer turned is an error with a way out."""
+    path = pack(store, tmp_path / "packed.zip").path
+    content = bytearray(path.read_bytes())
+    content[200] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match="cannot be unpacked"), opened(path):
+        pass
+
+
 def test_archive_that_leads_elsewhere_is_refused(tmp_path: Path) -> None:
     """No file is written outside, and what is no archive is named."""
     path = tmp_path / "bad.zip"
