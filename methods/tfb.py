@@ -124,6 +124,7 @@ class Tfb(SampledLora[TfbConfig]):
             return
         for layer in self._layers:
             layer.decompose()
+        self.deviations = None  # predictions are those of the mean, until the search is done
         answers = [super(Tfb, self).predict(state, b).argmax(-1) for b in batches("validation")]
         ends = self._of_active("largest_deviation")
         low, high, tolerances = torch.zeros_like(ends), ends, self._of_active("tolerance")

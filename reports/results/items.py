@@ -87,6 +87,20 @@ def samples(
     return {key: reader.sample(cell, outcome) for key, cell in cells.items()}
 
 
+def resampling_of(results: Results, config_hash: str) -> Resampling | None:
+    """Return how the runs of a cell share training rows, None if they all have the same."""
+    record = results.cells.get(config_hash)
+    if record is None or record.cell.resample == "fixed":
+        return None
+    resample = record.cell.resample
+    folds = resample.folds if isinstance(resample, Folds) else None
+    stored = [row["train_share"] for row in results.outcomes.get(config_hash, [])]
+    shares = [share for share in stored if pd.notna(share)]
+    usual = 1 - 1 / folds if folds else 0.0
+    share = math.fsum(shares) / len(shares) if shares else usual
+    return Resampling(share, folds) if 0 < share < 1 else None
+
+
 @dataclass
 class _Reader:
     """Reads the items of cells that are compared, and sees to it that they are the same.
@@ -120,21 +134,8 @@ class _Reader:
         scores: Mapping[int, float],
         strata: tuple[Mapping[int, Floats], ...],
     ) -> Sample:
-        possible, own = self._possible(cell, outcome), self._resampling(cell.config_hash)
-        return Sample(scores, strata, possible, own)
-
-    def _resampling(self, config_hash: str) -> Resampling | None:
-        """Return how the runs of a cell share training rows, None if they all have the same."""
-        record = self.results.cells.get(config_hash)
-        if record is None or record.cell.resample == "fixed":
-            return None
-        resample = record.cell.resample
-        folds = resample.folds if isinstance(resample, Folds) else None
-        stored = [row["train_share"] for row in self.results.outcomes.get(config_hash, [])]
-        shares = [share for share in stored if pd.notna(share)]
-        usual = 1 - 1 / folds if folds else 0.0
-        share = math.fsum(shares) / len(shares) if shares else usual
-        return Resampling(share, folds) if 0 < share < 1 else None
+        possible = self._possible(cell, outcome)
+        return Sample(scores, strata, possible, resampling_of(self.results, cell.config_hash))
 
     def _terms(self, cell: Scored, outcome: Outcome) -> Iterator[tuple[int, list[Term]]]:
         """Yield what an outcome is made of for every seed for which it is recorded."""

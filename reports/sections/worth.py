@@ -3,22 +3,21 @@
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
-
-from gapbench.bench.config.run import Folds
 from gapbench.reports.document.columns import Field, plain, table_of, title, value
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Column, Part, Section, Subheading, Text, Value
 from gapbench.reports.figures.block import Block, blocks
+from gapbench.reports.results.items import resampling_of
 from gapbench.reports.results.load import Results
-from gapbench.reports.stats.resampling import Resampling
 from gapbench.reports.stats.worth import Worth, worth
 from gapbench.reports.tables.leaderboard import rows
+from gapbench.reports.tables.standing import RANKED
 from gapbench.reports.tables.words import listed
 
 ORDER = 35
 
 _SIZE = "budget.train_size"
+_TOLD = (*RANKED, "untrained")  # others have lost runs, and the means of what is left flatter
 _HOW = (
     "A score is worth the number of training examples at which the reference reaches it, less "
     "those that the method had. Between two sizes, the reference's score lies on a straight line "
@@ -49,11 +48,12 @@ def _block(evidence: Evidence, block: Block) -> list[Part]:
     curve, cells = _curve(evidence, reference)
     if size not in curve or len(curve) < 2:
         return []
-    resampling = _resampling(evidence.results, cells)
+    known = filter(None, (resampling_of(evidence.results, each) for each in cells))
+    resampling = max(known, key=lambda each: each.share, default=None)
     hint = f"training examples more than {size} at which {reference.name} reaches this score"
 
     def read(row: Any) -> Value:
-        if row.name == reference.name:
+        if row.name == reference.name or row.standing.status[row.name] not in _TOLD:
             return Value("")
         found = worth(curve, row.by_seed, upward=block.upward, resampling=resampling)
         key = None if found is None else found.size or found.low or found.high
@@ -79,20 +79,11 @@ def _curve(evidence: Evidence, reference: Any) -> tuple[dict[int, Mapping[int, f
     found = {
         results.terms[row.setting][_SIZE]: row
         for row in rows(evidence.summary)
-        if row.by_seed and _identity(results, row) == wanted
+        if row.standing.status[row.name] in RANKED and _identity(results, row) == wanted
     }
     known = {size: row for size, row in found.items() if size is not None}
     hashes = [row.config_hash for row in known.values()]
     return {size: row.by_seed for size, row in known.items()}, hashes
-
-
-def _resampling(results: Results, cells: list[str]) -> Resampling | None:
-    """Return how runs share training rows at the size where they share most; None if all do."""
-    resample = results.cells[cells[0]].cell.resample
-    share = results.runs.loc[results.runs["config_hash"].isin(cells), "train_share"].max()
-    if resample == "fixed" or pd.isna(share) or not 0 < share < 1:
-        return None
-    return Resampling(float(share), resample.folds if isinstance(resample, Folds) else None)
 
 
 def _identity(results: Results, row: Any) -> Any:

@@ -9,7 +9,6 @@ other intervals (`reports.stats.resampling`). Nothing is said beyond the sizes t
 where the mean curve falls anywhere.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -72,28 +71,20 @@ def worth(
     own = sign * np.array([scores[seed] for seed in seeds])
     beyond = np.array([np.interp(tried, places, row) for row in reached]).T - own
     excess = resampling.excess(seeds) if resampling else 0.0
-    widened = math.sqrt(1 + len(seeds) * excess)
-    fits = [place for place, row in zip(tried, beyond, strict=True) if _zero(row, widened)]
+    fits = [place for place, row in zip(tried, beyond, strict=True) if _zero(row, excess)]
     means = beyond.mean(axis=1)
-    inside = means[0] <= 0 <= means[-1]
-    size = float(np.exp(np.interp(0.0, means, tried))) if inside else None
-    if not fits:  # beyond all sizes, or between two that were tried
-        return _outside(sizes, above=means[-1] < 0, size=size)
-    low = None if fits[0] == tried[0] else float(np.exp(fits[0]))
-    high = None if fits[-1] == tried[-1] else float(np.exp(fits[-1]))
-    return None if low is None and high is None else Worth(size, low, high)
+    above, below = bool(means[-1] < 0), bool(means[0] > 0)
+    size = None if above or below else float(np.exp(np.interp(0.0, means, tried)))
+    if fits:
+        low = None if fits[0] == tried[0] else float(np.exp(fits[0]))
+        high = None if fits[-1] == tried[-1] else float(np.exp(fits[-1]))
+    else:  # beyond all sizes, or between two that were tried
+        low, high = (sizes[-1], sizes[0]) if size is None else (size, size)
+    ends = None if below else low, None if above else high
+    return None if ends == (None, None) else Worth(size, *ends)
 
 
-def _zero(values: Floats, widened: float) -> bool:
+def _zero(values: Floats, excess: float) -> bool:
     """Whether zero is in the 95 % interval of a mean, or equal values tell no interval."""
-    found = mean_interval(values.tolist())
-    if found.mean is None or found.high is None:
-        return True
-    return abs(found.mean) <= widened * (found.high - found.mean)
-
-
-def _outside(sizes: list[int], *, above: bool, size: float | None) -> Worth:
-    """Return the worth of a score that differs from the reference's at every size tried."""
-    if size is not None:
-        return Worth(size, size, size)
-    return Worth(None, float(sizes[-1]), None) if above else Worth(None, None, float(sizes[0]))
+    found = mean_interval(values.tolist(), excess=excess)
+    return found.low is None or found.high is None or found.low <= 0 <= found.high

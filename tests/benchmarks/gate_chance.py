@@ -1,12 +1,12 @@
 """How often the gate stops what did not change: on drawn numbers, and on trained runs.
 
-    python -m tests.benchmarks.gate_chance [GATES] [RERUNS]
+    python -m tests.benchmarks.gate_chance --gates 400 --reruns 20
 
 Drawn: every row goes its own way, with a spread of its own. Trained: the suite of
 `tests.support.planted_bugs` again, each time with other threads, stacks and rounding.
 """
 
-import sys
+import argparse
 import tempfile
 from dataclasses import replace
 from itertools import product
@@ -72,12 +72,16 @@ def reruns(count: int, folder: Path) -> int:
 
 
 if __name__ == "__main__":
-    drawn, trained = (int(each) for each in [*sys.argv[1:], "400", "20"][:2])
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gates", type=int, default=400, help="drawn gates of each case")
+    parser.add_argument("--reruns", type=int, default=20, help="trainings of the whole suite")
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         made = load(fill(Path(place) / "made", methods=("lora",), seeds=1))
         for case in product((3, 5), (1, 3, 8)):
             print(
-                f"{case[0]} seeds, {case[1]} rows: {100 * rate(made, drawn, *case):.1f} %",
+                f"{case[0]} seeds, {case[1]} rows: {100 * rate(made, options.gates, *case):.1f} %",
                 flush=True,
             )
-        print(f"stopped {reruns(trained, Path(place))} of {trained} re-runs without a bug")
+        stopped = reruns(options.reruns, Path(place))
+        print(f"stopped {stopped} of {options.reruns} re-runs without a bug")

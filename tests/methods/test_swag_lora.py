@@ -15,8 +15,8 @@ from tests.support.small_stack import CPU, MakeBackbone, load_backbone, make_run
 
 STEPS = 12
 CONFIGS: list[dict[str, Any]] = [
-    {"start": 0.5, "iterates": 3, "columns": 2, "rate_share": 0.2},
-    {"start": 0.25, "iterates": 3, "columns": 2, "scale": 0.5, "rate_share": 0.5},
+    {"start": 0.5, "iterates": 3, "columns": 3, "rate_share": 0.2},
+    {"start": 0.25, "iterates": 3, "columns": 3, "scale": 0.5, "rate_share": 0.5},
 ]
 COUNTED = ([8, 10, 12], [6, 9, 12])  # every second update after 6, every third after 3
 
@@ -55,7 +55,7 @@ def test_moments_are_those_of_the_iterates_that_count(make_backbone: MakeBackbon
         torch.testing.assert_close(kept.mean[run].detach(), mean, **close)
         torch.testing.assert_close(kept.variance[run].detach(), square - mean**2, **close)
         torch.testing.assert_close(
-            kept.deviations[run].detach(), torch.stack(deviations[-2:]), **close
+            kept.deviations[run].detach(), torch.stack(deviations[-3:]), **close
         )
 
 
@@ -65,11 +65,11 @@ def test_samples_are_the_authors(make_backbone: MakeBackbone) -> None:
     assert isinstance(method, SwagLora)
     kept, axis = method._iterates, method.axis
     numbers = kept.mean.shape[1]
-    e, u = axis.normal("diagonal", (numbers,), 7), axis.normal("columns", (2,), 7)
+    e, u = axis.normal("diagonal", (numbers,), 7), axis.normal("columns", (3,), 7)
     drawn = method.deviation(7)
     for run, scale in enumerate((1.0, 0.5)):
         diagonal = kept.variance[run] ** 0.5 * e[run]
-        across = kept.deviations[run].T @ u[run] / (2 - 1) ** 0.5
+        across = kept.deviations[run].T @ u[run] / (3 - 1) ** 0.5
         expected = (scale**0.5 * (diagonal + across)).detach()
         torch.testing.assert_close(drawn[run].detach(), expected, rtol=0, atol=1e-12)
 

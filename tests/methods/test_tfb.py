@@ -70,9 +70,11 @@ def test_search_finds_the_largest_deviation_within_the_tolerance(ready: Ready) -
         return -likely.gather(2, answers.unsqueeze(2)).mean(dim=(1, 2))
 
     before = loss(None)
-    # The search begins with the mean as its reference, whatever was there.
-    method.deviations = None
     fit(trainer)
+    first = method.deviations
+    fit(trainer)  # the search begins with the mean, whatever was there
+    assert first is not None
+    assert torch.equal(first, method.deviations)
     found = method.deviations
     assert found is not None
     assert ((found > 0) & (found < 0.2)).all()

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gapbench.bench.config.run import Budget, Cell, Run
+from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import Store
 from gapbench.reports.document.model import Table
 from gapbench.reports.render.report import gather
@@ -68,3 +69,18 @@ def test_cells_that_differ_otherwise_make_no_curve(
     cells = {_cell("lora", 256): 0.75, _cell("lora_dropout", 256): 0.8}
     cells[_cell("lora", 512, **change)] = 0.9
     assert _shown(_folder(tmp_path, cells)) is None
+
+
+def test_row_that_lost_a_run_is_worth_nothing_that_is_told(tmp_path: Path) -> None:
+    """What is left of it would flatter, as no untrained row stands in for the lost run."""
+    cells = {_cell("lora", size): score for size, score in LORA.items()}
+    cells |= {_cell("lora_dropout", 256): 0.775, _cell("full", 256): 0.78}
+    store = _folder(tmp_path, cells)
+    lost = store.record_path(Run(_cell("full", 256), 4))
+    lost.unlink()
+    failed = make_record(_cell("full", 256), 4, status=Status.FAILED, detail="no room")
+    store.write(failed, {})
+    shown = _shown(store)
+    assert shown is not None
+    assert shown["full"] == ""
+    assert shown["lora_dropout"].startswith("about ")

@@ -76,6 +76,17 @@ def test_nothing_is_said_beyond_the_sizes_that_were_run() -> None:
     curve = _curve(1e-4 * rng.standard_normal((5, len(SIZES))))
     assert worth(curve, dict.fromkeys(range(5), 2.0), upward=True) == Worth(None, 1024.0, None)
     assert worth(curve, dict.fromkeys(range(5), 0.1), upward=True) == Worth(None, None, 128.0)
+    # Where a size in between is so noisy that the score might lie there, that end stays open too.
+    steps = np.linspace(-1, 1, 5)
+    noisy = {
+        size: {seed: mean + error * steps[seed] for seed in range(5)}
+        for size, mean, error in ((128, 0.6, 1e-3), (256, 0.7, 0.1), (512, 0.75, 1e-3))
+    }
+    found = worth(noisy, dict.fromkeys(range(5), 0.76), upward=True)
+    assert found is not None
+    assert (found.size, found.high) == (None, None)
+    assert found.low is not None
+    assert 128 < found.low < 256
 
 
 def test_what_cannot_be_told_is_not() -> None:
