@@ -86,6 +86,12 @@ _SIZES: dict[str, Any] = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+_OF_FAMILY: dict[str, dict[str, Any]] = {
+    "falcon_h1": {"mamba_d_ssm": 64},
+    "mamba2": {"num_heads": 8, "head_dim": 8, "expand": 2},
+    "xlnet": {"max_position_embeddings": None},
+}
+"""Sizes that depend on others there; None where a family has no such setting."""
 
 
 def config(family: str, **settings: Any) -> Any:
@@ -102,6 +108,8 @@ def config(family: str, **settings: Any) -> Any:
         for name, value in _SIZES.items()
         if (name in known or hasattr(kind, name)) and not _is_derived(kind, name)
     }
+    sizes |= _OF_FAMILY.get(family, {})
+    sizes = {name: value for name, value in sizes.items() if value is not None}
     if known.get("sliding_window", 0) is None:
         sizes.pop("sliding_window", None)
     if kinds := list(dict.fromkeys(known.get("layer_types") or ())):
