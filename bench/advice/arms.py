@@ -8,7 +8,7 @@ all of them.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice, zip_longest
+from itertools import chain, zip_longest
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution
@@ -19,10 +19,7 @@ from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.schema import changed
 from gapbench.bench.tuning.space import spread
 
-METHODS = ("lora", "lora_dropout", "hiddenkey", "bilora")
-"""Methods of a race whose user names none: plain LoRA and the controls of the four papers."""
 REFERENCE = "lora"
-ARMS = 12
 FACTORS = (1 / 3, 3.0)
 _SHARES = (0.25, 0.75)
 
@@ -69,7 +66,7 @@ def design(methods: Sequence[Arm], count: int) -> list[Arm]:
         count: number of arms wanted; fewer if the methods have no more settings.
 
     Raises:
-        ConfigError: if there are fewer than two arms, or one of a method without training.
+        ConfigError: without LoRA, with fewer than two arms, or one of a method without training.
     """
     for arm in methods:
         if not registry.get(arm.cell.method).trains:
@@ -77,12 +74,19 @@ def design(methods: Sequence[Arm], count: int) -> list[Arm]:
                 f"--methods {arm.cell.method}: it trains nothing, so there is nothing to advise; "
                 "name methods that train"
             )
-    first = sorted(methods, key=lambda arm: arm.name != REFERENCE)
-    turns = zip_longest(*map(_settings, first))
-    arms = list(islice(filter(None, chain.from_iterable(turns)), count))
+    if all(arm.cell.method != REFERENCE for arm in methods):
+        raise ConfigError(
+            f"advise compares with plain LoRA, and has {', '.join(arm.name for arm in methods)}; "
+            f"name {REFERENCE} among the methods"
+        )
+    first = sorted(methods, key=lambda arm: (arm.cell.method != REFERENCE, arm.name != REFERENCE))
+    arms: dict[Cell, Arm] = {}
+    for arm in filter(None, chain.from_iterable(zip_longest(*map(_settings, first)))):
+        if len(arms) < count:  # a suite may hold a variant that is made here too
+            arms.setdefault(arm.cell, arm)
     if len(arms) < 2:
         raise ConfigError(f"--arms {count}: a race needs at least 2 arms; give a larger number")
-    return arms
+    return list(arms.values())
 
 
 def _settings(arm: Arm) -> Iterator[Arm]:

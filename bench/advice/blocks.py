@@ -14,13 +14,13 @@ from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import ConfigError, RecordError
 from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.metrics.base import no_items
+from gapbench.bench.store.failure import left_alone
 from gapbench.bench.store.items import checked_items
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
 from gapbench.bench.tasks import kinds
 
 _SPLIT = "validation"
-_UNDONE = (None, Status.INTERRUPTED)
 
 
 def raced_metric(task: Task) -> str:
@@ -50,8 +50,11 @@ class Reader:
         return {arm.name: Run(arm.on(self.folds), block) for arm in self.arms if arm.name in names}
 
     def done(self, run: Run) -> bool:
-        """Whether a run has ended, in success or failure."""
-        return run.hash in self._known or self.store.status(run) not in _UNDONE
+        """Whether a run has ended, in success or in failures that no further try mends."""
+        if run.hash in self._known:
+            return True
+        status = self.store.status(run)
+        return status is not None and (status.settled or left_alone(self.store.find(run)))
 
     def blocks(self) -> list[Block]:
         """Return the blocks in order, up to the first that no arm has done."""
@@ -87,9 +90,7 @@ class Reader:
             items=ids,
             losses={name: found.losses for name, found in items.items()},
             failed={
-                name: f"{record.status}: {record.cause}"
-                for name, (record, found) in ended.items()
-                if found is None
+                name: self._why(record) for name, (record, found) in ended.items() if found is None
             },
             seconds={name: seconds(record) for name, (record, _) in ended.items() if record.cost},
             ece={
@@ -98,6 +99,11 @@ class Reader:
                 if record.calibration is not None
             },
         )
+
+    def _why(self, record: Record) -> str:
+        if record.status == Status.OK:
+            return f"its run has no {raced_metric(record.cell.task)} on the validation rows"
+        return f"{record.status}: {record.cause}"
 
     def _read(self, run: Run) -> tuple[Record, "_Items | None"]:
         if run.hash not in self._known:

@@ -144,7 +144,7 @@ def race(arms: Sequence[str], blocks: Sequence[Block], rules: Rules) -> State:
         done = blocks[:number]
         if any(arm not in done[-1].losses and arm not in done[-1].failed for arm in left):
             break
-        out += _schedule_errors(left, done, rules)
+        out += _failed_or_refused(left, done, rules)
         left = _without(left, out)
         seen = _compared(left, done, rules, level)
         if seen is not None:
@@ -168,7 +168,7 @@ def _without(left: Sequence[str], out: Sequence[Departure]) -> list[str]:
     return [arm for arm in left if arm not in gone]
 
 
-def _schedule_errors(left: Sequence[str], done: Sequence[Block], rules: Rules) -> list[Departure]:
+def _failed_or_refused(left: Sequence[str], done: Sequence[Block], rules: Rules) -> list[Departure]:
     """Return the arms that failed or break a constraint."""
     number, found = len(done), []
     for arm in left:

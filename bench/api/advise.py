@@ -8,7 +8,7 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from gapbench.bench.api.calls import Names, Place
-from gapbench.bench.api.choices import CHECKPOINT_MINUTES, IDLE_THREADS
+from gapbench.bench.api.choices import ARMS, CHECKPOINT_MINUTES, IDLE_THREADS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ def advise(
     test: Place = None,
     budget: float | None = None,
     methods: Names = None,
-    arms: int = 12,
+    arms: int = ARMS,
     matters: float | None = None,
     at_most_cost: float | None = None,
     at_most_ece: float | None = None,

@@ -43,6 +43,12 @@ def names(field: str, given: str | Sequence[str] | None) -> tuple[str, ...]:
     return found
 
 
+ADVISED_METHODS = ("lora", "lora_dropout", "hiddenkey", "bilora")
+"""Methods of a race whose user names none: plain LoRA and the controls of the four papers."""
+ARMS = 12
+"""Arms of a race whose user names no number."""
+
+
 def check_above_zero(given: Any, *fields: str, whole: bool = True) -> None:
     """Check that fields of a call are numbers above 0, or None.
 

@@ -80,7 +80,7 @@ class Work:
             predictions=wanted.suite.predictions,
         )
         tracker = Tracker(given["track"], settings.results) if given["track"] else None
-        command = given["command"] or _spelled(function, given)
+        command = given["command"] or spelled(function, given)
         return cls(function.__name__, command, wanted, settings, retry, tracker, given["progress"])
 
     def recorded(self, work: "Callable[[Work], Outcome]") -> Results:
@@ -198,14 +198,15 @@ def _workers(wanted: Request, given: Mapping[str, Any]) -> int | None:
     return 1
 
 
-def _spelled(function: Callable[..., Any], given: Mapping[str, Any]) -> str:
+def spelled(function: Callable[..., Any], given: Mapping[str, Any]) -> str:
     """Return a call as Python code, without default values."""
     usual = {name: each.default for name, each in signature(function).parameters.items()}
     plain = {n: str(each) if isinstance(each, PathLike) else each for n, each in given.items()}
-    suite = repr(plain["suite"]) if isinstance(plain["suite"], str) else "suite"
+    first, *_ = usual  # the suite, or what it is made of
+    suite = repr(plain[first]) if isinstance(plain[first], str) else first
     others = [
         f"{name}={value!r}"
         for name, value in plain.items()
-        if name not in {"suite", "retry", "progress"} and value != usual.get(name, value)
+        if name not in {first, "retry", "progress"} and value != usual.get(name, value)
     ]
     return f"gapbench.{function.__name__}({', '.join([suite, *others])})"

@@ -3,7 +3,8 @@
 import pytest
 
 from gapbench.bench.adaptation import registry
-from gapbench.bench.advice.arms import METHODS, Arm, design
+from gapbench.bench.advice.arms import Arm, design
+from gapbench.bench.api.choices import ADVISED_METHODS as METHODS
 from gapbench.bench.config.run import Cell, Folds, Training
 from gapbench.bench.core.errors import ConfigError
 from tests.support.small_suite import CELL
@@ -47,6 +48,23 @@ def test_plain_lora_is_the_first_arm() -> None:
     """It is the reference, wherever its user names it."""
     found = design(arms("hiddenkey", "lora"), 2)
     assert [arm.name for arm in found] == ["lora", "hiddenkey"]
+
+
+def test_plain_lora_leads_under_any_label_and_has_to_be_there() -> None:
+    """A suite may have only variants of it; without any there is nothing to compare with."""
+    head, lora = arms("hiddenkey", "lora")
+    assert design([head, Arm(lora.cell, "rank 1")], 2)[0].cell.method == "lora"
+    with pytest.raises(ConfigError, match="name lora among the methods"):
+        design([head], 2)
+
+
+def test_no_arm_stands_twice() -> None:
+    """A variant of the suite that is made here too is one arm."""
+    (lora,) = arms("lora")
+    (other,) = arms("lora", rate=3e-3)
+    found = design([lora, Arm(other.cell, "fast")], 12)
+    assert len({arm.cell for arm in found}) == len(found) == 12
+    assert [arm.name for arm in found[:2]] == ["lora", "lora / fast"]
 
 
 def test_rates_stay_inside_the_range_of_the_method() -> None:

@@ -6,15 +6,19 @@ import random
 import signal
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
 import gapbench
 from gapbench.bench.api.advising import course
+from gapbench.bench.api.training import spelled
+from gapbench.bench.core.errors import ConfigError, DataError
 from gapbench.bench.experiment import scaffold
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store
+from gapbench.methods.lora import Lora
 from tests.support.small_suite import PROCESSES, SmallSuite, call, make, run_command
 
 Capture = pytest.CaptureFixture[str]
@@ -103,6 +107,45 @@ def test_time_that_ends_first_gives_an_unfinished_answer(
     monkeypatch.undo()
     monkeypatch.setattr(course, "SEEDS", 2)
     assert advised(small.path, data=small.data, results=small.results).final
+
+
+def test_failed_run_is_tried_again_before_its_arm_is_out(
+    small: SmallSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One failure may be chance; LoRA that fails always leaves, and the answer stands without."""
+    losses, failures = Lora.losses, [1]
+
+    def fail(self: Lora, *given: Any) -> Any:
+        if failures and failures.pop() > 0:
+            raise RuntimeError("no luck")
+        return losses(self, *given)
+
+    monkeypatch.setattr(Lora, "losses", fail)
+    advice = advised(small.path, data=small.data, results=small.results, arms=2)
+    assert not failures
+    assert not advice.state.out
+    monkeypatch.setattr(Lora, "losses", lambda *_: failures[0])
+    advice = advised(small.path, data=small.data, results=small.folder / "other", arms=2)
+    assert [each.arm for each in advice.state.out] == ["lora"]
+    assert (advice.winner, advice.final) == ("head", True)
+
+
+def test_call_is_stored_as_it_was_made(rows: Path, tmp_path: Path) -> None:
+    """With the file, the methods and the backbone, though it ran as a suite."""
+    with pytest.raises(ConfigError, match="folds is 1; rows are cut into 2 folds or more"):
+        advised(rows, text="review", label="stars", folds=1, results=tmp_path / "out")
+    given = {"text": "review", "label": "stars", "methods": "lora,head"}
+    call = spelled(gapbench.advise, {"source": rows, "arms": 12, **given})
+    assert call == (
+        f"gapbench.advise({str(rows)!r}, text='review', label='stars', methods='lora,head')"
+    )
+
+
+def test_frame_with_values_of_several_types_is_refused(tmp_path: Path) -> None:
+    """By the library's reason, with a way out."""
+    frame = pd.DataFrame({"t": ["a", 1] * 40, "y": ["a", "b"] * 40})
+    with pytest.raises(DataError, match="give each column values of one type"):
+        advised(frame, text="t", label="y", results=tmp_path / "out")
 
 
 def test_own_rows_as_a_file_and_as_a_frame(

@@ -26,6 +26,7 @@ from gapbench.bench.store.store import store_at
 SEEDS = 5
 """Final runs of each arm, with seeds that no block had."""
 _POLL_S = 1.0
+_TRIED_AGAIN_S = 60.0
 
 
 @dataclass
@@ -74,7 +75,7 @@ class Course:
         Raises:
             ConfigError: if the budget does not hold the first blocks and the final runs.
         """
-        self._measure()
+        self._measure(by_steps=True)
         block, final = self._seconds(self.names), self._final_seconds(self.names[:1])
         count = self.rules.folds * self.rules.repeats
         say(
@@ -115,7 +116,7 @@ class Course:
             if any(not self.reader.done(run) for run in todo):
                 if self._left() <= 0:
                     break
-                time.sleep(_POLL_S)  # another process works on them
+                self._wait(todo)
                 continue
             if len(todo) == len(runs) and expected:
                 self.wall *= (time.monotonic() - began) / expected
@@ -140,6 +141,8 @@ class Course:
         """Return the arm of LoRA that the race found best; LoRA's default if that is the winner."""
         own = [name for name in self.names if self.arm(name).cell.method == arms_of.REFERENCE]
         known = [name for name in own if name in state.losses]
+        if not known:  # all of them failed at once
+            return self.rules.reference
         # An arm that left early has a mean of few blocks, so those that stayed come first.
         best = min(known, key=lambda name: (name not in state.left, state.losses[name]))
         return own[0] if best == state.winner else best
@@ -151,7 +154,8 @@ class Course:
         for name in state.left:
             if self.arm(name).cell.method not in best.values():
                 best[name] = self.arm(name).cell.method
-        return list(dict.fromkeys([*best, self.reference(state)]))
+        reference = self.reference(state)
+        return list(dict.fromkeys([*best, *([reference] if reference in state.losses else [])]))
 
     def advice(self, state: State, results: Results) -> Advice:
         """Return the answer."""
@@ -197,18 +201,25 @@ class Course:
     def _left(self) -> float:
         return self.ends - time.monotonic()
 
-    def _measure(self) -> None:
-        """Take the seconds of runs from records, or from a few steps of a run."""
+    def _wait(self, runs: Sequence[Run]) -> None:
+        """Wait for another process that works on runs; where it is gone, for a minute at most."""
+        until = min(time.monotonic() + _TRIED_AGAIN_S, self.ends)
+        store = self.reader.store
+        while time.monotonic() < until and any(store.status(run) is None for run in runs):
+            time.sleep(_POLL_S)
+
+    def _measure(self, *, by_steps: bool = False) -> None:
+        """Take the seconds of runs from records, and at first from a few steps of a run."""
         settings = self.work.settings
         costs = Costs.measured(self.reader.store, settings.sources)
-        runs = [*self.reader.runs(0, self.names).values()]
-        calibrate(
-            costs, runs, choose_device(settings.device if settings.engine == "local" else "cpu")
-        )
+        if by_steps:
+            device = settings.device if settings.engine == "local" else "cpu"
+            calibrate(costs, [*self.reader.runs(0, self.names).values()], choose_device(device))
         known = costs.seconds.values()
         usual = sum(known) / len(known) if known else 0.0
         self.seconds = {
-            arm.name: costs.seconds.get(cost_key(arm.cell), usual) for arm in self.reader.arms
+            arm.name: costs.seconds.get(cost_key(arm.cell), self.seconds.get(arm.name, usual))
+            for arm in self.reader.arms
         }
 
     def _seconds(self, arms: Sequence[str]) -> float:

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 
 from gapbench.bench.advice import arms as arms_of
-from gapbench.bench.api.choices import names
+from gapbench.bench.api.choices import ADVISED_METHODS, names
 from gapbench.bench.api.progress import say
 from gapbench.bench.core.errors import DataError
+from gapbench.bench.core.files import replacing
 from gapbench.bench.data import readers
 from gapbench.bench.experiment import scaffold
 from gapbench.bench.store.store import store_at
@@ -41,7 +43,7 @@ def own_suite(given: Mapping[str, Any]) -> dict[str, Any]:
     _refuse_empty(train, columns.text)
     say(found.look, progress=given["progress"])
     backbone = None if given["backbone"] is None else str(given["backbone"])
-    wanted = names("methods", given["methods"]) or arms_of.METHODS
+    wanted = names("methods", given["methods"]) or ADVISED_METHODS
     return scaffold.suite_settings(found, backbone) | {
         "tasks": [found.task],
         "methods": list(dict.fromkeys([arms_of.REFERENCE, *wanted])),
@@ -53,7 +55,13 @@ def _file(source: Any, results: Path) -> Path:
     if not isinstance(source, pd.DataFrame):
         return Path(source)
     path = store_at(results).root / "rows.parquet"
-    source.to_parquet(path, index=False)
+    try:
+        with replacing(path) as own:  # another call may read it
+            source.to_parquet(own, index=False)
+    except pa.ArrowException as error:
+        raise DataError(
+            f"the data frame cannot be stored: {error}; give each column values of one type"
+        ) from None
     return path
 
 

@@ -19,7 +19,7 @@ from gapbench.bench.api.advising.own_rows import own_suite
 from gapbench.bench.api.choices import check_above_zero
 from gapbench.bench.api.outcome import Outcome
 from gapbench.bench.api.progress import say
-from gapbench.bench.api.training import Work
+from gapbench.bench.api.training import Work, spelled
 from gapbench.bench.config.run import Folds, Run
 from gapbench.bench.core.errors import ConfigError, MergeError, StoreError
 from gapbench.bench.execution.export import export
@@ -37,6 +37,8 @@ def advised(given: Mapping[str, Any]) -> Advice:
     check_above_zero(
         given, "budget", "matters", "at_most_cost", "at_most_ece", "at_most_seconds", whole=False
     )
+    if given["folds"] < 2:
+        raise ConfigError(f"folds is {given['folds']}; rows are cut into 2 folds or more")
     began = time.monotonic()
     work = _work(given)
     course = _course(work, given, began)
@@ -74,7 +76,7 @@ def advised(given: Mapping[str, Any]) -> Advice:
 
 def _work(given: Mapping[str, Any]) -> Work:
     """Return the call with one cell for each method, on one task and backbone."""
-    chosen = dict(given)
+    chosen = {**given, "command": given["command"] or spelled(advise, given)}
     if given["text"] is not None:
         chosen["source"] = own_suite(given)
         chosen["methods"] = chosen["backbone"] = chosen["tasks"] = chosen["data"] = None

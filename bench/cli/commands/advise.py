@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from gapbench.bench.api.choices import ADVISED_METHODS, ARMS
 from gapbench.bench.cli import arguments
 from gapbench.bench.cli.argument_types import difference, duration, multiple, names, positive
 from gapbench.bench.cli.command import given
@@ -57,14 +58,14 @@ def _race(parser: argparse.ArgumentParser) -> None:
         "--methods",
         type=names,
         metavar="A,B",
-        help="methods to race (default: lora, lora_dropout, hiddenkey, bilora; or the suite's)",
+        help=f"methods to race (default: {', '.join(ADVISED_METHODS)}; or the suite's)",
     )
     parser.add_argument(
         "--arms",
         type=positive,
-        default=12,
+        default=ARMS,
         metavar="N",
-        help="number of combinations of method and settings (default: 12)",
+        help=f"number of combinations of method and settings (default: {ARMS})",
     )
     parser.add_argument(
         "--matters",
