@@ -3,9 +3,13 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
+import transformers
 
 from tests.support.small_suite import Answer, call
 
@@ -167,3 +171,36 @@ def test_texts_are_cut_as_the_caption_metrics_cut_them(copied: Copied, run: Comm
     )
     scores = answer.json["scores"]
     assert (scores["rouge_l"], scores["cider"]) == pytest.approx((0.9167, 7.569), abs=1e-3)
+
+
+@pytest.mark.parametrize("backbone", ["d-gptj", "d-llama"])
+def test_choices_have_the_likelihoods_of_single_texts(
+    copied: Copied, run: Command, backbone: str
+) -> None:
+    """Whatever packing does, they are those of the library's model on one text at a time."""
+    folder = copied("01-packed-scoring-other-attention")
+    ran = run(f"run ch.yaml --backbone {backbone} --methods untuned --seeds 1 --results r")
+    assert ran.code == 0, ran.err
+    stored = pd.read_parquet(next((folder / "r").rglob("seed-0.parquet")))
+    stored = stored.sort_values("example_id", ignore_index=True)
+    model = transformers.AutoModelForCausalLM.from_pretrained(folder / backbone).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder / backbone)
+    rows = pd.read_parquet(folder / "c_test.parquet")
+    for column, option in (("logit_0", "sol1"), ("logit_1", "sol2")):
+        expected = [
+            likelihood(model, tokenizer, f"Question: {goal}\nAnswer:", f" {text.strip()}")
+            for goal, text in zip(rows["goal"], rows[option], strict=True)
+        ]
+        np.testing.assert_allclose(stored[column], expected, rtol=0, atol=1e-4)
+
+
+def likelihood(model: Any, tokenizer: Any, prompt: str, rest: str) -> float:
+    """Return the log-likelihood of a text after a prompt, in nats."""
+    whole = tokenizer("a")["input_ids"]
+    first = whole[:1] if whole[0] == tokenizer.bos_token_id else []
+    asked = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    ids = torch.tensor([first + tokenizer(prompt + rest, add_special_tokens=False)["input_ids"]])
+    start = len(first) + len(asked)
+    with torch.inference_mode():
+        logits = model(input_ids=ids).logits[0, start - 1 : -1].double()
+    return float(logits.log_softmax(-1).gather(1, ids[0, start:, None]).sum())

@@ -43,10 +43,18 @@ def test_written_record_is_read_back_equal(store: Store) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".json", ".parquet"])
+@pytest.mark.parametrize("earlier", [False, True])
 def test_write_that_is_cut_off_leaves_nothing_to_read(
-    store: Store, monkeypatch: pytest.MonkeyPatch, suffix: str
+    store: Store, monkeypatch: pytest.MonkeyPatch, suffix: str, earlier: bool
 ) -> None:
-    """Where a process dies before a rename, there is no record, and a later attempt succeeds."""
+    """Where a process dies before a rename, there is no record, and a later attempt succeeds.
+
+    That holds beside an earlier record whose predictions were damaged, too.
+    """
+    if earlier:
+        store.write(blank(RUN), {"test": PREDICTIONS})
+        damaged = predictions_path(store.record_path(RUN), "test")
+        damaged.write_bytes(damaged.read_bytes()[:-1])
     replace = Path.replace
 
     def die(written: Path, path: Path) -> None:
