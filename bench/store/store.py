@@ -202,6 +202,9 @@ class Store:
                 raise SettledError(
                     f"{path} holds a finished run already; records are never rewritten"
                 )
+            # A kill before the last of the files is renamed must not leave a damaged run's old
+            # record beside new predictions: the two would pass for a finished run.
+            path.unlink(missing_ok=True)
 
     @contextmanager
     def claim(self, runs: Sequence[Run]) -> Iterator[list[Run]]:
