@@ -55,7 +55,7 @@ def about(verdict: Verdict) -> str:
     parts = [what + (f" on {verdict.backbone}" if verdict.backbone else "")]
     parts += [f"from {verdict.start}"] if verdict.start else []
     parts += ["paper protocol"] if verdict.protocol == "paper" else []
-    parts += [f"{name} {value}" for name, value in verdict.differs.items()]
+    parts += [verdict.differs] if verdict.differs else []
     parts += [f"suite {verdict.suite}" if verdict.suite else "in no suite"]
     return ", ".join(parts)
 

@@ -39,6 +39,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "run_hash": ("", "identifies the run; gapbench reproduce takes it"),
     "config_hash": ("", "identifies the cell, which is the run without its seed"),
     "setting": ("", "hash of all that compared cells share; only rows alike in it compare"),
+    "differs": ("", "what tells that setting from others of the task, where there are several"),
     "protocol": ("", "strict: validation chooses checkpoints; paper: the test split does"),
     "status": ("", "runs: how it ended; leaderboard: what the row is in its comparison"),
     "detail": ("", "why a run was skipped or failed"),

@@ -80,11 +80,11 @@ NOT_FAILED = ("ok", "skipped", *PENDING)
 def leaderboard(summary: pd.DataFrame) -> pd.DataFrame:
     """Return `COLUMNS` of the table of `summarise`, in their order.
 
-    Where any cell has one, `start` follows the backbone, and `UNCERTAINTY` comes last.
+    Where any cell has one, `start` and `differs` follow the backbone, and `UNCERTAINTY` comes last.
     """
-    start = ["start"] if (summary["start"] != "").any() else []
+    place = [name for name in ("start", "differs") if (summary[name] != "").any()]
     more = UNCERTAINTY if summary["score_ci_low"].notna().any() else ()
-    return summary[[*COLUMNS[:3], *start, *COLUMNS[3:], *more]]
+    return summary[[*COLUMNS[:3], *place, *COLUMNS[3:], *more]]
 
 
 def rows(table: pd.DataFrame) -> Iterator[Any]:

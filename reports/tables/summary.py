@@ -18,6 +18,7 @@ from gapbench.reports.tables.leaderboard import (
     STOPPED,
     UNCERTAINTY,
 )
+from gapbench.reports.tables.settings import with_differences
 from gapbench.reports.tables.standing import (
     MEAN,
     OUTCOMES,
@@ -67,6 +68,7 @@ _EXTRA = (
     "n_stopped",
     "protocol",
     "name",
+    "differs",
     "bayes_score",
     "bayes_ece",
     "machine",
@@ -74,7 +76,7 @@ _EXTRA = (
 )
 _TEXT = {
     *_CELL,
-    *("metric", "device", "setting", "protocol", "machine", "score_ci_over", "name"),
+    *("metric", "device", "setting", "protocol", "machine", "score_ci_over", "name", "differs"),
     *("status", "beaten_by", "reference", "vs_reference_claim"),
 }
 _WHOLE = (
@@ -119,7 +121,7 @@ def summarise(results: Results, reference: str = REFERENCE) -> pd.DataFrame:
         `bayes_ece`, `machine` (device and threads, "" if several), and of the runs
         that ended well `by_seed`, scores by seed, `ok_runs`, hashes by seed, and `checkpoints`, the
         steps that were chosen; `lost` and `pending`, seeds without a score and those not run yet;
-        `name`, of the row in `standing`, its block.
+        `name`, of the row in `standing`, its block; `differs`, of `reports.tables.settings`.
     """
     if results.whole is not None:
         table = summarise(results.whole, reference)
@@ -137,7 +139,7 @@ def summarise(results: Results, reference: str = REFERENCE) -> pd.DataFrame:
         for block, alpha in _levels([block for _, block in table.groupby(BLOCK, sort=False)])
     ]
     table = pd.concat(blocks, ignore_index=True) if blocks else table
-    return _typed(table)
+    return _typed(with_differences(table, results))
 
 
 def _levels(blocks: list[pd.DataFrame]) -> Iterator[tuple[pd.DataFrame, float]]:

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from textwrap import fill, wrap
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 
 from gapbench.bench.core.errors import printable
-from gapbench.reports.tables.leaderboard import PAPER, rows
+from gapbench.reports.tables.leaderboard import BLOCK, PAPER, rows
 
 WIDTH = 80
 """Most columns of what is printed to a terminal."""
@@ -29,17 +29,19 @@ def format_table(table: pd.DataFrame) -> str:
 
 
 def parts(table: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
-    """Yield the rows of a leaderboard task by task, each with where they meet and their metric.
+    """Yield the rows of a leaderboard that are compared, with where they meet and their metric.
+
+    Where a task was run under several settings, each has its own part, which says what differs.
 
     Args:
         table: the columns of the leaderboard, in its row order.
     """
-    place = [name for name in ("suite", "task", "backbone", "start") if name in table]
-    for key, part in table.groupby(place, sort=False):
-        suite, task, backbone, *start = map(str, cast("tuple[str, ...]", key))
+    for _, part in table.groupby([name for name in BLOCK if name in table], sort=False):
+        first = part.iloc[0]
         metrics = " ".join(sorted(set(part["metric"]) - {""}))
-        began = [f"from {name}" for name in start if name]
-        yield list(filter(None, (suite or "(no suite)", task, backbone, *began, metrics))), part
+        began = f"from {first['start']}" if first.get("start") else ""
+        where = (first["suite"] or "(no suite)", first["task"], first["backbone"], began, metrics)
+        yield [*filter(None, map(str, (*where, first.get("differs", ""))))], part
 
 
 def against_reference(table: pd.DataFrame, reading: str) -> list[str]:

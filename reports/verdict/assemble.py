@@ -92,7 +92,7 @@ def assemble(
     unbeaten = [name for name in ranked if not beaten_by.get(name)]
     plan = plan_of(families["score"], reference, alpha) if "score" in families else None
     return Verdict(
-        **{"differs": {}, "left_out": {}, "tasks": (), **given},
+        **{"differs": "", "left_out": {}, "tasks": (), **given},
         higher_is_better=upward,
         entries=tuple(done),
         pairs=pairs,

@@ -1,7 +1,6 @@
 """Verdicts of a results folder: on every task, and on all tasks of a suite together."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from gapbench.reports.verdict.costs import COSTS, costs_of
 from gapbench.reports.verdict.design import MATTERS, MATTERS_OF_WAY, least_that_matters
 from gapbench.reports.verdict.levels import level, mean_level
 from gapbench.reports.verdict.model import Entry, Level, Verdict
-from gapbench.reports.verdict.settings import differing
 
 
 def verdicts(
@@ -37,8 +35,6 @@ def verdicts(
     """
     blocks = [block for _, block in summary.groupby(BLOCK, sort=False)]
     tasks = {tuple(block[BLOCK].iloc[0]): _task(results, block, matters) for block in blocks}
-    for key, differs in differing(results, blocks).items():
-        tasks[key] = replace(tasks[key], differs=differs)
     found = []
     for suite in suite_summaries(results, summary) if together is None else together:
         own = [key for key, each in tasks.items() if _belongs(each, suite)]
@@ -96,6 +92,7 @@ def _task(results: Results, block: pd.DataFrame, matters: float | None) -> Verdi
             "start": first.start,
             "setting": first.setting,
             "protocol": first.protocol,
+            "differs": first.differs,
             "metric": first.metric,
             "reference": found.reference,
         },

@@ -11,12 +11,12 @@ from gapbench.bench.core.errors import ConfigError, StoreError
 from gapbench.reports.results.load import Results
 from gapbench.reports.results.selection import Selection
 from gapbench.reports.tables.leaderboard import PAPER
+from gapbench.reports.tables.settings import told_apart
 from gapbench.reports.tables.standing import OUTCOMES, REFERENCE, Outcome
 from gapbench.reports.tables.summary import summarise
 from gapbench.reports.tables.terminal import label, place
 from gapbench.reports.verdict.build import verdicts
 from gapbench.reports.verdict.model import Contrast, Verdict
-from gapbench.reports.verdict.settings import told_apart
 
 
 @dataclass(frozen=True)

@@ -164,7 +164,7 @@ class Verdict:
         setting: short hash of all that the rows share.
         protocol: "strict" or "paper".
         differs: where a task was run under several settings, what tells this one from the others,
-            such as {"budget": "2 epochs"}; empty if there is only one.
+            such as "budget.epochs 2"; "" if there is only one.
         metric: of the score; over several tasks, what the mean is of; "" where it has no mean.
         higher_is_better: its direction.
         reference: name of the row that others are compared with; "" if there is none.
@@ -192,7 +192,7 @@ class Verdict:
     start: str
     setting: str
     protocol: str
-    differs: Mapping[str, str]
+    differs: str
     metric: str
     higher_is_better: bool
     reference: str

@@ -9,35 +9,33 @@ import pandas as pd
 from gapbench.reports.results.load import Results
 from gapbench.reports.tables.leaderboard import BLOCK
 
-_CODE = "code"
+_PLACE = ["task", "backbone", "start"]
 
 
-def differing(
-    results: Results, blocks: Sequence[pd.DataFrame]
-) -> dict[tuple[Any, ...], dict[str, str]]:
-    """Return for blocks of one task and several settings what each has that others have not.
+def with_differences(table: pd.DataFrame, results: Results) -> pd.DataFrame:
+    """Add the column `differs`: what the setting of a row has that others of its task have not.
+
+    It holds fields and values, such as "budget.epochs 6", and says so too where runs that are
+    compared were made by several versions of the code. It is empty where there is one setting.
+    Suites make no difference here: an edited suite leaves its earlier runs in none.
 
     Args:
+        table: rows with a `BLOCK` and a `config_hash`.
         results: that holds the terms of each setting.
-        blocks: of the table of `reports.tables.summary.summarise`.
-
-    Returns:
-        Field and value, such as {"budget.epochs": "6"}, by the `BLOCK` of those blocks alone; also
-        of blocks whose runs were made by several versions of the code.
     """
-    found: dict[tuple[Any, ...], dict[str, str]] = {}
-    places: dict[tuple[Any, ...], list[tuple[Any, ...]]] = {}
-    for block in blocks:
-        key = tuple(block[BLOCK].iloc[0])
-        places.setdefault(key[:-1], []).append(key)
+    table["differs"] = ""
+    for _, part in table.groupby(_PLACE, sort=False):
+        terms = {name: results.terms.get(name, {}) for name in part["setting"] if name}
+        for name, own in terms.items():
+            others = [each for other, each in terms.items() if other != name]
+            said = ", ".join(f"{key} {value}" for key, value in told_apart(own, others).items())
+            table.loc[part.index[part["setting"] == name], "differs"] = said
+    for _, block in table.groupby(BLOCK, sort=False):
         if versions := _versions(results, block):
-            found[key] = {_CODE: f"{len(versions)} versions: {', '.join(versions)}"}
-    for keys in places.values():
-        terms = {key: results.terms.get(key[-1], {}) for key in keys}
-        for key in keys if len(keys) > 1 else ():
-            others = [each for other, each in terms.items() if other != key]
-            found[key] = told_apart(terms[key], others) | found.get(key, {})
-    return found
+            said = f"code {len(versions)} versions: {', '.join(versions)}"
+            own = table.loc[block.index, "differs"]
+            table.loc[block.index, "differs"] = own.where(own == "", own + ", ") + said
+    return table
 
 
 def told_apart(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> dict[str, str]:
