@@ -93,12 +93,13 @@ def test_exported_adapter_scores_the_same_in_peft(
     folder, data = make_backbone(family), random_data(outputs=3)
     if not registry.get(name).trains:
         pytest.skip("nothing is trained")
-    short = {"steps": 4, "evaluations": 1, "precision": "fp32"}
-    trained = train(folder, _prepared(name, folder, **short), data)
-    if reason := _refusal(name):
+    runs = _prepared(name, folder, steps=4, evaluations=1, precision="fp32")
+    if reason := _refusal(name):  # which no step changes
+        method, state = set_up(runs, load_backbone(folder, runs), data, CPU)
         with pytest.raises(MergeError, match=reason):
-            trained.method.export(trained.state, 0)
+            method.export(state, 0)
         return
+    trained = train(folder, runs, data)
     position = trained.state.axis.size - 1
     write(tmp_path / "out", trained.method.export(trained.state, position), {})
     model = _load(folder, tmp_path / "out", torch.float32)
@@ -117,16 +118,18 @@ def _assert_same_logits(
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if registry.get(n).trains])
-def test_export_before_the_first_step_is_refused_or_possible(
+def test_export_before_the_first_step_is_possible_or_refused_as_after_training(
     name: str, make_backbone: MakeBackbone
 ) -> None:
-    """What cannot be exported is refused before any training, and by no other error."""
-    folder = make_backbone("bert")
-    runs = _prepared(name, folder)
-    method, state = set_up(runs, load_backbone(folder, runs), random_data(outputs=3), CPU)
+    """What is refused before any training is refused after it, and for no other reason."""
+    folder, data = make_backbone("bert"), random_data(outputs=3)
+    runs = _prepared(name, folder, steps=4, evaluations=1, precision="fp32")
+    method, state = set_up(runs, load_backbone(folder, runs), data, CPU)
     if reason := _refusal(name):
-        with pytest.raises(MergeError, match=reason):
-            method.export(state, 0)
+        trained = train(folder, runs, data)
+        for refusing, its_state in ((method, state), (trained.method, trained.state)):
+            with pytest.raises(MergeError, match=reason):
+                refusing.export(its_state, 0)
     else:
         assert method.export(state, 0).tensors
 

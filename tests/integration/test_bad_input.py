@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from gapbench.bench.cli.main import main
+from tests.support.bad_case import Bad
 from tests.support.bad_inputs import CONTENT_CASES, SUITE_CASES, Case, cut, lora
-from tests.support.bad_messages import CASES, Bad
+from tests.support.bad_messages import CASES
 from tests.support.small_suite import SmallSuite, call, make
 
 Capture = pytest.CaptureFixture[str]
@@ -16,12 +18,18 @@ Capture = pytest.CaptureFixture[str]
 EXIT_USAGE, EXIT_FAILED_RUNS = 2, 3
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory, make_backbone: Callable[[str], Path]) -> Path:
+    """A valid suite of which one run is finished; tests spoil copies of it."""
+    made = make(tmp_path_factory.mktemp("begun") / "small", make_backbone("bert"), seeds=1)
+    assert main(["run", *made.running, "--methods", "majority"]) == 0
+    return made.folder
+
+
 @pytest.fixture
-def small(tmp_path: Path, make_backbone: Callable[[str], Path], capsys: Capture) -> SmallSuite:
-    """A valid suite of which one run is finished."""
-    made = make(tmp_path / "small", make_backbone("bert"), seeds=1)
-    assert call(capsys, "run", *made.running, "--methods", "majority").code == 0
-    return made
+def small(tmp_path: Path, begun: Path) -> SmallSuite:
+    """A copy of that suite in a folder of its own."""
+    return SmallSuite(Path(shutil.copytree(begun, tmp_path / "small")))
 
 
 def the_error(err: str) -> str:

@@ -17,7 +17,16 @@ from filelock import FileLock
 from gapbench.bench.execution.stack_executor import Attempt
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
-from tests.support.small_suite import PROCESSES, SmallSuite, call, make, numbers, run_command, start
+from tests.support.small_suite import (
+    PROCESSES,
+    SmallSuite,
+    call,
+    hasten_workers,
+    make,
+    numbers,
+    run_command,
+    start,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -214,9 +223,13 @@ def _press_ctrl_c(*_: object) -> None:
 
 @pytest.mark.slow
 def test_workers_give_the_same_scores_as_one_process(
-    small: SmallSuite, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small: SmallSuite,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Two worker processes do the whole suite, and every number equals that of one process."""
+    hasten_workers(monkeypatch)
     assert call(capsys, "run", *small.running).code == 0
     other = tmp_path / "other"
     answer = call(capsys, "run", *small.planning, "--results", other, "--workers", "2", "--json")

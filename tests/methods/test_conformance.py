@@ -36,6 +36,7 @@ TRAINED = [name for name in NAMES if registry.get(name).trains]
 STACKABLE = [name for name in TRAINED if registry.get(name).stackable]
 SETTINGS = [(name, field) for name in NAMES for field in fields(name)]
 FAMILIES = ["bert", "roberta", "gpt2", "llama", "deberta-v2"]
+STACKED_ON = {"bert": (4, 20), "llama": (2, 8), "deberta-v2": (2, 8)}  # runs and steps
 TRAININGS: list[dict[str, Any]] = [
     {"learning_rate": 0.01},
     {"learning_rate": 0.003, "weight_decay": 0.1},
@@ -119,17 +120,67 @@ def test_setting_refuses_illegal_values_by_name(name: str, field: str) -> None:
 
 
 @cache
-def _outcome(folder: Path, name: str, settings: str, outputs: int) -> np.ndarray:
-    """Return all numbers that a short training with settings (as JSON) leaves, as one vector."""
-    length = {"steps": 12} if name in SLOW_TO_SHOW else {"steps": 6, "evaluations": 1}
-    # In bfloat16, where most is put in between.
+def _outcomes(
+    folder: Path, name: str, settings: tuple[str, ...], outputs: int, steps: int
+) -> list[np.ndarray]:
+    """Train one stack; return all numbers that each of its settings (as JSON) leaves."""
+    configs = [json.loads(text) for text in settings]
+    if len(settings) > 1:
+        configs.append(configs[0])  # equal settings must leave equal numbers wherever they stand
     runs = make_runs(
-        name, (3,), configs=[json.loads(settings)], precision="bf16", outputs=outputs, **length
+        name,
+        [3] * len(configs),
+        configs=configs,
+        precision="bf16",  # where most is put in between
+        outputs=outputs,
+        steps=steps,
+        evaluations=2 if steps > 6 else 1,
     )
     data = random_data(outputs=outputs)
     trained = train(folder, runs, data)
-    curve = [[p.train_loss, p.test_loss] for p in trained.trainer.traces[0].curve]
-    return np.concatenate([np.ravel(curve), np.ravel(trained.logits(data))])
+    logits = trained.logits(data)
+    assert len(logits) == len(runs)
+    curves = [[[p.train_loss, p.test_loss] for p in t.curve] for t in trained.trainer.traces]
+    pairs = zip(curves, logits, strict=True)
+    numbers = [np.concatenate([np.ravel(curve), np.ravel(own)]) for curve, own in pairs]
+    assert np.array_equal(numbers[0], numbers[-1])
+    return numbers
+
+
+def _unchanging(folder: Path, name: str, field: str) -> list[Any]:
+    """Return the other values of a setting that lead to the same numbers as its default does."""
+    beside, left = context(name, field), others(name, field)
+    stackable = field in registry.get(name).Config.PER_RUN
+
+    def outcome(settings: dict[str, Any], steps: int) -> np.ndarray:
+        tried = _settings_of_a_stack(name, field) if stackable else [settings]
+        texts = tuple(json.dumps(each, sort_keys=True) for each in tried)
+        made = _outcomes(folder, name, texts, OUTPUTS.get(field, 3), steps)
+        return made[tried.index(settings)]
+
+    # One stack shows all fields that may differ in it; of the others, most show in two steps.
+    whole = stackable or name == "bidora"  # whose phases are shares of the steps
+    lengths = [12] if name in SLOW_TO_SHOW else [6] if whole else [2, 6]
+    for steps in lengths:
+        before = outcome(beside, steps)
+        left = [v for v in left if np.array_equal(before, outcome(beside | {field: v}, steps))]
+    return left
+
+
+def _settings_of_a_stack(name: str, field: str) -> list[dict[str, Any]]:
+    """Return the settings to try of this field and of all that may differ beside it in a stack."""
+    per_run = registry.get(name).Config.PER_RUN
+
+    def shared(other: str) -> tuple[dict[str, Any], int]:
+        common = {k: v for k, v in context(name, other).items() if k not in per_run}
+        return common, OUTPUTS.get(other, 3)
+
+    tried: list[dict[str, Any]] = []
+    for other in sorted(per_run):
+        if shared(other) == shared(field):
+            changes = [{}, *({other: value} for value in others(name, other))]
+            tried += [context(name, other) | change for change in changes]
+    return [each for i, each in enumerate(tried) if each not in tried[:i]]
 
 
 @pytest.mark.parametrize(("name", "field"), SETTINGS)
@@ -137,17 +188,8 @@ def test_setting_changes_something(name: str, field: str, make_backbone: MakeBac
     """Each other value of a setting leads to other numbers."""
     if name.startswith("peft:"):
         pytest.skip("PEFT's own settings are PEFT's to test")
-    folder, beside = make_backbone("bert"), context(name, field)
-
-    def outcome(settings: dict[str, Any]) -> np.ndarray:
-        text = json.dumps(settings, sort_keys=True)
-        return _outcome(folder, name, text, OUTPUTS.get(field, 3))
-
-    values = others(name, field)
-    assert values
-    before = outcome(beside)
-    changed = [not np.array_equal(before, outcome(beside | {field: value})) for value in values]
-    assert all(changed), [v for v, c in zip(values, changed, strict=True) if not c]
+    assert others(name, field)
+    assert _unchanging(make_backbone("bert"), name, field) == []
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -178,16 +220,25 @@ def test_method_before_the_first_step_equals_the_backbone(
     torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [(n, f) for n in TRAINED for f in FAMILIES if n not in STACKABLE or f not in STACKED_ON],
+)
 def test_method_trains_on_every_family(name: str, family: str, make_backbone: MakeBackbone) -> None:
-    """Two-layer heads, Conv1D layers, grouped queries and last-token pooling all work."""
+    """Two-layer heads, Conv1D layers, grouped queries and last-token pooling all work.
+
+    `test_stacked_runs_equal_solo_runs_in_float64` trains on the other families.
+    """
     runs = make_runs(name, (0,), steps=4, outputs=3, evaluations=1)
     _skip_unsupported(name, load_backbone(make_backbone(family), runs))
     with counting_once():
         trained = train(make_backbone(family), runs, random_data(outputs=3))
+    _assert_healthy(trained)
+
+
+def _assert_healthy(trained: Trained) -> None:
     assert np.isfinite(trained.logits(random_data(outputs=3))).all()
-    assert trained.trainer.traces[0].diverged is None
+    assert [trace.diverged for trace in trained.trainer.traces if trace.diverged] == []
 
 
 @dataclass(frozen=True)
@@ -274,17 +325,23 @@ def _varied(name: str) -> list[dict[str, Any]]:
     return mixed
 
 
-@pytest.mark.parametrize(("family", "steps"), [("bert", 20), ("llama", 8), ("deberta-v2", 8)])
+@pytest.mark.parametrize("family", STACKED_ON)
 @pytest.mark.parametrize("name", STACKABLE)
 def test_stacked_runs_equal_solo_runs_in_float64(
-    name: str, family: str, steps: int, make_backbone: MakeBackbone
+    name: str, family: str, make_backbone: MakeBackbone
 ) -> None:
-    """Four runs of different seeds and settings train to the same numbers together and alone."""
+    """Runs of different seeds and settings train to the same numbers together and alone.
+
+    Four runs try more values of the settings. What another family changes are the layers, and two
+    runs that differ in every setting already meet in all of them.
+    """
     folder, data = make_backbone(family), random_data(outputs=3)
-    varied = {"configs": _varied(name), "trainings": TRAININGS}
-    runs = make_runs(name, range(4), **varied, steps=steps, outputs=3, evaluations=3)
+    (size, steps), varied = STACKED_ON[family], {"configs": _varied(name), "trainings": TRAININGS}
+    runs = make_runs(name, range(size), **varied, steps=steps, outputs=3, evaluations=3)
     _skip_unsupported(name, load_backbone(folder, runs))
-    stacked = train(folder, runs, data)
+    with counting_once():
+        stacked = train(folder, runs, data)
+    _assert_healthy(stacked)
     for position, solo in enumerate(assert_same_alone(folder, runs, stacked, data)):
         _assert_same(stacked, position, solo)
 
@@ -306,14 +363,16 @@ def _assert_same(stacked: Trained, position: int, solo: Trained) -> None:
 def test_stacked_parameters_equal_solo_parameters_in_float32(
     name: str, make_backbone: MakeBackbone
 ) -> None:
-    """In float32, parameters after 20 steps differ by less than 1e-4."""
+    """In float32, parameters after 20 steps differ by less than 1e-4, at the end of a stack too.
+
+    That each place in a stack gets its own settings is seen better in float64.
+    """
     folder, data = make_backbone("bert"), random_data()
     training = {"learning_rate": 0.003}
     runs = make_runs(name, range(3), precision="fp32", trainings=[training], evaluations=1)
-    stacked = list(train(folder, runs, data).parameters())
-    for position, run in enumerate(runs):
-        (solo,) = train(folder, [run], data).parameters()
-        torch.testing.assert_close(stacked[position], solo, rtol=0, atol=1e-4)
+    *_, stacked = train(folder, runs, data).parameters()
+    (solo,) = train(folder, runs[-1:], data).parameters()
+    torch.testing.assert_close(stacked, solo, rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -330,16 +389,19 @@ def test_same_seed_gives_same_numbers_and_another_seed_does_not(
     assert not np.allclose(first, other)
 
 
+@pytest.fixture(scope="module")
+def lora(make_backbone: MakeBackbone) -> Trained:
+    """One run of LoRA, for all methods that must equal it."""
+    return train(make_backbone("bert"), make_runs("lora", (2,)), random_data())
+
+
 @pytest.mark.parametrize("name", sorted(NEUTRAL))
 def test_method_without_its_extras_is_lora_bit_for_bit(
-    name: str, make_backbone: MakeBackbone
+    name: str, lora: Trained, make_backbone: MakeBackbone
 ) -> None:
     """With every rate, penalty and extra at zero, parameters and curve are those of LoRA."""
-    folder, data = make_backbone("bert"), random_data()
-    ours, lora = (
-        train(folder, make_runs(method, (2,), configs=[config]), data)
-        for method, config in ((name, NEUTRAL[name]), ("lora", {}))
-    )
+    runs = make_runs(name, (2,), configs=[NEUTRAL[name]])
+    ours = train(make_backbone("bert"), runs, random_data())
     assert ours.trainer.traces[0].curve == lora.trainer.traces[0].curve
     assert torch.equal(ours.state.bank.values, lora.state.bank.values)
 

@@ -1,4 +1,7 @@
-"""A browser that opens report pages from disk; tests that need one skip where there is none."""
+"""Reports without their slow parts, and a browser that opens their pages from disk.
+
+Tests that need a browser skip where there is none.
+"""
 
 import shutil
 from collections.abc import Iterator
@@ -31,6 +34,19 @@ class Open(Protocol):
             width: in pixels.
             scheme: colours that the system asks for.
         """
+
+
+@pytest.fixture
+def page_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write neither the PDF nor the figures' files, where a test reads page or tables."""
+    for name in ("pdf", "figure_files"):
+        monkeypatch.setattr(f"gapbench.reports.render.{name}.write", lambda *_: None)
+
+
+@pytest.fixture
+def no_figures(page_alone: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
+    """Leave the figures of the page empty too, where a test reads text or tables."""
+    monkeypatch.setattr("gapbench.reports.figures.theme._draw", lambda _: "<svg></svg>")
 
 
 @pytest.fixture(scope="session")

@@ -81,7 +81,10 @@ CELL = Cell(
 """A cell with every field filled, for tests that need no files."""
 
 PROCESSES = multiprocessing.get_context("forkserver")
-"""Processes that start in milliseconds, since their server has imported the engine already."""
+"""Processes that start in milliseconds, since their server has imported the engine already.
+
+They are children of that server, which is a child of this process.
+"""
 PROCESSES.set_forkserver_preload(
     [
         "tests.support.small_suite",
@@ -182,6 +185,11 @@ def rows(split: str) -> dict[str, list[Any]]:
     draw = random.Random(split)  # noqa: S311 - not for secrets
     sentences = [" ".join(draw.choices(WORDS, k=draw.randint(3, 9))) for _ in range(SIZES[split])]
     return {"sentence": sentences, "label": [int("cat" in text.split()) for text in sentences]}
+
+
+def hasten_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start worker processes by that server, where a test is not about how they start."""
+    monkeypatch.setattr("gapbench.bench.core.process.SPAWN", PROCESSES)
 
 
 def planned(small: SmallSuite) -> tuple[list[Run], Sources]:

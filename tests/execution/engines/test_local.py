@@ -16,7 +16,7 @@ from gapbench.bench.execution.engines.base import Settings
 from gapbench.bench.execution.work_queue import ATTEMPTS, Job, WorkQueue
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
-from tests.support.small_suite import SmallSuite, make, planned, start
+from tests.support.small_suite import SmallSuite, hasten_workers, make, planned, start
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -44,7 +44,7 @@ class Strikes:
 
     def __call__(self, _done: float, _statuses: Counter[Status]) -> None:
         """Strike, if there is anything to strike at."""
-        busy = [child for child in psutil.Process().children() if at_work(child)]
+        busy = [child for child in psutil.Process().children(recursive=True) if at_work(child)]
         alive = [child for child in busy if child.pid not in self._struck]
         if alive and self.left:
             self.left -= 1
@@ -61,9 +61,12 @@ def at_work(process: psutil.Process) -> bool:
 
 
 @pytest.mark.slow
-def test_worker_that_is_killed_is_replaced_and_its_stack_done(small: SmallSuite) -> None:
+def test_worker_that_is_killed_is_replaced_and_its_stack_done(
+    small: SmallSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One dead worker costs time and nothing else."""
-    small.write_suite(budget=LONG | {"steps": 400}, seeds=1)
+    hasten_workers(monkeypatch)
+    small.write_suite(budget=LONG | {"steps": 200}, seeds=1)
     runs, _ = planned(small)
     strikes = Strikes(1)
     queue = WorkQueue([Job([run]) for run in runs], strikes)
@@ -120,8 +123,11 @@ def test_workers_end_with_the_command_that_started_them(
 
 
 @pytest.mark.slow
-def test_stack_that_kills_every_worker_fails_with_its_cause(small: SmallSuite) -> None:
+def test_stack_that_kills_every_worker_fails_with_its_cause(
+    small: SmallSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After a few workers it is given up, and its record says of what they died."""
+    hasten_workers(monkeypatch)
     small.write_suite(budget=LONG)
     (run, *_), _ = planned(small)
     queue = WorkQueue([Job([run])], Strikes(ATTEMPTS))

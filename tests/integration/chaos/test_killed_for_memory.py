@@ -15,7 +15,7 @@ from gapbench.bench.store.event_log import EventLog, events
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import store_at
 from tests.execution.engines.test_local import at_work
-from tests.support.small_suite import SmallSuite, make, planned
+from tests.support.small_suite import SmallSuite, hasten_workers, make, planned
 
 LIMITS = {
     Path("/sys/fs/cgroup/memory"): ("memory.limit_in_bytes",),
@@ -56,7 +56,7 @@ class Cramping:
 
     def __call__(self, _done: float, _statuses: Counter[Status]) -> None:
         """Strike, if there is anything to strike at."""
-        for child in psutil.Process().children():
+        for child in psutil.Process().children(recursive=True):
             if self.left and child.pid not in self.struck and at_work(child):
                 self.left -= 1
                 self.struck.add(child.pid)
@@ -74,11 +74,13 @@ def test_worker_killed_for_memory(
     tmp_path: Path,
     make_backbone: Callable[[str], Path],
     cramped: Path,
+    monkeypatch: pytest.MonkeyPatch,
     seeds: int,
     times: int,
     statuses: dict[Status, int],
 ) -> None:
     """Its stack is halved and goes on; a single run that is killed again and again says why."""
+    hasten_workers(monkeypatch)
     small: SmallSuite = make(
         tmp_path / "small",
         make_backbone("bert"),

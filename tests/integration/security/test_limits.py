@@ -26,7 +26,8 @@ from gapbench.bench.store.store import Store, store_at
 from gapbench.bench.tasks.predictions import Predictions
 from gapbench.bench.training.checkpoint import Checkpoints
 from gapbench.bench.tuning.summary import read_summaries
-from tests.support.bad_messages import CASES, Bad
+from tests.support.bad_case import Bad
+from tests.support.bad_messages import CASES
 from tests.support.small_suite import CELL, SUITE, TASK, SmallSuite, blank, call
 
 DEEP = "[" * 100_000

@@ -137,6 +137,7 @@ def test_build_twice_gives_equal_files(built: Built, results: Path, tmp_path: Pa
     assert again.runs.read_bytes() == built.runs.read_bytes()
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_build_lists_what_went_wrong_with_reasons(tmp_path: Path) -> None:
     """Failed, skipped, missing and unreadable runs each stand in the page with their reason."""
     store = fill(tmp_path / "results", methods=("lora",), tasks=(make_task(),))
@@ -152,6 +153,7 @@ def test_build_lists_what_went_wrong_with_reasons(tmp_path: Path) -> None:
     assert f"unreadable: {broken}" in terminal(store.root)
 
 
+@pytest.mark.usefixtures("page_alone")
 def test_build_labels_the_paper_protocol_in_page_and_table(tmp_path: Path) -> None:
     """A run whose checkpoint was chosen on test is marked wherever its name stands."""
     store = fill(tmp_path / "results", methods=("head",), tasks=(make_task(),))
@@ -186,6 +188,7 @@ def test_build_with_one_seed_of_one_method_without_extras_makes_a_page(tmp_path:
     assert page.count("svg") == 1
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_build_into_an_unwritable_place_says_what_to_do(tmp_path: Path) -> None:
     """An output folder that is a file is an error that names it and the flag."""
     root = fill(tmp_path / "results", methods=("lora",), seeds=1).root
@@ -208,8 +211,8 @@ def test_import_of_reports_loads_no_training_library() -> None:
     """Reports are built where neither torch nor transformers is wanted, and without pyplot."""
     code = (
         "import sys, gapbench.reports.render.build, gapbench.reports.render.html; "
-        "print([name for name in ('torch', 'transformers', 'datasets', 'peft', "
-        "'matplotlib.pyplot') if name in sys.modules])"
+        "print([name for name in ('torch', 'transformers', 'datasets', 'peft', 'optuna', "
+        "'sqlalchemy', 'matplotlib.pyplot') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -5,20 +5,12 @@ the last one is that of a results folder.
 """
 
 import hashlib
-import io
 import os
-import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
-from matplotlib.figure import Figure
-from PIL import Image
 from pypdf import PdfReader
 from pypdf.generic import DictionaryObject
 
@@ -29,7 +21,6 @@ from gapbench.reports.document.model import (
     Document,
     FigureArtifact,
     Folded,
-    Part,
     Row,
     Section,
     Subheading,
@@ -38,118 +29,23 @@ from gapbench.reports.document.model import (
     Text,
     Value,
 )
-from gapbench.reports.figures.theme import colour, style
 from gapbench.reports.render import pdf
 from gapbench.reports.render.report import document, gather
-from tests.support.results_folder import FEW, fill
-
-MARKUP = "#*_$@<>[]\\ `x` // /* */ = - + ~ 'q' \"q\" --- ..."
-SCRIPT = "<script>alert(1)</script>"
-SCORES = (
-    Column("score", "mean test score over seeds"),
-    Column("95 %", "interval of the mean"),
-    Column("seeds"),
+from tests.support.pdf_documents import (
+    COLOURS,
+    MARKUP,
+    SCRIPT,
+    assert_margins_are_blank,
+    bare,
+    entries,
+    fonts,
+    make_document,
+    make_picture,
+    make_table,
+    read,
+    texts,
 )
-COLOURS = [*map(colour, "abcdefgh")]
-
-
-def make_row(place: int, name: str | None = None, *, fold: int = 1) -> Row:
-    """Return a row of as many columns as `SCORES` has, or a multiple."""
-    values = (Value(f"0.{place:03}", place), Value("-0.012 to 0.834"), Value("5", 5))
-    return Row(name or f"method-{place}", values * fold, COLOURS[place % len(COLOURS)])
-
-
-def make_table(
-    n: int, title: str = "Scores", *, name: str = "method-", footer: bool = False
-) -> Table:
-    """Return a table of ``n`` rows, whose names begin alike."""
-    last = Row("best possible", (Value("0.9"), Value(""), Value(""))) if footer else None
-    return Table(
-        title,
-        "method",
-        SCORES,
-        tuple(make_row(place, f"{name}{place}") for place in range(n)),
-        last,
-    )
-
-
-def make_picture(name: str = "scores", height: float = 2) -> FigureArtifact:
-    """Return a figure with one line and a labelled axis, 7.2 inches wide."""
-    with style():
-        figure = Figure(figsize=(7.2, height))
-        axis = figure.add_subplot()
-        axis.plot([0, 1], [0, 1], color=COLOURS[0])
-        axis.set_xlabel(f"steps of {name}")
-    return FigureArtifact(
-        name, f"Scores rise along training of {name}.", figure, pd.DataFrame({"x": [0]})
-    )
-
-
-def make_document(*parts: Part, title: str = "A report") -> Document:
-    """Return a document of two sections, the second of them with the parts."""
-    first = Section("verdict", "Verdict", (Bullets(("It depends.",)),))
-    return Document(title, "Runs: 3 ok.", (first, Section("evidence", "Evidence", parts)))
-
-
-def read(made: Document) -> PdfReader:
-    """Return the PDF of a document."""
-    (file,) = pdf.pages(made, "pdf")
-    return PdfReader(io.BytesIO(file))
-
-
-def texts(reader: PdfReader) -> list[str]:
-    """Return the text of each page, with every run of white space as one space."""
-    return [" ".join(page.extract_text().split()) for page in reader.pages]
-
-
-def bare(text: str) -> str:
-    """Return a text without white space, as lines may break inside long words."""
-    return "".join(text.split())
-
-
-def entries(reader: PdfReader) -> list[tuple[int, str, int]]:
-    """Return depth, title and page of every bookmark."""
-
-    def walk(outline: list[Any], depth: int) -> Iterator[tuple[int, str, int]]:
-        for entry in outline:
-            if isinstance(entry, list):
-                yield from walk(entry, depth + 1)
-            else:
-                page = reader.get_destination_page_number(entry)
-                assert page is not None
-                yield depth, str(entry.title), page
-
-    return list(walk(reader.outline, 0))
-
-
-def fonts(reader: PdfReader) -> dict[str, DictionaryObject]:
-    """Return the descriptor of every font of the pages and of the figures inside them."""
-    found: dict[str, DictionaryObject] = {}
-
-    def walk(resources: Any) -> None:
-        for font in resources.get("/Font", {}).values():
-            font = font.get_object()
-            for inner in font.get("/DescendantFonts", [font]):
-                inner = inner.get_object()
-                found[str(inner["/BaseFont"])] = inner.get("/FontDescriptor", {})
-        for image in resources.get("/XObject", {}).values():
-            walk(image.get_object().get("/Resources", {}))
-
-    for page in reader.pages:
-        walk(page["/Resources"])
-    return found
-
-
-def assert_margins_are_blank(made: Document) -> None:
-    """Render every page and fail if there is ink within 14 mm of its sides or 8 mm of its ends."""
-    for number, page in enumerate(pdf.pages(made, "png"), start=1):
-        ink = np.asarray(Image.open(io.BytesIO(page)).convert("L")) < 250
-        side, end = round(14 / 25.4 * 144), round(8 / 25.4 * 144)
-        assert ink.any(), f"page {number} is empty"
-        assert not ink[:, :side].any(), f"page {number}: ink in the left margin"
-        assert not ink[:, -side:].any(), f"page {number}: ink in the right margin"
-        assert not ink[:end].any(), f"page {number}: ink in the upper margin"
-        assert not ink[-end:].any(), f"page {number}: ink in the lower margin"
+from tests.support.results_folder import FEW, fill
 
 
 def test_text_of_every_kind_of_part_is_there() -> None:
@@ -268,151 +164,6 @@ def test_fonts_are_embedded_and_figures_are_vectors() -> None:
     for name, descriptor in found.items():
         assert {"/FontFile", "/FontFile2", "/FontFile3"} & set(descriptor), name
     assert not [image for page in reader.pages for image in page.images]
-
-
-def test_long_table_repeats_its_header_and_loses_no_row() -> None:
-    """Its heading stands on each of its pages, and every row on one of them."""
-    pages = texts(read(make_document(make_table(200, footer=True))))
-    assert len(pages) > 3
-    for page in pages:
-        assert page.count("method score 95 % seeds") == 1
-    text = " ".join(pages)
-    assert all(text.count(f"method-{place} 0.{place:03}") == 1 for place in range(200))
-    assert text.count("best possible") == 1
-
-
-def test_what_belongs_together_stays_on_one_page() -> None:
-    """Wherever a page ends, captions, headings and explanations are not apart from their things."""
-    parts: list[Part] = []
-    for place in range(24):
-        parts += [
-            Text("Filler. " * (13 * (5 + 2 * place))),
-            Subheading(f"heading-{place}"),
-            Text(f"explanation-{place}", quiet=True),
-            make_table(60 if place % 2 else 8, f"title-{place}", name=f"row-{place}-")
-            if place % 3
-            else make_picture(f"picture-{place}"),
-        ]
-    pages = texts(read(make_document(*parts)))
-    tables = 0
-    for place in range(24):
-        (page,) = [page for page in pages if re.search(rf"heading-{place}\b", page)]
-        assert re.search(rf"explanation-{place}\b", page)
-        after = page[page.index(f"explanation-{place}") :]
-        if place % 3 == 0:
-            assert f"training of picture-{place}." in after
-            assert f"steps of picture-{place} " in after
-        else:
-            tables += 1
-            assert f"Table {tables}. title-{place}." in after
-            shown = after.count(f"row-{place}-")
-            assert shown == 8 or (place % 2 and shown >= 8), "a low table is kept whole"
-
-
-@pytest.mark.parametrize("fold", [1, 4, 5, 12])
-def test_wide_tables_stay_on_the_page(fold: int) -> None:
-    """However many columns there are, each is there, and none is cut off at the edge."""
-    columns = SCORES * fold
-    named = tuple(Column(f"c{place}", "", each.kind) for place, each in enumerate(columns))
-    rows = tuple(make_row(place, fold=fold) for place in range(5))
-    made = make_document(Table("Wide", "method", named, rows))
-    assert_margins_are_blank(made)
-    words = " ".join(texts(read(made))).split()
-    assert all(words.count(f"c{place}") == 1 for place in range(3 * fold))
-    assert words.count("0.003") == fold
-
-
-@pytest.mark.parametrize("words", [1, 4, 9])
-def test_texts_break_only_where_the_page_is_too_narrow(words: int) -> None:
-    """A row that fits on the page has one line, however its columns differ."""
-    reason = " ".join(["its metric is undefined"] * words)
-    columns = (Column("status", kind="text"), Column("reason", kind="text"), Column("seeds"))
-    row = Row("syn_similarity on tiny", (Value("no score"), Value(reason), Value("0, 1")))
-    reader = read(make_document(Table("Troubles", "task", columns, (row,))))
-    lines = reader.pages[0].extract_text().splitlines()
-    whole = [line for line in lines if "syn_similarity" in line and "0, 1" in line]
-    assert [reason in line for line in whole] == ([True] if words < 9 else [])
-
-
-def test_long_words_and_texts_stay_on_the_page_and_whole() -> None:
-    """Names without spaces break, cells higher than a page go on, and nothing is lost of either."""
-    long, code = "a_long_name/" * 12 + "x" * 150, "gapbench reproduce " + "0123456789abcdef" * 12
-    novel = " ".join(f"word{place}" for place in range(1500))
-    columns = (Column("command", "", "code"), Column("reason", "", "text"), Column("score"))
-    rows = (
-        Row(long, (Value(code), Value("short"), Value("0.1"))),
-        Row("b", (Value("code"), Value(novel), Value("9" * 200))),
-    )
-    made = make_document(
-        Subheading(long),
-        Text(long),
-        Bullets((long,)),
-        Terms({long: long}),
-        make_picture(),
-        Table(long, "method", columns, rows),
-    )
-    assert_margins_are_blank(made)
-    pages = [page.extract_text() for page in read(made).pages]
-    text = bare("".join(pages))
-    assert text.count(long) >= 7
-    assert bare(code) in text
-    assert set(novel.split()) <= set(" ".join(pages).split())
-
-
-def test_tall_figures_fit_on_a_page() -> None:
-    """A figure higher than a page is made smaller, and keeps its caption."""
-    made = make_document(make_picture("tall", height=30))
-    assert_margins_are_blank(made)
-    (page,) = [page for page in texts(read(made)) if "steps of tall" in page]
-    assert "Figure 1. Scores rise along training of tall." in page
-
-
-def test_columns_are_explained_once() -> None:
-    """A later table points to those that explain its columns, and explains what is new alone."""
-    rows = tuple(make_row(place) for place in range(2))
-    parts = (
-        make_table(2, "One"),
-        make_table(2, "Two"),
-        Table("Three", "method", (Column("time", "seconds"), *SCORES[1:]), rows),
-        Table(
-            "Four", "method", (Column("time", "seconds"), Column("score", "of all"), *SCORES), ()
-        ),
-        Table("Five", "method", (Column("plain"),), ()),
-    )
-    text = " ".join(texts(read(make_document(*parts))))
-    assert text.count("mean test score over seeds") == 1
-    assert "Table 2. Two. Columns as in Table 1. method" in text
-    assert "Table 3. Three. Columns as in Table 1. time: seconds. method" in text
-    assert "Table 4. Four. Columns as in Table 1 and Table 3. score: of all. method" in text
-    assert "Table 5. Five. method plain" in text
-
-
-def test_tables_are_cut_only_as_far_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the most rows, the longest tables are cut to one length and say so."""
-    monkeypatch.setattr(pdf, "MOST_ROWS", 60)
-    made = make_document(make_table(500), make_table(10), make_table(2000))
-    text = " ".join(texts(read(made)))
-    assert text.count("method-9 ") == 3
-    assert text.count("method-24 ") == 2
-    assert "method-25 " not in text
-    assert "The first 25 of 500 rows." in text
-    assert "The first 25 of 2,000 rows." in text
-    assert text.count("rows.") == 2
-
-
-def test_most_rows_is_the_largest_length_that_keeps_the_total(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """One row more for each table would be too many, as counting says."""
-    rng = np.random.default_rng(0)
-    for _ in range(50):
-        lengths = [int(n) for n in rng.integers(0, 40, rng.integers(1, 9))]
-        most = int(rng.integers(1, 120))
-        monkeypatch.setattr(pdf, "MOST_ROWS", most)
-        found = pdf.most_rows(make_document(*map(make_table, lengths)))
-        total = [sum(min(n, cut) for n in lengths) for cut in (found, found + 1)]
-        assert total[0] <= most
-        assert total[1] > most or total[0] == sum(lengths)
 
 
 def test_degenerate_documents_have_a_page() -> None:

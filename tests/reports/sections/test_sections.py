@@ -82,6 +82,7 @@ def test_all_tasks_have_means_and_differences_in_one_table(tmp_path: Path) -> No
     assert all_tasks.section(gather(one.root)) is None
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_every_row_about_a_method_has_its_colour_and_facets(tmp_path: Path) -> None:
     """Whatever section it stands in, so that filters reach it and it looks the same."""
     evidence = gather(fill(tmp_path, methods=FEW).root)

@@ -17,6 +17,7 @@ def test_page_in_docs_is_the_definition() -> None:
     assert (REPOSITORY / "docs" / "data.md").read_text(encoding="utf-8") == data_dictionary.page()
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_every_column_is_described_and_counts_are_whole(tmp_path: Path) -> None:
     """`columns.json` has each column of each file, settings and predictions are columns too."""
     store = fill(tmp_path / "results", methods=FEW, tasks=(make_task(),))

@@ -62,6 +62,7 @@ def average(root: Path) -> list[dict[str, Any]]:
     return [row for row in rows if row["task"] == NAME]
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_average_equals_the_one_by_hand(tmp_path: Path) -> None:
     """Each task counts a ninth, with the mean of what GLUE scores of it."""
     fill(tmp_path, seeds=1)

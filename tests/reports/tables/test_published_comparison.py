@@ -166,6 +166,7 @@ def test_fitting_figure_of_another_method_task_or_backbone_is_none() -> None:
     assert fitting("lora", LORA, "", "rte", "tiny-encoder") == []
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_report_with_published_figures_shows_them_with_their_certainty(tmp_path: Path) -> None:
     """The table has three more columns, and page and terminal mark what nobody has verified."""
     cells = [
@@ -193,6 +194,7 @@ def test_report_with_published_figures_shows_them_with_their_certainty(tmp_path:
     assert max(map(len, text.splitlines())) <= 110
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_report_without_published_figures_does_not_speak_of_them(tmp_path: Path) -> None:
     """Where no paper has a figure, table, page and text are as if there were no papers."""
     store = folder_of(tmp_path / "results", cell_of("lora", "rte", "tiny-encoder"))

@@ -1,7 +1,5 @@
 """Studies in the report: differences over fresh seeds, leaderboard columns, the page's section."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +186,7 @@ def test_tuned_of_a_variant_finds_the_rows_named_after_it(tmp_path: Path) -> Non
     assert each.row[-1] == "rate 0.5 tuned"
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_build_with_studies_fills_the_columns_of_tuned_rows_alone(tmp_path: Path) -> None:
     """Tuned rows say how many settings, trials and seconds; default rows took none."""
     store = stored(tmp_path / "results", search(24), search(24, method="dora", name="d"))
@@ -200,6 +199,7 @@ def test_build_with_studies_fills_the_columns_of_tuned_rows_alone(tmp_path: Path
     assert rows[~winners].isna().all(axis=None)
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_build_without_studies_has_neither_section_nor_column(tmp_path: Path) -> None:
     """A folder that was never tuned is reported as before."""
     built = build(fill(tmp_path / "results", methods=("lora",)).root, tmp_path / "out")
@@ -207,6 +207,7 @@ def test_build_without_studies_has_neither_section_nor_column(tmp_path: Path) ->
     assert 'id="tuning"' not in built.report.read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("page_alone")
 def test_build_draws_the_trials_of_each_tuned_task(tmp_path: Path) -> None:
     """Sensitivity stands in the section once a task, for all its methods."""
     studies = (search(24), search(24, method="dora", name="d"), search(24, **REGRESSION))
@@ -220,6 +221,7 @@ def test_build_draws_the_trials_of_each_tuned_task(tmp_path: Path) -> None:
     assert "$" not in text.partition("Tuning")[2].partition("Protocol")[0]
 
 
+@pytest.mark.usefixtures("page_alone")
 def test_build_with_studies_twice_gives_equal_pages(tmp_path: Path) -> None:
     """The section is a function of the files alone."""
     root = stored(tmp_path / "results", search(24)).root
@@ -248,6 +250,7 @@ DEGENERATE: dict[str, StudyFile] = {
 }
 
 
+@pytest.mark.usefixtures("page_alone")
 @pytest.mark.parametrize("name", DEGENERATE)
 def test_build_of_a_study_that_says_little_makes_a_page(tmp_path: Path, name: str) -> None:
     """Studies without spread, scores or winner leave gaps, and neither error nor warning."""
@@ -271,6 +274,7 @@ def test_build_of_more_methods_than_colours_draws_them_all(tmp_path: Path) -> No
     assert "".join(page.text).count("<b>$x$") >= 4
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_build_with_a_broken_study_names_the_file(tmp_path: Path) -> None:
     """A study that cannot be read is an error, since what was spent is then unknown."""
     store = fill(tmp_path / "results", methods=("lora",))
@@ -279,13 +283,3 @@ def test_build_with_a_broken_study_names_the_file(tmp_path: Path) -> None:
     path.write_text("{", encoding="utf-8")
     with pytest.raises(RecordError, match=r"summary\.json"):
         build(store.root, tmp_path / "out")
-
-
-def test_import_of_the_section_loads_neither_torch_nor_optuna() -> None:
-    """Studies are analysed when they are written, so that a report needs no optimiser."""
-    code = (
-        "import sys, gapbench.reports.render.build, gapbench.reports.render.html; "
-        "print([name for name in ('torch', 'optuna', 'sqlalchemy') if name in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

@@ -1,13 +1,9 @@
 """What names a run: the hash of every value that can move its score, and of nothing else."""
 
-import importlib
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from importlib.metadata import EntryPoint
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -15,8 +11,6 @@ from pydantic import BaseModel
 
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.config.task import Task
-from gapbench.bench.data.sources import Sources
-from gapbench.bench.store import provenance
 from gapbench.bench.tasks import kinds
 from tests.support.small_suite import CELL
 
@@ -151,40 +145,6 @@ def test_hash_with_another_score_moving_value_differs(place: str) -> None:
 def test_hash_with_another_text_is_equal(place: str) -> None:
     """Descriptions, licences and citations do not name a run."""
     assert changed({place: "other words"}).hash == CELL.hash
-
-
-@pytest.mark.parametrize("name", ["vocab.txt", "merges.txt", "spm.model", "tokenizer.model"])
-def test_other_files_of_a_tokenizer_are_another_backbone(
-    name: str, tmp_path: Path, make_backbone: Callable[[str], Path]
-) -> None:
-    """What splits a text into tokens decides a result, in whichever file it is."""
-    folder = tmp_path / "backbone"
-    shutil.copytree(make_backbone("bert"), folder)
-    digests = []
-    for content in ("a", "b"):
-        (folder / name).write_text(content)
-        digests.append(Sources().backbone(str(folder)).digest)
-    (folder / "README.md").write_text("about it")
-    assert digests[0] != digests[1] == Sources().backbone(str(folder)).digest
-
-
-@pytest.mark.parametrize("place", ["outside.py", "outside/__init__.py", "outside/_deep.py"])
-def test_methods_of_other_packages_are_part_of_the_code(
-    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A checkpoint of an edited method is one of another version, wherever the method lives."""
-    path = tmp_path / place
-    path.parent.mkdir(exist_ok=True)
-    (path.parent / "__init__.py").touch()
-    hashes = [provenance._installed_hash.__wrapped__()]
-    entry = EntryPoint("mine", "outside:Mine", "gapbench.methods")
-    monkeypatch.setattr(provenance.plugins, "method_entry_points", lambda: [entry])
-    monkeypatch.syspath_prepend(tmp_path)
-    for content in ("a = 1", "a = 2"):
-        path.write_text(content)
-        importlib.invalidate_caches()
-        hashes.append(provenance._installed_hash.__wrapped__())
-    assert len(set(hashes)) == 3
 
 
 def test_hash_of_another_seed_differs() -> None:

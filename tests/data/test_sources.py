@@ -1,0 +1,24 @@
+"""Where rows and backbones come from: what their content hashes cover."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from gapbench.bench.data.sources import Sources
+
+
+@pytest.mark.parametrize("name", ["vocab.txt", "merges.txt", "spm.model", "tokenizer.model"])
+def test_other_files_of_a_tokenizer_are_another_backbone(
+    name: str, tmp_path: Path, make_backbone: Callable[[str], Path]
+) -> None:
+    """What splits a text into tokens decides a result, in whichever file it is."""
+    folder = tmp_path / "backbone"
+    shutil.copytree(make_backbone("bert"), folder)
+    digests = []
+    for content in ("a", "b"):
+        (folder / name).write_text(content)
+        digests.append(Sources().backbone(str(folder)).digest)
+    (folder / "README.md").write_text("about it")
+    assert digests[0] != digests[1] == Sources().backbone(str(folder)).digest
