@@ -36,7 +36,7 @@ TRAINED = [name for name in NAMES if registry.get(name).trains]
 STACKABLE = [name for name in TRAINED if registry.get(name).stackable]
 SETTINGS = [(name, field) for name in NAMES for field in fields(name)]
 FAMILIES = ["bert", "roberta", "gpt2", "llama", "deberta-v2"]
-STACKED_ON = {"bert": (4, 20), "llama": (2, 8), "deberta-v2": (2, 8)}  # runs and steps
+STACKED_ON = {"bert": (4, 12), "llama": (2, 8), "deberta-v2": (2, 8)}  # runs and steps
 TRAININGS: list[dict[str, Any]] = [
     {"learning_rate": 0.01},
     {"learning_rate": 0.003, "weight_decay": 0.1},
