@@ -84,6 +84,8 @@ class TrainState:
         optimizers: one per group of the bank's parameters, created for every phase.
         packs: whether several sequences may share a row where the model scores texts.
         most_members: members of an ensemble that predict, at most; None for all.
+        reads_first_only: whether predictions need only the first token of the last layer; None
+            until that was tried (`bench.models.first_token`).
     """
 
     task: Task
@@ -94,6 +96,7 @@ class TrainState:
     optimizers: dict[str, StackedAdamW] = field(default_factory=dict)
     packs: bool = True
     most_members: int | None = None
+    reads_first_only: bool | None = None
 
     def few_of(self, members: int) -> int:
         """Return how many of an ensemble's members predict now: the first ones."""

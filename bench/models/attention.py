@@ -27,8 +27,9 @@ from gapbench.bench.models.deberta import is_disentangled
 IMPLEMENTATION = "gapbench_dropping"
 _ATTRIBUTE = "_gapbench_dropping"
 # Keys up to which the fused kernel of a CPU is slower. In bfloat16 its backward pass is: it takes
-# seven times as long as plain products at 32 keys, twice as long at 512.
-_FEW = 64
+# seven times as long as plain products at 32 keys, twice as long at 512. In scoring, which has no
+# backward pass, it is the faster one sooner, and for single queries at once.
+_FEW, _FEW_FORWARD = 64, 24
 _FEW_IN_HALF, _FEW_IN_HALF_FORWARD = 512, 128
 # Weights; the memory of a larger tensor is not kept between steps (`bench.core.process`).
 _MANY = 2**23
@@ -81,6 +82,12 @@ def attend(
     if dropping is not _NOTHING:
         _refuse_unknown(attention_mask, kwargs)
     causal = bool(getattr(module, "is_causal", True)) if is_causal is None else is_causal
+    queries = query.shape[2]
+    if queries > 1 and query.stride(2) == 0 and not causal:  # see `bench.models.first_token`
+        first, seen = query[:, :, :1], None if attention_mask is None else attention_mask[:, :, :1]
+        given = scaling, causal, softcap, s_aux
+        out, weights = attend(module, first, key, value, seen, *given, **kwargs)
+        return out.expand(-1, queries, -1, -1), weights
     special = softcap is not None or s_aux is not None
     plainly = dropping.weights is not None or special or _is_small(query, key, kwargs)
     visible = attention_mask
@@ -255,8 +262,11 @@ def _is_small(query: Tensor, key: Tensor, asked: Mapping[str, Any]) -> bool:
     keys = key.shape[2]
     if query.device.type != "cpu":
         return False
+    learns = torch.is_grad_enabled()
     if query.dtype == torch.bfloat16:
-        return keys <= (_FEW_IN_HALF if torch.is_grad_enabled() else _FEW_IN_HALF_FORWARD)
+        return keys <= (_FEW_IN_HALF if learns else _FEW_IN_HALF_FORWARD)
+    if not learns and (queries == 1 or keys > _FEW_FORWARD):
+        return False
     return keys <= _FEW and rows * heads * queries * keys <= _MANY
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import transformers
 from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
 
 from gapbench.bench.models import attention
 from gapbench.bench.models.run_axis import Stacked, StackedDropout
@@ -24,9 +25,13 @@ def sharing(model: nn.Module) -> Iterator["SharedPrefix"]:
     """Share the prefix of a model in evaluation; set ``distinct`` before each pass."""
     prefix = SharedPrefix()
     handles = [model.register_forward_pre_hook(prefix.count, with_kwargs=True)]
-    for module in _leading(model):
+    leading = _leading(model)
+    for module in leading:
         handles.append(module.register_forward_pre_hook(prefix.take_first, with_kwargs=True))
         handles.append(module.register_forward_hook(prefix.repeat))
+    for module in _entrances(model, leading):
+        handles.append(module.register_forward_pre_hook(prefix.take_entering))
+        handles.append(module.register_forward_hook(prefix.repeat_entering))
     try:
         yield prefix
     finally:
@@ -44,6 +49,7 @@ class SharedPrefix:
     distinct = 0
     _rows = 0
     _shared = False  # whether the module in the current call sees only the distinct rows
+    _entering: Tensor | None = None  # what the last shared module gave, with repeated rows
 
     def count(self, _model: nn.Module, _args: Any, kwargs: dict[str, Any]) -> None:
         """Note the rows of the batch."""
@@ -79,7 +85,33 @@ class SharedPrefix:
                 return values
             return values.repeat(times, *[1] * (values.dim() - 1))
 
-        return _each(wide, output)
+        repeated = _each(wide, output)
+        self._entering = repeated if isinstance(repeated, Tensor) else None
+        return repeated
+
+    def take_entering(self, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        """Keep the first block of rows of the very tensor that the last shared module gave."""
+        self._shared = len(args) == 1 and args[0] is self._entering
+        return (args[0][: self.distinct],) if self._shared else None
+
+    def repeat_entering(self, _module: nn.Module, _args: Any, output: Tensor) -> Tensor | None:
+        """Repeat the rows."""
+        if not self._shared:
+            return None
+        self._shared = False
+        return output.repeat(self._rows // self.distinct, *[1] * (output.dim() - 1))
+
+
+def _entrances(model: Any, leading: list[nn.Module]) -> list[nn.Module]:
+    """Return the frozen linear layers of the first layer that differs between runs."""
+    if not leading:
+        return []
+    differing = [layer for layer in attention.layers(model) if layer not in leading]
+    return [
+        module
+        for module in (differing[0].modules() if differing else ())
+        if isinstance(module, nn.Linear | Conv1D) and not _differs(module)
+    ]
 
 
 def _leading(model: nn.Module) -> list[nn.Module]:

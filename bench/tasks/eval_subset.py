@@ -1,6 +1,7 @@
 """A fixed part of a split, and the model's logits on it, batch by batch."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -10,8 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gapbench.bench.adaptation.method import AnyMethod, TrainState
+from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
 from gapbench.bench.data.batching import Batch, collate, evaluation_batches
 from gapbench.bench.data.encoded import EncodedSplit, Indices
+from gapbench.bench.models.first_token import first_token_only, reads_first_only
 from gapbench.bench.models.run_axis import RunAxis
 from gapbench.bench.models.shared_prefix import sharing
 
@@ -79,10 +82,27 @@ def forward(
     state.model.eval()
     runs = state.axis.size
     lengths = subset.split.lengths[subset.sequences]
-    with torch.inference_mode(), sharing(state.model) as prefix:
+    with torch.inference_mode(), _last_layer(method, state, subset), sharing(state.model) as prefix:
         for places in evaluation_batches(lengths, most_tokens(state.axis)):
             prefix.distinct = len(places)
             indices = np.broadcast_to(subset.sequences[places], (runs, len(places)))
             batch = collate(subset.split, indices, state.axis.device)
             logits = method.predict(state, batch)
             yield places, batch, logits.view(runs, len(places), *logits.shape[1:])
+
+
+def _last_layer(
+    method: AnyMethod, state: TrainState, subset: EvalSubset
+) -> AbstractContextManager[None]:
+    """Leave out the parts of the last layer that no prediction reads, inside the block."""
+    if state.reads_first_only is None:
+        longest = subset.sequences[np.argmax(subset.split.lengths[subset.sequences])]
+        indices = np.full((state.axis.size, 1), longest)
+
+        def predict() -> Tensor:
+            batch = collate(subset.split, indices, state.axis.device)
+            return method.predict(state, batch)
+
+        classifies = state.task.head == SEQUENCE_CLASSIFICATION
+        state.reads_first_only = classifies and reads_first_only(state.model, predict)
+    return first_token_only(state.model) if state.reads_first_only else nullcontext()

@@ -15,8 +15,9 @@ import torch
 
 from gapbench.bench.adaptation.build import load_backbone
 from gapbench.bench.data.sources import Sources
-from gapbench.bench.execution.stack_executor import Executor, store_at
+from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.experiment import suite as suites
+from gapbench.bench.store.store import store_at
 from gapbench.bench.training.checkpoint import Checkpoints
 from gapbench.bench.training.trainer import Trainer
 

@@ -32,15 +32,14 @@ from gapbench.bench.adaptation.build import load_backbone, set_up
 from gapbench.bench.config.run import Budget, Cell, Run, Training
 from gapbench.bench.config.task import load
 from gapbench.bench.core.memory import MemoryPeak
-from gapbench.bench.core.process import prepare
+from gapbench.bench.core.process import choose_device, prepare
 from gapbench.bench.data.encoded import TaskData
 from gapbench.bench.data.sources import Sources
-from gapbench.bench.execution.scheduler import choose_device
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.profiling import random_models
 from gapbench.bench.store import provenance
 from gapbench.bench.tasks import dataset
-from gapbench.bench.tasks.eval_subset import PROBE_SIZE
+from gapbench.bench.tasks.eval_subset import CURVE_SIZE
 from gapbench.bench.training.make_records import records
 from gapbench.bench.training.trainer import Trainer
 from tests.benchmarks.peft_trainer import Rows
@@ -203,14 +202,14 @@ def _work(options: argparse.Namespace, precision: str) -> Work:
 
 
 def _scored(splits: TaskData, along: int) -> int:
-    """Return how many examples are scored: ``along`` training on probes, and all at the end.
+    """Return how many examples are scored: subsets ``along`` training, and all at the end.
 
-    What a probe has whole is not scored once more.
+    A split that a subset holds whole is not scored once more.
     """
     sizes = [len(split) for split in (splits.train, splits.validation, splits.test)]
-    probes = [min(sizes[0], PROBE_SIZE), sizes[1], min(sizes[2], PROBE_SIZE)]
-    last = [n for n, probe in zip(sizes, probes, strict=True) if not along or n > probe]
-    return along * sum(probes) + sum(last)
+    subsets = [min(sizes[0], CURVE_SIZE), sizes[1], min(sizes[2], CURVE_SIZE)]
+    last = [n for n, subset in zip(sizes, subsets, strict=True) if not along or n > subset]
+    return along * sum(subsets) + sum(last)
 
 
 def _parser() -> argparse.ArgumentParser:

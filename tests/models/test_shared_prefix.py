@@ -1,5 +1,6 @@
 """Modules below the first adapted one see each text once, and outputs do not change."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ def test_sharing_changes_no_output(
     data = random_data()
     runs = make_runs(method, (0, 1, 2), configs=[CASES[method]])
     made, state = set_up(runs, load_backbone(make_backbone(family), runs), data, CPU)
+    state.reads_first_only = False  # whether it does takes a pass of its own
     torch.manual_seed(0)
     state.bank.values.add_(0.1 * torch.randn_like(state.bank.values))
     rows: list[int] = []
@@ -65,3 +67,29 @@ def test_layers_are_shared_up_to_the_first_adapted_one(
         found = shared_prefix._leading(state.model)
         assert len(found) - 1 == (len(every) if expected is None else expected)
         assert found[1:] == every[: len(found) - 1]
+
+
+@pytest.mark.parametrize(
+    ("family", "shares"), [("bert", True), ("roberta", True), ("llama", False)]
+)
+def test_frozen_projections_of_the_first_adapted_layer_are_shared(
+    make_backbone: Callable[[str], Path],
+    family: str,
+    shares: bool,
+) -> None:
+    """What reads the layer's own input does; after a normalisation it is another tensor."""
+    data = random_data()
+    runs = make_runs("lora", (0, 1, 2))
+    made, state = set_up(runs, load_backbone(make_backbone(family), runs), data, CPU)
+    state.reads_first_only = False
+    rows = Counter[str]()
+    for name, module in state.model.named_modules():
+        if isinstance(module, torch.nn.Linear) and "layer" in name:
+            module.register_forward_hook(
+                lambda _module, _args, output, name=name: rows.update({name: len(output)})
+            )
+    kinds.get("classification").outputs(made, state, EvalSubset.of(data.test))
+    once = {name for name, count in rows.items() if count < 3 * len(data.test)}
+    projections = ("query.base", "key", "value.base")
+    layer = f"{family}.encoder.layer.0.attention.self"
+    assert once == ({f"{layer}.{name}" for name in projections} if shares else set())
