@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.adaptation.method import Phase
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.memory import MemoryPeak
 from gapbench.bench.data.batching import collate, training_batches
@@ -42,7 +43,7 @@ class StepSpeed:
 
 
 class Stepper:
-    """A stack that can be stepped in its method's first phase, on its own training data.
+    """A stack that can be stepped, on its own training data: in its method's first phase at first.
 
     Attributes:
         runs: number of runs in the stack.
@@ -56,11 +57,15 @@ class Stepper:
         self.runs = len(runs)
         self._data = task_data.train
         self.method, self.state = set_up(runs, backbone, task_data, device)
-        self._phase = self.method.phases(self.method.configs[0])[0]
-        settings = [run.cell.training for run in runs]
-        self.method.begin(self.state, self._phase, settings, _PLENTY)
+        self._settings = [run.cell.training for run in runs]
+        self.begin(self.method.phases(self.method.configs[0])[0], _PLENTY)
         self.state.model.train()
         self._orders = [self._order(run) for run in runs]
+
+    def begin(self, phase: Phase, steps: int) -> None:
+        """Begin a phase of the method, of so many steps."""
+        self._phase = phase
+        self.method.begin(self.state, phase, self._settings, steps)
 
     def __call__(self) -> None:
         """Make one step."""
