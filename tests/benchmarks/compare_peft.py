@@ -3,7 +3,7 @@
 Both fine-tune LoRA (rank 8 on query and value) on the same examples, with the same batch size,
 precision, threads and final evaluation on train, validation and test, and take turns in one
 process. What preparation, a step and evaluation take is measured on a few steps and a part of the
-training set, and a run of the given number of steps on the whole is worked out from that. Batches
+data, and a run of the given number of steps on the whole is worked out from that. Batches
 are padded to their longest sequence; the library draws them at random, which is its default. The
 last line holds the ratios: of each precision to the library in the same one, and of bf16 to the
 library's default, fp32.
@@ -19,10 +19,11 @@ import json
 import tempfile
 import time
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
+import numpy as np
 import peft
 import torch
 import transformers
@@ -33,7 +34,7 @@ from gapbench.bench.config.run import Budget, Cell, Run, Training
 from gapbench.bench.config.task import load
 from gapbench.bench.core.memory import MemoryPeak
 from gapbench.bench.core.process import choose_device, prepare
-from gapbench.bench.data.encoded import TaskData
+from gapbench.bench.data.encoded import EncodedSplit, TaskData
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.profiling import random_models
@@ -46,6 +47,7 @@ from tests.benchmarks.peft_trainer import Rows
 
 RATE = 5e-4
 _ALONG = 2  # times that a stack is scored along training: before the first step and at the last
+_HELD_OUT = ("validation", "test")
 Ratios = dict[str, list[float]]
 
 
@@ -140,8 +142,8 @@ def main() -> None:
     """Print one line a pair, then one with the medians of the ratios."""
     options = _parser().parse_args()
     if options.quick:
-        options.steps, options.pairs, options.train_size = 8, 1, 128
-        options.runs = min(options.runs, 4)
+        options.steps, options.pairs, options.train_size = 8, 1, 64
+        options.runs, options.scored = min(options.runs, 4), 64
     prepare(options.threads)
     work = {precision: _work(options, precision) for precision in options.precision}
     ratios: Ratios = {}
@@ -194,11 +196,23 @@ def _work(options: argparse.Namespace, precision: str) -> Work:
         )
         backbone = load_backbone(cell, sources)
         splits = dataset.prepare(cell, sources, backbone.reader)
+        held_out = {name: _first(splits.open[name], options.scored) for name in _HELD_OUT}
+        splits = replace(splits, **held_out)
         everything = cell.model_copy(update={"budget": Budget(steps=1)})
         whole = dataset.prepare(everything, sources, backbone.reader)
     budget = Budget(steps=options.steps, batch_size=16, evaluations=1)
     cell = cell.model_copy(update={"budget": budget})
     return Work(cell, backbone, splits, whole, options.steps, device)
+
+
+def _first(split: EncodedSplit, rows: int | None) -> EncodedSplit:
+    """Return the first rows of a split of single sequences; None for all."""
+    if rows is None or rows >= len(split):
+        return split
+    ends = {len(split.input_ids): int(split.offsets[rows]), len(split): rows}
+    arrays = {n: v for n, v in vars(split).items() if isinstance(v, np.ndarray) and n != "offsets"}
+    cut = {name: values[: ends[len(values)]] for name, values in arrays.items()}
+    return replace(split, **cut, offsets=split.offsets[: rows + 1])
 
 
 def _scored(splits: TaskData, along: int) -> int:
@@ -225,10 +239,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--steps", type=int, default=60, help="measured, of each run")
     parser.add_argument("--of-steps", type=int, default=690, help="length of the run worked out")
     parser.add_argument("--train-size", type=int, default=512, help="of the training set")
+    parser.add_argument("--scored", type=int, help="rows of validation and of test; default: all")
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument("--quick", action="store_true", help="one pair, 4 runs at most, 8 steps")
+    parser.add_argument(
+        "--quick", action="store_true", help="one pair, few runs, steps and rows"
+    )
     return parser
 
 
