@@ -14,7 +14,7 @@ from gapbench.reports.figures.layout import MarkerStyle, Named
 from gapbench.reports.figures.theme import marker, tip
 from gapbench.reports.prose.card import settings
 from gapbench.reports.results.load import Results
-from gapbench.reports.tables.leaderboard import rows
+from gapbench.reports.tables.leaderboard import first_of, rows
 from gapbench.reports.tables.terminal import place
 from gapbench.reports.verdict.model import Verdict
 
@@ -98,7 +98,7 @@ def direction(*, upward: bool) -> str:
 
 def blocks(evidence: Evidence) -> list[Block]:
     """Return the blocks of a report in their order."""
-    firsts = [next(rows(table)) for table in evidence.blocks]
+    firsts = [first_of(table) for table in evidence.blocks]
     fields = ("task", "backbone", "suite", "start", "setting")
     found = stems([[getattr(row, name) for name in fields] for row in firsts])
     return [

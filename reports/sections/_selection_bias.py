@@ -43,6 +43,7 @@ def _amounts(block: Block, row: Any) -> list[float]:
     """
     task = block.results.cells[row.config_hash].cell.task
     sign = 1 if task.selection_metric.higher_is_better else -1
+    by_test, checkpoints = _by_test(block), block.runs["checkpoint_step"].to_dict()
     found = []
     for run in row.ok_runs.values():
         curve = block.results.curves.get(run)
@@ -50,7 +51,7 @@ def _amounts(block: Block, row: Any) -> list[float]:
             continue
         scores = sign * curve[:, CURVE.index("test_score")]
         steps = curve[:, CURVE.index("step")]
-        chosen = steps[-1] if _by_test(block) else block.runs.loc[run, "checkpoint_step"]
+        chosen = steps[-1] if by_test else checkpoints[run]
         own = scores[steps == chosen]
         if len(own) == 1 and np.isfinite(own[0]):
             found.append(float(np.nanmax(scores) - own[0]))
