@@ -7,12 +7,10 @@ item is kept. Every metric says itself what an item adds to its score (`bench.me
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeVar
+from typing import Literal, TypeVar
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from gapbench.bench.config.run import Folds
 from gapbench.bench.store.items import checked_items
