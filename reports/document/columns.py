@@ -12,7 +12,7 @@ import pandas as pd
 
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Column, Row, Subheading, Table, Value
-from gapbench.reports.tables.leaderboard import rows
+from gapbench.reports.tables.leaderboard import first_of, rows
 from gapbench.reports.tables.terminal import number, place, short
 from gapbench.reports.tables.words import interval
 
@@ -154,7 +154,7 @@ def best_possible(
 
 def title(block: pd.DataFrame) -> str:
     """Return where the rows of a block meet: task, backbone, suite."""
-    first = next(rows(block))
+    first = first_of(block)
     where = place(first.task, first.backbone, getattr(first, "start", ""))
     return f"{where} (suite {first.suite})" if first.suite else f"{where} (in no suite)"
 
@@ -166,7 +166,7 @@ def heading(block: pd.DataFrame, *, measured: bool = False) -> Subheading:
         block: rows of `summarise` that share task and setting.
         measured: whether to name the metric too.
     """
-    first = next(rows(block))
+    first = first_of(block)
     text = ": ".join(filter(None, (title(block), metric(block) if measured else "")))
     return Subheading(text, {"task": first.task, "backbone": first.backbone})
 

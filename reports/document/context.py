@@ -15,7 +15,7 @@ from gapbench.reports.verdict.build import verdicts
 from gapbench.reports.verdict.model import Verdict
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Evidence:
     """A results folder and what was worked out from it.
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import pandas as pd
 
@@ -14,10 +15,11 @@ from gapbench.reports.figures.layout import MarkerStyle, Named
 from gapbench.reports.figures.theme import marker, tip
 from gapbench.reports.prose.card import settings
 from gapbench.reports.results.load import Results
-from gapbench.reports.tables.leaderboard import rows
+from gapbench.reports.tables.leaderboard import first_of, rows
 from gapbench.reports.tables.terminal import place
 from gapbench.reports.verdict.model import Verdict
 
+_known: "WeakKeyDictionary[Evidence, list[Block]]" = WeakKeyDictionary()
 _FILLS = ("full", "none", "left", "bottom", "right", "top")
 
 
@@ -97,8 +99,14 @@ def direction(*, upward: bool) -> str:
 
 
 def blocks(evidence: Evidence) -> list[Block]:
-    """Return the blocks of a report in their order."""
-    firsts = [next(rows(table)) for table in evidence.blocks]
+    """Return the blocks of a report in their order; its sections share them."""
+    if evidence not in _known:
+        _known[evidence] = _blocks(evidence)
+    return _known[evidence]
+
+
+def _blocks(evidence: Evidence) -> list[Block]:
+    firsts = [first_of(table) for table in evidence.blocks]
     fields = ("task", "backbone", "suite", "start", "setting")
     found = stems([[getattr(row, name) for name in fields] for row in firsts])
     return [

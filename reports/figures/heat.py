@@ -42,11 +42,13 @@ def heatmap(
 
     shades = sns.color_palette(palette, as_cmap=True)
     look: dict[str, Any] = {"linewidths": 0.6, "linecolor": PAGE, "cbar": False, "cmap": shades}
-    labels = {"xticklabels": [*depth.columns], "yticklabels": [*depth.index]}
-    sns.heatmap(depth, vmin=low, vmax=high, ax=axis, **labels, **look)
+    # Not its labels: it measures each in an image of the whole figure.
+    bare = {"xticklabels": False, "yticklabels": False}
+    sns.heatmap(depth, vmin=low, vmax=high, ax=axis, **bare, **look)
+    axis.set_xticks(np.arange(len(depth.columns)) + 0.5, depth.columns)
+    axis.set_yticks(np.arange(len(depth.index)) + 0.5, depth.index, va="center")
     axis.grid(visible=False)
     axis.set(xlabel="", ylabel="")
-    axis.tick_params(axis="y", rotation=0)
 
     def colour(value: float) -> Colour:
         red, green, blue, _ = shades((value - low) / (high - low))

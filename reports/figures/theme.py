@@ -17,6 +17,7 @@ from weakref import WeakKeyDictionary
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex, to_rgba_array
 from matplotlib.figure import Figure
 
@@ -147,7 +148,8 @@ def svg(figure: Figure, description: str) -> str:
     """
     if figure not in _drawn:
         _drawn[figure] = _draw(figure)
-        figure.clear()
+        for axis in figure.axes:  # `clear` would fill them anew
+            figure.delaxes(axis)
     return _drawn[figure].replace("<svg", f'<svg role="img" aria-label="{escape(description)}"', 1)
 
 
@@ -185,7 +187,8 @@ def _draw(figure: Figure) -> str:
     with style():
         # No date and no creator: equal records give equal files.
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        figure.savefig(buffer, format="svg", metadata=nothing)
+        # Not `savefig`, which draws twice.
+        FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
     text = compact(buffer.getvalue())
     for placeholder in _names():
         text = text.replace(placeholder, variable(placeholder))

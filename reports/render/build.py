@@ -141,15 +141,15 @@ def build(
     content = document(evidence)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        put_table(built.leaderboard, table)
-        put_table(built.runs, runs)
-        put_table(built.curves, points)
-        put(built.columns, json.dumps(meanings, indent=1) + "\n")
-        html.write(content, built.report)
-        with ThreadPoolExecutor(1) as beside:  # both spend most of their time outside of Python
-            drawn = beside.submit(figure_files.write, content, built.figures)
-            pdf.write(content, built.pdf)
-            drawn.result()
+        with ThreadPoolExecutor(1) as beside:  # a PDF takes most of its time outside of Python
+            typeset = beside.submit(pdf.write, content, built.pdf)
+            put_table(built.leaderboard, table)
+            put_table(built.runs, runs)
+            put_table(built.curves, points)
+            put(built.columns, json.dumps(meanings, indent=1) + "\n")
+            html.write(content, built.report)
+            figure_files.write(content, built.figures)
+            typeset.result()
     except OSError as error:
         raise StoreError(
             f"report folder {out} cannot be written: {error.strerror}; give another one with --out"

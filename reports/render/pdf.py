@@ -33,9 +33,9 @@ from gapbench.reports.render import figure_files
 from gapbench.reports.render.files import put
 from gapbench.reports.render.typst import Form, typeset
 
-MOST_ROWS = 1000
-"""Rows of all tables together. Beyond, the longest tables are cut and say so: a thousand of the
-widest rows take Typst two seconds and 0.4 GB, and fill twenty pages that nobody leafs through.
+MOST_ROWS = 500
+"""Rows of all tables together. Beyond, the longest tables are cut and say so: five hundred of the
+widest rows take Typst two seconds and 0.4 GB, and fill fifteen pages that few leaf through.
 """
 
 _COMFORT = 11

@@ -6,16 +6,13 @@ item is kept. Every metric says itself what an item adds to its score (`bench.me
 
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeVar
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from gapbench.bench.config.run import Folds
-from gapbench.bench.core.errors import RecordError
 from gapbench.bench.store.items import checked_items
 from gapbench.bench.store.record_io import TEST
 from gapbench.reports.results.load import Results
@@ -63,10 +60,6 @@ class Term:
     recorded: float
 
 
-_KEPT = 2000
-"""So many tables of predictions are kept in memory, those of one task."""
-
-
 def samples(
     results: Results, cells: Mapping[Key, Scored], outcome: Outcome = "score"
 ) -> dict[Key, Sample]:
@@ -84,6 +77,7 @@ def samples(
         outcome: of what.
     """
     reader = _Reader(results)
+    results.read_ahead((cell.config_hash, seed) for cell in cells.values() for seed in cell.scores)
     return {key: reader.sample(cell, outcome) for key, cell in cells.items()}
 
 
@@ -110,7 +104,7 @@ class _Reader:
     """
 
     results: Results
-    ids: dict[str, NDArray[Any]] = field(default_factory=dict)
+    ids: dict[str, pa.ChunkedArray] = field(default_factory=dict)
 
     def sample(self, cell: Scored, outcome: Outcome) -> Sample:
         terms = dict(self._terms(cell, outcome))
@@ -190,26 +184,13 @@ class _Reader:
         return parts | {first: parts[first] + score}
 
     def _split_items(self, config_hash: str, seed: int, term: Term) -> Floats | None:
-        try:
-            table = self._table(config_hash, seed, term.split)
-        except RecordError:
-            return None
+        table = self.results.table(config_hash, seed, term.split)
         if table is None or table.num_rows < 2:
             return None
-        own = table["example_id"].to_numpy()
-        if not np.array_equal(own, self.ids.setdefault(term.split, own)):
+        own = table["example_id"]
+        if not own.equals(self.ids.setdefault(term.split, own)):
             return None
         return checked_items(table, term.metric, term.recorded)
-
-    def _table(self, config_hash: str, seed: int, split: str) -> pa.Table | None:
-        """Return stored predictions; several outcomes need the same ones."""
-        known, key = self.results.read, (config_hash, seed, split)
-        if key not in known:
-            if len(known) >= _KEPT:
-                known.clear()
-            run = replace(self.results.cells[config_hash].run, seed=seed)
-            known[key] = self.results.store.predictions(run, split)
-        return known[key]
 
     def _redrawn(self, config_hash: str, split: str) -> bool:
         """Whether each seed draws the items of a split anew."""

@@ -7,7 +7,8 @@ the numbers mean together is the work of `reports.tables.leaderboard` and `repor
 import hashlib
 import json
 import shlex
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -114,6 +115,10 @@ RECORDED = [
 """What outcomes are made of, in the table of runs."""
 
 
+_KEPT = 1000
+"""So many tables of predictions are kept in memory: those of one task, as a rule."""
+
+
 @dataclass
 class Results:
     """A results folder in memory.
@@ -163,13 +168,34 @@ class Results:
             found.setdefault(row["config_hash"], []).append(row)
         return found
 
-    def predictions(self, config_hash: str, seed: int, split: str = TEST) -> pd.DataFrame | None:
+    def table(self, config_hash: str, seed: int, split: str = TEST) -> pa.Table | None:
         """Return a run's stored predictions of a split, None if there are none or are damaged."""
+        key = (config_hash, seed, split)
+        if key not in self.read:
+            if len(self.read) >= _KEPT:
+                self.read.clear()
+            self.read[key] = self._read(*key)
+        return self.read[key]
+
+    def predictions(self, config_hash: str, seed: int) -> pd.DataFrame | None:
+        """Return a run's stored test predictions, None if there are none or are damaged."""
+        table = self.table(config_hash, seed)
+        return None if table is None else table.to_pandas()
+
+    def read_ahead(self, runs: Iterable[tuple[str, int]]) -> None:
+        """Read the stored test predictions of runs by cell hash and seed, two at a time."""
+        wanted = [key for run in runs if (key := (*run, TEST)) not in self.read]
+        if len(self.read) + len(wanted) > _KEPT:
+            self.read.clear()
+        with ThreadPoolExecutor(2) as pool:  # they are decoded outside of Python
+            tables = pool.map(lambda key: self._read(*key), wanted)
+            self.read |= zip(wanted, tables, strict=True)
+
+    def _read(self, config_hash: str, seed: int, split: str) -> pa.Table | None:
         try:
-            table = self.store.predictions(replace(self.cells[config_hash].run, seed=seed), split)
+            return self.store.predictions(replace(self.cells[config_hash].run, seed=seed), split)
         except RecordError:
             return None
-        return None if table is None else table.to_pandas()
 
 
 def load(store: Store) -> Results:

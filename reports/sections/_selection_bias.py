@@ -1,5 +1,6 @@
 """How much better scores look where the test split chooses the checkpoints."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,10 @@ def selection_bias(block: Block) -> str:
 
     Empty where no run that trained was scored more than once along its training.
     """
-    found = {row.config_hash: _amounts(block, row) for row in block.rows if row.ok_runs}
+    checkpoints = _checkpoints(block)
+    found = {
+        row.config_hash: _amounts(block, row, checkpoints) for row in block.rows if row.ok_runs
+    }
     known = [row for row in block.rows if found.get(row.config_hash)]
     if not known:
         return ""
@@ -24,7 +28,7 @@ def selection_bias(block: Block) -> str:
     average = number(float(np.mean(list(means.values()))))
     whom = f"{number(means[most])} for {most}"
     spread = f"{average} on average and by {whom}" if len(means) > 1 else whom
-    if _by_test(block):
+    if not checkpoints:
         return (
             "The test split chose these checkpoints: on the sample and at the points of its curve, "
             f"their {metric} is better than at the last ones by {spread}."
@@ -36,10 +40,21 @@ def selection_bias(block: Block) -> str:
     )
 
 
-def _amounts(block: Block, row: Any) -> list[float]:
+def _checkpoints(block: Block) -> dict[str, int]:
+    """Return the steps that were not chosen on the test split, by run hash."""
+    by_test = (block.table["protocol"] == "paper").all()
+    return {} if by_test else block.runs["checkpoint_step"].to_dict()
+
+
+def _amounts(block: Block, row: Any, checkpoints: Mapping[str, int]) -> list[float]:
     """Return for each run how much better its best test score is than that of its checkpoint.
 
-    Where the test split chose the checkpoint, it is compared with the last one. Never negative.
+    Never negative.
+
+    Args:
+        block: of the row.
+        row: whose runs ended.
+        checkpoints: as `_checkpoints` returns them; without any, the last points count as chosen.
     """
     task = block.results.cells[row.config_hash].cell.task
     sign = 1 if task.selection_metric.higher_is_better else -1
@@ -50,12 +65,8 @@ def _amounts(block: Block, row: Any) -> list[float]:
             continue
         scores = sign * curve[:, CURVE.index("test_score")]
         steps = curve[:, CURVE.index("step")]
-        chosen = steps[-1] if _by_test(block) else block.runs.loc[run, "checkpoint_step"]
+        chosen = checkpoints[run] if checkpoints else steps[-1]
         own = scores[steps == chosen]
         if len(own) == 1 and np.isfinite(own[0]):
             found.append(float(np.nanmax(scores) - own[0]))
     return found
-
-
-def _by_test(block: Block) -> bool:
-    return bool((block.table["protocol"] == "paper").all())

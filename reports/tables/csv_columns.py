@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from gapbench.reports.results.load import CURVE, SPLITS, Results
@@ -53,16 +54,13 @@ def _counts(values: "pd.Series[Any]") -> bool:
 def curves(results: Results) -> pd.DataFrame:
     """Return scores and losses along training, one row for each run, step and scored split."""
     runs = results.runs.drop_duplicates("run_hash").set_index("run_hash")
-    whole = {
-        run: pd.DataFrame(points, columns=list(CURVE))
-        for run, points in results.curves.items()
-        if run in runs.index
-    }
+    whole = {run: points for run, points in results.curves.items() if run in runs.index}
     columns = ["run_hash", *_CELL, "step", "split", "score", "loss"]
     if not whole:
         return pd.DataFrame(columns=columns)
-    wide = pd.concat(whole, names=["run_hash", None]).reset_index(level=0)
-    wide = wide.join(runs[_CELL], on="run_hash")
+    hashes = np.repeat(list(whole), list(map(len, whole.values())))
+    wide = pd.DataFrame(np.concatenate(list(whole.values())), columns=list(CURVE))
+    wide = wide.assign(run_hash=hashes).join(runs[_CELL], on="run_hash")
     parts = [
         wide.assign(split=split, score=wide[f"{split}_score"], loss=wide[f"{split}_loss"])
         for split in SPLITS

@@ -93,6 +93,11 @@ def rows(table: pd.DataFrame) -> Iterator[Any]:
     yield from map(_maker(tuple(table.columns)), table.astype(object).to_numpy().tolist())
 
 
+def first_of(table: pd.DataFrame) -> Any:
+    """Return the first row of a table as `rows` does."""
+    return next(rows(table.iloc[:1]))
+
+
 @cache
 def _maker(names: tuple[str, ...]) -> Callable[[list[Any]], Any]:
     row: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc]  # the names are data

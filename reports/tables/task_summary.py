@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 
@@ -72,9 +72,9 @@ def task_of(results: Results, block: pd.DataFrame, *, glue: bool) -> TaskSummary
         block: rows of `summarise` that share task and setting.
         glue: whether several metrics or test sets count as in the GLUE average.
     """
-    first = next(rows(block))
-    found: Standing = first.standing
-    known = {row.name: row for row in rows(block) if found.scores[row.name]}
+    every = list(rows(block))
+    first, found = every[0], cast("Standing", every[0].standing)
+    known = {row.name: row for row in every if found.scores[row.name]}
     scores = {name: found.scores[name] for name in known}
     estimates = {name: found.estimates["score"][name] for name in known}
     families = dict(found.families)

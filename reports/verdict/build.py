@@ -53,10 +53,10 @@ def _belongs(task: Verdict, suite: SuiteSummary) -> bool:
 
 def _task(results: Results, block: pd.DataFrame, matters: float | None) -> Verdict:
     """Return the verdict on the rows of one block."""
-    first = next(rows(block))
+    shown = {row.name: row for row in rows(block)}
+    first = next(iter(shown.values()))
     found: Standing = first.standing
     command = results.commands.get(first.suite, "")
-    shown = {row.name: row for row in rows(block)}
     entries = [
         Entry(
             name=name,

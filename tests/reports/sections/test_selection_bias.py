@@ -8,7 +8,7 @@ from gapbench.bench.store.record import Checkpoint, Record
 from gapbench.bench.store.store import Store
 from gapbench.reports.figures.block import Block, blocks
 from gapbench.reports.render.report import gather
-from gapbench.reports.sections._selection_bias import _amounts, selection_bias
+from gapbench.reports.sections._selection_bias import _amounts, _checkpoints, selection_bias
 from gapbench.reports.tables.terminal import number
 from tests.support.results_folder import make_cell, make_record, make_task, put
 
@@ -51,7 +51,7 @@ def test_amount_is_best_on_test_less_that_of_the_checkpoint(tmp_path: Path, kind
             expected.append(
                 own - min(tests.values()) if kind == "regression" else max(tests.values()) - own
             )
-        assert _amounts(block, row) == pytest.approx(expected)
+        assert _amounts(block, row, _checkpoints(block)) == pytest.approx(expected)
         assert min(expected) >= 0
         assert max(expected) > 0
 
@@ -60,7 +60,7 @@ def test_strict_rows_are_told_what_the_papers_choice_would_add(tmp_path: Path) -
     """The mean over methods, and the method that would gain most."""
     stored(tmp_path)
     block = block_of(tmp_path)
-    means = {row.method: sum(_amounts(block, row)) / 2 for row in block.rows}
+    means = {row.method: sum(_amounts(block, row, _checkpoints(block))) / 2 for row in block.rows}
     said = selection_bias(block)
     most = max(means, key=means.__getitem__)
     assert f"by {number(sum(means.values()) / 2)} on average" in said
@@ -75,7 +75,7 @@ def test_paper_rows_are_compared_with_the_last_checkpoint(tmp_path: Path) -> Non
     for row in block.rows:
         curves = [r.curve for r in records if r.cell.method == row.method]
         expected = [max(p.test_score for p in curve) - curve[-1].test_score for curve in curves]
-        assert _amounts(block, row) == pytest.approx(expected)
+        assert _amounts(block, row, _checkpoints(block)) == pytest.approx(expected)
     assert "The test split chose these checkpoints" in selection_bias(block)
 
 
