@@ -68,9 +68,14 @@ def _values(entry: Entry) -> list[Value]:
             ends = (level.low, level.high) if level else (None, None)
             levels.append(value(ends[0], interval(*ends)))
         levels.append(difference(entry, name))
-    ranked = entry.status in RANKED
-    beaten = value(len(entry.beaten_by), str(len(entry.beaten_by))) if ranked else Value("")
-    return [beaten, *levels, value(entry.training, times(entry.training))]
+    return [beaten(entry), *levels, value(entry.training, times(entry.training))]
+
+
+def beaten(entry: Entry) -> Value:
+    """Return by how many methods a row is beaten, or why it is not ranked."""
+    if entry.status not in RANKED:
+        return Value(entry.status)
+    return value(len(entry.beaten_by), str(len(entry.beaten_by) or "nobody"))
 
 
 def difference(entry: Entry, outcome: Outcome) -> Value:

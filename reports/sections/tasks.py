@@ -28,12 +28,11 @@ from gapbench.reports.prose.card import in_short
 from gapbench.reports.sections._calibration import BAYES, calibration
 from gapbench.reports.sections._draws import draws, fits
 from gapbench.reports.sections._selection_bias import selection_bias
-from gapbench.reports.sections.all_tasks import difference
+from gapbench.reports.sections.all_tasks import beaten, difference
 from gapbench.reports.tables.leaderboard import rows
-from gapbench.reports.tables.standing import RANKED
 from gapbench.reports.tables.terminal import duration, label, memory, short
 from gapbench.reports.tables.words import times
-from gapbench.reports.verdict.model import Entry, Verdict
+from gapbench.reports.verdict.model import Verdict
 
 ORDER = 30
 
@@ -92,7 +91,7 @@ def _fields(block: Block) -> Iterator[Field]:
     yield _of_entry(
         verdict,
         Column("beaten by", "how many methods are shown to be better in score"),
-        _beaten,
+        beaten,
     )
     best: Literal["high", "low"] = "high" if block.upward else "low"
     yield plain("score", "mean test score over seeds", "score", best=best)
@@ -153,12 +152,6 @@ def shown(heading: str, hint: str, field: str, form: Any) -> Field:
 def _of_entry(verdict: Verdict, column: Column, read: Any) -> Field:
     """Return a field that reads a row's entry in the verdict."""
     return Field(column, lambda row: read(verdict[row.name]))
-
-
-def _beaten(entry: Entry) -> Value:
-    if entry.status not in RANKED:
-        return Value(entry.status)
-    return value(len(entry.beaten_by), str(len(entry.beaten_by) or "nobody"))
 
 
 def _folded(evidence: Evidence, block: Block, *, drawn: bool) -> Iterator[Part]:

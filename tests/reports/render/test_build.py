@@ -21,7 +21,7 @@ from gapbench.reports.figures import theme as figure_theme
 from gapbench.reports.render.build import Built, build, terminal
 from tests.support.results_folder import FEW, fill, make_cell, make_record, make_task, put
 
-VOID = {"meta", "br", "link", "img", "input", "hr"}
+VOID = {"meta", "br", "link", "img", "input", "hr", "wbr"}
 
 
 class Page(HTMLParser):
