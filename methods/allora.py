@@ -66,7 +66,7 @@ class Allora(LowRank[AlloraConfig]):
     def _learning_rate_factors(self, state: TrainState) -> Tensor:
         """Return the factor on the learning rate of each parameter, (runs, parameters)."""
         factors = torch.ones_like(state.bank.values)
-        etas = self.axis.select(self.axis.vector([config.eta for config in self.configs]))
+        etas = self.axis.vector([config.eta for config in self.active_configs])
         for layer in self.adapters.values():
             for matrix in (layer.lora_A, layer.lora_B):
                 lengths = torch.linalg.vector_norm(matrix, dim=-1, keepdim=True)

@@ -135,6 +135,6 @@ class BidirectionalLora(LowRank[BidirectionalLoraConfig]):
         """Scale the second update of a run down to the radius if it is larger."""
         layers = [layer for layer in self.adapters.values() if isinstance(layer, PerturbedLora)]
         length = torch.stack([layer.squared_norm() for layer in layers]).sum(dim=0).sqrt()
-        radius = self.axis.select(self.axis.vector([c.radius for c in self.configs]))
+        radius = self.axis.vector([config.radius for config in self.active_configs])
         factor = torch.where(length > radius, (radius / length).sqrt(), torch.ones_like(length))
         state.bank.values[:, columns].mul_(factor.unsqueeze(1))

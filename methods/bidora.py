@@ -103,7 +103,7 @@ class Bidora(Bilevel[BidoraConfig]):
         """Return the weighted mean distance of the directions from orthogonality, (runs,)."""
         if not any(c.orthogonality for c in self.active_configs):
             return 0.0
-        weights = self.axis.vector([c.orthogonality for c in self.configs])
+        weights = self.axis.vector([c.orthogonality for c in self.active_configs])
         layers = [m for m in self.adapters.values() if isinstance(m, StackedBidora)]
         distances = torch.stack([layer.skewness() for layer in layers])
-        return self.axis.select(weights) * distances.mean(dim=0)
+        return weights * distances.mean(dim=0)

@@ -163,8 +163,8 @@ class Blob(SampledLora[BlobConfig]):
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
         """Make an update on the task loss, then one on the divergence."""
         report = super().step(state, batches)
-        priors = self.axis.vector([config.prior_deviation for config in self.configs])
-        divergences = [layer.divergence(self.axis.select(priors)) for layer in self._layers]
+        priors = self.axis.vector([config.prior_deviation for config in self.active_configs])
+        divergences = [layer.divergence(priors) for layer in self._layers]
         torch.stack(divergences).sum().backward()
         rates = self.axis.vector([self._divergence_rate(index) for index in self.axis.active])
         state.bank.values.sub_(state.bank.grads * rates.unsqueeze(1))

@@ -47,30 +47,29 @@ class NoisyLora(StackedLora):
     """A low-rank layer with noise on its merged weight in training.
 
     Attributes:
-        radii: (all runs,), relative length of the noise in this step.
+        radii: (runs,), relative length of the noise in this step; None for none.
     """
 
-    radii: Tensor
+    radii: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (runs * batch, tokens, in) to (runs * batch, tokens, out)."""
         out = super().forward(x)
-        if not (self.training and self.radii.any()):
+        if not self.training or self.radii is None:
             return out
-        noise = self.noise().mT.to(x.dtype)
+        noise = self.noise(self.radii).mT.to(x.dtype)
         noisy = torch.baddbmm(self.runs_first(out), self.runs_first(x), noise)
         return noisy.view_as(out)
 
     @torch.no_grad()
-    def noise(self) -> Tensor:
-        """Return the noise on the merged weight of each active run, (runs, out, in)."""
+    def noise(self, radii: Tensor) -> Tensor:
+        """Return noise of relative length ``radii``, (runs,), as (runs, out, in)."""
         a, b = self.matrices()
         merged = output_rows(self.base) + torch.bmm(b * self.strength(), a)
         lengths: Tensor = torch.linalg.vector_norm(merged, dim=2, keepdim=True)
-        radii = self.axis.select(self.radii).view(-1, 1, 1) / math.sqrt(self.in_features)
         shape = (self.out_features, self.in_features)
         unit = self.axis.normal(f"weight noise.{self.site}", shape)
-        return unit * (lengths * radii)
+        return unit * (lengths * (radii.view(-1, 1, 1) / math.sqrt(self.in_features)))
 
 
 class FlatLora(LowRank[FlatLoraConfig]):
@@ -85,9 +84,7 @@ class FlatLora(LowRank[FlatLoraConfig]):
 
     def layer(self, base: nn.Module, site: str) -> StackedLora:
         """Return the layer that replaces ``base``."""
-        layer = NoisyLora(self.axis, base, site, **self.layer_settings())
-        layer.radii = self.axis.vector([0.0] * len(self.configs))
-        return layer
+        return NoisyLora(self.axis, base, site, **self.layer_settings())
 
     def begin(
         self, state: TrainState, phase: Phase, trainings: Sequence[Training], steps: int
@@ -99,7 +96,8 @@ class FlatLora(LowRank[FlatLoraConfig]):
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
         """Make LoRA's update with the gradient at noisy weights."""
         growth = 0.5 * (1 - math.cos(math.pi * self.axis.step / self._steps))
-        radii = self.axis.vector([config.radius * growth for config in self.configs])
+        lengths = [config.radius * growth for config in self.active_configs]
+        radii = self.axis.vector(lengths) if any(lengths) else None
         for layer in self.adapters.values():
             assert isinstance(layer, NoisyLora)  # noqa: S101 - `layer` has made it
             layer.radii = radii

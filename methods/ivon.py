@@ -116,10 +116,8 @@ class Ivon(SampledLora[IvonConfig]):
         bank = state.bank
         values = bank.values[:, bank.columns("main")]
         means = values.clone()
-        ess, decay = (
-            self.axis.select(each).unsqueeze(1)
-            for each in (self.axis.vector([c.ess for c in self.configs]), self._decays)
-        )
+        ess = self.axis.vector([config.ess for config in self.active_configs]).unsqueeze(1)
+        decay = self.axis.select(self._decays).unsqueeze(1)
         deviations = (ess * (bank.values[:, bank.columns(GROUP)] + decay)).rsqrt()
 
         def move_to(number: int) -> None:

@@ -62,5 +62,5 @@ class LabelSmoothing(LowRank[LabelSmoothingConfig]):
             )
             for share in (0.0, 1.0)
         )
-        shares = self.axis.select(self.axis.vector([c.smoothing for c in self.configs]))
+        shares = self.axis.vector([config.smoothing for config in self.active_configs])
         return (1 - shares) * hard + shares * spread

@@ -55,7 +55,7 @@ class SamLora(LowRank[SamLoraConfig]):
         losses = self.losses(state, batches["train"])
         losses.sum().backward()
         lengths = torch.linalg.vector_norm(bank.grads, dim=1, keepdim=True)
-        radii = self.axis.select(self.axis.vector([c.radius for c in self.configs])).unsqueeze(1)
+        radii = self.axis.vector([config.radius for config in self.active_configs]).unsqueeze(1)
         before = bank.values.clone()
         bank.values.add_(bank.grads * (radii / (lengths + _EPS)))
         bank.grads.zero_()

@@ -187,7 +187,7 @@ class SwagLora(SampledLora[SwagConfig]):
         own = self.axis.normal("diagonal", kept.mean.shape[1:], number)
         common = self.axis.normal("columns", kept.deviations.shape[1:2], number)
         across = torch.bmm(common.unsqueeze(1), kept.deviations).squeeze(1)
-        scales = self.axis.select(self.axis.vector([config.scale for config in self.configs]))
+        scales = self.axis.vector([config.scale for config in self.active_configs])
         drawn: Tensor = kept.variance.sqrt() * own
         drawn = drawn + across / math.sqrt(self.configs[0].columns - 1)
         return scales.sqrt().unsqueeze(1) * drawn

@@ -8,7 +8,7 @@ import numpy as np
 
 from gapbench.bench.advice.arms import Arm
 from gapbench.bench.advice.confidence_sequence import Floats
-from gapbench.bench.advice.race import Block
+from gapbench.bench.advice.race import BlockResults
 from gapbench.bench.config.run import Folds, Run
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import ConfigError, RecordError
@@ -56,9 +56,9 @@ class Reader:
         status = self.store.status(run)
         return status is not None and (status.settled or left_alone(self.store.find(run)))
 
-    def blocks(self) -> list[Block]:
+    def blocks(self) -> list[BlockResults]:
         """Return the blocks in order, up to the first that no arm has done."""
-        found: list[Block] = []
+        found: list[BlockResults] = []
         for number in count():
             block = self._block(number)
             if block is None:
@@ -71,7 +71,7 @@ class Reader:
         runs = [run for number in range(blocks) for run in self.runs(number, [name]).values()]
         return [self._read(run)[0] for run in runs if self.done(run)]
 
-    def _block(self, number: int) -> Block | None:
+    def _block(self, number: int) -> BlockResults | None:
         ended = {
             name: self._read(run)
             for name, run in self.runs(number, [arm.name for arm in self.arms]).items()
@@ -86,7 +86,7 @@ class Reader:
                 f"{self.store.root}: runs of block {number} have different validation rows; give "
                 "another folder with --results DIR"
             )
-        return Block(
+        return BlockResults(
             items=ids,
             losses={name: found.losses for name, found in items.items()},
             failed={

@@ -30,7 +30,7 @@ FIRST = 2
 
 
 @dataclass(frozen=True)
-class Block:
+class BlockResults:
     """The results of one block.
 
     Attributes:
@@ -129,7 +129,7 @@ class State:
         return tuple(arm for arm in self.left if arm != self.winner)
 
 
-def race(arms: Sequence[str], blocks: Sequence[Block], rules: Rules) -> State:
+def race(arms: Sequence[str], blocks: Sequence[BlockResults], rules: Rules) -> State:
     """Replay a race: return its state after the last block that all arms left have done.
 
     Args:
@@ -156,7 +156,7 @@ def race(arms: Sequence[str], blocks: Sequence[Block], rules: Rules) -> State:
     return state
 
 
-def relative_cost(arm: str, blocks: Sequence[Block], reference: str) -> float | None:
+def relative_cost(arm: str, blocks: Sequence[BlockResults], reference: str) -> float | None:
     """Return the mean time of an arm relative to the reference on the same blocks, if known."""
     both = [b.seconds for b in blocks if arm in b.seconds and reference in b.seconds]
     own, other = sum(each[arm] for each in both), sum(each[reference] for each in both)
@@ -168,7 +168,9 @@ def _without(left: Sequence[str], out: Sequence[Departure]) -> list[str]:
     return [arm for arm in left if arm not in gone]
 
 
-def _failed_or_refused(left: Sequence[str], done: Sequence[Block], rules: Rules) -> list[Departure]:
+def _failed_or_refused(
+    left: Sequence[str], done: Sequence[BlockResults], rules: Rules
+) -> list[Departure]:
     """Return the arms that failed or break a constraint."""
     number, found = len(done), []
     for arm in left:
@@ -196,7 +198,7 @@ def _failed_or_refused(left: Sequence[str], done: Sequence[Block], rules: Rules)
 
 
 def _compared(
-    left: Sequence[str], done: Sequence[Block], rules: Rules, level: float
+    left: Sequence[str], done: Sequence[BlockResults], rules: Rules, level: float
 ) -> "_Comparisons | None":
     """Compare the arms left on all blocks; None while blocks are too few to show how they vary."""
     if len(done) < FIRST or not left:
@@ -289,7 +291,7 @@ class _Comparisons:
 def _state(
     left: Sequence[str],
     out: Sequence[Departure],
-    done: Sequence[Block],
+    done: Sequence[BlockResults],
     rules: Rules,
     seen: _Comparisons | None,
 ) -> State:
@@ -313,7 +315,7 @@ def _state(
     )
 
 
-def _mean(name: str, arm: str, blocks: Sequence[Block]) -> float | None:
+def _mean(name: str, arm: str, blocks: Sequence[BlockResults]) -> float | None:
     """Return the mean of what an arm has in the blocks that it took part in, if in any."""
     values = [getattr(block, name)[arm] for block in blocks if arm in getattr(block, name)]
     return (

@@ -9,7 +9,7 @@ from gapbench.bench.api.progress import span
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CallOutcome:
     """Outcome of one call of `run` or `tune`.
 
     Attributes:

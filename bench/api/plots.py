@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 from gapbench.bench.api.calls import Names
 from gapbench.bench.core.errors import ConfigError
 from gapbench.reports.document.context import Evidence
-from gapbench.reports.figures.block import Block, blocks
+from gapbench.reports.figures.board import Board, boards
 from gapbench.reports.figures.forest import draw_differences
 from gapbench.reports.figures.layout import LINE
 from gapbench.reports.figures.levels import draw_levels
@@ -59,8 +59,8 @@ class Plots:
             ConfigError: if this names several tasks or backbones, or nothing is compared.
             StoreError: if the folder has no such part.
         """
-        block = self._block(task, backbone, methods, reference)
-        return _drawn(ax, block, lambda on: draw_differences(on, block, outcome))
+        board = self._board(task, backbone, methods, reference)
+        return _drawn(ax, board, lambda on: draw_differences(on, board, outcome))
 
     def scores(
         self,
@@ -71,8 +71,8 @@ class Plots:
         ax: "Axes | None" = None,
     ) -> "Axes":
         """Draw the mean test score of each method with its own 95 % interval; see `forest`."""
-        block = self._block(task, backbone, methods)
-        return _drawn(ax, block, lambda on: draw_levels(on, block, "score"))
+        board = self._board(task, backbone, methods)
+        return _drawn(ax, board, lambda on: draw_levels(on, board, "score"))
 
     def gap(
         self,
@@ -83,8 +83,8 @@ class Plots:
         ax: "Axes | None" = None,
     ) -> "Axes":
         """Draw the mean generalization gap of each method, as `scores` does."""
-        block = self._block(task, backbone, methods)
-        return _drawn(ax, block, lambda on: draw_levels(on, block, "gap"))
+        board = self._board(task, backbone, methods)
+        return _drawn(ax, board, lambda on: draw_levels(on, board, "gap"))
 
     def curves(
         self,
@@ -108,9 +108,9 @@ class Plots:
             ConfigError: if there is no such method, or it has no curves.
             StoreError: if the folder has no such part.
         """
-        block = self._block(task, backbone)
-        row = _row(block, method)
-        return _drawn(ax, block, lambda on: draw_curves(on, block, row, of), row.name)
+        board = self._board(task, backbone)
+        row = _row(board, method)
+        return _drawn(ax, board, lambda on: draw_curves(on, board, row, of), row.name)
 
     def reliability(
         self,
@@ -121,27 +121,27 @@ class Plots:
         ax: "Axes | None" = None,
     ) -> "Axes":
         """Draw accuracy against confidence on test, a line for each seed; see `curves`."""
-        block = self._block(task, backbone)
-        row = _row(block, method)
-        known = judged(block.only(block.table[block.table["config_hash"] == row.config_hash]))
+        board = self._board(task, backbone)
+        row = _row(board, method)
+        known = judged(board.only(board.table[board.table["config_hash"] == row.config_hash]))
 
         def draw(on: "Axes") -> bool:
             for found in known.values():
-                draw_reliability(on, found.reliability, block.named(row).look.colour)
+                draw_reliability(on, found.reliability, board.named(row).look.colour)
             return bool(known)
 
-        return _drawn(ax, block, draw, row.name)
+        return _drawn(ax, board, draw, row.name)
 
-    def _block(
+    def _board(
         self,
         task: str | None,
         backbone: str | None,
         methods: Names = None,
         reference: str = REFERENCE,
-    ) -> Block:
-        found = blocks(self._evidence(task, backbone, methods, reference))
+    ) -> Board:
+        found = boards(self._evidence(task, backbone, methods, reference))
         if len(found) != 1:
-            places = ", ".join(repr(block.stem) for block in found)
+            places = ", ".join(repr(board.stem) for board in found)
             raise ConfigError(
                 f"a plot is of one task, backbone and setting, and these are {len(found)}: "
                 f"{places}; give task and backbone"
@@ -149,23 +149,23 @@ class Plots:
         return found[0]
 
 
-def _row(block: Block, method: str) -> Any:
-    named = {row.name: row for row in block.rows}
+def _row(board: Board, method: str) -> Any:
+    named = {row.name: row for row in board.rows}
     if method not in named:
-        raise ConfigError(f"method {method!r} is not of {block.place}; it has {', '.join(named)}")
+        raise ConfigError(f"method {method!r} is not of {board.place}; it has {', '.join(named)}")
     return named[method]
 
 
-def _drawn(ax: "Axes | None", block: Block, draw: "Callable[[Axes], bool]", of: str = "") -> "Axes":
+def _drawn(ax: "Axes | None", board: Board, draw: "Callable[[Axes], bool]", of: str = "") -> "Axes":
     """Draw on given axes or on new ones, in the colours of the light theme."""
-    lines = 0 if of else len(block.rows)  # of a list of methods
+    lines = 0 if of else len(board.rows)  # of a list of methods
     with style():
         size = (_WIDTH, max(_HEIGHT, 0.8 + LINE * lines))
         on = plt.subplots(figsize=size, layout="constrained")[1] if ax is None else ax
         if not draw(on):
             if ax is None:
                 plt.close(plt.gcf())
-            raise ConfigError(f"there is nothing to draw of {of or 'any method'}, {block.place}")
-        on.set_title(f"{of}, {block.place}" if of else block.place)
+            raise ConfigError(f"there is nothing to draw of {of or 'any method'}, {board.place}")
+        on.set_title(f"{of}, {board.place}" if of else board.place)
         paint(on)
     return on

@@ -10,7 +10,7 @@ import pandas as pd
 
 from gapbench.bench.api.calls import Names
 from gapbench.bench.api.choices import SHARED_FORMATS, names, one_of
-from gapbench.bench.api.outcome import Outcome
+from gapbench.bench.api.outcome import CallOutcome
 from gapbench.bench.api.views import Claims, Comparison, Verdict
 from gapbench.bench.core.errors import RecordError, StoreError
 from gapbench.bench.store.record_io import TEST, predictions_path, read_predictions
@@ -63,9 +63,9 @@ class Results:
         outcome: outcome of the call of `run` or `tune` that returned this; empty after `load`.
     """
 
-    def __init__(self, path: str | PathLike[str], outcome: Outcome | None = None) -> None:
+    def __init__(self, path: str | PathLike[str], outcome: CallOutcome | None = None) -> None:
         self.path = Path(path)
-        self.outcome = outcome or Outcome()
+        self.outcome = outcome or CallOutcome()
         self._parts: dict[tuple[Selection, str], tuple[Loaded, pd.DataFrame]] = {}
 
     @cached_property

@@ -14,7 +14,7 @@ from gapbench.bench.api.choices import one_of
 from gapbench.bench.api.progress import progress_bar
 from gapbench.bench.core.errors import StoreError, TrackerError
 from gapbench.bench.store.record import Record
-from gapbench.bench.store.store import Store
+from gapbench.bench.store.store import STUDIES, Store
 from gapbench.bench.store.suite_plan import PlanRow
 from gapbench.bench.tracking.base import tracked
 
@@ -98,7 +98,7 @@ class Tracker:
     def try_to_send_trials(self, studies: Iterable[str]) -> None:
         """Send the trials of studies by name, as `try_to_send` does."""
         for study in studies:
-            store = Store(self._store.root / "tuning" / study)
+            store = Store(self._store.root / STUDIES / study)
             self.try_to_send(store, _readable(store), study)
 
     @cached_property
@@ -113,7 +113,7 @@ class Tracker:
 def track(results: Path, to: str, *, progress: bool) -> Tracked:
     """Send the finished runs of a results folder; see `bench.api.stored.track`."""
     tracker, root = Tracker(to, results), Store(results)
-    studies = [(Store(path), path.name) for path in sorted(results.glob("tuning/*/"))]
+    studies = [(Store(path), path.name) for path in sorted(results.glob(f"{STUDIES}/*/"))]
     folders = [(root, ""), *studies]
     count = sum(len(store.record_paths()) for store, _ in folders)
     if not count:

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from gapbench.bench.adaptation.registry import bound_here
 from gapbench.bench.api.choices import DEVICES, RETRYABLE, check_above_zero, names, one_of
-from gapbench.bench.api.outcome import Outcome
+from gapbench.bench.api.outcome import CallOutcome
 from gapbench.bench.api.planning import Request, request
 from gapbench.bench.api.progress import ended_rows, progress_bar, say
 from gapbench.bench.api.results import Results
@@ -83,9 +83,9 @@ class Work:
         command = given["command"] or spelled(function, given)
         return cls(function.__name__, command, wanted, settings, retry, tracker, given["progress"])
 
-    def recorded(self, work: "Callable[[Work], Outcome]") -> Results:
+    def recorded(self, work: "Callable[[Work], CallOutcome]") -> Results:
         """Do the work and keep a log of it; return the results folder."""
-        outcomes = list[Outcome]()
+        outcomes = list[CallOutcome]()
         results = self.settings.results
 
         def keep(event_log: EventLog) -> int:
@@ -116,7 +116,7 @@ class Work:
         return typed(kept)
 
 
-def train(work: Work) -> Outcome:
+def train(work: Work) -> CallOutcome:
     """Execute the missing runs of a suite and return the outcome."""
     wanted, settings, runs = work.wanted, work.settings, work.wanted.runs
     store = store_at(settings.results)
@@ -157,7 +157,7 @@ def _executed(todo: Sequence[Run], store: Store, work: Work) -> GridResult:
         return execute(todo, work.settings, show, tell)
 
 
-def _outcome(suite: str, runs: Sequence[Run], store: Store, done: GridResult) -> Outcome:
+def _outcome(suite: str, runs: Sequence[Run], store: Store, done: GridResult) -> CallOutcome:
     """Return the outcome of every run."""
     failures, missing = [], 0
     for run in runs:
@@ -166,7 +166,7 @@ def _outcome(suite: str, runs: Sequence[Run], store: Store, done: GridResult) ->
         missing += status is None
         if record is not None:
             failures.append((str(status), str(run), record.cause))
-    return Outcome(
+    return CallOutcome(
         suite=suite,
         runs=len(runs),
         now={status.value: count for status, count in done.statuses.items()},

@@ -9,7 +9,7 @@ import torch
 
 from gapbench.bench.api.calls import tune
 from gapbench.bench.api.choices import CHECKPOINT_MINUTES
-from gapbench.bench.api.outcome import Outcome
+from gapbench.bench.api.outcome import CallOutcome
 from gapbench.bench.api.progress import progress_bar, say
 from gapbench.bench.api.results import Results
 from gapbench.bench.api.training import Work, train
@@ -83,7 +83,7 @@ def _search(given: Mapping[str, Any]) -> Search:
     return validate(Search, content, "tune")
 
 
-def _search_and_train(plans: list[StudyPlan], storage: str, work: Work) -> Outcome:
+def _search_and_train(plans: list[StudyPlan], storage: str, work: Work) -> CallOutcome:
     wanted, settings = work.wanted, work.settings
     device = choose_device(settings.device)
     # As suites do: a process for every two studies, each of which trains wave after wave of stacks.

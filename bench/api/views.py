@@ -9,7 +9,7 @@ import pandas as pd
 from gapbench.reports.claims.judge import Judged
 from gapbench.reports.document.model import Card
 from gapbench.reports.prose import claims_text, gate_text
-from gapbench.reports.prose.card import about, card, headline
+from gapbench.reports.prose.card import about, card
 from gapbench.reports.prose.comparison_text import content, format_comparison
 from gapbench.reports.render import card_text
 from gapbench.reports.verdict.compare import Compared
@@ -38,12 +38,6 @@ class Verdict:
         if len(found) != 1:
             raise KeyError(f"{task!r} names {len(found)} of {[about(one) for one in every]}")
         return found[0]
-
-    @property
-    def headlines(self) -> dict[str, str]:
-        """What to use, by what it is about: first all tasks of a suite, then each task."""
-        every = [one for each in self.found for one in each.everything]
-        return {about(one): headline(one) for one in every}
 
     def __repr__(self) -> str:
         return "".join(map(card_text.text, self.cards)) or "There is no readable run."

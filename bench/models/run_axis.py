@@ -83,13 +83,22 @@ class RunAxis:
         """
         return masks.keep_mask(self._keys(site, step), self.select(drop_rates), shape)
 
-    def uniform(self, site: str, shape: Sequence[int], step: int | None = None) -> Tensor:
+    def uniform(
+        self, site: str, shape: Sequence[int], step: int | None = None, *, on_host: bool = False
+    ) -> Tensor:
         """Draw counter-based numbers between 0 and 1 for the active runs; see `keep_mask`.
+
+        Args:
+            site: name of the place, so that no two places share numbers.
+            shape: shape of one run's numbers, features last.
+            step: key of the draw in place of the current step.
+            on_host: draw the same numbers on the CPU, so that reading them waits for no device.
 
         Returns:
             (runs, *shape), above 0 and at most 1.
         """
-        return masks.uniform(self._keys(site, step), shape, self._like)
+        like = torch.empty(0, dtype=self.dtype) if on_host else self._like
+        return masks.uniform(self._keys(site, step), shape, like)
 
     def normal(self, site: str, shape: Sequence[int], step: int | None = None) -> Tensor:
         """Draw standard normal numbers in the same way, (runs, *shape)."""

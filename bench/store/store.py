@@ -7,6 +7,7 @@
     <root>/claims/<run hash>.lock                                         who works on what
     <root>/checkpoints/<hash of the runs>.safetensors                     a stack in training
     <root>/logs/<number>-<command>.jsonl                                  what a command did
+    <root>/tuning/<study>/                                                a study, with its own runs
 
 A record is the commit point of a run: predictions are written before it, and both appear by rename,
 so a reader never sees half a file. A claim is an operating-system lock, which the kernel releases
@@ -50,6 +51,9 @@ from gapbench.bench.store.suite_plan import REFERENCE, PlanRow, lay_over, read_p
 
 Predictions = Mapping[str, pa.Table]
 """Predictions of one run by split: example_id and the columns of `TaskKind.predictions`."""
+
+STUDIES = "tuning"
+"""Folder of the studies, one folder each."""
 
 _FOLDERS = ("runs", "plans", "claims", "checkpoints", "logs")
 

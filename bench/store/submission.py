@@ -26,7 +26,7 @@ from gapbench.bench.core.files import explained, json_text, new_file, replacing,
 from gapbench.bench.core.schema import FrozenModel, read_versioned
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.record_io import read_predictions
-from gapbench.bench.store.store import Store
+from gapbench.bench.store.store import STUDIES, Store
 
 NAME = "submission.json"
 VERSION = 1
@@ -34,12 +34,12 @@ MOST_BYTES = 2**31
 """Size of all files of an archive, unpacked."""
 
 _ZIP = ".zip"
-_BESIDE = ("plans/*.json", "tuning/*/summary.json", "tuning/*/trials.csv")
+_BESIDE = ("plans/*.json", f"{STUDIES}/*/summary.json", f"{STUDIES}/*/trials.csv")
 _LEVEL = 19
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same content gives the same archive
 _AGAIN = "pack the folder again with 'gapbench submit'"
 
-Inside = Annotated[str, Field(pattern=r"^(runs|plans|tuning)(/[^/\\\x00]+)+$")]
+Inside = Annotated[str, Field(pattern=rf"^(runs|plans|{STUDIES})(/[^/\\\x00]+)+$")]
 
 
 class PackedFile(FrozenModel):

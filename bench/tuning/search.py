@@ -21,7 +21,7 @@ from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.scheduler import stacks
 from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.store.event_log import EventLog
-from gapbench.bench.store.store import store_at
+from gapbench.bench.store.store import STUDIES, store_at
 from gapbench.bench.training.trainer import Progress, part_of
 from gapbench.bench.tuning.schema import StudyFile
 from gapbench.bench.tuning.storage import connect
@@ -57,7 +57,7 @@ class SearchContext:
 
 def folder(results: Path, plan: StudyPlan) -> Path:
     """Return the folder of a study's own runs and its analysis."""
-    return results / "tuning" / plan.name
+    return results / STUDIES / plan.name
 
 
 def search(
@@ -89,7 +89,7 @@ def _work_beside(plans: Sequence[StudyPlan], context: SearchContext) -> None:
 def _open(plans: Sequence[StudyPlan], context: SearchContext) -> list[Session]:
     for plan in plans:
         refuse_outside(context.results, folder(context.results, plan))
-    (context.results / "tuning").mkdir(parents=True, exist_ok=True)
+    (context.results / STUDIES).mkdir(parents=True, exist_ok=True)
     storage = connect(context.storage, context.results)
     return [Session(plan, storage, store_at(folder(context.results, plan))) for plan in plans]
 

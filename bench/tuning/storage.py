@@ -11,6 +11,7 @@ from sqlalchemy import URL
 
 from gapbench.bench.core.errors import StoreError, passwords, without_password
 from gapbench.bench.core.files import lock, refuse_outside
+from gapbench.bench.store.store import STUDIES
 
 JOURNAL = "journal:"
 """Prefix of the path of a journal file."""
@@ -43,7 +44,7 @@ def connect(url: str, results: Path) -> BaseStorage:
         if url.startswith(JOURNAL):
             return JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL)))
         waiting = {"connect_args": {"timeout": _WAIT_S}} if url.startswith("sqlite:") else {}
-        with lock(results / "tuning" / "storage.lock"):
+        with lock(results / STUDIES / "storage.lock"):
             tables = RDBStorage(url, engine_kwargs=waiting)
         return optuna.storages.get_storage(tables)
     except ImportError:

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import Field
 
 from gapbench.bench.core.schema import FrozenModel, read_versioned
+from gapbench.bench.store.store import STUDIES
 from gapbench.bench.tuning.schema import StudyFile, TrialRow, TrialState
 
 SUMMARY_VERSION = 1
@@ -79,7 +80,7 @@ def read_summaries(results: Path) -> list[Summary]:
     remedy = "run 'gapbench tune' again to rewrite it"
     found = [
         read_versioned(path, Summary, SUMMARY_VERSION, damaged=remedy, foreign=remedy)
-        for path in sorted((results / "tuning").glob("*/summary.json"))
+        for path in sorted((results / STUDIES).glob("*/summary.json"))
     ]
     return sorted(found, key=lambda summary: _place(summary.study))
 

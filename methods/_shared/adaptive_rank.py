@@ -212,8 +212,8 @@ class AdaptiveRank(LowRank[ConfigT]):
     def penalty(self, state: TrainState) -> Tensor:  # noqa: ARG002
         """Return the weighted mean distance of all P and Q from orthogonality, (runs,)."""
         distances = torch.cat([layer.skewness() for layer in self.layers]).mean(0)
-        weights = self.axis.vector([config.orthogonality for config in self.configs])
-        return self.axis.select(weights) * distances
+        weights = self.axis.vector([config.orthogonality for config in self.active_configs])
+        return weights * distances
 
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
         """Update all parameters, then the importance of triplets, then prune."""

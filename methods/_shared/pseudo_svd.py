@@ -195,17 +195,17 @@ class PseudoSvd(LowRank[ConfigT]):
         """Return the weighted distance of all P and Q from orthogonality, (runs,) (R1)."""
         if not any(c.orthogonality for c in self.active_configs):
             return 0.0
-        weights = self.axis.vector([c.orthogonality for c in self.configs])
+        weights = self.axis.vector([c.orthogonality for c in self.active_configs])
         errors = torch.cat([layer.gram_errors() for layer in self.layers])
-        return self.axis.select(weights) * skewness(errors, self.configs[0].orthogonality_form)
+        return weights * skewness(errors, self.configs[0].orthogonality_form)
 
     def value_penalty(self) -> Tensor | float:
         """Return the weighted entropy of binary values, (runs,) (R2); 0 for the other forms."""
         if self.configs[0].values != "binary":
             return 0.0
-        weights = self.axis.vector([c.binary_penalty for c in self.configs])
+        weights = self.axis.vector([c.binary_penalty for c in self.active_configs])
         entropies = [layer.entropy() for layer in self.layers]
-        return self.axis.select(weights) * torch.stack(entropies).sum(dim=0)
+        return weights * torch.stack(entropies).sum(dim=0)
 
     def diagnostic_values(self, state: TrainState, position: int) -> dict[str, Any]:
         """Return the run's values by layer, largest first, and their range."""

@@ -11,7 +11,7 @@ from typing import Literal
 
 import pandas as pd
 
-from gapbench.reports.claims.match import FIRST, SECOND, Match, blocks_of, matches
+from gapbench.reports.claims.match import FIRST, SECOND, Match, boards_of, matches
 from gapbench.reports.claims.model import PublishedClaim
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.pairwise import Pair, averaged_family, family
@@ -88,8 +88,8 @@ def judge(
         claims: in the order of the answer.
         matters: least difference that matters, in units of each metric; None for 0.01.
     """
-    blocks = blocks_of(summary)
-    found = [matches(results, blocks, claim) for claim in claims]
+    boards = boards_of(summary)
+    found = [matches(results, boards, claim) for claim in claims]
     alpha = ALPHA / max(sum(bool(each.found) for each in found), 1)
     least = MATTERS if matters is None else matters
     return tuple(

@@ -17,7 +17,7 @@ from gapbench.bench.tuning.schema import tuned_label
 from gapbench.reports.claims.model import PublishedClaim, Side
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.estimates import Sample
-from gapbench.reports.tables.leaderboard import BLOCK, rows
+from gapbench.reports.tables.leaderboard import BOARD, rows
 from gapbench.reports.tables.standing import RANKED, Standing, sampled
 from gapbench.reports.tables.terminal import place
 
@@ -55,28 +55,28 @@ class Matches:
     missing: tuple[str, ...]
 
 
-Block = list[Any]
+Board = list[Any]
 """The rows of one setting."""
 
 
-def blocks_of(summary: pd.DataFrame) -> list[Block]:
-    """Return the rows of a table of `reports.tables.summary.summarise`, block by block.
+def boards_of(summary: pd.DataFrame) -> list[Board]:
+    """Return the rows of a table of `reports.tables.summary.summarise`, board by board.
 
     Those of the protocol `paper` are left out: the test split chose their checkpoints.
     """
-    found = [list(rows(block)) for _, block in summary.groupby(BLOCK, sort=False)]
-    return [block for block in found if block[0].protocol != "paper"]
+    found = [list(rows(board)) for _, board in summary.groupby(BOARD, sort=False)]
+    return [board for board in found if board[0].protocol != "paper"]
 
 
-def matches(results: Results, blocks: Sequence[Block], claim: PublishedClaim) -> Matches:
+def matches(results: Results, boards: Sequence[Board], claim: PublishedClaim) -> Matches:
     """Return the rows of a results folder that a claim is about.
 
     Args:
         results: the folder.
-        blocks: its rows.
+        boards: its rows.
         claim: to look for.
     """
-    about = [block for block in blocks if not claim.tasks or block[0].task in claim.tasks]
+    about = [board for board in boards if not claim.tasks or board[0].task in claim.tasks]
     candidates = list(_candidates(results, about, claim))
     sides = {FIRST: claim.first, SECOND: claim.second}
     absent = [
@@ -99,9 +99,9 @@ def matches(results: Results, blocks: Sequence[Block], claim: PublishedClaim) ->
     return Matches(_of_one_scale(claim, found, missing), tuple(missing))
 
 
-def _absent(results: Results, blocks: Sequence[Block], side: Side) -> str:
+def _absent(results: Results, boards: Sequence[Board], side: Side) -> str:
     """Return why no row stands for a side."""
-    if any(_fits(results, row, side) for block in blocks for row in block):
+    if any(_fits(results, row, side) for board in boards for row in board):
         return f"several variants of {side}, of which none is the default"
     return f"no run of {side}"
 
@@ -113,7 +113,7 @@ class _Candidate:
     side: str
     row: Any
     key: tuple[Any, ...]
-    block: int
+    board: int
 
     @property
     def standing(self) -> Standing:
@@ -122,12 +122,12 @@ class _Candidate:
 
 
 def _candidates(
-    results: Results, blocks: Sequence[Block], claim: PublishedClaim
+    results: Results, boards: Sequence[Board], claim: PublishedClaim
 ) -> Iterator[_Candidate]:
-    for number, block in enumerate(blocks):
-        first = block[0]
+    for number, board in enumerate(boards):
+        first = board[0]
         for name, side in ((FIRST, claim.first), (SECOND, claim.second)):
-            fitting = [row for row in block if _fits(results, row, side)]
+            fitting = [row for row in board if _fits(results, row, side)]
             usual = [row for row in fitting if row.variant in ("", _DEFAULT, _TUNED)] or fitting
             if len(usual) == 1:  # of several variants none is the claim's
                 yield _Candidate(name, usual[0], (first.task, first.backbone, first.start), number)
@@ -158,7 +158,7 @@ def _paired(
         (one, other)
         for one in firsts
         for other in seconds
-        if one.key == other.key and (across or one.block == other.block)
+        if one.key == other.key and (across or one.board == other.board)
     ]
 
 

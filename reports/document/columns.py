@@ -85,7 +85,7 @@ def table(
 
 
 def table_of(
-    block: pd.DataFrame,
+    board: pd.DataFrame,
     title: str,
     fields: tuple[Field, ...],
     evidence: Evidence,
@@ -94,7 +94,7 @@ def table_of(
     """Return a table with a row for each row of a `summarise` table.
 
     Args:
-        block: rows of that table.
+        board: rows of that table.
         title: of the table.
         fields: read from each row.
         evidence: where its methods' colours are.
@@ -107,7 +107,7 @@ def table_of(
             evidence.colours[row.method],
             facets(row),
         )
-        for row in rows(block)
+        for row in rows(board)
     )
     return table(title, "method", fields, found, footer)
 
@@ -129,17 +129,17 @@ def facets(row: Any) -> dict[str, str]:
 
 
 def best_possible(
-    evidence: Evidence, block: pd.DataFrame, fields: tuple[Field, ...], known: Mapping[str, str]
+    evidence: Evidence, board: pd.DataFrame, fields: tuple[Field, ...], known: Mapping[str, str]
 ) -> Row | None:
     """Return a footer with what the Bayes-optimal predictor reaches; None where it is unknown.
 
     Args:
-        evidence: where the runs of the block are.
-        block: rows of `summarise` that share their test examples.
+        evidence: where the runs of the board are.
+        board: rows of `summarise` that share their test examples.
         fields: of the table.
         known: measure of that predictor by the heading that it stands under.
     """
-    hashes = [run for ok in block["ok_runs"] for run in ok.values()]
+    hashes = [run for ok in board["ok_runs"] for run in ok.values()]
     runs = evidence.results.runs
     runs = runs[runs["run_hash"].isin(hashes)].dropna(subset=["bayes_score"])
     if runs.empty:
@@ -152,28 +152,28 @@ def best_possible(
     )
 
 
-def title(block: pd.DataFrame) -> str:
-    """Return where the rows of a block meet: task, backbone, suite."""
-    first = first_of(block)
+def title(board: pd.DataFrame) -> str:
+    """Return where the rows of a board meet: task, backbone, suite."""
+    first = first_of(board)
     where = place(first.task, first.backbone, getattr(first, "start", ""))
     return f"{where} (suite {first.suite})" if first.suite else f"{where} (in no suite)"
 
 
-def heading(block: pd.DataFrame, *, measured: bool = False) -> Subheading:
-    """Return the heading of what is said of a block.
+def heading(board: pd.DataFrame, *, measured: bool = False) -> Subheading:
+    """Return the heading of what is said of a board.
 
     Args:
-        block: rows of `summarise` that share task and setting.
+        board: rows of `summarise` that share task and setting.
         measured: whether to name the metric too.
     """
-    first = first_of(block)
-    text = ": ".join(filter(None, (title(block), metric(block) if measured else "")))
+    first = first_of(board)
+    text = ": ".join(filter(None, (title(board), metric(board) if measured else "")))
     return Subheading(text, {"task": first.task, "backbone": first.backbone})
 
 
-def metric(block: pd.DataFrame) -> str:
-    """Return the metric of a block and its direction; "" if no run of it is known."""
-    metrics = block.loc[block["metric"] != "", "metric"]
-    upward = bool(block["higher_is_better"].fillna(value=True).all())
+def metric(board: pd.DataFrame) -> str:
+    """Return the metric of a board and its direction; "" if no run of it is known."""
+    metrics = board.loc[board["metric"] != "", "metric"]
+    upward = bool(board["higher_is_better"].fillna(value=True).all())
     direction = "higher is better" if upward else "lower is better"
     return f"{metrics.iloc[0]}, {direction}" if len(metrics) else ""

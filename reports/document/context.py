@@ -7,7 +7,7 @@ from functools import cached_property
 import pandas as pd
 
 from gapbench.reports.results.load import Results
-from gapbench.reports.tables.leaderboard import BLOCK
+from gapbench.reports.tables.leaderboard import BOARD
 from gapbench.reports.tables.published_comparison import Pair
 from gapbench.reports.tables.suite_summary import SuiteSummary, suite_summaries
 from gapbench.reports.tables.tuning import Tuned
@@ -36,9 +36,9 @@ class Evidence:
     matters: float | None = None
 
     @cached_property
-    def blocks(self) -> list[pd.DataFrame]:
-        """The rows of `summary` that may be compared with each other, block by block."""
-        return [block for _, block in self.summary.groupby(BLOCK, sort=False)]
+    def boards(self) -> list[pd.DataFrame]:
+        """The rows of `summary` that may be compared with each other, board by board."""
+        return [board for _, board in self.summary.groupby(BOARD, sort=False)]
 
     @cached_property
     def suite_summaries(self) -> list[SuiteSummary]:
@@ -51,8 +51,8 @@ class Evidence:
         return verdicts(self.results, self.summary, self.matters, self.suite_summaries)
 
     @cached_property
-    def by_block(self) -> list[Verdict]:
-        """The verdict on each of `blocks`."""
+    def by_board(self) -> list[Verdict]:
+        """The verdict on each of `boards`."""
         single = [one for each in self.verdicts for one in each.everything if one.task]
-        known = {tuple(getattr(one, name) for name in BLOCK): one for one in single}
-        return [known[tuple(block[BLOCK].iloc[0])] for block in self.blocks]
+        known = {tuple(getattr(one, name) for name in BOARD): one for one in single}
+        return [known[tuple(board[BOARD].iloc[0])] for board in self.boards]

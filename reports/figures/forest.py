@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from gapbench.reports.document.model import FigureArtifact
-from gapbench.reports.figures.block import Block
+from gapbench.reports.figures.board import Board
 from gapbench.reports.figures.layout import MarkerStyle, Named, key, list_on, listed, mark, marking
 from gapbench.reports.figures.theme import INK, style, tip
 from gapbench.reports.tables.standing import RANKED, Outcome
@@ -20,53 +20,53 @@ NAMES: dict[Outcome, str] = {"score": "score", "gap": "gap", "ece": "ECE"}
 _MOST = 40
 
 
-def forest(block: Block) -> FigureArtifact | None:
+def forest(board: Board) -> FigureArtifact | None:
     """Draw how each trained row differs from the reference in score, gap and ECE, and its cost.
 
     Returns:
         The figure, None if nothing is compared with a reference.
     """
-    verdict = block.verdict
-    entries, named = _drawn(block)
+    verdict = board.verdict
+    entries, named = _drawn(board)
     if not entries:
         return None
     outcomes = [name for name in NAMES if any(name in each.to_reference for each in entries)]
     title = (
-        f"Each method minus {verdict.reference}, {block.place}: mean and 95 % interval, wide "
+        f"Each method minus {verdict.reference}, {board.place}: mean and 95 % interval, wide "
         "enough for all comparisons together. Filled marks: shown to be better or worse. Hollow "
         f"marks: no difference shown. Training cost is in multiples of {verdict.reference}'s."
     )
     with style():
-        labels = [_label(verdict, name, block.metric) for name in outcomes]
+        labels = [_label(verdict, name, board.metric) for name in outcomes]
         figure, axes = listed(named, [*labels, "training cost"], keyed=True)
         for axis, outcome in zip(axes, outcomes, strict=False):
             _draw_outcome(axis, outcome, entries, named)
         _draw_costs(axes[-1], entries, named)
         key(figure, _meanings())
     data = [
-        _row(block, e, e.to_reference[o]) for e in entries for o in NAMES if o in e.to_reference
+        _row(board, e, e.to_reference[o]) for e in entries for o in NAMES if o in e.to_reference
     ]
     return FigureArtifact(
-        f"forest-{block.stem}", title, figure, pd.DataFrame(data), _finding(block)
+        f"forest-{board.stem}", title, figure, pd.DataFrame(data), _finding(board)
     )
 
 
-def draw_differences(axis: Axes, block: Block, outcome: Outcome) -> bool:
+def draw_differences(axis: Axes, board: Board, outcome: Outcome) -> bool:
     """Draw one outcome of the forest on given axes; return whether there is anything to draw."""
-    entries, named = _drawn(block)
+    entries, named = _drawn(board)
     if not any(outcome in each.to_reference for each in entries):
         return False
     list_on(axis, named)
     _draw_outcome(axis, outcome, entries, named)
-    verdict = block.verdict
-    axis.set_xlabel(f"minus {verdict.reference}: {_label(verdict, outcome, block.metric)}")
+    verdict = board.verdict
+    axis.set_xlabel(f"minus {verdict.reference}: {_label(verdict, outcome, board.metric)}")
     return True
 
 
-def _drawn(block: Block) -> tuple[list[Entry], list[Named]]:
+def _drawn(board: Board) -> tuple[list[Entry], list[Named]]:
     """Return the entries that are compared with the reference, and their names and looks."""
-    entries = [each for each in block.verdict.entries if _compared(each)][:_MOST]
-    return entries, [Named(each.name, block.looks[each.name]) for each in entries]
+    entries = [each for each in board.verdict.entries if _compared(each)][:_MOST]
+    return entries, [Named(each.name, board.looks[each.name]) for each in entries]
 
 
 def _draw_outcome(
@@ -87,9 +87,9 @@ def _label(verdict: Verdict, outcome: Outcome, metric: str) -> str:
     return f"{what}, {'right' if better else 'left'} is better"
 
 
-def _finding(block: Block) -> str:
+def _finding(board: Board) -> str:
     """Say what the differences show."""
-    verdict = block.verdict
+    verdict = board.verdict
     said = []
     for outcome in NAMES:
         for claim in ("better", "worse"):
@@ -101,7 +101,7 @@ def _finding(block: Block) -> str:
                 and contrast.claim == claim
             ]
             if found:
-                name = block.metric if outcome == "score" else NAMES[outcome]
+                name = board.metric if outcome == "score" else NAMES[outcome]
                 said.append(f"{claim} in {name}: {names_of(found)}")
     shown = "; ".join(said) or "no method is shown to differ in score, gap or ECE"
     return f"Against {verdict.reference} on {verdict.task}: {shown}."
@@ -159,8 +159,8 @@ def _meanings() -> list[Any]:
     ]
 
 
-def _row(block: Block, entry: Entry, found: Contrast) -> dict[str, Any]:
-    verdict = block.verdict
+def _row(board: Board, entry: Entry, found: Contrast) -> dict[str, Any]:
+    verdict = board.verdict
     place = {name: getattr(verdict, name) for name in ("suite", "task", "backbone", "start")}
     names = ("difference", "low", "high", "claim", "confidence", "n_seeds", "n_items", "withheld")
     return place | {

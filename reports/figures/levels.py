@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from gapbench.reports.document.model import FigureArtifact
-from gapbench.reports.figures.block import Block, identity
+from gapbench.reports.figures.board import Board, identity
 from gapbench.reports.figures.layout import list_on, listed, mark
 from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import style
@@ -21,28 +21,28 @@ _SQUASHED = 20.0
 """Scores above zero that span more than this factor are drawn by orders of magnitude."""
 
 
-def levels(block: Block) -> FigureArtifact | None:
+def levels(board: Board) -> FigureArtifact | None:
     """Draw mean and interval of every row, those that train nothing too.
 
     Returns:
         The figure, None if no row has a score.
     """
-    known = block.table[block.table["score"].notna()]
+    known = board.table[board.table["score"].notna()]
     if known.empty:
         return None
-    drawn = block.only(chosen(known, "score", _MOST, block.verdict.reference))
-    found = {row.config_hash: _levels(block, row) for row in drawn.rows}
+    drawn = board.only(chosen(known, "score", _MOST, board.verdict.reference))
+    found = {row.config_hash: _levels(board, row) for row in drawn.rows}
     outcomes = [name for name in _NAMES if any(name in each for each in found.values())]
-    better = "higher" if block.upward else "lower"
+    better = "higher" if board.upward else "lower"
     title = (
-        f"Test {block.metric} ({better} is better), generalization gap and ECE (lower is better), "
-        f"{block.place}: mean and 95 % interval of each method alone. Two intervals that overlap "
+        f"Test {board.metric} ({better} is better), generalization gap and ECE (lower is better), "
+        f"{board.place}: mean and 95 % interval of each method alone. Two intervals that overlap "
         "do not mean that the methods are equal; the differences above tell."
-        + left_out(len(drawn.rows), len(known), "score", block.verdict.reference)
+        + left_out(len(drawn.rows), len(known), "score", board.verdict.reference)
     )
     with style():
-        names = [block.named(row) for row in drawn.rows]
-        labels = [block.metric if name == "score" else _NAMES[name] for name in outcomes]
+        names = [board.named(row) for row in drawn.rows]
+        labels = [board.metric if name == "score" else _NAMES[name] for name in outcomes]
         figure, axes = listed(names, labels)
         for axis, outcome in zip(axes, outcomes, strict=True):
             _draw_outcome(axis, drawn, outcome)
@@ -52,55 +52,55 @@ def levels(block: Block) -> FigureArtifact | None:
         for name, each in found[row.config_hash].items()
     ]
     return FigureArtifact(
-        f"levels-{block.stem}", title, figure, pd.DataFrame(data), _finding(drawn)
+        f"levels-{board.stem}", title, figure, pd.DataFrame(data), _finding(drawn)
     )
 
 
 _PARTS = ("mean", "low", "high", "n_seeds", "n_items", "withheld")
 
 
-def draw_levels(axis: Axes, block: Block, outcome: Outcome) -> bool:
+def draw_levels(axis: Axes, board: Board, outcome: Outcome) -> bool:
     """Draw one outcome of every row on given axes; return whether there is anything to draw."""
-    known = block.only(block.table[block.table["score"].notna()])
-    if not any(outcome in _levels(block, row) for row in known.rows):
+    known = board.only(board.table[board.table["score"].notna()])
+    if not any(outcome in _levels(board, row) for row in known.rows):
         return False
-    list_on(axis, [block.named(row) for row in known.rows])
+    list_on(axis, [board.named(row) for row in known.rows])
     _draw_outcome(axis, known, outcome)
     axis.set_xlabel(
-        f"test {block.metric}, {block.better}"
+        f"test {board.metric}, {board.better}"
         if outcome == "score"
         else f"{_NAMES[outcome]}, lower is better"
     )
     return True
 
 
-def _draw_outcome(axis: Axes, block: Block, outcome: Outcome) -> None:
-    shown = [_levels(block, row).get(outcome) for row in block.rows]
-    for place, (row, level) in enumerate(zip(block.rows, shown, strict=True)):
-        _draw(axis, place, block, row, level)
+def _draw_outcome(axis: Axes, board: Board, outcome: Outcome) -> None:
+    shown = [_levels(board, row).get(outcome) for row in board.rows]
+    for place, (row, level) in enumerate(zip(board.rows, shown, strict=True)):
+        _draw(axis, place, board, row, level)
     means = [each.mean for each in shown if each and each.mean is not None]
     if means and min(means) > 0 and max(means) > _SQUASHED * min(means):
         axis.set_xscale("log")
 
 
-def _levels(block: Block, row: Any) -> dict[Outcome, Level]:
-    levels = block.verdict[row.name].levels
+def _levels(board: Board, row: Any) -> dict[Outcome, Level]:
+    levels = board.verdict[row.name].levels
     return {name: level for name, level in levels.items() if name in _NAMES}
 
 
-def _draw(axis: Axes, place: int, block: Block, row: Any, level: Level | None) -> None:
+def _draw(axis: Axes, place: int, board: Board, row: Any, level: Level | None) -> None:
     if level is None or level.mean is None:
         return
-    look = block.named(row).look
+    look = board.named(row).look
     ends = interval(level.low, level.high)
     said = f"{number(level.mean)}{f' ({ends})' if ends else ''}"
     if level.low is not None and level.high is not None:
         axis.plot([level.low, level.high], [place] * 2, color=look.colour, linewidth=1.3)
-    mark(axis, level.mean, place, look, gid=block.tip(row, said))
+    mark(axis, level.mean, place, look, gid=board.tip(row, said))
 
 
-def _finding(block: Block) -> str:
-    first, last = block.rows[0], block.rows[-1]
+def _finding(board: Board) -> str:
+    first, last = board.rows[0], board.rows[-1]
     name, other = (row.name for row in (first, last))
     ends = f"{name} with {number(first.score)} to {other} with {number(last.score)}"
-    return f"Mean test {block.metric} on {first.task} reaches from {ends}."
+    return f"Mean test {board.metric} on {first.task} reaches from {ends}."

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from gapbench.reports.document.model import FigureArtifact
-from gapbench.reports.figures.block import Block
+from gapbench.reports.figures.board import Board
 from gapbench.reports.figures.heat import heatmap
 from gapbench.reports.figures.layout import KEY, LINE, WIDTH, key
 from gapbench.reports.figures.measure import width, within
@@ -31,13 +31,13 @@ _NAMES: dict[Outcome, str] = {
 SIGNS = {"better": "\N{BLACK UP-POINTING TRIANGLE}", "worse": "\N{BLACK DOWN-POINTING TRIANGLE}"}
 
 
-def matrix(blocks: Sequence[Block], outcome: Outcome) -> FigureArtifact | None:
+def matrix(boards: Sequence[Board], outcome: Outcome) -> FigureArtifact | None:
     """Draw how every method differs from the reference on every task.
 
     Returns:
         The figure, None with fewer than two tasks or one method to compare.
     """
-    data = _data(blocks, outcome)
+    data = _data(boards, outcome)
     if data.empty or data["place"].nunique() < 2:
         return None
     means = data.groupby("name", sort=False)["depth"].mean().sort_values(ascending=False)
@@ -49,7 +49,7 @@ def matrix(blocks: Sequence[Block], outcome: Outcome) -> FigureArtifact | None:
         data.pivot_table(part, "name", "place", aggfunc="first").reindex(order, columns=columns)
         for part in ("depth", "text")
     )
-    reference = blocks[0].verdict.reference
+    reference = boards[0].verdict.reference
     title = (
         f"{_NAMES[outcome]} of each method minus that of {reference}, by task, best row first. "
         f"{SIGNS['better']} shown to be better, {SIGNS['worse']} shown to be worse; without a "
@@ -63,11 +63,11 @@ def matrix(blocks: Sequence[Block], outcome: Outcome) -> FigureArtifact | None:
     )
 
 
-def _data(blocks: Sequence[Block], outcome: Outcome) -> pd.DataFrame:
+def _data(boards: Sequence[Board], outcome: Outcome) -> pd.DataFrame:
     """Return a row for each cell; its depth of colour is above zero where it is better."""
     found = []
-    for block, place in zip(blocks, _places([each.verdict for each in blocks]), strict=True):
-        verdict = block.verdict
+    for board, place in zip(boards, _places([each.verdict for each in boards]), strict=True):
+        verdict = board.verdict
         sign = 1 if outcome == "score" and verdict.higher_is_better else -1
         for entry in verdict.entries:
             contrast = entry.to_reference.get(outcome)
@@ -76,7 +76,7 @@ def _data(blocks: Sequence[Block], outcome: Outcome) -> pd.DataFrame:
             text = signed(contrast.difference) + SIGNS.get(contrast.claim, "")
             cell = {name: getattr(verdict, name) for name in ("suite", "task", "backbone", "start")}
             cell |= {"name": entry.name, "place": place, "method": entry.method}
-            cell |= {"metric": block.metric if outcome == "score" else outcome}
+            cell |= {"metric": board.metric if outcome == "score" else outcome}
             cell |= {"difference": contrast.difference, "low": contrast.low, "high": contrast.high}
             found.append(cell | {"claim": contrast.claim, "text": text, "sign": sign})
     data = pd.DataFrame(found)

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator
 
 from gapbench.bench.store.diagnostic import Diagnostic
 from gapbench.reports.document.model import FigureArtifact
-from gapbench.reports.figures.block import Block, identity
+from gapbench.reports.figures.board import Board, identity
 from gapbench.reports.figures.heat import heatmap
 from gapbench.reports.figures.layout import LINE, WIDTH, below, head, key, marking, panels
 from gapbench.reports.figures.measure import all_within, width, within
@@ -29,43 +29,43 @@ _READABLE = 0.25  # narrowest cell that bears a number
 _NUMBER = re.compile(r"(.*?)\.(\d+)\.(.*)")
 
 Stored = list[tuple[Any, dict[int, Mapping[str, Any]]]]
-"""Rows of a block, and for each what its runs store, by seed."""
+"""Rows of a board, and for each what its runs store, by seed."""
 Drawn = tuple[str, Figure, pd.DataFrame]
 """What follows the declared title, the figure, and its data."""
 
 
-def drawings(block: Block) -> Iterator[tuple[Diagnostic, FigureArtifact]]:
-    """Draw what the methods of a block declare, those that declare the same in one figure."""
+def drawings(board: Board) -> Iterator[tuple[Diagnostic, FigureArtifact]]:
+    """Draw what the methods of a board declare, those that declare the same in one figure."""
     declared = dict.fromkeys(
-        each for row in block.rows for each in block.results.drawings.get(row.config_hash, ())
+        each for row in board.rows for each in board.results.drawings.get(row.config_hash, ())
     )
     for kind, draw in _KINDS.items():
         for diagnostic in declared:
-            if diagnostic.kind == kind and (stored := _stored(block, diagnostic)):
+            if diagnostic.kind == kind and (stored := _stored(board, diagnostic)):
                 with style():
-                    caption, figure, data = draw(block, diagnostic, stored)
-                name = f"{diagnostic.figure}-{block.stem}"
+                    caption, figure, data = draw(board, diagnostic, stored)
+                name = f"{diagnostic.figure}-{board.stem}"
                 title = diagnostic.title + caption
                 yield diagnostic, FigureArtifact(name, title, figure, data)
 
 
-def _stored(block: Block, diagnostic: Diagnostic) -> Stored:
+def _stored(board: Board, diagnostic: Diagnostic) -> Stored:
     """Return the rows whose runs store a diagnostic, with all that these runs store by seed."""
-    known = block.results.diagnostics
+    known = board.results.diagnostics
     found: dict[str, tuple[Any, dict[int, Mapping[str, Any]]]] = {}
-    for row in block.rows:
+    for row in board.rows:
         own: dict[int, Mapping[str, Any]] = {
             seed: known[run]
             for seed, run in row.ok_runs.items()
             if diagnostic.field in known.get(run, {})
         }
-        declared = diagnostic in block.results.drawings.get(row.config_hash, ())
+        declared = diagnostic in board.results.drawings.get(row.config_hash, ())
         if own and declared:
             found.setdefault(row.config_hash, (row, own))  # two labels may share their runs
     return list(found.values())[:_ROWS]
 
 
-def _selections(block: Block, diagnostic: Diagnostic, stored: Stored) -> Drawn:
+def _selections(board: Board, diagnostic: Diagnostic, stored: Stored) -> Drawn:
     """Draw which entries each run selected, a line per seed, marks sized by what is stored."""
     data = pd.DataFrame(
         [
@@ -76,9 +76,9 @@ def _selections(block: Block, diagnostic: Diagnostic, stored: Stored) -> Drawn:
         ]
     )
     sized = diagnostic.sizes and data[diagnostic.sizes].notna().any()
-    caption = f", {block.place}: filled are selected, hollow are not."
+    caption = f", {board.place}: filled are selected, hollow are not."
     caption += f" {diagnostic.caption}" if sized else ""
-    return caption, _draw_selections(block, diagnostic, data), data
+    return caption, _draw_selections(board, diagnostic, data), data
 
 
 def _entries(diagnostic: Diagnostic, values: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -93,11 +93,11 @@ def _entries(diagnostic: Diagnostic, values: Mapping[str, Any]) -> list[dict[str
     ]
 
 
-def _draw_selections(block: Block, diagnostic: Diagnostic, data: pd.DataFrame) -> Figure:
+def _draw_selections(board: Board, diagnostic: Diagnostic, data: pd.DataFrame) -> Figure:
     noun, sizes = diagnostic.noun, diagnostic.sizes or "size"
     names = sorted(dict.fromkeys(data[noun]), key=lambda name: (not name.isdigit(), len(name)))
     lines: list[Any] = list(data.groupby(["config_hash", "seed"], sort=False))
-    by_hash = {row.config_hash: block.named(row) for row in block.rows}
+    by_hash = {row.config_hash: board.named(row) for row in board.rows}
     texts = [f"{by_hash[run[0]].name}, seed {run[1]}" for run, _ in lines]
     texts = all_within(texts, 2.0, 7.5)
     left, foot = 0.15 + max(width(text, 7.5) for text in texts), 0.4
@@ -123,10 +123,10 @@ def _draw_selections(block: Block, diagnostic: Diagnostic, data: pd.DataFrame) -
     return figure
 
 
-def _kept(block: Block, diagnostic: Diagnostic, stored: Stored) -> Drawn:
+def _kept(board: Board, diagnostic: Diagnostic, stored: Stored) -> Drawn:
     """Draw a number for each layer, mean over seeds, layers by kind and block."""
     data = pd.concat([_layers(row, diagnostic, own) for row, own in stored], ignore_index=True)
-    return f", mean over seeds, {block.place}.", _draw_layers(block, data), data
+    return f", mean over seeds, {board.place}.", _draw_layers(board, data), data
 
 
 def _layers(row: Any, diagnostic: Diagnostic, by_seed: Mapping[int, Any]) -> pd.DataFrame:
@@ -143,7 +143,7 @@ def _layers(row: Any, diagnostic: Diagnostic, by_seed: Mapping[int, Any]) -> pd.
     return pd.DataFrame(found)
 
 
-def _draw_layers(block: Block, data: pd.DataFrame) -> Figure:
+def _draw_layers(board: Board, data: pd.DataFrame) -> Figure:
     """Draw a heatmap per method, one above the other, with one scale of colours."""
     kinds = [str(kind) for kind in dict.fromkeys(data["kind"])]
     numbers = sorted({str(name) for name in data["block"]}, key=lambda name: (len(name), name))
@@ -153,7 +153,7 @@ def _draw_layers(block: Block, data: pd.DataFrame) -> Figure:
     each, foot = LINE * len(kinds) + 0.3, 0.4
     groups = list(data.groupby("config_hash", sort=False))
     height = each * len(groups) + foot
-    by_hash = {row.config_hash: block.named(row) for row in block.rows}
+    by_hash = {row.config_hash: board.named(row) for row in board.rows}
     figure = Figure(figsize=(WIDTH, height))
     for place, (config, cells) in enumerate(groups):
         low = height - (place + 1) * each
@@ -169,16 +169,16 @@ def _draw_layers(block: Block, data: pd.DataFrame) -> Figure:
     return figure
 
 
-def _profiles(block: Block, diagnostic: Diagnostic, stored: Stored) -> Drawn:
+def _profiles(board: Board, diagnostic: Diagnostic, stored: Stored) -> Drawn:
     """Draw the numbers of every layer, largest first, mean over seeds."""
     data = pd.concat([_places(row, diagnostic, own) for row, own in stored], ignore_index=True)
     caption = (
-        f", {block.place}: thin lines are layers, means over seeds; the thick line is their mean. "
+        f", {board.place}: thin lines are layers, means over seeds; the thick line is their mean. "
         f"{diagnostic.caption}"
     ).rstrip()
     figure, axes = panels(len(stored), 1.5, heading=0.18)
     for axis, (row, _) in zip(axes, stored, strict=True):
-        _draw_profiles(axis, block, row, data[data["config_hash"] == row.config_hash])
+        _draw_profiles(axis, board, row, data[data["config_hash"] == row.config_hash])
     axes[0].set_ylabel(diagnostic.noun)
     axes[0].xaxis.set_major_locator(MaxNLocator(6, integer=True))
     below(figure, "place in the layer")
@@ -207,14 +207,14 @@ def _places(row: Any, diagnostic: Diagnostic, by_seed: Mapping[int, Any]) -> pd.
     return pd.concat(frames)
 
 
-def _draw_profiles(axis: Axes, block: Block, row: Any, data: pd.DataFrame) -> None:
-    look = block.named(row).look
+def _draw_profiles(axis: Axes, board: Board, row: Any, data: pd.DataFrame) -> None:
+    look = board.named(row).look
     wide = data.pivot_table("value", "place", "layer", sort=False)
     axis.plot(wide.index, wide.to_numpy(), color=look.colour, linewidth=0.5, alpha=0.5)
     axis.plot(wide.index, wide.mean(axis=1), color=look.colour, linewidth=2)
     if np.allclose(wide.sum(), 1, rtol=0, atol=1e-5 * len(wide)):  # as a softmax gives them
         axis.axhline(1 / len(wide), color=INK, linewidth=0.9, linestyle=":")
-    head(axis, block.named(row).name)
+    head(axis, board.named(row).name)
     axis.set_ylim(bottom=min(0.0, float(wide.min().min())))
 
 

@@ -10,7 +10,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from gapbench.reports.document.model import FigureArtifact
-from gapbench.reports.figures.block import Block, identity
+from gapbench.reports.figures.board import Board, identity
 from gapbench.reports.figures.layout import (
     ACROSS,
     below,
@@ -28,39 +28,39 @@ _PANELS = 8
 _HEIGHTS = (1.33, 0.33)
 
 Judged = Mapping[str, Predicted]
-"""The stored predictions of a block's rows, by config hash, where there are any."""
+"""The stored predictions of a board's rows, by config hash, where there are any."""
 
 
-def reliability_diagrams(block: Block, judged: Judged) -> FigureArtifact | None:
+def reliability_diagrams(board: Board, judged: Judged) -> FigureArtifact | None:
     """Draw accuracy against confidence with counts, one panel per method.
 
     Returns:
         The figure, None if no row has class probabilities.
     """
-    known = block.table[block.table["config_hash"].isin(list(judged)) & block.table["ece"].notna()]
+    known = board.table[board.table["config_hash"].isin(list(judged)) & board.table["ece"].notna()]
     if known.empty:
         return None
-    drawn = block.only(chosen(known, "ece", _PANELS, block.verdict.reference))
+    drawn = board.only(chosen(known, "ece", _PANELS, board.verdict.reference))
     found = {row.config_hash: judged[row.config_hash] for row in drawn.rows}
     bins = {name: each.reliability for name, each in found.items()}
     known_truth = any(each.true_probabilities is not None for each in found.values())
     title = (
-        f"Accuracy against confidence on test, {block.place}, a line for each seed, before "
+        f"Accuracy against confidence on test, {board.place}, a line for each seed, before "
         "temperature scaling; below the diagonal a method is overconfident. Bars count predictions "
         "of all seeds. Above: ECE, the gaps of these bins weighted by their counts, mean over "
         "seeds, before and after scaling."
-        + left_out(len(drawn.rows), len(known), "error", block.verdict.reference)
+        + left_out(len(drawn.rows), len(known), "error", board.verdict.reference)
     )
     with style():
         figure, [axes, counts] = parted_panels(len(drawn.rows), _HEIGHTS)
         most = max(int(_counts(each).max()) for each in bins.values())
         for row, axis, count in zip(drawn.rows, axes, counts, strict=True):
-            colour = block.named(row).look.colour
+            colour = board.named(row).look.colour
             _draw_lines(axis, bins[row.config_hash], colour)
             _draw_counts(count, _counts(bins[row.config_hash]), colour)
             change = filter(None, (number(row.ece), number(row.ece_calibrated)))
             text = " \N{RIGHTWARDS ARROW} ".join(change)
-            head(axis, block.named(row).name, f"ECE {text}")
+            head(axis, board.named(row).name, f"ECE {text}")
         _scale(axes[0])
         counts[0].set_ylim(0, most)
         counts[0].set_yticks([0, most], ["0", short(most)])
@@ -70,7 +70,7 @@ def reliability_diagrams(block: Block, judged: Judged) -> FigureArtifact | None:
         key(figure, _meanings(known_truth=known_truth))
     data = [_binned(row, bins[row.config_hash]) for row in drawn.rows]
     return FigureArtifact(
-        f"reliability-{block.stem}",
+        f"reliability-{board.stem}",
         title,
         figure,
         pd.concat(data, ignore_index=True),
@@ -78,14 +78,14 @@ def reliability_diagrams(block: Block, judged: Judged) -> FigureArtifact | None:
     )
 
 
-def _finding(block: Block) -> str:
+def _finding(board: Board) -> str:
     """Say whose stated confidence is the furthest from the truth, and whose the nearest."""
-    table = block.table.sort_values("ece", kind="stable")
+    table = board.table.sort_values("ece", kind="stable")
     least, most = (
         f"{label(row['method'], row['variant'])} ({number(row['ece'])})"
         for _, row in table.iloc[[0, -1]].iterrows()
     )
-    return f"On {block.rows[0].task}, the mean ECE is lowest for {least}, highest for {most}."
+    return f"On {board.rows[0].task}, the mean ECE is lowest for {least}, highest for {most}."
 
 
 def _counts(by_seed: Mapping[int, Reliability]) -> NDArray[np.int64]:

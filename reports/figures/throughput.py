@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from gapbench.reports.document.model import FigureArtifact
-from gapbench.reports.figures.block import Block, identity
+from gapbench.reports.figures.board import Board, identity
 from gapbench.reports.figures.layout import MarkerStyle, Named, listed, mark
 from gapbench.reports.figures.theme import INK, style, tip
 from gapbench.reports.tables.words import times
@@ -22,23 +22,23 @@ _MEASURES = {
 }
 
 
-def throughput(blocks: Sequence[Block], machine: str, number: int) -> FigureArtifact | None:
+def throughput(boards: Sequence[Board], machine: str, number: int) -> FigureArtifact | None:
     """Draw speed and memory of each method in multiples of the reference's on the same task.
 
     Args:
-        blocks: of the report; those without the reference on the machine are passed over.
+        boards: of the report; those without the reference on the machine are passed over.
         machine: as `summarise` calls it; rows of others are passed over.
         number: of the machine, for the figure's name.
 
     Returns:
         The figure, None if there is nothing to compare.
     """
-    frames = [_ratios(_measured(block, machine), block.verdict.reference) for block in blocks]
-    reference = blocks[0].verdict.reference
+    frames = [_ratios(_measured(board, machine), board.verdict.reference) for board in boards]
+    reference = boards[0].verdict.reference
     data = pd.concat([frame for frame in frames if len(frame)] or [pd.DataFrame()])
     if data.empty:
         return None
-    looks = {name: look for block in reversed(blocks) for name, look in block.looks.items()}
+    looks = {name: look for board in reversed(boards) for name, look in board.looks.items()}
     speed = data.groupby("name")["tokens_per_second"].median().sort_values(ascending=False)
     names = list(speed.index[:_MOST])
     title = (
@@ -65,22 +65,22 @@ def throughput(blocks: Sequence[Block], machine: str, number: int) -> FigureArti
     return FigureArtifact(f"throughput-{number}", title, figure, data, finding)
 
 
-def machines(blocks: Sequence[Block]) -> list[str]:
+def machines(boards: Sequence[Board]) -> list[str]:
     """Return the machines of a report's rows, those with a GPU first."""
     kinds: dict[str, str] = {}
-    for block in blocks:
-        types = block.results.runs.drop_duplicates("run_hash").set_index("run_hash")["device_type"]
-        for row in block.rows:
+    for board in boards:
+        types = board.results.runs.drop_duplicates("run_hash").set_index("run_hash")["device_type"]
+        for row in board.rows:
             if row.machine and row.machine not in kinds:
                 kinds[row.machine] = str(types[next(iter(row.ok_runs.values()))])
     return sorted(kinds, key=lambda machine: (kinds[machine] == "cpu", machine))
 
 
-def _measured(block: Block, machine: str) -> pd.DataFrame:
-    """Return the measures of a block's rows on one machine, in their units, in report order."""
-    steps = block.runs["steps"].astype("float64")
+def _measured(board: Board, machine: str) -> pd.DataFrame:
+    """Return the measures of a board's rows on one machine, in their units, in report order."""
+    steps = board.runs["steps"].astype("float64")
     found = []
-    for row in block.rows:
+    for row in board.rows:
         made = steps.reindex(list(row.ok_runs.values())).mean()
         values = {
             "tokens_per_second": _float(row.tokens_per_second),

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from gapbench.reports.document.model import FigureArtifact
-from gapbench.reports.figures.block import Block, identity
+from gapbench.reports.figures.board import Board, identity
 from gapbench.reports.figures.labels import SIZE, Point, write_names
 from gapbench.reports.figures.layout import mark, panels
 from gapbench.reports.figures.measure import within
@@ -39,67 +39,67 @@ _SPAN = 8.0  # values above zero that span more than this factor are drawn by or
 _HEIGHT = 2.3
 
 
-def tradeoff(block: Block) -> FigureArtifact | None:
+def tradeoff(board: Board) -> FigureArtifact | None:
     """Draw test score against the generalization gap, and against training FLOPs.
 
     Returns:
         The figure, None if no trained row has a score and either.
     """
-    known = block.table[block.table["score"].notna() & (block.table["trainable_params"] != 0)]
+    known = board.table[board.table["score"].notna() & (board.table["trainable_params"] != 0)]
     known = known[known[list(_SHOWN)].notna().any(axis=1)]
     if known.empty:
         return None
-    drawn = block.only(chosen(known, "score", _MOST, block.verdict.reference))
+    drawn = board.only(chosen(known, "score", _MOST, board.verdict.reference))
     columns = [name for name in _SHOWN if drawn.table[name].notna().any()]
-    word = "higher" if block.upward else "lower"
+    word = "higher" if board.upward else "lower"
     title = (
-        f"Test {block.metric} ({word} is better) against generalization gap and training cost "
-        f"(further left is better), {block.place}, means over seeds. Upright bars: 95 % intervals."
-        + left_out(len(drawn.rows), len(known), "score", block.verdict.reference)
+        f"Test {board.metric} ({word} is better) against generalization gap and training cost "
+        f"(further left is better), {board.place}, means over seeds. Upright bars: 95 % intervals."
+        + left_out(len(drawn.rows), len(known), "score", board.verdict.reference)
     )
     with style():
         figure, axes = panels(len(columns), _HEIGHT, across=2, heading=0.1, alike=False)
         for axis, column in zip(axes, columns, strict=True):
             _draw(axis, drawn, column)
-        axes[0].set_ylabel(f"test {block.metric}")
-        if not block.upward:
+        axes[0].set_ylabel(f"test {board.metric}")
+        if not board.upward:
             axes[0].invert_yaxis()
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # names are placed around what stands where it is
         for axis, column in zip(axes, columns, strict=True):
             write_names(axis, _points(drawn, column))
-    names = {**AXES, "score": (f"test {block.metric}", "", "high" if block.upward else "low")}
+    names = {**AXES, "score": (f"test {board.metric}", "", "high" if board.upward else "low")}
     return FigureArtifact(
-        f"tradeoff-{block.stem}", title, figure, _data(drawn), _finding(drawn), names
+        f"tradeoff-{board.stem}", title, figure, _data(drawn), _finding(drawn), names
     )
 
 
-def _data(block: Block) -> pd.DataFrame:
+def _data(board: Board) -> pd.DataFrame:
     fields = [*AXES, "n_seeds", "score_ci_low", "score_ci_high", "gap_ci_low", "gap_ci_high"]
     return pd.DataFrame(
         [
             identity(row)
             | {name: getattr(row, name) / _ONE.get(name, 1) for name in fields}
-            | {"name": row.name, "about": block.about(row)}
-            for row in block.rows
+            | {"name": row.name, "about": board.about(row)}
+            for row in board.rows
         ]
     )
 
 
-def _draw(axis: Axes, block: Block, column: str) -> None:
+def _draw(axis: Axes, board: Board, column: str) -> None:
     name, unit, _ = AXES[column]
     axis.set_xlabel(f"{name}, {unit}" if unit else name)
-    for row in block.rows:
+    for row in board.rows:
         x = getattr(row, column)
         if pd.isna(x):
             continue
-        look = block.named(row).look
-        said = block.tip(row, f"{name} {short(x)}, {block.metric} {number(row.score)}")
+        look = board.named(row).look
+        said = board.tip(row, f"{name} {short(x)}, {board.metric} {number(row.score)}")
         if pd.notna(row.score_ci_low):
             ends = (row.score_ci_low, row.score_ci_high)
             axis.plot([x, x], ends, color=look.colour, linewidth=0.9, alpha=0.6, zorder=1.5)
         mark(axis, x, row.score, look, gid=said)
-    values = [float(v) for v in block.table[column].dropna()]
+    values = [float(v) for v in board.table[column].dropna()]
     if min(values) > 0 and max(values) > _SPAN * min(values):
         axis.set_xscale("log")
         axis.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=6))
@@ -113,7 +113,7 @@ def _draw(axis: Axes, block: Block, column: str) -> None:
     axis.margins(0.12)
 
 
-def _points(block: Block, column: str) -> list[Point]:
+def _points(board: Board, column: str) -> list[Point]:
     return [
         Point(
             getattr(row, column),
@@ -121,17 +121,17 @@ def _points(block: Block, column: str) -> list[Point]:
             within(row.name, 1.4, SIZE),
             *((row.score_ci_low, row.score_ci_high) if pd.notna(row.score_ci_low) else ()),
         )
-        for row in block.rows
+        for row in board.rows
         if pd.notna(getattr(row, column))
     ]
 
 
-def _finding(block: Block) -> str:
+def _finding(board: Board) -> str:
     """Say which methods no other one beats in both score and gap."""
-    table = block.table.dropna(subset=["generalization_gap", "score"])
+    table = board.table.dropna(subset=["generalization_gap", "score"])
     if table.empty:
-        return f"Scores on {block.rows[0].task} against their cost."
-    worth = table["score"].to_numpy() * (1 if block.upward else -1)
+        return f"Scores on {board.rows[0].task} against their cost."
+    worth = table["score"].to_numpy() * (1 if board.upward else -1)
     gaps = table["generalization_gap"].to_numpy()
     names = [row.name for row in rows(table)]
     best = [
@@ -140,6 +140,6 @@ def _finding(block: Block) -> str:
         if not ((worth > own) & (gaps <= gap)).any()
     ]
     return (
-        f"On {block.rows[0].task}, no other method has both a better mean {block.metric} and a "
+        f"On {board.rows[0].task}, no other method has both a better mean {board.metric} and a "
         f"narrower mean gap than {listed(best)}."
     )

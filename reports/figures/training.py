@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from gapbench.reports.document.model import FigureArtifact
-from gapbench.reports.figures.block import Block, direction, identity
+from gapbench.reports.figures.board import Board, direction, identity
 from gapbench.reports.figures.layout import ACROSS, below, head, key, parted_panels
 from gapbench.reports.figures.measure import within
 from gapbench.reports.figures.subset import chosen, left_out
@@ -29,71 +29,71 @@ _RISE = 0.01
 """Least rise of a mean loss that is called clear."""
 
 
-def curves(block: Block) -> FigureArtifact | None:
+def curves(board: Board) -> FigureArtifact | None:
     """Draw score and loss of the three splits along training, a pair of panels per method.
 
     Lines are means over seeds, as far as all of them trained; bands reach from the lowest to the
     highest seed.
 
     Returns:
-        The figure, None if no run of the block has a curve.
+        The figure, None if no run of the board has a curve.
     """
-    stored = block.results.curves
+    stored = board.results.curves
     found = [
         place
-        for place, row in enumerate(block.rows)
+        for place, row in enumerate(board.rows)
         if any(len(stored.get(run, ())) > 1 for run in row.ok_runs.values())
     ]
     if not found:
         return None
-    drawn = block.only(
-        chosen(block.table.iloc[found], "generalization_gap", _MOST, block.verdict.reference)
+    drawn = board.only(
+        chosen(board.table.iloc[found], "generalization_gap", _MOST, board.verdict.reference)
     )
-    task = block.results.cells[drawn.rows[0].config_hash].cell.task
+    task = board.results.cells[drawn.rows[0].config_hash].cell.task
     metric = task.selection
     better = direction(upward=task.selection_metric.higher_is_better)
     title = (
-        f"Along training, {block.place}: {metric} above ({better}), loss below. Lines are "
+        f"Along training, {board.place}: {metric} above ({better}), loss below. Lines are "
         "means over seeds, bands reach from the lowest to the highest. Where test turns away from "
         "train, a method overfits; the gap is measured at the chosen checkpoints."
-        + left_out(len(drawn.rows), len(found), "gap", block.verdict.reference)
+        + left_out(len(drawn.rows), len(found), "gap", board.verdict.reference)
     )
     with style():
         figure, frames = _draw(drawn, metric)
     return FigureArtifact(
-        f"curves-{block.stem}", title, figure, pd.concat(frames, ignore_index=True), _finding(drawn)
+        f"curves-{board.stem}", title, figure, pd.concat(frames, ignore_index=True), _finding(drawn)
     )
 
 
-def _finding(block: Block) -> str:
+def _finding(board: Board) -> str:
     """Say whose test loss ends the furthest above its lowest point, which is overfitting."""
     rises = {}
-    for row in block.rows:
-        losses = _curves(block, row)[:, :, CURVE.index("test_loss")].mean(axis=0)
+    for row in board.rows:
+        losses = _curves(board, row)[:, :, CURVE.index("test_loss")].mean(axis=0)
         losses = losses[np.isfinite(losses)]
         if len(losses):
-            rises[block.named(row).name] = float(losses[-1] - losses.min())
+            rises[board.named(row).name] = float(losses[-1] - losses.min())
     rose = {name: rise for name, rise in rises.items() if rise >= _RISE}
     if not rose:
-        return f"On {block.rows[0].task}, no test loss ends clearly above its lowest point."
+        return f"On {board.rows[0].task}, no test loss ends clearly above its lowest point."
     most = max(rose, key=rose.__getitem__)
     return (
-        f"On {block.rows[0].task}, the test loss of {len(rose)} of {len(rises)} methods ends above "
+        f"On {board.rows[0].task}, the test loss of {len(rose)} of {len(rises)} methods ends above "
         f"its lowest point, by the most for {most} ({number(rose[most])}): they overfit."
     )
 
 
-def _draw(block: Block, metric: str) -> tuple[Figure, list[pd.DataFrame]]:
+def _draw(board: Board, metric: str) -> tuple[Figure, list[pd.DataFrame]]:
     """Draw a panel per method, parted into score and loss."""
-    rows = block.rows
+    rows = board.rows
     figure, [upper, lower] = parted_panels(len(rows), _HEIGHTS)
     frames = []
     for row, score, loss in zip(rows, upper, lower, strict=True):
-        curves = _curves(block, row)
+        curves = _curves(board, row)
         for axis, kind in ((score, "score"), (loss, "loss")):
-            frames += _draw_splits(axis, curves, kind, identity(row), block.named(row).look.colour)
+            frames += _draw_splits(axis, curves, kind, identity(row), board.named(row).look.colour)
         _draw_checkpoints(loss, row)
-        head(score, block.named(row).name, f"gap {number(row.generalization_gap)}")
+        head(score, board.named(row).name, f"gap {number(row.generalization_gap)}")
         score.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         for axis in (score, loss):
             axis.yaxis.set_major_locator(MaxNLocator(4))
@@ -114,20 +114,20 @@ def _meanings() -> list[Line2D]:
     return [*lines, checkpoint]
 
 
-def draw_curves(axis: Axes, block: Block, row: Any, of: str) -> bool:
+def draw_curves(axis: Axes, board: Board, row: Any, of: str) -> bool:
     """Draw the score or the loss of a row on given axes; return whether it has any.
 
     Args:
         axis: the axes.
-        block: the block of the row.
+        board: the board of the row.
         row: one of its rows.
         of: "score" or "loss".
     """
-    if not any(run in block.results.curves for run in row.ok_runs.values()):
+    if not any(run in board.results.curves for run in row.ok_runs.values()):
         return False
-    _draw_splits(axis, _curves(block, row), of, identity(row), block.named(row).look.colour)
+    _draw_splits(axis, _curves(board, row), of, identity(row), board.named(row).look.colour)
     _draw_checkpoints(axis, row)
-    task = block.results.cells[row.config_hash].cell.task
+    task = board.results.cells[row.config_hash].cell.task
     axis.set_xlabel("optimiser step")
     axis.set_ylabel(task.selection if of == "score" else "loss")
     axis.legend(handles=_meanings())
@@ -142,9 +142,9 @@ def _draw_checkpoints(axis: Axes, row: Any) -> None:
     )
 
 
-def _curves(block: Block, row: Any) -> Floats:
+def _curves(board: Board, row: Any) -> Floats:
     """Return the curves of a row's seeds as far as all of them go, (seeds, points, columns)."""
-    stored = block.results.curves
+    stored = board.results.curves
     found = [stored[run] for run in row.ok_runs.values() if run in stored]
     length = min(len(curve) for curve in found)
     return np.stack([curve[:length] for curve in found])

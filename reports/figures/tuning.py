@@ -12,7 +12,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from gapbench.bench.tuning.schema import Dimension, TrialRow, TrialState, Value
 from gapbench.bench.tuning.summary import score_of
 from gapbench.reports.document.model import FigureArtifact
-from gapbench.reports.figures.block import direction
+from gapbench.reports.figures.board import direction
 from gapbench.reports.figures.layout import (
     WIDTH,
     MarkerStyle,

@@ -21,7 +21,7 @@ from gapbench.reports.stats.intervals import Floats
 from gapbench.reports.stats.resampling import Resampling
 
 Key = TypeVar("Key", bound=Hashable)
-Outcome = Literal["score", "train_score", "validation_score", "gap", "ece", "nll"]
+Quantity = Literal["score", "train_score", "validation_score", "gap", "ece", "nll"]
 """What a sample is of: the scores that are given, or what the records say beside them.
 
 `gap` is the generalization gap, train against test; `ece` and `nll` are the test calibration error
@@ -61,7 +61,7 @@ class Term:
 
 
 def samples(
-    results: Results, cells: Mapping[Key, Scored], outcome: Outcome = "score"
+    results: Results, cells: Mapping[Key, Scored], outcome: Quantity = "score"
 ) -> dict[Key, Sample]:
     """Return the runs of cells that share their task and its splits, as samples.
 
@@ -106,7 +106,7 @@ class _Reader:
     results: Results
     ids: dict[str, pa.ChunkedArray] = field(default_factory=dict)
 
-    def sample(self, cell: Scored, outcome: Outcome) -> Sample:
+    def sample(self, cell: Scored, outcome: Quantity) -> Sample:
         terms = dict(self._terms(cell, outcome))
         scores = {
             seed: math.fsum(term.weight * term.recorded for term in each)
@@ -124,14 +124,14 @@ class _Reader:
     def _sample(
         self,
         cell: Scored,
-        outcome: Outcome,
+        outcome: Quantity,
         scores: Mapping[int, float],
         strata: tuple[Mapping[int, Floats], ...],
     ) -> Sample:
         possible = self._possible(cell, outcome)
         return Sample(scores, strata, possible, resampling_of(self.results, cell.config_hash))
 
-    def _terms(self, cell: Scored, outcome: Outcome) -> Iterator[tuple[int, list[Term]]]:
+    def _terms(self, cell: Scored, outcome: Quantity) -> Iterator[tuple[int, list[Term]]]:
         """Yield what an outcome is made of for every seed for which it is recorded."""
         if outcome == "score":
             for seed, recorded in cell.scores.items():
@@ -145,7 +145,7 @@ class _Reader:
             if row["seed"] not in cell.scores:
                 continue
             sign = 1 if row["higher_is_better"] else -1
-            weights: dict[Outcome, dict[tuple[str, str], int]] = {
+            weights: dict[Quantity, dict[tuple[str, str], int]] = {
                 "train_score": {("train", "score"): 1},
                 "validation_score": {("validation", "score"): 1},
                 "gap": {("train", "score"): sign, (TEST, "score"): -sign},
@@ -199,7 +199,7 @@ class _Reader:
             split == "validation" and isinstance(resample, Folds)
         )
 
-    def _possible(self, cell: Scored, outcome: Outcome) -> tuple[float, float]:
+    def _possible(self, cell: Scored, outcome: Quantity) -> tuple[float, float]:
         """Return the lowest and the highest possible value of an outcome."""
         if outcome in {"ece", "nll"}:
             return 0.0, 1.0 if outcome == "ece" else math.inf

@@ -6,7 +6,7 @@ from typing import Any
 from gapbench.reports.document.columns import Field, best_possible, plain, table_of, title, value
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Column, Part, Value
-from gapbench.reports.figures.block import Block
+from gapbench.reports.figures.board import Board
 from gapbench.reports.figures.reliability import reliability_diagrams
 from gapbench.reports.results.predicted import Predicted, predicted
 from gapbench.reports.tables.terminal import number
@@ -15,15 +15,15 @@ BAYES = {"score": "score", "ECE": "ece", "Brier": "brier", "NLL": "nll"}
 """Measures of the best possible predictor, by the headings that they stand under."""
 
 
-def calibration(evidence: Evidence, block: Block, *, drawn: bool) -> Iterator[Part]:
+def calibration(evidence: Evidence, board: Board, *, drawn: bool) -> Iterator[Part]:
     """Yield the reliability diagram, and errors before and after temperature scaling.
 
     Args:
         evidence: of the report.
-        block: rows of which some have class probabilities.
+        board: rows of which some have class probabilities.
         drawn: whether to read stored predictions for the diagram.
     """
-    known = block.only(block.table[block.table["ece"].notna()])
+    known = board.only(board.table[board.table["ece"].notna()])
     found = judged(known) if drawn else {}
     if drawn and (figure := reliability_diagrams(known, found)):
         yield figure
@@ -37,17 +37,17 @@ def calibration(evidence: Evidence, block: Block, *, drawn: bool) -> Iterator[Pa
     )
     if any(distances.values()):
         fields = (*fields, _distance(distances))
-    footer = best_possible(evidence, block.table, fields, BAYES)
-    yield table_of(known.table, f"Calibration: {title(block.table)}", fields, evidence, footer)
+    footer = best_possible(evidence, board.table, fields, BAYES)
+    yield table_of(known.table, f"Calibration: {title(board.table)}", fields, evidence, footer)
 
 
-def judged(block: Block) -> dict[str, Predicted]:
-    """Return the stored predictions of a block's rows, by config hash, where there are any."""
-    strict = block.runs[block.runs["protocol"] != "paper"]
+def judged(board: Board) -> dict[str, Predicted]:
+    """Return the stored predictions of a board's rows, by config hash, where there are any."""
+    strict = board.runs[board.runs["protocol"] != "paper"]
     temperatures = {
         str(run): float(fitted) for run, fitted in strict["temperature"].dropna().items()
     }
-    found = {row.config_hash: predicted(block.results, row, temperatures) for row in block.rows}
+    found = {row.config_hash: predicted(board.results, row, temperatures) for row in board.rows}
     return {name: each for name, each in found.items() if each is not None}
 
 

@@ -1,15 +1,15 @@
 """How many training examples methods drew, where that differs."""
 
-from gapbench.reports.figures.block import Block
+from gapbench.reports.figures.board import Board
 from gapbench.reports.results.load import counted
 from gapbench.reports.tables.words import listed
 
 
-def draws(block: Block) -> str:
+def draws(board: Board) -> str:
     """Say how many training examples the methods of a task drew; "" where all drew alike."""
     drawn: dict[str, list[str]] = {}
-    for row in block.rows:
-        record = block.results.cells.get(row.config_hash)
+    for row in board.rows:
+        record = board.results.cells.get(row.config_hash)
         if record is not None and record.cost is not None and record.cost.drawn:
             drawn.setdefault(counted(record.cost.drawn), []).append(row.name)
     if len(drawn) < 2:
@@ -22,11 +22,11 @@ def draws(block: Block) -> str:
     )
 
 
-def fits(block: Block) -> str:
+def fits(board: Board) -> str:
     """Say which methods fitted something after training, and on what; "" if none did."""
     found: dict[str, list[str]] = {}
-    for row in block.rows:
-        record = block.results.cells.get(row.config_hash)
+    for row in board.rows:
+        record = board.results.cells.get(row.config_hash)
         if record is not None and record.cost is not None and record.cost.fit_examples:
             found.setdefault(counted(record.cost.fit_examples), []).append(row.name)
     said = "; ".join(f"{parts} ({listed(names)})" for parts, names in found.items())

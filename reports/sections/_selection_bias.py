@@ -5,25 +5,25 @@ from typing import Any
 
 import numpy as np
 
-from gapbench.reports.figures.block import Block
+from gapbench.reports.figures.board import Board
 from gapbench.reports.results.load import CURVE
 from gapbench.reports.tables.terminal import label, number
 
 
-def selection_bias(block: Block) -> str:
-    """Say by how much the test split's choice of checkpoints moves the scores of a block.
+def selection_bias(board: Board) -> str:
+    """Say by how much the test split's choice of checkpoints moves the scores of a board.
 
     Empty where no run that trained was scored more than once along its training.
     """
-    checkpoints = _checkpoints(block)
+    checkpoints = _checkpoints(board)
     found = {
-        row.config_hash: _amounts(block, row, checkpoints) for row in block.rows if row.ok_runs
+        row.config_hash: _amounts(board, row, checkpoints) for row in board.rows if row.ok_runs
     }
-    known = [row for row in block.rows if found.get(row.config_hash)]
+    known = [row for row in board.rows if found.get(row.config_hash)]
     if not known:
         return ""
     means = {label(r.method, r.variant): float(np.mean(found[r.config_hash])) for r in known}
-    metric = block.results.cells[known[0].config_hash].cell.task.selection
+    metric = board.results.cells[known[0].config_hash].cell.task.selection
     most = max(means, key=means.__getitem__)
     average = number(float(np.mean(list(means.values()))))
     whom = f"{number(means[most])} for {most}"
@@ -40,27 +40,27 @@ def selection_bias(block: Block) -> str:
     )
 
 
-def _checkpoints(block: Block) -> dict[str, int]:
+def _checkpoints(board: Board) -> dict[str, int]:
     """Return the steps that were not chosen on the test split, by run hash."""
-    by_test = (block.table["protocol"] == "paper").all()
-    return {} if by_test else block.runs["checkpoint_step"].to_dict()
+    by_test = (board.table["protocol"] == "paper").all()
+    return {} if by_test else board.runs["checkpoint_step"].to_dict()
 
 
-def _amounts(block: Block, row: Any, checkpoints: Mapping[str, int]) -> list[float]:
+def _amounts(board: Board, row: Any, checkpoints: Mapping[str, int]) -> list[float]:
     """Return for each run how much better its best test score is than that of its checkpoint.
 
     Never negative.
 
     Args:
-        block: of the row.
+        board: of the row.
         row: whose runs ended.
         checkpoints: as `_checkpoints` returns them; without any, the last points count as chosen.
     """
-    task = block.results.cells[row.config_hash].cell.task
+    task = board.results.cells[row.config_hash].cell.task
     sign = 1 if task.selection_metric.higher_is_better else -1
     found = []
     for run in row.ok_runs.values():
-        curve = block.results.curves.get(run)
+        curve = board.results.curves.get(run)
         if curve is None or len(curve) < 2:
             continue
         scores = sign * curve[:, CURVE.index("test_score")]

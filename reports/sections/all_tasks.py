@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from gapbench.reports.document.columns import value
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Column, Folded, Part, Row, Section, Table, Value
-from gapbench.reports.figures.block import blocks
+from gapbench.reports.figures.board import boards
 from gapbench.reports.figures.matrix import SIGNS, matrix
 from gapbench.reports.prose.card import about
 from gapbench.reports.tables.standing import RANKED, Outcome
@@ -18,7 +18,7 @@ ORDER = 20
 
 def section(evidence: Evidence) -> Section | None:
     """Return the section; None with a single task."""
-    found = blocks(evidence)
+    found = boards(evidence)
     figures = [matrix(found, outcome) for outcome in ("score", "gap", "ece")]
     first, *others = figures
     tables = [_table(verdict, evidence.colours) for verdict in evidence.verdicts if verdict.tasks]

@@ -66,7 +66,7 @@ def _left_out(evidence: Evidence) -> list[str]:
         found.append(f"Not ranked, since nothing is trained: {listed(references)}.")
     if single := int((trained["n_seeds"] == 1).sum()):
         found.append(f"{single} of {len(trained)} rows: one seed has no interval and no rank.")
-    if unequal := [title(block) for block in evidence.blocks if _unequal(block)]:
+    if unequal := [title(board) for board in evidence.boards if _unequal(board)]:
         found.append(f"{listed(unequal)}: rows differ in their seeds; pairs meet on common ones.")
     strays = evidence.results.runs["suite"] == ""
     if strays.any():
@@ -74,7 +74,7 @@ def _left_out(evidence: Evidence) -> list[str]:
     return found
 
 
-def _unequal(block: pd.DataFrame) -> bool:
-    """Whether the trained rows of a block have scores of different seeds."""
-    trained = block[(block["trainable_params"].fillna(1) != 0) & (block["n_seeds"] > 0)]
+def _unequal(board: pd.DataFrame) -> bool:
+    """Whether the trained rows of a board have scores of different seeds."""
+    trained = board[(board["trainable_params"].fillna(1) != 0) & (board["n_seeds"] > 0)]
     return len({frozenset(by_seed) for by_seed in trained["by_seed"]}) > 1

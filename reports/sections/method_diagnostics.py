@@ -9,7 +9,7 @@ import pandas as pd
 from gapbench.reports.document.columns import facets, heading, read, table, title, worded
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Folded, Part, Row, Section, Text
-from gapbench.reports.figures.block import Block, blocks
+from gapbench.reports.figures.board import Board, boards
 from gapbench.reports.figures.method_diagnostics import drawings
 from gapbench.reports.figures.subset import detailed, undrawn
 from gapbench.reports.tables.diagnostics import findings
@@ -31,12 +31,12 @@ _HOW = (
 
 def section(evidence: Evidence) -> Section | None:
     """Return the section; None where no method reports anything."""
-    found = blocks(evidence)
-    telling = [block for block in found if _diagnosed(block)]
+    found = boards(evidence)
+    telling = [board for board in found if _diagnosed(board)]
     parts: list[Part] = []
     parts += undrawn(len(telling))
-    for place, block in enumerate(telling):
-        parts += _block(evidence, block, drawn=place < detailed(len(telling)))
+    for place, board in enumerate(telling):
+        parts += _board(evidence, board, drawn=place < detailed(len(telling)))
     if not parts:
         return None
     folded = Folded("Chosen layers, kept ranks and other diagnostics", tuple(parts))
@@ -45,17 +45,17 @@ def section(evidence: Evidence) -> Section | None:
     )
 
 
-def _diagnosed(block: Block) -> bool:
-    known = block.results.diagnostics
-    return any(run in known for row in block.rows for run in row.ok_runs.values())
+def _diagnosed(board: Board) -> bool:
+    known = board.results.diagnostics
+    return any(run in known for row in board.rows for run in row.ok_runs.values())
 
 
-def _block(evidence: Evidence, block: Block, *, drawn: bool) -> list[Part]:
+def _board(evidence: Evidence, board: Board, *, drawn: bool) -> list[Part]:
     """Return what is said of one task and backbone."""
-    lines = [line for row in rows(block.table) for line in _lines(evidence, row)]
-    name = f"What methods report of themselves: {title(block.table)}"
-    parts: list[Part] = [heading(block.table)]
-    for diagnostic, figure in drawings(block) if drawn else ():
+    lines = [line for row in rows(board.table) for line in _lines(evidence, row)]
+    name = f"What methods report of themselves: {title(board.table)}"
+    parts: list[Part] = [heading(board.table)]
+    for diagnostic, figure in drawings(board) if drawn else ():
         by_row = figure.data.groupby(["method", "variant", "config_hash"], sort=False)
         named = [(label(str(key[0]), str(key[1])), data) for key, data in by_row]
         said = [_SENTENCES[diagnostic.kind](name, diagnostic.noun, data) for name, data in named]

@@ -43,21 +43,21 @@ def section(evidence: Evidence) -> Section:
     if versions := _versions(results.runs):
         parts.append(Terms(versions))
     folded: list[Part] = [Text(_AGAIN)]
-    for block in evidence.blocks:
-        settings = {name: _settings(results, name) for name in block["config_hash"]}
+    for board in evidence.boards:
+        settings = {name: _settings(results, name) for name in board["config_hash"]}
         shared = _shared([found for found in settings.values() if found])
-        folded.append(heading(block))
-        if terms := _terms(results, block, shared):
+        folded.append(heading(board))
+        if terms := _terms(results, board, shared):
             folded.append(Terms(terms))
-        name = f"Where each row comes from: {title(block)}"
-        folded.append(table_of(block, name, _fields(results, settings, shared), evidence))
+        name = f"Where each row comes from: {title(board)}"
+        folded.append(table_of(board, name, _fields(results, settings, shared), evidence))
     parts.append(Folded("Settings of every row, and how to run it again", tuple(folded)))
     return Section("protocol", "Protocol and origin", tuple(parts))
 
 
-def _terms(results: Results, block: pd.DataFrame, settings: Settings) -> dict[str, str]:
-    """Return what all rows of a block share, with those settings that they share too."""
-    known = [name for name in block["config_hash"] if name in results.cells]
+def _terms(results: Results, board: pd.DataFrame, settings: Settings) -> dict[str, str]:
+    """Return what all rows of a board share, with those settings that they share too."""
+    known = [name for name in board["config_hash"] if name in results.cells]
     if not known:
         return {}
     record = results.cells[known[0]]

@@ -18,7 +18,7 @@ from gapbench.reports.document.columns import (
 )
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Bullets, Column, Folded, Part, Section, Text, Value
-from gapbench.reports.figures.block import Block, blocks
+from gapbench.reports.figures.board import Board, boards
 from gapbench.reports.figures.forest import forest
 from gapbench.reports.figures.levels import levels
 from gapbench.reports.figures.subset import detailed, undrawn
@@ -53,47 +53,47 @@ _PUBLISHED = Field(
 
 def section(evidence: Evidence) -> Section:
     """Return the section."""
-    found = blocks(evidence)
+    found = boards(evidence)
     parts: list[Part] = [*undrawn(len(found))]
     if (evidence.summary["protocol"] == "paper").any():
         parts.append(Text(_PAPER))
-    for place, block in enumerate(found):
-        parts += _block(evidence, block, drawn=place < detailed(len(found)))
+    for place, board in enumerate(found):
+        parts += _board(evidence, board, drawn=place < detailed(len(found)))
     return Section("tasks", "Task by task", tuple(parts))
 
 
-def _block(evidence: Evidence, block: Block, *, drawn: bool) -> list[Part]:
+def _board(evidence: Evidence, board: Board, *, drawn: bool) -> list[Part]:
     """Return what is said of one task and backbone."""
-    fields = (*_fields(block), *_beside(evidence, block.table))
-    footer = best_possible(evidence, block.table, fields, BAYES)
-    name = f"Comparison: {title(block.table)}"
-    table = table_of(block.table, name, fields, evidence, footer)
+    fields = (*_fields(board), *_beside(evidence, board.table))
+    footer = best_possible(evidence, board.table, fields, BAYES)
+    name = f"Comparison: {title(board.table)}"
+    table = table_of(board.table, name, fields, evidence, footer)
     said = Text(
-        f"{block.verdict.recommended or 'No recommendation yet'}: {in_short(block.verdict)}."
+        f"{board.verdict.recommended or 'No recommendation yet'}: {in_short(board.verdict)}."
     )
-    first, *others = (forest(block), tradeoff(block), curves(block)) if drawn else (None,)
+    first, *others = (forest(board), tradeoff(board), curves(board)) if drawn else (None,)
     parts: list[Part | None] = [
-        heading(block.table, measured=True),
+        heading(board.table, measured=True),
         said,
         first,
         table,
         *others,
     ]
-    folded = tuple(_folded(evidence, block, drawn=drawn))
+    folded = tuple(_folded(evidence, board, drawn=drawn))
     if folded:
-        parts.append(Folded(f"Single scores and calibration: {block.place}", folded))
+        parts.append(Folded(f"Single scores and calibration: {board.place}", folded))
     return [part for part in parts if part is not None]
 
 
-def _fields(block: Block) -> Iterator[Field]:
+def _fields(board: Board) -> Iterator[Field]:
     """Yield the columns of the comparison."""
-    verdict, reference = block.verdict, block.verdict.reference or "the reference"
+    verdict, reference = board.verdict, board.verdict.reference or "the reference"
     yield _of_entry(
         verdict,
         Column("beaten by", "how many methods are shown to be better in score"),
         beaten,
     )
-    best: Literal["high", "low"] = "high" if block.upward else "low"
+    best: Literal["high", "low"] = "high" if board.upward else "low"
     yield plain("score", "mean test score over seeds", "score", best=best)
     yield ends(
         "95 %",
@@ -119,7 +119,7 @@ def _fields(block: Block) -> Iterator[Field]:
         Column("Δ gap", f"gap minus that of {reference}; below zero, it overfits less"),
         lambda entry: difference(entry, "gap"),
     )
-    if block.table["ece"].notna().any():
+    if board.table["ece"].notna().any():
         yield plain("ECE", "calibration error before temperature scaling", "ece")
         yield _of_entry(
             verdict,
@@ -133,12 +133,12 @@ def _fields(block: Block) -> Iterator[Field]:
     )
     yield shown("time", "training time of a run", "train_seconds", duration)
     yield shown("scoring", "time of scoring a run", "evaluation_seconds", duration)
-    if (block.table["inference_passes"] != 1).any():
+    if (board.table["inference_passes"] != 1).any():
         yield plain("passes", "passes that predict one example", "inference_passes", 0, best="low")
     yield shown("memory", "peak memory", "peak_memory_bytes", memory)
     yield shown("params", "trainable parameters", "trainable_params", short)
     yield plain("seeds", "seeds with a score", "n_seeds", 0, best="high")
-    if (block.table["n_failed"] > 0).any():
+    if (board.table["n_failed"] > 0).any():
         yield plain("failed", "runs that failed, diverged or ran out of memory", "n_failed", 0)
 
 
@@ -154,29 +154,29 @@ def _of_entry(verdict: Verdict, column: Column, read: Any) -> Field:
     return Field(column, lambda row: read(verdict[row.name]))
 
 
-def _folded(evidence: Evidence, block: Block, *, drawn: bool) -> Iterator[Part]:
+def _folded(evidence: Evidence, board: Board, *, drawn: bool) -> Iterator[Part]:
     """Yield the detail that few readers look for."""
-    if drawn and (figure := levels(block)):
+    if drawn and (figure := levels(board)):
         yield figure
     beaten = [
         f"{each.name} is beaten by {', '.join(each.beaten_by)}"
-        for each in block.verdict.entries
+        for each in board.verdict.entries
         if each.beaten_by
     ]
-    not_ranked = [f"{e.name} is not ranked: {e.why}" for e in block.verdict.entries if e.why]
-    said = (*beaten, *not_ranked, draws(block), fits(block), selection_bias(block))
+    not_ranked = [f"{e.name} is not ranked: {e.why}" for e in board.verdict.entries if e.why]
+    said = (*beaten, *not_ranked, draws(board), fits(board), selection_bias(board))
     if found := tuple(filter(None, said)):
         yield Bullets(found)
-    if block.table["ece"].notna().any():
-        yield from calibration(evidence, block, drawn=drawn)
+    if board.table["ece"].notna().any():
+        yield from calibration(evidence, board, drawn=drawn)
 
 
-def _beside(evidence: Evidence, block: pd.DataFrame) -> Iterator[Field]:
+def _beside(evidence: Evidence, board: pd.DataFrame) -> Iterator[Field]:
     """Yield what some rows have beside their scores: the default of tuned ones, a published one."""
     studies = {each.row: each for each in reversed(evidence.studies)}
     keys = {
         _name(row): (row.suite, row.task, row.backbone, row.start, row.method, row.variant)
-        for row in rows(block)
+        for row in rows(board)
     }
     tuned = {name: studies[key] for name, key in keys.items() if key in studies}
     if tuned:

@@ -2,7 +2,7 @@
 
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Part, Section, Subheading, Text
-from gapbench.reports.figures.block import blocks
+from gapbench.reports.figures.board import boards
 from gapbench.reports.figures.throughput import machines, throughput
 
 ORDER = 40
@@ -12,10 +12,10 @@ _HOW = "Times of different machines do not compare, so that each machine has fig
 
 def section(evidence: Evidence) -> Section | None:
     """Return the section; None where nothing was measured."""
-    found = blocks(evidence)
+    found = boards(evidence)
     parts: list[Part] = []
     for number, machine in enumerate(machines(found)):
-        here = [block for block in found if (block.table["machine"] == machine).any()]
+        here = [board for board in found if (board.table["machine"] == machine).any()]
         if figure := throughput(here, machine, number):
             parts += [Subheading(machine), figure]
     if not parts:

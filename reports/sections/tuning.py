@@ -16,7 +16,7 @@ from gapbench.reports.document.columns import (
 )
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Folded, Part, Row, Section, Subheading, Table, Text
-from gapbench.reports.figures.block import stems
+from gapbench.reports.figures.board import stems
 from gapbench.reports.figures.subset import detailed, undrawn
 from gapbench.reports.figures.tuning import Searches, outcomes, sensitivity
 from gapbench.reports.tables.terminal import number

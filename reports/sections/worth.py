@@ -6,7 +6,7 @@ from typing import Any
 from gapbench.reports.document.columns import Field, plain, table_of, title, value
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Column, Part, Section, Subheading, Text, Value
-from gapbench.reports.figures.block import Block, blocks
+from gapbench.reports.figures.board import Board, boards
 from gapbench.reports.results.items import resampling_of
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.worth import Worth, worth
@@ -32,17 +32,17 @@ _HOW = (
 def section(evidence: Evidence) -> Section | None:
     """Return the section; None where the reference ran at one size only."""
     parts: list[Part] = []
-    for block in blocks(evidence):
-        parts += _block(evidence, block)
+    for board in boards(evidence):
+        parts += _board(evidence, board)
     if not parts:
         return None
     return Section("worth", "Worth in training examples", (Text(_HOW, quiet=True), *parts))
 
 
-def _block(evidence: Evidence, block: Block) -> list[Part]:
+def _board(evidence: Evidence, board: Board) -> list[Part]:
     """Return what is said of the rows of one task and backbone; nothing without a curve."""
-    reference = next((row for row in block.rows if row.name == block.verdict.reference), None)
-    if reference is None or len(block.rows) < 2:
+    reference = next((row for row in board.rows if row.name == board.verdict.reference), None)
+    if reference is None or len(board.rows) < 2:
         return []
     size = evidence.results.terms.get(reference.setting, {}).get(_SIZE)
     curve, cells = _curve(evidence, reference)
@@ -55,7 +55,7 @@ def _block(evidence: Evidence, block: Block) -> list[Part]:
     def read(row: Any) -> Value:
         if row.name == reference.name or row.standing.status[row.name] not in _TOLD:
             return Value("")
-        found = worth(curve, row.by_seed, upward=block.upward, resampling=resampling)
+        found = worth(curve, row.by_seed, upward=board.upward, resampling=resampling)
         key = None if found is None else found.size or found.low or found.high
         return value(key, _worded(found, size))
 
@@ -63,12 +63,12 @@ def _block(evidence: Evidence, block: Block) -> list[Part]:
         plain("score", "mean test score over seeds", "score", best="high"),
         Field(Column("worth", hint, best="high"), read),
     )
-    where = title(block.table)
+    where = title(board.table)
     sizes = listed([f"{each:,}" for each in sorted(curve)])
     return [
         Subheading(where, {"task": reference.task, "backbone": reference.backbone}),
         Text(f"All rows trained on {size:,} examples, {reference.name} on {sizes} in turn."),
-        table_of(block.table, f"Worth in examples: {where}", fields, evidence),
+        table_of(board.table, f"Worth in examples: {where}", fields, evidence),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The leaderboard: one row per cell, averaged over its seeds and compared in its block.
+"""The leaderboard: one row per cell, averaged over its seeds and compared in its board.
 
 `reports.tables.summary` makes the rows, `reports.tables.terminal` the form that the table takes in
 a terminal.
@@ -66,7 +66,7 @@ COLUMNS = (
 UNCERTAINTY = ("score_ci_over",)
 """What a leaderboard has more where any score has an interval."""
 
-BLOCK = ["suite", "task", "backbone", "start", "setting"]
+BOARD = ["suite", "task", "backbone", "start", "setting"]
 """What rows must share to be compared."""
 
 PAPER = " [paper]"

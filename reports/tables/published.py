@@ -43,9 +43,6 @@ _TASKS = {"mnli": "mnli_matched", "web_nlg": "web_nlg_all"}
 _DROPPED_AT = {"embedding": "input", "head": "output"}
 _METRICS = {"f1": "span_f1"}  # of SQuAD, whose answers have no classes
 
-# The pattern that the papers chose, where the tables state none.
-_PATTERNS = {"dropkey": "column", "hiddencut": "element"}
-
 
 @dataclass(frozen=True)
 class PublishedScore:
@@ -180,10 +177,8 @@ def _labelled(variant: str) -> Iterator[tuple[str, str]]:
 
 def _agrees(figure: PublishedScore, stated: dict[str, str]) -> bool:
     """Say whether a cell has every setting that a figure states, and no departure that it lacks."""
-    wanted = {"pattern": _PATTERNS[figure.method]} if figure.method in _PATTERNS else {}
-    wanted |= figure.variant
     departures = ("compensation", "position")
-    return all(_same(stated.get(name), value) for name, value in wanted.items()) and all(
+    return all(_same(stated.get(name), value) for name, value in figure.variant.items()) and all(
         stated.get(name) == figure.variant.get(name) for name in departures
     )
 

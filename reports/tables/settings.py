@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from gapbench.reports.results.load import Results
-from gapbench.reports.tables.leaderboard import BLOCK
+from gapbench.reports.tables.leaderboard import BOARD
 
 _PLACE = ["task", "backbone", "start"]
 
@@ -20,7 +20,7 @@ def with_differences(table: pd.DataFrame, results: Results) -> pd.DataFrame:
     Suites make no difference here: an edited suite leaves its earlier runs in none.
 
     Args:
-        table: rows with a `BLOCK` and a `config_hash`.
+        table: rows with a `BOARD` and a `config_hash`.
         results: that holds the terms of each setting.
     """
     table["differs"] = ""
@@ -30,11 +30,11 @@ def with_differences(table: pd.DataFrame, results: Results) -> pd.DataFrame:
             others = [each for other, each in terms.items() if other != name]
             said = ", ".join(f"{key} {value}" for key, value in told_apart(own, others).items())
             table.loc[part.index[part["setting"] == name], "differs"] = said
-    for _, block in table.groupby(BLOCK, sort=False):
-        if versions := _versions(results, block):
+    for _, board in table.groupby(BOARD, sort=False):
+        if versions := _versions(results, board):
             said = f"code {len(versions)} versions: {', '.join(versions)}"
-            own = table.loc[block.index, "differs"]
-            table.loc[block.index, "differs"] = own.where(own == "", own + ", ") + said
+            own = table.loc[board.index, "differs"]
+            table.loc[board.index, "differs"] = own.where(own == "", own + ", ") + said
     return table
 
 
@@ -48,10 +48,10 @@ def told_apart(own: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> d
     }
 
 
-def _versions(results: Results, block: pd.DataFrame) -> list[str]:
-    """Return the versions of the code that made the runs of a block, if there are several."""
+def _versions(results: Results, board: pd.DataFrame) -> list[str]:
+    """Return the versions of the code that made the runs of a board, if there are several."""
     runs = results.runs
-    own = runs[runs["config_hash"].isin(block["config_hash"]) & (runs["code_hash"] != "")]
+    own = runs[runs["config_hash"].isin(board["config_hash"]) & (runs["code_hash"] != "")]
     versions = [str(each)[:8] for each in dict.fromkeys(own["code_hash"])]
     return versions if len(versions) > 1 else []
 

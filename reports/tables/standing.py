@@ -1,4 +1,4 @@
-"""The rows of one block beside each other: what each is, how sure its means are, what beats it.
+"""The rows of one board beside each other: what each is, how sure its means are, what beats it.
 
 Rules that keep what is lost or lacking from counting for a row:
 
@@ -20,8 +20,7 @@ import numpy as np
 import pandas as pd
 
 from gapbench.bench.store.suite_plan import REFERENCE as SUITE_REFERENCE
-from gapbench.reports.results.items import Outcome as Measured
-from gapbench.reports.results.items import Scored, samples
+from gapbench.reports.results.items import Quantity, Scored, samples
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.estimates import Estimate, Sample, estimate
 from gapbench.reports.stats.intervals import Interval
@@ -76,7 +75,7 @@ row and without one; and the share of that best that it has lost in the second c
 
 @dataclass(frozen=True)
 class Standing:
-    """One block.
+    """One board.
 
     Attributes:
         reference: name of the row that others are compared with first, "" if there is none.
@@ -90,7 +89,7 @@ class Standing:
         counts: seeds and items of each of the estimates; 0 items where they are unknown.
         families: of the rows that are compared, by outcome; the score's holds the ranked ones.
         untrained: for each untrained row, the family of it and the ranked ones, in score.
-        alpha: level of all comparisons of one outcome in this block.
+        alpha: level of all comparisons of one outcome in this board.
     """
 
     reference: str
@@ -192,18 +191,18 @@ def reference_of(rows: Mapping[str, Any], wanted: str) -> str:
     return own[0] if len(own) == 1 else ""
 
 
-def standing(results: Results, block: pd.DataFrame, wanted: str, alpha: float) -> Standing:
-    """Compare the rows of one block.
+def standing(results: Results, board: pd.DataFrame, wanted: str, alpha: float) -> Standing:
+    """Compare the rows of one board.
 
     Args:
         results: where predictions are stored.
-        block: rows of one setting, each with its runs.
+        board: rows of one setting, each with its runs.
         wanted: name of the reference; "" for what the suite names.
         alpha: level of all comparisons of one outcome.
     """
-    records = cast("list[dict[str, Any]]", block.to_dict("records"))
+    records = cast("list[dict[str, Any]]", board.to_dict("records"))
     rows = named([SimpleNamespace(**row) for row in records])
-    up = bool(block["higher_is_better"].fillna(value=True).all())
+    up = bool(board["higher_is_better"].fillna(value=True).all())
     known = sampled(results, rows, "score", up=up)
     status, why = _statuses(rows, known, _floor(rows), up=up)
     named_by_suite = results.references.get(records[0]["suite"], SUITE_REFERENCE)
@@ -360,7 +359,7 @@ def _spread(values: Any) -> float:
 
 
 def sampled(
-    results: Results, rows: Mapping[str, Any], outcome: Measured, *, up: bool
+    results: Results, rows: Mapping[str, Any], outcome: Quantity, *, up: bool
 ) -> dict[str, Sample]:
     """Return the samples of rows in an outcome; in others than the score, of those that have any.
 

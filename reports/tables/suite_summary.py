@@ -19,7 +19,7 @@ from gapbench.reports.stats.estimates import Estimate, averaged
 from gapbench.reports.stats.pairwise import Family, averaged_family
 from gapbench.reports.stats.simultaneous import ALPHA, TOGETHER
 from gapbench.reports.tables.glue import GLUE
-from gapbench.reports.tables.leaderboard import BLOCK
+from gapbench.reports.tables.leaderboard import BOARD
 from gapbench.reports.tables.standing import OUTCOMES, Outcome, depths
 from gapbench.reports.tables.task_summary import TaskSummary, task_of
 
@@ -146,37 +146,37 @@ def suite_summaries(results: Results, summary: pd.DataFrame) -> list[SuiteSummar
         summary: the table of `reports.tables.summary.summarise`.
     """
     groups: dict[tuple[str, ...], list[pd.DataFrame]] = {}
-    for _, block in summary[summary["suite"] != ""].groupby(BLOCK, sort=False):
-        first = block.iloc[0]
-        groups.setdefault((first["suite"], first["start"], first["protocol"]), []).append(block)
+    for _, board in summary[summary["suite"] != ""].groupby(BOARD, sort=False):
+        first = board.iloc[0]
+        groups.setdefault((first["suite"], first["start"], first["protocol"]), []).append(board)
     found = [_suite_summary(results, part) for group in groups.values() for part in _parts(group)]
     kept = [each for each in found if each is not None]
     several = Counter(each.suite for each in kept)
     return [replace(each, alpha=ALPHA * TOGETHER / several[each.suite]) for each in kept]
 
 
-def _parts(blocks: list[pd.DataFrame]) -> list[list[pd.DataFrame]]:
-    """Return the blocks as a whole if no task has two backbones, else backbone by backbone."""
-    places = {(block["task"].iloc[0], block["backbone"].iloc[0]) for block in blocks}
+def _parts(boards: list[pd.DataFrame]) -> list[list[pd.DataFrame]]:
+    """Return the boards as a whole if no task has two backbones, else backbone by backbone."""
+    places = {(board["task"].iloc[0], board["backbone"].iloc[0]) for board in boards}
     if len({task for task, _ in places}) == len(places):
-        return [blocks]
-    backbones = dict.fromkeys(block["backbone"].iloc[0] for block in blocks)
-    return [[b for b in blocks if b["backbone"].iloc[0] == backbone] for backbone in backbones]
+        return [boards]
+    backbones = dict.fromkeys(board["backbone"].iloc[0] for board in boards)
+    return [[b for b in boards if b["backbone"].iloc[0] == backbone] for backbone in backbones]
 
 
-def _suite_summary(results: Results, blocks: list[pd.DataFrame]) -> SuiteSummary | None:
-    names = [str(block["task"].iloc[0]) for block in blocks]
+def _suite_summary(results: Results, boards: list[pd.DataFrame]) -> SuiteSummary | None:
+    names = [str(board["task"].iloc[0]) for board in boards]
     glue = set(GLUE) <= set(names)
     left_out = {
         name: "it was run under several settings" for name in names if names.count(name) > 1
     }
     kept = [
-        block
-        for name, block in zip(names, blocks, strict=True)
+        board
+        for name, board in zip(names, boards, strict=True)
         if name not in left_out and (name in GLUE or not glue)
     ]
-    tasks = [task for task in (task_of(results, block, glue=glue) for block in kept) if task.scores]
-    empty = {str(block["task"].iloc[0]) for block in kept} - {task.name for task in tasks}
+    tasks = [task for task in (task_of(results, board, glue=glue) for board in kept) if task.scores]
+    empty = {str(board["task"].iloc[0]) for board in kept} - {task.name for task in tasks}
     left_out |= dict.fromkeys(sorted(empty), "no row has a score")
     if len(tasks) < 2:
         return None
@@ -187,7 +187,7 @@ def _suite_summary(results: Results, blocks: list[pd.DataFrame]) -> SuiteSummary
     whole = tuple(name for name in every if name not in left_out)
     if not whole:
         return None
-    first, backbones = blocks[0].iloc[0], {task.backbone for task in tasks}
+    first, backbones = boards[0].iloc[0], {task.backbone for task in tasks}
     return SuiteSummary(
         suite=first["suite"],
         backbone=backbones.pop() if len(backbones) == 1 else "",

@@ -1,4 +1,4 @@
-"""A results folder as rows of a leaderboard: cells averaged over seeds, and compared in blocks."""
+"""A results folder as rows of a leaderboard: cells averaged over seeds, and compared in boards."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
@@ -10,7 +10,7 @@ from gapbench.reports.results.load import Results
 from gapbench.reports.stats.intervals import mean_interval
 from gapbench.reports.stats.simultaneous import ALPHA, TOGETHER
 from gapbench.reports.tables.leaderboard import (
-    BLOCK,
+    BOARD,
     COLUMNS,
     NOT_FAILED,
     PAPER,
@@ -101,7 +101,7 @@ def summarise(results: Results, reference: str = REFERENCE) -> pd.DataFrame:
     `n_failed` counts runs that ended in any other way than well or skipped; a planned run without a
     record has not failed, and nor has one that was stopped. Intervals of scores are over what
     `score_ci_over` says. A cell that ran on several machines has no seconds, throughput or memory.
-    Cells are compared within their `BLOCK` only, which stand in the order of `runs`; inside, cells
+    Cells are compared within their `BOARD` only, which stand in the order of `runs`; inside, cells
     are sorted by score, ranked ones first. A variant under the paper protocol carries the mark
     `PAPER`; it has neither temperature nor scaled error, since its temperature was fitted on the
     test split.
@@ -136,7 +136,7 @@ def summarise(results: Results, reference: str = REFERENCE) -> pd.DataFrame:
     table = _with_known_setting(table)
     blocks = [
         _compared(results, block, reference, alpha)
-        for block, alpha in _levels([block for _, block in table.groupby(BLOCK, sort=False)])
+        for block, alpha in _levels([block for _, block in table.groupby(BOARD, sort=False)])
     ]
     table = pd.concat(blocks, ignore_index=True) if blocks else table
     return _typed(with_differences(table, results))

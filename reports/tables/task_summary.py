@@ -64,15 +64,15 @@ class TaskSummary:
         return (start, end) if start != end and (end > start) == self.upward else None
 
 
-def task_of(results: Results, block: pd.DataFrame, *, glue: bool) -> TaskSummary:
+def task_of(results: Results, board: pd.DataFrame, *, glue: bool) -> TaskSummary:
     """Return one task with the rows that have a score.
 
     Args:
         results: where predictions are stored.
-        block: rows of `summarise` that share task and setting.
+        board: rows of `summarise` that share task and setting.
         glue: whether several metrics or test sets count as in the GLUE average.
     """
-    every = list(rows(block))
+    every = list(rows(board))
     first, found = every[0], cast("Standing", every[0].standing)
     known = {row.name: row for row in every if found.scores[row.name]}
     scores = {name: found.scores[name] for name in known}

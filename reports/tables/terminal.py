@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from gapbench.bench.core.errors import printable
-from gapbench.reports.tables.leaderboard import BLOCK, PAPER, rows
+from gapbench.reports.tables.leaderboard import BOARD, PAPER, rows
 
 WIDTH = 80
 """Most columns of what is printed to a terminal."""
@@ -36,7 +36,7 @@ def parts(table: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
     Args:
         table: the columns of the leaderboard, in its row order.
     """
-    for _, part in table.groupby([name for name in BLOCK if name in table], sort=False):
+    for _, part in table.groupby([name for name in BOARD if name in table], sort=False):
         first = part.iloc[0]
         metrics = " ".join(sorted(set(part["metric"]) - {""}))
         began = f"from {first['start']}" if first.get("start") else ""

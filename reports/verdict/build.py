@@ -9,7 +9,7 @@ import pandas as pd
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.estimates import averaged
 from gapbench.reports.stats.pairwise import averaged_family
-from gapbench.reports.tables.leaderboard import BLOCK, rows
+from gapbench.reports.tables.leaderboard import BOARD, rows
 from gapbench.reports.tables.standing import OUTCOMES, RANKED, Outcome, Standing
 from gapbench.reports.tables.suite_summary import SuiteSummary, suite_summaries
 from gapbench.reports.verdict.assemble import assemble
@@ -33,8 +33,8 @@ def verdicts(
         matters: least difference in score that matters; None for a default by metric.
         together: what `suite_summaries` returns, if it is known.
     """
-    blocks = [block for _, block in summary.groupby(BLOCK, sort=False)]
-    tasks = {tuple(block[BLOCK].iloc[0]): _task(results, block, matters) for block in blocks}
+    boards = [board for _, board in summary.groupby(BOARD, sort=False)]
+    tasks = {tuple(board[BOARD].iloc[0]): _task(results, board, matters) for board in boards}
     found = []
     for suite in suite_summaries(results, summary) if together is None else together:
         own = [key for key, each in tasks.items() if _belongs(each, suite)]
@@ -51,9 +51,9 @@ def _belongs(task: Verdict, suite: SuiteSummary) -> bool:
     ) and (suite.backbone in ("", task.backbone))
 
 
-def _task(results: Results, block: pd.DataFrame, matters: float | None) -> Verdict:
-    """Return the verdict on the rows of one block."""
-    shown = {row.name: row for row in rows(block)}
+def _task(results: Results, board: pd.DataFrame, matters: float | None) -> Verdict:
+    """Return the verdict on the rows of one board."""
+    shown = {row.name: row for row in rows(board)}
     first = next(iter(shown.values()))
     found: Standing = first.standing
     command = results.commands.get(first.suite, "")

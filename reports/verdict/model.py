@@ -119,11 +119,6 @@ class Entry:
     n_failed: int = 0
 
     @property
-    def starred(self) -> bool:
-        """Whether it is ranked and beaten by nobody."""
-        return self.compared and not self.beaten_by
-
-    @property
     def compared(self) -> bool:
         """Whether it is ranked, or the reference of those that are."""
         return self.status in RANKED

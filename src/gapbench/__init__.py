@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from gapbench.bench.api.advise import advise
     from gapbench.bench.api.advising.answer import Advice
     from gapbench.bench.api.calls import check, plan, run, tune
-    from gapbench.bench.api.outcome import Outcome
+    from gapbench.bench.api.outcome import CallOutcome
     from gapbench.bench.api.results import Results, load
     from gapbench.bench.api.stored import (
         export,
@@ -58,13 +58,13 @@ __all__ = [
     "Backbone",
     "Batch",
     "BenchError",
+    "CallOutcome",
     "Claims",
     "Comparison",
     "DataPartition",
     "Gate",
     "Method",
     "MethodConfig",
-    "Outcome",
     "Phase",
     "Results",
     "StepReport",
@@ -98,7 +98,7 @@ _HOMES = {
     "api.advising.answer": ("Advice",),
     "api.advise": ("advise",),
     "api.calls": ("check", "plan", "run", "tune"),
-    "api.outcome": ("Outcome",),
+    "api.outcome": ("CallOutcome",),
     "api.results": ("Results", "load"),
     "api.stored": ("export", "gate", "reproduce", "score", "status", "submit", "track", "verify"),
     "api.views": ("Claims", "Comparison", "Gate", "Verdict"),

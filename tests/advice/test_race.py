@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gapbench.bench.advice.race import Block, Rules, State, race
+from gapbench.bench.advice.race import BlockResults, Rules, State, race
 from tests.benchmarks import advice as simulation
 
 RULES = Rules(margin=0.01, folds=5, reference="lora")
@@ -11,11 +11,11 @@ RULES = Rules(margin=0.01, folds=5, reference="lora")
 
 def blocks(
     means: dict[str, float], count: int, seed: int = 0, items: int = 100, **facts: dict[str, float]
-) -> list[Block]:
+) -> list[BlockResults]:
     """Return blocks of errors of 0 and 1 with these rates; items come again every five blocks."""
     rng = np.random.default_rng(seed)
     return [
-        Block(
+        BlockResults(
             np.arange(items) + items * (number % 5),
             {arm: (rng.uniform(size=items) < rate).astype(float) for arm, rate in means.items()},
             **facts,
@@ -24,7 +24,7 @@ def blocks(
     ]
 
 
-def run(means: dict[str, float], done: list[Block], rules: Rules = RULES) -> State:
+def run(means: dict[str, float], done: list[BlockResults], rules: Rules = RULES) -> State:
     """Replay the race of some arms."""
     return race([*means], done, rules)
 
@@ -61,7 +61,7 @@ def test_arms_that_are_gone_need_no_results() -> None:
     means = {"lora": 0.1, "bad": 0.6}
     full = blocks(means, 2)
     assert run(means, full).left == ("lora",)
-    without = [*full, Block(full[0].items, {"lora": full[0].losses["lora"]})]
+    without = [*full, BlockResults(full[0].items, {"lora": full[0].losses["lora"]})]
     assert run(means, without).out == run(means, full).out
 
 
@@ -69,7 +69,7 @@ def test_a_block_that_is_not_complete_does_not_count() -> None:
     """A block counts once every arm left has done it."""
     means = {"lora": 0.1, "other": 0.12}
     full = blocks(means, 4)
-    cut = [*full[:3], Block(full[3].items, {"lora": full[3].losses["lora"]})]
+    cut = [*full[:3], BlockResults(full[3].items, {"lora": full[3].losses["lora"]})]
     assert run(means, cut) == run(means, full[:3])
 
 
@@ -87,7 +87,7 @@ def test_equal_arms_give_the_cheapest_one() -> None:
     errors = (np.arange(500) < 50).astype(float)
     seconds = {"lora": 2.0, "cheap": 1.0, "dear": 5.0}
     done = [
-        Block(np.arange(500) + 500 * block, dict.fromkeys(seconds, errors), seconds=seconds)
+        BlockResults(np.arange(500) + 500 * block, dict.fromkeys(seconds, errors), seconds=seconds)
         for block in range(2)
     ]
     state = race([*seconds], done, RULES)
@@ -114,7 +114,7 @@ def test_constraints_take_arms_out_with_the_reason() -> None:
 def test_a_failed_arm_leaves_with_its_cause() -> None:
     """A failure ends an arm, not the race."""
     block = blocks({"lora": 0.1, "ok": 0.1}, 1)[0]
-    failed = Block(block.items, block.losses, failed={"sick": "diverged: loss is nan"})
+    failed = BlockResults(block.items, block.losses, failed={"sick": "diverged: loss is nan"})
     state = race(["lora", "ok", "sick"], [failed], RULES)
     assert state.out[0].reason == "diverged: loss is nan"
     assert set(state.left) == {"lora", "ok"}

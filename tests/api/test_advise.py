@@ -99,7 +99,7 @@ def test_time_that_ends_first_gives_an_unfinished_answer(
     small: SmallSuite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The test rows stay sealed, and the answer says what more time would do."""
-    monkeypatch.setattr(course.Course, "final", lambda *_: course.Outcome())
+    monkeypatch.setattr(course.Course, "final", lambda *_: course.CallOutcome())
     advice = advised(small.path, data=small.data, results=small.results)
     assert not advice.final
     assert "test rows are still sealed" in repr(advice)

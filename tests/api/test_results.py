@@ -69,15 +69,13 @@ def test_comparison_says_what_the_command_says(old: gapbench.Results, capsys: Ca
 def test_verdict_is_that_of_the_report(old: gapbench.Results, tmp_path: Path) -> None:
     """The same headline stands in the page, the text and the notebook; facts go by task."""
     verdict = old.verdict()
-    assert [each.partition(",")[0] for each in verdict.headlines] == [
-        "2 tasks",
-        "syn_sentiment on tiny-encoder",
-        "syn_choice on tiny-decoder",
-    ]
+    (answer,) = verdict.cards
+    assert answer.about.startswith("2 tasks,")
+    assert [each.task for each in verdict.found[0].tasks] == ["syn_sentiment", "syn_choice"]
     paths = old.report(tmp_path / "out")
     assert all(path.exists() for path in paths)
     page = re.sub(r"<a [^>]*>|</a>", "", paths[0].read_text())
-    first = next(iter(verdict.headlines.values()))
+    first = answer.headline
     shown = " ".join(repr(verdict).split())
     assert first in page.replace("\N{NO-BREAK SPACE}", " ")
     assert first in shown

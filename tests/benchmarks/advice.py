@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from gapbench.bench.advice.race import Block, Rules, State, race
+from gapbench.bench.advice.race import BlockResults, Rules, State, race
 
 Floats = NDArray[np.float64]
 
@@ -48,7 +48,7 @@ class World:
     blocks: float = 0.1
     uneven: bool = False
 
-    def draw(self, rng: np.random.Generator) -> tuple[Floats, list[Block]]:
+    def draw(self, rng: np.random.Generator) -> tuple[Floats, list[BlockResults]]:
         """Return the true error rates, and the results of all arms on all blocks."""
         truth = self.rates(rng)
         spreads = self.blocks * (rng.uniform(0, 1, len(truth)) if self.uneven else 1.0)
@@ -65,7 +65,7 @@ class World:
                 noise = rng.normal(size=(len(truth), len(fold)))
                 wrong = (item[:, fold] + shift[:, None] + noise > 0).astype(np.float64)
                 losses = {f"arm {arm}": row for arm, row in enumerate(wrong)}
-                blocks.append(Block(fold, losses, seconds=seconds))
+                blocks.append(BlockResults(fold, losses, seconds=seconds))
         return truth, blocks
 
 
@@ -153,7 +153,7 @@ def one(rng: np.random.Generator, world: World) -> Outcome:
     )
 
 
-def _best(arms: list[str], blocks: list[Block]) -> int:
+def _best(arms: list[str], blocks: list[BlockResults]) -> int:
     """Return the arm with the best mean after all blocks, the answer of the full grid."""
     return int(np.argmin([np.concatenate([b.losses[arm] for b in blocks]).mean() for arm in arms]))
 

@@ -11,7 +11,7 @@ from gapbench.bench.advice.arms import Arm
 from gapbench.bench.advice.blocks import Reader, raced_metric
 from gapbench.bench.advice.race import FIRST, Rules, State, race, relative_cost
 from gapbench.bench.api.advising.answer import Advice, Row, score_of
-from gapbench.bench.api.outcome import Outcome
+from gapbench.bench.api.outcome import CallOutcome
 from gapbench.bench.api.progress import say, span
 from gapbench.bench.api.results import Results
 from gapbench.bench.api.training import Work, train
@@ -91,9 +91,9 @@ class Course:
                 f"{span(3 * FIRST * block)} or more, fewer --arms, or a smaller backbone"
             )
 
-    def race(self) -> tuple[State, Outcome]:
+    def race(self) -> tuple[State, CallOutcome]:
         """Run block after block until the race or the time is over."""
-        count, outcome = self.rules.folds * self.rules.repeats, Outcome()
+        count, outcome = self.rules.folds * self.rules.repeats, CallOutcome()
         state = self.state()
         while not state.over and state.blocks < count:
             # No arm can be beaten before the first blocks are done, so they go together.
@@ -125,7 +125,7 @@ class Course:
             self._tell(state)
         return state, outcome
 
-    def final(self, state: State) -> Outcome:
+    def final(self, state: State) -> CallOutcome:
         """Train the winner, the best of each other family left and plain LoRA; score the test."""
         runs = [
             PlannedRun(Run(self.arm(name).on("fixed"), seed), self.arm(name).variant)
@@ -235,7 +235,7 @@ class Course:
 
     def _train(
         self, planned: list[PlannedRun], folder: Path, limit: float, *, sealed: bool
-    ) -> Outcome:
+    ) -> CallOutcome:
         settings = replace(
             self.work.settings,
             results=folder,

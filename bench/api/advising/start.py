@@ -17,7 +17,7 @@ from gapbench.bench.api.advising.answer import Advice
 from gapbench.bench.api.advising.course import Course
 from gapbench.bench.api.advising.own_rows import own_suite
 from gapbench.bench.api.choices import check_above_zero
-from gapbench.bench.api.outcome import Outcome
+from gapbench.bench.api.outcome import CallOutcome
 from gapbench.bench.api.progress import say
 from gapbench.bench.api.training import Work, spelled
 from gapbench.bench.config.run import Folds, Run
@@ -45,11 +45,11 @@ def advised(given: Mapping[str, Any]) -> Advice:
     course.forecast()
     ended = list[State]()
 
-    def do(told: Work) -> Outcome:
+    def do(told: Work) -> CallOutcome:
         course.work = told
         state, raced = course.race()
         ended.append(state)
-        final = course.final(state) if state.winner is not None else Outcome()
+        final = course.final(state) if state.winner is not None else CallOutcome()
         return final if final.runs else raced
 
     results, settings = work.recorded(do), work.settings

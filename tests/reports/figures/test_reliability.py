@@ -9,7 +9,7 @@ from gapbench.bench.config.run import Run
 from gapbench.bench.metrics.calibration import calibration_report
 from gapbench.bench.store.record import Calibration
 from gapbench.bench.store.store import Store
-from gapbench.reports.figures.block import blocks
+from gapbench.reports.figures.board import boards
 from gapbench.reports.figures.reliability import reliability_diagrams
 from gapbench.reports.render.report import gather
 from gapbench.reports.results.predicted import predicted
@@ -30,11 +30,11 @@ def test_gaps_of_the_drawn_bins_add_up_to_the_printed_error(tmp_path: Path) -> N
         report = calibration_report(logits, table["label"].to_numpy(), 1.5)
         measured = Calibration(temperature=1.5, **report)
         store.write(make_record(cell, seed, calibration=measured), {"test": table})
-    (block,) = blocks(gather(tmp_path))
-    (row,) = block.rows
-    found = predicted(block.results, row, {})
+    (board,) = boards(gather(tmp_path))
+    (row,) = board.rows
+    found = predicted(board.results, row, {})
     assert found is not None
-    figure = reliability_diagrams(block, {row.config_hash: found})
+    figure = reliability_diagrams(board, {row.config_hash: found})
     assert figure is not None
     gaps = (figure.data["confidence"] - figure.data["accuracy"]).abs()
     errors = (gaps * figure.data["count"]).groupby(figure.data["seed"]).sum() / 400

@@ -13,7 +13,7 @@ from PIL import Image
 
 from gapbench.reports.document.model import Document, FigureArtifact, Section, Text
 from gapbench.reports.figures import theme
-from gapbench.reports.figures.block import blocks
+from gapbench.reports.figures.board import boards
 from gapbench.reports.figures.layout import below, key, marking, panels
 from gapbench.reports.figures.theme import INK, colour, style
 from gapbench.reports.figures.training import curves
@@ -143,7 +143,7 @@ def test_characters_that_no_font_or_file_can_hold_do_not_stop_it(tmp_path: Path)
 def test_curves_have_the_direction_of_the_metric_that_they_show(tmp_path: Path) -> None:
     """Checkpoints may be chosen by another metric than the main one, of another direction."""
     fill(tmp_path, methods=("lora",), seeds=2, tasks=(PEARSON_BY_MSE,))
-    (block,) = blocks(gather(tmp_path))
+    (block,) = boards(gather(tmp_path))
     assert block.better == "higher is better"
     picture = curves(block)
     assert picture is not None

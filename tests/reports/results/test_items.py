@@ -13,7 +13,7 @@ from gapbench.bench.metrics.classification import score
 from gapbench.bench.store.items import checked_items, item_values
 from gapbench.bench.store.record import SplitScores
 from gapbench.bench.store.store import Store
-from gapbench.reports.results.items import Outcome, Scored, samples
+from gapbench.reports.results.items import Quantity, Scored, samples
 from gapbench.reports.results.load import Results, load
 from tests.support.results_folder import make_cell, make_record, make_task
 
@@ -206,7 +206,9 @@ def main_scores(results: Results) -> Scored:
 
 
 @pytest.mark.parametrize("outcome", ["train_score", "validation_score", "gap"])
-def test_outcomes_of_other_splits_have_the_items_of_these(tmp_path: Path, outcome: Outcome) -> None:
+def test_outcomes_of_other_splits_have_the_items_of_these(
+    tmp_path: Path, outcome: Quantity
+) -> None:
     """Their means are what the records say; without stored predictions there are seeds alone."""
     results = with_splits(tmp_path / "all")
     runs = results.runs.set_index("seed")

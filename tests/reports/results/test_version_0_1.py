@@ -10,7 +10,7 @@ from gapbench.bench.adaptation import registry
 from gapbench.bench.config.run import Run
 from gapbench.bench.store.diagnostic import Diagnostic, Drop
 from gapbench.bench.store.store import Store
-from gapbench.reports.figures.block import blocks
+from gapbench.reports.figures.board import boards
 from gapbench.reports.figures.method_diagnostics import drawings
 from gapbench.reports.render.report import gather
 from gapbench.reports.results import version_0_1
@@ -58,7 +58,7 @@ def test_a_method_of_its_own_is_drawn_from_its_records_alone(tmp_path: Path) -> 
         declared = {"notes": notes, "diagnostics": (shared,), "drops": (drop,)}
         store.write(make_record(cell, seed, **declared))
     evidence = gather(tmp_path)
-    [(diagnostic, figure)] = drawings(blocks(evidence)[0])
+    [(diagnostic, figure)] = drawings(boards(evidence)[0])
     assert diagnostic == shared
     assert figure.data["mean"].tolist() == [0.5, 0.75]
     assert figure.title.startswith("Share, mean over seeds, ")

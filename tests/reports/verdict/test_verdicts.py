@@ -56,7 +56,6 @@ def test_one_better_method_is_recommended(tmp_path: Path) -> None:
     assert best.to_best is not None
     assert best.to_best.claim == "better"
     assert found["head"].beaten_by == ("dora",)
-    assert found["head"].starred is False
     for entry in found.entries[1:5]:
         assert entry.to_best is not None
         assert entry.to_best.second == "dora"
@@ -94,7 +93,7 @@ def test_failed_runs_count_as_the_untrained_row(tmp_path: Path) -> None:
     (found,) = verdicts_of(write(tmp_path, EQUAL | BARE | {"dora": 3.5}, fates=fates))
     dora = found["dora"]
     assert dora.status == "collapsed"
-    assert not dora.starred
+    assert not dora.compared
     assert "4 runs without a score counted as majority" in dora.why
     assert (dora.levels["score"].mean or 1) < 0.65
     assert found.recommended == "lora"
@@ -138,7 +137,7 @@ def test_collapsed_seeds_withhold_interval_and_rank(tmp_path: Path) -> None:
     assert (row.status, row.why) == ("collapsed", "2 of 5 seeds lie far below the others")
     assert row.levels["score"].low is None
     assert row.levels["score"].withheld == row.why
-    assert not row.starred
+    assert not row.compared
 
 
 @pytest.mark.parametrize("seeds", [1, 2, 3])

@@ -19,19 +19,19 @@ from gapbench.reports.tables.leaderboard import first_of, rows
 from gapbench.reports.tables.terminal import place
 from gapbench.reports.verdict.model import Verdict
 
-_known: "WeakKeyDictionary[Evidence, list[Block]]" = WeakKeyDictionary()
+_known: "WeakKeyDictionary[Evidence, list[Board]]" = WeakKeyDictionary()
 _FILLS = ("full", "none", "left", "bottom", "right", "top")
 
 
 @dataclass(frozen=True)
-class Block:
+class Board:
     """Rows of `summarise` that may be compared, in report order.
 
     Attributes:
         results: where their runs are.
         table: the rows.
         looks: how each row looks, by its name.
-        stem: names the block in the names of files, unique in the report.
+        stem: names the board in the names of files, unique in the report.
         verdict: what the data say of the rows.
     """
 
@@ -88,8 +88,8 @@ class Block:
         seeds = f"{row.n_seeds} seed{'' if row.n_seeds == 1 else 's'}"
         return ", ".join(filter(None, (seeds, said)))
 
-    def only(self, table: pd.DataFrame) -> "Block":
-        """Return the block with some of its rows."""
+    def only(self, table: pd.DataFrame) -> "Board":
+        """Return the board with some of its rows."""
         return replace(self, table=table)
 
 
@@ -98,20 +98,20 @@ def direction(*, upward: bool) -> str:
     return "higher is better" if upward else "lower is better"
 
 
-def blocks(evidence: Evidence) -> list[Block]:
-    """Return the blocks of a report in their order; its sections share them."""
+def boards(evidence: Evidence) -> list[Board]:
+    """Return the boards of a report in their order; its sections share them."""
     if evidence not in _known:
         _known[evidence] = _blocks(evidence)
     return _known[evidence]
 
 
-def _blocks(evidence: Evidence) -> list[Block]:
-    firsts = [first_of(table) for table in evidence.blocks]
+def _blocks(evidence: Evidence) -> list[Board]:
+    firsts = [first_of(table) for table in evidence.boards]
     fields = ("task", "backbone", "suite", "start", "setting")
     found = stems([[getattr(row, name) for name in fields] for row in firsts])
     return [
-        Block(evidence.results, table, looks(table, evidence.colours), stem, verdict)
-        for table, stem, verdict in zip(evidence.blocks, found, evidence.by_block, strict=True)
+        Board(evidence.results, table, looks(table, evidence.colours), stem, verdict)
+        for table, stem, verdict in zip(evidence.boards, found, evidence.by_board, strict=True)
     ]
 
 
