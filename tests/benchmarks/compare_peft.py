@@ -243,9 +243,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--threads", type=int, default=None)
-    parser.add_argument(
-        "--quick", action="store_true", help="one pair, few runs, steps and rows"
-    )
+    parser.add_argument("--quick", action="store_true", help="one pair, few runs, steps and rows")
     return parser
 
 
