@@ -188,7 +188,8 @@ def _draw(figure: Figure) -> str:
         # No date and no creator: equal records give equal files.
         nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
         # Not `savefig`, which draws twice.
-        FigureCanvasSVG(figure).print_svg(buffer, metadata=nothing)
+        canvas: Any = FigureCanvasSVG(figure)
+        canvas.print_svg(buffer, metadata=nothing)
     text = compact(buffer.getvalue())
     for placeholder in _names():
         text = text.replace(placeholder, variable(placeholder))

@@ -35,11 +35,12 @@ def put_table(path: Path, table: pd.DataFrame) -> None:
     """
     texts = table.select_dtypes(["object", "str", "category"])
     # Looked at once each: a long table repeats few of them.
-    changed = [
-        name for name in texts if any(_inert(each) is not each for each in texts[name].unique())
-    ]
-    shown = table.assign(**{name: table[name].map(_inert) for name in changed})
-    shown = shown.rename(columns=_inert)
+    changed = {
+        str(name): column.map(_inert)
+        for name, column in texts.items()
+        if any(_inert(each) is not each for each in column.unique())
+    }
+    shown = table.assign(**changed).rename(columns=_inert)
     put(path, shown.to_csv(index=False, lineterminator="\n"))
 
 

@@ -43,7 +43,8 @@ def selection_bias(board: Board) -> str:
 def _checkpoints(board: Board) -> dict[str, int]:
     """Return the steps that were not chosen on the test split, by run hash."""
     by_test = (board.table["protocol"] == "paper").all()
-    return {} if by_test else board.runs["checkpoint_step"].to_dict()
+    steps = board.runs["checkpoint_step"]
+    return {} if by_test else dict(zip(map(str, steps.index), steps, strict=True))
 
 
 def _amounts(board: Board, row: Any, checkpoints: Mapping[str, int]) -> list[float]:

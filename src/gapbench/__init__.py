@@ -11,9 +11,9 @@ Names mean what they mean on the command line. `advise` races methods on your ro
 `Advice`; `run` and `tune` train and return `Results`; `check`
 and `plan` look at a suite; `load` reads a results folder, and `status` says how far it is.
 `reproduce` and `export` train a stored run again; `track` sends stored runs to a tracker; `score`
-scores outputs of any system. `register` makes a `Method` of a script or notebook known to suites.
-Everything is imported when it is first used: reading results loads no training libraries. All
-errors raised on purpose are `BenchError`s.
+scores outputs of any system, and `as_evaluate` gives a metric to the `evaluate` package. `register`
+makes a `Method` of a script or notebook known to suites. Everything is imported when it is first
+used: reading results loads no training libraries. All errors raised on purpose are `BenchError`s.
 """
 
 from importlib import import_module
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from gapbench.bench.core.errors import BenchError
     from gapbench.bench.data.batching import Batch
     from gapbench.bench.experiment.schema import Suite
+    from gapbench.bench.metrics.evaluate_module import as_evaluate
     from gapbench.bench.models.backbone import Backbone
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "Verdict",
     "__version__",
     "advise",
+    "as_evaluate",
     "check",
     "export",
     "gate",
@@ -106,6 +108,7 @@ _HOMES = {
     "core.errors": ("BenchError",),
     "data.batching": ("Batch",),
     "experiment.schema": ("Suite",),
+    "metrics.evaluate_module": ("as_evaluate",),
     "models.backbone": ("Backbone",),
 }
 

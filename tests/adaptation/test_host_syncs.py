@@ -32,11 +32,6 @@ _SIZED_BY_NUMBERS = {
     _ATEN.repeat_interleave.Tensor,
     _ATEN.equal.default,
 }
-_WAITS = {
-    "flat_lora": "it asks whether a tensor has any noise",
-    "mixup_hidden": "it draws shares on the host",
-}
-"""Methods whose step still waits."""
 
 
 def _trained(name: str) -> dict[str, bool]:
@@ -48,11 +43,7 @@ def _trained(name: str) -> dict[str, bool]:
 STACKS = {m: stacks for name in suite.builtin_names() for m, stacks in _trained(name).items()}
 # Every family and precision for the methods of quickstart, one for all others.
 CASES = [
-    pytest.param(
-        method,
-        *where,
-        marks=[pytest.mark.xfail(reason=_WAITS[method], strict=True)] if method in _WAITS else [],
-    )
+    pytest.param(method, *where)
     for method in STACKS
     for where in product(("bert", "llama"), ("fp32", "bf16"))
     if method in _trained("quickstart") or where == ("bert", "fp32")
