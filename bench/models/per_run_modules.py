@@ -43,7 +43,7 @@ def stack_head(model: nn.Module, backbone: Backbone, axis: RunAxis, members: int
                 raise BackboneError(
                     f"backbone {backbone.fingerprint.name!r}: its head has {path}, a "
                     f"{type(module).__name__}; only linear layers and layer normalisations can be "
-                    "drawn by each run"
+                    "drawn by each run, so give a backbone of another family"
                 )
             layer: Any = module
             if backbone.kept is None:

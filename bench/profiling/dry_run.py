@@ -1,8 +1,8 @@
 """A dry run of a cell, which `gapbench check` makes before an hour is spent.
 
-The longest and the shortest sequence of train go forward and backward through the real model in
-one batch, once in each phase of the method; those of the other splits are scored. That costs about
-as much as one or two training steps of a batch of two for each row of the table of `check`.
+The longest batch of train, with the shortest sequence in it, goes forward and backward through the
+real model, once in each phase of the method. The longest and the shortest sequence of the other
+splits are scored. That costs a training step or two for each row of the table of `check`.
 """
 
 import numpy as np
@@ -36,14 +36,18 @@ def failure(run: Run, backbone: Backbone, task_data: TaskData, device: torch.dev
     except BenchError as error:
         return str(error)
     except Exception as error:
-        return f"on the longest inputs, {type(error).__name__}: {error}"
+        told = f"on the longest inputs, {type(error).__name__}: {error}"
+        if run.cell.precision == "fp32":
+            return told
+        return (
+            f"with precision {run.cell.precision}, {told}; if that is a matter of types, use fp32"
+        )
     return None
 
 
 def _train(run: Run, method: AnyMethod, state: TrainState, train: EncodedSplit) -> bool:
     """Make one step in each phase; return whether all losses are finite."""
-    order = train.trained[np.argsort(train.lengths[train.trained], kind="stable")]
-    batch = collate(train, order[[-1, 0]][None], state.axis.device)
+    batch = collate(train, _longest_batch(train, run.cell.budget.batch_size), state.axis.device)
     finite = True
     for window in phase_windows(method, run.cell.budget.total_steps(len(train.trained))):
         method.begin(state, window.phase, [run.cell.training], window.stop - window.start)
@@ -51,6 +55,15 @@ def _train(run: Run, method: AnyMethod, state: TrainState, train: EncodedSplit) 
         report = method.step(state, dict.fromkeys(window.phase.parts, batch))
         finite &= bool(report.losses.isfinite().all())
     return finite
+
+
+def _longest_batch(train: EncodedSplit, size: int) -> Indices:
+    """Return the longest examples, with the shortest in place of one: (1, size) or fewer."""
+    order = train.trained[np.argsort(train.lengths[train.trained], kind="stable")]
+    batch = order[-size:].copy()
+    if len(batch) > 1:
+        batch[0] = order[0]  # so that the batch is padded
+    return batch[None]
 
 
 def _extremes(split: EncodedSplit) -> Indices:

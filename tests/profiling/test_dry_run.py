@@ -9,10 +9,12 @@ import torch
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.method import Method
+from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
+from gapbench.bench.models import loading
 from gapbench.bench.profiling import dry_run
 from gapbench.methods._shared.lowrank import StackedLora
 from gapbench.methods.lora import Lora
-from tests.support import causal_files
+from tests.support import causal_files, tiny_families
 from tests.support.small_stack import (
     CPU,
     MakeBackbone,
@@ -142,6 +144,35 @@ def test_cells_that_differ_in_the_optimiser_alone_share_a_dry_run(
     small = make(tmp_path / "small", make_backbone("bert"), methods=["head", *rates])
     assert len(call(capsys, "check", *small.planning, "--json").json) == 3
     assert tried == ["head", "lora"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 8, 1000])
+def test_a_whole_batch_of_the_longest_is_tried(size: int) -> None:
+    """It has the size of a real batch, the longest examples and the shortest."""
+    train = random_data().train
+    (batch,) = dry_run._longest_batch(train, size)
+    longest = np.sort(train.lengths)[::-1]
+    assert len(set(batch)) == len(batch) == min(size, len(train))
+    if size == 1:
+        assert train.lengths[batch] == longest[:1]
+    else:
+        expected = [*longest[: len(batch) - 1], longest[-1]]
+        assert sorted(train.lengths[batch]) == sorted(expected)
+
+
+@pytest.mark.parametrize("precision", ["fp64", "bf16"])
+def test_precision_that_a_family_lacks_is_told(precision: str, tmp_path: Path) -> None:
+    """MRA's attention converts to float32 and cannot take other types."""
+    backbone = tiny_families.load("mra", tmp_path, SEQUENCE_CLASSIFICATION)
+    if precision == "fp64":
+        backbone = loading.load(
+            str(tmp_path), backbone.fingerprint, SEQUENCE_CLASSIFICATION, 2, "fp64"
+        )
+    (run,) = make_runs("lora", precision=precision)
+    reason = dry_run.failure(run, backbone, random_data(), CPU)
+    assert reason is not None
+    assert reason.startswith(f"with precision {precision}, on the longest inputs, RuntimeError")
+    assert reason.endswith("use fp32")
 
 
 def test_longest_and_shortest_are_tried() -> None:
