@@ -87,7 +87,9 @@ class MixupHidden(LowRank[MixupHiddenConfig]):
         runs = self.axis.size
         order = self.axis.uniform("mixup partners", (examples,)).argsort(dim=1)
         starts = torch.arange(runs, device=order.device).unsqueeze(1) * examples
-        uniform = self.axis.uniform("mixup shares", (1,), on_host=True).double().numpy()[:, 0]
+        # Not `numpy()`, which waits for a device: this one refuses what is not on the host.
+        shares = np.from_dlpack(self.axis.uniform("mixup shares", (1,), on_host=True))
+        uniform = shares[:, 0].astype(np.float64)
         alphas = np.array([config.mixing for config in self.active_configs])
         beta = np.ones(runs)
         mixed = alphas > 0
