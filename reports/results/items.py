@@ -77,7 +77,6 @@ def samples(
         outcome: of what.
     """
     reader = _Reader(results)
-    results.read_ahead((cell.config_hash, seed) for cell in cells.values() for seed in cell.scores)
     return {key: reader.sample(cell, outcome) for key, cell in cells.items()}
 
 

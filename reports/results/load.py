@@ -7,8 +7,7 @@ the numbers mean together is the work of `reports.tables.leaderboard` and `repor
 import hashlib
 import json
 import shlex
-from collections.abc import Hashable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -181,15 +180,6 @@ class Results:
         """Return a run's stored test predictions, None if there are none or are damaged."""
         table = self.table(config_hash, seed)
         return None if table is None else table.to_pandas()
-
-    def read_ahead(self, runs: Iterable[tuple[str, int]]) -> None:
-        """Read the stored test predictions of runs by cell hash and seed, two at a time."""
-        wanted = [key for run in runs if (key := (*run, TEST)) not in self.read]
-        if len(self.read) + len(wanted) > _KEPT:
-            self.read.clear()
-        with ThreadPoolExecutor(2) as pool:  # they are decoded outside of Python
-            tables = pool.map(lambda key: self._read(*key), wanted)
-            self.read |= zip(wanted, tables, strict=True)
 
     def _read(self, config_hash: str, seed: int, split: str) -> pa.Table | None:
         try:
