@@ -172,7 +172,7 @@ class Results:
         key = (config_hash, seed, split)
         if key not in self.read:
             if len(self.read) >= _KEPT:
-                self.read.clear()
+                del self.read[next(iter(self.read))]  # the oldest
             self.read[key] = self._read(*key)
         return self.read[key]
 
