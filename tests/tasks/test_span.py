@@ -191,7 +191,7 @@ class _Fixed:
     def __init__(self, task: task_config.Task, preferring: int) -> None:
         self.task, self.preferring = task, preferring
         self.model, self.axis = torch.nn.Identity(), self
-        self.size, self.device = 1, CPU
+        self.size, self.device, self.reads_first_only = 1, CPU, False
 
     def predict(self, _state: object, batch: Any) -> torch.Tensor:
         """Return logits (windows, 2, tokens): 1 at token 1, and at token 0 either 2 or 0."""
