@@ -120,6 +120,8 @@ def _certainty(verdict: Verdict) -> str:
     ranked = [each for each in verdict.entries if each.status in RANKED]
     if verdict.why == NOTHING_BEATS:
         if verdict.ruled_out is None:
+            if why := _untold(verdict):
+                return f"The data rule out no difference. {why}"
             return "The data rule out no difference: they are too few to give intervals."
         if verdict.ruled_out <= 0:
             return f"{verdict.reference} is shown to be better than every other method {_TOGETHER}."
@@ -234,9 +236,24 @@ def _learned(verdict: Verdict) -> str:
 
 def _design(verdict: Verdict) -> str:
     """Say what could change the answer."""
-    if verdict.design is None or not verdict.design.n_seeds:
-        return "More seeds: run 5 or more (--seeds 5)."
-    return design(verdict.design)
+    if verdict.design is not None and verdict.design.n_seeds:
+        return design(verdict.design)
+    if any(each.compared for each in verdict.entries):
+        return _untold(verdict)
+    return "More seeds: run 5 or more (--seeds 5)."
+
+
+def _untold(verdict: Verdict) -> str:
+    """Say why a row that is compared with the reference has no interval, "" if all have one."""
+    found = [
+        each.to_reference["score"]
+        for each in verdict.entries
+        if each.compared and "score" in each.to_reference
+    ]
+    said = [
+        f"{each.first} against {each.second}: {each.withheld}." for each in found if each.withheld
+    ]
+    return next(iter(said), "")
 
 
 def design(found: Design) -> str:

@@ -112,7 +112,9 @@ def claimed(found: Family[int]) -> bool:
         return bool((np.abs(found.estimate.mean) > found.bounds.half).any())
 
 
-def rates(studies: int, drawn: Callable[[np.random.Generator], object], seed: int) -> Floats:
+def rates(
+    studies: int, drawn: Callable[[np.random.Generator], object], seed: int | list[int]
+) -> Floats:
     """Return the means over studies of what each gives; NaN counts for nothing."""
     rng = np.random.default_rng(seed)
     found = np.array([np.atleast_1d(drawn(rng)) for _ in range(studies)], dtype=np.float64)

@@ -33,6 +33,7 @@ def write(
     spread: float = 0.1,
     draw: int = 0,
     backbone: str = "tiny-bert",
+    flops: Mapping[str, float] | None = None,
 ) -> Store:
     """Write accuracies of one task with the predictions that they come from.
 
@@ -47,6 +48,7 @@ def write(
         spread: standard deviation of log odds between seeds.
         draw: seed of all chance.
         backbone: name of it.
+        flops: that training a method takes; 1e12 of those that are not named.
     """
     store = Store(root)
     store.open_for_writing()
@@ -65,21 +67,22 @@ def write(
         for run, answers in zip(runs, right, strict=True):
             fate = (fates or {}).get((method, run.seed), Status.OK)
             if fate is Status.OK:
-                _put(store, run, answers, trains=not bare)
+                cost = 0.0 if bare else (flops or {}).get(method, 1e12)
+                _put(store, run, answers, flops=cost)
             elif fate != MISSING:
                 status = Status(fate)
                 store.write(make_record(cell, run.seed, status=status, detail="cause"))
     return store
 
 
-def _put(store: Store, run: Run, answers: np.ndarray, *, trains: bool) -> None:
+def _put(store: Store, run: Run, answers: np.ndarray, *, flops: float) -> None:
     """Store a run with the predictions that its accuracy comes from."""
     record = make_record(run.cell, run.seed)
     score = float(answers.mean())
     test = SplitScores(metrics={"accuracy": score, "f1": score}, loss=1.0, examples=len(answers))
     assert record.cost is not None
-    params = 14_000 if trains else 0
-    cost = record.cost.model_copy(update={"trainable_params": params, "train_flops": 1e12 * trains})
+    params = 14_000 if flops else 0
+    cost = record.cost.model_copy(update={"trainable_params": params, "train_flops": flops})
     labels = np.arange(len(answers)) % 2
     sure = np.where(answers == 1, 1.0, -1.0) * (2 * labels - 1)
     table = pa.table(

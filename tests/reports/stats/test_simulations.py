@@ -7,6 +7,8 @@ from gapbench.reports.stats.estimates import Estimate
 from gapbench.reports.stats.simultaneous import bounds
 from tests.benchmarks.drawing import CASES, Case, rates
 from tests.benchmarks.normal_studies import patterns, rate, told_apart
+from tests.benchmarks.other_outcomes import WORLDS
+from tests.benchmarks.outcome_claims import study
 from tests.benchmarks.statistics import SINGLE, differences, null, power
 
 LOW, HIGH = 0.915, 0.99
@@ -42,6 +44,15 @@ def test_null_studies_seldom_make_a_claim(change: dict[str, float], tasks: int) 
     case = Case(items=60, **change)  # type: ignore[arg-type]
     wrong = rates(200 // tasks, lambda rng: null(rng, case, 5, 5, tasks), 2)
     assert wrong[0] <= 0.07
+
+
+def test_equal_methods_seldom_differ_in_other_outcomes() -> None:
+    """Gap, ECE and NLL, on single tasks and on three together, some of whose runs are lost."""
+    world = WORLDS["about calibrated"]
+    wrong = rates(
+        40, lambda rng: study(rng, world, (3, 5, 80), np.ones(3), tasks=3, lost=0.05).ravel(), 4
+    )
+    assert (wrong <= 0.075).all()
 
 
 @pytest.mark.parametrize("bare", [False, True])

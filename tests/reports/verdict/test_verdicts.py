@@ -8,6 +8,7 @@ import pytest
 from gapbench.bench.config.run import Budget, Run
 from gapbench.bench.core.errors import ConfigError, StoreError
 from gapbench.bench.store.record import Status
+from gapbench.reports.prose.card import card
 from gapbench.reports.results.load import load
 from gapbench.reports.results.selection import EVERYTHING
 from gapbench.reports.verdict import recommend
@@ -61,6 +62,25 @@ def test_one_better_method_is_recommended(tmp_path: Path) -> None:
         assert entry.to_best.second == "dora"
 
 
+def test_two_methods_that_tie_above_the_reference_leave_the_choice_to_their_cost(
+    tmp_path: Path,
+) -> None:
+    """Both beat all others and neither the other; the cheaper one is recommended."""
+    levels = EQUAL | BARE | {"dora": 3.4, "head": 3.4}
+    (found,) = verdicts_of(write(tmp_path, levels, flops={"dora": 2e12}))
+    assert found.contrast("dora", "head").claim == ""
+    unbeaten = {each.name for each in found.entries if each.compared and not each.beaten_by}
+    assert unbeaten == {"dora", "head"}
+    for name in ("dora", "head"):
+        assert found[name].to_reference["score"].claim == "better"
+        best = found[name].to_best
+        assert best is not None
+        assert (best.low or 0) < 0 < (best.high or 0)
+    assert all(set(found[name].beaten_by) == {"dora", "head"} for name in ("lora", "bitfit"))
+    assert (found.recommended, found.why) == ("head", recommend.CHEAPEST_BETTER)
+    assert found.ties == ("dora",)
+
+
 def test_every_claim_is_an_interval_without_zero(tmp_path: Path) -> None:
     """Of every outcome and pair."""
     (found,) = verdicts_of(write(tmp_path, EQUAL | {"dora": 2.8, "head": 1.0}))
@@ -85,6 +105,28 @@ def test_lower_is_better_turns_the_claims_round(tmp_path: Path) -> None:
     best = found["lora_dropout"].to_best
     assert best is not None
     assert best.claim == "better"
+
+
+def test_equal_methods_whose_error_is_less_the_better_end_with_the_reference(
+    tmp_path: Path,
+) -> None:
+    """What is ruled out is how much lower an error could be."""
+    task = make_task("syn_similarity", kind="regression")
+    store = fill(tmp_path, methods=(), tasks=(task,))
+    rng = np.random.default_rng(0)
+    for method in ("lora", "dora", "head"):
+        cell = make_cell(method, task=task)
+        store.write_plan("quickstart", [(Run(cell, seed), "default") for seed in range(5)])
+        for seed in range(5):
+            record = make_record(cell, seed)
+            metrics: dict[str, float | None] = {"mse": 0.08 + 0.005 * rng.normal(), "pearson": 0.5}
+            test = record.splits["test"].model_copy(update={"metrics": metrics})
+            put(store, record.model_copy(update={"splits": record.splits | {"test": test}}))
+    (found,) = verdicts_of(store)
+    assert all(each.claim == "" for each in found.pairs["score"].values())
+    assert (found.recommended, found.why) == ("lora", recommend.NOTHING_BEATS)
+    lows = [found[name].to_reference["score"].low or 0 for name in ("dora", "head")]
+    assert found.ruled_out == pytest.approx(-min(lows))
 
 
 def test_failed_runs_count_as_the_untrained_row(tmp_path: Path) -> None:
@@ -159,6 +201,15 @@ def test_few_seeds_claim_little_and_say_what_it_takes(tmp_path: Path, seeds: int
     assert 0 < low < high
 
 
+@pytest.mark.parametrize(("seeds", "better"), [(2, ""), (5, "dora")])
+def test_two_seeds_claim_nothing_that_five_do(tmp_path: Path, seeds: int, better: str) -> None:
+    """A method that is better by 0.15 is not told from the reference by two seeds."""
+    (found,) = verdicts_of(write(tmp_path, EQUAL | {"dora": 3.4}, seeds=seeds))
+    assert found.entries[0].name == "dora"
+    assert (found["dora"].to_reference["score"].claim == "better") == (better == "dora")
+    assert found.recommended == (better or "lora")
+
+
 def test_nothing_that_beats_the_untrained_is_said_first(tmp_path: Path) -> None:
     """Training gained nothing: there is nothing to recommend."""
     (found,) = verdicts_of(write(tmp_path, dict.fromkeys(EQUAL, 0.0) | {"untuned": 0.5}))
@@ -166,9 +217,12 @@ def test_nothing_that_beats_the_untrained_is_said_first(tmp_path: Path) -> None:
     assert (found.recommended, found.why) == ("", recommend.UNTRAINED)
 
 
-def test_identical_predictions_have_their_own_reason(tmp_path: Path) -> None:
-    """More seeds would not tell them apart."""
-    store = write(tmp_path, {"lora": 2.0, "dora": 2.0, "head": 1.0})
+@pytest.mark.parametrize("others", [{"dora": 2.0, "head": 1.0}, {}])
+def test_identical_predictions_have_their_own_reason(
+    tmp_path: Path, others: dict[str, float]
+) -> None:
+    """More seeds would not tell them apart, and the answer does not ask for any."""
+    store = write(tmp_path, {"lora": 2.0} | others)
     twin = make_cell("bitfit")
     store.write_plan("known", [(Run(twin, seed), "default") for seed in range(5)])
     for seed in range(5):
@@ -182,6 +236,9 @@ def test_identical_predictions_have_their_own_reason(tmp_path: Path) -> None:
     assert contrast.difference == 0
     assert contrast.withheld.startswith("identical on every seed")
     assert (contrast.low, contrast.claim) == (None, "")
+    shown = card(found)
+    assert "identical on every seed" in shown.certainty
+    assert "More seeds" not in shown.points.get("What would change this", "")
 
 
 def test_without_the_reference_all_pairs_share_the_level(tmp_path: Path) -> None:
