@@ -23,7 +23,7 @@ PATTERNS = ("equal", "from 1 to 5", "one noisy", "noisy reference")
 LOST = "equal, 5 % of runs lost"
 ITEMS = 300
 TASKS = 6
-_LARGEST = 5
+_LARGEST = 6
 _KNOWN = 1.0  # log odds that training adds to the true class of its items
 
 

@@ -29,6 +29,7 @@ from tests.benchmarks.drawing import (
     sample,
     samples,
 )
+from tests.benchmarks.failed_runs import failures
 from tests.benchmarks.normal_studies import largest
 from tests.benchmarks.other_outcomes import outcomes
 from tests.benchmarks.outcome_claims import claims
@@ -274,6 +275,7 @@ def powers(studies: int) -> Iterator[str]:
 PARTS = {
     "coverage": coverage,
     "errors": errors,
+    "failures": failures,
     "settings": largest,
     "outcomes": outcomes,
     "claims": claims,
