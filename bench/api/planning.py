@@ -183,7 +183,7 @@ def estimate(
     if not measured:
         doubt += "; measured on this machine by a few steps, as no such run has ended yet"
     waiting = {"ray": " at once", "slurm": " in the array, once they have begun"}
-    return f"about {times} workers{waiting.get(engine, '')}{doubt}"
+    return f"about {times} worker{'' if workers == 1 else 's'}{waiting.get(engine, '')}{doubt}"
 
 
 def _calibrate(costs: Costs, todo: list[Run]) -> None:

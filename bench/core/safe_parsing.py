@@ -117,9 +117,9 @@ def parse_json(text: str) -> Any:
         content = json.loads(text, object_pairs_hook=_distinct)
     except RecursionError:
         raise too_deep from None
-    level = [content]
-    for _ in range(MOST_LEVELS):
-        level = [inner for outer in level for inner in _inside(outer)]
+    level: list[Any] = [[content]]
+    for _ in range(MOST_LEVELS + 1):
+        level = _inside(level)
         if not level:
             return content
     raise too_deep
@@ -135,11 +135,14 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return made
 
 
-def _inside(content: Any) -> Iterator[Any]:
-    """Yield the lists and mappings directly inside a list or mapping."""
-    if isinstance(content, dict | list):
-        values = content.values() if isinstance(content, dict) else content
-        yield from (value for value in values if isinstance(value, dict | list))
+def _inside(level: list[Any]) -> list[Any]:
+    """Return the lists and mappings directly inside lists and mappings."""
+    return [
+        inner
+        for outer in level
+        for inner in (outer.values() if type(outer) is dict else outer)
+        if type(inner) is dict or type(inner) is list
+    ]
 
 
 def _measure(events: Iterator[yaml.Event]) -> None:

@@ -18,7 +18,8 @@ from gapbench.reports.claims.model import PublishedClaim, Side
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.estimates import Sample
 from gapbench.reports.tables.leaderboard import BOARD, rows
-from gapbench.reports.tables.standing import RANKED, Standing, sampled
+from gapbench.reports.tables.row_status import RANKED
+from gapbench.reports.tables.standing import Standing, sampled
 from gapbench.reports.tables.terminal import place
 
 FIRST, SECOND = "first", "second"
@@ -120,6 +121,11 @@ class _Candidate:
         own: Standing = self.row.standing
         return own
 
+    @property
+    def ended(self) -> Any:
+        """The row with the runs that ended well alone."""
+        return self.standing.rows[self.row.name]
+
 
 def _candidates(
     results: Results, boards: Sequence[Board], claim: PublishedClaim
@@ -200,11 +206,13 @@ def _match(
     if first.row.config_hash == second.row.config_hash:
         return f"{where}: both sides are the same runs"
     floor = first.standing.rows.get(first.standing.floor)
-    own = {FIRST: first.row, SECOND: second.row} | ({_FLOOR: floor} if floor else {})
+    own = {FIRST: first.ended, SECOND: second.ended} | ({_FLOOR: floor} if floor else {})
     samples = sampled(results, own, claim.metric, up=first.standing.upward)
     if not {FIRST, SECOND} <= samples.keys():
         return f"{where}: it has no {claim.metric}"
     pair = {name: samples[name] for name in (FIRST, SECOND)}
+    if any(each.unknown for each in pair.values()):
+        return f"{where}: no values of single items of its {claim.metric} are known"
     if len(pair[FIRST].scores.keys() & pair[SECOND].scores.keys()) < 2:
         return f"{where}: fewer than two common seeds"
     up, metric = first.standing.upward, first.row.metric

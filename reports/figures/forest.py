@@ -11,7 +11,8 @@ from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.board import Board
 from gapbench.reports.figures.layout import MarkerStyle, Named, key, list_on, listed, mark, marking
 from gapbench.reports.figures.theme import INK, style, tip
-from gapbench.reports.tables.standing import RANKED, Outcome
+from gapbench.reports.tables.row_status import RANKED
+from gapbench.reports.tables.standing import Outcome
 from gapbench.reports.tables.words import listed as names_of
 from gapbench.reports.tables.words import signed, times
 from gapbench.reports.verdict.model import Contrast, Entry, Verdict
@@ -133,8 +134,8 @@ def _draw_costs(axis: Axes, entries: Sequence[Entry], named: Sequence[Named]) ->
     axis.axvline(1, color=INK, linewidth=0.8)
     for place, (cost, each) in enumerate(zip(costs, named, strict=True)):
         if cost:
-            axis.plot([1, cost], [place] * 2, color=each.look.colour, linewidth=1)
             said = tip(entries[place].method, f"{each.name}: {times(cost)} the training cost")
+            axis.plot([1, cost], [place] * 2, color=each.look.colour, linewidth=1, gid=said)
             mark(axis, cost, place, each.look, gid=said)
             axis.annotate(
                 times(cost),

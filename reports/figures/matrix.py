@@ -21,6 +21,9 @@ from gapbench.reports.verdict.model import Verdict
 _NUMBERED = 12
 """Up to so many tasks, cells bear their numbers."""
 
+_PALE = 0.25
+"""Share of the depth of colour that a difference has which is not shown."""
+
 _MOST = 45
 _LONGEST = 2.0
 _NAMES: dict[Outcome, str] = {
@@ -53,8 +56,8 @@ def matrix(boards: Sequence[Board], outcome: Outcome) -> FigureArtifact | None:
     title = (
         f"{_NAMES[outcome]} of each method minus that of {reference}, by task, best row first. "
         f"{SIGNS['better']} shown to be better, {SIGNS['worse']} shown to be worse; without a "
-        "sign no difference is shown. Depth of colour is relative to the largest difference of "
-        "the same metric."
+        "sign, and pale, no difference is shown. Depth of colour is relative to the largest "
+        "difference of the same metric."
     )
     with style():
         figure = _draw(depth, texts, reference)
@@ -83,7 +86,8 @@ def _data(boards: Sequence[Board], outcome: Outcome) -> pd.DataFrame:
     if data.empty:
         return data
     largest = data["difference"].abs().groupby(data["metric"]).transform("max")
-    return data.assign(depth=(data.pop("sign") * data["difference"] / largest).fillna(0.0))
+    depth = (data.pop("sign") * data["difference"] / largest).fillna(0.0)
+    return data.assign(depth=depth.where(data["claim"] != "", _PALE * depth))
 
 
 def _finding(data: pd.DataFrame, outcome: Outcome, reference: str) -> str:
@@ -123,7 +127,7 @@ def _draw(depth: pd.DataFrame, texts: pd.DataFrame, reference: str) -> Figure:
     colour = heatmap(axis, depth.set_axis(rows, axis=0), shown, "vlag_r", low=-1.0)
     anchor: dict[str, Any] = {"ha": "right", "rotation_mode": "anchor"} if numbered else {}
     axis.set_xticks(axis.get_xticks(), columns, rotation=turn, fontsize=7, **anchor)
-    meanings = {1.0: "better", 0.0: f"as {reference}", -1.0: "worse"}
+    meanings = {1.0: "shown to be better", 0.0: f"as {reference}", -1.0: "shown to be worse"}
     handles = [
         Patch(facecolor=colour(at), edgecolor=RULE, linewidth=0.5, label=text)
         for at, text in meanings.items()

@@ -56,8 +56,8 @@ def throughput(boards: Sequence[Board], machine: str, number: int) -> FigureArti
             _by_doubling(axis)
     known = speed.dropna()
     finding = (
-        f"Of the methods that train, {known.index[0]} is the fastest ({times(known.iloc[0])} the "
-        f"tokens per second of {reference}), {known.index[-1]} the slowest "
+        f"Of the methods that train, {known.index[0]} trains on the most tokens per second "
+        f"({times(known.iloc[0])} those of {reference}), {known.index[-1]} on the fewest "
         f"({times(known.iloc[-1])})."
         if len(known)
         else ""

@@ -3,6 +3,8 @@
 The page lets a reader choose both axes; what may be chosen travels with the figure's data.
 """
 
+import re
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
@@ -97,7 +99,7 @@ def _draw(axis: Axes, board: Board, column: str) -> None:
         said = board.tip(row, f"{name} {short(x)}, {board.metric} {number(row.score)}")
         if pd.notna(row.score_ci_low):
             ends = (row.score_ci_low, row.score_ci_high)
-            axis.plot([x, x], ends, color=look.colour, linewidth=0.9, alpha=0.6, zorder=1.5)
+            axis.plot([x, x], ends, color=look.colour, lw=0.9, alpha=0.6, zorder=1.5, gid=said)
         mark(axis, x, row.score, look, gid=said)
     values = [float(v) for v in board.table[column].dropna()]
     if min(values) > 0 and max(values) > _SPAN * min(values):
@@ -109,8 +111,13 @@ def _draw(axis: Axes, board: Board, column: str) -> None:
     if column == "generalization_gap":
         axis.axvline(0, color=INK, linewidth=0.8)
     else:
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
+        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _tick(value)))
     axis.margins(0.12)
+
+
+def _tick(value: float) -> str:
+    """Return a number without the zeros that end its decimals."""
+    return re.sub(r"\.0+(?=[A-Z]|$)", "", short(value), flags=re.IGNORECASE)
 
 
 def _points(board: Board, column: str) -> list[Point]:

@@ -26,7 +26,7 @@ _LINES: dict[str, Any] = {"train": "--", "validation": ":", "test": "-"}
 _WIDTHS = {"train": 1.2, "validation": 1.0, "test": 1.6}
 _HEIGHTS = (0.96, 0.85)
 _RISE = 0.01
-"""Least rise of a mean loss that is called clear."""
+"""Least rise of a mean loss that is called clear, if the loss of every seed rises."""
 
 
 def curves(board: Board) -> FigureArtifact | None:
@@ -55,8 +55,9 @@ def curves(board: Board) -> FigureArtifact | None:
     title = (
         f"Along training, {board.place}: {metric} above ({better}), loss below. Lines are "
         "means over seeds, bands reach from the lowest to the highest. Where test turns away from "
-        "train, a method overfits; the gap is measured at the chosen checkpoints."
-        + left_out(len(drawn.rows), len(found), "gap", board.verdict.reference)
+        "train, a method overfits. Train and test are samples of about 128 examples here, so that "
+        "their levels differ from those of all examples; the gap is of all, at the chosen "
+        "checkpoints." + left_out(len(drawn.rows), len(found), "gap", board.verdict.reference)
     )
     with style():
         figure, frames = _draw(drawn, metric)
@@ -69,17 +70,22 @@ def _finding(board: Board) -> str:
     """Say whose test loss ends the furthest above its lowest point, which is overfitting."""
     rises = {}
     for row in board.rows:
-        losses = _curves(board, row)[:, :, CURVE.index("test_loss")].mean(axis=0)
-        losses = losses[np.isfinite(losses)]
-        if len(losses):
-            rises[board.named(row).name] = float(losses[-1] - losses.min())
-    rose = {name: rise for name, rise in rises.items() if rise >= _RISE}
+        losses = _curves(board, row)[:, :, CURVE.index("test_loss")]
+        losses = losses[:, np.isfinite(losses).all(axis=0)]
+        if losses.size:
+            rises[board.named(row).name] = losses[:, -1] - losses[:, losses.mean(axis=0).argmin()]
+    rose = {
+        name: float(rise.mean())
+        for name, rise in rises.items()
+        if rise.mean() >= _RISE and rise.min() > 0
+    }
     if not rose:
         return f"On {board.rows[0].task}, no test loss ends clearly above its lowest point."
     most = max(rose, key=rose.__getitem__)
     return (
         f"On {board.rows[0].task}, the test loss of {len(rose)} of {len(rises)} methods ends above "
-        f"its lowest point, by the most for {most} ({number(rose[most])}): they overfit."
+        f"its lowest point with every seed, by the most for {most} ({number(rose[most])}): they "
+        "overfit."
     )
 
 
@@ -95,7 +101,8 @@ def _draw(board: Board, metric: str) -> tuple[Figure, list[pd.DataFrame]]:
         _draw_checkpoints(loss, row)
         head(score, board.named(row).name, f"gap {number(row.generalization_gap)}")
         score.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-        for axis in (score, loss):
+        for axis, kind in ((score, metric), (loss, "loss")):
+            axis.set_gid(board.tip(row, f"{kind} along training"))
             axis.yaxis.set_major_locator(MaxNLocator(4))
     for place in range(0, len(rows), ACROSS):
         upper[place].set_ylabel(within(metric, 0.9, 8))

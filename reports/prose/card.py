@@ -5,7 +5,8 @@ from dataclasses import replace
 from math import isfinite, isinf, isnan
 
 from gapbench.reports.document.model import Card, Measure
-from gapbench.reports.tables.standing import RANKED, Outcome
+from gapbench.reports.tables.row_status import RANKED
+from gapbench.reports.tables.standing import Outcome
 from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.words import interval, listed, named, signed, times
 from gapbench.reports.verdict.model import Contrast, Design, Entry, Level, Verdict
@@ -28,6 +29,8 @@ _SHOWN: tuple[Outcome, ...] = ("score", "gap", "ece")
 _READINGS = {"better": "better", "worse": "worse", "": "no difference shown"}
 _TOGETHER = "(95 % confidence, all comparisons together)"
 _MOST_SETTINGS, _MOST_COUNTED = 8, 4
+_COUNTED, _MEASURED = 0.05, 0.25
+"""Shares by which operations, and seconds or bytes of one machine, differ to be worth a word."""
 _NONE_YET = "No recommendation yet. "
 _EXPECTED = (*RANKED, "untrained")
 
@@ -155,13 +158,13 @@ def _measures(verdict: Verdict, first: Entry | None, second: Entry | None) -> It
         if own or other:
             reading = _READINGS[found.claim] if found and found.low is not None else ""
             yield Measure(name, own, other, _change(found) if found else "", reading)
-    for name, value in (
-        ("training cost", first.training),
-        ("scoring time", first.scoring),
-        ("peak memory", first.memory),
+    for name, value, alike in (
+        ("training cost", first.training, _COUNTED),
+        ("scoring time", first.scoring, _MEASURED),
+        ("peak memory", first.memory, _MEASURED),
     ):
         if second and value is not None:
-            reading = "" if abs(value - 1) < 0.05 else "cheaper" if value < 1 else "dearer"
+            reading = "" if abs(value - 1) < alike else "cheaper" if value < 1 else "dearer"
             yield Measure(name, times(value), times(1.0), "", reading)
 
 
@@ -218,7 +221,14 @@ def settings(entry: Entry) -> str:
 def _ties(verdict: Verdict) -> str:
     if not verdict.ties:
         return "" if verdict.why == ALONE or not verdict.recommended else "nothing"
-    return f"{named(list(verdict.ties))}. No difference between these is shown."
+    said = named([_with_cost(verdict[name]) for name in verdict.ties])
+    return f"{said}. No difference between these is shown."
+
+
+def _with_cost(entry: Entry) -> str:
+    """Return the name of a row, with its training cost where that is not the reference's."""
+    known = entry.training is not None and abs(entry.training - 1) >= _COUNTED
+    return f"{entry.name} (training {times(entry.training)})" if known else entry.name
 
 
 def _learned(verdict: Verdict) -> str:
@@ -287,8 +297,8 @@ def _cautions(verdict: Verdict) -> Iterator[str]:
         yield "Checkpoints were chosen on the test split, so scores are too good."
     if verdict.optimism and verdict.optimism >= 0.0005:
         yield (
-            f"The best mean is too good by about {number(verdict.optimism)}, as it was chosen for "
-            "being the best."
+            f"Expect the best mean to be about {number(verdict.optimism)} worse in a repeat, since "
+            "it was picked for being the best of several."
         )
     out = [each for each in verdict.entries if each.why and each.status not in _EXPECTED]
     if out:

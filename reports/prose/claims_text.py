@@ -79,8 +79,12 @@ def published(judged: Judged) -> str:
 def summary(judged: Sequence[Judged]) -> str:
     """Return the number of claims with each ruling."""
     counts = Counter(each.ruling for each in judged)
-    told = ", ".join(f"{counts[name]} {name}" for name in RULINGS if counts[name])
-    return f"Of {len(judged)} claims: {told}."
+    tested = sum(counts.values()) - counts["not tested here"]
+    return (
+        f"Of {len(judged)} published claims, these runs can test {tested}: {counts['shown']} are "
+        f"shown, {counts['contradicted']} contradicted, {counts['no difference larger than d']} with no "
+        f"difference larger than stated, {counts['underpowered']} underpowered."
+    )
 
 
 def how(judged: Sequence[Judged]) -> str:

@@ -64,19 +64,23 @@ def content(found: Compared) -> dict[str, Any]:
 
 def conclusion(found: Compared) -> str:
     """Say on how many tasks each of the two is better."""
-    tasks = [each for each in found.differences if each.verdict.task]
-    counts = Counter(each.contrasts["score"].claim for each in tasks)
+    tasks = [each.contrasts["score"] for each in found.differences if each.verdict.task]
+    told = [each for each in tasks if not each.withheld]
+    counts = Counter(each.claim for each in told)
     total = "1 task" if len(tasks) == 1 else f"{len(tasks)} tasks"
     said = (
         f"Of {total}, {found.first} is better on {counts['better']}, {found.second} on "
         f"{counts['worse']}; on {counts['']} the data tell no difference."
     )
+    if len(told) < len(tasks):
+        said += f" On {len(tasks) - len(told)} they cannot be compared."
     for each in found.differences:
-        claim = each.contrasts["score"].claim
+        over = each.contrasts["score"]
         if not each.verdict.task:
-            better = found.first if claim == "better" else found.second
-            over = f"{better} is better" if claim else "the data tell no difference"
-            said = f"Over {each.place}, {over}. {said}"
+            better = found.first if over.claim == "better" else found.second
+            ruling = f"{better} is better" if over.claim else "the data tell no difference"
+            ruling = "they cannot be compared" if over.withheld else ruling
+            said = f"Over {each.place}, {ruling}. {said}"
     return said
 
 

@@ -24,6 +24,12 @@ GLOSSARY: Mapping[str, str] = {
     "order, which is not proof that the methods are equal.",
     "unbeaten": "No other method is shown to be better in score.",
     "ruled out": "A difference this large does not fit the data, with 95 % confidence.",
+    "underpowered": "Too few data to tell: no difference fits them, and so does one that matters.",
+    "untuned": "The model as it is before any training, with a new head.",
+    "majority": "Answers the most frequent class of the training set, or the mean, whatever it is "
+    "asked.",
+    "backbone": "The pretrained model, whose own weights stay frozen in all methods but `full`.",
+    "passes": "Times that the model is run on each test item; ensembles take several.",
     "training cost": "Floating-point operations of training, which do not depend on the machine.",
     "peak memory": "The most memory in use at once; runs that train together share it.",
 }
@@ -41,6 +47,11 @@ _FORMS: Mapping[str, str] = {
     "no difference shown": "no difference (?:is )?shown",
     "unbeaten": "unbeaten",
     "ruled out": "rules? out|ruled out",
+    "underpowered": "underpowered",
+    "untuned": "untuned",
+    "majority": "majority",
+    "backbone": "backbones?",
+    "passes": "(?:inference |forward )?passes",
     "training cost": "training cost|FLOPs",
     "peak memory": "peak memory",
 }

@@ -6,7 +6,7 @@ item is kept. Every metric says itself what an item adds to its score (`bench.me
 
 import math
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 import pandas as pd
@@ -115,7 +115,7 @@ class _Reader:
         for seed, each in terms.items():
             found = self._items(cell.config_hash, seed, each)
             if found is None:
-                return self._sample(cell, outcome, scores, ())
+                return replace(self._sample(cell, outcome, scores, ()), unknown=True)
             for split, values in found.items():
                 strata.setdefault(split, {})[seed] = values
         return self._sample(cell, outcome, scores, tuple(strata.values()))
@@ -165,7 +165,7 @@ class _Reader:
     ) -> dict[str, Floats] | None:
         """Return the values of the items of each split, whose means add up to the outcome.
 
-        None if unknown.
+        Splits that every seed draws anew are left out. None if values are unknown.
         """
         parts: dict[str, Floats] = {}
         for term in terms:
@@ -177,7 +177,7 @@ class _Reader:
             moves = term.weight * (items - items.mean())
             parts[term.split] = parts.get(term.split, 0.0) + moves
         if not parts:
-            return None
+            return {}
         score = math.fsum(term.weight * term.recorded for term in terms)
         first = next(iter(parts))
         return parts | {first: parts[first] + score}

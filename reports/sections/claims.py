@@ -8,15 +8,17 @@ from gapbench.reports.document.model import Bullets, Column, Folded, Part, Row, 
 from gapbench.reports.prose.claims_text import METRICS, how, ruling, summary
 from gapbench.reports.tables.published import DIGITS
 from gapbench.reports.tables.terminal import number
+from gapbench.reports.tables.words import listed
 
 ORDER = 55
+
+_TASKS = worded("tasks", "", lambda each: ", ".join(each.tasks))
 
 _FIELDS = (
     worded("ruling", "what the data say of the claim", ruling),
     plain("difference", "first minus second, mean over tasks", "pair.difference"),
     ends("95 %", "all intervals of the table hold together", "pair.low", "pair.high"),
     plain("seeds", "common seeds", "pair.n_seeds", 0),
-    worded("tasks", "", lambda each: ", ".join(each.tasks)),
     Field(
         Column("published", "first minus second, as the paper gives it"),
         lambda each: value(each.claim.published, number(each.claim.published, DIGITS)),
@@ -38,10 +40,12 @@ def section(evidence: Evidence) -> Section | None:
     tested = [each for each in judged if each.tested]
     if not tested:
         return None
+    same = len({each.tasks for each in tested}) == 1
+    fields = _FIELDS if same else (*_FIELDS[:-1], _TASKS, _FIELDS[-1])
     lines = [
         Row(
             each.claim.id,
-            read(each, _FIELDS),
+            read(each, fields),
             evidence.colours[each.claim.first.method],
             {"method": each.claim.first.method},
         )
@@ -51,8 +55,8 @@ def section(evidence: Evidence) -> Section | None:
         f"{each.claim.id}: {'; '.join(each.missing)}" for each in judged if not each.tested
     )
     parts: list[Part] = [
-        Text(summary(judged)),
-        table("Published claims and what these runs say", "claim", _FIELDS, lines),
+        Text(summary(judged) + (f" On {listed(list(tested[0].tasks))}." if same else "")),
+        table("Published claims and what these runs say", "claim", fields, lines),
         Text(how(judged), quiet=True),
     ]
     if rest:

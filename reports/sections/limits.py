@@ -69,8 +69,8 @@ def _tests(evidence: Evidence) -> str:
     n = int(small.iloc[0])
     margin = 1.96 * np.sqrt(0.25 / n)
     return (
-        f"Some test sets are small: {each}. With {n} examples, chance in drawing them moves a "
-        f"share near one half by {number(margin, 2)} either way (binomial, 95 %)."
+        f"Some test sets are small: {each}. Which {n} examples were drawn moves an accuracy near "
+        f"0.5 by up to {number(margin, 2)} either way (95 %), and one near 0 or 1 by less."
     )
 
 
@@ -81,7 +81,8 @@ def _items(evidence: Evidence) -> str:
         return ""
     return (
         f"Intervals of {listed(list(dict.fromkeys(fixed)))} are over seeds alone, as no values of "
-        "single items are known: they hold for these very test sets and not for others."
+        "single items are known: they hold for these very test sets and not for others, so that "
+        "these rows are not compared."
     )
 
 
@@ -134,7 +135,7 @@ def _scope(evidence: Evidence) -> str:
     ]
     if not only:
         return ""
-    return f"All scores are of {listed(only)}: how methods order elsewhere is not known."
+    return f"All scores are of {listed(only)}: elsewhere, other methods may be best."
 
 
 def _generated(evidence: Evidence) -> str:
@@ -253,7 +254,7 @@ def _machines(evidence: Evidence) -> str:
             "throughput and memory compare within one alone."
         )
     if set(ok["device_type"]) == {"cpu"}:
-        return "All runs took place on a CPU: what methods cost on a GPU may order otherwise."
+        return "All runs took place on a CPU: on a GPU, another method may be the cheapest."
     return ""
 
 

@@ -80,7 +80,8 @@ def _selection(name: str, noun: str, data: pd.DataFrame) -> str:
     mean = number(float(data["selected"].sum()) / seeds, 1)
     text = f"{name} trains {mean} of {len(counts)} {noun}s, mean over {_seeds(seeds)}"
     if seeds > 1:
-        text += f"; all seeds train {listed(always)}" if always else "; none in all seeds"
+        same = f"{noun}{'' if len(always) == 1 else 's'} {listed(always)}"
+        text += f"; {same} in all seeds" if always else "; none in all seeds"
     return f"{text}."
 
 

@@ -11,7 +11,7 @@ from gapbench.reports.results.items import resampling_of
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.worth import Worth, worth
 from gapbench.reports.tables.leaderboard import rows
-from gapbench.reports.tables.standing import RANKED
+from gapbench.reports.tables.row_status import RANKED
 from gapbench.reports.tables.words import listed
 
 ORDER = 35

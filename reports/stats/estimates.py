@@ -47,12 +47,15 @@ class Sample:
             items in the same order. Empty where the values of items are unknown.
         possible: lowest and highest possible score.
         resampling: how seeds share training rows; None where all train on the same rows.
+        unknown: whether its items vary apart from the seeds and their values are unknown, so that
+            nothing tells what other items would change.
     """
 
     scores: Mapping[int, float]
     strata: tuple[Mapping[int, Floats], ...] = ()
     possible: tuple[float, float] = (-np.inf, np.inf)
     resampling: Resampling | None = None
+    unknown: bool = False
 
     @property
     def sizes(self) -> tuple[int, ...]:

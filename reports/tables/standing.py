@@ -1,15 +1,4 @@
-"""The rows of one board beside each other: what each is, how sure its means are, what beats it.
-
-Rules that keep what is lost or lacking from counting for a row:
-
-- A run that failed, diverged or has no score counts as the untrained row of its task on that seed:
-  `majority`, or where it is absent `untuned`. Without such a row, the row that lost it is not
-  ranked. In other outcomes than the score, which training nothing does well in, a row that lost
-  a run is not compared.
-- A row that has fewer seeds than the fullest trained row is not ranked before they are run.
-- A row some of whose seeds collapsed, so that they lie far below the others, is not ranked: the
-  mean of two kinds of runs describes neither, and few seeds do not show how frequent each is.
-"""
+"""The rows of one board beside each other: how sure their means are, and what beats what."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -25,6 +14,7 @@ from gapbench.reports.results.load import Results
 from gapbench.reports.stats.estimates import Estimate, Sample, estimate
 from gapbench.reports.stats.intervals import Interval
 from gapbench.reports.stats.pairwise import Family, Pair, family
+from gapbench.reports.tables.row_status import RANKED, Status, floor_of, statuses_of
 from gapbench.reports.tables.terminal import label
 
 Outcome = Literal["score", "gap", "ece", "nll"]
@@ -34,22 +24,7 @@ OUTCOMES: tuple[Outcome, ...] = ("score", "gap", "ece", "nll")
 The direction of the score is that of its metric; of the others less is better.
 """
 
-Status = Literal[
-    "ranked", "reference", "untrained", "incomplete", "failed", "collapsed", "single", "skipped"
-]
-"""What a row is in its comparison.
-
-- ranked: compared with all others.
-- reference: likewise, and the one that others are compared with first.
-- untrained: trains nothing, and shows what training gains; it is not ranked.
-- incomplete: has fewer seeds than the fullest row, since some were not run yet.
-- failed: some of its runs have no score, and there is no untrained row to count them as.
-- collapsed: some of its seeds lie far below the others.
-- single: has one seed, whose variation cannot be seen.
-- skipped: none of its runs can be had here.
-"""
 Claim = Literal["better", "worse", ""]
-RANKED = ("ranked", "reference")
 
 REFERENCE = ""
 """What methods are compared with first if nothing else is asked for: what their suite names."""
@@ -62,15 +37,14 @@ MEAN: Mapping[Outcome, str] = {
 }
 """Where its mean is in the leaderboard."""
 
-FLOORS = ("majority", "untuned")
-"""Methods that lost runs count as, the first that is there."""
+LEVEL: Mapping[Outcome, float] = {"score": 1.0, "gap": 1.0, "ece": 1.0, "nll": 0.6}
+"""Share of the level of comparisons that an outcome uses.
+
+NLL is skewed over seeds of a method whose confidence is unsteady, so that its claims are wrong more
+often than intervals of normal values say; `docs/statistics.md` has the simulation.
+"""
 
 _ANY = (-np.inf, np.inf)
-_FAR = 6.0
-_FARTHER = 8.0
-_LOSS = 0.2
-"""Usual standard deviations that a collapsed seed lies below the best of its row, with an untrained
-row and without one; and the share of that best that it has lost in the second case."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +82,7 @@ class Standing:
     @property
     def floor(self) -> str:
         """Name of the untrained row that lost runs count as; "" if there is none."""
-        return _floor(self.rows)
+        return floor_of(self.rows)
 
     @property
     def ranked(self) -> list[str]:
@@ -163,11 +137,6 @@ def depths(beaten_by: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
     return found
 
 
-def trains(row: Any) -> bool:
-    """Return whether the runs of a row train anything; where that is unknown, they may."""
-    return bool(pd.isna(row.trainable_params) or row.trainable_params)
-
-
 def scored(row: Any) -> Scored:
     """Return the runs of a row that have a main score."""
     return Scored(row.config_hash, {seed: {row.metric: one} for seed, one in row.by_seed.items()})
@@ -204,7 +173,7 @@ def standing(results: Results, board: pd.DataFrame, wanted: str, alpha: float) -
     rows = named([SimpleNamespace(**row) for row in records])
     up = bool(board["higher_is_better"].fillna(value=True).all())
     known = sampled(results, rows, "score", up=up)
-    status, why = _statuses(rows, known, _floor(rows), up=up)
+    status, why = statuses_of(rows, known, floor_of(rows), up=up)
     named_by_suite = results.references.get(records[0]["suite"], SUITE_REFERENCE)
     reference = reference_of(rows, wanted or named_by_suite)
     if status.get(reference) == "ranked":
@@ -222,9 +191,11 @@ def standing(results: Results, board: pd.DataFrame, wanted: str, alpha: float) -
         whole = {
             n: found[n]
             for n in ranked
-            if n in found and found[n].scores.keys() == known[n].scores.keys()
+            if n in found
+            and not found[n].unknown
+            and found[n].scores.keys() == known[n].scores.keys()
         }
-        families[outcome] = _family(rows, whole, alpha, reference)
+        families[outcome] = _family(rows, whole, alpha * LEVEL[outcome], reference)
     bare = [name for name in rows if status[name] == "untrained" and known[name].scores]
     untrained = {
         name: family({**ranked, name: known[name]}, alpha / len(bare), name, share=1.0)
@@ -253,15 +224,6 @@ def _counts(found: Mapping[str, Sample]) -> dict[str, tuple[int, int]]:
     return {name: (len(each.scores), each.n_items) for name, each in found.items()}
 
 
-def _floor(rows: Mapping[str, Any]) -> str:
-    """Return the name of the row that lost runs count as; "" if there is none."""
-    for method in FLOORS:
-        for name, row in rows.items():
-            if row.method == method and row.by_seed:
-                return name
-    return ""
-
-
 def _filled(own: Sample, row: Any, floor: Sample | None, *, up: bool) -> Sample:
     """Return the runs of a row with those that it lost counted as the untrained row.
 
@@ -285,79 +247,6 @@ def _filled(own: Sample, row: Any, floor: Sample | None, *, up: bool) -> Sample:
     return replace(own, scores=scores, strata=tuple(strata))
 
 
-def _statuses(
-    rows: Mapping[str, Any], known: Mapping[str, Sample], floor: str, *, up: bool
-) -> tuple[dict[str, Status], dict[str, str]]:
-    """Return what each row is, and why."""
-    trained = {name: len(known[name].scores) for name in rows if trains(rows[name])}
-    fullest = max(trained.values(), default=0)
-    collapsed = _collapsed({name: known[name].scores for name in trained}, known.get(floor), up=up)
-    status: dict[str, Status] = {}
-    why: dict[str, str] = {}
-    for name, row in rows.items():
-        n, lost = len(known[name].scores), len(row.lost)
-        runs = f"{lost} run{'' if lost == 1 else 's'}"
-        if not trains(row):
-            status[name], why[name] = "untrained", ""
-        elif not n and not row.pending:
-            status[name] = "failed" if lost else "skipped"
-            why[name] = f"all {runs} failed" if lost else "none of its runs can be had here"
-        elif lost and not floor:
-            status[name], why[name] = (
-                "failed",
-                f"{runs} have no score" if lost > 1 else f"{runs} has no score",
-            )
-        elif n < fullest or not n:
-            status[name], why[name] = "incomplete", f"{n} of {max(fullest, 1)} seeds"
-        elif n < 2:
-            status[name], why[name] = "single", "one seed has no interval"
-        elif name in collapsed:
-            status[name], why[name] = (
-                "collapsed",
-                f"{collapsed[name]} of {n} seeds lie far below the others",
-            )
-        else:
-            status[name], why[name] = "ranked", ""
-        if lost and floor and n:
-            said = f"{runs} without a score counted as {floor}"
-            why[name] = f"{why[name]}; {said}" if why[name] else said
-    return status, why
-
-
-def _collapsed(
-    scores: Mapping[str, Mapping[int, float]], floor: Sample | None, *, up: bool
-) -> dict[str, int]:
-    """Return how many seeds of a row collapsed, of rows where some did and others did not.
-
-    With an untrained row, a collapsed seed has lost half of what the best of its row gains over it,
-    and lies `_FAR` usual standard deviations below that best; without one, it has lost a fifth of
-    the best and lies `_FARTHER` below.
-    """
-    sign = 1.0 if up else -1.0
-    every = {name: sign * np.array(list(each.values())) for name, each in scores.items()}
-    every = {name: each for name, each in every.items() if len(each) > 2}
-    if not every:
-        return {}
-    usual = float(np.median([_spread(each) for each in every.values()]))
-    found = {}
-    for name, each in every.items():
-        below = each.max() - each
-        if floor is None:
-            gone = (below > _FARTHER * usual) & (below > _LOSS * np.abs(each.max()))
-        else:
-            gained = each.max() - sign * float(np.mean(list(floor.scores.values())))
-            gone = (below > _FAR * usual) & (below > gained / 2) & (gained > 0)
-        if usual > 0 and 0 < gone.sum() < len(each):
-            found[name] = int(gone.sum())
-    return found
-
-
-def _spread(values: Any) -> float:
-    """Return a standard deviation that a few far values do not move: that of the upper half."""
-    upper = np.sort(values)[len(values) // 2 :]
-    return float(np.sqrt(np.mean((upper - np.median(values)) ** 2)))
-
-
 def sampled(
     results: Results, rows: Mapping[str, Any], outcome: Quantity, *, up: bool
 ) -> dict[str, Sample]:
@@ -372,9 +261,17 @@ def sampled(
     if outcome != "score":
         found = samples(results, {name: _ended(row) for name, row in rows.items()}, outcome)
         return {name: each for name, each in found.items() if each.scores}
-    found = samples(results, {name: scored(row) for name, row in rows.items()})
-    floor = _floor(rows)
-    return {name: _filled(found[name], rows[name], found.get(floor), up=up) for name in rows}
+    return with_lost(
+        samples(results, {name: scored(row) for name, row in rows.items()}), rows, up=up
+    )
+
+
+def with_lost(
+    found: Mapping[str, Sample], rows: Mapping[str, Any], *, up: bool
+) -> dict[str, Sample]:
+    """Return the samples of rows by score, lost runs counted as the untrained row among them."""
+    floor = found.get(floor_of(rows))
+    return {name: _filled(each, rows[name], floor, up=up) for name, each in found.items()}
 
 
 def _ended(row: Any) -> Scored:

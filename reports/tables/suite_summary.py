@@ -20,7 +20,7 @@ from gapbench.reports.stats.pairwise import Family, averaged_family
 from gapbench.reports.stats.simultaneous import ALPHA, TOGETHER
 from gapbench.reports.tables.glue import GLUE
 from gapbench.reports.tables.leaderboard import BOARD
-from gapbench.reports.tables.standing import OUTCOMES, Outcome, depths
+from gapbench.reports.tables.standing import LEVEL, OUTCOMES, Outcome, depths
 from gapbench.reports.tables.task_summary import TaskSummary, task_of
 
 Scale = Literal["score", "share", ""]
@@ -95,7 +95,8 @@ class SuiteSummary:
             parts = [task.families[outcome] for task in self.tasks]
             factors = [abs(one) if outcome == "gap" else one for one in self.factors]
             factors = factors if outcome in ("score", "gap") else [1.0] * len(parts)
-            found[outcome] = averaged_family(parts, factors, self.alpha, self.reference)
+            alpha = self.alpha * LEVEL[outcome]
+            found[outcome] = averaged_family(parts, factors, alpha, self.reference)
         return found
 
     @property
@@ -106,7 +107,8 @@ class SuiteSummary:
     @cached_property
     def ranked(self) -> tuple[str, ...]:
         """Rows that are ranked on every task, best mean first."""
-        names = [name for name in self.names if all(name in t.standing.ranked for t in self.tasks)]
+        compared = [task.families["score"].places for task in self.tasks]
+        names = [name for name in self.names if all(name in each for each in compared)]
         return tuple(name for name in self.means if name in names) or tuple(names)
 
     @cached_property
@@ -175,14 +177,14 @@ def _suite_summary(results: Results, boards: list[pd.DataFrame]) -> SuiteSummary
         for name, board in zip(names, boards, strict=True)
         if name not in left_out and (name in GLUE or not glue)
     ]
-    tasks = [task for task in (task_of(results, board, glue=glue) for board in kept) if task.scores]
+    tasks = [task for task in (task_of(results, board, glue=glue) for board in kept) if task.rows]
     empty = {str(board["task"].iloc[0]) for board in kept} - {task.name for task in tasks}
     left_out |= dict.fromkeys(sorted(empty), "no row has a score")
     if len(tasks) < 2:
         return None
-    every = dict.fromkeys(name for task in tasks for name in task.scores)
+    every = dict.fromkeys(name for task in tasks for name in task.rows)
     for name in every:
-        if lacking := [task.name for task in tasks if name not in task.scores]:
+        if lacking := [task.name for task in tasks if name not in task.rows]:
             left_out[name] = f"no score on {', '.join(lacking)}"
     whole = tuple(name for name in every if name not in left_out)
     if not whole:

@@ -255,8 +255,9 @@ def _present(runs: list[dict[str, Any]], name: str) -> list[float]:
 
 def _machine(run: dict[str, Any]) -> str:
     """Return where a run took place; on a CPU the number of threads makes another machine."""
-    threads = f" ({run['threads']} threads)" if run["device_type"] == "cpu" else ""
-    return f"{run['device']}{threads}"
+    count = run["threads"]
+    threads = f" ({count} thread{'' if count == 1 else 's'})"
+    return f"{run['device']}{threads if run['device_type'] == 'cpu' else ''}"
 
 
 def _with_known_setting(table: pd.DataFrame) -> pd.DataFrame:

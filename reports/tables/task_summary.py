@@ -12,12 +12,14 @@ from gapbench.reports.stats.estimates import Estimate, estimate
 from gapbench.reports.stats.pairwise import Family, family
 from gapbench.reports.tables.glue import GLUE, recorded, scored
 from gapbench.reports.tables.leaderboard import rows
-from gapbench.reports.tables.standing import Outcome, Standing
+from gapbench.reports.tables.standing import Outcome, Standing, with_lost
 
 
 @dataclass(frozen=True)
 class TaskSummary:
     """One task of a suite, and the rows of its leaderboard that have a score, by name.
+
+    Of a part of a results folder, `rows` are those of the part, all else is of the whole.
 
     Attributes:
         name: of the task.
@@ -72,26 +74,28 @@ def task_of(results: Results, board: pd.DataFrame, *, glue: bool) -> TaskSummary
         board: rows of `summarise` that share task and setting.
         glue: whether several metrics or test sets count as in the GLUE average.
     """
-    every = list(rows(board))
-    first, found = every[0], cast("Standing", every[0].standing)
-    known = {row.name: row for row in every if found.scores[row.name]}
+    shown = {row.name: row for row in rows(board)}
+    first = next(iter(shown.values()))
+    found = cast("Standing", first.standing)
+    known = {name: row for name, row in found.rows.items() if found.scores[name]}
     scores = {name: found.scores[name] for name in known}
     estimates = {name: found.estimates["score"][name] for name in known}
     families = dict(found.families)
     if glue and len(GLUE[first.task]) > 1:
-        parts = recorded(results.runs, first.task, first.metric)
+        parts = recorded((results.whole or results).runs, first.task, first.metric)
         several = samples(results, {name: scored(row, parts) for name, row in known.items()})
         several = {name: sample for name, sample in several.items() if sample.scores}
-        known = {name: known[name] for name in several}
+        several = with_lost(several, {name: known[name] for name in several}, up=found.upward)
         scores = {name: sample.scores for name, sample in several.items()}
         estimates = {name: estimate(sample) for name, sample in several.items()}
-        families["score"] = family({n: each for n, each in several.items() if n in found.ranked})
+        ranked = {n: each for n, each in several.items() if n in found.ranked}
+        families["score"] = family({n: each for n, each in ranked.items() if not each.unknown})
     return TaskSummary(
         name=first.task,
         backbone=first.backbone,
         metric=first.metric,
         standing=found,
-        rows=known,
+        rows={name: row for name, row in shown.items() if name in scores},
         scores=scores,
         estimates=estimates,
         families=families,

@@ -74,6 +74,7 @@ function apply() {
     details.querySelector("summary span").textContent = n ? `${n} chosen` : "all";
   }
   clear.hidden = !chosen;
+  for (const note of document.querySelectorAll(".card .whole")) note.hidden = !chosen;
 }
 
 // The address holds section and filters, as in #leaderboard&task=rte&method=lora&method=dora.
@@ -250,6 +251,7 @@ for (const figure of document.querySelectorAll("figure[data-points]")) {
     const both = [across, up].map(({ select }) => select.value);
     if (both.every((value) => !value)) frame.replaceChildren(printed);
     else frame.replaceChildren(chart(data, both[0] || "generalization_gap", both[1] || "score"));
+    figure.querySelector(".printed").hidden = frame.firstElementChild !== printed;
     apply();
   });
 }

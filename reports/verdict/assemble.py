@@ -82,11 +82,11 @@ def assemble(
         to_reference[e.name] for e in done if e.name in to_reference and e.status == "ranked"
     ]
     beats = [name for name, found in to_reference.items() if found.claim == "better"]
-    bare = tuple(
-        contrast(family, (ranked[0], name), "score", upward=upward, items=items("score"))
+    gains = {
+        (row, name): contrast(family, (row, name), "score", upward=upward, items=items("score"))
+        for row in ranked
         for name, family in untrained.items()
-        if ranked
-    )
+    }
     learned = _learned(untrained, ranked, upward=upward)
     recommended, why = recommend(done, beats, reference, learned=learned, costs=costs)
     unbeaten = [name for name in ranked if not beaten_by.get(name)]
@@ -99,7 +99,8 @@ def assemble(
         recommended=recommended,
         why=why,
         ties=tuple(name for name in unbeaten if name != recommended),
-        untrained=bare,
+        untrained=tuple(gains[row, name] for row in ranked[:1] for name in untrained),
+        gains=gains,
         learned=learned,
         ruled_out=ruled_out(compared, upward=upward)
         if reference in ranked and len(compared) == sum(e.status == "ranked" for e in done)

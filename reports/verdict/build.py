@@ -10,7 +10,8 @@ from gapbench.reports.results.load import Results
 from gapbench.reports.stats.estimates import averaged
 from gapbench.reports.stats.pairwise import averaged_family
 from gapbench.reports.tables.leaderboard import BOARD, rows
-from gapbench.reports.tables.standing import OUTCOMES, RANKED, Outcome, Standing
+from gapbench.reports.tables.row_status import RANKED
+from gapbench.reports.tables.standing import OUTCOMES, Outcome, Standing
 from gapbench.reports.tables.suite_summary import SuiteSummary, suite_summaries
 from gapbench.reports.verdict.assemble import assemble
 from gapbench.reports.verdict.costs import COSTS, costs_of

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from gapbench.reports.tables.standing import RANKED, Claim, Outcome, Status
+from gapbench.reports.tables.row_status import RANKED, Status
+from gapbench.reports.tables.standing import Claim, Outcome
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,7 @@ class Verdict:
         why: the rule that chose it, one of the constants of `reports.verdict.recommend`.
         ties: the other rows that nothing beats.
         untrained: best trained row minus each untrained one, in score.
+        gains: each ranked row minus each untrained one, likewise, by both names.
         learned: whether some trained row is better than every untrained one; None if untold.
         ruled_out: advantage over the reference that no ranked row has, by the simultaneous
             intervals; None without such intervals.
@@ -197,6 +199,7 @@ class Verdict:
     why: str
     ties: tuple[str, ...]
     untrained: tuple[Contrast, ...]
+    gains: Mapping[tuple[str, str], Contrast]
     learned: bool | None
     ruled_out: float | None
     optimism: float | None
@@ -222,6 +225,8 @@ class Verdict:
             KeyError: if one of them is no row of this verdict.
         """
         known = self.pairs.get(outcome, {})
+        if outcome == "score":
+            known = {**known, **self.gains}
         if (first, second) in known:
             return known[first, second]
         if (second, first) in known:
@@ -249,6 +254,8 @@ def uncompared(first: Entry, second: Entry, outcome: Outcome) -> Contrast:
     levels = [row.levels.get(outcome) for row in (first, second)]
     means = [level.mean for level in levels if level is not None and level.mean is not None]
     reasons = [_reason(row) for row in (first, second) if not row.compared]
+    if any(level is not None and level.mean is not None and not level.n_items for level in levels):
+        reasons.append("no values of single items are known")
     return Contrast(
         first=first.name,
         second=second.name,

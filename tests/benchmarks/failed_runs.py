@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gapbench.reports.stats.pairwise import family
-from gapbench.reports.tables.standing import _collapsed
+from gapbench.reports.tables.row_status import collapsed_seeds
 from tests.benchmarks.drawing import SEEDS, Case, Floats, claimed, rates, sample, samples
 from tests.benchmarks.normal_studies import METHODS
 
@@ -36,7 +36,7 @@ def null(rng: np.random.Generator, shape: tuple[int, int], untrained: float, fai
     for method in some:
         _fill(values[method], gone[method], floor)
     known = {name: each for name, each in samples(values, CASE).items() if name in some}
-    collapsed = _collapsed({name: each.scores for name, each in known.items()}, bare, up=True)
+    collapsed = collapsed_seeds({name: each.scores for name, each in known.items()}, bare, up=True)
     kept = {name: known[name] for name in known if name not in collapsed}
     return claimed(family(kept, reference=0 if 0 in kept else None))
 

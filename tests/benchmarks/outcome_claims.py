@@ -14,11 +14,13 @@ import numpy as np
 from gapbench.reports.stats.estimates import Sample
 from gapbench.reports.stats.pairwise import Family, averaged_family, family
 from gapbench.reports.stats.simultaneous import ALPHA, TOGETHER, bounds
+from gapbench.reports.tables.standing import LEVEL
 from tests.benchmarks.drawing import SEEDS, Floats, rates
 from tests.benchmarks.normal_studies import METHODS, patterns
 from tests.benchmarks.other_outcomes import WORLDS, Classifiers, measured, runs_of
 
-OUTCOMES = ("gap", "ECE", "NLL")
+OUTCOMES = {"gap": LEVEL["gap"], "ECE": LEVEL["ece"], "NLL": LEVEL["nll"]}
+"""Shares of the level that they use."""
 PATTERNS = ("equal", "from 1 to 5", "one noisy", "noisy reference")
 LOST = "equal, 5 % of runs lost"
 ITEMS = 300
@@ -57,13 +59,14 @@ def study(
     drawn = [_task(rng, world, shape, factors) for _ in range(tasks)]
     kept = rng.random((tasks, *shape[:2])).min(axis=-1) >= lost
     found = np.empty((len(OUTCOMES), 2))
-    for place, outcome in enumerate(OUTCOMES):
+    for place, (outcome, share) in enumerate(OUTCOMES.items()):
+        level = ALPHA * share
         families = [
-            _family({name: each for name, each in known[outcome].items() if own[name]})
+            _family({name: each for name, each in known[outcome].items() if own[name]}, level)
             for known, own in zip(drawn, kept, strict=True)
         ]
         alone = np.mean([_misses(each, truth[:, place]) for each in families])
-        found[place] = alone, _together(families, truth[:, place])
+        found[place] = alone, _together(families, truth[:, place], level)
     return found
 
 
@@ -89,18 +92,18 @@ def _truth(world: Classifiers, items: int, factor: float) -> tuple[float, ...]:
     )
 
 
-def _family(known: dict[int, Sample]) -> Family[int]:
-    return family(known, reference=0 if 0 in known else None)
+def _family(known: dict[int, Sample], level: float) -> Family[int]:
+    return family(known, level, reference=0 if 0 in known else None)
 
 
-def _together(families: Sequence[Family[int]], truth: Floats) -> bool:
+def _together(families: Sequence[Family[int]], truth: Floats, level: float) -> bool:
     """Return whether any interval of a task or of the mean over tasks is wrong."""
-    level = ALPHA * (1 - TOGETHER) / len(families)
+    own_level = level * (1 - TOGETHER) / len(families)
     own = [
-        replace(each, bounds=bounds(each.estimate, each.n_seeds, level, each.places.get(0)))
+        replace(each, bounds=bounds(each.estimate, each.n_seeds, own_level, each.places.get(0)))
         for each in families
     ]
-    mean = averaged_family(families, alpha=ALPHA * TOGETHER, reference=0)
+    mean = averaged_family(families, alpha=level * TOGETHER, reference=0)
     return any(_misses(each, truth) for each in (*own, mean))
 
 

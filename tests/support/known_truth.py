@@ -9,12 +9,13 @@ import pyarrow as pa
 from gapbench.bench.config.run import Fingerprint, Run
 from gapbench.bench.config.task import Task
 from gapbench.bench.store.record import SplitScores, Status
+from gapbench.bench.store.record_io import ITEM
 from gapbench.bench.store.store import Store
 from gapbench.reports.results.load import load
 from gapbench.reports.tables.summary import summarise
 from gapbench.reports.verdict.build import verdicts
 from gapbench.reports.verdict.model import Verdict
-from tests.support.results_folder import make_cell, make_record, make_task
+from tests.support.results_folder import items_of, make_cell, make_record, make_task
 from tests.support.simulated_runs import correct
 
 MISSING = "missing"
@@ -96,7 +97,10 @@ def _put(store: Store, run: Run, answers: np.ndarray, *, flops: float) -> None:
     splits = record.splits | {"test": test}
     gap = (record.score("train") or 0.0) - score
     record = record.model_copy(update={"splits": splits, "cost": cost, "generalization_gap": gap})
-    store.write(record, {"test": table})
+    items = items_of(record, len(answers))
+    for name in ("ece", "nll"):
+        table = table.append_column(f"{ITEM}{name}", items["test"][f"{ITEM}{name}"])
+    store.write(record, {**items, "test": table})
 
 
 def verdicts_of(

@@ -24,6 +24,7 @@ from gapbench.bench.store.record import (
     Status,
     Truth,
 )
+from gapbench.bench.store.record_io import ITEM
 from gapbench.bench.store.store import Store
 
 SKILL = {
@@ -153,10 +154,25 @@ def fill(
     return store
 
 
-def put(store: Store, record: Record) -> None:
-    """Store a record, with predictions where it is a classifier that ended well."""
-    scored = record.status is Status.OK and record.cell.task.kind == "classification"
-    store.write(record, {"test": make_predictions(record)} if scored else {})
+def put(store: Store, record: Record, items: int = 400) -> None:
+    """Store a record and, where it ended well, predictions that give its scores."""
+    store.write(record, items_of(record, items) if record.status is Status.OK else {})
+
+
+def items_of(record: Record, n: int = 400) -> dict[str, pa.Table]:
+    """Return items of each scored split that add equally to each recorded value."""
+    recorded = {split: dict(scores.metrics) for split, scores in record.splits.items()}
+    if record.calibration is not None and "test" in recorded:
+        recorded["test"] |= {name: getattr(record.calibration, name) for name in ("ece", "nll")}
+    tables = {split: pa.table({"example_id": np.arange(n)}) for split in recorded}
+    if "test" in tables and record.cell.task.kind == "classification":
+        tables["test"] = make_predictions(record, n)
+    for split, values in recorded.items():
+        for name, value in values.items():
+            if value is not None:
+                items = pa.array(np.full(n, value))
+                tables[split] = tables[split].append_column(f"{ITEM}{name}", items)
+    return tables
 
 
 def make_predictions(record: Record, n: int = 400) -> pa.Table:

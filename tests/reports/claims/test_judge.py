@@ -19,7 +19,7 @@ from gapbench.reports.tables.summary import summarise
 from gapbench.reports.verdict.build import verdicts
 from tests.benchmarks import null_claims
 from tests.support.known_truth import write
-from tests.support.results_folder import make_cell, make_record, make_task
+from tests.support.results_folder import make_cell, make_record, make_task, put
 
 BARE = {"majority": 0.0}
 TASKS = ("syn_sentiment", "syn_acceptability", "syn_entailment")
@@ -192,7 +192,7 @@ def test_every_metric_has_its_direction(tmp_path: Path, metric: str) -> None:
                 "splits": record.splits | {"train": train.model_copy(update={"metrics": higher})},
             }
             store.record_path(run).unlink()
-            store.write(record.model_copy(update=update))
+            put(store, record.model_copy(update=update), 800)
     expected = "worse" if metric == "gap" else "better"  # the train score rose
     (found,) = judged(tmp_path, claim(metric=metric, expected=expected))
     assert found.ruling == "shown"
@@ -210,7 +210,7 @@ def test_budgets_of_their_own_are_compared_across_settings(tmp_path: Path) -> No
         worse = {"accuracy": (like.score("test") or 0) - 0.1 - 0.01 * seed, "f1": 0.5}
         test = like.splits["test"].model_copy(update={"metrics": worse})
         record = make_record(long, seed)
-        store.write(record.model_copy(update={"splits": record.splits | {"test": test}}))
+        put(store, record.model_copy(update={"splits": record.splits | {"test": test}}), 800)
     short = {"method": "lora", "budget": {"steps": 200}}
     other = {"method": "lora", "budget": {"steps": 400}}
     (found,) = judged(tmp_path, claim(first=short, second=other))

@@ -16,7 +16,7 @@ from gapbench.reports.tables.summary import summarise
 from gapbench.reports.verdict.build import verdicts
 from gapbench.reports.verdict.model import Verdict
 from gapbench.reports.verdict.plain import plain
-from tests.support.results_folder import make_cell, make_record
+from tests.support.results_folder import make_cell, make_record, put
 
 SEEDS = 6
 
@@ -36,7 +36,7 @@ def found(root: Path, levels: dict[str, float], spread: float = 0.01) -> Verdict
             scores = record.splits["test"]
             metrics = dict(scores.metrics) | {"accuracy": float(level + noise[seed])}
             splits = {**record.splits, "test": scores.model_copy(update={"metrics": metrics})}
-            store.write(record.model_copy(update={"splits": splits}))
+            put(store, record.model_copy(update={"splits": splits}))
     loaded = load(store)
     [verdict] = verdicts(loaded, summarise(loaded))
     return verdict

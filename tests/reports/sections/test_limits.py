@@ -16,7 +16,6 @@ from tests.support.results_folder import FEW, fill, make_cell, make_record, make
 
 SEEDS = 5
 ALWAYS = (
-    "over seeds alone",
     "test sets are small",
     "one task",
     "generated rows",

@@ -11,7 +11,7 @@ from gapbench.bench.store.store import Store
 from gapbench.reports.document.model import Table
 from gapbench.reports.render.report import gather
 from gapbench.reports.sections import worth
-from tests.support.results_folder import _split, make_cell, make_record, make_task
+from tests.support.results_folder import _split, make_cell, make_record, make_task, put
 
 SIZES = (128, 256, 512)
 LORA = dict(zip(SIZES, (0.70, 0.75, 0.80), strict=True))
@@ -36,7 +36,7 @@ def _folder(root: Path, cells: dict[Cell, float], suite: str = "") -> Store:
             splits = {name: _split(cell, score + noise, 0.5) for name in ("train", "test")}
             record = make_record(cell, run.seed)
             splits["validation"] = record.splits["validation"]
-            store.write(record.model_copy(update={"splits": splits}), {})
+            put(store, record.model_copy(update={"splits": splits}))
     return store
 
 
@@ -79,7 +79,7 @@ def test_row_that_lost_a_run_is_worth_nothing_that_is_told(tmp_path: Path) -> No
     lost = store.record_path(Run(_cell("full", 256), 4))
     lost.unlink()
     failed = make_record(_cell("full", 256), 4, status=Status.FAILED, detail="no room")
-    store.write(failed, {})
+    put(store, failed)
     shown = _shown(store)
     assert shown is not None
     assert shown["full"] == ""

@@ -11,6 +11,7 @@ from gapbench.bench.config.task import Task
 from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import Store
 from gapbench.reports.results.load import load
+from gapbench.reports.results.selection import Selection
 from gapbench.reports.tables.suite_summary import SuiteSummary, suite_summaries
 from gapbench.reports.tables.summary import summarise
 from tests.support.results_folder import FEW, fill, make_cell, make_record, make_task, put
@@ -87,6 +88,26 @@ def test_tasks_on_several_scales_are_averaged_by_the_way_from_untrained_to_best(
     assert float(together.means["lora"].mean) == pytest.approx(np.mean(expected))
     difference = together.pairs.difference("lora", "lora_dropout")
     assert difference == pytest.approx(np.mean(expected) - 1)
+
+
+@pytest.mark.parametrize("tasks", [TASKS, (TASKS[0], REGRESSION)])
+def test_part_of_a_folder_is_compared_as_the_whole_is(
+    tasks: tuple[Task, ...], tmp_path: Path
+) -> None:
+    """Whatever rows are asked for, the untrained one that scales the mean among them or not."""
+    store = fill(tmp_path, methods=("majority", *FEW), seeds=4, tasks=tasks)
+    (whole,) = found(tmp_path)
+    part = Selection(method=("lora", "head")).of(load(store))
+    (few,) = suite_summaries(part, summarise(part))
+    assert set(few.names) == {"lora", "head"}
+    assert {name: float(each.mean) for name, each in few.means.items()} == {
+        name: float(whole.means[name].mean) for name in few.means
+    }
+    assert few.families["score"].places
+    for outcome, family in whole.families.items():
+        assert few.families[outcome].places == family.places
+        if family.places:  # an error has neither ECE nor NLL
+            assert few.families[outcome].pair("lora", "head") == family.pair("lora", "head")
 
 
 def test_rows_that_lack_a_task_are_left_out_with_the_reason(tmp_path: Path) -> None:

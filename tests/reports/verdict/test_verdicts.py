@@ -8,6 +8,7 @@ import pytest
 from gapbench.bench.config.run import Budget, Run
 from gapbench.bench.core.errors import ConfigError, StoreError
 from gapbench.bench.store.record import Status
+from gapbench.bench.store.record_io import predictions_path
 from gapbench.reports.prose.card import card
 from gapbench.reports.results.load import load
 from gapbench.reports.results.selection import EVERYTHING
@@ -239,6 +240,26 @@ def test_identical_predictions_have_their_own_reason(
     shown = card(found)
     assert "identical on every seed" in shown.certainty
     assert "More seeds" not in shown.points.get("What would change this", "")
+
+
+def test_rows_without_stored_items_are_not_compared(tmp_path: Path) -> None:
+    """Seeds alone do not say what other items would change; a gap needs those of train too."""
+    store = write(tmp_path, EQUAL | {"dora": 3.4, "head": 3.4})
+    for seed in range(5):
+        dora, head = (store.record_path(Run(make_cell(name), seed)) for name in ("dora", "head"))
+        predictions_path(dora).unlink()
+        predictions_path(head, "train").unlink()
+    (found,) = verdicts_of(store)
+    assert found.recommended == "head"
+    assert (found["dora"].status, found["dora"].why) == (
+        "itemless",
+        "no values of single test items are known",
+    )
+    assert found["dora"].levels["score"].n_items == 0
+    assert found["dora"].levels["score"].low is not None
+    gap = found.contrast("head", "lora", "gap")
+    assert (gap.claim, gap.withheld) == ("", "no values of single items are known")
+    assert gap.difference is not None
 
 
 def test_without_the_reference_all_pairs_share_the_level(tmp_path: Path) -> None:

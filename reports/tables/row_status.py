@@ -1,0 +1,159 @@
+"""What each row of a board is: ranked, or why it is not.
+
+Rules that keep what is lost or lacking from counting for a row:
+
+- A run that failed, diverged or has no score counts as the untrained row of its task on that seed:
+  `majority`, or where it is absent `untuned`. Without such a row, the row that lost it is not
+  ranked. In other outcomes than the score, which training nothing does well in, a row that lost
+  a run is not compared.
+- A row that has fewer seeds than the fullest trained row is not ranked before they are run.
+- A row some of whose seeds collapsed, so that they lie far below the others, is not ranked: the
+  mean of two kinds of runs describes neither, and few seeds do not show how frequent each is.
+- A row is compared only in outcomes whose items have known values, as stored outputs give. Seeds
+  alone say what other trainings would give on these very items, not what other items would.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from gapbench.reports.stats.estimates import Sample
+
+Status = Literal[
+    "ranked",
+    "reference",
+    "untrained",
+    "incomplete",
+    "failed",
+    "collapsed",
+    "single",
+    "skipped",
+    "itemless",
+]
+"""What a row is in its comparison.
+
+- ranked: compared with all others.
+- reference: likewise, and the one that others are compared with first.
+- untrained: trains nothing, and shows what training gains; it is not ranked.
+- incomplete: has fewer seeds than the fullest row, since some were not run yet.
+- failed: some of its runs have no score, and there is no untrained row to count them as.
+- collapsed: some of its seeds lie far below the others.
+- single: has one seed, whose variation cannot be seen.
+- skipped: none of its runs can be had here.
+- itemless: no values of its single test items are known.
+"""
+RANKED = ("ranked", "reference")
+"""What is compared by score."""
+
+FLOORS = ("majority", "untuned")
+"""Methods that lost runs count as, the first that is there."""
+
+_FAR = 6.0
+_FARTHER = 8.0
+_LOSS = 0.2
+"""Usual standard deviations that a collapsed seed lies below the best of its row, with an untrained
+row and without one; and the share of that best that it has lost in the second case."""
+
+
+def trains(row: Any) -> bool:
+    """Return whether the runs of a row train anything; where that is unknown, they may."""
+    return bool(pd.isna(row.trainable_params) or row.trainable_params)
+
+
+def floor_of(rows: Mapping[str, Any]) -> str:
+    """Return the name of the row that lost runs count as; "" if there is none."""
+    for method in FLOORS:
+        for name, row in rows.items():
+            if row.method == method and row.by_seed:
+                return name
+    return ""
+
+
+def statuses_of(
+    rows: Mapping[str, Any], known: Mapping[str, Sample], floor: str, *, up: bool
+) -> tuple[dict[str, Status], dict[str, str]]:
+    """Return what each row is, and why.
+
+    Args:
+        rows: of one board, by name.
+        known: their scores, with those that lost runs count as.
+        floor: name of the row that lost runs count as; "" if there is none.
+        up: whether higher scores are better.
+    """
+    trained = {name: len(known[name].scores) for name in rows if trains(rows[name])}
+    fullest = max(trained.values(), default=0)
+    collapsed = collapsed_seeds(
+        {name: known[name].scores for name in trained}, known.get(floor), up=up
+    )
+    status: dict[str, Status] = {}
+    why: dict[str, str] = {}
+    for name, row in rows.items():
+        own = known[name]
+        status[name], why[name] = _status_of(row, own, fullest, collapsed.get(name, 0), floor)
+        if row.lost and floor and own.scores:
+            said = f"{_runs(row)} without a score counted as {floor}"
+            why[name] = f"{why[name]}; {said}" if why[name] else said
+    return status, why
+
+
+def _status_of(
+    row: Any, own: Sample, fullest: int, collapsed: int, floor: str
+) -> tuple[Status, str]:
+    n = len(own.scores)
+    if not trains(row):
+        return "untrained", ""
+    if not n and not row.pending:
+        if row.lost:
+            return "failed", f"all {_runs(row)} failed"
+        return "skipped", "none of its runs can be had here"
+    if row.lost and not floor:
+        return "failed", f"{_runs(row)} {'has' if len(row.lost) == 1 else 'have'} no score"
+    if n < fullest or not n:
+        return "incomplete", f"{n} of {max(fullest, 1)} seeds"
+    if n < 2:
+        return "single", "one seed has no interval"
+    if collapsed:
+        return "collapsed", f"{collapsed} of {n} seeds lie far below the others"
+    if own.unknown:
+        return "itemless", "no values of single test items are known"
+    return "ranked", ""
+
+
+def _runs(row: Any) -> str:
+    return f"{len(row.lost)} run{'' if len(row.lost) == 1 else 's'}"
+
+
+def collapsed_seeds(
+    scores: Mapping[str, Mapping[int, float]], floor: Sample | None, *, up: bool
+) -> dict[str, int]:
+    """Return how many seeds of a row collapsed, of rows where some did and others did not.
+
+    With an untrained row, a collapsed seed has lost half of what the best of its row gains over it,
+    and lies `_FAR` usual standard deviations below that best; without one, it has lost a fifth of
+    the best and lies `_FARTHER` below.
+    """
+    sign = 1.0 if up else -1.0
+    every = {name: sign * np.array(list(each.values())) for name, each in scores.items()}
+    every = {name: each for name, each in every.items() if len(each) > 2}
+    if not every:
+        return {}
+    usual = float(np.median([_spread(each) for each in every.values()]))
+    found = {}
+    for name, each in every.items():
+        below = each.max() - each
+        if floor is None:
+            gone = (below > _FARTHER * usual) & (below > _LOSS * np.abs(each.max()))
+        else:
+            gained = each.max() - sign * float(np.mean(list(floor.scores.values())))
+            gone = (below > _FAR * usual) & (below > gained / 2) & (gained > 0)
+        if usual > 0 and 0 < gone.sum() < len(each):
+            found[name] = int(gone.sum())
+    return found
+
+
+def _spread(values: Any) -> float:
+    """Return a standard deviation that a few far values do not move: that of the upper half."""
+    upper = np.sort(values)[len(values) // 2 :]
+    return float(np.sqrt(np.mean((upper - np.median(values)) ** 2)))
