@@ -82,8 +82,8 @@ def summary(judged: Sequence[Judged]) -> str:
     tested = sum(counts.values()) - counts["not tested here"]
     return (
         f"Of {len(judged)} published claims, these runs can test {tested}: {counts['shown']} are "
-        f"shown, {counts['contradicted']} contradicted, {counts['no difference larger than d']} with no "
-        f"difference larger than stated, {counts['underpowered']} underpowered."
+        f"shown, {counts['contradicted']} contradicted, {counts['underpowered']} underpowered; for "
+        f"{counts['no difference larger than d']} no difference is larger than stated."
     )
 
 

@@ -108,7 +108,7 @@ def _overall(suite: SuiteSummary, tasks: tuple[Verdict, ...], matters: float | N
     counts = {
         outcome: {
             name: tuple(np.min([each.counts[outcome][name] for each in standings], axis=0).tolist())
-            for name in names
+            for name in standings[0].counts[outcome]
             if all(name in each.counts[outcome] for each in standings)
         }
         for outcome in OUTCOMES

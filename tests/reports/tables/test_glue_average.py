@@ -11,7 +11,7 @@ from scipy.special import logit
 from gapbench.bench.config.run import Run
 from gapbench.bench.config.task import load as load_task
 from gapbench.bench.experiment.suite import load as load_suite
-from gapbench.bench.store.record import SplitScores
+from gapbench.bench.store.record import SplitScores, Status
 from gapbench.bench.store.store import Store
 from gapbench.reports.render.build import build, terminal
 from gapbench.reports.tables.glue import GLUE
@@ -34,26 +34,41 @@ BY_HAND = (0.5 + 0.9 + 0.75 + 0.87 + 0.8 + 0.82 + 0.9 + 0.6 + 0.4) / 9
 """CoLA's accuracy is no part of it."""
 
 
-def fill(root: Path, *, without: str = "", lacking: int = 1, seeds: int = 2) -> None:
-    """Write runs of all nine tasks, seed s scoring s / 10 higher; one task lacks a seed."""
+def fill(
+    root: Path,
+    *,
+    without: str = "",
+    lacking: int = 1,
+    seeds: int = 2,
+    methods: tuple[str, ...] = ("lora",),
+    fate: Status | None = None,
+) -> None:
+    """Write runs of all nine tasks, seed s scoring s / 10 higher, `majority` 0.4 lower.
+
+    LoRA's run of one task and seed is missing, or ended as `fate` says.
+    """
     store = Store(root)
     store.open_for_writing()
     tasks = [load_task(name) for name in SCORES]
-    runs = [Run(make_cell(task=task), seed) for task in tasks for seed in range(seeds)]
+    cells = [make_cell(method, task=task) for method in methods for task in tasks]
+    runs = [Run(cell, seed) for cell in cells for seed in range(seeds)]
     store.write_plan("glue", [(run, "default") for run in runs])
     cost = make_record().cost
     for run in runs:
-        name = run.cell.task.name
+        name, method = run.cell.task.name, run.cell.method
+        lower = 0.4 if method == "majority" else 0.0
         splits = {
             split: SplitScores(
-                metrics={metric: value + run.seed / 10 for metric, value in scores.items()},
+                metrics={metric: value + run.seed / 10 - lower for metric, value in scores.items()},
                 loss=1.0,
                 examples=10,
             )
             for split, scores in SCORES[name].items()
         }
-        if (name, run.seed) != (without, lacking):
+        if (name, run.seed, method) != (without, lacking, "lora"):
             store.write(blank(run, splits=splits, cost=cost))
+        elif fate is not None:
+            store.write(blank(run, fate, detail="cause"))
 
 
 def average(root: Path) -> list[dict[str, Any]]:
@@ -97,6 +112,14 @@ def test_task_with_one_seed_leaves_the_average_without_interval(
     (row,) = average(tmp_path)
     assert (row["n_seeds"], row["score"]) == (1, pytest.approx(BY_HAND + 0.05 * 8 / 9))
     assert row["score_ci_low"] is None
+
+
+@pytest.mark.parametrize("without", ["rte", "mrpc"])
+def test_lost_run_counts_as_the_untrained_row(without: str, tmp_path: Path) -> None:
+    """Of tasks with one metric and with two: losing a good seed does not leave the others alone."""
+    fill(tmp_path, without=without, methods=("lora", "majority"), fate=Status.DIVERGED)
+    lora = next(row for row in average(tmp_path) if row["method"] == "lora")
+    assert lora["score"] == pytest.approx(BY_HAND + 0.05 - 0.4 / 2 / 9)
 
 
 @pytest.mark.parametrize("without", ["rte", "mnli"])

@@ -11,8 +11,10 @@ from gapbench.bench.store.record import Status
 from gapbench.bench.store.record_io import predictions_path
 from gapbench.reports.prose.card import card
 from gapbench.reports.results.load import load
-from gapbench.reports.results.selection import EVERYTHING
+from gapbench.reports.results.selection import EVERYTHING, Selection
+from gapbench.reports.tables.summary import summarise
 from gapbench.reports.verdict import recommend
+from gapbench.reports.verdict.build import verdicts
 from gapbench.reports.verdict.compare import compare
 from tests.support.known_truth import MISSING, verdicts_of, write
 from tests.support.results_folder import fill, make_cell, make_record, make_task, put
@@ -288,6 +290,21 @@ def test_several_tasks_have_a_verdict_together_and_each(tmp_path: Path) -> None:
     )
     assert together == pytest.approx(0.05 / 2 * 0.8 / 4)
     assert alone == pytest.approx(together / 3)
+
+
+def test_part_of_a_folder_has_the_verdict_of_the_whole(tmp_path: Path) -> None:
+    """What is said of two rows does not depend on which others are looked at."""
+    for draw, name in enumerate(("syn_sentiment", "syn_acceptability")):
+        store = write(tmp_path, EQUAL | BARE | {"dora": 2.8}, task=make_task(name), draw=draw)
+    results = load(store)
+    (whole,) = verdicts_of(store)
+    part = Selection(method=("lora", "dora")).of(results)
+    (few,) = verdicts(part, summarise(part, "lora"))
+    assert {each.name for each in few.entries} == {"lora", "dora"}
+    for one, other in zip(few.everything, whole.everything, strict=True):
+        assert one["dora"].levels == other["dora"].levels
+        assert one["dora"].to_reference == other["dora"].to_reference
+        assert one.design == other.design
 
 
 def test_compare_says_what_the_verdict_says(tmp_path: Path) -> None:
