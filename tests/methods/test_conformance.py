@@ -16,6 +16,7 @@ from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.data.batching import collate
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.run_axis import StackedLinear
+from gapbench.bench.tasks import kinds
 from gapbench.bench.training.trainer import Trainer
 from tests.support.counting import counting, counting_once
 from tests.support.setting_variations import OUTPUTS, SLOW_TO_SHOW, context, fields, illegal, others
@@ -373,6 +374,35 @@ def test_stacked_parameters_equal_solo_parameters_in_float32(
     *_, stacked = train(folder, runs, data).parameters()
     (solo,) = train(folder, runs[-1:], data).parameters()
     torch.testing.assert_close(stacked, solo, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_chosen_checkpoint_predicts_what_it_predicted_when_chosen(
+    name: str, make_backbone: MakeBackbone
+) -> None:
+    """Predictions follow from parameters and settings; the step at which they are made is none."""
+    runs = make_runs(name, (1,), trainings=[{"warmup_fraction": 0.0}], steps=8, evaluations=4)
+    data = random_data()
+    method, state = set_up(runs, load_backbone(make_backbone("bert"), runs), data, CPU)
+    trainer = Trainer(runs, method, state, data, lambda _: None)
+    kept: list[tuple[torch.Tensor, np.ndarray]] = []
+    kind, validation = kinds.get(state.task.kind), trainer.subsets["validation"]
+    choose = trainer._choose
+
+    def choosing(position: int, trace: Any, scores: Any, outputs: Any) -> None:
+        row = state.bank.values[position].clone()
+        kept.append((row, outputs["validation"]["logits"]))
+        choose(position, trace, scores, outputs)
+
+    trainer._choose = choosing  # type: ignore[method-assign]
+    trainer.train()
+    state.model.eval()
+    assert len(kept) > 2
+    for row, logits in kept:
+        state.bank.load(row[None])
+        with trainer._few_members():
+            again = kind.outputs(method, state, validation)["logits"][0]
+        np.testing.assert_allclose(again, logits, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("name", TRAINED)
