@@ -138,7 +138,10 @@ class StackedLora(Stacked):
                 b.copy_(update.b / scaling)
 
     def strength(self) -> Tensor:
-        """Return the factors on the inner features of the active runs, (runs, 1, 1 or rank)."""
+        """Return the factors on the inner features of the active runs, (runs, 1, 1 or rank).
+
+        They may not follow from the step: a chosen checkpoint predicts after the last one.
+        """
         return self.axis.select(self.scaling)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -14,6 +14,8 @@ import gapbench
 from gapbench.bench.adaptation import registry
 from gapbench.bench.cli.commands import discover
 from gapbench.bench.cli.parser import build_parser
+from gapbench.bench.experiment.suite import load as load_suite
+from gapbench.bench.tasks.kinds import task_classes
 from gapbench.reports.claims.model import load as load_claims
 
 REPOSITORY = Path(__file__).parents[2]
@@ -50,6 +52,23 @@ def test_page_shows_the_stored_results(page: Path) -> None:
     """A page is what `python docs/measured.py` writes from the stored tables."""
     text = page.read_text(encoding="utf-8")
     assert measured.filled(text, page.stem, measured.load()) == text
+
+
+def test_readme_counts_the_methods_and_the_full_suite_runs_them() -> None:
+    """A method of the package is counted, has a row in `quickstart_full`, and a line in a list."""
+    known = set(registry.discover())
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert f"gapbench has {len(known)} methods" in readme
+    suite, _ = load_suite("quickstart_full")
+    assert known - {row.method.partition(":")[0] for row in suite.methods} == set()
+    listed = (REPOSITORY / "docs" / "methods.md").read_text(encoding="utf-8")
+    assert [name for name in sorted(known) if f"`{name}" not in listed] == []
+
+
+def test_every_command_has_a_line_on_the_page_of_commands() -> None:
+    """With what it does, beside its own help."""
+    page = (REPOSITORY / "docs" / "commands.md").read_text(encoding="utf-8")
+    assert [name for name in discover() if f"| `gapbench {name}" not in page] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -155,3 +174,10 @@ def test_python_on_pages_names_what_exists() -> None:
 def test_readme_is_short() -> None:
     """The README is what a first reader needs; everything else has a page."""
     assert len((REPOSITORY / "README.md").read_text(encoding="utf-8").split()) <= 1000
+
+
+def test_page_of_suites_names_every_field_of_a_task_file() -> None:
+    """Of all kinds of task."""
+    page = (REPOSITORY / "docs" / "suites.md").read_text(encoding="utf-8")
+    fields = {name for owner in task_classes().values() for name in owner.model_fields}
+    assert [name for name in sorted(fields) if f"`{name}`" not in page] == []

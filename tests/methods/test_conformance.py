@@ -440,6 +440,7 @@ def test_method_without_its_extras_is_lora_bit_for_bit(
 def test_method_has_a_page(name: str) -> None:
     """Each method is documented, under the same headings."""
     page = Path("docs/methods") / f"{name.partition(':')[0]}.md"
+    assert page.is_file(), f"write {page}, with the headings of docs/methods/lora.md"
     text = page.read_text(encoding="utf-8")
     headings = [line for line in text.splitlines() if line.startswith("#")]
     assert headings[0] == f"# {page.stem}"

@@ -67,7 +67,7 @@ def _metrics() -> Listing:
     return [
         {
             "name": metric.name,
-            "kind": metric.measures,
+            "measures": metric.measures,
             "higher_is_better": metric.higher_is_better,
             "description": metric.description,
         }

@@ -46,6 +46,7 @@ class Classification(Labels[ClassificationTask]):
     """One class for each text or pair of texts."""
 
     Task = ClassificationTask
+    init_option = "label"
 
     def infers(self, labels: Sequence[Any]) -> bool:
         """Whether labels can be classes: not regression values."""

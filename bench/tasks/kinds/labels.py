@@ -45,8 +45,6 @@ class LabelledTask(Task):
 class Labels(TaskKind[TaskT]):
     """One class or value for each text or pair of texts."""
 
-    init_option = "label"
-
     def encode(self, task: TaskT, place: str, rows: Rows, reader: Reader) -> Arrays:
         """Tokenise each text or pair, cut at the end if too long."""
         limit = min(task.max_length, reader.window)

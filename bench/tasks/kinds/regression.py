@@ -42,6 +42,7 @@ class Regression(Labels[RegressionTask]):
     """One value for each text or pair of texts."""
 
     Task = RegressionTask
+    init_option = "label"
 
     def infers(self, labels: Sequence[Any]) -> bool:
         """Whether labels are numbers that cannot be classes."""

@@ -15,7 +15,7 @@ from gapbench.reports.results.load import load
 from gapbench.reports.tables.leaderboard import leaderboard
 from gapbench.reports.tables.summary import summarise
 from gapbench.reports.tables.terminal import label, short
-from tests.support.results_folder import FEW, fill, make_cell, make_record, make_task
+from tests.support.results_folder import FEW, fill, make_cell, make_record, make_task, put
 
 EVIL = r"a_b & 50% #1 $x$ {y} ~z ^2 \w | <b> *c* [d] `e` -1"
 """Everything that either format gives a meaning to."""
@@ -27,7 +27,7 @@ def table(tmp_path: Path) -> pd.DataFrame:
     store = fill(tmp_path, methods=FEW, seeds=4, tasks=(make_task(),))
     cell = make_cell("lora").model_copy(update={"backbone": Fingerprint(name=EVIL, digest="d")})
     for seed in range(3):
-        store.write(make_record(cell, seed))
+        put(store, make_record(cell, seed))
     store.write_plan("suite_%", [(Run(cell, seed), EVIL) for seed in range(3)])
     return leaderboard(summarise(load(Store(tmp_path))))
 
