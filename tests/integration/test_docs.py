@@ -104,7 +104,7 @@ def test_section_puts_a_method_beside_lora() -> None:
 def test_every_suite_of_reference_results_is_stored() -> None:
     """The stored tables are those of suites that exist, and hold scores."""
     table = measured.load()
-    assert set(table["suite"]) <= {path.stem for path in (REPOSITORY / "suites").glob("*.yaml")}
+    assert set(table["suite"]) <= {path.stem for path in (REPOSITORY / "suites").rglob("*.yaml")}
     assert table["score"].notna().any()
 
 

@@ -1,0 +1,60 @@
+"""The stored study: its tables and what the pages say of it follow from its records."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import gapbench
+
+REPOSITORY = Path(__file__).parents[2]
+STUDY = REPOSITORY / "results" / "reference" / "measured" / "small_data"
+
+
+@pytest.fixture(scope="module")
+def results() -> gapbench.Results:
+    """The stored records."""
+    return gapbench.load(STUDY)
+
+
+def test_tables_follow_from_the_records(results: gapbench.Results) -> None:
+    """`gapbench report` writes the same numbers again, whatever the machine."""
+    stored = pd.read_csv(STUDY / "leaderboard.csv")
+    made = results.leaderboard()[list(stored.columns)]
+    assert made["config_hash"].tolist() == stored["config_hash"].tolist()
+    for name in stored.columns:
+        if pd.api.types.is_numeric_dtype(stored[name]) and stored[name].notna().any():
+            found, expected = (each[name].astype("float64") for each in (made, stored))
+            assert found.to_list() == pytest.approx(expected.to_list(), nan_ok=True), name
+
+
+def test_runs_are_complete_and_of_one_clean_commit(results: gapbench.Results) -> None:
+    """Every planned run ended well, and code that somebody can look up made it."""
+    runs = results.runs
+    assert set(runs["status"]) == {"ok"}
+    assert runs.groupby(["task", "method", "variant"])["seed"].nunique().eq(8).all()
+    made = [json.loads(path.read_text())["provenance"] for path in STUDY.rglob("seed-*.json")]
+    assert len(made) == len(runs)
+    assert {each["git_dirty"] for each in made} == {False}
+
+
+def test_stored_rulings_follow_from_the_records(results: gapbench.Results) -> None:
+    """What is said of published claims."""
+    stored = {
+        each["id"]: each["ruling"] for each in json.loads((STUDY / "claims.json").read_text())
+    }
+    made = {each.claim.id: each.ruling for each in results.claims().found}
+    assert made == stored
+
+
+def test_page_of_findings_shows_the_stored_study() -> None:
+    """Its tables are what `python docs/findings.py` writes."""
+    spec = importlib.util.spec_from_file_location("findings", REPOSITORY / "docs" / "findings.py")
+    assert spec is not None
+    assert spec.loader is not None
+    findings = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(findings)
+    text = findings.PAGE.read_text(encoding="utf-8")
+    assert findings.filled(text) == text
