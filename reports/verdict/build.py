@@ -53,10 +53,11 @@ def _belongs(task: Verdict, suite: SuiteSummary) -> bool:
 
 
 def _task(results: Results, board: pd.DataFrame, matters: float | None) -> Verdict:
-    """Return the verdict on the rows of one board."""
+    """Return the verdict on the rows of one board, and on the reference of those of a part."""
     shown = {row.name: row for row in rows(board)}
     first = next(iter(shown.values()))
     found: Standing = first.standing
+    shown |= {name: row for name, row in found.rows.items() if name == found.reference}
     command = results.commands.get(first.suite, "")
     entries = [
         Entry(
@@ -77,7 +78,7 @@ def _task(results: Results, board: pd.DataFrame, matters: float | None) -> Verdi
         entries=entries,
         families=found.families,
         untrained=found.untrained,
-        ranked=found.ranked,
+        ranked=[name for name in found.ranked if name in shown],
         upward=found.upward,
         beaten_by=found.beaten_by(),
         alpha=found.alpha,

@@ -307,6 +307,17 @@ def test_part_of_a_folder_has_the_verdict_of_the_whole(tmp_path: Path) -> None:
         assert one.design == other.design
 
 
+def test_part_without_the_reference_is_still_compared_with_it(tmp_path: Path) -> None:
+    """The answer names no row that it does not show."""
+    store = write(tmp_path, EQUAL | BARE | {"dora": 2.8})
+    part = Selection(method=("dora", "head")).of(load(store))
+    (few,) = verdicts(part, summarise(part, "lora"))
+    assert {each.name for each in few.entries} == {"lora", "dora", "head"}
+    assert few["dora"].to_reference["score"].claim == "better"
+    assert set(few.ties) <= {each.name for each in few.entries}
+    assert card(few).heads == (("dora", "use this"), ("lora", "reference"))
+
+
 def test_compare_says_what_the_verdict_says(tmp_path: Path) -> None:
     """The same contrast, whichever way round, and over all tasks too."""
     for draw, name in enumerate(("syn_sentiment", "syn_acceptability")):
