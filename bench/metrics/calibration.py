@@ -1,30 +1,32 @@
 """Calibration: the gap between a classifier's confidence and its accuracy.
 
-This file holds binned calibration errors, proper scores and temperature scaling, in float64 on
-numpy arrays. Quality metrics are in `bench.metrics.classification`. The caller decides which split
-a temperature is fitted on; it must be validation.
+This file holds calibration errors, proper scores and temperature scaling of probabilities and
+logits, in float64 on numpy arrays. The bins are those of `bench.metrics.confidence_bins`. The
+caller decides which split a temperature is fitted on; it must be validation.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from gapbench.bench.core.errors import ConfigError, DataError, DivergedError
-
-Array = NDArray[Any]
-Floats = NDArray[np.float64]
-Scheme = Literal["equal_width", "equal_mass"]
+from gapbench.bench.metrics.confidence_bins import (
+    Array,
+    Floats,
+    Scheme,
+    calibrated_confidence_error,
+    confidence_error,
+    confidence_error_items,
+    maximum_confidence_error,
+)
 
 TEMPERATURE_RANGE = (0.05, 20.0)
 """Lowest and highest temperature that `fit_temperature` returns."""
 
-# Examples in a bin up to which the noise floor is exact; a normal approximation beyond.
-_EXACT = 200
 _LARGEST = 1e300  # largest logit; differences and quotients stay finite
 
 
@@ -70,49 +72,6 @@ def expected_calibration_error(
     return confidence_error(*confidence_of(probabilities, labels), bins, scheme)
 
 
-def confidence_error(
-    confidence: Array, correct: Array, bins: int = 15, scheme: Scheme = "equal_width"
-) -> float:
-    """Return the expected calibration error from confidences and correctness alone.
-
-    Args:
-        confidence: probability of each predicted class, `(n,)`.
-        correct: whether the predicted class is the true one, `(n,)`.
-        bins: number of bins, at least 1.
-        scheme: see `expected_calibration_error`.
-
-    Raises:
-        ConfigError: `bins` or `scheme` is not allowed.
-    """
-    counts, confidence, accuracy = reliability_bins(confidence, correct, bins, scheme)
-    return float(np.nansum(counts * np.abs(confidence - accuracy)) / counts.sum())
-
-
-def calibrated_confidence_error(confidence: Array, bins: int = 15) -> float:
-    """Return the expected calibration error of a perfectly calibrated model.
-
-    Its accuracy equals these confidences; its error exceeds 0 only by chance in the examples. An
-    error near this floor shows no miscalibration.
-
-    Args:
-        confidence: probability of each predicted class, `(n,)`.
-        bins: number of bins of equal width.
-    """
-    index = _equal_width_index(confidence, bins)
-    parts = [confidence[index == place].astype(np.float64) for place in np.unique(index)]
-    return float(sum(map(_mean_deviation, parts)) / len(confidence))
-
-
-def _mean_deviation(chances: Floats) -> float:
-    """Return the mean absolute deviation of a count of independent events."""
-    if len(chances) > _EXACT:
-        return math.sqrt(2 / math.pi * float(np.sum(chances * (1 - chances))))
-    shares = np.ones(1)  # probability of each number of events
-    for chance in chances:
-        shares = np.append(shares * (1 - chance), 0.0) + np.append(0.0, shares * chance)
-    return float(shares @ np.abs(np.arange(len(shares)) - chances.sum()))
-
-
 def classwise_calibration_error(probabilities: Array, labels: Array, bins: int = 15) -> float:
     """Return the calibration error of class probabilities, averaged over classes.
 
@@ -126,14 +85,6 @@ def classwise_calibration_error(probabilities: Array, labels: Array, bins: int =
     probabilities = _check_probabilities(probabilities, labels)
     each = [confidence_error(column, labels == k, bins) for k, column in enumerate(probabilities.T)]
     return float(np.mean(each))
-
-
-def maximum_confidence_error(
-    confidence: Array, correct: Array, bins: int = 15, scheme: Scheme = "equal_width"
-) -> float:
-    """Return the largest gap over non-empty bins; arguments as in `confidence_error`."""
-    _, confidence, accuracy = reliability_bins(confidence, correct, bins, scheme)
-    return float(np.nanmax(np.abs(confidence - accuracy)))
 
 
 def maximum_calibration_error(
@@ -283,73 +234,9 @@ def ece_items(logits: Array, labels: Array) -> Floats:
     return confidence_error_items(*confidence_of(softmax(logits), labels))
 
 
-def confidence_error_items(confidence: Array, correct: Array, bins: int = 15) -> Floats:
-    """Return pseudo-values of `confidence_error` with bins of equal width, `(n,)`.
-
-    In an overconfident bin, an example adds its confidence and subtracts 1 if it is right; in other
-    bins the signs are reversed. The mean is the error. The spread estimates how far the error on
-    another sample of the same size is from its expectation, which exceeds the error on infinitely
-    many examples: see `calibrated_confidence_error`.
-    """
-    index = _equal_width_index(confidence, bins)
-    moves = correct - confidence.astype(np.float64)
-    gaps = np.bincount(index, moves, bins)
-    return np.asarray(np.sign(gaps)[index] * moves)
-
-
 def nll_items(logits: Array, labels: Array) -> Floats:
     """Return the loss of each example in nats, `(n,)`, whose mean is `nll` of the report."""
     return np.asarray(-log_softmax(logits)[np.arange(len(labels)), labels])
-
-
-def reliability_bins(
-    confidence: Array, correct: Array, bins: int = 15, scheme: str = "equal_width"
-) -> tuple[NDArray[np.intp], Floats, Floats]:
-    """Return the bins of a calibration error and a reliability diagram.
-
-    Arguments and errors are those of `confidence_error`.
-
-    Returns:
-        Count, mean confidence and accuracy of each bin, `(bins,)`; the last two are NaN if it is
-        empty.
-    """
-    if bins < 1:
-        raise ConfigError(f"bins: {bins} is too few; give at least 1")
-    confidence, correct = confidence.astype(np.float64), correct.astype(np.float64)
-    if scheme == "equal_width":
-        index = _equal_width_index(confidence, bins)
-    elif scheme == "equal_mass":
-        correct = _shared_among_ties(confidence, correct)
-        index = _equal_mass_index(confidence, bins)
-    else:
-        raise ConfigError(
-            f"scheme: {scheme!r} is unknown; use one of {', '.join(get_args(Scheme))}"
-        )
-    counts = np.bincount(index, minlength=bins)
-    size = np.where(counts > 0, counts, np.nan)
-    return (
-        counts,
-        np.bincount(index, confidence, bins) / size,
-        np.bincount(index, correct, bins) / size,
-    )
-
-
-def _equal_width_index(confidence: Floats, bins: int) -> NDArray[np.intp]:
-    return np.searchsorted(np.arange(1, bins) / bins, confidence, side="right")
-
-
-def _equal_mass_index(confidence: Floats, bins: int) -> NDArray[np.intp]:
-    size, n_larger = divmod(len(confidence), bins)
-    sizes = size + (np.arange(bins) < n_larger)
-    index = np.empty(len(confidence), dtype=np.intp)
-    index[np.argsort(confidence)] = np.repeat(np.arange(bins), sizes)
-    return index
-
-
-def _shared_among_ties(confidence: Floats, correct: Floats) -> Floats:
-    _, group = np.unique(confidence, return_inverse=True)
-    shared: Floats = (np.bincount(group, correct) / np.bincount(group))[group]
-    return shared
 
 
 def _check_logits(logits: Array, labels: Array) -> Floats:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gapbench.bench.metrics.base import metric
-from gapbench.bench.metrics.calibration import confidence_error, confidence_error_items
+from gapbench.bench.metrics.confidence_bins import confidence_error, confidence_error_items
 
 Array = NDArray[Any]
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gapbench.bench.metrics import calibration
+from gapbench.bench.metrics import calibration, confidence_bins
 from gapbench.reports.stats.intervals import Floats
 
 
@@ -44,9 +44,9 @@ def reliability(
         bins: number of bins of equal width; confidence 1 falls into the last.
     """
     confidence, correct = calibration.confidence_of(calibration.softmax(logits), labels)
-    counts, mean, accuracy = calibration.reliability_bins(confidence, correct, bins)
+    counts, mean, accuracy = confidence_bins.reliability_bins(confidence, correct, bins)
     expected = None
     if true_probabilities is not None:
         own = true_probabilities[np.arange(len(labels)), logits.argmax(axis=1)]
-        _, _, expected = calibration.reliability_bins(confidence, own, bins)
+        _, _, expected = confidence_bins.reliability_bins(confidence, own, bins)
     return Reliability(counts, mean, accuracy, expected)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss  # type: ignore[import-untyped]  # no types
 from torchmetrics.functional.classification import multiclass_calibration_error
 
-from gapbench.bench.metrics import calibration
-from gapbench.bench.metrics.calibration import Scheme
+from gapbench.bench.metrics import calibration, confidence_bins
+from gapbench.bench.metrics.confidence_bins import Scheme
 from gapbench.reports.stats.reliability import reliability
 from tests.support.classified import CLASSES, SEEDS, Array, classified, confident
 
@@ -108,8 +108,8 @@ def test_confidence_one_is_in_the_last_bin(
         assert calibration.maximum_calibration_error(shown, truth, bins) == pytest.approx(maximum)
     hits = np.array(labels) == 0
     certain = np.array(confidence)
-    assert calibration.confidence_error(certain, hits, bins) == pytest.approx(expected)
-    assert calibration.maximum_confidence_error(certain, hits, bins) == pytest.approx(maximum)
+    assert confidence_bins.confidence_error(certain, hits, bins) == pytest.approx(expected)
+    assert confidence_bins.maximum_confidence_error(certain, hits, bins) == pytest.approx(maximum)
 
 
 def test_number_and_figure_share_their_bins() -> None:
@@ -126,7 +126,9 @@ def test_number_and_figure_share_their_bins() -> None:
 def test_bins_of_equal_width_place_edges_above_and_keep_empty_bins() -> None:
     """A value on an edge opens the next bin, 1 closes the last, empty bins hold no numbers."""
     certain, right = np.array([0.5, 0.75, 0.875, 1.0]), np.array([1, 1, 0, 1])
-    counts, confidence, accuracy = calibration.reliability_bins(certain, right, 4, "equal_width")
+    counts, confidence, accuracy = confidence_bins.reliability_bins(
+        certain, right, 4, "equal_width"
+    )
     assert counts.tolist() == [0, 0, 1, 3]
     np.testing.assert_array_equal(confidence, [math.nan, math.nan, 0.5, 0.875])
     np.testing.assert_allclose(accuracy, [math.nan, math.nan, 1.0, 2 / 3])
@@ -149,7 +151,7 @@ def test_equal_mass_errors_random_inputs_agree_with_array_split(n_classes: int, 
     assert calibration.expected_calibration_error(*arguments) == pytest.approx(expected, abs=1e-12)
     assert calibration.maximum_calibration_error(*arguments) == pytest.approx(max(gaps), abs=1e-12)
     pair = calibration.confidence_of(probabilities, labels)
-    counts, *_ = calibration.reliability_bins(*pair, 15, "equal_mass")
+    counts, *_ = confidence_bins.reliability_bins(*pair, 15, "equal_mass")
     assert counts.tolist() == [len(part) for part in np.array_split(np.arange(n), 15)]
 
 
@@ -157,7 +159,7 @@ def test_equal_mass_tied_confidences_share_their_accuracy() -> None:
     """Constant predictions that are right as often as stated are perfectly calibrated."""
     probabilities, labels = confident([0.75] * 8), np.array([0] * 6 + [1] * 2)
     pair = calibration.confidence_of(probabilities, labels)
-    bins = calibration.reliability_bins(*pair, 4, "equal_mass")
+    bins = confidence_bins.reliability_bins(*pair, 4, "equal_mass")
     assert [values.tolist() for values in bins] == [[2] * 4, [0.75] * 4, [0.75] * 4]
 
 
@@ -227,5 +229,5 @@ def test_calibration_errors_any_examples_are_bounded_and_ignore_order(
     assert calibration.expected_calibration_error(*shuffled) == pytest.approx(expected, abs=1e-12)
     assert calibration.maximum_calibration_error(*shuffled) == pytest.approx(maximum, abs=1e-12)
     pair = calibration.confidence_of(*shuffled[:2])
-    counts, *_ = calibration.reliability_bins(*pair, bins, scheme)
+    counts, *_ = confidence_bins.reliability_bins(*pair, bins, scheme)
     assert counts.sum() == len(labels)

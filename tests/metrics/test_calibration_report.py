@@ -9,8 +9,8 @@ import pytest
 from scipy.special import log_softmax
 
 from gapbench.bench.core.errors import ConfigError, DataError, DivergedError
-from gapbench.bench.metrics import calibration
-from gapbench.bench.metrics.calibration import Scheme
+from gapbench.bench.metrics import calibration, confidence_bins
+from gapbench.bench.metrics.confidence_bins import Scheme
 from gapbench.reports.stats.estimates import Sample, estimate
 from tests.support.classified import CLASSES, SEEDS, Array, classified
 
@@ -87,7 +87,7 @@ def test_calibration_report_temperature_changes_only_the_calibrated_half(n_class
             "ece_equal_mass": calibration.expected_calibration_error(
                 probabilities, labels, scheme="equal_mass"
             ),
-            "ece_floor": calibration.calibrated_confidence_error(probabilities.max(axis=1)),
+            "ece_floor": confidence_bins.calibrated_confidence_error(probabilities.max(axis=1)),
             "ece_classwise": calibration.classwise_calibration_error(probabilities, labels),
             "mce": calibration.maximum_calibration_error(probabilities, labels),
             "brier": calibration.brier_score(probabilities, labels),
@@ -104,8 +104,8 @@ def test_floor_is_the_mean_error_of_calibrated_predictions(n: int) -> None:
     rng = np.random.default_rng(n)
     confidence = 0.5 + 0.5 * rng.beta(2, 1, n)
     drawn = rng.random((1500, n)) < confidence
-    errors = [calibration.confidence_error(confidence, correct) for correct in drawn]
-    floor = calibration.calibrated_confidence_error(confidence)
+    errors = [confidence_bins.confidence_error(confidence, correct) for correct in drawn]
+    floor = confidence_bins.calibrated_confidence_error(confidence)
     assert floor == pytest.approx(np.mean(errors), rel=0.02)
 
 
@@ -135,10 +135,12 @@ def test_interval_of_the_error_covers_what_other_items_show_on_average(kind: str
         )
         return [(1 / (1 + np.exp(-np.abs(logit))), (logit > 0) == positive) for logit in made]
 
-    expected = np.mean([calibration.confidence_error(*run) for _ in range(400) for run in study()])
+    expected = np.mean(
+        [confidence_bins.confidence_error(*run) for _ in range(400) for run in study()]
+    )
     hits = []
     for _ in range(150):
-        values = dict(enumerate(calibration.confidence_error_items(*run) for run in study()))
+        values = dict(enumerate(confidence_bins.confidence_error_items(*run) for run in study()))
         scores = {seed: float(each.mean()) for seed, each in values.items()}
         low, high = estimate(Sample(scores, (values,))).ends()
         hits.append(bool(low <= expected <= high))

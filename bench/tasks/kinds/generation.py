@@ -16,9 +16,13 @@ from gapbench.bench.core.schema import FrozenModel
 from gapbench.bench.data.encoded import Arrays, CausalSplit, EncodedSplit, Texts
 from gapbench.bench.data.rows import Rows, Table, column, list_column, text_column
 from gapbench.bench.data.rows import place as place_of
-from gapbench.bench.metrics import calibration
 from gapbench.bench.metrics.base import Inputs, Metric, compute
 from gapbench.bench.metrics.base import get as get_metric
+from gapbench.bench.metrics.confidence_bins import (
+    calibrated_confidence_error,
+    confidence_error,
+    maximum_confidence_error,
+)
 from gapbench.bench.metrics.influence import centred
 from gapbench.bench.store.record import Calibration, Scores, SplitScores
 from gapbench.bench.tasks.kinds.base import Outputs, TaskKind, by_part, rows_of
@@ -249,10 +253,10 @@ class Generation(TaskKind[GenerationTask]):
         """Return calibration over all target tokens of test, without a temperature."""
         confidence, correct = test[0]["confidence"], test[0]["correct"]
         return Calibration(
-            ece=calibration.confidence_error(confidence, correct),
-            ece_floor=calibration.calibrated_confidence_error(confidence),
-            ece_equal_mass=calibration.confidence_error(confidence, correct, scheme="equal_mass"),
-            mce=calibration.maximum_confidence_error(confidence, correct),
+            ece=confidence_error(confidence, correct),
+            ece_floor=calibrated_confidence_error(confidence),
+            ece_equal_mass=confidence_error(confidence, correct, scheme="equal_mass"),
+            mce=maximum_confidence_error(confidence, correct),
             brier=float(test[0]["brier"].mean()),
             nll=float(test[0]["loss"].mean()),
         )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from gapbench.bench.metrics import calibration
+from gapbench.bench.metrics import calibration, confidence_bins
 from gapbench.reports.stats.reliability import reliability
 
 
@@ -12,7 +12,7 @@ def test_reliability_of_random_logits_equals_the_benchmark_own_bins() -> None:
     rng = np.random.default_rng(5)
     logits, labels = rng.normal(0, 2, (500, 3)), rng.integers(0, 3, 500)
     hits = calibration.confidence_of(calibration.softmax(logits), labels)
-    counts, confidence, accuracy = calibration.reliability_bins(*hits, 15, "equal_width")
+    counts, confidence, accuracy = confidence_bins.reliability_bins(*hits, 15, "equal_width")
     result = reliability(logits, labels)
     assert result.counts.tolist() == counts.tolist()
     np.testing.assert_allclose(result.confidence, confidence, rtol=1e-12)
