@@ -104,8 +104,13 @@ def request(
             sources.backbone(name)  # an offline source is refused here
         size, where = wanted.budget.batch_size, choose_device(one_of("device", device, DEVICES))
         chosen = auto_precision.choose(wanted.all_backbones, size, where)
-        say(f"precision auto: {chosen} on this machine", progress=progress)
         wanted = suites.restrict(wanted, precision=chosen)
+        cells = [entry.run.cell for entry in suites.expand(wanted, sources, path)]
+        refusing = auto_precision.refusing(cells, sources, where)
+        if refusing is not None:
+            wanted = suites.restrict(wanted, precision="fp32")
+        why = f", as backbone {refusing!r} cannot compute in {chosen}" if refusing else ""
+        say(f"precision auto: {wanted.precision} on this machine{why}", progress=progress)
     return Request(wanted, sources, suites.expand(wanted, sources, path))
 
 

@@ -72,6 +72,8 @@ def load(
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # of a head for other classes; refused elsewhere
                 attn_implementation=None,  # fused where the family has it, else plain
+                # The fused product of experts does not know float64.
+                experts_implementation="eager" if precision == "fp64" else None,
             )
             reading: dict[str, Any] = {}
             model, info = read()

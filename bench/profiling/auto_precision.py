@@ -1,18 +1,22 @@
-"""`precision: auto`: bfloat16 where its products are faster on this machine.
+"""`precision: auto`: bfloat16 where its products are faster and every backbone can compute in it.
 
 One frozen layer of the backbone's shape is timed forward and backward in both precisions. The
 result is remembered, so a study that continues later keeps its precision. The chosen precision is a
 setting of every run, like any other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import nn
 
-from gapbench.bench.config.run import Precision
+from gapbench.bench.config.run import Cell, Precision
+from gapbench.bench.core.errors import BackboneError
+from gapbench.bench.data.sources import Sources
 from gapbench.bench.models.loading import read_config
+from gapbench.bench.profiling import precision_check
 from gapbench.bench.profiling.measurement_cache import key_of, recall, remember
 from gapbench.bench.profiling.step_timer import timed
 
@@ -35,6 +39,19 @@ def choose(names: Sequence[str], batch_size: int, device: torch.device) -> Preci
     rows = _TOKENS * batch_size
     pays = all(gain(_widths(read_config(name)), rows, device) >= _LEAST_GAIN for name in names)
     return "bf16" if pays else "fp32"
+
+
+def refusing(cells: Iterable[Cell], sources: Sources, device: torch.device) -> str | None:
+    """Return the name of a backbone that cannot compute in its cells' precision, None if all can.
+
+    A backbone that is still on the hub, or cannot be read, is left out; its runs report it.
+    """
+    for cell in {(cell.backbone.digest, cell.task.head): cell for cell in cells}.values():
+        if sources.weight_bytes(cell.backbone) < float("inf"):
+            with suppress(BackboneError):
+                if precision_check.unsupported_reason(cell, sources, device) is not None:
+                    return cell.backbone.name
+    return None
 
 
 def gain(widths: tuple[int, int], rows: int, device: torch.device) -> float:

@@ -40,7 +40,8 @@ def failure(run: Run, backbone: Backbone, task_data: TaskData, device: torch.dev
         if run.cell.precision == "fp32":
             return told
         return (
-            f"with precision {run.cell.precision}, {told}; if that is a matter of types, use fp32"
+            f"with precision {run.cell.precision}, {told}; if that is a matter of types, set field "
+            "'precision' to fp32"
         )
     return None
 

@@ -26,7 +26,7 @@ from gapbench.bench.data.packing import batch, pack
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models import attention, head_hooks, loading
 from gapbench.bench.models.backbone import Backbone
-from gapbench.bench.profiling import measurement_cache, padding_check
+from gapbench.bench.profiling import measurement_cache, padding_check, precision_check
 from gapbench.bench.store.failure import status_of
 from gapbench.bench.store.record import Status
 from gapbench.bench.tasks.beam_search import take
@@ -82,8 +82,11 @@ def checked_backbone(cell: Cell, sources: Sources, device: torch.device) -> Back
     reason = loading.unsupported_reason(sources.locate(cell.backbone), task)
     if reason is not None:
         return reason
-    backbone = load_backbone(cell, sources)
     place = f"backbone {cell.backbone.name!r}"
+    reason = precision_check.unsupported_reason(cell, sources, device)
+    if reason is not None:
+        return f"{place}: {reason}"
+    backbone = load_backbone(cell, sources)
     if not isinstance(task, PromptedTask):
         reason = padding_check.unsupported_reason(backbone, task.head, device)
         return backbone if reason is None else f"{place}: {reason}"

@@ -9,12 +9,10 @@ import torch
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.method import Method
-from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
-from gapbench.bench.models import loading
 from gapbench.bench.profiling import dry_run
 from gapbench.methods._shared.lowrank import StackedLora
 from gapbench.methods.lora import Lora
-from tests.support import causal_files, tiny_families
+from tests.support import causal_files
 from tests.support.small_stack import (
     CPU,
     MakeBackbone,
@@ -160,19 +158,14 @@ def test_a_whole_batch_of_the_longest_is_tried(size: int) -> None:
         assert sorted(train.lengths[batch]) == sorted(expected)
 
 
-@pytest.mark.parametrize("precision", ["fp64", "bf16"])
-def test_precision_that_a_family_lacks_is_told(precision: str, tmp_path: Path) -> None:
-    """MRA's attention converts to float32 and cannot take other types."""
-    backbone = tiny_families.load("mra", tmp_path, SEQUENCE_CLASSIFICATION)
-    if precision == "fp64":
-        backbone = loading.load(
-            str(tmp_path), backbone.fingerprint, SEQUENCE_CLASSIFICATION, 2, "fp64"
-        )
-    (run,) = make_runs("lora", precision=precision)
+def test_precision_that_a_method_lacks_is_told(make_backbone: MakeBackbone) -> None:
+    """PEFT's AdaMSS multiplies its input in float32 with rounded weights."""
+    (run,) = make_runs("peft:ADAMSS", precision="bf16")
+    backbone = load_backbone(make_backbone("bert"), [run])
     reason = dry_run.failure(run, backbone, random_data(), CPU)
     assert reason is not None
-    assert reason.startswith(f"with precision {precision}, on the longest inputs, RuntimeError")
-    assert reason.endswith("use fp32")
+    assert reason.startswith("with precision bf16, on the longest inputs, RuntimeError")
+    assert reason.endswith("set field 'precision' to fp32")
 
 
 def test_longest_and_shortest_are_tried() -> None:

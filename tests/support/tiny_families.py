@@ -9,7 +9,7 @@ import transformers
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from gapbench.bench.config.head import LANGUAGE_MODEL, Head
-from gapbench.bench.config.run import Fingerprint
+from gapbench.bench.config.run import Fingerprint, Precision
 from gapbench.bench.models import loading
 from gapbench.bench.models.backbone import Backbone
 
@@ -151,11 +151,18 @@ def save(family: str, folder: Path, head: Head, **settings: Any) -> Path:
     return folder
 
 
-def load(family: str, folder: Path, head: Head, outputs: int = 2, **settings: Any) -> Backbone:
+def load(
+    family: str,
+    folder: Path,
+    head: Head,
+    outputs: int = 2,
+    precision: Precision = "fp32",
+    **settings: Any,
+) -> Backbone:
     """Save a tiny checkpoint and load it as the engine does."""
     save(family, folder, head, **settings)
     fingerprint = Fingerprint(name=family, digest=hashlib.sha256(str(folder).encode()).hexdigest())
-    return loading.load(str(folder), fingerprint, head, outputs, "fp32")
+    return loading.load(str(folder), fingerprint, head, outputs, precision)
 
 
 def tokenizer(*, special: bool) -> Any:
