@@ -238,7 +238,11 @@ def sharing_copy(model: nn.Module) -> nn.Module:
 
 def embedding_weight(model: Any) -> Tensor | None:
     """Return the weight that embeds the tokens, None if no single one does."""
-    weight: Tensor | None = getattr(model.get_input_embeddings(), "weight", None)
+    try:
+        embedding = model.get_input_embeddings()
+    except NotImplementedError:  # Canine hashes characters into several embeddings
+        return None
+    weight: Tensor | None = getattr(embedding, "weight", None)
     return weight
 
 

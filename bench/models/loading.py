@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import lru_cache, partial
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 
@@ -28,6 +29,17 @@ DTYPES: dict[Precision, torch.dtype] = {
     "bf16": torch.float32,  # of all stored numbers; see `bench.models.bf16`
     "fp64": torch.float64,
 }
+
+_READ = ("input_ids", "token_type_ids")  # of what a tokenizer returns
+_VOCABULARIES = ("tokenizer.json", "*vocab*", "*.model", "merges.txt", "*.tiktoken", "tekken.json")
+# Without a vocabulary the library makes a tokenizer of special tokens and up to two others, to
+# which every word is unknown.
+_MADE_UP = 2
+_NO_VOCABULARY = (
+    "backbone {!r} has no vocabulary, so that its tokenizer would know no words; put the tokenizer "
+    "that it was trained with (tokenizer.json, or vocab.txt, spiece.model and the like) beside "
+    "its config.json, with tokenizer.save_pretrained"
+)
 
 
 def unsupported_reason(name: str, task: Task) -> str | None:
@@ -132,12 +144,23 @@ def load_tokenizer(name: str) -> Any:
     """Load a backbone's tokenizer; a missing padding token is set to the end-of-text token.
 
     Raises:
-        BackboneError: if there is none, or it has neither of these tokens.
+        BackboneError: if there is none, it reads no texts, or it has neither of these tokens.
     """
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(**_location(name))
     except Exception as error:
-        raise _unreadable(name, "its tokenizer cannot be loaded", error) from None
+        found = _tokenizer_files(name)
+        if found == []:
+            raise BackboneError(_NO_VOCABULARY.format(name)) from None
+        inside = f" from {', '.join(found)}" if found else ""
+        raise _unreadable(name, f"has a tokenizer that cannot be loaded{inside}", error) from None
+    if len(tokenizer) - len(set(tokenizer.all_special_tokens)) <= _MADE_UP:
+        raise BackboneError(_NO_VOCABULARY.format(name))
+    if (reason := _unreadable_text(tokenizer)) is not None:
+        raise BackboneError(
+            f"backbone {name!r}: its tokenizer, a {type(tokenizer).__name__}, reads no plain text "
+            f"({reason}); give a backbone that was trained on texts alone"
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:
@@ -148,6 +171,24 @@ def load_tokenizer(name: str) -> Any:
         )
     tokenizer.padding_side = "right"
     return tokenizer
+
+
+def _unreadable_text(tokenizer: Any) -> str | None:
+    """Return why a tokenizer does not make one list of tokens of a text, None if it does."""
+    try:
+        read = tokenizer("text")
+        nested = any(np.ndim(read[name]) != 1 for name in _READ if name in read)
+    except Exception as error:  # of a table, a web page, or words with places on a page
+        return f"{type(error).__name__}: {error}"
+    return "it gives several numbers for each token" if nested else None
+
+
+def _tokenizer_files(name: str) -> list[str] | None:
+    """Return the names of a backbone's vocabulary files, None if it is on the hub."""
+    folder = backbone_folder(name)
+    if folder is None:
+        return None
+    return sorted({path.name for pattern in _VOCABULARIES for path in folder.glob(pattern)})
 
 
 def _input_embedding(model: Any) -> str | None:

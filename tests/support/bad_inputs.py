@@ -280,6 +280,11 @@ CONTENT_CASES = [
     Case(
         "no tokenizer",
         backbone(without("tokenizer.json")),
-        ("spoilt", "its tokenizer cannot be loaded"),
+        ("spoilt", "has no vocabulary", "put the tokenizer that it was trained with"),
+    ),
+    Case(
+        "tokenizer that is no json",
+        backbone(cut("tokenizer.json", 5)),
+        ("spoilt", "has a tokenizer that cannot be loaded from tokenizer.json: "),
     ),
 ]
