@@ -7,6 +7,7 @@ import torch
 
 from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION, SPAN, Head
 from gapbench.bench.profiling import padding_check
+from tests.support import tiny_families
 from tests.support.small_suite import call, make
 from tests.support.tiny_checkpoints import load, save
 
@@ -64,7 +65,15 @@ def test_what_cannot_be_measured_is_measured_again(
     monkeypatch.setattr(padding_check, "_logits", fail)
     for _ in range(2):
         assert padding_check.unsupported_reason(backbone, SEQUENCE_CLASSIFICATION, CPU) is None
-    assert len(tried) == 2
+    assert len(tried) == 2 * len(padding_check._SHORT)
+
+
+def test_text_too_short_for_the_model_does_not_count(tmp_path: Path) -> None:
+    """Canine joins four positions to one; three tokens are an error, and say nothing of padding."""
+    backbone = tiny_families.load("canine", tmp_path, SEQUENCE_CLASSIFICATION)
+    reason = padding_check.unsupported_reason(backbone, SEQUENCE_CLASSIFICATION, CPU)
+    assert reason is not None
+    assert reason.startswith("padding after a text moves its logits")
 
 
 def test_result_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
