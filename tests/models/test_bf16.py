@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import transformers
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -14,6 +15,7 @@ from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.adaptation.method import AnyMethod, StepReport, TrainState
 from gapbench.bench.config.task import load
 from gapbench.bench.data.batching import Batch, collate
+from gapbench.bench.data.encoded import TaskData
 from gapbench.bench.experiment import suite
 from gapbench.bench.models.bf16 import exactly, full, full_weights
 from gapbench.bench.models.run_axis import Stacked
@@ -25,11 +27,19 @@ TRAINED = [name for name in QUICKSTART if name not in {"majority", "untuned"}]
 FAMILIES = ["bert", "roberta", "gpt2", "llama"]
 
 
+def data() -> TaskData:
+    """Return random splits whose texts end with the end-of-text token, which T5 looks for."""
+    made = random_data()
+    for split in (made.train, made.validation, made.test):
+        split.input_ids[split.offsets[1:] - 1] = 2
+    return made
+
+
 def prepared(folder: Path, precision: str, method: str = "lora") -> tuple[AnyMethod, TrainState]:
     """Return three runs of a method, or one where it does not stack, in training."""
     seeds = (0,) if method == "full" else (0, 1, 2)
     runs = make_runs(method, seeds, precision=precision)
-    made, state = set_up(runs, load_backbone(folder, runs), random_data(), CPU)
+    made, state = set_up(runs, load_backbone(folder, runs), data(), CPU)
     phase = made.phases(made.configs[0])[0]
     made.begin(state, phase, [run.cell.training for run in runs], 20)
     state.model.train()
@@ -39,7 +49,7 @@ def prepared(folder: Path, precision: str, method: str = "lora") -> tuple[AnyMet
 def batch_for(state: TrainState) -> Batch:
     """Return a batch of eight examples for each run."""
     runs = state.axis.size
-    return collate(random_data().train, np.arange(8 * runs).reshape(runs, 8), CPU)
+    return collate(data().train, np.arange(8 * runs).reshape(runs, 8), CPU)
 
 
 def stepped(made: tuple[AnyMethod, TrainState]) -> tuple[StepReport, Tensor]:
@@ -77,6 +87,44 @@ def test_losses_and_gradients_are_near_those_of_float32(
     distance = (rounded - exact).norm(dim=1) / exact.norm(dim=1)
     assert bool((distance < 0.05).all())
     assert bool((distance == 0).all()) == (method == "full")  # which has nothing frozen to round
+
+
+def save_t5(family: str, folder: Path) -> Path:
+    """Save a relative of T5 with weights as the library draws them."""
+    torch.manual_seed(0)
+    transformers.AutoModel.from_config(tiny_families.config(family)).save_pretrained(folder)
+    tiny_families.tokenizer(special=True).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("family", ["t5", "mt5", "umt5"])
+def test_relatives_of_t5_are_as_near_as_other_families(family: str, tmp_path: Path) -> None:
+    """Their logits have no scale; queries and keys three times as large come to one key each."""
+    folder = save_t5(family, tmp_path)
+    (plain, exact), (report, rounded) = (
+        stepped(prepared(folder, precision)) for precision in ("fp32", "bf16")
+    )
+    torch.testing.assert_close(report.losses, plain.losses, rtol=0.002, atol=0)
+    distance = (rounded - exact).norm(dim=1) / exact.norm(dim=1)
+    assert bool((distance < 0.03).all())
+
+
+@pytest.mark.parametrize("family", ["t5", "umt5"])
+def test_t5_computes_what_the_library_does_in_bfloat16(family: str, tmp_path: Path) -> None:
+    """Bit for bit, from embeddings through biases of positions to the decoder's last layer."""
+    (run,) = make_runs("lora", precision="bf16")
+    backbone = load_backbone(save_t5(family, tmp_path), [run])
+    _, state = set_up([run], backbone, data(), CPU)
+    bare: Any = backbone.model().eval()
+    inputs = collate(data().train, np.arange(8)[None], CPU).inputs
+    seen: list[Tensor] = []
+    for model in (state.model.eval(), bare.bfloat16()):
+        last = model.get_submodule("transformer.decoder.final_layer_norm")
+        last.register_forward_hook(lambda _module, _args, output: seen.append(output))
+        with torch.inference_mode():
+            model(**inputs)
+    assert seen[0].dtype == torch.bfloat16
+    assert torch.equal(*seen)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
