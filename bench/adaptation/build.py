@@ -12,7 +12,7 @@ from gapbench.bench.data.encoded import TaskData
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models import attention, head_hooks, initial_adapter, loading, per_run_modules
 from gapbench.bench.models.backbone import Backbone, sharing_copy
-from gapbench.bench.models.bf16 import round_frozen
+from gapbench.bench.models.bf16 import round_frozen, roundable
 from gapbench.bench.models.deberta import stack_positions
 from gapbench.bench.models.run_axis import RunAxis
 from gapbench.bench.models.trained_head import keep_head
@@ -64,7 +64,7 @@ def set_up(
     plain = sharing_copy(model) if check else None
     attention.take_over(model)
     per_run_modules.stack_dropout(model, axis, cell.backbone_dropout)
-    frozen = [p for p in model.parameters() if not p.requires_grad]
+    frozen = roundable(model)
     model = method.adapt(model, backbone)
     stack_positions(model)
     head_hooks.attach(model, cell.task.head)

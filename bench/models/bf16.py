@@ -20,12 +20,26 @@ from torch import nn
 _FULL = "_gapbench_full"
 
 
+def roundable(model: Any) -> list[nn.Parameter]:
+    """Return the frozen weights of a plain model, without those that its family keeps in float32.
+
+    The model library names them: routers, sinks and scales, with which the family's code computes
+    in float32.
+    """
+    kept = getattr(model, "_keep_in_fp32_modules_strict", None) or ()
+    return [
+        weight
+        for name, weight in model.named_parameters()
+        if not weight.requires_grad and not any(part in name for part in kept)
+    ]
+
+
 def round_frozen(model: Any, weights: Iterable[nn.Parameter]) -> None:
-    """Round those weights of a model that are frozen, except in the layer that gives logits.
+    """Round those weights of a model that are still frozen, except in the layer of logits.
 
     Args:
         model: an adapted model.
-        weights: the backbone's own weights; those of an adapter are left as they are.
+        weights: what `roundable` gave before it was adapted.
     """
     logits = model.get_output_embeddings()
     if logits is not None:

@@ -12,7 +12,7 @@ from gapbench.bench.config.run import Cell, Precision
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models import attention
 from gapbench.bench.models.backbone import Backbone
-from gapbench.bench.models.bf16 import round_frozen
+from gapbench.bench.models.bf16 import round_frozen, roundable
 from gapbench.bench.profiling import measurement_cache
 from gapbench.bench.store.failure import status_of
 from gapbench.bench.store.record import Status
@@ -58,7 +58,7 @@ def _error(backbone: Backbone, precision: Precision, device: torch.device) -> st
     model = backbone.model().to(device)
     attention.take_over(model)
     if precision == "bf16":
-        round_frozen(model, model.parameters())
+        round_frozen(model, roundable(model))
     elif precision == "fp32":
         model.float()
     for weight in model.parameters():

@@ -13,11 +13,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.adaptation.method import AnyMethod, StepReport, TrainState
+from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.config.task import load
 from gapbench.bench.data.batching import Batch, collate
 from gapbench.bench.data.encoded import TaskData
 from gapbench.bench.experiment import suite
-from gapbench.bench.models.bf16 import exactly, full, full_weights
+from gapbench.bench.models.bf16 import exactly, full, full_weights, round_frozen, roundable
 from gapbench.bench.models.run_axis import Stacked
 from tests.support import tiny_families
 from tests.support.small_stack import CPU, load_backbone, make_runs, random_data
@@ -226,3 +227,18 @@ def test_logits_of_a_language_model_are_products_in_float32(family: str, tmp_pat
     assert embedding.weight.dtype == torch.bfloat16
     ids = torch.tensor([[5, 6, 7]])
     assert model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits.dtype == torch.float32
+
+
+@pytest.mark.parametrize("family", ["flint", "deepseek_v4", "inkling2_text"])
+def test_types_are_those_of_the_library(family: str, tmp_path: Path) -> None:
+    """Routers, sinks and scales that a family keeps in float32 stay so; logits do for us alone."""
+    folder = tiny_families.save(family, tmp_path, LANGUAGE_MODEL)
+    auto = transformers.AutoModelForCausalLM
+    expected = auto.from_pretrained(folder, dtype=torch.bfloat16)
+    ours = auto.from_pretrained(folder).requires_grad_(requires_grad=False)
+    round_frozen(ours, roundable(ours))
+    types = {name: weight.dtype for name, weight in ours.named_parameters()}
+    assert types.pop("lm_head.weight") == torch.float32
+    own = {name: weight.dtype for name, weight in expected.named_parameters()}
+    assert types == {name: own[name] for name in types}
+    assert {*types.values()} == {torch.bfloat16, torch.float32}
