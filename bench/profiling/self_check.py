@@ -64,6 +64,8 @@ class SelfCheck:
         Args:
             writes: whether texts are decoded, or only scored.
         """
+        if self.future is None:
+            return "a batch of texts of unlike lengths fails, or its logits are no numbers"
         if not _close(self.future):
             return "a token's logits depend on later tokens, so it is not a decoder"
         if writes and not _close(self.decoded):
