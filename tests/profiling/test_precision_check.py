@@ -49,6 +49,16 @@ def test_check_and_run_skip_with_the_field_and_the_way_out(
     assert {row["verdict"] for row in way_out.json} == {"ok"}
 
 
+def test_bench_names_the_way_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Times of a precision that fails end in a message, and in no traceback."""
+    folder = tiny_families.save("openai-gpt", tmp_path, SEQUENCE_CLASSIFICATION)
+    size = ["--stacks", "1", "--batch-size", "2", "--tokens", "8"]
+    answer = call(capsys, "bench", "--backbone", folder, "--precision", "bf16", *size)
+    assert answer.code == 2
+    assert f"backbone '{folder}', method 'lora': with precision bf16, Runtime" in answer.err
+    assert "give --precision fp32" in answer.err
+
+
 @pytest.mark.parametrize("family", ["bert", "mixtral", "minimax", "gpt_oss", "qwen3_moe"])
 def test_experts_compute_in_double_precision(family: str, tmp_path: Path) -> None:
     """The library's fused product of experts knows no float64; its plain one does."""

@@ -101,15 +101,26 @@ def _measured(
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each stack size, relative to ``most`` FLOP/s of matrix products."""
     from gapbench.bench.config.run import Run
+    from gapbench.bench.core.errors import BackboneError
     from gapbench.bench.core.process import choose_device
     from gapbench.bench.profiling import random_models
     from gapbench.bench.profiling.step_timer import Stepper, measure, operations
+    from gapbench.bench.store.failure import status_of
+    from gapbench.bench.store.record import Status
 
     device, shape = choose_device(options.device), (options.batch_size, options.tokens)
     backbone = random_models.load(options.backbone, precision, offline=options.offline)
     cell = random_models.cell(method, backbone, *shape, precision)
     examples = random_models.random_rows(backbone.config.vocab_size, *shape)
-    flops = operations(Stepper([Run(cell, 0)], backbone, examples, device))
+    try:
+        flops = operations(Stepper([Run(cell, 0)], backbone, examples, device))
+    except RuntimeError as error:
+        if precision == "fp32" or status_of(error) == Status.OUT_OF_MEMORY:
+            raise
+        raise BackboneError(
+            f"backbone {options.backbone!r}, method {method!r}: with precision {precision}, "
+            f"{type(error).__name__}: {error}; if that is a matter of types, give --precision fp32"
+        ) from None
     for size in sizes:
         speed = measure([Run(cell, seed) for seed in range(size)], backbone, examples, device)
         yield {
