@@ -37,7 +37,7 @@ def test_check_reports_every_cell(small: SmallSuite, capsys: Capture) -> None:
         assert (row["train"], row["validation"], row["test"]) == (32, 8, 16)
         assert (row["steps"], row["verdict"]) == (4, "ok")
     estimate, valid = answer.err.splitlines()[-2:]
-    assert re.match(r"about \d+ s with 1 workers; measured on this machine", estimate)
+    assert re.match(r"about \d+ s with 1 worker; measured on this machine", estimate)
     assert valid == "suite 'small' is valid: 6 runs"
     assert not small.results.exists()
 
@@ -77,7 +77,7 @@ def test_plan_counts_what_is_left(small: SmallSuite, capsys: Capture) -> None:
     assert all(row["seconds_left"] >= 0 for row in answer.json)
     count, estimate = answer.err.splitlines()[-2:]
     assert count == "6 runs, 6 to do"
-    assert re.fullmatch(r"about \d+ s with 1 workers; measured on this machine by .*", estimate)
+    assert re.fullmatch(r"about \d+ s with 1 worker; measured on this machine by .*", estimate)
     assert not small.results.exists()
     assert call(capsys, "run", *small.running, "--methods", "head", "--seeds", "1").code == 0
     answer = call(capsys, "plan", *small.running, "--json")
