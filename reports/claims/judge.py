@@ -17,6 +17,7 @@ from gapbench.reports.results.load import Results
 from gapbench.reports.stats.pairwise import Pair, averaged_family, family
 from gapbench.reports.stats.planning import Plan
 from gapbench.reports.stats.simultaneous import ALPHA
+from gapbench.reports.tables.standing import LEVEL
 from gapbench.reports.verdict.contrasts import withheld
 from gapbench.reports.verdict.design import MATTERS, plan_of
 
@@ -114,7 +115,8 @@ def ruled(
         alpha: level of its interval.
         matters: least difference that matters.
     """
-    over = averaged_family([family(each.samples) for each in found], alpha=alpha)
+    level = alpha * (LEVEL["nll"] if claim.metric == "nll" else 1.0)
+    over = averaged_family([family(each.samples) for each in found], alpha=level)
     pair = over.pair(FIRST, SECOND)
     upward = found[0].upward if claim.metric in ("score", "train_score") else False
     ruling = _ruling(claim, pair, matters, upward=upward)

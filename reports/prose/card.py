@@ -14,6 +14,7 @@ from gapbench.reports.verdict.recommend import (
     ALONE,
     CHEAPEST,
     CHEAPEST_BETTER,
+    NO_REFERENCE,
     NO_ROW,
     NOTHING_BEATS,
     UNTRAINED,
@@ -93,6 +94,9 @@ def headline(verdict: Verdict) -> str:
     if verdict.why == UNTRAINED:
         names = listed([each.second for each in verdict.untrained if each.claim != "better"])
         return f"{_NONE_YET}No trained method is shown to be better than {names}."
+    if verdict.why == NO_REFERENCE:
+        own = verdict[verdict.reference]
+        return f"{_NONE_YET}{own.name}, which others are compared with, is {own.status}: {own.why}."
     if verdict.why == NO_ROW:
         return "No trained method has a score yet."
     return "Too few seeds for an answer."

@@ -186,10 +186,11 @@ class _Reader:
         table = self.results.table(config_hash, seed, term.split)
         if table is None or table.num_rows < 2:
             return None
+        values = checked_items(table, term.metric, term.recorded)
         own = table["example_id"]
-        if not own.equals(self.ids.setdefault(term.split, own)):
+        if values is None or not own.equals(self.ids.setdefault(term.split, own)):
             return None
-        return checked_items(table, term.metric, term.recorded)
+        return values
 
     def _redrawn(self, config_hash: str, split: str) -> bool:
         """Whether each seed draws the items of a split anew."""

@@ -10,7 +10,6 @@ from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Bullets, Section, Text
 from gapbench.reports.results.load import CURVE, MISSING
 from gapbench.reports.tables.leaderboard import NOT_FAILED, STOPPED, rows
-from gapbench.reports.tables.summary import OVER_SEEDS
 from gapbench.reports.tables.terminal import label, number
 from gapbench.reports.tables.words import listed
 
@@ -75,14 +74,16 @@ def _tests(evidence: Evidence) -> str:
 
 
 def _items(evidence: Evidence) -> str:
-    scored = _scored(evidence)
-    fixed = scored.loc[scored["score_ci_over"] == OVER_SEEDS, "task"]
-    if fixed.empty:
+    tasks = [
+        row.task
+        for row in rows(_scored(evidence))
+        if row.n_seeds > 1 and not row.standing.counts["score"][row.name][1]
+    ]
+    if not tasks:
         return ""
     return (
-        f"Intervals of {listed(list(dict.fromkeys(fixed)))} are over seeds alone, as no values of "
-        "single items are known: they hold for these very test sets and not for others, so that "
-        "these rows are not compared."
+        f"Some rows of {listed(list(dict.fromkeys(tasks)))} have no interval and are not compared, "
+        "as no values of single test items are known."
     )
 
 

@@ -20,8 +20,8 @@ gap is the mean over train items minus that over test items. Their item variance
 Seeds whose training rows are parts of one set are not independent: `reports.stats.resampling` says
 by how much the variance between them falls short.
 
-Where values of single items are unknown, the mean is over seeds alone, and says nothing of other
-test sets.
+Where values of single items are unknown, nothing tells how sure a mean is: seeds alone say nothing
+of other items.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -109,6 +109,11 @@ class Estimate:
         )
 
     @property
+    def bare(self) -> "Estimate":
+        """The mean alone, so that it and every mean over tasks with it have no interval."""
+        return replace(self, seed_variance=np.full_like(self.seed_variance, np.nan))
+
+    @property
     def error(self) -> Floats:
         """Standard error of the mean, NaN where nothing varies: that is no certainty."""
         variance = self.seed_variance + self.item_variance
@@ -160,7 +165,8 @@ def estimate(sample: Sample) -> Estimate:
     """Return the mean of a sample over its seeds and, where they are known, its items."""
     scores = np.array(list(sample.scores.values()))
     shared = [covariance([values[seed] for seed in sample.scores]) for values in sample.strata]
-    return two_level(scores, shared, sample.sizes, excess=sample.excess(sample.scores))
+    found = two_level(scores, shared, sample.sizes, excess=sample.excess(sample.scores))
+    return found.bare if sample.unknown else found
 
 
 def covariance(values: Sequence[Floats]) -> Floats:

@@ -50,7 +50,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "score": ("of the metric", "mean of the main test metric over seeds"),
     "score_ci_low": ("of the metric", "lower end of its 95 % interval, for this row alone"),
     "score_ci_high": ("of the metric", "upper end of it"),
-    "score_ci_over": ("", "what the interval is over: seeds, or seeds and items"),
+    "score_ci_over": ("", "what the interval is over: seeds and items"),
     "rank_group": ("count", "1 where no method is shown to be better, else more"),
     "beaten_by": ("", "methods that are shown to be better in score"),
     "reference": ("", "method that the row is compared with"),

@@ -97,8 +97,6 @@ class Standing:
         if own is None:
             return Interval(0, None)
         n, _ = self.counts[outcome][name]
-        if self.status[name] == "collapsed":
-            return Interval(n, float(own.mean))
         if outcome == "score":
             return own.interval(n, self.possible)
         width = self.possible[1] - self.possible[0]
@@ -179,14 +177,13 @@ def standing(results: Results, board: pd.DataFrame, wanted: str, alpha: float) -
     if status.get(reference) == "ranked":
         status[reference] = "reference"
     ranked = {name: known[name] for name in rows if status[name] in RANKED}
-    estimates: dict[Outcome, Mapping[str, Estimate]] = {
-        "score": {name: estimate(each) for name, each in known.items() if each.scores}
-    }
+    collapsed = {name for name in rows if status[name] == "collapsed"}
+    estimates: dict[Outcome, Mapping[str, Estimate]] = {"score": _estimates(known, collapsed)}
     counts: dict[Outcome, Mapping[str, tuple[int, int]]] = {"score": _counts(known)}
     families: dict[Outcome, Family[str]] = {"score": _family(rows, ranked, alpha, reference)}
     for outcome in OUTCOMES[1:]:
         found = sampled(results, rows, outcome, up=up)
-        estimates[outcome] = {name: estimate(each) for name, each in found.items()}
+        estimates[outcome] = _estimates(found, collapsed)
         counts[outcome] = _counts(found)
         whole = {
             n: found[n]
@@ -197,6 +194,8 @@ def standing(results: Results, board: pd.DataFrame, wanted: str, alpha: float) -
         }
         families[outcome] = _family(rows, whole, alpha * LEVEL[outcome], reference)
     bare = [name for name in rows if status[name] == "untrained" and known[name].scores]
+    if any(known[name].unknown for name in bare):
+        bare = []  # what training gains over all of them is not known
     untrained = {
         name: family({**ranked, name: known[name]}, alpha / len(bare), name, share=1.0)
         for name in bare
@@ -218,6 +217,12 @@ def standing(results: Results, board: pd.DataFrame, wanted: str, alpha: float) -
         untrained=untrained,
         alpha=alpha,
     )
+
+
+def _estimates(found: Mapping[str, Sample], collapsed: set[str]) -> dict[str, Estimate]:
+    """Return the means of those that have one; without an interval where seeds collapsed."""
+    made = {name: estimate(each) for name, each in found.items() if each.scores}
+    return {name: each.bare if name in collapsed else each for name, each in made.items()}
 
 
 def _counts(found: Mapping[str, Sample]) -> dict[str, tuple[int, int]]:
@@ -244,7 +249,8 @@ def _filled(own: Sample, row: Any, floor: Sample | None, *, up: bool) -> Sample:
         scores[seed] = source.scores[place]
         for filled, values in zip(strata, source.strata, strict=False):
             filled[seed] = values[place]
-    return replace(own, scores=scores, strata=tuple(strata))
+    unknown = own.unknown or floor.unknown
+    return replace(own, scores=scores, strata=tuple(strata), unknown=unknown)
 
 
 def sampled(

@@ -143,6 +143,9 @@ class SuiteSummary:
 def suite_summaries(results: Results, summary: pd.DataFrame) -> list[SuiteSummary]:
     """Return what may be looked at together: suites of two tasks or more.
 
+    Of a part of a folder that lacks some of a suite's tasks there is no mean over tasks, since each
+    choice of tasks would be another claim.
+
     Args:
         results: where predictions are stored.
         summary: the table of `reports.tables.summary.summarise`.
@@ -150,11 +153,19 @@ def suite_summaries(results: Results, summary: pd.DataFrame) -> list[SuiteSummar
     groups: dict[tuple[str, ...], list[pd.DataFrame]] = {}
     for _, board in summary[summary["suite"] != ""].groupby(BOARD, sort=False):
         first = board.iloc[0]
-        groups.setdefault((first["suite"], first["start"], first["protocol"]), []).append(board)
+        if not _lacks_tasks(results, first["suite"], set(summary["task"])):
+            groups.setdefault((first["suite"], first["start"], first["protocol"]), []).append(board)
     found = [_suite_summary(results, part) for group in groups.values() for part in _parts(group)]
     kept = [each for each in found if each is not None]
     several = Counter(each.suite for each in kept)
     return [replace(each, alpha=ALPHA * TOGETHER / several[each.suite]) for each in kept]
+
+
+def _lacks_tasks(results: Results, suite: str, shown: set[str]) -> bool:
+    if results.whole is None:
+        return False
+    runs = results.whole.runs
+    return not set(runs.loc[runs["suite"] == suite, "task"]) <= shown
 
 
 def _parts(boards: list[pd.DataFrame]) -> list[list[pd.DataFrame]]:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
-import numpy as np
 import pandas as pd
 
 from gapbench.reports.results.load import Results
@@ -30,8 +29,7 @@ from gapbench.reports.tables.standing import (
 )
 
 OVER_ITEMS = "seeds and items"
-OVER_SEEDS = "seeds"
-"""What the interval of a score may be over."""
+"""What the interval of a score is over."""
 
 _CELL = ["suite", "task", "backbone", "start", "method", "variant", "config_hash"]
 _MEANS = (
@@ -42,6 +40,8 @@ _MEANS = (
     "loss_gap",
     "ece",
     "ece_calibrated",
+    "ece_floor",
+    "ece_classwise",
     "brier",
     "nll",
     "temperature",
@@ -69,6 +69,8 @@ _EXTRA = (
     "protocol",
     "name",
     "differs",
+    "ece_floor",
+    "ece_classwise",
     "bayes_score",
     "bayes_ece",
     "machine",
@@ -192,11 +194,8 @@ def _intervals(found: Standing, name: str) -> dict[str, Any]:
             content[column] = own.mean
         short = column.removeprefix("generalization_")
         content |= {f"{short}_ci_low": own.low, f"{short}_ci_high": own.high}
-    score = found.estimates["score"].get(name)
-    over_items = score is not None and np.isfinite(score.item_df)
     known = content["score_ci_low"] is not None
-    over = (OVER_ITEMS if over_items else OVER_SEEDS) if known else ""
-    return content | {"score_ci_over": over}
+    return content | {"score_ci_over": OVER_ITEMS if known else ""}
 
 
 def _to_reference(found: Standing, name: str) -> dict[str, Any]:

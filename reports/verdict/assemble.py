@@ -42,10 +42,15 @@ def assemble(
         for outcome, family in families.items()
     }
 
+    gains = {
+        (row, name): contrast(family, (row, name), "score", upward=upward, items=items("score"))
+        for row in ranked
+        for name, family in untrained.items()
+    }
     others = [each for each in entries if each.name == reference]  # the reference, if it has runs
 
     def against(entry: Entry, other: Entry, outcome: Outcome) -> Contrast:
-        found = pairs.get(outcome, {})
+        found = pairs.get(outcome, {}) | (gains if outcome == "score" else {})
         if flipped := found.get((other.name, entry.name)):
             return flipped.reversed()
         return found.get((entry.name, other.name)) or uncompared(entry, other, outcome)
@@ -82,11 +87,6 @@ def assemble(
         to_reference[e.name] for e in done if e.name in to_reference and e.status == "ranked"
     ]
     beats = [name for name, found in to_reference.items() if found.claim == "better"]
-    gains = {
-        (row, name): contrast(family, (row, name), "score", upward=upward, items=items("score"))
-        for row in ranked
-        for name, family in untrained.items()
-    }
     learned = _learned(untrained, ranked, upward=upward)
     recommended, why = recommend(done, beats, reference, learned=learned, costs=costs)
     unbeaten = [name for name in ranked if not beaten_by.get(name)]

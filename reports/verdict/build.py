@@ -106,6 +106,8 @@ def _overall(suite: SuiteSummary, tasks: tuple[Verdict, ...], matters: float | N
     standings = [task.standing for task in suite.tasks]
     ranked = list(suite.ranked) if suite.averageable else []
     names = [*suite.means, *(name for name in suite.names if name not in suite.means)]
+    if suite.reference not in names and all(suite.reference in each.rows for each in standings):
+        names.append(suite.reference)
     counts = {
         outcome: {
             name: tuple(np.min([each.counts[outcome][name] for each in standings], axis=0).tolist())
@@ -183,15 +185,17 @@ def _row_over_tasks(suite: SuiteSummary, name: str, counts: Mapping[Outcome, Any
     statuses = [each.status[name] for each in standings]
     bad = [place for place, each in enumerate(statuses) if each not in RANKED][:1]
     reasons = [(suite.tasks[place].name, standings[place].why[name]) for place in bad]
+    why = "; ".join(f"{task}: {reason}" for task, reason in reasons if reason)
     levels: dict[Outcome, Level] = {}
     if name in suite.means:
         n_seeds, n_items = counts["score"][name]
-        levels["score"] = mean_level(suite.means[name], n_seeds, n_items, suite.possible)
+        levels["score"] = mean_level(suite.means[name], n_seeds, n_items, suite.possible, why)
     for outcome in OUTCOMES[1:]:
         if name in counts[outcome] and (outcome != "gap" or suite.scale == "score"):
             estimates = [each.estimates[outcome][name] for each in standings]
             n_seeds, n_items = counts[outcome][name]
-            levels[outcome] = mean_level(averaged(estimates), n_seeds, n_items, (-np.inf, np.inf))
+            mean = averaged(estimates)
+            levels[outcome] = mean_level(mean, n_seeds, n_items, (-np.inf, np.inf), why)
     return Entry(
         name=name,
         method=first.method,
@@ -199,7 +203,7 @@ def _row_over_tasks(suite: SuiteSummary, name: str, counts: Mapping[Outcome, Any
         config_hash="",
         settings={},
         status=statuses[bad[0]] if bad else statuses[0],
-        why="; ".join(f"{task}: {why}" for task, why in reasons if why),
+        why=why,
         levels=levels,
         n_failed=sum(each.rows[name].n_failed for each in standings),
     )

@@ -15,20 +15,24 @@ def level(found: Standing, outcome: Outcome, name: str) -> Level:
     over = estimate is not None and bool(np.isfinite(estimate.item_df))
     why = ""
     if own.low is None:
-        why = found.why[name] if found.status[name] == "collapsed" else _no_interval(n_seeds)
+        collapsed = found.status[name] == "collapsed"
+        why = found.why[name] if collapsed else _no_interval(n_seeds, n_items)
     return Level(own.mean, own.low, own.high, n_seeds, n_items if over else 0, why)
 
 
-def mean_level(mean: Estimate, n_seeds: int, n_items: int, possible: tuple[float, float]) -> Level:
-    """Return what an estimated mean says."""
+def mean_level(
+    mean: Estimate, n_seeds: int, n_items: int, possible: tuple[float, float], why: str
+) -> Level:
+    """Return what an estimated mean says; ``why`` it may have no interval, "" if for its counts."""
     own = mean.interval(n_seeds, possible)
     over = n_items if np.isfinite(mean.item_df) else 0
-    return Level(
-        own.mean, own.low, own.high, n_seeds, over, _no_interval(n_seeds) if own.low is None else ""
-    )
+    withheld = (why or _no_interval(n_seeds, n_items)) if own.low is None else ""
+    return Level(own.mean, own.low, own.high, n_seeds, over, withheld)
 
 
-def _no_interval(n_seeds: int) -> str:
-    if not n_seeds:
-        return "no seed has a value"
-    return "one seed" if n_seeds == 1 else "equal on every seed, which is no certainty"
+def _no_interval(n_seeds: int, n_items: int) -> str:
+    if n_seeds < 2:
+        return "one seed" if n_seeds else "no seed has a value"
+    if not n_items:
+        return "no values of single items are known"
+    return "equal on every seed, which is no certainty"

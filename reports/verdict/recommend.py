@@ -11,6 +11,7 @@ ALONE = "only one row is compared"
 TOO_FEW = "too few seeds"
 UNTRAINED = "nothing beats what is untrained"
 NO_ROW = "no row has a score"
+NO_REFERENCE = "the reference cannot be compared"
 
 
 def recommend(
@@ -26,7 +27,7 @@ def recommend(
     The reference, where nothing beats it: what is not shown to be better is not worth a change.
     Else the cheapest of the rows that beat it and that nothing beats; without a reference, or if
     there is no such row, the cheapest of those that nothing beats. Nothing where training
-    gained nothing.
+    gained nothing, or while the reference is there and cannot be compared.
 
     Args:
         entries: ranked ones by score, best first, then the others.
@@ -47,6 +48,9 @@ def recommend(
             and each.levels["score"].mean is not None
         }
         return (reference if reference in scored else "", TOO_FEW) if scored else ("", NO_ROW)
+    own = next((each for each in entries if each.name == reference), None)
+    if own is not None and not own.compared and own.status != "untrained":
+        return "", NO_REFERENCE
     if len(ranked) == 1:
         return ranked[0].name, ALONE
     shown = {each.name for each in ranked}  # of a part of a folder, what beats a row may be hidden

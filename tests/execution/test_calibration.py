@@ -47,16 +47,17 @@ def test_variant_that_can_be_done_is_measured_in_place_of_one_that_cannot(
     assert [[run.cell.config["rank"] for run in own] for own in measured] == [[2, 2]]
 
 
+@pytest.mark.parametrize("error", [RuntimeError("out of memory"), IndexError("of a method")])
 def test_kind_that_will_be_skipped_takes_no_time_and_one_that_fails_is_unknown(
-    costs: Costs, monkeypatch: pytest.MonkeyPatch
+    costs: Costs, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """An error of the measurement is no time of zero."""
+    """An error of the measurement, whatever it is, is no time of zero, and ends no command."""
     skipped = make_runs("lora", configs=[{"rank": 8}])
     calibration.calibrate(costs, skipped, CPU)
     assert costs.seconds == {cost_key(skipped[0].cell): 0.0}
 
     def fail(*_: object) -> float:
-        raise RuntimeError("out of memory")
+        raise error
 
     monkeypatch.setattr(calibration, "run_seconds", fail)
     costs.seconds.clear()

@@ -145,11 +145,11 @@ def test_checkpoints_at_the_end_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("known", [True, False])
-def test_intervals_over_seeds_alone_are_a_limit(known: bool, tmp_path: Path) -> None:
+def test_rows_without_items_are_a_limit(known: bool, tmp_path: Path) -> None:
     """Without stored predictions nothing is known of other test sets; with them, something is."""
     tables = {seed: predicted(seed) if known else None for seed in range(SEEDS)}
     found = sentences(stored(tmp_path, make_cell("lora"), tables).store)
-    assert count(found, "Intervals of syn_sentiment are over seeds alone") == (not known)
+    assert count(found, "Some rows of syn_sentiment have no interval") == (not known)
 
 
 def test_study_without_a_score_has_nothing_to_judge(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from gapbench.bench.store.store import Store
 from gapbench.reports.render.build import build, terminal
 from gapbench.reports.tables.glue import GLUE
 from gapbench.reports.tables.glue_average import NAME
-from tests.support.results_folder import make_cell, make_record
+from tests.support.results_folder import items_of, make_cell, make_record
 from tests.support.small_suite import blank
 
 SCORES = {
@@ -66,7 +66,8 @@ def fill(
             for split, scores in SCORES[name].items()
         }
         if (name, run.seed, method) != (without, lacking, "lora"):
-            store.write(blank(run, splits=splits, cost=cost))
+            record = blank(run, splits=splits, cost=cost)
+            store.write(record, items_of(record))
         elif fate is not None:
             store.write(blank(run, fate, detail="cause"))
 

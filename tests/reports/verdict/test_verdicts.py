@@ -185,6 +185,75 @@ def test_collapsed_seeds_withhold_interval_and_rank(tmp_path: Path) -> None:
     assert not row.compared
 
 
+def test_mean_over_tasks_of_a_row_that_collapsed_on_one_has_no_interval(tmp_path: Path) -> None:
+    """What is withheld on a task is not said of all of them."""
+    for draw, name in enumerate(("syn_sentiment", "syn_acceptability")):
+        store = write(tmp_path, EQUAL | BARE, task=make_task(name), draw=draw)
+    run = Run(make_cell("dora", task=make_task("syn_acceptability")), 0)
+    record, like = store.find(run), store.predictions(Run(make_cell("majority"), 0))
+    assert record is not None
+    test = record.splits["test"].model_copy(update={"metrics": {"accuracy": 0.1, "f1": 0.1}})
+    store.record_path(run).unlink()
+    store.write(
+        record.model_copy(update={"splits": record.splits | {"test": test}}), {"test": like}
+    )
+    (found,) = verdicts_of(store)
+    assert found["dora"].status == "collapsed"
+    assert {each.low for each in found["dora"].levels.values()} == {None}
+    assert "1 of 5 seeds lie far below the others" in found["dora"].levels["score"].withheld
+
+
+def test_gains_over_an_untrained_row_without_items_are_not_claimed(tmp_path: Path) -> None:
+    """Nor is anything about a lost run that counts as that row."""
+    near = dict.fromkeys(EQUAL, 0.3) | {"majority": 0.0}  # or the row would have collapsed
+    store = write(tmp_path, near, fates={("dora", 1): Status.FAILED}, spread=0.3)
+    for seed in range(5):
+        predictions_path(store.record_path(Run(make_cell("majority"), seed))).unlink()
+    (found,) = verdicts_of(store)
+    assert (found.untrained, found.learned) == ((), None)
+    assert found["dora"].status == "itemless"
+
+
+def test_nothing_is_recommended_while_the_reference_is_incomplete(tmp_path: Path) -> None:
+    """Its absence is no reason to use another method."""
+    store = write(tmp_path, EQUAL | {"dora": 3.4}, fates={("lora", 4): MISSING})
+    (found,) = verdicts_of(store)
+    assert (found.recommended, found.why) == ("", recommend.NO_REFERENCE)
+    assert "lora, which others are compared with, is incomplete" in card(found).headline
+    assert found["lora"].command
+
+
+def test_seed_that_one_row_has_in_addition_is_no_obstacle(tmp_path: Path) -> None:
+    """All others are compared on the seeds that they have in common."""
+    store = write(tmp_path, EQUAL | {"dora": 3.4})
+    store.write_plan("known", [(Run(make_cell("dora"), 5), "default")])
+    like, run = Run(make_cell("dora"), 4), Run(make_cell("dora"), 5)
+    record = store.find(like)
+    assert record is not None
+    kept = {split: store.predictions(like, split) for split in ("train", "validation", "test")}
+    copied = record.model_copy(update={"seed": 5, "run_hash": run.hash})
+    store.write(copied, {split: table for split, table in kept.items() if table is not None})
+    (found,) = verdicts_of(store)
+    assert {each.status for each in found.entries} == {"ranked", "reference"}
+    assert found.recommended == "dora"
+
+
+def test_part_that_lacks_tasks_has_no_mean_over_tasks(tmp_path: Path) -> None:
+    """Each choice of tasks would be another claim at the full level."""
+    names = ("syn_sentiment", "syn_acceptability", "syn_entailment")
+    for draw, name in enumerate(names):
+        store = write(tmp_path, EQUAL, task=make_task(name), draw=draw)
+    part = Selection(task=names[:2]).of(load(store))
+    assert [each.task for each in verdicts(part, summarise(part, "lora"))] == list(names[:2])
+
+
+def test_claims_on_nll_use_less_of_the_level(tmp_path: Path) -> None:
+    """`LEVEL` says how much."""
+    (found,) = verdicts_of(write(tmp_path, EQUAL))
+    missed = {o: 1 - found["dora"].to_reference[o].confidence for o in ("score", "nll")}
+    assert missed["nll"] == pytest.approx(0.6 * missed["score"])
+
+
 @pytest.mark.parametrize("seeds", [1, 2, 3])
 def test_few_seeds_claim_little_and_say_what_it_takes(tmp_path: Path, seeds: int) -> None:
     """One seed has no interval; two and three give wide ranges of what could be found."""
@@ -257,8 +326,10 @@ def test_rows_without_stored_items_are_not_compared(tmp_path: Path) -> None:
         "itemless",
         "no values of single test items are known",
     )
-    assert found["dora"].levels["score"].n_items == 0
-    assert found["dora"].levels["score"].low is not None
+    level = found["dora"].levels["score"]
+    assert (level.n_items, level.low) == (0, None)
+    assert level.withheld == "no values of single items are known"
+    assert found["head"].levels["gap"].low is None
     gap = found.contrast("head", "lora", "gap")
     assert (gap.claim, gap.withheld) == ("", "no values of single items are known")
     assert gap.difference is not None
