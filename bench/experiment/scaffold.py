@@ -25,6 +25,7 @@ from gapbench.bench.data.sources import Sources, hidden_size
 from gapbench.bench.experiment import first_look
 from gapbench.bench.experiment.schema import Suite
 from gapbench.bench.tasks import dataset, kinds
+from gapbench.bench.tasks.kinds.labels import are_values
 
 FEWEST_ROWS = 20
 TEST_SHARE = 0.2
@@ -215,11 +216,16 @@ def _tables(files: Sequence[Path], columns: Columns) -> list[readers.Columns]:
     tables = [readers.read(path, texts) for path in files]
     for path, table in zip(files, tables, strict=True):
         _check(path, table, columns)
-    plain = {type(label) for table in tables for label in table[columns.label]}
-    if plain <= {bool} or plain <= {int, float}:
+    labels = [label for table in tables for label in table[columns.label]]
+    plain = {*map(type, labels)}
+    if plain <= {bool}:
         return tables
-    # A file with only names that look like numbers, dates and so on.
-    return [readers.read(path, (*texts, columns.label)) for path in files]
+    named = [readers.read(path, (*texts, columns.label)) for path in files]
+    if not plain <= {int, float}:
+        return named  # only names, which look like numbers, dates and so on
+    values = columns.kind == "regression" or are_values(labels)
+    alike = len({name for table in named for name in table[columns.label]}) > len({*labels})
+    return named if alike and not values else tables  # 2 and 02 are one number and two names
 
 
 def _check(path: Path, table: readers.Columns, columns: Columns) -> None:

@@ -125,6 +125,23 @@ def test_numbers_and_dates_as_text_stay_text(
     assert call(capsys, "check", tmp_path / "mine.yaml").code == 0
 
 
+@pytest.mark.parametrize(
+    "names",
+    [("1", "2", "02"), ("1000", "1e3", "5"), ("12345678901234567890", "12345678901234567891", "7")],
+)
+def test_names_that_are_one_number_stay_two_classes(
+    names: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A CSV file says no more of its cells than that they look like numbers."""
+    rows = [f"text {n} of many,{names[n % len(names)]}" for n in range(60)]
+    data = tmp_path / "rows.csv"
+    data.write_text("text,label\n" + "\n".join(rows) + "\n")
+    flags = ("--data", data, "--text", "text", "--label", "label")
+    assert call(capsys, "init", tmp_path / "own.yaml", *flags).code == 0
+    task = load("own", tmp_path)
+    assert set(task.labels) == set(names)
+
+
 def test_files_say_what_every_setting_is_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
