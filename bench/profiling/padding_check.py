@@ -12,7 +12,7 @@ import transformers
 from torch import Tensor
 
 from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION, Head
-from gapbench.bench.models import attention, head_hooks
+from gapbench.bench.models import attention, head_hooks, length_limits
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.profiling import measurement_cache
 from gapbench.bench.store.failure import status_of
@@ -21,15 +21,26 @@ from gapbench.bench.store.record import Status
 TOLERANCE = 1e-3  # share of the largest logit, in float32
 # One word is nearest to the padding, but shorter than what Canine joins to one position.
 _SHORT, _LONG = ("one", "one two three"), "one two three four five six seven eight nine ten"
+_BEYOND = 8  # tokens by which a text exceeds the limit beyond which a model computes otherwise
 
 
-def unsupported_reason(backbone: Backbone, head: Head, device: torch.device) -> str | None:
-    """Return why a backbone cannot be scored in batches, None if it can.
+def unsupported_reason(
+    backbone: Backbone, head: Head, longest: int, device: torch.device
+) -> str | None:
+    """Return why a backbone cannot be scored in batches of texts, None if it can.
 
-    It is measured once for each backbone, head, and version of the libraries.
+    It is measured once for each backbone, head, limit within ``longest`` tokens, and version of the
+    libraries.
     """
+    limit = length_limits.largest(backbone.config, longest - _BEYOND + 1)
+    if limit and length_limits.in_blocks(backbone.config):
+        return (
+            f"beside a text of more than {limit} tokens, shorter ones get another attention; set "
+            f"field 'max_length' of the task to {limit} or less"
+        )
     subject = {
-        "padding check": 2,
+        "padding check": 3,
+        "limit": limit,
         "backbone": backbone.fingerprint.model_dump(mode="json"),
         "head": head.auto_class,
         "versions": [torch.__version__, transformers.__version__],
@@ -37,7 +48,7 @@ def unsupported_reason(backbone: Backbone, head: Head, device: torch.device) -> 
     key = measurement_cache.key_of(subject, device)
     found = measurement_cache.recall(key)
     if not isinstance(found, dict) or "moved" not in found:
-        found = {"moved": _moved(backbone, head, device)}
+        found = {"moved": _moved(backbone, head, limit, device)}
         if found["moved"] is not None:
             measurement_cache.remember(key, found)
     moved = found["moved"]
@@ -45,13 +56,14 @@ def unsupported_reason(backbone: Backbone, head: Head, device: torch.device) -> 
         return None
     if math.isinf(moved):
         return "padding after a text makes its logits infinite or undefined"
+    beside = f"; a text of more than {limit} tokens stood beside it" if limit else ""
     return (
         f"padding after a text moves its logits by {moved:.1%} of their size, so that its score "
-        "would depend on the texts beside it"
+        f"would depend on the texts beside it{beside}"
     )
 
 
-def _moved(backbone: Backbone, head: Head, device: torch.device) -> float | None:
+def _moved(backbone: Backbone, head: Head, limit: int, device: torch.device) -> float | None:
     """Return how far padding moves logits, relative to the largest; None if unknown.
 
     That is infinitely far where logits are finite without padding and not with it.
@@ -60,16 +72,18 @@ def _moved(backbone: Backbone, head: Head, device: torch.device) -> float | None
     attention.take_over(model)
     if head == SEQUENCE_CLASSIFICATION:
         head_hooks.attach(model, head)
-    moved = [_moved_text(model, backbone, text) for text in _SHORT]
+    longer = " ".join([_LONG] * (1 + (limit + _BEYOND) // len(_LONG.split())))
+    besides = [_LONG, longer] if limit else [_LONG]
+    moved = [_moved_text(model, backbone, text, beside) for text in _SHORT for beside in besides]
     return max((each for each in moved if each is not None), default=None)
 
 
-def _moved_text(model: Any, backbone: Backbone, text: str) -> float | None:
-    """Return how far the padding after one text moves its logits."""
+def _moved_text(model: Any, backbone: Backbone, text: str, longer: str) -> float | None:
+    """Return how far the padding after one text moves its logits, beside a longer one."""
     try:
         with torch.inference_mode():
             alone = _logits(model, backbone, [text])[0]
-            beside = _logits(model, backbone, [text, _LONG])[0, ..., : alone.shape[-1]]
+            beside = _logits(model, backbone, [text, longer])[0, ..., : alone.shape[-1]]
     except Exception as error:  # a model may raise anything on unsuitable inputs; runs report it
         if status_of(error) == Status.OUT_OF_MEMORY:
             raise

@@ -24,7 +24,7 @@ from gapbench.bench.config.run import Cell
 from gapbench.bench.data.encoded import CausalSplit, Texts
 from gapbench.bench.data.packing import batch, pack
 from gapbench.bench.data.sources import Sources
-from gapbench.bench.models import attention, head_hooks, loading
+from gapbench.bench.models import attention, head_hooks, length_limits, loading
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.profiling import measurement_cache, padding_check, precision_check
 from gapbench.bench.store.failure import status_of
@@ -35,8 +35,7 @@ from gapbench.bench.tasks.kinds.prompts import PromptedTask
 
 TOLERANCE = 1e-3  # nats between the two ways, for logits in float32
 _PROMPTS, _RESTS = (24, 5), (4, 9, 6)
-_BEYOND = 8  # tokens by which a prompt exceeds the longest window of the model's layers
-_WINDOWS = ("sliding_window", "window_size", "attention_window", "attention_chunk_size")
+_BEYOND = 8  # tokens by which a prompt exceeds the limit beyond which a model computes otherwise
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,10 @@ class SelfCheck:
         if self.future is None:
             return "a batch of texts of unlike lengths fails, or its logits are no numbers"
         if not _close(self.future):
-            return "a token's logits depend on later tokens, so it is not a decoder"
+            return (
+                "a token's logits depend on later tokens, so it is not a decoder, or on the length "
+                "of other texts; a smaller 'max_length' may keep them below the limit"
+            )
         if writes and not _close(self.decoded):
             off = "fails" if self.decoded is None else f"is off by {self.decoded:.1g} nats"
             return f"decoding from the cache {off} against the whole text, so it decodes none"
@@ -89,11 +91,11 @@ def checked_backbone(cell: Cell, sources: Sources, device: torch.device) -> Back
     if reason is not None:
         return f"{place}: {reason}"
     backbone = load_backbone(cell, sources)
+    longest = min(task.max_length, backbone.reader.window)
     if not isinstance(task, PromptedTask):
-        reason = padding_check.unsupported_reason(backbone, task.head, device)
+        reason = padding_check.unsupported_reason(backbone, task.head, longest, device)
         return backbone if reason is None else f"{place}: {reason}"
-    longest = min(task.max_length, backbone.reader.window) + (task.written or 0)
-    found = check(backbone, longest, device)
+    found = check(backbone, longest + (task.written or 0), device)
     backbone.packs = found.packs
     reason = found.unsupported_reason(writes=task.written is not None)
     return backbone if reason is None else f"{place}: {reason}"
@@ -115,31 +117,29 @@ def supported_backbone(cell: Cell, sources: Sources, device: torch.device) -> Ba
 def check(backbone: Backbone, longest: int, device: torch.device) -> SelfCheck:
     """Return the deviations of a backbone on texts of up to ``longest`` tokens.
 
-    It is measured once for each backbone, window within ``longest``, and version of the libraries.
+    It is measured once for each backbone, limit within ``longest``, and version of the libraries.
     """
-    config = backbone.config
-    windows = {int(w) for name in _WINDOWS if (w := getattr(config, name, None))}
-    windows = {w for w in windows if w + _BEYOND + max(_RESTS) <= longest}
+    limit = length_limits.largest(backbone.config, longest - _BEYOND - max(_RESTS) + 1)
     subject = {
-        "self check": 1,
+        "self check": 2,
         "backbone": backbone.fingerprint.model_dump(mode="json"),
-        "window": max(windows, default=0),
+        "limit": limit,
         "versions": [torch.__version__, transformers.__version__],
     }
     key = measurement_cache.key_of(subject, device)
     known = measurement_cache.recall(key)
     if isinstance(known, dict) and known.keys() == SelfCheck.__annotations__.keys():
         return SelfCheck(**known)
-    found = _measure(backbone, max(windows, default=0), device)
+    found = _measure(backbone, limit, device)
     measurement_cache.remember(key, asdict(found))
     return found
 
 
-def _measure(backbone: Backbone, window: int, device: torch.device) -> SelfCheck:
+def _measure(backbone: Backbone, limit: int, device: torch.device) -> SelfCheck:
     model: Any = backbone.model().to(device).eval()
     attention.take_over(model)
     head_hooks.attach(model, LANGUAGE_MODEL)
-    split = _random_texts(backbone, window)
+    split = _random_texts(backbone, limit)
     with torch.inference_mode():
         alone = partial(_alone, model, split)
         return SelfCheck(
@@ -149,14 +149,14 @@ def _measure(backbone: Backbone, window: int, device: torch.device) -> SelfCheck
         )
 
 
-def _random_texts(backbone: Backbone, window: int) -> CausalSplit:
-    """Return examples of several texts each, whose first prompt goes beyond a window."""
+def _random_texts(backbone: Backbone, limit: int) -> CausalSplit:
+    """Return examples of several texts each, whose first prompt goes beyond a limit."""
     rng = np.random.default_rng(0)
     vocabulary = int(backbone.config.vocab_size)
     special = set(backbone.tokenizer.all_special_ids)
     tokens = [token for token in range(min(vocabulary, 1000)) if token not in special]
     texts: list[Any] = []
-    for size in (max(_PROMPTS[0], window + _BEYOND if window else 0), _PROMPTS[1]):
+    for size in (max(_PROMPTS[0], limit + _BEYOND if limit else 0), _PROMPTS[1]):
         prompt = rng.choice(tokens, size)
         texts += [np.append(prompt, rng.choice(tokens, rest)) for rest in _RESTS]
     lengths = [len(text) for text in texts]

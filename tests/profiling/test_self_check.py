@@ -146,3 +146,22 @@ def test_result_is_remembered_by_backbone(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(measurement_cache, "recall", lambda _: {"future": 1.0})
     self_check.check(backbone("llama"), 200, CPU)
     assert asked == ["llama", "gptj", "llama"]
+
+
+def test_text_beyond_a_limit_that_changes_its_neighbours_is_refused() -> None:
+    """Phi-3's long factors apply to a whole batch as soon as one of its texts is long."""
+    CONFIGS["phi3"] = lambda: transformers.Phi3Config(
+        **{name: size for name, size in SIZES.items() if name != "head_dim"},
+        original_max_position_embeddings=40,
+        rope_parameters={
+            "rope_type": "longrope",
+            "short_factor": [1.0] * 4,
+            "long_factor": [3.0, 4.0, 5.0, 6.0],
+            "original_max_position_embeddings": 40,
+            "rope_theta": 1e4,
+        },
+    )
+    assert self_check.check(backbone("phi3"), 40, CPU).unsupported_reason(writes=False) is None
+    reason = self_check.check(backbone("phi3"), 100, CPU).unsupported_reason(writes=False)
+    assert reason is not None
+    assert "on the length of other texts" in reason

@@ -86,7 +86,7 @@ def checked(family: str, kind: str, folder: Path) -> Cell:
             return Cell(None, reason.partition(": ")[0].rpartition("' ")[2])
         backbone = tiny_families.load(family, folder, task.head, task.n_outputs)
         if task.head != LANGUAGE_MODEL:
-            reason = padding_check.unsupported_reason(backbone, task.head, _CPU)
+            reason = padding_check.unsupported_reason(backbone, task.head, 0, _CPU)
             if reason is not None:
                 return Cell(None, re.sub(r" by [\d.]+% of their size", "", reason))
             return Cell(_head_off(backbone, task.head))
