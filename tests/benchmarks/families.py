@@ -149,7 +149,9 @@ each alone.
 
 **exact**: log-probabilities of choices agree within 1e-3 nats, greedy texts token by token, and
 outputs of heads within 1e-3 of the largest. **no**: runs are skipped with the reason of that
-number. No cell may be wrong.
+number. No cell may be wrong. Texts here have up to 32 tokens. Where a family computes otherwise
+beyond some length (windows, other factors of rotary positions), `check` and every run compare texts
+on both sides of it, if the task's `max_length` reaches it.
 
 A backbone whose layers take no mask of single tokens scores every choice in a row of its own, which
 is exact too, only slower ([engine.md](engine.md)).
