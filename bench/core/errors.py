@@ -7,12 +7,13 @@ The command line can therefore print it alone, without a traceback.
 import re
 
 # Behind a user's name up to the last @, since users forget to escape one, with or without a scheme;
-# no file of SQLite or of a journal is meant. Without any @, what is no port. Or an option's value.
+# no file of SQLite or of a journal is meant. Without any @, what is no port. Or an option's value,
+# inside another option's too.
 # Each alternative has two groups: before the password, and the password.
 _PASSWORD = re.compile(
     r"(^(?:--[\w-]+=)?(?!journal:|sqlite(?:\+\w+)?:///)(?:[^:@]*://)?[^:]*:)(.+)(?=@)"
     r"|(://[^:/]*:)(?!\d*(?:[/?]|$))([^/?]+)"
-    r"|((?:pass\w*|pwd|secret\w*|token\w*)=)([^&]+)",
+    r"|((?:pass\w*|pwd|secret\w*|token\w*)(?:=|%3D))([^&]+)",
     re.IGNORECASE | re.DOTALL,
 )
 

@@ -1,6 +1,7 @@
 """What every method must do, whatever it is: one suite over all that are discovered."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.data.batching import collate
 from gapbench.bench.models.backbone import Backbone
@@ -87,6 +89,9 @@ EAGER: dict[str, tuple[float, dict[str, Any]]] = {
     "ivon": (0.2, {}),  # its steps are the rate times the clipping radius
 }
 
+# Settings that only make these tests long where they are large.
+QUICK: dict[str, dict[str, Any]] = {"tfb": {"samples": 3, "rounds": 2}}
+
 # Reasons why a method cannot fit 32 examples with any settings.
 CANNOT_MEMORISE = {
     "head": "a linear layer on a random backbone's features",
@@ -120,6 +125,14 @@ def test_setting_refuses_illegal_values_by_name(name: str, field: str) -> None:
             registry.resolve_config(name, {field: value}, "here")
 
 
+def _runs(
+    name: str, seeds: Sequence[int] = (0,), configs: Sequence[dict[str, Any]] = ({},), **given: Any
+) -> list[Run]:
+    """Return runs as `make_runs` does, quick ones where a method has settings for that."""
+    quick = [QUICK.get(name, {}) | config for config in configs]
+    return make_runs(name, seeds, configs=quick, **given)
+
+
 @cache
 def _outcomes(
     folder: Path, name: str, settings: tuple[str, ...], outputs: int, steps: int
@@ -128,7 +141,7 @@ def _outcomes(
     configs = [json.loads(text) for text in settings]
     if len(settings) > 1:
         configs.append(configs[0])  # equal settings must leave equal numbers wherever they stand
-    runs = make_runs(
+    runs = _runs(
         name,
         [3] * len(configs),
         configs=configs,
@@ -200,7 +213,7 @@ def test_method_before_the_first_step_equals_the_backbone(
 ) -> None:
     """Adapted outputs equal those of the frozen model with the same head, bit for bit or nearly."""
     folder, data = make_backbone(family), random_data()
-    runs = make_runs(name, (5,))
+    runs = _runs(name, (5,))
     backbone = load_backbone(folder, runs)
     _skip_unsupported(name, backbone)
     method, state = set_up(runs, backbone, data, CPU)
@@ -230,7 +243,7 @@ def test_method_trains_on_every_family(name: str, family: str, make_backbone: Ma
 
     `test_stacked_runs_equal_solo_runs_in_float64` trains on the other families.
     """
-    runs = make_runs(name, (0,), steps=4, outputs=3, evaluations=1)
+    runs = _runs(name, (0,), steps=4, outputs=3, evaluations=1)
     _skip_unsupported(name, load_backbone(make_backbone(family), runs))
     with counting_once():
         trained = train(make_backbone(family), runs, random_data(outputs=3))
@@ -254,7 +267,7 @@ class Training:
 @pytest.fixture(scope="module", params=TRAINED)
 def training(request: pytest.FixtureRequest, make_backbone: MakeBackbone) -> Training:
     """Train one run of each method, once for all that is asked of it."""
-    folder, runs = make_backbone("bert"), make_runs(request.param, (0,))
+    folder, runs = make_backbone("bert"), _runs(request.param, (0,))
     backbone = load_backbone(folder, runs)
     before = {k: v.clone() for k, v in backbone.model().state_dict().items()}
     with counting():
@@ -290,7 +303,7 @@ def test_method_memorises_32_examples(name: str, make_backbone: MakeBackbone) ->
         pytest.skip(CANNOT_MEMORISE[name])
     rate, config = EAGER.get(name, (0.02, {}))
     training = {"learning_rate": rate, "warmup_fraction": 0.1}
-    runs = make_runs(
+    runs = _runs(
         name,
         (1,),
         configs=[config],
@@ -338,7 +351,7 @@ def test_stacked_runs_equal_solo_runs_in_float64(
     """
     folder, data = make_backbone(family), random_data(outputs=3)
     (size, steps), varied = STACKED_ON[family], {"configs": _varied(name), "trainings": TRAININGS}
-    runs = make_runs(name, range(size), **varied, steps=steps, outputs=3, evaluations=3)
+    runs = _runs(name, range(size), **varied, steps=steps, outputs=3, evaluations=3)
     _skip_unsupported(name, load_backbone(folder, runs))
     with counting_once():
         stacked = train(folder, runs, data)
@@ -370,7 +383,7 @@ def test_stacked_parameters_equal_solo_parameters_in_float32(
     """
     folder, data = make_backbone("bert"), random_data()
     training = {"learning_rate": 0.003}
-    runs = make_runs(name, range(3), precision="fp32", trainings=[training], evaluations=1)
+    runs = _runs(name, range(3), precision="fp32", trainings=[training], evaluations=1)
     *_, stacked = train(folder, runs, data).parameters()
     (solo,) = train(folder, runs[-1:], data).parameters()
     torch.testing.assert_close(stacked, solo, rtol=0, atol=1e-4)
@@ -381,7 +394,7 @@ def test_chosen_checkpoint_predicts_what_it_predicted_when_chosen(
     name: str, make_backbone: MakeBackbone
 ) -> None:
     """Predictions follow from parameters and settings; the step at which they are made is none."""
-    runs = make_runs(name, (1,), trainings=[{"warmup_fraction": 0.0}], steps=8, evaluations=4)
+    runs = _runs(name, (1,), trainings=[{"warmup_fraction": 0.0}], steps=8, evaluations=4)
     data = random_data()
     method, state = set_up(runs, load_backbone(make_backbone("bert"), runs), data, CPU)
     trainer = Trainer(runs, method, state, data, lambda _: None)
@@ -412,7 +425,7 @@ def test_same_seed_gives_same_numbers_and_another_seed_does_not(
     """Training twice from one seed is bit-identical; a second seed gives other numbers."""
     folder, data = make_backbone("bert"), random_data()
     first, again, other = (
-        train(folder, make_runs(name, (seed,), steps=6, evaluations=1), data).logits(data)
+        train(folder, _runs(name, (seed,), steps=6, evaluations=1), data).logits(data)
         for seed in (0, 0, 1)
     )
     assert np.array_equal(first, again)
@@ -422,7 +435,7 @@ def test_same_seed_gives_same_numbers_and_another_seed_does_not(
 @pytest.fixture(scope="module")
 def lora(make_backbone: MakeBackbone) -> Trained:
     """One run of LoRA, for all methods that must equal it."""
-    return train(make_backbone("bert"), make_runs("lora", (2,)), random_data())
+    return train(make_backbone("bert"), _runs("lora", (2,)), random_data())
 
 
 @pytest.mark.parametrize("name", sorted(NEUTRAL))
@@ -430,7 +443,7 @@ def test_method_without_its_extras_is_lora_bit_for_bit(
     name: str, lora: Trained, make_backbone: MakeBackbone
 ) -> None:
     """With every rate, penalty and extra at zero, parameters and curve are those of LoRA."""
-    runs = make_runs(name, (2,), configs=[NEUTRAL[name]])
+    runs = _runs(name, (2,), configs=[NEUTRAL[name]])
     ours = train(make_backbone("bert"), runs, random_data())
     assert ours.trainer.traces[0].curve == lora.trainer.traces[0].curve
     assert torch.equal(ours.state.bank.values, lora.state.bank.values)

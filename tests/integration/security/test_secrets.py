@@ -112,6 +112,19 @@ def test_password_of_an_unknown_argument_is_not_repeated(
     assert SECRET not in answer.out + answer.err
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BPWD%3D{SECRET}",
+        f"postgresql:///db?options=-cpassword%3D{SECRET}",
+        f"postgresql:///db?passwd={SECRET}",
+    ],
+)
+def test_password_inside_an_option_is_hidden(url: str) -> None:
+    """Escaped or not."""
+    assert SECRET not in without_password(url)
+
+
 @pytest.mark.parametrize("url", ["sqlite:///a@b.db", "journal:a@b", "postgresql://host:5432/name"])
 def test_storage_without_a_password_is_named_as_it_is(url: str) -> None:
     """Nothing but passwords is hidden."""
