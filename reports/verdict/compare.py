@@ -127,6 +127,8 @@ def _resolved(results: Results, shown: Sequence[Verdict], given: str) -> str:
             f"{methods}"
         )
     fitting = [each for each in own if name in (each, each.removesuffix(PAPER))]
+    if given == name and name in own:  # and not its namesake under the paper protocol
+        return name
     if len(fitting) == 1:
         return fitting[0]
     if name == method.strip() and len(own) == 1:

@@ -31,9 +31,20 @@ def data(small: SmallSuite) -> None:
     small.write_rows("train", table)
 
 
-@pytest.mark.parametrize(
-    ("edit", "field"), [(budget, "budget.steps"), (data, "data.digest")], ids=["budget", "data"]
-)
+def precision(small: SmallSuite) -> None:
+    """Compute with more digits."""
+    small.write_suite(precision="fp64")
+
+
+def protocol(small: SmallSuite) -> None:
+    """Choose checkpoints on the test split, as papers do."""
+    small.write_suite(protocol="paper")
+
+
+EDITS = {budget: "budget.steps", data: "data.digest", precision: "precision"}
+
+
+@pytest.mark.parametrize(("edit", "field"), EDITS.items(), ids=[e.__name__ for e in EDITS])
 def test_no_table_mixes_what_was_run_before_and_after_an_edit(
     small: SmallSuite, capsys: Capture, edit: Callable[[SmallSuite], None], field: str
 ) -> None:
@@ -51,3 +62,15 @@ def test_no_table_mixes_what_was_run_before_and_after_an_edit(
     answer = call(capsys, "compare", "lora", "head", small.results)
     assert answer.code == 2
     assert f"{field} is " in answer.err
+
+
+def test_rows_of_the_paper_protocol_stand_apart(small: SmallSuite, capsys: Capture) -> None:
+    """Their names carry a mark; the name without it means the row that is no part of the suite."""
+    assert call(capsys, "run", *small.running).code == 0
+    protocol(small)
+    assert call(capsys, "run", *small.running, "--methods", "head").code == 0
+    shown = call(capsys, "leaderboard", small.results).out
+    assert "head [paper]" in shown
+    answer = call(capsys, "compare", "lora", "head", small.results)
+    assert answer.code == 2
+    assert "'lora' and 'head' were run under different settings" in answer.err
