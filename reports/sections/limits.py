@@ -9,7 +9,7 @@ from gapbench.bench.config.run import Folds
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Bullets, Section, Text
 from gapbench.reports.results.load import CURVE, MISSING
-from gapbench.reports.tables.leaderboard import NOT_FAILED, STOPPED, rows
+from gapbench.reports.tables.leaderboard import BOARD, NOT_FAILED, STOPPED, rows
 from gapbench.reports.tables.terminal import label, number
 from gapbench.reports.tables.words import listed
 
@@ -17,6 +17,9 @@ ORDER = 100
 
 SMALL = 1000
 """Test examples below which chance moves an accuracy by 0.03 and more (binomial, 95 %)."""
+
+UNSTEADY = 3.0
+"""Standard deviations between seeds, in those of the usual row, from which a row is named."""
 
 FEW_SEEDS = 5
 """Below this many seeds a tie says more about the study than about the methods."""
@@ -84,6 +87,29 @@ def _items(evidence: Evidence) -> str:
     return (
         f"Some rows of {listed(list(dict.fromkeys(tasks)))} have no interval and are not compared, "
         "as no values of single test items are known."
+    )
+
+
+def _unsteady(evidence: Evidence) -> str:
+    """Name the rows that widen the intervals of all others."""
+    ranked = _scored(evidence)[_scored(evidence)["rank_group"].notna()]
+    named = []
+    for _, board in ranked.groupby(BOARD, sort=False):
+        spreads = {
+            row.name: float(np.std(list(row.by_seed.values()), ddof=1)) for row in rows(board)
+        }
+        usual = float(np.median(list(spreads.values())))
+        named += [
+            f"{name} on {board['task'].iloc[0]} ({spread / usual:.0f} times)"
+            for name, spread in spreads.items()
+            if usual > 0 and len(spreads) > 2 and spread > UNSTEADY * usual
+        ]
+    if not named:
+        return ""
+    return (
+        f"Seeds of {listed(named)} vary far more than those of the usual method. No difference is "
+        "held to vary less than differences do on average, so that the intervals of all methods "
+        "there are wider for it."
     )
 
 
@@ -297,6 +323,7 @@ _LIMITS: tuple[Callable[[Evidence], str], ...] = (
     _seeds,
     _tests,
     _items,
+    _unsteady,
     _training_samples,
     _last_checkpoints,
     _scope,

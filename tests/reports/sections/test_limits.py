@@ -158,3 +158,18 @@ def test_study_without_a_score_has_nothing_to_judge(tmp_path: Path) -> None:
     put(store, make_record(status=Status.FAILED, detail="because"))
     found = limits.section(gather(store.root))
     assert found == Section("limits", "Limits", (Text(limits._NOTHING),))
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.05])
+def test_row_that_varies_far_more_than_others_is_named(spread: float, tmp_path: Path) -> None:
+    """It widens the intervals of all."""
+    store = fill(tmp_path, methods=FEW, tasks=(make_task(),), seeds=SEEDS)
+    for seed in range(SEEDS):
+        record = make_record(make_cell("head"), seed)
+        test = record.splits["test"]
+        moved = {"accuracy": (record.score("test") or 0.0) + spread * (-1) ** seed, "f1": 0.5}
+        splits = record.splits | {"test": test.model_copy(update={"metrics": moved})}
+        store.record_path(record.run).unlink()
+        put(store, record.model_copy(update={"splits": splits}))
+    found = sentences(store)
+    assert count(found, "Seeds of head on syn_sentiment") == (spread > 0)
