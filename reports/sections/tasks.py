@@ -43,7 +43,12 @@ _PAPER = (
 _TUNED = (
     plain("default", "of a tuned row: test score of the method's own settings", "default"),
     plain("gain", "tuned minus default, seed by seed; flipped where lower is better", "gain.mean"),
-    ends("gain 95 %", "paired interval, over seeds and known test items", "gain.low", "gain.high"),
+    ends(
+        "gain 95 %",
+        "paired interval, all comparisons together",
+        "gain.low",
+        "gain.high",
+    ),
 )
 _PUBLISHED = Field(
     Column("published", "what a paper prints; ?: from memory"),

@@ -50,7 +50,12 @@ OUTCOME = (
         "tuned minus default on test, same seeds; sign flipped where lower is better",
         "gain.mean",
     ),
-    ends("gain 95 %", "paired interval, over seeds and known test items", "gain.low", "gain.high"),
+    ends(
+        "gain 95 %",
+        "paired interval, all comparisons together",
+        "gain.low",
+        "gain.high",
+    ),
     plain("seeds", "seeds that tuned and default share", "gain.n", 0),
 )
 COST = (
@@ -146,7 +151,7 @@ def _gains(studies: Sequence[Tuned]) -> str:
             f"On test, tuning helped {len(helped)} of {len(tested) + len(kept)} methods beyond "
             f"chance{f' ({listed(helped)})' if helped else ''}"
             f"{f' and harmed {listed(harmed)}' if harmed else ''}: intervals of the gain without "
-            "zero, each method for itself."
+            "zero, all comparisons together."
         )
     if kept:
         sentences.append(f"Unchanged, since the best trial was the default: {listed(kept)}.")

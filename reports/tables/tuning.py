@@ -127,18 +127,17 @@ def _tuned(results: Results, summary: Summary, known: dict[Key, Any]) -> Tuned:
 
 
 def _gain(winner: Any, default: Any, *, upward: bool) -> Interval:
-    """Return what a row gains over another, with the interval of this pair alone."""
+    """Return what a row gains over another, with the interval of all comparisons together."""
     if winner is None or default is None:
         return Interval(0, None)
     first, second = (winner, default) if upward else (default, winner)
     pairs = winner.standing.families["score"]
     if {first.name, second.name} <= pairs.places.keys():
-        place = pairs.places[first.name], pairs.places[second.name]
-        found: Interval = pairs.estimate[place].interval(int(pairs.n_seeds[place]))
-        return found
+        found = pairs.pair(first.name, second.name)
+        return Interval(found.n_seeds, found.difference, found.low, found.high)
     common = sorted(first.by_seed.keys() & second.by_seed.keys())
     gains = [first.by_seed[seed] - second.by_seed[seed] for seed in common]
-    return mean_interval(gains, excess=pairs.excess)
+    return Interval(len(gains), mean_interval(gains).mean)
 
 
 def _excess(row: Any) -> float:
