@@ -6,7 +6,7 @@ from math import isfinite, isinf, isnan
 
 from gapbench.reports.document.model import Card, Measure
 from gapbench.reports.tables.row_status import RANKED
-from gapbench.reports.tables.standing import Outcome
+from gapbench.reports.tables.standing import Claim, Outcome
 from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.words import interval, listed, named, signed, times
 from gapbench.reports.verdict.model import Contrast, Design, Entry, Level, Verdict
@@ -32,6 +32,12 @@ _TOGETHER = "(95 % confidence, all comparisons together)"
 _MOST_SETTINGS, _MOST_COUNTED = 8, 4
 _COUNTED, _MEASURED = 0.05, 0.25
 """Shares by which operations, and seconds or bytes of one machine, differ to be worth a word."""
+_BESIDE: dict[tuple[Outcome, Claim], str] = {
+    ("gap", "better"): "a narrower gap",
+    ("gap", "worse"): "a wider gap",
+    ("ece", "better"): "less calibration error",
+    ("ece", "worse"): "more calibration error",
+}
 _NONE_YET = "No recommendation yet. "
 _EXPECTED = (*RANKED, "untrained")
 
@@ -194,6 +200,7 @@ def _points(verdict: Verdict) -> Iterator[tuple[str, str]]:
     said = settings(_shared_settings(verdict, chosen)) if chosen else ""
     yield "Settings", f"{verdict.recommended}: {said}." if said else ""
     yield "Also unbeaten", _ties(verdict)
+    yield "Gap and calibration", _beside(verdict)
     yield "Does training help?", _learned(verdict)
     yield "What would change this", _design(verdict)
     yield "Read with care", " ".join(_cautions(verdict))
@@ -227,6 +234,19 @@ def _ties(verdict: Verdict) -> str:
         return "" if verdict.why == ALONE or not verdict.recommended else "nothing"
     said = named([_with_cost(verdict[name]) for name in verdict.ties])
     return f"{said}. No difference between these is shown."
+
+
+def _beside(verdict: Verdict) -> str:
+    """Say which rows are shown to overfit or to be calibrated otherwise than the reference."""
+    said = []
+    for (outcome, claim), words in _BESIDE.items():
+        found = [
+            f"{each.name} ({signed(contrast.difference)})"
+            for each in verdict.entries
+            if (contrast := each.to_reference.get(outcome)) is not None and contrast.claim == claim
+        ]
+        said += [f"{words}: {named(found)}"] if found else []
+    return f"Shown beside {verdict.reference}, {'; '.join(said)}." if said else ""
 
 
 def _with_cost(entry: Entry) -> str:

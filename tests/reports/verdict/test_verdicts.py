@@ -247,6 +247,17 @@ def test_part_that_lacks_tasks_has_no_mean_over_tasks(tmp_path: Path) -> None:
     assert [each.task for each in verdicts(part, summarise(part, "lora"))] == list(names[:2])
 
 
+def test_card_names_what_overfits_less(tmp_path: Path) -> None:
+    """Where scores are equal, that is what tells methods apart."""
+    (found,) = verdicts_of(
+        write(tmp_path, EQUAL | {"dora": 3.4})
+    )  # equal train scores, so less gap
+    said = card(found).points["Gap and calibration"]
+    contrast = found["dora"].to_reference["gap"]
+    assert contrast.claim == "better"
+    assert said.startswith(f"Shown beside lora, a narrower gap: dora ({contrast.difference:.3f})")
+
+
 def test_claims_on_nll_use_less_of_the_level(tmp_path: Path) -> None:
     """`LEVEL` says how much."""
     (found,) = verdicts_of(write(tmp_path, EQUAL))
