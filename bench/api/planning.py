@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 
 from gapbench.bench.api import blocks
 from gapbench.bench.api.calls import Names, Place, Seeds
@@ -100,18 +101,26 @@ def request(
     )
     sources = Sources(None if data is None else Path(data), offline=offline)
     if wanted.precision == "auto":
-        for name in wanted.all_backbones:
-            sources.backbone(name)  # an offline source is refused here
-        size, where = wanted.budget.batch_size, choose_device(one_of("device", device, DEVICES))
-        chosen = auto_precision.choose(wanted.all_backbones, size, where)
-        wanted = suites.restrict(wanted, precision=chosen)
-        cells = [entry.run.cell for entry in suites.expand(wanted, sources, path)]
-        refusing = auto_precision.refusing(cells, sources, where)
-        if refusing is not None:
-            wanted = suites.restrict(wanted, precision="fp32")
-        why = f", as backbone {refusing!r} cannot compute in {chosen}" if refusing else ""
+        where = choose_device(one_of("device", device, DEVICES))
+        wanted, why = _with_precision(wanted, sources, path, where)
         say(f"precision auto: {wanted.precision} on this machine{why}", progress=progress)
     return Request(wanted, sources, suites.expand(wanted, sources, path))
+
+
+def _with_precision(
+    wanted: Suite, sources: Sources, path: Path | None, device: torch.device
+) -> tuple[Suite, str]:
+    """Return a suite with a precision in place of `auto`, and a clause that says why, if any."""
+    for name in wanted.all_backbones:
+        sources.backbone(name)  # an offline source is refused here
+    chosen = auto_precision.choose(wanted.all_backbones, wanted.budget.batch_size, device)
+    made = suites.restrict(wanted, precision=chosen)
+    if chosen != "fp32":
+        cells = [entry.run.cell for entry in suites.expand(made, sources, path)]
+        if refusing := auto_precision.refusing(cells, sources, device):
+            why = f", as backbone {refusing!r} cannot compute in {chosen}"
+            return suites.restrict(wanted, precision="fp32"), why
+    return made, ""
 
 
 def planned(

@@ -1,7 +1,7 @@
 """Read files of rows as columns: Parquet, CSV, TSV and JSON lines, chosen by suffix.
 
 No guess is made that could be wrong: a file that contradicts its suffix is refused. The callers
-(`bench.data.rows`, `bench.experiment.scaffold`) check the content of columns.
+(`bench.data.rows`, `bench.experiment.inferred_task`) check the content of columns.
 """
 
 import codecs

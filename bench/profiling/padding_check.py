@@ -96,7 +96,8 @@ def _moved_text(model: Any, backbone: Backbone, text: str, longer: str) -> float
 
 def _logits(model: Any, backbone: Backbone, texts: list[str]) -> Tensor:
     """Return the logits of texts, (texts, outputs), or of the two ends, (texts, 2, tokens)."""
-    inputs = backbone.tokenizer(texts, padding=True, return_tensors="pt")
+    fits = {"truncation": True, "max_length": backbone.reader.window}
+    inputs = backbone.tokenizer(texts, padding=True, return_tensors="pt", **fits)
     out = model(**inputs.to(next(model.parameters()).device))
     if hasattr(out, "logits"):
         logits: Tensor = out.logits

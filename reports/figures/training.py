@@ -55,8 +55,8 @@ def curves(board: Board) -> FigureArtifact | None:
     title = (
         f"Along training, {board.place}: {metric} above ({better}), loss below. Lines are "
         "means over seeds, bands reach from the lowest to the highest. Where test turns away from "
-        "train, a method overfits. Train and test are samples of about 128 examples here, so that "
-        "their levels differ from those of all examples; the gap is of all, at the chosen "
+        "train, a method overfits. Train and test are samples here, of about 128 examples at most, "
+        "so that their levels differ from those of all; the gap is of all, at the chosen "
         "checkpoints." + left_out(len(drawn.rows), len(found), "gap", board.verdict.reference)
     )
     with style():

@@ -81,9 +81,10 @@ def summary(judged: Sequence[Judged]) -> str:
     counts = Counter(each.ruling for each in judged)
     tested = sum(counts.values()) - counts["not tested here"]
     return (
-        f"Of {len(judged)} published claims, these runs can test {tested}: {counts['shown']} are "
-        f"shown, {counts['contradicted']} contradicted, {counts['underpowered']} underpowered; for "
-        f"{counts['no difference larger than d']} no difference is larger than stated."
+        f"Of {len(judged)} published claims, these runs can test {tested}: "
+        f"{counts['shown']} shown, {counts['contradicted']} contradicted, "
+        f"{counts['no difference larger than d']} with no difference larger than stated, "
+        f"{counts['underpowered']} underpowered."
     )
 
 

@@ -24,7 +24,7 @@ GLOSSARY: Mapping[str, str] = {
     "order, which is not proof that the methods are equal.",
     "unbeaten": "No other method is shown to be better in score.",
     "ruled out": "A difference this large does not fit the data, with 95 % confidence.",
-    "underpowered": "Too few data to tell: no difference fits them, and so does one that matters.",
+    "underpowered": "Too few data to tell whether there is no difference or one that matters.",
     "untuned": "The model as it is before any training, with a new head.",
     "majority": "Answers the most frequent class of the training set, or the mean, whatever it is "
     "asked.",

@@ -136,8 +136,8 @@ def collapsed_seeds(
     """Return how many seeds of a row collapsed, of rows where some did and others did not.
 
     They have lost most of what training gains, and lie far below the others: by `_APART` standard
-    deviations of these, or of the usual row if its are larger. Of three seeds or more of seven
-    equal methods, nothing collapsed, this says so in at most 1 of 100 studies.
+    deviations of these, or of the usual row if its are larger. Where seven methods are equal and
+    nothing collapsed, this is found in at most 1 of 100 studies.
 
     Args:
         scores: of trained rows by seed.

@@ -178,29 +178,16 @@ def standing(results: Results, board: pd.DataFrame, wanted: str, alpha: float) -
         status[reference] = "reference"
     ranked = {name: known[name] for name in rows if status[name] in RANKED}
     collapsed = {name for name in rows if status[name] == "collapsed"}
-    estimates: dict[Outcome, Mapping[str, Estimate]] = {"score": _estimates(known, collapsed)}
-    counts: dict[Outcome, Mapping[str, tuple[int, int]]] = {"score": _counts(known)}
-    families: dict[Outcome, Family[str]] = {"score": _family(rows, ranked, alpha, reference)}
-    for outcome in OUTCOMES[1:]:
-        found = sampled(results, rows, outcome, up=up)
+    estimates: dict[Outcome, Mapping[str, Estimate]] = {}
+    counts: dict[Outcome, Mapping[str, tuple[int, int]]] = {}
+    families: dict[Outcome, Family[str]] = {}
+    for outcome in OUTCOMES:
+        found = known if outcome == "score" else sampled(results, rows, outcome, up=up)
         estimates[outcome] = _estimates(found, collapsed)
-        counts[outcome] = _counts(found)
-        whole = {
-            n: found[n]
-            for n in ranked
-            if n in found
-            and not found[n].unknown
-            and found[n].scores.keys() == known[n].scores.keys()
-        }
-        families[outcome] = _family(rows, whole, alpha * LEVEL[outcome], reference)
-    bare = [name for name in rows if status[name] == "untrained" and known[name].scores]
-    if any(known[name].unknown for name in bare):
-        bare = []  # what training gains over all of them is not known
-    untrained = {
-        name: family({**ranked, name: known[name]}, alpha / len(bare), name, share=1.0)
-        for name in bare
-        if ranked
-    }
+        counts[outcome] = {name: (len(each.scores), each.n_items) for name, each in found.items()}
+        level = alpha * LEVEL[outcome]
+        families[outcome] = _family(rows, _comparable(found, ranked), level, reference)
+    bare = {name: known[name] for name in rows if status[name] == "untrained"}
     possible = next((each.possible for each in known.values()), (-np.inf, np.inf))
     scores = {name: each.scores for name, each in known.items()}
     return Standing(
@@ -214,7 +201,7 @@ def standing(results: Results, board: pd.DataFrame, wanted: str, alpha: float) -
         scores=scores,
         counts=counts,
         families=families,
-        untrained=untrained,
+        untrained=_over_untrained(ranked, bare, alpha),
         alpha=alpha,
     )
 
@@ -225,8 +212,28 @@ def _estimates(found: Mapping[str, Sample], collapsed: set[str]) -> dict[str, Es
     return {name: each.bare if name in collapsed else each for name, each in made.items()}
 
 
-def _counts(found: Mapping[str, Sample]) -> dict[str, tuple[int, int]]:
-    return {name: (len(each.scores), each.n_items) for name, each in found.items()}
+def _comparable(found: Mapping[str, Sample], ranked: Mapping[str, Sample]) -> dict[str, Sample]:
+    """Return those of the ranked rows of which every run has the outcome, and whose items do."""
+    return {
+        name: found[name]
+        for name, score in ranked.items()
+        if name in found
+        and not found[name].unknown
+        and found[name].scores.keys() == score.scores.keys()
+    }
+
+
+def _over_untrained(
+    ranked: Mapping[str, Sample], bare: Mapping[str, Sample], alpha: float
+) -> dict[str, Family[str]]:
+    """Compare the ranked rows with each untrained one; with none if items of one are unknown."""
+    known = {name: each for name, each in bare.items() if each.scores}
+    if not ranked or any(each.unknown for each in known.values()):
+        return {}  # what training gains over all of them is not known
+    return {
+        name: family({**ranked, name: each}, alpha / len(known), name, share=1.0)
+        for name, each in known.items()
+    }
 
 
 def _filled(own: Sample, row: Any, floor: Sample | None, *, up: bool) -> Sample:

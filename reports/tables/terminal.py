@@ -57,7 +57,7 @@ def meaning(table: pd.DataFrame) -> list[str]:
         table: the columns of the leaderboard.
     """
     sentences = [
-        "Intervals: 95 %, over seeds and, where stored, test items.",
+        "Intervals: 95 %, over seeds and test items.",
         "Gap: train minus test score.",
         "ECE: before temperature scaling.",
         "FLOPs: of training.",

@@ -23,7 +23,15 @@ def level(found: Standing, outcome: Outcome, name: str) -> Level:
 def mean_level(
     mean: Estimate, n_seeds: int, n_items: int, possible: tuple[float, float], why: str
 ) -> Level:
-    """Return what an estimated mean says; ``why`` it may have no interval, "" if for its counts."""
+    """Return what an estimated mean says.
+
+    Args:
+        mean: the estimate.
+        n_seeds: the fewest of any task.
+        n_items: likewise.
+        possible: lowest and highest possible mean.
+        why: what is wrong with the row on some task; "" if nothing.
+    """
     own = mean.interval(n_seeds, possible)
     over = n_items if np.isfinite(mean.item_df) else 0
     withheld = (why or _no_interval(n_seeds, n_items)) if own.low is None else ""

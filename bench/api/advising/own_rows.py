@@ -14,7 +14,7 @@ from gapbench.bench.api.progress import say
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.core.files import replacing
 from gapbench.bench.data import readers
-from gapbench.bench.experiment import scaffold
+from gapbench.bench.experiment import inferred_task, scaffold
 from gapbench.bench.store.store import store_at
 
 FEWEST_ROWS = 50
@@ -26,14 +26,14 @@ def own_suite(given: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ConfigError, DataError: if the rows cannot be advised on.
     """
-    columns = scaffold.Columns.of(
+    columns = inferred_task.Columns.of(
         names("text", given["text"]) or (),
         *(given[name] for name in ("label", "target", "kind", "group")),
     )
     train = _file(given["source"], Path(given["results"]))
     test = None if given["test"] is None else Path(given["test"])
     name = re.sub(r"[^A-Za-z0-9_.-]+", "_", train.stem).lstrip("_.-") or "rows"
-    found = scaffold.infer(Path.cwd() / f"{name}.yaml", train, test, columns)
+    found = inferred_task.infer(Path.cwd() / f"{name}.yaml", train, test, columns)
     rows = sum(found.sizes.values())
     if rows < FEWEST_ROWS:
         raise DataError(

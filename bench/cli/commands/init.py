@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(options: argparse.Namespace) -> int:
     """Write a suite for the user's own rows and print a first look at them."""
-    from gapbench.bench.experiment.scaffold import Columns, init
+    from gapbench.bench.experiment.inferred_task import Columns
+    from gapbench.bench.experiment.scaffold import init
 
     columns = Columns.of(options.text, options.label, options.target, options.kind, options.group)
     written = init(

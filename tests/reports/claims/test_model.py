@@ -87,7 +87,7 @@ def test_command_prints_claims_or_json(
     lines = answer.out.splitlines()
     assert lines[0] == "hiddenkey_beats_lora: shown"
     assert all(len(line) <= 80 for line in lines)
-    assert "Of 39 published claims, these runs can test 1: 1 are shown" in answer.out
+    assert "Of 39 published claims, these runs can test 1: 1 shown" in answer.out
     assert "Missing: no run of dropkey." in answer.out
     mine = written(tmp_path, CLAIM | {"first": "hiddenkey", "expected": "worse"})
     made = call(capsys, "claims", store.root, "--claims", mine, "--json").json

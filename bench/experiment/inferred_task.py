@@ -1,0 +1,198 @@
+"""The task that a file of a user's own rows is: its kind, its classes or range, its cuts."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from gapbench.bench.config.task import Task, parse
+from gapbench.bench.config.task_sources import OwnSource
+from gapbench.bench.core.errors import ConfigError, DataError
+from gapbench.bench.core.schema import suggest
+from gapbench.bench.data import readers
+from gapbench.bench.data.rows import Rows
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.experiment import first_look
+from gapbench.bench.tasks import dataset, kinds
+from gapbench.bench.tasks.kinds.labels import are_values
+
+FEWEST_ROWS = 20
+TEST_SHARE = 0.2
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The roles of the columns in the user's file.
+
+    Attributes:
+        text: input of the model, one column or a pair.
+        label: class, value or, for generation, the text to generate.
+        option: option that named ``label``, which narrows the kind of task.
+        kind: kind of the task; None infers it from the labels.
+        group: column whose equal values stay in the same split; None keeps equal inputs together.
+    """
+
+    text: tuple[str, ...]
+    label: str
+    option: Literal["label", "target"] = "label"
+    kind: str | None = None
+    group: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        text: tuple[str, ...],
+        label: str | None,
+        target: str | None,
+        kind: str | None,
+        group: str | None,
+    ) -> "Columns":
+        """Return the roles as options give them.
+
+        Raises:
+            ConfigError: unless there is one of ``label`` and ``target``.
+        """
+        found = label if target is None else target
+        if found is None or (label is not None and target is not None):
+            raise ConfigError(
+                "give one of --label and --target: the column to predict or to generate"
+            )
+        return cls(text, found, "label" if target is None else "target", kind, group)
+
+
+@dataclass(frozen=True)
+class Inferred:
+    """A task that was inferred from rows.
+
+    Attributes:
+        fields: fields of its file.
+        task: the task; its paths do not depend on the place of the file.
+        sizes: examples of each split, before validation is cut from train.
+        look: first look at the files, in lines.
+    """
+
+    fields: Mapping[str, Any]
+    task: Task
+    sizes: Mapping[str, int]
+    look: str
+
+
+def infer(task_file: Path, train: Path, test: Path | None, columns: Columns) -> Inferred:
+    """Return the task that a file of rows is, with what its rows say.
+
+    Args:
+        task_file: place of the task's file, which need not exist; its stem is the task's name.
+        train: rows to train on.
+        test: rows to score on; None sets aside a part of ``train``.
+        columns: the roles of the columns.
+
+    Raises:
+        DataError: if the rows do not fit ``columns``.
+    """
+    files = [path for path in (train, test) if path]
+    tables = _tables(files, columns)
+    labels = [label for table in tables for label in table[columns.label]]
+    kind, found = _found(train, labels, columns)
+    fields = {
+        "name": task_file.stem,
+        "version": 1,
+        "kind": kind,
+        "description": f"Made by gapbench init from {train.name}.",
+        "source": _source(task_file.parent, train, test),
+        "text": list(columns.text),
+        "label": columns.label,
+        **found,
+        "group": columns.group,
+        "validation_size": 1,
+        "max_length": 512,
+    }
+    task, rows = _read(fields, task_file)
+    fields["validation_size"] = size = _validation_size(len(rows["train"]))
+    looks = [
+        first_look.lines(path, table, columns.text, columns.label)
+        for path, table in zip(files, tables, strict=True)
+    ]
+    return Inferred(
+        fields,
+        task.model_copy(update={"validation_size": size}),
+        {split: len(part) for split, part in rows.items()},
+        "\n".join(looks),
+    )
+
+
+def _tables(files: Sequence[Path], columns: Columns) -> list[readers.Columns]:
+    """Return the columns of every file; labels are names in all, or in none."""
+    texts = (*columns.text, columns.label) if columns.option == "target" else columns.text
+    tables = [readers.read(path, texts) for path in files]
+    for path, table in zip(files, tables, strict=True):
+        _check(path, table, columns)
+    labels = [label for table in tables for label in table[columns.label]]
+    plain = {*map(type, labels)}
+    numbers = plain <= {int, float}
+    if plain <= {bool} or (numbers and (columns.kind == "regression" or are_values(labels))):
+        return tables
+    named = [readers.read(path, (*texts, columns.label)) for path in files]
+    if numbers and len({name for own in named for name in own[columns.label]}) == len({*labels}):
+        return tables
+    # Names that look like numbers, dates and so on, or of which two are one number, as 2 and 02.
+    return named
+
+
+def _check(path: Path, table: readers.Columns, columns: Columns) -> None:
+    """Refuse a file without the columns, or with a row without a label."""
+    for name in (*columns.text, columns.label, *([columns.group] if columns.group else [])):
+        if name not in table:
+            raise DataError(
+                f"{path}: no column {name!r}; columns present: {', '.join(table)}; name one of "
+                "these with --text, --label, --target or --group, or give the file a first line "
+                "with names"
+            )
+    if columns.group == columns.label:
+        raise ConfigError(
+            f"--group {columns.group}: is the label too, so no label would be in two splits; "
+            "name another column, or leave it out"
+        )
+    for row, value in enumerate(table[columns.label]):
+        if value is None or value == "" or value != value:
+            raise DataError(
+                f"{path}, row {row}: column {columns.label!r} is empty; fill it in, or remove the "
+                "row"
+            )
+
+
+def _found(path: Path, labels: Sequence[Any], columns: Columns) -> tuple[str, dict[str, Any]]:
+    """Return the kind of the task, and the fields that follow from its labels."""
+    if len(labels) < FEWEST_ROWS:
+        raise DataError(f"{path}: {len(labels)} rows in total; give at least {FEWEST_ROWS}")
+    fitting = {n: k for n, k in kinds.discover().items() if k.init_option == columns.option}
+    if columns.kind is not None and columns.kind not in fitting:
+        raise ConfigError(
+            f"--kind {columns.kind} with --{columns.option}: {suggest(columns.kind, [*fitting])}"
+        )
+    wanted = columns.kind or next(name for name, kind in fitting.items() if kind.infers(labels))
+    try:
+        return wanted, fitting[wanted].from_labels(columns.label, labels)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from None
+
+
+def _source(folder: Path, train: Path, test: Path | None) -> dict[str, Any]:
+    def shown(path: Path) -> str:
+        return Path(os.path.relpath(path.resolve(), folder.resolve())).as_posix()
+
+    rest = {"test_share": TEST_SHARE} if test is None else {"test": shown(test)}
+    return {"train": shown(train), **rest}
+
+
+def _read(fields: Mapping[str, Any], task_file: Path) -> tuple[Task, dict[str, Rows]]:
+    """Return the task of a file with these fields, and its rows."""
+    task = parse(fields, str(task_file))
+    assert isinstance(task.source, OwnSource)  # noqa: S101 - it was just written like this
+    task = task.model_copy(update={"source": task.source.beside(task_file.parent)})
+    return task, dataset.read_rows(task, Sources())
+
+
+def _validation_size(train: int) -> int:
+    """Return 15 % of the training examples, at least 10 and at most 1000."""
+    return min(max(round(0.15 * train), 10), train // 2, 1000)

@@ -1,0 +1,135 @@
+"""Verdicts on several tasks and on parts of a folder, and two rows compared."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from gapbench.bench.config.run import Budget, Run
+from gapbench.bench.core.errors import ConfigError, StoreError
+from gapbench.reports.prose.card import card
+from gapbench.reports.results.load import load
+from gapbench.reports.results.selection import EVERYTHING, Selection
+from gapbench.reports.tables.summary import summarise
+from gapbench.reports.verdict.build import verdicts
+from gapbench.reports.verdict.compare import compare
+from tests.support.known_truth import verdicts_of, write
+from tests.support.results_folder import fill, make_cell, make_record, make_task, put
+
+EQUAL = dict.fromkeys(("lora", "dora", "bitfit", "head", "bilora"), 2.0)
+BARE = {"majority": 0.0, "untuned": -0.2}
+
+
+def test_part_that_lacks_tasks_has_no_mean_over_tasks(tmp_path: Path) -> None:
+    """Each choice of tasks would be another claim at the full level."""
+    names = ("syn_sentiment", "syn_acceptability", "syn_entailment")
+    for draw, name in enumerate(names):
+        store = write(tmp_path, EQUAL, task=make_task(name), draw=draw)
+    part = Selection(task=names[:2]).of(load(store))
+    assert [each.task for each in verdicts(part, summarise(part, "lora"))] == list(names[:2])
+
+
+def test_several_tasks_have_a_verdict_together_and_each(tmp_path: Path) -> None:
+    """Half of the level is for the mean, the rest for the tasks."""
+    for draw, name in enumerate(("syn_sentiment", "syn_acceptability", "syn_entailment")):
+        levels = EQUAL | BARE | {"dora": 2.8}
+        store = write(tmp_path, levels, task=make_task(name), draw=draw)
+    (found,) = verdicts_of(store)
+    assert (found.task, len(found.tasks)) == ("", 3)
+    assert found.recommended == "dora"
+    assert found.learned is True
+    difference = np.mean([each["dora"].to_reference["score"].difference for each in found.tasks])
+    assert found["dora"].to_reference["score"].difference == pytest.approx(difference)
+    together, alone = (
+        1 - each["dora"].to_reference["score"].confidence for each in (found, found.tasks[0])
+    )
+    assert together == pytest.approx(0.05 / 2 * 0.8 / 4)
+    assert alone == pytest.approx(together / 3)
+
+
+def test_part_of_a_folder_has_the_verdict_of_the_whole(tmp_path: Path) -> None:
+    """What is said of two rows does not depend on which others are looked at."""
+    for draw, name in enumerate(("syn_sentiment", "syn_acceptability")):
+        store = write(tmp_path, EQUAL | BARE | {"dora": 2.8}, task=make_task(name), draw=draw)
+    results = load(store)
+    (whole,) = verdicts_of(store)
+    part = Selection(method=("lora", "dora")).of(results)
+    (few,) = verdicts(part, summarise(part, "lora"))
+    assert {each.name for each in few.entries} == {"lora", "dora"}
+    for one, other in zip(few.everything, whole.everything, strict=True):
+        assert one["dora"].levels == other["dora"].levels
+        assert one["dora"].to_reference == other["dora"].to_reference
+        assert one.design == other.design
+
+
+def test_part_without_the_reference_is_still_compared_with_it(tmp_path: Path) -> None:
+    """The answer names no row that it does not show."""
+    store = write(tmp_path, EQUAL | BARE | {"dora": 2.8})
+    part = Selection(method=("dora", "head")).of(load(store))
+    (few,) = verdicts(part, summarise(part, "lora"))
+    assert {each.name for each in few.entries} == {"lora", "dora", "head"}
+    assert few["dora"].to_reference["score"].claim == "better"
+    assert set(few.ties) <= {each.name for each in few.entries}
+    assert card(few).heads == (("dora", "use this"), ("lora", "reference"))
+
+
+def test_compare_says_what_the_verdict_says(tmp_path: Path) -> None:
+    """The same contrast, whichever way round, and over all tasks too."""
+    for draw, name in enumerate(("syn_sentiment", "syn_acceptability")):
+        store = write(tmp_path, EQUAL | {"dora": 3.0}, task=make_task(name), draw=draw)
+    (verdict,) = verdicts_of(store)
+    found = compare(load(store), "dora", "lora", EVERYTHING)
+    assert [each.verdict.task for each in found.differences] == [
+        "",
+        "syn_sentiment",
+        "syn_acceptability",
+    ]
+    for each, one in zip(found.differences, verdict.everything, strict=True):
+        assert each.contrasts["score"] == one["dora"].to_reference["score"]
+    turned = compare(load(store), "lora", "dora", EVERYTHING).differences[0].contrasts["score"]
+    assert turned == found.differences[0].contrasts["score"].reversed()
+    other = compare(load(store), "head", "bitfit", EVERYTHING).differences[1].contrasts["score"]
+    assert other in (verdict.tasks[0].contrast("head", "bitfit"),)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "kind", "message"),
+    [
+        ("lora", "adalora", StoreError, r"has no method 'adalora'; it has bilora, bitfit"),
+        ("lora", "lora/x", ConfigError, r"there is no 'lora / x' here; name one of 'lora'"),
+        ("lora", "lora / default", ConfigError, r"'lora' is to be compared with itself"),
+    ],
+)
+def test_compare_of_unknown_names_says_what_there_is(
+    tmp_path: Path, first: str, second: str, kind: type[Exception], message: str
+) -> None:
+    """Every name that leads nowhere is answered with those that do."""
+    with pytest.raises(kind, match=message):
+        compare(load(write(tmp_path, EQUAL, seeds=2, items=20)), first, second, EVERYTHING)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"budget": Budget(steps=400)}, r"budget\.steps is 200 and 400"),
+        ({"precision": "bf16"}, r"precision is fp32 and bf16"),
+        ({"backbone_dropout": 0.1}, r"backbone_dropout is 0.0 and 0.1"),
+    ],
+)
+def test_settings_of_one_task_are_apart_and_told(
+    tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    """A re-run under another budget is another table; compare names what differs."""
+    store = fill(tmp_path, methods=("lora", "head"), seeds=3, tasks=(make_task(),))
+    other = make_cell("dora").model_copy(update=change)
+    store.write_plan("quickstart", [(Run(other, seed), "default") for seed in range(3)])
+    for seed in range(3):
+        put(store, make_record(other, seed))
+    one, two = verdicts_of(store)
+    assert one.setting != two.setting
+    (name,) = change
+    assert one.differs.startswith(name)
+    assert one.differs.partition(" ")[0] == two.differs.partition(" ")[0]
+    assert one.differs != two.differs
+    with pytest.raises(StoreError, match=said):
+        compare(load(store), "lora", "dora", EVERYTHING)

@@ -1,0 +1,168 @@
+"""Verdicts where runs are lost, missing, collapsed or without stored items."""
+
+from pathlib import Path
+
+import pytest
+
+from gapbench.bench.config.run import Run
+from gapbench.bench.store.record import Status
+from gapbench.bench.store.record_io import predictions_path
+from gapbench.reports.prose.card import card
+from gapbench.reports.verdict import recommend
+from tests.support.known_truth import MISSING, verdicts_of, write
+from tests.support.results_folder import make_cell, make_record, make_task
+
+EQUAL = dict.fromkeys(("lora", "dora", "bitfit", "head", "bilora"), 2.0)
+BARE = {"majority": 0.0, "untuned": -0.2}
+
+
+def test_failed_runs_count_as_the_untrained_row(tmp_path: Path) -> None:
+    """A method that loses most of its seeds is far worse, and never recommended."""
+    fates = {("dora", seed): Status.DIVERGED for seed in range(4)}
+    (found,) = verdicts_of(write(tmp_path, EQUAL | BARE | {"dora": 3.5}, fates=fates))
+    dora = found["dora"]
+    assert dora.status == "collapsed"
+    assert not dora.compared
+    assert "4 runs without a score counted as majority" in dora.why
+    assert (dora.levels["score"].mean or 1) < 0.65
+    assert found.recommended == "lora"
+    assert dora.n_failed == 4
+
+
+def test_failed_runs_without_an_untrained_row_leave_the_ranking(tmp_path: Path) -> None:
+    """The others are compared without it."""
+    fates = {("dora", 0): Status.FAILED}
+    (found,) = verdicts_of(write(tmp_path, EQUAL | {"dora": 3.5}, fates=fates))
+    assert (found["dora"].status, found["dora"].why) == ("failed", "1 run has no score")
+    assert found["dora"].to_reference["score"].withheld == "dora is failed: 1 run has no score"
+    assert found["dora"].to_reference["score"].claim == ""
+    assert found.recommended == "lora"
+
+
+def test_row_with_missing_seeds_is_incomplete_and_leads_nothing(tmp_path: Path) -> None:
+    """Two lucky seeds of five make no leader; the command that completes them is given."""
+    fates = {("dora", seed): MISSING for seed in (2, 3, 4)}
+    levels = EQUAL | BARE | {"dora": 3.5}
+    (found,) = verdicts_of(write(tmp_path, levels, fates=fates))
+    assert (found["dora"].status, found["dora"].why) == ("incomplete", "2 of 5 seeds")
+    assert found["dora"].command == "gapbench run known"
+    assert found.recommended == "lora"
+    assert set(found.ties) == set(EQUAL) - {"lora", "dora"}
+
+
+def test_collapsed_seeds_withhold_interval_and_rank(tmp_path: Path) -> None:
+    """A mean of two kinds of runs describes neither."""
+    store = write(tmp_path, EQUAL | BARE)
+    cell = make_cell("olora")
+    store.write_plan("known", [(Run(cell, seed), "default") for seed in range(5)])
+    for seed, score in enumerate((0.78, 0.79, 0.5, 0.785, 0.5)):
+        record = make_record(cell, seed)
+        test = record.splits["test"].model_copy(
+            update={"metrics": {"accuracy": score, "f1": score}}
+        )
+        store.write(record.model_copy(update={"splits": record.splits | {"test": test}}))
+    (found,) = verdicts_of(store)
+    row = found["olora"]
+    assert (row.status, row.why) == ("collapsed", "2 of 5 seeds lie far below the others")
+    assert row.levels["score"].low is None
+    assert row.levels["score"].withheld == row.why
+    assert not row.compared
+
+
+def test_mean_over_tasks_of_a_row_that_collapsed_on_one_has_no_interval(tmp_path: Path) -> None:
+    """What is withheld on a task is not said of all of them."""
+    for draw, name in enumerate(("syn_sentiment", "syn_acceptability")):
+        store = write(tmp_path, EQUAL | BARE, task=make_task(name), draw=draw)
+    run = Run(make_cell("dora", task=make_task("syn_acceptability")), 0)
+    record, like = store.find(run), store.predictions(Run(make_cell("majority"), 0))
+    assert record is not None
+    test = record.splits["test"].model_copy(update={"metrics": {"accuracy": 0.1, "f1": 0.1}})
+    store.record_path(run).unlink()
+    store.write(
+        record.model_copy(update={"splits": record.splits | {"test": test}}), {"test": like}
+    )
+    (found,) = verdicts_of(store)
+    assert found["dora"].status == "collapsed"
+    assert {each.low for each in found["dora"].levels.values()} == {None}
+    assert "1 of 5 seeds lie far below the others" in found["dora"].levels["score"].withheld
+
+
+def test_gains_over_an_untrained_row_without_items_are_not_claimed(tmp_path: Path) -> None:
+    """Nor is anything about a lost run that counts as that row."""
+    near = dict.fromkeys(EQUAL, 0.3) | {"majority": 0.0}  # or the row would have collapsed
+    store = write(tmp_path, near, fates={("dora", 1): Status.FAILED}, spread=0.3)
+    for seed in range(5):
+        predictions_path(store.record_path(Run(make_cell("majority"), seed))).unlink()
+    (found,) = verdicts_of(store)
+    assert (found.untrained, found.learned) == ((), None)
+    assert found["dora"].status == "itemless"
+
+
+def test_nothing_is_recommended_while_the_reference_is_incomplete(tmp_path: Path) -> None:
+    """Its absence is no reason to use another method."""
+    store = write(tmp_path, EQUAL | {"dora": 3.4}, fates={("lora", 4): MISSING})
+    (found,) = verdicts_of(store)
+    assert (found.recommended, found.why) == ("", recommend.NO_REFERENCE)
+    assert "lora, which others are compared with, is incomplete" in card(found).headline
+    assert found["lora"].command
+
+
+def test_seed_that_one_row_has_in_addition_is_no_obstacle(tmp_path: Path) -> None:
+    """All others are compared on the seeds that they have in common."""
+    store = write(tmp_path, EQUAL | {"dora": 3.4})
+    store.write_plan("known", [(Run(make_cell("dora"), 5), "default")])
+    like, run = Run(make_cell("dora"), 4), Run(make_cell("dora"), 5)
+    record = store.find(like)
+    assert record is not None
+    kept = {split: store.predictions(like, split) for split in ("train", "validation", "test")}
+    copied = record.model_copy(update={"seed": 5, "run_hash": run.hash})
+    store.write(copied, {split: table for split, table in kept.items() if table is not None})
+    (found,) = verdicts_of(store)
+    assert {each.status for each in found.entries} == {"ranked", "reference"}
+    assert found.recommended == "dora"
+
+
+@pytest.mark.parametrize("others", [{"dora": 2.0, "head": 1.0}, {}])
+def test_identical_predictions_have_their_own_reason(
+    tmp_path: Path, others: dict[str, float]
+) -> None:
+    """More seeds would not tell them apart, and the answer does not ask for any."""
+    store = write(tmp_path, {"lora": 2.0} | others)
+    twin = make_cell("bitfit")
+    store.write_plan("known", [(Run(twin, seed), "default") for seed in range(5)])
+    for seed in range(5):
+        like = Run(make_cell("lora"), seed)
+        record = store.find(like)
+        assert record is not None
+        copied = make_record(twin, seed).model_copy(update={"splits": record.splits})
+        store.write(copied, {"test": store.predictions(like)})
+    (found,) = verdicts_of(store)
+    contrast = found["bitfit"].to_reference["score"]
+    assert contrast.difference == 0
+    assert contrast.withheld.startswith("identical on every seed")
+    assert (contrast.low, contrast.claim) == (None, "")
+    shown = card(found)
+    assert "identical on every seed" in shown.certainty
+    assert "More seeds" not in shown.points.get("What would change this", "")
+
+
+def test_rows_without_stored_items_are_not_compared(tmp_path: Path) -> None:
+    """Seeds alone do not say what other items would change; a gap needs those of train too."""
+    store = write(tmp_path, EQUAL | {"dora": 3.4, "head": 3.4})
+    for seed in range(5):
+        dora, head = (store.record_path(Run(make_cell(name), seed)) for name in ("dora", "head"))
+        predictions_path(dora).unlink()
+        predictions_path(head, "train").unlink()
+    (found,) = verdicts_of(store)
+    assert found.recommended == "head"
+    assert (found["dora"].status, found["dora"].why) == (
+        "itemless",
+        "no values of single test items are known",
+    )
+    level = found["dora"].levels["score"]
+    assert (level.n_items, level.low) == (0, None)
+    assert level.withheld == "no values of single items are known"
+    assert found["head"].levels["gap"].low is None
+    gap = found.contrast("head", "lora", "gap")
+    assert (gap.claim, gap.withheld) == ("", "no values of single items are known")
+    assert gap.difference is not None
