@@ -5,13 +5,14 @@ from gapbench.reports.claims.model import load
 from gapbench.reports.document.columns import Field, ends, plain, read, table, value, worded
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Bullets, Column, Folded, Part, Row, Section, Text
-from gapbench.reports.prose.claims_text import METRICS, how, ruling, summary
+from gapbench.reports.prose.claims_text import how, ruling, summary
 from gapbench.reports.tables.published import DIGITS
 from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.words import listed
 
 ORDER = 55
 
+_SHORT = {"ece": "ECE", "nll": "NLL", "train_score": "train score"}
 _TASKS = worded("tasks", "", lambda each: ", ".join(each.tasks))
 
 _FIELDS = (
@@ -23,7 +24,7 @@ _FIELDS = (
         Column("published", "first minus second, as the paper gives it"),
         lambda each: value(each.claim.published, number(each.claim.published, DIGITS)),
     ),
-    worded("in", "", lambda each: METRICS[each.claim.metric]),
+    worded("in", "", lambda each: _SHORT.get(each.claim.metric, each.claim.metric)),
     worded(
         "claim and source",
         "",

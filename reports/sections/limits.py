@@ -100,15 +100,15 @@ def _unsteady(evidence: Evidence) -> str:
         }
         usual = float(np.median(list(spreads.values())))
         named += [
-            f"{name} on {board['task'].iloc[0]} ({spread / usual:.0f} times)"
+            f"{name} on {board['task'].iloc[0]} ({spread / usual:.0f} times as much)"
             for name, spread in spreads.items()
             if usual > 0 and len(spreads) > 2 and spread > UNSTEADY * usual
         ]
     if not named:
         return ""
     return (
-        f"Seeds of {listed(named)} vary far more than those of the usual method. No difference is "
-        "held to vary less than differences do on average, so that the intervals of all methods "
+        f"Some rows vary far more between seeds than the usual one: {listed(named)}. No difference "
+        "is held to vary less than differences do on average, so that the intervals of all methods "
         "there are wider for it."
     )
 
