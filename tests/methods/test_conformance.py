@@ -1,9 +1,6 @@
 """What every method must do, whatever it is: one suite over all that are discovered."""
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,31 +10,27 @@ import torch
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.config.run import Run
-from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.data.batching import collate
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.run_axis import StackedLinear
 from gapbench.bench.tasks import kinds
 from gapbench.bench.training.trainer import Trainer
+from tests.support.conformance import NAMES, quick_runs
 from tests.support.counting import counting, counting_once
-from tests.support.setting_variations import OUTPUTS, SLOW_TO_SHOW, context, fields, illegal, others
+from tests.support.setting_variations import others
 from tests.support.small_stack import (
     CPU,
     MakeBackbone,
     Trained,
     load_backbone,
-    make_runs,
     make_task,
     random_data,
     train,
 )
 from tests.support.solo_runs import assert_same_alone
 
-NAMES = [name if name != "peft" else "peft:LORA" for name in registry.discover()]
 TRAINED = [name for name in NAMES if registry.get(name).trains]
 STACKABLE = [name for name in TRAINED if registry.get(name).stackable]
-SETTINGS = [(name, field) for name in NAMES for field in fields(name)]
 FAMILIES = ["bert", "roberta", "gpt2", "llama", "deberta-v2"]
 STACKED_ON = {"bert": (4, 12), "llama": (2, 8), "deberta-v2": (2, 8)}  # runs and steps
 TRAININGS: list[dict[str, Any]] = [
@@ -89,9 +82,6 @@ EAGER: dict[str, tuple[float, dict[str, Any]]] = {
     "ivon": (0.2, {}),  # its steps are the rate times the clipping radius
 }
 
-# Settings that only make these tests long where they are large.
-QUICK: dict[str, dict[str, Any]] = {"tfb": {"samples": 3, "rounds": 2}}
-
 # Reasons why a method cannot fit 32 examples with any settings.
 CANNOT_MEMORISE = {
     "head": "a linear layer on a random backbone's features",
@@ -117,95 +107,6 @@ def test_method_states_its_source_and_documents_its_settings(name: str) -> None:
     assert set(cls.Config.model_fields) >= cls.Config.PER_RUN
 
 
-@pytest.mark.parametrize(("name", "field"), SETTINGS)
-def test_setting_refuses_illegal_values_by_name(name: str, field: str) -> None:
-    """A value outside the range is an error that names place and field."""
-    for value in illegal(name, field):
-        with pytest.raises(ConfigError, match=rf"here: .*{field}"):
-            registry.resolve_config(name, {field: value}, "here")
-
-
-def _runs(
-    name: str, seeds: Sequence[int] = (0,), configs: Sequence[dict[str, Any]] = ({},), **given: Any
-) -> list[Run]:
-    """Return runs as `make_runs` does, quick ones where a method has settings for that."""
-    quick = [QUICK.get(name, {}) | config for config in configs]
-    return make_runs(name, seeds, configs=quick, **given)
-
-
-@cache
-def _outcomes(
-    folder: Path, name: str, settings: tuple[str, ...], outputs: int, steps: int
-) -> list[np.ndarray]:
-    """Train one stack; return all numbers that each of its settings (as JSON) leaves."""
-    configs = [json.loads(text) for text in settings]
-    if len(settings) > 1:
-        configs.append(configs[0])  # equal settings must leave equal numbers wherever they stand
-    runs = _runs(
-        name,
-        [3] * len(configs),
-        configs=configs,
-        precision="bf16",  # where most is put in between
-        outputs=outputs,
-        steps=steps,
-        evaluations=2 if steps > 6 else 1,
-    )
-    data = random_data(outputs=outputs)
-    trained = train(folder, runs, data)
-    logits = trained.logits(data)
-    assert len(logits) == len(runs)
-    curves = [[[p.train_loss, p.test_loss] for p in t.curve] for t in trained.trainer.traces]
-    pairs = zip(curves, logits, strict=True)
-    numbers = [np.concatenate([np.ravel(curve), np.ravel(own)]) for curve, own in pairs]
-    assert np.array_equal(numbers[0], numbers[-1])
-    return numbers
-
-
-def _unchanging(folder: Path, name: str, field: str) -> list[Any]:
-    """Return the other values of a setting that lead to the same numbers as its default does."""
-    beside, left = context(name, field), others(name, field)
-    stackable = field in registry.get(name).Config.PER_RUN
-
-    def outcome(settings: dict[str, Any], steps: int) -> np.ndarray:
-        tried = _settings_of_a_stack(name, field) if stackable else [settings]
-        texts = tuple(json.dumps(each, sort_keys=True) for each in tried)
-        made = _outcomes(folder, name, texts, OUTPUTS.get(field, 3), steps)
-        return made[tried.index(settings)]
-
-    # One stack shows all fields that may differ in it; of the others, most show in two steps.
-    whole = stackable or name == "bidora"  # whose phases are shares of the steps
-    lengths = [12] if name in SLOW_TO_SHOW else [6] if whole else [2, 6]
-    for steps in lengths:
-        before = outcome(beside, steps)
-        left = [v for v in left if np.array_equal(before, outcome(beside | {field: v}, steps))]
-    return left
-
-
-def _settings_of_a_stack(name: str, field: str) -> list[dict[str, Any]]:
-    """Return the settings to try of this field and of all that may differ beside it in a stack."""
-    per_run = registry.get(name).Config.PER_RUN
-
-    def shared(other: str) -> tuple[dict[str, Any], int]:
-        common = {k: v for k, v in context(name, other).items() if k not in per_run}
-        return common, OUTPUTS.get(other, 3)
-
-    tried: list[dict[str, Any]] = []
-    for other in sorted(per_run):
-        if shared(other) == shared(field):
-            changes = [{}, *({other: value} for value in others(name, other))]
-            tried += [context(name, other) | change for change in changes]
-    return [each for i, each in enumerate(tried) if each not in tried[:i]]
-
-
-@pytest.mark.parametrize(("name", "field"), SETTINGS)
-def test_setting_changes_something(name: str, field: str, make_backbone: MakeBackbone) -> None:
-    """Each other value of a setting leads to other numbers."""
-    if name.startswith("peft:"):
-        pytest.skip("PEFT's own settings are PEFT's to test")
-    assert others(name, field)
-    assert _unchanging(make_backbone("bert"), name, field) == []
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("name", [n for n in NAMES if n != "majority"])
 def test_method_before_the_first_step_equals_the_backbone(
@@ -213,7 +114,7 @@ def test_method_before_the_first_step_equals_the_backbone(
 ) -> None:
     """Adapted outputs equal those of the frozen model with the same head, bit for bit or nearly."""
     folder, data = make_backbone(family), random_data()
-    runs = _runs(name, (5,))
+    runs = quick_runs(name, (5,))
     backbone = load_backbone(folder, runs)
     _skip_unsupported(name, backbone)
     method, state = set_up(runs, backbone, data, CPU)
@@ -243,7 +144,7 @@ def test_method_trains_on_every_family(name: str, family: str, make_backbone: Ma
 
     `test_stacked_runs_equal_solo_runs_in_float64` trains on the other families.
     """
-    runs = _runs(name, (0,), steps=4, outputs=3, evaluations=1)
+    runs = quick_runs(name, (0,), steps=4, outputs=3, evaluations=1)
     _skip_unsupported(name, load_backbone(make_backbone(family), runs))
     with counting_once():
         trained = train(make_backbone(family), runs, random_data(outputs=3))
@@ -267,7 +168,7 @@ class Training:
 @pytest.fixture(scope="module", params=TRAINED)
 def training(request: pytest.FixtureRequest, make_backbone: MakeBackbone) -> Training:
     """Train one run of each method, once for all that is asked of it."""
-    folder, runs = make_backbone("bert"), _runs(request.param, (0,))
+    folder, runs = make_backbone("bert"), quick_runs(request.param, (0,))
     backbone = load_backbone(folder, runs)
     before = {k: v.clone() for k, v in backbone.model().state_dict().items()}
     with counting():
@@ -303,7 +204,7 @@ def test_method_memorises_32_examples(name: str, make_backbone: MakeBackbone) ->
         pytest.skip(CANNOT_MEMORISE[name])
     rate, config = EAGER.get(name, (0.02, {}))
     training = {"learning_rate": rate, "warmup_fraction": 0.1}
-    runs = _runs(
+    runs = quick_runs(
         name,
         (1,),
         configs=[config],
@@ -351,7 +252,7 @@ def test_stacked_runs_equal_solo_runs_in_float64(
     """
     folder, data = make_backbone(family), random_data(outputs=3)
     (size, steps), varied = STACKED_ON[family], {"configs": _varied(name), "trainings": TRAININGS}
-    runs = _runs(name, range(size), **varied, steps=steps, outputs=3, evaluations=3)
+    runs = quick_runs(name, range(size), **varied, steps=steps, outputs=3, evaluations=3)
     _skip_unsupported(name, load_backbone(folder, runs))
     with counting_once():
         stacked = train(folder, runs, data)
@@ -383,7 +284,7 @@ def test_stacked_parameters_equal_solo_parameters_in_float32(
     """
     folder, data = make_backbone("bert"), random_data()
     training = {"learning_rate": 0.003}
-    runs = _runs(name, range(3), precision="fp32", trainings=[training], evaluations=1)
+    runs = quick_runs(name, range(3), precision="fp32", trainings=[training], evaluations=1)
     *_, stacked = train(folder, runs, data).parameters()
     (solo,) = train(folder, runs[-1:], data).parameters()
     torch.testing.assert_close(stacked, solo, rtol=0, atol=1e-4)
@@ -394,7 +295,7 @@ def test_chosen_checkpoint_predicts_what_it_predicted_when_chosen(
     name: str, make_backbone: MakeBackbone
 ) -> None:
     """Predictions follow from parameters and settings; the step at which they are made is none."""
-    runs = _runs(name, (1,), trainings=[{"warmup_fraction": 0.0}], steps=8, evaluations=4)
+    runs = quick_runs(name, (1,), trainings=[{"warmup_fraction": 0.0}], steps=8, evaluations=4)
     data = random_data()
     method, state = set_up(runs, load_backbone(make_backbone("bert"), runs), data, CPU)
     trainer = Trainer(runs, method, state, data, lambda _: None)
@@ -425,7 +326,7 @@ def test_same_seed_gives_same_numbers_and_another_seed_does_not(
     """Training twice from one seed is bit-identical; a second seed gives other numbers."""
     folder, data = make_backbone("bert"), random_data()
     first, again, other = (
-        train(folder, _runs(name, (seed,), steps=6, evaluations=1), data).logits(data)
+        train(folder, quick_runs(name, (seed,), steps=6, evaluations=1), data).logits(data)
         for seed in (0, 0, 1)
     )
     assert np.array_equal(first, again)
@@ -435,7 +336,7 @@ def test_same_seed_gives_same_numbers_and_another_seed_does_not(
 @pytest.fixture(scope="module")
 def lora(make_backbone: MakeBackbone) -> Trained:
     """One run of LoRA, for all methods that must equal it."""
-    return train(make_backbone("bert"), _runs("lora", (2,)), random_data())
+    return train(make_backbone("bert"), quick_runs("lora", (2,)), random_data())
 
 
 @pytest.mark.parametrize("name", sorted(NEUTRAL))
@@ -443,7 +344,7 @@ def test_method_without_its_extras_is_lora_bit_for_bit(
     name: str, lora: Trained, make_backbone: MakeBackbone
 ) -> None:
     """With every rate, penalty and extra at zero, parameters and curve are those of LoRA."""
-    runs = _runs(name, (2,), configs=[NEUTRAL[name]])
+    runs = quick_runs(name, (2,), configs=[NEUTRAL[name]])
     ours = train(make_backbone("bert"), runs, random_data())
     assert ours.trainer.traces[0].curve == lora.trainer.traces[0].curve
     assert torch.equal(ours.state.bank.values, lora.state.bank.values)
