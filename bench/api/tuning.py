@@ -78,7 +78,7 @@ def _search(given: Mapping[str, Any]) -> Search:
         "limit": next(({"unit": unit, "amount": n} for unit, n in limits.items()), {}),
         "level": given["space"],
         "objectives": tuple(given["objective"].split("+")),
-        **{name: given[name] for name in ("trial_seeds", "pruner", "seed")},
+        **{name: given[name] for name in ("trial_seeds", "pruner", "sampler", "seed")},
     }
     return validate(Search, content, "tune")
 

@@ -114,6 +114,7 @@ class StudyFile(FrozenModel):
         default_number: number of the trial of the method's own settings.
         best_number: number of the complete trial with the best score (ties: the earliest), or None.
         front: numbers of the complete trials that no other trial beats in every objective.
+        sampler: name in `bench.tuning.samplers`.
         start: name of the adapter that its runs start from, "" without one.
         default_test, tuned_test: mean test score over the suite's seeds, once those runs are done.
     """
@@ -132,6 +133,7 @@ class StudyFile(FrozenModel):
     spent: float = 0.0
     plain_examples: float | None = None
     pruner: Pruner = "none"
+    sampler: str = "tpe"
     default_number: int = 0
     best_number: int | None = None
     front: tuple[int, ...] = ()

@@ -9,15 +9,12 @@ Everything happens under one file lock, and the size of a wave is stored before 
 for: after a killed process, the next one finds the whole wave or completes it.
 """
 
-import warnings
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
 from optuna.pruners import BasePruner, NopPruner, SuccessiveHalvingPruner, WilcoxonPruner
-from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as State
@@ -28,7 +25,7 @@ from gapbench.bench.core.files import lock
 from gapbench.bench.core.seeding import seed_of
 from gapbench.bench.store.record import CurvePoint, Record, Status
 from gapbench.bench.store.store import Store
-from gapbench.bench.tuning import analysis, budget
+from gapbench.bench.tuning import analysis, budget, samplers
 from gapbench.bench.tuning.schema import StudyFile, TrialRow, TrialState
 from gapbench.bench.tuning.space import START, distribution, start_points
 from gapbench.bench.tuning.study_plan import StudyPlan
@@ -137,6 +134,7 @@ class Session:
             spent=budget.spent(limit, rows, plan.each),
             plain_examples=plan.plain,
             pruner=plan.search.pruner,
+            sampler=plan.search.sampler,
             best_number=best(plan, rows),
             front=tuple(trial.number for trial in self._study.best_trials),
             trials=tuple(rows),
@@ -247,10 +245,9 @@ class Session:
         """Return the sampler of one trial: the same in every process."""
         if number < START:
             point = start_points(self.plan.space, self.plan.search.seed)[number]
-            with _experiments_allowed():
-                return PartialFixedSampler(point, RandomSampler())
+            return samplers.given(point)
         seed = seed_of("sampler", self.plan.name, number) % 2**32
-        return TPESampler(multivariate=True, constant_liar=True, n_startup_trials=1, seed=seed)
+        return samplers.sampler(self.plan.search.sampler, seed)
 
 
 def best(plan: StudyPlan, rows: list[TrialRow]) -> int | None:
@@ -266,11 +263,6 @@ def _pruner(plan: StudyPlan) -> BasePruner:
         points = plan.base.budget.evaluations
         return SuccessiveHalvingPruner(min_resource=1, reduction_factor=2 if points < 9 else 3)
     if plan.search.pruner == "wilcoxon":
-        with _experiments_allowed():
+        with samplers.experiments_allowed():
             return WilcoxonPruner()
     return NopPruner()
-
-
-def _experiments_allowed() -> AbstractContextManager[object]:
-    """Silence Optuna's warnings of what it calls experimental; our tests cover the parts in use."""
-    return warnings.catch_warnings(action="ignore", category=ExperimentalWarning)

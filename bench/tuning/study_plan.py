@@ -19,7 +19,7 @@ from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.profiling.self_check import supported_backbone
 from gapbench.bench.tasks import dataset, kinds
 from gapbench.bench.tasks.kinds.base import TaskKind
-from gapbench.bench.tuning import budget
+from gapbench.bench.tuning import budget, samplers
 from gapbench.bench.tuning.schema import Dimension, Limit, Objective, Pruner, tuned_label
 from gapbench.bench.tuning.space import Level, apply, space_of
 
@@ -40,6 +40,7 @@ class Search(FrozenModel):
         default=1, ge=1, le=1000, description="runs per trial; the trial's score is their mean"
     )
     pruner: Pruner = "none"
+    sampler: str = samplers.DEFAULT
     seed: int = Field(default=0, ge=0, description="seed of the spread points and of the sampler")
 
     @property
@@ -86,7 +87,9 @@ class StudyPlan:
     @cached_property
     def name(self) -> str:
         """Readable parts, and a hash of all that decides the outcome except budget and space."""
-        cell, search = self.base, self.search.model_dump(mode="json", exclude={"limit"})
+        # The default sampler is left out, so that studies of version 0.1 keep their names.
+        usual = {"sampler"} if self.search.sampler == samplers.DEFAULT else set()
+        cell, search = self.base, self.search.model_dump(mode="json", exclude={"limit"} | usual)
         parts = (self.suite, cell.task.name, cell.backbone.name, cell.method, self.variant)
         digest = content_hash([self.suite, cell.hash, self.variant, search])[:12]
         safe = "".join(c if c.isalnum() or c in "_.-" else "_" for c in "-".join(parts))
@@ -182,6 +185,7 @@ def _check(suite: Suite, search: Search) -> None:
             f"{place}: seeds {shared} belong to trials, and winners need other seeds; give seeds "
             f"below {SEEDS_FROM}"
         )
+    samplers.check(search.sampler, len(search.objectives))
     if search.pruner != "none" and len(search.objectives) > 1:
         raise ConfigError(
             f"--pruner {search.pruner} needs a single objective, got "

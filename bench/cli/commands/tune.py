@@ -61,6 +61,13 @@ def _search(parser: argparse.ArgumentParser) -> None:
         help="stop poor trials early: within a run, or between seeds (default: none)",
     )
     parser.add_argument(
+        "--sampler",
+        default="tpe",
+        metavar="NAME",
+        help="what draws trials from the ninth on: tpe, gp, cmaes, random, or another sampler of "
+        "Optuna (default: tpe)",
+    )
+    parser.add_argument(
         "--storage",
         default=None,
         metavar="URL",

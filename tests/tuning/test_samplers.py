@@ -1,0 +1,65 @@
+"""Samplers by name: all of them serve a study, and the name decides what is drawn."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.tuning import samplers
+from gapbench.bench.tuning.schema import TrialState
+from gapbench.bench.tuning.space import START
+from tests.support.planted_study import SPACE, carry_out, plan, session
+
+
+def _drawn(folder: Path, **search: Any) -> list[Mapping[str, Any]]:
+    opened = session(plan(24, **search), folder)
+    carry_out(opened)
+    rows = opened.rows()
+    assert all(row.state == TrialState.COMPLETE for row in rows)
+    return [row.params for row in rows]
+
+
+@pytest.mark.parametrize("name", samplers.classes())
+@pytest.mark.filterwarnings("error")
+def test_every_sampler_draws_trials_inside_the_space_that_differ(name: str, tmp_path: Path) -> None:
+    """Two waves beyond the first eight trials, which are the same for all samplers."""
+    drawn = _drawn(tmp_path / name, sampler=name)
+    usual = _drawn(tmp_path / "usual")
+    assert len(drawn) == 24
+    assert drawn[:START] == usual[:START]
+    assert (drawn[START:] == usual[START:]) == (name == samplers.DEFAULT)
+    assert len({str(each) for each in drawn}) > 16
+    for each in drawn:
+        for setting, dimension in SPACE.items():
+            low, high = dimension.low, dimension.high
+            assert low is not None
+            assert high is not None
+            assert low <= each[setting] <= high
+
+
+@pytest.mark.parametrize("name", ["gp", "cmaes"])
+def test_same_seed_draws_the_same_trials(name: str, tmp_path: Path) -> None:
+    """A sampler that is made anew for every trial is as good as its seed."""
+    assert _drawn(tmp_path / "a", sampler=name) == _drawn(tmp_path / "b", sampler=name)
+
+
+def test_default_sampler_keeps_the_names_of_studies() -> None:
+    """A study of an earlier version is found again; another sampler makes another study."""
+    assert plan(sampler="tpe").name == plan().name
+    assert plan(sampler="gp").name != plan().name
+
+
+@pytest.mark.parametrize(
+    ("name", "objectives", "told"),
+    [
+        ("grid", 1, "'grid' is unknown; allowed: cmaes, gp"),
+        ("pte", 1, "did you mean 'tpe'"),
+        ("cmaes", 2, "--objective score or --sampler tpe"),
+    ],
+)
+def test_a_sampler_that_cannot_serve_is_refused(name: str, objectives: int, told: str) -> None:
+    """The message names the option, the value and the way out."""
+    with pytest.raises(ConfigError, match=told):
+        samplers.check(name, objectives)
