@@ -154,7 +154,8 @@ def tune(
         seed: seed of the search.
         stack: largest number of runs that share a backbone; None lets a wave of trials share it.
         workers: see `run`.
-        engine: "local"; more computers join with the same call and the same storage.
+        engine: see `run`. The computers of a cluster share the results folder, and studies are
+            kept in a journal file there; more computers also join with the same call.
         retry: see `run`.
         offline: see `run`.
         track: see `run`; trials are sent when the search has ended.

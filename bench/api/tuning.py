@@ -5,49 +5,36 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, get_args
 
-import torch
-
 from gapbench.bench.api.calls import tune
 from gapbench.bench.api.choices import CHECKPOINT_MINUTES
 from gapbench.bench.api.outcome import CallOutcome
 from gapbench.bench.api.progress import progress_bar, say
 from gapbench.bench.api.results import Results
 from gapbench.bench.api.training import Work, train
-from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.core.schema import validate
-from gapbench.bench.execution.engines.base import STACKS_A_WORKER
-from gapbench.bench.execution.engines.local import suitable_workers
-from gapbench.bench.execution.work_queue import Job
 from gapbench.bench.store.store import Store
 from gapbench.bench.tuning import selected, study_plan
 from gapbench.bench.tuning.schema import Unit
-from gapbench.bench.tuning.search import SearchContext, search
+from gapbench.bench.tuning.search import search
 from gapbench.bench.tuning.storage import default_url
 from gapbench.bench.tuning.study_plan import Search, StudyPlan
 
 
 def tuned(**given: Any) -> Results:
     """Do the work of a call of `tune`."""
-    if given["engine"] != "local":
-        raise ConfigError(
-            f"--engine {given['engine']}: tune searches with the processes of this computer; leave "
-            "it out, and start the same command on as many computers as you like with one "
-            "--results folder and one --storage URL"
-        )
     how = _search(given)
     # The runs of winners and defaults.
     work = Work.of(tune, {**given, "checkpoint_minutes": CHECKPOINT_MINUTES})
-    wanted = work.wanted
-    plans, without = study_plan.studies(
-        wanted.suite, wanted.planned, wanted.sources, how, choose_device(work.settings.device)
-    )
+    wanted, engine = work.wanted, work.settings.engine
+    device = choose_device(work.settings.device if engine == "local" else "cpu")
+    plans, without = study_plan.studies(wanted.suite, wanted.planned, wanted.sources, how, device)
     for label, reason in without.items():
         say(f"no study of {label}: {reason}", progress=work.progress)
     for line in _budgets(plans, how):
         say(line, progress=work.progress)
-    storage = given["storage"] or default_url(work.settings.results)
+    storage = given["storage"] or default_url(work.settings.results, shared=engine != "local")
     return work.recorded(partial(_search_and_train, plans, storage))
 
 
@@ -85,21 +72,9 @@ def _search(given: Mapping[str, Any]) -> Search:
 
 def _search_and_train(plans: list[StudyPlan], storage: str, work: Work) -> CallOutcome:
     wanted, settings = work.wanted, work.settings
-    device = choose_device(settings.device)
-    # As suites do: a process for every two studies, each of which trains wave after wave of stacks.
-    jobs = [Job([Run(plan.base, 0)]) for plan in plans for _ in range(STACKS_A_WORKER // 2)]
-    workers = settings.workers or suitable_workers(jobs, wanted.sources, device)
-    context = SearchContext(
-        settings.results,
-        storage,
-        wanted.sources,
-        device,
-        settings.stack,
-        max(1, torch.get_num_threads() // workers),
-        settings.event_log,
-    )
+    settings = replace(settings, results=settings.results.resolve())  # a cluster's computers too
     with progress_bar(100, "% of all budgets", progress=work.progress) as bar:
-        files = search(plans, context, workers, lambda share: bar.update(100 * share - bar.n))
+        files = search(plans, storage, settings, lambda share: bar.update(100 * share - bar.n))
     if work.tracker:
         work.tracker.try_to_send_trials(plan.name for plan in plans)
     seeds = wanted.suite.seeds

@@ -94,7 +94,7 @@ def execute(
         StoreError: if the results folder cannot be written.
         ConfigError: if the engine or the device does not exist.
     """
-    work = engines.find(settings.engine)
+    engine = engines.find(settings.engine)
     costs = Costs.measured(store_at(settings.results), settings.sources)
     limit = settings.stack or most(settings)
     if settings.budget_s is None:
@@ -103,7 +103,7 @@ def execute(
         jobs = [j for part in rounds(runs) for j in costs.cheapest_first(stacks(part, limit))]
     with signals.interruptible(progress) as checked:
         queue = WorkQueue(jobs, checked, settings.budget_s, ended)
-        work(queue, settings)
+        engine.work(queue, settings)
     left = sum(len(job.runs) for job in queue.left)
     seconds = sum(queue.expected(job) for job in queue.left)
     return GridResult(queue.statuses, left, seconds or None)

@@ -36,7 +36,9 @@ def classes() -> Mapping[str, type[BaseSampler]]:
     for name in optuna.samplers.__all__:
         short = name.removesuffix("Sampler").lower()
         made = getattr(optuna.samplers, name)
-        if not inspect.isclass(made) or short in _NOT_FOR_RANGES:
+        if not (inspect.isclass(made) and issubclass(made, BaseSampler)):
+            continue
+        if short in _NOT_FOR_RANGES:
             continue
         taken = inspect.signature(made).parameters
         needed = [each for each in taken.values() if each.default is each.empty]

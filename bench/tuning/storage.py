@@ -16,11 +16,19 @@ from gapbench.bench.store.store import STUDIES
 JOURNAL = "journal:"
 """Prefix of the path of a journal file."""
 _FILES = ("studies.db", "studies.db-journal", "studies.db-wal", "studies.db-shm")  # files of SQLite
+_SHARED_FILE = "studies.log"
 _WAIT_S = 60  # limit of waiting for another process that writes to the same SQLite file
 
 
-def default_url(results: Path) -> str:
-    """Return the URL of the results folder's own storage; the path may hold any character."""
+def default_url(results: Path, *, shared: bool = False) -> str:
+    """Return the URL of the results folder's own storage; the path may hold any character.
+
+    Args:
+        results: the results folder.
+        shared: whether computers share the folder over a network, where SQLite's locks may fail.
+    """
+    if shared:
+        return f"{JOURNAL}{(results / _SHARED_FILE).absolute()}"
     path = str((results / _FILES[0]).absolute())  # SQLite would read `file:` as its own URL
     return URL.create("sqlite", database=path).render_as_string()
 
@@ -35,8 +43,9 @@ def connect(url: str, results: Path) -> BaseStorage:
     Raises:
         StoreError: if it cannot be reached, or leads out of its results folder.
     """
-    if url == default_url(results):  # SQLite would follow a link; another URL is the user's own
-        for name in _FILES:
+    # Both would follow a link; another URL is the user's own.
+    if url in (default_url(results), default_url(results, shared=True)):
+        for name in (*_FILES, _SHARED_FILE):
             refuse_outside(results, results / name)
     shown = without_password(url)
     optuna.logging.set_verbosity(optuna.logging.WARNING)  # it announces every study and trial

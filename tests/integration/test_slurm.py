@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gapbench.bench.store.store import Store
+from gapbench.bench.tuning.summary import read_summaries
 from tests.support.small_suite import REPOSITORY, SmallSuite, call, make, numbers
 
 pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
@@ -94,3 +95,21 @@ def test_array_that_is_preempted_goes_on_and_leaves_the_same_records(
     other = small.folder / "other"
     assert call(capsys, "run", *small.planning, "--results", other, *flags).code == 0
     assert numbers(Store(small.results)) == numbers(Store(other))
+
+
+@pytest.mark.usefixtures("at_slurm")
+def test_array_that_searches_finds_what_a_local_search_finds(
+    small: SmallSuite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The elements search side by side; a trial depends on its study alone."""
+    flags = ("--methods", "head,lora", "--trials", "8", "--seeds", "1", "--json")
+    answer = call(capsys, "tune", *small.running, *flags, "--engine", "slurm", "--workers", "1")
+    assert answer.code == 0, answer.err
+    other = small.folder / "other"
+    assert call(capsys, "tune", *small.planning, "--results", other, *flags).code == 0
+    found, alone = (
+        [[(trial.params, trial.values) for trial in summary.study.trials] for summary in summaries]
+        for summaries in (read_summaries(small.results), read_summaries(other))
+    )
+    assert [len(trials) for trials in found] == [8, 8]
+    assert found == alone

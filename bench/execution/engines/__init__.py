@@ -1,4 +1,4 @@
-"""The engines, which execute stacks: one file per engine, each with a function `work`.
+"""The engines, which execute stacks: one file per engine, with the functions of `base.Engine`.
 
 `local` is this computer's processes, `ray` the tasks of a Ray cluster, `slurm` a job array. They
 take stacks from the same queue and write the same records; the holder of a run's claim writes its
@@ -6,7 +6,7 @@ record. An engine's extras are loaded only when it is used.
 """
 
 import pkgutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from gapbench.bench.core.extras import import_extra
 
@@ -25,6 +25,4 @@ def find(name: str) -> "Engine":
     Raises:
         ConfigError: if the package it needs is not installed.
     """
-    module = import_extra(f"{__name__}.{name}", f"--engine {name}", name)
-    engine: Engine = module.work
-    return engine
+    return cast("Engine", import_extra(f"{__name__}.{name}", f"--engine {name}", name))

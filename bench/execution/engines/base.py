@@ -1,14 +1,15 @@
 """The interface of an engine, and the settings that all engines share."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from gapbench.bench.adaptation.registry import Registered, registered
 from gapbench.bench.config.run import StoredPredictions
-from gapbench.bench.core.process import choose_device
+from gapbench.bench.core.process import choose_device, prepare
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.execution.work_queue import Job, WorkQueue
@@ -18,6 +19,9 @@ from gapbench.bench.store.store import Store, store_at
 # Bytes of weights; layers of smaller backbones are too small for several threads.
 SMALL_BYTES = 32e6
 STACKS_A_WORKER = 4  # with fewer, another worker is not worth starting
+
+Search = Callable[[float], None]
+"""Works on studies until all are finished; its argument, from 0 to 1, says with which to begin."""
 
 
 @dataclass(frozen=True)
@@ -53,14 +57,33 @@ class Settings:
 
 
 class Engine(Protocol):
-    """Executes the stacks of a queue."""
+    """The functions of an engine's file."""
 
-    def __call__(self, queue: WorkQueue, settings: Settings) -> None:
+    @staticmethod
+    def work(queue: WorkQueue, settings: Settings) -> None:
         """Take stacks from ``queue`` until it is empty, and report the result of each to it.
 
         Raises:
             StoreError: if the results folder cannot be written.
             ConfigError: if the device does not exist.
+        """
+
+    @staticmethod
+    def beside(
+        search: Search, jobs: Sequence[Job], settings: Settings
+    ) -> AbstractContextManager[Callable[[], bool]]:
+        """Let copies of a search run elsewhere, as long as the block does.
+
+        Args:
+            search: what each copy does.
+            jobs: what they have to do, from which follows how many there are, and their size.
+            settings: device, and number of copies if the user gives one.
+
+        Yields:
+            Whether any copy still runs; it raises what ended one.
+
+        Raises:
+            ConfigError: if the device does not exist, or the cluster refuses the copies.
         """
 
 
@@ -82,3 +105,9 @@ def small(jobs: Sequence[Job], sources: Sources) -> bool:
     """Whether all backbones are too small for a stack to use several threads."""
     backbones = {run.cell.backbone for job in jobs for run in job.runs[:1]}
     return all(sources.weight_bytes(backbone) <= SMALL_BYTES for backbone in backbones)
+
+
+def prepared(threads: int, search: Search, share: float) -> None:
+    """Search in a process of its own."""
+    prepare(threads)
+    search(share)

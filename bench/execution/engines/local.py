@@ -4,8 +4,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, wait
@@ -22,7 +22,14 @@ from gapbench.bench.core import signals
 from gapbench.bench.core.errors import BenchError
 from gapbench.bench.core.process import SPAWN, choose_device, kill, prepare, start, take_gpu
 from gapbench.bench.data.sources import Sources
-from gapbench.bench.execution.engines.base import STACKS_A_WORKER, Settings, executor_of, small
+from gapbench.bench.execution.engines.base import (
+    STACKS_A_WORKER,
+    Search,
+    Settings,
+    executor_of,
+    prepared,
+    small,
+)
 from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.execution.work_queue import ATTEMPTS, Job, WorkQueue
 from gapbench.bench.store.failure import death_of, oom_kills
@@ -43,6 +50,20 @@ def work(queue: WorkQueue, settings: Settings) -> None:
             work_here(queue, settings)
         else:
             WorkerPool(queue, settings, min(workers, len(queue))).work()
+
+
+@contextmanager
+def beside(search: Search, jobs: Sequence[Job], settings: Settings) -> Iterator[Callable[[], bool]]:
+    """Start copies of a search, one fewer than there is room for: this process is the other one."""
+    device = choose_device(settings.device)
+    count = settings.workers or suitable_workers(jobs, settings.sources, device)
+    threads = max(1, torch.get_num_threads() // count)
+    others = [start(prepared, threads, search, number / count) for number in range(1, count)]
+    try:
+        prepare(threads)
+        yield lambda: True
+    finally:
+        kill(others)  # nothing is left to do, or a later search will resume it
 
 
 def suitable_workers(jobs: Sequence[Job], sources: Sources, device: torch.device) -> int:

@@ -10,9 +10,10 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
@@ -23,7 +24,7 @@ from ray.exceptions import RayError, RayTaskError
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import BenchError, ConfigError
 from gapbench.bench.core.process import choose_device, prepare
-from gapbench.bench.execution.engines.base import Settings, executor_of, small
+from gapbench.bench.execution.engines.base import Search, Settings, executor_of, prepared, small
 from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.execution.work_queue import ATTEMPTS, Job, WorkQueue
 from gapbench.bench.store.event_log import Event, InMemoryLog
@@ -96,16 +97,55 @@ def work(queue: WorkQueue, settings: Settings) -> None:
         ConfigError: if the cluster cannot be reached, or has no GPU although cuda is asked for.
     """
     with _cluster():
-        if settings.device == "cuda" and not ray.cluster_resources().get("GPU"):
-            raise ConfigError(
-                "--device cuda: no computer of the Ray cluster has a GPU; use --device cpu or auto"
-            )
+        _check_device(settings)
         tasks = _Tasks(queue, settings)
         try:
             while tasks.send() or tasks.under_way:
                 tasks.collect()
         finally:
             tasks.cancel()
+
+
+@contextmanager
+def beside(search: Search, jobs: Sequence[Job], settings: Settings) -> Iterator[Callable[[], bool]]:
+    """Search in tasks of the cluster, whose computers share the results folder.
+
+    A task whose worker process or node dies is started again elsewhere.
+    """
+    with _cluster():
+        _check_device(settings)
+        asked = demand(max(jobs, key=lambda job: job.memory_bytes), settings)
+        count = settings.workers or min(len(jobs), max(1, capacity(asked)))
+        task: Any = ray.remote(max_retries=ATTEMPTS - 1)(prepared).options(**asked)
+        threads = int(asked["num_cpus"])
+        copies = [task.remote(threads, search, number / count) for number in range(count)]
+        try:
+            yield partial(_any_runs, copies)
+        finally:
+            for copy in copies:
+                ray.cancel(copy, force=True)
+
+
+def _any_runs(copies: list[Any]) -> bool:
+    """Whether any copy runs or waits; one that lost its workers too often has ended."""
+    ended, others = ray.wait(copies, num_returns=len(copies), timeout=0)
+    for copy in ended:
+        try:
+            ray.get(copy)
+        except RayTaskError as error:
+            if isinstance(error.cause, BenchError):
+                raise error.cause from None
+            raise
+        except RayError as error:
+            _log.warning("a searching task has ended: %s", error)
+    return bool(others)
+
+
+def _check_device(settings: Settings) -> None:
+    if settings.device == "cuda" and not ray.cluster_resources().get("GPU"):
+        raise ConfigError(
+            "--device cuda: no computer of the Ray cluster has a GPU; use --device cpu or auto"
+        )
 
 
 class _Tasks:

@@ -12,8 +12,10 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import submitit
@@ -22,7 +24,7 @@ from submitit.core.utils import DelayedSubmission
 from gapbench.bench.core import signals
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.process import prepare
-from gapbench.bench.execution.engines.base import STACKS_A_WORKER, Settings, small
+from gapbench.bench.execution.engines.base import STACKS_A_WORKER, Search, Settings, small
 from gapbench.bench.execution.engines.local import work_here
 from gapbench.bench.execution.work_queue import Job, WorkQueue
 from gapbench.bench.store.store import Store, store_at
@@ -39,19 +41,17 @@ _POLL_SHARE = 0.1  # share of the waiting time that may be spent on polling
 
 @dataclass(frozen=True)
 class Element:
-    """The work of one element of the array, at its start and at every restart."""
+    """One element of the array: its work, at its start and at every restart."""
 
-    jobs: Sequence[Job]
-    settings: Settings
+    work: Callable[[], None]
 
     def __call__(self) -> None:
-        """Execute the runs that no other element holds."""
+        """Do what no other element holds."""
         prepare(int(os.environ.get("SLURM_CPUS_PER_TASK", "1")))
-        queue = WorkQueue(self.jobs, lambda *_: None, self.settings.budget_s)
         try:
             # The first signals pre-emption, the second the end of the time.
             with signals.noting(signal.SIGTERM, signal.SIGUSR2) as heard:
-                work_here(queue, self.settings)
+                self.work()
         except signals.Stopped:
             if signal.SIGUSR2 in heard:  # submitit then queues the element again
                 signal.raise_signal(signal.SIGUSR2)
@@ -69,31 +69,57 @@ def work(queue: WorkQueue, settings: Settings) -> None:
         ConfigError: if this computer cannot send jobs, Slurm refuses them, or the folder's path
             holds a "%", which Slurm expands in the names of log files.
     """
-    if "%" in str(settings.results.resolve()):
-        raise ConfigError(
-            f"--results {settings.results}: Slurm replaces what follows a % in a path; give a "
-            "folder without one, or use --engine local"
-        )
     jobs = queue.take_all()  # the elements watch the time
     settings = replace(settings, results=settings.results.resolve())
-    array = _submit(jobs, settings)
-    _log.warning("job array %s; its log files are in %s", array, _folder(settings))
+    array = _submit(lambda _share: partial(_visit, jobs, settings), jobs, settings)
     try:
         left = _wait(queue, jobs, store_at(settings.results), array)
     except BaseException:
-        subprocess.run(["scancel", array], check=False)  # noqa: S603, S607 - a number, Slurm's own
+        _cancel(array)
         raise
     queue.left += left
     if left and settings.budget_s is None:
         _log.error("the array has ended early; the reasons are in %s", _folder(settings))
 
 
+def _visit(jobs: Sequence[Job], settings: Settings) -> None:
+    """Execute the runs that no other element holds."""
+    work_here(WorkQueue(jobs, lambda *_: None, settings.budget_s), settings)
+
+
+@contextmanager
+def beside(search: Search, jobs: Sequence[Job], settings: Settings) -> Iterator[Callable[[], bool]]:
+    """Search in the elements of a job array."""
+    array = _submit(lambda share: partial(search, share), jobs, settings)
+    try:
+        yield partial(_in_queue, array)
+    finally:
+        _cancel(array)
+
+
+def _cancel(array: str) -> None:
+    subprocess.run(["scancel", array], check=False)  # noqa: S603, S607 - a number, Slurm's own
+
+
 def _folder(settings: Settings) -> Any:
     return settings.results / "slurm"
 
 
-def _submit(jobs: list[Job], settings: Settings) -> str:
-    """Send the array and return its number."""
+def _submit(
+    work_of: Callable[[float], Callable[[], None]], jobs: Sequence[Job], settings: Settings
+) -> str:
+    """Send an array and return its number.
+
+    Args:
+        work_of: returns the work of an element, given its share of the array that lies before it.
+        jobs: what all elements have to do.
+        settings: device, time and number of elements.
+    """
+    if "%" in str(settings.results.resolve()):
+        raise ConfigError(
+            f"--results {settings.results}: Slurm replaces what follows a % in a path; give a "
+            "folder without one, or use --engine local"
+        )
     workers = settings.workers or min(_MOST_WORKERS, max(1, len(jobs) // STACKS_A_WORKER))
     budget_min = None if settings.budget_s is None else math.ceil(settings.budget_s / 60)
     memory = max(job.memory_bytes for job in jobs)
@@ -110,13 +136,15 @@ def _submit(jobs: list[Job], settings: Settings) -> str:
         executor = submitit.SlurmExecutor(_folder(settings), max_num_timeout=_REQUEUES)
         executor.update_parameters(**asked)
         with executor.batch():
-            sent = [executor.submit(Element(jobs, settings)) for _ in range(workers)]
+            sent = [executor.submit(Element(work_of(n / workers))) for n in range(workers)]
     except (RuntimeError, OSError, submitit.core.utils.FailedJobError) as error:
         raise ConfigError(
             f"--engine slurm: no job could be sent: {error}; send from a computer on which sbatch "
             "works, or use --engine local"
         ) from None
-    return str(sent[0].job_id).partition("_")[0]
+    array = str(sent[0].job_id).partition("_")[0]
+    _log.warning("job array %s; its log files are in %s", array, _folder(settings))
+    return array
 
 
 def _wait(queue: WorkQueue, jobs: list[Job], store: Store, array: str) -> list[Job]:

@@ -74,15 +74,6 @@ def test_slurm_where_no_job_can_be_sent_says_so(
     assert "use --engine local" in answer.err
 
 
-def test_tune_on_a_cluster_says_how_to_search_with_several_computers(
-    small: SmallSuite, capsys: Capture
-) -> None:
-    """Trials are asked for by processes that share a storage, not sent to a cluster."""
-    answer = call(capsys, "tune", *small.running, "--engine", "ray")
-    assert answer.code == 2
-    assert "one --results folder and one --storage URL" in answer.err
-
-
 def test_time_that_is_over_leaves_runs_for_the_next_command(
     small: SmallSuite, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

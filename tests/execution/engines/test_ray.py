@@ -15,7 +15,8 @@ from gapbench.bench.execution.engines.base import Settings
 from gapbench.bench.execution.scheduler import execute
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
-from tests.support.small_suite import SmallSuite, make, numbers, planned
+from gapbench.bench.tuning.summary import read_summaries
+from tests.support.small_suite import SmallSuite, call, make, numbers, planned
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 
@@ -75,7 +76,7 @@ def busy_workers() -> list[psutil.Process]:
     busy = []
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.NoSuchProcess):
-            if process.name().startswith("ray::do"):
+            if process.name().startswith(("ray::do", "ray::prepared")):
                 busy.append(process)
     return busy
 
@@ -106,3 +107,34 @@ def test_suite_survives_a_killed_worker_and_a_lost_node(
     assert written == {run.hash: 1 for run in runs}
     assert numbers(Store(small.results)) == numbers(Store(reference))
     assert not [path for path in (small.results / "claims").iterdir() if path.suffix == ".lock"]
+
+
+@pytest.mark.usefixtures("cluster")
+def test_search_survives_a_killed_worker_and_finds_what_a_local_one_finds(
+    small: SmallSuite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Tasks search side by side in one folder; a trial depends on its study alone."""
+    flags = ("--methods", "head,lora", "--trials", "9", "--stack", "1", "--seeds", "1", "--json")
+    killed: list[psutil.Process] = []
+
+    def kill() -> None:
+        while not (list(small.results.glob("tuning/*/runs/*/*/*/*/*.json")) and busy_workers()):
+            time.sleep(0.02)
+        killed.append(busy_workers()[0])
+        killed[0].kill()
+
+    striker = Thread(target=kill, daemon=True)
+    striker.start()
+    answer = call(capsys, "tune", *small.running, *flags, "--engine", "ray", "--workers", "2")
+    striker.join(timeout=30)
+    assert answer.code == 0, answer.err
+    assert len(killed) == 1
+    assert (small.results / "studies.log").is_file()
+    other = small.folder / "other"
+    assert call(capsys, "tune", *small.planning, "--results", other, *flags).code == 0
+    found, alone = (
+        [[(trial.params, trial.values) for trial in summary.study.trials] for summary in summaries]
+        for summaries in (read_summaries(small.results), read_summaries(other))
+    )
+    assert [len(trials) for trials in found] == [9, 9]
+    assert found == alone
