@@ -138,6 +138,8 @@ class FlopEstimate:
     def wants(self, step: Work) -> bool:
         """Whether counting a step with this work would add information."""
         steps = [work for work, _ in self.counted]
+        if not steps:
+            return True  # numpy before 2.4 knows no rank of an empty matrix
         before, after = self._matrix(steps), self._matrix([*steps, step])
         return bool(np.linalg.matrix_rank(after) > np.linalg.matrix_rank(before))
 
