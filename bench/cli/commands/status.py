@@ -20,6 +20,16 @@ EXAMPLE = "gapbench status results --watch 10"
 ORDER = 70
 
 _MIB = 2**20
+_WORKER_HEADINGS = {
+    "worker": "worker",
+    "now": "now",
+    "stacks": "stacks",
+    "runs_done": "runs",
+    "seconds": "seconds",
+    "tokens_per_second": "tokens/s",
+    "peak_memory_mib": "MiB",
+}
+"""Columns of the printed table of workers, short enough for a terminal."""
 _TOP_AND_CLEAR = "\x1b[H\x1b[2J"
 
 
@@ -97,7 +107,11 @@ def _lines(status: "FolderStatus") -> dict[str, str]:
 
 
 def _print_tables(status: "FolderStatus") -> None:
-    for rows in (_suites(status), _studies(status), _workers(status)):
+    workers = [
+        {heading: row[name] for name, heading in _WORKER_HEADINGS.items()}
+        for row in _workers(status)
+    ]
+    for rows in (_suites(status), _studies(status), workers):
         print_rows(rows)
 
 
