@@ -24,6 +24,6 @@ def test_search_whose_processes_have_ended_says_how_to_go_on(tmp_path: Path) -> 
 def test_computer_that_does_not_share_the_results_folder_refuses(tmp_path: Path) -> None:
     """It would otherwise search alone in a folder that nobody reads."""
     elsewhere: Any = SimpleNamespace(results=tmp_path / "absent")
-    with pytest.raises(StoreError, match="absent is not on computer .*--results DIR"):
+    with pytest.raises(StoreError, match=r"absent is not on computer .*--results DIR"):
         search._search_beside([], "journal:unused", elsewhere, 0.0)
     assert not elsewhere.results.exists()
