@@ -4,6 +4,7 @@ A file is checked against the examples to score and put into their order; `bench
 it.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ from gapbench.bench.store.record import Scores
 
 COLUMN = "prediction"
 _OWN_TEXT = "text"  # column of texts in stored predictions
+_FEW = 10  # rows; a column of fewer numbers may seem to number them by chance
+_EXACT = 2**53  # whole numbers below are exact as floats
 _ABSENT = {"logit": -1e9, "prob": 0.0}  # for a missing choice
 
 Floats = NDArray[np.float64]
@@ -167,7 +170,8 @@ class Predictions:
 
     @property
     def _text_keys(self) -> list[str]:
-        return [name for name, values in self.keys.items() if isinstance(values[0], str)]
+        """Columns that are read as they are written: 01 and 1 are two ids."""
+        return [name for name in self.keys if name != COLUMN]
 
     def _in_order(self, table: Table, *outputs: str) -> Table:
         """Return a table with its rows in the order of the examples.
@@ -182,17 +186,23 @@ class Predictions:
             DataError: if the shared columns do not name every example once.
         """
         self._check(len(next(iter(table.values()), [])))
-        shared = [name for name in table if name in self.keys and name not in {COLUMN, *outputs}]
-        given, wanted = (
-            list(zip(*([_key(value) for value in rows[name]] for name in shared), strict=True))
-            for rows in (table, self.keys)
-        )
-        if given == wanted:
+        likelihoods = tuple(f"{prefix}_" for prefix in _ABSENT)
+        others = [
+            name
+            for name in table
+            if name not in {COLUMN, *outputs} and not name.startswith(likelihoods)
+        ]
+        shared = [name for name in others if name in self.keys]
+        if not shared:
+            self._refuse_disorder(table, others)
             return table
-        places = {key: row for row, key in enumerate(given)}
-        if set(places) == set(wanted) and len(places) == self.size:
-            order = [places[key] for key in wanted]
+        given, wanted = (
+            list(zip(*(rows[name] for name in shared), strict=True)) for rows in (table, self.keys)
+        )
+        order = _places(given, wanted)
+        if order is not None:
             return {name: [values[row] for row in order] for name, values in table.items()}
+        given, wanted = ([tuple(map(_written, key)) for key in keys] for keys in (given, wanted))
         row = next(
             row for row, pair in enumerate(zip(given, wanted, strict=True)) if len({*pair}) > 1
         )
@@ -201,6 +211,25 @@ class Predictions:
             f"{', '.join(wanted[row])[:60]!r} in the references, and the rows cannot be ordered by "
             "it; name every example of the references once, or remove the shared columns"
         )
+
+    def _refuse_disorder(self, table: Table, names: Sequence[str]) -> None:
+        """Refuse outputs that are taken in the order of the file, if a column denies that order."""
+        known = {name.casefold(): name for name in self.keys}
+        for name in names:
+            if name.casefold() in known:
+                raise DataError(
+                    f"{self._place}: column {name!r} is {known[name.casefold()]!r} in the "
+                    "references; give it the same name, so that it can order the rows, or remove it"
+                )
+            values = [value for value in table[name] if type(value) is int]
+            rising = sorted(values)
+            if len(values) < _FEW or values == rising:
+                continue
+            if rising in [list(range(k, k + self.size)) for k in (0, 1)]:
+                raise DataError(
+                    f"{self._place}: column {name!r} numbers the rows in another order, and "
+                    "the references have no such column; sort the rows by it, or remove it"
+                )
 
     def _column(self, table: Table, name: str) -> list[Any]:
         if name not in table:
@@ -257,10 +286,41 @@ class Predictions:
         )
 
 
-def _key(value: Any) -> str:
-    """Return a value in a form that can be compared across file formats."""
-    whole = isinstance(value, float) and value.is_integer()
-    return str(int(value) if whole else value).strip()
+_Keys = Sequence[tuple[Any, ...]]
+
+
+def _places(given: _Keys, wanted: _Keys) -> Sequence[int] | None:
+    """Return the row of each wanted key, None if the given keys do not name every one once.
+
+    Keys count as written. If that fails, spellings of a number or a truth value are one key, such
+    as 3 and 3.0, unless two keys of a file become one.
+    """
+    written = [[tuple(map(_written, key)) for key in keys] for keys in (given, wanted)]
+    spelt = [[tuple(map(_spelling, key)) for key in keys] for keys in (given, wanted)]
+    forms = [written]
+    if [len({*keys}) for keys in spelt] == [len({*keys}) for keys in written]:
+        forms.append(spelt)
+    for ours, theirs in forms:
+        if ours == theirs:
+            return range(len(ours))
+        rows = {key: row for row, key in enumerate(ours)}
+        if rows.keys() == {*theirs} and len(rows) == len(ours) == len(theirs):
+            return [rows[key] for key in theirs]
+    return None
+
+
+def _written(value: Any) -> str:
+    """Return a value as text; nothing and NaN are empty, as in files without types."""
+    return "" if value is None or value != value else str(value).strip()
+
+
+def _spelling(value: Any) -> str:
+    """Return a value in a form that numbers and truth values share across file formats."""
+    text = _written(value)
+    number = None if re.fullmatch(r"[-+]?\d+", text, re.ASCII) else _number(text)
+    if number is not None and number.is_integer() and abs(number) < _EXACT:
+        return str(int(number))
+    return text.casefold()
 
 
 def _number(value: Any) -> float | None:

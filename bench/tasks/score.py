@@ -13,6 +13,7 @@ from gapbench.bench.config import task as task_config
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.core.safe_parsing import read_yaml
+from gapbench.bench.data import readers
 from gapbench.bench.data.rows import Rows, Table, read_classes
 from gapbench.bench.metrics.base import compute
 from gapbench.bench.metrics.base import get as get_metric
@@ -71,9 +72,10 @@ def score(
     if not any(len(values) for values in table.values()):
         raise DataError(f"{place}: the file is empty; give at least one row")
     rows = kind.read_references(task, place, table)
+    written = table if readers.is_typed(references) else readers.read(references, list(table))
     keys = {
         name: [values[row] for row in rows.numbers]
-        for name, values in table.items()
+        for name, values in written.items()
         if name != task.label
     }
     given = Predictions(predictions, len(rows), _examples(table, rows, references), keys)

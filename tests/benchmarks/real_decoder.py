@@ -24,7 +24,7 @@ from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.config.run import Budget, Cell, Run, Training
 from gapbench.bench.config.task import Task, load
 from gapbench.bench.data.batching import collate
-from gapbench.bench.data.encoded import TaskData
+from gapbench.bench.data.encoded import EncodedSplit, TaskData
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models import attention, head_hooks
 from gapbench.bench.models.backbone import Backbone
@@ -50,8 +50,10 @@ def main() -> int:
     for name in options.tasks:
         run = _run(options, load(name, options.beside), "untuned")
         backbone, data = _prepared(run, options)
-        off, scores = _choices(run, backbone, data, plain, options.rows)
-        print(f"{name}: {scores} choices of {options.rows} rows, off by {off:.1e} nats", flush=True)
+        subset = _evenly_spaced(data.test, options.rows)
+        off, scores = _choices(run, backbone, data, plain, subset)
+        rows = len(subset.examples)
+        print(f"{name}: {scores} choices of {rows} rows, off by {off:.1e} nats", flush=True)
         agree &= off <= TOLERANCE
     same = _texts(backbone, data, plain, options.prompts)
     print(f"greedy texts: {same} of {options.prompts} as 'generate' writes them", flush=True)
@@ -83,14 +85,17 @@ def _prepared(run: Run, options: argparse.Namespace) -> tuple[Backbone, TaskData
     return backbone, dataset.prepare(run.cell, options.sources, backbone.reader)
 
 
+def _evenly_spaced(split: EncodedSplit, rows: int) -> EvalSubset:
+    return EvalSubset(split, np.arange(rows, dtype=np.int64) * len(split) // rows)
+
+
 def _choices(
-    run: Run, backbone: Backbone, data: TaskData, plain: Any, rows: int
+    run: Run, backbone: Backbone, data: TaskData, plain: Any, subset: EvalSubset
 ) -> tuple[float, int]:
     """Return the largest difference of a choice's log-likelihood, and the number of choices."""
     method, state = set_up([run], backbone, data, _CPU)
-    subset = EvalSubset.of(data.test, rows)
     outputs = kinds.get(run.cell.task.kind).outputs(method, state, subset)
-    split: Any = data.test
+    split: Any = subset.split
     expected = []
     for example in subset.examples:
         for number in range(split.sequence_offsets[example], split.sequence_offsets[example + 1]):

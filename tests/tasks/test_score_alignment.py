@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -150,3 +151,59 @@ def test_choices_are_told_by_name_where_they_have_names(tmp_path: Path, capsys: 
     files += ("--references", tmp_path / "references.csv")
     answer = call(capsys, "score", "--task", task, *files, "--json")
     assert answer.json["scores"] == {"accuracy": 0.5}
+
+
+LIKE_NUMBERS = {
+    "twenty digits": ["12345678901234567890", "12345678901234567891", "12345678901234567892"],
+    "leading zeros": ["1", "01", "001"],
+    "exponents": ["1e5", "100000", "10e4"],
+    "fractions": ["0.1", "0.10", "0.100"],
+    "truth": ["true", "True", "TRUE"],
+    "beyond exact floats": ["9007199254740993", "9007199254740992", "9007199254740994"],
+}
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl"])
+@pytest.mark.parametrize("case", LIKE_NUMBERS)
+def test_ids_that_look_like_one_number_are_several(
+    tmp_path: Path, capsys: Capture, case: str, suffix: str
+) -> None:
+    """Columns of names are text: what a file holds tells its rows apart, not its value."""
+    ids = LIKE_NUMBERS[case]
+    write(tmp_path / "references.csv", id=ids, sentence=list("abc"), label=[0, 1, 2])
+    write(tmp_path / f"predictions{suffix}", id=[*reversed(ids)], prediction=[2, 1, 0])
+    task = tmp_path / "small.yaml"
+    task.write_text(yaml.safe_dump(SHARED | TASKS["classification"]))
+    files = ("--predictions", tmp_path / f"predictions{suffix}")
+    files += ("--references", tmp_path / "references.csv")
+    answer = call(capsys, "score", "--task", task, *files, "--json")
+    assert answer.code == 0, answer.err
+    assert answer.json["scores"]["accuracy"] == 1.0
+
+
+def write(path: Path, **columns: Any) -> None:
+    """Write a file of rows in the format of its suffix."""
+    table = pd.DataFrame(columns)
+    if path.suffix == ".jsonl":
+        table.to_json(path, orient="records", lines=True)
+    else:
+        table.to_csv(path, index=False, sep="\t" if path.suffix == ".tsv" else ",")
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ({"ID": range(12)}, "column 'ID' is 'id' in the references"),
+        ({"index": [*range(1, 12), 0]}, "column 'index' numbers the rows in another order"),
+        ({"row": [*range(12, 0, -1)]}, "column 'row' numbers the rows in another order"),
+    ],
+)
+def test_column_that_denies_the_order_of_the_file_is_refused(
+    tmp_path: Path, capsys: Capture, column: dict[str, Any], said: str
+) -> None:
+    """Outputs without a shared column are taken as they stand, unless one speaks against it."""
+    references = {"id": range(12), "sentence": [*"abcdefghijkl"], "label": [0, 1, 2] * 4}
+    given = column | {"prediction": [0, 1, 2] * 4}
+    answer = scored(tmp_path, capsys, "classification", given, ".csv", references=references)
+    assert (answer.code, answer.out) == (2, "")
+    assert said in answer.err
