@@ -198,17 +198,19 @@ def _check_quotes(text: str) -> None:
 def _is_quoted(text: str) -> bool:
     """Whether quotes in a file with tabs enclose fields, as programs write them.
 
-    A program closes each quote in the same line, and quotes all fields or those that need it:
-    without line breaks in texts, those that hold a quote, which is then doubled.
+    A program closes each quote in the same line, and quotes all fields of a column or those that
+    need it: without line breaks in texts, those that hold a quote, which is then doubled.
     """
     if '"' not in text:
         return False
-    lines = re.split(r"[\r\n]+", text)
-    fields = [field for line in lines if line for field in line.split("\t")]
-    opened = [field for field in fields if field.startswith('"')]
-    closed = all(map(_QUOTED.fullmatch, opened))
-    doubled = any('""' in field[1:-1] for field in opened)
-    return closed and (len(opened) == len(fields) or doubled)
+    lines = [line.split("\t") for line in re.split(r"[\r\n]+", text) if line]
+    opened = [[field for field in line if field.startswith('"')] for line in lines]
+    if not all(_QUOTED.fullmatch(field) for line in opened for field in line):
+        return False
+    if any('""' in field[1:-1] for line in opened for field in line):
+        return True
+    columns = zip(*lines[1:], strict=False)
+    return any(column and all(f.startswith('"') for f in column) for column in columns)
 
 
 def _separated(text: str, texts: Sequence[str], parsing: pc.ParseOptions) -> Columns:

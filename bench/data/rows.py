@@ -103,7 +103,8 @@ def _official(task: Task, split: str, sources: Sources) -> Table:
     else:
         raise DataError(f"task {task.name!r} exists only as files; give --data DIR")
     try:
-        return read_classes(path, task, task.label, task.text_columns)
+        names = () if task.group is None else (task.group,)  # 01 and 1 are two groups
+        return read_classes(path, task, task.label, (*task.text_columns, *names))
     except DataError as error:
         raise DataError(f"task {task.name!r}: {error}") from None
 

@@ -14,11 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from gapbench.bench.data.rows import linearised
+
 _SHOWN_ROWS, _SHOWN_CLASSES, _SHOWN_CHARACTERS = 3, 12, 60
 _SPREADS = 5.0  # spreads of the log-length around its median beyond which a text is odd
 _LEAST_SPREAD = 0.2  # texts of similar length may differ by a factor of e without being odd
 _FEW = 0.05  # share of rows up to which line breaks are an exception
-_MISREAD = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]")
+# Control characters, and what UTF-8 becomes when it is read as another encoding, such as Ã©.
+_MISREAD = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]|[ÂÃ][\xa0-\xbf]|â€")
 
 
 def lines(path: Path, table: Mapping[str, Sequence[Any]], texts: Sequence[str], label: str) -> str:
@@ -42,6 +45,9 @@ def lines(path: Path, table: Mapping[str, Sequence[Any]], texts: Sequence[str], 
         if padded:
             shown.append(f"  odd: {padded} labels have blanks around them, which do not count")
         shown += [f"  odd: {what}" for what in _alike([*counts])]
+    headers = [row for row, value in enumerate(labels) if value == label]
+    if headers:
+        shown.append(f"  odd: row {headers[0]} repeats the names of the columns; remove such rows")
     for name in texts:
         shown += [f"  odd: column {name!r}: {what}" for what in _oddities(table[name])]
     return "\n".join(shown)
@@ -49,7 +55,7 @@ def lines(path: Path, table: Mapping[str, Sequence[Any]], texts: Sequence[str], 
 
 def _oddities(values: Sequence[Any]) -> Iterator[str]:
     """Yield a sentence for each way in which some texts differ from the others."""
-    texts = [value if isinstance(value, str) else "" for value in values]
+    texts = [value if isinstance(value, str) else "" for value in map(linearised, values)]
     lengths = np.array([len(text) for text in texts])
     breaks = [row for row, text in enumerate(texts) if re.search(r"[\r\n]", text.strip())]
     found = {

@@ -15,7 +15,7 @@ from gapbench.bench.data.rows import Rows
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.experiment import first_look
 from gapbench.bench.tasks import dataset, kinds
-from gapbench.bench.tasks.kinds.labels import are_values
+from gapbench.bench.tasks.kinds.labels import are_values, numbers_of
 
 FEWEST_ROWS = 20
 TEST_SHARE = 0.2
@@ -129,7 +129,7 @@ def _tables(files: Sequence[Path], columns: Columns) -> list[readers.Columns]:
         _check(path, table, columns)
     labels = [label for table in tables for label in table[columns.label]]
     plain = {*map(type, labels)}
-    numbers = plain <= {int, float}
+    numbers = plain <= {int, float} and len(numbers_of(labels)) == len(labels)
     if plain <= {bool} or (numbers and (columns.kind == "regression" or are_values(labels))):
         return tables
     named = [readers.read(path, (*texts, columns.label)) for path in files]
@@ -154,7 +154,7 @@ def _check(path: Path, table: readers.Columns, columns: Columns) -> None:
             "name another column, or leave it out"
         )
     for row, value in enumerate(table[columns.label]):
-        if value is None or value == "" or value != value:
+        if value is None or value != value or not str(value).strip():
             raise DataError(
                 f"{path}, row {row}: column {columns.label!r} is empty; fill it in, or remove the "
                 "row"

@@ -67,6 +67,18 @@ def test_quotes_that_a_program_put_around_fields_are_none(tmp_path: Path, quotin
     assert read(path, ["text", "label"]) == rows
 
 
+@pytest.mark.parametrize("header", ["text\tlabel", '"text"\t"label"'])
+def test_column_whose_every_text_is_quoted_was_quoted_by_a_program(
+    tmp_path: Path, header: str
+) -> None:
+    """R and others quote texts and leave numbers, whether or not a text holds a quote."""
+    rows = ['"a cat"\t0', '"a dog"\t1', '"it\'s"\t0']
+    path = written(tmp_path, "rows.tsv", "\n".join([header, *rows]))
+    assert read(path) == {"text": ["a cat", "a dog", "it's"], "label": [0, 1, 0]}
+    path = written(tmp_path, "rows.tsv", "\n".join(["text\tlabel", *rows, "a bird\t1"]))
+    assert read(path)["text"] == ['"a cat"', '"a dog"', '"it\'s"', "a bird"]
+
+
 def test_quoted_field_with_a_line_break_or_a_tab_is_refused(tmp_path: Path) -> None:
     """Lines are rows there; the message says what to do."""
     for text in ('"a\nb"', '"a\tb"', '"say ""x\ny"" now"'):

@@ -39,6 +39,8 @@ def test_rows_columns_and_classes_are_shown() -> None:
         (None, "1 text without any text"),
         ("caf\ufffd", "1 text with characters of a wrong encoding"),
         ("quoted \x93word\x94", "1 text with characters of a wrong encoding"),
+        ("na\u00c3\u00afve", "1 text with characters of a wrong encoding"),
+        ("it\u00e2\u20ac\u2122s", "1 text with characters of a wrong encoding"),
     ],
 )
 def test_text_unlike_the_others_is_named(text: str | None, said: str) -> None:
@@ -60,6 +62,19 @@ def test_bools_and_numbers_look_alike() -> None:
     assert "  odd: classes '1', 'true' look alike, and stay 2 classes; make them equal" in lines(
         Path("rows.csv"), table, ["text"], "label"
     )
+
+
+def test_header_in_the_middle_is_named() -> None:
+    """Files that were joined hold the names of the columns as a row."""
+    assert "  odd: row 7 repeats the names of the columns; remove such rows" in look(label="label")
+
+
+def test_lists_are_looked_at_as_the_texts_that_they_become() -> None:
+    """Triples of a record are no empty text, and letters with marks are no wrong encoding."""
+    assert not any(
+        "odd" in line for line in look(text=[["cat", "sees", "dog"], ["dog", "is", "à"]])
+    )
+    assert not any("odd" in line for line in look(text="Âme, pão, NÃO"))
 
 
 def test_texts_of_natural_lengths_are_not_odd() -> None:

@@ -73,6 +73,15 @@ def test_group_column_keeps_its_rows_together(tmp_path: Path) -> None:
     assert not sides[0] & sides[1]
 
 
+def test_groups_that_look_like_one_number_are_several(tmp_path: Path) -> None:
+    """A CSV file does not tell ids from numbers, and its columns of names are text."""
+    ids = ["12345678901234567890", "12345678901234567891", "01", "1", "1.0"]
+    write(tmp_path, numbered(60) | {"writer": [ids[i % 5] for i in range(60)]})
+    rows = read_rows(own_task(tmp_path, SHARED, group="writer"), Sources())
+    groups = [rows[split].groups for split in ("train", "test")]
+    assert sum(len(np.unique(each)) for each in groups if each is not None) == len(ids)
+
+
 @pytest.mark.parametrize(
     ("group", "changed", "field"),
     [

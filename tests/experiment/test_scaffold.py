@@ -64,12 +64,14 @@ def test_init_from_every_format_makes_the_same_task(
         ([True, False], "classification", ("false", "true")),
         ([0.5, 4.25], "regression", (0.0, 5.0)),
         (list(range(MOST_NUMBERED_CLASSES + 1)), "regression", (0.0, MOST_NUMBERED_CLASSES)),
+        (["inf", "-inf"], "classification", ("-inf", "inf")),
+        (["12345678901234567890", "12345678901234567891"], "classification", None),
     ],
 )
 def test_kind_and_classes_follow_from_the_labels(
     labels: list[Any],
     kind: str,
-    found: tuple[Any, ...],
+    found: tuple[Any, ...] | None,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -78,8 +80,34 @@ def test_kind_and_classes_follow_from_the_labels(
     data = write(tmp_path, {"text": SENTENCES, "label": values})
     task = made(capsys, data, "--text", "text", "--label", "label")
     assert task.kind == kind
-    assert (task.labels or task.label_range) == found
+    assert (task.labels or task.label_range) == (found or tuple(labels))
     assert call(capsys, "check", tmp_path / "mine.yaml").code == 0
+
+
+@pytest.mark.parametrize(
+    ("label", "said"),
+    [
+        ("1e400", "column 'label' holds inf; a regression needs finite numbers"),
+        ("1" + "0" * 400, "a regression needs finite numbers"),
+        ("NaN", "row 7: column 'label' is empty"),
+        ('" "', "row 7: column 'label' is empty"),
+    ],
+)
+def test_label_without_a_finite_value_is_refused_in_a_line(
+    label: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """JSON may hold more than a float does, and blanks name no class."""
+    data = tmp_path / "rows.jsonl"
+    values = [label if row == 7 else f"{row}.5" for row in range(N)]
+    data.write_text(
+        "\n".join(
+            f'{{"text": "{t}", "label": {v}}}' for t, v in zip(SENTENCES, values, strict=True)
+        )
+    )
+    given = ("--data", data, "--text", "text", "--label", "label", "--kind", "regression")
+    answer = call(capsys, "init", tmp_path / "mine.yaml", *given)
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert said in answer.err
 
 
 def test_label_cannot_be_the_group_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

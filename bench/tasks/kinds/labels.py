@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -104,8 +105,9 @@ def are_values(labels: Sequence[Any]) -> bool:
 
 
 def numbers_of(labels: Sequence[Any]) -> list[float]:
-    """Return the labels that are numbers."""
-    return [v for v in labels if isinstance(v, int | float) and not isinstance(v, bool)]
+    """Return the labels that are finite numbers."""
+    numbers = (v for v in labels if isinstance(v, int | float) and not isinstance(v, bool))
+    return [number for number in numbers if abs(number) <= sys.float_info.max]
 
 
 def _flat(parts: list[Any], name: str, dtype: type[np.integer[Any]]) -> NDArray[Any]:

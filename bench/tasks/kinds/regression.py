@@ -54,7 +54,7 @@ class Regression(Labels[RegressionTask]):
         if len(numbers) < len(labels) or len({*numbers}) < 2:
             odd = next((value for value in labels if value not in numbers), labels[0])
             raise DataError(
-                f"column {column!r} holds {odd!r}; a regression needs numbers that differ"
+                f"column {column!r} holds {odd!r}; a regression needs finite numbers that differ"
             )
         ends = [math.floor(min(numbers)), math.ceil(max(numbers))]
         return {"label_range": ends, "metrics": ["pearson", "spearman", "mse"]}
