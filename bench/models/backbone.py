@@ -40,6 +40,10 @@ _DEFAULT_TARGETS = (
 _DEBERTA_TARGETS = (("in_proj",),)
 
 
+# Names that families give to the number of positions, beyond which their tables end.
+_POSITIONS = ("max_position_embeddings", "max_seq_len", "max_target_positions")
+
+
 @dataclass(frozen=True)
 class Reader:
     """How a backbone reads text.
@@ -123,7 +127,8 @@ class Backbone:
             if name.endswith("position_embeddings") and padding is not None:
                 # RoBERTa and related models count positions from the one after the padding token.
                 return len(module.get_parameter("weight")) - int(padding) - 1
-        positions = getattr(self.config, "max_position_embeddings", None)
+        found = (getattr(self.config, name, None) for name in _POSITIONS)
+        positions = next((count for count in found if count), None)
         return int(positions) if positions and positions > 0 else None  # -1 in XLNet: unbounded
 
     def model(self) -> nn.Module:

@@ -121,7 +121,7 @@ def check(backbone: Backbone, longest: int, device: torch.device) -> SelfCheck:
     """
     limit = length_limits.largest(backbone.config, longest - _BEYOND - max(_RESTS) + 1)
     subject = {
-        "self check": 2,
+        "self check": 3,
         "backbone": backbone.fingerprint.model_dump(mode="json"),
         "limit": limit,
         "versions": [torch.__version__, transformers.__version__],
@@ -139,13 +139,14 @@ def _measure(backbone: Backbone, limit: int, device: torch.device) -> SelfCheck:
     model: Any = backbone.model().to(device).eval()
     attention.take_over(model)
     head_hooks.attach(model, LANGUAGE_MODEL)
+    plain: Any = backbone.model().to(device).eval()  # with the library's own attention
     split = _random_texts(backbone, limit)
     with torch.inference_mode():
-        alone = partial(_alone, model, split)
+        alone = partial(_alone, plain, split)
         return SelfCheck(
             _apart(partial(_scored, model, split, together=False), alone),
             _apart(partial(_scored, model, split, together=True), alone),
-            _apart(partial(_step, model, split), partial(_after_step, model, split)),
+            _apart(partial(_step, model, split), partial(_after_step, plain, split)),
         )
 
 

@@ -155,6 +155,18 @@ on both sides of it, if the task's `max_length` reaches it.
 
 A backbone whose layers take no mask of single tokens scores every choice in a row of its own, which
 is exact too, only slower ([engine.md](engine.md)).
+
+## A pretrained decoder
+
+`tests/benchmarks/real_decoder.py` makes the same comparisons on a real model and real rows. Of
+SmolLM2-135M-Instruct (4-bit weights read as float32, one CPU):
+
+| what | beside the library's own model |
+| --- | --- |
+| log-likelihoods of 800 choices, 200 rows of ARC-Easy | at most 3.6e-5 nats apart |
+| log-likelihoods of 400 choices, 200 rows of PIQA | at most 7.6e-5 nats apart |
+| greedy texts of 20 tokens after 50 prompts of PIQA | 50 as `generate` writes them |
+| loss of a batch of ARC-Easy, before and after 10 steps of LoRA | 4.117, then 2.159 |
 """
 
 

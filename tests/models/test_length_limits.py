@@ -1,12 +1,15 @@
 """Lengths at which models begin to compute otherwise are found in their configurations."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import transformers
 
+from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.models import length_limits
+from tests.support import tiny_families
 
 LONG = {
     "rope_type": "longrope",
@@ -43,3 +46,13 @@ LONG = {
 def test_limit_below_the_longest_text_is_found(config: Any, limit: int) -> None:
     """Windows, chunks, blocks, and lengths from which rotary positions have other factors."""
     assert length_limits.largest(config, 200) == limit
+
+
+@pytest.mark.parametrize(
+    ("family", "name"),
+    [("llama", "max_position_embeddings"), ("gpt2", "n_positions"), ("mpt", "max_seq_len")],
+)
+def test_window_ends_where_positions_do(family: str, name: str, tmp_path: Path) -> None:
+    """A tokenizer may know no limit; families name theirs in several ways."""
+    backbone = tiny_families.load(family, tmp_path, LANGUAGE_MODEL, **{name: 48})
+    assert (backbone.reader.window, backbone.reader.positions) == (48, 48)

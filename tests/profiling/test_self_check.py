@@ -11,6 +11,7 @@ import torch
 import transformers
 
 from gapbench.bench.config.run import Fingerprint
+from gapbench.bench.models import attention
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.profiling import measurement_cache, self_check
 
@@ -107,6 +108,17 @@ def test_failure_is_not_told_as_sight_of_the_future() -> None:
     """Kimi Linear's batches fail in some sizes, which says nothing of later tokens."""
     reason = self_check.SelfCheck(None, None, None).unsupported_reason(writes=False)
     assert reason == "a batch of texts of unlike lengths fails, or its logits are no numbers"
+
+
+def test_attention_that_is_not_the_models_own_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Single texts are read by the library's attention, so a fault of ours shows."""
+    fused, logits = attention._fused, attention._logits
+    monkeypatch.setattr(measurement_cache, "recall", lambda _: None)
+    monkeypatch.setattr(
+        attention, "_fused", lambda *a, scaling, **k: fused(*a, scaling=2 * scaling, **k)
+    )
+    monkeypatch.setattr(attention, "_logits", lambda q, k, s, *more: logits(q, k, 2 * s, *more))
+    assert self_check.check(backbone("llama"), 200, CPU).unsupported_reason(writes=False)
 
 
 def test_windows_that_no_text_reaches_are_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
