@@ -16,6 +16,11 @@ _PASSWORD = re.compile(
     r"|((?:pass\w*|pwd|secret\w*|token\w*)(?:=|%3D))([^&]+)",
     re.IGNORECASE | re.DOTALL,
 )
+# The same in the middle of a text, where only whole URLs and their options are surely meant.
+_CREDENTIALS = re.compile(
+    r"(\w://[^\s:/@]*:)\S+(?=@)|([?&;](?:pass\w*|pwd|secret\w*|token\w*|api_?key)=)[^\s&;'\"]+",
+    re.IGNORECASE,
+)
 
 
 class BenchError(Exception):
@@ -29,8 +34,9 @@ class BenchError(Exception):
 
 
 def one_line(text: str) -> str:
-    """Return any text as one line that is safe to print on a terminal."""
-    return printable(" ".join(line.strip() for line in text.splitlines() if line.strip()))
+    """Return any text as one line that is safe to print: no escapes, no passwords of URLs."""
+    lines = (line.strip() for line in without_credentials(text).splitlines())
+    return printable(" ".join(filter(None, lines)))
 
 
 def printable(text: str) -> str:
@@ -41,6 +47,11 @@ def printable(text: str) -> str:
 def without_password(word: str) -> str:
     """Return a word of a command line, such as a URL, without passwords, for messages and logs."""
     return _PASSWORD.sub(lambda found: "".join(filter(None, found.group(1, 3, 5))) + "***", word)
+
+
+def without_credentials(text: str) -> str:
+    """Return a text without the passwords of URLs in it, which libraries repeat in their errors."""
+    return _CREDENTIALS.sub(lambda found: "".join(filter(None, found.groups())) + "***", text)
 
 
 def passwords(url: str) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from gapbench.bench.core.errors import BenchError
+from gapbench.bench.core.errors import BenchError, without_credentials
 from gapbench.bench.core.memory import kernel_value
 from gapbench.bench.store.record import Record, Status
 
@@ -34,7 +34,7 @@ def cause_of(error: Exception) -> str:
     """Return the detail that a record states about an error: its message, or its traceback."""
     if isinstance(error, BenchError):
         return str(error)
-    return "".join(traceback.format_exception(error)).strip()
+    return without_credentials("".join(traceback.format_exception(error)).strip())
 
 
 def left_alone(record: Record | None, retry: Collection[str] = ()) -> bool:

@@ -34,6 +34,7 @@ from gapbench.bench.training.checkpoint import Checkpoints
 
 _log = logging.getLogger(__name__)
 _POLL_S = 1.0
+_CLIENT_PORT = 10001  # of an address ray://HOST
 _ANSWER_S = 5.0  # limit for a connection to the cluster at an address
 _SMALL_SHARE = 0.25  # share of a GPU for a stack on a small backbone
 
@@ -281,11 +282,12 @@ def _connect(address: str) -> None:
         ValueError: if its port is impossible.
     """
     parts = urlsplit(f"//{address.rpartition('://')[2]}")
-    if not (parts.hostname and parts.port):  # such as "auto" or "local"
+    port = parts.port or (_CLIENT_PORT if address.startswith("ray://") else None)
+    if not (parts.hostname and port):  # such as "auto" or "local"
         _init()
         return
     try:
-        socket.create_connection((parts.hostname, parts.port), _ANSWER_S).close()
+        socket.create_connection((parts.hostname, port), _ANSWER_S).close()
     except OSError as error:
         raise OSError(f"nothing answers at {address}: {error}") from None
     failed: list[Exception] = []

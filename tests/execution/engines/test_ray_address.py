@@ -20,7 +20,15 @@ def small(tmp_path: Path, make_backbone: Callable[[str], Path]) -> SmallSuite:
 
 
 @pytest.mark.parametrize(
-    "address", ["127.0.0.1:1", "ray://127.0.0.1:1", "[::1]:1", "no-such-host.invalid:1", "a:99999"]
+    "address",
+    [
+        "127.0.0.1:1",
+        "ray://127.0.0.1:1",
+        "ray://127.0.0.1",
+        "[::1]:1",
+        "no-such-host.invalid:1",
+        "a:99999",
+    ],
 )
 def test_dead_address_is_refused_at_once(
     small: SmallSuite,

@@ -125,6 +125,42 @@ def test_password_inside_an_option_is_hidden(url: str) -> None:
     assert SECRET not in without_password(url)
 
 
+SERVERS = [
+    f"http://me:{SECRET}@127.0.0.1:1/api",
+    f"https://me:a@{SECRET}@host/",
+    f"HTTP://:{SECRET}@proxy:3128",
+    f"http://host/api?run=1&token={SECRET}",
+]
+
+
+@pytest.mark.parametrize("url", SERVERS)
+def test_password_in_the_error_of_a_library_is_in_no_message_and_no_record(
+    small: SmallSuite, capsys: Capture, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    """Trackers, the hub and proxies get theirs from variables, and repeat them where they fail."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ConnectionError(f"Max retries exceeded with '{url}' (refused)")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("gapbench.methods.head.Head.adapt", fail)
+        patch.setattr("gapbench.bench.tracking.find", lambda _: fail)
+        answer = call(
+            capsys, "run", *small.running, "--methods", "head,majority", "--track", "mlflow"
+        )
+    assert answer.code == 3
+    assert "Max retries exceeded" in answer.err
+    told = call(capsys, "status", small.results)
+    assert SECRET not in answer.out + answer.err + told.out + told.err
+    assert holding(small.folder, SECRET) == []
+    with monkeypatch.context() as patch:
+        patch.setattr("transformers.AutoConfig.from_pretrained", fail)
+        answer = call(capsys, "check", small.path, "--data", small.data, "--methods", "lora")
+    assert answer.code == 2
+    assert "Max retries exceeded" in answer.err
+    assert SECRET not in answer.out + answer.err
+
+
 @pytest.mark.parametrize("url", ["sqlite:///a@b.db", "journal:a@b", "postgresql://host:5432/name"])
 def test_storage_without_a_password_is_named_as_it_is(url: str) -> None:
     """Nothing but passwords is hidden."""
