@@ -1,10 +1,15 @@
 """Commands that once ended wrongly, each as the README of its case has it."""
 
+import os
+import subprocess
+import sys
+import time
+
 import pandas as pd
 import pytest
 
 from tests.support.shared_cases import Command, Copied
-from tests.support.small_suite import start
+from tests.support.small_suite import REPOSITORY, start
 
 
 def test_confidence_of_one_has_no_bin_of_its_own(copied: Copied, run: Command) -> None:
@@ -62,3 +67,36 @@ def test_budgets_of_one_task_stand_apart(copied: Copied, run: Command) -> None:
     assert settings["head"] != settings["lora"]
     text = run("leaderboard r").out
     assert text.count("budget.epochs") >= 2
+
+
+def test_folders_of_a_users_project_hide_none_of_ours(copied: Copied) -> None:
+    """Whatever a folder on the path is called, methods are found and runs end as elsewhere."""
+    project = copied("215-wheel") / "proj"
+    for name in ("methods", "bench", "suites", "reports"):
+        (project / name).mkdir(parents=True)
+    path = os.pathsep.join([".", str(REPOSITORY / "src")])
+    for line in ("list methods", "run quickstart --methods majority --seeds 1 --workers 1"):
+        ended = subprocess.run(
+            [sys.executable, "-m", "gapbench", *line.split()],
+            cwd=project,
+            env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert "majority" in ended.stdout
+
+
+def test_dead_cluster_is_refused_within_seconds(
+    copied: Copied, run: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for a cluster that was looked for on this computer."""
+    pytest.importorskip("ray", reason="the extra `ray` is not installed")
+    copied("216-ray-slurm")
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:6399")
+    began = time.monotonic()
+    answer = run("run zero.yaml --engine ray --results r")
+    assert time.monotonic() - began < 30
+    assert answer.code == 2
+    assert "nothing answers at 127.0.0.1:6399" in answer.err
