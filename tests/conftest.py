@@ -1,6 +1,7 @@
 """Small real parts that the tests share: backbones saved as the model library saves them."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,9 @@ import torch
 import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
+from gapbench.bench.cli.main import main
 from tests.support.counting import without_counting
+from tests.support.small_suite import SmallSuite, make
 
 WORDS = ["the", "a", "cat", "dog", "bird", "sees", "likes", "red", "small", "and", "not", "old"]
 WORDS += ["hears", "very", "tree", "house", "is"]
@@ -28,22 +31,16 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep derived files out of the user's cache."""
-    monkeypatch.setenv("GAPBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-
-
-@pytest.fixture(autouse=True)
-def _stacks_as_large_as_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Stacks of tests are as large as they may be, whatever the clock of a busy machine says."""
-    monkeypatch.setattr("gapbench.bench.profiling.stack_size._GAIN", float("-inf"))
-
-
 @pytest.fixture(scope="session", autouse=True)
-def _without_counting() -> Iterator[None]:
-    """Count no operations, except in tests that are about them."""
-    with without_counting():
+def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What holds for all tests, and for what several of them share.
+
+    Derived files stay out of the user's cache. Stacks are as large as they may be, whatever the
+    clock of a busy machine says. No operations are counted, except in tests that are about them.
+    """
+    with pytest.MonkeyPatch.context() as patch, without_counting():
+        patch.setenv("GAPBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        patch.setattr("gapbench.bench.profiling.stack_size._GAIN", float("-inf"))
         yield
 
 
@@ -72,6 +69,28 @@ def make_backbone(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], P
         return made[family]
 
     return make
+
+
+@pytest.fixture(scope="session")
+def _done_once(
+    tmp_path_factory: pytest.TempPathFactory, make_backbone: Callable[[str], Path]
+) -> SmallSuite:
+    small = make(tmp_path_factory.mktemp("done") / "small", make_backbone("bert"))
+    assert main(["run", *small.running]) == 0
+    return small
+
+
+@pytest.fixture
+def done(_done_once: SmallSuite, tmp_path: Path) -> SmallSuite:
+    """A small suite with all of its 6 runs done, to change as a test likes."""
+    return SmallSuite(Path(shutil.copytree(_done_once.folder, tmp_path / "small")))
+
+
+@pytest.fixture
+def page_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write neither a report's PDF nor its figures' files, where a test reads page or tables."""
+    for name in ("pdf", "figure_files"):
+        monkeypatch.setattr(f"gapbench.reports.render.{name}.write", lambda *_: None)
 
 
 def _tokenizer(family: str) -> transformers.PreTrainedTokenizerFast:

@@ -4,6 +4,7 @@ import csv
 import json
 import random
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,7 @@ def test_a_killed_call_resumes_to_the_same_answer(
     process.start()
     while not records(small.results / "race"):
         assert process.is_alive()
+        time.sleep(0.05)
     process.kill()
     process.join()
     assert process.exitcode == -signal.SIGKILL

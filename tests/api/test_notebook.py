@@ -1,5 +1,6 @@
 """The notebooks of the documentation, run as a reader runs them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,8 @@ from tests.support.small_suite import REPOSITORY
 
 nbformat = pytest.importorskip("nbformat")
 LESS = {
-    r"{\"epochs\": 6, \"evaluations\": 6}": r"{\"epochs\": 2, \"evaluations\": 2}",
-    "range(600)": "range(160)",
+    r"{\"epochs\": 6, \"evaluations\": 6}": r"{\"steps\": 20, \"evaluations\": 2}",
+    "range(600)": "range(80)",
     r"\"hiddenkey\"], \"seeds\": 3": r"\"hiddenkey\"], \"seeds\": 2",
 }
 """What a reader runs, and the smaller work of these tests."""
@@ -29,22 +30,36 @@ def test_notebook_is_stored_without_outputs(name: str) -> None:
     assert not any(cell.outputs or cell.execution_count for cell in cells)
 
 
-def executed(name: str, folder: Path) -> list[dict[str, Any]]:
+@pytest.fixture(scope="module")
+def client() -> Iterator[Any]:
+    """Start one kernel for all notebooks, since a start takes as long as their cells."""
+    nbclient = pytest.importorskip("nbclient")
+    client = nbclient.NotebookClient(nbformat.v4.new_notebook(), timeout=300)
+    with client.setup_kernel():
+        yield client
+
+
+def executed(name: str, client: Any, folder: Path) -> list[dict[str, Any]]:
     """Run every cell of a notebook and return what was shown, by media type.
 
-    Runs are shorter and fewer than those of a reader, and the rest is the same.
+    Runs are shorter and fewer than those of a reader, and the rest is the same. No name, and no
+    registered method, is left from the notebook before.
     """
-    nbclient = pytest.importorskip("nbclient")
     text = (FOLDER / f"{name}.ipynb").read_text(encoding="utf-8")
     assert any(whole in text for whole in LESS)
     for whole, less in LESS.items():
         text = text.replace(whole, less)
-    notebook = nbformat.reads(text, as_version=4)
-    where = {"metadata": {"path": str(folder)}}
-    nbclient.NotebookClient(notebook, timeout=300, resources=where).execute()
+    client.nb = nbformat.reads(text, as_version=4)
+    afresh = nbformat.v4.new_code_cell(
+        f"%reset -f\n%cd -q {folder}\n"
+        "from gapbench.bench.core import plugins; plugins.registered.clear(); del plugins"
+    )
+    client.nb.cells.insert(0, afresh)
+    for index, cell in enumerate(client.nb.cells):
+        client.execute_cell(cell, index)
     return [
         {"text/plain": output["text"]} if "text" in output else output["data"]
-        for cell in notebook.cells
+        for cell in client.nb.cells
         if cell.cell_type == "code"
         for output in cell.outputs
     ]
@@ -57,9 +72,9 @@ def html(shown: list[dict[str, Any]]) -> str:
 
 @pytest.mark.slow
 @runs_cells
-def test_first_study_shows_its_results(tmp_path: Path) -> None:
+def test_first_study_shows_its_results(client: Any, tmp_path: Path) -> None:
     """A method of the notebook included; the last cell says what it did."""
-    shown = executed("first_study", tmp_path)
+    shown = executed("first_study", client, tmp_path)
     assert "6 runs (6 ok)" in html(shown)
     assert "ANSWER: syn_sentiment on tiny-encoder" in html(shown)
     assert any("image/png" in data for data in shown)
@@ -71,9 +86,9 @@ def test_first_study_shows_its_results(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @runs_cells
-def test_own_data_leads_to_an_answer(tmp_path: Path) -> None:
+def test_own_data_leads_to_an_answer(client: Any, tmp_path: Path) -> None:
     """From a CSV file over `init` and `check` to a card and a plot."""
-    shown = executed("own_data", tmp_path)
+    shown = executed("own_data", client, tmp_path)
     text = "\n".join(data["text/plain"] for data in shown)
     assert "tasks:" in text
     assert "ANSWER: reviews" in html(shown)
@@ -82,11 +97,11 @@ def test_own_data_leads_to_an_answer(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @runs_cells
-def test_own_method_is_compared_and_is_lora_where_it_is_off(tmp_path: Path) -> None:
+def test_own_method_is_compared_and_is_lora_where_it_is_off(client: Any, tmp_path: Path) -> None:
     """Its class is as short as the title says, and a weight of 0 gives LoRA's scores."""
     source = nbformat.read(FOLDER / "own_method.ipynb", as_version=4).cells[2].source
     assert len(source.splitlines()) <= 30
-    shown = executed("own_method", tmp_path)
+    shown = executed("own_method", client, tmp_path)
     assert "strong" in html(shown)
     lines = [line.split() for line in shown[-1]["text/plain"].splitlines()[-3:]]
     assert all(first == second for _, first, second in lines)
@@ -94,9 +109,9 @@ def test_own_method_is_compared_and_is_lora_where_it_is_off(tmp_path: Path) -> N
 
 @pytest.mark.slow
 @runs_cells
-def test_results_are_read_with_pandas(tmp_path: Path) -> None:
+def test_results_are_read_with_pandas(client: Any, tmp_path: Path) -> None:
     """An accuracy from stored outputs is the stored accuracy."""
-    shown = executed("reading_results", tmp_path)
+    shown = executed("reading_results", client, tmp_path)
     said = next(d["text/plain"] for d in shown if "as stored" in d["text/plain"]).split()
     assert said[1].rstrip(",") == said[-1]
     assert (tmp_path / "leaderboard.csv").exists()

@@ -187,14 +187,6 @@ def test_adapter_names_are_those_that_peft_saves(
     assert saved.keys() == adapter.tensors.keys()
 
 
-@pytest.fixture
-def done(tmp_path: Path, make_backbone: MakeBackbone, capsys: Capture) -> SmallSuite:
-    """A small suite with all runs done."""
-    small = make(tmp_path / "small", make_backbone("bert"))
-    assert call(capsys, "run", *small.running).code == 0
-    return small
-
-
 def _arguments(done: SmallSuite) -> tuple[object, ...]:
     return ("--results", done.results, "--data", done.data, "--backbone", done.backbone)
 

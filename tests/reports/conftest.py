@@ -37,13 +37,6 @@ class Open(Protocol):
 
 
 @pytest.fixture
-def page_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write neither the PDF nor the figures' files, where a test reads page or tables."""
-    for name in ("pdf", "figure_files"):
-        monkeypatch.setattr(f"gapbench.reports.render.{name}.write", lambda *_: None)
-
-
-@pytest.fixture
 def no_figures(page_alone: None, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG001
     """Leave the figures of the page empty too, where a test reads text or tables."""
     monkeypatch.setattr("gapbench.reports.figures.theme._draw", lambda _: "<svg></svg>")

@@ -92,6 +92,9 @@ PROCESSES.set_forkserver_preload(
         "gapbench.bench.tasks.score",
         "gapbench.reports.render.build",
         "transformers.models.bert.modeling_bert",
+        "transformers.convert_slow_tokenizer",
+        "pyarrow.pandas_compat",
+        *(f"gapbench.methods.{path.stem}" for path in REPOSITORY.glob("methods/[a-z]*.py")),
     ]
 )
 

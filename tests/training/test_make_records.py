@@ -100,7 +100,12 @@ def test_stacked_runs_on_samples_of_their_own_equal_single_ones(tmp_path: Path) 
         {"method": "lora", "variant": str(r), "training": {"learning_rate": r}}
         for r in (0.01, 0.02)
     ]
-    change = {"tasks": ["syn_sentiment"], "methods": rates, "seeds": 2, "resample": "per_seed"}
+    change = {
+        "tasks": [_shorter("syn_sentiment")],
+        "methods": rates,
+        "seeds": 2,
+        "resample": "per_seed",
+    }
     (stacked, together), (single, alone) = (
         _run(tmp_path / str(stack), stack, **change) for stack in (4, 1)
     )

@@ -16,7 +16,15 @@ from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
 from gapbench.bench.tuning.summary import read_summaries
 from tests.support.planted_study import REGRESSION
-from tests.support.small_suite import PROCESSES, SmallSuite, call, make, run_command, start
+from tests.support.small_suite import (
+    PROCESSES,
+    SmallSuite,
+    call,
+    hasten_workers,
+    make,
+    run_command,
+    start,
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -99,7 +107,7 @@ def test_tuning_killed_many_times_ends_as_if_never_killed(
         while exitcode == -signal.SIGKILL:
             process = PROCESSES.Process(target=run_command, args=(out, *arguments(small, folder)))
             process.start()
-            process.join(draw.uniform(0.3, 0.6) * whole_s)
+            process.join(draw.uniform(0.1, 0.3) * whole_s)
             process.kill()
             process.join()
             exitcode = process.exitcode
@@ -139,9 +147,10 @@ def test_two_processes_on_one_study_spend_its_budget_together(
 
 @pytest.mark.slow
 def test_interrupted_tuning_ends_with_130_and_goes_on(
-    small: SmallSuite, capsys: pytest.CaptureFixture[str]
+    small: SmallSuite, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ctrl-C ends with one line, also with helpers; the same command then does what is left."""
+    hasten_workers(monkeypatch)  # of the second command, which is one of this process
     command = arguments(small, small.results)
     command[-1] = "2"
     process = start(*command)

@@ -89,7 +89,7 @@ def trains(process: psutil.Process) -> bool:
         while at_work(process):
             if sum(process.cpu_times()[:2]) > before + _BEFORE_STEPS_S:
                 return True
-            time.sleep(0.02)
+            time.sleep(0.1)
     return False
 
 
@@ -104,7 +104,7 @@ def test_workers_end_with_the_command_that_started_them(
     process = start(*command)
     family = psutil.Process(process.pid)
     while not any(trains(child) for child in family.children()) and process.poll() is None:
-        time.sleep(0.02)
+        time.sleep(0.1)
     workers = family.children(recursive=True)
     os.kill(process.pid, number)  # alone: not the group
     _, progress = process.communicate()
