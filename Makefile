@@ -20,6 +20,8 @@ quickstart: setup  ## Run the four papers' methods on built-in data, then write 
 	$(BIN)/gapbench run quickstart
 	$(BIN)/gapbench report
 
+# Tests start many processes: without the compiled files each would compile the package again.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: setup  ## Run the tests
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 

@@ -22,6 +22,12 @@ WORDS += ["hears", "very", "tree", "house", "is"]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with the slow tests where several processes share the work, so that all end together."""
+    if hasattr(config, "workerinput"):  # of pytest-xdist
+        items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Compute as the child processes do, so that scores can be compared exactly."""

@@ -176,6 +176,7 @@ def test_the_command_prints_the_card_or_json(small: SmallSuite, capsys: Capture)
     assert content["final"] is True
 
 
+@pytest.mark.slow
 def test_a_killed_call_resumes_to_the_same_answer(
     small: SmallSuite, tmp_path: Path, capsys: Capture
 ) -> None:

@@ -125,6 +125,7 @@ def test_class_that_registers_again_takes_the_place(small: SmallSuite) -> None:
     assert small.path.exists()
 
 
+@pytest.mark.slow
 def test_method_of_a_script_runs_in_workers(small: SmallSuite, tmp_path: Path) -> None:
     """Worker processes import the script, and have its class."""
     small.write_suite(methods=["head", "mine"], seeds=2)

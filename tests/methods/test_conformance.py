@@ -252,7 +252,7 @@ def test_stacked_runs_equal_solo_runs_in_float64(
     """
     folder, data = make_backbone(family), random_data(outputs=3)
     (size, steps), varied = STACKED_ON[family], {"configs": _varied(name), "trainings": TRAININGS}
-    runs = quick_runs(name, range(size), **varied, steps=steps, outputs=3, evaluations=3)
+    runs = quick_runs(name, range(size), **varied, steps=steps, outputs=3, evaluations=2)
     _skip_unsupported(name, load_backbone(folder, runs))
     with counting_once():
         stacked = train(folder, runs, data)
@@ -284,7 +284,7 @@ def test_stacked_parameters_equal_solo_parameters_in_float32(
     """
     folder, data = make_backbone("bert"), random_data()
     training = {"learning_rate": 0.003}
-    runs = quick_runs(name, range(3), precision="fp32", trainings=[training], evaluations=1)
+    runs = quick_runs(name, range(2), precision="fp32", trainings=[training], evaluations=1)
     *_, stacked = train(folder, runs, data).parameters()
     (solo,) = train(folder, runs[-1:], data).parameters()
     torch.testing.assert_close(stacked, solo, rtol=0, atol=1e-4)

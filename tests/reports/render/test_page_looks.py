@@ -91,6 +91,12 @@ TOO_WIDE = """
 """
 
 
+CLIPPED = """
+[...document.querySelectorAll("h1, h2, h3, p, li, dd, figcaption, button, summary")]
+  .filter((e) => e.scrollWidth > e.clientWidth + 1)
+"""
+
+
 def many() -> tuple[str, ...]:
     """Return names of 24 methods, one of them long."""
     long = "a_method_whose_name_" + "goes_on_" * 6
@@ -115,9 +121,15 @@ def opened(open_page: Open, path: Path, **look: Any) -> Page:
     """Return a page in a window that is as high as the page, with everything folded out."""
     page = open_page(path, **look)
     page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
-    height = page.evaluate("Math.ceil(document.documentElement.getBoundingClientRect().height)")
-    page.set_viewport_size({"width": look.get("width", 1280), "height": height + 50})
+    resize(page, look.get("width", 1280))
     return page
+
+
+def resize(page: Page, width: int) -> None:
+    """Make the window as wide as given and as high as the page."""
+    page.set_viewport_size({"width": width, "height": 900})
+    height = page.evaluate("Math.ceil(document.documentElement.getBoundingClientRect().height)")
+    page.set_viewport_size({"width": width, "height": height + 50})
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -145,14 +157,22 @@ def test_contrast_is_measured_as_defined(open_page: Open, tmp_path: Path) -> Non
     assert found == {text: pytest.approx(ratio, abs=0.1) for text, ratio in known.items()}
 
 
-@pytest.mark.parametrize("width", [400, 1000, 1600])
-def test_nothing_overflows(open_page: Open, report: Path, width: int) -> None:
-    """The page never scrolls sideways; what is wide scrolls inside its own region."""
-    page = opened(open_page, report, width=width)
-    assert page.evaluate("document.scrollingElement.scrollWidth") <= width
-    assert page.evaluate(TOO_WIDE) == []
-    clipped = "[...document.querySelectorAll('h1, h2, h3, p, li, dd, figcaption, button, summary')]"
-    assert page.evaluate(f"{clipped}.filter((e) => e.scrollWidth > e.clientWidth + 1).length") == 0
+def test_nothing_overflows_and_lines_of_prose_are_readable(open_page: Open, report: Path) -> None:
+    """The page never scrolls sideways; what is wide scrolls inside its own region.
+
+    On a wide screen no paragraph runs over more than about 100 letters a line.
+    """
+    page = opened(open_page, report, width=400)
+    for width in (400, 1000, 1600):
+        resize(page, width)
+        assert page.evaluate("document.scrollingElement.scrollWidth") <= width
+        assert page.evaluate(TOO_WIDE) == []
+        assert page.evaluate(f"({CLIPPED}).length") == 0
+    ems = page.evaluate(
+        "[...document.querySelectorAll('p, li')]"
+        ".map((e) => e.clientWidth / parseFloat(getComputedStyle(e).fontSize))"
+    )
+    assert max(ems) < 56
 
 
 def test_comparison_fits_a_window_of_a_laptop(open_page: Open, report: Path) -> None:
@@ -163,16 +183,6 @@ def test_comparison_fits_a_window_of_a_laptop(open_page: Open, report: Path) -> 
     wide = "[...document.querySelectorAll('.scroll:has(.wide)')]"
     assert page.evaluate(f"{wide}.length") >= 2
     assert page.evaluate(f"{wide}.filter((e) => e.scrollWidth > e.clientWidth + 1).length") == 0
-
-
-def test_lines_of_prose_are_readable(open_page: Open, report: Path) -> None:
-    """On a wide screen no paragraph runs over more than about 100 letters a line."""
-    page = opened(open_page, report, width=1600)
-    ems = page.evaluate(
-        "[...document.querySelectorAll('p, li')]"
-        ".map((e) => e.clientWidth / parseFloat(getComputedStyle(e).fontSize))"
-    )
-    assert max(ems) < 56
 
 
 def test_print_is_light_and_cuts_no_table(open_page: Open, report: Path) -> None:
