@@ -23,7 +23,7 @@ SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Begin with the slow tests where several processes share the work, so that all end together."""
+    """Begin with the slow tests where processes share the work, so that all end together."""
     if hasattr(config, "workerinput"):  # of pytest-xdist
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 

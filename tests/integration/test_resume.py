@@ -86,7 +86,7 @@ def test_run_killed_twenty_times_loses_and_repeats_nothing(small: SmallSuite) ->
         before: dict[Path, bytes] = {}
         killed = True
         while killed:
-            killed = kill_at_random(small, store.root, draw, whole_s)
+            killed = kill_at_random(small, store.root, draw, 0.6 * whole_s)
             now = finished(store)
             assert before.items() <= now.items()
             before = now

@@ -32,7 +32,7 @@ from tests.support.solo_runs import assert_same_alone
 TRAINED = [name for name in NAMES if registry.get(name).trains]
 STACKABLE = [name for name in TRAINED if registry.get(name).stackable]
 FAMILIES = ["bert", "roberta", "gpt2", "llama", "deberta-v2"]
-STACKED_ON = {"bert": (4, 12), "llama": (2, 8), "deberta-v2": (2, 8)}  # runs and steps
+STACKED_ON = {"bert": (4, 12), "llama": (2, 6), "deberta-v2": (2, 6)}  # runs and steps
 TRAININGS: list[dict[str, Any]] = [
     {"learning_rate": 0.01},
     {"learning_rate": 0.003, "weight_decay": 0.1},

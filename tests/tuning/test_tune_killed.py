@@ -100,24 +100,25 @@ def test_tuning_killed_many_times_ends_as_if_never_killed(
     whole_s = time.monotonic() - began
     reference = finished(tmp_path / "whole")
     kills = folders = 0
-    while kills < KILLS:
+    before: dict[tuple[str, int], Any] = {}
+    while True:
         folder = tmp_path / f"killed-{folders}"
-        before: dict[tuple[str, int], Any] = {}
-        exitcode: int | None = -signal.SIGKILL
-        while exitcode == -signal.SIGKILL:
-            process = PROCESSES.Process(target=run_command, args=(out, *arguments(small, folder)))
-            process.start()
-            process.join(draw.uniform(0.1, 0.3) * whole_s)
-            process.kill()
-            process.join()
-            exitcode = process.exitcode
-            now = told(folder)
-            assert before.items() <= now.items()
-            before = now
-            kills += exitcode == -signal.SIGKILL
-        assert exitcode == 0, out.with_suffix(".err").read_text()
-        folders += 1
+        process = PROCESSES.Process(target=run_command, args=(out, *arguments(small, folder)))
+        process.start()
+        process.join(draw.uniform(0.1, 0.4) * whole_s if kills < KILLS else None)
+        process.kill()
+        process.join()
+        now = told(folder)
+        assert before.items() <= now.items()
+        before = now
+        if process.exitcode == -signal.SIGKILL:
+            kills += 1
+            continue
+        assert process.exitcode == 0, out.with_suffix(".err").read_text()
         assert finished(folder) == reference
+        if kills == KILLS:
+            break
+        folders, before = folders + 1, {}
 
 
 @pytest.mark.slow
