@@ -84,8 +84,10 @@ def _refusal(name: str) -> str | None:
     return REFUSED.get(name)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "family"),
+    [(n, f) for n in NAMES for f in FAMILIES if f != "roberta" or n in {"lora", "dora"}],
+)  # RoBERTa differs from BERT in its head, which is no method's own
 def test_exported_adapter_scores_the_same_in_peft(
     name: str, family: str, make_backbone: MakeBackbone, tmp_path: Path
 ) -> None:
