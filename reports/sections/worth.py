@@ -1,17 +1,16 @@
 """What each method is worth in training examples, where the reference ran at several sizes."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from gapbench.reports.document.columns import Field, plain, table_of, title, value
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Column, Part, Section, Subheading, Text, Value
 from gapbench.reports.figures.board import Board, boards
-from gapbench.reports.results.items import resampling_of
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.worth import Worth, worth
 from gapbench.reports.tables.leaderboard import rows
 from gapbench.reports.tables.row_status import RANKED
+from gapbench.reports.tables.standing import sampled
 from gapbench.reports.tables.words import listed
 
 ORDER = 35
@@ -21,11 +20,11 @@ _TOLD = (*RANKED, "untrained")  # others have lost runs, and the means of what i
 _HOW = (
     "A score is worth the number of training examples at which the reference reaches it, less "
     "those that the method had. Between two sizes, the reference's score lies on a straight line "
-    "over the logarithm of the size. In brackets: 95 % interval over common seeds, for this row "
-    "alone. Nothing is said beyond the sizes that were run, nor where the reference's mean score "
-    "does not rise from each size to the next. Chance in drawing the examples is in the intervals "
-    "only where 'resample' draws them anew for each seed; the smaller sample is part of the larger "
-    "only with folds."
+    "over the logarithm of the size. In brackets: 95 % interval over common seeds and test items, "
+    "for this row alone. Nothing is said beyond the sizes that were run, where the reference's "
+    "mean score does not rise from each size to the next, or where values of test items are "
+    "unknown. Chance in drawing the examples is in the intervals only where 'resample' draws them "
+    "anew for each seed; the smaller sample is part of the larger only with folds."
 )
 
 
@@ -45,17 +44,18 @@ def _board(evidence: Evidence, board: Board) -> list[Part]:
     if reference is None or len(board.rows) < 2:
         return []
     size = evidence.results.terms.get(reference.setting, {}).get(_SIZE)
-    curve, cells = _curve(evidence, reference)
-    if size not in curve or len(curve) < 2:
+    sizes = _sizes(evidence, reference)
+    if size not in sizes or len(sizes) < 2:
         return []
-    known = filter(None, (resampling_of(evidence.results, each) for each in cells))
-    resampling = max(known, key=lambda each: each.share, default=None)
+    every = reference.standing.rows | {f"{_SIZE} {each}": row for each, row in sizes.items()}
+    known = sampled(evidence.results, every, "score", up=board.upward)
+    curve = {each: known[f"{_SIZE} {each}"] for each in sizes}
     hint = f"training examples more than {size} at which {reference.name} reaches this score"
 
     def read(row: Any) -> Value:
         if row.name == reference.name or row.standing.status[row.name] not in _TOLD:
             return Value("")
-        found = worth(curve, row.by_seed, upward=board.upward, resampling=resampling)
+        found = worth(curve, known[row.name], upward=board.upward)
         key = None if found is None else found.size or found.low or found.high
         return value(key, _worded(found, size))
 
@@ -64,16 +64,16 @@ def _board(evidence: Evidence, board: Board) -> list[Part]:
         Field(Column("worth", hint, best="high"), read),
     )
     where = title(board.table)
-    sizes = listed([f"{each:,}" for each in sorted(curve)])
+    several = listed([f"{each:,}" for each in sorted(sizes)])
     return [
         Subheading(where, {"task": reference.task, "backbone": reference.backbone}),
-        Text(f"All rows trained on {size:,} examples, {reference.name} on {sizes} in turn."),
+        Text(f"All rows trained on {size:,} examples, {reference.name} on {several} in turn."),
         table_of(board.table, f"Worth in examples: {where}", fields, evidence),
     ]
 
 
-def _curve(evidence: Evidence, reference: Any) -> tuple[dict[int, Mapping[int, float]], list[str]]:
-    """Return the reference's scores by seed, by size, and the hashes of these cells."""
+def _sizes(evidence: Evidence, reference: Any) -> dict[int, Any]:
+    """Return the rows of the reference by size of the training set."""
     results = evidence.results
     wanted = _identity(results, reference)
     found = {
@@ -81,9 +81,7 @@ def _curve(evidence: Evidence, reference: Any) -> tuple[dict[int, Mapping[int, f
         for row in rows(evidence.summary)
         if row.standing.status[row.name] in RANKED and _identity(results, row) == wanted
     }
-    known = {size: row for size, row in found.items() if size is not None}
-    hashes = [row.config_hash for row in known.values()]
-    return {size: row.by_seed for size, row in known.items()}, hashes
+    return {size: row for size, row in found.items() if size is not None}
 
 
 def _identity(results: Results, row: Any) -> Any:

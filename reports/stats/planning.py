@@ -13,7 +13,7 @@ import numpy as np
 from scipy.special import chdtri, ndtr
 
 from gapbench.reports.stats.estimates import student
-from gapbench.reports.stats.simultaneous import seed_thresholds
+from gapbench.reports.stats.simultaneous import FLOOR, seed_thresholds
 
 POWER = 0.8
 """Share of studies that shall find the difference."""
@@ -53,12 +53,12 @@ class Plan:
     def power(self, effect: float, n_seeds: int) -> float:
         """Return the share of studies that find a true difference, if variances are the true ones.
 
-        The variance of the mean between seeds is no less than the mean of all pairs, which is taken
-        to be the true one.
+        The variance of the mean between seeds is no less than the floor of comparisons, computed
+        from what is taken to be the true one.
         """
         per_mean = self.seed_variance * (1 / n_seeds + self.excess)
         df = max(n_seeds - 1.0, 1.0) * self.strata
-        seen = per_mean * np.maximum(chdtri(df, _NODES) / df, 1.0 if self.methods > 2 else 0.0)
+        seen = per_mean * np.maximum(chdtri(df, _NODES) / df, FLOOR if self.methods > 3 else 0.0)
         seeds = float(seed_thresholds(self.alpha, np.asarray(df), self.methods, "reference"))
         items = float(student(self.item_df, self.alpha / max(self.methods - 1, 1)))
         reach = np.sqrt(seen * seeds**2 + self.item_variance * items**2)

@@ -44,7 +44,10 @@ Pairs = Literal["reference", "all"]
 
 _PLACES = (np.arange(120) + 0.5) / 120
 _LOW, _WEIGHTS = _PLACES**4, _PLACES**3 / (_PLACES**3).sum()  # dense where variances look small
-_EVEN = (np.arange(16) + 0.5) / 16
+FLOOR = 0.5
+"""Share of the mean variance of the other pairs that the variance of a difference has at least."""
+
+_EVEN = (np.arange(64) + 0.5) / 64
 _DF = np.array([*range(1, 21), 25, 30, 40, 60, 100, 200, 500, 10_000], dtype=np.float64)
 
 
@@ -105,13 +108,18 @@ def bounds(
 
 
 def floored(differences: Estimate, n_seeds: NDArray[np.int64]) -> Floats:
-    """Return the variance of each difference between seeds, no less than the mean of all pairs."""
-    upper = np.triu(np.isfinite(differences.seed_variance), 1)
-    if not upper.any():
+    """Return the variance of each difference between seeds, no less than the floor.
+
+    That is half the mean over pairs, without those of the method that varies most. Three methods
+    have none, as one pair remains.
+    """
+    known = np.isfinite(differences.seed_variance) & ~np.eye(len(n_seeds), dtype=bool)
+    per_seed = np.where(known, differences.seed_variance * n_seeds, 0.0)
+    total, count = (each.sum() - 2 * each.sum(axis=0) for each in (per_seed, known))
+    if not (count > 0).any():
         return differences.seed_variance
-    per_seed = float(np.mean((differences.seed_variance * n_seeds)[upper]))
-    least = per_seed / np.maximum(n_seeds, 1)
-    return np.maximum(differences.seed_variance, least)
+    least = FLOOR * float((total[count > 0] / count[count > 0]).min())
+    return np.maximum(differences.seed_variance, least / np.maximum(n_seeds, 1))
 
 
 def seed_thresholds(alpha: float, df: Floats, methods: int, kind: Pairs) -> Floats:
@@ -163,26 +171,30 @@ def _cases(varying: int, df: float, methods: int, kind: Pairs) -> list[list[tupl
     """Return kinds of false claims if so many methods vary alike, the others not at all.
 
     Differences of a varying method to all that do not vary are one event; nearly so if these vary a
-    little, which is worse, and so they are counted as two. Their variance is half of that of two
-    varying methods, so that the mean over all pairs is twice as large beside it.
+    little, which is worse, and so they are counted as two.
 
     Returns:
         For each case how many claims of each kind there may be, and by what variances their
         differences are divided, as standard deviations in true ones, `(own, others)`, over likely
         values of both.
     """
-    own = (chdtri(df, 1 - _LOW) / df)[:, None]
-    rest = (varying - 1) * df
-    others = chdtri(rest, 1 - _EVEN) / rest if varying > 1 else np.ones_like(_EVEN)
-    average = (own + (varying - 1) * others) / varying
-    both, one = varying / methods, min(2 * varying / methods, 1.0)
+    own: Floats = np.asarray(chdtri(df, 1 - _LOW) / df)[:, None]
+    places = np.tile(_EVEN, (varying - 1, 1))  # a Latin hypercube (McKay et al. 1979)
+    others = chdtri(df, 1 - np.random.default_rng(0).permuted(places, axis=1)) / df
+    one = _raised(own, [own, *others], 2 * FLOOR / (methods - 1))
+    both = one
+    if varying > 1:  # sum and difference of two methods vary independently
+        half = (own + others[0]) / 2
+        both = _raised(own, [half, half, *others[1:]], FLOOR / (methods - 1))
+    rest = min(methods - varying, 2)
     if kind == "all":
-        counts = [[(varying * (varying - 1) / 2, both), (2.0 * varying, one)]]
+        cases = [[(varying * (varying - 1) / 2, both), (varying * rest, one)]]
     else:  # the reference is one of those that do not vary, or of those that do
-        counts = [[(float(varying), one)], [(varying - 1.0, both), (2.0, one)]]
-    if varying == methods:  # all differences are of two that vary
-        counts = [[counts[-1][0]]]
-    return [
-        [(count, np.sqrt(np.maximum(own, share * average))) for count, share in case if count]
-        for case in counts
-    ]
+        cases = [[(varying * min(rest, 1), one)], [(varying - 1, both), (rest, one)]]
+    return [[(float(count), root) for count, root in case if count] for case in cases]
+
+
+def _raised(own: Floats, rows: Sequence[Floats], share: float) -> Floats:
+    """Return the root of variances, no less than a share of the rows' sum without the largest."""
+    every = np.stack(np.broadcast_arrays(*rows))
+    return np.asarray(np.sqrt(np.maximum(own, share * (every.sum(axis=0) - every.max(axis=0)))))

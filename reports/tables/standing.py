@@ -201,7 +201,7 @@ def standing(results: Results, board: pd.DataFrame, wanted: str, alpha: float) -
         scores=scores,
         counts=counts,
         families=families,
-        untrained=_over_untrained(ranked, bare, alpha),
+        untrained=over_untrained(ranked, bare, alpha),
         alpha=alpha,
     )
 
@@ -223,7 +223,7 @@ def _comparable(found: Mapping[str, Sample], ranked: Mapping[str, Sample]) -> di
     }
 
 
-def _over_untrained(
+def over_untrained(
     ranked: Mapping[str, Sample], bare: Mapping[str, Sample], alpha: float
 ) -> dict[str, Family[str]]:
     """Compare the ranked rows with each untrained one; with none if items of one are unknown."""

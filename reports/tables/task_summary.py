@@ -12,7 +12,7 @@ from gapbench.reports.stats.estimates import Estimate, estimate
 from gapbench.reports.stats.pairwise import Family, family
 from gapbench.reports.tables.glue import GLUE, recorded, scored
 from gapbench.reports.tables.leaderboard import rows
-from gapbench.reports.tables.standing import Outcome, Standing, with_lost
+from gapbench.reports.tables.standing import Outcome, Standing, over_untrained, with_lost
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class TaskSummary:
         scores: by seed.
         estimates: of the mean score.
         families: all pairs that are ranked, by outcome.
+        untrained: for each untrained row, the family of it and the ranked ones, in score.
     """
 
     name: str
@@ -40,6 +41,7 @@ class TaskSummary:
     scores: Mapping[str, Mapping[int, float]]
     estimates: Mapping[str, Estimate]
     families: Mapping[Outcome, Family[str]]
+    untrained: Mapping[str, Family[str]]
 
     @property
     def upward(self) -> bool:
@@ -80,7 +82,7 @@ def task_of(results: Results, board: pd.DataFrame, *, glue: bool) -> TaskSummary
     known = {name: row for name, row in found.rows.items() if found.scores[name]}
     scores = {name: found.scores[name] for name in known}
     estimates = {name: found.estimates["score"][name] for name in known}
-    families = dict(found.families)
+    families, untrained = dict(found.families), found.untrained
     if glue and len(GLUE[first.task]) > 1:
         parts = recorded((results.whole or results).runs, first.task, first.metric)
         several = samples(results, {name: scored(row, parts) for name, row in known.items()})
@@ -88,8 +90,10 @@ def task_of(results: Results, board: pd.DataFrame, *, glue: bool) -> TaskSummary
         several = with_lost(several, {name: known[name] for name in several}, up=found.upward)
         scores = {name: sample.scores for name, sample in several.items()}
         estimates = {name: estimate(sample) for name, sample in several.items()}
-        ranked = {n: each for n, each in several.items() if n in found.ranked}
-        families["score"] = family({n: each for n, each in ranked.items() if not each.unknown})
+        ranked = {n: several[n] for n in found.ranked if n in several and not several[n].unknown}
+        bare = {n: each for n, each in several.items() if found.status[n] == "untrained"}
+        families["score"] = family(ranked)
+        untrained = over_untrained(ranked, bare, found.alpha)
     return TaskSummary(
         name=first.task,
         backbone=first.backbone,
@@ -99,4 +103,5 @@ def task_of(results: Results, board: pd.DataFrame, *, glue: bool) -> TaskSummary
         scores=scores,
         estimates=estimates,
         families=families,
+        untrained=untrained,
     )

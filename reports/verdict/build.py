@@ -117,10 +117,11 @@ def _overall(suite: SuiteSummary, tasks: tuple[Verdict, ...], matters: float | N
         for outcome in OUTCOMES
     }
     entries = [_row_over_tasks(suite, name, counts) for name in names]
-    bare = [name for name in standings[0].untrained if all(name in s.untrained for s in standings)]
+    gains = [task.untrained for task in suite.tasks]
+    bare = [name for name in gains[0] if all(name in each for each in gains)]
     untrained = {
         name: averaged_family(
-            [each.untrained[name] for each in standings],
+            [each[name] for each in gains],
             suite.factors,
             suite.alpha / len(bare),
             name,

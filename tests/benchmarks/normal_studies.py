@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gapbench.reports.stats.estimates import student
 from gapbench.reports.stats.simultaneous import (
     ALPHA,
+    FLOOR,
     WITH_REFERENCE,
     Pairs,
     seed_threshold,
@@ -68,11 +69,20 @@ def told_apart(
     shared = centred.transpose(0, 2, 1) @ centred / (seeds * (seeds - 1))
     first, second = np.triu_indices(methods, 1)
     variances = shared[:, first, first] + shared[:, second, second] - 2 * shared[:, first, second]
-    floored = np.maximum(variances, variances.mean(axis=1, keepdims=True))
+    floored = np.maximum(variances, _floor(variances, first, second))
     of_seeds, of_items = _thresholds(first == 0, methods, seeds, bare=bare)
     half = np.hypot(np.sqrt(floored) * of_seeds, np.sqrt(2) * items * of_items)
     found = np.abs(means[:, first] - means[:, second]) > half
     return np.asarray(found.any(axis=1))
+
+
+def _floor(variances: Floats, first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
+    """Return the least that a variance of each study is taken to be, `(studies, 1)`."""
+    least = np.full((len(variances), 1), np.inf)
+    for method in range(second.max() + 1):
+        others = variances[:, (first != method) & (second != method)]
+        least = np.minimum(least, others.mean(axis=1, keepdims=True))
+    return FLOOR * least
 
 
 def _thresholds(

@@ -34,6 +34,7 @@ from tests.benchmarks.normal_studies import largest
 from tests.benchmarks.other_outcomes import outcomes
 from tests.benchmarks.outcome_claims import claims
 from tests.benchmarks.resampled_studies import resampled
+from tests.benchmarks.worth_studies import worths
 from tests.support.simulated_runs import expected
 
 # Intervals of single rows
@@ -279,6 +280,7 @@ PARTS = {
     "settings": largest,
     "outcomes": outcomes,
     "claims": claims,
+    "worth": worths,
     "resampling": resampled,
     "power": powers,
 }

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats as reference
 
-from gapbench.reports.stats.simultaneous import Pairs, seed_threshold
+from gapbench.reports.stats.estimates import Estimate
+from gapbench.reports.stats.simultaneous import FLOOR, Pairs, floored, seed_threshold
 
 
 @pytest.mark.parametrize("df", [1, 2, 4, 9, 30])
@@ -41,7 +42,8 @@ def test_rate_of_false_claims_holds_however_many_methods_vary(varying: int, kind
     variances = {
         p: (scores[:, :, p[0]] - scores[:, :, p[1]]).var(axis=1, ddof=1) / 5 for p in every
     }
-    least = np.mean(list(variances.values()), axis=0)
+    without = [np.mean([v for p, v in variances.items() if i not in p], axis=0) for i in range(7)]
+    least = FLOOR * np.min(without, axis=0)
     reach = seed_threshold(0.04, 4, 7, kind)
     means = scores.mean(axis=1)
     false = [
@@ -49,3 +51,40 @@ def test_rate_of_false_claims_holds_however_many_methods_vary(varying: int, kind
         for i, j in pairs
     ]
     assert np.any(false, axis=0).mean() < 0.043
+
+
+def _floored(deviations: np.ndarray, n_seeds: np.ndarray) -> np.ndarray:
+    """Return the floored variances per seed of methods that vary so much, independently."""
+    variances = np.square(deviations)
+    per_seed = variances[:, None] + variances
+    np.fill_diagonal(per_seed, 0.0)
+    like = np.ones_like(per_seed)
+    every = Estimate(0 * like, per_seed / n_seeds, 0 * like, like, like)
+    return floored(every, n_seeds) * n_seeds
+
+
+def test_one_noisy_method_raises_no_other_variance() -> None:
+    """However much it varies, and on however few seeds; a second one would count."""
+    seeds = np.full((7, 7), 5)
+    steady = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.2, 1.0])
+    expected = _floored(steady, seeds)
+    least = FLOOR * 2 * (5 + 0.04) / 6  # one of those that vary most is left out
+    assert expected[0, 1] == pytest.approx(2.0)
+    assert _floored(np.where(np.arange(7) == 5, 0.0, 0.2), seeds)[5, 0] == pytest.approx(0.04)
+    for factor in (6.0, 1000.0):
+        noisy = np.where(np.arange(7) == 6, factor, steady)
+        few = seeds.copy()
+        few[6], few[:, 6] = 2, 2
+        for counts in (seeds, few):
+            found = _floored(noisy, counts)
+            assert found[:6, :6] == pytest.approx(np.maximum(expected[:6, :6], least))
+    quiet = np.array([1.0, 1.0, 1.0, 1.0, 1.0, 0.0, 0.0])
+    assert _floored(quiet, seeds)[5, 6] == pytest.approx(FLOOR * 2 * 4 / 6)
+
+
+def test_three_methods_have_no_floor() -> None:
+    """Without the one that varies most, one pair is left, which may be steady by chance."""
+    deviations = np.array([1.0, 2.0, 0.1])
+    expected = deviations[:, None] ** 2 + deviations**2
+    off = ~np.eye(3, dtype=bool)
+    assert _floored(deviations, np.full((3, 3), 5))[off] == pytest.approx(expected[off])

@@ -16,6 +16,7 @@ from gapbench.bench.store.store import Store
 from gapbench.reports.render.build import build, terminal
 from gapbench.reports.tables.glue import GLUE
 from gapbench.reports.tables.glue_average import NAME
+from tests.support.known_truth import verdicts_of
 from tests.support.results_folder import items_of, make_cell, make_record
 from tests.support.small_suite import blank
 
@@ -33,6 +34,8 @@ SCORES = {
 BY_HAND = (0.5 + 0.9 + 0.75 + 0.87 + 0.8 + 0.82 + 0.9 + 0.6 + 0.4) / 9
 """CoLA's accuracy is no part of it."""
 
+METRICS = {metric for splits in SCORES.values() for scores in splits.values() for metric in scores}
+
 
 def fill(
     root: Path,
@@ -42,9 +45,11 @@ def fill(
     seeds: int = 2,
     methods: tuple[str, ...] = ("lora",),
     fate: Status | None = None,
+    f1_lower: float = 0.0,
 ) -> None:
     """Write runs of all nine tasks, seed s scoring s / 10 higher, `majority` 0.4 lower.
 
+    F1 of `majority` is lower still by ``f1_lower``.
     LoRA's run of one task and seed is missing, or ended as `fate` says.
     """
     store = Store(root)
@@ -54,19 +59,22 @@ def fill(
     runs = [Run(cell, seed) for cell in cells for seed in range(seeds)]
     store.write_plan("glue", [(run, "default") for run in runs])
     cost = make_record().cost
+    assert cost is not None
+    nothing = cost.model_copy(update={"trainable_params": 0})
     for run in runs:
         name, method = run.cell.task.name, run.cell.method
-        lower = 0.4 if method == "majority" else 0.0
+        bare = float(method == "majority")
+        lower = {metric: bare * (0.4 + f1_lower * (metric == "f1")) for metric in METRICS}
         splits = {
             split: SplitScores(
-                metrics={metric: value + run.seed / 10 - lower for metric, value in scores.items()},
+                metrics={m: value + run.seed / 10 - lower[m] for m, value in scores.items()},
                 loss=1.0,
                 examples=10,
             )
             for split, scores in SCORES[name].items()
         }
         if (name, run.seed, method) != (without, lacking, "lora"):
-            record = blank(run, splits=splits, cost=cost)
+            record = blank(run, splits=splits, cost=nothing if bare else cost)
             store.write(record, items_of(record))
         elif fate is not None:
             store.write(blank(run, fate, detail="cause"))
@@ -128,6 +136,16 @@ def test_method_that_lacks_a_task_has_no_average(without: str, tmp_path: Path) -
     """A mean over eight tasks is no GLUE average."""
     fill(tmp_path, without=without, seeds=1, lacking=0)
     assert average(tmp_path) == []
+
+
+def test_gain_over_the_untrained_row_is_that_of_the_averages(tmp_path: Path) -> None:
+    """Tasks of two metrics count with their mean, as in the averages themselves."""
+    fill(tmp_path, methods=("lora", "majority"), f1_lower=0.2)
+    overall = verdicts_of(Store(tmp_path), "lora")[0]
+    (gain,) = overall.untrained
+    levels = {each.name: each.levels["score"].mean or 0.0 for each in overall.entries}
+    assert gain.difference == pytest.approx(levels["lora"] - levels["majority"])
+    assert gain.difference == pytest.approx(0.4 + 0.2 / 9)
 
 
 def test_glue_suite_has_all_that_the_average_needs() -> None:
