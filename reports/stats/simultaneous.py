@@ -3,14 +3,15 @@
 With few seeds, the variance of a single difference is known badly: from three seeds, a difference
 has to be 20 standard errors large to count among 21. But false claims come from variances that look
 too small by chance, and the other methods of the study tell what is small. So the variance of each
-difference between seeds is taken to be no less than the mean over all pairs,
+difference between seeds is taken to be no less than half of what it is on average of all pairs
+without the method that varies most,
 
-    v = max(own, mean of all).
+    v = max(own, mean of the pairs of the other methods / 2).
 
-Methods need not vary alike for this: if k of M methods vary and the others do not, the mean is
-at least k/M of what k varying methods show on average. `seed_threshold` bounds the rate of false
-claims by the union of their events, for k up to six, for all and for a few between, and takes the
-worst k. It is Student's t where one pair is compared.
+One method that varies much more than the others thus changes nothing between them. Methods need not
+vary alike: `seed_threshold` supposes that k of M do and the others not at all, bounds the rate of
+false claims by the union of their events, for k up to six, for all and for a few between, and takes
+the worst k. It is Student's t where one pair is compared.
 
 Items are many, so that their variance needs no such help. A difference with variances v of seeds
 and w of items is told from zero if it exceeds sqrt(v c^2 + w z^2), c and z being the thresholds of
@@ -40,13 +41,13 @@ WITH_REFERENCE = 0.8
 TOGETHER = 0.5
 """Share of it for the mean over tasks, where there are several; single tasks have the rest."""
 
+FLOOR = 0.5
+"""Share of the mean variance that every one has at least; see above."""
+
 Pairs = Literal["reference", "all"]
 
 _PLACES = (np.arange(120) + 0.5) / 120
 _LOW, _WEIGHTS = _PLACES**4, _PLACES**3 / (_PLACES**3).sum()  # dense where variances look small
-FLOOR = 0.5
-"""Share of the mean variance of the other pairs that the variance of a difference has at least."""
-
 _EVEN = (np.arange(64) + 0.5) / 64
 _DF = np.array([*range(1, 21), 25, 30, 40, 60, 100, 200, 500, 10_000], dtype=np.float64)
 
