@@ -58,7 +58,7 @@ class Plan:
         """
         per_mean = self.seed_variance * (1 / n_seeds + self.excess)
         df = max(n_seeds - 1.0, 1.0) * self.strata
-        seen = per_mean * np.maximum(chdtri(df, _NODES) / df, FLOOR if self.methods > 3 else 0.0)
+        seen = per_mean * np.maximum(chdtri(df, _NODES) / df, FLOOR if self.methods > 2 else 0.0)
         seeds = float(seed_thresholds(self.alpha, np.asarray(df), self.methods, "reference"))
         items = float(student(self.item_df, self.alpha / max(self.methods - 1, 1)))
         reach = np.sqrt(seen * seeds**2 + self.item_variance * items**2)

@@ -8,10 +8,11 @@ without the method that varies most,
 
     v = max(own, mean of the pairs of the other methods / 2).
 
-One method that varies much more than the others thus changes nothing between them. Methods need not
-vary alike: `seed_threshold` supposes that k of M do and the others not at all, bounds the rate of
-false claims by the union of their events, for k up to six, for all and for a few between, and takes
-the worst k. It is Student's t where one pair is compared.
+One method that varies much more than the others thus changes nothing between them. Of three methods
+none is left out, since one pair would tell too little. Methods need not vary alike:
+`seed_threshold` supposes that k of M do and the others not at all, bounds the rate of false claims
+by the union of their events, for k up to six, for all and for a few between, and takes the worst k.
+It is Student's t where one pair is compared.
 
 Items are many, so that their variance needs no such help. A difference with variances v of seeds
 and w of items is told from zero if it exceeds sqrt(v c^2 + w z^2), c and z being the thresholds of
@@ -48,6 +49,9 @@ Pairs = Literal["reference", "all"]
 
 _PLACES = (np.arange(120) + 0.5) / 120
 _LOW, _WEIGHTS = _PLACES**4, _PLACES**3 / (_PLACES**3).sum()  # dense where variances look small
+_FEW = 3
+"""Methods of which none is left out: too few would be left to tell what is small."""
+
 _EVEN = (np.arange(64) + 0.5) / 64
 _DF = np.array([*range(1, 21), 25, 30, 40, 60, 100, 200, 500, 10_000], dtype=np.float64)
 
@@ -111,12 +115,13 @@ def bounds(
 def floored(differences: Estimate, n_seeds: NDArray[np.int64]) -> Floats:
     """Return the variance of each difference between seeds, no less than the floor.
 
-    That is half the mean over pairs, without those of the method that varies most. Three methods
-    have none, as one pair remains.
+    That is half the mean over pairs, without those of the method that varies most if there are
+    more than `_FEW`.
     """
     known = np.isfinite(differences.seed_variance) & ~np.eye(len(n_seeds), dtype=bool)
     per_seed = np.where(known, differences.seed_variance * n_seeds, 0.0)
-    total, count = (each.sum() - 2 * each.sum(axis=0) for each in (per_seed, known))
+    without = 2 if len(n_seeds) > _FEW else 0
+    total, count = (each.sum() - without * each.sum(axis=0) for each in (per_seed, known))
     if not (count > 0).any():
         return differences.seed_variance
     least = FLOOR * float((total[count > 0] / count[count > 0]).min())
@@ -182,11 +187,11 @@ def _cases(varying: int, df: float, methods: int, kind: Pairs) -> list[list[tupl
     own: Floats = np.asarray(chdtri(df, 1 - _LOW) / df)[:, None]
     places = np.tile(_EVEN, (varying - 1, 1))  # a Latin hypercube (McKay et al. 1979)
     others = chdtri(df, 1 - np.random.default_rng(0).permuted(places, axis=1)) / df
-    one = _raised(own, [own, *others], 2 * FLOOR / (methods - 1))
+    one = _raised(own, [own, *others], 2 * FLOOR, methods)
     both = one
     if varying > 1:  # sum and difference of two methods vary independently
         half = (own + others[0]) / 2
-        both = _raised(own, [half, half, *others[1:]], FLOOR / (methods - 1))
+        both = _raised(own, [half, half, *others[1:]], FLOOR, methods)
     rest = min(methods - varying, 2)
     if kind == "all":
         cases = [[(varying * (varying - 1) / 2, both), (varying * rest, one)]]
@@ -195,7 +200,10 @@ def _cases(varying: int, df: float, methods: int, kind: Pairs) -> list[list[tupl
     return [[(float(count), root) for count, root in case if count] for case in cases]
 
 
-def _raised(own: Floats, rows: Sequence[Floats], share: float) -> Floats:
-    """Return the root of variances, no less than a share of the rows' sum without the largest."""
+def _raised(own: Floats, rows: Sequence[Floats], share: float, methods: int) -> Floats:
+    """Return the root of variances, no less than a share of the mean of rows and of those at 0."""
     every = np.stack(np.broadcast_arrays(*rows))
-    return np.asarray(np.sqrt(np.maximum(own, share * (every.sum(axis=0) - every.max(axis=0)))))
+    total, count = every.sum(axis=0), methods
+    if methods > _FEW:
+        total, count = total - every.max(axis=0), methods - 1
+    return np.asarray(np.sqrt(np.maximum(own, share * total / count)))

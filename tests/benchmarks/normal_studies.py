@@ -78,8 +78,8 @@ def told_apart(
 
 def _floor(variances: Floats, first: NDArray[np.int64], second: NDArray[np.int64]) -> Floats:
     """Return the least that a variance of each study is taken to be, `(studies, 1)`."""
-    least = np.full((len(variances), 1), np.inf)
-    for method in range(second.max() + 1):
+    least = variances.mean(axis=1, keepdims=True)
+    for method in range(second.max() + 1) if second.max() > 2 else ():
         others = variances[:, (first != method) & (second != method)]
         least = np.minimum(least, others.mean(axis=1, keepdims=True))
     return FLOOR * least

@@ -32,7 +32,7 @@ def held(rng: np.random.Generator, case: Case, seeds: int) -> tuple[bool, float]
 
 def worths(studies: int) -> Iterator[str]:
     """Yield lines of coverage in per cent: of all studies, and of those that tell a size."""
-    yield "| case | " + " | ".join(f"{n} seeds | told" for n in SEEDS) + " |"
+    yield "| case | " + " | ".join(f"all, {n} seeds | told" for n in SEEDS) + " |"
     for row, (name, case) in enumerate(CASES.items()):
         found = [rates(studies, lambda rng, n=n, c=case: held(rng, c, n), [row, n]) for n in SEEDS]
         said = " | ".join(f"{100 * every:.1f} | {100 * told:.1f}" for every, told in found)
