@@ -25,6 +25,8 @@ class Majority(Method[MethodConfig]):
         """Refuse tasks whose answers are not classes or values."""
         if task.head != SEQUENCE_CLASSIFICATION:
             return f"a {task.kind} task has no answer that is the same for all examples"
+        if task.tests_only:
+            return "the task has no training rows whose classes it could count"
         return None
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:  # noqa: ARG002

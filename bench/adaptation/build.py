@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from gapbench.bench.adaptation import registry, start_check
@@ -75,7 +76,9 @@ def set_up(
         model=model,
         axis=axis,
         bank=ParameterBank(model, axis),
-        train_targets=torch.from_numpy(task_data.train.targets),
+        train_targets=torch.from_numpy(
+            np.empty(0) if task_data.tests_only else task_data.train.targets
+        ),
         packs=backbone.packs,
     )
     if plain is not None:

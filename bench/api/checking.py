@@ -86,9 +86,7 @@ def _sizes_and_verdict(
     whole = {"test": splits.test, **splits.more} if run.block else splits.open  # see `blocks`
     absent = partial(kinds.get(cell.task.kind).absent_classes, cell.task)
     return {
-        "train": len(splits.train),
-        "validation": len(splits.validation),
-        "test": len(splits.test),
+        **{name: len(splits.open.get(name, ())) for name in ("train", "validation", "test")},
         **{f"train_overlap_{split}": count for split, count in splits.train_overlap.items()},
         **{f"cut_{n}": int(s.cut.sum()) for n, s in splits.open.items() if s.cut is not None},
         **{
@@ -97,8 +95,8 @@ def _sizes_and_verdict(
             if s.escaped is not None and s.escaped.any()
         },
         **{f"absent_{n}": ", ".join(found) for n, s in whole.items() if (found := absent(s))},
-        "mean_tokens": round(float(splits.train.lengths.mean()), 1),
-        "steps": cell.budget.total_steps(len(splits.train.trained)),
+        "mean_tokens": round(float(splits.read_first.lengths.mean()), 1),
+        "steps": 0 if splits.tests_only else cell.budget.total_steps(len(splits.train.trained)),
         "verdict": reason or "ok",
     }
 

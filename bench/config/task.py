@@ -27,7 +27,9 @@ _KINDS = "gapbench.bench.tasks.kinds"  # package of the kinds, one file each, fo
 class Splits(FrozenModel):
     """The official splits for training and for the final score."""
 
-    train: Name = "train"
+    train: Name | None = Field(
+        default="train", description="null: there are no training rows, the task is only scored"
+    )
     test: Name = "test"
     more: dict[Name, Name] | None = Field(
         default=None,
@@ -37,7 +39,8 @@ class Splits(FrozenModel):
     @property
     def official(self) -> dict[str, str]:
         """Official splits by their role."""
-        return {"train": self.train, "test": self.test} | (self.more or {})
+        train = {} if self.train is None else {"train": self.train}
+        return train | {"test": self.test} | (self.more or {})
 
 
 class Task(FrozenModel):
@@ -82,7 +85,11 @@ class Task(FrozenModel):
         default=None, description="metric that picks the checkpoint; None: the first of 'metrics'"
     )
     splits: Splits = Splits()
-    validation_size: int = Field(ge=1, description="examples cut from the official train split")
+    validation_size: int = Field(
+        default=0,
+        ge=0,
+        description="examples cut from the official train split; at least 1 where there is one",
+    )
     max_length: int = Field(ge=4, le=10**6, description="tokens kept of one input")
     licence: str = ""
     citation: str = ""
@@ -123,6 +130,28 @@ class Task(FrozenModel):
                 if measured not in self.measures:
                     raise ValueError(f"field {field!r}: metric {name!r} does not score {self.kind}")
         return self
+
+    @model_validator(mode="after")
+    def _check_training_rows(self) -> Self:
+        source = self.source
+        if isinstance(source, OwnSource) and (source.train is None) != self.tests_only:
+            raise ValueError(
+                "fields 'source.train' and 'splits.train' contradict each other; a task that is "
+                "only scored has no file 'train' and says 'splits: {train: null}'"
+            )
+        if self.tests_only and self.validation_size:
+            raise ValueError("field 'validation_size' must be absent: there are no training rows")
+        if not self.tests_only and not self.validation_size:
+            raise ValueError(
+                "field 'validation_size' must be at least 1; a task that is only scored says "
+                "'splits: {train: null}'"
+            )
+        return self
+
+    @property
+    def tests_only(self) -> bool:
+        """Whether there are no training rows, so that models are only scored on this task."""
+        return self.splits.train is None
 
     @property
     def selection(self) -> str:

@@ -46,7 +46,9 @@ class FileSource(FrozenModel):
 class OwnSource(FrozenModel):
     """Files of the user's own; their suffix tells the format (see `bench.data.readers`)."""
 
-    train: PathStr = Field(description="path, relative to the task file")
+    train: PathStr | None = Field(
+        default=None, description="path, relative to the task file; None: the task is only scored"
+    )
     test: PathStr | None = Field(
         default=None, description="path, as for train; None: cut from the train file"
     )
@@ -58,6 +60,8 @@ class OwnSource(FrozenModel):
     def _one_test(self) -> Self:
         if (self.test is None) == (self.test_share is None):
             raise ValueError("give exactly one of 'test' and 'test_share'")
+        if self.train is None and self.test is None:
+            raise ValueError("field 'test_share' needs the file 'train' to cut it from")
         return self
 
     def beside(self, folder: Path) -> Self:
@@ -69,9 +73,9 @@ class OwnSource(FrozenModel):
 
 def _kind_of_source(source: object) -> str | None:
     """Return the field that determines the kind of a source."""
-    for name in ("hub", "builtin", "files", "train"):
+    for name in ("hub", "builtin", "files", "train", "test"):
         if name in source if isinstance(source, Mapping) else hasattr(source, name):
-            return name
+            return "own" if name in {"train", "test"} else name
     return None
 
 
@@ -79,11 +83,11 @@ Source = Annotated[
     Annotated[HubSource, Tag("hub")]
     | Annotated[BuiltinSource, Tag("builtin")]
     | Annotated[FileSource, Tag("files")]
-    | Annotated[OwnSource, Tag("train")],
+    | Annotated[OwnSource, Tag("own")],
     Discriminator(
         _kind_of_source,
         custom_error_type="source",
-        custom_error_message="give one of 'hub', 'builtin', 'files' and 'train'",
+        custom_error_message="give one of 'hub', 'builtin', 'files', 'train' and 'test'",
     ),
 ]
 """Where a task's rows come from."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gapbench.bench.core.errors import SealedError
+from gapbench.bench.core.errors import BenchError, DataError, SealedError
 
 IGNORED = -100
 """Target that does not count."""
@@ -132,7 +132,7 @@ class CausalSplit(GroupedSplit):
         return {"positions": positions}, targets.astype(np.int64)
 
 
-class SealedSplit(EncodedSplit):
+class ClosedSplit(EncodedSplit):
     """A split that must not be read: every access is refused."""
 
     def __init__(self) -> None:
@@ -142,22 +142,41 @@ class SealedSplit(EncodedSplit):
         """Refuse.
 
         Raises:
-            SealedError: always, as every other use does.
+            BenchError: always, as every other use does.
         """
-        raise _sealed("its length")
+        raise type(self).refusal("its length")
 
     def __getattribute__(self, name: str) -> Any:
         """Refuse, except for the class."""
         if name == "__class__":
-            return SealedSplit
-        raise _sealed(f"{name!r}")
+            return type(self)
+        raise type(self).refusal(f"{name!r}")
+
+    @staticmethod
+    def refusal(wanted: str) -> BenchError:
+        """Return the error for a use of the split."""
+        raise NotImplementedError
 
 
-def _sealed(wanted: str) -> SealedError:
-    return SealedError(
-        f"the test split is sealed while settings are tuned, but {wanted} was asked for; a choice "
-        "may rest on train and validation only"
-    )
+class SealedSplit(ClosedSplit):
+    """A test split while settings are chosen."""
+
+    @staticmethod
+    def refusal(wanted: str) -> BenchError:
+        """Return the error for a use of the split."""
+        return SealedError(
+            f"the test split is sealed while settings are tuned, but {wanted} was asked for; a "
+            "choice may rest on train and validation only"
+        )
+
+
+class AbsentSplit(ClosedSplit):
+    """The train or validation split of a task without training rows."""
+
+    @staticmethod
+    def refusal(wanted: str) -> BenchError:
+        """Return the error for a use of the split."""
+        return DataError(f"the task has no training rows, but {wanted} of them was asked for")
 
 
 @dataclass(frozen=True)
@@ -165,7 +184,8 @@ class TaskData:
     """The splits of a task as one backbone reads them.
 
     Attributes:
-        train, validation, test: splits for training, checkpoint choice and the score.
+        train, validation, test: splits for training, checkpoint choice and the score; the first two
+            are absent where the task has no training rows.
         more: further test splits by name.
         train_overlap: number of examples in each split except train whose input is in train too.
         train_share: share of the rows that training rows are drawn from; None if all seeds train on
@@ -185,6 +205,11 @@ class TaskData:
         return isinstance(self.test, SealedSplit)
 
     @property
+    def tests_only(self) -> bool:
+        """Whether there are no training rows."""
+        return isinstance(self.train, AbsentSplit)
+
+    @property
     def eval_split(self) -> str:
         """The split that gaps are measured on: test, or validation if test is sealed."""
         return "validation" if self.sealed else "test"
@@ -192,8 +217,18 @@ class TaskData:
     @property
     def open(self) -> dict[str, EncodedSplit]:
         """Return every split that may be read, by name."""
-        splits = {"train": self.train, "validation": self.validation}
-        return splits if self.sealed else splits | {"test": self.test, **self.more}
+        splits = {
+            "train": self.train,
+            "validation": self.validation,
+            "test": self.test,
+            **self.more,
+        }
+        return {n: split for n, split in splits.items() if not isinstance(split, ClosedSplit)}
+
+    @property
+    def read_first(self) -> EncodedSplit:
+        """The split that a run reads first: train, or test of a task without training rows."""
+        return next(iter(self.open.values()))
 
     def seal(self) -> "TaskData":
         """Return the same data with sealed test splits."""

@@ -82,7 +82,7 @@ class Sources:
             return Fingerprint(name=source.hub, digest=source.revision)
         raise DataError(
             f"task {task.name!r} exists only as files; give --data DIR with "
-            f"DIR/{task.name}/{task.splits.train}.parquet"
+            f"DIR/{task.name}/{next(iter(task.splits.official.values()))}.parquet"
         )
 
     def split_file(self, task: Task, split: str) -> Path:

@@ -183,10 +183,24 @@ def _cells(
         "precision": suite.precision,
         "resample": _without_repeats(suite.resample),
     }
+    if task.tests_only:
+        _require_untrained(place, suite)
     resolved = [_resolve(suite, entry, method) for method in suite.methods]
     for backbone in map(sources.backbone, entry.backbones or suite.backbones):
         for method, own in zip(suite.methods, resolved, strict=True):
             yield Cell(**shared, backbone=backbone, method=method.method, **own), method.variant
+
+
+def _require_untrained(place: str, suite: Suite) -> None:
+    """Refuse to train on a task without training rows."""
+    trained = [entry.method for entry in suite.methods if registry.get(entry.method).trains]
+    if trained or isinstance(suite.resample, Folds):
+        what = f"method {trained[0]!r} cannot train on it" if trained else "folds cannot be cut"
+        raise ConfigError(
+            f"{place} has no training rows (field 'splits.train' is null), so {what}; name it in "
+            "the field 'also_test' of a task with training rows, or run only methods that train "
+            "nothing on it, such as 'untuned'"
+        )
 
 
 def _without_repeats(resample: Resample) -> Resample:

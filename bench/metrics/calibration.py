@@ -164,31 +164,35 @@ def fit_temperature(logits: Array, labels: Array) -> float:
     return 1 / float(brentq(slope, 1 / highest, 1 / lowest))
 
 
-def calibration_report(logits: Array, labels: Array, temperature: float) -> dict[str, float]:
+def calibration_report(logits: Array, labels: Array, temperature: float | None) -> dict[str, float]:
     """Measure calibration before and after temperature scaling.
 
     Args:
         logits: `(n, n_classes)`.
         labels: true classes, `(n,)`.
-        temperature: result of `fit_temperature` on the validation split of the same run.
+        temperature: result of `fit_temperature` on the validation split of the same run; None if
+            it has none.
 
     Returns:
         `ece` (15 bins of equal width), `ece_floor` (value for a perfectly calibrated model),
         `ece_classwise`, `ece_equal_mass` (15), `mce` (15 of equal width), `brier` and `nll` (nats,
         not clipped) for the unchanged logits, and with the suffix `_calibrated` for the logits
-        divided by the temperature.
+        divided by the temperature, if there is one.
 
     Raises:
         ConfigError: The temperature is not a positive number.
         DataError: The arrays do not pair up, or the labels are not classes.
         DivergedError: A logit is not finite.
     """
-    if not 0 < temperature < math.inf:
+    if temperature is not None and not 0 < temperature < math.inf:
         raise ConfigError(
             f"temperature: {temperature} is not a positive number; fit it with fit_temperature"
         )
     logits = _check_logits(logits, labels)
-    before, after = (_errors_of_logits(logits / t, labels) for t in (1.0, temperature))
+    before = _errors_of_logits(logits, labels)
+    if temperature is None:
+        return before
+    after = _errors_of_logits(logits / temperature, labels)
     return before | {f"{name}_calibrated": value for name, value in after.items()}
 
 

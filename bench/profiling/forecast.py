@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from gapbench.bench.adaptation import registry
+from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.data.encoded import TaskData
 from gapbench.bench.models.backbone import Backbone
@@ -93,10 +94,14 @@ def measure(
 ) -> Pace:
     """Time some steps and the scoring of a few sequences."""
     kind = kinds.get(stack[0].cell.task.kind)
-    stepper = Stepper(stack, backbone, task_data, device)
-    method, state, runs = stepper.method, stepper.state, len(stack)
-    step = timed(stepper, device, _ROUNDS) / runs if method.trains else 0.0
-    split = task_data.open["validation"]
+    runs, step, splits = len(stack), 0.0, task_data.open
+    if registry.get(stack[0].cell.method).trains:
+        stepper = Stepper(stack, backbone, task_data, device)
+        method, state = stepper.method, stepper.state
+        step = timed(stepper, device, _ROUNDS) / runs
+    else:
+        method, state = set_up(stack, backbone, task_data, device)
+    split = splits["validation" if "validation" in splits else "test"]
     subset, few = EvalSubset.of(split, _SEQUENCES), EvalSubset.of(split, _WRITTEN)
 
     def finish() -> Any:

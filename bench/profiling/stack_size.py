@@ -36,7 +36,7 @@ def divide(
         task_data: data of the runs.
         device: device on which they train.
     """
-    if len(runs) == 1:
+    if len(runs) == 1 or task_data.tests_only:
         return [list(runs)]
     size, most = _suitable(runs, backbone, task_data, device)
     count = max(1, len(runs) // size, -(-len(runs) // most))
@@ -87,6 +87,6 @@ def subject(run: Run, task_data: TaskData) -> dict[str, object]:
         "kind": cell.task.kind,
         "precision": cell.precision,
         "examples": cell.budget.batch_size,
-        "tokens": 1 << int(task_data.train.lengths.mean() - 1).bit_length(),
+        "tokens": 1 << int(task_data.read_first.lengths.mean() - 1).bit_length(),
         "passes": method.relative_cost(config),
     }

@@ -25,7 +25,7 @@ from gapbench.bench.core.errors import DataError
 from gapbench.bench.core.files import replacing
 from gapbench.bench.core.schema import content_hash
 from gapbench.bench.core.seeding import seed_of
-from gapbench.bench.data.encoded import Arrays, TaskData
+from gapbench.bench.data.encoded import AbsentSplit, Arrays, TaskData
 from gapbench.bench.data.rows import TRUTH, Rows, Table, column, place, read_table
 from gapbench.bench.data.sources import Sources, cache_folder
 from gapbench.bench.models.backbone import Reader
@@ -82,16 +82,20 @@ def prepare(cell: Cell, sources: Sources, reader: Reader, seed: int = 0) -> Task
 def _task_data(task: Task, arrays: Arrays, reader: Reader) -> TaskData:
     kind = kinds.get(task.kind)
     pad_id = int(reader.tokenizer.pad_token_id)
-    names = ("train", "validation", "test", *(task.splits.more or {}))
-    splits = {name: kind.load(_part(arrays, f"{name}."), pad_id) for name in names}
-    more = {name: splits.pop(name) for name in names[3:]}
+    trained = () if task.tests_only else ("train", "validation")
+    more, closed = tuple(task.splits.more or ()), AbsentSplit()
+    found = {
+        name: kind.load(_part(arrays, f"{name}."), pad_id) for name in (*trained, "test", *more)
+    }
+    splits = {name: found.get(name, closed) for name in ("train", "validation", "test")}
     counts = {name: int(count[0]) for name, count in _part(arrays, _TRAIN_OVERLAP).items()}
     share = float(arrays[_TRAIN_SHARE][0]) if _TRAIN_SHARE in arrays else None
-    return TaskData(**splits, more=more, train_overlap=counts, train_share=share)
+    further = {name: found[name] for name in more}
+    return TaskData(**splits, more=further, train_overlap=counts, train_share=share)
 
 
 def read_rows(task: Task, sources: Sources) -> dict[str, Rows]:
-    """Return the rows of train and of every test split, checked against the task.
+    """Return the rows of train, if there are any, and of every test split, checked.
 
     Raises:
         DataError: naming split, column, row and value at fault.
@@ -158,6 +162,8 @@ def cut_splits(run: Run, rows: Mapping[str, Rows]) -> tuple[dict[str, Rows], flo
         DataError: if there are too few rows for a cut.
     """
     task, resample, size = run.cell.task, run.cell.resample, run.cell.budget.train_size
+    if task.tests_only:
+        return dict(rows), None
     parts, drawn_from = dict(rows), len(rows["train"])
     if run.cell.protocol == "paper":
         parts["validation"] = parts["test"]
@@ -173,6 +179,8 @@ def cut_splits(run: Run, rows: Mapping[str, Rows]) -> tuple[dict[str, Rows], flo
 
 def count_overlap(task: Task, parts: Mapping[str, Rows]) -> dict[str, int]:
     """Count the examples of each split except train whose input occurs in train."""
+    if task.tests_only:
+        return {}
     inputs = kinds.get(task.kind).inputs
     known = set(inputs(parts["train"]))
     return {

@@ -90,7 +90,8 @@ def fit(trainer: Trainer) -> None:
 
 def inference_passes(trainer: Trainer) -> int:
     """Return the passes, forward and backward, in which the active runs predict one example."""
-    state, split = trainer.state, trainer.data.validation
+    state, splits = trainer.state, trainer.data.open
+    split = splits["validation" if "validation" in splits else "test"]
     first = split.sequences(np.arange(len(split)))[:_COUNTED]
     indices = np.broadcast_to(first, (state.axis.size, len(first)))
     state.model.eval()

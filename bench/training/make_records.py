@@ -92,7 +92,8 @@ def records(
                 "diagnostics": method.diagnostics,
                 "drops": method.drops(method.configs[index]),
             }
-            selected = known["splits"]["validation"].metrics[run.cell.task.selection]
+            chosen_on = known["splits"].get("validation")
+            selected = chosen_on and chosen_on.metrics[run.cell.task.selection]
             known["checkpoint"] = Checkpoint(step=trace.best_step, validation_score=selected)
             predictions = _predictions(run, scored, position, kept)
         made.append((blank_record(run, state.axis.device, started, **known), predictions))
@@ -106,13 +107,17 @@ def _scores(run: Run, scored: Scored, position: int, eval_split: str) -> dict[st
         name: kind.score(task, outputs, subset, kind.final_metrics(task, name))
         for name, (outputs, subset) in own.items()
     }
-    gaps = {name: _gap(splits, name, eval_split) for name in splits["train"].metrics}
-    return {
+    made = {
         "splits": splits,
+        "calibration": kind.calibrate(own.get("validation"), own[eval_split]),
+    }
+    if "train" not in splits:
+        return made
+    gaps = {name: _gap(splits, name, eval_split) for name in splits["train"].metrics}
+    return made | {
         "generalization_gap": gaps[task.metrics[0]],
         "gaps": gaps,
         "loss_gap": splits[eval_split].loss - splits["train"].loss,
-        "calibration": kind.calibrate(own["validation"], own[eval_split]),
     }
 
 

@@ -59,7 +59,7 @@ def final_subsets(task: Task, data: TaskData) -> dict[str, EvalSubset]:
 def subsets_along(final: Mapping[str, EvalSubset]) -> dict[str, EvalSubset]:
     """Return what is scored along training: all of validation, small parts of train and test."""
     parts = {name: final[name].thinned(CURVE_SIZE) for name in ("train", "test") if name in final}
-    return {"validation": final["validation"], **parts}
+    return {name: final[name] for name in ("validation",) if name in final} | parts
 
 
 class Trainer:

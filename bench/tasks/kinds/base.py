@@ -159,9 +159,12 @@ class TaskKind(ABC, Generic[TaskT]):
         return tuple(dict.fromkeys((*task.metrics, task.selection)))
 
     def calibrate(
-        self, validation: tuple[Outputs, EvalSubset], test: tuple[Outputs, EvalSubset]
+        self, validation: tuple[Outputs, EvalSubset] | None, test: tuple[Outputs, EvalSubset]
     ) -> Calibration | None:
-        """Return test calibration of one run at the validation temperature, None if undefined."""
+        """Return test calibration of one run at the validation temperature, None if undefined.
+
+        Without a validation split there is no temperature.
+        """
         return None
 
     def best_possible(self, task: TaskT, test: EncodedSplit) -> Truth | None:

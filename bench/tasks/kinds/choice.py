@@ -176,7 +176,7 @@ class Choice(TaskKind[ChoiceTask]):
         return inputs, found.calibration(rows.targets)
 
     def calibrate(
-        self, validation: tuple[Outputs, EvalSubset], test: tuple[Outputs, EvalSubset]
+        self, validation: tuple[Outputs, EvalSubset] | None, test: tuple[Outputs, EvalSubset]
     ) -> Calibration:
         """Return calibration of the softmax over each question's choices."""
         return calibrated(validation, test)

@@ -75,7 +75,7 @@ class Classification(Labels[ClassificationTask]):
         return {"labels": (found.predicted, rows.targets)}, found.calibration(rows.targets)
 
     def calibrate(
-        self, validation: tuple[Outputs, EvalSubset], test: tuple[Outputs, EvalSubset]
+        self, validation: tuple[Outputs, EvalSubset] | None, test: tuple[Outputs, EvalSubset]
     ) -> Calibration:
         """Fit the temperature on validation and measure test calibration."""
         return calibrated(validation, test)
@@ -116,12 +116,14 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def calibrated(
-    validation: tuple[Outputs, EvalSubset], test: tuple[Outputs, EvalSubset]
+    validation: tuple[Outputs, EvalSubset] | None, test: tuple[Outputs, EvalSubset]
 ) -> Calibration:
-    """Fit the temperature on validation; measure calibration with and without it on test."""
-    fitted, tested = ((made["logits"], subset.targets) for made, subset in (validation, test))
-    temperature = calibration.fit_temperature(*fitted)
-    report = calibration.calibration_report(*tested, temperature)
+    """Fit the temperature on validation, if any; measure calibration on test, also with it."""
+    temperature = None
+    if validation is not None:
+        made, subset = validation
+        temperature = calibration.fit_temperature(made["logits"], subset.targets)
+    report = calibration.calibration_report(test[0]["logits"], test[1].targets, temperature)
     return Calibration(temperature=temperature, **report)
 
 

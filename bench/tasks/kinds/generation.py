@@ -248,7 +248,7 @@ class Generation(TaskKind[GenerationTask]):
         return tuple(dict.fromkeys((*kept, *extra)))
 
     def calibrate(
-        self, validation: tuple[Outputs, EvalSubset], test: tuple[Outputs, EvalSubset]
+        self, validation: tuple[Outputs, EvalSubset] | None, test: tuple[Outputs, EvalSubset]
     ) -> Calibration:
         """Return calibration over all target tokens of test, without a temperature."""
         confidence, correct = test[0]["confidence"], test[0]["correct"]
