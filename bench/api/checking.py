@@ -17,6 +17,7 @@ from gapbench.bench.experiment.schema import SuiteLike
 from gapbench.bench.profiling import dry_run
 from gapbench.bench.profiling.self_check import checked_backbone
 from gapbench.bench.tasks import dataset, kinds
+from gapbench.bench.training.second_tests import ready_tests
 
 _FAILS = "fails: "
 
@@ -76,17 +77,19 @@ def _sizes_and_verdict(
     if isinstance(backbone, str):
         return {"verdict": backbone}
     splits = dataset.prepare(cell, sources, backbone.reader, run.seed)
+    tests = ready_tests(cell, sources, backbone.reader)
     method, config = registry.of_cell(cell)
     reason = method.unsupported_reason(cell.task, backbone, config)
     if reason is None:
         key = content_hash(cell.model_dump(mode="json", exclude={"training"}))
         if key not in dry_runs:
-            dry_runs[key] = dry_run.failure(run, backbone, splits, device)
+            dry_runs[key] = dry_run.failure(run, backbone, splits, device, tests)
         reason = dry_runs[key] and f"{_FAILS}{dry_runs[key]}"
     whole = {"test": splits.test, **splits.more} if run.block else splits.open  # see `blocks`
     absent = partial(kinds.get(cell.task.kind).absent_classes, cell.task)
     return {
         **{name: len(splits.open.get(name, ())) for name in ("train", "validation", "test")},
+        **{test.test.name: len(test.subset.examples) for test in tests},
         **{f"train_overlap_{split}": count for split, count in splits.train_overlap.items()},
         **{f"cut_{n}": int(s.cut.sum()) for n, s in splits.open.items() if s.cut is not None},
         **{

@@ -126,6 +126,30 @@ class Fingerprint(FrozenModel):
     digest: str = Field(description="hash of the content, or the pinned revision")
 
 
+class SecondTest(FrozenModel):
+    """Another task on whose test rows the chosen adapter is scored; nothing is chosen there.
+
+    The model keeps its head. Where that has classes, those of the test are found among them.
+    """
+
+    task: SerializeAsAny[Task] = Field(description="with test rows alone")
+    data: Fingerprint
+    classes: tuple[int, ...] | None = Field(
+        default=None,
+        description="for each class of the model, the class of the test that it stands for; the "
+        "probabilities of those that stand for the same add up. None: they are the same",
+    )
+
+    @property
+    def name(self) -> str:
+        """Name of the test among the splits of a record."""
+        return self.task.name
+
+    def identity(self) -> dict[str, Any]:
+        """Return all that can alter its scores, for hashing."""
+        return {"task": self.task.identity(), **self.model_dump(mode="json", exclude={"task"})}
+
+
 class Cell(FrozenModel):
     """Everything that decides a result, except the seed."""
 
@@ -151,21 +175,49 @@ class Cell(FrozenModel):
     )
     precision: Precision = "fp32"
     resample: Resample = "fixed"
+    also_test: tuple[SecondTest, ...] = Field(
+        default=(), description="other tasks that the chosen adapter is scored on, at the end"
+    )
 
     @model_serializer(mode="wrap")
     def _without_default(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out `resample` if it is fixed, so that older hashes stay the same."""
+        """Leave out what most cells lack, so that older hashes stay the same."""
         content: dict[str, Any] = dump(self)
         if self.resample == "fixed":
             content.pop("resample", None)
+        if not self.also_test:
+            content.pop("also_test", None)
         return content
 
     @cached_property
     def hash(self) -> str:
         """Content hash, 16 hexadecimal digits."""
-        others = self.model_dump(mode="json", exclude={"task"}, exclude_none=True)
+        others = self.model_dump(mode="json", exclude={"task", "also_test"}, exclude_none=True)
         content = others | {"task": self.task.identity()}
+        if self.also_test:
+            content["also_test"] = [test.identity() for test in self.also_test]
         return content_hash(content)[:16]
+
+    def changed(self, change: dict[str, Any]) -> "Cell":
+        """Return a cell with other values of some fields."""
+        return Cell(**{name: getattr(self, name) for name in Cell.model_fields} | change)
+
+    def testing(self, test: SecondTest) -> "Cell":
+        """Return the cell by which the rows of a second test are prepared."""
+        return self.changed(
+            {
+                "task": test.task,
+                "data": test.data,
+                "also_test": (),
+                "protocol": "strict",
+                "resample": "fixed",
+                "budget": self.budget.model_copy(update={"train_size": None}),
+            }
+        )
+
+    def task_of(self, split: str) -> Task:
+        """Return the task that a scored split belongs to, by the split's name in records."""
+        return next((test.task for test in self.also_test if test.name == split), self.task)
 
     def __hash__(self) -> int:
         return hash(self.hash)

@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Literal, Self, cast
 from pydantic import Field, ModelWrapValidatorHandler, StrictInt, field_validator, model_validator
 
 from gapbench.bench.config.head import Head
-from gapbench.bench.config.task_sources import OwnSource, Source
+from gapbench.bench.config.task_sources import BuiltinSource, OwnSource, Source
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.safe_parsing import read_yaml
 from gapbench.bench.core.schema import FrozenModel, Name, suggest, validate
@@ -182,6 +182,27 @@ class Task(FrozenModel):
     def text_columns(self) -> tuple[str, ...]:
         """Columns that hold text, even if it looks like numbers."""
         return self.text
+
+    def only_test(self) -> "Task":
+        """Return the task with its main test rows alone.
+
+        Raises:
+            ConfigError: if these are cut from its training rows.
+        """
+        source = self.source
+        if isinstance(source, OwnSource):
+            if source.test is None:
+                raise ConfigError(
+                    f"task {self.name!r} cuts its test rows from its training rows (field "
+                    "'source.test_share'); give them a file of their own in 'source.test'"
+                )
+            source = source.model_copy(update={"train": None})
+        elif isinstance(source, BuiltinSource):
+            source = source.model_copy(update={"sizes": {"test": source.sizes["test"]}})
+        splits = Splits(train=None, test=self.splits.test)
+        return self.model_copy(
+            update={"source": source, "splits": splits, "validation_size": 0, "group": None}
+        )
 
     def identity(self) -> dict[str, Any]:
         """Return every field that can alter a score, for hashing.

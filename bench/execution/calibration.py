@@ -14,6 +14,7 @@ from gapbench.bench.execution.cost_model import CostKey, Costs, cost_key
 from gapbench.bench.profiling.forecast import run_seconds
 from gapbench.bench.profiling.self_check import supported_backbone
 from gapbench.bench.tasks import dataset
+from gapbench.bench.training.second_tests import ready_tests
 
 LONGEST_S = 60.0  # after this time no other kind of run is measured
 
@@ -58,5 +59,6 @@ def _seconds(costs: Costs, runs: Sequence[Run], device: torch.device) -> float:
         if not isinstance(backbone, str):
             own = [run for run in runs if run.cell.hash == cell.hash]
             task_data = dataset.prepare(cell, costs.sources, backbone.reader, own[0].seed)
-            return run_seconds(own, backbone, task_data, device)
+            tests = ready_tests(cell, costs.sources, backbone.reader)
+            return run_seconds(own, backbone, task_data, device, tests)
     return 0.0

@@ -87,6 +87,12 @@ def stored(store: Store, name: str, sources: Sources) -> Record:
             f"{run}: the data here differ from those it was trained on "
             f"(digest {record.cell.data.digest})"
         )
+    for test in record.cell.also_test:
+        if sources.data(test.task).digest != test.data.digest:
+            raise RecordError(
+                f"{run}: the data of its second test {test.name!r} differ here from those that it "
+                f"was scored on (digest {test.data.digest})"
+            )
     sources.locate(record.cell.backbone)  # fails here, not inside the run
     if record.cell.start is not None:
         sources.locate_start(record.cell.start)
@@ -135,6 +141,8 @@ def _numbers(record: Record) -> Iterator[tuple[str, float | None]]:
         yield f"{split}.loss", scores.loss
         for metric, value in scores.metrics.items():
             yield f"{split}.{metric}", value
+        for metric, value in scores.bare.items():
+            yield f"{split}.bare.{metric}", value
         for part, values in scores.parts.items():
             for metric, value in values.items():
                 yield f"{split}.{metric}.{part}", value

@@ -33,6 +33,7 @@ from gapbench.bench.store.store import Predictions, Store
 from gapbench.bench.tasks import dataset
 from gapbench.bench.training.checkpoint import UNREADABLE, Checkpoints, SavedCheckpoint
 from gapbench.bench.training.make_records import blank_record, records
+from gapbench.bench.training.second_tests import ReadyTest, ready_tests, with_bare
 from gapbench.bench.training.trainer import (
     Progress,
     PruningCallback,
@@ -244,11 +245,13 @@ class Executor:
         task_data = dataset.prepare(first.cell, self.sources, backbone.reader, first.seed)
         if self.sealed or self.pruning_callback is not None:
             task_data = task_data.seal()
+        tests = () if task_data.sealed else ready_tests(first.cell, self.sources, backbone.reader)
+        tests = with_bare(tests, first.cell, backbone, task_data, self.device)
         peak = MemoryPeak(self.device)
         method, state = set_up(runs, backbone, task_data, self.device, check=True)
         callbacks = self.pruning_callback, step_callback
         trainer = Trainer(runs, method, state, task_data, progress, *callbacks)
-        return Attempt(trainer, backbone.tokenizer, peak, started)
+        return Attempt(trainer, backbone.tokenizer, peak, started, tests)
 
     def give_up(
         self, runs: Sequence[Run], cause: str, status: Status = Status.FAILED
@@ -276,6 +279,7 @@ class Attempt:
     tokenizer: Any
     peak: MemoryPeak
     started: datetime
+    tests: tuple[ReadyTest, ...] = ()
 
     def train(self) -> None:
         """Train, if the method trains."""
@@ -288,7 +292,7 @@ class Attempt:
         Args:
             kept: splits to return predictions of.
         """
-        return records(self.trainer, self.tokenizer, self.peak, self.started, kept)
+        return records(self.trainer, self.tokenizer, self.peak, self.started, kept, self.tests)
 
 
 def _left(runs: Sequence[Run], made: Sequence[Record]) -> list[Run]:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from os import PathLike
 from typing import Annotated, Any, Literal, Self, Union
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, StrictInt, field_validator, model_validator
 
 from gapbench.bench.config.run import (
     Budget,
@@ -36,19 +36,56 @@ class MethodChange(FrozenModel):
     training: dict[str, Any] = Field(default={}, description="overrides of the entry's training")
 
 
-class TaskEntry(FrozenModel):
-    """A task of the grid with its changes to the suite; the resolved cells contain them."""
+def _named(field: str) -> BeforeValidator:
+    """Accept a bare name in place of an entry with a single field."""
+    return BeforeValidator(lambda value: {field: value} if isinstance(value, str) else value)
+
+
+def _task_entry(value: object) -> object:
+    """Accept a task, or its fields, in place of an entry or its task's name."""
+    if isinstance(value, str | Task) or (isinstance(value, Mapping) and "kind" in value):
+        value = {"task": value}
+    if not isinstance(value, Mapping) or not isinstance(value.get("task"), Mapping | Task):
+        return value
+    defined = value["task"]
+    name = defined.name if isinstance(defined, Task) else defined.get("name")
+    return {**value, "task": name, "definition": defined}
+
+
+class NamedTask(FrozenModel):
+    """A task, by its name or by its definition, with changes to its file."""
 
     task: Name
     definition: Task | None = Field(
         default=None, description="the task itself, if there is no file of that name"
     )
-    backbones: tuple[PathStr, ...] = Field(
-        default=(), description="backbones instead of the suite's"
-    )
     settings: dict[str, Any] = Field(
         default={},
         description="overrides of the task's file, field by field; they make another task",
+    )
+
+    @model_validator(mode="after")
+    def _one_name(self) -> Self:
+        if self.definition is not None and self.definition.name != self.task:
+            raise ValueError(f"task {self.task!r} is defined as {self.definition.name!r}")
+        return self
+
+
+class SecondTestEntry(NamedTask):
+    """Another task on whose test rows every adapter of a task is scored at the end."""
+
+    labels: dict[str | StrictInt, str | StrictInt] | None = Field(
+        default=None,
+        description="for each class of the trained task, the class of this one that it stands for; "
+        "None: both have the same names",
+    )
+
+
+class TaskEntry(NamedTask):
+    """A task of the grid with its changes to the suite; the resolved cells contain them."""
+
+    backbones: tuple[PathStr, ...] = Field(
+        default=(), description="backbones instead of the suite's"
     )
     budget: dict[str, Any] = Field(
         default={}, description="overrides of the suite's budget, for all methods"
@@ -69,12 +106,10 @@ class TaskEntry(FrozenModel):
     methods: dict[str, MethodChange] = Field(
         default={}, description="changes by method for all its variants, or by 'method/variant'"
     )
-
-    @model_validator(mode="after")
-    def _one_name(self) -> Self:
-        if self.definition is not None and self.definition.name != self.task:
-            raise ValueError(f"task {self.task!r} is defined as {self.definition.name!r}")
-        return self
+    also_test: tuple[Annotated[SecondTestEntry, BeforeValidator(_task_entry)], ...] = Field(
+        default=(),
+        description="other tasks on whose test rows the chosen adapter is scored at the end",
+    )
 
 
 class MethodEntry(FrozenModel):
@@ -89,22 +124,6 @@ class MethodEntry(FrozenModel):
     def label(self) -> str:
         """Name of this entry in a task's changes."""
         return f"{self.method}/{self.variant}"
-
-
-def _named(field: str) -> BeforeValidator:
-    """Accept a bare name in place of an entry with a single field."""
-    return BeforeValidator(lambda value: {field: value} if isinstance(value, str) else value)
-
-
-def _task_entry(value: object) -> object:
-    """Accept a task, or its fields, in place of an entry or its task's name."""
-    if isinstance(value, str | Task) or (isinstance(value, Mapping) and "kind" in value):
-        value = {"task": value}
-    if not isinstance(value, Mapping) or not isinstance(value.get("task"), Mapping | Task):
-        return value
-    defined = value["task"]
-    name = defined.name if isinstance(defined, Task) else defined.get("name")
-    return {**value, "task": name, "definition": defined}
 
 
 def _seed_list(value: object) -> object:

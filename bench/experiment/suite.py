@@ -4,6 +4,7 @@
 hashes are part of a run's identity.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -12,7 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from gapbench.bench.adaptation import registry
-from gapbench.bench.config.run import Budget, Cell, Fingerprint, Folds, Resample, Run
+from gapbench.bench.config.run import (
+    Budget,
+    Cell,
+    Fingerprint,
+    Folds,
+    Resample,
+    Run,
+    SecondTest,
+)
 from gapbench.bench.config.task import Task
 from gapbench.bench.config.task import load as load_task
 from gapbench.bench.config.task import parse as parse_task
@@ -23,11 +32,13 @@ from gapbench.bench.core.schema import changed, suggest, validate
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.experiment.schema import (
     MethodEntry,
+    NamedTask,
     Suite,
     SuiteLike,
     TaskEntry,
     WantedPrecision,
 )
+from gapbench.bench.experiment.second_tests import second_test
 from gapbench.bench.store.suite_plan import REFERENCE
 
 
@@ -162,9 +173,7 @@ def _cells(
     place = f"suite {suite.name!r}: task {entry.task!r}"
     replaced = {"epochs", "steps"} if {"epochs", "steps"} & entry.budget.keys() else set()
     changes = suite.budget.model_dump(exclude=replaced) | entry.budget
-    task = _task(entry, folder)
-    if entry.settings:
-        task = parse_task(_laid_over(task.model_dump(), entry.settings), f"{place}: settings")
+    task = _task(entry, folder, place)
     budget = validate(Budget, changes, f"{place}: budget")
     if suite.resample == "per_seed" and budget.train_size is None:
         raise ConfigError(
@@ -182,6 +191,7 @@ def _cells(
         "backbone_dropout": suite.backbone_dropout,
         "precision": suite.precision,
         "resample": _without_repeats(suite.resample),
+        "also_test": _second_tests(entry, task, folder, sources, place),
     }
     if task.tests_only:
         _require_untrained(place, suite)
@@ -208,14 +218,30 @@ def _without_repeats(resample: Resample) -> Resample:
     return Folds(folds=resample.folds) if isinstance(resample, Folds) else resample
 
 
-def _task(entry: TaskEntry, folder: Path | None) -> Task:
+def _task(entry: NamedTask, folder: Path | None, place: str) -> Task:
     """Return the task of an entry; the paths of a definition are relative to the suite's file."""
     task = entry.definition
     if task is None:
-        return load_task(entry.task, folder)
-    if isinstance(task.source, OwnSource):
-        return task.model_copy(update={"source": task.source.beside(folder or Path())})
+        task = load_task(entry.task, folder)
+    elif isinstance(task.source, OwnSource):
+        task = task.model_copy(update={"source": task.source.beside(folder or Path())})
+    if entry.settings:
+        return parse_task(_laid_over(task.model_dump(), entry.settings), f"{place}: settings")
     return task
+
+
+def _second_tests(
+    entry: TaskEntry, task: Task, folder: Path | None, sources: Sources, place: str
+) -> tuple[SecondTest, ...]:
+    """Return the other tasks on which every adapter of a task is scored."""
+    names = [test.task for test in entry.also_test]
+    if doubled := [name for name, count in Counter(names).items() if count > 1]:
+        raise ConfigError(f"{place}: field 'also_test' names {doubled[0]!r} more than once")
+    where = [f"{place}: also_test {name!r}" for name in names]
+    return tuple(
+        second_test(own, task, _task(test, folder, own), test.labels, sources)
+        for own, test in zip(where, entry.also_test, strict=True)
+    )
 
 
 def _start(entry: TaskEntry, folder: Path | None, sources: Sources) -> Fingerprint | None:

@@ -40,6 +40,20 @@ def perplexity(losses: Array, confidences: Array, correct: Array) -> float:  # n
 
 
 @metric(
+    "token_loss",
+    "tokens",
+    description="Mean loss of the target tokens, in nats.",
+    reference="definition",
+    range=(0.0, math.inf),
+    higher_is_better=False,
+    items=lambda losses, *_: losses,
+)
+def token_loss(losses: Array, confidences: Array, correct: Array) -> float:  # noqa: ARG001
+    """Return the mean loss; see `perplexity`."""
+    return float(np.mean(losses))
+
+
+@metric(
     "token_accuracy",
     "tokens",
     description="Share of target tokens that are the most likely in their positions.",

@@ -5,6 +5,9 @@ real model, once in each phase of the method. The longest and the shortest seque
 splits are scored. That costs a training step or two for each row of the table of `check`.
 """
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -18,9 +21,16 @@ from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.training.phase_schedule import phase_windows
+from gapbench.bench.training.second_tests import ReadyTest
 
 
-def failure(run: Run, backbone: Backbone, task_data: TaskData, device: torch.device) -> str | None:
+def failure(
+    run: Run,
+    backbone: Backbone,
+    task_data: TaskData,
+    device: torch.device,
+    tests: Sequence[ReadyTest] = (),
+) -> str | None:
     """Return why a run would fail on its longest inputs, None if it would not."""
     try:
         method, state = set_up([run], backbone, task_data, device, check=True)
@@ -33,6 +43,10 @@ def failure(run: Run, backbone: Backbone, task_data: TaskData, device: torch.dev
                 if name != "train":
                     subset = EvalSubset(split, _extremes(split))
                     kinds.get(run.cell.task.kind).outputs(method, state, subset)
+            for test in tests:
+                split = test.subset.split
+                few = replace(test, subset=EvalSubset(split, _extremes(split)))
+                few.outputs(method, state, backbone.tokenizer)
     except BenchError as error:
         return str(error)
     except Exception as error:

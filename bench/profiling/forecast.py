@@ -23,6 +23,7 @@ from gapbench.bench.profiling.step_timer import Stepper, timed
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.training.phase_schedule import curve_points, evaluation_points
+from gapbench.bench.training.second_tests import ReadyTest
 from gapbench.bench.training.trainer import (
     CHOOSING_MEMBERS,
     CURVE_POINTS,
@@ -54,7 +55,11 @@ class Pace:
 
 
 def run_seconds(
-    runs: Sequence[Run], backbone: Backbone, task_data: TaskData, device: torch.device
+    runs: Sequence[Run],
+    backbone: Backbone,
+    task_data: TaskData,
+    device: torch.device,
+    tests: Sequence[ReadyTest] = (),
 ) -> float:
     """Return the expected seconds of each of some runs that share a stack.
 
@@ -63,6 +68,7 @@ def run_seconds(
         backbone: the backbone that they adapt.
         task_data: data of the runs.
         device: device that they will train on.
+        tests: second tests of the cell. A token of theirs takes as long as one of its own task.
     """
     cell = runs[0].cell
     method = registry.get(cell.method)
@@ -86,6 +92,9 @@ def run_seconds(
     steps = cell.budget.total_steps(len(task_data.train.trained)) if method.trains else 0
     written = sum(len(subset.examples) for subset in final_subsets(cell.task, task_data).values())
     scored = _scored(cell, steps, task_data)
+    tokens = sum(int(test.subset.split.lengths[test.subset.sequences].sum()) for test in tests)
+    scored += tokens / float(task_data.read_first.lengths.mean())
+    written += sum(len(test.subset.examples) for test in tests)
     return steps * pace.step + scored * pace.sequence + written * pace.finish
 
 

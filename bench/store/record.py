@@ -72,6 +72,17 @@ class SplitScores(FrozenModel):
     parts: dict[str, Scores] = Field(
         default={}, description="the metrics of parts that the task sets apart, by part"
     )
+    bare: Scores = Field(
+        default={},
+        description="of a second test: the metrics of the backbone without any adapter; empty "
+        "where that has no head of its own",
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_empty(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what most splits lack, so that older versions can read the others."""
+        content: dict[str, Any] = dump(self)
+        return {name: value for name, value in content.items() if value or name != "bare"}
 
 
 class Calibration(FrozenModel):
@@ -248,4 +259,6 @@ class Record(FrozenModel):
     def score(self, split: str, metric: str | None = None) -> float | None:
         """Return a metric on a split, by default the main one; None if it was not scored."""
         scores = self.splits.get(split)
-        return scores.metrics.get(metric or self.cell.task.metrics[0]) if scores else None
+        if scores is None:
+            return None
+        return scores.metrics.get(metric or self.cell.task_of(split).metrics[0])

@@ -21,6 +21,9 @@ TEST = "test"
 ITEM = "item_"
 """Begins the columns of what each example adds to a score; the metric's name follows."""
 
+BARE = "bare_"
+"""Begins the columns of what each example of a second test adds to the bare backbone's score."""
+
 _USUAL = (TEST, "train", "validation")
 _REDO = "delete it and run the suite again"
 _FOREIGN = "use the gapbench that wrote it, or another folder with --results DIR"

@@ -137,9 +137,10 @@ def _encode_splits(run: Run, sources: Sources, reader: Reader) -> Arrays:
     cut_from = "test" if run.cell.protocol == "paper" else "train"
     for split, part in parts.items():
         where = place(task, split if split in rows else cut_from)
-        encoded = kinds.get(task.kind).encode(task, where, part, reader)
-        require_known(where, encoded, reader)
-        encoded |= {"targets": part.targets, "example_ids": part.numbers.astype(np.int64)}
+        made = kinds.get(task.kind).encode(task, where, part, reader)
+        require_known(where, made, reader)
+        # Where rows are not the examples, the kind says what is.
+        encoded = {"targets": part.targets, "example_ids": part.numbers.astype(np.int64)} | made
         if part.truth is not None:
             encoded["truth"] = part.truth
         arrays |= {f"{split}.{name}": array for name, array in encoded.items()}

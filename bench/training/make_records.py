@@ -1,6 +1,6 @@
 """From a trained stack to records: best parameters, scores of every split, calibration, cost."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -28,6 +28,7 @@ from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds import Outputs, finite, of_run
 from gapbench.bench.training.fitting import fit, inference_passes
+from gapbench.bench.training.second_tests import ReadyTest
 from gapbench.bench.training.trainer import Trainer, curve_values
 
 Scored = dict[str, tuple[EvalSubset, Outputs]]  # by split; each output is (runs, ...)
@@ -58,24 +59,28 @@ def records(
     peak: MemoryPeak,
     started: datetime,
     kept: StoredPredictions = "test",
+    tests: Sequence[ReadyTest] = (),
 ) -> list[tuple[Record, Predictions]]:
     """Score every run at its best checkpoint; return its record and predictions by split.
 
-    Scores are computed from these predictions. A sealed test split has none.
+    Scores are computed from these predictions. A sealed test split has none. Second tests are
+    further splits of the record.
     """
     method, state, task_data = trainer.method, trainer.state, trainer.data
     finished = [i for i, t in enumerate(trainer.traces) if t.diverged is None and t.pruned is None]
     scored = _score_finished(trainer, tokenizer, finished)
+    tested = _test_finished(trainer, tokenizer, finished, tests)
     for position, index in enumerate(finished):
         # Training scored only a subset of each split; another example may still overflow.
-        if not all(finite(outputs, position) for _, outputs in scored.values()):
+        made_outputs = [*scored.values(), *tested]
+        if not all(finite(outputs, position) for _, outputs in made_outputs):
             trainer.traces[index].diverged = "an output of the chosen checkpoint is not finite"
     kind = kinds.get(state.task.kind)
     truth = None if task_data.sealed else kind.best_possible(state.task, task_data.test)
     made: list[tuple[Record, Predictions]] = []
     for index, (run, trace) in enumerate(zip(trainer.runs, trainer.traces, strict=True)):
         known: dict[str, Any] = {"curve": trace.curve, "cost": _cost(trainer, peak, index)}
-        predictions: Predictions = {}
+        predictions: dict[str, pa.Table] = {}
         if trace.diverged is not None:
             known |= {"status": Status.DIVERGED, "detail": trace.diverged}
         elif trace.pruned is not None:
@@ -96,6 +101,11 @@ def records(
             selected = chosen_on and chosen_on.metrics[run.cell.task.selection]
             known["checkpoint"] = Checkpoint(step=trace.best_step, validation_score=selected)
             predictions = _predictions(run, scored, position, kept)
+            for ready, outputs in tested:
+                own, name = of_run(outputs, position), ready.test.name
+                known["splits"][name] = ready.scores(own)
+                if kept == "all":
+                    predictions[name] = ready.predictions(own)
         made.append((blank_record(run, state.axis.device, started, **known), predictions))
     return made
 
@@ -172,6 +182,19 @@ def _score_finished(trainer: Trainer, tokenizer: Any, finished: list[int]) -> Sc
                 outputs |= kind.finish(method, state, subset, tokenizer)
         scored[name] = (subset, equal[0] if equal else outputs)
     return scored
+
+
+def _test_finished(
+    trainer: Trainer, tokenizer: Any, finished: list[int], tests: Sequence[ReadyTest]
+) -> list[tuple[ReadyTest, Outputs]]:
+    """Predict every second test with the parameters that `_score_finished` has put in place."""
+    made = []
+    for ready in tests if finished else ():
+        if signals.past_deadline():
+            signals.check()
+        with trainer.stopwatch.measure("evaluation", trainer.state.axis.active):
+            made.append((ready, ready.outputs(trainer.method, trainer.state, tokenizer)))
+    return made
 
 
 def _outputs(trainer: Trainer, name: str, subset: EvalSubset, finished: list[int]) -> Outputs:

@@ -146,7 +146,7 @@ class _Limits:
         Raises:
             DataError: if the longest text leaves no room for a prompt.
         """
-        whole, first = min(task.max_length, reader.window), _first_token(reader.tokenizer)
+        whole, first = min(task.max_length, reader.window), first_token(reader.tokenizer)
         given = whole
         if task.written is not None and reader.positions is not None:
             given = min(whole, reader.positions - task.written)
@@ -185,7 +185,7 @@ class _Limits:
         return self.first + (prompt[-left:] if left else [])
 
 
-def _first_token(tokenizer: Any) -> list[int]:
+def first_token(tokenizer: Any) -> list[int]:
     """Return a list with the token that begins every text; empty if there is none."""
     made = tokenizer("a")["input_ids"]
     return [made[0]] if made and made[0] == tokenizer.bos_token_id else []
