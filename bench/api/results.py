@@ -25,6 +25,8 @@ from gapbench.reports.results import load as loading
 from gapbench.reports.results.load import Results as Loaded
 from gapbench.reports.results.selection import Selection
 from gapbench.reports.tables.csv_columns import curves, with_predictions, with_settings
+from gapbench.reports.tables.second_tests import COLUMNS as SECOND_TESTS
+from gapbench.reports.tables.second_tests import second_tests
 from gapbench.reports.tables.standing import REFERENCE
 from gapbench.reports.tables.summary import summarise
 from gapbench.reports.verdict.build import verdicts
@@ -124,6 +126,25 @@ class Results:
         """
         selection, loaded, summary = self._part(tasks, backbones, methods, reference)
         return whole_leaderboard(loaded, summary, selection)
+
+    def second_tests(
+        self,
+        *,
+        tasks: Names = None,
+        backbones: Names = None,
+        methods: Names = None,
+        reference: str = REFERENCE,
+    ) -> pd.DataFrame:
+        """Return a row for each cell and second test (``also_test`` in a suite).
+
+        Its score, the difference to the reference, and the change from the bare backbone, each with
+        its interval. The columns are those of ``second_tests.csv``; empty where there are none.
+
+        Raises:
+            StoreError: if the folder has no such task, backbone or method.
+        """
+        _, loaded, summary = self._part(tasks, backbones, methods, reference)
+        return second_tests(loaded, summary)[list(SECOND_TESTS)]
 
     def compare(
         self,

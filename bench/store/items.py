@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gapbench.bench.metrics import calibration
 from gapbench.bench.metrics.base import get as get_metric
-from gapbench.bench.store.record_io import ITEM
+from gapbench.bench.store.record_io import BARE, ITEM
 
 Floats = NDArray[np.float64]
 
@@ -30,8 +30,11 @@ def item_values(table: pa.Table, metric: str) -> Floats | None:
 
     Args:
         table: predictions of one split, as stored.
-        metric: name of a metric, "ece" or "nll".
+        metric: name of a metric, "ece" or "nll"; after `BARE`, the bare backbone's.
     """
+    if metric.startswith(BARE):
+        found = metric in table.column_names
+        return np.asarray(table[metric].to_numpy(), dtype=np.float64) if found else None
     for name in (metric, f"token_{metric}"):
         if f"{ITEM}{name}" in table.column_names:
             return np.asarray(table[f"{ITEM}{name}"].to_numpy(), dtype=np.float64)

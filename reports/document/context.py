@@ -9,6 +9,7 @@ import pandas as pd
 from gapbench.reports.results.load import Results
 from gapbench.reports.tables.leaderboard import BOARD
 from gapbench.reports.tables.published_comparison import Pair
+from gapbench.reports.tables.second_tests import second_tests
 from gapbench.reports.tables.suite_summary import SuiteSummary, suite_summaries
 from gapbench.reports.tables.tuning import Tuned
 from gapbench.reports.verdict.build import verdicts
@@ -39,6 +40,11 @@ class Evidence:
     def boards(self) -> list[pd.DataFrame]:
         """The rows of `summary` that may be compared with each other, board by board."""
         return [board for _, board in self.summary.groupby(BOARD, sort=False)]
+
+    @cached_property
+    def second_tests(self) -> pd.DataFrame:
+        """What rows reach on second tests; see `reports.tables.second_tests`."""
+        return second_tests(self.results, self.summary)
 
     @cached_property
     def suite_summaries(self) -> list[SuiteSummary]:

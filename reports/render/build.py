@@ -28,10 +28,12 @@ from gapbench.reports.tables.data_dictionary import described
 from gapbench.reports.tables.glue_average import averages
 from gapbench.reports.tables.leaderboard import leaderboard
 from gapbench.reports.tables.published_comparison import Pair, format_pairs, pairs, with_published
+from gapbench.reports.tables.second_tests import COLUMNS as SECOND_TESTS
+from gapbench.reports.tables.second_tests import second_tests
 from gapbench.reports.tables.standing import REFERENCE
 from gapbench.reports.tables.suite_summary import SuiteSummary, suite_summaries
 from gapbench.reports.tables.summary import summarise
-from gapbench.reports.tables.terminal import format_table
+from gapbench.reports.tables.terminal import format_second_tests, format_table
 from gapbench.reports.tables.tuning import Tuned, tuned, with_tuning
 from gapbench.reports.verdict.build import verdicts
 from gapbench.reports.verdict.plain import plain
@@ -51,6 +53,7 @@ class Built:
             print a score of one, and that of `reports.tables.tuning` where anything was tuned.
         runs: CSV, one row per run.
         curves: CSV, scores and losses along training.
+        second_tests: CSV, one row per cell and second test; None where nothing has any.
         columns: JSON, what the columns of these mean.
         figures: the folder with every figure as SVG, PNG and CSV.
         table: the leaderboard.
@@ -64,6 +67,7 @@ class Built:
     columns: Path
     figures: Path
     table: pd.DataFrame
+    second_tests: Path | None = None
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -74,6 +78,7 @@ class Built:
             self.leaderboard,
             self.runs,
             self.curves,
+            *([self.second_tests] if self.second_tests else []),
             self.columns,
             self.figures,
         )
@@ -133,19 +138,21 @@ def build(
         columns=out / "columns.json",
         figures=out / "figures",
         table=table,
+        second_tests=None if evidence.second_tests.empty else out / "second_tests.csv",
     )
     runs = with_settings(with_predictions(loaded.runs, loaded), loaded)
     points = curves(loaded)
     files = {built.leaderboard: table, built.runs: runs, built.curves: points}
+    if built.second_tests:
+        files[built.second_tests] = evidence.second_tests[list(SECOND_TESTS)]
     meanings = {path.name: described(frame.columns) for path, frame in files.items()}
     content = document(evidence)
     try:
         out.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(1) as beside:  # a PDF takes most of its time outside of Python
             typeset = beside.submit(pdf.write, content, built.pdf)
-            put_table(built.leaderboard, table)
-            put_table(built.runs, runs)
-            put_table(built.curves, points)
+            for path, frame in files.items():
+                put_table(path, frame)
             put(built.columns, json.dumps(meanings, indent=1) + "\n")
             html.write(content, built.report)
             figure_files.write(content, built.figures)
@@ -219,12 +226,16 @@ def terminal(
         rows = whole_leaderboard(loaded, summary, selection).to_json(orient="records")
         found = verdicts(loaded, summary, matters, together)
         content = {"rows": json.loads(rows), "verdicts": list(map(plain, found))}
+        tested = second_tests(loaded, summary)[list(SECOND_TESTS)].to_json(orient="records")
+        content["second_tests"] = json.loads(tested)
         return json.dumps(content | {"unreadable": loaded.unreadable}) + "\n"
     table = _leaderboard(summary, together)
     notes = [f"Only {loaded.part}."] if loaded.part else []
     notes += [f"unreadable: {reason}" for reason in loaded.unreadable]
     if form == "text":
         parts = [format_table(table) + format_pairs(pairs(loaded, summary))]
+        tested = format_second_tests(second_tests(loaded, summary))
+        parts += [tested] if tested else []
         parts += ["".join(f"{note}\n" for note in notes)] if notes else []
         parts += map(card_text.text, map(card, verdicts(loaded, summary, matters, together)))
         return "\n".join(parts)

@@ -14,16 +14,17 @@ import pyarrow as pa
 
 from gapbench.bench.config.run import Folds
 from gapbench.bench.store.items import checked_items
-from gapbench.bench.store.record_io import TEST
+from gapbench.bench.store.record_io import BARE, TEST
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.estimates import Sample
 from gapbench.reports.stats.intervals import Floats
 from gapbench.reports.stats.resampling import Resampling
 
 Key = TypeVar("Key", bound=Hashable)
-Quantity = Literal["score", "train_score", "validation_score", "gap", "ece", "nll"]
+Quantity = Literal["score", "change", "train_score", "validation_score", "gap", "ece", "nll"]
 """What a sample is of: the scores that are given, or what the records say beside them.
 
+`change` is a given score minus that of the bare backbone, which is given beside it.
 `gap` is the generalization gap, train against test; `ece` and `nll` are the test calibration error
 and loss before scaling. Of these three less is better; scores follow their metric.
 """
@@ -132,12 +133,16 @@ class _Reader:
 
     def _terms(self, cell: Scored, outcome: Quantity) -> Iterator[tuple[int, list[Term]]]:
         """Yield what an outcome is made of for every seed for which it is recorded."""
-        if outcome == "score":
+        if outcome in {"score", "change"}:
             for seed, recorded in cell.scores.items():
                 parts = [(name.rpartition("/"), value) for name, value in recorded.items()]
+                share = 1 / len(parts) if outcome == "score" else 1
                 yield (
                     seed,
-                    [Term(s or TEST, m, 1 / len(parts), value) for (s, _, m), value in parts],
+                    [
+                        Term(s or TEST, m, -share if m.startswith(BARE) else share, value)
+                        for (s, _, m), value in parts
+                    ],
                 )
             return
         for row in self.results.outcomes.get(cell.config_hash, []):
@@ -205,4 +210,8 @@ class _Reader:
             return 0.0, 1.0 if outcome == "ece" else math.inf
         record = self.results.cells.get(cell.config_hash)
         low, high = record.cell.task.metric.range if record else (-math.inf, math.inf)
-        return (low - high, high - low) if outcome == "gap" else (low, high)
+        names = {name for recorded in cell.scores.values() for name in recorded}
+        tests = {test.name: test for test in record.cell.also_test} if record else {}
+        if own := {name.rpartition("/")[0] for name in names} & tests.keys():
+            low, high = tests[own.pop()].task.metric.range
+        return (low - high, high - low) if outcome in {"gap", "change"} else (low, high)

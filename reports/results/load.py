@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from gapbench.bench.core.errors import RecordError, StoreError
 from gapbench.bench.store.diagnostic import Diagnostic, Drop
 from gapbench.bench.store.record import Calibration, Cost, CurvePoint, Record, Truth
-from gapbench.bench.store.record_io import TEST
+from gapbench.bench.store.record_io import BARE, TEST
 from gapbench.bench.store.store import Store
 from gapbench.bench.store.suite_plan import PlanRow
 from gapbench.reports.results import version_0_1
@@ -256,6 +256,8 @@ def _cell_row(record: Record) -> tuple[dict[str, Any], dict[str, Any]]:
     # Terms that compared cells share; what a method may set for itself is left out.
     own = {"task", "method", "config", "training"}
     terms = cell.model_dump(mode="json", exclude=own if cell.start else own | {"start"})
+    if cell.also_test:
+        terms["also_test"] = {test.name: test.identity() for test in cell.also_test}
     identity = cell.task.identity()
     text = json.dumps([terms, identity], sort_keys=True)
     row = {
@@ -310,6 +312,7 @@ def _scores(record: Record) -> dict[str, Any]:
         own = record.cell.task.metrics[:1] if split in SPLITS else ()  # have a column already
         others = [name for name in scores.metrics if name not in own]
         row |= {f"{split}/{name}": scores.metrics[name] for name in others}
+        row |= {f"{split}/{BARE}{name}": value for name, value in scores.bare.items()}
         for part, values in scores.parts.items():
             row |= {f"{split}/{name}/{part}": value for name, value in values.items()}
     return row

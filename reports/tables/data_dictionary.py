@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 _FIRST_WORDS = """\
 # The data files
 
-`gapbench report` writes three tables beside the page, and `columns.json`, which says of each of
+`gapbench report` writes these tables beside the page, and `columns.json`, which says of each of
 their columns what this page says. Text that does not exist is empty, and so is a number. Counts are
 whole numbers. Seconds, memory and tokens per second are of the machine that the row names.
 
@@ -18,6 +18,7 @@ whole numbers. Seconds, memory and tokens per second are of the machine that the
 | `leaderboard.csv` | a cell (suite, task, backbone, method, variant), over its seeds |
 | `runs.csv` | a run (a cell and a seed), failed, skipped and missing ones too |
 | `curves.csv` | a run, a step and a split: scores and losses along training |
+| `second_tests.csv` | a cell and a second test, over its seeds; where a suite has any |
 
 Columns that few results folders have are there only where they are used. `NAME` stands for any
 name.
@@ -58,6 +59,12 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "vs_reference_low": ("of the metric", "lower end of its simultaneous 95 % interval"),
     "vs_reference_high": ("of the metric", "upper end of it"),
     "vs_reference_claim": ("", "better or worse where that interval excludes zero"),
+    "test": ("", "second test that the row is about; see also_test in a suite"),
+    "own_test": ("of the metric", "the same metric on the test split of the trained task"),
+    "bare": ("of the metric", "that of the backbone without any adapter"),
+    "change": ("of the metric", "score minus that of the bare backbone, on the same items"),
+    "change_ci_low": ("of the metric", "lower end of its 95 % interval, for this row alone"),
+    "change_ci_high": ("of the metric", "upper end of it"),
     "SPLIT_score": ("of the metric", "main metric on train, validation or test"),
     "SPLIT_loss": ("nats", "mean loss on the split"),
     "SPLIT_examples": ("count", "examples of the split that were scored"),
@@ -120,14 +127,15 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "config.NAME": ("", "setting of the method, such as its rank"),
     "training.NAME": ("", "setting of the optimiser, such as the learning rate"),
     "drop.POSITION": ("share", "what the method drops there in training"),
-    "SPLIT/NAME": ("of that metric", "another metric of the split"),
+    "TEST/bare_NAME": ("of that metric", "on a second test, of the backbone without any adapter"),
+    "SPLIT/NAME": ("of that metric", "another metric of the split, or one on a second test"),
     "SPLIT/NAME/PART": ("of that metric", "a metric on a part of the split"),
 }
 """Unit and meaning of each column; words in capitals stand for any name."""
 
-_ANY = re.compile(r"(?:SPLIT|NAME|PART|POSITION)")
+_ANY = re.compile(r"(?:SPLIT|TEST|NAME|PART|POSITION)")
 _PATTERNS = {
-    name: re.compile(_ANY.sub(lambda w: "[a-z]+" if w[0] == "SPLIT" else "[^/]+", re.escape(name)))
+    name: re.compile(_ANY.sub(lambda w: r"\w+" if w[0] == "SPLIT" else "[^/]+", re.escape(name)))
     for name in COLUMNS
 }
 

@@ -186,7 +186,7 @@ def standing(results: Results, board: pd.DataFrame, wanted: str, alpha: float) -
         estimates[outcome] = _estimates(found, collapsed)
         counts[outcome] = {name: (len(each.scores), each.n_items) for name, each in found.items()}
         level = alpha * LEVEL[outcome]
-        families[outcome] = _family(rows, _comparable(found, ranked), level, reference)
+        families[outcome] = compared(rows, comparable(found, ranked), level, reference)
     bare = {name: known[name] for name in rows if status[name] == "untrained"}
     possible = next((each.possible for each in known.values()), (-np.inf, np.inf))
     scores = {name: each.scores for name, each in known.items()}
@@ -212,7 +212,7 @@ def _estimates(found: Mapping[str, Sample], collapsed: set[str]) -> dict[str, Es
     return {name: each.bare if name in collapsed else each for name, each in made.items()}
 
 
-def _comparable(found: Mapping[str, Sample], ranked: Mapping[str, Sample]) -> dict[str, Sample]:
+def comparable(found: Mapping[str, Sample], ranked: Mapping[str, Sample]) -> dict[str, Sample]:
     """Return those of the ranked rows of which every run has the outcome, and whose items do."""
     return {
         name: found[name]
@@ -292,7 +292,7 @@ def _ended(row: Any) -> Scored:
     return Scored(row.config_hash, {seed: {} for seed in row.ok_runs})
 
 
-def _family(
+def compared(
     rows: Mapping[str, Any], ranked: Mapping[str, Sample], alpha: float, reference: str
 ) -> Family[str]:
     """Compare what is ranked, the rows of one configuration as one under several names."""

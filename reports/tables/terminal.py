@@ -28,6 +28,43 @@ def format_table(table: pd.DataFrame) -> str:
     return "\n\n".join([*found, below]) + "\n" if found else "No runs.\n"
 
 
+def format_second_tests(table: pd.DataFrame) -> str:
+    """Return second tests as plain text, a part for each task and test; "" if there are none.
+
+    Args:
+        table: of `reports.tables.second_tests.second_tests`.
+    """
+    found: list[str] = []
+    keys = ["suite", "task", "backbone", "start", "setting", "test"]
+    for _, part in table.groupby(keys, sort=False):
+        first = part.iloc[0]
+        title = (first["suite"] or "(no suite)", first["task"], first["backbone"], first["start"])
+        also = f"also tested on {first['test']} {first['metric']}"
+        found.append(printable(fitted(" | ".join([*filter(None, title), also]), WIDTH)))
+        found.append(_line(_TESTED_HEAD, _TESTED_WIDTHS))
+        for row in rows(part):
+            difference = number(row.vs_reference)
+            cells = (
+                "",
+                fitted(row.name, _TESTED_WIDTHS[1]),
+                str(row.n_seeds),
+                number(row.score),
+                _ends(row.score_ci_low, row.score_ci_high),
+                difference + (_MARKS.get(row.vs_reference_claim, " ") if difference else ""),
+                number(row.change),
+                _ends(row.change_ci_low, row.change_ci_high),
+            )
+            found.append(_line(cells, _TESTED_WIDTHS))
+        found.append("")
+    if found and table["change"].notna().any():
+        found += ["Change: score minus that of the backbone without any adapter.", ""]
+    return "\n".join(found)
+
+
+def _ends(low: Any, high: Any) -> str:
+    return f"{number(low)} .. {number(high)}" if pd.notna(low) else ""
+
+
 def parts(table: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
     """Yield the rows of a leaderboard that are compared, with where they meet and their metric.
 
@@ -104,6 +141,8 @@ def too_few(table: pd.DataFrame) -> str:
 
 _HEAD = ("", "method", "seeds", "score", "95 %", VS_REFERENCE, "gap", "ECE", "FLOPs")
 _WIDTHS = (1, 20, 5, 7, 14, 8, 7, 5, 5)
+_TESTED_HEAD = ("", "method", "seeds", "score", "95 %", VS_REFERENCE, "change", "95 %")
+_TESTED_WIDTHS = (1, 20, 5, 7, 14, 8, 7, 15)
 _MARKS = {"better": "^", "worse": "v"}
 
 
@@ -200,9 +239,9 @@ def told_apart(names: Sequence[str], shorten: Callable[[str], str]) -> list[str]
     return [shown[name] for name in names]
 
 
-def _line(texts: tuple[str, ...]) -> str:
+def _line(texts: tuple[str, ...], widths: tuple[int, ...] = _WIDTHS) -> str:
     cells = (
         text.ljust(width) if place < 2 else text.rjust(width)
-        for place, (text, width) in enumerate(zip(texts, _WIDTHS, strict=True))
+        for place, (text, width) in enumerate(zip(texts, widths, strict=True))
     )
     return printable(" ".join(cells).rstrip())

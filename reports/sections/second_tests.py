@@ -1,0 +1,107 @@
+"""Beyond the test split: the chosen adapters on other tasks, and what training changed there."""
+
+from typing import Any
+
+import pandas as pd
+
+from gapbench.reports.document.columns import Field, ends, facets, plain, read, table, value
+from gapbench.reports.document.context import Evidence
+from gapbench.reports.document.model import (
+    Column,
+    Part,
+    Row,
+    Section,
+    Subheading,
+    Table,
+    Text,
+    Value,
+)
+from gapbench.reports.figures.matrix import SIGNS
+from gapbench.reports.tables.leaderboard import rows
+from gapbench.reports.tables.terminal import place
+from gapbench.reports.tables.words import interval, signed
+
+ORDER = 32
+
+_HOW = (
+    "The adapter that validation chose was scored here too, once, at the end: no row of these "
+    "tests chose anything. Differences to the reference are on common seeds and items; their "
+    "intervals hold together over all methods and second tests of a task. The change is the score "
+    "minus that of the bare backbone, without any adapter, on the same items; its interval is for "
+    "this row alone. It is empty where the head is new, so that the bare backbone has no answer."
+)
+
+
+def section(evidence: Evidence) -> Section | None:
+    """Return the section; None where nothing was scored beyond the test split."""
+    if evidence.second_tests.empty:
+        return None
+    parts: list[Part] = [Text(_HOW, quiet=True)]
+    keys = ["suite", "task", "backbone", "start", "setting", "test"]
+    for _, part in evidence.second_tests.groupby(keys, sort=False):
+        parts += _of_test(evidence, part)
+    return Section("second-tests", "Beyond the test split", tuple(parts))
+
+
+def _of_test(evidence: Evidence, part: pd.DataFrame) -> list[Part]:
+    """Return what is said of one second test of a task and backbone."""
+    first = next(rows(part))
+    best = "high" if first.higher_is_better else "low"
+    better = "higher" if first.higher_is_better else "lower"
+    title = f"{place(first.task, first.backbone, first.start)}: {first.test}"
+    fields: list[Field] = [
+        plain(first.metric, f"mean over seeds; {better} is better", "score", best=best),
+        ends("95 %", "interval of the score, for this row alone", "score_ci_low", "score_ci_high"),
+        Field(
+            Column(
+                f"\N{GREEK CAPITAL LETTER DELTA} score",
+                f"minus that of {first.reference or 'the reference'}, on common seeds; a triangle "
+                "up is shown to be better, one down shown to be worse",
+                best=best,
+            ),
+            _difference,
+        ),
+        ends("simultaneous 95 %", "interval of it", "vs_reference_low", "vs_reference_high"),
+    ]
+    if part["own_test"].notna().any():
+        hint = f"{first.metric} on the test split of {first.task} itself"
+        fields.append(plain("own test", hint, "own_test", best=best))
+    if part["change"].notna().any():
+        fields += [
+            plain("bare", "score of the backbone without any adapter", "bare", best=best),
+            Field(
+                Column("change", "score minus that of the bare backbone", best=best),
+                lambda row: value(row.change, signed(row.change)),
+            ),
+            Field(
+                Column("95 % of change", "for this row alone"),
+                lambda row: value(
+                    row.change_ci_low, interval(row.change_ci_low, row.change_ci_high)
+                ),
+            ),
+        ]
+    fields.append(plain("seeds", "seeds with a score", "n_seeds", 0, best="high"))
+    return [
+        Subheading(
+            f"{title}, {first.metric}, {better} is better",
+            {"task": first.task, "backbone": first.backbone},
+        ),
+        _table(evidence, part, f"Second test: {title}", tuple(fields)),
+    ]
+
+
+def _table(evidence: Evidence, part: pd.DataFrame, title: str, fields: tuple[Field, ...]) -> Table:
+    ordered = part.sort_values(
+        "score", ascending=not bool(part["higher_is_better"].iloc[0]), kind="stable"
+    )
+    found = (
+        Row(row.name, read(row, fields), evidence.colours[row.method], facets(row))
+        for row in rows(ordered)
+    )
+    return table(title, "method", fields, found)
+
+
+def _difference(row: Any) -> Value:
+    """Return what a table shows of a difference; a sign marks what is shown."""
+    sign = SIGNS.get(row.vs_reference_claim, "")
+    return value(row.vs_reference, f"{signed(row.vs_reference)} {sign}".rstrip())

@@ -1,0 +1,174 @@
+"""Second tests of trained methods: their scores, differences, and what training changed.
+
+Rows are compared as in their main score: on common seeds and items, with intervals that hold
+together. All second tests of a board share one level.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from gapbench.bench.config.run import SecondTest
+from gapbench.bench.metrics.base import Metric
+from gapbench.bench.store.record_io import BARE
+from gapbench.reports.results.items import Quantity, Scored, samples
+from gapbench.reports.results.load import Results
+from gapbench.reports.stats.estimates import Sample, estimate
+from gapbench.reports.tables.leaderboard import BOARD, rows
+from gapbench.reports.tables.standing import (
+    LEVEL,
+    Standing,
+    claim,
+    comparable,
+    compared,
+)
+
+COLUMNS = (
+    *("suite", "task", "backbone", "start", "method", "variant", "test"),
+    *("metric", "higher_is_better", "n_seeds", "own_test"),
+    *("score", "score_ci_low", "score_ci_high"),
+    *("reference", "vs_reference", "vs_reference_low", "vs_reference_high", "vs_reference_claim"),
+    *("bare", "change", "change_ci_low", "change_ci_high"),
+    *("setting", "config_hash"),
+)
+_TEXT = {
+    *("suite", "task", "backbone", "start", "method", "variant", "test", "metric"),
+    *("reference", "vs_reference_claim", "setting", "config_hash", "name"),
+}
+
+
+def second_tests(results: Results, summary: pd.DataFrame) -> pd.DataFrame:
+    """Return a row for each cell and second test, in the order of the leaderboard.
+
+    Args:
+        results: where records and predictions are.
+        summary: the table of `reports.tables.summary.summarise`.
+
+    Returns:
+        `COLUMNS`, of which the data dictionary says what they mean, and `name`, that of the row in
+        `standing`. `change` is the score minus that of the bare backbone, empty where that has no
+        head of its own.
+    """
+    whole = results.whole or results
+    runs = whole.runs.drop_duplicates("run_hash").set_index("run_hash")
+    content: list[dict[str, Any]] = []
+    for _, board in summary.groupby(BOARD, sort=False):
+        shown = list(rows(board))
+        record = next(
+            (whole.cells[r.config_hash] for r in shown if r.config_hash in whole.cells), None
+        )
+        tests = record.cell.also_test if record else ()
+        for test in tests:
+            found = _Tested(whole, runs, shown[0].standing, test, 1 / len(tests))
+            content += found.lines(shown)
+    frame = pd.DataFrame(content, columns=[*COLUMNS, "name"])
+    for name in frame:
+        if name in _TEXT:
+            frame[name] = frame[name].astype("str").fillna("")
+        elif name == "higher_is_better":
+            frame[name] = frame[name].astype("boolean")
+        else:
+            frame[name] = pd.to_numeric(frame[name]).astype(
+                "Int64" if name == "n_seeds" else "float64"
+            )
+    return frame
+
+
+class _Tested:
+    """All rows of a board on one second test."""
+
+    def __init__(
+        self,
+        results: Results,
+        runs: pd.DataFrame,
+        standing: Standing,
+        test: SecondTest,
+        share: float,
+    ) -> None:
+        self._runs, self._standing, self._test = runs, standing, test
+        self._metric: Metric = test.task.metric
+        self._column = f"{test.name}/{self._metric.name}"
+        self._bare = f"{test.name}/{BARE}{self._metric.name}"
+        own = {name: self._scored(row, [self._column]) for name, row in standing.rows.items()}
+        both = {
+            name: self._scored(row, [self._column, self._bare])
+            for name, row in standing.rows.items()
+        }
+        self._scores = _known(results, own, "score")
+        self._changes = _known(results, both, "change")
+        # Losses without a bound are skewed over seeds, as NLL is.
+        bounded = math.isfinite(self._metric.range[1])
+        alpha = standing.alpha * share * LEVEL["score" if bounded else "nll"]
+        ranked = {
+            name: Sample(standing.scores[name]) for name in standing.ranked if name in self._scores
+        }
+        self._family = compared(
+            standing.rows, comparable(self._scores, ranked), alpha, standing.reference
+        )
+
+    def lines(self, shown: list[Any]) -> Iterator[dict[str, Any]]:
+        """Yield a line for each row of the board, as far as it is shown."""
+        for row in shown:
+            line = {name: getattr(row, name) for name in COLUMNS if hasattr(row, name)}
+            yield line | {
+                "name": row.name,
+                "test": self._test.name,
+                "metric": self._metric.name,
+                "higher_is_better": self._metric.higher_is_better,
+                "n_seeds": len(self._scores[row.name].scores) if row.name in self._scores else 0,
+                "own_test": self._own_test(row),
+                "reference": self._standing.reference,
+                "bare": self._mean(row, self._bare),
+                **_level(self._scores.get(row.name), "score"),
+                **_level(self._changes.get(row.name), "change"),
+                **self._to_reference(row.name),
+            }
+
+    def _scored(self, row: Any, columns: list[str]) -> Scored:
+        """Return the recorded values of a row's runs, of those that have all of them."""
+        found: dict[int, Mapping[str, float]] = {}
+        for seed, run in row.ok_runs.items():
+            values = {name: self._runs.at[run, name] for name in columns if name in self._runs}
+            if len(values) == len(columns) and all(map(pd.notna, values.values())):
+                found[seed] = {name: float(value) for name, value in values.items()}
+        return Scored(row.config_hash, found)
+
+    def _mean(self, row: Any, column: str) -> float | None:
+        values = self._scored(row, [column]).scores.values()
+        return math.fsum(each[column] for each in values) / len(values) if values else None
+
+    def _own_test(self, row: Any) -> float | None:
+        """Return the same metric on the task's own test split, where it is recorded."""
+        if self._metric.name == row.metric:
+            return None if pd.isna(row.score) else float(row.score)
+        return self._mean(row, f"test/{self._metric.name}")
+
+    def _to_reference(self, name: str) -> dict[str, Any]:
+        reference, places = self._standing.reference, self._family.places
+        if name == reference or not {name, reference} <= places.keys():
+            return dict.fromkeys(
+                ("vs_reference", "vs_reference_low", "vs_reference_high"), None
+            ) | {"vs_reference_claim": ""}
+        pair = self._family.pair(name, reference)
+        return {
+            "vs_reference": pair.difference,
+            "vs_reference_low": pair.low,
+            "vs_reference_high": pair.high,
+            "vs_reference_claim": claim(pair, upward=self._metric.higher_is_better),
+        }
+
+
+def _known(results: Results, cells: Mapping[str, Scored], outcome: Quantity) -> dict[str, Sample]:
+    """Return the samples of those cells that have any value."""
+    known = {name: each for name, each in cells.items() if each.scores}
+    return samples(results, known, outcome)
+
+
+def _level(sample: Sample | None, name: str) -> dict[str, Any]:
+    """Return the mean of a sample with its 95 % interval, for this row alone."""
+    if sample is None:
+        return dict.fromkeys((name, f"{name}_ci_low", f"{name}_ci_high"))
+    own = estimate(sample).interval(len(sample.scores), sample.possible)
+    return {name: own.mean, f"{name}_ci_low": own.low, f"{name}_ci_high": own.high}
