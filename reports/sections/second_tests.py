@@ -1,6 +1,6 @@
 """Beyond the test split: the chosen adapters on other tasks, and what training changed there."""
 
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -46,7 +46,7 @@ def section(evidence: Evidence) -> Section | None:
 def _of_test(evidence: Evidence, part: pd.DataFrame) -> list[Part]:
     """Return what is said of one second test of a task and backbone."""
     first = next(rows(part))
-    best = "high" if first.higher_is_better else "low"
+    best: Literal["high", "low"] = "high" if first.higher_is_better else "low"
     better = "higher" if first.higher_is_better else "lower"
     title = f"{place(first.task, first.backbone, first.start)}: {first.test}"
     fields: list[Field] = [
@@ -54,7 +54,7 @@ def _of_test(evidence: Evidence, part: pd.DataFrame) -> list[Part]:
         ends("95 %", "interval of the score, for this row alone", "score_ci_low", "score_ci_high"),
         Field(
             Column(
-                f"\N{GREEK CAPITAL LETTER DELTA} score",
+                "Δ score",
                 f"minus that of {first.reference or 'the reference'}, on common seeds; a triangle "
                 "up is shown to be better, one down shown to be worse",
                 best=best,

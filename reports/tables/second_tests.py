@@ -128,11 +128,14 @@ class _Tested:
 
     def _scored(self, row: Any, columns: list[str]) -> Scored:
         """Return the recorded values of a row's runs, of those that have all of them."""
-        found: dict[int, Mapping[str, float]] = {}
-        for seed, run in row.ok_runs.items():
-            values = {name: self._runs.at[run, name] for name in columns if name in self._runs}
-            if len(values) == len(columns) and all(map(pd.notna, values.values())):
-                found[seed] = {name: float(value) for name, value in values.items()}
+        known: dict[str, dict[str, Any]] = {
+            name: self._runs[name].dropna().to_dict() for name in columns if name in self._runs
+        }
+        found = {
+            seed: {name: float(known[name][run]) for name in columns}
+            for seed, run in row.ok_runs.items()
+            if all(run in known.get(name, ()) for name in columns)
+        }
         return Scored(row.config_hash, found)
 
     def _mean(self, row: Any, column: str) -> float | None:
