@@ -128,7 +128,7 @@ class _Tested:
 
     def _scored(self, row: Any, columns: list[str]) -> Scored:
         """Return the recorded values of a row's runs, of those that have all of them."""
-        known: dict[str, dict[str, Any]] = {
+        known: dict[str, dict[Any, Any]] = {
             name: self._runs[name].dropna().to_dict() for name in columns if name in self._runs
         }
         found = {
