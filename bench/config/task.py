@@ -174,6 +174,11 @@ class Task(FrozenModel):
         return 1
 
     @property
+    def written(self) -> int | None:
+        """Largest number of tokens decoded after a prompt; None if none are."""
+        return None
+
+    @property
     def label_smoothing(self) -> float:
         """Share of a target's probability that training spreads evenly over all outputs."""
         return 0.0

@@ -31,7 +31,6 @@ from gapbench.bench.store.failure import status_of
 from gapbench.bench.store.record import Status
 from gapbench.bench.tasks.beam_search import take
 from gapbench.bench.tasks.generation import BatchDecoding
-from gapbench.bench.tasks.kinds.prompts import PromptedTask
 
 TOLERANCE = 1e-3  # nats between the two ways, for logits in float32
 _PROMPTS, _RESTS = (24, 5), (4, 9, 6)
@@ -91,13 +90,15 @@ def checked_backbone(cell: Cell, sources: Sources, device: torch.device) -> Back
     if reason is not None:
         return f"{place}: {reason}"
     backbone = load_backbone(cell, sources)
-    longest = min(task.max_length, backbone.reader.window)
-    if not isinstance(task, PromptedTask):
+    tasks = [task, *(test.task for test in cell.also_test)]
+    longest = min(max(each.max_length for each in tasks), backbone.reader.window)
+    if task.head != LANGUAGE_MODEL:
         reason = padding_check.unsupported_reason(backbone, task.head, longest, device)
         return backbone if reason is None else f"{place}: {reason}"
-    found = check(backbone, longest + (task.written or 0), device)
+    written = [each.written for each in tasks if each.written is not None]
+    found = check(backbone, longest + max(written, default=0), device)
     backbone.packs = found.packs
-    reason = found.unsupported_reason(writes=task.written is not None)
+    reason = found.unsupported_reason(writes=bool(written))
     return backbone if reason is None else f"{place}: {reason}"
 
 

@@ -8,6 +8,7 @@ begins texts with a token begins each document with it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -108,7 +109,8 @@ class LanguageModelling(TaskKind[LanguageModellingTask]):
         """Return the runs' outputs for each predicted token; see `token_outputs`."""
         from gapbench.bench.tasks.token_outputs import token_outputs
 
-        return token_outputs(method, state, subset)
+        # Windows share no prompt, so that nothing is gained by several in a row.
+        return token_outputs(method, replace(state, packs=False), subset)
 
     def part(self, outputs: Outputs, subset: EvalSubset, part: EvalSubset) -> Outputs:
         """Return the outputs of the tokens of some examples."""

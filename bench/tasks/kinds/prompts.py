@@ -34,11 +34,6 @@ class PromptedTask(Task):
         description="the input with each {column} filled in; None: the text columns, one per line",
     )
 
-    @property
-    def written(self) -> int | None:
-        """Largest number of tokens decoded after a prompt; None if none are."""
-        return None
-
     @model_validator(mode="after")
     def _check_prompt(self) -> Self:
         """Allow only the columns: a format could also ask for attributes, or for gigabytes."""
