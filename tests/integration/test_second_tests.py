@@ -1,0 +1,347 @@
+"""Second tests of a training: the adapter that validation chose, scored on other tasks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+import gapbench
+from gapbench.bench.config.run import Cell
+from gapbench.bench.core.errors import ConfigError, DataError
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.execution.reproduce import compare
+from gapbench.bench.execution.stack_executor import Executor
+from gapbench.bench.experiment import suite as suites
+from gapbench.bench.store.record import Record
+from gapbench.bench.store.store import Store, store_at
+from tests.support.causal_files import CHOOSE, COLOURS, NOUNS, make_decoder, questions
+from tests.support.small_stack import CPU
+
+ASK = CHOOSE | {"name": "ask", "validation_size": 0, "splits": {"train": None, "test": "test"}}
+READ: dict[str, Any] = {
+    "name": "stories",
+    "version": 1,
+    "kind": "language_modelling",
+    "description": "",
+    "source": {"files": "parquet"},
+    "text": ["text"],
+    "metrics": ["token_loss", "perplexity"],
+    "splits": {"train": None},
+    "max_length": 32,
+}
+SUITE: dict[str, Any] = {
+    "name": "second",
+    "tasks": [{"task": CHOOSE, "also_test": [ASK, READ]}],
+    "methods": ["lora", "full", "lora_ensemble", "untuned"],
+    "seeds": 2,
+    "budget": {"steps": 8, "batch_size": 4, "evaluations": 2},
+    "training": {"learning_rate": 0.02},
+}
+
+
+@dataclass(frozen=True)
+class Files:
+    """Rows of all tasks, and a decoder."""
+
+    folder: Path
+
+    def suite(self, **changes: Any) -> dict[str, Any]:
+        """Return the suite with other fields."""
+        return SUITE | {"backbones": [str(self.folder / "decoder")]} | changes
+
+    def run(self, results: Path, **changes: Any) -> dict[tuple[str, int], Record]:
+        """Run the suite with other fields; return its records by method and seed."""
+        gapbench.run(self.suite(**changes), results=results, data=self.folder / "data", workers=1)
+        found = [each for each in Store(results).records() if isinstance(each, Record)]
+        assert all(each.status == "ok" for each in found), [each.detail for each in found]
+        return {(each.cell.method, each.seed): each for each in found}
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Files]:
+    """Questions for training and testing, and stories."""
+    folder = tmp_path_factory.mktemp("second")
+    make_decoder(folder / "decoder", "llama")
+    for name in ("choose", "ask", "stories"):
+        (folder / "data" / name).mkdir(parents=True)
+    for seed, (place, n) in enumerate(
+        {"choose/train": 40, "choose/test": 20, "ask/test": 24}.items()
+    ):
+        pd.DataFrame(questions(n, seed)).to_parquet(folder / "data" / f"{place}.parquet")
+    texts = [f"the {noun} is {colour} and {noun}" for noun in NOUNS for colour in COLOURS]
+    pd.DataFrame({"text": texts}).to_parquet(folder / "data" / "stories" / "test.parquet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GAPBENCH_CACHE", str(folder / "cache"))
+        yield Files(folder)
+
+
+@pytest.fixture(scope="module")
+def done(files: Files) -> dict[tuple[str, int], Record]:
+    """Records of the suite, whose runs of a method shared a stack."""
+    return files.run(files.folder / "results")
+
+
+def _plain(record: Record) -> dict[str, Any]:
+    """Return the numbers of a run that second tests must leave alone."""
+    kept = {name: record.splits[name] for name in ("train", "validation", "test")}
+    return {"splits": kept, **record.model_dump(include={"curve", "checkpoint", "calibration"})}
+
+
+def test_second_tests_change_no_number_of_the_training(
+    files: Files, done: dict[tuple[str, int], Record], tmp_path: Path
+) -> None:
+    """Runs without second tests are other runs, and equal to the last digit in what both have."""
+    alone = files.run(tmp_path, tasks=[CHOOSE])
+    for key, record in done.items():
+        assert [*record.splits][-2:] == ["ask", "stories"]
+        assert _plain(record) == _plain(alone[key])
+        assert record.cell_hash != alone[key].cell_hash
+        assert "also_test" not in alone[key].cell.model_dump()
+
+
+def test_a_stack_scores_as_its_runs_alone_and_again(
+    files: Files, done: dict[tuple[str, int], Record]
+) -> None:
+    """`reproduce` trains a run by itself and compares second tests and the bare backbone too."""
+    for method in ("lora", "lora_ensemble"):
+        again = gapbench.reproduce(
+            done[method, 1].run_hash,
+            results=files.folder / "results",
+            data=files.folder / "data",
+            backbone=files.folder / "decoder",
+        )
+        assert again.same, again.drifts
+    wrong = done["lora", 1].splits["stories"].model_copy(update={"bare": {"token_loss": 9.0}})
+    before = done["lora", 1]
+    changed = before.model_copy(update={"splits": before.splits | {"stories": wrong}})
+    assert "stories.bare.token_loss" in compare(changed, before).drifts
+
+
+def test_change_is_from_the_bare_backbone(done: dict[tuple[str, int], Record]) -> None:
+    """The bare backbone scores the same in all runs, and what trains nothing is just it."""
+    for name in ("ask", "stories"):
+        bare = [record.splits[name].bare for record in done.values()]
+        assert all(each == bare[0] for each in bare)
+        assert bare[0].keys() == done["lora", 0].splits[name].metrics.keys()
+        for metric, value in done["untuned", 0].splits[name].metrics.items():
+            assert value == pytest.approx(bare[0][metric], abs=1e-6)
+
+
+def test_an_untouched_adapter_forgets_nothing(files: Files, tmp_path: Path) -> None:
+    """An adapter whose B stays at zero leaves every item's value as it was, to the last digit."""
+    record = files.run(tmp_path, methods=["lora"], seeds=1, training={"learning_rate": 1e-30})[
+        "lora", 0
+    ]
+    scores = record.splits["stories"]
+    assert scores.metrics == scores.bare
+    table = Store(tmp_path).predictions(record.run, "stories")
+    assert table is not None
+    assert table["bare_token_loss"].equals(table["item_token_loss"])
+
+
+def test_numbers_reach_data_frame_and_files(files: Files, done: Any, tmp_path: Path) -> None:
+    """Score, difference and change are means over seeds of what records hold."""
+    results = gapbench.load(files.folder / "results")
+    table = results.second_tests().set_index(["test", "method"])
+    assert {*table.index.get_level_values("test")} == {"ask", "stories"}
+    value = {
+        (name, seed): record.splits["stories"].metrics["token_loss"]
+        for (name, seed), record in done.items()
+    }
+    bare = done["lora", 0].splits["stories"].bare["token_loss"]
+    row = table.loc["stories", "full"]
+    assert row["score"] == pytest.approx(np.mean([value["full", 0], value["full", 1]]))
+    assert row["bare"] == pytest.approx(bare)
+    assert row["change"] == pytest.approx(row["score"] - bare)
+    paired = [value["full", seed] - value["lora", seed] for seed in (0, 1)]
+    assert row["vs_reference"] == pytest.approx(np.mean(paired))
+    assert row["vs_reference_low"] < row["vs_reference"] < row["vs_reference_high"]
+    assert row["change_ci_low"] < row["change"] < row["change_ci_high"]
+    assert not table.loc["stories", "full"]["higher_is_better"]
+    runs = results.runs
+    assert runs["stories/bare_token_loss"].notna().all()
+    written = {path.name: path for path in results.report(tmp_path)}
+    assert len(pd.read_csv(written["second_tests.csv"])) == len(table)
+    page = written["report.html"].read_text(encoding="utf-8")
+    assert "Beyond the test split" in page
+    assert "ask, accuracy, higher is better" in page
+
+
+def test_nothing_is_scored_beyond_validation_while_settings_are_chosen(
+    files: Files, tmp_path: Path
+) -> None:
+    """A sealed run knows no second test."""
+    sources = Sources(files.folder / "data")
+    suite, _ = suites.load(files.suite(methods=["lora"], seeds=1))
+    runs = [each.run for each in suites.expand(suite, sources)]
+    store = store_at(tmp_path)
+    Executor(store, sources, CPU, sealed=True).run(runs, lambda _: None)
+    record = store.find(runs[0])
+    assert record is not None
+    assert [*record.splits] == ["train", "validation"]
+
+
+def _labelled(name: str, labels: list[str], **changes: Any) -> dict[str, Any]:
+    task = {
+        "name": name,
+        "version": 1,
+        "kind": "classification",
+        "description": "",
+        "source": {"files": "parquet"},
+        "text": ["sentence"],
+        "labels": labels,
+        "metrics": ["accuracy"],
+        "validation_size": 8,
+        "max_length": 16,
+    }
+    return task | changes
+
+
+def _labelled_files(folder: Path) -> None:
+    for name, classes in (("three", 3), ("two", 2)):
+        (folder / name).mkdir()
+        for split, n in (("train", 40), ("test", 20)):
+            rows = {
+                "sentence": [f"the {NOUNS[i % 5]} is {COLOURS[i % 4]} {i}" for i in range(n)],
+                "label": [i % classes for i in range(n)],
+            }
+            pd.DataFrame(rows).to_parquet(folder / name / f"{split}.parquet")
+
+
+def test_classes_of_a_test_are_sums_of_the_models(tmp_path: Path) -> None:
+    """Three classes answer a test of two: probabilities of those that stand for one add up."""
+    _labelled_files(tmp_path)
+    labels = {"yes": "true", "maybe": "false", "no": "false"}
+    three, two = _labelled("three", ["yes", "maybe", "no"]), _labelled("two", ["false", "true"])
+    suite = {
+        "name": "mapped",
+        "tasks": [
+            {
+                "task": three,
+                "also_test": [{"task": two, "labels": labels}, {"task": three | {"name": "same"}}],
+            }
+        ],
+        "backbones": ["tiny-encoder"],
+        "methods": ["lora"],
+        "seeds": 1,
+        "budget": {"steps": 4, "evaluations": 1},
+    }
+    (tmp_path / "same").symlink_to(tmp_path / "two")
+    gapbench.run(suite, results=tmp_path / "results", data=tmp_path, workers=1)
+    (record,) = Store(tmp_path / "results").records()
+    assert isinstance(record, Record)
+    assert record.status == "ok", record.detail
+    assert record.splits["two"].bare == {}  # its head is new: the bare backbone has no answer
+    mapped, same = (
+        Store(tmp_path / "results").predictions(record.run, name) for name in ("two", "same")
+    )
+    assert mapped is not None
+    assert same is not None
+    own = np.exp(np.stack([same[f"logit_{k}"].to_numpy() for k in range(3)]))
+    own /= own.sum(axis=0)
+    expected = np.stack([own[1] + own[2], own[0]])
+    found = np.exp(np.stack([mapped[f"logit_{k}"].to_numpy() for k in range(2)]))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    table = gapbench.load(tmp_path / "results").second_tests()
+    assert table["change"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("also_test", "said"),
+    [
+        (["nowhere"], "unknown task 'nowhere'"),
+        (["three"], "'three' is the name of itself"),
+        ([_labelled("test", ["yes", "maybe", "no"])], "'test' is the name of a split"),
+        (["two", "two"], "names 'two' more than once"),
+        (["two"], "say by the field 'labels' which class of 'two'"),
+        ([{"task": "two", "labels": {"perhaps": "true"}}], "key 'perhaps', which is no class"),
+        (
+            [{"task": "two", "labels": {"yes": "truth"}}],
+            "value 'truth', which is no class",
+        ),
+        ([{"task": "two", "labels": {"yes": "true", "no": "false"}}], "no key 'maybe'"),
+        (
+            [{"task": "two", "labels": {"yes": "true", "maybe": "true", "no": "true"}}],
+            "no value 'false'",
+        ),
+        (["wikitext2"], r"no head that answers 'wikitext2'.*kind.*choice or generation"),
+        (["stsb"], "no head that answers 'stsb'"),
+    ],
+)
+def test_an_impossible_test_is_refused(tmp_path: Path, also_test: list[Any], said: str) -> None:
+    """The plan already says which field is wrong and what to give instead."""
+    _labelled_files(tmp_path)
+    (tmp_path / "tasks").mkdir()
+    for task in (_labelled("three", ["yes", "maybe", "no"]), _labelled("two", ["false", "true"])):
+        (tmp_path / "tasks" / f"{task['name']}.yaml").write_text(yaml.safe_dump(task))
+    path = tmp_path / "suite.yaml"
+    suite = {
+        "name": "wrong",
+        "tasks": [{"task": "three", "also_test": also_test}],
+        "backbones": ["tiny-encoder"],
+        "methods": ["lora"],
+        "budget": {"steps": 4},
+    }
+    path.write_text(yaml.safe_dump(suite))
+    with pytest.raises(ConfigError, match=said):
+        gapbench.plan(path, data=tmp_path, results=tmp_path / "results")
+
+
+def test_missing_rows_are_named(files: Files, tmp_path: Path) -> None:
+    """A second test needs its test file alone, and says which is missing."""
+    gone = READ | {"name": "tales"}
+    with pytest.raises(DataError, match=r"tales.*test\.parquet does not exist"):
+        gapbench.plan(
+            files.suite(tasks=[{"task": CHOOSE, "also_test": [gone]}]),
+            data=files.folder / "data",
+            results=tmp_path,
+        )
+
+
+def test_check_names_a_faulty_column(files: Files) -> None:
+    """Rows of second tests are read before anything is trained."""
+    wrong = READ | {"text": ["words"]}
+    overview = gapbench.check(
+        files.suite(tasks=[{"task": CHOOSE, "also_test": [wrong]}], methods=["lora"], seeds=1),
+        data=files.folder / "data",
+    )
+    assert overview.failing == 1
+    assert any("no column 'words'" in note for note in overview.notes)
+
+
+def test_full_fine_tuning_forgets_more_than_lora(tmp_path: Path) -> None:
+    """After the same steps on the built-in choices, all of the decoder's weights have moved."""
+    suite = {
+        "name": "forgetting",
+        "tasks": [{"task": "syn_choice", "also_test": ["syn_text"]}],
+        "backbones": ["tiny-decoder"],
+        "methods": ["lora", {"method": "full", "training": {"learning_rate": 1e-3}}],
+        "seeds": 1,
+        "budget": {"steps": 24, "batch_size": 16, "evaluations": 1, "train_size": 48},
+        "training": {"learning_rate": 3e-3},
+    }
+    gapbench.run(suite, results=tmp_path, workers=1)
+    change = gapbench.load(tmp_path).second_tests().set_index("method")["change"]
+    assert change["full"] > 2 * change["lora"]
+    assert change["full"] > 0.02
+
+
+def test_identity_of_a_cell_counts_what_is_tested(files: Files) -> None:
+    """Another map of classes, or other rows, make another run; a description does not."""
+    sources = Sources(files.folder / "data")
+
+    def cell(**changes: Any) -> Cell:
+        suite, _ = suites.load(
+            files.suite(tasks=[{"task": CHOOSE, "also_test": [READ | changes]}], methods=["lora"])
+        )
+        return suites.expand(suite, sources)[0].run.cell
+
+    assert cell().hash == cell(description="other words").hash
+    assert cell().hash != cell(max_length=16).hash
+    stored = Cell.model_validate_json(cell().model_dump_json())
+    assert stored.hash == cell().hash
