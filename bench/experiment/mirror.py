@@ -79,7 +79,10 @@ def wanted(
     suite, path = suites.load(name)
     suite = suites.restrict(suite, task_names=task_names, backbone=backbone)
     cells = [planned.run.cell for planned in suites.expand(suite, sources, path)]
-    items = [_data(cell, sources) for cell in {cell.task.name: cell for cell in cells}.values()]
+    tests = [cell.testing(test) for cell in cells for test in cell.also_test]
+    # A task that is trained somewhere needs all of its splits, so it comes last and stays.
+    by_task = {cell.task.name: cell for cell in [*tests, *cells]}
+    items = [_data(cell, sources) for cell in by_task.values()]
     names = dict.fromkeys(sources.locate(cell.backbone) for cell in cells)
     items += [_backbone(name, sources) for name in names]
     folders = [item.folder for item in items]

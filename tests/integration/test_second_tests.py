@@ -17,6 +17,7 @@ from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.reproduce import compare
 from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.experiment import suite as suites
+from gapbench.bench.experiment.mirror import wanted
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store, store_at
 from tests.support.causal_files import CHOOSE, COLOURS, NOUNS, make_decoder, questions
@@ -344,3 +345,16 @@ def test_identity_of_a_cell_counts_what_is_tested(files: Files) -> None:
     assert cell().hash != cell(max_length=16).hash
     stored = Cell.model_validate_json(cell().model_dump_json())
     assert stored.hash == cell().hash
+
+
+def test_fetch_copies_the_test_rows(files: Files, tmp_path: Path) -> None:
+    """A folder for a computer without a network has second tests too, of these the test alone."""
+    path = tmp_path / "suite.yaml"
+    path.write_text(yaml.safe_dump(files.suite(methods=["lora"])))
+    items = wanted(str(path), Sources(files.folder / "data"))
+    found = {item.folder: [*item.files] for item in items if item.folder.startswith("data/")}
+    assert found == {
+        "data/choose": ["train.parquet", "test.parquet"],
+        "data/ask": ["test.parquet"],
+        "data/stories": ["test.parquet"],
+    }

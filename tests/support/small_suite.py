@@ -176,10 +176,11 @@ def stand_ins(folder: Path, name: str) -> Sources:
     """Return sources with an empty file for every split of a suite that is only expanded."""
     suite, path = suites.load(name)
     for entry in suite.tasks:
-        task = task_config.load(entry.task, path.parent)
-        (folder / task.name).mkdir(exist_ok=True)
-        for split in task.splits.official.values():
-            (folder / task.name / f"{split}.parquet").touch()
+        for named in (entry, *entry.also_test):
+            task = task_config.load(named.task, path.parent)
+            (folder / task.name).mkdir(exist_ok=True)
+            for split in task.splits.official.values():
+                (folder / task.name / f"{split}.parquet").touch()
     return Sources(folder)
 
 
