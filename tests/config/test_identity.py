@@ -12,7 +12,9 @@ from pydantic import BaseModel
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.config.task import Task
 from gapbench.bench.tasks import kinds
-from tests.support.small_suite import CELL
+from tests.support.small_suite import CELL, TASK
+
+TESTED = TASK | {"name": "plants", "splits": {"train": None}, "validation_size": 0}
 
 # Another legal value of every field that can move a score, by its place in the cell. Fields that
 # depend on each other change together.
@@ -76,6 +78,14 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "precision": {"precision": "fp64"},
     "resample": {"resample": "per_seed"},
     "head": {"head": "keep"},
+    "task.join": {
+        "task.kind": "language_modelling",
+        "task.join": " ",
+        "task.metrics": ["token_loss"],
+    },
+    "also_test": {
+        "also_test": [{"task": TESTED, "data": {"name": "files", "digest": "6" * 16}}],
+    },
 }
 TEXTS_ONLY = {"task.description", "task.licence", "task.citation"}
 
