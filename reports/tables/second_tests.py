@@ -40,7 +40,7 @@ _TEXT = {
 
 
 def second_tests(results: Results, summary: pd.DataFrame) -> pd.DataFrame:
-    """Return a row for each cell and second test, in the order of the leaderboard.
+    """Return a row for each cell and second test that was scored, in the leaderboard's order.
 
     Args:
         results: where records and predictions are.
@@ -62,7 +62,7 @@ def second_tests(results: Results, summary: pd.DataFrame) -> pd.DataFrame:
         tests = record.cell.also_test if record else ()
         for test in tests:
             found = _Tested(whole, runs, shown[0].standing, test, 1 / len(tests))
-            content += found.lines(shown)
+            content += found.lines(shown) if found.known else ()
     frame = pd.DataFrame(content, columns=[*COLUMNS, "name"])
     for name in frame:
         if name in _TEXT:
@@ -107,6 +107,11 @@ class _Tested:
         self._family = compared(
             standing.rows, comparable(self._scores, ranked), alpha, standing.reference
         )
+
+    @property
+    def known(self) -> bool:
+        """Whether any row has a score."""
+        return bool(self._scores)
 
     def lines(self, shown: list[Any]) -> Iterator[dict[str, Any]]:
         """Yield a line for each row of the board, as far as it is shown."""

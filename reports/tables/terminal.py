@@ -41,7 +41,8 @@ def format_second_tests(table: pd.DataFrame) -> str:
         title = (first["suite"] or "(no suite)", first["task"], first["backbone"], first["start"])
         also = f"also tested on {first['test']} {first['metric']}"
         found.append(printable(fitted(" | ".join([*filter(None, title), also]), WIDTH)))
-        found.append(_line(_TESTED_HEAD, _TESTED_WIDTHS))
+        known = None if part["change"].notna().any() else -2  # without the columns of the change
+        found.append(_line(_TESTED_HEAD[:known], _TESTED_WIDTHS[:known]))
         for row in rows(part):
             difference = number(row.vs_reference)
             cells = (
@@ -54,7 +55,7 @@ def format_second_tests(table: pd.DataFrame) -> str:
                 number(row.change),
                 _ends(row.change_ci_low, row.change_ci_high),
             )
-            found.append(_line(cells, _TESTED_WIDTHS))
+            found.append(_line(cells[:known], _TESTED_WIDTHS[:known]))
         found.append("")
     if found and table["change"].notna().any():
         found += ["Change: score minus that of the backbone without any adapter.", ""]
