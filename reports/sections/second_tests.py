@@ -26,9 +26,12 @@ ORDER = 32
 _HOW = (
     "The adapter that validation chose was scored here too, once, at the end: no row of these "
     "tests chose anything. Differences to the reference are on common seeds and items; their "
-    "intervals hold together over all methods and second tests of a task. The change is the score "
-    "minus that of the bare backbone, without any adapter, on the same items; its interval is for "
-    "this row alone. It is empty where the head is new, so that the bare backbone has no answer."
+    "intervals hold together over all methods and second tests of a task."
+)
+_CHANGE = (
+    "The change is the score minus that of the bare backbone, without any adapter, on the same "
+    "items; its interval is for this row alone. Where the head is new, the bare backbone has no "
+    "answer and there is no change."
 )
 
 
@@ -36,7 +39,8 @@ def section(evidence: Evidence) -> Section | None:
     """Return the section; None where nothing was scored beyond the test split."""
     if evidence.second_tests.empty:
         return None
-    parts: list[Part] = [Text(_HOW, quiet=True)]
+    changed = evidence.second_tests["change"].notna().any()
+    parts: list[Part] = [Text(f"{_HOW} {_CHANGE}" if changed else _HOW, quiet=True)]
     keys = ["suite", "task", "backbone", "start", "setting", "test"]
     for _, part in evidence.second_tests.groupby(keys, sort=False):
         parts += _of_test(evidence, part)
