@@ -174,6 +174,11 @@ class Task(FrozenModel):
         return 1
 
     @property
+    def has_classes(self) -> bool:
+        """Whether the outputs of the head are the classes in `labels`."""
+        return self.n_outputs == len(self.labels)
+
+    @property
     def written(self) -> int | None:
         """Largest number of tokens decoded after a prompt; None if none are."""
         return None

@@ -51,7 +51,7 @@ def second_test(
 
 def _classes(place: str, task: Task, test: Task, labels: Labels | None) -> tuple[int, ...] | None:
     """Return the test's class that each class of a model stands for; None if they are the same."""
-    if task.n_outputs == 1:
+    if not task.has_classes:
         if labels is not None:
             raise ConfigError(
                 f"{place}: field 'labels' maps classes, but a {task.kind} task has none; remove it"

@@ -77,8 +77,8 @@ class ReadyTest:
     def outputs(self, method: AnyMethod, state: TrainState, tokenizer: Any) -> Outputs:
         """Return the outputs of all active runs; each array is (runs, ...)."""
         kind = kinds.get(self.task.kind)
-        # A head with classes keeps its own; else only the task knows how texts are read.
-        if state.task.n_outputs == 1:
+        # A head with classes keeps its own; else the test says how outputs are read.
+        if not state.task.has_classes:
             state = replace(state, task=self.task)
         made = kind.outputs(method, state, self.subset)
         made |= kind.finish(method, state, self.subset, tokenizer)
@@ -123,7 +123,8 @@ def with_bare(
     """Return second tests with the scores of the bare backbone, where it has a head of its own."""
     if cell.task.head != LANGUAGE_MODEL and cell.head is None:
         return tuple(tests)
-    shared = [cell.backbone.digest, cell.precision, cell.head, str(device)]
+    classes = cell.task.labels if cell.task.has_classes else ()
+    shared = [cell.backbone.digest, cell.precision, cell.head, classes, str(device)]
     made = []
     for each in tests:
         key = content_hash([*shared, each.test.identity()])

@@ -12,12 +12,14 @@ import yaml
 
 import gapbench
 from gapbench.bench.config.run import Cell
+from gapbench.bench.config.task import load
 from gapbench.bench.core.errors import ConfigError, DataError
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.reproduce import compare
 from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.experiment import suite as suites
 from gapbench.bench.experiment.mirror import wanted
+from gapbench.bench.experiment.second_tests import second_test
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store, store_at
 from tests.support.causal_files import CHOOSE, COLOURS, NOUNS, make_decoder, questions
@@ -358,3 +360,16 @@ def test_fetch_copies_the_test_rows(files: Files, tmp_path: Path) -> None:
         "data/ask": ["test.parquet"],
         "data/stories": ["test.parquet"],
     }
+
+
+def test_spans_are_tested_on_spans_without_a_map(tmp_path: Path) -> None:
+    """A head of two ends has no classes; the test's own version of the task decides its scores."""
+    for place in ("squad_v1/train", "squad_v1/validation", "squad_v2/validation"):
+        (tmp_path / place).parent.mkdir(exist_ok=True)
+        (tmp_path / f"{place}.parquet").touch()
+    one, two = load("squad_v1"), load("squad_v2")
+    found = second_test("here", one, two, None, Sources(tmp_path))
+    assert found.classes is None
+    assert found.task.tests_only
+    with pytest.raises(ConfigError, match="maps classes, but a span task has none"):
+        second_test("here", one, two, {"a": "b"}, Sources(tmp_path))
