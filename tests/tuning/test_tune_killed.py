@@ -92,6 +92,9 @@ def test_tuning_killed_many_times_ends_as_if_never_killed(
     """Told trials stay, none is stuck or doubled, the budget is exact, and trials are the same."""
     draw = random.Random(5)  # noqa: S311 - not for secrets
     out = tmp_path / "out"
+    first = PROCESSES.Process(target=int)  # waits until the server of processes has begun
+    first.start()
+    first.join()
     began = time.monotonic()
     whole = PROCESSES.Process(target=run_command, args=(out, *arguments(small, tmp_path / "whole")))
     whole.start()
@@ -105,7 +108,7 @@ def test_tuning_killed_many_times_ends_as_if_never_killed(
         folder = tmp_path / f"killed-{folders}"
         process = PROCESSES.Process(target=run_command, args=(out, *arguments(small, folder)))
         process.start()
-        process.join(draw.uniform(0.05, 0.3) * whole_s if kills < KILLS else None)
+        process.join(draw.uniform(0.1, 0.35) * whole_s if kills < KILLS else None)
         process.kill()
         process.join()
         now = told(folder)
