@@ -1,17 +1,20 @@
 """A forecast counts what a run really does, in seconds that were measured once."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from gapbench.bench.config.run import SecondTest
 from gapbench.bench.core.memory import MemoryPeak
 from gapbench.bench.profiling import forecast
 from gapbench.bench.profiling.forecast import Pace, run_seconds
 from gapbench.bench.store import provenance
 from gapbench.bench.tasks import eval_subset
+from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.training.make_records import records
+from gapbench.bench.training.second_tests import ReadyTest
 from tests.support.small_stack import CPU, load_backbone, make_runs, random_data, train
 
 
@@ -41,14 +44,18 @@ def test_steps_and_scored_sequences_are_those_of_a_real_run(
     whole = sum(scored)
     backbone = load_backbone(folder, runs)
 
-    def forecast_with(pace: Pace) -> float:
+    def forecast_with(pace: Pace, tests: Sequence[ReadyTest] = ()) -> float:
         monkeypatch.setattr(forecast, "measure", lambda *_: pace)
         monkeypatch.setattr(forecast, "recall", lambda _: None)
-        return run_seconds(runs, backbone, data, CPU)
+        return run_seconds(runs, backbone, data, CPU, tests)
 
     assert forecast_with(Pace(1.0, 0.0, 0.0)) == steps
     assert forecast_with(Pace(0.0, 1.0, 0.0)) == whole
     assert forecast_with(Pace(0.0, 0.0, 1.0)) == sizes + 24 + 30
+    # A second test takes the time of its tokens, beside those of the training set.
+    same = SecondTest(task=runs[0].cell.task, data=runs[0].cell.data)
+    again = ReadyTest(same, EvalSubset.of(data.train))
+    assert forecast_with(Pace(0.0, 1.0, 0.0), [again]) == pytest.approx(whole + sizes)
 
 
 def test_pace_is_measured_on_the_stack_itself(make_backbone: Callable[[str], Path]) -> None:
