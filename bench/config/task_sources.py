@@ -75,7 +75,7 @@ def _kind_of_source(source: object) -> str | None:
     """Return the field that determines the kind of a source."""
     for name in ("hub", "builtin", "files", "train", "test"):
         if name in source if isinstance(source, Mapping) else hasattr(source, name):
-            return "own" if name in {"train", "test"} else name
+            return "train" if name == "test" else name
     return None
 
 
@@ -83,7 +83,7 @@ Source = Annotated[
     Annotated[HubSource, Tag("hub")]
     | Annotated[BuiltinSource, Tag("builtin")]
     | Annotated[FileSource, Tag("files")]
-    | Annotated[OwnSource, Tag("own")],
+    | Annotated[OwnSource, Tag("train")],
     Discriminator(
         _kind_of_source,
         custom_error_type="source",

@@ -38,7 +38,7 @@ STRUCTURE = [
     Bad(
         "unknown field of a task entry",
         entry(seed=3),
-        "{suite}: unknown field 'tasks.0.seed'; allowed: backbones, budget, definition, "
+        "{suite}: unknown field 'tasks.0.seed'; allowed: also_test, backbones, budget, definition, "
         "head, methods, settings, start, task, training",
     ),
     Bad(
