@@ -121,15 +121,49 @@ class CausalSplit(GroupedSplit):
         """Number of tokens after the prompt, of every sequence."""
         return self.lengths - self.prompts
 
+    def target_places(self, sequences: Indices) -> tuple[Indices, NDArray[np.bool_]]:
+        """Return the place of each target in its sequence, and where there is one.
+
+        Both are (sequences, most targets).
+        """
+        prompts = self.prompts[sequences]
+        counts = self.offsets[sequences + 1] - self.offsets[sequences] - prompts
+        number = np.arange(counts.max())
+        return prompts[:, None] + number, number < counts[:, None]
+
     def inputs_and_targets(self, sequences: Indices) -> tuple[Arrays, NDArray[Any]]:
         """Return ``positions`` (sequences, most), of the token before each target, and targets."""
-        counts, prompts = self.target_counts[sequences], self.prompts[sequences]
-        place = np.arange(counts.max())
-        present = place < counts[:, None]
-        positions = np.where(present, prompts[:, None] - 1 + place, 0)
-        where = np.where(present, self.offsets[sequences, None] + positions + 1, 0)
+        places, present = self.target_places(sequences)
+        where = np.where(present, self.offsets[sequences, None] + places, 0)
         targets = np.where(present, self.input_ids[where], IGNORED)
-        return {"positions": positions}, targets.astype(np.int64)
+        return {"positions": np.where(present, places - 1, 0)}, targets.astype(np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TurnsSplit(CausalSplit):
+    """Dialogues; the tokens of every answer in them are targets.
+
+    Attributes:
+        places: (all targets,) place of each target in its sequence.
+        place_offsets: (sequences + 1,) first target of each sequence.
+    """
+
+    places: Indices
+    place_offsets: Indices
+
+    @property
+    def target_counts(self) -> Indices:
+        """Number of tokens of all answers, of every sequence."""
+        return np.diff(self.place_offsets)
+
+    def target_places(self, sequences: Indices) -> tuple[Indices, NDArray[np.bool_]]:
+        """Return the place of each target in its sequence, and where there is one."""
+        counts = self.place_offsets[sequences + 1] - self.place_offsets[sequences]
+        number = np.arange(counts.max())
+        present = number < counts[:, None]
+        return self.places[
+            np.where(present, self.place_offsets[sequences, None] + number, 0)
+        ], present
 
 
 class ClosedSplit(EncodedSplit):

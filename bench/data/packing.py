@@ -106,10 +106,11 @@ def _shared(split: CausalSplit, members: Indices) -> int:
 def _row(split: CausalSplit, members: Indices, shared: int, number: int) -> Row:
     sequences = [split.input_ids[split.offsets[s] : split.offsets[s + 1]] for s in members]
     wanted, targets, width = [], [], shared
-    for sequence, prompt in zip(sequences, split.prompts[members], strict=True):
-        places = np.arange(prompt - 1, len(sequence) - 1)
-        wanted.append(np.where(places < shared, places, places - shared + width))
-        targets.append(sequence[prompt:])
+    for sequence, member in zip(sequences, members, strict=True):
+        (places,), _ = split.target_places(np.array([member]))
+        before = places - 1
+        wanted.append(np.where(before < shared, before, before - shared + width))
+        targets.append(sequence[places])
         width += len(sequence) - shared
     rests = [len(sequence) - shared for sequence in sequences]
     return Row(

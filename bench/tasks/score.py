@@ -80,7 +80,7 @@ def score(
     }
     given = Predictions(predictions, len(rows), _examples(table, rows, references), keys)
     whole, extra = kind.read_outputs(task, given, table, rows)
-    inputs = {"": whole} | by_part(whole, rows.columns.get("part", []))
+    inputs = {"": whole} | by_part(whole, kind.parts(task, rows.columns.get("part", [])))
     made: dict[str, Scores] = {part: {} for part in inputs}
     reasons: dict[str, str] = {}
     metrics = [get_metric(metric) for metric in task.metrics]

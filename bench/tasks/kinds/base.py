@@ -131,12 +131,28 @@ class TaskKind(ABC, Generic[TaskT]):
     def score(
         self, task: TaskT, outputs: Outputs, subset: EvalSubset, names: Sequence[str]
     ) -> SplitScores:
-        """Return the named metrics and the mean loss of one run's outputs."""
+        """Return the named metrics and the mean loss of one run's outputs.
+
+        Metrics of something that each example has one of are also given by part.
+        """
+        inputs = self.metric_inputs(task, outputs, subset)
+        whole = {n: v for n, v in inputs.items() if n not in {"tokens", "parts"}}
+        known = [name for name in names if get_metric(name).measures in whole]
+        parts = by_part(whole, self.parts(task, self.part_names(subset)) if known else [])
         return SplitScores(
-            metrics=compute(names, self.metric_inputs(task, outputs, subset)),
+            metrics=compute(names, inputs),
             loss=self.loss(task, outputs, subset),
             examples=len(subset.examples),
+            parts={part: compute(known, own) for part, own in parts.items()},
         )
+
+    def part_names(self, subset: EvalSubset) -> Sequence[str]:
+        """Return the part that each example belongs to, "" for none; empty without parts."""
+        return []
+
+    def parts(self, task: TaskT, names: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return all parts of each example, from its part's name."""
+        return [(name,) if name else () for name in names]
 
     @abstractmethod
     def read_outputs(
@@ -219,19 +235,23 @@ def rows_of(counts: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.
     return np.concatenate(rows)
 
 
-def by_part(inputs: Inputs, parts: Sequence[str]) -> dict[str, Inputs]:
-    """Split inputs with one value per example by part; "" belongs to none."""
-    kept = {
-        part: [row for row, each in enumerate(parts) if each == part]
-        for part in sorted({*parts} - {""})
-    }
+def by_part(inputs: Inputs, parts: Sequence[Sequence[str]]) -> dict[str, Inputs]:
+    """Split inputs with one value per example by part; an example may belong to several or none."""
+    members: dict[str, list[int]] = {}
+    for row, names in enumerate(parts):
+        for name in names:
+            members.setdefault(name, []).append(row)
     return {
         part: {
-            measured: sides and tuple([side[row] for row in rows] for side in sides)
+            measured: sides and tuple(_at(side, rows) for side in sides)
             for measured, sides in inputs.items()
         }
-        for part, rows in kept.items()
+        for part, rows in sorted(members.items())
     }
+
+
+def _at(values: Any, rows: list[int]) -> Any:
+    return values[rows] if isinstance(values, np.ndarray) else [values[row] for row in rows]
 
 
 def finite(outputs: Outputs, position: int) -> bool:

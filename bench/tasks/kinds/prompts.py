@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from string import Formatter
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
+from gapbench.bench.config.decoding import Decoding
 from gapbench.bench.config.head import LANGUAGE_MODEL, Head
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import BackboneError, DataError
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 _ROWS_AT_ONCE = 1000
 
 
+PromptedT = TypeVar("PromptedT", bound="PromptedTask")
+
+
 class PromptedTask(Task):
     """A task that a language model reads as a prompt and answers in tokens."""
 
@@ -33,6 +37,25 @@ class PromptedTask(Task):
         default=None,
         description="the input with each {column} filled in; None: the text columns, one per line",
     )
+
+    @property
+    def decoding(self) -> Decoding | None:
+        """How texts are decoded after a prompt; None if none are."""
+        return None
+
+    @property
+    def written(self) -> int | None:
+        """Largest number of tokens decoded after a prompt; None if none are."""
+        return self.decoding and self.decoding.max_new_tokens
+
+    @model_validator(mode="after")
+    def _check_selection(self) -> Self:
+        if self.selection_metric.measures == "texts":
+            raise ValueError(
+                f"field 'checkpoint_metric' must not need decoded texts, as {self.selection!r} "
+                "does; set it to perplexity or token_accuracy"
+            )
+        return self
 
     @model_validator(mode="after")
     def _check_prompt(self) -> Self:
