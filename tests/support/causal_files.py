@@ -68,6 +68,18 @@ CHOOSE: dict[str, Any] = _COMMON | {
     "choice": {"options": "choices"},
     "metrics": ["accuracy", "accuracy_norm"],
 }
+INSTRUCT: dict[str, Any] = _COMMON | {
+    "name": "instruct",
+    "kind": "instruction",
+    "text": ["instruction", "input"],
+    "label": "output",
+    "metrics": ["perplexity", "token_accuracy"],
+}
+TALK: dict[str, Any] = INSTRUCT | {
+    "name": "talk",
+    "text": ["messages"],
+    "instruction": {"messages": True},
+}
 
 
 def make_decoder(folder: Path, family: str) -> Path:

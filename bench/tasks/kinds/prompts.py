@@ -46,7 +46,7 @@ class PromptedTask(Task):
     @property
     def written(self) -> int | None:
         """Largest number of tokens decoded after a prompt; None if none are."""
-        return self.decoding and self.decoding.max_new_tokens
+        return None if self.decoding is None else self.decoding.max_new_tokens
 
     @model_validator(mode="after")
     def _check_selection(self) -> Self:
@@ -112,7 +112,7 @@ def encode_pairs(
     Raises:
         DataError: if a continuation, or a token before it, does not fit the window.
     """
-    limits = _Limits.of(task, reader)
+    limits = Limits.of(task, reader)
     ending = _ending(task, reader.tokenizer)
     counts = [len(pairs) for pairs in examples]
     flat = [pair for pairs in examples for pair in pairs]
@@ -142,7 +142,7 @@ def encode_pairs(
 
 
 @dataclass(frozen=True)
-class _Limits:
+class Limits:
     """The largest numbers of tokens.
 
     Attributes:
@@ -158,7 +158,7 @@ class _Limits:
     first: list[int]
 
     @classmethod
-    def of(cls, task: PromptedTask, reader: Reader) -> _Limits:
+    def of(cls, task: PromptedTask, reader: Reader) -> Limits:
         """Return the limits of a task for a backbone.
 
         Raises:
@@ -227,28 +227,22 @@ def _ending(task: PromptedTask, tokenizer: Any) -> list[int]:
 def _all_tokenised(
     pairs: Sequence[tuple[str, str]], tokenizer: Any
 ) -> Iterator[tuple[list[int], list[int]]]:
-    for start in range(0, len(pairs), _ROWS_AT_ONCE):
-        yield from _tokenised(pairs[start : start + _ROWS_AT_ONCE], tokenizer)
+    """Yield prompt and continuation tokens, as tokenised in the joined text."""
+    whole = tokenised_alone([f"{prompt} {target}" for prompt, target in pairs], tokenizer)
+    alone = tokenised_alone([prompt for prompt, _ in pairs], tokenizer)
+    for given, ids in zip(alone, whole, strict=True):
+        yield given, ids[boundary(ids, given, tokenizer) :]
 
 
-def _tokenised(
-    pairs: Sequence[tuple[str, str]], tokenizer: Any
-) -> list[tuple[list[int], list[int]]]:
-    """Return prompt and continuation tokens, as tokenised in the joined text."""
-    texts = [f"{prompt} {target}" for prompt, target in pairs]
-    prompts = [prompt for prompt, _ in pairs]
-    whole, alone = (
+def tokenised_alone(texts: Sequence[str], tokenizer: Any) -> Iterator[list[int]]:
+    """Yield the tokens of each text, without those that the tokenizer puts around a text."""
+    for start in range(0, len(texts), _ROWS_AT_ONCE):
+        part = list(texts[start : start + _ROWS_AT_ONCE])
         # Not verbose: texts that are too long are cut or refused elsewhere.
-        tokenizer(each, add_special_tokens=False, verbose=False)["input_ids"]
-        for each in (texts, prompts)
-    )
-    return [
-        (given, ids[_boundary(ids, given, tokenizer) :])
-        for given, ids in zip(alone, whole, strict=True)
-    ]
+        yield from tokenizer(part, add_special_tokens=False, verbose=False)["input_ids"]
 
 
-def _boundary(ids: list[int], given: list[int], tokenizer: Any) -> int:
+def boundary(ids: list[int], given: list[int], tokenizer: Any) -> int:
     """Return the index in ``ids`` where the text of the tokens ``given`` ends.
 
     It is found by decoding tokens, since a token may join the end of the prompt with the next

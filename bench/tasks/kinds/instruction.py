@@ -1,0 +1,195 @@
+"""Instruction tuning: the answers in dialogues, or to single instructions, are learned.
+
+A sequence is a dialogue as the backbone's chat template writes it, else in Alpaca's format (see
+`dialogues`). Its targets are the tokens of every answer with the token that ends it; headers and
+all other messages are read only. The loss is that of the targets, each counted alike.
+
+Sequences that are too long are cut at their end, as in Alpaca's training script.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from gapbench.bench.config.decoding import Decoding
+from gapbench.bench.core.errors import DataError
+from gapbench.bench.core.schema import FrozenModel
+from gapbench.bench.data.encoded import Arrays, EncodedSplit, Texts, TurnsSplit
+from gapbench.bench.data.rows import Rows, Table, column, text_column
+from gapbench.bench.metrics.base import get as get_metric
+from gapbench.bench.tasks.kinds.dialogues import ASSISTANT, USER, Message, Writer, dialogue
+from gapbench.bench.tasks.kinds.prompts import (
+    Limits,
+    PromptedTask,
+    boundary,
+    first_token,
+    tokenised_alone,
+)
+from gapbench.bench.tasks.kinds.target_tokens import TargetTokens
+
+if TYPE_CHECKING:
+    from gapbench.bench.models.backbone import Reader
+
+
+class Instructions(FrozenModel):
+    """How the rows hold instructions and answers, and whether answers are also written."""
+
+    messages: bool = Field(
+        default=False,
+        description="the text column holds dialogues, lists of {role, content}; all messages of "
+        "the role assistant are learned. False: 'text' names the column of the instruction and, "
+        "optionally, that of its input; 'label' holds the answer",
+    )
+    decoding: Decoding | None = Field(
+        default=None,
+        description="how answers to the first messages are written, for metrics of texts; None: "
+        "none are",
+    )
+
+
+class InstructionTask(PromptedTask):
+    """Instructions with answers, or dialogues."""
+
+    measures: ClassVar[tuple[str, ...]] = ("texts", "tokens")
+
+    kind: Literal["instruction"]
+    instruction: Instructions = Instructions()
+
+    @model_validator(mode="after")
+    def _check_columns(self) -> Self:
+        most = 1 if self.instruction.messages else 2
+        if self.prompt is None and len(self.text) > most:
+            raise ValueError(
+                "field 'text' may name one column of messages, or the columns of the instruction "
+                "and its input; join others by the field 'prompt'"
+            )
+        if self.prompt is not None and self.instruction.messages:
+            raise ValueError("field 'prompt' does not go with 'instruction.messages'")
+        if self.decoding is None:
+            for name in self.metrics:
+                if get_metric(name).measures == "texts":
+                    raise ValueError(
+                        f"field 'metrics': {name!r} needs written answers; give "
+                        "'instruction.decoding', or use perplexity and token_accuracy"
+                    )
+        return self
+
+    @property
+    def decoding(self) -> Decoding | None:
+        """How answers are written; None if none are."""
+        return self.instruction.decoding
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """Columns that hold text."""
+        return () if self.instruction.messages else (*self.text, self.label)
+
+
+class Instruction(TargetTokens[InstructionTask]):
+    """Each example is a dialogue, which is one sequence."""
+
+    Task = InstructionTask
+    Split: ClassVar[type[EncodedSplit]] = TurnsSplit
+
+    def read(self, task: InstructionTask, place: str, table: Table) -> Rows:
+        """Return the dialogue of every row, and the first answer in it."""
+        if task.instruction.messages:
+            values = column(place, table, task.text[0])
+            made = [dialogue(f"{place}, row {row}", value) for row, value in enumerate(values)]
+        else:
+            made = _single(task, place, table)
+        answers = [[_first_answer(messages)[1]] for messages in made]
+        columns: dict[str, Sequence[Any]] = {"messages": made, "references": answers}
+        return Rows(columns, np.zeros(len(made), np.int64))
+
+    def inputs(self, rows: Rows) -> Sequence[Hashable]:
+        """Return the messages before the first answer."""
+        return [messages[: _first_answer(messages)[0]] for messages in rows.columns["messages"]]
+
+    def encode(self, task: InstructionTask, place: str, rows: Rows, reader: Reader) -> Arrays:
+        """Tokenise every dialogue, and find the tokens of its answers."""
+        limits = Limits.of(task, reader)
+        found = list(_encoded(place, rows, reader, limits))
+        counts = [len(each.places) for each in found]
+        held = [{"references": texts, "part": ""} for texts in rows.columns["references"]]
+        arrays: Arrays = {
+            "input_ids": np.concatenate([each.tokens for each in found]).astype(np.int32),
+            "offsets": np.cumsum([0, *(len(each.tokens) for each in found)], dtype=np.int64),
+            "sequence_offsets": np.arange(len(found) + 1, dtype=np.int64),
+            "prompts": np.array([each.places[0] for each in found], dtype=np.int64),
+            "characters": np.array([len(texts[0]) for texts in rows.columns["references"]]),
+            "cut": np.array([each.cut for each in found]),
+            "places": np.concatenate([each.places for each in found]).astype(np.int64),
+            "place_offsets": np.cumsum([0, *counts], dtype=np.int64),
+        }
+        return arrays | Texts.of(held).arrays()
+
+
+@dataclass(frozen=True)
+class _Encoded:
+    """A sequence, the places of its targets, and whether its end is cut."""
+
+    tokens: list[int]
+    places: list[int]
+    cut: bool
+
+
+def _single(task: InstructionTask, place: str, table: Table) -> list[tuple[Message, ...]]:
+    """Return one instruction and its answer for every row."""
+    answers = text_column(place, table, task.label)
+    inputs = [""] * len(answers)
+    if task.prompt is not None:
+        instructions = task.prompts(place, table)
+    else:
+        instructions = text_column(place, table, task.text[0])
+        for name in task.text[1:]:  # many files hold null for no input
+            given = {name: [value or "" for value in column(place, table, name)]}
+            inputs = text_column(place, given, name)
+    made: list[tuple[Message, ...]] = []
+    for row, texts in enumerate(zip(instructions, inputs, answers, strict=True)):
+        instruction, given, answer = (text.strip() for text in texts)
+        for name, text in ((task.text[0], instruction), (task.label, answer)):
+            if not text:
+                raise DataError(
+                    f"{place}, row {row}: column {name!r} is blank; write something there, or "
+                    "remove the row"
+                )
+        made.append((Message(USER, instruction, given), Message(ASSISTANT, answer)))
+    return made
+
+
+def _first_answer(messages: Sequence[Message]) -> tuple[int, str]:
+    """Return the number and the text of the first answer."""
+    return next((n, m.content.strip()) for n, m in enumerate(messages) if m.role == ASSISTANT)
+
+
+def _encoded(place: str, rows: Rows, reader: Reader, limits: Limits) -> Iterator[_Encoded]:
+    tokenizer = reader.tokenizer
+    writer = Writer(tokenizer)
+    first = [] if writer.begins else first_token(tokenizer)
+    places = [f"{place}, row {number}" for number in rows.numbers]
+    written = [writer.write(*each) for each in zip(places, rows.columns["messages"], strict=True)]
+    # Each text, then its beginnings up to every edge of an answer.
+    texts = [[w.text, *(w.text[:edge] for span in w.answers for edge in span)] for w in written]
+    ids = tokenised_alone([text for each in texts for text in each], tokenizer)
+    for where, each in zip(places, texts, strict=True):
+        whole, *begins = (next(ids) for _ in each)
+        edges = [len(first) + boundary(whole, begin, tokenizer) for begin in begins]
+        tokens = first + whole
+        targets = [
+            place
+            for start, stop in zip(edges[::2], edges[1::2], strict=True)
+            for place in range(max(start, 1), min(stop, limits.whole))
+        ]
+        if not targets or targets[0] > limits.given:
+            raise DataError(
+                f"{where}: its first answer begins at token {edges[0]}, but a sequence may have "
+                f"{limits.whole} and is cut at its end, so no answer would be left; raise "
+                f"'max_length' (the backbone's window is {limits.window}), or remove the row"
+            )
+        yield _Encoded(tokens[: limits.whole], targets, len(tokens) > limits.whole)
