@@ -1,5 +1,6 @@
 """Packed rows: every decision once, and scored as in a sequence of its own."""
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 from gapbench.bench.adaptation.losses import target_losses
-from gapbench.bench.data.encoded import CausalSplit
+from gapbench.bench.data.encoded import CausalSplit, TurnsSplit
 from gapbench.bench.data.packing import pack
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.eval_subset import EvalSubset, forward
@@ -17,6 +18,7 @@ from tests.support.causal_files import (
     FAMILIES,
     METHODS,
     NOUNS,
+    TALK,
     TELL,
     Made,
     losses,
@@ -80,13 +82,32 @@ def test_packed_sequences_score_as_they_do_alone(content: dict[str, Any], decode
         np.testing.assert_allclose(made.untuned()["logits"][0], [sums], rtol=0, atol=1e-9)
 
 
+def test_answers_of_a_dialogue_score_as_the_plain_model_scores_them(decoder: Path) -> None:
+    """Rows hold the targets of every answer in order, each after all that precedes it."""
+    made = make(decoder, make_task(TALK))
+    split, model = made.data.test, made.plain()
+    assert isinstance(split, TurnsSplit)
+    expected = []
+    for sequence, (start, stop) in enumerate(pairwise(split.offsets)):
+        places = split.places[split.place_offsets[sequence] : split.place_offsets[sequence + 1]]
+        every = losses(model, split.input_ids[start:stop].tolist(), 1)
+        expected.append(every[places - 1].numpy())
+        assert (np.diff(places) > 1).any()
+    np.testing.assert_allclose(
+        made.untuned()["loss"][0], np.concatenate(expected), rtol=0, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize("content", [TELL, TALK], ids=["generation", "dialogues"])
 @pytest.mark.parametrize("method", METHODS)
-def test_packed_predictions_of_a_method_equal_padded_ones(method: str, tmp_path: Path) -> None:
+def test_packed_predictions_of_a_method_equal_padded_ones(
+    method: str, content: dict[str, Any], tmp_path: Path
+) -> None:
     """Whatever a method does when it predicts, a row gives what sequences in a batch give."""
-    made = make(make_decoder(tmp_path / "llama", "llama"), make_task(TELL))
+    made = make(make_decoder(tmp_path / "llama", "llama"), make_task(content))
     trained = made.train(method, (0, 1), **METHODS[method])
     probe = EvalSubset.of(made.data.test)
-    packed = kinds.get("generation").outputs(trained.method, trained.state, probe)["loss"]
+    packed = kinds.get(made.task.kind).outputs(trained.method, trained.state, probe)["loss"]
     counts = probe.split.target_counts[probe.sequences]
     starts = np.cumsum(counts) - counts
     for places, batch, logits in forward(trained.method, trained.state, probe):

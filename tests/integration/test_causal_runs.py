@@ -27,11 +27,13 @@ from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.eval_subset import EvalSubset
 from tests.support.causal_files import (
     CHOOSE,
+    TALK,
     TELL,
     make,
     make_decoder,
     make_task,
     questions,
+    talks,
     tellings,
 )
 from tests.support.small_suite import call
@@ -56,12 +58,12 @@ class Done:
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
-    """A suite of both tasks on a small Llama, all of it run."""
+    """A suite of the tasks on a small Llama, all of it run."""
     folder = tmp_path_factory.mktemp("causal")
     make_decoder(folder / "decoder", "llama")
     (folder / "tasks").mkdir()
     parted = TELL | {"generation": TELL["generation"] | {"parts": "who"}}
-    for content, draw in ((parted, tellings), (CHOOSE, questions)):
+    for content, draw in ((parted, tellings), (CHOOSE, questions), (TALK, talks)):
         name = str(content["name"])
         (folder / "tasks" / f"{name}.yaml").write_text(yaml.safe_dump(content))
         (folder / "data" / name).mkdir(parents=True)
@@ -69,7 +71,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Done]:
             pd.DataFrame(draw(n, seed)).to_parquet(folder / "data" / name / f"{split}.parquet")
     suite = {
         "name": "causal",
-        "tasks": ["tell", "choose"],
+        "tasks": ["tell", "choose", "talk"],
         "backbones": [str(folder / "decoder")],
         "methods": METHODS,
         "seeds": 1,
@@ -145,6 +147,24 @@ def test_stored_texts_score_what_the_record_says(done: Done) -> None:
     )
 
 
+def test_instruction_record_holds_the_loss_of_all_answer_tokens(done: Done) -> None:
+    """The loss is the mean over tokens, perplexity chooses, and no text is written."""
+    record, table = done.records["talk", "lora"], done.predictions("talk", "lora")
+    scores, dialogues = record.splits["test"], talks(20, 1)["messages"]
+    answers = [m["content"] for messages in dialogues for m in messages if m["role"] == "assistant"]
+    assert table["tokens"].sum() == sum(len(text.split()) + 1 for text in answers)
+    assert np.average(table["loss"], weights=table["tokens"]) == pytest.approx(scores.loss)
+    assert scores.metrics["perplexity"] == pytest.approx(math.exp(scores.loss), rel=1e-12)
+    assert scores.metrics.keys() == {"perplexity", "token_accuracy", "token_ece"}
+    assert scores.metrics["perplexity"] == record.score("test")
+    assert record.checkpoint is not None
+    points = [point for point in record.curve if point.step]
+    best = min(points, key=lambda point: point.validation_loss)
+    assert record.checkpoint.step == best.step
+    assert scores.loss < (done.records["talk", "untuned"].splits["test"].loss)
+    assert "text" not in table
+
+
 @pytest.mark.parametrize("method", ["lora", "untuned"])
 def test_choice_record_agrees_with_the_stored_likelihoods(done: Done, method: str) -> None:
     """Accuracies and loss follow from the parquet file; a temperature is fitted."""
@@ -165,7 +185,7 @@ def test_choice_record_agrees_with_the_stored_likelihoods(done: Done, method: st
     assert record.gaps.keys() == {"accuracy", "accuracy_norm"}
 
 
-@pytest.mark.parametrize("task", ["tell", "choose"])
+@pytest.mark.parametrize("task", ["tell", "choose", "talk"])
 def test_methods_without_a_head_to_train_are_skipped(done: Done, task: str) -> None:
     """A head alone and a constant answer have no meaning here, and their records say so."""
     head, majority = done.records[task, "head"], done.records[task, "majority"]
@@ -182,13 +202,13 @@ def test_encoder_is_skipped_with_the_reason(
     content |= {"name": "encoder", "backbones": [str(make_backbone("bert"))]}
     (done.folder / "encoder.yaml").write_text(yaml.safe_dump(content))
     skipped = run(done.folder, "encoder.yaml", tmp_path / "results")
-    assert len(skipped) == 2 * len(METHODS)
+    assert len(skipped) == 3 * len(METHODS)
     for record in skipped:
         assert record.status == Status.SKIPPED
         assert "'bert' writes no text" in str(record.detail)
 
 
-def test_report_shows_both_tasks(
+def test_report_shows_all_tasks(
     done: Done, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """The tables have the main metric of each task, and the others as columns of their own."""
@@ -243,7 +263,7 @@ def test_exported_adapter_writes_the_stored_texts_in_peft(
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
-@pytest.mark.parametrize("content", [TELL, CHOOSE], ids=["generation", "choice"])
+@pytest.mark.parametrize("content", [TELL, CHOOSE, TALK], ids=["generation", "choice", "talk"])
 def test_merged_weights_give_the_adapted_models_likelihoods(
     content: dict[str, Any], family: str, tmp_path: Path
 ) -> None:
@@ -252,7 +272,7 @@ def test_merged_weights_give_the_adapted_models_likelihoods(
     trained = made.train("lora", (0, 1))
     kind = kinds.get(made.task.kind)
     adapted = kind.outputs(trained.method, trained.state, EvalSubset.of(made.data.test))
-    name = "loss" if made.task.kind == "generation" else "logits"
+    name = "logits" if made.task.kind == "choice" else "loss"
     for position in (0, 1):
         model = made.plain()
         before = made.untuned()[name][0]

@@ -60,7 +60,7 @@ def test_wrong_start_is_found_before_any_run_is(
     assert "before the first step its logits" in found
 
 
-@pytest.mark.parametrize("task", [causal_files.TELL, causal_files.CHOOSE])
+@pytest.mark.parametrize("task", [causal_files.TELL, causal_files.CHOOSE, causal_files.TALK])
 def test_language_models_pass(task: dict[str, Any], tmp_path: Path) -> None:
     """Packed rows are scored as runs do."""
     folder = causal_files.make_decoder(tmp_path / "gpt2", "gpt2")

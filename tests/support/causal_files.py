@@ -74,6 +74,7 @@ INSTRUCT: dict[str, Any] = _COMMON | {
     "text": ["instruction", "input"],
     "label": "output",
     "metrics": ["perplexity", "token_accuracy"],
+    "max_length": WINDOW,
 }
 TALK: dict[str, Any] = INSTRUCT | {
     "name": "talk",
@@ -146,6 +147,31 @@ def questions(n: int, seed: int) -> dict[str, list[Any]]:
     return table
 
 
+def instructions(n: int, seed: int) -> dict[str, list[Any]]:
+    """Return instructions, every other one with an input, and their answers."""
+    table = tellings(n, seed)
+    given = [who if row % 2 else None for row, who in enumerate(table["who"])]
+    return {"instruction": table["what"], "input": given, "output": table["telling"]}
+
+
+def talks(n: int, seed: int) -> dict[str, list[Any]]:
+    """Return dialogues of two answers each."""
+    messages = [
+        [
+            {"role": role, "content": content}
+            for role, content in (
+                ("system", "it"), ("user", who), ("assistant", telling), ("user", "not"),
+                ("assistant", what),
+            )
+        ]
+        for who, what, telling in zip(*tellings(n, seed).values(), strict=True)
+    ]  # fmt: skip
+    return {"messages": messages}
+
+
+DRAWS = {"tell": tellings, "choose": questions, "instruct": instructions, "talk": talks}
+
+
 def make_task(content: Mapping[str, Any], **changes: Any) -> Task:
     """Return a task with other fields; mappings replace those they stand for."""
     return Task.model_validate({**content, **changes})
@@ -212,7 +238,7 @@ class Made:
 
 def make(folder: Path, task: Task, tables: Mapping[str, Table] | None = None) -> Made:
     """Encode a task's rows, made up here unless given, for the backbone in ``folder``."""
-    draw = tellings if task.kind == "generation" else questions
+    draw = DRAWS[task.name]
     sizes = {"train": 24, "validation": 10, "test": 12}
     tables = tables or {name: draw(n, seed) for seed, (name, n) in enumerate(sizes.items())}
     backbone = load_backbone(folder, make_runs(task))

@@ -18,14 +18,15 @@ CHATML = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-BRACKETS = (  # the form of Llama 2 and Mistral: no header before an answer, which begins with a space
+BRACKETS = (  # the form of Llama 2: no header before an answer, which begins with a space
     "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]"
     "{% elif m.role == 'assistant' %} {{ m.content }}{{ eos_token }}"
     "{% else %}{{ raise_exception('only user and assistant roles') }}{% endif %}{% endfor %}"
 )
 NAMES = (  # no token ends a turn, and earlier thoughts are left out, as by many models that think
     "{% for m in messages %}{{ m.role }}: {% if m.role == 'assistant' and not loop.last %}"
-    "{{ m.content.split('</think>')[-1] | trim }}{% else %}{{ m.content }}{% endif %}{{ '\\n' }}{% endfor %}"
+    "{{ m.content.split('</think>')[-1] | trim }}{% else %}{{ m.content }}{% endif %}"
+    "{{ '\\n' }}{% endfor %}"
 )
 TEXTS = [
     "Below is an instruction that describes a task, paired with an input that provides further",

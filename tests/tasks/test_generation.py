@@ -26,6 +26,7 @@ from gapbench.bench.tasks.kinds.prompts import encode_pairs
 from tests.support.causal_files import (
     FAMILIES,
     METHODS,
+    TALK,
     TELL,
     WINDOW,
     Made,
@@ -37,6 +38,12 @@ from tests.support.causal_files import (
     tellings,
 )
 from tests.support.small_stack import CPU
+
+ANSWER = TALK | {
+    "instruction": {"messages": True, "decoding": TELL["generation"]["decoding"]},
+    "metrics": ["rouge_l", "token_accuracy"],
+    "checkpoint_metric": "perplexity",
+}
 
 
 @pytest.fixture(scope="module")
@@ -269,12 +276,13 @@ def test_tokens_of_a_target_are_its_text_whatever_joins_its_beginning() -> None:
         assert tokenizer.decode(ids[start:given]) == re.sub(r"[\[\]]", "", prompt)
 
 
+@pytest.mark.parametrize("content", [TELL, ANSWER], ids=["generation", "instruction"])
 @pytest.mark.parametrize("method", METHODS)
 def test_stacked_runs_equal_solo_runs_in_parameters_and_texts(
-    method: str, decoder: Callable[[str], Path]
+    method: str, content: dict[str, Any], decoder: Callable[[str], Path]
 ) -> None:
     """After six steps, runs of a stack have the numbers of runs alone, and write their texts."""
-    made, seeds = make(decoder("llama"), make_task(TELL)), (0, 1, 2)
+    made, seeds = make(decoder("llama"), make_task(content)), (0, 1, 2)
     together = made.train(method, seeds, **METHODS[method])
     written = texts(made, together)
     rows = list(together.parameters())
@@ -288,7 +296,7 @@ def test_stacked_runs_equal_solo_runs_in_parameters_and_texts(
 
 def texts(made: Made, trained: Any) -> list[list[str]]:
     """Return what each run of a stack writes for the test inputs."""
-    kind = kinds.get("generation")
+    kind = kinds.get(made.task.kind)
     subset = EvalSubset.of(made.data.test)
     found = kind.finish(trained.method, trained.state, subset, made.backbone.tokenizer)
     return [list(own) for own in found["texts"]]

@@ -148,8 +148,8 @@ def _single(task: InstructionTask, place: str, table: Table) -> list[tuple[Messa
     else:
         instructions = text_column(place, table, task.text[0])
         for name in task.text[1:]:  # many files hold null for no input
-            given = {name: [value or "" for value in column(place, table, name)]}
-            inputs = text_column(place, given, name)
+            filled = {name: [value or "" for value in column(place, table, name)]}
+            inputs = text_column(place, filled, name)
     made: list[tuple[Message, ...]] = []
     for row, texts in enumerate(zip(instructions, inputs, answers, strict=True)):
         instruction, given, answer = (text.strip() for text in texts)
