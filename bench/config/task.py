@@ -154,6 +154,11 @@ class Task(FrozenModel):
         return self.splits.train is None
 
     @property
+    def files(self) -> dict[str, str]:
+        """Official splits that are read, by their role."""
+        return self.splits.official
+
+    @property
     def selection(self) -> str:
         """Name of the metric that picks the checkpoint."""
         return self.checkpoint_metric or self.metrics[0]

@@ -84,7 +84,7 @@ def place(task: Task, split: str) -> str:
     """Return the name of a split in messages."""
     if isinstance(task.source, OwnSource):
         return f"task {task.name!r}, file {own_file(task.source, split)}"
-    return f"task {task.name!r}, split {task.splits.official[split]!r}"
+    return f"task {task.name!r}, split {task.files[split]!r}"
 
 
 def own_file(source: OwnSource, split: str) -> Path:
@@ -98,9 +98,9 @@ def _official(task: Task, split: str, sources: Sources) -> Table:
     if isinstance(task.source, OwnSource):
         path = own_file(task.source, split)
     elif sources.data_folder is not None:
-        path = sources.split_file(task, task.splits.official[split])
+        path = sources.split_file(task, task.files[split])
     elif isinstance(task.source, HubSource):
-        made = hub_split(task, task.source, task.splits.official[split])
+        made = hub_split(task, task.source, task.files[split])
         return {name: made[name] for name in made.column_names}
     else:
         raise DataError(f"task {task.name!r} exists only as files; give --data DIR")
@@ -217,6 +217,16 @@ def list_column(place: str, table: Table, name: str) -> list[list[str]]:
                 f"{place}, row {row}: column {name!r} holds {value!r}, expected a list of texts"
             )
     return [list(value) for value in values]
+
+
+def part_column(task: Task, name: str | None, place_: str, table: Table) -> list[str] | None:
+    """Return the part that each row belongs to, "" for none; None if the split has no parts.
+
+    Only test rows need the column ``name``: published training rows often lack it.
+    """
+    if name is None or (name not in table and place_ != place(task, "test")):
+        return None
+    return [str(value or "") for value in column(place_, table, name)]
 
 
 def class_column(task: Task, place: str, table: Table) -> NDArray[np.int64]:

@@ -75,7 +75,7 @@ class Sources:
         if isinstance(source, OwnSource):
             return Fingerprint(name="own", digest=_own_digest(task.name, source))
         if self.data_folder is not None:
-            paths = [self.split_file(task, split) for split in task.splits.official.values()]
+            paths = [self.split_file(task, split) for split in task.files.values()]
             return Fingerprint(name="files", digest=_joint_digest(paths))
         if isinstance(source, HubSource):
             self._hub(f"task {task.name!r}: its data", source.hub, "data", DataError)

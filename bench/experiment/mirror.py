@@ -198,7 +198,7 @@ def _data(cell: Cell, sources: Sources) -> Wanted:
         write = partial(_from_hub, task, source)
     else:
         said, write = {"files": cell.data.digest}, partial(_from_folder, task, sources)
-    splits = dict.fromkeys(task.splits.official.values())
+    splits = dict.fromkeys(task.files.values())
     files = {f"{split}.parquet": partial(write, split) for split in splits}
     return Wanted("data", task.name, said, files)
 

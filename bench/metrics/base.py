@@ -23,6 +23,7 @@ MEASURED: Mapping[str, str] = MappingProxyType(
     {
         "labels": "predicted and true classes, (n,) each",
         "values": "predicted and true values, (n,) each",
+        "parts": "predicted and true classes, and names of parts, (n,) each",
         "choices": "log-likelihoods and lengths of choices, (n, choices) each; right ones, (n,)",
         "tokens": "loss, confidence and correctness of each target token, (n,) each",
         "texts": "written texts; lists of reference texts",

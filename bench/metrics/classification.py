@@ -37,6 +37,25 @@ def accuracy(predictions: Array, references: Array) -> float:
 
 
 @metric(
+    "macro_accuracy",
+    "parts",
+    description="Mean over the parts, such as subjects, of the accuracy in each.",
+    reference="mean of sklearn.metrics.accuracy_score",
+    items=pseudovalues.macro_accuracy,
+)
+def macro_accuracy(predictions: Array, references: Array, parts: Array) -> float:
+    """Return the mean over parts of the accuracy in each part.
+
+    Args:
+        predictions: predicted classes, `(n,)`.
+        references: true classes, `(n,)`.
+        parts: name of each example's part, `(n,)`; "" belongs to none and does not count.
+    """
+    right = predictions == references
+    return float(np.mean([right[parts == part].mean() for part in {*parts.tolist()} - {""}]))
+
+
+@metric(
     "f1",
     "labels",
     description="Harmonic mean of precision and recall of class 1, for two classes.",

@@ -18,6 +18,18 @@ def accuracy(predictions: Array, references: Array) -> Floats:
     return np.asarray(predictions == references, dtype=np.float64)
 
 
+def macro_accuracy(predictions: Array, references: Array, parts: Array) -> Floats:
+    """Return the pseudo-values of the mean accuracy of parts, whose sizes count as fixed."""
+    right = accuracy(predictions, references)
+    names = {*parts.tolist()} - {""}
+    scores = {name: right[parts == name].mean() for name in names}
+    made = np.full(len(right), np.mean([*scores.values()]))
+    for name, score in scores.items():
+        own = parts == name
+        made[own] += len(right) / len(names) / own.sum() * (right[own] - score)
+    return made
+
+
 def f1(predictions: Array, references: Array) -> Floats:
     """Return the pseudo-values of F1 of class 1, the ratio of two means; all 0 if undefined."""
     shared = 2.0 * ((predictions == 1) & (references == 1))

@@ -30,9 +30,11 @@ from gapbench.bench.data.rows import TRUTH, Rows, Table, column, place, read_tab
 from gapbench.bench.data.sources import Sources, cache_folder
 from gapbench.bench.models.backbone import Reader
 from gapbench.bench.tasks import cuts, kinds
+from gapbench.bench.tasks.kinds.base import AnyKind
 from gapbench.bench.tasks.kinds.input_tokens import require_known
+from gapbench.bench.tasks.kinds.shots import Examples, ShotsTask
 
-FORMAT_VERSION = 8  # version of the cached arrays; raised when their meaning changes
+FORMAT_VERSION = 9  # version of the cached arrays; raised when their meaning changes
 _TOKENIZERS = (version("transformers"), version("tokenizers"))  # the libraries that make the arrays
 _open: dict[str, TaskData] = {}  # the latest data sets, by key
 _TRAIN_SHARE = "train_share"
@@ -110,9 +112,25 @@ def read_rows(task: Task, sources: Sources) -> dict[str, Rows]:
 
 
 def _read(task: Task, split: str, sources: Sources) -> Rows:
-    kind, table = kinds.get(task.kind), read_table(task, split, sources)
-    rows = kind.read(task, place(task, split), table)
-    return replace(rows, **_extras(task, place(task, split), table, rows))
+    kind, table, where = kinds.get(task.kind), read_table(task, split, sources), place(task, split)
+    rows = kind.read(task, where, table)
+    if isinstance(task, ShotsTask) and (task.introduction or task.shots):
+        before = task.before(where, table, rows.numbers.tolist(), _examples(task, kind, sources))
+        rows = kind.preceded(rows, before)
+    return replace(rows, **_extras(task, where, table, rows))
+
+
+def _examples(task: ShotsTask, kind: AnyKind, sources: Sources) -> Examples | None:
+    """Return the solved examples of a task, None if it wants none."""
+    if task.shots is None or task.shots.number == 0:
+        return None
+    where, table = place(task, "shots"), read_table(task, "shots", sources)
+    rows = kind.read(task, where, table)
+    return Examples(task, where, _at(table, rows.numbers), kind.solved(rows))
+
+
+def _at(table: Table, numbers: NDArray[np.int64]) -> Table:
+    return {name: [values[row] for row in numbers] for name, values in table.items()}
 
 
 def _extras(task: Task, place: str, table: Table, rows: Rows) -> dict[str, Any]:

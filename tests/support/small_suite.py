@@ -179,7 +179,7 @@ def stand_ins(folder: Path, name: str) -> Sources:
         for named in (entry, *entry.also_test):
             task = task_config.load(named.task, path.parent)
             (folder / task.name).mkdir(exist_ok=True)
-            for split in task.splits.official.values():
+            for split in task.files.values():
                 (folder / task.name / f"{split}.parquet").touch()
     return Sources(folder)
 

@@ -7,14 +7,15 @@ sum of its tokens' log-probabilities; `accuracy_norm` divides it by the choice's
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.core.schema import FrozenModel
@@ -26,15 +27,18 @@ from gapbench.bench.data.rows import (
     column,
     illegal,
     list_column,
+    part_column,
     text_column,
 )
 from gapbench.bench.metrics import calibration, classification
 from gapbench.bench.metrics.base import Inputs
+from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.store.record import Calibration, Scores, Truth
 from gapbench.bench.tasks.kinds.base import Outputs, TaskKind
 from gapbench.bench.tasks.kinds.classification import calibrated, truth_of_classes
 from gapbench.bench.tasks.kinds.labels import label_columns
-from gapbench.bench.tasks.kinds.prompts import PromptedTask, encode_pairs
+from gapbench.bench.tasks.kinds.prompts import encode_pairs
+from gapbench.bench.tasks.kinds.shots import ShotsTask
 
 if TYPE_CHECKING:
     from gapbench.bench.adaptation.method import AnyMethod, TrainState
@@ -42,6 +46,8 @@ if TYPE_CHECKING:
     from gapbench.bench.tasks.eval_subset import EvalSubset
     from gapbench.bench.tasks.predictions import Predictions
 
+_LETTERS = string.ascii_uppercase
+_LISTED = "choices"  # stands for the listed choices in a prompt
 _ABSENT = -1e9  # log-likelihood of a missing choice; finite, so that differences are too
 
 
@@ -60,6 +66,19 @@ class Choices(FrozenModel):
         default=None,
         description="column with a list of the choices' names, one of which is in 'label'; None: "
         "'label' holds the number of the choice, or its name from 'labels'",
+    )
+    letters: bool | None = Field(
+        default=None,
+        description="true: '{choices}' in the prompt stands for the choices, one a line after A., "
+        "B. and so on, and the letter is scored",
+    )
+    parts: str | None = Field(
+        default=None,
+        description="column of the test rows, such as a subject; each value is also scored "
+        "separately as a part; blank means no part",
+    )
+    part_groups: dict[str, tuple[str, ...]] | None = Field(
+        default=None, description="groups of parts, such as categories; each is a part too"
     )
     replace: tuple[tuple[str, str], ...] = Field(
         default=(),
@@ -84,13 +103,46 @@ class Choices(FrozenModel):
         return text.strip()
 
 
-class ChoiceTask(PromptedTask):
+class ChoiceTask(ShotsTask):
     """A question with choices, one of which is right."""
 
-    measures: ClassVar[tuple[str, ...]] = ("labels", "choices")
+    measures: ClassVar[tuple[str, ...]] = ("labels", "choices", "parts")
 
     kind: Literal["choice"]
     choice: Choices
+
+    @model_validator(mode="after")
+    def _check_choice(self) -> Self:
+        choice = self.choice
+        if choice.letters and (f"{{{_LISTED}}}" not in (self.prompt or "") or choice.blank):
+            raise ValueError(
+                "field 'choice.letters' needs a prompt with '{choices}', and no 'choice.blank'"
+            )
+        if choice.part_groups and choice.parts is None:
+            raise ValueError("field 'choice.part_groups' needs 'choice.parts', their column")
+        for name in self.metrics:
+            if get_metric(name).measures == "parts" and choice.parts is None:
+                raise ValueError(f"field 'metrics': {name!r} needs 'choice.parts', a column")
+        return self
+
+    @property
+    def prompt_columns(self) -> tuple[str, ...]:
+        """Names that the prompt may fill in: the text columns, and perhaps the choices."""
+        return (*self.text, _LISTED) if self.choice.letters else self.text
+
+    def prompts(self, place: str, table: Table) -> list[str]:
+        """Return the prompt of every row; texts before listed choices are stripped of blanks."""
+        if not self.choice.letters or self.prompt is None:
+            return super().prompts(place, table)
+        columns = {name: text_column(place, table, name) for name in self.text}
+        made = []
+        for row, options in enumerate(_given(self.choice, place, table)):
+            texts = {name: texts[row].strip() for name, texts in columns.items()}
+            listed = "\n".join(
+                f"{mark}. {text}" for mark, text in zip(_LETTERS, options, strict=False)
+            )
+            made.append(self.prompt.format(**texts, **{_LISTED: listed}))
+        return made
 
     @property
     def text_columns(self) -> tuple[str, ...]:
@@ -123,12 +175,29 @@ class Choice(TaskKind[ChoiceTask]):
         """Return prompt and continuation of every choice, and the right ones."""
         choice = task.choice
         pairs = [
-            _pairs(place, row, choice.cleaned(prompt), texts, choice.blank)
+            _pairs(place, row, choice.cleaned(prompt), texts, choice)
             for row, (prompt, texts) in enumerate(
                 zip(task.prompts(place, table), _options(choice, place, table), strict=True)
             )
         ]
-        return Rows({"pairs": pairs}, _right(task, place, table, [len(each) for each in pairs]))
+        columns: dict[str, Sequence[Any]] = {
+            "pairs": pairs,
+            "part": _parts(task, place, table, len(pairs)),
+        }
+        return Rows(columns, _right(task, place, table, [len(each) for each in pairs]))
+
+    def solved(self, rows: Rows) -> list[str]:
+        """Return each prompt with the right choice."""
+        pairs = zip(rows.columns["pairs"], rows.targets, strict=True)
+        return [" ".join(options[right]) for options, right in pairs]
+
+    def preceded(self, rows: Rows, texts: Sequence[str]) -> Rows:
+        """Return examples with a text before each prompt."""
+        pairs = [
+            [(text + prompt, option) for prompt, option in options]
+            for text, options in zip(texts, rows.columns["pairs"], strict=True)
+        ]
+        return replace(rows, columns={**rows.columns, "pairs": pairs})
 
     def inputs(self, rows: Rows) -> Sequence[Hashable]:
         """Return prompts and continuations."""
@@ -138,7 +207,21 @@ class Choice(TaskKind[ChoiceTask]):
         """Tokenise every prompt with each choice."""
         questions = rows.columns["pairs"]
         encoded = encode_pairs(task, place, questions, rows.numbers, reader)
-        return encoded | Texts.of([[target for _, target in pairs] for pairs in questions]).arrays()
+        held = [
+            {"choices": [target for _, target in pairs], "part": part}
+            for pairs, part in zip(questions, rows.columns["part"], strict=True)
+        ]
+        return encoded | Texts.of(held).arrays()
+
+    def part_names(self, subset: EvalSubset) -> Sequence[str]:
+        """Return the part that each question belongs to."""
+        texts = _split(subset).texts
+        return [texts[example]["part"] for example in subset.examples]
+
+    def parts(self, task: ChoiceTask, names: Sequence[str]) -> list[tuple[str, ...]]:
+        """Return the part of each question, and the group of that part."""
+        groups = {part: group for group, own in _groups(task).items() for part in own}
+        return [tuple(filter(None, (name, groups.get(name)))) for name in names]
 
     def outputs(self, method: AnyMethod, state: TrainState, subset: EvalSubset) -> Outputs:
         """Return ``logits`` (runs, examples, choices): log-likelihoods, very low if missing."""
@@ -154,7 +237,8 @@ class Choice(TaskKind[ChoiceTask]):
         logits, targets = outputs["logits"], subset.targets
         characters = _split(subset).characters[subset.sequences].astype(np.float64)
         sizes = _by_example(subset, characters, 1.0)
-        return {**classification.inputs(logits, targets), "choices": (logits, sizes, targets)}
+        inputs = {**classification.inputs(logits, targets), "choices": (logits, sizes, targets)}
+        return inputs | _with_parts(inputs["labels"], self.part_names(subset))
 
     def loss(self, task: ChoiceTask, outputs: Outputs, subset: EvalSubset) -> float:
         """Return the mean loss of the softmax over choices."""
@@ -173,6 +257,7 @@ class Choice(TaskKind[ChoiceTask]):
             most = found.logits.shape[1]
             characters = np.array([each + [1] * (most - len(each)) for each in lengths])
             inputs["choices"] = (found.logits, characters, rows.targets)
+        inputs |= _with_parts(inputs["labels"], rows.columns["part"])
         return inputs, found.calibration(rows.targets)
 
     def calibrate(
@@ -191,14 +276,45 @@ class Choice(TaskKind[ChoiceTask]):
         return pa.table(label_columns({"logits": logits}, subset))
 
 
+def _given(choice: Choices, place: str, table: Table) -> list[list[str]]:
+    """Return the choices of every question as they are stored."""
+    if isinstance(choice.options, str):
+        return list_column(place, table, choice.options)
+    listed = [text_column(place, table, name) for name in choice.options]
+    return [list(texts) for texts in zip(*listed, strict=True)]
+
+
 def _options(choice: Choices, place: str, table: Table) -> list[list[str]]:
     """Return the choices of every question."""
-    if isinstance(choice.options, str):
-        options = list_column(place, table, choice.options)
-    else:
-        listed = [text_column(place, table, name) for name in choice.options]
-        options = [list(texts) for texts in zip(*listed, strict=True)]
-    return [[choice.cleaned(text) for text in texts] for texts in options]
+    given = _given(choice, place, table)
+    return [[choice.cleaned(text) for text in texts] for texts in given]
+
+
+def _groups(task: ChoiceTask) -> Mapping[str, Sequence[str]]:
+    return task.choice.part_groups or {}
+
+
+def _parts(task: ChoiceTask, place: str, table: Table, size: int) -> list[str]:
+    """Return the part of every question, "" for none.
+
+    Raises:
+        DataError: naming the first row whose part is in no group, if there are groups.
+    """
+    parts = part_column(task, task.choice.parts, place, table) or [""] * size
+    known = {part for own in _groups(task).values() for part in own}
+    for row, part in enumerate(parts):
+        if known and part and part not in known:
+            raise illegal(
+                place, row, str(task.choice.parts), part, "the parts in 'choice.part_groups'"
+            )
+    return parts
+
+
+def _with_parts(
+    labels: tuple[Any, ...] | None, names: Sequence[str]
+) -> dict[str, tuple[Any, ...] | None]:
+    """Return the inputs of metrics over parts; None where no example has a part."""
+    return {"parts": (*labels, np.array(names)) if labels is not None and any(names) else None}
 
 
 def _right(task: ChoiceTask, place: str, table: Table, sizes: Sequence[int]) -> NDArray[np.int64]:
@@ -219,13 +335,21 @@ def _right(task: ChoiceTask, place: str, table: Table, sizes: Sequence[int]) -> 
 
 
 def _pairs(
-    place: str, row: int, prompt: str, options: Sequence[str], blank: str | None
+    place: str, row: int, prompt: str, options: Sequence[str], choice: Choices
 ) -> list[tuple[str, str]]:
     """Return the prompt and the scored text of each choice."""
     if len(options) < 2 or not all(option.strip() for option in options):
         raise DataError(
             f"{place}, row {row}: choices are {list(options)!r}; give at least two, none empty"
         )
+    if choice.letters:
+        if len(options) > len(_LETTERS):
+            raise DataError(
+                f"{place}, row {row}: there are {len(options)} choices, more than letters; remove "
+                "the row, or the task's field 'choice.letters'"
+            )
+        options = _LETTERS[: len(options)]
+    blank = choice.blank
     if blank is None:
         return [(prompt, option) for option in options]
     before, mark, after = prompt.partition(blank)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -12,9 +13,9 @@ from gapbench.bench.config.decoding import Decoding
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.core.schema import FrozenModel
 from gapbench.bench.data.encoded import Arrays, Texts
-from gapbench.bench.data.rows import Rows, Table, column, list_column, text_column
-from gapbench.bench.data.rows import place as place_of
-from gapbench.bench.tasks.kinds.prompts import PromptedTask, encode_pairs
+from gapbench.bench.data.rows import Rows, Table, list_column, part_column, text_column
+from gapbench.bench.tasks.kinds.prompts import encode_pairs
+from gapbench.bench.tasks.kinds.shots import ShotsTask
 from gapbench.bench.tasks.kinds.target_tokens import TargetTokens
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Writing(FrozenModel):
     decoding: Decoding = Decoding()
 
 
-class GenerationTask(PromptedTask):
+class GenerationTask(ShotsTask):
     """An input with a text to generate."""
 
     measures: ClassVar[tuple[str, ...]] = ("texts", "tokens")
@@ -93,7 +94,7 @@ class Generation(TargetTokens[GenerationTask]):
             references = [[text] for text in text_column(place, table, task.label)]
         else:
             references = list_column(place, table, task.generation.references)
-        parts = _parts(task, place, table) or [""] * len(prompts)
+        parts = part_column(task, task.generation.parts, place, table) or [""] * len(prompts)
         gathered: dict[str, list[str]] = {}
         first: dict[str, int] = {}
         for row, (prompt, texts) in enumerate(zip(prompts, references, strict=True)):
@@ -117,6 +118,16 @@ class Generation(TargetTokens[GenerationTask]):
             task = task.model_copy(update={"generation": listed})
         return self.read(task, place, table)
 
+    def solved(self, rows: Rows) -> list[str]:
+        """Return each prompt with its first reference."""
+        pairs = zip(rows.columns["prompt"], rows.columns["references"], strict=True)
+        return [f"{prompt} {texts[0]}" for prompt, texts in pairs]
+
+    def preceded(self, rows: Rows, texts: Sequence[str]) -> Rows:
+        """Return examples with a text before each prompt."""
+        prompts = [text + p for text, p in zip(texts, rows.columns["prompt"], strict=True)]
+        return replace(rows, columns={**rows.columns, "prompt": prompts})
+
     def inputs(self, rows: Rows) -> Sequence[Hashable]:
         """Return the prompts."""
         return list(rows.columns["prompt"])
@@ -134,12 +145,3 @@ class Generation(TargetTokens[GenerationTask]):
         ]
         encoded = encode_pairs(task, place, pairs, rows.numbers, reader)
         return encoded | Texts.of(held).arrays()
-
-
-def _parts(task: GenerationTask, place: str, table: Table) -> list[str] | None:
-    """Return the part that each row belongs to, "" for none; None if the split has no parts."""
-    name = task.generation.parts
-    # Only test rows need parts: published training rows often lack the column.
-    if name is None or (name not in table and place != place_of(task, "test")):
-        return None
-    return [str(value or "") for value in column(place, table, name)]

@@ -59,19 +59,13 @@ class PromptedTask(Task):
 
     @model_validator(mode="after")
     def _check_prompt(self) -> Self:
-        """Allow only the columns: a format could also ask for attributes, or for gigabytes."""
-        way_out = "write {column}, and {{ for a brace"
-        columns = f"field 'prompt' does not fit the columns {list(self.text)}"
-        try:
-            parts = list(Formatter().parse(self.prompt or ""))
-        except ValueError as error:
-            raise ValueError(f"{columns}: {error}; {way_out}") from None
-        for _, name, form, conversion in parts:
-            if name is not None and (name not in self.text or form or conversion):
-                raise ValueError(
-                    f"{columns}: {name!r} is not one of them, or has a format; {way_out}"
-                )
+        require_plain("prompt", self.prompt or "", self.prompt_columns)
         return self
+
+    @property
+    def prompt_columns(self) -> tuple[str, ...]:
+        """Names that the prompt may fill in."""
+        return self.text
 
     def fill(self, texts: Sequence[str]) -> str:
         """Return the prompt for the text columns of one row."""
@@ -87,6 +81,34 @@ class PromptedTask(Task):
         """
         columns = [text_column(place, table, name) for name in self.text]
         return [self.fill(texts) for texts in zip(*columns, strict=True)]
+
+
+def require_plain(field: str, text: str, columns: Sequence[str] | None) -> list[str]:
+    """Return the names in a text with {column}, which may be nothing but columns.
+
+    A format could also ask for attributes, or for gigabytes.
+
+    Args:
+        field: name of the text in messages.
+        text: text with columns to fill in.
+        columns: allowed columns; None: any.
+
+    Raises:
+        ValueError: if the text is no such format.
+    """
+    way_out = "write {column}, and {{ for a brace"
+    known = "" if columns is None else f" does not fit the columns {list(columns)}"
+    try:
+        parts = list(Formatter().parse(text))
+    except ValueError as error:
+        raise ValueError(f"field {field!r}{known}: {error}; {way_out}") from None
+    for _, name, form, conversion in parts:
+        plain = name is None or (name.isidentifier() if columns is None else name in columns)
+        if not plain or form or conversion:
+            raise ValueError(
+                f"field {field!r}{known}: {name!r} is not one of them, or has a format; {way_out}"
+            )
+    return [name for _, name, _, _ in parts if name is not None]
 
 
 def encode_pairs(
