@@ -31,6 +31,11 @@ class Decoding(FrozenModel):
         le=1000,
         description="size of the n-grams that must not repeat, prompt included; 0 allows all",
     )
+    stop: tuple[str, ...] | None = Field(
+        default=None,
+        description="texts that end an answer: it is cut before the first of them. Decoding goes "
+        "on to the end token, so that this costs time",
+    )
     max_new_tokens: int = Field(
         default=64,
         ge=1,

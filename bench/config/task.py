@@ -16,7 +16,7 @@ from gapbench.bench.config.head import Head
 from gapbench.bench.config.task_sources import BuiltinSource, OwnSource, Source
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.safe_parsing import read_yaml
-from gapbench.bench.core.schema import FrozenModel, Name, suggest, validate
+from gapbench.bench.core.schema import FrozenModel, Name, laid_over, suggest, validate
 from gapbench.bench.metrics.base import Metric
 from gapbench.bench.metrics.base import get as get_metric
 
@@ -67,6 +67,10 @@ class Task(FrozenModel):
     kind: str
     description: str
     source: Source
+    folder: Name | None = Field(
+        default=None,
+        description="folder of the rows in that of --data; None: the task's name",
+    )
     text: tuple[str, ...] = Field(min_length=1, description="text columns, in order")
     label: str = Field(default="label", description="column of the class, value, target or answers")
     labels: tuple[str | StrictInt, ...] = Field(
@@ -224,7 +228,7 @@ class Task(FrozenModel):
 
         Fields that are None are left out, so that a new field keeps the hashes of tasks without it.
         """
-        words = {"description": True, "licence": True, "citation": True}
+        words = {"folder": True, "description": True, "licence": True, "citation": True}
         # For a user's own files the content counts; the fingerprint of the data covers it.
         excluded = words | {"source": {"train": True, "test": True}}
         return self.model_dump(mode="json", exclude=excluded, exclude_none=True)
@@ -294,11 +298,9 @@ def load(name: str, folder: Path | None = None) -> Task:
     Raises:
         ConfigError: if there is no such task, or its file is invalid.
     """
-    candidates = [folder / "tasks" / f"{name}.yaml"] if folder else []
-    candidates.append(Path(str(files("gapbench.suites") / "tasks" / f"{name}.yaml")))
-    for path in candidates:
+    for path in _candidates(name, folder):
         if path.is_file():
-            task = parse(read_yaml(path), str(path))
+            task = parse(_extended(read_yaml(path), path, folder), str(path))
             if task.name != name:
                 raise ConfigError(
                     f"{path}: field 'name' must equal the file name, got {task.name!r}"
@@ -308,3 +310,30 @@ def load(name: str, folder: Path | None = None) -> Task:
             return task
     own = [path.stem for path in (folder / "tasks").glob("*.yaml")] if folder else []
     raise ConfigError(f"unknown task {name!r}; {suggest(name, own + builtin_names())}")
+
+
+def _candidates(name: str, folder: Path | None) -> list[Path]:
+    """Return where the file of a task may be; the first that exists counts."""
+    own = [folder / "tasks" / f"{name}.yaml"] if folder else []
+    return [*own, Path(str(files("gapbench.suites") / "tasks" / f"{name}.yaml"))]
+
+
+def _extended(content: Any, path: Path, folder: Path | None) -> Any:
+    """Return the fields of a task file with those of the task that it extends, if it says so.
+
+    Its own fields are laid over those of the other task; null takes one away.
+
+    Raises:
+        ConfigError: if there is no such task, or it extends another one itself.
+    """
+    if not isinstance(content, dict) or "extends" not in content:
+        return content
+    name = content["extends"]
+    found = [p for p in _candidates(str(name), folder) if p.is_file()]
+    base = read_yaml(found[0]) if found else None
+    if not isinstance(base, dict) or "extends" in base:
+        raise ConfigError(
+            f"{path}: field 'extends' is {name!r}, which must be another task that extends none"
+        )
+    made = laid_over({"folder": name, **base}, content)
+    return {n: value for n, value in made.items() if value is not None and n != "extends"}

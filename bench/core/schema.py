@@ -193,3 +193,14 @@ def _shown(value: object) -> str:
 
 def _cut(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def laid_over(content: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `content` with some values replaced; mappings are merged field by field."""
+    changed = {
+        name: laid_over(content[name], value)
+        if isinstance(value, Mapping) and isinstance(content.get(name), Mapping)
+        else value
+        for name, value in change.items()
+    }
+    return {**content, **changed}

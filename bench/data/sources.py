@@ -82,7 +82,7 @@ class Sources:
             return Fingerprint(name=source.hub, digest=source.revision)
         raise DataError(
             f"task {task.name!r} exists only as files; give --data DIR with "
-            f"DIR/{task.name}/{next(iter(task.splits.official.values()))}.parquet"
+            f"DIR/{task.folder or task.name}/{next(iter(task.splits.official.values()))}.parquet"
         )
 
     def split_file(self, task: Task, split: str) -> Path:
@@ -92,7 +92,7 @@ class Sources:
             DataError: if it does not exist.
         """
         assert self.data_folder is not None  # noqa: S101 - callers ask only with a data folder
-        path = self.data_folder / task.name / f"{split}.parquet"
+        path = self.data_folder / (task.folder or task.name) / f"{split}.parquet"
         if not path.is_file():
             raise DataError(
                 f"task {task.name!r}: {path} does not exist; put the split {split!r} there, or "

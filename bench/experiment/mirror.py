@@ -7,7 +7,7 @@ fetch continues where it stopped.
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,10 +79,14 @@ def wanted(
     suite, path = suites.load(name)
     suite = suites.restrict(suite, task_names=task_names, backbone=backbone)
     cells = [planned.run.cell for planned in suites.expand(suite, sources, path)]
-    tests = [cell.testing(test) for cell in cells for test in cell.also_test]
-    # A task that is trained somewhere needs all of its splits, so it comes last and stays.
-    by_task = {cell.task.name: cell for cell in [*tests, *cells]}
-    items = [_data(cell, sources) for cell in by_task.values()]
+    cells_read = [*(cell.testing(test) for cell in cells for test in cell.also_test), *cells]
+    # Tasks of one folder have the same rows; together they need all of its files.
+    data: dict[str, Wanted] = {}
+    for cell in {(c.task.name, c.task.tests_only): c for c in cells_read}.values():
+        item = _data(cell, sources)
+        known = data.get(item.folder, item)
+        data[item.folder] = replace(item, files={**known.files, **item.files})
+    items = [*data.values()]
     names = dict.fromkeys(sources.locate(cell.backbone) for cell in cells)
     items += [_backbone(name, sources) for name in names]
     folders = [item.folder for item in items]
@@ -200,7 +204,7 @@ def _data(cell: Cell, sources: Sources) -> Wanted:
         said, write = {"files": cell.data.digest}, partial(_from_folder, task, sources)
     splits = dict.fromkeys(task.files.values())
     files = {f"{split}.parquet": partial(write, split) for split in splits}
-    return Wanted("data", task.name, said, files)
+    return Wanted("data", task.folder or task.name, said, files)
 
 
 def _from_hub(task: Task, source: HubSource, split: str, path: Path) -> None:

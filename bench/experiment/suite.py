@@ -28,7 +28,7 @@ from gapbench.bench.config.task import parse as parse_task
 from gapbench.bench.config.task_sources import OwnSource
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.safe_parsing import read_yaml
-from gapbench.bench.core.schema import changed, suggest, validate
+from gapbench.bench.core.schema import changed, laid_over, suggest, validate
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.experiment.schema import (
     MethodEntry,
@@ -226,7 +226,7 @@ def _task(entry: NamedTask, folder: Path | None, place: str) -> Task:
     elif isinstance(task.source, OwnSource):
         task = task.model_copy(update={"source": task.source.beside(folder or Path())})
     if entry.settings:
-        return parse_task(_laid_over(task.model_dump(), entry.settings), f"{place}: settings")
+        return parse_task(laid_over(task.model_dump(), entry.settings), f"{place}: settings")
     return task
 
 
@@ -266,17 +266,6 @@ def _resolve(suite: Suite, entry: TaskEntry, method: MethodEntry) -> dict[str, A
         "config": registry.resolve_config(method.method, config, f"{place}: config"),
         "training": changed(suite.training, training, f"{place}: training"),
     }
-
-
-def _laid_over(content: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `content` with some values replaced; mappings are merged field by field."""
-    changed = {
-        name: _laid_over(content[name], value)
-        if isinstance(value, Mapping) and isinstance(content.get(name), Mapping)
-        else value
-        for name, value in change.items()
-    }
-    return {**content, **changed}
 
 
 def _require(given: Sequence[str], present: list[str], suite: str, what: str) -> None:

@@ -72,9 +72,8 @@ class TargetTokens(TaskKind[PromptedT]):
             device=state.axis.device,
         )
         texts = [tokenizer.batch_decode(each, skip_special_tokens=True) for each in written]
-        return {
-            "texts": np.array([[text.strip() for text in each] for each in texts], dtype=object)
-        }
+        cut = [[_before(text, task.decoding.stop or ()) for text in each] for each in texts]
+        return {"texts": np.array(cut, dtype=object)}
 
     def part(self, outputs: Outputs, subset: EvalSubset, part: EvalSubset) -> Outputs:
         """Return the outputs of some examples: values of target tokens, and texts."""
@@ -168,6 +167,12 @@ def _sums(values: NDArray[Any], sizes: NDArray[np.int64]) -> NDArray[Any]:
     """Return the sum of each consecutive group of values with the given ``sizes``, none 0."""
     sums: NDArray[Any] = np.add.reduceat(values, np.cumsum(sizes) - sizes)
     return sums
+
+
+def _before(text: str, stops: Sequence[str]) -> str:
+    """Return a text up to the first of some others, without blanks around it."""
+    ends = [place for stop in stops if (place := text.find(stop)) >= 0]
+    return text[: min(ends, default=None)].strip()
 
 
 def held(subset: EvalSubset) -> list[Any]:

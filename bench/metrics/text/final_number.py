@@ -1,0 +1,90 @@
+"""Exact match of the number that an answer ends with, as lm-evaluation-harness scores GSM8K."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+from gapbench.bench.metrics.base import metric
+from gapbench.bench.metrics.text.inputs import checked
+
+_REFERENCE = "filters {} of gsm8k.yaml, version 3, of lm-evaluation-harness"
+_STRICT = re.compile(r"#### (\-?[0-9\.\,]+)")
+_FLEXIBLE = re.compile(r"-?[$0-9.,]{2,}|-?[0-9]+")
+_IGNORED = [re.compile(form) for form in (",", r"\$", r"(?s).*#### ", r"\.$")]
+_NONE = "[invalid]"
+
+
+def _strict(answer: str) -> str:
+    """Return the first number after ``####``."""
+    return next(iter(_STRICT.findall(answer)), _NONE)
+
+
+def _flexible(answer: str) -> str:
+    """Return the last number, whatever stands before it."""
+    return [_NONE, *_FLEXIBLE.findall(answer)][-1].strip()
+
+
+def _plain(number: str) -> str:
+    for form in _IGNORED:
+        number = form.sub("", number)
+    return number.lower()
+
+
+def _right(
+    name: str, found: Sequence[str], hypotheses: Sequence[str], references: Sequence[Sequence[str]]
+) -> np.ndarray:
+    """Return 1 for each example whose number is that of a reference, `(n,)`."""
+    texts = checked(name, hypotheses, references)
+    pairs = zip(found, texts, strict=True)
+    return np.array([_plain(own) in set(map(_plain, each)) for own, each in pairs], dtype=float)
+
+
+def _strict_items(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
+    return _right("final_number", list(map(_strict, hypotheses)), hypotheses, references)
+
+
+def _flexible_items(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
+    return _right("final_number_flexible", list(map(_flexible, hypotheses)), hypotheses, references)
+
+
+@metric(
+    "final_number",
+    "texts",
+    description="Share of answers whose number after #### is that of a reference.",
+    reference=_REFERENCE.format("strict-match"),
+    items=_strict_items,
+)
+def final_number(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Return the share of answers whose first number after ``####`` is that of a reference.
+
+    Commas, dollar signs and a final full stop do not count. A reference is the text after its last
+    ``####``, or all of it.
+
+    Args:
+        hypotheses: one output per example.
+        references: one or more texts per example; blank ones are ignored.
+
+    Raises:
+        DataError: See `bench.metrics.text.inputs.checked`.
+
+    Source: Cobbe et al. 2021, GSM8K; lm-evaluation-harness, ``gsm8k.yaml``, filter strict-match.
+    """
+    return float(_strict_items(hypotheses, references).mean())
+
+
+@metric(
+    "final_number_flexible",
+    "texts",
+    description="Share of answers whose last number is that of a reference.",
+    reference=_REFERENCE.format("flexible-extract"),
+    items=_flexible_items,
+)
+def final_number_flexible(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> float:
+    """Return the share of answers whose last number is that of a reference; see `final_number`.
+
+    Source: lm-evaluation-harness, ``gsm8k.yaml``, filter flexible-extract.
+    """
+    return float(_flexible_items(hypotheses, references).mean())
