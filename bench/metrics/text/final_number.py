@@ -19,7 +19,8 @@ _NONE = "[invalid]"
 
 def _strict(answer: str) -> str:
     """Return the first number after ``####``."""
-    return next(iter(_STRICT.findall(answer)), _NONE)
+    found = _STRICT.search(answer)
+    return found[1] if found else _NONE
 
 
 def _flexible(answer: str) -> str:
