@@ -31,6 +31,21 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
         "task.kind": "choice",
         "task.choice": {"options": "choices"},
     },
+    "task.introduction": {
+        "task.introduction": "Questions.",
+        "task.kind": "choice",
+        "task.choice": {"options": "choices"},
+    },
+    "task.shots": {
+        "task.shots": {"split": "dev", "number": 5},
+        "task.kind": "choice",
+        "task.choice": {"options": "choices"},
+    },
+    "task.instruction": {
+        "task.kind": "instruction",
+        "task.instruction": {"messages": True},
+        "task.metrics": ["perplexity"],
+    },
     "task.label": {"task.label": "target"},
     "task.labels": {"task.labels": ["no", "yes", "maybe"]},
     "task.label_range": {"task.label_range": [0, 2]},
@@ -87,7 +102,7 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
         "also_test": [{"task": TESTED, "data": {"name": "files", "digest": "6" * 16}}],
     },
 }
-TEXTS_ONLY = {"task.description", "task.licence", "task.citation"}
+TEXTS_ONLY = {"task.folder", "task.description", "task.licence", "task.citation"}
 
 
 def changed(changes: Mapping[str, Any]) -> Cell:
@@ -155,7 +170,7 @@ def test_hash_with_another_score_moving_value_differs(place: str) -> None:
 @pytest.mark.parametrize("place", sorted(TEXTS_ONLY))
 def test_hash_with_another_text_is_equal(place: str) -> None:
     """Descriptions, licences and citations do not name a run."""
-    assert changed({place: "other words"}).hash == CELL.hash
+    assert changed({place: "other_words"}).hash == CELL.hash
 
 
 def test_hash_of_another_seed_differs() -> None:

@@ -183,9 +183,12 @@ def test_cider_single_example_is_zero() -> None:
     assert cider(["a b c d"], [["a b c d"]]) == 0.0
 
 
-@pytest.mark.parametrize("name", COMPUTED)
+@pytest.mark.parametrize("name", [n for n in COMPUTED if not n.startswith("final_number")])
 def test_metric_perfect_outputs_reach_the_best_end(name: str) -> None:
-    """Outputs equal to their only reference score best, and no others as well."""
+    """Outputs equal to their only reference score best, and no others as well.
+
+    Where numbers are compared, these texts have none.
+    """
     outputs, references = corpus(3)
     metric = get(name)
     best = metric.function([each[0] for each in references], [each[:1] for each in references])

@@ -175,12 +175,12 @@ def make(folder: Path, backbone: Path, **changes: Any) -> SmallSuite:
 def stand_ins(folder: Path, name: str) -> Sources:
     """Return sources with an empty file for every split of a suite that is only expanded."""
     suite, path = suites.load(name)
-    for entry in suite.tasks:
-        for named in (entry, *entry.also_test):
-            task = task_config.load(named.task, path.parent)
-            (folder / task.name).mkdir(exist_ok=True)
-            for split in task.files.values():
-                (folder / task.name / f"{split}.parquet").touch()
+    for entry in (each for task in suite.tasks for each in (task, *task.also_test)):
+        task = task_config.load(entry.task, path.parent)
+        own = folder / (task.folder or task.name)
+        own.mkdir(exist_ok=True)
+        for split in task.files.values():
+            (own / f"{split}.parquet").touch()
     return Sources(folder)
 
 

@@ -20,7 +20,7 @@ _NONE = "[invalid]"
 def _strict(answer: str) -> str:
     """Return the first number after ``####``."""
     found = _STRICT.search(answer)
-    return found[1] if found else _NONE
+    return str(found[1]) if found else _NONE
 
 
 def _flexible(answer: str) -> str:

@@ -15,16 +15,15 @@ from typing import Any
 
 import pandas as pd
 import torch
-from lm_eval.evaluator import simple_evaluate
+from lm_eval.api.task import ConfigurableTask
 from lm_eval.models.huggingface import HFLM
-from lm_eval.tasks import TaskManager
 from lm_eval.tasks._yaml_loader import load_yaml
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 OUT = Path(__file__).with_name("mmlu.json")
 POSITIONS = 8192  # the model's own 512 are too few for five examples; its positions are rotary
 FORMS = {"mmlu": ("default", "mmlu_{}"), "mmlu_answers": ("continuation", "mmlu_{}_continuation")}
-SHOTS = {0: 1, 5: 6}  # every subject without examples, every sixth with five
+SHOTS = {0: 3, 5: 10}  # every third subject without examples, every tenth with five
 
 
 def main(shared: Path) -> None:
@@ -41,7 +40,8 @@ def main(shared: Path) -> None:
             own = made[f"{form}/{shots}"] = {}
             for subject in sorted(set(tables["test"]["subject"]))[::step]:
                 own[subject] = _scored(lm, tables, variant, name.format(subject), subject, shots)
-    OUT.write_text(json.dumps(made, indent=1), encoding="utf-8")
+    content = json.dumps({"positions": POSITIONS, "values": made}, indent=1)
+    OUT.write_text(content, encoding="utf-8")
 
 
 FIRST = {"dev": 5, "test": 1}  # rows that are needed of a subject
@@ -57,20 +57,18 @@ def _scored(
             paths[split] = str(Path(scratch) / f"{split}.parquet")
             table[["question", "choices", "answer", "idx"]].to_parquet(paths[split])
         task_file = files("lm_eval") / "tasks" / "mmlu" / variant / f"mmlu_{subject}.yaml"
-        task = load_yaml(task_file, resolve_func=True) | {
+        config = load_yaml(task_file, resolve_func=True) | {
             "task": name,
             "dataset_path": "parquet",
             "dataset_name": None,
             "dataset_kwargs": {"data_files": paths},
+            "num_fewshot": shots,
         }
-        found = simple_evaluate(
-            model=lm, tasks=[task], num_fewshot=shots, task_manager=TaskManager(),
-            bootstrap_iters=0, verbosity="ERROR",
-        )  # fmt: skip
-    ((sample,),) = found["samples"].values()
+        task = ConfigurableTask(config=config)
+        task.build_all_requests(limit=1, rank=0, world_size=1)
     return {
-        "idx": int(sample["doc"]["idx"]),
-        "log_likelihoods": [response[0][0] for response in sample["resps"]],
+        "idx": int(task.instances[0].doc["idx"]),
+        "log_likelihoods": [value for value, _ in lm.loglikelihood(task.instances)],
     }
 
 

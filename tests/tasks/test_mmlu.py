@@ -1,0 +1,203 @@
+"""MMLU: the likelihoods of lm-evaluation-harness, and scores by subject and by category."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import accuracy_score
+
+from gapbench.bench.config import task as task_config
+from gapbench.bench.core.errors import ConfigError, DataError
+from gapbench.bench.core.schema import laid_over
+from gapbench.bench.data.encoded import AbsentSplit, TaskData
+from gapbench.bench.data.rows import Rows
+from gapbench.bench.data.sources import Sources
+from gapbench.bench.tasks import kinds
+from gapbench.bench.tasks.dataset import read_rows
+from gapbench.bench.tasks.eval_subset import EvalSubset
+from tests.support.causal_files import Made, make_runs
+from tests.support.small_stack import load_backbone
+
+VALUES = json.loads((Path(__file__).parent / "harness" / "mmlu.json").read_text(encoding="utf-8"))
+POSITIONS: int = VALUES["positions"]
+KNOWN: dict[str, dict[str, Any]] = VALUES["values"]
+
+
+@pytest.fixture(scope="module")
+def decoder(shared_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small decoder of the reference values, which reads texts of any length."""
+    folder = tmp_path_factory.mktemp("decoder") / "stories"
+    shutil.copytree(shared_folder / "models" / "tinystories-656k", folder)
+    config = folder / "config.json"
+    content = json.loads(config.read_text()) | {"max_position_embeddings": POSITIONS}
+    config.write_text(json.dumps(content))
+    return folder
+
+
+def encoded(folder: Path, task: task_config.Task, rows: Rows) -> Made:
+    """Encode test rows for the backbone in a folder."""
+    backbone, kind = load_backbone(folder, make_runs(task)), kinds.get(task.kind)
+    arrays = kind.encode(task, "here", rows, backbone.reader)
+    arrays |= {"targets": rows.targets, "example_ids": rows.numbers}
+    test = kind.load(arrays, backbone.tokenizer.pad_token_id)
+    return Made(task, folder, backbone, TaskData(AbsentSplit(), AbsentSplit(), test))
+
+
+@pytest.mark.parametrize("form", KNOWN)
+def test_likelihoods_are_those_of_lm_evaluation_harness(
+    form: str, decoder: Path, shared_folder: Path
+) -> None:
+    """Letters and answers, without and after examples, to 1e-6 in double precision."""
+    name, shots = form.split("/")
+    base = task_config.load(name)
+    task = task_config.parse(
+        laid_over(base.model_dump(), {"shots": {"number": int(shots)}, "max_length": POSITIONS}),
+        form,
+    )
+    table = pd.read_parquet(shared_folder / "data" / "mmlu" / "test.parquet")
+    known = KNOWN[form]
+    firsts = [int((table["subject"] == subject).argmax()) for subject in known]
+    assert table["idx"][firsts].tolist() == [each["idx"] for each in known.values()]
+    rows = read_rows(task, Sources(shared_folder / "data"))["test"].take(np.array(firsts))
+    made = encoded(decoder, task, rows)
+    assert made.data.test.cut is not None
+    assert not made.data.test.cut.any()
+    expected = [each["log_likelihoods"] for each in known.values()]
+    found = made.untuned()["logits"][0]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+TASK = {
+    "name": "exam",
+    "version": 1,
+    "kind": "choice",
+    "description": "",
+    "source": {"files": "parquet"},
+    "text": ["question"],
+    "introduction": "About {topic}:\n\n",
+    "prompt": "{question}\n{choices}\nAnswer:",
+    "shots": {"split": "dev", "number": 2, "by": "topic"},
+    "choice": {
+        "options": "choices",
+        "letters": True,
+        "parts": "topic",
+        "part_groups": {"sums": ["plain_sums", "hard_sums"], "words": ["words"]},
+    },
+    "metrics": ["accuracy", "macro_accuracy"],
+    "splits": {"train": None, "test": "test"},
+    "max_length": 100,
+}
+DEV = {
+    "question": [" 1 + 1? ", "2 + 2?", "Red?", "3 + 3?", "Blue?", "4 + 4?"],
+    "choices": [["2", "3 "], ["4", "5"], ["yes", "no"], ["6", "7"], ["no", "yes"], ["8", "9"]],
+    "label": [0, 0, 1, 0, 1, 0],
+    "topic": ["plain_sums", "plain_sums", "words", "hard_sums", "words", "hard_sums"],
+}
+TEST = {
+    "question": ["5 + 5?", "Green?", "6 + 6?"],
+    "choices": [["10", "11"], ["yes", "no", "maybe"], ["12", "13"]],
+    "label": [0, 2, 0],
+    "topic": ["plain_sums", "words", "hard_sums"],
+}
+
+
+def stored(folder: Path, **tables: dict[str, list[Any]]) -> Sources:
+    """Return sources with the task's tables, with others in their place where given."""
+    (folder / "exam").mkdir(exist_ok=True)
+    for split, table in ({"dev": DEV, "test": TEST} | tables).items():
+        pd.DataFrame(table).to_parquet(folder / "exam" / f"{split}.parquet")
+    return Sources(folder)
+
+
+def test_prompt_follows_introduction_and_solved_examples_of_its_part(tmp_path: Path) -> None:
+    """Examples are the first rows with the row's value, in order; answers are letters."""
+    task = task_config.parse(TASK, "here")
+    rows = read_rows(task, stored(tmp_path))["test"]
+    pairs = rows.columns["pairs"]
+    assert pairs[0] == [
+        (
+            "About plain sums:\n\n1 + 1?\nA. 2\nB. 3 \nAnswer: A\n\n2 + 2?\nA. 4\nB. 5\nAnswer: A"
+            "\n\n5 + 5?\nA. 10\nB. 11\nAnswer:",
+            letter,
+        )
+        for letter in "AB"
+    ]
+    assert pairs[1][0][0].count("Answer: B\n\n") == 2
+    assert [letter for _, letter in pairs[1]] == ["A", "B", "C"]
+    none = task_config.parse(laid_over(TASK, {"shots": {"number": 0}}), "here")
+    assert read_rows(none, stored(tmp_path))["test"].columns["pairs"][2][0] == (
+        "About hard sums:\n\n6 + 6?\nA. 12\nB. 13\nAnswer:",
+        "A",
+    )
+
+
+def test_rows_without_enough_examples_or_a_known_part_are_refused(tmp_path: Path) -> None:
+    """The message names the row, what is missing and the way out."""
+    many = task_config.parse(laid_over(TASK, {"shots": {"number": 3}}), "here")
+    says = (
+        r"split 'test', row 0: field 'shots.number' is 3, but .*split 'dev' has 2 rows with topic"
+    )
+    with pytest.raises(DataError, match=says):
+        read_rows(many, stored(tmp_path))
+    odd = TEST | {"topic": ["plain_sums", "words", "odd"]}
+    with pytest.raises(DataError, match="row 2: column 'topic' holds 'odd', allowed: the parts in"):
+        read_rows(task_config.parse(TASK, "here"), stored(tmp_path, test=odd))
+
+
+def test_scores_by_part_and_group_and_their_mean(decoder: Path, tmp_path: Path) -> None:
+    """Parts and groups are scored apart; the macro mean weighs parts alike, whatever their size."""
+    table = {name: values * 4 for name, values in TEST.items()}
+    table = {name: [*values, *values[:2]] for name, values in table.items()}
+    task = task_config.parse(TASK, "here")
+    rows = read_rows(task, stored(tmp_path, test=table))["test"]
+    made, kind = encoded(decoder, task, rows), kinds.get("choice")
+    logits = np.random.default_rng(0).normal(size=(14, 3))
+    logits[:, 2] = np.where(rows.targets == 2, logits[:, 2], -1e9)
+    subset = EvalSubset.of(made.data.test)
+    found = kind.score(task, {"logits": logits}, subset, task.metrics)
+    right, parts = logits.argmax(axis=1), np.array(table["topic"])
+    each = {p: accuracy_score(rows.targets[parts == p], right[parts == p]) for p in {*parts}}
+    sums = parts != "words"
+    assert found.metrics == {
+        "accuracy": pytest.approx(accuracy_score(rows.targets, right)),
+        "macro_accuracy": pytest.approx(np.mean([*each.values()])),
+    }
+    groups = {"sums": accuracy_score(rows.targets[sums], right[sums]), "words": each["words"]}
+    assert {name: scores["accuracy"] for name, scores in found.parts.items()} == pytest.approx(
+        each | groups
+    )
+    stored_table = kind.predictions(task, {"logits": logits}, subset, task.metrics)
+    items = stored_table["item_macro_accuracy"].to_numpy()
+    assert items.mean() == pytest.approx(np.mean([*each.values()]), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"shots": {"split": "test"}}, "'shots.split' is 'test', whose rows are trained on or"),
+        ({"prompt": "{question}"}, r"'choice.letters' needs a prompt with '{choices}'"),
+        ({"prompt": "{question!r}{choices}"}, "'question' is not one of them, or has a format"),
+        ({"introduction": "{a.b}"}, "'a.b' is not one of them, or has a format"),
+        ({"choice": {"parts": None}}, "'choice.part_groups' needs 'choice.parts'"),
+        ({"choice": {"parts": None, "part_groups": None}}, "'macro_accuracy' needs 'choice.parts'"),
+        ({"source": {"test": "a.csv"}}, "'shots' needs rows from the hub"),
+    ],
+)
+def test_bad_task_is_refused(change: dict[str, Any], says: str) -> None:
+    """The message names the field and the way out."""
+    content = laid_over(TASK, change)
+    if "source" in change:
+        content["source"] = change["source"]
+    with pytest.raises(ConfigError, match=says):
+        task_config.parse(content, "task.yaml")
+
+
+def test_groups_of_mmlu_hold_each_of_its_57_subjects_once() -> None:
+    """They are those of the authors' code: 18, 13, 12 and 14 subjects."""
+    groups = task_config.load("mmlu").model_dump()["choice"]["part_groups"]
+    assert [len(own) for own in groups.values()] == [18, 13, 12, 14]
+    assert len({part for own in groups.values() for part in own}) == 57
