@@ -140,19 +140,34 @@ def test_answers_are_found_where_their_words_come_before() -> None:
     assert tokenizer.decode(found) == "a<|im_end|>assistant<|im_end|>"
 
 
-def test_long_dialogues_are_cut_at_their_end() -> None:
-    """The beginning is kept, with those answers that are in it, and the row counts as cut."""
-    tokenizer = tokenizers.make("byte-bpe")
-    table = {"instruction": ["Name a colour!"], "output": ["red and blue and green"]}
+def test_long_sequences_are_cut_at_their_end_and_before_long_answers() -> None:
+    """An answer keeps half of the length, and what fits is never cut; cut rows are counted."""
+    tokenizer = tokenizers.make("unigram")
+    answers = ["red and blue and green " * 2, "red"]
+    table = {"instruction": ["Name a colour!"] * 2, "output": answers}
     whole = encode(make_task(INSTRUCT, max_length=500, text=["instruction"]), tokenizer, table)
+    prompt, longest = int(whole.prompts[0]), int(whole.lengths[0])
+    size = prompt + 4
+    split = encode(make_task(INSTRUCT, max_length=size, text=["instruction"]), tokenizer, table)
+    assert (whole.cut.tolist(), split.cut.tolist()) == ([False, False], [True, False])
+    room = size // 2
+    kept = whole.input_ids[prompt - room + 1 : longest][: size - 1]
+    assert split.input_ids[: split.offsets[1]].tolist() == [tokenizer.bos_token_id, *kept]
+    assert split.prompts.tolist() == [room, prompt]
+    assert split.input_ids[split.offsets[1] :].tolist() == whole.input_ids[longest:].tolist()
+
+
+def test_short_prompt_of_a_long_answer_is_kept() -> None:
+    """The answer alone is cut, at its end."""
+    tokenizer = tokenizers.make("byte-bpe")
+    table = {"instruction": ["Name a colour!"], "output": ["red and blue and green " * 90]}
+    whole = encode(make_task(INSTRUCT, max_length=5000, text=["instruction"]), tokenizer, table)
     size = int(whole.lengths[0]) - 3
+    assert whole.prompts[0] < size // 2
     split = encode(make_task(INSTRUCT, max_length=size, text=["instruction"]), tokenizer, table)
     assert split.input_ids.tolist() == whole.input_ids[:size].tolist()
     assert split.places.tolist() == [place for place in whole.places if place < size]
     assert (whole.cut.tolist(), split.cut.tolist()) == ([False], [True])
-    shorter = make_task(INSTRUCT, max_length=int(whole.prompts[0]), text=["instruction"])
-    with pytest.raises(DataError, match=r"file a.parquet, row 0: its first answer begins at token"):
-        encode(shorter, tokenizer, table)
 
 
 def test_instruction_may_be_made_of_other_columns() -> None:

@@ -4,7 +4,8 @@ A sequence is a dialogue as the backbone's chat template writes it, else in Alpa
 `dialogues`). Its targets are the tokens of every answer with the token that ends it; headers and
 all other messages are read only. The loss is that of the targets, each counted alike.
 
-Sequences that are too long are cut at their end, as in Alpaca's training script.
+A sequence that is too long is cut at its end, as in Alpaca's training script. If that would cut the
+first answer, what precedes the answer is first cut at its beginning, to half of the length.
 """
 
 from __future__ import annotations
@@ -177,19 +178,24 @@ def _encoded(place: str, rows: Rows, reader: Reader, limits: Limits) -> Iterator
     # Each text, then its beginnings up to every edge of an answer.
     texts = [[w.text, *(w.text[:edge] for span in w.answers for edge in span)] for w in written]
     ids = tokenised_alone([text for each in texts for text in each], tokenizer)
+    room = min(limits.whole // 2, limits.given) - len(first)
     for where, each in zip(places, texts, strict=True):
         whole, *begins = (next(ids) for _ in each)
-        edges = [len(first) + boundary(whole, begin, tokenizer) for begin in begins]
-        tokens = first + whole
+        edges = [boundary(whole, begin, tokenizer) for begin in begins]
+        fits = edges[1] <= limits.whole - len(first) and edges[0] <= limits.given - len(first)
+        skipped = 0 if fits else max(0, edges[0] - room)
+        before = len(first) - skipped
+        tokens = (first + whole[skipped:])[: limits.whole]
         targets = [
-            place
+            place + before
             for start, stop in zip(edges[::2], edges[1::2], strict=True)
-            for place in range(max(start, 1), min(stop, limits.whole))
+            for place in range(start, stop)
+            if 0 < place + before < limits.whole
         ]
-        if not targets or targets[0] > limits.given:
+        if not targets:
             raise DataError(
-                f"{where}: its first answer begins at token {edges[0]}, but a sequence may have "
-                f"{limits.whole} and is cut at its end, so no answer would be left; raise "
-                f"'max_length' (the backbone's window is {limits.window}), or remove the row"
+                f"{where}: its answers have no tokens that follow another: the tokenizer drops "
+                "their characters, or puts nothing before them; remove the row, or give another "
+                "backbone"
             )
-        yield _Encoded(tokens[: limits.whole], targets, len(tokens) > limits.whole)
+        yield _Encoded(tokens, targets, len(tokens) < len(first) + len(whole))
