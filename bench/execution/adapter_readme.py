@@ -9,6 +9,7 @@ from gapbench.bench.config.task import Task
 from gapbench.bench.execution.model_card import Standing, front_matter, sections
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.store.record import Record
+from gapbench.bench.tasks.kinds.instruction import InstructionTask
 
 _PAGE = """\
 # {method} on {task}
@@ -81,6 +82,11 @@ def _code(record: Record, backbone: Backbone, base: Mapping[str, Any]) -> str:
 
 def _inputs(task: Task) -> str:
     """Return sentences about the model's inputs and outputs."""
+    if isinstance(task, InstructionTask):
+        return (
+            "Prompts are dialogues as the tokenizer's chat template writes them, or, without a "
+            "template, in Alpaca's format."
+        )
     if task.head == LANGUAGE_MODEL:
         prompt = getattr(task, "prompt", None) or "\n".join(f"{{{name}}}" for name in task.text)
         return f"Prompts are {prompt!r}; the continuation begins after a space."

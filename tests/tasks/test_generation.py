@@ -24,8 +24,10 @@ from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds.base import of_run
 from gapbench.bench.tasks.kinds.prompts import encode_pairs
 from tests.support.causal_files import (
+    COLOURS,
     FAMILIES,
     METHODS,
+    NOUNS,
     TALK,
     TELL,
     WINDOW,
@@ -380,3 +382,15 @@ def test_repeated_evaluation_of_a_unit_keeps_its_order(decoder: Callable[[str], 
     starts = np.concatenate([[0], np.cumsum(split.target_counts)])
     places = [np.arange(starts[s], starts[s + 1]) for s in split.sequences(subset.examples)]
     assert_equal(some["loss"], whole["loss"][:, np.concatenate(places)])
+
+
+def test_texts_end_before_the_first_stop(decoder: Callable[[str], Path]) -> None:
+    """What follows a stop is left out, wherever the stop is in the text."""
+    plain, content = make(decoder("llama"), make_task(TELL)), TELL["generation"]["decoding"]
+    whole = texts(plain, plain.train("lora", (0,)))[0]
+    stop = max(NOUNS + COLOURS, key=lambda word: sum(word in text for text in whole))
+    task = make_task(TELL, generation={"decoding": content | {"stop": [stop, "cat and"]}})
+    stopped = make(decoder("llama"), task)
+    found = texts(stopped, stopped.train("lora", (0,)))[0]
+    assert found == [re.split(f"{stop}|cat and", text)[0].strip() for text in whole]
+    assert found != whole
