@@ -25,7 +25,7 @@ def _strict(answer: str) -> str:
 
 def _flexible(answer: str) -> str:
     """Return the last number, whatever stands before it."""
-    return [_NONE, *_FLEXIBLE.findall(answer)][-1].strip()
+    return str([_NONE, *_FLEXIBLE.findall(answer)][-1]).strip()
 
 
 def _plain(number: str) -> str:
