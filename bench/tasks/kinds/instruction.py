@@ -31,7 +31,7 @@ from gapbench.bench.tasks.kinds.prompts import (
     first_token,
     tokenised_alone,
 )
-from gapbench.bench.tasks.kinds.target_tokens import TargetTokens
+from gapbench.bench.tasks.kinds.target_tokens import WrittenTexts
 
 if TYPE_CHECKING:
     from gapbench.bench.models.backbone import Reader
@@ -91,7 +91,7 @@ class InstructionTask(PromptedTask):
         return () if self.instruction.messages else (*self.text, self.label)
 
 
-class Instruction(TargetTokens[InstructionTask]):
+class Instruction(WrittenTexts[InstructionTask]):
     """Each example is a dialogue, which is one sequence."""
 
     Task = InstructionTask

@@ -8,32 +8,26 @@ begins texts with a token begins each document with it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
 from pydantic import Field
 
 from gapbench.bench.config.head import LANGUAGE_MODEL, Head
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import DataError
-from gapbench.bench.data.encoded import Arrays, CausalSplit, EncodedSplit, Texts
+from gapbench.bench.data.encoded import Arrays, Texts
 from gapbench.bench.data.rows import Rows, Table, text_column
-from gapbench.bench.metrics.base import Inputs, Metric
-from gapbench.bench.metrics.influence import centred
+from gapbench.bench.metrics.base import Inputs
 from gapbench.bench.store.record import Scores
-from gapbench.bench.tasks.kinds.base import Outputs, TaskKind, rows_of
 from gapbench.bench.tasks.kinds.input_tokens import tokenised
 from gapbench.bench.tasks.kinds.prompts import first_token
+from gapbench.bench.tasks.kinds.target_tokens import TargetTokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from gapbench.bench.adaptation.method import AnyMethod, TrainState
     from gapbench.bench.models.backbone import Reader
-    from gapbench.bench.tasks.eval_subset import EvalSubset
     from gapbench.bench.tasks.predictions import Predictions
 
 
@@ -51,11 +45,10 @@ class LanguageModellingTask(Task):
     )
 
 
-class LanguageModelling(TaskKind[LanguageModellingTask]):
+class LanguageModelling(TargetTokens[LanguageModellingTask]):
     """Each example is a document, or a window of one; each window is a sequence."""
 
     Task = LanguageModellingTask
-    Split: ClassVar[type[EncodedSplit]] = CausalSplit
     not_in_files: ClassVar[Mapping[str, str]] = {
         "tokens": "it needs the model's probabilities of the texts' tokens"
     }
@@ -105,67 +98,13 @@ class LanguageModelling(TaskKind[LanguageModellingTask]):
             arrays |= {"targets": np.zeros_like(numbered), "example_ids": numbered}
         return arrays | Texts.of([]).arrays()
 
-    def outputs(self, method: AnyMethod, state: TrainState, subset: EvalSubset) -> Outputs:
-        """Return the runs' outputs for each predicted token; see `token_outputs`."""
-        from gapbench.bench.tasks.token_outputs import token_outputs
-
-        # Windows share no prompt, so that nothing is gained by several in a row.
-        return token_outputs(method, replace(state, packs=False), subset)
-
-    def part(self, outputs: Outputs, subset: EvalSubset, part: EvalSubset) -> Outputs:
-        """Return the outputs of the tokens of some examples."""
-        places = np.searchsorted(subset.examples, part.examples)
-        tokens = rows_of(_tokens(subset), places)
-        return {name: values[tokens] for name, values in outputs.items()}
-
-    def metric_inputs(
-        self, task: LanguageModellingTask, outputs: Outputs, subset: EvalSubset
-    ) -> Inputs:
-        """Return values of each predicted token."""
-        return {"tokens": tuple(outputs[name] for name in ("loss", "confidence", "correct"))}
-
     def read_outputs(
         self, task: LanguageModellingTask, given: Predictions, table: Table, rows: Rows
     ) -> tuple[Inputs, Scores]:
         """Return nothing: no file holds what is scored."""
         return {}, {}
 
-    def item_values(
-        self, metric: Metric, inputs: Inputs, subset: EvalSubset
-    ) -> NDArray[np.float64] | None:
-        """Return the contribution of each example to a score, summed over its tokens."""
-        values = super().item_values(metric, inputs, subset)
-        if values is None:
-            return None
-        tokens, score = _tokens(subset), values.mean()
-        return centred(score, _sums(values - score, tokens) / tokens.mean())
-
-    def table(self, outputs: Outputs, subset: EvalSubset) -> pa.Table:
-        """Return the mean loss and the number of tokens of each example."""
-        tokens = _tokens(subset)
-        return pa.table(
-            {
-                "example_id": subset.split.example_ids[subset.examples],
-                "loss": _sums(outputs["loss"], tokens) / tokens,
-                "tokens": tokens,
-            }
-        )
-
 
 def _windows(tokens: Sequence[int], size: int) -> list[Sequence[int]]:
     """Return the windows of a document; each begins with the last token of the one before."""
     return [tokens[start : start + size] for start in range(0, len(tokens) - 1, size - 1)]
-
-
-def _tokens(subset: EvalSubset) -> NDArray[np.int64]:
-    """Return the number of predicted tokens of each example."""
-    split = subset.split
-    assert isinstance(split, CausalSplit)  # noqa: S101 - of this kind
-    counts = split.target_counts[subset.sequences]
-    return _sums(counts, np.diff(split.sequence_offsets)[subset.examples])
-
-
-def _sums(values: NDArray[Any], sizes: NDArray[np.int64]) -> NDArray[Any]:
-    """Return the sum of each consecutive group of values with the given ``sizes``, none 0."""
-    sums: NDArray[Any] = np.add.reduceat(values, np.cumsum(sizes) - sizes)
-    return sums

@@ -1,4 +1,4 @@
-"""Base of generation and instruction: scores of each target token, and of texts that runs write."""
+"""Bases of kinds that are scored by each target token, and of those that also write texts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gapbench.bench.metrics.confidence_bins import (
 )
 from gapbench.bench.metrics.influence import centred
 from gapbench.bench.store.record import Calibration, Scores
-from gapbench.bench.tasks.kinds.base import Outputs, TaskKind, rows_of
+from gapbench.bench.tasks.kinds.base import Outputs, TaskKind, TaskT, rows_of
 from gapbench.bench.tasks.kinds.prompts import PromptedT, PromptedTask
 
 if TYPE_CHECKING:
@@ -29,20 +29,59 @@ if TYPE_CHECKING:
     from gapbench.bench.tasks.predictions import Predictions
 
 
-class TargetTokens(TaskKind[PromptedT]):
-    """Kinds whose examples hold ``references`` in `Texts`, the texts that are trained on."""
+class TargetTokens(TaskKind[TaskT]):
+    """Kinds whose outputs are those of each target token; arrays are (runs, tokens)."""
 
     Split: ClassVar[type[EncodedSplit]] = CausalSplit
+
+    def outputs(self, method: AnyMethod, state: TrainState, subset: EvalSubset) -> Outputs:
+        """Return the runs' outputs for each target token; see `token_outputs`."""
+        from gapbench.bench.tasks.token_outputs import token_outputs
+
+        return token_outputs(method, state, subset)
+
+    def part(self, outputs: Outputs, subset: EvalSubset, part: EvalSubset) -> Outputs:
+        """Return the outputs of some examples: values of target tokens, and any texts."""
+        places = np.searchsorted(subset.examples, part.examples)
+        tokens = rows_of(_tokens(subset), places)
+        return {
+            name: values[places if name == "texts" else tokens] for name, values in outputs.items()
+        }
+
+    def metric_inputs(self, task: TaskT, outputs: Outputs, subset: EvalSubset) -> Inputs:
+        """Return values of each target token."""
+        return {"tokens": tuple(outputs[name] for name in ("loss", "confidence", "correct"))}
+
+    def item_values(
+        self, metric: Metric, inputs: Inputs, subset: EvalSubset
+    ) -> NDArray[np.float64] | None:
+        """Return the contribution of each example to a score, summed over its target tokens."""
+        values = super().item_values(metric, inputs, subset)
+        if values is None or metric.measures != "tokens":
+            return values
+        tokens = _tokens(subset)
+        score = values.mean()
+        return centred(score, _sums(values - score, tokens) / tokens.mean())
+
+    def table(self, outputs: Outputs, subset: EvalSubset) -> pa.Table:
+        """Return the mean loss and the number of target tokens of each example."""
+        tokens = _tokens(subset)
+        return pa.table(
+            {
+                "example_id": subset.split.example_ids[subset.examples],
+                "loss": _sums(outputs["loss"], tokens) / tokens,
+                "tokens": tokens,
+            }
+        )
+
+
+class WrittenTexts(TargetTokens[PromptedT]):
+    """Kinds that are trained on the texts ``references`` in `Texts`, and may write texts."""
+
     final_train_size: ClassVar[int] = 1_000  # decoding is slow
     not_in_files: ClassVar[Mapping[str, str]] = {
         "tokens": "it needs the model's probabilities of the references' tokens"
     }
-
-    def outputs(self, method: AnyMethod, state: TrainState, subset: EvalSubset) -> Outputs:
-        """Return the runs' outputs for each token of the references; see `token_outputs`."""
-        from gapbench.bench.tasks.token_outputs import token_outputs
-
-        return token_outputs(method, state, subset)
 
     def finish(
         self, method: AnyMethod, state: TrainState, subset: EvalSubset, tokenizer: Any
@@ -75,19 +114,9 @@ class TargetTokens(TaskKind[PromptedT]):
         cut = [[_before(text, task.decoding.stop or ()) for text in each] for each in texts]
         return {"texts": np.array(cut, dtype=object)}
 
-    def part(self, outputs: Outputs, subset: EvalSubset, part: EvalSubset) -> Outputs:
-        """Return the outputs of some examples: values of target tokens, and texts."""
-        places = np.searchsorted(subset.examples, part.examples)
-        tokens = rows_of(_tokens(subset), places)
-        return {
-            name: values[places if name == "texts" else tokens] for name, values in outputs.items()
-        }
-
     def metric_inputs(self, task: PromptedT, outputs: Outputs, subset: EvalSubset) -> Inputs:
         """Return values of each target token and, at the end, texts with their references."""
-        inputs: dict[str, tuple[Any, ...] | None] = {
-            "tokens": tuple(outputs[name] for name in ("loss", "confidence", "correct"))
-        }
+        inputs = dict(super().metric_inputs(task, outputs, subset))
         if "texts" in outputs:
             references = [each["references"] for each in held(subset)]
             inputs["texts"] = (list(outputs["texts"]), references)
@@ -126,29 +155,12 @@ class TargetTokens(TaskKind[PromptedT]):
             nll=float(test[0]["loss"].mean()),
         )
 
-    def item_values(
-        self, metric: Metric, inputs: Inputs, subset: EvalSubset
-    ) -> NDArray[np.float64] | None:
-        """Return the contribution of each example to a score, summed over its target tokens."""
-        values = super().item_values(metric, inputs, subset)
-        if values is None or metric.measures != "tokens":
-            return values
-        tokens = _tokens(subset)
-        score = values.mean()
-        return centred(score, _sums(values - score, tokens) / tokens.mean())
-
     def table(self, outputs: Outputs, subset: EvalSubset) -> pa.Table:
         """Return any text generated for each input, and the mean loss over its references."""
-        tokens = _tokens(subset)
-        written = {"text": list(outputs["texts"])} if "texts" in outputs else {}
-        return pa.table(
-            {
-                "example_id": subset.split.example_ids[subset.examples],
-                **written,
-                "loss": _sums(outputs["loss"], tokens) / tokens,
-                "tokens": tokens,
-            }
-        )
+        table = super().table(outputs, subset)
+        if "texts" not in outputs:
+            return table
+        return table.add_column(1, "text", pa.array(list(outputs["texts"])))
 
 
 def _split(subset: EvalSubset) -> CausalSplit:
