@@ -37,6 +37,7 @@ BACKBONE_FILES = (
     "tokenizer.model",
 )
 """Files that, besides the weights, decide how a backbone reads a text."""
+_TEMPLATE = "chat_template.jinja"  # read for dialogues alone, so that it counts for these alone
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _HUB_ID = re.compile(
     r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)@(?P<revision>[0-9a-f]{40})"
@@ -102,8 +103,12 @@ class Sources:
             raise DataError(f"task {task.name!r}: {cause}")
         return path
 
-    def backbone(self, name: str) -> Fingerprint:
+    def backbone(self, name: str, *, templated: bool = False) -> Fingerprint:
         """Return the identity of a backbone: built-in name, folder or ``owner/name@revision``.
+
+        Args:
+            name: name or folder.
+            templated: whether its chat template counts, which some folders have as a file.
 
         Raises:
             BackboneError: if the folder holds no safe weights, or a hub id has no pinned revision
@@ -111,7 +116,9 @@ class Sources:
         """
         folder = backbone_folder(name)
         if folder is not None:
-            digest = _backbone_digest(folder)
+            plain, whole = _backbone_digest(folder), _backbone_digest(folder, _TEMPLATE)
+            self.locations |= {plain: name, whole: name}
+            digest = whole if templated else plain
             fingerprint = Fingerprint(name=folder.resolve().name, digest=digest)
         elif found := _HUB_ID.fullmatch(name):
             repository = found["repository"]
@@ -221,7 +228,7 @@ def hidden_size(name: str) -> int | None:
     return next((size for size in known if isinstance(size, int)), None)
 
 
-def _backbone_digest(folder: Path) -> str:
+def _backbone_digest(folder: Path, *further: str) -> str:
     weights = sorted(folder.glob("*.safetensors"))
     config = folder / "config.json"
     if not config.is_file():
@@ -246,7 +253,8 @@ def _backbone_digest(folder: Path) -> str:
             f"backbone {folder}: weights must be safetensors, found {found}; convert "
             "them with save_pretrained(safe_serialization=True)"
         )
-    present = [folder / name for name in BACKBONE_FILES if (folder / name).is_file()]
+    names = (*BACKBONE_FILES, *further)
+    present = [folder / name for name in names if (folder / name).is_file()]
     return _joint_digest(present + weights)
 
 

@@ -25,8 +25,9 @@ from gapbench.bench.data.manifest import File, Item, Manifest, Part, load
 from gapbench.bench.data.sources import Sources, backbone_folder, file_digest
 from gapbench.bench.experiment import suite as suites
 
-# The files of a backbone that the model library needs; no code, no weights in other formats.
-BACKBONE_PATTERNS = ["*.json", "*.txt", "*.model", "*.safetensors"]
+# The files of a backbone that the model library needs; no weights in other formats, and no code but
+# chat templates, which the library runs in a sandbox.
+BACKBONE_PATTERNS = ["*.json", "*.txt", "*.model", "*.jinja", "*.safetensors"]
 
 Write = Callable[[Path], object]
 
@@ -216,7 +217,7 @@ def _from_folder(task: Task, sources: Sources, split: str, path: Path) -> None:
 
 
 def _backbone(name: str, sources: Sources) -> Wanted:
-    known = sources.backbone(name)
+    known = sources.backbone(name, templated=True)
     folder = backbone_folder(name)
     if folder is not None:
         paths = sorted(path for each in BACKBONE_PATTERNS for path in folder.glob(each))

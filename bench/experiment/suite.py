@@ -196,7 +196,8 @@ def _cells(
     if task.tests_only:
         _require_untrained(place, suite)
     resolved = [_resolve(suite, entry, method) for method in suite.methods]
-    for backbone in map(sources.backbone, entry.backbones or suite.backbones):
+    for name in entry.backbones or suite.backbones:
+        backbone = sources.backbone(name, templated=task.templated)
         for method, own in zip(suite.methods, resolved, strict=True):
             yield Cell(**shared, backbone=backbone, method=method.method, **own), method.variant
 

@@ -22,3 +22,19 @@ def test_other_files_of_a_tokenizer_are_another_backbone(
         digests.append(Sources().backbone(str(folder)).digest)
     (folder / "README.md").write_text("about it")
     assert digests[0] != digests[1] == Sources().backbone(str(folder)).digest
+
+
+def test_chat_template_counts_where_it_is_read(
+    tmp_path: Path, make_backbone: Callable[[str], Path]
+) -> None:
+    """Only dialogues are written by it; each identity leads to the folder."""
+    folder = tmp_path / "backbone"
+    shutil.copytree(make_backbone("bert"), folder)
+    sources = Sources()
+    before = [sources.backbone(str(folder), templated=templated) for templated in (False, True)]
+    assert before[0] == before[1]
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    after = [sources.backbone(str(folder), templated=templated) for templated in (False, True)]
+    assert before[0] == after[0] != after[1]
+    assert Sources().backbone(str(folder)) == after[0]
+    assert {sources.locate(each) for each in after} == {str(folder)}

@@ -57,6 +57,7 @@ class InstructionTask(PromptedTask):
     """Instructions with answers, or dialogues."""
 
     measures: ClassVar[tuple[str, ...]] = ("texts", "tokens")
+    templated: ClassVar[bool] = True
 
     kind: Literal["instruction"]
     instruction: Instructions = Instructions()
