@@ -108,3 +108,16 @@ def test_lora_dropout_settings_differ_by_task_and_method() -> None:
     assert adalora["sst2"]["orthogonality"] == 0.1
     lora = cells["rte", "lora_dropout", "default"].config
     assert (lora["rate"], lora["instances"], lora["rank"]) == (0.5, 4, 8)
+
+
+def test_lora_dropout_instruction_is_scored_on_mmlu_without_examples(tmp_path: Path) -> None:
+    """What could be read of Table 3: backbone, data, two methods beside the untouched model."""
+    name = "papers/lora_dropout_instruction"
+    suite, _ = suites.load(name)
+    assert suite.backbones[0].startswith("meta-llama/Llama-2-7b-hf@")
+    cells = cells_of(name, sources=stand_ins(tmp_path, name))
+    assert {method for _, method, _ in cells} == {"lora", "lora_dropout", "untuned"}
+    for cell in cells.values():
+        (test,) = cell.also_test
+        assert (cell.task.name, test.task.name) == ("alpaca_cleaned", "mmlu")
+        assert test.task.model_dump()["shots"]["number"] == 0
