@@ -101,6 +101,26 @@ ROWS: dict[str, tuple[dict[str, Any], list[tuple[str, str]], int]] = {
         )
         for level in ("middle", "high")
     },
+    **{
+        name: (
+            {
+                "question": " 2 + 2? ",
+                "subject": "elementary_mathematics",
+                "choices": ["3", "4"],
+                "answer": 1,
+            },
+            pairs,
+            1,
+        )
+        for names, pairs in (
+            (
+                ("mmlu", "mmlu_5_shots"),
+                [("2 + 2?\nA. 3\nB. 4\nAnswer:", letter) for letter in "AB"],
+            ),
+            (("mmlu_answers",), [("Question: 2 + 2?\nAnswer:", text) for text in "34"]),
+        )
+        for name in names
+    },
 }
 BUILTIN = [task_config.load(name) for name in task_config.builtin_names()]
 # What the stored copies have otherwise than the published data sets.
