@@ -14,6 +14,8 @@ Deviations. The paper trains every bias; its backbones have none of the followin
 4. So do the biases of routers and experts (GPT-OSS), because their outputs are not hidden states.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -41,13 +43,14 @@ class StackedShift(Stacked):
 
     def plain(self, position: int) -> dict[str, Tensor]:
         """Return the layer's parameters with the run's bias."""
-        own = {name: values.detach().clone() for name, values in self.base.named_parameters()}
+        own = {name: values.detach().clone() for name, values in self.base.state_dict().items()}
         return own | {"bias": own["bias"] + self.shift[position].detach()}
 
     @property
     def weight(self) -> Tensor:
         """The frozen weight, for library code that asks for its type."""
-        return self.base.get_parameter("weight")
+        base: Any = self.base
+        return base.weight  # type: ignore[no-any-return]
 
 
 class BitFit(Method[MethodConfig]):

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from gapbench.bench.adaptation.method import Phase, StepReport, TrainState
 from gapbench.bench.config.run import Training
 from gapbench.bench.data.batching import Batch
-from gapbench.bench.models.run_axis import output_rows
+from gapbench.bench.models.quantized import output_rows
 from gapbench.methods._shared.lowrank import LowRank, LowRankConfig, Space, StackedLora
 
 

@@ -9,6 +9,7 @@ Deviations:
 from torch import nn
 
 from gapbench.bench.adaptation.method import Method, MethodConfig
+from gapbench.bench.config.task import Task
 from gapbench.bench.models.backbone import Backbone
 
 
@@ -19,6 +20,16 @@ class Full(Method[MethodConfig]):
     reference = "Devlin et al. 2019, arXiv:1810.04805, section 3.2"
     stackable = False
     learning_rates = (1e-5, 1e-3)
+
+    @classmethod
+    def supports(cls, task: Task, backbone: Backbone, config: MethodConfig) -> str | None:  # noqa: ARG003
+        """Refuse weights in few bits, which no step of an optimiser can move."""
+        if backbone.quantization is None:
+            return None
+        return (
+            f"its weights train, and a backbone in {backbone.quantization} has only frozen ones; "
+            "leave out 'quantization'"
+        )
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:  # noqa: ARG002
         """Unfreeze all weights."""

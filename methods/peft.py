@@ -15,6 +15,7 @@ from pydantic import Field, field_validator
 from torch import Tensor, nn
 
 from gapbench.bench.adaptation.method import Method, MethodConfig, StepReport, TrainState
+from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import ConfigError, MergeError
 from gapbench.bench.core.schema import suggest
 from gapbench.bench.core.seeding import seed_of
@@ -22,6 +23,7 @@ from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.bf16 import exactly
 from gapbench.bench.models.merge import Adapter, head_parts, head_tensors, plain_weights
+from gapbench.bench.models.quantized import dequantize
 
 # Types that need extra calls in the loop, add tokens to the input, or load other weights.
 _UNSUPPORTED = {
@@ -43,6 +45,9 @@ _UNSUPPORTED = {
 # Types that change the backbone's logits at the start, and values of `init_...` that do so.
 _BEGINS_ELSEWHERE = {"C3A", "FOURIERFT", "UNILORA", "VBLORA"}
 _RANDOM_STARTS = (False, "loftq")
+
+# Names of initial values that leave the backbone's weights as they are.
+_BESIDE_THE_WEIGHTS = {"gaussian", "eva", "orthogonal"}
 
 # Settings that name a module which PEFT then imports.
 _IMPORTING = {"auto_mapping", "megatron_config", "megatron_core"}
@@ -81,6 +86,20 @@ class Peft(Method[PeftSettings]):
                 f"method {name!r}: give PEFT's type after a colon, as in 'peft:LORA'; "
                 + suggest(kind, allowed)
             )
+
+    @classmethod
+    def supports(cls, task: Task, backbone: Backbone, config: PeftSettings) -> str | None:  # noqa: ARG003
+        """Refuse initial values that PEFT would write into weights of few bits."""
+        first = {k: v for k, v in config.settings.items() if k.startswith("init_")}
+        if backbone.quantization is None:
+            return None
+        for name, value in first.items():
+            if isinstance(value, str) and value not in _BESIDE_THE_WEIGHTS:
+                return (
+                    f"setting {name!r} is {value!r}, which changes weights of the backbone, but "
+                    f"they are in {backbone.quantization}; leave it out"
+                )
+        return None
 
     @property
     def starts_at_backbone(self) -> bool:
@@ -123,6 +142,7 @@ class Peft(Method[PeftSettings]):
         """Return plain weights, with the adapter folded in by PEFT itself."""
         with exactly(state.model):
             adapted: Any = copy.deepcopy(state.model)
+            dequantize(adapted)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -27,7 +27,9 @@ def load_backbone(cell: Cell, sources: Sources) -> Backbone:
     """
     location = sources.locate(cell.backbone)
     task = cell.task
-    loaded = loading.load(location, cell.backbone, task.head, task.n_outputs, cell.precision)
+    loaded = loading.load(
+        location, cell.backbone, task.head, task.n_outputs, cell.precision, cell.quantization
+    )
     if cell.head == "keep":
         loaded = keep_head(loaded, task)
     if cell.start is None:

@@ -35,6 +35,7 @@ def run(
     results: str | PathLike[str] = "results",
     device: str = "auto",
     precision: str | None = None,
+    quantization: str | None = None,
     stack: int | None = None,
     workers: int | None = None,
     engine: str = "local",
@@ -61,6 +62,8 @@ def run(
         results: results folder, created if needed.
         device: device to compute on: "auto", "cpu" or "cuda".
         precision: "fp32", "bf16", "fp64" or "auto"; None uses the suite's.
+        quantization: format of the frozen linear layers: "nf4", "int8" or "int4"; None uses the
+            suite's.
         stack: largest number of runs that share one copy of the backbone; None measures the best.
         workers: number of processes, Ray tasks or Slurm jobs; None lets the engine choose.
         engine: "local", "ray" or "slurm".
@@ -100,6 +103,7 @@ def tune(
     results: str | PathLike[str] = "results",
     device: str = "auto",
     precision: str | None = None,
+    quantization: str | None = None,
     compute: float | None = None,
     trials: int | None = None,
     steps: int | None = None,
@@ -136,6 +140,7 @@ def tune(
         results: see `run`.
         device: see `run`.
         precision: see `run`.
+        quantization: see `run`.
         compute: budget of a study, in trials of plain LoRA; a method that passes over each example
             twice has half as many trials. Give at most one of this and the next four; without any,
             a study has the compute of 32 trials.
@@ -186,6 +191,7 @@ def check(
     backbone: Place = None,
     data: Place = None,
     precision: str | None = None,
+    quantization: str | None = None,
     offline: bool = False,
 ) -> pd.DataFrame:
     """Verify a suite before an hour is spent on it.
@@ -198,6 +204,7 @@ def check(
         backbone: backbone instead of the suite's: name, folder, or ``owner/name@revision``.
         data: folder to read ``<data>/<task>/<split>.parquet`` from, instead of the hub.
         precision: "fp32", "bf16", "fp64" or "auto"; None takes the suite's.
+        quantization: "nf4", "int8" or "int4"; None takes the suite's.
         offline: refuse what only the hub has, before any connection is tried.
 
     Returns:
@@ -222,6 +229,7 @@ def plan(
     backbone: Place = None,
     data: Place = None,
     precision: str | None = None,
+    quantization: str | None = None,
     offline: bool = False,
     results: str | PathLike[str] = "results",
     engine: str = "local",
@@ -237,6 +245,7 @@ def plan(
         backbone: backbone instead of the suite's.
         data: see `check`.
         precision: precision instead of the suite's.
+        quantization: quantization instead of the suite's.
         offline: refuse what only the hub has.
         results: the results folder.
         engine: engine for the time estimate; see `run`.

@@ -13,6 +13,7 @@ IDLE_THREADS = ("OMP_WAIT_POLICY", "PASSIVE")
 """Set in the environment before numerical libraries load: their idle threads spin by default, which
 on a machine with other work was measured to make a run seven times slower."""
 PRECISIONS = ("fp32", "bf16", "fp64")
+QUANTIZATIONS = ("nf4", "int8", "int4")
 PRUNERS = ("none", "asha", "wilcoxon")
 RETRYABLE = ("failed", "out_of_memory", "interrupted")
 """Statuses of runs that can be tried again."""

@@ -81,6 +81,7 @@ def request(
     backbone: Place = None,
     data: Place = None,
     precision: Any = None,
+    quantization: Any = None,
     offline: bool = False,
     device: str = "auto",
     progress: bool = True,
@@ -98,6 +99,7 @@ def request(
         seeds=seeds,
         backbone=None if backbone is None else str(backbone),
         precision=precision,
+        quantization=quantization,
     )
     sources = Sources(None if data is None else Path(data), offline=offline)
     if wanted.precision == "auto":

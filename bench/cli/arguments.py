@@ -8,6 +8,7 @@ from gapbench.bench.api.choices import (
     CHECKPOINT_MINUTES,
     DEVICES,
     PRECISIONS,
+    QUANTIZATIONS,
     RETRYABLE,
 )
 from gapbench.bench.cli.argument_types import (
@@ -64,6 +65,13 @@ def suite(parser: argparse.ArgumentParser) -> None:
         help="fp32: compute everything in float32; bf16: the frozen backbone and the adapters' "
         "products in bfloat16, trained numbers and logits in float32; auto: bf16 where it "
         "measures faster (default: the suite's)",
+    )
+    parser.add_argument(
+        "--quantization",
+        choices=QUANTIZATIONS,
+        default=None,
+        help="store the frozen linear layers of the backbone in 4 or 8 bits a weight (default: the "
+        "suite's, or in full)",
     )
     sources(parser)
 

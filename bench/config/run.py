@@ -21,6 +21,8 @@ from gapbench.bench.core.schema import FrozenModel, content_hash
 
 Protocol = Literal["strict", "paper"]
 Precision = Literal["fp32", "bf16", "fp64"]
+Quantization = Literal["nf4", "int8", "int4"]
+"""Format of frozen linear layers; see `bench.models.quantized`."""
 StoredPredictions = Literal["test", "all"]
 """Splits whose predictions a run stores: the main test split, or all that are scored."""
 
@@ -174,6 +176,9 @@ class Cell(FrozenModel):
         description="drop rate of the backbone's hidden-state dropout; 0 as in the HiddenKey paper",
     )
     precision: Precision = "fp32"
+    quantization: Quantization | None = Field(
+        default=None, description="format of the frozen linear layers; None: as `precision` says"
+    )
     resample: Resample = "fixed"
     also_test: tuple[SecondTest, ...] = Field(
         default=(), description="other tasks that the chosen adapter is scored on, at the end"
@@ -185,9 +190,16 @@ class Cell(FrozenModel):
         content: dict[str, Any] = dump(self)
         if self.resample == "fixed":
             content.pop("resample", None)
+        if self.quantization is None:
+            content.pop("quantization", None)
         if not self.also_test:
             content.pop("also_test", None)
         return content
+
+    @property
+    def number_format(self) -> str:
+        """Precision, and the format of the frozen linear layers where it is another."""
+        return ", ".join(filter(None, (self.precision, self.quantization)))
 
     @cached_property
     def hash(self) -> str:

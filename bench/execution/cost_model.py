@@ -116,7 +116,8 @@ def expected(job: Job, seconds_per_cost: float) -> float:
 
 def cost_key(cell: Cell) -> CostKey:
     """Return the kind of a cell's runs."""
-    return cell.task.name, cell.backbone.name, cell.method
+    backbone = " ".join(filter(None, (cell.backbone.name, cell.quantization)))
+    return cell.task.name, backbone, cell.method
 
 
 def makespan(seconds: Iterable[float], workers: int) -> float:

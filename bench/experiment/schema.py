@@ -15,6 +15,7 @@ from gapbench.bench.config.run import (
     Folds,
     Precision,
     Protocol,
+    Quantization,
     StoredPredictions,
     Training,
 )
@@ -179,6 +180,10 @@ class Suite(FrozenModel):
     backbone_dropout: float = Field(default=0.0, ge=0, lt=1)
     precision: WantedPrecision = Field(
         default="fp32", description="auto: bf16 where it is faster on this machine"
+    )
+    quantization: Quantization | None = Field(
+        default=None,
+        description="format of the frozen linear layers, in few bits a weight; None: in full",
     )
     predictions: StoredPredictions = Field(
         default="all",

@@ -18,6 +18,7 @@ from gapbench.bench.config.run import (
     Cell,
     Fingerprint,
     Folds,
+    Quantization,
     Resample,
     Run,
     SecondTest,
@@ -126,6 +127,7 @@ def restrict(
     seeds: int | Sequence[int] | None = None,
     backbone: str | None = None,
     precision: WantedPrecision | None = None,
+    quantization: Quantization | None = None,
 ) -> Suite:
     """Return the part of a suite that flags select; its hashes stay the same.
 
@@ -147,6 +149,8 @@ def restrict(
         change["backbones"] = [backbone]
     if precision is not None:
         change["precision"] = precision
+    if quantization is not None:
+        change["quantization"] = quantization
     content = {field: getattr(suite, field) for field in Suite.model_fields}
     return validate(Suite, content | change, f"suite {suite.name!r}")
 
@@ -190,6 +194,7 @@ def _cells(
         "protocol": suite.protocol,
         "backbone_dropout": suite.backbone_dropout,
         "precision": suite.precision,
+        "quantization": suite.quantization,
         "resample": _without_repeats(suite.resample),
         "also_test": _second_tests(entry, task, folder, sources, place),
     }

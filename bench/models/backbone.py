@@ -13,11 +13,12 @@ from typing import Any
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from gapbench.bench.config.run import Fingerprint
+from gapbench.bench.config.run import Fingerprint, Quantization
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.core.schema import suggest
 from gapbench.bench.models.initial_adapter import InitialAdapter
 from gapbench.bench.models.pretrained_weights import is_inside
+from gapbench.bench.models.quantized import Quantized, quantize
 
 # The projections that LoRA adapts by default, by the names that families give to layers of an
 # attention module: query and value (Hu et al. 2021, section 4.2), or the fused projection where
@@ -75,12 +76,14 @@ class Backbone:
         kept: initial values of the head's weights; None if every run draws its own.
         start: the initial adapter of methods; the weights of `model` do not include it.
         packs: whether several texts may share a row; see `bench.profiling.self_check`.
+        quantization: format of the linear layers; None if their weights are stored in full.
     """
 
     reading: Mapping[str, Any] = MappingProxyType({})
     kept: Mapping[str, Tensor] | None = None
     start: InitialAdapter | None = None
     packs: bool = True
+    quantization: Quantization | None = None
 
     def __init__(
         self,
@@ -157,6 +160,28 @@ class Backbone:
         begun = copy.copy(self)
         begun.start = start
         return begun
+
+    def quantize(self, quantization: Quantization) -> None:
+        """Store the linear layers in few bits; embeddings, norms and heads stay as they are.
+
+        Raises:
+            BackboneError: if there is none.
+        """
+        kept = getattr(self._pristine, "_keep_in_fp32_modules_strict", None) or ()
+        names = [n for n in self.linear_layers() if not any(part in n for part in kept)]
+        if not names:
+            raise BackboneError(
+                f"backbone {self.fingerprint.name!r} has no linear layers, so that field "
+                f"'quantization', given as {quantization}, changes nothing; leave it out"
+            )
+        quantize(self._pristine, names, quantization)
+        self.quantization = quantization
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What tells its weights from others."""
+        kind = {"quantization": self.quantization} if self.quantization else {}
+        return self.fingerprint.model_dump(mode="json") | kind
 
     def linear_layers(self) -> dict[str, nn.Module]:
         """Return the adaptable layers by name: linear or Conv1D, outside any head."""
@@ -238,6 +263,8 @@ def sharing_copy(model: nn.Module) -> nn.Module:
     shared: dict[int, Any] = {
         id(p): nn.Parameter(p.detach(), requires_grad=False) for p in model.parameters()
     }
+    quantized = [module for module in model.modules() if isinstance(module, Quantized)]
+    shared |= {id(stored): stored for module in quantized for stored in module.buffers()}
     return copy.deepcopy(model, shared)
 
 

@@ -15,7 +15,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from gapbench.bench.models.quantized import Quantized
 
 _FULL = "_gapbench_full"
 
@@ -54,6 +57,14 @@ def round_frozen(model: Any, weights: Iterable[nn.Parameter]) -> None:
 def full(weight: nn.Parameter) -> nn.Parameter:
     """Return a weight as it was before it was rounded."""
     return vars(weight).get(_FULL, weight)  # type: ignore[no-any-return]
+
+
+def full_rows(layer: nn.Module) -> Tensor:
+    """Return a frozen layer's weight before it was rounded, with one row per output, (out, in)."""
+    if isinstance(layer, Quantized):
+        return layer.rows(full(layer.like).dtype)
+    rows = full(layer.get_parameter("weight"))
+    return rows.T if isinstance(layer, Conv1D) else rows
 
 
 def full_weights(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -21,7 +21,7 @@ from transformers.pytorch_utils import Conv1D
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.core.safe_parsing import parse_json, read_text
 from gapbench.bench.data.sources import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from gapbench.bench.models.run_axis import output_rows
+from gapbench.bench.models.quantized import dequantize_layer, output_rows
 
 PEFT_PREFIX = "base_model.model."
 """Prefix of PEFT's names of tensors."""
@@ -137,7 +137,7 @@ def read(folder: Path) -> InitialAdapter:
 def fold(model: nn.Module, start: InitialAdapter) -> None:
     """Put an adapter's updates into the weights of a model, which stay frozen."""
     for name, update in start.updates.items():
-        layer: Any = model.get_submodule(name)
+        layer: Any = dequantize_layer(model, name)
         rows = update.applied(output_rows(layer).detach()).to(layer.weight.dtype)
         weight = rows.T.contiguous() if isinstance(layer, Conv1D) else rows
         layer.weight = nn.Parameter(weight, requires_grad=False)

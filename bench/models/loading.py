@@ -15,7 +15,7 @@ import torch
 import transformers
 
 from gapbench.bench.config.head import LANGUAGE_MODEL, Head
-from gapbench.bench.config.run import Fingerprint, Precision
+from gapbench.bench.config.run import Fingerprint, Precision, Quantization
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.data.sources import backbone_folder
@@ -60,7 +60,12 @@ def unsupported_reason(name: str, task: Task) -> str | None:
 
 @lru_cache(maxsize=1)
 def load(
-    name: str, fingerprint: Fingerprint, head: Head, outputs: int, precision: Precision
+    name: str,
+    fingerprint: Fingerprint,
+    head: Head,
+    outputs: int,
+    precision: Precision,
+    quantization: Quantization | None = None,
 ) -> Backbone:
     """Load a backbone (built-in name, folder or pinned hub id) with a task head.
 
@@ -73,6 +78,7 @@ def load(
     try:
         with _quiet():
             config = read_config(name, num_labels=outputs)
+            _require_floats(name, config)
             _switch_off_dropout(config)
             config.pad_token_id = tokenizer.pad_token_id
             read = partial(
@@ -93,6 +99,8 @@ def load(
                 if _input_embedding(model) in info["missing_keys"]:
                     reading = {"key_mapping": names}
                     model, info = read(**reading)
+    except BackboneError:
+        raise
     except Exception as error:
         if status_of(error) == Status.OUT_OF_MEMORY:
             raise
@@ -116,6 +124,8 @@ def load(
     loaded.reading = reading | (
         {"ignore_mismatched_sizes": True} if info["mismatched_keys"] else {}
     )
+    if quantization is not None:
+        loaded.quantize(quantization)
     return loaded
 
 
@@ -195,6 +205,20 @@ def _input_embedding(model: Any) -> str | None:
     """Return the name of the weight that embeds the tokens, None if no single one does."""
     weight = embedding_weight(model)
     return next((name for name, p in model.named_parameters() if p is weight), None)
+
+
+def _require_floats(name: str, config: Any) -> None:
+    """Refuse a checkpoint whose weights are already quantised."""
+    stored = getattr(config, "quantization_config", None)
+    if stored is None:
+        return
+    fields = stored if isinstance(stored, dict) else stored.to_dict()
+    raise BackboneError(
+        f"backbone {name!r}: the weights of its checkpoint are already quantised "
+        f"('quantization_config' of its config.json: {fields.get('quant_method', 'unknown')}), and "
+        "their exact numbers depend on the library that reads them; give the checkpoint that it "
+        "was made from, and set field 'quantization' of the suite"
+    )
 
 
 def _switch_off_dropout(config: Any) -> None:

@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers.pytorch_utils import Conv1D
 
 from gapbench.bench.core.errors import MergeError
 from gapbench.bench.core.seeding import seed_of
@@ -242,12 +241,6 @@ class StackedDropout(Stacked):
     def forward(self, x: Tensor) -> Tensor:
         """Drop features of (runs * batch, [tokens,] features) in training mode."""
         return self.axis.dropout(x, self.drop_rates, self.site) if self.training else x
-
-
-def output_rows(layer: nn.Module) -> Tensor:
-    """Return a linear layer's weight with one row per output, (out, in)."""
-    weight = layer.get_parameter("weight")
-    return weight.T if isinstance(layer, Conv1D) else weight
 
 
 def replace_module(model: nn.Module, name: str, new: nn.Module) -> None:

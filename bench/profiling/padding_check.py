@@ -41,7 +41,7 @@ def unsupported_reason(
     subject = {
         "padding check": 3,
         "limit": limit,
-        "backbone": backbone.fingerprint.model_dump(mode="json"),
+        "backbone": backbone.identity,
         "head": head.auto_class,
         "versions": [torch.__version__, transformers.__version__],
     }

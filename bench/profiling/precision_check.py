@@ -34,7 +34,7 @@ def unsupported_reason(cell: Cell, sources: Sources, device: torch.device) -> st
         "precision check": 1,
         "backbone": cell.backbone.model_dump(mode="json"),
         "head": cell.task.head.auto_class,
-        "precision": cell.precision,
+        "precision": cell.number_format,
         "versions": [torch.__version__, transformers.__version__],
     }
     key = measurement_cache.key_of(subject, device)

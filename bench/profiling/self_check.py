@@ -123,7 +123,7 @@ def check(backbone: Backbone, longest: int, device: torch.device) -> SelfCheck:
     limit = length_limits.largest(backbone.config, longest - _BEYOND - max(_RESTS) + 1)
     subject = {
         "self check": 3,
-        "backbone": backbone.fingerprint.model_dump(mode="json"),
+        "backbone": backbone.identity,
         "limit": limit,
         "versions": [torch.__version__, transformers.__version__],
     }

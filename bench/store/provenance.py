@@ -19,7 +19,7 @@ from gapbench.bench.core.memory import kernel_value
 from gapbench.bench.core.schema import content_hash
 from gapbench.bench.store.record import Provenance
 
-_PACKAGES = ("gapbench", "torch", "transformers", "datasets", "numpy", "peft")
+_PACKAGES = ("gapbench", "torch", "transformers", "datasets", "numpy", "peft", "bitsandbytes")
 
 
 def describe(device: torch.device, started_at: datetime) -> Provenance:

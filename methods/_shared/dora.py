@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
 
-from gapbench.bench.models.bf16 import full
+from gapbench.bench.models.bf16 import full_rows
 from gapbench.bench.models.initial_adapter import Update
-from gapbench.bench.models.run_axis import RunAxis, output_rows
+from gapbench.bench.models.quantized import product
+from gapbench.bench.models.run_axis import RunAxis
 from gapbench.methods._shared.lowrank import LayerSettings, StackedLora
 
 
@@ -55,8 +56,8 @@ class StackedDora(StackedLora):
         ``W x + (m / n - 1) W x~ + (m / n) B A x~``, as the authors' code and PEFT compute it.
         """
         dropped = self.update_input(x)
-        frozen = self.frozen(x)
-        seen = frozen if dropped is x else self.frozen(dropped)
+        frozen = product(self.base, x)
+        seen = frozen if dropped is x else product(self.base, dropped)
         moved = self.add_update(seen, dropped)
         scale = (self.lora_magnitude / self.norms()).unsqueeze(1).to(moved.dtype)
         out = moved * scale
@@ -65,10 +66,6 @@ class StackedDora(StackedLora):
         if self.base.bias is not None:
             out = out + self.base.get_parameter("bias")
         return out.view_as(frozen)
-
-    def frozen(self, x: Tensor) -> Tensor:
-        """Apply the frozen weight without its bias; (..., in) to (..., out)."""
-        return F.linear(x, output_rows(self.base))
 
     @torch.no_grad()
     def norms(self) -> Tensor:
@@ -100,5 +97,4 @@ class StackedDora(StackedLora):
     @property
     def _frozen_rows(self) -> Tensor:
         """The frozen weight with one row an output, (out, in), in any layout of the base."""
-        rows = full(self.base.get_parameter("weight"))
-        return rows.T if isinstance(self.base, Conv1D) else rows
+        return full_rows(self.base)

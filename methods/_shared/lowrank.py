@@ -8,7 +8,7 @@ pass uses them), `StackedLora.initial` (first values).
 import math
 from collections.abc import Mapping, Sequence
 from itertools import groupby
-from typing import ClassVar, TypedDict, TypeVar
+from typing import Any, ClassVar, TypedDict, TypeVar
 
 import torch
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
@@ -21,6 +21,7 @@ from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import MergeError
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.initial_adapter import InitialAdapter, Update
+from gapbench.bench.models.quantized import Quantized
 from gapbench.bench.models.run_axis import RunAxis, Stacked, replace_module
 from gapbench.bench.store.diagnostic import Drop
 
@@ -63,10 +64,10 @@ def dropped(*positions: tuple[str, str, float, str]) -> tuple[Drop, ...]:
 
 def layer_shape(layer: nn.Module) -> tuple[int, int]:
     """Return (in, out) features of a linear or Conv1D layer (whose weight is transposed)."""
+    if isinstance(layer, nn.Linear | Quantized):
+        return layer.in_features, layer.out_features
     if isinstance(layer, Conv1D):
         return int(layer.weight.shape[0]), int(layer.weight.shape[1])
-    if isinstance(layer, nn.Linear):
-        return layer.in_features, layer.out_features
     raise TypeError(f"expected a linear or Conv1D layer, got {type(layer).__name__}")
 
 
@@ -217,14 +218,16 @@ class StackedLora(Stacked):
             raise MergeError("an ensemble has several updates; it cannot be folded into one model")
         a, b = self.factors(position)
         update = a.T @ b.T if isinstance(self.base, Conv1D) else b @ a
-        folded = {"weight": self.weight + update.to(self.weight.dtype)}
+        weight = self.weight
+        folded = {"weight": weight + update.to(weight.dtype)}
         bias = self.base.get_parameter("bias") if self.base.bias is not None else None
         return folded if bias is None else folded | {"bias": bias.detach().clone()}
 
     @property
     def weight(self) -> Tensor:
         """The frozen weight, for library code that asks for its type."""
-        return self.base.get_parameter("weight")
+        base: Any = self.base
+        return base.weight  # type: ignore[no-any-return]
 
     def _members(self, position: int) -> list[tuple[int, Tensor, Tensor]]:
         """Return writable views (member, its A, its B) of a run."""

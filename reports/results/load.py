@@ -271,7 +271,7 @@ def _cell_row(record: Record) -> tuple[dict[str, Any], dict[str, Any]]:
         "protocol": cell.protocol,
         "metric": cell.task.metrics[0],
         "higher_is_better": cell.task.metric.higher_is_better,
-        "precision": cell.precision,
+        "precision": cell.number_format,
         "setting": hashlib.sha256(text.encode()).hexdigest()[:8],
     }
     return row, _flat(terms | {"task": identity})

@@ -112,7 +112,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "device": ("", "processor"),
     "device_type": ("", "cpu, cuda or mps"),
     "threads": ("count", "threads of the processor"),
-    "precision": ("", "fp32 or bf16"),
+    "precision": ("", "fp32, bf16 or fp64, and the format of quantised layers"),
     "started_at": ("time", "when the run began, UTC"),
     "gapbench": ("", "version of gapbench"),
     "torch": ("", "version of torch"),

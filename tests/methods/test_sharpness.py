@@ -11,7 +11,7 @@ from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.adaptation.losses import run_losses
 from gapbench.bench.adaptation.method import AnyMethod, Phase, TrainState
 from gapbench.bench.data.batching import collate, training_batches
-from gapbench.bench.models.run_axis import output_rows
+from gapbench.bench.models.quantized import output_rows
 from gapbench.methods.bidirectional_lora import PerturbedLora
 from tests.support.peft_twin import RATE, TARGETS, ready, twin
 from tests.support.small_stack import (

@@ -11,7 +11,7 @@ import torch
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.adaptation.method import AnyMethod, TrainState
-from gapbench.bench.config.run import Budget, Cell, Fingerprint, Run, Training
+from gapbench.bench.config.run import Budget, Cell, Fingerprint, Quantization, Run, Training
 from gapbench.bench.config.task import Task
 from gapbench.bench.config.task_sources import FileSource
 from gapbench.bench.data.encoded import EncodedSplit, TaskData
@@ -78,6 +78,7 @@ def make_runs(
     configs: Sequence[dict[str, Any]] = ({},),
     trainings: Sequence[dict[str, Any]] = ({},),
     precision: str = "fp64",
+    quantization: Quantization | None = None,
     steps: int = 20,
     outputs: int = 2,
     backbone_dropout: float = 0.0,
@@ -101,6 +102,7 @@ def make_runs(
                     choosing_members=choosing_members,
                 ),
                 precision=precision,
+                quantization=quantization,
                 backbone_dropout=backbone_dropout,
             ),
             seed,
@@ -113,7 +115,9 @@ def load_backbone(folder: Path, runs: Sequence[Run]) -> Backbone:
     """Load the backbone of a stack of runs."""
     cell = runs[0].cell
     task = cell.task
-    return loading.load(str(folder), cell.backbone, task.head, task.n_outputs, cell.precision)
+    return loading.load(
+        str(folder), cell.backbone, task.head, task.n_outputs, cell.precision, cell.quantization
+    )
 
 
 @dataclass
