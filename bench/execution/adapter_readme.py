@@ -19,7 +19,7 @@ folder loads it, with the tokenizer and padding token that it was trained with:
 
 ```python
 from peft import PeftModel
-from transformers import AutoTokenizer, {auto_class}
+from transformers import {imported}
 
 tokenizer = AutoTokenizer.from_pretrained(".")
 base = {auto_class}.from_pretrained({arguments})
@@ -34,6 +34,14 @@ outputs = model(**inputs)
 ```
 
 """
+
+_NF4 = 'load_in_4bit=True, bnb_4bit_quant_type="nf4"'
+_WITHOUT = "on the backbone's full weights its outputs differ a little"
+_QUANTIZED: Mapping[str | None, str] = {
+    "nf4": f"It was trained on the backbone in NF4, as this code loads it; {_WITHOUT}.\n\n",
+    "int8": f"It was trained on the backbone in int8, one scale for each output; {_WITHOUT}.\n\n",
+    "int4": f"It was trained on the backbone in int4, one scale for 64 weights; {_WITHOUT}.\n\n",
+}
 
 
 def page(
@@ -59,6 +67,13 @@ def _code(record: Record, backbone: Backbone, base: Mapping[str, Any]) -> str:
     if task.head != LANGUAGE_MODEL:
         settings["num_labels"] = task.n_outputs
     settings |= backbone.reading
+    imported = ["AutoTokenizer", task.head.auto_class]
+    few_bits = []
+    if cell.quantization == "nf4":
+        imported.append("BitsAndBytesConfig")
+        # Its heads stay in full: they are what the adapter brings.
+        plain = f", llm_int8_skip_modules={[*backbone.head]}" if backbone.head else ""
+        few_bits = [f"quantization_config=BitsAndBytesConfig({_NF4}{plain})"]
     given = [
         repr(base["base_model_name_or_path"]),
         *(f"{key}={value!r}" for key, value in settings.items()),
@@ -73,8 +88,9 @@ def _code(record: Record, backbone: Backbone, base: Mapping[str, Any]) -> str:
         run=record.run_hash,
         seed=record.seed,
         auto_class=task.head.auto_class,
-        arguments=", ".join([*given, "pad_token_id=tokenizer.pad_token_id"]),
-        inputs=_inputs(task),
+        imported=", ".join(imported),
+        arguments=", ".join([*given, *few_bits, "pad_token_id=tokenizer.pad_token_id"]),
+        inputs=_QUANTIZED.get(cell.quantization, "") + _inputs(task),
         texts="prompts" if prompted else ", ".join(f"{name}s" for name in task.text),
         limit="" if prompted else f", truncation=True, max_length={longest}",
     )

@@ -30,6 +30,8 @@ from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.record_io import TEST
 from gapbench.bench.store.store import Store
 
+_OF_CELL = {"backbone", "start", "head", "method", "config", "precision", "quantization"}
+
 
 @dataclass(frozen=True, repr=False)
 class Exported:
@@ -181,7 +183,7 @@ def _notes(record: Record, again: Record) -> dict[str, Any]:
         "prompt": getattr(task, "prompt", None),
         "labels": list(task.labels),
         "max_length": task.max_length,
-        **cell.model_dump(mode="json", include={"backbone", "start", "head", "method", "config"}),
+        **cell.model_dump(mode="json", include=_OF_CELL),
         "checkpoint_step": again.checkpoint.step if again.checkpoint else None,
         "test_recorded": record.splits["test"].metrics,
         "test_now": again.splits["test"].metrics,

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from transformers.pytorch_utils import Conv1D
 
 from gapbench.bench.config.run import Quantization
-from gapbench.bench.core.extras import import_extra
+from gapbench.bench.core.extras import needs_extra
 from gapbench.bench.models.run_axis import replace_module
 
 BLOCK = 64
@@ -173,6 +173,8 @@ def _pack(rows: Tensor, quantization: Quantization) -> tuple[Tensor, Tensor]:
     if quantization == "int8":
         scales = _scales(rows, 127)
         return (rows / scales).round().to(torch.int8), scales
+    # One row a block, whatever the width: kernels of bitsandbytes for CPUs take the wrong scale
+    # where a block crosses the end of a row.
     blocks = F.pad(rows.flatten(), (0, -rows.numel() % BLOCK)).view(-1, BLOCK)
     if quantization == "nf4":
         return _nf4().pack(blocks)  # type: ignore[no-any-return]
@@ -207,4 +209,7 @@ def _scales(rows: Tensor, steps: int) -> Tensor:
 
 @cache
 def _nf4() -> Any:
-    return import_extra("gapbench.bench.models.nf4", "quantization nf4", "quantized")
+    """Return the module of NF4, whose package comes with an extra."""
+    with needs_extra("quantization nf4", "quantized"):
+        from gapbench.bench.models import nf4
+    return nf4

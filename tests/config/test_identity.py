@@ -91,6 +91,7 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "protocol": {"protocol": "paper"},
     "backbone_dropout": {"backbone_dropout": 0.1},
     "precision": {"precision": "fp64"},
+    "quantization": {"quantization": "int8"},
     "resample": {"resample": "per_seed"},
     "head": {"head": "keep"},
     "task.join": {

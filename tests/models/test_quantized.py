@@ -24,6 +24,7 @@ from tests.support.conformance import NAMES, quick_runs
 from tests.support.small_stack import CPU, MakeBackbone, load_backbone, random_data, train
 from tests.support.small_suite import CELL, call, make
 from tests.support.solo_runs import assert_same_alone
+from tests.support.tiny_checkpoints import save
 
 FORMATS = get_args(Quantization)
 # Levels of NF4, from appendix E of the paper (Dettmers et al. 2023).
@@ -233,11 +234,14 @@ def test_products_are_in_the_precision_of_the_run(
     assert state.bank.grads.isfinite().all()
 
 
-def test_nf4_is_that_of_the_model_library(make_backbone: MakeBackbone) -> None:
-    """The library's own 4-bit layers of bitsandbytes answer as ours do."""
+def test_nf4_is_that_of_the_model_library(tmp_path: Path) -> None:
+    """The library's own 4-bit layers of bitsandbytes answer as ours do.
+
+    Rows are a multiple of a block: elsewhere the library's layers mix up scales on CPUs.
+    """
     pytest.importorskip("bitsandbytes", reason="NF4 needs the extra 'quantized'")
     pytest.importorskip("accelerate", reason="the library places quantised weights with it")
-    folder = make_backbone("llama")
+    folder = save(tmp_path / "llama", "llama", hidden_size=64, intermediate_size=128)
     (run,) = quick_runs("lora", precision="fp32", quantization="nf4")
     ours: Any = load_backbone(folder, [run]).model()
     kind = transformers.BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4")
@@ -245,9 +249,14 @@ def test_nf4_is_that_of_the_model_library(make_backbone: MakeBackbone) -> None:
         folder, quantization_config=kind, dtype=torch.float32, num_labels=2
     )
     theirs.score.weight.data = ours.score.weight.data
-    ours.config.pad_token_id = theirs.config.pad_token_id = 0
     ids = torch.arange(5, 15).view(2, 5)
-    torch.testing.assert_close(ours(ids).logits, theirs(ids).logits, rtol=1e-5, atol=1e-6)
+    near, full = (
+        ours(ids).logits,
+        loading.load(str(folder), run.cell.backbone, run.cell.task.head, 2, "fp32").model(),
+    )
+    torch.testing.assert_close(near, theirs(ids).logits, rtol=1e-5, atol=1e-6)
+    full.score.weight.data = ours.score.weight.data
+    assert (full(ids).logits - near).abs().max() > 1e-3
 
 
 @pytest.mark.parametrize("quantization", FORMATS)
@@ -285,6 +294,7 @@ def test_a_missing_package_is_named(
     """The message says what to install."""
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     monkeypatch.delitem(sys.modules, "gapbench.bench.models.nf4", raising=False)
+    monkeypatch.delattr("gapbench.bench.models.nf4", raising=False)
     quantized._nf4.cache_clear()
     loading.load.cache_clear()
     (run,) = quick_runs("lora", quantization="nf4", precision="fp32")
