@@ -1,12 +1,13 @@
 """Results of `check`: sizes and oddities of data, and whether every cell can run."""
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.api import blocks
-from gapbench.bench.api.planning import Overview, estimate, named, request
+from gapbench.bench.api.planning import Overview, add_memory, estimate, named, request
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import BenchError
 from gapbench.bench.core.process import choose_device
@@ -40,7 +41,10 @@ def checked(suite: SuiteLike, **part: Any) -> Overview:
     skipped = len(verdicts) - failing - verdicts.count("ok")
     rest = f", of which {skipped} will be skipped (see their verdict)" if skipped else ""
     if not failing:
-        notes.append(estimate(wanted.runs, Costs(wanted.sources)))
+        costs = Costs(wanted.sources)
+        notes.append(estimate(wanted.runs, costs))
+        counts = Counter((p.run.cell.hash, p.variant) for p in wanted.planned)
+        notes += add_memory(((row, runs[k].cell, counts[k]) for k, row in rows.items()), costs)
     state = (
         f"is not valid: {failing} runs would fail (see their verdict);" if failing else "is valid:"
     )

@@ -1,6 +1,7 @@
 """Suites before they run: their runs, the part already done, and the time for the rest."""
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -14,6 +15,7 @@ from gapbench.bench.api.calls import Names, Place, Seeds
 from gapbench.bench.api.choices import DEVICES, check_above_zero, names, one_of
 from gapbench.bench.api.progress import progress_bar, say, span
 from gapbench.bench.config.run import Cell, Run
+from gapbench.bench.core.memory import available
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution import engines
@@ -35,6 +37,8 @@ from gapbench.bench.profiling import auto_precision
 from gapbench.bench.profiling.stack_size import MOST
 from gapbench.bench.store.failure import left_alone
 from gapbench.bench.store.store import Store
+
+_MEBIBYTE = 2**20
 
 
 @dataclass(frozen=True)
@@ -159,6 +163,9 @@ def planned(
         left = lefts[task, backbone, method, variant]
         each = costs.seconds.get((task, backbone, method))
         row["seconds_left"] = None if left and each is None else round(left * (each or 0), 1)
+    cells = {(*cost_key(p.run.cell), p.variant): p.run.cell for p in wanted.planned}
+    sized = zip(rows.values(), cells.values(), strict=True)
+    notes += add_memory(((row, cell, row["runs"]) for row, cell in sized), costs)
     return Overview(list(rows.values()), notes, left=len(todo))
 
 
@@ -172,6 +179,28 @@ def named(cell: Cell, variant: str) -> dict[str, Any]:
         "method": cell.method,
         "variant": variant,
     }
+
+
+def add_memory(rows: Iterable[tuple[dict[str, Any], Cell, int]], costs: Costs) -> list[str]:
+    """Add the peak memory of the largest stack to rows of a cell and its number of runs.
+
+    Returns:
+        A sentence on the row that takes most, if any was measured.
+    """
+    known = []
+    for row, cell, runs in rows:
+        if (found := costs.stack_bytes(cell, runs)) is not None:
+            row["memory_mib"] = round(found / _MEBIBYTE)
+            known.append(row)
+    if not known:
+        return []
+    most = max(known, key=lambda row: row["memory_mib"])
+    free = round(available(choose_device("auto")) / _MEBIBYTE)
+    short = "; that is not free, so its stacks will be smaller" if most["memory_mib"] > free else ""
+    return [
+        f"memory of a worker, beside that of a bare process: up to {most['memory_mib']} MiB, for "
+        f"{most['method']} on {most['task']} with {most['backbone']}; {free} MiB are free{short}"
+    ]
 
 
 def estimate(

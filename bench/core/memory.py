@@ -25,8 +25,10 @@ class MemoryPeak:
         self._device = device
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(device)
+            self._before = torch.cuda.memory_allocated(device)
         else:
             give_back()
+            self._before = _bytes(_STATUS, "VmRSS:") or 0
             with suppress(OSError):  # or the peak is that of the whole process life
                 _CLEAR_PEAK.write_text("5")
 
@@ -36,6 +38,10 @@ class MemoryPeak:
             return int(torch.cuda.max_memory_allocated(self._device))
         peak = _bytes(_STATUS, "VmHWM:")
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 if peak is None else peak
+
+    def growth(self) -> int:
+        """Return the bytes by which the peak exceeds what was in memory at construction."""
+        return max(0, self.bytes() - self._before)
 
 
 def available(device: torch.device) -> int:

@@ -1,4 +1,4 @@
-"""Costs of runs before any has ended: measured on this machine by `bench.profiling.forecast`.
+"""Costs of runs before any has ended: time and memory, measured on this machine by a few steps.
 
 Runs that are not measured within a few seconds are estimated from those that are.
 """
@@ -11,6 +11,7 @@ import torch
 
 from gapbench.bench.config.run import Run
 from gapbench.bench.execution.cost_model import CostKey, Costs, cost_key
+from gapbench.bench.profiling.footprint import footprint
 from gapbench.bench.profiling.forecast import run_seconds
 from gapbench.bench.profiling.self_check import supported_backbone
 from gapbench.bench.tasks import dataset
@@ -25,7 +26,7 @@ def calibrate(
     device: torch.device,
     show: Callable[[int, int], None] = lambda *_: None,
 ) -> None:
-    """Add missing seconds to the costs of every kind of run, those with the most work first.
+    """Add missing seconds and memory of every kind of run, those with the most work first.
 
     Kinds with a backbone still on the hub are left out, as are kinds not reached in `LONGEST_S`.
 
@@ -40,25 +41,26 @@ def calibrate(
         if cost_key(run.cell) not in costs.seconds and costs.at_hand(run.cell):
             kinds.setdefault(cost_key(run.cell), []).append(run)
     began = time.monotonic()
-    order = sorted(
-        kinds.items(), key=lambda item: -sum(costs.relative_cost(r.cell) for r in item[1])
-    )
-    for done, (key, group) in enumerate(order):
+    order = sorted(kinds.values(), key=lambda own: -sum(costs.relative_cost(r.cell) for r in own))
+    for done, group in enumerate(order):
         if time.monotonic() - began > LONGEST_S:
             return
         show(done, len(order))
         with suppress(Exception):  # a method may raise anything; `check` and `run` report it
-            costs.seconds[key] = _seconds(costs, group, device)
+            _measure(costs, group, device)
     show(len(order), len(order))
 
 
-def _seconds(costs: Costs, runs: Sequence[Run], device: torch.device) -> float:
-    """Return the seconds of each of some runs of a kind; 0 if all of them will be skipped."""
+def _measure(costs: Costs, runs: Sequence[Run], device: torch.device) -> None:
+    """Add the seconds of a run of a kind, 0 if all runs will be skipped, and its memory."""
+    kind = cost_key(runs[0].cell)
     for cell in {run.cell.hash: run.cell for run in runs}.values():
         backbone = supported_backbone(cell, costs.sources, device)
         if not isinstance(backbone, str):
             own = [run for run in runs if run.cell.hash == cell.hash]
             task_data = dataset.prepare(cell, costs.sources, backbone.reader, own[0].seed)
             tests = ready_tests(cell, costs.sources, backbone.reader)
-            return run_seconds(own, backbone, task_data, device, tests)
-    return 0.0
+            costs.seconds[kind] = run_seconds(own, backbone, task_data, device, tests)
+            costs.footprints[kind] = footprint(own[0], backbone, task_data, device)
+            return
+    costs.seconds[kind] = 0.0

@@ -11,6 +11,8 @@ from gapbench.bench.config.run import Cell, Fingerprint, Run
 from gapbench.bench.config.task_sources import BuiltinSource
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.work_queue import Job
+from gapbench.bench.profiling.footprint import Footprint
+from gapbench.bench.profiling.stack_size import MOST
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store
 
@@ -32,11 +34,13 @@ class Costs:
     Attributes:
         seconds: median seconds of a run, by kind.
         memory_bytes: largest peak memory, by kind.
+        footprints: memory of a stack, by kind, of those that were measured here.
     """
 
     sources: Sources
     seconds: dict[CostKey, float] = field(default_factory=dict)
     memory_bytes: dict[CostKey, float] = field(default_factory=dict)
+    footprints: dict[CostKey, Footprint] = field(default_factory=dict)
     _bytes: dict[Fingerprint, float] = field(default_factory=dict, init=False)
 
     @classmethod
@@ -71,6 +75,12 @@ class Costs:
             sum(self.relative_cost(run.cell) for run in runs),
             _HEADROOM * peak if peak else _PROCESS_BYTES + _COPIES * self._weight_bytes(cell),
         )
+
+    def stack_bytes(self, cell: Cell, runs: int) -> int | None:
+        """Return the peak memory of the largest stack of so many runs; None if not measured."""
+        found = self.footprints.get(cost_key(cell))
+        stackable = registry.get(cell.method).stackable
+        return None if found is None else found.of(min(runs, MOST["cpu"]) if stackable else 1)
 
     def cheapest_first(self, stacks: Iterable[Sequence[Run]]) -> list[Job]:
         """Return stacks as jobs, those expected to end first in front."""

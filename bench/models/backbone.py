@@ -183,6 +183,13 @@ class Backbone:
         kind = {"quantization": self.quantization} if self.quantization else {}
         return self.fingerprint.model_dump(mode="json") | kind
 
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of its weights in memory."""
+        stored = [*self._pristine.parameters(), *self._pristine.buffers()]
+        found = {each.untyped_storage().data_ptr(): each.untyped_storage() for each in stored}
+        return sum(storage.nbytes() for storage in found.values())
+
     def linear_layers(self) -> dict[str, nn.Module]:
         """Return the adaptable layers by name: linear or Conv1D, outside any head."""
         pristine: Any = self._pristine

@@ -35,7 +35,7 @@ def failure(
     try:
         method, state = set_up([run], backbone, task_data, device, check=True)
         if method.trains:
-            finite = _train(run, method, state, task_data.train)
+            finite = first_steps([run], method, state, task_data.train)
             if not finite:
                 return "the loss of the first step is not a finite number"
         with method.scoring(state):
@@ -60,12 +60,20 @@ def failure(
     return None
 
 
-def _train(run: Run, method: AnyMethod, state: TrainState, train: EncodedSplit) -> bool:
-    """Make one step in each phase; return whether all losses are finite."""
-    batch = collate(train, _longest_batch(train, run.cell.budget.batch_size), state.axis.device)
+def first_steps(
+    runs: Sequence[Run], method: AnyMethod, state: TrainState, train: EncodedSplit
+) -> bool:
+    """Make one step of a stack in each phase, on the longest examples.
+
+    Returns:
+        Whether all losses are finite.
+    """
+    budget, trainings = runs[0].cell.budget, [run.cell.training for run in runs]
+    longest = np.tile(_longest_batch(train, budget.batch_size), (len(runs), 1))
+    batch = collate(train, longest, state.axis.device)
     finite = True
-    for window in phase_windows(method, run.cell.budget.total_steps(len(train.trained))):
-        method.begin(state, window.phase, [run.cell.training], window.stop - window.start)
+    for window in phase_windows(method, budget.total_steps(len(train.trained))):
+        method.begin(state, window.phase, trainings, window.stop - window.start)
         state.model.train()
         report = method.step(state, dict.fromkeys(window.phase.parts, batch))
         finite &= bool(report.losses.isfinite().all())
