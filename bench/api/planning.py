@@ -1,5 +1,6 @@
 """Suites before they run: their runs, the part already done, and the time for the rest."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -190,16 +191,18 @@ def add_memory(rows: Iterable[tuple[dict[str, Any], Cell, int]], costs: Costs) -
     known = []
     for row, cell, runs in rows:
         if (found := costs.stack_bytes(cell, runs)) is not None:
-            row["memory_mib"] = round(found / _MEBIBYTE)
+            row["memory_mib"] = math.ceil(found / _MEBIBYTE)
             known.append(row)
     if not known:
         return []
     most = max(known, key=lambda row: row["memory_mib"])
-    free = round(available(choose_device("auto")) / _MEBIBYTE)
-    short = "; that is not free, so its stacks will be smaller" if most["memory_mib"] > free else ""
+    free = available(choose_device("auto")) // _MEBIBYTE
+    short = ""
+    if most["memory_mib"] > free:
+        short = f"; only {free} MiB are free, so its stacks will be smaller"
     return [
         f"memory of a worker, beside that of a bare process: up to {most['memory_mib']} MiB, for "
-        f"{most['method']} on {most['task']} with {most['backbone']}; {free} MiB are free{short}"
+        f"{most['method']} on {most['task']} with {most['backbone']}{short}"
     ]
 
 

@@ -61,9 +61,13 @@ def failure(
 
 
 def first_steps(
-    runs: Sequence[Run], method: AnyMethod, state: TrainState, train: EncodedSplit
+    runs: Sequence[Run],
+    method: AnyMethod,
+    state: TrainState,
+    train: EncodedSplit,
+    steps: int = 1,
 ) -> bool:
-    """Make one step of a stack in each phase, on the longest examples.
+    """Make steps of a stack in each phase, on the longest examples.
 
     Returns:
         Whether all losses are finite.
@@ -75,8 +79,9 @@ def first_steps(
     for window in phase_windows(method, budget.total_steps(len(train.trained))):
         method.begin(state, window.phase, trainings, window.stop - window.start)
         state.model.train()
-        report = method.step(state, dict.fromkeys(window.phase.parts, batch))
-        finite &= bool(report.losses.isfinite().all())
+        for _ in range(steps):
+            report = method.step(state, dict.fromkeys(window.phase.parts, batch))
+            finite &= bool(report.losses.isfinite().all())
     return finite
 
 

@@ -82,6 +82,6 @@ def _growth(
     peak = MemoryPeak(device)
     method, state = set_up(runs, backbone, task_data, device, check=True)
     if method.trains:
-        for _ in range(2):  # the heap of the first step has fewer gaps
-            first_steps(runs, method, state, task_data.train)
+        # The heap of the first step has fewer gaps.
+        first_steps(runs, method, state, task_data.train, steps=2)
     return peak.growth()

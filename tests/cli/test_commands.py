@@ -29,7 +29,8 @@ def test_check_reports_every_cell(small: SmallSuite, capsys: Capture) -> None:
     for row in answer.json:
         assert (row["train"], row["validation"], row["test"]) == (32, 8, 16)
         assert (row["steps"], row["verdict"]) == (4, "ok")
-    estimate, valid = answer.err.splitlines()[-2:]
+    estimate, memory, valid = answer.err.splitlines()[-3:]
+    assert memory.startswith("memory of a worker")
     assert re.match(r"about \d+ s with 1 worker; measured on this machine", estimate)
     assert valid == "suite 'small' is valid: 6 runs"
     assert not small.results.exists()
@@ -68,8 +69,10 @@ def test_plan_counts_what_is_left(small: SmallSuite, capsys: Capture) -> None:
     assert answer.code == 0
     assert [(row["runs"], row["done"]) for row in answer.json] == [(2, 0)] * 3
     assert all(row["seconds_left"] >= 0 for row in answer.json)
-    count, estimate = answer.err.splitlines()[-2:]
+    count, estimate, memory = answer.err.splitlines()[-3:]
     assert count == "6 runs, 6 to do"
+    assert re.match(r"memory of a worker, beside that of a bare process: up to \d+ MiB", memory)
+    assert all(row["memory_mib"] > 0 for row in answer.json)
     assert re.fullmatch(r"about \d+ s with 1 worker; measured on this machine by .*", estimate)
     assert not small.results.exists()
     assert call(capsys, "run", *small.running, "--methods", "head", "--seeds", "1").code == 0
@@ -78,7 +81,7 @@ def test_plan_counts_what_is_left(small: SmallSuite, capsys: Capture) -> None:
     assert (rows["head"]["runs"], rows["head"]["done"]) == (2, 1)
     assert rows["head"]["seconds_left"] >= 0
     assert rows["lora"]["seconds_left"] > 0
-    assert answer.err.splitlines()[-2] == "6 runs, 5 to do"
+    assert answer.err.splitlines()[-3] == "6 runs, 5 to do"
 
 
 def test_run_prints_results_to_stdout_and_progress_to_stderr(
