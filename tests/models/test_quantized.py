@@ -17,9 +17,10 @@ from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.config.run import Cell, Quantization
 from gapbench.bench.core.errors import BackboneError, ConfigError
 from gapbench.bench.data.batching import collate
-from gapbench.bench.models import loading, quantized
+from gapbench.bench.models import initial_adapter, loading, quantized
 from gapbench.bench.models.backbone import Backbone
-from gapbench.bench.models.quantized import Quantized, QuantizedLinear
+from gapbench.bench.models.initial_adapter import Update
+from gapbench.bench.models.quantized import Quantized, QuantizedLinear, output_rows
 from tests.support.conformance import NAMES, quick_runs
 from tests.support.small_stack import CPU, MakeBackbone, load_backbone, random_data, train
 from tests.support.small_suite import CELL, call, make
@@ -210,6 +211,24 @@ def test_merged_model_gives_the_scored_outputs(
     np.testing.assert_allclose(
         plain(**batch.inputs).logits.detach()[order], logits, rtol=0, atol=1e-9
     )
+
+
+@pytest.mark.parametrize("quantization", FORMATS)
+@pytest.mark.parametrize("family", ["bert", "gpt2"])
+def test_initial_adapter_folds_into_the_numbers_of_a_layer(
+    make_backbone: MakeBackbone, family: str, quantization: Quantization
+) -> None:
+    """The layer becomes a plain one; its weight is the quantised one plus the update."""
+    (run,) = quick_runs("lora", quantization=quantization)
+    backbone = load_backbone(make_backbone(family), [run])
+    name = backbone.target_layers("default")[0]
+    model = backbone.model()
+    before = output_rows(model.get_submodule(name))
+    a, b = (torch.full(size, 0.5).double() for size in ((2, before.shape[1]), (len(before), 2)))
+    initial_adapter.fold(model, initial_adapter.InitialAdapter("start", {name: Update(a, b)}))
+    layer = model.get_submodule(name)
+    assert not isinstance(layer, Quantized)
+    torch.testing.assert_close(output_rows(layer), before + b @ a)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
