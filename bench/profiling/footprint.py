@@ -21,6 +21,8 @@ from gapbench.bench.profiling.dry_run import first_steps
 from gapbench.bench.profiling.measurement_cache import key_of, recall, remember
 from gapbench.bench.profiling.stack_size import subject
 
+_STEPS = 4
+
 
 @dataclass(frozen=True)
 class Footprint:
@@ -58,12 +60,13 @@ def footprint(run: Run, backbone: Backbone, task_data: TaskData, device: torch.d
     key = key_of(subject(run, task_data) | about, device)
     if known := recall(key):
         return Footprint(**known)
-    found = _measured(run, backbone, task_data, device)
+    found = measured(run, backbone, task_data, device)
     remember(key, asdict(found))
     return found
 
 
-def _measured(run: Run, backbone: Backbone, task_data: TaskData, device: torch.device) -> Footprint:
+def measured(run: Run, backbone: Backbone, task_data: TaskData, device: torch.device) -> Footprint:
+    """Measure the memory anew; see `footprint`."""
     weights = backbone.stored_bytes if device.type == "cpu" else 0  # a GPU has a copy
     stack = [run, Run(run.cell, run.seed + 1)]
     # The first time, libraries load their kernels, which a new process does too.
@@ -82,6 +85,6 @@ def _growth(
     peak = MemoryPeak(device)
     method, state = set_up(runs, backbone, task_data, device, check=True)
     if method.trains:
-        # The heap of the first step has fewer gaps.
-        first_steps(runs, method, state, task_data.train, steps=2)
+        # Later steps find gaps in the heap that are too small, and take more.
+        first_steps(runs, method, state, task_data.train, steps=_STEPS)
     return peak.growth()

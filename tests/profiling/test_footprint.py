@@ -1,62 +1,21 @@
 """The memory of a stack, told before it runs, is what the stack then takes."""
 
-import multiprocessing
 from typing import Any
 
 import pytest
 
 from gapbench.bench.config.run import Run
-from gapbench.bench.core.memory import MemoryPeak
-from gapbench.bench.core.process import prepare
 from gapbench.bench.profiling import footprint as subject
-from gapbench.bench.profiling import random_models
 from gapbench.bench.profiling.footprint import Footprint, footprint
-from gapbench.bench.profiling.step_timer import Stepper
+from tests.benchmarks.memory_told import SHAPES, Shape, both
 from tests.support.small_stack import CPU, MakeBackbone, load_backbone, make_runs, random_data
-
-# Backbone, format of its layers, method, runs, examples, tokens.
-SHAPES: list[tuple[Any, ...]] = [
-    ("tiny-encoder", None, "lora", 12, 16, 64),
-    ("tiny-encoder", None, "lora_dropout", 6, 16, 64),
-    ("tiny-encoder", "int8", "hiddenkey", 8, 16, 64),
-    ("tiny-decoder", None, "lora", 6, 8, 128),
-]
-
-
-def given(shape: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return a run of a shape, its backbone and its rows."""
-    name, few_bits, method, _, examples, tokens = shape
-    prepare(1)
-    backbone = random_models.load(name, "fp32")
-    if few_bits is not None:
-        backbone.quantize(few_bits)
-    cell = random_models.cell(method, backbone, examples, tokens, "fp32")
-    rows = random_models.random_rows(backbone.config.vocab_size, examples, tokens)
-    return Run(cell, 0), backbone, rows, CPU
-
-
-def told(shape: tuple[Any, ...]) -> int:
-    """Return the memory that is told before a stack runs, as `plan` and `check` do."""
-    run, *place = given(shape)
-    return subject._measured(run, *place).of(shape[3])
-
-
-def taken(shape: tuple[Any, ...]) -> int:
-    """Return the peak memory of the stack, without that of the process before it."""
-    run, backbone, *place = given(shape)
-    peak = MemoryPeak(CPU)
-    step = Stepper([Run(run.cell, seed) for seed in range(shape[3])], backbone, *place)
-    for _ in range(4):
-        step()
-    return peak.growth() + backbone.stored_bytes
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "-".join(map(str, shape)))
-def test_memory_is_what_was_told(shape: tuple[Any, ...]) -> None:
+@pytest.mark.parametrize("shape", SHAPES[:2], ids=str)
+def test_memory_is_what_was_told(shape: Shape) -> None:
     """Within 15 % of the peak of a process that trains the stack, each in a process of its own."""
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-        before, then = pool.apply(told, (shape,)), pool.apply(taken, (shape,))
+    before, then = both(shape)
     assert before == pytest.approx(then, rel=0.15)
 
 

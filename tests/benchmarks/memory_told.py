@@ -1,0 +1,91 @@
+"""The memory that `plan` and `check` tell before a stack runs, beside what the stack then takes.
+
+Each number comes from a process of its own, without what that process had before.
+
+    python -m tests.benchmarks.memory_told
+"""
+
+import multiprocessing
+from typing import NamedTuple
+
+from gapbench.bench.config.run import Precision, Quantization, Run
+from gapbench.bench.core.memory import MemoryPeak
+from gapbench.bench.core.process import prepare
+from gapbench.bench.data.encoded import TaskData
+from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.profiling import random_models
+from gapbench.bench.profiling.footprint import measured
+from gapbench.bench.profiling.step_timer import Stepper
+from tests.support.small_stack import CPU
+
+_MEBIBYTE = 2**20
+_STEPS = 6
+
+
+class Shape(NamedTuple):
+    """A stack of runs on random rows."""
+
+    backbone: str
+    precision: Precision
+    quantization: Quantization | None
+    method: str
+    runs: int
+    examples: int
+    tokens: int
+
+
+SHAPES = (
+    Shape("tiny-encoder", "fp32", None, "lora", 12, 16, 64),
+    Shape("tiny-encoder", "fp32", "int8", "lora_dropout", 6, 8, 32),
+    Shape("tiny-encoder", "fp32", "int8", "hiddenkey", 8, 16, 64),
+    Shape("minilm-l6", "fp32", None, "lora", 4, 16, 64),
+    Shape("minilm-l6", "fp32", "nf4", "lora", 3, 8, 64),
+    Shape("minilm-l6", "bf16", None, "lora", 4, 8, 64),
+    Shape("minilm-l6", "fp32", None, "full", 1, 8, 64),
+)
+
+
+def main() -> None:
+    """Print a row for each shape."""
+    for shape in SHAPES:
+        before, then = both(shape)
+        print(
+            f"{', '.join(map(str, shape))}: told {before / _MEBIBYTE:.0f} MiB, taken "
+            f"{then / _MEBIBYTE:.0f} MiB, ratio {before / then:.3f}"
+        )
+
+
+def both(shape: Shape) -> tuple[int, int]:
+    """Return the bytes that are told, and those that are taken."""
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        return pool.apply(told, (shape,)), pool.apply(taken, (shape,))
+
+
+def told(shape: Shape) -> int:
+    """Return the memory that is told before a stack runs."""
+    return measured(*_given(shape), CPU).of(shape.runs)
+
+
+def taken(shape: Shape) -> int:
+    """Return the peak memory of the stack."""
+    run, backbone, rows = _given(shape)
+    peak = MemoryPeak(CPU)
+    step = Stepper([Run(run.cell, seed) for seed in range(shape.runs)], backbone, rows, CPU)
+    for _ in range(_STEPS):
+        step()
+    return peak.growth() + backbone.stored_bytes
+
+
+def _given(shape: Shape) -> tuple[Run, Backbone, TaskData]:
+    prepare(1)
+    backbone = random_models.load(shape.backbone, shape.precision)
+    if shape.quantization is not None:
+        backbone.quantize(shape.quantization)
+    settings = shape.examples, shape.tokens, shape.precision
+    cell = random_models.cell(shape.method, backbone, *settings)
+    rows = random_models.random_rows(backbone.config.vocab_size, shape.examples, shape.tokens)
+    return Run(cell, 0), backbone, rows
+
+
+if __name__ == "__main__":
+    main()
