@@ -36,7 +36,7 @@ class Shape(NamedTuple):
 
 SHAPES = (
     Shape("tiny-encoder", "fp32", None, "lora", 12, 16, 64),
-    Shape("tiny-encoder", "fp32", "int8", "lora_dropout", 6, 8, 32),
+    Shape("tiny-encoder", "fp32", None, "lora_dropout", 6, 8, 32),
     Shape("tiny-encoder", "fp32", "int8", "hiddenkey", 8, 16, 64),
     Shape("minilm-l6", "fp32", None, "lora", 4, 16, 64),
     Shape("minilm-l6", "fp32", "nf4", "lora", 3, 8, 64),
