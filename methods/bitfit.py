@@ -11,7 +11,8 @@ Deviations. The paper trains every bias; its backbones have none of the followin
    output.
 2. So does the bias of the convolution beside the first layer, whose features do not come last.
 3. So do query and value biases of DeBERTa v1, which do not belong to a layer.
-4. So do the biases of routers and experts (GPT-OSS), because their outputs are not hidden states.
+4. So do the biases of routers and experts (GPT-OSS), because their outputs are not hidden states,
+   and those that state-space models read without calling their layer.
 """
 
 from typing import Any
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 
 from gapbench.bench.adaptation.method import Method, MethodConfig
 from gapbench.bench.config.task import Task
-from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.backbone import READ_DIRECTLY, Backbone
 from gapbench.bench.models.deberta import positional_norms
 from gapbench.bench.models.run_axis import RunAxis, Stacked, replace_module
 
@@ -80,6 +81,8 @@ def _biased(model: nn.Module, backbone: Backbone) -> list[str]:
         name
         for name, module in model.named_modules()
         if not isinstance(module, Stacked | nn.Conv1d)
+        and not any(True for _ in module.children())
+        and name.rpartition(".")[2] not in READ_DIRECTLY
         and isinstance(module._parameters.get("bias"), nn.Parameter)
         and not backbone.in_head(name)
         and name not in shared

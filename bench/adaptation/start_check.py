@@ -6,17 +6,20 @@ that differs from the model's. Two examples of a stack pass once through both mo
 than a training step.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gapbench.bench.adaptation.method import AnyMethod, TrainState
 from gapbench.bench.core.errors import StartError
 from gapbench.bench.data.batching import Batch, collate
 from gapbench.bench.data.encoded import EncodedSplit
 from gapbench.bench.models.bf16 import exactly
+from gapbench.bench.models.run_axis import Stacked
 
 TOLERANCE = 1e-3  # share of the largest logit; models in float32 differ by about 1e-6
 _SHOWN = -1e6  # lower logits rule a token out
@@ -32,14 +35,23 @@ def check(method: AnyMethod, state: TrainState, plain: Any, split: EncodedSplit)
         split: examples to compare on.
 
     Raises:
-        StartError: if their logits differ.
+        StartError: if their logits differ, or a part that was added is never called.
     """
     if not (method.trains and method.starts_at_backbone):
         return
     batch = _padded(split, state).replicated(state.axis.size, method.members)
     state.model.eval()
     with torch.inference_mode(), exactly(state.model):
-        expected, actual = (model(**batch.inputs).logits for model in (plain, state.model))
+        expected = plain(**batch.inputs).logits
+        with _calls(state.model) as called:
+            actual = state.model(**batch.inputs).logits
+    unused = _unused(state.model, called)
+    if unused:
+        raise StartError(
+            f"method {method.full_name!r}: the model takes the numbers of {unused[0]} without "
+            "calling it, so that nothing that is added there has an effect; leave it out of "
+            "'targets'"
+        )
     off = _apart(expected, actual)
     if off > TOLERANCE:
         raise StartError(
@@ -47,6 +59,32 @@ def check(method: AnyMethod, state: TrainState, plain: Any, split: EncodedSplit)
             f"the backbone by {off:.2g} of the largest, which would spoil every comparison. Fix "
             "its 'adapt', or define 'starts_at_backbone' if it starts elsewhere by design"
         )
+
+
+@contextmanager
+def _calls(model: nn.Module) -> Iterator[set[nn.Module]]:
+    """Collect the modules that are called inside the block."""
+    called: set[nn.Module] = set()
+    hooks = [
+        module.register_forward_hook(lambda module, *_: called.add(module))
+        for module in model.modules()
+    ]
+    try:
+        yield called
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _unused(model: nn.Module, called: set[nn.Module]) -> list[str]:
+    """Return the adapted modules that were not called although the module around them was."""
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, Stacked)
+        and module not in called
+        and model.get_submodule(name.rpartition(".")[0]) in called
+    ]
 
 
 def _padded(split: EncodedSplit, state: TrainState) -> Batch:

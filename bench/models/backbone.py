@@ -41,6 +41,8 @@ _DEFAULT_TARGETS = (
 _DEBERTA_TARGETS = (("in_proj",),)
 
 
+READ_DIRECTLY = {"dt_proj"}
+"""Layers of state-space models that are never called: these take the weights and biases out."""
 # Names that families give to the number of positions, beyond which their tables end.
 _POSITIONS = ("max_position_embeddings", "max_seq_len", "max_target_positions")
 
@@ -191,7 +193,7 @@ class Backbone:
         return sum(storage.nbytes() for storage in found.values())
 
     def linear_layers(self) -> dict[str, nn.Module]:
-        """Return the adaptable layers by name: linear or Conv1D, outside any head."""
+        """Return the adaptable layers by name: linear or Conv1D, called, outside any head."""
         pristine: Any = self._pristine
         language_head = pristine.get_output_embeddings()
         return {
@@ -199,6 +201,7 @@ class Backbone:
             for name, module in pristine.named_modules()
             if isinstance(module, nn.Linear | Conv1D)
             and module is not language_head
+            and name.rpartition(".")[2] not in READ_DIRECTLY
             and not self.in_head(name)
         }
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers.models.bert.modeling_bert import BertIntermediate
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
@@ -91,6 +92,22 @@ def test_attention_that_is_not_the_models_own_is_refused(
     runs = make_runs("lora", (0, 1), precision="fp32")
     with pytest.raises(StartError):
         set_up(runs, load_backbone(make_backbone("llama"), runs), random_data(), CPU, check=True)
+
+
+def test_layer_that_the_model_does_not_call_is_named(
+    make_backbone: MakeBackbone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some models take a layer's numbers and multiply themselves, past any update of it."""
+
+    def read(module: nn.Module, x: Tensor, *_: object) -> Tensor:
+        return nn.functional.linear(x, module.dense.weight)
+
+    monkeypatch.setattr(BertIntermediate, "forward", read)
+    configs = [{"targets": "all-linear"}]
+    runs = make_runs("lora", (0,), configs=configs, precision="fp32")
+    data = random_data()
+    with pytest.raises(StartError, match=r"intermediate\.dense without calling it"):
+        set_up(runs, load_backbone(make_backbone("bert"), runs), data, CPU, check=True)
 
 
 def test_method_that_begins_elsewhere_by_design_says_so(make_backbone: MakeBackbone) -> None:

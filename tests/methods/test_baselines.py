@@ -1,12 +1,16 @@
 """What is special to single baselines: counts, constant predictions, skips, PEFT's types."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.data.batching import collate
+from tests.support import tiny_families
 from tests.support.small_stack import (
     CPU,
     MakeBackbone,
@@ -61,6 +65,14 @@ def test_bitfit_skips_a_backbone_without_biases(make_backbone: MakeBackbone) -> 
     backbone = load_backbone(make_backbone("llama"), runs)
     reason = registry.get("bitfit").supports(make_task(), backbone, registry.get("bitfit").Config())
     assert reason == "a llama backbone has no bias terms"
+
+
+@pytest.mark.parametrize("family", ["jamba", "jetmoe"])
+def test_bitfit_leaves_biases_that_belong_to_no_called_layer(family: str, tmp_path: Path) -> None:
+    """State-space models read some directly, experts hold one for all; neither can be shifted."""
+    backbone = tiny_families.load(family, tmp_path, SEQUENCE_CLASSIFICATION)
+    reason = registry.get("bitfit").supports(make_task(), backbone, registry.get("bitfit").Config())
+    assert reason == f"a {family} backbone has no bias terms"
 
 
 def test_regression_trains_on_squared_error(make_backbone: MakeBackbone) -> None:

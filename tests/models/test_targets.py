@@ -9,7 +9,7 @@ import transformers
 from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING as PEFT_TARGETS
 
 from gapbench.bench.adaptation import registry
-from gapbench.bench.config.head import LANGUAGE_MODEL
+from gapbench.bench.config.head import LANGUAGE_MODEL, SEQUENCE_CLASSIFICATION, Head
 from gapbench.bench.config.run import Fingerprint
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.models import attention
@@ -75,6 +75,21 @@ def test_experts_are_not_left_out_unsaid() -> None:
     assert lora.supports(task, _backbone("mixtral"), lora.Config()) is None
     for family in ("llama", "bert", "squeezebert"):  # convolutions are no experts
         assert lora.supports(task, _backbone(family), lora.Config(targets="all-linear")) is None
+
+
+@pytest.mark.parametrize(
+    ("family", "head"), [("jamba", SEQUENCE_CLASSIFICATION), ("mamba", LANGUAGE_MODEL)]
+)
+def test_every_linear_layer_is_called(family: str, head: Head, tmp_path: Path) -> None:
+    """An update of a layer whose numbers are taken out of it would have no effect."""
+    backbone = tiny_families.load(family, tmp_path, head)
+    model: Any = backbone.model()
+    called: set[str] = set()
+    for name in backbone.linear_layers():
+        model.get_submodule(name).register_forward_hook(lambda *_, name=name: called.add(name))
+    model(torch.arange(4, 60)[None])
+    assert called == set(backbone.linear_layers())
+    assert not any(name.endswith("dt_proj") for name in called)
 
 
 @pytest.mark.parametrize("family", ["opt", "granitemoe", "gpt_oss", "llama", "gpt2"])
