@@ -9,12 +9,14 @@ are equal, and biases are never decayed.
 Deviations. The paper trains every bias; its backbones have none of the following:
 1. The bias of the norm of relative positions (DeBERTa) stays frozen: all runs of a stack share its
    output.
-2. So does the bias of the convolution beside the first layer, whose features do not come last.
+2. So does the bias of the convolution beside the first layer, whose features do not come last, and
+   so do those of SqueezeBERT's norms.
 3. So do query and value biases of DeBERTa v1, which do not belong to a layer.
 4. So do the biases of routers and experts (GPT-OSS), because their outputs are not hidden states,
    and those that state-space models read without calling their layer.
 """
 
+import inspect
 from typing import Any
 
 import torch
@@ -22,9 +24,11 @@ from torch import Tensor, nn
 
 from gapbench.bench.adaptation.method import Method, MethodConfig
 from gapbench.bench.config.task import Task
-from gapbench.bench.models.backbone import READ_DIRECTLY, Backbone
+from gapbench.bench.models.backbone import NEVER_CALLED, Backbone
 from gapbench.bench.models.deberta import positional_norms
 from gapbench.bench.models.run_axis import RunAxis, Stacked, replace_module
+
+_FEATURES_FIRST = {"SqueezeBertLayerNorm"}
 
 
 class StackedShift(Stacked):
@@ -81,8 +85,11 @@ def _biased(model: nn.Module, backbone: Backbone) -> list[str]:
         name
         for name, module in model.named_modules()
         if not isinstance(module, Stacked | nn.Conv1d)
+        and type(module).__name__ not in _FEATURES_FIRST
         and not any(True for _ in module.children())
-        and name.rpartition(".")[2] not in READ_DIRECTLY
+        and len(inspect.signature(module.forward).parameters)
+        == 1  # I-BERT: two
+        and name.rpartition(".")[2] not in NEVER_CALLED
         and isinstance(module._parameters.get("bias"), nn.Parameter)
         and not backbone.in_head(name)
         and name not in shared

@@ -41,8 +41,8 @@ _DEFAULT_TARGETS = (
 _DEBERTA_TARGETS = (("in_proj",),)
 
 
-READ_DIRECTLY = {"dt_proj"}
-"""Layers of state-space models that are never called: these take the weights and biases out."""
+NEVER_CALLED = {"dt_proj", "xpath_unitseq2_embeddings"}
+"""Layers whose numbers state-space models read directly, and one that MarkupLM does not use."""
 # Names that families give to the number of positions, beyond which their tables end.
 _POSITIONS = ("max_position_embeddings", "max_seq_len", "max_target_positions")
 
@@ -201,7 +201,7 @@ class Backbone:
             for name, module in pristine.named_modules()
             if isinstance(module, nn.Linear | Conv1D)
             and module is not language_head
-            and name.rpartition(".")[2] not in READ_DIRECTLY
+            and name.rpartition(".")[2] not in NEVER_CALLED
             and not self.in_head(name)
         }
 

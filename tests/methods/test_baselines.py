@@ -11,6 +11,7 @@ from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.data.batching import collate
 from tests.support import tiny_families
+from tests.support.family_checks import trained
 from tests.support.small_stack import (
     CPU,
     MakeBackbone,
@@ -73,6 +74,13 @@ def test_bitfit_leaves_biases_that_belong_to_no_called_layer(family: str, tmp_pa
     backbone = tiny_families.load(family, tmp_path, SEQUENCE_CLASSIFICATION)
     reason = registry.get("bitfit").supports(make_task(), backbone, registry.get("bitfit").Config())
     assert reason == f"a {family} backbone has no bias terms"
+
+
+@pytest.mark.parametrize("family", ["squeezebert", "markuplm", "mobilebert"])
+def test_bitfit_moves_only_what_it_can(family: str, tmp_path: Path) -> None:
+    """Features that come first, and layers that are never called, stay as they are."""
+    backbone = tiny_families.load(family, tmp_path, SEQUENCE_CLASSIFICATION)
+    assert trained(backbone, "bitfit").is_exact
 
 
 def test_regression_trains_on_squared_error(make_backbone: MakeBackbone) -> None:

@@ -90,6 +90,7 @@ _OF_FAMILY: dict[str, dict[str, Any]] = {
     "falcon_h1": {"mamba_d_ssm": 64},
     "deepseek_v2": {"num_key_value_heads": 4},
     "minicpm3": {"num_key_value_heads": 4},
+    "mistral4": {"num_key_value_heads": 4},
     "mamba2": {"num_heads": 8, "head_dim": 8, "expand": 2},
     "xlnet": {"max_position_embeddings": None},
 }
