@@ -87,8 +87,7 @@ def _biased(model: nn.Module, backbone: Backbone) -> list[str]:
         if not isinstance(module, Stacked | nn.Conv1d)
         and type(module).__name__ not in _FEATURES_FIRST
         and not any(True for _ in module.children())
-        and len(inspect.signature(module.forward).parameters)
-        == 1  # I-BERT: two
+        and len(inspect.signature(module.forward).parameters) == 1  # I-BERT: two
         and name.rpartition(".")[2] not in NEVER_CALLED
         and isinstance(module._parameters.get("bias"), nn.Parameter)
         and not backbone.in_head(name)

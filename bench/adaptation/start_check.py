@@ -45,7 +45,7 @@ def check(method: AnyMethod, state: TrainState, plain: Any, split: EncodedSplit)
         expected = plain(**batch.inputs).logits
         with _calls(state.model) as called:
             actual = state.model(**batch.inputs).logits
-    unused = _unused(state.model, called)
+    unused = _unused(state.model, {name for name, _ in plain.named_modules()}, called)
     if unused:
         raise StartError(
             f"method {method.full_name!r}: the model takes the numbers of {unused[0]} without "
@@ -76,12 +76,13 @@ def _calls(model: nn.Module) -> Iterator[set[nn.Module]]:
             hook.remove()
 
 
-def _unused(model: nn.Module, called: set[nn.Module]) -> list[str]:
-    """Return the adapted modules that were not called although the module around them was."""
+def _unused(model: nn.Module, layers: set[str], called: set[nn.Module]) -> list[str]:
+    """Return the adapted layers that were not called although the module around them was."""
     return [
         name
         for name, module in model.named_modules()
         if isinstance(module, Stacked)
+        and name in layers
         and module not in called
         and model.get_submodule(name.rpartition(".")[0]) in called
     ]

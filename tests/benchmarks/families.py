@@ -7,6 +7,7 @@ Prints a line a cell and writes the page; exits with 1 if a cell is wrong. A qua
 """
 
 import argparse
+import re
 import sys
 import tempfile
 import warnings
@@ -128,7 +129,9 @@ def _page(decoders: Table, encoders: Table, by_method: Table, absent: dict[str, 
 def _shown(cell: Cell, reasons: dict[str, int]) -> str:
     if cell.off is not None:
         return str(cell)
-    return f"no ({reasons.setdefault(cell.reason, len(reasons) + 1)})"
+    reason = re.sub(r"\ba [\w-]+ backbone", "the backbone", cell.reason)
+    reason = re.sub(r" for the family '[\w-]+'", "", reason)
+    return f"no ({reasons.setdefault(reason, len(reasons) + 1)})"
 
 
 _METHODS = """## Methods

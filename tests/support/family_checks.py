@@ -235,8 +235,10 @@ def trained(backbone: Backbone, method: str) -> Cell:
             trainer.train()
     except BenchError as error:
         return Cell(None, str(error).removeprefix(f"backbone {backbone.family!r}: "))
-    moved = trainer.traces[0].diverged is None and not torch.equal(before, state.bank.values)
-    return Cell(0.0 if moved else 1.0)
+    ended = trainer.traces[0].diverged
+    if ended is not None:
+        return Cell(None, f"it ends: {ended.partition(';')[0]}")
+    return Cell(float(torch.equal(before, state.bank.values)))
 
 
 def _labelled(backbone: Backbone, count: int) -> EncodedSplit:

@@ -89,6 +89,7 @@ _SIZES: dict[str, Any] = {
 _OF_FAMILY: dict[str, dict[str, Any]] = {
     "falcon_h1": {"mamba_d_ssm": 64},
     "deepseek_v2": {"num_key_value_heads": 4},
+    "longformer": {"attention_window": [8, 8]},
     "minicpm3": {"num_key_value_heads": 4},
     "mistral4": {"num_key_value_heads": 4},
     "mamba2": {"num_heads": 8, "head_dim": 8, "expand": 2},
