@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import optuna
@@ -15,6 +16,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.samplers import BaseSampler, PartialFixedSampler, RandomSampler
 
 from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.core.extras import needs_extra
 from gapbench.bench.core.schema import suggest
 
 DEFAULT = "tpe"
@@ -27,6 +29,8 @@ _SETTINGS: Mapping[str, Mapping[str, Any]] = {
 }
 _NOT_FOR_RANGES = {"bruteforce"}  # it needs a step in every range
 _ONE_OBJECTIVE = {"cmaes"}
+_PACKAGES = {"cmaes": "cmaes"}
+"""What samplers need beside Optuna: packages that are extras of gapbench of the same name."""
 
 
 @cache
@@ -48,7 +52,7 @@ def classes() -> Mapping[str, type[BaseSampler]]:
 
 
 def check(name: str, objectives: int) -> None:
-    """Check that there is a sampler and that it can serve so many objectives.
+    """Check that there is a sampler, that it is installed, and serves so many objectives.
 
     Raises:
         ConfigError: if not.
@@ -59,6 +63,9 @@ def check(name: str, objectives: int) -> None:
         raise ConfigError(
             f"--sampler {name} needs a single objective; give --objective score or --sampler tpe"
         )
+    if name in _PACKAGES:
+        with needs_extra(f"--sampler {name}", _PACKAGES[name]):
+            import_module(_PACKAGES[name])
 
 
 def sampler(name: str, seed: int) -> BaseSampler:

@@ -1,5 +1,6 @@
 """Samplers by name: all of them serve a study, and the name decides what is drawn."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -63,3 +64,12 @@ def test_a_sampler_that_cannot_serve_is_refused(name: str, objectives: int, told
     """The message names the option, the value and the way out."""
     with pytest.raises(ConfigError, match=told):
         samplers.check(name, objectives)
+
+
+def test_sampler_whose_package_is_missing_says_how_to_install_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Before anything is searched."""
+    monkeypatch.setitem(sys.modules, "cmaes", None)
+    with pytest.raises(ConfigError, match=r"--sampler cmaes: .*'gapbench\[cmaes\]'"):
+        samplers.check("cmaes", 1)
