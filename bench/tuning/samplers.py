@@ -29,8 +29,8 @@ _SETTINGS: Mapping[str, Mapping[str, Any]] = {
 }
 _NOT_FOR_RANGES = {"bruteforce"}  # it needs a step in every range
 _ONE_OBJECTIVE = {"cmaes"}
-_PACKAGES = {"cmaes": "cmaes"}
-"""What samplers need beside Optuna: packages that are extras of gapbench of the same name."""
+_PACKAGES = {"cmaes"}
+"""Samplers that need a package of their name, an extra of gapbench too."""
 
 
 @cache
@@ -64,8 +64,8 @@ def check(name: str, objectives: int) -> None:
             f"--sampler {name} needs a single objective; give --objective score or --sampler tpe"
         )
     if name in _PACKAGES:
-        with needs_extra(f"--sampler {name}", _PACKAGES[name]):
-            import_module(_PACKAGES[name])
+        with needs_extra(f"--sampler {name}", name):
+            import_module(name)
 
 
 def sampler(name: str, seed: int) -> BaseSampler:
