@@ -227,7 +227,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_written(
         ({"trials": 8, "steps": 100}, "a study has one budget, got trials, steps"),
         ({"space": "huge"}, "field 'level'"),
         ({"objective": "score+speed"}, "objectives"),
-        ({"engine": "ray"}, "tune searches with the processes of this computer"),
+        ({"sampler": "grid"}, "--sampler 'grid' is unknown; allowed: cmaes, gp"),
     ],
 )
 def test_search_that_cannot_be_meant_is_refused(

@@ -228,11 +228,15 @@ def test_workers_give_the_same_scores_as_one_process(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Two worker processes do the whole suite, and every number equals that of one process."""
+    """Two worker processes do the whole suite, and every number equals that of one process.
+
+    The size of stacks is given: workers would measure it, on a machine with other work.
+    """
     hasten_workers(monkeypatch)
-    assert call(capsys, "run", *small.running).code == 0
+    assert call(capsys, "run", *small.running, "--stack", "4").code == 0
     other = tmp_path / "other"
-    answer = call(capsys, "run", *small.planning, "--results", other, "--workers", "2", "--json")
+    flags = ("--stack", "4", "--workers", "2", "--json")
+    answer = call(capsys, "run", *small.planning, "--results", other, *flags)
     assert answer.code == 0
     assert answer.json == {"suite": "small", "runs": 12, "now": {"ok": 12}}
     assert numbers(Store(other)) == numbers(Store(small.results))

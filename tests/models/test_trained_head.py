@@ -110,4 +110,4 @@ def test_hash_changes_with_the_setting_alone() -> None:
     """Runs of before keep their hashes."""
     assert CELL.head is None
     assert "head" not in CELL.model_dump(exclude_none=True)
-    assert CELL.model_copy(update={"head": "keep"}).hash != CELL.hash
+    assert CELL.changed({"head": "keep"}).hash != CELL.hash

@@ -238,9 +238,9 @@ class Made:
 
 def make(folder: Path, task: Task, tables: Mapping[str, Table] | None = None) -> Made:
     """Encode a task's rows, made up here unless given, for the backbone in ``folder``."""
-    draw = DRAWS[task.name]
-    sizes = {"train": 24, "validation": 10, "test": 12}
-    tables = tables or {name: draw(n, seed) for seed, (name, n) in enumerate(sizes.items())}
+    if tables is None:
+        draw, sizes = DRAWS[task.name], {"train": 24, "validation": 10, "test": 12}
+        tables = {name: draw(n, seed) for seed, (name, n) in enumerate(sizes.items())}
     backbone = load_backbone(folder, make_runs(task))
     return Made(task, folder, backbone, encode(task, backbone, tables))
 

@@ -64,9 +64,9 @@ STRUCTURE = [
         "unknown setting of a task",
         entry(settings={"metric": "f1"}),
         "suite 'small': task 'animals': settings: unknown field 'metric'; allowed: "
-        "checkpoint_metric, citation, description, group, kind, label, label_range, labels, "
-        "licence, max_length, metrics, name, source, splits, text, validation_size, version "
-        "(did you mean 'metrics'?)",
+        "checkpoint_metric, citation, description, folder, group, kind, label, label_range, "
+        "labels, licence, max_length, metrics, name, source, splits, text, validation_size, "
+        "version (did you mean 'metrics'?)",
     ),
     Bad(
         "method that is not there",

@@ -80,6 +80,6 @@ TASK_FILES = [
     Bad(
         "prompt of a classification",
         task(prompt="{sentence}"),
-        "{task}: field 'prompt' belongs to tasks of kind choice or generation",
+        "{task}: field 'prompt' belongs to tasks of kind choice or generation or instruction",
     ),
 ]
