@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import cache
-from importlib import import_module
 from typing import Any
 
 import optuna
@@ -28,9 +27,7 @@ _SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "gp": {"n_startup_trials": 1},
 }
 _NOT_FOR_RANGES = {"bruteforce"}  # it needs a step in every range
-_ONE_OBJECTIVE = {"cmaes"}
-_PACKAGES = {"cmaes"}
-"""Samplers that need a package of their name, an extra of gapbench too."""
+_CMAES = "cmaes"  # also the package that it needs, and the extra that brings it
 
 
 @cache
@@ -59,13 +56,13 @@ def check(name: str, objectives: int) -> None:
     """
     if name not in classes():
         raise ConfigError(f"--sampler {name!r} is unknown; {suggest(name, list(classes()))}")
-    if objectives > 1 and name in _ONE_OBJECTIVE:
+    if objectives > 1 and name == _CMAES:
         raise ConfigError(
             f"--sampler {name} needs a single objective; give --objective score or --sampler tpe"
         )
-    if name in _PACKAGES:
-        with needs_extra(f"--sampler {name}", name):
-            import_module(name)
+    if name == _CMAES:
+        with needs_extra(f"--sampler {name}", _CMAES):
+            import cmaes  # noqa: F401 - Optuna imports it only when it draws
 
 
 def sampler(name: str, seed: int) -> BaseSampler:
