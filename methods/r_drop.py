@@ -8,9 +8,10 @@ Deviations (the paper's choice, then ours; shared ones are in `methods.unified_d
    at the same rate; the backbone's own dropout is off unless a suite sets ``backbone_dropout``.
 2. Authors' code: KL summed over the batch (``reduction: sum``). Ours: its mean.
 3. Paper: the sum of both passes' task losses. Ours: their mean. The paper's loss with weight alpha
-   is twice ours with ``consistency_weight`` alpha / 2; a weight thus means the same in all methods.
+   is twice ours with ``consistency_weight`` alpha / 2; a weight thus means the same in all methods,
+   and the default 0.5 is the paper's weight 1.
 4. Authors' code for RoBERTa: weight 0.7 (regression 0.8) and half of the first pass's task loss.
-   Ours: weight 1 and the mean of both.
+   Ours: weight 0.5 and the mean of both.
 
 In regression predictions are compared by their squared difference, as in the authors' code.
 """
@@ -25,6 +26,7 @@ from gapbench.methods._shared.dropout_config import (
     InputRate,
     Layers,
     TiedRate,
+    Weight,
 )
 from gapbench.methods._shared.dropout_method import RATE, WEIGHT, DroppingLora
 from gapbench.methods._shared.lowrank import Space
@@ -37,6 +39,7 @@ class RDropConfig(DroppingConfig):
     ffn_rate: TiedRate = 0.1
     layers: Layers = "all"
     consistency: Consistency = "kl_both"
+    consistency_weight: Weight = 0.5
     regression_consistency: Literal["features", "predictions"] = Field(
         default="predictions",
         description="what is compared in regression: softmax over the features that the head gets, "

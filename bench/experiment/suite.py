@@ -52,10 +52,10 @@ class PlannedRun:
 
 
 def builtin_names() -> list[str]:
-    """Return the names of the suites in the package, those in `papers` last."""
+    """Return the names of the suites in the package, those in folders last."""
     return [
         f"{prefix}{name.removesuffix('.yaml')}"
-        for prefix in ("", "papers/")
+        for prefix in ("", "papers/", "reference/")
         for name in sorted(
             entry.name for entry in files("gapbench.suites").joinpath(prefix).iterdir()
         )

@@ -270,7 +270,8 @@ def test_presets_differ_from_the_framework_by_defaults_alone() -> None:
         "dropkey": {"logit_rate"},
         "dropattention": {"weight_rate"},
         "hiddencut": {"ffn_rate"},
-        "r_drop": {"dropout", "ffn_rate", "layers", "consistency", "regression_consistency"},
+        "r_drop": {"dropout", "ffn_rate", "layers", "regression_consistency"}
+        | {"consistency", "consistency_weight"},
         "hiddenkey_minus": {"logit_rate", "ffn_rate"},
         "hiddenkey": {"logit_rate", "ffn_rate", "consistency"},
     }

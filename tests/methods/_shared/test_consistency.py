@@ -76,23 +76,28 @@ def test_gradient_of_one_branch_treats_the_second_pass_as_constant(
     assert not torch.allclose(gradients["kl_both"], gradients["kl"])
 
 
-def test_both_branches_share_the_task_loss_and_the_gradient(make_backbone: MakeBackbone) -> None:
-    """R-Drop's loss is the mean task loss of two passes plus the symmetric KL between them."""
-    method, state, batch = ready(make_backbone, "r_drop", consistency_weight=3.0)
+@pytest.mark.parametrize(("settings", "alpha"), [({}, 1.0), ({"consistency_weight": 3.0}, 6.0)])
+def test_both_branches_share_the_task_loss_and_the_gradient(
+    make_backbone: MakeBackbone, settings: dict[str, float], alpha: float
+) -> None:
+    """R-Drop's loss is half of that of the paper, whose weight alpha is 1 by default."""
+    method, state, batch = ready(make_backbone, "r_drop", **settings)
+    (weight,) = method.axis.select(method._weights).tolist()
+    assert weight == alpha / 2
     first = state.model(**batch.inputs).logits
     with state.axis.branch("second pass"):
         second = state.model(**batch.inputs).logits
     losses = [run_losses(x, batch.targets, make_task(), 1) for x in (first, second)]
-    (sum(losses) / 2 + 3.0 * symmetric_kl(first, second).mean()).sum().backward()
+    (sum(losses) / 2 + weight * symmetric_kl(first, second).mean()).sum().backward()
     expected = state.bank.grads.clone()
     state.bank.grads.zero_()
     task, divergence = method._two_passes(state, batch)
-    (task + 3.0 * divergence).sum().backward()
+    (task + weight * divergence).sum().backward()
     torch.testing.assert_close(task, sum(losses) / 2)
     torch.testing.assert_close(state.bank.grads, expected, rtol=0, atol=1e-14)
     assert not torch.equal(first, second)
-    paper = sum(losses) + 6.0 * symmetric_kl(first, second).mean()  # equation 3 with alpha 6
-    torch.testing.assert_close(2 * (task + 3.0 * divergence), paper)
+    paper = sum(losses) + alpha * symmetric_kl(first, second).mean()  # equation 3
+    torch.testing.assert_close(2 * (task + weight * divergence), paper)
 
 
 def test_js_pass_is_one_without_dropping(make_backbone: MakeBackbone) -> None:
