@@ -16,10 +16,10 @@ from gapbench.bench.core.errors import StoreError
 from gapbench.bench.core.files import refuse_outside
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.execution import engines
+from gapbench.bench.execution.cost_model import Costs
 from gapbench.bench.execution.engines.base import STACKS_A_WORKER, Settings
 from gapbench.bench.execution.scheduler import stacks
 from gapbench.bench.execution.stack_executor import Executor
-from gapbench.bench.execution.work_queue import Job
 from gapbench.bench.store.store import STUDIES, store_at
 from gapbench.bench.training.trainer import Progress, part_of
 from gapbench.bench.tuning.schema import StudyFile
@@ -57,7 +57,8 @@ def search(
     sessions = _open(plans, storage, settings)  # errors appear before other processes start
     engine = engines.find(settings.engine)
     # As suites do: a process for every two studies, each of which trains wave after wave of stacks.
-    jobs = [Job([Run(plan.base, 0)]) for plan in plans for _ in range(STACKS_A_WORKER // 2)]
+    costs = Costs.measured(store_at(settings.results), settings.sources)
+    jobs = [costs.job([Run(plan.base, 0)]) for plan in plans for _ in range(STACKS_A_WORKER // 2)]
     copy = partial(_search_beside, plans, storage, settings)
     with engine.beside(copy, jobs, settings) as any_runs, signals.interruptible(progress) as told:
         if settings.engine == "local":
@@ -82,7 +83,7 @@ def _search_beside(
         )
     first = int(share * len(plans))
     sessions = _open([*plans[first:], *plans[:first]], storage, settings)
-    _work(sessions, settings, lambda _share: None)
+    _work(sessions, settings, lambda _share: signals.check())  # Slurm's, which are only noted
 
 
 def _follow(sessions: Sequence[Session], any_runs: Callable[[], bool], progress: Progress) -> None:
@@ -98,8 +99,8 @@ def _follow(sessions: Sequence[Session], any_runs: Callable[[], bool], progress:
             return
         if not going:
             raise StoreError(
-                f"the processes of the cluster have ended, and {len(left)} studies have not; the "
-                "same command goes on with them"
+                f"the processes of the cluster have ended before {len(left)} of {len(sessions)} "
+                "studies; the same command goes on with them"
             )
         progress(sum(session.shares()[0] for session in sessions) / len(sessions))
         time.sleep(_FOLLOW_S)
