@@ -42,6 +42,7 @@ def advise(
     results: str | PathLike[str] = "results",
     device: str = "auto",
     precision: str | None = None,
+    quantization: str | None = None,
     workers: int | None = None,
     engine: str = "local",
     offline: bool = False,
@@ -77,6 +78,7 @@ def advise(
         results: results folder; the race is in its folder ``race``.
         device: see `run`.
         precision: see `run`.
+        quantization: see `run`.
         workers: see `run`.
         engine: see `run`.
         offline: see `run`.

@@ -66,6 +66,12 @@ def suite(parser: argparse.ArgumentParser) -> None:
         "products in bfloat16, trained numbers and logits in float32; auto: bf16 where it "
         "measures faster (default: the suite's)",
     )
+    quantization(parser)
+    sources(parser)
+
+
+def quantization(parser: argparse.ArgumentParser) -> None:
+    """Add the format of the frozen linear layers."""
     parser.add_argument(
         "--quantization",
         choices=QUANTIZATIONS,
@@ -73,7 +79,6 @@ def suite(parser: argparse.ArgumentParser) -> None:
         help="store the frozen linear layers of the backbone in 4 or 8 bits a weight (default: the "
         "suite's, or in full)",
     )
-    sources(parser)
 
 
 def suite_tasks(parser: argparse.ArgumentParser) -> None:

@@ -155,8 +155,11 @@ def test_own_rows_as_a_file_and_as_a_frame(
     """Both are read alike; the adapter of the winner is written where it is wanted."""
     given = {"text": "review", "label": "stars", "backbone": make_backbone("bert")}
     given |= {"methods": "lora", "precision": "fp32"}
+    given |= {"quantization": "int8"}
     of_file = advised(rows, results=tmp_path / "one", export=tmp_path / "adapter", **given)
     assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
+    for folder in ("one", "one/race"):
+        assert {each.cell.quantization for each in records(tmp_path / folder)} == {"int8"}
     assert of_file.task == "my_reviews"
     assert of_file.final
     of_frame = advised(pd.read_csv(rows), results=tmp_path / "two", **given)

@@ -84,7 +84,6 @@ def _work(given: Mapping[str, Any]) -> Work:
         raise ConfigError("text: name the columns that the model reads")
     chosen |= {"suite": chosen.pop("source"), "seeds": None, "stack": None}
     chosen |= {"retry": None, "track": None, "time_budget": given["budget"]}
-    chosen["quantization"] = None  # the suite's
     work = Work.of(advise, chosen)
     methods = dict.fromkeys(each.run.cell for each in work.wanted.planned)
     tasks = {cell.task.name for cell in methods}

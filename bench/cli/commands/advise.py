@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="model to train: built-in, a folder, or owner/name@revision (default: the built-in "
         "one that fits the task, or the suite's)",
     )
+    arguments.quantization(parser)
     parser.add_argument(
         "--export", type=Path, metavar="DIR", help="write the adapter of the winner to this folder"
     )
