@@ -189,14 +189,15 @@ def add_memory(rows: Iterable[tuple[dict[str, Any], Cell, int]], costs: Costs) -
         A sentence on the row that takes most, if any was measured.
     """
     known = []
+    device = choose_device("auto")
     for row, cell, runs in rows:
-        if (found := costs.stack_bytes(cell, runs)) is not None:
+        if (found := costs.stack_bytes(cell, min(runs, MOST[device.type]))) is not None:
             row["memory_mib"] = math.ceil(found / _MEBIBYTE)
             known.append(row)
     if not known:
         return []
     most = max(known, key=lambda row: row["memory_mib"])
-    free = available(choose_device("auto")) // _MEBIBYTE
+    free = available(device) // _MEBIBYTE
     short = ""
     if most["memory_mib"] > free:
         short = f"; only {free} MiB are free, so its stacks will be smaller"

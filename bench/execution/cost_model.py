@@ -12,7 +12,6 @@ from gapbench.bench.config.task_sources import BuiltinSource
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.work_queue import Job
 from gapbench.bench.profiling.footprint import Footprint
-from gapbench.bench.profiling.stack_size import MOST
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store
 
@@ -77,10 +76,13 @@ class Costs:
         )
 
     def stack_bytes(self, cell: Cell, runs: int) -> int | None:
-        """Return the peak memory of the largest stack of so many runs; None if not measured."""
+        """Return the peak memory of a stack of so many runs, or of one run where none are stacked.
+
+        None if it is not measured.
+        """
         found = self.footprints.get(cost_key(cell))
         stackable = registry.get(cell.method).stackable
-        return None if found is None else found.of(min(runs, MOST["cpu"]) if stackable else 1)
+        return None if found is None else found.of(runs if stackable else 1)
 
     def cheapest_first(self, stacks: Iterable[Sequence[Run]]) -> list[Job]:
         """Return stacks as jobs, those expected to end first in front."""
