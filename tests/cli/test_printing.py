@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from gapbench.bench.cli.printing import print_rows
 from tests.support.small_suite import REPOSITORY, SmallSuite, make
 
 NAME = "größe \N{GREEK SMALL LETTER ALPHA}=0.1 \u65e5\u672c"
@@ -64,3 +65,27 @@ def test_runs_end_well_where_nobody_reads(small: SmallSuite, redirection: str) -
     )
     assert ended.returncode == 0, ended.stderr
     assert len(small.records()) == 4
+
+
+def test_narrow_terminal_gets_what_all_rows_share_as_a_sentence(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No line is longer than the terminal, no value is lost, and a pipe gets the whole table."""
+    shared = {f"cut_{number}": 0 for number in range(9)} | {"task": "syn_sentiment"}
+    rows = [shared | {"method": name, "memory_mib": size} for name, size in (("a", 20), ("b", 7))]
+    print_rows(rows)
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert header.split() == [*rows[0]]
+    assert [line.split() for line in lines] == [[*map(str, row.values())] for row in rows]
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "60")
+    print_rows(rows)
+    told, table = capsys.readouterr().out.split("method")
+    assert " ".join(told.split()) == "in all rows: " + ", ".join(
+        f"{k} {v}" for k, v in shared.items()
+    )
+    assert table.split() == ["memory_mib", "a", "20", "b", "7"]
+    assert max(map(len, told.splitlines())) <= 60
+    for few in (rows[:1], [shared, shared]):  # where nothing would be left of the table
+        print_rows(few)
+        assert not capsys.readouterr().out.startswith("in all rows")

@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from gapbench.bench.store.store import Store
-from gapbench.bench.tuning.summary import read_summaries
-from tests.support.small_suite import REPOSITORY, SmallSuite, call, make, numbers
+from tests.support.small_suite import REPOSITORY, SmallSuite, call, make, numbers, searched
 
 pytest.importorskip("submitit", reason="the extra `slurm` is not installed")
 
@@ -107,9 +106,6 @@ def test_array_that_searches_finds_what_a_local_search_finds(
     assert answer.code == 0, answer.err
     other = small.folder / "other"
     assert call(capsys, "tune", *small.planning, "--results", other, *flags).code == 0
-    found, alone = (
-        [[(trial.params, trial.values) for trial in summary.study.trials] for summary in summaries]
-        for summaries in (read_summaries(small.results), read_summaries(other))
-    )
+    found, alone = searched(small.results), searched(other)
     assert [len(trials) for trials in found] == [8, 8]
     assert found == alone

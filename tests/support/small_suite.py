@@ -34,6 +34,7 @@ from gapbench.bench.experiment import suite as suites
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
 from gapbench.bench.training.make_records import blank_record
+from gapbench.bench.tuning.summary import read_summaries
 from tests.support.counting import without_counting
 
 REPOSITORY = Path(__file__).parents[2]
@@ -207,6 +208,14 @@ def numbers(store: Store) -> dict[str, Any]:
     """Return what must not depend on the execution, by run."""
     found = [item for item in store.records() if isinstance(item, Record)]
     return {item.run_hash: item.model_dump(exclude={"cost", "provenance"}) for item in found}
+
+
+def searched(results: Path) -> list[list[tuple[Any, Any]]]:
+    """Return the settings and values of all trials, by study."""
+    return [
+        [(trial.params, trial.values) for trial in summary.study.trials]
+        for summary in read_summaries(results)
+    ]
 
 
 @dataclass(frozen=True)

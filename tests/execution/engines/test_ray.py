@@ -15,8 +15,7 @@ from gapbench.bench.execution.engines.base import Settings
 from gapbench.bench.execution.scheduler import execute
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
-from gapbench.bench.tuning.summary import read_summaries
-from tests.support.small_suite import SmallSuite, call, make, numbers, planned
+from tests.support.small_suite import SmallSuite, call, make, numbers, planned, searched
 
 ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 
@@ -132,9 +131,6 @@ def test_search_survives_a_killed_worker_and_finds_what_a_local_one_finds(
     assert (small.results / "studies.log").is_file()
     other = small.folder / "other"
     assert call(capsys, "tune", *small.planning, "--results", other, *flags).code == 0
-    found, alone = (
-        [[(trial.params, trial.values) for trial in summary.study.trials] for summary in summaries]
-        for summaries in (read_summaries(small.results), read_summaries(other))
-    )
+    found, alone = searched(small.results), searched(other)
     assert [len(trials) for trials in found] == [9, 9]
     assert found == alone
