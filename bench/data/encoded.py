@@ -6,6 +6,7 @@ softmax (or one value) that a sequence is trained on. `bench.tasks.kinds` makes 
 """
 
 import json
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -187,9 +188,9 @@ class ClosedSplit(EncodedSplit):
         raise type(self).refusal(f"{name!r}")
 
     @staticmethod
+    @abstractmethod
     def refusal(wanted: str) -> BenchError:
         """Return the error for a use of the split."""
-        raise NotImplementedError
 
 
 class SealedSplit(ClosedSplit):

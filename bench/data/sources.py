@@ -95,9 +95,10 @@ class Sources:
         assert self.data_folder is not None  # noqa: S101 - callers ask only with a data folder
         path = self.data_folder / (task.folder or task.name) / f"{split}.parquet"
         if not path.is_file():
+            on_hub = isinstance(task.source, HubSource)
+            hub = ", or leave out --data to use the hub" if on_hub else ""
             raise DataError(
-                f"task {task.name!r}: {path} does not exist; put the split {split!r} there, or "
-                "leave out --data to use the hub"
+                f"task {task.name!r}: {path} does not exist; put the split {split!r} there{hub}"
             )
         if (cause := _spoilt(path)) is not None:
             raise DataError(f"task {task.name!r}: {cause}")

@@ -32,7 +32,7 @@ from gapbench.bench.models.backbone import Reader
 from gapbench.bench.tasks import cuts, kinds
 from gapbench.bench.tasks.kinds.base import AnyKind
 from gapbench.bench.tasks.kinds.input_tokens import require_known
-from gapbench.bench.tasks.kinds.shots import Examples, ShotsTask
+from gapbench.bench.tasks.kinds.shots import Examples, ShotsKind, ShotsTask
 
 FORMAT_VERSION = 9  # version of the cached arrays; raised when their meaning changes
 _TOKENIZERS = (version("transformers"), version("tokenizers"))  # the libraries that make the arrays
@@ -115,6 +115,7 @@ def _read(task: Task, split: str, sources: Sources) -> Rows:
     kind, table, where = kinds.get(task.kind), read_table(task, split, sources), place(task, split)
     rows = kind.read(task, where, table)
     if isinstance(task, ShotsTask) and (task.introduction or task.shots):
+        assert isinstance(kind, ShotsKind)  # noqa: S101 - it is the kind of such a task
         before = task.before(where, table, rows.numbers.tolist(), _examples(task, kind, sources))
         rows = kind.preceded(rows, before)
     return replace(rows, **_extras(task, where, table, rows))
@@ -126,6 +127,7 @@ def _examples(task: ShotsTask, kind: AnyKind, sources: Sources) -> Examples | No
         return None
     where, table = place(task, "shots"), read_table(task, "shots", sources)
     rows = kind.read(task, where, table)
+    assert isinstance(kind, ShotsKind)  # noqa: S101 - likewise
     return Examples(task, where, _at(table, rows.numbers), kind.solved(rows))
 
 

@@ -213,7 +213,7 @@ def numbers(store: Store) -> dict[str, Any]:
 def searched(results: Path) -> list[list[tuple[Any, Any]]]:
     """Return the settings and values of all trials, by study."""
     return [
-        [(trial.params, trial.values) for trial in summary.study.trials]
+        [(trial.params, trial.values) for trial in summary.study.trials]  # noqa: PD011 - no frame
         for summary in read_summaries(results)
     ]
 

@@ -83,14 +83,6 @@ class TaskKind(ABC, Generic[TaskT]):
         """Return the rows of a reference file for scoring, like `read`."""
         return self.read(task, place, table)
 
-    def solved(self, rows: Rows) -> list[str]:
-        """Return the prompt of each example with its answer, for kinds with prompts."""
-        raise NotImplementedError(f"{type(self).__name__} has no prompts")
-
-    def preceded(self, rows: Rows, texts: Sequence[str]) -> Rows:
-        """Return examples with a text before the prompt of each, for kinds with prompts."""
-        raise NotImplementedError(f"{type(self).__name__} has no prompts")
-
     def inputs(self, rows: Rows) -> Sequence[Hashable]:
         """Return the model input of each example, to find examples with equal inputs."""
         return list(zip(*rows.columns.values(), strict=True))

@@ -33,6 +33,7 @@ from gapbench.bench.tasks.kinds.choice_task import LETTERS, Choices, ChoiceTask,
 from gapbench.bench.tasks.kinds.classification import calibrated, truth_of_classes
 from gapbench.bench.tasks.kinds.labels import label_columns
 from gapbench.bench.tasks.kinds.prompts import encode_pairs
+from gapbench.bench.tasks.kinds.shots import ShotsKind
 
 if TYPE_CHECKING:
     from gapbench.bench.adaptation.method import AnyMethod, TrainState
@@ -54,7 +55,7 @@ class ChoiceSplit(CausalSplit):
         return right
 
 
-class Choice(TaskKind[ChoiceTask]):
+class Choice(TaskKind[ChoiceTask], ShotsKind):
     """Each example is a question; each of its choices is a sequence."""
 
     Task = ChoiceTask

@@ -6,6 +6,7 @@ blank lines follow it.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from pydantic import Field, model_validator
 from gapbench.bench.config.task_sources import BuiltinSource, OwnSource
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.core.schema import FrozenModel, Name
-from gapbench.bench.data.rows import Table, column, text_column
+from gapbench.bench.data.rows import Rows, Table, column, text_column
 from gapbench.bench.tasks.kinds.prompts import PromptedTask, require_plain
 
 _END = "\n\n"
@@ -90,6 +91,18 @@ class ShotsTask(PromptedTask):
                 text += examples.of(place, row, "" if values is None else values[row])
             made.append(text)
         return made
+
+
+class ShotsKind(ABC):
+    """A kind of `ShotsTask`."""
+
+    @abstractmethod
+    def solved(self, rows: Rows) -> list[str]:
+        """Return the prompt of each example with its answer."""
+
+    @abstractmethod
+    def preceded(self, rows: Rows, texts: Sequence[str]) -> Rows:
+        """Return examples with a text before the prompt of each."""
 
 
 class Examples:
