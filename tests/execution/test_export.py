@@ -1,6 +1,5 @@
 """Adapters in PEFT's format: loaded by PEFT itself, they score what the engine scored."""
 
-import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,16 +12,10 @@ import transformers
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
-from gapbench.bench.config.run import Run
-from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import MergeError, StoreError
 from gapbench.bench.data.batching import collate
-from gapbench.bench.execution import adapter_readme
 from gapbench.bench.execution.export import write
 from gapbench.bench.models.merge import Adapter
-from gapbench.bench.store.record_io import read_record
-from gapbench.bench.store.store import Store
-from tests.support.causal_files import TELL
 from tests.support.small_stack import (
     AT_THE_MEAN,
     CPU,
@@ -34,11 +27,6 @@ from tests.support.small_stack import (
     random_data,
     train,
 )
-from tests.support.small_suite import CELL, SmallSuite, blank, call, make, rows
-from tests.support.span_files import FIND
-from tests.support.tiny_checkpoints import DECODERS, load, save
-
-Capture = pytest.CaptureFixture[str]
 
 FAMILIES = ["bert", "roberta", "gpt2", "llama"]
 PEFT_KINDS = ["peft:LORA", "peft:IA3", "peft:VERA"]
@@ -187,169 +175,6 @@ def test_adapter_names_are_those_that_peft_saves(
     model = _load(folder, tmp_path / "out", torch.float64)
     saved = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
     assert saved.keys() == adapter.tensors.keys()
-
-
-def _arguments(done: SmallSuite) -> tuple[object, ...]:
-    return ("--results", done.results, "--data", done.data, "--backbone", done.backbone)
-
-
-def _record(done: SmallSuite, method: str) -> Path:
-    (path,) = (done.results / "runs").glob(f"animals/*/{method}/*/seed-1.json")
-    return path
-
-
-def test_export_command_writes_what_the_record_scored(done: SmallSuite, capsys: Capture) -> None:
-    """The folder, loaded by PEFT, gives the stored test predictions from the plain text."""
-    out, path = done.folder / "adapter", _record(done, "lora")
-    before = done.records()
-    answer = call(capsys, "export", path, *_arguments(done), "--out", out)
-    assert answer.code == 0
-    record = json.loads(path.read_text())
-    score = record["splits"]["test"]["metrics"]["accuracy"]
-    assert answer.out == f"{out}: test accuracy {score} in the record, {score} now\n"
-    names = {"adapter_config.json", "adapter_model.safetensors", "gapbench.json", "README.md"}
-    assert {p.name for p in out.iterdir()} == names | {"tokenizer.json", "tokenizer_config.json"}
-    notes = json.loads((out / "gapbench.json").read_text())
-    assert notes["run_hash"] == record["run_hash"]
-    assert notes["labels"] == ["no", "yes"]
-    assert notes["test_recorded"] == notes["test_now"] == {"accuracy": score}
-    assert done.records() == before
-    stored = Store(done.results).predictions(read_record(path).run)
-    logits = _logits_of_text(out, rows("validation")["sentence"])
-    expected = np.stack([stored[f"logit_{k}"].to_numpy() for k in (0, 1)], axis=1)
-    np.testing.assert_allclose(logits, expected[stored["example_id"].to_numpy()], atol=1e-5)
-
-
-def _logits_of_text(out: Path, sentences: list[str]) -> np.ndarray:
-    """Return what a user of PEFT gets from the adapter's folder alone."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model = peft.AutoPeftModelForSequenceClassification.from_pretrained(out, num_labels=2)
-        folder = json.loads((out / "adapter_config.json").read_text())["base_model_name_or_path"]
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    with torch.no_grad():
-        inputs = [tokenizer(text, return_tensors="pt") for text in sentences]
-        return torch.cat([model.eval()(**each).logits for each in inputs]).numpy()
-
-
-@pytest.mark.parametrize(
-    ("family", "quantization"),
-    [(name, None) for name in ("gpt2", "llama", "gpt_neox", "falcon", "bart", "modernbert")]
-    + [("llama", "nf4"), ("modernbert", "nf4")],
-)
-def test_readme_loads_the_adapter_for_batches(
-    family: str,
-    quantization: str | None,
-    tmp_path: Path,
-    capsys: Capture,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Its code, run in the folder, scores a batch as the record did, padding included.
-
-    The checkpoints have no padding token, or a head for three classes.
-    """
-    if quantization is not None:
-        pytest.importorskip("bitsandbytes", reason="NF4 needs the extra 'quantized'")
-    class_name = "AutoModelForSequenceClassification"
-    folder = tmp_path / family
-    # The library's own layers compute wrongly on CPUs where a block crosses the end of a row.
-    wide = {"hidden_size": 64, "intermediate_size": 128} if quantization else {}
-    if family in DECODERS:
-        save(folder, family, "AutoModelForCausalLM", pad_token_id=None, **wide)
-    else:
-        save(folder, family, class_name, num_labels=3, **wide)
-    method = {"method": "lora", "config": {"rank": 2, "targets": "all-linear"}}
-    few_bits = {"quantization": quantization} if quantization else {}
-    small = make(tmp_path / "small", folder, methods=[method], seeds=1, **few_bits)
-    small.write_task(max_length=48)
-    assert call(capsys, "run", *small.running).code == 0
-    (path,) = (small.results / "runs").rglob("seed-0.json")
-    out = tmp_path / "adapter"
-    arguments = ("--results", small.results, "--data", small.data, "--backbone", folder)
-    assert call(capsys, "export", path, *arguments, "--out", out).code == 0
-    monkeypatch.chdir(out)
-    page = (out / "README.md").read_text()
-    load, use = (part.partition("```")[0] for part in page.split("```python")[1:])
-    names: dict[str, Any] = {"sentences": rows("validation")["sentence"]}
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        exec(load + use, names)  # noqa: S102 - what a reader would type
-    stored = Store(small.results).predictions(read_record(path).run).sort_by("example_id")
-    expected = np.stack([stored[f"logit_{k}"].to_numpy() for k in (0, 1)], axis=1)
-    # Without gradients, bitsandbytes may multiply in bfloat16.
-    off = 2e-5 if quantization is None else 2e-2
-    np.testing.assert_allclose(names["outputs"].logits.numpy(), expected, atol=off)
-    assert json.loads((out / "gapbench.json").read_text())["padding_token"] in {"[SEP]", "[PAD]"}
-    assert str(tmp_path) not in (out / "tokenizer_config.json").read_text()
-
-
-@pytest.mark.parametrize("kind", ["generation", "span"])
-def test_readme_of_other_kinds_of_task(kind: str, tmp_path: Path) -> None:
-    """Language models have no number of labels; span models of decoders need other names."""
-    content = FIND if kind == "span" else TELL
-    cell = CELL.model_copy(update={"task": Task.model_validate(content)})
-    folder = save(tmp_path / "llama", "llama", "AutoModelForCausalLM")
-    backbone = load(folder, cell.task.head)
-    base = {"base_model_name_or_path": "owner/llama", "revision": "0" * 40}
-    page = adapter_readme.page(blank(Run(cell, 0)), backbone, base)
-    assert f"'owner/llama', revision='{'0' * 40}'" in page
-    assert ("num_labels=2, key_mapping={" in page) == (kind == "span")
-    expected = (
-        "tokenizer(questions, contexts, padding" if kind == "span" else "tokenizer(prompts, p"
-    )
-    assert expected in page
-
-
-def test_export_command_with_json_reports_a_drift(done: SmallSuite, capsys: Capture) -> None:
-    """A record whose numbers were changed is exported, and the difference shown."""
-    path = _record(done, "lora")
-    content = json.loads(path.read_text())
-    content["splits"]["test"]["metrics"]["accuracy"] += 0.125
-    path.write_text(json.dumps(content))
-    out = done.folder / "adapter"
-    answer = call(capsys, "export", content["run_hash"], *_arguments(done), "--out", out, "--json")
-    assert answer.code == 0
-    assert answer.json["folder"] == str(out)
-    assert answer.json["score_before"] == pytest.approx(answer.json["score_now"] + 0.125)
-    assert list(answer.json["outcome"]["drifts"]) == ["test.accuracy"]
-    text = call(capsys, "export", path, *_arguments(done), "--out", done.folder / "again").out
-    assert "drifted: test.accuracy: " in text
-
-
-@pytest.mark.parametrize("method", ["head", "majority"])
-def test_export_command_refuses_what_peft_cannot_hold(
-    method: str, done: SmallSuite, capsys: Capture
-) -> None:
-    """The reason is one line, and nothing is written."""
-    out = done.folder / "adapter"
-    answer = call(capsys, "export", _record(done, method), *_arguments(done), "--out", out)
-    assert answer.code == 2
-    assert answer.err.startswith("gapbench: error: ")
-    assert not out.exists()
-
-
-def test_export_command_refuses_a_folder_that_holds_something(
-    done: SmallSuite, capsys: Capture
-) -> None:
-    """Nothing is overwritten; the message names the way out."""
-    out = done.folder / "adapter"
-    out.mkdir()
-    (out / "mine.txt").write_text("mine")
-    answer = call(capsys, "export", _record(done, "lora"), *_arguments(done), "--out", out)
-    assert answer.code == 2
-    assert "is not empty; give a new or empty folder with --out" in answer.err
-    assert [p.name for p in out.iterdir()] == ["mine.txt"]
-
-
-def test_export_command_refuses_a_run_that_is_not_ok(done: SmallSuite, capsys: Capture) -> None:
-    """A diverged run has no adapter, and the message says what it is."""
-    path = _record(done, "lora")
-    content = json.loads(path.read_text()) | {"status": "diverged"}
-    path.write_text(json.dumps(content))
-    out = done.folder / "adapter"
-    answer = call(capsys, "export", path, *_arguments(done), "--out", out)
-    assert answer.code == 2
-    assert "is diverged; only a run that is ok has an adapter" in answer.err
 
 
 def test_write_leaves_nothing_behind_when_it_fails(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Dropping in attention: forward and backward forms, lost rows, and each way into the library.
+"""Dropping in attention: forward and backward forms, lost rows, and what else layers ask for.
 
 With the logits as queries and unit matrices as keys and values, an attention function returns its
 weights; so the functions that train are the ones tested here. Reference forms: Wang et al. 2024,
@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-import transformers
 from torch import Tensor, nn
 
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.models import attention
 from gapbench.bench.models.attention import attend, drop_in
 from gapbench.bench.models.attention_dropping import AttentionDropping, surviving
-from tests.support.tiny_families import VOCABULARY, decoder
+
+pytestmark = pytest.mark.usefixtures("kernel")
 
 BATCH, HEADS, QUERIES, KEYS = 3, 2, 5, 7
 KINDS = ("dropkey", "dropattention", "with gradient")
@@ -36,12 +36,6 @@ class _Model(nn.Module):
     def set_attn_implementation(self, name: str) -> None:
         """Accept what a model of the library does."""
         assert name == attention.IMPLEMENTATION
-
-
-@pytest.fixture(params=["plainly", "fused"], autouse=True)
-def kernel(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Attend as over few tokens on a CPU, and as over many."""
-    monkeypatch.setattr(attention, "_FEW", 1000 if request.param == "plainly" else 0)
 
 
 def _weights(
@@ -255,75 +249,6 @@ def test_grouped_queries_share_keys_and_drop_on_their_own() -> None:
         torch.testing.assert_close(out.transpose(1, 2), expected)
 
 
-DEBERTAS = [transformers.DebertaConfig, transformers.DebertaV2Config]
-
-
-def _deberta(
-    kind: type[transformers.PretrainedConfig],
-) -> tuple[transformers.PreTrainedModel, nn.Module, dict[str, Tensor]]:
-    torch.manual_seed(0)
-    config = kind(
-        vocab_size=20,
-        hidden_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=3,
-        intermediate_size=40,
-        relative_attention=True,
-        pos_att_type=["p2c", "c2p"],
-        hidden_dropout_prob=0.0,
-        attention_probs_dropout_prob=0.0,
-    )
-    model = transformers.AutoModel.from_config(config).double().train()
-    mask = (torch.arange(6) < torch.tensor([6, 4])[:, None]).long()
-    ids = torch.arange(12).view(2, 6) + 3
-    return model, attention.layers(model)[1], {"input_ids": ids, "attention_mask": mask}
-
-
-def _recorded(
-    model: transformers.PreTrainedModel, layer: nn.Module, inputs: dict[str, Tensor]
-) -> Tensor:
-    """Return the attention weights of one layer, after every hook so far."""
-    found: list[Tensor] = []
-    handle = layer.attention.self.dropout.register_forward_hook(lambda _, __, w: found.append(w))
-    model(**inputs)
-    handle.remove()
-    return found[0]
-
-
-@pytest.mark.parametrize("position", ["logits", "weights"])
-@pytest.mark.parametrize("kind", DEBERTAS)
-def test_deberta_drops_through_its_hooks(
-    kind: type[transformers.PretrainedConfig], position: str
-) -> None:
-    """Its weights are those of the undropped layer, renormalised over the keys that are left."""
-    model, layer, inputs = _deberta(kind)
-    before = _recorded(model, layer, inputs)
-    keep = torch.rand(2, 3, 1, 6, generator=torch.Generator().manual_seed(5)) > 0.4
-    keep[0, 0] = False
-    drop_in(model, layer, AttentionDropping(**{position: lambda *_: keep}))
-    after = _recorded(model, layer, inputs)
-    real = inputs["attention_mask"].bool()
-    left = surviving(real[:, None, None] & real[:, None, :, None], keep)
-    kept = before * left
-    # Rows of padding see nothing, and their weights mean nothing.
-    actual, expected = (w.transpose(1, 2)[real] for w in (after, kept / kept.sum(-1, keepdim=True)))
-    torch.testing.assert_close(actual, expected)
-    assert (actual == 0).any()
-
-
-@pytest.mark.parametrize("kind", DEBERTAS)
-def test_deberta_drops_nothing_in_evaluation(kind: type[transformers.PretrainedConfig]) -> None:
-    """In evaluation mode the hooks leave mask and weights alone, bit for bit."""
-    model, layer, inputs = _deberta(kind)
-    plain = model.eval()(**inputs).last_hidden_state
-    nothing = AttentionDropping(
-        logits=lambda *shape: torch.zeros(shape, dtype=torch.bool),
-        weights=lambda *shape: torch.zeros(shape, dtype=torch.bool),
-    )
-    drop_in(model, layer, nothing)
-    assert torch.equal(model(**inputs).last_hidden_state, plain)
-
-
 CAPPED, SUNK = {"softcap": 2.0}, {"s_aux": torch.tensor([0.5, -1.0], dtype=torch.float64)}
 
 
@@ -349,45 +274,6 @@ def test_caps_sinks_and_biases_stay_where_keys_fall(kind: str, asked: dict[str, 
     torch.testing.assert_close(weights, _reference(_logits(), keep, asked), rtol=0, atol=1e-14)
 
 
-FAMILIES = {
-    "gemma2": {"attn_logit_softcapping": 2.0},
-    "vaultgemma": {"attn_logit_softcapping": 2.0},
-    "gpt_oss": {},
-    "llama": {},
-    "opt": {},
-}
-
-
-@pytest.mark.parametrize("tokens", [9, 70])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_outputs_are_the_models_own_where_nothing_falls(family: str, tokens: int) -> None:
-    """Training and scoring: logits and gradients equal those of the model's own attention."""
-    model = decoder(family, **FAMILIES[family])
-    length = torch.tensor([tokens, tokens - 4])
-    mask = (torch.arange(tokens) < length[:, None]).long()
-    ids = torch.randint(3, VOCABULARY, (2, tokens), generator=torch.Generator().manual_seed(0))
-    inputs = {"input_ids": ids, "attention_mask": mask}
-    before = _logits_and_gradient(model.train(), inputs)
-    asked = []
-
-    def all_kept(*shape: int) -> Tensor:
-        asked.append(shape)
-        return torch.ones(*shape[:2], 1, shape[3], dtype=torch.bool)
-
-    for layer in attention.layers(model):
-        drop_in(model, layer, AttentionDropping(all_kept, all_kept))
-    close = {"rtol": 1e-3, "atol": 1e-4}
-    torch.testing.assert_close(_logits_and_gradient(model, inputs), before, **close)
-    assert len(asked) == 2 * len(attention.layers(model))
-    torch.testing.assert_close(_logits_and_gradient(model.eval(), inputs), before, **close)
-
-
-def _logits_and_gradient(model: Any, inputs: dict[str, Tensor]) -> list[Tensor]:
-    embedding = model.get_input_embeddings().weight
-    logits = model(**inputs).logits[inputs["attention_mask"].bool()]
-    return [logits, *torch.autograd.grad(logits.square().mean(), [embedding])]
-
-
 def test_what_a_layer_asks_for_and_dropping_does_not_know_is_refused() -> None:
     """An argument that would be lost is named, and a model that passes it is told before a run."""
     module = _Attention()
@@ -400,26 +286,3 @@ def test_what_a_layer_asks_for_and_dropping_does_not_know_is_refused() -> None:
             attend(module, *inputs, None, **lost)
     attend(module, *inputs, None, sliding_window=3, output_attentions=True, max_length_q=None)
     attend(module.eval(), *inputs, None, indices=torch.ones(1))
-
-
-def test_model_whose_attention_cannot_drop_is_told_from_one_whose_can() -> None:
-    """A model must ask for a mask in each layer, and be itself where nothing falls."""
-    inputs = {
-        "input_ids": torch.tensor([[3, 4, 5], [6, 7, 0]]),
-        "attention_mask": torch.tensor([[1, 1, 1], [1, 1, 0]]),
-    }
-
-    def reason(model: Any) -> str:
-        return attention.dropping_unsupported_reason(model, inputs) or "none"
-
-    assert reason(decoder("gpt_oss")) == "none"
-    assert "no attention function" in reason(decoder("bloom"))
-    softmax = attention._softmax
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            attention, "_softmax", lambda logits, seen, _sinks: softmax(logits, seen, None)
-        )
-        assert "outputs are off by" in reason(decoder("gpt_oss"))
-    lacking = decoder("llama")
-    lacking.model.layers[1].self_attn.forward = lambda hidden_states, **_: (hidden_states, None)
-    assert "only 1 of its 2 layers" in reason(lacking)

@@ -68,6 +68,17 @@ CHOOSE: dict[str, Any] = _COMMON | {
     "choice": {"options": "choices"},
     "metrics": ["accuracy", "accuracy_norm"],
 }
+STORIES: dict[str, Any] = {
+    "name": "stories",
+    "version": 1,
+    "kind": "language_modelling",
+    "description": "",
+    "source": {"files": "parquet"},
+    "text": ["text"],
+    "metrics": ["token_loss", "perplexity"],
+    "splits": {"train": None},
+    "max_length": 32,
+}
 INSTRUCT: dict[str, Any] = _COMMON | {
     "name": "instruct",
     "kind": "instruction",

@@ -18,20 +18,9 @@ from gapbench.bench.store.items import checked_items
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store
 from gapbench.bench.tasks import kinds
-from tests.support.causal_files import FAMILIES, make_decoder
+from tests.support.causal_files import FAMILIES, STORIES, make_decoder
 
 TEXTS = ["the cat is red", "", "a dog and a bird", "the " * 70 + "fox"]
-TASK: dict[str, Any] = {
-    "name": "stories",
-    "version": 1,
-    "kind": "language_modelling",
-    "description": "",
-    "source": {"files": "parquet"},
-    "text": ["text"],
-    "metrics": ["token_loss", "perplexity"],
-    "splits": {"train": None},
-    "max_length": 32,
-}
 
 
 @pytest.fixture(params=FAMILIES)
@@ -49,7 +38,7 @@ def score(tmp_path: Path, decoder: Path) -> Callable[..., Record]:
     def scored(**changes: Any) -> Record:
         suite = {
             "name": "told",
-            "tasks": [TASK | changes],
+            "tasks": [STORIES | changes],
             "backbones": [str(decoder)],
             "methods": ["untuned"],
             "seeds": 1,
@@ -108,7 +97,7 @@ def test_values_of_items_have_the_score_as_their_mean(
     record = score()
     table = Store(tmp_path / "results").predictions(record.run)
     assert table is not None
-    for metric in TASK["metrics"]:
+    for metric in STORIES["metrics"]:
         values = checked_items(table, metric, record.splits["test"].metrics[metric])
         assert values is not None
         assert len(values) == 3
@@ -117,7 +106,7 @@ def test_values_of_items_have_the_score_as_their_mean(
 def test_a_text_without_a_token_to_predict_is_refused(tmp_path: Path) -> None:
     """One word of a tokenizer that begins no text predicts nothing."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(make_decoder(tmp_path / "d", "gpt2"))
-    task = Task.model_validate(TASK)
+    task = Task.model_validate(STORIES)
     kind, reader = kinds.get("language_modelling"), Reader(tokenizer, 48)
     rows = kind.read(task, "stories", {"text": ["the cat", "dog"]})
     with pytest.raises(DataError, match="row 1: the text has no token that follows another"):

@@ -1,0 +1,88 @@
+"""The page of an exported adapter: its code, typed by a reader, scores what the record did."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from gapbench.bench.config.run import Run
+from gapbench.bench.config.task import Task
+from gapbench.bench.execution import adapter_readme
+from gapbench.bench.store.record_io import read_record
+from gapbench.bench.store.store import Store
+from tests.support.causal_files import TELL
+from tests.support.small_suite import CELL, blank, call, make, rows
+from tests.support.span_files import FIND
+from tests.support.tiny_checkpoints import DECODERS, load, save
+
+
+@pytest.mark.parametrize(
+    ("family", "quantization"),
+    [(name, None) for name in ("gpt2", "llama", "gpt_neox", "falcon", "bart", "modernbert")]
+    + [("llama", "nf4"), ("modernbert", "nf4")],
+)
+def test_readme_loads_the_adapter_for_batches(
+    family: str,
+    quantization: str | None,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its code, run in the folder, scores a batch as the record did, padding included.
+
+    The checkpoints have no padding token, or a head for three classes.
+    """
+    if quantization is not None:
+        pytest.importorskip("bitsandbytes", reason="NF4 needs the extra 'quantized'")
+    class_name = "AutoModelForSequenceClassification"
+    folder = tmp_path / family
+    # The library's own layers compute wrongly on CPUs where a block crosses the end of a row.
+    wide = {"hidden_size": 64, "intermediate_size": 128} if quantization else {}
+    if family in DECODERS:
+        save(folder, family, "AutoModelForCausalLM", pad_token_id=None, **wide)
+    else:
+        save(folder, family, class_name, num_labels=3, **wide)
+    method = {"method": "lora", "config": {"rank": 2, "targets": "all-linear"}}
+    few_bits = {"quantization": quantization} if quantization else {}
+    small = make(tmp_path / "small", folder, methods=[method], seeds=1, **few_bits)
+    small.write_task(max_length=48)
+    assert call(capsys, "run", *small.running).code == 0
+    (path,) = (small.results / "runs").rglob("seed-0.json")
+    out = tmp_path / "adapter"
+    arguments = ("--results", small.results, "--data", small.data, "--backbone", folder)
+    assert call(capsys, "export", path, *arguments, "--out", out).code == 0
+    monkeypatch.chdir(out)
+    page = (out / "README.md").read_text()
+    load, use = (part.partition("```")[0] for part in page.split("```python")[1:])
+    names: dict[str, Any] = {"sentences": rows("validation")["sentence"]}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        exec(load + use, names)  # noqa: S102 - what a reader would type
+    stored = Store(small.results).predictions(read_record(path).run).sort_by("example_id")
+    expected = np.stack([stored[f"logit_{k}"].to_numpy() for k in (0, 1)], axis=1)
+    # Without gradients, bitsandbytes may multiply in bfloat16.
+    off = 2e-5 if quantization is None else 2e-2
+    np.testing.assert_allclose(names["outputs"].logits.numpy(), expected, atol=off)
+    assert json.loads((out / "gapbench.json").read_text())["padding_token"] in {"[SEP]", "[PAD]"}
+    assert str(tmp_path) not in (out / "tokenizer_config.json").read_text()
+
+
+@pytest.mark.parametrize("kind", ["generation", "span"])
+def test_readme_of_other_kinds_of_task(kind: str, tmp_path: Path) -> None:
+    """Language models have no number of labels; span models of decoders need other names."""
+    content = FIND if kind == "span" else TELL
+    cell = CELL.model_copy(update={"task": Task.model_validate(content)})
+    folder = save(tmp_path / "llama", "llama", "AutoModelForCausalLM")
+    backbone = load(folder, cell.task.head)
+    base = {"base_model_name_or_path": "owner/llama", "revision": "0" * 40}
+    page = adapter_readme.page(blank(Run(cell, 0)), backbone, base)
+    assert f"'owner/llama', revision='{'0' * 40}'" in page
+    assert ("num_labels=2, key_mapping={" in page) == (kind == "span")
+    expected = (
+        "tokenizer(questions, contexts, padding" if kind == "span" else "tokenizer(prompts, p"
+    )
+    assert expected in page
