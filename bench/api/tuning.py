@@ -42,7 +42,8 @@ def _budgets(plans: list[StudyPlan], how: Search) -> Iterator[str]:
     """Yield the budgets of studies, in their own unit, in trials and in compute."""
     unit = how.limit.unit
     meant = "compute of that many trials of plain LoRA" if unit == "compute" else unit
-    yield f"{len(plans)} studies of {how.limit.amount:g} each: {meant}"
+    several = f"{len(plans)} studies, each" if len(plans) != 1 else "1 study"
+    yield f"{several} of {how.limit.amount:g}: {meant}"
     expected: dict[tuple[float, float], list[str]] = {}
     for plan in plans:
         if plan.expected is not None:

@@ -1,5 +1,6 @@
 """The memory of a stack, told before it runs, is what the stack then takes."""
 
+from statistics import median
 from typing import Any
 
 import pytest
@@ -12,10 +13,14 @@ from tests.support.small_stack import CPU, MakeBackbone, load_backbone, make_run
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("shape", SHAPES[:2], ids=str)
-def test_memory_is_what_was_told(shape: Shape) -> None:
-    """Within 15 % of the peak of a process that trains the stack, each in a process of its own."""
-    before, then = both(shape)
+@pytest.mark.parametrize(("shape", "times"), [(SHAPES[0], 1), (SHAPES[1], 3)], ids=str)
+def test_memory_is_what_was_told(shape: Shape, times: int) -> None:
+    """Within 15 % of the peak of a process that trains the stack, each in a process of its own.
+
+    Of the smaller stack it is the median of three: the allocator takes more or less of the system
+    from process to process.
+    """
+    before, then = map(median, zip(*(both(shape) for _ in range(times)), strict=True))
     assert before == pytest.approx(then, rel=0.15)
 
 
