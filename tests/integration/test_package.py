@@ -203,13 +203,14 @@ def test_installed_command_lists_what_the_repository_holds(
     names: dict[str, set[str]], what: str
 ) -> None:
     """From any folder, the installed package finds its built-in parts."""
+    suites = (path for path in REPOSITORY.glob("suites/**/*.yaml") if path.parent.name != "tasks")
     files = {
-        "suites": [*REPOSITORY.glob("suites/*.yaml"), *REPOSITORY.glob("suites/papers/*.yaml")],
+        "suites": suites,
         "tasks": REPOSITORY.glob("suites/tasks/*.yaml"),
         "methods": REPOSITORY.glob("methods/[a-z]*.py"),
         "backbones": REPOSITORY.glob("bench/synthetic/backbones/*"),
     }[what]
-    assert {name.removeprefix("papers/") for name in names[what]} == {file.stem for file in files}
+    assert {name.rpartition("/")[2] for name in names[what]} == {file.stem for file in files}
 
 
 def test_installed_package_reads_the_published_figures_it_carries(
