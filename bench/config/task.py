@@ -300,9 +300,9 @@ def load(name: str, folder: Path | None = None) -> Task:
     Raises:
         ConfigError: if there is no such task, or its file is invalid.
     """
-    for path in _candidates(name, folder):
+    for path in _candidates(name, folder and folder / "tasks"):
         if path.is_file():
-            task = parse(_extended(read_yaml(path), path, folder), str(path))
+            task = of_file(path)
             if task.name != name:
                 raise ConfigError(
                     f"{path}: field 'name' must equal the file name, got {task.name!r}"
@@ -314,16 +314,26 @@ def load(name: str, folder: Path | None = None) -> Task:
     raise ConfigError(f"unknown task {name!r}; {suggest(name, own + builtin_names())}")
 
 
+def of_file(path: Path) -> Task:
+    """Read a task from its file, with what it says of the task that it extends.
+
+    Raises:
+        ConfigError: if the file is not a task's, or extends no other task.
+    """
+    return parse(_extended(read_yaml(path), path), str(path))
+
+
 def _candidates(name: str, folder: Path | None) -> list[Path]:
     """Return where the file of a task may be; the first that exists counts."""
-    own = [folder / "tasks" / f"{name}.yaml"] if folder else []
-    return [*own, Path(str(files("gapbench.suites") / "tasks" / f"{name}.yaml"))]
+    builtin = Path(str(files("gapbench.suites") / "tasks"))
+    return [place / f"{name}.yaml" for place in (folder, builtin) if place is not None]
 
 
-def _extended(content: Any, path: Path, folder: Path | None) -> Any:
+def _extended(content: Any, path: Path) -> Any:
     """Return the fields of a task file with those of the task that it extends, if it says so.
 
-    Its own fields are laid over those of the other task; null takes one away.
+    That task is in the same folder, or built in. Its own fields are laid over those of the other
+    task; null takes one away.
 
     Raises:
         ConfigError: if there is no such task, or it extends another one itself.
@@ -331,11 +341,12 @@ def _extended(content: Any, path: Path, folder: Path | None) -> Any:
     if not isinstance(content, dict) or "extends" not in content:
         return content
     name = content["extends"]
-    found = [p for p in _candidates(str(name), folder) if p.is_file()]
+    found = [p for p in _candidates(str(name), path.parent) if p.is_file()]
     base = read_yaml(found[0]) if found else None
     if not isinstance(base, dict) or "extends" in base:
         raise ConfigError(
-            f"{path}: field 'extends' is {name!r}, which must be another task that extends none"
+            f"{path}: field 'extends' is {name!r}, which must be another task, in the same folder "
+            "or built in, that extends none"
         )
     made = laid_over({"folder": name, **base}, content)
     return {n: value for n, value in made.items() if value is not None and n != "extends"}

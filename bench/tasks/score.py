@@ -12,7 +12,6 @@ from typing import Any
 from gapbench.bench.config import task as task_config
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import DataError
-from gapbench.bench.core.safe_parsing import read_yaml
 from gapbench.bench.data import readers
 from gapbench.bench.data.rows import Rows, Table, read_classes
 from gapbench.bench.metrics.base import compute
@@ -96,7 +95,7 @@ def score(
 
 def _task(name: str, chosen: Sequence[str]) -> Task:
     if name.endswith((".yaml", ".yml")):
-        task = task_config.parse(read_yaml(Path(name)), name)
+        task = task_config.of_file(Path(name))
     else:
         task = task_config.load(name)
     if not chosen:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from gapbench.bench.config.task import load
+from gapbench.bench.config.task import load, of_file
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.data.sources import Sources
 
@@ -62,3 +62,18 @@ def test_task_that_cannot_be_extended_is_refused(name: object, tmp_path: Path) -
     folder = put(tmp_path, own={"name": "own", "extends": name})
     with pytest.raises(ConfigError, match=r"own.yaml: field 'extends' is .*, which must be"):
         load("own", folder)
+
+
+def test_file_that_is_given_by_its_path_may_extend_another(tmp_path: Path) -> None:
+    """`score` takes a path: the other task is beside the file, else built in."""
+    own = {"name": "own", "extends": "base", "max_length": 32}
+    folder = put(tmp_path, own=own, exam={"name": "exam", "extends": "mmlu", "shots": None})
+    assert of_file(folder / "tasks" / "own.yaml") == load("own", folder)
+    assert of_file(folder / "tasks" / "exam.yaml").folder == "mmlu"
+
+
+def test_built_in_task_extends_the_built_in_one(tmp_path: Path) -> None:
+    """A task beside the suite has the name of that one, and does not take its place."""
+    folder = put(tmp_path, mmlu=BASE | {"name": "mmlu"})
+    assert load("mmlu", folder).kind == "generation"
+    assert load("mmlu_5_shots", folder) == load("mmlu_5_shots")
