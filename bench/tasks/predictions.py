@@ -45,8 +45,7 @@ class Classes:
     def calibration(self, targets: NDArray[Any]) -> Scores:
         """Return calibration without a temperature; empty if only classes are given."""
         if self.logits is not None:
-            report = calibration.calibration_report(self.logits, targets, 1.0)
-            return {name: value for name, value in report.items() if "_calibrated" not in name}
+            return dict(calibration.calibration_report(self.logits, targets, None))
         if self.probabilities is None:
             return {}
         return dict(calibration.errors(self.probabilities, targets))

@@ -132,7 +132,7 @@ def truth_of_classes(test: EncodedSplit, metric: str) -> Truth | None:
     if test.truth is None:
         return None
     logits: Any = np.log(np.clip(test.truth, 1e-12, None))
-    report = calibration.calibration_report(logits, test.targets, 1.0)
+    report = calibration.calibration_report(logits, test.targets, None)
     return Truth(
         score=classification.score([metric], logits, test.targets)[metric],
         ece=report["ece"],
