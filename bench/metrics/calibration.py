@@ -31,15 +31,15 @@ _LARGEST = 1e300  # largest logit; differences and quotients stay finite
 
 
 def log_softmax(logits: Array) -> Floats:
-    """Return the log-probabilities of logits `(n, n_classes)`, without overflow."""
+    """Return the log-probabilities of logits `(..., n_classes)`, without overflow."""
     logits = np.asarray(logits, dtype=np.float64)
-    shifted: Floats = logits - logits.max(axis=1, keepdims=True)
-    log_sum: Floats = np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    shifted: Floats = logits - logits.max(axis=-1, keepdims=True)
+    log_sum: Floats = np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
     return shifted - log_sum
 
 
 def softmax(logits: Array) -> Floats:
-    """Return the probabilities of logits `(n, n_classes)`, without overflow."""
+    """Return the probabilities of logits `(..., n_classes)`, without overflow."""
     return np.exp(log_softmax(logits))
 
 

@@ -157,6 +157,6 @@ def _merged(logits: NDArray[np.float64], classes: Sequence[int]) -> NDArray[np.f
         logits: of the model's classes, (runs, examples, classes).
         classes: class of the test that each stands for.
     """
-    own = log_softmax(logits.reshape(-1, logits.shape[-1])).reshape(logits.shape)
+    own = log_softmax(logits)
     groups = [np.flatnonzero(np.equal(classes, each)) for each in range(max(classes) + 1)]
     return np.stack([np.logaddexp.reduce(own[..., group], axis=-1) for group in groups], axis=-1)

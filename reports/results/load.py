@@ -25,6 +25,7 @@ from gapbench.bench.store.record_io import BARE, TEST
 from gapbench.bench.store.store import Store
 from gapbench.bench.store.suite_plan import PlanRow
 from gapbench.reports.results import version_0_1
+from gapbench.reports.results.frames import typed
 
 MISSING = "missing"
 """Status of a planned run that has no readable record."""
@@ -352,13 +353,4 @@ def _curve(record: Record) -> NDArray[np.float64]:
 
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
     extra = sorted({name for row in rows for name in row if "/" in name})
-    frame = pd.DataFrame(rows, columns=[*_COLUMNS, *extra])
-    for name in frame:
-        if name in _TEXT:
-            frame[name] = frame[name].astype("str").fillna("")
-        elif name == "higher_is_better":
-            frame[name] = frame[name].astype("boolean")
-        else:
-            whole = name in _WHOLE
-            frame[name] = pd.to_numeric(frame[name]).astype("Int64" if whole else "float64")
-    return frame
+    return typed(pd.DataFrame(rows, columns=[*_COLUMNS, *extra]), _TEXT, _WHOLE)

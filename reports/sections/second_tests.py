@@ -17,7 +17,7 @@ from gapbench.reports.document.model import (
     Value,
 )
 from gapbench.reports.figures.matrix import SIGNS
-from gapbench.reports.tables.leaderboard import rows
+from gapbench.reports.tables.leaderboard import BOARD, rows
 from gapbench.reports.tables.terminal import place
 from gapbench.reports.tables.words import interval, signed
 
@@ -41,8 +41,7 @@ def section(evidence: Evidence) -> Section | None:
         return None
     changed = evidence.second_tests["change"].notna().any()
     parts: list[Part] = [Text(f"{_HOW} {_CHANGE}" if changed else _HOW, quiet=True)]
-    keys = ["suite", "task", "backbone", "start", "setting", "test"]
-    for _, part in evidence.second_tests.groupby(keys, sort=False):
+    for _, part in evidence.second_tests.groupby([*BOARD, "test"], sort=False):
         parts += _of_test(evidence, part)
     return Section("second-tests", "Beyond the test split", tuple(parts))
 

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pandas as pd
 
+from gapbench.reports.results.frames import typed
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.intervals import mean_interval
 from gapbench.reports.stats.simultaneous import ALPHA, TOGETHER
@@ -23,7 +24,7 @@ from gapbench.reports.tables.standing import (
     OUTCOMES,
     REFERENCE,
     Standing,
-    claim,
+    against,
     depths,
     standing,
 )
@@ -134,14 +135,14 @@ def summarise(results: Results, reference: str = REFERENCE) -> pd.DataFrame:
     for run in cast("list[dict[str, Any]]", results.runs.to_dict("records")):
         cells.setdefault(tuple(run[name] for name in _CELL), []).append(run)
     content = [dict(zip(_CELL, key, strict=True)) | _cell(cell) for key, cell in cells.items()]
-    table = _typed(pd.DataFrame(content, columns=[*COLUMNS, *_EXTRA]))
+    table = typed(pd.DataFrame(content, columns=[*COLUMNS, *_EXTRA]), _TEXT, _WHOLE, _OBJECTS)
     table = _with_known_setting(table)
     blocks = [
         _compared(results, block, reference, alpha)
         for block, alpha in _levels([block for _, block in table.groupby(BOARD, sort=False)])
     ]
     table = pd.concat(blocks, ignore_index=True) if blocks else table
-    return _typed(with_differences(table, results))
+    return typed(with_differences(table, results), _TEXT, _WHOLE, _OBJECTS)
 
 
 def _levels(blocks: list[pd.DataFrame]) -> Iterator[tuple[pd.DataFrame, float]]:
@@ -165,7 +166,7 @@ def _compared(results: Results, block: pd.DataFrame, wanted: str, alpha: float) 
     groups = depths(beaten)
     content = [
         _intervals(found, name)
-        | _to_reference(found, name)
+        | against(found.families["score"], name, found.reference, upward=found.upward)
         | {
             "name": name,
             "by_seed": found.scores[name],
@@ -196,20 +197,6 @@ def _intervals(found: Standing, name: str) -> dict[str, Any]:
         content |= {f"{short}_ci_low": own.low, f"{short}_ci_high": own.high}
     known = content["score_ci_low"] is not None
     return content | {"score_ci_over": OVER_ITEMS if known else ""}
-
-
-def _to_reference(found: Standing, name: str) -> dict[str, Any]:
-    """Return how the score of a row differs from that of the reference; nothing if untold."""
-    places = found.families["score"].places
-    if name == found.reference or not {name, found.reference} <= places.keys():
-        return {}
-    pair = found.families["score"].pair(name, found.reference)
-    return {
-        "vs_reference": pair.difference,
-        "vs_reference_low": pair.low,
-        "vs_reference_high": pair.high,
-        "vs_reference_claim": claim(pair, upward=found.upward),
-    }
 
 
 def _cell(runs: list[dict[str, Any]]) -> dict[str, Any]:
@@ -269,16 +256,3 @@ def _with_known_setting(table: pd.DataFrame) -> pd.DataFrame:
 
 def _only(values: set[str]) -> str:
     return values.pop() if len(values) == 1 else ""
-
-
-def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    """Give every column its type, so that an empty cell is empty and a count has no decimals."""
-    for name in table.columns.drop(list(_OBJECTS)):
-        if name in _TEXT:
-            table[name] = table[name].astype("str").fillna("")
-        elif name == "higher_is_better":
-            table[name] = table[name].astype("boolean")
-        else:
-            values = pd.to_numeric(table[name]).astype("float64")
-            table[name] = values.round().astype("Int64") if name in _WHOLE else values
-    return table

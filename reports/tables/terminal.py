@@ -35,12 +35,10 @@ def format_second_tests(table: pd.DataFrame) -> str:
         table: of `reports.tables.second_tests.second_tests`.
     """
     found: list[str] = []
-    keys = ["suite", "task", "backbone", "start", "setting", "test"]
-    for _, part in table.groupby(keys, sort=False):
+    for _, part in table.groupby([*BOARD, "test"], sort=False):
         first = part.iloc[0]
-        title = (first["suite"] or "(no suite)", first["task"], first["backbone"], first["start"])
         also = f"also tested on {first['test']} {first['metric']}"
-        found.append(printable(fitted(" | ".join([*filter(None, title), also]), WIDTH)))
+        found.append(printable(fitted(" | ".join([*_where(first), also]), WIDTH)))
         known = None if part["change"].notna().any() else -2  # without the columns of the change
         found.append(_line(_TESTED_HEAD[:known], _TESTED_WIDTHS[:known]))
         for row in rows(part):
@@ -77,9 +75,14 @@ def parts(table: pd.DataFrame) -> Iterator[tuple[list[str], pd.DataFrame]]:
     for _, part in table.groupby([name for name in BOARD if name in table], sort=False):
         first = part.iloc[0]
         metrics = " ".join(sorted(set(part["metric"]) - {""}))
-        began = f"from {first['start']}" if first.get("start") else ""
-        where = (first["suite"] or "(no suite)", first["task"], first["backbone"], began, metrics)
-        yield [*filter(None, map(str, (*where, first.get("differs", ""))))], part
+        yield [*_where(first), *filter(None, (metrics, first.get("differs", "")))], part
+
+
+def _where(row: Any) -> Iterator[str]:
+    """Yield the suite, task and backbone of a row, and the adapter that it starts from, if any."""
+    yield from (row["suite"] or "(no suite)", row["task"], row["backbone"])
+    if row.get("start"):
+        yield f"from {row['start']}"
 
 
 def against_reference(table: pd.DataFrame, reading: str) -> list[str]:
