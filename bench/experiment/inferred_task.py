@@ -15,6 +15,7 @@ from gapbench.bench.data.rows import Rows
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.experiment import first_look
 from gapbench.bench.tasks import dataset, kinds
+from gapbench.bench.tasks.kinds.base import InitKind
 from gapbench.bench.tasks.kinds.labels import are_values, numbers_of
 
 FEWEST_ROWS = 20
@@ -165,7 +166,8 @@ def _found(path: Path, labels: Sequence[Any], columns: Columns) -> tuple[str, di
     """Return the kind of the task, and the fields that follow from its labels."""
     if len(labels) < FEWEST_ROWS:
         raise DataError(f"{path}: {len(labels)} rows in total; give at least {FEWEST_ROWS}")
-    fitting = {n: k for n, k in kinds.discover().items() if k.init_option == columns.option}
+    known = {n: kind for n, kind in kinds.discover().items() if isinstance(kind, InitKind)}
+    fitting = {n: kind for n, kind in known.items() if kind.init_option == columns.option}
     if columns.kind is not None and columns.kind not in fitting:
         raise ConfigError(
             f"--kind {columns.kind} with --{columns.option}: {suggest(columns.kind, [*fitting])}"

@@ -41,15 +41,12 @@ class TaskKind(ABC, Generic[TaskT]):
         final_train_size: training sequences scored at the end; the record holds the number of
             examples.
         not_in_files: quantities that metrics measure but no file of outputs holds, with the reason.
-        init_option: option of `gapbench init` that names the column of labels, "label" or "target";
-            None if it makes no tasks of this kind.
     """
 
     Task: ClassVar[type[task_config.Task]]
     Split: ClassVar[type[EncodedSplit]] = EncodedSplit
     final_train_size: ClassVar[int] = 10_000
     not_in_files: ClassVar[Mapping[str, str]] = {}
-    init_option: ClassVar[Literal["label", "target"] | None] = None
 
     @abstractmethod
     def read(self, task: TaskT, place: str, table: Table) -> Rows:
@@ -58,22 +55,6 @@ class TaskKind(ABC, Generic[TaskT]):
         Raises:
             DataError: naming ``place``, column, row and value at fault.
         """
-
-    def infers(self, labels: Sequence[Any]) -> bool:
-        """Whether `gapbench init` assigns labels to this kind, among the kinds of its option."""
-        return False
-
-    def from_labels(self, column: str, labels: Sequence[Any]) -> dict[str, Any]:
-        """Return the fields of a task that follow from its labels, for `gapbench init`.
-
-        Args:
-            column: name of the column.
-            labels: labels of all rows, none missing.
-
-        Raises:
-            DataError: if the labels do not fit this kind.
-        """
-        raise NotImplementedError(f"{type(self).__name__} has no 'init_option'")
 
     def absent_classes(self, task: TaskT, split: EncodedSplit | Rows) -> list[str]:
         """Return the names of the classes without an example in a split."""
@@ -226,6 +207,32 @@ class TaskKind(ABC, Generic[TaskT]):
 
 
 AnyKind: TypeAlias = TaskKind[Any]
+
+
+class InitKind(ABC):
+    """A kind whose tasks `gapbench init` makes from a column of labels.
+
+    Attributes:
+        init_option: option that names the column.
+    """
+
+    init_option: ClassVar[Literal["label", "target"]]
+
+    @abstractmethod
+    def infers(self, labels: Sequence[Any]) -> bool:
+        """Whether `gapbench init` assigns labels to this kind, among the kinds of its option."""
+
+    @abstractmethod
+    def from_labels(self, column: str, labels: Sequence[Any]) -> dict[str, Any]:
+        """Return the fields of a task that follow from its labels.
+
+        Args:
+            column: name of the column.
+            labels: labels of all rows, none missing.
+
+        Raises:
+            DataError: if the labels do not fit this kind.
+        """
 
 
 def rows_of(counts: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:

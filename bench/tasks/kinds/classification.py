@@ -15,7 +15,7 @@ from gapbench.bench.data.rows import Rows, Table, class_column, text_column
 from gapbench.bench.metrics import calibration, classification
 from gapbench.bench.metrics.base import Inputs
 from gapbench.bench.store.record import Calibration, Scores, Truth
-from gapbench.bench.tasks.kinds.base import Outputs
+from gapbench.bench.tasks.kinds.base import InitKind, Outputs
 from gapbench.bench.tasks.kinds.labels import LabelledTask, Labels, are_values, numbers_of
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class ClassificationTask(LabelledTask):
         return len(self.labels)
 
 
-class Classification(Labels[ClassificationTask]):
+class Classification(Labels[ClassificationTask], InitKind):
     """One class for each text or pair of texts."""
 
     Task = ClassificationTask

@@ -14,6 +14,7 @@ from gapbench.bench.core.errors import DataError
 from gapbench.bench.core.schema import FrozenModel
 from gapbench.bench.data.encoded import Arrays, Texts
 from gapbench.bench.data.rows import Rows, Table, list_column, part_column, text_column
+from gapbench.bench.tasks.kinds.base import InitKind
 from gapbench.bench.tasks.kinds.prompts import encode_pairs
 from gapbench.bench.tasks.kinds.shots import ShotsKind, ShotsTask
 from gapbench.bench.tasks.kinds.target_tokens import WrittenTexts
@@ -67,7 +68,7 @@ class GenerationTask(ShotsTask):
         return (*self.text, self.label)
 
 
-class Generation(WrittenTexts[GenerationTask], ShotsKind):
+class Generation(WrittenTexts[GenerationTask], ShotsKind, InitKind):
     """Each example is an input; each of its references is a sequence to train on."""
 
     Task = GenerationTask

@@ -17,6 +17,7 @@ from gapbench.bench.data.rows import Rows, Table, column, illegal, text_column
 from gapbench.bench.metrics import classification
 from gapbench.bench.metrics.base import Inputs
 from gapbench.bench.store.record import Scores, Truth
+from gapbench.bench.tasks.kinds.base import InitKind
 from gapbench.bench.tasks.kinds.labels import LabelledTask, Labels, are_values, numbers_of
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class RegressionTask(LabelledTask):
         return self
 
 
-class Regression(Labels[RegressionTask]):
+class Regression(Labels[RegressionTask], InitKind):
     """One value for each text or pair of texts."""
 
     Task = RegressionTask
