@@ -5,7 +5,7 @@ together. All second tests of a board share one level.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -21,7 +21,7 @@ from gapbench.reports.tables.leaderboard import BOARD, rows
 from gapbench.reports.tables.standing import (
     LEVEL,
     Standing,
-    against,
+    claim,
     comparable,
     compared,
 )
@@ -64,7 +64,8 @@ def second_tests(results: Results, summary: pd.DataFrame) -> pd.DataFrame:
         for test in tests:
             found = _Tested(whole, runs, shown[0].standing, test, 1 / len(tests))
             content += found.lines(shown) if found.known else ()
-    return typed(pd.DataFrame(content, columns=[*COLUMNS, "name"]), _TEXT, {"n_seeds"})
+    frame = pd.DataFrame(content, columns=[*COLUMNS, "name"])
+    return typed(frame, _TEXT, {"n_seeds"})
 
 
 class _Tested:
@@ -78,12 +79,17 @@ class _Tested:
         test: SecondTest,
         share: float,
     ) -> None:
-        self._results, self._runs, self._standing, self._test = results, runs, standing, test
+        self._runs, self._standing, self._test = runs, standing, test
         self._metric: Metric = test.task.metric
         self._column = f"{test.name}/{self._metric.name}"
         self._bare = f"{test.name}/{BARE}{self._metric.name}"
-        self._scores = self._samples("score", self._column)
-        self._changes = self._samples("change", self._column, self._bare)
+        own = {name: self._scored(row, [self._column]) for name, row in standing.rows.items()}
+        both = {
+            name: self._scored(row, [self._column, self._bare])
+            for name, row in standing.rows.items()
+        }
+        self._scores = _known(results, own, "score")
+        self._changes = _known(results, both, "change")
         # Losses without a bound are skewed over seeds, as NLL is.
         bounded = math.isfinite(self._metric.range[1])
         alpha = standing.alpha * share * LEVEL["score" if bounded else "nll"]
@@ -101,30 +107,23 @@ class _Tested:
 
     def lines(self, shown: list[Any]) -> Iterator[dict[str, Any]]:
         """Yield a line for each row of the board, as far as it is shown."""
-        up = self._metric.higher_is_better
         for row in shown:
             line = {name: getattr(row, name) for name in COLUMNS if hasattr(row, name)}
             yield line | {
                 "name": row.name,
                 "test": self._test.name,
                 "metric": self._metric.name,
-                "higher_is_better": up,
+                "higher_is_better": self._metric.higher_is_better,
                 "n_seeds": len(self._scores[row.name].scores) if row.name in self._scores else 0,
                 "own_test": self._own_test(row),
                 "reference": self._standing.reference,
                 "bare": self._mean(row, self._bare),
                 **_level(self._scores.get(row.name), "score"),
                 **_level(self._changes.get(row.name), "change"),
-                **against(self._family, row.name, self._standing.reference, upward=up),
+                **self._to_reference(row.name),
             }
 
-    def _samples(self, outcome: Quantity, *columns: str) -> dict[str, Sample]:
-        """Return the samples of those rows that have any value."""
-        cells = {name: self._scored(row, *columns) for name, row in self._standing.rows.items()}
-        known = {name: cell for name, cell in cells.items() if cell.scores}
-        return samples(self._results, known, outcome)
-
-    def _scored(self, row: Any, *columns: str) -> Scored:
+    def _scored(self, row: Any, columns: list[str]) -> Scored:
         """Return the recorded values of a row's runs, of those that have all of them."""
         known: dict[str, dict[Any, Any]] = {
             name: self._runs[name].dropna().to_dict() for name in columns if name in self._runs
@@ -137,7 +136,7 @@ class _Tested:
         return Scored(row.config_hash, found)
 
     def _mean(self, row: Any, column: str) -> float | None:
-        values = self._scored(row, column).scores.values()
+        values = self._scored(row, [column]).scores.values()
         return math.fsum(each[column] for each in values) / len(values) if values else None
 
     def _own_test(self, row: Any) -> float | None:
@@ -145,6 +144,26 @@ class _Tested:
         if self._metric.name == row.metric:
             return None if pd.isna(row.score) else float(row.score)
         return self._mean(row, f"test/{self._metric.name}")
+
+    def _to_reference(self, name: str) -> dict[str, Any]:
+        reference, places = self._standing.reference, self._family.places
+        if name == reference or not {name, reference} <= places.keys():
+            return dict.fromkeys(
+                ("vs_reference", "vs_reference_low", "vs_reference_high"), None
+            ) | {"vs_reference_claim": ""}
+        pair = self._family.pair(name, reference)
+        return {
+            "vs_reference": pair.difference,
+            "vs_reference_low": pair.low,
+            "vs_reference_high": pair.high,
+            "vs_reference_claim": claim(pair, upward=self._metric.higher_is_better),
+        }
+
+
+def _known(results: Results, cells: Mapping[str, Scored], outcome: Quantity) -> dict[str, Sample]:
+    """Return the samples of those cells that have any value."""
+    known = {name: each for name, each in cells.items() if each.scores}
+    return samples(results, known, outcome)
 
 
 def _level(sample: Sample | None, name: str) -> dict[str, Any]:

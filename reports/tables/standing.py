@@ -116,19 +116,6 @@ def claim(pair: Pair, *, upward: bool) -> Claim:
     return "better" if (pair.difference > 0) == upward else "worse"
 
 
-def against(pairs: Family[str], name: str, reference: str, *, upward: bool) -> dict[str, Any]:
-    """Return the columns on the difference of a row to the reference; empty if they are untold."""
-    if name == reference or not {name, reference} <= pairs.places.keys():
-        return {}
-    pair = pairs.pair(name, reference)
-    return {
-        "vs_reference": pair.difference,
-        "vs_reference_low": pair.low,
-        "vs_reference_high": pair.high,
-        "vs_reference_claim": claim(pair, upward=upward),
-    }
-
-
 def upward(outcome: Outcome, standing: Standing) -> bool:
     """Return whether higher values of an outcome are better."""
     return standing.upward if outcome == "score" else False

@@ -24,7 +24,7 @@ from gapbench.reports.tables.standing import (
     OUTCOMES,
     REFERENCE,
     Standing,
-    against,
+    claim,
     depths,
     standing,
 )
@@ -166,7 +166,7 @@ def _compared(results: Results, block: pd.DataFrame, wanted: str, alpha: float) 
     groups = depths(beaten)
     content = [
         _intervals(found, name)
-        | against(found.families["score"], name, found.reference, upward=found.upward)
+        | _to_reference(found, name)
         | {
             "name": name,
             "by_seed": found.scores[name],
@@ -197,6 +197,20 @@ def _intervals(found: Standing, name: str) -> dict[str, Any]:
         content |= {f"{short}_ci_low": own.low, f"{short}_ci_high": own.high}
     known = content["score_ci_low"] is not None
     return content | {"score_ci_over": OVER_ITEMS if known else ""}
+
+
+def _to_reference(found: Standing, name: str) -> dict[str, Any]:
+    """Return how the score of a row differs from that of the reference; nothing if untold."""
+    places = found.families["score"].places
+    if name == found.reference or not {name, found.reference} <= places.keys():
+        return {}
+    pair = found.families["score"].pair(name, found.reference)
+    return {
+        "vs_reference": pair.difference,
+        "vs_reference_low": pair.low,
+        "vs_reference_high": pair.high,
+        "vs_reference_claim": claim(pair, upward=found.upward),
+    }
 
 
 def _cell(runs: list[dict[str, Any]]) -> dict[str, Any]:

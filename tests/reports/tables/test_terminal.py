@@ -1,8 +1,19 @@
-"""Numbers as text."""
+"""Numbers and second tests as text."""
 
+import math
+
+import pandas as pd
 import pytest
 
-from gapbench.reports.tables.terminal import fitted, number, short, told_apart
+from gapbench.reports.tables.second_tests import COLUMNS
+from gapbench.reports.tables.terminal import (
+    WIDTH,
+    fitted,
+    format_second_tests,
+    number,
+    short,
+    told_apart,
+)
 
 
 @pytest.mark.parametrize(
@@ -63,3 +74,33 @@ def test_short_names_stay_as_they_are() -> None:
         "dora",
         "lora",
     ]
+
+
+def test_second_tests_are_a_part_for_each_test() -> None:
+    """Each fits a terminal, marks what is shown, and has a change where any row has one."""
+    names = ("suite", "task", "backbone", "setting", "metric", "vs_reference_claim", "method")
+    row = dict.fromkeys(COLUMNS, math.nan) | dict.fromkeys(names, "x") | {"start": "", "n_seeds": 2}
+    score = {"score": 0.5, "score_ci_low": 0.4, "score_ci_high": 0.6, "vs_reference": 0.25}
+    told = row | score | {"test": "told", "name": "lora", "vs_reference_claim": "better"}
+    changed = (
+        row
+        | score
+        | {
+            "test": "changed",
+            "name": "full",
+            "start": "adapter",
+            "change": -0.125,
+            "change_ci_low": -0.25,
+            "change_ci_high": -0.125,
+        }
+    )
+    text = format_second_tests(pd.DataFrame([told, changed]))
+    first, second = text.split("x | x | x | ")[1:]
+    assert "also tested on told x" in first
+    assert "0.400 .. 0.600" in first
+    assert "0.250^" in first
+    assert "change" not in first
+    assert "from adapter | also tested on changed x" in second
+    assert "-0.125" in second
+    assert max(map(len, text.splitlines())) <= WIDTH
+    assert format_second_tests(pd.DataFrame(columns=[*COLUMNS, "name"])) == ""
