@@ -261,6 +261,11 @@ class TaskData:
         return {n: split for n, split in splits.items() if not isinstance(split, ClosedSplit)}
 
     @property
+    def scored_first(self) -> EncodedSplit:
+        """The split that a run scores first: validation, or test without training rows."""
+        return self.test if self.tests_only else self.validation
+
+    @property
     def read_first(self) -> EncodedSplit:
         """The split that a run reads first: train, or test of a task without training rows."""
         return next(iter(self.open.values()))

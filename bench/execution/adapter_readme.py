@@ -9,7 +9,6 @@ from gapbench.bench.config.task import Task
 from gapbench.bench.execution.model_card import Standing, front_matter, sections
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.store.record import Record
-from gapbench.bench.tasks.kinds.instruction import InstructionTask
 
 _PAGE = """\
 # {method} on {task}
@@ -98,7 +97,7 @@ def _code(record: Record, backbone: Backbone, base: Mapping[str, Any]) -> str:
 
 def _inputs(task: Task) -> str:
     """Return sentences about the model's inputs and outputs."""
-    if isinstance(task, InstructionTask):
+    if task.templated:
         return (
             "Prompts are dialogues as the tokenizer's chat template writes them, or, without a "
             "template, in Alpaca's format."

@@ -103,14 +103,13 @@ def measure(
 ) -> Pace:
     """Time some steps and the scoring of a few sequences."""
     kind = kinds.get(stack[0].cell.task.kind)
-    runs, step, splits = len(stack), 0.0, task_data.open
+    runs, step, split = len(stack), 0.0, task_data.scored_first
     if registry.get(stack[0].cell.method).trains:
         stepper = Stepper(stack, backbone, task_data, device)
         method, state = stepper.method, stepper.state
         step = timed(stepper, device, _ROUNDS) / runs
     else:
         method, state = set_up(stack, backbone, task_data, device)
-    split = splits["validation" if "validation" in splits else "test"]
     subset, few = EvalSubset.of(split, _SEQUENCES), EvalSubset.of(split, _WRITTEN)
 
     def finish() -> Any:

@@ -90,8 +90,7 @@ def fit(trainer: Trainer) -> None:
 
 def inference_passes(trainer: Trainer) -> int:
     """Return the passes, forward and backward, in which the active runs predict one example."""
-    state, splits = trainer.state, trainer.data.open
-    split = splits["validation" if "validation" in splits else "test"]
+    state, split = trainer.state, trainer.data.scored_first
     first = split.sequences(np.arange(len(split)))[:_COUNTED]
     indices = np.broadcast_to(first, (state.axis.size, len(first)))
     state.model.eval()

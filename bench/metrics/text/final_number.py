@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gapbench.bench.metrics.base import metric
 from gapbench.bench.metrics.text.inputs import checked
@@ -34,21 +36,20 @@ def _plain(number: str) -> str:
     return number.lower()
 
 
-def _right(
-    name: str, found: Sequence[str], hypotheses: Sequence[str], references: Sequence[Sequence[str]]
-) -> np.ndarray:
-    """Return 1 for each example whose number is that of a reference, `(n,)`."""
+def _matches(
+    name: str,
+    number: Callable[[str], str],
+    hypotheses: Sequence[str],
+    references: Sequence[Sequence[str]],
+) -> NDArray[np.float64]:
+    """Return 1 for each example whose number is that of a reference, else 0, `(n,)`."""
     texts = checked(name, hypotheses, references)
-    pairs = zip(found, texts, strict=True)
+    pairs = zip(map(number, hypotheses), texts, strict=True)
     return np.array([_plain(own) in set(map(_plain, each)) for own, each in pairs], dtype=float)
 
 
-def _strict_items(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
-    return _right("final_number", list(map(_strict, hypotheses)), hypotheses, references)
-
-
-def _flexible_items(hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> np.ndarray:
-    return _right("final_number_flexible", list(map(_flexible, hypotheses)), hypotheses, references)
+_strict_items = partial(_matches, "final_number", _strict)
+_flexible_items = partial(_matches, "final_number_flexible", _flexible)
 
 
 @metric(

@@ -28,7 +28,6 @@ from gapbench.bench.tasks.kinds.prompts import (
     Limits,
     PromptedTask,
     boundary,
-    first_token,
     tokenised_alone,
 )
 from gapbench.bench.tasks.kinds.target_tokens import WrittenTexts
@@ -173,7 +172,7 @@ def _first_answer(messages: Sequence[Message]) -> tuple[int, str]:
 def _encoded(place: str, rows: Rows, reader: Reader, limits: Limits) -> Iterator[_Encoded]:
     tokenizer = reader.tokenizer
     writer = Writer(tokenizer)
-    first = [] if writer.begins else first_token(tokenizer)
+    first = [] if writer.begins else limits.first
     places = [f"{place}, row {number}" for number in rows.numbers]
     written = [writer.write(*each) for each in zip(places, rows.columns["messages"], strict=True)]
     # Each text, then its beginnings up to every edge of an answer.
