@@ -123,17 +123,12 @@ def dequantize_layer(model: nn.Module, name: str) -> nn.Module:
     return layer
 
 
-def output_rows(layer: nn.Module, dtype: torch.dtype | None = None) -> Tensor:
-    """Return a frozen layer's weight with one row per output, (out, in).
-
-    Args:
-        layer: linear or Conv1D, plain or quantised.
-        dtype: type of the result; None for that of the layer.
-    """
+def output_rows(layer: nn.Module) -> Tensor:
+    """Return a frozen layer's weight, plain or quantised, with one row per output, (out, in)."""
     if isinstance(layer, Quantized):
-        return layer.rows(dtype or layer.like.dtype)
+        return layer.rows(layer.like.dtype)
     weight = layer.get_parameter("weight")
-    return (weight.T if isinstance(layer, Conv1D) else weight).to(dtype or weight.dtype)
+    return weight.T if isinstance(layer, Conv1D) else weight
 
 
 def product(layer: nn.Module, x: Tensor) -> Tensor:

@@ -90,13 +90,12 @@ def measure(
     backbone: Backbone,
     task_data: TaskData,
     device: torch.device,
-    rounds: int = _ROUNDS,
 ) -> StepSpeed:
     """Time several steps of a stack after a warm-up step."""
     gc.collect()  # otherwise the model measured before may still be in memory
     peak = MemoryPeak(device)
     step = Stepper(runs, backbone, task_data, device)
-    seconds = timed(step, device, rounds)
+    seconds = timed(step, device)
     return StepSpeed(len(runs), seconds / len(runs), peak.bytes())
 
 

@@ -38,13 +38,13 @@ def plain(
     )
 
 
-def shortened(heading: str, hint: str, field: str, one: float = 1) -> Field:
-    """Show a number in three digits, where ``one`` of the field is one of its unit."""
+def shortened(heading: str, hint: str, field: str) -> Field:
+    """Show a number in three digits."""
     read = attrgetter(field)
 
     def shown(row: Any) -> Value:
         raw = read(row)
-        return value(raw, "" if pd.isna(raw) else short(raw / one))
+        return value(raw, "" if pd.isna(raw) else short(raw))
 
     return Field(Column(heading, hint), shown)
 

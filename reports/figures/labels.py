@@ -7,7 +7,6 @@ tied to its point by a line.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,7 +24,6 @@ _FAR = (14.0, 22.0, 32.0, 45.0)
 _DIRECTIONS = (0, 8, 4, 12, 2, 14, 6, 10, 1, 15, 7, 9, 3, 13, 5, 11)  # sixteenths of a turn
 _MARK = 3.0  # half the side of a mark
 _OUTSIDE, _NAME, _INTERVAL, _DISTANCE = 20.0, 4.0, 0.5, 0.8
-_ALLOWED = 1.0  # square points of a name that may lie on something else
 
 
 @dataclass(frozen=True)
@@ -47,20 +45,12 @@ class Point:
     high: float | None = None
 
 
-def write_names(
-    axis: Axes,
-    points: Sequence[Point],
-    line: Sequence[tuple[float, float]] = (),
-    *,
-    sparing: bool = False,
-) -> None:
+def write_names(axis: Axes, points: Sequence[Point]) -> None:
     """Write the name of every point near it.
 
     Args:
         axis: with its final scales and limits.
         points: the first ones choose first.
-        line: corners of a line to keep off, level and upright by turns.
-        sparing: leave out names for which there is no free place nearby.
     """
     figure = axis.get_figure(root=True)
     if not isinstance(figure, Figure):
@@ -70,12 +60,12 @@ def write_names(
     whole = np.array([window.x0, window.y0, window.x1, window.y1]) * scale
     ends = axis.transData.transform([(point.x, point.y) for point in points]) * scale
     marks = np.hstack([ends - _MARK, ends + _MARK])
-    bars = np.array(list(_bars(axis, points, line))).reshape(-1, 4) * scale
+    bars = np.array(list(_bars(axis, points))).reshape(-1, 4) * scale
     bars += (-1, -1, 1, 1)
     extents = np.array([(72 * width(point.text, SIZE), SIZE) for point in points]) + 1
     taken = np.empty((0, 4))
     for point, end, extent in zip(points, ends, extents, strict=True):
-        offsets = _offsets(_NEAR if sparing else (*_NEAR, *_FAR), extent)
+        offsets = _offsets((*_NEAR, *_FAR), extent)
         boxes = np.hstack([end + offsets - extent / 2, end + offsets + extent / 2])
         covered = _common(boxes, np.vstack([taken, marks])).sum(axis=1)
         outside = extent.prod() - _common(boxes, whole[None])[:, 0]
@@ -87,8 +77,6 @@ def write_names(
             + _DISTANCE * distance
         )
         best = int(price.argmin())
-        if sparing and covered[best] + outside[best] > _ALLOWED:
-            continue
         taken = np.vstack([taken, boxes[best]])
         _write(axis, point, offsets[best], tied=best >= len(_NEAR) * len(_DIRECTIONS))
 
@@ -115,18 +103,13 @@ def _offsets(distances: Sequence[float], extent: Floats) -> Floats:
     return np.concatenate([ways * (distance + extent / 2) for distance in distances])
 
 
-def _bars(
-    axis: Axes, points: Sequence[Point], line: Sequence[tuple[float, float]]
-) -> Iterator[tuple[float, float, float, float]]:
-    """Yield the boxes, in pixels, of what is thin: intervals, and the parts of a line."""
-    parts = [
-        ((point.x, point.low), (point.x, point.high))
-        for point in points
-        if point.low is not None and point.high is not None
-    ]
-    for part in [*parts, *pairwise(line)]:
-        (x0, y0), (x1, y1) = axis.transData.transform(part)
-        yield min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
+def _bars(axis: Axes, points: Sequence[Point]) -> Iterator[tuple[float, float, float, float]]:
+    """Yield the boxes of intervals, in pixels."""
+    for point in points:
+        if point.low is not None and point.high is not None:
+            ends = (point.x, point.low), (point.x, point.high)
+            (x0, y0), (x1, y1) = axis.transData.transform(ends)
+            yield min(x0, x1), min(y0, y1), max(x0, x1), max(y0, y1)
 
 
 def _common(first: Floats, second: Floats) -> Floats:

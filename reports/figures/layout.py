@@ -48,7 +48,6 @@ def panels(
     *,
     across: int = ACROSS,
     heading: float = 0.34,
-    foot: float = 0.42,
     alike: bool = True,
 ) -> tuple[Figure, list[Axes]]:
     """Lay out panels, in rows of ``across``, that share the upright axis; room is left for a `key`.
@@ -58,11 +57,10 @@ def panels(
         height: of each.
         across: most panels of a row.
         heading: room above each for its title.
-        foot: room below for the labels of the lowest.
         alike: whether they share the level axis too.
     """
     between = heading + (0.1 if alike else 0.42)
-    figure, [axes] = _grid(n, across, (height,), between, KEY + heading + foot, alike=alike)
+    figure, [axes] = _grid(n, across, (height,), between, KEY + heading + 0.42, alike=alike)
     return figure, axes
 
 
@@ -108,24 +106,19 @@ def _grid(
 
 
 def listed(
-    names: Sequence[Named],
-    labels: Sequence[str],
-    *,
-    least: float = 0.6,
-    keyed: bool = False,
+    names: Sequence[Named], labels: Sequence[str], *, keyed: bool = False
 ) -> tuple[Figure, list[Axes]]:
     """Lay out a list of names with a column of axes for each measure; the first name stands on top.
 
     Args:
         names: with the marks that stand beside them.
         labels: of the axes of measures.
-        least: least height of the axes.
         keyed: whether to leave room for a `key`.
 
     Returns:
         The figure and its axes. Line i has its middle at y = i.
     """
-    figure = _figure(0.48 + KEY * keyed + max(LINE * len(names) + 0.1, least))
+    figure = _figure(0.48 + KEY * keyed + max(LINE * len(names) + 0.1, 0.6))
     shown = all_within([each.name for each in names], _LONGEST_NAME, 7.5)
     room = WIDTH - 0.5 - max(width(name, 7.5) for name in shown)
     wide = room / len(labels) - 0.2

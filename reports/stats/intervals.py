@@ -27,15 +27,14 @@ class Interval:
     high: float | None = None
 
 
-def mean_interval(values: Sequence[float], level: float = 0.95, excess: float = 0.0) -> Interval:
-    """Return the mean of finite values with Student's t interval.
+def mean_interval(values: Sequence[float], excess: float = 0.0) -> Interval:
+    """Return the mean of finite values with Student's t interval of 95 %.
 
     The interval is None with fewer than two values, and with values that are all equal: a spread
     of zero over a few seeds is no evidence of certainty.
 
     Args:
         values: one finite value per seed.
-        level: coverage of the interval, in (0, 1).
         excess: variance of the mean that more values do not lessen, per variance of one value.
     """
     n = len(values)
@@ -45,5 +44,5 @@ def mean_interval(values: Sequence[float], level: float = 0.95, excess: float = 
     if n == 1 or np.ptp(values) <= 1e-12 * np.abs(values).max():  # equal, up to rounding
         return Interval(n, mean)
     error = np.std(values, ddof=1) * np.sqrt(1 / n + excess)
-    half = float(stdtrit(n - 1, (1 + level) / 2) * error)
+    half = float(stdtrit(n - 1, 0.975) * error)
     return Interval(n, mean, mean - half, mean + half)
