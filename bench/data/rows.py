@@ -16,7 +16,7 @@ from gapbench.bench.config.task import Task
 from gapbench.bench.config.task_sources import BuiltinSource, HubSource, OwnSource
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.data import readers
-from gapbench.bench.data.sources import Sources, cache_folder
+from gapbench.bench.data.sources import Sources, cache_folder, only_files
 from gapbench.bench.synthetic import generators
 
 Table = Mapping[str, Sequence[Any]]
@@ -103,7 +103,7 @@ def _official(task: Task, split: str, sources: Sources) -> Table:
         made = hub_split(task, task.source, task.files[split])
         return {name: made[name] for name in made.column_names}
     else:
-        raise DataError(f"task {task.name!r} exists only as files; give --data DIR")
+        raise only_files(task)
     try:
         names = () if task.group is None else (task.group,)  # 01 and 1 are two groups
         return read_classes(path, task, task.label, (*task.text_columns, *names))

@@ -81,10 +81,7 @@ class Sources:
         if isinstance(source, HubSource):
             self._hub(f"task {task.name!r}: its data", source.hub, "data", DataError)
             return Fingerprint(name=source.hub, digest=source.revision)
-        raise DataError(
-            f"task {task.name!r} exists only as files; give --data DIR with "
-            f"DIR/{task.folder or task.name}/{next(iter(task.splits.official.values()))}.parquet"
-        )
+        raise only_files(task)
 
     def split_file(self, task: Task, split: str) -> Path:
         """Return the parquet file of one official split.
@@ -193,6 +190,15 @@ class Sources:
         if folder is None:
             return float("inf")
         return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
+
+
+def only_files(task: Task) -> DataError:
+    """Return the error for a task whose rows nothing but a data folder can hold."""
+    names = [f"{split}.parquet" for split in dict.fromkeys(task.files.values())]
+    return DataError(
+        f"task {task.name!r} exists only as files; give --data DIR with "
+        f"{', '.join(names)} in DIR/{task.folder or task.name}"
+    )
 
 
 def builtin_backbones() -> list[str]:

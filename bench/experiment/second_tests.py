@@ -29,9 +29,12 @@ def second_test(
         ConfigError: if the models cannot answer the test.
         DataError: if its rows cannot be reached.
     """
-    if test.name in {task.name, "train", "validation", *task.splits.official}:
-        what = "itself, whose test split is scored anyway" if test.name == task.name else "a split"
-        raise ConfigError(f"{place}: {test.name!r} is the name of {what}; leave it out")
+    if test.name == task.name:
+        raise ConfigError(f"{place}: its own test split is scored anyway; leave it out")
+    if test.name in {"train", "validation", *task.splits.official}:
+        raise ConfigError(
+            f"{place}: records have a split {test.name!r} already; give the task another name"
+        )
     if (task.head, task.loss) != (test.head, test.loss):
         able = [
             name

@@ -87,8 +87,8 @@ def test_classes_of_a_test_are_sums_of_the_models(tmp_path: Path) -> None:
     ("also_test", "said"),
     [
         (["nowhere"], "unknown task 'nowhere'"),
-        (["three"], "'three' is the name of itself"),
-        ([_labelled("test", ["yes", "maybe", "no"])], "'test' is the name of a split"),
+        (["three"], "'three': its own test split is scored anyway; leave it out"),
+        ([_labelled("test", ["yes", "maybe", "no"])], "a split 'test' already; give"),
         (["two", "two"], "names 'two' more than once"),
         (["two"], "say by the field 'labels' which class of 'two'"),
         ([{"task": "two", "labels": {"perhaps": "true"}}], "key 'perhaps', which is no class"),
