@@ -124,7 +124,7 @@ def with_bare(
     if cell.task.head != LANGUAGE_MODEL and cell.head is None:
         return tuple(tests)
     classes = cell.task.labels if cell.task.has_classes else ()
-    shared = [cell.backbone.digest, cell.precision, cell.head, classes, str(device)]
+    shared = [cell.backbone.digest, cell.number_format, cell.head, classes, str(device)]
     made = []
     for each in tests:
         key = content_hash([*shared, each.test.identity()])

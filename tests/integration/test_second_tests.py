@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 import gapbench
-from gapbench.bench.config.run import Cell
+from gapbench.bench.config.run import Cell, Fingerprint
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.reproduce import compare
@@ -122,6 +122,17 @@ def test_change_is_from_the_bare_backbone(done: dict[tuple[str, int], Record]) -
             assert value == pytest.approx(bare[0][metric], abs=1e-6)
 
 
+def test_bare_backbone_has_the_numbers_that_its_format_gives(
+    files: Files, done: dict[tuple[str, int], Record], tmp_path: Path
+) -> None:
+    """Another suite of this process had the same backbone in full, whose scores differ."""
+    record = files.run(tmp_path, methods=["untuned"], seeds=1, quantization="int4")["untuned", 0]
+    full = done["untuned", 0].splits["stories"].bare["token_loss"]
+    bare = record.splits["stories"].bare["token_loss"]
+    assert bare == pytest.approx(record.splits["stories"].metrics["token_loss"], abs=1e-6)
+    assert abs(bare - full) > 1e-5
+
+
 def test_an_untouched_adapter_forgets_nothing(files: Files, tmp_path: Path) -> None:
     """An adapter whose B stays at zero leaves every item's value as it was, to the last digit."""
     record = files.run(tmp_path, methods=["lora"], seeds=1, training={"learning_rate": 1e-30})[
@@ -215,7 +226,7 @@ def test_full_fine_tuning_forgets_more_than_lora(tmp_path: Path) -> None:
 
 
 def test_identity_of_a_cell_counts_what_is_tested(files: Files) -> None:
-    """Another map of classes, or other rows, make another run; a description does not."""
+    """Another task, map of classes, or other rows make another run; a description does not."""
     sources = Sources(files.folder / "data")
 
     def cell(**changes: Any) -> Cell:
@@ -228,6 +239,9 @@ def test_identity_of_a_cell_counts_what_is_tested(files: Files) -> None:
 
     assert cell().hash == cell(description="other words").hash
     assert cell().hash != cell(max_length=16).hash
+    (test,) = cell().also_test
+    for change in ({"classes": (1, 0)}, {"data": Fingerprint(name="files", digest="0" * 16)}):
+        assert test.model_copy(update=change).identity() != test.identity()
     stored = Cell.model_validate_json(cell().model_dump_json())
     assert stored.hash == cell().hash
 

@@ -44,8 +44,8 @@ class Written:
 
     Attributes:
         text: all of it up to the end of the last answer.
-        answers: first character of each answer, and the one after its end token. The latter is the
-            special token that follows; the last answer gets the end-of-text token if none does.
+        answers: first character of each answer, and the one after its end token. That token is the
+            special one that follows; the last answer gets the end-of-text token if none does.
     """
 
     text: str

@@ -178,24 +178,36 @@ def _encoded(place: str, rows: Rows, reader: Reader, limits: Limits) -> Iterator
     # Each text, then its beginnings up to every edge of an answer.
     texts = [[w.text, *(w.text[:edge] for span in w.answers for edge in span)] for w in written]
     ids = tokenised_alone([text for each in texts for text in each], tokenizer)
-    room = min(limits.whole // 2, limits.given) - len(first)
     for where, each in zip(places, texts, strict=True):
         whole, *begins = (next(ids) for _ in each)
-        edges = [boundary(whole, begin, tokenizer) for begin in begins]
-        fits = edges[1] <= limits.whole - len(first) and edges[0] <= limits.given - len(first)
-        skipped = 0 if fits else max(0, edges[0] - room)
-        before = len(first) - skipped
-        tokens = (first + whole[skipped:])[: limits.whole]
-        targets = [
-            place + before
-            for start, stop in zip(edges[::2], edges[1::2], strict=True)
-            for place in range(start, stop)
-            if 0 < place + before < limits.whole
-        ]
-        if not targets:
+        made = _cut(whole, [boundary(whole, begin, tokenizer) for begin in begins], first, limits)
+        if not made.places:
             raise DataError(
                 f"{where}: its answers have no tokens that follow another: the tokenizer drops "
                 "their characters, or puts nothing before them; remove the row, or give another "
                 "backbone"
             )
-        yield _Encoded(tokens, targets, len(tokens) < len(first) + len(whole))
+        yield made
+
+
+def _cut(whole: list[int], edges: Sequence[int], first: list[int], limits: Limits) -> _Encoded:
+    """Return a sequence within its limits; see the module.
+
+    Args:
+        whole: tokens of the dialogue.
+        edges: first token of each answer, and the one after it, in turn.
+        first: tokens that begin every text.
+        limits: limits of the sequence.
+    """
+    fits = edges[1] <= limits.whole - len(first) and edges[0] <= limits.given - len(first)
+    room = min(limits.whole // 2, limits.given) - len(first)
+    skipped = 0 if fits else max(0, edges[0] - room)
+    before = len(first) - skipped
+    tokens = (first + whole[skipped:])[: limits.whole]
+    targets = [
+        place + before
+        for start, stop in zip(edges[::2], edges[1::2], strict=True)
+        for place in range(start, stop)
+        if 0 < place + before < limits.whole
+    ]
+    return _Encoded(tokens, targets, len(tokens) < len(first) + len(whole))
