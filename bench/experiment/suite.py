@@ -185,6 +185,7 @@ def _cells(
             "every seed would train on all examples; give 'train_size', or set 'resample' to "
             "'fixed'"
         )
+    tests = _second_tests(entry, task, folder, sources, place)
     shared = {
         "task": task,
         "data": sources.data(task),
@@ -196,13 +197,14 @@ def _cells(
         "precision": suite.precision,
         "quantization": suite.quantization,
         "resample": _without_repeats(suite.resample),
-        "also_test": _second_tests(entry, task, folder, sources, place),
+        "also_test": tests,
     }
     if task.tests_only:
         _require_untrained(place, suite)
     resolved = [_resolve(suite, entry, method) for method in suite.methods]
+    templated = any(each.templated for each in (task, *(test.task for test in tests)))
     for name in entry.backbones or suite.backbones:
-        backbone = sources.backbone(name, templated=task.templated)
+        backbone = sources.backbone(name, templated=templated)
         for method, own in zip(suite.methods, resolved, strict=True):
             yield Cell(**shared, backbone=backbone, method=method.method, **own), method.variant
 

@@ -1,5 +1,6 @@
 """Second tests of a training: the adapter that validation chose, scored on other tasks."""
 
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,15 @@ from gapbench.bench.experiment import suite as suites
 from gapbench.bench.experiment.mirror import wanted
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store, store_at
-from tests.support.causal_files import CHOOSE, COLOURS, NOUNS, STORIES, make_decoder, questions
+from tests.support.causal_files import (
+    CHOOSE,
+    COLOURS,
+    NOUNS,
+    STORIES,
+    TALK,
+    make_decoder,
+    questions,
+)
 from tests.support.small_stack import CPU
 
 ASK = CHOOSE | {"name": "ask", "validation_size": 0, "splits": {"train": None, "test": "test"}}
@@ -244,6 +253,29 @@ def test_identity_of_a_cell_counts_what_is_tested(files: Files) -> None:
         assert test.model_copy(update=change).identity() != test.identity()
     stored = Cell.model_validate_json(cell().model_dump_json())
     assert stored.hash == cell().hash
+
+
+def test_chat_template_counts_where_a_second_test_is_written_by_it(
+    files: Files, tmp_path: Path
+) -> None:
+    """By another template its texts are others; those of stories stay as they are."""
+    folder = shutil.copytree(files.folder / "decoder", tmp_path / "decoder")
+    for name in ("choose", "stories"):
+        (tmp_path / name).symlink_to(files.folder / "data" / name)
+    (tmp_path / "talk").mkdir()
+    (tmp_path / "talk" / "test.parquet").touch()
+
+    def digest(test: dict[str, Any]) -> str:
+        tasks = [{"task": CHOOSE, "also_test": [test]}]
+        content = files.suite(tasks=tasks, methods=["lora"], seeds=1, backbones=[str(folder)])
+        planned = suites.expand(suites.load(content)[0], Sources(tmp_path))
+        return planned[0].run.cell.backbone.digest
+
+    tests = STORIES, TALK | {"splits": {"train": None}, "validation_size": 0}
+    before = [digest(test) for test in tests]
+    (folder / "chat_template.jinja").write_text("{{ messages }}")
+    after = [digest(test) for test in tests]
+    assert (after[0] == before[0], after[1] == before[1]) == (True, False)
 
 
 def test_fetch_copies_the_test_rows(files: Files, tmp_path: Path) -> None:
