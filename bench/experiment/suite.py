@@ -185,10 +185,10 @@ def _cells(
             "every seed would train on all examples; give 'train_size', or set 'resample' to "
             "'fixed'"
         )
-    tests = _second_tests(entry, task, folder, sources, place)
+    data, tests = sources.data(task), _second_tests(entry, task, folder, sources, place)
     shared = {
         "task": task,
-        "data": sources.data(task),
+        "data": data,
         "start": _start(entry, folder, sources),
         "head": entry.head,
         "budget": budget,
