@@ -90,11 +90,11 @@ class Peft(Method[PeftSettings]):
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: PeftSettings) -> str | None:  # noqa: ARG003
         """Refuse initial values that PEFT would write into weights of few bits."""
-        first = {k: v for k, v in config.settings.items() if k.startswith("init_")}
         if backbone.quantization is None:
             return None
-        for name, value in first.items():
-            if isinstance(value, str) and value not in _BESIDE_THE_WEIGHTS:
+        for name, value in config.settings.items():
+            moves = isinstance(value, str) and value not in _BESIDE_THE_WEIGHTS
+            if name.startswith("init_") and moves:
                 return (
                     f"setting {name!r} is {value!r}, which changes weights of the backbone, but "
                     f"they are in {backbone.quantization}; leave it out"
