@@ -77,6 +77,10 @@ def _code(record: Record, backbone: Backbone, base: Mapping[str, Any]) -> str:
         repr(base["base_model_name_or_path"]),
         *(f"{key}={value!r}" for key, value in settings.items()),
     ]
+    # Models that count positions from their padding token keep theirs, whatever the tokenizer's is.
+    padding = backbone.config.pad_token_id
+    if padding == backbone.tokenizer.pad_token_id:
+        padding = "tokenizer.pad_token_id"
     prompted = task.head == LANGUAGE_MODEL
     longest = min(task.max_length, backbone.reader.window)
     return _PAGE.format(
@@ -88,7 +92,7 @@ def _code(record: Record, backbone: Backbone, base: Mapping[str, Any]) -> str:
         seed=record.seed,
         auto_class=task.head.auto_class,
         imported=", ".join(imported),
-        arguments=", ".join([*given, *few_bits, "pad_token_id=tokenizer.pad_token_id"]),
+        arguments=", ".join([*given, *few_bits, f"pad_token_id={padding}"]),
         inputs=_QUANTIZED.get(cell.quantization, "") + _inputs(task),
         texts="prompts" if prompted else ", ".join(f"{name}s" for name in task.text),
         limit="" if prompted else f", truncation=True, max_length={longest}",

@@ -47,6 +47,22 @@ NEVER_CALLED = {"dt_proj", "xpath_unitseq2_embeddings"}
 _POSITIONS = ("max_position_embeddings", "max_seq_len", "max_target_positions")
 
 
+def positions_after_padding(model: nn.Module) -> Any:
+    """Return the table of a model that counts positions from the one after the padding token.
+
+    RoBERTa and related models do; None for all others.
+    """
+    return next(
+        (
+            module
+            for name, module in model.named_modules()
+            if name.endswith("position_embeddings")
+            and getattr(module, "padding_idx", None) is not None
+        ),
+        None,
+    )
+
+
 @dataclass(frozen=True)
 class Reader:
     """How a backbone reads text.
@@ -127,11 +143,8 @@ class Backbone:
     @property
     def _positions(self) -> int | None:
         """Number of positions of the model, None if unbounded."""
-        for name, module in self._pristine.named_modules():
-            padding = getattr(module, "padding_idx", None)
-            if name.endswith("position_embeddings") and padding is not None:
-                # RoBERTa and related models count positions from the one after the padding token.
-                return len(module.get_parameter("weight")) - int(padding) - 1
+        if (table := positions_after_padding(self._pristine)) is not None:
+            return len(table.weight) - int(table.padding_idx) - 1
         found = (getattr(self.config, name, None) for name in _POSITIONS)
         positions = next((count for count in found if count), None)
         return int(positions) if positions and positions > 0 else None  # -1 in XLNet: unbounded

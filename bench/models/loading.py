@@ -19,7 +19,7 @@ from gapbench.bench.config.run import Fingerprint, Precision, Quantization
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.data.sources import backbone_folder
-from gapbench.bench.models.backbone import Backbone, embedding_weight
+from gapbench.bench.models.backbone import Backbone, embedding_weight, positions_after_padding
 from gapbench.bench.models.pretrained_weights import head_modules, require_whole
 from gapbench.bench.store.failure import status_of
 from gapbench.bench.store.record import Status
@@ -80,7 +80,7 @@ def load(
             config = read_config(name, num_labels=outputs)
             _require_floats(name, config)
             _switch_off_dropout(config)
-            config.pad_token_id = tokenizer.pad_token_id
+            own, config.pad_token_id = config.pad_token_id, tokenizer.pad_token_id
             read = partial(
                 getattr(transformers, head.auto_class).from_pretrained,
                 **_location(name),
@@ -95,6 +95,10 @@ def load(
             )
             reading: dict[str, Any] = {}
             model, info = read()
+            if own not in (None, tokenizer.pad_token_id) and positions_after_padding(model):
+                # Its positions begin after the token that it was trained with as padding.
+                config.pad_token_id = own
+                model, info = read()
             for names in _other_names(model):
                 if _input_embedding(model) in info["missing_keys"]:
                     reading = {"key_mapping": names}

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
 from gapbench.bench.config.run import Fingerprint
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.models.loading import load, load_tokenizer
+from tests.support import tiny_checkpoints
 from tests.support.causal_files import TELL, make, make_decoder, make_task
 from tests.support.small_stack import MakeBackbone, load_backbone, make_runs
 
@@ -38,6 +40,26 @@ def test_embedding_stored_as_the_tied_head_alone_is_found(
     for name, parameter in expected.named_parameters():
         if not name.startswith("score"):
             assert torch.equal(found[name], parameter), name
+
+
+@pytest.mark.parametrize("family", ["roberta", "camembert", "xlm-roberta", "mpnet"])
+def test_positions_begin_where_the_checkpoint_s_do(family: str, tmp_path: Path) -> None:
+    """They follow the padding token of its configuration, whatever the tokenizer's is."""
+    backbone = tiny_checkpoints.load(
+        tiny_checkpoints.save(tmp_path / family, family, pad_token_id=1)
+    )
+    assert backbone.tokenizer.pad_token_id == 0
+    library = transformers.AutoModel.from_pretrained(tmp_path / family).eval()
+    model: Any = backbone.model()
+    long = torch.full((1, tiny_checkpoints.WINDOW - 2), 9)
+    rows = torch.tensor([[2, 7, 8, 3, 0, 0], [2, 7, 8, 9, 7, 3]])
+    with torch.inference_mode():
+        together = model.base_model(rows, attention_mask=(rows > 0).long()).last_hidden_state
+        alone = [library(row[row > 0][None]).last_hidden_state[0] for row in rows]
+        library(long)
+    for ours, own in zip(together, alone, strict=True):
+        torch.testing.assert_close(ours[: len(own)], own, atol=1e-5, rtol=0)
+    assert backbone.reader.window == long.shape[1]
 
 
 def without(folder: Path, *tokens: str) -> Path:
