@@ -1,5 +1,6 @@
 """Files that once gave silently wrong numbers, each with the commands of its README."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 import transformers
 
+import gapbench
 from tests.support.shared_cases import Command, Copied
 
 
@@ -30,10 +32,13 @@ def test_every_line_of_a_file_with_tabs_is_a_row(
 ) -> None:
     """Quotes in it join no rows, and `init` says how many it read."""
     copied(case)
-    answer = run(f"init new.yaml --data {data} {columns}")
+    answer = run(f"init s/new.yaml --data {data} {columns}")
     assert answer.out.startswith(f"{data}: {rows} rows with columns ")
     assert "odd" not in answer.out
-    assert run("check new.yaml --methods lora").code == 0
+    checked = run("check s/new.yaml --methods lora --json")
+    assert checked.code == 0, checked.err
+    (row,) = checked.json
+    assert row["train"] + row["validation"] + row["test"] == rows
 
 
 def test_outputs_for_quoted_lines_are_counted_right(copied: Copied, run: Command) -> None:
@@ -61,6 +66,7 @@ def test_classes_that_are_numbers_are_names(copied: Copied, run: Command, suffix
     [
         ("stars.yaml --predictions pred12.csv --references refs.jsonl", 0.8),
         ("stars.yaml --predictions pred12.jsonl --references refs.jsonl", 0.8),
+        ("stars.yaml --predictions pred123.csv --references refs.jsonl", 1.0),
         ("codes.yaml --predictions codes.csv --references refs2.jsonl", 0.8),
         ("codes.yaml --predictions codes.jsonl --references refs2.jsonl", 0.8),
         ("codes.yaml --predictions codes.csv --references refs3.csv", 1.0),
@@ -74,30 +80,39 @@ def test_digits_are_names_in_every_format(
     assert accuracy(run, files) == score
 
 
-def test_number_that_names_no_class_is_a_class_of_a_larger_task(
-    copied: Copied, run: Command
-) -> None:
-    """Star 3 of three is an output like any other, and not refused as a fourth place."""
-    copied("204-digit-names")
-    assert 0 <= accuracy(run, "stars.yaml --predictions pred123.csv --references refs.jsonl") <= 1
-
-
-def test_test_file_without_one_class_names_it(copied: Copied, run: Command) -> None:
-    """Where test holds only names like numbers they stay names, and `check` says what lacks."""
+def test_text_and_outputs_of_digits_and_words_agree(copied: Copied, run: Command) -> None:
+    """A column of digits alone, and one that holds a word too, name the same classes."""
     folder = copied("204-digit-names")
-    names = ["1", "2", "3", "none"]
-    for name, chosen in (("train", names), ("test", names[:2])):
-        labels = [chosen[row % len(chosen)] for row in range(60)]
-        rows = pd.DataFrame({"text": [f"text {row}" for row in range(60)], "label": labels})
-        rows.to_csv(folder / f"{name}.csv", index=False)
-    answer = run("init new.yaml --data train.csv --test test.csv --text text --label label")
+    labelled(folder, "test", ["1", "2", "none"])
+    for name, score in (("sys", 40 / 60), ("sys_one_none", 41 / 60)):
+        files = f"s/tasks/b.yaml --predictions {name}.csv --references test.csv"
+        assert accuracy(run, files) == pytest.approx(score)
+
+
+def labelled(folder: Path, name: str, labels: list[str]) -> None:
+    """Write 60 rows whose texts say what their labels, which follow in turn, are."""
+    drawn = [labels[row % len(labels)] for row in range(60)]
+    words = {"1": "bad poor sad", "2": "good nice fine", "3": "red small", "none": "tree house"}
+    rows = {"text": [f"{words[label]} {n}" for n, label in enumerate(drawn)], "label": drawn}
+    pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
+
+
+def test_test_file_without_one_class_is_scored_by_its_names(copied: Copied, run: Command) -> None:
+    """Names like numbers stay names where test holds no others; `check` says what lacks."""
+    folder = copied("204-digit-names")
+    labelled(folder, "train", ["1", "2", "3", "none", "2"])
+    labelled(folder, "test_no_none", ["1", "2", "2", "2"])
+    given = "--data train.csv --test test_no_none.csv --text text --label label"
+    answer = run(f"init s2/b.yaml {given}")
     assert answer.code == 0, answer.err
-    checked = run("check s/b.yaml --methods lora")
+    checked = run("check s2/b.yaml --methods lora")
     assert (checked.code, "test has no example of class 3, none" in checked.err) == (0, True)
-    ran = run("run s/b.yaml --methods majority --seeds 1 --workers 1 --results r")
+    ran = run("run s2/b.yaml --methods full,majority --seeds 1 --workers 1 --results r")
     assert ran.code == 0, ran.err
-    (row,) = pd.read_parquet(next((folder / "r").rglob("*.parquet")))[["label"]].nunique()
-    assert row == 2
+    runs = gapbench.load("r").runs.set_index("method")
+    assert runs.loc["majority", "test_score"] == 0.75
+    assert runs.loc["full", "test_score"] == pytest.approx(runs.loc["full", "train_score"], abs=0.1)
+    assert runs.loc["full", "test_score"] > 0.9
 
 
 def test_outputs_in_another_order_are_aligned_by_id(copied: Copied, run: Command) -> None:
