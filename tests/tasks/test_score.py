@@ -167,3 +167,14 @@ def test_answers_of_every_layout_score_alike(
     """Answers by question id, by line and by column are the same answers."""
     answer = scored(tmp_path, capsys, "span", content, suffix).json["scores"]
     assert answer == {"span_f1": pytest.approx((1 + 2 / 3 + 1) / 3), "exact_match": 2 / 3}
+
+
+def test_loss_of_enormous_logits_is_shown_in_few_digits(tmp_path: Path, capsys: Capture) -> None:
+    """Its 300 digits would hide the other scores."""
+    (tmp_path / "logits.csv").write_text("logit_0,logit_1\n" + "1e307,-1e307\n" * 2)
+    (tmp_path / "refs.tsv").write_text("sentence\tlabel\na\t0\nb\t1\n")
+    files = ("--predictions", tmp_path / "logits.csv", "--references", tmp_path / "refs.tsv")
+    answer = call(capsys, "score", "--task", "sst2", *files)
+    assert answer.code == 0, answer.err
+    assert "e+300" in answer.out
+    assert max(map(len, answer.out.splitlines())) < 40

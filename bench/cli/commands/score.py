@@ -14,6 +14,8 @@ from gapbench.bench.cli.command import given
 EXAMPLE = "gapbench score --task e2e_nlg --predictions out.txt --references test.parquet"
 ORDER = 140
 
+_LARGE = 1e9  # from which digits after the point say nothing
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what can be typed after the name."""
@@ -58,7 +60,7 @@ def main(options: argparse.Namespace) -> int:
             {
                 **({"part": part} if scored.parts else {}),
                 "metric": name,
-                "score": None if value is None else f"{value:.4f}",
+                "score": None if value is None else _shown(value),
             }
             for part, scores in ({"all": scored.scores} | scored.parts).items()
             for name, value in scores.items()
@@ -66,3 +68,8 @@ def main(options: argparse.Namespace) -> int:
         print_rows(rows)
     print_notes(f"no {name}: {reason}" for name, reason in scored.reasons.items())
     return OK
+
+
+def _shown(value: float) -> str:
+    """Return a score as text; the loss of enormous logits in few digits too."""
+    return f"{value:.4f}" if abs(value) < _LARGE else f"{value:.4e}"
