@@ -257,6 +257,11 @@ class Backbone:
                 )
             return found
         endings = [targets] if isinstance(targets, str) else list(targets)
+        if not endings:
+            raise BackboneError(
+                "'targets' names no layer, so nothing but the head would train; name layers, set "
+                "it to 'default' or 'all-linear', or use the method 'head'"
+            )
         for ending in endings:
             if not any(_ends_with(name, ending) for name in layers):
                 present = sorted({name.rpartition(".")[2] for name in layers})

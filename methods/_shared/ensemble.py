@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from gapbench.bench.adaptation.losses import run_losses
 from gapbench.bench.adaptation.method import Phase, StepReport, TrainState
 from gapbench.bench.config.run import Training
+from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import MergeError
 from gapbench.bench.data.batching import Batch
+from gapbench.bench.models.backbone import Backbone
 from gapbench.methods._shared.lowrank import LowRank, LowRankConfig, StackedLora
 from gapbench.methods._shared.mean_prediction import mean_prediction
 
@@ -55,6 +57,13 @@ class Ensemble(LowRank[EnsembleConfig]):
     def members(self) -> int:
         """Number of models that each run trains side by side."""
         return self.configs[0].members
+
+    @classmethod
+    def supports(cls, task: Task, backbone: Backbone, config: EnsembleConfig) -> str | None:
+        """Refuse one member, which would be LoRA under another name."""
+        if config.members == 1:
+            return "members is 1, which is 'lora'; set it to 2 or more"
+        return super().supports(task, backbone, config)
 
     @classmethod
     def relative_cost(cls, config: EnsembleConfig) -> float:

@@ -62,6 +62,8 @@ def backbone(make_backbone: MakeBackbone) -> Backbone:
         ("adalora_dropout", {"rate": 1.0}, "every update is zeroed"),
         ("hiddenkey", {"consistency_weight": 0.0}, "the second pass does nothing"),
         ("unified_dropout", {"consistency": "js", "consistency_weight": 0.0}, "does nothing"),
+        ("lora_ensemble", {"members": 1}, "which is 'lora'"),
+        ("lora_ensemble_equal_passes", {"members": 1}, "which is 'lora'"),
     ],
 )
 def test_setting_without_effect_is_refused(

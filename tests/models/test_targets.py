@@ -66,6 +66,12 @@ def test_family_without_such_projections_asks_for_targets() -> None:
         _backbone("fnet").target_layers("default")
 
 
+def test_no_layer_at_all_is_refused() -> None:
+    """LoRA without a layer would be `head` under another name."""
+    with pytest.raises(BackboneError, match="so nothing but the head would train"):
+        _backbone("bert").target_layers(())
+
+
 def test_experts_are_not_left_out_unsaid() -> None:
     """Their weights are no linear layers, so 'all-linear' is refused, and names are not."""
     lora, task = registry.get("lora"), make_task()
