@@ -111,6 +111,11 @@ def load(
         raise _unreadable(name, "cannot be loaded", error) from None
     if getattr(model, "_hf_peft_config_loaded", False):
         raise BackboneError(f"backbone {name!r} holds an adapter too; give one without")
+    if (others := _other_models(model)) and not model.config.is_encoder_decoder:
+        raise BackboneError(
+            f"backbone {name!r} is made of several models ({', '.join(others)}), and texts reach "
+            "only one; save that alone, as docs/families.md shows, and give its folder"
+        )
     model.eval()
     info["missing_keys"] = set(info["missing_keys"]) - set(model.all_tied_weights_keys)
     parts = head_modules(model, head, info["missing_keys"])
@@ -131,6 +136,16 @@ def load(
     if quantization is not None:
         loaded.quantize(quantization)
     return loaded
+
+
+def _other_models(model: Any) -> list[str]:
+    """Return the names of models inside a model that have a configuration of another kind."""
+    return [
+        name
+        for name, part in model.named_modules()
+        if isinstance(part, transformers.PreTrainedModel)
+        and type(part.config) is not type(model.config)
+    ]
 
 
 def _other_names(model: Any) -> list[dict[str, str]]:
@@ -226,9 +241,14 @@ def _require_floats(name: str, config: Any) -> None:
 
 
 def _switch_off_dropout(config: Any) -> None:
+    """Set every rate of a configuration, and of those inside it, to 0."""
     for name, value in config.to_dict().items():
-        if ("dropout" in name or name.endswith("pdrop")) and isinstance(value, int | float):
-            setattr(config, name, 0.0)
+        is_rate = isinstance(value, int | float) and not isinstance(value, bool)
+        if ("dropout" in name or name.endswith("pdrop")) and is_rate:
+            setattr(config, name, type(value)(0))
+    for name in config.sub_configs:  # of a model of parts, such as an encoder and a decoder
+        if (part := getattr(config, name, None)) is not None:
+            _switch_off_dropout(part)
 
 
 def _unreadable(name: str, what: str, error: Exception) -> BackboneError:

@@ -11,7 +11,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION, Head
+from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION, SPAN, Head
 from gapbench.bench.models import attention, head_hooks, length_limits
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.profiling import measurement_cache
@@ -21,6 +21,7 @@ from gapbench.bench.store.record import Status
 TOLERANCE = 1e-3  # share of the largest logit, in float32
 # One word is nearest to the padding, but shorter than what Canine joins to one position.
 _SHORT, _LONG = ("one", "one two three"), "one two three four five six seven eight nine ten"
+_QUESTION = "what"  # before each text of which ends are read
 _BEYOND = 8  # tokens by which a text exceeds the limit beyond which a model computes otherwise
 
 
@@ -39,7 +40,7 @@ def unsupported_reason(
             f"field 'max_length' of the task to {limit} or less"
         )
     subject = {
-        "padding check": 3,
+        "padding check": 4,
         "limit": limit,
         "backbone": backbone.identity,
         "head": head.auto_class,
@@ -74,16 +75,17 @@ def _moved(backbone: Backbone, head: Head, limit: int, device: torch.device) -> 
         head_hooks.attach(model, head)
     longer = " ".join([_LONG] * (1 + (limit + _BEYOND) // len(_LONG.split())))
     besides = [_LONG, longer] if limit else [_LONG]
-    moved = [_moved_text(model, backbone, text, beside) for text in _SHORT for beside in besides]
+    pairs = [(text, beside) for text in _SHORT for beside in besides]
+    moved = [_moved_text(model, backbone, head, *pair) for pair in pairs]
     return max((each for each in moved if each is not None), default=None)
 
 
-def _moved_text(model: Any, backbone: Backbone, text: str, longer: str) -> float | None:
+def _moved_text(model: Any, backbone: Backbone, head: Head, text: str, longer: str) -> float | None:
     """Return how far the padding after one text moves its logits, beside a longer one."""
     try:
         with torch.inference_mode():
-            alone = _logits(model, backbone, [text])[0]
-            beside = _logits(model, backbone, [text, longer])[0, ..., : alone.shape[-1]]
+            alone = _logits(model, backbone, head, [text])[0]
+            beside = _logits(model, backbone, head, [text, longer])[0, ..., : alone.shape[-1]]
     except Exception as error:  # a model may raise anything on unsuitable inputs; runs report it
         if status_of(error) == Status.OUT_OF_MEMORY:
             raise
@@ -94,10 +96,11 @@ def _moved_text(model: Any, backbone: Backbone, text: str, longer: str) -> float
     return moved if math.isfinite(moved) else math.inf
 
 
-def _logits(model: Any, backbone: Backbone, texts: list[str]) -> Tensor:
+def _logits(model: Any, backbone: Backbone, head: Head, texts: list[str]) -> Tensor:
     """Return the logits of texts, (texts, outputs), or of the two ends, (texts, 2, tokens)."""
     fits = {"truncation": True, "max_length": backbone.reader.window}
-    inputs = backbone.tokenizer(texts, padding=True, return_tensors="pt", **fits)
+    given = [[_QUESTION] * len(texts), texts] if head == SPAN else [texts]
+    inputs = backbone.tokenizer(*given, padding=True, return_tensors="pt", **fits)
     out = model(**inputs.to(next(model.parameters()).device))
     if hasattr(out, "logits"):
         logits: Tensor = out.logits

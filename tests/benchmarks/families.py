@@ -121,17 +121,23 @@ def _page(decoders: Table, encoders: Table, by_method: Table, absent: dict[str, 
     lines += ["", "## Reasons", ""]
     lines += [f"{number}. {reason}" for reason, number in reasons.items()]
     lines += ["", "## Not built", ""]
-    lines.append("No tiny model is made of these, so nothing is said about them: ")
-    lines[-1] += ", ".join(f"`{name}`" for name in absent) + "."
+    lines += ["No tiny model is made of these, so nothing is said about them.", ""]
+    lines += ["| family | why not |", "| --- | --- |"]
+    lines += [f"| `{name}` | {reason} |" for name, reason in absent.items()]
     return "\n".join(lines) + "\n"
 
 
 def _shown(cell: Cell, reasons: dict[str, int]) -> str:
+    told = verdict(cell)
+    return told if cell.off is not None else f"no ({reasons.setdefault(told, len(reasons) + 1)})"
+
+
+def verdict(cell: Cell) -> str:
+    """Return what the page says of a cell: ``exact``, or the reason without names."""
     if cell.off is not None:
         return str(cell)
     reason = re.sub(r"\ba [\w-]+ backbone", "the backbone", cell.reason)
-    reason = re.sub(r" for the family '[\w-]+'", "", reason)
-    return f"no ({reasons.setdefault(reason, len(reasons) + 1)})"
+    return re.sub(r" for the family '[\w-]+'", "", reason)
 
 
 _METHODS = """## Methods
@@ -140,7 +146,7 @@ Whether a method with its default settings trains a classifier, on every family 
 adapted model begins as the plain one, and its numbers move.
 """
 
-_HEAD = """# Model families
+_HEAD = r"""# Model families
 
 Which kinds of task work on which families of backbones. `tests/benchmarks/families.py` makes this
 page: it saves a tiny random model of every family of transformers {version}, loads it as a run
@@ -152,6 +158,22 @@ outputs of heads within 1e-3 of the largest. **no**: runs are skipped with the r
 number. No cell may be wrong. Texts here have up to 32 tokens. Where a family computes otherwise
 beyond some length (windows, other factors of rotary positions), `check` and every run compare texts
 on both sides of it, if the task's `max_length` reaches it.
+
+A backbone of several models, such as one that also reads images, is refused, because texts reach
+only one of them. Save that one as a backbone of its own:
+
+```python
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+whole, names = "google/gemma-3-4b-it", {{
+    r"^(model\.language_model|language_model\.model)\.": "model.",
+    r"^language_model\.lm_head": "lm_head",
+}}
+text = AutoConfig.from_pretrained(whole).text_config
+model = AutoModelForCausalLM.from_pretrained(whole, config=text, key_mapping=names)
+model.save_pretrained("gemma-3-4b-text")
+AutoTokenizer.from_pretrained(whole).save_pretrained("gemma-3-4b-text")
+```
 
 A backbone whose layers take no mask of single tokens scores every choice in a row of its own, which
 is exact too, only slower ([engine.md](engine.md)).

@@ -15,7 +15,7 @@ from gapbench.bench.models.backbone import Backbone
 
 VOCABULARY = 64
 _HEAD_PRETRAINED = {"modernbert"}  # part of what stands before its heads comes with checkpoints
-_LARGEST = 3_000_000  # parameters
+_LARGEST = 7_000_000  # parameters
 _WIDTHS = dict.fromkeys(
     (
         "hidden_size",
@@ -86,14 +86,71 @@ _SIZES: dict[str, Any] = {
     "bos_token_id": 1,
     "eos_token_id": 2,
 }
+_LATENT = {"num_key_value_heads": 4}  # keys and values from one small vector
 _OF_FAMILY: dict[str, dict[str, Any]] = {
+    "axk1": _LATENT,
+    "axk2": _LATENT,
+    "bamba": {"attn_layer_indices": [1]},
+    "cohere_compass_text": {
+        "rope_parameters": {"full_attention": {"rope_type": "default", "rope_theta": 10000.0}}
+    },
+    "deepseek_v2": _LATENT,
+    "deepseek_v3": _LATENT,
+    "deepseek_v32": _LATENT,
+    "dots1": {"n_shared_experts": 1, "n_routed_experts": 4, "num_experts_per_tok": 2},
+    "ernie4_5_moe": {"moe_k": 2},
+    "esm": {"token_dropout": True, "mask_token_id": 3},
+    "esmc": {"num_key_value_heads": 4},
     "falcon_h1": {"mamba_d_ssm": 64},
-    "deepseek_v2": {"num_key_value_heads": 4},
+    "funnel": {
+        "block_sizes": [1, 1],
+        "num_hidden_layers": None,
+        "d_head": 8,
+        "architectures": ["FunnelModel"],
+    },
+    "gemma3n_text": {
+        "num_kv_shared_layers": 0,
+        "activation_sparsity_pattern": [0.0, 0.0],
+        "laurel_rank": 4,
+    },
+    "glm_moe_dsa": _LATENT,
+    "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"]},
+    "layoutlmv3": {"coordinate_size": 6, "shape_size": 4, "input_size": 32},
+    "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
+    "lilt": {"hidden_size": 48},
+    "longcat_flash": {
+        "expert_ffn_hidden_size": 16,
+        "zero_expert_num": 2,
+        "moe_topk": 2,
+        "num_key_value_heads": 4,
+    },
     "longformer": {"attention_window": [8, 8]},
-    "minicpm3": {"num_key_value_heads": 4},
-    "mistral4": {"num_key_value_heads": 4},
+    "luke": {"entity_vocab_size": 8, "entity_emb_size": 16},
+    "minicpm3": _LATENT,
+    "mistral4": _LATENT,
     "mamba2": {"num_heads": 8, "head_dim": 8, "expand": 2},
+    "qwen4_exp_text": {
+        "indexer_n_heads": 2,
+        "indexer_kv_heads": 1,
+        "indexer_head_dim": 8,
+        "indexer_budget": 8,
+        "indexer_compress_ratio": 2,
+    },
+    "recurrent_gemma": {"num_hidden_layers": 3, "lru_width": 32},
+    "reformer": {"axial_pos_shape": [16, 16], "axial_pos_embds_dim": [8, 24]},
+    "roc_bert": {
+        "pronunciation_vocab_size": 8,
+        "pronunciation_embed_dim": 16,
+        "shape_vocab_size": 8,
+        "shape_embed_dim": 16,
+    },
     "xlnet": {"max_position_embeddings": None},
+    "xlstm": {"hidden_size": 128, "embedding_dim": 128},
+    "xmod": {"default_language": "en_XX"},
+    "youtu": _LATENT,
+    "zamba": {"num_key_value_heads": 4},
+    "zamba2": {"layers_block_type": ["linear_attention", "hybrid"], "num_key_value_heads": 4},
+    "zaya": {"num_experts_per_tok": 1},
 }
 """Sizes that depend on others there; None where a family has no such setting."""
 
@@ -106,26 +163,36 @@ def config(family: str, **settings: Any) -> Any:
         settings: laid over the small sizes.
     """
     kind = type(transformers.AutoConfig.for_model(family))
-    known = kind().to_dict()
+    made = kind(**(_sizes(kind(), family) | settings))
+    if made.is_encoder_decoder:
+        made.decoder_start_token_id = made.pad_token_id
+    loading._switch_off_dropout(made)
+    return made
+
+
+def _sizes(default: Any, family: str) -> dict[str, Any]:
+    """Return small values of the settings that a configuration has, and of those inside it."""
+    kind, known = type(default), default.to_dict()
     sizes = {
         name: value
         for name, value in _SIZES.items()
         if (name in known or hasattr(kind, name)) and not _is_derived(kind, name)
     }
-    sizes |= _OF_FAMILY.get(family, {})
-    sizes = {name: value for name, value in sizes.items() if value is not None}
     if known.get("sliding_window", 0) is None:
         sizes.pop("sliding_window", None)
-    if kinds := list(dict.fromkeys(known.get("layer_types") or ())):
-        sizes["layer_types"] = kinds if len(kinds) > 1 else kinds * 2
-        sizes["num_hidden_layers"] = len(sizes["layer_types"])
+    for name in ("layer_types", "mlp_layer_types", "layers_block_type"):
+        if kinds := list(dict.fromkeys(known.get(name) or ())):
+            sizes[name] = kinds if len(kinds) > 1 else kinds * 2
+            sizes["num_hidden_layers"] = len(sizes[name])
     if "attention_types" in known:
         sizes["attention_types"] = [[["global", "local"], 1]]
-    made = kind(**(sizes | settings))
-    if made.is_encoder_decoder:
-        made.decoder_start_token_id = made.pad_token_id
-    loading._switch_off_dropout(made)
-    return made
+    if "qk_rope_head_dim" in known and "head_dim" in sizes:
+        sizes["head_dim"] = sizes["qk_rope_head_dim"]
+    for name in kind.sub_configs:
+        if (part := getattr(default, name, None)) is not None:
+            sizes[name] = {"model_type": part.model_type} | _sizes(part, part.model_type)
+    sizes |= _OF_FAMILY.get(family, {})
+    return {name: value for name, value in sizes.items() if value is not None}
 
 
 def _is_derived(kind: type, name: str) -> bool:
@@ -183,7 +250,7 @@ def tokenizer(*, special: bool) -> Any:
     if special:
         made.post_processor = processors.TemplateProcessing(
             single="[BOS] $A [EOS]",
-            pair="[BOS] $A [EOS] $B [EOS]",
+            pair="[BOS] $A [EOS] [EOS] $B [EOS]",
             special_tokens=[("[BOS]", 1), ("[EOS]", 2)],
         )
     return transformers.PreTrainedTokenizerFast(
@@ -213,20 +280,21 @@ def buildable(family: str) -> str | None:
     try:
         made = config(family)
         auto: Any = transformers.AutoModelForCausalLM
-        if type(made) not in transformers.MODEL_FOR_CAUSAL_LM_MAPPING:
+        if not _is_causal(made):
             auto = transformers.AutoModel
         with torch.device("meta"):
             model = auto.from_config(made)
         size = sum(parameter.numel() for parameter in model.parameters())
         if size > _LARGEST:
-            return f"{size / 1e6:.0f} M parameters at the least"
+            return f"it has {size / 1e6:.0f} M parameters at the least"
         inputs = {"input_ids": torch.arange(4, 12)[None]}
         if made.is_encoder_decoder:
             inputs["decoder_input_ids"] = inputs["input_ids"]
         with torch.no_grad():
-            auto.from_config(made).eval()(**inputs)
+            auto.from_config(made).eval()(inputs.pop("input_ids"), **inputs)
     except Exception as error:  # its defaults may fit no small size
-        return f"{type(error).__name__}: {error}".splitlines()[0][:100]
+        lines = str(error.__cause__ or error).splitlines()
+        return next((line for line in lines if line.strip()), type(error).__name__)[:100].strip()
     return None
 
 
