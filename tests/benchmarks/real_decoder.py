@@ -2,28 +2,31 @@
 
 Choices: the largest difference, in nats, between the log-likelihoods that a run stores and those of
 single sequences in the library's own model. Texts: how many prompts are continued as `generate`
-does. Training: the loss of a batch at the first and the last step of LoRA. Exits with 1 if one
-differs.
+does. Training: the loss on held-out rows before and after a run of LoRA on the first task, by
+`gapbench.run`. Exits with 1 if a number differs, or the loss does not fall.
 
     python -m tests.benchmarks.real_decoder --data DATA --backbone FOLDER
 """
 
 import argparse
 import sys
+import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import transformers
 
+import gapbench
 from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.adaptation.registry import resolve_config
 from gapbench.bench.config.decoding import Decoding
 from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.config.run import Budget, Cell, Run, Training
 from gapbench.bench.config.task import Task, load
-from gapbench.bench.data.batching import collate
 from gapbench.bench.data.encoded import EncodedSplit, TaskData
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models import attention, head_hooks
@@ -37,9 +40,9 @@ TOLERANCE = 1e-3  # nats
 _CPU = torch.device("cpu")
 
 
-def main() -> int:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Compare on every task, then decode, then train."""
-    options = _parser().parse_args()
+    options = _parser().parse_args(arguments)
     options.sources = Sources(options.data)
     torch.set_num_threads(options.threads)
     transformers.utils.logging.set_verbosity_error()
@@ -48,7 +51,7 @@ def main() -> int:
     ).eval()
     agree = True
     for name in options.tasks:
-        run = _run(options, load(name, options.beside), "untuned")
+        run = _run(options, _task(name, options))
         backbone, data = _prepared(run, options)
         subset = _evenly_spaced(data.test, options.rows)
         off, scores = _choices(run, backbone, data, plain, subset)
@@ -57,22 +60,27 @@ def main() -> int:
         agree &= off <= TOLERANCE
     same = _texts(backbone, data, plain, options.prompts)
     print(f"greedy texts: {same} of {options.prompts} as 'generate' writes them", flush=True)
-    before, after = _training(
-        _run(options, load(options.tasks[0], options.beside), "lora"), options
+    before, after = _trained(_task(options.tasks[0], options), options)
+    print(
+        f"LoRA, {options.train} rows of {options.tasks[0]}: validation loss of {options.validation}"
+        f" rows {before:.3f}, then {after:.3f}"
     )
-    print(f"LoRA on {options.tasks[0]}: loss of a batch {before:.4f}, then {after:.4f}")
     return int(not (agree and same == options.prompts and after < before))
 
 
-def _run(options: argparse.Namespace, task: Task, method: str) -> Run:
+def _task(name: str, options: argparse.Namespace) -> Task:
+    return load(name, options.beside).model_copy(update={"validation_size": options.validation})
+
+
+def _run(options: argparse.Namespace, task: Task) -> Run:
     cell = Cell(
         task=task,
         data=options.sources.data(task),
         backbone=options.sources.backbone(options.backbone),
-        method=method,
-        config=resolve_config(method, {}, "here"),
-        training=Training(learning_rate=1e-3, warmup_fraction=0.0),
-        budget=Budget(steps=options.steps, batch_size=8, train_size=200, evaluations=1),
+        method="untuned",
+        config=resolve_config("untuned", {}, "here"),
+        training=Training(),
+        budget=Budget(steps=1, train_size=options.rows),
         precision="fp32",
     )
     return Run(cell, 0)
@@ -155,18 +163,38 @@ def _decoder(backbone: Backbone) -> Any:
     return model
 
 
-def _training(run: Run, options: argparse.Namespace) -> tuple[float, float]:
-    """Return the loss of LoRA on one batch at its first and at its last step."""
-    backbone, data = _prepared(run, options)
-    method, state = set_up([run], backbone, data, _CPU, check=True)
-    method.begin(state, method.phases(method.configs[0])[0], [run.cell.training], options.steps)
-    state.model.train()
-    batch = collate(data.train, data.train.trained[None, :4], _CPU)
-    losses = []
-    for _ in range(options.steps):
-        losses.append(float(method.step(state, {"train": batch}).losses))
-        state.axis.step += 1
-    return losses[0], losses[-1]
+def _trained(task: Task, options: argparse.Namespace) -> tuple[float, float]:
+    """Return the validation loss before and after a run of LoRA, in nats."""
+    suite = {
+        "name": "real-decoder",
+        "tasks": [task],
+        "methods": ["lora"],
+        "backbones": [options.backbone],
+        "seeds": 1,
+        "training": {"learning_rate": 1e-3},
+        "budget": {"epochs": 1, "batch_size": 8, "evaluations": 1, "train_size": options.train},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        results = gapbench.run(
+            suite,
+            data=_fewer_test_rows(task, options, Path(folder, "data")),
+            results=Path(folder, "results"),
+            device="cpu",
+            stack=1,
+            workers=1,
+            progress=False,
+        )
+        curve = results.curves().query("split == 'validation'").sort_values("step")
+    return float(curve["loss"].iloc[0]), float(curve["loss"].iloc[-1])
+
+
+def _fewer_test_rows(task: Task, options: argparse.Namespace, folder: Path) -> Path:
+    """Copy a task's rows; a run scores all rows of test, which would take longer than training."""
+    (folder / task.name).mkdir(parents=True)
+    for name, rows in ((task.splits.train, None), (task.splits.test, options.validation)):
+        part = pd.read_parquet(options.data / task.name / f"{name}.parquet")[:rows]
+        part.to_parquet(folder / task.name / f"{name}.parquet")
+    return folder
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -177,7 +205,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--beside", type=Path, help="folder whose tasks/ comes first")
     parser.add_argument("--rows", type=int, default=200)
     parser.add_argument("--prompts", type=int, default=50)
-    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--train", type=int, default=128, help="rows that LoRA trains on, once")
+    parser.add_argument("--validation", type=int, default=64, help="rows of validation and test")
     parser.add_argument("--threads", type=int, default=2)
     return parser
 
