@@ -173,10 +173,22 @@ def _part(title: list[str], table: pd.DataFrame) -> Iterator[str]:
                 short(row.train_flops),
             )
         )
+    if scoring := _scoring(shown, found):
+        yield from wrap(scoring, WIDTH)
     if failed := int(table["n_failed"].sum()):
         yield f"{failed} run{'' if failed == 1 else 's'} failed; see gapbench status."
     if warning := too_few(table):
         yield from wrap(warning, WIDTH)
+
+
+def _scoring(names: Sequence[str], found: Sequence[Any]) -> str:
+    """Say how long scoring took in the fastest and the slowest row; "" if machines differ."""
+    told = [(row.evaluation_seconds, name) for name, row in zip(names, found, strict=True)]
+    known = sorted(pair for pair in told if pd.notna(pair[0]))
+    if len(known) < 2 or len({row.device for row in found if row.device}) > 1:
+        return ""
+    (least, first), *_, (most, last) = known
+    return f"Scoring a run: {duration(least)} ({first}) to {duration(most)} ({last})."
 
 
 def short(value: Any) -> str:

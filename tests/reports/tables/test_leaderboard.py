@@ -196,6 +196,17 @@ def test_format_table_marks_the_best_group_and_warns_of_too_few_seeds(tmp_path: 
     assert text.count("Too few seeds for a verdict: one seed has no interval.") == 2
 
 
+def test_format_table_tells_the_time_of_scoring(tmp_path: Path) -> None:
+    """The fastest and the slowest row of a task; nothing where their machines differ."""
+    store = fill(tmp_path, methods=("lora", "lora_dropout"), seeds=2, tasks=(make_task(),))
+    table = table_of(store)
+    seconds = {"lora": 4.0, "lora_dropout": 17.8}
+    table["evaluation_seconds"] = table["method"].map(seconds)
+    assert "Scoring a run: 4.0 s (lora) to 18 s (lora_dropout).\n" in format_table(table)
+    table["device"] = table["method"]
+    assert "Scoring a run" not in format_table(table)
+
+
 def test_format_table_of_nothing_says_so(tmp_path: Path) -> None:
     """A folder whose only record is unreadable gives an empty table, not a crash."""
     store = fill(tmp_path, methods=("lora",), seeds=1, tasks=(make_task(),))
