@@ -57,20 +57,48 @@ def test_every_method_has_as_many_dimensions(name: str, backbone: Backbone) -> N
 
 
 FAMILIES = {
-    "drop rate": (
-        *("dropkey", "dropattention", "hiddencut", "r_drop", "hiddenkey", "hiddenkey_minus"),
-        *("unified_dropout", "lora_dropout", "adalora_dropout"),
-    ),
-    "ratio of learning rates": ("bilora", "bilora_joint", "bidora"),
-    "radius of flatness": ("sam_lora", "flat_lora", "bidirectional_lora"),
-    "dropout": ("lora", "rslora", "dora", "lora_ensemble", "flexora_random"),
+    "drop rate": {
+        **dict.fromkeys(("dropkey", "hiddenkey", "hiddenkey_minus"), "logit_rate"),
+        **dict.fromkeys(("hiddencut", "r_drop"), "ffn_rate"),
+        "unified_dropout": "logit_rate",
+        "dropattention": "weight_rate",
+        "lora_dropout": "rate",
+        "adalora_dropout": "rate",
+        "drop_lora": "rank_rate",
+    },
+    "learning rate of a second group or level": {
+        "bilora": "value_lr_ratio",
+        "bilora_joint": "value_lr_ratio",
+        "bidora": "magnitude_lr_ratio",
+        "lora_plus": "ratio",
+        "flexora": "outer_learning_rate",
+    },
+    "radius of flatness": dict.fromkeys(("sam_lora", "flat_lora", "bidirectional_lora"), "radius"),
+    "spread of sampled weights": {
+        "blob": "divergence_rate",
+        "ivon": "ess",
+        "swag_lora": "scale",
+        "tfb": "tolerance",
+        "monteclora": "noise_scale",
+    },
+    "strength of a disturbance of inputs or labels": {
+        "neftune": "noise_alpha",
+        "mixup_hidden": "mixing",
+        "label_smoothing": "smoothing",
+    },
+    "part of training that is averaged": {"lora_ema": "decay", "lora_swa": "start"},
+    "dropout, as of plain LoRA": {
+        **dict.fromkeys(("lora", "rslora", "dora", "laplace_lora", "flexora_random"), "dropout"),
+        **dict.fromkeys(("lora_ensemble", "lora_ensemble_equal_passes"), "dropout"),
+    },
+    "settings of the optimiser": {
+        **dict.fromkeys(("full", "bitfit", "head", "peft"), "warmup_fraction"),
+        "lora_weight_decay": "weight_decay",
+        "lora_early_stop": "patience",
+    },
+    "its own": {"adalora": "orthogonality", "allora": "eta"},
 }
-ENDINGS = {
-    "drop rate": "rate",
-    "ratio of learning rates": "_lr_ratio",
-    "radius of flatness": "radius",
-    "dropout": "dropout",
-}
+"""The last dimension of the default space of every method, by what it is."""
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -78,9 +106,13 @@ def test_methods_of_a_family_search_the_same_kind_of_setting(
     family: str, backbone: Backbone
 ) -> None:
     """After learning rate and rank comes what the family has in common."""
-    for name in FAMILIES[family]:
-        *_, own = space_of(cell(name), "default", backbone)
-        assert own.endswith(ENDINGS[family]), name
+    searched = {name: list(space_of(cell(name), "default", backbone)) for name in FAMILIES[family]}
+    assert {name: own[-1] for name, own in searched.items()} == FAMILIES[family]
+
+
+def test_every_method_belongs_to_one_family() -> None:
+    """A new method states what kind of setting it searches."""
+    assert sorted(name for family in FAMILIES.values() for name in family) == sorted(TRAINED)
 
 
 def test_setting_that_methods_share_is_searched_for_all_or_none() -> None:
