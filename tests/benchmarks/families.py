@@ -146,7 +146,7 @@ Whether a method with its default settings trains a classifier, on every family 
 adapted model begins as the plain one, and its numbers move.
 """
 
-_HEAD = r"""# Model families
+_HEAD = """# Model families
 
 Which kinds of task work on which families of backbones. `tests/benchmarks/families.py` makes this
 page: it saves a tiny random model of every family of transformers {version}, loads it as a run
@@ -163,16 +163,15 @@ A backbone of several models, such as one that also reads images, is refused, be
 only one of them. Save that one as a backbone of its own:
 
 ```python
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-whole, names = "google/gemma-3-4b-it", {{
-    r"^(model\.language_model|language_model\.model)\.": "model.",
-    r"^language_model\.lm_head": "lm_head",
-}}
-text = AutoConfig.from_pretrained(whole).text_config
-model = AutoModelForCausalLM.from_pretrained(whole, config=text, key_mapping=names)
-model.save_pretrained("gemma-3-4b-text")
-AutoTokenizer.from_pretrained(whole).save_pretrained("gemma-3-4b-text")
+name = "google/gemma-3-4b-it"
+whole = AutoModelForCausalLM.from_pretrained(name)
+text = AutoModelForCausalLM.from_config(whole.config.text_config)
+text.model.load_state_dict(whole.model.language_model.state_dict())
+text.lm_head.load_state_dict(whole.lm_head.state_dict())
+text.save_pretrained("gemma-3-4b-text")
+AutoTokenizer.from_pretrained(name).save_pretrained("gemma-3-4b-text")
 ```
 
 A backbone whose layers take no mask of single tokens scores every choice in a row of its own, which
@@ -188,7 +187,10 @@ SmolLM2-135M-Instruct (4-bit weights read as float32, one CPU):
 | log-likelihoods of 800 choices, 200 rows of ARC-Easy | at most 3.6e-5 nats apart |
 | log-likelihoods of 400 choices, 200 rows of PIQA | at most 7.6e-5 nats apart |
 | greedy texts of 20 tokens after 50 prompts of PIQA | 50 as `generate` writes them |
-| loss of a batch of ARC-Easy, before and after 10 steps of LoRA | 4.117, then 2.159 |
+| loss of 64 held-out rows of ARC-Easy, before and after LoRA on 128 rows | 3.364, then 2.712 |
+
+The run of LoRA is one of `gapbench.run`: rank 8, learning rate 1e-3, one epoch in batches of 8, in
+float32. Measured on two cores of an AMD EPYC (AVX-512 with bf16, no AMX).
 """
 
 

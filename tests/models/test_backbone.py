@@ -9,11 +9,11 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
+from gapbench.bench.config.head import LANGUAGE_MODEL, SEQUENCE_CLASSIFICATION
 from gapbench.bench.config.run import Fingerprint
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.models.loading import load, load_tokenizer
-from tests.support import tiny_checkpoints
+from tests.support import tiny_checkpoints, tiny_families
 from tests.support.causal_files import TELL, make, make_decoder, make_task
 from tests.support.small_stack import MakeBackbone, load_backbone, make_runs
 
@@ -85,3 +85,50 @@ def test_tokenizer_that_cannot_end_a_text_is_refused_for_generation(tmp_path: Pa
     folder = without(tmp_path / "decoder", "eos_token")
     with pytest.raises(BackboneError, match=rf"{folder}.* no end-of-text .*'eos_token' in its"):
         make(folder, make_task(TELL))
+
+
+@pytest.mark.parametrize("family", ["gemma3", "gemma4", "got_ocr2"])
+def test_several_models_in_one_are_refused_and_the_text_part_alone_is_read(
+    family: str, tmp_path: Path
+) -> None:
+    """The part is saved as docs/families.md shows, and computes what it did inside the whole."""
+    whole = str(tiny_families.save(family, tmp_path / "whole", LANGUAGE_MODEL))
+    made_of = rf"'{whole}' is made of several models \(.*model\.language_model"
+    with pytest.raises(BackboneError, match=made_of):
+        load(whole, Fingerprint(name=whole, digest="0"), LANGUAGE_MODEL, 1, "fp32")
+    auto, ids = transformers.AutoModelForCausalLM, torch.arange(4, 12)[None]
+    read = auto.from_pretrained(whole).eval()
+    text = auto.from_config(read.config.text_config)
+    text.model.load_state_dict(read.model.language_model.state_dict())
+    text.lm_head.load_state_dict(read.lm_head.state_dict())
+    text.save_pretrained(tmp_path / "text")
+    tiny_families.tokenizer(special=False).save_pretrained(tmp_path / "text")
+    alone = str(tmp_path / "text")
+    backbone = load(alone, Fingerprint(name=alone, digest="1"), LANGUAGE_MODEL, 1, "fp32")
+    with torch.inference_mode():
+        expected = read(input_ids=ids).logits
+        assert torch.equal(backbone.model()(input_ids=ids).logits, expected)
+
+
+def test_dropout_is_off_in_every_part_and_what_is_no_rate_stays(tmp_path: Path) -> None:
+    """T5Gemma's encoder and decoder have rates of their own; ESM's `token_dropout` is a switch."""
+    config = tiny_families.config("t5gemma")
+    config.encoder.dropout_rate = config.decoder.attention_dropout = 0.1
+    tiny_families.save("esm", tmp_path / "esm", SEQUENCE_CLASSIFICATION)
+    transformers.AutoModelForSequenceClassification.from_config(config).save_pretrained(
+        tmp_path / "t5gemma"
+    )
+    tiny_families.tokenizer(special=True).save_pretrained(tmp_path / "t5gemma")
+    models = {
+        name: load(
+            str(tmp_path / name),
+            Fingerprint(name=name, digest=name),
+            SEQUENCE_CLASSIFICATION,
+            2,
+            "fp32",
+        )
+        for name in ("t5gemma", "esm")
+    }
+    parts = models["t5gemma"].config
+    assert (parts.encoder.dropout_rate, parts.decoder.attention_dropout) == (0, 0)
+    assert models["esm"].config.token_dropout is True

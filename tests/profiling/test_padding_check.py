@@ -95,3 +95,11 @@ def test_attention_by_blocks_is_refused_for_texts_that_reach_it() -> None:
     reason = padding_check.unsupported_reason(backbone, SEQUENCE_CLASSIFICATION, 100, CPU)
     assert reason is not None
     assert "set field 'max_length' of the task to 28 or less" in reason
+
+
+def test_text_whose_ends_are_read_stands_behind_a_question(tmp_path: Path) -> None:
+    """Longformer counts the separators of question and text, and takes no text alone."""
+    backbone = tiny_families.load("longformer", tmp_path, SPAN)
+    moved = padding_check._moved(backbone, SPAN, 0, CPU)
+    assert moved is not None
+    assert moved < 1e-4

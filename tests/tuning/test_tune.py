@@ -48,6 +48,10 @@ def test_tune_puts_default_and_tuned_rows_side_by_side(
     assert answer.code == 0, answer.err
     assert "3: learning_rate, rank, dropout" in answer.out
     assert "3: learning_rate, weight_decay, warmup_fraction" in answer.out
+    assert "2 studies, each of 10: trials" in answer.err
+    assert "up to 10 trials, with the compute of 10 of plain LoRA: head, lora" in answer.err
+    columns = ("study", "dimensions", "trials", "compute")
+    assert tuple(answer.out.split("\n")[0].split()[:4]) == columns
     assert "no study of animals" in answer.err
     assert "majority/default: nothing trains" in answer.err
     rows = Store(small.results).plans()
