@@ -33,6 +33,8 @@ def unsupported_reason(
     It is measured once for each backbone, head, limit within ``longest`` tokens, and version of the
     libraries.
     """
+    if getattr(backbone.config, "axial_pos_embds", False):  # Reformer
+        return "in training it takes only texts of one length, that of its axial positions"
     limit = length_limits.largest(backbone.config, longest - _BEYOND + 1)
     if limit and length_limits.in_blocks(backbone.config):
         return (

@@ -137,7 +137,8 @@ def verdict(cell: Cell) -> str:
     if cell.off is not None:
         return str(cell)
     reason = re.sub(r"\ba [\w-]+ backbone", "the backbone", cell.reason)
-    return re.sub(r" for the family '[\w-]+'", "", reason)
+    reason = re.sub(r" of \S+ without", " of a layer without", reason)
+    return re.sub(r" for the family '[\w-]+'|^method '\w+': ", "", reason)
 
 
 _METHODS = """## Methods
