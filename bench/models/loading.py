@@ -77,57 +77,19 @@ def load(
     tokenizer = load_tokenizer(name)
     try:
         with _quiet():
-            config = read_config(name, num_labels=outputs)
-            _require_floats(name, config)
-            _switch_off_dropout(config)
-            own, config.pad_token_id = config.pad_token_id, tokenizer.pad_token_id
-            read = partial(
-                getattr(transformers, head.auto_class).from_pretrained,
-                **_location(name),
-                config=config,
-                dtype=DTYPES[precision],
-                use_safetensors=True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # of a head for other classes; refused elsewhere
-                attn_implementation=None,  # fused where the family has it, else plain
-                # The fused product of experts does not know float64.
-                experts_implementation="eager" if precision == "fp64" else None,
-            )
-            reading: dict[str, Any] = {}
-            model, info = read()
-            if own not in (None, tokenizer.pad_token_id) and positions_after_padding(model):
-                # Its positions begin after the token that it was trained with as padding.
-                config.pad_token_id = own
-                model, info = read()
-            for names in _other_names(model):
-                if _input_embedding(model) in info["missing_keys"]:
-                    reading = {"key_mapping": names}
-                    model, info = read(**reading)
+            model, info, reading = _read(name, head, outputs, precision, tokenizer.pad_token_id)
     except BackboneError:
         raise
     except Exception as error:
         if status_of(error) == Status.OUT_OF_MEMORY:
             raise
         raise _unreadable(name, "cannot be loaded", error) from None
-    if getattr(model, "_hf_peft_config_loaded", False):
-        raise BackboneError(f"backbone {name!r} holds an adapter too; give one without")
-    if (others := _other_models(model)) and not model.config.is_encoder_decoder:
-        raise BackboneError(
-            f"backbone {name!r} is made of several models ({', '.join(others)}), and texts reach "
-            "only one; save that alone, as docs/families.md shows, and give its folder"
-        )
+    _require_one_model(name, model)
     model.eval()
     info["missing_keys"] = set(info["missing_keys"]) - set(model.all_tied_weights_keys)
     parts = head_modules(model, head, info["missing_keys"])
     require_whole(f"backbone {name!r}", model, parts, info)
-    embedding = embedding_weight(model)
-    if embedding is not None and tokenizer.pad_token_id >= len(embedding):
-        raise BackboneError(
-            f"backbone {name!r}: its padding token {tokenizer.pad_token!r} has the id "
-            f"{tokenizer.pad_token_id}, but its embedding has {len(embedding)} rows; name another "
-            "'pad_token' in its tokenizer_config.json, or save the model again after "
-            "resize_token_embeddings(len(tokenizer))"
-        )
+    _require_padding_row(name, model, tokenizer)
     absent = info["missing_keys"] | {each for each, *_ in info["mismatched_keys"]}
     loaded = Backbone(fingerprint, model, tokenizer, parts, sorted(absent))
     loaded.reading = reading | (
@@ -136,6 +98,62 @@ def load(
     if quantization is not None:
         loaded.quantize(quantization)
     return loaded
+
+
+def _read(
+    name: str, head: Head, outputs: int, precision: Precision, padding: int
+) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """Return the model, what the library says of its weights, and the arguments it needed."""
+    config = read_config(name, num_labels=outputs)
+    _require_floats(name, config)
+    _switch_off_dropout(config)
+    own, config.pad_token_id = config.pad_token_id, padding
+    read = partial(
+        getattr(transformers, head.auto_class).from_pretrained,
+        **_location(name),
+        config=config,
+        dtype=DTYPES[precision],
+        use_safetensors=True,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # of a head for other classes; refused elsewhere
+        attn_implementation=None,  # fused where the family has it, else plain
+        # The fused product of experts does not know float64.
+        experts_implementation="eager" if precision == "fp64" else None,
+    )
+    reading: dict[str, Any] = {}
+    model, info = read()
+    if own not in (None, padding) and positions_after_padding(model):
+        # Its positions begin after the token that it was trained with as padding.
+        config.pad_token_id = own
+        model, info = read()
+    for names in _other_names(model):
+        if _input_embedding(model) in info["missing_keys"]:
+            reading = {"key_mapping": names}
+            model, info = read(**reading)
+    return model, info, reading
+
+
+def _require_one_model(name: str, model: Any) -> None:
+    """Refuse a backbone with an adapter, and one of several models."""
+    if getattr(model, "_hf_peft_config_loaded", False):
+        raise BackboneError(f"backbone {name!r} holds an adapter too; give one without")
+    if (others := _other_models(model)) and not model.config.is_encoder_decoder:
+        raise BackboneError(
+            f"backbone {name!r} is made of several models ({', '.join(others)}), and texts reach "
+            "only one; save that alone, as docs/families.md shows, and give its folder"
+        )
+
+
+def _require_padding_row(name: str, model: Any, tokenizer: Any) -> None:
+    """Refuse a tokenizer whose padding token the model has no embedding of."""
+    embedding = embedding_weight(model)
+    if embedding is not None and tokenizer.pad_token_id >= len(embedding):
+        raise BackboneError(
+            f"backbone {name!r}: its padding token {tokenizer.pad_token!r} has the id "
+            f"{tokenizer.pad_token_id}, but its embedding has {len(embedding)} rows; name another "
+            "'pad_token' in its tokenizer_config.json, or save the model again after "
+            "resize_token_embeddings(len(tokenizer))"
+        )
 
 
 def _other_models(model: Any) -> list[str]:
