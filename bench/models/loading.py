@@ -107,7 +107,7 @@ def _read(
     config = read_config(name, num_labels=outputs)
     _require_floats(name, config)
     _switch_off_dropout(config)
-    own, config.pad_token_id = config.pad_token_id, padding
+    own, config.pad_token_id = getattr(config, "pad_token_id", None), padding
     read = partial(
         getattr(transformers, head.auto_class).from_pretrained,
         **_location(name),
