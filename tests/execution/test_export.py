@@ -74,7 +74,7 @@ def _refusal(name: str) -> str | None:
 
 @pytest.mark.parametrize(
     ("name", "family"),
-    [(n, f) for n in NAMES for f in FAMILIES if f != "roberta" or n in {"lora", "dora"}],
+    [(n, f) for f in FAMILIES for n in NAMES if f != "roberta" or n in {"lora", "dora"}],
 )  # RoBERTa differs from BERT in its head, which is no method's own
 def test_exported_adapter_scores_the_same_in_peft(
     name: str, family: str, make_backbone: MakeBackbone, tmp_path: Path
@@ -83,13 +83,13 @@ def test_exported_adapter_scores_the_same_in_peft(
     folder, data = make_backbone(family), random_data(outputs=3)
     if not registry.get(name).trains:
         pytest.skip("nothing is trained")
-    runs = _prepared(name, folder, steps=4, evaluations=1, precision="fp32")
+    runs = _prepared(name, folder, steps=4, precision="fp32")
     if reason := _refusal(name):  # which no step changes
         method, state = set_up(runs, load_backbone(folder, runs), data, CPU)
         with pytest.raises(MergeError, match=reason):
             method.export(state, 0)
         return
-    trained = train(folder, runs, data)
+    trained = train(folder, runs, data, scored=False)
     position = trained.state.axis.size - 1
     write(tmp_path / "out", trained.method.export(trained.state, position), {})
     model = _load(folder, tmp_path / "out", torch.float32)
@@ -113,10 +113,10 @@ def test_export_before_the_first_step_is_possible_or_refused_as_after_training(
 ) -> None:
     """What is refused before any training is refused after it, and for no other reason."""
     folder, data = make_backbone("bert"), random_data(outputs=3)
-    runs = _prepared(name, folder, steps=4, evaluations=1, precision="fp32")
+    runs = _prepared(name, folder, steps=4, precision="fp32")
     method, state = set_up(runs, load_backbone(folder, runs), data, CPU)
     if reason := _refusal(name):
-        trained = train(folder, runs, data)
+        trained = train(folder, runs, data, scored=False)
         for refusing, its_state in ((method, state), (trained.method, trained.state)):
             with pytest.raises(MergeError, match=reason):
                 refusing.export(its_state, 0)
@@ -131,7 +131,7 @@ def test_adapter_keeps_the_settings_of_each_run(
     """Rank and alpha in the file are those that were set, and scores agree to 1e-9 in float64."""
     folder, data = make_backbone("bert"), random_data(outputs=3)
     configs = [{"rank": 3, "alpha": 7}, {"rank": 6, "alpha": 0.3}]
-    trained = train(folder, make_runs(name, (0, 1), configs=configs, outputs=3), data)
+    trained = train(folder, make_runs(name, (0, 1), configs=configs, outputs=3), data, scored=False)
     for position, config in enumerate(configs):
         adapter = trained.method.export(trained.state, position)
         assert adapter.config["r"] == config["rank"]
@@ -151,7 +151,7 @@ def test_adapter_with_a_rank_of_its_own_in_each_layer(
     """Layers of other ranks are listed with rank and alpha; a layer of rank 0 is left out."""
     folder, data = make_backbone("bert"), random_data(outputs=3)
     runs = make_runs("lora", (0,), configs=[{"rank": 4, "alpha": 10}], outputs=3)
-    trained = train(folder, runs, data)
+    trained = train(folder, runs, data, scored=False)
     for number, layer in enumerate(trained.method.adapters.values()):
         layer.ranks = ((4, 2, 4, 0)[number],)
         layer.lora_A.data[:, layer.ranks[0] :] = 0

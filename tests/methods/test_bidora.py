@@ -121,4 +121,5 @@ def test_stacked_runs_equal_solo_runs(estimator: Estimator, make_backbone: MakeB
         outputs=3,
         steps=12,
     )
-    assert_same_alone(folder, runs, train(folder, runs, data), data)
+    stacked = train(folder, runs, data, scored=False)
+    assert_same_alone(folder, runs, stacked, data, scored=False)

@@ -218,9 +218,10 @@ def test_rate_zero_with_several_copies_is_lora_up_to_the_order_of_sums(
 ) -> None:
     """Equal copies of a batch have the batch's mean loss and gradient; only sums are longer."""
     folder, data = make_backbone("bert"), random_data()
-    lora = train(folder, make_runs("lora", (2,), configs=[SETTINGS]), data)
+    lora = train(folder, make_runs("lora", (2,), configs=[SETTINGS]), data, scored=False)
     settings = SETTINGS | {"rate": 0.0, "instances": 3}
-    ours = train(folder, make_runs("lora_dropout", (2,), configs=[settings]), data)
+    runs = make_runs("lora_dropout", (2,), configs=[settings])
+    ours = train(folder, runs, data, scored=False)
     torch.testing.assert_close(ours.state.bank.values, lora.state.bank.values, rtol=0, atol=1e-9)
     np.testing.assert_allclose(ours.logits(data), lora.logits(data), rtol=0, atol=1e-9)
 
@@ -229,8 +230,9 @@ def test_rate_one_trains_the_head_alone(make_backbone: MakeBackbone) -> None:
     """With everything dropped, a run ends with the outputs of head tuning."""
     folder, data = make_backbone("bert"), random_data()
     settings = SETTINGS | {"rate": 1.0, "instances": 2}
-    ours = train(folder, make_runs("lora_dropout", (2,), configs=[settings]), data)
-    head = train(folder, make_runs("head", (2,)), data)
+    runs = make_runs("lora_dropout", (2,), configs=[settings])
+    ours = train(folder, runs, data, scored=False)
+    head = train(folder, make_runs("head", (2,)), data, scored=False)
     np.testing.assert_allclose(ours.logits(data), head.logits(data), rtol=0, atol=1e-9)
 
 

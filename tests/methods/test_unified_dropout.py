@@ -1,6 +1,7 @@
 """The unified dropout framework: its identity with LoRA, its positions, stacks and presets."""
 
 import copy
+import inspect
 from collections.abc import Callable
 from itertools import cycle
 from typing import Any
@@ -21,6 +22,7 @@ from gapbench.bench.models.run_axis import RunAxis
 from gapbench.methods._shared.dropout_config import DroppingConfig
 from gapbench.methods._shared.dropout_hooks import chosen
 from gapbench.methods._shared.dropout_masks import Pattern
+from gapbench.methods._shared.dropout_method import DroppingLora
 from gapbench.methods.hiddenkey import HiddenKey, HiddenKeyConfig
 from gapbench.methods.unified_dropout import UnifiedDropout
 from tests.support.dropping_run import EVERYWHERE, FAMILIES, PATTERNS, PRESETS, ready
@@ -42,14 +44,12 @@ def test_without_rates_it_is_lora_bit_for_bit(
         "consistency": consistency,
         "consistency_weight": 0,
     }
-    data = random_data(outputs=3)
-    (plain,), (dropped,) = (
-        train(
-            make_backbone(family), make_runs(name, (2,), configs=[c], outputs=3), data
-        ).parameters()
+    folder, data = make_backbone(family), random_data(outputs=3)
+    plain, dropped = (
+        train(folder, make_runs(name, (2,), configs=[c], outputs=3), data, scored=False).state.bank
         for name, c in (("lora", {}), ("unified_dropout", config))
     )
-    assert torch.equal(plain, dropped)
+    assert torch.equal(plain.values, dropped.values)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -226,12 +226,11 @@ def test_runs_of_different_rates_equal_solo_runs(
         configs=[{**shared, **c} for c in STACKED],
         outputs=3,
         steps=8,
-        evaluations=1,
     )
-    logits = train(folder, runs, data).logits(data)
+    logits = train(folder, runs, data, scored=False).logits(data)
     assert len({tuple(run.flatten().round(6)) for run in logits}) == 5
     for position, run in enumerate(runs):
-        alone = train(folder, [run], data).logits(data)[0]
+        alone = train(folder, [run], data, scored=False).logits(data)[0]
         np.testing.assert_allclose(logits[position], alone, rtol=0, atol=1e-9)
 
 
@@ -258,11 +257,15 @@ def test_presets_train_on_every_family(name: str, family: str, make_backbone: Ma
 
 
 def test_presets_differ_from_the_framework_by_defaults_alone() -> None:
-    """Each preset has every setting of the framework, and some other default."""
+    """Each preset has every setting of the framework, some other default, and no code."""
     base = {n: f.default for n, f in DroppingConfig.model_fields.items()}
     changed = {}
     for name in PRESETS:
-        fields = registry.get(name).Config.model_fields
+        cls = registry.get(name)
+        for own, parent in ((cls, DroppingLora), (cls.Config, DroppingConfig)):
+            assert own.__base__ is parent
+            assert "def " not in inspect.getsource(own)
+        fields = cls.Config.model_fields
         assert fields.keys() == base.keys()
         assert all(field.description for field in fields.values())
         changed[name] = {n for n, field in fields.items() if field.default != base[n]}

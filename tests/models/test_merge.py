@@ -44,7 +44,6 @@ def _trained(name: str, folder, precision: str, data, *, trains: bool) -> Traine
         precision=precision,
         steps=4 if trains else 1,
         outputs=3,
-        evaluations=1,
     )
     backbone = load_backbone(folder, runs)
     config = cls.Config.model_validate(runs[0].cell.config)
@@ -52,11 +51,12 @@ def _trained(name: str, folder, precision: str, data, *, trains: bool) -> Traine
     if reason is not None:
         pytest.skip(reason)
     if trains:
-        return train(folder, runs, data)
+        return train(folder, runs, data, scored=False)
     method, state = set_up(runs, backbone, data, CPU)
     return Trained(method, state, None)
 
 
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     ("family", "precision", "tolerance"),
     [
@@ -66,7 +66,6 @@ def _trained(name: str, folder, precision: str, data, *, trains: bool) -> Traine
         ("bert", "fp32", 1e-5),
     ],
 )
-@pytest.mark.parametrize("name", NAMES)
 def test_merged_model_gives_the_scored_outputs(
     name: str, family: str, precision: str, tolerance: float, make_backbone: MakeBackbone
 ) -> None:

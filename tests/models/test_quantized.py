@@ -164,7 +164,7 @@ def test_method_trains_as_on_the_same_numbers_in_full(
 ) -> None:
     """A few steps of two runs lead to the logits that a plain backbone with these numbers gives."""
     seeds = (0, 1) if registry.get(name).stackable else (0,)
-    runs = quick_runs(name, seeds, steps=3, outputs=3, evaluations=1, quantization=quantization)
+    runs = quick_runs(name, seeds, steps=3, outputs=3, quantization=quantization)
     folder, data = make_backbone(family), random_data(outputs=3)
     backbone = load_backbone(folder, runs)
     reason = registry.get(name).unsupported_reason(
@@ -172,10 +172,11 @@ def test_method_trains_as_on_the_same_numbers_in_full(
     )
     if reason is not None:
         pytest.skip(reason)
-    few = train(folder, runs, data).logits(data)
+    few = train(folder, runs, data, scored=False).logits(data)
     twin = plain_twin(backbone)
     monkeypatch.setattr(loading, "load", lambda *_: twin)
-    np.testing.assert_allclose(few, train(folder, runs, data).logits(data), rtol=0, atol=1e-9)
+    full = train(folder, runs, data, scored=False).logits(data)
+    np.testing.assert_allclose(few, full, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("quantization", FORMATS)
@@ -185,20 +186,21 @@ def test_stacked_runs_equal_solo_runs(
 ) -> None:
     """Runs that share the bits train to the same numbers together and alone."""
     folder, data = make_backbone("llama"), random_data()
-    runs = quick_runs(name, (0, 1, 2), steps=4, evaluations=1, quantization=quantization)
-    assert_same_alone(folder, runs, train(folder, runs, data), data)
+    runs = quick_runs(name, (0, 1, 2), steps=4, quantization=quantization)
+    stacked = train(folder, runs, data, scored=False)
+    assert_same_alone(folder, runs, stacked, data, scored=False)
 
 
+@pytest.mark.parametrize("name", ["lora", "dora", "bitfit", "head", "peft:LORA"])
 @pytest.mark.parametrize("quantization", FORMATS)
 @pytest.mark.parametrize("family", ["bert", "gpt2"])
-@pytest.mark.parametrize("name", ["lora", "dora", "bitfit", "head", "peft:LORA"])
 def test_merged_model_gives_the_scored_outputs(
     make_backbone: MakeBackbone, name: str, family: str, quantization: Quantization
 ) -> None:
     """Merged weights are plain ones of the unquantised model, and answer as the run is scored."""
     folder, data = make_backbone(family), random_data(outputs=3)
-    runs = quick_runs(name, (3,), steps=3, outputs=3, evaluations=1, quantization=quantization)
-    trained = train(folder, runs, data)
+    runs = quick_runs(name, (3,), steps=3, outputs=3, quantization=quantization)
+    trained = train(folder, runs, data, scored=False)
     logits = trained.logits(data)[0]
     weights = trained.method.merge(trained.state, 0)
     task = runs[0].cell.task

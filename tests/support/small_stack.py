@@ -138,10 +138,17 @@ class Trained:
         return kind.outputs(self.method, self.state, EvalSubset.of(data.test))["logits"]
 
 
-def train(folder: Path, runs: Sequence[Run], data: TaskData) -> Trained:
-    """Train a stack to the end of its budget, and fit; the state is that of the last step."""
+def train(folder: Path, runs: Sequence[Run], data: TaskData, *, scored: bool = True) -> Trained:
+    """Train a stack to the end of its budget, and fit; the state is that of the last step.
+
+    Unless it is ``scored`` on the way, it has no curve and no chosen checkpoint. Scores take as
+    long as steps here, and many tests look only at what training leaves. A method that fits
+    something is scored always: before it fits, the first score finds what predictions read.
+    """
     method, state = set_up(runs, load_backbone(folder, runs), data, CPU)
     trainer = Trainer(runs, method, state, data, lambda _: None)
+    if not (scored or method.fits_on):
+        trainer._evaluate = lambda **_: None  # type: ignore[method-assign]
     trainer.train()
     fit(trainer)
     return Trained(method, state, trainer)

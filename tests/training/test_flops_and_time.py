@@ -63,7 +63,7 @@ def test_fused_attention_is_counted_like_plain_attention(
     totals = []
     for name, few in (("dropkey", 0), ("dropkey", 1000), ("dropattention", 0)):
         monkeypatch.setattr(attention, "_FEW", few)
-        trainer = train(folder, make_runs(name, (0,), steps=12), data).trainer
+        trainer = train(folder, make_runs(name, (0,), steps=12), data, scored=False).trainer
         totals.append(trainer.flops.total(trainer.traces[0].work))
     fused, plain, with_weights = totals
     assert plain == with_weights
@@ -78,8 +78,8 @@ def test_work_that_no_example_causes_is_charged_by_the_step(
     """Penalties and norms cost the same alone and in a stack, partial batches included."""
     folder, data = make_backbone("bert"), random_data(train=204)
     runs = make_runs(name, (0, 1, 2), steps=30)
-    stacked = train(folder, runs, data).trainer
-    solo = train(folder, runs[:1], data).trainer
+    stacked = train(folder, runs, data, scored=False).trainer
+    solo = train(folder, runs[:1], data, scored=False).trainer
     totals = [t.flops.total(t.traces[0].work) for t in (stacked, solo)]
     assert totals[0] == pytest.approx(totals[1], rel=1e-9)
 
@@ -99,10 +99,10 @@ def test_estimate_is_what_counting_every_step_gives(
     """A few counted steps stand for all, those included that do more than others."""
     folder, data = make_backbone("bert"), random_data(train=160)
     runs = make_runs(name, (0,), configs=[config], steps=24)
-    trainer = train(folder, runs, data).trainer
+    trainer = train(folder, runs, data, scored=False).trainer
     estimate = trainer.flops.total(trainer.traces[0].work)
     monkeypatch.setattr(FlopEstimate, "wants", lambda *_: True)
-    every = train(folder, runs, data).trainer.flops.counted
+    every = train(folder, runs, data, scored=False).trainer.flops.counted
     assert len(every) == 24 > len(trainer.flops.counted)
     assert estimate == pytest.approx(sum(count for _, count in every), rel=1e-3)
 
@@ -137,9 +137,9 @@ def test_training_operations_do_not_depend_on_the_stack(make_backbone: MakeBackb
     """A run is charged the same alone and beside others, once widths of all sizes have been."""
     folder, data = make_backbone("bert"), random_data(train=400)
     runs = make_runs("lora", (0, 1, 2), steps=50)
-    stacked = train(folder, runs, data).trainer
+    stacked = train(folder, runs, data, scored=False).trainer
     for index, run in enumerate(runs):
-        solo = train(folder, [run], data).trainer
+        solo = train(folder, [run], data, scored=False).trainer
         totals = [
             t.flops.total(trace.work)
             for t, trace in ((stacked, stacked.traces[index]), (solo, solo.traces[0]))
@@ -152,7 +152,7 @@ def test_lora_training_costs_about_two_thirds_of_full(make_backbone: MakeBackbon
     folder, data = make_backbone("bert"), random_data()
     totals = {}
     for name in ("lora", "full"):
-        trainer = train(folder, make_runs(name, (0,), steps=6), data).trainer
+        trainer = train(folder, make_runs(name, (0,), steps=6), data, scored=False).trainer
         trace = trainer.traces[0]
         totals[name] = trainer.flops.total(trace.work)
     assert 0.5 < totals["lora"] / totals["full"] < 1.0
