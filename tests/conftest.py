@@ -1,5 +1,6 @@
 """Small real parts that the tests share: backbones saved as the model library saves them."""
 
+import gc
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -7,6 +8,7 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as the command does, before torch loads
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # threads only cost time on tensors this small
+gc.disable()  # until all is imported and collected, none of which is garbage
 
 import pytest
 import torch
@@ -26,6 +28,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Begin with the slow tests where processes share the work, so that all end together."""
     if hasattr(config, "workerinput"):  # of pytest-xdist
         items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Collect garbage from now on, without looking at what stays to the end."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

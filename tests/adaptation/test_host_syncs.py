@@ -40,13 +40,14 @@ def _trained(name: str) -> dict[str, bool]:
     return {method: cls.stackable for method, cls in found.items() if cls.trains}
 
 
+QUICKSTART = _trained("quickstart")
 STACKS = {m: stacks for name in suite.builtin_names() for m, stacks in _trained(name).items()}
 # Every family and precision for the methods of quickstart, one for all others.
 CASES = [
     pytest.param(method, *where)
     for method in STACKS
     for where in product(("bert", "llama"), ("fp32", "bf16"))
-    if method in _trained("quickstart") or where == ("bert", "fp32")
+    if method in QUICKSTART or where == ("bert", "fp32")
 ]
 
 

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -240,6 +241,16 @@ def call(capsys: pytest.CaptureFixture[str], *arguments: object) -> Answer:
     except SystemExit as stop:
         code = int(stop.code or 0)
     return Answer(code, *capsys.readouterr())
+
+
+def call_in_ascii(*arguments: object) -> Answer:
+    """Run a command in this process where its streams refuse all characters but ASCII's."""
+    streams = [TextIOWrapper(BytesIO(), encoding="ascii") for _ in range(2)]
+    with redirect_stdout(streams[0]), redirect_stderr(streams[1]):
+        code = main([str(argument) for argument in arguments])
+    for stream in streams:
+        stream.seek(0)
+    return Answer(code, *(stream.read() for stream in streams))
 
 
 def blank(run: Run, status: Status = Status.OK, **fields: Any) -> Record:
