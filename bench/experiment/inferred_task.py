@@ -49,10 +49,10 @@ class Columns:
         kind: str | None,
         group: str | None,
     ) -> "Columns":
-        """Return the roles as options give them.
+        """Return the roles that the options of a command give to columns.
 
         Raises:
-            ConfigError: unless there is one of ``label`` and ``target``.
+            ConfigError: unless exactly one of ``label`` and ``target`` is given.
         """
         found = label if target is None else target
         if found is None or (label is not None and target is not None):
@@ -70,7 +70,7 @@ class Inferred:
         fields: fields of its file.
         task: the task; its paths do not depend on the place of the file.
         sizes: examples of each split, before validation is cut from train.
-        look: first look at the files, in lines.
+        look: what a first look at the files found, as text of several lines.
     """
 
     fields: Mapping[str, Any]

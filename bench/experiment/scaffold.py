@@ -40,7 +40,7 @@ class Written:
 
     Attributes:
         sizes: examples of each split, before validation is cut from train.
-        look: first look at the files, in lines.
+        look: what a first look at the files found, as text of several lines.
     """
 
     suite: Path

@@ -79,7 +79,7 @@ class Worker:
     """One process of a command, according to the log file.
 
     Attributes:
-        now: its current stack, idle, ended or died.
+        now: what it does: the name of its current stack, or "idle", "ended" or "died".
     """
 
     log: str

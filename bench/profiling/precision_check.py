@@ -1,4 +1,4 @@
-"""Precision check: a backbone can compute in the precision that its runs ask for.
+"""Check that a backbone can compute in the precision that its runs ask for.
 
 Some families of the model library convert numbers to float32 in one layer and multiply them with
 weights of another type in the next, or use an operation that lacks a type.

@@ -223,10 +223,10 @@ def _cut_validation(task: Task, train: Rows) -> tuple[Rows, Rows]:
 
 
 def _divide(task: Task, rows: Rows, size: int, seed: int, field: str) -> tuple[Rows, Rows]:
-    """Split rows into a rest and a cut part of the size in a field of the task.
+    """Split rows in two: the rest, and a part of ``size`` rows, as a field of the task asks.
 
     Raises:
-        DataError: if nothing is left.
+        DataError: naming the field, if there is no rest.
     """
     chosen = _cut(task, rows, size, seed)
     if chosen.all():

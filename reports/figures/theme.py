@@ -142,8 +142,8 @@ def svg(figure: Figure, description: str) -> str:
     """Return a figure as one SVG element that may stand inside a page, many times over.
 
     Args:
-        figure: drawn inside `style`; empty after the first call, as it takes a hundred times the
-            memory of its markup, which is kept.
+        figure: drawn inside `style`. The first call keeps its markup and empties it, since it takes
+            a hundred times as much memory.
         description: what a screen reader says of it.
     """
     if figure not in _drawn:

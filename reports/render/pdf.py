@@ -1,7 +1,7 @@
 """The report as a PDF: the same document as the page, set by Typst.
 
-This module prepares what `templates/report.typ` sets. Text travels as strings in a JSON file and
-is never markup. The file has no date: equal documents give equal bytes.
+This module prepares what `templates/report.typ` typesets. Text travels as strings in a JSON file
+and is never markup. The PDF has no date, so equal documents give equal bytes.
 """
 
 import json

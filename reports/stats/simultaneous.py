@@ -58,10 +58,10 @@ _DF = np.array([*range(1, 21), 25, 30, 40, 60, 100, 200, 500, 10_000], dtype=np.
 
 @dataclass(frozen=True)
 class Bounds:
-    """Half the widths of simultaneous intervals of all pairs, `(M, M)`; NaN where there is none.
+    """Simultaneous intervals of all pairs, `(M, M)`; NaN where a pair has none.
 
     Attributes:
-        half: what a difference has to exceed to be told from zero.
+        half: half the width of each interval; a larger difference is told from zero.
         alpha: level of each interval by itself.
     """
 

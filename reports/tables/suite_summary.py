@@ -56,12 +56,12 @@ class SuiteSummary:
 
     @property
     def scale(self) -> Scale:
-        """What the mean over tasks is of.
+        """What is averaged over tasks.
 
-        "score": plain scores, where all tasks have one metric, whose best is 1, or make up GLUE.
-        "share": elsewhere, the share of the way from the untrained row of a task (`majority`, else
-        `untuned`) to its best ranked row; unlike metrics have no common unit otherwise.
-        "": there is no mean, as some task lacks such a row, or nothing is better than it.
+        "score": plain scores, if all tasks share one metric whose best value is 1, or make up GLUE.
+        "share": otherwise. On each task, 0 is the untrained row (`majority`, else `untuned`) and 1
+        the best ranked row, which gives different metrics a common unit.
+        "": nothing, since a task has no untrained row, or no row that is better than it.
         """
         if self.glue or (len({task.metric for task in self.tasks}) == 1 and self.tasks[0].bounded):
             return "score"

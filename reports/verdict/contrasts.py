@@ -16,14 +16,14 @@ Items = Callable[[str], int]
 def contrast(
     family: Family[str], pair: tuple[str, str], outcome: Outcome, *, upward: bool, items: Items
 ) -> Contrast:
-    """Return the first row of a pair minus the second.
+    """Return how the first row of a pair differs from the second: first minus second.
 
     Args:
-        family: that holds both.
-        pair: their names.
-        outcome: what differs.
+        family: all differences that are compared together, this one among them.
+        pair: names of the two rows.
+        outcome: outcome that is compared.
         upward: whether higher values are better.
-        items: of each.
+        items: number of test items of each row, by name.
     """
     found = family.pair(*pair)
     why = withheld(family, pair)

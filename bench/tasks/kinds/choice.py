@@ -203,7 +203,9 @@ def _with_parts(
 
 
 def _right(task: ChoiceTask, place: str, table: Table, sizes: Sequence[int]) -> NDArray[np.int64]:
-    """Return the right choice of every question, (n,), among ``sizes`` choices.
+    """Return the number of the right choice of each question, (n,).
+
+    Each question has as many choices as ``sizes`` says.
 
     Raises:
         DataError: naming the first row that holds none of its choices.

@@ -2,8 +2,8 @@
 
 Source of the format: Taori et al. 2023, Stanford Alpaca, ``train.py``. Deviations:
 1. A line break precedes the answer, as in alpaca-lora; there it follows ``Response:`` directly.
-2. Its format holds one instruction and one answer. Here further messages are further sections, a
-   system message replaces the first sentences, and a tool's message is a section of input.
+2. Alpaca's format holds one instruction and one answer. Here further messages are further sections,
+   a system message replaces the first sentences, and a tool's message is a section of input.
 """
 
 from __future__ import annotations
