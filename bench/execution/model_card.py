@@ -27,7 +27,8 @@ class Standing:
     Attributes:
         variant: name of the settings in the suite.
         seeds: number of seeds.
-        means: mean, low end and high end by what they are of; ends are None where unknown.
+        means: of each quantity, by name, the mean and the low and high end of its interval; an
+            end is None where it is unknown.
     """
 
     variant: str

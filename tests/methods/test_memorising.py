@@ -12,10 +12,11 @@ from tests.support.small_stack import CPU, MakeBackbone, load_backbone, random_d
 # Settings at which a method that learns slowly on a small random backbone, or by design learns only
 # from a part of the examples, can fit 32 of them: (learning rate, config).
 EAGER: dict[str, tuple[float, dict[str, Any]]] = {
-    "dora": (0.04, {}),
+    "dora": (0.08, {}),
     "adalora": (0.05, {}),
     "lora_dropout": (0.05, {}),
-    "adalora_dropout": (0.05, {"rate": 0.3}),
+    "adalora_dropout": (0.075, {"rate": 0.3}),
+    "lora_ensemble_equal_passes": (0.04, {}),  # whose members learn from 4 examples of a batch
     "bilora": (0.02, {"split": False, "orthogonality": 0.0}),
     "bilora_joint": (0.02, {"orthogonality": 0.0}),
     "bidora": (0.05, {"split": False}),
@@ -42,8 +43,9 @@ def test_method_memorises_32_examples(name: str, make_backbone: MakeBackbone) ->
         (1,),
         configs=[config],
         trainings=[training],
-        steps=240,
-        evaluations=12,
+        steps=160,
+        batch_size=16,
+        evaluations=4,  # all of which score the training set too
         precision="fp32",
     )
     data = random_data(train=32)

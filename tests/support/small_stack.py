@@ -80,6 +80,7 @@ def make_runs(
     precision: str = "fp64",
     quantization: Quantization | None = None,
     steps: int = 20,
+    batch_size: int = 8,
     outputs: int = 2,
     backbone_dropout: float = 0.0,
     evaluations: int = 2,
@@ -97,7 +98,7 @@ def make_runs(
                 training=Training(**{"learning_rate": 0.01, **trainings[i % len(trainings)]}),
                 budget=Budget(
                     steps=steps,
-                    batch_size=8,
+                    batch_size=batch_size,
                     evaluations=evaluations,
                     choosing_members=choosing_members,
                 ),

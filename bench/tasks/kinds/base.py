@@ -158,7 +158,7 @@ class TaskKind(ABC, Generic[TaskT]):
     def calibrate(
         self, validation: tuple[Outputs, EvalSubset] | None, test: tuple[Outputs, EvalSubset]
     ) -> Calibration | None:
-        """Return test calibration of one run at the validation temperature, None if undefined.
+        """Return a run's calibration on test at the temperature of validation, None if undefined.
 
         Without a validation split there is no temperature.
         """
