@@ -73,7 +73,7 @@ def test_stack_goes_on_from_a_checkpoint_bit_for_bit(
         trainings=PATIENT,
         steps=STEPS,
         outputs=3,
-        evaluations=4,
+        evaluations=6,
     )
     stores: dict[int, Checkpoints] = {}
 

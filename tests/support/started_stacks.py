@@ -1,9 +1,7 @@
 """Stacks that start from an adapter, and PEFT's model of the same adapter under their heads."""
 
-import copy
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +40,6 @@ def begin(folder: Path, runs: Sequence[Run], adapter: Path) -> Trained:
     return Trained(method, state, Trainer(runs, method, state, data, lambda _: None))
 
 
-@cache
 def peft_model(folder: Path, adapter: Path) -> Any:
     """Return the backbone with an adapter for three classes, as a user of PEFT loads it."""
     config = transformers.AutoConfig.from_pretrained(folder, num_labels=3, pad_token_id=0)
@@ -56,7 +53,7 @@ def peft_model(folder: Path, adapter: Path) -> Any:
 
 def peft_logits(folder: Path, adapter: Path, merged: dict[str, torch.Tensor]) -> np.ndarray:
     """Return what PEFT's model answers on the test split under the head of a merged run."""
-    model = copy.deepcopy(peft_model(folder, adapter))
+    model = peft_model(folder, adapter)
     inner = model.base_model.model
     (name,) = {key.split(".")[0] for key in merged} & {"classifier", "score"}
     head = {key.split(".")[1]: v for key, v in merged.items() if key.startswith(f"{name}.")}
