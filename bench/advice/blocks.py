@@ -15,7 +15,7 @@ from gapbench.bench.core.errors import ConfigError, RecordError
 from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.metrics.base import no_items
 from gapbench.bench.store.failure import left_alone
-from gapbench.bench.store.items import checked_items
+from gapbench.bench.store.items import ItemTable
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
 from gapbench.bench.tasks import kinds
@@ -122,7 +122,7 @@ class Reader:
         if score is None:
             return None
         table = self.store.predictions(record.run, _SPLIT)
-        values = None if table is None else checked_items(table, name, score)
+        values = None if table is None else ItemTable(table).checked(name, score)
         if table is None or values is None:
             raise ConfigError(
                 f"task {record.cell.task.name!r}: metric {name!r} is no mean over examples, so "

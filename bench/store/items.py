@@ -1,6 +1,9 @@
 """What each item adds to a score of a run, read from its stored predictions."""
 
 import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,49 +16,83 @@ from gapbench.bench.store.record_io import BARE, ITEM
 Floats = NDArray[np.float64]
 
 
-def checked_items(table: pa.Table, metric: str, recorded: float) -> Floats | None:
-    """Return `item_values`, None where they do not give the recorded value."""
-    values = item_values(table, metric)
-    if values is None or not np.isfinite(values).all():
-        return None
-    # Stored values have the digits of float32.
-    close = math.isclose(
-        values.mean(), recorded, rel_tol=1e-6, abs_tol=1e-9 + 1e-6 * float(values.std())
-    )
-    return values if close else None
+@dataclass(frozen=True, eq=False)
+class ItemTable:
+    """Predictions of one split, as stored; what several values share is worked out once."""
 
+    table: pa.Table
 
-def item_values(table: pa.Table, metric: str) -> Floats | None:
-    """Return what each item adds to a value of a run, `(n,)`; None if predictions do not tell.
+    @property
+    def ids(self) -> pa.ChunkedArray:
+        """The identity of each item."""
+        return self.table["example_id"]
 
-    Args:
-        table: predictions of one split, as stored.
-        metric: name of a metric, "ece" or "nll"; after `BARE`, the bare backbone's.
-    """
-    if metric.startswith(BARE):
-        found = metric in table.column_names
-        return np.asarray(table[metric].to_numpy(), dtype=np.float64) if found else None
-    for name in (metric, f"token_{metric}"):
-        if f"{ITEM}{name}" in table.column_names:
-            return np.asarray(table[f"{ITEM}{name}"].to_numpy(), dtype=np.float64)
-    if "tokens" in table.column_names:
-        return _of_losses(table, metric)
-    width = sum(name.startswith("logit_") for name in table.column_names)
-    if not width:
-        return None
-    labels = table["label"].to_numpy()
-    # Class by class in memory: numpy reduces over few classes of many items four times as fast so.
-    logits = np.stack([table[f"logit_{place}"].to_numpy() for place in range(width)]).T
-    if width == 1:
-        known = metric not in _CALIBRATION and get_metric(metric).measures == "values"
-        return get_metric(metric).pseudovalues(logits[:, 0], labels) if known else None
-    # A question may have fewer choices than others, and null in their places.
-    logits = np.where(np.isnan(logits), -np.inf, logits)
-    if metric in _CALIBRATION:
-        probable = np.isfinite(logits.max(axis=1)).all()  # else some item has no probabilities
-        return _CALIBRATION[metric](logits, labels) if probable else None
-    known = get_metric(metric).measures == "labels"
-    return get_metric(metric).pseudovalues(np.argmax(logits, axis=1), labels) if known else None
+    def checked(self, metric: str, recorded: float) -> Floats | None:
+        """Return `values`, None where they do not give the recorded value."""
+        values = self.values(metric)
+        if values is None or not np.isfinite(values).all():
+            return None
+        # Stored values have the digits of float32.
+        close = math.isclose(
+            values.mean(), recorded, rel_tol=1e-6, abs_tol=1e-9 + 1e-6 * float(values.std())
+        )
+        return values if close else None
+
+    def values(self, metric: str) -> Floats | None:
+        """Return what each item adds to a value of a run, `(n,)`; None if predictions do not tell.
+
+        Args:
+            metric: name of a metric, "ece" or "nll"; after `BARE`, the bare backbone's.
+        """
+        if metric.startswith(BARE):
+            return self._column(metric) if metric in self._names else None
+        for name in (f"{ITEM}{metric}", f"{ITEM}token_{metric}"):
+            if name in self._names:
+                return self._column(name)
+        if "tokens" in self._names:
+            return _of_losses(self.table, metric)
+        if self._logits is None:
+            return None
+        if metric in _CALIBRATION:
+            return _CALIBRATION[metric](self._logits, self._labels) if self._probable else None
+        known = get_metric(metric).measures == ("values" if self._classes is None else "labels")
+        outputs = self._logits[:, 0] if self._classes is None else self._classes
+        return get_metric(metric).pseudovalues(outputs, self._labels) if known else None
+
+    def _column(self, name: str) -> Floats:
+        return np.asarray(self.table[name].to_numpy(), dtype=np.float64)
+
+    @cached_property
+    def _names(self) -> frozenset[str]:
+        return frozenset(self.table.column_names)
+
+    @cached_property
+    def _labels(self) -> NDArray[Any]:
+        labels: NDArray[Any] = self.table["label"].to_numpy()
+        return labels
+
+    @cached_property
+    def _logits(self) -> Floats | None:
+        """One column of values, or logits of each class; None if there are none."""
+        width = sum(name.startswith("logit_") for name in self._names)
+        if not width:
+            return None
+        # Class by class in memory: numpy reduces over few classes of many items four times as
+        # fast so.
+        logits = np.stack([self.table[f"logit_{place}"].to_numpy() for place in range(width)]).T
+        # A question may have fewer choices than others, and null in their places.
+        return logits if width == 1 else np.where(np.isnan(logits), -np.inf, logits)
+
+    @cached_property
+    def _classes(self) -> NDArray[np.intp] | None:
+        """The predicted class of each item; None of values."""
+        single = self._logits is None or self._logits.shape[1] == 1
+        return None if single else np.argmax(self._logits, axis=1)
+
+    @cached_property
+    def _probable(self) -> bool:
+        """Whether every item has probabilities of classes."""
+        return self._classes is not None and bool(np.isfinite(self._logits.max(axis=1)).all())
 
 
 _CALIBRATION = {"ece": calibration.ece_items, "nll": calibration.nll_items}

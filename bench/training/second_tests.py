@@ -28,7 +28,7 @@ from gapbench.bench.data.encoded import TaskData
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.metrics.calibration import log_softmax
 from gapbench.bench.models.backbone import Backbone, Reader
-from gapbench.bench.store.items import item_values
+from gapbench.bench.store.items import ItemTable
 from gapbench.bench.store.record import Scores, SplitScores
 from gapbench.bench.store.record_io import BARE
 from gapbench.bench.tasks import dataset, kinds
@@ -144,8 +144,8 @@ def _bare(
     change = {"method": _BARE_METHOD, "config": config, "start": None, "also_test": ()}
     method, state = set_up([Run(cell.changed(change), 0)], plain, task_data, device)
     outputs = kinds.of_run(ready.outputs(method, state, backbone.tokenizer), 0)
-    table = ready.predictions(outputs)
-    items = {name: item_values(table, name) for name in ready.names}
+    table = ItemTable(ready.predictions(outputs))
+    items = {name: table.values(name) for name in ready.names}
     known = {name: values for name, values in items.items() if values is not None}
     return Bare(ready.scores(outputs).metrics, known)
 

@@ -41,6 +41,9 @@ widest rows take Typst two seconds and 0.4 GB, and fill fifteen pages that few l
 _COMFORT = 11
 """Width in ems from which on a column of text rather wraps than has the whole table set smaller."""
 
+_PROSE = 80
+"""Letters from which on the last column of a table is set below each row, as wide as the table."""
+
 _WORD = 20
 """Letters from which on a word may be broken: where it joins parts, or after so many."""
 
@@ -183,8 +186,11 @@ class _Writer:
         footer = [table.footer] if table.footer else []
         texts = [_texts(row, table.columns) for row in (*rows, *footer)]
         coloured = any(row.colour for row in rows)
+        heads = [Column(table.first, kind="text"), *table.columns]
+        prose = len(heads) > 2 and max((len(cells[-1]) for cells in texts), default=0) > _PROSE
+        heads = heads[:-1] if prose else heads
         lines = [
-            _line(row, cells, coloured=coloured)
+            _line(row, cells, coloured=coloured, prose=prose)
             for row, cells in zip((*rows, *footer), texts, strict=True)
         ]
         return {
@@ -199,7 +205,7 @@ class _Writer:
             ],
             "columns": [
                 _column(column, [cells[place] for cells in texts], coloured=coloured and not place)
-                for place, column in enumerate((Column(table.first, kind="text"), *table.columns))
+                for place, column in enumerate(heads)
             ],
             "rows": lines[: len(rows)],
             "footer": lines[-1] if footer else None,
@@ -270,10 +276,11 @@ def _texts(row: Row, columns: tuple[Column, ...]) -> list[str]:
     ]
 
 
-def _line(row: Row, cells: list[str], *, coloured: bool) -> dict[str, Any]:
+def _line(row: Row, cells: list[str], *, coloured: bool, prose: bool) -> dict[str, Any]:
     """Return a row; those of a table with colours all leave room for one."""
     return {
-        "cells": [_pieces(cell) for cell in cells],
+        "cells": [_pieces(cell) for cell in (cells[:-1] if prose else cells)],
+        "below": _pieces(cells[-1]) if prose else "",
         "colour": theme.light(theme.variable(row.colour)) if row.colour else None,
         "coloured": coloured,
         "long": max(map(len, cells)) > _LONG,

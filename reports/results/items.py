@@ -13,7 +13,6 @@ import pandas as pd
 import pyarrow as pa
 
 from gapbench.bench.config.run import Folds
-from gapbench.bench.store.items import checked_items
 from gapbench.bench.store.record_io import BARE, TEST
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.estimates import Sample
@@ -188,12 +187,11 @@ class _Reader:
         return parts | {first: parts[first] + score}
 
     def _split_items(self, config_hash: str, seed: int, term: Term) -> Floats | None:
-        table = self.results.table(config_hash, seed, term.split)
-        if table is None or table.num_rows < 2:
+        items = self.results.items(config_hash, seed, term.split)
+        if items is None or items.table.num_rows < 2:
             return None
-        values = checked_items(table, term.metric, term.recorded)
-        own = table["example_id"]
-        if values is None or not own.equals(self.ids.setdefault(term.split, own)):
+        values = items.checked(term.metric, term.recorded)
+        if values is None or not items.ids.equals(self.ids.setdefault(term.split, items.ids)):
             return None
         return values
 

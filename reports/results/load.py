@@ -15,11 +15,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from gapbench.bench.core.errors import RecordError, StoreError
 from gapbench.bench.store.diagnostic import Diagnostic, Drop
+from gapbench.bench.store.items import ItemTable
 from gapbench.bench.store.record import Calibration, Cost, CurvePoint, Record, Truth
 from gapbench.bench.store.record_io import BARE, TEST
 from gapbench.bench.store.store import Store
@@ -158,7 +158,7 @@ class Results:
     commands: dict[str, str] = field(default_factory=dict)
     references: dict[str, str] = field(default_factory=dict)
     terms: dict[str, dict[str, Any]] = field(default_factory=dict)
-    read: dict[tuple[str, int, str], pa.Table | None] = field(default_factory=dict, repr=False)
+    read: dict[tuple[str, int, str], ItemTable | None] = field(default_factory=dict, repr=False)
 
     @cached_property
     def outcomes(self) -> dict[str, list[dict[Hashable, Any]]]:
@@ -168,25 +168,27 @@ class Results:
             found.setdefault(row["config_hash"], []).append(row)
         return found
 
-    def table(self, config_hash: str, seed: int, split: str = TEST) -> pa.Table | None:
+    def items(self, config_hash: str, seed: int, split: str = TEST) -> ItemTable | None:
         """Return a run's stored predictions of a split, None if there are none or are damaged."""
         key = (config_hash, seed, split)
-        if key not in self.read:
-            if len(self.read) >= _KEPT:
-                del self.read[next(iter(self.read))]  # the oldest
-            self.read[key] = self._read(*key)
-        return self.read[key]
+        found = self.read.pop(key) if key in self.read else self._read(*key)
+        self.read[key] = found  # the one that was used last is the last to go
+        if len(self.read) > _KEPT:
+            del self.read[next(iter(self.read))]
+        return found
 
     def predictions(self, config_hash: str, seed: int) -> pd.DataFrame | None:
         """Return a run's stored test predictions, None if there are none or are damaged."""
-        table = self.table(config_hash, seed)
-        return None if table is None else table.to_pandas()
+        items = self.items(config_hash, seed)
+        return None if items is None else items.table.to_pandas()
 
-    def _read(self, config_hash: str, seed: int, split: str) -> pa.Table | None:
+    def _read(self, config_hash: str, seed: int, split: str) -> ItemTable | None:
         try:
-            return self.store.predictions(replace(self.cells[config_hash].run, seed=seed), split)
+            run = replace(self.cells[config_hash].run, seed=seed)
+            table = self.store.predictions(run, split)
         except RecordError:
             return None
+        return None if table is None else ItemTable(table)
 
 
 def load(store: Store) -> Results:

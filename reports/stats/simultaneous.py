@@ -22,7 +22,7 @@ populations when the population variances are not equal", 1960).
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Literal
 
 import numpy as np
@@ -151,6 +151,7 @@ def seed_threshold(alpha: float, df: float, methods: int, kind: Pairs) -> float:
         return float(student(df, alpha))
     cases = [case for k in _tested(methods) for case in _cases(k, df, methods, kind)]
 
+    @cache  # a root is looked for between two thresholds that were tried before
     def missed(threshold: float) -> float:
         return max(
             sum(

@@ -5,11 +5,16 @@ mean over tasks. The test sets are the development sets, as GLUE's own test labe
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
-from gapbench.reports.results.items import Scored
+from gapbench.reports.results.items import Scored, samples
+from gapbench.reports.results.load import Results
+from gapbench.reports.stats.estimates import estimate
+from gapbench.reports.stats.pairwise import family
+from gapbench.reports.tables.standing import Standing, over_untrained, with_lost
 
 GLUE: Mapping[str, tuple[str, ...]] = {
     "cola": ("test/matthews_correlation",),
@@ -23,6 +28,34 @@ GLUE: Mapping[str, tuple[str, ...]] = {
     "wnli": ("test/accuracy",),
 }
 """What counts of each task."""
+
+
+def counted(results: Results, found: Standing) -> Standing:
+    """Return a board with what its rows are in the GLUE average, where the score alone is not.
+
+    Done with each board, since the predictions of its runs are in memory then.
+    """
+    known = {name: row for name, row in found.rows.items() if found.scores[name]}
+    first = next(iter(known.values()), None)
+    runs = results.runs
+    if first is None or len(GLUE.get(first.task, ())) < 2:
+        return found
+    if not set(GLUE) <= set(runs.loc[runs["suite"] == first.suite, "task"]):
+        return found
+    parts = recorded(runs, first.task, first.metric)
+    several = samples(results, {name: scored(row, parts) for name, row in known.items()})
+    several = {name: sample for name, sample in several.items() if sample.scores}
+    several = with_lost(several, {name: known[name] for name in several}, up=found.upward)
+    ranked = {n: several[n] for n in found.ranked if n in several and not several[n].unknown}
+    bare = {n: each for n, each in several.items() if found.status[n] == "untrained"}
+    own = replace(
+        found,
+        scores={name: sample.scores for name, sample in several.items()},
+        estimates={"score": {name: estimate(sample) for name, sample in several.items()}},
+        families={**found.families, "score": family(ranked)},
+        untrained=over_untrained(ranked, bare, found.alpha),
+    )
+    return replace(found, in_glue=own)
 
 
 def recorded(runs: pd.DataFrame, task: str, main: str) -> dict[str, dict[str, float]]:

@@ -64,6 +64,8 @@ class Standing:
         families: of the rows that are compared, by outcome; the score's holds the ranked ones.
         untrained: for each untrained row, the family of it and the ranked ones, in score.
         alpha: level of all comparisons of one outcome in this board.
+        in_glue: the same, where several metrics or test sets count in the GLUE average; None where
+            the score alone does, or the suite lacks tasks of GLUE.
     """
 
     reference: str
@@ -78,6 +80,7 @@ class Standing:
     families: Mapping[Outcome, Family[str]]
     untrained: Mapping[str, Family[str]] = field(default_factory=dict)
     alpha: float = 0.05
+    in_glue: "Standing | None" = None
 
     @property
     def floor(self) -> str:

@@ -155,7 +155,7 @@ def suite_summaries(results: Results, summary: pd.DataFrame) -> list[SuiteSummar
         first = board.iloc[0]
         if not _lacks_tasks(results, first["suite"], set(summary["task"])):
             groups.setdefault((first["suite"], first["start"], first["protocol"]), []).append(board)
-    found = [_suite_summary(results, part) for group in groups.values() for part in _parts(group)]
+    found = [_suite_summary(part) for group in groups.values() for part in _parts(group)]
     kept = [each for each in found if each is not None]
     several = Counter(each.suite for each in kept)
     return [replace(each, alpha=ALPHA * TOGETHER / several[each.suite]) for each in kept]
@@ -177,7 +177,7 @@ def _parts(boards: list[pd.DataFrame]) -> list[list[pd.DataFrame]]:
     return [[b for b in boards if b["backbone"].iloc[0] == backbone] for backbone in backbones]
 
 
-def _suite_summary(results: Results, boards: list[pd.DataFrame]) -> SuiteSummary | None:
+def _suite_summary(boards: list[pd.DataFrame]) -> SuiteSummary | None:
     names = [str(board["task"].iloc[0]) for board in boards]
     glue = set(GLUE) <= set(names)
     left_out = {
@@ -188,7 +188,7 @@ def _suite_summary(results: Results, boards: list[pd.DataFrame]) -> SuiteSummary
         for name, board in zip(names, boards, strict=True)
         if name not in left_out and (name in GLUE or not glue)
     ]
-    tasks = [task for task in (task_of(results, board, glue=glue) for board in kept) if task.rows]
+    tasks = [task for task in (task_of(board, glue=glue) for board in kept) if task.rows]
     empty = {str(board["task"].iloc[0]) for board in kept} - {task.name for task in tasks}
     left_out |= dict.fromkeys(sorted(empty), "no row has a score")
     if len(tasks) < 2:

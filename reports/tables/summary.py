@@ -9,6 +9,7 @@ from gapbench.reports.results.frames import typed
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.intervals import mean_interval
 from gapbench.reports.stats.simultaneous import ALPHA, TOGETHER
+from gapbench.reports.tables.glue import counted
 from gapbench.reports.tables.leaderboard import (
     BOARD,
     COLUMNS,
@@ -161,7 +162,7 @@ def _levels(blocks: list[pd.DataFrame]) -> Iterator[tuple[pd.DataFrame, float]]:
 
 def _compared(results: Results, block: pd.DataFrame, wanted: str, alpha: float) -> pd.DataFrame:
     """Fill in what the rows of one block have from standing beside each other, and sort them."""
-    found = standing(results, block, wanted, alpha)
+    found = counted(results, standing(results, block, wanted, alpha))
     beaten = found.beaten_by()
     groups = depths(beaten)
     content = [

@@ -6,13 +6,10 @@ from typing import Any, cast
 
 import pandas as pd
 
-from gapbench.reports.results.items import samples
-from gapbench.reports.results.load import Results
-from gapbench.reports.stats.estimates import Estimate, estimate
-from gapbench.reports.stats.pairwise import Family, family
-from gapbench.reports.tables.glue import GLUE, recorded, scored
+from gapbench.reports.stats.estimates import Estimate
+from gapbench.reports.stats.pairwise import Family
 from gapbench.reports.tables.leaderboard import rows
-from gapbench.reports.tables.standing import Outcome, Standing, over_untrained, with_lost
+from gapbench.reports.tables.standing import Outcome, Standing
 
 
 @dataclass(frozen=True)
@@ -68,32 +65,18 @@ class TaskSummary:
         return (start, end) if start != end and (end > start) == self.upward else None
 
 
-def task_of(results: Results, board: pd.DataFrame, *, glue: bool) -> TaskSummary:
+def task_of(board: pd.DataFrame, *, glue: bool) -> TaskSummary:
     """Return one task with the rows that have a score.
 
     Args:
-        results: where predictions are stored.
         board: rows of `summarise` that share task and setting.
         glue: whether several metrics or test sets count as in the GLUE average.
     """
     shown = {row.name: row for row in rows(board)}
     first = next(iter(shown.values()))
     found = cast("Standing", first.standing)
-    known = {name: row for name, row in found.rows.items() if found.scores[name]}
-    scores = {name: found.scores[name] for name in known}
-    estimates = {name: found.estimates["score"][name] for name in known}
-    families, untrained = dict(found.families), found.untrained
-    if glue and len(GLUE[first.task]) > 1:
-        parts = recorded((results.whole or results).runs, first.task, first.metric)
-        several = samples(results, {name: scored(row, parts) for name, row in known.items()})
-        several = {name: sample for name, sample in several.items() if sample.scores}
-        several = with_lost(several, {name: known[name] for name in several}, up=found.upward)
-        scores = {name: sample.scores for name, sample in several.items()}
-        estimates = {name: estimate(sample) for name, sample in several.items()}
-        ranked = {n: several[n] for n in found.ranked if n in several and not several[n].unknown}
-        bare = {n: each for n, each in several.items() if found.status[n] == "untrained"}
-        families["score"] = family(ranked)
-        untrained = over_untrained(ranked, bare, found.alpha)
+    counts = (found.in_glue if glue else None) or found
+    scores = {name: own for name, own in counts.scores.items() if own}
     return TaskSummary(
         name=first.task,
         backbone=first.backbone,
@@ -101,7 +84,7 @@ def task_of(results: Results, board: pd.DataFrame, *, glue: bool) -> TaskSummary
         standing=found,
         rows={name: row for name, row in shown.items() if name in scores},
         scores=scores,
-        estimates=estimates,
-        families=families,
-        untrained=untrained,
+        estimates={name: counts.estimates["score"][name] for name in scores},
+        families=counts.families,
+        untrained=counts.untrained,
     )

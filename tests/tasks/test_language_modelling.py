@@ -14,7 +14,7 @@ import gapbench
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.models.backbone import Reader
-from gapbench.bench.store.items import checked_items
+from gapbench.bench.store.items import ItemTable
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store
 from gapbench.bench.tasks import kinds
@@ -98,7 +98,7 @@ def test_values_of_items_have_the_score_as_their_mean(
     table = Store(tmp_path / "results").predictions(record.run)
     assert table is not None
     for metric in STORIES["metrics"]:
-        values = checked_items(table, metric, record.splits["test"].metrics[metric])
+        values = ItemTable(table).checked(metric, record.splits["test"].metrics[metric])
         assert values is not None
         assert len(values) == 3
 

@@ -10,7 +10,7 @@ import pytest
 from gapbench.bench.config.run import Cell, Resample, Run
 from gapbench.bench.metrics.base import get
 from gapbench.bench.metrics.classification import score
-from gapbench.bench.store.items import checked_items, item_values
+from gapbench.bench.store.items import ItemTable
 from gapbench.bench.store.record import SplitScores
 from gapbench.bench.store.store import Store
 from gapbench.reports.results.items import Quantity, Scored, samples
@@ -139,10 +139,10 @@ def test_choices_that_a_question_lacks_are_never_chosen() -> None:
         {"label": [1, 2, 0], "logit_0": [-2.0, -1.0, -1.0], "logit_1": [-1.0, 0, 0.5],
          "logit_2": third}
     )  # fmt: skip
-    found = checked_items(table, "accuracy", 2 / 3)
+    found = ItemTable(table).checked("accuracy", 2 / 3)
     assert found is not None
     assert found.tolist() == [1, 1, 0]
-    losses = item_values(table, "nll")
+    losses = ItemTable(table).values("nll")
     assert losses is not None
     assert losses[0] == pytest.approx(np.log1p(np.exp(-1)))
 
@@ -153,15 +153,15 @@ def test_values_and_tokens_have_items_too() -> None:
     truth, output = rng.normal(size=30), rng.normal(size=30)
     table = pa.table({"label": truth, "logit_0": output})
     expected = get("pearson").function(output, truth) or 0.0
-    assert checked_items(table, "pearson", expected) is not None
-    assert item_values(table, "nll") is None
+    assert ItemTable(table).checked("pearson", expected) is not None
+    assert ItemTable(table).values("nll") is None
     tokens, losses = rng.integers(1, 9, 30), rng.random(30)
     table = pa.table({"text": ["a"] * 30, "loss": losses, "tokens": tokens})
     nll = float(np.average(losses, weights=tokens))
-    assert checked_items(table, "nll", nll) is not None
-    assert checked_items(table, "perplexity", float(np.exp(nll))) is not None
-    assert item_values(table, "bleu") is None
-    assert item_values(pa.table({"text": ["a"]}), "span_f1") is None
+    assert ItemTable(table).checked("nll", nll) is not None
+    assert ItemTable(table).checked("perplexity", float(np.exp(nll))) is not None
+    assert ItemTable(table).values("bleu") is None
+    assert ItemTable(pa.table({"text": ["a"]})).values("span_f1") is None
 
 
 def test_stored_items_of_a_metric_are_used_as_they_are() -> None:
@@ -169,10 +169,10 @@ def test_stored_items_of_a_metric_are_used_as_they_are() -> None:
     values = np.array([0.1, 0.7, 0.4], dtype=np.float32)
     table = pa.table({"text": ["a", "b", "c"], "item_bleu": values, "item_token_ece": values})
     for metric in ("bleu", "ece"):
-        found = checked_items(table, metric, 0.4)
+        found = ItemTable(table).checked(metric, 0.4)
         assert found is not None
         np.testing.assert_array_equal(found, values)
-    assert checked_items(table, "bleu", 0.41) is None
+    assert ItemTable(table).checked("bleu", 0.41) is None
 
 
 def with_splits(root: Path, resample: Resample = "fixed", *, kept: bool = True) -> Results:
