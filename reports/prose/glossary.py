@@ -28,7 +28,7 @@ GLOSSARY: Mapping[str, str] = {
     "untuned": "The model as it is before any training, with a new head.",
     "majority": "Answers the most frequent class of the training set, or the mean, whatever it is "
     "asked.",
-    "backbone": "The pretrained model, whose own weights stay frozen in all methods but `full`.",
+    "backbone": "The pretrained model, whose own weights stay frozen in all but full fine-tuning.",
     "passes": "Times that the model is run on each test item; ensembles take several.",
     "training cost": "Floating-point operations of training, which do not depend on the machine.",
     "peak memory": "The most memory in use at once; runs that train together share it.",
