@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -30,12 +30,12 @@ class ItemTable:
     def checked(self, metric: str, recorded: float) -> Floats | None:
         """Return `values`, None where they do not give the recorded value."""
         values = self.values(metric)
-        if values is None or not np.isfinite(values).all():
+        mean = math.nan if values is None else float(values.mean())
+        if values is None or not math.isfinite(mean):  # as it is not where any value is not
             return None
+        near = partial(math.isclose, mean, recorded, rel_tol=1e-6)
         # Stored values have the digits of float32.
-        close = math.isclose(
-            values.mean(), recorded, rel_tol=1e-6, abs_tol=1e-9 + 1e-6 * float(values.std())
-        )
+        close = near(abs_tol=1e-9) or near(abs_tol=1e-9 + 1e-6 * float(values.std()))
         return values if close else None
 
     def values(self, metric: str) -> Floats | None:
