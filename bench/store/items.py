@@ -30,10 +30,9 @@ class ItemTable:
     def checked(self, metric: str, recorded: float) -> Floats | None:
         """Return `values`, None where they do not give the recorded value."""
         values = self.values(metric)
-        mean = math.nan if values is None else float(values.mean())
-        if values is None or not math.isfinite(mean):  # as it is not where any value is not
+        if values is None or not np.isfinite(values).all():
             return None
-        near = partial(math.isclose, mean, recorded, rel_tol=1e-6)
+        near = partial(math.isclose, values.mean(), recorded, rel_tol=1e-6)
         # Stored values have the digits of float32.
         close = near(abs_tol=1e-9) or near(abs_tol=1e-9 + 1e-6 * float(values.std()))
         return values if close else None
@@ -86,13 +85,16 @@ class ItemTable:
     @cached_property
     def _classes(self) -> NDArray[np.intp] | None:
         """The predicted class of each item; None of values."""
-        single = self._logits is None or self._logits.shape[1] == 1
-        return None if single else np.argmax(self._logits, axis=1)
+        logits = self._logits
+        return None if logits is None or logits.shape[1] == 1 else np.argmax(logits, axis=1)
 
     @cached_property
     def _probable(self) -> bool:
         """Whether every item has probabilities of classes."""
-        return self._classes is not None and bool(np.isfinite(self._logits.max(axis=1)).all())
+        logits = self._logits
+        if logits is None or logits.shape[1] == 1:
+            return False
+        return bool(np.isfinite(logits.max(axis=1)).all())
 
 
 _CALIBRATION = {"ece": calibration.ece_items, "nll": calibration.nll_items}

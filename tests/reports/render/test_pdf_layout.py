@@ -32,12 +32,12 @@ from tests.support.pdf_documents import (
 
 def test_long_table_repeats_its_header_and_loses_no_row() -> None:
     """Its heading stands on each of its pages, and every row on one of them."""
-    pages = texts(read(make_document(make_table(200, footer=True))))
+    pages = texts(read(make_document(make_table(260, footer=True))))
     assert len(pages) > 3
     for page in pages:
         assert page.count("method score 95 % seeds") == 1
     text = " ".join(pages)
-    assert all(text.count(f"method-{place} 0.{place:03}") == 1 for place in range(200))
+    assert all(text.count(f"method-{place} 0.{place:03}") == 1 for place in range(260))
     assert text.count("best possible") == 1
 
 
@@ -173,3 +173,15 @@ def test_most_rows_is_the_largest_length_that_keeps_the_total(
         total = [sum(min(n, cut) for n in lengths) for cut in (found, found + 1)]
         assert total[0] <= most
         assert total[1] > most or total[0] == sum(lengths)
+
+
+def test_long_text_of_the_last_column_stands_below_its_row() -> None:
+    """It has the width of the table there, and no heading that would take a column's room."""
+    said = " ".join(f"word-{place}" for place in range(30))
+    columns = (Column("score"), Column("claim and source", kind="text"))
+    row = Row("method-0", (Value("0.5"), Value(said)))
+    (page,) = texts(read(make_document(Table("Claims", "method", columns, (row,)))))
+    assert f"method score method-0 0.5 {said}" in page
+    short = Row("method-0", (Value("0.5"), Value("word-0")))
+    (page,) = texts(read(make_document(Table("Claims", "method", columns, (short,)))))
+    assert "method score claim and source method-0 0.5 word-0" in page
