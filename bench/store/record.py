@@ -188,6 +188,9 @@ class Record(FrozenModel):
     attempts: int = Field(default=1, ge=1, description="that failed alike, this one included")
     seeds: dict[str, int] = Field(default={})
     splits: dict[str, SplitScores] = Field(default={})
+    untested: dict[str, str] = Field(
+        default={}, description="why second tests, or the bare backbone on them, have no scores"
+    )
     train_overlap: dict[str, int] = Field(
         default={}, alias="leaked", description="by split, its examples whose input is in train too"
     )
@@ -231,7 +234,7 @@ class Record(FrozenModel):
         return {
             name: value
             for name, value in content.items()
-            if value or name not in {"block", "train_share", "diagnostics", "drops"}
+            if value or name not in {"block", "untested", "train_share", "diagnostics", "drops"}
         }
 
     @property

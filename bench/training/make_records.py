@@ -72,8 +72,7 @@ def records(
     tested = _test_finished(trainer, tokenizer, finished, tests)
     for position, index in enumerate(finished):
         # Training scored only a subset of each split; another example may still overflow.
-        made_outputs = [*scored.values(), *tested]
-        if not all(finite(outputs, position) for _, outputs in made_outputs):
+        if not all(finite(outputs, position) for _, outputs in scored.values()):
             trainer.traces[index].diverged = "an output of the chosen checkpoint is not finite"
     kind = kinds.get(state.task.kind)
     truth = None if task_data.sealed else kind.best_possible(state.task, task_data.test)
@@ -101,8 +100,12 @@ def records(
             selected = chosen_on and chosen_on.metrics[run.cell.task.selection]
             known["checkpoint"] = Checkpoint(step=trace.best_step, validation_score=selected)
             predictions = _predictions(run, scored, position, kept)
+            known["untested"] = {}
             for ready, outputs in tested:
                 own, name = of_run(outputs, position), ready.test.name
+                known["untested"] |= ready.missing(outputs, position)
+                if name in known["untested"]:  # which says nothing of the other splits
+                    continue
                 known["splits"][name] = ready.scores(own)
                 if kept == "all":
                     predictions[name] = ready.predictions(own)

@@ -46,10 +46,12 @@ class Bare:
     Attributes:
         metrics: its scores.
         items: what each example adds to a score, (examples,), where that is known.
+        missing: why there are none; "" where there are.
     """
 
     metrics: Scores
     items: dict[str, NDArray[np.float64]]
+    missing: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,15 @@ class ReadyTest:
         if self.test.classes is not None:
             made["logits"] = _merged(made["logits"], self.test.classes)
         return made
+
+    def missing(self, outputs: Outputs, position: int) -> dict[str, str]:
+        """Return why a run of a stack has no scores here, or the bare backbone; by name."""
+        found = {}
+        if not kinds.finite(outputs, position):
+            found[self.test.name] = "an output of the chosen checkpoint is not finite"
+        if self.bare and self.bare.missing:
+            found[f"{self.test.name}, {BARE}"] = self.bare.missing
+        return found
 
     def scores(self, outputs: Outputs) -> SplitScores:
         """Return the scores of one run's outputs, with those of the bare backbone."""
@@ -143,7 +154,10 @@ def _bare(
     config = registry.resolve_config(_BARE_METHOD, {}, "bare backbone")
     change = {"method": _BARE_METHOD, "config": config, "start": None, "also_test": ()}
     method, state = set_up([Run(cell.changed(change), 0)], plain, task_data, device)
-    outputs = kinds.of_run(ready.outputs(method, state, backbone.tokenizer), 0)
+    made = ready.outputs(method, state, backbone.tokenizer)
+    if not kinds.finite(made, 0):
+        return Bare({}, {}, "an output of the bare backbone is not finite")
+    outputs = kinds.of_run(made, 0)
     table = ItemTable(ready.predictions(outputs))
     items = {name: table.values(name) for name in ready.names}
     known = {name: values for name, values in items.items() if values is not None}

@@ -17,7 +17,7 @@ from gapbench.reports.results.load import Results
 from gapbench.reports.stats.pairwise import Pair, averaged_family, family
 from gapbench.reports.stats.planning import Plan
 from gapbench.reports.stats.simultaneous import ALPHA
-from gapbench.reports.tables.standing import LEVEL
+from gapbench.reports.tables.standing import level_of
 from gapbench.reports.verdict.contrasts import withheld
 from gapbench.reports.verdict.design import MATTERS, plan_of
 
@@ -115,7 +115,7 @@ def ruled(
         alpha: level of its interval.
         matters: least difference that matters.
     """
-    level = alpha * (LEVEL["nll"] if claim.metric == "nll" else 1.0)
+    level = alpha * level_of(claim.metric, *(each.possible for each in found))
     over = averaged_family([family(each.samples) for each in found], alpha=level)
     pair = over.pair(FIRST, SECOND)
     upward = found[0].upward if claim.metric in ("score", "train_score") else False
@@ -127,7 +127,7 @@ def ruled(
         larger_than=None if pair.low is None or pair.high is None else max(-pair.low, pair.high),
         suite=found[0].suite,
         tasks=tuple(each.place for each in found),
-        plan=plan_of(over, SECOND, alpha) if ruling == "underpowered" else None,
+        plan=plan_of(over, SECOND, level) if ruling == "underpowered" else None,
         withheld=withheld(over, (FIRST, SECOND)),
         matters=matters,
     )

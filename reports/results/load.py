@@ -136,6 +136,7 @@ class Results:
         diagnostics: what methods store of their runs, by run hash; runs without any are absent.
         drawings: how these are drawn, by cell hash; cells that store none are absent.
         drops: what methods drop in training, by cell hash; cells that drop nothing are absent.
+        untested: why second tests of a run have no scores, by run hash; others are absent.
         unreadable: why each unreadable record could not be read.
         part: what `runs` are limited to, "" if to nothing; see `reports.results.selection`.
         whole: the folder that this is a part of, None if it is the whole.
@@ -152,6 +153,7 @@ class Results:
     diagnostics: dict[str, dict[str, Any]] = field(default_factory=dict)
     drawings: dict[str, tuple[Diagnostic, ...]] = field(default_factory=dict)
     drops: dict[str, tuple[Drop, ...]] = field(default_factory=dict)
+    untested: dict[str, dict[str, str]] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
     part: str = ""
     whole: "Results | None" = None
@@ -233,7 +235,9 @@ def load(store: Store) -> Results:
 
 
 def _keep_declared(results: Results, record: Record) -> None:
-    """Keep what the method stores of a run and how it is drawn, and what it drops."""
+    """Keep what the method stores of a run and how it is drawn, what it drops, what is missing."""
+    if record.untested:
+        results.untested[record.run_hash] = record.untested
     if record.notes:
         results.diagnostics[record.run_hash] = record.notes
         results.drawings[record.cell_hash] = record.diagnostics or version_0_1.DIAGNOSTICS

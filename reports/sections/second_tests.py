@@ -18,7 +18,7 @@ from gapbench.reports.document.model import (
 )
 from gapbench.reports.figures.matrix import SIGNS
 from gapbench.reports.tables.leaderboard import BOARD, rows
-from gapbench.reports.tables.terminal import place
+from gapbench.reports.tables.terminal import place, unscored
 from gapbench.reports.tables.words import interval, signed
 
 ORDER = 32
@@ -26,7 +26,8 @@ ORDER = 32
 _HOW = (
     "The adapter that validation chose was scored here too, once, at the end: no row of these "
     "tests chose anything. Differences to the reference are on common seeds and items; their "
-    "intervals hold together over all methods and second tests of a task."
+    "intervals hold together over all methods and second tests of a task. Calibration is measured "
+    "on the task's own test split alone."
 )
 _CHANGE = (
     "The change is the score minus that of the bare backbone, without any adapter, on the same "
@@ -90,6 +91,7 @@ def _of_test(evidence: Evidence, part: pd.DataFrame) -> list[Part]:
             {"task": first.task, "backbone": first.backbone},
         ),
         _table(evidence, part, f"Second test: {title}", tuple(fields)),
+        *(Text(each, quiet=True) for each in unscored(part)),
     ]
 
 

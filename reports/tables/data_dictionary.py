@@ -65,6 +65,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "change": ("of the metric", "score minus that of the bare backbone, on the same items"),
     "change_ci_low": ("of the metric", "lower end of its 95 % interval, for this row alone"),
     "change_ci_high": ("of the metric", "upper end of it"),
+    "missing": ("", "why runs have no score on the second test; empty where all have one"),
     "SPLIT_score": ("of the metric", "main metric on train, validation or test"),
     "SPLIT_loss": ("nats", "mean loss on the split"),
     "SPLIT_examples": ("count", "examples of the split that were scored"),

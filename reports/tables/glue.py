@@ -53,7 +53,7 @@ def counted(results: Results, found: Standing) -> Standing:
         scores={name: sample.scores for name, sample in several.items()},
         estimates={"score": {name: estimate(sample) for name, sample in several.items()}},
         families={**found.families, "score": family(ranked)},
-        untrained=over_untrained(ranked, bare, found.alpha),
+        untrained=over_untrained(ranked, bare, found.alpha_of("score")),
     )
     return replace(found, in_glue=own)
 

@@ -1,10 +1,11 @@
 """Second tests of trained methods: their scores, differences, and what training changed.
 
 Rows are compared as in their main score: on common seeds and items, with intervals that hold
-together. All second tests of a board share one level.
+together. All second tests of a board share one level. Calibration on them is not measured.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,11 +20,11 @@ from gapbench.reports.results.load import Results
 from gapbench.reports.stats.estimates import Sample, estimate
 from gapbench.reports.tables.leaderboard import BOARD, rows
 from gapbench.reports.tables.standing import (
-    LEVEL,
     Standing,
     claim,
     comparable,
     compared,
+    level_of,
 )
 
 COLUMNS = (
@@ -32,11 +33,11 @@ COLUMNS = (
     *("score", "score_ci_low", "score_ci_high"),
     *("reference", "vs_reference", "vs_reference_low", "vs_reference_high", "vs_reference_claim"),
     *("bare", "change", "change_ci_low", "change_ci_high"),
-    *("setting", "config_hash"),
+    *("missing", "setting", "config_hash"),
 )
 _TEXT = {
     *("suite", "task", "backbone", "start", "method", "variant", "test", "metric"),
-    *("reference", "vs_reference_claim", "setting", "config_hash", "name"),
+    *("reference", "vs_reference_claim", "missing", "setting", "config_hash", "name"),
 }
 
 
@@ -62,7 +63,7 @@ def second_tests(results: Results, summary: pd.DataFrame) -> pd.DataFrame:
         )
         tests = record.cell.also_test if record else ()
         for test in tests:
-            found = _Tested(whole, runs, shown[0].standing, test, 1 / len(tests))
+            found = _Tested(whole, runs, shown[0].standing, test, len(tests))
             content += found.lines(shown) if found.known else ()
     frame = pd.DataFrame(content, columns=[*COLUMNS, "name"])
     return typed(frame, _TEXT, {"n_seeds"})
@@ -77,9 +78,10 @@ class _Tested:
         runs: pd.DataFrame,
         standing: Standing,
         test: SecondTest,
-        share: float,
+        tests: int,
     ) -> None:
         self._runs, self._standing, self._test = runs, standing, test
+        self._untested = results.untested
         self._metric: Metric = test.task.metric
         self._column = f"{test.name}/{self._metric.name}"
         self._bare = f"{test.name}/{BARE}{self._metric.name}"
@@ -90,9 +92,7 @@ class _Tested:
         }
         self._scores = _known(results, own, "score")
         self._changes = _known(results, both, "change")
-        # Losses without a bound are skewed over seeds, as NLL is.
-        bounded = math.isfinite(self._metric.range[1])
-        alpha = standing.alpha * share * LEVEL["score" if bounded else "nll"]
+        alpha = standing.alpha * level_of("score", self._metric.range) / tests
         ranked = {
             name: Sample(standing.scores[name]) for name in standing.ranked if name in self._scores
         }
@@ -118,9 +118,10 @@ class _Tested:
                 "own_test": self._own_test(row),
                 "reference": self._standing.reference,
                 "bare": self._mean(row, self._bare),
-                **_level(self._scores.get(row.name), "score"),
-                **_level(self._changes.get(row.name), "change"),
+                **self._level(self._scores.get(row.name), row.name, "score"),
+                **self._level(self._changes.get(row.name), row.name, "change"),
                 **self._to_reference(row.name),
+                "missing": self._missing(row),
             }
 
     def _scored(self, row: Any, columns: list[str]) -> Scored:
@@ -138,6 +139,30 @@ class _Tested:
     def _mean(self, row: Any, column: str) -> float | None:
         values = self._scored(row, [column]).scores.values()
         return math.fsum(each[column] for each in values) / len(values) if values else None
+
+    def _missing(self, row: Any) -> str:
+        """Return why runs of a row, or the bare backbone, have no score; "" if all have."""
+        runs = [self._untested.get(run, {}) for run in row.ok_runs.values()]
+        own = Counter(each[self._test.name] for each in runs if self._test.name in each)
+        bare = {each[name] for each in runs if (name := f"{self._test.name}, {BARE}") in each}
+        return "; ".join(
+            [
+                *(f"{n} of {len(runs)} runs without a score: {why}" for why, n in own.items()),
+                *(f"the bare backbone has no score: {why}" for why in sorted(bare)),
+            ]
+        )
+
+    def _level(self, sample: Sample | None, name: str, column: str) -> dict[str, Any]:
+        """Return the mean of a row with its 95 % interval, for this row alone.
+
+        Where seeds collapsed, the mean is of two kinds of runs and has no interval.
+        """
+        if sample is None:
+            return dict.fromkeys((column, f"{column}_ci_low", f"{column}_ci_high"))
+        found = estimate(sample)
+        found = found.bare if self._standing.status[name] == "collapsed" else found
+        own = found.interval(len(sample.scores), sample.possible)
+        return {column: own.mean, f"{column}_ci_low": own.low, f"{column}_ci_high": own.high}
 
     def _own_test(self, row: Any) -> float | None:
         """Return the same metric on the task's own test split, where it is recorded."""
@@ -164,11 +189,3 @@ def _known(results: Results, cells: Mapping[str, Scored], outcome: Quantity) -> 
     """Return the samples of those cells that have any value."""
     known = {name: each for name, each in cells.items() if each.scores}
     return samples(results, known, outcome)
-
-
-def _level(sample: Sample | None, name: str) -> dict[str, Any]:
-    """Return the mean of a sample with its 95 % interval, for this row alone."""
-    if sample is None:
-        return dict.fromkeys((name, f"{name}_ci_low", f"{name}_ci_high"))
-    own = estimate(sample).interval(len(sample.scores), sample.possible)
-    return {name: own.mean, f"{name}_ci_low": own.low, f"{name}_ci_high": own.high}

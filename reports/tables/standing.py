@@ -37,8 +37,8 @@ MEAN: Mapping[Outcome, str] = {
 }
 """Where its mean is in the leaderboard."""
 
-LEVEL: Mapping[Outcome, float] = {"score": 1.0, "gap": 1.0, "ece": 1.0, "nll": 0.6}
-"""Share of the level of comparisons that an outcome uses.
+SKEWED = 0.6
+"""Share of the level that comparisons in losses use.
 
 NLL is skewed over seeds of a method whose confidence is unsteady, so that its claims are wrong more
 often than intervals of normal values say; `docs/statistics.md` has the simulation.
@@ -63,7 +63,7 @@ class Standing:
         counts: seeds and items of each of the estimates; 0 items where they are unknown.
         families: of the rows that are compared, by outcome; the score's holds the ranked ones.
         untrained: for each untrained row, the family of it and the ranked ones, in score.
-        alpha: level of all comparisons of one outcome in this board.
+        alpha: level of all comparisons of one outcome in this board, of which losses use a part.
         in_glue: the same, where several metrics or test sets count in the GLUE average; None where
             the score alone does, or the suite lacks tasks of GLUE.
     """
@@ -94,6 +94,10 @@ class Standing:
         sign = -1 if self.upward else 1
         return sorted(names, key=lambda name: sign * float(self.estimates["score"][name].mean))
 
+    def alpha_of(self, outcome: Outcome) -> float:
+        """Return the level of all comparisons of an outcome."""
+        return self.alpha * level_of(outcome, self.possible)
+
     def level(self, outcome: Outcome, name: str) -> Interval:
         """Return what a row reaches by itself, with a 95 % interval where it can have one."""
         own = self.estimates[outcome].get(name)
@@ -110,6 +114,17 @@ class Standing:
         found = self.families["score"].beaten_by(higher_is_better=self.upward)
         order = self.ranked
         return {name: tuple(other for other in order if other in found[name]) for name in order}
+
+
+def level_of(outcome: str, *ranges: tuple[float, float]) -> float:
+    """Return the share of the level of comparisons that an outcome uses.
+
+    Args:
+        outcome: what is compared.
+        ranges: lowest and highest possible score, of each task; one without a highest is a loss.
+    """
+    loss = outcome != "ece" and not np.isfinite(np.array(ranges)).all()
+    return SKEWED if outcome == "nll" or loss else 1.0
 
 
 def claim(pair: Pair, *, upward: bool) -> Claim:
@@ -181,6 +196,7 @@ def standing(results: Results, board: pd.DataFrame, wanted: str, alpha: float) -
         status[reference] = "reference"
     ranked = {name: known[name] for name in rows if status[name] in RANKED}
     collapsed = {name for name in rows if status[name] == "collapsed"}
+    possible = next((each.possible for each in known.values() if each.scores), (-np.inf, np.inf))
     estimates: dict[Outcome, Mapping[str, Estimate]] = {}
     counts: dict[Outcome, Mapping[str, tuple[int, int]]] = {}
     families: dict[Outcome, Family[str]] = {}
@@ -188,10 +204,9 @@ def standing(results: Results, board: pd.DataFrame, wanted: str, alpha: float) -
         found = known if outcome == "score" else sampled(results, rows, outcome, up=up)
         estimates[outcome] = _estimates(found, collapsed)
         counts[outcome] = {name: (len(each.scores), each.n_items) for name, each in found.items()}
-        level = alpha * LEVEL[outcome]
+        level = alpha * level_of(outcome, possible)
         families[outcome] = compared(rows, comparable(found, ranked), level, reference)
     bare = {name: known[name] for name in rows if status[name] == "untrained"}
-    possible = next((each.possible for each in known.values()), (-np.inf, np.inf))
     scores = {name: each.scores for name, each in known.items()}
     return Standing(
         reference=reference,
@@ -204,7 +219,7 @@ def standing(results: Results, board: pd.DataFrame, wanted: str, alpha: float) -
         scores=scores,
         counts=counts,
         families=families,
-        untrained=over_untrained(ranked, bare, alpha),
+        untrained=over_untrained(ranked, bare, alpha * level_of("score", possible)),
         alpha=alpha,
     )
 

@@ -20,7 +20,7 @@ from gapbench.reports.stats.pairwise import Family, averaged_family
 from gapbench.reports.stats.simultaneous import ALPHA, TOGETHER
 from gapbench.reports.tables.glue import GLUE
 from gapbench.reports.tables.leaderboard import BOARD
-from gapbench.reports.tables.standing import LEVEL, OUTCOMES, Outcome, depths
+from gapbench.reports.tables.standing import OUTCOMES, Outcome, depths, level_of
 from gapbench.reports.tables.task_summary import TaskSummary, task_of
 
 Scale = Literal["score", "share", ""]
@@ -87,6 +87,10 @@ class SuiteSummary:
             return [1.0] * len(self.tasks)
         return [1 / (task.way[1] - task.way[0]) if task.way else np.nan for task in self.tasks]
 
+    def alpha_of(self, outcome: Outcome) -> float:
+        """Return the level of all comparisons of an outcome over tasks."""
+        return self.alpha * level_of(outcome, *(task.possible for task in self.tasks))
+
     @cached_property
     def families(self) -> Mapping[Outcome, Family[str]]:
         """All pairs of rows that are ranked on every task, by mean over tasks, by outcome."""
@@ -95,7 +99,7 @@ class SuiteSummary:
             parts = [task.families[outcome] for task in self.tasks]
             factors = [abs(one) if outcome == "gap" else one for one in self.factors]
             factors = factors if outcome in ("score", "gap") else [1.0] * len(parts)
-            alpha = self.alpha * LEVEL[outcome]
+            alpha = self.alpha_of(outcome)
             found[outcome] = averaged_family(parts, factors, alpha, self.reference)
         return found
 

@@ -54,10 +54,15 @@ def format_second_tests(table: pd.DataFrame) -> str:
                 _ends(row.change_ci_low, row.change_ci_high),
             )
             found.append(_line(cells[:known], _TESTED_WIDTHS[:known]))
-        found.append("")
+        found += [*(line for each in unscored(part) for line in wrap(each, WIDTH)), ""]
     if found and table["change"].notna().any():
         found += ["Change: score minus that of the backbone without any adapter.", ""]
     return "\n".join(found)
+
+
+def unscored(table: pd.DataFrame) -> list[str]:
+    """Return which scores a second test lacks, a sentence for each row that lacks any."""
+    return [f"{row.name}: {row.missing}." for row in rows(table) if row.missing]
 
 
 def _ends(low: Any, high: Any) -> str:

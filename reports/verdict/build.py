@@ -81,7 +81,7 @@ def _task(results: Results, board: pd.DataFrame, matters: float | None) -> Verdi
         ranked=[name for name in found.ranked if name in shown],
         upward=found.upward,
         beaten_by=found.beaten_by(),
-        alpha=found.alpha,
+        alpha=found.alpha_of("score"),
         counts=found.counts,
         costs={name: costs_of(row) for name, row in found.rows.items()},
         machines={name: row.machine for name, row in found.rows.items()},
@@ -123,7 +123,7 @@ def _overall(suite: SuiteSummary, tasks: tuple[Verdict, ...], matters: float | N
         name: averaged_family(
             [each[name] for each in gains],
             suite.factors,
-            suite.alpha / len(bare),
+            suite.alpha_of("score") / len(bare),
             name,
             share=1.0,
         )
@@ -137,7 +137,7 @@ def _overall(suite: SuiteSummary, tasks: tuple[Verdict, ...], matters: float | N
         ranked=ranked,
         upward=True,
         beaten_by=suite.beaten_by,
-        alpha=suite.alpha,
+        alpha=suite.alpha_of("score"),
         counts=counts,
         costs={
             name: tuple(

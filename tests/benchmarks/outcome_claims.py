@@ -14,12 +14,12 @@ import numpy as np
 from gapbench.reports.stats.estimates import Sample
 from gapbench.reports.stats.pairwise import Family, averaged_family, family
 from gapbench.reports.stats.simultaneous import ALPHA, TOGETHER, bounds
-from gapbench.reports.tables.standing import LEVEL
+from gapbench.reports.tables.standing import level_of
 from tests.benchmarks.drawing import SEEDS, Floats, rates
 from tests.benchmarks.normal_studies import METHODS, patterns
 from tests.benchmarks.other_outcomes import WORLDS, Classifiers, measured, runs_of
 
-OUTCOMES = {"gap": LEVEL["gap"], "ECE": LEVEL["ece"], "NLL": LEVEL["nll"]}
+OUTCOMES = {each: level_of(each.lower(), (0.0, 1.0)) for each in ("gap", "ECE", "NLL")}
 """Shares of the level that they use."""
 PATTERNS = ("equal", "from 1 to 5", "one noisy", "noisy reference")
 LOST = "equal, 5 % of runs lost"

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import gapbench
+from gapbench.bench.adaptation.method import AnyMethod, TrainState
 from gapbench.bench.config.run import Cell, Fingerprint
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.data.sources import Sources
@@ -21,6 +22,9 @@ from gapbench.bench.experiment import suite as suites
 from gapbench.bench.experiment.mirror import wanted
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store, store_at
+from gapbench.bench.tasks.kinds import Outputs
+from gapbench.bench.training import second_tests
+from gapbench.bench.training.second_tests import ReadyTest
 from tests.support.causal_files import (
     CHOOSE,
     COLOURS,
@@ -289,3 +293,47 @@ def test_fetch_copies_the_test_rows(files: Files, tmp_path: Path) -> None:
         "data/ask": ["test.parquet"],
         "data/stories": ["test.parquet"],
     }
+
+
+@pytest.mark.parametrize("stated", ["an output of the chosen checkpoint", "the bare backbone"])
+def test_what_is_not_finite_on_a_second_test_is_missing_there_alone(
+    files: Files,
+    done: dict[tuple[str, int], Record],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stated: str,
+) -> None:
+    """The run ends well with all of its other numbers, and the reason reaches every table."""
+    bare = stated.startswith("the bare")
+    outputs = ReadyTest.outputs
+
+    def overflow(ready: ReadyTest, method: AnyMethod, state: TrainState, tokenizer: Any) -> Outputs:
+        made = outputs(ready, method, state, tokenizer)
+        wanted = "untuned" if bare else "lora_ensemble"
+        if (ready.test.name, method.name) == ("stories", wanted):
+            next(each for each in made.values() if each.dtype.kind == "f")[0, -1] = np.inf
+        return made
+
+    monkeypatch.setattr(ReadyTest, "outputs", overflow)
+    monkeypatch.setattr(second_tests, "_known", {})
+    found = files.run(tmp_path, methods=["lora", "lora_ensemble"])
+    first, second = found["lora_ensemble", 0], found["lora_ensemble", 1]
+    assert _plain(first) == _plain(done["lora_ensemble", 0])
+    assert first.splits["ask"] == done["lora_ensemble", 0].splits["ask"]
+    table = gapbench.load(tmp_path).second_tests().set_index(["test", "method"])
+    assert (table.loc["ask", "missing"] == "").all()
+    row = table.loc["stories", "lora_ensemble"]
+    if bare:
+        assert first.splits["stories"].metrics == done["lora_ensemble", 0].splits["stories"].metrics
+        assert first.splits["stories"].bare == {}
+        assert row["missing"].startswith("the bare backbone has no score: an output of the bare")
+        assert pd.isna(row["change"])
+        assert pd.notna(row["vs_reference"])
+        return
+    assert "stories" not in first.splits
+    assert first.untested == {"stories": "an output of the chosen checkpoint is not finite"}
+    assert second.splits["stories"] == done["lora_ensemble", 1].splits["stories"]
+    assert Store(tmp_path).predictions(first.run, "stories") is None
+    assert row["missing"].startswith("1 of 2 runs without a score: an output of the chosen")
+    assert (row["n_seeds"], row["vs_reference_claim"]) == (1, "")
+    assert pd.isna(row["vs_reference"])

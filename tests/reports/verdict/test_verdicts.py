@@ -136,7 +136,7 @@ def test_card_names_what_overfits_less(tmp_path: Path) -> None:
 
 
 def test_claims_on_nll_use_less_of_the_level(tmp_path: Path) -> None:
-    """`LEVEL` says how much."""
+    """`SKEWED` says how much."""
     (found,) = verdicts_of(write(tmp_path, EQUAL))
     missed = {o: 1 - found["dora"].to_reference[o].confidence for o in ("score", "nll")}
     assert missed["nll"] == pytest.approx(0.6 * missed["score"])
