@@ -34,6 +34,7 @@ from tests.benchmarks.normal_studies import largest
 from tests.benchmarks.other_outcomes import outcomes
 from tests.benchmarks.outcome_claims import claims
 from tests.benchmarks.resampled_studies import resampled
+from tests.benchmarks.second_test_studies import second_tests
 from tests.benchmarks.worth_studies import worths
 from tests.support.simulated_runs import expected
 
@@ -280,6 +281,7 @@ PARTS = {
     "settings": largest,
     "outcomes": outcomes,
     "claims": claims,
+    "second": second_tests,
     "worth": worths,
     "resampling": resampled,
     "power": powers,
