@@ -90,7 +90,9 @@ class Family(Generic[Key]):
         """Return what is known of one pair."""
         place = self.places[first], self.places[second]
         mean, half = float(self.estimate.mean[place]), float(self.bounds.half[place])
-        known = not np.isnan(half)
+        own = self.estimate[place]
+        identical = mean == 0 and own.seed_variance + own.item_variance == 0
+        known = not np.isnan(half) and not identical  # the floor of other pairs says nothing of it
         return Pair(
             difference=None if np.isnan(mean) else mean,
             low=max(mean - half, -self.width) if known else None,

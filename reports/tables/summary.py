@@ -202,10 +202,12 @@ def _intervals(found: Standing, name: str) -> dict[str, Any]:
 
 def _to_reference(found: Standing, name: str) -> dict[str, Any]:
     """Return how the score of a row differs from that of the reference; nothing if untold."""
-    places = found.families["score"].places
-    if name == found.reference or not {name, found.reference} <= places.keys():
+    both = {name, found.reference}
+    families = (found.families["score"], *found.untrained.values())
+    known = next((each for each in families if both <= each.places.keys()), None)
+    if known is None or len(both) < 2:
         return {}
-    pair = found.families["score"].pair(name, found.reference)
+    pair = known.pair(name, found.reference)
     return {
         "vs_reference": pair.difference,
         "vs_reference_low": pair.low,

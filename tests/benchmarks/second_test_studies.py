@@ -24,6 +24,7 @@ RANGES = {"accuracy": (0.0, 1.0), "loss": (0.0, np.inf)}
 PATTERNS = ("equal", "one noisy", "noisy reference", "from 1 to 5")
 _LEVEL, _BARE, _HARD, _OWN, _SEED = 2.0, 0.5, 1.5, 0.5, 0.1  # log odds of a right answer
 _LOSS, _RISE, _UNSTEADY = 2.0, 0.2, 0.15
+_LARGEST = 4
 
 _expected = cache(expected)
 Test = tuple[Floats, Floats]
@@ -92,7 +93,10 @@ def _sample(values: Floats, possible: tuple[float, float]) -> Sample:
 
 
 def second_tests(studies: int) -> Iterator[str]:
-    """Yield lines of coverage and, of half as many studies, of family-wise error, in per cent."""
+    """Yield lines of coverage and, of half as many studies, of family-wise error, in per cent.
+
+    The largest of many rates is too large by chance: these are drawn again, five times as often.
+    """
     heads = " | ".join(f"{seeds} seeds" for seeds in SEEDS)
     yield f"| interval | test | {heads} |"
     for place, (change, name) in enumerate(product((False, True), RANGES)):
@@ -104,17 +108,21 @@ def second_tests(studies: int) -> Iterator[str]:
         ]
         yield f"| {'change' if change else 'score'} | {name} | {_row(found)}"
     yield f"\n| methods | variances | {heads} |"
+    wrong: dict[tuple[int, str, int], float] = {}
     for methods, name in product(METHODS, PATTERNS):
-        factors = patterns(methods)[name]
-        found = [
-            rates(
-                studies // 2,
-                partial(errs, factors=factors, seeds=seeds),
-                [methods, PATTERNS.index(name), seeds],
-            )[0]
-            for seeds in SEEDS
-        ]
-        yield f"| {methods} | {name} | {_row(found)}"
+        for seeds in SEEDS:
+            wrong[methods, name, seeds] = _error(studies // 2, methods, name, seeds, again=0)
+        yield f"| {methods} | {name} | {_row([wrong[methods, name, seeds] for seeds in SEEDS])}"
+    yield "\n| drawn again | methods | seeds | in any test |"
+    for methods, name, seeds in sorted(wrong, key=lambda key: -wrong[key])[:_LARGEST]:
+        found = [_error(5 * studies // 2, methods, name, seeds, again=1)]
+        yield f"| {name} | {methods} | {seeds} | {_row(found)}"
+
+
+def _error(studies: int, methods: int, name: str, seeds: int, *, again: int) -> float:
+    """Return the share of studies with any wrong interval; another ``again`` draws other ones."""
+    one = partial(errs, factors=patterns(methods)[name], seeds=seeds)
+    return float(rates(studies, one, [again, methods, PATTERNS.index(name), seeds])[0])
 
 
 def _row(found: list[float]) -> str:

@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from gapbench.bench.config.run import Run
 from gapbench.bench.store.record import Status
 from gapbench.bench.store.record_io import predictions_path
 from gapbench.reports.prose.card import card
+from gapbench.reports.results.load import load
+from gapbench.reports.tables.summary import summarise
 from gapbench.reports.verdict import recommend
 from tests.support.known_truth import MISSING, verdicts_of, write
 from tests.support.results_folder import make_cell, make_record, make_task
@@ -166,3 +169,36 @@ def test_rows_without_stored_items_are_not_compared(tmp_path: Path) -> None:
     gap = found.contrast("head", "lora", "gap")
     assert (gap.claim, gap.withheld) == ("", "no values of single items are known")
     assert gap.difference is not None
+
+
+def test_row_without_runs_takes_nothing_from_the_others(tmp_path: Path) -> None:
+    """That it stands first leaves them the bounds and the level of their metric."""
+    fates = {("lora", seed): MISSING for seed in range(5)}
+    store = write(tmp_path, {"lora": 2.0, "dora": 5.0, "head": 5.0}, fates=fates, items=60)
+    (found,) = verdicts_of(store, "head")
+    assert found["lora"].status == "incomplete"
+    assert found.contrast("dora", "head").confidence == pytest.approx(0.95)
+    levels = [found[name].levels["score"] for name in ("dora", "head")]
+    assert all(each.high is not None and each.high <= 1 for each in levels)
+
+
+def test_leaderboard_says_of_every_row_what_the_verdict_says(tmp_path: Path) -> None:
+    """Of an untrained one too, and of one with the reference's own answers."""
+    store = write(tmp_path, {"lora": 2.0, "dora": 2.0, "head": 1.0} | BARE)
+    twin = make_cell("bitfit")
+    store.write_plan("known", [(Run(twin, seed), "default") for seed in range(5)])
+    for seed in range(5):
+        like = Run(make_cell("lora"), seed)
+        record = store.find(like)
+        assert record is not None
+        copied = make_record(twin, seed).model_copy(update={"splits": record.splits})
+        store.write(copied, {"test": store.predictions(like)})
+    (found,) = verdicts_of(store)
+    table = summarise(load(store), "lora").set_index("name")
+    assert table.loc["majority", "vs_reference_claim"] == "worse"
+    for name in set(table.index) - {"lora"}:
+        row, contrast = table.loc[name], found[name].to_reference["score"]
+        assert row["vs_reference_claim"] == contrast.claim
+        ends = [None if pd.isna(row[f"vs_reference_{end}"]) else row[f"vs_reference_{end}"]
+                for end in ("low", "high")]  # fmt: skip
+        assert ends == [contrast.low, contrast.high], name
