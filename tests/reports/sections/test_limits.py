@@ -13,6 +13,7 @@ from gapbench.reports.document.model import Bullets, Section, Text
 from gapbench.reports.render.report import gather
 from gapbench.reports.sections import limits
 from tests.reports.results.test_items import predicted, stored
+from tests.support.known_truth import write
 from tests.support.results_folder import FEW, fill, make_cell, make_record, make_task, put
 
 SEEDS = 5
@@ -178,3 +179,15 @@ def test_rows_that_vary_far_more_than_others_are_named(
     for method in unsteady:
         assert count(found, f"{method} on syn_sentiment (") == (len(unsteady) > 1)
     assert count(found, "far more between seeds") == (len(unsteady) > 1)
+
+
+@pytest.mark.parametrize(
+    ("level", "seeds", "named"), [(5.2, 3, True), (2.0, 3, False), (5.2, 5, False)]
+)
+def test_rows_with_few_wrong_answers_and_few_seeds_are_named(
+    tmp_path: Path, level: float, seeds: int, *, named: bool
+) -> None:
+    """Their intervals cover more than they say."""
+    store = write(tmp_path, {"lora": level, "dora": level}, seeds=seeds, items=100, draw=2)
+    found = sentences(store)
+    assert count(found, "next to a bound are wider than they had to be") == named
