@@ -107,7 +107,8 @@ def _few_wrong(evidence: Evidence) -> str:
     return (
         f"Intervals of scores next to a bound are wider than they had to be: {listed(named)}, "
         f"with fewer than {FEW_WRONG} wrong answers a run, or right ones, and fewer than "
-        f"{FEW_SEEDS} seeds. In simulations of three seeds they hold the truth in 98 to 99 % of studies."
+        f"{FEW_SEEDS} seeds. In simulations of three seeds they hold the truth in 98 to "
+        "99 % of studies."
     )
 
 

@@ -236,7 +236,7 @@ def coverage(studies: int) -> Iterator[str]:
             ]
             yield f"| {name} | {case_name} | " + " | ".join(f"{100 * r:.1f}" for r in found) + " |"
     for case_name, case in CASES.items():
-        few = max(studies // 20, 300)  # each looks at many intervals
+        few = max(studies // 4, 300)  # each looks at many intervals
         found = [rates(few, lambda rng, n=n, c=case: differences(rng, c, n), n) for n in SEEDS]
         for place, name in enumerate(("to reference, all", "to the best, all", "all pairs")):
             said = " | ".join(f"{100 * each[place]:.1f}" for each in found)
