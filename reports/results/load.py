@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gapbench.bench.core.errors import RecordError, StoreError
+from gapbench.bench.core.schema import content_hash
 from gapbench.bench.store.diagnostic import Diagnostic, Drop
 from gapbench.bench.store.items import ItemTable
 from gapbench.bench.store.record import Calibration, Cost, CurvePoint, Record, Truth
@@ -281,7 +282,9 @@ def _cell_row(record: Record) -> tuple[dict[str, Any], dict[str, Any]]:
         "precision": cell.number_format,
         "setting": hashlib.sha256(text.encode()).hexdigest()[:8],
     }
-    return row, _flat(terms | {"task": identity})
+    # Readers are told which second tests a setting has; a test's own definition is a hash.
+    tests = {test.name: content_hash(test.identity())[:8] for test in cell.also_test}
+    return row, _flat(terms | {"task": identity, "also_test": tests})
 
 
 def _flat(terms: Mapping[str, Any], under: str = "") -> dict[str, Any]:

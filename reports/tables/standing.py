@@ -44,8 +44,6 @@ NLL is skewed over seeds of a method whose confidence is unsteady, so that its c
 often than intervals of normal values say; `docs/statistics.md` has the simulation.
 """
 
-_ANY = (-np.inf, np.inf)
-
 
 @dataclass(frozen=True)
 class Standing:
@@ -104,16 +102,20 @@ class Standing:
         if own is None:
             return Interval(0, None)
         n, _ = self.counts[outcome][name]
-        if outcome == "score":
-            return own.interval(n, self.possible)
-        width = self.possible[1] - self.possible[0]
-        return own.interval(n, {"gap": (-width, width), "ece": (0.0, 1.0)}.get(outcome, _ANY))
+        return own.interval(n, range_of(outcome, self.possible))
 
     def beaten_by(self) -> dict[str, tuple[str, ...]]:
         """Return for each ranked row those that are better, best first."""
         found = self.families["score"].beaten_by(higher_is_better=self.upward)
         order = self.ranked
         return {name: tuple(other for other in order if other in found[name]) for name in order}
+
+
+def range_of(outcome: Outcome, possible: tuple[float, float]) -> tuple[float, float]:
+    """Return the lowest and the highest possible value of an outcome, given those of the score."""
+    width = possible[1] - possible[0]
+    ranges = {"score": possible, "gap": (-width, width), "ece": (0.0, 1.0), "nll": (0.0, np.inf)}
+    return ranges[outcome]
 
 
 def level_of(outcome: str, *ranges: tuple[float, float]) -> float:

@@ -11,7 +11,7 @@ from gapbench.reports.stats.estimates import averaged
 from gapbench.reports.stats.pairwise import averaged_family
 from gapbench.reports.tables.leaderboard import BOARD, rows
 from gapbench.reports.tables.row_status import RANKED
-from gapbench.reports.tables.standing import OUTCOMES, Outcome, Standing
+from gapbench.reports.tables.standing import OUTCOMES, Outcome, Standing, range_of
 from gapbench.reports.tables.suite_summary import SuiteSummary, suite_summaries
 from gapbench.reports.verdict.assemble import assemble
 from gapbench.reports.verdict.costs import COSTS, costs_of
@@ -196,7 +196,8 @@ def _row_over_tasks(suite: SuiteSummary, name: str, counts: Mapping[Outcome, Any
             estimates = [each.estimates[outcome][name] for each in standings]
             n_seeds, n_items = counts[outcome][name]
             mean = averaged(estimates)
-            levels[outcome] = mean_level(mean, n_seeds, n_items, (-np.inf, np.inf), why)
+            possible = range_of(outcome, suite.possible)
+            levels[outcome] = mean_level(mean, n_seeds, n_items, possible, why)
     return Entry(
         name=name,
         method=first.method,

@@ -11,6 +11,8 @@ from gapbench.bench.config.run import Fingerprint, Run, SecondTest
 from gapbench.bench.store.record import SplitScores, Status
 from gapbench.bench.store.record_io import BARE, ITEM
 from gapbench.bench.store.store import Store
+from gapbench.reports.claims.judge import judge
+from gapbench.reports.claims.model import PublishedClaim
 from gapbench.reports.results.load import load
 from gapbench.reports.results.selection import EVERYTHING
 from gapbench.reports.tables.second_tests import second_tests
@@ -18,6 +20,7 @@ from gapbench.reports.tables.summary import summarise
 from gapbench.reports.tables.terminal import format_second_tests
 from gapbench.reports.verdict.build import verdicts
 from gapbench.reports.verdict.compare import compare
+from tests.support import known_truth
 from tests.support.results_folder import items_of, make_cell, make_record, make_task
 
 ITEMS = 400
@@ -195,3 +198,35 @@ def test_verdict_and_compare_do_not_see_second_tests(tmp_path: Path) -> None:
     assert [each.contrasts["score"] for each in found.differences] == [
         verdict["dora"].to_reference["score"]
     ]
+    assert found.differences[0].contrasts["score"].claim == ""
+
+
+def test_runs_with_and_without_second_tests_are_two_settings(tmp_path: Path) -> None:
+    """Each has one verdict, which compare and claims share, and a name that can be read."""
+    write(tmp_path, {"tales": {}})
+    store = known_truth.write(tmp_path, {"lora": 2.0, "dora": 3.5, "head": 2.0}, items=400)
+    results = load(store)
+    summary = summarise(results, "lora")
+    apart, alike = compare(results, "dora", "lora", EVERYTHING).differences
+    assert (apart.contrasts["score"].claim, alike.contrasts["score"].claim) == ("better", "")
+    assert apart.verdict.differs == "also_test.tales null"
+    assert alike.verdict.differs.startswith("also_test.tales ")
+    for each in (apart, alike):
+        board = summary[(summary["setting"] == each.verdict.setting) & (summary["name"] == "dora")]
+        assert board["vs_reference_claim"].tolist() == [each.contrasts["score"].claim]
+        assert board["vs_reference_low"].tolist() == [each.contrasts["score"].low]
+    better = PublishedClaim(
+        id="dora",
+        text="better",
+        source="nobody",
+        place="nowhere",
+        certainty="inferred",
+        first={"method": "dora"},  # type: ignore[arg-type]
+        second={"method": "lora"},  # type: ignore[arg-type]
+        expected="better",
+    )
+    (judged,) = judge(results, summary, [better])
+    assert (judged.ruling, judged.pair and judged.pair.difference) == (
+        "shown",
+        apart.contrasts["score"].difference,
+    )
