@@ -9,6 +9,7 @@ from tests.benchmarks.drawing import CASES, Case, rates
 from tests.benchmarks.normal_studies import patterns, rate, told_apart
 from tests.benchmarks.other_outcomes import WORLDS
 from tests.benchmarks.outcome_claims import study
+from tests.benchmarks.second_test_studies import covers, errs
 from tests.benchmarks.statistics import SINGLE, differences, null, power
 
 LOW, HIGH = 0.915, 0.99
@@ -53,6 +54,14 @@ def test_equal_methods_seldom_differ_in_other_outcomes() -> None:
         40, lambda rng: study(rng, world, (3, 5, 80), np.ones(3), tasks=3, lost=0.05).ravel(), 4
     )
     assert (wrong <= 0.075).all()
+
+
+@pytest.mark.parametrize("change", [False, True])
+def test_intervals_on_second_tests_hold_the_truth(*, change: bool) -> None:
+    """The loss of text and what training added to it, and differences on two tests together."""
+    found = rates(200, lambda rng: covers(rng, "loss", 3, change=change), 7)
+    assert LOW < found[0] < 0.995
+    assert rates(60, lambda rng: errs(rng, patterns(3)["one noisy"], 5), 7)[0] <= 0.075
 
 
 @pytest.mark.parametrize("bare", [False, True])
