@@ -101,6 +101,11 @@ def _sizes_and_verdict(
             for n, s in splits.open.items()
             if s.escaped is not None and s.escaped.any()
         },
+        **{
+            f"cut_{test.test.name}": int(test.subset.split.cut.sum())
+            for test in tests
+            if test.subset.split.cut is not None
+        },
         **{f"absent_{n}": ", ".join(found) for n, s in whole.items() if (found := absent(s))},
         "mean_tokens": round(float(splits.read_first.lengths.mean()), 1),
         "steps": 0 if splits.tests_only else cell.budget.total_steps(len(splits.train.trained)),
@@ -116,13 +121,14 @@ def _doubts(row: dict[str, Any]) -> Iterator[str]:
                 f"task {row['task']!r}: {count} of {row[split]} {split} inputs are in train too; "
                 "their scores reward memorisation; remove them from one of the two"
             )
-    for split in ("train", "validation", "test"):
-        if count := row.get(f"cut_{split}"):
+    for split in (name.removeprefix("cut_") for name in row if name.startswith("cut_")):
+        if count := row[f"cut_{split}"]:
             yield (
                 f"task {row['task']!r}: {count} of {row[split]} {split} inputs are too long for "
                 f"backbone {row['backbone']!r} or for the task's field 'max_length', and lose "
                 "words; raise it up to the backbone's limit, or shorten them"
             )
+    for split in ("train", "validation", "test"):
         if count := row.get(f"escaped_{split}"):
             yield (
                 f"task {row['task']!r}: {count} of {row[split]} {split} inputs hold words that are "

@@ -16,7 +16,7 @@ from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store
 
 CostKey = tuple[str, str, str]
-"""Task, backbone and method: the kind of a run, for which costs are measured."""
+"""Task with second tests, backbone and method: the kind of a run, for which costs are measured."""
 
 _SAMPLES = 5  # records read for each kind
 _UNKNOWN_ROWS = 10_000  # assumed rows of training sets that are not yet read
@@ -129,7 +129,8 @@ def expected(job: Job, seconds_per_cost: float) -> float:
 def cost_key(cell: Cell) -> CostKey:
     """Return the kind of a cell's runs."""
     backbone = " ".join(filter(None, (cell.backbone.name, cell.quantization)))
-    return cell.task.name, backbone, cell.method
+    tasks = (cell.task.name, *(test.name for test in cell.also_test))
+    return " ".join(tasks), backbone, cell.method
 
 
 def makespan(seconds: Iterable[float], workers: int) -> float:

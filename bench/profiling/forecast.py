@@ -7,7 +7,7 @@ they are measured for each of these; everything else is counting.
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -47,11 +47,13 @@ class Pace:
         step: seconds of an update; 0 for a method that trains nothing.
         sequence: seconds of scoring a sequence.
         finish: seconds per example of work for final scores only, such as generating a text.
+        tests: seconds per token of each second test.
     """
 
     step: float
     sequence: float
     finish: float
+    tests: Sequence[float] = ()
 
 
 def run_seconds(
@@ -68,7 +70,8 @@ def run_seconds(
         backbone: the backbone that they adapt.
         task_data: data of the runs.
         device: device that they will train on.
-        tests: second tests of the cell. A token of theirs takes as long as one of its own task.
+        tests: second tests of the cell. The bare backbone, which is scored on them once in a
+            process, is not counted.
     """
     cell = runs[0].cell
     method = registry.get(cell.method)
@@ -78,30 +81,32 @@ def run_seconds(
         "scoring": _SCORING_VERSION,
         "method": [cell.method, cell.config],
         "task": cell.task.identity(),  # how it writes texts, and how long its own are
-    }
+    } | ({"tests": [test.test.identity() for test in tests]} if tests else {})
     key = key_of(subject(runs[0], task_data) | about, device)
     known = recall(key)
     if known:
         pace = Pace(**known)
     else:
         wall, busy = time.monotonic(), time.process_time()
-        pace = measure(stack, backbone, task_data, device)
+        pace = measure(stack, backbone, task_data, device, tests)
         share = (time.process_time() - busy) / (time.monotonic() - wall)
         if device.type != "cpu" or share > _IDLE:  # otherwise other work has slowed this down
             remember(key, asdict(pace))
     steps = cell.budget.total_steps(len(task_data.train.trained)) if method.trains else 0
     written = sum(len(subset.examples) for subset in final_subsets(cell.task, task_data).values())
     scored = _scored(cell, steps, task_data)
-    tokens = sum(int(test.subset.split.lengths[test.subset.sequences].sum()) for test in tests)
-    scored += tokens / float(task_data.read_first.lengths.mean())
-    written += sum(len(test.subset.examples) for test in tests)
-    return steps * pace.step + scored * pace.sequence + written * pace.finish
+    tested = sum(each * _tokens(test.subset) for each, test in zip(pace.tests, tests, strict=True))
+    return steps * pace.step + scored * pace.sequence + written * pace.finish + tested
 
 
 def measure(
-    stack: Sequence[Run], backbone: Backbone, task_data: TaskData, device: torch.device
+    stack: Sequence[Run],
+    backbone: Backbone,
+    task_data: TaskData,
+    device: torch.device,
+    tests: Sequence[ReadyTest] = (),
 ) -> Pace:
-    """Time some steps and the scoring of a few sequences."""
+    """Time some steps and the scoring of a few sequences, of second tests too."""
     kind = kinds.get(stack[0].cell.task.kind)
     runs, step, split = len(stack), 0.0, task_data.scored_first
     if registry.get(stack[0].cell.method).trains:
@@ -116,9 +121,24 @@ def measure(
         with torch.inference_mode():
             return kind.finish(method, state, few, backbone.tokenizer)
 
+    def seconds_per_token(test: ReadyTest) -> float:
+        part = replace(test, subset=EvalSubset.of(test.subset.split, _SEQUENCES))
+        with torch.inference_mode():
+            testing = timed(lambda: part.outputs(method, state, backbone.tokenizer), device, 1)
+        return testing / runs / _tokens(part.subset)
+
     scoring = timed(lambda: kind.outputs(method, state, subset), device, 1)
     finishing = timed(finish, device, 1)
-    return Pace(step, scoring / runs / len(subset.sequences), finishing / runs / len(few.examples))
+    return Pace(
+        step,
+        scoring / runs / len(subset.sequences),
+        finishing / runs / len(few.examples),
+        [seconds_per_token(test) for test in tests],
+    )
+
+
+def _tokens(subset: EvalSubset) -> int:
+    return int(subset.split.lengths[subset.sequences].sum())
 
 
 def _scored(cell: Cell, steps: int, task_data: TaskData) -> float:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from gapbench.bench.config.run import Run
+from gapbench.bench.config.run import Run, SecondTest
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution import calibration
 from gapbench.bench.execution.cost_model import Costs, cost_key
@@ -63,3 +63,11 @@ def test_kind_that_will_be_skipped_takes_no_time_and_one_that_fails_is_unknown(
     costs.seconds.clear()
     calibration.calibrate(costs, make_runs("lora", configs=[{"rank": 2}]), CPU)
     assert costs.seconds == {}
+
+
+def test_second_tests_make_another_kind_of_run() -> None:
+    """The time of runs that are scored on more tells nothing of runs that are not."""
+    cell = make_runs("lora")[0].cell
+    test = SecondTest(task=cell.task, data=cell.data)
+    assert cost_key(cell)[0] == cell.task.name
+    assert cost_key(cell.changed({"also_test": (test,)})) != cost_key(cell)

@@ -1,6 +1,7 @@
 """Second tests of a training: the adapter that validation chose, scored on other tasks."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from gapbench.bench.adaptation.method import AnyMethod, TrainState
 from gapbench.bench.config.run import Cell, Fingerprint
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.data.sources import Sources
+from gapbench.bench.execution import stack_executor
 from gapbench.bench.execution.reproduce import compare
 from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.experiment import suite as suites
@@ -219,6 +221,39 @@ def test_check_names_a_faulty_column(files: Files) -> None:
         data=files.folder / "data",
     )
     assert "no column 'words'" in table["verdict"].iloc[0]
+
+
+def test_check_says_which_second_test_loses_words(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Prompts that are cut would be scored without their beginning, and nobody would know."""
+    longer = ASK | {"name": "longer", "prompt": f"{'the ' * 60}{{who}} is"}
+    (files.folder / "data" / "longer").symlink_to(files.folder / "data" / "ask")
+    table = gapbench.check(
+        files.suite(
+            tasks=[{"task": CHOOSE, "also_test": [ASK, longer]}], methods=["lora"], seeds=1
+        ),
+        data=files.folder / "data",
+    )
+    assert table[["cut_ask", "cut_longer"]].to_numpy().tolist() == [[0, 24]]
+    assert "24 of 24 longer inputs are too long" in capsys.readouterr().err
+
+
+def test_time_on_the_bare_backbone_is_charged_to_the_stack_that_scores_it(
+    files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evaluation takes at least as long as scoring it did, shared by the runs."""
+    seconds = 0.5
+
+    def slow(tests: Any, *_: Any) -> Any:
+        time.sleep(seconds)
+        return tests
+
+    monkeypatch.setattr(stack_executor, "with_bare", slow)
+    records = files.run(tmp_path, methods=["untuned"], seeds=2)
+    spent = [each.cost.evaluation_seconds for each in records.values() if each.cost]
+    assert len(spent) == 2
+    assert all(each >= seconds / 2 for each in spent)
 
 
 def test_full_fine_tuning_forgets_more_than_lora(tmp_path: Path) -> None:
