@@ -8,6 +8,8 @@ from gapbench.bench.core.errors import ConfigError
 
 CHECKPOINT_MINUTES = 10.0  # a checkpoint takes about a second; at most this much is lost
 DEVICES = ("auto", "cpu", "cuda")
+FORMS = ("both", "ratings", "pairs")
+"""What judges are asked for."""
 OBJECTIVES = ("score", "score+ece", "score+gap")
 IDLE_THREADS = ("OMP_WAIT_POLICY", "PASSIVE")
 """Set in the environment before numerical libraries load: their idle threads spin by default, which

@@ -25,6 +25,8 @@ from gapbench.reports.results import load as loading
 from gapbench.reports.results.load import Results as Loaded
 from gapbench.reports.results.selection import Selection
 from gapbench.reports.tables.csv_columns import curves, with_predictions, with_settings
+from gapbench.reports.tables.judgements import COLUMNS as JUDGEMENTS
+from gapbench.reports.tables.judgements import judged_answers
 from gapbench.reports.tables.second_tests import COLUMNS as SECOND_TESTS
 from gapbench.reports.tables.second_tests import second_tests
 from gapbench.reports.tables.standing import REFERENCE
@@ -145,6 +147,37 @@ class Results:
         """
         _, loaded, summary = self._part(tasks, backbones, methods, reference)
         return second_tests(loaded, summary)[list(SECOND_TESTS)]
+
+    def judgements(
+        self,
+        *,
+        tasks: Names = None,
+        backbones: Names = None,
+        methods: Names = None,
+        reference: str = REFERENCE,
+    ) -> pd.DataFrame:
+        """Return a row for each cell, test and question that judges answered about its answers.
+
+        Mean ratings, and shares of pairs won against the reference, with intervals; see
+        `export_answers`. The columns are those of ``judgements.csv``; empty where there are none.
+
+        Raises:
+            StoreError: if the folder has no such task, backbone or method.
+            RecordError: if a file of judgements is damaged.
+        """
+        _, loaded, summary = self._part(tasks, backbones, methods, reference)
+        return judged_answers(loaded, summary).scores[list(JUDGEMENTS)]
+
+    def judges(self) -> pd.DataFrame:
+        """Return a row for each judge, test and question: how judges differ and how far they agree.
+
+        The columns are those of ``judges.csv``; empty where nothing was judged.
+
+        Raises:
+            RecordError: if a file of judgements is damaged.
+        """
+        _, loaded, summary = self._part(None, None, None, REFERENCE)
+        return judged_answers(loaded, summary).judges
 
     def compare(
         self,

@@ -95,6 +95,12 @@ def sources(parser: argparse.ArgumentParser) -> None:
         metavar="ID|DIR",
         help="override the suite's backbone: built-in name, folder, or owner/name@revision",
     )
+    data(parser)
+    offline(parser)
+
+
+def data(parser: argparse.ArgumentParser) -> None:
+    """Add the folder of the rows of tasks."""
     parser.add_argument(
         "--data",
         type=Path,
@@ -102,7 +108,6 @@ def sources(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="read DIR/<task>/<split>.parquet instead of the hub",
     )
-    offline(parser)
 
 
 def offline(parser: argparse.ArgumentParser) -> None:
@@ -178,13 +183,18 @@ def _only(parser: argparse.ArgumentParser, *kinds: str) -> None:
 
 def comparison(parser: argparse.ArgumentParser) -> None:
     """Add what methods are compared with, and which difference matters."""
+    reference(parser)
+    matters(parser)
+
+
+def reference(parser: argparse.ArgumentParser) -> None:
+    """Add what methods are compared with."""
     parser.add_argument(
         "--reference",
         default="",
         metavar="METHOD",
         help="compare all others with this method first (default: what the suite names, else lora)",
     )
-    matters(parser)
 
 
 def matters(parser: argparse.ArgumentParser) -> None:

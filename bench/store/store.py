@@ -8,6 +8,7 @@
     <root>/checkpoints/<hash of the runs>.safetensors                     a stack in training
     <root>/logs/<number>-<command>.jsonl                                  what a command did
     <root>/tuning/<study>/                                                a study, with its own runs
+    <root>/judgements/<hash>.jsonl                                        what judges say of answers
 
 A record is the commit point of a run: predictions are written before it, and both appear by rename,
 so a reader never sees half a file. A claim is an operating-system lock, which the kernel releases
@@ -54,6 +55,9 @@ Predictions = Mapping[str, pa.Table]
 
 STUDIES = "tuning"
 """Folder of the studies, one folder each."""
+
+JUDGEMENTS = "judgements"
+"""Folder of what judges say of answers, see `bench.store.judgements`."""
 
 _FOLDERS = ("runs", "plans", "claims", "checkpoints", "logs")
 

@@ -1,4 +1,4 @@
-"""A results folder packed for others: records, plans, studies and predictions, with a manifest.
+"""A results folder packed for others: records, predictions, plans, studies, with a manifest.
 
 What is packed is a results folder again, which every command reads. Predictions are stored tighter
 and without loss. Locks, checkpoints, logs and the trials of searches stay behind.
@@ -26,7 +26,7 @@ from gapbench.bench.core.files import explained, json_text, new_file, replacing,
 from gapbench.bench.core.schema import FrozenModel, read_versioned
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.record_io import read_predictions
-from gapbench.bench.store.store import STUDIES, Store
+from gapbench.bench.store.store import JUDGEMENTS, STUDIES, Store
 
 NAME = "submission.json"
 VERSION = 1
@@ -34,12 +34,15 @@ MOST_BYTES = 2**31
 """Size of all files of an archive, unpacked."""
 
 _ZIP = ".zip"
-_BESIDE = ("plans/*.json", f"{STUDIES}/*/summary.json", f"{STUDIES}/*/trials.csv")
+_BESIDE = (
+    *("plans/*.json", f"{JUDGEMENTS}/*.jsonl"),
+    *(f"{STUDIES}/*/summary.json", f"{STUDIES}/*/trials.csv"),
+)
 _LEVEL = 19
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the same content gives the same archive
 _AGAIN = "pack the folder again with 'gapbench submit'"
 
-Inside = Annotated[str, Field(pattern=rf"^(runs|plans|{STUDIES})(/[^/\\\x00]+)+$")]
+Inside = Annotated[str, Field(pattern=rf"^(runs|plans|{JUDGEMENTS}|{STUDIES})(/[^/\\\x00]+)+$")]
 
 
 class PackedFile(FrozenModel):

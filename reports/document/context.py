@@ -7,6 +7,7 @@ from functools import cached_property
 import pandas as pd
 
 from gapbench.reports.results.load import Results
+from gapbench.reports.tables.judgements import Judgements, judged_answers
 from gapbench.reports.tables.leaderboard import BOARD
 from gapbench.reports.tables.published_comparison import Pair
 from gapbench.reports.tables.second_tests import second_tests
@@ -45,6 +46,11 @@ class Evidence:
     def second_tests(self) -> pd.DataFrame:
         """What rows reach on second tests; see `reports.tables.second_tests`."""
         return second_tests(self.results, self.summary)
+
+    @cached_property
+    def judgements(self) -> Judgements:
+        """What judges say of answers; see `reports.tables.judgements`."""
+        return judged_answers(self.results, self.summary)
 
     @cached_property
     def suite_summaries(self) -> list[SuiteSummary]:

@@ -26,6 +26,8 @@ from gapbench.reports.results.selection import EVERYTHING, Selection
 from gapbench.reports.tables.csv_columns import curves, with_predictions, with_settings
 from gapbench.reports.tables.data_dictionary import described
 from gapbench.reports.tables.glue_average import averages
+from gapbench.reports.tables.judgements import COLUMNS as JUDGEMENTS
+from gapbench.reports.tables.judgements import judged_answers
 from gapbench.reports.tables.leaderboard import leaderboard
 from gapbench.reports.tables.published_comparison import Pair, format_pairs, pairs, with_published
 from gapbench.reports.tables.second_tests import COLUMNS as SECOND_TESTS
@@ -33,7 +35,7 @@ from gapbench.reports.tables.second_tests import second_tests
 from gapbench.reports.tables.standing import REFERENCE
 from gapbench.reports.tables.suite_summary import SuiteSummary, suite_summaries
 from gapbench.reports.tables.summary import summarise
-from gapbench.reports.tables.terminal import format_second_tests, format_table
+from gapbench.reports.tables.terminal import format_judgements, format_second_tests, format_table
 from gapbench.reports.tables.tuning import Tuned, tuned, with_tuning
 from gapbench.reports.verdict.build import verdicts
 from gapbench.reports.verdict.plain import plain
@@ -54,6 +56,8 @@ class Built:
         runs: CSV, one row per run.
         curves: CSV, scores and losses along training.
         second_tests: CSV, one row per cell and second test; None where nothing has any.
+        judgements: CSV, one row per cell, test and question to judges; None where there are none.
+        judges: CSV, one row per judge, test and question; None where there are none.
         columns: JSON, what the columns of these mean.
         figures: the folder with every figure as SVG, PNG and CSV.
         table: the leaderboard.
@@ -68,6 +72,8 @@ class Built:
     figures: Path
     table: pd.DataFrame
     second_tests: Path | None = None
+    judgements: Path | None = None
+    judges: Path | None = None
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -78,7 +84,7 @@ class Built:
             self.leaderboard,
             self.runs,
             self.curves,
-            *([self.second_tests] if self.second_tests else []),
+            *filter(None, (self.second_tests, self.judgements, self.judges)),
             self.columns,
             self.figures,
         )
@@ -139,12 +145,17 @@ def build(
         figures=out / "figures",
         table=table,
         second_tests=None if evidence.second_tests.empty else out / "second_tests.csv",
+        judgements=None if evidence.judgements.judges.empty else out / "judgements.csv",
+        judges=None if evidence.judgements.judges.empty else out / "judges.csv",
     )
     runs = with_settings(with_predictions(loaded.runs, loaded), loaded)
     points = curves(loaded)
     files = {built.leaderboard: table, built.runs: runs, built.curves: points}
     if built.second_tests:
         files[built.second_tests] = evidence.second_tests[list(SECOND_TESTS)]
+    if built.judgements and built.judges:
+        files[built.judgements] = evidence.judgements.scores[list(JUDGEMENTS)]
+        files[built.judges] = evidence.judgements.judges
     meanings = {path.name: described(frame.columns) for path, frame in files.items()}
     content = document(evidence)
     try:
@@ -228,6 +239,9 @@ def terminal(
         content = {"rows": json.loads(rows), "verdicts": list(map(plain, found))}
         tested = second_tests(loaded, summary)[list(SECOND_TESTS)].to_json(orient="records")
         content["second_tests"] = json.loads(tested)
+        judged = judged_answers(loaded, summary)
+        for name, each in (("judgements", judged.scores[[*JUDGEMENTS]]), ("judges", judged.judges)):
+            content[name] = json.loads(each.to_json(orient="records"))
         return json.dumps(content | {"unreadable": loaded.unreadable}) + "\n"
     table = _leaderboard(summary, together)
     notes = [f"Only {loaded.part}."] if loaded.part else []
@@ -235,7 +249,8 @@ def terminal(
     if form == "text":
         parts = [format_table(table) + format_pairs(pairs(loaded, summary))]
         tested = format_second_tests(second_tests(loaded, summary))
-        parts += [tested] if tested else []
+        said = format_judgements(judged_answers(loaded, summary).scores)
+        parts += filter(None, (tested, said))
         parts += ["".join(f"{note}\n" for note in notes)] if notes else []
         parts += map(card_text.text, map(card, verdicts(loaded, summary, matters, together)))
         return "\n".join(parts)

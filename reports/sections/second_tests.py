@@ -56,14 +56,8 @@ def _of_test(evidence: Evidence, part: pd.DataFrame) -> list[Part]:
     fields: list[Field] = [
         plain(first.metric, f"mean over seeds; {better} is better", "score", best=best),
         ends("95 %", "interval of the score, for this row alone", "score_ci_low", "score_ci_high"),
-        Field(
-            Column(
-                "Δ score",
-                f"minus that of {first.reference or 'the reference'}, on common seeds; a triangle "
-                "up is shown to be better, one down shown to be worse",
-                best=best,
-            ),
-            _difference,
+        difference(
+            f"minus that of {first.reference or 'the reference'}, on common seeds", best=best
         ),
         ends("simultaneous 95 %", "interval of it", "vs_reference_low", "vs_reference_high"),
     ]
@@ -106,7 +100,12 @@ def _table(evidence: Evidence, part: pd.DataFrame, title: str, fields: tuple[Fie
     return table(title, "method", fields, found)
 
 
-def _difference(row: Any) -> Value:
-    """Return what a table shows of a difference; a sign marks what is shown."""
-    sign = SIGNS.get(row.vs_reference_claim, "")
-    return value(row.vs_reference, f"{signed(row.vs_reference)} {sign}".rstrip())
+def difference(hint: str, *, best: Literal["high", "low"] = "high") -> Field:
+    """Show a difference to the reference; a sign marks what is shown to be better or worse."""
+
+    def shown(row: Any) -> Value:
+        sign = SIGNS.get(row.vs_reference_claim, "")
+        return value(row.vs_reference, f"{signed(row.vs_reference)} {sign}".rstrip())
+
+    meaning = "a triangle up is shown to be better, one down shown to be worse"
+    return Field(Column("Δ score", f"{hint}; {meaning}", best=best), shown)

@@ -19,6 +19,8 @@ whole numbers. Seconds, memory and tokens per second are of the machine that the
 | `runs.csv` | a run (a cell and a seed), failed, skipped and missing ones too |
 | `curves.csv` | a run, a step and a split: scores and losses along training |
 | `second_tests.csv` | a cell and a second test, over its seeds; where a suite has any |
+| `judgements.csv` | a cell, a test and what judges were asked for; where answers were judged |
+| `judges.csv` | a judge, a test and what judges were asked for; where answers were judged |
 
 Columns that few results folders have are there only where they are used. `NAME` stands for any
 name.
@@ -46,7 +48,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "detail": ("", "why a run was skipped or failed"),
     "path": ("", "record of the run, in the results folder"),
     "predictions": ("", "its stored predictions, in the results folder"),
-    "metric": ("", "main metric of the task"),
+    "metric": ("", "main metric of the task; of judges, rating (1 to 10) or win_rate (0 to 1)"),
     "higher_is_better": ("boolean", "direction of the main metric"),
     "score": ("of the metric", "mean of the main test metric over seeds"),
     "score_ci_low": ("of the metric", "lower end of its 95 % interval, for this row alone"),
@@ -59,7 +61,17 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "vs_reference_low": ("of the metric", "lower end of its simultaneous 95 % interval"),
     "vs_reference_high": ("of the metric", "upper end of it"),
     "vs_reference_claim": ("", "better or worse where that interval excludes zero"),
-    "test": ("", "second test that the row is about; see also_test in a suite"),
+    "test": ("", "test that the row is about: a second test (also_test), or of judges, any"),
+    "n_items": ("count", "items that the same judges judged in all rows and seeds"),
+    "n_judges": ("count", "judges of these answers"),
+    "judge": ("", "name of who judged"),
+    "n_judgements": ("count", "answers or pairs that the judge judged"),
+    "mean": ("of the metric", "mean of the judge's ratings"),
+    "tie_share": ("share", "of the judge's pairs that are ties"),
+    "first_share": ("share", "of the judge's other pairs where the answer shown first won"),
+    "first_ci_low": ("share", "lower end of its 95 % interval; without bias it holds 0.5"),
+    "first_ci_high": ("share", "upper end of it"),
+    "alpha": ("", "Krippendorff's alpha of all judges: 1 agreement, 0 as by chance"),
     "own_test": ("of the metric", "the same metric on the test split of the trained task"),
     "bare": ("of the metric", "that of the backbone without any adapter"),
     "change": ("of the metric", "score minus that of the bare backbone, on the same items"),

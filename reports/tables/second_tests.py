@@ -17,14 +17,15 @@ from gapbench.bench.store.record_io import BARE
 from gapbench.reports.results.frames import typed
 from gapbench.reports.results.items import Quantity, Scored, samples
 from gapbench.reports.results.load import Results
-from gapbench.reports.stats.estimates import Sample, estimate
+from gapbench.reports.stats.estimates import Sample
 from gapbench.reports.tables.leaderboard import BOARD, rows
 from gapbench.reports.tables.standing import (
     Standing,
-    claim,
     comparable,
     compared,
     level_of,
+    mean_columns,
+    to_reference,
 )
 
 COLUMNS = (
@@ -107,6 +108,7 @@ class _Tested:
 
     def lines(self, shown: list[Any]) -> Iterator[dict[str, Any]]:
         """Yield a line for each row of the board, as far as it is shown."""
+        status = self._standing.status
         for row in shown:
             line = {name: getattr(row, name) for name in COLUMNS if hasattr(row, name)}
             yield line | {
@@ -118,9 +120,14 @@ class _Tested:
                 "own_test": self._own_test(row),
                 "reference": self._standing.reference,
                 "bare": self._mean(row, self._bare),
-                **self._level(self._scores.get(row.name), row.name, "score"),
-                **self._level(self._changes.get(row.name), row.name, "change"),
-                **self._to_reference(row.name),
+                **mean_columns(self._scores.get(row.name), "score", status[row.name]),
+                **mean_columns(self._changes.get(row.name), "change", status[row.name]),
+                **to_reference(
+                    self._family,
+                    row.name,
+                    self._standing.reference,
+                    upward=self._metric.higher_is_better,
+                ),
                 "missing": self._missing(row),
             }
 
@@ -152,37 +159,11 @@ class _Tested:
             ]
         )
 
-    def _level(self, sample: Sample | None, name: str, column: str) -> dict[str, Any]:
-        """Return the mean of a row with its 95 % interval, for this row alone.
-
-        Where seeds collapsed, the mean is of two kinds of runs and has no interval.
-        """
-        if sample is None:
-            return dict.fromkeys((column, f"{column}_ci_low", f"{column}_ci_high"))
-        found = estimate(sample)
-        found = found.bare if self._standing.status[name] == "collapsed" else found
-        own = found.interval(len(sample.scores), sample.possible)
-        return {column: own.mean, f"{column}_ci_low": own.low, f"{column}_ci_high": own.high}
-
     def _own_test(self, row: Any) -> float | None:
         """Return the same metric on the task's own test split, where it is recorded."""
         if self._metric.name == row.metric:
             return None if pd.isna(row.score) else float(row.score)
         return self._mean(row, f"test/{self._metric.name}")
-
-    def _to_reference(self, name: str) -> dict[str, Any]:
-        reference, places = self._standing.reference, self._family.places
-        if name == reference or not {name, reference} <= places.keys():
-            return dict.fromkeys(
-                ("vs_reference", "vs_reference_low", "vs_reference_high"), None
-            ) | {"vs_reference_claim": ""}
-        pair = self._family.pair(name, reference)
-        return {
-            "vs_reference": pair.difference,
-            "vs_reference_low": pair.low,
-            "vs_reference_high": pair.high,
-            "vs_reference_claim": claim(pair, upward=self._metric.higher_is_better),
-        }
 
 
 def _known(results: Results, cells: Mapping[str, Scored], outcome: Quantity) -> dict[str, Sample]:

@@ -136,6 +136,45 @@ def claim(pair: Pair, *, upward: bool) -> Claim:
     return "better" if (pair.difference > 0) == upward else "worse"
 
 
+def mean_columns(sample: Sample | None, name: str, status: Status) -> dict[str, float | None]:
+    """Return the mean of a row with its 95 % interval, for this row alone, as columns.
+
+    Where seeds collapsed, the mean is of two kinds of runs and has no interval.
+
+    Args:
+        sample: of the row; None if it has none.
+        name: of the column of the mean.
+        status: of the row.
+    """
+    if sample is None:
+        return dict.fromkeys((name, f"{name}_ci_low", f"{name}_ci_high"))
+    found = estimate(sample)
+    found = found.bare if status == "collapsed" else found
+    own = found.interval(len(sample.scores), sample.possible)
+    return {name: own.mean, f"{name}_ci_low": own.low, f"{name}_ci_high": own.high}
+
+
+def to_reference(family: Family[str], name: str, reference: str, *, upward: bool) -> dict[str, Any]:
+    """Return how a row differs from the reference, as columns; empty where they do not compare.
+
+    Args:
+        family: of what is compared.
+        name: of the row.
+        reference: name of the reference.
+        upward: whether higher is better.
+    """
+    if name == reference or not {name, reference} <= family.places.keys():
+        ends = dict.fromkeys(("vs_reference", "vs_reference_low", "vs_reference_high"))
+        return ends | {"vs_reference_claim": ""}
+    pair = family.pair(name, reference)
+    return {
+        "vs_reference": pair.difference,
+        "vs_reference_low": pair.low,
+        "vs_reference_high": pair.high,
+        "vs_reference_claim": claim(pair, upward=upward),
+    }
+
+
 def upward(outcome: Outcome, standing: Standing) -> bool:
     """Return whether higher values of an outcome are better."""
     return standing.upward if outcome == "score" else False

@@ -25,9 +25,9 @@ from gapbench.reports.tables.standing import (
     OUTCOMES,
     REFERENCE,
     Standing,
-    claim,
     depths,
     standing,
+    to_reference,
 )
 
 OVER_ITEMS = "seeds and items"
@@ -207,13 +207,7 @@ def _to_reference(found: Standing, name: str) -> dict[str, Any]:
     known = next((each for each in families if both <= each.places.keys()), None)
     if known is None or len(both) < 2:
         return {}
-    pair = known.pair(name, found.reference)
-    return {
-        "vs_reference": pair.difference,
-        "vs_reference_low": pair.low,
-        "vs_reference_high": pair.high,
-        "vs_reference_claim": claim(pair, upward=found.upward),
-    }
+    return to_reference(known, name, found.reference, upward=found.upward)
 
 
 def _cell(runs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ WIDTH = 80
 """Most columns of what is printed to a terminal."""
 VS_REFERENCE = "vs. ref."
 """The heading of the difference to the reference."""
+JUDGED = {"rating": "rated 1 to 10", "win_rate": "share of pairs won"}
+"""What judges were asked for."""
 
 
 def format_table(table: pd.DataFrame) -> str:
@@ -63,6 +65,42 @@ def format_second_tests(table: pd.DataFrame) -> str:
 def unscored(table: pd.DataFrame) -> list[str]:
     """Return which scores a second test lacks, a sentence for each row that lacks any."""
     return [f"{row.name}: {row.missing}." for row in rows(table) if row.missing]
+
+
+def format_judgements(table: pd.DataFrame) -> str:
+    """Return what judges say as plain text, a part for each test and question; "" if nothing.
+
+    Args:
+        table: of `reports.tables.judgements.judged_answers`.
+    """
+    found: list[str] = []
+    keys = ["suite", "task", "backbone", "start", "setting", "test", "metric"]
+    for _, part in table.groupby(keys, sort=False):
+        first = part.iloc[0]
+        title = (first["suite"] or "(no suite)", first["task"], first["backbone"], first["start"])
+        on = "" if first["test"] == "test" else f" on {first['test']}"
+        judges = f"{first['n_judges']} judge{'' if first['n_judges'] == 1 else 's'}"
+        also = f"{JUDGED[first['metric']]}{on}: {judges}, {first['n_items']} items"
+        found.append(printable(fitted(" | ".join([*filter(None, title), also]), WIDTH)))
+        found.append(_line(_TESTED_HEAD[:-2], _TESTED_WIDTHS[:-2]))
+        found += [
+            _line(
+                (
+                    "",
+                    fitted(row.name, _TESTED_WIDTHS[1]),
+                    str(row.n_seeds),
+                    number(row.score),
+                    _ends(row.score_ci_low, row.score_ci_high),
+                    number(row.vs_reference) + _MARKS.get(row.vs_reference_claim, " "),
+                ),
+                _TESTED_WIDTHS[:-2],
+            )
+            for row in rows(part)
+        ]
+        found.append("")
+    if (table["metric"] == "win_rate").any():
+        found += ["Pairs are with the reference; their vs. ref. is the share minus 0.5.", ""]
+    return "\n".join(found)
 
 
 def _ends(low: Any, high: Any) -> str:

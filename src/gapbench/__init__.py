@@ -11,9 +11,10 @@ Names mean what they mean on the command line. `advise` races methods on your ro
 `Advice`; `run` and `tune` train and return `Results`; `check`
 and `plan` look at a suite; `load` reads a results folder, and `status` says how far it is.
 `reproduce` and `export` train a stored run again; `track` sends stored runs to a tracker; `score`
-scores outputs of any system, and `as_evaluate` gives a metric to the `evaluate` package. `register`
-makes a `Method` of a script or notebook known to suites. Everything is imported when it is first
-used: reading results loads no training libraries. All errors raised on purpose are `BenchError`s.
+scores outputs of any system, and `as_evaluate` gives a metric to the `evaluate` package.
+`export_answers` and `import_judgements` exchange answers with judges. `register` makes a `Method`
+of a script or notebook known to suites. Everything is imported when it is first used: reading
+results loads no training libraries. All errors raised on purpose are `BenchError`s.
 """
 
 from importlib import import_module
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from gapbench.bench.api.advise import advise
     from gapbench.bench.api.advising.answer import Advice
     from gapbench.bench.api.calls import check, plan, run, tune
+    from gapbench.bench.api.judging import export_answers, import_judgements
     from gapbench.bench.api.outcome import CallOutcome
     from gapbench.bench.api.results import Results, load
     from gapbench.bench.api.stored import (
@@ -78,7 +80,9 @@ __all__ = [
     "as_evaluate",
     "check",
     "export",
+    "export_answers",
     "gate",
+    "import_judgements",
     "load",
     "plan",
     "register",
@@ -100,6 +104,7 @@ _HOMES = {
     "api.advising.answer": ("Advice",),
     "api.advise": ("advise",),
     "api.calls": ("check", "plan", "run", "tune"),
+    "api.judging": ("export_answers", "import_judgements"),
     "api.outcome": ("CallOutcome",),
     "api.results": ("Results", "load"),
     "api.stored": ("export", "gate", "reproduce", "score", "status", "submit", "track", "verify"),

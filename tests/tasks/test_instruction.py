@@ -11,6 +11,7 @@ from gapbench.bench.core.schema import validate
 from gapbench.bench.data.encoded import TurnsSplit
 from gapbench.bench.models.backbone import Reader
 from gapbench.bench.tasks import kinds
+from gapbench.bench.tasks.kinds.target_tokens import WrittenTexts
 from tests.support import tokenizers
 from tests.support.causal_files import INSTRUCT, TALK, make_task
 
@@ -254,3 +255,15 @@ def test_bad_task_is_refused(change: dict[str, Any], says: str) -> None:
     """The message names the field and the way out."""
     with pytest.raises(ConfigError, match=says):
         validate(Task, INSTRUCT | change, "task.yaml")
+
+
+def test_judges_see_what_was_asked() -> None:
+    """An instruction with its input, or all messages before the first answer with their roles."""
+    kind = kinds.get("instruction")
+    assert isinstance(kind, WrittenTexts)
+    table = {"instruction": ["Add!", "Stop!"], "input": ["1, 2", None], "output": ["3", "ok"]}
+    rows = kind.read(make_task(INSTRUCT), "here", table)
+    assert kind.questions(rows) == ["Add!\n\n1, 2", "Stop!"]
+    rows = kind.read(make_task(TALK), "here", {"messages": [DIALOGUE]})
+    assert kind.questions(rows) == ["system: Be brief.\n\nuser: Name a colour!"]
+    assert rows.columns["references"] == [["red"]]

@@ -10,6 +10,7 @@ def discover() -> dict[str, Command]:
     """Return all commands by name, in the order of the help."""
     names = [info.name for info in iter_modules(__path__)]
     found: dict[str, Command] = {
-        name: import_module(f"gapbench.bench.cli.commands.{name}") for name in names
+        name.replace("_", "-"): import_module(f"gapbench.bench.cli.commands.{name}")
+        for name in names
     }
     return dict(sorted(found.items(), key=lambda item: (item[1].ORDER, item[0])))

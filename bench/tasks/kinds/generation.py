@@ -133,6 +133,10 @@ class Generation(WrittenTexts[GenerationTask], ShotsKind, InitKind):
         """Return the prompts."""
         return list(rows.columns["prompt"])
 
+    def questions(self, rows: Rows) -> list[str]:
+        """Return the prompts."""
+        return list(rows.columns["prompt"])
+
     def encode(self, task: GenerationTask, place: str, rows: Rows, reader: Reader) -> Arrays:
         """Tokenise every input with each of its references."""
         prompts, references = rows.columns["prompt"], rows.columns["references"]

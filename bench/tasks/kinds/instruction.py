@@ -112,6 +112,17 @@ class Instruction(WrittenTexts[InstructionTask]):
         """Return the messages before the first answer."""
         return [messages[: _first_answer(messages)[0]] for messages in rows.columns["messages"]]
 
+    def questions(self, rows: Rows) -> list[str]:
+        """Return the messages before the first answer; roles are named where there are several."""
+        made = []
+        for whole in rows.columns["messages"]:
+            messages = whole[: _first_answer(whole)[0]]
+            texts = ["\n\n".join(filter(None, (each.content, each.input))) for each in messages]
+            named = zip(messages, texts, strict=True)
+            several = [f"{message.role}: {text}" for message, text in named]
+            made.append("\n\n".join(texts if len(texts) == 1 else several))
+        return made
+
     def encode(self, task: InstructionTask, place: str, rows: Rows, reader: Reader) -> Arrays:
         """Tokenise every dialogue, and find the tokens of its answers."""
         limits = Limits.of(task, reader)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -82,6 +83,10 @@ class WrittenTexts(TargetTokens[PromptedT]):
     not_in_files: ClassVar[Mapping[str, str]] = {
         "tokens": "it needs the model's probabilities of the references' tokens"
     }
+
+    @abstractmethod
+    def questions(self, rows: Rows) -> list[str]:
+        """Return what each example asks, for people who judge answers."""
 
     def finish(
         self, method: AnyMethod, state: TrainState, subset: EvalSubset, tokenizer: Any

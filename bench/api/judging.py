@@ -1,0 +1,185 @@
+"""Answers of stored runs as a file for judges, and their judgements back; no judge is called."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gapbench.bench.api.choices import FORMS, check_above_zero, names, one_of
+from gapbench.bench.core.errors import StoreError
+from gapbench.bench.core.files import write_text
+
+if TYPE_CHECKING:
+    from gapbench.bench.api.calls import Names, Place
+    from gapbench.bench.store.judgements import Imported
+    from gapbench.bench.tasks.answers import Answers, Test
+    from gapbench.reports.results.load import Results
+    from gapbench.reports.tables.standing import Standing
+
+
+@dataclass(frozen=True)
+class ExportedAnswers:
+    """A file for judges.
+
+    Attributes:
+        path: the file.
+        ratings: answers to rate.
+        pairs: pairs to choose from.
+        items: rows that are asked about.
+    """
+
+    path: Path
+    ratings: int
+    pairs: int
+    items: int
+
+    def __str__(self) -> str:
+        """Say it in a sentence."""
+        return (
+            f"{self.path}: {self.ratings} answers to rate and {self.pairs} pairs to choose from, "
+            f"on {self.items} rows"
+        )
+
+
+def export_answers(
+    results: str | PathLike[str],
+    to: str | PathLike[str],
+    *,
+    form: str = "both",
+    items: int = 100,
+    seed: int = 0,
+    tasks: Names = None,
+    backbones: Names = None,
+    methods: Names = None,
+    reference: str = "",
+    data: Place = None,
+    offline: bool = False,
+) -> ExportedAnswers:
+    """Write the answers of stored runs to a file for judges, who cannot tell the methods.
+
+    Args:
+        results: results folder.
+        to: file to write, in JSON lines: a prompt, its references, and one answer, to be rated
+            from 1 to 10 in ``score``, or two, of which ``preference`` names the better one: A, B
+            or tie.
+        form: "ratings", "pairs" or "both".
+        items: rows of each test to ask about, at most.
+        seed: of the choice of rows, of the order in pairs, and of the order of lines.
+        tasks: tasks to use; None uses all.
+        backbones: backbones to use; None uses all.
+        methods: methods to use; None uses all.
+        reference: row that the others are paired with; "" for what the suite names.
+        data: folder of local data, as given to `run`.
+        offline: refuse what only the hub has.
+
+    Raises:
+        StoreError: if no run has written answers, or the file exists or cannot be written.
+        DataError: if the rows cannot be read.
+        RecordError: if they are not those that were answered.
+    """
+    from gapbench.bench.data.sources import Sources
+    from gapbench.bench.store.store import Store
+    from gapbench.bench.tasks.answers import in_order
+    from gapbench.reports.results.load import load
+    from gapbench.reports.results.selection import Selection
+    from gapbench.reports.tables.leaderboard import BOARD
+    from gapbench.reports.tables.summary import summarise
+
+    path = Path(to)
+    if path.exists():
+        raise StoreError(f"{path} exists already, and may hold judgements; give a new file")
+    one_of("form", form, FORMS)
+    check_above_zero({"items": items}, "items")
+    part = Selection(
+        names("tasks", tasks), names("backbones", backbones), names("methods", methods)
+    )
+    loaded = part.of(load(Store(Path(results))))
+    summary = summarise(loaded, reference)
+    sources = Sources(None if data is None else Path(data), offline=offline)
+    boards = [(board, set(board["name"])) for _, board in summary.groupby(BOARD, sort=False)]
+    found = [
+        test
+        for board, shown in boards
+        for test in _tests(loaded.whole or loaded, board["standing"].iloc[0], shown)
+    ]
+    if not found:
+        raise StoreError(
+            f"results folder {results}{f' ({loaded.part})' if loaded.part else ''} holds no "
+            "answers; runs write them on tasks of kind generation, and of kind instruction with "
+            "the field 'instruction.decoding'"
+        )
+    lines = in_order(
+        (each for test in found for each in test.questions(sources, items, seed, form)), seed
+    )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, "".join(f"{json.dumps(each, ensure_ascii=False)}\n" for each in lines))
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}; give another file") from None
+    pairs = sum("preference" in each for each in lines)
+    asked = {(each["task"], each["item"]) for each in lines}
+    return ExportedAnswers(path, len(lines) - pairs, pairs, len(asked))
+
+
+def _tests(results: Results, standing: Standing, shown: set[str]) -> Iterator[Test]:
+    """Yield the tests of a board on which the shown rows have answers."""
+    from gapbench.bench.store.judgements import answered_splits
+    from gapbench.bench.tasks.answers import Test
+
+    rows = {name: standing.rows[name] for name in shown}
+    cells = {name: results.cells[row.config_hash] for name, row in rows.items() if row.ok_runs}
+    splits = dict.fromkeys(split for each in cells.values() for split in answered_splits(each))
+    for split in splits:
+        runs = {
+            (name, seed): _answers(results, rows[name].config_hash, seed, split)
+            for name in cells
+            for seed in rows[name].ok_runs
+        }
+        runs = {key: answers for key, answers in runs.items() if answers}
+        first = standing.reference
+        pairs = [
+            (answers, runs[first, seed])
+            for (name, seed), answers in runs.items()
+            if name != first and (first, seed) in runs
+        ]
+        if runs:
+            yield Test(next(iter(cells.values())).cell, split, [*runs.values()], pairs)
+
+
+def _answers(results: Results, config_hash: str, seed: int, split: str) -> Answers:
+    """Return the answers of a run; empty if none are stored."""
+    from gapbench.bench.store.judgements import TEXT
+    from gapbench.bench.tasks.answers import Answer
+    from gapbench.reports.results.judged import Judged
+
+    known = Judged(results).answers(config_hash, seed, split)
+    table = results.table(config_hash, seed, split)
+    texts = table[TEXT].to_pylist() if known and table is not None else []
+    return {
+        item: Answer(code, text) for (item, code), text in zip(known.items(), texts, strict=True)
+    }
+
+
+def import_judgements(results: str | PathLike[str], file: str | PathLike[str]) -> Imported:
+    """Store judgements beside the records, which stay as they are; reports then show them.
+
+    Args:
+        results: results folder that the answers came from.
+        file: JSON lines: the ``id`` of a line of `export_answers`, the name of the ``judge``, and
+            ``score`` or ``preference``. Several judges may judge the same, in one file or several.
+
+    Returns:
+        How many judgements were added, and how many were stored before.
+
+    Raises:
+        DataError: naming file, line, field and value at fault; nothing is stored then.
+        StoreError: if the folder cannot be written.
+    """
+    from gapbench.bench.store.judgements import add
+    from gapbench.bench.store.store import Store
+
+    return add(Store(Path(results)), Path(file))
