@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from gapbench.bench.store.judgements import Judgement, answered_splits
+from gapbench.reports.results.frames import typed
 from gapbench.reports.results.judged import EVEN, RANGE, Answers, Judged, Metric, Values
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.agreement import first_shown, krippendorff_alpha, nominal_alpha
@@ -41,10 +42,9 @@ JUDGES = (
     *("first_share", "first_ci_low", "first_ci_high", "n_judges", "alpha", "setting"),
 )
 _COUNTS = ("n_seeds", "n_items", "n_judges", "n_judgements")
-_NUMBERS = (
-    *("score", "score_ci_low", "score_ci_high"),
-    *("vs_reference", "vs_reference_low", "vs_reference_high"),
-    *("mean", "tie_share", "first_share", "first_ci_low", "first_ci_high", "alpha"),
+_TEXT = (
+    *(*_PLACE, "method", "variant", "test", "metric", "judge", "name"),
+    *("reference", "vs_reference_claim", "setting", "config_hash"),
 )
 
 
@@ -84,7 +84,10 @@ def judged_answers(results: Results, summary: pd.DataFrame) -> Judgements:
             for metric in RANGE:
                 scores += test.lines(shown, metric, 1 / len(tests))
                 judges += test.judges(shown[0], metric)
-    return Judgements(_frame(scores, (*COLUMNS, "name")), _frame(judges, JUDGES))
+    return Judgements(
+        typed(pd.DataFrame(scores, columns=[*COLUMNS, "name"]), _TEXT, _COUNTS),
+        typed(pd.DataFrame(judges, columns=[*JUDGES]), _TEXT, _COUNTS),
+    )
 
 
 def _tests(judged: Judged, standing: Standing) -> Iterator["_Test"]:
@@ -214,15 +217,3 @@ def _alpha(given: Sequence[Judgement]) -> float | None:
             preferences[each.id].append(each.preference)
     found = krippendorff_alpha([*scores.values()])
     return nominal_alpha([*preferences.values()]) if found is None else found
-
-
-def _frame(lines: list[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:
-    frame = pd.DataFrame(lines, columns=[*columns])
-    for name in frame:
-        if name in _NUMBERS:
-            frame[name] = pd.to_numeric(frame[name]).astype("float64")
-        elif name in _COUNTS:
-            frame[name] = pd.to_numeric(frame[name]).astype("Int64")
-        else:
-            frame[name] = frame[name].astype("str").fillna("")
-    return frame

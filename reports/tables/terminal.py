@@ -74,14 +74,12 @@ def format_judgements(table: pd.DataFrame) -> str:
         table: of `reports.tables.judgements.judged_answers`.
     """
     found: list[str] = []
-    keys = ["suite", "task", "backbone", "start", "setting", "test", "metric"]
-    for _, part in table.groupby(keys, sort=False):
+    for _, part in table.groupby([*BOARD, "test", "metric"], sort=False):
         first = part.iloc[0]
-        title = (first["suite"] or "(no suite)", first["task"], first["backbone"], first["start"])
         on = "" if first["test"] == "test" else f" on {first['test']}"
         judges = f"{first['n_judges']} judge{'' if first['n_judges'] == 1 else 's'}"
         also = f"{JUDGED[first['metric']]}{on}: {judges}, {first['n_items']} items"
-        found.append(printable(fitted(" | ".join([*filter(None, title), also]), WIDTH)))
+        found.append(printable(fitted(" | ".join([*_where(first), also]), WIDTH)))
         found.append(_line(_TESTED_HEAD[:-2], _TESTED_WIDTHS[:-2]))
         found += [
             _line(
