@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gapbench.bench.api.choices import FORMS, check_above_zero, names, one_of
 from gapbench.bench.core.errors import StoreError
@@ -115,6 +115,11 @@ def export_answers(
     lines = in_order(
         (each for test in found for each in test.questions(sources, items, seed, form)), seed
     )
+    if not lines:
+        raise StoreError(
+            f"results folder {results}: there are no pairs, as no row has answers from a seed of "
+            "the reference beside it; name another with --reference, or ask for ratings"
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, "".join(f"{json.dumps(each, ensure_ascii=False)}\n" for each in lines))
@@ -133,21 +138,24 @@ def _tests(results: Results, standing: Standing, shown: set[str]) -> Iterator[Te
     rows = {name: standing.rows[name] for name in shown}
     cells = {name: results.cells[row.config_hash] for name, row in rows.items() if row.ok_runs}
     splits = dict.fromkeys(split for each in cells.values() for split in answered_splits(each))
+    first = standing.reference
     for split in splits:
-        runs = {
-            (name, seed): _answers(results, rows[name].config_hash, seed, split)
-            for name in cells
-            for seed in rows[name].ok_runs
-        }
-        runs = {key: answers for key, answers in runs.items() if answers}
-        first = standing.reference
+        runs = {name: _by_seed(results, rows[name], split) for name in cells}
+        theirs = _by_seed(results, standing.rows[first], split) if first else {}
         pairs = [
-            (answers, runs[first, seed])
-            for (name, seed), answers in runs.items()
-            if name != first and (first, seed) in runs
+            (answers, theirs[seed])
+            for name, own in runs.items()
+            for seed, answers in own.items()
+            if name != first and seed in theirs
         ]
-        if runs:
-            yield Test(next(iter(cells.values())).cell, split, [*runs.values()], pairs)
+        if every := [answers for own in runs.values() for answers in own.values()]:
+            yield Test(next(iter(cells.values())).cell, split, every, pairs)
+
+
+def _by_seed(results: Results, row: Any, split: str) -> dict[int, Answers]:
+    """Return the answers of the runs of a row that have any."""
+    found = {seed: _answers(results, row.config_hash, seed, split) for seed in row.ok_runs}
+    return {seed: answers for seed, answers in found.items() if answers}
 
 
 def _answers(results: Results, config_hash: str, seed: int, split: str) -> Answers:

@@ -112,7 +112,7 @@ def test_choice_and_order_follow_from_the_seed(store: Store, tmp_path: Path) -> 
     whole, again, part = (
         asked("a"),
         asked("b"),
-        asked("c", methods=["lora", "lora_dropout"], form="pairs"),
+        asked("c", methods="lora_dropout", form="pairs"),
     )
     assert whole == again
     assert len({line["item"] for line in whole}) == 4
@@ -285,6 +285,10 @@ def test_export_needs_answers_their_rows_and_a_new_file(store: Store, tmp_path: 
     rows.write_bytes((data / "tell" / "train.parquet").read_bytes())
     with pytest.raises(RecordError, match="differ from those that were answered"):
         gapbench.export_answers(other.root, tmp_path / "a.jsonl", data=rows.parents[1])
+    with pytest.raises(StoreError, match=r"there are no pairs, .* name another with --reference"):
+        gapbench.export_answers(
+            store.root, tmp_path / "a.jsonl", data=data, methods="lora", form="pairs"
+        )
     silent = fill(tmp_path / "silent", methods=("lora",))
     with pytest.raises(StoreError, match=r"holds no answers; .* 'instruction.decoding'"):
         gapbench.export_answers(silent.root, tmp_path / "a.jsonl")
