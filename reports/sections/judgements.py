@@ -54,7 +54,7 @@ def _of_test(evidence: Evidence, scores: pd.DataFrame | None, judges: pd.DataFra
         parts.append(_scores(evidence, scores, f"Judged: {title}"))
     parts.append(_judges(judges, f"Judges: {title}"))
     if first.n_judges > 1:
-        parts.append(Text(_agreement(first)))
+        parts.append(Text(_agreement(first), quiet=True))
     return parts
 
 

@@ -34,14 +34,17 @@ _CHANGE = (
     "items; its interval is for this row alone. Where the head is new, the bare backbone has no "
     "answer and there is no change."
 )
+_ALIKE = "A difference of zero without an interval: both rows answer every item alike."
 
 
 def section(evidence: Evidence) -> Section | None:
     """Return the section; None where nothing was scored beyond the test split."""
     if evidence.second_tests.empty:
         return None
-    changed = evidence.second_tests["change"].notna().any()
-    parts: list[Part] = [Text(f"{_HOW} {_CHANGE}" if changed else _HOW, quiet=True)]
+    found = evidence.second_tests
+    alike = (found["vs_reference"] == 0) & found["vs_reference_low"].isna()
+    said = (_HOW, _CHANGE if found["change"].notna().any() else "", _ALIKE if alike.any() else "")
+    parts: list[Part] = [Text(" ".join(filter(None, said)), quiet=True)]
     for _, part in evidence.second_tests.groupby([*BOARD, "test"], sort=False):
         parts += _of_test(evidence, part)
     return Section("second-tests", "Beyond the test split", tuple(parts))

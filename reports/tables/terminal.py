@@ -40,7 +40,7 @@ def format_second_tests(table: pd.DataFrame) -> str:
     for _, part in table.groupby([*BOARD, "test"], sort=False):
         first = part.iloc[0]
         also = f"also tested on {first['test']} {first['metric']}"
-        found.append(printable(fitted(" | ".join([*_where(first), also]), WIDTH)))
+        found.append(_titled(first, also))
         known = None if part["change"].notna().any() else -2  # without the columns of the change
         found.append(_line(_TESTED_HEAD[:known], _TESTED_WIDTHS[:known]))
         for row in rows(part):
@@ -79,7 +79,7 @@ def format_judgements(table: pd.DataFrame) -> str:
         on = "" if first["test"] == "test" else f" on {first['test']}"
         judges = f"{first['n_judges']} judge{'' if first['n_judges'] == 1 else 's'}"
         also = f"{JUDGED[first['metric']]}{on}: {judges}, {first['n_items']} items"
-        found.append(printable(fitted(" | ".join([*_where(first), also]), WIDTH)))
+        found.append(_titled(first, also))
         found.append(_line(_TESTED_HEAD[:-2], _TESTED_WIDTHS[:-2]))
         found += [
             _line(
@@ -99,6 +99,12 @@ def format_judgements(table: pd.DataFrame) -> str:
     if (table["metric"] == "win_rate").any():
         found += ["Pairs are with the reference; their vs. ref. is the share minus 0.5.", ""]
     return "\n".join(found)
+
+
+def _titled(row: Any, also: str) -> str:
+    """Return where a row stands and what is said of it, the latter in full."""
+    where = fitted(" | ".join(_where(row)), max(WIDTH - len(also) - 3, 20))
+    return printable(f"{where} | {also}")
 
 
 def _ends(low: Any, high: Any) -> str:
