@@ -165,8 +165,8 @@ def _answers(results: Results, config_hash: str, seed: int, split: str) -> Answe
     from gapbench.reports.results.judged import Judged
 
     known = Judged(results).answers(config_hash, seed, split)
-    table = results.table(config_hash, seed, split)
-    texts = table[TEXT].to_pylist() if known and table is not None else []
+    items = results.items(config_hash, seed, split)
+    texts = items.table[TEXT].to_pylist() if known and items is not None else []
     return {
         item: Answer(code, text) for (item, code), text in zip(known.items(), texts, strict=True)
     }

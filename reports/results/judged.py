@@ -65,12 +65,12 @@ class Judged:
 
     def answers(self, config_hash: str, seed: int, split: str) -> Answers:
         """Return the answers of a run; empty if none are stored."""
-        table = self.results.table(config_hash, seed, split)
-        if table is None or judgements.TEXT not in table.column_names:
+        items = self.results.items(config_hash, seed, split)
+        if items is None or judgements.TEXT not in items.table.column_names:
             return {}
         cell = self.results.cells[config_hash].cell
-        rows = table["example_id"].to_pylist()
-        return dict(zip(rows, judgements.codes(cell, split, table), strict=True))
+        codes = judgements.codes(cell, split, items.table)
+        return dict(zip(items.ids.to_pylist(), codes, strict=True))
 
     def rated(self, answers: Answers) -> Values:
         """Return the mean rating of each answer that has one."""
