@@ -57,7 +57,7 @@ class Allora(LowRank[AlloraConfig]):
 
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
         """Make LoRA's update with a learning rate for each row."""
-        losses = self.losses(state, batches["train"])
+        losses = self.batch_losses(state, batches["train"])
         losses.sum().backward()
         norms = state.optimizers["main"].step(self._learning_rate_factors(state))
         return StepReport(losses.detach(), norms)

@@ -121,7 +121,7 @@ class BidirectionalLora(LowRank[BidirectionalLoraConfig]):
 
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
         """Descend with the first update, ascend with the second, and keep the second small."""
-        losses = self.losses(state, batches["train"])
+        losses = self.batch_losses(state, batches["train"])
         losses.sum().backward()
         norms = state.optimizers["main"].step()
         ascent = state.optimizers["auxiliary"]

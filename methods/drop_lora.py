@@ -67,7 +67,9 @@ class RankDropped(StackedLora):
         """Return factors of inner features, (runs, 1 or batch * tokens, rank)."""
         own = (1,) if self.shared else (rows[0] // self.axis.size, *rows[1:])
         shape = (*own, self.lora_A.shape[-2])
-        keep, scale = self.axis.keep_mask(self.rank_rates, f"rank.{self.site}", shape)
+        keep, scale = self.axis.keep_mask(
+            self.rank_rates, f"rank.{self.site}", shape, by_example=not self.shared
+        )
         return (keep * scale).flatten(1, -2)
 
 

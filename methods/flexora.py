@@ -155,6 +155,13 @@ class Flexora(BlockLowRank[FlexoraConfig]):
         return super().supports(task, backbone, config)
 
     @classmethod
+    def accumulation_unsupported_reason(cls, config: FlexoraConfig) -> str | None:
+        """Refuse to differentiate a step twice, which needs the activations of all parts."""
+        if config.estimator != "unrolled":
+            return None
+        return "estimator 'unrolled' differentiates steps twice; set another"
+
+    @classmethod
     def relative_cost(cls, config: FlexoraConfig) -> float:
         """Count the passes of a search step and of a training step."""
         outer = passes(config.estimator, config.unroll_steps) / config.upper_every
@@ -232,7 +239,9 @@ class Flexora(BlockLowRank[FlexoraConfig]):
             report = super().step(state, batches)
         if "held out" not in batches:
             return report
-        objective = self.functions.of(lambda: self.losses(state, batches["train"]), exact=True)
+        objective = self.functions.of(
+            lambda: self.batch_losses(state, batches["train"]), exact=True
+        )
         now = self.functions.numbers("main")
         self._outer_step(state, LowerStep(objective, now, now, learning_rates), batches["held out"])
         config = self.configs[0]
@@ -244,7 +253,7 @@ class Flexora(BlockLowRank[FlexoraConfig]):
 
         def objective() -> Tensor:
             state.model.eval()
-            losses = self.losses(state, batch)
+            losses = self.batch_losses(state, batch)
             state.model.train()
             return losses
 

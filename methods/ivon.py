@@ -103,7 +103,7 @@ class Ivon(SampledLora[IvonConfig]):
         optimizer = state.optimizers["main"]
         assert isinstance(optimizer, StackedIvon)  # noqa: S101 - `begin` has made it
         means = optimizer.perturb(self._noise(state, "sample"))
-        losses = self.losses(state, batches["train"])
+        losses = self.batch_losses(state, batches["train"])
         losses.sum().backward()
         state.bank.values[:, optimizer.columns] = means
         return StepReport(losses.detach(), optimizer.step())

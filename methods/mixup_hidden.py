@@ -61,6 +61,11 @@ class MixupHidden(LowRank[MixupHiddenConfig]):
             return "examples have no single feature vector to mix; it needs one target per text"
         return super().supports(task, backbone, config)
 
+    @classmethod
+    def accumulation_unsupported_reason(cls, config: MixupHiddenConfig) -> str | None:  # noqa: ARG003
+        """Refuse parts of a batch, whose partners may be in other parts."""
+        return "it mixes examples of the whole batch"
+
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
         """Add updates to the target layers, and mix the input of the head's first part."""
         layers = attention.layers(model)

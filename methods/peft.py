@@ -113,6 +113,12 @@ class Peft(Method[PeftSettings]):
         """PEFT's name of the type."""
         return self.full_name.partition(":")[2]
 
+    @classmethod
+    def accumulation_unsupported_reason(cls, config: PeftSettings) -> str | None:
+        """Refuse dropout of PEFT's own, which draws for a part as for a batch of its own."""
+        drops = [n for n, value in config.settings.items() if "dropout" in n and value]
+        return f"its {drops[0]} is drawn for each part anew; set it to 0" if drops else None
+
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
         """Let PEFT inject its adapter; our head still trains beside it."""
         from peft import get_peft_model

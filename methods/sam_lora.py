@@ -52,14 +52,14 @@ class SamLora(LowRank[SamLoraConfig]):
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
         """Ascend, take the gradient there, go back, and make the update."""
         bank = state.bank
-        losses = self.losses(state, batches["train"])
+        losses = self.batch_losses(state, batches["train"])
         losses.sum().backward()
         lengths = torch.linalg.vector_norm(bank.grads, dim=1, keepdim=True)
         radii = self.axis.vector([config.radius for config in self.active_configs]).unsqueeze(1)
         before = bank.values.clone()
         bank.values.add_(bank.grads * (radii / (lengths + _EPS)))
         bank.grads.zero_()
-        self.losses(state, batches["train"]).sum().backward()
+        self.batch_losses(state, batches["train"]).sum().backward()
         bank.values.copy_(before)
         norms = state.optimizers["main"].step()
         return StepReport(losses.detach(), norms, forward_passes=2, backward_passes=2)

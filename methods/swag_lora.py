@@ -137,7 +137,7 @@ class SwagLora(SampledLora[SwagConfig]):
 
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
         """Make LoRA's update, from `start` on at a constant rate, and add it if it counts."""
-        losses = self.losses(state, batches["train"])
+        losses = self.batch_losses(state, batches["train"])
         losses.sum().backward()
         factors = self.axis.vector(
             [self._learning_rate_factor(index) for index in self.axis.active]

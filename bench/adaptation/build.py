@@ -11,7 +11,14 @@ from gapbench.bench.adaptation.optim import ParameterBank
 from gapbench.bench.config.run import Cell, Run
 from gapbench.bench.data.encoded import TaskData
 from gapbench.bench.data.sources import Sources
-from gapbench.bench.models import attention, head_hooks, initial_adapter, loading, per_run_modules
+from gapbench.bench.models import (
+    attention,
+    head_hooks,
+    initial_adapter,
+    loading,
+    per_run_modules,
+    recomputation,
+)
 from gapbench.bench.models.backbone import Backbone, sharing_copy
 from gapbench.bench.models.bf16 import round_frozen, roundable
 from gapbench.bench.models.deberta import stack_positions
@@ -35,6 +42,18 @@ def load_backbone(cell: Cell, sources: Sources) -> Backbone:
     if cell.start is None:
         return loaded
     return loaded.starting_from(initial_adapter.read(sources.locate_start(cell.start)))
+
+
+def unsupported_reason(cell: Cell, backbone: Backbone) -> str | None:
+    """Return why the method of a cell cannot train it on its backbone, None if it can."""
+    method, config = registry.of_cell(cell)
+    reason = method.unsupported_reason(cell.task, backbone, config)
+    if reason is None and cell.gradient_checkpointing:
+        reason = recomputation.unsupported_reason(backbone.model())
+    if reason is None and cell.accumulation > 1:
+        why = method.accumulation_unsupported_reason(config)
+        reason = why and f"accumulation is {cell.accumulation}, but {why}; or set it to 1"
+    return reason
 
 
 def set_up(
@@ -66,6 +85,8 @@ def set_up(
     per_run_modules.stack_head(model, backbone, axis, method.members)
     plain = sharing_copy(model) if check else None
     attention.take_over(model)
+    if cell.gradient_checkpointing:
+        recomputation.attach(model, axis)
     per_run_modules.stack_dropout(model, axis, cell.backbone_dropout)
     frozen = roundable(model)
     model = method.adapt(model, backbone)
@@ -81,6 +102,7 @@ def set_up(
         train_targets=torch.from_numpy(
             np.empty(0) if task_data.tests_only else task_data.train.targets
         ),
+        accumulation=cell.accumulation,
         packs=backbone.packs,
     )
     if plain is not None:

@@ -44,12 +44,17 @@ def run_losses(logits: Tensor, targets: Tensor, task: Task, runs: int) -> Tensor
 
 def run_means(values: Tensor, targets: Tensor, runs: int) -> Tensor:
     """Return each run's mean of a value per target, without ignored targets; (runs,)."""
-    return run_sums(values, targets, runs) / (~_ignored(targets)).view(runs, -1).sum(dim=1)
+    return run_sums(values, targets, runs) / target_counts(targets, runs)
 
 
 def run_sums(values: Tensor, targets: Tensor, runs: int) -> Tensor:
     """Return each run's sum of a value per target, without ignored targets; (runs,)."""
     return values.masked_fill(_ignored(targets), 0).view(runs, -1).sum(dim=1)
+
+
+def target_counts(targets: Tensor, runs: int) -> Tensor:
+    """Return each run's number of targets that are not ignored, (runs,)."""
+    return (~_ignored(targets)).view(runs, -1).sum(dim=1)
 
 
 def _ignored(targets: Tensor) -> Tensor:

@@ -10,11 +10,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from optuna.distributions import BaseDistribution
 from torch import Tensor, nn
 
+from gapbench.bench.adaptation.accumulation import Losses, accumulated
 from gapbench.bench.adaptation.losses import run_losses
 from gapbench.bench.adaptation.optim import ParameterBank, StackedAdamW
 from gapbench.bench.config.run import Training
@@ -82,6 +84,7 @@ class TrainState:
             of shape (runs * batch, ..., outputs): one softmax (or value) for each of the targets.
         train_targets: targets of the whole training set, (examples,).
         optimizers: one per group of the bank's parameters, created for every phase.
+        accumulation: parts of a batch whose gradients are added up, one after another.
         packs: whether several sequences may share a row where the model scores texts.
         most_members: members of an ensemble that predict, at most; None for all.
         reads_first_only: whether predictions need only the first token of the last layer; None
@@ -94,6 +97,7 @@ class TrainState:
     train_targets: Tensor
     bank: ParameterBank
     optimizers: dict[str, StackedAdamW] = field(default_factory=dict)
+    accumulation: int = 1
     packs: bool = True
     most_members: int | None = None
     reads_first_only: bool | None = None
@@ -212,6 +216,11 @@ class Method(ABC, Generic[ConfigT]):
         return reason
 
     @classmethod
+    def accumulation_unsupported_reason(cls, config: ConfigT) -> str | None:  # noqa: ARG003
+        """Return why a step cannot take a batch part by part, None if `batch_losses` makes it."""
+        return None
+
+    @classmethod
     def unsupported_adapter_reason(
         cls,
         start: InitialAdapter,  # noqa: ARG003 - for subclasses
@@ -297,13 +306,26 @@ class Method(ABC, Generic[ConfigT]):
         logits = state.model(**batch.inputs).logits
         return run_losses(logits, batch.targets, state.task, self.axis.size)
 
+    def batch_losses(self, state: TrainState, batch: Batch, losses: Losses | None = None) -> Tensor:
+        """Return the losses of a batch that is taken part by part if the suite says so, (runs,).
+
+        Every step of a method goes through this, or refuses `accumulation`.
+
+        Args:
+            state: stack that is trained.
+            batch: the whole batch.
+            losses: gives the mean loss of each run on a part; by default `losses`.
+        """
+        each = partial(self.losses, state) if losses is None else losses
+        return accumulated(each, batch, state.accumulation, state.model, self.axis)
+
     def penalty(self, state: TrainState) -> Tensor | float:  # noqa: ARG002
         """Return the penalty added to each run's task loss, (runs,)."""
         return 0.0
 
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
         """Make one counted update: the plain loop, unless a method needs another."""
-        losses = self.losses(state, batches["train"])
+        losses = self.batch_losses(state, batches["train"])
         (losses + self.penalty(state)).sum().backward()
         return StepReport(losses.detach(), state.optimizers["main"].step())
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from gapbench.bench.adaptation import registry
+from gapbench.bench.adaptation.build import unsupported_reason
 from gapbench.bench.api import blocks
 from gapbench.bench.api.planning import Overview, add_memory, estimate, named, request
 from gapbench.bench.config.run import Run
@@ -82,8 +82,7 @@ def _sizes_and_verdict(
         return {"verdict": backbone}
     splits = dataset.prepare(cell, sources, backbone.reader, run.seed)
     tests = ready_tests(cell, sources, backbone.reader)
-    method, config = registry.of_cell(cell)
-    reason = method.unsupported_reason(cell.task, backbone, config)
+    reason = unsupported_reason(cell, backbone)
     if reason is None:
         key = content_hash(cell.model_dump(mode="json", exclude={"training"}))
         if key not in dry_runs:

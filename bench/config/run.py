@@ -179,6 +179,15 @@ class Cell(FrozenModel):
     quantization: Quantization | None = Field(
         default=None, description="format of the frozen linear layers; None: as `precision` says"
     )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        description="whether the layers of the backbone keep only their inputs in a training pass",
+    )
+    accumulation: int = Field(
+        default=1,
+        ge=1,
+        description="parts of a batch whose gradients are added up, one after another",
+    )
     resample: Resample = "fixed"
     also_test: tuple[SecondTest, ...] = Field(
         default=(), description="other tasks that the chosen adapter is scored on, at the end"
@@ -192,6 +201,10 @@ class Cell(FrozenModel):
             content.pop("resample", None)
         if self.quantization is None:
             content.pop("quantization", None)
+        if not self.gradient_checkpointing:
+            content.pop("gradient_checkpointing", None)
+        if self.accumulation == 1:
+            content.pop("accumulation", None)
         if not self.also_test:
             content.pop("also_test", None)
         return content

@@ -48,6 +48,18 @@ class Batch:
         inputs = {name: wide(values) for name, values in self.inputs.items()}
         return Batch(inputs, wide(self.targets), self.tokens)
 
+    def part(self, runs: int, first: int, stop: int) -> "Batch":
+        """Return the examples from ``first`` to before ``stop`` of each run."""
+
+        def narrow(values: Any) -> Any:
+            if not isinstance(values, Tensor):
+                return values
+            each = values.view(runs, -1, *values.shape[1:])
+            return each[:, first:stop].flatten(0, 1)
+
+        inputs = {name: narrow(values) for name, values in self.inputs.items()}
+        return Batch(inputs, narrow(self.targets), self.tokens)
+
     @classmethod
     def of_prompts(cls, inputs: Mapping[str, Any]) -> "Batch":
         """Return a batch of texts that are to be continued, which has no targets."""

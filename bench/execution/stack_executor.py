@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gapbench.bench.adaptation import registry
-from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.adaptation.build import set_up, unsupported_reason
 from gapbench.bench.config.run import Run, StoredPredictions
 from gapbench.bench.core import signals
 from gapbench.bench.core.errors import SealedError, SettledError, StoreError
@@ -183,8 +182,7 @@ class Executor:
             return []
         able = []
         for run in runs:
-            method, config = registry.of_cell(run.cell)
-            reason = method.unsupported_reason(run.cell.task, backbone, config)
+            reason = unsupported_reason(run.cell, backbone)
             if reason is None:
                 able.append(run)
             else:

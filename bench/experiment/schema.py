@@ -185,6 +185,17 @@ class Suite(FrozenModel):
         default=None,
         description="format of the frozen linear layers, in few bits a weight; None: in full",
     )
+    gradient_checkpointing: bool = Field(
+        default=False,
+        description="whether the layers of the backbone keep only their inputs in a training pass, "
+        "and the backward pass computes the rest anew: less memory, a second forward pass",
+    )
+    accumulation: int = Field(
+        default=1,
+        ge=1,
+        description="parts of each run's batch that are taken one after another: less memory, the "
+        "same step. 'batch_size' counts the whole batch",
+    )
     predictions: StoredPredictions = Field(
         default="all",
         description="splits whose predictions are stored; test: only the main test split, so that "

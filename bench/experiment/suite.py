@@ -185,6 +185,11 @@ def _cells(
             "every seed would train on all examples; give 'train_size', or set 'resample' to "
             "'fixed'"
         )
+    if suite.accumulation > budget.batch_size:
+        raise ConfigError(
+            f"{place}: field 'accumulation' is {suite.accumulation}, but a batch has "
+            f"{budget.batch_size} examples (field 'batch_size' of the budget); give at most that"
+        )
     data, tests = sources.data(task), _second_tests(entry, task, folder, sources, place)
     shared = {
         "task": task,
@@ -196,6 +201,8 @@ def _cells(
         "backbone_dropout": suite.backbone_dropout,
         "precision": suite.precision,
         "quantization": suite.quantization,
+        "gradient_checkpointing": suite.gradient_checkpointing,
+        "accumulation": suite.accumulation,
         "resample": _without_repeats(suite.resample),
         "also_test": tests,
     }

@@ -33,7 +33,10 @@ def site_keys(run_seeds: Sequence[int], site: str, step: int) -> NDArray[np.uint
 
 
 def keep_mask(
-    keys: NDArray[np.uint32], drop_rates: Tensor, shape: Sequence[int]
+    keys: NDArray[np.uint32],
+    drop_rates: Tensor,
+    shape: Sequence[int],
+    places: NDArray[np.int64] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Draw a Bernoulli keep-mask for every run.
 
@@ -41,13 +44,14 @@ def keep_mask(
         keys: one key per run, from `site_keys`.
         drop_rates: (runs,) float, probability of dropping, in [0, 1).
         shape: shape of one run's mask, features last: (batch, tokens, features) for hidden states.
+        places: (batch,), places on the first axis that are drawn; None for all, from 0.
 
     Returns:
         The mask, (runs, *shape) bool with True for keep, and the reciprocal of the keep
         probability, (runs, 1, ...) with as many axes, in the dtype of ``drop_rates``.
     """
     features = shape[-1]
-    words = _words(keys, (*shape[:-1], (features + 1) // 2), drop_rates.device)
+    words = _words(keys, (*shape[:-1], (features + 1) // 2), drop_rates.device, places)
     levels = (drop_rates.double() * _LEVELS).round().clamp(max=_LEVELS - 1)  # a rate is below 1
     threshold = (levels - _LEVELS // 2).to(torch.int16).view(-1, *(1,) * len(shape))
     keep = words.view(torch.int16)[..., :features] >= threshold
@@ -55,18 +59,25 @@ def keep_mask(
     return keep, scale
 
 
-def uniform(keys: NDArray[np.uint32], shape: Sequence[int], like: Tensor) -> Tensor:
+def uniform(
+    keys: NDArray[np.uint32],
+    shape: Sequence[int],
+    like: Tensor,
+    places: NDArray[np.int64] | None = None,
+) -> Tensor:
     """Draw numbers between 0 and 1 for every run; see `keep_mask` for the arguments.
 
     Args:
         keys: one key per run, from `site_keys`.
         shape: shape of one run's numbers, features last.
         like: tensor with the device and dtype to use.
+        places: places on the first axis that are drawn.
 
     Returns:
         (runs, *shape), above 0 and at most 1.
     """
-    return _words(keys, shape, like.device).to(like.dtype).div_(_WORDS).add_(0.5).add_(0.5 / _WORDS)
+    words = _words(keys, shape, like.device, places)
+    return words.to(like.dtype).div_(_WORDS).add_(0.5).add_(0.5 / _WORDS)
 
 
 def normal(keys: NDArray[np.uint32], shape: Sequence[int], like: Tensor) -> Tensor:
@@ -81,9 +92,14 @@ def normal(keys: NDArray[np.uint32], shape: Sequence[int], like: Tensor) -> Tens
     return drawn.flatten(-2)[..., : shape[-1]]
 
 
-def _words(keys: NDArray[np.uint32], shape: Sequence[int], device: torch.device) -> Tensor:
+def _words(
+    keys: NDArray[np.uint32],
+    shape: Sequence[int],
+    device: torch.device,
+    places: NDArray[np.int64] | None = None,
+) -> Tensor:
     """Hash the run key and the position of every entry into a word; (runs, *shape) int32."""
-    rows = _rows(keys, shape[:-1])
+    rows = _rows(keys, shape[:-1], places)
     words = _signed(rows, device).unsqueeze(-1) ^ _signed(_feature_words(shape[-1]), device)
     words.mul_(_wrapped(_MULTIPLIERS[0]))
     # The shift is arithmetic; it costs one of 32 bits, and saves a pass over the tensor.
@@ -91,11 +107,16 @@ def _words(keys: NDArray[np.uint32], shape: Sequence[int], device: torch.device)
     return words.mul_(_wrapped(_MULTIPLIERS[1]))
 
 
-def _rows(keys: NDArray[np.uint32], levels: Sequence[int]) -> NDArray[np.uint32]:
+def _rows(
+    keys: NDArray[np.uint32], levels: Sequence[int], places: NDArray[np.int64] | None
+) -> NDArray[np.uint32]:
     """Hash the run key and the position on every level into one word; shape (runs, *levels)."""
     rows = keys
     for depth, count in enumerate(levels):
-        rows = _mix(rows[..., None] ^ _level_words(depth, count))
+        words = _level_words(depth, count)
+        if depth == 0 and places is not None:
+            words = _level_words(depth, int(places.max()) + 1)[places]
+        rows = _mix(rows[..., None] ^ words)
     return rows
 
 

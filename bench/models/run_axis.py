@@ -5,9 +5,10 @@ length ``runs``. No parameter is shared between runs, so their gradients never m
 stack of length 1: there is no second code path.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import ClassVar
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -34,7 +35,10 @@ class RunAxis:
         self.active: tuple[int, ...] = tuple(range(len(self.seeds)))
         self._mask_seeds = [seed_of("masks", seed) for seed in self.seeds]
         self._branch = ""
+        self._part: tuple[int, int, int] | None = None
         self._like = torch.empty(0, device=device, dtype=dtype)
+        self._varying: list[tuple[Any, str]] = []
+        self.varies(self, "step", "active", "_branch", "_part")
 
     @property
     def size(self) -> int:
@@ -65,8 +69,38 @@ class RunAxis:
         finally:
             self._branch = before
 
+    @contextmanager
+    def part(self, first: int, stop: int, examples: int) -> Iterator[None]:
+        """Draw masks inside the block for a part of each run's batch, as for the whole of it.
+
+        Args:
+            first: place of the part's first example in the batch.
+            stop: place after the part's last example.
+            examples: number of examples in the batch.
+        """
+        before, self._part = self._part, (first, stop, examples)
+        try:
+            yield
+        finally:
+            self._part = before
+
+    def varies(self, owner: Any, *names: str) -> None:
+        """Declare attributes on which a pass depends and which differ between passes."""
+        self._varying += [(owner, name) for name in names]
+
+    def moment(self) -> Callable[[], AbstractContextManager[None]]:
+        """Return a context that brings back what `varies` now, for a pass that is repeated."""
+        now = [(owner, name, getattr(owner, name)) for owner, name in self._varying]
+        return partial(_holding, now)
+
     def keep_mask(
-        self, drop_rates: Tensor, site: str, shape: Sequence[int], step: int | None = None
+        self,
+        drop_rates: Tensor,
+        site: str,
+        shape: Sequence[int],
+        step: int | None = None,
+        *,
+        by_example: bool = True,
     ) -> tuple[Tensor, Tensor]:
         """Draw counter-based keep-masks for the active runs.
 
@@ -75,15 +109,23 @@ class RunAxis:
             site: name of the place, so that no two places share a mask.
             shape: shape of one run's mask, features last, with one entry per axis.
             step: key of the draw in place of the current step, so that a mask can last many steps.
+            by_example: whether the first axis is that of the examples.
 
         Returns:
             The mask, (runs, *shape) bool with True for keep, and the reciprocal of the keep
             probability, (runs, 1, ...) with as many axes.
         """
-        return masks.keep_mask(self._keys(site, step), self.select(drop_rates), shape)
+        places = self._places(shape[0]) if by_example else None
+        return masks.keep_mask(self._keys(site, step), self.select(drop_rates), shape, places)
 
     def uniform(
-        self, site: str, shape: Sequence[int], step: int | None = None, *, on_host: bool = False
+        self,
+        site: str,
+        shape: Sequence[int],
+        step: int | None = None,
+        *,
+        by_example: bool = True,
+        on_host: bool = False,
     ) -> Tensor:
         """Draw counter-based numbers between 0 and 1 for the active runs; see `keep_mask`.
 
@@ -91,22 +133,32 @@ class RunAxis:
             site: name of the place, so that no two places share numbers.
             shape: shape of one run's numbers, features last.
             step: key of the draw in place of the current step.
+            by_example: whether the first axis is that of the examples.
             on_host: draw the same numbers on the CPU, so that reading them waits for no device.
 
         Returns:
             (runs, *shape), above 0 and at most 1.
         """
         like = torch.empty(0, dtype=self.dtype) if on_host else self._like
-        return masks.uniform(self._keys(site, step), shape, like)
+        places = self._places(shape[0]) if by_example else None
+        return masks.uniform(self._keys(site, step), shape, like, places)
 
     def normal(self, site: str, shape: Sequence[int], step: int | None = None) -> Tensor:
-        """Draw standard normal numbers in the same way, (runs, *shape)."""
+        """Draw standard normal numbers that no axis of examples has, (runs, *shape)."""
         return masks.normal(self._keys(site, step), shape, self._like)
 
     def _keys(self, site: str, step: int | None) -> NDArray[np.uint32]:
         """Return the keys of the active runs at a site, (runs,)."""
         seeds = [self._mask_seeds[index] for index in self.active]
         return masks.site_keys(seeds, self._branch + site, self.step if step is None else step)
+
+    def _places(self, count: int) -> NDArray[np.int64] | None:
+        """Return the places in the batch of ``count`` examples, copies of the part in hand."""
+        if self._part is None:
+            return None
+        first, stop, examples = self._part
+        copies = np.arange(count // (stop - first)) * examples
+        return (copies[:, None] + np.arange(first, stop)).ravel()
 
     def dropout(self, x: Tensor, drop_rates: Tensor, site: str) -> Tensor:
         """Drop features of a run-major tensor with counter-based masks and rescale the rest.
@@ -120,6 +172,19 @@ class RunAxis:
         shape = (x.shape[0] // self.size, tokens, x.shape[-1])
         keep, scale = self.keep_mask(drop_rates, site, shape)
         return (x.view(self.size, *shape) * (keep * scale)).view_as(x).to(x.dtype)
+
+
+@contextmanager
+def _holding(values: Sequence[tuple[Any, str, Any]]) -> Iterator[None]:
+    """Give attributes other values inside the block."""
+    before = [getattr(owner, name) for owner, name, _ in values]
+    for owner, name, value in values:
+        setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        for (owner, name, _), value in zip(values, before, strict=True):
+            setattr(owner, name, value)
 
 
 class Stacked(nn.Module):

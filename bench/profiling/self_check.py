@@ -16,8 +16,7 @@ import transformers
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gapbench.bench.adaptation import registry
-from gapbench.bench.adaptation.build import load_backbone
+from gapbench.bench.adaptation.build import load_backbone, unsupported_reason
 from gapbench.bench.config.decoding import Decoding
 from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.config.run import Cell
@@ -111,8 +110,7 @@ def supported_backbone(cell: Cell, sources: Sources, device: torch.device) -> Ba
     backbone = checked_backbone(cell, sources, device)
     if isinstance(backbone, str):
         return backbone
-    method, config = registry.of_cell(cell)
-    return method.unsupported_reason(cell.task, backbone, config) or backbone
+    return unsupported_reason(cell, backbone) or backbone
 
 
 def check(backbone: Backbone, longest: int, device: torch.device) -> SelfCheck:

@@ -16,6 +16,7 @@ from torch import nn
 
 from gapbench.bench.core import signals
 from gapbench.bench.data.batching import Batch, collate, evaluation_batches
+from gapbench.bench.models import recomputation
 from gapbench.bench.tasks.eval_subset import most_tokens
 from gapbench.bench.training.flops_and_time import count_operations
 from gapbench.bench.training.trainer import Trainer
@@ -78,7 +79,8 @@ def fit(trainer: Trainer) -> None:
         return
     state.model.eval()
     measured = trainer.stopwatch.measure("fit", axis.active)
-    with measured, count_operations() as operations, passes(state.model) as found:
+    once = recomputation.paused(state.model)
+    with measured, once, count_operations() as operations, passes(state.model) as found:
         method.fit(state, batches)
     for index in axis.active:
         trace, size = trainer.traces[index], trainer.runs[index].cell.budget.batch_size

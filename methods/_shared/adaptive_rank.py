@@ -217,7 +217,7 @@ class AdaptiveRank(LowRank[ConfigT]):
 
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
         """Update all parameters, then the importance of triplets, then prune."""
-        losses = self.losses(state, batches["train"])
+        losses = self.batch_losses(state, batches["train"])
         (losses + self.penalty(state)).sum().backward()
         number = self.axis.step + 1
         observed = self.allocation.observes(number)

@@ -92,6 +92,13 @@ class Bilevel(LowRank[ConfigT]):
         )
 
     @classmethod
+    def accumulation_unsupported_reason(cls, config: ConfigT) -> str | None:
+        """Refuse to differentiate a step twice, which needs the activations of all parts."""
+        if config.estimator != "unrolled":
+            return None
+        return "estimator 'unrolled' differentiates steps twice; set another"
+
+    @classmethod
     def relative_cost(cls, config: ConfigT) -> float:
         """Count the passes of a lower step and of its share of an upper step."""
         upper = passes(config.estimator, config.unroll_steps) / config.upper_every
@@ -127,7 +134,7 @@ class Bilevel(LowRank[ConfigT]):
         if "upper" not in batches:
             return report
         objective = self.functions.of(
-            lambda: self.losses(state, batches["train"]) + self.penalty(state), exact=True
+            lambda: self.batch_losses(state, batches["train"]) + self.penalty(state), exact=True
         )
         lower = LowerStep(objective, before, values, learning_rates)
         self._upper_step(state, lower, batches["upper"])
@@ -139,7 +146,7 @@ class Bilevel(LowRank[ConfigT]):
 
         def objective() -> Tensor:
             with self.axis.branch("upper"):
-                return self.losses(state, batch) + self.upper_penalty()
+                return self.batch_losses(state, batch) + self.upper_penalty()
 
         config, bank = self.configs[0], state.bank
         bank.grads[:, bank.columns("upper")] = hypergradient(

@@ -82,6 +82,7 @@ class Droppings:
         self._configs = configs
         self._tokens = Tokens()
         self._tokens.watch(model)
+        axis.varies(self._tokens, "_mask")
         self._features: Tensor | None = None
         self._in_layers(model)
         self._at_embeddings(model)

@@ -12,7 +12,7 @@ import torch
 from optuna.distributions import FloatDistribution
 from torch import Tensor, nn
 
-from gapbench.bench.adaptation.losses import run_losses, run_means, run_sums
+from gapbench.bench.adaptation.losses import run_losses, run_means, run_sums, target_counts
 from gapbench.bench.adaptation.method import StepReport, TrainState
 from gapbench.bench.config.task import Task
 from gapbench.bench.data.batching import Batch
@@ -70,11 +70,23 @@ class DroppingLora(LowRank[ConfigT]):
         kind = self.configs[0].consistency
         if kind == "none":
             return super().step(state, batches)
-        task, divergence = self._two_passes(state, batches["train"])
-        (task + self.axis.select(self._weights) * divergence).sum().backward()
+        batch, weights = batches["train"], self.axis.select(self._weights)
+        counts = target_counts(batch.targets, self.axis.size)
+        tasks: list[Tensor] = []
+
+        def losses(part: Batch) -> Tensor:
+            own = target_counts(part.targets, self.axis.size)
+            task, divergence = self._two_passes(state, part)
+            if self.configs[0].reduction == "sum":
+                # A part of the batch counts by its targets.
+                divergence = divergence * (counts.to(divergence.dtype) / own)
+            tasks.append(task.detach() * (own.to(task.dtype) / counts))
+            return task + weights * divergence
+
+        self.batch_losses(state, batch, losses).sum().backward()
         forward, backward = _PASSES[kind]
         norms = state.optimizers["main"].step()
-        return StepReport(task.detach(), norms, forward, backward)
+        return StepReport(torch.stack(tasks).sum(dim=0), norms, forward, backward)
 
     def _two_passes(self, state: TrainState, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return the task loss and the divergence of two passes, (runs,) each."""

@@ -70,6 +70,13 @@ class Ensemble(LowRank[EnsembleConfig]):
         """Return the number of members, each with its own passes, unless they divide the batch."""
         return 1.0 if cls.divides else float(config.members)
 
+    @classmethod
+    def accumulation_unsupported_reason(cls, config: EnsembleConfig) -> str | None:
+        """Refuse to take apart a batch that is dealt to members."""
+        if not cls.divides or config.members == 1:
+            return None
+        return "each batch is divided between the members"
+
     def layer(self, base: nn.Module, site: str) -> StackedLora:
         """Return the layer that replaces ``base``."""
         return MemberLora(self.axis, base, site, **self.layer_settings())
@@ -88,12 +95,14 @@ class Ensemble(LowRank[EnsembleConfig]):
 
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
         """Make one update of every member."""
-        losses = self._member_losses(state, batches["train"])
+        losses = self.batch_losses(
+            state, batches["train"], lambda part: self._member_losses(state, part).sum(dim=1)
+        )
         losses.sum().backward()
         norms = self._clip(state)
         state.optimizers["main"].step()
         passes = 1 if self.divides else self.members
-        return StepReport(losses.detach().mean(dim=1), norms, passes, passes)
+        return StepReport(losses.detach() / self.members, norms, passes, passes)
 
     def losses(self, state: TrainState, batch: Batch) -> Tensor:
         """Return the mean over members of their losses, (runs,)."""

@@ -93,6 +93,7 @@ class Masking:
         self.factor = kept.square().view(-1, 1, 1)
         self._axis = axis
         self._step: int | None = None
+        axis.varies(self, "copies", "_step")
         self._rescale = first.rescale
         # A draw needs a rate below 1; at rate 1 everything is zeroed afterwards.
         self._some = (drop_rates < 1).to(axis.dtype).view(-1, 1, 1)
@@ -111,7 +112,9 @@ class Masking:
     def draw(self, site: str, features: int) -> Tensor:
         """Return the factors on the features of each copy at a site, (runs, copies, features)."""
         shape = (self.copies, features)
-        keep, scale = self._axis.keep_mask(self._drop_rates, site, shape, self._step)
+        keep, scale = self._axis.keep_mask(
+            self._drop_rates, site, shape, self._step, by_example=False
+        )
         some = self._axis.select(self._some)
         return keep * (some * scale if self._rescale else some)
 
