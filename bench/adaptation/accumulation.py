@@ -5,6 +5,7 @@ part counts by its targets, and masks are drawn for the places that its examples
 """
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -36,7 +37,8 @@ def accumulated(
     if parts == 1:
         return losses(batch)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    made: Tensor = _Accumulated.apply(lambda: _shares(losses, batch, parts, axis), *parameters)
+    shares = partial(_shares, losses, batch, parts, axis)
+    made: Tensor = _Accumulated.apply(shares, *parameters)  # type: ignore[no-untyped-call]
     return made
 
 
@@ -75,7 +77,7 @@ class _Accumulated(torch.autograd.Function):
         return total
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, factor: Tensor) -> tuple[Tensor | None, ...]:
         gradients, ctx.gradients = ctx.gradients, None
         return None, *(g.mul_(factor.view(-1, *[1] * (g.dim() - 1))) for g in gradients)

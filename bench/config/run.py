@@ -214,6 +214,13 @@ class Cell(FrozenModel):
         """Precision, and the format of the frozen linear layers where it is another."""
         return ", ".join(filter(None, (self.precision, self.quantization)))
 
+    @property
+    def memory_format(self) -> str:
+        """What decides the memory and time of a run beside its sizes, in words."""
+        repeated = "gradient checkpointing" if self.gradient_checkpointing else None
+        parts = f"accumulation {self.accumulation}" if self.accumulation > 1 else None
+        return ", ".join(filter(None, (self.number_format, repeated, parts)))
+
     @cached_property
     def hash(self) -> str:
         """Content hash, 16 hexadecimal digits."""

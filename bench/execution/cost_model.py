@@ -128,9 +128,9 @@ def expected(job: Job, seconds_per_cost: float) -> float:
 
 def cost_key(cell: Cell) -> CostKey:
     """Return the kind of a cell's runs."""
-    backbone = " ".join(filter(None, (cell.backbone.name, cell.quantization)))
+    memory = cell.memory_format.removeprefix(cell.precision)
     tasks = (cell.task.name, *(test.name for test in cell.also_test))
-    return " ".join(tasks), backbone, cell.method
+    return " ".join(tasks), f"{cell.backbone.name}{memory}", cell.method
 
 
 def makespan(seconds: Iterable[float], workers: int) -> float:

@@ -114,7 +114,7 @@ def _settings(record: Record) -> list[str]:
         **cell.config,
         **cell.training.model_dump(exclude_none=True),
         **cell.budget.model_dump(exclude_none=True),
-        "precision": cell.number_format,
+        "precision": cell.memory_format,
         "seed": record.seed,
     }
     return _table(("setting", "value"), [(name, f"`{value}`") for name, value in settings.items()])

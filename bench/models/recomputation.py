@@ -9,7 +9,7 @@ methods score in between, and masks depend on what `RunAxis.varies` names.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -31,8 +31,8 @@ def unsupported_reason(model: Any) -> str | None:
         return None
     family = model.config.model_type
     return (
-        f"gradient_checkpointing computes layers anew, and no layers of the family {family!r} are "
-        "known; leave it out"
+        f"layers are to be computed anew, but no layers of the family {family!r} are known; leave "
+        "out 'gradient_checkpointing'"
     )
 
 
@@ -42,7 +42,7 @@ def attach(model: nn.Module, axis: RunAxis) -> None:
         setattr(layer, _AXIS, axis)
         # Not a wrapper that holds the layer: layers and their names stay what they are, and no
         # cycle of references keeps a stack in memory.
-        layer.__class__ = _repeating(type(layer))
+        layer.__class__ = _repeating(layer.__class__)
 
 
 @contextmanager
@@ -69,8 +69,8 @@ def _layers(model: nn.Module) -> list[nn.Module]:
     return outermost or attention.layers(model)
 
 
-@cache
-def _repeating(kind: type[nn.Module]) -> type[nn.Module]:
+@lru_cache
+def _repeating(kind: Any) -> type[nn.Module]:
     """Return a type of layers that act like ``kind``, and are repeated."""
     return type(kind.__name__, (_Repeating, kind), {"__module__": kind.__module__})
 

@@ -85,7 +85,7 @@ def subject(run: Run, task_data: TaskData) -> dict[str, object]:
         "stack size": __version__,
         "backbone": cell.backbone.digest,
         "kind": cell.task.kind,
-        "precision": cell.number_format,
+        "precision": cell.memory_format,
         "examples": cell.budget.batch_size,
         "tokens": 1 << int(task_data.read_first.lengths.mean() - 1).bit_length(),
         "passes": method.relative_cost(config),

@@ -71,7 +71,7 @@ def _terms(results: Results, board: pd.DataFrame, settings: Settings) -> dict[st
         **({"training rows": _training_rows(cell.resample)} if cell.resample != "fixed" else {}),
         "examples scored": ", ".join(sizes),
         "inputs shared with train": ", ".join(shared) or "not counted",
-        "backbone dropout, precision": f"{cell.backbone_dropout:g}, {cell.number_format}",
+        "backbone dropout, precision": f"{cell.backbone_dropout:g}, {cell.memory_format}",
         "task": f"{cell.task.name} version {cell.task.version}",
         "data": f"{cell.data.name} {cell.data.digest[:16]}",
         "backbone": f"{cell.backbone.name} {cell.backbone.digest[:16]}",

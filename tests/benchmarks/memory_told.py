@@ -32,6 +32,8 @@ class Shape(NamedTuple):
     runs: int
     examples: int
     tokens: int
+    repeated: bool = False
+    parts: int = 1
 
 
 SHAPES = (
@@ -43,11 +45,18 @@ SHAPES = (
     Shape("minilm-l6", "bf16", None, "lora", 4, 8, 64),
     Shape("minilm-l6", "fp32", None, "full", 1, 8, 64),
 )
+SPARING = (
+    Shape("minilm-l6", "fp32", None, "lora", 4, 16, 64, repeated=True),
+    Shape("minilm-l6", "fp32", None, "lora", 4, 16, 64, parts=4),
+    Shape("minilm-l6", "bf16", None, "hiddenkey", 2, 16, 128, repeated=True, parts=2),
+    Shape("tiny-encoder", "fp32", None, "lora_dropout", 6, 8, 32, parts=2),
+)
+"""Shapes with settings that save memory."""
 
 
 def main() -> None:
     """Print a row for each shape."""
-    for shape in SHAPES:
+    for shape in SHAPES + SPARING:
         before, then = both(shape)
         print(
             f"{', '.join(map(str, shape))}: told {before / _MEBIBYTE:.0f} MiB, taken "
@@ -83,6 +92,7 @@ def _given(shape: Shape) -> tuple[Run, Backbone, TaskData]:
         backbone.quantize(shape.quantization)
     settings = shape.examples, shape.tokens, shape.precision
     cell = random_models.cell(shape.method, backbone, *settings)
+    cell = cell.changed({"gradient_checkpointing": shape.repeated, "accumulation": shape.parts})
     rows = random_models.random_rows(backbone.config.vocab_size, shape.examples, shape.tokens)
     return Run(cell, 0), backbone, rows
 
