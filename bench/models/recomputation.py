@@ -37,12 +37,13 @@ def unsupported_reason(model: Any) -> str | None:
 
 
 def attach(model: nn.Module, axis: RunAxis) -> None:
-    """Make the layers of an adapted model compute their activations anew in backward passes."""
+    """Make the layers of a model compute their activations anew in backward passes."""
     for layer in _layers(model):
+        kind: Any = layer.__class__
         setattr(layer, _AXIS, axis)
         # Not a wrapper that holds the layer: layers and their names stay what they are, and no
         # cycle of references keeps a stack in memory.
-        layer.__class__ = _repeating(layer.__class__)
+        layer.__class__ = _repeating(kind)
 
 
 @contextmanager

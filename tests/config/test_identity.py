@@ -92,6 +92,8 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "backbone_dropout": {"backbone_dropout": 0.1},
     "precision": {"precision": "fp64"},
     "quantization": {"quantization": "int8"},
+    "gradient_checkpointing": {"gradient_checkpointing": True},
+    "accumulation": {"accumulation": 2},
     "resample": {"resample": "per_seed"},
     "head": {"head": "keep"},
     "task.join": {

@@ -8,12 +8,16 @@ import pytest
 from gapbench.bench.config.run import Run
 from gapbench.bench.profiling import footprint as subject
 from gapbench.bench.profiling.footprint import Footprint, footprint
-from tests.benchmarks.memory_told import SHAPES, Shape, both
+from tests.benchmarks.memory_told import SHAPES, SPARING, Shape, both
 from tests.support.small_stack import CPU, MakeBackbone, load_backbone, make_runs, random_data
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("shape", "times"), [(SHAPES[0], 1), (SHAPES[1], 3)], ids=str)
+@pytest.mark.parametrize(
+    ("shape", "times"),
+    [(SHAPES[0], 1), (SHAPES[1], 3), (SPARING[0], 1), (SPARING[1], 1)],
+    ids=str,
+)
 def test_memory_is_what_was_told(shape: Shape, times: int) -> None:
     """Within 15 % of the peak of a process that trains the stack, each in a process of its own.
 
