@@ -18,7 +18,9 @@ from optuna.distributions import FloatDistribution
 from pydantic import Field
 
 from gapbench.bench.adaptation.method import StepReport, TrainState
+from gapbench.bench.config.task import Task
 from gapbench.bench.data.batching import Batch
+from gapbench.bench.models.backbone import Backbone
 from gapbench.methods._shared.lowrank import LowRank, LowRankConfig, Space
 
 _EPS = 1e-12  # as in the widely used implementation, davda54/sam, commit 3c3afdb
@@ -43,6 +45,13 @@ class SamLora(LowRank[SamLoraConfig]):
     reference = "Foret et al. 2021, arXiv:2010.01412, algorithm 1"
     Config = SamLoraConfig
     tuned: ClassVar[Space] = {"radius": FloatDistribution(0.005, 0.5, log=True)}
+
+    @classmethod
+    def supports(cls, task: Task, backbone: Backbone, config: SamLoraConfig) -> str | None:
+        """Refuse a neighbourhood of one point, where the first pass moves nothing."""
+        if config.radius == 0:
+            return "radius is 0, which is 'lora' at twice the passes; set it above 0"
+        return super().supports(task, backbone, config)
 
     @classmethod
     def relative_cost(cls, config: SamLoraConfig) -> float:  # noqa: ARG003 - the same for all

@@ -62,6 +62,7 @@ def backbone(make_backbone: MakeBackbone) -> Backbone:
         ("adalora_dropout", {"rate": 1.0}, "every update is zeroed"),
         ("hiddenkey", {"consistency_weight": 0.0}, "the second pass does nothing"),
         ("unified_dropout", {"consistency": "js", "consistency_weight": 0.0}, "does nothing"),
+        ("sam_lora", {"radius": 0.0}, "which is 'lora' at twice the passes"),
         ("lora_ensemble", {"members": 1}, "which is 'lora'"),
         ("lora_ensemble_equal_passes", {"members": 1}, "which is 'lora'"),
     ],
