@@ -37,7 +37,10 @@ def summarise(study: StudyFile) -> Summary:
         tally=tally(study.trials).model_copy(update={"compute": compute(study)}),
         expected_best=expected_best([score_of(t) for t in ended], higher_is_better=upward),
         importances=importances(study),
-        optimism=_difference(best, study.tuned_test, sign),
+        optimism=_difference(
+            _difference(best, study.tuned_test, sign),
+            _difference(study.default_validation, study.default_test, sign),
+        ),
         gain=_difference(study.tuned_test, study.default_test, sign),
     )
 
@@ -119,7 +122,7 @@ def expected_best(
     return tuple(points)
 
 
-def _difference(first: float | None, second: float | None, sign: float) -> float | None:
+def _difference(first: float | None, second: float | None, sign: float = 1.0) -> float | None:
     return None if first is None or second is None else sign * (first - second)
 
 

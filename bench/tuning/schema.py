@@ -116,7 +116,8 @@ class StudyFile(FrozenModel):
         front: numbers of the complete trials that no other trial beats in every objective.
         sampler: name in `bench.tuning.samplers`.
         start: name of the adapter that its runs start from, "" without one.
-        default_test, tuned_test: mean test score over the suite's seeds, once those runs are done.
+        default_test, tuned_test, default_validation: mean scores over the suite's seeds, once those
+            runs are done.
     """
 
     name: str
@@ -140,6 +141,7 @@ class StudyFile(FrozenModel):
     trials: tuple[TrialRow, ...] = ()
     default_test: float | None = None
     tuned_test: float | None = None
+    default_validation: float | None = None
     start: str = ""
 
 

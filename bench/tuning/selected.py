@@ -1,6 +1,7 @@
 """From finished studies to the runs that compare winners with defaults, and back to the studies."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,14 +41,16 @@ def complete(
     store: Store,
     results: Path,
 ) -> None:
-    """Write the test scores of its winner and its default into every study."""
+    """Write the scores of its winner and its default on the suite's seeds into every study."""
     for plan, file in zip(plans, files, strict=True):
         cell = winner(plan, file)
-        tests = {
-            "default_test": _test_score(plan, plan.base, seeds, store),
-            "tuned_test": None if cell is None else _test_score(plan, cell, seeds, store),
+        score = partial(_mean_score, plan, seeds, store)
+        scores = {
+            "default_test": score(plan.base, "test"),
+            "default_validation": score(plan.base, "validation"),
+            "tuned_test": None if cell is None else score(cell, "test"),
         }
-        analysis.write(folder(results, plan), file.model_copy(update=tests))
+        analysis.write(folder(results, plan), file.model_copy(update=scores))
 
 
 def table(file: StudyFile) -> dict[str, Any]:
@@ -68,10 +71,12 @@ def table(file: StudyFile) -> dict[str, Any]:
     }
 
 
-def _test_score(plan: StudyPlan, cell: Cell, seeds: Sequence[int], store: Store) -> float | None:
-    """Return the mean test score over the seeds, None if one is missing."""
+def _mean_score(
+    plan: StudyPlan, seeds: Sequence[int], store: Store, cell: Cell, split: str
+) -> float | None:
+    """Return the mean score of a split over the seeds, None if one is missing."""
     found = [store.find(Run(cell, seed)) for seed in seeds]
-    return mean_of_all([record.score("test", plan.metric) if record else None for record in found])
+    return mean_of_all([record.score(split, plan.metric) if record else None for record in found])
 
 
 def _rounded(score: float | None) -> float | None:

@@ -58,7 +58,8 @@ class Summary(FrozenModel):
     importances: Importances
     optimism: float | None = Field(
         default=None,
-        description="best validation score minus `tuned_test`, sign flipped where lower is better",
+        description="best validation score minus `tuned_test`, less what separates the two splits "
+        "for the default settings; sign flipped where lower is better",
     )
     gain: float | None = Field(
         default=None,

@@ -104,8 +104,8 @@ def outcomes(searches: Searches) -> FigureArtifact | None:
         return None
     title = (
         f"Left: best validation {searches.metric} of the search minus test {searches.metric} of "
-        "its winner. Right: test score of the winner minus that of the method's own settings, on "
-        f"the same seeds. {searches.place}; signs are flipped where lower is better; 95 % "
+        "its winner, less the same of the method's own settings. Right: test score of the winner "
+        f"minus that of these settings, on the same seeds. {searches.place}; signs are flipped where lower is better; 95 % "
         "intervals."
     )
     with style():

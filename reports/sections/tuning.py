@@ -40,7 +40,8 @@ OUTCOME = (
     plain("test", "test score of the winner, mean over fresh seeds", "test"),
     plain(
         "optimism",
-        "best validation score of the search minus test score; sign flipped where lower is better",
+        "best validation score of the search minus test score, less the same of the default; sign "
+        "flipped where lower is better",
         "optimism.mean",
     ),
     ends("optimism 95 %", "Student t interval over seeds", "optimism.low", "optimism.high"),
@@ -80,8 +81,8 @@ _HOW = (
     "unit, such as trials or compute; the table of costs shows both, and how many settings were "
     "searched. The winner was then retrained on the suite's seeds, which the search never used, "
     "and so were the method's own settings. Optimism is how far the best validation score of the "
-    "search lies above the test score of the winner; gain is what tuning brought on test, seed by "
-    "seed."
+    "search lies above the test score of the winner, beyond what separates the two splits for the "
+    "method's own settings; gain is what tuning brought on test, seed by seed."
 )
 _UNCOMPARED = "the winner has not run, few seeds are common, or the difference never varies"
 _COST = "What the search took, all trials counted, failed and pruned ones too:"

@@ -37,7 +37,8 @@ class Tuned:
         again: its mean validation score over the fresh seeds.
         test: mean test score of the winner.
         default: mean test score of the method's own settings.
-        optimism: `best` against `test`, with the interval over seeds.
+        optimism: `best` against `test`, less what separates the two splits for the default, which no
+            search chose; with the interval over seeds.
         gain: tuned against default on test, on common seeds and, where known, test items.
         row: leaderboard row of the winner; None where it has not run.
         kept: whether the winner is the default itself, so that there is nothing to gain.
@@ -107,11 +108,8 @@ def _tuned(results: Results, summary: Summary, known: dict[Key, Any]) -> Tuned:
     if winner is not None and not _chosen(results.cells[winner.config_hash], summary):
         winner = None  # left from another study, whose space was another one
     default = known.get((*place, study.variant))
-    scores: dict[int, float] = winner.by_seed if winner else {}
     best = next((score_of(t) for t in study.trials if t.number == study.best_number), None)
     upward = study.direction == "maximize"
-    sign = 1.0 if upward else -1.0
-    losses = [] if best is None else [sign * (best - score) for score in scores.values()]
     return Tuned(
         summary=summary,
         name=label(study.method, study.variant),
@@ -119,11 +117,26 @@ def _tuned(results: Results, summary: Summary, known: dict[Key, Any]) -> Tuned:
         again=winner.validation_score if winner else None,
         test=winner.score if winner else None,
         default=default.score if default else None,
-        optimism=mean_interval(losses, excess=_excess(winner)),
+        optimism=_optimism(results, best, winner, default, upward=upward),
         gain=_gain(winner, default, upward=upward),
         row=winner_key if winner else None,
         kept=bool(winner and default and winner.config_hash == default.config_hash),
     )
+
+
+def _optimism(
+    results: Results, best: float | None, winner: Any, default: Any, *, upward: bool
+) -> Interval:
+    """Return how far choosing by validation flattered, on seeds of winner and default."""
+    if best is None or winner is None or default is None:
+        return Interval(0, None)
+    losses = [
+        best - winner.by_seed[run["seed"]] - (run["validation_score"] - run["test_score"])
+        for run in results.outcomes[default.config_hash]
+        if run["seed"] in winner.by_seed and run["seed"] in default.by_seed
+    ]
+    signed = losses if upward else [-loss for loss in losses]
+    return mean_interval(signed, excess=_excess(winner))
 
 
 def _gain(winner: Any, default: Any, *, upward: bool) -> Interval:

@@ -203,14 +203,16 @@ def test_optimism_and_gain_are_above_zero_where_validation_flatters_and_tuning_h
     """Both are differences in the direction of better; without fresh runs there are none."""
     scores: list[float | None] = [0.6, 0.7, 0.65]
     best = 0.7 if sign > 0 else 0.6
-    study = make_study(scores, direction=direction, tuned_test=0.62, default_test=0.61)
+    tests = {"tuned_test": 0.62, "default_test": 0.61}
+    study = make_study(scores, direction=direction, default_validation=0.64, **tests)
     summary = summarise(study)
-    assert summary.optimism == pytest.approx(sign * (best - 0.62))
+    assert summary.optimism == pytest.approx(sign * ((best - 0.62) - (0.64 - 0.61)))
     assert summary.gain == pytest.approx(sign * 0.01)
     bare = summarise(make_study(scores))
     assert (bare.optimism, bare.gain) == (None, None)
     failed = summarise(make_study([None], tuned_test=0.5))
     assert failed.optimism is None
+    assert summarise(make_study(scores, **tests)).optimism is None  # a study of 0.1
 
 
 def test_write_then_read_returns_the_same_summary(tmp_path: Path) -> None:
