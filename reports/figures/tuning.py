@@ -105,8 +105,8 @@ def outcomes(searches: Searches) -> FigureArtifact | None:
     title = (
         f"Left: best validation {searches.metric} of the search minus test {searches.metric} of "
         "its winner, less the same of the method's own settings. Right: test score of the winner "
-        f"minus that of these settings, on the same seeds. {searches.place}; signs are flipped where lower is better; 95 % "
-        "intervals."
+        f"minus that of these settings, on the same seeds. {searches.place}; signs "
+        "are flipped where lower is better; 95 % intervals."
     )
     with style():
         names = [searches.named(each) for each in drawn]

@@ -37,8 +37,8 @@ class Tuned:
         again: its mean validation score over the fresh seeds.
         test: mean test score of the winner.
         default: mean test score of the method's own settings.
-        optimism: `best` against `test`, less what separates the two splits for the default, which no
-            search chose; with the interval over seeds.
+        optimism: `best` against `test`, less what separates the two splits for the default, which
+            no search chose; with the interval over seeds.
         gain: tuned against default on test, on common seeds and, where known, test items.
         row: leaderboard row of the winner; None where it has not run.
         kept: whether the winner is the default itself, so that there is nothing to gain.
