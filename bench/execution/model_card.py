@@ -63,7 +63,7 @@ def front_matter(record: Record, base: Mapping[str, Any]) -> str:
         "library_name": "peft",
         **({"pipeline_tag": pipeline} if pipeline else {}),
         **({"datasets": [source.hub]} if source else {}),
-        "tags": ["gapbench", "lora", cell.method],
+        "tags": list(dict.fromkeys(("gapbench", "lora", cell.method))),
         "model-index": [{"name": f"{cell.method} on {task.name}", "results": [result]}],
     }
     return f"---\n{yaml.safe_dump(content, sort_keys=False)}---\n"

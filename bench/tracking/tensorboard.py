@@ -1,6 +1,5 @@
 """TensorBoard: event files in the folder `tensorboard` of the results folder."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -18,7 +17,8 @@ def send(run: TrackedRun, results: Path) -> bool:
     folder = results / "tensorboard" / run.place
     if folder.exists():
         return False
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)  # of a sender that was killed
     try:
         _write(part, run)
         part.replace(folder)

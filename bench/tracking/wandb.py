@@ -1,10 +1,12 @@
 """Weights & Biases: runs go where `wandb login` and the variables WANDB_* say, offline too."""
 
+import shutil
 from pathlib import Path
 
 import wandb
 
 from gapbench.bench.tracking._wandb_calls import fill
+from gapbench.bench.tracking._wandb_offline import is_whole
 from gapbench.bench.tracking.base import PROJECT, TrackedRun
 
 _MOST = 128  # characters of a name
@@ -28,8 +30,10 @@ _QUIET = {
 def send(run: TrackedRun, results: Path) -> bool:  # noqa: ARG001 - the interface of a tracker
     """Send a run, under its hash as the run id; see `base.Send`."""
     settings = wandb.setup().settings
-    if any(Path(settings.wandb_dir).glob(f"offline-run-*-{run.id}")):
-        return False
+    for earlier in Path(settings.wandb_dir).glob(f"offline-run-*-{run.id}"):
+        if is_whole(earlier, run):
+            return False
+        shutil.rmtree(earlier)  # its sender was killed
     opened = wandb.init(
         project=settings.project or PROJECT,
         id=run.id,
@@ -41,8 +45,10 @@ def send(run: TrackedRun, results: Path) -> bool:  # noqa: ARG001 - the interfac
         reinit="create_new",
         settings=wandb.Settings(**_QUIET, x_start_time=run.started.timestamp()),
     )
-    new = not (opened.resumed and set(run.scores) <= set(opened.summary.keys()))
-    if new:
-        fill(opened, run)
-    opened.finish(exit_code=0 if run.ok else 1)
+    try:
+        new = not (opened.resumed and set(run.scores) <= set(opened.summary.keys()))
+        if new:
+            fill(opened, run)
+    finally:
+        opened.finish(exit_code=0 if run.ok else 1)
     return new

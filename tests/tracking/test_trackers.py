@@ -2,8 +2,12 @@
 
 import json
 import math
+import os
+import signal
 import sqlite3
 import struct
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +17,10 @@ import pytest
 
 import gapbench
 from gapbench.bench import tracking
+from gapbench.bench.core.errors import TrackerError
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
+from gapbench.bench.tracking.base import TrackedRun
 from tests.support import results_folder as made
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of packages that are not ours
@@ -114,7 +120,7 @@ def test_tracker_gets_settings_curves_and_scores(
 def test_sending_again_sends_what_is_new(
     tracker: tuple[str, Callable[[Path], dict[str, Read]]], results: Path
 ) -> None:
-    """As after a killed command: nothing comes twice."""
+    """Nothing comes twice."""
     name, read = tracker
     gapbench.track(results, to=name, progress=False)
     made.put(Store(results), made.make_record(made.make_cell("lora", task=TASK), 2))
@@ -123,6 +129,77 @@ def test_sending_again_sends_what_is_new(
     runs = read(results)
     assert len(runs) == 6
     assert all(len(run.curve) in {0, len(made.STEPS)} for run in runs.values())
+
+
+# The sender is killed when the tracker has got the first point of the second run.
+KILLED = """
+import os, signal, sys, time
+import gapbench
+from gapbench.bench.tracking.base import TrackedRun
+
+whole, runs = TrackedRun.points.fget, []
+
+def points(run):
+    runs.append(run)
+    for point in whole(run):
+        yield point
+        if len(runs) == 2:
+            time.sleep(float(sys.argv[3]))
+            os.kill(os.getpid(), signal.SIGKILL)
+
+TrackedRun.points = property(points)
+gapbench.track(sys.argv[1], to=sys.argv[2], progress=False)
+"""
+
+
+@pytest.mark.parametrize("kill", [True, False], ids=["killed", "failed"])
+def test_run_whose_sender_ended_inside_it_is_sent_again(
+    kill: bool,
+    tracker: tuple[str, Callable[[Path], dict[str, Read]]],
+    results: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Runs that were sent whole are not sent again."""
+    name, read = tracker
+    if kill:
+        variables = {"TRACKIO_DIR": str(results.parent / "trackio")}
+        if name == "mlflow":
+            variables["MLFLOW_TRACKING_URI"] = sys.modules[name].get_tracking_uri()
+        pause = "2" if name == "trackio" else "0"  # it writes what it has got twice a second
+        ended = subprocess.run(  # noqa: S603 - our own program
+            [sys.executable, "-c", KILLED, str(results), name, pause],
+            env=os.environ | variables,
+            check=False,
+        )
+        assert ended.returncode == -signal.SIGKILL
+    else:
+        _fail_inside_the_second_run(monkeypatch, results, name)
+    answer = gapbench.track(results, to=name, progress=False)
+    assert (answer.sent, answer.before) == (4, 1)
+    runs = read(results)
+    assert len(runs) == 5
+    for item in Store(results).records():
+        if isinstance(item, Record) and item.run_hash in runs:
+            assert [step for step, _ in runs[item.run_hash].curve] == [p.step for p in item.curve]
+            assert "cost/train_seconds" in runs[item.run_hash].final or item.cost is None
+    again = gapbench.track(results, to=name, progress=False)
+    assert (again.sent, again.before) == (0, 5)
+
+
+def _fail_inside_the_second_run(monkeypatch: pytest.MonkeyPatch, results: Path, name: str) -> None:
+    whole, runs = TrackedRun.points.fget, []
+    assert whole is not None
+
+    def points(run: TrackedRun) -> Iterator[tuple[int, Mapping[str, float]]]:
+        runs.append(run)
+        for point in whole(run):
+            yield point
+            if len(runs) == 2:
+                raise ConnectionError("gone")
+
+    with monkeypatch.context() as patch, pytest.raises(TrackerError, match="gone"):
+        patch.setattr(TrackedRun, "points", property(points))
+        gapbench.track(results, to=name, progress=False)
 
 
 def _of_tensorboard(results: Path) -> dict[str, Read]:
