@@ -16,6 +16,7 @@ from gapbench.bench.config.task import Task
 from gapbench.bench.config.task_sources import BuiltinSource, HubSource, OwnSource
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.data import readers
+from gapbench.bench.data.hub_access import explained
 from gapbench.bench.data.sources import Sources, cache_folder, only_files
 from gapbench.bench.synthetic import generators
 
@@ -150,8 +151,8 @@ def hub_split(task: Task, source: HubSource, split: str) -> Any:
         )
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise DataError(
-            f"task {task.name!r}: the hub's {source.hub} ({split}) is not available: {error}; "
-            "without a network give --data DIR"
+            f"task {task.name!r}: the hub's {source.hub} ({split}) is not available: "
+            + explained(error, "; without a network give --data DIR")
         ) from None
 
 

@@ -21,6 +21,7 @@ from gapbench.bench.config.task_sources import BuiltinSource, HubSource, OwnSour
 from gapbench.bench.core.errors import BackboneError, BenchError, ConfigError, StoreError
 from gapbench.bench.core.files import refuse_outside, replacing
 from gapbench.bench.data import rows
+from gapbench.bench.data.hub_access import explained
 from gapbench.bench.data.manifest import File, Item, Manifest, Part, load
 from gapbench.bench.data.sources import Sources, backbone_folder, file_digest
 from gapbench.bench.experiment import suite as suites
@@ -252,8 +253,8 @@ def _snapshot(repository: str, revision: str, folder: Path) -> list[str]:
             ask()
     except (OSError, ValueError) as error:
         raise BackboneError(
-            f"the hub's {repository}@{revision} cannot be fetched: {error}; without a network, "
-            "fetch from a folder with --backbone DIR"
+            f"the hub's {repository}@{revision} cannot be fetched: "
+            + explained(error, "; without a network, fetch from a folder with --backbone DIR")
         ) from None
     if not safe:
         raise BackboneError(

@@ -18,6 +18,7 @@ from gapbench.bench.config.head import LANGUAGE_MODEL, Head
 from gapbench.bench.config.run import Fingerprint, Precision, Quantization
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import BackboneError
+from gapbench.bench.data.hub_access import explained
 from gapbench.bench.data.sources import backbone_folder
 from gapbench.bench.models.backbone import Backbone, embedding_weight, positions_after_padding
 from gapbench.bench.models.pretrained_weights import head_modules, require_whole
@@ -280,7 +281,7 @@ def _unreadable(name: str, what: str, error: Exception) -> BackboneError:
         )
         return BackboneError(f"backbone {name!r} {what}: {cause}library knows")
     kind = "" if isinstance(error, OSError | ValueError) else f"{type(error).__name__}: "
-    return BackboneError(f"backbone {name!r} {what}: {kind}{error}")
+    return BackboneError(f"backbone {name!r} {what}: {kind}{explained(error)}")
 
 
 def _location(name: str) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +16,7 @@ import transformers
 import yaml
 
 from gapbench.bench.execution import export as exporting
-from tests.support.fake_hub import COMMIT, TOKEN, Hub, running
+from tests.support.fake_hub import COMMIT, GATED, TOKEN, Hub, running
 from tests.support.small_stack import MakeBackbone
 from tests.support.small_suite import SmallSuite, call, make, rows
 
@@ -41,6 +44,18 @@ def _hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         yield started
+
+
+# Several commands in one process, since it takes seconds to start.
+ASKING = """
+import json, sys
+from gapbench.bench.cli.main import main
+from gapbench.bench.execution import hub
+
+hub.check("owner/name")
+for command in json.load(sys.stdin):
+    assert main(command) == 2, command
+"""
 
 
 def arguments(done: SmallSuite, out: Path) -> list[object]:
@@ -86,6 +101,7 @@ def test_card_holds_the_numbers_of_the_record_and_its_code_runs(
     page = (out / "README.md").read_text()
     front = yaml.safe_load(page.split("---\n")[1])
     assert front["library_name"] == "peft"
+    assert front["tags"] == ["gapbench", "lora"]
     assert front["pipeline_tag"] == "text-classification"
     (result,) = front["model-index"][0]["results"]
     accuracy = record["splits"]["test"]["metrics"]["accuracy"]
@@ -167,3 +183,39 @@ def test_refused_push_keeps_the_folder(
     assert answer.code == 2
     assert f"gone; send it later with: hf upload owner/name {out}" in answer.err
     assert (out / "adapter_model.safetensors").exists()
+
+
+def test_real_process_asks_its_endpoint_and_tells_the_way_into_gated_repositories(
+    hub: Hub, tmp_path: Path, make_backbone: MakeBackbone
+) -> None:
+    """Backbone and data, read and fetched, by somebody who is logged in but has no access."""
+    small = make(tmp_path / "small", make_backbone("bert"))
+    pinned = f"{GATED}@{'0' * 40}"
+    out = ["--out", str(tmp_path / "mirror")]
+    gated_backbone = [
+        ["check", *small.planning, "--backbone", pinned],
+        ["fetch", *small.planning, "--backbone", pinned, *out],
+    ]
+    gated = tmp_path / "gated.yaml"
+    (tmp_path / "tasks").mkdir()
+    task = yaml.safe_load(small.task_path.read_text()) | {"name": "kept"}
+    task["source"] = {"hub": GATED, "revision": "0" * 40}
+    (tmp_path / "tasks" / "kept.yaml").write_text(yaml.safe_dump(task))
+    gated.write_text(yaml.safe_dump(yaml.safe_load(small.path.read_text()) | {"tasks": ["kept"]}))
+    gated_data = [["check", str(gated)], ["fetch", str(gated), *out]]
+    home = {name: str(tmp_path / "home") for name in ("HF_HOME", "XDG_CACHE_HOME")}
+    online = {f"{name}_OFFLINE": "0" for name in ("HF_HUB", "HF_DATASETS", "TRANSFORMERS")}
+    done = subprocess.run(
+        [sys.executable, "-c", ASKING],
+        input=json.dumps(gated_backbone + gated_data),
+        env=os.environ | home | online | {"HF_ENDPOINT": hub.address, "HF_TOKEN": TOKEN},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("log in with `hf auth login` or set HF_TOKEN") == 4, done.stderr
+    assert {"/api/whoami-v2"} < set(hub.paths)
+    assert any(path.startswith(f"/{GATED}/resolve/") for path in hub.paths)
+    assert any(path.startswith(f"/datasets/{GATED}/") for path in hub.paths)
+    assert TOKEN not in done.stdout + done.stderr

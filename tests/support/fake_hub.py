@@ -11,6 +11,8 @@ from typing import Any
 
 TOKEN = "hf_" + "t" * 34
 COMMIT = "c" * 40
+GATED = "owner/kept"
+"""Repository that is kept for those who have asked for access, which nobody has."""
 
 
 @dataclass
@@ -42,6 +44,10 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, *_: Any) -> None:
         """Stay silent."""
 
+    def do_HEAD(self) -> None:
+        """Answer about a file of a repository; there is only the gated one."""
+        self._answer({})
+
     def do_GET(self) -> None:
         """Answer who somebody is."""
         self._answer({"type": "user", "name": "owner", "auth": {}})
@@ -70,12 +76,16 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, content: dict[str, Any]) -> None:
         self.server.hub.paths.append(self.path)
         known = self.headers.get("Authorization") == f"Bearer {TOKEN}"
+        gated = GATED in self.path
         body = json.dumps(content if known else {"error": "Invalid credentials"}).encode()
-        self.send_response(200 if known else 401)
+        self.send_response(403 if gated else 200 if known else 401)
+        if gated:
+            self.send_header("X-Error-Code", "GatedRepo")
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if self.command != "HEAD":
+            self.wfile.write(body)
 
 
 @contextmanager
