@@ -211,6 +211,7 @@ def test_real_process_asks_its_endpoint_and_tells_the_way_into_gated_repositorie
         env=os.environ | home | online | {"HF_ENDPOINT": hub.address, "HF_TOKEN": TOKEN},
         capture_output=True,
         text=True,
+        timeout=100,
         check=False,
     )
     assert done.returncode == 0, done.stderr
