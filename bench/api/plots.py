@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
+import matplotlib as mpl
 import matplotlib.pyplot as plt
 
 from gapbench.bench.api.calls import Names
@@ -159,6 +160,8 @@ def _row(board: Board, method: str) -> Any:
 def _drawn(ax: "Axes | None", board: Board, draw: "Callable[[Axes], bool]", of: str = "") -> "Axes":
     """Draw on given axes or on new ones, in the colours of the light theme."""
     lines = 0 if of else len(board.rows)  # of a list of methods
+    # Of the three titles that axes have, this one is replaced by a later `set_title`.
+    place = mpl.rcParams["axes.titlelocation"]
     with style():
         size = (_WIDTH, max(_HEIGHT, 0.8 + LINE * lines))
         on = plt.subplots(figsize=size, layout="constrained")[1] if ax is None else ax
@@ -166,6 +169,6 @@ def _drawn(ax: "Axes | None", board: Board, draw: "Callable[[Axes], bool]", of: 
             if ax is None:
                 plt.close(plt.gcf())
             raise ConfigError(f"there is nothing to draw of {of or 'any method'}, {board.place}")
-        on.set_title(f"{of}, {board.place}" if of else board.place)
+        on.set_title(f"{of}, {board.place}" if of else board.place, loc=place)
         paint(on)
     return on

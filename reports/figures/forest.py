@@ -17,7 +17,9 @@ from gapbench.reports.tables.words import listed as names_of
 from gapbench.reports.tables.words import signed, times
 from gapbench.reports.verdict.model import Contrast, Entry, Verdict
 
-NAMES: dict[Outcome, str] = {"score": "score", "gap": "gap", "ece": "ECE"}
+_NAMES: dict[Outcome, str] = {"score": "score", "gap": "gap", "ece": "ECE", "nll": "NLL"}
+_SHOWN: tuple[Outcome, ...] = ("score", "gap", "ece")
+"""Outcomes of the report's figure; the others are drawn alone."""
 _MOST = 40
 
 
@@ -31,7 +33,7 @@ def forest(board: Board) -> FigureArtifact | None:
     entries, named = _drawn(board)
     if not entries:
         return None
-    outcomes = [name for name in NAMES if any(name in each.to_reference for each in entries)]
+    outcomes = [name for name in _SHOWN if any(name in each.to_reference for each in entries)]
     title = (
         f"Each method minus {verdict.reference}, {board.place}: mean and 95 % interval, wide "
         "enough for all comparisons together. Filled marks: shown to be better or worse. Hollow "
@@ -45,7 +47,7 @@ def forest(board: Board) -> FigureArtifact | None:
         _draw_costs(axes[-1], entries, named)
         key(figure, _meanings())
     data = [
-        _row(board, e, e.to_reference[o]) for e in entries for o in NAMES if o in e.to_reference
+        _row(board, e, e.to_reference[o]) for e in entries for o in _SHOWN if o in e.to_reference
     ]
     return FigureArtifact(
         f"forest-{board.stem}", title, figure, pd.DataFrame(data), _finding(board)
@@ -84,7 +86,7 @@ def _compared(entry: Entry) -> bool:
 
 def _label(verdict: Verdict, outcome: Outcome, metric: str) -> str:
     better = verdict.higher_is_better and outcome == "score"
-    what = metric if outcome == "score" else NAMES[outcome]
+    what = metric if outcome == "score" else _NAMES[outcome]
     return f"{what}, {'right' if better else 'left'} is better"
 
 
@@ -92,7 +94,7 @@ def _finding(board: Board) -> str:
     """Say what the differences show."""
     verdict = board.verdict
     said = []
-    for outcome in NAMES:
+    for outcome in _SHOWN:
         for claim in ("better", "worse"):
             found = [
                 each.name
@@ -102,7 +104,7 @@ def _finding(board: Board) -> str:
                 and contrast.claim == claim
             ]
             if found:
-                name = board.metric if outcome == "score" else NAMES[outcome]
+                name = board.metric if outcome == "score" else _NAMES[outcome]
                 said.append(f"{claim} in {name}: {names_of(found)}")
     shown = "; ".join(said) or "no method is shown to differ in score, gap or ECE"
     return f"Against {verdict.reference} on {verdict.task}: {shown}."

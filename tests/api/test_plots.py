@@ -11,8 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgba_array
 
 import gapbench
+from gapbench.bench.api.plots import Plots
 from gapbench.bench.core.errors import ConfigError
 from gapbench.reports.figures import theme
+from gapbench.reports.tables.standing import OUTCOMES, Outcome
 from tests.support import results_folder as made
 
 TASK = "syn_sentiment"
@@ -71,6 +73,52 @@ def test_forest_draws_differences_on_given_axes(results: gapbench.Results) -> No
     assert "lora" not in drawn(axis)
     assert "minus lora" in axis.get_xlabel()
     assert results.plot.forest(TASK, outcome="ece", methods="lora,head").lines
+
+
+@pytest.mark.parametrize(
+    ("outcome", "column"),
+    [("score", "score"), ("gap", "generalization_gap"), ("ece", "ece"), ("nll", "nll")],
+)
+def test_forest_draws_every_outcome(
+    results: gapbench.Results, outcome: Outcome, column: str
+) -> None:
+    """Differences are those of the leaderboard's means, and the axis names the outcome."""
+    axis = results.plot.forest(TASK, outcome=outcome)
+    means = results.leaderboard(tasks=TASK).set_index("method")[column]
+    expected = {name: means[name] - means["lora"] for name in drawn(axis)}
+    assert drawn(axis) == pytest.approx(expected)
+    assert (outcome if outcome != "score" else "accuracy") in axis.get_xlabel().lower()
+
+
+def test_forest_draws_all_outcomes_that_are_compared() -> None:
+    """None is left out of the cases above."""
+    assert OUTCOMES == ("score", "gap", "ece", "nll")
+
+
+@pytest.mark.parametrize("location", ["left", "center", "right"])
+@pytest.mark.parametrize(
+    ("plot", "given"),
+    [
+        *(("forest", {}), ("scores", {}), ("gap", {})),
+        *(("curves", {"method": "lora"}), ("reliability", {"method": "lora"})),
+    ],
+)
+def test_title_is_replaced_by_a_later_one(
+    results: gapbench.Results, plot: str, given: dict[str, str], location: str
+) -> None:
+    """Whatever place the reader's settings of matplotlib give titles."""
+    with mpl.rc_context({"axes.titlelocation": location}):
+        axis = getattr(results.plot, plot)(task=TASK, **given)
+        assert TASK in "".join(axis.get_title(loc=each) for each in ("left", "center", "right"))
+        axis.set_title("Training")
+    titles = [axis.get_title(loc=each) for each in ("left", "center", "right")]
+    assert [title for title in titles if title] == ["Training"]
+
+
+def test_title_cases_are_all_plots() -> None:
+    """A new plot gets a case above."""
+    plots = [name for name in vars(Plots) if not name.startswith("_")]
+    assert plots == ["forest", "scores", "gap", "curves", "reliability"]
 
 
 def test_curves_and_reliability_are_of_one_method(results: gapbench.Results) -> None:
