@@ -30,8 +30,9 @@ lint: setup  ## Check format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+# --fresh-env: a page that comes from the cache gives no warning.
 docs: setup  ## Build the docs site in build/docs; a broken link is an error
-	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --conf-dir docs . build/docs
+	$(BIN)/sphinx-build --fresh-env --quiet --fail-on-warning --keep-going --conf-dir docs . build/docs
 
 bench: setup  ## Measure speed (pytest-benchmark)
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-columns=min,median,rounds
