@@ -1,19 +1,15 @@
 """Pages show what the stored reference results say, and name files that there are."""
 
-import ast
 import importlib.util
 import re
-import shlex
 from pathlib import Path
 from types import ModuleType
 
 import pandas as pd
 import pytest
 
-import gapbench
 from gapbench.bench.adaptation import registry
 from gapbench.bench.cli.commands import discover
-from gapbench.bench.cli.parser import build_parser
 from gapbench.bench.experiment.suite import load as load_suite
 from gapbench.bench.tasks.kinds import task_classes
 from gapbench.reports.claims.model import load as load_claims
@@ -22,9 +18,6 @@ REPOSITORY = Path(__file__).parents[2]
 PAGES = sorted((REPOSITORY / "docs" / "methods").glob("*.md"))
 NAMED = re.compile(
     r"(?<![\w/.])((?:bench|docs|methods|reports|suites|tests)/[a-z_0-9/]+(?:\.py|\.sh|/))"
-)
-TYPED = re.compile(
-    rf"^\s*(?:\$ )?(?:[A-Z_]+=\S+ )?gapbench ((?:{'|'.join(discover())})\b[^`\n]*)$", re.MULTILINE
 )
 
 
@@ -148,27 +141,6 @@ def test_links_between_pages_lead_somewhere() -> None:
     }
     assert len(links) > 50
     assert not [f"{page}: {link}" for page, link in links if not (page.parent / link).exists()]
-
-
-def test_commands_on_pages_can_be_typed() -> None:
-    """Every command that stands on a line of its own has arguments that the command line takes."""
-    pages = [*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md")]
-    commands = {one for page in pages for one in TYPED.findall(page.read_text(encoding="utf-8"))}
-    assert len(commands) > 15
-    for command in commands:
-        build_parser().parse_args(shlex.split(command, comments=True))
-
-
-def test_python_on_pages_names_what_exists() -> None:
-    """A code block in Python is valid, and what it takes from `gapbench` is there."""
-    pages = [REPOSITORY / "README.md", *REPOSITORY.glob("docs/*.md")]
-    blocks = [
-        b for page in pages for b in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
-    ]
-    assert blocks
-    for block in blocks:
-        ast.parse(block)
-        assert all(hasattr(gapbench, name) for name in re.findall(r"gapbench\.(\w+)", block))
 
 
 def test_readme_is_short() -> None:
