@@ -17,6 +17,7 @@ of a script or notebook known to suites. Everything is imported when it is first
 results loads no training libraries. All errors raised on purpose are `BenchError`s.
 """
 
+import warnings
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,10 @@ __all__ = [
     "tune",
     "verify",
 ]
+
+# A notebook without ipywidgets gets bars of text. `tqdm` warns of that when any library first asks
+# for a bar, which is before gapbench draws one.
+warnings.filterwarnings("ignore", message="IProgress not found")
 
 _HOMES = {
     "adaptation.method": (

@@ -32,10 +32,17 @@ def test_notebook_is_stored_without_outputs(name: str) -> None:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[Any]:
-    """Start one kernel for all notebooks, since a start takes as long as their cells."""
+    """Start one kernel for all notebooks, since a start takes as long as their cells.
+
+    It has no ipywidgets, which gapbench does not bring.
+    """
     nbclient = pytest.importorskip("nbclient")
     client = nbclient.NotebookClient(nbformat.v4.new_notebook(), timeout=300)
     with client.setup_kernel():
+        client.nb.cells = [
+            nbformat.v4.new_code_cell("import sys; sys.modules['ipywidgets'] = None")
+        ]
+        client.execute_cell(client.nb.cells[0], 0)
         yield client
 
 
@@ -57,12 +64,14 @@ def executed(name: str, client: Any, folder: Path) -> list[dict[str, Any]]:
     client.nb.cells.insert(0, afresh)
     for index, cell in enumerate(client.nb.cells):
         client.execute_cell(cell, index)
-    return [
+    shown = [
         {"text/plain": output["text"]} if "text" in output else output["data"]
         for cell in client.nb.cells
         if cell.cell_type == "code"
         for output in cell.outputs
     ]
+    assert not [data for data in shown if "Warning" in data.get("text/plain", "")]
+    return shown
 
 
 def html(shown: list[dict[str, Any]]) -> str:
