@@ -1,6 +1,6 @@
 """Figures of a results folder as matplotlib axes, drawn by the code that draws the report's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib as mpl
@@ -17,7 +17,7 @@ from gapbench.reports.figures.reliability import draw_reliability
 from gapbench.reports.figures.theme import paint, style
 from gapbench.reports.figures.training import draw_curves
 from gapbench.reports.sections._calibration import judged
-from gapbench.reports.tables.standing import REFERENCE, Outcome
+from gapbench.reports.tables.standing import OUTCOMES, REFERENCE, Outcome
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -57,9 +57,11 @@ class Plots:
             ax: axes to draw on; None makes some.
 
         Raises:
-            ConfigError: if this names several tasks or backbones, or nothing is compared.
+            ConfigError: if this names several tasks or backbones, no such outcome, or nothing is
+                compared.
             StoreError: if the folder has no such part.
         """
+        _require("outcome", outcome, OUTCOMES)
         board = self._board(task, backbone, methods, reference)
         return _drawn(ax, board, lambda on: draw_differences(on, board, outcome))
 
@@ -109,6 +111,7 @@ class Plots:
             ConfigError: if there is no such method, or it has no curves.
             StoreError: if the folder has no such part.
         """
+        _require("of", of, ("loss", "score"))
         board = self._board(task, backbone)
         row = _row(board, method)
         return _drawn(ax, board, lambda on: draw_curves(on, board, row, of), row.name)
@@ -148,6 +151,11 @@ class Plots:
                 f"{places}; give task and backbone"
             )
         return found[0]
+
+
+def _require(name: str, given: str, allowed: Sequence[str]) -> None:
+    if given not in allowed:
+        raise ConfigError(f"{name} is {given!r}; give {' or '.join(map(repr, allowed))}")
 
 
 def _row(board: Board, method: str) -> Any:

@@ -151,11 +151,15 @@ def test_colours_are_those_of_the_page_and_no_placeholders(results: gapbench.Res
 
 
 def test_what_cannot_be_drawn_is_said(results: gapbench.Results, tmp_path: Path) -> None:
-    """Several tasks, an unknown method, a task without probabilities."""
+    """Several tasks, an unknown method, outcome or kind of curve, a task without probabilities."""
     with pytest.raises(ConfigError, match="of one task, backbone and setting, and these are 2"):
         results.plot.scores()
     with pytest.raises(ConfigError, match=r"'dora' is not of syn_sentiment.*it has"):
         results.plot.curves("dora", TASK)
+    with pytest.raises(ConfigError, match="outcome is 'brier'; give 'score' or 'gap' or 'ece'"):
+        results.plot.forest(TASK, outcome="brier")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="of is 'accuracy'; give 'loss' or 'score'"):
+        results.plot.curves("lora", TASK, of="accuracy")  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match="nothing to draw of lora, syn_similarity"):
         results.plot.reliability("lora", "syn_similarity")
     part = gapbench.load(made.fill(tmp_path / "one", methods=("head", "lora")).root)
