@@ -152,8 +152,8 @@ def tune(
         objective: validation objective: "score"; "score+ece" and "score+gap" give a Pareto front.
         trial_seeds: number of runs per trial; its score is their mean.
         pruner: "asha" or "wilcoxon" end poor trials early; or "none".
-        sampler: what draws trials from the ninth on: "tpe", "gp", "cmaes", "random", or another
-            sampler of Optuna, by the name of its class without "Sampler", in lower case.
+        sampler: what draws trials from the ninth on: "tpe", "gp", "cmaes", "random", "qmc",
+            "nsgaii" or "nsgaiii", or the name of Optuna's class, such as "GPSampler".
         storage: URL of the studies in Optuna's form, or ``journal:FILE``; None keeps them in the
             results folder.
         seed: seed of the search.

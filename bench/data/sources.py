@@ -238,6 +238,13 @@ def hidden_size(name: str) -> int | None:
 def _backbone_digest(folder: Path, *further: str) -> str:
     weights = sorted(folder.glob("*.safetensors"))
     config = folder / "config.json"
+    ggufs = sorted(folder.glob("*.gguf"))
+    if ggufs and not weights:
+        raise BackboneError(
+            f"backbone {folder}: {ggufs[0].name} is a GGUF file, which is not read; convert it "
+            f"once: from_pretrained(folder, gguf_file={ggufs[0].name!r}, quantization_config="
+            "GgufConfig(dequantize=True)).save_pretrained(other)"
+        )
     if not config.is_file():
         raise BackboneError(
             f"backbone {folder}: no config.json; give a folder as the model library "

@@ -1,4 +1,4 @@
-"""The samplers of Optuna by short names: `tpe`, `gp`, `cmaes`, `random` and the others.
+"""Those samplers of Optuna that need a seed and nothing else, by short names such as `tpe`.
 
 A sampler is made anew for every trial, so that a trial depends on its study alone.
 """
@@ -46,6 +46,12 @@ def classes() -> Mapping[str, type[BaseSampler]]:
         if "seed" in taken and not needed:
             found[short] = made
     return found
+
+
+def short_name(name: str) -> str:
+    """Return the short name of a sampler that is named by its class; other names as they are."""
+    by_class = {made.__name__: short for short, made in classes().items()}
+    return by_class.get(name, name)
 
 
 def check(name: str, objectives: int) -> None:

@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.config.run import Cell, Run
@@ -40,7 +40,7 @@ class Search(FrozenModel):
         default=1, ge=1, le=1000, description="runs per trial; the trial's score is their mean"
     )
     pruner: Pruner = "none"
-    sampler: str = samplers.DEFAULT
+    sampler: Annotated[str, AfterValidator(samplers.short_name)] = samplers.DEFAULT
     seed: int = Field(default=0, ge=0, description="seed of the spread points and of the sampler")
 
     @property

@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 import gapbench
+from gapbench.reports.tables.standing import OUTCOMES
+from gapbench.reports.tables.words import interval, signed
 
 REPOSITORY = Path(__file__).parents[2]
 STUDY = REPOSITORY / "results" / "reference" / "measured" / "small_data"
@@ -47,6 +49,17 @@ def test_stored_rulings_follow_from_the_records(results: gapbench.Results) -> No
     }
     made = {each.claim.id: each.ruling for each in results.claims().found}
     assert made == stored
+
+
+def test_page_of_questions_quotes_the_study(results: gapbench.Results) -> None:
+    """Two rows that are shown to differ from LoRA in nothing, with their accuracy."""
+    page = " ".join((REPOSITORY / "docs" / "questions.md").read_text(encoding="utf-8").split())
+    (verdict,) = results.verdict().found
+    for name in ("lora / input dropout 0.1", "hiddenkey"):
+        contrasts = [verdict.contrast(name, "lora", outcome) for outcome in OUTCOMES]
+        assert not any(each.claim for each in contrasts)
+        score = verdict.contrast(name, "lora", "score")
+        assert f"{signed(score.difference)} ({interval(score.low, score.high)})" in page
 
 
 def test_page_of_findings_shows_the_stored_study() -> None:

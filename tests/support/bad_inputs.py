@@ -57,6 +57,13 @@ def only_pickle(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
+def only_gguf(folder: Path) -> None:
+    """Leave a file as llama.cpp keeps models, which holds configuration and tokenizer too."""
+    for path in folder.iterdir():
+        path.unlink()
+    (folder / "model-Q4_0.gguf").write_bytes(b"GGUF")
+
+
 def cut(name: str, size: int) -> Callable[[Path], object]:
     """Keep the first bytes of a file."""
     return lambda folder: (folder / name).write_bytes((folder / name).read_bytes()[:size])
@@ -179,6 +186,14 @@ SUITE_CASES = [
         "backbone with a pickle only",
         backbone(only_pickle),
         ("weights must be safetensors, found only pytorch_model.bin, which could run code",),
+    ),
+    Case(
+        "backbone in GGUF",
+        backbone(only_gguf),
+        (
+            "spoilt: model-Q4_0.gguf is a GGUF file, which is not read; convert it once: ",
+            "gguf_file='model-Q4_0.gguf', quantization_config=GgufConfig(dequantize=True)).save_pretrained(other)",
+        ),
     ),
     Case(
         "flag with an unknown method",

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from optuna.samplers import BaseSampler
 
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.tuning import samplers
 from gapbench.bench.tuning.schema import TrialState
 from gapbench.bench.tuning.space import START
 from tests.support.planted_study import SPACE, carry_out, plan, session
+from tests.support.small_suite import REPOSITORY
 
 
 def _drawn(folder: Path, **search: Any) -> list[Mapping[str, Any]]:
@@ -52,9 +54,19 @@ def test_default_sampler_keeps_the_names_of_studies() -> None:
     assert plan(sampler="gp").name != plan().name
 
 
+@pytest.mark.parametrize(("name", "made"), samplers.classes().items())
+def test_name_of_the_class_means_the_same_study(name: str, made: type[BaseSampler]) -> None:
+    """So that a search goes on whichever name is given; the page lists the short names."""
+    assert plan(sampler=made.__name__).search.sampler == name
+    assert plan(sampler=made.__name__).name == plan(sampler=name).name
+    page = (REPOSITORY / "docs" / "tuning.md").read_text(encoding="utf-8")
+    assert f"`{name}`" in page
+
+
 @pytest.mark.parametrize(
     ("name", "objectives", "told"),
     [
+        ("GridSampler", 1, "'GridSampler' is unknown; allowed: cmaes, gp"),
         ("grid", 1, "'grid' is unknown; allowed: cmaes, gp"),
         ("pte", 1, "did you mean 'tpe'"),
         ("cmaes", 2, "--objective score or --sampler tpe"),

@@ -64,8 +64,8 @@ def _search(parser: argparse.ArgumentParser) -> None:
         "--sampler",
         default="tpe",
         metavar="NAME",
-        help="what draws trials from the ninth on: tpe, gp, cmaes, random, or another sampler of "
-        "Optuna (default: tpe)",
+        help="what draws trials from the ninth on: tpe, gp, cmaes, random, qmc, nsgaii or nsgaiii, "
+        "or the name of Optuna's class (default: tpe)",
     )
     parser.add_argument(
         "--storage",
