@@ -192,7 +192,7 @@ SUITE_CASES = [
         backbone(only_gguf),
         (
             "spoilt: model-Q4_0.gguf is a GGUF file, which is not read; convert it once: ",
-            "gguf_file='model-Q4_0.gguf', quantization_config=GgufConfig(dequantize=True)).save_pretrained(other)",
+            "quantization_config=GgufConfig(dequantize=True)).save_pretrained(other)",
         ),
     ),
     Case(
