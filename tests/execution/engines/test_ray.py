@@ -11,6 +11,8 @@ from typing import Any
 import psutil
 import pytest
 
+import gapbench
+from gapbench.bench.api.advising import course
 from gapbench.bench.execution.engines.base import Settings
 from gapbench.bench.execution.scheduler import execute
 from gapbench.bench.store.record import Record, Status
@@ -134,3 +136,28 @@ def test_search_survives_a_killed_worker_and_finds_what_a_local_one_finds(
     found, alone = searched(small.results), searched(other)
     assert [len(trials) for trials in found] == [9, 9]
     assert found == alone
+
+
+@pytest.mark.usefixtures("cluster")
+def test_advice_from_a_cluster_is_that_of_one_process(
+    small: SmallSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Blocks and final runs leave the same records, so that the race ends in the same way."""
+    monkeypatch.setattr(course, "SEEDS", 2)
+    alone = small.folder / "alone"
+    for results, engine in ((small.results, {"engine": "ray", "workers": 2}), (alone, {})):
+        gapbench.advise(
+            small.path,
+            data=small.data,
+            results=results,
+            methods=["lora", "head"],
+            arms=2,
+            folds=2,
+            repeats=1,
+            progress=False,
+            **engine,
+        )
+    for part in ("race", "."):
+        found = numbers(Store(small.results / part))
+        assert found
+        assert found == numbers(Store(alone / part))
