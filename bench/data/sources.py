@@ -93,7 +93,7 @@ class Sources:
         path = self.data_folder / (task.folder or task.name) / f"{split}.parquet"
         if not path.is_file():
             on_hub = isinstance(task.source, HubSource)
-            hub = ", or leave out --data to use the hub" if on_hub else ""
+            hub = ", or leave out --data to use the hub" if on_hub else ", or give another --data"
             raise DataError(
                 f"task {task.name!r}: {path} does not exist; put the split {split!r} there{hub}"
             )

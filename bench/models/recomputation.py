@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.checkpoint import checkpoint, set_checkpoint_early_stop
 from transformers.cache_utils import Cache
-from transformers.modeling_layers import GradientCheckpointingLayer
 
 from gapbench.bench.models import attention
 from gapbench.bench.models.run_axis import RunAxis
@@ -64,6 +63,9 @@ def paused(model: nn.Module) -> Iterator[None]:
 
 def _layers(model: nn.Module) -> list[nn.Module]:
     """Return the layers that the library itself would repeat, or those of its attention."""
+    # Later, as it imports the library's modelling code, which what only plans does without.
+    from transformers.modeling_layers import GradientCheckpointingLayer
+
     found = [module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)]
     inside = {id(part) for layer in found for part in layer.modules() if part is not layer}
     outermost = [layer for layer in found if id(layer) not in inside]

@@ -14,7 +14,7 @@ from gapbench.reports.stats.intervals import Floats
 class Reliability:
     """Confidence against correctness in bins of equal width; empty bins hold NaN.
 
-    The last bin holds confidence 1 alone.
+    The last bin is closed: confidence 1 falls into it.
 
     Attributes:
         counts: examples of each bin, `(bins,)`.

@@ -235,7 +235,7 @@ def _scoring(names: Sequence[str], found: Sequence[Any]) -> str:
     if len(known) < 2 or len({row.device for row in found if row.device}) > 1:
         return ""
     (least, first), *_, (most, last) = known
-    return f"Scoring a run: {duration(least)} ({first}) to {duration(most)} ({last})."
+    return printable(f"Scoring a run: {duration(least)} ({first}) to {duration(most)} ({last}).")
 
 
 def short(value: Any) -> str:

@@ -1,6 +1,7 @@
 """Masks, forward pass and gradients of LoRA Dropout in one layer of unequal widths."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -34,10 +35,10 @@ def test_masks_are_as_long_as_the_input_and_the_output(monkeypatch: pytest.Monke
     keep = layer.axis.keep_mask
 
     def spy(
-        drop_rates: Tensor, site: str, shape: Sequence[int], step: int | None = None
+        drop_rates: Tensor, site: str, shape: Sequence[int], *others: Any, **named: Any
     ) -> tuple[Tensor, Tensor]:
         drawn.append((site, tuple(shape)))
-        return keep(drop_rates, site, shape, step)
+        return keep(drop_rates, site, shape, *others, **named)
 
     monkeypatch.setattr(layer.axis, "keep_mask", spy)
     outputs(layer, _input(2, 3), copies=4)
