@@ -16,6 +16,7 @@ from gapbench.reports.claims.match import FIRST, SECOND, Match
 from gapbench.reports.claims.model import PublishedClaim
 from gapbench.reports.stats.estimates import Sample
 from gapbench.reports.stats.simultaneous import ALPHA
+from tests.support.published_claims import dora_beats_lora
 
 CLAIMS = (5, 20)
 SEEDS = (3, 5, 8)
@@ -25,7 +26,7 @@ TASKS = (1, 3, 6)
 def rate(studies: int, claims: int, seeds: int, tasks: int) -> float:
     """Return the share of studies that show or contradict anything."""
     rng = np.random.default_rng([20261128, claims, seeds, tasks])
-    made = [_claim(number) for number in range(claims)]
+    made = [dora_beats_lora(number) for number in range(claims)]
     return float(np.mean([_any(rng, made, seeds, tasks) for _ in range(studies)]))
 
 
@@ -46,19 +47,6 @@ def match(first: np.ndarray, second: np.ndarray) -> Match:
     """Return two methods with these scores by seed, on one task."""
     samples = {FIRST: Sample(dict(enumerate(first))), SECOND: Sample(dict(enumerate(second)))}
     return Match("here", "null", samples, True, (0.0, 1.0), "accuracy")
-
-
-def _claim(number: int) -> PublishedClaim:
-    return PublishedClaim(
-        id=f"c{number}",
-        text="one is better",
-        source="nobody",
-        place="nowhere",
-        certainty="inferred",
-        first={"method": "dora"},  # type: ignore[arg-type]
-        second={"method": "lora"},  # type: ignore[arg-type]
-        expected="better",
-    )
 
 
 if __name__ == "__main__":

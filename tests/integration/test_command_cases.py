@@ -3,8 +3,6 @@
 import json
 import os
 import shutil
-import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -15,7 +13,8 @@ import pandas as pd
 import pytest
 
 from tests.support.shared_cases import Command, Copied
-from tests.support.small_suite import REPOSITORY, start
+from tests.support.silent_cluster import stopped
+from tests.support.small_suite import REPOSITORY
 
 
 def test_confidence_of_one_has_no_bin_of_its_own(copied: Copied, run: Command) -> None:
@@ -165,15 +164,9 @@ def test_waiting_for_a_cluster_ends_within_seconds_of_sigterm(
     """Something listens at the address that never answers."""
     pytest.importorskip("ray", reason="the extra `ray` is not installed")
     folder = copied("216-ray-slurm")
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{server.getsockname()[1]}")
-        flags = ("--engine", "ray", "--results", folder / "r")
-        process = start("run", folder / "zero.yaml", *flags)
-        server.accept()[0].close()
-        time.sleep(2)
-        asked = time.monotonic()
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
-        assert time.monotonic() - asked < 15
-    assert process.returncode == 130
+    code, err, seconds = stopped(
+        monkeypatch, "run", folder / "zero.yaml", "--results", folder / "r"
+    )
+    assert seconds < 15
+    assert code == 130
     assert "Traceback" not in err

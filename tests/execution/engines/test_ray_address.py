@@ -1,14 +1,13 @@
 """Addresses at which no Ray cluster answers: refused at once, and no wait outlasts SIGTERM."""
 
-import signal
-import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.support.small_suite import SmallSuite, call, make, start
+from tests.support.silent_cluster import stopped
+from tests.support.small_suite import SmallSuite, call, make
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
 
@@ -51,14 +50,7 @@ def test_waiting_for_a_cluster_ends_at_sigterm(
     small: SmallSuite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Something listens that never answers; the command ends in seconds, and can be resumed."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{server.getsockname()[1]}")
-        process = start("run", *small.running, "--engine", "ray")
-        server.accept()[0].close()
-        time.sleep(2)
-        asked = time.monotonic()
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=60)
-        assert time.monotonic() - asked < 20
-    assert process.returncode == 130
+    code, err, seconds = stopped(monkeypatch, "run", *small.running)
+    assert seconds < 20
+    assert code == 130
     assert "run the same command again to resume" in err

@@ -12,7 +12,6 @@ from gapbench.bench.store.record import SplitScores, Status
 from gapbench.bench.store.record_io import BARE, ITEM
 from gapbench.bench.store.store import Store
 from gapbench.reports.claims.judge import judge
-from gapbench.reports.claims.model import PublishedClaim
 from gapbench.reports.results.load import load
 from gapbench.reports.results.selection import EVERYTHING
 from gapbench.reports.tables.second_tests import second_tests
@@ -21,6 +20,7 @@ from gapbench.reports.tables.terminal import format_second_tests
 from gapbench.reports.verdict.build import verdicts
 from gapbench.reports.verdict.compare import compare
 from tests.support import known_truth
+from tests.support.published_claims import dora_beats_lora
 from tests.support.results_folder import items_of, make_cell, make_record, make_task
 
 ITEMS = 400
@@ -215,17 +215,7 @@ def test_runs_with_and_without_second_tests_are_two_settings(tmp_path: Path) -> 
         board = summary[(summary["setting"] == each.verdict.setting) & (summary["name"] == "dora")]
         assert board["vs_reference_claim"].tolist() == [each.contrasts["score"].claim]
         assert board["vs_reference_low"].tolist() == [each.contrasts["score"].low]
-    better = PublishedClaim(
-        id="dora",
-        text="better",
-        source="nobody",
-        place="nowhere",
-        certainty="inferred",
-        first={"method": "dora"},  # type: ignore[arg-type]
-        second={"method": "lora"},  # type: ignore[arg-type]
-        expected="better",
-    )
-    (judged,) = judge(results, summary, [better])
+    (judged,) = judge(results, summary, [dora_beats_lora()])
     assert (judged.ruling, judged.pair and judged.pair.difference) == (
         "shown",
         apart.contrasts["score"].difference,

@@ -8,6 +8,7 @@ import pytest
 from gapbench.bench.config.run import Run
 from gapbench.bench.store.record import Status
 from gapbench.bench.store.record_io import predictions_path
+from gapbench.bench.store.store import Store
 from gapbench.reports.prose.card import card
 from gapbench.reports.results.load import load
 from gapbench.reports.tables.summary import summarise
@@ -125,12 +126,8 @@ def test_seed_that_one_row_has_in_addition_is_no_obstacle(tmp_path: Path) -> Non
     assert found.recommended == "dora"
 
 
-@pytest.mark.parametrize("others", [{"dora": 2.0, "head": 1.0}, {}])
-def test_identical_predictions_have_their_own_reason(
-    tmp_path: Path, others: dict[str, float]
-) -> None:
-    """More seeds would not tell them apart, and the answer does not ask for any."""
-    store = write(tmp_path, {"lora": 2.0} | others)
+def write_twin(store: Store) -> None:
+    """Give BitFit the outputs of LoRA, seed by seed."""
     twin = make_cell("bitfit")
     store.write_plan("known", [(Run(twin, seed), "default") for seed in range(5)])
     for seed in range(5):
@@ -139,6 +136,15 @@ def test_identical_predictions_have_their_own_reason(
         assert record is not None
         copied = make_record(twin, seed).model_copy(update={"splits": record.splits})
         store.write(copied, {"test": store.predictions(like)})
+
+
+@pytest.mark.parametrize("others", [{"dora": 2.0, "head": 1.0}, {}])
+def test_identical_predictions_have_their_own_reason(
+    tmp_path: Path, others: dict[str, float]
+) -> None:
+    """More seeds would not tell them apart, and the answer does not ask for any."""
+    store = write(tmp_path, {"lora": 2.0} | others)
+    write_twin(store)
     (found,) = verdicts_of(store)
     contrast = found["bitfit"].to_reference["score"]
     assert contrast.difference == 0
@@ -185,14 +191,7 @@ def test_row_without_runs_takes_nothing_from_the_others(tmp_path: Path) -> None:
 def test_leaderboard_says_of_every_row_what_the_verdict_says(tmp_path: Path) -> None:
     """Of an untrained one too, and of one with the reference's own answers."""
     store = write(tmp_path, {"lora": 2.0, "dora": 2.0, "head": 1.0} | BARE)
-    twin = make_cell("bitfit")
-    store.write_plan("known", [(Run(twin, seed), "default") for seed in range(5)])
-    for seed in range(5):
-        like = Run(make_cell("lora"), seed)
-        record = store.find(like)
-        assert record is not None
-        copied = make_record(twin, seed).model_copy(update={"splits": record.splits})
-        store.write(copied, {"test": store.predictions(like)})
+    write_twin(store)
     (found,) = verdicts_of(store)
     table = summarise(load(store), "lora").set_index("name")
     assert table.loc["majority", "vs_reference_claim"] == "worse"
