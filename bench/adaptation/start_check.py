@@ -2,11 +2,12 @@
 
 The plain model has the same heads and the library's own attention, so the check
 finds an adapter with wrong initial values, an update in the wrong place, and a replaced attention
-that differs from the model's. Two examples of a stack pass once through both models, in less time
-than a training step.
+that differs from the model's. It also finds adapters that nothing reaches the logits from, which
+would be the head alone under another name. Two examples of a stack pass once through both models
+and once backward, in less time than a training step.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -35,24 +36,33 @@ def check(method: AnyMethod, state: TrainState, plain: Any, split: EncodedSplit)
         split: examples to compare on.
 
     Raises:
-        StartError: if their logits differ, or a part that was added is never called.
+        StartError: if their logits differ, if a part that was added is never called, or if nothing
+            that was added can change the logits.
     """
     if not (method.trains and method.starts_at_backbone):
         return
     batch = _padded(split, state).replicated(state.axis.size, method.members)
     state.model.eval()
+    adapted = _adapted(state.model, plain)
     with torch.inference_mode(), exactly(state.model):
         expected = plain(**batch.inputs).logits
-        with _calls(state.model) as called:
-            actual = state.model(**batch.inputs).logits
-    unused = _unused(state.model, {name for name, _ in plain.named_modules()}, called)
+    with exactly(state.model), _calls(state.model) as called, _probes(adapted.values()) as probes:
+        actual = state.model(**batch.inputs).logits
+        effective = _effective(actual, probes)
+    unused = _unused(state.model, adapted, called)
     if unused:
         raise StartError(
             f"method {method.full_name!r}: the model takes the numbers of {unused[0]} without "
             "calling it, so that nothing that is added there has an effect; leave it out of "
             "'targets'"
         )
-    off = _apart(expected, actual)
+    if not effective:
+        raise StartError(
+            f"method {method.full_name!r}: no adapted layer, such as {next(iter(adapted))}, has an "
+            "effect on the logits of this backbone, so that only the head would train; use the "
+            "method 'head', other 'targets' or another backbone"
+        )
+    off = _apart(expected, actual.detach())
     if off > TOLERANCE:
         raise StartError(
             f"method {method.full_name!r}: before the first step its logits differ from those of "
@@ -76,15 +86,56 @@ def _calls(model: nn.Module) -> Iterator[set[nn.Module]]:
             hook.remove()
 
 
-def _unused(model: nn.Module, layers: set[str], called: set[nn.Module]) -> list[str]:
+@contextmanager
+def _probes(layers: Iterable[nn.Module]) -> Iterator[list[Tensor]]:
+    """Add zeros to what layers give inside the block; their gradients tell what it is used for."""
+    probes: list[Tensor] = []
+
+    def add(_module: nn.Module, _inputs: Any, output: Tensor) -> Tensor:
+        probes.append(torch.zeros_like(output, requires_grad=True))
+        return output + probes[-1]
+
+    hooks = [layer.register_forward_hook(add) for layer in layers]
+    try:
+        with torch.enable_grad():
+            yield probes
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _effective(logits: Tensor, probes: list[Tensor]) -> bool:
+    """Return whether any of the probes, if there are some, can change the logits."""
+    if not probes:
+        return True
+    shown = logits.isfinite() & (logits > _SHOWN)
+    total = logits.masked_fill(~shown, 0.0).square().sum()
+    if not total.requires_grad:
+        return False
+    found = torch.autograd.grad(total, probes, allow_unused=True)
+    return any(gradient is not None and bool(gradient.any()) for gradient in found)
+
+
+def _adapted(model: nn.Module, plain: nn.Module) -> dict[str, nn.Module]:
+    """Return the layers of the plain model that hold numbers of each run here, and not there."""
+    layers = dict(plain.named_modules())
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, Stacked)
+        and next(module.parameters(recurse=False), None) is not None
+        and not isinstance(layers.get(name, module), Stacked)
+    }
+
+
+def _unused(
+    model: nn.Module, adapted: Mapping[str, nn.Module], called: set[nn.Module]
+) -> list[str]:
     """Return the adapted layers that were not called although the module around them was."""
     return [
         name
-        for name, module in model.named_modules()
-        if isinstance(module, Stacked)
-        and name in layers
-        and module not in called
-        and model.get_submodule(name.rpartition(".")[0]) in called
+        for name, module in adapted.items()
+        if module not in called and model.get_submodule(name.rpartition(".")[0]) in called
     ]
 
 

@@ -11,6 +11,7 @@ from transformers.models.bert.modeling_bert import BertIntermediate
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
 from gapbench.bench.core import plugins
 from gapbench.bench.core.errors import StartError
 from gapbench.bench.models import attention
@@ -18,6 +19,7 @@ from gapbench.bench.models.backbone import Backbone
 from gapbench.methods._shared.lowrank import StackedLora
 from gapbench.methods.full import Full
 from gapbench.methods.lora import Lora
+from tests.support import tiny_families
 from tests.support.small_stack import (
     CPU,
     MakeBackbone,
@@ -108,6 +110,19 @@ def test_layer_that_the_model_does_not_call_is_named(
     data = random_data()
     with pytest.raises(StartError, match=r"intermediate\.dense without calling it"):
         set_up(runs, load_backbone(make_backbone("bert"), runs), data, CPU, check=True)
+
+
+@pytest.mark.parametrize("name", ["lora", "lora_dropout", "bilora", "dora"])
+def test_adapters_without_any_effect_are_refused(name: str, tmp_path: Path) -> None:
+    """Without its kernel, MRA's attention gives zeros, whatever query, key and value are."""
+    backbone = tiny_families.load("mra", tmp_path, SEQUENCE_CLASSIFICATION)
+    runs = make_runs(name, (0, 1), precision="fp32")
+    with pytest.raises(
+        StartError, match="so that only the head would train; use the method 'head'"
+    ):
+        set_up(runs, backbone, random_data(), CPU, check=True)
+    everywhere = make_runs(name, (0,), configs=[{"targets": "all-linear"}], precision="fp32")
+    set_up(everywhere, backbone, random_data(), CPU, check=True)  # others reach the logits
 
 
 def test_method_that_begins_elsewhere_by_design_says_so(make_backbone: MakeBackbone) -> None:

@@ -113,7 +113,10 @@ def _page(decoders: Table, encoders: Table, by_method: Table, absent: dict[str, 
             shown = [_shown(row[kind], reasons) for kind in kinds]
             lines.append(f"| `{name}` | " + " | ".join(shown) + " |")
         lines.append("")
-    lines += [_METHODS, "| family | " + " | ".join(f"`{name}`" for name in METHODS) + " |"]
+    lines += [
+        _METHODS.format(count=len(METHODS)),
+        "| family | " + " | ".join(f"`{name}`" for name in METHODS) + " |",
+    ]
     lines += ["| --- " * (len(METHODS) + 1) + "|"]
     for name, row in by_method.items():
         shown = [_shown(row[method], reasons).replace("exact", "yes") for method in METHODS]
@@ -138,13 +141,15 @@ def verdict(cell: Cell) -> str:
         return str(cell)
     reason = re.sub(r"\ba [\w-]+ backbone", "the backbone", cell.reason)
     reason = re.sub(r" of \S+ without", " of a layer without", reason)
+    reason = re.sub(r", such as \S+, has", " has", reason)
     return re.sub(r" for the family '[\w-]+'|^method '\w+': ", "", reason)
 
 
 _METHODS = """## Methods
 
 Whether a method with its default settings trains a classifier, on every family that classifies: the
-adapted model begins as the plain one, and its numbers move.
+adapted model begins as the plain one, and what the method adds moves (of `head`, the head). These are
+{count} of the methods, one or more of each kind; the others share their layers.
 """
 
 _HEAD = """# Model families
@@ -156,7 +161,10 @@ each alone.
 
 **exact**: log-probabilities of choices agree within 1e-3 nats, greedy texts token by token, and
 outputs of heads within 1e-3 of the largest. **no**: runs are skipped with the reason of that
-number. No cell may be wrong. Texts here have up to 32 tokens. Where a family computes otherwise
+number. No cell may be wrong. Both sides compute on a processor, at sizes made small and otherwise at
+the family's defaults: another checkpoint of a family may compute differently. Therefore every run
+makes these comparisons first, on its own backbone ([engine.md](engine.md#scoring)), and is skipped
+with the reason where they fail. Texts here have up to 32 tokens. Where a family computes otherwise
 beyond some length (windows, other factors of rotary positions), `check` and every run compare texts
 on both sides of it, if the task's `max_length` reaches it.
 
@@ -176,7 +184,7 @@ AutoTokenizer.from_pretrained(name).save_pretrained("gemma-3-4b-text")
 ```
 
 A backbone whose layers take no mask of single tokens scores every choice in a row of its own, which
-is exact too, only slower ([engine.md](engine.md)).
+is exact too, only slower.
 
 ## A pretrained decoder
 

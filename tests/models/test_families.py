@@ -69,9 +69,12 @@ def test_page_has_every_cell_that_is_tested() -> None:
 def test_planted_faults_show(
     backbones: dict[str, Backbone], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A step that moves nothing, and an adapter that changes the start, are no right cells."""
+    """Steps that move nothing, or the head alone, and a start elsewhere are no right cells."""
     with monkeypatch.context() as patch:
         patch.setattr(StackedAdamW, "learning_rates", property(lambda _: torch.zeros(1, 1)))
+        assert verdict(trained(backbones["gemma2"], "lora")).startswith("WRONG")
+    with monkeypatch.context() as patch:
+        patch.setattr(StackedLora, "forward", lambda self, x: self.base(x))
         assert verdict(trained(backbones["gemma2"], "lora")).startswith("WRONG")
     adapt = Lora.adapt
 

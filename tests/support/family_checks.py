@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
@@ -238,7 +239,7 @@ def trained(backbone: Backbone, method: str) -> Cell:
             return Cell(None, reason)
         data = TaskData(*(_labelled(backbone, size) for size in (24, 8, 8)))
         made, state = set_up(runs, backbone, data, _CPU, check=True)
-        before = state.bank.values.clone()
+        before = _beside_head(state.model, backbone)
         trainer = Trainer(runs, made, state, data, lambda _: None)
         with without_counting():
             trainer.train()
@@ -249,7 +250,16 @@ def trained(backbone: Backbone, method: str) -> Cell:
     ended = trainer.traces[0].diverged
     if ended is not None:
         return Cell(None, f"it ends: {ended.partition(';')[0]}")
-    return Cell(float(torch.equal(before, state.bank.values)))
+    after = _beside_head(state.model, backbone)
+    return Cell(float(all(map(torch.equal, before, after))))
+
+
+def _beside_head(model: nn.Module, backbone: Backbone) -> list[Tensor]:
+    """Return copies of what trains beside the head; of the head where nothing else does."""
+    heads = tuple(f"{name}." for name in backbone.head)
+    trained = {name: each for name, each in model.named_parameters() if each.requires_grad}
+    beside = [each for name, each in trained.items() if not name.startswith(heads)]
+    return [each.detach().clone() for each in beside or trained.values()]
 
 
 def _labelled(backbone: Backbone, count: int) -> EncodedSplit:

@@ -116,6 +116,7 @@ _OF_FAMILY: dict[str, dict[str, Any]] = {
     "glm_moe_dsa": _LATENT,
     "granitemoehybrid": {"layer_types": ["linear_attention", "full_attention"]},
     "layoutlmv3": {"coordinate_size": 6, "shape_size": 4, "input_size": 32},
+    "lfm2": {"layer_types": ["conv", "full_attention"]},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"], "num_dense_layers": 1},
     "lilt": {"hidden_size": 48},
     "longcat_flash": {
