@@ -148,8 +148,8 @@ def verdict(cell: Cell) -> str:
 _METHODS = """## Methods
 
 Whether a method with its default settings trains a classifier, on every family that classifies: the
-adapted model begins as the plain one, and what the method adds moves (of `head`, the head). These are
-{count} of the methods, one or more of each kind; the others share their layers.
+adapted model begins as the plain one, and what the method adds moves (of `head`, the head). These
+are {count} of the methods, one or more of each kind; the others share their layers.
 """
 
 _HEAD = """# Model families
@@ -161,12 +161,12 @@ each alone.
 
 **exact**: log-probabilities of choices agree within 1e-3 nats, greedy texts token by token, and
 outputs of heads within 1e-3 of the largest. **no**: runs are skipped with the reason of that
-number. No cell may be wrong. Both sides compute on a processor, at sizes made small and otherwise at
-the family's defaults: another checkpoint of a family may compute differently. Therefore every run
-makes these comparisons first, on its own backbone ([engine.md](engine.md#scoring)), and is skipped
-with the reason where they fail. Texts here have up to 32 tokens. Where a family computes otherwise
-beyond some length (windows, other factors of rotary positions), `check` and every run compare texts
-on both sides of it, if the task's `max_length` reaches it.
+number. No cell may be wrong. Both sides compute on a processor, at sizes made small and otherwise
+at the family's defaults: another checkpoint of a family may compute differently. Therefore every
+run makes these comparisons first, on its own backbone ([engine.md](engine.md#scoring)), and is
+skipped with the reason where they fail. Texts here have up to 32 tokens. Where a family computes
+otherwise beyond some length (windows, other factors of rotary positions), `check` and every run
+compare texts on both sides of it, if the task's `max_length` reaches it.
 
 A backbone of several models, such as one that also reads images, is refused, because texts reach
 only one of them. Save that one as a backbone of its own:

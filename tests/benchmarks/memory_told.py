@@ -49,7 +49,7 @@ SPARING = (
     Shape("minilm-l6", "fp32", None, "lora", 4, 16, 64, repeated=True),
     Shape("minilm-l6", "fp32", None, "lora", 4, 16, 64, parts=4),
     Shape("minilm-l6", "bf16", None, "hiddenkey", 2, 16, 128, repeated=True, parts=2),
-    Shape("tiny-encoder", "fp32", None, "lora_dropout", 6, 8, 32, parts=2),
+    Shape("minilm-l6", "fp32", None, "lora_dropout", 2, 8, 64, parts=2),
 )
 """Shapes with settings that save memory."""
 

@@ -3,12 +3,15 @@
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import transformers
 import yaml
 
 import gapbench
@@ -143,10 +146,45 @@ def test_python_that_saves_the_text_part_of_a_backbone_runs(
     assert Path("gemma-3-4b-text/tokenizer.json").exists()
 
 
+def test_python_that_compares_two_folders_runs(
+    small: SmallSuite, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Seed by seed: a folder and its copy do not differ."""
+    gapbench.run(small.path, data=small.data, results="plain", progress=False, workers=1)
+    shutil.copytree("plain", "bits")
+    names = run_block(only("python", "docs/questions.md"), small, monkeypatch)
+    assert len(names["difference"]) == 6
+    assert not names["difference"].any()
+    assert "sem" in capsys.readouterr().out
+
+
+def test_python_that_converts_gguf_runs(small: SmallSuite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Up to the files themselves: reading them needs a package that is no part of gapbench."""
+    asked: list[dict[str, Any]] = []
+    saved: list[str] = []
+
+    def read(_name: str, **given: Any) -> SimpleNamespace:
+        asked.append(given)
+        return SimpleNamespace(save_pretrained=saved.append)
+
+    for cls in (transformers.AutoModelForCausalLM, transformers.AutoTokenizer):
+        monkeypatch.setattr(cls, "from_pretrained", read)
+    run_block(only("python", "docs/suites.md"), small, monkeypatch)
+    model, tokenizer = asked
+    assert model.pop("quantization_config").dequantize
+    assert model == tokenizer == {"gguf_file": "model.gguf"}
+    assert saved == ["BACKBONE", "BACKBONE"]
+
+
 def test_all_python_on_pages_runs_in_a_test() -> None:
     """A new block needs a test above."""
     pages = [case.id.rpartition("-")[0] for case in blocks("python")]
-    assert sorted(pages) == ["README.md", "docs/families.md"]
+    assert sorted(pages) == [
+        "README.md",
+        "docs/families.md",
+        "docs/questions.md",
+        "docs/suites.md",
+    ]
 
 
 @pytest.mark.parametrize("block", blocks("yaml"))
