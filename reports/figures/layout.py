@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from matplotlib.transforms import ScaledTranslation
 
-from gapbench.reports.figures.measure import all_within, width, within
+from gapbench.reports.figures.measure import all_within, width
 from gapbench.reports.figures.theme import INK, PAGE
 
 WIDTH = 7.2
@@ -162,9 +162,11 @@ def mark(axis: Axes, x: float, y: float, look: MarkerStyle, **settings: Any) -> 
     axis.plot([x], [y], **_mark(look), **settings)
 
 
-def head(axis: Axes, name: str, text: str = "") -> None:
-    """Title a panel with a method's name, as far as it fits, and a line of text below it."""
-    axis.set_title("\n".join(filter(None, (within(name, panel_width(axis), 8), text))))
+def head(axes: Sequence[Axes], names: Sequence[str], texts: Sequence[str]) -> None:
+    """Title panels with names of methods, as far as they fit, and with a line of text below."""
+    shown = all_within(names, min(map(panel_width, axes)), 8)
+    for axis, name, text in zip(axes, shown, texts, strict=True):
+        axis.set_title("\n".join(filter(None, (name, text))))
 
 
 def panel_width(axis: Axes) -> float:

@@ -12,7 +12,7 @@ from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.board import Board
 from gapbench.reports.figures.heat import heatmap
 from gapbench.reports.figures.layout import KEY, LINE, WIDTH, key
-from gapbench.reports.figures.measure import width, within
+from gapbench.reports.figures.measure import all_within, width
 from gapbench.reports.figures.theme import RULE, style
 from gapbench.reports.tables.standing import Outcome
 from gapbench.reports.tables.words import signed
@@ -114,8 +114,9 @@ def _places(verdicts: Sequence[Verdict]) -> list[str]:
 def _draw(depth: pd.DataFrame, texts: pd.DataFrame, reference: str) -> Figure:
     """Draw the cells; the tables have a row per method and a column per task."""
     numbered = len(depth.columns) <= _NUMBERED
-    rows = [within(str(name), _LONGEST, 7.5) for name in depth.index]
-    columns = [within(str(place), 1.3 if numbered else _LONGEST, 7) for place in depth.columns]
+    rows = all_within([str(name) for name in depth.index], _LONGEST, 7.5)
+    room = 1.3 if numbered else _LONGEST
+    columns = all_within([str(place) for place in depth.columns], room, 7)
     turn = 30 if numbered else 90
     left = 0.15 + max(width(name, 7.5) for name in rows)
     foot = 0.2 + np.sin(np.radians(turn)) * max(width(place, 7) for place in columns)

@@ -18,7 +18,7 @@ from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.board import Board, identity
 from gapbench.reports.figures.heat import heatmap
 from gapbench.reports.figures.layout import LINE, WIDTH, below, head, key, marking, panels
-from gapbench.reports.figures.measure import all_within, width, within
+from gapbench.reports.figures.measure import all_within, width
 from gapbench.reports.figures.theme import INK, PAGE, style
 
 _ROWS = 4
@@ -155,7 +155,8 @@ def _draw_layers(board: Board, data: pd.DataFrame) -> Figure:
     height = each * len(groups) + foot
     by_hash = {row.config_hash: board.named(row) for row in board.rows}
     figure = Figure(figsize=(WIDTH, height))
-    for place, (config, cells) in enumerate(groups):
+    titles = all_within([by_hash[str(config)].name for config, _ in groups], 4.0, 8)
+    for place, (_, cells) in enumerate(groups):
         low = height - (place + 1) * each
         box = (left / WIDTH, low / height, cell * len(numbers) / WIDTH, (each - 0.3) / height)
         axis = figure.add_axes(box)
@@ -163,7 +164,7 @@ def _draw_layers(board: Board, data: pd.DataFrame) -> Figure:
         means = means.reindex(index=kinds, columns=numbers).set_axis(names, axis=0)
         texts = means.map(lambda value: f"{value:.3g}") if cell >= _READABLE else None
         heatmap(axis, means, texts, "crest", high=max(1.0, float(data["mean"].max())))
-        axis.set_title(within(by_hash[str(config)].name, 4.0, 8))
+        axis.set_title(titles[place])
         axis.tick_params(axis="x", labelbottom=place == len(groups) - 1, rotation=0)
     figure.axes[-1].set_xlabel("block")
     return figure
@@ -179,6 +180,7 @@ def _profiles(board: Board, diagnostic: Diagnostic, stored: Stored) -> Drawn:
     figure, axes = panels(len(stored), 1.5, heading=0.18)
     for axis, (row, _) in zip(axes, stored, strict=True):
         _draw_profiles(axis, board, row, data[data["config_hash"] == row.config_hash])
+    head(axes, [board.named(row).name for row, _ in stored], [""] * len(stored))
     axes[0].set_ylabel(diagnostic.noun)
     axes[0].xaxis.set_major_locator(MaxNLocator(6, integer=True))
     below(figure, "place in the layer")
@@ -214,7 +216,6 @@ def _draw_profiles(axis: Axes, board: Board, row: Any, data: pd.DataFrame) -> No
     axis.plot(wide.index, wide.mean(axis=1), color=look.colour, linewidth=2)
     if np.allclose(wide.sum(), 1, rtol=0, atol=1e-5 * len(wide)):  # as a softmax gives them
         axis.axhline(1 / len(wide), color=INK, linewidth=0.9, linestyle=":")
-    head(axis, board.named(row).name)
     axis.set_ylim(bottom=min(0.0, float(wide.min().min())))
 
 

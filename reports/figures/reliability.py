@@ -58,9 +58,8 @@ def reliability_diagrams(board: Board, judged: Judged) -> FigureArtifact | None:
             colour = board.named(row).look.colour
             _draw_lines(axis, bins[row.config_hash], colour)
             _draw_counts(count, _counts(bins[row.config_hash]), colour)
-            change = filter(None, (number(row.ece), number(row.ece_calibrated)))
-            text = " \N{RIGHTWARDS ARROW} ".join(change)
-            head(axis, board.named(row).name, f"ECE {text}")
+        names = [board.named(row).name for row in drawn.rows]
+        head(axes, names, [f"ECE {_change(row)}" for row in drawn.rows])
         _scale(axes[0])
         counts[0].set_ylim(0, most)
         counts[0].set_yticks([0, most], ["0", short(most)])
@@ -121,6 +120,12 @@ def _edges(bins: int) -> tuple[Floats, Floats]:
     """Return the ends of each bin."""
     edges = np.arange(bins + 1) / bins
     return edges[:-1], edges[1:]
+
+
+def _change(row: Any) -> str:
+    """Return the error of a row before and after temperature scaling."""
+    known = filter(None, (number(row.ece), number(row.ece_calibrated)))
+    return " \N{RIGHTWARDS ARROW} ".join(known)
 
 
 def _scale(axis: Axes) -> None:

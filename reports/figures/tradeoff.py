@@ -13,7 +13,7 @@ from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.board import Board, identity
 from gapbench.reports.figures.labels import SIZE, Point, write_names
 from gapbench.reports.figures.layout import mark, panels
-from gapbench.reports.figures.measure import within
+from gapbench.reports.figures.measure import all_within
 from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import INK, style
 from gapbench.reports.tables.leaderboard import rows
@@ -121,15 +121,16 @@ def _tick(value: float) -> str:
 
 
 def _points(board: Board, column: str) -> list[Point]:
+    known = [row for row in board.rows if pd.notna(getattr(row, column))]
+    names = all_within([row.name for row in known], 1.4, SIZE)
     return [
         Point(
             getattr(row, column),
             row.score,
-            within(row.name, 1.4, SIZE),
+            name,
             *((row.score_ci_low, row.score_ci_high) if pd.notna(row.score_ci_low) else ()),
         )
-        for row in board.rows
-        if pd.notna(getattr(row, column))
+        for row, name in zip(known, names, strict=True)
     ]
 
 

@@ -99,11 +99,12 @@ def _draw(board: Board, metric: str) -> tuple[Figure, list[pd.DataFrame]]:
         for axis, kind in ((score, "score"), (loss, "loss")):
             frames += _draw_splits(axis, curves, kind, identity(row), board.named(row).look.colour)
         _draw_checkpoints(loss, row)
-        head(score, board.named(row).name, f"gap {number(row.generalization_gap)}")
         score.xaxis.set_major_locator(MaxNLocator(4, integer=True))
         for axis, kind in ((score, metric), (loss, "loss")):
             axis.set_gid(board.tip(row, f"{kind} along training"))
             axis.yaxis.set_major_locator(MaxNLocator(4))
+    gaps = [f"gap {number(row.generalization_gap)}" for row in rows]
+    head(upper, [board.named(row).name for row in rows], gaps)
     for place in range(0, len(rows), ACROSS):
         upper[place].set_ylabel(within(metric, 0.9, 8))
         lower[place].set_ylabel("loss")

@@ -23,7 +23,7 @@ from gapbench.reports.figures.layout import (
     marking,
     panel_width,
 )
-from gapbench.reports.figures.measure import within
+from gapbench.reports.figures.measure import all_within
 from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import INK, marker, style
 from gapbench.reports.tables.terminal import number, place
@@ -169,8 +169,9 @@ def _draw_sensitivity(searches: Searches, drawn: Sequence[Tuned]) -> Figure:
     columns = max(len(_settings(each)) for each in drawn)
     figure = Figure(figsize=(WIDTH, 0.3 + 1.47 * len(drawn)), layout="constrained")
     axes = figure.subplots(len(drawn), columns, sharey=True, squeeze=False)
-    for line, each in zip(axes, drawn, strict=True):
-        line[0].set_title(within(each.name, 3.0, 8))
+    names = all_within([each.name for each in drawn], 3.0, 8)
+    for line, each, title in zip(axes, drawn, names, strict=True):
+        line[0].set_title(title)
         settings = _settings(each).items()
         for axis, (name, dimension) in zip(line, settings, strict=False):
             _draw_trials(axis, each, name, dimension, searches.named(each).look)
@@ -240,7 +241,7 @@ def _place(trial: TrialRow, name: str, dimension: Dimension) -> float:
 def _scale(axis: Axes, dimension: Dimension) -> None:
     if dimension.kind == "choice":
         room = panel_width(axis) / max(1, len(dimension.choices))
-        names = [within(_said(choice), room, 7.5) for choice in dimension.choices]
+        names = all_within([_said(choice) for choice in dimension.choices], room, 7.5)
         axis.set_xticks(range(len(names)), names)
         axis.set_xlim(-0.5, len(names) - 0.5)
     elif dimension.log:

@@ -1,0 +1,29 @@
+"""Names that do not fit are cut, and never to one text."""
+
+from types import SimpleNamespace
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from gapbench.reports.figures import layout, tradeoff
+
+NAMES = [f"lora / {'a' * 60}{end}{'b' * 60}" for end in "xyz"]
+
+
+def test_titles_of_panels_are_told_apart() -> None:
+    """The line below them is kept."""
+    axes = list(Figure(figsize=(6, 2)).subplots(1, 3))
+    layout.head(axes, NAMES, ["one", "two", "three"])
+    titles = [axis.get_title().split("\n") for axis in axes]
+    assert [text for _, text in titles] == ["one", "two", "three"]
+    assert len({name for name, _ in titles}) == 3
+    assert all(len(name) < 60 for name, _ in titles)
+
+
+def test_names_beside_points_are_told_apart() -> None:
+    """Rows without a value have no point."""
+    known = {"score": 0.5, "score_ci_low": None, "score_ci_high": None}
+    rows = [SimpleNamespace(name=name, cost=1.0, **known) for name in NAMES]
+    board: Any = SimpleNamespace(rows=[*rows, SimpleNamespace(name="head", cost=None, **known)])
+    shown = [point.text for point in tradeoff._points(board, "cost")]
+    assert len(set(shown)) == len(shown) == 3
