@@ -32,7 +32,11 @@ def test_check_and_run_skip_with_the_field_and_the_way_out(
     """The table of `check` and the records of `run` give the same reason; no run fails."""
     backbone = tiny_families.save(family, tmp_path / family, SEQUENCE_CLASSIFICATION)
     small = make(
-        tmp_path / "small", backbone, methods=["untuned", "head", "lora"], precision="bf16", seeds=1
+        tmp_path / "small",
+        backbone,
+        methods=["untuned", "head", "full"],
+        precision="bf16",
+        seeds=1,
     )
     checked = call(capsys, "check", *small.planning, "--json")
     (reason,) = {row["verdict"] for row in checked.json}
