@@ -44,7 +44,12 @@ OUTCOME = (
         "flipped where lower is better",
         "optimism.mean",
     ),
-    ends("optimism 95 %", "Student t interval over seeds", "optimism.low", "optimism.high"),
+    ends(
+        "optimism 95 %",
+        "interval over seeds and test items, for this row alone",
+        "optimism.low",
+        "optimism.high",
+    ),
     plain("default test", "test score of the method's own settings", "default"),
     plain(
         "gain",

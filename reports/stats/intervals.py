@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 Floats = NDArray[np.float64]
 
@@ -27,22 +26,9 @@ class Interval:
     high: float | None = None
 
 
-def mean_interval(values: Sequence[float], excess: float = 0.0) -> Interval:
-    """Return the mean of finite values with Student's t interval of 95 %.
+def mean_alone(values: Sequence[float]) -> Interval:
+    """Return the mean of finite values without an interval: seeds alone do not tell how sure it is.
 
-    The interval is None with fewer than two values, and with values that are all equal: a spread
-    of zero over a few seeds is no evidence of certainty.
-
-    Args:
-        values: one finite value per seed.
-        excess: variance of the mean that more values do not lessen, per variance of one value.
+    Intervals are of `reports.stats.estimates`, over seeds and items.
     """
-    n = len(values)
-    if n == 0:
-        return Interval(0, None)
-    mean = float(np.mean(values))
-    if n == 1 or np.ptp(values) <= 1e-12 * np.abs(values).max():  # equal, up to rounding
-        return Interval(n, mean)
-    error = np.std(values, ddof=1) * np.sqrt(1 / n + excess)
-    half = float(stdtrit(n - 1, 0.975) * error)
-    return Interval(n, mean, mean - half, mean + half)
+    return Interval(len(values), float(np.mean(values)) if len(values) else None)

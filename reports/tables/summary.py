@@ -7,7 +7,7 @@ import pandas as pd
 
 from gapbench.reports.results.frames import typed
 from gapbench.reports.results.load import Results
-from gapbench.reports.stats.intervals import mean_interval
+from gapbench.reports.stats.intervals import mean_alone
 from gapbench.reports.stats.simultaneous import ALPHA, TOGETHER
 from gapbench.reports.tables.glue import counted
 from gapbench.reports.tables.leaderboard import (
@@ -213,14 +213,14 @@ def _to_reference(found: Standing, name: str) -> dict[str, Any]:
 def _cell(runs: list[dict[str, Any]]) -> dict[str, Any]:
     ok = [run for run in runs if run["status"] == "ok"]
     by_seed = {run["seed"]: run["test_score"] for run in ok if pd.notna(run["test_score"])}
-    score = mean_interval(list(by_seed.values()))
+    score = mean_alone(list(by_seed.values()))
     # A run that failed still says what it was to be; a missing one does not.
     known = next((run for run in runs if run["setting"]), None)
     machines = sorted({_machine(run) for run in ok})
     row = {name: known[name] for name in _FROM_RECORDS} if known else {}
     if row.get("protocol") == "paper":
         row["variant"] = (runs[0]["variant"] + PAPER).strip()
-    row |= {name: mean_interval(_present(ok, name)).mean for name in _MEANS}
+    row |= {name: mean_alone(_present(ok, name)).mean for name in _MEANS}
     if row.get("protocol") == "paper":
         row |= dict.fromkeys(_FITTED_ON_VALIDATION)
     if len(machines) > 1:

@@ -5,7 +5,7 @@ page's section is made in `reports.sections.tuning`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,8 @@ from gapbench.bench.store.record import Record
 from gapbench.bench.tuning.schema import tuned_label
 from gapbench.bench.tuning.summary import Summary, score_of
 from gapbench.reports.results.load import Results
-from gapbench.reports.stats.intervals import Interval, mean_interval
+from gapbench.reports.stats.estimates import Estimate, two_level
+from gapbench.reports.stats.intervals import Interval, mean_alone
 from gapbench.reports.tables.leaderboard import rows
 from gapbench.reports.tables.terminal import label
 
@@ -38,7 +39,7 @@ class Tuned:
         test: mean test score of the winner.
         default: mean test score of the method's own settings.
         optimism: `best` against `test`, less what separates the two splits for the default, which
-            no search chose; with the interval over seeds.
+            no search chose; with the interval over seeds and test items, for this study alone.
         gain: tuned against default on test, on common seeds and, where known, test items.
         row: leaderboard row of the winner; None where it has not run.
         kept: whether the winner is the default itself, so that there is nothing to gain.
@@ -136,7 +137,28 @@ def _optimism(
         if run["seed"] in winner.by_seed and run["seed"] in default.by_seed
     ]
     signed = losses if upward else [-loss for loss in losses]
-    return mean_interval(signed, excess=_excess(winner))
+    pairs = winner.standing.families["score"]
+    both = [pairs.places.get(row.name) for row in (winner, default)]
+    if None in both:  # what other test items would change is not known
+        return mean_alone(signed)
+    return optimism(signed, pairs.estimate[tuple(both)], pairs.excess)
+
+
+def optimism(losses: Sequence[float], gain: Estimate, excess: float) -> Interval:
+    """Return the mean of what validation flattered by, with its 95 % interval.
+
+    The validation items are given: what they flatter by is what is asked. Test items are drawn, and
+    add what they add to the difference of winner and default there.
+
+    Args:
+        losses: of each seed.
+        gain: of the winner over the default on test.
+        excess: variance of the mean that more seeds do not lessen, per variance of one loss.
+    """
+    found = two_level(np.array(losses), (), (), excess=excess)
+    found = found if found.seed_variance > 0 else found.bare
+    over_items = replace(found, item_variance=gain.item_variance, item_df=gain.item_df)
+    return over_items.interval(len(losses))
 
 
 def _gain(winner: Any, default: Any, *, upward: bool) -> Interval:
@@ -150,12 +172,7 @@ def _gain(winner: Any, default: Any, *, upward: bool) -> Interval:
         return Interval(found.n_seeds, found.difference, found.low, found.high)
     common = sorted(first.by_seed.keys() & second.by_seed.keys())
     gains = [first.by_seed[seed] - second.by_seed[seed] for seed in common]
-    return Interval(len(gains), mean_interval(gains).mean)
-
-
-def _excess(row: Any) -> float:
-    """Return what the seeds of a row have in common; see `reports.stats.resampling`."""
-    return float(row.standing.families["score"].excess) if row else 0.0
+    return mean_alone(gains)
 
 
 def _chosen(record: Record, summary: Summary) -> bool:

@@ -35,6 +35,7 @@ from tests.benchmarks.other_outcomes import outcomes
 from tests.benchmarks.outcome_claims import claims
 from tests.benchmarks.resampled_studies import resampled
 from tests.benchmarks.second_test_studies import second_tests
+from tests.benchmarks.tuning_studies import tunings
 from tests.benchmarks.worth_studies import worths
 from tests.support.simulated_runs import expected
 
@@ -283,6 +284,7 @@ PARTS = {
     "claims": claims,
     "second": second_tests,
     "worth": worths,
+    "tuning": tunings,
     "resampling": resampled,
     "power": powers,
 }

@@ -7,9 +7,9 @@ import pytest
 
 from gapbench.bench.tasks.cuts import cut_nested, folds
 from gapbench.reports.stats.estimates import Sample, estimate
-from gapbench.reports.stats.intervals import mean_interval
 from gapbench.reports.stats.pairwise import family
 from gapbench.reports.stats.resampling import Resampling
+from gapbench.reports.tables.tuning import optimism
 from tests.benchmarks.drawing import rates
 from tests.benchmarks.resampled_studies import Population, judged
 
@@ -64,7 +64,7 @@ def test_variance_of_one_repeat_is_that_of_the_jackknife(count: int) -> None:
 
 
 def test_every_interval_over_seeds_is_widened_alike() -> None:
-    """Rows, differences and plain means; without resampling nothing changes."""
+    """Rows, differences and the optimism of tuning; without resampling nothing changes."""
     rng = np.random.default_rng(0)
     scores = [dict(enumerate(rng.normal(size=10))) for _ in range(2)]
     shared = Resampling(0.8, 5)
@@ -75,8 +75,9 @@ def test_every_interval_over_seeds_is_widened_alike() -> None:
     )
     halves = [float(family(dict(enumerate(each))).bounds.half[0, 1]) for each in (plain, wide)]
     assert halves[1] == pytest.approx(np.sqrt(factor) * halves[0])
-    values = list(scores[0].values())
-    means = [mean_interval(values, excess=e) for e in (0.0, shared.excess(range(10)))]
+    alike = family(dict(enumerate(plain))).estimate[0, 0]
+    losses = list(scores[0].values())
+    means = [optimism(losses, alike, excess) for excess in (0.0, shared.excess(range(10)))]
     lengths = [(each.high or 0.0) - (each.low or 0.0) for each in means]
     assert lengths[1] == pytest.approx(np.sqrt(factor) * lengths[0])
 
