@@ -69,7 +69,7 @@ class Comparison:
     @property
     def table(self) -> pd.DataFrame:
         """A row for each task: both means, their difference with its interval, and the claim."""
-        return pd.DataFrame(self.content["tasks"]).drop(columns="outcomes")
+        return pd.DataFrame(self.content["tasks"]).drop(columns=["outcomes", "second_tests"])
 
     @property
     def conclusion(self) -> str:

@@ -30,6 +30,9 @@ def format_comparison(found: Compared) -> str:
         for outcome, contrast in each.contrasts.items():
             if outcome == "score" or contrast.difference is not None:
                 lines += _lines(_NAMES[outcome], contrast)
+        for second in each.second_tests:
+            said = _directed(second.metric.name, higher_is_better=second.metric.higher_is_better)
+            lines += [f"  also tested on {second.test}: {said}", *_lines("score", second.contrast)]
         if each.verdict.design and each.contrasts["score"].claim == "":
             lines += _wrapped(design(each.verdict.design))
     below = [conclusion(found), _NOTES]
@@ -55,6 +58,15 @@ def content(found: Compared) -> dict[str, Any]:
                 "second": _mean(each, found.second),
                 **_numbers(each.contrasts["score"]),
                 "outcomes": {o: _numbers(c) for o, c in each.contrasts.items() if o != "score"},
+                "second_tests": [
+                    {
+                        "test": second.test,
+                        "metric": second.metric.name,
+                        "higher_is_better": second.metric.higher_is_better,
+                        **_numbers(second.contrast),
+                    }
+                    for second in each.second_tests
+                ],
             }
             for each in found.differences
         ],
@@ -87,7 +99,12 @@ def conclusion(found: Compared) -> str:
 def metric(verdict: Verdict) -> str:
     """Return the metric of a task, with its direction where less is better."""
     what = verdict.metric or "no mean over unlike metrics"
-    return what if verdict.higher_is_better else f"{what}, lower is better"
+    return _directed(what, higher_is_better=verdict.higher_is_better)
+
+
+def _directed(name: str, *, higher_is_better: bool) -> str:
+    """Return the name of a metric, with its direction where less is better."""
+    return name if higher_is_better else f"{name}, lower is better"
 
 
 def _mean(each: Difference, name: str) -> float | None:

@@ -6,7 +6,7 @@ together. All second tests of a board share one level. Calibration on them is no
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -54,24 +54,39 @@ def second_tests(results: Results, summary: pd.DataFrame) -> pd.DataFrame:
         `standing`. `change` is the score minus that of the bare backbone, empty where that has no
         head of its own.
     """
-    whole = results.whole or results
-    runs = whole.runs.drop_duplicates("run_hash").set_index("run_hash")
     content: list[dict[str, Any]] = []
     for _, board in summary.groupby(BOARD, sort=False):
-        shown = list(rows(board))
-        record = next(
-            (whole.cells[r.config_hash] for r in shown if r.config_hash in whole.cells), None
-        )
-        tests = record.cell.also_test if record else ()
-        for test in tests:
-            found = _Tested(whole, runs, shown[0].standing, test, len(tests))
-            content += found.lines(shown) if found.known else ()
+        for found in tested(results, board):
+            content += found.lines(list(rows(board)))
     frame = pd.DataFrame(content, columns=[*COLUMNS, "name"])
     return typed(frame, _TEXT, {"n_seeds"})
 
 
-class _Tested:
-    """All rows of a board on one second test."""
+def tested(results: Results, board: pd.DataFrame) -> list["Tested"]:
+    """Return the second tests of a board on which any row has a score.
+
+    Args:
+        results: where records and predictions are.
+        board: rows of `reports.tables.summary.summarise` that are compared.
+    """
+    whole = results.whole or results
+    runs = whole.runs.drop_duplicates("run_hash").set_index("run_hash")
+    records = [whole.cells[key] for key in board["config_hash"] if key in whole.cells]
+    tests = records[0].cell.also_test if records else ()
+    standing: Standing = board["standing"].iloc[0]
+    found = [Tested(whole, runs, standing, test, len(tests)) for test in tests]
+    return [each for each in found if each.scores]
+
+
+class Tested:
+    """All rows of a board on one second test.
+
+    Attributes:
+        name: of the test.
+        metric: of its scores.
+        scores: of each row that has any, by name.
+        family: of the rows that are compared.
+    """
 
     def __init__(
         self,
@@ -81,55 +96,51 @@ class _Tested:
         test: SecondTest,
         tests: int,
     ) -> None:
-        self._runs, self._standing, self._test = runs, standing, test
-        self._untested = results.untested
-        self._metric: Metric = test.task.metric
-        self._column = f"{test.name}/{self._metric.name}"
-        self._bare = f"{test.name}/{BARE}{self._metric.name}"
-        own = {name: self._scored(row, [self._column]) for name, row in standing.rows.items()}
-        both = {
-            name: self._scored(row, [self._column, self._bare])
-            for name, row in standing.rows.items()
-        }
-        self._scores = _known(results, own, "score")
-        self._changes = _known(results, both, "change")
-        alpha = standing.alpha * level_of("score", self._metric.range) / tests
+        self.name = test.name
+        self.metric: Metric = test.task.metric
+        self._results, self._runs, self._standing = results, runs, standing
+        self._column = f"{test.name}/{self.metric.name}"
+        self._bare = f"{test.name}/{BARE}{self.metric.name}"
+        self.scores = self._samples([self._column], "score")
+        alpha = standing.alpha * level_of("score", self.metric.range) / tests
         ranked = {
-            name: Sample(standing.scores[name]) for name in standing.ranked if name in self._scores
+            name: Sample(standing.scores[name]) for name in standing.ranked if name in self.scores
         }
-        self._family = compared(
-            standing.rows, comparable(self._scores, ranked), alpha, standing.reference
+        self.family = compared(
+            standing.rows, comparable(self.scores, ranked), alpha, standing.reference
         )
-
-    @property
-    def known(self) -> bool:
-        """Whether any row has a score."""
-        return bool(self._scores)
 
     def lines(self, shown: list[Any]) -> Iterator[dict[str, Any]]:
         """Yield a line for each row of the board, as far as it is shown."""
         status = self._standing.status
+        changes = self._samples([self._column, self._bare], "change")
         for row in shown:
             line = {name: getattr(row, name) for name in COLUMNS if hasattr(row, name)}
             yield line | {
                 "name": row.name,
-                "test": self._test.name,
-                "metric": self._metric.name,
-                "higher_is_better": self._metric.higher_is_better,
-                "n_seeds": len(self._scores[row.name].scores) if row.name in self._scores else 0,
+                "test": self.name,
+                "metric": self.metric.name,
+                "higher_is_better": self.metric.higher_is_better,
+                "n_seeds": len(self.scores[row.name].scores) if row.name in self.scores else 0,
                 "own_test": self._own_test(row),
                 "reference": self._standing.reference,
                 "bare": self._mean(row, self._bare),
-                **mean_columns(self._scores.get(row.name), "score", status[row.name]),
-                **mean_columns(self._changes.get(row.name), "change", status[row.name]),
+                **mean_columns(self.scores.get(row.name), "score", status[row.name]),
+                **mean_columns(changes.get(row.name), "change", status[row.name]),
                 **to_reference(
-                    self._family,
+                    self.family,
                     row.name,
                     self._standing.reference,
-                    upward=self._metric.higher_is_better,
+                    upward=self.metric.higher_is_better,
                 ),
                 "missing": self._missing(row),
             }
+
+    def _samples(self, columns: list[str], outcome: Quantity) -> dict[str, Sample]:
+        """Return the samples of the rows that have any value."""
+        found = {name: self._scored(row, columns) for name, row in self._standing.rows.items()}
+        known = {name: each for name, each in found.items() if each.scores}
+        return samples(self._results, known, outcome)
 
     def _scored(self, row: Any, columns: list[str]) -> Scored:
         """Return the recorded values of a row's runs, of those that have all of them."""
@@ -149,9 +160,9 @@ class _Tested:
 
     def _missing(self, row: Any) -> str:
         """Return why runs of a row, or the bare backbone, have no score; "" if all have."""
-        runs = [self._untested.get(run, {}) for run in row.ok_runs.values()]
-        own = Counter(each[self._test.name] for each in runs if self._test.name in each)
-        bare = {each[name] for each in runs if (name := f"{self._test.name}, {BARE}") in each}
+        runs = [self._results.untested.get(run, {}) for run in row.ok_runs.values()]
+        own = Counter(each[self.name] for each in runs if self.name in each)
+        bare = {each[name] for each in runs if (name := f"{self.name}, {BARE}") in each}
         return "; ".join(
             [
                 *(f"{n} of {len(runs)} runs without a score: {why}" for why, n in own.items()),
@@ -161,12 +172,6 @@ class _Tested:
 
     def _own_test(self, row: Any) -> float | None:
         """Return the same metric on the task's own test split, where it is recorded."""
-        if self._metric.name == row.metric:
+        if self.metric.name == row.metric:
             return None if pd.isna(row.score) else float(row.score)
-        return self._mean(row, f"test/{self._metric.name}")
-
-
-def _known(results: Results, cells: Mapping[str, Scored], outcome: Quantity) -> dict[str, Sample]:
-    """Return the samples of those cells that have any value."""
-    known = {name: each for name, each in cells.items() if each.scores}
-    return samples(results, known, outcome)
+        return self._mean(row, f"test/{self.metric.name}")

@@ -4,19 +4,42 @@ A folder is compared as a whole, whichever two rows are asked for, so that askin
 make claims by chance.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
 
 from gapbench.bench.core.errors import ConfigError, StoreError
+from gapbench.bench.metrics.base import Metric
 from gapbench.reports.results.load import Results
 from gapbench.reports.results.selection import Selection
-from gapbench.reports.tables.leaderboard import PAPER
+from gapbench.reports.stats.estimates import estimate
+from gapbench.reports.tables.leaderboard import BOARD, PAPER
+from gapbench.reports.tables.second_tests import Tested, tested
 from gapbench.reports.tables.settings import told_apart
 from gapbench.reports.tables.standing import OUTCOMES, REFERENCE, Outcome
 from gapbench.reports.tables.summary import summarise
 from gapbench.reports.tables.terminal import label, place
 from gapbench.reports.verdict.build import verdicts
-from gapbench.reports.verdict.model import Contrast, Verdict
+from gapbench.reports.verdict.contrasts import contrast
+from gapbench.reports.verdict.levels import mean_level
+from gapbench.reports.verdict.model import Contrast, Entry, Verdict, uncompared
+
+
+@dataclass(frozen=True)
+class AlsoTested:
+    """Two rows on a second test of their task.
+
+    Attributes:
+        test: its name.
+        metric: of its scores.
+        contrast: first minus second, in score.
+    """
+
+    test: str
+    metric: Metric
+    contrast: Contrast
 
 
 @dataclass(frozen=True)
@@ -26,10 +49,12 @@ class Difference:
     Attributes:
         verdict: on that task, with all its rows.
         contrasts: first minus second, by outcome.
+        second_tests: likewise on each second test of the task; none over several tasks.
     """
 
     verdict: Verdict
     contrasts: Mapping[Outcome, Contrast]
+    second_tests: tuple[AlsoTested, ...] = ()
 
     @property
     def place(self) -> str:
@@ -78,13 +103,18 @@ def compare(
         StoreError: if the folder does not have them, or they have no task or no seed in common.
     """
     selection.of(results)  # that its names are known
-    found = verdicts(results, summarise(results, reference), matters)
+    summary = summarise(results, reference)
+    found = verdicts(results, summary, matters)
     shown = [one for each in found for one in each.everything if _wanted(one, selection)]
     ours, theirs = (_resolved(results, shown, name) for name in (first, second))
     if ours == theirs:
         raise ConfigError(f"{ours!r} is to be compared with itself; name two methods or variants")
     differences = tuple(
-        Difference(each, {outcome: each.contrast(ours, theirs, outcome) for outcome in OUTCOMES})
+        Difference(
+            each,
+            {outcome: each.contrast(ours, theirs, outcome) for outcome in OUTCOMES},
+            tuple(_also_tested(results, summary, each, (ours, theirs))),
+        )
         for each in shown
         if {ours, theirs} <= {entry.name for entry in each.entries}
     )
@@ -97,6 +127,38 @@ def compare(
             "gapbench status for what failed"
         )
     return Compared(ours, theirs, differences)
+
+
+def _also_tested(
+    results: Results, summary: pd.DataFrame, verdict: Verdict, pair: tuple[str, str]
+) -> Iterator[AlsoTested]:
+    """Yield how two rows differ on each second test of a task; none over several tasks."""
+    if verdict.task:
+        own = [summary[name] == getattr(verdict, name) for name in BOARD]
+        for test in tested(results, summary[np.logical_and.reduce(own)]):
+            yield AlsoTested(test.name, test.metric, _between(test, verdict, pair))
+
+
+def _between(test: Tested, verdict: Verdict, pair: tuple[str, str]) -> Contrast:
+    """Return how two rows differ on a second test."""
+
+    def items(name: str) -> int:
+        return test.scores[name].n_items
+
+    if not test.family.places.keys() >= set(pair):
+        first, second = (_on(test, verdict[name]) for name in pair)
+        return uncompared(first, second, "score")
+    up = test.metric.higher_is_better
+    return contrast(test.family, pair, "score", upward=up, items=items)
+
+
+def _on(test: Tested, row: Entry) -> Entry:
+    """Return a row with what it reaches on a second test."""
+    own = test.scores.get(row.name)
+    if own is None:
+        return replace(row, levels={})
+    level = mean_level(estimate(own), len(own.scores), own.n_items, own.possible, row.why)
+    return replace(row, levels={"score": level})
 
 
 def _wanted(verdict: Verdict, selection: Selection) -> bool:

@@ -1,4 +1,4 @@
-"""Intervals over seeds, where nothing else varies, against scipy, and what they refuse to answer."""
+"""Intervals where only seeds vary, against scipy, and what they refuse to answer."""
 
 import numpy as np
 import pytest

@@ -6,12 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pytest
 
 from gapbench.bench.config.run import Fingerprint, Run, SecondTest
 from gapbench.bench.store.record import SplitScores, Status
 from gapbench.bench.store.record_io import BARE, ITEM
 from gapbench.bench.store.store import Store
 from gapbench.reports.claims.judge import judge
+from gapbench.reports.prose.comparison_text import content, format_comparison
 from gapbench.reports.results.load import load
 from gapbench.reports.results.selection import EVERYTHING
 from gapbench.reports.tables.second_tests import second_tests
@@ -189,8 +191,8 @@ def test_one_seed_and_lost_items_have_no_interval(tmp_path: Path) -> None:
     assert pd.isna(row["score_ci_low"])
 
 
-def test_verdict_and_compare_do_not_see_second_tests(tmp_path: Path) -> None:
-    """What differs on a second test alone changes no claim of the task itself."""
+def test_what_differs_on_a_second_test_alone_changes_no_claim_of_the_task(tmp_path: Path) -> None:
+    """Verdict and compare are of the task's own test; compare says the other beside it."""
     store = write(tmp_path, {"tales": {"dora": 0.9}})
     results = load(store)
     (verdict,) = verdicts(results, summarise(results, "lora"))
@@ -199,6 +201,44 @@ def test_verdict_and_compare_do_not_see_second_tests(tmp_path: Path) -> None:
         verdict["dora"].to_reference["score"]
     ]
     assert found.differences[0].contrasts["score"].claim == ""
+    assert found.differences[0].second_tests[0].contrast.claim == "better"
+
+
+def test_compare_says_of_second_tests_what_their_table_says(tmp_path: Path) -> None:
+    """The same interval and claim, whichever way round, as text and as JSON too."""
+    store = write(tmp_path, {"ask": {}, "tales": {"dora": 0.8}}, metric="mse")
+    table, found = _table(store), compare(load(store), "dora", "lora", EVERYTHING)
+    (own,) = found.differences
+    assert [each.test for each in own.second_tests] == ["ask", "tales"]
+    for each in own.second_tests:
+        row = table.loc[each.test, "dora"]
+        assert each.contrast.claim == row["vs_reference_claim"]
+        assert (each.contrast.low, each.contrast.high) == (
+            row["vs_reference_low"],
+            row["vs_reference_high"],
+        )
+        assert (each.contrast.n_seeds, each.contrast.n_items) == (5, ITEMS)
+    (turned,) = compare(load(store), "lora", "dora", EVERYTHING).differences
+    assert turned.second_tests[1].contrast == own.second_tests[1].contrast.reversed()
+    said = format_comparison(found).split("also tested on ")
+    assert [each.partition("\n")[0] for each in said[1:]] == [
+        "ask: mse, lower is better",
+        "tales: mse, lower is better",
+    ]
+    assert ["A is worse" in each for each in said] == [False, False, True]
+    (told,) = content(found)["tasks"]
+    assert [each["claim"] for each in told["second_tests"]] == ["", "worse"]
+
+
+def test_compare_says_why_rows_have_no_interval_on_a_second_test(tmp_path: Path) -> None:
+    """A row that lacks a score there keeps its mean, as in the table."""
+    store = write(tmp_path, {"tales": {"dora": 0.8}}, lacking=(("dora", 1),))
+    (own,) = compare(load(store), "dora", "lora", EVERYTHING).differences
+    contrast = own.second_tests[0].contrast
+    assert (contrast.claim, contrast.low) == ("", None)
+    assert contrast.withheld == "some of the runs have no value"
+    means = _table(store).loc["tales"]["score"]
+    assert contrast.difference == pytest.approx(means["dora"] - means["lora"])
 
 
 def test_runs_with_and_without_second_tests_are_two_settings(tmp_path: Path) -> None:
