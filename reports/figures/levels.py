@@ -10,6 +10,8 @@ from gapbench.reports.figures.board import Board, identity
 from gapbench.reports.figures.layout import list_on, listed, mark
 from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import style
+from gapbench.reports.stats.letters import letters
+from gapbench.reports.tables.row_status import RANKED
 from gapbench.reports.tables.standing import Outcome
 from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.words import interval
@@ -38,6 +40,7 @@ def levels(board: Board) -> FigureArtifact | None:
         f"Test {board.metric} ({better} is better), generalization gap and ECE (lower is better), "
         f"{board.place}: mean and 95 % interval of each method alone. Two intervals that overlap "
         "do not mean that the methods are equal; the differences above tell."
+        + (_LETTERS if _letters(board) else "")
         + left_out(len(drawn.rows), len(known), "score", board.verdict.reference)
     )
     with style():
@@ -46,6 +49,7 @@ def levels(board: Board) -> FigureArtifact | None:
         figure, axes = listed(names, labels)
         for axis, outcome in zip(axes, outcomes, strict=True):
             _draw_outcome(axis, drawn, outcome)
+        _put_letters(axes[0], drawn)
     data = [
         identity(row) | {"outcome": name} | {part: getattr(each, part) for part in _PARTS}
         for row in drawn.rows
@@ -56,6 +60,7 @@ def levels(board: Board) -> FigureArtifact | None:
     )
 
 
+_LETTERS = " Methods that share no letter are shown to differ in score, all comparisons together."
 _PARTS = ("mean", "low", "high", "n_seeds", "n_items", "withheld")
 
 
@@ -97,6 +102,27 @@ def _draw(axis: Axes, place: int, board: Board, row: Any, level: Level | None) -
     if level.low is not None and level.high is not None:
         axis.plot([level.low, level.high], [place] * 2, color=look.colour, linewidth=1.3)
     mark(axis, level.mean, place, look, gid=board.tip(row, said))
+
+
+def _letters(board: Board) -> dict[str, str]:
+    """Return the letters of the ranked rows, best first."""
+    return letters({e.name: e.beaten_by for e in board.verdict.entries if e.status in RANKED})
+
+
+def _put_letters(axis: Axes, board: Board) -> None:
+    """Put the letters of rows to the right of their scores."""
+    found = _letters(board)
+    for place, row in enumerate(board.rows):
+        axis.annotate(
+            found.get(row.name, ""),
+            (1, place),
+            xycoords=axis.get_yaxis_transform(),
+            xytext=(3, 0),
+            textcoords="offset points",
+            verticalalignment="center",
+            fontsize=7,
+            annotation_clip=False,
+        )
 
 
 def _finding(board: Board) -> str:
