@@ -154,6 +154,18 @@ def test_tuned_over_fresh_seeds_has_the_intervals_of_scipy(
     assert each.test == pytest.approx(tests.mean())
 
 
+def test_optimism_has_no_interval_where_test_items_are_unknown(tmp_path: Path) -> None:
+    """Seeds alone do not say what other test items would change; the mean stays."""
+    store = stored(tmp_path, search(24))
+    [known] = found_in(store)
+    assert known.optimism.low is not None
+    for path in tmp_path.rglob("*.parquet"):
+        path.unlink()
+    [each] = found_in(store)
+    assert (each.optimism.low, each.optimism.high) == (None, None)
+    assert each.optimism.mean == known.optimism.mean
+
+
 def test_tuned_without_runs_of_its_winner_knows_the_default_alone(tmp_path: Path) -> None:
     """Nothing is made up for fresh seeds that have not run."""
     [each] = found_in(stored(tmp_path, search(24), seeds=0))

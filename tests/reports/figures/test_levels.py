@@ -1,0 +1,41 @@
+"""The figure of what every method reaches, and its letters."""
+
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+
+from gapbench.reports.figures.board import boards
+from gapbench.reports.figures.levels import levels
+from gapbench.reports.render.report import gather
+from tests.support.known_truth import write
+
+EQUAL = dict.fromkeys(("lora", "bitfit", "head"), 2.0)
+BARE = {"untuned": -0.2}
+
+
+def _letters(figure: Figure) -> list[str]:
+    """Return the letters beside the lines of a figure, from the top."""
+    texts = [each for each in figure.axes[0].texts if isinstance(each, Annotation)]
+    return [each.get_text() for each in texts]
+
+
+def test_methods_that_differ_share_no_letter(tmp_path: Path) -> None:
+    """The better one has its own, the equal ones share theirs, and untrained rows have none."""
+    write(tmp_path / "apart", EQUAL | {"dora": 4.0} | BARE)
+    (board,) = boards(gather(tmp_path / "apart"))
+    artifact = levels(board)
+    assert artifact is not None
+    found = dict(zip([row.name for row in board.rows], _letters(artifact.figure), strict=True))
+    assert found == dict.fromkeys(EQUAL, "b") | {"dora": "a", "untuned": ""}
+    assert "share no letter" in artifact.title
+
+
+def test_equal_methods_have_no_letters(tmp_path: Path) -> None:
+    """One letter for all would say nothing, and the title does not speak of any."""
+    write(tmp_path, EQUAL)
+    (board,) = boards(gather(tmp_path))
+    artifact = levels(board)
+    assert artifact is not None
+    assert set(_letters(artifact.figure)) == {""}
+    assert "letter" not in artifact.title
