@@ -19,7 +19,7 @@ from gapbench.bench.config.task_sources import BuiltinSource, HubSource, OwnSour
 from gapbench.bench.core.errors import BackboneError, BenchError, DataError
 from gapbench.bench.core.safe_parsing import parse_json
 from gapbench.bench.core.schema import content_hash
-from gapbench.bench.data import manifest
+from gapbench.bench.data import gguf_file, manifest
 
 BACKBONE_FILES = (
     "config.json",
@@ -102,10 +102,10 @@ class Sources:
         return path
 
     def backbone(self, name: str, *, templated: bool = False) -> Fingerprint:
-        """Return the identity of a backbone: built-in name, folder or ``owner/name@revision``.
+        """Return the identity of a backbone: built-in name, files or ``owner/name@revision``.
 
         Args:
-            name: name or folder.
+            name: name, folder or GGUF file.
             templated: whether its chat template counts, which some folders have as a file.
 
         Raises:
@@ -114,10 +114,12 @@ class Sources:
         """
         folder = backbone_folder(name)
         if folder is not None:
-            plain, whole = _backbone_digest(folder), _backbone_digest(folder, _TEMPLATE)
+            packed = backbone_gguf(name)
+            plain, whole = (_backbone_digest(folder, packed, *each) for each in ((), (_TEMPLATE,)))
             self.locations |= {plain: name, whole: name}
             digest = whole if templated else plain
-            fingerprint = Fingerprint(name=folder.resolve().name, digest=digest)
+            called = folder.resolve().name if packed is None else packed.stem
+            fingerprint = Fingerprint(name=called, digest=digest)
         elif found := _HUB_ID.fullmatch(name):
             repository = found["repository"]
             self._hub(f"backbone {name!r}", repository, "backbone", BackboneError)
@@ -125,7 +127,7 @@ class Sources:
         else:
             raise BackboneError(
                 f"backbone {name!r} is neither built in ({', '.join(builtin_backbones())}), nor an "
-                "existing folder, nor a hub id with a pinned revision such as "
+                "existing folder or GGUF file, nor a hub id with a pinned revision such as "
                 "'owner/name@<commit hash>' (40 digits); give one of these by --backbone"
             )
         self.locations[fingerprint.digest] = name
@@ -185,10 +187,16 @@ class Sources:
             )
 
     def weight_bytes(self, backbone: Fingerprint) -> float:
-        """Return the size of a backbone's weight files, infinite if they are not found."""
-        folder = backbone_folder(self.locate(backbone))
+        """Return the size of a backbone's weights, infinite if they are not found.
+
+        Weights in GGUF count as they are in memory, all others as they are on the disk.
+        """
+        name = self.locate(backbone)
+        folder = backbone_folder(name)
         if folder is None:
             return float("inf")
+        if (packed := backbone_gguf(name)) is not None:
+            return gguf_file.unpacked_bytes(packed)
         return sum(path.stat().st_size for path in folder.glob("*.safetensors"))
 
 
@@ -208,25 +216,45 @@ def builtin_backbones() -> list[str]:
 
 
 def backbone_folder(name: str) -> Path | None:
-    """Return the folder of a built-in or local backbone, None if ``name`` is a hub id."""
+    """Return the folder of a built-in or local backbone, None if ``name`` is a hub id.
+
+    That of a GGUF file is the folder that it is in.
+    """
     if name in builtin_backbones():
         return Path(str(files("gapbench.bench.synthetic") / "backbones" / name))
     try:
         path = Path(name).expanduser()
+        if gguf_file.is_gguf(path):
+            return path.parent
         return path if path.is_dir() else None
     except (OSError, RuntimeError):  # a name that is too long, or of an unknown user
         return None
+
+
+def backbone_gguf(name: str) -> Path | None:
+    """Return the GGUF file of a local backbone, None if it is kept in another format.
+
+    Raises:
+        BackboneError: if it is a folder with several.
+    """
+    folder = backbone_folder(name)
+    if folder is None:
+        return None
+    path = Path(name).expanduser()
+    return path if gguf_file.is_gguf(path) else gguf_file.only_file(folder)
 
 
 def hidden_size(name: str) -> int | None:
     """Return the hidden size of a backbone, None if it is not on this computer.
 
     Raises:
-        BackboneError: if its folder has no readable configuration.
+        BackboneError: if its files have no readable configuration.
     """
     folder = backbone_folder(name)
     if folder is None:
         return None
+    if (packed := backbone_gguf(name)) is not None:
+        return gguf_file.hidden_size(packed)
     try:
         config = parse_json((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -235,17 +263,18 @@ def hidden_size(name: str) -> int | None:
     return next((size for size in known if isinstance(size, int)), None)
 
 
-def _backbone_digest(folder: Path, *further: str) -> str:
-    weights = sorted(folder.glob("*.safetensors"))
+def _backbone_digest(folder: Path, packed: Path | None, *further: str) -> str:
+    """Return the hash of all that decides a backbone's numbers.
+
+    Args:
+        folder: where its files are.
+        packed: its GGUF file, which stands alone; None if there is none.
+        further: names of files of the folder that count too.
+    """
     config = folder / "config.json"
-    ggufs = sorted(folder.glob("*.gguf"))
-    if ggufs and not weights:
-        raise BackboneError(
-            f"backbone {folder}: {ggufs[0].name} is a GGUF file, which is not read; convert it "
-            f"once: from_pretrained(folder, gguf_file={ggufs[0].name!r}, quantization_config="
-            "GgufConfig(dequantize=True)).save_pretrained(other)"
-        )
-    if not config.is_file():
+    if packed is not None:
+        gguf_file.require_readable(packed)
+    elif not config.is_file():
         raise BackboneError(
             f"backbone {folder}: no config.json; give a folder as the model library "
             "saves it (save_pretrained)"
@@ -255,7 +284,8 @@ def _backbone_digest(folder: Path, *further: str) -> str:
             f"backbone {folder}: holds an adapter too ({ADAPTER_CONFIG}), which would change its "
             "weights; move it elsewhere, or let runs begin from it by the field 'start'"
         )
-    for path in (config, *weights):
+    weights = sorted(folder.glob("*.safetensors")) if packed is None else [packed]
+    for path in weights if packed is not None else (config, *weights):
         if (cause := _spoilt(path)) is not None:
             raise BackboneError(f"backbone {folder.name!r}: {cause}")
     if not weights:
@@ -267,7 +297,7 @@ def _backbone_digest(folder: Path, *further: str) -> str:
             f"backbone {folder}: weights must be safetensors, found {found}; convert "
             "them with save_pretrained(safe_serialization=True)"
         )
-    names = (*BACKBONE_FILES, *further)
+    names = () if packed is not None else (*BACKBONE_FILES, *further)
     present = [folder / name for name in names if (folder / name).is_file()]
     return _joint_digest(present + weights)
 

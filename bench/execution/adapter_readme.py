@@ -73,6 +73,9 @@ def _code(record: Record, backbone: Backbone, base: Mapping[str, Any]) -> str:
         # Its heads stay in full: they are what the adapter brings.
         plain = f", llm_int8_skip_modules={[*backbone.head]}" if backbone.head else ""
         few_bits = [f"quantization_config=BitsAndBytesConfig({_NF4}{plain})"]
+    if "gguf_file" in settings:
+        imported.append("GgufConfig")
+        few_bits = ["quantization_config=GgufConfig(dequantize=True)"]  # weights as floats
     given = [
         repr(base["base_model_name_or_path"]),
         *(f"{key}={value!r}" for key, value in settings.items()),

@@ -23,7 +23,7 @@ from gapbench.bench.core.files import refuse_outside, replacing
 from gapbench.bench.data import rows
 from gapbench.bench.data.hub_access import explained
 from gapbench.bench.data.manifest import File, Item, Manifest, Part, load
-from gapbench.bench.data.sources import Sources, backbone_folder, file_digest
+from gapbench.bench.data.sources import Sources, backbone_folder, backbone_gguf, file_digest
 from gapbench.bench.experiment import suite as suites
 
 # The files of a backbone that the model library needs; no weights in other formats, and no code but
@@ -221,7 +221,9 @@ def _backbone(name: str, sources: Sources) -> Wanted:
     known = sources.backbone(name, templated=True)
     folder = backbone_folder(name)
     if folder is not None:
-        paths = sorted(path for each in BACKBONE_PATTERNS for path in folder.glob(each))
+        packed = backbone_gguf(name)
+        kept = [path for each in BACKBONE_PATTERNS for path in folder.glob(each)]
+        paths = sorted(kept) if packed is None else [packed]
         copies = {path.name: partial(shutil.copyfile, path) for path in paths if path.is_file()}
         return Wanted("backbones", known.name, {"files": known.digest}, copies)
     repository = name.partition("@")[0]

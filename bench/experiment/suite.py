@@ -30,7 +30,7 @@ from gapbench.bench.config.task_sources import OwnSource
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.safe_parsing import read_yaml
 from gapbench.bench.core.schema import changed, laid_over, suggest, validate
-from gapbench.bench.data.sources import Sources
+from gapbench.bench.data.sources import Sources, backbone_gguf
 from gapbench.bench.experiment.schema import (
     MethodEntry,
     NamedTask,
@@ -212,6 +212,12 @@ def _cells(
     templated = any(each.templated for each in (task, *(test.task for test in tests)))
     for name in entry.backbones or suite.backbones:
         backbone = sources.backbone(name, templated=templated)
+        if suite.quantization is not None and backbone_gguf(name) is not None:
+            raise ConfigError(
+                f"suite {suite.name!r}: field 'quantization' is {suite.quantization!r}, but the "
+                f"backbone {name!r} is a GGUF file, whose weights would be rounded twice; leave "
+                "the field out, or give the checkpoint that the file was made from"
+            )
         for method, own in zip(suite.methods, resolved, strict=True):
             yield Cell(**shared, backbone=backbone, method=method.method, **own), method.variant
 

@@ -1,6 +1,6 @@
 """Load a pretrained model with a task head, or only its tokenizer or configuration, from files.
 
-Weights come from safetensors only, and no code is ever loaded with them. A head that the checkpoint
+Weights come from safetensors or GGUF, and no code is ever loaded with them. A head that the checkpoint
 has is replaced: every run draws its own from its seed, the same for all methods at that seed.
 """
 
@@ -19,7 +19,9 @@ from gapbench.bench.config.run import Fingerprint, Precision, Quantization
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.data.hub_access import explained
-from gapbench.bench.data.sources import backbone_folder
+from gapbench.bench.data import gguf_file
+from gapbench.bench.data.sources import backbone_folder, backbone_gguf
+from gapbench.bench.models import gguf_folder
 from gapbench.bench.models.backbone import Backbone, embedding_weight, positions_after_padding
 from gapbench.bench.models.pretrained_weights import head_modules, require_whole
 from gapbench.bench.store.failure import status_of
@@ -68,7 +70,7 @@ def load(
     precision: Precision,
     quantization: Quantization | None = None,
 ) -> Backbone:
-    """Load a backbone (built-in name, folder or pinned hub id) with a task head.
+    """Load a backbone (built-in name, folder, GGUF file or pinned hub id) with a task head.
 
     The latest one is cached, since stacks are ordered by task and backbone.
 
@@ -93,9 +95,12 @@ def load(
     _require_padding_row(name, model, tokenizer)
     absent = info["missing_keys"] | {each for each, *_ in info["mismatched_keys"]}
     loaded = Backbone(fingerprint, model, tokenizer, parts, sorted(absent))
-    loaded.reading = reading | (
-        {"ignore_mismatched_sizes": True} if info["mismatched_keys"] else {}
-    )
+    if info["mismatched_keys"]:
+        reading["ignore_mismatched_sizes"] = True
+    if (packed := backbone_gguf(name)) is not None:
+        gguf_file.require_all_read(packed, _numbers(model.base_model))
+        reading["gguf_file"] = packed.name
+    loaded.reading = reading
     if quantization is not None:
         loaded.quantize(quantization)
     return loaded
@@ -111,7 +116,7 @@ def _read(
     own, config.pad_token_id = getattr(config, "pad_token_id", None), padding
     read = partial(
         getattr(transformers, head.auto_class).from_pretrained,
-        **_location(name),
+        **_location(name, weights=True),
         config=config,
         dtype=DTYPES[precision],
         use_safetensors=True,
@@ -236,6 +241,8 @@ def _tokenizer_files(name: str) -> list[str] | None:
     folder = backbone_folder(name)
     if folder is None:
         return None
+    if (packed := backbone_gguf(name)) is not None:
+        return [packed.name]
     return sorted({path.name for pattern in _VOCABULARIES for path in folder.glob(pattern)})
 
 
@@ -284,16 +291,29 @@ def _unreadable(name: str, what: str, error: Exception) -> BackboneError:
     return BackboneError(f"backbone {name!r} {what}: {kind}{explained(error)}")
 
 
-def _location(name: str) -> dict[str, Any]:
-    """Return the path or hub id of a backbone for the model library, with its options."""
-    folder = backbone_folder(name)
+def _numbers(model: Any) -> int:
+    """Return the count of a model's stored numbers, shared ones once."""
+    stored = model.state_dict().values()
+    return sum({tensor.data_ptr(): tensor.numel() for tensor in stored}.values())
+
+
+def _location(name: str, *, weights: bool = False) -> dict[str, Any]:
+    """Return the path or hub id of a backbone for the model library, with its options.
+
+    Args:
+        name: name of the backbone.
+        weights: whether its weights are wanted, and not its configuration or tokenizer.
+    """
+    packed = backbone_gguf(name)
+    folder = backbone_folder(name) if packed is None else gguf_folder.described(packed)
     repository, _, revision = name.partition("@")
-    return {
+    place = {
         "pretrained_model_name_or_path": repository if folder is None else str(folder),
         "revision": revision if folder is None else None,
         "local_files_only": folder is not None,
         "trust_remote_code": False,
     }
+    return place | gguf_folder.weights(packed) if weights and packed is not None else place
 
 
 @contextmanager

@@ -14,16 +14,19 @@ from gapbench.bench.config.task import Task
 from gapbench.bench.execution import adapter_readme
 from gapbench.bench.store.record_io import read_record
 from gapbench.bench.store.store import Store
+from tests.support import gguf_files
 from tests.support.causal_files import TELL
 from tests.support.small_suite import CELL, blank, call, make, rows
 from tests.support.span_files import FIND
 from tests.support.tiny_checkpoints import DECODERS, load, save
 
+PADDING = {"[SEP]", "[PAD]", "<|endoftext|>"}
+
 
 @pytest.mark.parametrize(
     ("family", "quantization"),
     [(name, None) for name in ("gpt2", "llama", "gpt_neox", "falcon", "bart", "modernbert")]
-    + [("llama", "nf4"), ("modernbert", "nf4")],
+    + [("llama", "nf4"), ("modernbert", "nf4"), ("gguf", None)],
 )
 def test_readme_loads_the_adapter_for_batches(
     family: str,
@@ -42,7 +45,11 @@ def test_readme_loads_the_adapter_for_batches(
     folder = tmp_path / family
     # The library's own layers compute wrongly on CPUs where a block crosses the end of a row.
     wide = {"hidden_size": 64, "intermediate_size": 128} if quantization else {}
-    if family in DECODERS:
+    if family == "gguf":
+        pytest.importorskip("gguf", reason="needs the extra 'gguf'")
+        model = gguf_files.save(tmp_path / "whole")
+        folder = gguf_files.write(tmp_path / "tiny.gguf", model, kind="Q8_0")
+    elif family in DECODERS:
         save(folder, family, "AutoModelForCausalLM", pad_token_id=None, **wide)
     else:
         save(folder, family, class_name, num_labels=3, **wide)
@@ -67,7 +74,7 @@ def test_readme_loads_the_adapter_for_batches(
     # Without gradients, bitsandbytes may multiply in bfloat16.
     off = 2e-5 if quantization is None else 2e-2
     np.testing.assert_allclose(names["outputs"].logits.numpy(), expected, atol=off)
-    assert json.loads((out / "gapbench.json").read_text())["padding_token"] in {"[SEP]", "[PAD]"}
+    assert json.loads((out / "gapbench.json").read_text())["padding_token"] in PADDING
     assert str(tmp_path) not in (out / "tokenizer_config.json").read_text()
 
 
