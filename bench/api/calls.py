@@ -57,7 +57,8 @@ def run(
         methods: methods of the suite to use; None uses all.
         tasks: tasks of the suite to use; None uses all.
         seeds: seeds instead of the suite's: a list, or the number of seeds counted from 0.
-        backbone: backbone instead of the suite's: name, folder, or ``owner/name@revision``.
+        backbone: backbone instead of the suite's: name, folder, GGUF file, or
+            ``owner/name@revision``.
         data: folder to read ``<data>/<task>/<split>.parquet`` from, instead of the hub.
         results: results folder, created if needed.
         device: device to compute on: "auto", "cpu" or "cuda".
@@ -201,7 +202,8 @@ def check(
         methods: methods of the suite to take; None takes all.
         tasks: tasks of the suite to take; None takes all.
         seeds: seeds instead of the suite's: a list, or the number of seeds counted from 0.
-        backbone: backbone instead of the suite's: name, folder, or ``owner/name@revision``.
+        backbone: backbone instead of the suite's: name, folder, GGUF file, or
+            ``owner/name@revision``.
         data: folder to read ``<data>/<task>/<split>.parquet`` from, instead of the hub.
         precision: "fp32", "bf16", "fp64" or "auto"; None takes the suite's.
         quantization: "nf4", "int8" or "int4"; None takes the suite's.

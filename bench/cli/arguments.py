@@ -93,7 +93,8 @@ def sources(parser: argparse.ArgumentParser) -> None:
         "--backbone",
         default=None,
         metavar="ID|DIR",
-        help="override the suite's backbone: built-in name, folder, or owner/name@revision",
+        help="override the suite's backbone: built-in name, folder, GGUF file, or "
+        "owner/name@revision",
     )
     data(parser)
     offline(parser)

@@ -19,6 +19,7 @@ _PART = re.compile(r"-\d{5}-of-\d{5}")  # as llama.cpp names the parts of a file
 _UNPACKED_BYTES = 4
 _HEAD = "output."  # the language model's head, which other tasks leave out
 _IN_LAYERS = ("blk.", "enc.", "dec.", "token_embd", "output")
+_NO_MODELS = {"general", "tokenizer"}  # in the library's list too
 _WAY_OUT = "give the checkpoint that it was made from, in safetensors"
 
 
@@ -87,7 +88,7 @@ def hidden_size(path: Path) -> int | None:
 
 def unpacked_bytes(path: Path) -> int:
     """Return the size of a file's weights in float32."""
-    return _UNPACKED_BYTES * sum(prod(tensor.shape) for tensor in _tensors(path))
+    return _UNPACKED_BYTES * _numbers(_tensors(path))
 
 
 def require_all_read(path: Path, read: int) -> None:
@@ -101,7 +102,7 @@ def require_all_read(path: Path, read: int) -> None:
         BackboneError: naming the tensors that belong to no layer.
     """
     tensors = [tensor for tensor in _tensors(path) if not tensor.name.startswith(_HEAD)]
-    held = sum(prod(tensor.shape) for tensor in tensors)
+    held = _numbers(tensors)
     if held != read:
         others = [each.name for each in tensors if not each.name.startswith(_IN_LAYERS)]
         among = f" (among them may be {', '.join(others)})" if others else ""
@@ -109,6 +110,10 @@ def require_all_read(path: Path, read: int) -> None:
             f"backbone {path}: holds {held} numbers, but the model that the library makes of it "
             f"has {read}, so some of its tensors{among} would be left out; {_WAY_OUT}"
         )
+
+
+def _numbers(tensors: Iterable[Any]) -> int:
+    return sum(prod(tensor.shape) for tensor in tensors)
 
 
 def _metadata(path: Path) -> dict[str, Any]:
@@ -140,7 +145,7 @@ def _architectures() -> list[str]:
     from transformers.integrations.gguf import GGUF_CONFIG_ARCHS
     from transformers.modeling_gguf_pytorch_utils import GGUF_SUPPORTED_ARCHITECTURES
 
-    return sorted({*GGUF_CONFIG_ARCHS, *GGUF_SUPPORTED_ARCHITECTURES} - {"general"})
+    return sorted({*GGUF_CONFIG_ARCHS, *GGUF_SUPPORTED_ARCHITECTURES} - _NO_MODELS)
 
 
 def _plain(architecture: str) -> str:

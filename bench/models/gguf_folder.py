@@ -11,8 +11,8 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import transformers
-from transformers import modeling_gguf_pytorch_utils
 from tqdm import tqdm
+from transformers import modeling_gguf_pytorch_utils
 
 from gapbench.bench.core.files import lock
 from gapbench.bench.data.sources import cache_folder, file_digest

@@ -1,7 +1,8 @@
 """Load a pretrained model with a task head, or only its tokenizer or configuration, from files.
 
-Weights come from safetensors or GGUF, and no code is ever loaded with them. A head that the checkpoint
-has is replaced: every run draws its own from its seed, the same for all methods at that seed.
+Weights come from safetensors or GGUF, and no code is ever loaded with them. A head that the
+checkpoint has is replaced: every run draws its own from its seed, the same for all methods at that
+seed.
 """
 
 import logging
@@ -18,8 +19,8 @@ from gapbench.bench.config.head import LANGUAGE_MODEL, Head
 from gapbench.bench.config.run import Fingerprint, Precision, Quantization
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import BackboneError
-from gapbench.bench.data.hub_access import explained
 from gapbench.bench.data import gguf_file
+from gapbench.bench.data.hub_access import explained
 from gapbench.bench.data.sources import backbone_folder, backbone_gguf
 from gapbench.bench.models import gguf_folder
 from gapbench.bench.models.backbone import Backbone, embedding_weight, positions_after_padding

@@ -6,12 +6,10 @@ import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-import transformers
 import yaml
 
 import gapbench
@@ -158,24 +156,6 @@ def test_python_that_compares_two_folders_runs(
     assert "sem" in capsys.readouterr().out
 
 
-def test_python_that_converts_gguf_runs(small: SmallSuite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Up to the files themselves: reading them needs a package that is no part of gapbench."""
-    asked: list[dict[str, Any]] = []
-    saved: list[str] = []
-
-    def read(_name: str, **given: Any) -> SimpleNamespace:
-        asked.append(given)
-        return SimpleNamespace(save_pretrained=saved.append)
-
-    for cls in (transformers.AutoModelForCausalLM, transformers.AutoTokenizer):
-        monkeypatch.setattr(cls, "from_pretrained", read)
-    run_block(only("python", "docs/suites.md"), small, monkeypatch)
-    model, tokenizer = asked
-    assert model.pop("quantization_config").dequantize
-    assert model == tokenizer == {"gguf_file": "model.gguf"}
-    assert saved == ["BACKBONE", "BACKBONE"]
-
-
 def test_all_python_on_pages_runs_in_a_test() -> None:
     """A new block needs a test above."""
     pages = [case.id.rpartition("-")[0] for case in blocks("python")]
@@ -183,7 +163,6 @@ def test_all_python_on_pages_runs_in_a_test() -> None:
         "README.md",
         "docs/families.md",
         "docs/questions.md",
-        "docs/suites.md",
     ]
 
 

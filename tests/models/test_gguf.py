@@ -29,11 +29,13 @@ def model(tmp_path: Path) -> Any:
 
 
 def load(name: Path, head: str = LANGUAGE_MODEL) -> Backbone:
+    """Load a name anew."""
     loading.load.cache_clear()
     return loading.load(str(name), Sources().backbone(str(name)), head, 2, "fp32")
 
 
 def logits(model: Any, ids: torch.Tensor) -> torch.Tensor:
+    """Return a language model's logits, (1, tokens, vocabulary)."""
     with torch.inference_mode():
         return model(input_ids=ids).logits
 
@@ -68,7 +70,9 @@ def test_weights_in_few_bits_are_those_that_the_format_defines(
 ) -> None:
     """Matrices as the format's own package unpacks them, vectors as they were."""
     form = gguf.GGMLQuantizationType[kind]
-    found = dict(load(gguf_files.write(tmp_path / "m.gguf", model, kind=kind)).model().named_parameters())
+    found = dict(
+        load(gguf_files.write(tmp_path / "m.gguf", model, kind=kind)).model().named_parameters()
+    )
     for name, weight in model.named_parameters():
         expected = weight.detach()
         if expected.ndim > 1:
@@ -151,7 +155,7 @@ def test_file_that_would_be_read_as_another_model_is_refused(
 def test_files_of_which_none_is_the_backbone_are_refused(model: Any, tmp_path: Path) -> None:
     """Several in a folder, and a part of one."""
     path = gguf_files.write(tmp_path / "m-00001-of-00002.gguf", model)
-    with pytest.raises(BackboneError, match="one part of a split file; join them with llama.cpp's"):
+    with pytest.raises(BackboneError, match="is one part of a split file; join them with"):
         Sources().backbone(str(path))
     shutil.copy(path, tmp_path / "other.gguf")
     with pytest.raises(BackboneError, match=r"has 2 GGUF files \(m-0.*, other.gguf\); give one of"):

@@ -1,4 +1,4 @@
-"""Tiny GGUF files, written as llama.cpp's converter writes them, beside the same model as a folder."""
+"""Tiny GGUF files, written as llama.cpp's converter does, of models saved as folders too."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ _WORDS = ["the cat sees a small red tree", "a dog likes the bird", "a house"]
 
 
 def save(folder: Path, family: str = "llama") -> Any:
-    """Save a random decoder with a byte-level tokenizer and return it; llama.cpp knows its parts."""
+    """Save a random decoder of a family with a byte-level tokenizer, and return it."""
     torch.manual_seed(0)
     tokenizer = _tokenizer()
     config = transformers.AutoConfig.for_model(

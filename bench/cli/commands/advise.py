@@ -24,8 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--backbone",
         metavar="ID|DIR",
-        help="model to train: built-in, a folder, or owner/name@revision (default: the built-in "
-        "one that fits the task, or the suite's)",
+        help="model to train: built-in, a folder, a GGUF file, or owner/name@revision (default: "
+        "the built-in one that fits the task, or the suite's)",
     )
     arguments.quantization(parser)
     parser.add_argument(

@@ -18,8 +18,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--backbone",
         default="tiny-encoder",
         metavar="NAME|DIR",
-        help="built-in name, folder, or a shape with random weights: bert-base, roberta-base, "
-        "roberta-large, minilm-l6 (default: tiny-encoder)",
+        help="built-in name, folder, GGUF file, or a shape with random weights: bert-base, "
+        "roberta-base, roberta-large, minilm-l6 (default: tiny-encoder)",
     )
     arguments.offline(parser)
     parser.add_argument(
