@@ -154,7 +154,8 @@ def tune(
         trial_seeds: number of runs per trial; its score is their mean.
         pruner: "asha" or "wilcoxon" end poor trials early; or "none".
         sampler: what draws trials from the ninth on: "tpe", "gp", "cmaes", "random", "qmc",
-            "nsgaii" or "nsgaiii", or the name of Optuna's class, such as "GPSampler".
+            "nsgaii" or "nsgaiii", the name of Optuna's class, such as "GPSampler", or
+            "MODULE:CLASS" for any other that takes a seed.
         storage: URL of the studies in Optuna's form, or ``journal:FILE``; None keeps them in the
             results folder.
         seed: seed of the search.

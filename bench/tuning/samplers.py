@@ -1,4 +1,4 @@
-"""Those samplers of Optuna that need a seed and nothing else, by short names such as `tpe`.
+"""Samplers that need a seed and nothing else: Optuna's by short names such as `tpe`, or one's own.
 
 A sampler is made anew for every trial, so that a trial depends on its study alone.
 """
@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import optuna
@@ -27,6 +28,7 @@ _SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "gp": {"n_startup_trials": 1},
 }
 _NOT_FOR_RANGES = {"bruteforce"}  # it needs a step in every range
+_OWN = ":"  # between the module and the class of another sampler
 _CMAES = "cmaes"  # also the package that it needs, and the extra that brings it
 
 
@@ -41,9 +43,7 @@ def classes() -> Mapping[str, type[BaseSampler]]:
             continue
         if short in _NOT_FOR_RANGES:
             continue
-        taken = inspect.signature(made).parameters
-        needed = [each for each in taken.values() if each.default is each.empty]
-        if "seed" in taken and not needed:
+        if _seeded(made):
             found[short] = made
     return found
 
@@ -60,8 +60,12 @@ def check(name: str, objectives: int) -> None:
     Raises:
         ConfigError: if not.
     """
+    if _OWN in name:
+        _own(name)
+        return
     if name not in classes():
-        raise ConfigError(f"--sampler {name!r} is unknown; {suggest(name, list(classes()))}")
+        allowed = suggest(name, list(classes()))
+        raise ConfigError(f"--sampler {name!r} is unknown; {allowed}; or give MODULE:CLASS")
     if objectives > 1 and name == _CMAES:
         raise ConfigError(
             f"--sampler {name} needs a single objective; give --objective score or --sampler tpe"
@@ -74,7 +78,38 @@ def check(name: str, objectives: int) -> None:
 def sampler(name: str, seed: int) -> BaseSampler:
     """Return the sampler of one trial."""
     with experiments_allowed():
-        return classes()[name](**{"seed": seed, **_SETTINGS.get(name, {})})
+        made = _own(name) if _OWN in name else classes()[name]
+        return made(**{"seed": seed, **_SETTINGS.get(name, {})})
+
+
+def _own(name: str) -> type[BaseSampler]:
+    """Return a sampler that anybody may have written, named by its module and class.
+
+    Raises:
+        ConfigError: if it cannot be imported, or is no sampler that a seed is enough for.
+    """
+    module, _, attribute = name.partition(_OWN)
+    place = f"--sampler {name!r}"
+    try:
+        found = getattr(import_module(module), attribute)
+    except Exception as error:  # its module may raise anything
+        raise ConfigError(
+            f"{place}: cannot be imported: {type(error).__name__}: {error}; give the module and "
+            "the class, with the module's folder in PYTHONPATH"
+        ) from None
+    if not (inspect.isclass(found) and issubclass(found, BaseSampler) and _seeded(found)):
+        raise ConfigError(
+            f"{place}: must be a subclass of optuna.samplers.BaseSampler that takes 'seed' and "
+            "needs no other argument; wrap it in one"
+        )
+    return found
+
+
+def _seeded(made: type[BaseSampler]) -> bool:
+    """Return whether a sampler takes a seed and needs nothing else."""
+    taken = inspect.signature(made).parameters
+    needed = [each for each in taken.values() if each.default is each.empty]
+    return "seed" in taken and {each.name for each in needed} <= {"seed"}
 
 
 def given(point: Mapping[str, Any]) -> BaseSampler:

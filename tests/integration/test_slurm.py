@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+import gapbench
+from gapbench.bench.api.advising import course
 from gapbench.bench.store.store import Store
 from tests.support.small_suite import REPOSITORY, SmallSuite, call, make, numbers, searched
 
@@ -109,3 +111,30 @@ def test_array_that_searches_finds_what_a_local_search_finds(
     found, alone = searched(small.results), searched(other)
     assert [len(trials) for trials in found] == [8, 8]
     assert found == alone
+
+
+@pytest.mark.usefixtures("at_slurm")
+def test_advice_from_arrays_is_that_of_one_process(
+    small: SmallSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each block is an array; the race and the final runs leave the records of one process."""
+    monkeypatch.setattr(course, "SEEDS", 2)
+    small.write_suite(methods=METHODS, budget=BUDGET | {"steps": 10})
+    alone = small.folder / "alone"
+    for results, engine in ((small.results, {"engine": "slurm", "workers": 1}), (alone, {})):
+        gapbench.advise(
+            small.path,
+            data=small.data,
+            results=results,
+            methods=["lora", "head"],
+            arms=2,
+            folds=2,
+            repeats=1,
+            progress=False,
+            **engine,
+        )
+    assert list((small.results / "slurm").iterdir())
+    for part in ("race", "."):
+        found, expected = (numbers(Store(folder / part)) for folder in (small.results, alone))
+        assert found == expected
+        assert found

@@ -1,5 +1,6 @@
 """Samplers by name: all of them serve a study, and the name decides what is drawn."""
 
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -61,6 +62,49 @@ def test_name_of_the_class_means_the_same_study(name: str, made: type[BaseSample
     assert plan(sampler=made.__name__).name == plan(sampler=name).name
     page = (REPOSITORY / "docs" / "tuning.md").read_text(encoding="utf-8")
     assert f"`{name}`" in page
+
+
+@pytest.fixture
+def mine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module with samplers of one's own, as they would wrap those of a hub."""
+    (tmp_path / "mine.py").write_text(
+        "from optuna.samplers import GridSampler, QMCSampler\n"
+        "class Mine(QMCSampler):\n"
+        "    def __init__(self, seed):\n"
+        "        super().__init__(seed=seed, qmc_type='halton')\n"
+        "number = 3\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+
+
+@pytest.mark.usefixtures("mine")
+@pytest.mark.filterwarnings("error")
+def test_sampler_of_a_module_draws(tmp_path: Path) -> None:
+    """After the first eight trials, which are those of all samplers; twice the same."""
+    samplers.check("mine:Mine", 1)
+    drawn, usual = _drawn(tmp_path / "own", sampler="mine:Mine"), _drawn(tmp_path / "usual")
+    assert drawn[:START] == usual[:START]
+    assert drawn[START:] != usual[START:]
+    assert drawn == _drawn(tmp_path / "again", sampler="mine:Mine")
+    assert plan(sampler="mine:Mine").name != plan().name
+
+
+@pytest.mark.usefixtures("mine")
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("absent:Mine", "'absent:Mine': cannot be imported: ModuleNotFoundError: No module named"),
+        ("mine:Other", "cannot be imported: AttributeError: module 'mine' has no attribute 'Oth"),
+        ("mine:number", "must be a subclass of optuna.samplers.BaseSampler that takes 'seed'"),
+        ("mine:GridSampler", "needs no other argument; wrap it in one"),
+        (":Mine", "cannot be imported: ValueError: Empty module name; give the module and"),
+    ],
+)
+def test_what_is_no_sampler_of_a_module_is_refused(name: str, told: str) -> None:
+    """Before a study is made, with the way out."""
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        samplers.check(name, 1)
 
 
 @pytest.mark.parametrize(

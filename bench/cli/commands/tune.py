@@ -65,7 +65,7 @@ def _search(parser: argparse.ArgumentParser) -> None:
         default="tpe",
         metavar="NAME",
         help="what draws trials from the ninth on: tpe, gp, cmaes, random, qmc, nsgaii or nsgaiii, "
-        "or the name of Optuna's class (default: tpe)",
+        "the name of Optuna's class, or MODULE:CLASS (default: tpe)",
     )
     parser.add_argument(
         "--storage",
