@@ -63,6 +63,8 @@ class Session:
                 pruner=_pruner(plan),
                 load_if_exists=True,
             )
+            with samplers.experiments_allowed():  # names that the dashboard shows
+                self._study.set_metric_names(list(plan.search.objectives))
             self._check_space()
 
     def _check_space(self) -> None:

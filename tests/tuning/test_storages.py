@@ -108,7 +108,9 @@ def test_dashboard_shows_studies_and_what_we_note_of_trials(
     app = dashboard.wsgi(connect(url, folder))
     listed = _get(app, "/api/studies")["study_summaries"]
     (number,) = [study["study_id"] for study in listed if study["study_name"] == name]
-    shown = _get(app, f"/api/studies/{number}")["trials"]
+    study = _get(app, f"/api/studies/{number}")
+    assert study["objective_names"] == ["score"]
+    shown = study["trials"]
     assert [trial["values"] for trial in shown] == [[score] for *_, score in trials]
     assert {p["name"] for p in shown[0]["params"]} == {"learning_rate", "rank", "dropout"}
     assert "gapbench" in {note["key"] for note in shown[0]["user_attrs"]}
