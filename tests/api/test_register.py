@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from torch import nn
@@ -138,16 +139,19 @@ def test_method_of_a_script_runs_in_workers(small: SmallSuite, tmp_path: Path) -
     assert "in this process" not in done.stderr
 
 
-def test_method_without_a_file_runs_in_this_process(small: SmallSuite, tmp_path: Path) -> None:
+def test_method_without_a_file_runs_in_this_process(
+    small: SmallSuite, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Worker processes could not import it, so there are none, and this is said."""
     small.write_suite(methods=["head", "mine"], seeds=2)
-    code = SCRIPT.replace('if __name__ == "__main__":\n    main', "main")
-    given = [str(small.path), str(small.data), str(small.results), "2"]
-    command = [sys.executable, "-c", code.replace("\nmain(*", "\nmain(*").rstrip(), *given]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
-    assert done.stdout == "{'ok': 4} []\n"
-    assert "method 'mine' is defined in a notebook or inside a function" in done.stderr
-    assert "all runs are done in this process" in done.stderr
+    notebook = ModuleType("notebook")
+    monkeypatch.setitem(sys.modules, notebook.__name__, notebook)
+    exec(SCRIPT, vars(notebook))  # noqa: S102 - of this file
+    notebook.main(str(small.path), str(small.data), str(small.results), "2")
+    shown, said = capsys.readouterr()
+    assert shown == "{'ok': 4} []\n"
+    assert "method 'mine' is defined in a notebook or inside a function" in said
+    assert "all runs are done in this process" in said
 
 
 def test_method_without_a_file_is_refused_by_engines_elsewhere(small: SmallSuite) -> None:
