@@ -6,11 +6,17 @@ Tests that need a browser skip where there is none.
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import pytest
 from playwright.sync_api import Browser, Dialog, Page, sync_playwright
+
+from gapbench.reports.document.model import Document
+from gapbench.reports.render import html
+from gapbench.reports.render.report import document, gather
+from tests.support.results_folder import FEW, fill
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -34,6 +40,25 @@ class Open(Protocol):
             width: in pixels.
             scheme: colours that the system asks for.
         """
+
+
+@dataclass(frozen=True)
+class Study:
+    """A results folder, its report, and the file of the report's page."""
+
+    results: Path
+    content: Document
+    page: Path
+
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Study:
+    """A study of three methods on two tasks, which no test changes: its figures take seconds."""
+    folder = tmp_path_factory.mktemp("few")
+    root = fill(folder / "results", methods=FEW).root
+    study = Study(root, document(gather(root)), folder / "report.html")
+    html.write(study.content, study.page)
+    return study
 
 
 @pytest.fixture

@@ -5,19 +5,14 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from gapbench.reports.render import html
-from gapbench.reports.render.report import document, gather
-from tests.reports.conftest import Open
-from tests.support.results_folder import FEW, fill
+from tests.reports.conftest import Open, Study
+from tests.support.results_folder import FEW
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def report(few: Study) -> Path:
     """Return the page of three methods on two tasks."""
-    folder = tmp_path_factory.mktemp("figures")
-    store = fill(folder / "results", methods=FEW, seeds=4)
-    html.write(document(gather(store.root)), folder / "report.html")
-    return folder / "report.html"
+    return few.page
 
 
 def test_marks_say_what_they_show_and_follow_the_filter(open_page: Open, report: Path) -> None:

@@ -13,8 +13,8 @@ from gapbench.bench.store.record import Status
 from gapbench.reports.document.model import Column, Document, Row, Section, Table, Value
 from gapbench.reports.render import html
 from gapbench.reports.render.report import document, gather
-from tests.reports.conftest import Open
-from tests.support.results_folder import FEW, fill, make_cell, make_record, make_task, put
+from tests.reports.conftest import Open, Study
+from tests.support.results_folder import FEW, fill, make_cell, make_record, put
 
 A4_WIDTH = 595.28
 """In points."""
@@ -97,24 +97,26 @@ CLIPPED = """
 """
 
 
-def many() -> tuple[str, ...]:
-    """Return names of 24 methods, one of them long."""
+@pytest.fixture(scope="session")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page of a study with 24 methods, one of a long name, and failures, on two tasks."""
+    folder = tmp_path_factory.mktemp("many")
     long = "a_method_whose_name_" + "goes_on_" * 6
-    return (*FEW, "majority", "full", long, *(f"method_{place:02d}" for place in range(18)))
-
-
-@pytest.fixture(scope="session", params=["few", "many"])
-def report(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The page of a study with 3 methods, and of one with 24 and failures, on two tasks."""
-    folder = tmp_path_factory.mktemp(request.param)
-    tasks = (make_task(), make_task("syn_similarity", kind="regression"))
-    methods = FEW if request.param == "few" else many()
-    store = fill(folder / "results", methods=methods, seeds=2, tasks=tasks)
-    if request.param == "many":
-        detail = "out of memory at /a/very/long/path/" + "without_a_space/" * 12
-        put(store, make_record(make_cell("bad"), status=Status.OUT_OF_MEMORY, detail=detail))
+    methods = (*FEW, "majority", "full", long, *(f"method_{place:02d}" for place in range(18)))
+    store = fill(folder / "results", methods=methods, seeds=2)
+    detail = "out of memory at /a/very/long/path/" + "without_a_space/" * 12
+    put(store, make_record(make_cell("bad"), status=Status.OUT_OF_MEMORY, detail=detail))
     html.write(document(gather(store.root)), folder / "report.html")
     return folder / "report.html"
+
+
+@pytest.fixture(params=["few", "many"])
+def report(request: pytest.FixtureRequest) -> Path:
+    """The page of a study with 3 methods, and of one with 24."""
+    if request.param == "many":
+        return Path(request.getfixturevalue("many"))
+    study: Study = request.getfixturevalue("few")
+    return study.page
 
 
 def opened(open_page: Open, path: Path, **look: Any) -> Page:

@@ -30,7 +30,7 @@ from gapbench.reports.document.model import (
     Value,
 )
 from gapbench.reports.render import pdf
-from gapbench.reports.render.report import document, gather
+from tests.reports.conftest import Study
 from tests.support.pdf_documents import (
     COLOURS,
     MARKUP,
@@ -45,7 +45,6 @@ from tests.support.pdf_documents import (
     read,
     texts,
 )
-from tests.support.results_folder import FEW, fill
 
 
 def test_text_of_every_kind_of_part_is_there() -> None:
@@ -209,9 +208,11 @@ def test_equal_documents_give_equal_bytes() -> None:
     assert done.stdout.strip() == digest()
 
 
-def test_report_of_a_results_folder_says_all_that_the_document_says(tmp_path: Path) -> None:
+def test_report_of_a_results_folder_says_all_that_the_document_says(
+    few: Study, tmp_path: Path
+) -> None:
     """From records to pages: every section, sentence, caption and row name is in the PDF."""
-    made = document(gather(fill(tmp_path / "results", methods=FEW).root))
+    made = few.content
     pdf.write(made, tmp_path / "report.pdf")
     reader = PdfReader(tmp_path / "report.pdf")
     text = bare("".join(texts(reader)))
