@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.shared_cases import Command, Copied
 from tests.support.silent_cluster import stopped
-from tests.support.small_suite import REPOSITORY
+from tests.support.small_suite import REPOSITORY, call_in_ascii
 
 
 def test_confidence_of_one_has_no_bin_of_its_own(copied: Copied, run: Command) -> None:
@@ -66,37 +66,19 @@ def test_password_of_a_storage_stays_out_of_messages_and_logs(
     assert all(b"s3cr3t" not in text for text in said)
 
 
-ENCODINGS = {
-    "ascii": {"PYTHONIOENCODING": "ascii"},
-    "C": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-}
-IN_TURN = (
-    "import json, sys; from gapbench.bench.cli.main import main; "
-    "print([main(line.split()) for line in json.loads(sys.argv[1])], file=sys.stderr)"
-)
-
-
-@pytest.mark.parametrize("encoding", ENCODINGS)
-def test_terminal_that_cannot_show_a_name_costs_no_exit_code(copied: Copied, encoding: str) -> None:
+def test_terminal_that_cannot_show_a_name_costs_no_exit_code(copied: Copied) -> None:
     """Runs go well, and every table replaces what the terminal cannot show."""
-    folder = copied("210-cli")
-    lines = [
+    copied("210-cli")
+    for line in (
         "run u.yaml --results resu --workers 1",
         "leaderboard resu",
         "compare head majority resu",
         "plan u.yaml --results resu",
-    ]
-    ended = subprocess.run(
-        [sys.executable, "-c", IN_TURN, json.dumps(lines)],
-        cwd=folder,
-        env=os.environ | ENCODINGS[encoding] | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        check=False,
-    )
-    assert ended.stderr.endswith(b"[0, 0, 0, 0]\n"), ended.stderr
-    assert b"Traceback" not in ended.stderr
-    assert ended.stdout.count(rb"gr\xf6\xdfe 4") >= len(lines)
-    assert ended.stdout.isascii()
+    ):
+        answer = call_in_ascii(*line.split())
+        assert answer.code == 0, answer.err
+        assert "Traceback" not in answer.err
+        assert r"gr\xf6\xdfe 4" in answer.out
 
 
 def test_budgets_of_one_task_stand_apart(copied: Copied, run: Command) -> None:
@@ -125,23 +107,29 @@ def test_budgets_of_one_task_stand_apart(copied: Copied, run: Command) -> None:
     assert "budget.epochs is 6.0 and 1.0; run both under one" in answer.err
 
 
+IN_TURN = (
+    "import json, sys; from gapbench.bench.cli.main import main; "
+    "print([main(line.split()) for line in json.loads(sys.argv[1])], file=sys.stderr)"
+)
+
+
 def test_folders_of_a_users_project_hide_none_of_ours(copied: Copied) -> None:
     """Whatever a folder on the path is called, methods are found and runs end as elsewhere."""
     project = copied("215-wheel") / "proj"
     for name in ("methods", "bench", "suites", "reports"):
         (project / name).mkdir(parents=True)
     path = os.pathsep.join([".", str(REPOSITORY / "src")])
-    for line in ("list methods", "run quickstart --methods majority --seeds 1 --workers 1"):
-        ended = subprocess.run(
-            [sys.executable, "-m", "gapbench", *line.split()],
-            cwd=project,
-            env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert ended.returncode == 0, ended.stderr
-        assert "majority" in ended.stdout
+    lines = ["list methods", "run quickstart --methods majority --seeds 1 --workers 1"]
+    ended = subprocess.run(
+        [sys.executable, "-c", IN_TURN, json.dumps(lines)],
+        cwd=project,
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.stderr.endswith("[0, 0]\n"), ended.stderr
+    assert ended.stdout.count("majority") >= len(lines)
 
 
 def test_dead_cluster_is_refused_within_seconds(
