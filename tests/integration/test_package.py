@@ -6,11 +6,14 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
+EDITABLE = REPOSITORY / "src"
 FOLDERS = ("bench", "methods", "suites", "reports")
 SOURCES = (
     *FOLDERS,
@@ -145,32 +148,45 @@ def test_installed_package_is_the_one_that_is_tested(installed: Path, tmp_path: 
     assert Path(shown.strip()) == installed / "gapbench" / "bench" / "__init__.py"
 
 
+STUDY = """
+import sys, bench, methods, reports, suites
+
+print(bench.MINE, methods.MINE, reports.MINE, suites.MINE)
+from gapbench.bench.cli.main import main
+
+part = ["--methods", "majority", "--tasks", "syn_sentiment", "--seeds", "1"]
+if __name__ == "__main__":
+    sys.exit(main(["run", "quickstart", *part]) or main(["report"]))
+"""
+"""A script beside folders of our names, on built-in data and a built-in backbone."""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], tuple[Path, str]]:
+    """Return a function that runs it with a package; it gives its folder and what it prints."""
+
+    @cache
+    def ran(packages: Path) -> tuple[Path, str]:
+        folder = tmp_path_factory.mktemp("study")
+        for name in FOLDERS:
+            (folder / name).mkdir()
+            (folder / name / "__init__.py").write_text(f"MINE = '{name}'\n")
+        (folder / "study.py").write_text(STUDY)
+        command = [sys.executable, str(folder / "study.py")]
+        return folder, run(command, folder, PYTHONPATH=str(packages))
+
+    return ran
+
+
 @pytest.mark.parametrize("editable", [False, True], ids=["wheel", "editable"])
 def test_folders_of_the_same_names_beside_a_script_are_left_alone(
-    installed: Path, tmp_path: Path, *, editable: bool
+    installed: Path, study: Callable[[Path], tuple[Path, str]], *, editable: bool
 ) -> None:
-    """A script with packages called bench, methods, reports and suites keeps those, and ours.
-
-    It runs built-in data on a built-in backbone, and reports.
-    """
-    for name in FOLDERS:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").write_text(f"MINE = '{name}'\n")
-    script = tmp_path / "study.py"
-    script.write_text(
-        "import sys, bench, methods, reports, suites\n"
-        "print(bench.MINE, methods.MINE, reports.MINE, suites.MINE)\n"
-        "from gapbench.bench.cli.main import main\n"
-        "part = ['--methods', 'majority', '--tasks', 'syn_sentiment', '--seeds', '1']\n"
-        "if __name__ == '__main__':\n"
-        "    code = main(['run', 'quickstart', *part]) or main(['report'])\n"
-        "    sys.exit(code)\n"
-    )
-    path = REPOSITORY / "src" if editable else installed
-    shown = run([sys.executable, str(script)], tmp_path, PYTHONPATH=str(path))
+    """A script with packages called bench, methods, reports and suites keeps those, and ours."""
+    folder, shown = study(EDITABLE if editable else installed)
     assert shown.startswith("bench methods reports suites\n")
     assert "majority" in shown
-    report = tmp_path / "results" / "report"
+    report = folder / "results" / "report"
     assert (report / "leaderboard.csv").exists()
     assert "syn_sentiment" in (report / "report.html").read_text(encoding="utf-8")
 
@@ -187,15 +203,17 @@ def test_editable_install_sees_a_new_method_file(tmp_path: Path) -> None:
     assert {"lora", "brand_new"} <= listed(tmp_path / "src", tmp_path)["methods"]
 
 
-def test_records_of_an_editable_install_name_the_commit() -> None:
+def test_records_of_an_editable_install_name_the_commit(
+    study: Callable[[Path], tuple[Path, str]],
+) -> None:
     """Provenance follows the links below `src/` to the repository that the code is from."""
     if not (REPOSITORY / ".git").exists():
         pytest.skip("the sources here are no git repository")
     head = run(["git", "rev-parse", "HEAD"], REPOSITORY).strip()
-    code = "from gapbench.bench.store import provenance; print(*provenance._git_state())"
-    shown = run([sys.executable, "-c", code], REPOSITORY, PYTHONPATH=str(REPOSITORY / "src"))
-    assert shown.split()[0] == head
-    assert shown.split()[1] in {"True", "False"}
+    (path,) = (study(EDITABLE)[0] / "results" / "runs").rglob("seed-0.json")
+    stated = json.loads(path.read_text(encoding="utf-8"))["provenance"]
+    assert stated["git_commit"] == head
+    assert stated["git_dirty"] in {True, False}
 
 
 @pytest.mark.parametrize("what", KINDS)
