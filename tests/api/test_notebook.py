@@ -10,8 +10,17 @@ from tests.support.small_suite import REPOSITORY
 
 nbformat = pytest.importorskip("nbformat")
 LESS = {
-    r"{\"epochs\": 6, \"evaluations\": 6}": r"{\"steps\": 20, \"evaluations\": 2}",
+    r"\"tasks\": [\"syn_sentiment\"]": (
+        r"\"tasks\": [{\"task\": \"syn_sentiment\", \"settings\": {\"validation_size\": 40, "
+        r"\"source\": {\"sizes\": {\"train\": 120, \"test\": 60}}}}]"
+    ),
+    r"{\"epochs\": 6, \"evaluations\": 6}": r"{\"steps\": 6, \"evaluations\": 2}",
     "range(600)": "range(80)",
+    r"print(Path(\"reviews.yaml\").read_text())": (
+        r"whole = Path(\"reviews.yaml\").read_text()\n"
+        r"fewer = whole.replace(\"epochs: 25\", \"epochs: 2\")\nassert fewer != whole\n"
+        r"Path(\"reviews.yaml\").write_text(fewer)\nprint(fewer)"
+    ),
     r"\"seeds\": 3": r"\"seeds\": 2",
 }
 """What a reader runs, and the smaller work of these tests."""
