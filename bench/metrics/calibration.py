@@ -230,17 +230,18 @@ def confidence_of(probabilities: Array, labels: Array) -> tuple[Floats, NDArray[
     return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
 
 
-def ece_items(logits: Array, labels: Array) -> Floats:
-    """Return the contribution of each example to the calibration error of logits, `(n,)`.
+def ece_items(log_probabilities: Floats, labels: Array) -> Floats:
+    """Return the contribution of each example to the calibration error, `(n,)`.
 
-    See `confidence_error_items`.
+    It takes what `log_softmax` returns, as `nll_items` does, so that both share it. See
+    `confidence_error_items`.
     """
-    return confidence_error_items(*confidence_of(softmax(logits), labels))
+    return confidence_error_items(*confidence_of(np.exp(log_probabilities), labels))
 
 
-def nll_items(logits: Array, labels: Array) -> Floats:
+def nll_items(log_probabilities: Floats, labels: Array) -> Floats:
     """Return the loss of each example in nats, `(n,)`, whose mean is `nll` of the report."""
-    return np.asarray(-log_softmax(logits)[np.arange(len(labels)), labels])
+    return np.asarray(-log_probabilities[np.arange(len(labels)), labels])
 
 
 def _check_logits(logits: Array, labels: Array) -> Floats:

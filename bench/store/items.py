@@ -22,7 +22,7 @@ class ItemTable:
 
     table: pa.Table
 
-    @property
+    @cached_property
     def ids(self) -> pa.ChunkedArray:
         """The identity of each item."""
         return self.table["example_id"]
@@ -53,7 +53,8 @@ class ItemTable:
         if self._logits is None:
             return None
         if metric in _CALIBRATION:
-            return _CALIBRATION[metric](self._logits, self._labels) if self._probable else None
+            own = self._log_probabilities
+            return None if own is None else _CALIBRATION[metric](own, self._labels)
         known = get_metric(metric).measures == ("values" if self._classes is None else "labels")
         outputs = self._logits[:, 0] if self._classes is None else self._classes
         return get_metric(metric).pseudovalues(outputs, self._labels) if known else None
@@ -89,12 +90,12 @@ class ItemTable:
         return None if logits is None or logits.shape[1] == 1 else np.argmax(logits, axis=1)
 
     @cached_property
-    def _probable(self) -> bool:
-        """Whether every item has probabilities of classes."""
+    def _log_probabilities(self) -> Floats | None:
+        """Of the classes; None unless every item has probabilities of classes."""
         logits = self._logits
-        if logits is None or logits.shape[1] == 1:
-            return False
-        return bool(np.isfinite(logits.max(axis=1)).all())
+        if logits is None or logits.shape[1] == 1 or not np.isfinite(logits.max(axis=1)).all():
+            return None
+        return calibration.log_softmax(logits)
 
 
 _CALIBRATION = {"ece": calibration.ece_items, "nll": calibration.nll_items}

@@ -2,7 +2,7 @@
 
 Each point tries places around it, near ones first, and takes the one that overlaps least with the
 other points, the intervals and the names that have a place already. What stands further away is
-tied to its point by a line.
+tied to its point by a line, which passes by other points and names where it can.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,6 +24,8 @@ _FAR = (14.0, 22.0, 32.0, 45.0)
 _DIRECTIONS = (0, 8, 4, 12, 2, 14, 6, 10, 1, 15, 7, 9, 3, 13, 5, 11)  # sixteenths of a turn
 _MARK = 3.0  # half the side of a mark
 _OUTSIDE, _NAME, _INTERVAL, _DISTANCE = 20.0, 4.0, 0.5, 0.8
+_CROSSED = 100.0  # as much as a name that covers most of a mark
+_ALONG = np.linspace(0, 1, 24)  # where a line is looked at
 
 
 @dataclass(frozen=True)
@@ -64,21 +66,24 @@ def write_names(axis: Axes, points: Sequence[Point]) -> None:
     bars += (-1, -1, 1, 1)
     extents = np.array([(72 * width(point.text, SIZE), SIZE) for point in points]) + 1
     taken = np.empty((0, 4))
-    for point, end, extent in zip(points, ends, extents, strict=True):
+    for place, (point, end, extent) in enumerate(zip(points, ends, extents, strict=True)):
         offsets = _offsets((*_NEAR, *_FAR), extent)
         boxes = np.hstack([end + offsets - extent / 2, end + offsets + extent / 2])
         covered = _common(boxes, np.vstack([taken, marks])).sum(axis=1)
         outside = extent.prod() - _common(boxes, whole[None])[:, 0]
         distance = np.hypot(*(offsets / (1 + extent)).T)
+        others = np.vstack([taken, np.delete(marks, place, axis=0)])
+        tied = np.arange(len(offsets)) >= len(_NEAR) * len(_DIRECTIONS)
         price = (
             _NAME * covered
             + _OUTSIDE * outside
             + _INTERVAL * _common(boxes, bars).sum(axis=1)
             + _DISTANCE * distance
+            + _CROSSED * tied * _crossed(end, offsets, others)
         )
         best = int(price.argmin())
         taken = np.vstack([taken, boxes[best]])
-        _write(axis, point, offsets[best], tied=best >= len(_NEAR) * len(_DIRECTIONS))
+        _write(axis, point, offsets[best], tied=bool(tied[best]))
 
 
 def _write(axis: Axes, point: Point, offset: Floats, *, tied: bool) -> None:
@@ -101,6 +106,14 @@ def _offsets(distances: Sequence[float], extent: Floats) -> Floats:
     ways = np.stack([np.cos(turns), np.sin(turns)], axis=1)
     # A name touches an ellipse around its mark, so that its middle lies half a name beyond.
     return np.concatenate([ways * (distance + extent / 2) for distance in distances])
+
+
+def _crossed(end: Floats, offsets: Floats, boxes: Floats) -> Floats:
+    """Return how many boxes the line from a mark to each place runs through, (places,)."""
+    spots = (end + offsets[:, None] * _ALONG[:, None])[:, :, None]  # places, spots, box, x and y
+    inside = (boxes[:, :2] < spots) & (spots < boxes[:, 2:])
+    found: Floats = inside.all(axis=3).any(axis=1).sum(axis=1)
+    return found
 
 
 def _bars(axis: Axes, points: Sequence[Point]) -> Iterator[tuple[float, float, float, float]]:

@@ -158,6 +158,7 @@ def build(
         files[built.judges] = evidence.judgements.judges
     meanings = {path.name: described(frame.columns) for path, frame in files.items()}
     content = document(evidence)
+    loaded.read.clear()  # what follows takes the most memory, and reads no predictions
     try:
         out.mkdir(parents=True, exist_ok=True)
         with ThreadPoolExecutor(1) as beside:  # a PDF takes most of its time outside of Python

@@ -2,7 +2,11 @@
 
 from collections.abc import Collection
 
+import numpy as np
 import pandas as pd
+
+_TEXT = pd.StringDtype("python", na_value=np.nan)
+"""Text as Python objects: rows are read one by one, which takes Arrow's texts far longer."""
 
 
 def typed(
@@ -22,7 +26,7 @@ def typed(
     """
     for name in table.columns.drop(list(objects)):
         if name in texts:
-            table[name] = table[name].astype("str").fillna("")
+            table[name] = table[name].astype(_TEXT).fillna("")
         elif name == "higher_is_better":
             table[name] = table[name].astype("boolean")
         elif name in counts:

@@ -180,11 +180,6 @@ class Results:
             del self.read[next(iter(self.read))]
         return found
 
-    def predictions(self, config_hash: str, seed: int) -> pd.DataFrame | None:
-        """Return a run's stored test predictions, None if there are none or are damaged."""
-        items = self.items(config_hash, seed)
-        return None if items is None else items.table.to_pandas()
-
     def _read(self, config_hash: str, seed: int, split: str) -> ItemTable | None:
         try:
             run = replace(self.cells[config_hash].run, seed=seed)

@@ -1,16 +1,19 @@
 """Stored test predictions of a leaderboard row, and their distance to the true probabilities."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.reliability import Reliability, reliability
 
 Floats = NDArray[np.float64]
+
+_READ = re.compile(r"label|(logit|true_probability)_\d+").fullmatch
 
 
 @dataclass(frozen=True)
@@ -69,30 +72,35 @@ def predicted(results: Results, row: Any, temperatures: dict[str, float]) -> Pre
         row: with its finished runs.
         temperatures: by run hash, of the runs that have one.
     """
-    frames = []
+    tables, seeds, fitted = [], [], []
     for seed, run in row.ok_runs.items():
-        frame = results.predictions(row.config_hash, seed)
-        if frame is not None:
-            frames.append(frame.assign(seed=seed, temperature=temperatures.get(run, np.nan)))
-    if not frames:
+        items = results.items(row.config_hash, seed)
+        if items is not None:
+            tables.append(items.table.select([n for n in items.table.column_names if _READ(n)]))
+            seeds.append(np.full(items.table.num_rows, seed, np.int64))
+            fitted.append(np.full(items.table.num_rows, temperatures.get(run, np.nan)))
+    if not tables:
         return None
-    frame = pd.concat(frames) if len(frames) > 1 else frames[0]
-    logits = _numbered(frame, "logit_")
+    table = pa.concat_tables(tables, promote_options="permissive")
+    logits = _numbered(table, "logit_")
     logits[np.isnan(logits)] = -np.inf  # null where a question has fewer choices than others
     known = (np.isfinite(logits).sum(axis=1) > 1) & (logits < np.inf).all(axis=1)
     if not known.any():
         return None
-    true = np.nan_to_num(_numbered(frame, "true_probability_"))
+    true = np.nan_to_num(_numbered(table, "true_probability_"))
     return Predicted(
         logits=logits[known],
-        labels=frame["label"].to_numpy()[known],
+        labels=table["label"].to_numpy()[known],
         true_probabilities=true[known] if true.shape[1] else None,
-        seeds=frame["seed"].to_numpy(np.int64)[known],
-        temperatures=frame["temperature"].to_numpy(np.float64)[known],
+        seeds=np.concatenate(seeds)[known],
+        temperatures=np.concatenate(fitted)[known],
     )
 
 
-def _numbered(frame: pd.DataFrame, prefix: str) -> Floats:
+def _numbered(table: pa.Table, prefix: str) -> Floats:
     """Return the columns ``prefix0``, ``prefix1``, ... in this order, (n, columns)."""
-    width = sum(name.startswith(prefix) for name in frame.columns)
-    return frame[[f"{prefix}{place}" for place in range(width)]].to_numpy(np.float64, copy=True)
+    width = sum(name.startswith(prefix) for name in table.column_names)
+    found = np.empty((table.num_rows, width))
+    for place in range(width):
+        found[:, place] = table[f"{prefix}{place}"].to_numpy()
+    return found

@@ -150,16 +150,15 @@ def seed_threshold(alpha: float, df: float, methods: int, kind: Pairs) -> float:
     if methods == 2:
         return float(student(df, alpha))
     cases = [case for k in _tested(methods) for case in _cases(k, df, methods, kind)]
+    roots = {id(root): root for case in cases for _, root in case}  # cases share most of theirs
 
     @cache  # a root is looked for between two thresholds that were tried before
     def missed(threshold: float) -> float:
-        return max(
-            sum(
-                count * 2 * float(_WEIGHTS @ ndtr(-threshold * root).mean(axis=1))
-                for count, root in case
-            )
-            for case in cases
-        )
+        rates = {
+            key: float(_WEIGHTS @ ndtr(-threshold * root).mean(axis=1))
+            for key, root in roots.items()
+        }
+        return max(sum(count * 2 * rates[id(root)] for count, root in case) for case in cases)
 
     high = 2.0  # half of it misses more than any level asked for
     while missed(high) > alpha:

@@ -49,8 +49,10 @@ def assemble(
     }
     others = [each for each in entries if each.name == reference]  # the reference, if it has runs
 
+    known = {**pairs, "score": pairs.get("score", {}) | gains}
+
     def against(entry: Entry, other: Entry, outcome: Outcome) -> Contrast:
-        found = pairs.get(outcome, {}) | (gains if outcome == "score" else {})
+        found = known.get(outcome, {})
         if flipped := found.get((other.name, entry.name)):
             return flipped.reversed()
         return found.get((entry.name, other.name)) or uncompared(entry, other, outcome)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gapbench.bench.metrics.calibration import (
     confidence_error_items,
     confidence_of,
+    log_softmax,
     nll_items,
     softmax,
 )
@@ -86,7 +87,7 @@ def measured(logits: Floats, labels: NDArray[np.int64]) -> dict[str, dict[int, S
     ]
     return {
         "ECE": runs_of(np.array(gaps), possible=(0.0, 1.0)),
-        "NLL": runs_of(nll_items(flat, every).reshape(shape), possible=(0.0, np.inf)),
+        "NLL": runs_of(nll_items(log_softmax(flat), every).reshape(shape), possible=(0.0, np.inf)),
     }
 
 

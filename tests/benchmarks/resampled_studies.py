@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from gapbench.bench.metrics.calibration import ece_items
+from gapbench.bench.metrics.calibration import ece_items, log_softmax
 from gapbench.bench.tasks.cuts import cut, folds
 from gapbench.reports.stats.estimates import Sample, estimate
 from gapbench.reports.stats.pairwise import family
@@ -98,7 +98,7 @@ def drawn(rng: np.random.Generator, world: Population) -> dict[str, list[Sample]
             items["score"][seed], items["gap"][seed] = test, train - test
             if world.classes:
                 logits = np.stack([0 * outputs, outputs], axis=1)[world.rows :]
-                items["ECE"][seed] = ece_items(logits, targets[world.rows :])
+                items["ECE"][seed] = ece_items(log_softmax(logits), targets[world.rows :])
             for name, own in items.items():
                 scores[name][seed] = float(own[seed].mean())
         for name, each in made.items():

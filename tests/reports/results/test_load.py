@@ -115,7 +115,7 @@ def test_predictions_of_a_run_are_its_stored_table(store: Store) -> None:
     """Predictions are found by cell and seed, and are None where none were stored."""
     results = load(store)
     row = results.runs.iloc[0]
-    frame = results.predictions(row["config_hash"], row["seed"])
-    assert frame is not None
-    assert {"example_id", "label", "logit_0", "logit_1"} <= set(frame.columns)
-    assert results.predictions(row["config_hash"], 99) is None
+    items = results.items(row["config_hash"], row["seed"])
+    assert items is not None
+    assert {"example_id", "label", "logit_0", "logit_1"} <= set(items.table.column_names)
+    assert results.items(row["config_hash"], 99) is None
