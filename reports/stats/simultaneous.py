@@ -173,6 +173,7 @@ def _tested(methods: int) -> list[int]:
     return sorted({*range(1, min(methods, 6) + 1), *map(int, many)})
 
 
+@lru_cache(maxsize=128)  # of one number of seeds at several levels, some ten megabytes
 def _cases(varying: int, df: float, methods: int, kind: Pairs) -> list[list[tuple[float, Floats]]]:
     """Return kinds of false claims if so many methods vary alike, the others not at all.
 
