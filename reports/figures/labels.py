@@ -112,7 +112,7 @@ def _crossed(end: Floats, offsets: Floats, boxes: Floats) -> Floats:
     """Return how many boxes the line from a mark to each place runs through, (places,)."""
     spots = (end + offsets[:, None] * _ALONG[:, None])[:, :, None]  # places, spots, box, x and y
     inside = (boxes[:, :2] < spots) & (spots < boxes[:, 2:])
-    found: Floats = inside.all(axis=3).any(axis=1).sum(axis=1)
+    found: Floats = np.any(np.all(inside, axis=3), axis=1).sum(axis=1, dtype=np.float64)
     return found
 
 
