@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -23,7 +24,9 @@ from gapbench.bench.training.flops_and_time import count_operations
 
 _PLENTY = 10_000  # steps of the schedule, enough for any timing
 _ROUNDS = 3
-_CEILING_SIDE = {"cpu": 2048, "cuda": 8192}
+_SMALLEST_SIDE = 256
+_LARGEST_SIDE = {"cpu": 2048, "cuda": 8192}
+_LONG = 0.05  # seconds; a product of twice the side takes eight times as long
 _CEILING_ROUNDS = 5
 
 
@@ -119,11 +122,18 @@ def operations(step: Stepper) -> float:
 
 
 def ceiling(dtype: torch.dtype, device: torch.device) -> float:
-    """Return the best measured operations per second of a large square matrix product."""
-    side = _CEILING_SIDE[device.type]
-    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
-    best = min(timed(lambda: a @ b, device, 1) for _ in range(_CEILING_ROUNDS))
-    return 2 * side**3 / best
+    """Return the best measured operations per second of square matrix products.
+
+    Sides double up to what fills the device, or until a product takes long: a processor that has
+    no units for a type may be a hundred times slower with it.
+    """
+    best, seconds, side = 0.0, 0.0, _SMALLEST_SIDE
+    while side <= _LARGEST_SIDE[device.type] and seconds < _LONG:
+        a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+        seconds = min(timed(partial(torch.mm, a, b), device, 1) for _ in range(_CEILING_ROUNDS))
+        best = max(best, 2 * side**3 / seconds)
+        side *= 2
+    return best
 
 
 def _wait(device: torch.device) -> None:

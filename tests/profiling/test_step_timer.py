@@ -1,13 +1,19 @@
 """What is measured of steps is what was done, and what was measured is remembered."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gapbench.bench.config.run import Run
-from gapbench.bench.profiling import auto_precision, measurement_cache, random_models
+from gapbench.bench.profiling import (
+    auto_precision,
+    measurement_cache,
+    random_models,
+    step_timer,
+)
 from gapbench.bench.profiling.auto_precision import choose, gain
 from gapbench.bench.profiling.step_timer import Stepper, ceiling, operations, timed
 from tests.support.small_stack import CPU
@@ -38,6 +44,22 @@ def test_time_is_the_median_without_the_first(monkeypatch: pytest.MonkeyPatch) -
 def test_ceiling_is_a_rate() -> None:
     """Any processor multiplies between a million and a quadrillion numbers a second."""
     assert 1e6 < ceiling(torch.float32, CPU) < 1e15
+
+
+def test_ceiling_tries_no_larger_product_than_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a type that a processor emulates: the time of a product is that of its side."""
+    sides = []
+
+    def slow(product: Callable[[], Tensor], *_: object) -> float:
+        sides.append(len(product()))
+        return sides[-1] / 5000
+
+    monkeypatch.setattr(step_timer, "timed", slow)
+    assert ceiling(torch.float32, CPU) == 2 * 256**3 / (256 / 5000)
+    assert set(sides) == {256}
+    monkeypatch.setattr(step_timer, "_LONG", 1.0)
+    assert ceiling(torch.float32, CPU) == 2 * 2048**3 / (2048 / 5000)
+    assert set(sides) == {256, 512, 1024, 2048}
 
 
 @pytest.mark.parametrize(("plain", "half", "chosen"), [(1.0, 0.5, "bf16"), (1.0, 0.9, "fp32")])

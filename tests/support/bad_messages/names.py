@@ -100,7 +100,7 @@ NAMES = [
         "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
         "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
         "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn' is neither built"
-        " in (tiny-decoder, tiny-encoder), nor an existing folder, nor a hub id with a "
+        " in (tiny-decoder, tiny-encoder), nor an existing folder or GGUF file, nor a hub id with a "
         "pinned revision such as 'owner/name@<commit hash>' (40 digits); give one of these "
         "by --backbone",
     ),
@@ -108,21 +108,21 @@ NAMES = [
         "backbone of nobody",
         suite(backbones=["~nobody-at-all/x"]),
         "backbone '~nobody-at-all/x' is neither built in (tiny-decoder, tiny-encoder), nor "
-        "an existing folder, nor a hub id with a pinned revision such as "
+        "an existing folder or GGUF file, nor a hub id with a pinned revision such as "
         "'owner/name@<commit hash>' (40 digits); give one of these by --backbone",
     ),
     Bad(
         "branch as revision",
         suite(backbones=["owner/name@main"]),
         "backbone 'owner/name@main' is neither built in (tiny-decoder, tiny-encoder), nor "
-        "an existing folder, nor a hub id with a pinned revision such as "
+        "an existing folder or GGUF file, nor a hub id with a pinned revision such as "
         "'owner/name@<commit hash>' (40 digits); give one of these by --backbone",
     ),
     Bad(
         "repository that climbs",
         suite(backbones=[f"owner/..@{HASH}"]),
         "backbone 'owner/..@0123456789abcdef0123456789abcdef01234567' is neither built in "
-        "(tiny-decoder, tiny-encoder), nor an existing folder, nor a hub id with a pinned "
+        "(tiny-decoder, tiny-encoder), nor an existing folder or GGUF file, nor a hub id with a pinned "
         "revision such as 'owner/name@<commit hash>' (40 digits); give one of these by "
         "--backbone",
     ),
