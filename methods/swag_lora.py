@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from gapbench.bench.adaptation.method import Phase, StepReport, TrainState
 from gapbench.bench.adaptation.optim import learning_rate_at
 from gapbench.bench.config.run import Training
+from gapbench.bench.config.task import Task
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.run_axis import RunAxis, Stacked
@@ -119,6 +120,16 @@ class SwagLora(SampledLora[SwagConfig]):
     _iterates: Iterates
     _schedules: Mapping[int, Training] = {}  # by run
     _steps = 0
+
+    @classmethod
+    def supports(cls, task: Task, backbone: Backbone, config: SwagConfig) -> str | None:
+        """Refuse to average samples that are all the mean."""
+        if config.samples > 0 and (config.scale == 0 or config.start == 1):
+            why = "scale is 0" if config.scale == 0 else "start is 1, so no iterate counts"
+            return (
+                f"{why}: all {config.samples} samples are the mean; change it, or set samples to 0"
+            )
+        return super().supports(task, backbone, config)
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
         """Add updates to the target layers, and the moments of all parameters to the model."""

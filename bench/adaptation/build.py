@@ -16,6 +16,7 @@ from gapbench.bench.models import (
     head_hooks,
     initial_adapter,
     loading,
+    masks,
     per_run_modules,
     recomputation,
 )
@@ -48,6 +49,8 @@ def unsupported_reason(cell: Cell, backbone: Backbone) -> str | None:
     """Return why the method of a cell cannot train it on its backbone, None if it can."""
     method, config = registry.of_cell(cell)
     reason = method.unsupported_reason(cell.task, backbone, config)
+    if reason is None and not (method.drops(config) or masks.drops(cell.backbone_dropout)):
+        reason = method.undropped_reason(config)
     if reason is None and cell.gradient_checkpointing:
         reason = recomputation.unsupported_reason(backbone.model())
     if reason is None and cell.accumulation > 1:

@@ -221,6 +221,16 @@ class Method(ABC, Generic[ConfigT]):
         return None
 
     @classmethod
+    def undropped_reason(cls, config: ConfigT) -> str | None:  # noqa: ARG003
+        """Return why a run in which nothing drops is refused, None if it may train.
+
+        It is asked where `drops` is empty and the suite's `backbone_dropout` is 0. A method that
+        compares or averages several passes of a step would pay for equal ones. A control that is
+        LoRA at LoRA's cost may train.
+        """
+        return None
+
+    @classmethod
     def unsupported_adapter_reason(
         cls,
         start: InitialAdapter,  # noqa: ARG003 - for subclasses

@@ -25,6 +25,11 @@ _LEVELS = 1 << 16
 _WORDS = 1 << 32
 
 
+def drops(rate: float) -> bool:
+    """Return whether a rate, resolved to 1/65,536, drops anything."""
+    return round(rate * _LEVELS) > 0
+
+
 def site_keys(run_seeds: Sequence[int], site: str, step: int) -> NDArray[np.uint32]:
     """Return one 32-bit key per run for a mask site at a step; shape (runs,)."""
     key = np.array([(seed ^ seed >> 32) & 0xFFFFFFFF for seed in run_seeds], dtype=np.uint32)

@@ -58,6 +58,17 @@ class DroppingLora(LowRank[ConfigT]):
         """Refuse ranks that do not fit, and positions that the backbone lacks."""
         return super().supports(task, backbone, config) or unsupported_reason(backbone, config)
 
+    @classmethod
+    def undropped_reason(cls, config: ConfigT) -> str | None:
+        """Refuse to compare equal passes."""
+        if config.consistency == "none":
+            return None
+        return (
+            f"consistency is {config.consistency!r}, but every rate, the suite's backbone_dropout "
+            "too, is 0 (or below 1/131,072), so that both passes of a step are equal; give a rate "
+            "above 0, or set consistency to 'none'"
+        )
+
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
         """Add updates to the target layers and hooks at the positions."""
         model = super().adapt(model, backbone)

@@ -19,6 +19,7 @@ from transformers.pytorch_utils import Conv1D
 from gapbench.bench.adaptation.method import Method, MethodConfig
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import MergeError
+from gapbench.bench.models import masks
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.initial_adapter import InitialAdapter, Update
 from gapbench.bench.models.quantized import Quantized
@@ -54,11 +55,11 @@ class LowRankConfig(MethodConfig):
 
 
 def dropped(*positions: tuple[str, str, float, str]) -> tuple[Drop, ...]:
-    """Return those of several positions (name, label, rate, pattern) whose rate is above zero."""
+    """Return those of several positions (name, label, rate, pattern) that drop anything."""
     return tuple(
         Drop(position=name, label=label, rate=rate, pattern=pattern)
         for name, label, rate, pattern in positions
-        if rate > 0
+        if masks.drops(rate)
     )
 
 

@@ -20,6 +20,7 @@ from gapbench.bench.adaptation.method import StepReport, TrainState
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import MergeError
 from gapbench.bench.data.batching import Batch
+from gapbench.bench.models import masks
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.models.run_axis import RunAxis
 from gapbench.bench.store.diagnostic import Drop
@@ -185,7 +186,7 @@ class MaskedLowRank(LowRank[ConfigT]):
         masking: the masks, shared with the layers.
     """
 
-    tuned: ClassVar[Space] = {"rate": FloatDistribution(0.0, 0.8)}
+    tuned: ClassVar[Space] = {"rate": FloatDistribution(0.05, 0.8)}
 
     def __init__(self, full_name: str, configs: Sequence[ConfigT], axis: RunAxis) -> None:
         super().__init__(full_name, configs, axis)
@@ -193,10 +194,28 @@ class MaskedLowRank(LowRank[ConfigT]):
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:
-        """Refuse to zero all of every update."""
+        """Refuse to zero all of every update, and to score a run by equal copies."""
         if config.rate == 1:
             return "rate is 1, so every update is zeroed and none can train; give a rate below 1"
+        copies = cls.predicting_members(config)
+        if copies > 1 and not masks.drops(config.rate):
+            return (
+                f"rate is {config.rate:g}, so the {copies} masked copies that score a run are "
+                "equal; give a rate above 0 (1/131,072 and less count as 0), or set inference to "
+                "'expected'"
+            )
         return super().supports(task, backbone, config)
+
+    @classmethod
+    def undropped_reason(cls, config: ConfigT) -> str | None:
+        """Refuse several copies of a step that are equal."""
+        if config.instances == 1:
+            return None
+        return (
+            f"instances is {config.instances}, but rate, dropout and the suite's backbone_dropout "
+            "are 0 (or below 1/131,072), so that all copies of a step are equal; give a rate above "
+            "0, or set instances to 1"
+        )
 
     @classmethod
     def relative_cost(cls, config: ConfigT) -> float:
@@ -211,8 +230,8 @@ class MaskedLowRank(LowRank[ConfigT]):
     @classmethod
     def drops(cls, config: ConfigT) -> tuple[Drop, ...]:
         """Return the masks of A and B, after the dropout of the update's input."""
-        masks = ("rows", "rows and columns of the update", config.rate, "row, column")
-        return super().drops(config) + dropped(masks)
+        own = ("rows", "rows and columns of the update", config.rate, "row, column")
+        return super().drops(config) + dropped(own)
 
     def layer(self, base: nn.Module, site: str) -> StackedLora:
         """Return the layer that replaces ``base``."""

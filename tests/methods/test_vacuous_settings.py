@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from gapbench.bench.adaptation import registry
+from gapbench.bench.adaptation.build import unsupported_reason
 from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.tuning.space import space_of
@@ -65,6 +66,12 @@ def backbone(make_backbone: MakeBackbone) -> Backbone:
         ("sam_lora", {"radius": 0.0}, "which is 'lora' at twice the passes"),
         ("lora_ensemble", {"members": 1}, "which is 'lora'"),
         ("lora_ensemble_equal_passes", {"members": 1}, "which is 'lora'"),
+        ("lora_dropout", {"rate": 0.0}, "rate is 0, so the 4 masked copies that score"),
+        ("adalora_dropout", {"rate": 0.0}, "rate is 0, so the 4 masked copies that score"),
+        ("lora_dropout", {"rate": 7e-6}, "rate is 7e-06, so the 4 masked copies that score"),
+        ("lora_dropout", {"rate": 0.0, "instances": 1, "test_instances": 3}, "the 3 masked copies"),
+        ("swag_lora", {"scale": 0.0}, "scale is 0: all 15 samples are the mean"),
+        ("swag_lora", {"start": 1.0}, "start is 1, so no iterate counts: all 15 samples"),
     ],
 )
 def test_setting_without_effect_is_refused(
@@ -81,7 +88,8 @@ def test_setting_without_effect_is_refused(
         ("bilora", {"rank": 1, "values": "real"}),
         ("flexora", {"selection": "top_k", "blocks": 1}),
         ("r_drop", {"consistency_weight": 0.0}),  # both passes still have a task loss
-        ("lora_dropout", {"rate": 0.0}),  # copies may differ by the backbone's dropout
+        ("lora_dropout", {"rate": 8e-6}),  # resolved to 1/65,536
+        ("swag_lora", {"scale": 0.0, "samples": 0}),
     ],
 )
 def test_setting_with_some_effect_is_left(
@@ -89,6 +97,54 @@ def test_setting_with_some_effect_is_left(
 ) -> None:
     """Only what can do nothing at all is refused."""
     assert _reason(name, backbone, **config) == "none"
+
+
+_NOTHING_DROPS = [
+    ("hiddenkey", {"logit_rate": 0.0}, "consistency is 'kl', but every rate"),
+    ("hiddenkey", {"logit_rate": 0.0, "consistency": "js"}, "consistency is 'js'"),
+    ("hiddenkey", {"logit_rate": 5e-6, "ffn_rate": 0.0}, "consistency is 'kl'"),
+    ("r_drop", {"dropout": 0.0, "ffn_rate": 0.0}, "consistency is 'kl_both', but every rate"),
+    ("unified_dropout", {"consistency": "kl"}, "consistency is 'kl', but every rate"),
+    ("dropkey", {"logit_rate": 0.0, "consistency": "kl_both"}, "consistency is 'kl_both'"),
+    ("lora_dropout", {"rate": 0.0, "inference": "expected"}, "instances is 4, but rate"),
+    ("adalora_dropout", {"rate": 0.0, "inference": "raw"}, "instances is 4, but rate"),
+]
+
+
+@pytest.mark.parametrize(("name", "config", "told"), _NOTHING_DROPS)
+def test_passes_that_nothing_makes_differ_are_refused(
+    name: str, config: dict[str, Any], told: str, backbone: Backbone
+) -> None:
+    """One dropout anywhere, the backbone's own too, is enough to train."""
+
+    def reason(backbone_dropout: float = 0.0, **changed: Any) -> str:
+        settings = config | changed
+        run = make_runs(name, configs=[settings], backbone_dropout=backbone_dropout)[0]
+        return unsupported_reason(run.cell, backbone) or "none"
+
+    assert told in reason()
+    assert "backbone_dropout" in reason(5e-6)
+    assert reason(0.1) == "none"
+    assert reason(dropout=0.1) == "none"
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("dropkey", {"logit_rate": 0.0}),
+        ("unified_dropout", {}),
+        ("drop_lora", {"rank_rate": 0.0}),
+        ("lora_dropout", {"rate": 0.0, "instances": 1, "inference": "expected"}),
+        ("r_drop", {"dropout": 0.0, "ffn_rate": 0.0, "consistency": "none"}),
+    ],
+)
+def test_control_that_is_lora_at_its_cost_may_train(
+    name: str, config: dict[str, Any], backbone: Backbone
+) -> None:
+    """It costs nothing more, and shows that the rest of a method changes nothing."""
+    cell = make_runs(name, configs=[config])[0].cell
+    assert unsupported_reason(cell, backbone) is None
+    assert registry.get(name).relative_cost(registry.of_cell(cell)[1]) == 1
 
 
 def test_tuner_proposes_no_rank_that_is_refused(backbone: Backbone) -> None:
