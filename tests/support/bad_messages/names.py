@@ -100,8 +100,8 @@ NAMES = [
         "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
         "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn"
         "nnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnnn' is neither built"
-        " in (tiny-decoder, tiny-encoder), nor an existing folder or GGUF file, nor a hub id with a "
-        "pinned revision such as 'owner/name@<commit hash>' (40 digits); give one of these "
+        " in (tiny-decoder, tiny-encoder), nor an existing folder or GGUF file, nor a hub id with "
+        "a pinned revision such as 'owner/name@<commit hash>' (40 digits); give one of these "
         "by --backbone",
     ),
     Bad(
@@ -122,8 +122,8 @@ NAMES = [
         "repository that climbs",
         suite(backbones=[f"owner/..@{HASH}"]),
         "backbone 'owner/..@0123456789abcdef0123456789abcdef01234567' is neither built in "
-        "(tiny-decoder, tiny-encoder), nor an existing folder or GGUF file, nor a hub id with a pinned "
-        "revision such as 'owner/name@<commit hash>' (40 digits); give one of these by "
+        "(tiny-decoder, tiny-encoder), nor an existing folder or GGUF file, nor a hub id with a "
+        "pinned revision such as 'owner/name@<commit hash>' (40 digits); give one of these by "
         "--backbone",
     ),
     Bad(
