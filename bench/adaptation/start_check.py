@@ -50,17 +50,19 @@ def check(method: AnyMethod, state: TrainState, plain: Any, split: EncodedSplit)
         actual = state.model(**batch.inputs).logits
         effective = _effective(actual, probes)
     unused = _unused(state.model, adapted, called)
+    selects_layers = "targets" in type(method.configs[0]).model_fields
     if unused:
+        way = "leave it out of 'targets'" if selects_layers else "use another backbone"
         raise StartError(
             f"method {method.full_name!r}: the model takes the numbers of {unused[0]} without "
-            "calling it, so that nothing that is added there has an effect; leave it out of "
-            "'targets'"
+            f"calling it, so that nothing that is added there has an effect; {way}"
         )
     if not effective:
+        way = ", other 'targets'" if selects_layers else ""
         raise StartError(
             f"method {method.full_name!r}: no adapted layer, such as {next(iter(adapted))}, has an "
             "effect on the logits of this backbone, so that only the head would train; use the "
-            "method 'head', other 'targets' or another backbone"
+            f"method 'head'{way} or another backbone"
         )
     off = _apart(expected, actual.detach())
     if off > TOLERANCE:

@@ -105,11 +105,14 @@ def test_layer_that_the_model_does_not_call_is_named(
         return nn.functional.linear(x, module.dense.weight)
 
     monkeypatch.setattr(BertIntermediate, "forward", read)
-    configs = [{"targets": "all-linear"}]
-    runs = make_runs("lora", (0,), configs=configs, precision="fp32")
     data = random_data()
-    with pytest.raises(StartError, match=r"intermediate\.dense without calling it"):
-        set_up(runs, load_backbone(make_backbone("bert"), runs), data, CPU, check=True)
+    for name, config, way in (
+        ("lora", {"targets": "all-linear"}, "leave it out of 'targets'"),
+        ("bitfit", {}, "use another backbone"),  # it has no such field
+    ):
+        runs = make_runs(name, (0,), configs=[config], precision="fp32")
+        with pytest.raises(StartError, match=rf"intermediate\.dense without calling .*{way}"):
+            set_up(runs, load_backbone(make_backbone("bert"), runs), data, CPU, check=True)
 
 
 @pytest.mark.parametrize("name", ["lora", "lora_dropout", "bilora", "dora"])

@@ -1,6 +1,8 @@
 """The answer in words: that it says what the verdict says, plainly, on page and in a terminal."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -21,8 +23,13 @@ from tests.support.results_folder import make_cell, make_record, put
 SEEDS = 6
 
 
-def found(root: Path, levels: dict[str, float], spread: float = 0.01) -> Verdict:
-    """Return the verdict on methods whose test scores lie about a level."""
+def found(
+    root: Path,
+    levels: dict[str, float],
+    spread: float = 0.01,
+    costs: Mapping[str, Mapping[str, float]] = MappingProxyType({}),
+) -> Verdict:
+    """Return the verdict on methods whose test scores lie about a level, and who cost this."""
     store = Store(root)
     store.open_for_writing()
     cells = {name: make_cell(name) for name in levels}
@@ -36,7 +43,9 @@ def found(root: Path, levels: dict[str, float], spread: float = 0.01) -> Verdict
             scores = record.splits["test"]
             metrics = dict(scores.metrics) | {"accuracy": float(level + noise[seed])}
             splits = {**record.splits, "test": scores.model_copy(update={"metrics": metrics})}
-            put(store, record.model_copy(update={"splits": splits}))
+            assert record.cost is not None
+            cost = record.cost.model_copy(update=costs.get(name, {}))
+            put(store, record.model_copy(update={"splits": splits, "cost": cost}))
     loaded = load(store)
     [verdict] = verdicts(loaded, summarise(loaded))
     return verdict
@@ -81,6 +90,21 @@ def test_measures_are_those_of_the_verdict(tmp_path: Path) -> None:
     assert {each.second for each in made.measures if "cost" in each.name} == {
         "1.0\N{MULTIPLICATION SIGN}"
     }
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown", "reading"),
+    [(8.9, "18", "dearer"), (0.25, "0.5", "cheaper"), (0.55, "1.1", "")],
+)
+def test_scoring_has_a_line_of_its_own(
+    tmp_path: Path, seconds: float, shown: str, reading: str
+) -> None:
+    """It is a multiple of the reference's, and has a word where it differs by a quarter."""
+    levels = {"lora": 0.6, "dora": 0.75}
+    verdict = found(tmp_path, levels, costs={"dora": {"evaluation_seconds": seconds}})
+    [line] = [each for each in card(verdict).measures if each.name == "scoring time"]
+    times = "\N{MULTIPLICATION SIGN}"
+    assert (line.first, line.second, line.reading) == (f"{shown}{times}", f"1.0{times}", reading)
 
 
 def test_text_fits_80_columns_whatever_it_holds(tmp_path: Path) -> None:
