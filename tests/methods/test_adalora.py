@@ -232,8 +232,9 @@ def test_each_run_of_a_stack_keeps_its_own_budget(make_backbone: MakeBackbone) -
     """Ranks, schedules and smoothing of four runs give in a stack what they give alone."""
     folder, data = make_backbone("bert"), random_data()
     runs = make_runs("adalora", range(4), configs=VARIED, steps=30)
-    stacked = train(folder, runs, data)
-    for position, solo in enumerate(assert_same_alone(folder, runs, stacked, data)):
+    stacked = train(folder, runs, data, scored=False)
+    solos = assert_same_alone(folder, runs, stacked, data, scored=False)
+    for position, solo in enumerate(solos):
         assert stacked.method.diagnostic_values(
             stacked.state, position
         ) == solo.method.diagnostic_values(solo.state, 0)
@@ -272,7 +273,7 @@ def test_parameters_are_counted_at_the_initial_rank(make_backbone: MakeBackbone)
 def test_pruned_run_folds_into_plain_weights(make_backbone: MakeBackbone) -> None:
     """The folded layer acts as the adapted one, and its update has the kept rank."""
     runs = make_runs("adalora", (3,), configs=[SETTINGS], steps=30)
-    trained = train(make_backbone("bert"), runs, random_data())
+    trained = train(make_backbone("bert"), runs, random_data(), scored=False)
     assert isinstance(trained.method, AdaLora)
     kept = trained.method.diagnostic_values(trained.state, 0)["kept_ranks"]
     for name, layer in trained.method.adapters.items():
@@ -288,7 +289,7 @@ def test_run_whose_schedule_does_not_fit_ends_alone(make_backbone: MakeBackbone)
     """Settings that leave no step for pruning stop their own run; its neighbour equals solo."""
     folder, data = make_backbone("bert"), random_data()
     runs = make_runs("adalora", (0, 1), configs=[{}, {"tinit": 15, "tfinal": 15}])
-    stacked, solo = train(folder, runs, data), train(folder, runs[:1], data)
+    stacked, solo = (train(folder, each, data, scored=False) for each in (runs, runs[:1]))
     assert "leave none for pruning" in (stacked.trainer.traces[1].diverged or "")
     assert stacked.trainer.traces[0].diverged is None
     torch.testing.assert_close(stacked.state.bank.values, solo.state.bank.values, rtol=0, atol=1e-9)

@@ -119,7 +119,7 @@ def test_stacked_runs_equal_solo_runs(estimator: Estimator, make_backbone: MakeB
         configs=[{"estimator": estimator} | settings for settings in own],
         trainings=[{"learning_rate": 0.01}, {"learning_rate": 0.003}, {"max_grad_norm": 0.1}],
         outputs=3,
-        steps=12,
+        steps=6,
     )
     stacked = train(folder, runs, data, scored=False)
     assert_same_alone(folder, runs, stacked, data, scored=False)

@@ -231,7 +231,7 @@ def test_stacked_runs_equal_solo_runs(
         configs=[shared | own for own in VARIED],
         trainings=[{"learning_rate": 0.01}, {"learning_rate": 0.003}, {"max_grad_norm": 0.1}],
         outputs=3,
-        steps=12,
+        steps=6,
     )
     stacked = train(folder, runs, data, scored=False)
     assert_same_alone(folder, runs, stacked, data, scored=False)
@@ -270,11 +270,11 @@ def test_passes_are_what_relative_cost_says(
     """A lower step is one of each; upper steps add theirs as often as they are made."""
     settings: dict[str, Any] = {"estimator": estimator, "upper_every": every, "unroll_steps": 2}
     trainer = watched(make_backbone("bert"), "bilora", random_data(3), **settings)
-    expected = 24 + 24 // every * passes(estimator, 2)
+    expected = 12 + 12 // every * passes(estimator, 2)
     (trace,) = trainer.traces
     assert (trace.forward_passes, trace.backward_passes) == (expected, expected)
     bilora = registry.get("bilora")
-    assert bilora.relative_cost(bilora.Config(**settings)) == pytest.approx(expected / 24)
+    assert bilora.relative_cost(bilora.Config(**settings)) == pytest.approx(expected / 12)
 
 
 def test_joint_control_trains_all_parts_on_all_data(make_backbone: MakeBackbone) -> None:

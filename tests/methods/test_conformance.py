@@ -101,7 +101,7 @@ def test_method_trains_on_every_family(name: str, family: str, make_backbone: Ma
 
 @dataclass(frozen=True)
 class Training:
-    """One run of a method after 20 steps, and the weights of its backbone before the first."""
+    """One run of a method after 12 steps, and the weights of its backbone before the first."""
 
     backbone: Backbone
     before: dict[str, torch.Tensor]
@@ -111,7 +111,7 @@ class Training:
 @pytest.fixture(scope="module", params=TRAINED)
 def training(request: pytest.FixtureRequest, make_backbone: MakeBackbone) -> Training:
     """Train one run of each method, once for all that is asked of it."""
-    folder, runs = make_backbone("bert"), quick_runs(request.param, (0,))
+    folder, runs = make_backbone("bert"), quick_runs(request.param, (0,), steps=12)
     backbone = load_backbone(folder, runs)
     before = {k: v.clone() for k, v in backbone.model().state_dict().items()}
     with counting_once():
@@ -134,7 +134,7 @@ def test_method_leaves_the_pretrained_weights_bit_identical(training: Training) 
 def test_relative_cost_is_what_the_steps_report(training: Training) -> None:
     """The cost that `list methods` shows is the number of passes that a training counts."""
     method, (trace,) = training.trained.method, training.trained.trainer.traces
-    assert trace.steps == 20
+    assert trace.steps == 12
     claimed = method.relative_cost(method.configs[0])
     passes = trace.forward_passes + trace.backward_passes
     assert claimed == pytest.approx(passes / 2 / trace.steps, rel=0.02)

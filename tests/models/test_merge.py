@@ -98,7 +98,7 @@ def test_merging_leaves_the_run_as_it_was(make_backbone: MakeBackbone) -> None:
     folder, data = make_backbone("bert"), random_data()
     for name in ("lora", "dora", "bitfit", "peft:LORA", "full"):
         runs = make_runs(name, (0,), steps=2)
-        trained = train(folder, runs, data)
+        trained = train(folder, runs, data, scored=False)
         before = trained.logits(data)
         for values in trained.method.merge(trained.state, 0).values():
             values.fill_(7)
@@ -108,13 +108,14 @@ def test_merging_leaves_the_run_as_it_was(make_backbone: MakeBackbone) -> None:
 def test_merge_of_an_ensemble_says_what_to_do(make_backbone: MakeBackbone) -> None:
     """An ensemble is refused with the way out; a single member merges like LoRA."""
     folder, data = make_backbone("bert"), random_data()
-    several = train(folder, make_runs("lora_ensemble", (0,), steps=2), data)
+    several = train(folder, make_runs("lora_ensemble", (0,), steps=2), data, scored=False)
     with pytest.raises(MergeError, match="4 members cannot be written as one model; train with"):
         several.method.merge(several.state, 0)
     with pytest.raises(MergeError, match="several"):
         plain_weights(several.state.model, 0)
     config = [{"members": 1}]
-    single = train(folder, make_runs("lora_ensemble", (0,), configs=config, steps=2), data)
+    runs = make_runs("lora_ensemble", (0,), configs=config, steps=2)
+    single = train(folder, runs, data, scored=False)
     assert single.method.merge(single.state, 0)
 
 

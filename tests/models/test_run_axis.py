@@ -47,6 +47,7 @@ def test_eight_stacked_runs_equal_solo_runs_in_float64(
         configs=VARIED,
         trainings=TRAININGS,
         outputs=3,
+        steps=8,
         backbone_dropout=0.1,
     )
     stacked = train(folder, runs, data)

@@ -76,7 +76,7 @@ class NotingTrainer(Trainer):
 
 
 def watched(
-    folder: Path, name: str, data: TaskData, steps: int = 24, seed: int = 3, **config: Any
+    folder: Path, name: str, data: TaskData, steps: int = 12, seed: int = 3, **config: Any
 ) -> NotingTrainer:
     """Train one run to the end of its budget under a `NotingTrainer`."""
     runs = make_runs(name, (seed,), configs=[config], steps=steps, outputs=3)
