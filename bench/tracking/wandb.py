@@ -6,7 +6,7 @@ from pathlib import Path
 import wandb
 
 from gapbench.bench.tracking._wandb_calls import fill
-from gapbench.bench.tracking._wandb_offline import is_whole
+from gapbench.bench.tracking._wandb_offline import is_whole, wait_until_whole
 from gapbench.bench.tracking.base import PROJECT, TrackedRun
 
 _MOST = 128  # characters of a name
@@ -51,4 +51,6 @@ def send(run: TrackedRun, results: Path) -> bool:  # noqa: ARG001 - the interfac
             fill(opened, run)
     finally:
         opened.finish(exit_code=0 if run.ok else 1)
+    if new and opened.offline:
+        wait_until_whole(Path(opened.settings.sync_dir), run)
     return new

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -20,7 +21,7 @@ from gapbench.bench import tracking
 from gapbench.bench.core.errors import TrackerError
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
-from gapbench.bench.tracking.base import TrackedRun
+from gapbench.bench.tracking.base import TrackedRun, tracked
 from tests.support import results_folder as made
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of packages that are not ours
@@ -201,6 +202,35 @@ def _fail_inside_the_second_run(monkeypatch: pytest.MonkeyPatch, results: Path, 
         patch.setattr(TrackedRun, "points", property(points))
         with pytest.raises(TrackerError, match="gone"):
             gapbench.track(results, to=name, progress=False)
+
+
+def test_wandb_returns_once_its_own_process_has_written_the_run(
+    results: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under load the end of a file comes after `finish`; without it the run would be sent twice."""
+    package = pytest.importorskip("wandb", reason="the extra `wandb` is not installed")
+    from gapbench.bench.tracking import _wandb_offline
+
+    for variable, value in {"MODE": "offline", "DIR": str(tmp_path)}.items():
+        monkeypatch.setenv(f"WANDB_{variable}", value)
+    package.teardown()
+    store = Store(results)
+    record = next(item for item in store.records() if isinstance(item, Record))
+    run = tracked(store, record, [])
+    assert run is not None
+    assert tracking.find("wandb")(run, results)
+    (path,) = tmp_path.rglob("run-*.wandb")
+    content = path.read_bytes()
+    path.write_bytes(content[:7])  # what the file begins with
+    late = Timer(0.3, path.write_bytes, [content])
+    late.start()
+    _wandb_offline.wait_until_whole(path.parent, run)
+    assert path.read_bytes() == content
+    late.join()
+    path.write_bytes(content[:7])
+    monkeypatch.setattr(_wandb_offline, "_MOST_S", 0.1)
+    with pytest.raises(TimeoutError, match=path.parent.name):
+        _wandb_offline.wait_until_whole(path.parent, run)
 
 
 def _of_tensorboard(results: Path) -> dict[str, Read]:
