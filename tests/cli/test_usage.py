@@ -3,8 +3,10 @@
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 
@@ -83,6 +85,14 @@ def test_version_as_json_says_what_a_fault_report_needs(capsys: Capture) -> None
     assert shown["packages"]["torch"] == version("torch")
     assert {"python", "platform", "device", "code_hash", "git_commit"} <= set(shown)
     assert call(capsys, "--version", "--jso").code == 2
+
+
+def test_completion_finds_the_parser_that_the_page_names() -> None:
+    """The completion generator calls a function by this name; the parser holds every command."""
+    page = (Path(__file__).parents[2] / "docs" / "commands.md").read_text(encoding="utf-8")
+    (place,) = re.findall(r"shtab --shell=\w+ ([\w.]+)", page)
+    module, _, function = place.rpartition(".")
+    assert set(commands()) <= set(getattr(import_module(module), function)().format_help().split())
 
 
 def test_help_is_shown_without_loading_the_engine() -> None:
