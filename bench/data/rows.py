@@ -227,7 +227,7 @@ def part_column(task: Task, name: str | None, place_: str, table: Table) -> list
     """
     if name is None or (name not in table and place_ != place(task, "test")):
         return None
-    return [str(value or "") for value in column(place_, table, name)]
+    return ["" if value is None else str(value) for value in column(place_, table, name)]
 
 
 def class_column(task: Task, place: str, table: Table) -> NDArray[np.int64]:

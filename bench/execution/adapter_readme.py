@@ -1,5 +1,6 @@
 """The README of an exported adapter: code that loads it, its inputs, and its model card."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -97,9 +98,14 @@ def _code(record: Record, backbone: Backbone, base: Mapping[str, Any]) -> str:
         imported=", ".join(imported),
         arguments=", ".join([*given, *few_bits, f"pad_token_id={padding}"]),
         inputs=_QUANTIZED.get(cell.quantization, "") + _inputs(task),
-        texts="prompts" if prompted else ", ".join(f"{name}s" for name in task.text),
+        texts="prompts" if prompted else ", ".join(map(_variable, task.text)),
         limit="" if prompted else f", truncation=True, max_length={longest}",
     )
+
+
+def _variable(column: str) -> str:
+    """Return the name of a variable for the texts of a column, which may have any name."""
+    return re.sub(r"\W|^(?=\d)", "_", f"{column}s")
 
 
 def _inputs(task: Task) -> str:

@@ -253,13 +253,14 @@ class Predictions:
                 f"{self._place}: expected a list of texts, or a mapping to them from the "
                 "references' column 'id'"
             )
-        missing = [name for name in ids if name not in made]
+        names = [_written(name) for name in ids]  # JSON's own names are texts
+        missing = [name for name in names if name not in made]
         if missing:
             raise DataError(
                 f"{self._place}: {len(missing)} of {self.examples} have no answer; the first is "
                 f"{missing[0]!r}; give one each, empty for none"
             )
-        return [made[name] for name in ids]
+        return [made[name] for name in names]
 
     def _read(self) -> str:
         try:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -296,13 +297,16 @@ def test_export_needs_answers_their_rows_and_a_new_file(store: Store, tmp_path: 
 
 def test_commands_say_what_they_did(tmp_path: Path, capsys: Capture) -> None:
     """Counts, and the next command."""
-    store = answered(tmp_path)
+    folder = tmp_path / "a folder"
+    store = answered(folder)
     path = tmp_path / "answers.jsonl"
-    flags = ("--data", tmp_path / "data", "--items", "3", "--form", "ratings")
+    flags = ("--data", folder / "data", "--items", "3", "--form", "ratings")
     answer = call(capsys, "export-answers", store.root, "--to", path, *flags)
     assert (answer.code, answer.err) == (0, "")
     count = len(lines_of(path))
     assert f"{count} answers to rate and 0 pairs to choose from, on 3 rows" in answer.out
+    told = shlex.split(answer.out.splitlines()[-1].partition("with: ")[2])
+    assert told == ["gapbench", "import-judgements", str(store.root), "FILE"]
     write_lines(path, judged(path, "me"))
     answer = call(capsys, "import-judgements", store.root, path)
     assert answer.out == f"{count} judgements of me added\n"

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gapbench.bench.cli.printing import print_rows
-from tests.support.small_suite import REPOSITORY, SmallSuite, call_in_ascii, make
+from tests.support.small_suite import REPOSITORY, SmallSuite, call, call_in_ascii, make
 
 NAME = "größe \N{GREEK SMALL LETTER ALPHA}=0.1 \u65e5\u672c"
 PLAIN_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -75,6 +75,23 @@ def test_runs_end_well_where_nobody_reads(small: SmallSuite, redirection: str) -
     )
     assert ended.returncode == 0, ended.stderr
     assert len(small.records()) == 4
+
+
+def test_told_commands_can_be_typed_whatever_a_folder_is_called(
+    small: SmallSuite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A blank in a path does not end it, and a shell runs nothing of it."""
+    results, packed = small.folder / "my $(results)", small.folder / "it's packed"
+    running = (*small.planning, "--results", results)
+    call(capsys, "run", *running, "--workers", 1)
+    told = [
+        call(capsys, "plan", *running).out.partition("See ")[2],
+        call(capsys, "submit", results, packed).out.partition("with: ")[2],
+    ]
+    assert [shlex.split(line)[1:] for line in told] == [
+        ["leaderboard", str(results)],
+        ["verify", str(packed)],
+    ]
 
 
 def test_narrow_terminal_gets_what_all_rows_share_as_a_sentence(

@@ -1,5 +1,6 @@
 """The page of an exported adapter: its code, typed by a reader, scores what the record did."""
 
+import ast
 import json
 import warnings
 from pathlib import Path
@@ -76,6 +77,19 @@ def test_readme_loads_the_adapter_for_batches(
     np.testing.assert_allclose(names["outputs"].logits.numpy(), expected, atol=off)
     assert json.loads((out / "gapbench.json").read_text())["padding_token"] in PADDING
     assert str(tmp_path) not in (out / "tokenizer_config.json").read_text()
+
+
+@pytest.mark.parametrize("names", [["2nd text", "größe (cm)"], ["a'b", "class"], ["x.y", "`z`"]])
+def test_columns_of_any_name_make_code_that_python_reads(names: list[str], tmp_path: Path) -> None:
+    """What stands for the texts of a column is a variable, and two columns are two."""
+    cell = CELL.model_copy(update={"task": CELL.task.model_copy(update={"text": tuple(names)})})
+    backbone = load(save(tmp_path / "bert", "bert", "AutoModel"), cell.task.head)
+    base = {"base_model_name_or_path": "owner/bert", "revision": None}
+    page = adapter_readme.page(blank(Run(cell, 0)), backbone, base)
+    use = page.split("```python")[2].partition("```")[0]
+    (call,) = [each for each in ast.walk(ast.parse(use)) if isinstance(each, ast.Call)][:1]
+    given = [each.id for each in call.args if isinstance(each, ast.Name)]
+    assert len({*given}) == len(names)
 
 
 @pytest.mark.parametrize("kind", ["generation", "span"])

@@ -148,6 +148,20 @@ def test_rows_without_enough_examples_or_a_known_part_are_refused(tmp_path: Path
         read_rows(task_config.parse(TASK, "here"), stored(tmp_path, test=odd))
 
 
+def test_topics_of_a_file_without_types_may_look_like_numbers(tmp_path: Path) -> None:
+    """In the introduction and as a part, each is what was written."""
+    topics = ["01", "1", "0"]
+    table = {"question": ["a?", "b?", "c?"], "x": list("pqr"), "y": list("stu"), "label": [0, 1, 0]}
+    pd.DataFrame(table | {"topic": topics}).to_csv(tmp_path / "test.csv", index=False)
+    change = {"options": ["x", "y"], "part_groups": None}
+    source = {"test": str(tmp_path / "test.csv")}
+    content = TASK | {"source": source, "shots": None, "choice": TASK["choice"] | change}
+    rows = read_rows(task_config.parse(content, "here"), Sources())["test"]
+    assert rows.columns["part"] == topics
+    prompts = [pairs[0][0] for pairs in rows.columns["pairs"]]
+    assert [prompt.partition(":")[0] for prompt in prompts] == [f"About {each}" for each in topics]
+
+
 def test_scores_by_part_and_group_and_their_mean(decoder: Path, tmp_path: Path) -> None:
     """Parts and groups are scored apart; the macro mean weighs parts alike, whatever their size."""
     table = {name: values * 4 for name, values in TEST.items()}

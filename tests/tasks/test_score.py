@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from gapbench.bench.metrics import calibration, classification
 from gapbench.bench.metrics.base import compute
-from tests.support.scored_outputs import REFERENCES, TELLINGS, Capture, scored
+from tests.support.scored_outputs import REFERENCES, SHARED, TASKS, TELLINGS, Capture, scored
 from tests.support.small_suite import call
 
 
@@ -67,6 +68,38 @@ def test_lists_of_references_are_the_same_as_one_a_row(tmp_path: Path, capsys: C
     one_a_row = scored(tmp_path, capsys, "generation", {"prediction": TELLINGS}, ".csv").json
     assert made == one_a_row
     assert made == scored(tmp_path, capsys, "generation", json.dumps(TELLINGS), ".json").json
+
+
+@pytest.mark.parametrize("parts", [["0", "01", "1"], ["false", "true", "True"], ["1", "1.0", ""]])
+def test_parts_that_look_like_numbers_have_the_names_that_were_written(
+    tmp_path: Path, capsys: Capture, parts: list[str]
+) -> None:
+    """No part of a CSV file is lost because it counts as nothing, or joined to its equal."""
+    task = tmp_path / "small.yaml"
+    task.write_text(yaml.safe_dump(SHARED | TASKS["generation"] | {"metrics": ["rouge_l"]}))
+    references, path = tmp_path / "references.csv", tmp_path / "outputs.txt"
+    table = {"record": list("abc"), "telling": ["a cat", "a dog", "it is"], "category": parts}
+    pd.DataFrame(table).to_csv(references, index=False)
+    path.write_text("a cat\na dog\nnothing\n")
+    files = ("--predictions", path, "--references", references)
+    answer = call(capsys, "score", "--task", task, *files, "--json")
+    assert answer.code == 0, answer.err
+    found = {name: scores["rouge_l"] for name, scores in answer.json["parts"].items()}
+    scores = {part: float(row < 2) for row, part in enumerate(parts) if part}
+    assert found == pytest.approx(scores)
+
+
+@pytest.mark.parametrize("ids", [["1", "02", "3"], [1, 2, 3]])
+def test_answers_by_id_may_be_about_ids_that_are_numbers(
+    tmp_path: Path, capsys: Capture, ids: list[Any]
+) -> None:
+    """Names in JSON are texts, whatever the references hold."""
+    references = REFERENCES["span"] | {"id": ids}
+    answers = dict(zip(map(str, ids), ["the cat", "old house", ""], strict=True))
+    given = json.dumps(answers)
+    answer = scored(tmp_path, capsys, "span", given, ".json", references=references)
+    assert answer.code == 0, answer.err
+    assert answer.json["scores"]["exact_match"] == 1.0
 
 
 def test_metric_that_needs_more_than_texts_is_empty_with_its_reason(

@@ -1,6 +1,7 @@
 """Write the answers of stored runs to a file for judges, with the methods hidden."""
 
 import argparse
+import shlex
 from pathlib import Path
 
 from gapbench.bench.api.choices import FORMS, OK
@@ -56,5 +57,6 @@ def main(options: argparse.Namespace) -> int:
     from gapbench.bench.api.judging import export_answers
 
     print(export_answers(**given(options)))
-    print(f"Import what judges return with: gapbench import-judgements {options.results} FILE")
+    results = shlex.quote(str(options.results))
+    print(f"Import what judges return with: gapbench import-judgements {results} FILE")
     return OK

@@ -1,6 +1,7 @@
 """Show the runs of a suite, and which are already done."""
 
 import argparse
+import shlex
 
 from gapbench.bench.api.choices import OK
 from gapbench.bench.cli import arguments
@@ -25,7 +26,8 @@ def main(options: argparse.Namespace) -> int:
 
     overview = planned(**given(options))
     if overview.left == 0 and not options.json:
-        print(f"Nothing is left: {overview.notes[0]}. See gapbench leaderboard {options.results}")
+        results = shlex.quote(str(options.results))
+        print(f"Nothing is left: {overview.notes[0]}. See gapbench leaderboard {results}")
         return OK
     print_rows(overview.rows, as_json=options.json)
     print_notes(overview.notes)

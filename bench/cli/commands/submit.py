@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 from pathlib import Path
 
 from gapbench.bench.api.choices import OK
@@ -38,5 +39,5 @@ def main(options: argparse.Namespace) -> int:
         runs = ", ".join(f"{count} {status}" for status, count in packed.manifest.runs.items())
         left = f", {packed.manifest.missing} missing" if packed.manifest.missing else ""
         print(f"{packed.path}: {runs}{left}; {packed.bytes:,} bytes")
-        print(f"Check it with: gapbench verify {packed.path}")
+        print(f"Check it with: gapbench verify {shlex.quote(str(packed.path))}")
     return OK

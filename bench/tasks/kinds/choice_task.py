@@ -112,9 +112,9 @@ class ChoiceTask(ShotsTask):
 
     @property
     def text_columns(self) -> tuple[str, ...]:
-        """Columns that hold text: the question's, and those of choices stored one per column."""
-        options = self.choice.options
-        return self.text if isinstance(options, str) else (*self.text, *options)
+        """Columns that hold text: the question's, the parts', those of choices one per column."""
+        options = () if isinstance(self.choice.options, str) else self.choice.options
+        return (*super().text_columns, *options, *filter(None, [self.choice.parts]))
 
 
 def given_options(choice: Choices, place: str, table: Table) -> list[list[str]]:

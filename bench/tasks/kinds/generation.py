@@ -64,8 +64,8 @@ class GenerationTask(ShotsTask):
 
     @property
     def text_columns(self) -> tuple[str, ...]:
-        """Columns that hold text: inputs and references."""
-        return (*self.text, self.label)
+        """Columns that hold text: inputs, references and parts."""
+        return (*super().text_columns, self.label, *filter(None, [self.generation.parts]))
 
 
 class Generation(WrittenTexts[GenerationTask], ShotsKind, InitKind):

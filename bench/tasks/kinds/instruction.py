@@ -160,7 +160,9 @@ def _single(task: InstructionTask, place: str, table: Table) -> list[tuple[Messa
     else:
         instructions = text_column(place, table, task.text[0])
         for name in task.text[1:]:  # many files hold null for no input
-            filled = {name: [value or "" for value in column(place, table, name)]}
+            filled = {
+                name: ["" if value is None else value for value in column(place, table, name)]
+            }
             inputs = text_column(place, filled, name)
     made: list[tuple[Message, ...]] = []
     for row, texts in enumerate(zip(instructions, inputs, answers, strict=True)):

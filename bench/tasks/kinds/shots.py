@@ -61,6 +61,13 @@ class ShotsTask(PromptedTask):
         return self
 
     @property
+    def text_columns(self) -> tuple[str, ...]:
+        """Columns that hold text: inputs, and what prompts or the choice of examples name."""
+        named = require_plain("introduction", self.introduction or "", None)
+        by = None if self.shots is None else self.shots.by
+        return (*self.text, *named, *filter(None, [by]))
+
+    @property
     def files(self) -> dict[str, str]:
         """Official splits that are read, by their role."""
         return super().files | ({} if self.shots is None else {"shots": self.shots.split})
