@@ -156,6 +156,15 @@ def _check(config: Any, place: str) -> None:
             )
     if not isinstance(config.get("lora_alpha"), int | float):
         raise BackboneError(f"{place}: {ADAPTER_CONFIG}: field 'lora_alpha' must be a number")
+    try:
+        for pattern, alpha in dict(config.get("alpha_pattern") or {}).items():
+            re.compile(pattern)
+            float(alpha)
+    except (re.error, TypeError, ValueError) as error:
+        raise BackboneError(
+            f"{place}: {ADAPTER_CONFIG}: field 'alpha_pattern' is {config['alpha_pattern']!r}, "
+            f"allowed: regular expressions with a number each: {error}; correct it"
+        ) from None
 
 
 def _update(

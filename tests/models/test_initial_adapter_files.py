@@ -122,6 +122,9 @@ QUERY = "base_model.model.bert.encoder.layer.0.attention.self.query"
         (_config(bias="all"), "field 'bias' is 'all', allowed: 'none'"),
         (_config(init_lora_weights="pissa"), "field 'init_lora_weights' is 'pissa', allowed: True"),
         (_config(lora_alpha=None), "field 'lora_alpha' must be a number"),
+        (_config(alpha_pattern={"query(": 3}), "'alpha_pattern' is {'query(': 3}, allowed: regul"),
+        (_config(alpha_pattern={"query": "x"}), "'alpha_pattern' is {'query': 'x'}, allowed: regu"),
+        (_config(alpha_pattern=["query"]), "'alpha_pattern' is ['query'], allowed: regular expr"),
         (_tensors(lambda t: t.clear()), "has no lora_A and lora_B of any layer"),
         (_tensors(lambda t: t.pop(f"{QUERY}.lora_B.weight")), "query lacks lora_A or lora_B"),
         (
