@@ -209,5 +209,6 @@ def _eval_results(
         return None
     first = group[0][0]
     name = path_part(label(first.method, first.variant))
-    place = f"{path_part(first.backbone)}/.eval_results/gapbench_{name}.yaml"
+    own = first.config_hash[:8]  # other variants, suites and starts may have the same name in paths
+    place = f"{path_part(first.backbone)}/.eval_results/gapbench_{name}_{own}.yaml"
     return place, yaml.safe_dump(entries, sort_keys=False, allow_unicode=True)

@@ -9,10 +9,11 @@ import pytest
 import yaml
 
 import gapbench
+from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import ConfigError, StoreError
 from gapbench.bench.store.store import Store
 from gapbench.reports.render.shared_formats import SCHEMA_VERSION
-from tests.support.results_folder import fill, make_task
+from tests.support.results_folder import fill, make_cell, make_record, make_task, put
 from tests.support.small_suite import call
 
 HUB = {"hub": "nyu-mll/glue", "config": "rte", "revision": "a" * 40}
@@ -123,8 +124,9 @@ def test_hub_reads_rows_of_hub_data(
     answer = call(capsys, "publish", store.root, tmp_path, "--format", "eval-results")
     assert answer.code == 0
     paths = [Path(line) for line in answer.out.splitlines()]
-    assert {path.name for path in paths} == {"gapbench_lora.yaml", "gapbench_head.yaml"}
+    assert len(paths) == 2
     for path in paths:
+        assert re.fullmatch(r"gapbench_(lora|head)_[0-9a-f]{8}\.yaml", path.name)
         assert path.parent.name == ".eval_results"
         (entry,) = yaml.safe_load(path.read_text())
         assert entry.keys() <= {"dataset", "value", "date", "notes"}
@@ -132,6 +134,25 @@ def test_hub_reads_rows_of_hub_data(
         assert isinstance(entry["value"], float)
         assert entry["date"] == "2026-01-02"
         assert "mean of 3 seeds" in entry["notes"]
+
+
+@pytest.mark.parametrize("form", ["eval-results", "every-eval-ever"])
+def test_rows_whose_names_share_a_part_of_a_path_have_files_of_their_own(
+    form: str, tmp_path: Path
+) -> None:
+    """None is written over by the next one."""
+    store, task = Store(tmp_path / "results"), make_task("rte", source=HUB)
+    store.open_for_writing()
+    variants = ("größe 4", "grüße 4", "gr__e_4")
+    cells = {
+        name: make_cell("lora", task=task, config={"rank": n}) for n, name in enumerate(variants, 2)
+    }
+    planned = [(Run(cell, seed), name) for name, cell in cells.items() for seed in range(3)]
+    store.write_plan("s", planned)
+    for run, _ in planned:
+        put(store, make_record(run.cell, run.seed))
+    paths = gapbench.load(store.root).publish(tmp_path / "out", format=form)
+    assert len({*paths}) == len({path.read_bytes() for path in paths}) == len(variants)
 
 
 def test_what_cannot_be_written_is_refused(store: Store, tmp_path: Path) -> None:
