@@ -12,7 +12,8 @@ from gapbench.reports.tables.standing import OUTCOMES
 from gapbench.reports.tables.words import interval, signed
 
 REPOSITORY = Path(__file__).parents[2]
-STUDY = REPOSITORY / "results" / "reference" / "measured" / "small_data"
+MEASURED = REPOSITORY / "results" / "reference" / "measured"
+STUDY, PILOT = MEASURED / "small_data", MEASURED / "stsb_12_epochs"
 
 
 @pytest.fixture(scope="module")
@@ -71,3 +72,16 @@ def test_page_of_findings_shows_the_stored_study() -> None:
     spec.loader.exec_module(findings)
     text = findings.PAGE.read_text(encoding="utf-8")
     assert findings.filled(text) == text
+
+
+def test_what_the_page_says_of_the_pilot_follows_from_its_records() -> None:
+    """Most runs still learned at the last step, and LoRA's scores are as far apart as it says."""
+    runs = gapbench.load(PILOT).runs.query("status == 'ok'")
+    records = [json.loads(path.read_text()) for path in PILOT.rglob("seed-*.json")]
+    last = sum(each["checkpoint"]["step"] == each["cost"]["steps"] for each in records)
+    scores = runs.query("method == 'lora_early_stop'")["test_score"]
+    said = " ".join((REPOSITORY / "docs" / "findings.md").read_text().split())
+    assert f"{len(runs)} runs of {runs['config_hash'].nunique()} rows ended" in said
+    assert f"In {last} of {len(runs)} runs the chosen checkpoint is the last one" in said
+    assert len(scores) == 6
+    assert f"of {scores.min():.2f} to {scores.max():.2f}" in said
