@@ -18,7 +18,7 @@ _PASSWORD = re.compile(
 )
 # The same in the middle of a text, where only whole URLs and their options are surely meant.
 _CREDENTIALS = re.compile(
-    r"(\w://[^\s:/@]*:)\S+(?=@)|([?&;](?:pass\w*|pwd|secret\w*|token\w*|api_?key)=)[^\s&;'\"]+",
+    r"(\w://[^\s:/@]*:)\S+(?=@)|([?&;]\w*(?:pass\w*|pwd|secret\w*|token\w*|api_?key)=)[^\s&;'\"]+",
     re.IGNORECASE,
 )
 

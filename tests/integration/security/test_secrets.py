@@ -130,6 +130,8 @@ SERVERS = [
     f"https://me:a@{SECRET}@host/",
     f"HTTP://:{SECRET}@proxy:3128",
     f"http://host/api?run=1&token={SECRET}",
+    f"postgresql://host/db?sslmode=require&sslpassword={SECRET}",
+    f"http://host/api?access_token={SECRET}",
 ]
 
 
