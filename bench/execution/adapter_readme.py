@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from keyword import iskeyword
 from typing import Any
 
 from gapbench.bench import __version__
@@ -105,7 +106,8 @@ def _code(record: Record, backbone: Backbone, base: Mapping[str, Any]) -> str:
 
 def _variable(column: str) -> str:
     """Return the name of a variable for the texts of a column, which may have any name."""
-    return re.sub(r"\W|^(?=\d)", "_", f"{column}s")
+    name = re.sub(r"\W|^(?=\d)", "_", f"{column}s")
+    return f"{name}_" if iskeyword(name) else name  # as for the column "a"
 
 
 def _inputs(task: Task) -> str:

@@ -38,6 +38,8 @@ _BESIDE: dict[tuple[Outcome, Claim], str] = {
     ("ece", "better"): "less calibration error",
     ("ece", "worse"): "more calibration error",
 }
+COMPLETE = "To run what is missing"
+"""The point that holds commands, a line each."""
 _NONE_YET = "No recommendation yet. "
 _EXPECTED = (*RANKED, "untrained")
 
@@ -204,6 +206,8 @@ def _points(verdict: Verdict) -> Iterator[tuple[str, str]]:
     yield "Does training help?", _learned(verdict)
     yield "What would change this", _design(verdict)
     yield "Read with care", " ".join(_cautions(verdict))
+    commands = dict.fromkeys(each.command for each in _out(verdict) if each.command)
+    yield COMPLETE, "\n".join(commands)
 
 
 def _shared_settings(verdict: Verdict, entry: Entry) -> Entry:
@@ -313,6 +317,11 @@ def design(found: Design) -> str:
     return f"{said} To find one of {number(found.matters)}, it takes {count} seeds in all."
 
 
+def _out(verdict: Verdict) -> list[Entry]:
+    """Return the rows that are not compared although they were meant to be."""
+    return [each for each in verdict.entries if each.why and each.status not in _EXPECTED]
+
+
 def _cautions(verdict: Verdict) -> Iterator[str]:
     """Yield what a reader should know before believing the answer."""
     if _shared(verdict):
@@ -324,13 +333,10 @@ def _cautions(verdict: Verdict) -> Iterator[str]:
             f"Expect the best mean to be about {number(verdict.optimism)} worse in a repeat, since "
             "it was picked for being the best of several."
         )
-    out = [each for each in verdict.entries if each.why and each.status not in _EXPECTED]
-    if out:
+    if out := _out(verdict):
         yield f"Not compared: {named([f'{each.name} ({each.why})' for each in out])}."
     counted = [each for each in verdict.entries if each.why and each.status in RANKED]
     yield from (f"{each.name}: {each.why}." for each in counted[:_MOST_COUNTED])
-    commands = dict.fromkeys(each.command for each in out if each.command)
-    yield from (f"To complete them: {each}" for each in commands)
     if verdict.left_out:
         yield f"Not compared over all tasks: {named(list(verdict.left_out))}."
 

@@ -1,10 +1,12 @@
 """The answer as plain text, for a terminal of 80 columns."""
 
+import re
 from collections.abc import Iterator
 from textwrap import wrap
 
 from gapbench.bench.core.errors import printable
 from gapbench.reports.document.model import Card
+from gapbench.reports.prose.card import COMPLETE
 from gapbench.reports.tables.terminal import WIDTH, fitted
 
 _LABEL = 24
@@ -47,6 +49,8 @@ def _line(name: str, first: str, second: str, difference: str, reading: str = ""
 
 
 def _point(name: str, said: str) -> list[str]:
+    if name == COMPLETE:
+        return [f"{name}:", *(line for each in said.splitlines() for line in _command(each))]
     return wrap(
         said,
         WIDTH,
@@ -54,6 +58,18 @@ def _point(name: str, said: str) -> list[str]:
         subsequent_indent=" " * _LABEL,
         break_on_hyphens=False,
     )
+
+
+def _command(command: str) -> list[str]:
+    """Return a command as lines that a shell reads as one, broken before options alone."""
+    first, *options = re.split(r" (?=--)", command)
+    lines = [f"  {first}"]
+    for option in options:
+        if len(lines[-1]) + len(option) + 3 <= WIDTH:
+            lines[-1] += f" {option}"
+        else:
+            lines.append(f"    {option}")
+    return [f"{line} \\" for line in lines[:-1]] + lines[-1:]
 
 
 def _task(task: str, use: str, shown: str) -> list[str]:

@@ -79,7 +79,10 @@ def test_readme_loads_the_adapter_for_batches(
     assert str(tmp_path) not in (out / "tokenizer_config.json").read_text()
 
 
-@pytest.mark.parametrize("names", [["2nd text", "größe (cm)"], ["a'b", "class"], ["x.y", "`z`"]])
+@pytest.mark.parametrize(
+    "names",
+    [["2nd text", "größe (cm)"], ["a", "i"], ["clas", "pas"], ["a'b", "class"], ["x.y", "`z`"]],
+)
 def test_columns_of_any_name_make_code_that_python_reads(names: list[str], tmp_path: Path) -> None:
     """What stands for the texts of a column is a variable, and two columns are two."""
     cell = CELL.model_copy(update={"task": CELL.task.model_copy(update={"text": tuple(names)})})

@@ -1,6 +1,8 @@
 """The answer in words: that it says what the verdict says, plainly, on page and in a terminal."""
 
+import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -10,7 +12,7 @@ import pytest
 from gapbench.bench.config.run import Run
 from gapbench.bench.store.store import Store
 from gapbench.reports.document.model import Card
-from gapbench.reports.prose.card import card
+from gapbench.reports.prose.card import COMPLETE, card
 from gapbench.reports.prose.glossary import GLOSSARY, PATTERN, anchor, term_of
 from gapbench.reports.render import card_text
 from gapbench.reports.results.load import load
@@ -118,6 +120,28 @@ def test_text_fits_80_columns_whatever_it_holds(tmp_path: Path) -> None:
     text = card_text.text(made)
     assert max(map(len, text.splitlines())) <= 80
     assert "\x1b" not in text
+
+
+def test_told_commands_can_be_pasted(tmp_path: Path) -> None:
+    """A shell reads the lines of each as one command; none is broken inside a word."""
+    methods = ",".join(f"method_{number}" for number in range(9))
+    commands = [f"gapbench run a.yaml --methods {methods} --results 'my folder'", "gapbench run b"]
+    made = replace(
+        card(found(tmp_path, {"lora": 0.7})), points={COMPLETE: "\n".join(commands)}, tasks=()
+    )
+    pasted = card_text.text(made).partition(f"{COMPLETE}:\n")[2].splitlines()[:-1]
+    assert len(pasted) > 2
+    told = "\n".join(pasted).replace("\\\n", "").splitlines()
+    assert [shlex.split(line) for line in told] == [shlex.split(each) for each in commands]
+
+
+def test_rows_that_are_not_complete_are_told_with_their_command(tmp_path: Path) -> None:
+    """Once, however many rows miss runs; a card without such rows has no such point."""
+    whole = found(tmp_path, {"lora": 0.7, "dora": 0.7})
+    assert COMPLETE not in card(whole).points
+    missing = {"status": "incomplete", "why": "3 of 6 seeds", "command": "gapbench run s"}
+    entries = tuple(replace(each, **missing) for each in whole.entries)
+    assert card(replace(whole, entries=entries)).points[COMPLETE] == "gapbench run s"
 
 
 def test_plain_verdict_has_nothing_that_json_lacks(tmp_path: Path) -> None:
