@@ -16,8 +16,9 @@ from gapbench.bench.config.task import Task
 from gapbench.bench.config.task_sources import BuiltinSource, HubSource, OwnSource
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.data import readers
+from gapbench.bench.data.digests import cache_folder
 from gapbench.bench.data.hub_access import explained
-from gapbench.bench.data.sources import Sources, cache_folder, only_files
+from gapbench.bench.data.sources import Sources, only_files
 from gapbench.bench.synthetic import generators
 
 Table = Mapping[str, Sequence[Any]]

@@ -5,9 +5,6 @@ repository at a pinned revision. Adapters that runs start from are local folders
 read by `bench.tasks.dataset`, `bench.models.loading` and `bench.models.initial_adapter`.
 """
 
-import hashlib
-import json
-import os
 import re
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -19,35 +16,19 @@ from gapbench.bench.config.task_sources import BuiltinSource, HubSource, OwnSour
 from gapbench.bench.core.errors import BackboneError, BenchError, DataError
 from gapbench.bench.core.safe_parsing import parse_json
 from gapbench.bench.core.schema import content_hash
-from gapbench.bench.data import gguf_file, manifest
-
-BACKBONE_FILES = (
-    "config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    # Files of tokenizers without a tokenizer.json, by the library's names.
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.txt",
-    "vocab.json",
-    "merges.txt",
-    "spiece.model",
-    "spm.model",
-    "sentencepiece.bpe.model",
-    "tokenizer.model",
+from gapbench.bench.data import gguf_file
+from gapbench.bench.data.digests import (
+    adapter_digest,
+    backbone_digest,
+    joint_digest,
+    own_digest,
+    spoilt,
 )
-"""Files that, besides the weights, decide how a backbone reads a text."""
+
 _TEMPLATE = "chat_template.jinja"  # read for dialogues alone, so that it counts for these alone
-ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _HUB_ID = re.compile(
     r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)@(?P<revision>[0-9a-f]{40})"
 )
-
-
-def cache_folder() -> Path:
-    """Return the folder for derived files: ``$GAPBENCH_CACHE`` or the user's cache folder."""
-    default = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "gapbench"
-    return Path(os.environ.get("GAPBENCH_CACHE", default))
 
 
 @dataclass
@@ -74,10 +55,10 @@ class Sources:
         if isinstance(source, BuiltinSource):
             return Fingerprint(name="builtin", digest=content_hash(source.model_dump())[:16])
         if isinstance(source, OwnSource):
-            return Fingerprint(name="own", digest=_own_digest(task.name, source))
+            return Fingerprint(name="own", digest=own_digest(task.name, source))
         if self.data_folder is not None:
             paths = [self.split_file(task, split) for split in task.files.values()]
-            return Fingerprint(name="files", digest=_joint_digest(paths))
+            return Fingerprint(name="files", digest=joint_digest(paths))
         if isinstance(source, HubSource):
             self._hub(f"task {task.name!r}: its data", source.hub, "data", DataError)
             return Fingerprint(name=source.hub, digest=source.revision)
@@ -97,7 +78,7 @@ class Sources:
             raise DataError(
                 f"task {task.name!r}: {path} does not exist; put the split {split!r} there{hub}"
             )
-        if (cause := _spoilt(path)) is not None:
+        if (cause := spoilt(path)) is not None:
             raise DataError(f"task {task.name!r}: {cause}")
         return path
 
@@ -115,7 +96,7 @@ class Sources:
         folder = backbone_folder(name)
         if folder is not None:
             packed = backbone_gguf(name)
-            plain, whole = (_backbone_digest(folder, packed, *each) for each in ((), (_TEMPLATE,)))
+            plain, whole = (backbone_digest(folder, packed, *each) for each in ((), (_TEMPLATE,)))
             self.locations |= {plain: name, whole: name}
             digest = whole if templated else plain
             called = folder.resolve().name if packed is None else packed.stem
@@ -155,7 +136,7 @@ class Sources:
         Raises:
             BackboneError: if it is not an adapter folder, or its weights are not safetensors.
         """
-        fingerprint = Fingerprint(name=folder.resolve().name, digest=_adapter_digest(folder))
+        fingerprint = Fingerprint(name=folder.resolve().name, digest=adapter_digest(folder))
         self.locations[fingerprint.digest] = str(folder)
         return fingerprint
 
@@ -261,110 +242,3 @@ def hidden_size(name: str) -> int | None:
         raise BackboneError(f"backbone {folder}: config.json cannot be read: {error}") from None
     known = (config.get(key) for key in ("hidden_size", "d_model", "n_embd", "dim"))
     return next((size for size in known if isinstance(size, int)), None)
-
-
-def _backbone_digest(folder: Path, packed: Path | None, *further: str) -> str:
-    """Return the hash of all that decides a backbone's numbers.
-
-    Args:
-        folder: where its files are.
-        packed: its GGUF file, which stands alone; None if there is none.
-        further: names of files of the folder that count too.
-    """
-    config = folder / "config.json"
-    if packed is not None:
-        gguf_file.require_readable(packed)
-    elif not config.is_file():
-        raise BackboneError(
-            f"backbone {folder}: no config.json; give a folder as the model library "
-            "saves it (save_pretrained)"
-        )
-    if (folder / ADAPTER_CONFIG).exists():
-        raise BackboneError(
-            f"backbone {folder}: holds an adapter too ({ADAPTER_CONFIG}), which would change its "
-            "weights; move it elsewhere, or let runs begin from it by the field 'start'"
-        )
-    weights = sorted(folder.glob("*.safetensors")) if packed is None else [packed]
-    for path in weights if packed is not None else (config, *weights):
-        if (cause := _spoilt(path)) is not None:
-            raise BackboneError(f"backbone {folder.name!r}: {cause}")
-    if not weights:
-        pickles = [
-            path.name for pattern in ("*.bin", "*.pt", "*.pth") for path in folder.glob(pattern)
-        ]
-        found = f"only {', '.join(pickles)}, which could run code on loading" if pickles else "none"
-        raise BackboneError(
-            f"backbone {folder}: weights must be safetensors, found {found}; convert "
-            "them with save_pretrained(safe_serialization=True)"
-        )
-    names = () if packed is not None else (*BACKBONE_FILES, *further)
-    present = [folder / name for name in names if (folder / name).is_file()]
-    return _joint_digest(present + weights)
-
-
-def _adapter_digest(folder: Path) -> str:
-    way_out = "give a folder as 'gapbench export RUN --out DIR' writes it"
-    if not folder.is_dir():
-        raise BackboneError(f"adapter {folder}: there is no such folder; {way_out}")
-    paths = [folder / ADAPTER_CONFIG, folder / ADAPTER_WEIGHTS]
-    for path in paths:
-        if path.is_file():
-            continue
-        pickle = path.with_suffix(".bin")
-        found = f"only {pickle.name}, which could run code on loading" if pickle.is_file() else ""
-        raise BackboneError(f"adapter {folder}: no {path.name}{found and ', ' + found}; {way_out}")
-    return _joint_digest(paths)
-
-
-def _own_digest(task: str, source: OwnSource) -> str:
-    """Return the hash of the files' content, independent of their paths and names."""
-    paths = [Path(path) for path in (source.train, source.test) if path]
-    for path in paths:
-        if not path.is_file():
-            raise DataError(
-                f"task {task!r}: {path} does not exist; put it back, or correct the field 'source'"
-            )
-    return content_hash([file_digest(path) for path in paths])[:16]
-
-
-def _spoilt(path: Path) -> str | None:
-    """Return how a file differs from what `gapbench fetch` put there, None if it does not."""
-    item = manifest.item_of(path)
-    if item is None:
-        return None
-    again = "fetch the suite again into the same folder"
-    if not item.complete:
-        return f"{path.parent} was not fetched completely; {again}"
-    known = item.files.get(f"{item.folder}/{path.name}")
-    if known is not None and file_digest(path) == known.sha256:
-        return None
-    how = "has changed since it was fetched" if known else "is not what was fetched"
-    return f"{path} {how}; {again}, or remove {manifest.NAME} to use it unchecked"
-
-
-def _joint_digest(paths: list[Path]) -> str:
-    return content_hash([[path.name, file_digest(path)] for path in paths])[:16]
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file, cached by path, size and all change times of the system.
-
-    Backbones can be many gigabytes, and planning must not read them again every time. The
-    modification time can be set to any value, for example by an archive; the inode's cannot.
-    """
-    stat = path.stat()
-    changed = [stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns]
-    key = content_hash([str(path.resolve()), stat.st_size, changed])
-    memo = cache_folder() / "digests" / f"{key}.json"
-    try:
-        return str(parse_json(memo.read_text())["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    try:
-        memo.parent.mkdir(parents=True, exist_ok=True)
-        memo.write_text(json.dumps({"sha256": digest}))
-    except OSError:
-        pass  # the cache only saves time
-    return digest

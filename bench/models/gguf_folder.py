@@ -15,7 +15,7 @@ from tqdm import tqdm
 from transformers import modeling_gguf_pytorch_utils
 
 from gapbench.bench.core.files import lock
-from gapbench.bench.data.sources import cache_folder, file_digest
+from gapbench.bench.data.digests import cache_folder, file_digest
 
 # The library draws a bar for each file whatever its settings of progress bars say.
 modeling_gguf_pytorch_utils.tqdm = partial(tqdm, disable=True)

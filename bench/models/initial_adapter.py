@@ -20,7 +20,7 @@ from transformers.pytorch_utils import Conv1D
 
 from gapbench.bench.core.errors import BackboneError
 from gapbench.bench.core.safe_parsing import parse_json, read_text
-from gapbench.bench.data.sources import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from gapbench.bench.data.digests import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from gapbench.bench.models.quantized import dequantize_layer, output_rows
 
 PEFT_PREFIX = "base_model.model."

@@ -14,7 +14,7 @@ import torch
 
 from gapbench.bench.core.files import lock, write_text
 from gapbench.bench.core.schema import content_hash
-from gapbench.bench.data.sources import cache_folder
+from gapbench.bench.data.digests import cache_folder
 from gapbench.bench.store.provenance import device_name
 
 

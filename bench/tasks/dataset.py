@@ -25,9 +25,10 @@ from gapbench.bench.core.errors import DataError
 from gapbench.bench.core.files import replacing
 from gapbench.bench.core.schema import content_hash
 from gapbench.bench.core.seeding import seed_of
+from gapbench.bench.data.digests import cache_folder
 from gapbench.bench.data.encoded import AbsentSplit, Arrays, TaskData
 from gapbench.bench.data.rows import TRUTH, Rows, Table, column, place, read_table
-from gapbench.bench.data.sources import Sources, cache_folder
+from gapbench.bench.data.sources import Sources
 from gapbench.bench.models.backbone import Reader
 from gapbench.bench.tasks import cuts, kinds
 from gapbench.bench.tasks.kinds.base import AnyKind

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from gapbench.bench.config.run import Run
-from gapbench.bench.data import sources
-from gapbench.bench.data.sources import cache_folder
+from gapbench.bench.data.digests import cache_folder, file_digest
 from gapbench.bench.store import provenance
 from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import Store, store_at
@@ -85,11 +84,11 @@ def test_changed_file_with_the_same_times_is_not_taken_for_the_old_one(tmp_path:
     path = tmp_path / "rows.parquet"
     path.write_bytes(b"old")
     stat = path.stat()
-    first = sources.file_digest(path)
+    first = file_digest(path)
     path.write_bytes(b"new")
     os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert path.stat().st_mtime_ns == stat.st_mtime_ns
-    assert sources.file_digest(path) != first
+    assert file_digest(path) != first
 
 
 @pytest.mark.parametrize("when", [LONG_AGO, FAR_AHEAD])
