@@ -31,7 +31,8 @@ lint: setup  ## Check format, lint and types
 	$(BIN)/mypy
 
 # --fresh-env: a page that comes from the cache gives no warning.
-docs: setup  ## Build the docs site in build/docs; a broken link is an error
+docs: setup  ## Build the docs site in build/docs; a broken link, or code that does not run, is an error
+	$(BIN)/python -m pytest --quiet tests/integration/test_code_on_pages.py
 	$(BIN)/sphinx-build --fresh-env --quiet --fail-on-warning --keep-going --conf-dir docs . build/docs
 
 bench: setup  ## Measure speed (pytest-benchmark)

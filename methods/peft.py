@@ -135,9 +135,30 @@ class Peft(Method[PeftSettings]):
             raise ConfigError(
                 f"method {self.full_name!r}: PEFT refuses its settings: {error}"
             ) from None
+        if self.configs[0].settings.get("target_modules") == "all-linear":
+            self._require_experts(wrapped, backbone)
         for part in backbone.head:
             model.get_submodule(part).requires_grad_(True)  # noqa: FBT003 - the framework's signature
         return wrapped.to(self.axis.device, self.axis.dtype)
+
+    def _require_experts(self, wrapped: nn.Module, backbone: Backbone) -> None:
+        """Refuse 'all-linear' where PEFT, which knows experts of some families, left some out."""
+        adapted = {
+            f"{name}.{module.parameter_name}".replace(".base_layer", "")
+            for name, module in wrapped.named_modules()
+            if hasattr(module, "parameter_name")  # of PEFT's layers for bare parameters
+        }
+        left = [
+            name
+            for name in backbone.stacked_weights()
+            if not any(each.endswith(f".{name}") for each in adapted)
+        ]
+        if left:
+            raise ConfigError(
+                f"method {self.full_name!r}: 'target_modules' is 'all-linear', but PEFT leaves out "
+                f"{len(left)} weights that hold several linear maps in one tensor, such as "
+                f"{left[0]}; name the layers, and such weights in 'target_parameters'"
+            )
 
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
         """Make the plain update with the framework's generator seeded by run and step."""

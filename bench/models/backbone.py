@@ -221,14 +221,17 @@ class Backbone:
     def stacked_weights(self) -> list[str]:
         """Return the weights that hold several linear maps in one tensor, as in experts.
 
-        They do not belong to linear layers, so nothing adapts them.
+        They do not belong to linear layers, so nothing adapts them. Doge keeps its experts in
+        embeddings of its blocks; T5's of relative positions are as wide as it has heads.
         """
+        width = getattr(self._pristine.config, "hidden_size", None)
         return [
             f"{name}.{own}" if name else own
             for name, module in self._pristine.named_modules()
             if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d)
             for own, parameter in module.named_parameters(recurse=False)
-            if parameter.dim() == 3 and len(parameter) > 1
+            if (parameter.dim() == 3 and len(parameter) > 1)
+            or (isinstance(module, nn.Embedding) and _in_block(name) and len(parameter.T) == width)
         ]
 
     def in_head(self, name: str) -> bool:
@@ -242,10 +245,16 @@ class Backbone:
             targets: "default" (query and value), "all-linear", or name endings.
 
         Raises:
-            BackboneError: if a target matches no layer, or there is no default.
+            BackboneError: if a target matches no layer, there is no default, or no block has a
+                linear layer.
         """
         layers = list(self.linear_layers())
         if targets == "all-linear":
+            if not any(map(_in_block, layers)):
+                raise BackboneError(
+                    f"backbone {self.fingerprint.name!r}: no block of the family {self.family!r} "
+                    "has a linear layer that can be adapted; use the method 'head' or 'full'"
+                )
             return layers
         if targets == "default":
             found = self._default_targets(layers)
@@ -304,6 +313,11 @@ def embedding_weight(model: Any) -> Tensor | None:
         return None
     weight: Tensor | None = getattr(embedding, "weight", None)
     return weight
+
+
+def _in_block(name: str) -> bool:
+    """Whether a module lies in one of a model's blocks, which are numbered."""
+    return any(part.isdigit() for part in name.split("."))
 
 
 def _ends_with(name: str, ending: str) -> bool:

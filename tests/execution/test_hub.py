@@ -185,10 +185,14 @@ def test_refused_push_keeps_the_folder(
     assert (out / "adapter_model.safetensors").exists()
 
 
+@pytest.mark.parametrize("proxied", [False, True])
 def test_real_process_asks_its_endpoint_and_tells_the_way_into_gated_repositories(
-    hub: Hub, tmp_path: Path, make_backbone: MakeBackbone
+    proxied: bool, hub: Hub, tmp_path: Path, make_backbone: MakeBackbone
 ) -> None:
-    """Backbone and data, read and fetched, by somebody who is logged in but has no access."""
+    """Backbone and data, read and fetched, by somebody who is logged in but has no access.
+
+    The token is where `hf auth login` puts it; without `HF_HOME` nobody would be logged in.
+    """
     small = make(tmp_path / "small", make_backbone("bert"))
     pinned = f"{GATED}@{'0' * 40}"
     out = ["--out", str(tmp_path / "mirror")]
@@ -204,11 +208,16 @@ def test_real_process_asks_its_endpoint_and_tells_the_way_into_gated_repositorie
     gated.write_text(yaml.safe_dump(yaml.safe_load(small.path.read_text()) | {"tasks": ["kept"]}))
     gated_data = [["check", str(gated)], ["fetch", str(gated), *out]]
     home = {name: str(tmp_path / "home") for name in ("HF_HOME", "XDG_CACHE_HOME")}
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "token").write_text(TOKEN)
+    place = "http://hub.invalid" if proxied else ""
+    reached = {"HF_ENDPOINT": place or hub.address, "NO_PROXY": "", "no_proxy": ""}
+    reached |= {"HTTP_PROXY": hub.address, "http_proxy": hub.address} if proxied else {}
     online = {f"{name}_OFFLINE": "0" for name in ("HF_HUB", "HF_DATASETS", "TRANSFORMERS")}
     done = subprocess.run(
         [sys.executable, "-c", ASKING],
         input=json.dumps(gated_backbone + gated_data),
-        env=os.environ | home | online | {"HF_ENDPOINT": hub.address, "HF_TOKEN": TOKEN},
+        env={k: v for k, v in os.environ.items() if k != "HF_TOKEN"} | home | online | reached,
         capture_output=True,
         text=True,
         timeout=100,
@@ -216,7 +225,7 @@ def test_real_process_asks_its_endpoint_and_tells_the_way_into_gated_repositorie
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr.count("log in with `hf auth login` or set HF_TOKEN") == 4, done.stderr
-    assert {"/api/whoami-v2"} < set(hub.paths)
-    assert any(path.startswith(f"/{GATED}/resolve/") for path in hub.paths)
-    assert any(path.startswith(f"/datasets/{GATED}/") for path in hub.paths)
+    assert {f"{place}/api/whoami-v2"} < set(hub.paths)
+    assert any(path.startswith(f"{place}/{GATED}/resolve/") for path in hub.paths)
+    assert any(path.startswith(f"{place}/datasets/{GATED}/") for path in hub.paths)
     assert TOKEN not in done.stdout + done.stderr

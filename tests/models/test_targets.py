@@ -11,9 +11,10 @@ from peft.utils.constants import TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPP
 from gapbench.bench.adaptation import registry
 from gapbench.bench.config.head import LANGUAGE_MODEL, SEQUENCE_CLASSIFICATION, Head
 from gapbench.bench.config.run import Fingerprint
-from gapbench.bench.core.errors import BackboneError
+from gapbench.bench.core.errors import BackboneError, ConfigError
 from gapbench.bench.models import attention
 from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.run_axis import RunAxis
 from gapbench.methods._shared import dropout_hooks
 from tests.support import tiny_families
 from tests.support.small_stack import make_task
@@ -79,8 +80,43 @@ def test_experts_are_not_left_out_unsaid() -> None:
     assert reason is not None
     assert "layers.0.mlp.experts.gate_up_proj, hold several linear maps" in reason
     assert lora.supports(task, _backbone("mixtral"), lora.Config()) is None
-    for family in ("llama", "bert", "squeezebert"):  # convolutions are no experts
+    for family in ("llama", "bert", "t5"):  # nor are biases of positions
         assert lora.supports(task, _backbone(family), lora.Config(targets="all-linear")) is None
+
+
+def test_experts_in_embeddings_are_experts() -> None:
+    """Doge looks its experts up; nothing would adapt them."""
+    lora = registry.get("lora")
+    backbone = _backbone("doge", is_moe=True)
+    reason = lora.supports(make_task(), backbone, lora.Config(targets="all-linear", rank=2))
+    assert reason is not None
+    assert "layers.0.mlp.down_embed.weight, hold several linear maps" in reason
+    assert _backbone("doge", is_moe=False).stacked_weights() == []
+
+
+@pytest.mark.parametrize("family", ["squeezebert", "ibert"])
+def test_family_without_linear_layers_in_its_blocks_is_refused(family: str) -> None:
+    """All linear layers would be the pooler's, or none: `head` under another name."""
+    with pytest.raises(BackboneError, match=f"no block of the family {family!r} has a linear"):
+        _backbone(family).target_layers("all-linear")
+
+
+@pytest.mark.parametrize(("family", "adapted"), [("mixtral", True), ("gpt_oss", False)])
+def test_peft_adapts_all_experts_or_is_refused(family: str, adapted: bool, tmp_path: Path) -> None:
+    """PEFT knows the experts of some families alone, and says nothing of the others."""
+    backbone = tiny_families.load(family, tmp_path, LANGUAGE_MODEL)
+    settings = {"r": 2, "lora_alpha": 4, "target_modules": "all-linear"}
+    method = registry.get("peft:LORA")
+    made = method(
+        "peft:LORA",
+        [method.Config(settings=settings)],
+        RunAxis([0], torch.device("cpu"), torch.float32),
+    )
+    if adapted:
+        made.adapt(backbone.model(), backbone)
+        return
+    with pytest.raises(ConfigError, match=r"leaves out 4 weights .* such as model\.layers\.0"):
+        made.adapt(backbone.model(), backbone)
 
 
 @pytest.mark.parametrize(
