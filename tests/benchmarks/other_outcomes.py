@@ -23,7 +23,7 @@ from gapbench.reports.stats.estimates import Sample, estimate
 from gapbench.reports.stats.pairwise import family
 from tests.benchmarks.drawing import SEEDS, Case, Floats, claimed, holds, rates, samples
 
-ITEMS = (300, 800)
+ITEMS = (100, 300, 800)
 METHODS = 7
 _CLASSES = 3
 
@@ -36,10 +36,13 @@ class Classifiers:
         boldness: what they multiply log odds with; 0.9 is about calibrated, as they err.
         seed: standard deviation between seeds of the logarithm of that, and of the logarithm of how
             well training items are known.
+        spread: standard deviation of the true log odds; of 1.5 the best classifier is right about
+            two times in three, of 6 nine times in ten.
     """
 
     boldness: float = 0.9
     seed: float = 0.1
+    spread: float = 1.5
 
     def draw(
         self,
@@ -57,7 +60,7 @@ class Classifiers:
             factors: of `seed`, method by method, `(methods,)`.
         """
         methods, seeds, items = shape
-        truth = 1.5 * rng.normal(size=(items, _CLASSES))
+        truth = self.spread * rng.normal(size=(items, _CLASSES))
         labels = (truth + rng.gumbel(size=truth.shape)).argmax(axis=1)
         own = 0.35 * rng.normal(size=(methods, 1, items, _CLASSES))
         trained = 0.35 * rng.normal(size=(methods, seeds, items, _CLASSES))
@@ -68,7 +71,12 @@ class Classifiers:
         return bold * (truth + own + trained + seen), labels
 
 
-WORLDS = {"about calibrated": Classifiers(), "too sure": Classifiers(boldness=2.0)}
+WORLDS = {
+    "about calibrated": Classifiers(),
+    "too sure": Classifiers(boldness=2.0),
+    "often right": Classifiers(spread=6.0),
+    "often right, too sure": Classifiers(boldness=2.0, spread=6.0),
+}
 
 
 def measured(logits: Floats, labels: NDArray[np.int64]) -> dict[str, dict[int, Sample]]:
