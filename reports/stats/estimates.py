@@ -17,6 +17,11 @@ stands for the first and the last, which are no less.
 A score may be a sum of means over several sets of items, each drawn by itself: the generalization
 gap is the mean over train items minus that over test items. Their item variances add.
 
+Losses of items are skewed: of a classifier that is mostly right, a few confident errors make most
+of the loss. A sample with few of them has a small mean and a small variance too, so that an
+interval of equal arms would miss the truth above it. Intervals take that in by the skewness of the
+items (`Estimate.interval`).
+
 Seeds whose training rows are parts of one set are not independent: `reports.stats.resampling` says
 by how much the variance between them falls short.
 
@@ -88,6 +93,7 @@ class Estimate:
         item_variance: part that only more test items would lessen; 0 where items are unknown.
         seed_df: degrees of freedom of the former.
         item_df: of the latter, infinite where items are unknown.
+        third: third central moment of the mean, as far as items show it; 0 where it is not asked.
     """
 
     mean: Floats
@@ -95,6 +101,7 @@ class Estimate:
     item_variance: Floats
     seed_df: Floats
     item_df: Floats
+    third: Floats
 
     def __getitem__(self, index: Any) -> "Estimate":
         return Estimate(*(np.asarray(part)[index] for part in vars(self).values()))
@@ -106,6 +113,7 @@ class Estimate:
             mean=self.mean * factor,
             seed_variance=self.seed_variance * factor**2,
             item_variance=self.item_variance * factor**2,
+            third=self.third * factor**3,
         )
 
     @property
@@ -139,7 +147,7 @@ class Estimate:
 
         Where a mean has both a lowest and a highest possible value, the interval is symmetric in
         its log odds between the two, to first order. Near a bound it is skewed as the mean is, and
-        it never exceeds the bound.
+        it never exceeds the bound. Otherwise it is skewed as the items are.
 
         Args:
             n: seeds seen.
@@ -152,8 +160,30 @@ class Estimate:
             half = (ends[1] - self.mean) / (width * share * (1 - share))
             low, high = (expit(logit(share) + way * half) for way in (-1, 1))
             ends = least + width * low, least + width * high
+        elif np.isinf(width):
+            ends = self._skewed(ends[1] - self.mean)
         first, last = (None if np.isnan(end) else float(end) for end in np.clip(ends, *possible))
         return Interval(n, None if np.isnan(self.mean) else float(self.mean), first, last)
+
+    def _skewed(self, half: Floats) -> tuple[Floats, Floats]:
+        """Return the ends of an interval whose arms differ as the skewness of the mean asks.
+
+        Student's ratio of a skewed mean is skewed the other way. Its cubic transform is not, to
+        first order, and always increases: the ends are where that reaches the bounds of the ratio.
+
+        Args:
+            half: of the interval of equal arms.
+
+        Source: Hall, "On the removal of skewness by transformation", 1992, equation for g of a
+        mean, with the skewness that seeds and items together leave.
+        """
+        skewness = np.asarray(self.third / self.error**3)
+        if np.isnan(half) or abs(skewness) < 1e-9:
+            return self.mean - half, self.mean + half
+        bounds = np.array([1, -1]) * half / self.error
+        ratios = 3 / skewness * (np.cbrt(1 + skewness * (bounds - skewness / 6)) - 1)
+        low, high = self.mean - self.error * ratios
+        return low, high
 
 
 def student(df: Any, alpha: Any) -> Floats:
@@ -166,7 +196,22 @@ def estimate(sample: Sample) -> Estimate:
     scores = np.array(list(sample.scores.values()))
     shared = [covariance([values[seed] for seed in sample.scores]) for values in sample.strata]
     found = two_level(scores, shared, sample.sizes, excess=sample.excess(sample.scores))
-    return found.bare if sample.unknown else found
+    third = sum((_third([each[seed] for seed in sample.scores]) for each in sample.strata), 0.0)
+    return found.bare if sample.unknown else replace(found, third=np.asarray(third))
+
+
+def _third(values: Sequence[Floats]) -> float:
+    """Return the unbiased third central moment of the mean over items; 0 of fewer than three.
+
+    Args:
+        values: of the items of each run, `(N,)` each.
+    """
+    n_items = len(values[0]) if len(values) else 0
+    if n_items < 3:
+        return 0.0
+    items = np.mean(values, axis=0)
+    moment = n_items / ((n_items - 1) * (n_items - 2)) * np.sum((items - items.mean()) ** 3)
+    return float(moment) / n_items**2
 
 
 def covariance(values: Sequence[Floats]) -> Floats:
@@ -227,6 +272,7 @@ def two_level(
         item_variance=items,
         seed_df=np.full(size, max(n - 1.0, 1.0)),
         item_df=item_df,
+        third=np.zeros(size),
     )
 
 
@@ -257,5 +303,5 @@ def averaged(estimates: Sequence[Estimate]) -> Estimate:
 
     seed_variance, seed_df = total("seed")
     item_variance, item_df = total("item")
-    mean = stacked("mean").mean(axis=0)
-    return Estimate(mean, seed_variance, item_variance, seed_df, item_df)
+    mean, third = stacked("mean").mean(axis=0), stacked("third").sum(axis=0) / count**3
+    return Estimate(mean, seed_variance, item_variance, seed_df, item_df, third)

@@ -150,7 +150,7 @@ def family(
                 table[first, second] = getattr(found, part) * (sign if part == "mean" else 1)
     for place, each in enumerate(every):  # what does not differ from itself, and never will
         n_seeds[place, place] = len(each.scores)
-        for part, value in zip(tables, (0.0, 0.0, 0.0, 1.0, np.inf), strict=True):
+        for part, value in zip(tables, (0.0, 0.0, 0.0, 1.0, np.inf, 0.0), strict=True):
             tables[part][place, place] = value
     places = {key: place for place, key in enumerate(samples)}
     width = min((each.width for each in every), default=np.inf)

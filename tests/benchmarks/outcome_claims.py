@@ -55,8 +55,8 @@ def study(
     alike = np.ptp(factors) == 0  # so that all true differences are zero
     truth = np.zeros((len(factors), len(OUTCOMES)))
     for method in () if alike else range(len(factors)):
-        truth[method] = _truth(world, shape[2], float(factors[method]))
-    drawn = [_task(rng, world, shape, factors) for _ in range(tasks)]
+        truth[method] = expected_outcomes(world, shape[2], float(factors[method]))
+    drawn = [drawn_task(rng, world, shape, factors) for _ in range(tasks)]
     kept = rng.random((tasks, *shape[:2])).min(axis=-1) >= lost
     found = np.empty((len(OUTCOMES), 2))
     for place, (outcome, share) in enumerate(OUTCOMES.items()):
@@ -70,7 +70,7 @@ def study(
     return found
 
 
-def _task(
+def drawn_task(
     rng: np.random.Generator, world: Classifiers, shape: tuple[int, int, int], factors: Floats
 ) -> dict[str, dict[int, Sample]]:
     """Draw as many training items as test items; return methods by outcome."""
@@ -83,10 +83,10 @@ def _task(
 
 
 @cache
-def _truth(world: Classifiers, items: int, factor: float) -> tuple[float, ...]:
+def expected_outcomes(world: Classifiers, items: int, factor: float) -> tuple[float, ...]:
     """Return the expected outcomes of new models on new items, from equal draws for all factors."""
     rng = np.random.default_rng(99)
-    every = [_task(rng, world, (1, 40, items), np.array([factor])) for _ in range(400)]
+    every = [drawn_task(rng, world, (1, 40, items), np.array([factor])) for _ in range(400)]
     return tuple(
         float(np.mean([list(each[name][0].scores.values()) for each in every])) for name in OUTCOMES
     )
@@ -134,9 +134,9 @@ def claims(studies: int) -> Iterator[str]:
         f"{outcome}, {tasks}" for outcome in OUTCOMES for tasks in ("1 task", f"{TASKS} tasks")
     )
     for key in sorted(rates_of, key=lambda key: -rates_of[key].max())[:_LARGEST]:
-        found = _drawn(5 * studies, *key, again=1).ravel()
+        again = _drawn(5 * studies, *key, again=1).ravel()
         methods, seeds, name = key
-        yield f"| {name} | {methods} | {seeds} | " + _row(f"{100 * each:.1f}" for each in found)
+        yield f"| {name} | {methods} | {seeds} | " + _row(f"{100 * each:.1f}" for each in again)
 
 
 def _drawn(studies: int, methods: int, seeds: int, name: str, *, again: int) -> Floats:

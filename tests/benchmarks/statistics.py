@@ -18,6 +18,7 @@ from scipy.special import stdtr
 
 from gapbench.reports.stats.estimates import Estimate, Sample, averaged, estimate, student
 from gapbench.reports.stats.pairwise import averaged_family, family
+from tests.benchmarks.combined_outcomes import combined
 from tests.benchmarks.drawing import (
     CASES,
     SEEDS,
@@ -281,6 +282,7 @@ PARTS = {
     "failures": failures,
     "settings": largest,
     "outcomes": outcomes,
+    "combined": combined,
     "claims": claims,
     "second": second_tests,
     "worth": worths,

@@ -23,7 +23,14 @@ def drawn(share: float, n_seeds: int) -> float:
     nodes = 1 - (1 - (np.arange(4000) + 0.5) / 4000) ** 3  # denser where it is large
     weights = 3 * (1 - (np.arange(4000) + 0.5) / 4000) ** 2 / 4000
     chi = reference.chi2.isf(nodes, n_seeds - 1) / (n_seeds - 1)
-    parts = (0 * chi, share * chi, 0 * chi + 1 - share, 0 * chi + n_seeds - 1, 0 * chi + 1e6)
+    parts = (
+        0 * chi,
+        share * chi,
+        0 * chi + 1 - share,
+        0 * chi + n_seeds - 1,
+        0 * chi + 1e6,
+        0 * chi,
+    )
     reached = reference.norm.sf(Estimate(*parts).ends()[1])
     return float(1 - 2 * weights @ reached)
 
@@ -104,7 +111,8 @@ def estimates(values: Floats) -> Estimate:
     found = two_level(values.mean(axis=-1), [shared], [values.shape[-1]])
     one = estimate(sample(values[0]))
     for part, whole in vars(found).items():
-        np.testing.assert_allclose(whole[0], getattr(one, part), rtol=1e-9, atol=1e-15)
+        if part != "third":  # equal arms are what is looked at
+            np.testing.assert_allclose(whole[0], getattr(one, part), rtol=1e-9, atol=1e-15)
     return found
 
 

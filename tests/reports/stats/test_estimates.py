@@ -10,10 +10,15 @@ from tests.support.simulated_runs import correct, sample
 
 
 def made(
-    mean: float, seeds: float, items: float, seed_df: float = 2.0, item_df: float = 99.0
+    mean: float,
+    seeds: float,
+    items: float,
+    seed_df: float = 2.0,
+    item_df: float = 99.0,
+    third: float = 0.0,
 ) -> Estimate:
     """Return a single estimate."""
-    return Estimate(*map(np.asarray, (mean, seeds, items, seed_df, item_df)))
+    return Estimate(*map(np.asarray, (mean, seeds, items, seed_df, item_df, third)))
 
 
 def test_estimate_splits_the_variance_as_the_analysis_of_variance_does() -> None:
@@ -114,6 +119,7 @@ def test_estimate_in_another_unit_is_scaled_as_a_whole() -> None:
     """Ends of the interval are multiplied alike."""
     found = made(0.5, 0.04, 0.01)
     assert found.scaled(3).ends() == pytest.approx(np.multiply(3, found.ends()))
+    assert made(0.5, 0.04, 0.01, third=2.0).scaled(-3).third == pytest.approx(-54)
 
 
 def test_interval_stays_within_what_is_possible() -> None:
@@ -126,6 +132,33 @@ def test_interval_stays_within_what_is_possible() -> None:
         0.9 - 0.1 * reference.t.ppf(0.975, 2)
     )
     assert (made(0.9, 9.0, 0.0).interval(3, (0.0, 1.0)).high or 0) <= 1
+
+
+@pytest.mark.parametrize("third", [-2e-5, 3e-6, 2e-3])
+def test_interval_of_a_skewed_mean_ends_where_the_cubic_transform_says(third: float) -> None:
+    """Hall's transform of the ratio, as his paper writes it, is Student's bound at both ends."""
+    found = made(0.4, 1e-4, 2e-4, seed_df=4, third=third)
+    ends = found.interval(5, (-np.inf, np.inf))
+    half = float((found.ends()[1] - found.mean) / found.error)
+    skewness = third / found.error**3
+    assert ends.low is not None
+    assert ends.high is not None
+    for end, bound in ((ends.low, half), (ends.high, -half)):
+        ratio = float((found.mean - end) / found.error)
+        transformed = ratio + skewness * (ratio**2 / 3 + 1 / 6) + skewness**2 * ratio**3 / 27
+        assert transformed == pytest.approx(bound)
+    assert (ends.high - 0.4 > 0.4 - ends.low) == (third > 0)
+
+
+def test_skewness_is_that_of_items_over_seeds_and_shrinks_with_tasks() -> None:
+    """It is the third cumulant of the items' means over N squared; of four tasks a sixteenth."""
+    y = np.random.default_rng(4).exponential(size=(3, 50))
+    found = estimate(sample(y))
+    assert found.third == pytest.approx(reference.kstat(y.mean(axis=0), 3) / 50**2)
+    assert averaged([found] * 4).third == pytest.approx(found.third / 16)
+    assert estimate(Sample({0: 0.5, 1: 0.6})).third == 0
+    gap = Sample({0: 0.0, 1: 0.0}, ({0: y[0], 1: y[1]}, {0: -y[0], 1: -y[1]}))
+    assert estimate(gap).third == pytest.approx(0, abs=1e-15)
 
 
 def test_average_adds_variances_and_degrees_of_freedom_of_equal_tasks() -> None:

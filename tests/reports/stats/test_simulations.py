@@ -87,7 +87,12 @@ def test_many_studies_at_once_are_judged_as_the_reports_judge_one(
         seed_variance = (runs[:, :, None] - runs[:, None, :]).var(axis=0, ddof=1) / 5
         like = np.ones((4, 4))
         estimate = Estimate(
-            mean[:, None] - mean, seed_variance, 2 * items**2 * off[0], 4 * like, np.inf * like
+            mean[:, None] - mean,
+            seed_variance,
+            2 * items**2 * off[0],
+            4 * like,
+            np.inf * like,
+            0 * like,
         )
         half = bounds(estimate, 5 * like.astype(int), 0.05, 0, 1.0 if bare else 0.8).half
         expected.append((np.abs(estimate.mean) > half)[off[0]].any())

@@ -59,7 +59,7 @@ def _floored(deviations: np.ndarray, n_seeds: np.ndarray) -> np.ndarray:
     per_seed = variances[:, None] + variances
     np.fill_diagonal(per_seed, 0.0)
     like = np.ones_like(per_seed)
-    every = Estimate(0 * like, per_seed / n_seeds, 0 * like, like, like)
+    every = Estimate(0 * like, per_seed / n_seeds, 0 * like, like, like, 0 * like)
     return floored(every, n_seeds) * n_seeds
 
 

@@ -1,0 +1,163 @@
+"""Coverage of intervals of texts, of judges, and of means over tasks that are no plain scores."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache, partial
+
+import numpy as np
+
+from gapbench.bench.metrics.base import get
+from gapbench.bench.store.judgements import HIGHEST, LOWEST
+from gapbench.reports.stats.agreement import first_shown
+from gapbench.reports.stats.estimates import Estimate, Sample, averaged, estimate
+from tests.benchmarks.drawing import SEEDS, Case, Floats, holds, rates, sample, samples
+from tests.benchmarks.other_outcomes import WORLDS
+from tests.benchmarks.outcome_claims import OUTCOMES, drawn_task, expected_outcomes
+
+ITEMS = 100
+TASKS = 3
+_WORDS, _SHAPE = 300, 1.1  # of texts: how many words there are, and the exponent of Zipf's law
+_TIES = 0.2
+_FREE = (-np.inf, np.inf)
+
+
+# Texts
+
+
+def bleu(rng: np.random.Generator, seeds: int) -> float:
+    """The metric itself, on texts whose words are replaced at random."""
+    runs, references = texts(rng, seeds)
+    values = {seed: _pseudovalues(run, references) for seed, run in enumerate(runs)}
+    scores = {seed: float(each.mean()) for seed, each in values.items()}
+    found = estimate(Sample(scores, (values,), (0.0, 1.0)))
+    return holds(found, seeds, _bleu_truth(), (0.0, 1.0))
+
+
+def texts(rng: np.random.Generator, seeds: int) -> tuple[list[list[str]], list[list[str]]]:
+    """Return what every seed writes, and one reference for each of `ITEMS` items."""
+    frequency = np.arange(1, _WORDS + 1) ** -_SHAPE
+    frequency /= frequency.sum()
+    hard, unsteady = rng.normal(size=ITEMS), rng.normal(0, 0.1, seeds)
+    right = [rng.choice(_WORDS, size, p=frequency) for size in rng.integers(6, 25, ITEMS)]
+    runs = []
+    for own in unsteady:
+        wrong = 1 / (1 + np.exp(1.0 + own + hard))
+        runs.append(
+            [
+                _text(np.where(rng.random(len(one)) < p, rng.choice(_WORDS, len(one)), one))
+                for one, p in zip(right, wrong, strict=True)
+            ]
+        )
+    return runs, [[_text(one)] for one in right]
+
+
+def _text(words: Floats) -> str:
+    return " ".join(f"w{each}" for each in words)
+
+
+def _pseudovalues(run: list[str], references: list[list[str]]) -> Floats:
+    found = get("bleu").pseudovalues(run, references)
+    assert found is not None
+    return found
+
+
+@cache
+def _bleu_truth() -> float:
+    """Return the expected BLEU of a new run on as many new texts."""
+    rng = np.random.default_rng(99)
+    drawn = (texts(rng, 5) for _ in range(400))
+    function = get("bleu").function
+    return float(np.mean([function(run, refs) for runs, refs in drawn for run in runs]))
+
+
+# Judges
+
+
+def rating(rng: np.random.Generator, seeds: int) -> float:
+    """The mean of two judges' ratings, whole numbers from 1 to 10, of which many are 10."""
+    found = estimate(_judged(_ratings(rng, seeds), (LOWEST, HIGHEST)))
+    return holds(found, seeds, _mean_of(_ratings), (LOWEST, HIGHEST))
+
+
+def won(rng: np.random.Generator, seeds: int) -> float:
+    """The share of pairs won against the reference, of which one in five is a tie."""
+    found = estimate(_judged(_shares(rng, seeds), (0.0, 1.0)))
+    return holds(found, seeds, _mean_of(_shares), (0.0, 1.0))
+
+
+def first(rng: np.random.Generator, seeds: int) -> float:
+    """The share of a judge's decided pairs of which the first shown is preferred."""
+    given = rng.choice(["A", "B", "tie"], seeds * ITEMS, p=[0.48, 0.32, 0.2])
+    found = first_shown(given.tolist())
+    return float((found.low or 0) <= 0.6 <= (found.high or 1))
+
+
+def _ratings(rng: np.random.Generator, seeds: int) -> Floats:
+    liked = 8 + 1.5 * rng.normal(size=ITEMS) + 0.2 * rng.normal(size=(seeds, 1))
+    judges = liked + rng.normal(size=(2, seeds, ITEMS))
+    return np.asarray(np.clip(np.round(judges), LOWEST, HIGHEST).mean(axis=0))
+
+
+def _shares(rng: np.random.Generator, seeds: int) -> Floats:
+    better = 0.4 + rng.normal(size=ITEMS) + 0.1 * rng.normal(size=(seeds, 1))
+    preferred = (better + rng.normal(size=(seeds, ITEMS)) > 0).astype(np.float64)
+    return np.where(rng.random((seeds, ITEMS)) < _TIES, 0.5, preferred)
+
+
+def _judged(values: Floats, possible: tuple[float, float]) -> Sample:
+    return sample(values, Case(possible=possible))
+
+
+@cache
+def _mean_of(drawn: Callable[[np.random.Generator, int], Floats]) -> float:
+    rng = np.random.default_rng(99)
+    return float(np.mean([drawn(rng, 1).mean() for _ in range(20_000)]))
+
+
+# Means over tasks
+
+
+def over_tasks(rng: np.random.Generator, seeds: int, outcome: str) -> float:
+    """The mean over tasks of gap, ECE or NLL, of classifiers that are about calibrated."""
+    world, shape = WORLDS["about calibrated"], (1, seeds, ITEMS)
+    parts = [drawn_task(rng, world, shape, np.ones(1))[outcome][0] for _ in range(TASKS)]
+    truth = expected_outcomes(world, ITEMS, 1.0)[list(OUTCOMES).index(outcome)]
+    return holds(averaged([*map(estimate, parts)]), seeds, truth, parts[0].possible)
+
+
+def share(rng: np.random.Generator, seeds: int) -> float:
+    """The mean share of the way from the untrained row to the best one, the ends being given."""
+    parts, truths = [], []
+    for level in (-0.05, 0.0, 0.05):
+        case = Case(untrained=1)
+        values, true = case.draw(rng, [level + each for each in (0.0, 0.05, 0.1, 0.1, -0.1)], seeds)
+        rows = samples(values, case)
+        *trained, start = (float(estimate(each).mean) for each in rows.values())
+        scale = 1 / (max(trained) - start)
+        parts.append(_moved(estimate(rows[0]), start).scaled(scale))
+        truths.append(scale * (float(true[0]) - start))
+    return holds(averaged(parts), seeds, float(np.mean(truths)), _FREE)
+
+
+def _moved(found: Estimate, start: float) -> Estimate:
+    return replace(found, mean=found.mean - start)
+
+
+INTERVALS: dict[str, Callable[..., float]] = {
+    "BLEU": bleu,
+    "judges' rating": rating,
+    "share of pairs won": won,
+    "share of first shown": first,
+    **{
+        f"mean over {TASKS} tasks of {each}": partial(over_tasks, outcome=each) for each in OUTCOMES
+    },
+    f"mean share of the way over {TASKS} tasks": share,
+}
+
+
+def combined(studies: int) -> Iterator[str]:
+    """Yield lines of coverage in per cent."""
+    yield "| interval | " + " | ".join(f"{seeds} seeds" for seeds in SEEDS) + " |"
+    for place, (name, drawn) in enumerate(INTERVALS.items()):
+        found = [rates(studies, partial(drawn, seeds=seeds), [place, seeds])[0] for seeds in SEEDS]
+        yield f"| {name} | " + " | ".join(f"{100 * each:.1f}" for each in found) + " |"
