@@ -79,6 +79,8 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "change_ci_high": ("of the metric", "upper end of it"),
     "missing": ("", "why runs have no score on the second test; empty where all have one"),
     "SPLIT_score": ("of the metric", "main metric on train, validation or test"),
+    "SPLIT_score_ci_low": ("of the metric", "lower end of its 95 % interval"),
+    "SPLIT_score_ci_high": ("of the metric", "upper end of it"),
     "SPLIT_loss": ("nats", "mean loss on the split"),
     "SPLIT_examples": ("count", "examples of the split that were scored"),
     "train_overlap_SPLIT": ("count", "examples of the split whose input is in train too"),

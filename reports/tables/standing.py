@@ -29,6 +29,10 @@ Claim = Literal["better", "worse", ""]
 REFERENCE = ""
 """What methods are compared with first if nothing else is asked for: what their suite names."""
 
+Split = Literal["train_score", "validation_score"]
+SPLITS: tuple[Split, ...] = ("train_score", "validation_score")
+"""Scores on the other splits, which have intervals too and are not compared."""
+
 MEAN: Mapping[Outcome, str] = {
     "score": "score",
     "gap": "generalization_gap",
@@ -59,6 +63,7 @@ class Standing:
         estimates: of the mean of each row that has any value, by outcome.
         scores: of each row by seed, with those that lost runs counted as.
         counts: seeds and items of each of the estimates; 0 items where they are unknown.
+        splits: what each row that has any value reaches on the other splits.
         families: of the rows that are compared, by outcome; the score's holds the ranked ones.
         untrained: for each untrained row, the family of it and the ranked ones, in score.
         alpha: level of all comparisons of one outcome in this board, of which losses use a part.
@@ -75,6 +80,7 @@ class Standing:
     estimates: Mapping[Outcome, Mapping[str, Estimate]]
     scores: Mapping[str, Mapping[int, float]]
     counts: Mapping[Outcome, Mapping[str, tuple[int, int]]]
+    splits: Mapping[Split, Mapping[str, Interval]]
     families: Mapping[Outcome, Family[str]]
     untrained: Mapping[str, Family[str]] = field(default_factory=dict)
     alpha: float = 0.05
@@ -259,6 +265,9 @@ def standing(results: Results, board: pd.DataFrame, wanted: str, alpha: float) -
         estimates=estimates,
         scores=scores,
         counts=counts,
+        splits={
+            split: _levels(sampled(results, rows, split, up=up), collapsed) for split in SPLITS
+        },
         families=families,
         untrained=over_untrained(ranked, bare, alpha * level_of("score", possible)),
         alpha=alpha,
@@ -269,6 +278,15 @@ def _estimates(found: Mapping[str, Sample], collapsed: set[str]) -> dict[str, Es
     """Return the means of those that have one; without an interval where seeds collapsed."""
     made = {name: estimate(each) for name, each in found.items() if each.scores}
     return {name: each.bare if name in collapsed else each for name, each in made.items()}
+
+
+def _levels(found: Mapping[str, Sample], collapsed: set[str]) -> dict[str, Interval]:
+    """Return the means of rows with their 95 % intervals, each for that row alone."""
+    made = _estimates(found, collapsed)
+    return {
+        name: own.interval(len(found[name].scores), found[name].possible)
+        for name, own in made.items()
+    }
 
 
 def comparable(found: Mapping[str, Sample], ranked: Mapping[str, Sample]) -> dict[str, Sample]:

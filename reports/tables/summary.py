@@ -24,6 +24,7 @@ from gapbench.reports.tables.standing import (
     MEAN,
     OUTCOMES,
     REFERENCE,
+    SPLITS,
     Standing,
     depths,
     standing,
@@ -196,6 +197,9 @@ def _intervals(found: Standing, name: str) -> dict[str, Any]:
             content[column] = own.mean
         short = column.removeprefix("generalization_")
         content |= {f"{short}_ci_low": own.low, f"{short}_ci_high": own.high}
+    for split in SPLITS:
+        if (other := found.splits[split].get(name)) is not None:
+            content |= {f"{split}_ci_low": other.low, f"{split}_ci_high": other.high}
     known = content["score_ci_low"] is not None
     return content | {"score_ci_over": OVER_ITEMS if known else ""}
 

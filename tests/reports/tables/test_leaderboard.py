@@ -8,9 +8,11 @@ import pytest
 
 from gapbench.bench.config.run import Run
 from gapbench.bench.store.record import SplitScores, Status
+from gapbench.bench.store.record_io import predictions_path
 from gapbench.bench.store.store import Store
 from gapbench.reports.results.load import load
 from gapbench.reports.results.selection import Selection
+from gapbench.reports.stats.estimates import Sample, estimate
 from gapbench.reports.tables.leaderboard import COLUMNS, UNCERTAINTY, leaderboard
 from gapbench.reports.tables.summary import summarise
 from gapbench.reports.tables.terminal import format_table
@@ -20,8 +22,10 @@ CONTRACT = (
     "suite, task, backbone, method, variant, n_seeds, metric, higher_is_better, "
     "score, score_ci_low, score_ci_high, status, rank_group, "
     "beaten_by, reference, vs_reference, vs_reference_low, vs_reference_high, "
-    "vs_reference_claim, train_score, validation_score, generalization_gap, gap_ci_low, "
-    "gap_ci_high, train_loss, test_loss, loss_gap, ece, ece_ci_low, ece_ci_high, ece_calibrated, "
+    "vs_reference_claim, train_score, train_score_ci_low, train_score_ci_high, "
+    "validation_score, validation_score_ci_low, validation_score_ci_high, "
+    "generalization_gap, gap_ci_low, gap_ci_high, train_loss, test_loss, loss_gap, "
+    "ece, ece_ci_low, ece_ci_high, ece_calibrated, "
     "brier, nll, nll_ci_low, nll_ci_high, temperature, train_seconds, evaluation_seconds, "
     "forward_passes, inference_passes, tokens_per_second, peak_memory_bytes, trainable_params, "
     "train_flops, tune_trials, tune_seconds, n_failed, device, setting, config_hash"
@@ -84,6 +88,26 @@ def test_leaderboard_averages_the_seeds_of_a_cell(tmp_path: Path) -> None:
         np.mean([r.cost.train_seconds for r in records if r.cost])
     )
     assert row["config_hash"] == records[0].cell_hash
+
+
+def test_scores_on_other_splits_have_intervals_where_their_outputs_are_stored(
+    tmp_path: Path,
+) -> None:
+    """Over seeds and the items of that split; without its outputs there is none."""
+    store = fill(tmp_path, methods=("lora", "bitfit"), tasks=(make_task(),))
+    for seed in range(3):
+        predictions_path(store.record_path(Run(make_cell("bitfit"), seed)), "train").unlink()
+    table = table_of(store).set_index("method")
+    records = [make_record(make_cell("lora"), seed) for seed in range(3)]
+    for split in ("train", "validation"):
+        scores = dict(enumerate(record.score(split) or 0.0 for record in records))
+        items = {seed: np.full(400, score) for seed, score in scores.items()}
+        expected = estimate(Sample(scores, (items,))).interval(3, (0.0, 1.0))
+        found = table.loc["lora", [f"{split}_score_ci_low", f"{split}_score_ci_high"]]
+        assert found.tolist() == pytest.approx([expected.low, expected.high])
+    assert np.isnan(table.loc["bitfit", "train_score_ci_low"])
+    assert table.loc["bitfit", "validation_score_ci_low"] > 0
+    assert table.loc["bitfit", "train_score"] > 0
 
 
 def test_leaderboard_with_one_seed_leaves_intervals_and_ranks_empty(tmp_path: Path) -> None:
