@@ -19,8 +19,8 @@ gap is the mean over train items minus that over test items. Their item variance
 
 Losses of items are skewed: of a classifier that is mostly right, a few confident errors make most
 of the loss. A sample with few of them has a small mean and a small variance too, so that an
-interval of equal arms would miss the truth above it. Intervals take that in by the skewness of the
-items (`Estimate.interval`).
+interval of equal arms would miss the truth above it. Intervals of losses take that in by the
+skewness of the items (`Estimate.interval`).
 
 Seeds whose training rows are parts of one set are not independent: `reports.stats.resampling` says
 by how much the variance between them falls short.
@@ -147,7 +147,9 @@ class Estimate:
 
         Where a mean has both a lowest and a highest possible value, the interval is symmetric in
         its log odds between the two, to first order. Near a bound it is skewed as the mean is, and
-        it never exceeds the bound. Otherwise it is skewed as the items are.
+        it never exceeds the bound. Of a loss, which has only a lowest value, it is skewed as the
+        items are. All others have equal arms: what differences of losses are skewed by is mostly
+        chance.
 
         Args:
             n: seeds seen.
@@ -160,7 +162,7 @@ class Estimate:
             half = (ends[1] - self.mean) / (width * share * (1 - share))
             low, high = (expit(logit(share) + way * half) for way in (-1, 1))
             ends = least + width * low, least + width * high
-        elif np.isinf(width):
+        elif np.isfinite(least) and not np.isfinite(width):
             ends = self._skewed(ends[1] - self.mean)
         first, last = (None if np.isnan(end) else float(end) for end in np.clip(ends, *possible))
         return Interval(n, None if np.isnan(self.mean) else float(self.mean), first, last)

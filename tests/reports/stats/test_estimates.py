@@ -138,7 +138,7 @@ def test_interval_stays_within_what_is_possible() -> None:
 def test_interval_of_a_skewed_mean_ends_where_the_cubic_transform_says(third: float) -> None:
     """Hall's transform of the ratio, as his paper writes it, is Student's bound at both ends."""
     found = made(0.4, 1e-4, 2e-4, seed_df=4, third=third)
-    ends = found.interval(5, (-np.inf, np.inf))
+    ends = found.interval(5, (-9.0, np.inf))
     half = float((found.ends()[1] - found.mean) / found.error)
     skewness = third / found.error**3
     assert ends.low is not None
@@ -148,6 +148,8 @@ def test_interval_of_a_skewed_mean_ends_where_the_cubic_transform_says(third: fl
         transformed = ratio + skewness * (ratio**2 / 3 + 1 / 6) + skewness**2 * ratio**3 / 27
         assert transformed == pytest.approx(bound)
     assert (ends.high - 0.4 > 0.4 - ends.low) == (third > 0)
+    free = found.interval(5)
+    assert [free.low, free.high] == pytest.approx(np.array(found.ends()))
 
 
 def test_skewness_is_that_of_items_over_seeds_and_shrinks_with_tasks() -> None:
