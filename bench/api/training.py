@@ -78,6 +78,7 @@ class Work:
             budget_s=given.get("time_budget"),
             checkpoint_minutes=given["checkpoint_minutes"],
             predictions=wanted.suite.predictions,
+            keeps=wanted.suite.keep == "checkpoint",
         )
         tracker = Tracker(given["track"], settings.results) if given["track"] else None
         command = given["command"] or spelled(function, given)

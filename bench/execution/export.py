@@ -1,7 +1,8 @@
-"""Train a stored run again and write it as an adapter folder that PEFT loads.
+"""Write a stored run as an adapter folder that PEFT loads.
 
-Records keep no weights, so an export repeats the training, as `bench.execution.reproduce` does, and
-reports how far the repetition's scores are from the recorded ones.
+Records keep no weights. Where the suite kept the state that the run ended in, that is exported;
+otherwise the training is repeated, as `bench.execution.reproduce` does. Either way the adapter is
+scored, and the export reports how far its scores are from the recorded ones.
 """
 
 import json
@@ -42,7 +43,8 @@ class Exported:
             tokenizer with its padding token, and a README with the code that loads it.
         metric: the task's main metric.
         score_before, score_now: its value on the test split, in the record and for this adapter.
-        outcome: all differences between the repetition and the record.
+        outcome: all differences between what is exported and the record.
+        kept: whether it is the state that the run ended in, and was not trained again.
         url: where it was pushed to, None if it was not.
     """
 
@@ -51,6 +53,7 @@ class Exported:
     score_before: float | None
     score_now: float | None
     outcome: Reproduction
+    kept: bool = False
     url: str | None = None
 
     @property
@@ -60,7 +63,8 @@ class Exported:
 
     def __repr__(self) -> str:
         scores = f"{self.score_before} in the record, {self.score_now} now"
-        first = f"{self.folder}: test {self.metric} {scores}"
+        source = "the kept checkpoint" if self.kept else "trained again"
+        first = f"{self.folder}: {source}; test {self.metric} {scores}"
         pushed = [f"pushed: {self.url}"] if self.url else []
         return "\n".join([first, *self.outcome.drift_lines, *pushed])
 
@@ -75,7 +79,9 @@ def export(
     *,
     for_hub: bool = False,
 ) -> Exported:
-    """Train the record called ``name`` (file or run hash) again and write its adapter to ``out``.
+    """Write the adapter of the record called ``name`` (file or run hash) to ``out``.
+
+    It is trained again unless the state that it ended in was kept.
 
     Args:
         store: results folder.
@@ -111,20 +117,23 @@ def export(
     backbone = load_backbone(record.cell, sources)
     executor = Executor(store, sources, choose_device(device))
     attempt = executor.prepare([record.run], backbone, lambda _: None)
-    method, state = attempt.trainer.method, attempt.trainer.state
-    method.export(state, 0)  # a refusal must come before time is spent
+    # A refusal must come before time is spent.
+    attempt.trainer.method.export(attempt.trainer.state, 0)
+    saved = executor.kept(record.run)
+    if saved is not None and not attempt.resumed(saved):
+        saved, attempt = None, executor.prepare([record.run], backbone, lambda _: None)
     attempt.train()
     ((again, _),) = attempt.records()
     if again.status != Status.OK:
         raise RecordError(f"{record.run} was ok, now it is {again.status}: {again.detail}")
-    adapter = method.export(state, 0)
+    adapter = attempt.trainer.method.export(attempt.trainer.state, 0)
     adapter = Adapter(dict(adapter.config) | location, adapter.tensors)
     notes = _notes(record, again) | {"padding_token": backbone.tokenizer.pad_token}
     readme = adapter_readme.page(record, backbone, location, standing_of(record))
     write(out, adapter, notes, backbone.tokenizer, readme)
     metric = record.cell.task.metrics[0]
     scores = (record.score("test"), again.score("test"))
-    return Exported(out, metric, *scores, compare(record, again))
+    return Exported(out, metric, *scores, compare(record, again), kept=saved is not None)
 
 
 def write(

@@ -59,6 +59,7 @@ class Executor:
             nor loads checkpoints.
         event_log: log that notes each stack.
         predictions: splits whose predictions are stored.
+        keeps: whether the state that each run ended in is stored.
         sealed: whether the test split is sealed, as it is with a pruning callback.
     """
 
@@ -70,6 +71,7 @@ class Executor:
     checkpoint_s: float | None = None
     event_log: EventLogger | None = None
     predictions: StoredPredictions = "test"
+    keeps: bool = False
     sealed: bool = False
 
     def run(
@@ -197,9 +199,25 @@ class Executor:
                 return parts
         attempt = self._ready(able, saved, backbone, progress)
         attempt.train()
+        ended = self._ended(attempt.trainer) if self.keeps else {}
         for record, predictions in attempt.records(self.predictions):
+            if record.status == Status.OK and record.run_hash in ended:
+                self.store.keep(record.run, ended[record.run_hash])
             made.append(self.store_record(record, predictions))
         return []
+
+    def _ended(self, trainer: Trainer) -> dict[str, bytes]:
+        """Return the state that each run of a trained stack ended in, by hash."""
+        whole = trainer.snapshot()
+        return {
+            run.hash: self._checkpoints.ended(run, whole.of([index]))
+            for index, run in enumerate(trainer.runs)
+            if trainer.method.trains
+        }
+
+    def kept(self, run: Run) -> SavedCheckpoint | None:
+        """Return the state that a run ended in, None if it was not kept."""
+        return self._checkpoints.kept(run)
 
     def store_record(self, record: Record, predictions: Predictions) -> Record:
         """Store a record; return it, or the record that another process stored before."""
@@ -220,17 +238,9 @@ class Executor:
         every_s = self.checkpoint_s
         step_callback = None if every_s is None else self._checkpoints.saver(runs, every_s)
         attempt = self.prepare(runs, backbone, progress, step_callback)
-        if saved is None:
+        if saved is None or attempt.resumed(saved):
             return attempt
-        try:
-            attempt.trainer.restore(saved.snapshot(runs))
-        except (*UNREADABLE, RuntimeError) as error:
-            if status_of(error) == Status.OUT_OF_MEMORY:
-                raise
-            _log.warning("%s: cannot be used: %s; starting from scratch", saved.path, error)
-            return self.prepare(runs, backbone, progress, step_callback)
-        _log.info("%s: continuing from step %d", saved.path, saved.step)
-        return attempt
+        return self.prepare(runs, backbone, progress, step_callback)
 
     def prepare(
         self,
@@ -284,6 +294,18 @@ class Attempt:
     peak: MemoryPeak
     started: datetime
     tests: tuple[ReadyTest, ...] = ()
+
+    def resumed(self, saved: SavedCheckpoint) -> bool:
+        """Bring the stack to a saved state; return False if that fails and it cannot be used."""
+        try:
+            self.trainer.restore(saved.snapshot(self.trainer.runs))
+        except (*UNREADABLE, RuntimeError) as error:
+            if status_of(error) == Status.OUT_OF_MEMORY:
+                raise
+            _log.warning("%s: cannot be used: %s; starting from scratch", saved.path, error)
+            return False
+        _log.info("%s: continuing from step %d", saved.path, saved.step)
+        return True
 
     def train(self) -> None:
         """Train, if the method trains."""

@@ -201,6 +201,11 @@ class Suite(FrozenModel):
         description="splits whose predictions are stored; test: only the main test split, so that "
         "intervals of gaps ignore items. Not part of a run's hash",
     )
+    keep: Literal["checkpoint"] | None = Field(
+        default=None,
+        description="checkpoint: the state that each run ended in is stored beside its record, and "
+        "'export' need not train again. Not part of a run's hash",
+    )
     reference: DisplayName = Field(
         default=REFERENCE,
         description="method, or 'method / variant', that reports compare all others with first. No "

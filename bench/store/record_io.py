@@ -40,6 +40,11 @@ def predictions_path(record: Path, split: str = TEST) -> Path:
     return record.with_suffix(".parquet" if split == TEST else f".{split}.parquet")
 
 
+def checkpoint_path(record: Path) -> Path:
+    """Return the path of the state that a run ended in, beside its record."""
+    return record.with_suffix(".safetensors")
+
+
 def read_record(path: Path) -> Record:
     """Read one record.
 

@@ -3,6 +3,7 @@
     <root>/runs/<task>/<backbone>/<method>/<cell hash>/seed-<n>.json      one record
     <root>/runs/<task>/<backbone>/<method>/<cell hash>/seed-<n>.parquet   its test predictions
     <root>/runs/<task>/<backbone>/<method>/<cell hash>/seed-<n>.<split>.parquet  those of a split
+    <root>/runs/<task>/<backbone>/<method>/<cell hash>/seed-<n>.safetensors  the state it ended in
     <root>/plans/<suite>.json                                             what a suite wants
     <root>/claims/<run hash>.lock                                         who works on what
     <root>/checkpoints/<hash of the runs>.safetensors                     a stack in training
@@ -43,6 +44,7 @@ from gapbench.bench.core.files import (
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.record_io import (
     TEST,
+    checkpoint_path,
     predictions_path,
     read_predictions,
     read_record,
@@ -179,6 +181,21 @@ class Store:
             RecordError: if the file is damaged.
         """
         return read_predictions(predictions_path(self.record_path(run), split))
+
+    def keep(self, run: Run, checkpoint: bytes) -> None:
+        """Store the state that a run ended in, before its record.
+
+        The caller holds the run's claim.
+
+        Raises:
+            StoreError: if the file cannot be written.
+        """
+        path = checkpoint_path(self.record_path(run))
+        refuse_outside(self.root, path.parent)
+        with explained(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(path, locked=True) as own, new_file(own) as file:
+                file.write(checkpoint)
 
     def write(self, record: Record, predictions: Predictions = MappingProxyType({})) -> None:
         """Store the predictions of a run, then its record.

@@ -1,5 +1,8 @@
 """Checkpoints of stacks in training, from which a killed or interrupted stack resumes.
 
+A suite may ask to keep the state that each run ended in (``keep: checkpoint``): a checkpoint of one
+run in the same format, beside its record and never deleted.
+
 There is one file per stack, with the tensors of a `Snapshot` in safetensors and the rest as JSON in
 its header. It is written atomically, by rename. A process that holds the claims of all its runs may
 write it; one that holds some of them may resume these. The file is deleted when its last run is
@@ -15,7 +18,8 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
+from torch import Tensor
 
 from gapbench.bench.config.run import Run
 from gapbench.bench.core import signals
@@ -24,7 +28,7 @@ from gapbench.bench.core.files import part, refuse_outside, replacing
 from gapbench.bench.core.safe_parsing import parse_json
 from gapbench.bench.core.schema import FrozenModel, content_hash
 from gapbench.bench.store import provenance
-from gapbench.bench.store.record_io import read_status
+from gapbench.bench.store.record_io import checkpoint_path, read_status
 from gapbench.bench.store.store import Store
 from gapbench.bench.training.snapshot import Snapshot
 from gapbench.bench.training.trainer import StepCallback, Trainer
@@ -125,23 +129,49 @@ class Checkpoints:
             StoreError: if a link leads out of the results folder.
         """
         path = self._path(runs)
-        state, tensors = snapshot.pack()
-        header = {
-            "runs": {run.hash: self._store.place(run) for run in runs},
-            "origin": self._origin,
-            "state": state,
-        }
         refuse_outside(self._store.root, path.parent)
         try:
-            dense = {name: values.contiguous() for name, values in tensors.items()}
+            tensors, header = self._content(runs, snapshot)
             with replacing(path, locked=True) as own:
-                save_file(dense, own, {_KEY: json.dumps(header)})
+                save_file(tensors, own, header)
                 # The library makes it readable by its owner only.
                 own.chmod(path.parent.stat().st_mode & 0o666)
         except (OSError, SafetensorError) as error:
             _log.warning("%s: cannot be written: %s; training continues without it", path, error)
             return False
         return True
+
+    def ended(self, run: Run, snapshot: Snapshot) -> bytes:
+        """Return the content of the file in which the end of a run is kept."""
+        return save(*self._content([run], snapshot))
+
+    def kept(self, run: Run) -> SavedCheckpoint | None:
+        """Return the state that a run ended in, None if it was not kept or cannot be read.
+
+        Other code may read it too: what its scores are now shows whether it still fits.
+        """
+        path = checkpoint_path(self._store.record_path(run))
+        if not path.exists():
+            return None
+        try:
+            saved = SavedCheckpoint.at(path)
+        except UNREADABLE as error:
+            _log.warning("%s: not a whole checkpoint (%s); it is not used", path, error)
+            return None
+        return saved if run.hash in saved.runs else None
+
+    def _content(
+        self, runs: Sequence[Run], snapshot: Snapshot
+    ) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """Return tensors by name, and the header of their file."""
+        state, tensors = snapshot.pack()
+        header = {
+            "runs": {run.hash: self._store.place(run) for run in runs},
+            "origin": self._origin,
+            "state": state,
+        }
+        dense = {name: values.contiguous() for name, values in tensors.items()}
+        return dense, {_KEY: json.dumps(header)}
 
     def clear(self, runs: Sequence[Run] = ()) -> None:
         """Delete checkpoints with all runs settled, and all those of a settled stack."""

@@ -34,7 +34,7 @@ def test_export_command_writes_what_the_record_scored(done: SmallSuite, capsys: 
     assert answer.code == 0
     record = json.loads(path.read_text())
     score = record["splits"]["test"]["metrics"]["accuracy"]
-    assert answer.out == f"{out}: test accuracy {score} in the record, {score} now\n"
+    assert answer.out == f"{out}: trained again; test accuracy {score} in the record, {score} now\n"
     names = {"adapter_config.json", "adapter_model.safetensors", "gapbench.json", "README.md"}
     assert {p.name for p in out.iterdir()} == names | {"tokenizer.json", "tokenizer_config.json"}
     notes = json.loads((out / "gapbench.json").read_text())

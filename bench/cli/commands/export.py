@@ -1,4 +1,4 @@
-"""Train one stored run again and write it as an adapter folder for PEFT."""
+"""Write one stored run as an adapter folder for PEFT; train it again if it was not kept."""
 
 import argparse
 import json
@@ -60,7 +60,7 @@ def _agreed(name: str, *, public: bool) -> bool:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Train one record again and write its adapter; a drift is shown but is not a failure."""
+    """Write the adapter of one record; a drift is shown but is not a failure."""
     from gapbench.bench.api.stored import export
 
     if options.push and not options.yes and not _agreed(options.push, public=options.public):

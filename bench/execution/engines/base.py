@@ -38,6 +38,7 @@ class Settings:
         checkpoint_minutes: minutes between two checkpoints of a stack in training.
         event_log: log that notes each stack.
         predictions: splits whose predictions are stored.
+        keeps: whether the state that each run ended in is stored.
         sealed: whether the test split stays sealed, because the runs serve a choice.
         methods: classes that other processes must register before they work.
     """
@@ -52,6 +53,7 @@ class Settings:
     checkpoint_minutes: float = math.inf
     event_log: EventLog | None = None
     predictions: StoredPredictions = "test"
+    keeps: bool = False
     sealed: bool = False
     methods: Registered = field(default_factory=registered)
 
@@ -97,6 +99,7 @@ def executor_of(settings: Settings, store: Store | None = None) -> Executor:
         checkpoint_s=60 * settings.checkpoint_minutes,
         event_log=settings.event_log,
         predictions=settings.predictions,
+        keeps=settings.keeps,
         sealed=settings.sealed,
     )
 

@@ -44,6 +44,7 @@ class TaskResult:
     """The results that a task returns."""
 
     records: list[tuple[Record, Predictions]]
+    kept: list[tuple[Run, bytes]]
     statuses: dict[str, Status]
     seconds: float
     told: list[Event]
@@ -58,6 +59,7 @@ class RemoteStore(Store):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings.results)
         self.carried: list[tuple[Record, Predictions]] = []
+        self.kept: list[tuple[Run, bytes]] = []
 
     def settled(self, run: Run) -> bool:  # noqa: ARG002
         """Return False: only unsettled runs are sent."""
@@ -71,6 +73,10 @@ class RemoteStore(Store):
     def shares_claims(self, runs: Sequence[Run]) -> bool:
         """Whether the sender's folder is visible here, judged by the claims that it holds."""
         return all((self.root / "claims" / f"{run.hash}.lock").exists() for run in runs)
+
+    def keep(self, run: Run, checkpoint: bytes) -> None:
+        """Keep the state that a run ended in."""
+        self.kept.append((run, checkpoint))
 
     def write(self, record: Record, predictions: Predictions = MappingProxyType({})) -> None:
         """Keep a record with its predictions."""
@@ -86,7 +92,8 @@ def do(runs: Sequence[Run], settings: Settings, threads: int, seconds: float | N
     if not carrier.shares_claims(runs):
         executor = replace(executor, checkpoint_s=None)
     statuses = executor.run(runs, lambda _share: None, seconds)
-    return TaskResult(carrier.carried, statuses, time.monotonic() - began, in_memory_log.told)
+    seconds = time.monotonic() - began
+    return TaskResult(carrier.carried, carrier.kept, statuses, seconds, in_memory_log.told)
 
 
 def work(queue: WorkQueue, settings: Settings) -> None:
@@ -201,6 +208,8 @@ class _Tasks:
             cause = f"{ATTEMPTS} worker processes died on it; Ray says: {error}"
             self._queue.end(job, self._executor.give_up(runs, cause))
             return
+        for run, checkpoint in carried.kept:
+            self._store.keep(run, checkpoint)
         for record, predictions in carried.records:
             self._executor.store_record(record, predictions)
         Checkpoints(self._store, choose_device("cpu")).clear(runs)
