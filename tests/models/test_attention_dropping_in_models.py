@@ -84,10 +84,15 @@ def test_deberta_drops_nothing_in_evaluation(kind: type[transformers.PretrainedC
 
 
 FAMILIES = {
+    "cohere": {"use_qk_norm": True},
     "gemma2": {"attn_logit_softcapping": 2.0},
     "vaultgemma": {"attn_logit_softcapping": 2.0},
+    "gpt2": {"scale_attn_by_inverse_layer_idx": True, "scale_attn_weights": False},
     "gpt_oss": {},
+    "granite": {"attention_multiplier": 0.5},
     "llama": {},
+    "llama4_text": {"attention_chunk_size": 8, "no_rope_layers": [0, 1], "floor_scale": 4},
+    "mistral": {"sliding_window": 8},
     "opt": {},
 }
 
@@ -134,6 +139,7 @@ def test_model_whose_attention_cannot_drop_is_told_from_one_whose_can() -> None:
 
     assert reason(decoder("gpt_oss")) == "none"
     assert "no attention function" in reason(decoder("bloom"))
+    assert "several times in a pass" in reason(decoder("diffllama"))
     softmax = attention._softmax
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
