@@ -1,5 +1,6 @@
 """What every method must do, whatever it is: one suite over all that are discovered."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -195,3 +196,23 @@ def test_method_has_a_page(name: str) -> None:
     assert [f"## {heading}" for heading in wanted] == [h for h in headings if h.startswith("## ")]
     cls = registry.get(name)
     assert all(f"`{field}`" in text for field in cls.Config.model_fields)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_page_gives_the_defaults_of_the_settings(name: str) -> None:
+    """A row of the table of settings has one field, or several with as many defaults or one."""
+    page = Path("docs/methods") / f"{name.partition(':')[0]}.md"
+    rows = re.findall(
+        r"^\| (`\w+`(?:, `\w+`)*) \| ([^|]+) \|", page.read_text(encoding="utf-8"), re.MULTILINE
+    )
+    fields = registry.get(name).Config.model_fields
+    for names, shown in rows:
+        told = re.findall(r"\w+", names)
+        values = shown.split(", ") if len(told) > 1 and ", " in shown else [shown] * len(told)
+        for field, value in zip(told, values, strict=True):
+            default = fields[field].default
+            if isinstance(default, bool | str):
+                assert value == str(default).lower(), field
+            elif isinstance(default, int | float):
+                assert float(value) == default, field
+    assert bool(rows) == bool(fields)

@@ -1,6 +1,7 @@
 """Search spaces: as many dimensions for every method, legal values, shared first points."""
 
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from gapbench.bench.models import loading
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.tuning.schema import Dimension
 from gapbench.bench.tuning.space import (
+    _SPARE,
     DIMENSIONS,
     START,
     apply,
@@ -24,6 +26,7 @@ from gapbench.bench.tuning.space import (
 )
 from tests.support.small_suite import CELL
 
+PAGES = Path(__file__).parents[2] / "docs" / "methods"
 TRAINED = [name for name, method in registry.discover().items() if method.trains]
 
 
@@ -126,6 +129,18 @@ def test_setting_that_methods_share_is_searched_for_all_or_none() -> None:
                 assert (field in space) == hasattr(config, field), (name, field)
         consistent = getattr(config, "consistency", "none") != "none"
         assert ("consistency_weight" in space) == consistent, name
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_page_names_what_a_tuner_varies(name: str, backbone: Backbone) -> None:
+    """All of the full space, but what every method has: the learning rate and spare settings."""
+    page = " ".join((PAGES / f"{name}.md").read_text(encoding="utf-8").split())
+    sentence = re.search(r"A tuner may vary ([^.]*)\.", page)
+    named = re.findall(r"`(\w+)`", sentence[1]) if sentence else []
+    method = registry.get(cell(name).method)
+    common = {"learning_rate"} | ({*_SPARE} - set(method.training))
+    assert set(named) == set(space_of(cell(name), "full", backbone)) - common
+    assert len(set(named)) == len(named)
 
 
 @pytest.mark.parametrize("name", TRAINED)
