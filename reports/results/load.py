@@ -71,6 +71,7 @@ _PROVENANCE = (
     "started_at",
     "gapbench",
     "torch",
+    "packages",
     "code_hash",
     "git_commit",
     "setting",
@@ -94,6 +95,7 @@ _TEXT = {
     "started_at",
     "gapbench",
     "torch",
+    "packages",
     "code_hash",
     "git_commit",
     "setting",
@@ -338,15 +340,17 @@ def counted(parts: Mapping[str, int] | None) -> str:
 
 def _origin(record: Record) -> dict[str, Any]:
     origin = record.provenance
+    versions = dict(origin.versions)
+    known = {name: versions.pop(name, None) for name in ("gapbench", "torch")}
     return {
         "device": origin.device,
         "device_type": origin.device_type,
         "threads": origin.threads,
         "started_at": origin.started_at.isoformat(),
         "code_hash": origin.code_hash,
-        "git_commit": origin.git_commit,
-        "gapbench": origin.versions.get("gapbench"),
-        "torch": origin.versions.get("torch"),
+        "git_commit": f"{origin.git_commit}-dirty" if origin.git_dirty else origin.git_commit,
+        "packages": ", ".join(f"{name} {version}" for name, version in versions.items()),
+        **known,
     }
 
 

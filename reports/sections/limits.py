@@ -341,6 +341,7 @@ _SOURCES = {
     "versions of the code": "code_hash",
     "versions of gapbench": "gapbench",
     "versions of torch": "torch",
+    "sets of other packages": "packages",
 }
 _LIMITS: tuple[Callable[[Evidence], str], ...] = (
     _seeds,

@@ -29,6 +29,7 @@ Settings = dict[str, Any]
 _VERSIONS = {
     "gapbench": "gapbench",
     "torch": "torch",
+    "other packages": "packages",
     "device": "device",
     "threads": "threads",
     "code hash": "code_hash",

@@ -64,16 +64,6 @@ def test_every_command_has_a_line_on_the_page_of_commands() -> None:
     assert [name for name in discover() if f"| `gapbench {name}" not in page] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_page_names_what_a_tuner_may_vary(page: Path) -> None:
-    """The fields are those of the method's search space."""
-    if page.stem == "peft":  # the space is that of the wrapped method
-        return
-    space = registry.get(page.stem).search_space()
-    said = re.search(r"A tuner may vary([^.]*)\.", page.read_text(encoding="utf-8"))
-    assert set(re.findall(r"`(\w+)`", said[1] if said else "")) == set(space)
-
-
 def test_section_puts_a_method_beside_lora() -> None:
     """Scores come with half of their interval; what was not measured is a dash, not a number."""
     rows = [

@@ -1,12 +1,14 @@
 """From a results folder to one row per planned run: nothing is lost and nothing invented."""
 
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import RecordError, StoreError
-from gapbench.bench.store.record import Record, Status
+from gapbench.bench.store.record import Provenance, Record, Status
 from gapbench.bench.store.record_io import read_record
 from gapbench.bench.store.store import Store
 from gapbench.reports.results.load import MISSING, load
@@ -32,6 +34,34 @@ def test_load_of_a_complete_folder_gives_a_row_per_planned_run(store: Store) -> 
         assert row.gapbench == record.provenance.versions["gapbench"]
         assert len(results.curves[str(row.run_hash)]) == len(record.curve)
     assert set(results.cells) == set(results.runs["config_hash"])
+
+
+ORIGIN = {"git_commit": "a" * 40, "git_dirty": False}
+OTHER_ORIGIN: dict[str, Any] = {
+    "started_at": datetime(2027, 1, 1, tzinfo=UTC),
+    "versions": {"gapbench": "0.1.0", "torch": "2.13.0", "numpy": "2.5.0"},
+    "code_hash": "d" * 64,
+    "device": "CPU of another maker",
+    "device_type": "mps",
+    "threads": 3,
+    "git_commit": "b" * 40,
+    "git_dirty": True,
+}
+
+
+@pytest.mark.parametrize("field", Provenance.model_fields)
+def test_whatever_is_recorded_of_the_origin_shows_in_a_row(field: str, tmp_path: Path) -> None:
+    """Two runs that differ in nothing else have different rows."""
+    rows = []
+    for name, change in (("one", {}), ("other", {field: OTHER_ORIGIN[field]})):
+        made = Store(tmp_path / name)
+        made.open_for_writing()
+        made.write_plan("one", [(Run(make_cell(), 0), "default")])
+        record = make_record()
+        origin = record.provenance.model_copy(update=ORIGIN | change)
+        put(made, record.model_copy(update={"provenance": origin}))
+        rows.append(load(made).runs.iloc[0])
+    assert not rows[0].equals(rows[1])
 
 
 def test_load_keeps_values_of_other_metrics_under_their_own_names(store: Store) -> None:

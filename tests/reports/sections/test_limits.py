@@ -87,6 +87,7 @@ def test_plain_study_has_its_plain_limits(tmp_path: Path) -> None:
         ("7 of the test inputs of syn_sentiment stand in train", {"train_overlap": {"test": 7}}),
         ("2 devices or numbers of threads", {"device": "another one"}),
         ("2 versions of the code", {"provenance": provenance(code_hash="e" * 64)}),
+        ("2 sets of other packages", {"provenance": provenance(versions={"numpy": "1"})}),
     ],
 )
 def test_limit_stands_where_its_cause_does(
