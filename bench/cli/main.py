@@ -6,6 +6,7 @@ Results go to stdout, progress and messages to stderr. Exit codes: 0 all runs ok
 invalid input, 3 finished with failed runs, 130 interrupted or out of time (resumable).
 """
 
+import argparse
 import logging
 import os
 import sys
@@ -23,30 +24,48 @@ from gapbench.bench.core.errors import BenchError, one_line
 def main(given: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     _print_anything()
-    options = build_parser().parse_args(given)
-    options.words = list(sys.argv[1:] if given is None else given)
-    os.environ.setdefault(*IDLE_THREADS)
-    logging.getLogger("huggingface_hub").propagate = False  # it has its own handler
-    logging.basicConfig(level=logging.WARNING, handlers=[_warnings()])
+    debug = False
     try:
-        command: Command = options.command
-        return command.main(options)
-    except BenchError as error:
-        if options.debug:
-            raise
-        print(f"gapbench: error: {error}", file=sys.stderr)
-        return USAGE
+        try:
+            options = build_parser().parse_args(given)
+            debug = options.debug
+            return _call(options, given)
+        finally:
+            _flush()
     except KeyboardInterrupt:
         print("gapbench: interrupted; run the same command again to resume", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:  # the reader of our output, such as `head`, has exited
-        sys.stderr.close()
         return OK
-    except OSError as error:  # a permission, a name that is too long: an error outside gapbench
-        if options.debug:
+    except (BenchError, OSError) as error:  # OSError: a permission, a full disk, a long name
+        if debug:
             raise
-        print(f"gapbench: error: {one_line(str(error))}", file=sys.stderr)
+        told = str(error) if isinstance(error, BenchError) else one_line(str(error))
+        print(f"gapbench: error: {told}", file=sys.stderr)
         return USAGE
+
+
+def _call(options: argparse.Namespace, given: Sequence[str] | None) -> int:
+    options.words = list(sys.argv[1:] if given is None else given)
+    os.environ.setdefault(*IDLE_THREADS)
+    logging.getLogger("huggingface_hub").propagate = False  # it has its own handler
+    logging.basicConfig(level=logging.WARNING, handlers=[_warnings()])
+    command: Command = options.command
+    return command.main(options)
+
+
+def _flush() -> None:
+    """Write results out here, where a failure is told, and not when the process ends.
+
+    Python keeps what could not be written, tries again at the end, and exits with 120.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+        raise
 
 
 def _print_anything() -> None:

@@ -77,6 +77,33 @@ def test_runs_end_well_where_nobody_reads(small: SmallSuite, redirection: str) -
     assert len(small.records()) == 4
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("command", ["--version", "--help", "run --help", "list methods", "list"])
+def test_output_that_nobody_takes_is_told_once(command: str, unbuffered: str) -> None:
+    """A reader that has gone is no error, a full disk is one; Python adds nothing at the end."""
+    words = [sys.executable, "-m", "gapbench", *command.split()]
+    ended = {
+        place: subprocess.run(
+            ["/bin/bash", "-c", f"set -o pipefail; {shlex.join(words)} {redirection}"],
+            cwd=REPOSITORY,
+            env=os.environ | {"PYTHONUNBUFFERED": unbuffered},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        for place, redirection in (("gone", "| sleep 0"), ("full", ">/dev/full"))
+    }
+    if command == "list":  # a mistake is told whoever reads results
+        assert {each.returncode for each in ended.values()} == {2}
+        assert all("required: what" in each.stderr for each in ended.values())
+        return
+    assert (ended["gone"].returncode, ended["gone"].stderr) == (0, "")
+    if not command.endswith("--help"):  # the parser ignores failures of its own printing
+        assert (ended["full"].returncode, ended["full"].stderr.count("\n")) == (2, 1)
+        assert "gapbench: error: [Errno 28] No space left on device" in ended["full"].stderr
+    assert "Exception" not in ended["full"].stderr
+
+
 def test_told_commands_can_be_typed_whatever_a_folder_is_called(
     small: SmallSuite, capsys: pytest.CaptureFixture[str]
 ) -> None:
