@@ -11,7 +11,7 @@ import re
 # inside another option's too.
 # Each alternative has two groups: before the password, and the password.
 _PASSWORD = re.compile(
-    r"(^(?:--[\w-]+=)?(?!journal:|sqlite(?:\+\w+)?:///)(?:[^:@]*://)?[^:]*:)(.+)(?=@)"
+    r"(^(?:--[\w-]+=)?(?!journal:|sqlite(?:\+\w+)?:///)(?:[^:@]*://[^:]*:|[^:]*:(?!//)))(.+)(?=@)"
     r"|(://[^:/]*:)(?!\d*(?:[/?]|$))([^/?]+)"
     r"|((?:pass\w*|pwd|secret\w*|token\w*)(?:=|%3D))([^&]+)",
     re.IGNORECASE | re.DOTALL,

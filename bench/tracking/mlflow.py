@@ -9,6 +9,10 @@ from mlflow.entities import Run as Sent
 
 from gapbench.bench.tracking.base import PROJECT, TrackedRun
 
+# MLflow itself waits 120 s eight times. It reads these at each request.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")  # seconds
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+
 _ID = "gapbench.run"  # MLflow makes run ids itself, so a tag holds ours
 _MOST_METRICS, _MOST_PARAMS = 1000, 100  # in one call
 _MOST_CHARACTERS = 6000  # of a parameter

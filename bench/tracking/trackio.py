@@ -16,12 +16,12 @@ def send(run: TrackedRun, results: Path) -> bool:  # noqa: ARG001 - the interfac
     about |= {"auto_log_cpu": False, "auto_log_gpu": False}  # the run's computer and time are past
     _delete_part(run)
     try:
-        try:
-            trackio.init(**about, resume="must")
-            new = False
-        except ValueError:  # there is none of this name
-            fill(trackio.init(**about, group=run.group, config=dict(run.settings)), run)
-            new = True
+        opened, new = trackio.init(**about, resume="must"), False
+    except ValueError:  # there is none of this name
+        opened, new = trackio.init(**about, group=run.group, config=dict(run.settings)), True
+    try:
+        if new:
+            fill(opened, run)
     finally:
         trackio.finish()  # that of the run itself would be repeated, and announced, at exit
     return new

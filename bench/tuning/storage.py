@@ -7,7 +7,7 @@ from urllib.parse import unquote_plus
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
-from sqlalchemy import URL
+from sqlalchemy import URL, make_url
 
 from gapbench.bench.core.errors import StoreError, passwords, without_password
 from gapbench.bench.core.files import lock, refuse_outside
@@ -17,7 +17,11 @@ JOURNAL = "journal:"
 """Prefix of the path of a journal file."""
 _FILES = ("studies.db", "studies.db-journal", "studies.db-wal", "studies.db-shm")  # files of SQLite
 _SHARED_FILE = "studies.log"
-_WAIT_S = 60  # limit of waiting for another process that writes to the same SQLite file
+_WAITS: dict[str, dict[str, int]] = {
+    "pysqlite": {"timeout": 60},  # for another process that writes to the same file
+    **dict.fromkeys(("psycopg", "psycopg2"), {"connect_timeout": 10}),  # otherwise for ever
+}
+"""Seconds that a driver waits for an answer, as an argument of its connections."""
 
 
 def default_url(results: Path, *, shared: bool = False) -> str:
@@ -52,9 +56,11 @@ def connect(url: str, results: Path) -> BaseStorage:
     try:
         if url.startswith(JOURNAL):
             return JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL)))
-        waiting = {"connect_args": {"timeout": _WAIT_S}} if url.startswith("sqlite:") else {}
+        asked = make_url(url)
+        waits = _WAITS.get(asked.get_driver_name(), {})
+        waits = {name: limit for name, limit in waits.items() if name not in asked.query}
         with lock(results / STUDIES / "storage.lock"):
-            tables = RDBStorage(url, engine_kwargs=waiting)
+            tables = RDBStorage(url, engine_kwargs={"connect_args": waits})
         return optuna.storages.get_storage(tables)
     except ImportError:
         raise StoreError(

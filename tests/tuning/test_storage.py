@@ -1,9 +1,13 @@
-"""The results folder's own storage, wherever that folder is."""
+"""The results folder's own storage, wherever that folder is, and a database that is silent."""
 
+import socket
+import time
 from pathlib import Path
 
 import pytest
 
+from gapbench.bench.core.errors import StoreError
+from gapbench.bench.tuning import storage
 from gapbench.bench.tuning.storage import connect, default_url
 
 NAMES = [
@@ -29,11 +33,25 @@ def test_studies_stay_in_the_results_folder_of_any_name(
     for name in NAMES:
         folder = Path(name)
         folder.mkdir()
-        storage = connect(default_url(folder), folder)
-        assert storage.get_all_studies() == []
-        storage.create_new_study([], name)
+        opened = connect(default_url(folder), folder)
+        assert opened.get_all_studies() == []
+        opened.create_new_study([], name)
         assert (folder / "studies.db").is_file()
     assert {path.name for path in tmp_path.iterdir()} == set(NAMES)
     for name in NAMES:
         (study,) = connect(default_url(tmp_path / name), tmp_path / name).get_all_studies()
         assert study.study_name == name
+
+
+def test_database_that_never_answers_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its driver would wait for ever where a host accepts a connection and says no more."""
+    pytest.importorskip("psycopg", reason="needs the driver psycopg")
+    monkeypatch.setitem(storage._WAITS["psycopg"], "connect_timeout", 2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql+psycopg://me@127.0.0.1:{silent.getsockname()[1]}/studies"
+        began = time.monotonic()
+        with pytest.raises(StoreError, match="cannot be reached: .*timeout"):
+            connect(url, tmp_path)
+        assert time.monotonic() - began < 30

@@ -118,6 +118,7 @@ def test_password_of_an_unknown_argument_is_not_repeated(
         f"mssql+pyodbc:///?odbc_connect=DRIVER%3Dx%3BPWD%3D{SECRET}",
         f"postgresql:///db?options=-cpassword%3D{SECRET}",
         f"postgresql:///db?passwd={SECRET}",
+        f"postgresql://me://{SECRET}@host/db",
     ],
 )
 def test_password_inside_an_option_is_hidden(url: str) -> None:
@@ -163,7 +164,16 @@ def test_password_in_the_error_of_a_library_is_in_no_message_and_no_record(
     assert SECRET not in answer.out + answer.err
 
 
-@pytest.mark.parametrize("url", ["sqlite:///a@b.db", "journal:a@b", "postgresql://host:5432/name"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:///a@b.db",
+        "journal:a@b",
+        "postgresql://host:5432/name",
+        "postgresql://me@host/name",
+        "--storage=postgresql+psycopg://me@host:5432/name",
+    ],
+)
 def test_storage_without_a_password_is_named_as_it_is(url: str) -> None:
     """Nothing but passwords is hidden."""
     assert without_password(url) == url
