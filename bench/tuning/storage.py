@@ -19,7 +19,8 @@ _FILES = ("studies.db", "studies.db-journal", "studies.db-wal", "studies.db-shm"
 _SHARED_FILE = "studies.log"
 _WAITS: dict[str, dict[str, int]] = {
     "pysqlite": {"timeout": 60},  # for another process that writes to the same file
-    **dict.fromkeys(("psycopg", "psycopg2"), {"connect_timeout": 10}),  # otherwise for ever
+    "psycopg": {"connect_timeout": 10},  # without it, for ever; so the next one
+    "psycopg2": {"connect_timeout": 10},
 }
 """Seconds that a driver waits for an answer, as an argument of its connections."""
 

@@ -52,6 +52,6 @@ def test_database_that_never_answers_is_given_up(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"postgresql+psycopg://me@127.0.0.1:{silent.getsockname()[1]}/studies"
         began = time.monotonic()
-        with pytest.raises(StoreError, match="cannot be reached: .*timeout"):
+        with pytest.raises(StoreError, match=r"cannot be reached: .*timeout"):
             connect(url, tmp_path)
         assert time.monotonic() - began < 30

@@ -36,6 +36,7 @@ _log = logging.getLogger(__name__)
 _POLL_S = 1.0
 _CLIENT_PORT = 10001  # of an address ray://HOST
 _ANSWER_S = 5.0  # limit for a connection to the cluster at an address
+_JOIN_S = 120.0  # limit for joining it, which takes seconds
 _SMALL_SHARE = 0.25  # share of a GPU for a stack on a small backbone
 
 
@@ -287,7 +288,7 @@ def _connect(address: str) -> None:
     thread, because Linux would end it with the thread.
 
     Raises:
-        OSError: if nothing listens at the address.
+        OSError: if nothing listens at the address, or what listens is no cluster.
         ValueError: if its port is impossible.
     """
     parts = urlsplit(f"//{address.rpartition('://')[2]}")
@@ -309,7 +310,10 @@ def _connect(address: str) -> None:
 
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
+    ends = time.monotonic() + _JOIN_S
     while thread.is_alive():
+        if time.monotonic() > ends:
+            raise OSError(f"what listens at {address} has not answered in {_JOIN_S:g} s")
         thread.join(_POLL_S)
     if failed:
         raise failed[0]

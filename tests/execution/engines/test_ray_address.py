@@ -1,5 +1,7 @@
 """Addresses at which no Ray cluster answers: refused at once, and no wait outlasts SIGTERM."""
 
+import socket
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,7 @@ from tests.support.silent_cluster import stopped
 from tests.support.small_suite import SmallSuite, call, make
 
 pytest.importorskip("ray", reason="the extra `ray` is not installed")
+from gapbench.bench.execution.engines import ray as engine
 
 
 @pytest.fixture
@@ -43,6 +46,28 @@ def test_dead_address_is_refused_at_once(
     assert answer.code == 2
     assert "--engine ray: no cluster can be reached" in answer.err
     assert "correct RAY_ADDRESS" in answer.err
+
+
+def test_address_of_something_else_is_given_up(
+    small: SmallSuite, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Something listens that never answers; Ray would go on trying for many minutes."""
+    asked, over = threading.Event(), threading.Event()
+
+    def join() -> None:
+        asked.set()
+        over.wait(60)
+
+    monkeypatch.setattr(engine, "_init", join)
+    monkeypatch.setattr(engine, "_JOIN_S", 1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        answer = call(capsys, "run", *small.running, "--engine", "ray")
+    over.set()
+    assert asked.is_set()
+    assert answer.code == 2
+    assert f"what listens at {address} has not answered in 1 s; correct RAY_ADDRESS" in answer.err
 
 
 @pytest.mark.slow
