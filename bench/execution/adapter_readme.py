@@ -65,7 +65,9 @@ def _code(record: Record, backbone: Backbone, base: Mapping[str, Any]) -> str:
     settings: dict[str, Any] = {}
     if base["revision"] is not None:
         settings["revision"] = base["revision"]
-    if task.head != LANGUAGE_MODEL:
+    if task.has_classes:
+        settings["id2label"] = dict(enumerate(task.labels))  # what pipelines call the outputs
+    elif task.head != LANGUAGE_MODEL:
         settings["num_labels"] = task.n_outputs
     settings |= backbone.reading
     imported = ["AutoTokenizer", task.head.auto_class]

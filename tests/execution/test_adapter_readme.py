@@ -75,6 +75,7 @@ def test_readme_loads_the_adapter_for_batches(
     # Without gradients, bitsandbytes may multiply in bfloat16.
     off = 2e-5 if quantization is None else 2e-2
     np.testing.assert_allclose(names["outputs"].logits.numpy(), expected, atol=off)
+    assert names["model"].config.id2label == {0: "no", 1: "yes"}
     assert json.loads((out / "gapbench.json").read_text())["padding_token"] in PADDING
     assert str(tmp_path) not in (out / "tokenizer_config.json").read_text()
 
