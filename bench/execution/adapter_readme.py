@@ -30,8 +30,7 @@ model = PeftModel.from_pretrained(base, ".")
 {inputs}
 
 ```python
-inputs = tokenizer({texts}, padding=True{limit}, return_tensors="pt")
-outputs = model(**inputs)
+{use}
 ```
 
 """
@@ -101,9 +100,38 @@ def _code(record: Record, backbone: Backbone, base: Mapping[str, Any]) -> str:
         imported=", ".join(imported),
         arguments=", ".join([*given, *few_bits, f"pad_token_id={padding}"]),
         inputs=_QUANTIZED.get(cell.quantization, "") + _inputs(task),
-        texts="prompts" if prompted else ", ".join(map(_variable, task.text)),
-        limit="" if prompted else f", truncation=True, max_length={longest}",
+        use=_prompting(task, backbone) if prompted else _classifying(task, longest),
     )
+
+
+def _classifying(task: Task, longest: int) -> str:
+    texts = ", ".join(map(_variable, task.text))
+    given = f'padding=True, truncation=True, max_length={longest}, return_tensors="pt"'
+    return f"inputs = tokenizer({texts}, {given})\noutputs = model(**inputs)"
+
+
+def _prompting(task: Task, backbone: Backbone) -> str:
+    """Return code that writes texts as the run did, or, where it wrote none, reads prompts."""
+    given = 'padding=True, padding_side="left", return_token_type_ids=False, return_tensors="pt"'
+    lines = [f"inputs = tokenizer(prompts, {given})"]
+    if backbone.tokenizer("a")["input_ids"][-1] in backbone.tokenizer.all_special_ids:
+        lines += ["# the tokenizer ends a text, and a prompt goes on"]
+        lines += ["inputs = {name: each[:, :-1] for name, each in inputs.items()}"]
+    decoding = getattr(task, "decoding", None)
+    if decoding is None:
+        return "\n".join([*lines, "outputs = model(**inputs)"])
+    settings = {
+        "do_sample": False,
+        "num_beams": decoding.beams,
+        "length_penalty": decoding.length_penalty,
+        "no_repeat_ngram_size": decoding.no_repeat_ngram,
+        "max_new_tokens": decoding.max_new_tokens,
+    }
+    asked = ", ".join(f"{name}={value}" for name, value in settings.items())
+    written = "outputs[:, inputs['input_ids'].shape[1]:]"
+    lines += [f"outputs = model.generate(**inputs, {asked})"]
+    lines += [f"texts = tokenizer.batch_decode({written}, skip_special_tokens=True)"]
+    return "\n".join(lines)
 
 
 def _variable(column: str) -> str:

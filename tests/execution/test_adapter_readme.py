@@ -12,9 +12,11 @@ import torch
 
 from gapbench.bench.config.run import Run
 from gapbench.bench.config.task import Task
+from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution import adapter_readme
 from gapbench.bench.store.record_io import read_record
 from gapbench.bench.store.store import Store
+from gapbench.bench.tasks.dataset import read_rows
 from tests.support import gguf_files
 from tests.support.causal_files import TELL
 from tests.support.small_suite import CELL, blank, call, make, rows
@@ -107,7 +109,34 @@ def test_readme_of_other_kinds_of_task(kind: str, tmp_path: Path) -> None:
     page = adapter_readme.page(blank(Run(cell, 0)), backbone, base)
     assert f"'owner/llama', revision='{'0' * 40}'" in page
     assert ("num_labels=2, key_mapping={" in page) == (kind == "span")
+    writes = "num_beams=2, length_penalty=0.8, no_repeat_ngram_size=3, max_new_tokens=8"
+    assert (writes in page) == (kind == "generation")
     expected = (
         "tokenizer(questions, contexts, padding" if kind == "span" else "tokenizer(prompts, p"
     )
     assert expected in page
+
+
+def test_readme_writes_texts_as_the_run_did(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its beams, and without the end that this tokenizer puts behind a prompt."""
+    small = make(tmp_path / "small", "tiny-decoder", tasks=["syn_data2text"], methods=["lora"])
+    flags = ("--seeds", 1)
+    assert call(capsys, "run", *small.running, *flags).code == 0
+    (path,) = (small.results / "runs").rglob("seed-0.json")
+    out = tmp_path / "adapter"
+    assert call(capsys, "export", path, "--results", small.results, "--out", out).code == 0
+    monkeypatch.chdir(out)
+    load, use = (
+        part.partition("```")[0] for part in (out / "README.md").read_text().split("```python")[1:]
+    )
+    record = read_record(path)
+    stored = Store(small.results).predictions(record.run).sort_by("example_id")
+    records = read_rows(record.cell.task, Sources())["test"].columns["prompt"]
+    names: dict[str, Any] = {"prompts": [str(each) for each in records[:20]]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        exec(load + use, names)  # noqa: S102 - what a reader would type
+    pairs = zip(names["texts"], stored["text"].to_pylist(), strict=False)
+    assert sum(ours.strip() == theirs.strip() for ours, theirs in pairs) >= 18
