@@ -14,6 +14,7 @@ from gapbench.reports.verdict.recommend import (
     ALONE,
     CHEAPEST,
     CHEAPEST_BETTER,
+    NO_ITEMS,
     NO_REFERENCE,
     NO_ROW,
     NOTHING_BEATS,
@@ -107,6 +108,8 @@ def headline(verdict: Verdict) -> str:
         return f"{_NONE_YET}{own.name}, which others are compared with, is {own.status}: {own.why}."
     if verdict.why == NO_ROW:
         return "No trained method has a score yet."
+    if verdict.why == NO_ITEMS:
+        return "No answer: no values of single test items are known."
     return "Too few seeds for an answer."
 
 
@@ -278,6 +281,8 @@ def _design(verdict: Verdict) -> str:
         return design(verdict.design)
     if any(each.compared for each in verdict.entries):
         return _untold(verdict)
+    if verdict.why == NO_ITEMS:
+        return "The outputs of test items: run the suite again into a new folder (--results DIR)."
     return "More seeds: run 5 or more (--seeds 5)."
 
 

@@ -93,7 +93,8 @@ class Estimate:
         item_variance: part that only more test items would lessen; 0 where items are unknown.
         seed_df: degrees of freedom of the former.
         item_df: of the latter, infinite where items are unknown.
-        third: third central moment of the mean, as far as items show it; 0 where it is not asked.
+        third: third central moment of the mean, as far as its items show it and its variance has
+            room for it; 0 where it is not asked.
     """
 
     mean: Floats
@@ -147,9 +148,8 @@ class Estimate:
 
         Where a mean has both a lowest and a highest possible value, the interval is symmetric in
         its log odds between the two, to first order. Near a bound it is skewed as the mean is, and
-        it never exceeds the bound. Of a loss, which has only a lowest value, it is skewed as the
-        items are. All others have equal arms: what differences of losses are skewed by is mostly
-        chance.
+        it never exceeds the bound. Of a loss, which has only one of them, it is skewed as the items
+        are. All others have equal arms: what differences of losses are skewed by is mostly chance.
 
         Args:
             n: seeds seen.
@@ -162,7 +162,7 @@ class Estimate:
             half = (ends[1] - self.mean) / (width * share * (1 - share))
             low, high = (expit(logit(share) + way * half) for way in (-1, 1))
             ends = least + width * low, least + width * high
-        elif np.isfinite(least) and not np.isfinite(width):
+        elif np.isfinite(possible).sum() == 1:
             ends = self._skewed(ends[1] - self.mean)
         first, last = (None if np.isnan(end) else float(end) for end in np.clip(ends, *possible))
         return Interval(n, None if np.isnan(self.mean) else float(self.mean), first, last)
@@ -198,22 +198,30 @@ def estimate(sample: Sample) -> Estimate:
     scores = np.array(list(sample.scores.values()))
     shared = [covariance([values[seed] for seed in sample.scores]) for values in sample.strata]
     found = two_level(scores, shared, sample.sizes, excess=sample.excess(sample.scores))
-    third = sum((_third([each[seed] for seed in sample.scores]) for each in sample.strata), 0.0)
-    return found.bare if sample.unknown else replace(found, third=np.asarray(third))
+    if sample.unknown:
+        return found.bare
+    return replace(found, third=np.asarray(_third(sample, float(found.error) ** 2)))
 
 
-def _third(values: Sequence[Floats]) -> float:
-    """Return the unbiased third central moment of the mean over items; 0 of fewer than three.
+def _third(sample: Sample, variance: float) -> float:
+    """Return the third central moment of a mean: of its items, unbiased; 0 of fewer than three.
+
+    Where seeds have little in common, the variance of the mean may look smaller by chance than its
+    items make it, and a moment that does not shrink with it would skew the interval without bound.
 
     Args:
-        values: of the items of each run, `(N,)` each.
+        sample: seeds and items.
+        variance: of the mean, as it is seen.
     """
-    n_items = len(values[0]) if len(values) else 0
-    if n_items < 3:
+    if sample.n_items < 3 or not sample.scores:
         return 0.0
-    items = np.mean(values, axis=0)
-    moment = n_items / ((n_items - 1) * (n_items - 2)) * np.sum((items - items.mean()) ** 3)
-    return float(moment) / n_items**2
+    third = seen = 0.0
+    for stratum in sample.strata:
+        items = np.mean([stratum[seed] for seed in sample.scores], axis=0)
+        n, rest = len(items), items - items.mean()
+        third += n / ((n - 1) * (n - 2)) * float(np.sum(rest**3)) / n**2
+        seen += float(np.sum(rest**2)) / (n - 1) / n
+    return third * min(1.0, variance / seen) ** 1.5 if seen > 0 and variance > 0 else 0.0
 
 
 def covariance(values: Sequence[Floats]) -> Floats:

@@ -12,9 +12,13 @@ import pandas as pd
 
 from gapbench.reports.results.items import Scored, samples
 from gapbench.reports.results.load import Results
-from gapbench.reports.stats.estimates import estimate
 from gapbench.reports.stats.pairwise import family
-from gapbench.reports.tables.standing import Standing, over_untrained, with_lost
+from gapbench.reports.tables.standing import (
+    Standing,
+    estimates_of,
+    over_untrained,
+    with_lost,
+)
 
 GLUE: Mapping[str, tuple[str, ...]] = {
     "cola": ("test/matthews_correlation",),
@@ -51,7 +55,7 @@ def counted(results: Results, found: Standing) -> Standing:
     own = replace(
         found,
         scores={name: sample.scores for name, sample in several.items()},
-        estimates={"score": {name: estimate(sample) for name, sample in several.items()}},
+        estimates={"score": estimates_of(several, found.status)},
         families={**found.families, "score": family(ranked)},
         untrained=over_untrained(ranked, bare, found.alpha_of("score")),
     )

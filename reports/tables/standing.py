@@ -242,14 +242,13 @@ def standing(results: Results, board: pd.DataFrame, wanted: str, alpha: float) -
     if status.get(reference) == "ranked":
         status[reference] = "reference"
     ranked = {name: known[name] for name in rows if status[name] in RANKED}
-    collapsed = {name for name in rows if status[name] == "collapsed"}
     possible = next((each.possible for each in known.values() if each.scores), (-np.inf, np.inf))
     estimates: dict[Outcome, Mapping[str, Estimate]] = {}
     counts: dict[Outcome, Mapping[str, tuple[int, int]]] = {}
     families: dict[Outcome, Family[str]] = {}
     for outcome in OUTCOMES:
         found = known if outcome == "score" else sampled(results, rows, outcome, up=up)
-        estimates[outcome] = _estimates(found, collapsed)
+        estimates[outcome] = estimates_of(found, status)
         counts[outcome] = {name: (len(each.scores), each.n_items) for name, each in found.items()}
         level = alpha * level_of(outcome, possible)
         families[outcome] = compared(rows, comparable(found, ranked), level, reference)
@@ -265,24 +264,22 @@ def standing(results: Results, board: pd.DataFrame, wanted: str, alpha: float) -
         estimates=estimates,
         scores=scores,
         counts=counts,
-        splits={
-            split: _levels(sampled(results, rows, split, up=up), collapsed) for split in SPLITS
-        },
+        splits={split: _levels(sampled(results, rows, split, up=up), status) for split in SPLITS},
         families=families,
         untrained=over_untrained(ranked, bare, alpha * level_of("score", possible)),
         alpha=alpha,
     )
 
 
-def _estimates(found: Mapping[str, Sample], collapsed: set[str]) -> dict[str, Estimate]:
+def estimates_of(found: Mapping[str, Sample], status: Mapping[str, Status]) -> dict[str, Estimate]:
     """Return the means of those that have one; without an interval where seeds collapsed."""
     made = {name: estimate(each) for name, each in found.items() if each.scores}
-    return {name: each.bare if name in collapsed else each for name, each in made.items()}
+    return {name: each.bare if status[name] == "collapsed" else each for name, each in made.items()}
 
 
-def _levels(found: Mapping[str, Sample], collapsed: set[str]) -> dict[str, Interval]:
+def _levels(found: Mapping[str, Sample], status: Mapping[str, Status]) -> dict[str, Interval]:
     """Return the means of rows with their 95 % intervals, each for that row alone."""
-    made = _estimates(found, collapsed)
+    made = estimates_of(found, status)
     return {
         name: own.interval(len(found[name].scores), found[name].possible)
         for name, own in made.items()

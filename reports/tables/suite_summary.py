@@ -75,10 +75,18 @@ class SuiteSummary:
     @property
     def possible(self) -> tuple[float, float]:
         """Lowest and highest possible mean over tasks."""
-        if self.scale != "score":
+        if not self.averageable:
             return -np.inf, np.inf
-        low, high = np.mean([task.possible for task in self.tasks], axis=0)
+        ends = [
+            sorted((end - self._start(task)) * factor for end in task.possible)
+            for task, factor in zip(self.tasks, self.factors, strict=True)
+        ]
+        low, high = np.mean(ends, axis=0)
         return float(low), float(high)
+
+    def _start(self, task: TaskSummary) -> float:
+        """Return what is taken off the scores of a task before they are averaged."""
+        return task.way[0] if task.way and self.scale == "share" else 0.0
 
     @property
     def factors(self) -> list[float]:
@@ -124,9 +132,8 @@ class SuiteSummary:
         for name in self.names:
             parts = []
             for task, factor in zip(self.tasks, self.factors, strict=True):
-                start = task.way[0] if task.way and self.scale == "share" else 0.0
                 own = task.estimates[name]
-                parts.append(replace(own, mean=own.mean - start).scaled(factor))
+                parts.append(replace(own, mean=own.mean - self._start(task)).scaled(factor))
             found[name] = averaged(parts)
         return dict(sorted(found.items(), key=lambda item: -float(item[1].mean)))
 

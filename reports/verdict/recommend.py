@@ -9,6 +9,7 @@ CHEAPEST_BETTER = "cheapest of those that beat the reference"
 CHEAPEST = "cheapest of those that nothing beats"
 ALONE = "only one row is compared"
 TOO_FEW = "too few seeds"
+NO_ITEMS = "no values of single items are known"
 UNTRAINED = "nothing beats what is untrained"
 NO_ROW = "no row has a score"
 NO_REFERENCE = "the reference cannot be compared"
@@ -41,13 +42,16 @@ def recommend(
         return "", UNTRAINED
     if not ranked:
         scored = {
-            each.name
+            each.name: each.status
             for each in entries
             if each.status != "untrained"
             and "score" in each.levels
             and each.levels["score"].mean is not None
         }
-        return (reference if reference in scored else "", TOO_FEW) if scored else ("", NO_ROW)
+        if not scored:
+            return "", NO_ROW
+        why = NO_ITEMS if "itemless" in scored.values() else TOO_FEW
+        return reference if reference in scored else "", why
     own = next((each for each in entries if each.name == reference), None)
     if own is not None and not own.compared and own.status != "untrained":
         return "", NO_REFERENCE

@@ -1,4 +1,4 @@
-"""Coverage of intervals of texts, of judges, and of means over tasks that are no plain scores."""
+"""Coverage of intervals of texts, judges, errors, and means over tasks that are no plain scores."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,7 +11,7 @@ from gapbench.bench.store.judgements import HIGHEST, LOWEST
 from gapbench.reports.stats.agreement import first_shown
 from gapbench.reports.stats.estimates import Estimate, Sample, averaged, estimate
 from tests.benchmarks.drawing import SEEDS, Case, Floats, holds, rates, sample, samples
-from tests.benchmarks.other_outcomes import WORLDS
+from tests.benchmarks.other_outcomes import WORLDS, measured, runs_of
 from tests.benchmarks.outcome_claims import OUTCOMES, drawn_task, expected_outcomes
 
 ITEMS = 100
@@ -114,6 +114,44 @@ def _mean_of(drawn: Callable[[np.random.Generator, int], Floats]) -> float:
     return float(np.mean([drawn(rng, 1).mean() for _ in range(20_000)]))
 
 
+# Losses
+
+
+def squared_error(rng: np.random.Generator, seeds: int, shared: float) -> float:
+    """The mean squared error of models that have a part of their residuals' variance in common."""
+    return holds(estimate(_errors(rng, seeds, shared)), seeds, 1.0, (0.0, np.inf))
+
+
+def errors_over_tasks(rng: np.random.Generator, seeds: int) -> float:
+    """The same over tasks, with a third in common."""
+    parts = [estimate(_errors(rng, seeds, 1 / 3)) for _ in range(TASKS)]
+    return holds(averaged(parts), seeds, 1.0, (0.0, np.inf))
+
+
+def nll_gap(rng: np.random.Generator, seeds: int) -> float:
+    """The gap in NLL of classifiers that are often right and too sure."""
+    return holds(estimate(_nll_gap(rng, seeds)), seeds, _nll_gap_truth(), _FREE)
+
+
+def _errors(rng: np.random.Generator, seeds: int, shared: float) -> Sample:
+    common, own = rng.normal(size=ITEMS), rng.normal(size=(seeds, ITEMS))
+    residuals = np.sqrt(shared) * common + np.sqrt(1 - shared) * own
+    return _judged(residuals**2, (0.0, np.inf))
+
+
+def _nll_gap(rng: np.random.Generator, seeds: int) -> Sample:
+    world, shape = WORLDS["often right, too sure"], (1, seeds, ITEMS)
+    train, test = (measured(*world.draw(rng, shape, known))["NLL"][0] for known in (1.0, 0.0))
+    above, below = (np.array([[*each.strata[0].values()]]) for each in (test, train))
+    return runs_of(above, -below, possible=_FREE)[0]
+
+
+@cache
+def _nll_gap_truth() -> float:
+    rng = np.random.default_rng(99)
+    return float(np.mean([estimate(_nll_gap(rng, 20)).mean for _ in range(1000)]))
+
+
 # Means over tasks
 
 
@@ -148,6 +186,10 @@ INTERVALS: dict[str, Callable[..., float]] = {
     "judges' rating": rating,
     "share of pairs won": won,
     "share of first shown": first,
+    "squared error, a tenth in common": partial(squared_error, shared=0.1),
+    "squared error, most in common": partial(squared_error, shared=0.7),
+    f"squared error over {TASKS} tasks": errors_over_tasks,
+    "gap in NLL, often right, too sure": nll_gap,
     **{
         f"mean over {TASKS} tasks of {each}": partial(over_tasks, outcome=each) for each in OUTCOMES
     },

@@ -123,6 +123,30 @@ def test_task_with_one_seed_leaves_the_average_without_interval(
     assert row["score_ci_low"] is None
 
 
+@pytest.mark.parametrize("task", ["rte", "mrpc"])
+def test_row_that_collapsed_on_a_task_has_no_interval(task: str, tmp_path: Path) -> None:
+    """Of tasks with one metric and with two: the mean is of two kinds of runs."""
+    fill(tmp_path, seeds=5, methods=("lora", "bitfit", "majority"))
+    store, cell = Store(tmp_path), make_cell("bitfit", task=load_task(task))
+    for seed, drop in enumerate((0.0, 0.001, 0.002, 0.39, 0.001)):
+        path = store.record_path(Run(cell, seed))
+        for file in path.parent.glob(f"{path.stem}.*"):
+            file.unlink()
+        splits = {
+            split: SplitScores(
+                metrics={name: value - drop for name, value in scores.items()},
+                loss=1.0,
+                examples=10,
+            )
+            for split, scores in SCORES[task].items()
+        }
+        record = blank(Run(cell, seed), splits=splits, cost=make_record().cost)
+        store.write(record, items_of(record))
+    found = {row["method"]: row for row in average(tmp_path)}
+    assert found["bitfit"]["score_ci_low"] is None
+    assert found["lora"]["score_ci_low"] is not None
+
+
 @pytest.mark.parametrize("without", ["rte", "mrpc"])
 def test_lost_run_counts_as_the_untrained_row(without: str, tmp_path: Path) -> None:
     """Of tasks with one metric and with two: losing a good seed does not leave the others alone."""

@@ -88,6 +88,11 @@ def test_tasks_on_several_scales_are_averaged_by_the_way_from_untrained_to_best(
     assert float(together.means["lora"].mean) == pytest.approx(np.mean(expected))
     difference = together.pairs.difference("lora", "lora_dropout")
     assert difference == pytest.approx(np.mean(expected) - 1)
+    ways = [task.way for task in together.tasks if task.way]
+    best = np.mean(
+        [1 / (ways[0][1] - ways[0][0]) * (1 - ways[0][0]), ways[1][0] / (ways[1][0] - ways[1][1])]
+    )
+    assert together.possible == (-np.inf, pytest.approx(best))  # an error of 0 is the best there is
 
 
 @pytest.mark.parametrize("tasks", [TASKS, (TASKS[0], REGRESSION)])

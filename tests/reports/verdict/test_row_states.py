@@ -102,6 +102,20 @@ def test_gains_over_an_untrained_row_without_items_are_not_claimed(tmp_path: Pat
     assert found["dora"].status == "itemless"
 
 
+def test_rows_without_items_are_not_told_to_run_more_seeds(tmp_path: Path) -> None:
+    """What is missing are outputs, which no further seed brings back."""
+    store = write(tmp_path, EQUAL)
+    for method in EQUAL:
+        for seed in range(5):
+            predictions_path(store.record_path(Run(make_cell(method), seed))).unlink(
+                missing_ok=True
+            )
+    (found,) = verdicts_of(store)
+    assert found.why == recommend.NO_ITEMS
+    assert card(found).headline == "No answer: no values of single test items are known."
+    assert not [point for point in card(found).points if "--seeds" in str(point)]
+
+
 def test_nothing_is_recommended_while_the_reference_is_incomplete(tmp_path: Path) -> None:
     """Its absence is no reason to use another method."""
     store = write(tmp_path, EQUAL | {"dora": 3.4}, fates={("lora", 4): MISSING})
