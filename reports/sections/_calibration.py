@@ -29,7 +29,7 @@ def calibration(evidence: Evidence, board: Board, *, drawn: bool) -> Iterator[Pa
         yield figure
     distances = {name: each.distance(calibrated=False) for name, each in found.items()}
     fields: tuple[Field, ...] = (
-        plain("ECE", "expected calibration error, 15 bins of equal width", "ece"),
+        plain("ECE", "expected calibration error of the top label, 15 bins of equal width", "ece"),
         plain("floor", "ECE of a calibrated model with such confidences, by chance", "ece_floor"),
         plain("classwise", "ECE of all class probabilities, mean over classes", "ece_classwise"),
         plain("ECE, scaled", "after the temperature fitted on validation", "ece_calibrated"),

@@ -91,7 +91,7 @@ COLUMNS: dict[str, tuple[str, str]] = {
     "loss_gap": ("nats", "test minus train loss"),
     "checkpoint_step": ("steps", "step of the checkpoint that was chosen"),
     "temperature": ("", "fitted on validation; above 1: the model was overconfident"),
-    "ece": ("share", "expected calibration error, 15 bins of equal width"),
+    "ece": ("share", "expected calibration error of the top label, 15 bins of equal width"),
     "ece_ci_low": ("share", "lower end of its 95 % interval"),
     "ece_ci_high": ("share", "upper end of it"),
     "ece_equal_mass": ("share", "the same with bins of equal counts"),
