@@ -9,8 +9,9 @@ characters. Other metrics split text in other ways.
 Deviations: of the texts of those three sets, 1 of 51,240, 61 of 25,213 and 28 of 16,232 come out
 differently. Most end in a single letter and a full stop, which the original assigns to either side
 depending on the next line of its file. The rest are HTML attributes and rarer abbreviations. Of 79
-further lines made up of rare forms, 9 come out differently: y'all, ol', ’tis, don`t with a grave
-accent, #topic_1, (555), escaped tags such as &lt;b&gt;, attributes, and Ph.D. at the end of a line.
+further lines made up of rare forms, 9 come out differently: y'all, ol', 'tis with a curly
+apostrophe, don`t with a grave accent, #topic_1, (555), escaped tags such as &lt;b&gt;, attributes,
+and Ph.D. at the end of a line.
 """
 
 from __future__ import annotations
