@@ -6,7 +6,6 @@ Results go to stdout, progress and messages to stderr. Exit codes: 0 all runs ok
 invalid input, 3 finished with failed runs, 130 interrupted or out of time (resumable).
 """
 
-import argparse
 import logging
 import os
 import sys
@@ -14,6 +13,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
+from typing import cast
 
 from gapbench.bench.api.choices import IDLE_THREADS, INTERRUPTED, OK, USAGE
 from gapbench.bench.cli.command import Command
@@ -24,48 +24,38 @@ from gapbench.bench.core.errors import BenchError, one_line
 def main(given: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     _print_anything()
+    try:
+        code = _told(given)
+    except SystemExit as stop:  # the parser has answered by itself
+        code = int(stop.code or OK)
+    try:
+        sys.stdout.flush()  # here, where a failure is told, and not when the process ends
+    except BenchError as error:
+        print(f"gapbench: error: {error}", file=sys.stderr)
+        return code or USAGE
+    return code
+
+
+def _told(given: Sequence[str] | None) -> int:
+    """Run one command, print what ended it, and return its exit code."""
+    os.environ.setdefault(*IDLE_THREADS)
+    logging.getLogger("huggingface_hub").propagate = False  # it has its own handler
+    logging.basicConfig(level=logging.WARNING, handlers=[_warnings()])
     debug = False
     try:
-        try:
-            options = build_parser().parse_args(given)
-            debug = options.debug
-            return _call(options, given)
-        finally:
-            _flush()
+        options = build_parser().parse_args(given)
+        options.words = list(sys.argv[1:] if given is None else given)
+        debug, command = options.debug, cast("Command", options.command)
+        return command.main(options)
     except KeyboardInterrupt:
         print("gapbench: interrupted; run the same command again to resume", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output, such as `head`, has exited
-        return OK
-    except (BenchError, OSError) as error:  # OSError: a permission, a full disk, a long name
+    except (BenchError, OSError) as error:  # OSError: a permission, a name that is too long
         if debug:
             raise
         told = str(error) if isinstance(error, BenchError) else one_line(str(error))
         print(f"gapbench: error: {told}", file=sys.stderr)
         return USAGE
-
-
-def _call(options: argparse.Namespace, given: Sequence[str] | None) -> int:
-    options.words = list(sys.argv[1:] if given is None else given)
-    os.environ.setdefault(*IDLE_THREADS)
-    logging.getLogger("huggingface_hub").propagate = False  # it has its own handler
-    logging.basicConfig(level=logging.WARNING, handlers=[_warnings()])
-    command: Command = options.command
-    return command.main(options)
-
-
-def _flush() -> None:
-    """Write results out here, where a failure is told, and not when the process ends.
-
-    Python keeps what could not be written, tries again at the end, and exits with 120.
-    """
-    try:
-        sys.stdout.flush()
-    except OSError:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
-        raise
 
 
 def _print_anything() -> None:
@@ -76,11 +66,10 @@ def _print_anything() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
         elif isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    for name in (
-        "write",
-        "flush",
-    ):  # only for progress and messages; without results a command fails
+    for name in ("write", "flush"):
+        # Progress and messages may be lost; results may only where nobody reads them any more.
         setattr(sys.stderr, name, _lenient(getattr(sys.stderr, name)))
+        setattr(sys.stdout, name, _while_read(getattr(sys.stdout, name)))
 
 
 def _lenient(call: Callable[..., object]) -> Callable[..., object]:
@@ -90,6 +79,30 @@ def _lenient(call: Callable[..., object]) -> Callable[..., object]:
         return None
 
     return attempt
+
+
+def _while_read(call: Callable[..., object]) -> Callable[..., object]:
+    """Let a command go on to its own exit code when the reader, such as `head`, has exited."""
+
+    def attempt(*given: object) -> object:
+        try:
+            return call(*given)
+        except OSError as error:
+            _turn_away()
+            if isinstance(error, BrokenPipeError):
+                return None
+            raise BenchError(
+                f"standard output cannot be written: {error.strerror}; send it elsewhere"
+            ) from None
+
+    return attempt
+
+
+def _turn_away() -> None:
+    """Send standard output nowhere: Python tries what is left again at the end, and exits 120."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 class _OneLine(logging.Formatter):

@@ -100,8 +100,51 @@ def test_output_that_nobody_takes_is_told_once(command: str, unbuffered: str) ->
     assert (ended["gone"].returncode, ended["gone"].stderr) == (0, "")
     if not command.endswith("--help"):  # the parser ignores failures of its own printing
         assert (ended["full"].returncode, ended["full"].stderr.count("\n")) == (2, 1)
-        assert "gapbench: error: [Errno 28] No space left on device" in ended["full"].stderr
+        assert "standard output cannot be written: No space left" in ended["full"].stderr
     assert "Exception" not in ended["full"].stderr
+
+
+PRINTING = """
+import sys
+from gapbench.bench.cli import main
+from gapbench.bench.cli.commands import list as command
+from gapbench.bench.core.errors import ConfigError
+
+def printed(options):
+    print("a result" * {size})
+    {end}
+
+command.main = printed
+sys.exit(main.main(["list", "methods"]))
+"""
+
+
+@pytest.mark.parametrize("size", [1, 100_000])
+@pytest.mark.parametrize("redirection", ["| sleep 0", ">/dev/full"])
+@pytest.mark.parametrize(
+    ("end", "code", "told"),
+    [("return 3", 3, ""), ("raise ConfigError('a mistake')", 2, "gapbench: error: a mistake")],
+)
+def test_exit_code_and_message_do_not_depend_on_who_reads(
+    size: int, redirection: str, end: str, code: int, told: str
+) -> None:
+    """A check in a pipeline fails as it does alone; of a full disk more is told."""
+    script = shlex.quote(PRINTING.format(size=size, end=end))
+    done = subprocess.run(
+        ["/bin/bash", "-c", f"set -o pipefail; {sys.executable} -c {script} {redirection}"],
+        cwd=REPOSITORY,
+        env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if size > 1 and "full" in redirection:  # it fails before the command can end
+        assert done.returncode == 2
+        assert done.stderr.count("standard output cannot be written") == 1
+        return
+    assert done.returncode == code
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_told_commands_can_be_typed_whatever_a_folder_is_called(
