@@ -9,9 +9,11 @@ import re
 # Behind a user's name up to the last @, since users forget to escape one, with or without a scheme;
 # no file of SQLite or of a journal is meant. Without any @, what is no port. Or an option's value,
 # inside another option's too.
+# A web address may have a token in place of name and password.
 # Each alternative has two groups: before the password, and the password.
 _PASSWORD = re.compile(
-    r"(^(?:--[\w-]+=)?(?!journal:|sqlite(?:\+\w+)?:///)(?:[^:@]*://[^:]*:|[^:]*:(?!//)))(.+)(?=@)"
+    r"(^(?:--[\w-]+=)?(?!journal:|sqlite(?:\+\w+)?:///)(?:https?://|[^:@]*://[^:]*:|[^:]*:(?!//)))"
+    r"(.+)(?=@)"
     r"|(://[^:/]*:)(?!\d*(?:[/?]|$))([^/?]+)"
     r"|((?:pass\w*|pwd|secret\w*|token\w*)(?:=|%3D))([^&]+)",
     re.IGNORECASE | re.DOTALL,

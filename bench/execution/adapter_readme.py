@@ -112,15 +112,19 @@ def _classifying(task: Task, longest: int) -> str:
 
 def _prompting(task: Task, backbone: Backbone) -> str:
     """Return code that writes texts as the run did, or, where it wrote none, reads prompts."""
+    decoding = getattr(task, "decoding", None)
+    if decoding is None:
+        given = 'padding=True, return_tensors="pt"'
+        return f"inputs = tokenizer(prompts, {given})\noutputs = model(**inputs)"
+    # Only `generate` counts positions from the mask, so only it may have padding on the left.
     given = 'padding=True, padding_side="left", return_token_type_ids=False, return_tensors="pt"'
     lines = [f"inputs = tokenizer(prompts, {given})"]
     if backbone.tokenizer("a")["input_ids"][-1] in backbone.tokenizer.all_special_ids:
         lines += ["# the tokenizer ends a text, and a prompt goes on"]
         lines += ["inputs = {name: each[:, :-1] for name, each in inputs.items()}"]
-    decoding = getattr(task, "decoding", None)
-    if decoding is None:
-        return "\n".join([*lines, "outputs = model(**inputs)"])
-    settings = {
+    settings = {  # all that a checkpoint's own settings could change
+        "eos_token_id": "tokenizer.eos_token_id",
+        "repetition_penalty": 1.0,
         "do_sample": False,
         "num_beams": decoding.beams,
         "length_penalty": decoding.length_penalty,

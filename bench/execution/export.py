@@ -120,7 +120,7 @@ def export(
     # A refusal must come before time is spent.
     attempt.trainer.method.export(attempt.trainer.state, 0)
     saved = executor.kept(record.run)
-    if saved is not None and not attempt.resumed(saved):
+    if saved is not None and not (attempt.resumed(saved) and attempt.trainer.ended):
         saved, attempt = None, executor.prepare([record.run], backbone, lambda _: None)
     attempt.train()
     ((again, _),) = attempt.records()

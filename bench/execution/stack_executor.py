@@ -20,7 +20,7 @@ import torch
 from gapbench.bench.adaptation.build import set_up, unsupported_reason
 from gapbench.bench.config.run import Run, StoredPredictions
 from gapbench.bench.core import signals
-from gapbench.bench.core.errors import SealedError, SettledError, StoreError
+from gapbench.bench.core.errors import MergeError, SealedError, SettledError, StoreError
 from gapbench.bench.core.memory import MemoryPeak
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models.backbone import Backbone
@@ -104,7 +104,7 @@ class Executor:
         If a stack has to be cut, the smaller stacks are attempted in its place.
         """
         started = provenance.now()
-        waiting = deque(self._by_checkpoint([runs]))
+        waiting = deque(self._by_checkpoint(_by_cell(runs) if self.keeps else [runs]))
         try:
             while waiting:
                 signals.check()
@@ -198,12 +198,12 @@ class Executor:
             if len(parts) > 1:
                 return parts
         attempt = self._ready(able, saved, backbone, progress)
+        keeps = self.keeps and not self.sealed and attempt.exports
         attempt.train()
-        ended = self._ended(attempt.trainer) if self.keeps else {}
+        ended = self._ended(attempt.trainer) if keeps else {}
         for record, predictions in attempt.records(self.predictions):
-            if record.status == Status.OK and record.run_hash in ended:
-                self.store.keep(record.run, ended[record.run_hash])
-            made.append(self.store_record(record, predictions))
+            kept = ended.get(record.run_hash) if record.status == Status.OK else None
+            made.append(self.store_record(record, predictions, kept))
         return []
 
     def _ended(self, trainer: Trainer) -> dict[str, bytes]:
@@ -212,17 +212,18 @@ class Executor:
         return {
             run.hash: self._checkpoints.ended(run, whole.of([index]))
             for index, run in enumerate(trainer.runs)
-            if trainer.method.trains
         }
 
     def kept(self, run: Run) -> SavedCheckpoint | None:
         """Return the state that a run ended in, None if it was not kept."""
         return self._checkpoints.kept(run)
 
-    def store_record(self, record: Record, predictions: Predictions) -> Record:
+    def store_record(
+        self, record: Record, predictions: Predictions, ended: bytes | None = None
+    ) -> Record:
         """Store a record; return it, or the record that another process stored before."""
         try:
-            self.store.write(record, predictions)
+            self.store.write(record, predictions, ended)
         except SettledError:
             # If a shared folder shows new files late, two processes may do the same run.
             _log.warning(
@@ -295,11 +296,20 @@ class Attempt:
     started: datetime
     tests: tuple[ReadyTest, ...] = ()
 
+    @property
+    def exports(self) -> bool:
+        """Whether what is trained can be written as an adapter."""
+        try:
+            self.trainer.method.export(self.trainer.state, 0)
+        except MergeError:
+            return False
+        return True
+
     def resumed(self, saved: SavedCheckpoint) -> bool:
         """Bring the stack to a saved state; return False if that fails and it cannot be used."""
         try:
             self.trainer.restore(saved.snapshot(self.trainer.runs))
-        except (*UNREADABLE, RuntimeError) as error:
+        except (*UNREADABLE, IndexError, RuntimeError) as error:
             if status_of(error) == Status.OUT_OF_MEMORY:
                 raise
             _log.warning("%s: cannot be used: %s; starting from scratch", saved.path, error)
@@ -319,6 +329,14 @@ class Attempt:
             kept: splits to return predictions of.
         """
         return records(self.trainer, self.tokenizer, self.peak, self.started, kept, self.tests)
+
+
+def _by_cell(runs: Sequence[Run]) -> list[list[Run]]:
+    """Return the runs of each cell: in a stack, the rows of others may be padded to its rank."""
+    cells: dict[str, list[Run]] = {}
+    for run in runs:
+        cells.setdefault(run.cell.hash, []).append(run)
+    return list(cells.values())
 
 
 def _left(runs: Sequence[Run], made: Sequence[Record]) -> list[Run]:

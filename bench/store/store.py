@@ -182,23 +182,13 @@ class Store:
         """
         return read_predictions(predictions_path(self.record_path(run), split))
 
-    def keep(self, run: Run, checkpoint: bytes) -> None:
-        """Store the state that a run ended in, before its record.
-
-        The caller holds the run's claim.
-
-        Raises:
-            StoreError: if the file cannot be written.
-        """
-        path = checkpoint_path(self.record_path(run))
-        refuse_outside(self.root, path.parent)
-        with explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path, locked=True) as own, new_file(own) as file:
-                file.write(checkpoint)
-
-    def write(self, record: Record, predictions: Predictions = MappingProxyType({})) -> None:
-        """Store the predictions of a run, then its record.
+    def write(
+        self,
+        record: Record,
+        predictions: Predictions = MappingProxyType({}),
+        ended: bytes | None = None,
+    ) -> None:
+        """Store the predictions of a run, the state it ended in if it is given, then its record.
 
         The caller holds the run's claim, so nobody else uses the temporary names, and files left by
         a killed process are overwritten. A settled record is never replaced.
@@ -219,6 +209,13 @@ class Store:
                 beside = replacing(predictions_path(path, split), locked=True)
                 with new_file(replaced.enter_context(beside)) as file:
                     pq.write_table(table, file, compression="zstd")
+            checkpoint = checkpoint_path(path)
+            if ended is None:
+                checkpoint.unlink(missing_ok=True)  # of an attempt that was killed
+            else:
+                beside = replacing(checkpoint, locked=True)
+                with new_file(replaced.enter_context(beside)) as file:
+                    file.write(ended)
             with new_file(own) as file:
                 file.write(content.encode())
             # Only now: over a network, it may take until a file is made in a folder for those that

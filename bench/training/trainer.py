@@ -115,6 +115,11 @@ class Trainer:
         """Whether all steps are done."""
         return self.state.axis.step >= self._total
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing is left to train."""
+        return self.at_end or not self.state.axis.size
+
     def train(self) -> None:
         """Train every run until the budget or its patience ends, or it diverges."""
         axis = self.state.axis

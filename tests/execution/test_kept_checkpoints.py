@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from gapbench.bench.execution.engines.base import Settings
-from gapbench.bench.store.record_io import checkpoint_path
+from gapbench.bench.store.record_io import checkpoint_path, read_record
 from gapbench.bench.store.store import Store
 from gapbench.bench.training.trainer import Trainer
 from tests.support.small_suite import SmallSuite, call, make, planned
@@ -18,6 +18,8 @@ Capture = pytest.CaptureFixture[str]
 
 METHODS = [
     "lora",
+    {"method": "lora", "variant": "rank 1", "config": {"rank": 1}},
+    "head",
     "adalora",
     {"method": "lora_early_stop", "training": {"learning_rate": 1e-2, "patience": 1}},
     "majority",
@@ -45,12 +47,20 @@ def _exported(small: SmallSuite, capsys: Capture, record: Path, out: Path) -> An
     return answer.json
 
 
-@pytest.mark.parametrize("method", ["lora", "adalora", "lora_early_stop"])
+@pytest.mark.parametrize(
+    ("method", "rank"), [("lora", 8), ("lora", 1), ("adalora", 8), ("lora_early_stop", 8)]
+)
 def test_kept_run_is_exported_as_it_was_scored_without_a_step(
-    method: str, kept: SmallSuite, capsys: Capture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str,
+    rank: int,
+    kept: SmallSuite,
+    capsys: Capture,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Scores are the record's, and the adapter is the one that training again gives."""
-    (record,) = (kept.results / "runs").glob(f"*/*/{method}/*/seed-1.json")
+    records = (kept.results / "runs").glob(f"*/*/{method}/*/seed-1.json")
+    record = next(path for path in records if read_record(path).cell.config["rank"] == rank)
     file = checkpoint_path(record)
     hidden = file.rename(tmp_path / "hidden")
     again = _exported(kept, capsys, record, tmp_path / "again")
@@ -64,7 +74,7 @@ def test_kept_run_is_exported_as_it_was_scored_without_a_step(
     found = _exported(kept, capsys, record, tmp_path / "kept")
     assert found["kept"]
     assert found["outcome"]["drifts"] == {}
-    assert found["outcome"]["largest"] == 0
+    assert found["outcome"]["largest"] < 1e-6  # scored in a stack, and alone
     tensors = [
         load_file(tmp_path / each / "adapter_model.safetensors") for each in ("again", "kept")
     ]
@@ -76,7 +86,7 @@ def test_damaged_or_foreign_file_costs_only_another_training(
     kept: SmallSuite, capsys: Capture, tmp_path: Path
 ) -> None:
     """The log says so, and the export is that of a run that was not kept."""
-    first, second = sorted((kept.results / "runs").glob("*/*/lora/*/seed-*.json"))
+    first, second, *_ = sorted((kept.results / "runs").glob("*/*/lora/*/seed-*.json"))
     file, other = checkpoint_path(first), checkpoint_path(second)
     whole = file.read_bytes()
     for place, content in enumerate((whole[:500], b"", other.read_bytes())):
@@ -93,7 +103,7 @@ def test_only_what_trains_is_kept_and_only_where_the_suite_asks(
     """A file for each trained run; hashes do not depend on the setting."""
     named = {path.relative_to(kept.results).parts[3] for path in _files(kept)}
     assert named == {"lora", "adalora", "lora_early_stop"}
-    assert len(_files(kept)) == 6
+    assert len(_files(kept)) == 8
     assert not _files(done)
     before = [run.hash for run in planned(kept)[0]]
     kept.write_suite(keep=None)
@@ -109,15 +119,26 @@ def test_ray_sends_what_is_kept_to_the_results_folder(kept: SmallSuite, tmp_path
     mine = [run for run in runs if run.cell.method == "lora"]
     settings = Settings(tmp_path / "far", sources, "cpu", 1, 1, "ray", keeps=True)
     sent = do(mine[:1], settings, 1, None)
-    ((run, content),) = sent.kept
-    assert run.hash == mine[0].hash
-    store = Store(tmp_path / "far")
+    ((record, _, content),) = sent.records
+    run, store = mine[0], Store(tmp_path / "far")
     assert not checkpoint_path(store.record_path(run)).exists()
-    store.keep(run, content)
+    store.write(record, {}, content)
     assert (
         load_file(checkpoint_path(store.record_path(run))).keys()
         == load_file(checkpoint_path(Store(kept.results).record_path(run))).keys()
     )
+
+
+def test_state_of_an_attempt_that_was_killed_does_not_pass_for_that_of_a_record(
+    done: SmallSuite,
+) -> None:
+    """A record that is stored without its state has none beside it."""
+    (path, *_) = sorted((done.results / "runs").glob("*/*/lora/*/seed-*.json"))
+    record = read_record(path)
+    path.unlink()
+    checkpoint_path(path).write_bytes(b"of another attempt")
+    Store(done.results).write(record)
+    assert not checkpoint_path(path).exists()
 
 
 def _files(small: SmallSuite) -> list[Path]:

@@ -44,8 +44,7 @@ _SMALL_SHARE = 0.25  # share of a GPU for a stack on a small backbone
 class TaskResult:
     """The results that a task returns."""
 
-    records: list[tuple[Record, Predictions]]
-    kept: list[tuple[Run, bytes]]
+    records: list[tuple[Record, Predictions, bytes | None]]
     statuses: dict[str, Status]
     seconds: float
     told: list[Event]
@@ -59,8 +58,7 @@ class RemoteStore(Store):
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings.results)
-        self.carried: list[tuple[Record, Predictions]] = []
-        self.kept: list[tuple[Run, bytes]] = []
+        self.carried: list[tuple[Record, Predictions, bytes | None]] = []
 
     def settled(self, run: Run) -> bool:  # noqa: ARG002
         """Return False: only unsettled runs are sent."""
@@ -75,13 +73,14 @@ class RemoteStore(Store):
         """Whether the sender's folder is visible here, judged by the claims that it holds."""
         return all((self.root / "claims" / f"{run.hash}.lock").exists() for run in runs)
 
-    def keep(self, run: Run, checkpoint: bytes) -> None:
-        """Keep the state that a run ended in."""
-        self.kept.append((run, checkpoint))
-
-    def write(self, record: Record, predictions: Predictions = MappingProxyType({})) -> None:
-        """Keep a record with its predictions."""
-        self.carried.append((record, predictions))
+    def write(
+        self,
+        record: Record,
+        predictions: Predictions = MappingProxyType({}),
+        ended: bytes | None = None,
+    ) -> None:
+        """Keep a record with what is stored beside it."""
+        self.carried.append((record, predictions, ended))
 
 
 def do(runs: Sequence[Run], settings: Settings, threads: int, seconds: float | None) -> TaskResult:
@@ -93,8 +92,7 @@ def do(runs: Sequence[Run], settings: Settings, threads: int, seconds: float | N
     if not carrier.shares_claims(runs):
         executor = replace(executor, checkpoint_s=None)
     statuses = executor.run(runs, lambda _share: None, seconds)
-    seconds = time.monotonic() - began
-    return TaskResult(carrier.carried, carrier.kept, statuses, seconds, in_memory_log.told)
+    return TaskResult(carrier.carried, statuses, time.monotonic() - began, in_memory_log.told)
 
 
 def work(queue: WorkQueue, settings: Settings) -> None:
@@ -209,10 +207,8 @@ class _Tasks:
             cause = f"{ATTEMPTS} worker processes died on it; Ray says: {error}"
             self._queue.end(job, self._executor.give_up(runs, cause))
             return
-        for run, checkpoint in carried.kept:
-            self._store.keep(run, checkpoint)
-        for record, predictions in carried.records:
-            self._executor.store_record(record, predictions)
+        for each in carried.records:
+            self._executor.store_record(*each)
         Checkpoints(self._store, choose_device("cpu")).clear(runs)
         if self._settings.event_log is not None:
             for event in carried.told:

@@ -19,6 +19,7 @@ from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import StoreError
 from gapbench.bench.core.files import new_file, path_part
 from gapbench.bench.data.manifest import load
+from gapbench.bench.store.record_io import checkpoint_path
 from gapbench.bench.store.store import Store, store_at
 from gapbench.bench.training.checkpoint import Checkpoints
 from gapbench.bench.training.run_state import Trace
@@ -93,15 +94,19 @@ def test_suites_whose_names_share_a_file_are_kept_apart(store: Store) -> None:
     assert (plans / "mine.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("ending", [".json", ".json.part", ".parquet", ".parquet.part"])
+@pytest.mark.parametrize(
+    "ending",
+    [*(f".{kind}{part}" for kind in ("json", "parquet", "safetensors") for part in ("", ".part"))],
+)
 def test_link_at_a_file_of_a_run_is_replaced(store: Store, victim: Path, ending: str) -> None:
     """A record and its predictions are written in place of a link, not through it."""
     record = store.record_path(RUN)
     planted(record.with_name(record.stem + ending), victim)
-    store.write(blank(RUN), {"test": PREDICTIONS})
+    store.write(blank(RUN), {"test": PREDICTIONS}, b"its end")
     assert victim.read_text() == "precious"
     assert store.find(RUN) == blank(RUN)
     assert store.predictions(RUN) == PREDICTIONS
+    assert checkpoint_path(record).read_bytes() == b"its end"
     assert not any(path.is_symlink() for path in store.root.rglob("*"))
 
 

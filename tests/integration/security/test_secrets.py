@@ -119,6 +119,8 @@ def test_password_of_an_unknown_argument_is_not_repeated(
         f"postgresql:///db?options=-cpassword%3D{SECRET}",
         f"postgresql:///db?passwd={SECRET}",
         f"postgresql://me://{SECRET}@host/db",
+        f"https://{SECRET}@host/db",
+        f"--storage=https://{SECRET}@host/db",
     ],
 )
 def test_password_inside_an_option_is_hidden(url: str) -> None:
