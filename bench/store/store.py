@@ -209,11 +209,8 @@ class Store:
                 beside = replacing(predictions_path(path, split), locked=True)
                 with new_file(replaced.enter_context(beside)) as file:
                     pq.write_table(table, file, compression="zstd")
-            checkpoint = checkpoint_path(path)
-            if ended is None:
-                checkpoint.unlink(missing_ok=True)  # of an attempt that was killed
-            else:
-                beside = replacing(checkpoint, locked=True)
+            if ended is not None:
+                beside = replacing(checkpoint_path(path), locked=True)
                 with new_file(replaced.enter_context(beside)) as file:
                     file.write(ended)
             with new_file(own) as file:
@@ -227,6 +224,7 @@ class Store:
             # A kill before the last of the files is renamed must not leave a damaged run's old
             # record beside new predictions: the two would pass for a finished run.
             path.unlink(missing_ok=True)
+            checkpoint_path(path).unlink(missing_ok=True)  # its end is not that of this run
 
     @contextmanager
     def claim(self, runs: Sequence[Run]) -> Iterator[list[Run]]:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from gapbench.bench.core.errors import SettledError
 from gapbench.bench.execution.engines.base import Settings
 from gapbench.bench.store.record_io import checkpoint_path, read_record
 from gapbench.bench.store.store import Store
@@ -137,6 +138,11 @@ def test_state_of_an_attempt_that_was_killed_does_not_pass_for_that_of_a_record(
     record = read_record(path)
     path.unlink()
     checkpoint_path(path).write_bytes(b"of another attempt")
+    Store(done.results).write(record, {}, b"its own")
+    with pytest.raises(SettledError):
+        Store(done.results).write(record)
+    assert checkpoint_path(path).read_bytes() == b"its own"
+    path.unlink()
     Store(done.results).write(record)
     assert not checkpoint_path(path).exists()
 
