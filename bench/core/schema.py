@@ -87,7 +87,7 @@ def validate(model: type[Model], content: object, place: str) -> Model:
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        found = _innermost(error.errors())
+        found = _causes(error.errors())
         lines = [_explain(model, details) for details in found[:_MOST_ERRORS]]
         lines += [f"and {len(found) - _MOST_ERRORS} more"] if len(found) > _MOST_ERRORS else []
         raise ConfigError(f"{place}: " + "; ".join(lines)) from None
@@ -146,8 +146,9 @@ def suggest(given: str, allowed: list[str]) -> str:
     return f"allowed: {', '.join(sorted(allowed))}{hint}"
 
 
-def _innermost(errors: list[ErrorDetails]) -> list[ErrorDetails]:
-    """Leave out errors of a field that only follow from an error inside it."""
+def _causes(errors: list[ErrorDetails]) -> list[ErrorDetails]:
+    """Leave out errors that only follow from one inside the field, or in what its default needs."""
+    errors = [details for details in errors if details["type"] != "default_factory_not_called"]
     outer = {place["loc"][:depth] for place in errors for depth in range(len(place["loc"]))}
     return [details for details in errors if not details["loc"] or details["loc"] not in outer]
 

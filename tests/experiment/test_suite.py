@@ -244,6 +244,17 @@ def test_unknown_key_of_a_suite_is_refused_with_a_suggestion(
     assert f"did you mean {meant!r}?" in str(caught.value)
 
 
+def test_default_that_needs_what_is_wrong_is_not_a_second_mistake(small: SmallSuite) -> None:
+    """Seeds by default follow from other fields: where one of these is wrong, it alone is told."""
+    small.write_suite(keep="weights")
+    content = small.path.read_text().replace("seeds: 2\n", "")
+    small.path.write_text(content)
+    with pytest.raises(ConfigError) as caught:
+        suites.load(str(small.path))
+    wrong = "field 'keep': Input should be 'checkpoint'; got 'weights'"
+    assert str(caught.value) == f"{small.path}: {wrong}"
+
+
 def test_unknown_key_of_a_task_is_refused_with_a_suggestion(small: SmallSuite) -> None:
     """Task files are as strict as suite files, down to their nested parts."""
     small.write_task(metric=["accuracy"], splits={"tests": "validation"})
