@@ -12,7 +12,7 @@ import re
 # A web address may have a token in place of name and password.
 # Each alternative has two groups: before the password, and the password.
 _PASSWORD = re.compile(
-    r"(^(?:--[\w-]+=)?(?!journal:|sqlite(?:\+\w+)?:///)(?:https?://|[^:@]*://[^:]*:|[^:]*:(?!//)))"
+    r"(^(?:--[\w-]+=)?(?!journal:|sqlite(?:\+\w+)?:///)(?:https?://(?=[^/?]*@)|[^:@]*://[^:]*:|[^:]*:(?!//)))"
     r"(.+)(?=@)"
     r"|(://[^:/]*:)(?!\d*(?:[/?]|$))([^/?]+)"
     r"|((?:pass\w*|pwd|secret\w*|token\w*)(?:=|%3D))([^&]+)",
@@ -20,7 +20,8 @@ _PASSWORD = re.compile(
 )
 # The same in the middle of a text, where only whole URLs and their options are surely meant.
 _CREDENTIALS = re.compile(
-    r"(\w://[^\s:/@]*:)\S+(?=@)|([?&;]\w*(?:pass\w*|pwd|secret\w*|token\w*|api_?key)=)[^\s&;'\"]+",
+    r"(\w://[^\s:/@]*:)\S+(?=@)|(?:(?<=https)|(?<=http))(://)[^\s:/?@]+(?=@)"
+    r"|([?&;]\w*(?:pass\w*|pwd|secret\w*|token\w*|api_?key)=)[^\s&;'\"]+",
     re.IGNORECASE,
 )
 

@@ -122,7 +122,7 @@ def _prompting(task: Task, backbone: Backbone) -> str:
     if backbone.tokenizer("a")["input_ids"][-1] in backbone.tokenizer.all_special_ids:
         lines += ["# the tokenizer ends a text, and a prompt goes on"]
         lines += ["inputs = {name: each[:, :-1] for name, each in inputs.items()}"]
-    settings = {  # all that a checkpoint's own settings could change
+    settings = {  # two that a checkpoint may have otherwise
         "eos_token_id": "tokenizer.eos_token_id",
         "repetition_penalty": 1.0,
         "do_sample": False,

@@ -22,6 +22,7 @@ from gapbench.bench.config.run import Run, StoredPredictions
 from gapbench.bench.core import signals
 from gapbench.bench.core.errors import MergeError, SealedError, SettledError, StoreError
 from gapbench.bench.core.memory import MemoryPeak
+from gapbench.bench.core.schema import content_hash
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.profiling.self_check import checked_backbone
@@ -104,7 +105,7 @@ class Executor:
         If a stack has to be cut, the smaller stacks are attempted in its place.
         """
         started = provenance.now()
-        waiting = deque(self._by_checkpoint(_by_cell(runs) if self.keeps else [runs]))
+        waiting = deque(self._by_checkpoint(_by_shape(runs) if self.keeps else [runs]))
         try:
             while waiting:
                 signals.check()
@@ -331,12 +332,13 @@ class Attempt:
         return records(self.trainer, self.tokenizer, self.peak, self.started, kept, self.tests)
 
 
-def _by_cell(runs: Sequence[Run]) -> list[list[Run]]:
-    """Return the runs of each cell: in a stack, the rows of others may be padded to its rank."""
-    cells: dict[str, list[Run]] = {}
+def _by_shape(runs: Sequence[Run]) -> list[list[Run]]:
+    """Return the runs of each configuration: beside a larger rank, rows would be padded to it."""
+    shapes: dict[str, list[Run]] = {}
     for run in runs:
-        cells.setdefault(run.cell.hash, []).append(run)
-    return list(cells.values())
+        own = content_hash([run.cell.method, run.cell.config])
+        shapes.setdefault(own, []).append(run)
+    return list(shapes.values())
 
 
 def _left(runs: Sequence[Run], made: Sequence[Record]) -> list[Run]:

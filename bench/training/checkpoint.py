@@ -158,7 +158,10 @@ class Checkpoints:
         except UNREADABLE as error:
             _log.warning("%s: not a whole checkpoint (%s); it is not used", path, error)
             return None
-        return saved if run.hash in saved.runs else None
+        if run.hash not in saved.runs:
+            _log.warning("%s: of another run; it is not used", path)
+            return None
+        return saved
 
     def _content(
         self, runs: Sequence[Run], snapshot: Snapshot

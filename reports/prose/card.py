@@ -14,6 +14,7 @@ from gapbench.reports.verdict.recommend import (
     ALONE,
     CHEAPEST,
     CHEAPEST_BETTER,
+    COLLAPSED,
     NO_ITEMS,
     NO_REFERENCE,
     NO_ROW,
@@ -110,6 +111,8 @@ def headline(verdict: Verdict) -> str:
         return "No trained method has a score yet."
     if verdict.why == NO_ITEMS:
         return "No answer: no values of single test items are known."
+    if verdict.why == COLLAPSED:
+        return "No answer: seeds of every method collapsed, or its outputs are missing."
     return "Too few seeds for an answer."
 
 
@@ -283,6 +286,8 @@ def _design(verdict: Verdict) -> str:
         return _untold(verdict)
     if verdict.why == NO_ITEMS:
         return "The outputs of test items: run the suite again into a new folder (--results DIR)."
+    if verdict.why == COLLAPSED:
+        return "Seeds that do not collapse: a lower learning rate, or more steps, may help."
     return "More seeds: run 5 or more (--seeds 5)."
 
 

@@ -10,6 +10,7 @@ CHEAPEST = "cheapest of those that nothing beats"
 ALONE = "only one row is compared"
 TOO_FEW = "too few seeds"
 NO_ITEMS = "no values of single items are known"
+COLLAPSED = "no row is without collapsed seeds"
 UNTRAINED = "nothing beats what is untrained"
 NO_ROW = "no row has a score"
 NO_REFERENCE = "the reference cannot be compared"
@@ -50,8 +51,7 @@ def recommend(
         }
         if not scored:
             return "", NO_ROW
-        why = NO_ITEMS if "itemless" in scored.values() else TOO_FEW
-        return reference if reference in scored else "", why
+        return reference if reference in scored else "", _unranked(set(scored.values()))
     own = next((each for each in entries if each.name == reference), None)
     if own is not None and not own.compared and own.status != "untrained":
         return "", NO_REFERENCE
@@ -76,3 +76,10 @@ def ruled_out(contrasts: Sequence[Contrast], *, upward: bool) -> float | None:
     ends = [each.high if upward else each.low for each in contrasts]
     known = [end if upward else -end for end in ends if end is not None]
     return max(0.0, *known) if known and len(known) == len(ends) else None
+
+
+def _unranked(statuses: set[str]) -> str:
+    """Return why none of the rows that have a score is ranked, by their statuses."""
+    if statuses <= {"itemless"}:
+        return NO_ITEMS
+    return COLLAPSED if statuses <= {"itemless", "collapsed"} else TOO_FEW

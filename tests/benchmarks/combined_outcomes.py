@@ -18,6 +18,7 @@ ITEMS = 100
 TASKS = 3
 _WORDS, _SHAPE = 300, 1.1  # of texts: how many words there are, and the exponent of Zipf's law
 _TIES = 0.2
+_SHIFTS = (0.0, 0.3, 0.6, 0.6, -3.0)  # of methods in log odds; the last is not trained
 _FREE = (-np.inf, np.inf)
 
 
@@ -163,18 +164,33 @@ def over_tasks(rng: np.random.Generator, seeds: int, outcome: str) -> float:
     return holds(averaged([*map(estimate, parts)]), seeds, truth, parts[0].possible)
 
 
-def share(rng: np.random.Generator, seeds: int) -> float:
+def share(rng: np.random.Generator, seeds: int, case: Case) -> float:
     """The mean share of the way from the untrained row to the best one, the ends being given."""
-    parts, truths = [], []
+    parts, truths, ends = [], [], []
     for level in (-0.05, 0.0, 0.05):
-        case = Case(untrained=1)
-        values, true = case.draw(rng, [level + each for each in (0.0, 0.05, 0.1, 0.1, -0.1)], seeds)
+        shifts = [level + each for each in _SHIFTS]
+        values, true = case.draw(rng, shifts, seeds)
         rows = samples(values, case)
         *trained, start = (float(estimate(each).mean) for each in rows.values())
         scale = 1 / (max(trained) - start)
         parts.append(_moved(estimate(rows[0]), start).scaled(scale))
         truths.append(scale * (float(true[0]) - start))
-    return holds(averaged(parts), seeds, float(np.mean(truths)), _FREE)
+        ends.append([(end - start) * scale for end in case.possible])
+    low, high = np.mean(ends, axis=0)
+    return holds(averaged(parts), seeds, float(np.mean(truths)), (low, high))
+
+
+def share_of_errors(rng: np.random.Generator, seeds: int) -> float:
+    """The same of squared errors, which the untrained row has ten times as large."""
+    parts, ends = [], []
+    for _ in range(TASKS):
+        own, other = (estimate(_errors(rng, seeds, 0.7)) for _ in range(2))
+        best = min(float(own.mean), float(other.mean))
+        scale = 1 / (best - 10)
+        parts.append(_moved(own, 10).scaled(scale))
+        ends.append((scale * (1 - 10), scale * (0 - 10)))
+    truth, high = np.mean(ends, axis=0)
+    return holds(averaged(parts), seeds, float(truth), (-np.inf, float(high)))
 
 
 def _moved(found: Estimate, start: float) -> Estimate:
@@ -193,7 +209,13 @@ INTERVALS: dict[str, Callable[..., float]] = {
     **{
         f"mean over {TASKS} tasks of {each}": partial(over_tasks, outcome=each) for each in OUTCOMES
     },
-    f"mean share of the way over {TASKS} tasks": share,
+    f"mean share of the way over {TASKS} tasks": partial(
+        share, case=Case(items=ITEMS, untrained=1, level=2.0, seed=0.1, possible=(0.0, 1.0))
+    ),
+    f"the same, accuracy .98, {ITEMS} items": partial(
+        share, case=Case(items=ITEMS, untrained=1, level=5.2, seed=0.2, possible=(0.0, 1.0))
+    ),
+    "the same of squared errors": share_of_errors,
 }
 
 

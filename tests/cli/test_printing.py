@@ -144,6 +144,7 @@ def test_exit_code_and_message_do_not_depend_on_who_reads(
         return
     assert done.returncode == code
     assert told in done.stderr
+    assert ("standard output cannot be written" in done.stderr) == ("full" in redirection)
     assert "Traceback" not in done.stderr
 
 

@@ -84,7 +84,7 @@ def test_kept_run_is_exported_as_it_was_scored_without_a_step(
 
 
 def test_damaged_or_foreign_file_costs_only_another_training(
-    kept: SmallSuite, capsys: Capture, tmp_path: Path
+    kept: SmallSuite, capsys: Capture, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     """The log says so, and the export is that of a run that was not kept."""
     first, second, *_ = sorted((kept.results / "runs").glob("*/*/lora/*/seed-*.json"))
@@ -95,6 +95,8 @@ def test_damaged_or_foreign_file_costs_only_another_training(
         found = _exported(kept, capsys, first, tmp_path / str(place))
         assert not found["kept"]
         assert found["outcome"]["drifts"] == {}
+        assert f"{file}: " in caplog.text
+        caplog.clear()
     file.write_bytes(whole)
 
 

@@ -131,6 +131,7 @@ def test_password_inside_an_option_is_hidden(url: str) -> None:
 SERVERS = [
     f"http://me:{SECRET}@127.0.0.1:1/api",
     f"https://me:a@{SECRET}@host/",
+    f"https://{SECRET}@proxy:8080",
     f"HTTP://:{SECRET}@proxy:3128",
     f"http://host/api?run=1&token={SECRET}",
     f"postgresql://host/db?sslmode=require&sslpassword={SECRET}",
@@ -173,6 +174,7 @@ def test_password_in_the_error_of_a_library_is_in_no_message_and_no_record(
         "journal:a@b",
         "postgresql://host:5432/name",
         "postgresql://me@host/name",
+        "https://host/owner/name@main",
         "--storage=postgresql+psycopg://me@host:5432/name",
     ],
 )

@@ -1,5 +1,6 @@
 """Verdicts where runs are lost, missing, collapsed or without stored items."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -114,6 +115,30 @@ def test_rows_without_items_are_not_told_to_run_more_seeds(tmp_path: Path) -> No
     assert found.why == recommend.NO_ITEMS
     assert card(found).headline == "No answer: no values of single test items are known."
     assert not [point for point in card(found).points if "--seeds" in str(point)]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "why"),
+    [
+        ({"itemless"}, recommend.NO_ITEMS),
+        ({"collapsed"}, recommend.COLLAPSED),
+        ({"collapsed", "itemless"}, recommend.COLLAPSED),
+        ({"single", "itemless"}, recommend.TOO_FEW),
+        ({"incomplete", "collapsed"}, recommend.TOO_FEW),
+    ],
+)
+def test_what_is_missing_is_told_by_the_rows_that_seeds_would_help(
+    tmp_path: Path, statuses: set[str], why: str
+) -> None:
+    """More seeds are asked for only where some row lacks them."""
+    (found,) = verdicts_of(write(tmp_path, EQUAL, seeds=1))
+    states = [*statuses, *statuses]
+    rows = [
+        replace(entry, status=state)
+        for entry, state in zip(found.entries, states, strict=False)
+        if entry.status != "untrained"
+    ]
+    assert recommend.recommend(rows, (), "lora", learned=None, costs={})[1] == why
 
 
 def test_nothing_is_recommended_while_the_reference_is_incomplete(tmp_path: Path) -> None:
