@@ -1,11 +1,10 @@
 """The memory that `plan` and `check` tell before a stack runs, beside what the stack then takes.
 
-Each number comes from a process of its own, without what that process had before.
+Each number comes from a process of its own, which has loaded the libraries and used none.
 
     python -m tests.benchmarks.memory_told
 """
 
-import multiprocessing
 from typing import NamedTuple
 
 from gapbench.bench.config.run import Precision, Quantization, Run
@@ -17,6 +16,7 @@ from gapbench.bench.profiling import random_models
 from gapbench.bench.profiling.footprint import measured
 from gapbench.bench.profiling.step_timer import Stepper
 from tests.support.small_stack import CPU
+from tests.support.small_suite import PROCESSES
 
 _MEBIBYTE = 2**20
 _STEPS = 6
@@ -50,6 +50,8 @@ SPARING = (
     Shape("minilm-l6", "fp32", None, "lora", 4, 16, 64, parts=4),
     Shape("minilm-l6", "bf16", None, "hiddenkey", 2, 16, 128, repeated=True, parts=2),
     Shape("minilm-l6", "fp32", None, "lora_dropout", 2, 8, 64, parts=2),
+    Shape("minilm-l6", "fp32", None, "lora", 4, 8, 32, parts=2),
+    Shape("tiny-encoder", "fp32", None, "lora_dropout", 6, 16, 32, parts=2),
 )
 """Shapes with settings that save memory."""
 
@@ -66,7 +68,7 @@ def main() -> None:
 
 def both(shape: Shape) -> tuple[int, int]:
     """Return the bytes that are told, and those that are taken."""
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+    with PROCESSES.Pool(1, maxtasksperchild=1) as pool:
         return pool.apply(told, (shape,)), pool.apply(taken, (shape,))
 
 

@@ -22,7 +22,8 @@ pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.usefixtures("one_
 
 PROGRAMS = ("slurmctld", "slurmd", "sbatch", "munged")
 METHODS = ["head", {"method": "lora", "config": {"rank": 2}}, "majority"]
-BUDGET = {"steps": 300, "batch_size": 4, "evaluations": 3}
+SHORT = {"steps": 10, "batch_size": 4, "evaluations": 3}
+LONG = SHORT | {"steps": 300}
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +63,8 @@ def at_slurm(slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def small(tmp_path: Path, make_backbone: Callable[[str], Path]) -> SmallSuite:
-    """A suite of 18 runs."""
-    return make(tmp_path / "small", make_backbone("bert"), methods=METHODS, budget=BUDGET, seeds=6)
+    """A suite of 9 runs."""
+    return make(tmp_path / "small", make_backbone("bert"), methods=METHODS, budget=SHORT, seeds=3)
 
 
 def free_port() -> int:
@@ -78,6 +79,7 @@ def test_array_that_is_preempted_goes_on_and_leaves_the_same_records(
     small: SmallSuite, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An urgent job takes the node in mid-run; the array is queued again and ends the suite."""
+    small.write_suite(budget=LONG)  # long enough to be met in training
     urgent, seen = small.folder / "urgent.sh", small.folder / "seen"
     urgent.write_text(f"#!/bin/sh\nsqueue --noheader --name=gapbench --format=%T > {seen}\n")
     hurry = f"sbatch --partition=urgent --exclusive --output=/dev/null {urgent}"
@@ -91,7 +93,7 @@ def test_array_that_is_preempted_goes_on_and_leaves_the_same_records(
     answer = call(capsys, "run", *small.running, *flags, "--engine", "slurm", "--workers", "2")
     watcher.wait()
     assert answer.code == 0, answer.err
-    assert answer.json == {"suite": "small", "runs": 18, "now": {"ok": 18}}
+    assert answer.json == {"suite": "small", "runs": 9, "now": {"ok": 9}}
     assert set(seen.read_text().split()) == {"PENDING"}  # the array, while the urgent job ran
     other = small.folder / "other"
     assert call(capsys, "run", *small.planning, "--results", other, *flags).code == 0
@@ -119,7 +121,6 @@ def test_advice_from_arrays_is_that_of_one_process(
 ) -> None:
     """Each block is an array; the race and the final runs leave the records of one process."""
     monkeypatch.setattr(course, "SEEDS", 2)
-    small.write_suite(methods=METHODS, budget=BUDGET | {"steps": 10})
     alone = small.folder / "alone"
     for results, engine in ((small.results, {"engine": "slurm", "workers": 1}), (alone, {})):
         gapbench.advise(

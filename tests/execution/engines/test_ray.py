@@ -24,28 +24,30 @@ ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("one_thread")]
 
 METHODS = [{"method": "lora", "config": {"rank": 2}}, "head", "majority"]
-BUDGET = {"steps": 300, "batch_size": 4, "evaluations": 3}
+SHORT = {"steps": 30, "batch_size": 4, "evaluations": 3}
+LONG = SHORT | {"steps": 150}
 
 
-@pytest.fixture
-def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
     """A cluster whose head does no work, with two nodes of a core each."""
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-    for _ in range(2):
-        made.add_node(num_cpus=1)
-    ray.init(address=made.address, log_to_driver=False)
-    yield made
-    ray.shutdown()
-    made.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
+        for _ in range(2):
+            made.add_node(num_cpus=1)
+        ray.init(address=made.address, log_to_driver=False)
+        yield made
+        ray.shutdown()
+        made.shutdown()
 
 
 @pytest.fixture
 def small(tmp_path: Path, make_backbone: Callable[[str], Path]) -> SmallSuite:
     """A suite of 12 runs."""
-    return make(tmp_path / "small", make_backbone("bert"), methods=METHODS, budget=BUDGET, seeds=4)
+    return make(tmp_path / "small", make_backbone("bert"), methods=METHODS, budget=SHORT, seeds=4)
 
 
 class Accidents:
@@ -104,6 +106,7 @@ def test_suite_survives_a_killed_worker_and_a_lost_node(
     cluster: Any, small: SmallSuite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever is lost is done again elsewhere; every record is written once and is the same."""
+    small.write_suite(budget=LONG)  # long enough to be met in training
     runs, sources = planned(small)
     reference = small.folder / "local"
     execute(runs, Settings(reference, sources, "cpu", 1, 1), lambda *_: None)
