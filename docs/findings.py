@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import gapbench
-from gapbench.reports.tables.standing import OUTCOMES
+from gapbench.reports.tables.outcomes import OUTCOMES
 from gapbench.reports.tables.words import interval, signed, times
 from gapbench.reports.verdict.model import Contrast, Entry, Level, Verdict
 
 PAGE = Path(__file__).parent / "findings.md"
-STUDY = Path(__file__).parents[1] / "results" / "reference" / "measured" / "small_data"
+MEASURED = Path(__file__).parents[1] / "results" / "reference" / "measured"
+STUDIES = [MEASURED / name for name in ("small_data", "airline_tweets")]
 BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"
 _HEADER = """\
 | row | {metric} | {metric} minus LoRA's | gap minus | ECE minus | NLL minus | training |
@@ -20,19 +21,20 @@ _HEADER = """\
 """
 
 
-def tables(folder: Path = STUDY) -> Iterator[str]:
-    """Yield for each task a heading, and a row for each method."""
-    for verdict in gapbench.load(folder).verdict().found:
-        for task in verdict.tasks or (verdict,):
-            yield f"### {task.task}\n\n" + _HEADER.format(metric=task.metric)
-            yield "".join(_row(task, entry) for entry in task.entries) + "\n"
+def tables() -> Iterator[str]:
+    """Yield for each task of each study a heading, and a row for each method."""
+    for folder in STUDIES:
+        for verdict in gapbench.load(folder).verdict().found:
+            for task in verdict.tasks or (verdict,):
+                yield f"### {task.task}\n\n" + _HEADER.format(metric=task.metric)
+                yield "".join(_row(task, entry) for entry in task.entries) + "\n"
 
 
-def filled(text: str, folder: Path = STUDY) -> str:
+def filled(text: str) -> str:
     """Return the page with the tables between its marks."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
-    return f"{before}{BEGIN}\n{''.join(tables(folder))}{END}{after}"
+    return f"{before}{BEGIN}\n{''.join(tables())}{END}{after}"
 
 
 def _row(task: Verdict, entry: Entry) -> str:

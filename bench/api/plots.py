@@ -17,7 +17,8 @@ from gapbench.reports.figures.reliability import draw_reliability
 from gapbench.reports.figures.theme import paint, style
 from gapbench.reports.figures.training import draw_curves
 from gapbench.reports.sections._calibration import judged
-from gapbench.reports.tables.standing import OUTCOMES, REFERENCE, Outcome
+from gapbench.reports.tables.outcomes import OUTCOMES, Outcome
+from gapbench.reports.tables.standing import REFERENCE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -17,7 +17,7 @@ from gapbench.reports.results.load import Results
 from gapbench.reports.stats.pairwise import Pair, averaged_family, family
 from gapbench.reports.stats.planning import Plan
 from gapbench.reports.stats.simultaneous import ALPHA
-from gapbench.reports.tables.standing import level_of
+from gapbench.reports.tables.outcomes import level_of
 from gapbench.reports.verdict.contrasts import withheld
 from gapbench.reports.verdict.design import MATTERS, plan_of
 

@@ -18,8 +18,9 @@ from gapbench.reports.claims.model import PublishedClaim, Side
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.estimates import Sample
 from gapbench.reports.tables.leaderboard import BOARD, rows
+from gapbench.reports.tables.row_samples import sampled
 from gapbench.reports.tables.row_status import RANKED
-from gapbench.reports.tables.standing import Standing, sampled
+from gapbench.reports.tables.standing import Standing
 from gapbench.reports.tables.terminal import place
 
 FIRST, SECOND = "first", "second"

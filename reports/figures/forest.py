@@ -11,8 +11,8 @@ from gapbench.reports.document.model import FigureArtifact
 from gapbench.reports.figures.board import Board
 from gapbench.reports.figures.layout import MarkerStyle, Named, key, list_on, listed, mark, marking
 from gapbench.reports.figures.theme import INK, style, tip
+from gapbench.reports.tables.outcomes import Outcome
 from gapbench.reports.tables.row_status import RANKED
-from gapbench.reports.tables.standing import Outcome
 from gapbench.reports.tables.words import listed as names_of
 from gapbench.reports.tables.words import signed, times
 from gapbench.reports.verdict.model import Contrast, Entry, Verdict

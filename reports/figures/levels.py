@@ -11,8 +11,8 @@ from gapbench.reports.figures.layout import list_on, listed, mark
 from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import style
 from gapbench.reports.stats.letters import letters
+from gapbench.reports.tables.outcomes import Outcome
 from gapbench.reports.tables.row_status import RANKED
-from gapbench.reports.tables.standing import Outcome
 from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.words import interval
 from gapbench.reports.verdict.model import Level

@@ -14,7 +14,7 @@ from gapbench.reports.figures.heat import heatmap
 from gapbench.reports.figures.layout import KEY, LINE, WIDTH, key
 from gapbench.reports.figures.measure import all_within, width
 from gapbench.reports.figures.theme import RULE, style
-from gapbench.reports.tables.standing import Outcome
+from gapbench.reports.tables.outcomes import Outcome
 from gapbench.reports.tables.words import signed
 from gapbench.reports.verdict.model import Verdict
 

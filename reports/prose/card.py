@@ -5,8 +5,8 @@ from dataclasses import replace
 from math import isfinite, isinf, isnan
 
 from gapbench.reports.document.model import Card, Measure
+from gapbench.reports.tables.outcomes import Claim, Outcome
 from gapbench.reports.tables.row_status import RANKED
-from gapbench.reports.tables.standing import Claim, Outcome
 from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.words import interval, listed, named, signed, times
 from gapbench.reports.verdict.model import Contrast, Design, Entry, Level, Verdict

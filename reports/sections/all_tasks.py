@@ -8,8 +8,8 @@ from gapbench.reports.document.model import Column, Folded, Part, Row, Section, 
 from gapbench.reports.figures.board import boards
 from gapbench.reports.figures.matrix import SIGNS, matrix
 from gapbench.reports.prose.card import about
+from gapbench.reports.tables.outcomes import Outcome
 from gapbench.reports.tables.row_status import RANKED
-from gapbench.reports.tables.standing import Outcome
 from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.words import interval, signed, times
 from gapbench.reports.verdict.model import Entry, Verdict

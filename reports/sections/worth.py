@@ -9,8 +9,8 @@ from gapbench.reports.figures.board import Board, boards
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.worth import Worth, worth
 from gapbench.reports.tables.leaderboard import rows
+from gapbench.reports.tables.row_samples import sampled
 from gapbench.reports.tables.row_status import RANKED
-from gapbench.reports.tables.standing import sampled
 from gapbench.reports.tables.words import listed
 
 ORDER = 35

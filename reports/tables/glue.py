@@ -13,12 +13,8 @@ import pandas as pd
 from gapbench.reports.results.items import Scored, samples
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.pairwise import family
-from gapbench.reports.tables.standing import (
-    Standing,
-    estimates_of,
-    over_untrained,
-    with_lost,
-)
+from gapbench.reports.tables.row_samples import estimates_of, with_lost
+from gapbench.reports.tables.standing import Standing, over_untrained
 
 GLUE: Mapping[str, tuple[str, ...]] = {
     "cola": ("test/matthews_correlation",),

@@ -22,13 +22,8 @@ from gapbench.reports.stats.agreement import first_shown, krippendorff_alpha, no
 from gapbench.reports.stats.estimates import Sample
 from gapbench.reports.stats.pairwise import Family
 from gapbench.reports.tables.leaderboard import BOARD, rows
-from gapbench.reports.tables.standing import (
-    Standing,
-    comparable,
-    compared,
-    mean_columns,
-    to_reference,
-)
+from gapbench.reports.tables.row_samples import comparable, mean_columns
+from gapbench.reports.tables.standing import Standing, compared, to_reference
 
 _PLACE = ("suite", "task", "backbone", "start")
 COLUMNS = (

@@ -19,14 +19,9 @@ from gapbench.reports.results.items import Quantity, Scored, samples
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.estimates import Sample
 from gapbench.reports.tables.leaderboard import BOARD, rows
-from gapbench.reports.tables.standing import (
-    Standing,
-    comparable,
-    compared,
-    level_of,
-    mean_columns,
-    to_reference,
-)
+from gapbench.reports.tables.outcomes import level_of
+from gapbench.reports.tables.row_samples import comparable, mean_columns
+from gapbench.reports.tables.standing import Standing, compared, to_reference
 
 COLUMNS = (
     *("suite", "task", "backbone", "start", "method", "variant", "test"),

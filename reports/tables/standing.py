@@ -3,50 +3,31 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
 
 from gapbench.bench.store.suite_plan import REFERENCE as SUITE_REFERENCE
-from gapbench.reports.results.items import Quantity, Scored, samples
 from gapbench.reports.results.load import Results
-from gapbench.reports.stats.estimates import Estimate, Sample, estimate
+from gapbench.reports.stats.estimates import Estimate, Sample
 from gapbench.reports.stats.intervals import Interval
-from gapbench.reports.stats.pairwise import Family, Pair, family
+from gapbench.reports.stats.pairwise import Family, family
+from gapbench.reports.tables.outcomes import (
+    OUTCOMES,
+    SPLITS,
+    Outcome,
+    Split,
+    claim,
+    level_of,
+    range_of,
+)
+from gapbench.reports.tables.row_samples import comparable, estimates_of, sampled
 from gapbench.reports.tables.row_status import RANKED, Status, floor_of, statuses_of
 from gapbench.reports.tables.terminal import label
 
-Outcome = Literal["score", "gap", "ece", "nll"]
-OUTCOMES: tuple[Outcome, ...] = ("score", "gap", "ece", "nll")
-"""What methods are compared on: test score, generalization gap, calibration error, test NLL.
-
-The direction of the score is that of its metric; of the others less is better.
-"""
-
-Claim = Literal["better", "worse", ""]
-
 REFERENCE = ""
 """What methods are compared with first if nothing else is asked for: what their suite names."""
-
-Split = Literal["train_score", "validation_score"]
-SPLITS: tuple[Split, ...] = ("train_score", "validation_score")
-"""Scores on the other splits, which have intervals too and are not compared."""
-
-MEAN: Mapping[Outcome, str] = {
-    "score": "score",
-    "gap": "generalization_gap",
-    "ece": "ece",
-    "nll": "nll",
-}
-"""Where its mean is in the leaderboard."""
-
-SKEWED = 0.6
-"""Share of the level that comparisons in losses use.
-
-NLL is skewed over seeds of a method whose confidence is unsteady, so that its claims are wrong more
-often than intervals of normal values say; `docs/statistics.md` has the simulation.
-"""
 
 
 @dataclass(frozen=True)
@@ -117,49 +98,6 @@ class Standing:
         return {name: tuple(other for other in order if other in found[name]) for name in order}
 
 
-def range_of(outcome: Outcome, possible: tuple[float, float]) -> tuple[float, float]:
-    """Return the lowest and the highest possible value of an outcome, given those of the score."""
-    width = possible[1] - possible[0]
-    ranges = {"score": possible, "gap": (-width, width), "ece": (0.0, 1.0), "nll": (0.0, np.inf)}
-    return ranges[outcome]
-
-
-def level_of(outcome: str, *ranges: tuple[float, float]) -> float:
-    """Return the share of the level of comparisons that an outcome uses.
-
-    Args:
-        outcome: what is compared.
-        ranges: lowest and highest possible score, of each task; one without a highest is a loss.
-    """
-    loss = outcome != "ece" and not np.isfinite(np.array(ranges)).all()
-    return SKEWED if outcome == "nll" or loss else 1.0
-
-
-def claim(pair: Pair, *, upward: bool) -> Claim:
-    """Return whether the first of a pair is better or worse; "" if the data do not tell."""
-    if not pair.apart or pair.difference is None:
-        return ""
-    return "better" if (pair.difference > 0) == upward else "worse"
-
-
-def mean_columns(sample: Sample | None, name: str, status: Status) -> dict[str, float | None]:
-    """Return the mean of a row with its 95 % interval, for this row alone, as columns.
-
-    Where seeds collapsed, the mean is of two kinds of runs and has no interval.
-
-    Args:
-        sample: of the row; None if it has none.
-        name: of the column of the mean.
-        status: of the row.
-    """
-    if sample is None:
-        return dict.fromkeys((name, f"{name}_ci_low", f"{name}_ci_high"))
-    found = estimate(sample)
-    found = found.bare if status == "collapsed" else found
-    own = found.interval(len(sample.scores), sample.possible)
-    return {name: own.mean, f"{name}_ci_low": own.low, f"{name}_ci_high": own.high}
-
-
 def to_reference(family: Family[str], name: str, reference: str, *, upward: bool) -> dict[str, Any]:
     """Return how a row differs from the reference, as columns; empty where they do not compare.
 
@@ -198,11 +136,6 @@ def depths(beaten_by: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
     for name, better in beaten_by.items():
         found[name] = 1 + max((found.get(other, 0) for other in better), default=0)
     return found
-
-
-def scored(row: Any) -> Scored:
-    """Return the runs of a row that have a main score."""
-    return Scored(row.config_hash, {seed: {row.metric: one} for seed, one in row.by_seed.items()})
 
 
 def named(rows: list[Any]) -> dict[str, Any]:
@@ -271,29 +204,12 @@ def standing(results: Results, board: pd.DataFrame, wanted: str, alpha: float) -
     )
 
 
-def estimates_of(found: Mapping[str, Sample], status: Mapping[str, Status]) -> dict[str, Estimate]:
-    """Return the means of those that have one; without an interval where seeds collapsed."""
-    made = {name: estimate(each) for name, each in found.items() if each.scores}
-    return {name: each.bare if status[name] == "collapsed" else each for name, each in made.items()}
-
-
 def _levels(found: Mapping[str, Sample], status: Mapping[str, Status]) -> dict[str, Interval]:
     """Return the means of rows with their 95 % intervals, each for that row alone."""
     made = estimates_of(found, status)
     return {
         name: own.interval(len(found[name].scores), found[name].possible)
         for name, own in made.items()
-    }
-
-
-def comparable(found: Mapping[str, Sample], ranked: Mapping[str, Sample]) -> dict[str, Sample]:
-    """Return those of the ranked rows of which every run has the outcome, and whose items do."""
-    return {
-        name: found[name]
-        for name, score in ranked.items()
-        if name in found
-        and not found[name].unknown
-        and found[name].scores.keys() == score.scores.keys()
     }
 
 
@@ -308,62 +224,6 @@ def over_untrained(
         name: family({**ranked, name: each}, alpha / len(known), name, share=1.0)
         for name, each in known.items()
     }
-
-
-def _filled(own: Sample, row: Any, floor: Sample | None, *, up: bool) -> Sample:
-    """Return the runs of a row with those that it lost counted as the untrained row.
-
-    A row that is worse than that has its own worst run in their place, so that no lost run raises
-    its mean.
-    """
-    if not row.lost or not own.scores or floor is None:
-        return own
-    worst = min if up else max
-    least = worst(own.scores, key=own.scores.__getitem__)
-    scores = dict(own.scores)
-    strata = [dict(each) for each in own.strata] if len(own.strata) == len(floor.strata) else []
-    for seed in row.lost:
-        like = seed if seed in floor.scores else next(iter(floor.scores))
-        source, place = (floor, like)
-        if (floor.scores[like] > own.scores[least]) == up:
-            source, place = own, least
-        scores[seed] = source.scores[place]
-        for filled, values in zip(strata, source.strata, strict=False):
-            filled[seed] = values[place]
-    unknown = own.unknown or floor.unknown
-    return replace(own, scores=scores, strata=tuple(strata), unknown=unknown)
-
-
-def sampled(
-    results: Results, rows: Mapping[str, Any], outcome: Quantity, *, up: bool
-) -> dict[str, Sample]:
-    """Return the samples of rows in an outcome; in others than the score, of those that have any.
-
-    Args:
-        results: where predictions are stored.
-        rows: of one task, by any names; lost runs count as the untrained one among them.
-        outcome: of what.
-        up: whether higher scores are better.
-    """
-    if outcome != "score":
-        found = samples(results, {name: _ended(row) for name, row in rows.items()}, outcome)
-        return {name: each for name, each in found.items() if each.scores}
-    return with_lost(
-        samples(results, {name: scored(row) for name, row in rows.items()}), rows, up=up
-    )
-
-
-def with_lost(
-    found: Mapping[str, Sample], rows: Mapping[str, Any], *, up: bool
-) -> dict[str, Sample]:
-    """Return the samples of rows by score, lost runs counted as the untrained row among them."""
-    floor = found.get(floor_of(rows))
-    return {name: _filled(each, rows[name], floor, up=up) for name, each in found.items()}
-
-
-def _ended(row: Any) -> Scored:
-    """Return the runs of a row that ended well, whatever was recorded of them."""
-    return Scored(row.config_hash, {seed: {} for seed in row.ok_runs})
 
 
 def compared(

@@ -20,7 +20,8 @@ from gapbench.reports.stats.pairwise import Family, averaged_family
 from gapbench.reports.stats.simultaneous import ALPHA, TOGETHER
 from gapbench.reports.tables.glue import GLUE
 from gapbench.reports.tables.leaderboard import BOARD
-from gapbench.reports.tables.standing import OUTCOMES, Outcome, depths, level_of
+from gapbench.reports.tables.outcomes import OUTCOMES, Outcome, level_of
+from gapbench.reports.tables.standing import depths
 from gapbench.reports.tables.task_summary import TaskSummary, task_of
 
 Scale = Literal["score", "share", ""]

@@ -9,7 +9,8 @@ import pandas as pd
 from gapbench.reports.stats.estimates import Estimate
 from gapbench.reports.stats.pairwise import Family
 from gapbench.reports.tables.leaderboard import rows
-from gapbench.reports.tables.standing import Outcome, Standing
+from gapbench.reports.tables.outcomes import Outcome
+from gapbench.reports.tables.standing import Standing
 
 
 @dataclass(frozen=True)

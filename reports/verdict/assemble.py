@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from gapbench.reports.stats.pairwise import Family
-from gapbench.reports.tables.standing import OUTCOMES, Outcome
+from gapbench.reports.tables.outcomes import OUTCOMES, Outcome
 from gapbench.reports.verdict.contrasts import Items, contrast, every, to_best
 from gapbench.reports.verdict.costs import multiples_of
 from gapbench.reports.verdict.design import design_of, optimism_of, plan_of

@@ -10,8 +10,9 @@ from gapbench.reports.results.load import Results
 from gapbench.reports.stats.estimates import averaged
 from gapbench.reports.stats.pairwise import averaged_family
 from gapbench.reports.tables.leaderboard import BOARD, rows
+from gapbench.reports.tables.outcomes import OUTCOMES, Outcome, range_of
 from gapbench.reports.tables.row_status import RANKED
-from gapbench.reports.tables.standing import OUTCOMES, Outcome, Standing, range_of
+from gapbench.reports.tables.standing import Standing
 from gapbench.reports.tables.suite_summary import SuiteSummary, suite_summaries
 from gapbench.reports.verdict.assemble import assemble
 from gapbench.reports.verdict.costs import COSTS, costs_of

@@ -16,9 +16,10 @@ from gapbench.reports.results.load import Results
 from gapbench.reports.results.selection import Selection
 from gapbench.reports.stats.estimates import estimate
 from gapbench.reports.tables.leaderboard import BOARD, PAPER
+from gapbench.reports.tables.outcomes import OUTCOMES, Outcome
 from gapbench.reports.tables.second_tests import Tested, tested
 from gapbench.reports.tables.settings import told_apart
-from gapbench.reports.tables.standing import OUTCOMES, REFERENCE, Outcome
+from gapbench.reports.tables.standing import REFERENCE
 from gapbench.reports.tables.summary import summarise
 from gapbench.reports.tables.terminal import label, place
 from gapbench.reports.verdict.build import verdicts

@@ -6,7 +6,7 @@ from itertools import combinations
 import numpy as np
 
 from gapbench.reports.stats.pairwise import Family
-from gapbench.reports.tables.standing import Outcome, claim
+from gapbench.reports.tables.outcomes import Outcome, claim
 from gapbench.reports.verdict.model import Contrast
 
 Items = Callable[[str], int]

@@ -3,7 +3,8 @@
 import numpy as np
 
 from gapbench.reports.stats.estimates import Estimate
-from gapbench.reports.tables.standing import Outcome, Standing
+from gapbench.reports.tables.outcomes import Outcome
+from gapbench.reports.tables.standing import Standing
 from gapbench.reports.verdict.model import Level
 
 

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from gapbench.reports.tables.outcomes import Claim, Outcome
 from gapbench.reports.tables.row_status import RANKED, Status
-from gapbench.reports.tables.standing import Claim, Outcome
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import gapbench
 from gapbench.bench.api.plots import Plots
 from gapbench.bench.core.errors import ConfigError
 from gapbench.reports.figures import theme
-from gapbench.reports.tables.standing import OUTCOMES, Outcome
+from gapbench.reports.tables.outcomes import OUTCOMES, Outcome
 from tests.support import results_folder as made
 
 TASK = "syn_sentiment"

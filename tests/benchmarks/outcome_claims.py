@@ -14,7 +14,7 @@ import numpy as np
 from gapbench.reports.stats.estimates import Sample
 from gapbench.reports.stats.pairwise import Family, averaged_family, family
 from gapbench.reports.stats.simultaneous import ALPHA, TOGETHER, bounds
-from gapbench.reports.tables.standing import level_of
+from gapbench.reports.tables.outcomes import level_of
 from tests.benchmarks.drawing import SEEDS, Floats, rates
 from tests.benchmarks.normal_studies import METHODS, patterns
 from tests.benchmarks.other_outcomes import WORLDS, Classifiers, measured, runs_of

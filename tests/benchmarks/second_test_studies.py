@@ -14,7 +14,7 @@ from scipy.special import expit
 from gapbench.reports.stats.estimates import Sample, estimate
 from gapbench.reports.stats.pairwise import family
 from gapbench.reports.stats.simultaneous import ALPHA
-from gapbench.reports.tables.standing import level_of
+from gapbench.reports.tables.outcomes import level_of
 from tests.benchmarks.drawing import SEEDS, Floats, holds, rates
 from tests.benchmarks.normal_studies import METHODS, patterns
 from tests.support.simulated_runs import expected

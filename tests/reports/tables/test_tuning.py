@@ -20,7 +20,7 @@ from gapbench.reports.render.build import build
 from gapbench.reports.render.report import gather
 from gapbench.reports.results.load import load
 from gapbench.reports.sections.tuning import section
-from gapbench.reports.tables.standing import SKEWED
+from gapbench.reports.tables.outcomes import SKEWED
 from gapbench.reports.tables.summary import summarise
 from gapbench.reports.tables.tuning import Tuned, tuned
 from tests.reports.render.test_build import Page

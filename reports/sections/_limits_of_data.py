@@ -1,0 +1,87 @@
+"""What limits the reach of a study: its rows, and where they come from."""
+
+from gapbench.bench.config.run import Folds
+from gapbench.reports.document.context import Evidence
+from gapbench.reports.sections._limits_of_scores import ok_runs, scored_rows
+from gapbench.reports.tables.words import listed
+
+_ALLOWED = (
+    "intervals allow for the rows that two seeds have in common{source}, and are too wide where "
+    "chance in training is larger than chance in drawing rows"
+)
+
+_SAMPLES = {
+    "fixed": "all seeds train on one sample, so that intervals hold for it and not for others; "
+    "`resample: per_seed` draws one for each seed",
+    "per_seed": f"each seed trains on a sample of its own; {_ALLOWED.format(source='')}",
+    "folds": "each seed trains on all but one fold of the same rows; "
+    + _ALLOWED.format(source=" (after Nadeau and Bengio, 2003)"),
+}
+
+
+def training_samples(evidence: Evidence) -> str:
+    """Say whether seeds share their training rows."""
+    cells = evidence.results.cells
+    known = [cells[key].cell for key in scored_rows(evidence)["config_hash"] if key in cells]
+    drawn = {
+        "folds" if isinstance(cell.resample, Folds) else cell.resample
+        for cell in known
+        if cell.resample != "fixed" or cell.budget.train_size is not None
+    }
+    said = [text for kind, text in _SAMPLES.items() if kind in drawn]
+    return f"Training rows: {'; elsewhere '.join(said)}." if said else ""
+
+
+def scope(evidence: Evidence) -> str:
+    """Name the only task or backbone."""
+    scored = scored_rows(evidence)
+    only = [
+        f"one {noun} ({scored[field].iloc[0]})"
+        for field, noun in (("task", "task"), ("backbone", "backbone"))
+        if len(set(scored[field])) == 1
+    ]
+    if not only:
+        return ""
+    return f"All scores are of {listed(only)}: elsewhere, other methods may be best."
+
+
+def generated(evidence: Evidence) -> str:
+    """Name the tasks with generated rows."""
+    cells = [record.cell for record in evidence.results.cells.values()]
+    tasks = sorted({cell.task.name for cell in cells if hasattr(cell.task.source, "builtin")})
+    if not tasks:
+        return ""
+    return (
+        f"{listed(tasks)}: generated rows, made so that the best possible predictor is known; they "
+        "stand for mechanisms and not for language as people write it."
+    )
+
+
+def development_sets(evidence: Evidence) -> str:
+    """Name the tasks that test on official development sets."""
+    tasks = {
+        record.cell.task.name
+        for record in evidence.results.cells.values()
+        if hasattr(record.cell.task.source, "hub")
+        and not record.cell.task.splits.test.startswith("test")
+    }
+    if not tasks:
+        return ""
+    return (
+        f"Test scores of {listed(sorted(tasks))} are on official development sets, on which much "
+        "published work, methods of this report included, has made its choices."
+    )
+
+
+def shared_inputs(evidence: Evidence) -> str:
+    """Name the tasks whose test inputs stand in train too."""
+    ok = ok_runs(evidence)
+    found = [
+        f"{counts.max()} of the {split} inputs of {task}"
+        for split in ("test", "validation")
+        for task, counts in ok.groupby("task", sort=False)[f"train_overlap_{split}"]
+        if counts.fillna(0).max() > 0
+    ]
+    if not found:
+        return ""
+    return f"{listed(found)} stand in train too, so that remembering them counts as knowing them."
