@@ -1,4 +1,8 @@
-"""What to do when the Hugging Face hub keeps a repository for those who have asked for it."""
+"""What to do when the Hugging Face hub stays silent, or keeps a repository for some."""
+
+from typing import Literal
+
+_ANSWER_S = 10.0
 
 WAY_OUT = (
     "ask for access on its page of the hub, then log in with `hf auth login` or set HF_TOKEN to a "
@@ -16,6 +20,23 @@ def explained(error: BaseException, otherwise: str = "") -> str:
     if _is_gated(error):
         return f"{str(error).rstrip('. ')}; {WAY_OUT}"
     return f"{error}{otherwise}"
+
+
+def refuse_silence(repository: str, revision: str, kind: Literal["dataset", "model"]) -> None:
+    """Ask the hub once for a repository, and give up where it takes the call and says nothing.
+
+    Its client would try again for many minutes. Whatever else is wrong, the client says itself.
+
+    Raises:
+        OSError: if there is no answer within 10 s.
+    """
+    from huggingface_hub import HfApi
+
+    try:
+        HfApi().repo_info(repository, revision=revision, repo_type=kind, timeout=_ANSWER_S)
+    except Exception as error:  # of whichever HTTP library the client uses
+        if "Timeout" in type(error).__name__:
+            raise OSError(f"it does not answer within {_ANSWER_S:g} s") from None
 
 
 def _is_gated(error: BaseException | None) -> bool:

@@ -18,11 +18,11 @@ from gapbench.bench import __version__
 from gapbench.bench.config.run import Cell
 from gapbench.bench.config.task import Task
 from gapbench.bench.config.task_sources import BuiltinSource, HubSource, OwnSource
-from gapbench.bench.core.errors import BackboneError, BenchError, ConfigError, StoreError
+from gapbench.bench.core.errors import BackboneError, BenchError, ConfigError, DataError, StoreError
 from gapbench.bench.core.files import refuse_outside, replacing
 from gapbench.bench.data import rows
 from gapbench.bench.data.digests import file_digest
-from gapbench.bench.data.hub_access import explained
+from gapbench.bench.data.hub_access import explained, refuse_silence
 from gapbench.bench.data.manifest import File, Item, Manifest, Part, load
 from gapbench.bench.data.sources import Sources, backbone_folder, backbone_gguf
 from gapbench.bench.experiment import suite as suites
@@ -211,6 +211,13 @@ def _data(cell: Cell, sources: Sources) -> Wanted:
 
 
 def _from_hub(task: Task, source: HubSource, split: str, path: Path) -> None:
+    try:
+        refuse_silence(source.hub, source.revision, "dataset")
+    except OSError as error:
+        raise DataError(
+            f"task {task.name!r}: the hub's {source.hub} ({split}) cannot be fetched: {error}; "
+            "without a network, fetch from a folder with --data DIR"
+        ) from None
     rows.hub_split(task, source, split).to_parquet(path)
 
 
@@ -248,6 +255,7 @@ def _snapshot(repository: str, revision: str, folder: Path) -> list[str]:
         ignore_patterns=["*/*"],  # copies in other formats
     )
     try:
+        refuse_silence(repository, revision, "model")
         # Without the hub, the client assumes that the files in the folder are complete, because it
         # cannot list them.
         sizes = {file.filename: file.file_size for file in ask(dry_run=True)}

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import socket
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +13,7 @@ import datasets
 import huggingface_hub
 import pytest
 
+from gapbench.bench.data import hub_access
 from tests.support.small_suite import SIZES, Answer, SmallSuite, call, make, rows
 
 Capture = pytest.CaptureFixture[str]
@@ -67,6 +70,7 @@ def hub(small: SmallSuite, monkeypatch: pytest.MonkeyPatch) -> Hub:
     small.write_suite(backbones=[f"owner/tiny@{REVISION}"])
     monkeypatch.setattr(datasets, "load_dataset", acted.load_dataset)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", acted.snapshot_download)
+    monkeypatch.setattr(huggingface_hub.HfApi, "repo_info", lambda *_, **__: None)
     return acted
 
 
@@ -218,6 +222,29 @@ def test_broken_download_goes_on_where_it_stopped(
     assert made[item] == "fetched"
     assert "train" not in hub.calls
     assert used(small, capsys, "tiny").code == 0
+
+
+@pytest.mark.parametrize("silent", ["data", "backbones"])
+def test_hub_that_takes_a_call_and_says_nothing_is_given_up(
+    small: SmallSuite, capsys: Capture, monkeypatch: pytest.MonkeyPatch, silent: str
+) -> None:
+    """Its client would go on trying for many minutes."""
+    if silent == "data":
+        small.write_task(source=HUB_SOURCE)
+        places = ()
+    else:
+        small.write_suite(backbones=[f"owner/tiny@{REVISION}"])
+        places = ("--data", small.data)
+    monkeypatch.setattr(hub_access, "_ANSWER_S", 0.2)
+    began = time.monotonic()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+        answer = fetched(small, capsys, *places)
+    assert answer.code == 2
+    assert f"{silent}/" in answer.err
+    assert "cannot be fetched: it does not answer within 0.2 s; without a network" in answer.err
+    assert time.monotonic() - began < 30
 
 
 def test_backbone_without_safe_weights_is_refused(
