@@ -103,7 +103,9 @@ def noting(*numbers: signal.Signals) -> Iterator[set[int]]:
 
 
 @contextmanager
-def interruptible(progress: Callable[Told, None]) -> Iterator[Callable[Told, None]]:
+def interruptible(
+    progress: Callable[Told, None], *, once: bool = False
+) -> Iterator[Callable[Told, None]]:
     """Make sure that Ctrl-C stops the work inside, and that a request to terminate does the same.
 
     Python drops the exception of an interrupt, with a traceback on stderr, if it strikes inside a
@@ -111,6 +113,7 @@ def interruptible(progress: Callable[Told, None]) -> Iterator[Callable[Told, Non
 
     Args:
         progress: what the work reports to.
+        once: whether only the first signal strikes, where one interrupt sends several.
 
     Yields:
         The same for the work to call now and then, which raises where an interrupt was dropped.
@@ -118,8 +121,10 @@ def interruptible(progress: Callable[Told, None]) -> Iterator[Callable[Told, Non
     struck = threading.Event()
 
     def strike(_number: int, _frame: object) -> None:
+        again = struck.is_set()
         struck.set()
-        raise KeyboardInterrupt
+        if not (once and again):
+            raise KeyboardInterrupt
 
     def checked(*told: Told.args, **named: Told.kwargs) -> None:
         if struck.is_set():

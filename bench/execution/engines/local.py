@@ -11,7 +11,6 @@ from functools import partial
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from threading import RLock
-from types import FrameType
 from typing import Any
 
 import torch
@@ -202,6 +201,10 @@ class WorkerPool:
             else:
                 worker.process.kill()
         for worker in self._workers:
+            with suppress(EOFError, OSError):  # it has ended
+                while worker.job is not None and isinstance(worker.pipe.recv(), float):
+                    pass  # the share that it has done, until it says that it is at its end
+            worker.pipe.close()  # so that it ends, should it wait for another stack
             worker.process.join()
 
 
@@ -213,21 +216,7 @@ def _serve(pipe: Connection, threads: int, slot: int, settings: Settings) -> Non
     prepare(threads)
     executor = executor_of(settings)
     take_gpu(executor.device, slot)
-    with suppress(EOFError, OSError, KeyboardInterrupt):  # no more work, or the parent is gone
-        signal.signal(signal.SIGINT, _stop)
-        pipe.send(_READY)
-        while True:
-            runs, seconds = pipe.recv()
-            _do(executor, runs, seconds, pipe)
-
-
-def _stop(_number: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it comes from both the terminal and the parent
-    raise KeyboardInterrupt
-
-
-def _do(executor: Executor, runs: Sequence[Run], seconds: float | None, pipe: Connection) -> None:
-    began = told = time.monotonic()
+    told = time.monotonic()
 
     def report(share: float) -> None:
         nonlocal told
@@ -235,10 +224,28 @@ def _do(executor: Executor, runs: Sequence[Run], seconds: float | None, pipe: Co
             told = time.monotonic()
             pipe.send(share)
 
+    # No more work, or the parent is gone. An interrupt comes from both the terminal and the parent.
+    with (
+        suppress(EOFError, OSError, KeyboardInterrupt),
+        signals.interruptible(report, once=True) as progress,
+    ):
+        pipe.send(_READY)
+        while True:
+            runs, seconds = pipe.recv()
+            pipe.send(_done(executor, runs, seconds, progress))
+
+
+def _done(
+    executor: Executor,
+    runs: Sequence[Run],
+    seconds: float | None,
+    progress: Callable[[float], None],
+) -> _Ended | Exception:
+    """Run a stack, and return what to tell the parent of it."""
+    began = time.monotonic()
     try:
         with signals.noting(signal.SIGTERM):
-            statuses = executor.run(runs, report, seconds)
+            statuses = executor.run(runs, progress, seconds)
     except Exception as error:
-        pipe.send(error)
-        return
-    pipe.send(_Ended(statuses, time.monotonic() - began))
+        return error
+    return _Ended(statuses, time.monotonic() - began)

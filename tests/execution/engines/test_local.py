@@ -4,18 +4,23 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 import psutil
 import pytest
 
+import gapbench
+from gapbench.bench.adaptation.method import StepReport, TrainState
+from gapbench.bench.core import plugins
+from gapbench.bench.data.batching import Batch
 from gapbench.bench.execution.engines import local
 from gapbench.bench.execution.engines.base import Settings
 from gapbench.bench.execution.work_queue import ATTEMPTS, Job, WorkQueue
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
+from gapbench.methods.head import Head
 from tests.support.small_suite import SmallSuite, hasten_workers, make, planned, start
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -120,6 +125,43 @@ def test_workers_end_with_the_command_that_started_them(
     runs, _ = planned(small)
     with Store(small.results).claim(runs) as mine:
         assert mine == runs  # nobody holds one, and none is finished
+
+
+class Deaf(Head):
+    """Head tuning in which interrupts are dropped, as Python does inside a destructor."""
+
+    name = "deaf"
+    reference = "this test"
+
+    def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
+        """Spend most of a step where interrupts get lost."""
+        with suppress(KeyboardInterrupt):
+            time.sleep(0.05)
+        return super().step(state, batches)
+
+
+def press_ctrl_c(done: float, _statuses: Counter[Status]) -> None:
+    """Interrupt once steps are made."""
+    if done > 0.01:
+        raise KeyboardInterrupt
+
+
+@pytest.mark.slow
+def test_worker_that_misses_an_interrupt_stops_at_its_next_report(
+    small: SmallSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would train to the end and wait for another stack, and its parent for it."""
+    hasten_workers(monkeypatch)
+    monkeypatch.setattr(plugins, "registered", {})
+    gapbench.register(Deaf)
+    small.write_suite(methods=["deaf"], budget=LONG, seeds=1)
+    (run,), _ = planned(small)
+    queue = WorkQueue([Job([run])], press_ctrl_c)
+    with pytest.raises(KeyboardInterrupt):
+        local.WorkerPool(queue, settings(small, 1), 1).work()
+    record = Store(small.results).find(run)
+    assert record is not None
+    assert record.status == Status.INTERRUPTED
 
 
 @pytest.mark.slow
