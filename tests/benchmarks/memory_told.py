@@ -5,6 +5,7 @@ Each number comes from a process of its own, which has loaded the libraries and 
     python -m tests.benchmarks.memory_told
 """
 
+from concurrent.futures import ProcessPoolExecutor
 from typing import NamedTuple
 
 from gapbench.bench.config.run import Precision, Quantization, Run
@@ -68,8 +69,8 @@ def main() -> None:
 
 def both(shape: Shape) -> tuple[int, int]:
     """Return the bytes that are told, and those that are taken."""
-    with PROCESSES.Pool(1, maxtasksperchild=1) as pool:
-        return pool.apply(told, (shape,)), pool.apply(taken, (shape,))
+    with ProcessPoolExecutor(1, PROCESSES, max_tasks_per_child=1) as pool:
+        return pool.submit(told, shape).result(), pool.submit(taken, shape).result()
 
 
 def told(shape: Shape) -> int:
