@@ -109,7 +109,8 @@ def interruptible(
     """Make sure that Ctrl-C stops the work inside, and that a request to terminate does the same.
 
     Python drops the exception of an interrupt, with a traceback on stderr, if it strikes inside a
-    destructor. The interrupt is therefore noted and raised again at the next check.
+    destructor, and so do libraries whose compiled code calls Python (pydantic). The interrupt is
+    therefore noted and raised again at the next check.
 
     Args:
         progress: what the work reports to.
