@@ -2,8 +2,6 @@
 
 from typing import Literal
 
-_ANSWER_S = 10.0
-
 WAY_OUT = (
     "ask for access on its page of the hub, then log in with `hf auth login` or set HF_TOKEN to a "
     "token of the account that has access"
@@ -23,20 +21,24 @@ def explained(error: BaseException, otherwise: str = "") -> str:
 
 
 def refuse_silence(repository: str, revision: str, kind: Literal["dataset", "model"]) -> None:
-    """Ask the hub once for a repository, and give up where it takes the call and says nothing.
+    """Ask the hub for a repository, and give up where nothing comes back.
 
     Its client would try again for many minutes. Whatever else is wrong, the client says itself.
 
     Raises:
-        OSError: if there is no answer within 10 s.
+        OSError: if there is no answer within the client's own limit.
     """
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, constants
 
+    limit = constants.HF_HUB_ETAG_TIMEOUT
     try:
-        HfApi().repo_info(repository, revision=revision, repo_type=kind, timeout=_ANSWER_S)
+        HfApi().repo_info(repository, revision=revision, repo_type=kind, timeout=limit)
     except Exception as error:  # of whichever HTTP library the client uses
         if "Timeout" in type(error).__name__:
-            raise OSError(f"it does not answer within {_ANSWER_S:g} s") from None
+            raise OSError(
+                f"the hub does not answer within {limit} s; to wait longer set "
+                "HF_HUB_ETAG_TIMEOUT, to read the hub's cache alone set HF_HUB_OFFLINE=1"
+            ) from None
 
 
 def _is_gated(error: BaseException | None) -> bool:

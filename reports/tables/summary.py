@@ -94,7 +94,7 @@ def summarise(results: Results, reference: str = REFERENCE) -> pd.DataFrame:
     """Average runs into one row per cell, in report order.
 
     A score is the mean over the seeds that ended well and whose main test metric is defined, and of
-    those lost, which count as `reports.tables.row_samples` says; `n_seeds` counts the former.
+    those lost, which count as `reports.tables.row_status` says; `n_seeds` counts the former.
     `n_failed` counts runs that ended in any other way than well or skipped; a planned run without a
     record has not failed, and nor has one that was stopped. Intervals of scores are over what
     `score_ci_over` says. A cell that ran on several machines has no seconds, throughput or memory.

@@ -88,7 +88,7 @@ class Entry:
         variant: its variant, "" if it is the default.
         config_hash: of its cell; "" over several tasks.
         settings: what the method was set to; empty over several tasks where they differ.
-        status: what it is; `reports.tables.standing` says what each word means.
+        status: what it is; `reports.tables.row_status` says what each word means.
         why: what keeps it from being ranked, or how failed runs were counted; "" if nothing.
         command: that completes the row; "" if it is complete.
         levels: by outcome; those unknown are absent.

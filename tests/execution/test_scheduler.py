@@ -37,6 +37,16 @@ def test_interrupt_that_a_destructor_swallows_is_raised_at_the_next_progress() -
     assert seen == [1.0]
 
 
+def test_second_signal_of_one_interrupt_does_not_strike() -> None:
+    """A worker gets one from the terminal and one from its parent, and records its runs once."""
+    with signals.interruptible(lambda: None, once=True) as check:
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            check()
+
+
 def test_handler_of_interrupts_is_put_back() -> None:
     """Outside the work, Ctrl-C means what it meant before."""
     before = signal.getsignal(signal.SIGINT)

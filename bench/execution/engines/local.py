@@ -196,16 +196,26 @@ class WorkerPool:
         """Stop all workers as this process was stopped; one still loading records nothing."""
         number = signal.SIGTERM if signals.asked() else signal.SIGINT
         for worker in self._workers:
-            if worker.ready:
-                os.kill(worker.process.pid or 0, number)
-            else:
-                worker.process.kill()
+            with suppress(ProcessLookupError):  # it has ended
+                if worker.ready:
+                    os.kill(worker.process.pid or 0, number)
+                else:
+                    worker.process.kill()
         for worker in self._workers:
-            with suppress(EOFError, OSError):  # it has ended
-                while worker.job is not None and isinstance(worker.pipe.recv(), float):
-                    pass  # the share that it has done, until it says that it is at its end
+            said = _last_message(worker)
+            if isinstance(said, Exception):
+                _log.warning("a worker could not record its runs: %s", said)
             worker.pipe.close()  # so that it ends, should it wait for another stack
             worker.process.join()
+
+
+def _last_message(worker: _Worker) -> Any:
+    """Return what a worker says after the shares that it has done; None if it ends in silence."""
+    said: Any = None
+    with suppress(Exception):  # its end of the pipe is closed, or cut off
+        while worker.job is not None and isinstance(said := worker.pipe.recv(), float):
+            said = None
+    return said
 
 
 def _serve(pipe: Connection, threads: int, slot: int, settings: Settings) -> None:

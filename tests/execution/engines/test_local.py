@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from threading import Timer
 
 import psutil
 import pytest
@@ -136,7 +137,7 @@ class Deaf(Head):
     def step(self, state: TrainState, batches: Mapping[str, Batch]) -> StepReport:
         """Spend most of a step where interrupts get lost."""
         with suppress(KeyboardInterrupt):
-            time.sleep(0.05)
+            time.sleep(0.1)
         return super().step(state, batches)
 
 
@@ -156,9 +157,12 @@ def test_worker_that_misses_an_interrupt_stops_at_its_next_report(
     gapbench.register(Deaf)
     small.write_suite(methods=["deaf"], budget=LONG, seeds=1)
     (run,), _ = planned(small)
-    queue = WorkQueue([Job([run])], press_ctrl_c)
+    pool = local.WorkerPool(WorkQueue([Job([run])], press_ctrl_c), settings(small, 1), 1)
+    rescue = Timer(120, lambda: local.kill(worker.process for worker in pool._workers))
+    rescue.start()
     with pytest.raises(KeyboardInterrupt):
-        local.WorkerPool(queue, settings(small, 1), 1).work()
+        pool.work()
+    rescue.cancel()
     record = Store(small.results).find(run)
     assert record is not None
     assert record.status == Status.INTERRUPTED

@@ -29,19 +29,25 @@ LONG = SHORT | {"steps": 150}
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A cluster whose head does no work, with two nodes of a core each."""
+def head_alone() -> Iterator[Any]:
+    """A cluster whose head does no work."""
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
-        for _ in range(2):
-            made.add_node(num_cpus=1)
         ray.init(address=made.address, log_to_driver=False)
         yield made
         ray.shutdown()
         made.shutdown()
+
+
+@pytest.fixture
+def cluster(head_alone: Any) -> Any:
+    """The cluster with two nodes of a core each, whatever the test before left."""
+    while len(head_alone.worker_nodes) < 2:
+        head_alone.add_node(num_cpus=1)
+    return head_alone
 
 
 @pytest.fixture
