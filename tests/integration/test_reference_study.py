@@ -78,6 +78,16 @@ def test_page_of_findings_shows_the_stored_study() -> None:
     assert findings.filled(text) == text
 
 
+def test_page_of_findings_says_how_often_the_last_checkpoint_was_chosen() -> None:
+    """On the tweets, where slow learners are cut short."""
+    records = [
+        json.loads(path.read_text()) for path in (MEASURED / "airline_tweets").rglob("seed-*.json")
+    ]
+    last = sum(each["checkpoint"]["step"] == each["cost"]["steps"] for each in records)
+    said = " ".join((REPOSITORY / "docs" / "findings.md").read_text(encoding="utf-8").split())
+    assert f"in {last} of {len(records)} runs the chosen checkpoint is the last one" in said
+
+
 def test_what_the_page_says_of_the_pilot_follows_from_its_records() -> None:
     """Most runs still learned at the last step, and LoRA's scores are as far apart as it says."""
     runs = gapbench.load(PILOT).runs.query("status == 'ok'")
