@@ -14,7 +14,7 @@ from typing import ParamSpec
 
 Told = ParamSpec("Told")
 
-_asked = threading.Event()
+_heard: set[int] = set()  # no event: a second signal would wait for the lock of the first one's
 _deadlines: list[float] = []  # of the blocks of `until` that are open, by the monotonic clock
 
 
@@ -24,7 +24,7 @@ class Stopped(KeyboardInterrupt):
 
 def asked() -> bool:
     """Whether this process has received a signal to end, or is past its deadline."""
-    return _asked.is_set() or past_deadline()
+    return bool(_heard) or past_deadline()
 
 
 def past_deadline() -> bool:
@@ -45,7 +45,7 @@ def check() -> None:
 
 def reason() -> str:
     """Return why `asked` says yes."""
-    return "the process was asked to end" if _asked.is_set() else "the time budget is over"
+    return "the process was asked to end" if _heard else "the time budget is over"
 
 
 @contextmanager
@@ -90,7 +90,7 @@ def noting(*numbers: signal.Signals) -> Iterator[set[int]]:
 
     def hear(number: int, _frame: object) -> None:
         heard.add(number)
-        _asked.set()
+        _heard.add(number)
 
     try:
         with _handling(hear, *numbers):
@@ -98,8 +98,7 @@ def noting(*numbers: signal.Signals) -> Iterator[set[int]]:
             if heard:
                 raise Stopped("the process was asked to end")
     finally:
-        if heard:
-            _asked.clear()
+        _heard.difference_update(heard)
 
 
 @contextmanager
@@ -119,16 +118,16 @@ def interruptible(
     Yields:
         The same for the work to call now and then, which raises where an interrupt was dropped.
     """
-    struck = threading.Event()
+    struck = False
 
     def strike(_number: int, _frame: object) -> None:
-        again = struck.is_set()
-        struck.set()
+        nonlocal struck
+        again, struck = struck, True
         if not (once and again):
             raise KeyboardInterrupt
 
     def checked(*told: Told.args, **named: Told.kwargs) -> None:
-        if struck.is_set():
+        if struck:
             raise KeyboardInterrupt
         progress(*told, **named)
 

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import subprocess
+import time
+from contextlib import suppress
 
 import pytest
 import torch
@@ -45,6 +48,16 @@ def test_second_signal_of_one_interrupt_does_not_strike() -> None:
         os.kill(os.getpid(), signal.SIGINT)
         with pytest.raises(KeyboardInterrupt):
             check()
+
+
+def test_signals_in_quick_succession_do_not_wait_for_each_other() -> None:
+    """One that strikes while another is handled finds nothing locked."""
+    line = f"for i in $(seq 20000); do kill -INT {os.getpid()}; done"
+    with signals.interruptible(lambda: None, once=True):
+        with suppress(KeyboardInterrupt):
+            sender = subprocess.Popen(["/bin/bash", "-c", line])
+            time.sleep(10)
+        sender.wait()
 
 
 def test_handler_of_interrupts_is_put_back() -> None:
