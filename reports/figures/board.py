@@ -13,7 +13,7 @@ import pandas as pd
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.figures.layout import MarkerStyle, Named
 from gapbench.reports.figures.theme import marker, tip
-from gapbench.reports.prose.card import settings
+from gapbench.reports.prose.card_points import settings
 from gapbench.reports.results.load import Results
 from gapbench.reports.tables.leaderboard import first_of, rows
 from gapbench.reports.tables.terminal import place

@@ -6,7 +6,7 @@ from textwrap import wrap
 from typing import Any
 
 from gapbench.bench.core.errors import printable
-from gapbench.reports.prose.card import design
+from gapbench.reports.prose.card_points import design
 from gapbench.reports.tables.terminal import WIDTH, fitted, number
 from gapbench.reports.verdict.compare import Compared, Difference
 from gapbench.reports.verdict.model import Contrast, Verdict

@@ -6,7 +6,7 @@ from textwrap import wrap
 
 from gapbench.bench.core.errors import printable
 from gapbench.reports.document.model import Card
-from gapbench.reports.prose.card import COMPLETE
+from gapbench.reports.prose.card_points import COMPLETE
 from gapbench.reports.tables.terminal import WIDTH, fitted
 
 _LABEL = 24

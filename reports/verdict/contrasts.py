@@ -7,7 +7,7 @@ import numpy as np
 
 from gapbench.reports.stats.pairwise import Family
 from gapbench.reports.tables.outcomes import Outcome, claim
-from gapbench.reports.verdict.model import Contrast
+from gapbench.reports.verdict.model import IDENTICAL, SAME, Contrast
 
 Items = Callable[[str], int]
 """Items of a row, 0 where they are unknown."""
@@ -98,9 +98,6 @@ def to_best(
     )
 
 
-SAME = "the same settings and runs under two names"
-
-
 def withheld(family: Family[str], pair: tuple[str, str]) -> str:
     """Return why two rows have no interval; "" if they have one."""
     place = family.places[pair[0]], family.places[pair[1]]
@@ -111,7 +108,7 @@ def withheld(family: Family[str], pair: tuple[str, str]) -> str:
         return "one common seed" if n else "no common seed"
     if own.seed_variance + own.item_variance == 0:
         if own.mean == 0:
-            return "identical on every seed, which more seeds would not change"
+            return IDENTICAL
         if np.isnan(family.bounds.half[place]):
             return "apart by the same on every seed, which no test can judge"
     return "" if np.isfinite(family.bounds.half[place]) else "nothing is known to vary"

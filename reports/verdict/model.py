@@ -34,6 +34,10 @@ class Level:
     withheld: str = ""
 
 
+SAME = "the same settings and runs under two names"
+IDENTICAL = "identical on every seed, which more seeds would not change"
+
+
 @dataclass(frozen=True)
 class Contrast:
     """The difference of two rows in one outcome: first minus second.
@@ -63,6 +67,11 @@ class Contrast:
     n_items: int
     confidence: float
     withheld: str = ""
+
+    @property
+    def identical(self) -> bool:
+        """Whether the rows gave the same on every seed, so that neither adds to the other."""
+        return self.withheld in {SAME, IDENTICAL}
 
     def reversed(self) -> "Contrast":
         """Return second minus first."""
@@ -175,7 +184,7 @@ class Verdict:
         gains: each ranked row minus each untrained one, likewise, by both names.
         learned: whether some trained row is better than every untrained one; None if untold.
         ruled_out: advantage over the reference that no ranked row has, by the simultaneous
-            intervals; None without such intervals.
+            intervals, those aside that are identical to it; None without such intervals.
         optimism: by how much the best mean score is expected to flatter, as it was chosen for
             being the best; None if unknown.
         design: what such a study can tell; None if no variance is known.

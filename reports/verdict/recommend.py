@@ -70,10 +70,10 @@ def ruled_out(contrasts: Sequence[Contrast], *, upward: bool) -> float | None:
     """Return the advantage over the reference that no row has; None without intervals.
 
     Args:
-        contrasts: rows minus the reference, in score.
+        contrasts: rows minus the reference, in score; identical ones count for nothing.
         upward: whether higher scores are better.
     """
-    ends = [each.high if upward else each.low for each in contrasts]
+    ends = [each.high if upward else each.low for each in contrasts if not each.identical]
     known = [end if upward else -end for end in ends if end is not None]
     return max(0.0, *known) if known and len(known) == len(ends) else None
 

@@ -3,8 +3,6 @@
 import os
 import signal
 import subprocess
-import time
-from contextlib import suppress
 
 import pytest
 import torch
@@ -52,11 +50,11 @@ def test_second_signal_of_one_interrupt_does_not_strike() -> None:
 
 def test_signals_in_quick_succession_do_not_wait_for_each_other() -> None:
     """One that strikes while another is handled finds nothing locked."""
-    line = f"for i in $(seq 20000); do kill -INT {os.getpid()}; done"
+    line = f"read; for i in $(seq 20000); do kill -INT {os.getpid()}; done"
+    sender = subprocess.Popen(["/bin/bash", "-c", line], stdin=subprocess.PIPE)
     with signals.interruptible(lambda: None, once=True):
-        with suppress(KeyboardInterrupt):
-            sender = subprocess.Popen(["/bin/bash", "-c", line])
-            time.sleep(10)
+        with pytest.raises(KeyboardInterrupt):
+            sender.communicate()  # whereupon it begins
         sender.wait()
 
 

@@ -2,11 +2,12 @@
 
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.second_files import Files, write_files
 from tests.support.shared_cases import Command
 from tests.support.small_suite import call
 
@@ -31,3 +32,12 @@ def copied(
 def run(capsys: pytest.CaptureFixture[str]) -> Command:
     """Return a function that calls a command as it stands in a README."""
     return lambda line: call(capsys, *shlex.split(line))
+
+
+@pytest.fixture(scope="module")
+def second_files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Files]:
+    """Rows and decoder of a suite with second tests, written once for a module."""
+    folder = tmp_path_factory.mktemp("second")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GAPBENCH_CACHE", str(folder / "cache"))
+        yield write_files(folder)

@@ -12,7 +12,8 @@ import pytest
 from gapbench.bench.config.run import Run
 from gapbench.bench.store.store import Store
 from gapbench.reports.document.model import Card
-from gapbench.reports.prose.card import COMPLETE, card
+from gapbench.reports.prose.card import card
+from gapbench.reports.prose.card_points import COMPLETE
 from gapbench.reports.prose.glossary import GLOSSARY, PATTERN, anchor, term_of
 from gapbench.reports.render import card_text
 from gapbench.reports.results.load import load

@@ -190,7 +190,14 @@ def test_identical_predictions_have_their_own_reason(
     assert contrast.withheld.startswith("identical on every seed")
     assert (contrast.low, contrast.claim) == (None, "")
     shown = card(found)
-    assert "identical on every seed" in shown.certainty
+    if others:  # which still rule something out, and stand beside the answer
+        assert found.ruled_out is not None
+        assert "bitfit: identical to it on every seed." in shown.certainty
+        assert f"any of the {len(others)} others is better by more than" in shown.certainty
+        assert "bitfit" not in {name for name, _ in shown.heads}
+    else:
+        assert found.ruled_out is None
+        assert "identical on every seed" in shown.certainty
     assert "More seeds" not in shown.points.get("What would change this", "")
 
 

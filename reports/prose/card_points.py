@@ -1,0 +1,162 @@
+"""Further answers of a card, each under its question."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from math import isfinite, isinf, isnan
+
+from gapbench.reports.prose.phrases import change, on_one_scale, untold
+from gapbench.reports.tables.outcomes import Claim, Outcome
+from gapbench.reports.tables.row_status import RANKED
+from gapbench.reports.tables.terminal import number
+from gapbench.reports.tables.words import listed, named, signed, times
+from gapbench.reports.verdict.model import Design, Entry, Verdict
+from gapbench.reports.verdict.recommend import ALONE, COLLAPSED, NO_ITEMS
+
+COMPLETE = "To run what is missing"
+"""The point that holds commands, a line each."""
+_BESIDE: dict[tuple[Outcome, Claim], str] = {
+    ("gap", "better"): "a narrower gap",
+    ("gap", "worse"): "a wider gap",
+    ("ece", "better"): "less calibration error",
+    ("ece", "worse"): "more calibration error",
+}
+_MOST_SETTINGS, _MOST_COUNTED = 8, 4
+COUNTED = 0.05
+"""Share by which operations differ to be worth a word."""
+_EXPECTED = (*RANKED, "untrained")
+
+
+def points(verdict: Verdict) -> Iterator[tuple[str, str]]:
+    """Yield further answers, each under its question."""
+    chosen = next((each for each in verdict.entries if each.name == verdict.recommended), None)
+    said = settings(_shared_settings(verdict, chosen)) if chosen else ""
+    yield "Settings", f"{verdict.recommended}: {said}." if said else ""
+    yield "Also unbeaten", _ties(verdict)
+    yield "Gap and calibration", _beside(verdict)
+    yield "Does training help?", _learned(verdict)
+    yield "What would change this", _design(verdict)
+    yield "Read with care", " ".join(_cautions(verdict))
+    commands = dict.fromkeys(each.command for each in _out(verdict) if each.command)
+    yield COMPLETE, "\n".join(commands)
+
+
+def _shared_settings(verdict: Verdict, entry: Entry) -> Entry:
+    """Return a row with the settings that it has on all tasks, where there are several."""
+    own = [each[entry.name].settings for each in verdict.tasks]
+    alike = {
+        name: value
+        for name, value in (own[0] if own else entry.settings).items()
+        if all(name in other and other[name] == value for other in own)
+    }
+    return replace(entry, settings=alike)
+
+
+def settings(entry: Entry) -> str:
+    """Return what a method was set to, as far as that is a few plain values."""
+    plain = {name: v for name, v in entry.settings.items() if isinstance(v, int | float | str)}
+    shown = list(plain.items())[:_MOST_SETTINGS]
+    more = f" and {len(plain) - len(shown)} more" if len(plain) > len(shown) else ""
+    said = ", ".join(
+        f"{n.replace('_', ' ')} {v:g}" if isinstance(v, float) else f"{n.replace('_', ' ')} {v}"
+        for n, v in shown
+    )
+    return f"{said}{more}" if said else ""
+
+
+def _ties(verdict: Verdict) -> str:
+    if not verdict.ties:
+        return "" if verdict.why == ALONE or not verdict.recommended else "nothing"
+    said = named([_with_cost(verdict[name]) for name in verdict.ties])
+    return f"{said}. No difference between these is shown."
+
+
+def _beside(verdict: Verdict) -> str:
+    """Say which rows are shown to overfit or to be calibrated otherwise than the reference."""
+    said = []
+    for (outcome, claim), words in _BESIDE.items():
+        found = [
+            f"{each.name} ({signed(contrast.difference)})"
+            for each in verdict.entries
+            if (contrast := each.to_reference.get(outcome)) is not None and contrast.claim == claim
+        ]
+        said += [f"{words}: {named(found)}"] if found else []
+    return f"Shown beside {verdict.reference}, {'; '.join(said)}." if said else ""
+
+
+def _with_cost(entry: Entry) -> str:
+    """Return the name of a row, with its training cost where that is not the reference's."""
+    known = entry.training is not None and abs(entry.training - 1) >= COUNTED
+    return f"{entry.name} (training {times(entry.training)})" if known else entry.name
+
+
+def _learned(verdict: Verdict) -> str:
+    """Say whether training is shown to be better than what trains nothing."""
+    known = [each for each in verdict.untrained if each.difference is not None]
+    if not known:
+        return ""
+    if verdict.learned:
+        said = listed([f"than {each.second} by {change(each)}" for each in known])
+        return f"Yes: {known[0].first} is shown to be better {said}."
+    doubtful = [each for each in known if each.claim != "better"]
+    said = listed([f"minus {each.second} is {change(each)}" for each in doubtful])
+    return f"Not shown: {known[0].first} {said}." if doubtful else ""
+
+
+def _design(verdict: Verdict) -> str:
+    """Say what could change the answer."""
+    if verdict.design is not None and verdict.design.n_seeds:
+        return design(verdict.design)
+    if any(each.compared for each in verdict.entries):
+        return untold(verdict)
+    if verdict.why == NO_ITEMS:
+        return "The outputs of test items: run the suite again into a new folder (--results DIR)."
+    if verdict.why == COLLAPSED:
+        return "Seeds that do not collapse: a lower learning rate, or more steps, may help."
+    return "More seeds: run 5 or more (--seeds 5)."
+
+
+def design(found: Design) -> str:
+    """Say what a study of this size can tell, and how many seeds would tell what matters."""
+    least, most = found.detectable
+    if isinf(least):
+        seen = "no difference to the reference that is possible"
+    else:
+        upto = f" to {number(most)}" if isfinite(most) else " or more"
+        seen = f"a true difference to the reference of {number(least)}{upto}"
+    seeds = f"{found.n_seeds} seed{'' if found.n_seeds == 1 else 's'}"
+    said = f"Four in five studies of this size ({seeds}) would find {seen}."
+    few, many = found.seeds
+    if isnan(found.matters):
+        return said
+    if isinf(few):
+        return f"{said} No number of seeds would find {number(found.matters)} on so few examples."
+    count = (
+        f"{few:.0f}"
+        if few == many
+        else (f"{few:.0f} to {many:.0f}" if isfinite(many) else f"{few:.0f} or more")
+    )
+    return f"{said} To find one of {number(found.matters)}, it takes {count} seeds in all."
+
+
+def _out(verdict: Verdict) -> list[Entry]:
+    """Return the rows that are not compared although they were meant to be."""
+    return [each for each in verdict.entries if each.why and each.status not in _EXPECTED]
+
+
+def _cautions(verdict: Verdict) -> Iterator[str]:
+    """Yield what a reader should know before believing the answer."""
+    if on_one_scale(verdict):
+        yield "Tasks of unlike metrics are on one scale: 0 is untrained, 1 the best method."
+    if verdict.protocol == "paper":
+        yield "Checkpoints were chosen on the test split, so scores are too good."
+    if verdict.optimism and verdict.optimism >= 0.0005:
+        yield (
+            f"Expect the best mean to be about {number(verdict.optimism)} worse in a repeat, since "
+            "it was picked for being the best of several."
+        )
+    if out := _out(verdict):
+        yield f"Not compared: {named([f'{each.name} ({each.why})' for each in out])}."
+    counted = [each for each in verdict.entries if each.why and each.status in RANKED]
+    yield from (f"{each.name}: {each.why}." for each in counted[:_MOST_COUNTED])
+    if verdict.left_out:
+        yield f"Not compared over all tasks: {named(list(verdict.left_out))}."

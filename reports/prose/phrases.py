@@ -1,0 +1,36 @@
+"""Parts of sentences about a verdict, which several texts share."""
+
+from gapbench.reports.tables.words import signed
+from gapbench.reports.verdict.model import Contrast, Verdict
+
+
+def metric(verdict: Verdict) -> str:
+    """Return what the score of a verdict is."""
+    return "share of the way to the best" if on_one_scale(verdict) else verdict.metric or "score"
+
+
+def on_one_scale(verdict: Verdict) -> bool:
+    """Whether scores of unlike metrics are on one scale, from untrained to the best method."""
+    return verdict.metric.startswith("mean share")
+
+
+def change(found: Contrast) -> str:
+    """Return a difference with its simultaneous interval."""
+    if found.difference is None:
+        return ""
+    if found.low is None or found.high is None:
+        return signed(found.difference)
+    return f"{signed(found.difference)} ({signed(found.low)} to {signed(found.high)})"
+
+
+def untold(verdict: Verdict) -> str:
+    """Say why a row that is compared with the reference has no interval, "" if all have one."""
+    found = [
+        each.to_reference["score"]
+        for each in verdict.entries
+        if each.compared and "score" in each.to_reference
+    ]
+    said = [
+        f"{each.first} against {each.second}: {each.withheld}." for each in found if each.withheld
+    ]
+    return next(iter(said), "")
