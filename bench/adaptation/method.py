@@ -17,7 +17,8 @@ from optuna.distributions import BaseDistribution
 from torch import Tensor, nn
 
 from gapbench.bench.adaptation.accumulation import Losses, accumulated
-from gapbench.bench.adaptation.losses import run_losses
+from gapbench.bench.adaptation.chunked_loss import model_losses
+from gapbench.bench.adaptation.losses import run_means
 from gapbench.bench.adaptation.optim import ParameterBank, StackedAdamW
 from gapbench.bench.config.run import Training
 from gapbench.bench.config.task import Task
@@ -313,8 +314,8 @@ class Method(ABC, Generic[ConfigT]):
 
     def losses(self, state: TrainState, batch: Batch) -> Tensor:
         """Return each run's mean task loss on a batch, (runs,)."""
-        logits = state.model(**batch.inputs).logits
-        return run_losses(logits, batch.targets, state.task, self.axis.size)
+        losses = model_losses(state.model, batch, state.task, self.axis.size)
+        return run_means(losses, batch.targets, self.axis.size)
 
     def batch_losses(self, state: TrainState, batch: Batch, losses: Losses | None = None) -> Tensor:
         """Return the losses of a batch that is taken part by part if the suite says so, (runs,).

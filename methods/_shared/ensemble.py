@@ -13,7 +13,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from gapbench.bench.adaptation.losses import run_losses
+from gapbench.bench.adaptation.chunked_loss import model_losses
+from gapbench.bench.adaptation.losses import run_means
 from gapbench.bench.adaptation.method import Phase, StepReport, TrainState
 from gapbench.bench.config.run import Training
 from gapbench.bench.config.task import Task
@@ -121,9 +122,8 @@ class Ensemble(LowRank[EnsembleConfig]):
         """Return each member's own mean loss, (runs, members)."""
         runs, members = self.axis.size, self.members
         seen = self._dealt(batch) if self.divides else batch.replicated(runs, members)
-        logits = state.model(**seen.inputs).logits
-        losses: Tensor = run_losses(logits, seen.targets, state.task, runs * members)
-        return losses.view(runs, members)
+        losses = model_losses(state.model, seen, state.task, runs)
+        return run_means(losses, seen.targets, runs * members).view(runs, members)
 
     def _dealt(self, batch: Batch) -> Batch:
         """Split each run's examples between its members; an uneven batch repeats some."""

@@ -1,0 +1,140 @@
+"""The loss of a language model whose logits are made for some of the targets at a time.
+
+Over a large vocabulary, the logits of a batch with their gradients are many times all else that a
+step keeps. The loss of a target depends on the hidden state there and on no other, so it is
+differentiated when it is made, and its logits can go. No pass is repeated; losses and gradients are
+those of all logits at once.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gapbench.bench.adaptation.losses import target_losses
+from gapbench.bench.config.task import Task
+from gapbench.bench.data.batching import Batch
+from gapbench.bench.models.run_axis import StackedDropout
+
+MAX_LOGITS = 2**23
+"""Logits of a run that are made at a time, unless one target of each of its rows has more.
+
+Not of a stack: what is taken apart does not depend on the runs beside it, and memory grows evenly.
+"""
+
+_AtTargets = Callable[[Tensor, Tensor], Tensor]
+"""From hidden states, (rows, targets, width), and their targets to losses, (rows, targets)."""
+
+
+def model_losses(model: Any, batch: Batch, task: Task, runs: int) -> Tensor:
+    """Return the loss of every target of a batch, 0 where it is ignored; (rows, ...).
+
+    Args:
+        model: an adapted model that computes logits at targets only (`models.head_hooks`).
+        batch: rows of all runs.
+        task: what is lost.
+        runs: number of runs.
+    """
+
+    def losses(logits: Tensor, targets: Tensor) -> Tensor:
+        return target_losses(logits, targets, task.loss, task.label_smoothing)
+
+    size = _targets_at_a_time(model, batch, runs)
+    if size is None or not _ends_in_frozen_head(model):
+        return losses(model(**batch.inputs).logits, batch.targets)
+    body, positions = model.get_decoder(), batch.inputs["positions"]
+    others = {name: value for name, value in batch.inputs.items() if name != "positions"}
+    with _seen(body) as outputs:
+        model(**others, positions=positions[:, :0])  # all but the head
+    kind, hidden = type(outputs[0]), outputs[0].last_hidden_state
+    chosen = hidden.gather(1, positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
+
+    def at_targets(part: Tensor, targets: Tensor) -> Tensor:
+        with _giving(body, kind(last_hidden_state=part)):
+            return losses(model(**others).logits, targets)
+
+    made: Tensor = _Chunked.apply(at_targets, size, chosen, batch.targets)  # type: ignore[no-untyped-call]
+    return made
+
+
+def _targets_at_a_time(model: Any, batch: Batch, runs: int) -> int | None:
+    """Return of how many targets of a row logits are made at a time, None if of all."""
+    positions = batch.inputs.get("positions")
+    if positions is None:
+        return None
+    of_one_target = len(positions) // runs * model.config.vocab_size
+    size = max(1, MAX_LOGITS // of_one_target)
+    return size if size < positions.shape[1] else None
+
+
+def _ends_in_frozen_head(model: Any) -> bool:
+    """Return whether a model is a body and a layer of logits that does not train, no more."""
+    body, head = model.get_decoder(), model.get_output_embeddings()
+    if body is model or head is None or model.config.is_encoder_decoder:
+        return False
+    between = {*model.modules()} - {*body.modules(), *head.modules()}
+    return not any(weight.requires_grad for weight in head.parameters()) and not any(
+        isinstance(module, StackedDropout) or [*module.parameters(recurse=False)]
+        for module in between
+        if not getattr(module, "scratch", False)  # what methods keep there takes no part in a pass
+    )
+
+
+@contextmanager
+def _seen(body: nn.Module) -> Iterator[list[Any]]:
+    """Note what a module gives inside the block."""
+    found: list[Any] = []
+    handle = body.register_forward_hook(lambda _module, _args, output: found.append(output))
+    try:
+        yield found
+    finally:
+        handle.remove()
+
+
+@contextmanager
+def _giving(body: nn.Module, output: Any) -> Iterator[None]:
+    """Let a module give an output inside the block, whatever it is called with."""
+    own = vars(body)
+    before = {name: value for name, value in own.items() if name == "forward"}
+    own["forward"] = lambda *_args, **_options: output
+    try:
+        yield
+    finally:
+        del own["forward"]
+        own.update(before)
+
+
+class _Chunked(torch.autograd.Function):
+    """Losses at targets, made and differentiated chunk by chunk."""
+
+    @staticmethod
+    def forward(ctx: Any, losses: _AtTargets, size: int, hidden: Tensor, targets: Tensor) -> Tensor:
+        ctx.losses, ctx.size = losses, size
+        made, gradients = [], []
+        for part, wanted in zip(hidden.split(size, dim=1), targets.split(size, dim=1), strict=True):
+            with torch.set_grad_enabled(ctx.needs_input_grad[2]):
+                # In bfloat16, the gradient would be rounded before and after it is scaled.
+                leaf = part.detach().to(torch.promote_types(part.dtype, torch.float32))
+                leaf.requires_grad_(ctx.needs_input_grad[2])
+                found = losses(leaf, wanted)
+                if leaf.requires_grad:
+                    gradients += torch.autograd.grad(found.sum(), leaf)
+            made.append(found.detach())
+        ctx.save_for_backward(hidden, targets, torch.cat(gradients, dim=1) if gradients else None)
+        return torch.cat(made, dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, factors: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, targets, gradient = ctx.saved_tensors
+        if not torch.is_grad_enabled():
+            return None, None, (gradient * factors.unsqueeze(-1)).to(hidden.dtype), None
+        # Second derivatives are asked for: the first ones are made anew, as functions.
+        parts = []
+        for part, wanted, factor in zip(
+            *(each.split(ctx.size, dim=1) for each in (hidden, targets, factors)), strict=True
+        ):
+            total = (ctx.losses(part, wanted) * factor).sum()
+            parts += torch.autograd.grad(total, part, create_graph=True)
+        return None, None, torch.cat(parts, dim=1), None
