@@ -19,13 +19,13 @@ from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.run_axis import StackedDropout
 
 MAX_LOGITS = 2**23
-"""Logits of a run that are made at a time, unless one target of each of its rows has more.
+"""Logits of a run that are made at a time.
 
 Not of a stack: what is taken apart does not depend on the runs beside it, and memory grows evenly.
 """
 
 _AtTargets = Callable[[Tensor, Tensor], Tensor]
-"""From hidden states, (rows, targets, width), and their targets to losses, (rows, targets)."""
+"""From hidden states, (targets, width), and their targets to losses, (targets,)."""
 
 
 def model_losses(model: Any, batch: Batch, task: Task, runs: int) -> Tensor:
@@ -52,21 +52,20 @@ def model_losses(model: Any, batch: Batch, task: Task, runs: int) -> Tensor:
     chosen = hidden.gather(1, positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
 
     def at_targets(part: Tensor, targets: Tensor) -> Tensor:
-        with _giving(body, kind(last_hidden_state=part)):
-            return losses(model(**others).logits, targets)
+        with _giving(body, kind(last_hidden_state=part.unsqueeze(0))):
+            return losses(model(**others).logits[0], targets)
 
-    made: Tensor = _Chunked.apply(at_targets, size, chosen, batch.targets)  # type: ignore[no-untyped-call]
-    return made
+    flat = chosen.flatten(0, 1), batch.targets.flatten()
+    made: Tensor = _Chunked.apply(at_targets, size, *flat)  # type: ignore[no-untyped-call]
+    return made.view_as(batch.targets)
 
 
 def _targets_at_a_time(model: Any, batch: Batch, runs: int) -> int | None:
-    """Return of how many targets of a row logits are made at a time, None if of all."""
-    positions = batch.inputs.get("positions")
-    if positions is None:
+    """Return of how many targets logits are made at a time, None if of all."""
+    if "positions" not in batch.inputs:
         return None
-    of_one_target = len(positions) // runs * model.config.vocab_size
-    size = max(1, MAX_LOGITS // of_one_target)
-    return size if size < positions.shape[1] else None
+    size = runs * max(1, MAX_LOGITS // model.config.vocab_size)
+    return size if size < batch.targets.numel() else None
 
 
 def _ends_in_frozen_head(model: Any) -> bool:
@@ -113,7 +112,7 @@ class _Chunked(torch.autograd.Function):
     def forward(ctx: Any, losses: _AtTargets, size: int, hidden: Tensor, targets: Tensor) -> Tensor:
         ctx.losses, ctx.size = losses, size
         made, gradients = [], []
-        for part, wanted in zip(hidden.split(size, dim=1), targets.split(size, dim=1), strict=True):
+        for part, wanted in zip(hidden.split(size), targets.split(size), strict=True):
             with torch.set_grad_enabled(ctx.needs_input_grad[2]):
                 # In bfloat16, the gradient would be rounded before and after it is scaled.
                 leaf = part.detach().to(torch.promote_types(part.dtype, torch.float32))
@@ -122,8 +121,8 @@ class _Chunked(torch.autograd.Function):
                 if leaf.requires_grad:
                     gradients += torch.autograd.grad(found.sum(), leaf)
             made.append(found.detach())
-        ctx.save_for_backward(hidden, targets, torch.cat(gradients, dim=1) if gradients else None)
-        return torch.cat(made, dim=1)
+        ctx.save_for_backward(hidden, targets, torch.cat(gradients) if gradients else None)
+        return torch.cat(made)
 
     @staticmethod
     def backward(ctx: Any, factors: Tensor) -> tuple[Tensor | None, ...]:
@@ -133,8 +132,8 @@ class _Chunked(torch.autograd.Function):
         # Second derivatives are asked for: the first ones are made anew, as functions.
         parts = []
         for part, wanted, factor in zip(
-            *(each.split(ctx.size, dim=1) for each in (hidden, targets, factors)), strict=True
+            *(each.split(ctx.size) for each in (hidden, targets, factors)), strict=True
         ):
             total = (ctx.losses(part, wanted) * factor).sum()
             parts += torch.autograd.grad(total, part, create_graph=True)
-        return None, None, torch.cat(parts, dim=1), None
+        return None, None, torch.cat(parts), None

@@ -72,7 +72,7 @@ def test_losses_and_gradients_are_those_of_all_logits(
     given = batch()
     factors = torch.rand(given.targets.shape, dtype=torch.float64)
     found = []
-    for most in (chunked_loss.MAX_LOGITS, 2 * 5 * tiny_families.VOCABULARY):
+    for most in (chunked_loss.MAX_LOGITS, 10 * tiny_families.VOCABULARY):
         monkeypatch.setattr(chunked_loss, "MAX_LOGITS", most)
         with Largest() as largest:
             losses = model_losses(model, given, TASK, 1)
@@ -80,7 +80,7 @@ def test_losses_and_gradients_are_those_of_all_logits(
         found.append((losses.detach(), gradient, largest.most))
     (whole, expected, all_logits), (parts, made, some) = found
     assert all_logits == given.targets.numel() * model.config.vocab_size
-    assert some == 2 * 5 * model.config.vocab_size
+    assert some == 10 * model.config.vocab_size
     assert whole[0, 4:].eq(0).all()
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)
     torch.testing.assert_close(made, expected, rtol=0, atol=1e-12)
@@ -203,21 +203,21 @@ def test_training_gives_the_same_numbers(
 def test_a_run_is_taken_apart_alike_in_every_stack(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """How many targets go together depends on the rows of a run, not on the runs beside it."""
+    """A run is where its own logits are many, and each run has its share of what goes together."""
     folder = make_decoder(tmp_path / "llama", "llama")
     data = causal_files.make(folder, TASK).data
-    monkeypatch.setattr(chunked_loss, "MAX_LOGITS", 4 * 2 * len(causal_files.VOCABULARY))
+    monkeypatch.setattr(chunked_loss, "MAX_LOGITS", 5 * len(causal_files.VOCABULARY))
     taken = spy(monkeypatch)
     sizes = []
     for seeds in ((0,), (0, 1, 2)):
         train(folder, causal_files.make_runs(TASK, "lora", seeds), data, scored=False)
         sizes.append({*taken})
         taken.clear()
-    assert sizes == [{2}, {2}]
+    assert sizes == [{5}, {15}]
 
 
 def spy(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return a list of how many targets of a row are taken together, filled with every batch."""
+    """Return a list of how many targets are taken together, filled with every batch."""
     found: list[int] = []
     plain = chunked_loss._targets_at_a_time
 

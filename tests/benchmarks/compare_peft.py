@@ -37,7 +37,7 @@ from gapbench.bench.core.process import choose_device, prepare
 from gapbench.bench.data.encoded import EncodedSplit, TaskData
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.models.backbone import Backbone
-from gapbench.bench.profiling import random_models
+from gapbench.bench.profiling import auto_precision, random_models
 from gapbench.bench.store import provenance
 from gapbench.bench.tasks import dataset
 from gapbench.bench.tasks.eval_subset import CURVE_SIZE
@@ -145,13 +145,23 @@ def main() -> None:
         options.steps, options.pairs, options.train_size = 8, 1, 64
         options.runs, options.scored = min(options.runs, 4), 64
     prepare(options.threads)
-    work = {precision: _work(options, precision) for precision in options.precision}
+    work = {precision: _work(options, precision) for precision in _precisions(options)}
     ratios: Ratios = {}
     for _ in range(options.pairs):
         _compare(options, work, ratios)
     shape = {"task": options.task, "runs": options.runs, "steps": options.of_steps}
     found = {name: round(median(values), 2) for name, values in ratios.items()}
     print(json.dumps(shape | {"runs_an_hour_ratio": found}))
+
+
+def _precisions(options: argparse.Namespace) -> list[str]:
+    """Return what was asked for; else fp32, and bf16 where the machine computes it faster."""
+    if options.precision or options.task == "random":
+        return options.precision or ["fp32", "bf16"]
+    chosen = auto_precision.choose([options.backbone], 16, choose_device(options.device))
+    if chosen == "fp32":
+        print("bf16 is left out: it is no faster on this machine; ask by --precision fp32 bf16")
+    return list(dict.fromkeys(["fp32", chosen]))
 
 
 def _compare(options: argparse.Namespace, work: dict[str, Work], ratios: Ratios) -> None:
@@ -241,7 +251,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--train-size", type=int, default=512, help="of the training set")
     parser.add_argument("--scored", type=int, help="rows of validation and of test; default: all")
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--precision", nargs="+", default=["fp32", "bf16"])
+    parser.add_argument("--precision", nargs="+", help="default: fp32, and bf16 if it is faster")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--quick", action="store_true", help="one pair, few runs, steps and rows")
     return parser
