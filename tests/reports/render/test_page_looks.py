@@ -15,6 +15,7 @@ from gapbench.reports.render import html
 from gapbench.reports.render.report import document, gather
 from tests.reports.conftest import Open, Study
 from tests.support.results_folder import FEW, fill, make_cell, make_record, put
+from tests.support.small_suite import REPOSITORY
 
 A4_WIDTH = 595.28
 """In points."""
@@ -185,6 +186,15 @@ def test_comparison_fits_a_window_of_a_laptop(open_page: Open, report: Path) -> 
     wide = "[...document.querySelectorAll('.scroll:has(.wide)')]"
     assert page.evaluate(f"{wide}.length") >= 2
     assert page.evaluate(f"{wide}.filter((e) => e.scrollWidth > e.clientWidth + 1).length") == 0
+
+
+def test_answer_shows_every_column_where_a_name_is_longer(open_page: Open, tmp_path: Path) -> None:
+    """Of the reference study, whose best other method is label smoothing, at 1400 pixels."""
+    study = REPOSITORY / "results" / "reference" / "measured" / "airline_tweets"
+    html.write(document(gather(study)), tmp_path / "report.html")
+    page = opened(open_page, tmp_path / "report.html", width=1400)
+    cut = "(e) => e.scrollWidth - e.clientWidth"
+    assert page.evaluate(f"[...document.querySelectorAll('.card .scroll')].map({cut})") == [0]
 
 
 def test_print_is_light_and_cuts_no_table(open_page: Open, report: Path) -> None:
