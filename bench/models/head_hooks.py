@@ -28,6 +28,11 @@ def attach(model: nn.Module, head: Head) -> None:
         _LastToken().attach(model)
 
 
+def at_positions(hidden: Tensor, positions: Tensor) -> Tensor:
+    """Return the hidden states (rows, tokens, width) at some tokens, (rows, positions, width)."""
+    return hidden.gather(1, positions.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
+
+
 class _Positions:
     """Passes only hidden states that predict targets to the head of a language model.
 
@@ -49,12 +54,8 @@ class _Positions:
         return args, kwargs
 
     def _choose(self, _head: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """Turn hidden states (rows, tokens, width) into (rows, positions, width)."""
         hidden, *rest = args
-        if self._wanted is None:
-            return args
-        index = self._wanted.unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
-        return (hidden.gather(1, index), *rest)
+        return args if self._wanted is None else (at_positions(hidden, self._wanted), *rest)
 
 
 class _Ends:

@@ -1,12 +1,13 @@
 """Logits made for some targets at a time: the same losses and gradients, from less memory."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -29,7 +30,7 @@ TASK = causal_files.make_task(TELL)
 
 
 class Largest(TorchDispatchMode):
-    """Notes of how many numbers the largest softmax is."""
+    """Records the size of the largest softmax."""
 
     most = 0
 
@@ -39,8 +40,8 @@ class Largest(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def decoder(family: str, folder: Path) -> Any:
-    """Return a random decoder in double precision, of which only the body trains."""
+def decoder(family: str, folder: Path) -> tuple[Any, Tensor]:
+    """Return a random decoder in double precision, and its only weight that trains."""
     backbone = tiny_families.load(family, folder, LANGUAGE_MODEL, precision="fp64")
     model = backbone.model()
     for weight in model.parameters():
@@ -81,7 +82,7 @@ def test_losses_and_gradients_are_those_of_all_logits(
     (whole, expected, all_logits), (parts, made, some) = found
     assert all_logits == given.targets.numel() * model.config.vocab_size
     assert some == 10 * model.config.vocab_size
-    assert whole[0, 4:].eq(0).all()
+    assert whole[0, 3:].eq(0).all()
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)
     torch.testing.assert_close(made, expected, rtol=0, atol=1e-12)
 
@@ -105,23 +106,37 @@ def test_without_gradients(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with torch.no_grad():
         whole = model_losses(model, batch(), TASK, 1)
         monkeypatch.setattr(chunked_loss, "MAX_LOGITS", 1)
+        monkeypatch.delattr(torch.autograd, "grad")
         parts = model_losses(model, batch(), TASK, 1)
-    assert not parts.requires_grad
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("kept", ["head", "body"])
+@pytest.mark.parametrize("family", ["gpt_neox", "gpt2"])
 def test_a_head_that_trains_is_not_taken_apart(
-    kept: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its gradient needs all logits, whether it has a weight of its own or shares the embedding."""
-    model, _ = decoder("gpt2" if kept == "body" else "gpt_neox", tmp_path)
+    model, _ = decoder(family, tmp_path)
     model.get_output_embeddings().weight.requires_grad_()
     monkeypatch.setattr(chunked_loss, "MAX_LOGITS", 1)
     with Largest() as largest:
         model_losses(model, batch(), TASK, 1).sum().backward()
     assert largest.most == batch().targets.numel() * model.config.vocab_size
     assert model.get_output_embeddings().weight.grad.any()
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta"])
+def test_a_layer_before_the_logits_sees_all_targets(
+    family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What such a family does between its body and its logits is not taken for the body's."""
+    model, _ = decoder(family, tmp_path)
+    whole = model_losses(model, batch(), TASK, 1)
+    monkeypatch.setattr(chunked_loss, "MAX_LOGITS", 1)
+    with Largest() as largest:
+        again = model_losses(model, batch(), TASK, 1)
+    assert torch.equal(again, whole)
+    assert largest.most == batch().targets.numel() * model.config.vocab_size
 
 
 def test_a_model_is_left_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,69 +178,70 @@ def test_bfloat16_is_rounded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     torch.testing.assert_close(found[1], found[0], rtol=2**-8, atol=0)
 
 
-EVERY = {
-    **METHODS,
-    "bilora": {"estimator": "darts"},
-    "blob": {},
-    "dora": {},
-    "full": {},
-    "ivon": {},
-    "monteclora": {},
-    "neftune": {},
-    "sam_lora": {},
-    "swag_lora": {},
-    "flexora": {"search_share": 0.5, "estimator": "unrolled"},
-}
+EVERY = [
+    *METHODS.items(),
+    ("bilora", {"estimator": "darts"}),
+    ("blob", {}),
+    ("dora", {}),
+    ("full", {}),
+    ("ivon", {}),
+    ("monteclora", {}),
+    ("neftune", {}),
+    ("sam_lora", {}),
+    ("swag_lora", {}),
+    ("flexora", {"search_share": 0.5, "estimator": "unrolled"}),
+]
 WHOLE = {"full", "hiddenkey"}
 """A head that trains, and two passes whose logits are compared."""
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize(("name", "settings"), EVERY)
 @pytest.mark.parametrize("family", ["llama", "gpt2"])
 def test_training_gives_the_same_numbers(
-    name: str, family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    settings: dict[str, Any],
+    family: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Masks, copies, probes, unrolled steps and parts of a batch included."""
     folder = make_decoder(tmp_path / family, family)
     data = causal_files.make(folder, TASK).data
     seeds = (0, 1) if registry.get(name).stackable else (0,)
-    runs = causal_files.make_runs(TASK, name, seeds, **EVERY[name])
+    runs = causal_files.make_runs(TASK, name, seeds, **settings)
     if name in {"lora_dropout", "bilora"}:
         runs = changed(runs, accumulation=2, gradient_checkpointing=True)
     plain = train(folder, runs, data, scored=False).state.bank.values
     monkeypatch.setattr(chunked_loss, "MAX_LOGITS", 200)
-    taken = spy(monkeypatch)
+    counts = chunks(monkeypatch)
     again = train(folder, runs, data, scored=False).state.bank.values
-    assert bool(taken) == (name not in WHOLE)
+    assert bool(counts) == (name not in WHOLE)
     torch.testing.assert_close(again, plain, rtol=0, atol=1e-11)
 
 
-def test_a_run_is_taken_apart_alike_in_every_stack(
+def test_every_run_of_a_stack_has_its_share(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run is where its own logits are many, and each run has its share of what goes together."""
+    """Three runs together get logits of three times as many targets at a time as one run."""
     folder = make_decoder(tmp_path / "llama", "llama")
     data = causal_files.make(folder, TASK).data
     monkeypatch.setattr(chunked_loss, "MAX_LOGITS", 5 * len(causal_files.VOCABULARY))
-    taken = spy(monkeypatch)
-    sizes = []
+    largest = []
     for seeds in ((0,), (0, 1, 2)):
+        counts = chunks(monkeypatch)
         train(folder, causal_files.make_runs(TASK, "lora", seeds), data, scored=False)
-        sizes.append({*taken})
-        taken.clear()
-    assert sizes == [{5}, {15}]
+        largest.append(max(counts))
+    assert largest == [5, 15]
 
 
-def spy(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Return a list of how many targets are taken together, filled with every batch."""
+def chunks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the number of targets of every chunk."""
     found: list[int] = []
-    plain = chunked_loss._targets_at_a_time
+    plain = chunked_loss._giving
 
-    def seen(*given: Any) -> int | None:
-        size = plain(*given)
-        if size is not None and chunked_loss._ends_in_frozen_head(given[0]):
-            found.append(size)
-        return size
+    def noted(body: nn.Module, output: Any) -> AbstractContextManager[None]:
+        found.append(output.last_hidden_state.shape[1])
+        return plain(body, output)
 
-    monkeypatch.setattr(chunked_loss, "_targets_at_a_time", seen)
+    monkeypatch.setattr(chunked_loss, "_giving", noted)
     return found

@@ -155,12 +155,12 @@ def main() -> None:
 
 
 def _precisions(options: argparse.Namespace) -> list[str]:
-    """Return what was asked for; else fp32, and bf16 where the machine computes it faster."""
+    """Return what was asked for; else fp32, and bf16 where it pays or the shape is random."""
     if options.precision or options.task == "random":
         return options.precision or ["fp32", "bf16"]
     chosen = auto_precision.choose([options.backbone], 16, choose_device(options.device))
     if chosen == "fp32":
-        print("bf16 is left out: it is no faster on this machine; ask by --precision fp32 bf16")
+        print("bf16 is left out: it gains too little on this machine; ask by --precision fp32 bf16")
     return list(dict.fromkeys(["fp32", chosen]))
 
 
@@ -251,7 +251,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--train-size", type=int, default=512, help="of the training set")
     parser.add_argument("--scored", type=int, help="rows of validation and of test; default: all")
     parser.add_argument("--pairs", type=int, default=3)
-    parser.add_argument("--precision", nargs="+", help="default: fp32, and bf16 if it is faster")
+    parser.add_argument("--precision", nargs="+", help="default: fp32, and bf16 where it pays")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--quick", action="store_true", help="one pair, few runs, steps and rows")
     return parser

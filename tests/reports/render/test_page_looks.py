@@ -195,6 +195,7 @@ def test_answer_shows_every_column_where_a_name_is_longer(open_page: Open, tmp_p
     page = opened(open_page, tmp_path / "report.html", width=1400)
     cut = "(e) => e.scrollWidth - e.clientWidth"
     assert page.evaluate(f"[...document.querySelectorAll('.card .scroll')].map({cut})") == [0]
+    assert "label_smoothing" in page.locator(".card thead").first.inner_text()
 
 
 def test_print_is_light_and_cuts_no_table(open_page: Open, report: Path) -> None:
