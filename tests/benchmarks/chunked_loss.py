@@ -1,4 +1,4 @@
-"""Time and memory of a language model's step with all logits at once and with some at a time.
+"""A language model's forward and backward pass with all logits at once and with some at a time.
 
 Each way is a process of its own; both take turns. Rows are random tokens; all but the first are
 targets, as in text.
@@ -32,7 +32,7 @@ _CPU = torch.device("cpu")
 
 
 def measured(options: argparse.Namespace, most: int) -> tuple[float, float]:
-    """Return the median seconds of a step and the peak of its memory in MiB.
+    """Return the median seconds of both passes and their peak memory in MiB.
 
     Args:
         options: of the command line.
@@ -52,7 +52,7 @@ def measured(options: argparse.Namespace, most: int) -> tuple[float, float]:
     batch = Batch(inputs, ids[:, 1:], np.full(options.runs, rows // options.runs * options.tokens))
     task = causal_files.make_task(causal_files.TELL)
     peak, seconds = MemoryPeak(_CPU), []
-    for _ in range(options.steps):
+    for _ in range(options.times):
         started = time.perf_counter()
         losses = chunked_loss.model_losses(model, batch, task, options.runs)
         run_means(losses, batch.targets, options.runs).sum().backward()
@@ -68,7 +68,7 @@ def main() -> None:
             with ProcessPoolExecutor(1, PROCESSES, max_tasks_per_child=1) as pool:
                 seconds, mebibytes = pool.submit(measured, options, most).result()
             name = "all" if most == _WHOLE else f"{most:,}"
-            print(f"turn {turn}, {name} logits: {seconds:.2f} s a step, {mebibytes:.0f} MiB")
+            print(f"turn {turn}, {name} logits: {seconds:.2f} s, {mebibytes:.0f} MiB")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--runs", type=int, default=1)
     parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--tokens", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--turns", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--at-a-time", type=int, nargs="+", default=[chunked_loss.MAX_LOGITS])
