@@ -44,18 +44,20 @@ class Arm:
 
     def on(self, resample: Resample) -> Cell:
         """Return the cell on other cuts of the rows."""
-        return _copy(self.cell, resample=resample)
+        return self.cell.changed({"resample": resample})
 
     def but(self, label: str, config: Mapping[str, Any] | None = None, **training: Any) -> "Arm":
         """Return the arm with other settings."""
         place = f"arm {self.name!r}"
         own = self.cell.config | dict(config or {})
-        cell = _copy(
-            self.cell,
-            config=registry.resolve_config(self.cell.method, own, place),
-            training=changed(self.cell.training, training, place),
+        change = {
+            "config": registry.resolve_config(self.cell.method, own, place),
+            "training": changed(self.cell.training, training, place),
+        }
+        return Arm(
+            self.cell.changed(change),
+            label if self.variant == "default" else f"{self.variant}, {label}",
         )
-        return Arm(cell, label if self.variant == "default" else f"{self.variant}, {label}")
 
 
 def design(methods: Sequence[Arm], count: int) -> list[Arm]:
@@ -114,8 +116,3 @@ def _levels(drawn: BaseDistribution) -> tuple[Any, ...]:
     values = [spread(drawn, share) for share in _SHARES]
     rounded = [float(f"{value:.2g}") if isinstance(value, float) else value for value in values]
     return tuple(dict.fromkeys(rounded))
-
-
-def _copy(cell: Cell, **changes: Any) -> Cell:
-    """Return a cell with other fields; a copy of the model would keep the cached hash."""
-    return Cell(**{name: getattr(cell, name) for name in Cell.model_fields} | changes)

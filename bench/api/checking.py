@@ -91,7 +91,8 @@ def _sizes_and_verdict(
     whole = {"test": splits.test, **splits.more} if run.block else splits.open  # see `blocks`
     absent = partial(kinds.get(cell.task.kind).absent_classes, cell.task)
     return {
-        **{name: len(splits.open.get(name, ())) for name in ("train", "validation", "test")},
+        **dict.fromkeys(("train", "validation", "test"), 0),
+        **{name: len(split) for name, split in splits.open.items()},
         **{test.test.name: len(test.subset.examples) for test in tests},
         **{f"train_overlap_{split}": count for split, count in splits.train_overlap.items()},
         **{f"cut_{n}": int(s.cut.sum()) for n, s in splits.open.items() if s.cut is not None},
@@ -114,29 +115,33 @@ def _sizes_and_verdict(
 
 def _doubts(row: dict[str, Any]) -> Iterator[str]:
     """Yield a sentence for each split of a row of `check` with inputs that may surprise."""
-    for split in ("validation", "test"):
-        if count := row.get(f"train_overlap_{split}"):
+    for split in _splits(row, "train_overlap_"):
+        if count := row[f"train_overlap_{split}"]:
             yield (
                 f"task {row['task']!r}: {count} of {row[split]} {split} inputs are in train too; "
                 "their scores reward memorisation; remove them from one of the two"
             )
-    for split in (name.removeprefix("cut_") for name in row if name.startswith("cut_")):
+    for split in _splits(row, "cut_"):
         if count := row[f"cut_{split}"]:
             yield (
                 f"task {row['task']!r}: {count} of {row[split]} {split} inputs are too long for "
                 f"backbone {row['backbone']!r} or for the task's field 'max_length', and lose "
                 "words; raise it up to the backbone's limit, or shorten them"
             )
-    for split in ("train", "validation", "test"):
-        if count := row.get(f"escaped_{split}"):
-            yield (
-                f"task {row['task']!r}: {count} of {row[split]} {split} inputs hold words that are "
-                f"special tokens of backbone {row['backbone']!r}, and are read as plain text; for "
-                "a pair of texts give two columns in 'text'"
-            )
-        if names := row.get(f"absent_{split}"):
-            what = "no model can learn it" if split == "train" else "its scores say nothing of it"
-            yield (
-                f"task {row['task']!r}: {split} has no example of class {names}, so {what}; "
-                "add some, or remove it from the task's field 'labels'"
-            )
+    for split in _splits(row, "escaped_"):
+        yield (
+            f"task {row['task']!r}: {row[f'escaped_{split}']} of {row[split]} {split} inputs hold "
+            f"words that are special tokens of backbone {row['backbone']!r}, and are read as plain "
+            "text; for a pair of texts give two columns in 'text'"
+        )
+    for split in _splits(row, "absent_"):
+        what = "no model can learn it" if split == "train" else "its scores say nothing of it"
+        yield (
+            f"task {row['task']!r}: {split} has no example of class {row[f'absent_{split}']}, so "
+            f"{what}; add some, or remove it from the task's field 'labels'"
+        )
+
+
+def _splits(row: dict[str, Any], prefix: str) -> list[str]:
+    """Return the splits that a row of `check` has an entry of, second tests included."""
+    return [name.removeprefix(prefix) for name in row if name.startswith(prefix)]

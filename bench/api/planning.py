@@ -160,11 +160,10 @@ def planned(
         row["runs"] += 1
         row["done"] += entry.run.hash not in unsettled
         lefts[key] += entry.run.hash in todo
-    for (task, backbone, method, variant), row in rows.items():
-        left = lefts[task, backbone, method, variant]
-        each = costs.seconds.get((task, backbone, method))
-        row["seconds_left"] = None if left and each is None else round(left * (each or 0), 1)
     cells = {(*cost_key(p.run.cell), p.variant): p.run.cell for p in wanted.planned}
+    for key, row in rows.items():
+        left, each = lefts[key], costs.seconds(cells[key])
+        row["seconds_left"] = None if left and each is None else round(left * (each or 0), 1)
     sized = zip(rows.values(), cells.values(), strict=True)
     notes += add_memory(((row, cell, row["runs"]) for row, cell in sized), costs)
     return Overview(list(rows.values()), notes, left=len(todo))
@@ -214,7 +213,7 @@ def estimate(
 
     Times without a record are measured with a few steps.
     """
-    measured = costs.seconds.keys() >= {cost_key(run.cell) for run in todo}
+    measured = all(costs.seconds(run.cell) is not None for run in todo)
     if not measured:
         _calibrate(costs, todo)
     jobs = costs.longest_first(stacks(todo, MOST["cpu"]))

@@ -231,7 +231,7 @@ class Cell(FrozenModel):
         return content_hash(content)[:16]
 
     def changed(self, change: dict[str, Any]) -> "Cell":
-        """Return a cell with other values of some fields."""
+        """Return a cell with other values of some fields; a copy would keep the cached hash."""
         return Cell(**{name: getattr(self, name) for name in Cell.model_fields} | change)
 
     def testing(self, test: SecondTest) -> "Cell":

@@ -32,6 +32,12 @@ def past_deadline() -> bool:
     return bool(_deadlines) and time.monotonic() >= min(_deadlines)
 
 
+def check_deadline() -> None:
+    """Raise `Stopped` where `past_deadline` says yes; a signal waits for the end of the work."""
+    if past_deadline():
+        raise Stopped(reason())
+
+
 def has_deadline() -> bool:
     """Whether a block of `until` with a limit is open."""
     return bool(_deadlines)

@@ -38,7 +38,7 @@ def calibrate(
     """
     kinds: dict[CostKey, list[Run]] = {}
     for run in runs:
-        if cost_key(run.cell) not in costs.seconds and costs.at_hand(run.cell):
+        if costs.seconds(run.cell) is None and costs.at_hand(run.cell):
             kinds.setdefault(cost_key(run.cell), []).append(run)
     began = time.monotonic()
     order = sorted(kinds.values(), key=lambda own: -sum(costs.relative_cost(r.cell) for r in own))
@@ -53,14 +53,13 @@ def calibrate(
 
 def _measure(costs: Costs, runs: Sequence[Run], device: torch.device) -> None:
     """Add the seconds of a run of a kind, 0 if all runs will be skipped, and its memory."""
-    kind = cost_key(runs[0].cell)
     for cell in {run.cell.hash: run.cell for run in runs}.values():
         backbone = supported_backbone(cell, costs.sources, device)
         if not isinstance(backbone, str):
             own = [run for run in runs if run.cell.hash == cell.hash]
             task_data = dataset.prepare(cell, costs.sources, backbone.reader, own[0].seed)
             tests = ready_tests(cell, costs.sources, backbone.reader)
-            costs.seconds[kind] = run_seconds(own, backbone, task_data, device, tests)
-            costs.footprints[kind] = footprint(own[0], backbone, task_data, device)
+            costs.tell(cell, run_seconds(own, backbone, task_data, device, tests))
+            costs.footprints[cost_key(cell)] = footprint(own[0], backbone, task_data, device)
             return
-    costs.seconds[kind] = 0.0
+    costs.tell(runs[0].cell, 0.0)

@@ -6,9 +6,12 @@ from dataclasses import dataclass, field
 from heapq import heapify, heapreplace
 from statistics import median
 
+from pydantic import ValidationError
+
 from gapbench.bench.adaptation import registry
 from gapbench.bench.config.run import Cell, Fingerprint, Run
 from gapbench.bench.config.task_sources import BuiltinSource
+from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.work_queue import Job
 from gapbench.bench.profiling.footprint import Footprint
@@ -31,13 +34,14 @@ class Costs:
     """Costs of stored runs, and estimates for others.
 
     Attributes:
-        seconds: median seconds of a run, by kind.
+        rates: median seconds of a run per `relative_cost`, by kind: runs of a kind may be longer
+            than others, or their settings dearer.
         memory_bytes: largest peak memory, by kind.
         footprints: memory of a stack, by kind, of those that were measured here.
     """
 
     sources: Sources
-    seconds: dict[CostKey, float] = field(default_factory=dict)
+    rates: dict[CostKey, float] = field(default_factory=dict)
     memory_bytes: dict[CostKey, float] = field(default_factory=dict)
     footprints: dict[CostKey, Footprint] = field(default_factory=dict)
     _bytes: dict[Fingerprint, float] = field(default_factory=dict, init=False)
@@ -45,18 +49,29 @@ class Costs:
     @classmethod
     def measured(cls, store: Store, sources: Sources) -> "Costs":
         """Return the costs from a store, reading a few records of each kind."""
-        seconds: dict[CostKey, list[float]] = defaultdict(list)
-        memory: dict[CostKey, list[float]] = defaultdict(list)
+        costs = cls(sources)
+        rates: dict[CostKey, list[float]] = defaultdict(list)
         for record in store.samples(_SAMPLES):
             if isinstance(record, Record) and record.cost is not None:
+                try:
+                    relative = costs.relative_cost(record.cell)
+                except (ConfigError, ValidationError):  # of a method that has changed since
+                    continue
                 cost, kind = record.cost, cost_key(record.cell)
-                seconds[kind].append(cost.train_seconds + cost.evaluation_seconds)
-                memory[kind].append(cost.peak_memory_bytes or 0)
-        return cls(
-            sources,
-            {kind: median(values) for kind, values in seconds.items()},
-            {kind: max(values) for kind, values in memory.items()},
-        )
+                rates[kind].append((cost.train_seconds + cost.evaluation_seconds) / relative)
+                peaks = (cost.peak_memory_bytes or 0, costs.memory_bytes.get(kind, 0))
+                costs.memory_bytes[kind] = max(peaks)
+        costs.rates = {kind: median(values) for kind, values in rates.items()}
+        return costs
+
+    def tell(self, cell: Cell, seconds: float) -> None:
+        """Note the measured seconds of a run of a cell, from which those of its kind follow."""
+        self.rates[cost_key(cell)] = seconds / self.relative_cost(cell)
+
+    def seconds(self, cell: Cell) -> float | None:
+        """Return the expected seconds of a run of a cell, None if its kind is not measured."""
+        rate = self.rates.get(cost_key(cell))
+        return None if rate is None else rate * self.relative_cost(cell)
 
     def relative_cost(self, cell: Cell) -> float:
         """Return the cost of a run relative to others: relative cost x steps x bytes of weights."""
@@ -67,7 +82,7 @@ class Costs:
     def job(self, runs: Sequence[Run]) -> Job:
         """Return a stack with its expected cost."""
         cell = runs[0].cell
-        each, peak = self.seconds.get(cost_key(cell)), self.memory_bytes.get(cost_key(cell))
+        each, peak = self.seconds(cell), self.memory_bytes.get(cost_key(cell))
         return Job(
             runs,
             None if each is None else each * len(runs),

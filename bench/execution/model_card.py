@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from gapbench.bench.config.task_sources import HubSource
+from gapbench.bench.config.tuned_variant import is_tuned
 from gapbench.bench.store.record import Record
 
 _PIPELINES = {
@@ -168,8 +169,8 @@ def _chosen(record: Record, standing: Standing | None) -> list[str]:
             f"one with the best {cell.task.selection} on the {split}."
         )
     if standing is not None:
-        tuned = standing.variant.endswith("tuned")
-        how = "were searched on the validation split" if tuned else "are those of the suite"
+        searched = "were searched on the validation split"
+        how = searched if is_tuned(standing.variant) else "are those of the suite"
         lines.append(f"- Settings: `{standing.variant}`, which {how}.")
     return [*lines, f"- Seed: {record.seed}, chosen by who exported it."]
 

@@ -240,14 +240,12 @@ def _without_repeats(resample: Resample) -> Resample:
 
 
 def _task(entry: NamedTask, folder: Path | None, place: str) -> Task:
-    """Return the task of an entry; the paths of a definition are relative to the suite's file."""
-    task = entry.definition
-    if task is None:
-        task = load_task(entry.task, folder)
-    elif isinstance(task.source, OwnSource):
-        task = task.model_copy(update={"source": task.source.beside(folder or Path())})
+    """Return the task of an entry; the paths of an entry are relative to the suite's file."""
+    task = entry.definition or load_task(entry.task, folder)
     if entry.settings:
-        return parse_task(laid_over(task.model_dump(), entry.settings), f"{place}: settings")
+        task = parse_task(laid_over(task.model_dump(), entry.settings), f"{place}: settings")
+    if isinstance(task.source, OwnSource):
+        task = task.model_copy(update={"source": task.source.beside(folder or Path())})
     return task
 
 

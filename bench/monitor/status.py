@@ -17,7 +17,7 @@ from gapbench.bench.store import event_log
 from gapbench.bench.store.event_log import Event
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.record_io import read_record
-from gapbench.bench.store.store import Store
+from gapbench.bench.store.store import RACE, Store
 from gapbench.bench.store.suite_plan import PlanRow
 from gapbench.bench.tuning.schema import TrialState
 from gapbench.bench.tuning.summary import Summary, read_summaries
@@ -25,6 +25,7 @@ from gapbench.bench.tuning.summary import Summary, read_summaries
 MISSING, UNREADABLE, LOST, STOPPED = "missing", "unreadable", "lost", "stopped"
 _NAMED_AGAIN = {Status.FAILED, Status.OUT_OF_MEMORY}  # tried again twice, then only if named
 _HOPELESS = {Status.DIVERGED, Status.PRUNED, Status.SKIPPED}  # would end the same way
+_ADVISE = "advise"
 _Fields = dict[str, type | UnionType]
 _PLACE: _Fields = {"worker": str, "task": str, "backbone": str, "method": str, "runs": int}
 _READ: dict[str, _Fields] = {
@@ -230,9 +231,12 @@ class ResultsFolder:
             given, others = parser.parse_known_args(shlex.split(command)[1:])
         except (ValueError, argparse.ArgumentError):  # of a log that others wrote
             return command
-        if Path(given.results).resolve() == self._store.root.resolve():
+        root, results = self._store.root, Path(given.results).resolve()
+        if others[:1] == [_ADVISE] and root.name == RACE and results != root.resolve():
+            root = root.parent
+        if results == root.resolve():
             return command
-        return event_log.typed([*others, "--results", str(self._store.root)])
+        return event_log.typed([*others, "--results", str(root)])
 
 
 def _brief(path: Path, record: Record) -> _Entry:
@@ -250,7 +254,8 @@ def _brief(path: Path, record: Record) -> _Entry:
 def _retry(command: str, status: str) -> str:
     if status in _HOPELESS or not command:
         return ""
-    if status not in _NAMED_AGAIN:
+    advising = command.startswith((f"gapbench {_ADVISE} ", f"{event_log.PYTHON}{_ADVISE}("))
+    if status not in _NAMED_AGAIN or advising:
         return command
     if command.startswith(event_log.PYTHON):
         return f"{command.removesuffix(')')}, retry={str(status)!r})"

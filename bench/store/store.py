@@ -10,6 +10,7 @@
     <root>/logs/<number>-<command>.jsonl                                  what a command did
     <root>/tuning/<study>/                                                a study, with its own runs
     <root>/judgements/<hash>.jsonl                                        what judges say of answers
+    <root>/race/                                                          blocks of `advise`
 
 A record is the commit point of a run: predictions are written before it, and both appear by rename,
 so a reader never sees half a file. A claim is an operating-system lock, which the kernel releases
@@ -57,6 +58,8 @@ Predictions = Mapping[str, pa.Table]
 
 STUDIES = "tuning"
 """Folder of the studies, one folder each."""
+RACE = "race"
+"""Folder of the race of `advise`, a results folder of its own."""
 
 JUDGEMENTS = "judgements"
 """Folder of what judges say of answers, see `bench.store.judgements`."""

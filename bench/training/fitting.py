@@ -69,8 +69,7 @@ def fit(trainer: Trainer) -> None:
         split = trainer.data.open[name]
         sequences = split.sequences(np.arange(len(split)))
         for places in evaluation_batches(split.lengths[sequences], most_tokens(axis)):
-            if signals.past_deadline():
-                signals.check()
+            signals.check_deadline()
             read[name] += len(places)
             indices = np.broadcast_to(sequences[places], (axis.size, len(places)))
             yield collate(split, indices, axis.device)

@@ -166,8 +166,7 @@ def _score_finished(trainer: Trainer, tokenizer: Any, finished: list[int]) -> Sc
         return {}
     method, state = trainer.method, trainer.state
     kind = kinds.get(state.task.kind)
-    if signals.past_deadline():
-        signals.check()
+    signals.check_deadline()
     _restore(trainer, finished)
     fit(trainer)
     passes = inference_passes(trainer)
@@ -175,8 +174,7 @@ def _score_finished(trainer: Trainer, tokenizer: Any, finished: list[int]) -> Sc
         trainer.traces[index].inference_passes = passes
     scored: Scored = {}
     for name, subset in trainer.final_subsets.items():
-        if signals.past_deadline():
-            signals.check()
+        signals.check_deadline()
         equal = [made for other, made in scored.values() if _equal(other, subset)]
         if not equal:
             outputs = _outputs(trainer, name, subset, finished)
@@ -193,8 +191,7 @@ def _test_finished(
     """Predict every second test with the parameters that `_score_finished` has put in place."""
     made = []
     for ready in tests if finished else ():
-        if signals.past_deadline():
-            signals.check()
+        signals.check_deadline()
         with trainer.stopwatch.measure("evaluation", trainer.state.axis.active):
             made.append((ready, ready.outputs(trainer.method, trainer.state, tokenizer)))
     return made

@@ -150,8 +150,3 @@ def compute(study: StudyFile) -> float | None:
     if study.plain_examples is None:
         return None
     return sum(trial.examples for trial in study.trials) / study.plain_examples
-
-
-def tuned_label(variant: str) -> str:
-    """Return the name in tables for the winner of a variant's study."""
-    return "tuned" if variant == "default" else f"{variant} tuned"

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from gapbench.bench.config.run import Cell, Run
+from gapbench.bench.config.tuned_variant import tuned_label
 from gapbench.bench.experiment.suite import PlannedRun
 from gapbench.bench.store.store import Store
 from gapbench.bench.tuning import analysis
-from gapbench.bench.tuning.schema import StudyFile, compute, tuned_label
+from gapbench.bench.tuning.schema import StudyFile, compute
 from gapbench.bench.tuning.search import folder
 from gapbench.bench.tuning.space import apply
 from gapbench.bench.tuning.study_plan import StudyPlan

@@ -129,9 +129,7 @@ def apply(cell: Cell, space: Space, params: Params) -> Cell:
         parts[space[name].where][name] = value
     config = registry.resolve_config(cell.method, cell.config | parts["config"], place)
     training = changed(cell.training, parts["training"], place)
-    # A copy would keep the cached hash.
-    fields = {name: getattr(cell, name) for name in Cell.model_fields}
-    return Cell(**fields | {"config": config, "training": training})
+    return cell.changed({"config": config, "training": training})
 
 
 def _dimension(cell: Cell, name: str, drawn: BaseDistribution) -> Dimension:

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.config.run import Cell, Run
+from gapbench.bench.config.tuned_variant import tuned_label
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.schema import FrozenModel, content_hash
 from gapbench.bench.data.sources import Sources
@@ -20,7 +21,7 @@ from gapbench.bench.profiling.self_check import supported_backbone
 from gapbench.bench.tasks import dataset, kinds
 from gapbench.bench.tasks.kinds.base import TaskKind
 from gapbench.bench.tuning import budget, samplers
-from gapbench.bench.tuning.schema import Dimension, Limit, Objective, Pruner, tuned_label
+from gapbench.bench.tuning.schema import Dimension, Limit, Objective, Pruner
 from gapbench.bench.tuning.space import Level, apply, space_of
 
 SEEDS_FROM = 2**32

@@ -5,7 +5,6 @@ deviations. A mask zeroes columns of A and rows of B, never inner features. The 
 one wide batch, ``(runs * copies * batch, ...)``: there is no loop over them.
 """
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -32,6 +31,7 @@ from gapbench.methods._shared.lowrank import (
     StackedLora,
     dropped,
 )
+from gapbench.methods._shared.mean_prediction import mean_prediction
 
 _EVALUATION = -1  # used as the step: copies for evaluation never change
 
@@ -257,11 +257,9 @@ class MaskedLowRank(LowRank[ConfigT]):
         with self.masking.running(copies, _EVALUATION):
             wide = super().predict(state, batch.replicated(self.axis.size, copies))
         logits = wide.view(self.axis.size, copies, -1, *wide.shape[1:])
-        if self.configs[0].average == "probabilities" and state.task.loss != "squared_error":
-            mean = logits.log_softmax(-1).logsumexp(1) - math.log(copies)
-        else:
-            mean = logits.mean(1)
-        return mean.flatten(0, 1)
+        if self.configs[0].average == "probabilities":
+            return mean_prediction(logits, state.task.loss)
+        return logits.mean(dim=1).flatten(0, 1)
 
     def _refuse_own_predictions(self) -> None:
         """Do nothing: the layers refuse if an ensemble scores the run."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gapbench.bench.tuning.schema import tuned_label
+from gapbench.bench.config.tuned_variant import is_tuned, tuned_label
 from gapbench.reports.claims.model import PublishedClaim, Side
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.estimates import Sample
@@ -142,8 +142,7 @@ def _candidates(
 
 def _fits(results: Results, row: Any, side: Side) -> bool:
     record = results.cells.get(row.config_hash)
-    is_tuned = row.variant == _TUNED or row.variant.endswith(f" {_TUNED}")
-    if record is None or row.method != side.method or is_tuned != side.tuned:
+    if record is None or row.method != side.method or is_tuned(row.variant) != side.tuned:
         return False
     own = {
         "config": record.cell.config,

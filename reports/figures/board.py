@@ -138,11 +138,6 @@ def identity(row: Any) -> dict[str, str]:
     return {name: getattr(row, name) for name in names}
 
 
-def untrained(row: Any) -> bool:
-    """Whether a row is of a baseline that trains nothing, which is a reference and no rival."""
-    return bool(pd.notna(row.trainable_params) and row.trainable_params == 0)
-
-
 def stems(keys: Sequence[Sequence[str]]) -> list[str]:
     """Return a name for each key that files may have, all different, and no longer than it takes.
 

@@ -17,6 +17,7 @@ from gapbench.reports.figures.measure import all_within
 from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import INK, style
 from gapbench.reports.tables.leaderboard import rows
+from gapbench.reports.tables.row_status import that_train
 from gapbench.reports.tables.terminal import number, short
 from gapbench.reports.tables.words import listed
 
@@ -47,7 +48,7 @@ def tradeoff(board: Board) -> FigureArtifact | None:
     Returns:
         The figure, None if no trained row has a score and either.
     """
-    known = board.table[board.table["score"].notna() & (board.table["trainable_params"] != 0)]
+    known = that_train(board.table[board.table["score"].notna()])
     known = known[known[list(_SHOWN)].notna().any(axis=1)]
     if known.empty:
         return None

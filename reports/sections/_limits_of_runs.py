@@ -6,6 +6,7 @@ from gapbench.reports.document.context import Evidence
 from gapbench.reports.results.load import MISSING
 from gapbench.reports.sections._limits_of_scores import ok_runs, scored_rows
 from gapbench.reports.tables.leaderboard import NOT_FAILED, STOPPED, rows
+from gapbench.reports.tables.row_status import that_train
 from gapbench.reports.tables.terminal import label
 from gapbench.reports.tables.words import listed
 
@@ -30,8 +31,7 @@ def paper(evidence: Evidence) -> str:
 
 def tuning(evidence: Evidence) -> str:
     """Say which methods were tuned, if not all were."""
-    trained = scored_rows(evidence)
-    methods = set(trained.loc[trained["trainable_params"].fillna(1) != 0, "method"])
+    methods = set(that_train(scored_rows(evidence))["method"])
     tuned = {each.summary.study.method for each in evidence.studies}
     if not tuned:
         return (
@@ -61,12 +61,13 @@ def failures(evidence: Evidence) -> str:
     """Count the runs without a score, by cause."""
     runs = evidence.results.runs
     status = runs["status"]
-    undefined = (status == "ok") & runs["test_score"].isna() & (runs["trainable_params"] != 0)
+    trained = runs.index.isin(that_train(runs).index)
+    undefined = (status == "ok") & runs["test_score"].isna() & trained
     kinds = {
         "failed": ~status.isin(list(NOT_FAILED)),
         "missing": status == MISSING,
         "stopped": status == STOPPED,
-        "with an undefined metric": undefined.fillna(value=True),
+        "with an undefined metric": undefined,
     }
     counts = {kind: int(found.sum()) for kind, found in kinds.items() if found.any()}
     if not counts:

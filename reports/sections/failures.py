@@ -6,6 +6,7 @@ from gapbench.reports.document.columns import facets, read, table, title, worded
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.document.model import Bullets, Part, Row, Section, Subheading, Text
 from gapbench.reports.tables.leaderboard import PAPER, rows
+from gapbench.reports.tables.row_status import that_train
 from gapbench.reports.tables.terminal import label, place
 from gapbench.reports.tables.words import listed
 
@@ -60,7 +61,7 @@ def _troubles(runs: pd.DataFrame) -> pd.DataFrame:
 def _left_out(evidence: Evidence) -> list[str]:
     """Say which rows and seeds have a score and yet no part in a test."""
     scored = evidence.summary[evidence.summary["n_seeds"] > 0]
-    trained = scored[scored["trainable_params"].fillna(1) != 0]
+    trained = that_train(scored)
     found = []
     if references := sorted(set(scored["method"]) - set(trained["method"])):
         found.append(f"Not ranked, since nothing is trained: {listed(references)}.")
@@ -76,5 +77,5 @@ def _left_out(evidence: Evidence) -> list[str]:
 
 def _unequal(board: pd.DataFrame) -> bool:
     """Whether the trained rows of a board have scores of different seeds."""
-    trained = board[(board["trainable_params"].fillna(1) != 0) & (board["n_seeds"] > 0)]
+    trained = that_train(board[board["n_seeds"] > 0])
     return len({frozenset(by_seed) for by_seed in trained["by_seed"]}) > 1

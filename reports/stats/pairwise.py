@@ -82,10 +82,6 @@ class Family(Generic[Key]):
             key: tuple(other for other, row in keys if better[row, place]) for key, place in keys
         }
 
-    def difference(self, first: Key, second: Key) -> float:
-        """Return the mean of first minus second; NaN without common seeds."""
-        return float(self.estimate.mean[self.places[first], self.places[second]])
-
     def pair(self, first: Key, second: Key) -> Pair:
         """Return what is known of one pair."""
         place = self.places[first], self.places[second]

@@ -66,6 +66,11 @@ def trains(row: Any) -> bool:
     return bool(pd.isna(row.trainable_params) or row.trainable_params)
 
 
+def that_train(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a table of runs or of cells that `trains` says yes of."""
+    return table[table["trainable_params"].fillna(1) != 0]
+
+
 def floor_of(rows: Mapping[str, Any]) -> str:
     """Return the name of the row that lost runs count as; "" if there is none."""
     for method in FLOORS:

@@ -119,11 +119,6 @@ def to_reference(family: Family[str], name: str, reference: str, *, upward: bool
     }
 
 
-def upward(outcome: Outcome, standing: Standing) -> bool:
-    """Return whether higher values of an outcome are better."""
-    return standing.upward if outcome == "score" else False
-
-
 def depths(beaten_by: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
     """Return the group of each row: 1 if nothing beats it, else one more than what beats it.
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from gapbench.bench.core.errors import printable
 from gapbench.reports.tables.leaderboard import BOARD, PAPER, rows
+from gapbench.reports.tables.row_status import that_train
 
 WIDTH = 80
 """Most columns of what is printed to a terminal."""
@@ -182,7 +183,7 @@ def place(task: str, backbone: str, start: str = "") -> str:
 
 def too_few(table: pd.DataFrame) -> str:
     """Say whether the seeds of one task are too few for a verdict, and what to do; "" if not."""
-    scored = table[(table["n_seeds"] > 0) & (table["trainable_params"] != 0)]
+    scored = that_train(table[table["n_seeds"] > 0])
     if scored.empty:
         return "No trained method of this task has a score yet."
     if (scored["n_seeds"] < 2).all():

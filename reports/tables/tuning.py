@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from gapbench.bench.config.tuned_variant import tuned_label
 from gapbench.bench.store.record import Record
-from gapbench.bench.tuning.schema import tuned_label
 from gapbench.bench.tuning.summary import Summary, score_of
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.estimates import Estimate, two_level

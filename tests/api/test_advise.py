@@ -239,6 +239,31 @@ def test_bad_input_gets_one_clear_line(
     assert not records(tmp_path / "r" / "race")
 
 
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"group": "author"}, "a suite cannot be given group; for own rows, name the columns"),
+        ({"test": "held out.csv", "label": "y"}, "a suite cannot be given label, test"),
+        ({"text": "t", "label": "y", "tasks": "animals"}, "own rows cannot be given tasks"),
+    ],
+)
+def test_what_the_other_form_alone_is_given_is_refused(
+    small: SmallSuite, given: dict[str, str], said: str
+) -> None:
+    """A suite has its own columns and test rows, and own rows are one task; nothing is dropped."""
+    with pytest.raises(ConfigError, match=said):
+        advised(small.path, data=None if "text" in given else small.data, **given)
+    assert not small.results.exists()
+
+
+def test_protocol_that_validates_on_test_rows_is_refused(small: SmallSuite) -> None:
+    """The race would choose by what the final scores are of."""
+    small.write_suite(protocol="paper")
+    with pytest.raises(ConfigError, match="protocol 'paper' validation is the test split"):
+        advised(small.path, data=small.data, results=small.results)
+    assert not records(small.results / "race")
+
+
 def test_what_is_missing_is_said(capsys: Capture) -> None:
     """Neither rows nor a suite."""
     assert "SUITE" in call(capsys, "advise", "--budget", "10m").err

@@ -2,8 +2,9 @@
 
 Errors of 0 and 1 are drawn from a probit model whose true error rates are known. An item is hard
 for all arms, and for some more than for others; every training of an arm on a block is better or
-worse as a whole, by its seed and its training set. `docs/advice.md` prints what this prints, and
-`tests/advice/test_race.py` runs a short form.
+worse as a whole, by its seed and its training set. Other races are drawn from the stored outcomes
+of a real study. `docs/advice.md` prints what this prints, and `tests/advice/test_race.py` runs a
+short form.
 
     python -m tests.benchmarks.advice --races 1000
 """
@@ -12,11 +13,15 @@ import argparse
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
+import gapbench
 from gapbench.bench.advice.race import BlockResults, Rules, State, race
 
 Floats = NDArray[np.float64]
@@ -26,10 +31,21 @@ MARGIN = 0.01
 FOLDS, REPEATS = 5, 4
 REFERENCE = "arm 0"
 _ROUNDING = 1e-9
+_MEASURED = Path(__file__).parents[2] / "results/reference/measured"
+
+
+class World(Protocol):
+    """What races are drawn from."""
+
+    def draw(self, rng: np.random.Generator) -> tuple[Floats, list[BlockResults]]:
+        """Return the true error rates, and the results of all arms on all blocks.
+
+        Arm number i is called "arm i"; arm 0 is the reference.
+        """
 
 
 @dataclass(frozen=True)
-class World:
+class Probit:
     """What varies in a simulated race, on the scale of a probit model whose noise is 1.
 
     Attributes:
@@ -49,7 +65,7 @@ class World:
     uneven: bool = False
 
     def draw(self, rng: np.random.Generator) -> tuple[Floats, list[BlockResults]]:
-        """Return the true error rates, and the results of all arms on all blocks."""
+        """Draw rates, items and trainings, and cut the items into folds."""
         truth = self.rates(rng)
         spreads = self.blocks * (rng.uniform(0, 1, len(truth)) if self.uneven else 1.0)
         total = np.sqrt(1 + self.hard**2 + self.own**2 + np.square(spreads))
@@ -67,6 +83,55 @@ class World:
                 losses = {f"arm {arm}": row for arm, row in enumerate(wrong)}
                 blocks.append(BlockResults(fold, losses, seconds=seconds))
         return truth, blocks
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Races over the outcomes of a study with stored outputs, which are their whole population.
+
+    Every row is a test item of the study, drawn with replacement, and every block one of its
+    trainings, so that the true error rate of an arm is its mean over all trainings and items. LoRA,
+    the first row of every study, is the reference.
+
+    Attributes:
+        study: folder of stored reference results.
+        rows: without the sealed test part.
+        equal: whether all arms are LoRA, each with trainings of its own.
+    """
+
+    study: str
+    rows: int
+    equal: bool = False
+
+    def draw(self, rng: np.random.Generator) -> tuple[Floats, list[BlockResults]]:
+        """Draw rows and trainings, and cut the rows into folds."""
+        wrong, costs = outcomes(self.study)
+        if self.equal:
+            wrong, costs = np.repeat(wrong[:1], ARMS, axis=0), np.repeat(costs[:1], ARMS)
+        arms = np.arange(len(wrong))
+        item = rng.integers(wrong.shape[2], size=self.rows)
+        seconds = {f"arm {arm}": cost for arm, cost in enumerate(costs.tolist())}
+        blocks = []
+        for _ in range(REPEATS):
+            for fold in np.array_split(rng.permutation(self.rows), FOLDS):
+                trainings = rng.integers(wrong.shape[1], size=len(arms) if self.equal else 1)
+                found = wrong[arms[:, None], trainings[:, None], item[fold]]
+                losses = {f"arm {arm}": row for arm, row in enumerate(found)}
+                blocks.append(BlockResults(fold, losses, seconds=seconds))
+        return wrong.mean(axis=(1, 2)), blocks
+
+
+@cache
+def outcomes(study: str) -> tuple[Floats, Floats]:
+    """Return the errors, (rows of the study, seeds, items), and the mean seconds of a run."""
+    results = gapbench.load(_MEASURED / study)
+    wrong, seconds = [], []
+    for _, runs in results.runs.groupby(["method", "variant"], sort=False):
+        frames = [results.predictions(run) for _, run in runs.sort_values("seed").iterrows()]
+        chosen = [frame.filter(like="logit_").to_numpy().argmax(axis=1) for frame in frames]
+        wrong.append([each != frame["label"] for each, frame in zip(chosen, frames, strict=True)])
+        seconds.append((runs["train_seconds"] + runs["evaluation_seconds"]).mean())
+    return np.array(wrong, dtype=np.float64), np.array(seconds)
 
 
 def equal(rng: np.random.Generator) -> Floats:  # noqa: ARG001
@@ -96,18 +161,26 @@ def one_good(rng: np.random.Generator) -> Floats:
     return rng.permutation(np.where(np.arange(ARMS) == 0, 0.12, 0.15))
 
 
-WORLDS = {
-    "null, 240 rows": World(equal, 240),
-    "null, 2000 rows": World(equal, 2000),
-    "null, uneven blocks, 1000 rows": World(equal, 1000, blocks=0.4, uneven=True),
-    "grid, 240 rows": World(grid, 240),
-    "grid, 1000 rows": World(grid, 1000),
-    "grid, 4000 rows": World(grid, 4000),
-    "grid, large block effects, 1000 rows": World(grid, 1000, blocks=0.3),
-    "grid, uneven blocks, 1000 rows": World(grid, 1000, blocks=0.4, uneven=True),
-    "ladder, 1000 rows": World(ladder, 1000),
-    "one arm better by 0.002, 1000 rows": World(hair, 1000, blocks=0.4, uneven=True),
-    "one good arm, 1000 rows": World(one_good, 1000),
+WORLDS: dict[str, World] = {
+    "null, 240 rows": Probit(equal, 240),
+    "null, 2000 rows": Probit(equal, 2000),
+    "null, uneven blocks, 1000 rows": Probit(equal, 1000, blocks=0.4, uneven=True),
+    "grid, 240 rows": Probit(grid, 240),
+    "grid, 1000 rows": Probit(grid, 1000),
+    "grid, 4000 rows": Probit(grid, 4000),
+    "grid, large block effects, 1000 rows": Probit(grid, 1000, blocks=0.3),
+    "grid, uneven blocks, 1000 rows": Probit(grid, 1000, blocks=0.4, uneven=True),
+    "ladder, 1000 rows": Probit(ladder, 1000),
+    "one arm better by 0.002, 1000 rows": Probit(hair, 1000, blocks=0.4, uneven=True),
+    "one good arm, 1000 rows": Probit(one_good, 1000),
+    "SST-2, 300 rows": Stored("small_data", 300),
+    "SST-2, 1000 rows": Stored("small_data", 1000),
+    "SST-2, 4000 rows": Stored("small_data", 4000),
+    "SST-2, all arms LoRA, 1000 rows": Stored("small_data", 1000, equal=True),
+    "tweets, 300 rows": Stored("airline_tweets", 300),
+    "tweets, 1000 rows": Stored("airline_tweets", 1000),
+    "tweets, 4000 rows": Stored("airline_tweets", 4000),
+    "tweets, all arms LoRA, 1000 rows": Stored("airline_tweets", 1000, equal=True),
 }
 
 

@@ -96,3 +96,30 @@ def test_check_counts_inputs_that_are_cut(
     answer = call(capsys, "check", *small.planning, "--json")
     assert {answer.json[0][f"cut_{name}"] for name in ("train", "validation", "test")} == {0}
     assert "too long" not in answer.err
+
+
+def test_check_tells_of_further_test_splits_too(
+    small: SmallSuite, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Their sizes, what is cut of them, and what they share with train."""
+    further = small_suite.rows("train")
+    further["sentence"] = [f"the cat {'very ' * i}" for i, _ in enumerate(further["sentence"])]
+    small.write_rows("further", further)
+    splits = {"train": "train", "test": "validation", "more": {"other": "further"}}
+    small.write_task(splits=splits)
+    answer = call(capsys, "check", *small.planning, "--json")
+    assert answer.code == 0, answer.err
+    (row, *_) = answer.json
+    assert row["other"] == len(further["sentence"]) > row["cut_other"] > 0
+    said = f"task 'animals': {row['cut_other']} of {row['other']} other inputs are too long"
+    assert answer.err.count(said) == 1
+    small.write_rows("further", small_suite.rows("train") | {"sentence": _texts(small)})
+    answer = call(capsys, "check", *small.planning, "--json")
+    shared = answer.json[0]["train_overlap_other"]
+    assert shared > 0
+    assert f"{shared} of {row['other']} other inputs are in train too" in answer.err
+
+
+def _texts(small: SmallSuite) -> list[str]:
+    found = pd.read_parquet(small.data / "animals" / "train.parquet")["sentence"]
+    return [str(text) for text in found]

@@ -43,7 +43,7 @@ def test_variant_that_can_be_done_is_measured_in_place_of_one_that_cannot(
     monkeypatch.setattr(calibration, "run_seconds", seconds)
     runs = make_runs("lora", range(4), configs=[{"rank": 8}, {"rank": 2}])
     calibration.calibrate(costs, runs, CPU)
-    assert costs.seconds == {cost_key(runs[0].cell): 7.0}
+    assert [costs.seconds(run.cell) for run in runs] == [7.0] * 4
     assert [[run.cell.config["rank"] for run in own] for own in measured] == [[2, 2]]
 
 
@@ -54,15 +54,15 @@ def test_kind_that_will_be_skipped_takes_no_time_and_one_that_fails_is_unknown(
     """An error of the measurement, whatever it is, is no time of zero, and ends no command."""
     skipped = make_runs("lora", configs=[{"rank": 8}])
     calibration.calibrate(costs, skipped, CPU)
-    assert costs.seconds == {cost_key(skipped[0].cell): 0.0}
+    assert costs.seconds(skipped[0].cell) == 0.0
 
     def fail(*_: object) -> float:
         raise error
 
     monkeypatch.setattr(calibration, "run_seconds", fail)
-    costs.seconds.clear()
+    costs.rates.clear()
     calibration.calibrate(costs, make_runs("lora", configs=[{"rank": 2}]), CPU)
-    assert costs.seconds == {}
+    assert costs.rates == {}
 
 
 def test_second_tests_make_another_kind_of_run() -> None:

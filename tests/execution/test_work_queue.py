@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from gapbench.bench.adaptation import registry
 from gapbench.bench.api.progress import span
 from gapbench.bench.cli.argument_types import duration
 from gapbench.bench.config.run import Fingerprint, Run
+from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.cost_model import Costs, cost_key, makespan, seconds_per_cost
 from gapbench.bench.execution.work_queue import ATTEMPTS, Job, WorkQueue
@@ -170,6 +172,34 @@ def test_costs_are_medians_of_what_is_stored(tmp_path: Path) -> None:
     assert job.memory_bytes == 1.25 * 3000
     assert costs.job([lora]).seconds is None
     assert costs.job([lora]).memory_bytes > 1e9
+
+
+def test_seconds_grow_with_steps_and_with_what_settings_cost(tmp_path: Path) -> None:
+    """What is stored of a shorter run, or of a smaller ensemble, tells of a larger one."""
+    short, long = (make_runs("lora", (0,), steps=steps) for steps in (10, 40))
+    few, many = (
+        make_runs("lora_ensemble", (0,), steps=10, configs=[{"members": members}])
+        for members in (2, 6)
+    )
+    costs = Costs.measured(store_with(tmp_path, [*short, *few], [3, 8]), known_sources(short))
+    assert costs.seconds(short[0].cell) == pytest.approx(3)
+    assert costs.seconds(long[0].cell) == pytest.approx(12)
+    assert costs.seconds(few[0].cell) == pytest.approx(8)
+    assert costs.seconds(many[0].cell) == pytest.approx(24)
+
+
+def test_record_of_a_method_that_is_gone_tells_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder may hold what other versions wrote."""
+    (run,) = make_runs("lora", (0,))
+    store = store_with(tmp_path, [run], [3])
+    monkeypatch.setattr(registry, "get", _unknown)
+    assert Costs.measured(store, known_sources([run])).rates == {}
+
+
+def _unknown(name: str) -> None:
+    raise ConfigError(f"unknown method {name!r}")
 
 
 def test_stacks_come_longest_first_and_kinds_together(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import yaml
 
 from gapbench.bench.config import task as task_config
 from gapbench.bench.config.run import Budget
+from gapbench.bench.config.task_sources import OwnSource
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.experiment import suite as suites
 from gapbench.bench.experiment.suite import PlannedRun
@@ -131,6 +132,24 @@ def test_settings_of_a_task_are_laid_over_its_file(small: SmallSuite) -> None:
     assert set(before).isdisjoint(hashes(small))
     small.write_suite(tasks=[{"task": "animals", "settings": {"max_length": 16}}])
     assert hashes(small) == before
+
+
+def test_path_in_settings_of_a_task_is_relative_to_the_suite(
+    small: SmallSuite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the command is called; what the task's own file says stays relative to that one."""
+    monkeypatch.chdir("/")
+    source = {"train": "rows.csv", "test": "old.csv"}
+    own = TASK | {"source": source, "label": "label", "licence": "CC0"}
+    small.task_path.write_text(yaml.safe_dump({n: own[n] for n in own if n != "splits"}))
+    change = {"source": {"test": "other.csv"}}
+    small.write_suite(tasks=[{"task": "animals", "settings": change}])
+    for path in (small.task_path.parent / "rows.csv", small.folder / "other.csv"):
+        path.write_text("sentence,label\na cat,yes\na dog,no\n")
+    (task, *_) = (planned.run.cell.task for planned in expand(small))
+    assert isinstance(task.source, OwnSource)
+    assert task.source.train == str(small.task_path.parent.resolve() / "rows.csv")
+    assert task.source.test == str(small.folder.resolve() / "other.csv")
 
 
 def test_training_is_laid_over_from_the_general_to_the_particular(small: SmallSuite) -> None:

@@ -151,6 +151,36 @@ def test_advice_names_the_folder_where_it_is_now(
     assert f"  try again: {advice}\n" in call(capsys, "status", new).err
 
 
+@pytest.mark.parametrize(
+    ("typed", "place", "told"),
+    [
+        ("gapbench advise small.yaml", "results/race", "gapbench advise small.yaml"),
+        ("gapbench advise small.yaml", "results", "gapbench advise small.yaml"),
+        (
+            "gapbench advise a.yaml --results old",
+            "new/race",
+            "gapbench advise a.yaml --results new",
+        ),
+        ("gapbench advise a.yaml --results race", "race", "gapbench advise a.yaml --results race"),
+        ("gapbench.advise('a.yaml')", "results/race", "gapbench.advise('a.yaml')"),
+    ],
+)
+def test_retry_of_advice_is_the_command_that_was_typed(
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+    typed: str,
+    place: str,
+    told: str,
+) -> None:
+    """It has no flag for failed runs, and its race lies in a folder of the results."""
+    monkeypatch.chdir(tmp_path)
+    store = store_at(Path(place))
+    store.write_plan("small", [(RUNS[0], "default")], typed)
+    store.write(blank(RUNS[0], Status.FAILED, detail="broken"))
+    assert f"  try again: {told}\n" in call(capsys, "status", place).err
+
+
 def watch(
     store: Store, capsys: Capture, monkeypatch: pytest.MonkeyPatch, steps: Iterator[object]
 ) -> Answer:

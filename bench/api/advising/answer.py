@@ -258,8 +258,7 @@ class Advice:
     def _points(self) -> Iterator[tuple[str, str]]:
         if self.winner:
             yield "Settings", _settings(self[self.winner].settings)
-            ties = [name for name in self.state.left if name != self.winner]
-            yield "Ties", ", ".join(ties) or "none"
+            yield "Ties", ", ".join(self.state.ties) or "none"
         yield "Would change it", self.changes
         yield (
             "Race",

@@ -19,7 +19,7 @@ from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.execution.calibration import calibrate
-from gapbench.bench.execution.cost_model import Costs, cost_key
+from gapbench.bench.execution.cost_model import Costs
 from gapbench.bench.experiment.suite import PlannedRun
 from gapbench.bench.store.store import store_at
 
@@ -215,12 +215,10 @@ class Course:
         if by_steps:
             device = settings.device if settings.engine == "local" else "cpu"
             calibrate(costs, [*self.reader.runs(0, self.names).values()], choose_device(device))
-        known = costs.seconds.values()
-        usual = sum(known) / len(known) if known else 0.0
-        self.seconds = {
-            arm.name: costs.seconds.get(cost_key(arm.cell), self.seconds.get(arm.name, usual))
-            for arm in self.reader.arms
-        }
+        found = {arm.name: costs.seconds(arm.cell) for arm in self.reader.arms}
+        known = {name: each for name, each in found.items() if each is not None}
+        usual = sum(known.values()) / len(known) if known else 0.0
+        self.seconds = {name: known.get(name, self.seconds.get(name, usual)) for name in found}
 
     def _seconds(self, arms: Sequence[str]) -> float:
         """Return the expected wall time of a block of some arms."""

@@ -24,11 +24,12 @@ from gapbench.bench.config.run import Folds, Run
 from gapbench.bench.core.errors import ConfigError, MergeError, StoreError
 from gapbench.bench.execution.export import export
 from gapbench.bench.metrics.base import get as get_metric
-from gapbench.bench.store.store import store_at
+from gapbench.bench.store.store import RACE, store_at
 
 MATTERS = 0.01
 """Difference that matters if the user names none, as a share of the best possible score."""
-RACE = "race"
+_OF_ROWS = ("label", "target", "kind", "group", "test")
+_OF_SUITES = ("tasks", "data")
 
 
 def advised(given: Mapping[str, Any]) -> Advice:
@@ -76,15 +77,19 @@ def advised(given: Mapping[str, Any]) -> Advice:
 
 def _work(given: Mapping[str, Any]) -> Work:
     """Return the call with one cell for each method, on one task and backbone."""
+    _refuse_of_the_other_form(given)
     chosen = {**given, "command": given["command"] or spelled(advise, given)}
     if given["text"] is not None:
         chosen["source"] = own_suite(given)
         chosen["methods"] = chosen["backbone"] = chosen["tasks"] = chosen["data"] = None
-    elif isinstance(given["source"], pd.DataFrame) or given["label"] or given["target"]:
-        raise ConfigError("text: name the columns that the model reads")
     chosen |= {"suite": chosen.pop("source"), "seeds": None, "stack": None}
     chosen |= {"retry": None, "track": None, "time_budget": given["budget"]}
     work = Work.of(advise, chosen)
+    if work.wanted.suite.protocol == "paper":
+        raise ConfigError(
+            f"suite {work.wanted.suite.name!r}: under protocol 'paper' validation is the test "
+            "split, so the race would choose on it; give a suite with protocol 'strict'"
+        )
     methods = dict.fromkeys(each.run.cell for each in work.wanted.planned)
     tasks = {cell.task.name for cell in methods}
     places = {cell.backbone.name for cell in methods}
@@ -94,6 +99,16 @@ def _work(given: Mapping[str, Any]) -> Work:
             f"{', '.join(sorted(places))}; pick one of each with --tasks and --backbone"
         )
     return work
+
+
+def _refuse_of_the_other_form(given: Mapping[str, Any]) -> None:
+    """Refuse what only a suite can be asked for beside own rows, and what only these can."""
+    if given["text"] is None and isinstance(given["source"], pd.DataFrame):
+        raise ConfigError("text: name the columns that the model reads")
+    form, others = ("a suite", _OF_ROWS) if given["text"] is None else ("own rows", _OF_SUITES)
+    if unused := [name for name in others if given[name] is not None]:
+        way_out = "; for own rows, name the columns of their texts too" * (others is _OF_ROWS)
+        raise ConfigError(f"{form} cannot be given {', '.join(unused)}{way_out}")
 
 
 def _course(work: Work, given: Mapping[str, Any], began: float) -> Course:

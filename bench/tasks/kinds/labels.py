@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from gapbench.bench.tasks.eval_subset import EvalSubset
 
 
-_ROWS_AT_ONCE = 1000
 MOST_NUMBERED_CLASSES = 20
 """More distinct numbers than this are values, not classes, unless the user says otherwise."""
 

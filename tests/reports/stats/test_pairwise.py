@@ -112,8 +112,10 @@ def test_average_over_tasks_is_that_of_the_differences() -> None:
              for means in ({"a": 0.5, "b": 0.6, "c": 0.5}, {"a": 0.1, "b": 0.4})]  # fmt: skip
     found = averaged_family(tasks, [1.0, 2.0])
     assert list(found.places) == ["a", "b"]
-    expected = np.mean([tasks[0].difference("a", "b"), 2 * tasks[1].difference("a", "b")])
-    assert found.difference("a", "b") == pytest.approx(expected)
+    first, second = (task.pair("a", "b").difference for task in tasks)
+    assert first is not None
+    assert second is not None
+    assert found.pair("a", "b").difference == pytest.approx((first + 2 * second) / 2)
 
 
 def test_one_task_averaged_is_that_task() -> None:

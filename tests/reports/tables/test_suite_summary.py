@@ -86,7 +86,7 @@ def test_tasks_on_several_scales_are_averaged_by_the_way_from_untrained_to_best(
         )
         expected.append((own - low) / (high - low))
     assert float(together.means["lora"].mean) == pytest.approx(np.mean(expected))
-    difference = together.pairs.difference("lora", "lora_dropout")
+    difference = together.pairs.pair("lora", "lora_dropout").difference
     assert difference == pytest.approx(np.mean(expected) - 1)
     ways = [task.way for task in together.tasks if task.way]
     best = np.mean(
