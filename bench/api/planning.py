@@ -152,8 +152,8 @@ def planned(
     notes += blocks.notes(wanted.runs, wanted.sources)
     if todo:
         notes.append(estimate(list(todo.values()), costs, engine, workers))
-    rows: dict[tuple[str, ...], dict[str, Any]] = {}
-    lefts = Counter[tuple[str, ...]]()
+    rows: dict[tuple[str, str, str, str], dict[str, Any]] = {}
+    lefts = Counter[tuple[str, str, str, str]]()
     for entry in wanted.planned:
         key = (*cost_key(entry.run.cell), entry.variant)
         row = rows.setdefault(key, named(entry.run.cell, entry.variant) | {"runs": 0, "done": 0})

@@ -274,7 +274,8 @@ class Results:
     def curves(self) -> pd.DataFrame:
         """Return scores and losses during training, one row for each run, step and split.
 
-        `score` is the metric that picks checkpoints, on at most about 500 examples.
+        `score` is the metric that picks checkpoints: of all of validation at every point, and of a
+        fixed part of train and test at few.
         """
         return curves(self._loaded)
 

@@ -159,7 +159,7 @@ def export(
         RecordError: if there is no such run, or it did not end ok, then or now.
         MergeError: if PEFT has no adapter for what the method trains.
     """
-    from gapbench.bench.api.standing import standing
+    from gapbench.bench.api.seed_means import seed_means
     from gapbench.bench.execution import hub
     from gapbench.bench.execution.export import export as write
     from gapbench.bench.store.store import Store
@@ -170,7 +170,7 @@ def export(
             raise ConfigError("push: the hub cannot be reached offline; leave out one of the two")
         hub.check(push)
     sources, store = _sources(data, backbone, start, offline=offline), Store(Path(results))
-    found = partial(standing, store.root)
+    found = partial(seed_means, store.root)
     exported = write(store, _name(run), sources, device, Path(out), found, for_hub=push is not None)
     if push is None:
         return exported

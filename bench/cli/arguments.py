@@ -220,7 +220,7 @@ def device(parser: argparse.ArgumentParser) -> None:
 
 
 def parallel(parser: argparse.ArgumentParser) -> None:
-    """Add the stack size and the device."""
+    """Add the stack size, the engine and the number of workers."""
     parser.add_argument(
         "--stack",
         type=number_or_auto,

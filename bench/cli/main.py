@@ -2,8 +2,9 @@
 
 The commands are in `bench.cli.commands`, one file each.
 
-Results go to stdout, progress and messages to stderr. Exit codes: 0 all runs ok, 2 bad usage or
-invalid input, 3 finished with failed runs, 130 interrupted or out of time (resumable).
+Results go to stdout, progress and messages to stderr. Exit codes: 0 all runs ok, 1 a gate that is
+closed, 2 bad usage or invalid input, 3 finished with failed runs, 130 interrupted or out of time
+(resumable).
 """
 
 import logging

@@ -8,7 +8,7 @@ from typing import Any
 from gapbench.bench import __version__
 from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.config.task import Task
-from gapbench.bench.execution.model_card import Standing, front_matter, sections
+from gapbench.bench.execution.model_card import SeedMeans, front_matter, sections
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.store.record import Record
 
@@ -45,7 +45,7 @@ _QUANTIZED: Mapping[str | None, str] = {
 
 
 def page(
-    record: Record, backbone: Backbone, base: Mapping[str, Any], standing: Standing | None = None
+    record: Record, backbone: Backbone, base: Mapping[str, Any], known: SeedMeans | None = None
 ) -> str:
     """Return the README of a record's adapter, which is its model card on the hub.
 
@@ -53,9 +53,9 @@ def page(
         record: record of the run.
         backbone: backbone of the adapter.
         base: name of the backbone in PEFT's configuration.
-        standing: what all seeds of its cell say, if known.
+        known: what all seeds of its cell say, if known.
     """
-    return front_matter(record, base) + _code(record, backbone, base) + sections(record, standing)
+    return front_matter(record, base) + _code(record, backbone, base) + sections(record, known)
 
 
 def _code(record: Record, backbone: Backbone, base: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from gapbench.bench.core.errors import BackboneError, RecordError, StoreError
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.data.sources import Sources, backbone_folder
 from gapbench.bench.execution import adapter_readme
-from gapbench.bench.execution.model_card import Standing
+from gapbench.bench.execution.model_card import SeedMeans
 from gapbench.bench.execution.reproduce import Reproduction, compare, stored
 from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.models.merge import Adapter
@@ -75,7 +75,7 @@ def export(
     sources: Sources,
     device: str,
     out: Path,
-    standing_of: Callable[[Record], Standing | None] = lambda _: None,
+    means_of: Callable[[Record], SeedMeans | None] = lambda _: None,
     *,
     for_hub: bool = False,
 ) -> Exported:
@@ -89,7 +89,7 @@ def export(
         sources: where data and backbones are.
         device: device to compute on.
         out: folder to write.
-        standing_of: returns what all seeds of a record's cell say, for the model card.
+        means_of: returns what all seeds of a record's cell say, for the model card.
         for_hub: whether others must be able to load it.
 
     Raises:
@@ -129,7 +129,7 @@ def export(
     adapter = attempt.trainer.method.export(attempt.trainer.state, 0)
     adapter = Adapter(dict(adapter.config) | location, adapter.tensors)
     notes = _notes(record, again) | {"padding_token": backbone.tokenizer.pad_token}
-    readme = adapter_readme.page(record, backbone, location, standing_of(record))
+    readme = adapter_readme.page(record, backbone, location, means_of(record))
     write(out, adapter, notes, backbone.tokenizer, readme)
     metric = record.cell.task.metrics[0]
     scores = (record.score("test"), again.score("test"))

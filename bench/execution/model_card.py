@@ -22,7 +22,7 @@ _MEASURES = {"ece": "ECE", "brier": "Brier score", "nll": "NLL"}
 
 
 @dataclass(frozen=True)
-class Standing:
+class SeedMeans:
     """What all seeds of the run's cell say, each number with its 95 % interval.
 
     Attributes:
@@ -70,20 +70,20 @@ def front_matter(record: Record, base: Mapping[str, Any]) -> str:
     return f"---\n{yaml.safe_dump(content, sort_keys=False)}---\n"
 
 
-def sections(record: Record, standing: Standing | None) -> str:
+def sections(record: Record, known: SeedMeans | None) -> str:
     """Return what a reader wants to know of the adapter beyond its use.
 
     Args:
         record: record of the run.
-        standing: of its cell; None where the results folder is not known.
+        known: what all seeds of its cell say; None where the results folder is not known.
     """
     parts = {
         "Task and data": _data(record),
         "Settings": _settings(record),
         "Scores": _scores(record),
-        "Other seeds": _others(standing) if standing else [],
+        "Other seeds": _others(known) if known else [],
         "Calibration": _calibration(record),
-        "How it was chosen": _chosen(record, standing),
+        "How it was chosen": _chosen(record, known),
     }
     return "\n".join(f"## {name}\n\n{_lines(lines)}" for name, lines in parts.items() if lines)
 
@@ -134,12 +134,12 @@ def _scores(record: Record) -> list[str]:
     return [*_table(("metric", *splits, "gap"), rows), "", f"{gap} test minus train."]
 
 
-def _others(standing: Standing) -> list[str]:
+def _others(known: SeedMeans) -> list[str]:
     rows = [
         (name, _number(mean), "" if low is None else f"{_number(low)} to {_number(high)}")
-        for name, (mean, low, high) in standing.means.items()
+        for name, (mean, low, high) in known.means.items()
     ]
-    said = f"The same settings were trained with {standing.seeds} seeds. Their means on test:"
+    said = f"The same settings were trained with {known.seeds} seeds. Their means on test:"
     return [said, "", *_table(("", "mean", "95 % interval"), rows)]
 
 
@@ -155,7 +155,7 @@ def _calibration(record: Record) -> list[str]:
     return [*_table(("on test", "as trained", "after temperature scaling"), rows), *said]
 
 
-def _chosen(record: Record, standing: Standing | None) -> list[str]:
+def _chosen(record: Record, known: SeedMeans | None) -> list[str]:
     cell, checkpoint = record.cell, record.checkpoint
     lines = []
     if checkpoint is not None:
@@ -168,10 +168,10 @@ def _chosen(record: Record, standing: Standing | None) -> list[str]:
             f"- Checkpoint: step {checkpoint.step}, of {len(record.curve)} evaluation points the "
             f"one with the best {cell.task.selection} on the {split}."
         )
-    if standing is not None:
+    if known is not None:
         searched = "were searched on the validation split"
-        how = searched if is_tuned(standing.variant) else "are those of the suite"
-        lines.append(f"- Settings: `{standing.variant}`, which {how}.")
+        how = searched if is_tuned(known.variant) else "are those of the suite"
+        lines.append(f"- Settings: `{known.variant}`, which {how}.")
     return [*lines, f"- Seed: {record.seed}, chosen by who exported it."]
 
 

@@ -150,7 +150,7 @@ def check(folder: Path) -> Submission | None:
 
     Raises:
         RecordError: if the manifest cannot be read.
-        StoreError: if a file is missing, has changed, or is not in the manifest.
+        StoreError: if a file is missing or has changed, or a file of a run is not in the manifest.
     """
     path = folder / NAME
     if not path.exists():

@@ -37,7 +37,8 @@ from gapbench.bench.tasks.kinds.shots import Examples, ShotsKind, ShotsTask
 
 FORMAT_VERSION = 9  # version of the cached arrays; raised when their meaning changes
 _TOKENIZERS = (version("transformers"), version("tokenizers"))  # the libraries that make the arrays
-_open: dict[str, TaskData] = {}  # the latest data sets, by key
+_open: dict[str, TaskData] = {}  # the latest data sets, by key, the oldest first
+_MOST_OPEN = 8  # data sets: those of a task and of its second tests
 _TRAIN_SHARE = "train_share"
 _TRAIN_OVERLAP = "train_overlap."  # prefix of the counts among the cached arrays
 
@@ -77,8 +78,9 @@ def prepare(cell: Cell, sources: Sources, reader: Reader, seed: int = 0) -> Task
         if arrays is None:
             arrays = _encode_splits(run, sources, reader)
             _save(path, arrays)
-        _open.clear()
         _open[key] = _task_data(task, arrays, reader)
+        while len(_open) > _MOST_OPEN:
+            del _open[next(iter(_open))]
     return _open[key]
 
 

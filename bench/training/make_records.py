@@ -248,7 +248,7 @@ def _with_chosen(trainer: Trainer, scored: Scored, index: int, position: int) ->
     for name, part in trainer.subsets.items():
         if name != "validation":
             subset, outputs = scored[name]
-            made = kind.part(of_run(outputs, position), subset, part)
+            made = kind.narrowed(of_run(outputs, position), subset, part)
             scores[name] = kind.score(task, made, part, [task.selection])
     values = curve_values(task, scores)
     return [

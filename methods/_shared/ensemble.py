@@ -162,5 +162,5 @@ class Ensemble(LowRank[EnsembleConfig]):
         if self.members > 1:
             raise MergeError(
                 f"method {self.name!r}: an ensemble of {self.members} members cannot be written as "
-                "one model; train with members = 1, or use 'lora'"
+                "one model; use 'lora'"
             )

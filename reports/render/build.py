@@ -51,8 +51,8 @@ class Built:
         report: the HTML page.
         pdf: the same as a PDF.
         leaderboard: CSV, one row per cell; with the columns of
-        `reports.tables.published_comparison` where papers
-            print a score of one, and that of `reports.tables.tuning` where anything was tuned.
+            `reports.tables.published_comparison` where papers print a score of one, and that of
+            `reports.tables.tuning` where anything was tuned.
         runs: CSV, one row per run.
         curves: CSV, scores and losses along training.
         second_tests: CSV, one row per cell and second test; None where nothing has any.

@@ -47,7 +47,7 @@ def assemble(
         for row in ranked
         for name, family in untrained.items()
     }
-    others = [each for each in entries if each.name == reference]  # the reference, if it has runs
+    own = next((each for each in entries if each.name == reference), None)  # if it has runs
 
     known = {**pairs, "score": pairs.get("score", {}) | gains}
 
@@ -57,14 +57,13 @@ def assemble(
             return flipped.reversed()
         return found.get((entry.name, other.name)) or uncompared(entry, other, outcome)
 
+    def beside_reference(entry: Entry) -> dict[Outcome, Contrast]:
+        if own is None or own.name == entry.name:
+            return {}
+        found = {outcome: against(entry, own, outcome) for outcome in OUTCOMES}
+        return {outcome: each for outcome, each in found.items() if each.difference is not None}
+
     def filled(entry: Entry) -> Entry:
-        contrasts = {
-            outcome: found
-            for other in others
-            if entry.name != other.name
-            for outcome in OUTCOMES
-            if (found := against(entry, other, outcome)).difference is not None
-        }
         multiples = multiples_of(entry.name, reference, costs, machines)
         best = (
             to_best(entry.name, ranked, pairs["score"], upward=upward)
@@ -73,7 +72,7 @@ def assemble(
         )
         return replace(
             entry,
-            to_reference=contrasts,
+            to_reference=beside_reference(entry),
             to_best=best,
             beaten_by=beaten_by.get(entry.name, ()),
             training=multiples["training"],

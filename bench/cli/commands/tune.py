@@ -71,7 +71,8 @@ def _search(parser: argparse.ArgumentParser) -> None:
         "--storage",
         default=None,
         metavar="URL",
-        help="Optuna storage URL, or journal:FILE (default: RESULTS/studies.db)",
+        help="Optuna storage URL, or journal:FILE (default: RESULTS/studies.db, or "
+        "RESULTS/studies.log where tasks of a cluster share it)",
     )
     parser.add_argument(
         "--seed", type=natural, default=0, metavar="N", help="seed of the search (default: 0)"

@@ -154,11 +154,11 @@ def _wait(queue: WorkQueue, jobs: list[Job], store: Store, array: str) -> list[J
     while alive and left:
         alive = _in_queue(array)
         began = time.monotonic()
-        left = [job for job in left if not _settled(queue, job, store)]
+        left = [job for job in left if not _ended(queue, job, store, settled=True)]
         queue.show()
         if alive:
             time.sleep(max(_POLL_S, (time.monotonic() - began) / _POLL_SHARE))
-    return [job for job in left if not _attempted(queue, job, store)]
+    return [job for job in left if not _ended(queue, job, store, settled=False)]
 
 
 def _in_queue(array: str) -> bool:
@@ -173,16 +173,11 @@ def _in_queue(array: str) -> bool:
     return bool(found.stdout.strip())
 
 
-def _settled(queue: WorkQueue, job: Job, store: Store) -> bool:
-    """Whether all runs of a stack are settled now; it has then ended."""
-    return not store.unsettled(job.runs) and _attempted(queue, job, store)
-
-
-def _attempted(queue: WorkQueue, job: Job, store: Store) -> bool:
-    """Whether all runs of a stack have records, which say how it has ended."""
+def _ended(queue: WorkQueue, job: Job, store: Store, *, settled: bool) -> bool:
+    """End a stack in the queue if all of its runs have records, settled ones if so wanted."""
     found = {run.hash: store.status(run) for run in job.runs}
     statuses = {run: status for run, status in found.items() if status is not None}
-    if len(statuses) < len(found):
+    if len(statuses) < len(found) or (settled and store.unsettled(job.runs)):
         return False
     queue.end(job, statuses)
     return True

@@ -93,7 +93,7 @@ class TaskKind(ABC, Generic[TaskT]):
         """Return outputs for the final scores only, such as decoded texts; arrays (runs, ...)."""
         return {}
 
-    def part(self, outputs: Outputs, subset: EvalSubset, part: EvalSubset) -> Outputs:
+    def narrowed(self, outputs: Outputs, subset: EvalSubset, part: EvalSubset) -> Outputs:
         """Return one run's outputs for those examples of a subset that ``part`` holds.
 
         By default every array has one value per example.

@@ -155,11 +155,11 @@ class Span(TaskKind[SpanTask]):
             made, subset, refusing=task.span.version == "2.0"
         )
 
-    def part(self, outputs: Outputs, subset: EvalSubset, part: EvalSubset) -> Outputs:
+    def narrowed(self, outputs: Outputs, subset: EvalSubset, part: EvalSubset) -> Outputs:
         """Return the outputs of some examples: losses of windows, and answers."""
         places = np.searchsorted(subset.examples, part.examples)
         windows = rows_of(np.diff(_split(subset).sequence_offsets)[subset.examples], places)
-        made = super().part({n: v for n, v in outputs.items() if n != "loss"}, subset, part)
+        made = super().narrowed({n: v for n, v in outputs.items() if n != "loss"}, subset, part)
         return made | {"loss": outputs["loss"][windows]}
 
     def metric_inputs(self, task: SpanTask, outputs: Outputs, subset: EvalSubset) -> Inputs:

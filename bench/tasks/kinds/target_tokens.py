@@ -41,7 +41,7 @@ class TargetTokens(TaskKind[TaskT]):
 
         return token_outputs(method, state, subset)
 
-    def part(self, outputs: Outputs, subset: EvalSubset, part: EvalSubset) -> Outputs:
+    def narrowed(self, outputs: Outputs, subset: EvalSubset, part: EvalSubset) -> Outputs:
         """Return the outputs of some examples: values of target tokens, and any texts."""
         places = np.searchsorted(subset.examples, part.examples)
         tokens = rows_of(_tokens(subset), places)

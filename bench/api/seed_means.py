@@ -6,14 +6,14 @@ import pandas as pd
 
 from gapbench.bench.api.results import Results
 from gapbench.bench.core.errors import BenchError
-from gapbench.bench.execution.model_card import Standing
+from gapbench.bench.execution.model_card import SeedMeans
 from gapbench.bench.store.record import Record
 
 _COLUMNS = {"gap": "generalization_gap", "ece": "ece", "nll": "nll"}
 """Columns of the leaderboard by the beginning of the names of their intervals."""
 
 
-def standing(results: Path, record: Record) -> Standing | None:
+def seed_means(results: Path, record: Record) -> SeedMeans | None:
     """Return the row of the leaderboard that a record belongs to.
 
     Returns:
@@ -34,7 +34,7 @@ def standing(results: Path, record: Record) -> Standing | None:
         for name, (ends, column) in columns.items()
         if pd.notna(row[column])
     }
-    return Standing(str(row["variant"]), int(row["n_seeds"]), means)
+    return SeedMeans(str(row["variant"]), int(row["n_seeds"]), means)
 
 
 def _known(value: float) -> float | None:
