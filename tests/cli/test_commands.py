@@ -21,6 +21,7 @@ def small(tmp_path: Path, make_backbone: Callable[[str], Path]) -> SmallSuite:
     return make(tmp_path / "small", make_backbone("bert"))
 
 
+@pytest.mark.usefixtures("memory_measured")
 def test_check_reports_every_cell(small: SmallSuite, capsys: Capture) -> None:
     """`check` loads data and backbone, counts the splits and trains nothing."""
     answer = call(capsys, "check", *small.planning, "--json")
@@ -63,6 +64,7 @@ def test_check_goes_on_after_a_broken_backbone(small: SmallSuite, capsys: Captur
     assert "is not valid: 2 runs would fail (see their verdict); 4 runs" in answer.err
 
 
+@pytest.mark.usefixtures("memory_measured")
 def test_plan_counts_what_is_left(small: SmallSuite, capsys: Capture) -> None:
     """`plan` writes nothing, and shows what is done and how long the rest will take."""
     answer = call(capsys, "plan", *small.running, "--json")
