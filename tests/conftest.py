@@ -53,12 +53,14 @@ def _surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     Derived files stay out of the user's cache. Stacks are as large as they may be, whatever the
     clock of a busy machine says. No operations are counted, and no memory of stacks is measured
-    for a plan, except in tests that are about them.
+    for a plan, except in tests that are about them. No file waits for the disk: no test cuts the
+    power.
     """
     with pytest.MonkeyPatch.context() as patch, without_counting():
         patch.setenv("GAPBENCH_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
         patch.setattr("gapbench.bench.profiling.stack_size._GAIN", float("-inf"))
         patch.setattr(calibration, "footprint", lambda *_: Footprint(0, 2**20))
+        patch.setattr(os, "fsync", lambda _: None)
         yield
 
 
