@@ -81,6 +81,15 @@ def test_train_size_keeps_a_stratified_subset_outside_validation(
     assert small.validation.example_ids.tolist() == whole.validation.example_ids.tolist()
 
 
+def test_a_few_data_sets_stay_open(sources: Sources, reader: Reader) -> None:
+    """Those of a task and of its second tests are not encoded again for every stack."""
+    cells = [_cell(sources, train_size=size) for size in range(8, 18)]
+    opened = [prepare(cell, sources, reader) for cell in cells]
+    assert prepare(cells[-1], sources, reader) is opened[-1]
+    assert prepare(cells[-8], sources, reader) is opened[-8]
+    assert prepare(cells[0], sources, reader) is not opened[0]
+
+
 def test_resampled_training_sets_differ_by_seed_and_nothing_else_does(
     sources: Sources, reader: Reader
 ) -> None:
