@@ -38,6 +38,7 @@ from gapbench.bench.adaptation.method import Batches, TrainState
 from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
 from gapbench.bench.config.task import Task
 from gapbench.bench.data.batching import Batch
+from gapbench.bench.models import recomputation
 from gapbench.bench.models.backbone import Backbone
 from gapbench.methods._shared.kronecker import Kronecker
 from gapbench.methods._shared.lowrank import LowRank, LowRankConfig, StackedLora
@@ -156,7 +157,7 @@ class LaplaceLora(LowRank[LaplaceConfig]):
         assert self.precisions is not None  # noqa: S101 - after the fit
         # Tensors of inference mode cannot take part in a pass backward; copies can.
         inputs = {k: v.clone() if isinstance(v, Tensor) else v for k, v in batch.inputs.items()}
-        with self._kept() as calls:
+        with recomputation.paused(state.model), self._kept() as calls:
             logits = state.model(**inputs).logits
             units = torch.eye(logits.shape[1]).to(logits)
             taken = self._taken(calls, logits, [unit.expand_as(logits) for unit in units])

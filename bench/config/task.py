@@ -145,6 +145,11 @@ class Task(FrozenModel):
                 "fields 'source.train' and 'splits.train' contradict each other; a task that is "
                 "only scored has no file 'train' and says 'splits: {train: null}'"
             )
+        if isinstance(source, OwnSource) and self.splits.more:
+            raise ValueError(
+                "field 'splits.more' names further splits of a data set, but 'source' has files of "
+                "its own, of which 'test' is the only one to score; make a task of each other file"
+            )
         if self.tests_only and self.validation_size:
             raise ValueError("field 'validation_size' must be absent: there are no training rows")
         if not self.tests_only and not self.validation_size:

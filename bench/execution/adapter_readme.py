@@ -122,8 +122,14 @@ def _prompting(task: Task, backbone: Backbone) -> str:
     if backbone.tokenizer("a")["input_ids"][-1] in backbone.tokenizer.all_special_ids:
         lines += ["# the tokenizer ends a text, and a prompt goes on"]
         lines += ["inputs = {name: each[:, :-1] for name, each in inputs.items()}"]
+    ends = "tokenizer.eos_token_id"
+    if task.templated and backbone.tokenizer.chat_template:
+        lines += ["# the template ends an answer with a special token"]
+        special = "n for n, token in tokenizer.added_tokens_decoder.items() if token.special"
+        lines += [f"ends = [{special}]"]
+        ends = "ends"
     settings = {  # two that a checkpoint may have otherwise
-        "eos_token_id": "tokenizer.eos_token_id",
+        "eos_token_id": ends,
         "repetition_penalty": 1.0,
         "do_sample": False,
         "num_beams": decoding.beams,

@@ -17,7 +17,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gapbench.bench import __version__
-from gapbench.bench.adaptation.build import load_backbone
 from gapbench.bench.config.run import Fingerprint
 from gapbench.bench.core.errors import BackboneError, RecordError, StoreError
 from gapbench.bench.core.process import choose_device
@@ -27,6 +26,7 @@ from gapbench.bench.execution.model_card import SeedMeans
 from gapbench.bench.execution.reproduce import Reproduction, compare, stored
 from gapbench.bench.execution.stack_executor import Executor
 from gapbench.bench.models.merge import Adapter
+from gapbench.bench.profiling.self_check import checked_backbone
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.record_io import TEST
 from gapbench.bench.store.store import Store
@@ -114,7 +114,9 @@ def export(
             f"({record.cell.backbone.name}), so nobody else could load it; run the suite on "
             "owner/name@revision, or leave out --push"
         )
-    backbone = load_backbone(record.cell, sources)
+    backbone = checked_backbone(record.cell, sources, choose_device(device))
+    if isinstance(backbone, str):
+        raise BackboneError(f"{record.run} cannot be trained again here: {backbone}")
     executor = Executor(store, sources, choose_device(device))
     attempt = executor.prepare([record.run], backbone, lambda _: None)
     # A refusal must come before time is spent.

@@ -210,8 +210,16 @@ def _cells(
         _require_untrained(place, suite)
     resolved = [_resolve(suite, entry, method) for method in suite.methods]
     templated = any(each.templated for each in (task, *(test.task for test in tests)))
+    named: dict[str, tuple[str, str]] = {}
     for name in entry.backbones or suite.backbones:
         backbone = sources.backbone(name, templated=templated)
+        digest, other = named.setdefault(backbone.name, (backbone.digest, name))
+        if digest != backbone.digest:
+            raise ConfigError(
+                f"{place}: backbones {other!r} and {name!r} would both be called "
+                f"{backbone.name!r} in tables and results; rename a folder, or run each into a "
+                "results folder of its own (--backbone, --results)"
+            )
         if suite.quantization is not None and backbone_gguf(name) is not None:
             raise ConfigError(
                 f"suite {suite.name!r}: field 'quantization' is {suite.quantization!r}, but the "

@@ -292,13 +292,9 @@ class Trainer:
         self, position: int, trace: Trace, validation: SplitScores, outputs: Mapping[str, Outputs]
     ) -> None:
         """Keep the parameters if validation has improved; ties keep the earlier ones."""
-        task = self.state.task
-        value = validation.metrics[task.selection]
-        sign = 1 if task.selection_metric.higher_is_better else -1
-        better = value is not None and (
-            trace.best_score is None or sign * value > sign * trace.best_score
-        )
-        if better or trace.best_row is None:
+        value = validation.metrics[self.state.task.selection]
+        better = _improved(self.state.task, trace, value, validation.loss)
+        if better:
             trace.best_score, trace.best_step = value, self.state.axis.step
             trace.best_row = self.state.bank.values[position].clone()
             # Where only some members predicted, the end must score with all of them.
@@ -342,3 +338,20 @@ def _charged_to(phase: Phase, drawn: Iterable[str], part: str) -> str:
     Work on a part may differ between steps that draw only from it and steps that draw from several.
     """
     return f"{phase.name}.{'+'.join(sorted(drawn))}.{part}"
+
+
+def _improved(task: Task, trace: Trace, value: float | None, loss: float) -> bool:
+    """Whether a score on validation is better than the best so far.
+
+    One that is undefined, as a correlation with constant values is, is worse than any other; of two
+    such points the one with the lower loss is better.
+    """
+    best = trace.best_score
+    if trace.best_row is None:
+        return True
+    if value is not None and best is not None:
+        return value > best if task.selection_metric.higher_is_better else value < best
+    if value is None and best is None:
+        (known,) = (p.validation_loss for p in trace.curve if p.step == trace.best_step)
+        return loss < known
+    return value is not None

@@ -19,7 +19,6 @@ from gapbench.bench.experiment.suite import PlannedRun
 from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.profiling.self_check import supported_backbone
 from gapbench.bench.tasks import dataset, kinds
-from gapbench.bench.tasks.kinds.base import TaskKind
 from gapbench.bench.tuning import budget, samplers
 from gapbench.bench.tuning.schema import Dimension, Limit, Objective, Pruner
 from gapbench.bench.tuning.space import Level, apply, space_of
@@ -206,8 +205,7 @@ def _check(suite: Suite, search: Search) -> None:
 
 
 def _check_objectives(cell: Cell, search: Search) -> None:
-    without = type(kinds.get(cell.task.kind)).calibrate is TaskKind.calibrate
-    if "ece" in search.objectives and without:
+    if "ece" in search.objectives and not kinds.get(cell.task.kind).calibrates():
         raise ConfigError(
             f"--objective score+ece: task {cell.task.name!r} is {cell.task.kind}, which has no "
             "ece; leave it out with --tasks, or give --objective score+gap"

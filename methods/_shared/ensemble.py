@@ -21,6 +21,7 @@ from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import MergeError
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.initial_adapter import InitialAdapter
 from gapbench.methods._shared.lowrank import LowRank, LowRankConfig, StackedLora
 from gapbench.methods._shared.mean_prediction import mean_prediction
 
@@ -65,6 +66,15 @@ class Ensemble(LowRank[EnsembleConfig]):
         if config.members == 1:
             return "members is 1, which is 'lora'; set it to 2 or more"
         return super().supports(task, backbone, config)
+
+    @classmethod
+    def unsupported_adapter_reason(
+        cls, start: InitialAdapter, backbone: Backbone, config: EnsembleConfig
+    ) -> str | None:
+        """Refuse members that begin alike and of which none draws anything of its own."""
+        if not (backbone.head or config.dropout or cls.divides):
+            return "all members would stay equal, as one model; set dropout above 0, or use 'lora'"
+        return super().unsupported_adapter_reason(start, backbone, config)
 
     @classmethod
     def relative_cost(cls, config: EnsembleConfig) -> float:

@@ -105,6 +105,12 @@ def boards(evidence: Evidence) -> list[Board]:
     return _known[evidence]
 
 
+def reference_of(boards: Sequence[Board]) -> str:
+    """Return the row that others are compared with, in words where boards have several."""
+    named = {board.verdict.reference for board in boards if board.verdict.reference}
+    return named.pop() if len(named) == 1 else "the reference of its suite"
+
+
 def _blocks(evidence: Evidence) -> list[Board]:
     firsts = [first_of(table) for table in evidence.boards]
     fields = ("task", "backbone", "suite", "start", "setting")

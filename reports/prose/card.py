@@ -15,10 +15,13 @@ from gapbench.reports.verdict.recommend import (
     CHEAPEST,
     CHEAPEST_BETTER,
     COLLAPSED,
+    HIDDEN,
     NO_ITEMS,
+    NO_MEAN,
     NO_REFERENCE,
     NO_ROW,
     NOTHING_BEATS,
+    UNANSWERED,
     UNTRAINED,
 )
 
@@ -34,6 +37,12 @@ _TOGETHER = "(95 % confidence, all comparisons together)"
 _MEASURED = 0.25
 """Share by which seconds or bytes of one machine differ to be worth a word."""
 _NONE_YET = "No recommendation yet. "
+_NO_ANSWER = {
+    NO_MEAN: f"{_NONE_YET}The scores of these tasks have no common mean; see them one by one.",
+    NO_ROW: "No trained method has a score yet.",
+    NO_ITEMS: "No answer: no values of single test items are known.",
+    COLLAPSED: "No answer: seeds of every method collapsed, or its outputs are missing.",
+}
 
 
 def card(verdict: Verdict) -> Card:
@@ -87,13 +96,10 @@ def headline(verdict: Verdict) -> str:
     if verdict.why == NO_REFERENCE:
         own = verdict[verdict.reference]
         return f"{_NONE_YET}{own.name}, which others are compared with, is {own.status}: {own.why}."
-    if verdict.why == NO_ROW:
-        return "No trained method has a score yet."
-    if verdict.why == NO_ITEMS:
-        return "No answer: no values of single test items are known."
-    if verdict.why == COLLAPSED:
-        return "No answer: seeds of every method collapsed, or its outputs are missing."
-    return "Too few seeds for an answer."
+    if verdict.why == HIDDEN:
+        hidden = dict.fromkeys(name for each in verdict.entries for name in each.beaten_by)
+        return f"{_NONE_YET}What is shown is beaten by {listed(list(hidden))}, which is not shown."
+    return _NO_ANSWER.get(verdict.why, "Too few seeds for an answer.")
 
 
 def _sides(verdict: Verdict) -> tuple[Entry | None, Entry | None]:
@@ -117,7 +123,7 @@ def _head(verdict: Verdict, entry: Entry | None) -> tuple[str, str]:
     """Return the name of a row and what it is in the answer."""
     if entry is None:
         return "", ""
-    if entry.name == verdict.recommended:
+    if entry.name == verdict.recommended and verdict.why not in UNANSWERED:
         return entry.name, "use this"
     return entry.name, "reference" if entry.name == verdict.reference else "best other"
 
@@ -135,8 +141,8 @@ def _certainty(verdict: Verdict) -> str:
         names = [each.name for each in others if each.name not in twins]
         beside = f" {listed(twins)}: identical to it on every seed." if twins else ""
         if verdict.ruled_out <= 0:
-            whom = "all that differ from it" if twins else "every other method"
-            return f"{verdict.reference} is shown to be better than {whom} {_TOGETHER}.{beside}"
+            said = f"{verdict.reference} is shown to be better than {_whom(verdict)}"
+            return f"{said} {_TOGETHER}.{beside}"
         who = names[0] if len(names) == 1 else f"any of the {len(names)} others"
         return (
             f"This does not prove them equal. The data rule out that {who} is better by more than "
@@ -150,6 +156,13 @@ def _certainty(verdict: Verdict) -> str:
         f"Its {metric(verdict)} differs from that of {verdict.reference} by {change(found)} "
         f"{_TOGETHER}."
     )
+
+
+def _whom(verdict: Verdict) -> str:
+    """Return what the reference beats, where it beats all that it can."""
+    others = (each for each in verdict.entries if each.name != verdict.reference)
+    twins = any(each.status in RANKED and _identical(each) for each in others)
+    return "all that differ from it" if twins else "every other method"
 
 
 def _measures(verdict: Verdict, first: Entry | None, second: Entry | None) -> Iterator[Measure]:
@@ -189,7 +202,7 @@ def in_short(verdict: Verdict) -> str:
         if verdict.ruled_out is None:
             return "no other method is shown to be better"
         if verdict.ruled_out <= 0:
-            return "shown to be better than every other method"
+            return f"shown to be better than {_whom(verdict)}"
         most = number(verdict.ruled_out)
         return f"no other is shown to be better; an advantage above {most} is ruled out"
     if verdict.why == CHEAPEST_BETTER:

@@ -10,7 +10,7 @@ from gapbench.reports.tables.row_status import RANKED
 from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.words import listed, named, signed, times
 from gapbench.reports.verdict.model import Design, Entry, Verdict
-from gapbench.reports.verdict.recommend import ALONE, COLLAPSED, NO_ITEMS
+from gapbench.reports.verdict.recommend import ALONE, COLLAPSED, NO_ITEMS, NO_MEAN, UNANSWERED
 
 COMPLETE = "To run what is missing"
 """The point that holds commands, a line each."""
@@ -65,7 +65,8 @@ def settings(entry: Entry) -> str:
 
 def _ties(verdict: Verdict) -> str:
     if not verdict.ties:
-        return "" if verdict.why == ALONE or not verdict.recommended else "nothing"
+        silent = not verdict.recommended or verdict.why in (ALONE, *UNANSWERED)
+        return "" if silent else "nothing"
     said = named([_with_cost(verdict[name]) for name in verdict.ties])
     return f"{said}. No difference between these is shown."
 
@@ -104,6 +105,8 @@ def _learned(verdict: Verdict) -> str:
 
 def _design(verdict: Verdict) -> str:
     """Say what could change the answer."""
+    if verdict.why == NO_MEAN:
+        return ""
     if verdict.design is not None and verdict.design.n_seeds:
         return design(verdict.design)
     if any(each.compared for each in verdict.entries):

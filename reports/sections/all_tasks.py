@@ -13,6 +13,7 @@ from gapbench.reports.tables.row_status import RANKED
 from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.words import interval, signed, times
 from gapbench.reports.verdict.model import Entry, Verdict
+from gapbench.reports.verdict.recommend import NO_MEAN
 
 ORDER = 20
 
@@ -47,7 +48,7 @@ def _table(verdict: Verdict, colours: Mapping[str, str]) -> Table:
     lines = [
         Row(
             each.name,
-            tuple(_values(each)),
+            tuple(_values(each, averaged=verdict.why != NO_MEAN)),
             colours.get(each.method),
             {"method": each.method, "backbone": verdict.backbone}
             if verdict.backbone
@@ -59,7 +60,7 @@ def _table(verdict: Verdict, colours: Mapping[str, str]) -> Table:
     return Table(f"{average} over {about(verdict)}", "method", tuple(columns), tuple(lines))
 
 
-def _values(entry: Entry) -> list[Value]:
+def _values(entry: Entry, *, averaged: bool) -> list[Value]:
     levels: list[Value] = []
     names: tuple[Outcome, ...] = ("score", "gap", "ece")
     for name in names:
@@ -69,7 +70,11 @@ def _values(entry: Entry) -> list[Value]:
             ends = (level.low, level.high) if level else (None, None)
             levels.append(value(ends[0], interval(*ends)))
         levels.append(difference(entry, name))
-    return [beaten(entry), *levels, value(entry.training, times(entry.training))]
+    return [
+        beaten(entry) if averaged else Value(""),
+        *levels,
+        value(entry.training, times(entry.training)),
+    ]
 
 
 def beaten(entry: Entry) -> Value:

@@ -55,6 +55,7 @@ OUTCOME = (
         "gain",
         "tuned minus default on test, same seeds; sign flipped where lower is better",
         "gain.mean",
+        best="high",
     ),
     ends(
         "gain 95 %",

@@ -150,8 +150,9 @@ COLUMNS: dict[str, tuple[str, str]] = {
 """Unit and meaning of each column; words in capitals stand for any name."""
 
 _ANY = re.compile(r"(?:SPLIT|TEST|NAME|PART|POSITION)")
+_STANDS_FOR = {"SPLIT": r"[\w.-]+", "PART": ".+"}
 _PATTERNS = {
-    name: re.compile(_ANY.sub(lambda w: r"\w+" if w[0] == "SPLIT" else "[^/]+", re.escape(name)))
+    name: re.compile(_ANY.sub(lambda word: _STANDS_FOR.get(word[0], "[^/]+"), re.escape(name)))
     for name in COLUMNS
 }
 

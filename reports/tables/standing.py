@@ -125,11 +125,14 @@ def depths(beaten_by: Mapping[str, tuple[str, ...]]) -> dict[str, int]:
     So no row is beaten by another one of its own group.
 
     Args:
-        beaten_by: of each row, best first.
+        beaten_by: of each row.
     """
-    found: dict[str, int] = {}
-    for name, better in beaten_by.items():
-        found[name] = 1 + max((found.get(other, 0) for other in better), default=0)
+    found = dict.fromkeys(beaten_by, 1)
+    for _ in found:  # no more rounds than rows, even if some beat each other in a circle
+        found = {
+            name: 1 + max((found.get(other, 0) for other in better), default=0)
+            for name, better in beaten_by.items()
+        }
     return found
 
 

@@ -162,15 +162,31 @@ def suite_summaries(results: Results, summary: pd.DataFrame) -> list[SuiteSummar
         results: where predictions are stored.
         summary: the table of `reports.tables.summary.summarise`.
     """
+    found = [
+        _suite_summary(boards)
+        for boards in _together(summary)
+        if not _lacks_tasks(results, boards[0]["suite"].iloc[0], set(summary["task"]))
+    ]
+    whole = (results.whole or results).runs  # a claim does not depend on what is looked at
+    several = Counter(
+        str(boards[0]["suite"].iloc[0])
+        for boards in _together(whole)
+        if len({board["task"].iloc[0] for board in boards}) > 1
+    )
+    return [
+        replace(each, alpha=ALPHA * TOGETHER / several[each.suite])
+        for each in found
+        if each is not None
+    ]
+
+
+def _together(table: pd.DataFrame) -> list[list[pd.DataFrame]]:
+    """Return the boards of a table of runs or of cells that have means over tasks together."""
     groups: dict[tuple[str, ...], list[pd.DataFrame]] = {}
-    for _, board in summary[summary["suite"] != ""].groupby(BOARD, sort=False):
+    for _, board in table[table["suite"] != ""].groupby(BOARD, sort=False):
         first = board.iloc[0]
-        if not _lacks_tasks(results, first["suite"], set(summary["task"])):
-            groups.setdefault((first["suite"], first["start"], first["protocol"]), []).append(board)
-    found = [_suite_summary(part) for group in groups.values() for part in _parts(group)]
-    kept = [each for each in found if each is not None]
-    several = Counter(each.suite for each in kept)
-    return [replace(each, alpha=ALPHA * TOGETHER / several[each.suite]) for each in kept]
+        groups.setdefault((first["suite"], first["start"], first["protocol"]), []).append(board)
+    return [part for group in groups.values() for part in _parts(group)]
 
 
 def _lacks_tasks(results: Results, suite: str, shown: set[str]) -> bool:

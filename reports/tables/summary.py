@@ -5,6 +5,8 @@ from typing import Any, cast
 
 import pandas as pd
 
+from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.core.schema import suggest
 from gapbench.reports.results.frames import typed
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.intervals import mean_alone
@@ -136,6 +138,9 @@ def summarise(results: Results, reference: str = REFERENCE) -> pd.DataFrame:
         for block, alpha in _levels([block for _, block in table.groupby(BOARD, sort=False)])
     ]
     table = pd.concat(blocks, ignore_index=True) if blocks else table
+    if reference and blocks and not (table["reference"] != "").any():
+        names = sorted(set(table["name"]))
+        raise ConfigError(f"reference {reference!r}: no row has it; {suggest(reference, names)}")
     return typed(with_differences(table, results), _TEXT, _WHOLE, _OBJECTS)
 
 

@@ -131,11 +131,13 @@ def _optimism(
     """Return how far choosing by validation flattered, on seeds of winner and default."""
     if best is None or winner is None or default is None:
         return Interval(0, None)
-    losses = [
-        best - winner.by_seed[run["seed"]] - (run["validation_score"] - run["test_score"])
+    reached = {run["seed"]: run["test_score"] for run in results.outcomes[winner.config_hash]}
+    flattered = [
+        best - reached[run["seed"]] - (run["validation_score"] - run["test_score"])
         for run in results.outcomes[default.config_hash]
-        if run["seed"] in winner.by_seed and run["seed"] in default.by_seed
+        if run["seed"] in reached
     ]
+    losses = [each for each in flattered if pd.notna(each)]  # a lost run has no score
     signed = losses if upward else [-loss for loss in losses]
     pairs = winner.standing.families["score"]
     both = [pairs.places.get(row.name) for row in (winner, default)]

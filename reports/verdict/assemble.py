@@ -88,7 +88,8 @@ def assemble(
         to_reference[e.name] for e in done if e.name in to_reference and e.status == "ranked"
     ]
     beats = [name for name, found in to_reference.items() if found.claim == "better"]
-    learned = _learned(untrained, ranked, upward=upward)
+    learners = _learners(untrained, ranked, upward=upward)
+    learned = None if learners is None else bool(learners)
     recommended, why = recommend(done, beats, reference, learned=learned, costs=costs)
     unbeaten = [name for name in ranked if not beaten_by.get(name)]
     plan = plan_of(families["score"], reference, alpha) if "score" in families else None
@@ -100,7 +101,7 @@ def assemble(
         recommended=recommended,
         why=why,
         ties=tuple(name for name in unbeaten if name != recommended),
-        untrained=tuple(gains[row, name] for row in ranked[:1] for name in untrained),
+        untrained=tuple(gains[row, name] for row in (learners or ranked)[:1] for name in untrained),
         gains=gains,
         learned=learned,
         ruled_out=ruled_out(compared, upward=upward)
@@ -113,16 +114,17 @@ def assemble(
     )
 
 
-def _learned(
+def _learners(
     untrained: Mapping[str, Family[str]], ranked: list[str], *, upward: bool
-) -> bool | None:
-    """Return whether some ranked row beats every untrained one; None if nothing can tell."""
+) -> list[str] | None:
+    """Return the ranked rows that beat every untrained one; None if nothing can tell."""
     if not untrained or not ranked:
         return None
     tested = [f for name, f in untrained.items() if f.pair(ranked[0], name).low is not None]
     if len(tested) < len(untrained):
         return None
-    return any(
-        all(family.beats(row, name, higher_is_better=upward) for name, family in untrained.items())
+    return [
+        row
         for row in ranked
-    )
+        if all(f.beats(row, name, higher_is_better=upward) for name, f in untrained.items())
+    ]

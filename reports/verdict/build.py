@@ -1,6 +1,7 @@
 """Verdicts of a results folder: on every task, and on all tasks of a suite together."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from gapbench.reports.verdict.costs import COSTS, costs_of
 from gapbench.reports.verdict.design import MATTERS, MATTERS_OF_WAY, least_that_matters
 from gapbench.reports.verdict.levels import level, mean_level
 from gapbench.reports.verdict.model import Entry, Level, Verdict
+from gapbench.reports.verdict.recommend import NO_MEAN
 
 
 def verdicts(
@@ -131,7 +133,7 @@ def _overall(suite: SuiteSummary, tasks: tuple[Verdict, ...], matters: float | N
         for name in (bare if suite.averageable else ())
     }
     share = suite.scale == "share"
-    return assemble(
+    found = assemble(
         entries=entries,
         families=suite.families,
         untrained=untrained,
@@ -163,6 +165,9 @@ def _overall(suite: SuiteSummary, tasks: tuple[Verdict, ...], matters: float | N
             "tasks": tasks,
         },
     )
+    if suite.averageable:
+        return found
+    return replace(found, recommended="", why=NO_MEAN, ties=())
 
 
 def _mean_of(suite: SuiteSummary) -> str:

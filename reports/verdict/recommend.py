@@ -14,6 +14,11 @@ COLLAPSED = "no row is without collapsed seeds"
 UNTRAINED = "nothing beats what is untrained"
 NO_ROW = "no row has a score"
 NO_REFERENCE = "the reference cannot be compared"
+NO_MEAN = "scores of the tasks have no common mean"
+HIDDEN = "every row that is shown is beaten by one that is not"
+
+UNANSWERED = (TOO_FEW, NO_ITEMS, COLLAPSED)
+"""Reasons with which the reference is named for want of an answer."""
 
 
 def recommend(
@@ -28,8 +33,8 @@ def recommend(
 
     The reference, where nothing beats it: what is not shown to be better is not worth a change.
     Else the cheapest of the rows that beat it and that nothing beats; without a reference, or if
-    there is no such row, the cheapest of those that nothing beats. Nothing where training
-    gained nothing, or while the reference is there and cannot be compared.
+    there is no such row, the cheapest of those that nothing beats, shown or not. Nothing where
+    training gained nothing, or while the reference is there and cannot be compared.
 
     Args:
         entries: ranked ones by score, best first, then the others.
@@ -57,8 +62,9 @@ def recommend(
         return "", NO_REFERENCE
     if len(ranked) == 1:
         return ranked[0].name, ALONE
-    shown = {each.name for each in ranked}  # of a part of a folder, what beats a row may be hidden
-    best = [each.name for each in ranked if shown.isdisjoint(each.beaten_by)]
+    best = [each.name for each in ranked if not each.beaten_by]
+    if not best:  # of a part of a folder, what beats a row may be hidden
+        return "", HIDDEN
     if reference in best:
         return reference, NOTHING_BEATS
     better = [name for name in best if name in beats_reference]

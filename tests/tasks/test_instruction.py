@@ -1,5 +1,6 @@
 """Instruction tuning: the answers are learned, token by token, and nothing else is."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from gapbench.bench.core.schema import validate
 from gapbench.bench.data.encoded import TurnsSplit
 from gapbench.bench.models.backbone import Reader
 from gapbench.bench.tasks import kinds
+from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.tasks.kinds.target_tokens import WrittenTexts
 from tests.support import tokenizers
 from tests.support.causal_files import INSTRUCT, TALK, make_task
@@ -267,3 +269,20 @@ def test_judges_see_what_was_asked() -> None:
     rows = kind.read(make_task(TALK), "here", {"messages": [DIALOGUE]})
     assert kind.questions(rows) == ["system: Be brief.\n\nuser: Name a colour!"]
     assert rows.columns["references"] == [["red"]]
+
+
+def test_written_answer_ends_where_its_template_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model learns nothing of what follows that token, which is not the tokenizer's own end."""
+    tokenizer = tokenizers.make("byte-bpe-chatml")
+    task = make_task(INSTRUCT, max_length=500, instruction={"decoding": {"max_new_tokens": 9}})
+    table = {"instruction": ["Name a colour!"], "input": [""], "output": ["red"]}
+    subset = EvalSubset.of(encode(task, tokenizer, table))
+    written = tokenizer("red<|im_end|>\nblue", add_special_tokens=False)["input_ids"]
+    monkeypatch.setattr("gapbench.bench.tasks.generation.decode", lambda *_, **__: [[written]])
+    axis = SimpleNamespace(size=1, device="cpu")
+    state: Any = SimpleNamespace(task=task, axis=axis, model=SimpleNamespace(eval=lambda: None))
+    method: Any = None
+    kind = kinds.get("instruction")
+    assert kind.finish(method, state, subset, tokenizer)["texts"].tolist() == [["red"]]
+    tokenizer.chat_template = None  # Alpaca's form ends answers as the tokenizer ends texts
+    assert kind.finish(method, state, subset, tokenizer)["texts"].tolist() == [["red\nblue"]]

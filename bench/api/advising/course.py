@@ -118,9 +118,11 @@ class Course:
                     break
                 self._wait(todo)
                 continue
-            if len(todo) == len(runs) and expected:
-                self.wall *= (time.monotonic() - began) / expected
+            took = time.monotonic() - began
             self._measure()
+            summed = sum(self.seconds[name] for name in state.left) * len(numbers)
+            if len(todo) == len(runs) and summed:
+                self.wall = took / summed
             state = self.state()
             self._tell(state)
         return state, outcome

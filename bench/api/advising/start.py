@@ -25,6 +25,7 @@ from gapbench.bench.core.errors import ConfigError, MergeError, StoreError
 from gapbench.bench.execution.export import export
 from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.store.store import RACE, store_at
+from gapbench.bench.tasks import kinds
 
 MATTERS = 0.01
 """Difference that matters if the user names none, as a share of the best possible score."""
@@ -119,6 +120,11 @@ def _course(work: Work, given: Mapping[str, Any], began: float) -> Course:
         named = [arm for arm in named if registry.get(arm.cell.method).trains]
     arms = design(named, given["arms"])
     task = arms[0].cell.task
+    if given["at_most_ece"] is not None and not kinds.get(task.kind).calibrates():
+        raise ConfigError(
+            f"--at-most-ece: task {task.name!r} is {task.kind}, which has no calibration error; "
+            "leave it out"
+        )
     metric = get_metric(raced_metric(task))
     best = metric.range[1] if metric.higher_is_better else math.inf
     margin = given["matters"] or MATTERS * best

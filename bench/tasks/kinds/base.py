@@ -164,6 +164,11 @@ class TaskKind(ABC, Generic[TaskT]):
         """
         return None
 
+    @classmethod
+    def calibrates(cls) -> bool:
+        """Whether runs of the kind have a calibration error."""
+        return cls.calibrate is not TaskKind.calibrate
+
     def best_possible(self, task: TaskT, test: EncodedSplit) -> Truth | None:
         """Return the scores of the truth on a test split, where it is known."""
         return None

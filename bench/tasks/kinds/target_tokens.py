@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -115,7 +116,9 @@ class WrittenTexts(TargetTokens[PromptedT]):
             pad_id=split.pad_id,
             device=state.axis.device,
         )
-        texts = [tokenizer.batch_decode(each, skip_special_tokens=True) for each in written]
+        marks = _marks(tokenizer) if task.templated and tokenizer.chat_template else set()
+        answers = [[_until(ids, marks) for ids in each] for each in written]
+        texts = [tokenizer.batch_decode(each, skip_special_tokens=True) for each in answers]
         cut = [[_before(text, task.decoding.stop or ()) for text in each] for each in texts]
         return {"texts": np.array(cut, dtype=object)}
 
@@ -184,6 +187,17 @@ def _sums(values: NDArray[Any], sizes: NDArray[np.int64]) -> NDArray[Any]:
     """Return the sum of each consecutive group of values with the given ``sizes``, none 0."""
     sums: NDArray[Any] = np.add.reduceat(values, np.cumsum(sizes) - sizes)
     return sums
+
+
+def _marks(tokenizer: Any) -> set[int]:
+    """Return the special tokens, with one of which a chat template ends an answer."""
+    known = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    return known - {tokenizer.unk_token_id}
+
+
+def _until(ids: Sequence[int], marks: set[int]) -> list[int]:
+    """Return token ids up to the first of some; nothing was learned of what follows an answer."""
+    return list(takewhile(lambda number: number not in marks, ids))
 
 
 def _before(text: str, stops: Sequence[str]) -> str:

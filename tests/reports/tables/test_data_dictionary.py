@@ -41,3 +41,9 @@ def test_column_without_a_definition_is_refused() -> None:
     with pytest.raises(KeyError, match="no definition"):
         data_dictionary.described(["surprise"])
     assert data_dictionary.described(["test/f1"])["test/f1"]["unit"] == "of that metric"
+
+
+@pytest.mark.parametrize("name", ["hans-v1/accuracy", "hans.v1/bare_f1", "test/accuracy/a/b"])
+def test_columns_of_every_legal_name_are_described(name: str) -> None:
+    """Tests may have hyphens and dots in their names, and parts any text."""
+    assert data_dictionary.described([name])[name]["meaning"]

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from gapbench.bench.config.run import Run
+from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.store.record import SplitScores, Status
 from gapbench.bench.store.record_io import predictions_path
 from gapbench.bench.store.store import Store
@@ -277,3 +278,12 @@ def test_leaderboard_does_not_rank_baselines_that_train_nothing(tmp_path: Path) 
     assert pd.isna(table.loc["majority", "rank_group"])
     assert table.loc["majority", "n_seeds"] == 2
     assert table.loc[["lora", "head"], "rank_group"].notna().all()
+
+
+def test_reference_that_no_row_has_is_refused(tmp_path: Path) -> None:
+    """A slip of the keyboard would change every comparison and the answer."""
+    store = fill(tmp_path, methods=FEW)
+    with pytest.raises(
+        ConfigError, match=r"reference 'loar': no row has it; .*did you mean 'lora'"
+    ):
+        summarise(load(store), "loar")

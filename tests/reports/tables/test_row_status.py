@@ -5,6 +5,7 @@ import pytest
 
 from gapbench.reports.stats.estimates import Sample
 from gapbench.reports.tables.row_status import collapsed_seeds
+from gapbench.reports.tables.standing import depths
 
 FLOOR = Sample({0: 0.5})
 
@@ -42,3 +43,10 @@ def test_saturated_task_hides_no_collapse() -> None:
     assert collapsed_seeds(scores, FLOOR, up=True) == {"a": 2}
     errors = {name: {s: -v for s, v in own.items()} for name, own in scores.items()}
     assert collapsed_seeds(errors, Sample({0: -0.5}), up=False) == {"a": 2}
+
+
+def test_group_counts_what_is_above_in_any_order() -> None:
+    """A row may be beaten by one whose mean is below its own, where seeds differ."""
+    beaten = {"b": ("a",), "a": (), "c": ("b", "a"), "d": ("hidden",)}
+    assert depths(beaten) == {"b": 2, "a": 1, "c": 3, "d": 1}
+    assert max(depths({"a": ("b",), "b": ("a",)}).values()) <= 3  # a circle ends

@@ -10,7 +10,7 @@ from scipy import stats as reference
 
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import RecordError
-from gapbench.bench.store.record import Record, SplitScores
+from gapbench.bench.store.record import Record, SplitScores, Status
 from gapbench.bench.store.store import Store
 from gapbench.bench.tuning.analysis import write
 from gapbench.bench.tuning.schema import Dimension, StudyFile
@@ -152,6 +152,23 @@ def test_tuned_over_fresh_seeds_has_the_intervals_of_scipy(
     assert each.gain.mean == pytest.approx(0.0175)
     assert [each.gain.low, each.gain.high] == pytest.approx(signed)
     assert each.test == pytest.approx(tests.mean())
+
+
+@pytest.mark.parametrize("lost", ["winner", "default"])
+def test_optimism_is_of_seeds_with_scores(tmp_path: Path, lost: str) -> None:
+    """A run that was lost counts as the untrained row in a comparison, and says nothing here."""
+    study = search(24)
+    store = stored(tmp_path, study)
+    fill(tmp_path, methods=("majority",), tasks=(make_task(study.task),), seeds=SEEDS)
+    cell = tuned_record(study, 0).cell if lost == "winner" else make_cell("lora")
+    store.record_path(Run(cell, SEEDS - 1)).unlink()
+    store.write(make_record(cell, SEEDS - 1, status=Status.FAILED, detail="cause"))
+    [each] = found_in(store)
+    seeds = range(SEEDS - 1)
+    tests = np.array([tuned_record(study, seed).score("test") or 0 for seed in seeds])
+    records = [make_record(make_cell("lora"), seed) for seed in seeds]
+    apart = [(r.score("validation") or 0) - (r.score("test") or 0) for r in records]
+    assert each.optimism.mean == pytest.approx(((each.best or 0) - tests - apart).mean())
 
 
 def test_optimism_has_no_interval_where_test_items_are_unknown(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Verdicts on several tasks and on parts of a folder, and two rows compared."""
 
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ from gapbench.reports.prose.card import card
 from gapbench.reports.results.load import load
 from gapbench.reports.results.selection import EVERYTHING, Selection
 from gapbench.reports.tables.summary import summarise
+from gapbench.reports.verdict import recommend
 from gapbench.reports.verdict.build import verdicts
 from gapbench.reports.verdict.compare import compare
 from tests.support.known_truth import verdicts_of, write
@@ -71,6 +73,38 @@ def test_part_without_the_reference_is_still_compared_with_it(tmp_path: Path) ->
     assert few["dora"].to_reference["score"].claim == "better"
     assert set(few.ties) <= {each.name for each in few.entries}
     assert card(few).heads == (("dora", "use this"), ("lora", "reference"))
+
+
+def test_part_whose_rows_are_beaten_by_a_hidden_one_has_no_answer(tmp_path: Path) -> None:
+    """It says which row beats them, and keeps none of them."""
+    store = write(tmp_path, EQUAL | BARE | {"dora": 3.2})
+    part = Selection(method=("lora", "head")).of(load(store))
+    (few,) = verdicts(part, summarise(part, "lora"))
+    assert (few.recommended, few.why) == ("", recommend.HIDDEN)
+    assert card(few).headline.endswith("What is shown is beaten by dora, which is not shown.")
+
+
+def test_part_of_several_backbones_keeps_the_level_of_the_whole(tmp_path: Path) -> None:
+    """Two means over tasks share a level, whether both are looked at or one."""
+    for draw, (name, backbone) in enumerate(product(("syn_sentiment", "syn_acceptability"), "ab")):
+        task = make_task(name)
+        store = write(tmp_path, EQUAL | {"dora": 2.8}, task=task, draw=draw, backbone=backbone)
+    whole = {each.backbone: each for each in verdicts_of(store) if each.tasks}
+    part = Selection(backbone=("a",)).of(load(store))
+    (few,) = (each for each in verdicts(part, summarise(part, "lora")) if each.tasks)
+    assert set(whole) == {"a", "b"}
+    assert few["dora"].to_reference == whole["a"]["dora"].to_reference
+
+
+def test_tasks_without_a_common_mean_have_answers_of_their_own_alone(tmp_path: Path) -> None:
+    """Nothing is recommended over all of them, and no row is called unbeaten."""
+    (found,) = verdicts_of(fill(tmp_path, methods=("lora", "lora_dropout", "head")))
+    assert (found.recommended, found.why, found.ties) == ("", recommend.NO_MEAN, ())
+    assert all(each.recommended for each in found.tasks)
+    said = card(found)
+    assert "no common mean" in said.headline
+    assert not said.certainty
+    assert len(said.tasks) == 2
 
 
 def test_compare_says_what_the_verdict_says(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -14,7 +15,7 @@ from gapbench.reports.prose.card import card
 from gapbench.reports.results.load import load
 from gapbench.reports.tables.summary import summarise
 from gapbench.reports.verdict import recommend
-from tests.support.known_truth import MISSING, verdicts_of, write
+from tests.support.known_truth import MISSING, _put, verdicts_of, write
 from tests.support.results_folder import make_cell, make_record, make_task
 
 EQUAL = dict.fromkeys(("lora", "dora", "bitfit", "head", "bilora"), 2.0)
@@ -247,3 +248,31 @@ def test_leaderboard_says_of_every_row_what_the_verdict_says(tmp_path: Path) -> 
         ends = [None if pd.isna(row[f"vs_reference_{end}"]) else row[f"vs_reference_{end}"]
                 for end in ("low", "high")]  # fmt: skip
         assert ends == [contrast.low, contrast.high], name
+
+
+def test_training_is_shown_to_help_by_a_row_of_which_it_is_shown(tmp_path: Path) -> None:
+    """The best mean may be of a row that varies too much to be told from what trains nothing."""
+    store = write(tmp_path, BARE | {"lora": 1.0, "head": 1.0}, seeds=3)
+    noisy = make_cell("dora")
+    runs = [Run(noisy, seed) for seed in range(3)]
+    store.write_plan("known", [(run, "default") for run in runs])
+    for run, share in zip(runs, (0.62, 0.75, 0.88), strict=True):
+        _put(store, run, (np.arange(800) < 800 * share).astype(int), flops=1e12)
+    (found,) = verdicts_of(store)
+    assert found.entries[0].name == "dora"
+    assert found.learned is True
+    assert {each.claim for each in found.untrained} == {"better"}
+    assert "dora" not in {each.first for each in found.untrained}
+
+
+@pytest.mark.parametrize("fate", [MISSING, Status.FAILED])
+def test_row_that_is_named_for_want_of_an_answer_is_not_to_be_used(
+    tmp_path: Path, fate: Status | str
+) -> None:
+    """The card calls it the reference, and calls nothing unbeaten."""
+    fates = {(name, seed): fate for name in EQUAL for seed in range(1, 5)}
+    (found,) = verdicts_of(write(tmp_path, EQUAL, fates=fates))
+    assert found.why in recommend.UNANSWERED
+    said = card(found)
+    assert "use this" not in {what for _, what in said.heads}
+    assert "nothing" not in said.points.values()

@@ -180,7 +180,7 @@ def test_nothing_that_beats_the_untrained_is_said_first(tmp_path: Path) -> None:
 def test_without_the_reference_all_pairs_share_the_level(tmp_path: Path) -> None:
     """There is no contrast to it, and the cheapest of the best is recommended."""
     levels = {"dora": 2.0, "head": 2.0, "bitfit": 2.0}
-    (found,) = verdicts_of(write(tmp_path, levels))
+    (found,) = verdicts_of(write(tmp_path, levels), "")
     assert found.reference == ""
     assert found.why == recommend.CHEAPEST
     assert len({each.confidence for each in found.pairs["score"].values()}) == 1
