@@ -221,6 +221,11 @@ TWO = ["a", "b"] * 40
         ({"t": [""] * 60 + TEXTS[:20], "y": TWO}, ["--label", "y"], "no text in 60 of 80 rows"),
         ({"t": TEXTS, "y": TWO}, ["--label", "y", "--budget", "1s"], "--budget"),
         ({"t": TEXTS, "y": TWO}, [], "one of --label and --target"),
+        (
+            {"t": TEXTS, "y": [str(k / 7) for k in range(80)]},
+            ["--label", "y", "--at-most-ece", "0.1"],
+            "--at-most-ece: task 'rows' is regression, which has no calibration error",
+        ),
         ({"t": TEXTS, "y": TWO}, ["--label", "y", "--methods", "nothing"], "nothing"),
     ],
 )

@@ -60,6 +60,18 @@ def _logits_of_text(out: Path, sentences: list[str]) -> np.ndarray:
         return torch.cat([model.eval()(**each).logits for each in inputs]).numpy()
 
 
+def test_export_refuses_a_backbone_that_a_run_would_refuse(
+    done: SmallSuite, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It trains again, and checks what it trains on as a run does."""
+    monkeypatch.setattr("gapbench.bench.execution.export.checked_backbone", lambda *_: "too old")
+    out = done.folder / "adapter"
+    answer = call(capsys, "export", _record(done, "lora"), *_arguments(done), "--out", out)
+    assert answer.code == 2
+    assert "cannot be trained again here: too old" in answer.err
+    assert not out.exists()
+
+
 def test_export_command_with_json_reports_a_drift(done: SmallSuite, capsys: Capture) -> None:
     """A record whose numbers were changed is exported, and the difference shown."""
     path = _record(done, "lora")

@@ -240,3 +240,10 @@ def test_check_finds_what_has_changed_since_init(
     assert (answer.code, precision.partition(":")[0]) == (2, "precision auto")
     assert said in error
     assert "is not valid" in state
+
+
+def test_further_test_splits_of_single_files_are_refused(tmp_path: Path) -> None:
+    """There is one file to test on; any other name would have been read as the training file."""
+    source = {"train": "../rows.csv", "test": "../other.csv"}
+    with pytest.raises(ConfigError, match="'splits.more' names further splits"):
+        own_task(tmp_path, source, splits={"more": {"hard": "hard"}})

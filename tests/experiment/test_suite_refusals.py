@@ -1,5 +1,6 @@
 """What a suite or task file may not say: each mistake is named, with the way out."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,6 +90,18 @@ def test_unknown_key_of_a_suite_is_refused_with_a_suggestion(
         planned(small)
     assert f"unknown field {unknown!r}" in str(caught.value)
     assert f"did you mean {meant!r}?" in str(caught.value)
+
+
+def test_different_backbones_of_one_name_are_refused(small: SmallSuite) -> None:
+    """The rows of one would stand for those of the other; a copy with the same weights is it."""
+    place = small.folder / "others" / Path(small.backbone).name
+    twin = Path(shutil.copytree(small.backbone, place))
+    small.write_suite(backbones=[small.backbone, str(twin)])
+    assert planned(small)
+    (config,) = twin.glob("config.json")
+    config.write_text(config.read_text().replace('"hidden_act": "gelu"', '"hidden_act": "relu"'))
+    with pytest.raises(ConfigError, match="would both be called"):
+        planned(small)
 
 
 def test_default_that_needs_what_is_wrong_is_not_a_second_mistake(small: SmallSuite) -> None:

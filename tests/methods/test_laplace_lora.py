@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.adaptation.method import TrainState
+from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import MergeError
 from gapbench.bench.data.batching import Batch, collate
 from gapbench.bench.training.fitting import fit
@@ -32,6 +33,20 @@ def ready(make_backbone: MakeBackbone) -> Ready:
     trainer = Trainer(runs, method, state, data, lambda _: None)
     fit(trainer)
     return method, state, trainer
+
+
+def test_recomputed_layers_give_the_same_prediction(make_backbone: MakeBackbone) -> None:
+    """A layer that runs again in the pass backward is not read twice."""
+    (plain,) = make_runs("laplace_lora", (3,), outputs=CLASSES)
+    data, found = random_data(outputs=CLASSES, train=12), []
+    for cell in (plain.cell, plain.cell.changed({"gradient_checkpointing": True})):
+        runs = [Run(cell, 3)]
+        method, state = set_up(runs, load_backbone(make_backbone("bert"), runs), data, CPU)
+        fit(Trainer(runs, method, state, data, lambda _: None))
+        batch = collate(data.test, np.arange(4)[None], CPU)
+        with torch.inference_mode():
+            found.append(method.predict(state, batch))
+    torch.testing.assert_close(*found)
 
 
 def _jacobian(ready: Ready, batch: Batch, run: int) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from gapbench.bench.adaptation import registry
 from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.execution.export import write
 from gapbench.bench.models.initial_adapter import fold, read
+from gapbench.methods.lora_ensemble import LoraEnsemble
 from tests.support.small_stack import (
     CPU,
     MakeBackbone,
@@ -161,6 +163,16 @@ def test_stacked_runs_that_start_from_an_adapter_equal_each_alone(
         alone.trainer.train()
         actual = alone.logits(random_data())[0]
         np.testing.assert_allclose(actual, logits[position], rtol=0, atol=1e-9)
+
+
+def test_members_that_would_stay_equal_are_refused() -> None:
+    """Without a head of its own or dropout, each member would be trained to the same numbers."""
+    config, backbone, start = (mock.Mock(dropout=rate) for rate in (0.0, None, None))
+    backbone.head = None
+    reason = LoraEnsemble.unsupported_adapter_reason(start, backbone, config)
+    assert (
+        reason == "all members would stay equal, as one model; set dropout above 0, or use 'lora'"
+    )
 
 
 def test_run_that_started_from_an_adapter_exports_the_whole_update(

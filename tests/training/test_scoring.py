@@ -13,14 +13,22 @@ from gapbench.bench.core.memory import MemoryPeak
 from gapbench.bench.data.batching import collate
 from gapbench.bench.data.encoded import EncodedSplit, TaskData
 from gapbench.bench.store import provenance
-from gapbench.bench.store.record import Record
+from gapbench.bench.store.record import CurvePoint, Record
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.training import trainer as training
 from gapbench.bench.training.make_records import records
 from gapbench.bench.training.phase_schedule import curve_points, evaluation_points
-from gapbench.bench.training.trainer import Trainer
-from tests.support.small_stack import CPU, load_backbone, make_runs, random_data, random_split
+from gapbench.bench.training.run_state import Trace
+from gapbench.bench.training.trainer import Trainer, _improved
+from tests.support.small_stack import (
+    CPU,
+    load_backbone,
+    make_runs,
+    make_task,
+    random_data,
+    random_split,
+)
 
 MakeBackbone = Callable[[str], Path]
 COPIES = {"lora": {}, "lora_dropout": {"instances": 2, "test_instances": 5}}
@@ -176,3 +184,16 @@ def test_a_budget_may_ask_for_all_members(make_backbone: MakeBackbone) -> None:
         assert record.checkpoint is not None
         (value,) = (p.validation_loss for p in record.curve if p.step == record.checkpoint.step)
         assert value == record.splits["validation"].loss
+
+
+def test_loss_chooses_where_the_score_is_undefined() -> None:
+    """A correlation with constant labels never is defined; a defined score beats all others."""
+    task, trace = make_task(), Trace()
+    losses, values = [0.9, 0.4, 0.6, 0.8, 0.1], [None, None, None, 0.5, None]
+    chosen = []
+    for step, (loss, value) in enumerate(zip(losses, values, strict=True)):
+        trace.curve.append(CurvePoint(step=step, validation_score=value, validation_loss=loss))
+        chosen.append(_improved(task, trace, value, loss))
+        if chosen[-1]:
+            trace.best_step, trace.best_score, trace.best_row = step, value, torch.zeros(1)
+    assert chosen == [True, True, False, True, False]
