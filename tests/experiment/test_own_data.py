@@ -244,6 +244,8 @@ def test_check_finds_what_has_changed_since_init(
 
 def test_further_test_splits_of_single_files_are_refused(tmp_path: Path) -> None:
     """There is one file to test on; any other name would have been read as the training file."""
-    source = {"train": "../rows.csv", "test": "../other.csv"}
-    with pytest.raises(ConfigError, match="'splits.more' names further splits"):
-        own_task(tmp_path, source, splits={"more": {"hard": "hard"}})
+    own_task(tmp_path, {"train": "../rows.csv", "test": "../other.csv"})
+    path = tmp_path / "tasks" / "animals.yaml"
+    path.write_text(f"{path.read_text()}splits: {{more: {{hard: hard}}}}\n")
+    with pytest.raises(ConfigError, match=r"'splits\.more' names further splits"):
+        load("animals", tmp_path)
