@@ -187,7 +187,7 @@ def test_build_with_one_seed_of_one_method_without_extras_makes_a_page(tmp_path:
     page = Page(build(store.root, tmp_path / "out").report)
     text = "".join(page.text)
     assert "Too few seeds for an answer." in text
-    assert page.count("svg") == 1
+    assert page.count("svg") == 2
 
 
 @pytest.mark.usefixtures("no_figures")
