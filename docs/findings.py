@@ -13,7 +13,7 @@ from gapbench.reports.verdict.model import Contrast, Entry, Level, Verdict
 
 PAGE = Path(__file__).parent / "findings.md"
 MEASURED = Path(__file__).parents[1] / "results" / "reference" / "measured"
-STUDIES = [MEASURED / name for name in ("small_data", "airline_tweets")]
+STUDIES = [MEASURED / name for name in ("small_data", "airline_tweets", "sick")]
 BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->\n"
 _HEADER = """\
 | row | {metric} | {metric} minus LoRA's | gap minus | ECE minus | NLL minus | training |
