@@ -11,6 +11,7 @@ from gapbench.bench.config.task import Task
 from gapbench.bench.execution.model_card import SeedMeans, front_matter, sections
 from gapbench.bench.models.backbone import Backbone
 from gapbench.bench.store.record import Record
+from gapbench.bench.tasks.kinds.dialogues import answer_ends
 
 _PAGE = """\
 # {method} on {task}
@@ -123,11 +124,10 @@ def _prompting(task: Task, backbone: Backbone) -> str:
         lines += ["# the tokenizer ends a text, and a prompt goes on"]
         lines += ["inputs = {name: each[:, :-1] for name, each in inputs.items()}"]
     ends = "tokenizer.eos_token_id"
-    if task.templated and backbone.tokenizer.chat_template:
-        lines += ["# the template ends an answer with a special token"]
-        special = "n for n, token in tokenizer.added_tokens_decoder.items() if token.special"
-        lines += [f"ends = [{special}]"]
-        ends = "ends"
+    if task.templated and len(own := answer_ends(backbone.tokenizer)) > 1:
+        lines += ["# the chat template ends an answer with a token of its own"]
+        named = backbone.tokenizer.convert_ids_to_tokens(own)
+        ends = f"tokenizer.convert_tokens_to_ids({named!r})"
     settings = {  # two that a checkpoint may have otherwise
         "eos_token_id": ends,
         "repetition_penalty": 1.0,

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from gapbench.bench.adaptation import registry
 from gapbench.bench.config.run import Cell, Fingerprint, Run
 from gapbench.bench.config.task_sources import BuiltinSource
-from gapbench.bench.core.errors import ConfigError
+from gapbench.bench.core.errors import BenchError
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.work_queue import Job
 from gapbench.bench.profiling.footprint import Footprint
@@ -20,6 +20,8 @@ from gapbench.bench.store.store import Store
 
 CostKey = tuple[str, str, str]
 """Task with second tests, backbone and method: the kind of a run, for which costs are measured."""
+_RateKey = tuple[CostKey, bool]
+"""The kind of a run, and whether its steps are known before its rows are read."""
 
 _SAMPLES = 5  # records read for each kind
 _UNKNOWN_ROWS = 10_000  # assumed rows of training sets that are not yet read
@@ -41,7 +43,7 @@ class Costs:
     """
 
     sources: Sources
-    rates: dict[CostKey, float] = field(default_factory=dict)
+    rates: dict[_RateKey, float] = field(default_factory=dict)
     memory_bytes: dict[CostKey, float] = field(default_factory=dict)
     footprints: dict[CostKey, Footprint] = field(default_factory=dict)
     _bytes: dict[Fingerprint, float] = field(default_factory=dict, init=False)
@@ -50,27 +52,29 @@ class Costs:
     def measured(cls, store: Store, sources: Sources) -> "Costs":
         """Return the costs from a store, reading a few records of each kind."""
         costs = cls(sources)
-        rates: dict[CostKey, list[float]] = defaultdict(list)
+        rates: dict[_RateKey, list[float]] = defaultdict(list)
         for record in store.samples(_SAMPLES):
             if isinstance(record, Record) and record.cost is not None:
                 try:
                     relative = costs.relative_cost(record.cell)
-                except (ConfigError, ValidationError):  # of a method that has changed since
+                except (BenchError, ValidationError):  # of a method or backbone that has gone
                     continue
                 cost, kind = record.cost, cost_key(record.cell)
-                rates[kind].append((cost.train_seconds + cost.evaluation_seconds) / relative)
+                rates[_rate_key(record.cell)].append(
+                    (cost.train_seconds + cost.evaluation_seconds) / relative
+                )
                 peaks = (cost.peak_memory_bytes or 0, costs.memory_bytes.get(kind, 0))
                 costs.memory_bytes[kind] = max(peaks)
-        costs.rates = {kind: median(values) for kind, values in rates.items()}
+        costs.rates = {key: median(values) for key, values in rates.items()}
         return costs
 
     def tell(self, cell: Cell, seconds: float) -> None:
         """Note the measured seconds of a run of a cell, from which those of its kind follow."""
-        self.rates[cost_key(cell)] = seconds / self.relative_cost(cell)
+        self.rates[_rate_key(cell)] = seconds / self.relative_cost(cell)
 
     def seconds(self, cell: Cell) -> float | None:
         """Return the expected seconds of a run of a cell, None if its kind is not measured."""
-        rate = self.rates.get(cost_key(cell))
+        rate = self.rates.get(_rate_key(cell))
         return None if rate is None else rate * self.relative_cost(cell)
 
     def relative_cost(self, cell: Cell) -> float:
@@ -157,7 +161,15 @@ def makespan(seconds: Iterable[float], workers: int) -> float:
     return max(ends)
 
 
+def _rate_key(cell: Cell) -> _RateKey:
+    return cost_key(cell), cell.budget.steps is not None or _known_rows(cell) is not None
+
+
 def _rows(cell: Cell) -> int:
+    return _known_rows(cell) or _UNKNOWN_ROWS
+
+
+def _known_rows(cell: Cell) -> int | None:
     source = cell.task.source
     known = source.sizes.get("train") if isinstance(source, BuiltinSource) else None
-    return cell.budget.train_size or known or _UNKNOWN_ROWS
+    return cell.budget.train_size or known

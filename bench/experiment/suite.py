@@ -163,17 +163,31 @@ def expand(suite: Suite, sources: Sources, path: Path | None = None) -> list[Pla
         DataError, BackboneError: if a source cannot be reached.
     """
     folder = path.parent if path else None
+    named: dict[tuple[str, bool], tuple[str, str]] = {}
     return [
         PlannedRun(Run(cell, seed), variant)
         for entry in suite.tasks
-        for cell, variant in _cells(suite, entry, folder, sources)
+        for cell, variant in _cells(suite, entry, folder, sources, named)
         for seed in suite.seeds
     ]
 
 
 def _cells(
-    suite: Suite, entry: TaskEntry, folder: Path | None, sources: Sources
+    suite: Suite,
+    entry: TaskEntry,
+    folder: Path | None,
+    sources: Sources,
+    named: dict[tuple[str, bool], tuple[str, str]],
 ) -> Iterator[tuple[Cell, str]]:
+    """Yield the cells of a task with their variants.
+
+    Args:
+        suite: the suite.
+        entry: its entry of the task.
+        folder: that the suite's file is in.
+        sources: places of data and backbones.
+        named: digest and place of the backbones so far, by name and whether templates count.
+    """
     place = f"suite {suite.name!r}: task {entry.task!r}"
     replaced = {"epochs", "steps"} if {"epochs", "steps"} & entry.budget.keys() else set()
     changes = suite.budget.model_dump(exclude=replaced) | entry.budget
@@ -210,15 +224,14 @@ def _cells(
         _require_untrained(place, suite)
     resolved = [_resolve(suite, entry, method) for method in suite.methods]
     templated = any(each.templated for each in (task, *(test.task for test in tests)))
-    named: dict[str, tuple[str, str]] = {}
     for name in entry.backbones or suite.backbones:
         backbone = sources.backbone(name, templated=templated)
-        digest, other = named.setdefault(backbone.name, (backbone.digest, name))
+        digest, other = named.setdefault((backbone.name, templated), (backbone.digest, name))
         if digest != backbone.digest:
             raise ConfigError(
                 f"{place}: backbones {other!r} and {name!r} would both be called "
-                f"{backbone.name!r} in tables and results; rename a folder, or run each into a "
-                "results folder of its own (--backbone, --results)"
+                f"{backbone.name!r} in tables and results; run each into a results folder of its "
+                "own (--backbone, --results), or rename a folder"
             )
         if suite.quantization is not None and backbone_gguf(name) is not None:
             raise ConfigError(

@@ -193,7 +193,7 @@ def _step(model: Any, split: CausalSplit) -> Tensor:
     """Return the logits after the first token of two beams for each prompt, with the cache."""
     search = _search(model, split)
     answers = search.input_ids.new_zeros((len(search.input_ids), search.decoding.max_new_tokens))
-    parents = search.beams.advance(search.read_prompts(), search.decoding, -1, answers)
+    parents = search.beams.advance(search.read_prompts(), search.decoding, [-1], answers)
     search.visible = take(search.visible, parents)
     return search.read_tokens().flatten(0, 1)
 

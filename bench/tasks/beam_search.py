@@ -4,12 +4,14 @@ The rules are those of the model library's `generate` with ``early_stopping=Fals
 `generation/utils.py`), so that published decoding settings mean the same here; the tensor
 code is our own. `bench.tasks.generation` runs the model.
 
-Every step considers the best ``2 * beams`` continuations of an input. Those among the first
+Every step considers the best ``2 * beams`` continuations of an input, more where several tokens
+end a sequence. Those among the first
 ``beams`` that end are answers, scored by log-probability / tokens ** length_penalty; the best
 ``beams`` that do not end go on. An input is done when ``beams`` answers are all at least as good
 as the best continuing sequence would be if it ended now.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -59,27 +61,30 @@ class Beams:
             open=torch.ones(inputs, dtype=torch.bool, device=device),
         )
 
-    def advance(self, logits: Tensor, decoding: Decoding, end_id: int, answers: Tensor) -> Tensor:
+    def advance(
+        self, logits: Tensor, decoding: Decoding, end_ids: Sequence[int], answers: Tensor
+    ) -> Tensor:
         """Add one token to every sequence.
 
         Args:
             logits: (inputs, beams, vocabulary), or (inputs, 1, vocabulary) shared by all beams.
             decoding: settings of the search.
-            end_id: token that ends a sequence.
+            end_ids: tokens that end a sequence.
             answers: (all inputs, max_new_tokens), into which the best answers are written.
 
         Returns:
             (inputs, beams) the sequence that each new one continues.
         """
         count = self.tokens.shape[2] + 1
-        totals, parents, tokens = self._candidates(logits, decoding.no_repeat_ngram)
-        ends = tokens == end_id
+        beams = self.scores.shape[1]
+        most = max(2, 1 + len(end_ids)) * beams  # so that enough of them go on
+        totals, parents, tokens = self._candidates(logits, decoding.no_repeat_ngram, most)
+        ends = torch.stack([tokens == end for end in end_ids]).any(dim=0)
         if count == decoding.max_new_tokens:
             ends = torch.ones_like(ends)
         sequences = torch.cat([take(self.tokens, parents), tokens.unsqueeze(2)], dim=2)
 
         width = count**decoding.length_penalty
-        beams = self.scores.shape[1]
         answer_scores = (totals / width).masked_fill(~ends, -torch.inf)[:, :beams]
         self._answer(sequences, answer_scores, answers)
 
@@ -98,7 +103,9 @@ class Beams:
             self, **{field.name: getattr(self, field.name)[rows] for field in fields(self)}
         )
 
-    def _candidates(self, logits: Tensor, no_repeat: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _candidates(
+        self, logits: Tensor, no_repeat: int, most: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return score, parent and token of each input's best continuations, best first."""
         beams = self.scores.shape[1]
         # Half precision would tie many candidates.
@@ -107,10 +114,10 @@ class Beams:
         if no_repeat:
             logits = self._without_repeats(logits, no_repeat)
         # At most this many continuations of one sequence can be among the best overall.
-        best = logits.topk(min(2 * beams, logits.shape[-1]), dim=-1)
+        best = logits.topk(min(most, logits.shape[-1]), dim=-1)
         totals = self.scores.unsqueeze(2) + (best.values - normaliser).double()
         tokens = best.indices.expand(-1, beams, -1)
-        chosen = totals.flatten(1).topk(2 * beams, dim=1)
+        chosen = totals.flatten(1).topk(most, dim=1)
         parents = chosen.indices // totals.shape[2]
         return chosen.values, parents, tokens.flatten(1).gather(1, chosen.indices)
 
@@ -136,7 +143,7 @@ class Beams:
         """Add ended sequences to the answers, and store the best so far.
 
         Args:
-            sequences: (inputs, 2 * beams, tokens).
+            sequences: (inputs, candidates, tokens).
             scores: (inputs, beams) of the first sequences; -inf if a sequence has not ended.
             answers: see `advance`.
         """

@@ -72,7 +72,9 @@ def prepare(cell: Cell, sources: Sources, reader: Reader, seed: int = 0) -> Task
             *([cell.resample.model_dump()] if isinstance(cell.resample, Folds) else []),
         ]
     )
-    if key not in _open:
+    if key in _open:
+        _open[key] = _open.pop(key)
+    else:
         path = cache_folder() / "tokens" / f"{task.name}-{key[:16]}.safetensors"
         arrays = _load(path)
         if arrays is None:

@@ -37,7 +37,7 @@ def decode(
     runs: int,
     decoding: Decoding,
     *,
-    end_id: int,
+    end_ids: Sequence[int],
     pad_id: int,
     device: torch.device,
 ) -> list[list[list[int]]]:
@@ -55,12 +55,12 @@ def decode(
         prompts: token ids of each prompt, at least one.
         runs: number of runs that the model carries.
         decoding: the settings of the search.
-        end_id: token that ends a text.
+        end_ids: tokens that end a text.
         pad_id: padding on the right of shorter prompts; it is never attended to.
         device: device of the model.
 
     Returns:
-        Token ids without the end token: for each run, a list with one entry per prompt.
+        Token ids without the end tokens: for each run, a list with one entry per prompt.
 
     Raises:
         DataError: if a prompt is empty.
@@ -74,10 +74,10 @@ def decode(
         for places in evaluation_batches(most, MAX_TOKENS // runs):
             batch = [torch.as_tensor(prompts[i], dtype=torch.int64) for i in places]
             search = BatchDecoding(predict, batch, runs, decoding, pad_id, device)
-            answers = search.run(end_id).view(runs, len(places), -1)
+            answers = search.run(end_ids).view(runs, len(places), -1)
             for own, answer in zip(texts, answers.tolist(), strict=True):
                 for place, tokens in zip(places, answer, strict=True):
-                    own[place] = [t for t in tokens if t not in (NOTHING, end_id)]
+                    own[place] = [t for t in tokens if t not in (NOTHING, *end_ids)]
     return texts
 
 
@@ -110,13 +110,13 @@ class BatchDecoding:
         self.visible = present.unsqueeze(1).expand(-1, decoding.beams, -1)
         self.places = torch.arange(padded.shape[1], device=device).expand_as(self.input_ids)
 
-    def run(self, end_id: int) -> Tensor:
+    def run(self, end_ids: Sequence[int]) -> Tensor:
         """Return the answers, (runs * prompts, max_new_tokens), `NOTHING` after their ends."""
         shape = (len(self.input_ids), self.decoding.max_new_tokens)
         answers = self.input_ids.new_full(shape, NOTHING)
         logits = self.read_prompts()
         while True:
-            parents = self.beams.advance(logits, self.decoding, end_id, answers)
+            parents = self.beams.advance(logits, self.decoding, end_ids, answers)
             self.visible = take(self.visible, parents)
             if not self._tidy():
                 return answers

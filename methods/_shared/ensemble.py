@@ -72,7 +72,8 @@ class Ensemble(LowRank[EnsembleConfig]):
         cls, start: InitialAdapter, backbone: Backbone, config: EnsembleConfig
     ) -> str | None:
         """Refuse members that begin alike and of which none draws anything of its own."""
-        if not (backbone.head or config.dropout or cls.divides):
+        own_heads = backbone.head and backbone.kept is None
+        if not (own_heads or config.dropout or cls.divides):
             return "all members would stay equal, as one model; set dropout above 0, or use 'lora'"
         return super().unsupported_adapter_reason(start, backbone, config)
 

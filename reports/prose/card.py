@@ -97,8 +97,10 @@ def headline(verdict: Verdict) -> str:
         own = verdict[verdict.reference]
         return f"{_NONE_YET}{own.name}, which others are compared with, is {own.status}: {own.why}."
     if verdict.why == HIDDEN:
-        hidden = dict.fromkeys(name for each in verdict.entries for name in each.beaten_by)
-        return f"{_NONE_YET}What is shown is beaten by {listed(list(hidden))}, which is not shown."
+        shown = {each.name for each in verdict.entries}
+        beaters = dict.fromkeys(name for each in verdict.entries for name in each.beaten_by)
+        hidden = [name for name in beaters if name not in shown]
+        return f"{_NONE_YET}What is shown is beaten by what is not: {listed(hidden)}."
     return _NO_ANSWER.get(verdict.why, "Too few seeds for an answer.")
 
 

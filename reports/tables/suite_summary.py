@@ -168,6 +168,7 @@ def suite_summaries(results: Results, summary: pd.DataFrame) -> list[SuiteSummar
         if not _lacks_tasks(results, boards[0]["suite"].iloc[0], set(summary["task"]))
     ]
     whole = (results.whole or results).runs  # a claim does not depend on what is looked at
+    whole = whole[whole["setting"] != ""]  # of a missing run it is not known
     several = Counter(
         str(boards[0]["suite"].iloc[0])
         for boards in _together(whole)
@@ -176,7 +177,7 @@ def suite_summaries(results: Results, summary: pd.DataFrame) -> list[SuiteSummar
     return [
         replace(each, alpha=ALPHA * TOGETHER / several[each.suite])
         for each in found
-        if each is not None
+        if each is not None and several[each.suite]  # else its tasks meet in this part alone
     ]
 
 

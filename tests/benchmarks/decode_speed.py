@@ -106,7 +106,7 @@ def _decode(
         logits: Tensor = model(**inputs).logits
         return logits
 
-    return lambda: decode(predict, prompts, runs, decoding, end_id=end, pad_id=0, device=CPU)
+    return lambda: decode(predict, prompts, runs, decoding, end_ids=[end], pad_id=0, device=CPU)
 
 
 def _generate(

@@ -138,7 +138,7 @@ def _texts(backbone: Backbone, data: TaskData, plain: Any, count: int) -> int:
         prompts,
         1,
         settings,
-        end_id=ends,
+        end_ids=[ends],
         pad_id=pad,
         device=_CPU,
     )

@@ -11,7 +11,7 @@ import pytest
 from gapbench.bench.adaptation import registry
 from gapbench.bench.api.progress import span
 from gapbench.bench.cli.argument_types import duration
-from gapbench.bench.config.run import Fingerprint, Run
+from gapbench.bench.config.run import Budget, Fingerprint, Run
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.execution.cost_model import Costs, cost_key, makespan, seconds_per_cost
@@ -196,6 +196,25 @@ def test_record_of_a_method_that_is_gone_tells_nothing(
     store = store_with(tmp_path, [run], [3])
     monkeypatch.setattr(registry, "get", _unknown)
     assert Costs.measured(store, known_sources([run])).rates == {}
+
+
+def test_record_of_a_backbone_that_is_gone_tells_nothing(tmp_path: Path) -> None:
+    """Nobody named its folder in this call."""
+    (run,) = make_runs("lora", (0,))
+    assert Costs.measured(store_with(tmp_path, [run], [3]), Sources()).rates == {}
+
+
+def test_assumed_rows_are_not_mixed_with_known_ones() -> None:
+    """A record of all rows, which nobody has counted yet, tells nothing of a run on 256 of them."""
+    costs = Costs(Sources())
+    (run,) = make_runs("lora", (0,))
+    budget = Budget(epochs=1, batch_size=8)
+    whole = run.cell.changed({"budget": budget})
+    part = run.cell.changed({"budget": budget.model_copy(update={"train_size": 256})})
+    costs._bytes[run.cell.backbone] = 1e6
+    costs.tell(whole, 7)
+    assert costs.seconds(whole) == pytest.approx(7)
+    assert costs.seconds(part) is None
 
 
 def _unknown(name: str) -> None:

@@ -167,7 +167,7 @@ def _writing_off(backbone: Backbone) -> float:
     prompts = _sequences(backbone, (23, 5), ends=False)
     end = int(backbone.tokenizer.eos_token_id)
     settings = Decoding(beams=1, max_new_tokens=_WRITTEN, no_repeat_ngram=0)
-    ids = {"end_id": end, "pad_id": int(backbone.tokenizer.pad_token_id), "device": _CPU}
+    ids = {"end_ids": [end], "pad_id": int(backbone.tokenizer.pad_token_id), "device": _CPU}
     (written,) = decode(lambda given: model(**given).logits, prompts, 1, settings, **ids)
     with torch.inference_mode():
         expected = [_greedy(plain, prompt, end) for prompt in prompts]

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -107,10 +108,12 @@ def decoded(
 ) -> list[list[list[int]]]:
     """Decode with a small number of new tokens."""
     decoding = Decoding(**{"max_new_tokens": 14, "no_repeat_ngram": 0, **settings})
-    return decode(predict, prompts, runs, decoding, end_id=END, pad_id=PAD, device=CPU)
+    return decode(predict, prompts, runs, decoding, end_ids=[END], pad_id=PAD, device=CPU)
 
 
-def generated(model: Any, prompt: np.ndarray, decoding: Decoding) -> list[int]:
+def generated(
+    model: Any, prompt: np.ndarray, decoding: Decoding, ends: Sequence[int] = (END,)
+) -> list[int]:
     """Return the library's own sequence for one prompt."""
     ids = torch.as_tensor(prompt)[None]
     with torch.inference_mode():
@@ -123,9 +126,10 @@ def generated(model: Any, prompt: np.ndarray, decoding: Decoding) -> list[int]:
             length_penalty=decoding.length_penalty if decoding.beams > 1 else None,
             no_repeat_ngram_size=decoding.no_repeat_ngram,
             max_new_tokens=decoding.max_new_tokens,
+            eos_token_id=list(ends),
         )
     tokens: list[int] = out[0, len(prompt) :].tolist()
-    return tokens[: tokens.index(END)] if END in tokens else tokens
+    return list(takewhile(lambda token: token not in ends, tokens))
 
 
 def grid() -> Iterator[Decoding]:
@@ -150,11 +154,27 @@ def test_decode_gives_the_librarys_sequences(family: str) -> None:
     model, prompts = language_model(family, FAMILIES[family]), random_prompts(5)
     lengths = set()
     for decoding in list(grid())[list(FAMILIES).index(family) % 2 :: 2]:
-        (own,) = decode(predicting(model), prompts, 1, decoding, end_id=END, pad_id=PAD, device=CPU)
+        (own,) = decode(
+            predicting(model), prompts, 1, decoding, end_ids=[END], pad_id=PAD, device=CPU
+        )
         assert own == [generated(model, prompt, decoding) for prompt in prompts], decoding
         lengths |= {len(answer) for answer in own}
     assert 14 in lengths
     assert min(lengths) < 5, "no text ended early, so nothing was tested about ends"
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_any_of_several_tokens_ends_a_text_as_in_the_library(beams: int) -> None:
+    """A chat template ends an answer with a token that is not the tokenizer's own end."""
+    family = next(iter(FAMILIES))
+    model, prompts = language_model(family, FAMILIES[family]), random_prompts(8)
+    decoding = Decoding(beams=beams, max_new_tokens=14, no_repeat_ngram=0)
+    (plain,) = decoded(predicting(model), prompts, beams=beams)
+    ends = [END, *{answer[1] for answer in plain if len(answer) > 2}][:4]
+    assert len(ends) > 2
+    (own,) = decode(predicting(model), prompts, 1, decoding, end_ids=ends, pad_id=PAD, device=CPU)
+    assert own == [generated(model, prompt, decoding, ends) for prompt in prompts]
+    assert own != plain
 
 
 @pytest.mark.parametrize("beams", [1, 4])
@@ -203,7 +223,7 @@ def test_decode_does_not_depend_on_how_prompts_are_batched(
     """One prompt a batch or all together, and in any order: the same texts."""
     predict, prompts = predicting(language_model("qwen2")), random_prompts(8, seed=3)
     decoding = Decoding(beams=3, max_new_tokens=10)
-    common: dict[str, Any] = {"end_id": END, "pad_id": PAD, "device": CPU}
+    common: dict[str, Any] = {"end_ids": [END], "pad_id": PAD, "device": CPU}
     (whole,) = decode(predict, prompts, 1, decoding, **common)
     (reverse,) = decode(predict, prompts[::-1], 1, decoding, **common)
     monkeypatch.setattr("gapbench.bench.tasks.generation.MAX_TOKENS", 1)
@@ -245,20 +265,20 @@ def test_advance_search_by_hand_keeps_the_best() -> None:
     answers = torch.full((1, 3), NOTHING)
     decoding = Decoding(beams=2, length_penalty=1.0, no_repeat_ngram=0, max_new_tokens=3)
     end = 0
-    parents = beams.advance(torch.tensor([[[0.2, 0.5, 0.3]]]).log(), decoding, end, answers)
+    parents = beams.advance(torch.tensor([[[0.2, 0.5, 0.3]]]).log(), decoding, [end], answers)
     assert parents.tolist() == [[0, 0]]
     assert beams.tokens.tolist() == [[[1], [2]]]
     torch.testing.assert_close(beams.scores.exp(), torch.tensor([[0.5, 0.3]]).double())
     # From "1": end 0.6; from "2": token 2 with 0.9. Together 0.30 (ends), 0.27, 0.15, 0.05.
     second = torch.tensor([[[0.6, 0.3, 0.1], [0.05, 0.05, 0.9]]]).log()
-    parents = beams.advance(second, decoding, end, answers)
+    parents = beams.advance(second, decoding, [end], answers)
     assert parents.tolist() == [[1, 0]]
     assert answers.tolist() == [[1, 0, NOTHING]]
     torch.testing.assert_close(beams.ended[0, 0], torch.tensor(0.3).log().double() / 2)
     assert beams.open.tolist() == [True]
     # 0.27 * 0.99 over three tokens beats the answer: log(0.2673) / 3 > log(0.3) / 2.
     third = torch.tensor([[[0.005, 0.99, 0.005], [0.4, 0.3, 0.3]]]).log()
-    beams.advance(third, decoding, end, answers)
+    beams.advance(third, decoding, [end], answers)
     assert answers.tolist() == [[2, 2, 1]]
     assert beams.open.tolist() == [False]
 

@@ -13,6 +13,7 @@ from gapbench.bench.data.encoded import TurnsSplit
 from gapbench.bench.models.backbone import Reader
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.eval_subset import EvalSubset
+from gapbench.bench.tasks.kinds.dialogues import answer_ends
 from gapbench.bench.tasks.kinds.target_tokens import WrittenTexts
 from tests.support import tokenizers
 from tests.support.causal_files import INSTRUCT, TALK, make_task
@@ -271,18 +272,37 @@ def test_judges_see_what_was_asked() -> None:
     assert rows.columns["references"] == [["red"]]
 
 
-def test_written_answer_ends_where_its_template_ends_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A model learns nothing of what follows that token, which is not the tokenizer's own end."""
-    tokenizer = tokenizers.make("byte-bpe-chatml")
+@pytest.mark.parametrize(
+    ("kind", "ends"),
+    [
+        ("byte-bpe-chatml", ["</s>", "<|im_end|>"]),
+        ("unigram-brackets", ["</s>"]),
+        ("wordpiece-names", ["</s>"]),
+        ("bpe", ["</s>"]),
+    ],
+)
+def test_answers_end_with_the_token_that_is_learned(kind: str, ends: list[str]) -> None:
+    """That of the chat template, and the tokenizer's own, which may be another."""
+    tokenizer = tokenizers.make(kind)
+    assert tokenizer.convert_ids_to_tokens(answer_ends(tokenizer)) == ends
+
+
+def test_texts_are_written_up_to_these_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The search for an answer is told of both."""
+    tokenizer, told = tokenizers.make("byte-bpe-chatml"), []
     task = make_task(INSTRUCT, max_length=500, instruction={"decoding": {"max_new_tokens": 9}})
     table = {"instruction": ["Name a colour!"], "input": [""], "output": ["red"]}
     subset = EvalSubset.of(encode(task, tokenizer, table))
-    written = tokenizer("red<|im_end|>\nblue", add_special_tokens=False)["input_ids"]
-    monkeypatch.setattr("gapbench.bench.tasks.generation.decode", lambda *_, **__: [[written]])
+    written = tokenizer("red", add_special_tokens=False)["input_ids"]
+
+    def decode(*_: Any, end_ids: list[int], **__: Any) -> list[list[list[int]]]:
+        told.append(end_ids)
+        return [[written]]
+
+    monkeypatch.setattr("gapbench.bench.tasks.generation.decode", decode)
     axis = SimpleNamespace(size=1, device="cpu")
     state: Any = SimpleNamespace(task=task, axis=axis, model=SimpleNamespace(eval=lambda: None))
     method: Any = None
-    kind = kinds.get("instruction")
-    assert kind.finish(method, state, subset, tokenizer)["texts"].tolist() == [["red"]]
-    tokenizer.chat_template = None  # Alpaca's form ends answers as the tokenizer ends texts
-    assert kind.finish(method, state, subset, tokenizer)["texts"].tolist() == [["red\nblue"]]
+    texts = kinds.get("instruction").finish(method, state, subset, tokenizer)["texts"]
+    assert texts.tolist() == [["red"]]
+    assert told == [answer_ends(tokenizer)]

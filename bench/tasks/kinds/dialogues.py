@@ -172,3 +172,18 @@ class Writer:
                 f"{', '.join(m.role for m in messages)}: {error}; change their order, or remove "
                 "the row"
             ) from None
+
+
+def answer_ends(tokenizer: Any) -> list[int]:
+    """Return the tokens that end an answer: the tokenizer's own, and that of its chat template.
+
+    Nothing is learned of what follows the latter.
+    """
+    ends = [int(tokenizer.eos_token_id)]
+    if tokenizer.chat_template:
+        asked = Message(USER, "a"), Message(ASSISTANT, "b")
+        text = Writer(tokenizer).write("the chat template", asked).text
+        last = tokenizer(text, add_special_tokens=False)["input_ids"][-1]
+        added = tokenizer.added_tokens_decoder.get(last)
+        ends += [last] if added is not None and added.special and last not in ends else []
+    return ends

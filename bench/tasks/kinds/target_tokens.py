@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -23,6 +22,7 @@ from gapbench.bench.metrics.confidence_bins import (
 from gapbench.bench.metrics.influence import centred
 from gapbench.bench.store.record import Calibration, Scores
 from gapbench.bench.tasks.kinds.base import Outputs, TaskKind, TaskT, rows_of
+from gapbench.bench.tasks.kinds.dialogues import answer_ends
 from gapbench.bench.tasks.kinds.prompts import PromptedT, PromptedTask
 
 if TYPE_CHECKING:
@@ -112,13 +112,11 @@ class WrittenTexts(TargetTokens[PromptedT]):
             prompts,
             state.axis.size,
             task.decoding,
-            end_id=int(tokenizer.eos_token_id),
+            end_ids=answer_ends(tokenizer) if task.templated else [int(tokenizer.eos_token_id)],
             pad_id=split.pad_id,
             device=state.axis.device,
         )
-        marks = _marks(tokenizer) if task.templated and tokenizer.chat_template else set()
-        answers = [[_until(ids, marks) for ids in each] for each in written]
-        texts = [tokenizer.batch_decode(each, skip_special_tokens=True) for each in answers]
+        texts = [tokenizer.batch_decode(each, skip_special_tokens=True) for each in written]
         cut = [[_before(text, task.decoding.stop or ()) for text in each] for each in texts]
         return {"texts": np.array(cut, dtype=object)}
 
@@ -187,17 +185,6 @@ def _sums(values: NDArray[Any], sizes: NDArray[np.int64]) -> NDArray[Any]:
     """Return the sum of each consecutive group of values with the given ``sizes``, none 0."""
     sums: NDArray[Any] = np.add.reduceat(values, np.cumsum(sizes) - sizes)
     return sums
-
-
-def _marks(tokenizer: Any) -> set[int]:
-    """Return the special tokens, with one of which a chat template ends an answer."""
-    known = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
-    return known - {tokenizer.unk_token_id}
-
-
-def _until(ids: Sequence[int], marks: set[int]) -> list[int]:
-    """Return token ids up to the first of some; nothing was learned of what follows an answer."""
-    return list(takewhile(lambda number: number not in marks, ids))
 
 
 def _before(text: str, stops: Sequence[str]) -> str:

@@ -66,8 +66,7 @@ def test_array_is_followed_past_a_failing_question(
 ) -> None:
     """The wait goes on after `squeue` failed, and ends when the array has left the queue."""
     monkeypatch.setattr(slurm, "_POLL_S", 0.0)
-    monkeypatch.setattr(slurm, "_settled", lambda *_: False)
-    monkeypatch.setattr(slurm, "_attempted", lambda *_: False)
+    monkeypatch.setattr(slurm, "_ended", lambda *_, **__: False)
     answer(programs, (QUEUED, "", 0), ("", BUSY, 1), (QUEUED, "", 0), ("", "", 0))
     jobs = [object()]
     queue = WorkQueue([], lambda *_: None, None)

@@ -15,7 +15,7 @@ from gapbench.reports.tables.summary import summarise
 from gapbench.reports.verdict import recommend
 from gapbench.reports.verdict.build import verdicts
 from gapbench.reports.verdict.compare import compare
-from tests.support.known_truth import verdicts_of, write
+from tests.support.known_truth import MISSING, verdicts_of, write
 from tests.support.results_folder import fill, make_cell, make_record, make_task, put
 
 EQUAL = dict.fromkeys(("lora", "dora", "bitfit", "head", "bilora"), 2.0)
@@ -77,7 +77,7 @@ def test_part_without_the_reference_is_still_compared_with_it(tmp_path: Path) ->
 
 def test_part_whose_rows_are_beaten_by_a_hidden_one_has_no_answer(tmp_path: Path) -> None:
     """It says which row beats them, and keeps none of them."""
-    store = write(tmp_path, EQUAL | BARE | {"dora": 3.2})
+    store = write(tmp_path, EQUAL | BARE | {"dora": 3.2, "head": 1.0})
     part = Selection(method=("lora", "head")).of(load(store))
     (few,) = verdicts(part, summarise(part, "lora"))
     assert (few.recommended, few.why) == ("", recommend.HIDDEN)
@@ -94,6 +94,29 @@ def test_part_of_several_backbones_keeps_the_level_of_the_whole(tmp_path: Path) 
     (few,) = (each for each in verdicts(part, summarise(part, "lora")) if each.tasks)
     assert set(whole) == {"a", "b"}
     assert few["dora"].to_reference == whole["a"]["dora"].to_reference
+
+
+def test_missing_run_leaves_the_level_of_the_mean(tmp_path: Path) -> None:
+    """Its row is of no second setting."""
+    names = ("syn_sentiment", "syn_acceptability")
+    for folder, fates in (("all", {}), ("one missing", {("dora", 4): MISSING})):
+        for draw, name in enumerate(names):
+            root = tmp_path / folder
+            store = write(root, EQUAL, task=make_task(name), draw=draw, fates=fates)
+        (found,) = verdicts_of(store)
+        assert found["head"].to_reference["score"].confidence == pytest.approx(
+            1 - 0.02 / 4, abs=2e-3
+        )
+
+
+def test_tasks_that_meet_in_a_part_alone_have_no_mean(tmp_path: Path) -> None:
+    """A choice of backbone for each task would be another claim."""
+    places = (("syn_sentiment", "a"), ("syn_sentiment", "b"), ("syn_acceptability", "c"))
+    for draw, (name, backbone) in enumerate(places):
+        store = write(tmp_path, EQUAL, task=make_task(name), draw=draw, backbone=backbone)
+    part = Selection(backbone=("a", "c")).of(load(store))
+    found = verdicts(part, summarise(part, "lora"))
+    assert [each.task for each in found] == ["syn_sentiment", "syn_acceptability"]
 
 
 def test_tasks_without_a_common_mean_have_answers_of_their_own_alone(tmp_path: Path) -> None:
