@@ -109,7 +109,7 @@ def test_merge_of_an_ensemble_says_what_to_do(make_backbone: MakeBackbone) -> No
     """An ensemble is refused with the way out; a single member merges like LoRA."""
     folder, data = make_backbone("bert"), random_data()
     several = train(folder, make_runs("lora_ensemble", (0,), steps=2), data, scored=False)
-    with pytest.raises(MergeError, match="4 members cannot be written as one model; train with"):
+    with pytest.raises(MergeError, match="4 members cannot be written as one model; use 'lora'"):
         several.method.merge(several.state, 0)
     with pytest.raises(MergeError, match="several"):
         plain_weights(several.state.model, 0)
