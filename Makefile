@@ -24,9 +24,8 @@ quickstart: setup  ## Run the four papers' methods on built-in data, then write 
 	$(BIN)/gapbench run quickstart
 	$(BIN)/gapbench report
 
-# One process more than there are cores, since some tests wait for processes that they started.
 test: setup  ## Run the tests
-	$(BIN)/python -m pytest --numprocesses $$(($$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN) + 1)) --dist worksteal
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: setup  ## Check format, lint and types
 	$(BIN)/ruff format --check .
