@@ -105,7 +105,7 @@ def boards(evidence: Evidence) -> list[Board]:
     return _known[evidence]
 
 
-def reference_of(boards: Sequence[Board]) -> str:
+def reference_in_words(boards: Sequence[Board]) -> str:
     """Return the row that others are compared with, in words where boards have several."""
     named = {board.verdict.reference for board in boards if board.verdict.reference}
     return named.pop() if len(named) == 1 else "the reference of its suite"

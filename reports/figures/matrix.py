@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from gapbench.reports.document.model import FigureArtifact
-from gapbench.reports.figures.board import Board, reference_of
+from gapbench.reports.figures.board import Board, reference_in_words
 from gapbench.reports.figures.heat import heatmap
 from gapbench.reports.figures.layout import KEY, LINE, WIDTH, key
 from gapbench.reports.figures.measure import all_within, width
@@ -52,7 +52,7 @@ def matrix(boards: Sequence[Board], outcome: Outcome) -> FigureArtifact | None:
         data.pivot_table(part, "name", "place", aggfunc="first").reindex(order, columns=columns)
         for part in ("depth", "text")
     )
-    reference = reference_of(boards)
+    reference = reference_in_words(boards)
     title = (
         f"{_NAMES[outcome]} of each method minus that of {reference}, by task, best row first. "
         f"{SIGNS['better']} shown to be better, {SIGNS['worse']} shown to be worse; without a "

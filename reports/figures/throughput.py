@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from gapbench.reports.document.model import FigureArtifact
-from gapbench.reports.figures.board import Board, identity, reference_of
+from gapbench.reports.figures.board import Board, identity, reference_in_words
 from gapbench.reports.figures.layout import MarkerStyle, Named, listed, mark
 from gapbench.reports.figures.theme import INK, style, tip
 from gapbench.reports.tables.words import times
@@ -34,7 +34,7 @@ def throughput(boards: Sequence[Board], machine: str, number: int) -> FigureArti
         The figure, None if there is nothing to compare.
     """
     frames = [_ratios(_measured(board, machine), board.verdict.reference) for board in boards]
-    reference = reference_of(boards)
+    reference = reference_in_words(boards)
     data = pd.concat([frame for frame in frames if len(frame)] or [pd.DataFrame()])
     if data.empty:
         return None

@@ -179,7 +179,8 @@ def answer_ends(tokenizer: Any) -> list[int]:
 
     Nothing is learned of what follows the latter.
     """
-    ends = [int(tokenizer.eos_token_id)]
+    own = tokenizer.eos_token_id
+    ends = [] if own is None else [int(own)]
     if tokenizer.chat_template:
         asked = Message(USER, "a"), Message(ASSISTANT, "b")
         text = Writer(tokenizer).write("the chat template", asked).text
