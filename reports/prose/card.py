@@ -161,10 +161,12 @@ def _certainty(verdict: Verdict) -> str:
 
 
 def _whom(verdict: Verdict) -> str:
-    """Return what the reference beats, where it beats all that it can."""
-    others = (each for each in verdict.entries if each.name != verdict.reference)
-    twins = any(each.status in RANKED and _identical(each) for each in others)
-    return "all that differ from it" if twins else "every other method"
+    """Return what the reference beats, where it beats all that it can; others may be hidden."""
+    others = [e for e in verdict.entries if e.status in RANKED and e.name != verdict.reference]
+    names = [each.name for each in others if not _identical(each)]
+    if len(names) == 1:
+        return names[0]
+    return f"all {len(names)} others" if len(names) == len(others) else "all that differ from it"
 
 
 def _measures(verdict: Verdict, first: Entry | None, second: Entry | None) -> Iterator[Measure]:

@@ -190,3 +190,16 @@ def test_settings_of_one_task_are_apart_and_told(
     assert one.differs != two.differs
     with pytest.raises(StoreError, match=said):
         compare(load(store), "lora", "dora", EVERYTHING)
+
+
+def test_part_says_whom_the_reference_beats_and_no_more(tmp_path: Path) -> None:
+    """Rows that are not shown may be as good."""
+    store = write(tmp_path, BARE | {"lora": 2.5, "dora": 2.5, "head": 1.0, "bitfit": 1.0})
+    results = load(store)
+    for methods, whom in (
+        (("lora", "head"), "head"),
+        (("lora", "head", "bitfit"), "all 2 others"),
+    ):
+        part = Selection(method=methods).of(results)
+        (few,) = verdicts(part, summarise(part, "lora"))
+        assert f"lora is shown to be better than {whom} (95 %" in card(few).certainty
