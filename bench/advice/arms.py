@@ -22,6 +22,7 @@ from gapbench.bench.tuning.space import spread
 REFERENCE = "lora"
 FACTORS = (1 / 3, 3.0)
 _SHARES = (0.25, 0.75)
+_FEWEST = 4  # evaluations of a run whose epochs are cut
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,15 @@ class Arm:
     def on(self, resample: Resample) -> Cell:
         """Return the cell on other cuts of the rows."""
         return self.cell.changed({"resample": resample})
+
+    def of_epochs(self, epochs: float) -> "Arm":
+        """Return the arm with shorter runs, which are scored as often in an epoch."""
+        own = self.cell.budget
+        assert own.epochs is not None  # noqa: S101 - the caller has looked
+        often = round(own.evaluations * epochs / own.epochs)
+        change = {"epochs": epochs, "evaluations": max(often, min(_FEWEST, own.evaluations))}
+        budget = changed(own, change, f"arm {self.name!r}")
+        return Arm(self.cell.changed({"budget": budget}), self.variant)
 
     def but(self, label: str, config: Mapping[str, Any] | None = None, **training: Any) -> "Arm":
         """Return the arm with other settings."""

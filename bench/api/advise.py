@@ -8,7 +8,7 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from gapbench.bench.api.calls import Names, Place
-from gapbench.bench.api.choices import ARMS, CHECKPOINT_MINUTES, IDLE_THREADS
+from gapbench.bench.api.choices import CHECKPOINT_MINUTES, IDLE_THREADS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ def advise(
     test: Place = None,
     budget: float | None = None,
     methods: Names = None,
-    arms: int = ARMS,
+    arms: int | None = None,
     matters: float | None = None,
     at_most_cost: float | None = None,
     at_most_ece: float | None = None,
@@ -64,7 +64,8 @@ def advise(
         test: file of rows to test on; None holds out a fifth of the rows.
         budget: seconds until the answer; None sets no limit.
         methods: methods to race; None for LoRA and the controls of the four papers, or the suite's.
-        arms: number of combinations of method and settings; plain LoRA is always one.
+        arms: number of combinations of method and settings; plain LoRA is always one. None for 12,
+            or as many as fit the budget.
         matters: least difference in score that matters; None for 1 % of the best possible.
         at_most_cost: largest cost of training and scoring, relative to plain LoRA.
         at_most_ece: largest calibration error.

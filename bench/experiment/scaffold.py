@@ -23,6 +23,7 @@ from gapbench.bench.experiment.schema import Suite
 
 UPDATES = {"tiny": 1500, "other": 500}
 """Updates of 16 examples: less than a minute of LoRA on a tiny backbone, minutes on others."""
+FEWEST_EPOCHS = 3
 _TINY = 128  # largest hidden size of a backbone that counts as tiny
 _RATES = {
     _TINY: 3.0e-3,
@@ -125,7 +126,7 @@ def suite_settings(found: Inferred, backbone: str | None) -> dict[str, Any]:
         ],
         "seeds": 5,
         "budget": {
-            "epochs": min(max(round(updates * 16 / train), 3), 25),
+            "epochs": min(max(round(updates * 16 / train), FEWEST_EPOCHS), 25),
             "batch_size": 16,
             "evaluations": 8,
         },

@@ -5,7 +5,7 @@ import json
 import random
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,9 @@ import pandas as pd
 import pytest
 
 import gapbench
-from gapbench.bench.api.advising import course
+from gapbench.bench.advice.arms import Arm
+from gapbench.bench.api.advising import course, start
+from gapbench.bench.api.advising.expected_time import ExpectedTime
 from gapbench.bench.api.training import spelled
 from gapbench.bench.core.errors import ConfigError, DataError
 from gapbench.bench.experiment import scaffold
@@ -33,7 +35,7 @@ def small(
     tmp_path: Path, make_backbone: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> SmallSuite:
     """A suite of a method that trains and one that does not."""
-    monkeypatch.setattr(course, "SEEDS", 2)
+    monkeypatch.setattr(start, "SEEDS", 2)
     return make(tmp_path / "small", make_backbone("bert"), methods=["majority", "lora", "head"])
 
 
@@ -41,7 +43,7 @@ def small(
 def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file of 100 rows, whose runs take few steps."""
     monkeypatch.setattr(scaffold, "UPDATES", {"tiny": 5, "other": 5})
-    monkeypatch.setattr(course, "SEEDS", 2)
+    monkeypatch.setattr(start, "SEEDS", 2)
     draw = random.Random(0)  # noqa: S311 - not for secrets
     path = tmp_path / "my reviews.csv"
     with path.open("w", newline="") as file:
@@ -106,7 +108,7 @@ def test_time_that_ends_first_gives_an_unfinished_answer(
     assert "test rows are still sealed" in repr(advice)
     assert not records(small.results)
     monkeypatch.undo()
-    monkeypatch.setattr(course, "SEEDS", 2)
+    monkeypatch.setattr(start, "SEEDS", 2)
     assert advised(small.path, data=small.data, results=small.results).final
 
 
@@ -136,7 +138,7 @@ def test_call_is_stored_as_it_was_made(rows: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="folds is 1; rows are cut into 2 folds or more"):
         advised(rows, text="review", label="stars", folds=1, results=tmp_path / "out")
     given = {"text": "review", "label": "stars", "methods": "lora,head"}
-    call = spelled(gapbench.advise, {"source": rows, "arms": 12, **given})
+    call = spelled(gapbench.advise, {"source": rows, "arms": None, **given})
     assert call == (
         f"gapbench.advise({str(rows)!r}, text='review', label='stars', methods='lora,head')"
     )
@@ -165,6 +167,33 @@ def test_own_rows_as_a_file_and_as_a_frame(
     of_frame = advised(pd.read_csv(rows), results=tmp_path / "two", **given)
     assert of_frame.task == "rows"
     assert [row.arm for row in of_frame.rows] == [row.arm for row in of_file.rows]
+
+
+def test_race_is_cut_to_its_time_and_stays_so(
+    rows: Path,
+    tmp_path: Path,
+    make_backbone: Callable[[str], Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The same call with more time goes on with the same arms; what was cut is in the answer."""
+
+    def forecast(self: ExpectedTime, arms: Sequence[Arm]) -> dict[str, float]:
+        self.seconds = {arm.name: arm.cell.budget.epochs or 0.0 for arm in arms}
+        return self.seconds
+
+    monkeypatch.setattr(ExpectedTime, "forecast", forecast)
+    monkeypatch.setattr(scaffold, "UPDATES", {"tiny": 32, "other": 32})
+    given = {"text": "review", "label": "stars", "backbone": make_backbone("bert")}
+    given |= {"methods": "lora", "precision": "fp32", "arms": None, "results": tmp_path / "out"}
+    first = advised(rows, budget=30, **given)
+    assert [row.arm for row in first.rows] == ["lora", "lora / rate 0.001", "lora / rate 0.009"]
+    assert first.cut.startswith("runs have 3 epochs instead of 8; left out: lora / rank 2, ")
+    assert first.cut in " ".join(repr(first).split())
+    assert first.content["cut"] == first.cut
+    again = advised(rows, **given)
+    assert ([row.arm for row in again.rows], again.cut) == ([r.arm for r in first.rows], first.cut)
+    assert {each.cell.budget.epochs for each in records(tmp_path / "out" / "race")} == {3}
+    assert again.final
 
 
 def test_the_command_prints_the_card_or_json(small: SmallSuite, capsys: Capture) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import gapbench
-from gapbench.bench.api.advising import course
+from gapbench.bench.api.advising import start
 from gapbench.bench.store.store import Store
 from tests.support.small_suite import REPOSITORY, SmallSuite, call, make, numbers, searched
 
@@ -120,7 +120,7 @@ def test_advice_from_arrays_is_that_of_one_process(
     small: SmallSuite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each block is an array; the race and the final runs leave the records of one process."""
-    monkeypatch.setattr(course, "SEEDS", 2)
+    monkeypatch.setattr(start, "SEEDS", 2)
     alone = small.folder / "alone"
     for results, engine in ((small.results, {"engine": "slurm", "workers": 1}), (alone, {})):
         gapbench.advise(

@@ -8,68 +8,14 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from gapbench.bench.advice.blocks import seconds
-from gapbench.bench.advice.race import Departure, Rules, State
+from gapbench.bench.advice.race import Rules, State
+from gapbench.bench.api.advising.rows import Row
 from gapbench.bench.api.progress import span
 from gapbench.bench.api.results import Results
-from gapbench.bench.config.run import Cell
 from gapbench.bench.core.errors import StoreError
-from gapbench.bench.metrics.base import get as get_metric
-from gapbench.bench.store.record import Record, Status
 from gapbench.reports.document.model import Card, Measure
 from gapbench.reports.render import advice_page, card_text
 from gapbench.reports.render.files import put
-
-
-@dataclass(frozen=True)
-class Row:
-    """An arm in the race: means over the blocks that it took part in, on their validation rows.
-
-    Attributes:
-        settings: its config, and its optimiser settings.
-        gap: train minus validation score, sign flipped where lower is better.
-        cost: time of training and scoring as a multiple of plain LoRA's.
-        left_at: block after which it left, None if it is in the race.
-        why: why it left, "" if it did not.
-    """
-
-    arm: str
-    settings: Mapping[str, Any]
-    blocks: int
-    score: float | None
-    gap: float | None
-    ece: float | None
-    seconds: float | None
-    cost: float | None
-    left_at: int | None
-    why: str
-
-    @classmethod
-    def of(
-        cls,
-        arm: str,
-        cell: Cell,
-        records: Sequence[Record],
-        score: float | None,
-        cost: float | None,
-        gone: Departure | None,
-    ) -> "Row":
-        """Return the row of an arm with these records."""
-        ok = [record for record in records if record.status == Status.OK]
-        return cls(
-            arm=arm,
-            settings=cell.config | cell.training.model_dump(),
-            blocks=len(records),
-            score=score,
-            gap=_mean([record.generalization_gap for record in ok]),
-            ece=_mean([r.calibration.ece for r in ok if r.calibration is not None]),
-            seconds=_mean([seconds(record) for record in ok]),
-            cost=cost,
-            left_at=gone.block if gone else None,
-            why=gone.reason if gone else "",
-        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -87,6 +33,7 @@ class Advice:
         seconds: time of this call.
         seconds_left: expected time of the planned blocks that are left.
         final: whether the winner was scored on the test rows.
+        cut: what was left out so that the race fits its time, "" for nothing.
         results: the runs on test rows.
     """
 
@@ -103,6 +50,7 @@ class Advice:
     seconds: float
     seconds_left: float
     final: bool
+    cut: str
     results: Results
 
     @property
@@ -197,6 +145,7 @@ class Advice:
             "seconds": self.seconds,
             "seconds_left": self.seconds_left,
             "final": self.final,
+            "cut": self.cut,
         }
 
     @property
@@ -265,21 +214,10 @@ class Advice:
             f"{len(self.rows)} arms, {self.state.blocks} blocks, {self.runs} runs instead of "
             f"{self.grid} ({self.saved:.0%} saved), {span(self.seconds)} in this call",
         )
+        yield "To fit the time", self.cut
         gone = [f"{each.arm} at block {each.block}: {each.reason}" for each in self.state.out]
         yield "Left the race", "; ".join(gone)
 
 
-def score_of(loss: float | None, metric: str) -> float | None:
-    """Return a mean loss of the race as a score."""
-    if loss is None:
-        return None
-    return -loss if get_metric(metric).higher_is_better else loss
-
-
 def _settings(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None

@@ -2,29 +2,28 @@
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gapbench.bench.advice import arms as arms_of
+from gapbench.bench.advice import fitting
 from gapbench.bench.advice.arms import Arm
 from gapbench.bench.advice.blocks import Reader, raced_metric
-from gapbench.bench.advice.race import FIRST, Rules, State, race, relative_cost
-from gapbench.bench.api.advising.answer import Advice, Row, score_of
+from gapbench.bench.advice.fitting import Bounds
+from gapbench.bench.advice.race import FIRST, Rules, State, race
+from gapbench.bench.api.advising.answer import Advice
+from gapbench.bench.api.advising.expected_time import ExpectedTime
+from gapbench.bench.api.advising.rows import rows
 from gapbench.bench.api.outcome import CallOutcome
 from gapbench.bench.api.progress import say, span
 from gapbench.bench.api.results import Results
 from gapbench.bench.api.training import Work, train
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import ConfigError
-from gapbench.bench.core.process import choose_device
-from gapbench.bench.execution.calibration import calibrate
-from gapbench.bench.execution.cost_model import Costs
 from gapbench.bench.experiment.suite import PlannedRun
 from gapbench.bench.store.store import store_at
 
-SEEDS = 5
-"""Final runs of each arm, with seeds that no block had."""
 _POLL_S = 1.0
 _TRIED_AGAIN_S = 60.0
 
@@ -37,18 +36,19 @@ class Course:
         work: what was asked for.
         reader: reads the blocks.
         rules: of the race.
-        ends: time of `time.monotonic` at which the budget ends.
-        seconds: expected seconds of a run, by arm.
-        wall: wall time of the race per expected second.
+        bounds: what the race has to fit into.
+        began: time of `time.monotonic` at which the call began.
+        expected: times that runs are expected to take.
+        cut: what was left out so that the race fits its time, "" for nothing.
     """
 
     work: Work
     reader: Reader
     rules: Rules
-    ends: float
+    bounds: Bounds
     began: float
-    seconds: dict[str, float] = field(default_factory=dict)
-    wall: float = 1.0
+    expected: ExpectedTime
+    cut: str = ""
 
     @property
     def names(self) -> list[str]:
@@ -57,9 +57,9 @@ class Course:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """Seeds of final runs."""
+        """Seeds of final runs, which no block had."""
         first = self.rules.folds * self.rules.repeats
-        return tuple(range(first, first + SEEDS))
+        return tuple(range(first, first + self.bounds.seeds))
 
     def arm(self, name: str) -> Arm:
         """Return an arm by name."""
@@ -70,24 +70,58 @@ class Course:
         return race(self.names, self.reader.blocks(), self.rules)
 
     def forecast(self) -> None:
-        """Measure what runs take; say so, and refuse a budget that is too small.
+        """Measure what runs take and fit the race into its time, as the same call did before.
 
         Raises:
-            ConfigError: if the budget does not hold the first blocks and the final runs.
+            ConfigError: if not even one block of the arms that must stay fits.
         """
-        self._measure(by_steps=True)
-        block, final = self._seconds(self.names), self._final_seconds(self.names[:1])
-        count = self.rules.folds * self.rules.repeats
+        wanted, folder = self.reader.arms, self.reader.store.root
+        kept = fitting.stored(folder, wanted)
+        if kept is None and not self.reader.blocks():
+            kept = fitting.fit(wanted, self._forecast, self.bounds)
+        self._take(kept or wanted, wanted)
+        self._say_forecast()
+        first = fitting.store(folder, wanted, self.reader.arms)
+        if first != self.reader.arms:  # another call was quicker
+            self._take(first, wanted)
+
+    def _take(self, kept: Sequence[Arm], wanted: Sequence[Arm]) -> None:
+        """Race these arms, and say what was left out."""
+        self._forecast(kept)
+        own, full = (arms[0].cell.budget.epochs for arms in (kept, wanted))
+        gone = [arm.name for arm in wanted if arm.name not in self.names]
+        parts = [] if own == full else [f"runs have {own:g} epochs instead of {full:g}"]
+        parts += [f"left out: {', '.join(gone)}"] if gone else []
+        self.cut = "; ".join(parts)
+        if self.cut:
+            say(f"to fit the time, {self.cut}", progress=self.work.progress)
+
+    def _forecast(self, arms: Sequence[Arm]) -> Mapping[str, float]:
+        """Race these arms; return the expected seconds of a run of each."""
+        self.reader = replace(self.reader, arms=arms)
+        return self.expected.forecast(arms)
+
+    def _say_forecast(self) -> None:
+        """Say what the race takes.
+
+        Raises:
+            ConfigError: if the time does not hold one block.
+        """
+        block, final = (
+            self.expected.of(self.names),
+            self.bounds.seeds * self.expected.of(self.names[:1]),
+        )
+        count, left = self.rules.folds * self.rules.repeats, self._left()
         say(
             f"{len(self.names)} arms on at most {count} blocks: about {span(block)} for a block "
             f"of all arms, {span(block * count)} for all; final runs of an arm {span(final)}",
             progress=self.work.progress,
         )
-        fresh = not self.reader.blocks()
-        if fresh and block > self.ends - time.monotonic():
+        if not self.reader.blocks() and block > left:
+            budget = span(self.bounds.ends - self.began)
             raise ConfigError(
-                f"--budget {span(self.ends - self.began)}: one block of {len(self.names)} arms "
-                f"takes about {span(block)} here, and a race at least {FIRST}; give "
+                f"--budget {budget}: one block of {len(self.names)} arms takes about "
+                f"{span(block)} here, and a race at least {FIRST}; give "
                 f"{span(3 * FIRST * block)} or more, fewer --arms, or a smaller backbone"
             )
 
@@ -105,8 +139,8 @@ class Course:
                 for name, run in self.reader.runs(number, state.left).items()
             ]
             todo = [each.run for each in runs if not self.reader.done(each.run)]
-            expected = self._seconds(state.left) * len(numbers)
-            if state.blocks >= FIRST and expected > self._left() - self._reserve(state):
+            block = self.expected.of(state.left) * len(numbers)
+            if state.blocks >= FIRST and block > self._left() - self._reserve(state):
                 break
             began = time.monotonic()
             limit = self._left() - self._reserve(state)
@@ -119,10 +153,9 @@ class Course:
                 self._wait(todo)
                 continue
             took = time.monotonic() - began
-            self._measure()
-            summed = sum(self.seconds[name] for name in state.left) * len(numbers)
-            if len(todo) == len(runs) and summed:
-                self.wall = took / summed
+            self.expected.update(self.reader.arms)
+            if len(todo) == len(runs):
+                self.expected.took(took, state.left, len(numbers))
             state = self.state()
             self._tell(state)
         return state, outcome
@@ -171,18 +204,7 @@ class Course:
         )
         count = self.rules.folds * self.rules.repeats
         task = self.reader.arms[0].cell.task
-        gone = {departure.arm: departure for departure in state.out}
-        rows = [
-            Row.of(
-                arm.name,
-                arm.cell,
-                self.reader.records(arm.name, state.blocks),
-                score_of(state.losses.get(arm.name), raced_metric(task)),
-                relative_cost(arm.name, blocks, self.rules.reference),
-                gone.get(arm.name),
-            )
-            for arm in self.reader.arms
-        ]
+        found = rows(self.reader, state, self.rules)
         return Advice(
             suite=self.work.wanted.suite.name,
             task=task.name,
@@ -191,47 +213,31 @@ class Course:
             state=state,
             rules=self.rules,
             reference=self.reference(state) if state.losses else self.rules.reference,
-            rows=rows,
+            rows=found,
             runs=sum(len(block.losses) + len(block.failed) for block in blocks),
-            grid=len(rows) * count,
+            grid=len(found) * count,
             seconds=time.monotonic() - self.began,
-            seconds_left=(count - state.blocks) * self._seconds(state.left),
+            seconds_left=(count - state.blocks) * self.expected.of(state.left),
             final=final,
+            cut=self.cut,
             results=results,
         )
 
     def _left(self) -> float:
-        return self.ends - time.monotonic()
+        return self.bounds.ends - time.monotonic()
 
     def _wait(self, runs: Sequence[Run]) -> None:
         """Wait for another process that works on runs; where it is gone, for a minute at most."""
-        until = min(time.monotonic() + _TRIED_AGAIN_S, self.ends)
+        until = min(time.monotonic() + _TRIED_AGAIN_S, self.bounds.ends)
         store = self.reader.store
         while time.monotonic() < until and any(store.status(run) is None for run in runs):
             time.sleep(_POLL_S)
 
-    def _measure(self, *, by_steps: bool = False) -> None:
-        """Take the seconds of runs from records, and at first from a few steps of a run."""
-        settings = self.work.settings
-        costs = Costs.measured(self.reader.store, settings.sources)
-        if by_steps:
-            device = settings.device if settings.engine == "local" else "cpu"
-            calibrate(costs, [*self.reader.runs(0, self.names).values()], choose_device(device))
-        found = {arm.name: costs.seconds(arm.cell) for arm in self.reader.arms}
-        known = {name: each for name, each in found.items() if each is not None}
-        usual = sum(known.values()) / len(known) if known else 0.0
-        self.seconds = {name: known.get(name, self.seconds.get(name, usual)) for name in found}
-
-    def _seconds(self, arms: Sequence[str]) -> float:
-        """Return the expected wall time of a block of some arms."""
-        return self.wall * sum(self.seconds[name] for name in arms)
-
-    def _final_seconds(self, arms: Sequence[str]) -> float:
-        return self._seconds(arms) * SEEDS
-
     def _reserve(self, state: State) -> float:
         """Return the time that final runs take if the race ends now."""
-        return self._final_seconds(self.contenders(state)) if state.winner is not None else 0.0
+        if state.winner is None:
+            return 0.0
+        return self.bounds.seeds * self.expected.of(self.contenders(state))
 
     def _train(
         self, planned: list[PlannedRun], folder: Path, limit: float, *, sealed: bool

@@ -11,22 +11,27 @@ import pandas as pd
 from gapbench.bench.adaptation import registry
 from gapbench.bench.advice.arms import Arm, design
 from gapbench.bench.advice.blocks import Reader, raced_metric
+from gapbench.bench.advice.fitting import Bounds
 from gapbench.bench.advice.race import Rules, State
 from gapbench.bench.api.advise import advise
 from gapbench.bench.api.advising.answer import Advice
 from gapbench.bench.api.advising.course import Course
+from gapbench.bench.api.advising.expected_time import ExpectedTime
 from gapbench.bench.api.advising.own_rows import own_suite
-from gapbench.bench.api.choices import check_above_zero
+from gapbench.bench.api.choices import ARMS, check_above_zero
 from gapbench.bench.api.outcome import CallOutcome
 from gapbench.bench.api.progress import say
 from gapbench.bench.api.training import Work, spelled
 from gapbench.bench.config.run import Folds, Run
 from gapbench.bench.core.errors import ConfigError, MergeError, StoreError
 from gapbench.bench.execution.export import export
+from gapbench.bench.experiment.scaffold import FEWEST_EPOCHS
 from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.store.store import RACE, store_at
 from gapbench.bench.tasks import kinds
 
+SEEDS = 5
+"""Final runs of each arm that is scored on the test rows."""
 MATTERS = 0.01
 """Difference that matters if the user names none, as a share of the best possible score."""
 _OF_ROWS = ("label", "target", "kind", "group", "test")
@@ -118,7 +123,7 @@ def _course(work: Work, given: Mapping[str, Any], began: float) -> Course:
     named = [Arm(cell, variant) for cell, variant in cells.items()]
     if given["methods"] is None:  # a suite may hold rows that train nothing
         named = [arm for arm in named if registry.get(arm.cell.method).trains]
-    arms = design(named, given["arms"])
+    arms = design(named, given["arms"] or ARMS)
     task = arms[0].cell.task
     if given["at_most_ece"] is not None and not kinds.get(task.kind).calibrates():
         raise ConfigError(
@@ -145,4 +150,7 @@ def _course(work: Work, given: Mapping[str, Any], began: float) -> Course:
     store = store_at(work.settings.results / RACE)
     reader = Reader(store, arms, Folds(folds=given["folds"]))
     ends = math.inf if given["budget"] is None else began + given["budget"]
-    return Course(work, reader, rules, ends, began)
+    kept = len(arms) if given["arms"] else len(named) if given["methods"] else 1
+    fewest = None if given["text"] is None else FEWEST_EPOCHS
+    bounds = Bounds(ends, rules.folds, SEEDS, kept, fewest)
+    return Course(work, reader, rules, bounds, began, ExpectedTime(store, work.settings))

@@ -64,9 +64,9 @@ def _race(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--arms",
         type=positive,
-        default=ARMS,
         metavar="N",
-        help=f"number of combinations of method and settings (default: {ARMS})",
+        help=f"number of combinations of method and settings (default: {ARMS}, or as many as fit "
+        "the budget)",
     )
     parser.add_argument(
         "--matters",

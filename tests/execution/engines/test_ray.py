@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 import gapbench
-from gapbench.bench.api.advising import course
+from gapbench.bench.api.advising import start
 from gapbench.bench.execution.engines.base import Settings
 from gapbench.bench.execution.scheduler import execute
 from gapbench.bench.store.record import Record, Status
@@ -159,7 +159,7 @@ def test_advice_survives_a_killed_worker_and_is_that_of_one_process(
     small: SmallSuite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Blocks and final runs leave the same records, so that the race ends in the same way."""
-    monkeypatch.setattr(course, "SEEDS", 1)  # two may share a stack here and not there
+    monkeypatch.setattr(start, "SEEDS", 1)  # two may share a stack here and not there
 
     def advise(results: Path, **engine: Any) -> None:
         gapbench.advise(

@@ -1,0 +1,135 @@
+"""Fit a race into its time: runs are shortened first, then arms are left out, dear ones first.
+
+What came out is stored beside the race. Measured times vary from call to call, and the same call
+has to go on with the arms that it began with.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from gapbench.bench.advice.arms import Arm
+from gapbench.bench.core.files import explained, json_text, lock, write_text
+from gapbench.bench.core.schema import FrozenModel, content_hash, read_versioned
+
+_FILE = "design.json"
+_REMEDY = "remove it, and the arms are chosen anew; or give another folder with --results DIR"
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What a race has to fit into.
+
+    Attributes:
+        ends: time of `time.monotonic` at which the final runs should be over.
+        blocks: blocks of the race.
+        seeds: final runs of each method.
+        least: number of arms, the first ones, that are never left out.
+        fewest_epochs: epochs to which runs may be shortened; None if they must stay as long.
+    """
+
+    ends: float
+    blocks: int
+    seeds: int
+    least: int = 1
+    fewest_epochs: float | None = None
+
+    def left(self, arms: Sequence[Arm], seconds: Mapping[str, float]) -> float:
+        """Return the seconds left after all blocks and the final runs of one arm of each method."""
+        methods = {arm.cell.method: seconds[arm.name] for arm in reversed(arms)}
+        blocks = self.blocks * sum(seconds[arm.name] for arm in arms)
+        return self.ends - time.monotonic() - blocks - self.seeds * sum(methods.values())
+
+
+def fit(
+    arms: Sequence[Arm], measure: Callable[[Sequence[Arm]], Mapping[str, float]], bounds: Bounds
+) -> list[Arm]:
+    """Return the arms that fit, all with equally long runs.
+
+    Every method comes before second settings of any, and cheap ones before dear ones. If none fits
+    beside the first, the cheapest stays: a race needs two.
+
+    Args:
+        arms: all arms, in the order in which they are wanted.
+        measure: gives the expected wall time of a run of each arm.
+        bounds: what they have to fit into.
+    """
+    wanted, seconds = arms, measure(arms)
+    epochs = arms[0].cell.budget.epochs
+    while (left := bounds.left(arms, seconds)) < 0:
+        if epochs is None or bounds.fewest_epochs is None or epochs <= bounds.fewest_epochs:
+            break
+        time_left = max(bounds.ends - time.monotonic(), 0.0)
+        share = time_left / (time_left - left)
+        epochs = max(bounds.fewest_epochs, min(math.ceil(epochs) - 1, math.floor(epochs * share)))
+        arms = [arm.of_epochs(epochs) for arm in wanted]
+        seconds = measure(arms)
+    kept = list(arms[: bounds.least])
+    for arm in sorted(arms[bounds.least :], key=lambda arm: (_turn(arm, arms), seconds[arm.name])):
+        if len(kept) < 2 or bounds.left([*kept, arm], seconds) >= 0:
+            kept.append(arm)
+    return [arm for arm in arms if arm in kept]
+
+
+def _turn(arm: Arm, arms: Sequence[Arm]) -> int:
+    """Return the number of settings of the same method that come first."""
+    same = [other for other in arms if other.cell.method == arm.cell.method]
+    return same.index(arm)
+
+
+class _Design(FrozenModel):
+    """The arms of a stored race.
+
+    Attributes:
+        asked: hash of the arms that were wanted.
+        epochs: epochs of all runs.
+        arms: names of the arms that were kept.
+    """
+
+    schema_version: Literal[1] = 1
+    asked: str
+    epochs: float | None
+    arms: tuple[str, ...]
+
+
+def stored(race: Path, wanted: Sequence[Arm]) -> list[Arm] | None:
+    """Return what was kept of these arms when a race began; None if it has not.
+
+    Raises:
+        RecordError: if the file is damaged.
+    """
+    path = race / _FILE
+    if not path.exists():
+        return None
+    found = read_versioned(path, _Design, 1, damaged=_REMEDY, foreign=_REMEDY)
+    if found.asked != _asked(wanted):
+        return None
+    kept = [arm for arm in wanted if arm.name in found.arms]
+    same = found.epochs == wanted[0].cell.budget.epochs
+    return kept if same or found.epochs is None else [arm.of_epochs(found.epochs) for arm in kept]
+
+
+def store(race: Path, wanted: Sequence[Arm], kept: Sequence[Arm]) -> list[Arm]:
+    """Store what was kept of some arms, unless another call was first; return what is stored.
+
+    Raises:
+        StoreError: if it cannot be written.
+    """
+    design = _Design(
+        asked=_asked(wanted),
+        epochs=kept[0].cell.budget.epochs,
+        arms=tuple(arm.name for arm in kept),
+    )
+    path = race / _FILE
+    with explained(path), lock(path.with_suffix(".lock")):
+        first = stored(race, wanted)
+        if first is None:
+            write_text(path, json_text(design.model_dump(mode="json")), locked=True)
+        return first or list(kept)
+
+
+def _asked(wanted: Sequence[Arm]) -> str:
+    return content_hash([[arm.name, arm.cell.hash] for arm in wanted])

@@ -1,0 +1,57 @@
+"""The wall time that a race is expected to take, from records and, at first, from a few steps."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from gapbench.bench.advice.arms import Arm
+from gapbench.bench.config.run import Run
+from gapbench.bench.core.process import choose_device
+from gapbench.bench.execution.calibration import calibrate
+from gapbench.bench.execution.cost_model import Costs, expected, seconds_per_cost
+from gapbench.bench.execution.engines.base import Settings
+from gapbench.bench.store.store import Store
+
+
+@dataclass
+class ExpectedTime:
+    """Expected times of runs of a race.
+
+    Attributes:
+        store: where the runs of the race are.
+        settings: how they are trained.
+        seconds: expected seconds of a run, by arm.
+        wall: wall time of the race per expected second.
+    """
+
+    store: Store
+    settings: Settings
+    seconds: dict[str, float] = field(default_factory=dict)
+    wall: float = 1.0
+
+    def forecast(self, arms: Sequence[Arm]) -> dict[str, float]:
+        """Measure a few steps of each kind of run that no record tells of.
+
+        Kinds that would take too long to measure are estimated from their sizes.
+        """
+        costs = Costs.measured(self.store, self.settings.sources)
+        device = self.settings.device if self.settings.engine == "local" else "cpu"
+        calibrate(costs, [Run(arm.cell, 0) for arm in arms], choose_device(device))
+        jobs = {arm.name: costs.job([Run(arm.cell, 0)]) for arm in arms}
+        rate = seconds_per_cost(jobs.values()) or 0.0
+        self.seconds = {name: expected(job, rate) for name, job in jobs.items()}
+        return self.seconds
+
+    def update(self, arms: Sequence[Arm]) -> None:
+        """Take the seconds of runs from their records, where there are any."""
+        costs = Costs.measured(self.store, self.settings.sources)
+        found = {arm.name: costs.seconds(arm.cell) for arm in arms}
+        self.seconds |= {name: each for name, each in found.items() if each is not None}
+
+    def of(self, arms: Sequence[str]) -> float:
+        """Return the expected wall time of a run of each of some arms."""
+        return self.wall * sum(self.seconds[name] for name in arms)
+
+    def took(self, seconds: float, arms: Sequence[str], blocks: int) -> None:
+        """Note the wall time of some blocks of some arms."""
+        if summed := sum(self.seconds[name] for name in arms) * blocks:
+            self.wall = seconds / summed

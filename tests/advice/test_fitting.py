@@ -1,0 +1,135 @@
+"""Fitting a race into its time: what is cut, in which order, and that the same call goes on."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from gapbench.bench.advice.arms import Arm, design
+from gapbench.bench.advice.fitting import Bounds, fit, store, stored
+from gapbench.bench.api.choices import ADVISED_METHODS as METHODS
+from gapbench.bench.config.run import Budget
+from gapbench.bench.core.errors import RecordError
+from tests.advice.test_arms import arms
+
+COST = {"lora": 1.0, "hiddenkey": 1.5, "lora_dropout": 4.0, "bilora": 5.0}  # seconds of an epoch
+
+
+def wanted(count: int = 12, methods: Sequence[str] = METHODS) -> list[Arm]:
+    """Return a design whose runs have 12 epochs."""
+    budget = Budget(epochs=12, evaluations=8)
+    return [
+        Arm(a.cell.changed({"budget": budget}), a.variant) for a in design(arms(*methods), count)
+    ]
+
+
+def measure(found: Sequence[Arm]) -> Mapping[str, float]:
+    """Return seconds that grow with the epochs, beside a tenth that does not."""
+    return {
+        arm.name: COST[arm.cell.method] * (0.9 * (arm.cell.budget.epochs or 0) + 1.2)
+        for arm in found
+    }
+
+
+@pytest.fixture
+def bounds(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Bounds]:
+    """Return bounds that end so many seconds from now, of a clock that stands still."""
+    monkeypatch.setattr(time, "monotonic", lambda: 1000.0)
+
+    def bounds(seconds: float, **other: float) -> Bounds:
+        return Bounds(1000.0 + seconds, **{"blocks": 5, "seeds": 5, "fewest_epochs": 3} | other)
+
+    return bounds
+
+
+def needed(found: Sequence[Arm], blocks: int = 5, seeds: int = 5) -> float:
+    """Return the time of blocks and final runs, added up anew."""
+    seconds = measure(found)
+    first: dict[str, float] = {}
+    for arm in found:
+        first.setdefault(arm.cell.method, seconds[arm.name])
+    return blocks * sum(seconds.values()) + seeds * sum(first.values())
+
+
+def test_nothing_is_cut_where_all_fits(bounds: Callable[..., Bounds]) -> None:
+    """With as much time as is needed, or without an end."""
+    all_arms = wanted()
+    for seconds in (needed(all_arms), math.inf):
+        assert fit(all_arms, measure, bounds(seconds)) == all_arms
+
+
+@pytest.mark.parametrize("share", [0.9, 0.6, 0.4])
+def test_runs_are_shortened_before_arms_are_left_out(
+    share: float, bounds: Callable[..., Bounds]
+) -> None:
+    """All arms stay, with as many epochs as fit; one more would not."""
+    all_arms = wanted()
+    seconds = share * needed(all_arms)
+    kept = fit(all_arms, measure, bounds(seconds))
+    epochs = kept[0].cell.budget.epochs
+    assert epochs is not None
+    assert [arm.name for arm in kept] == [arm.name for arm in all_arms]
+    assert {arm.cell.budget.epochs for arm in kept} == {epochs}
+    assert 3 <= epochs < 12
+    assert needed(kept) <= seconds < needed([arm.of_epochs(epochs + 1) for arm in all_arms])
+
+
+def test_shorter_runs_are_scored_as_often_in_an_epoch() -> None:
+    """But not fewer than four times, unless the whole run is."""
+    (arm, *_) = wanted()
+    often = {epochs: arm.of_epochs(epochs).cell.budget.evaluations for epochs in (9, 6, 3)}
+    assert often == {9: 6, 6: 4, 3: 4}
+    few = Arm(arm.cell.changed({"budget": Budget(epochs=12, evaluations=2)}))
+    assert few.of_epochs(3).cell.budget.evaluations == 2
+
+
+def test_methods_come_before_settings_and_cheap_before_dear(
+    bounds: Callable[..., Bounds],
+) -> None:
+    """What no longer fits is passed over, and what fits after it is kept, in the design's order."""
+    all_arms = wanted()
+    kept = fit(all_arms, measure, bounds(250))
+    assert [arm.name for arm in kept] == [
+        *("lora", "hiddenkey", "lora / rate 0.0003", "hiddenkey / rate 0.0003"),
+        *("lora / rate 0.003", "hiddenkey / rate 0.003"),
+    ]
+    assert {arm.cell.budget.epochs for arm in kept} == {3}
+    assert needed(kept) <= 250
+    with_all = fit(all_arms, measure, bounds(300))
+    assert {arm.cell.method for arm in with_all} == {"lora", "hiddenkey", "lora_dropout"}
+
+
+def test_what_is_asked_for_is_never_left_out(bounds: Callable[..., Bounds]) -> None:
+    """The first arms stay, and runs that must stay as long do; a race has two arms at least."""
+    all_arms = wanted()
+    assert fit(all_arms, measure, bounds(1, least=4))[:4] == [
+        arm.of_epochs(3) for arm in all_arms[:4]
+    ]
+    whole = fit(all_arms, measure, bounds(1, fewest_epochs=None))
+    assert [arm.name for arm in whole] == ["lora", "hiddenkey"]
+    assert {arm.cell.budget.epochs for arm in whole} == {12}
+
+
+def test_the_same_call_goes_on_with_the_arms_it_began_with(tmp_path: Path) -> None:
+    """Whatever it would choose now; a call for other arms chooses its own."""
+    all_arms = wanted()
+    kept = [arm.of_epochs(3) for arm in all_arms[:2]]
+    assert stored(tmp_path, all_arms) is None
+    assert store(tmp_path, all_arms, kept) == kept
+    assert stored(tmp_path, all_arms) == kept
+    assert store(tmp_path, all_arms, all_arms) == kept  # a second call that was slower
+    other = wanted(6)
+    assert stored(tmp_path, other) is None
+    assert store(tmp_path, other, other) == other
+    assert stored(tmp_path, other) == other
+
+
+def test_damaged_file_is_named(tmp_path: Path) -> None:
+    """With the way out."""
+    store(tmp_path, wanted(), wanted())
+    (path,) = tmp_path.glob("*.json")
+    path.write_text(path.read_text()[:30])
+    with pytest.raises(RecordError, match=r"design\.json: truncated .* chosen anew"):
+        stored(tmp_path, wanted())
