@@ -3,7 +3,7 @@
 Source: Wei et al., "Flexora: Flexible Low-Rank Adaptation for Large Language Models", ACL 2025,
 arXiv:2408.10774, whose code compares with random selections of equal size (kithib/Flexora).
 
-There is no search: the whole budget trains the chosen blocks. With all blocks chosen it is LoRA.
+There is no search: the whole budget trains the chosen blocks. All blocks chosen would be LoRA.
 
 Deviations:
 1. Number of blocks: the paper's control takes as many as Flexora selected; here it is a setting, by

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from gapbench.bench.adaptation.losses import run_means, target_losses
 from gapbench.bench.adaptation.method import TrainState
+from gapbench.bench.config.head import SPAN
 from gapbench.bench.config.task import Task
 from gapbench.bench.data.batching import Batch
 from gapbench.bench.models.backbone import Backbone
@@ -46,9 +47,11 @@ class LabelSmoothing(LowRank[LabelSmoothingConfig]):
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: LabelSmoothingConfig) -> str | None:
-        """Refuse real targets, which have no classes to spread over."""
+        """Refuse real targets, and places in a text, which are no classes to spread over."""
         if task.loss == "squared_error":
             return "targets are real numbers; label smoothing needs classes"
+        if task.head == SPAN:
+            return "targets are places in a text; label smoothing needs classes"
         return super().supports(task, backbone, config)
 
     def losses(self, state: TrainState, batch: Batch) -> Tensor:

@@ -49,6 +49,8 @@ Call = tuple[Tensor, Tensor]
 
 _GRID = [10 ** (k / 10) for k in range(-40, 61)]  # precisions of the prior
 _JITTER = 1e-9  # share of the variance, so that a covariance has a root
+_ROUNDING = 4  # units of rounding for each class, where the curvature is less exact than that
+_PLACES = ("pos_key_proj", "pos_query_proj", "pos_proj", "pos_q_proj")  # of DeBERTa's attention
 
 
 class LaplaceConfig(LowRankConfig):
@@ -108,10 +110,13 @@ class LaplaceLora(LowRank[LaplaceConfig]):
         """Refuse tasks other than classification of texts, and layers that read positions."""
         if task.head != SEQUENCE_CLASSIFICATION or task.loss != "cross_entropy":
             return f"it averages the classes of a text, which a {task.kind} task has not"
-        if getattr(backbone.config, "share_att_key", False):
+        layers = backbone.target_layers(config.targets)
+        places = [name for name in layers if name.rpartition(".")[2] in _PLACES]
+        shared = ["query and key"] if getattr(backbone.config, "share_att_key", False) else places
+        if shared:
             return (
-                f"query and key of a {backbone.config.model_type} backbone also project positions, "
-                "which all examples share, so no example has gradients of its own there"
+                f"{shared[0]} of a {backbone.config.model_type} backbone project positions, which "
+                "all examples share, so no example has gradients of its own there"
             )
         return super().supports(task, backbone, config)
 
@@ -147,7 +152,8 @@ class LaplaceLora(LowRank[LaplaceConfig]):
         means = logits.view(runs, -1, 1, classes)
         noise = self.axis.normal("logits", (self.configs[0].draws, classes), 0)
         size = covariance.diagonal(dim1=-2, dim2=-1).mean(dim=-1)[..., None, None]
-        jitter = (_JITTER * size + torch.finfo(size.dtype).tiny) * torch.eye(classes).to(size)
+        share = max(_JITTER, _ROUNDING * classes * torch.finfo(logits.dtype).eps)
+        jitter = (share * size + torch.finfo(size.dtype).tiny) * torch.eye(classes).to(size)
         roots = torch.linalg.cholesky(covariance + jitter).to(noise)
         drawn = means + noise.unsqueeze(1) @ roots.mT
         return mean_prediction(drawn.transpose(1, 2), state.task.loss)

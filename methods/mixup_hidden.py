@@ -51,7 +51,7 @@ class MixupHidden(LowRank[MixupHiddenConfig]):
     Config = MixupHiddenConfig
     tuned: ClassVar[Space] = {"mixing": FloatDistribution(0.1, 4.0, log=True)}
 
-    _partners: Tensor | None = None  # (rows,), the other example of each mixture, while mixing
+    _partners: Tensor | None = None  # (rows,), the other example of each mixture, until mixed
     _shares: Tensor  # (rows,), shares of the first example
 
     @classmethod
@@ -67,13 +67,17 @@ class MixupHidden(LowRank[MixupHiddenConfig]):
         return "it mixes examples of the whole batch"
 
     def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
-        """Add updates to the target layers, and mix the input of the head's first part."""
+        """Add updates to the target layers, and mix the input of the head's first part.
+
+        That is the part that is called first, whatever its name.
+        """
         layers = attention.layers(model)
         self._reads_last = bool(layers) and attention.is_causal(model)
         model = super().adapt(model, backbone)
         self._tokens = Tokens()
         self._tokens.watch(model)
-        model.get_submodule(backbone.head[0]).register_forward_pre_hook(self._mix)
+        for name in backbone.head:
+            model.get_submodule(name).register_forward_pre_hook(self._mix)
         return model
 
     def losses(self, state: TrainState, batch: Batch) -> Tensor:
@@ -82,7 +86,6 @@ class MixupHidden(LowRank[MixupHiddenConfig]):
         self._draw(len(batch.targets) // runs)
         first, partners = self._run_shares, self._partners
         logits = state.model(**batch.inputs).logits
-        self._partners = None
         own = run_losses(logits, batch.targets, state.task, runs)
         other = run_losses(logits, batch.targets[partners], state.task, runs)
         return first * own + (1 - first) * other
@@ -115,5 +118,6 @@ class MixupHidden(LowRank[MixupHiddenConfig]):
             places = self._tokens.lengths(len(x), x.shape[1], x.device) - 1
         own = wide[rows, places]
         change = (1 - self._shares).unsqueeze(1) * (own[self._partners] - own)
+        self._partners = None  # later parts of the head get mixtures
         mixed = wide.index_put((rows, places), (own + change).to(x.dtype))
         return (mixed.view_as(x), *args[1:])

@@ -20,7 +20,7 @@ from gapbench.bench.core.errors import StartError
 from gapbench.bench.data.batching import Batch, collate
 from gapbench.bench.data.encoded import EncodedSplit
 from gapbench.bench.models.bf16 import exactly
-from gapbench.bench.models.run_axis import Stacked
+from gapbench.bench.models.run_axis import Stacked, StackedDropout
 
 TOLERANCE = 1e-3  # share of the largest logit; models in float32 differ by about 1e-6
 _SHOWN = -1e6  # lower logits rule a token out
@@ -64,12 +64,47 @@ def check(method: AnyMethod, state: TrainState, plain: Any, split: EncodedSplit)
             "effect on the logits of this backbone, so that only the head would train; use the "
             f"method 'head'{way} or another backbone"
         )
+    _check_dropout(method, state.model, batch)
     off = _apart(expected, actual.detach())
     if off > TOLERANCE:
         raise StartError(
             f"method {method.full_name!r}: before the first step its logits differ from those of "
             f"the backbone by {off:.2g} of the largest, which would spoil every comparison. Fix "
             "its 'adapt', or define 'starts_at_backbone' if it starts elsewhere by design"
+        )
+
+
+def _check_dropout(method: AnyMethod, model: nn.Module, batch: Batch) -> None:
+    """Make one pass of training, and see whether the backbone's dropout drops hidden states.
+
+    Raises:
+        StartError: if it drops none, or what it gets is not in rows of texts.
+    """
+    layers = [module for module in model.modules() if isinstance(module, StackedDropout)]
+    rows, tokens = batch.inputs["input_ids"].shape
+    shapes: list[torch.Size] = []
+
+    def seen(_: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        if output is not given[0]:
+            shapes.append(output.shape)
+
+    if not layers:
+        return
+    hooks = [layer.register_forward_hook(seen) for layer in layers]
+    model.train()
+    try:
+        with torch.no_grad():
+            model(**batch.inputs)
+    finally:
+        model.eval()
+        for hook in hooks:
+            hook.remove()
+    turned = [shape for shape in shapes if rows != tokens and shape[:2] == (tokens, rows)]
+    if turned or not shapes:
+        what = "its rows are not texts" if turned else "no hidden state goes through it"
+        raise StartError(
+            f"method {method.full_name!r}: 'backbone_dropout' cannot act on this backbone, since "
+            f"{what}; set it to 0"
         )
 
 

@@ -304,8 +304,13 @@ class StackedDropout(Stacked):
         self.site = site
 
     def forward(self, x: Tensor) -> Tensor:
-        """Drop features of (runs * batch, [tokens,] features) in training mode."""
-        return self.axis.dropout(x, self.drop_rates, self.site) if self.training else x
+        """Drop features of (runs * batch, [tokens,] features) in training mode.
+
+        Weights of attention, (runs * batch, heads, queries, keys), stay as they are here too.
+        """
+        if not self.training or x.dim() > 3:
+            return x
+        return self.axis.dropout(x, self.drop_rates, self.site)
 
 
 def replace_module(model: nn.Module, name: str, new: nn.Module) -> None:

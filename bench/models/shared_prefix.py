@@ -17,7 +17,10 @@ from gapbench.bench.models import attention
 from gapbench.bench.models.run_axis import Stacked, StackedDropout
 
 _LEAST_AXES = 3
-"""Axes of what goes from layer to layer; tables of relative positions have fewer."""
+"""Axes of what goes from layer to layer; tables of relative positions have two.
+
+Positions and masks have two as well, and are told by their types; languages have one.
+"""
 
 
 @contextmanager
@@ -48,27 +51,30 @@ class SharedPrefix:
 
     distinct = 0
     _rows = 0
+    _tokens = 0
     _shared = False  # whether the module in the current call sees only the distinct rows
     _entering: Tensor | None = None  # what the last shared module gave, with repeated rows
 
     def count(self, _model: nn.Module, _args: Any, kwargs: dict[str, Any]) -> None:
         """Note the rows of the batch."""
-        rows, tokens = kwargs["input_ids"].shape
+        rows, self._tokens = kwargs["input_ids"].shape
         # In a square batch, rows could not be told from tokens.
-        self._rows = rows if rows > self.distinct > 0 and rows != tokens else 0
+        self._rows = rows if rows > self.distinct > 0 and rows != self._tokens else 0
 
     def take_first(
         self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Keep the first block of rows of every input that has all of them."""
         main = args[0] if args else next(iter(kwargs.values()))
-        self._shared = isinstance(main, Tensor) and len(main) == self._rows > 0
+        of_texts = isinstance(main, Tensor) and main.shape[:2] == (self._rows, self._tokens)
+        self._shared = of_texts and self._rows > 0
         if not self._shared:
             return args, kwargs
         axes = min(main.dim(), _LEAST_AXES)
 
         def first(values: Tensor) -> Tensor:
-            whole = values.dim() >= axes and len(values) == self._rows
+            table = 1 < values.dim() < axes and values.is_floating_point()
+            whole = len(values) == self._rows and not table
             return values[: self.distinct] if whole else values
 
         return _each(first, args), _each(first, kwargs)

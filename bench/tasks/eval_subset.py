@@ -91,18 +91,29 @@ def forward(
             yield places, batch, logits.view(runs, len(places), *logits.shape[1:])
 
 
+def note_what_is_read(method: AnyMethod, state: TrainState, subset: EvalSubset) -> None:
+    """Find out, once, whether predictions read the first token alone.
+
+    A method that fits its predictions must not have done so: those may not stand the missing values
+    that this is found out with.
+    """
+    if state.reads_first_only is not None:
+        return
+    longest = subset.sequences[np.argmax(subset.split.lengths[subset.sequences])]
+    indices = np.full((state.axis.size, 1), longest)
+
+    def predict() -> Tensor:
+        batch = collate(subset.split, indices, state.axis.device)
+        return method.predict(state, batch)
+
+    classifies = state.task.head == SEQUENCE_CLASSIFICATION
+    with torch.inference_mode():
+        state.reads_first_only = classifies and reads_first_only(state.model, predict)
+
+
 def _last_layer(
     method: AnyMethod, state: TrainState, subset: EvalSubset
 ) -> AbstractContextManager[None]:
     """Leave out the parts of the last layer that no prediction reads, inside the block."""
-    if state.reads_first_only is None:
-        longest = subset.sequences[np.argmax(subset.split.lengths[subset.sequences])]
-        indices = np.full((state.axis.size, 1), longest)
-
-        def predict() -> Tensor:
-            batch = collate(subset.split, indices, state.axis.device)
-            return method.predict(state, batch)
-
-        classifies = state.task.head == SEQUENCE_CLASSIFICATION
-        state.reads_first_only = classifies and reads_first_only(state.model, predict)
+    note_what_is_read(method, state, subset)
     return first_token_only(state.model) if state.reads_first_only else nullcontext()

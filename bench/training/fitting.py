@@ -17,7 +17,7 @@ from torch import nn
 from gapbench.bench.core import signals
 from gapbench.bench.data.batching import Batch, collate, evaluation_batches
 from gapbench.bench.models import recomputation
-from gapbench.bench.tasks.eval_subset import most_tokens
+from gapbench.bench.tasks.eval_subset import EvalSubset, most_tokens, note_what_is_read
 from gapbench.bench.training.flops_and_time import count_operations
 from gapbench.bench.training.trainer import Trainer
 
@@ -77,6 +77,8 @@ def fit(trainer: Trainer) -> None:
     if not (method.fits_on and axis.size):
         return
     state.model.eval()
+    # A stack that resumes after its last step has scored nothing yet.
+    note_what_is_read(method, state, EvalSubset.of(trainer.data.scored_first))
     measured = trainer.stopwatch.measure("fit", axis.active)
     once = recomputation.paused(state.model)
     with measured, once, count_operations() as operations, passes(state.model) as found:

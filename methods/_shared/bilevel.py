@@ -137,7 +137,8 @@ class Bilevel(LowRank[ConfigT]):
             lambda: self.batch_losses(state, batches["train"]) + self.penalty(state), exact=True
         )
         lower = LowerStep(objective, before, values, learning_rates)
-        self._upper_step(state, lower, batches["upper"])
+        # Parts that are equal are counted through at different speeds.
+        self._upper_step(state, lower, batches["upper" if config.split else "train"])
         spent = 1 + passes(config.estimator, config.unroll_steps)
         return replace(report, forward_passes=spent, backward_passes=spent)
 

@@ -191,6 +191,17 @@ class MaskedLowRank(LowRank[ConfigT]):
     def __init__(self, full_name: str, configs: Sequence[ConfigT], axis: RunAxis) -> None:
         super().__init__(full_name, configs, axis)
         self.masking = Masking(axis, configs)
+        self._continues = False  # from an adapter
+
+    @property
+    def starts_at_backbone(self) -> bool:
+        """Whether a plain pass begins with all of the adapter that the runs start from, if any."""
+        return not self._continues or bool((self.masking.factor == 1).all())
+
+    def adapt(self, model: nn.Module, backbone: Backbone) -> nn.Module:
+        """Add masked updates to the target layers."""
+        self._continues = backbone.start is not None
+        return super().adapt(model, backbone)
 
     @classmethod
     def supports(cls, task: Task, backbone: Backbone, config: ConfigT) -> str | None:

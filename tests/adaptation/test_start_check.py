@@ -16,6 +16,7 @@ from gapbench.bench.core import plugins
 from gapbench.bench.core.errors import StartError
 from gapbench.bench.models import attention
 from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.training.trainer import Trainer
 from gapbench.methods._shared.lowrank import StackedLora
 from gapbench.methods.full import Full
 from gapbench.methods.lora import Lora
@@ -192,3 +193,31 @@ def test_peft_layers_that_are_linear_by_class_train_in_bf16(
     runs = make_runs(f"peft:{kind}", (0,), configs=configs, steps=2, precision="bf16")
     trained = train(make_backbone("bert"), runs, random_data())
     assert trained.trainer.traces[0].diverged is None
+
+
+@pytest.mark.parametrize(
+    ("family", "said"),
+    [
+        *((name, None) for name in ("bert", "mpnet", "roformer", "gptj", "gpt_neo", "funnel")),
+        ("falcon", "no hidden state goes through it"),
+        ("bloom", "no hidden state goes through it"),
+        ("xlnet", "its rows are not texts"),
+    ],
+)
+def test_backbone_dropout_drops_hidden_states_or_is_refused(
+    family: str, said: str | None, tmp_path: Path
+) -> None:
+    """Weights of attention stay whole; a family that reads the rate elsewhere would not drop."""
+    backbone = tiny_families.load(family, tmp_path, SEQUENCE_CLASSIFICATION)
+    config = {"targets": "all-linear"} if family == "xlnet" else {}
+    found = []
+    for rate in (0.0, 0.4):
+        runs = make_runs("lora", (0, 1), configs=[config], backbone_dropout=rate, steps=2)
+        if rate and said is not None:
+            with pytest.raises(StartError, match=f"'backbone_dropout' cannot act .* {said}"):
+                set_up(runs, backbone, random_data(), CPU, check=True)
+            return
+        method, state = set_up(runs, backbone, random_data(), CPU, check=True)
+        Trainer(runs, method, state, random_data(), lambda _: None).train()
+        found.append(state.bank.values.clone())
+    assert not torch.equal(*found)

@@ -277,6 +277,17 @@ def test_passes_are_what_relative_cost_says(
     assert bilora.relative_cost(bilora.Config(**settings)) == pytest.approx(expected / 12)
 
 
+def test_levels_that_share_the_data_share_the_batch(make_backbone: MakeBackbone) -> None:
+    """However often an upper step is made, it is made on the batch of its lower step."""
+    folder, data = make_backbone("bert"), random_data(3)
+    method, state = ready(folder, "bilora", data, split=False, upper_every=2)
+    batches, seen = [draw(data, 1, place)() for place in range(2)], []
+    upper_step = method._upper_step
+    method._upper_step = lambda *given: (seen.append(given[2]), upper_step(*given))
+    method.step(state, dict(zip(("train", "upper"), batches, strict=True)))
+    assert seen == [batches[0]]
+
+
 def test_joint_control_trains_all_parts_on_all_data(make_backbone: MakeBackbone) -> None:
     """One batch a step, one optimiser, no hypergradient: values and vectors move together."""
     folder, data = make_backbone("bert"), random_data(3)

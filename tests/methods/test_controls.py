@@ -12,6 +12,7 @@ from transformers.integrations.neftune import neftune_post_forward_hook
 
 from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.adaptation.method import AnyMethod, Phase, TrainState
+from gapbench.bench.config.head import SPAN
 from gapbench.bench.data.batching import Batch, collate
 from gapbench.bench.data.encoded import TaskData
 from gapbench.bench.training.trainer import Trainer
@@ -110,10 +111,13 @@ def test_label_smoothing_refuses_real_targets(make_backbone: MakeBackbone) -> No
     method, _, _ = _ready(make_backbone("bert"), "label_smoothing")
     reason = method.supports(runs[0].cell.task, backbone, method.configs[0])
     assert reason == "targets are real numbers; label smoothing needs classes"
+    spans = mock.Mock(head=SPAN, loss="cross_entropy")
+    reason = method.supports(spans, mock.Mock(), method.configs[0])
+    assert reason == "targets are places in a text; label smoothing needs classes"
 
 
 @pytest.mark.parametrize("outputs", [3, 1])
-@pytest.mark.parametrize("family", ["bert", "roberta", "gpt2"])
+@pytest.mark.parametrize("family", ["bert", "roberta", "gpt2", "deberta-v2"])
 def test_mixup_hidden_is_the_loss_of_mixed_features(
     family: str, outputs: int, make_backbone: MakeBackbone
 ) -> None:
@@ -121,7 +125,10 @@ def test_mixup_hidden_is_the_loss_of_mixed_features(
     method, state, data = _ready(make_backbone(family), "mixup_hidden", outputs)
     batch, seen = _batch(data), []
     head = state.model.classifier if hasattr(state.model, "classifier") else state.model.score
-    handle = head.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
+    if family == "deberta-v2":  # its pooler comes first, whatever its name
+        head = torch.nn.Sequential(state.model.pooler, head)
+    first = head[0] if family == "deberta-v2" else head
+    handle = first.register_forward_pre_hook(lambda _, args: seen.append(args[0].detach()))
     with torch.no_grad():
         state.model(**batch.inputs)
         handle.remove()

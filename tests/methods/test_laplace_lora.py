@@ -1,18 +1,24 @@
 """Laplace-LoRA against Jacobians by automatic differentiation and dense matrices."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
-from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.adaptation.build import set_up, unsupported_reason
 from gapbench.bench.adaptation.method import TrainState
+from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import MergeError
 from gapbench.bench.data.batching import Batch, collate
+from gapbench.bench.tasks import kinds
+from gapbench.bench.tasks.eval_subset import EvalSubset
 from gapbench.bench.training.fitting import fit
 from gapbench.bench.training.trainer import Trainer
 from gapbench.methods.laplace_lora import _GRID, LaplaceLora
+from tests.support import tiny_families
 from tests.support.small_stack import CPU, MakeBackbone, load_backbone, make_runs, random_data
 
 CLASSES = 3
@@ -141,3 +147,49 @@ def test_probabilities_are_the_mean_over_normal_logits(ready: Ready) -> None:
             torch.testing.assert_close(made[run, row].exp(), expected, rtol=1e-6, atol=1e-6)
     with pytest.raises(MergeError, match="own prediction rule"):
         method.merge(state, 0)
+
+
+def test_many_classes_in_float32_are_predicted(make_backbone: MakeBackbone) -> None:
+    """More classes than the head has features: their logits have no independent noise."""
+    runs = make_runs("laplace_lora", (3,), outputs=40, precision="fp32")
+    data = random_data(outputs=40, train=12)
+    method, state = set_up(runs, load_backbone(make_backbone("bert"), runs), data, CPU)
+    fit(Trainer(runs, method, state, data, lambda _: None))
+    with torch.inference_mode():
+        found = method.predict(state, collate(data.test, np.arange(4)[None], CPU))
+    torch.testing.assert_close(found.exp().sum(dim=1), torch.ones(4))
+
+
+def test_fit_finds_out_first_what_predictions_read(make_backbone: MakeBackbone) -> None:
+    """A stack that resumes after its last step has scored nothing; its scores are the same."""
+    runs = make_runs("laplace_lora", (3,), outputs=CLASSES)
+    data, found = random_data(outputs=CLASSES, train=12), []
+    for known in (None, True):
+        method, state = set_up(runs, load_backbone(make_backbone("bert"), runs), data, CPU)
+        state.reads_first_only = known
+        fit(Trainer(runs, method, state, data, lambda _: None))
+        assert state.reads_first_only is True
+        outputs = kinds.get("classification").outputs(method, state, EvalSubset.of(data.test))
+        found.append(outputs["logits"])
+    np.testing.assert_array_equal(*found)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_layers_that_project_positions_are_refused(shared: bool, tmp_path: Path) -> None:
+    """By DeBERTa's own projections, or by its queries and keys."""
+    backbone = tiny_families.load(
+        "deberta-v2",
+        tmp_path,
+        SEQUENCE_CLASSIFICATION,
+        relative_attention=True,
+        pos_att_type=["p2c", "c2p"],
+        share_att_key=shared,
+    )
+    for targets in ("default", "all-linear"):
+        (run,) = make_runs("laplace_lora", configs=[{"targets": targets}])
+        reason = unsupported_reason(run.cell, backbone)
+        if shared or targets == "all-linear":
+            assert reason is not None
+            assert "of a deberta-v2 backbone project positions, which all examples" in reason
+        else:
+            assert reason is None

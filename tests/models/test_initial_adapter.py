@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from gapbench.bench.adaptation import registry
-from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.adaptation.build import set_up, unsupported_reason
 from gapbench.bench.execution.export import write
 from gapbench.bench.models.initial_adapter import fold, read
 from gapbench.methods.lora_ensemble import LoraEnsemble
@@ -117,6 +117,18 @@ def test_start_from_a_dora_adapter_takes_its_magnitudes(
     merged = trained.method.merge(trained.state, 0)
     expected = peft_logits(folder, source, merged)
     np.testing.assert_allclose(trained.logits(random_data())[0], expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", [*FROM_A_AND_B, "lora_dropout", "untuned"])
+def test_self_check_passes_at_default_settings(
+    name: str, make_backbone: MakeBackbone, adapter: MakeAdapter
+) -> None:
+    """Also of a method whose plain pass shrinks the update, as a run is set up."""
+    config = {} if name == "untuned" else settings("bert")
+    runs = make_runs(name, (4, 5), configs=[config])
+    backbone = started(make_backbone("bert"), runs, adapter("bert"))
+    if unsupported_reason(runs[0].cell, backbone) is None:
+        set_up(runs, backbone, random_data(), CPU, check=True)
 
 
 def test_start_of_every_member_is_the_adapter(

@@ -10,10 +10,12 @@ import pytest
 import torch
 
 from gapbench.bench.adaptation.build import set_up
+from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
 from gapbench.bench.models import shared_prefix
 from gapbench.bench.models.attention import layers
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.eval_subset import EvalSubset
+from tests.support import tiny_families
 from tests.support.small_stack import CPU, load_backbone, make_runs, random_data
 
 CASES = {
@@ -93,3 +95,19 @@ def test_frozen_projections_of_the_first_adapted_layer_are_shared(
     projections = ("query.base", "key", "value.base")
     layer = f"{family}.encoder.layer.0.attention.self"
     assert once == ({f"{layer}.{name}" for name in projections} if shares else set())
+
+
+@pytest.mark.parametrize("family", ["gptj", "xmod", "ministral3"])
+def test_layers_that_also_take_positions_or_languages_are_shared(
+    family: str, tmp_path: Path
+) -> None:
+    """What has a row for each text is cut with the texts; two runs score as each alone."""
+    backbone = tiny_families.load(family, tmp_path, SEQUENCE_CLASSIFICATION)
+    data, found = random_data(), {}
+    for seeds in ((0, 1), (0,), (1,)):
+        runs = make_runs("head", seeds, precision="fp32")
+        made, state = set_up(runs, backbone, data, CPU)
+        state.reads_first_only = False
+        found[seeds] = kinds.get("classification").outputs(made, state, EvalSubset.of(data.test))
+    alone = np.concatenate([found[0,]["logits"], found[1,]["logits"]])
+    np.testing.assert_allclose(found[0, 1]["logits"], alone, rtol=0, atol=1e-6)
