@@ -1,5 +1,6 @@
 """Allowed values of arguments, and exit codes of calls; quick to import."""
 
+import math
 from collections.abc import Sequence
 from numbers import Integral, Real
 from typing import Any
@@ -60,7 +61,7 @@ def check_above_zero(given: Any, *fields: str, whole: bool = True) -> None:
     """
     for field in fields:
         value = given.get(field)
-        fits = isinstance(value, Integral if whole else Real) and float(value) > 0
+        fits = isinstance(value, Integral if whole else Real) and 0 < float(value) < math.inf
         if value is not None and not fits:
             kind = "whole number" if whole else "number"
             raise ConfigError(f"{field} must be a {kind} above 0, got {value!r}")

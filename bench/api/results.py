@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from gapbench.bench.api.calls import Names
-from gapbench.bench.api.choices import SHARED_FORMATS, names, one_of
+from gapbench.bench.api.choices import SHARED_FORMATS, check_above_zero, names, one_of
 from gapbench.bench.api.outcome import CallOutcome
 from gapbench.bench.api.views import Claims, Comparison, Verdict
 from gapbench.bench.core.errors import RecordError, StoreError
@@ -203,6 +203,7 @@ class Results:
             ConfigError: if both are the same, or a name fits several variants.
             StoreError: if the folder lacks one of them, or any data that they share.
         """
+        check_above_zero({"matters": matters}, "matters", whole=False)
         where = Selection(names("tasks", tasks), names("backbones", backbones))
         return Comparison(compare(self._loaded, first, second, where, reference, matters))
 
@@ -227,6 +228,7 @@ class Results:
         Raises:
             StoreError: if the folder has no such task, backbone or method.
         """
+        check_above_zero({"matters": matters}, "matters", whole=False)
         _, loaded, summary = self._part(tasks, backbones, methods, reference)
         return Verdict(tuple(verdicts(loaded, summary, matters)))
 
@@ -242,6 +244,7 @@ class Results:
         Raises:
             ConfigError: if the file is not one of claims.
         """
+        check_above_zero({"matters": matters}, "matters", whole=False)
         claims = load_claims(None if file is None else Path(file))
         _, loaded, summary = self._part(None, None, None, REFERENCE)
         return Claims(judge(loaded, summary, claims, matters))
@@ -317,6 +320,7 @@ class Results:
         Raises:
             StoreError: if the folder has no such part, or ``out`` cannot be written.
         """
+        check_above_zero({"matters": matters}, "matters", whole=False)
         selection = _selection(tasks, backbones, methods)
         folder = Path(out or self.path / "report")
         return build(self.path, folder, selection, reference, matters).paths

@@ -34,7 +34,7 @@ def seed_means(results: Path, record: Record) -> SeedMeans | None:
         for name, (ends, column) in columns.items()
         if pd.notna(row[column])
     }
-    return SeedMeans(str(row["variant"]), int(row["n_seeds"]), means)
+    return SeedMeans(str(row["variant"]), int(row["n_seeds"]), int(row["n_failed"]), means)
 
 
 def _known(value: float) -> float | None:

@@ -1,6 +1,7 @@
 """Sending finished runs to a tracker, as they end or from a results folder."""
 
 import logging
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import redirect_stdout
@@ -92,7 +93,7 @@ class Tracker:
             self._failed = True
             _log.warning(
                 "%s; work goes on without it; send the rest with: gapbench track %s --to %s",
-                *(error, self._store.root, self.name),
+                *(error, shlex.quote(str(self._store.root)), self.name),
             )
 
     def try_to_send_trials(self, studies: Iterable[str]) -> None:

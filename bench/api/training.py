@@ -22,10 +22,11 @@ from gapbench.bench.core.process import choose_device
 from gapbench.bench.execution import engines
 from gapbench.bench.execution.engines.base import Settings
 from gapbench.bench.execution.scheduler import GridResult, execute
-from gapbench.bench.store.event_log import EventLog, recorded, typed
+from gapbench.bench.store.event_log import EventLog, recorded
 from gapbench.bench.store.failure import ENOUGH, left_alone
 from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import Store, store_at
+from gapbench.bench.store.typed_command import typed
 from gapbench.bench.training.checkpoint import Checkpoints
 
 

@@ -27,13 +27,15 @@ class SeedMeans:
 
     Attributes:
         variant: name of the settings in the suite.
-        seeds: number of seeds.
+        seeds: number of seeds with scores of their own.
+        failed: number of runs that failed.
         means: of each quantity, by name, the mean and the low and high end of its interval; an
             end is None where it is unknown.
     """
 
     variant: str
     seeds: int
+    failed: int
     means: Mapping[str, tuple[float, float | None, float | None]]
 
 
@@ -139,8 +141,10 @@ def _others(known: SeedMeans) -> list[str]:
         (name, _number(mean), "" if low is None else f"{_number(low)} to {_number(high)}")
         for name, (mean, low, high) in known.means.items()
     ]
-    said = f"The same settings were trained with {known.seeds} seeds. Their means on test:"
-    return [said, "", *_table(("", "mean", "95 % interval"), rows)]
+    lost = " Runs that failed count in the score as the untrained row, where there is one."
+    said = f"The same settings were trained with {known.seeds} seeds"
+    said += f"; {known.failed} more failed.{lost}" if known.failed else "."
+    return [f"{said} Their means on test:", "", *_table(("", "mean", "95 % interval"), rows)]
 
 
 def _calibration(record: Record) -> list[str]:

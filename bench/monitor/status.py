@@ -4,8 +4,6 @@ Everything comes from plans, records and log files. `ResultsFolder` may be read 
 while others work in it; settled records are read once.
 """
 
-import argparse
-import shlex
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,15 +15,17 @@ from gapbench.bench.store import event_log
 from gapbench.bench.store.event_log import Event
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.record_io import read_record
-from gapbench.bench.store.store import RACE, Store
+from gapbench.bench.store.store import Store
 from gapbench.bench.store.suite_plan import PlanRow
+from gapbench.bench.store.typed_command import ADVISE, PYTHON, on, typed
 from gapbench.bench.tuning.schema import TrialState
 from gapbench.bench.tuning.summary import Summary, read_summaries
 
+NO_SUITE = "(no suite)"
+"""Stands for the suite of runs that no plan names."""
 MISSING, UNREADABLE, LOST, STOPPED = "missing", "unreadable", "lost", "stopped"
 _NAMED_AGAIN = {Status.FAILED, Status.OUT_OF_MEMORY}  # tried again twice, then only if named
 _HOPELESS = {Status.DIVERGED, Status.PRUNED, Status.SKIPPED}  # would end the same way
-_ADVISE = "advise"
 _Fields = dict[str, type | UnionType]
 _PLACE: _Fields = {"worker": str, "task": str, "backbone": str, "method": str, "runs": int}
 _READ: dict[str, _Fields] = {
@@ -152,8 +152,12 @@ class ResultsFolder:
         plans = self._store.plans()
         by_hash = {entry.run_hash: entry for entry in entries}
         suites: dict[str, SuiteStatus] = defaultdict(SuiteStatus)
-        for row in plans:
-            entry, share = by_hash.get(row.run_hash), suites[row.suite]
+        planned = {row.run_hash for row in plans}
+        told = [(row.suite, by_hash.get(row.run_hash)) for row in plans]
+        strays = [each for each in entries if each.run_hash not in planned]
+        told += [(NO_SUITE, each) for each in strays if each.status != UNREADABLE]
+        for suite, entry in told:
+            share = suites[suite]
             share.statuses[entry.status if entry else MISSING] += 1
             share.seconds += entry.seconds if entry else 0.0
             share.tokens += entry.tokens if entry else 0
@@ -183,8 +187,8 @@ class ResultsFolder:
 
     def _of_records(self, entries: list[_Entry], plans: list[PlanRow]) -> Iterator[Failure]:
         commands = {
-            self._store.root / row.path: self._here(
-                row.command or event_log.typed(["run", row.suite])
+            self._store.root / row.path: on(
+                self._store.root, row.command or typed(["run", row.suite])
             )
             for row in plans
         }
@@ -217,26 +221,9 @@ class ResultsFolder:
                 if at and (place := (at["task"], at["backbone"], at["method"])) in missing:
                     missing.remove(place)
                     cause = f"{at['runs']} runs of {_named(at)} were under way when it died"
-                    yield Failure(LOST, cause, self._here(command), (log,))
+                    yield Failure(LOST, cause, on(self._store.root, command), (log,))
             if log == logs[-1] and ended and ended.get("stopped") and ended["exit_code"] != 130:
-                yield Failure(STOPPED, str(ended["stopped"]), self._here(command), (log,))
-
-    def _here(self, command: str) -> str:
-        """Return a command with this folder as the one of its results, if it has been moved."""
-        if command.startswith(event_log.PYTHON):
-            return command  # a call, whose variables only its author knows
-        parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
-        parser.add_argument("--results", default="results")
-        try:
-            given, others = parser.parse_known_args(shlex.split(command)[1:])
-        except (ValueError, argparse.ArgumentError):  # of a log that others wrote
-            return command
-        root, results = self._store.root, Path(given.results).resolve()
-        if others[:1] == [_ADVISE] and root.name == RACE and results != root.resolve():
-            root = root.parent
-        if results == root.resolve():
-            return command
-        return event_log.typed([*others, "--results", str(root)])
+                yield Failure(STOPPED, str(ended["stopped"]), on(self._store.root, command), (log,))
 
 
 def _brief(path: Path, record: Record) -> _Entry:
@@ -254,10 +241,10 @@ def _brief(path: Path, record: Record) -> _Entry:
 def _retry(command: str, status: str) -> str:
     if status in _HOPELESS or not command:
         return ""
-    advising = command.startswith((f"gapbench {_ADVISE} ", f"{event_log.PYTHON}{_ADVISE}("))
+    advising = command.startswith((f"gapbench {ADVISE} ", f"{PYTHON}{ADVISE}("))
     if status not in _NAMED_AGAIN or advising:
         return command
-    if command.startswith(event_log.PYTHON):
+    if command.startswith(PYTHON):
         return f"{command.removesuffix(')')}, retry={str(status)!r})"
     return f"{command} --retry {status}"
 

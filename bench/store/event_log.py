@@ -16,7 +16,6 @@ import json
 import os
 import platform
 import re
-import shlex
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -30,20 +29,18 @@ from typing import Any
 from filelock import Timeout
 
 from gapbench.bench.config.run import Run
-from gapbench.bench.core.errors import BenchError, without_password
+from gapbench.bench.core.errors import BenchError
 from gapbench.bench.core.files import lock
 from gapbench.bench.core.safe_parsing import parse_json
 from gapbench.bench.store import provenance
 from gapbench.bench.store.record import Record, Status
 from gapbench.bench.store.store import Store
+from gapbench.bench.store.typed_command import typed
 
 KEPT = 100  # log files
-PYTHON = "gapbench."
-"""Start of a Python call, which logs and plans name in place of a command line."""
 
 # As `bench.cli.main` ends with; the first that fits counts.
 _CODES = {BrokenPipeError: 0, BenchError: 2, OSError: 2, KeyboardInterrupt: 130}
-_LITERAL = re.compile(r"""(['"])((?:\\.|(?!\1).)*)\1""")  # a text in a call
 _NAME = re.compile(r"[0-9]+-[a-z]+\.jsonl")  # of the log file of a command
 # Not through a link that somebody has planted.
 _APPENDING = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
@@ -207,13 +204,6 @@ def events(log: Path) -> Iterator[Event]:
                 continue
             if isinstance(event, Mapping) and "event" in event:
                 yield dict(event)
-
-
-def typed(words: Sequence[str] | str) -> str:
-    """Return a command line, or a Python call, as typed but without the passwords of URLs."""
-    if isinstance(words, str):
-        return _LITERAL.sub(lambda found: found[1] + without_password(found[2]) + found[1], words)
-    return " ".join(["gapbench", *(shlex.quote(without_password(word)) for word in words)])
 
 
 def _totals(told: Iterator[Event]) -> Event:

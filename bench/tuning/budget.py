@@ -5,6 +5,7 @@ The seconds of a trial are known only afterwards: the most expensive trial so fa
 for the next, and a budget in seconds is exceeded if the next takes longer.
 """
 
+import math
 from collections.abc import Sequence
 
 from gapbench.bench.adaptation import registry
@@ -92,9 +93,9 @@ def check(asked: Limit, plain: float, each: float, place: str) -> None:
     least = START * each * asked.amount / limit.amount
     if asked.amount < least:
         raise ConfigError(
-            f"{place}: a budget of {asked.amount:g} {asked.unit} is too small for the "
+            f"{place}: a budget of {asked.amount:.15g} {asked.unit} is too small for the "
             f"{START} trials before the search proper (the method's own settings and {START - 1} "
-            f"spread points); give --{asked.unit} {least:g} or more"
+            f"spread points); give --{asked.unit} {math.ceil(least)} or more"
         )
 
 

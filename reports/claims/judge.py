@@ -46,8 +46,8 @@ class Judged:
         larger_than: d, the largest difference that the interval holds; None without an interval.
         suite: whose runs were looked at, "" if none.
         tasks: with their backbones.
-        plan: what larger studies could tell; None unless it is underpowered and variances are
-            known.
+        plan: what larger studies could tell; None unless it is underpowered, variances are known,
+            and a difference is claimed.
         missing: rows and tasks that would be needed, and why they do not count.
         withheld: why there is no interval; "" where there is one.
         matters: least difference that matters.
@@ -127,7 +127,10 @@ def ruled(
         larger_than=None if pair.low is None or pair.high is None else max(-pair.low, pair.high),
         suite=found[0].suite,
         tasks=tuple(each.place for each in found),
-        plan=plan_of(over, SECOND, level) if ruling == "underpowered" else None,
+        # Studies are planned to tell differences; `alike` asks for narrow intervals.
+        plan=plan_of(over, SECOND, level)
+        if ruling == "underpowered" and claim.margin is None
+        else None,
         withheld=withheld(over, (FIRST, SECOND)),
         matters=matters,
     )

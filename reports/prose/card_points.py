@@ -36,7 +36,7 @@ def points(verdict: Verdict) -> Iterator[tuple[str, str]]:
     yield "Does training help?", _learned(verdict)
     yield "What would change this", _design(verdict)
     yield "Read with care", " ".join(_cautions(verdict))
-    commands = dict.fromkeys(each.command for each in _out(verdict) if each.command)
+    commands = dict.fromkeys(command for each in _out(verdict) for command in each.commands)
     yield COMPLETE, "\n".join(commands)
 
 

@@ -133,7 +133,8 @@ def _seeds(needed: tuple[float, float]) -> str:
             "No number of seeds would tell a difference that matters: the test items are too few."
         )
     upto = "many more" if math.isinf(high) else f"{high:.0f}"
-    return f"To tell a difference that matters would take {low:.0f} to {upto} seeds."
+    many = upto if upto == f"{low:.0f}" else f"{low:.0f} to {upto}"
+    return f"To tell a difference that matters would take {many} seeds."
 
 
 def _indented(text: str) -> list[str]:

@@ -15,9 +15,9 @@ _HEAD = ("", "seeds", "items", "A - B", "95 %", "")
 _WIDTHS = (24, 5, 5, 7, 17, 11)
 _NAMES = {"score": "score", "gap": "generalization gap", "ece": "ECE", "nll": "test NLL"}
 _NOTES = (
-    "95 %: all intervals of one outcome in this results folder hold together with 95 % confidence. "
-    "A is better or worse exactly where its interval excludes zero. Items: test items that it is "
-    "over, beside seeds; without, it holds for this test set only."
+    "95 %: all intervals of one outcome in one suite hold together with 95 % confidence, and so do "
+    "those beside untrained rows. A is better or worse exactly where its interval excludes zero. "
+    "Items: test items that it is over, beside seeds; without, it holds for this test set only."
 )
 
 
@@ -33,8 +33,10 @@ def format_comparison(found: Compared) -> str:
         for second in each.second_tests:
             said = _directed(second.metric.name, higher_is_better=second.metric.higher_is_better)
             lines += [f"  also tested on {second.test}: {said}", *_lines("score", second.contrast)]
-        if each.verdict.design and each.contrasts["score"].claim == "":
-            lines += _wrapped(design(each.verdict.design))
+        over, size = each.contrasts["score"], each.verdict.design
+        untold = not (over.claim or over.withheld)
+        if size and untold and each.verdict.reference in (found.first, found.second):
+            lines += _wrapped(design(size))
     below = [conclusion(found), _NOTES]
     lines += ["", *(line for text in below for line in wrap(text, WIDTH))]
     return "\n".join(map(printable, lines))
@@ -84,14 +86,18 @@ def conclusion(found: Compared) -> str:
         f"Of {total}, {found.first} is better on {counts['better']}, {found.second} on "
         f"{counts['worse']}; on {counts['']} the data tell no difference."
     )
-    if len(told) < len(tasks):
-        said += f" On {len(tasks) - len(told)} they cannot be compared."
+    same = sum(each.identical for each in tasks)
+    if same:
+        said += f" On {same} they are identical."
+    if len(told) + same < len(tasks):
+        said += f" On {len(tasks) - len(told) - same} they cannot be compared."
     for each in found.differences:
         over = each.contrasts["score"]
         if not each.verdict.task:
             better = found.first if over.claim == "better" else found.second
             ruling = f"{better} is better" if over.claim else "the data tell no difference"
             ruling = "they cannot be compared" if over.withheld else ruling
+            ruling = "they are identical" if over.identical else ruling
             said = f"Over {each.place}, {ruling}. {said}"
     return said
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from gapbench.bench.core.errors import printable
 from gapbench.reports.tables.terminal import WIDTH, fitted, number
+from gapbench.reports.tables.words import listed
 from gapbench.reports.verdict.gate import TOLERANCE, Change, Gated
 
 _WIDTHS = (18, 20, 24, 5)
@@ -28,9 +29,12 @@ def format_gate(found: Gated) -> str:
 def conclusion(found: Gated) -> str:
     """Say whether anything moved beyond chance."""
     if found.passed:
-        if found.changes and max(each.n_seeds for each in found.changes) == 1:
-            return "Passed, but one seed does not tell a move from chance: give two or more."
-        return f"Passed: nothing moved {'beyond chance' if found.changes else 'at all'}."
+        said = f"Passed: nothing moved {'beyond chance' if found.changes else 'at all'}."
+        single = list(dict.fromkeys(each.name for each in found.changes if each.n_seeds == 1))
+        if single:
+            said += " But one seed does not tell a move from chance: give two or more of "
+            said += f"{listed(single)}."
+        return said
     rows = {(each.name, each.place) for each in found.moved}
     parts = [f"{len(rows)} of the rows above moved beyond chance"] if rows else []
     parts += [f"{len(found.lost)} runs that had a score have none now"] if found.lost else []

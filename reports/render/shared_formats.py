@@ -149,10 +149,21 @@ def _result(row: Any, record: Record) -> dict[str, Any]:
         },
         "score_details": {
             "score": float(row.score),
-            "details": {"mean over seeds": ", ".join(map(str, sorted(row.by_seed)))},
+            "details": {"mean over seeds": ", ".join(map(str, _ended(row)))}
+            | ({"lost runs": lost} if (lost := _lost(row)) else {}),
             "uncertainty": uncertainty,
         },
     }
+
+
+def _ended(row: Any) -> list[int]:
+    """Return the seeds that have scores of their own."""
+    return sorted(set(row.by_seed) - set(row.lost))
+
+
+def _lost(row: Any) -> str:
+    """Return what the lost runs count as in the mean, "" if none does."""
+    return str(row.standing.why[row.name]) if set(row.by_seed) & set(row.lost) else ""
 
 
 def _version(record: Record) -> str:
@@ -188,6 +199,7 @@ def _eval_results(
     for row, record in group:
         source = record.cell.task.source
         if isinstance(source, HubSource):
+            lost = f", {_lost(row)}" if _lost(row) else ""
             interval = ""
             if pd.notna(row.score_ci_low):
                 interval = f", 95 % interval {row.score_ci_low:.4f} to {row.score_ci_high:.4f}"
@@ -202,7 +214,7 @@ def _eval_results(
                     "date": record.provenance.started_at.date().isoformat(),
                     "notes": f"gapbench {_version(record)}: {label(row.method, row.variant)}; "
                     f"{row.metric} on {record.cell.task.splits.test}, mean of {row.n_seeds} "
-                    f"seeds{interval}",
+                    f"seeds{lost}{interval}",
                 }
             )
     if not entries:

@@ -25,6 +25,7 @@ from gapbench.bench.store.record import Calibration, Cost, CurvePoint, Record, T
 from gapbench.bench.store.record_io import BARE, TEST
 from gapbench.bench.store.store import Store
 from gapbench.bench.store.suite_plan import PlanRow
+from gapbench.bench.store.typed_command import on
 from gapbench.reports.results import version_0_1
 from gapbench.reports.results.frames import typed
 
@@ -143,7 +144,7 @@ class Results:
         unreadable: why each unreadable record could not be read.
         part: what `runs` are limited to, "" if to nothing; see `reports.results.selection`.
         whole: the folder that this is a part of, None if it is the whole.
-        commands: what was typed last to run each suite, "" if that is unknown.
+        commands: what was typed last for a run, for this folder, by its hash, where that is known.
         references: what each suite compares its methods with first.
         terms: what each `setting` stands for, flat: "budget.epochs": 3.
         read: predictions that were read and are kept, by cell hash, seed and split.
@@ -217,7 +218,8 @@ def load(store: Store) -> Results:
             results.curves[record.run_hash] = _curve(record)
         _keep_declared(results, record)
     plans = store.plans()
-    results.commands = {plan.suite: plan.command for plan in plans}
+    here = {command: on(store.root, command) for command in {plan.command for plan in plans}}
+    results.commands = {plan.run_hash: here[plan.command] for plan in plans if plan.command}
     results.references = {plan.suite: plan.reference for plan in plans}
     planned = {plan.run_hash for plan in plans}
     content = [_planned(store, plan, rows.get(plan.run_hash)) for plan in plans]

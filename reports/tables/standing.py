@@ -160,7 +160,8 @@ def standing(results: Results, board: pd.DataFrame, wanted: str, alpha: float) -
     Args:
         results: where predictions are stored.
         board: rows of one setting, each with its runs.
-        wanted: name of the reference; "" for what the suite names.
+        wanted: name of the reference; what the suite names is taken for "", and where no row has
+            it.
         alpha: level of all comparisons of one outcome.
     """
     records = cast("list[dict[str, Any]]", board.to_dict("records"))
@@ -169,7 +170,7 @@ def standing(results: Results, board: pd.DataFrame, wanted: str, alpha: float) -
     known = sampled(results, rows, "score", up=up)
     status, why = statuses_of(rows, known, floor_of(rows), up=up)
     named_by_suite = results.references.get(records[0]["suite"], SUITE_REFERENCE)
-    reference = reference_of(rows, wanted or named_by_suite)
+    reference = reference_of(rows, wanted) or reference_of(rows, named_by_suite)
     if status.get(reference) == "ranked":
         status[reference] = "reference"
     ranked = {name: known[name] for name in rows if status[name] in RANKED}

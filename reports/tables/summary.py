@@ -23,7 +23,14 @@ from gapbench.reports.tables.leaderboard import (
 )
 from gapbench.reports.tables.outcomes import MEAN, OUTCOMES, SPLITS
 from gapbench.reports.tables.settings import with_differences
-from gapbench.reports.tables.standing import REFERENCE, Standing, depths, standing, to_reference
+from gapbench.reports.tables.standing import (
+    REFERENCE,
+    Standing,
+    depths,
+    reference_of,
+    standing,
+    to_reference,
+)
 
 OVER_ITEMS = "seeds and items"
 """What the interval of a score is over."""
@@ -110,8 +117,11 @@ def summarise(results: Results, reference: str = REFERENCE) -> pd.DataFrame:
 
     Args:
         results: a results folder, whose stored predictions are read run by run.
-        reference: name of the row, or of its method, that others are compared with first; "" for
-            what each suite names.
+        reference: name of the row, or of its method, that others are compared with first; what the
+            suite names is taken for "", and where no row has it.
+
+    Raises:
+        ConfigError: if no row that is compared with those has the name of the reference.
 
     Returns:
         The columns of the leaderboard and, after them, `start` (adapter that runs start from, "" if
@@ -119,14 +129,17 @@ def summarise(results: Results, reference: str = REFERENCE) -> pd.DataFrame:
         (runs that were stopped and will go on), `protocol`, `higher_is_better`, `bayes_score`,
         `bayes_ece`, `machine` (device and threads, "" if several), and of the runs
         that ended well `by_seed`, scores by seed, `ok_runs`, hashes by seed, and `checkpoints`, the
-        steps that were chosen; `lost` and `pending`, seeds without a score and those not run yet;
+        steps that were chosen; `lost`, seeds without a score; `pending`, hashes of runs not run yet
+        by seed;
         `name`, of the row in `standing`, its block; `differs`, of `reports.tables.settings`.
     """
     if results.whole is not None:
-        table = summarise(results.whole, reference)
+        whole = summarise(results.whole, reference)
         part = set(zip(*(results.runs[name] for name in _PART), strict=True))
-        kept = [key in part for key in zip(*(table[name] for name in _PART), strict=True)]
-        return table[kept].reset_index(drop=True)
+        kept = [key in part for key in zip(*(whole[name] for name in _PART), strict=True)]
+        shown = whole[kept].reset_index(drop=True)
+        _refuse_absent(reference, shown)
+        return shown
     cells: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for run in cast("list[dict[str, Any]]", results.runs.to_dict("records")):
         cells.setdefault(tuple(run[name] for name in _CELL), []).append(run)
@@ -138,10 +151,16 @@ def summarise(results: Results, reference: str = REFERENCE) -> pd.DataFrame:
         for block, alpha in _levels([block for _, block in table.groupby(BOARD, sort=False)])
     ]
     table = pd.concat(blocks, ignore_index=True) if blocks else table
-    if reference and blocks and not (table["reference"] != "").any():
-        names = sorted(set(table["name"]))
-        raise ConfigError(f"reference {reference!r}: no row has it; {suggest(reference, names)}")
+    _refuse_absent(reference, table)
     return typed(with_differences(table, results), _TEXT, _WHOLE, _OBJECTS)
+
+
+def _refuse_absent(wanted: str, table: pd.DataFrame) -> None:
+    """Refuse a reference that is beside none of the rows of a table."""
+    found = {id(each): each for each in table["standing"]}.values()
+    if wanted and found and not any(reference_of(each.rows, wanted) for each in found):
+        names = sorted({name for each in found for name in each.rows})
+        raise ConfigError(f"reference {wanted!r}: no row has it; {suggest(wanted, names)}")
 
 
 def _levels(blocks: list[pd.DataFrame]) -> Iterator[tuple[pd.DataFrame, float]]:
@@ -234,7 +253,7 @@ def _cell(runs: list[dict[str, Any]]) -> dict[str, Any]:
         "score": score.mean,
         "lost": _seeds(run for run in runs if run["status"] not in NOT_FAILED)
         + _seeds(run for run in ok if pd.isna(run["test_score"])),
-        "pending": _seeds(run for run in runs if run["status"] in PENDING),
+        "pending": {run["seed"]: run["run_hash"] for run in runs if run["status"] in PENDING},
         "n_failed": sum(run["status"] not in NOT_FAILED for run in runs),
         "n_unscored": len(ok) - score.n,
         "n_stopped": sum(run["status"] == STOPPED for run in runs),

@@ -200,7 +200,12 @@ _MARKS = {"better": "^", "worse": "v"}
 
 def _part(title: list[str], table: pd.DataFrame) -> Iterator[str]:
     """Yield the lines of one task."""
-    yield printable(fitted(" | ".join(title), WIDTH))
+    whole = " | ".join(title)
+    if len(whole) > WIDTH:  # what it differs in from another part may be long
+        *title, last = title
+        yield printable(fitted(" | ".join(title), WIDTH))
+        whole = last
+    yield printable(fitted(whole, WIDTH))
     yield _line(_HEAD)
     found = list(rows(table))
     names = [label(row.method, row.variant) for row in found]

@@ -90,7 +90,9 @@ def assemble(
     beats = [name for name, found in to_reference.items() if found.claim == "better"]
     learners = _learners(untrained, ranked, upward=upward)
     learned = None if learners is None else bool(learners)
-    recommended, why = recommend(done, beats, reference, learned=learned, costs=costs)
+    recommended, why = recommend(
+        done, beats, reference, learned=learned, costs=costs, machines=machines
+    )
     unbeaten = [name for name in ranked if not beaten_by.get(name)]
     plan = plan_of(families["score"], reference, alpha) if "score" in families else None
     return Verdict(

@@ -61,7 +61,6 @@ def _task(results: Results, board: pd.DataFrame, matters: float | None) -> Verdi
     first = next(iter(shown.values()))
     found: Standing = first.standing
     shown |= {name: row for name, row in found.rows.items() if name == found.reference}
-    command = results.commands.get(first.suite, "")
     entries = [
         Entry(
             name=name,
@@ -71,7 +70,7 @@ def _task(results: Results, board: pd.DataFrame, matters: float | None) -> Verdi
             settings=_settings(results, row.config_hash),
             status=found.status[name],
             why=found.why[name],
-            command=command if row.pending else "",
+            commands=_commands(results, row),
             levels={outcome: level(found, outcome, name) for outcome in OUTCOMES},
             n_failed=row.n_failed + row.n_unscored,
         )
@@ -215,6 +214,12 @@ def _row_over_tasks(suite: SuiteSummary, name: str, counts: Mapping[Outcome, Any
         levels=levels,
         n_failed=sum(each.rows[name].n_failed for each in standings),
     )
+
+
+def _commands(results: Results, row: Any) -> tuple[str, ...]:
+    """Return the commands that complete a row."""
+    found = (results.commands.get(run_hash, "") for run_hash in row.pending.values())
+    return tuple(dict.fromkeys(filter(None, found)))
 
 
 def _settings(results: Results, config_hash: str) -> dict[str, Any]:

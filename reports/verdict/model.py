@@ -99,7 +99,7 @@ class Entry:
         settings: what the method was set to; empty over several tasks where they differ.
         status: what it is; `reports.tables.row_status` says what each word means.
         why: what keeps it from being ranked, or how failed runs were counted; "" if nothing.
-        command: that completes the row; "" if it is complete.
+        commands: that complete the row.
         levels: by outcome; those unknown are absent.
         to_reference: this row minus the reference, by outcome; empty of the reference itself.
         to_best: this row minus the best ranked row that differs from it, in score: simultaneous
@@ -118,7 +118,7 @@ class Entry:
     settings: Mapping[str, Any]
     status: Status
     why: str = ""
-    command: str = ""
+    commands: tuple[str, ...] = ()
     levels: Mapping[Outcome, Level] = field(default_factory=dict)
     to_reference: Mapping[Outcome, Contrast] = field(default_factory=dict)
     to_best: Contrast | None = None

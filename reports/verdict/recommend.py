@@ -1,7 +1,8 @@
 """Which row to use, by a stated rule, from what beats what and what it costs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from gapbench.reports.verdict.costs import cheapest
 from gapbench.reports.verdict.model import Contrast, Entry
 
 NOTHING_BEATS = "nothing beats the reference"
@@ -27,21 +28,24 @@ def recommend(
     reference: str,
     *,
     learned: bool | None,
-    costs: dict[str, tuple[float, ...]],
+    costs: Mapping[str, tuple[float, ...]],
+    machines: Mapping[str, str],
 ) -> tuple[str, str]:
     """Return the name of the row to use, "" if none, and the rule that chose it.
 
     The reference, where nothing beats it: what is not shown to be better is not worth a change.
     Else the cheapest of the rows that beat it and that nothing beats; without a reference, or if
-    there is no such row, the cheapest of those that nothing beats, shown or not. Nothing where
-    training gained nothing, or while the reference is there and cannot be compared.
+    there is no such row, the cheapest of those that nothing beats, shown or not. Of equally cheap
+    ones, that with the best score. Nothing where training gained nothing, or while the reference is
+    there and cannot be compared.
 
     Args:
         entries: ranked ones by score, best first, then the others.
         beats_reference: names of those that do.
         reference: its name, "" if there is none.
         learned: whether some trained row is better than every untrained one.
-        costs: of each row, to be compared one after the other; the first is training.
+        costs: of each row, as `reports.verdict.costs` compares them.
+        machines: where the runs of each row took place, "" if on several.
     """
     ranked = [each for each in entries if each.status in ("ranked", "reference")]
     if learned is False:
@@ -68,7 +72,7 @@ def recommend(
     if reference in best:
         return reference, NOTHING_BEATS
     better = [name for name in best if name in beats_reference]
-    chosen = min(better or best, key=costs.__getitem__)
+    chosen = cheapest(better or best, costs, machines)
     return chosen, CHEAPEST_BETTER if better else CHEAPEST
 
 

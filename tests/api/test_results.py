@@ -3,9 +3,12 @@
 import csv
 import io
 import json
+import math
 import pickle
 import re
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -27,6 +30,16 @@ def test_folder_without_results_is_refused(tmp_path: Path) -> None:
     """At once, with the way out."""
     with pytest.raises(StoreError, match="holds no plan and no record"):
         gapbench.load(tmp_path)
+
+
+@pytest.mark.parametrize("given", [-1, 0, math.nan, math.inf, "0.01"])
+def test_least_difference_that_matters_is_a_number_above_zero(
+    old: gapbench.Results, given: Any
+) -> None:
+    """As in the terminal; a plan for a difference of nothing would be nonsense."""
+    for call_ in (old.verdict, old.claims, old.report, partial(old.compare, "lora", "head")):
+        with pytest.raises(ConfigError, match="matters must be a number above 0, got"):
+            call_(matters=given)
 
 
 def test_runs_are_one_row_a_run_and_a_copy(old: gapbench.Results) -> None:

@@ -3,6 +3,7 @@
 import json
 import platform
 import shlex
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -187,6 +188,14 @@ def watch(
     """Watch a folder in which something happens in every pause."""
     monkeypatch.setattr(command, "time", SimpleNamespace(sleep=lambda _: next(steps)))
     return call(capsys, "status", store.root, "--watch", "1")
+
+
+def test_runs_that_no_plan_names_are_counted(done: SmallSuite, capsys: Capture) -> None:
+    """A folder without plans holds results all the same."""
+    shutil.rmtree(done.results / "plans")
+    answer = call(capsys, "status", done.results)
+    assert answer.code == 0
+    assert f"(no suite)  {len(list(done.results.rglob('seed-*.json')))}" in answer.out
 
 
 def test_watching_in_a_pipe_prints_a_line_a_change_until_all_is_done(

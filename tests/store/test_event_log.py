@@ -10,9 +10,10 @@ import pytest
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import StoreError
 from gapbench.bench.store import event_log
-from gapbench.bench.store.event_log import EventLog, events, is_alive, log_files, recorded, typed
+from gapbench.bench.store.event_log import EventLog, events, is_alive, log_files, recorded
 from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import Store, store_at
+from gapbench.bench.store.typed_command import typed
 from tests.support.small_suite import CELL, PROCESSES, SmallSuite, blank, call, make
 
 Capture = pytest.CaptureFixture[str]

@@ -85,6 +85,9 @@ def test_default_budget_lets_every_method_begin_its_search() -> None:
             check(Limit(), 640.0, planned(cell, Limit().charged(640.0), 640.0), name)
     with pytest.raises(ConfigError, match=r"budget of 32 compute is too .*give --compute 64"):
         check(Limit(), 640.0, 8 * 640.0, "here")
+    for each, least in ((1.3 * 640.0, "--compute 11 or more"), (179_200.1, "--compute 2241 or")):
+        with pytest.raises(ConfigError, match=f"give {least}"):  # as the command line takes it
+            check(Limit(amount=1), 640.0, each, "here")
 
 
 def test_compute_of_a_study_is_counted_in_trials_of_plain_lora() -> None:

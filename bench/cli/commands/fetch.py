@@ -1,12 +1,18 @@
 """Copy a suite's data and backbones to a folder, for computers without a network."""
 
 import argparse
+import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from gapbench.bench.api.choices import OK
 from gapbench.bench.cli import arguments
+
+if TYPE_CHECKING:
+    from gapbench.bench.experiment.mirror import Wanted
 
 EXAMPLE = "gapbench fetch glue_small --out mirror"
 ORDER = 150
@@ -40,5 +46,16 @@ def main(options: argparse.Namespace) -> int:
     items = wanted(options.suite, sources, options.tasks or (), options.backbone)
     bar = tqdm(fetch(items, out), total=len(items), bar_format=_SHAPE, file=sys.stderr)
     print_rows([asdict(fetched) for fetched in bar], as_json=options.json)
-    print_notes([f"use it with --data {out / 'data'} and --backbone {out / 'backbones'}/NAME"])
+    print_notes([_use(items, out)])
     return OK
+
+
+def _use(items: "Sequence[Wanted]", out: Path) -> str:
+    """Say which options read what is there."""
+    there = [item for item in items if item.nothing is None]
+    names = [item.name for item in there if item.part == "backbones"]
+    options = ["--data", str(out / "data")] if len(names) < len(there) else []
+    if names:
+        name = names[0] if len(names) == 1 else "NAME"
+        options += ["--backbone", str(out / "backbones" / name)]
+    return f"use it with {shlex.join(options)}" if options else "nothing of it has to be fetched"

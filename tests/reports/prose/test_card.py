@@ -140,7 +140,7 @@ def test_rows_that_are_not_complete_are_told_with_their_command(tmp_path: Path) 
     """Once, however many rows miss runs; a card without such rows has no such point."""
     whole = found(tmp_path, {"lora": 0.7, "dora": 0.7})
     assert COMPLETE not in card(whole).points
-    missing = {"status": "incomplete", "why": "3 of 6 seeds", "command": "gapbench run s"}
+    missing = {"status": "incomplete", "why": "3 of 6 seeds", "commands": ("gapbench run s",)}
     entries = tuple(replace(each, **missing) for each in whole.entries)
     assert card(replace(whole, entries=entries)).points[COMPLETE] == "gapbench run s"
 

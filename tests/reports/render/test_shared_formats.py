@@ -11,8 +11,10 @@ import yaml
 import gapbench
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import ConfigError, StoreError
+from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import Store
 from gapbench.reports.render.shared_formats import SCHEMA_VERSION
+from tests.support.known_truth import write
 from tests.support.results_folder import fill, make_cell, make_record, make_task, put
 from tests.support.small_suite import call
 
@@ -134,6 +136,25 @@ def test_hub_reads_rows_of_hub_data(
         assert isinstance(entry["value"], float)
         assert entry["date"] == "2026-01-02"
         assert "mean of 3 seeds" in entry["notes"]
+
+
+def test_lost_runs_in_a_mean_are_told(tmp_path: Path) -> None:
+    """They are no seeds of their own: both formats say what they count as."""
+    levels = {"lora": 0.6, "head": 0.5, "majority": 0.4}
+    fates = {("lora", 1): Status.FAILED}
+    store = write(tmp_path / "known", levels, fates=fates, task=make_task("rte", source=HUB))
+    counted = "1 run without a score counted as majority"
+    loaded = gapbench.load(store.root)
+    (path,) = loaded.publish(tmp_path / "a", methods="lora")
+    (result,) = json.loads(path.read_text())["evaluation_results"]
+    assert result["score_details"]["details"] == {
+        "mean over seeds": "0, 2, 3, 4",
+        "lost runs": counted,
+    }
+    assert result["score_details"]["uncertainty"]["num_samples"] == 4
+    (path,) = loaded.publish(tmp_path / "b", methods="lora", format="eval-results")
+    (entry,) = yaml.safe_load(path.read_text())
+    assert f"mean of 4 seeds, {counted}" in entry["notes"]
 
 
 @pytest.mark.parametrize("form", ["eval-results", "every-eval-ever"])

@@ -287,3 +287,24 @@ def test_reference_that_no_row_has_is_refused(tmp_path: Path) -> None:
         ConfigError, match=r"reference 'loar': no row has it; .*did you mean 'lora'"
     ):
         summarise(load(store), "loar")
+
+
+def test_task_without_the_wanted_reference_has_the_suites_own(tmp_path: Path) -> None:
+    """Else its differences would vanish without a word; a part without it is refused."""
+    tasks = [make_task(), make_task("syn_negation")]
+    runs = [
+        Run(make_cell(method, task=task), seed)
+        for task, methods in zip(tasks, (("lora", "head", "bitfit"), ("lora", "head")), strict=True)
+        for method in methods
+        for seed in range(3)
+    ]
+    store = Store(tmp_path)
+    store.open_for_writing()
+    store.write_plan("s", [(run, "default") for run in runs])
+    for run in runs:
+        put(store, make_record(run.cell, run.seed))
+    table = summarise(load(store), "bitfit").groupby("task")["reference"].agg(set)
+    assert table.to_dict() == {"syn_sentiment": {"bitfit"}, "syn_negation": {"lora"}}
+    part = Selection(task=("syn_negation",)).of(load(store))
+    with pytest.raises(ConfigError, match="reference 'bitfit': no row has it"):
+        summarise(part, "bitfit")

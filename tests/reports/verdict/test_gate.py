@@ -112,6 +112,12 @@ def test_one_seed_is_said_to_tell_nothing(before: Results) -> None:
     assert found.passed
     assert found.changes
     assert "one seed does not tell" in format_gate(found)
+    many = shifted(before, "head", {"test_score": np.array([0.1, -0.12, 0.09, -0.1, 0.02])})
+    many = shifted(many, "lora", {"test_score": -0.3})
+    runs = many.runs[(many.runs["method"] != "lora") | (many.runs["seed"] == 0)]
+    text = " ".join(format_gate(gate(before, replace(many, runs=runs))).split())
+    assert "Passed: nothing moved beyond chance. But one seed does not tell" in text
+    assert text.endswith("give two or more of lora.")
 
 
 def test_single_items_and_ties_may_turn(before: Results) -> None:

@@ -51,7 +51,7 @@ def test_row_with_missing_seeds_is_incomplete_and_leads_nothing(tmp_path: Path) 
     levels = EQUAL | BARE | {"dora": 3.5}
     (found,) = verdicts_of(write(tmp_path, levels, fates=fates))
     assert (found["dora"].status, found["dora"].why) == ("incomplete", "2 of 5 seeds")
-    assert found["dora"].command == "gapbench run known"
+    assert found["dora"].commands == (f"gapbench run known --results {tmp_path}",)
     assert found.recommended == "lora"
     assert set(found.ties) == set(EQUAL) - {"lora", "dora"}
 
@@ -139,7 +139,7 @@ def test_what_is_missing_is_told_by_the_rows_that_seeds_would_help(
         for entry, state in zip(found.entries, states, strict=False)
         if entry.status != "untrained"
     ]
-    assert recommend.recommend(rows, (), "lora", learned=None, costs={})[1] == why
+    assert recommend.recommend(rows, (), "lora", learned=None, costs={}, machines={})[1] == why
 
 
 def test_nothing_is_recommended_while_the_reference_is_incomplete(tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_nothing_is_recommended_while_the_reference_is_incomplete(tmp_path: Path
     (found,) = verdicts_of(store)
     assert (found.recommended, found.why) == ("", recommend.NO_REFERENCE)
     assert "lora, which others are compared with, is incomplete" in card(found).headline
-    assert found["lora"].command
+    assert found["lora"].commands
 
 
 def test_seed_that_one_row_has_in_addition_is_no_obstacle(tmp_path: Path) -> None:
