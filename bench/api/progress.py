@@ -1,7 +1,7 @@
 """Progress on stderr: lines, progress bars and times in words."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tqdm.auto import tqdm
@@ -15,18 +15,23 @@ def say(line: str, *, progress: bool = True) -> None:
         print(line, file=sys.stderr)
 
 
-def ended_rows(records: Sequence[Record]) -> list[str]:
-    """Return a line about the runs of each cell: scores by seed, gap, time; or the failure."""
+def ended_rows(records: Sequence[Record], names: Mapping[str, str]) -> list[str]:
+    """Return a line about the runs of each cell: scores by seed, gap, time; or the failure.
+
+    Args:
+        records: of runs that have ended.
+        names: of their rows in tables, by run hash.
+    """
     cells: dict[str, list[Record]] = {}
     for record in sorted(records, key=lambda record: record.seed):
         cells.setdefault(f"{record.cell_hash} {record.status}", []).append(record)
-    return [_ended_row(runs) for runs in cells.values()]
+    return [_ended_row(runs, names[runs[0].run_hash]) for runs in cells.values()]
 
 
-def _ended_row(runs: Sequence[Record]) -> str:
+def _ended_row(runs: Sequence[Record], row: str) -> str:
     first = runs[0]
     seeds = f"seed{'s' * (len(runs) > 1)} {' '.join(str(run.seed) for run in runs)}"
-    name = f"{first.cell.task.name} {first.cell.method} {seeds}:"
+    name = f"{first.cell.task.name} {row}, {seeds}:"
     if first.cost is None or not first.splits:
         return f"{name} {first.status}: {first.cause}"
     split = "test" if "test" in first.splits else "validation"  # a race keeps test sealed

@@ -28,6 +28,7 @@ from gapbench.bench.store.record import Status
 from gapbench.bench.store.store import Store, store_at
 from gapbench.bench.store.typed_command import typed
 from gapbench.bench.training.checkpoint import Checkpoints
+from gapbench.reports.tables.terminal import label
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,9 @@ def train(work: Work) -> CallOutcome:
 
 
 def _executed(todo: Sequence[Run], store: Store, work: Work) -> GridResult:
+    names = {
+        entry.run.hash: label(entry.run.cell.method, entry.variant) for entry in work.wanted.planned
+    }
     with progress_bar(len(todo), " runs", progress=work.progress) as bar:
 
         def show(done: float, statuses: Counter[Status]) -> None:
@@ -151,7 +155,7 @@ def _executed(todo: Sequence[Run], store: Store, work: Work) -> GridResult:
         def tell(runs: Sequence[Run], statuses: Mapping[str, Status]) -> None:
             found = [store.find(run) for run in runs if run.hash in statuses]
             records = [record for record in found if record is not None]
-            for line in ended_rows(records) if work.progress else ():
+            for line in ended_rows(records, names) if work.progress else ():
                 bar.write(line, file=sys.stderr)
             if work.tracker:
                 work.tracker.try_to_send(store, records)

@@ -90,8 +90,8 @@ def run_seconds(
         wall, busy = time.monotonic(), time.process_time()
         pace = measure(stack, backbone, task_data, device, tests)
         share = (time.process_time() - busy) / (time.monotonic() - wall)
-        if device.type != "cpu" or share > _IDLE:  # otherwise other work has slowed this down
-            remember(key, asdict(pace))
+        # Otherwise other work has slowed this down.
+        remember(key, asdict(pace), sure=device.type != "cpu" or share > _IDLE)
     steps = cell.budget.total_steps(len(task_data.train.trained)) if method.trains else 0
     written = sum(len(subset.examples) for subset in final_subsets(cell.task, task_data).values())
     scored = _scored(cell, steps, task_data)

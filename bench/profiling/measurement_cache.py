@@ -17,6 +17,8 @@ from gapbench.bench.core.schema import content_hash
 from gapbench.bench.data.digests import cache_folder
 from gapbench.bench.store.provenance import device_name
 
+_doubtful: dict[tuple[Path, str], Any] = {}
+
 
 def key_of(subject: Mapping[str, Any], device: torch.device) -> str:
     """Return the key of a measurement of ``subject`` on a device of this machine."""
@@ -25,13 +27,22 @@ def key_of(subject: Mapping[str, Any], device: torch.device) -> str:
 
 
 def recall(key: str) -> Any:
-    """Return a stored measurement, None if there is none or it cannot be read."""
-    return _read().get(key)
+    """Return a stored measurement, or one of this process; None if there is none to be read."""
+    return _read().get(key, _doubtful.get((_path(), key)))
 
 
-def remember(key: str, value: Any) -> None:
-    """Store a measurement; if two processes measured the same, the later one counts."""
+def remember(key: str, value: Any, *, sure: bool = True) -> None:
+    """Store a measurement; if two processes measured the same, the later one counts.
+
+    Args:
+        key: of what was measured.
+        value: as JSON holds it.
+        sure: whether nothing disturbed it; else it is kept for this process alone.
+    """
     path = _path()
+    if not sure:
+        _doubtful[path, key] = value
+        return
     with suppress(OSError):  # for example, the disk is full: it will be measured again
         path.parent.mkdir(parents=True, exist_ok=True)
         with lock(path.with_suffix(".lock")):

@@ -160,6 +160,7 @@ def test_own_rows_as_a_file_and_as_a_frame(
     given |= {"quantization": "int8"}
     of_file = advised(rows, results=tmp_path / "one", export=tmp_path / "adapter", **given)
     assert (tmp_path / "adapter" / "adapter_model.safetensors").exists()
+    assert list((tmp_path / "one" / "runs").rglob("*.safetensors"))  # so that none trains again
     for folder in ("one", "one/race"):
         assert {each.cell.quantization for each in records(tmp_path / folder)} == {"int8"}
     assert of_file.task == "my_reviews"
@@ -205,6 +206,7 @@ def test_the_command_prints_the_card_or_json(small: SmallSuite, capsys: Capture)
     content = call(capsys, *words, "--json").json
     assert content["winner"] in printed.out
     assert len(content["arms"]) == 3
+    assert all(f"animals {each['arm']}, seed" in printed.err for each in content["arms"])
     assert content["final"] is True
 
 

@@ -140,3 +140,16 @@ def test_bench_refuses_what_it_cannot_measure(
     answer = call(capsys, "bench", *flags)
     assert answer.code == 2
     assert message in answer.err
+
+
+def test_doubtful_measurement_is_kept_for_this_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is not made again at once, and no other process takes it for true."""
+    monkeypatch.setenv("GAPBENCH_CACHE", str(tmp_path))
+    key = measurement_cache.key_of({"busy": 1}, CPU)
+    measurement_cache.remember(key, 3.0, sure=False)
+    assert measurement_cache.recall(key) == 3.0
+    assert not list(tmp_path.iterdir())
+    measurement_cache.remember(key, 2.0)
+    assert measurement_cache.recall(key) == 2.0

@@ -89,7 +89,7 @@ class Advice:
         state = self.state
         if not self.winner:
             return ""
-        sure = f"{1 - self.rules.alpha:.0%}"
+        sure = f"{100 * (1 - self.rules.alpha):g} %"
         bound = max(state.at_most, 0.0)
         said = f"No other arm is better by more than {bound:.3f} {self.metric}, {sure} sure."
         if state.decided:
@@ -220,4 +220,8 @@ class Advice:
 
 
 def _settings(settings: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in settings.items() if value is not None)
+    known = {name.replace("_", " "): value for name, value in settings.items() if value is not None}
+    return ", ".join(
+        f"{name} {value:g}" if isinstance(value, float) else f"{name} {value}"
+        for name, value in known.items()
+    )

@@ -39,6 +39,7 @@ class Course:
         bounds: what the race has to fit into.
         began: time of `time.monotonic` at which the call began.
         expected: times that runs are expected to take.
+        exports: whether an adapter of the final runs is wanted, for which they are kept.
         cut: what was left out so that the race fits its time, "" for nothing.
     """
 
@@ -48,6 +49,7 @@ class Course:
     bounds: Bounds
     began: float
     expected: ExpectedTime
+    exports: bool = False
     cut: str = ""
 
     @property
@@ -77,6 +79,7 @@ class Course:
         """
         wanted, folder = self.reader.arms, self.reader.store.root
         kept = fitting.stored(folder, wanted)
+        say("measuring some steps of each method", progress=self.work.progress)
         if kept is None and not self.reader.blocks():
             kept = fitting.fit(wanted, self._forecast, self.bounds)
         self._take(kept or wanted, wanted)
@@ -170,6 +173,7 @@ class Course:
         wanted = self.work.wanted
         suite = wanted.suite.model_copy(update={"reference": self.reference(state)})
         self.work = replace(self.work, wanted=replace(wanted, suite=suite))
+        self.work = replace(self.work, settings=replace(self.work.settings, keeps=self.exports))
         return self._train(runs, self.work.settings.results, self._left(), sealed=False)
 
     def reference(self, state: State) -> str:

@@ -18,7 +18,7 @@ class Row:
     """An arm in the race: means over the blocks that it took part in, on their validation rows.
 
     Attributes:
-        settings: its config, and its optimiser settings.
+        settings: its config, its optimiser settings and the epochs or steps of a run.
         gap: train minus validation score, sign flipped where lower is better.
         cost: time of training and scoring as a multiple of plain LoRA's.
         left_at: block after which it left, None if it is in the race.
@@ -50,7 +50,9 @@ class Row:
         ok = [record for record in records if record.status == Status.OK]
         return cls(
             arm=arm,
-            settings=cell.config | cell.training.model_dump(),
+            settings=cell.config
+            | cell.training.model_dump()
+            | cell.budget.model_dump(include={"epochs", "steps"}),
             blocks=len(records),
             score=score,
             gap=_mean([record.generalization_gap for record in ok]),

@@ -153,4 +153,5 @@ def _course(work: Work, given: Mapping[str, Any], began: float) -> Course:
     kept = len(arms) if given["arms"] else len(named) if given["methods"] else 1
     fewest = None if given["text"] is None else FEWEST_EPOCHS
     bounds = Bounds(ends, rules.folds, SEEDS, kept, fewest)
-    return Course(work, reader, rules, bounds, began, ExpectedTime(store, work.settings))
+    expected, exports = ExpectedTime(store, work.settings), given["export"] is not None
+    return Course(work, reader, rules, bounds, began, expected, exports)
