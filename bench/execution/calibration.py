@@ -25,6 +25,8 @@ def calibrate(
     runs: Sequence[Run],
     device: torch.device,
     show: Callable[[int, int], None] = lambda *_: None,
+    *,
+    memory: bool = True,
 ) -> None:
     """Add missing seconds and memory of every kind of run, those with the most work first.
 
@@ -35,6 +37,7 @@ def calibrate(
         runs: runs of the kinds to measure.
         device: device that they will train on.
         show: called with the number of kinds measured so far and the total.
+        memory: whether memory is wanted, which takes as long as the rest.
     """
     kinds: dict[CostKey, list[Run]] = {}
     for run in runs:
@@ -47,11 +50,11 @@ def calibrate(
             return
         show(done, len(order))
         with suppress(Exception):  # a method may raise anything; `check` and `run` report it
-            _measure(costs, group, device)
+            _measure(costs, group, device, memory=memory)
     show(len(order), len(order))
 
 
-def _measure(costs: Costs, runs: Sequence[Run], device: torch.device) -> None:
+def _measure(costs: Costs, runs: Sequence[Run], device: torch.device, *, memory: bool) -> None:
     """Add the seconds of a run of a kind, 0 if all runs will be skipped, and its memory."""
     for cell in {run.cell.hash: run.cell for run in runs}.values():
         backbone = supported_backbone(cell, costs.sources, device)
@@ -60,6 +63,7 @@ def _measure(costs: Costs, runs: Sequence[Run], device: torch.device) -> None:
             task_data = dataset.prepare(cell, costs.sources, backbone.reader, own[0].seed)
             tests = ready_tests(cell, costs.sources, backbone.reader)
             costs.tell(cell, run_seconds(own, backbone, task_data, device, tests))
-            costs.footprints[cost_key(cell)] = footprint(own[0], backbone, task_data, device)
+            if memory:
+                costs.footprints[cost_key(cell)] = footprint(own[0], backbone, task_data, device)
             return
     costs.tell(runs[0].cell, 0.0)

@@ -35,7 +35,8 @@ class ExpectedTime:
         """
         costs = Costs.measured(self.store, self.settings.sources)
         device = self.settings.device if self.settings.engine == "local" else "cpu"
-        calibrate(costs, [Run(arm.cell, 0) for arm in arms], choose_device(device))
+        runs = [Run(arm.cell, 0) for arm in arms]
+        calibrate(costs, runs, choose_device(device), memory=False)
         jobs = {arm.name: costs.job([Run(arm.cell, 0)]) for arm in arms}
         rate = seconds_per_cost(jobs.values()) or 0.0
         self.seconds = {name: expected(job, rate) for name, job in jobs.items()}
