@@ -24,6 +24,8 @@ from gapbench.bench.experiment.schema import Suite
 UPDATES = {"tiny": 1500, "other": 500}
 """Updates of 16 examples: less than a minute of LoRA on a tiny backbone, minutes on others."""
 FEWEST_EPOCHS = 3
+FEWEST_UPDATES = 120
+"""Of runs that are shortened; more rows than these need are seen once."""
 _TINY = 128  # largest hidden size of a backbone that counts as tiny
 _RATES = {
     _TINY: 3.0e-3,
@@ -133,6 +135,12 @@ def suite_settings(found: Inferred, backbone: str | None) -> dict[str, Any]:
         "training": {"learning_rate": rate},
         "precision": "auto",
     }
+
+
+def fewest_epochs(found: Inferred) -> float:
+    """Return the epochs to which runs may be shortened: three, or few where there are many rows."""
+    train = found.sizes["train"] - found.task.validation_size
+    return max(min(float(FEWEST_EPOCHS), round(FEWEST_UPDATES * 16 / train, 1)), 1.0)
 
 
 def _entry(name: str, rate: float) -> str | dict[str, Any]:

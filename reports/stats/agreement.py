@@ -3,7 +3,6 @@
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-from scipy.stats import binomtest
 
 from gapbench.reports.stats.intervals import Floats, Interval
 
@@ -55,6 +54,8 @@ def first_shown(preferences: Sequence[str]) -> Interval:
     Args:
         preferences: of one judge, "A" (the first), "B" or "tie", one for each pair.
     """
+    from scipy.stats import binomtest  # imported here: it loads slowly and few folders need it
+
     decided = [each for each in preferences if each != "tie"]
     if not decided:
         return Interval(0, None)

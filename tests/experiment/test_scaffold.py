@@ -5,11 +5,13 @@ import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pandas as pd
 import pytest
 
 from gapbench.bench.config.task import Task, load
+from gapbench.bench.experiment import scaffold
 from gapbench.bench.experiment import suite as suites
 from gapbench.bench.tasks.kinds.labels import MOST_NUMBERED_CLASSES
 from tests.support.small_suite import call, rows
@@ -325,3 +327,10 @@ def test_target_lists_of_texts_become_references(
     assert task.generation.references == "told"
     answer = call(capsys, "check", tmp_path / "mine.yaml", "--methods", "lora", "--json")
     assert answer.json[0]["verdict"] == "ok"
+
+
+@pytest.mark.parametrize(("rows", "fewest"), [(100, 3.0), (640, 3.0), (1449, 1.3), (50_000, 1.0)])
+def test_shortened_runs_have_epochs_or_updates_enough(rows: int, fewest: float) -> None:
+    """Three epochs of few rows, 120 updates of more, and every row once."""
+    found = mock.Mock(sizes={"train": rows + 36}, task=mock.Mock(validation_size=36))
+    assert scaffold.fewest_epochs(found) == fewest

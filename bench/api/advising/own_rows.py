@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,21 @@ from gapbench.bench.store.store import store_at
 FEWEST_ROWS = 50
 
 
-def own_suite(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the suite of a user's own rows.
+@dataclass(frozen=True)
+class OwnRows:
+    """A user's own rows, ready for a race.
+
+    Attributes:
+        suite: the fields of their suite.
+        fewest_epochs: epochs to which its runs may be shortened.
+    """
+
+    suite: Mapping[str, Any]
+    fewest_epochs: float
+
+
+def own_rows(given: Mapping[str, Any]) -> OwnRows:
+    """Return the rows that a call of `advise` names.
 
     Raises:
         ConfigError, DataError: if the rows cannot be advised on.
@@ -44,10 +58,11 @@ def own_suite(given: Mapping[str, Any]) -> dict[str, Any]:
     say(found.look, progress=given["progress"])
     backbone = None if given["backbone"] is None else str(given["backbone"])
     wanted = names("methods", given["methods"]) or ADVISED_METHODS
-    return scaffold.suite_settings(found, backbone) | {
+    suite = scaffold.suite_settings(found, backbone) | {
         "tasks": [found.task],
         "methods": list(dict.fromkeys([arms_of.REFERENCE, *wanted])),
     }
+    return OwnRows(suite, scaffold.fewest_epochs(found))
 
 
 def _file(source: Any, results: Path) -> Path:

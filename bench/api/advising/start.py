@@ -17,7 +17,7 @@ from gapbench.bench.api.advise import advise
 from gapbench.bench.api.advising.answer import Advice
 from gapbench.bench.api.advising.course import Course
 from gapbench.bench.api.advising.expected_time import ExpectedTime
-from gapbench.bench.api.advising.own_rows import own_suite
+from gapbench.bench.api.advising.own_rows import OwnRows, own_rows
 from gapbench.bench.api.choices import ARMS, check_above_zero
 from gapbench.bench.api.outcome import CallOutcome
 from gapbench.bench.api.progress import say
@@ -25,7 +25,6 @@ from gapbench.bench.api.training import Work, spelled
 from gapbench.bench.config.run import Folds, Run
 from gapbench.bench.core.errors import ConfigError, MergeError, StoreError
 from gapbench.bench.execution.export import export
-from gapbench.bench.experiment.scaffold import FEWEST_EPOCHS
 from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.store.store import RACE, store_at
 from gapbench.bench.tasks import kinds
@@ -47,8 +46,10 @@ def advised(given: Mapping[str, Any]) -> Advice:
     if given["folds"] < 2:
         raise ConfigError(f"folds is {given['folds']}; rows are cut into 2 folds or more")
     began = time.monotonic()
-    work = _work(given)
-    course = _course(work, given, began)
+    _refuse_of_the_other_form(given)
+    own = None if given["text"] is None else own_rows(given)
+    work = _work(given, own)
+    course = _course(work, given, began, None if own is None else own.fewest_epochs)
     course.forecast()
     ended = list[State]()
 
@@ -81,12 +82,11 @@ def advised(given: Mapping[str, Any]) -> Advice:
     return advice
 
 
-def _work(given: Mapping[str, Any]) -> Work:
+def _work(given: Mapping[str, Any], own: OwnRows | None) -> Work:
     """Return the call with one cell for each method, on one task and backbone."""
-    _refuse_of_the_other_form(given)
     chosen = {**given, "command": given["command"] or spelled(advise, given)}
-    if given["text"] is not None:
-        chosen["source"] = own_suite(given)
+    if own is not None:
+        chosen["source"] = own.suite
         chosen["methods"] = chosen["backbone"] = chosen["tasks"] = chosen["data"] = None
     chosen |= {"suite": chosen.pop("source"), "seeds": None, "stack": None}
     chosen |= {"retry": None, "track": None, "time_budget": given["budget"]}
@@ -117,7 +117,9 @@ def _refuse_of_the_other_form(given: Mapping[str, Any]) -> None:
         raise ConfigError(f"{form} cannot be given {', '.join(unused)}{way_out}")
 
 
-def _course(work: Work, given: Mapping[str, Any], began: float) -> Course:
+def _course(
+    work: Work, given: Mapping[str, Any], began: float, fewest_epochs: float | None
+) -> Course:
     """Lay out the race."""
     cells = {each.run.cell: each.variant for each in work.wanted.planned}
     named = [Arm(cell, variant) for cell, variant in cells.items()]
@@ -151,7 +153,6 @@ def _course(work: Work, given: Mapping[str, Any], began: float) -> Course:
     reader = Reader(store, arms, Folds(folds=given["folds"]))
     ends = math.inf if given["budget"] is None else began + given["budget"]
     kept = len(arms) if given["arms"] else len(named) if given["methods"] else 1
-    fewest = None if given["text"] is None else FEWEST_EPOCHS
-    bounds = Bounds(ends, rules.folds, SEEDS, kept, fewest)
+    bounds = Bounds(ends, rules.folds, SEEDS, kept, fewest_epochs)
     expected, exports = ExpectedTime(store, work.settings), given["export"] is not None
     return Course(work, reader, rules, bounds, began, expected, exports)
