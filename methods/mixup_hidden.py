@@ -24,8 +24,8 @@ from gapbench.bench.adaptation.method import TrainState
 from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION
 from gapbench.bench.config.task import Task
 from gapbench.bench.data.batching import Batch
-from gapbench.bench.models import attention
 from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.head_hooks import reads_last
 from gapbench.methods._shared.dropout_masks import Tokens
 from gapbench.methods._shared.lowrank import LowRank, LowRankConfig, Space
 
@@ -71,8 +71,7 @@ class MixupHidden(LowRank[MixupHiddenConfig]):
 
         That is the part that is called first, whatever its name.
         """
-        layers = attention.layers(model)
-        self._reads_last = bool(layers) and attention.is_causal(model)
+        self._reads_last = reads_last(model)
         model = super().adapt(model, backbone)
         self._tokens = Tokens()
         self._tokens.watch(model)

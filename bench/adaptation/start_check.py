@@ -30,16 +30,16 @@ def check(method: AnyMethod, state: TrainState, plain: Any, split: EncodedSplit)
     """Compare an adapted model with the plain one, on a padded batch.
 
     Args:
-        method: its method; one that does not start at the backbone is not checked.
+        method: its method; logits of one that does not start at the backbone are not compared.
         state: stack before the first step.
         plain: the same model and heads before adaptation, in evaluation mode.
         split: examples to compare on.
 
     Raises:
-        StartError: if their logits differ, if a part that was added is never called, or if nothing
-            that was added can change the logits.
+        StartError: if their logits differ, if a part that was added is never called, if nothing
+            that was added can change the logits, or if the backbone's dropout cannot act.
     """
-    if not (method.trains and method.starts_at_backbone):
+    if not method.trains:
         return
     batch = _padded(split, state).replicated(state.axis.size, method.members)
     state.model.eval()
@@ -64,8 +64,8 @@ def check(method: AnyMethod, state: TrainState, plain: Any, split: EncodedSplit)
             "effect on the logits of this backbone, so that only the head would train; use the "
             f"method 'head'{way} or another backbone"
         )
-    _check_dropout(method, state.model, batch)
-    off = _apart(expected, actual.detach())
+    _check_dropout(method, state, split)
+    off = _apart(expected, actual.detach()) if method.starts_at_backbone else 0.0
     if off > TOLERANCE:
         raise StartError(
             f"method {method.full_name!r}: before the first step its logits differ from those of "
@@ -74,38 +74,44 @@ def check(method: AnyMethod, state: TrainState, plain: Any, split: EncodedSplit)
         )
 
 
-def _check_dropout(method: AnyMethod, model: nn.Module, batch: Batch) -> None:
+def _check_dropout(method: AnyMethod, state: TrainState, split: EncodedSplit) -> None:
     """Make one pass of training, and see whether the backbone's dropout drops hidden states.
 
     Raises:
         StartError: if it drops none, or what it gets is not in rows of texts.
     """
-    layers = [module for module in model.modules() if isinstance(module, StackedDropout)]
-    rows, tokens = batch.inputs["input_ids"].shape
-    shapes: list[torch.Size] = []
-
-    def seen(_: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
-        if output is not given[0]:
-            shapes.append(output.shape)
-
+    layers = [module for module in state.model.modules() if isinstance(module, StackedDropout)]
     if not layers:
         return
-    hooks = [layer.register_forward_hook(seen) for layer in layers]
-    model.train()
+    batch = _padded(split, state).replicated(state.axis.size, method.members)
+    if len(set(batch.inputs["input_ids"].shape)) == 1:  # rows could not be told from tokens
+        batch = _padded(split, state, 3).replicated(state.axis.size, method.members)
+    rows, tokens = batch.inputs["input_ids"].shape
+    drops = False
+
+    def refused(why: str) -> StartError:
+        return StartError(
+            f"method {method.full_name!r}: 'backbone_dropout' cannot act on this backbone, since "
+            f"{why}; set it to 0"
+        )
+
+    def look(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+        nonlocal drops
+        if given[0].shape[:2] == (tokens, rows):
+            raise refused("its rows are not texts")
+        drops = drops or given[0].dim() <= StackedDropout.AXES
+
+    hooks = [layer.register_forward_pre_hook(look) for layer in layers]
+    state.model.train()
     try:
         with torch.no_grad():
-            model(**batch.inputs)
+            state.model(**batch.inputs)
     finally:
-        model.eval()
+        state.model.eval()
         for hook in hooks:
             hook.remove()
-    turned = [shape for shape in shapes if rows != tokens and shape[:2] == (tokens, rows)]
-    if turned or not shapes:
-        what = "its rows are not texts" if turned else "no hidden state goes through it"
-        raise StartError(
-            f"method {method.full_name!r}: 'backbone_dropout' cannot act on this backbone, since "
-            f"{what}; set it to 0"
-        )
+    if not drops:
+        raise refused("no hidden state goes through it")
 
 
 @contextmanager
@@ -176,10 +182,10 @@ def _unused(
     ]
 
 
-def _padded(split: EncodedSplit, state: TrainState) -> Batch:
-    """Return the shortest example and one of median length, the same for every run."""
+def _padded(split: EncodedSplit, state: TrainState, count: int = 2) -> Batch:
+    """Return the shortest example and some of median length, the same for every run."""
     order = split.trained[np.argsort(split.lengths[split.trained], kind="stable")]
-    chosen = order[[0, len(order) // 2]]
+    chosen = order[[0] + [len(order) // 2] * (count - 1)]
     return collate(split, np.tile(chosen, (state.axis.size, 1)), state.axis.device)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from gapbench.bench.config.head import LANGUAGE_MODEL, SPAN, Head
-from gapbench.bench.models import given_masks
+from gapbench.bench.models import attention, given_masks
 
 _RULED_OUT = -1e9  # logit of a token that is not an answer; finite, so that logits can be averaged
 
@@ -24,8 +24,18 @@ def attach(model: nn.Module, head: Head) -> None:
         given_masks.attach(model)
     elif head == SPAN:
         _Ends().attach(model)
-    elif getattr(getattr(model, "sequence_summary", None), "summary_type", None) == "last":
+    elif _summarises_last(model):
         _LastToken().attach(model)
+
+
+def reads_last(model: Any) -> bool:
+    """Whether the head of a classifier reads the last token of a text, and not the first."""
+    return _summarises_last(model) or (bool(attention.layers(model)) and attention.is_causal(model))
+
+
+def _summarises_last(model: Any) -> bool:
+    summary = getattr(model, "sequence_summary", None)
+    return getattr(summary, "summary_type", None) == "last"
 
 
 def at_positions(hidden: Tensor, positions: Tensor) -> Tensor:

@@ -296,6 +296,8 @@ class StackedDropout(Stacked):
     which draws from the framework's generator; that rate is set to 0.
     """
 
+    AXES: ClassVar[int] = 3
+    """Most axes of hidden states; weights of attention have more."""
     p = 0.0
 
     def __init__(self, axis: RunAxis, rate: float, site: str) -> None:
@@ -308,7 +310,7 @@ class StackedDropout(Stacked):
 
         Weights of attention, (runs * batch, heads, queries, keys), stay as they are here too.
         """
-        if not self.training or x.dim() > 3:
+        if not self.training or x.dim() > self.AXES:
             return x
         return self.axis.dropout(x, self.drop_rates, self.site)
 

@@ -117,7 +117,8 @@ class FolderStatus:
     def done(self) -> bool:
         """Whether no command works and no work is left."""
         waiting = {MISSING, Status.INTERRUPTED.value}
-        open_runs = any(waiting & share.statuses.keys() for share in self.suites.values())
+        planned = [share for name, share in self.suites.items() if name != NO_SUITE]
+        open_runs = any(waiting & share.statuses.keys() for share in planned)
         open_trials = any(TrialState.RUNNING in s.tally.states for s in self.studies)
         return not (self.alive or open_runs or open_trials)
 

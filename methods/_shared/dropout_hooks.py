@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from gapbench.bench.models import attention
 from gapbench.bench.models.attention_dropping import AttentionDropping
 from gapbench.bench.models.backbone import Backbone
+from gapbench.bench.models.head_hooks import reads_last
 from gapbench.bench.models.run_axis import RunAxis
 from gapbench.methods._shared.dropout_config import DroppingConfig
 from gapbench.methods._shared.dropout_masks import Pattern, Site, Tokens
@@ -147,7 +148,7 @@ class Droppings:
         """Drop in the input of the head's first part, and keep it for the consistency loss."""
         drop_rates = [c.head_rate for c in self._configs]
         site = self._site("head", drop_rates, "element", rescale=True)
-        last = bool(attention.layers(model)) and attention.is_causal(model)
+        last = reads_last(model)
 
         def forget(*_: object) -> None:
             self._features = None

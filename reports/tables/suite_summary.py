@@ -6,7 +6,7 @@ Statistics are in `reports.stats`.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from gapbench.bench.store.suite_plan import REFERENCE as SUITE_REFERENCE
 from gapbench.reports.results.load import Results
 from gapbench.reports.stats.estimates import Estimate, averaged
 from gapbench.reports.stats.pairwise import Family, averaged_family
@@ -21,7 +22,7 @@ from gapbench.reports.stats.simultaneous import ALPHA, TOGETHER
 from gapbench.reports.tables.glue import GLUE
 from gapbench.reports.tables.leaderboard import BOARD
 from gapbench.reports.tables.outcomes import OUTCOMES, Outcome, level_of
-from gapbench.reports.tables.standing import depths
+from gapbench.reports.tables.standing import depths, reference_of
 from gapbench.reports.tables.task_summary import TaskSummary, task_of
 
 Scale = Literal["score", "share", ""]
@@ -163,7 +164,7 @@ def suite_summaries(results: Results, summary: pd.DataFrame) -> list[SuiteSummar
         summary: the table of `reports.tables.summary.summarise`.
     """
     found = [
-        _suite_summary(boards)
+        _suite_summary(boards, results.references)
         for boards in _together(summary)
         if not _lacks_tasks(results, boards[0]["suite"].iloc[0], set(summary["task"]))
     ]
@@ -206,7 +207,7 @@ def _parts(boards: list[pd.DataFrame]) -> list[list[pd.DataFrame]]:
     return [[b for b in boards if b["backbone"].iloc[0] == backbone] for backbone in backbones]
 
 
-def _suite_summary(boards: list[pd.DataFrame]) -> SuiteSummary | None:
+def _suite_summary(boards: list[pd.DataFrame], named: Mapping[str, str]) -> SuiteSummary | None:
     names = [str(board["task"].iloc[0]) for board in boards]
     glue = set(GLUE) <= set(names)
     left_out = {
@@ -239,5 +240,16 @@ def _suite_summary(boards: list[pd.DataFrame]) -> SuiteSummary | None:
         names=whole,
         left_out=left_out,
         glue=glue and len(tasks) == len(GLUE),
-        reference=tasks[0].standing.reference,
+        reference=_reference(tasks, named.get(first["suite"], SUITE_REFERENCE)),
     )
+
+
+def _reference(tasks: Sequence[TaskSummary], named: str) -> str:
+    """Return the reference of all tasks; where they differ, what the suite names, if all have it.
+
+    A wanted reference may be on some tasks alone.
+    """
+    found = {task.standing.reference for task in tasks}
+    if len(found) > 1:
+        found = {reference_of(task.standing.rows, named) for task in tasks}
+    return found.pop() if len(found) == 1 else ""

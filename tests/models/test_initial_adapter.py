@@ -127,8 +127,8 @@ def test_self_check_passes_at_default_settings(
     config = {} if name == "untuned" else settings("bert")
     runs = make_runs(name, (4, 5), configs=[config])
     backbone = started(make_backbone("bert"), runs, adapter("bert"))
-    if unsupported_reason(runs[0].cell, backbone) is None:
-        set_up(runs, backbone, random_data(), CPU, check=True)
+    assert unsupported_reason(runs[0].cell, backbone) is None
+    set_up(runs, backbone, random_data(), CPU, check=True)
 
 
 def test_start_of_every_member_is_the_adapter(

@@ -2,16 +2,15 @@
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gapbench.bench.advice import arms as arms_of
-from gapbench.bench.advice import fitting
 from gapbench.bench.advice.arms import Arm
 from gapbench.bench.advice.blocks import Reader, raced_metric
-from gapbench.bench.advice.fitting import Bounds
 from gapbench.bench.advice.race import FIRST, Rules, State, race
+from gapbench.bench.advice.trimming import Bounds, StoredDesign, trim
 from gapbench.bench.api.advising.answer import Advice
 from gapbench.bench.api.advising.expected_time import ExpectedTime
 from gapbench.bench.api.advising.rows import rows
@@ -37,6 +36,7 @@ class Course:
         reader: reads the blocks.
         rules: of the race.
         bounds: what the race has to fit into.
+        design: the arms that were asked for, and what was kept of them.
         began: time of `time.monotonic` at which the call began.
         expected: times that runs are expected to take.
         exports: whether an adapter of the final runs is wanted, for which they are kept.
@@ -47,6 +47,7 @@ class Course:
     reader: Reader
     rules: Rules
     bounds: Bounds
+    design: StoredDesign
     began: float
     expected: ExpectedTime
     exports: bool = False
@@ -77,32 +78,27 @@ class Course:
         Raises:
             ConfigError: if not even one block of the arms that must stay fits.
         """
-        wanted, folder = self.reader.arms, self.reader.store.root
-        kept = fitting.stored(folder, wanted)
+        wanted, kept = self.design.wanted, self.design.read()
         say("measuring some steps of each method", progress=self.work.progress)
-        if kept is None and not self.reader.blocks():
-            kept = fitting.fit(wanted, self._forecast, self.bounds)
-        self._take(kept or wanted, wanted)
+        if kept is None and not self.design.begun(wanted):
+            kept = trim(wanted, self.expected.forecast, self.bounds)
+        self._take(kept or wanted)
         self._say_forecast()
-        first = fitting.store(folder, wanted, self.reader.arms)
+        first = self.design.write(self.reader.arms)
         if first != self.reader.arms:  # another call was quicker
-            self._take(first, wanted)
+            self._take(first)
 
-    def _take(self, kept: Sequence[Arm], wanted: Sequence[Arm]) -> None:
+    def _take(self, kept: Sequence[Arm]) -> None:
         """Race these arms, and say what was left out."""
-        self._forecast(kept)
-        own, full = (arms[0].cell.budget.epochs for arms in (kept, wanted))
-        gone = [arm.name for arm in wanted if arm.name not in self.names]
+        self.reader = replace(self.reader, arms=kept)
+        self.expected.forecast(kept)
+        own, full = (arms[0].cell.budget.epochs for arms in (kept, self.design.wanted))
+        gone = [arm.name for arm in self.design.wanted if arm.name not in self.names]
         parts = [] if own == full else [f"runs have {own:g} epochs instead of {full:g}"]
         parts += [f"left out: {', '.join(gone)}"] if gone else []
         self.cut = "; ".join(parts)
         if self.cut:
             say(f"to fit the time, {self.cut}", progress=self.work.progress)
-
-    def _forecast(self, arms: Sequence[Arm]) -> Mapping[str, float]:
-        """Race these arms; return the expected seconds of a run of each."""
-        self.reader = replace(self.reader, arms=arms)
-        return self.expected.forecast(arms)
 
     def _say_forecast(self) -> None:
         """Say what the race takes.
@@ -172,8 +168,9 @@ class Course:
         ]
         wanted = self.work.wanted
         suite = wanted.suite.model_copy(update={"reference": self.reference(state)})
-        self.work = replace(self.work, wanted=replace(wanted, suite=suite))
-        self.work = replace(self.work, settings=replace(self.work.settings, keeps=self.exports))
+        settings = self.work.settings
+        settings = replace(settings, keeps=self.exports or settings.keeps)
+        self.work = replace(self.work, wanted=replace(wanted, suite=suite), settings=settings)
         return self._train(runs, self.work.settings.results, self._left(), sealed=False)
 
     def reference(self, state: State) -> str:

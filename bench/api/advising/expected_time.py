@@ -9,6 +9,7 @@ from gapbench.bench.core.process import choose_device
 from gapbench.bench.execution.calibration import calibrate
 from gapbench.bench.execution.cost_model import Costs, expected, seconds_per_cost
 from gapbench.bench.execution.engines.base import Settings
+from gapbench.bench.profiling.self_check import supported_backbone
 from gapbench.bench.store.store import Store
 
 
@@ -33,10 +34,13 @@ class ExpectedTime:
 
         Kinds that would take too long to measure are estimated from their sizes.
         """
-        costs = Costs.measured(self.store, self.settings.sources)
-        device = self.settings.device if self.settings.engine == "local" else "cpu"
-        runs = [Run(arm.cell, 0) for arm in arms]
-        calibrate(costs, runs, choose_device(device), memory=False)
+        sources = self.settings.sources
+        device = choose_device(self.settings.device if self.settings.engine == "local" else "cpu")
+        costs, runs = Costs.measured(self.store, sources), [Run(arm.cell, 0) for arm in arms]
+        if not costs.at_hand(arms[0].cell):
+            supported_backbone(arms[0].cell, sources, device)  # fetches it
+            costs = Costs.measured(self.store, sources)
+        calibrate(costs, runs, device, memory=False)
         jobs = {arm.name: costs.job([Run(arm.cell, 0)]) for arm in arms}
         rate = seconds_per_cost(jobs.values()) or 0.0
         self.seconds = {name: expected(job, rate) for name, job in jobs.items()}
@@ -48,11 +52,11 @@ class ExpectedTime:
         found = {arm.name: costs.seconds(arm.cell) for arm in arms}
         self.seconds |= {name: each for name, each in found.items() if each is not None}
 
-    def of(self, arms: Sequence[str]) -> float:
+    def of(self, names: Sequence[str]) -> float:
         """Return the expected wall time of a run of each of some arms."""
-        return self.wall * sum(self.seconds[name] for name in arms)
+        return self.wall * sum(self.seconds[name] for name in names)
 
-    def took(self, seconds: float, arms: Sequence[str], blocks: int) -> None:
+    def took(self, seconds: float, names: Sequence[str], blocks: int) -> None:
         """Note the wall time of some blocks of some arms."""
-        if summed := sum(self.seconds[name] for name in arms) * blocks:
+        if summed := sum(self.seconds[name] for name in names) * blocks:
             self.wall = seconds / summed

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,8 @@ import pandas as pd
 from gapbench.bench.adaptation import registry
 from gapbench.bench.advice.arms import Arm, design
 from gapbench.bench.advice.blocks import Reader, raced_metric
-from gapbench.bench.advice.fitting import Bounds
 from gapbench.bench.advice.race import Rules, State
+from gapbench.bench.advice.trimming import Bounds, StoredDesign
 from gapbench.bench.api.advise import advise
 from gapbench.bench.api.advising.answer import Advice
 from gapbench.bench.api.advising.course import Course
@@ -150,9 +151,15 @@ def _course(
         most_ece=given["at_most_ece"],
     )
     store = store_at(work.settings.results / RACE)
-    reader = Reader(store, arms, Folds(folds=given["folds"]))
+    folds = Folds(folds=given["folds"])
+    reader = Reader(store, arms, folds)
     ends = math.inf if given["budget"] is None else began + given["budget"]
     kept = len(arms) if given["arms"] else len(named) if given["methods"] else 1
     bounds = Bounds(ends, rules.folds, SEEDS, kept, fewest_epochs)
     expected, exports = ExpectedTime(store, work.settings), given["export"] is not None
-    return Course(work, reader, rules, bounds, began, expected, exports)
+
+    def begun(arms: Sequence[Arm]) -> bool:
+        return bool(replace(reader, arms=arms).blocks())
+
+    stored = StoredDesign(store.root, arms, folds, given["budget"], begun)
+    return Course(work, reader, rules, bounds, stored, began, expected, exports)

@@ -15,6 +15,7 @@ from gapbench.reports.results.load import load
 from gapbench.reports.results.selection import Selection
 from gapbench.reports.stats.estimates import Sample, estimate
 from gapbench.reports.tables.leaderboard import COLUMNS, UNCERTAINTY, leaderboard
+from gapbench.reports.tables.suite_summary import suite_summaries
 from gapbench.reports.tables.summary import summarise
 from gapbench.reports.tables.terminal import format_table
 from tests.support.results_folder import FEW, SKILL, fill, make_cell, make_record, make_task, put
@@ -305,6 +306,8 @@ def test_task_without_the_wanted_reference_has_the_suites_own(tmp_path: Path) ->
         put(store, make_record(run.cell, run.seed))
     table = summarise(load(store), "bitfit").groupby("task")["reference"].agg(set)
     assert table.to_dict() == {"syn_sentiment": {"bitfit"}, "syn_negation": {"lora"}}
+    (over,) = suite_summaries(load(store), summarise(load(store), "bitfit"))
+    assert over.reference == "lora"
     part = Selection(task=("syn_negation",)).of(load(store))
     with pytest.raises(ConfigError, match="reference 'bitfit': no row has it"):
         summarise(part, "bitfit")

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from gapbench.bench.advice.arms import Arm
+from gapbench.bench.config.run import Folds
 from gapbench.bench.core.files import explained, json_text, lock, write_text
 from gapbench.bench.core.schema import FrozenModel, content_hash, read_versioned
 
-_FILE = "design.json"
 _REMEDY = "remove it, and the arms are chosen anew; or give another folder with --results DIR"
 
 
@@ -44,7 +44,7 @@ class Bounds:
         return self.ends - time.monotonic() - blocks - self.seeds * sum(methods.values())
 
 
-def fit(
+def trim(
     arms: Sequence[Arm], measure: Callable[[Sequence[Arm]], Mapping[str, float]], bounds: Bounds
 ) -> list[Arm]:
     """Return the arms that fit, all with equally long runs.
@@ -84,52 +84,71 @@ class _Design(FrozenModel):
     """The arms of a stored race.
 
     Attributes:
-        asked: hash of the arms that were wanted.
+        budget: seconds that the call had that chose them, None without a limit.
         epochs: epochs of all runs.
         arms: names of the arms that were kept.
     """
 
     schema_version: Literal[1] = 1
-    asked: str
+    budget: float | None
     epochs: float | None
     arms: tuple[str, ...]
 
 
-def stored(race: Path, wanted: Sequence[Arm]) -> list[Arm] | None:
-    """Return what was kept of these arms when a race began; None if it has not.
+@dataclass(frozen=True)
+class StoredDesign:
+    """What was kept of some arms, in a file beside the race.
 
-    Raises:
-        RecordError: if the file is damaged.
+    It holds for calls that want the same arms on the same folds: once runs of it have ended, and
+    before that for calls with the same budget, so that a second one at the same time helps.
+
+    Attributes:
+        folder: of the race.
+        wanted: the arms that were asked for.
+        folds: how the rows are cut.
+        budget: seconds that this call has, None without a limit.
+        begun: tells whether runs of some arms have ended.
     """
-    path = race / _FILE
-    if not path.exists():
-        return None
-    found = read_versioned(path, _Design, 1, damaged=_REMEDY, foreign=_REMEDY)
-    if found.asked != _asked(wanted):
-        return None
-    kept = [arm for arm in wanted if arm.name in found.arms]
-    same = found.epochs == wanted[0].cell.budget.epochs
-    return kept if same or found.epochs is None else [arm.of_epochs(found.epochs) for arm in kept]
 
+    folder: Path
+    wanted: Sequence[Arm]
+    folds: Folds
+    budget: float | None
+    begun: Callable[[Sequence[Arm]], bool]
 
-def store(race: Path, wanted: Sequence[Arm], kept: Sequence[Arm]) -> list[Arm]:
-    """Store what was kept of some arms, unless another call was first; return what is stored.
+    def read(self) -> list[Arm] | None:
+        """Return what was kept, None if that is still open.
 
-    Raises:
-        StoreError: if it cannot be written.
-    """
-    design = _Design(
-        asked=_asked(wanted),
-        epochs=kept[0].cell.budget.epochs,
-        arms=tuple(arm.name for arm in kept),
-    )
-    path = race / _FILE
-    with explained(path), lock(path.with_suffix(".lock")):
-        first = stored(race, wanted)
-        if first is None:
-            write_text(path, json_text(design.model_dump(mode="json")), locked=True)
-        return first or list(kept)
+        Raises:
+            RecordError: if the file is damaged.
+        """
+        if not self._path.exists():
+            return None
+        found = read_versioned(self._path, _Design, 1, damaged=_REMEDY, foreign=_REMEDY)
+        kept = [arm for arm in self.wanted if arm.name in found.arms]
+        if found.epochs is not None and found.epochs != self.wanted[0].cell.budget.epochs:
+            kept = [arm.of_epochs(found.epochs) for arm in kept]
+        return kept if found.budget == self.budget or self.begun(kept) else None
 
+    def write(self, kept: Sequence[Arm]) -> list[Arm]:
+        """Store what was kept, unless another call was first; return what is stored.
 
-def _asked(wanted: Sequence[Arm]) -> str:
-    return content_hash([[arm.name, arm.cell.hash] for arm in wanted])
+        Raises:
+            StoreError: if it cannot be written.
+        """
+        design = _Design(
+            budget=self.budget,
+            epochs=kept[0].cell.budget.epochs,
+            arms=tuple(arm.name for arm in kept),
+        )
+        with explained(self._path), lock(self._path.with_suffix(".lock")):
+            first = self.read()
+            if first is None:
+                text = json_text(design.model_dump(mode="json"))
+                write_text(self._path, text, locked=True)
+            return first or list(kept)
+
+    @property
+    def _path(self) -> Path:
+        asked = content_hash([[arm.name, arm.on(self.folds).hash] for arm in self.wanted])
+        return self.folder / f"design-{asked[:12]}.json"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from gapbench.bench.advice.arms import Arm, design
-from gapbench.bench.advice.fitting import Bounds, fit, store, stored
+from gapbench.bench.advice.trimming import Bounds, StoredDesign, trim
 from gapbench.bench.api.choices import ADVISED_METHODS as METHODS
-from gapbench.bench.config.run import Budget
+from gapbench.bench.config.run import Budget, Folds
 from gapbench.bench.core.errors import RecordError
 from tests.advice.test_arms import arms
 
@@ -57,7 +57,7 @@ def test_nothing_is_cut_where_all_fits(bounds: Callable[..., Bounds]) -> None:
     """With as much time as is needed, or without an end."""
     all_arms = wanted()
     for seconds in (needed(all_arms), math.inf):
-        assert fit(all_arms, measure, bounds(seconds)) == all_arms
+        assert trim(all_arms, measure, bounds(seconds)) == all_arms
 
 
 @pytest.mark.parametrize("share", [0.9, 0.6, 0.4])
@@ -67,7 +67,7 @@ def test_runs_are_shortened_before_arms_are_left_out(
     """All arms stay, with as many epochs as fit; one more would not."""
     all_arms = wanted()
     seconds = share * needed(all_arms)
-    kept = fit(all_arms, measure, bounds(seconds))
+    kept = trim(all_arms, measure, bounds(seconds))
     epochs = kept[0].cell.budget.epochs
     assert epochs is not None
     assert [arm.name for arm in kept] == [arm.name for arm in all_arms]
@@ -90,46 +90,75 @@ def test_methods_come_before_settings_and_cheap_before_dear(
 ) -> None:
     """What no longer fits is passed over, and what fits after it is kept, in the design's order."""
     all_arms = wanted()
-    kept = fit(all_arms, measure, bounds(250))
+    kept = trim(all_arms, measure, bounds(250))
     assert [arm.name for arm in kept] == [
         *("lora", "hiddenkey", "lora / rate 0.0003", "hiddenkey / rate 0.0003"),
         *("lora / rate 0.003", "hiddenkey / rate 0.003"),
     ]
     assert {arm.cell.budget.epochs for arm in kept} == {3}
     assert needed(kept) <= 250
-    with_all = fit(all_arms, measure, bounds(300))
+    with_all = trim(all_arms, measure, bounds(300))
     assert {arm.cell.method for arm in with_all} == {"lora", "hiddenkey", "lora_dropout"}
 
 
 def test_what_is_asked_for_is_never_left_out(bounds: Callable[..., Bounds]) -> None:
     """The first arms stay, and runs that must stay as long do; a race has two arms at least."""
     all_arms = wanted()
-    assert fit(all_arms, measure, bounds(1, least=4))[:4] == [
+    assert trim(all_arms, measure, bounds(1, least=4))[:4] == [
         arm.of_epochs(3) for arm in all_arms[:4]
     ]
-    whole = fit(all_arms, measure, bounds(1, fewest_epochs=None))
+    whole = trim(all_arms, measure, bounds(1, fewest_epochs=None))
     assert [arm.name for arm in whole] == ["lora", "hiddenkey"]
     assert {arm.cell.budget.epochs for arm in whole} == {12}
 
 
-def test_the_same_call_goes_on_with_the_arms_it_began_with(tmp_path: Path) -> None:
-    """Whatever it would choose now; a call for other arms chooses its own."""
+def design_of(
+    folder: Path,
+    arms: list[Arm],
+    budget: float | None = 60.0,
+    *,
+    begun: bool = False,
+    folds: int = 5,
+) -> StoredDesign:
+    """Return the stored design of a call for some arms."""
+    return StoredDesign(folder, arms, Folds(folds=folds), budget, lambda _: begun)
+
+
+def test_race_goes_on_with_the_arms_it_began_with(tmp_path: Path) -> None:
+    """Whatever the time of later calls; one at the same time takes what the first has chosen."""
     all_arms = wanted()
     kept = [arm.of_epochs(3) for arm in all_arms[:2]]
-    assert stored(tmp_path, all_arms) is None
-    assert store(tmp_path, all_arms, kept) == kept
-    assert stored(tmp_path, all_arms) == kept
-    assert store(tmp_path, all_arms, all_arms) == kept  # a second call that was slower
-    other = wanted(6)
-    assert stored(tmp_path, other) is None
-    assert store(tmp_path, other, other) == other
-    assert stored(tmp_path, other) == other
+    first = design_of(tmp_path, all_arms)
+    assert first.read() is None
+    assert first.write(kept) == kept
+    assert first.read() == first.write(all_arms) == kept
+    assert design_of(tmp_path, all_arms, None, begun=True).read() == kept
+
+
+def test_design_without_a_run_binds_no_call_with_another_budget(tmp_path: Path) -> None:
+    """Who has seen what a race takes, and gives it a time, gets one that fits."""
+    all_arms = wanted()
+    design_of(tmp_path, all_arms, None).write(all_arms)
+    later = design_of(tmp_path, all_arms, 300.0)
+    assert later.read() is None
+    assert later.write(all_arms[:3]) == later.read() == all_arms[:3]
+
+
+def test_races_in_one_folder_have_designs_of_their_own(tmp_path: Path) -> None:
+    """Other arms, or the same on other folds, take nothing from each other."""
+    all_arms, other = wanted(), wanted(6)
+    calls = [design_of(tmp_path, all_arms), design_of(tmp_path, other)]
+    calls.append(design_of(tmp_path, all_arms, folds=3))
+    for number, call in enumerate(calls, 2):
+        assert call.read() is None
+        call.write(list(call.wanted[:number]))
+    assert [len(call.read() or ()) for call in calls] == [2, 3, 4]
 
 
 def test_damaged_file_is_named(tmp_path: Path) -> None:
     """With the way out."""
-    store(tmp_path, wanted(), wanted())
+    design_of(tmp_path, wanted()).write(wanted())
     (path,) = tmp_path.glob("*.json")
     path.write_text(path.read_text()[:30])
-    with pytest.raises(RecordError, match=r"design\.json: truncated .* chosen anew"):
-        stored(tmp_path, wanted())
+    with pytest.raises(RecordError, match=r"design-.*\.json: truncated .* chosen anew"):
+        design_of(tmp_path, wanted()).read()
