@@ -28,6 +28,7 @@ _QUOTED = re.compile(r'"(?:[^"]|"")*"')  # a field in which quotes are doubled
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 # The library's marks except NaN, which is a number.
 _NULLS = [name for name in pc.ConvertOptions().null_values if "nan" not in name.lower()]
+_TABBED = 0.9  # share of lines with a tab from which tabs separate columns
 _SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 _MARKS = {  # byte-order marks of encodings, longer ones first
     codecs.BOM_UTF32_LE: "utf-32",
@@ -53,7 +54,8 @@ def read(path: Path, texts: Sequence[str] = ()) -> Columns:
     if suffix(path) not in _READERS:
         raise DataError(
             f"{path}: a file of rows must end in {', '.join(_READERS)}, got {path.suffix!r}; "
-            "save it in one of these formats"
+            "save it in one of these formats, or, if tabs separate its columns and its first line "
+            "names them, rename it to .tsv"
         )
     if not path.is_file():
         raise DataError(f"{path} does not exist; give the path of a file of rows")
@@ -123,10 +125,14 @@ def _parquet(path: Path, _: Sequence[str]) -> Columns:
 
 def _csv(path: Path, texts: Sequence[str]) -> Columns:
     text = _small_text(path)
+    _check_tabs(text)
     _check_header(text, ",")
     if '"' in text:
         _check_quotes(text)
-    return _separated(text, texts, pc.ParseOptions(newlines_in_values=True))
+    try:
+        return _separated(text, texts, pc.ParseOptions(newlines_in_values=True))
+    except pa.ArrowInvalid as error:
+        raise ValueError(f"{error}; put quotes around a text with a comma in it") from None
 
 
 def _tsv(path: Path, texts: Sequence[str]) -> Columns:
@@ -173,6 +179,19 @@ def _check_header(text: str, separator: str, *, quoted: bool = True) -> None:
             f"its first line, {names[0][:60]!r}, has a {_SEPARATORS[other]} and no "
             f"{_SEPARATORS[separator]}; it must name the columns, with commas between them in a "
             ".csv file and tabs in a .tsv file"
+        )
+
+
+def _check_tabs(text: str) -> None:
+    """Refuse a file in which nearly all lines have a tab, whatever its suffix says.
+
+    Raises:
+        ValueError: with the way out.
+    """
+    lines = [line for line in re.split(r"[\r\n]+", text) if line]
+    if len(lines) > 1 and sum("\t" in line for line in lines) > _TABBED * len(lines):
+        raise ValueError(
+            "tabs separate its columns; rename it to .tsv, with a first line that names the columns"
         )
 
 

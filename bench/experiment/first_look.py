@@ -19,6 +19,7 @@ from gapbench.bench.data.rows import linearised
 _SHOWN_ROWS, _SHOWN_CLASSES, _SHOWN_CHARACTERS = 3, 12, 60
 _SPREADS = 5.0  # spreads of the log-length around its median beyond which a text is odd
 _LEAST_SPREAD = 0.2  # texts of similar length may differ by a factor of e without being odd
+_FAR = 10.0  # size of values from which training is much slower than of unit ones
 _FEW = 0.05  # share of rows up to which line breaks are an exception
 # Control characters, and what UTF-8 becomes when it is read as another encoding, such as Ã©.
 _MISREAD = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]|[ÂÃ][\xa0-\xbf]|â€")
@@ -45,12 +46,28 @@ def lines(path: Path, table: Mapping[str, Sequence[Any]], texts: Sequence[str], 
         if padded:
             shown.append(f"  odd: {padded} labels have blanks around them, which do not count")
         shown += [f"  odd: {what}" for what in _alike([*counts])]
+    else:
+        shown += [f"  odd: column {label!r}: {what}" for what in far([*labels])]
     headers = [row for row, value in enumerate(labels) if value == label]
     if headers:
         shown.append(f"  odd: row {headers[0]} repeats the names of the columns; remove such rows")
     for name in texts:
         shown += [f"  odd: column {name!r}: {what}" for what in _oddities(table[name])]
     return "\n".join(shown)
+
+
+def far(values: Sequence[Any]) -> Iterator[str]:
+    """Yield a sentence if numbers to predict are far from what a new head gives and learns."""
+    if not all(isinstance(value, int | float) for value in values):
+        return
+    numbers = np.array(values, dtype=np.float64)
+    mean, spread = float(numbers.mean()), float(numbers.std())
+    if max(abs(mean), spread) > _FAR:
+        yield (
+            f"values are {mean:.3g} on average, with a standard deviation of {spread:.3g}; a new "
+            "head begins at 0 and learns steps of about 1, so subtract the mean and divide by the "
+            "standard deviation before"
+        )
 
 
 def _oddities(values: Sequence[Any]) -> Iterator[str]:
@@ -97,7 +114,7 @@ def _skeleton(name: str) -> str:
     """Return a name without characters that have several common spellings."""
     plain = unicodedata.normalize("NFKC", name).casefold()
     seen = "".join(c for c in plain if unicodedata.category(c) != "Cf")
-    word = " ".join(re.split(r"[\s_-]+", seen)).strip()
+    word = re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", seen.strip())  # a sign of its own is no blank
     return {"1": "true", "0": "false"}.get(word, word)
 
 

@@ -133,8 +133,12 @@ def _tables(files: Sequence[Path], columns: Columns) -> list[readers.Columns]:
     numbers = plain <= {int, float} and len(numbers_of(labels)) == len(labels)
     if plain <= {bool} or (numbers and (columns.kind == "regression" or are_values(labels))):
         return tables
-    named = [readers.read(path, (*texts, columns.label)) for path in files]
-    if numbers and len({name for own in named for name in own[columns.label]}) == len({*labels}):
+    named = [
+        table if readers.is_typed(path) else readers.read(path, (*texts, columns.label))
+        for path, table in zip(files, tables, strict=True)
+    ]
+    names = {str(name) for own in named for name in own[columns.label]}
+    if numbers and len(names) == len({*labels}):
         return tables
     # Names that look like numbers, dates and so on, or of which two are one number, as 2 and 02.
     return named
@@ -149,6 +153,13 @@ def _check(path: Path, table: readers.Columns, columns: Columns) -> None:
                 "these with --text, --label, --target or --group, or give the file a first line "
                 "with names"
             )
+    if columns.label in columns.text:
+        raise ConfigError(
+            f"--text {columns.label}: is what the model has to predict, so every score would be "
+            "perfect and mean nothing; leave it out"
+        )
+    if len({*columns.text}) < len(columns.text):
+        raise ConfigError(f"--text {','.join(columns.text)}: names a column twice; name each once")
     if columns.group == columns.label:
         raise ConfigError(
             f"--group {columns.group}: is the label too, so no label would be in two splits; "

@@ -113,7 +113,11 @@ def test_files_of_other_systems_are_read_alike(tmp_path: Path, case: str) -> Non
 
 REFUSED = {
     "semicolons": ("rows.csv", "a;b\nx;1\n", "'a;b', has a semicolon and no comma"),
-    "tabs, no header": ("rows.csv", "a film\t1\nbad\t0\n", "has a tab and no comma"),
+    "tabs, no header": (
+        "rows.csv",
+        "a film\t1\nbad\t0\n",
+        "tabs separate its columns; rename it to .tsv",
+    ),
     "bars": ("rows.csv", "a|b\nx|1\n", "has a bar and no comma"),
     "separator of a spreadsheet": ("rows.csv", "sep=;\na;b\nx;1\n", "has a semicolon and no"),
     "commas for tabs": ("rows.tsv", "a,b\nx,1\n", "has a comma and no tab"),

@@ -64,6 +64,21 @@ def test_bools_and_numbers_look_alike() -> None:
     )
 
 
+@pytest.mark.parametrize("names", [("-1", "1"), ("C-", "C", "C+"), ("-", "+")])
+def test_signs_are_no_blanks(names: tuple[str, ...]) -> None:
+    """Opposite classes are not called one by another spelling."""
+    table = {"text": TEXTS, "label": [names[k % len(names)] for k in range(len(TEXTS))]}
+    assert not any("look alike" in line for line in lines(Path("a.csv"), table, ["text"], "label"))
+
+
+@pytest.mark.parametrize(("scale", "is_far"), [(1.0, False), (1e5, True)])
+def test_values_far_from_unit_size_are_named(scale: float, is_far: bool) -> None:
+    """A new head does not reach them; with the way out."""
+    table = {"text": TEXTS, "label": [scale * (1 + k / 7) for k in range(len(TEXTS))]}
+    said = " ".join(lines(Path("a.csv"), table, ["text"], "label").splitlines())
+    assert ("subtract the mean and divide by the standard deviation" in said) == is_far
+
+
 def test_header_in_the_middle_is_named() -> None:
     """Files that were joined hold the names of the columns as a row."""
     assert "  odd: row 7 repeats the names of the columns; remove such rows" in look(label="label")

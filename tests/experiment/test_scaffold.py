@@ -334,3 +334,32 @@ def test_shortened_runs_have_epochs_or_updates_enough(rows: int, fewest: float) 
     """Three epochs of few rows, 120 updates of more, and every row once."""
     found = mock.Mock(sizes={"train": rows + 36}, task=mock.Mock(validation_size=36))
     assert scaffold.fewest_epochs(found) == fewest
+
+
+def test_whole_numbers_are_classes_in_files_of_unlike_formats(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A typed file and a CSV file hold the same classes, as numbers and as their digits."""
+    half = N // 2
+    labels = [int(mood == "glum") for mood in MOODS]
+    train, test = tmp_path / "train.jsonl", tmp_path / "test.csv"
+    FORMATS[".jsonl"](pd.DataFrame({"text": SENTENCES[:half], "y": labels[:half]}), train)
+    FORMATS[".csv"](pd.DataFrame({"text": SENTENCES[half:], "y": labels[half:]}), test)
+    task = made(capsys, train, "--test", test, "--text", "text", "--label", "y")
+    assert (task.kind, list(task.labels)) == ("classification", [0, 1])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("text,label", "is what the model has to predict"), ("text,text", "names a column twice")],
+)
+def test_texts_that_hold_the_answer_or_repeat_are_refused(
+    text: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A label among the inputs leaks it whole."""
+    data = write(tmp_path, {"text": SENTENCES, "label": MOODS})
+    answer = call(
+        capsys, "init", tmp_path / "a.yaml", "--data", data, "--text", text, "--label", "label"
+    )
+    assert (answer.code, answer.err.count("\n")) == (2, 1)
+    assert said in answer.err
