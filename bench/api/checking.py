@@ -18,7 +18,7 @@ from gapbench.bench.experiment.schema import SuiteLike
 from gapbench.bench.profiling import dry_run
 from gapbench.bench.profiling.self_check import checked_backbone
 from gapbench.bench.tasks import dataset, kinds
-from gapbench.bench.training.second_tests import ready_tests
+from gapbench.bench.training.second_tests import count_known, ready_tests
 
 _FAILS = "fails: "
 
@@ -95,6 +95,10 @@ def _sizes_and_verdict(
         **{name: len(split) for name, split in splits.open.items()},
         **{test.test.name: len(test.subset.examples) for test in tests},
         **{f"train_overlap_{split}": count for split, count in splits.train_overlap.items()},
+        **{
+            f"train_overlap_{test.test.name}": count_known(splits.train, test.subset.split)
+            for test in (() if splits.tests_only else tests)
+        },
         **{f"cut_{n}": int(s.cut.sum()) for n, s in splits.open.items() if s.cut is not None},
         **{
             f"escaped_{n}": int(s.escaped.sum())

@@ -24,7 +24,7 @@ from gapbench.bench.config.head import LANGUAGE_MODEL
 from gapbench.bench.config.run import Cell, Run, SecondTest
 from gapbench.bench.config.task import Task
 from gapbench.bench.core.schema import content_hash
-from gapbench.bench.data.encoded import TaskData
+from gapbench.bench.data.encoded import EncodedSplit, GroupedSplit, TaskData
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.metrics.calibration import log_softmax
 from gapbench.bench.models.backbone import Backbone, Reader
@@ -122,6 +122,21 @@ def ready_tests(cell: Cell, sources: Sources, reader: Reader) -> tuple[ReadyTest
         ReadyTest(test, EvalSubset.of(dataset.prepare(cell.testing(test), sources, reader).test))
         for test in cell.also_test
     )
+
+
+def count_known(train: EncodedSplit, test: EncodedSplit) -> int:
+    """Return how many inputs of a second test are in train too, token by token.
+
+    Examples of several sequences are not looked at: 0.
+    """
+    if isinstance(train, GroupedSplit) or isinstance(test, GroupedSplit):
+        return 0
+
+    def inputs(split: EncodedSplit) -> list[bytes]:
+        return [ids.tobytes() for ids in np.split(split.input_ids, split.offsets[1:-1])]
+
+    known = set(inputs(train))
+    return sum(each in known for each in inputs(test))
 
 
 def with_bare(

@@ -1,12 +1,15 @@
 """Second tests of a training: the adapter that validation chose, scored on other tasks."""
 
+import shutil
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 import gapbench
 from gapbench.bench.adaptation.method import AnyMethod, TrainState
@@ -23,6 +26,7 @@ from gapbench.bench.training.second_tests import ReadyTest
 from tests.support.causal_files import CHOOSE
 from tests.support.second_files import Files
 from tests.support.small_stack import CPU
+from tests.support.small_suite import call, make
 
 
 @pytest.fixture(scope="module")
@@ -220,3 +224,22 @@ def test_what_is_not_finite_on_a_second_test_is_missing_there_alone(
     assert row["missing"].startswith("1 of 2 runs without a score: an output of the chosen")
     assert (row["n_seeds"], row["vs_reference_claim"]) == (1, "")
     assert pd.isna(row["vs_reference"])
+
+
+def test_training_rows_in_a_second_test_are_told(
+    make_backbone: Callable[[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its scores would reward memorisation, as those of the main test would."""
+    small = make(tmp_path / "small", make_backbone("bert"), methods=["lora"])
+    task = yaml.safe_load(small.task_path.read_text()) | {"name": "again"}
+    (small.task_path.parent / "again.yaml").write_text(yaml.safe_dump(task))
+    shutil.copytree(small.data / "animals", small.data / "again")
+    shutil.copy(
+        small.data / "animals" / "train.parquet", small.data / "again" / "validation.parquet"
+    )
+    small.write_suite(tasks=[{"task": "animals", "also_test": ["again"]}])
+    answer = call(capsys, "check", *small.planning, "--json")
+    assert answer.code == 0
+    (row,) = answer.json
+    assert row["train"] <= row["train_overlap_again"] <= row["again"] == row["train"] + 8
+    assert f"{row['train_overlap_again']} of {row['again']} again inputs are in train" in answer.err
