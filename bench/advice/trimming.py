@@ -131,7 +131,7 @@ class StoredDesign:
         return kept if found.budget == self.budget or self.begun(kept) else None
 
     def write(self, kept: Sequence[Arm]) -> list[Arm]:
-        """Store what was kept, unless another call was first; return what is stored.
+        """Store what was kept, unless what holds for this call is there; return what is.
 
         Raises:
             StoreError: if it cannot be written.

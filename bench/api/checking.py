@@ -96,8 +96,9 @@ def _sizes_and_verdict(
         **{test.test.name: len(test.subset.examples) for test in tests},
         **{f"train_overlap_{split}": count for split, count in splits.train_overlap.items()},
         **{
-            f"train_overlap_{test.test.name}": count_known(splits.train, test.subset.split)
+            f"train_overlap_{test.test.name}": count
             for test in (() if splits.tests_only else tests)
+            if (count := count_known(splits.train, test.subset.split)) is not None
         },
         **{f"cut_{n}": int(s.cut.sum()) for n, s in splits.open.items() if s.cut is not None},
         **{

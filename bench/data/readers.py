@@ -28,6 +28,7 @@ _QUOTED = re.compile(r'"(?:[^"]|"")*"')  # a field in which quotes are doubled
 _HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 # The library's marks except NaN, which is a number.
 _NULLS = [name for name in pc.ConvertOptions().null_values if "nan" not in name.lower()]
+_COLUMNS = re.compile(r"Expected (\d+) columns, got (\d+)")
 _TABBED = 0.9  # share of lines with a tab from which tabs separate columns
 _SEPARATORS = {",": "comma", "\t": "tab", ";": "semicolon", "|": "bar"}
 _MARKS = {  # byte-order marks of encodings, longer ones first
@@ -132,6 +133,9 @@ def _csv(path: Path, texts: Sequence[str]) -> Columns:
     try:
         return _separated(text, texts, pc.ParseOptions(newlines_in_values=True))
     except pa.ArrowInvalid as error:
+        found = _COLUMNS.search(str(error))
+        if found is None or int(found[2]) < int(found[1]):
+            raise
         raise ValueError(f"{error}; put quotes around a text with a comma in it") from None
 
 
@@ -183,13 +187,14 @@ def _check_header(text: str, separator: str, *, quoted: bool = True) -> None:
 
 
 def _check_tabs(text: str) -> None:
-    """Refuse a file in which nearly all lines have a tab, whatever its suffix says.
+    """Refuse a file in which the first line and nearly all others have a tab outside of quotes.
 
     Raises:
         ValueError: with the way out.
     """
-    lines = [line for line in re.split(r"[\r\n]+", text) if line]
-    if len(lines) > 1 and sum("\t" in line for line in lines) > _TABBED * len(lines):
+    lines = [line for line in re.split(r"[\r\n]+", re.sub(r'"[^"\r\n]*"', "", text)) if line]
+    tabbed = sum("\t" in line for line in lines)
+    if len(lines) > 1 and "\t" in lines[0] and tabbed > _TABBED * len(lines):
         raise ValueError(
             "tabs separate its columns; rename it to .tsv, with a first line that names the columns"
         )

@@ -25,7 +25,14 @@ _FEW = 0.05  # share of rows up to which line breaks are an exception
 _MISREAD = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]|[ÂÃ][\xa0-\xbf]|â€")
 
 
-def lines(path: Path, table: Mapping[str, Sequence[Any]], texts: Sequence[str], label: str) -> str:
+def lines(
+    path: Path,
+    table: Mapping[str, Sequence[Any]],
+    texts: Sequence[str],
+    label: str,
+    *,
+    values: bool = False,
+) -> str:
     """Return the size of a file, its first rows, its classes and its oddities, as lines.
 
     Args:
@@ -33,6 +40,7 @@ def lines(path: Path, table: Mapping[str, Sequence[Any]], texts: Sequence[str], 
         table: columns of the file; those in ``texts`` hold text.
         texts: names of the columns that a model reads.
         label: name of the column that it predicts.
+        values: whether the labels are values, and no classes.
     """
     labels = table[label]
     shown = [f"{path}: {len(labels)} rows with columns {', '.join(table)}"]
@@ -46,8 +54,8 @@ def lines(path: Path, table: Mapping[str, Sequence[Any]], texts: Sequence[str], 
         if padded:
             shown.append(f"  odd: {padded} labels have blanks around them, which do not count")
         shown += [f"  odd: {what}" for what in _alike([*counts])]
-    else:
-        shown += [f"  odd: column {label!r}: {what}" for what in far([*labels])]
+    if values:
+        shown += [f"  odd: column {label!r}: {what}" for what in _far(labels)]
     headers = [row for row, value in enumerate(labels) if value == label]
     if headers:
         shown.append(f"  odd: row {headers[0]} repeats the names of the columns; remove such rows")
@@ -56,10 +64,8 @@ def lines(path: Path, table: Mapping[str, Sequence[Any]], texts: Sequence[str], 
     return "\n".join(shown)
 
 
-def far(values: Sequence[Any]) -> Iterator[str]:
+def _far(values: Sequence[Any]) -> Iterator[str]:
     """Yield a sentence if numbers to predict are far from what a new head gives and learns."""
-    if not all(isinstance(value, int | float) for value in values):
-        return
     numbers = np.array(values, dtype=np.float64)
     mean, spread = float(numbers.mean()), float(numbers.std())
     if max(abs(mean), spread) > _FAR:
@@ -114,7 +120,8 @@ def _skeleton(name: str) -> str:
     """Return a name without characters that have several common spellings."""
     plain = unicodedata.normalize("NFKC", name).casefold()
     seen = "".join(c for c in plain if unicodedata.category(c) != "Cf")
-    word = re.sub(r"(?<=\w)[\s_-]+(?=\w)", " ", seen.strip())  # a sign of its own is no blank
+    # A hyphen joins words; after a blank, or at an end, it is a sign.
+    word = re.sub(r"(?<=\w)(?:[\s_]+|-)(?=\w)", " ", seen.strip(" _"))
     return {"1": "true", "0": "false"}.get(word, word)
 
 

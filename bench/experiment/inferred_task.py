@@ -111,7 +111,7 @@ def infer(task_file: Path, train: Path, test: Path | None, columns: Columns) -> 
     task, rows = _read(fields, task_file)
     fields["validation_size"] = size = _validation_size(len(rows["train"]))
     looks = [
-        first_look.lines(path, table, columns.text, columns.label)
+        first_look.lines(path, table, columns.text, columns.label, values=kind == "regression")
         for path, table in zip(files, tables, strict=True)
     ]
     return Inferred(

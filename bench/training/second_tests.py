@@ -124,16 +124,19 @@ def ready_tests(cell: Cell, sources: Sources, reader: Reader) -> tuple[ReadyTest
     )
 
 
-def count_known(train: EncodedSplit, test: EncodedSplit) -> int:
+def count_known(train: EncodedSplit, test: EncodedSplit) -> int | None:
     """Return how many inputs of a second test are in train too, token by token.
 
-    Examples of several sequences are not looked at: 0.
+    Those that were cut are left out, since their ends may differ. None where examples have several
+    sequences.
     """
     if isinstance(train, GroupedSplit) or isinstance(test, GroupedSplit):
-        return 0
+        return None
 
     def inputs(split: EncodedSplit) -> list[bytes]:
-        return [ids.tobytes() for ids in np.split(split.input_ids, split.offsets[1:-1])]
+        whole = np.ones(len(split.lengths), bool) if split.cut is None else ~split.cut
+        every = np.split(split.input_ids, split.offsets[1:-1])
+        return [ids.tobytes() for ids, known in zip(every, whole, strict=True) if known]
 
     known = set(inputs(train))
     return sum(each in known for each in inputs(test))

@@ -214,7 +214,9 @@ def test_backbone_dropout_drops_hidden_states_or_is_refused(
     for rate in (0.0, 0.4):
         runs = make_runs("lora", (0, 1), configs=[config], backbone_dropout=rate, steps=2)
         for seeds in range(1, 6) if rate and said is not None else ():
-            own = make_runs("lora", range(seeds), configs=[config], backbone_dropout=rate)
+            name = "peft:LORA" if family == "bloom" and seeds == 1 else "lora"
+            settings = {"settings": {"init_lora_weights": False}} if name != "lora" else config
+            own = make_runs(name, range(seeds), configs=[settings], backbone_dropout=rate)
             with pytest.raises(StartError, match=f"'backbone_dropout' cannot act .* {said}"):
                 set_up(own, backbone, random_data(), CPU, check=True)
         if rate and said is not None:

@@ -113,6 +113,16 @@ def test_files_of_other_systems_are_read_alike(tmp_path: Path, case: str) -> Non
 
 REFUSED = {
     "semicolons": ("rows.csv", "a;b\nx;1\n", "'a;b', has a semicolon and no comma"),
+    "tabs, commas in texts": (
+        "rows.csv",
+        "ham\tGo, now\nspam\tWin, win\n",
+        "tabs separate its columns; rename it to .tsv",
+    ),
+    "a comma too many": (
+        "rows.csv",
+        "text,label\na,0\nb,c,1\n",
+        "Expected 2 columns, got 3.*put quotes around a text with a comma in it",
+    ),
     "tabs, no header": (
         "rows.csv",
         "a film\t1\nbad\t0\n",
@@ -189,3 +199,10 @@ def test_numbers_are_no_bools(tmp_path: Path) -> None:
     """A column of bools and numbers stays as it is written."""
     path = written(tmp_path, "rows.csv", "a,b\ntrue,True\n0,FALSE\n1,true\n")
     assert read(path) == {"a": ["true", "0", "1"], "b": [True, False, True]}
+
+
+def test_tabs_inside_of_texts_are_texts(tmp_path: Path) -> None:
+    """A file with commas stays one, whatever its texts hold."""
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\n" + '"a\tb",0\n' * 20)
+    assert read(path)["text"] == ["a\tb"] * 20

@@ -12,11 +12,12 @@ from transformers.integrations.neftune import neftune_post_forward_hook
 
 from gapbench.bench.adaptation.build import set_up
 from gapbench.bench.adaptation.method import AnyMethod, Phase, TrainState
-from gapbench.bench.config.head import SPAN
+from gapbench.bench.config.head import SEQUENCE_CLASSIFICATION, SPAN
 from gapbench.bench.data.batching import Batch, collate
 from gapbench.bench.data.encoded import TaskData
 from gapbench.bench.training.trainer import Trainer
 from gapbench.methods._shared.lowrank import StackedLora
+from tests.support import tiny_families
 from tests.support.small_stack import (
     CPU,
     MakeBackbone,
@@ -151,6 +152,20 @@ def test_mixup_hidden_is_the_loss_of_mixed_features(
     assert 0 < share < 1
     expected = share * one + (1 - share) * other
     torch.testing.assert_close(loss[0], expected, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("family", ["xlnet", "distilbert", "modernbert"])
+def test_mixup_hidden_changes_what_the_head_reads(family: str, tmp_path: Path) -> None:
+    """Whichever token that is, and whichever part of the head is called first."""
+    backbone = tiny_families.load(family, tmp_path, SEQUENCE_CLASSIFICATION)
+    runs = make_runs("mixup_hidden", (4,), configs=[{"targets": "all-linear"}], precision="fp32")
+    method, state = set_up(runs, backbone, random_data(), CPU)
+    batch = _batch(random_data())
+    with torch.no_grad():
+        plain = state.model(**batch.inputs).logits
+        method._draw(6)
+        mixed = state.model(**batch.inputs).logits
+    assert (plain - mixed).abs().max() > 1e-4
 
 
 def test_mixup_hidden_draws_shares_from_its_beta_and_permutes(make_backbone: MakeBackbone) -> None:

@@ -198,6 +198,16 @@ def test_runs_that_no_plan_names_are_counted(done: SmallSuite, capsys: Capture) 
     assert f"(no suite)  {len(list(done.results.rglob('seed-*.json')))}" in answer.out
 
 
+def test_stopped_run_that_no_plan_names_is_waited_for_by_nobody(store: Store) -> None:
+    """Its settings were changed since, so that no command goes on with it."""
+    store.write(blank(RUNS[0], Status.INTERRUPTED))
+    for path in (store.root / "plans").iterdir():
+        path.unlink()
+    status = ResultsFolder(store.root).look()
+    assert status.suites["(no suite)"].statuses == {"interrupted": 1}
+    assert status.done
+
+
 def test_watching_in_a_pipe_prints_a_line_a_change_until_all_is_done(
     store: Store, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

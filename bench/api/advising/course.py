@@ -78,11 +78,11 @@ class Course:
         Raises:
             ConfigError: if not even one block of the arms that must stay fits.
         """
-        wanted, kept = self.design.wanted, self.design.read()
+        kept = self.design.read()
         say("measuring some steps of each method", progress=self.work.progress)
-        if kept is None and not self.design.begun(wanted):
-            kept = trim(wanted, self.expected.forecast, self.bounds)
-        self._take(kept or wanted)
+        if kept is None:
+            kept = trim(self.design.wanted, self.expected.forecast, self.bounds)
+        self._take(kept)
         self._say_forecast()
         first = self.design.write(self.reader.arms)
         if first != self.reader.arms:  # another call was quicker

@@ -62,7 +62,7 @@ def own_rows(given: Mapping[str, Any]) -> OwnRows:
         "tasks": [found.task],
         "methods": list(dict.fromkeys([arms_of.REFERENCE, *wanted])),
     }
-    return OwnRows(suite, scaffold.fewest_epochs(found))
+    return OwnRows(suite, scaffold.fewest_epochs(found, given["folds"]))
 
 
 def _file(source: Any, results: Path) -> Path:
