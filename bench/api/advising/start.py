@@ -127,6 +127,28 @@ def _course(
     if given["methods"] is None:  # a suite may hold rows that train nothing
         named = [arm for arm in named if registry.get(arm.cell.method).trains]
     arms = design(named, given["arms"] or ARMS)
+    store = store_at(work.settings.results / RACE)
+    folds = Folds(folds=given["folds"])
+    reader = Reader(store, arms, folds)
+    ends = math.inf if given["budget"] is None else began + given["budget"]
+    kept = len(arms) if given["arms"] else len(named) if given["methods"] else 1
+    bounds = Bounds(ends, given["folds"], SEEDS, kept, fewest_epochs)
+    expected, exports = ExpectedTime(store, work.settings), given["export"] is not None
+
+    def begun(arms: Sequence[Arm]) -> bool:
+        return bool(replace(reader, arms=arms).blocks())
+
+    stored = StoredDesign(store.root, arms, folds, given["budget"], begun)
+    rules = _rules(given, arms)
+    return Course(work, reader, rules, bounds, stored, began, expected, exports)
+
+
+def _rules(given: Mapping[str, Any], arms: Sequence[Arm]) -> Rules:
+    """Return the rules of a race of these arms, LoRA first.
+
+    Raises:
+        ConfigError: if a constraint or the margin cannot be had on the task.
+    """
     task = arms[0].cell.task
     if given["at_most_ece"] is not None and not kinds.get(task.kind).calibrates():
         raise ConfigError(
@@ -141,7 +163,7 @@ def _course(
             f"--matters: metric {metric.name!r} of task {task.name!r} has no best score, so the "
             "least difference that matters must be given"
         )
-    rules = Rules(
+    return Rules(
         margin=margin,
         folds=given["folds"],
         reference=arms[0].name,
@@ -150,16 +172,3 @@ def _course(
         most_seconds=given["at_most_seconds"],
         most_ece=given["at_most_ece"],
     )
-    store = store_at(work.settings.results / RACE)
-    folds = Folds(folds=given["folds"])
-    reader = Reader(store, arms, folds)
-    ends = math.inf if given["budget"] is None else began + given["budget"]
-    kept = len(arms) if given["arms"] else len(named) if given["methods"] else 1
-    bounds = Bounds(ends, rules.folds, SEEDS, kept, fewest_epochs)
-    expected, exports = ExpectedTime(store, work.settings), given["export"] is not None
-
-    def begun(arms: Sequence[Arm]) -> bool:
-        return bool(replace(reader, arms=arms).blocks())
-
-    stored = StoredDesign(store.root, arms, folds, given["budget"], begun)
-    return Course(work, reader, rules, bounds, stored, began, expected, exports)
