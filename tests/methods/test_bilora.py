@@ -192,12 +192,13 @@ def test_first_order_is_plain_alternating_training(
         for group in ("main", "upper")
     }
     batch, upper = draw(data, 1, 0), draw(data, 1, 1)
+    of_upper = "upper" if settings.get("split", True) else "train"
     for _ in range(5):
         batches = {"train": batch(), "upper": upper()}
         method.step(state, batches)
         for group, part, extra in (
             ("main", "train", lambda: twin.penalty(plain)),
-            ("upper", "upper", twin.value_penalty),
+            ("upper", of_upper, twin.value_penalty),
         ):
             (twin.losses(plain, batches[part]) + extra()).sum().backward()
             columns = plain.bank.columns(group)
