@@ -106,10 +106,8 @@ class Course:
         Raises:
             ConfigError: if the time does not hold one block.
         """
-        block, final = (
-            self.expected.of(self.names),
-            self.bounds.seeds * self.expected.of(self.names[:1]),
-        )
+        block = self.expected.of(self.names)
+        final = self.bounds.seeds * self.expected.of(self.names[:1])
         count, left = self.rules.folds * self.rules.repeats, self._left()
         say(
             f"{len(self.names)} arms on at most {count} blocks: about {span(block)} for a block "
