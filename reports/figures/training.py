@@ -16,7 +16,7 @@ from gapbench.reports.figures.layout import ACROSS, below, head, key, parted_pan
 from gapbench.reports.figures.measure import within
 from gapbench.reports.figures.subset import chosen, left_out
 from gapbench.reports.figures.theme import INK, style
-from gapbench.reports.results.load import CURVE, SPLITS
+from gapbench.reports.results.rows import CURVE, SPLITS
 from gapbench.reports.tables.terminal import number
 
 Floats = NDArray[np.float64]

@@ -1,7 +1,7 @@
 """How many training examples methods drew, where that differs."""
 
 from gapbench.reports.figures.board import Board
-from gapbench.reports.results.load import counted
+from gapbench.reports.results.rows import counted
 from gapbench.reports.tables.words import listed
 
 

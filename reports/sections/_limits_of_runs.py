@@ -3,7 +3,7 @@
 import pandas as pd
 
 from gapbench.reports.document.context import Evidence
-from gapbench.reports.results.load import MISSING
+from gapbench.reports.results.rows import MISSING
 from gapbench.reports.sections._limits_of_scores import ok_runs, scored_rows
 from gapbench.reports.tables.leaderboard import NOT_FAILED, STOPPED, rows
 from gapbench.reports.tables.row_status import that_train

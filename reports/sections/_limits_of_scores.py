@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from gapbench.reports.document.context import Evidence
-from gapbench.reports.results.load import CURVE
+from gapbench.reports.results.rows import CURVE
 from gapbench.reports.tables.leaderboard import BOARD, rows
 from gapbench.reports.tables.terminal import number
 from gapbench.reports.tables.words import listed

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from gapbench.reports.figures.board import Board
-from gapbench.reports.results.load import CURVE
+from gapbench.reports.results.rows import CURVE
 from gapbench.reports.tables.terminal import label, number
 
 

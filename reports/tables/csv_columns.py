@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from gapbench.reports.results.load import CURVE, SPLITS, Results
+from gapbench.reports.results.load import Results
+from gapbench.reports.results.rows import CURVE, SPLITS
 
 _CELL = ["task", "backbone", "method", "variant", "seed"]
 

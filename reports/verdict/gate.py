@@ -25,7 +25,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from gapbench.bench.core.errors import StoreError
-from gapbench.reports.results.load import CURVE, Results
+from gapbench.reports.results.load import Results
+from gapbench.reports.results.rows import CURVE
 from gapbench.reports.stats.estimates import Sample
 from gapbench.reports.stats.pairwise import family
 from gapbench.reports.stats.simultaneous import ALPHA

@@ -17,7 +17,8 @@ import pandas as pd
 import torch
 
 import gapbench
-from gapbench.reports.results.load import CURVE, Results, load
+from gapbench.reports.results.load import Results, load
+from gapbench.reports.results.rows import CURVE
 from gapbench.reports.verdict.gate import gate
 from tests.support.planted_bugs import other_arithmetic, run
 from tests.support.results_folder import fill

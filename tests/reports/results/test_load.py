@@ -11,7 +11,8 @@ from gapbench.bench.core.errors import RecordError, StoreError
 from gapbench.bench.store.record import Provenance, Record, Status
 from gapbench.bench.store.record_io import read_record
 from gapbench.bench.store.store import Store
-from gapbench.reports.results.load import MISSING, load
+from gapbench.reports.results.load import load
+from gapbench.reports.results.rows import MISSING
 from tests.support.results_folder import FEW, fill, make_cell, make_record, make_task, put
 
 

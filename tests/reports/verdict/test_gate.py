@@ -9,7 +9,8 @@ import pytest
 from gapbench.bench.core.errors import StoreError
 from gapbench.bench.store.record import Status
 from gapbench.reports.prose.gate_text import content, format_gate
-from gapbench.reports.results.load import CURVE, Results, load
+from gapbench.reports.results.load import Results, load
+from gapbench.reports.results.rows import CURVE
 from gapbench.reports.verdict.gate import CHOICE, gate
 from tests.benchmarks import gate_chance
 from tests.support.results_folder import fill, make_cell, make_record, put
