@@ -3,6 +3,8 @@
 The search itself is `bench.tasks.generation`.
 """
 
+from typing import Annotated
+
 from pydantic import Field
 
 from gapbench.bench.core.schema import FrozenModel
@@ -31,7 +33,7 @@ class Decoding(FrozenModel):
         le=1000,
         description="size of the n-grams that must not repeat, prompt included; 0 allows all",
     )
-    stop: tuple[str, ...] | None = Field(
+    stop: tuple[Annotated[str, Field(min_length=1)], ...] | None = Field(
         default=None,
         description="texts that end an answer: it is cut before the first of them. Decoding goes "
         "on to the end token, so that this costs time",

@@ -21,6 +21,7 @@ from gapbench.bench.metrics.base import Metric
 from gapbench.bench.metrics.base import get as get_metric
 
 Loss = Literal["cross_entropy", "squared_error"]
+_OWN_NAMES = ("train", "validation", "test", "train_overlap", "train_share")  # of splits' arrays
 _KINDS = "gapbench.bench.tasks.kinds"  # package of the kinds, one file each, found like methods
 
 
@@ -35,6 +36,17 @@ class Splits(FrozenModel):
         default=None,
         description="further test splits, by their names in records; scored at the end",
     )
+
+    @field_validator("more")
+    @classmethod
+    def _check_more(cls, more: dict[str, str] | None) -> dict[str, str] | None:
+        for name in more or {}:
+            if name in _OWN_NAMES or "." in name:
+                raise ValueError(
+                    f"{name!r} cannot name a further test split: {', '.join(_OWN_NAMES)} mean "
+                    "something else, and names hold no dot; choose another"
+                )
+        return more
 
     @property
     def official(self) -> dict[str, str]:
@@ -158,6 +170,11 @@ class Task(FrozenModel):
                 "'splits: {train: null}'"
             )
         return self
+
+    @property
+    def joined(self) -> bool:
+        """Whether the rows of a split are one document, so that cuts take neighbours."""
+        return False
 
     @property
     def tests_only(self) -> bool:

@@ -112,10 +112,21 @@ class CausalSplit(GroupedSplit):
     Attributes:
         prompts: (sequences,) number of prompt tokens in each sequence.
         characters: (sequences,) length of the target text.
+        asked, asked_offsets: tokens that a text is written after, of every example: its prompt, cut
+            for want of room but never for the length of a target; None if no texts are written.
     """
 
     prompts: Indices
     characters: Indices
+    asked: NDArray[np.int32] | None = None
+    asked_offsets: Indices | None = None
+
+    def asked_of(self, examples: Indices) -> list[NDArray[np.int32]]:
+        """Return the tokens that texts are written after, of each of some examples."""
+        assert self.asked is not None  # noqa: S101 - kinds that write texts store it
+        assert self.asked_offsets is not None  # noqa: S101 - likewise
+        starts, stops = self.asked_offsets[examples], self.asked_offsets[examples + 1]
+        return [self.asked[start:stop] for start, stop in zip(starts, stops, strict=True)]
 
     @property
     def target_counts(self) -> Indices:
@@ -165,6 +176,14 @@ class TurnsSplit(CausalSplit):
         return self.places[
             np.where(present, self.place_offsets[sequences, None] + number, 0)
         ], present
+
+
+def asked_arrays(prompts: Sequence[Sequence[int]]) -> Arrays:
+    """Return the prompts of all examples as the arrays of `CausalSplit`."""
+    return {
+        "asked": np.concatenate([np.array(each, dtype=np.int32) for each in prompts]),
+        "asked_offsets": np.cumsum([0, *map(len, prompts)], dtype=np.int64),
+    }
 
 
 class ClosedSplit(EncodedSplit):

@@ -239,7 +239,8 @@ def class_column(task: Task, place: str, table: Table) -> NDArray[np.int64]:
     """
     classes = ", ".join(map(str, task.labels))
     counted = f"whole numbers 0 to {len(task.labels) - 1} ({classes})"
-    allowed = counted if are_named(task) else classes
+    named = _name_any(column(place, table, task.label), task.labels)
+    allowed = counted if are_named(task) and not named else classes
     return _class_numbers(task, place, table, [len(task.labels)], lambda _: allowed)
 
 
@@ -249,10 +250,12 @@ def choice_numbers(task: Task, place: str, table: Table, sizes: Sequence[int]) -
     Raises:
         DataError: naming the first row without one of its choices.
     """
-    names = f", or one of {', '.join(map(str, task.labels))}" if task.labels else ""
+    names = ", ".join(map(str, task.labels))
+    named = _name_any(column(place, table, task.label), task.labels)
 
     def allowed(size: int) -> str:
-        return f"the number of a choice, 0 to {size - 1}{names}"
+        counted = f"the number of a choice, 0 to {size - 1}"
+        return names if named else f"{counted}, or one of {names}" if names else counted
 
     return _class_numbers(task, place, table, sizes, allowed)
 

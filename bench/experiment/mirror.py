@@ -136,18 +136,26 @@ class _Filling:
         self._folder = out / item.folder
 
     def fill(self) -> tuple[Item, str]:
-        """Return the item with its files in place, and whether it was fetched or kept."""
+        """Return the item with its files in place, and whether it was fetched or kept.
+
+        Files that another suite reads of the same data stay; those of another revision go.
+        """
         known, item = self._known, self._item
-        same = known is not None and known.source == dict(item.source)
         self._refuse_links()
         if known is None:
             self._refuse_strangers()
-        elif not same:
-            for path in known.files:
+        files = {} if known is None else dict(known.files)
+        needed = {f"{item.folder}/{name}" for name in item.files}
+        if known is not None and known.source == dict(item.source):
+            there = known.complete and needed <= files.keys()
+            if there and all(map(self._unchanged, files)):
+                return known, "kept"
+        else:
+            both = [] if known is None else [item.source, known.source]
+            copies = item.part == "data" and all("files" in source for source in both)
+            for path in needed & files.keys() if copies else [*files]:
                 (self._out / path).unlink(missing_ok=True)
-        elif known.complete and all(map(self._unchanged, known.files)):
-            return known, "kept"
-        files = dict(known.files) if same and known is not None else {}
+                del files[path]
         made = Item(part=item.part, name=item.name, source=dict(item.source), files=files)
         self._save(made)
         self._folder.mkdir(parents=True, exist_ok=True)

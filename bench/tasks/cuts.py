@@ -1,6 +1,6 @@
 """Cuts of rows into parts, keyed by a seed and the same on every machine.
 
-Every part keeps the shares of the classes, or of the tenths of the values of a regression. Groups
+Parts keep the shares of the classes, or of the tenths of the values of a regression, unless groups
 of examples stay together.
 """
 
@@ -44,17 +44,29 @@ def cut_nested(targets: NDArray[Any], size: int, seed: int) -> NDArray[np.bool_]
 
 
 def cut_groups(groups: Indices, size: int, seed: int) -> NDArray[np.bool_]:
-    """Choose whole groups, in an order keyed by ``seed``, until they have ``size`` examples.
+    """Choose whole groups, in an order keyed by ``seed``, until they have about ``size`` examples.
+
+    A group that would lead further away from ``size`` is passed over; if all would, the smallest is
+    chosen. Shares of the classes are not looked at.
 
     Returns:
-        (examples,) True for the chosen ones; a few more than ``size`` if the last group is larger.
+        (examples,) True for the chosen ones.
     """
     _, groups = np.unique(groups, return_inverse=True)
     counts = np.bincount(groups)
-    order = permutation(len(counts), seed)
-    enough = int(np.searchsorted(np.cumsum(counts[order]), size)) + 1
-    chosen: NDArray[np.bool_] = np.isin(groups, order[:enough])
+    taken, left = [], size
+    for group in permutation(len(counts), seed):
+        if counts[group] < 2 * left:
+            taken.append(group)
+            left -= counts[group]
+    chosen: NDArray[np.bool_] = np.isin(groups, taken or [np.argmin(counts)])
     return chosen
+
+
+def block(length: int, size: int, seed: int) -> NDArray[np.bool_]:
+    """Choose ``size`` neighbours among rows that belong together in their order."""
+    start = int(permutation(length - size + 1, seed)[0])
+    return (np.arange(length) >= start) & (np.arange(length) < start + size)
 
 
 def folds(targets: NDArray[Any], groups: Indices, count: int, seed: int) -> Indices:

@@ -35,7 +35,7 @@ from gapbench.bench.tasks.kinds.base import AnyKind
 from gapbench.bench.tasks.kinds.input_tokens import require_known
 from gapbench.bench.tasks.kinds.shots import Examples, ShotsKind, ShotsTask
 
-FORMAT_VERSION = 9  # version of the cached arrays; raised when their meaning changes
+FORMAT_VERSION = 10  # version of the cached arrays; raised when their meaning changes
 _TOKENIZERS = (version("transformers"), version("tokenizers"))  # the libraries that make the arrays
 _open: dict[str, TaskData] = {}  # the latest data sets, by key, the oldest first
 _MOST_OPEN = 8  # data sets: those of a task and of its second tests
@@ -204,8 +204,11 @@ def cut_splits(run: Run, rows: Mapping[str, Rows]) -> tuple[dict[str, Rows], flo
 
 
 def count_overlap(task: Task, parts: Mapping[str, Rows]) -> dict[str, int]:
-    """Count the examples of each split except train whose input occurs in train."""
-    if task.tests_only:
+    """Count the examples of each split except train whose input occurs in train.
+
+    Where rows are joined, they are not the examples, and nothing is counted.
+    """
+    if task.tests_only or task.joined:
         return {}
     inputs = kinds.get(task.kind).inputs
     known = set(inputs(parts["train"]))
@@ -233,12 +236,11 @@ def _divide(task: Task, rows: Rows, size: int, seed: int, field: str) -> tuple[R
     Raises:
         DataError: naming the field, if there is no rest.
     """
-    chosen = _cut(task, rows, size, seed)
+    chosen = _cut(task, rows, size, seed, field)
     if chosen.all():
-        alike = f"of one {task.group!r}" if task.group else "of equal input"
         raise DataError(
             f"task {task.name!r}: field {field!r} asks for {size} of {len(rows)} examples, but "
-            f"those {alike} stay together, so none would be left to train on; make it "
+            f"those {_alike(task)} stay together, so none would be left to train on; make it "
             "smaller, or give rows that differ more"
         )
     return rows.take(np.flatnonzero(~chosen)), rows.take(np.flatnonzero(chosen))
@@ -252,11 +254,10 @@ def _cut_block(task: Task, rows: Rows, resample: Folds, seed: int) -> dict[str, 
         groups = _numbered(kinds.get(task.kind).inputs(rows))
     distinct = len(np.unique(groups))
     if distinct < resample.folds:
-        alike = f"those of one {task.group!r}" if task.group else "those of equal input"
         raise DataError(
             f"task {task.name!r}: field 'resample.folds' is {resample.folds}, but the {len(rows)} "
-            f"rows to cut make only {distinct} groups, since {alike} stay together; give at most "
-            f"{distinct} folds, or rows that differ more"
+            f"rows to cut make only {distinct} groups, since those {_alike(task)} stay together; "
+            f"give at most {distinct} folds, or rows that differ more"
         )
     key = seed_of("folds", task.name, task.version, resample.folds, block.repeat)
     held_out = cuts.folds(rows.targets, groups, resample.folds, key) == block.fold
@@ -275,18 +276,54 @@ def _subset(run: Run, train: Rows, size: int) -> Rows:
         )
     seed = seed_of("subset", task.name, *([] if run.sample is None else [run.sample]))
     cut = cuts.cut if run.block is None else cuts.cut_nested
-    return train.take(np.flatnonzero(_cut(task, train, size, seed, cut)))
+    return train.take(np.flatnonzero(_cut(task, train, size, seed, "train_size", cut)))
 
 
 def _cut(
-    task: Task, rows: Rows, size: int, seed: int, cut: Callable[..., NDArray[np.bool_]] = cuts.cut
+    task: Task,
+    rows: Rows,
+    size: int,
+    seed: int,
+    field: str,
+    cut: Callable[..., NDArray[np.bool_]] = cuts.cut,
 ) -> NDArray[np.bool_]:
+    """Choose about ``size`` rows, whole groups where there are any, as a field of the task asks.
+
+    Raises:
+        DataError: naming the field, if that gives less than half as many, or more than twice.
+    """
+    if task.joined:
+        return cuts.block(len(rows), size, seed)
     if rows.groups is None:
         return cut(rows.targets, size, seed)
+    chosen = _cut_groups(task, rows, rows.groups, size, seed, cut)
+    found = int(chosen.sum())
+    if not (size / 2 <= found <= size * 2 or chosen.all()):
+        raise DataError(
+            f"task {task.name!r}: field {field!r} asks for {size} of {len(rows)} examples, but "
+            f"those {_alike(task)} stay together, and whole groups make {found}; ask for another "
+            "number, or remove rows that repeat others"
+        )
+    return chosen
+
+
+def _alike(task: Task) -> str:
+    """Return what rows that stay together have in common."""
+    return f"of one {task.group!r}" if task.group else "of equal input"
+
+
+def _cut_groups(
+    task: Task,
+    rows: Rows,
+    groups: NDArray[np.int64],
+    size: int,
+    seed: int,
+    cut: Callable[..., NDArray[np.bool_]],
+) -> NDArray[np.bool_]:
     if task.group is not None:
-        return cuts.cut_groups(rows.groups, size, seed)
+        return cuts.cut_groups(groups, size, seed)
     # Equal inputs mostly have equal labels: the first represents all of them.
-    _, first, groups = np.unique(rows.groups, return_index=True, return_inverse=True)
+    _, first, groups = np.unique(groups, return_index=True, return_inverse=True)
     if len(first) < 2:
         raise DataError(f"task {task.name!r}: all inputs are equal; give rows that differ")
     count = max(1, round(size * len(first) / len(rows)))

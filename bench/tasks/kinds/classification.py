@@ -34,6 +34,12 @@ class ClassificationTask(LabelledTask):
     def _check_labels(self) -> Self:
         if len(self.labels) < 2:
             raise ValueError("field 'labels' must name at least two classes")
+        for field, names in (("metrics", self.metrics), ("checkpoint_metric", (self.selection,))):
+            if "f1" in names and len(self.labels) > 2:
+                raise ValueError(
+                    f"field {field!r}: 'f1' is that of the second of two classes, but 'labels' has "
+                    f"{len(self.labels)}; use accuracy or matthews_correlation"
+                )
         return self
 
     @property

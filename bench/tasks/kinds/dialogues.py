@@ -73,7 +73,8 @@ def dialogue(where: str, value: Any) -> tuple[Message, ...]:
                 f"text{' that is not blank' if role == ASSISTANT else ''}; write it, or remove the "
                 "row"
             )
-    made = tuple(Message(message["role"], message["content"]) for message in value)
+    # Blanks around a message are the template's to write, and few templates keep them.
+    made = tuple(Message(message["role"], message["content"].strip()) for message in value)
     if not any(message.role == ASSISTANT for message in made):
         raise DataError(
             f"{where}: no message of the assistant, so there is no answer to learn; add one, or "

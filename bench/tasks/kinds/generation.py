@@ -12,10 +12,10 @@ from pydantic import Field
 from gapbench.bench.config.decoding import Decoding
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.core.schema import FrozenModel
-from gapbench.bench.data.encoded import Arrays, Texts
+from gapbench.bench.data.encoded import Arrays, Texts, asked_arrays
 from gapbench.bench.data.rows import Rows, Table, list_column, part_column, text_column
 from gapbench.bench.tasks.kinds.base import InitKind
-from gapbench.bench.tasks.kinds.prompts import encode_pairs
+from gapbench.bench.tasks.kinds.prompts import asked, encode_pairs
 from gapbench.bench.tasks.kinds.shots import ShotsKind, ShotsTask
 from gapbench.bench.tasks.kinds.target_tokens import WrittenTexts
 
@@ -89,22 +89,24 @@ class Generation(WrittenTexts[GenerationTask], ShotsKind, InitKind):
         }
 
     def read(self, task: GenerationTask, place: str, table: Table) -> Rows:
-        """Return each distinct input once, with all its references."""
+        """Return an example for each row of references, else for each distinct input."""
         prompts = task.prompts(place, table)
         if task.generation.references is None:
             references = [[text] for text in text_column(place, table, task.label)]
         else:
             references = list_column(place, table, task.generation.references)
+        listed = task.generation.references is not None
         parts = part_column(task, task.generation.parts, place, table) or [""] * len(prompts)
-        gathered: dict[str, list[str]] = {}
-        first: dict[str, int] = {}
+        gathered: dict[str | int, list[str]] = {}
+        first: dict[str | int, int] = {}
         for row, (prompt, texts) in enumerate(zip(prompts, references, strict=True)):
             if not any(text.strip() for text in texts):
                 raise DataError(f"{place}, row {row}: no reference text; give at least one")
-            gathered.setdefault(prompt, []).extend(text for text in texts if text.strip())
-            first.setdefault(prompt, row)
+            example = row if listed else prompt
+            gathered.setdefault(example, []).extend(text for text in texts if text.strip())
+            first.setdefault(example, row)
         rows: dict[str, list[Any]] = {
-            "prompt": [*gathered],
+            "prompt": [prompts[row] for row in first.values()],
             "references": [*gathered.values()],
             "part": [parts[row] for row in first.values()],
         }
@@ -149,4 +151,5 @@ class Generation(WrittenTexts[GenerationTask], ShotsKind, InitKind):
             for texts, part in zip(references, rows.columns["part"], strict=True)
         ]
         encoded = encode_pairs(task, place, pairs, rows.numbers, reader)
+        encoded |= asked_arrays(asked(task, prompts, reader))
         return encoded | Texts.of(held).arrays()

@@ -2,7 +2,8 @@
 
 An input needs a token to predict from, and only tokens that the backbone knows. Words in a text
 that look like a special token, such as ``</s>`` in HTML, are read as text, because models count end
-tokens or read their answer at one. Prompts are an exception, so that they can contain chat markers.
+tokens or read their answer at one. Prompts are an exception, so that they can contain chat markers;
+texts to write are refused where they hold one.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
     from gapbench.bench.models.backbone import Reader
 
 _ROWS_AT_ONCE = 1000
-_STRUCTURE = ("bos_token", "eos_token", "pad_token", "cls_token", "sep_token")
+STRUCTURE = ("bos_token", "eos_token", "pad_token", "cls_token", "sep_token")
+"""Special tokens that say where texts begin and end, by their names in a tokenizer."""
 
 
 def require_tokens(
@@ -105,7 +107,7 @@ def tokenised(
 
 def _stretches(columns: Sequence[Sequence[str]], tokenizer: Any) -> Iterator[tuple[slice, bool]]:
     """Yield neighbouring rows, and whether their texts hold special tokens."""
-    words = {word for name in _STRUCTURE if (word := getattr(tokenizer, name, None))}
+    words = {word for name in STRUCTURE if (word := getattr(tokenizer, name, None))}
     holds = (
         any(word in text for text in row for word in words) for row in zip(*columns, strict=True)
     )
@@ -118,7 +120,7 @@ def _stretches(columns: Sequence[Sequence[str]], tokenizer: Any) -> Iterator[tup
 
 
 def _require_plain(place: str, numbers: NDArray[np.int64], made: Any, tokenizer: Any) -> None:
-    special = {getattr(tokenizer, f"{name}_id", None) for name in _STRUCTURE}
+    special = {getattr(tokenizer, f"{name}_id", None) for name in STRUCTURE}
     owners = made.get("overflow_to_sample_mapping", range(len(numbers)))
     for owner, ids, added in zip(
         owners, made["input_ids"], made["special_tokens_mask"], strict=True

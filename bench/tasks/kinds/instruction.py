@@ -20,7 +20,7 @@ from pydantic import Field, model_validator
 from gapbench.bench.config.decoding import Decoding
 from gapbench.bench.core.errors import DataError
 from gapbench.bench.core.schema import FrozenModel
-from gapbench.bench.data.encoded import Arrays, EncodedSplit, Texts, TurnsSplit
+from gapbench.bench.data.encoded import Arrays, EncodedSplit, Texts, TurnsSplit, asked_arrays
 from gapbench.bench.data.rows import Rows, Table, column, text_column
 from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.tasks.kinds.dialogues import ASSISTANT, USER, Message, Writer, dialogue
@@ -139,16 +139,18 @@ class Instruction(WrittenTexts[InstructionTask]):
             "places": np.concatenate([each.places for each in found]).astype(np.int64),
             "place_offsets": np.cumsum([0, *counts], dtype=np.int64),
         }
+        arrays |= asked_arrays([each.asked for each in found])
         return arrays | Texts.of(held).arrays()
 
 
 @dataclass(frozen=True)
 class _Encoded:
-    """A sequence, the places of its targets, and whether its end is cut."""
+    """A sequence, the places of its targets, whether it is cut, and its prompt for writing."""
 
     tokens: list[int]
     places: list[int]
     cut: bool
+    asked: list[int]
 
 
 def _single(task: InstructionTask, place: str, table: Table) -> list[tuple[Message, ...]]:
@@ -223,4 +225,5 @@ def _cut(whole: list[int], edges: Sequence[int], first: list[int], limits: Limit
         for place in range(start, stop)
         if 0 < place + before < limits.whole
     ]
-    return _Encoded(tokens, targets, len(tokens) < len(first) + len(whole))
+    asked = limits.end_of(whole[: edges[0]], first)
+    return _Encoded(tokens, targets, len(tokens) < len(first) + len(whole), asked)

@@ -57,7 +57,7 @@ class Labels(TaskKind[TaskT]):
         arrays: Arrays = {
             "input_ids": _flat(parts, "input_ids", np.int32),
             "offsets": np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
-            "cut": _cut(rows, lengths, limit, reader),
+            "cut": _cut(place, rows, lengths, limit, reader),
             "escaped": np.concatenate([np.full(len(p["input_ids"]), e) for _, e, p in made]),
         }
         if "token_type_ids" in parts[0]:
@@ -126,12 +126,15 @@ def label_columns(outputs: Outputs, subset: EvalSubset) -> dict[str, Any]:
     return columns | {f"logit_{k}": pa.array(e, from_pandas=True) for k, e in enumerate(logits)}
 
 
-def _cut(rows: Rows, lengths: NDArray[np.int64], limit: int, reader: Reader) -> NDArray[np.bool_]:
+def _cut(
+    place: str, rows: Rows, lengths: NDArray[np.int64], limit: int, reader: Reader
+) -> NDArray[np.bool_]:
     """Return which texts the tokenizer cut, (n,); only full-length ones can be."""
     cut = lengths >= limit
     full = np.flatnonzero(cut)
     if len(full):
-        texts = rows.take(full).columns.values()
-        whole = reader.tokenizer(*texts, verbose=False)["input_ids"]
-        cut[full] = [len(ids) > limit for ids in whole]
+        part = rows.take(full)
+        texts = list(part.columns.values())
+        made = tokenised(place, part.numbers, texts, reader.tokenizer, verbose=False)
+        cut[full] = [len(ids) > limit for _, _, whole in made for ids in whole["input_ids"]]
     return cut

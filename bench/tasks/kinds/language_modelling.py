@@ -44,6 +44,11 @@ class LanguageModellingTask(Task):
         "examples; None: each row that is not blank is a document and an example",
     )
 
+    @property
+    def joined(self) -> bool:
+        """Whether the rows of a split are one document, so that cuts take neighbours."""
+        return self.join is not None
+
 
 class LanguageModelling(TargetTokens[LanguageModellingTask]):
     """Each example is a document, or a window of one; each window is a sequence."""

@@ -17,7 +17,7 @@ from gapbench.bench.config.task import Task
 from gapbench.bench.core.errors import BackboneError, DataError
 from gapbench.bench.data.encoded import Arrays
 from gapbench.bench.data.rows import Table, text_column
-from gapbench.bench.tasks.kinds.input_tokens import require_tokens
+from gapbench.bench.tasks.kinds.input_tokens import STRUCTURE, require_tokens
 
 if TYPE_CHECKING:
     from gapbench.bench.models.backbone import Reader
@@ -146,6 +146,7 @@ def encode_pairs(
     for sequence, (prompt, target) in enumerate(_all_tokenised(flat, reader.tokenizer)):
         where = f"{place}, row {owners[sequence]}, target {flat[sequence][1][:60]!r}"
         given.append(len(limits.first) + len(prompt))
+        _require_text(where, target, reader.tokenizer)
         target += ending
         kept = limits.kept(where, prompt, target) if given[-1] else []
         tokens.append(np.array(kept + target, dtype=np.int32))
@@ -192,12 +193,15 @@ class Limits:
             given = min(whole, reader.positions - task.written)
             if given <= len(first):
                 raise DataError(
-                    f"task {task.name!r}: field 'generation.decoding.max_new_tokens' is "
-                    f"{task.written}, "
-                    f"but the backbone has {reader.positions} positions, including those of the "
-                    "prompt; lower it, or give another backbone"
+                    f"task {task.name!r}: field '{task.kind}.decoding.max_new_tokens' is "
+                    f"{task.written}, but the backbone has {reader.positions} positions, "
+                    "including those of the prompt; lower it, or give another backbone"
                 )
         return cls(whole, given, reader.window, first)
+
+    def end_of(self, prompt: list[int], first: list[int]) -> list[int]:
+        """Return a prompt after its first token, cut at its beginning to the room there is."""
+        return first + prompt[-(self.given - len(first)) :]
 
     def kept(self, where: str, prompt: list[int], target: list[int]) -> list[int]:
         """Return a prompt with its first token, cut where it does not fit before its target.
@@ -223,6 +227,13 @@ class Limits:
                 f"{self.window}), or remove the row"
             )
         return self.first + (prompt[-left:] if left else [])
+
+
+def asked(task: PromptedTask, prompts: Sequence[str], reader: Reader) -> list[list[int]]:
+    """Return the tokens of each prompt that a text is written after; none depends on a target."""
+    limits = Limits.of(task, reader)
+    tokens = tokenised_alone(prompts, reader.tokenizer)
+    return [limits.end_of(each, limits.first) for each in tokens]
 
 
 def first_token(tokenizer: Any) -> list[int]:
@@ -254,6 +265,20 @@ def _all_tokenised(
     alone = tokenised_alone([prompt for prompt, _ in pairs], tokenizer)
     for given, ids in zip(alone, whole, strict=True):
         yield given, ids[boundary(ids, given, tokenizer) :]
+
+
+def _require_text(where: str, target: Sequence[int], tokenizer: Any) -> None:
+    """Refuse a continuation that ends or begins inside of itself.
+
+    Raises:
+        DataError: if it holds a token that means more than its characters.
+    """
+    marks = {getattr(tokenizer, f"{name}_id", None) for name in STRUCTURE}
+    if mark := next((token for token in target if token in marks), None):
+        raise DataError(
+            f"{where}: it holds {tokenizer.convert_ids_to_tokens(mark)!r}, which the backbone's "
+            "tokenizer reads as a special token; write it differently, or remove the row"
+        )
 
 
 def tokenised_alone(texts: Sequence[str], tokenizer: Any) -> Iterator[list[int]]:

@@ -84,6 +84,7 @@ def _values(task: RegressionTask, place: str, table: Table) -> NDArray[Any]:
     values = column(place, table, task.label)
     low, high = task.label_range or (0, 0)
     for row, value in enumerate(values):
-        if not (isinstance(value, int | float) and low <= value <= high):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not (number and low <= value <= high):
             raise illegal(place, row, task.label, value, f"numbers from {low} to {high}")
     return np.asarray(values, dtype=np.float32)

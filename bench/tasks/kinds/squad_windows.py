@@ -122,7 +122,15 @@ def _check_room(task: SpanTask, place: str, rows: Rows, reader: Reader) -> None:
     """Refuse questions that leave no room for a window to advance."""
     limit = min(task.max_length, reader.window)
     special = reader.tokenizer.num_special_tokens_to_add(pair=True)
-    tokens = reader.tokenizer(rows.columns["question"], add_special_tokens=False)["input_ids"]
+    made = tokenised(
+        place,
+        rows.numbers,
+        [rows.columns["question"]],
+        reader.tokenizer,
+        add_special_tokens=False,
+        verbose=False,
+    )
+    tokens = [ids for _, _, part in made for ids in part["input_ids"]]
     for number, question in zip(rows.numbers, tokens, strict=True):
         room = limit - special - len(question)
         if room <= task.span.stride:

@@ -100,16 +100,10 @@ class WrittenTexts(TargetTokens[PromptedT]):
         assert isinstance(task, PromptedTask)  # noqa: S101 - of these kinds
         if task.decoding is None:
             return {}
-        firsts = split.sequence_offsets[subset.examples]
-        starts = split.offsets[firsts]
-        prompts = [
-            split.input_ids[start : start + size]
-            for start, size in zip(starts, split.prompts[firsts], strict=True)
-        ]
         state.model.eval()
         written = decode(
             lambda inputs: method.predict(state, Batch.of_prompts(inputs)),
-            prompts,
+            split.asked_of(subset.examples),
             state.axis.size,
             task.decoding,
             end_ids=answer_ends(tokenizer) if task.templated else [int(tokenizer.eos_token_id)],
