@@ -171,7 +171,7 @@ class SwagLora(SampledLora[SwagConfig]):
             return
         values = state.bank.values[:, state.bank.columns("main")]
         latest = values.clone()
-        values.copy_(self._iterates.mean)
+        values.copy_(self._iterates.mean.detach())
         try:
             yield
         finally:

@@ -60,7 +60,8 @@ class Rules:
         alpha: probability that the best arm is ever beaten, at most.
         most_cost: largest cost of an arm, relative to the reference.
         most_seconds: longest time of training and scoring a run.
-        most_ece: largest mean calibration error, compared once a repeat is complete.
+        most_ece: largest mean calibration error, compared once a repeat is complete. Until then no
+            arm is beaten, and none that is above it so far can win.
     """
 
     margin: float
@@ -147,10 +148,14 @@ def race(arms: Sequence[str], blocks: Sequence[BlockResults], rules: Rules) -> S
         out += _failed_or_refused(left, done, rules)
         left = _without(left, out)
         seen = _compared(left, done, rules, level)
-        if seen is not None:
+        # An arm that may still break the limit must not have driven others out.
+        open_ = rules.most_ece is not None and number < rules.folds
+        if seen is not None and not open_:
             out += seen.beaten()
             left = _without(left, out)
         state = _state(left, out, done, rules, seen)
+        if open_:
+            state = replace(state, decided=False, futile=False)
         if state.over:
             break
     return state
@@ -185,16 +190,16 @@ def _failed_or_refused(
             and (seconds or 0) > rules.most_seconds
         ):
             reason = f"takes {seconds:.0f} seconds"
-        if (
-            reason is None
-            and rules.most_ece is not None
-            and number >= rules.folds
-            and (ece or 0) > rules.most_ece
-        ):
+        if reason is None and number >= rules.folds and _over_ece(arm, done, rules):
             reason = f"has a calibration error of {ece:.3f}"
         if reason is not None:
             found.append(Departure(arm, number, reason))
     return found
+
+
+def _over_ece(arm: str, done: Sequence[BlockResults], rules: Rules) -> bool:
+    """Whether the mean calibration error of an arm so far is above the limit, if there is one."""
+    return rules.most_ece is not None and (_mean("ece", arm, done) or 0) > rules.most_ece
 
 
 def _compared(
@@ -301,9 +306,12 @@ def _state(
     state = State(len(done), ordered, tuple(out), losses)
     if seen is None or not left:
         return state
-    near = seen.near(ordered[0], ordered)
+    within = tuple(arm for arm in ordered if not _over_ece(arm, done, rules))
+    if not within:
+        return state
+    near = seen.near(within[0], within)
     winner = min(near, key=lambda arm: relative_cost(arm, done, rules.reference) or math.inf)
-    at_most = seen.at_most(winner, left)
+    at_most = seen.at_most(winner, within)
     return replace(
         state,
         winner=winner,

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from numbers import Integral, Real
+from os import PathLike
 from typing import Any
 
 from gapbench.bench.core.errors import ConfigError
@@ -76,3 +77,15 @@ def one_of(field: str, given: str, allowed: Sequence[str]) -> str:
     if given not in allowed:
         raise ConfigError(f"{field} {given!r} is unknown; give one of {', '.join(allowed)}")
     return given
+
+
+def run_name(run: Any) -> str:
+    """Return the hash or path of a run that a call names.
+
+    Args:
+        run: the hash, the start of one, or a path; or a row of `Results.runs`, from `iterrows`,
+            `itertuples` or `iloc`.
+    """
+    if isinstance(run, str | PathLike):
+        return str(run)
+    return str(run.run_hash if hasattr(run, "run_hash") else run["run_hash"])

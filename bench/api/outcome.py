@@ -21,7 +21,7 @@ class CallOutcome:
         elsewhere: number of runs that another process is working on.
         failures: status, run and cause of each run without a result.
         studies: a row for each study of `tune`.
-        studies_without_result: studies without a complete trial.
+        studies_without_result: how the first trial ended, of each study without a complete one.
     """
 
     suite: str = ""
@@ -32,7 +32,7 @@ class CallOutcome:
     elsewhere: int = 0
     failures: Sequence[tuple[str, str, str]] = ()
     studies: Sequence[Mapping[str, Any]] = ()
-    studies_without_result: Sequence[str] = ()
+    studies_without_result: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def counts(self) -> dict[str, Any]:
@@ -57,6 +57,6 @@ class CallOutcome:
         elif self.elsewhere:
             said.append(f"{self.elsewhere} runs are claimed by another process")
         return said + [
-            f"no trial of {name} is complete; see gapbench status"
-            for name in self.studies_without_result
+            f"no trial of {name} is complete; {cause}"
+            for name, cause in self.studies_without_result.items()
         ]

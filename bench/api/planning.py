@@ -28,7 +28,7 @@ from gapbench.bench.execution.cost_model import (
     makespan,
     seconds_per_cost,
 )
-from gapbench.bench.execution.engines.base import STACKS_A_WORKER
+from gapbench.bench.execution.engines.base import array_size
 from gapbench.bench.execution.engines.local import suitable_workers
 from gapbench.bench.execution.scheduler import stacks
 from gapbench.bench.experiment import suite as suites
@@ -148,7 +148,7 @@ def planned(
     alone = {r.hash for r in store.recorded([*unsettled.values()]) if left_alone(store.find(r))}
     todo = {key: run for key, run in unsettled.items() if key not in alone}
     failed = f", {len(alone)} skipped (see gapbench status)" if alone else ""
-    notes = [f"{len(wanted.planned)} runs, {len(todo)} to do{failed}"]
+    notes = [f"{len(wanted.runs)} runs, {len(todo)} to do{failed}"]
     notes += blocks.notes(wanted.runs, wanted.sources)
     if todo:
         notes.append(estimate(list(todo.values()), costs, engine, workers))
@@ -221,8 +221,9 @@ def estimate(
     if rate is None:
         return "no estimate: no similar run has ended yet, and none could be measured here"
     seconds = [expected(job, rate) for job in jobs]
-    usual = suitable_workers(jobs, costs.sources, choose_device("auto"))
-    workers = workers or (usual if engine == "local" else STACKS_A_WORKER)
+    usual = {"local": suitable_workers(jobs, costs.sources, choose_device("auto"))}
+    # A cluster of Ray has as many as it has room for.
+    workers = workers or (usual | {"slurm": array_size(jobs)}).get(engine, 1)
     times = ", ".join(
         f"{span(makespan(seconds, count))} with {count}" for count in sorted({1, workers})
     )

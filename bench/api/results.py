@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from gapbench.bench.api.calls import Names
-from gapbench.bench.api.choices import SHARED_FORMATS, check_above_zero, names, one_of
+from gapbench.bench.api.choices import SHARED_FORMATS, check_above_zero, names, one_of, run_name
 from gapbench.bench.api.outcome import CallOutcome
 from gapbench.bench.api.views import Claims, Comparison, Verdict
 from gapbench.bench.core.errors import RecordError, StoreError
@@ -259,7 +259,7 @@ class Results:
         Raises:
             RecordError: if there is no such run, or it has no stored predictions of the split.
         """
-        wanted = str(run if isinstance(run, str) else run["run_hash"])
+        wanted = run_name(run)
         runs = self._loaded.runs.drop_duplicates("run_hash")
         found = runs[runs["run_hash"].str.startswith(wanted)]
         if len(found) != 1 or not wanted:

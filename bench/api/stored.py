@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gapbench.bench.api.choices import DEVICES, check_above_zero, names, one_of
+from gapbench.bench.api.choices import DEVICES, check_above_zero, names, one_of, run_name
 from gapbench.bench.core.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def reproduce(
 
     one_of("device", device, DEVICES)
     sources = _sources(data, backbone, start, offline=offline)
-    return repeat(Store(Path(results)), _name(run), sources, device)
+    return repeat(Store(Path(results)), run_name(run), sources, device)
 
 
 def verify(
@@ -171,7 +171,9 @@ def export(
         hub.check(push)
     sources, store = _sources(data, backbone, start, offline=offline), Store(Path(results))
     found = partial(seed_means, store.root)
-    exported = write(store, _name(run), sources, device, Path(out), found, for_hub=push is not None)
+    exported = write(
+        store, run_name(run), sources, device, Path(out), found, for_hub=push is not None
+    )
     if push is None:
         return exported
     return replace(exported, url=hub.push(exported.folder, push, public=public))
@@ -267,10 +269,6 @@ def score(
 
     track = tracked if progress else iter
     return scored(str(task), Path(predictions), Path(references), names("metrics", metrics), track)
-
-
-def _name(run: Any) -> str:
-    return str(run if isinstance(run, str | PathLike) else run["run_hash"])
 
 
 def _sources(data: Place, backbone: Place, start: Place, *, offline: bool) -> Sources:

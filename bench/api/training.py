@@ -137,11 +137,15 @@ def train(work: Work) -> CallOutcome:
             "--retry with their statuses tries them again, see gapbench status",
             progress=work.progress,
         )
-    done = _executed(todo, store, work) if todo else GridResult()
+    left = {run.hash for run in unsettled}
+    seeds_done = Counter(run.cell.hash for run in runs if run.hash not in left)
+    done = _executed(todo, seeds_done, store, work) if todo else GridResult()
     return _outcome(wanted.suite.name, runs, store, done)
 
 
-def _executed(todo: Sequence[Run], store: Store, work: Work) -> GridResult:
+def _executed(
+    todo: Sequence[Run], seeds_done: Mapping[str, int], store: Store, work: Work
+) -> GridResult:
     names = {
         entry.run.hash: label(entry.run.cell.method, entry.variant) for entry in work.wanted.planned
     }
@@ -160,7 +164,7 @@ def _executed(todo: Sequence[Run], store: Store, work: Work) -> GridResult:
             if work.tracker:
                 work.tracker.try_to_send(store, records)
 
-        return execute(todo, work.settings, show, tell)
+        return execute(todo, work.settings, show, tell, seeds_done)
 
 
 def _outcome(suite: str, runs: Sequence[Run], store: Store, done: GridResult) -> CallOutcome:
@@ -213,6 +217,6 @@ def spelled(function: Callable[..., Any], given: Mapping[str, Any]) -> str:
     others = [
         f"{name}={value!r}"
         for name, value in plain.items()
-        if name not in {first, "retry", "progress"} and value != usual.get(name, value)
+        if name not in {first, "retry", "progress"} and repr(value) != repr(usual.get(name, value))
     ]
     return f"gapbench.{function.__name__}({', '.join([suite, *others])})"

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any, get_args
 
 from gapbench.bench.api.calls import tune
-from gapbench.bench.api.choices import CHECKPOINT_MINUTES
+from gapbench.bench.api.choices import CHECKPOINT_MINUTES, OBJECTIVES, one_of
 from gapbench.bench.api.outcome import CallOutcome
 from gapbench.bench.api.progress import progress_bar, say
 from gapbench.bench.api.results import Results
@@ -16,7 +16,7 @@ from gapbench.bench.core.process import choose_device
 from gapbench.bench.core.schema import validate
 from gapbench.bench.store.store import Store
 from gapbench.bench.tuning import selected, study_plan
-from gapbench.bench.tuning.schema import Unit
+from gapbench.bench.tuning.schema import StudyFile, Unit
 from gapbench.bench.tuning.search import search
 from gapbench.bench.tuning.storage import default_url
 from gapbench.bench.tuning.study_plan import Search, StudyPlan
@@ -62,13 +62,23 @@ def _search(given: Mapping[str, Any]) -> Search:
     limits = {unit: given[unit] for unit in get_args(Unit) if given[unit] is not None}
     if len(limits) > 1:
         raise ConfigError(f"a study has one budget, got {', '.join(limits)}; give one of them")
+    objective = one_of("objective", given["objective"], OBJECTIVES)
     content = {
         "limit": next(({"unit": unit, "amount": n} for unit, n in limits.items()), {}),
         "level": given["space"],
-        "objectives": tuple(given["objective"].split("+")),
+        "objectives": tuple(objective.split("+")),
         **{name: given[name] for name in ("trial_seeds", "pruner", "sampler", "seed")},
     }
     return validate(Search, content, "tune")
+
+
+def _cause(file: StudyFile) -> str:
+    """Return how the first trial of a study ended."""
+    first = next((trial for trial in file.trials if trial.status is not None), None)
+    if first is None:
+        return "none has ended"
+    lines = (first.detail or "").strip().splitlines()
+    return f"the first is {first.status}: {lines[-1] if lines else 'no cause is known'}"
 
 
 def _search_and_train(plans: list[StudyPlan], storage: str, work: Work) -> CallOutcome:
@@ -85,5 +95,5 @@ def _search_and_train(plans: list[StudyPlan], storage: str, work: Work) -> CallO
     return replace(
         outcome,
         studies=[selected.table(file) for file in files],
-        studies_without_result=[file.name for file in files if file.best_number is None],
+        studies_without_result={f.name: _cause(f) for f in files if f.best_number is None},
     )

@@ -129,7 +129,7 @@ def compare(before: Record, now: Record) -> Reproduction:
             differs = first is not second
         else:
             largest = max(largest, abs(first - second))
-            differs = abs(first - second) > TOLERANCE
+            differs = abs(first - second) > TOLERANCE * max(1.0, abs(first))
         if differs:
             drifts[field] = (first, second)
     return Reproduction(str(before.run), before.status, now.status, drifts, largest, now.detail)

@@ -5,9 +5,10 @@ and writes the records. Only progress and statuses come back here.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from types import MappingProxyType
 
 from gapbench.bench.adaptation import registry
 from gapbench.bench.config.run import Cell, Run
@@ -63,13 +64,17 @@ def stacks(runs: Sequence[Run], limit: int) -> list[list[Run]]:
     return made
 
 
-def rounds(runs: Sequence[Run]) -> list[list[Run]]:
+def rounds(runs: Sequence[Run], done: Mapping[str, int]) -> list[list[Run]]:
     """Divide runs so that, whenever time runs out, all cells have about the same number of seeds.
 
     The first round has the first seed of every cell, the second round the second seed; each further
     round doubles the number of seeds, since runs of one cell are faster in a stack.
+
+    Args:
+        runs: runs to do.
+        done: number of seeds that each cell has already, by its hash.
     """
-    seen, parts = Counter[str](), defaultdict[int, list[Run]](list)
+    seen, parts = Counter[str](done), defaultdict[int, list[Run]](list)
     for run in runs:
         parts[seen[run.cell.hash].bit_length()].append(run)
         seen[run.cell.hash] += 1
@@ -81,6 +86,7 @@ def execute(
     settings: Settings,
     progress: GridProgress,
     ended: Ended = lambda *_: None,
+    done: Mapping[str, int] = MappingProxyType({}),
 ) -> GridResult:
     """Run everything that is not settled yet; return how the runs ended.
 
@@ -89,6 +95,7 @@ def execute(
         settings: engine, device, workers, stack size and time.
         progress: called with the number of runs done (fractional) and the statuses so far.
         ended: called with every stack that ends.
+        done: number of seeds that each cell has already, by its hash; for a limited time.
 
     Raises:
         StoreError: if the results folder cannot be written.
@@ -100,7 +107,7 @@ def execute(
     if settings.budget_s is None:
         jobs = costs.longest_first(stacks(runs, limit))
     else:
-        jobs = [j for part in rounds(runs) for j in costs.cheapest_first(stacks(part, limit))]
+        jobs = [j for part in rounds(runs, done) for j in costs.cheapest_first(stacks(part, limit))]
     with signals.interruptible(progress) as checked:
         queue = WorkQueue(jobs, checked, settings.budget_s, ended)
         engine.work(queue, settings)

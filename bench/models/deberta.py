@@ -112,7 +112,8 @@ class _Turn(nn.Module):
         """Map (1, positions, in) to the model's (1, positions, out)."""
         if self._mapped is None:
             layer = self._layer[0]
-            mapped: Tensor = layer(x.expand(layer.models, -1, -1))
+            with layer.axis.whole():
+                mapped: Tensor = layer(x.expand(layer.models, -1, -1))
             self._mapped = mapped
         # A copy, because the library divides it in place.
         return self._mapped[self.model : self.model + 1].clone()

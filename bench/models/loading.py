@@ -34,6 +34,7 @@ DTYPES: dict[Precision, torch.dtype] = {
     "fp64": torch.float64,
 }
 
+_CHANCE = ("dropout", "layerdrop", "drop_path", "jitter")  # in the names of rates of a config
 _READ = ("input_ids", "token_type_ids")  # of what a tokenizer returns
 _VOCABULARIES = ("tokenizer.json", "*vocab*", "*.model", "merges.txt", "*.tiktoken", "tekken.json")
 # Without a vocabulary the library makes a tokenizer of special tokens and up to two others, to
@@ -268,10 +269,14 @@ def _require_floats(name: str, config: Any) -> None:
 
 
 def _switch_off_dropout(config: Any) -> None:
-    """Set every rate of a configuration, and of those inside it, to 0."""
+    """Set every rate of a configuration, and of those inside it, to 0.
+
+    Layers left out by chance and noise before a router count: the library draws both from a
+    generator of its own, once for all runs of a stack.
+    """
     for name, value in config.to_dict().items():
         is_rate = isinstance(value, int | float) and not isinstance(value, bool)
-        if ("dropout" in name or name.endswith("pdrop")) and is_rate:
+        if is_rate and (name.endswith("pdrop") or any(word in name for word in _CHANCE)):
             setattr(config, name, type(value)(0))
     for name in config.sub_configs:  # of a model of parts, such as an encoder and a decoder
         if (part := getattr(config, name, None)) is not None:

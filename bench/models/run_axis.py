@@ -84,6 +84,15 @@ class RunAxis:
         finally:
             self._part = before
 
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Draw masks inside the block for what has no axis of examples, whatever the part."""
+        before, self._part = self._part, None
+        try:
+            yield
+        finally:
+            self._part = before
+
     def varies(self, owner: Any, *names: str) -> None:
         """Declare attributes on which a pass depends and which differ between passes."""
         self._varying += [(owner, name) for name in names]
@@ -106,7 +115,8 @@ class RunAxis:
 
         Args:
             drop_rates: (all runs,), probability of dropping.
-            site: name of the place, so that no two places share a mask.
+            site: name of the place, so that no two places share a mask; one that is passed several
+                times, as layers that share their module are, has one mask for all passes.
             shape: shape of one run's mask, features last, with one entry per axis.
             step: key of the draw in place of the current step, so that a mask can last many steps.
             by_example: whether the first axis is that of the examples.

@@ -78,7 +78,11 @@ def _most(one: StepSpeed, several: StepSpeed, room: int) -> int:
 
 
 def subject(run: Run, task_data: TaskData) -> dict[str, object]:
-    """Return the key of a measurement: everything that decides the time and memory of a step."""
+    """Return the key of a measurement: what decides most of the time and memory of a step.
+
+    Methods of equal passes share one, so that a suite of many measures few. One whose adapter takes
+    far more memory than the others' has its stack halved when memory runs out.
+    """
     cell = run.cell
     method, config = registry.of_cell(cell)
     return {

@@ -125,8 +125,9 @@ class FlopEstimate:
 
     Operations are a linear function of `work`, so a few counted steps of different widths give
     its coefficients. Every step is then charged by its own width, so the result does not depend on
-    the padding of examples. Rank padding is charged: in a stack of different ranks, each
-    update costs as much as that of the largest rank, a small part of all operations.
+    the padding of examples. A stack of different ranks is charged in equal shares: with MiniLM and
+    ranks 4 and 64, each run of the two is charged 4 % more and 3 % less than alone on query and
+    value, 18 % more and 12 % less on all linear layers.
 
     Attributes:
         counted: work and operations of each counted step.

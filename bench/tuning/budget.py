@@ -69,9 +69,16 @@ def spent(limit: Limit, rows: Sequence[TrialRow], each: float) -> float:
     return sum(another if _unknown(row, cost) else cost for row, cost in costs)
 
 
-def wave(limit: Limit, rows: Sequence[TrialRow], each: float) -> int:
-    """Return how many trials may begin together now, at most `WAVE`."""
-    if limit.unit == "seconds" and not rows:
+def wave(limit: Limit, rows: Sequence[TrialRow], each: float, *, known: bool = True) -> int:
+    """Return how many trials may begin together now, at most `WAVE`.
+
+    Args:
+        limit: limit with the unit.
+        rows: all trials so far.
+        each: result of `planned`.
+        known: whether that is all that a trial takes; if not, the first one shows it alone.
+    """
+    if not rows and (limit.unit == "seconds" or not known):
         return 1
     left = limit.amount - spent(limit, rows, each)
     return max(0, min(WAVE, int(left / _cost_of_another(limit, rows, each) + 1e-9)))

@@ -99,6 +99,10 @@ class Limit(FrozenModel):
         return Limit(unit="examples", amount=self.amount * plain)
 
 
+ON_SEEDS = ("default_test", "default_validation", "tuned_test")
+"""Fields of a study that are known once its default and its winner were run on all seeds."""
+
+
 class StudyFile(FrozenModel):
     """One study.
 

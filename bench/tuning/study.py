@@ -19,14 +19,16 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as State
 
+from gapbench.bench.adaptation import registry
 from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import StoreError
 from gapbench.bench.core.files import lock
 from gapbench.bench.core.seeding import seed_of
+from gapbench.bench.store.failure import is_open
 from gapbench.bench.store.record import CurvePoint, Record, Status
 from gapbench.bench.store.store import Store
-from gapbench.bench.tuning import analysis, budget, samplers
-from gapbench.bench.tuning.schema import StudyFile, TrialRow, TrialState
+from gapbench.bench.tuning import analysis, budget, samplers, summary
+from gapbench.bench.tuning.schema import ON_SEEDS, StudyFile, TrialRow, TrialState
 from gapbench.bench.tuning.space import START, distribution, start_points
 from gapbench.bench.tuning.study_plan import StudyPlan
 from gapbench.bench.tuning.trials import finished_row
@@ -110,9 +112,15 @@ class Session:
         return min(1.0, without / limit.amount), min(1.0, full / limit.amount)
 
     def publish(self, folder: Path) -> StudyFile:
-        """Write the current study and its analysis into a folder."""
+        """Write the current study and its analysis into a folder.
+
+        Scores over the suite's seeds stay known as long as the same trial is the best.
+        """
         with self._lock:
             file = self.file()
+            before = summary.read(folder)
+            if before is not None and before.best_number == file.best_number:
+                file = file.model_copy(update={name: getattr(before, name) for name in ON_SEEDS})
             analysis.write(folder, file)
         return file
 
@@ -179,11 +187,11 @@ class Session:
         )
 
     def _known(self, trial: FrozenTrial) -> list[tuple[Run, Record | None]]:
-        """Return each run of a trial with its record, if any."""
+        """Return each run of a trial with its record, None where an attempt is open."""
         runs = self.plan.runs(trial.params)
         self._ids.update({run.hash: trial._trial_id for run in runs})
         found = [(run, self.store.find(run)) for run in runs]
-        return [(run, r if r and r.status != Status.INTERRUPTED else None) for run, r in found]
+        return [(run, None if is_open(record) else record) for run, record in found]
 
     def _missing(self, trial: FrozenTrial) -> list[Run]:
         """Return the next runs of a trial: all of them, or the one that decides."""
@@ -226,7 +234,8 @@ class Session:
         first, size = self._study.user_attrs.get(_WAVE, (0, 0))
         if len(rows) < first + size:
             return  # the wave was begun, but its process was killed
-        size = budget.wave(self.plan.limit, rows, self.plan.each)
+        fits = registry.get(self.plan.base.method).fits_on  # whose passes no plan foresees
+        size = budget.wave(self.plan.limit, rows, self.plan.each, known=not fits)
         if size:
             self._study.set_user_attr(_WAVE, [len(rows), size])
 

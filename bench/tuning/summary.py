@@ -10,6 +10,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from gapbench.bench.core.errors import RecordError
 from gapbench.bench.core.schema import FrozenModel, read_versioned
 from gapbench.bench.store.store import STUDIES
 from gapbench.bench.tuning.schema import StudyFile, TrialRow, TrialState
@@ -70,6 +71,15 @@ class Summary(FrozenModel):
 def score_of(trial: TrialRow) -> float | None:
     """Return a trial's validation score; only complete trials have one: others stopped early."""
     return trial.validation_score if trial.state is TrialState.COMPLETE else None
+
+
+def read(folder: Path) -> StudyFile | None:
+    """Return the study that was written into a folder, None if there is none or it is damaged."""
+    try:
+        path = folder / "summary.json"
+        return read_versioned(path, Summary, SUMMARY_VERSION, damaged="", foreign="").study
+    except RecordError:
+        return None
 
 
 def read_summaries(results: Path) -> list[Summary]:

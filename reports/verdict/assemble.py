@@ -6,10 +6,10 @@ from typing import Any
 
 from gapbench.reports.stats.pairwise import Family
 from gapbench.reports.tables.outcomes import OUTCOMES, Outcome
-from gapbench.reports.verdict.contrasts import Items, contrast, every, to_best
+from gapbench.reports.verdict.contrasts import Items, contrast, every, to_best, withheld
 from gapbench.reports.verdict.costs import multiples_of
 from gapbench.reports.verdict.design import design_of, optimism_of, plan_of
-from gapbench.reports.verdict.model import Contrast, Entry, Verdict, uncompared
+from gapbench.reports.verdict.model import IDENTICAL, SAME, Contrast, Entry, Verdict, uncompared
 from gapbench.reports.verdict.recommend import recommend, ruled_out
 
 
@@ -122,9 +122,9 @@ def _learners(
     """Return the ranked rows that beat every untrained one; None if nothing can tell."""
     if not untrained or not ranked:
         return None
-    tested = [f for name, f in untrained.items() if f.pair(ranked[0], name).low is not None]
-    if len(tested) < len(untrained):
-        return None
+    for name, family in untrained.items():
+        if withheld(family, (ranked[0], name)) not in {"", SAME, IDENTICAL}:
+            return None
     return [
         row
         for row in ranked

@@ -73,7 +73,7 @@ class Advice:
             return "No arm is left: all failed or break a constraint."
         if not self.winner:
             return "The time ended before any comparison was possible."
-        gone = {departure.arm for departure in self.state.out}
+        gone = {departure.arm: departure for departure in self.state.out}
         if self.winner == self.rules.reference:
             return f"Use {self.winner}: nothing was shown to be better."
         if self.rules.reference not in gone:
@@ -81,7 +81,9 @@ class Advice:
                 f"Use {self.winner}: the best of those that nothing beats. It was not shown to be "
                 f"better than {self.rules.reference}."
             )
-        return f"Use {self.winner}: it is among the best, and {self.rules.reference} is beaten."
+        left = gone[self.rules.reference]
+        why = "is beaten" if left.by else f"left the race: it {left.reason}"
+        return f"Use {self.winner}: it is among the best, and {self.rules.reference} {why}."
 
     @property
     def certainty(self) -> str:

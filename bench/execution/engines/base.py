@@ -19,6 +19,7 @@ from gapbench.bench.store.store import Store, store_at
 # Bytes of weights; layers of smaller backbones are too small for several threads.
 SMALL_BYTES = 32e6
 STACKS_A_WORKER = 4  # with fewer, another worker is not worth starting
+_MOST_ELEMENTS = 16  # of an array whose number the user does not give
 
 Search = Callable[[float], None]
 """Works on studies until all are finished; its argument, from 0 to 1, says with which to begin."""
@@ -114,3 +115,8 @@ def prepared(threads: int, search: Search, share: float) -> None:
     """Search in a process of its own."""
     prepare(threads)
     search(share)
+
+
+def array_size(jobs: Sequence[Job]) -> int:
+    """Return how many elements an array has for some jobs, if the user gives no number."""
+    return min(_MOST_ELEMENTS, max(1, len(jobs) // STACKS_A_WORKER))

@@ -56,13 +56,15 @@ def beside(search: Search, jobs: Sequence[Job], settings: Settings) -> Iterator[
     """Start copies of a search, one fewer than there is room for: this process is the other one."""
     device = choose_device(settings.device)
     count = settings.workers or suitable_workers(jobs, settings.sources, device)
-    threads = max(1, torch.get_num_threads() // count)
+    before = torch.get_num_threads()
+    threads = max(1, before // count)
     others = [start(prepared, threads, search, number / count) for number in range(1, count)]
     try:
         prepare(threads)
         yield lambda: True
     finally:
         kill(others)  # nothing is left to do, or a later search will resume it
+        torch.set_num_threads(before)
 
 
 def suitable_workers(jobs: Sequence[Job], sources: Sources, device: torch.device) -> int:

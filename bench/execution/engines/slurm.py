@@ -24,13 +24,12 @@ from submitit.core.utils import DelayedSubmission
 from gapbench.bench.core import signals
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.process import prepare
-from gapbench.bench.execution.engines.base import STACKS_A_WORKER, Search, Settings, small
+from gapbench.bench.execution.engines.base import Search, Settings, array_size, small
 from gapbench.bench.execution.engines.local import work_here
 from gapbench.bench.execution.work_queue import Job, WorkQueue
 from gapbench.bench.store.store import Store, store_at
 
 _log = logging.getLogger(__name__)
-_MOST_WORKERS = 16  # if the user sets none
 _LARGE_CPUS = 4  # for an element with backbones that can use several threads
 _LONGEST_MIN = 24 * 60  # limit without a time budget
 _GRACE_MIN = 10  # for stacks that run when the time budget ends
@@ -120,7 +119,7 @@ def _submit(
             f"--results {settings.results}: Slurm replaces what follows a % in a path; give a "
             "folder without one, or use --engine local"
         )
-    workers = settings.workers or min(_MOST_WORKERS, max(1, len(jobs) // STACKS_A_WORKER))
+    workers = settings.workers or array_size(jobs)
     budget_min = None if settings.budget_s is None else math.ceil(settings.budget_s / 60)
     memory = max(job.memory_bytes for job in jobs)
     asked: dict[str, Any] = {
