@@ -199,3 +199,12 @@ def test_more_parts_than_examples_are_refused(
     assert "batch_size" in told.err
     small.write_suite(accumulation=0)
     assert "accumulation" in call(capsys, "check", *small.planning).err
+
+
+@pytest.mark.parametrize("name", ["lora", "drop_lora"])
+def test_positions_that_no_example_has_are_masked_as_in_the_whole_batch(
+    name: str, make_backbone: MakeBackbone
+) -> None:
+    """DeBERTa projects its relative positions once for all examples, by layers that drop."""
+    for parts in (2, 8):
+        assert_same_numbers(make_backbone("deberta-v2"), name, {"accumulation": parts})

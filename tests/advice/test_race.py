@@ -148,3 +148,19 @@ def test_simulated_races_keep_the_best_arm(name: str) -> None:
     assert np.median([each.saved for each in found]) >= 0.45
     if name.startswith("null") or "all arms LoRA" in name:
         assert sum(each.claim for each in found) <= 5
+
+
+def test_arm_above_the_limit_drives_no_other_out_and_never_wins() -> None:
+    """The limit is on a repeat's mean; until then no arm is beaten, and the race stays open."""
+    means = {"lora": 0.25, "good": 0.17, "vague": 0.05}
+    facts = {"ece": {"lora": 0.05, "good": 0.05, "vague": 0.3}}
+    rules = Rules(0.01, 5, "lora", most_ece=0.1)
+    full = blocks(means, 5, items=200, **facts)
+    for count in range(2, 5):
+        state = run(means, full[:count], rules)
+        assert not state.out
+        assert (state.winner, state.decided) == ("good", False)
+    state = run(means, full, rules)
+    assert "vague" not in state.left
+    assert [each.by for each in state.out if each.arm == "vague"] == [None]
+    assert state.winner == "good"

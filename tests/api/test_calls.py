@@ -3,13 +3,16 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 import gapbench
 from gapbench.bench.core.errors import BackboneError, ConfigError, DataError, StoreError
+from gapbench.bench.execution.engines.base import array_size
 from gapbench.bench.execution.stack_executor import Executor
+from gapbench.bench.execution.work_queue import Job
 from gapbench.bench.store.event_log import events, log_files
 from gapbench.bench.store.store import Store
 from tests.support.small_suite import TASK, SmallSuite, call, numbers, planned, rows
@@ -58,6 +61,9 @@ def test_second_call_trains_nothing_and_parts_are_what_is_asked_for(
     part = gapbench.run(small.path, methods="head,majority", seeds=[1], **where)
     assert part.outcome.now == {"ok": 2}
     assert set(part.runs["seed"]) == {1}
+    names = part.leaderboard()["method"].unique()  # any array, such as those of pandas
+    again = gapbench.run(small.path, methods=names, seeds=np.arange(1, 2), **where)
+    assert again.outcome.now == {}
     rest = gapbench.run(small.path, methods=["head", "lora", "majority"], **where)
     assert rest.outcome.now == {"ok": 4}
     assert gapbench.run(small.path, **where).outcome.now == {}
@@ -226,7 +232,9 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_written(
     [
         ({"trials": 8, "steps": 100}, "a study has one budget, got trials, steps"),
         ({"space": "huge"}, "field 'level'"),
-        ({"objective": "score+speed"}, "objectives"),
+        ({"objective": "score+speed"}, "objective 'score.speed' is unknown; give one of score,"),
+        ({"objective": "ece"}, "objective 'ece' is unknown"),  # whose best trial is its lowest
+        ({"objective": ("score", "ece")}, "objective .* is unknown"),
         ({"sampler": "grid"}, "--sampler 'grid' is unknown; allowed: cmaes, gp"),
     ],
 )
@@ -269,3 +277,21 @@ def test_file_instead_of_a_results_folder_is_named(tmp_path: Path) -> None:
     path.touch()
     with pytest.raises(StoreError, match="is a file"):
         gapbench.load(path)
+
+
+def test_plan_counts_a_run_once_however_many_rows_show_it(
+    small: SmallSuite, capsys: Capture
+) -> None:
+    """Rows of equal settings share their runs, in the plan as in `run`."""
+    content = fields(small) | {"methods": ["head", {"method": "head", "variant": "same"}]}
+    frame = gapbench.plan(content, data=small.data, results=small.results)
+    assert len(frame) == 2
+    assert "2 runs, 2 to do" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("stacks", "elements"), [(1, 1), (7, 1), (8, 2), (40, 10), (400, 16)])
+def test_forecast_for_an_array_is_of_the_elements_that_it_would_have(
+    stacks: int, elements: int
+) -> None:
+    """`plan --engine slurm` and `run --engine slurm` share the rule."""
+    assert array_size([Job([], 1.0)] * stacks) == elements

@@ -7,6 +7,9 @@ import pytest
 
 import gapbench
 from gapbench.bench.core.errors import ConfigError, RecordError, StoreError
+from gapbench.bench.execution.reproduce import compare
+from gapbench.bench.store.record import Record
+from gapbench.bench.store.record_io import read_record
 from tests.support.small_suite import SmallSuite
 
 
@@ -33,6 +36,8 @@ def test_run_is_reproduced_and_exported_by_its_row(
     assert again.same
     assert repr(again).startswith("animals/random-bert/lora/")
     assert gapbench.reproduce(row["run_hash"][:10], **given) == again
+    tuples = {each.run_hash: each for each in done.runs.itertuples()}
+    assert gapbench.reproduce(tuples[row["run_hash"]], **given) == again
     assert gapbench.reproduce(small.results / row["path"], **given) == again
     exported = gapbench.export(row, tmp_path / "adapter", **given)
     assert (exported.folder / "adapter_model.safetensors").exists()
@@ -74,3 +79,17 @@ def test_outputs_of_any_system_are_scored(tmp_path: Path) -> None:
     scored = gapbench.score("syn_sentiment", str(predictions), references, metrics="accuracy")
     assert scored.scores == {"accuracy": 0.5}
     assert scored.examples == 2
+
+
+def test_reproduction_of_a_large_number_may_differ_by_its_rounding(done: gapbench.Results) -> None:
+    """A perplexity of thousands has no four digits behind the point."""
+    row = done.runs.query("method == 'lora'").iloc[0]
+    record = read_record(done.path / row["path"])
+
+    def having(value: float) -> Record:
+        scores = record.splits["test"].model_copy(update={"metrics": {"perplexity": value}})
+        return record.model_copy(update={"splits": record.splits | {"test": scores}})
+
+    assert compare(having(5000.0), having(5000.003)).same
+    assert not compare(having(5000.0), having(5001.0)).same
+    assert not compare(having(0.5), having(0.5003)).same

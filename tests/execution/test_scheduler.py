@@ -71,10 +71,13 @@ def test_rounds_give_every_cell_its_first_seed_before_any_has_two() -> None:
     runs = [
         run for seed in range(7) for name in ("lora", "head") for run in make_runs(name, [seed])
     ]
-    parts = rounds(runs)
+    parts = rounds(runs, {})
     assert [sorted({run.seed for run in part}) for part in parts] == [[0], [1], [2, 3], [4, 5, 6]]
     assert all({run.cell.method for run in part} == {"lora", "head"} for part in parts)
     assert sorted(map(str, runs)) == sorted(str(run) for part in parts for run in part)
+    lora = next(run.cell for run in runs if run.cell.method == "lora")
+    later = rounds([run for run in runs if run.cell != lora or run.seed >= 2], {lora.hash: 2})
+    assert {str(run) for run in later[0]} == {str(run) for run in parts[0]} - {str(runs[0])}
 
 
 def test_runs_share_a_stack_only_where_they_may() -> None:

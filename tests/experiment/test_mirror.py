@@ -266,3 +266,23 @@ def test_task_that_exists_only_as_files_asks_for_them(small: SmallSuite, capsys:
     answer = fetched(small, capsys)
     assert answer.code == 2
     assert "task 'animals' exists only as files; give --data DIR" in answer.err
+
+
+def test_files_of_another_suite_stay_and_missing_ones_come(
+    small: SmallSuite, capsys: Capture
+) -> None:
+    """A suite that only tests a task reads fewer of its files than one that trains on it."""
+    fetched(small, capsys, "--data", small.data)
+    folder = small.folder / "mirror" / "data" / "animals"
+    trained = {path.name for path in folder.iterdir()}
+    small.write_task(splits={"train": None, "test": "validation"}, validation_size=0)
+    small.write_suite(methods=["untuned"])
+    assert fetched(small, capsys, "--data", small.data).code == 0
+    assert {path.name for path in folder.iterdir()} == trained
+    shutil.rmtree(small.folder / "mirror")
+    fetched(small, capsys, "--data", small.data)
+    assert {path.name for path in folder.iterdir()} == {"validation.parquet"}
+    small.write_task(splits={"train": "train", "test": "validation"}, validation_size=8)
+    small.write_suite(methods=["head"])
+    assert states(fetched(small, capsys, "--data", small.data))["data/animals"] == "fetched"
+    assert {path.name for path in folder.iterdir()} == trained

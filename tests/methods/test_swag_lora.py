@@ -105,3 +105,9 @@ def test_before_the_start_all_samples_are_lora(make_backbone: MakeBackbone) -> N
         np.testing.assert_allclose(losses[0], losses[1], rtol=0, atol=1e-12)
     with pytest.raises(MergeError, match="mean prediction of 15 samples"):
         ours.method.merge(ours.state, 0)
+
+
+def test_scores_leave_parameters_without_a_graph(make_backbone: MakeBackbone) -> None:
+    """Otherwise it would grow with every step, and a run that leaves a stack would break it."""
+    trainer, _ = _trainer(make_backbone, configs=CONFIGS)
+    assert not trainer.state.bank.values.requires_grad

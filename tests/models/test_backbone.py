@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from gapbench.bench.config.head import LANGUAGE_MODEL, SEQUENCE_CLASSIFICATION
 from gapbench.bench.config.run import Fingerprint
 from gapbench.bench.core.errors import BackboneError
+from gapbench.bench.models import loading
 from gapbench.bench.models.loading import load, load_tokenizer
 from tests.support import tiny_checkpoints, tiny_families
 from tests.support.causal_files import TELL, make, make_decoder, make_task
@@ -131,4 +132,8 @@ def test_dropout_is_off_in_every_part_and_what_is_no_rate_stays(tmp_path: Path) 
     }
     parts = models["t5gemma"].config
     assert (parts.encoder.dropout_rate, parts.decoder.attention_dropout) == (0, 0)
+    others = [transformers.OPTConfig(layerdrop=0.3), transformers.PhimoeConfig()]
+    for other in others:  # of which every run of a stack would lose the same layers
+        loading._switch_off_dropout(other)
+    assert (others[0].layerdrop, others[1].router_jitter_noise) == (0, 0)
     assert models["esm"].config.token_dropout is True

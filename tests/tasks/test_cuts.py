@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
-from gapbench.bench.tasks.cuts import cut, cut_nested, folds
+from gapbench.bench.tasks.cuts import block, cut, cut_groups, cut_nested, folds
 
 CLASSES = np.repeat([0, 1, 2], [401, 93, 7])
 ALONE = np.arange(len(CLASSES))
@@ -91,3 +91,21 @@ def test_no_fold_is_empty_where_there_are_as_many_groups() -> None:
     """However unlike the groups are in size."""
     groups = np.repeat(np.arange(5), [200, 3, 2, 1, 1])
     assert set(folds(groups % 2, groups, 5, seed=0)) == set(range(5))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_large_group_does_not_blow_up_a_cut(seed: int) -> None:
+    """Of one group of 900 and ten of 10, a cut of 50 examples has 50, whatever comes first."""
+    groups = np.r_[np.zeros(900, np.int64), np.repeat(np.arange(1, 11), 10)]
+    chosen = cut_groups(groups, 50, seed)
+    assert chosen.sum() == 50
+    assert all(len(set(chosen[groups == group])) == 1 for group in set(groups))
+    assert cut_groups(np.repeat([0, 1], [30, 20]), 2, seed).sum() == 20  # one at least
+
+
+def test_block_is_of_neighbours_at_a_place_of_its_seed() -> None:
+    """A part of a text stays a text."""
+    places = [np.flatnonzero(block(100, 9, seed)) for seed in range(5)]
+    assert all((np.diff(each) == 1).all() and len(each) == 9 for each in places)
+    assert len({each[0] for each in places}) > 1
+    assert block(9, 9, 0).all()

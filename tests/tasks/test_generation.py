@@ -251,3 +251,39 @@ def test_repeated_evaluation_of_a_unit_keeps_its_order(decoder: Callable[[str], 
     starts = np.concatenate([[0], np.cumsum(split.target_counts)])
     places = [np.arange(starts[s], starts[s + 1]) for s in split.sequences(subset.examples)]
     assert_equal(some["loss"], whole["loss"][:, np.concatenate(places)])
+
+
+def test_rows_with_lists_of_references_are_the_published_examples() -> None:
+    """Two rows of one input are two: an official score is over its rows."""
+    task = make_task(TELL, generation={"references": "all"})
+    table = {"who": ["cat", "cat"], "what": ["old", "old"], "all": [["a", "b"], ["a"]]}
+    rows = kinds.get("generation").read(task, "here", table)
+    assert rows.columns["references"] == [["a", "b"], ["a"]]
+    assert len(set(rows.columns["prompt"])) == 1
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_text_is_written_after_a_prompt_that_no_reference_cuts(
+    family: str, decoder: Callable[[str], Path]
+) -> None:
+    """Long references cut what is trained on, never what is asked."""
+    table = {
+        "who": ["cat", "cat"],
+        "what": ["red " * 60 + "old", "blue " + "red " * 59 + "old"],
+        "telling": ["old", "the cat is very very old and red"],
+    }
+    splits = dict.fromkeys(("train", "validation", "test"), table)
+    split = make(decoder(family), make_task(TELL), splits).data.test
+    assert isinstance(split, CausalSplit)
+    one, other = split.asked_of(np.arange(2))
+    assert one.tolist() == other.tolist()
+    assert split.prompts[1] < split.prompts[0] <= len(one)
+
+
+def test_text_that_holds_an_end_token_is_refused(decoder: Callable[[str], Path]) -> None:
+    """Otherwise an answer would be learned to go on after its end."""
+    table = {"who": ["cat"], "what": ["old"], "telling": ["a cat [EOS] is old"]}
+    with pytest.raises(DataError, match=r"row 0, target .* holds .\[EOS\]..*special token"):
+        make(
+            decoder("gpt2"), make_task(TELL), dict.fromkeys(("train", "validation", "test"), table)
+        )

@@ -126,3 +126,21 @@ def test_segments_beyond_the_embedding_are_refused(tmp_path: Path) -> None:
         require_known("here", pair, reader)
     require_known("here", encode(CLASSIFY, reader, sentence=["a", "b"]), reader)
     assert load(save(tmp_path / "bert", "bert"), SPAN).reader.segments == 2
+
+
+def test_cut_is_noted_of_texts_with_marks_too() -> None:
+    """They are counted as they are read, word by word."""
+    reader = Reader(tokenizer("bert"), 12)
+    arrays = encode(
+        CLASSIFY, reader, sentence=["[SEP] a [SEP] b c [SEP] a b c d e f", "[SEP] a cat"]
+    )
+    assert arrays["cut"].tolist() == [True, False]
+    assert arrays["escaped"].tolist() == [True, True]
+
+
+def test_question_of_marks_is_counted_as_it_is_read() -> None:
+    """It is refused where it leaves no room, not handed to a tokenizer that breaks."""
+    rows = span_files.questions(3, 0)
+    rows["question"][1] = "[SEP] " * 30
+    with pytest.raises(DataError, match=r"row 1: the question has .* leaves 0 of"):
+        span_files.encode(span_files.make_task(), rows, Reader(tokenizer("bert"), 32))

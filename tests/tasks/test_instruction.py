@@ -13,7 +13,7 @@ from gapbench.bench.data.encoded import TurnsSplit
 from gapbench.bench.models.backbone import Reader
 from gapbench.bench.tasks import kinds
 from gapbench.bench.tasks.eval_subset import EvalSubset
-from gapbench.bench.tasks.kinds.dialogues import answer_ends
+from gapbench.bench.tasks.kinds.dialogues import answer_ends, dialogue
 from gapbench.bench.tasks.kinds.target_tokens import WrittenTexts
 from tests.support import tokenizers
 from tests.support.causal_files import INSTRUCT, TALK, make_task
@@ -309,3 +309,22 @@ def test_texts_are_written_up_to_these_tokens(monkeypatch: pytest.MonkeyPatch) -
     texts = kinds.get("instruction").finish(method, state, subset, tokenizer)["texts"]
     assert texts.tolist() == [["red"]]
     assert told == [answer_ends(tokenizer)]
+
+
+def test_answer_is_written_after_the_same_prompt_whatever_the_reference() -> None:
+    """Half of the length is the reference's in training, but not where answers are written."""
+    tokenizer = tokenizers.make("unigram")
+    answers = ["red and blue and green " * 2, "red"]
+    table = {"instruction": ["Name a colour!"] * 2, "output": answers}
+    whole = encode(make_task(INSTRUCT, max_length=500, text=["instruction"]), tokenizer, table)
+    size = int(whole.prompts[0]) + 4
+    split = encode(make_task(INSTRUCT, max_length=size, text=["instruction"]), tokenizer, table)
+    assert split.prompts[0] < split.prompts[1]
+    asked = [each.tolist() for each in split.asked_of(np.arange(2))]
+    assert asked[0] == asked[1] == whole.input_ids[: whole.prompts[0]].tolist()
+
+
+def test_blanks_around_messages_are_no_reason_to_refuse_them() -> None:
+    """Templates write their own, and few keep those of a message."""
+    said = [{"role": "user", "content": "Hi\n"}, {"role": "assistant", "content": "\n Hello "}]
+    assert [each.content for each in dialogue("here", said)] == ["Hi", "Hello"]

@@ -97,3 +97,10 @@ def test_compute_of_a_study_is_counted_in_trials_of_plain_lora() -> None:
     assert analysis.summarise(study).tally.compute == pytest.approx(4.5)
     old = study.model_copy(update={"plain_examples": None})
     assert analysis.summarise(old).tally.compute is None
+
+
+def test_method_that_fits_after_training_begins_with_one_trial() -> None:
+    """What its fit takes is known once a trial has shown it."""
+    limit = Limit(unit="examples", amount=1000.0)
+    assert wave(limit, [], 10.0) > 1
+    assert wave(limit, [], 10.0, known=False) == 1

@@ -12,6 +12,7 @@ from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import StoreError
 from gapbench.bench.store.record import CurvePoint, Status
 from gapbench.bench.store.store import store_at
+from gapbench.bench.tuning import analysis
 from gapbench.bench.tuning.schema import Limit, TrialState
 from gapbench.bench.tuning.space import START
 from gapbench.bench.tuning.study import Session
@@ -111,18 +112,18 @@ def test_failed_diverged_and_pruned_trials_are_charged(tmp_path: Path) -> None:
     """Whatever becomes of a trial, it counts; one without a cost counts in full."""
     limit = Limit(unit="steps", amount=20 * STEPS + 3)
     opened = session(plan(limit=limit), tmp_path)
-    seen: list[str] = []
+    seen: dict[str, int] = {}
 
     def evaluate(run: Run) -> dict[str, Any]:
-        seen.append(run.hash)
-        status = [Status.OK, Status.FAILED, Status.DIVERGED, Status.OUT_OF_MEMORY][len(seen) % 4]
+        place = seen.setdefault(run.hash, len(seen) + 1)
+        status = [Status.OK, Status.FAILED, Status.DIVERGED, Status.OUT_OF_MEMORY][place % 4]
         if status == Status.OK:
             return planted(run)
         return {"status": status, "detail": "planted"}
 
     carry_out(opened, evaluate)
     rows = opened.rows()
-    assert len(rows) == len(set(seen)) == len(seen) == 20
+    assert len(rows) == len(seen) == 20
     assert opened.file().spent == 20 * STEPS
     states = Counter(row.state for row in rows)
     assert states == {TrialState.COMPLETE: 5, TrialState.FAILED: 15}
@@ -276,3 +277,34 @@ def test_study_made_with_another_space_is_refused_and_stays(tmp_path: Path) -> N
     with pytest.raises(StoreError, match=r"made with another space: rank differ; .*--seed"):
         Session(other, storage, opened.store)
     assert len(opened.rows()) == 8
+
+
+def test_failure_that_passes_costs_no_trial(tmp_path: Path) -> None:
+    """As everywhere, a run is tried again until it failed twice in the same way."""
+    smooth, rough = session(plan(), tmp_path / "smooth"), session(plan(), tmp_path / "rough")
+    carry_out(smooth)
+    failed: set[str] = set()
+
+    def evaluate(run: Run) -> dict[str, Any]:
+        if run.hash in failed or len(failed) == START:
+            return planted(run)
+        failed.add(run.hash)
+        return {"status": Status.FAILED, "detail": "the device is busy"}
+
+    carry_out(rough, evaluate)
+    assert len(failed) == START
+    assert rough.rows() == smooth.rows()
+
+
+def test_scores_on_seeds_stay_known_while_the_winner_is_the_same(tmp_path: Path) -> None:
+    """A search that is asked for again publishes its study before those runs are read."""
+    opened = session(plan(), tmp_path)
+    carry_out(opened)
+    known = {"default_test": 0.5, "default_validation": 0.4, "tuned_test": 0.6}
+    file = opened.publish(tmp_path / "study").model_copy(update=known)
+    analysis.write(tmp_path / "study", file)
+    again = opened.publish(tmp_path / "study")
+    assert {name: getattr(again, name) for name in known} == known
+    other = file.model_copy(update={"best_number": (file.best_number or 0) + 1})
+    analysis.write(tmp_path / "study", other)
+    assert opened.publish(tmp_path / "study").tuned_test is None

@@ -262,7 +262,7 @@ def test_failing_method_spends_its_budget_and_is_named(
     monkeypatch.setattr("gapbench.methods.lora.Lora.adapt", fail)
     answer = call(capsys, "tune", *small.running, "--methods", "lora", "--trials", 8)
     assert answer.code == 3
-    assert "no trial of" in answer.err
+    assert "is complete; the first is failed: RuntimeError: no such layer" in answer.err
     (summary,) = read_summaries(small.results)
     assert [trial.state.value for trial in summary.study.trials] == ["failed"] * 8
     assert all("no such layer" in (trial.detail or "") for trial in summary.study.trials)

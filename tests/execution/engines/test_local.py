@@ -11,6 +11,7 @@ from threading import Timer
 
 import psutil
 import pytest
+import torch
 
 import gapbench
 from gapbench.bench.adaptation.method import StepReport, TrainState
@@ -183,3 +184,20 @@ def test_stack_that_kills_every_worker_fails_with_its_cause(
     assert record is not None
     cause = "3 worker processes died on it; the last one was killed by signal 9 (SIGKILL)"
     assert record.detail == cause
+
+
+def test_search_beside_others_leaves_the_threads_of_this_process(small: SmallSuite) -> None:
+    """A second call has as many as the first one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    try:
+        for _ in range(2):
+            with local.beside(_at_once, [], settings(small, 2)):
+                assert torch.get_num_threads() == 2
+            assert torch.get_num_threads() == 4
+    finally:
+        torch.set_num_threads(before)
+
+
+def _at_once(_share: float) -> None:
+    """Search nothing."""

@@ -276,3 +276,18 @@ def test_row_that_is_named_for_want_of_an_answer_is_not_to_be_used(
     said = card(found)
     assert "use this" not in {what for _, what in said.heads}
     assert "nothing" not in said.points.values()
+
+
+def test_best_row_that_equals_the_untrained_one_is_no_answer(tmp_path: Path) -> None:
+    """Identical outputs are a comparison: training is not shown to help."""
+    store = write(tmp_path, {"lora": 2.0, "dora": 1.0, "untuned": 0.0})
+    for seed in range(5):
+        like, twin = (store.find(Run(make_cell(name), seed)) for name in ("lora", "untuned"))
+        assert like is not None
+        assert twin is not None
+        same = twin.model_copy(update={"splits": like.splits})
+        store.record_path(twin.run).unlink()
+        store.write(same, {"test": store.predictions(like.run)})
+    (found,) = verdicts_of(store)
+    assert found.learned is False
+    assert (found.recommended, found.why) == ("", recommend.UNTRAINED)
