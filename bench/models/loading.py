@@ -224,7 +224,7 @@ def load_tokenizer(name: str) -> Any:
             "token to pad batches with; name one of its tokens as 'pad_token' in its "
             "tokenizer_config.json"
         )
-    tokenizer.padding_side = "right"
+    tokenizer.padding_side = tokenizer.truncation_side = "right"
     return tokenizer
 
 

@@ -22,7 +22,7 @@ content of the files is defined in `bench.store.record_io`, `bench.store.suite_p
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -250,8 +250,9 @@ class Store:
         finally:
             for run, claimed in locks:
                 # A finished run is never claimed again, so its lock file can be deleted.
-                if self.settled(run):
-                    Path(claimed.lock_file).unlink(missing_ok=True)
+                with suppress(RecordError):  # one of a newer version keeps no other claim
+                    if self.settled(run):
+                        Path(claimed.lock_file).unlink(missing_ok=True)
                 claimed.release()
 
     def write_plan(

@@ -116,7 +116,8 @@ class StudyFile(FrozenModel):
         spent: part of the budget spent, in its unit; running trials count in full.
         plain_examples: training examples of a trial of plain LoRA; None in studies of 0.1.
         default_number: number of the trial of the method's own settings.
-        best_number: number of the complete trial with the best score (ties: the earliest), or None.
+        best_number: number of the complete trial with the best score, or None; among equal ones the
+            later objectives decide, then age.
         front: numbers of the complete trials that no other trial beats in every objective.
         sampler: name in `bench.tuning.samplers`.
         start: name of the adapter that its runs start from, "" without one.

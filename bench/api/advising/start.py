@@ -24,7 +24,7 @@ from gapbench.bench.api.outcome import CallOutcome
 from gapbench.bench.api.progress import say
 from gapbench.bench.api.training import Work, spelled
 from gapbench.bench.config.run import Folds, Run
-from gapbench.bench.core.errors import ConfigError, MergeError, StoreError
+from gapbench.bench.core.errors import BenchError, ConfigError
 from gapbench.bench.execution.export import export
 from gapbench.bench.metrics.base import get as get_metric
 from gapbench.bench.store.store import RACE, store_at
@@ -76,7 +76,7 @@ def advised(given: Mapping[str, Any]) -> Advice:
                 settings.device,
                 Path(given["export"]),
             )
-        except (MergeError, StoreError) as error:  # the answer stands without an adapter
+        except BenchError as error:  # the answer stands without an adapter
             say(f"no adapter: {error}")
         else:
             say(repr(exported), progress=work.progress)
