@@ -316,9 +316,10 @@ def test_answer_is_written_after_the_same_prompt_whatever_the_reference() -> Non
     tokenizer = tokenizers.make("unigram")
     answers = ["red and blue and green " * 2, "red"]
     table = {"instruction": ["Name a colour!"] * 2, "output": answers}
-    whole = encode(make_task(INSTRUCT, max_length=500, text=["instruction"]), tokenizer, table)
+    fields = {"text": ["instruction"], "instruction": {"decoding": {"max_new_tokens": 8}}}
+    whole = encode(make_task(INSTRUCT, max_length=500, **fields), tokenizer, table)
     size = int(whole.prompts[0]) + 4
-    split = encode(make_task(INSTRUCT, max_length=size, text=["instruction"]), tokenizer, table)
+    split = encode(make_task(INSTRUCT, max_length=size, **fields), tokenizer, table)
     assert split.prompts[0] < split.prompts[1]
     asked = [each.tolist() for each in split.asked_of(np.arange(2))]
     assert asked[0] == asked[1] == whole.input_ids[: whole.prompts[0]].tolist()

@@ -139,7 +139,8 @@ class Instruction(WrittenTexts[InstructionTask]):
             "places": np.concatenate([each.places for each in found]).astype(np.int64),
             "place_offsets": np.cumsum([0, *counts], dtype=np.int64),
         }
-        arrays |= asked_arrays([each.asked for each in found])
+        if task.written is not None:
+            arrays |= asked_arrays([each.asked for each in found])
         return arrays | Texts.of(held).arrays()
 
 
