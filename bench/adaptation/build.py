@@ -103,7 +103,7 @@ def set_up(
         axis=axis,
         bank=ParameterBank(model, axis),
         train_targets=torch.from_numpy(
-            np.empty(0) if task_data.tests_only else task_data.train.targets
+            np.empty(0) if task_data.tests_only else task_data.train.learned
         ),
         accumulation=cell.accumulation,
         packs=backbone.packs,

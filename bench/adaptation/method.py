@@ -83,7 +83,7 @@ class TrainState:
     Attributes:
         model: the adapted backbone; called with ``Batch.inputs`` it returns an object with `logits`
             of shape (runs * batch, ..., outputs): one softmax (or value) for each of the targets.
-        train_targets: targets of the whole training set, (examples,).
+        train_targets: targets of the whole training set as models learn them, (examples,).
         optimizers: one per group of the bank's parameters, created for every phase.
         accumulation: parts of a batch whose gradients are added up, one after another.
         packs: whether several sequences may share a row where the model scores texts.

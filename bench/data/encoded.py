@@ -67,6 +67,11 @@ class EncodedSplit:
         return np.ones(len(self.lengths), dtype=np.int64)
 
     @property
+    def learned(self) -> NDArray[Any]:
+        """Targets as models learn them, (examples,)."""
+        return self.targets
+
+    @property
     def trained(self) -> Indices:
         """Indices of the sequences that training draws from."""
         return np.arange(len(self.lengths))
@@ -81,7 +86,27 @@ class EncodedSplit:
         Args:
             sequences: indices of the sequences, (sequences,).
         """
-        return {}, self.targets[sequences]
+        return {}, self.learned[sequences]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScaledSplit(EncodedSplit):
+    """Values that models learn from a centre, in units of a size.
+
+    Attributes:
+        scale: (2,) centre and size; None where they learn the values as they are.
+    """
+
+    scale: NDArray[np.float64] | None = None
+
+    @property
+    def learned(self) -> NDArray[Any]:
+        """Values less the centre, in units of the size, (examples,) float32."""
+        if self.scale is None:
+            return self.targets
+        centre, size = self.scale
+        scaled: NDArray[Any] = (self.targets - centre) / size
+        return scaled.astype(np.float32)
 
 
 @dataclass(frozen=True, kw_only=True)

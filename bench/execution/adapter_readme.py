@@ -108,7 +108,10 @@ def _code(record: Record, backbone: Backbone, base: Mapping[str, Any]) -> str:
 def _classifying(task: Task, longest: int) -> str:
     texts = ", ".join(map(_variable, task.text))
     given = f'padding=True, truncation=True, max_length={longest}, return_tensors="pt"'
-    return f"inputs = tokenizer({texts}, {given})\noutputs = model(**inputs)"
+    lines = [f"inputs = tokenizer({texts}, {given})", "outputs = model(**inputs)"]
+    if scale := getattr(task, "scale", None):
+        lines.append(f"values = outputs.logits * {scale[1]!r} + {scale[0]!r}  # as it was trained")
+    return "\n".join(lines)
 
 
 def _prompting(task: Task, backbone: Backbone) -> str:

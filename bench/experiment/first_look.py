@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from gapbench.bench.data.rows import linearised
+from gapbench.bench.tasks.kinds.regression import scale_of
 
 _SHOWN_ROWS, _SHOWN_CLASSES, _SHOWN_CHARACTERS = 3, 12, 60
 _SPREADS = 5.0  # spreads of the log-length around its median beyond which a text is odd
 _LEAST_SPREAD = 0.2  # texts of similar length may differ by a factor of e without being odd
-_FAR = 10.0  # size of values from which training is much slower than of unit ones
 _FEW = 0.05  # share of rows up to which line breaks are an exception
 # Control characters, and what UTF-8 becomes when it is read as another encoding, such as Ã©.
 _MISREAD = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufffd]|[ÂÃ][\xa0-\xbf]|â€")
@@ -66,13 +66,10 @@ def lines(
 
 def _far(values: Sequence[Any]) -> Iterator[str]:
     """Yield a sentence if numbers to predict are far from what a new head gives and learns."""
-    numbers = np.array(values, dtype=np.float64)
-    mean, spread = float(numbers.mean()), float(numbers.std())
-    if max(abs(mean), spread) > _FAR:
+    if (found := scale_of(values)) is not None:
         yield (
-            f"values are {mean:.3g} on average, with a standard deviation of {spread:.3g}; a new "
-            "head begins at 0 and learns steps of about 1, so subtract the mean and divide by the "
-            "standard deviation before"
+            f"values are {found[0]:g} on average, with a standard deviation of {found[1]:g}; "
+            "models learn them from there in that unit (field 'scale' of the task)"
         )
 
 

@@ -186,6 +186,7 @@ _TASK_COMMENTS = {
     "labels": "classes, in the order of the model's outputs; whole numbers are the values "
     "themselves",
     "label_range": "lowest and highest legal value; others are refused",
+    "scale": "centre and size: models learn (value - centre) / size; scores are of the values",
     "generation": "how text is decoded; more beams are slower and often better",
     "metrics": "the first is the main one: leaderboards use it (gapbench list metrics)",
     "checkpoint_metric": "picks the checkpoint: the main metric needs decoded text, which is slow",
