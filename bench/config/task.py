@@ -21,7 +21,7 @@ from gapbench.bench.metrics.base import Metric
 from gapbench.bench.metrics.base import get as get_metric
 
 Loss = Literal["cross_entropy", "squared_error"]
-_OWN_NAMES = ("train", "validation", "test", "train_overlap", "train_share")  # of splits' arrays
+_OWN_NAMES = ("train", "validation", "test", "shots", "train_overlap", "train_share")
 _KINDS = "gapbench.bench.tasks.kinds"  # package of the kinds, one file each, found like methods
 
 

@@ -44,6 +44,7 @@ class Wanted:
         download: function that writes all files into a folder and returns their names, if these
             are not known in advance.
         nothing: reason why there is nothing to fetch, None if there is something.
+        origin: folder of rows that its files are copied from, some of them for other suites.
     """
 
     part: Part
@@ -52,6 +53,7 @@ class Wanted:
     files: Mapping[str, Write]
     download: Callable[[Path], list[str]] | None = None
     nothing: str | None = None
+    origin: Path | None = None
 
     @property
     def folder(self) -> str:
@@ -144,18 +146,13 @@ class _Filling:
         self._refuse_links()
         if known is None:
             self._refuse_strangers()
-        files = {} if known is None else dict(known.files)
+        before = {} if known is None else known.files
+        files = {path: file for path, file in before.items() if self._is_current(path)}
         needed = {f"{item.folder}/{name}" for name in item.files}
-        if known is not None and known.source == dict(item.source):
-            there = known.complete and needed <= files.keys()
-            if there and all(map(self._unchanged, files)):
-                return known, "kept"
-        else:
-            both = [] if known is None else [item.source, known.source]
-            copies = item.part == "data" and all("files" in source for source in both)
-            for path in needed & files.keys() if copies else [*files]:
-                (self._out / path).unlink(missing_ok=True)
-                del files[path]
+        if known is not None and known.complete and files == before and needed <= files.keys():
+            return known, "kept"
+        for path in before.keys() - files.keys():
+            (self._out / path).unlink(missing_ok=True)
         made = Item(part=item.part, name=item.name, source=dict(item.source), files=files)
         self._save(made)
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -181,6 +178,17 @@ class _Filling:
     def _save(self, item: Item) -> None:
         self._mirror.items[item.folder] = item
         self._mirror.save(self._out)
+
+    def _is_current(self, path: str) -> bool:
+        """Whether a file is as it was fetched, and would be fetched so now."""
+        known, origin = self._known, self._item.origin
+        assert known is not None  # noqa: S101 - one of its files is asked about
+        if not self._unchanged(path):
+            return False
+        if origin is None or "files" not in known.source:
+            return known.source == dict(self._item.source)
+        source = origin / Path(path).name
+        return source.is_file() and file_digest(source) == known.files[path].sha256
 
     def _unchanged(self, path: str) -> bool:
         known = self._mirror.items[self._item.folder].files[path]
@@ -215,7 +223,8 @@ def _data(cell: Cell, sources: Sources) -> Wanted:
         said, write = {"files": cell.data.digest}, partial(_from_folder, task, sources)
     splits = dict.fromkeys(task.files.values())
     files = {f"{split}.parquet": partial(write, split) for split in splits}
-    return Wanted("data", task.folder or task.name, said, files)
+    origin = sources.split_file(task, next(iter(splits))).parent if "files" in said else None
+    return Wanted("data", task.folder or task.name, said, files, origin=origin)
 
 
 def _from_hub(task: Task, source: HubSource, split: str, path: Path) -> None:

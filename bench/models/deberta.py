@@ -6,7 +6,7 @@ recognised by name, so their files are not imported for other families.
 """
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 from weakref import ref
@@ -69,7 +69,8 @@ def _bias_by_model(
     layers = {n: m for n, m in module.named_children() if isinstance(m, Stacked)}
     models = max((layer.models for layer in layers.values()), default=1)
     if models == 1:
-        only: Tensor = bias(module, query, key, *shared, **named)
+        with _whole(layers):
+            only: Tensor = bias(module, query, key, *shared, **named)
         return only
     pairs = zip(query.chunk(models), key.chunk(models), strict=True)
     with _in_turn(module, layers) as turns:
@@ -79,6 +80,12 @@ def _bias_by_model(
                 turn.model = model
             parts.append(bias(module, *pair, *shared, **named))
     return torch.cat(parts)
+
+
+def _whole(layers: Mapping[str, Stacked]) -> AbstractContextManager[None]:
+    """Let layers draw masks for positions, which no part of a batch has."""
+    first = next(iter(layers.values()), None)
+    return nullcontext() if first is None else first.axis.whole()
 
 
 @contextmanager

@@ -35,6 +35,7 @@ DTYPES: dict[Precision, torch.dtype] = {
 }
 
 _CHANCE = ("dropout", "layerdrop", "drop_path", "jitter")  # in the names of rates of a config
+_THRESHOLD = ("phimoe", "router_jitter_noise")  # of its router's mask, in evaluation too
 _READ = ("input_ids", "token_type_ids")  # of what a tokenizer returns
 _VOCABULARIES = ("tokenizer.json", "*vocab*", "*.model", "merges.txt", "*.tiktoken", "tekken.json")
 # Without a vocabulary the library makes a tokenizer of special tokens and up to two others, to
@@ -276,6 +277,7 @@ def _switch_off_dropout(config: Any) -> None:
     """
     for name, value in config.to_dict().items():
         is_rate = isinstance(value, int | float) and not isinstance(value, bool)
+        is_rate &= (config.model_type, name) != _THRESHOLD
         if is_rate and (name.endswith("pdrop") or any(word in name for word in _CHANCE)):
             setattr(config, name, type(value)(0))
     for name in config.sub_configs:  # of a model of parts, such as an encoder and a decoder

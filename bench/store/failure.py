@@ -37,11 +37,6 @@ def cause_of(error: Exception) -> str:
     return without_credentials("".join(traceback.format_exception(error)).strip())
 
 
-def is_open(record: Record | None) -> bool:
-    """Whether a run without a result is to be attempted, for the first time or again."""
-    return record is None or not (record.status.settled or left_alone(record))
-
-
 def left_alone(record: Record | None, retry: Collection[str] = ()) -> bool:
     """Whether a run has failed often enough, with a status that is not to be tried again."""
     if record is None or record.status.settled or record.status == Status.INTERRUPTED:

@@ -46,20 +46,22 @@ def cut_nested(targets: NDArray[Any], size: int, seed: int) -> NDArray[np.bool_]
 def cut_groups(groups: Indices, size: int, seed: int) -> NDArray[np.bool_]:
     """Choose whole groups, in an order keyed by ``seed``, until they have about ``size`` examples.
 
-    A group that would lead further away from ``size`` is passed over; if all would, the smallest is
-    chosen. Shares of the classes are not looked at.
+    A group that would lead further away from ``size`` is passed over; if all would, a smallest one
+    is chosen. Shares of the classes are not looked at.
 
     Returns:
         (examples,) True for the chosen ones.
     """
     _, groups = np.unique(groups, return_inverse=True)
     counts = np.bincount(groups)
+    order = permutation(len(counts), seed)
+    smallest = min(order, key=lambda group: counts[group])
     taken, left = [], size
-    for group in permutation(len(counts), seed):
+    for group in order:
         if counts[group] < 2 * left:
             taken.append(group)
             left -= counts[group]
-    chosen: NDArray[np.bool_] = np.isin(groups, taken or [np.argmin(counts)])
+    chosen: NDArray[np.bool_] = np.isin(groups, taken or [smallest])
     return chosen
 
 
@@ -101,6 +103,12 @@ def folds(targets: NDArray[Any], groups: Indices, count: int, seed: int) -> Indi
         sizes[fold] += len(own)
         fold_of[members[group]] = fold
     return fold_of
+
+
+def folds_of_text(length: int, count: int, seed: int) -> Indices:
+    """Divide rows that belong together in their order into folds of neighbours, from a place on."""
+    places: Indices = (np.arange(length) - permutation(length, seed)[0]) % length
+    return places * count // length
 
 
 def _strata(targets: NDArray[Any]) -> Indices:

@@ -253,14 +253,19 @@ def _cut_block(task: Task, rows: Rows, resample: Folds, seed: int) -> dict[str, 
     if groups is None:
         groups = _numbered(kinds.get(task.kind).inputs(rows))
     distinct = len(np.unique(groups))
-    if distinct < resample.folds:
+    if distinct < resample.folds and not task.joined:
         raise DataError(
             f"task {task.name!r}: field 'resample.folds' is {resample.folds}, but the {len(rows)} "
             f"rows to cut make only {distinct} groups, since those {_alike(task)} stay together; "
             f"give at most {distinct} folds, or rows that differ more"
         )
     key = seed_of("folds", task.name, task.version, resample.folds, block.repeat)
-    held_out = cuts.folds(rows.targets, groups, resample.folds, key) == block.fold
+    fold_of = (
+        cuts.folds_of_text(len(rows), resample.folds, key)
+        if task.joined
+        else cuts.folds(rows.targets, groups, resample.folds, key)
+    )
+    held_out = fold_of == block.fold
     return {
         "train": rows.take(np.flatnonzero(~held_out)),
         "validation": rows.take(np.flatnonzero(held_out)),
@@ -298,7 +303,7 @@ def _cut(
         return cut(rows.targets, size, seed)
     chosen = _cut_groups(task, rows, rows.groups, size, seed, cut)
     found = int(chosen.sum())
-    if not (size / 2 <= found <= size * 2 or chosen.all()):
+    if not size / 2 <= found <= size * 2:
         raise DataError(
             f"task {task.name!r}: field {field!r} asks for {size} of {len(rows)} examples, but "
             f"those {_alike(task)} stay together, and whole groups make {found}; ask for another "
@@ -323,11 +328,17 @@ def _cut_groups(
     if task.group is not None:
         return cuts.cut_groups(groups, size, seed)
     # Equal inputs mostly have equal labels: the first represents all of them.
-    _, first, groups = np.unique(groups, return_index=True, return_inverse=True)
+    _, first, groups, counts = np.unique(
+        groups, return_index=True, return_inverse=True, return_counts=True
+    )
     if len(first) < 2:
         raise DataError(f"task {task.name!r}: all inputs are equal; give rows that differ")
-    count = max(1, round(size * len(first) / len(rows)))
-    return cut(rows.targets[first], count, seed)[groups]
+    # One that would make half of the part or more is passed over, unless all are.
+    small = counts * 2 <= size if (counts * 2 <= size).any() else counts > 0
+    count = max(1, round(size * int(small.sum()) / int(counts[small].sum())))
+    chosen = np.zeros(len(first), dtype=bool)
+    chosen[small] = cut(rows.targets[first[small]], count, seed)
+    return chosen[groups]
 
 
 def _numbered(values: Sequence[Hashable]) -> NDArray[np.int64]:

@@ -1,6 +1,7 @@
 """Cost of trials, and how many more the budget allows; the same for every method.
 
-A trial begins only if all of it fits, so a budget in trials, steps or examples is never exceeded.
+A trial begins only if all of it fits, so a budget in trials, steps or examples is never exceeded,
+except by runs that are made again because they failed.
 The seconds of a trial are known only afterwards: the most expensive trial so far is the estimate
 for the next, and a budget in seconds is exceeded if the next takes longer.
 """
@@ -78,7 +79,7 @@ def wave(limit: Limit, rows: Sequence[TrialRow], each: float, *, known: bool = T
         each: result of `planned`.
         known: whether that is all that a trial takes; if not, the first one shows it alone.
     """
-    if not rows and (limit.unit == "seconds" or not known):
+    if not rows and (limit.unit == "seconds" or (limit.unit == "examples" and not known)):
         return 1
     left = limit.amount - spent(limit, rows, each)
     return max(0, min(WAVE, int(left / _cost_of_another(limit, rows, each) + 1e-9)))

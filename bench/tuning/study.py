@@ -10,6 +10,7 @@ for: after a killed process, the next one finds the whole wave or completes it.
 """
 
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import optuna
@@ -24,7 +25,7 @@ from gapbench.bench.config.run import Run
 from gapbench.bench.core.errors import StoreError
 from gapbench.bench.core.files import lock
 from gapbench.bench.core.seeding import seed_of
-from gapbench.bench.store.failure import is_open
+from gapbench.bench.store.failure import ENOUGH, left_alone
 from gapbench.bench.store.record import CurvePoint, Record, Status
 from gapbench.bench.store.store import Store
 from gapbench.bench.tuning import analysis, budget, samplers, summary
@@ -56,6 +57,7 @@ class Session:
         self._lock = lock(store.lock_path(f"study-{plan.name}"))
         self._distributions = {name: distribution(d) for name, d in plan.space.items()}
         self._ids: dict[str, int] = {}  # id of the trial, by run hash
+        self._failures: dict[str, set[datetime]] = {}  # when attempts that failed began, likewise
         with self._lock:
             better = {"score": plan.direction, "ece": "minimize", "gap": "minimize"}
             self._study = optuna.create_study(
@@ -119,7 +121,7 @@ class Session:
         with self._lock:
             file = self.file()
             before = summary.read(folder)
-            if before is not None and before.best_number == file.best_number:
+            if before is not None and _winner(before) == _winner(file):
                 file = file.model_copy(update={name: getattr(before, name) for name in ON_SEEDS})
             analysis.write(folder, file)
         return file
@@ -191,7 +193,17 @@ class Session:
         runs = self.plan.runs(trial.params)
         self._ids.update({run.hash: trial._trial_id for run in runs})
         found = [(run, self.store.find(run)) for run in runs]
-        return [(run, None if is_open(record) else record) for run, record in found]
+        return [(run, None if self._is_open(run, record) else record) for run, record in found]
+
+    def _is_open(self, run: Run, record: Record | None) -> bool:
+        """Whether a run is to be attempted; this session does so twice at most if it fails."""
+        if record is None or record.status == Status.INTERRUPTED:
+            return True
+        if record.status.settled:
+            return False
+        seen = self._failures.setdefault(run.hash, set())
+        seen.add(record.provenance.started_at)
+        return len(seen) < ENOUGH and not left_alone(record)
 
     def _missing(self, trial: FrozenTrial) -> list[Run]:
         """Return the next runs of a trial: all of them, or the one that decides."""
@@ -236,6 +248,8 @@ class Session:
             return  # the wave was begun, but its process was killed
         fits = registry.get(self.plan.base.method).fits_on  # whose passes no plan foresees
         size = budget.wave(self.plan.limit, rows, self.plan.each, known=not fits)
+        if len(rows) < START:  # the sampler learns from all of these
+            size = min(size, START - len(rows))
         if size:
             self._study.set_user_attr(_WAVE, [len(rows), size])
 
@@ -259,6 +273,12 @@ class Session:
             return samplers.given(point)
         seed = seed_of("sampler", self.plan.name, number) % 2**32
         return samplers.sampler(self.plan.search.sampler, seed)
+
+
+def _winner(file: StudyFile) -> object:
+    """Return what decides which runs the winner and the default have on the suite's seeds."""
+    chosen = next((trial for trial in file.trials if trial.number == file.best_number), None)
+    return chosen and (chosen.number, chosen.params, file.space)
 
 
 def best(plan: StudyPlan, rows: list[TrialRow]) -> int | None:

@@ -38,6 +38,7 @@ def forest(board: Board) -> FigureArtifact | None:
         f"Each method minus {verdict.reference}, {board.place}: mean and 95 % interval, wide "
         "enough for all comparisons together. Filled marks: shown to be better or worse. Hollow "
         f"marks: no difference shown. Training cost is in multiples of {verdict.reference}'s."
+        f"{_not_drawn(verdict)}"
     )
     with style():
         labels = [_label(verdict, name, board.metric) for name in outcomes]
@@ -70,6 +71,14 @@ def _drawn(board: Board) -> tuple[list[Entry], list[Named]]:
     """Return the entries that are compared with the reference, and their names and looks."""
     entries = [each for each in board.verdict.entries if _compared(each)][:_MOST]
     return entries, [Named(each.name, board.looks[each.name]) for each in entries]
+
+
+def _not_drawn(verdict: Verdict) -> str:
+    """Say which methods are drawn where there are too many, with a space before it."""
+    of = sum(map(_compared, verdict.entries))
+    return (
+        f" {_MOST} of {of} methods are drawn, the best; the tables hold all." if of > _MOST else ""
+    )
 
 
 def _draw_outcome(

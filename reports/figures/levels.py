@@ -126,7 +126,9 @@ def _put_letters(axis: Axes, board: Board) -> None:
 
 
 def _finding(board: Board) -> str:
-    first, last = board.rows[0], board.rows[-1]
-    name, other = (row.name for row in (first, last))
-    ends = f"{name} with {number(first.score)} to {other} with {number(last.score)}"
+    scored = sorted((row for row in board.rows if pd.notna(row.score)), key=lambda row: row.score)
+    first, last = scored[:: 1 - len(scored)] if len(scored) > 1 else scored * 2
+    if board.upward:
+        first, last = last, first
+    ends = f"{first.name} with {number(first.score)} to {last.name} with {number(last.score)}"
     return f"Mean test {board.metric} on {first.task} reaches from {ends}."

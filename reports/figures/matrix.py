@@ -45,6 +45,10 @@ def matrix(boards: Sequence[Board], outcome: Outcome) -> FigureArtifact | None:
         return None
     means = data.groupby("name", sort=False)["depth"].mean().sort_values(ascending=False)
     order = [str(name) for name in means.index]
+    drawn = (
+        f" {_MOST} of {len(order)} methods are drawn: the best and the worst; the tables hold all."
+    )
+    more = drawn if len(order) > _MOST else ""
     if len(order) > _MOST:
         order = order[: _MOST // 2] + order[_MOST // 2 - _MOST :]
     columns = [str(place) for place in dict.fromkeys(data["place"])]
@@ -57,7 +61,7 @@ def matrix(boards: Sequence[Board], outcome: Outcome) -> FigureArtifact | None:
         f"{_NAMES[outcome]} of each method minus that of {reference}, by task, best row first. "
         f"{SIGNS['better']} shown to be better, {SIGNS['worse']} shown to be worse; without a "
         "sign, and pale, no difference is shown. Depth of colour is relative to the largest "
-        "difference of the same metric."
+        f"difference of the same metric.{more}"
     )
     with style():
         figure = _draw(depth, texts, reference)
@@ -79,7 +83,7 @@ def _data(boards: Sequence[Board], outcome: Outcome) -> pd.DataFrame:
             text = signed(contrast.difference) + SIGNS.get(contrast.claim, "")
             cell = {name: getattr(verdict, name) for name in ("suite", "task", "backbone", "start")}
             cell |= {"name": entry.name, "place": place, "method": entry.method}
-            cell |= {"metric": board.metric if outcome == "score" else outcome}
+            cell |= {"metric": outcome if outcome == "ece" else board.metric}
             cell |= {"difference": contrast.difference, "low": contrast.low, "high": contrast.high}
             found.append(cell | {"claim": contrast.claim, "text": text, "sign": sign})
     data = pd.DataFrame(found)

@@ -52,7 +52,8 @@ def throughput(boards: Sequence[Board], machine: str, number: int) -> FigureArti
         for axis, column in zip(axes, _MEASURES, strict=True):
             for place, name in enumerate(names):
                 ratios = data.loc[data["name"] == name, column].dropna()
-                _draw_ratios(axis, place, ratios.tolist(), looks[name], name)
+                method = str(data.loc[data["name"] == name, "method"].iloc[0])
+                _draw_ratios(axis, place, ratios.tolist(), looks[name], name, method)
             _by_doubling(axis)
     known = speed.dropna()
     finding = (
@@ -109,14 +110,14 @@ def _ratios(measured: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 
 def _draw_ratios(
-    axis: Axes, place: int, ratios: Sequence[float], look: MarkerStyle, name: str
+    axis: Axes, place: int, ratios: Sequence[float], look: MarkerStyle, name: str, method: str
 ) -> None:
     axis.plot(
         ratios, [place] * len(ratios), "o", color=look.colour, markersize=2.5, alpha=0.5, mew=0
     )
     if ratios:
         median = float(np.median(ratios))
-        said = tip(name.partition(" / ")[0], f"{name}: {times(median)} at the median task")
+        said = tip(method, f"{name}: {times(median)} at the median task")
         mark(axis, median, place, look, markersize=5.5, gid=said)
 
 

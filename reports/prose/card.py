@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from gapbench.reports.document.model import Card, Measure
 from gapbench.reports.prose.card_points import COUNTED, points
-from gapbench.reports.prose.phrases import change, metric, untold
+from gapbench.reports.prose.phrases import advantage, change, metric, untold
 from gapbench.reports.tables.outcomes import Outcome
 from gapbench.reports.tables.row_status import RANKED
 from gapbench.reports.tables.terminal import number
-from gapbench.reports.tables.words import interval, listed, times
+from gapbench.reports.tables.words import at_most, interval, listed, times
 from gapbench.reports.verdict.model import Entry, Level, Verdict
 from gapbench.reports.verdict.recommend import (
     ALONE,
@@ -48,6 +48,8 @@ _NO_ANSWER = {
 def card(verdict: Verdict) -> Card:
     """Return what one screen says of a verdict."""
     subject, beside = _sides(verdict)
+    if subject is None:
+        subject, beside = beside, None
     return Card(
         about=about(verdict),
         headline=headline(verdict),
@@ -64,7 +66,7 @@ def card(verdict: Verdict) -> Card:
 
 def about(verdict: Verdict) -> str:
     """Return which tasks, backbone and suite a verdict is about."""
-    what = verdict.task or f"{len(verdict.tasks)} tasks"
+    what = verdict.task or f"{verdict.n_tasks} tasks"
     parts = [what + (f" on {verdict.backbone}" if verdict.backbone else "")]
     parts += [f"from {verdict.start}"] if verdict.start else []
     parts += ["paper protocol"] if verdict.protocol == "paper" else []
@@ -148,7 +150,7 @@ def _certainty(verdict: Verdict) -> str:
         who = names[0] if len(names) == 1 else f"any of the {len(names)} others"
         return (
             f"This does not prove them equal. The data rule out that {who} is better by more than "
-            f"{number(verdict.ruled_out)} in {metric(verdict)} {_TOGETHER}.{beside}"
+            f"{at_most(verdict.ruled_out)} in {metric(verdict)} {_TOGETHER}.{beside}"
         )
     entry = next((each for each in ranked if each.name == verdict.recommended), None)
     found = entry.to_reference.get("score") if entry else None
@@ -171,8 +173,6 @@ def _whom(verdict: Verdict) -> str:
 
 def _measures(verdict: Verdict, first: Entry | None, second: Entry | None) -> Iterator[Measure]:
     """Yield the lines of the answer's table: what the two reach, and what they cost."""
-    if first is None:
-        first, second = second, None
     if first is None:
         return
     for outcome in _SHOWN:
@@ -207,11 +207,11 @@ def in_short(verdict: Verdict) -> str:
             return "no other method is shown to be better"
         if verdict.ruled_out <= 0:
             return f"shown to be better than {_whom(verdict)}"
-        most = number(verdict.ruled_out)
+        most = at_most(verdict.ruled_out)
         return f"no other is shown to be better; an advantage above {most} is ruled out"
     if verdict.why == CHEAPEST_BETTER:
         found = verdict[verdict.recommended].to_reference["score"]
-        return f"better than {verdict.reference} by {change(found)}"
+        return f"better than {verdict.reference} by {change(advantage(found, verdict))}"
     return _continued(headline(verdict).removeprefix(_NONE_YET))
 
 

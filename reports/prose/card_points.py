@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from math import isfinite, isinf, isnan
 
-from gapbench.reports.prose.phrases import change, on_one_scale, untold
+from gapbench.reports.prose.phrases import advantage, change, on_one_scale, untold
 from gapbench.reports.tables.outcomes import Claim, Outcome
 from gapbench.reports.tables.row_status import RANKED
 from gapbench.reports.tables.terminal import number
@@ -42,7 +42,9 @@ def points(verdict: Verdict) -> Iterator[tuple[str, str]]:
 
 def _shared_settings(verdict: Verdict, entry: Entry) -> Entry:
     """Return a row with the settings that it has on all tasks, where there are several."""
-    own = [each[entry.name].settings for each in verdict.tasks]
+    own = [
+        each.settings for task in verdict.tasks for each in task.entries if each.name == entry.name
+    ]
     alike = {
         name: value
         for name, value in (own[0] if own else entry.settings).items()
@@ -74,9 +76,11 @@ def _ties(verdict: Verdict) -> str:
 def _beside(verdict: Verdict) -> str:
     """Say which rows are shown to overfit or to be calibrated otherwise than the reference."""
     said = []
+    unit = " of the way" if on_one_scale(verdict) else ""
     for (outcome, claim), words in _BESIDE.items():
+        of = unit if outcome == "gap" else ""
         found = [
-            f"{each.name} ({signed(contrast.difference)})"
+            f"{each.name} ({signed(contrast.difference)}{of})"
             for each in verdict.entries
             if (contrast := each.to_reference.get(outcome)) is not None and contrast.claim == claim
         ]
@@ -96,7 +100,8 @@ def _learned(verdict: Verdict) -> str:
     if not known:
         return ""
     if verdict.learned:
-        said = listed([f"than {each.second} by {change(each)}" for each in known])
+        gains = [advantage(each, verdict) for each in known]
+        said = listed([f"than {each.second} by {change(each)}" for each in gains])
         return f"Yes: {known[0].first} is shown to be better {said}."
     doubtful = [each for each in known if each.claim != "better"]
     said = listed([f"minus {each.second} is {change(each)}" for each in doubtful])

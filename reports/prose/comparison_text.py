@@ -8,6 +8,7 @@ from typing import Any
 from gapbench.bench.core.errors import printable
 from gapbench.reports.prose.card_points import design
 from gapbench.reports.tables.terminal import WIDTH, fitted, number
+from gapbench.reports.tables.words import telling
 from gapbench.reports.verdict.compare import Compared, Difference
 from gapbench.reports.verdict.model import Contrast, Verdict
 
@@ -132,13 +133,16 @@ def _numbers(contrast: Contrast) -> dict[str, Any]:
 
 
 def _lines(name: str, contrast: Contrast) -> list[str]:
-    known = contrast.low is not None
+    ends = ""
+    if contrast.low is not None and contrast.high is not None:
+        digits = telling(contrast.low, contrast.high)
+        ends = f"{number(contrast.low, digits)} .. {number(contrast.high, digits)}"
     texts = (
         f"  {name}",
         str(contrast.n_seeds),
         str(contrast.n_items or ""),
         number(contrast.difference),
-        f"{number(contrast.low)} .. {number(contrast.high)}" if known else "",
+        ends,
         f"A is {contrast.claim}" if contrast.claim else "",
     )
     return [

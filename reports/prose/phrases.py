@@ -1,6 +1,8 @@
 """Parts of sentences about a verdict, which several texts share."""
 
-from gapbench.reports.tables.words import signed
+from dataclasses import replace
+
+from gapbench.reports.tables.words import signed, telling
 from gapbench.reports.verdict.model import Contrast, Verdict
 
 
@@ -15,12 +17,22 @@ def on_one_scale(verdict: Verdict) -> bool:
 
 
 def change(found: Contrast) -> str:
-    """Return a difference with its simultaneous interval."""
+    """Return a difference with its simultaneous interval, with digits that keep a claim true."""
     if found.difference is None:
         return ""
     if found.low is None or found.high is None:
         return signed(found.difference)
-    return f"{signed(found.difference)} ({signed(found.low)} to {signed(found.high)})"
+    digits = telling(found.low, found.high)
+    shown = [signed(each, digits) for each in (found.difference, found.low, found.high)]
+    return f"{shown[0]} ({shown[1]} to {shown[2]})"
+
+
+def advantage(found: Contrast, verdict: Verdict) -> Contrast:
+    """Return a difference as a gain, which is above zero also where lower scores are better."""
+    if verdict.higher_is_better or found.difference is None:
+        return found
+    ends = [None if end is None else -end for end in (found.high, found.low)]
+    return replace(found, difference=-found.difference, low=ends[0], high=ends[1])
 
 
 def untold(verdict: Verdict) -> str:

@@ -96,7 +96,7 @@ def _title(evidence: Evidence) -> str:
 
 def _subtitle(results: Results) -> str:
     """Say which data there are, how many runs, when they were made, and by which versions."""
-    runs = results.runs
+    runs = results.runs.drop_duplicates("run_hash")  # rows of several suites may share one
     ended: pd.Series[int] = runs["status"].value_counts()
     counts = [f"{count} {str(status).replace('_', ' ')}" for status, count in ended.items()]
     days = sorted({day[:10] for day in runs["started_at"] if day})

@@ -1,6 +1,6 @@
 """What limits the reach of a study: its rows, and where they come from."""
 
-from gapbench.bench.config.run import Folds
+from gapbench.bench.config.run import Cell, Folds
 from gapbench.reports.document.context import Evidence
 from gapbench.reports.sections._limits_of_scores import ok_runs, scored_rows
 from gapbench.reports.tables.words import listed
@@ -45,9 +45,15 @@ def scope(evidence: Evidence) -> str:
     return f"All scores are of {listed(only)}: elsewhere, other methods may be best."
 
 
+def _cells(evidence: Evidence) -> list[Cell]:
+    """Return the cells that are shown; the folder may hold others."""
+    shown = {*evidence.summary["config_hash"]}
+    return [record.cell for key, record in evidence.results.cells.items() if key in shown]
+
+
 def generated(evidence: Evidence) -> str:
     """Name the tasks with generated rows."""
-    cells = [record.cell for record in evidence.results.cells.values()]
+    cells = _cells(evidence)
     tasks = sorted({cell.task.name for cell in cells if hasattr(cell.task.source, "builtin")})
     if not tasks:
         return ""
@@ -60,10 +66,9 @@ def generated(evidence: Evidence) -> str:
 def development_sets(evidence: Evidence) -> str:
     """Name the tasks that test on official development sets."""
     tasks = {
-        record.cell.task.name
-        for record in evidence.results.cells.values()
-        if hasattr(record.cell.task.source, "hub")
-        and not record.cell.task.splits.test.startswith("test")
+        cell.task.name
+        for cell in _cells(evidence)
+        if hasattr(cell.task.source, "hub") and not cell.task.splits.test.startswith("test")
     }
     if not tasks:
         return ""

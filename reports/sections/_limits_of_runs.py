@@ -59,7 +59,7 @@ def search(evidence: Evidence) -> str:
 
 def failures(evidence: Evidence) -> str:
     """Count the runs without a score, by cause."""
-    runs = evidence.results.runs
+    runs = evidence.results.runs.drop_duplicates("run_hash")
     status = runs["status"]
     trained = runs.index.isin(that_train(runs).index)
     undefined = (status == "ok") & runs["test_score"].isna() & trained
@@ -94,7 +94,8 @@ def skips(evidence: Evidence) -> str:
 def machines(evidence: Evidence) -> str:
     """Say where runs took place, if that limits figures of cost."""
     ok = ok_runs(evidence)
-    machines = set(zip(ok["device"], ok["threads"], strict=True))
+    threads = ok["threads"].where(ok["device_type"] == "cpu", 0)  # which a GPU hardly feels
+    machines = set(zip(ok["device"], threads, strict=True))
     if len(machines) > 1:
         return (
             f"Runs took place on {len(machines)} devices or numbers of threads: seconds, "

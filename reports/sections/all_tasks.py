@@ -8,6 +8,7 @@ from gapbench.reports.document.model import Column, Folded, Part, Row, Section, 
 from gapbench.reports.figures.board import boards
 from gapbench.reports.figures.matrix import SIGNS, matrix
 from gapbench.reports.prose.card import about
+from gapbench.reports.prose.phrases import on_one_scale
 from gapbench.reports.tables.outcomes import Outcome
 from gapbench.reports.tables.row_status import RANKED
 from gapbench.reports.tables.terminal import number
@@ -33,14 +34,20 @@ def section(evidence: Evidence) -> Section | None:
 
 def _table(verdict: Verdict, colours: Mapping[str, str]) -> Table:
     """Return means over tasks, beside those of the reference."""
-    reference = verdict.reference
+    reference, share = verdict.reference, on_one_scale(verdict)
+    way = "share of the way from the untrained row to the best one"
+    unit = f", in the {way}" if share else ""
     columns = [
         Column("beaten by", "methods that are shown to be better in score", best="low"),
-        Column("mean score", "mean over tasks of the mean test score", best="high"),
+        Column(
+            "mean share" if share else "mean score",
+            f"mean over tasks of the {way if share else 'mean test score'}",
+            best="high",
+        ),
         Column("95 %", "interval of the mean, for this method alone"),
-        Column("Δ score", f"mean over tasks of the difference to {reference}", best="high"),
+        Column("Δ score", f"mean over tasks of the difference to {reference}{unit}", best="high"),
         Column("gap", "mean over tasks of the generalization gap"),
-        Column("Δ gap", f"difference to {reference}; below zero, this method overfits less"),
+        Column("Δ gap", f"difference to {reference}{unit}; below zero, this method overfits less"),
         Column("ECE", "mean over tasks of the expected calibration error"),
         Column("Δ ECE", f"difference to {reference}; below zero is better"),
         Column("training", f"training FLOPs in multiples of those of {reference}"),

@@ -102,7 +102,8 @@ def section(evidence: Evidence) -> Section | None:
     """Return the section; None where nothing was tuned."""
     if not evidence.studies:
         return None
-    groups = [(key, list(block)) for key, block in groupby(evidence.studies, key=_shared)]
+    studies = sorted(evidence.studies, key=_shared)  # by what they share first, then by method
+    groups = [(key, list(block)) for key, block in groupby(studies, key=_shared)]
     parts: list[Part] = [Text(_HOW, quiet=True)]
     parts += undrawn(len(groups))
     names = stems([key for key, _ in groups])

@@ -47,7 +47,9 @@ def _board(evidence: Evidence, board: Board) -> list[Part]:
     sizes = _sizes(evidence, reference)
     if size not in sizes or len(sizes) < 2:
         return []
-    every = reference.standing.rows | {f"{_SIZE} {each}": row for each, row in sizes.items()}
+    every = reference.standing.rows | {
+        f"{_SIZE} {each}": row.standing.rows[row.name] for each, row in sizes.items()
+    }
     known = sampled(evidence.results, every, "score", up=board.upward)
     curve = {each: known[f"{_SIZE} {each}"] for each in sizes}
     hint = f"training examples more than {size} at which {reference.name} reaches this score"
@@ -110,4 +112,4 @@ def _worded(found: Worth | None, size: int) -> str:
 def _rough(examples: float) -> str:
     """Return a signed number in two figures."""
     digits = max(0, len(f"{abs(examples):.0f}") - 2)
-    return f"{round(examples, -digits):+,.0f}"
+    return f"{round(examples, -digits) + 0.0:+,.0f}"  # no minus before a zero

@@ -172,7 +172,7 @@ def _found(column: str) -> tuple[str, str]:
     fitting = [name for name, pattern in _PATTERNS.items() if pattern.fullmatch(column)]
     if not fitting:
         raise KeyError(f"column {column!r} has no definition in {__name__}")
-    return COLUMNS[fitting[0]]
+    return COLUMNS[max(fitting, key=lambda name: len(_ANY.sub("", name)))]  # says most of it
 
 
 def _lines() -> Iterator[str]:

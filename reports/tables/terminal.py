@@ -253,7 +253,8 @@ def short(value: Any) -> str:
         if abs(rounded) >= factor:
             return f"{rounded / factor:#.3g}".removesuffix(".") + letter
     if 0 < abs(rounded) < 1e-4:
-        return f"{value:.6f}".rstrip("0").rstrip(".").replace("-0", "0")
+        text = f"{value:.6f}".rstrip("0").rstrip(".")
+        return "0" if text == "-0" else text
     return f"{rounded:.3g}"
 
 

@@ -1,5 +1,6 @@
 """Names and numbers in a sentence."""
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -25,9 +26,20 @@ def interval(low: Any, high: Any) -> str:
     return "" if pd.isna(low) or pd.isna(high) else f"{number(low)} to {number(high)}"
 
 
-def signed(value: Any) -> str:
+def telling(low: float, high: float) -> int:
+    """Return the decimals with which no end of an interval looks like zero that is none."""
+    ends = [abs(end) for end in (low, high) if end != 0]
+    return next((n for n in range(3, 6) if all(round(end, n) > 0 for end in ends)), 6)
+
+
+def at_most(bound: float) -> str:
+    """Return a bound, rounded up: a smaller one would claim more than is known."""
+    return number(math.ceil(round(bound * 1000, 6)) / 1000)
+
+
+def signed(value: Any, digits: int = 3) -> str:
     """Return a difference with its sign; "" if none."""
-    text = number(value)
+    text = number(value, digits)
     return f"+{text}" if text.strip("-0.,") and not text.startswith("-") else text
 
 
@@ -35,5 +47,5 @@ def times(multiple: Any) -> str:
     """Return a multiple, such as "1.2 x"; "" if none."""
     if multiple is None or pd.isna(multiple):
         return ""
-    digits = 0 if multiple >= 10 else 1
+    digits = 0 if multiple >= 9.95 else 1 if multiple >= 0.095 or multiple == 0 else 2
     return f"{multiple:.{digits}f}\N{MULTIPLICATION SIGN}"

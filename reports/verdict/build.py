@@ -104,7 +104,11 @@ def _task(results: Results, board: pd.DataFrame, matters: float | None) -> Verdi
 
 
 def _overall(suite: SuiteSummary, tasks: tuple[Verdict, ...], matters: float | None) -> Verdict:
-    """Return the verdict on all tasks of a suite."""
+    """Return the verdict on all tasks of a suite; a part that hides the reference has its row."""
+    if suite.reference not in suite.names and all(
+        suite.reference in task.estimates for task in suite.tasks
+    ):
+        suite = replace(suite, names=(*suite.names, suite.reference))
     standings = [task.standing for task in suite.tasks]
     ranked = list(suite.ranked) if suite.averageable else []
     names = [*suite.means, *(name for name in suite.names if name not in suite.means)]
@@ -162,6 +166,7 @@ def _overall(suite: SuiteSummary, tasks: tuple[Verdict, ...], matters: float | N
             "reference": suite.reference,
             "left_out": suite.left_out,
             "tasks": tasks,
+            "n_tasks": len(suite.tasks),
         },
     )
     if suite.averageable:
@@ -212,7 +217,7 @@ def _row_over_tasks(suite: SuiteSummary, name: str, counts: Mapping[Outcome, Any
         status=statuses[bad[0]] if bad else statuses[0],
         why=why,
         levels=levels,
-        n_failed=sum(each.rows[name].n_failed for each in standings),
+        n_failed=sum(each.rows[name].n_failed + each.rows[name].n_unscored for each in standings),
     )
 
 

@@ -60,7 +60,7 @@ class Difference:
     @property
     def place(self) -> str:
         """Task, backbone and start in words."""
-        task = self.verdict.task or f"all {len(self.verdict.tasks)} tasks"
+        task = self.verdict.task or f"all {self.verdict.n_tasks} tasks"
         if not self.verdict.backbone:
             return task
         return place(task, self.verdict.backbone, self.verdict.start)

@@ -189,7 +189,9 @@ class Verdict:
             being the best; None if unknown.
         design: what such a study can tell; None if no variance is known.
         left_out: rows and tasks that are not compared over all tasks, and why.
-        tasks: the verdicts on single tasks, where this one is over several.
+        tasks: the verdicts on single tasks, where this one is over several; those that are left
+            out of it too.
+        n_tasks: number of tasks that it is over.
     """
 
     suite: str
@@ -215,6 +217,7 @@ class Verdict:
     design: Design | None
     left_out: Mapping[str, str] = field(default_factory=dict)
     tasks: tuple["Verdict", ...] = ()
+    n_tasks: int = 1
 
     def __getitem__(self, name: str) -> Entry:
         """Return the entry of a name.

@@ -132,8 +132,12 @@ def test_dropout_is_off_in_every_part_and_what_is_no_rate_stays(tmp_path: Path) 
     }
     parts = models["t5gemma"].config
     assert (parts.encoder.dropout_rate, parts.decoder.attention_dropout) == (0, 0)
-    others = [transformers.OPTConfig(layerdrop=0.3), transformers.PhimoeConfig()]
+    others = [transformers.OPTConfig(layerdrop=0.3), transformers.MixtralConfig()]
+    others[1].router_jitter_noise = 0.1
+    threshold = transformers.PhimoeConfig()  # of the same name, and no chance
     for other in others:  # of which every run of a stack would lose the same layers
         loading._switch_off_dropout(other)
     assert (others[0].layerdrop, others[1].router_jitter_noise) == (0, 0)
+    loading._switch_off_dropout(threshold)
+    assert threshold.router_jitter_noise == 0.01
     assert models["esm"].config.token_dropout is True

@@ -67,10 +67,17 @@ class Advice:
         return {row.arm: row for row in self.rows}[arm]
 
     @property
+    def _limited(self) -> bool:
+        """Whether some arms left may be above the limit on calibration error."""
+        return self.rules.most_ece is not None and self.state.blocks < self.rules.folds
+
+    @property
     def headline(self) -> str:
         """What to use."""
         if not self.state.left:
             return "No arm is left: all failed or break a constraint."
+        if not self.winner and self._limited and self.state.blocks > 1:
+            return "No arm left keeps the limit on calibration error so far."
         if not self.winner:
             return "The time ended before any comparison was possible."
         gone = {departure.arm: departure for departure in self.state.out}
@@ -93,7 +100,8 @@ class Advice:
             return ""
         sure = f"{100 * (1 - self.rules.alpha):g} %"
         bound = max(state.at_most, 0.0)
-        said = f"No other arm is better by more than {bound:.3f} {self.metric}, {sure} sure."
+        other = "other arm within the limit" if self._limited else "other arm"
+        said = f"No {other} is better by more than {bound:.3f} {self.metric}, {sure} sure."
         if state.decided:
             return f"{said} That is within the {self.rules.margin:g} that matters: decided."
         return f"{said} Undecided: {len(state.left)} arms are left."

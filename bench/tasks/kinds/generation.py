@@ -110,8 +110,13 @@ class Generation(WrittenTexts[GenerationTask], ShotsKind, InitKind):
             "references": [*gathered.values()],
             "part": [parts[row] for row in first.values()],
         }
+        numbers: dict[str, int] = {}
+        alike = [numbers.setdefault(prompt, len(numbers)) for prompt in rows["prompt"]]
         return Rows(
-            rows, np.zeros(len(gathered), np.int64), row_numbers=np.array([*first.values()])
+            rows,
+            np.zeros(len(gathered), np.int64),
+            row_numbers=np.array([*first.values()]),
+            groups=np.array(alike) if len(numbers) < len(alike) else None,
         )
 
     def read_references(self, task: GenerationTask, place: str, table: Table) -> Rows:

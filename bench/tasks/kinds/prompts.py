@@ -274,8 +274,10 @@ def _require_text(where: str, target: Sequence[int], tokenizer: Any) -> None:
         DataError: if it holds a token that means more than its characters.
     """
     marks = {getattr(tokenizer, f"{name}_id", None) for name in STRUCTURE}
-    marks -= {tokenizer.unk_token_id}  # which pads, for some tokenizers
-    if mark := next((token for token in target if token in marks), None):
+    if tokenizer.unk_token_id != tokenizer.eos_token_id:
+        marks -= {tokenizer.unk_token_id}  # which pads, for some tokenizers
+    mark = next((token for token in target if token in marks), None)
+    if mark is not None:
         raise DataError(
             f"{where}: it holds {tokenizer.convert_ids_to_tokens(mark)!r}, which the backbone's "
             "tokenizer reads as a special token; write it differently, or remove the row"
