@@ -29,10 +29,9 @@ def change(found: Contrast) -> str:
 
 def advantage(found: Contrast, verdict: Verdict) -> Contrast:
     """Return a difference as a gain, which is above zero also where lower scores are better."""
-    if verdict.higher_is_better or found.difference is None:
+    if verdict.higher_is_better:
         return found
-    ends = [None if end is None else -end for end in (found.high, found.low)]
-    return replace(found, difference=-found.difference, low=ends[0], high=ends[1])
+    return replace(found.reversed(), first=found.first, second=found.second, claim=found.claim)
 
 
 def untold(verdict: Verdict) -> str:

@@ -172,7 +172,13 @@ def _found(column: str) -> tuple[str, str]:
     fitting = [name for name, pattern in _PATTERNS.items() if pattern.fullmatch(column)]
     if not fitting:
         raise KeyError(f"column {column!r} has no definition in {__name__}")
-    return COLUMNS[max(fitting, key=lambda name: len(_ANY.sub("", name)))]  # says most of it
+    return COLUMNS[max(fitting, key=_said)]
+
+
+def _said(pattern: str) -> tuple[int, int]:
+    """Return how much of a name a pattern says: letters before the first word, and in all."""
+    first = _ANY.search(pattern)
+    return first.start() if first else len(pattern), len(_ANY.sub("", pattern))
 
 
 def _lines() -> Iterator[str]:

@@ -286,3 +286,25 @@ def test_files_of_another_suite_stay_and_missing_ones_come(
     small.write_suite(methods=["head"])
     assert states(fetched(small, capsys, "--data", small.data))["data/animals"] == "fetched"
     assert {path.name for path in folder.iterdir()} == trained
+
+
+def test_rows_of_two_revisions_are_never_side_by_side(small: SmallSuite, capsys: Capture) -> None:
+    """A file that this suite does not read goes where its source has changed or it is damaged."""
+    fetched(small, capsys, "--data", small.data)
+    folder = small.folder / "mirror" / "data" / "animals"
+    narrow = {"splits": {"train": None, "test": "validation"}, "validation_size": 0}
+    small.write_task(**narrow)
+    small.write_suite(methods=["untuned"])
+    assert states(fetched(small, capsys, "--data", small.data))["data/animals"] == "kept"
+    (folder / "train.parquet").write_bytes(b"damaged")
+    fetched(small, capsys, "--data", small.data)
+    assert [path.name for path in folder.iterdir()] == ["validation.parquet"]
+    small.write_task(splits={"train": "train", "test": "validation"}, validation_size=8)
+    small.write_suite(methods=["head"])
+    fetched(small, capsys, "--data", small.data)
+    for split in ("train", "validation"):
+        small.write_rows(split, {"sentence": ["a cat"] * 40, "label": [1] * 40})
+    small.write_task(**narrow)
+    small.write_suite(methods=["untuned"])
+    fetched(small, capsys, "--data", small.data)
+    assert [path.name for path in folder.iterdir()] == ["validation.parquet"]

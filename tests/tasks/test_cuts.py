@@ -5,7 +5,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.model_selection import StratifiedGroupKFold
 
-from gapbench.bench.tasks.cuts import block, cut, cut_groups, cut_nested, folds
+from gapbench.bench.tasks.cuts import block, cut, cut_groups, cut_nested, folds, folds_of_text
 
 CLASSES = np.repeat([0, 1, 2], [401, 93, 7])
 ALONE = np.arange(len(CLASSES))
@@ -103,9 +103,22 @@ def test_large_group_does_not_blow_up_a_cut(seed: int) -> None:
     assert cut_groups(np.repeat([0, 1], [30, 20]), 2, seed).sum() == 20  # one at least
 
 
+def test_smallest_group_is_another_one_by_another_seed() -> None:
+    """Where every group is larger than twice the size, the choice is still drawn."""
+    groups = np.repeat(np.arange(20), 16)
+    assert len({int(groups[cut_groups(groups, 8, seed)][0]) for seed in range(20)}) > 5
+
+
 def test_block_is_of_neighbours_at_a_place_of_its_seed() -> None:
     """A part of a text stays a text."""
     places = [np.flatnonzero(block(100, 9, seed)) for seed in range(5)]
     assert all((np.diff(each) == 1).all() and len(each) == 9 for each in places)
     assert len({each[0] for each in places}) > 1
     assert block(9, 9, 0).all()
+
+
+def test_folds_of_a_text_are_neighbours() -> None:
+    """All but one, where the text ends and begins."""
+    fold_of = folds_of_text(103, 5, seed=2)
+    assert set(np.bincount(fold_of)) == {20, 21}
+    assert (np.diff(fold_of) != 0).sum() == 5

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -308,3 +309,20 @@ def test_scores_on_seeds_stay_known_while_the_winner_is_the_same(tmp_path: Path)
     other = file.model_copy(update={"best_number": (file.best_number or 0) + 1})
     analysis.write(tmp_path / "study", other)
     assert opened.publish(tmp_path / "study").tuned_test is None
+
+
+def test_run_that_fails_each_time_in_another_way_ends(tmp_path: Path) -> None:
+    """A search makes a run twice at most, whatever its causes say."""
+    opened = session(plan(8), tmp_path)
+    made: list[str] = []
+    while runs := opened.advance():
+        with opened.store.claim(runs) as mine:
+            for run in mine:
+                made.append(run.hash)
+                word = "abcdefghijklmnop"[len(made) % 16]
+                record = blank(run, Status.FAILED, detail=f"no file {word}")
+                now = {"started_at": datetime.now(UTC)}
+                origin = record.provenance.model_copy(update=now)
+                opened.store.write(record.model_copy(update={"provenance": origin}))
+    assert Counter(made) == dict.fromkeys(made, 2)
+    assert {row.state for row in opened.rows()} == {TrialState.FAILED}

@@ -47,3 +47,11 @@ def test_column_without_a_definition_is_refused() -> None:
 def test_columns_of_every_legal_name_are_described(name: str) -> None:
     """Tests may have hyphens and dots in their names, and parts any text."""
     assert data_dictionary.described([name])[name]["meaning"]
+
+
+def test_column_of_several_patterns_has_the_meaning_of_the_closest() -> None:
+    """`bayes_score` is no score of a split called bayes."""
+    found = data_dictionary.described(["bayes_score", "config.fit_examples", "test_score"])
+    meaning = data_dictionary.described(["config.rank"])["config.rank"]["meaning"]
+    assert found["bayes_score"] != found["test_score"]
+    assert found["config.fit_examples"]["meaning"] == meaning

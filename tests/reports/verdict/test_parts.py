@@ -203,3 +203,38 @@ def test_part_says_whom_the_reference_beats_and_no_more(tmp_path: Path) -> None:
         part = Selection(method=methods).of(results)
         (few,) = verdicts(part, summarise(part, "lora"))
         assert f"lora is shown to be better than {whom} (95 %" in card(few).certainty
+
+
+def test_part_of_several_tasks_without_the_reference_is_still_compared_with_it(
+    tmp_path: Path,
+) -> None:
+    """The answer over all tasks is that of the whole, with the numbers of the hidden row."""
+    for draw, name in enumerate(("syn_sentiment", "syn_acceptability")):
+        levels = {"lora": 1.0, "dora": 3.0, "majority": 0.0}
+        store = write(tmp_path, levels, task=make_task(name), draw=draw)
+    (whole, *_) = verdicts_of(store)
+    part = Selection(method=("dora",)).of(load(store))
+    (few, *_) = verdicts(part, summarise(part, "lora"))
+    assert (few.recommended, few.why) == (whole.recommended, whole.why) == ("dora", few.why)
+    assert few["dora"].to_reference == whole["dora"].to_reference
+    assert few["lora"].levels == whole["lora"].levels
+
+
+def test_task_that_is_left_out_counts_nowhere(tmp_path: Path) -> None:
+    """One that was run under two settings is in no mean, and may lack the recommended row."""
+    levels = {"lora": 2.0, "dora": 2.8, "majority": 0.0}
+    for draw, name in enumerate(("syn_sentiment", "syn_acceptability", "syn_paraphrase")):
+        store = write(tmp_path, levels, task=make_task(name), draw=draw)
+    for method in ("lora", "bitfit"):
+        cell = make_cell(method, task=make_task("syn_paraphrase")).changed(
+            {"budget": Budget(steps=400)}
+        )
+        store.write_plan("known", [(Run(cell, seed), "default") for seed in range(5)])
+        for seed in range(5):
+            store.write(make_record(cell, seed))
+    (found, *_) = verdicts_of(store)
+    assert "syn_paraphrase" in found.left_out
+    assert (found.recommended, found.n_tasks, len(found.tasks)) == ("dora", 2, 4)
+    shown = card(found)
+    assert shown.about.startswith("2 tasks on")
+    assert shown.points["Settings"].startswith("dora: rank 8")

@@ -291,3 +291,12 @@ def test_best_row_that_equals_the_untrained_one_is_no_answer(tmp_path: Path) -> 
     (found,) = verdicts_of(store)
     assert found.learned is False
     assert (found.recommended, found.why) == ("", recommend.UNTRAINED)
+
+
+def test_one_row_alone_stands_under_its_own_name(tmp_path: Path) -> None:
+    """The table of the answer has no number under an empty head."""
+    (found,) = verdicts_of(write(tmp_path, {"lora": 2.0}, seeds=1))
+    shown = card(found)
+    assert shown.heads[0][0] == "lora"
+    assert shown.heads[1][0] == ""
+    assert all(measure.first and not measure.second for measure in shown.measures)
