@@ -190,4 +190,6 @@ def import_judgements(results: str | PathLike[str], file: str | PathLike[str]) -
     from gapbench.bench.store.judgements import add
     from gapbench.bench.store.store import Store
 
+    if not Path(results).is_dir():
+        raise StoreError(f"results folder {results} does not exist; give the one that was answered")
     return add(Store(Path(results)), Path(file))

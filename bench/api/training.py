@@ -2,7 +2,7 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from inspect import signature
 from os import PathLike
@@ -13,15 +13,17 @@ from gapbench.bench.adaptation.registry import bound_here
 from gapbench.bench.api.choices import DEVICES, RETRYABLE, check_above_zero, names, one_of
 from gapbench.bench.api.outcome import CallOutcome
 from gapbench.bench.api.planning import Request, request
-from gapbench.bench.api.progress import ended_rows, progress_bar, say
+from gapbench.bench.api.progress import counted, ended_rows, progress_bar, say
 from gapbench.bench.api.results import Results
 from gapbench.bench.api.tracking import Tracker
 from gapbench.bench.config.run import Run
+from gapbench.bench.core import plugins
 from gapbench.bench.core.errors import ConfigError
 from gapbench.bench.core.process import choose_device
 from gapbench.bench.execution import engines
 from gapbench.bench.execution.engines.base import Settings
 from gapbench.bench.execution.scheduler import GridResult, execute
+from gapbench.bench.store import provenance
 from gapbench.bench.store.event_log import EventLog, recorded
 from gapbench.bench.store.failure import ENOUGH, left_alone
 from gapbench.bench.store.record import Status
@@ -131,6 +133,8 @@ def train(work: Work) -> CallOutcome:
     Checkpoints(store, choose_device("cpu")).clear()
     done_before = f"{len(runs)} runs, {len(runs) - len(unsettled)} done before"
     say(done_before, progress=work.progress)
+    for line in _of_other_code(runs, {run.hash for run in unsettled}, store):
+        say(line)  # in any case: their numbers stand for other code
     if alone:
         say(
             f"{len(alone)} of them failed {ENOUGH} times in the same way and are skipped; "
@@ -141,6 +145,19 @@ def train(work: Work) -> CallOutcome:
     seeds_done = Counter(run.cell.hash for run in runs if run.hash not in left)
     done = _executed(todo, seeds_done, store, work) if todo else GridResult()
     return _outcome(wanted.suite.name, runs, store, done)
+
+
+def _of_other_code(runs: Sequence[Run], left: Collection[str], store: Store) -> Iterator[str]:
+    """Yield a line for each method of this process whose finished runs other code of it made."""
+    here = provenance.code_hash()
+    own = [run for run in runs if run.cell.method in plugins.registered and run.hash not in left]
+    found = (store.find(run) for run in own)
+    old = Counter(r.cell.method for r in found if r and r.provenance.code_hash != here)
+    for method, count in old.items():
+        yield (
+            f"{counted(count, 'finished run')} of {method} stay, which other code made; to run the "
+            "new code, give the method another name, or another results folder"
+        )
 
 
 def _executed(

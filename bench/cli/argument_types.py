@@ -33,7 +33,7 @@ def _whole(text: str, least: int) -> int:
     value = int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else -1
     if value < least:
         raise argparse.ArgumentTypeError(
-            f"got {text[:80]!r}, expected a whole number of at least {least} and at most "
+            f"got {text[:80]!r}, expected a whole number from {least} up, of at most "
             f"{_MOST_DIGITS} digits"
         )
     return value

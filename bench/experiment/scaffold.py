@@ -59,7 +59,7 @@ class Written:
         return (
             f"{self.look}\n"
             f"{self.suite}: the suite\n{self.task_file}: its task, {self.task.kind}{of}\n"
-            f"examples: {sizes}; {self.task.validation_size} of train serve as validation\n"
+            f"examples: {sizes}; about {self.task.validation_size} of train serve as validation\n"
             f"next: gapbench check {suite}, then gapbench run {suite}"
         )
 

@@ -309,7 +309,7 @@ def _resolve(suite: Suite, entry: TaskEntry, method: MethodEntry) -> dict[str, A
 
 
 def _require(given: Sequence[str], present: list[str], suite: str, what: str) -> None:
-    known = set(present)
+    known = list(dict.fromkeys(present))
     for name in given:
         if name not in known:
-            raise ConfigError(f"suite {suite!r} has no {what} {name!r}; {suggest(name, present)}")
+            raise ConfigError(f"suite {suite!r} has no {what} {name!r}; {suggest(name, known)}")

@@ -41,7 +41,7 @@ _NO_ANSWER = {
     NO_MEAN: f"{_NONE_YET}The scores of these tasks have no common mean; see them one by one.",
     NO_ROW: "No trained method has a score yet.",
     NO_ITEMS: "No answer: no values of single test items are known.",
-    COLLAPSED: "No answer: seeds of every method collapsed, or its outputs are missing.",
+    COLLAPSED: "No answer: seeds of every method collapsed, or their outputs are missing.",
 }
 
 

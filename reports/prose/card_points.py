@@ -126,13 +126,13 @@ def _design(verdict: Verdict) -> str:
 def design(found: Design) -> str:
     """Say what a study of this size can tell, and how many seeds would tell what matters."""
     least, most = found.detectable
+    seeds = f"{found.n_seeds} seed{'' if found.n_seeds == 1 else 's'}"
     if isinf(least):
-        seen = "no difference to the reference that is possible"
+        said = f"A study of this size ({seeds}) would miss any difference too often to tell one."
     else:
         upto = f" to {number(most)}" if isfinite(most) else " or more"
         seen = f"a true difference to the reference of {number(least)}{upto}"
-    seeds = f"{found.n_seeds} seed{'' if found.n_seeds == 1 else 's'}"
-    said = f"Four in five studies of this size ({seeds}) would find {seen}."
+        said = f"Four in five studies of this size ({seeds}) would find {seen}."
     few, many = found.seeds
     if isnan(found.matters):
         return said

@@ -37,7 +37,8 @@ def conclusion(found: Gated) -> str:
         return said
     rows = {(each.name, each.place) for each in found.moved}
     parts = [f"{len(rows)} of the rows above moved beyond chance"] if rows else []
-    parts += [f"{len(found.lost)} runs that had a score have none now"] if found.lost else []
+    lost = "run that had a score has" if len(found.lost) == 1 else "runs that had a score have"
+    parts += [f"{len(found.lost)} {lost} none now"] if found.lost else []
     return f"Stopped: {', and '.join(parts)}."
 
 

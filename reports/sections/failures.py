@@ -71,7 +71,11 @@ def _left_out(evidence: Evidence) -> list[str]:
         found.append(f"{listed(unequal)}: rows differ in their seeds; pairs meet on common ones.")
     strays = evidence.results.runs["suite"] == ""
     if strays.any():
-        found.append(f"{int(strays.sum())} runs: no plan wants them; they are compared apart.")
+        count = int(strays.sum())
+        said = (
+            "run: no plan wants it; it is" if count == 1 else "runs: no plan wants them; they are"
+        )
+        found.append(f"{count} {said} compared apart.")
     return found
 
 

@@ -162,7 +162,8 @@ class _Test:
                 yield line | {"mean": fmean(each.score or 0.0 for each in given)}
                 continue
             preferences = [each.preference or "tie" for each in given]
-            shown = first_shown(preferences)
+            pairs = zip(given, preferences, strict=True)
+            shown = first_shown([said for each, said in pairs if len({*each.codes}) > 1])
             yield line | {
                 "tie_share": preferences.count("tie") / len(preferences),
                 "first_share": shown.mean,

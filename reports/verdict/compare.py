@@ -60,7 +60,8 @@ class Difference:
     @property
     def place(self) -> str:
         """Task, backbone and start in words."""
-        task = self.verdict.task or f"all {self.verdict.n_tasks} tasks"
+        count = self.verdict.n_tasks
+        task = self.verdict.task or ("both tasks" if count == 2 else f"all {count} tasks")
         if not self.verdict.backbone:
             return task
         return place(task, self.verdict.backbone, self.verdict.start)
@@ -196,7 +197,8 @@ def _resolved(results: Results, shown: Sequence[Verdict], given: str) -> str:
         return fitting[0]
     if name == method.strip() and len(own) == 1:
         return own[0]
-    raise ConfigError(f"there is no {name!r} here; name one of {', '.join(map(repr, own))}")
+    listed = ", ".join(map(repr, own))
+    raise ConfigError(f"there is no {name!r} here; rows of {method.strip()!r} are {listed}")
 
 
 def _nothing_shared(results: Results, shown: Sequence[Verdict], first: str, second: str) -> str:

@@ -128,7 +128,7 @@ def test_bench_prints_a_row_a_case(capsys: pytest.CaptureFixture[str]) -> None:
     ("flags", "message"),
     [
         (("--precision", "fp8"), "got 'fp8', expected some of fp32, bf16, fp64"),
-        (("--stacks", "1,0"), "got '0', expected a whole number of at least 1"),
+        (("--stacks", "1,0"), "got '0', expected a whole number from 1 up"),
         (("--methods", "lorra"), "did you mean 'lora'"),
         (("--backbone", "bert-bass"), "backbone 'bert-bass'"),
     ],

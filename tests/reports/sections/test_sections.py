@@ -125,7 +125,7 @@ def _unequal_seeds(store: Store) -> None:
             [
                 "Not ranked, since nothing is trained: majority.",
                 "1 of 4 rows: one seed",
-                "1 runs: no plan",
+                "1 run: no plan wants it",
             ],
         ),
     ],

@@ -137,7 +137,7 @@ def test_run_that_fails_now_is_lost(tmp_path: Path) -> None:
     found = gate(load(store), load(other))
     assert found.lost == ("lora on syn_sentiment, seed 0",)
     assert (found.absent, found.passed) == (3, False)
-    assert "1 runs that had a score have none now" in format_gate(found)
+    assert "1 run that had a score has none now" in format_gate(found)
 
 
 def test_run_that_is_skipped_or_has_no_value_now_is_lost(before: Results) -> None:

@@ -153,7 +153,7 @@ def test_compare_says_what_the_verdict_says(tmp_path: Path) -> None:
     ("first", "second", "kind", "message"),
     [
         ("lora", "adalora", StoreError, r"has no method 'adalora'; it has bilora, bitfit"),
-        ("lora", "lora/x", ConfigError, r"there is no 'lora / x' here; name one of 'lora'"),
+        ("lora", "lora/x", ConfigError, r"there is no 'lora / x' here; rows of 'lora' are 'lora'"),
         ("lora", "lora / default", ConfigError, r"'lora' is to be compared with itself"),
     ],
 )
