@@ -166,3 +166,18 @@ def test_method_without_a_file_is_refused_by_engines_elsewhere(small: SmallSuite
     with pytest.raises(ConfigError, match="engine 'ray': method 'mine' is defined in a notebook"):
         gapbench.run(small.path, data=small.data, results=small.results, engine="ray")
     assert not small.results.exists()
+
+
+def test_edited_method_is_said_to_leave_its_finished_runs(
+    small: SmallSuite, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their numbers stand for other code, of which a hash of settings knows nothing."""
+    gapbench.register(Mine)
+    small.write_suite(methods=["head", "mine"])
+    where = {"data": small.data, "results": small.results, "progress": False}
+    gapbench.run(small.path, **where)
+    gapbench.run(small.path, **where)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setitem(plugins.registered, "mine", (Mine, "another source"))
+    gapbench.run(small.path, **where)
+    assert "2 finished runs of mine stay, which other code made" in capsys.readouterr().err
