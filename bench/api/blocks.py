@@ -7,6 +7,7 @@ from gapbench.bench.core.schema import content_hash
 from gapbench.bench.data.rows import Rows
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.tasks import dataset, kinds
+from gapbench.bench.tasks.split_rows import cut_splits
 
 _SPLITS = ("train", "validation")
 _MOST_NAMED = 3  # blocks in one sentence
@@ -38,7 +39,7 @@ def notes(planned: Iterable[Run], sources: Sources, *, classes: bool = False) ->
 def _of_task(runs: list[Run], sources: Sources, *, classes: bool) -> Iterator[str]:
     task = runs[0].cell.task
     rows = dataset.read_rows(task, sources)
-    cuts = {run: dataset.cut_splits(run, rows)[0] for run in runs}
+    cuts = {run: cut_splits(run, rows)[0] for run in runs}
     sizes = [_between([len(cut[split]) for cut in cuts.values()]) for split in _SPLITS]
     count = f"{len(runs)} blocks" if len(runs) > 1 else "one block"
     yield (

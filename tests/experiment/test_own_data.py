@@ -15,7 +15,8 @@ from gapbench.bench.core.errors import ConfigError, DataError
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.store.record import Record
 from gapbench.bench.store.store import Store
-from gapbench.bench.tasks.dataset import _cut_validation, read_rows
+from gapbench.bench.tasks.dataset import read_rows
+from gapbench.bench.tasks.split_rows import cut_validation
 from tests.experiment.test_scaffold import MOODS, SENTENCES, N, made, write
 from tests.support.small_suite import TASK, call
 
@@ -98,7 +99,7 @@ def test_cut_that_leaves_nothing_to_train_on_is_refused(
     write(tmp_path, numbered(30) | changed)
     task = own_task(tmp_path, SHARED, group=group)
     with pytest.raises(DataError, match=field) as raised:
-        _cut_validation(task, read_rows(task, Sources())["train"])
+        cut_validation(task, read_rows(task, Sources())["train"])
     assert "\n" not in str(raised.value)
 
 

@@ -13,7 +13,8 @@ from gapbench.bench.core.errors import DataError
 from gapbench.bench.data.rows import Rows
 from gapbench.bench.data.sources import Sources
 from gapbench.bench.tasks import kinds
-from gapbench.bench.tasks.dataset import cut_splits, read_rows
+from gapbench.bench.tasks.dataset import read_rows
+from gapbench.bench.tasks.split_rows import cut_splits
 from tests.experiment.test_own_data import SHARED, numbered, own_task
 from tests.experiment.test_scaffold import write
 from tests.support import span_files
