@@ -26,11 +26,6 @@ WORDS += ["hears", "very", "tree", "house", "is"]
 SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """Share the work among one process more than there are cores: many tests wait for others."""
-    return (os.cpu_count() or 1) + 1
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with the slow tests where processes share the work, so that all end together."""
     if hasattr(config, "workerinput"):  # of pytest-xdist
