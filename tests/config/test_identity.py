@@ -49,6 +49,13 @@ OTHER_VALUES: dict[str, dict[str, Any]] = {
     "task.label": {"task.label": "target"},
     "task.labels": {"task.labels": ["no", "yes", "maybe"]},
     "task.label_range": {"task.label_range": [0, 2]},
+    "task.scale": {
+        "task.kind": "regression",
+        "task.labels": [],
+        "task.label_range": [0, 2],
+        "task.metrics": ["pearson"],
+        "task.scale": [1.0, 0.5],
+    },
     "task.group": {"task.group": "topic"},
     "task.generation": {
         "task.kind": "generation",

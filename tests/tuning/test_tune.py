@@ -196,7 +196,7 @@ def _tuning_records(results: Path) -> Any:
         (["--storage", "nonsense://x"], ["cannot be reached"]),
         (["--storage", "oracle://x/y"], ["driver", "not installed", "psycopg"]),
         (["--storage", "journal:/no/such/folder/j.log"], ["cannot be reached"]),
-        (["--seed", "-1"], ["at least 0"]),
+        (["--seed", "-1"], ["a whole number from 0 up"]),
     ],
 )
 def test_bad_flag_is_refused_with_the_way_out(
