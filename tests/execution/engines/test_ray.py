@@ -35,7 +35,6 @@ def head_alone() -> Iterator[Any]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("RAY_worker_niceness", "0")  # else they get no core beside other tests
         made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0})
         ray.init(address=made.address, log_to_driver=False)
         yield made
